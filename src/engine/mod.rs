@@ -1,0 +1,65 @@
+//! Owns fast inference behind one trait: pixels in, codes out, and back.
+//! Must not know: files, shards, threads other than its own.
+//!
+//! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
+//! kernels.
+
+use crate::error::Result;
+use crate::model::config::ModelConfig;
+
+/// Images of one size, ready for the model: RGB (or grey) bytes, `[N, H, W, C]`, row-major.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PixelBatch {
+    /// `count * height * width * channels` bytes.
+    pub pixels: Vec<u8>,
+    /// N.
+    pub count: usize,
+    /// H, in pixels.
+    pub height: usize,
+    /// W, in pixels.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+/// The codes of one level of a batch, `[N, h, w]`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodeGrid {
+    /// Index into the codebook, below the model's code count.
+    pub codes: Vec<u32>,
+    /// Squared distance |z - e|^2 of each latent to its code, same order, float32; NaN where the
+    /// family's quantizer has no distance (gumbel, dVAE, LFQ logits).
+    pub distances: Vec<f32>,
+    /// h, in tokens.
+    pub height: usize,
+    /// w, in tokens.
+    pub width: usize,
+}
+
+/// What an engine returns for a batch. `levels[0]` is what goes into `tokens`; hierarchical
+/// models (VQ-VAE-2) add their coarser grids behind it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// N.
+    pub count: usize,
+    /// At least one; every level holds `count * height * width` codes.
+    pub levels: Vec<CodeGrid>,
+}
+
+/// A loaded tokenizer on a device. One thread owns it.
+///
+/// The codes of an image must not depend on the batch it comes in, nor on the number of threads.
+pub trait Engine: Send {
+    /// What the model is.
+    fn config(&self) -> &ModelConfig;
+
+    /// The device's kind as written to shards (`cpu`, `cuda`).
+    fn device_kind(&self) -> &'static str;
+
+    /// Pixels to codes.
+    fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
+
+    /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has
+    /// no decoder. `count` and sizes of `codes` give the shape; distances are not read.
+    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch>;
+}

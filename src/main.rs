@@ -1,0 +1,2 @@
+//! vqtok binary
+fn main() {}
