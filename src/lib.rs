@@ -17,4 +17,7 @@ pub mod progress;
 
 pub mod cli;
 
+#[cfg(test)]
+mod testing;
+
 pub use error::{Error, Reject, Result};
