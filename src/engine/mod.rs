@@ -56,6 +56,10 @@ pub trait Engine: Send {
     /// The device's kind as written to shards (`cpu`, `cuda`).
     fn device_kind(&self) -> &'static str;
 
+    /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in
+    /// one line, why the model can't take this size.
+    fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
+
     /// Pixels to codes.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
 
