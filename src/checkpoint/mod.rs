@@ -1,1 +1,144 @@
-//! The `checkpoint` room.
+//! Owns reading and writing of weights: containers, pickles, our own model folder, the maps from
+//! published names. Must not know: engines, images.
+//!
+//! [`open`] gives a checkpoint as it was published, untouched: names as in the file, tensors as
+//! data. What the names mean is decided behind it. Every file is untrusted: no code runs, sizes
+//! are checked before memory is taken, and a file without tensors is an error that says what was
+//! found instead.
+
+mod configs;
+pub mod folder;
+mod locate;
+pub mod safetensors;
+pub mod tensor;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use locate::Weights;
+pub use tensor::{Bytes, Dtype, RawTensor};
+
+/// Raw contents of a checkpoint as published.
+#[derive(Debug, Default)]
+pub struct RawCheckpoint {
+    /// By the name in the file; nested dictionaries joined by dots.
+    pub tensors: BTreeMap<String, RawTensor>,
+    /// Configurations found beside the weights (JSON, or YAML turned into JSON), by path.
+    pub configs: Vec<(PathBuf, serde_json::Value)>,
+    /// The files that hold the weights, with their sha256 in hex, in order of their names.
+    pub files: Vec<(PathBuf, String)>,
+    /// What was tolerated or left out, one line each.
+    pub notes: Vec<String>,
+    /// Plain data found in a pickle beside its tensors (`hyper_parameters`, `args`, attributes of
+    /// a pickled module), by the key it has there.
+    pub hparams: Option<serde_json::Value>,
+    /// The container: `safetensors`, `pickle (zip)`, `pickle (legacy)`, each `, sharded` where
+    /// there is an index.
+    pub container: String,
+}
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// By the name in the file.
+    pub tensors: BTreeMap<String, RawTensor>,
+    /// See [`RawCheckpoint::notes`].
+    pub notes: Vec<String>,
+    /// See [`RawCheckpoint::hparams`].
+    pub hparams: Option<serde_json::Value>,
+    /// See [`RawCheckpoint::container`].
+    pub container: String,
+}
+
+/// Reads a checkpoint: a weights file, or a folder that holds one (or shards with an index).
+///
+/// # Errors
+/// Where nothing, or more than one thing, could be meant by `path`; where a file is broken,
+/// hostile or without tensors; where a configuration that belongs to it can't be read.
+pub fn open(path: &Path) -> Result<RawCheckpoint> {
+    let found = locate::locate(path)?;
+    let mut checkpoint = match &found.weights {
+        Weights::File(file) => open_file(file)?,
+        Weights::Sharded(index) => open_sharded(index)?,
+    };
+    checkpoint.notes.extend(found.notes);
+    checkpoint.configs = configs::read_all(&found.configs, &mut checkpoint.notes)?;
+    folder::check_digest(&checkpoint)?;
+    Ok(checkpoint)
+}
+
+/// Reads the bytes of one file, whatever its container: by content, never by name.
+///
+/// # Errors
+/// With the reason, in one line, where the file is broken, hostile or without tensors.
+pub fn parse(bytes: &Bytes) -> Result<Contents, String> {
+    if safetensors::looks_like(bytes) {
+        return safetensors::read(bytes);
+    }
+    Err("neither safetensors nor a PyTorch checkpoint".into())
+}
+
+/// A checkpoint of one file.
+fn open_file(path: &Path) -> Result<RawCheckpoint> {
+    let bytes = Bytes::map(path)?;
+    let contents = parse(&bytes).map_err(|reason| Error::corrupt(path, reason))?;
+    Ok(RawCheckpoint {
+        tensors: contents.tensors,
+        configs: Vec::new(),
+        files: vec![(path.to_path_buf(), sha256_hex(&bytes))],
+        notes: contents.notes,
+        hparams: contents.hparams,
+        container: contents.container,
+    })
+}
+
+/// A checkpoint of several files, where an index says which tensor lies in which.
+fn open_sharded(index: &Path) -> Result<RawCheckpoint> {
+    let shards = locate::read_index(index)?;
+    let folder = index.parent().unwrap_or(Path::new("."));
+    let mut checkpoint = RawCheckpoint::default();
+    for (file, names) in shards {
+        let mut shard = open_file(&folder.join(&file))?;
+        for name in names {
+            let tensor = shard.tensors.remove(&name).ok_or_else(|| {
+                let name = quoted(&name);
+                Error::corrupt(
+                    index,
+                    format!("tensor {name} is not in {file}; download both again"),
+                )
+            })?;
+            checkpoint.tensors.insert(name, tensor);
+        }
+        if !shard.tensors.is_empty() {
+            let count = shard.tensors.len();
+            checkpoint.notes.push(format!("{count} tensors of {file} are not in the index"));
+        }
+        checkpoint.notes.append(&mut shard.notes);
+        checkpoint.files.append(&mut shard.files);
+        checkpoint.container = format!("{}, sharded", shard.container);
+    }
+    Ok(checkpoint)
+}
+
+/// The sha256 of `bytes` in hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A name out of an untrusted file, quoted, escaped and cut for a message of one line.
+pub(crate) fn quoted(name: &str) -> String {
+    const CHARS_MAX: usize = 120;
+    if name.chars().count() <= CHARS_MAX {
+        return format!("{name:?}");
+    }
+    let start: String = name.chars().take(CHARS_MAX).collect();
+    format!("{start:?}...")
+}

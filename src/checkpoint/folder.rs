@@ -1,0 +1,272 @@
+//! Owns vqtok's own model folder: `config.json` and `model.safetensors`, written atomically and
+//! byte-identical for equal weights. Must not know: where models come from.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::{Bytes, RawCheckpoint, hex, safetensors, sha256_hex};
+use crate::error::{Error, Result};
+use crate::model::config::{FORMAT, ModelConfig};
+
+/// What the model is.
+pub const CONFIG_FILE: &str = "config.json";
+
+/// Its weights.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// The entry of `provenance` that ties a `config.json` to its weights: a save that was cut between
+/// its two renames, or a flipped bit, is found when the folder is read.
+pub const DIGEST_ENTRY: &str = "weights_sha256";
+
+/// Largest `config.json` read, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether `dir` is a model folder of ours, of whatever version.
+pub fn is_own(dir: &Path) -> bool {
+    // Bytes of the start, not JSON: a folder of ours whose config is damaged is still ours.
+    let start = FORMAT.split(".v").next().unwrap_or(FORMAT);
+    read_config_bytes(dir).is_ok_and(|text| {
+        let text = String::from_utf8_lossy(&text);
+        text.contains("\"format\"") && text.contains(&format!("\"{start}.v"))
+    })
+}
+
+/// Writes a model folder. What exists there of the same name is replaced, other files are left
+/// alone; a reader never sees half a file, and finds by the digest if a save was cut between its
+/// two files. Equal weights and configuration give equal bytes.
+///
+/// # Errors
+/// Where the folder can't be written, or a tensor can't be brought to the CPU.
+pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    let weights = Temporary::new(dir, WEIGHTS_FILE);
+    let digest = weights.write(|out| {
+        let mut hashing = Hashing { out, sha256: Sha256::new() };
+        safetensors::write(tensors, &mut hashing, |e| Error::io(&weights.path)(e))?;
+        Ok(hex(&hashing.sha256.finalize()))
+    })?;
+
+    let mut config = config.clone();
+    config.provenance.insert(DIGEST_ENTRY.into(), digest);
+    let mut text = serde_json::to_string_pretty(&config)
+        .map_err(|e| Error::invalid(format!("the model's configuration is no JSON: {e}")))?;
+    text.push('\n');
+    let settings = Temporary::new(dir, CONFIG_FILE);
+    settings.write(|out| out.write_all(text.as_bytes()).map_err(Error::io(&settings.path)))?;
+
+    weights.commit()?;
+    settings.commit()?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+}
+
+/// Reads a model folder: its configuration, its weights on the CPU, and the sha256 of the weights
+/// file in hex.
+///
+/// # Errors
+/// Where a file is missing, broken, of another version, or the two don't belong together.
+pub fn load(dir: &Path) -> Result<(ModelConfig, BTreeMap<String, Tensor>, String)> {
+    let config = load_config(dir)?;
+    let path = dir.join(WEIGHTS_FILE);
+    let bytes = Bytes::map(&path)?;
+    let digest = sha256_hex(&bytes);
+    compare_digests(&path, config.provenance.get(DIGEST_ENTRY).map(String::as_str), &digest)?;
+    let contents = safetensors::read(&bytes).map_err(|e| Error::corrupt(&path, e))?;
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in contents.tensors {
+        tensors.insert(name, tensor.to_candle(&Device::Cpu)?);
+    }
+    Ok((config, tensors, digest))
+}
+
+/// Reads the configuration of a model folder alone.
+///
+/// # Errors
+/// Where it is missing, broken or of another version.
+pub fn load_config(dir: &Path) -> Result<ModelConfig> {
+    let path = dir.join(CONFIG_FILE);
+    let text = read_config_bytes(dir)?;
+    let json: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|e| Error::corrupt(&path, format!("not JSON: {e}")))?;
+    let format = json.get("format").and_then(|f| f.as_str()).unwrap_or("nothing");
+    if format != FORMAT {
+        let format = super::quoted(format);
+        let reason = format!("its format is {format}, this version of vqtok reads {FORMAT:?}");
+        return Err(Error::corrupt(&path, reason));
+    }
+    serde_json::from_value(json).map_err(|e| Error::corrupt(&path, format!("not ours: {e}")))
+}
+
+/// Checks the weights of a checkpoint against the digest in a `config.json` of ours, where there
+/// is one.
+///
+/// # Errors
+/// Where they differ.
+pub fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
+    for (_, config) in &checkpoint.configs {
+        if config.get("format").and_then(|f| f.as_str()) == Some(FORMAT)
+            && let [(path, digest)] = &checkpoint.files[..]
+        {
+            let noted = config.get("provenance").and_then(|p| p.get(DIGEST_ENTRY));
+            compare_digests(path, noted.and_then(|d| d.as_str()), digest)?;
+        }
+    }
+    Ok(())
+}
+
+/// A folder without the entry (written by hand) is taken as it is.
+fn compare_digests(weights: &Path, noted: Option<&str>, digest: &str) -> Result<()> {
+    match noted {
+        Some(noted) if noted != digest => Err(Error::corrupt(
+            weights,
+            format!(
+                "not the weights that {CONFIG_FILE} was written with (sha256 {digest}, there {}): a \
+                 save was interrupted or the file is damaged; write the folder again",
+                super::quoted(noted)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of `config.json`, of a sane size.
+fn read_config_bytes(dir: &Path) -> Result<Vec<u8>> {
+    let path = dir.join(CONFIG_FILE);
+    let meta = std::fs::metadata(&path).map_err(Error::io(&path))?;
+    if !meta.is_file() || meta.len() > CONFIG_BYTES_MAX {
+        return Err(Error::corrupt(&path, "no regular file of at most a megabyte"));
+    }
+    std::fs::read(&path).map_err(Error::io(&path))
+}
+
+/// A file that appears under its name only when it is whole; removed if it never does.
+struct Temporary {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Temporary {
+    /// Hidden, and of this process, so that nobody takes it for weights.
+    fn new(dir: &Path, name: &str) -> Temporary {
+        let path = dir.join(format!(".{name}.tmp-{}", std::process::id()));
+        Temporary { path, target: dir.join(name) }
+    }
+
+    /// Lets `fill` write the content and makes it durable.
+    fn write<T>(&self, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+        let file = File::create(&self.path).map_err(Error::io(&self.path))?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let value = fill(&mut out)?;
+        out.flush().map_err(Error::io(&self.path))?;
+        out.get_ref().sync_all().map_err(Error::io(&self.path))?;
+        Ok(value)
+    }
+
+    /// Puts the file in its place.
+    fn commit(self) -> Result<()> {
+        std::fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a commit there is nothing of this name; after an error the error is what counts.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Takes the digest of what passes through.
+struct Hashing<W> {
+    out: W,
+    sha256: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.sha256.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ModelConfig {
+        serde_json::from_value(serde_json::json!({
+            "format": FORMAT,
+            "family": "vqtok",
+            "architecture": {"kind": "vqvae", "hidden": 8, "downsamples": 2, "res_blocks": 1, "res_hidden": 4},
+            "quantizer": {"rule": "l2", "codes": 16, "dim": 4},
+            "pixels": {"channels": 3, "input": "centered", "output": "centered-round"},
+            "preprocess": {"resize": "none", "size": null},
+        }))
+        .unwrap()
+    }
+
+    fn weights() -> BTreeMap<String, Tensor> {
+        let a = Tensor::new(&[[1.0f32, 2.0, 3.0]], &Device::Cpu).unwrap();
+        let b = Tensor::new(&[4.0f32], &Device::Cpu).unwrap();
+        [("encoder.a".to_string(), a), ("codebook".to_string(), b)].into()
+    }
+
+    #[test]
+    fn a_folder_reads_back_and_is_the_same_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        save(&one, &config(), &weights()).unwrap();
+        save(&two, &config(), &weights()).unwrap();
+        save(&two, &config(), &weights()).unwrap();
+        for file in [CONFIG_FILE, WEIGHTS_FILE] {
+            let (a, b) = (std::fs::read(one.join(file)), std::fs::read(two.join(file)));
+            assert_eq!(a.unwrap(), b.unwrap(), "{file}");
+        }
+        assert_eq!(std::fs::read_dir(&two).unwrap().count(), 2, "nothing else is left");
+
+        let (read, tensors, digest) = load(&one).unwrap();
+        assert_eq!(read.provenance[DIGEST_ENTRY], digest);
+        assert_eq!(ModelConfig { provenance: BTreeMap::new(), ..read }, config());
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), ["codebook", "encoder.a"]);
+        assert_eq!(tensors["encoder.a"].to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0]]);
+
+        assert!(is_own(&one));
+        let raw = crate::checkpoint::open(&one).unwrap();
+        assert_eq!(raw.files, [(one.join(WEIGHTS_FILE), digest)]);
+        assert_eq!(raw.configs.len(), 1);
+    }
+
+    #[test]
+    fn weights_of_another_save_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &config(), &weights()).unwrap();
+        let path = dir.path().join(WEIGHTS_FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("not the weights"));
+        assert!(crate::checkpoint::open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn other_versions_and_unknown_fields_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &config(), &weights()).unwrap();
+        let path = dir.path().join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("model.v1", "model.v9")).unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("reads \"vqtok.model.v1\""));
+        assert!(is_own(dir.path()));
+        std::fs::write(&path, text.replacen('{', "{\"more\": 1,", 1)).unwrap();
+        assert!(load(dir.path()).unwrap_err().to_string().contains("more"));
+        assert!(load(&dir.path().join("nothing")).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! Owns reading and writing of safetensors files. Must not know: folders, families.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+
+use candle_core::{DType, Tensor};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype as FileDtype, SafeTensors};
+
+use super::tensor::{Bytes, Dtype, RawTensor};
+use super::{Contents, quoted};
+use crate::error::{Error, Result};
+
+/// Largest header read, in bytes: a hundred thousand tensors need ten megabytes.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// Whether the first bytes are those of a safetensors file: a small length, then JSON.
+pub fn looks_like(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<9>() {
+        Some([length @ .., b'{']) => {
+            u64::from_le_bytes(*length) >> 32 == 0 && !bytes.starts_with(b"PK")
+        }
+        _ => false,
+    }
+}
+
+/// All tensors of a safetensors file; nothing is copied.
+///
+/// # Errors
+/// Where the header is not JSON, lies about sizes, or leaves holes or overlaps in the data.
+pub fn read(bytes: &Bytes) -> Result<Contents, String> {
+    let length = bytes.first_chunk::<8>().ok_or("shorter than any safetensors file")?;
+    let header_bytes = u64::from_le_bytes(*length);
+    if header_bytes > HEADER_BYTES_MAX {
+        return Err(format!("a safetensors header of {header_bytes} bytes; the file is damaged"));
+    }
+    let (header, metadata) = SafeTensors::read_metadata(bytes)
+        .map_err(|e| format!("not a sound safetensors file: {e}; download it again"))?;
+
+    let mut contents = Contents { container: "safetensors".into(), ..Contents::default() };
+    for (name, info) in metadata.tensors() {
+        let Some(dtype) = dtype_of(info.dtype) else {
+            let note = format!("tensor {} left out: type {}", quoted(&name), info.dtype);
+            contents.notes.push(note);
+            continue;
+        };
+        // The header was checked to cover the data exactly.
+        let (start, end) = info.data_offsets;
+        let data = bytes.slice(8 + header + start..8 + header + end);
+        let data = data.ok_or_else(|| format!("tensor {} lies outside", quoted(&name)))?;
+        let tensor = RawTensor::new(dtype, info.shape.clone(), data)
+            .map_err(|e| format!("tensor {}: {e}", quoted(&name)))?;
+        contents.tensors.insert(name, tensor);
+    }
+    contents.notes.sort();
+    if contents.tensors.is_empty() {
+        return Err("no tensor in this safetensors file".into());
+    }
+    Ok(contents)
+}
+
+/// Writes `tensors` as one safetensors file. The bytes depend on names and values alone: wider
+/// types first, then names, as the format's own library orders them.
+///
+/// # Errors
+/// Where a tensor can't be brought to the CPU, or `out` can't be written (as `io` wraps it).
+pub fn write(
+    tensors: &BTreeMap<String, Tensor>,
+    out: &mut impl Write,
+    io: impl Fn(std::io::Error) -> Error,
+) -> Result<()> {
+    let mut order: Vec<(&String, &Tensor, FileDtype)> =
+        tensors.iter().map(|(name, t)| (name, t, FileDtype::from(t.dtype()))).collect();
+    order.sort_by_key(|&(_, _, dtype)| std::cmp::Reverse(dtype));
+
+    let mut start = 0;
+    let mut infos = Vec::with_capacity(order.len());
+    for (name, tensor, dtype) in &order {
+        let end = start + tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let shape = tensor.dims().to_vec();
+        let info = TensorInfo { dtype: *dtype, shape, data_offsets: (start, end) };
+        infos.push(((*name).clone(), info));
+        start = end;
+    }
+    // transformers and diffusers refuse files that don't say this.
+    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let metadata = Metadata::new(Some(format), infos)
+        .map_err(|e| Error::invalid(format!("weights don't fit a safetensors file: {e}")))?;
+    let mut header = serde_json::to_vec(&metadata)
+        .map_err(|e| Error::invalid(format!("weights don't fit a safetensors file: {e}")))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(&io)?;
+    out.write_all(&header).map_err(&io)?;
+    for (_, tensor, _) in order {
+        out.write_all(&tensor_bytes(tensor)?).map_err(&io)?;
+    }
+    Ok(())
+}
+
+/// The little-endian bytes of a tensor, row-major.
+fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let flat = tensor.flatten_all()?;
+    macro_rules! bytes_of {
+        ($type:ty) => {
+            flat.to_vec1::<$type>()?.iter().flat_map(|v| v.to_le_bytes()).collect()
+        };
+    }
+    Ok(match tensor.dtype() {
+        DType::U8 => flat.to_vec1::<u8>()?,
+        DType::U32 => bytes_of!(u32),
+        DType::I16 => bytes_of!(i16),
+        DType::I32 => bytes_of!(i32),
+        DType::I64 => bytes_of!(i64),
+        DType::BF16 => bytes_of!(half::bf16),
+        DType::F16 => bytes_of!(half::f16),
+        DType::F32 => bytes_of!(f32),
+        DType::F64 => bytes_of!(f64),
+        other => return Err(Error::invalid(format!("weights of type {other:?} aren't written"))),
+    })
+}
+
+/// Our word for a type of the file; None for those no tokenizer is published in.
+fn dtype_of(dtype: FileDtype) -> Option<Dtype> {
+    Some(match dtype {
+        FileDtype::BOOL => Dtype::Bool,
+        FileDtype::U8 => Dtype::U8,
+        FileDtype::I8 => Dtype::I8,
+        FileDtype::I16 => Dtype::I16,
+        FileDtype::U16 => Dtype::U16,
+        FileDtype::I32 => Dtype::I32,
+        FileDtype::U32 => Dtype::U32,
+        FileDtype::I64 => Dtype::I64,
+        FileDtype::U64 => Dtype::U64,
+        FileDtype::F16 => Dtype::F16,
+        FileDtype::BF16 => Dtype::BF16,
+        FileDtype::F32 => Dtype::F32,
+        FileDtype::F64 => Dtype::F64,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Bytes {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        Bytes::from(bytes)
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let a = Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap().t().unwrap();
+        let b = Tensor::new(&[7u8, 8, 9], &Device::Cpu).unwrap();
+        let c = Tensor::new(&[-1i64], &Device::Cpu).unwrap();
+        let tensors: BTreeMap<String, Tensor> =
+            [("b", &b), ("a", &a), ("c", &c)].map(|(n, t)| (n.to_string(), t.clone())).into();
+        let mut out = Vec::new();
+        write(&tensors, &mut out, |_| unreachable!("a Vec takes every byte")).unwrap();
+        assert!(looks_like(&out));
+        let read = read(&Bytes::from(out)).unwrap();
+        assert_eq!(read.tensors["a"].to_f32(), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(read.tensors["a"].shape(), [2, 2]);
+        assert_eq!(read.tensors["b"].bytes(), [7, 8, 9]);
+        assert_eq!(read.tensors["c"].to_i64().unwrap(), [-1]);
+    }
+
+    #[test]
+    fn lying_headers_are_errors() {
+        let cases: &[(&str, &[u8])] = &[
+            // beyond the end, overlapping, with a hole, size against offsets, overflow, no JSON
+            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 4]),
+            (
+                r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}"#,
+                &[0; 6],
+            ),
+            (r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}"#, &[0; 4]),
+            (r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, &[0; 8]),
+            (
+                r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#,
+                &[0; 8],
+            ),
+            (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, &[0; 8]),
+            (r#"{"a":"#, &[0; 8]),
+            ("{}", &[]),
+        ];
+        for (header, data) in cases {
+            assert!(read(&file(header, data)).is_err(), "{header}");
+        }
+        assert!(read(&Bytes::from(vec![255; 64])).is_err());
+        assert!(read(&Bytes::from(vec![1, 2])).is_err());
+    }
+
+    #[test]
+    fn types_without_a_reader_are_named() {
+        let header = r#"{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}"#;
+        let read = read(&file(header, &[0; 3])).unwrap();
+        assert_eq!(read.tensors.len(), 1);
+        assert_eq!(read.notes, ["tensor \"a\" left out: type F8_E4M3"]);
+    }
+}
