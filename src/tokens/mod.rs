@@ -1,1 +1,41 @@
-//! The `tokens` room.
+//! Owns what a tokenized data set is on disk: the plan, the shards with their companions, the
+//! commit, the fold. Must not know: models, images, threads.
+//!
+//! ```text
+//! Plan::create_or_open -> partition(i) -> PartitionWriter::push.. -> close -> Receipt -> finalize
+//! ```
+//!
+//! # The commit protocol
+//! A partition is a range of ordinals of the immutable plan. Its token shard is its commit record:
+//! 1. rows are encoded into a hidden, locked temporary file; the digests of the two companions
+//!    (`failures`, `codebook`) go into the shard's own metadata before it is closed;
+//! 2. the companions are made durable under names that carry the start of the shard's sha256;
+//! 3. the shard is synced and linked to its final name, which fails where the name exists, and the
+//!    folder is synced. That link is the commit.
+//!
+//! A kill before step 3 leaves a hidden temporary file (removed by the next run once its lock is
+//! free) and perhaps companions that no shard refers to (removed by [`finalize::finalize`]); a kill
+//! after it leaves a whole partition. A worker that finds the name taken compares digests.
+//!
+//! Redoing a partition (`--retry-failed`) goes the same way, except that step 3 renames over the
+//! old shard, and that the old companions go afterwards: whoever looks sees the old partition or
+//! the new one, each whole. It and [`repair`] hold the folder's lock exclusively and begin by
+//! removing `dataset.json`, so that a finished look is never stale.
+
+mod columns;
+pub mod commit;
+pub mod finalize;
+pub mod identity;
+pub mod plan;
+pub mod repair;
+pub mod schema;
+pub mod shard;
+pub mod stats;
+
+pub use finalize::{DatasetSummary, finalize};
+pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
+pub use plan::{Plan, PlanRow};
+pub use shard::{
+    Commit, CommitMode, FailureRow, Outcome, PartitionWriter, Receipt, TokenGrid, TokenRow,
+    committed,
+};

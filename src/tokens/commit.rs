@@ -1,0 +1,440 @@
+//! Owns how bytes become durable and visible: hidden locked temporary files, fsync, link, rename,
+//! and the lock of an output folder. Every such call of the output goes through here, and passes a
+//! fail point. Must not know: what the bytes mean.
+//!
+//! # Fail points
+//! `VQTOK_FAILPOINT=<operation>:<n>` kills the process (as `kill -9` does: nothing is cleaned up)
+//! immediately before its n-th `<operation>`, counted from 1; `any` counts all of them. Operations:
+//! [`FAIL_POINTS`]. A kill before `write` first writes half of the bytes. The fault tests run a job
+//! with `any:1`, `any:2`, ... until it survives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// The operations that `VQTOK_FAILPOINT` names.
+pub const FAIL_POINTS: &[&str] =
+    &["create", "write", "sync", "link", "rename", "sync-folder", "remove", "folder"];
+
+struct FailPoint {
+    operation: String,
+    nth: u64,
+    seen: AtomicU64,
+}
+
+/// True where the process must die at this operation.
+fn due(operation: &str) -> bool {
+    static POINT: OnceLock<Option<FailPoint>> = OnceLock::new();
+    let point = POINT.get_or_init(|| {
+        let text = std::env::var("VQTOK_FAILPOINT").ok()?;
+        let (operation, nth) = text.split_once(':')?;
+        let nth = nth.parse().ok()?;
+        Some(FailPoint { operation: operation.to_string(), nth, seen: AtomicU64::new(0) })
+    });
+    let Some(point) = point else { return false };
+    if point.operation != operation && point.operation != "any" {
+        return false;
+    }
+    point.seen.fetch_add(1, Ordering::SeqCst) + 1 == point.nth
+}
+
+/// Passes a fail point: the process dies here if `VQTOK_FAILPOINT` says so.
+fn fail_point(operation: &str) {
+    if due(operation) {
+        std::process::abort();
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// sha256 and length of a file, read in blocks.
+pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let count = match io::Read::read(&mut file, &mut block) {
+            Ok(0) => return Ok((hasher.finalize().into(), bytes)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        hasher.update(&block[..count]);
+        bytes += count as u64;
+    }
+}
+
+/// Makes the entries of a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    fail_point("sync-folder");
+    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))
+}
+
+/// Creates a folder (and what leads to it) durably.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_folder(parent)?;
+    }
+    fail_point("folder");
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => {
+            return Err(Error::io(folder)(error));
+        }
+        _ => {}
+    }
+    sync_folder(parent_of(folder))
+}
+
+/// Removes a file durably; one that is gone already is fine. Says whether there was one.
+pub fn remove_durably(path: &Path) -> Result<bool> {
+    fail_point("remove");
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder(parent_of(path)).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Creates `path` with `bytes`, durably and whole. Where it exists with the same bytes that is
+/// fine; a broken one (no shard of ours can have written it) is replaced.
+pub fn write_companion(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Published::Exists = write_exclusive(path, bytes)? {
+        if fs::read(path).is_ok_and(|existing| existing == bytes) {
+            // Its writer may have died between the link and the folder's sync.
+            return sync_folder(parent_of(path));
+        }
+        return replace_durably(path, bytes);
+    }
+    Ok(())
+}
+
+/// Creates `path` with `bytes` unless it exists.
+pub fn write_exclusive(path: &Path, bytes: &[u8]) -> Result<Published> {
+    let mut temp = TempFile::create(path)?;
+    temp.write_all(bytes).map_err(Error::io(path))?;
+    temp.seal()?.publish()
+}
+
+/// Puts `bytes` at `path` whether it exists or not; readers see the old file or the new one.
+pub fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut temp = TempFile::create(path)?;
+    temp.write_all(bytes).map_err(Error::io(path))?;
+    temp.seal()?.replace()
+}
+
+/// How an exclusive creation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The file is ours.
+    Created,
+    /// Somebody else's file has the name; ours is gone.
+    Exists,
+}
+
+/// A hidden file beside its target, locked while its process lives, removed when dropped. What is
+/// written is hashed on the way.
+pub struct TempFile {
+    target: PathBuf,
+    path: PathBuf,
+    file: File,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl TempFile {
+    /// A new temporary file `.<target's name>.<process>-<n>.tmp` in the target's folder.
+    pub fn create(target: &Path) -> Result<TempFile> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        loop {
+            let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = target.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()));
+            fail_point("create");
+            let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => file,
+                // Left by a dead process that had our number, or made on another host.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(Error::io(&path)(error)),
+            };
+            // File systems without locks can't tell living from dead: then nothing is cleaned up.
+            let _ = file.lock();
+            if links(&file) == Some(0) {
+                continue; // A cleaner took it for an orphan before the lock was there.
+            }
+            let target = target.to_path_buf();
+            return Ok(TempFile { target, path, file, hasher: Sha256::new(), bytes: 0 });
+        }
+    }
+
+    /// Where it will be seen.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes the content durable and gives its digest.
+    pub fn seal(mut self) -> Result<Sealed> {
+        fail_point("sync");
+        self.file.sync_all().map_err(Error::io(&self.target))?;
+        let sha256 = std::mem::take(&mut self.hasher).finalize().into();
+        Ok(Sealed { sha256, bytes: self.bytes, temp: self })
+    }
+}
+
+impl Write for TempFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if due("write") {
+            let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
+            std::process::abort();
+        }
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // After a rename there is nothing at the name; after a link it is only a second name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A temporary file whose content is complete and durable, but not yet seen.
+pub struct Sealed {
+    /// Of the content.
+    pub sha256: [u8; 32],
+    /// Length of the content.
+    pub bytes: u64,
+    temp: TempFile,
+}
+
+impl Sealed {
+    /// The temporary file's own path.
+    pub fn path(&self) -> &Path {
+        &self.temp.path
+    }
+
+    /// Gives the file its final name unless that is taken. This is the commit.
+    pub fn publish(self) -> Result<Published> {
+        self.publish_keeping().map(|(published, _)| published)
+    }
+
+    /// The same, handing back the temporary file for a comparison with whoever was faster.
+    pub fn publish_keeping(self) -> Result<(Published, Sealed)> {
+        let TempFile { target, path, file, .. } = &self.temp;
+        fail_point("link");
+        match fs::hard_link(path, target) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // NFS can make the link, lose its answer and try again.
+                if !same_file(file, target) {
+                    return Ok((Published::Exists, self));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported || is_refused(&error) => {
+                return Err(Error::Io {
+                    path: target.clone(),
+                    source: io::Error::new(
+                        error.kind(),
+                        format!("this file system refuses hard links ({error}); use another --out"),
+                    ),
+                });
+            }
+            Err(error) => return Err(Error::io(target)(error)),
+        }
+        sync_folder(parent_of(target))?;
+        fail_point("remove");
+        Ok((Published::Created, self))
+    }
+
+    /// Gives the file its final name in place of whatever has it.
+    pub fn replace(self) -> Result<()> {
+        fail_point("rename");
+        fs::rename(&self.temp.path, &self.temp.target).map_err(Error::io(&self.temp.target))?;
+        sync_folder(parent_of(&self.temp.target))
+    }
+}
+
+/// Removes the temporary files of dead processes from a folder: those whose lock is free.
+pub fn remove_orphans(folder: &Path) -> Result<usize> {
+    let mut removed = 0;
+    for path in list(folder)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !(name.starts_with('.') && name.ends_with(".tmp")) {
+            continue;
+        }
+        let Ok(file) = File::open(&path) else { continue };
+        if file.try_lock().is_ok() {
+            fail_point("remove");
+            removed += usize::from(fs::remove_file(&path).is_ok());
+        }
+    }
+    Ok(removed)
+}
+
+/// The files of a folder, sorted by name; none where there is no folder.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(folder)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(Error::io(folder))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The lock of an output folder, on its plan: shared by the workers of a job, exclusive for what
+/// replaces or removes committed partitions. Held until dropped.
+pub struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// For those who only add partitions.
+    pub fn shared(plan: &Path) -> Result<FolderLock> {
+        let file = File::open(plan).map_err(Error::io(plan))?;
+        match file.try_lock_shared() {
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
+                "{}: a repair or retry is at work on this output; try again when it is done",
+                parent_of(plan).display()
+            ))),
+            // A file system without locks: the commit protocol holds for adding without them.
+            Err(fs::TryLockError::Error(_)) | Ok(()) => Ok(FolderLock { _file: file }),
+        }
+    }
+
+    /// For those who replace or remove partitions.
+    pub fn exclusive(plan: &Path) -> Result<FolderLock> {
+        let file = File::open(plan).map_err(Error::io(plan))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
+                "{}: another job is at work on this output; try again when it is done",
+                parent_of(plan).display()
+            ))),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io(plan)(error)),
+        }
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK))
+}
+
+#[cfg(unix)]
+fn links(file: &File) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().ok().map(|m| m.nlink())
+}
+
+#[cfg(not(unix))]
+fn links(_file: &File) -> Option<u64> {
+    None
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_file: &File, _path: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exclusive_creation_keeps_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert_eq!(write_exclusive(&path, b"one").unwrap(), Published::Created);
+        assert_eq!(write_exclusive(&path, b"two").unwrap(), Published::Exists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        replace_durably(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        write_companion(&path, b"four").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"four");
+        assert_eq!(list(folder.path()).unwrap(), [path], "no temporary file stays");
+    }
+
+    #[test]
+    fn sealing_gives_the_digest_of_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut temp = TempFile::create(&folder.path().join("a")).unwrap();
+        temp.write_all(b"hello").unwrap();
+        temp.write_all(b" world").unwrap();
+        let sealed = temp.seal().unwrap();
+        assert_eq!(sealed.bytes, 11);
+        assert_eq!(
+            hex(&sealed.sha256),
+            "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
+        );
+        assert_eq!(sealed.publish().unwrap(), Published::Created);
+        let (sha256, bytes) = digest_file(&folder.path().join("a")).unwrap();
+        assert_eq!((hex(&sha256).starts_with("b94d27"), bytes), (true, 11));
+    }
+
+    #[test]
+    fn orphans_go_and_living_temporary_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let alive = TempFile::create(&folder.path().join("part")).unwrap();
+        fs::write(folder.path().join(".part.1-0.tmp"), b"dead").unwrap();
+        fs::write(folder.path().join("mine.tmp"), b"not ours").unwrap();
+        assert_eq!(remove_orphans(folder.path()).unwrap(), 1);
+        assert_eq!(list(folder.path()).unwrap().len(), 2);
+        drop(alive);
+        assert_eq!(list(folder.path()).unwrap(), [folder.path().join("mine.tmp")]);
+        assert_eq!(remove_orphans(&folder.path().join("absent")).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_folder_lock_is_shared_or_exclusive() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = folder.path().join("plan.parquet");
+        fs::write(&plan, b"").unwrap();
+        let one = FolderLock::shared(&plan).unwrap();
+        let two = FolderLock::shared(&plan).unwrap();
+        assert_eq!(FolderLock::exclusive(&plan).err().unwrap().exit_code(), 75);
+        drop((one, two));
+        let all = FolderLock::exclusive(&plan).unwrap();
+        assert_eq!(FolderLock::shared(&plan).err().unwrap().exit_code(), 75);
+        drop(all);
+        FolderLock::shared(&plan).unwrap();
+    }
+}

@@ -1,0 +1,329 @@
+//! Owns the fold of committed partitions into a data set: `codebook.parquet`, then `dataset.json`.
+//! Must not know: how partitions came about.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::KeyValue;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::columns::sha256_hex;
+use super::commit::{self, hex};
+use super::identity::Identity;
+use super::plan::{self, Plan};
+use super::shard::{companion_path, partition_of, shard_path};
+use super::stats::Statistics;
+use super::{repair, schema};
+use crate::error::{Error, Result};
+
+/// The data set's own file, written last.
+pub const FILE: &str = "dataset.json";
+/// The fold of the codebook parts.
+pub const CODEBOOK_FILE: &str = "codebook.parquet";
+
+/// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSummary {
+    /// [`schema::DATASET`].
+    pub schema: String,
+    /// What made it.
+    pub identity: Identity,
+    /// The input.
+    pub plan: PlanSummary,
+    /// Sums over the shards.
+    pub totals: Totals,
+    /// The use of the codebook.
+    pub codebook: CodebookSummary,
+    /// Every partition, in order.
+    pub shards: Vec<ShardSummary>,
+}
+
+/// A file of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSummary {
+    /// Relative to the output folder, `/` between parts.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Hex, of its bytes.
+    pub sha256: String,
+}
+
+/// The plan in the summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanSummary {
+    /// [`Plan::digest`].
+    pub digest: String,
+    /// Images.
+    pub rows: u64,
+    /// Row groups.
+    pub partitions: u64,
+    /// `plan.parquet`.
+    pub file: FileSummary,
+}
+
+/// Sums over the shards: `planned = written + failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Images in the plan.
+    pub planned: u64,
+    /// Images with tokens.
+    pub written: u64,
+    /// Images given up.
+    pub failed: u64,
+    /// Rows of token shards: images times views.
+    pub rows: u64,
+    /// Tokens of all levels.
+    pub tokens: u64,
+}
+
+/// The use of the codebook in the summary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodebookSummary {
+    /// `codebook.parquet`.
+    pub file: FileSummary,
+    /// One entry a level.
+    pub levels: Vec<LevelSummary>,
+}
+
+/// The use of one level's codes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LevelSummary {
+    /// K.
+    pub codes: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Codes used at least once.
+    pub used: u64,
+    /// Entropy H of their use, to a millionth of a bit.
+    pub entropy_bits: f64,
+    /// 2^H, to a millionth.
+    pub perplexity: f64,
+}
+
+/// One partition in the summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardSummary {
+    /// Its number.
+    pub partition: u64,
+    /// The ordinal of its first image.
+    pub first_ordinal: u64,
+    /// Images.
+    pub planned: u64,
+    /// Images with tokens.
+    pub written: u64,
+    /// Images given up.
+    pub failed: u64,
+    /// Rows.
+    pub rows: u64,
+    /// The token shard.
+    pub tokens: FileSummary,
+    /// Its failures.
+    pub failures: FileSummary,
+    /// Its codebook counts.
+    pub codebook: FileSummary,
+}
+
+/// Folds a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
+/// `dataset.json` is there already, it is read and returned at once.
+///
+/// Errors: [`Error::Busy`] where partitions are missing, naming how many.
+pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
+    let plan = Plan::open(dir)?;
+    if let Some(summary) = read(dir)? {
+        if summary.plan.digest != plan.digest() {
+            return Err(Error::corrupt(
+                dir.join(FILE),
+                "it belongs to another plan; run `vqtok verify`, then `vqtok repair`",
+            ));
+        }
+        return Ok(summary);
+    }
+    let missing: Vec<usize> =
+        (0..plan.partitions()).filter(|&p| !super::committed(dir, p)).collect();
+    if let Some(first) = missing.first() {
+        return Err(Error::Busy(format!(
+            "{}: {} of {} partitions are not there yet (the first is {first}); finish `vqtok \
+             tokenize` first",
+            dir.display(),
+            missing.len(),
+            plan.partitions()
+        )));
+    }
+    // In parallel, since every byte is hashed; `collect` keeps the order.
+    let shards = (0..plan.partitions())
+        .into_par_iter()
+        .map(|partition| summarize(&plan, partition))
+        .collect::<Result<Vec<_>>>()?;
+    remove_strays(dir, &shards)?;
+    let summary = fold(&plan, shards)?;
+    commit::replace_durably(&dir.join(FILE), render(&summary).as_bytes())?;
+    Ok(summary)
+}
+
+/// The summary of a finished output; None where it isn't finished.
+pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
+    let path = dir.join(FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(&path)(error)),
+    };
+    let broken = |reason: String| {
+        Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
+    };
+    // The last member is the digest of what stands before its line.
+    let (body, tail) = text
+        .rsplit_once("  \"self_sha256\": ")
+        .ok_or_else(|| broken("it has no digest of itself".into()))?;
+    if tail != format!("\"{}\"\n}}\n", sha256_hex(body.as_bytes())) {
+        return Err(broken("its digest of itself is wrong".into()));
+    }
+    let body = format!("{}\n}}", body.trim_end().trim_end_matches(','));
+    serde_json::from_str(&body).map(Some).map_err(|e| broken(e.to_string()))
+}
+
+/// The bytes of `dataset.json`.
+pub fn render(summary: &DatasetSummary) -> String {
+    // Serializing strings, integers and finite floats has no failing case.
+    let text = serde_json::to_string_pretty(summary).unwrap_or_default();
+    let body = format!("{},\n", text.trim_end_matches('}').trim_end());
+    format!("{body}  \"self_sha256\": \"{}\"\n}}\n", sha256_hex(body.as_bytes()))
+}
+
+/// Hashes a partition's three files and checks that they belong together and to the plan.
+fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
+    let dir = plan.dir();
+    let path = shard_path(dir, partition);
+    let broken = |reason: String| {
+        Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
+    };
+    let tokens = file_summary(dir, &path)?;
+    let companion = |kind: &str| companion_path(dir, kind, partition, &tokens.sha256);
+    let (failures, codebook) = (companion("failures"), companion("codebook"));
+    for companion in [&failures, &codebook] {
+        if !companion.exists() {
+            return Err(broken(format!("its companion {} is missing", companion.display())));
+        }
+    }
+    let file = File::open(&path).map_err(Error::io(&path))?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+        .map_err(|e| broken(e.to_string()))?;
+    let footer = metadata.metadata().file_metadata();
+    let entry = |key: &str| {
+        let mut entries = footer.key_value_metadata().into_iter().flatten();
+        entries.find(|e| e.key == key).and_then(|e| e.value.as_deref()).unwrap_or_default()
+    };
+    let number =
+        |key: &str| entry(key).parse::<u64>().map_err(|_| broken(format!("it has no {key}")));
+    let summary = ShardSummary {
+        partition: partition as u64,
+        first_ordinal: number("vqtok.first_ordinal")?,
+        planned: number("vqtok.planned")?,
+        written: number("vqtok.written")?,
+        failed: number("vqtok.failed")?,
+        rows: number("vqtok.rows")?,
+        tokens,
+        failures: file_summary(dir, &failures)?,
+        codebook: file_summary(dir, &codebook)?,
+    };
+    let ordinals = plan.ordinals(partition)?;
+    let checks = [
+        (entry("vqtok.plan_sha256") == plan.digest(), "it belongs to another plan"),
+        (number("vqtok.partition")? == summary.partition, "it is another partition"),
+        (summary.first_ordinal as i64 == ordinals.start, "it starts at another image"),
+        (summary.planned as i64 == ordinals.end - ordinals.start, "it planned other images"),
+        (summary.planned == summary.written + summary.failed, "planned = written + failed fails"),
+        (footer.num_rows() == summary.rows as i64, "its footer counts other rows"),
+        (entry("vqtok.failures_sha256") == summary.failures.sha256, "its failures are damaged"),
+        (
+            entry("vqtok.codebook_part_sha256") == summary.codebook.sha256,
+            "its codebook part is damaged",
+        ),
+    ];
+    match checks.iter().find(|(holds, _)| !holds) {
+        Some((_, reason)) => Err(broken(reason.to_string())),
+        None => Ok(summary),
+    }
+}
+
+/// Folds the codebook parts, writes `codebook.parquet`, sums up.
+fn fold(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
+    let (dir, identity) = (plan.dir(), plan.identity());
+    let mut statistics = Statistics::new(identity);
+    let mut totals = Totals::default();
+    for shard in &shards {
+        statistics.merge_file(&dir.join(&shard.codebook.path))?;
+        totals.planned += shard.planned;
+        totals.written += shard.written;
+        totals.failed += shard.failed;
+        totals.rows += shard.rows;
+    }
+    totals.tokens = statistics.levels.iter().map(|level| level.tokens() as u64).sum();
+    if totals.planned != plan.rows() {
+        return Err(Error::corrupt(dir, "the shards don't add up to the plan"));
+    }
+    let path = dir.join(CODEBOOK_FILE);
+    let entries = vec![
+        KeyValue::new("vqtok.schema".into(), schema::CODEBOOK.to_string()),
+        KeyValue::new("vqtok.identity_sha256".into(), identity.digest()),
+        KeyValue::new("vqtok.plan_sha256".into(), plan.digest().to_string()),
+    ];
+    commit::replace_durably(&path, &statistics.encode(&path, true, entries)?)?;
+    let round = |x: f64| (x * 1e6).round() / 1e6;
+    let levels = statistics.levels.iter().zip(&identity.levels).map(|(level, layout)| {
+        let entropy_bits = level.entropy_bits();
+        LevelSummary {
+            codes: layout.codes,
+            tokens: level.tokens() as u64,
+            used: level.used() as u64,
+            entropy_bits: round(entropy_bits),
+            perplexity: round(entropy_bits.exp2()),
+        }
+    });
+    Ok(DatasetSummary {
+        schema: schema::DATASET.to_string(),
+        identity: identity.clone(),
+        plan: PlanSummary {
+            digest: plan.digest().to_string(),
+            rows: plan.rows(),
+            partitions: plan.partitions() as u64,
+            file: file_summary(dir, &dir.join(plan::FILE))?,
+        },
+        totals,
+        codebook: CodebookSummary { levels: levels.collect(), file: file_summary(dir, &path)? },
+        shards,
+    })
+}
+
+/// Removes what dead or beaten workers left: orphaned temporary files and companions that no
+/// committed shard refers to. Every partition is committed, so nobody can still come to need them.
+fn remove_strays(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
+    repair::remove_orphans(dir)?;
+    for kind in ["failures", "codebook"] {
+        for path in commit::list(&dir.join(kind))? {
+            let Some(shard) = partition_of(&path).and_then(|p| shards.get(p)) else { continue };
+            let keep = if kind == "failures" { &shard.failures } else { &shard.codebook };
+            if path != dir.join(&keep.path) {
+                commit::remove_durably(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn file_summary(dir: &Path, path: &Path) -> Result<FileSummary> {
+    let (sha256, bytes) = commit::digest_file(path)?;
+    let relative = path.strip_prefix(dir).unwrap_or(path);
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+    Ok(FileSummary { path: parts.join("/"), bytes, sha256: hex(&sha256) })
+}

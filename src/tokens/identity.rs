@@ -1,0 +1,244 @@
+//! Owns what makes two runs the same data set: tokenizer, preprocessing, layout, program.
+//! Must not know: files, how any of it was computed.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// The largest codebook that is counted: statistics hold one counter a code in memory.
+pub const CODES_MAX: u64 = 1 << 24;
+
+/// Everything that must be equal for an output folder to be continued. What is equal here gives
+/// byte-identical shards on one kind of device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The model.
+    pub tokenizer: Tokenizer,
+    /// From an image file to the model's pixels.
+    pub preprocessing: Preprocessing,
+    /// The grids of a row: the first is `tokens`, a second one `tokens_top`.
+    pub levels: Vec<LevelLayout>,
+    /// Arithmetic of the engine: `f32`, `bf16`, ...
+    pub precision: String,
+    /// `cpu` or `cuda`: what `Engine::device_kind` says.
+    pub device: String,
+    /// Images of the plan to a partition.
+    pub shard_rows: u64,
+    /// The program's version.
+    pub version: String,
+}
+
+/// Which model made the tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokenizer {
+    /// The family's name, as in the model's configuration.
+    pub family: String,
+    /// Hex sha256 of the weights.
+    pub weights_sha256: String,
+    /// Hex sha256 of the codebook alone; empty where the quantizer has none (LFQ).
+    pub codebook_sha256: String,
+    /// K of the first level.
+    pub codes: u64,
+    /// D, the length of a code.
+    pub dim: u64,
+    /// Pixels to a token, along one side.
+    pub factor: u64,
+}
+
+/// How an image file becomes the model's pixels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Name of the resize rule.
+    pub rule: String,
+    /// Side of the square crop in pixels; None where each image keeps its size.
+    pub size: Option<u32>,
+    /// What lies behind transparent pixels: `white`, `black`, `drop`.
+    pub alpha: String,
+    /// Hex sha256 over every setting that can change a pixel, limits included.
+    pub digest: String,
+}
+
+/// One grid of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LevelLayout {
+    /// K: codes are below it.
+    pub codes: u64,
+    /// `[h, w]` in tokens where every image has the same; None where grids vary.
+    pub grid: Option<[u32; 2]>,
+}
+
+impl LevelLayout {
+    /// Tokens of a row where that is fixed.
+    pub fn tokens(&self) -> Option<usize> {
+        self.grid.map(|[height, width]| height as usize * width as usize)
+    }
+}
+
+impl Identity {
+    /// Refuses what can't be written: no level, more than two, sizes of zero, too many codes.
+    pub fn check(&self) -> Result<()> {
+        if self.levels.is_empty() || self.levels.len() > 2 {
+            return Err(Error::invalid(format!(
+                "tokens have one or two levels, this model has {}",
+                self.levels.len()
+            )));
+        }
+        for level in &self.levels {
+            if level.codes == 0 || level.codes > CODES_MAX {
+                return Err(Error::invalid(format!(
+                    "a codebook has 1 to {CODES_MAX} codes, this one {}",
+                    level.codes
+                )));
+            }
+            if let Some([height, width]) = level.grid
+                && (height == 0 || width == 0 || u64::from(height) * u64::from(width) > 1 << 22)
+            {
+                return Err(Error::invalid(format!("a grid of {height} x {width} tokens")));
+            }
+        }
+        if self.tokenizer.codes != self.levels[0].codes {
+            return Err(Error::invalid("tokenizer.codes and levels[0].codes differ"));
+        }
+        if self.shard_rows == 0 || self.shard_rows > 1 << 24 {
+            return Err(Error::invalid(format!(
+                "--shard-rows is 1 to {}, not {}",
+                1 << 24,
+                self.shard_rows
+            )));
+        }
+        Ok(())
+    }
+
+    /// The canonical text: compact JSON with every object's names sorted.
+    pub fn canonical(&self) -> String {
+        self.sorted().to_string()
+    }
+
+    /// The same as a value, names sorted at every depth.
+    pub fn sorted(&self) -> serde_json::Value {
+        // Serializing plain structs of strings and integers has no failing case.
+        sort(serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// Hex sha256 of the canonical text.
+    pub fn digest(&self) -> String {
+        super::commit::hex(&Sha256::digest(self.canonical().as_bytes()))
+    }
+
+    /// The first setting that differs: its dotted name, its value in `self` and in `other`.
+    pub fn difference(&self, other: &Identity) -> Option<(String, String, String)> {
+        difference("", &self.sorted(), &other.sorted())
+    }
+}
+
+/// Sorts the names of every object.
+fn sort(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().map(|(k, v)| (k, sort(v))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sort).collect()),
+        other => other,
+    }
+}
+
+fn difference(
+    name: &str,
+    a: &serde_json::Value,
+    b: &serde_json::Value,
+) -> Option<(String, String, String)> {
+    use serde_json::Value;
+    if a == b {
+        return None;
+    }
+    if let (Value::Object(a), Value::Object(b)) = (a, b) {
+        for key in a.keys().chain(b.keys()) {
+            let full = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            let none = Value::Null;
+            let found = difference(&full, a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+    let plain = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
+    Some((name.to_string(), plain(a), plain(b)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An identity for tests: `codes` codes, a fixed `grid`, `shard_rows` to a partition.
+    pub(crate) fn identity(codes: u64, grid: Option<[u32; 2]>, shard_rows: u64) -> Identity {
+        Identity {
+            tokenizer: Tokenizer {
+                family: "vqtok".into(),
+                weights_sha256: "ab".repeat(32),
+                codebook_sha256: "cd".repeat(32),
+                codes,
+                dim: 8,
+                factor: 4,
+            },
+            preprocessing: Preprocessing {
+                rule: "bicubic".into(),
+                size: Some(16),
+                alpha: "white".into(),
+                digest: "ef".repeat(32),
+            },
+            levels: vec![LevelLayout { codes, grid }],
+            precision: "f32".into(),
+            device: "cpu".into(),
+            shard_rows,
+            version: "0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn canonical_text_is_sorted_and_reads_back() {
+        let one = identity(512, Some([4, 4]), 10);
+        let text = one.canonical();
+        assert!(text.starts_with(r#"{"device":"cpu","levels":[{"codes":512,"grid":[4,4]}],"#));
+        assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), one);
+        assert_eq!(one.digest().len(), 64);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let one = identity(512, Some([4, 4]), 10);
+        assert_eq!(one.difference(&one.clone()), None);
+        let mut two = one.clone();
+        two.tokenizer.weights_sha256 = "00".into();
+        let (name, a, b) = one.difference(&two).unwrap();
+        assert_eq!((name.as_str(), b.as_str()), ("tokenizer.weights_sha256", "00"));
+        assert_eq!(a, "ab".repeat(32));
+        let mut three = one.clone();
+        three.preprocessing.size = None;
+        assert_eq!(one.difference(&three).unwrap().0, "preprocessing.size");
+    }
+
+    #[test]
+    fn impossible_layouts_are_refused() {
+        let good = identity(512, Some([4, 4]), 10);
+        good.check().unwrap();
+        for spoil in [
+            (|i: &mut Identity| i.levels.clear()) as fn(&mut Identity),
+            |i| i.levels[0].grid = Some([0, 4]),
+            |i| i.levels[0].codes = 0,
+            |i| i.tokenizer.codes = 7,
+            |i| i.shard_rows = 0,
+        ] {
+            let mut bad = good.clone();
+            spoil(&mut bad);
+            assert!(bad.check().is_err());
+        }
+    }
+}

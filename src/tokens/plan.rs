@@ -1,0 +1,416 @@
+//! Owns `plan.parquet`: the ordered input of a data set, written once, one row group to a
+//! partition. Must not know: where the rows come from, what becomes of them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::KeyValue;
+use sha2::{Digest, Sha256};
+
+use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
+use super::identity::Identity;
+use super::schema;
+use crate::error::{Error, Result};
+
+/// The plan's name in an output folder.
+pub const FILE: &str = "plan.parquet";
+
+/// The longest key or uri, in bytes: longer than any path that a system takes.
+const TEXT_BYTES_MAX: usize = 1 << 16;
+
+/// One image to tokenize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRow {
+    /// Its place in the plan, from 0, without holes.
+    pub ordinal: i64,
+    /// The name that users and `decode` know it by.
+    pub key: String,
+    /// Where it is read from.
+    pub uri: String,
+    /// Its size when planned.
+    pub bytes: i64,
+}
+
+/// A plan on disk. Holds its footer in memory, not its rows.
+pub struct Plan {
+    dir: PathBuf,
+    identity: Identity,
+    digest: String,
+    rows: u64,
+    metadata: ArrowReaderMetadata,
+}
+
+impl Plan {
+    /// Makes the plan of an output folder, or checks that the one there is the same: same settings,
+    /// same rows. Memory holds one partition's rows, whatever the input's size.
+    ///
+    /// Errors: [`Error::Mismatch`] naming the first difference; no rows at all.
+    pub fn create_or_open(
+        dir: &Path,
+        identity: &Identity,
+        rows: impl Iterator<Item = Result<PlanRow>>,
+        shard_rows: usize,
+    ) -> Result<Plan> {
+        identity.check()?;
+        if identity.shard_rows != shard_rows as u64 {
+            return Err(Error::invalid("identity.shard_rows and the plan's differ"));
+        }
+        let path = dir.join(FILE);
+        if path.exists() {
+            let plan = Plan::open(dir)?;
+            plan.must_be(identity, rows)?;
+            return Ok(plan);
+        }
+        // The folder appears with the first row, so that an input without images leaves nothing.
+        let mut rows = rows;
+        let first = rows.next().ok_or_else(|| Error::invalid("no image in the input"))??;
+        let rows = std::iter::once(Ok(first)).chain(rows);
+        commit::create_folder(dir)?;
+        commit::remove_orphans(dir)?;
+        let (sealed, digest) = write(&path, identity, rows)?;
+        let temp = sealed.path().to_path_buf();
+        match sealed.publish_keeping()? {
+            (Published::Created, _) => Plan::open(dir),
+            (Published::Exists, _kept) => {
+                // Another job was faster; ours must be the same.
+                let plan = Plan::open(dir)?;
+                if plan.digest != digest {
+                    let ours = Plan::open_file(dir, &temp)?;
+                    plan.must_be(identity, rows_of(&temp, &ours.metadata, None)?)?;
+                }
+                Ok(plan)
+            }
+        }
+    }
+
+    /// Opens the plan of an output folder.
+    pub fn open(dir: &Path) -> Result<Plan> {
+        Plan::open_file(dir, &dir.join(FILE))
+    }
+
+    fn open_file(dir: &Path, path: &Path) -> Result<Plan> {
+        let broken = |reason: String| {
+            Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+        };
+        let file = File::open(path).map_err(Error::io(path))?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+            .map_err(|e| broken(format!("not a readable plan: {e}")))?;
+        if metadata.schema().fields() != schema::plan().fields() {
+            return Err(broken("its columns are not those of plan.v1".into()));
+        }
+        let footer = metadata.metadata().file_metadata();
+        let entry = |key: &str| {
+            let entries = footer.key_value_metadata().into_iter().flatten();
+            let mut found = entries.filter(|e| e.key == key).filter_map(|e| e.value.clone());
+            found.next().ok_or_else(|| broken(format!("its metadata has no {key}")))
+        };
+        if entry("vqtok.schema")? != schema::PLAN {
+            return Err(broken(format!("not a {}", schema::PLAN)));
+        }
+        let identity: Identity = serde_json::from_str(&entry("vqtok.identity")?)
+            .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
+        identity.check()?;
+        let digest = entry("vqtok.plan_sha256")?;
+        let groups = metadata.metadata().row_groups();
+        let mut rows = 0;
+        for (index, group) in groups.iter().enumerate() {
+            let count = u64::try_from(group.num_rows()).unwrap_or(0);
+            let last = index + 1 == groups.len();
+            if count == 0 || count > identity.shard_rows || (!last && count != identity.shard_rows)
+            {
+                return Err(broken(format!("partition {index} has {} rows", group.num_rows())));
+            }
+            rows += count;
+        }
+        if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
+            return Err(broken(format!("its footer counts {} rows", footer.num_rows())));
+        }
+        Ok(Plan { dir: dir.to_path_buf(), identity, digest, rows, metadata })
+    }
+
+    /// The output folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What made it.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Hex sha256 over the identity and all rows; see `schemas/plan.v1.json`.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Images.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// The ordinals of a partition.
+    ///
+    /// # Errors
+    /// Where there is no such partition.
+    pub fn ordinals(&self, index: usize) -> Result<std::ops::Range<i64>> {
+        if index >= self.partitions() {
+            return Err(Error::invalid(format!(
+                "partition {index} of a plan that has {}",
+                self.partitions()
+            )));
+        }
+        let start = index as u64 * self.identity.shard_rows;
+        let end = (start + self.identity.shard_rows).min(self.rows);
+        Ok(start as i64..end as i64)
+    }
+
+    /// The rows of a partition, in order.
+    pub fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
+        let range = self.ordinals(index)?;
+        let path = self.dir.join(FILE);
+        let rows = rows_of(&path, &self.metadata, Some(index))?.collect::<Result<Vec<_>>>()?;
+        let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
+        if !expected {
+            return Err(Error::corrupt(
+                path,
+                format!("partition {index} does not hold {range:?}; `vqtok repair` rebuilds it"),
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// All rows, streaming.
+    pub fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        rows_of(&self.dir.join(FILE), &self.metadata, None)
+    }
+
+    /// The lock for adding partitions: any number of workers hold it together.
+    pub fn lock_shared(&self) -> Result<FolderLock> {
+        FolderLock::shared(&self.dir.join(FILE))
+    }
+
+    /// The lock for replacing or removing partitions.
+    pub fn lock_exclusive(&self) -> Result<FolderLock> {
+        FolderLock::exclusive(&self.dir.join(FILE))
+    }
+
+    /// [`Error::Mismatch`] unless this plan has that identity and those rows.
+    fn must_be(
+        &self,
+        identity: &Identity,
+        rows: impl Iterator<Item = Result<PlanRow>>,
+    ) -> Result<()> {
+        let dir = self.dir.display();
+        if let Some((name, was, now)) = self.identity.difference(identity) {
+            return Err(Error::Mismatch(format!(
+                "{dir} was made with {name} = {}, this run has {}; use another --out, or the \
+                 settings it was made with",
+                shorten(&was),
+                shorten(&now)
+            )));
+        }
+        let changed = |what: String| {
+            Error::Mismatch(format!(
+                "the input of {dir} has changed: {what}; use another --out, or restore the input"
+            ))
+        };
+        let mut planned = self.all_rows()?;
+        let mut count: i64 = 0;
+        for row in rows {
+            let row = row?;
+            let Some(was) = planned.next().transpose()? else {
+                return Err(changed(format!(
+                    "it had {count} images, now '{}' is one more",
+                    shorten(&row.key)
+                )));
+            };
+            if let Some(what) = row_difference(&was, &row) {
+                return Err(changed(what));
+            }
+            count += 1;
+        }
+        match planned.next().transpose()? {
+            Some(row) => Err(changed(format!(
+                "image {count}, '{}', is gone (it had {}, now {count})",
+                shorten(&row.key),
+                self.rows
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The difference between a planned row and today's, in words.
+fn row_difference(was: &PlanRow, now: &PlanRow) -> Option<String> {
+    let ordinal = was.ordinal;
+    if was.ordinal != now.ordinal {
+        return Some(format!("image {ordinal} has become image {}", now.ordinal));
+    }
+    if was.key != now.key {
+        let (was, now) = (shorten(&was.key), shorten(&now.key));
+        return Some(format!("image {ordinal} was '{was}' and is now '{now}'"));
+    }
+    if was.uri != now.uri {
+        let key = shorten(&was.key);
+        return Some(format!("'{key}' was at {} and is now at {}", was.uri, now.uri));
+    }
+    if was.bytes != now.bytes {
+        let key = shorten(&was.key);
+        return Some(format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes));
+    }
+    None
+}
+
+/// Keeps messages to one readable line: no control characters, at most 80 characters.
+fn shorten(text: &str) -> String {
+    let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        out.push_str("...");
+    }
+    out
+}
+
+/// The digest of a plan, fed row by row.
+struct PlanHasher(Sha256);
+
+impl PlanHasher {
+    fn new(identity: &Identity) -> PlanHasher {
+        let mut hasher = Sha256::new();
+        hasher.update(format!("{}\n{}\n", schema::PLAN, identity.canonical()));
+        PlanHasher(hasher)
+    }
+
+    fn row(&mut self, row: &PlanRow) {
+        self.0.update(row.ordinal.to_le_bytes());
+        for text in [&row.key, &row.uri] {
+            self.0.update((text.len() as u64).to_le_bytes());
+            self.0.update(text);
+        }
+        self.0.update(row.bytes.to_le_bytes());
+    }
+
+    fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
+/// Streams the rows into a sealed temporary file.
+fn write(
+    path: &Path,
+    identity: &Identity,
+    rows: impl Iterator<Item = Result<PlanRow>>,
+) -> Result<(Sealed, String)> {
+    let entries = vec![
+        KeyValue::new("vqtok.schema".into(), schema::PLAN.to_string()),
+        KeyValue::new("vqtok.identity".into(), identity.canonical()),
+    ];
+    let temp = TempFile::create(path)?;
+    let properties = schema::properties(Some(entries), None);
+    let mut writer = ArrowWriter::try_new(temp, schema::plan(), Some(properties))
+        .map_err(schema::parquet_error(path))?;
+    let mut hasher = PlanHasher::new(identity);
+    let mut group: Vec<PlanRow> = Vec::new();
+    for (next, row) in rows.enumerate() {
+        let row = row?;
+        if row.ordinal != next as i64 {
+            return Err(Error::invalid(format!(
+                "planned image {} where {next} was due",
+                row.ordinal
+            )));
+        }
+        if row.key.is_empty() || row.key.len().max(row.uri.len()) > TEXT_BYTES_MAX || row.bytes < 0
+        {
+            return Err(Error::invalid(format!("image {next} has an impossible name or size")));
+        }
+        hasher.row(&row);
+        group.push(row);
+        if group.len() as u64 == identity.shard_rows {
+            write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
+            group.clear();
+        }
+    }
+    if !group.is_empty() {
+        write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
+    }
+    let digest = hasher.finish();
+    writer.append_key_value_metadata(KeyValue::new("vqtok.plan_sha256".into(), digest.clone()));
+    let temp = writer.into_inner().map_err(schema::parquet_error(path))?;
+    Ok((temp.seal()?, digest))
+}
+
+fn write_group(
+    writer: &mut ArrowWriter<TempFile>,
+    rows: &[PlanRow],
+) -> parquet::errors::Result<()> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.ordinal))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.key))),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.uri))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.bytes))),
+    ];
+    writer.write(&RecordBatch::try_new(schema::plan(), columns)?)?;
+    writer.flush()
+}
+
+/// The rows of one partition or of all, streaming. The file is opened anew: a `File`'s clones
+/// share their position, so that two threads could not read at once.
+fn rows_of(
+    path: &Path,
+    metadata: &ArrowReaderMetadata,
+    group: Option<usize>,
+) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+    let path = path.to_path_buf();
+    let file = File::open(&path).map_err(Error::io(&path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        .with_batch_size(4096);
+    if let Some(group) = group {
+        builder = builder.with_row_groups(vec![group]);
+    }
+    let broken = move |reason: String| {
+        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+    };
+    let reader: ParquetRecordBatchReader = builder.build().map_err(|e| broken(e.to_string()))?;
+    Ok(reader.flat_map(move |batch| {
+        let rows = batch.map_err(|e| e.to_string()).and_then(|batch| rows_of_batch(&batch));
+        match rows {
+            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(reason) => vec![Err(broken(reason))],
+        }
+    }))
+}
+
+fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
+    if batch.schema().fields() != schema::plan().fields()
+        || batch.columns().iter().any(|c| c.null_count() > 0)
+    {
+        return Err("its columns are not those of plan.v1".into());
+    }
+    let ordinals = batch.column(0).as_primitive::<Int64Type>();
+    let keys = batch.column(1).as_string::<i32>();
+    let uris = batch.column(2).as_string::<i32>();
+    let bytes = batch.column(3).as_primitive::<Int64Type>();
+    let row = |i: usize| PlanRow {
+        ordinal: ordinals.value(i),
+        key: keys.value(i).to_string(),
+        uri: uris.value(i).to_string(),
+        bytes: bytes.value(i),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,268 @@
+//! Owns the Arrow schemas of every file of an output, how they are encoded, and the frozen
+//! descriptions in `schemas/`. Must not know: values.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use super::identity::LevelLayout;
+use crate::error::{Error, Result};
+
+/// Schema word of `plan.parquet`.
+pub const PLAN: &str = "plan.v1";
+/// Schema word of token shards.
+pub const TOKENS: &str = "tokens.v1";
+/// Schema word of failure companions.
+pub const FAILURES: &str = "failures.v1";
+/// Schema word of codebook companions and their fold.
+pub const CODEBOOK: &str = "codebook.v1";
+/// Schema word of `dataset.json`.
+pub const DATASET: &str = "dataset.v1";
+
+/// The published descriptions, by schema word.
+pub const DESCRIPTIONS: [(&str, &str); 5] = [
+    (PLAN, include_str!("../../schemas/plan.v1.json")),
+    (TOKENS, include_str!("../../schemas/tokens.v1.json")),
+    (FAILURES, include_str!("../../schemas/failures.v1.json")),
+    (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
+    (DATASET, include_str!("../../schemas/dataset.v1.json")),
+];
+
+fn field(name: &str, kind: DataType) -> Field {
+    Field::new(name, kind, false)
+}
+
+fn nullable(name: &str, kind: DataType) -> Field {
+    Field::new(name, kind, true)
+}
+
+/// Columns of `plan.parquet`.
+pub fn plan() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        field("ordinal", DataType::Int64),
+        field("key", DataType::Utf8),
+        field("uri", DataType::Utf8),
+        field("bytes", DataType::Int64),
+    ]))
+}
+
+/// The type of one token: u16 up to 65,536 codes, u32 above.
+pub fn token_type(codes: u64) -> DataType {
+    if codes <= 1 << 16 { DataType::UInt16 } else { DataType::UInt32 }
+}
+
+/// The field inside the lists of tokens.
+pub fn token_item(codes: u64) -> Arc<Field> {
+    Arc::new(field("element", token_type(codes)))
+}
+
+fn token_column(name: &str, level: &LevelLayout) -> Field {
+    let item = token_item(level.codes);
+    match level.tokens() {
+        Some(tokens) => field(name, DataType::FixedSizeList(item, tokens as i32)),
+        None => field(name, DataType::List(item)),
+    }
+}
+
+/// Columns of a token shard; a second level adds `tokens_top` and its grid.
+pub fn tokens(levels: &[LevelLayout]) -> SchemaRef {
+    let mut fields = vec![
+        field("key", DataType::Utf8),
+        field("uri", DataType::Utf8),
+        nullable("member", DataType::Utf8),
+        field("ordinal", DataType::Int64),
+        token_column("tokens", &levels[0]),
+        field("grid_height", DataType::Int32),
+        field("grid_width", DataType::Int32),
+    ];
+    if let Some(top) = levels.get(1) {
+        fields.push(token_column("tokens_top", top));
+        fields.push(field("grid_top_height", DataType::Int32));
+        fields.push(field("grid_top_width", DataType::Int32));
+    }
+    fields.extend([
+        field("view", DataType::Int32),
+        field("flip", DataType::Boolean),
+        field("image_width", DataType::Int32),
+        field("image_height", DataType::Int32),
+        field("orientation", DataType::Int32),
+        field("color_mode", DataType::Utf8),
+        field("crop_x", DataType::Int32),
+        field("crop_y", DataType::Int32),
+        field("crop_w", DataType::Int32),
+        field("crop_h", DataType::Int32),
+        nullable("label", DataType::Utf8),
+        nullable("caption", DataType::Utf8),
+        nullable("meta_json", DataType::Utf8),
+        field("content_sha256", DataType::FixedSizeBinary(32)),
+        nullable("quantization_error", DataType::Float32),
+        field("unique_codes", DataType::Int32),
+        field("grid_hash", DataType::FixedSizeBinary(16)),
+    ]);
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns of a failures companion.
+pub fn failures() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        field("ordinal", DataType::Int64),
+        field("key", DataType::Utf8),
+        field("uri", DataType::Utf8),
+        field("stage", DataType::Utf8),
+        field("error", DataType::Utf8),
+    ]))
+}
+
+/// Columns of a codebook companion and of `codebook.parquet`.
+pub fn codebook() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        field("level", DataType::Int32),
+        field("code", DataType::Int32),
+        field("count", DataType::Int64),
+        nullable("distance_sum", DataType::Float64),
+    ]))
+}
+
+/// How every file is encoded. `levels` are given for token shards only.
+///
+/// Tokens of small codebooks go through a dictionary (the codes packed to log2 K bits), those of
+/// large ones through byte streams; hashes are noise, which neither dictionary nor zstd helps.
+pub fn properties(
+    entries: Option<Vec<KeyValue>>,
+    levels: Option<&[LevelLayout]>,
+) -> WriterProperties {
+    // Level 3 exists, so the fallback is never taken.
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default());
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("vqtok ", env!("CARGO_PKG_VERSION")).to_string())
+        .set_compression(zstd)
+        .set_key_value_metadata(entries)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(None);
+    for name in ["key", "uri", "content_sha256", "grid_hash", "quantization_error"] {
+        builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    for name in ["content_sha256", "grid_hash"] {
+        let column = ColumnPath::from(name);
+        builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
+    }
+    for (name, level) in ["tokens", "tokens_top"].iter().zip(levels.into_iter().flatten()) {
+        if level.codes > 1 << 16 {
+            let parts = [*name, "list", "element"];
+            let column = ColumnPath::new(parts.map(str::to_string).to_vec());
+            builder = builder
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT);
+        }
+    }
+    builder.build()
+}
+
+/// A small file in memory.
+pub fn encode(
+    path: &Path,
+    schema: SchemaRef,
+    batches: impl IntoIterator<Item = Vec<ArrayRef>>,
+    entries: Vec<KeyValue>,
+) -> Result<Vec<u8>> {
+    let write = || -> parquet::errors::Result<Vec<u8>> {
+        let properties = properties(Some(entries), None);
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
+        for columns in batches {
+            writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
+        }
+        writer.into_inner()
+    };
+    write().map_err(parquet_error(path))
+}
+
+/// For `map_err` while writing: the system's refusals (a full disk) keep their reason.
+pub fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> Error {
+    let path = path.to_path_buf();
+    move |error| match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(source) => Error::Io { path, source: *source },
+            Err(other) => Error::corrupt(path, other.to_string()),
+        },
+        other => Error::corrupt(path, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(word: &str) -> serde_json::Value {
+        let found = DESCRIPTIONS.iter().find(|(name, _)| *name == word).unwrap();
+        serde_json::from_str(found.1).unwrap()
+    }
+
+    fn type_name(kind: &DataType) -> String {
+        match kind {
+            DataType::Utf8 => "utf8".into(),
+            DataType::Int32 => "int32".into(),
+            DataType::Int64 => "int64".into(),
+            DataType::Float32 => "float32".into(),
+            DataType::Float64 => "float64".into(),
+            DataType::Boolean => "bool".into(),
+            DataType::FixedSizeBinary(n) => format!("fixed_size_binary[{n}]"),
+            DataType::FixedSizeList(..) | DataType::List(_) => "tokens".into(),
+            other => panic!("{other} is in no schema"),
+        }
+    }
+
+    /// Name, type and nullability of the columns a description lists.
+    fn described(word: &str, top: bool) -> Vec<(String, String, bool)> {
+        let value = description(word);
+        assert_eq!(value["schema"], word);
+        let columns = value["columns"].as_array().unwrap().iter();
+        let columns = columns.filter(|c| top || c.get("only_with").is_none());
+        let text = |v: &serde_json::Value| v.as_str().unwrap().to_string();
+        columns
+            .map(|c| {
+                assert!(!text(&c["doc"]).is_empty());
+                (text(&c["name"]), text(&c["type"]), c["nullable"].as_bool().unwrap())
+            })
+            .collect()
+    }
+
+    fn written(schema: &Schema) -> Vec<(String, String, bool)> {
+        let fields = schema.fields().iter();
+        fields.map(|f| (f.name().clone(), type_name(f.data_type()), f.is_nullable())).collect()
+    }
+
+    #[test]
+    fn the_published_schemas_are_what_is_written() {
+        let level = |codes, grid| LevelLayout { codes, grid };
+        let fixed = [level(512, Some([4, 4]))];
+        let variable = [level(1 << 18, None)];
+        let two = [level(512, Some([8, 8])), level(512, Some([4, 4]))];
+        assert_eq!(described(PLAN, true), written(&plan()));
+        assert_eq!(described(FAILURES, true), written(&failures()));
+        assert_eq!(described(CODEBOOK, true), written(&codebook()));
+        assert_eq!(described(TOKENS, false), written(&tokens(&fixed)));
+        assert_eq!(described(TOKENS, false), written(&tokens(&variable)));
+        assert_eq!(described(TOKENS, true), written(&tokens(&two)));
+    }
+
+    #[test]
+    fn tokens_are_as_narrow_as_the_codebook_allows() {
+        let kind =
+            |codes, grid| tokens(&[LevelLayout { codes, grid }]).field(4).data_type().clone();
+        let item = |kind| Arc::new(Field::new("element", kind, false));
+        assert_eq!(kind(1 << 16, Some([4, 2])), DataType::FixedSizeList(item(DataType::UInt16), 8));
+        assert_eq!(
+            kind((1 << 16) + 1, Some([4, 2])),
+            DataType::FixedSizeList(item(DataType::UInt32), 8)
+        );
+        assert_eq!(kind(512, None), DataType::List(item(DataType::UInt16)));
+    }
+}

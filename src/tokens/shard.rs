@@ -1,0 +1,422 @@
+//! Owns one partition on its way to disk: outcomes in order of their ordinals in, a committed
+//! shard with its companions out. Must not know: how tokens were made.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
+
+use super::columns::{self, PendingRow};
+use super::commit::{self, Published, TempFile, hex};
+use super::identity::Identity;
+use super::plan::Plan;
+use super::schema;
+use super::stats::Statistics;
+use crate::error::{Error, Result};
+
+/// Rows and tokens converted to columns at a time: bounds what waits in memory as rows.
+const BATCH_ROWS: usize = 256;
+const BATCH_TOKENS: usize = 1 << 22;
+/// Tokens to a row group at most. Larger groups compress better, and a shard's worth of a usual
+/// grid fits; a group is held in memory until it is whole.
+const GROUP_TOKENS: usize = 1 << 26;
+
+/// One grid of codes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenGrid {
+    /// `height * width` codes below K, row-major.
+    pub codes: Vec<u32>,
+    /// Squared distance |z - e|^2 of each, NaN where the family has none; or empty.
+    pub distances: Vec<f32>,
+    /// In tokens.
+    pub height: i32,
+    /// In tokens.
+    pub width: i32,
+}
+
+/// One tokenized image (or one view of it).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenRow {
+    /// As planned.
+    pub ordinal: i64,
+    /// As planned.
+    pub key: String,
+    /// As planned.
+    pub uri: String,
+    /// Name inside an archive.
+    pub member: Option<String>,
+    /// One grid for each level of the identity.
+    pub levels: Vec<TokenGrid>,
+    /// Number of the crop of this image, from 0 without holes.
+    pub view: i32,
+    /// Whether it was mirrored.
+    pub flip: bool,
+    /// Of the oriented source, in pixels.
+    pub image_width: i32,
+    /// Of the oriented source, in pixels.
+    pub image_height: i32,
+    /// EXIF orientation as found, 1 to 8.
+    pub orientation: i32,
+    /// Pillow's name for the source's mode.
+    pub color_mode: String,
+    /// Left edge of what the model saw, in pixels of the oriented source.
+    pub crop_x: i32,
+    /// Top edge.
+    pub crop_y: i32,
+    /// Width.
+    pub crop_w: i32,
+    /// Height.
+    pub crop_h: i32,
+    /// The first folder of the key, where there is one.
+    pub label: Option<String>,
+    /// From beside the image.
+    pub caption: Option<String>,
+    /// Anything else known of it, as a JSON object.
+    pub meta_json: Option<String>,
+    /// Of the source file's bytes.
+    pub content_sha256: [u8; 32],
+}
+
+/// One image that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// As planned.
+    pub ordinal: i64,
+    /// As planned.
+    pub key: String,
+    /// As planned.
+    pub uri: String,
+    /// `Stage::as_str` of the rejection.
+    pub stage: String,
+    /// One deterministic line.
+    pub error: String,
+}
+
+/// What became of a planned image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Tokens. Several views of one image follow each other.
+    Written(Box<TokenRow>),
+    /// A reason.
+    Failed(FailureRow),
+}
+
+/// Whether a partition's name must be free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitMode {
+    /// The first to link wins.
+    New,
+    /// Take the place of a committed shard; under [`Plan::lock_exclusive`] only.
+    Replace,
+}
+
+/// How the commit ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commit {
+    /// This writer's shard is the partition.
+    Committed,
+    /// Another worker's identical shard was there first.
+    Already,
+    /// Another worker's different shard was there first and stays: a finding.
+    Lost {
+        /// Hex sha256 of the shard that was given up.
+        ours: String,
+        /// Hex sha256 of the shard that stays.
+        theirs: String,
+    },
+}
+
+/// What closing a partition gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which.
+    pub partition: usize,
+    /// Rows in the shard: images times views.
+    pub rows: u64,
+    /// Images in the shard.
+    pub written: u64,
+    /// Images in `failures`.
+    pub failures: u64,
+    /// Hex, of the shard.
+    pub sha256: String,
+    /// How it went.
+    pub commit: Commit,
+}
+
+/// `tokens/part-00000.parquet` under an output folder.
+pub fn shard_path(dir: &Path, partition: usize) -> PathBuf {
+    dir.join("tokens").join(format!("part-{partition:05}.parquet"))
+}
+
+/// Where a shard's companion (`failures` or `codebook`) lies, by the shard's hex sha256.
+pub fn companion_path(dir: &Path, kind: &str, partition: usize, sha256: &str) -> PathBuf {
+    dir.join(kind).join(format!("part-{partition:05}-{}.parquet", &sha256[..16]))
+}
+
+/// Whether a partition is there. A shard that can be seen is complete.
+pub fn committed(dir: &Path, partition: usize) -> bool {
+    shard_path(dir, partition).exists()
+}
+
+/// Writes one partition. Dropped without [`PartitionWriter::close`], it leaves nothing.
+pub struct PartitionWriter {
+    dir: PathBuf,
+    identity: Identity,
+    partition: usize,
+    mode: CommitMode,
+    ordinals: Range<i64>,
+    next: i64,
+    next_view: i32,
+    writer: ArrowWriter<TempFile>,
+    group_rows: usize,
+    group_rows_max: usize,
+    pending: Vec<PendingRow>,
+    pending_tokens: usize,
+    statistics: Statistics,
+    failures: Vec<FailureRow>,
+    rows: u64,
+    written: u64,
+}
+
+impl PartitionWriter {
+    /// Starts a partition of the plan; creates the folders it needs.
+    pub fn create(plan: &Plan, partition: usize, mode: CommitMode) -> Result<PartitionWriter> {
+        let ordinals = plan.ordinals(partition)?;
+        let (dir, identity) = (plan.dir(), plan.identity());
+        for folder in ["tokens", "failures", "codebook"] {
+            commit::create_folder(&dir.join(folder))?;
+        }
+        let path = shard_path(dir, partition);
+        let entries = shard_entries(plan, partition, &ordinals);
+        let properties = schema::properties(Some(entries), Some(&identity.levels));
+        let temp = TempFile::create(&path)?;
+        let columns = schema::tokens(&identity.levels);
+        let writer = ArrowWriter::try_new(temp, columns, Some(properties))
+            .map_err(schema::parquet_error(&path))?;
+        // Where grids vary, a row is taken for 4096 tokens: a picture of 1024 at factor 16.
+        let tokens = identity.levels.iter().map(|l| l.tokens().unwrap_or(4096)).sum::<usize>();
+        let group_rows_max = (GROUP_TOKENS / tokens.max(1)).max(BATCH_ROWS);
+        Ok(PartitionWriter {
+            dir: dir.to_path_buf(),
+            identity: identity.clone(),
+            partition,
+            mode,
+            next: ordinals.start,
+            next_view: 0,
+            ordinals,
+            writer,
+            group_rows: 0,
+            group_rows_max,
+            pending: Vec::with_capacity(BATCH_ROWS),
+            pending_tokens: 0,
+            statistics: Statistics::new(identity),
+            failures: Vec::new(),
+            rows: 0,
+            written: 0,
+        })
+    }
+
+    /// Takes the outcome of the next ordinal, or a further view of the last one.
+    ///
+    /// Errors where an ordinal is missing, doubled or foreign, or a grid doesn't fit the identity.
+    pub fn push(&mut self, outcome: Outcome) -> Result<()> {
+        let (ordinal, view) = match &outcome {
+            Outcome::Written(row) => (row.ordinal, row.view),
+            Outcome::Failed(row) => (row.ordinal, 0),
+        };
+        let further_view = self.next_view > 0
+            && view == self.next_view
+            && ordinal == self.next - 1
+            && matches!(outcome, Outcome::Written(_));
+        let fits = further_view || (view == 0 && ordinal == self.next);
+        if !fits || !self.ordinals.contains(&ordinal) {
+            return Err(Error::invalid(format!(
+                "partition {}: image {ordinal} (view {view}) came where {} of {:?} was due; this \
+                 is a bug in vqtok",
+                self.partition, self.next, self.ordinals
+            )));
+        }
+        self.next = ordinal + 1;
+        match outcome {
+            Outcome::Failed(row) => {
+                self.next_view = 0;
+                self.failures.push(row);
+                Ok(())
+            }
+            Outcome::Written(row) => {
+                self.next_view = view + 1;
+                self.written += u64::from(!further_view);
+                self.push_row(*row)
+            }
+        }
+    }
+
+    fn push_row(&mut self, row: TokenRow) -> Result<()> {
+        let pending = PendingRow::new(row, &self.identity)?;
+        for (level, grid) in self.statistics.levels.iter_mut().zip(&pending.row.levels) {
+            level.add(&grid.codes, &grid.distances)?;
+        }
+        self.rows += 1;
+        self.pending_tokens += pending.row.levels.iter().map(|g| g.codes.len()).sum::<usize>();
+        self.pending.push(pending);
+        if self.pending.len() >= BATCH_ROWS || self.pending_tokens >= BATCH_TOKENS {
+            self.write_pending()?;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let batch = columns::batch(&self.pending, &self.identity)?;
+        let path = shard_path(&self.dir, self.partition);
+        self.writer.write(&batch).map_err(schema::parquet_error(&path))?;
+        self.group_rows += self.pending.len();
+        self.pending.clear();
+        self.pending_tokens = 0;
+        if self.group_rows >= self.group_rows_max {
+            self.writer.flush().map_err(schema::parquet_error(&path))?;
+            self.group_rows = 0;
+        }
+        Ok(())
+    }
+
+    /// Commits the partition. Errors where planned = written + failed doesn't hold.
+    pub fn close(mut self) -> Result<Receipt> {
+        let planned = (self.ordinals.end - self.ordinals.start) as u64;
+        let failed = self.failures.len() as u64;
+        if self.next != self.ordinals.end || planned != self.written + failed {
+            return Err(Error::invalid(format!(
+                "partition {}: {planned} images planned, {} written, {failed} failed; this is a \
+                 bug in vqtok",
+                self.partition, self.written
+            )));
+        }
+        self.write_pending()?;
+        let shard = shard_path(&self.dir, self.partition);
+        let failures =
+            columns::failures_file(&shard, &self.failures, self.part_entries("failures"))?;
+        let codebook =
+            self.statistics.encode(&shard, false, self.part_entries(schema::CODEBOOK))?;
+        for (key, value) in [
+            ("vqtok.rows", self.rows.to_string()),
+            ("vqtok.written", self.written.to_string()),
+            ("vqtok.failed", failed.to_string()),
+            ("vqtok.failures_sha256", columns::sha256_hex(&failures)),
+            ("vqtok.codebook_part_sha256", columns::sha256_hex(&codebook)),
+        ] {
+            self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
+        }
+        let temp = self.writer.into_inner().map_err(schema::parquet_error(&shard))?;
+        let sealed = temp.seal()?;
+        let sha256 = hex(&sealed.sha256);
+        let companion = |kind| companion_path(&self.dir, kind, self.partition, &sha256);
+        let (failures_path, codebook_path) = (companion("failures"), companion("codebook"));
+        commit::write_companion(&failures_path, &failures)?;
+        commit::write_companion(&codebook_path, &codebook)?;
+        let commit = match self.mode {
+            CommitMode::New => match sealed.publish()? {
+                Published::Created => Commit::Committed,
+                Published::Exists => compare(&shard, &sha256, [&failures_path, &codebook_path])?,
+            },
+            CommitMode::Replace => {
+                sealed.replace()?;
+                remove_other_companions(&self.dir, self.partition, &sha256)?;
+                Commit::Committed
+            }
+        };
+        Ok(Receipt {
+            partition: self.partition,
+            rows: self.rows,
+            written: self.written,
+            failures: failed,
+            sha256,
+            commit,
+        })
+    }
+
+    /// Metadata of a companion.
+    fn part_entries(&self, kind: &str) -> Vec<KeyValue> {
+        let word = if kind == "failures" { schema::FAILURES } else { schema::CODEBOOK };
+        vec![
+            KeyValue::new("vqtok.schema".into(), word.to_string()),
+            KeyValue::new("vqtok.identity_sha256".into(), self.identity.digest()),
+            KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
+        ]
+    }
+}
+
+/// Metadata of a shard that is known from the start.
+fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<KeyValue> {
+    let identity = plan.identity();
+    let (model, pixels) = (&identity.tokenizer, &identity.preprocessing);
+    let grid = |level: &super::LevelLayout| match level.grid {
+        Some([height, width]) => format!("{height}x{width}"),
+        None => "variable".to_string(),
+    };
+    let mut entries = vec![
+        ("vqtok.schema", schema::TOKENS.to_string()),
+        ("vqtok.version", identity.version.clone()),
+        ("vqtok.family", model.family.clone()),
+        ("vqtok.weights_sha256", model.weights_sha256.clone()),
+        ("vqtok.codebook_sha256", model.codebook_sha256.clone()),
+        ("vqtok.codes", model.codes.to_string()),
+        ("vqtok.dim", model.dim.to_string()),
+        ("vqtok.factor", model.factor.to_string()),
+        ("vqtok.grid", grid(&identity.levels[0])),
+        ("vqtok.resize", pixels.rule.clone()),
+        ("vqtok.size", pixels.size.map_or("source".to_string(), |size| size.to_string())),
+        ("vqtok.alpha", pixels.alpha.clone()),
+        ("vqtok.preprocessing_sha256", pixels.digest.clone()),
+        ("vqtok.precision", identity.precision.clone()),
+        ("vqtok.device", identity.device.clone()),
+        ("vqtok.identity", identity.canonical()),
+        ("vqtok.plan_sha256", plan.digest().to_string()),
+        ("vqtok.partition", partition.to_string()),
+        ("vqtok.partitions", plan.partitions().to_string()),
+        ("vqtok.first_ordinal", ordinals.start.to_string()),
+        ("vqtok.planned", (ordinals.end - ordinals.start).to_string()),
+    ];
+    if let Some(top) = identity.levels.get(1) {
+        entries.push(("vqtok.codes_top", top.codes.to_string()));
+        entries.push(("vqtok.grid_top", grid(top)));
+    }
+    entries.into_iter().map(|(key, value)| KeyValue::new(key.into(), value)).collect()
+}
+
+/// The loser's part: the winner stays; our companions go unless they are the winner's as well.
+fn compare(shard: &Path, ours: &str, companions: [&Path; 2]) -> Result<Commit> {
+    let theirs = hex(&commit::digest_file(shard)?.0);
+    if theirs == ours {
+        return Ok(Commit::Already);
+    }
+    for path in companions {
+        commit::remove_durably(path)?;
+    }
+    Ok(Commit::Lost { ours: ours.to_string(), theirs })
+}
+
+/// Removes the companions of a partition that don't belong to its committed shard.
+fn remove_other_companions(dir: &Path, partition: usize, sha256: &str) -> Result<()> {
+    for kind in ["failures", "codebook"] {
+        let keep = companion_path(dir, kind, partition, sha256);
+        for path in commit::list(&dir.join(kind))? {
+            if path != keep && partition_of(&path) == Some(partition) {
+                commit::remove_durably(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The partition that a file name `part-<n>[-<hash>].parquet` belongs to.
+pub fn partition_of(path: &Path) -> Option<usize> {
+    let rest = path.file_name()?.to_str()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
+    rest.split('-').next()?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

@@ -1,0 +1,392 @@
+//! Tests of partitions: accounting, order, commits, races, byte identity, the fold.
+
+use std::fs;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::*;
+use crate::tokens::finalize::{self, finalize};
+use crate::tokens::identity::tests::identity;
+use crate::tokens::plan::PlanRow;
+
+const CODES: u64 = 32;
+
+fn plan(dir: &Path, images: i64, shard_rows: u64) -> Plan {
+    plan_with(dir, images, &identity(CODES, Some([2, 3]), shard_rows))
+}
+
+fn plan_with(dir: &Path, images: i64, identity: &Identity) -> Plan {
+    let row = |ordinal| PlanRow {
+        ordinal,
+        key: format!("c/{ordinal}.png"),
+        uri: format!("file:///c/{ordinal}.png"),
+        bytes: 7,
+    };
+    let rows = (0..images).map(|i| Ok(row(i)));
+    Plan::create_or_open(dir, identity, rows, identity.shard_rows as usize).unwrap()
+}
+
+/// Image `ordinal`: every fifth fails, the rest get tokens that depend on it alone.
+fn outcome(ordinal: i64) -> Outcome {
+    if ordinal % 5 == 3 {
+        return Outcome::Failed(FailureRow {
+            ordinal,
+            key: format!("c/{ordinal}.png"),
+            uri: format!("file:///c/{ordinal}.png"),
+            stage: "decode".into(),
+            error: "no picture".into(),
+        });
+    }
+    Outcome::Written(Box::new(token_row(ordinal)))
+}
+
+fn token_row(ordinal: i64) -> TokenRow {
+    let code = |i: i64| ((ordinal * 7 + i * i) % CODES as i64) as u32;
+    TokenRow {
+        ordinal,
+        key: format!("c/{ordinal}.png"),
+        uri: format!("file:///c/{ordinal}.png"),
+        levels: vec![TokenGrid {
+            codes: (0..6).map(code).collect(),
+            distances: (0..6).map(|i| (ordinal + i) as f32 / 8.0).collect(),
+            height: 2,
+            width: 3,
+        }],
+        image_width: 30,
+        image_height: 20,
+        orientation: 1,
+        color_mode: "RGB".into(),
+        label: Some("c".into()),
+        content_sha256: [ordinal as u8; 32],
+        ..TokenRow::default()
+    }
+}
+
+fn write(plan: &Plan, partition: usize) -> Receipt {
+    let mut writer = PartitionWriter::create(plan, partition, CommitMode::New).unwrap();
+    for ordinal in plan.ordinals(partition).unwrap() {
+        writer.push(outcome(ordinal)).unwrap();
+    }
+    writer.close().unwrap()
+}
+
+fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
+    let file = fs::File::open(path).unwrap();
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let schema = builder.schema().clone();
+    let footer = builder.metadata().file_metadata();
+    let entries = footer.key_value_metadata().unwrap().iter();
+    let entries = entries.map(|e| (e.key.clone(), e.value.clone().unwrap_or_default())).collect();
+    let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
+    (arrow::compute::concat_batches(&schema, &batches).unwrap(), entries)
+}
+
+/// Every file of an output with its bytes.
+fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().map(Result::unwrap);
+    let files = files.filter(|e| e.file_type().is_file());
+    files
+        .map(|e| (e.path().strip_prefix(dir).unwrap().into(), fs::read(e.path()).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_partition_holds_what_was_pushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 12, 10);
+    let receipt = write(&plan, 0);
+    assert_eq!((receipt.rows, receipt.written, receipt.failures), (8, 8, 2));
+    assert_eq!(receipt.commit, Commit::Committed);
+    let (batch, entries) = read(&shard_path(dir.path(), 0));
+    assert_eq!(batch.num_rows(), 8);
+    let tokens = batch.column_by_name("tokens").unwrap().as_fixed_size_list();
+    let row = token_row(4);
+    let third = tokens.value(3);
+    let expected: Vec<u16> = row.levels[0].codes.iter().map(|&c| c as u16).collect();
+    assert_eq!(third.as_primitive::<UInt16Type>().values(), &expected[..]);
+    let ordinals = batch.column_by_name("ordinal").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(ordinals.values(), &[0, 1, 2, 4, 5, 6, 7, 9]);
+    let error = batch.column_by_name("quantization_error").unwrap().as_primitive::<Float32Type>();
+    assert_eq!(error.value(3), (4.0 * 6.0 + 15.0) / 6.0 / 8.0);
+    let unique = batch.column_by_name("unique_codes").unwrap().as_primitive::<Int32Type>();
+    let distinct: std::collections::BTreeSet<_> = expected.iter().collect();
+    assert_eq!(unique.value(3), distinct.len() as i32);
+    // sha256 over 00000000 01000000 04000000 09000000 10000000 19000000, then 02000000 03000000.
+    let hash = batch.column_by_name("grid_hash").unwrap().as_fixed_size_binary();
+    assert_eq!(hex(hash.value(0)), "ff956c7410175882a974a0499207e283");
+    let entry = |key: &str| entries.iter().find(|(k, _)| k == key).unwrap().1.clone();
+    assert_eq!(entry("vqtok.planned"), "10");
+    assert_eq!(entry("vqtok.grid"), "2x3");
+    assert!(entries.iter().any(|(k, _)| k == "ARROW:schema"));
+    let (failures, _) = read(&companion_path(dir.path(), "failures", 0, &receipt.sha256));
+    assert_eq!(failures.num_rows(), 2);
+    let (codebook, _) = read(&companion_path(dir.path(), "codebook", 0, &receipt.sha256));
+    let counts = codebook.column(2).as_primitive::<Int64Type>();
+    assert_eq!(counts.values().iter().sum::<i64>(), 48);
+    let sums = codebook.column(3).as_primitive::<Float64Type>();
+    let total: f64 = [0, 1, 2, 4, 5, 6, 7, 9].map(|o| (6 * o + 15) as f64 / 8.0).iter().sum();
+    assert_eq!(sums.values().iter().sum::<f64>(), total);
+}
+
+#[test]
+fn ordinals_have_no_holes_and_close_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 12, 10);
+    let fresh = || PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    assert!(fresh().push(outcome(1)).is_err(), "a hole");
+    assert!(fresh().push(outcome(10)).is_err(), "another partition's");
+    let mut writer = fresh();
+    writer.push(outcome(0)).unwrap();
+    assert!(writer.push(outcome(0)).is_err(), "doubled");
+    let error = writer.close().unwrap_err().to_string();
+    assert!(error.contains("10 images planned, 1 written, 0 failed"), "{error}");
+    assert!(!committed(dir.path(), 0));
+    assert!(commit::list(&dir.path().join("tokens")).unwrap().is_empty());
+}
+
+#[test]
+fn views_of_an_image_follow_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 2, 10);
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    for (ordinal, view) in [(0, 0), (0, 1), (0, 2), (1, 0)] {
+        let row = TokenRow { view, flip: view % 2 == 1, ..token_row(ordinal) };
+        writer.push(Outcome::Written(Box::new(row))).unwrap();
+    }
+    let skipped = TokenRow { view: 2, ..token_row(1) };
+    assert!(writer.push(Outcome::Written(Box::new(skipped))).is_err());
+    let receipt = writer.close().unwrap();
+    assert_eq!((receipt.rows, receipt.written), (4, 2));
+    let totals = finalize(dir.path()).unwrap().totals;
+    assert_eq!((totals.planned, totals.written, totals.rows, totals.tokens), (2, 2, 4, 24));
+}
+
+#[test]
+fn impossible_grids_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 2, 10);
+    let refused = |change: &dyn Fn(&mut TokenRow), words: &str| {
+        let mut row = token_row(0);
+        change(&mut row);
+        let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+        let error = writer.push(Outcome::Written(Box::new(row))).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    refused(&|r| r.levels[0].codes[2] = 32, "code 32 of a codebook with 32");
+    refused(&|r| r.levels[0].codes.truncate(5), "5 codes came for a grid of 2 x 3");
+    refused(&|r| (r.levels[0].height, r.levels[0].width) = (3, 2), "3 x 2 is not the data set's");
+    refused(&|r| r.levels.clear(), "0 grids came");
+    refused(&|r| r.levels[0].distances.truncate(1), "1 distances for 6 codes");
+}
+
+#[test]
+fn a_partition_of_failures_alone_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 1, 10);
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    let Outcome::Failed(mut failure) = outcome(3) else { unreachable!() };
+    failure.ordinal = 0;
+    writer.push(Outcome::Failed(failure)).unwrap();
+    let receipt = writer.close().unwrap();
+    assert_eq!((receipt.rows, receipt.failures), (0, 1));
+    let (batch, _) = read(&shard_path(dir.path(), 0));
+    assert_eq!(batch.num_rows(), 0);
+    let DataType::FixedSizeList(item, 6) = batch.schema().field(4).data_type().clone() else {
+        panic!("tokens lost their type");
+    };
+    assert_eq!(*item.data_type(), DataType::UInt16);
+    let summary = finalize(dir.path()).unwrap();
+    assert_eq!((summary.totals.failed, summary.totals.tokens), (1, 0));
+    assert_eq!(summary.codebook.levels[0].perplexity, 1.0);
+}
+
+#[test]
+fn wide_codebooks_and_varying_grids_keep_their_types() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut id = identity(70_000, None, 10);
+    id.levels.push(super::super::LevelLayout { codes: 512, grid: Some([1, 1]) });
+    let plan = plan_with(dir.path(), 2, &id);
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    for ordinal in 0..2 {
+        let mut row = token_row(ordinal);
+        let width = ordinal as i32 + 1;
+        row.levels[0] = TokenGrid {
+            codes: vec![69_999; width as usize],
+            distances: Vec::new(),
+            height: 1,
+            width,
+        };
+        row.levels.push(TokenGrid { codes: vec![511], distances: vec![1.0], height: 1, width: 1 });
+        writer.push(Outcome::Written(Box::new(row))).unwrap();
+    }
+    writer.close().unwrap();
+    let (batch, _) = read(&shard_path(dir.path(), 0));
+    assert_eq!(batch.schema().fields(), schema::tokens(&id.levels).fields());
+    assert!(batch.column_by_name("quantization_error").unwrap().is_null(0));
+    let summary = finalize(dir.path()).unwrap();
+    let levels = &summary.codebook.levels;
+    assert_eq!((levels[0].tokens, levels[1].tokens, summary.totals.tokens), (3, 2, 5));
+    let (codebook, _) = read(&dir.path().join("codebook.parquet"));
+    assert_eq!(codebook.num_rows(), 70_512);
+    assert!(codebook.column(3).is_null(0) && codebook.column(3).is_valid(70_000));
+}
+
+#[test]
+fn any_order_and_any_race_gives_the_same_bytes() {
+    let one = tempfile::tempdir().unwrap();
+    let two = tempfile::tempdir().unwrap();
+    let (a, b) = (plan(one.path(), 1234, 300), plan(two.path(), 1234, 300));
+    for partition in 0..5 {
+        assert_eq!(write(&a, partition).commit, Commit::Committed);
+    }
+    std::thread::scope(|scope| {
+        for start in 0..4 {
+            let b = &b;
+            scope.spawn(move || {
+                for i in 0..5 {
+                    let receipt = write(b, (start + i * 2) % 5);
+                    assert!(matches!(receipt.commit, Commit::Committed | Commit::Already));
+                }
+            });
+        }
+    });
+    let summary = finalize(one.path()).unwrap();
+    assert_eq!(finalize(two.path()).unwrap(), summary);
+    assert_eq!(tree(one.path()), tree(two.path()));
+    assert_eq!(tree(one.path()).len(), 3 + 3 * 5);
+    let totals = summary.totals;
+    assert_eq!((totals.planned, totals.failed, totals.tokens), (1234, 247, 987 * 6));
+    // Again, from nothing but the shards: the same bytes.
+    let before = tree(one.path());
+    assert_eq!(finalize(one.path()).unwrap(), summary);
+    fs::remove_file(one.path().join("dataset.json")).unwrap();
+    fs::remove_file(one.path().join("codebook.parquet")).unwrap();
+    assert_eq!(finalize(one.path()).unwrap(), summary);
+    assert_eq!(tree(one.path()), before);
+}
+
+#[test]
+fn the_loser_of_a_race_leaves_the_winner_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 3, 10);
+    let first = write(&plan, 0);
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    for ordinal in 0..3 {
+        let mut row = token_row(ordinal);
+        row.levels[0].codes[0] = 31;
+        writer.push(Outcome::Written(Box::new(row))).unwrap();
+    }
+    let before = tree(dir.path());
+    let receipt = writer.close().unwrap();
+    let (ours, theirs) = (receipt.sha256.clone(), first.sha256.clone());
+    assert_eq!(receipt.commit, Commit::Lost { ours, theirs });
+    let after = tree(dir.path());
+    let visible = |t: &[(PathBuf, Vec<u8>)]| -> Vec<_> {
+        t.iter().filter(|(p, _)| !p.to_string_lossy().contains(".tmp")).cloned().collect()
+    };
+    assert_eq!(visible(&before), after);
+}
+
+#[test]
+fn replacing_a_partition_swaps_it_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 10, 10);
+    let old = write(&plan, 0);
+    finalize(dir.path()).unwrap();
+    let lock = plan.lock_exclusive().unwrap();
+    crate::tokens::repair::reopen(dir.path(), &lock).unwrap();
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::Replace).unwrap();
+    for ordinal in 0..10 {
+        writer.push(Outcome::Written(Box::new(token_row(ordinal)))).unwrap();
+    }
+    let new = writer.close().unwrap();
+    assert_ne!(old.sha256, new.sha256);
+    assert!(!companion_path(dir.path(), "failures", 0, &old.sha256).exists());
+    assert_eq!(finalize(dir.path()).unwrap().totals.failed, 0);
+    assert_eq!(tree(dir.path()).len(), 6);
+}
+
+#[test]
+fn finalize_wants_everything_and_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 25, 10);
+    write(&plan, 1);
+    let error = finalize(dir.path()).unwrap_err();
+    assert_eq!(error.exit_code(), 75);
+    assert!(error.to_string().contains("2 of 3 partitions are not there"), "{error}");
+    write(&plan, 0);
+    let receipt = write(&plan, 2);
+    // Litter of dead workers goes.
+    fs::write(dir.path().join("codebook/part-00001-0123456789abcdef.parquet"), b"x").unwrap();
+    fs::write(dir.path().join("tokens/.part-00001.parquet.1-1.tmp"), b"x").unwrap();
+    let failures = companion_path(dir.path(), "failures", 2, &receipt.sha256);
+    let good = fs::read(&failures).unwrap();
+    fs::write(&failures, b"x").unwrap();
+    let error = finalize(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("its failures are damaged"), "{error}");
+    fs::write(&failures, good).unwrap();
+    finalize(dir.path()).unwrap();
+    assert_eq!(tree(dir.path()).len(), 3 + 9);
+}
+
+#[test]
+fn the_summary_reads_back_and_keeps_its_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 5, 10);
+    write(&plan, 0);
+    let summary = finalize(dir.path()).unwrap();
+    assert_eq!(finalize::read(dir.path()).unwrap().unwrap(), summary);
+    let text = fs::read_to_string(dir.path().join("dataset.json")).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let description = schema::DESCRIPTIONS[4].1;
+    let description: serde_json::Value = serde_json::from_str(description).unwrap();
+    conforms(&value, &description, &description["$defs"], "dataset");
+    for flip in 0..text.len() {
+        let mut bad = text.clone().into_bytes();
+        bad[flip] ^= 1;
+        fs::write(dir.path().join("dataset.json"), &bad).unwrap();
+        assert!(finalize::read(dir.path()).is_err(), "a flipped bit at {flip} goes unseen");
+    }
+}
+
+/// The part of JSON Schema that `dataset.v1.json` uses.
+fn conforms(
+    value: &serde_json::Value,
+    rule: &serde_json::Value,
+    defs: &serde_json::Value,
+    place: &str,
+) {
+    if let Some(name) = rule["$ref"].as_str() {
+        return conforms(value, &defs[name.rsplit('/').next().unwrap()], defs, place);
+    }
+    if let Some(word) = rule.get("const") {
+        return assert_eq!(value, word, "{place}");
+    }
+    let kind = match value {
+        serde_json::Value::Object(_) => "object",
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Null => "null",
+        serde_json::Value::Number(n) if n.is_u64() => "integer",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::Bool(_) => "boolean",
+    };
+    let allowed = match &rule["type"] {
+        serde_json::Value::String(one) => vec![one.as_str()],
+        many => many.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect(),
+    };
+    assert!(allowed.contains(&kind), "{place} is {kind}, not {allowed:?}");
+    if let Some(object) = value.as_object() {
+        let rules = rule["properties"].as_object().unwrap();
+        let names: Vec<_> = object.keys().collect();
+        assert_eq!(names, rules.keys().collect::<Vec<_>>(), "{place}");
+        for (name, value) in object {
+            conforms(value, &rules[name], defs, &format!("{place}.{name}"));
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        conforms(item, &rule["items"], defs, &format!("{place}[]"));
+    }
+}
