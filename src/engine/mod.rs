@@ -4,6 +4,8 @@
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
 //! kernels.
 
+pub mod cpu;
+
 use crate::error::Result;
 use crate::model::config::ModelConfig;
 

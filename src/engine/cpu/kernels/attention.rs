@@ -1,0 +1,253 @@
+//! Owns single-head attention over the pixels of a map. Must not know: the projections around it.
+
+use super::buffer::Buffer;
+use super::micro::{Left, Right, Store, product};
+use super::simd::{Simd, exp};
+use super::{CHANNEL_BLOCK, Kernel, Level, channel_stride};
+
+/// Queries worked on at a time: the scores in memory are this many rows, whatever the map's size.
+const QUERIES: usize = 48;
+
+/// Softmax sums in this many lanes at every level, so that levels agree on the bits.
+const SUM_LANES: usize = 16;
+
+/// Queries, keys and values of a map of `pixels`, channel strides side by side:
+/// `[pixels, 3 * channel_stride(channels)]`.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// The floats.
+    pub data: &'a [f32],
+    /// Height times width.
+    pub pixels: usize,
+    /// Channels of each.
+    pub channels: usize,
+    /// What scores are multiplied by; channels^-0.5.
+    pub scale: f32,
+}
+
+/// softmax(q k^T * scale) v into `[pixels, channel_stride(channels)]`.
+pub fn attention(level: Level, from: Attention<'_>, to: &mut [f32], scratch: &mut Buffer) {
+    let stride = channel_stride(from.channels);
+    assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
+    assert!(to.len() >= from.pixels * stride, "output too short");
+    let parts = Parts::new(level, &from);
+    scratch.reserve(parts.keys + parts.values + QUERIES * parts.score_stride);
+    level.run(Attend { level, from, to, parts, scratch });
+}
+
+/// Sizes of the parts of the scratch, in floats.
+#[derive(Clone, Copy)]
+struct Parts {
+    keys: usize,
+    values: usize,
+    score_stride: usize,
+}
+
+impl Parts {
+    fn new(level: Level, from: &Attention<'_>) -> Parts {
+        let width = level.panel();
+        let pixels = from.pixels.next_multiple_of(width);
+        Parts {
+            keys: pixels * from.channels,
+            values: from.pixels * channel_stride(from.channels).next_multiple_of(width),
+            score_stride: pixels,
+        }
+    }
+}
+
+struct Attend<'a> {
+    level: Level,
+    from: Attention<'a>,
+    to: &'a mut [f32],
+    parts: Parts,
+    scratch: &'a mut Buffer,
+}
+
+impl Kernel for Attend<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Attention { data, pixels, channels, scale } = self.from;
+        let stride = channel_stride(channels);
+        let width = self.level.panel();
+        let (keys, rest) = self.scratch.split_at_mut(self.parts.keys);
+        let (values, scores) = rest.split_at_mut(self.parts.values);
+        pack_keys(data, pixels, channels, width, keys);
+        pack_values(data, pixels, channels, width, values);
+        let score_stride = self.parts.score_stride;
+        for first in (0..pixels).step_by(QUERIES) {
+            let rows = QUERIES.min(pixels - first);
+            // SAFETY: `attention` checked the slices; queries `first..first + rows` exist, the
+            // packed keys and values have whole panels, scores have QUERIES rows.
+            unsafe {
+                let left = Left {
+                    taps: &[data.as_ptr().add(first * 3 * stride)],
+                    row_stride: 3 * stride,
+                    rows,
+                    depth: channels,
+                };
+                let right = Right { start: keys.as_ptr(), panels: pixels.div_ceil(width) };
+                let start = scores.as_mut_ptr();
+                let mut sink = Store { start, stride: score_stride, scale };
+                product(s, left, right, &mut sink);
+                for row in 0..rows {
+                    softmax(s, start.add(row * score_stride), pixels);
+                }
+                let left = Left {
+                    taps: &[start.cast_const()],
+                    row_stride: score_stride,
+                    rows,
+                    depth: pixels,
+                };
+                let right = Right { start: values.as_ptr(), panels: stride.div_ceil(width) };
+                let start = self.to.as_mut_ptr().add(first * stride);
+                product(s, left, right, &mut Store { start, stride, scale: 1.0 });
+            }
+        }
+    }
+}
+
+/// `[panels of pixels][channels][panel width]`
+#[inline(always)]
+fn pack_keys(data: &[f32], pixels: usize, channels: usize, width: usize, keys: &mut [f32]) {
+    let stride = channel_stride(channels);
+    for (panel, to) in keys.chunks_exact_mut(channels * width).enumerate() {
+        to.fill(0.0);
+        for j in 0..width.min(pixels - panel * width) {
+            let from = &data[((panel * width + j) * 3 + 1) * stride..][..channels];
+            for (c, &v) in from.iter().enumerate() {
+                to[c * width + j] = v;
+            }
+        }
+    }
+}
+
+/// `[panels of channels][pixels][panel width]`
+#[inline(always)]
+fn pack_values(data: &[f32], pixels: usize, channels: usize, width: usize, values: &mut [f32]) {
+    let stride = channel_stride(channels);
+    for (panel, to) in values.chunks_exact_mut(pixels * width).enumerate() {
+        let real = width.min(stride - panel * width);
+        for (pixel, to) in to.chunks_exact_mut(width).enumerate() {
+            let from = &data[(pixel * 3 + 2) * stride + panel * width..][..real];
+            to[..real].copy_from_slice(from);
+            to[real..].fill(0.0);
+        }
+    }
+}
+
+/// Softmax of `count` floats in place, in a row that is valid up to a multiple of 16.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
+    let padded = count.next_multiple_of(CHANNEL_BLOCK);
+    let parts = SUM_LANES / S::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in count..padded {
+            *row.add(i) = f32::NEG_INFINITY;
+        }
+        let mut top = s.splat(f32::NEG_INFINITY);
+        for i in (0..padded).step_by(S::LANES) {
+            top = s.max(s.load(row.add(i)), top);
+        }
+        let top = lanes(s, &[top]).into_iter().take(S::LANES).fold(f32::NEG_INFINITY, f32::max);
+        let mut sums = [s.splat(0.0); 2];
+        for i in (0..padded).step_by(SUM_LANES) {
+            for (part, sum) in sums.iter_mut().enumerate().take(parts) {
+                let at = row.add(i + part * S::LANES);
+                let mut e = exp(s, s.sub(s.load(at), s.splat(top)));
+                if i + SUM_LANES > count {
+                    // exp clamps: what lies behind the end is not quite zero.
+                    let lane = s.add(s.iota(), s.splat((i + part * S::LANES) as f32));
+                    e = s.select_less(lane, s.splat(count as f32), e, s.splat(0.0));
+                }
+                s.store(at, e);
+                *sum = s.add(*sum, e);
+            }
+        }
+        let mut sums = lanes(s, &sums[..parts]);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                sums[i] += sums[i + half];
+            }
+        }
+        let factor = s.splat(1.0 / sums[0]);
+        for i in (0..padded).step_by(S::LANES) {
+            s.store(row.add(i), s.mul(s.load(row.add(i)), factor));
+        }
+    }
+}
+
+/// Up to 16 lanes as an array.
+#[inline(always)]
+fn lanes<S: Simd>(s: S, vectors: &[S::V]) -> [f32; SUM_LANES] {
+    let mut all = [0f32; SUM_LANES];
+    for (to, &v) in all.chunks_exact_mut(S::LANES).zip(vectors) {
+        // SAFETY: the chunk has LANES floats.
+        unsafe { s.store(to.as_mut_ptr(), v) };
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{Random, assert_close};
+    use super::*;
+
+    #[test]
+    fn attention_equals_its_definition() {
+        let mut random = Random::new(9);
+        for level in Level::available() {
+            for _ in 0..30 {
+                let (pixels, channels) = (random.below(130) + 1, random.below(70) + 1);
+                let stride = channel_stride(channels);
+                let data = random.map(pixels * 3, channels);
+                let scale = [0.1, 1.0, 4.0][random.below(3)];
+                let mut got = vec![f32::NAN; pixels * stride];
+                let from = Attention { data: &data, pixels, channels, scale };
+                attention(level, from, &mut got, &mut Buffer::default());
+                let at = |pixel: usize, part: usize, c: usize| {
+                    f64::from(data[(pixel * 3 + part) * stride + c])
+                };
+                for query in 0..pixels {
+                    let scores: Vec<f64> = (0..pixels)
+                        .map(|key| {
+                            let dot: f64 =
+                                (0..channels).map(|c| at(query, 0, c) * at(key, 1, c)).sum();
+                            (dot * f64::from(scale)).exp()
+                        })
+                        .collect();
+                    let total: f64 = scores.iter().sum();
+                    for c in 0..stride {
+                        let want: f64 = (0..pixels).map(|k| scores[k] / total * at(k, 2, c)).sum();
+                        let size: f64 =
+                            (0..pixels).map(|k| scores[k] / total * at(k, 2, c).abs()).sum();
+                        // A score's rounding error, about channels half units, is relative in
+                        // its exponential.
+                        let bound = (2.0 * f64::from(scale) + 1.0)
+                            * (channels + pixels + 16) as f64
+                            * f64::from(f32::EPSILON);
+                        assert_close(got[query * stride + c], want, size, bound, "attention");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scores_far_below_the_largest_count_nothing() {
+        for level in Level::available() {
+            let stride = CHANNEL_BLOCK;
+            let mut data = vec![0f32; 2 * 3 * stride];
+            data[0] = 1000.0;
+            data[stride] = 1.0;
+            data[2 * stride] = 5.0;
+            data[(3 + 1) * stride] = -1.0;
+            data[(3 + 2) * stride] = 7.0;
+            let mut got = vec![0f32; 2 * stride];
+            let from = Attention { data: &data, pixels: 2, channels: 1, scale: 1.0 };
+            attention(level, from, &mut got, &mut Buffer::default());
+            assert_eq!((got[0], got[stride]), (5.0, 6.0));
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Owns convolutions computed as they are defined: any window, stride and padding, rows of the
+//! input kept in a ring. Must not know: the fast transform of 3x3 windows (`winograd`).
+
+use super::buffer::Buffer;
+use super::micro::{Left, Right, pack, product};
+use super::rows::{Input, Output, Pixels, Target};
+use super::simd::Simd;
+use super::{Kernel, Level};
+
+/// Pixels of a 1x1 convolution that are read at a time.
+const POINTS: usize = 48;
+
+/// Taps of the largest window.
+const TAPS_MAX: usize = 64;
+
+/// Where a convolution's window goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Rows of the window.
+    pub height: usize,
+    /// Columns of the window.
+    pub width: usize,
+    /// Pixels from a window to the next, both ways.
+    pub stride: usize,
+    /// Zero rows above and columns to the left. Below and to the right there are as many as the
+    /// output's size needs.
+    pub padding: usize,
+}
+
+/// Weights of a direct convolution, packed for one level.
+pub struct DirectWeights {
+    level: Level,
+    window: Window,
+    inputs: usize,
+    outputs: usize,
+    packed: Buffer,
+}
+
+impl DirectWeights {
+    /// From `[outputs, inputs, height, width]`, PyTorch's order.
+    pub fn new(
+        level: Level,
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        window: Window,
+    ) -> DirectWeights {
+        let taps = window.height * window.width;
+        assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
+        assert!(taps <= TAPS_MAX && window.stride >= 1, "window too large");
+        let packed = pack(level, taps * inputs, outputs, |step, o| {
+            let (tap, i) = (step / inputs, step % inputs);
+            weight[(o * inputs + i) * taps + tap]
+        });
+        DirectWeights { level, window, inputs, outputs, packed }
+    }
+
+    fn right(&self) -> Right {
+        let panels = self.outputs.div_ceil(self.level.panel());
+        Right { start: self.packed.as_ptr(), panels }
+    }
+}
+
+/// Convolves the input into an output of `height` x `width` pixels.
+pub fn direct(
+    weights: &DirectWeights,
+    input: Input<'_>,
+    mut output: Output<'_>,
+    (height, width): (usize, usize),
+    scratch: &mut Buffer,
+) {
+    input.check();
+    assert_eq!(input.channels, weights.inputs, "input of other channels");
+    let window = weights.window;
+    let inner = input.size().1 + window.padding;
+    let columns = inner.max((width.max(1) - 1) * window.stride + window.width);
+    scratch.reserve(columns * input.stride * window.height);
+    let target = output.target(height * width, weights.outputs);
+    weights.level.run(Direct { weights, input, target, height, width, columns, scratch });
+}
+
+struct Direct<'a> {
+    weights: &'a DirectWeights,
+    input: Input<'a>,
+    target: Target,
+    height: usize,
+    width: usize,
+    /// Pixels of a ring row.
+    columns: usize,
+    scratch: &'a mut Buffer,
+}
+
+impl Kernel for Direct<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let window = self.weights.window;
+        let row_len = self.columns * self.input.stride;
+        let ring = self.scratch.as_mut_ptr();
+        let mut taps = [std::ptr::null::<f32>(); TAPS_MAX];
+        let mut filled = 0;
+        for y in 0..self.height {
+            let first = y * window.stride;
+            for row in first.max(filled)..first + window.height {
+                // SAFETY: the ring has `window.height` rows of `columns` pixels.
+                unsafe {
+                    let to = ring.add(row % window.height * row_len);
+                    let from = row as isize - window.padding as isize;
+                    self.input.row(s, from, to, window.padding, self.columns);
+                }
+            }
+            filled = first + window.height;
+            for ky in 0..window.height {
+                for kx in 0..window.width {
+                    let at = (first + ky) % window.height * row_len + kx * self.input.stride;
+                    // SAFETY: inside the ring.
+                    taps[ky * window.width + kx] = unsafe { ring.add(at) };
+                }
+            }
+            let left = Left {
+                taps: &taps[..window.height * window.width],
+                row_stride: window.stride * self.input.stride,
+                rows: self.width,
+                depth: self.weights.inputs,
+            };
+            let mut sink = Pixels { target: self.target, first: y * self.width };
+            // SAFETY: the last window of a row ends inside `columns`; weights are packed for
+            // this window; `direct` checked the output.
+            unsafe { product(s, left, self.weights.right(), &mut sink) }
+        }
+    }
+}
+
+/// A 1x1 convolution, stride 1: every pixel on its own.
+pub fn pointwise(
+    weights: &DirectWeights,
+    input: Input<'_>,
+    mut output: Output<'_>,
+    scratch: &mut Buffer,
+) {
+    input.check();
+    assert_eq!(input.channels, weights.inputs, "input of other channels");
+    let one = Window { height: 1, width: 1, stride: 1, padding: 0 };
+    assert!(weights.window == one && !input.upsample, "not a 1x1 convolution");
+    scratch.reserve(POINTS * input.stride);
+    let target = output.target(input.height * input.width, weights.outputs);
+    weights.level.run(Pointwise { weights, input, target, scratch });
+}
+
+struct Pointwise<'a> {
+    weights: &'a DirectWeights,
+    input: Input<'a>,
+    target: Target,
+    scratch: &'a mut Buffer,
+}
+
+impl Kernel for Pointwise<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let pixels = self.input.height * self.input.width;
+        for first in (0..pixels).step_by(POINTS) {
+            let rows = POINTS.min(pixels - first);
+            // SAFETY: `pointwise` checked the input and output for `pixels`, and the scratch for
+            // `POINTS`.
+            unsafe {
+                let from = self.input.data.as_ptr().add(first * self.input.stride);
+                self.input.pixels(s, from, self.scratch.as_mut_ptr(), rows);
+                let left = Left {
+                    taps: &[self.scratch.as_ptr()],
+                    row_stride: self.input.stride,
+                    rows,
+                    depth: self.weights.inputs,
+                };
+                let mut sink = Pixels { target: self.target, first };
+                product(s, left, self.weights.right(), &mut sink);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{Case, Random};
+    use super::*;
+
+    /// A sum of n rounded products is within n half units of the sum of magnitudes; bias,
+    /// residual and the activation's exponential add a few.
+    fn bound(case: &Case) -> f64 {
+        let terms = case.inputs * case.window.0 * case.window.1;
+        (terms + 16) as f64 * f64::from(f32::EPSILON) / 2.0
+    }
+
+    #[test]
+    fn any_window_stride_and_size_equals_the_definition() {
+        let mut random = Random::new(4);
+        for level in Level::available() {
+            for _ in 0..150 {
+                let window = Window {
+                    height: random.below(5) + 1,
+                    width: random.below(5) + 1,
+                    stride: random.below(3) + 1,
+                    padding: random.below(3),
+                };
+                let case = Case {
+                    height: random.below(12) + 1,
+                    width: random.below(20) + 1,
+                    inputs: random.below(40) + 1,
+                    outputs: random.below(70) + 1,
+                    window: (window.height, window.width),
+                    stride: window.stride,
+                    padding: window.padding,
+                    output_size: (random.below(9) + 1, random.below(17) + 1),
+                    upsample: random.below(4) == 0,
+                };
+                case.check(&mut random, bound(&case), false, |weight, input, output| {
+                    let weights =
+                        DirectWeights::new(level, weight, case.outputs, case.inputs, window);
+                    let mut scratch = Buffer::default();
+                    direct(&weights, input, output, case.output_size, &mut scratch);
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_1x1_convolution_equals_the_definition() {
+        let mut random = Random::new(5);
+        let window = Window { height: 1, width: 1, stride: 1, padding: 0 };
+        for level in Level::available() {
+            for _ in 0..40 {
+                let (height, width) = (random.below(12) + 1, random.below(12) + 1);
+                let case = Case {
+                    height,
+                    width,
+                    inputs: random.below(90) + 1,
+                    outputs: random.below(90) + 1,
+                    window: (1, 1),
+                    stride: 1,
+                    padding: 0,
+                    output_size: (height, width),
+                    upsample: false,
+                };
+                case.check(&mut random, bound(&case), false, |weight, input, output| {
+                    let weights =
+                        DirectWeights::new(level, weight, case.outputs, case.inputs, window);
+                    pointwise(&weights, input, output, &mut Buffer::default());
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_of_three_floats_need_no_padding() {
+        let mut random = Random::new(6);
+        let (height, width, outputs) = (7, 9, 32);
+        let window = Window { height: 3, width: 3, stride: 1, padding: 1 };
+        let weight = random.floats(outputs * 27);
+        let tight = random.floats(height * width * 3);
+        let mut wide = vec![0f32; height * width * 16];
+        for (to, from) in wide.chunks_mut(16).zip(tight.chunks(3)) {
+            to[..3].copy_from_slice(from);
+        }
+        for level in Level::available() {
+            let weights = DirectWeights::new(level, &weight, outputs, 3, window);
+            let run = |data: &[f32], stride| {
+                let mut out = vec![0f32; height * width * outputs];
+                let activation = super::super::Activation::Identity;
+                let input =
+                    Input { data, height, width, channels: 3, stride, activation, upsample: false };
+                let output = Output {
+                    data: &mut out,
+                    bias: &[0.0; 32],
+                    residual: super::super::Residual::None,
+                    moments: None,
+                };
+                direct(&weights, input, output, (height, width), &mut Buffer::default());
+                out
+            };
+            assert_eq!(run(&tight, 3), run(&wide, 16));
+        }
+    }
+}

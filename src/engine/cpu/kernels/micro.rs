@@ -1,0 +1,326 @@
+//! Owns the register-blocked product that every convolution and matrix product runs on, and the
+//! packing of its right-hand side. Must not know: where rows come from, what becomes of the sums.
+//!
+//! The block is `PX` rows times two vectors of columns: 6 x 16 with AVX2, 12 x 32 with AVX-512.
+//! A sum over depth is taken in order, one rounding a step, whatever the block's size: an output
+//! doesn't depend on the rows it is computed with.
+
+use super::buffer::Buffer;
+use super::simd::Simd;
+use super::{Kernel, Level};
+
+/// Vectors of columns in a block.
+pub const VECTORS: usize = 2;
+
+/// The largest `Simd::ROWS`.
+const ROWS_MAX: usize = 12;
+
+/// The sums of a block.
+pub type Block<S, const PX: usize> = [[<S as Simd>::V; VECTORS]; PX];
+
+/// What becomes of a block's sums.
+pub trait Sink<S: Simd> {
+    /// Takes the sums of rows `row..row + PX` and of two vectors of columns from `column` on.
+    /// Columns behind the last real one come too; they are zero.
+    ///
+    /// # Safety
+    /// Memory behind the sink is valid for these rows and the real columns.
+    unsafe fn take<const PX: usize>(&mut self, s: S, sums: Block<S, PX>, row: usize, column: usize);
+}
+
+/// The left-hand side: `rows` rows, each the concatenation of `depth` floats at every tap.
+#[derive(Clone, Copy)]
+pub struct Left<'a> {
+    /// Where each tap's first row starts.
+    pub taps: &'a [*const f32],
+    /// Floats from a row to the next.
+    pub row_stride: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Floats of a row at one tap.
+    pub depth: usize,
+}
+
+/// The right-hand side, packed: `[panels][taps][depth][panel width]`.
+#[derive(Clone, Copy)]
+pub struct Right {
+    /// The first panel.
+    pub start: *const f32,
+    /// Number of panels.
+    pub panels: usize,
+}
+
+/// Left times right, block by block, each into the sink: panels outside, rows inside, ascending.
+///
+/// # Safety
+/// `left` and `right` are valid for their shapes, the sink for `rows` and all panels.
+#[inline(always)]
+pub unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut impl Sink<S>) {
+    let width = VECTORS * S::LANES;
+    let panel_len = left.taps.len() * left.depth * width;
+    let groups = left.rows.div_ceil(S::ROWS);
+    for panel in 0..right.panels {
+        // SAFETY: inside the packed panels, and rows below `left.rows`.
+        unsafe {
+            let b = right.start.add(panel * panel_len);
+            let mut row = 0;
+            for group in 0..groups {
+                // Rows are dealt out evenly: a block of one or two rows can't hide the latency
+                // of the multiply-add.
+                let end = (group + 1) * left.rows / groups;
+                block(s, left, b, row, end - row, panel * width, sink);
+                row = end;
+            }
+        }
+    }
+}
+
+/// One block of `count` rows, 1 to `ROWS_MAX`.
+#[inline(always)]
+unsafe fn block<S: Simd>(
+    s: S,
+    left: Left<'_>,
+    b: *const f32,
+    row: usize,
+    count: usize,
+    column: usize,
+    sink: &mut impl Sink<S>,
+) {
+    macro_rules! counts {
+        ($($n:literal)*) => {
+            match count {
+                $($n if $n <= S::ROWS => {
+                    // SAFETY: the caller's promise, for these rows.
+                    unsafe { sink.take::<$n>(s, sums::<S, $n>(s, left, row, b), row, column) }
+                })*
+                _ => unreachable!("a block has at most {ROWS_MAX} rows"),
+            }
+        };
+    }
+    counts!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// The hot loop.
+#[inline(always)]
+unsafe fn sums<S: Simd, const PX: usize>(
+    s: S,
+    left: Left<'_>,
+    row: usize,
+    b: *const f32,
+) -> Block<S, PX> {
+    let mut sums = [[s.splat(0.0); VECTORS]; PX];
+    let mut b = b;
+    for &tap in left.taps {
+        // SAFETY: the caller's promise: `depth` floats in each row at each tap, and a panel of
+        // `taps * depth` steps.
+        unsafe {
+            let a = tap.add(row * left.row_stride);
+            for k in 0..left.depth {
+                let w = [s.load(b), s.load(b.add(S::LANES))];
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    let x = s.splat(*a.add(p * left.row_stride + k));
+                    sum[0] = s.fma(x, w[0], sum[0]);
+                    sum[1] = s.fma(x, w[1], sum[1]);
+                }
+                b = b.add(VECTORS * S::LANES);
+            }
+        }
+    }
+    sums
+}
+
+/// Writes the sums, times a factor, as rows of a matrix whose stride holds whole panels or at
+/// least whole vectors.
+pub struct Store {
+    /// Row 0, column 0.
+    pub start: *mut f32,
+    /// Floats from a row to the next; columns from it on are dropped.
+    pub stride: usize,
+    /// The factor.
+    pub scale: f32,
+}
+
+impl<S: Simd> Sink<S> for Store {
+    #[inline(always)]
+    unsafe fn take<const PX: usize>(
+        &mut self,
+        s: S,
+        sums: Block<S, PX>,
+        row: usize,
+        column: usize,
+    ) {
+        let scale = s.splat(self.scale);
+        for v in 0..VECTORS {
+            let column = column + v * S::LANES;
+            if column < self.stride {
+                for (p, sum) in sums.iter().enumerate() {
+                    // SAFETY: the caller's promise for this row; strides are whole vectors.
+                    unsafe {
+                        let to = self.start.add((row + p) * self.stride + column);
+                        s.store(to, s.mul(sum[v], scale));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs `[steps][columns]`, given as a function of (step, column), into panels.
+pub fn pack(
+    level: Level,
+    steps: usize,
+    columns: usize,
+    value: impl Fn(usize, usize) -> f32,
+) -> Buffer {
+    let width = level.panel();
+    let panels = columns.div_ceil(width);
+    let mut packed = Buffer::zeroed(panels * steps * width);
+    for panel in 0..panels {
+        let real = width.min(columns - panel * width);
+        for step in 0..steps {
+            let at = (panel * steps + step) * width;
+            for (j, slot) in packed[at..at + real].iter_mut().enumerate() {
+                *slot = value(step, panel * width + j);
+            }
+        }
+    }
+    packed
+}
+
+/// Multiply-adds of [`peak`], in floating-point operations.
+const PEAK_LOOPS: usize = 1 << 20;
+
+/// Runs nothing but independent multiply-adds in registers and returns how many floating-point
+/// operations it did: over its time, the instruction peak that kernels are measured against.
+pub fn peak(level: Level) -> u64 {
+    level.run(Peak)
+}
+
+struct Peak;
+
+impl Kernel for Peak {
+    type Out = u64;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> u64 {
+        let mut sums = [s.splat(std::hint::black_box(1.0)); 12];
+        let factor = s.splat(std::hint::black_box(0.999));
+        for _ in 0..PEAK_LOOPS {
+            for sum in &mut sums {
+                *sum = s.fma(*sum, factor, factor);
+            }
+        }
+        let mut out = [0f32; 16];
+        for sum in sums {
+            // SAFETY: no vector is longer than 16.
+            unsafe { s.store(out.as_mut_ptr(), sum) };
+            std::hint::black_box(&out);
+        }
+        (PEAK_LOOPS * 12 * S::LANES * 2) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reference::{Random, assert_close};
+    use super::*;
+
+    struct Multiply<'a> {
+        left: &'a [f32],
+        rows: usize,
+        depth: usize,
+        right: &'a Buffer,
+        panels: usize,
+        out: &'a mut [f32],
+        stride: usize,
+    }
+
+    impl Kernel for Multiply<'_> {
+        type Out = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let left = Left {
+                taps: &[self.left.as_ptr()],
+                row_stride: self.depth,
+                rows: self.rows,
+                depth: self.depth,
+            };
+            let right = Right { start: self.right.as_ptr(), panels: self.panels };
+            let mut sink = Store { start: self.out.as_mut_ptr(), stride: self.stride, scale: 0.5 };
+            // SAFETY: the test below gives slices of these shapes.
+            unsafe { product(s, left, right, &mut sink) }
+        }
+    }
+
+    #[test]
+    fn products_equal_a_plain_loop() {
+        let mut random = Random::new(1);
+        for level in Level::available() {
+            for _ in 0..60 {
+                let (rows, depth, columns) =
+                    (random.below(40) + 1, random.below(70), random.below(80) + 1);
+                let a = random.floats(rows * depth);
+                let b = random.floats(depth * columns);
+                let stride = super::super::channel_stride(columns);
+                let packed = pack(level, depth, columns, |k, j| b[k * columns + j]);
+                let mut out = vec![f32::NAN; rows * stride];
+                let panels = columns.div_ceil(level.panel());
+                level.run(Multiply {
+                    left: &a,
+                    rows,
+                    depth,
+                    right: &packed,
+                    panels,
+                    out: &mut out,
+                    stride,
+                });
+                for i in 0..rows {
+                    for j in 0..stride {
+                        let (mut sum, mut size) = (0f64, 0f64);
+                        if j < columns {
+                            for k in 0..depth {
+                                let x = 0.5 * f64::from(a[i * depth + k] * 1.0)
+                                    * f64::from(b[k * columns + j]);
+                                sum += x;
+                                size += x.abs();
+                            }
+                        }
+                        let bound = (depth + 2) as f64 * f64::from(f32::EPSILON) / 2.0;
+                        assert_close(out[i * stride + j], sum, size, bound, "product");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_rows_beside_it() {
+        let mut random = Random::new(2);
+        let (rows, depth, columns) = (29, 33, 48);
+        let a = random.floats(rows * depth);
+        let b = random.floats(depth * columns);
+        for level in Level::available() {
+            let packed = pack(level, depth, columns, |k, j| b[k * columns + j]);
+            let panels = columns.div_ceil(level.panel());
+            let run = |first: usize, count: usize| {
+                let mut out = vec![0f32; count * columns];
+                level.run(Multiply {
+                    left: &a[first * depth..],
+                    rows: count,
+                    depth,
+                    right: &packed,
+                    panels,
+                    out: &mut out,
+                    stride: columns,
+                });
+                out
+            };
+            let whole = run(0, rows);
+            for first in 0..rows {
+                for count in 1..=rows - first {
+                    let at = first * columns;
+                    assert_eq!(run(first, count), whole[at..at + count * columns]);
+                }
+            }
+        }
+    }
+}
