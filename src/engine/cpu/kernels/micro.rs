@@ -19,13 +19,19 @@ const ROWS_MAX: usize = 12;
 pub type Block<S, const PX: usize> = [[<S as Simd>::V; VECTORS]; PX];
 
 /// What becomes of a block's sums.
-pub trait Sink<S: Simd> {
+pub trait Sink {
     /// Takes the sums of rows `row..row + PX` and of two vectors of columns from `column` on.
     /// Columns behind the last real one come too; they are zero.
     ///
     /// # Safety
     /// Memory behind the sink is valid for these rows and the real columns.
-    unsafe fn take<const PX: usize>(&mut self, s: S, sums: Block<S, PX>, row: usize, column: usize);
+    unsafe fn take<S: Simd, const PX: usize>(
+        &mut self,
+        s: S,
+        sums: Block<S, PX>,
+        row: usize,
+        column: usize,
+    );
 }
 
 /// The left-hand side: `rows` rows, each the concatenation of `depth` floats at every tap.
@@ -55,7 +61,7 @@ pub struct Right {
 /// # Safety
 /// `left` and `right` are valid for their shapes, the sink for `rows` and all panels.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut impl Sink<S>) {
+pub unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut impl Sink) {
     let width = VECTORS * S::LANES;
     let panel_len = left.taps.len() * left.depth * width;
     let groups = left.rows.div_ceil(S::ROWS);
@@ -68,7 +74,7 @@ pub unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut im
                 // Rows are dealt out evenly: a block of one or two rows can't hide the latency
                 // of the multiply-add.
                 let end = (group + 1) * left.rows / groups;
-                block(s, left, b, row, end - row, panel * width, sink);
+                block(s, left, b, (row, end - row), panel * width, sink);
                 row = end;
             }
         }
@@ -81,23 +87,40 @@ unsafe fn block<S: Simd>(
     s: S,
     left: Left<'_>,
     b: *const f32,
-    row: usize,
-    count: usize,
+    (row, count): (usize, usize),
     column: usize,
-    sink: &mut impl Sink<S>,
+    sink: &mut impl Sink,
 ) {
     macro_rules! counts {
         ($($n:literal)*) => {
             match count {
-                $($n if $n <= S::ROWS => {
-                    // SAFETY: the caller's promise, for these rows.
-                    unsafe { sink.take::<$n>(s, sums::<S, $n>(s, left, row, b), row, column) }
-                })*
+                $($n if $n <= S::ROWS => s.isolate(OneBlock::<_, $n> { left, b, row, column, sink }),)*
                 _ => unreachable!("a block has at most {ROWS_MAX} rows"),
             }
         };
     }
     counts!(1 2 3 4 5 6 7 8 9 10 11 12)
+}
+
+/// Made only by `block`, whose caller promises that it is valid.
+struct OneBlock<'a, K, const PX: usize> {
+    left: Left<'a>,
+    b: *const f32,
+    row: usize,
+    column: usize,
+    sink: &'a mut K,
+}
+
+impl<K: Sink, const PX: usize> Kernel for OneBlock<'_, K, PX> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the promise that it was made under.
+        unsafe {
+            let sums = sums::<S, PX>(s, self.left, self.row, self.b);
+            self.sink.take(s, sums, self.row, self.column);
+        }
+    }
 }
 
 /// The hot loop.
@@ -140,9 +163,9 @@ pub struct Store {
     pub scale: f32,
 }
 
-impl<S: Simd> Sink<S> for Store {
+impl Sink for Store {
     #[inline(always)]
-    unsafe fn take<const PX: usize>(
+    unsafe fn take<S: Simd, const PX: usize>(
         &mut self,
         s: S,
         sums: Block<S, PX>,
@@ -278,7 +301,8 @@ mod tests {
                         let (mut sum, mut size) = (0f64, 0f64);
                         if j < columns {
                             for k in 0..depth {
-                                let x = 0.5 * f64::from(a[i * depth + k] * 1.0)
+                                let x = 0.5
+                                    * f64::from(a[i * depth + k] * 1.0)
                                     * f64::from(b[k * columns + j]);
                                 sum += x;
                                 size += x.abs();

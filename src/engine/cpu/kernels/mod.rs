@@ -124,7 +124,7 @@ impl Level {
             Level::Avx512 => {
                 assert!(is_x86_feature_detected!("avx512f"), "level without its instructions");
                 // SAFETY: just checked.
-                unsafe { run_avx512(kernel) }
+                unsafe { x86::Avx512::new() }.isolate(kernel)
             }
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => {
@@ -133,23 +133,9 @@ impl Level {
                     "level without its instructions"
                 );
                 // SAFETY: just checked.
-                unsafe { run_avx2(kernel) }
+                unsafe { x86::Avx2::new() }.isolate(kernel)
             }
             _ => kernel.run(simd::Portable),
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: this function's own instruction set.
-    kernel.run(unsafe { x86::Avx512::new() })
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
-    // SAFETY: this function's own instruction sets.
-    kernel.run(unsafe { x86::Avx2::new() })
 }

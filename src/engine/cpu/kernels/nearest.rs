@@ -140,9 +140,9 @@ struct Minima {
     width: usize,
 }
 
-impl<S: Simd> Sink<S> for Minima {
+impl Sink for Minima {
     #[inline(always)]
-    unsafe fn take<const PX: usize>(
+    unsafe fn take<S: Simd, const PX: usize>(
         &mut self,
         s: S,
         sums: Block<S, PX>,

@@ -110,8 +110,7 @@ mod tests {
             let channels = groups * size;
             // A mean far above the deviation is where one pass in float32 breaks.
             let offset = [0.0, 1.0, 300.0][random.below(3)];
-            let x: Vec<f32> =
-                random.floats(pixels * channels).iter().map(|v| v + offset).collect();
+            let x: Vec<f32> = random.floats(pixels * channels).iter().map(|v| v + offset).collect();
             let (weight, bias) = (random.floats(channels), random.floats(channels));
             let mut moments = Moments::new(channels);
             for pixel in x.chunks(channels) {

@@ -1,9 +1,9 @@
 //! Owns what the kernels' tests compare with: plain loops in float64, seeded random numbers.
 //! Must not know: how a kernel works.
 
+use super::channel_stride;
 use super::norm::Moments;
 use super::rows::{Activation, Input, Output, Residual};
-use super::channel_stride;
 
 /// Seeded, the same everywhere (splitmix64).
 pub struct Random(u64);
@@ -47,7 +47,11 @@ impl Random {
 pub fn assert_close(got: f32, want: f64, size: f64, bound: f64, what: &str) {
     let error = (f64::from(got) - want).abs();
     // The smallest float32 keeps a sum of nothing comparable.
-    assert!(error <= bound * size + 1e-38, "{what}: {got} for {want}, {:.2e} of {size}", error / size);
+    assert!(
+        error <= bound * size + 1e-38,
+        "{what}: {got} for {want}, {:.2e} of {size}",
+        error / size
+    );
 }
 
 /// A map after its activation, as float64: `[height][width][channels]` without padding.
@@ -92,7 +96,8 @@ fn one_output(
                 continue;
             }
             for c in 0..input.channels {
-                let w = weight[((o * input.channels + c) * case.window.0 + ky) * case.window.1 + kx];
+                let w =
+                    weight[((o * input.channels + c) * case.window.0 + ky) * case.window.1 + kx];
                 let at = (row * input.width + column) * input.channels + c;
                 sum += input.data[at] * f64::from(w);
                 size += input.sizes[at] * f64::from(w.abs());

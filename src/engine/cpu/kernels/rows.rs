@@ -159,7 +159,8 @@ impl Input<'_> {
                 Activation::Affine { scale, shift } => {
                     for x in 0..count {
                         for c in (0..self.stride).step_by(S::LANES) {
-                            let (a, b) = (s.load(scale.as_ptr().add(c)), s.load(shift.as_ptr().add(c)));
+                            let (a, b) =
+                                (s.load(scale.as_ptr().add(c)), s.load(shift.as_ptr().add(c)));
                             let i = x * self.stride + c;
                             s.store(to.add(i), s.fma(s.load(from.add(i)), a, b));
                         }
@@ -168,7 +169,8 @@ impl Input<'_> {
                 Activation::AffineSilu { scale, shift } => {
                     for x in 0..count {
                         for c in (0..self.stride).step_by(S::LANES) {
-                            let (a, b) = (s.load(scale.as_ptr().add(c)), s.load(shift.as_ptr().add(c)));
+                            let (a, b) =
+                                (s.load(scale.as_ptr().add(c)), s.load(shift.as_ptr().add(c)));
                             let i = x * self.stride + c;
                             s.store(to.add(i), silu(s, s.fma(s.load(from.add(i)), a, b)));
                         }
@@ -219,9 +221,9 @@ pub(super) struct Pixels {
     pub first: usize,
 }
 
-impl<S: Simd> Sink<S> for Pixels {
+impl Sink for Pixels {
     #[inline(always)]
-    unsafe fn take<const PX: usize>(
+    unsafe fn take<S: Simd, const PX: usize>(
         &mut self,
         s: S,
         sums: Block<S, PX>,

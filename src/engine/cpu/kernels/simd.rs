@@ -5,6 +5,8 @@
 //! [`super::Level::run`] makes one, after asking the processor. So arithmetic is safe, and only
 //! loads and stores are `unsafe`.
 
+use super::Kernel;
+
 /// One instruction set. Each algorithm is generic over it and compiled once for each.
 ///
 /// On instruction sets with a fused multiply-add every kernel rounds each output in the same
@@ -69,8 +71,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn add_f64(self, d: Self::D, v: Self::V) -> Self::D;
     /// d + v * v, in float64; the product is exact, so fusing changes nothing
     fn add_square_f64(self, d: Self::D, v: Self::V) -> Self::D;
-    /// Asks for the cache line at `p` ahead of its use; any address is allowed.
-    fn prefetch(self, p: *const f32);
+    /// Runs a kernel as a function of its own, compiled for this instruction set: inside it the
+    /// registers belong to it alone, where an inlined hot loop would spill its sums.
+    fn isolate<K: Kernel>(self, kernel: K) -> K::Out;
 }
 
 /// Arrays of eight that the compiler turns into whatever the target has.
@@ -179,7 +182,14 @@ impl Simd for Portable {
         std::array::from_fn(|i| d[i] + f64::from(v[i]) * f64::from(v[i]))
     }
     #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
+    fn isolate<K: Kernel>(self, kernel: K) -> K::Out {
+        isolate_portable(kernel)
+    }
+}
+
+#[inline(never)]
+fn isolate_portable<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run(Portable)
 }
 
 /// e^z within 2 units of the last place for z in [-87.3, 88], clamped outside.

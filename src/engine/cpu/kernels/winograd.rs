@@ -251,13 +251,7 @@ impl Winograd<'_> {
 
     /// A^T m A of `count` tiles; adds bias and residual, takes the moments.
     #[inline(always)]
-    unsafe fn transform_output<S: Simd>(
-        &self,
-        s: S,
-        wide: *const f32,
-        first: usize,
-        count: usize,
-    ) {
+    unsafe fn transform_output<S: Simd>(&self, s: S, wide: *const f32, first: usize, count: usize) {
         let (shape, stride) = (self.shape, self.target.stride);
         for tile in 0..count {
             let (ty, tx) = ((first + tile) / shape.across, (first + tile) % shape.across);

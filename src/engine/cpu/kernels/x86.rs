@@ -4,6 +4,7 @@
 //! Every method is `inline(always)` and ends up inside a function compiled for the instruction
 //! set (`super::Level::run`), where the intrinsics become single instructions.
 
+use super::Kernel;
 use super::simd::{ROUNDER, Simd};
 use std::arch::x86_64::*;
 
@@ -138,8 +139,8 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        has!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    fn isolate<K: Kernel>(self, kernel: K) -> K::Out {
+        has!(isolate_avx2(kernel))
     }
 }
 
@@ -240,8 +241,8 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
-    fn prefetch(self, p: *const f32) {
-        has!(_mm_prefetch::<_MM_HINT_T0>(p.cast()))
+    fn isolate<K: Kernel>(self, kernel: K) -> K::Out {
+        has!(isolate_avx512(kernel))
     }
 }
 
@@ -256,9 +257,18 @@ unsafe fn halves(v: __m512) -> (__m512d, __m512d) {
             _mm512_setr_epi64(4, 5, 6, 7, 4, 5, 6, 7),
             _mm512_castps_pd(v),
         ));
-        (
-            _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
-            _mm512_cvtps_pd(_mm512_castps512_ps256(high)),
-        )
+        (_mm512_cvtps_pd(_mm512_castps512_ps256(v)), _mm512_cvtps_pd(_mm512_castps512_ps256(high)))
     })
+}
+
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+fn isolate_avx2<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run(Avx2(()))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline(never)]
+fn isolate_avx512<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run(Avx512(()))
 }
