@@ -1,0 +1,257 @@
+//! Owns the way from a file's bytes to oriented 8-bit RGB: limits, the choice of the decoder, what
+//! becomes of alpha, EXIF orientation. Must not know: files, sizes of models.
+//!
+//! The content decides, never a name. Every decoder runs behind [`guard`], so a panic in one is a
+//! rejection. What bounds an image: the file's size when it is read; its dimensions and the bytes
+//! of its pixels before they are allocated; the scans of a progressive JPEG; the inflated size of
+//! a PNG's colour profile. Time is bounded by these alone: no decoder is ever interrupted, and a
+//! stack overflow in one could not be caught (none of them recurses).
+
+use std::fmt;
+use std::str::FromStr;
+
+use image::RgbImage;
+
+use super::sniff::{Format, Sniffed, sniff};
+use super::{exif, formats, guard, jpeg, tiff};
+use crate::error::{Error, Reject, Stage};
+
+/// The formats that are decoded, as messages and docs name them.
+pub const SUPPORTED: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF, QOI, PNM";
+
+/// What one image may cost. Checked before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest file that is read, in bytes.
+    pub file_bytes_max: u64,
+    /// Largest width times height.
+    pub pixels_max: u64,
+    /// Most bytes held for the pixels of one image while it is decoded.
+    pub decoded_bytes_max: u64,
+}
+
+impl Default for Limits {
+    /// 1 GiB files; as many pixels as Pillow decodes at most (178,956,970); 2 GiB of pixels.
+    fn default() -> Limits {
+        Limits { file_bytes_max: 1 << 30, pixels_max: 178_956_970, decoded_bytes_max: 2 << 30 }
+    }
+}
+
+impl Limits {
+    /// Rejects an image of `width` times `height` that takes `bytes_per_pixel` to decode.
+    pub(super) fn check(
+        &self,
+        width: u64,
+        height: u64,
+        bytes_per_pixel: u64,
+    ) -> Result<(), Reject> {
+        if width == 0 || height == 0 {
+            return Err(reject(format!("the image is {width} x {height}: it has no pixels")));
+        }
+        let pixels = width.saturating_mul(height);
+        if pixels > self.pixels_max {
+            let max = self.pixels_max;
+            return Err(reject(format!(
+                "the image is {width} x {height}, more than the limit of {max} pixels"
+            )));
+        }
+        let bytes = pixels.saturating_mul(bytes_per_pixel);
+        if bytes > self.decoded_bytes_max {
+            let max = self.decoded_bytes_max;
+            return Err(reject(format!(
+                "decoding {width} x {height} takes {bytes} bytes, more than the limit of {max}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of transparency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Alpha {
+    /// Over white, as Chameleon's reference code does it.
+    #[default]
+    White,
+    /// Over black.
+    Black,
+    /// The alpha channel is dropped: hidden colours show, as with Pillow's `convert("RGB")`.
+    Drop,
+}
+
+impl FromStr for Alpha {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Alpha, Error> {
+        match text {
+            "white" => Ok(Alpha::White),
+            "black" => Ok(Alpha::Black),
+            "drop" => Ok(Alpha::Drop),
+            _ => Err(Error::invalid(format!("alpha {text:?}: use white, black or drop"))),
+        }
+    }
+}
+
+impl fmt::Display for Alpha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Alpha::White => "white",
+            Alpha::Black => "black",
+            Alpha::Drop => "drop",
+        })
+    }
+}
+
+/// A decoded image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// 8-bit RGB, upright.
+    pub image: RgbImage,
+    /// The format found in the content: one of [`SUPPORTED`].
+    pub format: &'static str,
+    /// The EXIF orientation as found, 1..=8; already applied to `image`.
+    pub orientation: u8,
+    /// How the file stores its pixels, in Pillow's words: `1`, `L`, `LA`, `I;16`, `I`, `F`, `P`,
+    /// `RGB`, `RGBA`, `CMYK`.
+    pub color_mode: &'static str,
+}
+
+/// What a format's decoder hands over: upright or not, in whatever 8-bit samples it has.
+pub(super) struct Pixels {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) samples: Samples,
+    pub(super) color_mode: &'static str,
+}
+
+/// Interleaved 8-bit samples, rows from the top, no padding.
+pub(super) enum Samples {
+    Grey(Vec<u8>),
+    GreyAlpha(Vec<u8>),
+    Rgb(Vec<u8>),
+    Rgba(Vec<u8>),
+    /// 0 is no ink.
+    Cmyk(Vec<u8>),
+}
+
+/// Bytes of an image file to oriented RGB.
+///
+/// JPEG is bit for bit what Pillow (libjpeg-turbo) decodes. Of animations the first frame counts,
+/// on its canvas. 16-bit grey becomes round(v / 257), where Pillow's `convert` would clip; 16-bit
+/// colour keeps its high byte; 32-bit and float grey are clipped to 0..=255; all as Pillow does.
+/// Colour profiles are not applied.
+///
+/// # Errors
+/// A [`Stage::Decode`] rejection with the reason: not an image, a format that isn't decoded (named),
+/// broken, truncated, over a limit.
+pub fn decode(bytes: &[u8], limits: &Limits, alpha: Alpha) -> Result<Decoded, Reject> {
+    let format = match sniff(bytes) {
+        Sniffed::Known(format) => format,
+        Sniffed::Named(name) => {
+            return Err(reject(format!(
+                "{name} is not supported; convert it to one of: {SUPPORTED}"
+            )));
+        }
+        Sniffed::Unknown if bytes.is_empty() => return Err(reject("the file is empty")),
+        Sniffed::Unknown => {
+            return Err(reject(format!("not an image in a known format; use one of: {SUPPORTED}")));
+        }
+    };
+    let pixels = guard::catch(|| by_format(format, bytes, limits))
+        .map_err(|panic| reject(format!("{}: the decoder failed: {panic}", format.name())))??;
+    let orientation = match format {
+        Format::Jpeg => exif::orientation_of_jpeg(bytes),
+        Format::Png => exif::orientation_of_png(bytes),
+        Format::WebP => exif::orientation_of_webp(bytes),
+        Format::Tiff => exif::orientation_of_tiff(bytes),
+        Format::Gif | Format::Bmp | Format::Qoi | Format::Pnm => 1,
+    };
+    let color_mode = pixels.color_mode;
+    let image = orient(into_rgb(pixels, alpha)?, orientation);
+    Ok(Decoded { image, format: format.name(), orientation, color_mode })
+}
+
+fn by_format(format: Format, bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    match format {
+        Format::Jpeg => jpeg::decode(bytes, limits),
+        Format::Png => formats::png(bytes, limits),
+        Format::WebP => formats::webp(bytes, limits),
+        Format::Gif => formats::gif(bytes, limits),
+        Format::Tiff => tiff::decode(bytes, limits),
+        Format::Bmp => formats::bmp(bytes, limits),
+        Format::Qoi => formats::qoi(bytes, limits),
+        Format::Pnm => formats::pnm(bytes, limits),
+    }
+}
+
+/// A rejection of [`Stage::Decode`].
+pub(super) fn reject(message: impl Into<String>) -> Reject {
+    // Messages of third-party decoders may span lines; a row's reason is one.
+    let message: String = message.into();
+    let line: Vec<&str> = message.split_whitespace().collect();
+    Reject::new(Stage::Decode, line.join(" "))
+}
+
+fn into_rgb(pixels: Pixels, alpha: Alpha) -> Result<RgbImage, Reject> {
+    let Pixels { width, height, samples, .. } = pixels;
+    let rgb = match samples {
+        Samples::Rgb(rgb) => rgb,
+        Samples::Grey(grey) => grey.iter().flat_map(|&v| [v, v, v]).collect(),
+        Samples::GreyAlpha(pairs) => pairs
+            .chunks_exact(2)
+            .flat_map(|p| {
+                let v = composite(p[0], p[1], alpha);
+                [v, v, v]
+            })
+            .collect(),
+        Samples::Rgba(quads) => quads
+            .chunks_exact(4)
+            .flat_map(|p| [0, 1, 2].map(|channel| composite(p[channel], p[3], alpha)))
+            .collect(),
+        Samples::Cmyk(quads) => quads
+            .chunks_exact(4)
+            .flat_map(|p| [0, 1, 2].map(|channel| without_ink(p[channel], p[3])))
+            .collect(),
+    };
+    RgbImage::from_raw(width, height, rgb)
+        .ok_or_else(|| reject(format!("the decoder gave too few pixels for {width} x {height}")))
+}
+
+/// Chameleon's `_whiten_transparency`: float64, truncated.
+fn composite(value: u8, alpha: u8, rule: Alpha) -> u8 {
+    let background = match rule {
+        Alpha::Drop => return value,
+        Alpha::White => 255.0,
+        Alpha::Black => 0.0,
+    };
+    if alpha == 255 {
+        return value;
+    }
+    let opacity = f64::from(alpha) / 255.0;
+    ((1.0 - opacity) * background + opacity * f64::from(value)) as u8
+}
+
+/// One channel of Pillow's `cmyk2rgb`: white minus black, times the paper that the ink leaves.
+fn without_ink(ink: u8, black: u8) -> u8 {
+    let white = 255 - i32::from(black);
+    let product = i32::from(ink) * white + 128;
+    (white - (((product >> 8) + product) >> 8)).clamp(0, 255) as u8
+}
+
+/// Turns and mirrors a picture so that its EXIF orientation becomes 1.
+fn orient(image: RgbImage, orientation: u8) -> RgbImage {
+    use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
+    match orientation {
+        2 => flip_horizontal(&image),
+        3 => rotate180(&image),
+        4 => flip_vertical(&image),
+        5 => flip_horizontal(&rotate90(&image)),
+        6 => rotate90(&image),
+        7 => flip_horizontal(&rotate270(&image)),
+        8 => rotate270(&image),
+        _ => image,
+    }
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+//! Owns PNG, WebP, GIF, BMP, QOI and PNM: each from bytes to samples, through the decoders of the
+//! image-rs family. Must not know: alpha rules, orientation, JPEG, TIFF.
+
+use std::io::Cursor;
+use std::num::NonZeroU64;
+
+use image::codecs::bmp::BmpDecoder;
+use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
+use image::codecs::qoi::QoiDecoder;
+use image::{ColorType, ImageDecoder};
+
+use super::decode::{Limits, Pixels, Samples, reject};
+use crate::error::Reject;
+
+/// Largest colour profile that a PNG may hold once inflated; real ones are below 4 MiB.
+const PROFILE_BYTES_MAX: u64 = 16 << 20;
+
+/// PNG; of an APNG the default image.
+pub(super) fn png(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    use png::{BitDepth, ColorType, Transformations};
+    let failed = |error: png::DecodingError| reject(format!("PNG: {error}"));
+    check_profile(bytes)?;
+    let mut decoder = png::Decoder::new_with_limits(
+        Cursor::new(bytes),
+        png::Limits { bytes: usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX) },
+    );
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(Transformations::EXPAND);
+    let header = decoder.read_header_info().map_err(failed)?;
+    let (width, height) = (header.width, header.height);
+    limits.check(width.into(), height.into(), 8)?;
+    let color_mode = match (header.color_type, header.bit_depth) {
+        (ColorType::Grayscale, BitDepth::One) => "1",
+        (ColorType::Grayscale, BitDepth::Sixteen) => "I;16",
+        (ColorType::Grayscale, _) => "L",
+        (ColorType::GrayscaleAlpha, _) => "LA",
+        (ColorType::Indexed, _) => "P",
+        (ColorType::Rgb, _) => "RGB",
+        (ColorType::Rgba, _) => "RGBA",
+    };
+    let mut reader = decoder.read_info().map_err(failed)?;
+    let size = reader.output_buffer_size().ok_or_else(|| reject("PNG: too large"))?;
+    let mut data = vec![0; size];
+    let frame = reader.next_frame(&mut data).map_err(failed)?;
+    data.truncate(frame.buffer_size());
+    // Pixels alone don't make a file whole: what follows them must be there up to IEND.
+    let sixteen = frame.bit_depth == BitDepth::Sixteen;
+    let samples = match frame.color_type {
+        ColorType::Grayscale if sixteen => Samples::Grey(narrow_grey(&data)),
+        ColorType::GrayscaleAlpha if sixteen => Samples::GreyAlpha(high_bytes(&data)),
+        ColorType::Rgb if sixteen => Samples::Rgb(high_bytes(&data)),
+        ColorType::Rgba if sixteen => Samples::Rgba(high_bytes(&data)),
+        ColorType::Grayscale => Samples::Grey(data),
+        ColorType::GrayscaleAlpha => Samples::GreyAlpha(data),
+        ColorType::Rgb => Samples::Rgb(data),
+        ColorType::Rgba => Samples::Rgba(data),
+        ColorType::Indexed => return Err(reject("PNG: the palette is missing")),
+    };
+    Ok(Pixels { width, height, samples, color_mode })
+}
+
+/// Rejects a PNG whose colour profile inflates without measure: the profile is never used, but a
+/// file made to exhaust its readers is no picture to trust, and Pillow refuses it too.
+fn check_profile(bytes: &[u8]) -> Result<(), Reject> {
+    let mut at = 8;
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        match &head[4..8] {
+            b"IDAT" => break,
+            // Deflate shrinks at most 1032 times.
+            b"iCCP" if length as u64 * 1032 > PROFILE_BYTES_MAX => {
+                let chunk = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
+                // Name, its terminating zero, the method.
+                let name = chunk.iter().take(80).position(|&byte| byte == 0);
+                let stream = name.and_then(|end| chunk.get(end + 2..)).unwrap_or(&[]);
+                if inflates_beyond(stream, PROFILE_BYTES_MAX) {
+                    return Err(reject(format!(
+                        "PNG: the colour profile inflates to more than {PROFILE_BYTES_MAX} bytes"
+                    )));
+                }
+            }
+            _ => {}
+        }
+        at = at.saturating_add(12).saturating_add(length);
+    }
+    Ok(())
+}
+
+fn inflates_beyond(stream: &[u8], max: u64) -> bool {
+    use std::io::Read as _;
+    let mut inflater = flate2::read::ZlibDecoder::new(stream).take(max + 1);
+    let mut total = 0;
+    let mut buffer = [0; 16 << 10];
+    // A stream that breaks off counts as what it gave until then.
+    while let Ok(read @ 1..) = inflater.read(&mut buffer) {
+        total += read as u64;
+    }
+    total > max
+}
+
+/// WebP; of an animation the first frame on its canvas.
+pub(super) fn webp(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    let failed = |error: image_webp::DecodingError| reject(format!("WebP: {error}"));
+    let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    // Besides the output: YUV planes or a second RGBA image.
+    limits.check(width.into(), height.into(), 8)?;
+    decoder.set_memory_limit(usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX));
+    let size = decoder.output_buffer_size().ok_or_else(|| reject("WebP: too large"))?;
+    let mut data = vec![0; size];
+    decoder.read_image(&mut data).map_err(failed)?;
+    let (samples, color_mode) = if decoder.has_alpha() {
+        (Samples::Rgba(data), "RGBA")
+    } else {
+        (Samples::Rgb(data), "RGB")
+    };
+    Ok(Pixels { width, height, samples, color_mode })
+}
+
+/// The first frame of a GIF on its canvas. As in Pillow the canvas grows to hold the frame, and
+/// what the frame leaves open shows the background colour, or nothing if the frame has a
+/// transparent one.
+pub(super) fn gif(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    let failed = |error: gif::DecodingError| reject(format!("GIF: {error}"));
+    let mut options = gif::DecodeOptions::new();
+    options.set_color_output(gif::ColorOutput::Indexed);
+    let max = NonZeroU64::new(limits.decoded_bytes_max).unwrap_or(NonZeroU64::MIN);
+    options.set_memory_limit(gif::MemoryLimit::Bytes(max));
+    let mut decoder = options.read_info(bytes).map_err(failed)?;
+    limits.check(decoder.width().into(), decoder.height().into(), 5)?;
+    let frame = decoder.next_frame_info().map_err(failed)?;
+    let frame = frame.ok_or_else(|| reject("GIF: the file holds no frame"))?;
+    let (left, top) = (usize::from(frame.left), usize::from(frame.top));
+    let (frame_width, frame_height) = (usize::from(frame.width), usize::from(frame.height));
+    let transparent = frame.transparent;
+    let width = usize::from(decoder.width()).max(left + frame_width);
+    let height = usize::from(decoder.height()).max(top + frame_height);
+    limits.check(width as u64, height as u64, 5)?;
+    let mut indices = vec![0; frame_width * frame_height];
+    decoder.read_into_buffer(&mut indices).map_err(failed)?;
+    let palette = decoder.palette().map_err(failed)?;
+    let color = |index: u8| -> [u8; 4] {
+        let at = usize::from(index) * 3;
+        let rgb = palette.get(at..at + 3).unwrap_or(&[0, 0, 0]);
+        [rgb[0], rgb[1], rgb[2], if transparent == Some(index) { 0 } else { 255 }]
+    };
+    let open = transparent.unwrap_or(decoder.bg_color().unwrap_or(0).min(255) as u8);
+    let mut data: Vec<u8> = color(open).repeat(width * height);
+    for (y, row) in indices.chunks_exact(frame_width.max(1)).enumerate() {
+        let start = ((top + y) * width + left) * 4;
+        for (pixel, &index) in data[start..start + frame_width * 4].chunks_exact_mut(4).zip(row) {
+            pixel.copy_from_slice(&color(index));
+        }
+    }
+    let (width, height) = (width as u32, height as u32);
+    Ok(Pixels { width, height, samples: Samples::Rgba(data), color_mode: "P" })
+}
+
+/// BMP and DIB with a file header.
+pub(super) fn bmp(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    // Bits per pixel stand behind the planes, whose place depends on the header's length.
+    let short = bytes.get(14..18).is_some_and(|size| size == [12, 0, 0, 0]);
+    let depth = bytes.get(if short { 24 } else { 28 }).copied().unwrap_or(0);
+    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(|e| failed("BMP", &e))?;
+    let mut pixels = through_image("BMP", decoder, limits)?;
+    pixels.color_mode = match depth {
+        1 => "1",
+        2..=8 => "P",
+        _ => pixels.color_mode,
+    };
+    Ok(pixels)
+}
+
+/// QOI.
+pub(super) fn qoi(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    let decoder = QoiDecoder::new(Cursor::new(bytes)).map_err(|e| failed("QOI", &e))?;
+    through_image("QOI", decoder, limits)
+}
+
+/// PBM, PGM, PPM (plain and raw) and PAM.
+pub(super) fn pnm(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    let decoder = PnmDecoder::new(Cursor::new(bytes)).map_err(|e| failed("PNM", &e))?;
+    let bits = matches!(
+        decoder.subtype(),
+        PnmSubtype::Bitmap(SampleEncoding::Ascii | SampleEncoding::Binary)
+    );
+    let mut pixels = through_image("PNM", decoder, limits)?;
+    if bits {
+        pixels.color_mode = "1";
+    }
+    Ok(pixels)
+}
+
+fn failed(format: &str, error: &image::ImageError) -> Reject {
+    reject(format!("{format}: {error}"))
+}
+
+fn through_image(
+    format: &str,
+    mut decoder: impl ImageDecoder,
+    limits: &Limits,
+) -> Result<Pixels, Reject> {
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    // The decoder's own buffer, the output and its 8-bit version.
+    limits.check(width.into(), height.into(), 2 * u64::from(color.bytes_per_pixel()) + 3)?;
+    let mut own = image::Limits::default();
+    own.max_alloc = Some(limits.decoded_bytes_max);
+    decoder.set_limits(own).map_err(|e| failed(format, &e))?;
+    let size = usize::try_from(decoder.total_bytes()).map_err(|_| reject("too large"))?;
+    let mut data = vec![0; size];
+    decoder.read_image(&mut data).map_err(|e| failed(format, &e))?;
+    let (samples, color_mode) = match color {
+        ColorType::L8 => (Samples::Grey(data), "L"),
+        ColorType::La8 => (Samples::GreyAlpha(data), "LA"),
+        ColorType::Rgb8 => (Samples::Rgb(data), "RGB"),
+        ColorType::Rgba8 => (Samples::Rgba(data), "RGBA"),
+        ColorType::L16 => (Samples::Grey(narrow_grey(&to_big_endian(data))), "I"),
+        ColorType::La16 => (Samples::GreyAlpha(high_bytes(&to_big_endian(data))), "LA"),
+        ColorType::Rgb16 => (Samples::Rgb(high_bytes(&to_big_endian(data))), "RGB"),
+        ColorType::Rgba16 => (Samples::Rgba(high_bytes(&to_big_endian(data))), "RGBA"),
+        other => return Err(reject(format!("{format}: {other:?} samples are not supported"))),
+    };
+    Ok(Pixels { width, height, samples, color_mode })
+}
+
+/// `image` hands out 16-bit samples in the machine's byte order, PNG in its own.
+fn to_big_endian(mut data: Vec<u8>) -> Vec<u8> {
+    if cfg!(target_endian = "little") {
+        data.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+    }
+    data
+}
+
+/// Big-endian 16-bit grey to 8 bits: round(v / 257), exactly.
+fn narrow_grey(data: &[u8]) -> Vec<u8> {
+    let value = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair[1]);
+    data.chunks_exact(2).map(|pair| ((value(pair) + 128) / 257) as u8).collect()
+}
+
+/// Big-endian 16-bit samples to their high bytes, as Pillow reads 16-bit colour.
+fn high_bytes(data: &[u8]) -> Vec<u8> {
+    data.chunks_exact(2).map(|pair| pair[0]).collect()
+}

@@ -1,0 +1,171 @@
+//! Owns the unit tests of `resize`, `pillow` and `opencv`, on the reference pixels where they are.
+//! Must not know: decoding beyond PNG.
+
+use std::io::Read as _;
+
+use super::*;
+use crate::testing::shared;
+
+/// The arrays of an .npz of uint8 `[h, w, 3]`, by name.
+fn arrays(path: &std::path::Path) -> Vec<(String, RgbImage)> {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut out = Vec::new();
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        let header = std::str::from_utf8(&bytes[10..length]).unwrap();
+        assert!(header.contains("'|u1'") && header.contains("'fortran_order': False"), "{header}");
+        let shape = header.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
+        let shape: Vec<u32> = shape.split(',').map(|n| n.trim().parse().unwrap()).collect();
+        let image = RgbImage::from_raw(shape[1], shape[0], bytes[length..].to_vec()).unwrap();
+        out.push((entry.name().unwrap().trim_end_matches(".npy").to_string(), image));
+    }
+    out
+}
+
+fn source(path: &std::path::Path) -> RgbImage {
+    let bytes = std::fs::read(path).unwrap();
+    let limits = crate::data::Limits::default();
+    crate::data::decode(&bytes, &limits, crate::data::Alpha::White).unwrap().image
+}
+
+fn by_golden_name(image: &RgbImage, name: &str) -> RgbImage {
+    let (what, size) = name.split_once("__").unwrap();
+    if let Some((width, height)) = size.split_once('x') {
+        let (width, height): (u32, u32) = (width.parse().unwrap(), height.parse().unwrap());
+        let region = Region { x: 0, y: 0, width, height };
+        let pillow = |filter| pillow::resize(image, width.into(), height.into(), filter, region);
+        return match what {
+            "pil_box" => pillow(Filter::Box),
+            "pil_bilinear" => pillow(Filter::Bilinear),
+            "pil_bicubic" => pillow(Filter::Bicubic),
+            "pil_lanczos" => pillow(Filter::Lanczos),
+            "cv2_linear" => opencv::linear(image, width, height),
+            "cv2_area" => opencv::area(image, width, height),
+            other => panic!("unknown resize {other}"),
+        };
+    }
+    let rule = match what {
+        "taming_albu_linear" => ResizeRule::Taming,
+        "adm_box_bicubic" => ResizeRule::Llamagen,
+        "chameleon_lanczos" => ResizeRule::Chameleon,
+        "tv_bilinear_center" => ResizeRule::Bilinear,
+        "tv_bicubic_center" => ResizeRule::Bicubic,
+        "dalle_lanczos_center" => ResizeRule::Dalle,
+        "stretch_bilinear" => ResizeRule::Vit,
+        other => panic!("unknown pipeline {other}"),
+    };
+    prepare(image, rule, Some(size.parse().unwrap())).unwrap().image
+}
+
+#[test]
+fn every_reference_pixel_is_equal() {
+    let Some(folder) = shared("golden/preproc") else { return };
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        let Some(stem) = name.strip_suffix(".expected.npz") else { continue };
+        let images = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let png = images
+            .filter(|path| path.extension().is_some_and(|extension| extension == "png"))
+            .find(|path| {
+                path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{stem}_"))
+            })
+            .unwrap();
+        let image = source(&png);
+        for (key, expected) in arrays(&path) {
+            let ours = by_golden_name(&image, &key);
+            assert_eq!(ours.dimensions(), expected.dimensions(), "{stem} {key}");
+            let differing =
+                ours.as_raw().iter().zip(expected.as_raw()).filter(|(a, b)| a != b).count();
+            if differing > 0 {
+                wrong.push(format!("{stem} {key}: {differing}"));
+            }
+            checked += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {checked} differ: {wrong:#?}", wrong.len());
+    assert!(checked >= 5 * 26, "only {checked} reference pictures found");
+}
+
+#[test]
+fn names_come_back_and_unknown_ones_list_the_known() {
+    for rule in ResizeRule::all() {
+        assert_eq!(rule.to_string().parse::<ResizeRule>().unwrap(), rule);
+        let json = serde_json::to_string(&rule).unwrap();
+        assert_eq!(serde_json::from_str::<ResizeRule>(&json).unwrap(), rule);
+    }
+    let message = "lanczos3".parse::<ResizeRule>().unwrap_err().to_string();
+    assert!(message.contains("llamagen") && message.contains("none"), "{message}");
+}
+
+fn gradient(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([(x * 7 + y) as u8, (y * 5) as u8, (x ^ y) as u8])
+    })
+}
+
+#[test]
+fn a_region_equals_the_same_part_of_the_whole() {
+    let image = gradient(83, 61);
+    for filter in [Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
+        for (width, height) in [(40, 29), (83, 29), (40, 61), (83, 61), (200, 150)] {
+            let all = Region { x: 0, y: 0, width: width as u32, height: height as u32 };
+            let whole = pillow::resize(&image, width, height, filter, all);
+            let part = Region { x: 7, y: 5, width: 20, height: 17 };
+            let cut = crop_imm(&whole, 7, 5, 20, 17).to_image();
+            assert_eq!(pillow::resize(&image, width, height, filter, part), cut);
+        }
+    }
+}
+
+#[test]
+fn every_rule_gives_the_square_or_the_picture() {
+    for (width, height) in [(1, 1), (1, 300), (300, 1), (64, 64), (63, 200), (130, 31), (5, 4)] {
+        let image = gradient(width, height);
+        for rule in ResizeRule::all() {
+            let prepared = prepare(&image, rule, Some(32)).unwrap();
+            let crop = prepared.crop;
+            assert!(crop.x >= 0 && crop.y >= 0 && crop.width > 0 && crop.height > 0);
+            assert!(crop.x + crop.width <= width as i32, "{rule} {width}x{height} {crop:?}");
+            assert!(crop.y + crop.height <= height as i32, "{rule} {width}x{height} {crop:?}");
+            let expected = if rule == ResizeRule::None { (width, height) } else { (32, 32) };
+            assert_eq!(prepared.image.dimensions(), expected, "{rule} {width}x{height}");
+        }
+    }
+}
+
+#[test]
+fn crops_are_in_source_pixels() {
+    let crop = |rule| prepare(&gradient(200, 100), rule, Some(50)).unwrap().crop;
+    assert_eq!(crop(ResizeRule::Bicubic), Crop { x: 50, y: 0, width: 100, height: 100 });
+    assert_eq!(crop(ResizeRule::Llamagen), Crop { x: 50, y: 0, width: 100, height: 100 });
+    assert_eq!(crop(ResizeRule::Stretch), Crop { x: 0, y: 0, width: 200, height: 100 });
+    assert_eq!(crop(ResizeRule::None), Crop { x: 0, y: 0, width: 200, height: 100 });
+}
+
+#[test]
+fn impossible_requests_are_rejections() {
+    let image = gradient(4, 4);
+    for size in [None, Some(0)] {
+        let reject = prepare(&image, ResizeRule::Bicubic, size).unwrap_err();
+        assert_eq!(reject.stage, Stage::Resize);
+        assert!(reject.message.contains("needs a size"));
+    }
+    assert!(prepare(&RgbImage::new(0, 3), ResizeRule::None, None).is_err());
+    assert!(prepare(&image, ResizeRule::None, None).is_ok());
+}
+
+#[test]
+fn grey_is_pillows() {
+    let mut image = RgbImage::new(3, 1);
+    image.put_pixel(0, 0, image::Rgb([255, 255, 255]));
+    image.put_pixel(1, 0, image::Rgb([12, 200, 99]));
+    assert_eq!(to_grey(&image), [255, 132, 0]);
+}
