@@ -1,6 +1,7 @@
 //! vqtok: image data sets to VQ token grids.
 
 pub mod error;
+mod guard;
 
 pub mod checkpoint;
 pub mod data;

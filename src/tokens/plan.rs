@@ -19,6 +19,7 @@ use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
 use super::schema;
 use crate::error::{Error, Result};
+use crate::guard;
 
 /// The plan's name in an output folder.
 pub const FILE: &str = "plan.parquet";
@@ -101,8 +102,10 @@ impl Plan {
             Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
         };
         let file = File::open(path).map_err(Error::io(path))?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-            .map_err(|e| broken(format!("not a readable plan: {e}")))?;
+        let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
+            .and_then(|inner| inner)
+            .map_err(|reason| broken(format!("not a readable plan: {reason}")))?;
         if metadata.schema().fields() != schema::plan().fields() {
             return Err(broken("its columns are not those of plan.v1".into()));
         }
@@ -129,6 +132,9 @@ impl Plan {
                 return Err(broken(format!("partition {index} has {} rows", group.num_rows())));
             }
             rows += count;
+            if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
+                return Err(broken(format!("partition {index} has columns of other lengths")));
+            }
         }
         if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
             return Err(broken(format!("its footer counts {} rows", footer.num_rows())));
@@ -382,13 +388,24 @@ fn rows_of(
     let broken = move |reason: String| {
         Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
     };
-    let reader: ParquetRecordBatchReader = builder.build().map_err(|e| broken(e.to_string()))?;
-    Ok(reader.flat_map(move |batch| {
-        let rows = batch.map_err(|e| e.to_string()).and_then(|batch| rows_of_batch(&batch));
-        match rows {
-            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(reason) => vec![Err(broken(reason))],
+    let mut reader: ParquetRecordBatchReader = guard::catch(|| builder.build())
+        .and_then(|inner| inner.map_err(|e| e.to_string()))
+        .map_err(&broken)?;
+    let mut ended = false;
+    let batches = std::iter::from_fn(move || {
+        if ended {
+            return None;
         }
+        let next = guard::catch(|| reader.next().transpose().map_err(|e| e.to_string()));
+        let rows = next
+            .and_then(|inner| inner)
+            .and_then(|batch| batch.map(|batch| rows_of_batch(&batch)).transpose());
+        ended = !matches!(rows, Ok(Some(_)));
+        rows.transpose()
+    });
+    Ok(batches.flat_map(move |rows: Result<Vec<PlanRow>, String>| match rows {
+        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(reason) => vec![Err(broken(reason))],
     }))
 }
 
