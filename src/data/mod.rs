@@ -9,7 +9,6 @@ mod guard;
 mod jpeg;
 mod opencv;
 mod pillow;
-mod repair;
 pub mod resize;
 mod sniff;
 pub mod source;

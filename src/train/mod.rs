@@ -1,1 +1,426 @@
-//! The `train` room.
+//! The `train` room: from images to a tokenizer where there is none yet. [`run`] is the one
+//! visible loop. Must not know: shards, files of images, the command line.
+//!
+//! A run is a function of (model, settings, data): every random draw and the order of the data
+//! come from the seed and the step, all arithmetic is split by shapes and not by threads, and the
+//! checkpoint holds everything else; so a run that was stopped and resumed, however often, ends
+//! with the same bits as one that was not.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `settings` | what can be asked for |
+//! | `data` | held-out share, order, reading ahead |
+//! | `trainer` | one step and all it changes |
+//! | `network`, `parameters` | what is trained, and its initial values |
+//! | `loss`, `codebook`, `optimizer` | the mathematics |
+//! | `evaluate`, `metrics` | the judgement |
+//! | `state`, `workspace` | the checkpoint, the model folder |
+//! | `random` | every draw |
+
+pub mod codebook;
+pub mod data;
+pub mod evaluate;
+pub mod loss;
+pub mod metrics;
+pub mod network;
+pub mod optimizer;
+pub mod parameters;
+mod pixels;
+pub mod random;
+pub mod settings;
+pub mod state;
+pub mod trainer;
+mod workspace;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod run_tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use data::TrainData;
+pub use evaluate::Evaluation;
+pub use settings::{CodebookSettings, TrainSettings};
+pub use trainer::StepReport;
+
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use data::{Loader, Order, Split, prefetched};
+use evaluate::Evaluator;
+use trainer::Trainer;
+use workspace::{Found, Workspace};
+
+/// The name of the codebook among a model's weights, `[K, D]`.
+pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";
+
+/// What happens while a training runs.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Before the first step: the expected time, from a rehearsal on a few images.
+    Estimate {
+        /// Until the end of the training.
+        remaining: Duration,
+        /// Steps to do.
+        steps: usize,
+        /// Images trained on.
+        images: usize,
+        /// Trainable scalars.
+        parameters: usize,
+    },
+    /// After each step.
+    Step {
+        /// What it did.
+        report: &'a StepReport,
+        /// Steps of the whole training.
+        steps: usize,
+        /// Until the end, from the steps of this run so far.
+        remaining: Duration,
+    },
+    /// With each line of the record: use of the codes since the last one.
+    Usage {
+        /// Steps done.
+        step: usize,
+        /// Share of codes used, 0 to 1.
+        usage: f64,
+        /// exp of their entropy.
+        perplexity: f64,
+    },
+    /// A checkpoint is on the disk.
+    Checkpoint {
+        /// Steps it holds.
+        step: usize,
+    },
+    /// Something that the user should hear, one line.
+    Warning(&'a str),
+}
+
+/// Who is told, and who can stop it.
+pub trait Observer {
+    /// Called between steps, from the calling thread.
+    fn event(&mut self, event: &Event<'_>) {
+        let _ = event;
+    }
+
+    /// Asked before each step: true writes a checkpoint and ends with [`Error::Interrupted`].
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+impl Observer for () {}
+
+/// The result of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainSummary {
+    /// Steps done.
+    pub steps: usize,
+    /// Images trained on.
+    pub images: usize,
+    /// Trainable scalars.
+    pub parameters: usize,
+    /// Steps skipped since a loss or gradient was not finite.
+    pub skipped_steps: u64,
+    /// Codes revived.
+    pub revived_codes: u64,
+    /// Times that an image could not be read and another took its place, in this run.
+    #[serde(skip)]
+    pub unreadable: u64,
+    /// Whether the evaluation is on images that were not trained on.
+    pub held_out: bool,
+    /// The saved model's figures.
+    pub evaluation: Evaluation,
+}
+
+/// A line of the training record.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    report: &'a StepReport,
+    usage: f64,
+    perplexity: f64,
+    codebook_norm: f64,
+}
+
+/// Trains `model` on `data` and leaves a model folder at `folder`; see [`TrainSettings`] for what
+/// can be asked. With `resume`, goes on from the checkpoint in the folder if there is one.
+///
+/// # Errors
+/// Settings that can't work, before any work; a folder that holds something else; a checkpoint of
+/// another recipe (the difference is named); [`Error::Interrupted`] where the observer says so.
+pub fn run(
+    model: &ModelConfig,
+    settings: &TrainSettings,
+    data: &dyn TrainData,
+    folder: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<TrainSummary> {
+    settings.check(model)?;
+    let split = Split::new(data, settings.held_out_share)?;
+    let recipe = recipe(model, settings, &split)?;
+    let (mut workspace, found) = Workspace::open(folder, resume)?;
+    let side = settings::side(model)?;
+    let loader = Loader {
+        data,
+        train: &split.train,
+        seed: settings.seed,
+        batch_size: settings.batch_size,
+        image_bytes: side * side * model.pixels.channels,
+        rejected: AtomicU64::new(0),
+    };
+    let mut trainer = match found {
+        Found::Finished(summary) => {
+            workspace.tidy()?;
+            return Ok(*summary);
+        }
+        Found::Unfinished(state) => {
+            same_recipe(&state.counters.recipe, &recipe, folder)?;
+            let mut trainer = Trainer::new(model, settings, 1.0)?;
+            trainer.restore(&state)?;
+            trainer
+        }
+        Found::Nothing => Trainer::new(model, settings, variance(model, &loader)?)?,
+    };
+    estimate(&trainer, settings, &split, observer)?;
+    let first = trainer.step_count();
+    let begun = Instant::now();
+    prefetched(&loader, first, settings.steps, |batches| {
+        for done in first..settings.steps {
+            if observer.interrupted() {
+                save(&mut workspace, &trainer, &recipe, observer)?;
+                return Err(Error::Interrupted);
+            }
+            if trainer.wants_codebook() {
+                start_codebook(&mut trainer, &loader)?;
+            }
+            let batch = batches
+                .recv()
+                .map_err(|_| Error::invalid("the thread that reads images has ended"))??;
+            let report = trainer.step(&batch.pixels)?;
+            let left = (settings.steps - report.step) as f64 / (report.step - first) as f64;
+            let remaining = begun.elapsed().mul_f64(left);
+            observer.event(&Event::Step { report: &report, steps: settings.steps, remaining });
+            warn(&report, observer);
+            if report.step % settings.log_every == 0 || report.step == settings.steps {
+                log(&mut workspace, &mut trainer, &report, observer)?;
+            }
+            if report.step % settings.checkpoint_every == 0 && done + 1 < settings.steps {
+                save(&mut workspace, &trainer, &recipe, observer)?;
+            }
+        }
+        Ok(())
+    })?;
+    save(&mut workspace, &trainer, &recipe, observer)?;
+    finish(model, settings, &split, &loader, trainer, workspace, &recipe)
+}
+
+/// Everything that a resumed run must share with the one it goes on with.
+fn recipe(
+    model: &ModelConfig,
+    settings: &TrainSettings,
+    split: &Split,
+) -> Result<serde_json::Value> {
+    let json = |e: serde_json::Error| Error::invalid(format!("the recipe is no JSON: {e}"));
+    let mut train = serde_json::to_value(settings).map_err(json)?;
+    if let Some(train) = train.as_object_mut() {
+        // How often a run is saved has no influence on what it computes.
+        train.remove("checkpoint_every");
+    }
+    let model = serde_json::to_value(model).map_err(json)?;
+    let images = split.train.len() + split.held_out.len();
+    let value = serde_json::json!({
+        "model": model,
+        "train": train,
+        "data": {"images": images, "keys_sha256": split.digest},
+    });
+    Ok(state::through_text(&value))
+}
+
+fn same_recipe(then: &serde_json::Value, now: &serde_json::Value, folder: &Path) -> Result<()> {
+    match state::first_difference(then, now, "") {
+        None => Ok(()),
+        Some(difference) => Err(Error::Mismatch(format!(
+            "{}: the training to resume is another one: {difference}; give the same recipe and \
+             images, or another path",
+            folder.display()
+        ))),
+    }
+}
+
+/// Variance of the pixels, in the units of the network, over the first images of the first epoch.
+fn variance(model: &ModelConfig, loader: &Loader<'_>) -> Result<f64> {
+    const IMAGES: usize = 1024;
+    let table = pixels::table(model.pixels.input);
+    let mut order = Order::default();
+    let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
+    for step in 0..IMAGES.min(loader.train.len()).div_ceil(loader.batch_size) {
+        for byte in loader.batch(step, &mut order)?.pixels {
+            let value = f64::from(table[byte as usize]);
+            n += 1;
+            sum += value;
+            squares += value * value;
+        }
+    }
+    let mean = sum / n as f64;
+    // Images of one single colour have none; the loss must stay finite.
+    Ok((squares / n as f64 - mean * mean).max(1e-6))
+}
+
+/// Times a pass over a few images and tells the observer.
+fn estimate(
+    trainer: &Trainer,
+    settings: &TrainSettings,
+    split: &Split,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let steps = settings.steps - trainer.step_count();
+    let images = rayon::current_num_threads().min(settings.batch_size);
+    let begun = Instant::now();
+    trainer.rehearse(images)?;
+    let step = begun.elapsed().mul_f64(settings.batch_size as f64 / images as f64);
+    observer.event(&Event::Estimate {
+        remaining: step.mul_f64(steps as f64),
+        steps,
+        images: split.train.len(),
+        parameters: trainer.parameter_count(),
+    });
+    Ok(())
+}
+
+/// Batches whose latents k-means sees, at most.
+const KMEANS_BATCHES: usize = 16;
+
+/// Places the codes by k-means over latents of the coming batches.
+fn start_codebook(trainer: &mut Trainer, loader: &Loader<'_>) -> Result<()> {
+    let mut order = Order::default();
+    let first = trainer.step_count();
+    let mut rows = trainer.latent_rows(&loader.batch(first, &mut order)?.pixels)?;
+    let step_rows = rows.len() / trainer.codebook().dim;
+    let wanted = trainer.codebook().codes() * trainer.kmeans_rows_per_code();
+    let batches = wanted.div_ceil(step_rows).min(KMEANS_BATCHES);
+    for step in first + 1..first + batches {
+        rows.extend(trainer.latent_rows(&loader.batch(step, &mut order)?.pixels)?);
+    }
+    trainer.start_codebook(&rows, step_rows);
+    Ok(())
+}
+
+fn warn(report: &StepReport, observer: &mut dyn Observer) {
+    if report.skipped {
+        let text = format!(
+            "step {}: the loss or a gradient is not finite; skipped. Often: lower learning_rate",
+            report.step
+        );
+        observer.event(&Event::Warning(&text));
+    }
+}
+
+fn log(
+    workspace: &mut Workspace,
+    trainer: &mut Trainer,
+    report: &StepReport,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let window = trainer.take_window();
+    let (usage, perplexity) = (window.usage(), window.perplexity());
+    let codebook_norm = trainer.codebook().norm();
+    workspace.note(&Line { report, usage, perplexity, codebook_norm })?;
+    observer.event(&Event::Usage { step: report.step, usage, perplexity });
+    Ok(())
+}
+
+fn save(
+    workspace: &mut Workspace,
+    trainer: &Trainer,
+    recipe: &serde_json::Value,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let state = trainer.state(recipe, workspace.record_bytes())?;
+    workspace.checkpoint(&state)?;
+    observer.event(&Event::Checkpoint { step: trainer.step_count() });
+    Ok(())
+}
+
+/// Judges the result and turns the folder into a model.
+fn finish(
+    model: &ModelConfig,
+    settings: &TrainSettings,
+    split: &Split,
+    loader: &Loader<'_>,
+    trainer: Trainer,
+    workspace: Workspace,
+    recipe: &serde_json::Value,
+) -> Result<TrainSummary> {
+    let weights = trainer.final_weights()?;
+    let codebook = trainer.codebook();
+    let held_out = !split.held_out.is_empty();
+    let judged = if held_out { &split.held_out } else { &split.train };
+    let judged = &judged[..judged.len().min(settings.evaluation_images_max)];
+    let evaluation = judge(model, loader, judged, &weights, &codebook.embedding)?;
+    let summary = TrainSummary {
+        steps: trainer.step_count(),
+        images: split.train.len(),
+        parameters: trainer.parameter_count(),
+        skipped_steps: trainer.skipped(),
+        revived_codes: trainer.revived(),
+        unreadable: loader.rejected.load(Ordering::Relaxed),
+        held_out,
+        evaluation,
+    };
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, shape) in trainer.shapes() {
+        if let Some(values) = weights.get(&name) {
+            tensors.insert(name, Tensor::from_slice(values, shape, &Device::Cpu)?);
+        }
+    }
+    tensors.insert(CODEBOOK_NAME.into(), codebook.tensor()?);
+    workspace.finish(&summary, &described(model, &summary, recipe), &tensors)?;
+    Ok(summary)
+}
+
+/// The figures of weights and codes over the images `judged`; unreadable ones are left out.
+fn judge(
+    model: &ModelConfig,
+    loader: &Loader<'_>,
+    judged: &[u32],
+    weights: &BTreeMap<String, Vec<f32>>,
+    codes: &[f32],
+) -> Result<Evaluation> {
+    use rayon::prelude::*;
+    let mut evaluator = Evaluator::new(model, weights, codes)?;
+    for part in judged.chunks(loader.batch_size) {
+        let images: Vec<Option<Vec<u8>>> =
+            part.par_iter().map(|i| loader.read(*i as usize, 0).ok()).collect();
+        let images: Vec<Vec<u8>> = images.into_iter().flatten().collect();
+        if !images.is_empty() {
+            evaluator.add(&images.concat())?;
+        }
+    }
+    Ok(evaluator.finish())
+}
+
+/// The model's configuration with what the identity card should say about its training.
+fn described(
+    model: &ModelConfig,
+    summary: &TrainSummary,
+    recipe: &serde_json::Value,
+) -> ModelConfig {
+    let mut model = model.clone();
+    let mut say = |name: &str, value: String| {
+        model.provenance.insert(name.into(), value);
+    };
+    say("trained_by", format!("vqtok {}", env!("CARGO_PKG_VERSION")));
+    say("training_images", summary.images.to_string());
+    say("training_steps", summary.steps.to_string());
+    say("training_psnr_db", format!("{:.2}", summary.evaluation.psnr));
+    say("training_code_usage", format!("{:.4}", summary.evaluation.usage));
+    say("training_keys_sha256", recipe["data"]["keys_sha256"].as_str().unwrap_or("").into());
+    model
+}

@@ -1,0 +1,124 @@
+//! Owns the judgement of a finished tokenizer: its reconstructions and the use of its codes, over
+//! a set of images. Must not know: how it was trained.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::codebook::{lookup, nearest, to_rows};
+use super::metrics::{CodeCounts, mse, psnr_of_mse, ssim};
+use super::network::{Autoencoder, build};
+use super::parameters::{Parameters, flat};
+use super::pixels;
+use super::settings::side;
+use crate::error::Result;
+use crate::model::config::ModelConfig;
+
+/// What was found, over all images together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Images judged.
+    pub images: usize,
+    /// Mean of the images' PSNR, dB, of reconstructions clamped to the range of pixels.
+    pub psnr: f64,
+    /// PSNR of the mean squared error of all pixels, dB: never higher than `psnr`.
+    pub psnr_of_mean_mse: f64,
+    /// Mean of the images' SSIM; None where they are under 11 pixels.
+    pub ssim: Option<f64>,
+    /// Share of the codes that the images use, 0 to 1.
+    pub usage: f64,
+    /// exp of the entropy of the codes.
+    pub perplexity: f64,
+}
+
+/// A tokenizer ready to be judged.
+pub struct Evaluator {
+    network: Box<dyn Autoencoder>,
+    codes: Vec<f32>,
+    dim: usize,
+    channels: usize,
+    side: usize,
+    table: [f32; 256],
+    limits: (f64, f64),
+    counts: CodeCounts,
+    images: usize,
+    psnr: f64,
+    squares: f64,
+    ssim: Option<f64>,
+}
+
+impl Evaluator {
+    /// From weights by name and codes `[K, D]`.
+    pub fn new(
+        model: &ModelConfig,
+        weights: &BTreeMap<String, Vec<f32>>,
+        codes: &[f32],
+    ) -> Result<Evaluator> {
+        let parameters = Parameters::new();
+        let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
+        parameters.set_values(weights)?;
+        Ok(Evaluator {
+            network,
+            codes: codes.to_vec(),
+            dim: model.quantizer.dim,
+            channels: model.pixels.channels,
+            side: side(model)?,
+            table: pixels::table(model.pixels.input),
+            limits: pixels::limits(model.pixels.input),
+            counts: CodeCounts::new(model.quantizer.codes),
+            images: 0,
+            psnr: 0.0,
+            squares: 0.0,
+            ssim: Some(0.0),
+        })
+    }
+
+    /// Adds a batch of `[N, H, W, C]` bytes.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
+        let z = self.network.encode(&x)?;
+        let (_, dim, height, width) = z.dims4()?;
+        let (indices, _) =
+            nearest(&to_rows(&flat(&z)?, dim, height * width), &self.codes, self.dim);
+        self.counts.add(&indices);
+        let codes = lookup(&self.codes, dim, &indices, height * width);
+        let y = self.network.decode(&Tensor::from_vec(codes, z.shape(), z.device())?)?;
+        let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
+        let size = self.channels * self.side * self.side;
+        for (x, y) in x.chunks_exact(size).zip(y.chunks_exact(size)) {
+            let error = mse(x, y);
+            self.images += 1;
+            self.squares += error;
+            self.psnr += psnr_of_mse(error.max(1e-12), 1.0);
+            let value = ssim(x, y, self.channels, self.side, self.side, 1.0).ok();
+            self.ssim = self.ssim.zip(value).map(|(sum, v)| sum + v);
+        }
+        Ok(())
+    }
+
+    /// Floats of the network to [0, 1], clamped.
+    fn to_unit(&self, values: &[f32]) -> Vec<f32> {
+        let (low, high) = self.limits;
+        let (low, scale) = (low as f32, (1.0 / (high - low)) as f32);
+        values.iter().map(|v| ((v - low) * scale).clamp(0.0, 1.0)).collect()
+    }
+
+    /// The figures over everything that was added.
+    pub fn finish(self) -> Evaluation {
+        let n = self.images.max(1) as f64;
+        Evaluation {
+            images: self.images,
+            psnr: rounded(self.psnr / n),
+            psnr_of_mean_mse: rounded(psnr_of_mse((self.squares / n).max(1e-12), 1.0)),
+            ssim: self.ssim.map(|sum| rounded(sum / n)),
+            usage: rounded(self.counts.usage()),
+            perplexity: rounded(self.counts.perplexity()),
+        }
+    }
+}
+
+/// To six decimals: what the record says is read back as the same number.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}

@@ -1,0 +1,210 @@
+//! Owns the numbers a reconstruction and a codebook are judged by: PSNR, SSIM, usage, perplexity.
+//! Must not know: models, training.
+
+use crate::error::{Error, Result};
+
+/// Mean of squared differences, in float64.
+pub fn mse(a: &[f32], b: &[f32]) -> f64 {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    sum / a.len().max(1) as f64
+}
+
+/// 10 log10(peak^2 / mse), in dB; infinite for equal images.
+pub fn psnr_of_mse(mse: f64, peak: f64) -> f64 {
+    10.0 * (peak * peak / mse).log10()
+}
+
+/// PSNR of one image, `peak` the difference of white and black.
+pub fn psnr(a: &[f32], b: &[f32], peak: f64) -> f64 {
+    psnr_of_mse(mse(a, b), peak)
+}
+
+const WINDOW: usize = 11;
+
+/// The 11 weights of a Gaussian with sigma 1.5, summing to 1.
+fn gaussian() -> [f64; WINDOW] {
+    let mut g = [0.0; WINDOW];
+    for (i, w) in g.iter_mut().enumerate() {
+        let x = i as f64 - (WINDOW / 2) as f64;
+        *w = (-x * x / (2.0 * 1.5 * 1.5)).exp();
+    }
+    let sum: f64 = g.iter().sum();
+    g.map(|w| w / sum)
+}
+
+/// SSIM (Wang et al. 2004) of one channel `[height, width]`: 11x11 Gaussian window, sigma 1.5,
+/// only whole windows, population variances, K1 0.01, K2 0.03, values from 0 to `peak`.
+///
+/// # Errors
+/// Where a side is shorter than the window.
+pub fn ssim_channel(a: &[f32], b: &[f32], height: usize, width: usize, peak: f64) -> Result<f64> {
+    if height < WINDOW || width < WINDOW {
+        return Err(Error::invalid(format!(
+            "SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {width}x{height}"
+        )));
+    }
+    let field = |f: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+        let values: Vec<f64> =
+            a.iter().zip(b).map(|(a, b)| f(f64::from(*a), f64::from(*b))).collect();
+        blur(&values, height, width)
+    };
+    let (ma, mb) = (field(&|a, _| a), field(&|_, b| b));
+    let (aa, bb, ab) = (field(&|a, _| a * a), field(&|_, b| b * b), field(&|a, b| a * b));
+    let (c1, c2) = ((0.01 * peak).powi(2), (0.03 * peak).powi(2));
+    let mut sum = 0.0;
+    for i in 0..ma.len() {
+        let (ma, mb) = (ma[i], mb[i]);
+        let (va, vb, cab) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
+        sum +=
+            (2.0 * ma * mb + c1) * (2.0 * cab + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2));
+    }
+    Ok(sum / ma.len() as f64)
+}
+
+/// The separable Gaussian over whole windows: `[h - 10, w - 10]`.
+fn blur(values: &[f64], height: usize, width: usize) -> Vec<f64> {
+    let g = gaussian();
+    let out_w = width + 1 - WINDOW;
+    let mut rows = Vec::with_capacity(height * out_w);
+    for line in values.chunks_exact(width) {
+        rows.extend(
+            line.windows(WINDOW).map(|w| w.iter().zip(&g).map(|(v, g)| v * g).sum::<f64>()),
+        );
+    }
+    let mut out = Vec::with_capacity((height + 1 - WINDOW) * out_w);
+    for y in 0..height + 1 - WINDOW {
+        for x in 0..out_w {
+            out.push((0..WINDOW).map(|k| rows[(y + k) * out_w + x] * g[k]).sum::<f64>());
+        }
+    }
+    out
+}
+
+/// SSIM of one image `[channels, height, width]`: the mean over its channels.
+pub fn ssim(
+    a: &[f32],
+    b: &[f32],
+    channels: usize,
+    height: usize,
+    width: usize,
+    peak: f64,
+) -> Result<f64> {
+    let plane = height * width;
+    let mut sum = 0.0;
+    for c in 0..channels {
+        let part = c * plane..(c + 1) * plane;
+        sum += ssim_channel(&a[part.clone()], &b[part], height, width, peak)?;
+    }
+    Ok(sum / channels as f64)
+}
+
+/// How often each code was used, over as many batches as one likes: the data set's figures come
+/// from the added counts, never from the mean of the batches' figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeCounts {
+    /// One count a code.
+    pub counts: Vec<u64>,
+}
+
+impl CodeCounts {
+    /// All zero.
+    pub fn new(codes: usize) -> CodeCounts {
+        CodeCounts { counts: vec![0; codes] }
+    }
+
+    /// Counts these codes; each must be below the number of codes.
+    pub fn add(&mut self, codes: &[u32]) {
+        for code in codes {
+            self.counts[*code as usize] += 1;
+        }
+    }
+
+    /// Codes seen at least once.
+    pub fn used(&self) -> usize {
+        self.counts.iter().filter(|n| **n > 0).count()
+    }
+
+    /// Share of codes seen at least once, 0 to 1.
+    pub fn usage(&self) -> f64 {
+        self.used() as f64 / self.counts.len().max(1) as f64
+    }
+
+    /// -sum p ln p, in nats.
+    pub fn entropy(&self) -> f64 {
+        let total: u64 = self.counts.iter().sum();
+        let entropy: f64 = self
+            .counts
+            .iter()
+            .filter(|n| **n > 0)
+            .map(|n| *n as f64 / total as f64)
+            .map(|p| -p * p.ln())
+            .sum();
+        entropy.max(0.0)
+    }
+
+    /// exp(entropy): the number of equally frequent codes that would carry as much; 1 at least.
+    pub fn perplexity(&self) -> f64 {
+        self.entropy().exp()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::golden::{Case, assert_close};
+
+    #[test]
+    fn golden_psnr_and_ssim() {
+        let Some(case) = Case::open("metrics") else { return };
+        let (a, b) = (case.f32("a"), case.f32("b"));
+        let image = 3 * 32 * 32;
+        let pairs = || a.chunks(image).zip(b.chunks(image));
+        let per_image: Vec<f64> = pairs().map(|(a, b)| psnr(a, b, 1.0)).collect();
+        assert_close("psnr", &per_image, &case.scalars("psnr_per_image"), 1e-5);
+        case.check_scalar("psnr_mean_of_images", per_image.iter().sum::<f64>() / 3.0);
+        case.check_scalar("psnr_of_mean_mse", psnr(&a, &b, 1.0));
+        let as_f32 = |n: &str| case.i64(n).iter().map(|v| *v as f32).collect::<Vec<_>>();
+        let (au, bu) = (as_f32("a_u8"), as_f32("b_u8"));
+        let bytes: Vec<f64> =
+            au.chunks(image).zip(bu.chunks(image)).map(|(a, b)| psnr(a, b, 255.0)).collect();
+        assert_close("psnr_u8", &bytes, &case.scalars("psnr_u8_per_image"), 1e-5);
+
+        let channels: Vec<f32> = a
+            .chunks(32 * 32)
+            .zip(b.chunks(32 * 32))
+            .map(|(a, b)| ssim_channel(a, b, 32, 32, 1.0).unwrap() as f32)
+            .collect();
+        // Ours is in float64, so a tighter bound than float32's holds.
+        let golden: Vec<f64> = case.f32("ssim_per_channel").iter().map(|v| f64::from(*v)).collect();
+        let mine: Vec<f64> = channels.iter().map(|v| f64::from(*v)).collect();
+        assert_close("ssim_per_channel", &mine, &golden, 1e-6);
+        let whole: Vec<f64> = pairs().map(|(a, b)| ssim(a, b, 3, 32, 32, 1.0).unwrap()).collect();
+        assert_close("ssim_per_image", &whole, &case.scalars("ssim_per_image"), 1e-6);
+        case.check_scalar("ssim_mean", whole.iter().sum::<f64>() / 3.0);
+        let gaussian: Vec<f32> = gaussian().iter().map(|g| *g as f32).collect();
+        case.check("gaussian_1d", &gaussian);
+        assert!(ssim_channel(&a[..100], &b[..100], 10, 10, 1.0).is_err());
+    }
+
+    #[test]
+    fn golden_codebook_statistics() {
+        let Some(case) = Case::open("metrics") else { return };
+        let counts = |tag: &str| CodeCounts {
+            counts: case.i64(&format!("counts.{tag}")).iter().map(|n| *n as u64).collect(),
+        };
+        for tag in ["batch1", "batch2", "both", "one_code", "uniform"] {
+            let c = counts(tag);
+            case.check_scalar(&format!("codebook.{tag}.entropy_nats"), c.entropy());
+            case.check_scalar(&format!("codebook.{tag}.perplexity"), c.perplexity());
+            case.check_scalar(&format!("codebook.{tag}.usage"), c.usage());
+            case.check_scalar(&format!("codebook.{tag}.used"), c.used() as f64);
+        }
+        let mut both = CodeCounts::new(16);
+        for tag in ["batch1", "batch2"] {
+            for (code, n) in counts(tag).counts.iter().enumerate() {
+                both.add(&vec![code as u32; *n as usize]);
+            }
+        }
+        assert_eq!(both, counts("both"));
+    }
+}

@@ -1,0 +1,230 @@
+//! Owns what a training can be told: the `[train]` table of a recipe, its defaults, its checks.
+//! Must not know: files, tensors.
+
+use serde::{Deserialize, Serialize};
+
+use super::loss::ReconstructionLoss;
+use crate::error::{Error, Result};
+use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+
+/// The `[train]` table. Every field has a default; unknown ones are rejected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Updates of the weights.
+    pub steps: usize,
+    /// Images an update.
+    pub batch_size: usize,
+    /// Of weights, data order and codebook.
+    pub seed: u64,
+    /// Share of the images, chosen by the hash of their keys, that is never trained on and on
+    /// which the result is judged; 0 to 0.5. With 0 it is judged on images trained on.
+    pub held_out_share: f64,
+    /// Images the result is judged on, at most.
+    pub evaluation_images_max: usize,
+
+    /// Distance of image and reconstruction.
+    pub loss: ReconstructionLoss,
+    /// beta, the weight of mean((sg(q) - z)^2).
+    pub commitment: f64,
+
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Learning rate at the end of the cosine.
+    pub learning_rate_floor: f64,
+    /// Share of the steps over which the learning rate rises.
+    pub warm_up_share: f64,
+    /// AdamW's (b1, b2).
+    pub betas: (f64, f64),
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// AdamW's decay; biases and norms are never decayed.
+    pub weight_decay: f64,
+    /// Limit on the norm of the whole gradient; 0 = none.
+    pub clip_norm: f64,
+    /// Decay of the average of the weights, which is what is saved; 0 = save the last weights.
+    pub weight_average: f64,
+
+    /// The codebook.
+    pub codebook: CodebookSettings,
+
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+    /// Steps between lines of the training record.
+    pub log_every: usize,
+}
+
+/// The `[train.codebook]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CodebookSettings {
+    /// Steps without quantization, before k-means places the codes. At most a tenth of the steps
+    /// is taken.
+    pub start_after: usize,
+    /// Steps of Lloyd's algorithm.
+    pub kmeans_steps: usize,
+    /// Latents a code for k-means (within 16 batches).
+    pub kmeans_rows_per_code: usize,
+    /// g of the moving averages.
+    pub decay: f64,
+    /// Smoothing of the counts.
+    pub epsilon: f64,
+    /// Steps without use that make a code dead, and the first interval between revivals, which
+    /// doubles; 0 = no revival.
+    pub revive_every: usize,
+    /// Share of the steps behind which there is no scheduled revival.
+    pub revive_until: f64,
+    /// Usage of the last `revive_every` steps under which the schedule starts again.
+    pub rearm_usage: f64,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        TrainSettings {
+            steps: 10_000,
+            batch_size: 32,
+            seed: 1,
+            held_out_share: 0.02,
+            evaluation_images_max: 2_000,
+            loss: ReconstructionLoss::MseOverVariance,
+            commitment: 0.25,
+            learning_rate: 1e-3,
+            learning_rate_floor: 0.0,
+            warm_up_share: 0.02,
+            betas: (0.9, 0.95),
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            weight_average: 0.999,
+            codebook: CodebookSettings::default(),
+            checkpoint_every: 500,
+            log_every: 50,
+        }
+    }
+}
+
+impl Default for CodebookSettings {
+    fn default() -> Self {
+        CodebookSettings {
+            start_after: 100,
+            kmeans_steps: 10,
+            kmeans_rows_per_code: 32,
+            decay: 0.99,
+            epsilon: 1e-5,
+            revive_every: 20,
+            revive_until: 0.8,
+            rearm_usage: 0.5,
+        }
+    }
+}
+
+fn refuse<T>(message: String) -> Result<T> {
+    Err(Error::Invalid(message))
+}
+
+impl TrainSettings {
+    /// Refuses what can't work, before any work.
+    ///
+    /// # Errors
+    /// One line that names the setting and what it may be.
+    pub fn check(&self, model: &ModelConfig) -> Result<()> {
+        check_model(model)?;
+        let positive = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size),
+            ("evaluation_images_max", self.evaluation_images_max),
+            ("checkpoint_every", self.checkpoint_every),
+            ("log_every", self.log_every),
+            ("codebook.kmeans_rows_per_code", self.codebook.kmeans_rows_per_code),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
+            return refuse(format!("train.{name} is 0; it must be at least 1"));
+        }
+        let c = &self.codebook;
+        let ranges = [
+            ("held_out_share", self.held_out_share, 0.0, 0.5),
+            ("commitment", self.commitment, 0.0, 1e6),
+            ("learning_rate", self.learning_rate, f64::MIN_POSITIVE, 1e3),
+            ("learning_rate_floor", self.learning_rate_floor, 0.0, self.learning_rate),
+            ("warm_up_share", self.warm_up_share, 0.0, 1.0),
+            ("betas.0", self.betas.0, 0.0, 0.999_999_9),
+            ("betas.1", self.betas.1, 0.0, 0.999_999_9),
+            ("epsilon", self.epsilon, 1e-30, 1.0),
+            ("weight_decay", self.weight_decay, 0.0, 1e3),
+            ("clip_norm", self.clip_norm, 0.0, f64::MAX),
+            ("weight_average", self.weight_average, 0.0, 0.999_999_9),
+            ("codebook.decay", c.decay, 0.0, 0.999_999_9),
+            ("codebook.epsilon", c.epsilon, 1e-30, 1.0),
+            ("codebook.revive_until", c.revive_until, 0.0, 1.0),
+            ("codebook.rearm_usage", c.rearm_usage, 0.0, 1.0),
+        ];
+        for (name, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return refuse(format!(
+                    "train.{name} is {value}; it must be between {low} and {high}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The step at which k-means places the codes.
+    pub fn codebook_starts_at(&self) -> usize {
+        self.codebook.start_after.min(self.steps / 10)
+    }
+}
+
+/// Side of the square that training sees, in pixels.
+///
+/// # Errors
+/// Where the model doesn't say one.
+pub fn side(model: &ModelConfig) -> Result<usize> {
+    match model.preprocess.size {
+        Some(size) if size > 0 => Ok(size as usize),
+        _ => refuse("training needs one image size: set model.preprocess.size".into()),
+    }
+}
+
+/// Pixels a token covers along a side.
+pub fn factor(model: &ModelConfig) -> Result<usize> {
+    let halvings = match &model.architecture {
+        Architecture::Vqvae(c) => c.downsamples,
+        Architecture::Vqgan(c) => c.widths.len().saturating_sub(1),
+    };
+    if halvings > 8 {
+        return refuse(format!(
+            "a network that halves its image {halvings} times can't be trained"
+        ));
+    }
+    Ok(1 << halvings)
+}
+
+fn check_model(model: &ModelConfig) -> Result<()> {
+    let (side, factor) = (side(model)?, factor(model)?);
+    if side % factor != 0 {
+        return refuse(format!(
+            "model.preprocess.size is {side}; it must be a multiple of {factor}, the pixels a token \
+             covers"
+        ));
+    }
+    if let Architecture::Vqvae(c) = &model.architecture
+        && (c.downsamples == 0 || c.hidden < 2 || c.hidden % 2 != 0 || c.res_hidden == 0)
+    {
+        return refuse(
+            "model.architecture: a VQ-VAE needs downsamples >= 1, an even hidden >= 2 and \
+             res_hidden >= 1"
+                .into(),
+        );
+    }
+    let q = &model.quantizer;
+    if q.rule != QuantizerRule::L2 {
+        return refuse(format!("training has the quantizer rule l2, not {:?}", q.rule));
+    }
+    if q.codes < 2 || q.dim == 0 {
+        return refuse("model.quantizer needs codes >= 2 and dim >= 1".into());
+    }
+    if ![1, 3].contains(&model.pixels.channels) {
+        return refuse(format!("model.pixels.channels is {}, not 1 or 3", model.pixels.channels));
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! Owns the checkpoint of a training: one file with everything a resumed run needs to give the
+//! same bits as an uninterrupted one. Must not know: how a step works.
+//!
+//! A safetensors file whose metadata holds the counters and the sha256 of all tensors; written
+//! beside the old one, flushed, and renamed over it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::codebook::RevivalSchedule;
+use super::optimizer::Named;
+use crate::error::{Error, Result};
+
+/// The format word of a checkpoint.
+pub const FORMAT: &str = "vqtok.training.v1";
+
+/// Everything but tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Model, settings and data of the run, as JSON.
+    pub recipe: serde_json::Value,
+    /// Steps done; also the position in the data.
+    pub step: usize,
+    /// Updates of the optimizer, fewer where steps were skipped.
+    pub updates: u64,
+    /// Updates of the weight average.
+    pub average_updates: u64,
+    /// Steps skipped since a loss or gradient was not finite.
+    pub skipped: u64,
+    /// Codes revived.
+    pub revived: u64,
+    /// Bits of the variance of the data: a float64 may change its last bit in JSON.
+    pub variance_bits: u64,
+    /// When codes are revived next; None before the codebook starts.
+    pub revival: Option<RevivalSchedule>,
+    /// Bytes of the training record that belong to these steps.
+    pub record_bytes: u64,
+}
+
+/// The whole state of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Counters and recipe.
+    pub counters: Counters,
+    /// Flat float32 tensors: `weights.*`, `average.*`, `moment1.*`, `moment2.*`, `codebook.*`.
+    pub floats: Named,
+    /// Flat integers: `codebook.idle`, `codebook.window`.
+    pub integers: BTreeMap<String, Vec<i64>>,
+}
+
+/// One flat tensor for the writer.
+struct Flat {
+    dtype: Dtype,
+    shape: [usize; 1],
+    bytes: Vec<u8>,
+}
+
+impl View for Flat {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// sha256 over the counters and, by sorted name, each tensor's name, length and bytes.
+fn digest<'a>(counters: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut sha = Sha256::new();
+    sha.update(counters.as_bytes());
+    for (name, bytes) in tensors {
+        sha.update((name.len() as u64).to_le_bytes());
+        sha.update(name.as_bytes());
+        sha.update((bytes.len() as u64).to_le_bytes());
+        sha.update(bytes);
+    }
+    sha.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What the metadata's one entry holds (one, since several would be written in random order).
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    counters: String,
+    sha256: String,
+}
+
+const ENTRY: &str = "vqtok";
+
+impl State {
+    /// The file's bytes; equal states give equal bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut tensors: BTreeMap<&str, Flat> = BTreeMap::new();
+        for (name, values) in &self.floats {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.insert(name, Flat { dtype: Dtype::F32, shape: [values.len()], bytes });
+        }
+        for (name, values) in &self.integers {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tensors.insert(name, Flat { dtype: Dtype::I64, shape: [values.len()], bytes });
+        }
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::invalid(format!("the training's state can't be written: {e}"))
+        };
+        let counters = serde_json::to_string(&self.counters).map_err(|e| failed(&e))?;
+        let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, t.bytes.as_slice())));
+        let envelope =
+            serde_json::to_string(&Envelope { counters, sha256 }).map_err(|e| failed(&e))?;
+        let metadata = HashMap::from([(ENTRY.to_string(), envelope)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|e| failed(&e))
+    }
+
+    /// Reads what [`State::to_bytes`] made, checking the digest. `path` is for messages.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<State> {
+        let broken = |reason: String| {
+            let advice = "remove the model folder and train again";
+            Error::corrupt(path, format!("not a usable training checkpoint ({reason}); {advice}"))
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(e.to_string()))?;
+        let entry = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
+        let entry = entry.ok_or_else(|| broken("not written by vqtok".into()))?;
+        let envelope: Envelope = serde_json::from_str(entry).map_err(|e| broken(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(e.to_string()))?;
+        let mut views: BTreeMap<String, _> = tensors.tensors().into_iter().collect();
+        let sha256 = digest(&envelope.counters, views.iter().map(|(n, t)| (n.as_str(), t.data())));
+        if sha256 != envelope.sha256 {
+            return Err(broken("its sha256 differs: the file is damaged".into()));
+        }
+        let counters: Counters =
+            serde_json::from_str(&envelope.counters).map_err(|e| broken(e.to_string()))?;
+        if counters.format != FORMAT {
+            return Err(broken(format!("format {}, this program has {FORMAT}", counters.format)));
+        }
+        let (mut floats, mut integers) = (Named::new(), BTreeMap::new());
+        while let Some((name, view)) = views.pop_first() {
+            match view.dtype() {
+                Dtype::F32 => {
+                    let values =
+                        view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+                    floats.insert(name, values.collect());
+                }
+                _ => {
+                    let values =
+                        view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+                    integers.insert(name, values.collect());
+                }
+            }
+        }
+        Ok(State { counters, floats, integers })
+    }
+
+    /// The tensors whose names begin with `prefix`, without it.
+    pub fn part(&self, prefix: &str) -> Named {
+        self.floats
+            .iter()
+            .filter_map(|(name, values)| {
+                Some((name.strip_prefix(prefix)?.to_string(), values.clone()))
+            })
+            .collect()
+    }
+}
+
+/// Writes a file so that a reader, or a power cut, sees the old one or the new one.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = sibling(path, "partial");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().map_err(|e| {
+        // Half a temporary file helps nobody; failing to remove it changes nothing.
+        let _ = std::fs::remove_file(&temporary);
+        Error::io(path)(e)
+    })
+}
+
+fn sibling(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".");
+    name.push(extension);
+    path.with_file_name(name)
+}
+
+/// A value as it comes back from a file, so that it equals one that did.
+pub fn through_text(value: &serde_json::Value) -> serde_json::Value {
+    serde_json::from_str(&value.to_string()).unwrap_or(serde_json::Value::Null)
+}
+
+/// The first place at which two JSON values differ, as `path: left, now right`.
+pub fn first_difference(
+    then: &serde_json::Value,
+    now: &serde_json::Value,
+    at: &str,
+) -> Option<String> {
+    use serde_json::Value::Object;
+    if let (Object(a), Object(b)) = (then, now) {
+        let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+        names.sort();
+        names.dedup();
+        return names.into_iter().find_map(|name| {
+            let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            let null = serde_json::Value::Null;
+            first_difference(a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), &at)
+        });
+    }
+    (then != now).then(|| format!("{at} was {then} and is {now}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            counters: Counters {
+                format: FORMAT.into(),
+                recipe: serde_json::json!({"train": {"steps": 3}}),
+                step: 2,
+                updates: 2,
+                average_updates: 2,
+                skipped: 0,
+                revived: 7,
+                variance_bits: (0.1f64 + 0.2).to_bits(),
+                revival: Some(RevivalSchedule { interval: 20, next: 40 }),
+                record_bytes: 12,
+            },
+            floats: Named::from([
+                ("weights.a".into(), vec![1.0, -0.0, f32::MIN_POSITIVE / 8.0, 3.3]),
+                ("moment1.a".into(), vec![]),
+            ]),
+            integers: BTreeMap::from([("codebook.idle".into(), vec![5, -1])]),
+        }
+    }
+
+    #[test]
+    fn a_state_survives_the_file_bit_for_bit() {
+        let bytes = state().to_bytes().unwrap();
+        assert_eq!(bytes, state().to_bytes().unwrap());
+        let back = State::from_bytes(&bytes, Path::new("x")).unwrap();
+        assert_eq!(back, state());
+        assert!(back.floats["weights.a"][1].is_sign_negative());
+        assert_eq!(back.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let bytes = state().to_bytes().unwrap();
+        for at in 0..bytes.len() {
+            let mut broken = bytes.clone();
+            broken[at] ^= 4;
+            if let Ok(read) = State::from_bytes(&broken, Path::new("x")) {
+                // White space in the header may change without changing what it says.
+                assert_eq!(read, state(), "byte {at}");
+            }
+            assert!(State::from_bytes(&bytes[..at], Path::new("x")).is_err());
+        }
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let a = serde_json::json!({"train": {"steps": 3, "seed": 1}, "model": 1});
+        let b = serde_json::json!({"train": {"steps": 4, "seed": 1}, "model": 1});
+        assert_eq!(first_difference(&a, &b, ""), Some("train.steps was 3 and is 4".into()));
+        assert_eq!(first_difference(&a, &a, ""), None);
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomic(&folder.path().join("missing/file"), b"x").is_err());
+    }
+}
