@@ -102,6 +102,7 @@ fn model(args: &[String], channels: usize, hidden: usize, codes: usize) -> Model
             rule: QuantizerRule::L2,
             codes: option(args, "--codes", codes),
             dim: option(args, "--dim", 64),
+            decode_normalised: false,
         },
         pixels: PixelConfig {
             channels,

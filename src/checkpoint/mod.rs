@@ -7,8 +7,13 @@
 //! found instead.
 
 mod configs;
+pub mod detect;
+pub mod families;
 pub mod folder;
+pub mod geometry;
+pub mod keys;
 mod locate;
+pub mod published;
 pub mod safetensors;
 pub mod tensor;
 

@@ -195,25 +195,28 @@ fn into_rgb(pixels: Pixels, alpha: Alpha) -> Result<RgbImage, Reject> {
     let Pixels { width, height, samples, .. } = pixels;
     let rgb = match samples {
         Samples::Rgb(rgb) => rgb,
-        Samples::Grey(grey) => grey.iter().flat_map(|&v| [v, v, v]).collect(),
-        Samples::GreyAlpha(pairs) => pairs
-            .chunks_exact(2)
-            .flat_map(|p| {
-                let v = composite(p[0], p[1], alpha);
-                [v, v, v]
-            })
-            .collect(),
-        Samples::Rgba(quads) => quads
-            .chunks_exact(4)
-            .flat_map(|p| [0, 1, 2].map(|channel| composite(p[channel], p[3], alpha)))
-            .collect(),
-        Samples::Cmyk(quads) => quads
-            .chunks_exact(4)
-            .flat_map(|p| [0, 1, 2].map(|channel| without_ink(p[channel], p[3])))
-            .collect(),
+        Samples::Grey(grey) => spread(&grey, |&[v]| [v, v, v]),
+        Samples::GreyAlpha(pairs) => spread(&pairs, |&[v, a]| [composite(v, a, alpha); 3]),
+        Samples::Rgba(quads) => spread(&quads, |&[r, g, b, a]| match a {
+            255 => [r, g, b],
+            _ => [r, g, b].map(|v| composite(v, a, alpha)),
+        }),
+        Samples::Cmyk(quads) => {
+            spread(&quads, |&[c, m, y, k]| [c, m, y].map(|ink| without_ink(ink, k)))
+        }
     };
     RgbImage::from_raw(width, height, rgb)
         .ok_or_else(|| reject(format!("the decoder gave too few pixels for {width} x {height}")))
+}
+
+/// RGB made of pixels of N samples.
+fn spread<const N: usize>(samples: &[u8], color: impl Fn(&[u8; N]) -> [u8; 3]) -> Vec<u8> {
+    let pixels = samples.as_chunks::<N>().0;
+    let mut rgb = vec![0; pixels.len() * 3];
+    for (out, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+        *out = color(pixel);
+    }
+    rgb
 }
 
 /// Chameleon's `_whiten_transparency`: float64, truncated.

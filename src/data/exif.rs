@@ -1,4 +1,5 @@
-//! Owns finding the EXIF orientation in the containers that carry one. Must not know: pixels.
+//! Owns finding the orientation in the containers that carry one: EXIF, and where that has none,
+//! XMP, as Pillow's `exif_transpose` does. Must not know: pixels.
 //!
 //! Lenient on purpose: whatever is broken, missing or out of range counts as 1 (upright), as in
 //! every viewer. Nothing is allocated and every offset is checked.
@@ -11,61 +12,89 @@ const ENTRIES_MAX: usize = 4096;
 
 /// The orientation 1..=8 in a TIFF structure (what an EXIF payload is), or 1.
 pub(super) fn orientation_of_tiff(bytes: &[u8]) -> u8 {
-    first_directory(bytes).unwrap_or(1)
+    settle(first_directory(bytes), None)
 }
 
-/// The orientation of a JPEG file: its first APP1 segment with EXIF, as Pillow takes it.
+/// The orientation of a JPEG file: of its first EXIF segment, else of its first XMP segment.
 pub(super) fn orientation_of_jpeg(bytes: &[u8]) -> u8 {
+    let (mut exif, mut xmp) = (None, None);
     let mut at = 2;
     loop {
         // Any number of 0xFF may fill the place before a marker.
         while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
             at += 1;
         }
-        let (Some(0xFF), Some(&marker)) = (bytes.get(at), bytes.get(at + 1)) else { return 1 };
-        if marker == 0xDA || marker == 0xD9 {
-            return 1;
+        let head = bytes.get(at..at + 4).unwrap_or(&[0; 4]);
+        if head[0] != 0xFF || matches!(head[1], 0xDA | 0xD9) {
+            return settle(exif.and_then(first_directory), xmp);
         }
-        let (Some(&high), Some(&low)) = (bytes.get(at + 2), bytes.get(at + 3)) else { return 1 };
-        let length = usize::from(high) << 8 | usize::from(low);
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]])).max(2);
         let segment = bytes.get(at + 4..(at + 2 + length).min(bytes.len())).unwrap_or(&[]);
-        if marker == 0xE1 && segment.starts_with(b"Exif\0") {
-            return orientation_of_tiff(segment.get(6..).unwrap_or(&[]));
+        if head[1] == 0xE1 && segment.starts_with(b"Exif\0") {
+            exif = exif.or(Some(segment.get(6..).unwrap_or(&[])));
+        } else if head[1] == 0xE1 && segment.starts_with(b"http://ns.adobe.com/xap/1.0/\0") {
+            xmp = xmp.or(Some(segment));
         }
-        at += 2 + length.max(2);
+        at += 2 + length;
     }
 }
 
-/// The orientation of a PNG file: its eXIf chunk.
+/// The orientation of a PNG file: of its eXIf chunk, else of its XMP text.
 pub(super) fn orientation_of_png(bytes: &[u8]) -> u8 {
+    let (mut exif, mut xmp) = (None, None);
     let mut at = 8;
     while let Some(head) = bytes.get(at..at + 8) {
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        if &head[4..8] == b"eXIf" {
-            let payload = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
-            // Some writers keep the JPEG prefix.
-            return orientation_of_tiff(payload.strip_prefix(b"Exif\0\0").unwrap_or(payload));
+        let payload = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
+        match &head[4..8] {
+            b"eXIf" => exif = exif.or(Some(payload)),
+            b"iTXt" if payload.starts_with(b"XML:com.adobe.xmp\0") => xmp = xmp.or(Some(payload)),
+            _ => {}
         }
         at = at.saturating_add(12).saturating_add(length);
     }
-    1
+    settle(exif.map(without_prefix).and_then(first_directory), xmp)
 }
 
-/// The orientation of a WebP file: its EXIF chunk.
+/// The orientation of a WebP file: of its EXIF chunk, else of its XMP chunk.
 pub(super) fn orientation_of_webp(bytes: &[u8]) -> u8 {
+    let (mut exif, mut xmp) = (None, None);
     let mut at = 12;
     while let Some(head) = bytes.get(at..at + 8) {
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        if &head[..4] == b"EXIF" {
-            let payload = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
-            return orientation_of_tiff(payload.strip_prefix(b"Exif\0\0").unwrap_or(payload));
+        let payload = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
+        match &head[..4] {
+            b"EXIF" => exif = exif.or(Some(payload)),
+            b"XMP " => xmp = xmp.or(Some(payload)),
+            _ => {}
         }
         at = at.saturating_add(8).saturating_add(length + length % 2);
     }
-    1
+    settle(exif.map(without_prefix).and_then(first_directory), xmp)
 }
 
-fn first_directory(bytes: &[u8]) -> Option<u8> {
+/// Some writers keep JPEG's prefix in other containers.
+fn without_prefix(payload: &[u8]) -> &[u8] {
+    payload.strip_prefix(b"Exif\0\0").unwrap_or(payload)
+}
+
+/// EXIF's word counts if it says one, even an invalid one; else XMP's.
+fn settle(exif: Option<u32>, xmp: Option<&[u8]>) -> u8 {
+    let value = exif.or_else(|| in_xmp(xmp?)).unwrap_or(1);
+    if (1..=8).contains(&value) { value as u8 } else { 1 }
+}
+
+/// The digit behind `tiff:Orientation="` or `tiff:Orientation>`.
+fn in_xmp(packet: &[u8]) -> Option<u32> {
+    const NAME: &[u8] = b"tiff:Orientation";
+    let found = packet.windows(NAME.len()).position(|part| part == NAME)?;
+    let rest = &packet[found + NAME.len()..];
+    let digit = rest.strip_prefix(b"=\"").or_else(|| rest.strip_prefix(b">"))?.first()?;
+    (*digit as char).to_digit(10)
+}
+
+/// The orientation that the first directory of a TIFF structure states, in range or not.
+fn first_directory(bytes: &[u8]) -> Option<u32> {
     let big = match bytes.get(..2)? {
         b"MM" => true,
         b"II" => false,
@@ -91,13 +120,12 @@ fn first_directory(bytes: &[u8]) -> Option<u8> {
         if u16_at(at)? != ORIENTATION {
             continue;
         }
-        let value = match u16_at(at + 2)? {
-            1 => u32::from(*bytes.get(at + 8)?),
-            3 => u32::from(u16_at(at + 8)?),
-            4 => u32_at(at + 8)?,
-            _ => return None,
+        return match u16_at(at + 2)? {
+            1 => Some(u32::from(*bytes.get(at + 8)?)),
+            3 => Some(u32::from(u16_at(at + 8)?)),
+            4 => u32_at(at + 8),
+            _ => None,
         };
-        return (1..=8).contains(&value).then_some(value as u8);
     }
     None
 }
@@ -121,6 +149,24 @@ mod tests {
         for value in [0, 9, 65535] {
             assert_eq!(orientation_of_tiff(&tiff(value)), 1);
         }
+    }
+
+    #[test]
+    fn xmp_counts_where_exif_is_silent() {
+        let mut png = b"\x89PNG\r\n\x1A\n".to_vec();
+        let text = b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation=\"6\"/>";
+        png.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        png.extend_from_slice(b"iTXt");
+        png.extend_from_slice(text);
+        png.extend_from_slice(&[0; 4]);
+        assert_eq!(orientation_of_png(&png), 6);
+        let exif = tiff(9);
+        png.extend_from_slice(&(exif.len() as u32).to_be_bytes());
+        png.extend_from_slice(b"eXIf");
+        png.extend_from_slice(&exif);
+        assert_eq!(orientation_of_png(&png), 1);
+        assert_eq!(in_xmp(b"<tiff:Orientation>3</tiff:Orientation>"), Some(3));
+        assert_eq!(in_xmp(b"<tiff:Orientation"), None);
     }
 
     #[test]

@@ -10,20 +10,19 @@ use image::codecs::qoi::QoiDecoder;
 use image::{ColorType, ImageDecoder};
 
 use super::decode::{Limits, Pixels, Samples, reject};
+use super::repair;
 use crate::error::Reject;
-
-/// Largest colour profile that a PNG may hold once inflated; real ones are below 4 MiB.
-const PROFILE_BYTES_MAX: u64 = 16 << 20;
 
 /// PNG; of an APNG the default image.
 pub(super) fn png(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     use png::{BitDepth, ColorType, Transformations};
     let failed = |error: png::DecodingError| reject(format!("PNG: {error}"));
-    check_profile(bytes)?;
-    let mut decoder = png::Decoder::new_with_limits(
-        Cursor::new(bytes),
-        png::Limits { bytes: usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX) },
-    );
+    let bytes = repair::png(bytes)?;
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_crc(true);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes.as_ref()), options);
+    let max = usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX);
+    decoder.set_limits(png::Limits { bytes: max });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
@@ -44,7 +43,6 @@ pub(super) fn png(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let mut data = vec![0; size];
     let frame = reader.next_frame(&mut data).map_err(failed)?;
     data.truncate(frame.buffer_size());
-    // Pixels alone don't make a file whole: what follows them must be there up to IEND.
     let sixteen = frame.bit_depth == BitDepth::Sixteen;
     let samples = match frame.color_type {
         ColorType::Grayscale if sixteen => Samples::Grey(narrow_grey(&data)),
@@ -58,45 +56,6 @@ pub(super) fn png(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
         ColorType::Indexed => return Err(reject("PNG: the palette is missing")),
     };
     Ok(Pixels { width, height, samples, color_mode })
-}
-
-/// Rejects a PNG whose colour profile inflates without measure: the profile is never used, but a
-/// file made to exhaust its readers is no picture to trust, and Pillow refuses it too.
-fn check_profile(bytes: &[u8]) -> Result<(), Reject> {
-    let mut at = 8;
-    while let Some(head) = bytes.get(at..at + 8) {
-        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
-        match &head[4..8] {
-            b"IDAT" => break,
-            // Deflate shrinks at most 1032 times.
-            b"iCCP" if length as u64 * 1032 > PROFILE_BYTES_MAX => {
-                let chunk = bytes.get(at + 8..(at + 8).saturating_add(length)).unwrap_or(&[]);
-                // Name, its terminating zero, the method.
-                let name = chunk.iter().take(80).position(|&byte| byte == 0);
-                let stream = name.and_then(|end| chunk.get(end + 2..)).unwrap_or(&[]);
-                if inflates_beyond(stream, PROFILE_BYTES_MAX) {
-                    return Err(reject(format!(
-                        "PNG: the colour profile inflates to more than {PROFILE_BYTES_MAX} bytes"
-                    )));
-                }
-            }
-            _ => {}
-        }
-        at = at.saturating_add(12).saturating_add(length);
-    }
-    Ok(())
-}
-
-fn inflates_beyond(stream: &[u8], max: u64) -> bool {
-    use std::io::Read as _;
-    let mut inflater = flate2::read::ZlibDecoder::new(stream).take(max + 1);
-    let mut total = 0;
-    let mut buffer = [0; 16 << 10];
-    // A stream that breaks off counts as what it gave until then.
-    while let Ok(read @ 1..) = inflater.read(&mut buffer) {
-        total += read as u64;
-    }
-    total > max
 }
 
 /// WebP; of an animation the first frame on its canvas.
@@ -127,7 +86,8 @@ pub(super) fn gif(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     options.set_color_output(gif::ColorOutput::Indexed);
     let max = NonZeroU64::new(limits.decoded_bytes_max).unwrap_or(NonZeroU64::MIN);
     options.set_memory_limit(gif::MemoryLimit::Bytes(max));
-    let mut decoder = options.read_info(bytes).map_err(failed)?;
+    let bytes = repair::gif(bytes);
+    let mut decoder = options.read_info(bytes.as_ref()).map_err(failed)?;
     limits.check(decoder.width().into(), decoder.height().into(), 5)?;
     let frame = decoder.next_frame_info().map_err(failed)?;
     let frame = frame.ok_or_else(|| reject("GIF: the file holds no frame"))?;
@@ -162,7 +122,8 @@ pub(super) fn bmp(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     // Bits per pixel stand behind the planes, whose place depends on the header's length.
     let short = bytes.get(14..18).is_some_and(|size| size == [12, 0, 0, 0]);
     let depth = bytes.get(if short { 24 } else { 28 }).copied().unwrap_or(0);
-    let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(|e| failed("BMP", &e))?;
+    let bytes = repair::bmp(bytes)?;
+    let decoder = BmpDecoder::new(Cursor::new(bytes.as_ref())).map_err(|e| failed("BMP", &e))?;
     let mut pixels = through_image("BMP", decoder, limits)?;
     pixels.color_mode = match depth {
         1 => "1",

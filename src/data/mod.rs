@@ -9,6 +9,7 @@ mod guard;
 mod jpeg;
 mod opencv;
 mod pillow;
+mod repair;
 pub mod resize;
 mod sniff;
 pub mod source;

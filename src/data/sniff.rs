@@ -104,6 +104,9 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
     if first == Some(b'<') || bytes.starts_with(b"\xEF\xBB\xBF<") {
         return Sniffed::Named(if contains(b"<svg") { "SVG" } else { "an HTML or XML page" });
     }
+    if bytes.get(20..24) == Some(b"GIMP") {
+        return Sniffed::Named("GIMP brush");
+    }
     if looks_like_tga(bytes) { Sniffed::Named("TGA") } else { Sniffed::Unknown }
 }
 

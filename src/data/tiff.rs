@@ -1,7 +1,6 @@
 //! Owns TIFF: from bytes to 8-bit samples through the `tiff` crate, with Pillow's conversions of
 //! deep, float, palette and CMYK pixels. Must not know: alpha rules, orientation.
 
-use std::borrow::Cow;
 use std::io::Cursor;
 
 use tiff::ColorType;
@@ -9,21 +8,26 @@ use tiff::decoder::{Decoder, DecodingResult, Limits as TiffLimits};
 use tiff::tags::Tag;
 
 use super::decode::{Limits, Pixels, Samples, reject};
+use super::repair;
 use crate::error::Reject;
 
-const PHOTOMETRIC: u16 = 262;
-const PALETTE: u16 = 3;
-const BLACK_IS_ZERO: u16 = 1;
 const DNG_VERSION: u16 = 50706;
+
+fn failed(error: tiff::TiffError) -> Reject {
+    match error {
+        tiff::TiffError::LimitsExceeded | tiff::TiffError::IntSizeError => {
+            reject("TIFF: sizes beyond what is supported")
+        }
+        tiff::TiffError::UnsupportedError(what) => {
+            reject(format!("TIFF: this variant is not supported: {what}"))
+        }
+        other => reject(format!("TIFF: {other}")),
+    }
+}
 
 /// The first image of a TIFF file.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
-    let failed = |error: tiff::TiffError| reject(format!("TIFF: {error}"));
-    // The crate reads no palettes, but the indices are grey values by another name.
-    let (bytes, palette) = match palette_as_grey(bytes) {
-        Some(patched) => (Cow::Owned(patched), true),
-        None => (Cow::Borrowed(bytes), false),
-    };
+    let (bytes, palette) = repair::tiff(bytes);
     let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(failed)?;
     if decoder.find_tag(Tag::Unknown(DNG_VERSION)).map_err(failed)?.is_some() {
         return Err(reject("camera raw (DNG) is not supported; develop it to JPEG, PNG or TIFF"));
@@ -48,6 +52,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let channels = usize::from(color.num_samples());
     let bits = color.bit_depth();
     let mut bytes = narrow(data, color)?;
+    let reversed = decoder.find_tag_unsigned::<u16>(Tag::FillOrder).map_err(failed)? == Some(2);
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(failed)?;
+    // Facsimile coding minds the order itself; for other coded data nobody writes it.
+    if reversed && bits < 8 && matches!(compression, None | Some(1)) {
+        bytes.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+    }
     if bits < 8 {
         bytes = unpack(&bytes, bits, width_px * channels, height_px);
     }
@@ -177,30 +187,6 @@ fn divide_alpha(mut samples: Vec<u8>, channels: usize, associated: bool) -> Vec<
         }
     }
     samples
-}
-
-/// A copy whose first directory says "grey" where it said "palette"; None where it didn't.
-fn palette_as_grey(bytes: &[u8]) -> Option<Vec<u8>> {
-    let big = bytes.starts_with(b"MM\0*");
-    if !big && !bytes.starts_with(b"II*\0") {
-        return None;
-    }
-    let word = |at: usize| -> Option<u16> {
-        let pair: [u8; 2] = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
-    };
-    let four: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
-    let start = if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) } as usize;
-    for entry in 0..usize::from(word(start)?) {
-        let at = start + 2 + entry * 12;
-        if word(at)? == PHOTOMETRIC && word(at + 2)? == 3 && word(at + 8)? == PALETTE {
-            let mut patched = bytes.to_vec();
-            let value = if big { BLACK_IS_ZERO.to_be_bytes() } else { BLACK_IS_ZERO.to_le_bytes() };
-            patched[at + 8..at + 10].copy_from_slice(&value);
-            return Some(patched);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

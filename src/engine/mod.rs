@@ -4,6 +4,7 @@
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
 //! kernels.
 
+pub mod candle;
 pub mod cpu;
 
 use crate::error::Result;

@@ -36,6 +36,41 @@ pub enum Architecture {
     Vqvae(VqvaeConfig),
     /// The encoder and decoder of taming-transformers, shared by most published tokenizers.
     Vqgan(VqganConfig),
+    /// MaskGIT-VQ (open-muse): average pooling, no attention, shortcuts on the block's output.
+    Maskgit(MaskgitConfig),
+    /// Open-MAGVIT2: bias-free blocks, a decoder modulated by the codes, sign bits as codes.
+    OpenMagvit2(OpenMagvit2Config),
+    /// ViT-VQGAN (enhancing-transformers): patches, transformers, a fixed grid.
+    VitVqgan(VitVqganConfig),
+    /// DALL-E's dVAE.
+    Dalle(DalleConfig),
+    /// VQ-VAE-2 (rosinality): two levels of codes.
+    Vqvae2(Vqvae2Config),
+}
+
+/// Which halves a checkpoint has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parts {
+    /// Encoder and decoder.
+    #[default]
+    Both,
+    /// Images to codes only.
+    Encoder,
+    /// Codes to images only.
+    Decoder,
+}
+
+impl Parts {
+    /// Whether images can become codes.
+    pub fn encoder(self) -> bool {
+        self != Parts::Decoder
+    }
+
+    /// Whether codes can become images.
+    pub fn decoder(self) -> bool {
+        self != Parts::Encoder
+    }
 }
 
 /// Classic VQ-VAE. Factor = 2^downsamples.
@@ -72,6 +107,137 @@ pub struct VqganConfig {
     pub norm_groups: usize,
     /// Epsilon of every GroupNorm.
     pub norm_eps: f64,
+    /// Which halves there are; the fields above describe the decoder where it is alone.
+    #[serde(default)]
+    pub parts: Parts,
+    /// A decoder that is no mirror of the encoder; None is the mirror: the same widths and
+    /// attention, one block more a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<VqganDecoderConfig>,
+}
+
+/// A canonical decoder with widths of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VqganDecoderConfig {
+    /// Channels of each level, highest resolution first.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level, all of them.
+    pub blocks: usize,
+    /// Whether a level has attention, highest resolution first.
+    pub attention: Vec<bool>,
+    /// Whether the middle block has attention.
+    pub mid_attention: bool,
+}
+
+impl VqganConfig {
+    /// The decoder's own settings, the mirror of the encoder where nothing else is said.
+    pub fn decoder(&self) -> VqganDecoderConfig {
+        self.decoder.clone().unwrap_or_else(|| VqganDecoderConfig {
+            widths: self.widths.clone(),
+            blocks: self.res_blocks + 1,
+            attention: self.attention.clone(),
+            mid_attention: self.mid_attention,
+        })
+    }
+}
+
+/// MaskGIT-VQ. Factor = 2^(levels-1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskgitConfig {
+    /// Channels after `conv_in` of the encoder.
+    pub ch: usize,
+    /// Channels of each level, highest resolution first.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level and in the middle, in the encoder and in the decoder.
+    pub res_blocks: usize,
+    /// Groups of every GroupNorm.
+    pub norm_groups: usize,
+    /// Epsilon of every GroupNorm.
+    pub norm_eps: f64,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// Open-MAGVIT2. Factor = 2^(levels-1); `dim` of the quantizer is the number of bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenMagvit2Config {
+    /// Channels after `conv_in` of the encoder.
+    pub ch: usize,
+    /// Channels of each level, highest resolution first.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level and in the middle, in the encoder and in the decoder.
+    pub res_blocks: usize,
+    /// Groups of every GroupNorm.
+    pub norm_groups: usize,
+    /// Epsilon of every GroupNorm.
+    pub norm_eps: f64,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// ViT-VQGAN. The grid is fixed by the position embedding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitVqganConfig {
+    /// Patch height and width, in pixels.
+    pub patch: [usize; 2],
+    /// Grid height and width, in tokens.
+    pub grid: [usize; 2],
+    /// The encoder's transformer; without an encoder, the decoder's.
+    pub encoder: TransformerConfig,
+    /// The decoder's transformer; without a decoder, the encoder's.
+    pub decoder: TransformerConfig,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// A pre-norm transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerConfig {
+    /// Width of the residual stream.
+    pub dim: usize,
+    /// Number of layers.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width inside the feed-forward block.
+    pub mlp_dim: usize,
+}
+
+/// DALL-E's dVAE: four groups of blocks. Factor 8.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DalleConfig {
+    /// Width of the narrowest group.
+    pub hidden: usize,
+    /// Channels after the decoder's first layer.
+    pub init: usize,
+    /// Blocks a group.
+    pub blocks: usize,
+    /// Which halves there are; published as two files.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// VQ-VAE-2. Factor 4 (bottom) and 8 (top).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vqvae2Config {
+    /// Width of the trunk.
+    pub channels: usize,
+    /// Residual blocks in each encoder and decoder.
+    pub res_blocks: usize,
+    /// Width inside a residual block.
+    pub res_channels: usize,
 }
 
 /// How a latent becomes a code.
@@ -84,6 +250,17 @@ pub struct QuantizerConfig {
     pub codes: usize,
     /// D, the length of a code.
     pub dim: usize,
+    /// Codes are normalised to length one before decoding although the rule is not
+    /// `l2-normalised` (Janus as Hugging Face has it).
+    #[serde(default)]
+    pub decode_normalised: bool,
+}
+
+impl QuantizerConfig {
+    /// Whether decoding looks up normalised codes.
+    pub fn normalises_lookup(&self) -> bool {
+        self.decode_normalised || self.rule == QuantizerRule::L2Normalised
+    }
 }
 
 /// The arg-min or arg-max that picks a code; ties go to the lower index.
@@ -98,6 +275,8 @@ pub enum QuantizerRule {
     Dot,
     /// Largest row of a 1x1 projection of z (gumbel).
     Projection,
+    /// Largest channel of the encoder's output itself (DALL-E dVAE).
+    Logits,
     /// Sign bits of z, channel 0 the low bit (LFQ).
     Sign,
 }
@@ -106,7 +285,7 @@ pub enum QuantizerRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PixelConfig {
-    /// 1 (grey) or 3 (RGB).
+    /// 1 (grey) or 3 (RGB), in and out.
     pub channels: usize,
     /// The 256-entry table from bytes to floats.
     pub input: InputRange,
@@ -115,7 +294,7 @@ pub struct PixelConfig {
 }
 
 /// Named normalisations; each is a 256-entry float32 table, since the order of rounding alone
-/// moves half of the entries by 6e-8.
+/// moves half of the entries by 6e-8. [`crate::model::pixels`] computes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputRange {
@@ -137,7 +316,7 @@ pub enum InputRange {
     Centered,
 }
 
-/// From the decoder's floats to bytes; all clamp. See the module that applies them.
+/// From the decoder's floats to bytes; all clamp. [`crate::model::pixels`] applies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputRange {
@@ -169,4 +348,70 @@ pub struct PreprocessConfig {
     pub resize: String,
     /// Side of the square crop, in pixels; None keeps each image's size (rule `none`).
     pub size: Option<u32>,
+}
+
+impl ModelConfig {
+    /// Which halves the model has.
+    pub fn parts(&self) -> Parts {
+        match &self.architecture {
+            Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
+            Architecture::Vqgan(c) => c.parts,
+            Architecture::Maskgit(c) => c.parts,
+            Architecture::OpenMagvit2(c) => c.parts,
+            Architecture::VitVqgan(c) => c.parts,
+            Architecture::Dalle(c) => c.parts,
+        }
+    }
+
+    /// Pixels a token covers along each side, of the finest level (height and width).
+    pub fn factor(&self) -> [usize; 2] {
+        let square = |f: usize| [f, f];
+        match &self.architecture {
+            Architecture::Vqvae(c) => square(1 << c.downsamples),
+            Architecture::Vqgan(c) if c.parts == Parts::Decoder => {
+                square(1 << (c.decoder().widths.len() - 1))
+            }
+            Architecture::Vqgan(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::Maskgit(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::OpenMagvit2(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::VitVqgan(c) => c.patch,
+            Architecture::Dalle(_) => square(8),
+            Architecture::Vqvae2(_) => square(4),
+        }
+    }
+
+    /// The grid (h, w), in tokens, of each level for an image of `height` x `width` pixels, as the
+    /// reference code computes it; or, in one line, why the model can't take this size.
+    pub fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
+        let [fh, fw] = self.factor();
+        let too_small =
+            || format!("{width}x{height} pixels are smaller than one token ({fw}x{fh})");
+        let (h, w) = match &self.architecture {
+            Architecture::VitVqgan(c) => {
+                let (h, w) = (c.grid[0] * fh, c.grid[1] * fw);
+                if (height, width) != (h, w) {
+                    return Err(format!(
+                        "{width}x{height} pixels where the model takes {w}x{h} only"
+                    ));
+                }
+                (c.grid[0], c.grid[1])
+            }
+            // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
+            Architecture::OpenMagvit2(_) => (height.div_ceil(fh), width.div_ceil(fw)),
+            _ => (height / fh, width / fw),
+        };
+        if h == 0 || w == 0 {
+            return Err(too_small());
+        }
+        if let Architecture::Vqvae2(_) = self.architecture {
+            if h % 2 != 0 || w % 2 != 0 {
+                return Err(format!(
+                    "{width}x{height} pixels give a bottom grid of {h}x{w} tokens, which the top level \
+                     can't halve; both sides must be at least 8 and leave a remainder below 4 by 8"
+                ));
+            }
+            return Ok(vec![(h, w), (h / 2, w / 2)]);
+        }
+        Ok(vec![(h, w)])
+    }
 }

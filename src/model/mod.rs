@@ -1,7 +1,250 @@
 //! Owns the mathematics of the models in candle: what training differentiates and what the
 //! reference engine runs. Must not know: files, threads, shards.
+//!
+//! `config` is the language, `pixels` the bytes, `weights` the names; `blocks` and `vqgan` serve
+//! the canonical families, the other families stand beside them.
 
+pub mod blocks;
 pub mod config;
 pub mod conv;
+pub mod dalle;
 pub mod gemm;
+pub mod maskgit;
+pub mod open_magvit2;
+pub mod pixels;
+pub mod quantizer;
+pub mod vit_vqgan;
+pub mod vqgan;
 pub mod vqvae;
+pub mod vqvae2;
+pub mod weights;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use candle_nn::var_builder::VarBuilder;
+
+use crate::error::{Error, Result};
+use config::{Architecture, ModelConfig, QuantizerRule};
+use quantizer::Quantizer;
+use weights::Weights;
+
+/// One level of an encoded batch.
+#[derive(Debug, Clone)]
+pub struct EncodedLevel {
+    /// What went into the quantizer, `[B, D, h, w]` (dVAE: the logits).
+    pub latents: Tensor,
+    /// `[B, h, w]`, row-major.
+    pub codes: Vec<u32>,
+    /// Squared distances, same order; NaN where the rule has none.
+    pub distances: Vec<f32>,
+}
+
+/// One level of codes to decode, `[B, h, w]` row-major.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeLevel<'a> {
+    /// `B * height * width` codes.
+    pub codes: &'a [u32],
+    /// h, in tokens.
+    pub height: usize,
+    /// w, in tokens.
+    pub width: usize,
+}
+
+/// A network with its quantizer.
+pub trait Tokenizer: Send + Sync {
+    /// Images `[B, C, H, W]`, already in the input range, to levels, the finest first.
+    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>>;
+
+    /// Levels of codes of `batch` images, the finest first, to images `[B, C, H, W]` in the output
+    /// range.
+    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor>;
+}
+
+/// A loaded model: configuration, network, device.
+pub struct Model {
+    config: ModelConfig,
+    tokenizer: Box<dyn Tokenizer>,
+    device: Device,
+}
+
+impl Model {
+    /// Builds the network from `weights` under canonical names. Errors where one is missing, has
+    /// another shape, or is left over: a weight that nothing reads means a wrong map of names.
+    pub fn load(
+        config: ModelConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Model> {
+        let weights = Weights::new(weights);
+        let tokenizer = build(&config, weights.var_builder(device)).map_err(one_line)?;
+        let unused = weights.unused();
+        if let Some(first) = unused.first() {
+            return Err(Error::invalid(format!(
+                "{} tensors of the checkpoint have no place in a `{}` model (the first is `{first}`); \
+                 is --family right?",
+                unused.len(),
+                config.family
+            )));
+        }
+        Ok(Model { config, tokenizer, device: device.clone() })
+    }
+
+    /// What it is.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// See [`Tokenizer::encode`].
+    pub fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
+        if !self.config.parts().encoder() {
+            return Err(Error::invalid("this checkpoint has no encoder: it can decode codes only"));
+        }
+        self.tokenizer.encode(x)
+    }
+
+    /// See [`Tokenizer::decode`].
+    pub fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
+        if !self.config.parts().decoder() {
+            return Err(Error::invalid(
+                "this checkpoint has no decoder: it can encode images only",
+            ));
+        }
+        self.tokenizer.decode(batch, levels)
+    }
+}
+
+/// What loading a model can fail with, in one line and without candle's wrapping.
+fn one_line(error: Error) -> Error {
+    match error {
+        Error::Tensor(source) => {
+            let text = source.to_string();
+            Error::invalid(text.lines().next().unwrap_or("unknown tensor error").to_owned())
+        }
+        other => other,
+    }
+}
+
+fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
+    let channels = config.pixels.channels;
+    if let Architecture::Vqvae2(c) = &config.architecture {
+        return Ok(Box::new(vqvae2::Vqvae2::load(vb, c, &config.quantizer, channels)?));
+    }
+    let quantizer = load_quantizer(config, &vb)?;
+    Ok(match &config.architecture {
+        Architecture::Vqgan(c) => {
+            let net = vqgan::Vqgan::load(vb, c, config.quantizer.dim, channels)?;
+            Box::new(VqganTokenizer { net, quantizer })
+        }
+        Architecture::Maskgit(c) => Box::new(maskgit::Maskgit::load(vb, c, channels, quantizer)?),
+        Architecture::OpenMagvit2(c) => {
+            Box::new(open_magvit2::OpenMagvit2::load(vb, c, channels, quantizer)?)
+        }
+        Architecture::VitVqgan(c) => {
+            Box::new(vit_vqgan::VitVqgan::load(vb, c, channels, quantizer)?)
+        }
+        Architecture::Dalle(c) => Box::new(dalle::Dalle::load(vb, c, channels, quantizer)?),
+        Architecture::Vqvae(c) => {
+            let net = vqvae::VqVae::new(c, channels, config.quantizer.dim, vb)?;
+            Box::new(VqVaeTokenizer { net, quantizer })
+        }
+        // Returned above: its quantizers are its own.
+        Architecture::Vqvae2(_) => return Err(Error::invalid("VQ-VAE-2 has no single quantizer")),
+    })
+}
+
+/// The codebook `quantize.embedding.weight` `[K, D]` and, for gumbel, `quantize.proj`.
+fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Quantizer> {
+    let q = &config.quantizer;
+    let vb = vb.pp("quantize");
+    let codebook = match q.rule {
+        QuantizerRule::Sign | QuantizerRule::Logits => None,
+        _ => Some(vb.get((q.codes, q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
+    };
+    let projection = match q.rule {
+        QuantizerRule::Projection if config.parts().encoder() => {
+            let weight = vb.get_unchecked("proj.weight")?;
+            let bias: Vec<f32> = vb.get(q.codes, "proj.bias")?.to_vec1()?;
+            Some((weight.flatten_all()?.to_vec1()?, bias))
+        }
+        _ => None,
+    };
+    Quantizer::new(q, codebook, projection)
+}
+
+/// Quantizes `[B, D, h, w]`.
+pub(crate) fn quantize_map(quantizer: &Quantizer, latents: Tensor) -> Result<EncodedLevel> {
+    let (_, channels, _, _) = latents.dims4()?;
+    let rows = latents.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?.to_vec1()?;
+    let (codes, distances) = quantizer.quantize(rows, channels)?;
+    Ok(EncodedLevel { latents, codes, distances })
+}
+
+/// The vectors of one level's codes, `[B, D, h, w]`.
+pub(crate) fn lookup_map(
+    quantizer: &Quantizer,
+    batch: usize,
+    level: &CodeLevel,
+    device: &Device,
+) -> Result<Tensor> {
+    let CodeLevel { codes, height, width } = *level;
+    if codes.len() != batch * height * width {
+        return Err(Error::invalid(format!(
+            "{} codes for {batch} grids of {height}x{width}",
+            codes.len()
+        )));
+    }
+    let vectors = quantizer.lookup(codes)?;
+    let dim = quantizer.config().dim;
+    let rows = Tensor::from_vec(vectors, (batch, height, width, dim), device)?;
+    Ok(rows.permute((0, 3, 1, 2))?.contiguous()?)
+}
+
+/// The only level of a family without hierarchy.
+pub(crate) fn single<'a, 'b>(levels: &'b [CodeLevel<'a>]) -> Result<&'b CodeLevel<'a>> {
+    match levels {
+        [level] => Ok(level),
+        _ => {
+            Err(Error::invalid(format!("{} levels of codes where the model has one", levels.len())))
+        }
+    }
+}
+
+struct VqVaeTokenizer {
+    net: vqvae::VqVae,
+    quantizer: Quantizer,
+}
+
+impl Tokenizer for VqVaeTokenizer {
+    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
+        Ok(vec![quantize_map(&self.quantizer, self.net.encode(x)?)?])
+    }
+
+    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
+        let q = lookup_map(&self.quantizer, batch, single(levels)?, self.net.device())?;
+        Ok(self.net.decode(&q)?)
+    }
+}
+
+struct VqganTokenizer {
+    net: vqgan::Vqgan,
+    quantizer: Quantizer,
+}
+
+impl Tokenizer for VqganTokenizer {
+    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
+        let latents = self.net.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
+        Ok(vec![quantize_map(&self.quantizer, latents)?])
+    }
+
+    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
+        let conv = self.net.post_quant_conv.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
+        let q = lookup_map(&self.quantizer, batch, single(levels)?, conv.weight.device())?;
+        self.net.images(&q)?.ok_or_else(|| Error::invalid("no decoder"))
+    }
+}

@@ -4,7 +4,7 @@
 //! Fields mirror weight names: `enc.conv{1..n}` are the stride-2 convolutions, `enc.conv{n+1}` the
 //! 3x3 behind them, `dec.up{1..n}` the way back.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::config::VqvaeConfig;
@@ -198,5 +198,10 @@ impl VqVae {
     /// `[B, D, h, w] -> [B, C, h f, w f]`
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
         self.dec.forward(z)
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.enc.proj.weight.device()
     }
 }

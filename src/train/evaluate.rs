@@ -64,7 +64,7 @@ impl Evaluator {
             dim: model.quantizer.dim,
             channels: model.pixels.channels,
             side: side(model)?,
-            table: pixels::table(model.pixels.input),
+            table: model.pixels.input.table(),
             limits: pixels::limits(model.pixels.input),
             counts: CodeCounts::new(model.quantizer.codes),
             images: 0,

@@ -257,7 +257,7 @@ fn same_recipe(then: &serde_json::Value, now: &serde_json::Value, folder: &Path)
 /// Variance of the pixels, in the units of the network, over the first images of the first epoch.
 fn variance(model: &ModelConfig, loader: &Loader<'_>) -> Result<f64> {
     const IMAGES: usize = 1024;
-    let table = pixels::table(model.pixels.input);
+    let table = model.pixels.input.table();
     let mut order = Order::default();
     let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
     for step in 0..IMAGES.min(loader.train.len()).div_ceil(loader.batch_size) {

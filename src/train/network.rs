@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
+use crate::model::vqgan::Vqgan;
 use crate::model::vqvae::VqVae;
 
 /// What the loop needs of a network.
@@ -26,11 +27,22 @@ impl Autoencoder for VqVae {
     }
 }
 
+impl Autoencoder for Vqgan {
+    fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        self.latents(images)?.ok_or_else(|| Error::invalid("a VQGAN without encoder"))
+    }
+
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.images(latents)?.ok_or_else(|| Error::invalid("a VQGAN without decoder"))
+    }
+}
+
 /// Builds the model's network on `vb`.
 pub fn build(model: &ModelConfig, vb: VarBuilder<'_>) -> Result<Box<dyn Autoencoder>> {
     let (channels, dim) = (model.pixels.channels, model.quantizer.dim);
     match &model.architecture {
         Architecture::Vqvae(config) => Ok(Box::new(VqVae::new(config, channels, dim, vb)?)),
-        _ => Err(Error::invalid("this architecture can't be trained yet; vqvae can")),
+        Architecture::Vqgan(config) => Ok(Box::new(Vqgan::load(vb, config, dim, channels)?)),
+        _ => Err(Error::invalid("training has the architectures vqvae and vqgan")),
     }
 }

@@ -19,12 +19,6 @@ pub fn limits(range: InputRange) -> (f64, f64) {
     }
 }
 
-/// Bytes to floats.
-pub fn table(range: InputRange) -> [f32; 256] {
-    let (low, high) = limits(range);
-    std::array::from_fn(|byte| (low + byte as f64 / 255.0 * (high - low)) as f32)
-}
-
 /// `[N, H, W, C]` bytes to `[N, C, H, W]` floats.
 pub fn to_tensor(
     pixels: &[u8],

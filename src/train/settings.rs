@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
-use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
 
 /// The `[train]` table. Every field has a default; unknown ones are rejected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,22 +185,19 @@ pub fn side(model: &ModelConfig) -> Result<usize> {
     }
 }
 
-/// Pixels a token covers along a side.
-pub fn factor(model: &ModelConfig) -> Result<usize> {
-    let halvings = match &model.architecture {
-        Architecture::Vqvae(c) => c.downsamples,
-        Architecture::Vqgan(c) => c.widths.len().saturating_sub(1),
-    };
-    if halvings > 8 {
-        return refuse(format!(
-            "a network that halves its image {halvings} times can't be trained"
-        ));
-    }
-    Ok(1 << halvings)
-}
-
 fn check_model(model: &ModelConfig) -> Result<()> {
-    let (side, factor) = (side(model)?, factor(model)?);
+    let side = side(model)?;
+    match &model.architecture {
+        Architecture::Vqvae(c) if c.downsamples > 8 => {
+            return refuse(format!("model.architecture.downsamples is {}, above 8", c.downsamples));
+        }
+        Architecture::Vqgan(c) if c.widths.is_empty() || c.widths.len() > 9 => {
+            return refuse("model.architecture.widths needs 1 to 9 levels".into());
+        }
+        Architecture::Vqvae(_) | Architecture::Vqgan(_) => {}
+        _ => return refuse("training has the architectures vqvae and vqgan".into()),
+    }
+    let [factor, _] = model.factor();
     if side % factor != 0 {
         return refuse(format!(
             "model.preprocess.size is {side}; it must be a multiple of {factor}, the pixels a token \
@@ -215,6 +212,24 @@ fn check_model(model: &ModelConfig) -> Result<()> {
              res_hidden >= 1"
                 .into(),
         );
+    }
+    if let Architecture::Vqgan(c) = &model.architecture {
+        let widths = c.widths.iter().chain([&c.ch, &c.z_channels]);
+        if c.parts != Parts::Both || c.norm_groups == 0 || c.attention.len() != c.widths.len() {
+            return refuse(
+                "model.architecture: a VQGAN to be trained needs both parts, norm_groups >= 1 and \
+                 as many entries in attention as in widths"
+                    .into(),
+            );
+        }
+        if widths.clone().any(|w| *w == 0)
+            || c.widths.iter().chain([&c.ch]).any(|w| w % c.norm_groups != 0)
+        {
+            return refuse(format!(
+                "model.architecture: ch and widths must be multiples of norm_groups ({})",
+                c.norm_groups
+            ));
+        }
     }
     let q = &model.quantizer;
     if q.rule != QuantizerRule::L2 {

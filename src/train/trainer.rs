@@ -97,7 +97,7 @@ impl Trainer {
             codebook: Codebook::new(model.quantizer.codes, model.quantizer.dim, averages),
             revival: None,
             window: CodeCounts::new(model.quantizer.codes),
-            table: pixels::table(model.pixels.input),
+            table: model.pixels.input.table(),
             peak: high - low,
             channels: model.pixels.channels,
             side: side(model)?,

@@ -1,0 +1,343 @@
+//! Owns the inference of a network's sizes from the shapes of its weights under canonical names.
+//! Must not know: tensors' values, prefixes, published names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::keys::Layout;
+use super::published::Published;
+use crate::error::{Error, Result};
+use crate::model::config::*;
+
+/// Shapes by canonical name.
+pub struct Shapes<'a>(pub &'a BTreeMap<String, Vec<usize>>);
+
+impl Shapes<'_> {
+    /// The length of one axis of a weight that the family must have.
+    pub fn axis(&self, name: &str, axis: usize) -> Result<usize> {
+        let shape = self.0.get(name);
+        let length = shape.and_then(|shape| shape.get(axis)).filter(|&&length| length > 0);
+        length.copied().ok_or_else(|| match shape {
+            None => Error::invalid(format!("the checkpoint has no tensor `{name}`")),
+            Some(shape) => {
+                Error::invalid(format!("tensor `{name}` has the unexpected shape {shape:?}"))
+            }
+        })
+    }
+
+    /// Whether a weight exists.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether any name begins with `prefix`.
+    pub fn any(&self, prefix: &str) -> bool {
+        self.0.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
+    }
+
+    /// How many different numbers follow `prefix`.
+    pub fn count(&self, prefix: &str) -> usize {
+        let names =
+            self.0.range(prefix.to_owned()..).map_while(|(name, _)| name.strip_prefix(prefix));
+        let numbers = names.filter_map(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        numbers.collect::<BTreeSet<_>>().len()
+    }
+
+    fn parts(&self, encoder: &str, decoder: &str) -> Parts {
+        match (self.any(encoder), self.any(decoder)) {
+            (true, false) => Parts::Encoder,
+            (false, true) => Parts::Decoder,
+            _ => Parts::Both,
+        }
+    }
+
+    /// `[widths]` of `{stem}.{i}.block.0.conv2`, highest resolution first.
+    fn widths(&self, stem: &str) -> Result<Vec<usize>> {
+        let levels = self.count(&format!("{stem}."));
+        (0..levels).map(|i| self.axis(&format!("{stem}.{i}.block.0.conv2.weight"), 0)).collect()
+    }
+
+    fn attention(&self, stem: &str, levels: usize) -> Vec<bool> {
+        (0..levels).map(|i| self.any(&format!("{stem}.{i}.attn."))).collect()
+    }
+}
+
+/// The architecture of `layout` with these shapes, the image channels, and codes and dim.
+pub struct Geometry {
+    /// The network.
+    pub architecture: Architecture,
+    /// Channels of an image.
+    pub channels: usize,
+    /// K.
+    pub codes: usize,
+    /// D.
+    pub dim: usize,
+}
+
+/// Infers everything that shapes tell; `published` gives what they don't (groups, heads).
+pub fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    match layout {
+        Layout::Canonical | Layout::CanonicalReversedUp | Layout::Diffusers | Layout::LlamaGen => {
+            vqgan(shapes, published)
+        }
+        Layout::Maskgit => maskgit(shapes, published),
+        Layout::OpenMagvit2 => open_magvit2(shapes, published),
+        Layout::Vit => vit(shapes, published),
+        Layout::DalleEncoder | Layout::DalleDecoder => dalle(shapes),
+        Layout::Vqvae2 => vqvae2(shapes),
+    }
+}
+
+fn norm_groups(published: &Published) -> usize {
+    published.usize(&["norm_num_groups"]).map_or(32, |(groups, _)| groups)
+}
+
+/// Channels of an image, from the encoder's input or the decoder's output.
+fn image_channels(shapes: &Shapes) -> Result<usize> {
+    if shapes.has("encoder.conv_in.weight") {
+        shapes.axis("encoder.conv_in.weight", 1)
+    } else {
+        shapes.axis("decoder.conv_out.weight", 0)
+    }
+}
+
+fn codebook(shapes: &Shapes) -> Result<(usize, usize)> {
+    let name = "quantize.embedding.weight";
+    Ok((shapes.axis(name, 0)?, shapes.axis(name, 1)?))
+}
+
+fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (codes, dim) = codebook(shapes)?;
+    let decoder = parts.decoder().then(|| {
+        let widths = shapes.widths("decoder.up")?;
+        Ok::<_, Error>(VqganDecoderConfig {
+            blocks: shapes.count("decoder.up.0.block."),
+            attention: shapes.attention("decoder.up", widths.len()),
+            mid_attention: shapes.any("decoder.mid.attn_1."),
+            widths,
+        })
+    });
+    let decoder = decoder.transpose()?;
+    let mut config = VqganConfig {
+        ch: 0,
+        widths: vec![],
+        res_blocks: 0,
+        attention: vec![],
+        mid_attention: false,
+        z_channels: 0,
+        norm_groups: norm_groups(published),
+        norm_eps: 1e-6,
+        parts,
+        decoder,
+    };
+    if parts.encoder() {
+        config.ch = shapes.axis("encoder.conv_in.weight", 0)?;
+        config.widths = shapes.widths("encoder.down")?;
+        config.res_blocks = shapes.count("encoder.down.0.block.");
+        config.attention = shapes.attention("encoder.down", config.widths.len());
+        config.mid_attention = shapes.any("encoder.mid.attn_1.");
+        config.z_channels = shapes.axis("encoder.conv_out.weight", 0)?;
+    } else if let Some(decoder) = &config.decoder {
+        config.widths = decoder.widths.clone();
+        config.ch = decoder.widths.first().copied().unwrap_or(0);
+        config.res_blocks = decoder.blocks.saturating_sub(1);
+        config.attention = decoder.attention.clone();
+        config.mid_attention = decoder.mid_attention;
+        config.z_channels = shapes.axis("decoder.conv_in.weight", 1)?;
+    }
+    if config.widths.is_empty() {
+        return Err(Error::invalid(
+            "the checkpoint has no levels (`encoder.down.*`, `decoder.up.*`)",
+        ));
+    }
+    // The mirror needs no words of its own.
+    let own = config.decoder.take();
+    if own.as_ref().is_some_and(|own| *own != config.decoder()) {
+        config.decoder = own;
+    }
+    Ok(Geometry {
+        architecture: Architecture::Vqgan(config),
+        channels: image_channels(shapes)?,
+        codes,
+        dim,
+    })
+}
+
+/// Widths and blocks of the two families whose halves are mirrors: (ch, widths, blocks).
+fn mirrored(shapes: &Shapes, parts: Parts) -> Result<(usize, Vec<usize>, usize)> {
+    let stem = if parts.encoder() { "encoder.down" } else { "decoder.up" };
+    let widths = shapes.widths(stem)?;
+    let Some(&first) = widths.first() else {
+        return Err(Error::invalid(format!("the checkpoint has no levels (`{stem}.*`)")));
+    };
+    let ch = match parts.encoder() {
+        true => shapes.axis("encoder.conv_in.weight", 0)?,
+        false => first,
+    };
+    Ok((ch, widths, shapes.count(&format!("{stem}.0.block."))))
+}
+
+fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
+    let (codes, dim) = codebook(shapes)?;
+    let config = MaskgitConfig {
+        ch,
+        widths,
+        res_blocks,
+        norm_groups: norm_groups(published),
+        norm_eps: 1e-6,
+        parts,
+    };
+    Ok(Geometry {
+        architecture: Architecture::Maskgit(config),
+        channels: image_channels(shapes)?,
+        codes,
+        dim,
+    })
+}
+
+fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
+    let dim = match parts.encoder() {
+        true => shapes.axis("encoder.conv_out.weight", 0)?,
+        false => shapes.axis("decoder.conv_in.weight", 1)?,
+    };
+    if dim > 31 {
+        return Err(Error::invalid(format!(
+            "{dim} bits a code are more than the 31 that vqtok can number"
+        )));
+    }
+    let config = OpenMagvit2Config {
+        ch,
+        widths,
+        res_blocks,
+        norm_groups: norm_groups(published),
+        norm_eps: 1e-6,
+        parts,
+    };
+    Ok(Geometry {
+        architecture: Architecture::OpenMagvit2(config),
+        channels: image_channels(shapes)?,
+        codes: 1 << dim,
+        dim,
+    })
+}
+
+fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<TransformerConfig> {
+    let stem = format!("{side}.transformer");
+    let dim = shapes.axis(&format!("{stem}.norm.weight"), 0)?;
+    let inner = shapes.axis(&format!("{stem}.layers.0.0.fn.to_qkv.weight"), 0)? / 3;
+    let heads = match published.usize(&["heads"]) {
+        Some((heads, _)) => heads,
+        None if inner.is_multiple_of(64) => inner / 64,
+        None => {
+            return Err(Error::invalid(format!(
+                "the number of attention heads isn't visible in the weights ({inner} channels are no multiple \
+                 of 64); give the model's configuration (its `heads`) beside the checkpoint or with --model-config"
+            )));
+        }
+    };
+    if heads == 0 || !inner.is_multiple_of(heads) {
+        return Err(Error::invalid(format!(
+            "{heads} attention heads don't divide {inner} channels"
+        )));
+    }
+    Ok(TransformerConfig {
+        dim,
+        depth: shapes.count(&format!("{stem}.layers.")),
+        heads,
+        head_dim: inner / heads,
+        mlp_dim: shapes.axis(&format!("{stem}.layers.0.1.fn.net.0.weight"), 0)?,
+    })
+}
+
+fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (side, patches, position) = match parts.encoder() {
+        true => ("encoder", "encoder.to_patch_embedding.0.weight", "encoder.en_pos_embedding"),
+        false => ("decoder", "decoder.to_pixel.1.weight", "decoder.de_pos_embedding"),
+    };
+    let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
+    let tokens = shapes.axis(position, 1)?;
+    let grid = match published.pair(&["image_size"]) {
+        Some(([height, width], _)) => [height / patch[0], width / patch[1]],
+        None => [tokens.isqrt(); 2],
+    };
+    if grid[0] * grid[1] != tokens {
+        return Err(Error::invalid(format!(
+            "{tokens} positions don't form a {}x{} grid; give the model's configuration (its `image_size`) \
+             beside the checkpoint or with --model-config",
+            grid[0], grid[1]
+        )));
+    }
+    let own = transformer(shapes, side, published)?;
+    let other = |wanted: &str| match parts {
+        Parts::Both => transformer(shapes, wanted, published),
+        _ => Ok(own.clone()),
+    };
+    let (codes, dim) = codebook(shapes)?;
+    let config = VitVqganConfig {
+        patch,
+        grid,
+        encoder: other("encoder")?,
+        decoder: other("decoder")?,
+        parts,
+    };
+    Ok(Geometry {
+        architecture: Architecture::VitVqgan(config),
+        channels: shapes.axis(patches, 1)?,
+        codes,
+        dim,
+    })
+}
+
+fn dalle(shapes: &Shapes) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (hidden, init, codes, channels) = match parts.encoder() {
+        true => (
+            shapes.axis("encoder.blocks.input.w", 0)?,
+            0,
+            shapes.axis("encoder.blocks.output.conv.w", 0)?,
+            shapes.axis("encoder.blocks.input.w", 1)?,
+        ),
+        false => (
+            shapes.axis("decoder.blocks.output.conv.w", 1)?,
+            shapes.axis("decoder.blocks.input.w", 0)?,
+            shapes.axis("decoder.blocks.input.w", 1)?,
+            // Means and scales of a Laplace distribution.
+            shapes.axis("decoder.blocks.output.conv.w", 0)? / 2,
+        ),
+    };
+    let stem = if parts.encoder() { "encoder" } else { "decoder" };
+    let init = if parts == Parts::Both { shapes.axis("decoder.blocks.input.w", 0)? } else { init };
+    // Blocks are `block_1`, `block_2`, ...: the shapes are counted by their first convolution.
+    let mut blocks = 0;
+    while shapes.has(&format!("{stem}.blocks.group_1.block_{}.res_path.conv_1.w", blocks + 1)) {
+        blocks += 1;
+    }
+    let config = DalleConfig { hidden, init, blocks, parts };
+    Ok(Geometry { architecture: Architecture::Dalle(config), channels, codes, dim: codes })
+}
+
+fn vqvae2(shapes: &Shapes) -> Result<Geometry> {
+    let channels = shapes.axis("enc_b.blocks.4.weight", 0)?;
+    // Residual blocks follow the last convolution of the bottom encoder, before a ReLU.
+    let mut res_blocks = 0;
+    while shapes.has(&format!("enc_b.blocks.{}.conv.1.weight", 5 + res_blocks)) {
+        res_blocks += 1;
+    }
+    let res_channels = match res_blocks {
+        0 => 0,
+        _ => shapes.axis("enc_b.blocks.5.conv.1.weight", 0)?,
+    };
+    let config = Vqvae2Config { channels, res_blocks, res_channels };
+    Ok(Geometry {
+        architecture: Architecture::Vqvae2(config),
+        channels: shapes.axis("enc_b.blocks.0.weight", 1)?,
+        // Stored transposed: (dim, n).
+        codes: shapes.axis("quantize_b.embed", 1)?,
+        dim: shapes.axis("quantize_b.embed", 0)?,
+    })
+}

@@ -1,0 +1,159 @@
+//! Owns the reference engine: every image of a batch goes through the candle model on its own, so
+//! that its codes can't depend on the batch or on the number of threads. Must not know: shards,
+//! names of published weights.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::checkpoint;
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use crate::model::{CodeLevel, EncodedLevel, Model};
+
+/// The candle model behind the engine trait.
+pub struct CandleEngine {
+    model: Model,
+    /// The float of every byte.
+    table: [f32; 256],
+}
+
+impl CandleEngine {
+    /// Opens a checkpoint file or folder; `family` is the word of `--family`.
+    pub fn open(path: &Path, family: Option<&str>, device: &Device) -> Result<CandleEngine> {
+        let options = checkpoint::detect::DetectOptions { family, config: None };
+        let (config, weights) = checkpoint::detect::open(path, &options)?;
+        Ok(CandleEngine::new(Model::load(config, weights, device)?))
+    }
+
+    /// Wraps a loaded model.
+    pub fn new(model: Model) -> CandleEngine {
+        let table = model.config().pixels.input.table();
+        CandleEngine { model, table }
+    }
+
+    /// The latents of each image and level, as they go into the quantizer: `[image][level]`,
+    /// `[1, D, h, w]` each.
+    pub fn latents(&self, batch: &PixelBatch) -> Result<Vec<Vec<Tensor>>> {
+        let images = self.encode_images(batch)?;
+        Ok(images.into_iter().map(|l| l.into_iter().map(|l| l.latents).collect()).collect())
+    }
+
+    /// The decoder's output of each image before it becomes bytes, `[1, C, H, W]` each.
+    pub fn decode_floats(&self, codes: &Encoded) -> Result<Vec<Tensor>> {
+        self.each(codes.count, |i| self.decode_image(codes, i))
+    }
+
+    /// `work` for every image in order; on the CPU the images share the threads.
+    fn each<T: Send>(
+        &self,
+        count: usize,
+        work: impl Fn(usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        if self.model.device().is_cpu() {
+            (0..count).into_par_iter().map(&work).collect()
+        } else {
+            (0..count).map(&work).collect()
+        }
+    }
+
+    fn encode_images(&self, batch: &PixelBatch) -> Result<Vec<Vec<EncodedLevel>>> {
+        let channels = self.config().pixels.channels;
+        if batch.channels != channels {
+            return Err(Error::invalid(format!(
+                "images of {} channels for a model of {channels}",
+                batch.channels
+            )));
+        }
+        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
+            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        }
+        self.config().grid(batch.height, batch.width).map_err(Error::invalid)?;
+        self.each(batch.count, |i| self.encode_image(batch, i))
+    }
+
+    fn encode_image(&self, batch: &PixelBatch, index: usize) -> Result<Vec<EncodedLevel>> {
+        let PixelBatch { height, width, channels, .. } = *batch;
+        let plane = height * width;
+        let bytes = &batch.pixels[index * plane * channels..][..plane * channels];
+        let mut floats = vec![0.0f32; plane * channels];
+        for (pixel, bytes) in bytes.chunks_exact(channels).enumerate() {
+            for (channel, &byte) in bytes.iter().enumerate() {
+                floats[channel * plane + pixel] = self.table[byte as usize];
+            }
+        }
+        let x = Tensor::from_vec(floats, (1, channels, height, width), self.model.device())?;
+        self.model.encode(&x)
+    }
+
+    fn decode_image(&self, codes: &Encoded, index: usize) -> Result<Tensor> {
+        let mut levels = Vec::with_capacity(codes.levels.len());
+        for level in &codes.levels {
+            let (height, width) = (level.height, level.width);
+            let area = height * width;
+            if level.codes.len() != codes.count * area {
+                return Err(Error::invalid("the codes don't match the sizes of their grid"));
+            }
+            levels.push(CodeLevel { codes: &level.codes[index * area..][..area], height, width });
+        }
+        self.model.decode(1, &levels)
+    }
+}
+
+impl Engine for CandleEngine {
+    fn config(&self) -> &ModelConfig {
+        self.model.config()
+    }
+
+    fn device_kind(&self) -> &'static str {
+        match self.model.device() {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        }
+    }
+
+    fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
+        self.config().grid(height, width)
+    }
+
+    fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
+        let grids = self.grid(batch.height, batch.width).map_err(Error::invalid)?;
+        let images = self.encode_images(batch)?;
+        let mut levels: Vec<CodeGrid> = grids
+            .into_iter()
+            .map(|(height, width)| CodeGrid { codes: vec![], distances: vec![], height, width })
+            .collect();
+        for image in images {
+            for (grid, level) in levels.iter_mut().zip(image) {
+                if level.codes.len() != grid.height * grid.width {
+                    return Err(Error::invalid(format!(
+                        "the model gave {} codes for a grid of {}x{}",
+                        level.codes.len(),
+                        grid.height,
+                        grid.width
+                    )));
+                }
+                grid.codes.extend(level.codes);
+                grid.distances.extend(level.distances);
+            }
+        }
+        Ok(Encoded { count: batch.count, levels })
+    }
+
+    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+        let rule = self.config().pixels.output;
+        let channels = self.config().pixels.channels;
+        let images = self.each(codes.count, |i| {
+            let image = self.decode_image(codes, i)?;
+            let (_, _, height, width) = image.dims4()?;
+            let floats: Vec<f32> = image.flatten_all()?.to_vec1()?;
+            Ok((rule.to_bytes(&floats, channels), height, width))
+        })?;
+        let (height, width) = images.first().map_or((0, 0), |(_, h, w)| (*h, *w));
+        let pixels = images.into_iter().flat_map(|(bytes, _, _)| bytes).collect();
+        Ok(PixelBatch { pixels, count: codes.count, height, width, channels })
+    }
+}

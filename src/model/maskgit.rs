@@ -1,0 +1,172 @@
+//! Owns MaskGIT-VQ as open-muse published it: no biases inside blocks, average pooling, no
+//! attention, no 1x1 around the quantizer. Must not know: published names, files, threads.
+
+use candle_core::{Result as CandleResult, Tensor};
+use candle_nn::var_builder::VarBuilder;
+
+use super::blocks::{Conv2d, ConvSpec, GroupNorm, NormSpec, ResnetBlock, Shortcut, double_nearest};
+use super::config::MaskgitConfig;
+use super::quantizer::Quantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map, single};
+use crate::error::{Error, Result};
+
+fn norm(config: &MaskgitConfig) -> NormSpec {
+    NormSpec { groups: config.norm_groups, eps: config.norm_eps }
+}
+
+/// `count` blocks; the first changes the width.
+fn blocks(
+    vb: VarBuilder,
+    [c_in, c_out]: [usize; 2],
+    count: usize,
+    norm: NormSpec,
+) -> CandleResult<Vec<ResnetBlock>> {
+    let load = |j: usize| {
+        let c_in = if j == 0 { c_in } else { c_out };
+        ResnetBlock::load(vb.pp(j), c_in, c_out, norm, false, Shortcut::Output)
+    };
+    (0..count).map(load).collect()
+}
+
+fn run(blocks: &[ResnetBlock], x: Tensor) -> CandleResult<Tensor> {
+    blocks.iter().try_fold(x, |h, block| block.forward(&h))
+}
+
+struct Encoder {
+    conv_in: Conv2d,
+    down: Vec<Vec<ResnetBlock>>,
+    mid: Vec<ResnetBlock>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl Encoder {
+    fn load(
+        vb: VarBuilder,
+        config: &MaskgitConfig,
+        dim: usize,
+        channels: usize,
+    ) -> CandleResult<Encoder> {
+        let norm = norm(config);
+        let conv_in = ConvSpec::same(3).bias(false);
+        let mut width = config.ch;
+        let mut down = Vec::new();
+        for (i, &c_out) in config.widths.iter().enumerate() {
+            let vb = vb.pp("down").pp(i).pp("block");
+            down.push(blocks(vb, [width, c_out], config.res_blocks, norm)?);
+            width = c_out;
+        }
+        Ok(Encoder {
+            conv_in: Conv2d::load(vb.pp("conv_in"), channels, config.ch, conv_in)?,
+            down,
+            mid: blocks(vb.pp("mid"), [width; 2], config.res_blocks, norm)?,
+            norm_out: GroupNorm::load(vb.pp("norm_out"), width, norm)?,
+            conv_out: Conv2d::load(vb.pp("conv_out"), width, dim, ConvSpec::same(1))?,
+        })
+    }
+
+    /// `[B, C, H, W]` to `[B, D, H/f, W/f]`, rounding down.
+    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let mut h = self.conv_in.forward(x)?;
+        for (i, level) in self.down.iter().enumerate() {
+            h = run(level, h)?;
+            if i + 1 < self.down.len() {
+                h = h.avg_pool2d(2)?;
+            }
+        }
+        let h = run(&self.mid, h)?;
+        self.conv_out.forward(&self.norm_out.forward(&h)?.silu()?)
+    }
+}
+
+struct Decoder {
+    conv_in: Conv2d,
+    mid: Vec<ResnetBlock>,
+    /// Blocks of each level and the convolution after doubling; run from the last to the first.
+    up: Vec<(Vec<ResnetBlock>, Option<Conv2d>)>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+impl Decoder {
+    fn load(
+        vb: VarBuilder,
+        config: &MaskgitConfig,
+        dim: usize,
+        channels: usize,
+    ) -> CandleResult<Decoder> {
+        let norm = norm(config);
+        let conv3 = ConvSpec::same(3);
+        let Some(&deepest) = config.widths.last() else {
+            candle_core::bail!("the decoder needs at least one level");
+        };
+        let mut width = deepest;
+        let mut up = Vec::new();
+        for (i, &c_out) in config.widths.iter().enumerate().rev() {
+            let vb = vb.pp("up").pp(i);
+            let level = blocks(vb.pp("block"), [width, c_out], config.res_blocks, norm)?;
+            width = c_out;
+            let doubled = || Conv2d::load(vb.pp("upsample_conv"), width, width, conv3);
+            up.push((level, (i > 0).then(doubled).transpose()?));
+        }
+        up.reverse();
+        Ok(Decoder {
+            conv_in: Conv2d::load(vb.pp("conv_in"), dim, deepest, conv3)?,
+            mid: blocks(vb.pp("mid"), [deepest; 2], config.res_blocks, norm)?,
+            up,
+            norm_out: GroupNorm::load(vb.pp("norm_out"), width, norm)?,
+            conv_out: Conv2d::load(vb.pp("conv_out"), width, channels, conv3)?,
+        })
+    }
+
+    /// `[B, D, h, w]` to `[B, C, h*f, w*f]`.
+    fn forward(&self, q: &Tensor) -> CandleResult<Tensor> {
+        let mut h = run(&self.mid, self.conv_in.forward(q)?)?;
+        for (level, doubled) in self.up.iter().rev() {
+            h = run(level, h)?;
+            if let Some(conv) = doubled {
+                h = conv.forward(&double_nearest(&h)?)?;
+            }
+        }
+        self.conv_out.forward(&self.norm_out.forward(&h)?.silu()?)
+    }
+}
+
+/// The network with its quantizer.
+pub struct Maskgit {
+    encoder: Option<Encoder>,
+    decoder: Option<Decoder>,
+    quantizer: Quantizer,
+}
+
+impl Maskgit {
+    /// Reads what `config.parts` names; `channels` is 1 or 3.
+    pub fn load(
+        vb: VarBuilder,
+        config: &MaskgitConfig,
+        channels: usize,
+        quantizer: Quantizer,
+    ) -> CandleResult<Maskgit> {
+        let dim = quantizer.config().dim;
+        let encoder = || Encoder::load(vb.pp("encoder"), config, dim, channels);
+        let decoder = || Decoder::load(vb.pp("decoder"), config, dim, channels);
+        Ok(Maskgit {
+            encoder: config.parts.encoder().then(encoder).transpose()?,
+            decoder: config.parts.decoder().then(decoder).transpose()?,
+            quantizer,
+        })
+    }
+}
+
+impl Tokenizer for Maskgit {
+    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
+        let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
+        Ok(vec![quantize_map(&self.quantizer, encoder.forward(x)?)?])
+    }
+
+    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
+        let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
+        let device = decoder.conv_in.weight.device();
+        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, single(levels)?, device)?)?)
+    }
+}

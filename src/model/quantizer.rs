@@ -1,0 +1,396 @@
+//! Owns the step from latents to codes and back, in float32 over plain slices: each pair of latent
+//! and code is computed in one fixed order, so that equal codes tie exactly (the lower index wins)
+//! and nothing depends on the batch or the number of threads. Must not know: networks, files.
+
+use rayon::prelude::*;
+
+use super::config::{QuantizerConfig, QuantizerRule};
+use crate::error::{Error, Result};
+
+/// Codes that share the lanes of the inner loop.
+const LANES: usize = 16;
+/// Latents that share one pass over a block of codes.
+const ROWS: usize = 4;
+/// Terms of a dot product summed before they are added to the total: keeps float32's error small.
+const CHUNK: usize = 64;
+
+/// A table of K vectors, packed for the search of the smallest
+/// `base + offset[k] + factor * (z . e[k])`. Memory: one copy of the table.
+#[derive(Debug, Clone)]
+pub struct SearchTable {
+    dim: usize,
+    /// Blocks of LANES codes, `[ceil(K/LANES), dim, LANES]`.
+    packed: Vec<f32>,
+    /// `[ceil(K/LANES) * LANES]`; infinite in the padding, which therefore never wins.
+    offset: Vec<f32>,
+    factor: f32,
+    /// Whether `base` is |z|^2 or 0.
+    squared_base: bool,
+}
+
+impl SearchTable {
+    /// Searches the smallest |z|^2 + |e|^2 - 2 z.e over the rows of `codes`, `[K, dim]`.
+    pub fn nearest(codes: &[f32], dim: usize) -> SearchTable {
+        let offset = codes.chunks_exact(dim).map(|e| dot(e, e)).collect();
+        Self::pack(codes, dim, offset, -2.0, true)
+    }
+
+    /// Searches the largest z.e + bias over the rows of `codes`, `[K, dim]`.
+    pub fn largest(codes: &[f32], dim: usize, bias: Option<&[f32]>) -> SearchTable {
+        let count = codes.len() / dim;
+        let offset = bias.map_or(vec![0.0; count], |bias| bias.iter().map(|b| -b).collect());
+        Self::pack(codes, dim, offset, -1.0, false)
+    }
+
+    fn pack(
+        codes: &[f32],
+        dim: usize,
+        mut offset: Vec<f32>,
+        factor: f32,
+        squared_base: bool,
+    ) -> Self {
+        let count = codes.len() / dim;
+        let blocks = count.div_ceil(LANES);
+        let mut packed = vec![0.0; blocks * dim * LANES];
+        for (k, code) in codes.chunks_exact(dim).enumerate() {
+            let block = k / LANES * dim * LANES;
+            for (d, &value) in code.iter().enumerate() {
+                packed[block + d * LANES + k % LANES] = value;
+            }
+        }
+        offset.resize(blocks * LANES, f32::INFINITY);
+        SearchTable { dim, packed, offset, factor, squared_base }
+    }
+
+    /// The best code of each row of `z`, `[T, dim]`; ties go to the lower index.
+    pub fn search(&self, z: &[f32]) -> Vec<u32> {
+        let rows_per_task = 64 * ROWS;
+        let mut best = vec![0; z.len() / self.dim];
+        best.par_chunks_mut(rows_per_task).zip(z.par_chunks(rows_per_task * self.dim)).for_each(
+            |(best, z)| {
+                for (best, z) in best.chunks_mut(ROWS).zip(z.chunks(ROWS * self.dim)) {
+                    self.search_rows(z, best);
+                }
+            },
+        );
+        best
+    }
+
+    /// Up to ROWS rows at once. A short last group repeats its first row, whose copies are dropped.
+    fn search_rows(&self, z: &[f32], best: &mut [u32]) {
+        let dim = self.dim;
+        let row = |r: usize| if r < best.len() { &z[r * dim..(r + 1) * dim] } else { &z[..dim] };
+        let rows: [&[f32]; ROWS] = std::array::from_fn(row);
+        let base = rows.map(|z| if self.squared_base { dot(z, z) } else { 0.0 });
+        let mut lowest = [f32::INFINITY; ROWS];
+        let mut index = [0u32; ROWS];
+        for (block, codes) in self.packed.chunks_exact(dim * LANES).enumerate() {
+            let dots = dot_block(&rows, codes);
+            for r in 0..ROWS {
+                for (lane, dot) in dots[r].iter().enumerate() {
+                    let k = block * LANES + lane;
+                    let score = (base[r] + self.offset[k]) + self.factor * dot;
+                    if score < lowest[r] {
+                        lowest[r] = score;
+                        index[r] = k as u32;
+                    }
+                }
+            }
+        }
+        best.copy_from_slice(&index[..best.len()]);
+    }
+}
+
+/// Dot products of ROWS latents with LANES codes, `codes` as `[dim, LANES]`.
+fn dot_block(rows: &[&[f32]; ROWS], codes: &[f32]) -> [[f32; LANES]; ROWS] {
+    let mut total = [[0.0f32; LANES]; ROWS];
+    for (chunk, codes) in codes.chunks(CHUNK * LANES).enumerate() {
+        let mut sum = [[0.0f32; LANES]; ROWS];
+        for (d, code) in codes.chunks_exact(LANES).enumerate() {
+            for r in 0..ROWS {
+                let z = rows[r][chunk * CHUNK + d];
+                for lane in 0..LANES {
+                    sum[r][lane] += z * code[lane];
+                }
+            }
+        }
+        for r in 0..ROWS {
+            for lane in 0..LANES {
+                total[r][lane] += sum[r][lane];
+            }
+        }
+    }
+    total
+}
+
+/// z.e in the order of the search.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let chunk = |(a, b): (&[f32], &[f32])| a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b);
+    a.chunks(CHUNK).zip(b.chunks(CHUNK)).map(chunk).fold(0.0, |total, sum: f32| total + sum)
+}
+
+/// Each row of `rows`, `[T, dim]`, divided by its length (at least 1e-12), as `F.normalize`.
+pub fn normalise_rows(rows: &mut [f32], dim: usize) {
+    for row in rows.chunks_exact_mut(dim) {
+        let length = row.iter().map(|&x| x as f64 * x as f64).sum::<f64>().sqrt() as f32;
+        let length = length.max(1e-12);
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+}
+
+/// A family's quantizer with its tables.
+#[derive(Debug, Clone)]
+pub struct Quantizer {
+    config: QuantizerConfig,
+    /// What decoding looks up, `[K, D]`; None where codes are bits.
+    lookup: Option<Vec<f32>>,
+    /// What the rule measures distances to, where that isn't `lookup`.
+    measured: Option<Vec<f32>>,
+    search: Option<SearchTable>,
+}
+
+impl Quantizer {
+    /// `codebook` is `[K, D]` as published; `projection` the weight `[K, Z]` and bias `[K]` of rule
+    /// `projection`. Errors where the rule lacks its table or a length is wrong.
+    pub fn new(
+        config: &QuantizerConfig,
+        codebook: Option<Vec<f32>>,
+        projection: Option<(Vec<f32>, Vec<f32>)>,
+    ) -> Result<Quantizer> {
+        let QuantizerConfig { rule, codes, dim, .. } = *config;
+        let missing = |what: &str| Error::invalid(format!("the quantizer `{rule:?}` needs {what}"));
+        if codebook.as_ref().is_some_and(|c| c.len() != codes * dim) {
+            return Err(missing(&format!("a codebook of {codes} x {dim}")));
+        }
+        let normalised = codebook.clone().map(|mut codebook| {
+            normalise_rows(&mut codebook, dim);
+            codebook
+        });
+        let book = || codebook.as_deref().ok_or_else(|| missing("a codebook"));
+        let search = match rule {
+            QuantizerRule::L2 => Some(SearchTable::nearest(book()?, dim)),
+            QuantizerRule::L2Normalised => {
+                let normalised = normalised.as_deref().ok_or_else(|| missing("a codebook"))?;
+                Some(SearchTable::nearest(normalised, dim))
+            }
+            QuantizerRule::Dot => Some(SearchTable::largest(book()?, dim, None)),
+            QuantizerRule::Projection => projection.map(|(weight, bias)| {
+                SearchTable::largest(&weight, weight.len() / codes, Some(&bias))
+            }),
+            QuantizerRule::Sign | QuantizerRule::Logits => None,
+        };
+        let (lookup, measured) = match (config.normalises_lookup(), rule) {
+            (true, QuantizerRule::L2Normalised) => (normalised, None),
+            (true, _) => (normalised, codebook),
+            (false, _) => (codebook, None),
+        };
+        Ok(Quantizer { config: config.clone(), lookup, measured, search })
+    }
+
+    /// What it does, K and D.
+    pub fn config(&self) -> &QuantizerConfig {
+        &self.config
+    }
+
+    /// Codes of the latents `z`, `[T, channels]` row-major, and the squared distance of each to its
+    /// code (between the normalised vectors for `l2-normalised`; NaN for rules without one).
+    pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+        let QuantizerConfig { rule, codes, dim, .. } = self.config;
+        let wanted = match (&self.search, rule) {
+            (Some(table), _) => table.dim,
+            (None, QuantizerRule::Sign) => dim,
+            (None, QuantizerRule::Logits) => codes,
+            (None, _) => {
+                return Err(Error::invalid(
+                    "this checkpoint has no `quantize.proj`: it can decode only",
+                ));
+            }
+        };
+        if channels != wanted {
+            return Err(Error::invalid(format!(
+                "the encoder gives {channels} channels where the quantizer takes {wanted}: this checkpoint can decode only"
+            )));
+        }
+        if rule == QuantizerRule::L2Normalised {
+            normalise_rows(&mut z, dim);
+        }
+        let found = match (&self.search, rule) {
+            (Some(table), _) => table.search(&z),
+            (None, QuantizerRule::Sign) => z.chunks_exact(dim).map(sign_bits).collect(),
+            (None, _) => z.chunks_exact(codes).map(first_largest).collect(),
+        };
+        let distances = match rule {
+            QuantizerRule::L2 | QuantizerRule::L2Normalised | QuantizerRule::Dot => {
+                let codebook = self.measured.as_ref().or(self.lookup.as_ref());
+                // `new` refuses these rules without a codebook.
+                let codebook = codebook.map_or(&[][..], Vec::as_slice);
+                let pairs = z.chunks_exact(dim).zip(&found);
+                pairs
+                    .map(|(z, &k)| squared_distance(z, &codebook[k as usize * dim..][..dim]))
+                    .collect()
+            }
+            _ => vec![f32::NAN; found.len()],
+        };
+        Ok((found, distances))
+    }
+
+    /// Errors on a code that isn't below K.
+    pub fn check(&self, codes: &[u32]) -> Result<()> {
+        let count = self.config.codes;
+        match codes.iter().find(|&&code| code as usize >= count) {
+            Some(code) => {
+                Err(Error::invalid(format!("code {code} where the codebook has {count} codes")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The vectors of `codes` as the decoder takes them, `[T, D]`. Errors on a code that isn't
+    /// below K, and where codes have no vectors (rule `logits`).
+    pub fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
+        self.check(codes)?;
+        let QuantizerConfig { rule, dim, .. } = self.config;
+        if self.lookup.is_none() && rule != QuantizerRule::Sign {
+            return Err(Error::invalid("this model has no codebook to look codes up in"));
+        }
+        let mut vectors = Vec::with_capacity(codes.len() * dim);
+        for &code in codes {
+            match &self.lookup {
+                Some(codebook) => {
+                    vectors.extend_from_slice(&codebook[code as usize * dim..][..dim])
+                }
+                None => {
+                    vectors.extend((0..dim).map(|b| if code >> b & 1 == 1 { 1.0 } else { -1.0 }))
+                }
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+/// Bit b is set where z[b] > 0.
+fn sign_bits(z: &[f32]) -> u32 {
+    z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
+}
+
+fn first_largest(row: &[f32]) -> u32 {
+    let mut best = 0;
+    for (k, &value) in row.iter().enumerate() {
+        if value > row[best] {
+            best = k;
+        }
+    }
+    best as u32
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) as f64 * (a - b) as f64).sum::<f64>() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values in [-1, 1] from a counter (splitmix64).
+    fn values(seed: u64, count: usize) -> Vec<f32> {
+        let value = |i: usize| {
+            let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        };
+        (0..count).map(value).collect()
+    }
+
+    fn config(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
+        QuantizerConfig { rule, codes, dim, decode_normalised: false }
+    }
+
+    #[test]
+    fn nearest_agrees_with_a_plain_search_in_double_precision() {
+        for (codes, dim, count) in [(1, 1, 3), (17, 5, 9), (130, 67, 300), (512, 200, 33)] {
+            let (table, z) = (values(1, codes * dim), values(2, count * dim));
+            let found = SearchTable::nearest(&table, dim).search(&z);
+            for (z, &k) in z.chunks(dim).zip(&found) {
+                let distance = |e: &[f32]| -> f64 {
+                    z.iter().zip(e).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum()
+                };
+                let lowest = table.chunks(dim).map(distance).fold(f64::INFINITY, f64::min);
+                let chosen = distance(&table[k as usize * dim..][..dim]);
+                assert!(
+                    chosen - lowest <= 1e-6 * (1.0 + lowest),
+                    "{codes} {dim}: {chosen} {lowest}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn equal_codes_tie_and_the_lower_index_wins_whatever_its_lane() {
+        let dim = 19;
+        let mut table = values(3, 64 * dim);
+        for (from, to) in [(3, 40), (3, 63), (17, 18), (31, 32)] {
+            table.copy_within(from * dim..(from + 1) * dim, to * dim);
+        }
+        let quantizer =
+            Quantizer::new(&config(QuantizerRule::L2, 64, dim), Some(table.clone()), None).unwrap();
+        let z: Vec<f32> = [40, 63, 18, 32]
+            .iter()
+            .flat_map(|&k| table[k * dim..(k + 1) * dim].iter().map(|x| x * 1.01))
+            .collect();
+        assert_eq!(quantizer.quantize(z, dim).unwrap().0, [3, 3, 17, 31]);
+    }
+
+    #[test]
+    fn a_row_gets_the_same_code_and_distance_in_any_batch() {
+        let (codes, dim, count) = (100, 33, 70);
+        let quantizer = Quantizer::new(
+            &config(QuantizerRule::L2, codes, dim),
+            Some(values(4, codes * dim)),
+            None,
+        )
+        .unwrap();
+        let z = values(5, count * dim);
+        let (together, distances) = quantizer.quantize(z.clone(), dim).unwrap();
+        for (i, row) in z.chunks(dim).enumerate() {
+            let (alone, distance) = quantizer.quantize(row.to_vec(), dim).unwrap();
+            assert_eq!((alone[0], distance[0].to_bits()), (together[i], distances[i].to_bits()));
+        }
+    }
+
+    #[test]
+    fn sign_bits_count_from_channel_zero_and_zero_is_no_bit() {
+        let quantizer = Quantizer::new(&config(QuantizerRule::Sign, 8, 3), None, None).unwrap();
+        let (codes, distances) =
+            quantizer.quantize(vec![0.5, -1.0, 0.0, -0.1, 0.2, 3.0], 3).unwrap();
+        assert_eq!(codes, [1, 6]);
+        assert!(distances.iter().all(|d| d.is_nan()));
+        assert_eq!(quantizer.lookup(&[6, 1]).unwrap(), [-1.0, 1.0, 1.0, 1.0, -1.0, -1.0]);
+        assert!(quantizer.lookup(&[8]).is_err());
+    }
+
+    #[test]
+    fn normalised_rule_ignores_lengths_and_looks_up_unit_vectors() {
+        let table = vec![10.0, 0.0, 0.0, 0.1];
+        let quantizer =
+            Quantizer::new(&config(QuantizerRule::L2Normalised, 2, 2), Some(table), None).unwrap();
+        assert_eq!(quantizer.quantize(vec![0.3, 0.4, 4.0, 3.0], 2).unwrap().0, [1, 0]);
+        assert_eq!(quantizer.lookup(&[0, 1]).unwrap(), [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn projection_and_dot_take_the_first_largest() {
+        let dot =
+            Quantizer::new(&config(QuantizerRule::Dot, 3, 1), Some(vec![1.0, 5.0, 5.0]), None)
+                .unwrap();
+        assert_eq!(dot.quantize(vec![2.0, -2.0], 1).unwrap().0, [1, 0]);
+        let weights = (vec![1.0, 1.0], vec![0.0, 0.5]);
+        let projection = Quantizer::new(
+            &config(QuantizerRule::Projection, 2, 4),
+            Some(vec![0.0; 8]),
+            Some(weights),
+        )
+        .unwrap();
+        assert_eq!(projection.quantize(vec![1.0], 1).unwrap().0, [1]);
+    }
+}

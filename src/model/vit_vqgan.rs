@@ -1,0 +1,247 @@
+//! Owns ViT-VQGAN (Yu et al. 2022, as in enhancing-transformers): patches, a transformer on each
+//! side, a fixed grid. Must not know: published names, files, threads.
+
+use candle_core::{D, Result as CandleResult, Tensor};
+use candle_nn::var_builder::VarBuilder;
+
+use super::config::{TransformerConfig, VitVqganConfig};
+use super::quantizer::Quantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map, single};
+use crate::error::{Error, Result};
+
+/// x W^T + b on the last axis.
+struct Linear {
+    /// `[out, in]`
+    weight: Tensor,
+    /// `[out]`
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    fn load(vb: VarBuilder, input: usize, output: usize, bias: bool) -> CandleResult<Linear> {
+        let weight = vb.get((output, input), "weight")?;
+        Ok(Linear { weight, bias: bias.then(|| vb.get(output, "bias")).transpose()? })
+    }
+
+    /// `[B, T, in]` to `[B, T, out]`.
+    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let (b, t, input) = x.dims3()?;
+        let y = x.reshape((b * t, input))?.matmul(&self.weight.t()?)?;
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        y.reshape((b, t, self.weight.dim(0)?))
+    }
+}
+
+/// Over the last axis, eps 1e-5.
+struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    fn load(vb: VarBuilder, dim: usize) -> CandleResult<LayerNorm> {
+        Ok(LayerNorm { weight: vb.get(dim, "weight")?, bias: vb.get(dim, "bias")? })
+    }
+
+    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
+        centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+    }
+}
+
+struct Layer {
+    attention_norm: LayerNorm,
+    to_qkv: Linear,
+    to_out: Linear,
+    mlp_norm: LayerNorm,
+    mlp_in: Linear,
+    mlp_out: Linear,
+    heads: usize,
+}
+
+impl Layer {
+    fn load(vb: VarBuilder, config: &TransformerConfig) -> CandleResult<Layer> {
+        let TransformerConfig { dim, heads, head_dim, mlp_dim, .. } = *config;
+        let inner = heads * head_dim;
+        let (attention, mlp) = (vb.pp(0), vb.pp(1));
+        Ok(Layer {
+            attention_norm: LayerNorm::load(attention.pp("norm"), dim)?,
+            to_qkv: Linear::load(attention.pp("fn").pp("to_qkv"), dim, 3 * inner, false)?,
+            to_out: Linear::load(attention.pp("fn").pp("to_out"), inner, dim, true)?,
+            mlp_norm: LayerNorm::load(mlp.pp("norm"), dim)?,
+            mlp_in: Linear::load(mlp.pp("fn").pp("net").pp(0), dim, mlp_dim, true)?,
+            mlp_out: Linear::load(mlp.pp("fn").pp("net").pp(2), mlp_dim, dim, true)?,
+            heads,
+        })
+    }
+
+    fn attend(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let (b, t, _) = x.dims3()?;
+        let qkv = self.to_qkv.forward(&self.attention_norm.forward(x)?)?;
+        let head_dim = qkv.dim(2)? / 3 / self.heads;
+        // [B, T, 3, heads, head_dim] -> [3, B, heads, T, head_dim]
+        let qkv = qkv.reshape((b, t, 3, self.heads, head_dim))?.permute((2, 0, 3, 1, 4))?;
+        let part = |i: usize| qkv.get(i)?.contiguous();
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * (head_dim as f64).powf(-0.5))?;
+        let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
+        // [B, heads, T, head_dim] -> [B, T, heads * head_dim]
+        let mixed = mixed.transpose(1, 2)?.reshape((b, t, self.heads * head_dim))?;
+        self.to_out.forward(&mixed)
+    }
+
+    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let x = (self.attend(x)? + x)?;
+        let hidden = self.mlp_in.forward(&self.mlp_norm.forward(&x)?)?.tanh()?;
+        self.mlp_out.forward(&hidden)? + x
+    }
+}
+
+struct Transformer {
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+impl Transformer {
+    fn load(vb: VarBuilder, config: &TransformerConfig) -> CandleResult<Transformer> {
+        let layer = |l: usize| Layer::load(vb.pp("layers").pp(l), config);
+        Ok(Transformer {
+            layers: (0..config.depth).map(layer).collect::<CandleResult<_>>()?,
+            norm: LayerNorm::load(vb.pp("norm"), config.dim)?,
+        })
+    }
+
+    /// `[B, T, dim]` to the same shape.
+    fn forward(&self, x: Tensor) -> CandleResult<Tensor> {
+        let x = self.layers.iter().try_fold(x, |x, layer| layer.forward(&x))?;
+        self.norm.forward(&x)
+    }
+}
+
+/// Images to latents.
+struct Encoder {
+    /// A convolution whose stride is its kernel: a linear map of each patch, `[dim, C*ph*pw]`.
+    to_patch_embedding: Linear,
+    /// `[1, T, dim]`
+    en_pos_embedding: Tensor,
+    transformer: Transformer,
+    pre_quant: Linear,
+}
+
+/// Quantized latents to images.
+struct Decoder {
+    post_quant: Linear,
+    /// `[1, T, dim]`
+    de_pos_embedding: Tensor,
+    transformer: Transformer,
+    /// A transposed convolution whose stride is its kernel: `[dim, C*ph*pw]` and the bias `[C]`.
+    to_pixel: (Tensor, Tensor),
+}
+
+/// The network with its quantizer.
+pub struct VitVqgan {
+    config: VitVqganConfig,
+    channels: usize,
+    encoder: Option<Encoder>,
+    decoder: Option<Decoder>,
+    quantizer: Quantizer,
+}
+
+impl VitVqgan {
+    /// Reads what `config.parts` names; `channels` is 1 or 3.
+    pub fn load(
+        vb: VarBuilder,
+        config: &VitVqganConfig,
+        channels: usize,
+        quantizer: Quantizer,
+    ) -> CandleResult<VitVqgan> {
+        let [ph, pw] = config.patch;
+        let tokens = config.grid[0] * config.grid[1];
+        let code = quantizer.config().dim;
+        let patch = channels * ph * pw;
+        let encoder = || -> CandleResult<Encoder> {
+            let side = vb.pp("encoder");
+            let dim = config.encoder.dim;
+            let embedding = side.pp("to_patch_embedding").pp(0);
+            let weight = embedding.get((dim, channels, ph, pw), "weight")?.reshape((dim, patch))?;
+            Ok(Encoder {
+                to_patch_embedding: Linear { weight, bias: Some(embedding.get(dim, "bias")?) },
+                en_pos_embedding: side.get((1, tokens, dim), "en_pos_embedding")?,
+                transformer: Transformer::load(side.pp("transformer"), &config.encoder)?,
+                pre_quant: Linear::load(vb.pp("pre_quant"), dim, code, true)?,
+            })
+        };
+        let decoder = || -> CandleResult<Decoder> {
+            let side = vb.pp("decoder");
+            let dim = config.decoder.dim;
+            let pixel = side.pp("to_pixel").pp(1);
+            let weight = pixel.get((dim, channels, ph, pw), "weight")?.reshape((dim, patch))?;
+            Ok(Decoder {
+                post_quant: Linear::load(vb.pp("post_quant"), code, dim, true)?,
+                de_pos_embedding: side.get((1, tokens, dim), "de_pos_embedding")?,
+                transformer: Transformer::load(side.pp("transformer"), &config.decoder)?,
+                to_pixel: (weight, pixel.get(channels, "bias")?),
+            })
+        };
+        Ok(VitVqgan {
+            encoder: config.parts.encoder().then(encoder).transpose()?,
+            decoder: config.parts.decoder().then(decoder).transpose()?,
+            config: config.clone(),
+            channels,
+            quantizer,
+        })
+    }
+
+    /// `[B, C, H, W]` to `[B, D, h, w]`.
+    fn latents(&self, encoder: &Encoder, x: &Tensor) -> CandleResult<Tensor> {
+        let ([ph, pw], [gh, gw]) = (self.config.patch, self.config.grid);
+        let b = x.dim(0)?;
+        // [B, C, gh, ph, gw, pw] -> [B, gh, gw, C, ph, pw]
+        let patches =
+            x.reshape(&[b, self.channels, gh, ph, gw, pw])?.permute([0, 2, 4, 1, 3, 5])?;
+        let patches = patches.reshape((b, gh * gw, self.channels * ph * pw))?;
+        let tokens = encoder.to_patch_embedding.forward(&patches)?;
+        let tokens = tokens.broadcast_add(&encoder.en_pos_embedding)?;
+        let z = encoder.pre_quant.forward(&encoder.transformer.forward(tokens)?)?;
+        let dim = z.dim(2)?;
+        z.transpose(1, 2)?.reshape((b, dim, gh, gw))
+    }
+
+    /// `[B, D, h, w]` to `[B, C, H, W]`.
+    fn images(&self, decoder: &Decoder, q: &Tensor) -> CandleResult<Tensor> {
+        let ([ph, pw], [gh, gw]) = (self.config.patch, self.config.grid);
+        let (b, dim, h, w) = q.dims4()?;
+        if [h, w] != [gh, gw] {
+            candle_core::bail!("a grid of {h}x{w} tokens where the model has {gh}x{gw}");
+        }
+        let tokens = decoder.post_quant.forward(&q.reshape((b, dim, gh * gw))?.transpose(1, 2)?)?;
+        let tokens = tokens.broadcast_add(&decoder.de_pos_embedding)?;
+        let hidden = decoder.transformer.forward(tokens)?;
+        let width = hidden.dim(2)?;
+        let (weight, bias) = &decoder.to_pixel;
+        let pixels = hidden.reshape((b * gh * gw, width))?.matmul(weight)?;
+        // [B, gh, gw, C, ph, pw] -> [B, C, gh, ph, gw, pw]
+        let pixels = pixels.reshape(&[b, gh, gw, self.channels, ph, pw])?;
+        let image = pixels.permute([0, 3, 1, 4, 2, 5])?;
+        let image = image.reshape((b, self.channels, gh * ph, gw * pw))?;
+        image.broadcast_add(&bias.reshape((1, self.channels, 1, 1))?)
+    }
+}
+
+impl Tokenizer for VitVqgan {
+    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
+        let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
+        Ok(vec![quantize_map(&self.quantizer, self.latents(encoder, x)?)?])
+    }
+
+    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
+        let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
+        let device = decoder.de_pos_embedding.device();
+        let q = lookup_map(&self.quantizer, batch, single(levels)?, device)?;
+        Ok(self.images(decoder, &q)?)
+    }
+}

@@ -1,0 +1,408 @@
+//! Holds every published family against its reference code: the tokens of ../shared/golden, the
+//! images of ../shared/golden_decoder, the tables of the input ranges. Walks the folders, so that
+//! a case that is added is tested.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::Value;
+use support::{NpzArray, npz, shared};
+use vqtok::checkpoint::detect::{DetectOptions, detect_raw, open};
+use vqtok::engine::candle::CandleEngine;
+use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use vqtok::model::Model;
+use vqtok::model::config::{InputRange, OutputRange};
+
+/// The word of `--family` for a case's own word; None where names and configuration must do.
+fn family_word(case: &Value) -> Option<&'static str> {
+    Some(match case["family"].as_str().expect("a family") {
+        // diffusers writes itself into config.json, amused too.
+        "diffusers_vq" | "amused" => return None,
+        "taming" => "taming",
+        "taming_gumbel" => "taming-gumbel",
+        "ldm" => "latent-diffusion",
+        "llamagen" => "llamagen",
+        "janus_orig" => "janus",
+        "hf_janus" => "janus-hf",
+        "chameleon_meta" => "chameleon",
+        "hf_chameleon" => "chameleon-hf",
+        "ibq" => "ibq",
+        "maskgit" => "maskgit",
+        "open_magvit2" => "open-magvit2",
+        "vitvqgan" => "vit-vqgan",
+        "dalle_dvae" => "dalle",
+        "vqvae2" => "vqvae2",
+        "open_muse" | "muse" => "open-muse",
+        other => panic!("a family without a word: {other}"),
+    })
+}
+
+struct Case {
+    name: String,
+    folder: PathBuf,
+    json: Value,
+}
+
+/// Every case of a folder, by name; empty where the data isn't there.
+fn cases(root: &str) -> Vec<Case> {
+    let Some(root) = shared(root) else { return vec![] };
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(root).expect("the golden folder") {
+        let folder = entry.expect("an entry").path();
+        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
+        let json: Value = serde_json::from_str(&text).expect("case.json");
+        if json.get("family").is_some() {
+            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+            cases.push(Case { name, folder, json });
+        }
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!cases.is_empty(), "no case in the golden folder");
+    cases
+}
+
+impl Case {
+    /// Every container the case's weights were published in.
+    fn checkpoints(&self) -> Vec<PathBuf> {
+        const WEIGHTS: &[&str] = &["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder)
+            .expect("the case")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|p| p.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w)))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{}: no weights", self.name);
+        files
+    }
+
+    /// The case's configuration where none was published beside the weights.
+    fn config(&self) -> Option<&Value> {
+        let published = std::fs::read_dir(&self.folder).expect("the case").any(|entry| {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with("config.json")
+        });
+        if published { None } else { self.json.get("config") }
+    }
+
+    fn engine(&self, file: &Path) -> CandleEngine {
+        let options = DetectOptions { family: family_word(&self.json), config: self.config() };
+        let (config, weights) = open(file, &options)
+            .unwrap_or_else(|e| panic!("{} {}: {e}", self.name, file.display()));
+        let model = Model::load(config, weights, &Device::Cpu)
+            .unwrap_or_else(|e| panic!("{} {}: {e}", self.name, file.display()));
+        CandleEngine::new(model)
+    }
+}
+
+fn pixel_batch(images: &NpzArray) -> PixelBatch {
+    let [count, height, width, channels] = images.shape[..] else {
+        panic!("images are [N, H, W, C]")
+    };
+    PixelBatch { pixels: images.u8(), count, height, width, channels }
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let difference =
+        |(a, b): (&f32, &f32)| if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
+    a.iter().zip(b).map(difference).fold(0.0, f32::max)
+}
+
+/// z of one level over all images, in the golden file's layout: (N,D,h,w), or (N,T,D) of ViT.
+fn latents(engine: &CandleEngine, batch: &PixelBatch, level: usize, golden: &NpzArray) -> Vec<f32> {
+    let mut all = Vec::new();
+    for image in engine.latents(batch).expect("latents") {
+        let z = &image[level];
+        let z = if golden.shape.len() == 3 {
+            z.permute((0, 2, 3, 1)).expect("rows")
+        } else {
+            z.clone()
+        };
+        all.extend(z.flatten_all().and_then(|z| z.to_vec1::<f32>()).expect("floats"));
+    }
+    all
+}
+
+struct Row {
+    line: String,
+    differing: usize,
+}
+
+/// Compares one level's codes with the golden tokens.
+fn compare(
+    name: &str,
+    file: &Path,
+    codes: &[u32],
+    (golden, array): (&BTreeMap<String, NpzArray>, &str),
+    z: &[f32],
+) -> Row {
+    let tokens = golden[array].i64();
+    assert_eq!(codes.len(), tokens.len(), "{name}: number of tokens");
+    let z_name = array.replace("tokens", "z");
+    let dz = largest_difference(z, &golden[&z_name].f32());
+    let differing = codes.iter().zip(&tokens).filter(|(a, b)| i64::from(**a) != **b).count();
+    let file = file.file_name().expect("a name").to_string_lossy().into_owned();
+    let line = format!(
+        "{:<28} {file:<42} {array:<12} {:>6} {differing:>6} {dz:>9.2e}",
+        name,
+        tokens.len()
+    );
+    Row { line, differing }
+}
+
+#[test]
+fn golden_tokens_of_every_family_are_equal() {
+    let mut rows = Vec::new();
+    for case in cases("golden") {
+        let golden = npz(case.folder.join("golden.npz"));
+        let batch = pixel_batch(&golden["images_u8"]);
+        for file in case.checkpoints() {
+            let mut engine = case.engine(&file);
+            let table = engine.config().pixels.input.table();
+            check_input(&case.name, &table, &batch, &golden["input"].f32());
+            let encoded = engine.encode(&batch).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            for (level, array) in ["tokens", "tokens_top"].into_iter().enumerate() {
+                if level >= encoded.levels.len() {
+                    continue;
+                }
+                let z_name = array.replace("tokens", "z");
+                let z = latents(&engine, &batch, level, &golden[&z_name]);
+                let codes = &encoded.levels[level].codes;
+                rows.push(compare(&case.name, &file, codes, (&golden, array), &z));
+            }
+        }
+    }
+    println!(
+        "{:<28} {:<42} {:<12} {:>6} {:>6} {:>9}",
+        "case", "file", "level", "tokens", "differ", "max |dz|"
+    );
+    rows.iter().for_each(|row| println!("{}", row.line));
+    let differing: usize = rows.iter().map(|row| row.differing).sum();
+    assert_eq!(differing, 0, "tokens differ from the reference");
+}
+
+/// The floats that go into the network, bit for bit.
+fn check_input(name: &str, table: &[f32; 256], batch: &PixelBatch, golden: &[f32]) {
+    let plane = batch.height * batch.width;
+    for (i, want) in golden.iter().enumerate() {
+        let (pixel, channel) = (i % plane, i / plane % batch.channels);
+        let image = i / plane / batch.channels;
+        let byte = batch.pixels[(image * plane + pixel) * batch.channels + channel];
+        let got = table[usize::from(byte)];
+        assert_eq!(got.to_bits(), want.to_bits(), "{name}: byte {byte} became {got}, not {want}");
+    }
+}
+
+fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeGrid {
+    let codes: Vec<u32> =
+        tokens.i64().into_iter().map(|t| u32::try_from(t).expect("a code")).collect();
+    let (height, width) = match tokens.shape[..] {
+        [_, height, width] => (height, width),
+        _ => (decoded.shape[2] / factor[0], decoded.shape[3] / factor[1]),
+    };
+    CodeGrid { distances: vec![f32::NAN; codes.len()], codes, height, width }
+}
+
+#[test]
+fn golden_decoder_images_of_every_family_are_within_bounds() {
+    let mut failures = Vec::new();
+    println!("{:<28} {:<42} {:<22} {:>9} {:>8}", "case", "file", "golden", "max |dx|", "u8 off");
+    for case in cases("golden_decoder") {
+        for file in case.checkpoints() {
+            let mut engine = case.engine(&file);
+            for array in ["golden.npz", "golden_nonsquare.npz"] {
+                let path = case.folder.join(array);
+                if !path.exists() {
+                    continue;
+                }
+                let golden = npz(path);
+                let decoded = &golden["decoded"];
+                let levels = if golden.contains_key("tokens_bottom") {
+                    let grid = |name: &str| code_grid(&golden[name], decoded, [1, 1]);
+                    vec![grid("tokens_bottom"), grid("tokens_top")]
+                } else {
+                    vec![code_grid(&golden["tokens"], decoded, engine.config().factor())]
+                };
+                let codes = Encoded { count: decoded.shape[0], levels };
+                let images =
+                    engine.decode_floats(&codes).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+                let floats: Vec<f32> = images
+                    .iter()
+                    .flat_map(|image| {
+                        image.flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("floats")
+                    })
+                    .collect();
+                let dx = largest_difference(&floats, &decoded.f32());
+                let rule = engine.config().pixels.output;
+                check_bytes(&case.name, rule, decoded, &golden["decoded_u8"].u8());
+                let own = engine.decode(&codes).expect("pixels").pixels;
+                let off =
+                    own.iter().zip(golden["decoded_u8"].u8()).map(|(a, b)| a.abs_diff(b)).max();
+                let name = file.file_name().expect("a name").to_string_lossy();
+                println!(
+                    "{:<28} {name:<42} {array:<22} {dx:>9.2e} {:>8}",
+                    case.name,
+                    off.unwrap_or(0)
+                );
+                if dx > 2e-4 || off.is_none_or(|off| off > 1) {
+                    failures.push(format!("{} {name} {array}: {dx}", case.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// The reference's floats become the reference's bytes, all of them.
+fn check_bytes(name: &str, rule: OutputRange, decoded: &NpzArray, want: &[u8]) {
+    let channels = decoded.shape[1];
+    let image = channels * decoded.shape[2] * decoded.shape[3];
+    let got: Vec<u8> =
+        decoded.f32().chunks(image).flat_map(|floats| rule.to_bytes(floats, channels)).collect();
+    let differing = got.iter().zip(want).filter(|(a, b)| a != b).count();
+    assert_eq!((got.len(), differing), (want.len(), 0), "{name}: bytes of {rule:?}");
+}
+
+#[test]
+fn golden_tables_of_the_input_ranges_are_equal() {
+    let Some(path) = shared("golden/preproc/norm_luts.npz") else { return };
+    let luts = npz(path);
+    let ranges = BTreeMap::from([
+        ("taming_f64", InputRange::Taming),
+        ("chameleon_f64", InputRange::Chameleon),
+        ("tv_01", InputRange::Unit),
+        ("tv_pm1", InputRange::Symmetric),
+        ("dalle", InputRange::Dalle),
+        ("hf_vae_pm1", InputRange::Diffusers),
+        ("hf_chameleon", InputRange::ChameleonHf),
+    ]);
+    for (name, array) in &luts {
+        let range =
+            ranges.get(name.as_str()).unwrap_or_else(|| panic!("no range for table {name}"));
+        let bits = |table: &[f32]| table.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&range.table()), bits(&array.f32()), "{name}");
+    }
+}
+
+/// One image gives the same codes, distances and pixels alone, in a batch, and on one thread.
+#[test]
+fn golden_batch_and_threads_change_nothing() {
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+    for case in cases("golden") {
+        let golden = npz(case.folder.join("golden.npz"));
+        let batch = pixel_batch(&golden["images_u8"]);
+        let mut engine = case.engine(&case.checkpoints()[0]);
+        let together = engine.encode(&batch).expect("codes");
+        let alone_on_one = one_thread.install(|| engine.encode(&batch)).expect("codes");
+        let bits = |grid: &CodeGrid| grid.distances.iter().map(|d| d.to_bits()).collect::<Vec<_>>();
+        for (a, b) in together.levels.iter().zip(&alone_on_one.levels) {
+            assert_eq!((&a.codes, bits(a)), (&b.codes, bits(b)), "{}: threads", case.name);
+        }
+        let image = batch.height * batch.width * batch.channels;
+        for i in 0..batch.count {
+            let pixels = batch.pixels[i * image..(i + 1) * image].to_vec();
+            let single = engine.encode(&PixelBatch { pixels, count: 1, ..batch }).expect("codes");
+            for (a, b) in together.levels.iter().zip(&single.levels) {
+                let area = b.codes.len();
+                assert_eq!(a.codes[i * area..(i + 1) * area], b.codes, "{}: image {i}", case.name);
+                assert_eq!(bits(a)[i * area..(i + 1) * area], bits(b), "{}: image {i}", case.name);
+            }
+        }
+        if engine.config().parts().decoder() {
+            let whole = engine.decode(&together).expect("pixels");
+            let first = Encoded {
+                count: 1,
+                levels: together
+                    .levels
+                    .iter()
+                    .map(|l| {
+                        let area = l.height * l.width;
+                        CodeGrid {
+                            codes: l.codes[..area].to_vec(),
+                            distances: l.distances[..area].to_vec(),
+                            ..*l
+                        }
+                    })
+                    .collect(),
+            };
+            let single = engine.decode(&first).expect("pixels");
+            assert_eq!(
+                whole.pixels[..single.pixels.len()],
+                single.pixels,
+                "{}: decoding",
+                case.name
+            );
+        }
+    }
+}
+
+/// Without a configuration and without --family, either the same architecture is found or the
+/// error says what to do.
+#[test]
+fn golden_detection_agrees_or_asks() {
+    for case in cases("golden").into_iter().chain(cases("golden_decoder")) {
+        for file in case.checkpoints() {
+            let mut raw = vqtok::checkpoint::open(&file).unwrap_or_else(|e| panic!("{e}"));
+            let told = DetectOptions { family: family_word(&case.json), config: case.config() };
+            let told = detect_raw(&raw, &told).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            raw.configs.clear();
+            raw.hparams = None;
+            match detect_raw(&raw, &DetectOptions::default()) {
+                Ok(found) => {
+                    assert_eq!(found.config.family, told.config.family, "{}", case.name);
+                    assert_eq!(found.placements, told.placements, "{}", case.name);
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(
+                        text.contains("--family") || text.contains("--model-config"),
+                        "{}: {text}",
+                        case.name
+                    );
+                    assert!(!text.contains('\n'), "{}: {text}", case.name);
+                }
+            }
+        }
+    }
+}
+
+/// Every tensor of every file has a place or a reason to be left out, and the loader finds out
+/// where one has neither.
+#[test]
+fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
+    for case in cases("golden") {
+        let file = &case.checkpoints()[0];
+        let raw = vqtok::checkpoint::open(file).unwrap_or_else(|e| panic!("{e}"));
+        let options = DetectOptions { family: family_word(&case.json), config: case.config() };
+        let detected = detect_raw(&raw, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        let mut accounted: Vec<&String> = detected.placements.values().map(|p| &p.source).collect();
+        accounted.extend(detected.ignored.keys());
+        accounted.sort();
+        assert_eq!(accounted, raw.tensors.keys().collect::<Vec<_>>(), "{}", case.name);
+
+        let weights = detected.place(&raw).expect("weights");
+        // A tensor under a name that the network doesn't read.
+        let mut renamed = weights.clone();
+        let name = renamed.keys().next().expect("a weight").clone();
+        let tensor = renamed.remove(&name).expect("it");
+        renamed.insert(format!("{name}.lost"), tensor.clone());
+        let missing = Model::load(detected.config.clone(), renamed, &Device::Cpu).err();
+        let missing =
+            missing.unwrap_or_else(|| panic!("{}: a missing weight went unnoticed", case.name));
+        assert!(missing.to_string().contains(&name), "{}: {missing}", case.name);
+        // A tensor too many.
+        let mut added = weights.clone();
+        added.insert("encoder.surprise.weight".to_owned(), tensor);
+        let surplus = Model::load(detected.config.clone(), added, &Device::Cpu).err();
+        let surplus =
+            surplus.unwrap_or_else(|| panic!("{}: a surplus weight went unnoticed", case.name));
+        assert!(
+            surplus.to_string().contains("encoder.surprise.weight"),
+            "{}: {surplus}",
+            case.name
+        );
+    }
+}
