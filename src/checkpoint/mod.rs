@@ -6,16 +6,24 @@
 //! are checked before memory is taken, and a file without tensors is an error that says what was
 //! found instead.
 
+mod archive;
 mod configs;
 pub mod detect;
 pub mod families;
 pub mod folder;
 pub mod geometry;
 pub mod keys;
+mod legacy;
 mod locate;
+mod numpy;
+pub mod pickle;
+mod plain;
 pub mod published;
+mod rebuild;
 pub mod safetensors;
 pub mod tensor;
+pub mod torch;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,8 +48,8 @@ pub struct RawCheckpoint {
     /// Plain data found in a pickle beside its tensors (`hyper_parameters`, `args`, attributes of
     /// a pickled module), by the key it has there.
     pub hparams: Option<serde_json::Value>,
-    /// The container: `safetensors`, `pickle (zip)`, `pickle (legacy)`, each `, sharded` where
-    /// there is an index.
+    /// The container: `safetensors`, `pickle (zip)`, `pickle (legacy)`, `pickle (plain)`, each
+    /// `, sharded` where there is an index.
     pub container: String,
 }
 
@@ -80,10 +88,10 @@ pub fn open(path: &Path) -> Result<RawCheckpoint> {
 /// # Errors
 /// With the reason, in one line, where the file is broken, hostile or without tensors.
 pub fn parse(bytes: &Bytes) -> Result<Contents, String> {
-    if safetensors::looks_like(bytes) {
-        return safetensors::read(bytes);
+    match safetensors::looks_like(bytes) {
+        true => safetensors::read(bytes),
+        false => torch::read(bytes),
     }
-    Err("neither safetensors nor a PyTorch checkpoint".into())
 }
 
 /// A checkpoint of one file.

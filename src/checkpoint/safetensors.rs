@@ -11,8 +11,9 @@ use super::tensor::{Bytes, Dtype, RawTensor};
 use super::{Contents, quoted};
 use crate::error::{Error, Result};
 
-/// Largest header read, in bytes: a hundred thousand tensors need ten megabytes.
-const HEADER_BYTES_MAX: u64 = 16 << 20;
+/// Largest header read, in bytes: that of forty thousand tensors. Parsing takes some twenty times
+/// as much memory.
+const HEADER_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether the first bytes are those of a safetensors file: a small length, then JSON.
 pub fn looks_like(bytes: &[u8]) -> bool {

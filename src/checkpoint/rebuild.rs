@@ -1,0 +1,440 @@
+//! Owns tensors inside a pickle: which calls would have made one, of which storage, with which
+//! strides. Every number is checked against the storage before memory is taken.
+//! Must not know: names of tensors, containers.
+
+use std::collections::HashMap;
+
+use super::archive::Budget;
+use super::pickle::{Id, Node, Pickle};
+use super::tensor::{Bytes, Dtype, RawTensor, byte_count};
+use super::torch::Storages;
+use super::{numpy, quoted};
+
+/// Most dimensions of a tensor.
+const RANK_MAX: usize = 16;
+
+/// Wrappers (a parameter of a subclass of a tensor ...) around a tensor, at most.
+const WRAPPERS_MAX: usize = 8;
+
+/// What a call that makes tensors makes.
+#[derive(Debug, Clone)]
+pub enum Made {
+    /// A tensor.
+    Tensor(RawTensor),
+    /// One of a kind no tokenizer is published in (complex, sparse, quantized), by its word.
+    Unread(String),
+}
+
+/// Rebuilds the tensors of one pickle; one that is shared is rebuilt once.
+pub struct Rebuild<'a> {
+    pickle: &'a Pickle,
+    storages: &'a mut dyn Storages,
+    held: HashMap<String, Bytes>,
+    made: HashMap<Id, Made>,
+    budget: Budget,
+    big_endian: bool,
+}
+
+/// A storage as the pickle refers to it.
+#[derive(Debug)]
+pub struct StorageRef {
+    /// Its name in the file.
+    pub key: String,
+    /// Bytes of an element, of complex and quantized ones too.
+    pub element_bytes: usize,
+    /// None where vqtok has no such type, or the storage has none.
+    dtype: Option<Dtype>,
+    /// Elements in it.
+    count: usize,
+    /// The elements that a view of old files sees: first, count.
+    view: Option<(usize, usize)>,
+    class: String,
+}
+
+/// Whether the value is the result of a call that makes tensors (or numpy arrays).
+pub fn is_tensor(pickle: &Pickle, id: Id) -> bool {
+    let Some(object) = pickle.object(id) else { return false };
+    match pickle.global(object.callable) {
+        Some(("torch._utils" | "torch._tensor" | "torch.tensor", name)) => {
+            name.starts_with("_rebuild_")
+        }
+        Some(_) => numpy::is_array(pickle, object),
+        None => false,
+    }
+}
+
+impl<'a> Rebuild<'a> {
+    /// Over the tensors of `pickle`.
+    pub fn new(
+        pickle: &'a Pickle,
+        storages: &'a mut dyn Storages,
+        budget: Budget,
+        big_endian: bool,
+    ) -> Rebuild<'a> {
+        let (held, made) = (HashMap::new(), HashMap::new());
+        Rebuild { pickle, storages, held, made, budget, big_endian }
+    }
+
+    /// The tensor that [`is_tensor`] has recognised.
+    ///
+    /// # Errors
+    /// Where its arguments are none, or reach beyond its storage.
+    pub fn tensor(&mut self, id: Id) -> Result<Made, String> {
+        if let Some(made) = self.made.get(&id) {
+            return Ok(made.clone());
+        }
+        let made = self.make(id)?;
+        self.made.insert(id, made.clone());
+        Ok(made)
+    }
+
+    fn make(&mut self, mut id: Id) -> Result<Made, String> {
+        let pickle = self.pickle;
+        for _ in 0..WRAPPERS_MAX {
+            let object = pickle.object(id).ok_or("not a tensor")?;
+            let args = pickle.sequence(object.args).ok_or("no tuple of arguments")?;
+            let (module, name) = pickle.global(object.callable).ok_or("not a tensor")?;
+            match name {
+                "_rebuild_tensor" | "_rebuild_tensor_v2" => return self.strided(args, None),
+                "_rebuild_tensor_v3" => {
+                    let dtype = *args.get(6).ok_or("too few arguments")?;
+                    return self.strided(args, Some(dtype));
+                }
+                "_rebuild_parameter" | "_rebuild_parameter_with_state" => {
+                    id = *args.first().ok_or("too few arguments")?;
+                }
+                // A subclass: the function that makes its data, the class, the arguments.
+                "_rebuild_from_type" | "_rebuild_from_type_v2" => {
+                    let &[function, _, inner, ..] = args else {
+                        return Err("too few arguments".into());
+                    };
+                    let inner = pickle.sequence(inner).ok_or("no tuple of arguments")?;
+                    return match pickle.global(function) {
+                        Some((_, "_rebuild_tensor_v2")) => self.strided(inner, None),
+                        _ => Ok(Made::Unread("a tensor of a class of its own".into())),
+                    };
+                }
+                "_reconstruct" => return numpy::array(pickle, object, &mut self.budget),
+                _ => return Ok(Made::Unread(format!("{module}.{name}"))),
+            }
+        }
+        Err("a tensor wrapped too deep".into())
+    }
+
+    /// storage, offset, shape, strides; version 3 has a type too.
+    fn strided(&mut self, args: &[Id], dtype: Option<Id>) -> Result<Made, String> {
+        let pickle = self.pickle;
+        let &[storage, offset, shape, strides, ..] = args else {
+            return Err("too few arguments".into());
+        };
+        let Node::Persistent(storage) = pickle.node(storage) else {
+            return Err("no storage".into());
+        };
+        let storage = StorageRef::read(pickle, *storage)?;
+        let dtype = match dtype {
+            Some(dtype) => dtype_called(pickle.global(dtype).ok_or("no type")?.1),
+            None => storage.dtype,
+        };
+        let Some(dtype) = dtype else { return Ok(Made::Unread(storage.class)) };
+        let offset = count(pickle, offset)?;
+        let (shape, strides) = (counts(pickle, shape)?, counts(pickle, strides)?);
+
+        let bytes = self.storage(&storage)?;
+        let view = View { dtype, offset, shape, strides };
+        view.of(&bytes, self.big_endian, &mut self.budget).map(Made::Tensor)
+    }
+
+    /// The part of a storage that its reference sees.
+    fn storage(&mut self, storage: &StorageRef) -> Result<Bytes, String> {
+        let whole = match self.held.get(&storage.key) {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let bytes = self.storages.bytes(&storage.key, &mut self.budget)?;
+                self.held.insert(storage.key.clone(), bytes.clone());
+                bytes
+            }
+        };
+        let (first, count) = storage.view.unwrap_or((0, storage.count));
+        let start = first.checked_mul(storage.element_bytes);
+        let length = count.checked_mul(storage.element_bytes);
+        let range = start.zip(length).and_then(|(s, l)| Some(s..s.checked_add(l)?));
+        range.and_then(|range| whole.slice(range)).ok_or_else(|| {
+            let key = quoted(&storage.key);
+            format!("storage {key} has {} bytes, fewer than it should", whole.len())
+        })
+    }
+}
+
+impl StorageRef {
+    /// Reads `('storage', class, key, location, count[, view])`.
+    ///
+    /// # Errors
+    /// Where the reference is none.
+    pub fn read(pickle: &Pickle, id: Id) -> Result<StorageRef, String> {
+        let items = pickle.sequence(id).unwrap_or_default();
+        let &[kind, class, key, _location, numel, ..] = items else {
+            return Err("no reference to a storage".into());
+        };
+        if pickle.text(kind) != Some("storage") {
+            return Err("no reference to a storage".into());
+        }
+        let (_, class) = pickle.global(class).ok_or("a storage without a class")?;
+        let (element_bytes, dtype) = element(class)
+            .ok_or_else(|| format!("a storage of the unknown class {}", quoted(class)))?;
+        let key = match (pickle.text(key), pickle.int(key)) {
+            (Some(text), _) => text.to_string(),
+            (_, Some(number)) => number.to_string(),
+            _ => return Err("a storage without a key".into()),
+        };
+        let view = match items.get(5).map(|&view| (view, pickle.node(view))) {
+            None | Some((_, Node::None)) => None,
+            Some((view, _)) => match pickle.sequence(view).unwrap_or_default() {
+                &[_, first, length] => Some((count(pickle, first)?, count(pickle, length)?)),
+                _ => return Err("a view of a storage that is none".into()),
+            },
+        };
+        let (count, class) = (count(pickle, numel)?, class.to_string());
+        Ok(StorageRef { key, element_bytes, dtype, count, view, class })
+    }
+}
+
+/// Bytes of an element of a storage class, and its type.
+fn element(class: &str) -> Option<(usize, Option<Dtype>)> {
+    let dtype = match class.strip_suffix("Storage")? {
+        "Double" => Dtype::F64,
+        "Float" => Dtype::F32,
+        "Half" => Dtype::F16,
+        "BFloat16" => Dtype::BF16,
+        "Long" => Dtype::I64,
+        "Int" => Dtype::I32,
+        "Short" => Dtype::I16,
+        "Char" => Dtype::I8,
+        "Byte" => Dtype::U8,
+        "Bool" => Dtype::Bool,
+        "Untyped" | "QInt8" | "QUInt8" | "QUInt4x2" | "QUInt2x4" => return Some((1, None)),
+        "QInt32" => return Some((4, None)),
+        "ComplexFloat" => return Some((8, None)),
+        "ComplexDouble" => return Some((16, None)),
+        _ => return None,
+    };
+    Some((dtype.size(), Some(dtype)))
+}
+
+/// `torch.float32` and so on, without the module.
+fn dtype_called(name: &str) -> Option<Dtype> {
+    Some(match name {
+        "float64" | "double" => Dtype::F64,
+        "float32" | "float" => Dtype::F32,
+        "float16" | "half" => Dtype::F16,
+        "bfloat16" => Dtype::BF16,
+        "int64" | "long" => Dtype::I64,
+        "int32" | "int" => Dtype::I32,
+        "int16" | "short" => Dtype::I16,
+        "int8" => Dtype::I8,
+        "uint8" => Dtype::U8,
+        "uint16" => Dtype::U16,
+        "uint32" => Dtype::U32,
+        "uint64" => Dtype::U64,
+        "bool" => Dtype::Bool,
+        _ => return None,
+    })
+}
+
+/// A number that is no less than zero.
+fn count(pickle: &Pickle, id: Id) -> Result<usize, String> {
+    let value = pickle.int(id).ok_or("a size that is no integer")?;
+    usize::try_from(value).map_err(|_| format!("a size of {value}"))
+}
+
+/// A tuple of them, also as `torch.Size`.
+fn counts(pickle: &Pickle, id: Id) -> Result<Vec<usize>, String> {
+    let id = match pickle.object(id) {
+        Some(object) => *pickle.sequence(object.args).and_then(|a| a.first()).unwrap_or(&id),
+        None => id,
+    };
+    let items = pickle.sequence(id).ok_or("sizes that are no tuple")?;
+    if items.len() > RANK_MAX {
+        return Err(format!("a tensor of {} dimensions", items.len()));
+    }
+    items.iter().map(|&item| count(pickle, item)).collect()
+}
+
+/// A strided view of a storage.
+#[derive(Debug)]
+pub struct View {
+    /// Type of the elements.
+    pub dtype: Dtype,
+    /// First element.
+    pub offset: usize,
+    /// Outermost dimension first.
+    pub shape: Vec<usize>,
+    /// Elements from one to the next of each dimension.
+    pub strides: Vec<usize>,
+}
+
+impl View {
+    /// The view of `storage` as a contiguous tensor: a slice where it is one, else a copy that the
+    /// budget must allow.
+    ///
+    /// # Errors
+    /// Where any element would lie outside of the storage.
+    pub fn of(
+        self,
+        storage: &Bytes,
+        big_endian: bool,
+        budget: &mut Budget,
+    ) -> Result<RawTensor, String> {
+        let size = self.dtype.size();
+        if self.shape.len() != self.strides.len() {
+            return Err("as many strides as dimensions are needed".into());
+        }
+        let bytes = byte_count(self.dtype, &self.shape)?;
+        if bytes == 0 {
+            return RawTensor::new(self.dtype, self.shape, Vec::new().into());
+        }
+        let beyond = || format!("{:?} at {} lies beyond its storage", self.shape, self.offset);
+        let steps = self.shape.iter().zip(&self.strides);
+        let last = steps
+            .clone()
+            .try_fold(self.offset, |at, (&n, &stride)| at.checked_add((n - 1).checked_mul(stride)?))
+            .ok_or_else(beyond)?;
+        if last >= storage.len() / size {
+            return Err(beyond());
+        }
+
+        // Strides of dimensions of one element are never taken, and so may be anything.
+        let mut expected = 1;
+        let contiguous = steps.rev().all(|(&n, &stride)| {
+            let fits = n == 1 || stride == expected;
+            expected *= n;
+            fits
+        });
+        let data = if contiguous {
+            let start = self.offset * size;
+            storage.slice(start..start + bytes).ok_or_else(beyond)?
+        } else {
+            budget.take(bytes)?;
+            self.gather(storage, bytes).into()
+        };
+        if big_endian && size > 1 {
+            budget.take(bytes)?;
+            let mut swapped = data.to_vec();
+            swapped.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+            return RawTensor::new(self.dtype, self.shape, swapped.into());
+        }
+        RawTensor::new(self.dtype, self.shape, data)
+    }
+
+    /// Copies the elements in row-major order; the caller has checked the last one.
+    fn gather(&self, storage: &[u8], bytes: usize) -> Vec<u8> {
+        let size = self.dtype.size();
+        let mut out = Vec::with_capacity(bytes);
+        let rank = self.shape.len();
+        let (row, stride) = match rank.checked_sub(1) {
+            Some(last) => (self.shape[last], self.strides[last] * size),
+            None => (1, 0),
+        };
+        let mut index = vec![0; rank.saturating_sub(1)];
+        let mut at = self.offset * size;
+        while out.len() < bytes {
+            for i in 0..row {
+                let from = at + i * stride;
+                out.extend_from_slice(&storage[from..from + size]);
+            }
+            // The next row: an odometer over the outer dimensions.
+            for dim in (0..index.len()).rev() {
+                index[dim] += 1;
+                at += self.strides[dim] * size;
+                if index[dim] < self.shape[dim] {
+                    break;
+                }
+                at -= self.shape[dim] * self.strides[dim] * size;
+                index[dim] = 0;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(offset: usize, shape: &[usize], strides: &[usize]) -> View {
+        View { dtype: Dtype::U8, offset, shape: shape.to_vec(), strides: strides.to_vec() }
+    }
+
+    #[test]
+    fn views_of_twelve_elements() {
+        let storage = Bytes::from((0..12).collect::<Vec<u8>>());
+        type Case<'a> = (usize, &'a [usize], &'a [usize], &'a [u8]);
+        let cases: &[Case] = &[
+            (0, &[], &[], &[0]),
+            (5, &[2, 2], &[2, 1], &[5, 6, 7, 8]),
+            (0, &[3, 2], &[1, 3], &[0, 3, 1, 4, 2, 5]),
+            (3, &[2, 2], &[0, 1], &[3, 4, 3, 4]),
+            (11, &[1, 1], &[1000, 1000], &[11]),
+            (0, &[2, 1, 3], &[3, 7, 1], &[0, 1, 2, 3, 4, 5]),
+            (0, &[2, 2, 2], &[1, 6, 2], &[0, 2, 6, 8, 1, 3, 7, 9]),
+            (99, &[0, 3], &[3, 1], &[]),
+        ];
+        for (offset, shape, strides, expected) in cases {
+            let tensor = view(*offset, shape, strides).of(&storage, false, &mut Budget(100));
+            assert_eq!(tensor.unwrap().bytes(), *expected, "{shape:?} by {strides:?}");
+        }
+    }
+
+    #[test]
+    fn views_beyond_the_storage_are_errors() {
+        let storage = Bytes::from(vec![0; 12]);
+        let cases: &[(usize, &[usize], &[usize])] = &[
+            (12, &[1], &[1]),
+            (0, &[13], &[1]),
+            (0, &[2, 3], &[10, 1]),
+            (usize::MAX, &[2], &[1]),
+            (0, &[usize::MAX, usize::MAX], &[0, 0]),
+            (0, &[3], &[usize::MAX]),
+            (0, &[2], &[]),
+            // inside, but larger than the budget
+            (0, &[1000], &[0]),
+        ];
+        for (offset, shape, strides) in cases {
+            let tensor = view(*offset, shape, strides).of(&storage, false, &mut Budget(100));
+            assert!(tensor.is_err(), "{shape:?} by {strides:?}");
+        }
+    }
+
+    #[test]
+    fn big_endian_elements_are_turned() {
+        let storage = Bytes::from(vec![1, 2, 3, 4]);
+        let (offset, shape, strides) = (0, vec![2], vec![1]);
+        let view = View { dtype: Dtype::I16, offset, shape, strides };
+        assert_eq!(view.of(&storage, true, &mut Budget(4)).unwrap().bytes(), [2, 1, 4, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn gathering_is_indexing(
+            dims in prop::collection::vec((1usize..5, 0usize..7), 0..5),
+            offset in 0usize..50,
+        ) {
+            let (shape, strides): (Vec<_>, Vec<_>) = dims.into_iter().unzip();
+            let storage: Vec<u8> = (0..=255).collect();
+            let tensor = view(offset, &shape, &strides)
+                .of(&Bytes::from(storage.clone()), false, &mut Budget(1 << 20))
+                .unwrap();
+            let mut expected = Vec::new();
+            for flat in 0..shape.iter().product() {
+                let (mut rest, mut at) = (flat, offset);
+                for (n, stride) in shape.iter().zip(&strides).rev() {
+                    at += rest % n * stride;
+                    rest /= n;
+                }
+                expected.push(storage[at]);
+            }
+            prop_assert_eq!(tensor.bytes(), expected);
+        }
+    }
+}
