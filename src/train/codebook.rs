@@ -86,6 +86,20 @@ pub fn straight_through(z: &Tensor, quantized: &Tensor, beta: f64) -> Result<(Te
     Ok((through, commitment))
 }
 
+/// The two losses of a codebook that learns by gradients (van den Oord et al. 2017): what pulls the
+/// codes, weight mean((q - sg(z))^2), and what pulls the encoder, beta mean((sg(q) - z)^2). The
+/// right side for beta is the second; taming-transformers has it on the first.
+pub fn gradient_losses(
+    z: &Tensor,
+    quantized: &Tensor,
+    weight: f64,
+    beta: f64,
+) -> Result<(Tensor, Tensor)> {
+    let codes = ((quantized - z.detach())?.sqr()?.mean_all()? * weight)?;
+    let commitment = ((quantized.detach() - z)?.sqr()?.mean_all()? * beta)?;
+    Ok((codes, commitment))
+}
+
 /// Settings of [`Codebook`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Averages {
