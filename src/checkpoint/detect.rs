@@ -54,8 +54,10 @@ pub fn open(
     path: &Path,
     options: &DetectOptions,
 ) -> Result<(ModelConfig, BTreeMap<String, Tensor>)> {
-    if folder::is_own(path) {
-        let (config, tensors, _) = folder::load(path)?;
+    // Our own folder, or the weights file inside it.
+    let parent = path.parent().filter(|_| path.ends_with(folder::WEIGHTS_FILE));
+    if let Some(own) = [Some(path), parent].into_iter().flatten().find(|dir| folder::is_own(dir)) {
+        let (config, tensors, _) = folder::load(own)?;
         return Ok((config, tensors));
     }
     let raw = super::open(path)?;
@@ -82,6 +84,12 @@ pub fn detect(
     let stripped = strip(shapes, &prefix, &mut ignored);
     let layout = Layout::of(&stripped).ok_or_else(unknown_names)?;
     let names = layout.canonical_names(stripped.keys().map(String::as_str));
+    if layout.has_codebook() && !names.values().any(|name| name == "quantize.embedding.weight") {
+        return Err(Error::invalid(
+            "the checkpoint has no codebook (`quantize.embedding.weight`): an autoencoder without codes, \
+             such as a KL one, is no tokenizer",
+        ));
+    }
     let signs = signs(&stripped, &names, &prefix, layout);
     let (family, how) = choose(layout, &signs, published, family)?;
     published.refuse_unbuilt()?;
@@ -344,6 +352,12 @@ fn model_shape(canonical: &str, shape: &[usize]) -> Vec<usize> {
     }
 }
 
+/// The word a setting has in `config.json`.
+fn word(setting: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(setting).unwrap_or_default();
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 fn configure(
     family: &Family,
     geometry: geometry::Geometry,
@@ -364,8 +378,8 @@ fn configure(
         BTreeMap::from([("family".to_owned(), format!("{}: from {how}", family.word))]);
     let mut note = |name: &str, text: String| provenance.insert(name.to_owned(), text);
     let assumed = |what: &str| format!("{what}: assumed, the convention of {}", family.word);
-    note("input range", assumed(&format!("{:?}", family.input)));
-    note("output range", assumed(&format!("{:?}", family.output)));
+    note("input range", assumed(&word(&family.input)));
+    note("output range", assumed(&word(&family.output)));
     if rule == QuantizerRule::L2Normalised && family.word != "vit-vqgan" {
         match published.bool("codebook_l2_norm") {
             Some((on, source)) => {
@@ -400,14 +414,18 @@ fn configure(
         }
         _ => {}
     }
-    let size = match (&architecture, published.pair(&["image_size", "resolution", "sample_size"])) {
-        (Architecture::VitVqgan(c), _) => (c.grid[0] * c.patch[0]) as u32,
-        (_, Some(([side, _], source))) => {
+    let size = match (&architecture, published.usize(&["resolution"])) {
+        (Architecture::VitVqgan(c), _) => Some((c.grid[0] * c.patch[0]) as u32),
+        (_, Some((side, source))) => {
             note("size", format!("{side}: from {source}"));
-            side as u32
+            Some(side as u32)
         }
         (_, None) => {
-            note("size", assumed(&family.size.to_string()));
+            let text = match family.size {
+                Some(side) => assumed(&side.to_string()),
+                None => "not said by the checkpoint".to_owned(),
+            };
+            note("size", text);
             family.size
         }
     };
@@ -423,7 +441,7 @@ fn configure(
             decode_normalised: family.decode_normalised,
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },
-        preprocess: PreprocessConfig { resize: family.resize.to_owned(), size: Some(size) },
+        preprocess: PreprocessConfig { resize: family.resize.to_owned(), size },
         provenance,
     })
 }
@@ -464,3 +482,7 @@ fn note_ignored(detected: &mut Detected) {
         detected.config.provenance.insert("ignored tensors".to_owned(), parts.join(", "));
     }
 }
+
+#[cfg(test)]
+#[path = "detect_tests.rs"]
+mod tests;

@@ -40,8 +40,8 @@ pub struct Family {
     pub output: OutputRange,
     /// Name of the resize rule of its scripts.
     pub resize: &'static str,
-    /// Pixels a side, where its configuration doesn't say.
-    pub size: u32,
+    /// Pixels a side, where its configuration doesn't say; None where there is no convention.
+    pub size: Option<u32>,
     /// Its checkpoints are meant to be used with their moving averages.
     pub ema: bool,
     /// Whether these signs fit it.
@@ -79,7 +79,7 @@ const TAMING: Family = Family {
     input: InputRange::Taming,
     output: OutputRange::SymmetricTruncate,
     resize: "taming",
-    size: 256,
+    size: Some(256),
     ema: false,
     fits: L2_WITH_MID,
     proposed: ANY,
@@ -96,6 +96,8 @@ pub const FAMILIES: &[Family] = &[
         input: InputRange::Diffusers,
         output: OutputRange::SymmetricRound,
         resize: "lanczos",
+        // `sample_size` in its config.json is a default that nothing reads.
+        size: None,
         fits: ANY,
         ..TAMING
     },
@@ -104,7 +106,7 @@ pub const FAMILIES: &[Family] = &[
         layouts: &[Layout::Diffusers],
         input: InputRange::Unit,
         output: OutputRange::UnitRound,
-        resize: "maskgit",
+        resize: "muse",
         fits: |s| !s.mid_attention,
         ..TAMING
     },
@@ -112,7 +114,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         word: "janus",
         output: OutputRange::SymmetricTruncate,
-        size: 384,
+        size: Some(384),
         proposed: |s| !s.codebook_used,
         ..LLAMAGEN
     },
@@ -122,7 +124,7 @@ pub const FAMILIES: &[Family] = &[
         decode_normalised: true,
         input: InputRange::Symmetric,
         resize: "llamagen",
-        size: 384,
+        size: Some(384),
         // Without its reversed decoder its names say nothing.
         fits: |s| s.reversed_up || !s.decoder,
         proposed: |s| s.reversed_up,
@@ -132,7 +134,7 @@ pub const FAMILIES: &[Family] = &[
         word: "chameleon",
         input: InputRange::Chameleon,
         resize: "chameleon",
-        size: 512,
+        size: Some(512),
         fits: |s| !s.gumbel && s.mid_attention && !s.level_attention,
         ..TAMING
     },
@@ -140,7 +142,7 @@ pub const FAMILIES: &[Family] = &[
         word: "chameleon-hf",
         input: InputRange::ChameleonHf,
         resize: "chameleon",
-        size: 512,
+        size: Some(512),
         fits: |s| !s.gumbel && s.mid_attention && !s.level_attention,
         proposed: |s| !s.decoder,
         ..TAMING
@@ -150,8 +152,10 @@ pub const FAMILIES: &[Family] = &[
         word: "open-muse",
         input: InputRange::Unit,
         output: OutputRange::UnitMuse,
-        resize: "maskgit",
-        fits: |s| !s.gumbel && !s.mid_attention,
+        resize: "muse",
+        fits: |s| !s.gumbel,
+        // Its published checkpoints have none in the middle; one that does is named by its config.
+        proposed: |s| !s.mid_attention,
         ..TAMING
     },
     Family {
@@ -183,7 +187,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "dalle",
-        layouts: &[Layout::DalleEncoder, Layout::DalleDecoder],
+        layouts: &[Layout::DalleEncoder, Layout::DalleDecoder, Layout::DallePair],
         rule: QuantizerRule::Logits,
         input: InputRange::Dalle,
         output: OutputRange::Dalle,

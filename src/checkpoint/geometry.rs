@@ -82,7 +82,7 @@ pub fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<G
         Layout::Maskgit => maskgit(shapes, published),
         Layout::OpenMagvit2 => open_magvit2(shapes, published),
         Layout::Vit => vit(shapes, published),
-        Layout::DalleEncoder | Layout::DalleDecoder => dalle(shapes),
+        Layout::DalleEncoder | Layout::DalleDecoder | Layout::DallePair => dalle(shapes),
         Layout::Vqvae2 => vqvae2(shapes),
     }
 }
@@ -235,7 +235,7 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
         None => {
             return Err(Error::invalid(format!(
                 "the number of attention heads isn't visible in the weights ({inner} channels are no multiple \
-                 of 64); give the model's configuration (its `heads`) beside the checkpoint or with --model-config"
+                 of 64); put the model's configuration, with its `heads`, beside the checkpoint as config.yaml"
             )));
         }
     };
@@ -267,8 +267,8 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     };
     if grid[0] * grid[1] != tokens {
         return Err(Error::invalid(format!(
-            "{tokens} positions don't form a {}x{} grid; give the model's configuration (its `image_size`) \
-             beside the checkpoint or with --model-config",
+            "{tokens} positions don't form a {}x{} grid; put the model's configuration, with its \
+             `image_size`, beside the checkpoint as config.yaml",
             grid[0], grid[1]
         )));
     }
@@ -295,23 +295,24 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
 
 fn dalle(shapes: &Shapes) -> Result<Geometry> {
     let parts = shapes.parts("encoder.", "decoder.");
-    let (hidden, init, codes, channels) = match parts.encoder() {
+    let (hidden, codes, channels) = match parts.encoder() {
         true => (
             shapes.axis("encoder.blocks.input.w", 0)?,
-            0,
             shapes.axis("encoder.blocks.output.conv.w", 0)?,
             shapes.axis("encoder.blocks.input.w", 1)?,
         ),
         false => (
             shapes.axis("decoder.blocks.output.conv.w", 1)?,
-            shapes.axis("decoder.blocks.input.w", 0)?,
             shapes.axis("decoder.blocks.input.w", 1)?,
             // Means and scales of a Laplace distribution.
             shapes.axis("decoder.blocks.output.conv.w", 0)? / 2,
         ),
     };
     let stem = if parts.encoder() { "encoder" } else { "decoder" };
-    let init = if parts == Parts::Both { shapes.axis("decoder.blocks.input.w", 0)? } else { init };
+    let init = match parts.decoder() {
+        true => shapes.axis("decoder.blocks.input.w", 0)?,
+        false => 0,
+    };
     // Blocks are `block_1`, `block_2`, ...: the shapes are counted by their first convolution.
     let mut blocks = 0;
     while shapes.has(&format!("{stem}.blocks.group_1.block_{}.res_path.conv_1.w", blocks + 1)) {

@@ -24,6 +24,8 @@ pub enum Layout {
     DalleEncoder,
     /// The other half: codes to images.
     DalleDecoder,
+    /// Both halves, each under its side's name.
+    DallePair,
     /// rosinality's VQ-VAE-2.
     Vqvae2,
 }
@@ -36,6 +38,8 @@ pub const ANCHORS: &[&str] = &[
     "encoder.to_patch_embedding.0.weight",
     "decoder.to_pixel.1.weight",
     "blocks.input.w",
+    "encoder.blocks.input.w",
+    "decoder.blocks.input.w",
     "enc_b.blocks.0.weight",
 ];
 
@@ -50,7 +54,9 @@ impl Layout {
             let encoder = input.last().is_some_and(|&kernel| kernel > 1);
             return Some(if encoder { Layout::DalleEncoder } else { Layout::DalleDecoder });
         }
-        Some(if any("enc_b.blocks.") {
+        Some(if any("encoder.blocks.input.") || any("decoder.blocks.input.") {
+            Layout::DallePair
+        } else if any("enc_b.blocks.") {
             Layout::Vqvae2
         } else if any("encoder.to_patch_embedding.") || any("decoder.to_pixel.") {
             Layout::Vit
@@ -69,6 +75,18 @@ impl Layout {
         } else {
             return None;
         })
+    }
+
+    /// Whether its files hold a codebook under a canonical name.
+    pub fn has_codebook(self) -> bool {
+        !matches!(
+            self,
+            Layout::OpenMagvit2
+                | Layout::DalleEncoder
+                | Layout::DalleDecoder
+                | Layout::DallePair
+                | Layout::Vqvae2
+        )
     }
 
     /// The canonical name of every stripped name. A name that no rule knows maps to itself, so that
@@ -107,7 +125,8 @@ impl Layout {
             | Layout::Maskgit
             | Layout::OpenMagvit2
             | Layout::Vit
-            | Layout::Vqvae2 => None,
+            | Layout::Vqvae2
+            | Layout::DallePair => None,
             Layout::CanonicalReversedUp => reversed_up(&parts, levels),
             Layout::Diffusers => diffusers(&parts, levels),
             Layout::LlamaGen => llamagen(&parts, levels),

@@ -23,16 +23,20 @@ impl Published {
         hparams: Option<&Value>,
     ) -> Published {
         let mut sources = Vec::new();
+        let mut add = |name: String, value: &Value| {
+            sources.extend(focus(value).into_iter().map(|value| (name.clone(), value.clone())));
+        };
         if let Some(value) = explicit {
-            sources.push(("the given configuration".to_owned(), value.clone()));
+            add("the given configuration".to_owned(), value);
         }
         for (path, value) in files {
-            let name =
-                path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-            sources.push((name, value.clone()));
+            add(
+                path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+                value,
+            );
         }
         if let Some(value) = hparams {
-            sources.push(("the checkpoint's hyper-parameters".to_owned(), value.clone()));
+            add("the checkpoint's hyper-parameters".to_owned(), value);
         }
         Published { sources }
     }
@@ -142,10 +146,22 @@ impl Published {
     }
 }
 
+/// The part of a larger model's configuration that speaks of its tokenizer, before the whole.
+fn focus(root: &Value) -> Vec<&Value> {
+    // A latent-diffusion model's own `image_size` is that of its latents.
+    for path in
+        ["/model/params/first_stage_config", "/params/first_stage_config", "/first_stage_config"]
+    {
+        if let Some(inner) = root.pointer(path) {
+            return vec![inner];
+        }
+    }
+    root.get("vq_config").into_iter().chain([root]).collect()
+}
+
 /// The maps of a configuration in which settings are looked up: the root and the known nestings.
 fn scopes(root: &Value) -> Vec<&Map<String, Value>> {
     const NESTINGS: &[&str] = &[
-        "vq_config",
         "model",
         "params",
         "init_args",
@@ -160,7 +176,6 @@ fn scopes(root: &Value) -> Vec<&Map<String, Value>> {
     // since a configuration is a few levels deep.
     while next < scopes.len() && scopes.len() < 64 {
         let scope = scopes[next];
-        // A model inside a larger one (`vq_config`) says `model_type` itself.
         let inner = NESTINGS.iter().filter_map(|key| scope.get(*key)?.as_object());
         scopes.extend(inner);
         next += 1;
@@ -187,6 +202,14 @@ mod tests {
         let full = published(json!({"model_type": "chameleon", "vq_config": {"resolution": 512}}));
         assert_eq!(full.families(), ["chameleon-hf"]);
         assert_eq!(full.usize(&["resolution"]).map(|x| x.0), Some(512));
+        let ldm = published(
+            json!({"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {
+            "image_size": 64, "first_stage_config": {"target": "ldm.models.autoencoder.VQModelInterface",
+                "params": {"n_embed": 8192, "ddconfig": {"resolution": 256}}}}}}),
+        );
+        assert_eq!(ldm.families(), ["latent-diffusion"]);
+        assert_eq!(ldm.usize(&["resolution"]).map(|x| x.0), Some(256));
+        assert_eq!(ldm.pair(&["image_size"]), None);
         let amused = published(json!({"_class_name": "VQModel", "lookup_from_codebook": true}));
         assert_eq!(amused.families(), ["amused"]);
     }

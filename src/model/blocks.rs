@@ -228,6 +228,27 @@ impl ResnetBlock {
         })
     }
 
+    /// Reads `count` blocks `{vb}.0`, `{vb}.1`, ...; the first changes the width.
+    pub fn load_stack(
+        vb: VarBuilder,
+        count: usize,
+        [c_in, c_out]: [usize; 2],
+        norm: NormSpec,
+        bias: bool,
+        shortcut: Shortcut,
+    ) -> Result<Vec<ResnetBlock>> {
+        let load = |j: usize| {
+            let c_in = if j == 0 { c_in } else { c_out };
+            ResnetBlock::load(vb.pp(j), c_in, c_out, norm, bias, shortcut)
+        };
+        (0..count).map(load).collect()
+    }
+
+    /// One block after another, `[B, c_in, H, W]` to `[B, c_out, H, W]`.
+    pub fn forward_stack(blocks: &[ResnetBlock], x: Tensor) -> Result<Tensor> {
+        blocks.iter().try_fold(x, |h, block| block.forward(&h))
+    }
+
     /// `[B, c_in, H, W]` to `[B, c_out, H, W]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;

@@ -406,8 +406,8 @@ impl ModelConfig {
         if let Architecture::Vqvae2(_) = self.architecture {
             if h % 2 != 0 || w % 2 != 0 {
                 return Err(format!(
-                    "{width}x{height} pixels give a bottom grid of {h}x{w} tokens, which the top level \
-                     can't halve; both sides must be at least 8 and leave a remainder below 4 by 8"
+                    "{width}x{height} pixels give a bottom grid of {w}x{h} tokens, which the top level \
+                     can't halve; take sides that are multiples of 8"
                 ));
             }
             return Ok(vec![(h, w), (h / 2, w / 2)]);

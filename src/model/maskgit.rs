@@ -14,22 +14,14 @@ fn norm(config: &MaskgitConfig) -> NormSpec {
     NormSpec { groups: config.norm_groups, eps: config.norm_eps }
 }
 
-/// `count` blocks; the first changes the width.
+/// `count` blocks without biases; the first changes the width.
 fn blocks(
     vb: VarBuilder,
-    [c_in, c_out]: [usize; 2],
+    widths: [usize; 2],
     count: usize,
     norm: NormSpec,
 ) -> CandleResult<Vec<ResnetBlock>> {
-    let load = |j: usize| {
-        let c_in = if j == 0 { c_in } else { c_out };
-        ResnetBlock::load(vb.pp(j), c_in, c_out, norm, false, Shortcut::Output)
-    };
-    (0..count).map(load).collect()
-}
-
-fn run(blocks: &[ResnetBlock], x: Tensor) -> CandleResult<Tensor> {
-    blocks.iter().try_fold(x, |h, block| block.forward(&h))
+    ResnetBlock::load_stack(vb, count, widths, norm, false, Shortcut::Output)
 }
 
 struct Encoder {
@@ -69,12 +61,12 @@ impl Encoder {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let mut h = self.conv_in.forward(x)?;
         for (i, level) in self.down.iter().enumerate() {
-            h = run(level, h)?;
+            h = ResnetBlock::forward_stack(level, h)?;
             if i + 1 < self.down.len() {
                 h = h.avg_pool2d(2)?;
             }
         }
-        let h = run(&self.mid, h)?;
+        let h = ResnetBlock::forward_stack(&self.mid, h)?;
         self.conv_out.forward(&self.norm_out.forward(&h)?.silu()?)
     }
 }
@@ -121,9 +113,9 @@ impl Decoder {
 
     /// `[B, D, h, w]` to `[B, C, h*f, w*f]`.
     fn forward(&self, q: &Tensor) -> CandleResult<Tensor> {
-        let mut h = run(&self.mid, self.conv_in.forward(q)?)?;
+        let mut h = ResnetBlock::forward_stack(&self.mid, self.conv_in.forward(q)?)?;
         for (level, doubled) in self.up.iter().rev() {
-            h = run(level, h)?;
+            h = ResnetBlock::forward_stack(level, h)?;
             if let Some(conv) = doubled {
                 h = conv.forward(&double_nearest(&h)?)?;
             }

@@ -17,22 +17,14 @@ fn norm(config: &OpenMagvit2Config) -> NormSpec {
     NormSpec { groups: config.norm_groups, eps: config.norm_eps }
 }
 
-/// `count` blocks; the first changes the width.
+/// `count` blocks without biases; the first changes the width.
 fn blocks(
     vb: VarBuilder,
-    [c_in, c_out]: [usize; 2],
+    widths: [usize; 2],
     count: usize,
     norm: NormSpec,
 ) -> CandleResult<Vec<ResnetBlock>> {
-    let load = |j: usize| {
-        let c_in = if j == 0 { c_in } else { c_out };
-        ResnetBlock::load(vb.pp(j), c_in, c_out, norm, false, Shortcut::Input)
-    };
-    (0..count).map(load).collect()
-}
-
-fn run(blocks: &[ResnetBlock], x: Tensor) -> CandleResult<Tensor> {
-    blocks.iter().try_fold(x, |h, block| block.forward(&h))
+    ResnetBlock::load_stack(vb, count, widths, norm, false, Shortcut::Input)
 }
 
 struct Encoder {
@@ -81,12 +73,12 @@ impl Encoder {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let mut h = self.conv_in.forward(x)?;
         for (level, halving) in &self.down {
-            h = run(level, h)?;
+            h = ResnetBlock::forward_stack(level, h)?;
             if let Some(conv) = halving {
                 h = conv.forward(&h)?;
             }
         }
-        let h = run(&self.mid_block, h)?;
+        let h = ResnetBlock::forward_stack(&self.mid_block, h)?;
         self.conv_out.forward(&self.norm_out.forward(&h)?.silu()?)
     }
 }
@@ -184,9 +176,9 @@ impl Decoder {
 
     /// `[B, bits, h, w]` to `[B, C, h*f, w*f]`.
     fn forward(&self, q: &Tensor) -> CandleResult<Tensor> {
-        let mut h = run(&self.mid_block, self.conv_in.forward(q)?)?;
+        let mut h = ResnetBlock::forward_stack(&self.mid_block, self.conv_in.forward(q)?)?;
         for level in self.up.iter().rev() {
-            h = run(&level.block, level.adaptive.forward(&h, q)?)?;
+            h = ResnetBlock::forward_stack(&level.block, level.adaptive.forward(&h, q)?)?;
             if let Some(conv) = &level.upsample {
                 h = depth_to_space(&conv.forward(&h)?)?;
             }

@@ -1,0 +1,198 @@
+//! Holds the detection against names and shapes made here, without published files.
+
+use serde_json::json;
+
+use super::*;
+
+/// Names and shapes of a tiny canonical VQGAN: 2 levels of 32 and 64, one block, z 8, 16 codes of 4.
+fn canonical(level_attention: bool, mid_attention: bool) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    let mut conv = |name: String, out: usize, input: usize, kernel: usize| {
+        shapes.insert(format!("{name}.weight"), vec![out, input, kernel, kernel]);
+        shapes.insert(format!("{name}.bias"), vec![out]);
+    };
+    let mut norms: Vec<(String, usize)> = Vec::new();
+    for side in ["encoder", "decoder"] {
+        let (outer, inner, stem, blocks) = match side {
+            "encoder" => (3, 8, "encoder.down", 1),
+            _ => (8, 3, "decoder.up", 2),
+        };
+        conv(format!("{side}.conv_in"), if side == "encoder" { 32 } else { 64 }, outer, 3);
+        for (i, width) in [32usize, 64].into_iter().enumerate() {
+            for j in 0..blocks {
+                let input = match (side, i, j) {
+                    ("encoder", 1, 0) => 32,
+                    ("decoder", 0, 0) => 64,
+                    _ => width,
+                };
+                let block = format!("{stem}.{i}.block.{j}");
+                conv(format!("{block}.conv1"), width, input, 3);
+                conv(format!("{block}.conv2"), width, width, 3);
+                if input != width {
+                    conv(format!("{block}.nin_shortcut"), width, input, 1);
+                }
+                norms.push((format!("{block}.norm1"), input));
+                norms.push((format!("{block}.norm2"), width));
+                if level_attention && i == 1 {
+                    for name in ["q", "k", "v", "proj_out"] {
+                        conv(format!("{stem}.{i}.attn.{j}.{name}"), width, width, 1);
+                    }
+                    norms.push((format!("{stem}.{i}.attn.{j}.norm"), width));
+                }
+            }
+        }
+        let sampler = if side == "encoder" { ".0.downsample.conv" } else { ".1.upsample.conv" };
+        let width = if side == "encoder" { 32 } else { 64 };
+        conv(format!("{stem}{sampler}"), width, width, 3);
+        for block in ["block_1", "block_2"] {
+            conv(format!("{side}.mid.{block}.conv1"), 64, 64, 3);
+            conv(format!("{side}.mid.{block}.conv2"), 64, 64, 3);
+            norms.push((format!("{side}.mid.{block}.norm1"), 64));
+            norms.push((format!("{side}.mid.{block}.norm2"), 64));
+        }
+        if mid_attention {
+            for name in ["q", "k", "v", "proj_out"] {
+                conv(format!("{side}.mid.attn_1.{name}"), 64, 64, 1);
+            }
+            norms.push((format!("{side}.mid.attn_1.norm"), 64));
+        }
+        let last = if side == "encoder" { 64 } else { 32 };
+        conv(format!("{side}.conv_out"), inner, last, 3);
+        norms.push((format!("{side}.norm_out"), last));
+    }
+    conv("quant_conv".into(), 4, 8, 1);
+    conv("post_quant_conv".into(), 8, 4, 1);
+    shapes.insert("quantize.embedding.weight".into(), vec![16, 4]);
+    for (name, width) in norms {
+        shapes.insert(format!("{name}.weight"), vec![width]);
+        shapes.insert(format!("{name}.bias"), vec![width]);
+    }
+    shapes
+}
+
+fn prefixed(shapes: BTreeMap<String, Vec<usize>>, prefix: &str) -> BTreeMap<String, Vec<usize>> {
+    shapes.into_iter().map(|(name, shape)| (format!("{prefix}{name}"), shape)).collect()
+}
+
+fn zeros(detected: &Detected) -> BTreeMap<String, Tensor> {
+    let zero = |p: &Placement| {
+        Tensor::zeros(p.shape.as_slice(), candle_core::DType::F32, &Device::Cpu).unwrap()
+    };
+    detected.placements.iter().map(|(name, p)| (name.clone(), zero(p))).collect()
+}
+
+fn refused(
+    shapes: &BTreeMap<String, Vec<usize>>,
+    config: Option<&Value>,
+    family: Option<&str>,
+) -> String {
+    let published = Published::new(config, &[], None);
+    let text = detect(shapes, &published, family).map(|d| d.config.family).unwrap_err().to_string();
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[test]
+fn same_names_of_several_families_are_refused_with_the_candidates_and_the_flag() {
+    let text = refused(&canonical(true, true), None, None);
+    for word in ["taming", "latent-diffusion", "ibq", "--family"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("chameleon"), "its levels have no attention: {text}");
+    assert!(refused(&canonical(false, true), None, None).contains("chameleon"));
+    let chameleon = json!({"model": {"target": "taming.models.vqgan.VQModel"}});
+    let text = refused(&canonical(false, true), Some(&chameleon), None);
+    assert!(text.contains("taming, chameleon;"), "{text}");
+}
+
+#[test]
+fn the_family_or_its_configuration_settles_it_and_the_network_builds() {
+    let shapes = prefixed(canonical(true, true), "state_dict.");
+    let told = detect(&shapes, &Published::default(), Some("ibq")).unwrap();
+    assert_eq!(told.config.quantizer.rule, QuantizerRule::Dot);
+    let target = json!({"model": {"target": "taming.models.vqgan.VQModel",
+        "params": {"n_embed": 16, "ddconfig": {"resolution": 64}}}});
+    let found = detect(&shapes, &Published::new(Some(&target), &[], None), None).unwrap();
+    assert_eq!(found.config.family, "taming");
+    assert_eq!(
+        found.config.preprocess,
+        PreprocessConfig { resize: "taming".into(), size: Some(64) }
+    );
+    for name in ["input range", "output range", "resize", "norm groups", "size", "family"] {
+        assert!(found.config.provenance.contains_key(name), "{name}");
+    }
+    let Architecture::Vqgan(config) = &found.config.architecture else {
+        panic!("{:?}", found.config)
+    };
+    assert_eq!((config.ch, &config.widths[..], config.res_blocks), (32, &[32, 64][..], 1));
+    assert_eq!((&config.attention[..], config.mid_attention), (&[false, true][..], true));
+    assert_eq!(config.decoder, None, "a mirror needs no words");
+    crate::model::Model::load(found.config.clone(), zeros(&found), &Device::Cpu).unwrap();
+}
+
+#[test]
+fn a_family_that_does_not_fit_is_refused() {
+    let text = refused(&canonical(true, true), None, Some("maskgit"));
+    assert!(text.contains("aren't those of --family maskgit") && text.contains("taming"), "{text}");
+    assert!(refused(&canonical(true, true), None, Some("tamming")).contains("no family `tamming`"));
+    let mut kl = canonical(true, true);
+    kl.remove("quantize.embedding.weight");
+    assert!(refused(&kl, None, Some("latent-diffusion")).contains("no codebook"));
+    assert!(
+        refused(&BTreeMap::from([("a.weight".into(), vec![1])]), None, None)
+            .contains("no tokenizer")
+    );
+    let other = json!({"n_embed": 8192});
+    assert!(
+        refused(&canonical(true, true), Some(&other), Some("taming"))
+            .contains("another checkpoint")
+    );
+}
+
+#[test]
+fn moving_averages_replace_the_live_weights_only_where_the_family_uses_them() {
+    let mut shapes = canonical(true, true);
+    for (name, shape) in canonical(true, true) {
+        shapes.insert(format!("model_ema.{}", name.replace('.', "")), shape);
+    }
+    shapes.insert("model_ema.decay".into(), vec![]);
+    let source = |family: &str, config: Value| {
+        let published = Published::new(Some(&config), &[], None);
+        let found = detect(&shapes, &published, Some(family)).unwrap();
+        assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
+        found.placements["encoder.conv_in.weight"].source.clone()
+    };
+    assert_eq!(source("ibq", json!({})), "model_ema.encoderconv_inweight");
+    assert_eq!(source("ibq", json!({"use_ema": false})), "encoder.conv_in.weight");
+    assert_eq!(source("latent-diffusion", json!({"use_ema": true})), "encoder.conv_in.weight");
+}
+
+#[test]
+fn the_live_set_under_a_known_prefix_is_taken_and_the_rest_named() {
+    let mut shapes = prefixed(canonical(true, true), "model.");
+    shapes.extend(prefixed(canonical(true, true), "ema."));
+    shapes.insert("optimizer.state.0.exp_avg".into(), vec![3]);
+    let found = detect(&shapes, &Published::default(), Some("taming")).unwrap();
+    assert_eq!(found.placements["quant_conv.bias"].source, "model.quant_conv.bias");
+    assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
+    assert!(found.config.provenance["ignored tensors"].contains("not under `model.`"));
+}
+
+#[test]
+fn open_muse_leaves_a_lone_attention_out() {
+    let found = detect(&canonical(true, false), &Published::default(), Some("open-muse")).unwrap();
+    assert!(!found.placements.keys().any(|n| n.starts_with("encoder.down.1.attn.")));
+    assert!(found.placements.keys().any(|n| n.starts_with("decoder.up.1.attn.")));
+    crate::model::Model::load(found.config.clone(), zeros(&found), &Device::Cpu).unwrap();
+}
+
+#[test]
+fn a_wrong_place_for_a_weight_is_noticed_when_the_network_is_built() {
+    let found = detect(&canonical(true, true), &Published::default(), Some("taming")).unwrap();
+    let mut weights = zeros(&found);
+    let tensor = weights.remove("decoder.up.1.upsample.conv.weight").unwrap();
+    weights.insert("decoder.up.0.upsample.conv.weight".into(), tensor);
+    let error =
+        crate::model::Model::load(found.config, weights, &Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("decoder.up.1.upsample.conv.weight"), "{error}");
+}
