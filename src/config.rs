@@ -1,1 +1,200 @@
-//! The `config` room.
+//! Owns recipes: TOML to checked settings. Reads the one file it is asked for, nothing else.
+//! Must not know: flags, what the settings do.
+
+use crate::data::decode::Alpha;
+use crate::data::prepare::Preparation;
+use crate::data::resize::ResizeRule;
+use crate::error::{Error, Result};
+use crate::model::config::{
+    Architecture, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig, PreprocessConfig,
+    QuantizerConfig, QuantizerRule,
+};
+use crate::pipeline::OnError;
+use crate::train::TrainSettings;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The recipes that come with vqtok, by name.
+pub const RECIPES: [(&str, &str); 6] = [
+    ("quickstart", include_str!("../pipelines/quickstart.toml")),
+    ("mnist-vqvae", include_str!("../pipelines/mnist-vqvae.toml")),
+    ("cifar10-vqvae", include_str!("../pipelines/cifar10-vqvae.toml")),
+    ("photos-vqvae-64", include_str!("../pipelines/photos-vqvae-64.toml")),
+    ("vqgan-f8-256", include_str!("../pipelines/vqgan-f8-256.toml")),
+    ("vqgan-f16-256", include_str!("../pipelines/vqgan-f16-256.toml")),
+];
+
+/// A complete job: what to train on what, and how to tokenize with it. Every field has a value
+/// once it is read; unknown fields are rejected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// As in `--recipe`.
+    pub name: String,
+    /// One line for `vqtok recipe list`.
+    pub description: String,
+    /// What to train.
+    pub model: ModelRecipe,
+    /// What it is trained on.
+    pub data: DataRecipe,
+    /// How.
+    pub train: TrainSettings,
+    /// Settings of the tokenizing run.
+    #[serde(default)]
+    pub tokenize: TokenizeRecipe,
+}
+
+/// `[model]`: the network and its codebook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// K, codes in the codebook.
+    pub codes: usize,
+    /// D, length of a code.
+    pub dim: usize,
+    /// The network: `[model.architecture]`, with its `kind`.
+    pub architecture: Architecture,
+}
+
+/// `[data]`: what an image becomes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// Side of the square crop, in pixels.
+    pub size: u32,
+    /// Resize rule.
+    #[serde(default)]
+    pub resize: ResizeRule,
+    /// What shows through transparency.
+    #[serde(default)]
+    pub alpha: Alpha,
+}
+
+/// `[tokenize]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizeRecipe {
+    /// Images a batch.
+    pub batch_size: usize,
+    /// Rows a shard.
+    pub shard_rows: usize,
+    /// What a bad image costs.
+    pub on_error: OnError,
+}
+
+impl Default for TokenizeRecipe {
+    fn default() -> TokenizeRecipe {
+        TokenizeRecipe { batch_size: 16, shard_rows: 4096, on_error: OnError::Record }
+    }
+}
+
+impl Recipe {
+    /// What `vqtok tokenize` trains where nobody says otherwise.
+    pub const DEFAULT: &str = "photos-vqvae-64";
+
+    /// A recipe by the name of one that comes with vqtok, or from a TOML file; checked.
+    ///
+    /// # Errors
+    /// No such name or file, TOML that doesn't parse, an unknown field, impossible settings.
+    pub fn load(name_or_file: &str) -> Result<Recipe> {
+        let known = RECIPES.iter().find(|(name, _)| *name == name_or_file);
+        let text = match known {
+            Some((_, text)) => text.to_string(),
+            None => read(name_or_file)?,
+        };
+        Recipe::parse(&text, name_or_file)
+    }
+
+    /// A recipe from its TOML text; `origin` names it in errors.
+    pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
+        let recipe: Recipe = toml::from_str(text)
+            .map_err(|e| Error::invalid(format!("recipe {origin}: {}", one_line(&e, text))))?;
+        recipe.check().map_err(|e| Error::invalid(format!("recipe {origin}: {e}")))?;
+        Ok(recipe)
+    }
+
+    /// The recipe with every setting filled in, as TOML that reads back to the same.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::invalid(format!("recipe {}: {e}", self.name)))
+    }
+
+    /// Checks what types can't: sizes that fit the network, counts above zero.
+    ///
+    /// # Errors
+    /// The first impossible setting, in one line.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |text: String| Err(Error::invalid(text));
+        if !matches!(self.model.channels, 1 | 3) {
+            return wrong(format!(
+                "model.channels is {}: 1 (grey) or 3 (RGB)",
+                self.model.channels
+            ));
+        }
+        if self.data.resize == ResizeRule::None {
+            return wrong("data.resize is none: training needs one size for all images".into());
+        }
+        if self.tokenize.batch_size == 0 || self.tokenize.shard_rows == 0 {
+            return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
+        }
+        self.train.check(&self.model_config())
+    }
+
+    /// What an image becomes before it is trained on: the same as when it is tokenized.
+    pub fn preparation(&self) -> Preparation {
+        Preparation {
+            limits: Default::default(),
+            alpha: self.data.alpha,
+            rule: self.data.resize,
+            size: Some(self.data.size),
+            channels: self.model.channels,
+        }
+    }
+
+    /// The model that this recipe trains.
+    pub fn model_config(&self) -> ModelConfig {
+        let (input, output) = match self.model.architecture {
+            Architecture::Vqvae(_) => (InputRange::Centered, OutputRange::CenteredRound),
+            _ => (InputRange::Symmetric, OutputRange::SymmetricRound),
+        };
+        ModelConfig {
+            format: FORMAT.into(),
+            family: "vqtok".into(),
+            architecture: self.model.architecture.clone(),
+            quantizer: QuantizerConfig {
+                rule: QuantizerRule::L2,
+                codes: self.model.codes,
+                dim: self.model.dim,
+                decode_normalised: false,
+            },
+            pixels: PixelConfig { channels: self.model.channels, input, output },
+            preprocess: PreprocessConfig {
+                resize: self.data.resize.to_string(),
+                size: Some(self.data.size),
+            },
+            provenance: [("recipe".to_string(), self.name.clone())].into(),
+        }
+    }
+}
+
+fn read(file: &str) -> Result<String> {
+    let path = Path::new(file);
+    if !path.exists() {
+        let names: Vec<_> = RECIPES.iter().map(|(name, _)| *name).collect();
+        return Err(Error::invalid(format!(
+            "recipe {file}: no such file, and no recipe of that name ({})",
+            names.join(", ")
+        )));
+    }
+    std::fs::read_to_string(path).map_err(Error::io(path))
+}
+
+/// toml's message without its drawing: what, at which line.
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+    match line {
+        Some(line) => format!("line {line}: {}", error.message().replace('\n', " ")),
+        None => error.message().replace('\n', " "),
+    }
+}

@@ -1,4 +1,66 @@
-//! vqtok: image data sets to VQ token grids.
+//! vqtok turns image data sets into VQ token grids: images in, Parquet shards of tokens and
+//! codebook statistics out, with a trainer for when there is no tokenizer yet.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! Plan ---> Found ---> RGB, one size ---> PixelBatch ---> Encoded ---> TokenRow ---> shard ---> dataset
+//! tokens::  data::     data::decode,      pipeline        engine::     pipeline      tokens::   tokens::
+//! plan      source     data::resize                       Engine                     shard      finalize
+//! ```
+//!
+//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to the rayon
+//! pool, the engine's thread owns model and device, the calling thread writes. Bounded channels
+//! join them. An image that fails takes the same way as one that succeeds, so ordinals have no
+//! holes and what a shard holds never depends on timing, threads, batch size or kills.
+//!
+//! # Where to find what
+//!
+//! | room | owns | must not know |
+//! |---|---|---|
+//! | [`cli`] | one file a command: parses, calls, prints | how anything works |
+//! | [`pipeline`] | the main job | flags |
+//! | [`progress`] | bars, JSON events | what the work is |
+//! | [`config`] | recipes: TOML and flags to checked settings | I/O beyond the recipe file |
+//! | [`data`] | inputs in order, bytes to oriented RGB, the reference resize rules | models |
+//! | [`engine`] | inference behind one trait | files, shards |
+//! | [`model`] | the mathematics in candle, the configuration language of models | files, threads |
+//! | [`checkpoint`] | published weights: containers, pickles, name maps, families | devices |
+//! | [`train`] | the training loop, codebook, optimizer, exact resume | shards |
+//! | [`tokens`] | plan, schemas, shards, the commit protocol, statistics | models |
+//! | [`audit`] | reads and checks what was written, sharing no code with the writer | the writer |
+//! | [`error`] | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
+//!
+//! Imports point one way: `cli -> pipeline, train, audit -> data, engine, tokens -> model,
+//! checkpoint -> error`.
+//!
+//! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
+//! the binary as a user does, `benches/` measures and keeps its results, peers beside them.
+//!
+//! # Invariants
+//!
+//! 1. planned = written + failed: asserted by the writer and, independently, by the audit.
+//! 2. The same input, model and settings give byte-identical shards on one kind of device,
+//!    whatever the threads, the batch size, the number of workers, or how often the run was killed.
+//! 3. A shard that can be seen is complete and correct.
+//! 4. Bad input costs one row in `failures`, never the run; a bad checkpoint or setting is a clear
+//!    error before any work.
+//! 5. Memory does not grow with the data set.
+//!
+//! # Output
+//!
+//! ```text
+//! out/
+//!   plan.parquet                             ordinal, key, uri, bytes: the ordered input
+//!   tokens/part-00000.parquet                what everyone reads; tokens/*.parquet is always valid
+//!   failures/part-00000-<hash>.parquet       images without tokens, and why
+//!   codebook/part-00000-<hash>.parquet       code, count, distance sum of a shard
+//!   codebook.parquet                         the fold of these
+//!   dataset.json                             identity, totals, shards with digests; written last
+//! ```
+//!
+//! A partition is a range of ordinals of the plan. Its companions are durable before its token
+//! shard appears under its final name, in one exclusive step: that is the commit.
 
 pub mod error;
 mod guard;

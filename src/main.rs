@@ -1,2 +1,7 @@
-//! vqtok binary
-fn main() {}
+//! Owns the exit code. Must not know: anything else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vqtok::cli::main()
+}

@@ -1,1 +1,361 @@
-//! The `pipeline` room.
+//! Owns the main job: plan -> read and decode (rayon) -> batch -> encode (one thread that owns
+//! model and device) -> write, joined by bounded channels. Everything else is called from here.
+//! Must not know: how any of the stages works, flags.
+//!
+//! An image that fails takes the same way as one that succeeds, so ordinals have no holes and what
+//! a shard holds never depends on timing. Memory is bounded by the two channels: at most
+//! [`Settings::images_in_flight`] prepared images exist at once, whatever the data set's size.
+
+use crate::data::prepare::{Preparation, Prepared, prepare};
+use crate::data::source;
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::error::{Error, Reject, Result, Stage};
+use crate::tokens::{
+    Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
+    Preprocessing, Receipt, TokenGrid, TokenRow, Tokenizer,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What one bad image costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[derive(clap::ValueEnum)]
+pub enum OnError {
+    /// A row in `failures`; the run goes on.
+    Record,
+    /// The run: it stops with that image's error, the current partition unwritten.
+    Stop,
+}
+
+/// What a run needs beside its engine.
+pub struct Settings {
+    /// From bytes to pixels.
+    pub preparation: Preparation,
+    /// Images a batch.
+    pub batch_size: usize,
+    /// What a bad image costs.
+    pub on_error: OnError,
+    /// Whether partitions are new or take the place of committed ones.
+    pub mode: CommitMode,
+    /// Raised by a signal: the current partition is dropped and the run ends.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Settings {
+    /// Images read ahead of the engine: two batches, and enough to keep every core decoding.
+    fn images_in_flight(&self) -> usize {
+        (2 * self.batch_size).max(4 * rayon::current_num_threads())
+    }
+}
+
+/// What a run did; images of partitions that were there already are not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Token rows written.
+    pub written: u64,
+    /// Failure rows written.
+    pub failed: u64,
+    /// Partitions committed by this run.
+    pub partitions: u64,
+    /// Partitions that another worker committed first with the same bytes.
+    pub already: u64,
+    /// Partitions that another worker committed first with other bytes, which stay.
+    pub lost: u64,
+}
+
+/// What an output is made with: engine, preparation and layout. Equal identities and inputs give
+/// equal shards.
+///
+/// # Errors
+/// A size that doesn't suit the model.
+pub fn identity(
+    engine: &dyn Engine,
+    preparation: &Preparation,
+    shard_rows: usize,
+) -> Result<Identity> {
+    let config = engine.config();
+    let digests = engine.digests();
+    let grids = match preparation.size {
+        Some(size) => {
+            let side = size as usize;
+            let grids = engine.grid(side, side).map_err(|reason| {
+                Error::invalid(format!("--size {size} doesn't suit the model: {reason}"))
+            })?;
+            grids.into_iter().map(|(h, w)| Some([h as u32, w as u32])).collect()
+        }
+        None => vec![None; config.levels()],
+    };
+    Ok(Identity {
+        tokenizer: Tokenizer {
+            family: config.family.clone(),
+            weights_sha256: digests.weights_sha256.clone(),
+            codebook_sha256: digests.codebook_sha256.clone(),
+            codes: config.quantizer.codes as u64,
+            dim: config.quantizer.dim as u64,
+            factor: config.factor()[0] as u64,
+        },
+        preprocessing: Preprocessing {
+            rule: preparation.rule.to_string(),
+            size: preparation.size,
+            alpha: preparation.alpha.to_string(),
+            digest: preparation.digest(),
+        },
+        levels: grids
+            .into_iter()
+            .map(|grid| LevelLayout { codes: config.quantizer.codes as u64, grid })
+            .collect(),
+        precision: "f32".into(),
+        device: engine.device_kind().into(),
+        shard_rows: shard_rows as u64,
+        version: env!("CARGO_PKG_VERSION").into(),
+    })
+}
+
+/// What the caller hears while the run goes on.
+pub trait Observer {
+    /// One image has its outcome.
+    fn image(&mut self, failure: Option<&FailureRow>);
+    /// A partition is committed, by us or by someone faster.
+    fn partition(&mut self, receipt: &Receipt);
+}
+
+/// An image on its way: its place, and its pixels or why it has none.
+struct Item {
+    partition: usize,
+    plan: PlanRow,
+    prepared: Result<Prepared, Reject>,
+}
+
+/// What reaches the writer.
+struct Done {
+    partition: usize,
+    outcome: Outcome,
+}
+
+/// Tokenizes `partitions` (ascending, none of them committed) of `plan`.
+///
+/// # Errors
+/// The first real error of any stage; [`Error::Interrupted`] where `stop` was raised. Whatever was
+/// committed before stays and is right; the partition in work leaves nothing behind.
+pub fn run(
+    settings: &Settings,
+    plan: &Plan,
+    partitions: &[usize],
+    engine: &mut dyn Engine,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let in_flight = settings.images_in_flight();
+    let (items_in, items) = bounded::<Receiver<Item>>(in_flight);
+    let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new()
+            .name("vqtok-reader".into())
+            .spawn_scoped(scope, move || read(settings, plan, partitions, items_in))
+            .map_err(Error::io("thread vqtok-reader"))?;
+        let encoder = std::thread::Builder::new()
+            .name("vqtok-engine".into())
+            .spawn_scoped(scope, move || encode(settings, engine, items, done_in))
+            .map_err(Error::io("thread vqtok-engine"))?;
+        // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
+        // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
+        let written = write(settings, plan, partitions, done, observer);
+        // The threads return their errors and don't panic; if one does, that is a bug and goes on.
+        let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        first_error(read, encoded, written)
+    })
+}
+
+/// The writer's summary, unless a stage before it failed: what is downstream of a failure only
+/// sees that its input ended early.
+fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) -> Result<Summary> {
+    read?;
+    encoded?;
+    written
+}
+
+/// Sends every image of the partitions in order, decoded on the rayon pool. The channel holds
+/// places in line; each place is filled by its decoder, in any order.
+fn read(
+    settings: &Settings,
+    plan: &Plan,
+    partitions: &[usize],
+    items: Sender<Receiver<Item>>,
+) -> Result<()> {
+    let preparation = Arc::new(settings.preparation.clone());
+    for &partition in partitions {
+        for row in plan.partition(partition)? {
+            if settings.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let (place, line) = bounded(1);
+            if items.send(line).is_err() {
+                return Ok(()); // the engine ended; its error is the one to report
+            }
+            let preparation = Arc::clone(&preparation);
+            rayon::spawn_fifo(move || {
+                let prepared = prepare(&row.uri, &preparation);
+                // A closed place means that the run is over.
+                let _ = place.send(Item { partition, plan: row, prepared });
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Owns model and device: collects batches of one size, encodes, passes outcomes on in order.
+fn encode(
+    settings: &Settings,
+    engine: &mut dyn Engine,
+    items: Receiver<Receiver<Item>>,
+    done: Sender<Done>,
+) -> Result<()> {
+    let mut batch: Vec<Item> = Vec::with_capacity(settings.batch_size);
+    let mut size = None;
+    for line in items {
+        if settings.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Ok(item) = line.recv() else {
+            return Err(Error::invalid("a decoder thread ended without a result; please report"));
+        };
+        if let (OnError::Stop, Err(reject)) = (settings.on_error, &item.prepared) {
+            return Err(Error::invalid(format!("{}: {reject} (--on-error stop)", item.plan.key)));
+        }
+        let item = check_grid(engine, item);
+        let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
+        let differs = item_size.is_some() && size.is_some() && item_size != size;
+        if differs || batch.len() == settings.batch_size {
+            if !flush(engine, &mut batch, settings, &done)? {
+                return Ok(());
+            }
+            size = None;
+        }
+        size = size.or(item_size);
+        batch.push(item);
+    }
+    flush(engine, &mut batch, settings, &done)?;
+    Ok(())
+}
+
+/// Rejects an image whose size the model can't take.
+fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
+    if let Ok(prepared) = &item.prepared
+        && let Err(reason) = engine.grid(prepared.height, prepared.width)
+    {
+        item.prepared = Err(Reject::new(Stage::Encode, reason));
+    }
+    item
+}
+
+/// Encodes what is in `batch` and sends the outcomes; false where the writer is gone.
+fn flush(
+    engine: &mut dyn Engine,
+    batch: &mut Vec<Item>,
+    settings: &Settings,
+    done: &Sender<Done>,
+) -> Result<bool> {
+    let mut pixels = Vec::new();
+    let (mut count, mut height, mut width) = (0, 0, 0);
+    for prepared in batch.iter().filter_map(|item| item.prepared.as_ref().ok()) {
+        pixels.extend_from_slice(&prepared.pixels);
+        (count, height, width) = (count + 1, prepared.height, prepared.width);
+    }
+    let encoded = if count == 0 {
+        Encoded { count: 0, levels: Vec::new() }
+    } else {
+        let channels = settings.preparation.channels;
+        engine.encode(&PixelBatch { pixels, count, height, width, channels })?
+    };
+    let mut index = 0;
+    for item in batch.drain(..) {
+        let outcome = match item.prepared {
+            Ok(prepared) => {
+                let row = token_row(item.plan, &prepared, &encoded, index);
+                index += 1;
+                Outcome::Written(Box::new(row))
+            }
+            Err(reject) => Outcome::Failed(FailureRow {
+                ordinal: item.plan.ordinal,
+                key: item.plan.key,
+                uri: item.plan.uri,
+                stage: reject.stage.as_str().to_string(),
+                error: reject.message,
+            }),
+        };
+        if done.send(Done { partition: item.partition, outcome }).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The row of image `index` of a batch.
+fn token_row(plan: PlanRow, prepared: &Prepared, encoded: &Encoded, index: usize) -> TokenRow {
+    let grid = |level: &CodeGrid| {
+        let tokens = level.height * level.width;
+        let range = index * tokens..(index + 1) * tokens;
+        TokenGrid {
+            codes: level.codes[range.clone()].to_vec(),
+            distances: level.distances[range].to_vec(),
+            height: level.height as i32,
+            width: level.width as i32,
+        }
+    };
+    TokenRow {
+        label: source::label(&plan.key).map(str::to_string),
+        key: plan.key,
+        uri: plan.uri,
+        ordinal: plan.ordinal,
+        levels: encoded.levels.iter().map(grid).collect(),
+        image_width: prepared.image_width as i32,
+        image_height: prepared.image_height as i32,
+        orientation: i32::from(prepared.orientation),
+        color_mode: prepared.color_mode.to_string(),
+        crop_x: prepared.crop.x,
+        crop_y: prepared.crop.y,
+        crop_w: prepared.crop.width,
+        crop_h: prepared.crop.height,
+        content_sha256: prepared.content_sha256,
+        ..TokenRow::default()
+    }
+}
+
+/// Writes outcomes partition by partition and commits each as soon as it is whole.
+fn write(
+    settings: &Settings,
+    plan: &Plan,
+    partitions: &[usize],
+    done: Receiver<Done>,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for &partition in partitions {
+        let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
+        for _ in plan.ordinals(partition)? {
+            let Ok(item) = done.recv() else {
+                return Err(Error::Interrupted); // a stage before this one ended: see `first_error`
+            };
+            debug_assert_eq!(item.partition, partition);
+            match &item.outcome {
+                Outcome::Written(_) => summary.written += 1,
+                Outcome::Failed(_) => summary.failed += 1,
+            }
+            observer.image(match &item.outcome {
+                Outcome::Failed(failure) => Some(failure),
+                Outcome::Written(_) => None,
+            });
+            writer.push(item.outcome)?;
+        }
+        let receipt = writer.close()?;
+        match receipt.commit {
+            Commit::Committed => summary.partitions += 1,
+            Commit::Already => summary.already += 1,
+            Commit::Lost { .. } => summary.lost += 1,
+        }
+        observer.partition(&receipt);
+    }
+    Ok(summary)
+}

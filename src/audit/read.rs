@@ -68,6 +68,14 @@ impl TokenFile {
         Ok(TokenFile { files, entries, current: None, rows: Vec::new().into_iter(), given: 0 })
     }
 
+    /// Rows of all files that aren't begun yet, from their footers.
+    ///
+    /// # Errors
+    /// A file that is no such Parquet.
+    pub fn row_count(&self) -> Result<u64> {
+        self.files.iter().map(|path| open(path).map(|sheet| sheet.rows)).sum()
+    }
+
     /// Key-value metadata of the first file, such as `vqtok.weights_sha256`.
     pub fn entries(&self) -> &BTreeMap<String, String> {
         &self.entries

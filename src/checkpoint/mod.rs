@@ -7,6 +7,7 @@
 //! found instead.
 
 mod archive;
+pub mod card;
 mod configs;
 pub mod detect;
 pub mod families;

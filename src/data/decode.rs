@@ -10,6 +10,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use image::RgbImage;
 
 use super::sniff::{Format, Sniffed, sniff};
@@ -67,7 +69,8 @@ impl Limits {
 }
 
 /// What becomes of transparency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Alpha {
     /// Over white, as Chameleon's reference code does it.
     #[default]

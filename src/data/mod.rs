@@ -8,14 +8,17 @@ mod formats;
 mod guard;
 mod jpeg;
 mod opencv;
+pub mod pictures;
 mod pillow;
+pub mod prepare;
 mod repair;
 pub mod resize;
+pub mod sample;
+pub mod sheet;
 mod sniff;
 pub mod source;
 mod tiff;
 mod uri;
 
 pub use decode::{Alpha, Decoded, Limits, SUPPORTED, decode};
-pub use resize::{Crop, Prepared, ResizeRule, prepare, to_grey};
 pub use source::{Found, Skipped, Walk, label, read, walk};

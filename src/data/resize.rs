@@ -15,9 +15,10 @@ use crate::error::{Error, Reject, Stage};
 
 /// How a picture becomes the square that a model sees. Each is known by its name in recipes, model
 /// configurations, `--resize` and shard metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ResizeRule {
     /// torchvision `Resize(size, BICUBIC)` and `CenterCrop(size)` on a PIL image (1d-tokenizer).
+    #[default]
     Bicubic,
     /// torchvision `Resize(size, BILINEAR)` and `CenterCrop(size)` on a PIL image.
     Bilinear,
@@ -45,12 +46,15 @@ pub enum ResizeRule {
     Vqvae2,
     /// The whole picture stretched to the square, BICUBIC.
     Stretch,
+    /// The whole picture at its own size in the middle of a black square; only what is larger
+    /// is shrunk, BICUBIC, until its long side fits. For digits and icons.
+    Pad,
     /// No resize and no crop: every picture keeps its size. Sides that are no multiple of the
     /// model's factor are left to the model, as in the reference code.
     None,
 }
 
-const NAMES: [(&str, ResizeRule); 14] = [
+const NAMES: [(&str, ResizeRule); 15] = [
     ("bicubic", ResizeRule::Bicubic),
     ("bilinear", ResizeRule::Bilinear),
     ("lanczos", ResizeRule::Lanczos),
@@ -64,6 +68,7 @@ const NAMES: [(&str, ResizeRule); 14] = [
     ("vit", ResizeRule::Vit),
     ("vqvae2", ResizeRule::Vqvae2),
     ("stretch", ResizeRule::Stretch),
+    ("pad", ResizeRule::Pad),
     ("none", ResizeRule::None),
 ];
 
@@ -152,7 +157,7 @@ pub fn prepare(image: &RgbImage, rule: ResizeRule, size: Option<u32>) -> Result<
         return reject(format!("the rule {rule} needs a size in pixels"));
     };
     let (long, short) = (u64::from(width.max(height)), u64::from(width.min(height)));
-    if long * u64::from(size) / short >= 1 << 31 && !is_stretch(rule) {
+    if long * u64::from(size) / short >= 1 << 31 && !keeps_whole(rule) {
         return reject(format!(
             "the image is {width} x {height}: too elongated to resize to {size}"
         ));
@@ -180,12 +185,14 @@ pub fn prepare(image: &RgbImage, rule: ResizeRule, size: Option<u32>) -> Result<
         }
         ResizeRule::Vit => stretch(image, size, Filter::Bilinear),
         ResizeRule::Stretch => stretch(image, size, Filter::Bicubic),
+        ResizeRule::Pad => Prepared { image: pad(image, size), crop: whole },
         ResizeRule::None => Prepared { image: image.clone(), crop: whole },
     })
 }
 
-fn is_stretch(rule: ResizeRule) -> bool {
-    matches!(rule, ResizeRule::Vit | ResizeRule::Stretch)
+/// Rules that never scale the short side to the size.
+fn keeps_whole(rule: ResizeRule) -> bool {
+    matches!(rule, ResizeRule::Vit | ResizeRule::Stretch | ResizeRule::Pad)
 }
 
 /// Pillow's `convert("L")` of every pixel, row-major: (19595 R + 38470 G + 7471 B + 2^15) >> 16.
@@ -232,6 +239,24 @@ fn taming(image: &RgbImage, size: u32) -> Prepared {
     let resized = opencv::linear(image, w as u32, h as u32);
     let view = crop_imm(&resized, offset.0 as u32, offset.1 as u32, size, size);
     Prepared { image: view.to_image(), crop: source_region(image, (w, h), offset, size) }
+}
+
+fn pad(image: &RgbImage, size: u32) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let long = width.max(height);
+    let fitting = if long <= size {
+        Cow::Borrowed(image)
+    } else {
+        let scale = f64::from(size) / f64::from(long);
+        let side = |side: u32| round(f64::from(side) * scale).max(1);
+        let (w, h) = (side(width), side(height));
+        let region = Region { x: 0, y: 0, width: w as u32, height: h as u32 };
+        Cow::Owned(pillow::resize(image, w, h, Filter::Bicubic, region))
+    };
+    let mut square = RgbImage::new(size, size);
+    let (x, y) = ((size - fitting.width()) / 2, (size - fitting.height()) / 2);
+    image::imageops::replace(&mut square, fitting.as_ref(), x.into(), y.into());
+    square
 }
 
 fn stretch(image: &RgbImage, size: u32, filter: Filter) -> Prepared {

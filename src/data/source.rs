@@ -84,6 +84,22 @@ impl Skipped {
     }
 }
 
+impl std::fmt::Display for Skipped {
+    /// `3 skipped (2 other extension, 1 broken link)`, or `none skipped`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let reasons: Vec<String> = self
+            .reasons()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        match reasons.is_empty() {
+            true => f.write_str("none skipped"),
+            false => write!(f, "{} skipped ({})", self.total(), reasons.join(", ")),
+        }
+    }
+}
+
 /// The stream of [`Found`], made by [`walk`].
 #[derive(Debug)]
 pub struct Walk {

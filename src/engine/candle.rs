@@ -11,6 +11,7 @@ use super::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::model::digests::Digests;
 use crate::model::{CodeLevel, EncodedLevel, Model};
 
 /// The candle model behind the engine trait.
@@ -105,6 +106,10 @@ impl CandleEngine {
 impl Engine for CandleEngine {
     fn config(&self) -> &ModelConfig {
         self.model.config()
+    }
+
+    fn digests(&self) -> &Digests {
+        self.model.digests()
     }
 
     fn device_kind(&self) -> &'static str {

@@ -6,9 +6,13 @@
 
 pub mod candle;
 pub mod cpu;
+mod open;
+
+pub use open::{DeviceChoice, open};
 
 use crate::error::Result;
 use crate::model::config::ModelConfig;
+use crate::model::digests::Digests;
 
 /// Images of one size, ready for the model: RGB (or grey) bytes, `[N, H, W, C]`, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,9 @@ pub struct Encoded {
 pub trait Engine: Send {
     /// What the model is.
     fn config(&self) -> &ModelConfig;
+
+    /// What its weights are called by.
+    fn digests(&self) -> &Digests;
 
     /// The device's kind as written to shards (`cpu`, `cuda`).
     fn device_kind(&self) -> &'static str;

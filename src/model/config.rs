@@ -363,6 +363,14 @@ impl ModelConfig {
         }
     }
 
+    /// Grids of codes an image gives: 1, or 2 for hierarchical models.
+    pub fn levels(&self) -> usize {
+        match &self.architecture {
+            Architecture::Vqvae2(_) => 2,
+            _ => 1,
+        }
+    }
+
     /// Pixels a token covers along each side, of the finest level (height and width).
     pub fn factor(&self) -> [usize; 2] {
         let square = |f: usize| [f, f];

@@ -8,6 +8,7 @@ pub mod blocks;
 pub mod config;
 pub mod conv;
 pub mod dalle;
+pub mod digests;
 pub mod gemm;
 pub mod maskgit;
 pub mod open_magvit2;
@@ -26,6 +27,7 @@ use candle_nn::var_builder::VarBuilder;
 
 use crate::error::{Error, Result};
 use config::{Architecture, ModelConfig, QuantizerRule};
+use digests::Digests;
 use quantizer::Quantizer;
 use weights::Weights;
 
@@ -64,6 +66,7 @@ pub trait Tokenizer: Send + Sync {
 /// A loaded model: configuration, network, device.
 pub struct Model {
     config: ModelConfig,
+    digests: Digests,
     tokenizer: Box<dyn Tokenizer>,
     device: Device,
 }
@@ -76,6 +79,7 @@ impl Model {
         weights: BTreeMap<String, Tensor>,
         device: &Device,
     ) -> Result<Model> {
+        let digests = Digests::of(&weights)?;
         let weights = Weights::new(weights);
         let tokenizer = build(&config, weights.var_builder(device)).map_err(one_line)?;
         let unused = weights.unused();
@@ -87,12 +91,17 @@ impl Model {
                 config.family
             )));
         }
-        Ok(Model { config, tokenizer, device: device.clone() })
+        Ok(Model { config, digests, tokenizer, device: device.clone() })
     }
 
     /// What it is.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// What its weights are called by.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Where it computes.

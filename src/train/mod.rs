@@ -20,6 +20,7 @@
 pub mod codebook;
 pub mod data;
 pub mod evaluate;
+pub mod images;
 pub mod loss;
 pub mod metrics;
 pub mod network;
@@ -56,6 +57,11 @@ use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
 use trainer::Trainer;
 use workspace::{Found, Workspace};
+
+/// Whether `folder` holds a training that was begun and not finished.
+pub fn unfinished(folder: &Path) -> bool {
+    workspace::unfinished(folder)
+}
 
 /// The name of the codebook among a model's weights, `[K, D]`.
 pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";

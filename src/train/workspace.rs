@@ -26,6 +26,11 @@ use crate::model::config::ModelConfig;
 const STATE: &str = "state";
 const RECORD: &str = "training.jsonl";
 
+/// Whether a folder holds a training that has no model yet.
+pub fn unfinished(folder: &Path) -> bool {
+    folder.join(RECORD).exists() && !folder.join(CONFIG_FILE).exists()
+}
+
 /// What a folder held when it was opened.
 pub enum Found {
     /// Nothing of a training.

@@ -5,3 +5,5 @@
 #[path = "../../src/testing.rs"]
 mod testing;
 pub use testing::*;
+mod job;
+pub use job::*;

@@ -1,0 +1,57 @@
+//! Owns one question: does memory grow with the data set? Tokenizes 2,000 and 20,000 small images
+//! with the same tiny model and prints the peak resident set of each process.
+//!
+//! `cargo bench --bench memory`
+
+use std::path::Path;
+use std::process::Command;
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+use support::{TINY_RECIPE, picture};
+
+fn main() {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let dir = scratch.path();
+    std::fs::write(dir.join("tiny.toml"), TINY_RECIPE).expect("recipe");
+    for images in [2_000u32, 20_000] {
+        for index in 0..images {
+            let folder = dir.join(format!("images-{images}/{:02}", index % 20));
+            std::fs::create_dir_all(&folder).expect("folder");
+            picture(index).save(folder.join(format!("{index:06}.png"))).expect("picture");
+        }
+    }
+    peak_rss(dir, "train images-2000 --model model --recipe tiny.toml");
+    let peaks = [2_000, 20_000].map(|images| {
+        let line =
+            format!("tokenize images-{images} --model model --out out-{images} --shard-rows 1000");
+        let mut peaks: Vec<u64> = (0..3)
+            .map(|_| {
+                let _ = std::fs::remove_dir_all(dir.join(format!("out-{images}")));
+                peak_rss(dir, &line)
+            })
+            .collect();
+        peaks.sort_unstable();
+        println!("{images:6} images: peak {:.1} MiB (median of 3)", peaks[1] as f64 / 1024.0);
+        peaks[1] as f64
+    });
+    println!("ratio {:.3} (at most 1.05 is the promise)", peaks[1] / peaks[0]);
+}
+
+/// Peak resident set in KiB of the binary run with `line` in `dir`.
+fn peak_rss(dir: &Path, line: &str) -> u64 {
+    let child = Command::new(env!("CARGO_BIN_EXE_vqtok"))
+        .args(line.split_whitespace())
+        .current_dir(dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value for wait4 to overwrite.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: waits for a child of ours that nobody else waits for; both pointers are valid.
+    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
+    assert!(waited > 0 && status == 0, "vqtok {line}: status {status}");
+    usage.ru_maxrss as u64
+}

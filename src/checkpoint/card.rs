@@ -1,0 +1,122 @@
+//! Owns the identity card: what a model is, where each fact is from, what was left out.
+//! Must not know: devices, how it is shown.
+
+use super::detect::{self, DetectOptions};
+use super::folder;
+use crate::error::Result;
+use crate::model::config::{Architecture, ModelConfig};
+use crate::model::digests::Digests;
+use candle_core::Tensor;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is known of a model without running it.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Family, network, quantizer, pixels, preprocessing, provenance.
+    pub config: ModelConfig,
+    /// Of the weights, whatever their container.
+    pub digests: Digests,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// The files the weights came from, with their sha256 in hex.
+    pub files: Vec<(PathBuf, String)>,
+    /// `safetensors`, `pickle (zip)`, ...
+    pub container: String,
+    /// Tensors that were left out, with the reason.
+    pub ignored: BTreeMap<String, String>,
+    /// What was tolerated.
+    pub notes: Vec<String>,
+}
+
+/// Reads the card of a model folder or checkpoint file.
+///
+/// # Errors
+/// As opening the model: unreadable, unknown, or of several possible families.
+pub fn read(path: &Path, family: Option<&str>) -> Result<Card> {
+    let raw = super::open(path)?;
+    let (config, weights, ignored) = if folder::is_own(path) {
+        let (config, weights, _) = folder::load(path)?;
+        (config, weights, BTreeMap::new())
+    } else {
+        let detected = detect::detect_raw(&raw, &DetectOptions { family, config: None })?;
+        let weights = detected.place(&raw)?;
+        (detected.config, weights, detected.ignored)
+    };
+    Ok(Card {
+        config,
+        digests: Digests::of(&weights)?,
+        parameters: weights.values().map(|tensor: &Tensor| tensor.elem_count() as u64).sum(),
+        files: raw.files,
+        container: raw.container,
+        ignored,
+        notes: raw.notes,
+    })
+}
+
+impl Card {
+    /// Name and value of every fact, for people.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
+        let size = preprocess.size.map_or("not said: pass --size".into(), |s| format!("{s} px"));
+        let mut lines: Vec<(String, String)> = [
+            ("family", format!("{family}, {}", kind(architecture))),
+            ("factor", format!("{} pixels a token", self.config.factor()[0])),
+            ("codebook", format!("{} codes of length {}", quantizer.codes, quantizer.dim)),
+            ("quantizer", word(&json!(quantizer.rule))),
+            ("channels", pixels.channels.to_string()),
+            ("input range", word(&json!(pixels.input))),
+            ("output range", word(&json!(pixels.output))),
+            ("resize rule", preprocess.resize.clone()),
+            ("size", size),
+            ("parameters", self.parameters.to_string()),
+            ("weights sha256", self.digests.weights_sha256.clone()),
+            ("codebook sha256", self.digests.codebook_sha256.clone()),
+            ("container", self.container.clone()),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into();
+        for (file, sha256) in &self.files {
+            lines.push(("file".into(), format!("{} sha256 {sha256}", file.display())));
+        }
+        for (name, value) in &self.config.provenance {
+            lines.push((format!("from: {name}"), value.clone()));
+        }
+        for (reason, names) in self.ignored_by_reason() {
+            let examples = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = if names.len() > 3 { ", ..." } else { "" };
+            lines.push(("ignored".into(), format!("{} ({reason}): {examples}{more}", names.len())));
+        }
+        lines.extend(self.notes.iter().map(|note| ("note".into(), note.clone())));
+        lines
+    }
+
+    fn ignored_by_reason(&self) -> BTreeMap<&str, Vec<String>> {
+        let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, reason) in &self.ignored {
+            reasons.entry(reason).or_default().push(name.clone());
+        }
+        reasons
+    }
+
+    /// The same for machines, complete.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "config": self.config, "factor": self.config.factor()[0], "parameters": self.parameters,
+            "weights_sha256": self.digests.weights_sha256,
+            "codebook_sha256": self.digests.codebook_sha256,
+            "container": self.container, "files": self.files, "ignored": self.ignored,
+            "notes": self.notes,
+        })
+    }
+}
+
+/// The architecture's `kind`.
+fn kind(architecture: &Architecture) -> String {
+    word(&json!(architecture)["kind"])
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}

@@ -1,0 +1,135 @@
+//! Owns what several commands share: threads, signals, device, opening an engine, recipes with
+//! flags on top. Must not know: what a command does with them.
+
+use crate::config::Recipe;
+use crate::data::decode::Alpha;
+use crate::data::prepare::Preparation;
+use crate::data::resize::ResizeRule;
+use crate::engine::{self, DeviceChoice, Engine};
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Flags of every command that works.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Where the model runs
+    #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
+    pub device: String,
+    /// Worker threads (default: RAYON_NUM_THREADS, else every core)
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Events for machines on stdout, one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags that say what an image becomes; each overrides the recipe and the model.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PixelFlags {
+    /// Side of the square crop, in pixels
+    #[arg(long, value_name = "N")]
+    pub size: Option<u32>,
+    /// Resize rule: bicubic, bilinear, lanczos, box, taming, llamagen, chameleon, dalle, ...
+    #[arg(long, value_name = "RULE")]
+    pub resize: Option<ResizeRule>,
+    /// What shows through transparent pixels: white, black or drop
+    #[arg(long, value_name = "COLOUR")]
+    pub alpha: Option<Alpha>,
+}
+
+impl Common {
+    /// Sets the size of the thread pool. Call once, before any work.
+    pub fn start_threads(&self) -> Result<()> {
+        let mut pool =
+            rayon::ThreadPoolBuilder::new().thread_name(|index| format!("vqtok-worker-{index}"));
+        if let Some(threads) = self.threads {
+            if threads == 0 {
+                return Err(Error::invalid("--threads 0: at least one thread is needed"));
+            }
+            pool = pool.num_threads(threads);
+        }
+        pool.build_global().map_err(|e| Error::invalid(format!("thread pool: {e}")))
+    }
+
+    /// Training runs on the CPU; refuses what was asked otherwise.
+    pub fn device_for_training(&self) -> Result<()> {
+        match self.device.parse()? {
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
+            DeviceChoice::Cuda => {
+                Err(Error::invalid("--device cuda: this build of vqtok trains on the CPU only"))
+            }
+        }
+    }
+
+    /// Opens `model` (a folder or file) on the device asked for.
+    pub fn open_engine(&self, model: &Path, family: Option<&str>) -> Result<Box<dyn Engine>> {
+        engine::open(model, family, self.device.parse()?)
+    }
+}
+
+/// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the
+/// commit protocol survives.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let exit = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
+        let raise = signal_hook::flag::register(signal, Arc::clone(&stop));
+        exit.and(raise).map_err(Error::io("signal handler"))?;
+    }
+    Ok(stop)
+}
+
+/// The recipe by name or file, or the default one, with the pixel flags on top.
+pub fn recipe(name_or_file: Option<&str>, flags: &PixelFlags) -> Result<Recipe> {
+    let mut recipe = match name_or_file {
+        Some(name) => Recipe::load(name)?,
+        None => Recipe::load(Recipe::DEFAULT)?,
+    };
+    if let Some(size) = flags.size {
+        recipe.data.size = size;
+    }
+    if let Some(resize) = flags.resize {
+        recipe.data.resize = resize;
+    }
+    if let Some(alpha) = flags.alpha {
+        recipe.data.alpha = alpha;
+    }
+    recipe.check()?;
+    Ok(recipe)
+}
+
+/// What a model that stands is fed: its own preprocessing with the flags on top.
+pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparation> {
+    let rule = match flags.resize {
+        Some(rule) => rule,
+        None => model.preprocess.resize.parse().map_err(|e| Error::invalid(format!("{e}")))?,
+    };
+    let size = match (flags.size.or(model.preprocess.size), rule) {
+        (_, ResizeRule::None) => None,
+        (Some(size), _) => Some(size),
+        (None, _) => {
+            return Err(Error::invalid(format!(
+                "the model doesn't say which image size it was trained for: pass --size N, a \
+                 multiple of its factor (rule {rule})"
+            )));
+        }
+    };
+    Ok(Preparation {
+        limits: Default::default(),
+        alpha: flags.alpha.unwrap_or_default(),
+        rule,
+        size,
+        channels: model.pixels.channels,
+    })
+}
+
+/// The inputs, at least one.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Inputs {
+    /// Folders (searched recursively, in sorted order) or image files
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+}

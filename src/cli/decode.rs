@@ -1,0 +1,224 @@
+//! Owns `vqtok decode`: any Parquet with tokens back into PNG pictures, with bounded memory.
+//! Must not know: how codes become pixels.
+
+use super::Finished;
+use super::common::{Common, stop_flag};
+use crate::audit::read::{GridRow, TokenFile};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::error::{Error, Result};
+use crate::progress::Reporter;
+use rayon::prelude::*;
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+/// Flags of `vqtok decode`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Output folder of `vqtok tokenize`, or any Parquet file with a `tokens` column
+    input: PathBuf,
+    /// Tokenizer: a folder or checkpoint file with a decoder
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Folder for the pictures, one PNG a row
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Family of the checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// Rows decoded at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch_size: usize,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    args.common.start_threads()?;
+    let stop = stop_flag()?;
+    let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
+    let rows = TokenFile::open(&args.input)?;
+    let mut meter = reporter.meter("decode", "images", rows.row_count()?);
+    let mut job =
+        Job { engine: engine.as_mut(), out: &args.out, names: Names::default(), failed: 0 };
+    let mut batch: Vec<GridRow> = Vec::new();
+    let mut decoded = 0u64;
+    for row in rows {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let row = row?;
+        if let Some(problem) = problem(&row, job.engine) {
+            job.failed += 1;
+            meter.step(true);
+            let text = format!("failed: {}: {problem}", row.key);
+            meter.line("failure", &text, json!({"key": row.key, "error": problem}));
+            continue;
+        }
+        let full = batch.len() >= args.batch_size.max(1);
+        if full || batch.first().is_some_and(|first| !same_grid(first, &row)) {
+            decoded += job.flush(&mut batch)?;
+        }
+        batch.push(row);
+        meter.step(false);
+    }
+    decoded += job.flush(&mut batch)?;
+    let failed = job.failed;
+    meter.close();
+    reporter.result(
+        "decoded",
+        &format!("{decoded} pictures in {}, {failed} rows failed", args.out.display()),
+        json!({"decoded": decoded, "failed": failed, "out": args.out}),
+    );
+    Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
+}
+
+fn same_grid(a: &GridRow, b: &GridRow) -> bool {
+    let shape =
+        |g: &GridRow| g.levels.iter().map(|level| (level.height, level.width)).collect::<Vec<_>>();
+    shape(a) == shape(b)
+}
+
+/// Why a row can't be decoded by this model, in one line.
+fn problem(row: &GridRow, engine: &dyn Engine) -> Option<String> {
+    let codes = engine.config().quantizer.codes;
+    let level = row.levels.iter().find(|level| level.codes.iter().any(|&c| c as usize >= codes))?;
+    let worst = level.codes.iter().max()?;
+    Some(format!("token {worst} is beyond the model's {codes} codes: was another model used?"))
+}
+
+/// The decoding of batches into files.
+struct Job<'a> {
+    engine: &'a mut dyn Engine,
+    out: &'a Path,
+    names: Names,
+    failed: u64,
+}
+
+impl Job<'_> {
+    fn flush(&mut self, batch: &mut Vec<GridRow>) -> Result<u64> {
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let pixels = self.engine.decode(&stack(batch))?;
+        let paths: Vec<PathBuf> =
+            batch.drain(..).map(|row| self.out.join(self.names.name(&row))).collect();
+        let side = pixels.height * pixels.width * pixels.channels;
+        let errors: Vec<Error> = pixels
+            .pixels
+            .par_chunks_exact(side)
+            .zip(&paths)
+            .filter_map(|(bytes, path)| save_png(path, bytes, &pixels).err())
+            .collect();
+        match errors.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(paths.len() as u64),
+        }
+    }
+}
+
+/// Rows of equal grids as one batch, `[N, h, w]` a level.
+fn stack(batch: &[GridRow]) -> Encoded {
+    let levels = (0..batch[0].levels.len())
+        .map(|index| CodeGrid {
+            codes: batch.iter().flat_map(|row| row.levels[index].codes.iter().copied()).collect(),
+            distances: Vec::new(),
+            height: batch[0].levels[index].height,
+            width: batch[0].levels[index].width,
+        })
+        .collect();
+    Encoded { count: batch.len(), levels }
+}
+
+/// Writes one picture under a temporary name first, so that a kill leaves no half of it.
+pub fn save_png(path: &Path, bytes: &[u8], batch: &PixelBatch) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let colour = match batch.channels {
+        1 => image::ExtendedColorType::L8,
+        _ => image::ExtendedColorType::Rgb8,
+    };
+    let mut png = Vec::new();
+    image::ImageEncoder::write_image(
+        image::codecs::png::PngEncoder::new(&mut png),
+        bytes,
+        batch.width as u32,
+        batch.height as u32,
+        colour,
+    )
+    .map_err(|e| Error::corrupt(path, format!("can't be encoded as PNG: {e}")))?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    std::fs::write(&temporary, png).map_err(Error::io(path))?;
+    std::fs::rename(&temporary, path).map_err(Error::io(path))
+}
+
+/// Gives every row a file name of its own. Keys come from files that others wrote: no name leaves
+/// the output folder.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<u64>,
+}
+
+impl Names {
+    fn name(&mut self, row: &GridRow) -> PathBuf {
+        let mut stem = stem(&row.key);
+        if let Some(view @ 1..) = row.view {
+            stem.push_str(&format!("-{view}"));
+        }
+        let mut name = stem.clone();
+        let mut number = 1;
+        // Two inputs may give the same key, or `a.png` and `a.jpg` the same stem.
+        while !self.taken.insert(hash(&name)) {
+            number += 1;
+            name = format!("{stem}~{number}");
+        }
+        PathBuf::from(name + ".png")
+    }
+}
+
+/// 8 bytes a name instead of the name: 100 million rows stay under 2 GB.
+fn hash(name: &str) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The key without its extension, safe as a relative path.
+fn stem(key: &str) -> String {
+    let mut parts: Vec<String> = key
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(|part| match part {
+            ".." => "%2E%2E".to_string(),
+            part => part.replace('\0', "%00").replace('\\', "%5C"),
+        })
+        .collect();
+    if let Some(last) = parts.last_mut()
+        && let Some(dot) = last.rfind('.').filter(|&dot| dot > 0)
+    {
+        last.truncate(dot);
+    }
+    if parts.is_empty() { "row".to_string() } else { parts.join("/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn names_stay_in_the_output_folder() {
+        assert_eq!(stem("cat/1.jpg"), "cat/1");
+        assert_eq!(stem("cat/a.b.JPEG"), "cat/a.b");
+        assert_eq!(stem("cat/.hidden"), "cat/.hidden");
+        assert_eq!(stem("/etc/passwd"), "etc/passwd");
+        assert_eq!(stem("../../x.png"), "%2E%2E/%2E%2E/x");
+        assert_eq!(stem("a/./b//c.png"), "a/b/c");
+        assert_eq!(stem(""), "row");
+        assert_eq!(stem("a\0b.png"), "a%00b");
+    }
+}

@@ -1,0 +1,61 @@
+//! Owns `vqtok finalize`: folds what several workers wrote. Must not know: how.
+
+use super::Finished;
+use crate::error::Result;
+use crate::progress::Reporter;
+use crate::tokens::{DatasetSummary, finalize};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Flags of `vqtok finalize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Output folder of `vqtok tokenize`
+    dir: PathBuf,
+    /// Events for machines on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let dataset = finalize(&args.dir)?;
+    report(&args.dir, &dataset, reporter);
+    Ok(if dataset.totals.failed > 0 { Finished::WithFailures } else { Finished::Clean })
+}
+
+/// What a finished output is, in a few lines.
+pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) {
+    let totals = &dataset.totals;
+    let tokenizer = &dataset.identity.tokenizer;
+    let mut text = format!(
+        "{}: {} images planned, {} written, {} failed, in {} shards\n{} tokens of {} codes \
+         ({}, factor {})",
+        dir.display(),
+        totals.planned,
+        totals.written,
+        totals.failed,
+        dataset.shards.len(),
+        totals.tokens,
+        tokenizer.codes,
+        tokenizer.family,
+        tokenizer.factor,
+    );
+    for (index, level) in dataset.codebook.levels.iter().enumerate() {
+        text += &format!(
+            "\ncodebook{}: {} of {} codes used ({:.1} %), perplexity {:.1}",
+            if index == 0 { String::new() } else { format!(" of level {index}") },
+            level.used,
+            level.codes,
+            100.0 * level.used as f64 / level.codes as f64,
+            level.perplexity,
+        );
+    }
+    let fields = json!({
+        "dir": dir, "planned": totals.planned, "written": totals.written,
+        "failed": totals.failed, "rows": totals.rows, "tokens": totals.tokens,
+        "shards": dataset.shards.len(), "codebook": dataset.codebook.levels,
+        "tokenizer": tokenizer,
+    });
+    reporter.result("dataset", &text, fields);
+}

@@ -1,0 +1,79 @@
+//! Owns `vqtok inspect`: what a model, an output folder or a token file is.
+//! Must not know: how any of them is read.
+
+use super::Finished;
+use crate::audit::read::TokenFile;
+use crate::checkpoint::card::{self, Card};
+use crate::error::{Error, Result};
+use crate::progress::Reporter;
+use crate::tokens::{Plan, committed, finalize, plan};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Flags of `vqtok inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model (folder or checkpoint file), an output folder, or a Parquet file with tokens
+    path: PathBuf,
+    /// Family of a checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// Events for machines on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let path = &args.path;
+    if !path.exists() {
+        return Err(Error::invalid(format!("{}: there is no such file or folder", path.display())));
+    }
+    if path.join(plan::FILE).exists() {
+        return output(path, reporter);
+    }
+    if path.extension().is_some_and(|extension| extension == "parquet") {
+        return token_file(path, reporter);
+    }
+    model(&card::read(path, args.family.as_deref())?, reporter);
+    Ok(Finished::Clean)
+}
+
+/// An output folder, finished or not.
+fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
+    if let Some(dataset) = finalize::read(dir)? {
+        super::finalize::report(dir, &dataset, reporter);
+        return Ok(Finished::Clean);
+    }
+    let plan = Plan::open(dir)?;
+    let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
+    let text = format!(
+        "{}: unfinished, {done} of {} partitions of {} images; run the same `vqtok tokenize` again",
+        dir.display(),
+        plan.partitions(),
+        plan.rows()
+    );
+    let fields = json!({"dir": dir, "planned": plan.rows(), "partitions": plan.partitions(),
+                        "committed": done, "identity": plan.identity()});
+    reporter.result("unfinished", &text, fields);
+    Ok(Finished::Clean)
+}
+
+/// One Parquet file: its rows, and what its metadata says.
+fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
+    let file = TokenFile::open(path)?;
+    let (metadata, rows) = (file.entries(), file.row_count()?);
+    let mut text = format!("{}: {rows} rows", path.display());
+    for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
+        text += &format!("\n  {name:28} {value}");
+    }
+    reporter.result("tokens", &text, json!({"rows": rows, "metadata": metadata}));
+    Ok(Finished::Clean)
+}
+
+/// The identity card.
+fn model(card: &Card, reporter: &Reporter) {
+    let lines: Vec<String> =
+        card.lines().into_iter().map(|(name, value)| format!("{name:16} {value}")).collect();
+    reporter.result("model", &lines.join("\n"), card.to_json());
+}

@@ -1,0 +1,81 @@
+//! Owns `vqtok quickstart`: the whole tour without a file of the user's.
+//! Must not know: more than the commands it calls.
+
+use super::Finished;
+use super::common::{Common, Inputs, PixelFlags};
+use super::{reconstruct, tokenize};
+use crate::data::pictures;
+use crate::error::Result;
+use crate::progress::Reporter;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The recipe that the tour trains with.
+const RECIPE: &str = "quickstart";
+/// 8 motifs times this many pictures.
+const PICTURES_PER_MOTIF: u32 = 64;
+/// Side of a picture, in pixels.
+const SIDE: u32 = 64;
+
+/// Flags of `vqtok quickstart`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for everything that the tour makes
+    #[arg(long, value_name = "DIR", default_value = "vqtok-quickstart")]
+    out: PathBuf,
+    /// Seed of the pictures
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let [images, model, tokens, sheet] =
+        ["images", "model", "tokens", "reconstructions.png"].map(|name| args.out.join(name));
+    let text = format!("drawing {} pictures in {}", PICTURES_PER_MOTIF * 8, images.display());
+    reporter.say("pictures", &text, json!({"folder": images, "pictures": PICTURES_PER_MOTIF * 8}));
+    pictures::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
+
+    let inputs = || Inputs { inputs: vec![images.clone()] };
+    let tokenized = tokenize::run(
+        tokenize::Args::tour(inputs(), tokens.clone(), model.clone(), RECIPE, args.common.clone()),
+        reporter,
+    )?;
+    let drawn = reconstruct::sheet_of(
+        &reconstruct::Args {
+            inputs: inputs(),
+            model: model.clone(),
+            out: sheet.clone(),
+            family: None,
+            count: 32,
+            pixels: PixelFlags::default(),
+            common: args.common,
+        },
+        reporter,
+    )?;
+    let places = json!({"images": images, "model": model, "tokens": tokens, "sheet": sheet});
+    reporter.result("quickstart", &next_steps(&images, &model, &tokens, &sheet), places);
+    Ok(if tokenized == Finished::Clean { drawn } else { tokenized })
+}
+
+fn next_steps(images: &Path, model: &Path, tokens: &Path, sheet: &Path) -> String {
+    let [images, model, tokens, sheet] =
+        [images, model, tokens, sheet].map(|path| path.display().to_string());
+    format!(
+        "
+Everything is there:
+  pictures         {images}
+  tokenizer        {model}
+  token shards     {tokens}/tokens/*.parquet
+  reconstructions  {sheet}   (inputs above what {tokens} remembers of them)
+
+Next:
+  vqtok inspect {tokens}
+  vqtok decode {tokens} --model {model} --out decoded
+  vqtok tokenize YOUR_IMAGES --out YOUR_TOKENS --model YOUR_MODEL   (trains YOUR_MODEL if it isn't there)
+  python -c \"import pyarrow.parquet as pq; print(pq.read_table('{tokens}/tokens').schema)\"
+"
+    )
+}

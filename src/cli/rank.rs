@@ -1,0 +1,142 @@
+//! Owns which partitions a worker takes: `--partition I/N` and the ranks that schedulers hand out.
+//! Must not know: what a partition holds.
+
+use crate::error::{Error, Result};
+use std::str::FromStr;
+
+/// Every `of`-th partition, from the `index`-th.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    index: usize,
+    of: usize,
+}
+
+impl Share {
+    /// Everything.
+    pub const ALL: Share = Share { index: 0, of: 1 };
+
+    fn new(index: usize, of: usize) -> Result<Share, String> {
+        if of == 0 || index > of {
+            return Err(format!("{index}/{of}: I goes from 0 to N-1, and N is at least 1"));
+        }
+        Ok(Share { index: index % of, of })
+    }
+
+    /// Whether this worker takes partition `partition`.
+    pub fn has(self, partition: usize) -> bool {
+        partition % self.of == self.index
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let (index, of) = text.split_once('/').ok_or("write it as I/N, for example 0/3")?;
+        let number = |part: &str| part.trim().parse().map_err(|_| format!("{part:?} is no number"));
+        Share::new(number(index)?, number(of)?)
+    }
+}
+
+/// Who hands out ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RankFrom {
+    /// SLURM_ARRAY_TASK_ID of a job array, with its COUNT, MIN and STEP
+    Slurm,
+    /// JOB_COMPLETION_INDEX of an indexed Kubernetes job; pass --ranks N
+    Kubernetes,
+    /// RANK and WORLD_SIZE, as torchrun and MPI launchers set them
+    Torch,
+}
+
+impl RankFrom {
+    /// The share of this process, from its environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or no number, or a rank beyond the number of workers.
+    pub fn share(self, ranks: Option<usize>) -> Result<Share> {
+        self.share_in(ranks, |name| std::env::var(name).ok())
+    }
+
+    fn share_in(self, ranks: Option<usize>, env: impl Fn(&str) -> Option<String>) -> Result<Share> {
+        let optional = |name: &str| match env(name) {
+            None => Ok(None),
+            Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
+                Error::invalid(format!("--rank-from: {name} is {text:?}, not a number"))
+            }),
+        };
+        let required = |name: &str| {
+            optional(name)?.ok_or_else(|| {
+                Error::invalid(format!("--rank-from: {name} is not set in the environment"))
+            })
+        };
+        let workers = |name: &str| match ranks {
+            Some(ranks) => Ok(ranks),
+            None => optional(name)?.ok_or_else(|| {
+                Error::invalid(format!("--rank-from: {name} is not set; pass --ranks N"))
+            }),
+        };
+        let (rank, of) = match self {
+            RankFrom::Slurm => {
+                let id = required("SLURM_ARRAY_TASK_ID")?;
+                let first = optional("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
+                let step = optional("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
+                (id.saturating_sub(first) / step, workers("SLURM_ARRAY_TASK_COUNT")?)
+            }
+            RankFrom::Kubernetes => {
+                (required("JOB_COMPLETION_INDEX")?, workers("JOB_COMPLETIONS")?)
+            }
+            RankFrom::Torch => (required("RANK")?, workers("WORLD_SIZE")?),
+        };
+        if rank >= of {
+            return Err(Error::invalid(format!(
+                "--rank-from: rank {rank} is beyond the {of} workers (ranks count from 0)"
+            )));
+        }
+        Share::new(rank, of).map_err(Error::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, v)| v.to_string())
+    }
+
+    #[test]
+    fn shares_split_everything_and_overlap_nowhere() {
+        for text in [["0/3", "1/3", "2/3"], ["1/3", "2/3", "3/3"]] {
+            let shares = text.map(|t| t.parse::<Share>().unwrap());
+            for partition in 0..100 {
+                assert_eq!(shares.iter().filter(|s| s.has(partition)).count(), 1);
+            }
+        }
+        for bad in ["3", "4/3", "0/0", "a/3", "-1/3", "1/"] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranks_come_from_the_schedulers() {
+        let slurm = env(&[
+            ("SLURM_ARRAY_TASK_ID", "5"),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_STEP", "2"),
+            ("SLURM_ARRAY_TASK_COUNT", "4"),
+        ]);
+        assert_eq!(RankFrom::Slurm.share_in(None, slurm).unwrap(), Share { index: 2, of: 4 });
+        let torch = env(&[("RANK", "1"), ("WORLD_SIZE", "2")]);
+        assert_eq!(RankFrom::Torch.share_in(None, torch).unwrap(), Share { index: 1, of: 2 });
+        let kubernetes = || env(&[("JOB_COMPLETION_INDEX", "0")]);
+        let share = RankFrom::Kubernetes.share_in(Some(8), kubernetes()).unwrap();
+        assert_eq!(share, Share { index: 0, of: 8 });
+        let message = RankFrom::Kubernetes.share_in(None, kubernetes()).unwrap_err().to_string();
+        assert!(message.contains("--ranks N"), "{message}");
+        let beyond = env(&[("RANK", "2"), ("WORLD_SIZE", "2")]);
+        assert!(RankFrom::Torch.share_in(None, beyond).is_err());
+        let message = RankFrom::Torch.share_in(None, env(&[])).unwrap_err().to_string();
+        assert!(message.contains("RANK is not set"), "{message}");
+    }
+}

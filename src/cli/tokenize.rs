@@ -1,0 +1,241 @@
+//! Owns `vqtok tokenize`: settings, the plan, which partitions are ours, the run, the fold.
+//! Must not know: how images become tokens.
+
+use super::Finished;
+use super::common::{Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
+use super::rank::{RankFrom, Share};
+use crate::data::source;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, OnError};
+use crate::progress::{Meter, Reporter, human_seconds};
+use crate::tokens::{
+    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, finalize,
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Flags of `vqtok tokenize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Output folder: plan, token shards, failures, codebook statistics, dataset.json
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Tokenizer: a folder or checkpoint file; where it doesn't exist, it is trained first
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// Family of the checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// Recipe to train with where PATH doesn't exist: a name or a TOML file (`vqtok recipe list`)
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<String>,
+    #[command(flatten)]
+    pixels: PixelFlags,
+    /// Images a batch; tokens don't depend on it
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Rows a shard: what a kill can cost, and the unit workers share
+    #[arg(long, value_name = "N")]
+    shard_rows: Option<usize>,
+    /// Take every N-th shard, from the I-th (0 to N-1; N/N is 0/N); several workers may share DIR
+    #[arg(long, value_name = "I/N", conflicts_with = "rank_from")]
+    partition: Option<Share>,
+    /// Take I/N from the environment: slurm, kubernetes or torch
+    #[arg(long, value_name = "SOURCE")]
+    rank_from: Option<RankFrom>,
+    /// Number of workers, where --rank-from's source doesn't tell
+    #[arg(long, value_name = "N", requires = "rank_from")]
+    ranks: Option<usize>,
+    /// What a bad image costs: a row in failures, or the run
+    #[arg(long, value_name = "record|stop")]
+    on_error: Option<OnError>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+impl Args {
+    /// What `vqtok quickstart` runs.
+    pub(super) fn tour(
+        inputs: Inputs,
+        out: PathBuf,
+        model: PathBuf,
+        recipe: &str,
+        common: Common,
+    ) -> Args {
+        Args {
+            inputs,
+            out,
+            model,
+            recipe: Some(recipe.to_string()),
+            common,
+            family: None,
+            pixels: PixelFlags::default(),
+            batch_size: None,
+            shard_rows: None,
+            partition: None,
+            rank_from: None,
+            ranks: None,
+            on_error: None,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    args.common.start_threads()?;
+    let stop = stop_flag()?;
+    let recipe = recipe(args.recipe.as_deref(), &args.pixels)?;
+    let share = match args.rank_from {
+        Some(source) => source.share(args.ranks)?,
+        None => args.partition.unwrap_or(Share::ALL),
+    };
+    if !args.model.exists() || crate::train::unfinished(&args.model) {
+        let resume = crate::train::unfinished(&args.model);
+        super::train::train(&args.inputs.inputs, &args.model, &recipe, resume, reporter, &stop)?;
+    }
+    let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
+    let preparation = preparation(engine.config(), &args.pixels)?;
+    let shard_rows = args.shard_rows.unwrap_or(recipe.tokenize.shard_rows);
+    if shard_rows == 0 {
+        return Err(Error::invalid("--shard-rows 0: a shard holds at least one row"));
+    }
+    let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
+    let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
+    let _lock = plan.lock_shared()?;
+    let todo: Vec<usize> =
+        (0..plan.partitions()).filter(|&p| share.has(p) && !committed(&args.out, p)).collect();
+    let settings = pipeline::Settings {
+        preparation,
+        batch_size: args.batch_size.unwrap_or(recipe.tokenize.batch_size).max(1),
+        on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
+        mode: CommitMode::New,
+        stop,
+    };
+    let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
+    fold(&plan, &summary, reporter)
+}
+
+/// Runs the pipeline over the partitions that are to do.
+fn tokenize(
+    settings: &pipeline::Settings,
+    plan: &Plan,
+    todo: &[usize],
+    engine: &mut dyn Engine,
+    reporter: &Reporter,
+) -> Result<pipeline::Summary> {
+    if todo.is_empty() {
+        return Ok(pipeline::Summary::default());
+    }
+    let mut images = 0;
+    for &partition in todo {
+        images += plan.ordinals(partition)?.count() as u64;
+    }
+    let mut watch = Watch { meter: reporter.meter("tokenize", "images", images) };
+    let summary = pipeline::run(settings, plan, todo, engine, &mut watch)?;
+    let (rate, seconds) = (watch.meter.rate(), watch.meter.seconds());
+    watch.meter.close();
+    reporter.say(
+        "tokenized",
+        &format!("{images} images in {} ({rate:.1} images/s)", human_seconds(seconds)),
+        json!({"images": images, "written": summary.written, "failed": summary.failed,
+               "partitions": summary.partitions, "already": summary.already,
+               "lost": summary.lost, "seconds": seconds, "images_per_second": rate}),
+    );
+    if summary.lost > 0 {
+        let text = format!(
+            "{} partitions had been committed by another worker with other tokens; theirs stay",
+            summary.lost
+        );
+        reporter.say("lost", &text, json!({"partitions": summary.lost}));
+    }
+    Ok(summary)
+}
+
+/// Folds the output where it is whole, and says what it is.
+fn fold(plan: &Plan, summary: &pipeline::Summary, reporter: &Reporter) -> Result<Finished> {
+    let missing = (0..plan.partitions()).filter(|&p| !committed(plan.dir(), p)).count();
+    let failed = if missing == 0 {
+        let dataset = finalize(plan.dir())?;
+        super::finalize::report(plan.dir(), &dataset, reporter);
+        dataset.totals.failed
+    } else {
+        let text = format!(
+            "{missing} of {} partitions are other workers' work; the last one to finish folds",
+            plan.partitions()
+        );
+        reporter.say(
+            "waiting",
+            &text,
+            json!({"missing": missing, "partitions": plan.partitions()}),
+        );
+        summary.failed
+    };
+    Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
+}
+
+/// Lists the inputs into `plan.parquet`, or checks them against the plan that is there.
+fn plan(inputs: &[PathBuf], out: &Path, identity: &Identity, reporter: &Reporter) -> Result<Plan> {
+    let mut walk = source::walk(inputs)?;
+    let first = walk.next().transpose()?;
+    let Some(first) = first else {
+        return Err(Error::invalid(format!(
+            "no image under {}: nothing to tokenize ({})",
+            list(inputs),
+            walk.skipped()
+        )));
+    };
+    let rows = std::iter::once(Ok(first)).chain(walk.by_ref()).enumerate().map(|(i, found)| {
+        found.map(|f| PlanRow { ordinal: i as i64, key: f.key, uri: f.uri, bytes: f.bytes as i64 })
+    });
+    let plan = Plan::create_or_open(out, identity, rows, identity.shard_rows as usize)?;
+    let skipped = walk.skipped();
+    reporter.say(
+        "plan",
+        &format!("{} images in {} partitions, {skipped}", plan.rows(), plan.partitions()),
+        json!({"images": plan.rows(), "partitions": plan.partitions(), "skipped": skipped.total(),
+               "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
+               "unreadable": skipped.unreadable}),
+    );
+    Ok(plan)
+}
+
+fn list(inputs: &[PathBuf]) -> String {
+    let names: Vec<_> = inputs.iter().map(|p| p.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// Follows the pipeline.
+struct Watch {
+    meter: Meter,
+}
+
+impl pipeline::Observer for Watch {
+    fn image(&mut self, failure: Option<&FailureRow>) {
+        self.meter.step(failure.is_some());
+        if let Some(failure) = failure {
+            let FailureRow { key, stage, error, .. } = failure;
+            self.meter.line(
+                "failure",
+                &format!("failed: {key}: {stage}: {error}"),
+                json!({"key": key, "stage": stage, "error": error}),
+            );
+        }
+    }
+
+    fn partition(&mut self, receipt: &Receipt) {
+        let commit = match receipt.commit {
+            Commit::Committed => "committed",
+            Commit::Already => "already",
+            Commit::Lost { .. } => "lost",
+        };
+        self.meter.event(
+            "partition",
+            json!({"partition": receipt.partition, "rows": receipt.rows,
+                   "failures": receipt.failures, "sha256": receipt.sha256, "commit": commit}),
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! Owns the whole way of one image from its place to the model's pixels: read, decode, orient,
+//! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
+//! see the same pixels. Must not know: models, batches.
+
+use super::{decode, resize, source};
+use crate::error::Reject;
+use sha2::{Digest, Sha256};
+
+/// How an image becomes the model's pixels.
+#[derive(Debug, Clone)]
+pub struct Preparation {
+    /// Reading and decoding bounds.
+    pub limits: decode::Limits,
+    /// What shows through transparency.
+    pub alpha: decode::Alpha,
+    /// Resize and crop rule.
+    pub rule: resize::ResizeRule,
+    /// Side of the crop, in pixels; None where the rule keeps sizes.
+    pub size: Option<u32>,
+    /// 1 (grey, by Pillow's L) or 3 (RGB).
+    pub channels: usize,
+}
+
+impl Preparation {
+    /// Hex sha256 over every setting that can change a pixel or reject an image.
+    pub fn digest(&self) -> String {
+        let Preparation { limits, alpha, rule, size, channels } = self;
+        let settings = format!("{limits:?} {alpha} {rule} {size:?} {channels}");
+        Sha256::digest(settings).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// An image as the model takes it, and what is known about its source.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// `height * width * channels` bytes, row-major.
+    pub pixels: Vec<u8>,
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// Width of the oriented source, in pixels.
+    pub image_width: u32,
+    /// Height of the oriented source, in pixels.
+    pub image_height: u32,
+    /// EXIF orientation as found, 1 to 8.
+    pub orientation: u8,
+    /// Colour mode of the file, in Pillow's words.
+    pub color_mode: &'static str,
+    /// What the model sees of the oriented source, in source pixels.
+    pub crop: resize::Crop,
+    /// Of the file's bytes.
+    pub content_sha256: [u8; 32],
+}
+
+/// Reads and prepares one image.
+///
+/// # Errors
+/// A [`Reject`] with the stage that gave it up.
+pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject> {
+    let bytes = source::read(uri, &preparation.limits)?;
+    let decoded = decode::decode(&bytes, &preparation.limits, preparation.alpha)?;
+    let resized = resize::prepare(&decoded.image, preparation.rule, preparation.size)?;
+    let (width, height) = resized.image.dimensions();
+    Ok(Prepared {
+        pixels: match preparation.channels {
+            1 => resize::to_grey(&resized.image),
+            _ => resized.image.into_raw(),
+        },
+        width: width as usize,
+        height: height as usize,
+        image_width: decoded.image.width(),
+        image_height: decoded.image.height(),
+        orientation: decoded.orientation,
+        color_mode: decoded.color_mode,
+        crop: resized.crop,
+        content_sha256: Sha256::digest(&bytes).into(),
+    })
+}

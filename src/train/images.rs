@@ -1,0 +1,72 @@
+//! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
+//! them. Must not know: what is learned from them.
+
+use super::data::TrainData;
+use crate::data::prepare::{Preparation, prepare};
+use crate::data::{sample, source};
+use crate::error::{Error, Reject, Result};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Images a training draws from at most: more are sampled evenly, so that the list stays small
+/// whatever the data set's size.
+const IMAGES_MAX: usize = 200_000;
+/// Prepared pixels that are kept in memory instead of being decoded again.
+const CACHE_BYTES_MAX: u64 = 1 << 30;
+
+/// Training data from image files.
+pub struct Images {
+    found: Vec<source::Found>,
+    preparation: Preparation,
+    /// One slot an image where all fit, none otherwise; a failure is kept as well.
+    cache: Vec<OnceLock<Result<Box<[u8]>, Reject>>>,
+}
+
+impl Images {
+    /// Lists the images under `inputs`.
+    ///
+    /// # Errors
+    /// An input that can't be walked; no image at all.
+    pub fn list(inputs: &[PathBuf], preparation: Preparation) -> Result<Images> {
+        let mut walk = source::walk(inputs)?;
+        let found = sample::evenly(walk.by_ref(), IMAGES_MAX)?;
+        if found.is_empty() {
+            let names: Vec<_> = inputs.iter().map(|path| path.display().to_string()).collect();
+            return Err(Error::invalid(format!(
+                "no image under {}: nothing to train on",
+                names.join(", ")
+            )));
+        }
+        let size = u64::from(preparation.size.unwrap_or(0));
+        let bytes = size * size * preparation.channels as u64 * found.len() as u64;
+        let slots = if bytes <= CACHE_BYTES_MAX { found.len() } else { 0 };
+        let cache = (0..slots).map(|_| OnceLock::new()).collect();
+        Ok(Images { found, preparation, cache })
+    }
+
+    fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
+        let prepared = prepare(&self.found[index].uri, &self.preparation)?;
+        Ok(prepared.pixels.into_boxed_slice())
+    }
+}
+
+impl TrainData for Images {
+    fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    fn key(&self, index: usize) -> String {
+        self.found[index].key.clone()
+    }
+
+    fn example(&self, index: usize, _epoch: u64) -> Result<Vec<u8>, Reject> {
+        match self.cache.get(index) {
+            Some(slot) => slot
+                .get_or_init(|| self.load(index))
+                .as_ref()
+                .map(|p| p.to_vec())
+                .map_err(Clone::clone),
+            None => self.load(index).map(|pixels| pixels.into_vec()),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Drives the binary as a user does: the main job, its options, and what bad input gets.
+
+mod support;
+use support::*;
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+const TOKENIZE: &str = "tokenize images --model model --shard-rows 10";
+
+#[test]
+fn trains_where_there_is_no_model_then_tokenizes_then_does_nothing() {
+    let job = Job::new(24);
+    let line = "tokenize images --out out --model model --recipe tiny.toml --json";
+    let first = job.expect(0, line);
+    assert!(!first.events("estimate").is_empty(), "no estimate of the training:\n{}", first.stdout);
+    let dataset = &first.events("dataset")[0];
+    assert_eq!(dataset["written"], 24);
+    assert_eq!(dataset["failed"], 0);
+    for file in ["plan.parquet", "tokens/part-00000.parquet", "codebook.parquet", "dataset.json"] {
+        assert!(job.path("out").join(file).exists(), "{file}");
+    }
+    for file in ["config.json", "model.safetensors", "training.jsonl"] {
+        assert!(job.path("model").join(file).exists(), "{file}");
+    }
+    let before = job.files("out");
+    let again = job.expect(0, line);
+    assert!(again.events("progress").is_empty());
+    assert_eq!(before, job.files("out"));
+}
+
+#[test]
+fn a_bad_image_costs_one_row_and_exit_code_1() {
+    let job = Job::new(12).trained();
+    std::fs::write(job.path("images/broken.jpg"), b"\xff\xd8\xff\xe0 not really").unwrap();
+    std::fs::write(job.path("images/empty.PNG"), b"").unwrap();
+    std::fs::write(job.path("images/notes.txt"), b"not an image").unwrap();
+    let png = std::fs::read(job.path("images/0000.png")).unwrap();
+    std::fs::write(job.path("images/truncated.png"), &png[..png.len() / 2]).unwrap();
+    std::fs::write(job.path("images/no_extension"), &png).unwrap();
+    std::fs::write(job.path("images/no_image"), b"plain text").unwrap();
+    let done = job.expect(1, &format!("{TOKENIZE} --out out --json"));
+    let dataset = &done.events("dataset")[0];
+    assert_eq!((&dataset["planned"], &dataset["written"]), (&16.into(), &13.into()));
+    assert_eq!(dataset["failed"], 3);
+    assert_eq!(done.events("plan")[0]["skipped"], 2);
+    assert_eq!(done.events("failure").len(), 3);
+    job.expect(0, "verify out");
+    job.expect(1, &format!("{TOKENIZE} --out out")).stdout.contains("3 failed");
+
+    let stop = job.expect(2, &format!("{TOKENIZE} --out stopped --on-error stop"));
+    stop.assert_one_line(&["broken.jpg", "decode"]);
+}
+
+#[test]
+fn shards_are_the_same_bytes_for_any_batch_size_threads_and_partition() {
+    let job = Job::new(47).trained();
+    std::fs::write(job.path("images/cat/broken.webp"), b"RIFF").unwrap();
+    job.expect(1, &format!("{TOKENIZE} --out a --batch-size 7 --threads 2"));
+    for (out, flags) in [
+        ("b", "--batch-size 1 --threads 1"),
+        ("c", "--batch-size 64 --threads 1"),
+        ("d", "--batch-size 64 --threads 3"),
+    ] {
+        job.expect(1, &format!("{TOKENIZE} --out {out} {flags}"));
+        job.assert_same("a", out);
+    }
+    for index in [2, 0, 1] {
+        let done = job.run(&format!("{TOKENIZE} --out e --partition {index}/3"));
+        assert!(matches!(done.code, 0 | 1), "{}", done.stderr);
+    }
+    job.assert_same("a", "e");
+}
+
+#[test]
+fn workers_take_their_ranks_from_the_environment_and_finalize_folds() {
+    let job = Job::new(30).trained();
+    job.expect(0, &format!("{TOKENIZE} --out alone"));
+    for rank in ["1", "0"] {
+        let mut worker = job.command(&format!("{TOKENIZE} --out out --rank-from torch"));
+        let output = worker.env("RANK", rank).env("WORLD_SIZE", "2").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        if rank == "1" {
+            let early = job.expect(75, "finalize out");
+            early.assert_one_line(&["part-00000"]);
+        }
+    }
+    job.expect(0, "finalize out");
+    job.assert_same("alone", "out");
+    job.expect(2, &format!("{TOKENIZE} --out other --rank-from slurm"))
+        .assert_one_line(&["SLURM_ARRAY_TASK_ID"]);
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes() {
+    let job = Job::new(60).trained();
+    let line = "tokenize images --model model --shard-rows 7 --batch-size 2 --threads 1";
+    let started = std::time::Instant::now();
+    job.expect(0, &format!("{line} --out whole"));
+    let whole = started.elapsed();
+    for attempt in 0..10u32 {
+        let out = format!("cut{attempt}");
+        // Deterministic moments spread over the run; where in the work they fall is chance.
+        for moment in [attempt * 2 + 1, (attempt * 7) % 19 + 1] {
+            let mut child = job
+                .command(&format!("{line} --out {out}"))
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(whole * moment / 20);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        job.expect(0, &format!("{line} --out {out}"));
+        job.assert_same("whole", &out);
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_whole_shards_and_the_next_run_goes_on() {
+    let job = Job::new(300).trained();
+    let line = "tokenize images --model model --shard-rows 20 --batch-size 1 --threads 1";
+    let child = job.command(&format!("{line} --out out --json")).spawn();
+    let mut child = child.unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !job.path("out/tokens/part-00000.parquet").exists() {
+        assert!(std::time::Instant::now() < deadline, "no shard within a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // SAFETY: kill(2) with the id of a child of ours that hasn't been waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(!job.path("out/dataset.json").exists(), "the run was over before the signal");
+    job.expect(0, &format!("{line} --out out"));
+    job.expect(0, &format!("{line} --out whole"));
+    job.assert_same("whole", "out");
+}
+
+#[test]
+fn an_output_of_other_settings_or_input_is_refused_by_name() {
+    let job = Job::new(12).trained();
+    job.expect(0, &format!("{TOKENIZE} --out out"));
+    let refused = |line: &str, words: &[&str]| job.expect(2, line).assert_one_line(words);
+    refused(&format!("{TOKENIZE} --out out --size 32"), &["size", "16", "32"]);
+    refused(&format!("{TOKENIZE} --out out --resize bilinear"), &["bilinear", "bicubic"]);
+    refused("tokenize images --model model --shard-rows 11 --out out", &["10", "11"]);
+    job.expect(0, "train images --model other --recipe tiny.toml --seed 5");
+    refused("tokenize images --model other --shard-rows 10 --out out", &["sha256"]);
+    picture(99).save(job.path("images/zz.png")).unwrap();
+    refused(&format!("{TOKENIZE} --out out"), &["zz.png"]);
+    std::fs::remove_file(job.path("images/zz.png")).unwrap();
+    std::fs::remove_file(job.path("images/0000.png")).unwrap();
+    refused(&format!("{TOKENIZE} --out out"), &["0000.png"]);
+}
+
+#[test]
+fn bad_input_gets_one_line_and_exit_code_2() {
+    let job = Job::new(4).trained();
+    let refused = |line: &str, words: &[&str]| job.expect(2, line).assert_one_line(words);
+    std::fs::create_dir(job.path("nothing")).unwrap();
+    refused("tokenize nothing --out out --model model", &["no image", "nothing"]);
+    assert!(!job.path("out").exists(), "an output folder was made for nothing");
+    refused("tokenize missing --out out --model model", &["missing"]);
+    refused("tokenize images images/cat --out out --model model", &["images/cat"]);
+    refused("tokenize images --out out --model model --device cuda", &["cuda"]);
+    refused("tokenize images --out out --model model --device tpu", &["tpu"]);
+    refused("tokenize images --out out --model model --size 17", &["17"]);
+    refused("tokenize images --out out --model m2 --recipe nowhere.toml", &["nowhere.toml"]);
+    std::fs::write(job.path("model/model.safetensors"), b"garbage").unwrap();
+    refused("tokenize images --out out --model model", &["model.safetensors"]);
+    let unknown = TINY_RECIPE.replace("steps = 4", "steps = 4\nstepz = 5");
+    std::fs::write(job.path("unknown.toml"), unknown).unwrap();
+    refused("train images --model m3 --recipe unknown.toml", &["stepz"]);
+    let impossible = TINY_RECIPE.replace("size = 16", "size = 18");
+    std::fs::write(job.path("impossible.toml"), impossible).unwrap();
+    refused("train images --model m3 --recipe impossible.toml", &["18", "factor 4"]);
+    assert!(!job.path("m3").exists());
+}
+
+#[test]
+fn keys_are_paths_and_odd_names_survive() {
+    let job = Job::new(3).trained();
+    let folder = job.path("images").join(std::ffi::OsStr::from_bytes(b"caf\xe9 %41"));
+    std::fs::create_dir_all(&folder).unwrap();
+    picture(1).save(folder.join("new\nline \u{202e}x.PNG")).unwrap();
+    job.expect(0, &format!("{TOKENIZE} --out out"));
+    let keys = rows(&job.path("out/tokens/part-00000.parquet"), "key");
+    assert_eq!(
+        keys,
+        ["0000.png", "caf%E9 %41/new\nline \u{202e}x.PNG", "cat/0001.bmp", "dog/0002.ppm"]
+    );
+    let labels = rows(&job.path("out/tokens/part-00000.parquet"), "label");
+    assert_eq!(labels, ["", "caf%E9 %41", "cat", "dog"]);
+    job.expect(0, "decode out --model model --out decoded");
+    let names: Vec<_> = job.files("decoded").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["0000.png", "caf%E9 %41/new\nline \u{202e}x.png", "cat/0001.png", "dog/0002.png"]
+    );
+}
+
+/// A string column, nulls as "".
+fn rows(file: &std::path::Path, column: &str) -> Vec<String> {
+    use arrow::array::{Array, AsArray};
+    let file = std::fs::File::open(file).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+    let mut values = Vec::new();
+    for batch in reader.unwrap().build().unwrap() {
+        let batch = batch.unwrap();
+        let strings = batch.column_by_name(column).unwrap().as_string::<i32>().clone();
+        values.extend((0..strings.len()).map(|i| {
+            if strings.is_null(i) { String::new() } else { strings.value(i).to_string() }
+        }));
+    }
+    values
+}
+
+#[test]
+fn decode_reconstruct_and_inspect_show_what_is_there() {
+    let job = Job::new(9).trained();
+    job.expect(0, &format!("{TOKENIZE} --out out"));
+    job.expect(0, "decode out --model model --out decoded");
+    assert_eq!(job.files("decoded").len(), 9);
+    job.expect(0, "decode out/tokens/part-00000.parquet --model model --out again --json");
+    job.assert_same("decoded", "again");
+    let sheet = job.expect(0, "reconstruct images --model model --out sheet.png --count 4 --json");
+    let numbers = &sheet.events("reconstructed")[0];
+    assert_eq!(numbers["images"].as_array().unwrap().len(), 4);
+    assert!(numbers["psnr_db"].as_f64().unwrap() > 3.0);
+    assert!(image::open(job.path("sheet.png")).unwrap().width() > 96);
+    for (path, word) in [("model", "vqvae"), ("out", "9"), ("out/tokens/part-00000.parquet", "9")] {
+        let card = job.expect(0, &format!("inspect {path}"));
+        assert!(card.stdout.contains(word), "{path}: {}", card.stdout);
+        job.expect(0, &format!("inspect {path} --json"));
+    }
+    job.expect(2, "inspect nowhere").assert_one_line(&["nowhere"]);
+}
+
+#[test]
+fn recipes_are_listed_shown_and_read_back() {
+    let job = Job::new(0);
+    let list = job.expect(0, "recipe list").stdout;
+    for name in ["quickstart", "mnist-vqvae", "cifar10-vqvae", "photos-vqvae-64", "vqgan-f8-256"] {
+        assert!(list.contains(name), "{name}");
+        let shown = job.expect(0, &format!("recipe show {name}")).stdout;
+        std::fs::write(job.path("shown.toml"), &shown).unwrap();
+        assert_eq!(job.expect(0, "recipe show shown.toml").stdout, shown);
+    }
+}
