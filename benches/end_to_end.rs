@@ -5,6 +5,8 @@
 //! `cargo bench --bench end_to_end -- [FOLDER] [IMAGES] [RECIPE]`
 //! (default: the photos beside the checkout, 24 images, vqgan-f16-256 with random weights)
 
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,9 +14,12 @@ use std::time::Instant;
 use vqtok::config::Recipe;
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::{sample, source};
-use vqtok::engine::{self, Engine, PixelBatch};
+use vqtok::engine::{self, PixelBatch};
 use vqtok::pipeline;
 use vqtok::tokens::{CommitMode, FailureRow, Plan, PlanRow, Receipt};
+use vqtok::train::CODEBOOK_NAME;
+use vqtok::train::parameters::Parameters;
+use vqtok::train::{network, random::unit};
 
 const ROUNDS: usize = 3;
 
@@ -33,7 +38,7 @@ fn main() -> vqtok::Result<()> {
     let recipe = Recipe::load(words.get(2).map_or("vqgan-f16-256", String::as_str))?;
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let model = scratch.path().join("model");
-    vqtok::train::save_untrained(&recipe.model_config(), recipe.train.seed, &model)?;
+    save_untrained(&recipe, &model)?;
     let mut engine = engine::open(&model, None, engine::DeviceChoice::Cpu)?;
     let preparation = recipe.preparation();
     let found = sample::evenly(source::walk(&[PathBuf::from(folder)])?, count)?;
@@ -72,6 +77,22 @@ fn main() -> vqtok::Result<()> {
     println!("pipeline     {whole:9.3} images/s");
     println!("ratio        {:9.3}", whole / bare);
     Ok(())
+}
+
+/// The recipe's network with its initial weights and a codebook of random rows.
+fn save_untrained(recipe: &Recipe, folder: &std::path::Path) -> vqtok::Result<()> {
+    let config = recipe.model_config();
+    let parameters = Parameters::new();
+    network::build(&config, parameters.builder(DType::F32, &Device::Cpu))?;
+    parameters.initialize(1)?;
+    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (name, var) in parameters.vars() {
+        tensors.insert(name, var.as_detached_tensor());
+    }
+    let shape = (config.quantizer.codes, config.quantizer.dim);
+    let rows: Vec<f32> = (0..shape.0 * shape.1).map(|i| unit(7, i as u64)).collect();
+    tensors.insert(CODEBOOK_NAME.into(), Tensor::from_vec(rows, shape, &Device::Cpu)?);
+    vqtok::checkpoint::folder::save(folder, &config, &tensors)
 }
 
 /// The same batches as the pipeline's, in memory.
