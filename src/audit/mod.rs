@@ -2,8 +2,22 @@
 //! output is whole. Must not know: the writer. Nothing here imports `tokens`; what both sides must
 //! agree on stands in `schemas/`, and is read here as it was written down, not as it was coded.
 
+mod dataset;
+mod fold;
+pub mod html;
 pub mod integers;
+mod partition;
+mod plan;
 pub mod read;
+pub mod report;
 pub mod sheet;
+pub mod verify;
 
 pub use read::{Grid, GridRow, TokenFile};
+pub use report::{AuditReport, report};
+pub use verify::{Finding, Part, VerifyReport, verify};
+
+/// Lower-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

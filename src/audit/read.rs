@@ -130,7 +130,7 @@ impl Iterator for TokenFile {
 }
 
 /// The Parquet files of a path: itself, its `tokens/*.parquet`, or its `*.parquet`.
-fn files(path: &Path) -> Result<VecDeque<PathBuf>> {
+pub(super) fn files(path: &Path) -> Result<VecDeque<PathBuf>> {
     if !path.is_dir() {
         return Ok(VecDeque::from([path.to_path_buf()]));
     }
@@ -151,7 +151,7 @@ fn files(path: &Path) -> Result<VecDeque<PathBuf>> {
     Ok(files.into())
 }
 
-fn open(path: &Path) -> Result<Sheet> {
+pub(super) fn open(path: &Path) -> Result<Sheet> {
     let sheet = Sheet::open(path, Some(&COLUMNS))?;
     if sheet.schema().column_with_name("tokens").is_none() {
         let names: Vec<_> = sheet.schema().fields().iter().take(20).map(|f| f.name()).collect();
@@ -219,29 +219,28 @@ fn grid(lists: &Lists, height: Option<i64>, width: Option<i64>, i: usize) -> Res
 }
 
 /// Keys in any of Arrow's text types, or as integers.
-fn texts(column: &ArrayRef) -> Result<Vec<String>, String> {
-    if column.null_count() > 0 {
-        return Err("has missing values (null)".into());
-    }
-    let rows = 0..column.len();
+pub(super) fn texts(column: &ArrayRef) -> Result<Vec<String>, String> {
+    let texts: Option<Vec<String>> = optional_texts(column)?.into_iter().collect();
+    texts.ok_or_else(|| "has missing values (null)".into())
+}
+
+/// The same where values may be missing.
+pub(super) fn optional_texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
     match column.data_type() {
         DataType::Utf8 => {
-            let column = column.as_string::<i32>();
-            Ok(rows.map(|i| column.value(i).to_string()).collect())
+            Ok(column.as_string::<i32>().iter().map(|t| t.map(str::to_string)).collect())
         }
         DataType::LargeUtf8 => {
-            let column = column.as_string::<i64>();
-            Ok(rows.map(|i| column.value(i).to_string()).collect())
+            Ok(column.as_string::<i64>().iter().map(|t| t.map(str::to_string)).collect())
         }
         DataType::Utf8View => {
-            let column = column.as_string_view();
-            Ok(rows.map(|i| column.value(i).to_string()).collect())
+            Ok(column.as_string_view().iter().map(|t| t.map(str::to_string)).collect())
         }
         DataType::Dictionary(..) => {
             let plain = arrow::compute::cast(column, &DataType::Utf8).map_err(|e| e.to_string())?;
-            texts(&plain)
+            optional_texts(&plain)
         }
-        _ => Ok(integers::column(column)?.iter().map(i64::to_string).collect()),
+        _ => Ok(integers::column(column)?.iter().map(|n| Some(n.to_string())).collect()),
     }
 }
 

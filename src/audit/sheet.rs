@@ -74,6 +74,11 @@ impl Sheet {
 
     /// The rows of some columns (those that the file has, in its order), a batch at a time.
     pub fn batches(&self, columns: &[&str]) -> Result<Batches> {
+        self.batches_of(columns, None)
+    }
+
+    /// The same, of one row group where one is given.
+    pub fn batches_of(&self, columns: &[&str], group: Option<usize>) -> Result<Batches> {
         // Opened anew: clones of a `File` share its position.
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let builder =
@@ -81,7 +86,10 @@ impl Sheet {
         let roots = (0..self.schema().fields().len())
             .filter(|&i| columns.contains(&self.schema().field(i).name().as_str()));
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let builder = builder.with_projection(mask).with_batch_size(self.batch_rows());
+        let mut builder = builder.with_projection(mask).with_batch_size(self.batch_rows());
+        if let Some(group) = group {
+            builder = builder.with_row_groups(vec![group]);
+        }
         let path = self.path.clone();
         let reader = guard::catch(|| builder.build().map_err(|e| e.to_string()))
             .and_then(|inner| inner)

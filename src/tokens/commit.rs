@@ -5,8 +5,10 @@
 //! # Fail points
 //! `VQTOK_FAILPOINT=<operation>:<n>` kills the process (as `kill -9` does: nothing is cleaned up)
 //! immediately before its n-th `<operation>`, counted from 1; `any` counts all of them. Operations:
-//! [`FAIL_POINTS`]. A kill before `write` first writes half of the bytes. The fault tests run a job
-//! with `any:1`, `any:2`, ... until it survives.
+//! [`FAIL_POINTS`]. A kill before `write` first writes half of the bytes. With a third part, a
+//! system's error number, the operation fails with that instead (`write:7:28` is a full disk). The
+//! fault tests run a job with `any:1`, `any:2`, ... until it survives.
+//! `VQTOK_FAILTRACE=<file>` appends a line `<operation> <path>` for each, in order.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -25,31 +27,64 @@ pub const FAIL_POINTS: &[&str] =
 struct FailPoint {
     operation: String,
     nth: u64,
+    /// The system's error number; None kills.
+    error: Option<i32>,
     seen: AtomicU64,
 }
 
-/// True where the process must die at this operation.
-fn due(operation: &str) -> bool {
+/// What a fail point does to its operation.
+enum Fate {
+    Pass,
+    Fail(io::Error),
+    Die,
+}
+
+/// Counts an operation, and says what becomes of it.
+fn fate(operation: &str, path: &Path) -> Fate {
     static POINT: OnceLock<Option<FailPoint>> = OnceLock::new();
     let point = POINT.get_or_init(|| {
         let text = std::env::var("VQTOK_FAILPOINT").ok()?;
-        let (operation, nth) = text.split_once(':')?;
-        let nth = nth.parse().ok()?;
-        Some(FailPoint { operation: operation.to_string(), nth, seen: AtomicU64::new(0) })
+        let mut parts = text.split(':');
+        let operation = parts.next()?.to_string();
+        let nth = parts.next()?.parse().ok()?;
+        let error = parts.next().and_then(|error| error.parse().ok());
+        Some(FailPoint { operation, nth, error, seen: AtomicU64::new(0) })
     });
-    let Some(point) = point else { return false };
-    if point.operation != operation && point.operation != "any" {
-        return false;
+    trace(operation, path);
+    match point {
+        Some(point) if point.operation == operation || point.operation == "any" => {
+            if point.seen.fetch_add(1, Ordering::SeqCst) + 1 != point.nth {
+                return Fate::Pass;
+            }
+            point.error.map_or(Fate::Die, |error| Fate::Fail(io::Error::from_raw_os_error(error)))
+        }
+        _ => Fate::Pass,
     }
-    point.seen.fetch_add(1, Ordering::SeqCst) + 1 == point.nth
 }
 
-/// Passes a fail point: the process dies here if `VQTOK_FAILPOINT` says so.
-fn fail_point(operation: &str) {
-    if due(operation) {
-        std::process::abort();
+fn trace(operation: &str, path: &Path) {
+    static FILE: OnceLock<Option<std::sync::Mutex<File>>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let path = std::env::var_os("VQTOK_FAILTRACE")?;
+        OpenOptions::new().append(true).create(true).open(path).ok().map(std::sync::Mutex::new)
+    });
+    if let Some(Ok(mut file)) = file.as_ref().map(std::sync::Mutex::lock) {
+        let _ = writeln!(file, "{operation} {}", path.display());
     }
 }
+
+/// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
+fn fail_point(operation: &str, path: &Path) -> Result<()> {
+    match fate(operation, path) {
+        Fate::Pass => Ok(()),
+        Fate::Fail(error) => Err(Error::io(path)(error)),
+        Fate::Die => std::process::abort(),
+    }
+}
+
+/// The file that [`FolderLock`] locks. Empty, and never removed: a lock on a removed file would
+/// keep nobody out.
+pub const LOCK_FILE: &str = ".lock";
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
@@ -76,7 +111,7 @@ pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
 
 /// Makes the entries of a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    fail_point("sync-folder");
+    fail_point("sync-folder", folder)?;
     File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))
 }
 
@@ -88,7 +123,7 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
         create_folder(parent)?;
     }
-    fail_point("folder");
+    fail_point("folder", folder)?;
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => {
             return Err(Error::io(folder)(error));
@@ -100,7 +135,7 @@ pub fn create_folder(folder: &Path) -> Result<()> {
 
 /// Removes a file durably; one that is gone already is fine. Says whether there was one.
 pub fn remove_durably(path: &Path) -> Result<bool> {
-    fail_point("remove");
+    fail_point("remove", path)?;
     match fs::remove_file(path) {
         Ok(()) => sync_folder(parent_of(path)).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -162,7 +197,7 @@ impl TempFile {
         loop {
             let n = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = target.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()));
-            fail_point("create");
+            fail_point("create", &path)?;
             let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => file,
                 // Left by a dead process that had our number, or made on another host.
@@ -186,7 +221,7 @@ impl TempFile {
 
     /// Makes the content durable and gives its digest.
     pub fn seal(mut self) -> Result<Sealed> {
-        fail_point("sync");
+        fail_point("sync", &self.path)?;
         self.file.sync_all().map_err(Error::io(&self.target))?;
         let sha256 = std::mem::take(&mut self.hasher).finalize().into();
         Ok(Sealed { sha256, bytes: self.bytes, temp: self })
@@ -195,9 +230,13 @@ impl TempFile {
 
 impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if due("write") {
-            let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
-            std::process::abort();
+        match fate("write", &self.path) {
+            Fate::Pass => {}
+            Fate::Fail(error) => return Err(error),
+            Fate::Die => {
+                let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
+                std::process::abort();
+            }
         }
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -240,7 +279,7 @@ impl Sealed {
     /// The same, handing back the temporary file for a comparison with whoever was faster.
     pub fn publish_keeping(self) -> Result<(Published, Sealed)> {
         let TempFile { target, path, file, .. } = &self.temp;
-        fail_point("link");
+        fail_point("link", target)?;
         match fs::hard_link(path, target) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -261,13 +300,13 @@ impl Sealed {
             Err(error) => return Err(Error::io(target)(error)),
         }
         sync_folder(parent_of(target))?;
-        fail_point("remove");
+        fail_point("remove", path)?;
         Ok((Published::Created, self))
     }
 
     /// Gives the file its final name in place of whatever has it.
     pub fn replace(self) -> Result<()> {
-        fail_point("rename");
+        fail_point("rename", &self.temp.target)?;
         fs::rename(&self.temp.path, &self.temp.target).map_err(Error::io(&self.temp.target))?;
         sync_folder(parent_of(&self.temp.target))
     }
@@ -283,7 +322,7 @@ pub fn remove_orphans(folder: &Path) -> Result<usize> {
         }
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_ok() {
-            fail_point("remove");
+            fail_point("remove", &path)?;
             removed += usize::from(fs::remove_file(&path).is_ok());
         }
     }
@@ -305,20 +344,20 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The lock of an output folder, on its plan: shared by the workers of a job, exclusive for what
-/// replaces or removes committed partitions. Held until dropped.
+/// The lock of an output folder, on a hidden file of its own: shared by the workers of a job,
+/// exclusive for what replaces or removes committed partitions. Held until dropped.
 pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
     /// For those who only add partitions.
-    pub fn shared(plan: &Path) -> Result<FolderLock> {
-        let file = File::open(plan).map_err(Error::io(plan))?;
+    pub fn shared(dir: &Path) -> Result<FolderLock> {
+        let file = FolderLock::open(dir)?;
         match file.try_lock_shared() {
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
-                parent_of(plan).display()
+                dir.display()
             ))),
             // A file system without locks: the commit protocol holds for adding without them.
             Err(fs::TryLockError::Error(_)) | Ok(()) => Ok(FolderLock { _file: file }),
@@ -326,16 +365,23 @@ impl FolderLock {
     }
 
     /// For those who replace or remove partitions.
-    pub fn exclusive(plan: &Path) -> Result<FolderLock> {
-        let file = File::open(plan).map_err(Error::io(plan))?;
+    pub fn exclusive(dir: &Path) -> Result<FolderLock> {
+        let file = FolderLock::open(dir)?;
         match file.try_lock() {
             Ok(()) => Ok(FolderLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
-                parent_of(plan).display()
+                dir.display()
             ))),
-            Err(fs::TryLockError::Error(error)) => Err(Error::io(plan)(error)),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io(dir.join(LOCK_FILE))(error)),
         }
+    }
+
+    fn open(dir: &Path) -> Result<File> {
+        let path = dir.join(LOCK_FILE);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        options.open(&path).map_err(Error::io(path))
     }
 }
 
@@ -426,15 +472,14 @@ mod tests {
     #[test]
     fn the_folder_lock_is_shared_or_exclusive() {
         let folder = tempfile::tempdir().unwrap();
-        let plan = folder.path().join("plan.parquet");
-        fs::write(&plan, b"").unwrap();
-        let one = FolderLock::shared(&plan).unwrap();
-        let two = FolderLock::shared(&plan).unwrap();
-        assert_eq!(FolderLock::exclusive(&plan).err().unwrap().exit_code(), 75);
+        let plan = folder.path();
+        let one = FolderLock::shared(plan).unwrap();
+        let two = FolderLock::shared(plan).unwrap();
+        assert_eq!(FolderLock::exclusive(plan).err().unwrap().exit_code(), 75);
         drop((one, two));
-        let all = FolderLock::exclusive(&plan).unwrap();
-        assert_eq!(FolderLock::shared(&plan).err().unwrap().exit_code(), 75);
+        let all = FolderLock::exclusive(plan).unwrap();
+        assert_eq!(FolderLock::shared(plan).err().unwrap().exit_code(), 75);
         drop(all);
-        FolderLock::shared(&plan).unwrap();
+        FolderLock::shared(plan).unwrap();
     }
 }

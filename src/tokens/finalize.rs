@@ -134,7 +134,8 @@ pub struct ShardSummary {
 }
 
 /// Folds a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
-/// `dataset.json` is there already, it is read and returned at once.
+/// `dataset.json` is there already, it is read and returned at once. Who holds the folder's
+/// exclusive lock drops it first.
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
 pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
@@ -146,8 +147,11 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
                 "it belongs to another plan; run `vqtok verify`, then `vqtok repair`",
             ));
         }
+        // A worker that was killed while another one finished leaves temporary files.
+        repair::remove_orphans(dir)?;
         return Ok(summary);
     }
+    let _lock = plan.lock_shared()?;
     let missing: Vec<usize> =
         (0..plan.partitions()).filter(|&p| !super::committed(dir, p)).collect();
     if let Some(first) = missing.first() {

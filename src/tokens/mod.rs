@@ -31,6 +31,8 @@ pub mod repair;
 pub mod schema;
 pub mod shard;
 pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};

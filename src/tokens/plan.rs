@@ -205,12 +205,12 @@ impl Plan {
 
     /// The lock for adding partitions: any number of workers hold it together.
     pub fn lock_shared(&self) -> Result<FolderLock> {
-        FolderLock::shared(&self.dir.join(FILE))
+        FolderLock::shared(&self.dir)
     }
 
     /// The lock for replacing or removing partitions.
     pub fn lock_exclusive(&self) -> Result<FolderLock> {
-        FolderLock::exclusive(&self.dir.join(FILE))
+        FolderLock::exclusive(&self.dir)
     }
 
     /// [`Error::Mismatch`] unless this plan has that identity and those rows.
@@ -313,8 +313,8 @@ impl PlanHasher {
     }
 }
 
-/// Streams the rows into a sealed temporary file.
-fn write(
+/// Streams the rows into a sealed temporary file, and gives the digest.
+pub(super) fn write(
     path: &Path,
     identity: &Identity,
     rows: impl Iterator<Item = Result<PlanRow>>,

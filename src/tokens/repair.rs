@@ -1,11 +1,38 @@
 //! Owns what undoes: orphans of dead processes, the finished look of an output whose partitions are
-//! about to change, bad partitions. Must not know: how badness was found, how partitions are made.
+//! about to change, bad partitions, a broken plan. Must not know: how badness was found, how
+//! partitions are made, how a uri is read.
+//!
+//! A repair clears here and is then an ordinary run: what is missing is made, then folded.
+//! `--retry-failed` clears nothing: under the exclusive lock it calls [`reopen`], makes the
+//! partitions of [`with_failures`] again with `CommitMode::Replace`, drops the lock and finalizes.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Int64Type};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::commit::{self, FolderLock};
 use super::finalize;
-use crate::error::Result;
+use super::identity::Identity;
+use super::plan::{self, Plan, PlanRow};
+use super::shard::{companion_path, partition_of, shard_path};
+use crate::error::{Error, Result};
+use crate::guard;
+
+/// What an audit found to be bad.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// `plan.parquet`.
+    pub plan: bool,
+    /// `codebook.parquet` or `dataset.json`.
+    pub fold: bool,
+    /// Shards or their companions, by partition.
+    pub partitions: BTreeSet<usize>,
+}
 
 /// Removes the temporary files that dead processes left anywhere in an output.
 pub fn remove_orphans(dir: &Path) -> Result<usize> {
@@ -21,4 +48,165 @@ pub fn remove_orphans(dir: &Path) -> Result<usize> {
 pub fn reopen(dir: &Path, _lock: &FolderLock) -> Result<()> {
     commit::remove_durably(&dir.join(finalize::FILE))?;
     commit::remove_durably(&dir.join(finalize::CODEBOOK_FILE)).map(|_| ())
+}
+
+/// The committed partitions that hold failures.
+pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
+    let mut found = Vec::new();
+    for partition in (0..plan.partitions()).filter(|&p| super::committed(plan.dir(), p)) {
+        let path = shard_path(plan.dir(), partition);
+        if entry(&path, "vqtok.failed")?.parse::<u64>() != Ok(0) {
+            found.push(partition);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what is bad, so that the next run makes just that anew; a broken plan is rebuilt from
+/// the shards, with `size_of` giving the present size of a uri's file. Kill it anywhere and run it
+/// again.
+///
+/// Errors: [`Error::Busy`] where another job is at work; a plan that can't be rebuilt.
+pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>) -> Result<()> {
+    let lock = FolderLock::exclusive(dir)?;
+    if damage.plan {
+        rebuild_plan(dir, &damage.partitions, size_of)?;
+    }
+    remove_orphans(dir)?;
+    if damage.fold || !damage.partitions.is_empty() {
+        reopen(dir, &lock)?;
+    }
+    for &partition in &damage.partitions {
+        // The commit record first: without it the companions are litter.
+        commit::remove_durably(&shard_path(dir, partition))?;
+        for kind in ["failures", "codebook"] {
+            for path in commit::list(&dir.join(kind))? {
+                if partition_of(&path) == Some(partition) {
+                    commit::remove_durably(&path)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes `plan.parquet` anew from its own rows where they can still be read, else from the shards
+/// and failures. The digest that every shard carries proves the result.
+fn rebuild_plan(
+    dir: &Path,
+    bad: &BTreeSet<usize>,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<()> {
+    let path = dir.join(plan::FILE);
+    let lost = |reason: String| {
+        Error::corrupt(
+            &path,
+            format!("it can't be rebuilt: {reason}; restore it, or tokenize into another --out"),
+        )
+    };
+    let shards = commit::list(&dir.join("tokens"))?;
+    let good: Vec<(usize, &Path)> = shards
+        .iter()
+        .filter_map(|path| Some((partition_of(path)?, path.as_path())))
+        .filter(|(partition, _)| !bad.contains(partition))
+        .collect();
+    let (_, first) = good.first().ok_or_else(|| lost("no good shard is left".into()))?;
+    let digest = entry(first, "vqtok.plan_sha256")?;
+    let identity: Identity = serde_json::from_str(&entry(first, "vqtok.identity")?)
+        .map_err(|e| lost(format!("a shard's identity can't be read: {e}")))?;
+    let partitions: usize = entry(first, "vqtok.partitions")?.parse().unwrap_or(0);
+    let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
+    let mut reason = "its rows are lost".to_string();
+    // Sizes stand in the plan alone. What can be read of it comes first; then the files' own.
+    for trust_plan in [true, false] {
+        let rows = (0..partitions).map(|partition| {
+            let planned = old.as_ref().and_then(|old| old.partition(partition).ok());
+            match (&planned, good.iter().find(|(p, _)| *p == partition)) {
+                (Some(planned), None) => Ok(planned.clone()),
+                (_, Some((_, shard))) => {
+                    let planned = planned.as_deref().filter(|_| trust_plan);
+                    rows_of_partition(dir, partition, shard, planned, size_of)
+                }
+                (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
+            }
+        });
+        let rows = rows.flat_map(|rows| match rows {
+            Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
+        match plan::write(&path, &identity, rows) {
+            Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
+            Ok(_) => reason = "its files have changed since they were planned".into(),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(lost(reason))
+}
+
+/// The planned rows of a partition from its shard and failures.
+fn rows_of_partition(
+    dir: &Path,
+    partition: usize,
+    shard: &Path,
+    planned: Option<&[PlanRow]>,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<Vec<PlanRow>> {
+    let sha256 = commit::hex(&commit::digest_file(shard)?.0);
+    let mut rows = names(shard)?;
+    rows.extend(names(&companion_path(dir, "failures", partition, &sha256))?);
+    rows.sort();
+    rows.dedup(); // Views of one image.
+    let row = |(ordinal, key, uri): (i64, String, String)| {
+        let first = planned.and_then(|rows| rows.first()).map_or(0, |row| row.ordinal);
+        let known = usize::try_from(ordinal - first).ok();
+        let known = planned.zip(known).and_then(|(rows, i)| rows.get(i)).map(|row| row.bytes);
+        let size = || size_of(&uri).and_then(|bytes| i64::try_from(bytes).ok());
+        let bytes = known.or_else(size);
+        let bytes = bytes.ok_or_else(|| {
+            Error::invalid(format!("the size of '{}' is not known", key.escape_debug()))
+        })?;
+        Ok(PlanRow { ordinal, key, uri, bytes })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Ordinal, key and uri of a shard's or failures' rows.
+fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
+    let read = || -> Result<Vec<(i64, String, String)>, String> {
+        let file = File::open(path).map_err(|e| e.to_string())?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "key", "uri"]);
+        let reader = builder.with_projection(mask).build().map_err(|e| e.to_string())?;
+        let mut names = Vec::new();
+        for batch in reader {
+            let batch = batch.map_err(|e| e.to_string())?;
+            let column = |name: &str, kind: DataType| {
+                let column = batch.column_by_name(name);
+                let column = column.filter(|c| *c.data_type() == kind && c.null_count() == 0);
+                column.ok_or_else(|| format!("it has no column {name}"))
+            };
+            let ordinals = column("ordinal", DataType::Int64)?.as_primitive::<Int64Type>();
+            let keys = column("key", DataType::Utf8)?.as_string::<i32>();
+            let uris = column("uri", DataType::Utf8)?.as_string::<i32>();
+            let text = |values: &arrow::array::StringArray, i| values.value(i).to_string();
+            let row = |i| (ordinals.value(i), text(keys, i), text(uris, i));
+            names.extend((0..batch.num_rows()).map(row));
+        }
+        Ok(names)
+    };
+    guard::catch(read).and_then(|inner| inner).map_err(|reason| Error::corrupt(path, reason))
+}
+
+/// A value of a file's key-value metadata.
+fn entry(path: &Path, key: &str) -> Result<String> {
+    let read = || -> Result<String, String> {
+        let file = File::open(path).map_err(|e| e.to_string())?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+        let entries = builder.metadata().file_metadata().key_value_metadata();
+        let found = entries.into_iter().flatten().find(|entry| entry.key == key);
+        found.and_then(|e| e.value.clone()).ok_or_else(|| format!("its metadata has no {key}"))
+    };
+    guard::catch(read).and_then(|inner| inner).map_err(|reason| {
+        Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
+    })
 }

@@ -8,7 +8,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
 use super::columns::{self, PendingRow};
-use super::commit::{self, Published, TempFile, hex};
+use super::commit::{self, FolderLock, Published, TempFile, hex};
 use super::identity::Identity;
 use super::plan::Plan;
 use super::schema;
@@ -177,6 +177,8 @@ pub struct PartitionWriter {
     failures: Vec<FailureRow>,
     rows: u64,
     written: u64,
+    /// Keeps repairs away while partitions are added; who replaces holds the exclusive one.
+    _lock: Option<FolderLock>,
 }
 
 impl PartitionWriter {
@@ -184,6 +186,10 @@ impl PartitionWriter {
     pub fn create(plan: &Plan, partition: usize, mode: CommitMode) -> Result<PartitionWriter> {
         let ordinals = plan.ordinals(partition)?;
         let (dir, identity) = (plan.dir(), plan.identity());
+        let lock = match mode {
+            CommitMode::New => Some(plan.lock_shared()?),
+            CommitMode::Replace => None,
+        };
         for folder in ["tokens", "failures", "codebook"] {
             commit::create_folder(&dir.join(folder))?;
         }
@@ -214,6 +220,7 @@ impl PartitionWriter {
             failures: Vec::new(),
             rows: 0,
             written: 0,
+            _lock: lock,
         })
     }
 

@@ -9,68 +9,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::tokens::finalize::{self, finalize};
 use crate::tokens::identity::tests::identity;
-use crate::tokens::plan::PlanRow;
-
-const CODES: u64 = 32;
-
-fn plan(dir: &Path, images: i64, shard_rows: u64) -> Plan {
-    plan_with(dir, images, &identity(CODES, Some([2, 3]), shard_rows))
-}
-
-fn plan_with(dir: &Path, images: i64, identity: &Identity) -> Plan {
-    let row = |ordinal| PlanRow {
-        ordinal,
-        key: format!("c/{ordinal}.png"),
-        uri: format!("file:///c/{ordinal}.png"),
-        bytes: 7,
-    };
-    let rows = (0..images).map(|i| Ok(row(i)));
-    Plan::create_or_open(dir, identity, rows, identity.shard_rows as usize).unwrap()
-}
-
-/// Image `ordinal`: every fifth fails, the rest get tokens that depend on it alone.
-fn outcome(ordinal: i64) -> Outcome {
-    if ordinal % 5 == 3 {
-        return Outcome::Failed(FailureRow {
-            ordinal,
-            key: format!("c/{ordinal}.png"),
-            uri: format!("file:///c/{ordinal}.png"),
-            stage: "decode".into(),
-            error: "no picture".into(),
-        });
-    }
-    Outcome::Written(Box::new(token_row(ordinal)))
-}
-
-fn token_row(ordinal: i64) -> TokenRow {
-    let code = |i: i64| ((ordinal * 7 + i * i) % CODES as i64) as u32;
-    TokenRow {
-        ordinal,
-        key: format!("c/{ordinal}.png"),
-        uri: format!("file:///c/{ordinal}.png"),
-        levels: vec![TokenGrid {
-            codes: (0..6).map(code).collect(),
-            distances: (0..6).map(|i| (ordinal + i) as f32 / 8.0).collect(),
-            height: 2,
-            width: 3,
-        }],
-        image_width: 30,
-        image_height: 20,
-        orientation: 1,
-        color_mode: "RGB".into(),
-        label: Some("c".into()),
-        content_sha256: [ordinal as u8; 32],
-        ..TokenRow::default()
-    }
-}
-
-fn write(plan: &Plan, partition: usize) -> Receipt {
-    let mut writer = PartitionWriter::create(plan, partition, CommitMode::New).unwrap();
-    for ordinal in plan.ordinals(partition).unwrap() {
-        writer.push(outcome(ordinal)).unwrap();
-    }
-    writer.close().unwrap()
-}
+use crate::tokens::testing::{outcome, plan, plan_with, token_row, tree, write};
 
 fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
     let file = fs::File::open(path).unwrap();
@@ -81,15 +20,6 @@ fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
     let entries = entries.map(|e| (e.key.clone(), e.value.clone().unwrap_or_default())).collect();
     let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
     (arrow::compute::concat_batches(&schema, &batches).unwrap(), entries)
-}
-
-/// Every file of an output with its bytes.
-fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().map(Result::unwrap);
-    let files = files.filter(|e| e.file_type().is_file());
-    files
-        .map(|e| (e.path().strip_prefix(dir).unwrap().into(), fs::read(e.path()).unwrap()))
-        .collect()
 }
 
 #[test]
@@ -303,6 +233,8 @@ fn replacing_a_partition_swaps_it_whole() {
     }
     let new = writer.close().unwrap();
     assert_ne!(old.sha256, new.sha256);
+    assert_eq!(finalize(dir.path()).unwrap_err().exit_code(), 75, "the retry still has the lock");
+    drop(lock);
     assert!(!companion_path(dir.path(), "failures", 0, &old.sha256).exists());
     assert_eq!(finalize(dir.path()).unwrap().totals.failed, 0);
     assert_eq!(tree(dir.path()).len(), 6);

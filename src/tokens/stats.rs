@@ -92,7 +92,9 @@ impl LevelStatistics {
             let p = count as f64 / total;
             -p * p.log2()
         };
-        self.counts.iter().filter(|&&count| count > 0).map(|&count| term(count)).sum()
+        // An empty sum, and that of one code, is -0: adding 0 makes it 0.
+        let used = self.counts.iter().filter(|&&count| count > 0);
+        used.map(|&count| term(count)).sum::<f64>() + 0.0
     }
 }
 

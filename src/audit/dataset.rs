@@ -1,0 +1,156 @@
+//! Owns reading `dataset.json` as `schemas/dataset.v1.json` describes it, and what it must say.
+//! Must not know: the writer.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::fold::Fold;
+use super::partition::PartitionFacts;
+use super::plan::PlanFacts;
+use super::verify::{FileFacts, VerifyReport};
+
+/// The data set's own file.
+pub const NAME: &str = "dataset.json";
+
+/// A `dataset.json` whose digest of itself was found right.
+pub struct Dataset(Value);
+
+/// None where there is none. Errors in one line.
+pub fn read(dir: &Path) -> Result<Option<Dataset>, String> {
+    let bytes = match std::fs::read(dir.join(NAME)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{NAME}: {error}")),
+    };
+    let value: Value = serde_json::from_slice(&bytes).map_err(|e| format!("{NAME}: {e}"))?;
+    let claimed = value["self_sha256"].as_str().unwrap_or_default();
+    let tail = format!("  \"self_sha256\": \"{claimed}\"\n}}\n");
+    let body = bytes.strip_suffix(tail.as_bytes());
+    let body = body.ok_or_else(|| format!("{NAME}: it does not end in its own digest"))?;
+    if super::hex(&Sha256::digest(body)) != claimed {
+        return Err(format!("{NAME}: its content does not give its own digest"));
+    }
+    Ok(Some(Dataset(value)))
+}
+
+impl Dataset {
+    /// A text by JSON pointer.
+    pub fn text(&self, pointer: &str) -> Option<&str> {
+        self.0.pointer(pointer)?.as_str()
+    }
+
+    /// Partitions it lists.
+    pub fn partitions(&self) -> usize {
+        self.0["shards"].as_array().map_or(0, Vec::len)
+    }
+
+    /// A partition's files against the digests recorded for them.
+    pub fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
+        let recorded = &self.0["shards"][facts.index];
+        for (file, kind) in facts.files.iter().zip(["tokens", "failures", "codebook"]) {
+            let recorded = &recorded[kind];
+            if recorded["path"] != file.path.as_str() || recorded["sha256"] != file.sha256.as_str()
+            {
+                return Some(format!("{}: its sha256 is not the one in {NAME}", file.path));
+            }
+        }
+        None
+    }
+
+    /// The first value that isn't as computed.
+    pub fn compare(&self, expected: &Value) -> Option<String> {
+        let mut value = self.0.clone();
+        value.as_object_mut()?.remove("self_sha256");
+        difference("", &value, expected)
+    }
+}
+
+/// What it must say.
+pub fn expected(
+    report: &VerifyReport,
+    plan: &PlanFacts,
+    fold: &Fold,
+    shards: &[PartitionFacts],
+    codebook: &FileFacts,
+) -> Value {
+    let file = |f: &FileFacts| json!({"path": f.path, "bytes": f.bytes, "sha256": f.sha256});
+    let round = |x: f64| (x * 1e6).round() / 1e6;
+    let level = |(index, codes): (usize, u64)| {
+        let entropy = fold.entropy_bits(index);
+        json!({
+            "codes": codes,
+            "tokens": fold.tokens_of(index),
+            "used": fold.used(index),
+            "entropy_bits": round(entropy),
+            "perplexity": round(entropy.exp2()),
+        })
+    };
+    let shard = |s: &PartitionFacts| {
+        json!({
+            "partition": s.index,
+            "first_ordinal": s.first_ordinal,
+            "planned": s.planned,
+            "written": s.written,
+            "failed": s.failed,
+            "rows": s.rows,
+            "tokens": s.files.first().map(file),
+            "failures": s.files.get(1).map(file),
+            "codebook": s.files.get(2).map(file),
+        })
+    };
+    json!({
+        "schema": "dataset.v1",
+        "identity": plan.identity,
+        "plan": {
+            "digest": plan.digest,
+            "rows": plan.rows(),
+            "partitions": plan.partitions(),
+            "file": file(&plan.file),
+        },
+        "totals": {
+            "planned": report.planned,
+            "written": report.written,
+            "failed": report.failed,
+            "rows": report.rows,
+            "tokens": report.tokens,
+        },
+        "codebook": {
+            "file": file(codebook),
+            "levels": plan.codes().into_iter().enumerate().map(level).collect::<Vec<_>>(),
+        },
+        "shards": shards.iter().map(shard).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(place: &str, a: &Value, b: &Value) -> Option<String> {
+    if a == b {
+        return None;
+    }
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names = a.keys().chain(b.keys());
+            let null = Value::Null;
+            names
+                .filter_map(|name| {
+                    let (a, b) = (a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null));
+                    difference(&format!("{place}/{name}"), a, b)
+                })
+                .next()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate();
+            pairs.filter_map(|(i, (a, b))| difference(&format!("{place}/{i}"), a, b)).next()
+        }
+        // Logarithms differ in their last bit between systems; the rest is exact.
+        (Value::Number(a), Value::Number(b))
+            if a.is_f64()
+                && b.is_f64()
+                && a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() <= 2e-6) =>
+        {
+            None
+        }
+        _ => Some(format!("{place} says {a}, the output {b}")),
+    }
+}

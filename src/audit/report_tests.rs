@@ -1,0 +1,88 @@
+//! Tests of the report: its numbers on an output whose tokens are known, hostile text in the page.
+
+use super::*;
+use crate::audit::html;
+use crate::tokens::testing::{plan, token_row, write};
+use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter};
+
+#[test]
+fn the_numbers_are_those_of_the_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 25, 10);
+    for partition in 0..3 {
+        write(&plan, partition);
+    }
+    let summary = tokens::finalize(dir.path()).unwrap();
+    let report = report(dir.path()).unwrap();
+    assert_eq!((report.files, report.rows, report.failed), (3, 20, 5));
+    let (level, known) = (&report.levels[0], &summary.codebook.levels[0]);
+    assert_eq!((level.codes, level.tokens, level.used), (32, 120, known.used));
+    assert!((level.perplexity - known.perplexity).abs() < 1e-6);
+    assert_eq!(level.by_uses.iter().sum::<u64>(), 32);
+    assert_eq!(level.by_uses[0], 32 - known.used);
+    assert_eq!(level.rank_frequency[0].1, level.most_used[0].1);
+    assert_eq!(level.rank_frequency.last().unwrap().0, known.used);
+    let mut codes = vec![0_u64; 32];
+    let written = (0..25).filter(|ordinal| ordinal % 5 != 3);
+    for ordinal in written.clone() {
+        token_row(ordinal).levels[0].codes.iter().for_each(|&code| codes[code as usize] += 1);
+    }
+    let (code, uses) = level.most_used[0];
+    assert_eq!((codes[code as usize], uses), (uses, *codes.iter().max().unwrap()));
+    let least = codes.iter().copied().filter(|&uses| uses > 0).min().unwrap();
+    assert_eq!(level.least_used[0].1, least);
+    // Row `ordinal` has the mean distance (6 ordinal + 15) / 48.
+    let errors = report.quantization_error.as_ref().unwrap();
+    let mean = written.clone().map(|o| (6 * o + 15) as f64 / 48.0).sum::<f64>() / 20.0;
+    assert_eq!(
+        (errors.rows, errors.min, errors.max),
+        (20, 15.0 / 48.0, (6.0 * 24.0 + 15.0) / 48.0)
+    );
+    assert!((errors.mean - mean).abs() < 1e-6);
+    assert_eq!(errors.histogram.iter().map(|bucket| bucket.1).sum::<u64>(), 20);
+    assert_eq!(report.labels["c"].rows, 20);
+    assert_eq!(report.failed_by_error["decode: no picture"], 5);
+    assert_eq!(report.failures[0].key, "c/3.png");
+    let page = html::render(&report);
+    assert_eq!(page, html::render(&report));
+    for words in ["decode: no picture", "83.33", "perplexity", "</html>"] {
+        let words = if words == "83.33" {
+            &format!("{:.2} %", 100.0 * known.used as f64 / 32.0)
+        } else {
+            words
+        };
+        assert!(page.contains(words), "the page lacks {words}");
+    }
+    // One file alone, and without failures beside it.
+    let one = super::report(&dir.path().join("tokens/part-00002.parquet")).unwrap();
+    assert_eq!((one.files, one.rows, one.failed), (1, 4, 0));
+}
+
+#[test]
+fn text_of_an_attacker_stays_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(dir.path(), 2, 10);
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    let bad = "<script>alert('1')</script>\u{202e}\n&";
+    let row = tokens::TokenRow { label: Some(bad.into()), ..token_row(0) };
+    writer.push(Outcome::Written(Box::new(row))).unwrap();
+    let (key, uri) = (bad.to_string(), bad.to_string());
+    let (stage, error) = (bad.to_string(), bad.to_string());
+    writer.push(Outcome::Failed(FailureRow { ordinal: 1, key, uri, stage, error })).unwrap();
+    writer.close().unwrap();
+    let page = html::render(&report(dir.path()).unwrap());
+    assert!(!page.contains("<script") && !page.contains('\u{202e}'));
+    assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;\\u{202e}\\u{a}&amp;"));
+}
+
+#[test]
+fn codes_without_metadata_are_counted_up_to_the_largest() {
+    let mut uses = vec![0, 0, 0, 5];
+    uses[1] = 3;
+    let level = level(uses, None);
+    assert_eq!((level.codes, level.tokens, level.used), (4, 8, 2));
+    assert_eq!(level.by_uses, [2, 0, 1, 1]);
+    assert_eq!((level.most_used, level.least_used), (vec![(3, 5), (1, 3)], vec![(1, 3), (3, 5)]));
+    let none = super::level(Vec::new(), Some(8));
+    assert_eq!((none.codes, none.tokens, none.entropy_bits), (8, 0, 0.0));
+}

@@ -1,0 +1,305 @@
+//! Owns the proof that an output is whole: every sum, digest and row is computed anew from what
+//! lies there. Must not know: the writer.
+//!
+//! What is proven: the plan's digest; that every planned image is in exactly one of shard and
+//! failures, under its planned key and uri; that codes are in range and their hashes and counts
+//! right; that companions and `codebook.parquet` follow from the shards and `dataset.json` from all
+//! of them; and every file's sha256. So one flipped bit in any file is found.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::dataset::{self, Dataset};
+use super::fold::Fold;
+use super::partition::{self, PartitionFacts};
+use super::plan::{self, PlanFacts};
+use crate::error::{Error, Result};
+
+/// Which part of an output a finding is about: what `repair` has to make anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// `plan.parquet`.
+    Plan,
+    /// A shard or one of its companions.
+    Partition(usize),
+    /// `codebook.parquet`.
+    Codebook,
+    /// `dataset.json`.
+    Dataset,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What has to be made anew.
+    pub part: Part,
+    /// One line.
+    pub problem: String,
+}
+
+/// What was checked and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyReport {
+    /// Whether there is a `dataset.json`.
+    pub finished: bool,
+    /// Partitions of the plan.
+    pub partitions: u64,
+    /// Partitions that are not there; no finding where the output is unfinished.
+    pub missing: u64,
+    /// Images of the partitions that are there.
+    pub planned: u64,
+    /// Images with tokens.
+    pub written: u64,
+    /// Images given up.
+    pub failed: u64,
+    /// Rows of shards.
+    pub rows: u64,
+    /// Tokens of all levels.
+    pub tokens: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Files that belong to nothing: leftovers of killed workers, or somebody else's.
+    pub strays: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Nothing is wrong with what is there.
+    pub fn clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The partitions that have to be made anew.
+    pub fn bad_partitions(&self) -> BTreeSet<usize> {
+        let partition = |finding: &Finding| match finding.part {
+            Part::Partition(index) => Some(index),
+            _ => None,
+        };
+        self.findings.iter().filter_map(partition).collect()
+    }
+
+    fn find(&mut self, part: Part, problem: impl Into<String>) {
+        self.findings.push(Finding { part, problem: problem.into() });
+    }
+}
+
+/// Length and hex sha256 of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileFacts {
+    /// Relative to the output folder.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl FileFacts {
+    /// Reads `path` under `dir`.
+    pub fn of(dir: &Path, path: &str) -> Result<FileFacts> {
+        let full = dir.join(path);
+        let mut file = File::open(&full).map_err(Error::io(&full))?;
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; 1 << 18];
+        let mut bytes = 0;
+        loop {
+            let count = match file.read(&mut block) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io(&full)(error)),
+            };
+            hasher.update(&block[..count]);
+            bytes += count as u64;
+        }
+        Ok(FileFacts { path: path.to_string(), bytes, sha256: super::hex(&hasher.finalize()) })
+    }
+}
+
+/// Verifies an output folder. Damage is in the report; errors are for what can't be looked at.
+pub fn verify(dir: &Path) -> Result<VerifyReport> {
+    std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    let mut report = VerifyReport::default();
+    let dataset = match dataset::read(dir) {
+        Ok(dataset) => {
+            report.finished = dataset.is_some();
+            dataset
+        }
+        Err(problem) => {
+            report.finished = true;
+            report.find(Part::Dataset, problem);
+            None
+        }
+    };
+    let plan = verify_plan(dir, dataset.as_ref(), &mut report)?;
+    let partitions = match (&plan, &dataset) {
+        (Some(plan), _) => plan.partitions(),
+        (None, Some(dataset)) => dataset.partitions(),
+        (None, None) => partition::highest(dir).map_or(0, |highest| highest + 1),
+    };
+    report.partitions = partitions as u64;
+    let mut fold = Fold::default();
+    let mut shards = Vec::new();
+    let present: Vec<usize> = (0..partitions)
+        .filter(|&index| {
+            let there = dir.join(partition::shard_name(index)).exists();
+            report.missing += u64::from(!there);
+            if !there && report.finished {
+                report.find(Part::Partition(index), format!("partition {index} is missing"));
+            }
+            there
+        })
+        .collect();
+    // In waves, so that memory holds a few partitions' counts; folded in order, so that float
+    // sums are those of the definition.
+    for wave in present.chunks(rayon::current_num_threads().max(1) * 2) {
+        let facts: Vec<_> =
+            wave.par_iter().map(|&index| partition::verify(dir, index, plan.as_ref())).collect();
+        for (&index, facts) in wave.iter().zip(facts) {
+            take_partition(&mut report, &mut fold, index, &facts);
+            shards.push(facts);
+        }
+    }
+    verify_fold(dir, &mut report, &fold, dataset.as_ref(), plan.as_ref())?;
+    if let (Some(dataset), Some(plan)) = (&dataset, &plan) {
+        verify_dataset(dir, &mut report, dataset, plan, &fold, &shards)?;
+    }
+    report.strays = strays(dir, &shards);
+    report.findings.sort();
+    report.findings.dedup();
+    Ok(report)
+}
+
+fn verify_plan(
+    dir: &Path,
+    dataset: Option<&Dataset>,
+    report: &mut VerifyReport,
+) -> Result<Option<PlanFacts>> {
+    if !dir.join(plan::NAME).exists() {
+        if !dir.join("tokens").is_dir() && !report.finished {
+            return Err(Error::invalid(format!("{}: no output of vqtok", dir.display())));
+        }
+        report.find(Part::Plan, "plan.parquet is missing");
+        return Ok(None);
+    }
+    let facts = match plan::read(dir) {
+        Ok(facts) => facts,
+        Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
+        Err(error) => {
+            report.find(Part::Plan, error.to_string());
+            return Ok(None);
+        }
+    };
+    report.bytes += facts.file.bytes;
+    if let Some(recorded) = dataset.and_then(|d| d.text("/plan/file/sha256"))
+        && recorded != facts.file.sha256
+    {
+        report.find(Part::Plan, "plan.parquet: its sha256 is not the one in dataset.json");
+    }
+    Ok(Some(facts))
+}
+
+fn take_partition(
+    report: &mut VerifyReport,
+    fold: &mut Fold,
+    index: usize,
+    facts: &PartitionFacts,
+) {
+    for problem in &facts.problems {
+        report.find(Part::Partition(index), problem.clone());
+    }
+    report.planned += facts.planned;
+    report.written += facts.written;
+    report.failed += facts.failed;
+    report.rows += facts.rows;
+    report.tokens += facts.fold.tokens();
+    report.bytes += facts.files.iter().map(|file| file.bytes).sum::<u64>();
+    fold.merge(&facts.fold);
+}
+
+/// `codebook.parquet` against the sum of the parts. Where a partition is bad or missing, the sum is
+/// unknown, and only the file's own digest tells.
+fn verify_fold(
+    dir: &Path,
+    report: &mut VerifyReport,
+    fold: &Fold,
+    dataset: Option<&Dataset>,
+    plan: Option<&PlanFacts>,
+) -> Result<()> {
+    let name = super::fold::NAME;
+    if !dir.join(name).exists() {
+        if report.finished {
+            report.find(Part::Codebook, format!("{name} is missing"));
+        }
+        return Ok(());
+    }
+    let file = FileFacts::of(dir, name)?;
+    report.bytes += file.bytes;
+    if let Some(recorded) = dataset.and_then(|d| d.text("/codebook/file/sha256"))
+        && recorded != file.sha256
+    {
+        report.find(Part::Codebook, format!("{name}: its sha256 is not the one in dataset.json"));
+    }
+    if report.missing > 0 || !report.bad_partitions().is_empty() {
+        return Ok(());
+    }
+    let codes = plan.map(PlanFacts::codes);
+    if let Err(problem) = fold.compare(&dir.join(name), codes.as_deref()) {
+        report.find(Part::Codebook, format!("{name}: {problem}"));
+    }
+    Ok(())
+}
+
+/// Every value of `dataset.json` against what was computed, unless that is known to be wrong.
+fn verify_dataset(
+    dir: &Path,
+    report: &mut VerifyReport,
+    dataset: &Dataset,
+    plan: &PlanFacts,
+    fold: &Fold,
+    shards: &[PartitionFacts],
+) -> Result<()> {
+    for facts in shards {
+        if let Some(problem) = dataset.compare_shard(facts) {
+            report.find(Part::Partition(facts.index), problem);
+        }
+    }
+    let consistent = report.missing == 0 && report.findings.is_empty();
+    if consistent {
+        let codebook = FileFacts::of(dir, super::fold::NAME)?;
+        let expected = dataset::expected(report, plan, fold, shards, &codebook);
+        if let Some(problem) = dataset.compare(&expected) {
+            report.find(Part::Dataset, format!("dataset.json: {problem}"));
+        }
+    }
+    Ok(())
+}
+
+/// Files of the output that nothing refers to.
+fn strays(dir: &Path, shards: &[PartitionFacts]) -> Vec<String> {
+    let mut known: BTreeSet<String> =
+        [plan::NAME, super::fold::NAME, dataset::NAME, ".lock"].map(str::to_string).into();
+    known.extend(shards.iter().flat_map(|s| s.files.iter().map(|f| f.path.clone())));
+    known.extend(shards.iter().map(|s| partition::shard_name(s.index)));
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(dir).min_depth(1).sort_by_file_name() {
+        let Ok(entry) = entry else { continue };
+        let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+        let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+        let name = parts.join("/");
+        if !entry.file_type().is_dir() && !known.contains(&name) {
+            found.push(name.escape_debug().to_string());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
