@@ -82,7 +82,7 @@ fn workers_take_their_ranks_from_the_environment_and_finalize_folds() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         if rank == "1" {
             let early = job.expect(75, "finalize out");
-            early.assert_one_line(&["part-00000"]);
+            early.assert_one_line(&["2 of 3 partitions"]);
         }
     }
     job.expect(0, "finalize out");
@@ -175,7 +175,7 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     refused("train images --model m3 --recipe unknown.toml", &["stepz"]);
     let impossible = TINY_RECIPE.replace("size = 16", "size = 18");
     std::fs::write(job.path("impossible.toml"), impossible).unwrap();
-    refused("train images --model m3 --recipe impossible.toml", &["18", "factor 4"]);
+    refused("train images --model m3 --recipe impossible.toml", &["18", "multiple of 4"]);
     assert!(!job.path("m3").exists());
 }
 

@@ -132,7 +132,9 @@ impl Identity {
 
     /// The first setting that differs: its dotted name, its value in `self` and in `other`.
     pub fn difference(&self, other: &Identity) -> Option<(String, String, String)> {
-        difference("", &self.sorted(), &other.sorted())
+        // In the order of declaration: a setting before what follows from it.
+        let plain = |identity: &Identity| serde_json::to_value(identity).unwrap_or_default();
+        difference("", &plain(self), &plain(other))
     }
 }
 
