@@ -30,6 +30,7 @@ pub enum OnError {
 }
 
 /// What a run needs beside its engine.
+#[derive(Clone)]
 pub struct Settings {
     /// From bytes to pixels.
     pub preparation: Preparation,

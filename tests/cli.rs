@@ -239,6 +239,45 @@ fn decode_reconstruct_and_inspect_show_what_is_there() {
 }
 
 #[test]
+fn verify_finds_damage_and_repair_makes_just_that_anew() {
+    let job = Job::new(30).trained();
+    std::fs::write(job.path("images/broken.png"), b"\x89PNG").unwrap();
+    job.expect(1, &format!("{TOKENIZE} --out out"));
+    let whole = job.files("out");
+    job.expect(0, "verify out");
+    for (name, bytes) in &whole {
+        let mut damaged = bytes.clone();
+        let place = damaged.len() / 2;
+        damaged[place] ^= 0x10;
+        std::fs::write(job.path("out").join(name), damaged).unwrap();
+        let found = job.run("verify out --json");
+        assert_eq!(found.code, 1, "{name}: {}{}", found.stdout, found.stderr);
+        assert!(!found.events("finding").is_empty(), "{name}");
+        job.expect(1, "repair out --model model");
+        assert!(whole == job.files("out"), "{name} is not repaired");
+    }
+    std::fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
+    job.expect(2, "repair out").assert_one_line(&["--model"]);
+    job.expect(1, "repair out --model model");
+    assert!(whole == job.files("out"));
+    job.expect(0, "report out --out page.html");
+    assert!(std::fs::read_to_string(job.path("page.html")).unwrap().contains("broken.png"));
+}
+
+#[test]
+fn failures_are_retried_alone() {
+    let job = Job::new(30).trained();
+    let image = job.path("images/cat/0001.bmp");
+    let good = std::fs::read(&image).unwrap();
+    job.expect(0, &format!("{TOKENIZE} --out good"));
+    std::fs::write(&image, vec![0u8; good.len()]).unwrap();
+    job.expect(1, &format!("{TOKENIZE} --out out"));
+    std::fs::write(&image, &good).unwrap();
+    job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
+    job.assert_same("good", "out");
+}
+
+#[test]
 fn recipes_are_listed_shown_and_read_back() {
     let job = Job::new(0);
     let list = job.expect(0, "recipe list").stdout;

@@ -161,15 +161,8 @@ fn focus(root: &Value) -> Vec<&Value> {
 
 /// The maps of a configuration in which settings are looked up: the root and the known nestings.
 fn scopes(root: &Value) -> Vec<&Map<String, Value>> {
-    const NESTINGS: &[&str] = &[
-        "model",
-        "params",
-        "init_args",
-        "ddconfig",
-        "encoder",
-        "decoder",
-        "quantizer",
-    ];
+    const NESTINGS: &[&str] =
+        &["model", "params", "init_args", "ddconfig", "encoder", "decoder", "quantizer"];
     let mut scopes: Vec<&Map<String, Value>> = root.as_object().into_iter().collect();
     let mut next = 0;
     // Breadth first, so that an outer setting wins over an inner one of the same name; bounded,

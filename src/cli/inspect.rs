@@ -72,7 +72,7 @@ fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
 }
 
 /// The identity card.
-fn model(card: &Card, reporter: &Reporter) {
+pub(super) fn model(card: &Card, reporter: &Reporter) {
     let lines: Vec<String> =
         card.lines().into_iter().map(|(name, value)| format!("{name:16} {value}")).collect();
     reporter.result("model", &lines.join("\n"), card.to_json());

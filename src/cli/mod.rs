@@ -2,6 +2,7 @@
 //! Must not know: how anything works.
 
 mod common;
+mod convert;
 mod decode;
 mod finalize;
 mod inspect;
@@ -9,8 +10,11 @@ mod quickstart;
 mod rank;
 mod recipe;
 mod reconstruct;
+mod repair;
+mod report;
 mod tokenize;
 mod train;
+mod verify;
 
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
@@ -61,6 +65,14 @@ enum Command {
     Recipe(recipe::Args),
     /// Fold the shards of several workers into codebook.parquet and dataset.json.
     Finalize(finalize::Args),
+    /// Check every byte of an output against what it claims.
+    Verify(verify::Args),
+    /// Make the bad parts of an output anew, and nothing else.
+    Repair(repair::Args),
+    /// Draw a page about an output: use of the codebook, errors, labels, failures.
+    Report(report::Args),
+    /// Turn a published checkpoint into a model folder.
+    Convert(convert::Args),
 }
 
 impl Command {
@@ -74,6 +86,10 @@ impl Command {
             Command::Quickstart(args) => args.common.json,
             Command::Recipe(args) => args.json(),
             Command::Finalize(args) => args.json,
+            Command::Verify(args) => args.json,
+            Command::Repair(args) => args.common.json,
+            Command::Report(args) => args.json,
+            Command::Convert(args) => args.json,
         }
     }
 
@@ -87,6 +103,10 @@ impl Command {
             Command::Quickstart(args) => quickstart::run(args, reporter),
             Command::Recipe(args) => recipe::run(args, reporter),
             Command::Finalize(args) => finalize::run(args, reporter),
+            Command::Verify(args) => verify::run(args, reporter),
+            Command::Repair(args) => repair::run(args, reporter),
+            Command::Report(args) => report::run(args, reporter),
+            Command::Convert(args) => convert::run(args, reporter),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::tokens::{
-    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, finalize,
+    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, finalize, repair,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ pub struct Args {
     /// Number of workers, where --rank-from's source doesn't tell
     #[arg(long, value_name = "N", requires = "rank_from")]
     ranks: Option<usize>,
+    /// Make the shards that hold failures anew, once the reason is mended
+    #[arg(long)]
+    retry_failed: bool,
     /// What a bad image costs: a row in failures, or the run
     #[arg(long, value_name = "record|stop")]
     on_error: Option<OnError>,
@@ -80,6 +83,7 @@ impl Args {
             rank_from: None,
             ranks: None,
             on_error: None,
+            retry_failed: false,
         }
     }
 }
@@ -105,9 +109,6 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
     let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
-    let _lock = plan.lock_shared()?;
-    let todo: Vec<usize> =
-        (0..plan.partitions()).filter(|&p| share.has(p) && !committed(&args.out, p)).collect();
     let settings = pipeline::Settings {
         preparation,
         batch_size: args.batch_size.unwrap_or(recipe.tokenize.batch_size).max(1),
@@ -115,12 +116,38 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         mode: CommitMode::New,
         stop,
     };
+    if args.retry_failed {
+        retry(&settings, &plan, share, engine.as_mut(), reporter)?;
+    }
+    let lock = plan.lock_shared()?;
+    let todo: Vec<usize> =
+        (0..plan.partitions()).filter(|&p| share.has(p) && !committed(&args.out, p)).collect();
     let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
+    drop(lock);
     fold(&plan, &summary, reporter)
 }
 
+/// Makes the committed partitions of our share that hold failures anew, each replaced whole.
+fn retry(
+    settings: &pipeline::Settings,
+    plan: &Plan,
+    share: Share,
+    engine: &mut dyn Engine,
+    reporter: &Reporter,
+) -> Result<()> {
+    let lock = plan.lock_exclusive()?;
+    let mut again = repair::with_failures(plan)?;
+    again.retain(|&partition| share.has(partition));
+    if again.is_empty() {
+        return Ok(());
+    }
+    repair::reopen(plan.dir(), &lock)?;
+    let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
+    tokenize(&settings, plan, &again, engine, reporter).map(|_| ())
+}
+
 /// Runs the pipeline over the partitions that are to do.
-fn tokenize(
+pub(super) fn tokenize(
     settings: &pipeline::Settings,
     plan: &Plan,
     todo: &[usize],
@@ -156,7 +183,11 @@ fn tokenize(
 }
 
 /// Folds the output where it is whole, and says what it is.
-fn fold(plan: &Plan, summary: &pipeline::Summary, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn fold(
+    plan: &Plan,
+    summary: &pipeline::Summary,
+    reporter: &Reporter,
+) -> Result<Finished> {
     let missing = (0..plan.partitions()).filter(|&p| !committed(plan.dir(), p)).count();
     let failed = if missing == 0 {
         let dataset = finalize(plan.dir())?;

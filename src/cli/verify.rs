@@ -4,6 +4,7 @@ use super::Finished;
 use crate::audit::verify::verify;
 use crate::error::Result;
 use crate::progress::Reporter;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Flags of `vqtok verify`.
@@ -20,18 +21,28 @@ pub struct Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let report = verify(&args.dir)?;
     for finding in &report.findings {
-        let text = format!("{}: {}", finding.path, finding.problem);
-        reporter.result("finding", &text, serde_json::json!(finding));
+        reporter.result("finding", &format!("bad: {}", finding.problem), json!(finding));
     }
+    for stray in &report.strays {
+        let text = format!("stray: {stray} belongs to nothing");
+        reporter.result("stray", &text, json!({"path": stray}));
+    }
+    let state = if report.finished { "finished" } else { "unfinished" };
     let text = format!(
-        "{}: {} files and {} rows checked, {} findings",
+        "{}: {state}, {} of {} partitions there, {} images planned in them = {} written + {} \
+         failed, {} bytes checked: {}",
         args.dir.display(),
-        report.files,
-        report.rows,
-        report.findings.len()
+        report.partitions - report.missing.min(report.partitions),
+        report.partitions,
+        report.planned,
+        report.written,
+        report.failed,
+        report.bytes,
+        match report.findings.len() {
+            0 => "all as it claims".to_string(),
+            findings => format!("{findings} findings; `vqtok repair` makes the bad parts anew"),
+        }
     );
-    let fields = serde_json::json!({"dir": args.dir, "files": report.files, "rows": report.rows,
-                                    "findings": report.findings.len()});
-    reporter.result("verified", &text, fields);
-    Ok(if report.findings.is_empty() { Finished::Clean } else { Finished::WithFailures })
+    reporter.result("verified", &text, json!(report));
+    Ok(if report.clean() { Finished::Clean } else { Finished::WithFailures })
 }

@@ -332,6 +332,12 @@ fn open(path: &Path) -> std::io::Result<File> {
     fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
+/// Bytes of the regular file that `uri` names; None where there is none.
+pub fn size(uri: &str) -> Option<u64> {
+    let path = uri::to_path(uri)?;
+    std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len())
+}
+
 /// The content of the file behind `uri` (as in [`Found::uri`]).
 ///
 /// # Errors

@@ -1,0 +1,34 @@
+//! Owns `vqtok convert`: a published checkpoint into a model folder of ours.
+//! Must not know: how either is read or written.
+
+use super::Finished;
+use crate::checkpoint::card;
+use crate::checkpoint::convert::convert;
+use crate::checkpoint::detect::DetectOptions;
+use crate::error::Result;
+use crate::progress::Reporter;
+use std::path::PathBuf;
+
+/// Flags of `vqtok convert`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Checkpoint: a file or a folder
+    model: PathBuf,
+    /// Folder for config.json and model.safetensors
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Family of the checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// Events for machines on stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let options = DetectOptions { family: args.family.as_deref(), config: None };
+    convert(&args.model, &options, &args.out)?;
+    super::inspect::model(&card::read(&args.out, None)?, reporter);
+    Ok(Finished::Clean)
+}

@@ -1,0 +1,109 @@
+//! Owns `vqtok repair`: from what the auditor finds to an output that is whole again.
+//! Must not know: how badness looks, how partitions are made.
+
+use super::Finished;
+use super::common::{Common, stop_flag};
+use super::tokenize;
+use crate::audit::verify::{Part, VerifyReport, verify};
+use crate::data::prepare::Preparation;
+use crate::data::source;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, OnError};
+use crate::progress::Reporter;
+use crate::tokens::repair::{self, Damage};
+use crate::tokens::{CommitMode, Identity, Plan, committed};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Flags of `vqtok repair`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Output folder of `vqtok tokenize`
+    dir: PathBuf,
+    /// The tokenizer that made it; needed where shards have to be made anew
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Family of the checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
+    /// Images a batch
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch_size: usize,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Runs the command.
+pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    args.common.start_threads()?;
+    let stop = stop_flag()?;
+    let report = verify(&args.dir)?;
+    let damage = damage(&report);
+    let text = format!(
+        "{}: {} findings, {} partitions to make anew, {} missing",
+        args.dir.display(),
+        report.findings.len(),
+        damage.partitions.len(),
+        report.missing
+    );
+    reporter.say("damage", &text, json!(report));
+    if (report.missing > 0 || !damage.partitions.is_empty()) && args.model.is_none() {
+        return Err(Error::invalid(
+            "shards have to be made anew: pass --model with the tokenizer that made them",
+        ));
+    }
+    repair::clear(&args.dir, &damage, &|uri| source::size(uri))?;
+    let plan = Plan::open(&args.dir)?;
+    let todo: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(&args.dir, p)).collect();
+    let mut summary = pipeline::Summary::default();
+    if let (Some(model), false) = (&args.model, todo.is_empty()) {
+        let mut engine = args.common.open_engine(model, args.family.as_deref())?;
+        let preparation = preparation(plan.identity(), engine.config().pixels.channels)?;
+        let ours =
+            pipeline::identity(engine.as_ref(), &preparation, plan.identity().shard_rows as usize)?;
+        same(&args.dir, plan.identity(), &ours)?;
+        let settings = pipeline::Settings {
+            preparation,
+            batch_size: args.batch_size.max(1),
+            on_error: OnError::Record,
+            mode: CommitMode::New,
+            stop,
+        };
+        let _lock = plan.lock_shared()?;
+        summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
+    }
+    tokenize::fold(&plan, &summary, reporter)
+}
+
+fn damage(report: &VerifyReport) -> Damage {
+    let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
+    Damage {
+        plan: any(Part::Plan),
+        fold: any(Part::Codebook) || any(Part::Dataset),
+        partitions: report.bad_partitions(),
+    }
+}
+
+/// The preparation that an output was made with.
+fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
+    let made = &identity.preprocessing;
+    Ok(Preparation {
+        limits: Default::default(),
+        alpha: made.alpha.parse()?,
+        rule: made.rule.parse()?,
+        size: made.size,
+        channels,
+    })
+}
+
+/// Refuses a model or program that would make other shards.
+fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
+    match made.difference(ours) {
+        None => Ok(()),
+        Some((name, was, now)) => Err(Error::Mismatch(format!(
+            "{} was made with {name} = {was}, this repair has {now}; use the model and program \
+             it was made with",
+            dir.display()
+        ))),
+    }
+}
