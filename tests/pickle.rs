@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{npz, shared};
-use vqtok::checkpoint::{self, Bytes, Dtype, RawTensor};
+use vqtok::checkpoint::{self, Dtype, RawTensor};
 
 /// Where a child process finds the file it shall read.
 const CHILD: &str = "VQTOK_TEST_HOSTILE_FILE";
@@ -355,34 +355,23 @@ fn pickle_inside(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(rest[..end].to_vec())
 }
 
-/// Damages valid files until the time or the count is over; any panic fails the test.
+/// Damages valid files until the time or the count is over; any panic fails the test. How many
+/// there were, and how many of them still read. Drives the function that the fuzz target drives.
 fn hammer(seeds: &[Vec<u8>], count: u64, time: Duration) -> (u64, u64) {
-    let storage = Bytes::from((0..=255).cycle().take(4096).collect::<Vec<u8>>());
-    let seeds: Vec<(Vec<u8>, Option<Vec<u8>>)> =
-        seeds.iter().map(|bytes| (bytes.clone(), pickle_inside(bytes))).collect();
+    let pickles = seeds.iter().filter_map(|bytes| pickle_inside(bytes));
+    let pickles: Vec<Vec<u8>> = pickles.map(|p| [&[0], &p[..]].concat()).collect();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (start, mut read, mut runs) = (Instant::now(), 0, 0);
     while runs < count && (runs % 1024 != 0 || start.elapsed() < time) {
-        let (file, pickle) = &seeds[random.below(seeds.len())];
         runs += 1;
-        let outcome = match pickle {
-            Some(pickle) if runs % 4 != 0 => {
-                let mut bytes = pickle.clone();
-                random.damage(&mut bytes);
-                checkpoint::torch::read_pickle(&bytes.into(), &storage)
-            }
-            _ => {
-                let mut bytes = file.clone();
-                random.damage(&mut bytes);
-                checkpoint::parse(&bytes.into())
-            }
-        };
-        if let Ok(contents) = outcome {
-            read += 1;
-            // What was read can be used.
-            let elements: usize = contents.tensors.values().map(|t| t.to_f32().len()).sum();
-            assert!(elements < 100 << 20);
+        let from = if runs % 4 == 0 { seeds } else { &pickles[..] };
+        let mut bytes = from[random.below(from.len())].clone();
+        let bare = bytes.first() == Some(&0);
+        random.damage(&mut bytes);
+        if bare && !bytes.is_empty() {
+            bytes[0] = 0;
         }
+        read += u64::from(checkpoint::probe(&bytes));
     }
     (runs, read)
 }

@@ -7,8 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use crate::checkpoint::{folder, quoted};
 use crate::error::{Error, Result};
 
-/// Names under which weights are published as the one to take.
-const CONVENTIONAL: [&str; 2] = ["model.safetensors", "diffusion_pytorch_model.safetensors"];
+/// Names under which weights are published as the ones to take, preferred ones first.
+const CONVENTIONAL: [[&str; 2]; 2] = [
+    ["model.safetensors", "diffusion_pytorch_model.safetensors"],
+    ["pytorch_model.bin", "diffusion_pytorch_model.bin"],
+];
 
 /// Extensions of pickled checkpoints.
 const PICKLES: [&str; 5] = ["ckpt", "pt", "pth", "bin", "pkl"];
@@ -94,10 +97,16 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
     let tensors = names.iter().filter(|n| has_extension(n, &["safetensors"])).collect::<Vec<_>>();
     let pickles = names.iter().filter(|n| has_extension(n, &PICKLES)).collect::<Vec<_>>();
 
-    let conventional = CONVENTIONAL.iter().filter(|c| names.iter().any(|n| n == *c));
-    if let [name] = conventional.collect::<Vec<_>>()[..] {
-        let others = tensors.iter().chain(&pickles).filter(|n| **n != name);
-        return found(name, Weights::File, passed_over(name, others));
+    for group in CONVENTIONAL {
+        let mut there = group.iter().filter(|c| names.iter().any(|n| n == *c));
+        if let (Some(name), None) = (there.next(), there.next()) {
+            let others = tensors.iter().chain(&pickles).filter(|n| **n != name);
+            return found(name, Weights::File, passed_over(name, others));
+        }
+        // Weights that are no pickle come first, however they are called.
+        if !tensors.is_empty() {
+            break;
+        }
     }
     for (indices, single) in
         [(with(".safetensors.index.json"), &tensors), (with(".bin.index.json"), &pickles)]
@@ -182,8 +191,8 @@ fn file_names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The configurations that lie beside a weights file: one of the same stem where there is one,
-/// else every `*.yaml` and the JSON names in use; also those in `../configs`.
+/// The configurations that lie beside a weights file: one of the same stem where the name says
+/// anything, else every `*.yaml` and the JSON names in use; also those in `../configs`.
 fn configs_for(weights: &Path) -> Result<Vec<Config>> {
     let dir = match weights.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -194,7 +203,8 @@ fn configs_for(weights: &Path) -> Result<Vec<Config>> {
     let same_stem = |n: &&String| {
         ["yaml", "yml", "json"].iter().any(|e| n.strip_suffix(e) == Some(&format!("{stem}.")))
     };
-    if let Some(name) = names.iter().find(same_stem) {
+    let generic = CONVENTIONAL.iter().flatten().any(|c| c.starts_with(&format!("{stem}.")));
+    if let Some(name) = names.iter().find(same_stem).filter(|_| !generic) {
         return Ok(vec![Config { path: dir.join(name), required: true }]);
     }
     let mut configs = among(dir, &names);
@@ -290,6 +300,8 @@ mod tests {
             (&["model.safetensors", "x.safetensors", "pytorch_model.bin"], "model.safetensors"),
             (&["only.safetensors", "a.bin", "b.bin"], "only.safetensors"),
             (&["last.ckpt", "README.md"], "last.ckpt"),
+            (&["pytorch_model.bin", "training_args.bin", "optimizer.pt"], "pytorch_model.bin"),
+            (&["pytorch_model.bin", "vq.safetensors"], "vq.safetensors"),
             (
                 &["model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors"],
                 "index model.safetensors.index.json",
@@ -331,6 +343,8 @@ mod tests {
         assert_eq!(names(dir.path()), expected);
         let dir = folder_of(&["checkpoints/last.ckpt", "configs/model.yaml"]);
         assert_eq!(names(dir.path()), [("model.yaml".into(), false)]);
+        let dir = folder_of(&["model.safetensors", "model.json", "config.json"]);
+        assert_eq!(names(dir.path()), [("config.json".into(), true)]);
     }
 
     #[test]

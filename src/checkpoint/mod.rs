@@ -9,6 +9,7 @@
 mod archive;
 pub mod card;
 mod configs;
+pub mod convert;
 pub mod detect;
 pub mod families;
 pub mod folder;
@@ -93,6 +94,28 @@ pub fn parse(bytes: &Bytes) -> Result<Contents, String> {
         true => safetensors::read(bytes),
         false => torch::read(bytes),
     }
+}
+
+/// Reads arbitrary bytes, for fuzzing: a first byte of 0 means that a bare pickle follows, whose
+/// storages all are the same 4 KiB (a fuzzer would never get past the sums of an archive); anything
+/// else is the content of a file. What could be read is used. Whether anything could.
+pub fn probe(data: &[u8]) -> bool {
+    const STORAGE: [u8; 4096] = {
+        let mut bytes = [0; 4096];
+        let mut i = 0;
+        while i < bytes.len() {
+            bytes[i] = (i * 7) as u8;
+            i += 1;
+        }
+        bytes
+    };
+    let contents = match data {
+        [0, pickle @ ..] => torch::read_pickle(&pickle.to_vec().into(), &STORAGE.to_vec().into()),
+        _ => parse(&data.to_vec().into()),
+    };
+    contents.is_ok_and(|contents| {
+        contents.tensors.values().all(|tensor| tensor.to_f32().len() == tensor.len())
+    })
 }
 
 /// A checkpoint of one file.

@@ -1,0 +1,7 @@
+//! Drives the readers of checkpoints with arbitrary bytes. Must not know: what they are.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    vqtok::checkpoint::probe(data);
+});

@@ -1,0 +1,156 @@
+//! Owns the way from a published checkpoint to a model folder of ours.
+//! Must not know: devices, how the result is shown.
+
+use std::path::Path;
+
+use super::detect::{self, DetectOptions};
+use super::folder;
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+
+/// The entry of `provenance` that says which files a converted model came from.
+pub const SOURCE_ENTRY: &str = "converted from";
+
+/// Writes the model at `path` (published, or ours) as the model folder `out`: the same weights bit
+/// for bit under canonical names, with what was assumed in the configuration's `provenance`. The
+/// same input gives the same bytes, wherever it lies.
+///
+/// # Errors
+/// As [`super::open`] and [`detect::detect_raw`]; and where `out` holds a model already, ours or
+/// published: nothing is overwritten.
+pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
+    for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
+        if out.join(file).symlink_metadata().is_ok() {
+            let place = out.join(file);
+            let place = place.display();
+            return Err(Error::invalid(format!(
+                "{place} exists: give a folder without a model, nothing is overwritten"
+            )));
+        }
+    }
+    if folder::is_own(path) {
+        let (config, weights, _) = folder::load(path)?;
+        folder::save(out, &config, &weights)?;
+        return folder::load_config(out);
+    }
+    let raw = super::open(path)?;
+    let detected = detect::detect_raw(&raw, options)?;
+    let weights = detected.place(&raw)?;
+    let mut config = detected.config;
+    // Names without their folders: where a file lay must not change what is written.
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files: Vec<String> = raw
+        .files
+        .iter()
+        .map(|(path, sha256)| format!("{} (sha256 {sha256})", name(path)))
+        .collect();
+    let source = format!("{}, {}", files.join(", "), raw.container);
+    config.provenance.insert(SOURCE_ENTRY.into(), source);
+    folder::save(out, &config, &weights)?;
+    folder::load_config(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use candle_core::Tensor;
+
+    use super::super::sha256_hex;
+    use super::*;
+    use crate::testing::shared;
+
+    /// The published files of every golden case, with its family.
+    fn cases() -> Vec<(PathBuf, String)> {
+        let Some(golden) = shared("golden") else { return Vec::new() };
+        let mut cases = Vec::new();
+        for dir in std::fs::read_dir(golden).unwrap() {
+            let dir = dir.unwrap().path();
+            let Ok(text) = std::fs::read(dir.join("case.json")) else { continue };
+            let case: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let family = case["family"].as_str().unwrap().to_string();
+            for file in std::fs::read_dir(dir).unwrap() {
+                let file = file.unwrap().path();
+                let extension = file.extension().unwrap_or_default().to_string_lossy().into_owned();
+                if ["safetensors", "ckpt", "pt", "pkl", "bin"].contains(&extension.as_str()) {
+                    cases.push((file, family.clone()));
+                }
+            }
+        }
+        cases.sort();
+        assert!(cases.len() > 20, "{} golden checkpoints", cases.len());
+        cases
+    }
+
+    /// The word of `--family` for a case's own; diffusers' configuration says it by itself.
+    fn options(family: &str) -> DetectOptions<'_> {
+        let family = match family {
+            "hf_chameleon" => Some("chameleon-hf"),
+            "chameleon_meta" => Some("chameleon"),
+            "dalle_dvae" => Some("dalle"),
+            "diffusers_vq" => None,
+            "janus_orig" => Some("janus"),
+            "ldm" => Some("latent-diffusion"),
+            "open_magvit2" => Some("open-magvit2"),
+            "taming_gumbel" => Some("taming-gumbel"),
+            "vitvqgan" => Some("vit-vqgan"),
+            same => Some(same),
+        };
+        DetectOptions { family, config: None }
+    }
+
+    fn bits(tensor: &Tensor) -> Vec<u32> {
+        let flat = tensor.flatten_all().unwrap().to_dtype(candle_core::DType::F32).unwrap();
+        flat.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+    }
+
+    fn same(a: &BTreeMap<String, Tensor>, b: &BTreeMap<String, Tensor>) -> bool {
+        a.len() == b.len()
+            && a.iter().all(|(name, t)| {
+                let other = &b[name];
+                (t.dims(), t.dtype()) == (other.dims(), other.dtype()) && bits(t) == bits(other)
+            })
+    }
+
+    #[test]
+    fn what_is_converted_is_the_same_model() {
+        for (file, family) in cases() {
+            let place = file.display();
+            let options = options(&family);
+            let (config, weights) =
+                detect::open(&file, &options).unwrap_or_else(|e| panic!("{place}: {e}"));
+            let dir = tempfile::tempdir().unwrap();
+            let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+            let written = convert(&file, &options, &one).unwrap();
+            convert(&file, &options, &two).unwrap();
+            let again = dir.path().join("again");
+            convert(&one, &DetectOptions::default(), &again).unwrap();
+            for name in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
+                let bytes = |dir: &Path| sha256_hex(&std::fs::read(dir.join(name)).unwrap());
+                assert_eq!(bytes(&one), bytes(&two), "{place}: {name} twice");
+                assert_eq!(bytes(&one), bytes(&again), "{place}: {name} of ours");
+            }
+            let (read, tensors) = detect::open(&one, &DetectOptions::default()).unwrap();
+            assert_eq!(read, written);
+            assert!(same(&weights, &tensors), "{place}: weights differ");
+            let mut read = read;
+            assert!(read.provenance.remove(SOURCE_ENTRY).unwrap().contains("sha256"));
+            assert_eq!(read.provenance.remove(folder::DIGEST_ENTRY).unwrap().len(), 64);
+            assert_eq!(read, config, "{place}: the configuration differs");
+        }
+    }
+
+    #[test]
+    fn no_model_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
+            let out = dir.path().join(file);
+            std::fs::create_dir(&out).unwrap();
+            std::fs::write(out.join(file), "published").unwrap();
+            let error = convert(dir.path(), &DetectOptions::default(), &out).unwrap_err();
+            assert!(error.to_string().contains("nothing is overwritten"), "{error}");
+            assert_eq!(std::fs::read(out.join(file)).unwrap(), b"published");
+        }
+    }
+}
