@@ -238,6 +238,9 @@ fn main() -> ExitCode {
         clip_norm: option(&args, "--clip", defaults.clip_norm),
         ..defaults
     };
+    if args.iter().any(|a| a == "--rotation") {
+        settings.estimator = vqtok::train::estimator::Estimator::Rotation;
+    }
     settings.codebook.start_after = option(&args, "--start", settings.codebook.start_after);
     settings.codebook.decay = option(&args, "--decay", settings.codebook.decay);
     settings.codebook.revive_every = option(&args, "--revive", settings.codebook.revive_every);

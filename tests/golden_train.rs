@@ -10,9 +10,8 @@ use vqtok::model::config::{Parts, VqganConfig, VqvaeConfig};
 use vqtok::model::conv::{Padding, conv_transpose2d, conv2d, relu};
 use vqtok::model::vqgan::Vqgan;
 use vqtok::model::vqvae::VqVae;
-use vqtok::train::codebook::{
-    Averages, Codebook, gradient_losses, lookup, nearest, straight_through, to_rows,
-};
+use vqtok::train::codebook::{Averages, Codebook, lookup, nearest, to_rows};
+use vqtok::train::estimator::{code_loss, commitment, straight_through};
 use vqtok::train::network::Autoencoder;
 use vqtok::train::optimizer::{AdamW, Named, gradients};
 use vqtok::train::parameters::{Parameters, flat, set_flat};
@@ -113,13 +112,14 @@ fn golden_gradient_codebook() {
     let quantized = quantized.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
     case.check_tensor("quantized", &quantized);
     for (tag, weight, beta) in [("", 1.0, 0.25), ("taming_legacy_", 0.25, 1.0)] {
-        let (code_loss, commitment) = gradient_losses(&z, &quantized, weight, beta).unwrap();
+        let code_loss = code_loss(&z, &quantized, weight).unwrap();
+        let commitment = commitment(&z, &quantized, beta).unwrap();
         let loss = (&code_loss + &commitment).unwrap();
         let value = |t: &Tensor| f64::from(t.to_scalar::<f32>().unwrap());
         case.check_scalar(&format!("{tag}codebook_loss"), value(&code_loss));
         case.check_scalar(&format!("{tag}commitment_loss"), value(&commitment));
         case.check_scalar(&format!("{tag}vq_loss"), value(&loss));
-        let (through, _) = straight_through(&z, &quantized, beta).unwrap();
+        let through = straight_through(&z, &quantized).unwrap();
         let upstream = (through * case.tensor("upstream")).unwrap().sum_all().unwrap();
         let store = (loss + upstream).unwrap().backward().unwrap();
         case.check_tensor(&format!("{tag}grad_z"), store.get(&z).unwrap());
@@ -169,7 +169,8 @@ fn twenty_steps(case: &Case, quantized: bool) {
         let (indices, _) = nearest(&rows, &codebook.embedding, 8);
         let codes = lookup(&codebook.embedding, 8, &indices, 64);
         let codes = Tensor::from_vec(codes, z.shape(), &Device::Cpu).unwrap();
-        let (through, commitment) = straight_through(&z, &codes, 0.25).unwrap();
+        let through = straight_through(&z, &codes).unwrap();
+        let commitment = commitment(&z, &codes, 0.25).unwrap();
         let y = network.decode(if quantized { &through } else { &z }).unwrap();
         let mse = (&x - &y).unwrap().sqr().unwrap().mean_all().unwrap();
         let mut loss = (&mse / variance).unwrap();
@@ -270,7 +271,8 @@ fn golden_vqgan_forward() {
     let quantized = lookup(&codes, 8, &indices, plane);
     let quantized = Tensor::from_vec(quantized, z.shape(), &Device::Cpu).unwrap();
     case.check_tensor("step1.quantized", &quantized);
-    let (through, commitment) = straight_through(&z, &quantized, 0.25).unwrap();
+    let through = straight_through(&z, &quantized).unwrap();
+    let commitment = commitment(&z, &quantized, 0.25).unwrap();
     let y = network.decode(&through).unwrap();
     case.check_tensor("step1.x_rec", &y);
     let first = |name: &str, mine: &Tensor| {

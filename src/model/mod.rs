@@ -7,6 +7,7 @@
 pub mod blocks;
 pub mod config;
 pub mod conv;
+mod conv_kernels;
 pub mod dalle;
 pub mod digests;
 pub mod gemm;

@@ -1,7 +1,5 @@
 //! Tests of the codebook against the reference and of its promises.
 
-use candle_core::Var;
-
 use super::*;
 use crate::train::golden::Case;
 
@@ -39,22 +37,6 @@ fn golden_moving_averages() {
         }
     }
     assert_eq!(book.idle[15], 3, "code 15 is never used");
-}
-
-#[test]
-fn golden_straight_through_and_commitment() {
-    let Some(case) = Case::open("vq_ema") else { return };
-    let z = Var::from_tensor(&case.tensor("z0")).unwrap();
-    let codes = case.f32("codebook");
-    let (indices, _) = nearest(&to_rows(&case.f32("z0"), 8, 16), &codes, 8);
-    let quantized =
-        Tensor::from_vec(lookup(&codes, 8, &indices, 16), z.shape(), &Device::Cpu).unwrap();
-    let (through, commitment) = straight_through(&z, &quantized, 0.25).unwrap();
-    case.check_scalar("commitment_loss", f64::from(commitment.to_scalar::<f32>().unwrap()));
-    let gradient = |loss: &Tensor| loss.backward().unwrap().get(&z).unwrap().clone();
-    case.check_tensor("grad_z_commit", &gradient(&commitment));
-    let upstream = (through * case.tensor("upstream")).unwrap().sum_all().unwrap();
-    case.check_tensor("grad_z", &gradient(&(commitment + upstream).unwrap()));
 }
 
 #[test]
@@ -147,14 +129,19 @@ fn a_collapsed_codebook_revives_and_keeps_its_places() {
 #[test]
 fn the_schedule_doubles_ends_and_is_re_armed() {
     let rule = RevivalRule { every: 20, until: 800, rearm: 0.5 };
-    let mut schedule = RevivalSchedule::new(rule, 100);
-    let at: Vec<u64> = (101..1000).filter(|s| schedule.due(rule, *s, 0.9)).collect();
-    assert_eq!(at, [120, 160, 240, 400, 720]);
-    let mut schedule = RevivalSchedule::new(rule, 100);
-    let at: Vec<u64> =
-        (101..1000).filter(|s| schedule.due(rule, *s, if *s < 850 { 0.9 } else { 0.4 })).collect();
-    assert_eq!(at, [120, 160, 240, 400, 720, 870, 890, 910, 930, 950, 970, 990]);
-    let never = RevivalRule { every: 0, ..rule };
-    let mut schedule = RevivalSchedule::new(never, 0);
-    assert!((0..100).all(|s| !schedule.due(never, s, 0.0)));
+    let steps = |rule: RevivalRule, usage: &dyn Fn(u64) -> f64| -> Vec<u64> {
+        let mut schedule = RevivalSchedule::new(rule, 100);
+        (101..1000).filter(|s| schedule.due(rule, *s, usage(*s))).collect()
+    };
+    // All alive: doubling, and nothing in the last part.
+    assert_eq!(steps(rule, &|_| 1.0), [120, 160, 240, 400, 720]);
+    // Some die from 300 on: the next revival finds them and starts again.
+    let found = steps(rule, &|s| if s < 300 || s > 450 { 1.0 } else { 0.9 });
+    assert_eq!(found, [120, 160, 240, 400, 420, 440, 460, 500, 580, 740]);
+    // A collapse is met at once, even in the last part.
+    let collapse = steps(rule, &|s| if (850..860).contains(&s) { 0.1 } else { 1.0 });
+    assert_eq!(collapse, [120, 160, 240, 400, 720]);
+    let collapse = steps(rule, &|s| if (850..900).contains(&s) { 0.1 } else { 1.0 });
+    assert_eq!(collapse, [120, 160, 240, 400, 720, 870, 890]);
+    assert!(steps(RevivalRule { every: 0, ..rule }, &|_| 0.0).is_empty());
 }

@@ -12,13 +12,15 @@
 //! | `data` | held-out share, order, reading ahead |
 //! | `trainer` | one step and all it changes |
 //! | `network`, `parameters` | what is trained, and its initial values |
-//! | `loss`, `codebook`, `optimizer` | the mathematics |
+//! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
 //! | `evaluate`, `metrics` | the judgement |
 //! | `state`, `workspace` | the checkpoint, the model folder |
 //! | `random` | every draw |
 
 pub mod codebook;
 pub mod data;
+pub mod discriminator;
+pub mod estimator;
 pub mod evaluate;
 pub mod images;
 pub mod loss;
@@ -149,8 +151,9 @@ pub struct TrainSummary {
 struct Line<'a> {
     #[serde(flatten)]
     report: &'a StepReport,
-    usage: f64,
-    perplexity: f64,
+    /// None before the codebook starts.
+    usage: Option<f64>,
+    perplexity: Option<f64>,
     codebook_norm: f64,
 }
 
@@ -335,10 +338,15 @@ fn log(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let window = trainer.take_window();
-    let (usage, perplexity) = (window.usage(), window.perplexity());
     let codebook_norm = trainer.codebook().norm();
-    workspace.note(&Line { report, usage, perplexity, codebook_norm })?;
-    observer.event(&Event::Usage { step: report.step, usage, perplexity });
+    let (usage, perplexity) = (window.usage(), window.perplexity());
+    let some = |value| (window.used() > 0).then_some(value);
+    let (usage_seen, perplexity_seen) = (some(usage), some(perplexity));
+    let line = Line { report, usage: usage_seen, perplexity: perplexity_seen, codebook_norm };
+    workspace.note(&line)?;
+    if window.used() > 0 {
+        observer.event(&Event::Usage { step: report.step, usage, perplexity });
+    }
     Ok(())
 }
 

@@ -183,6 +183,36 @@ fn folders_of_others_are_refused() {
     assert!(said(train(&checkpoint, true, &mut ())).contains("damaged"));
 }
 
+/// Images none of which can be read.
+struct Unreadable;
+
+impl TrainData for Unreadable {
+    fn len(&self) -> usize {
+        9
+    }
+
+    fn example(&self, _: usize, _: u64) -> Result<Vec<u8>, Reject> {
+        Err(Reject::new(crate::error::Stage::Decode, "broken"))
+    }
+}
+
+#[test]
+fn a_training_that_never_began_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("m");
+    let run = |data: &dyn TrainData| {
+        run(&small_model(), &small_settings(), data, &folder, false, &mut ())
+    };
+    let error = run(&Unreadable).unwrap_err().to_string();
+    assert!(error.contains("can't be read") && error.contains("broken"), "{error}");
+    assert!(!folder.exists());
+    assert!(run(&Discs { count: 0, side: 16 }).unwrap_err().to_string().contains("no image"));
+    assert!(!folder.exists());
+    // Images of another size than the model's.
+    assert!(run(&Discs { count: 20, side: 8 }).unwrap_err().to_string().contains("bytes"));
+    assert!(!folder.exists());
+}
+
 #[test]
 fn impossible_settings_are_refused_before_any_work() {
     let temp = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::estimator::Estimator;
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
@@ -27,6 +28,8 @@ pub struct TrainSettings {
     pub loss: ReconstructionLoss,
     /// beta, the weight of mean((sg(q) - z)^2).
     pub commitment: f64,
+    /// How the decoder's gradient passes the quantizer.
+    pub estimator: Estimator,
 
     /// Highest learning rate.
     pub learning_rate: f64,
@@ -69,12 +72,13 @@ pub struct CodebookSettings {
     pub decay: f64,
     /// Smoothing of the counts.
     pub epsilon: f64,
-    /// Steps without use that make a code dead, and the first interval between revivals, which
-    /// doubles; 0 = no revival.
+    /// First interval between revivals, which doubles while hardly any code is dead; 0 = none. A
+    /// code is dead that was not used for as many steps, or for longer where a batch has few
+    /// latents for many codes.
     pub revive_every: usize,
     /// Share of the steps behind which there is no scheduled revival.
     pub revive_until: f64,
-    /// Usage of the last `revive_every` steps under which the schedule starts again.
+    /// Recent usage under which codes are revived behind `revive_until` too.
     pub rearm_usage: f64,
 }
 
@@ -88,6 +92,7 @@ impl Default for TrainSettings {
             evaluation_images_max: 2_000,
             loss: ReconstructionLoss::MseOverVariance,
             commitment: 0.25,
+            estimator: Estimator::StraightThrough,
             learning_rate: 1e-3,
             learning_rate_floor: 0.0,
             warm_up_share: 0.02,

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor, Var};
 use serde::Serialize;
 
-use super::codebook::{
-    Averages, Codebook, RevivalRule, RevivalSchedule, lookup, nearest, straight_through, to_rows,
-};
+use super::codebook::{Averages, Codebook, RevivalRule, RevivalSchedule, lookup, nearest, to_rows};
+use super::estimator::commitment;
 use super::metrics::{CodeCounts, psnr_of_mse};
 use super::network::{Autoencoder, build};
 use super::optimizer::{AdamW, WeightAverage, clip, cosine, global_norm, gradients};
@@ -63,11 +62,16 @@ pub struct Trainer {
     peak: f64,
     channels: usize,
     side: usize,
+    /// Steps without use that make a code dead.
+    dead_after: u32,
     step: usize,
     skipped: u64,
     revived: u64,
     variance: f64,
 }
+
+/// Visits that a code of average frequency should have had before it is called dead.
+const VISITS: usize = 8;
 
 /// The latents of a batch and their codes.
 struct Quantized {
@@ -84,6 +88,9 @@ impl Trainer {
         let (low, high) = pixels::limits(model.pixels.input);
         let c = &settings.codebook;
         let averages = Averages { decay: c.decay, epsilon: c.epsilon };
+        let [factor, _] = model.factor();
+        let step_rows = settings.batch_size * (side(model)? / factor).pow(2);
+        let visits = (VISITS * model.quantizer.codes).div_ceil(step_rows.max(1));
         let average = (settings.weight_average > 0.0).then(|| {
             Ok::<_, Error>(WeightAverage::new(settings.weight_average, parameters.values()?))
         });
@@ -101,6 +108,7 @@ impl Trainer {
             peak: high - low,
             channels: model.pixels.channels,
             side: side(model)?,
+            dead_after: visits.max(c.revive_every) as u32,
             step: 0,
             skipped: 0,
             revived: 0,
@@ -248,7 +256,8 @@ impl Trainer {
         let (indices, _) = nearest(&rows, &self.codebook.embedding, dim);
         let codes = lookup(&self.codebook.embedding, dim, &indices, height * width);
         let codes = Tensor::from_vec(codes, z.shape(), z.device())?;
-        let (through, commitment) = straight_through(&z, &codes, self.settings.commitment)?;
+        let through = self.settings.estimator.pass(&z, &codes)?;
+        let commitment = commitment(&z, &codes, self.settings.commitment)?;
         Ok((through, Some(commitment), Some(Quantized { rows, indices })))
     }
 
@@ -262,12 +271,12 @@ impl Trainer {
         self.codebook.update(&rows, &indices);
         self.window.add(&indices);
         let now = self.step as u64 + 1;
-        let recent = self.codebook.recent_usage(rule.every as u32);
+        let recent = self.codebook.recent_usage(self.dead_after);
         if !schedule.due(rule, now, recent) {
             return 0;
         }
         let mut draws = Draws::new(self.settings.seed, "revival", now);
-        let revived = self.codebook.revive(&rows, rule.every as u32, &mut draws);
+        let revived = self.codebook.revive(&rows, self.dead_after, &mut draws);
         self.revived += revived as u64;
         revived
     }

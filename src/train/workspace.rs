@@ -133,6 +133,19 @@ impl Workspace {
     }
 }
 
+impl Drop for Workspace {
+    /// A training that ended before its first checkpoint leaves nothing behind. What can't be
+    /// removed stays and harms nobody: a folder without `config.json` is no model.
+    fn drop(&mut self) {
+        if self.folder.join(CONFIG_FILE).exists() || checkpoint_path(&self.folder).exists() {
+            return;
+        }
+        let _ = std::fs::remove_dir_all(self.folder.join(STATE));
+        let _ = std::fs::remove_file(self.folder.join(RECORD));
+        let _ = std::fs::remove_dir(&self.folder);
+    }
+}
+
 fn checkpoint_path(folder: &Path) -> PathBuf {
     folder.join(STATE).join("checkpoint.safetensors")
 }

@@ -1,0 +1,390 @@
+//! Owns the arithmetic of convolutions for training on the CPU: forward, gradient of the input,
+//! gradient of the weight, over slices. Must not know: tensors' graphs, modules.
+//!
+//! All three are im2col and a matrix product over blocks that fit the cache. The split of the work
+//! depends on shapes only, so results don't depend on the number of threads.
+
+use candle_core::{Result, WithDType, bail};
+use rayon::prelude::*;
+
+use super::conv::Padding;
+use super::gemm::{Matrix, matmul};
+
+/// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Geometry {
+    pub batch: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub filters: usize,
+    kernel_h: usize,
+    kernel_w: usize,
+    stride: usize,
+    before: usize,
+    pub out_h: usize,
+    pub out_w: usize,
+}
+
+/// Elements of a block of columns that should stay in a core's own cache.
+const BLOCK_ELEMENTS: usize = 1 << 17;
+/// How many parts a batch is split into at most.
+const CHUNKS: usize = 8;
+
+impl Geometry {
+    pub fn of(x: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<Geometry> {
+        let ([n, c, h, w], [o, wc, kh, kw]) = (x, weight) else {
+            bail!("a convolution of {x:?} with {weight:?}: both need four dimensions");
+        };
+        let pad = padding.before + padding.after;
+        if wc != c || h + pad < *kh || w + pad < *kw || stride == 0 {
+            bail!("a convolution of {x:?} with {weight:?}, stride {stride}, {padding:?}");
+        }
+        Ok(Geometry {
+            batch: *n,
+            channels: *c,
+            height: *h,
+            width: *w,
+            filters: *o,
+            kernel_h: *kh,
+            kernel_w: *kw,
+            stride,
+            before: padding.before,
+            out_h: (h + pad - kh) / stride + 1,
+            out_w: (w + pad - kw) / stride + 1,
+        })
+    }
+
+    fn in_size(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    pub fn out_plane(&self) -> usize {
+        self.out_h * self.out_w
+    }
+
+    fn out_size(&self) -> usize {
+        self.filters * self.out_plane()
+    }
+
+    /// Rows of the column matrix: C kh kw.
+    fn taps(&self) -> usize {
+        self.channels * self.kernel_h * self.kernel_w
+    }
+
+    fn weight_size(&self) -> usize {
+        self.filters * self.taps()
+    }
+
+    /// Images in one of the parts that run in parallel.
+    fn chunk(&self) -> usize {
+        self.batch.div_ceil(CHUNKS).max(1)
+    }
+
+    /// The column matrix of a 1x1 convolution with stride 1 is the image itself.
+    fn is_pointwise(&self) -> bool {
+        self.kernel_h == 1
+            && self.kernel_w == 1
+            && self.stride == 1
+            && self.before == 0
+            && (self.out_h, self.out_w) == (self.height, self.width)
+    }
+
+    /// Blocks of one chunk of `images`: groups of whole images where those are small, ranges of
+    /// rows of one image where it is large.
+    fn blocks(&self, images: usize) -> Vec<Block> {
+        let columns = (BLOCK_ELEMENTS / self.taps().max(1)).max(1);
+        let plane = self.out_plane();
+        if plane <= columns {
+            let group = columns / plane.max(1);
+            (0..images)
+                .step_by(group.max(1))
+                .map(|first| Block {
+                    first,
+                    images: group.min(images - first),
+                    row: 0,
+                    rows: self.out_h,
+                })
+                .collect()
+        } else {
+            let rows = (columns / self.out_w).max(1);
+            (0..images)
+                .flat_map(|first| {
+                    (0..self.out_h).step_by(rows).map(move |row| Block {
+                        first,
+                        images: 1,
+                        row,
+                        rows: rows.min(self.out_h - row),
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+/// Whole images of a chunk (`row` 0, all rows), or rows of one.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    first: usize,
+    images: usize,
+    row: usize,
+    rows: usize,
+}
+
+impl Block {
+    /// Columns of one image in this block.
+    fn columns_each(&self, g: &Geometry) -> usize {
+        self.rows * g.out_w
+    }
+
+    fn columns(&self, g: &Geometry) -> usize {
+        self.images * self.columns_each(g)
+    }
+}
+
+/// The range of output columns whose input column `ox * stride + k - before` lies inside.
+fn valid(out: usize, k: usize, before: usize, stride: usize, size: usize) -> (usize, usize) {
+    let low = before.saturating_sub(k).div_ceil(stride).min(out);
+    let high = if size + before > k { (size + before - k).div_ceil(stride).min(out) } else { 0 };
+    (low, high.max(low))
+}
+
+/// Columns `[taps, block columns]` of the images `x` (of one chunk).
+fn im2col<T: WithDType>(g: &Geometry, block: &Block, x: &[T], columns: &mut [T]) {
+    let (each, total) = (block.columns_each(g), block.columns(g));
+    for image in 0..block.images {
+        let source = &x[(block.first + image) * g.in_size()..][..g.in_size()];
+        for (tap, row) in columns.chunks_exact_mut(total).take(g.taps()).enumerate() {
+            let (kx, ky) = (tap % g.kernel_w, tap / g.kernel_w % g.kernel_h);
+            let plane = &source[tap / (g.kernel_w * g.kernel_h) * g.height * g.width..]
+                [..g.height * g.width];
+            let row = &mut row[image * each..][..each];
+            let (low, high) = valid(g.out_w, kx, g.before, g.stride, g.width);
+            for (r, line) in row.chunks_exact_mut(g.out_w).enumerate() {
+                let y = (block.row + r) * g.stride + ky;
+                if y < g.before || y - g.before >= g.height || low == high {
+                    line.fill(T::zero());
+                    continue;
+                }
+                let input = &plane[(y - g.before) * g.width..][..g.width];
+                line[..low].fill(T::zero());
+                line[high..].fill(T::zero());
+                let start = low * g.stride + kx - g.before;
+                if g.stride == 1 {
+                    line[low..high].copy_from_slice(&input[start..start + high - low]);
+                } else if g.stride == 2 {
+                    let (pairs, last) = input[start..].as_chunks::<2>();
+                    for (to, from) in line[low..high].iter_mut().zip(pairs) {
+                        *to = from[0];
+                    }
+                    if let (true, Some(from)) = (high - low > pairs.len(), last.first()) {
+                        line[high - 1] = *from;
+                    }
+                } else {
+                    let from = input[start..].iter().step_by(g.stride);
+                    for (to, from) in line[low..high].iter_mut().zip(from) {
+                        *to = *from;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds columns back to where they came from: the adjoint of [`im2col`].
+fn col2im<T: WithDType>(g: &Geometry, block: &Block, columns: &[T], x: &mut [T]) {
+    let (each, total) = (block.columns_each(g), block.columns(g));
+    for image in 0..block.images {
+        let target = &mut x[(block.first + image) * g.in_size()..][..g.in_size()];
+        for (tap, row) in columns.chunks_exact(total).take(g.taps()).enumerate() {
+            let (kx, ky) = (tap % g.kernel_w, tap / g.kernel_w % g.kernel_h);
+            let plane = &mut target[tap / (g.kernel_w * g.kernel_h) * g.height * g.width..]
+                [..g.height * g.width];
+            let row = &row[image * each..][..each];
+            let (low, high) = valid(g.out_w, kx, g.before, g.stride, g.width);
+            for (r, line) in row.chunks_exact(g.out_w).enumerate() {
+                let y = (block.row + r) * g.stride + ky;
+                if y < g.before || y - g.before >= g.height || low == high {
+                    continue;
+                }
+                let output = &mut plane[(y - g.before) * g.width..][..g.width];
+                let start = low * g.stride + kx - g.before;
+                if g.stride == 1 {
+                    for (to, from) in
+                        output[start..start + high - low].iter_mut().zip(&line[low..high])
+                    {
+                        *to += *from;
+                    }
+                } else if g.stride == 2 {
+                    let (pairs, last) = output[start..].as_chunks_mut::<2>();
+                    let short = high - low > pairs.len();
+                    for (to, from) in pairs.iter_mut().zip(&line[low..high]) {
+                        to[0] += *from;
+                    }
+                    if let (true, Some(to)) = (short, last.first_mut()) {
+                        *to += line[high - 1];
+                    }
+                } else {
+                    let to = output[start..].iter_mut().step_by(g.stride);
+                    for (to, from) in to.zip(&line[low..high]) {
+                        *to += *from;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The block's part of an output `[images, O, OH, OW]` as a matrix `[O, block columns]`.
+fn gather<T: WithDType>(g: &Geometry, block: &Block, y: &[T], matrix: &mut [T]) {
+    let (each, total) = (block.columns_each(g), block.columns(g));
+    for (o, row) in matrix.chunks_exact_mut(total).take(g.filters).enumerate() {
+        for (image, part) in row.chunks_exact_mut(each).enumerate() {
+            let at = (block.first + image) * g.out_size() + o * g.out_plane() + block.row * g.out_w;
+            part.copy_from_slice(&y[at..at + each]);
+        }
+    }
+}
+
+/// The reverse of [`gather`].
+fn spread<T: WithDType>(g: &Geometry, block: &Block, matrix: &[T], y: &mut [T]) {
+    let (each, total) = (block.columns_each(g), block.columns(g));
+    for (o, row) in matrix.chunks_exact(total).take(g.filters).enumerate() {
+        for (image, part) in row.chunks_exact(each).enumerate() {
+            let at = (block.first + image) * g.out_size() + o * g.out_plane() + block.row * g.out_w;
+            y[at..at + each].copy_from_slice(part);
+        }
+    }
+}
+
+/// y `[N, O, OH, OW]` of x `[N, C, H, W]`, weight `[O, taps]`, without bias.
+pub fn forward<T: WithDType>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
+    let mut y = vec![T::zero(); g.batch * g.out_size()];
+    let kernel = Matrix::row_major(weight, g.filters, g.taps());
+    let chunk = g.chunk();
+    y.par_chunks_mut((chunk * g.out_size()).max(1))
+        .zip(x.par_chunks((chunk * g.in_size()).max(1)))
+        .for_each(|(y, x)| {
+            let images = y.len() / g.out_size().max(1);
+            if g.is_pointwise() {
+                let plane = g.out_plane();
+                for (y, x) in y.chunks_exact_mut(g.out_size()).zip(x.chunks_exact(g.in_size())) {
+                    matmul(y, plane, false, kernel, Matrix::row_major(x, g.channels, plane));
+                }
+                return;
+            }
+            let (mut columns, mut product) = (Vec::new(), Vec::new());
+            for block in g.blocks(images) {
+                let total = block.columns(g);
+                columns.resize(g.taps() * total, T::zero());
+                product.resize(g.filters * total, T::zero());
+                im2col(g, &block, x, &mut columns);
+                let right = Matrix::row_major(&columns, g.taps(), total);
+                matmul(&mut product, total, false, kernel, right);
+                spread(g, &block, &product, y);
+            }
+        });
+    y
+}
+
+/// The gradient of the input `[N, C, H, W]` from that of the output `[N, O, OH, OW]`; also the
+/// forward pass of the transposed convolution.
+pub fn input_gradient<T: WithDType>(g: &Geometry, dy: &[T], weight: &[T]) -> Vec<T> {
+    let mut dx = vec![T::zero(); g.batch * g.in_size()];
+    let kernel = Matrix::row_major(weight, g.filters, g.taps()).transposed();
+    let chunk = g.chunk();
+    dx.par_chunks_mut((chunk * g.in_size()).max(1))
+        .zip(dy.par_chunks((chunk * g.out_size()).max(1)))
+        .for_each(|(dx, dy)| {
+            let images = dx.len() / g.in_size().max(1);
+            if g.is_pointwise() {
+                let plane = g.out_plane();
+                for (dx, dy) in dx.chunks_exact_mut(g.in_size()).zip(dy.chunks_exact(g.out_size()))
+                {
+                    matmul(dx, plane, false, kernel, Matrix::row_major(dy, g.filters, plane));
+                }
+                return;
+            }
+            let (mut columns, mut gathered) = (Vec::new(), Vec::new());
+            for block in g.blocks(images) {
+                let total = block.columns(g);
+                columns.resize(g.taps() * total, T::zero());
+                gathered.resize(g.filters * total, T::zero());
+                gather(g, &block, dy, &mut gathered);
+                let right = Matrix::row_major(&gathered, g.filters, total);
+                matmul(&mut columns, total, false, kernel, right);
+                col2im(g, &block, &columns, dx);
+            }
+        });
+    dx
+}
+
+/// The gradient of the weight `[O, C, kh, kw]`. Chunks are summed in their order.
+pub fn weight_gradient<T: WithDType>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+    let chunk = g.chunk();
+    let parts: Vec<Vec<T>> = x
+        .par_chunks((chunk * g.in_size()).max(1))
+        .zip(dy.par_chunks((chunk * g.out_size()).max(1)))
+        .map(|(x, dy)| {
+            let images = x.len() / g.in_size().max(1);
+            // [taps, O]: this way round the product reads the large matrix of columns in place
+            // and rearranges the small one.
+            let mut dw = vec![T::zero(); g.weight_size()];
+            let (mut columns, mut gathered) = (Vec::new(), Vec::new());
+            for block in g.blocks(images) {
+                let total = block.columns(g);
+                columns.resize(g.taps() * total, T::zero());
+                gathered.resize(g.filters * total, T::zero());
+                im2col(g, &block, x, &mut columns);
+                gather(g, &block, dy, &mut gathered);
+                let left = Matrix::row_major(&columns, g.taps(), total);
+                let right = Matrix::row_major(&gathered, g.filters, total).transposed();
+                matmul(&mut dw, g.filters, true, left, right);
+            }
+            dw
+        })
+        .collect();
+    let mut sum = vec![T::zero(); g.weight_size()];
+    for part in parts {
+        for (to, from) in sum.iter_mut().zip(part) {
+            *to += from;
+        }
+    }
+    let mut weight = vec![T::zero(); g.weight_size()];
+    for (o, row) in weight.chunks_exact_mut(g.taps().max(1)).enumerate() {
+        for (to, from) in row.iter_mut().zip(sum[o..].iter().step_by(g.filters)) {
+            *to = *from;
+        }
+    }
+    weight
+}
+
+pub fn add_bias_in_place<T: WithDType>(y: &mut [T], bias: &[T], plane: usize) {
+    for (i, part) in y.chunks_exact_mut(plane.max(1)).enumerate() {
+        let b = bias[i % bias.len()];
+        part.iter_mut().for_each(|v| *v += b);
+    }
+}
+
+/// Sums of each channel over images and positions; eight running sums so that the loop is as
+/// fast as memory and the rounding error small.
+pub fn bias_gradient<T: WithDType>(dy: &[T], channels: usize, plane: usize) -> Vec<T> {
+    let mut sums = vec![T::zero(); channels];
+    for (i, part) in dy.chunks_exact(plane.max(1)).enumerate() {
+        let mut lanes = [T::zero(); 8];
+        let whole = part.chunks_exact(8);
+        let rest = whole.remainder();
+        for eight in whole {
+            for (lane, v) in lanes.iter_mut().zip(eight) {
+                *lane += *v;
+            }
+        }
+        for (lane, v) in lanes.iter_mut().zip(rest) {
+            *lane += *v;
+        }
+        for lane in lanes {
+            sums[i % channels] += lane;
+        }
+    }
+    sums
+}
