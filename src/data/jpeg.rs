@@ -89,6 +89,11 @@ impl Decompressor {
         if unsafe { ffi::jpeg_start_decompress(cinfo) } == 0 {
             return Err(reject("JPEG: the data ends early"));
         }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: decompression has started and no row has been read.
+        unsafe {
+            super::jpeg_kernels::install(cinfo);
+        }
         let stride = width as usize * channels;
         let mut data = vec![0u8; stride * height as usize];
         self.read_rows(&mut data, stride);
@@ -181,3 +186,7 @@ fn message(cinfo: &mut ffi::jpeg_common_struct) -> String {
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
     String::from_utf8_lossy(&text[..end]).into_owned()
 }
+
+#[cfg(test)]
+#[path = "jpeg_tests.rs"]
+mod tests;

@@ -7,6 +7,8 @@ mod exif;
 mod formats;
 mod guard;
 mod jpeg;
+#[cfg(target_arch = "x86_64")]
+mod jpeg_kernels;
 mod opencv;
 pub mod pictures;
 mod pillow;
@@ -17,6 +19,7 @@ pub mod sample;
 pub mod sheet;
 mod sniff;
 pub mod source;
+mod taps;
 mod tiff;
 mod uri;
 

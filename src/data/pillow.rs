@@ -6,6 +6,8 @@
 
 use image::RgbImage;
 
+use super::taps::{self, PRECISION, Taps};
+
 /// The kernels that the published pipelines use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filter {
@@ -109,9 +111,6 @@ pub(super) fn resize(
         .expect("both passes fill region.width * region.height pixels")
 }
 
-const PRECISION: u32 = 22;
-const HALF: i32 = 1 << (PRECISION - 1);
-
 /// For each output position the source positions it is made of and their weights.
 struct Weights {
     /// First source position and number of taps.
@@ -158,8 +157,10 @@ impl Weights {
         let last = self.bounds.last().map_or(0, |bound| bound.0 + bound.1);
         (first, last)
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
+impl Taps for Weights {
+    fn taps(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.bounds
             .iter()
             .zip(self.values.chunks_exact(self.taps))
@@ -167,39 +168,16 @@ impl Weights {
     }
 }
 
-fn clip(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
-}
-
 fn horizontal(source: &[u8], stride: usize, columns: &Weights, out_stride: usize) -> Vec<u8> {
     let mut out = vec![0; source.len() / stride * out_stride];
-    for (row, out) in source.chunks_exact(stride).zip(out.chunks_exact_mut(out_stride)) {
-        for ((low, weights), pixel) in columns.iter().zip(out.chunks_exact_mut(3)) {
-            let mut sums = [HALF; 3];
-            let taps = &row[low * 3..(low + weights.len()) * 3];
-            for (tap, &weight) in taps.chunks_exact(3).zip(weights) {
-                for (sum, &value) in sums.iter_mut().zip(tap) {
-                    *sum += i32::from(value) * weight;
-                }
-            }
-            pixel.copy_from_slice(&sums.map(clip));
-        }
-    }
+    taps::across(source, stride, columns, &mut out, out_stride);
     out
 }
 
 fn vertical(source: &[u8], stride: usize, first: usize, rows: &Weights) -> Vec<u8> {
-    let mut out = Vec::with_capacity(stride * rows.bounds.len());
-    let mut sums = vec![0; stride];
-    for (low, weights) in rows.iter() {
-        sums.fill(HALF);
-        let taps = &source[(low - first) * stride..];
-        for (row, &weight) in taps.chunks_exact(stride).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += i32::from(value) * weight;
-            }
-        }
-        out.extend(sums.iter().map(|&sum| clip(sum)));
+    let mut out = vec![0; stride * rows.bounds.len()];
+    for ((low, weights), out) in rows.taps().zip(out.chunks_exact_mut(stride)) {
+        taps::down(&source[(low - first) * stride..], weights, out);
     }
     out
 }
