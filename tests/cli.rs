@@ -247,6 +247,9 @@ fn verify_finds_damage_and_repair_makes_just_that_anew() {
     job.expect(0, "verify out");
     for (name, bytes) in &whole {
         let mut damaged = bytes.clone();
+        if damaged.is_empty() {
+            continue; // the lock file has nothing that could be damaged
+        }
         let place = damaged.len() / 2;
         damaged[place] ^= 0x10;
         std::fs::write(job.path("out").join(name), damaged).unwrap();
