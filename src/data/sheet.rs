@@ -17,7 +17,8 @@ pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> RgbImage {
     let highest = pairs.iter().map(|(input, _)| input.height()).max().unwrap_or(1);
     let zoom = TILE_MIN.div_ceil(widest.max(highest)).max(1);
     let (tile_width, tile_height) = (widest * zoom, highest * zoom);
-    let columns = (SHEET_WIDTH_MAX / (tile_width + GAP)).clamp(1, pairs.len().max(1) as u32);
+    let columns =
+        ((SHEET_WIDTH_MAX - GAP) / (tile_width + GAP)).clamp(1, pairs.len().max(1) as u32);
     let rows = (pairs.len() as u32).div_ceil(columns);
     // A pair's two tiles touch by a quarter gap; pairs stand apart by two gaps.
     let block_height = 2 * tile_height + GAP / 4 + 2 * GAP;
