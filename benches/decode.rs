@@ -8,7 +8,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vqtok::data::{Alpha, Limits, ResizeRule, decode, prepare};
+use vqtok::data::resize::{ResizeRule, prepare};
+use vqtok::data::{Alpha, Limits, decode};
 
 const ROUNDS: usize = 5;
 const RULES: [ResizeRule; 3] = [ResizeRule::Bilinear, ResizeRule::Bicubic, ResizeRule::Lanczos];
