@@ -5,7 +5,7 @@
 pub mod decode;
 mod exif;
 mod formats;
-mod guard;
+use crate::guard;
 mod jpeg;
 #[cfg(target_arch = "x86_64")]
 mod jpeg_kernels;

@@ -82,8 +82,8 @@ fn fail_point(operation: &str, path: &Path) -> Result<()> {
     }
 }
 
-/// The file that [`FolderLock`] locks. Empty, and never removed: a lock on a removed file would
-/// keep nobody out.
+/// The file that [`FolderLock`] locks where it can't lock the folder. Empty, and never removed: a
+/// lock on a removed file would keep nobody out.
 pub const LOCK_FILE: &str = ".lock";
 
 /// Lower-case hex.
@@ -344,8 +344,9 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The lock of an output folder, on a hidden file of its own: shared by the workers of a job,
-/// exclusive for what replaces or removes committed partitions. Held until dropped.
+/// The lock of an output folder: shared by the workers of a job, exclusive for what replaces or
+/// removes committed partitions. Held until dropped. It is taken on the folder itself; where a file
+/// system can't do that (NFS), on a hidden file in it.
 pub struct FolderLock {
     _file: File,
 }
@@ -353,35 +354,46 @@ pub struct FolderLock {
 impl FolderLock {
     /// For those who only add partitions.
     pub fn shared(dir: &Path) -> Result<FolderLock> {
-        let file = FolderLock::open(dir)?;
-        match file.try_lock_shared() {
+        match FolderLock::take(dir, File::try_lock_shared) {
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
                 dir.display()
             ))),
-            // A file system without locks: the commit protocol holds for adding without them.
-            Err(fs::TryLockError::Error(_)) | Ok(()) => Ok(FolderLock { _file: file }),
+            // Without any locks: the commit protocol holds for adding without them.
+            Err(fs::TryLockError::Error(_)) => {
+                File::open(dir).map(|file| FolderLock { _file: file }).map_err(Error::io(dir))
+            }
+            Ok(file) => Ok(FolderLock { _file: file }),
         }
     }
 
     /// For those who replace or remove partitions.
     pub fn exclusive(dir: &Path) -> Result<FolderLock> {
-        let file = FolderLock::open(dir)?;
-        match file.try_lock() {
-            Ok(()) => Ok(FolderLock { _file: file }),
+        match FolderLock::take(dir, File::try_lock) {
+            Ok(file) => Ok(FolderLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
                 dir.display()
             ))),
-            Err(fs::TryLockError::Error(error)) => Err(Error::io(dir.join(LOCK_FILE))(error)),
+            Err(fs::TryLockError::Error(error)) => Err(Error::io(dir)(error)),
         }
     }
 
-    fn open(dir: &Path) -> Result<File> {
-        let path = dir.join(LOCK_FILE);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        options.open(&path).map_err(Error::io(path))
+    fn take(
+        dir: &Path,
+        lock: fn(&File) -> Result<(), fs::TryLockError>,
+    ) -> Result<File, fs::TryLockError> {
+        let folder = File::open(dir).map_err(fs::TryLockError::Error)?;
+        match lock(&folder) {
+            Ok(()) => Ok(folder),
+            Err(fs::TryLockError::WouldBlock) => Err(fs::TryLockError::WouldBlock),
+            Err(fs::TryLockError::Error(_)) => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false);
+                let file = options.open(dir.join(LOCK_FILE)).map_err(fs::TryLockError::Error)?;
+                lock(&file).map(|()| file)
+            }
+        }
     }
 }
 

@@ -156,11 +156,12 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         (0..plan.partitions()).filter(|&p| !super::committed(dir, p)).collect();
     if let Some(first) = missing.first() {
         return Err(Error::Busy(format!(
-            "{}: {} of {} partitions are not there yet (the first is {first}); finish `vqtok \
-             tokenize` first",
+            "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
+             first",
             dir.display(),
             missing.len(),
-            plan.partitions()
+            plan.partitions(),
+            shard_path(Path::new(""), *first).display()
         )));
     }
     // In parallel, since every byte is hashed; `collect` keeps the order.

@@ -324,8 +324,9 @@ pub(super) fn write(
         KeyValue::new("vqtok.identity".into(), identity.canonical()),
     ];
     let temp = TempFile::create(path)?;
+    let columns = schema::with_entries(schema::plan(), &entries);
     let properties = schema::properties(Some(entries), None);
-    let mut writer = ArrowWriter::try_new(temp, schema::plan(), Some(properties))
+    let mut writer = ArrowWriter::try_new(temp, columns, Some(properties))
         .map_err(schema::parquet_error(path))?;
     let mut hasher = PlanHasher::new(identity);
     let mut group: Vec<PlanRow> = Vec::new();

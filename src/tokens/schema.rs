@@ -1,6 +1,7 @@
 //! Owns the Arrow schemas of every file of an output, how they are encoded, and the frozen
 //! descriptions in `schemas/`. Must not know: values.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -166,6 +167,14 @@ pub fn properties(
     builder.build()
 }
 
+/// The schema with a file's key-value metadata in it as well: readers that go by the embedded Arrow
+/// schema (pyarrow) show that one's metadata and not the file's.
+pub fn with_entries(schema: SchemaRef, entries: &[KeyValue]) -> SchemaRef {
+    let entry = |e: &KeyValue| (e.key.clone(), e.value.clone().unwrap_or_default());
+    let entries: BTreeMap<String, String> = entries.iter().map(entry).collect();
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), entries))
+}
+
 /// A small file in memory.
 pub fn encode(
     path: &Path,
@@ -174,8 +183,9 @@ pub fn encode(
     entries: Vec<KeyValue>,
 ) -> Result<Vec<u8>> {
     let write = || -> parquet::errors::Result<Vec<u8>> {
+        let full = with_entries(schema.clone(), &entries);
         let properties = properties(Some(entries), None);
-        let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?;
+        let mut writer = ArrowWriter::try_new(Vec::new(), full, Some(properties))?;
         for columns in batches {
             writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
         }

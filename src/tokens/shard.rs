@@ -195,9 +195,9 @@ impl PartitionWriter {
         }
         let path = shard_path(dir, partition);
         let entries = shard_entries(plan, partition, &ordinals);
+        let columns = schema::with_entries(schema::tokens(&identity.levels), &entries);
         let properties = schema::properties(Some(entries), Some(&identity.levels));
         let temp = TempFile::create(&path)?;
-        let columns = schema::tokens(&identity.levels);
         let writer = ArrowWriter::try_new(temp, columns, Some(properties))
             .map_err(schema::parquet_error(&path))?;
         // Where grids vary, a row is taken for 4096 tokens: a picture of 1024 at factor 16.

@@ -74,7 +74,7 @@ pub(crate) fn write(plan: &Plan, partition: usize) -> Receipt {
 /// Every file of an output with its bytes.
 pub(crate) fn tree(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().map(Result::unwrap);
-    let files = files.filter(|e| e.file_type().is_file() && e.file_name() != ".lock");
+    let files = files.filter(|e| e.file_type().is_file());
     files
         .map(|e| (e.path().strip_prefix(dir).unwrap().into(), fs::read(e.path()).unwrap()))
         .collect()

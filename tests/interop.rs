@@ -1,0 +1,73 @@
+//! Has Python's readers read an output of the library. Needs a Python with the packages of
+//! `tests/interop/requirements.txt`: named by `VQTOK_PYTHON`, which CI sets; without it the test
+//! says that it was skipped.
+
+#[path = "support/outputs.rs"]
+mod outputs;
+
+use vqtok::tokens::{CommitMode, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow, TokenGrid};
+
+#[test]
+fn python_reads_what_was_written() {
+    let Some(python) = std::env::var_os("VQTOK_PYTHON") else {
+        eprintln!("skipped: VQTOK_PYTHON names no Python with tests/interop/requirements.txt");
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let fixed = root.path().join("fixed");
+    outputs::job(&fixed, 300, 128).unwrap();
+    let varying = root.path().join("varying");
+    write_varying(&varying);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/read_output.py");
+    for out in [fixed, varying] {
+        let run = std::process::Command::new(&python).arg(script).arg(&out).output().unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert!(run.status.success(), "{}: {stdout}{stderr}", out.display());
+    }
+}
+
+/// Grids that vary, codes beyond 16 bits, a second level, no distances; the last partition has no
+/// rows at all.
+fn write_varying(out: &std::path::Path) {
+    let mut identity = outputs::identity(3);
+    identity.tokenizer.codes = 262_144;
+    identity.levels = vec![
+        LevelLayout { codes: 262_144, grid: None },
+        LevelLayout { codes: 512, grid: Some([1, 2]) },
+    ];
+    let uri = |ordinal| format!("file:///data/class/{ordinal}.png");
+    let row = |ordinal| PlanRow {
+        ordinal,
+        key: format!("class/{ordinal}.png"),
+        uri: uri(ordinal),
+        bytes: 9,
+    };
+    // Image 4 fails, and is alone in the last partition.
+    let order = [0, 1, 2, 4];
+    let rows =
+        order.iter().enumerate().map(|(i, &image)| Ok(PlanRow { ordinal: i as i64, ..row(image) }));
+    let plan = Plan::create_or_open(out, &identity, rows, 3).unwrap();
+    for partition in 0..plan.partitions() {
+        let mut writer = PartitionWriter::create(&plan, partition, CommitMode::New).unwrap();
+        for ordinal in plan.ordinals(partition).unwrap() {
+            let outcome = match outputs::outcome(order[ordinal as usize]) {
+                Outcome::Failed(mut row) => {
+                    row.ordinal = ordinal;
+                    Outcome::Failed(row)
+                }
+                Outcome::Written(mut row) => {
+                    let width = ordinal as i32 + 1;
+                    let codes = (0..2 * width as u32).map(|i| 262_143 - i).collect();
+                    row.levels[0] = TokenGrid { codes, distances: Vec::new(), height: 2, width };
+                    let (codes, distances) = (vec![511, ordinal as u32], Vec::new());
+                    row.levels.push(TokenGrid { codes, distances, height: 1, width: 2 });
+                    Outcome::Written(row)
+                }
+            };
+            writer.push(outcome).unwrap();
+        }
+        writer.close().unwrap();
+    }
+    vqtok::tokens::finalize(out).unwrap();
+}

@@ -1,0 +1,149 @@
+"""Reads an output of vqtok with pyarrow, pandas, duckdb and polars, and checks what each sees:
+types, values, accounting, hashes. Usage: python tests/interop/read_output.py OUT
+
+Exits non-zero with the first thing that is not as schemas/*.json say.
+"""
+
+import glob
+import hashlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas
+import polars
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+TYPES = {
+    "utf8": pa.string(),
+    "bool": pa.bool_(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "fixed_size_binary[16]": pa.binary(16),
+    "fixed_size_binary[32]": pa.binary(32),
+}
+
+
+def described(word, levels):
+    columns = json.loads((SCHEMAS / f"{word}.json").read_text())["columns"]
+    return [c for c in columns if levels == 2 or "only_with" not in c]
+
+
+def check_schema(schema, word, identity):
+    levels = identity["levels"]
+    columns = described(word, len(levels))
+    assert schema.names == [c["name"] for c in columns], schema.names
+    for column in columns:
+        field = schema.field(column["name"])
+        assert field.nullable == column["nullable"], field
+        if column["type"] != "tokens":
+            assert field.type == TYPES[column["type"]], field
+            continue
+        level = levels[1 if column["name"] == "tokens_top" else 0]
+        kind = pa.uint16() if level["codes"] <= 65536 else pa.uint32()
+        item = pa.field("element", kind, nullable=False)
+        if level["grid"]:
+            assert field.type == pa.list_(item, level["grid"][0] * level["grid"][1]), field
+        else:
+            assert field.type == pa.list_(item), field
+
+
+def check_rows(table, levels):
+    for row in table.to_pylist():
+        names = [("tokens", "grid_height", "grid_width")]
+        if levels == 2:
+            names.append(("tokens_top", "grid_top_height", "grid_top_width"))
+        data = b""
+        for tokens, height, width in names:
+            assert len(row[tokens]) == row[height] * row[width]
+            data += struct.pack(f"<{len(row[tokens])}I", *row[tokens])
+            data += struct.pack("<II", row[height], row[width])
+        assert hashlib.sha256(data).digest()[:16] == row["grid_hash"], row["key"]
+        assert len(set(row["tokens"])) == row["unique_codes"], row["key"]
+
+
+def with_pyarrow(out, dataset):
+    identity = dataset["identity"]
+    tables = []
+    for shard in dataset["shards"]:
+        for kind in ("tokens", "failures", "codebook"):
+            file = out / shard[kind]["path"]
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == shard[kind]["sha256"], file
+        shard_file = pq.ParquetFile(out / shard["tokens"]["path"])
+        check_schema(shard_file.schema_arrow, "tokens.v1", identity)
+        metadata = shard_file.schema_arrow.metadata
+        assert json.loads(metadata[b"vqtok.identity"]) == identity
+        assert metadata[b"vqtok.plan_sha256"].decode() == dataset["plan"]["digest"]
+        table = shard_file.read()
+        assert table.num_rows == shard["rows"]
+        check_rows(table, len(identity["levels"]))
+        tables.append(table)
+    check_schema(pq.read_schema(out / "plan.parquet"), "plan.v1", identity)
+    check_schema(pq.read_schema(out / "codebook.parquet"), "codebook.v1", identity)
+    whole = pa.concat_tables(tables)
+    failures = pq.read_table(out / "failures")
+    check_schema(failures.schema, "failures.v1", identity)
+    plan = pq.read_table(out / "plan.parquet")
+    ordinals = sorted(set(whole["ordinal"].to_pylist()) | set(failures["ordinal"].to_pylist()))
+    assert ordinals == plan["ordinal"].to_pylist() == list(range(plan.num_rows))
+    assert not set(whole["ordinal"].to_pylist()) & set(failures["ordinal"].to_pylist())
+    digest = hashlib.sha256(b"plan.v1\n" + plan.schema.metadata[b"vqtok.identity"] + b"\n")
+    for row in plan.to_pylist():
+        digest.update(struct.pack("<q", row["ordinal"]))
+        for text in (row["key"].encode(), row["uri"].encode()):
+            digest.update(struct.pack("<Q", len(text)) + text)
+        digest.update(struct.pack("<q", row["bytes"]))
+    assert digest.hexdigest() == dataset["plan"]["digest"]
+    counts = {}
+    for tokens in whole["tokens"].to_pylist():
+        for token in tokens:
+            counts[token] = counts.get(token, 0) + 1
+    book = pq.read_table(out / "codebook.parquet").to_pylist()
+    assert {r["code"]: r["count"] for r in book if r["level"] == 0 and r["count"]} == counts
+    return whole
+
+
+def main(folder):
+    out = Path(folder)
+    dataset = json.loads((out / "dataset.json").read_text())
+    whole = with_pyarrow(out, dataset)
+    rows, keys = whole.num_rows, whole["key"].to_pylist()
+    tokens = whole["tokens"].to_pylist()
+    shards = sorted(glob.glob(str(out / "tokens/*.parquet")))
+
+    frame = pandas.concat([pandas.read_parquet(s) for s in shards], ignore_index=True)
+    assert len(frame) == rows and list(frame["key"]) == keys
+    assert all(list(a) == b for a, b in zip(frame["tokens"], tokens))
+
+    wide = dataset["identity"]["tokenizer"]["codes"] > 65536
+    grid = dataset["identity"]["levels"][0]["grid"]
+    relation = duckdb.sql(
+        f"select key, tokens from read_parquet('{out}/tokens/*.parquet') order by ordinal, view"
+    )
+    assert str(relation.types[1]).startswith("UINTEGER[" if wide else "USMALLINT["), relation.types
+    found = relation.fetchall()
+    assert [k for k, _ in found] == keys and [list(t) for _, t in found] == tokens
+    used = duckdb.sql(
+        f"select count(distinct code), count(*) from (select unnest(tokens) as code "
+        f"from read_parquet('{out}/tokens/*.parquet'))"
+    ).fetchall()[0]
+    level = dataset["codebook"]["levels"][0]
+    assert used == (level["used"], level["tokens"]), used
+
+    lazy = polars.read_parquet(shards)
+    inner = polars.UInt32 if wide else polars.UInt16
+    kind = polars.Array(inner, grid[0] * grid[1]) if grid else polars.List(inner)
+    assert lazy.schema["tokens"] == kind, lazy.schema["tokens"]
+    assert lazy["key"].to_list() == keys
+    assert [list(t) for t in lazy["tokens"].to_list()] == tokens
+    print(f"pyarrow, pandas, duckdb and polars read {rows} rows, {level['tokens']} tokens alike")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
