@@ -61,43 +61,52 @@ mod tests {
     use super::*;
     use crate::testing::shared;
 
-    /// The published files of every golden case, with its family.
-    fn cases() -> Vec<(PathBuf, String)> {
+    /// A published file of a golden case.
+    struct Case {
+        file: PathBuf,
+        family: Option<&'static str>,
+        /// What no file beside the weights says.
+        config: Option<serde_json::Value>,
+    }
+
+    /// The published files of every golden case.
+    fn cases() -> Vec<Case> {
         let Some(golden) = shared("golden") else { return Vec::new() };
         let mut cases = Vec::new();
         for dir in std::fs::read_dir(golden).unwrap() {
             let dir = dir.unwrap().path();
             let Ok(text) = std::fs::read(dir.join("case.json")) else { continue };
-            let case: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            let family = case["family"].as_str().unwrap().to_string();
+            let mut case: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let family = word(case["family"].as_str().unwrap());
+            let published = ["config.yaml", "config.json"].iter().any(|n| dir.join(n).exists());
+            let config = (!published).then(|| case["config"].take());
             for file in std::fs::read_dir(dir).unwrap() {
                 let file = file.unwrap().path();
                 let extension = file.extension().unwrap_or_default().to_string_lossy().into_owned();
                 if ["safetensors", "ckpt", "pt", "pkl", "bin"].contains(&extension.as_str()) {
-                    cases.push((file, family.clone()));
+                    cases.push(Case { file, family, config: config.clone() });
                 }
             }
         }
-        cases.sort();
+        cases.sort_by(|a, b| a.file.cmp(&b.file));
         assert!(cases.len() > 20, "{} golden checkpoints", cases.len());
         cases
     }
 
-    /// The word of `--family` for a case's own; diffusers' configuration says it by itself.
-    fn options(family: &str) -> DetectOptions<'_> {
-        let family = match family {
-            "hf_chameleon" => Some("chameleon-hf"),
-            "chameleon_meta" => Some("chameleon"),
-            "dalle_dvae" => Some("dalle"),
-            "diffusers_vq" => None,
-            "janus_orig" => Some("janus"),
-            "ldm" => Some("latent-diffusion"),
-            "open_magvit2" => Some("open-magvit2"),
-            "taming_gumbel" => Some("taming-gumbel"),
-            "vitvqgan" => Some("vit-vqgan"),
-            same => Some(same),
+    /// The word of `--family` for a case's own; None where the configuration says it by itself.
+    fn word(family: &str) -> Option<&'static str> {
+        let known = match family {
+            "hf_chameleon" => "chameleon-hf",
+            "chameleon_meta" => "chameleon",
+            "dalle_dvae" => "dalle",
+            "janus_orig" => "janus",
+            "ldm" => "latent-diffusion",
+            "open_magvit2" => "open-magvit2",
+            "taming_gumbel" => "taming-gumbel",
+            "vitvqgan" => "vit-vqgan",
+            same => same,
         };
-        DetectOptions { family, config: None }
+        crate::checkpoint::families::Family::named(known).map(|family| family.word)
     }
 
     fn bits(tensor: &Tensor) -> Vec<u32> {
@@ -115,9 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_converted_is_the_same_model() {
-        for (file, family) in cases() {
+        for Case { file, family, config } in cases() {
             let place = file.display();
-            let options = options(&family);
+            let options = DetectOptions { family, config: config.as_ref() };
             let (config, weights) =
                 detect::open(&file, &options).unwrap_or_else(|e| panic!("{place}: {e}"));
             let dir = tempfile::tempdir().unwrap();

@@ -407,3 +407,6 @@ pub fn class_of(pickle: &Pickle, id: Id) -> Option<Id> {
         _ => Some(object.callable),
     }
 }
+
+#[cfg(test)]
+mod tests;
