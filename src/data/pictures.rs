@@ -188,7 +188,7 @@ fn rings(dice: &mut Dice) -> Shade {
 
 fn stripes(dice: &mut Dice) -> Shade {
     let colours = [dice.colour(), dice.colour(), dice.colour()];
-    let (angle, count) = (dice.between(0.0, 3.14), dice.between(3.0, 14.0));
+    let (angle, count) = (dice.between(0.0, std::f32::consts::PI), dice.between(3.0, 14.0));
     let bend = dice.between(0.0, 0.15);
     Box::new(move |x, y| {
         let (u, v) = rotate(x, y, angle);

@@ -38,7 +38,7 @@ impl Codebook {
     }
 
     /// Number of codes.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.codes
     }
 }
