@@ -1,7 +1,7 @@
 //! Owns choosing the engine for a model and a device. Must not know: what engines do.
 
 use super::Engine;
-use super::candle::CandleEngine;
+use super::cpu::CpuEngine;
 use crate::error::{Error, Result};
 use std::path::Path;
 use std::str::FromStr;
@@ -37,9 +37,7 @@ impl FromStr for DeviceChoice {
 /// there.
 pub fn open(model: &Path, family: Option<&str>, device: DeviceChoice) -> Result<Box<dyn Engine>> {
     match device {
-        DeviceChoice::Auto | DeviceChoice::Cpu => {
-            Ok(Box::new(CandleEngine::open(model, family, &candle_core::Device::Cpu)?))
-        }
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(model, family)?)),
         DeviceChoice::Cuda => Err(Error::invalid(
             "--device cuda: this build of vqtok has no CUDA engine; use --device cpu",
         )),

@@ -169,7 +169,7 @@ fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
 }
 
 /// The codebook `quantize.embedding.weight` `[K, D]` and, for gumbel, `quantize.proj`.
-fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Quantizer> {
+pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Quantizer> {
     let q = &config.quantizer;
     let vb = vb.pp("quantize");
     let codebook = match q.rule {

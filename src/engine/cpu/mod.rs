@@ -1,4 +1,17 @@
 //! Owns inference on the CPU with our own kernels.
 //! Must not know: files, shards, how candle computes the same.
+//!
+//! `kernels` computes, `layer` holds one convolution's weights, `plan` runs layers over reused
+//! maps, `networks` says which layers a family has, `coder` picks codes, `engine` is the trait.
 
+mod coder;
+mod engine;
 pub mod kernels;
+mod layer;
+mod networks;
+mod plan;
+mod rearrange;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{CpuEngine, StepTime};

@@ -14,6 +14,7 @@ mod micro;
 mod nearest;
 mod norm;
 mod rows;
+mod scheme;
 mod simd;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
@@ -27,9 +28,10 @@ pub use buffer::Buffer;
 pub use direct::{DirectWeights, Window, direct, pointwise};
 pub use micro::peak;
 pub use nearest::{Codebook, nearest};
-pub use norm::{Moments, scale_and_shift};
+pub use norm::{GroupNorm, Moments, scale_and_shift};
 pub use rows::{Activation, Input, Output, Residual};
-pub use winograd::{WinogradWeights, winograd};
+pub use scheme::{WinogradWeights, winograd_cost};
+pub use winograd::winograd;
 
 use crate::error::{Error, Result};
 use simd::Simd;

@@ -13,33 +13,53 @@ const ROWS: usize = 256;
 /// The largest panel.
 const WIDTH_MAX: usize = 32;
 
-/// Codes packed for the search.
+/// Codes packed for the search of the smallest `base + offset - factor * z.e`.
 pub struct Codebook {
     level: Level,
     codes: usize,
     dim: usize,
     packed: Buffer,
-    /// |e|^2, infinite behind the last code.
-    squares: Buffer,
+    /// |e|^2 or the negative bias; infinite behind the last code.
+    offsets: Buffer,
+    factor: f32,
+    /// Whether the base is |z|^2; else 0.
+    squared: bool,
 }
 
 impl Codebook {
-    /// From `[codes, dim]`; at most 2^24 codes, since the search counts in float32.
-    pub fn new(level: Level, embedding: &[f32], codes: usize, dim: usize) -> Codebook {
+    /// Searches the smallest |z|^2 + |e|^2 - 2 z.e over the rows of `[codes, dim]`.
+    pub fn nearest(level: Level, embedding: &[f32], dim: usize) -> Codebook {
+        let offsets = embedding.chunks(dim).map(square_sum);
+        Codebook::new(level, embedding, dim, offsets, 2.0, true)
+    }
+
+    /// Searches the largest z.e + bias over the rows of `[codes, dim]`.
+    pub fn largest(level: Level, embedding: &[f32], dim: usize, bias: Option<&[f32]>) -> Codebook {
+        let offsets = (0..embedding.len() / dim).map(|code| bias.map_or(0.0, |bias| -bias[code]));
+        Codebook::new(level, embedding, dim, offsets, 1.0, false)
+    }
+
+    fn new(
+        level: Level,
+        embedding: &[f32],
+        dim: usize,
+        values: impl Iterator<Item = f32>,
+        factor: f32,
+        squared: bool,
+    ) -> Codebook {
+        let codes = embedding.len() / dim;
         assert_eq!(embedding.len(), codes * dim, "codebook of another shape");
         assert!((1..=1 << 24).contains(&codes), "too many codes for float32 counting");
         let packed = pack(level, dim, codes, |k, code| embedding[code * dim + k]);
-        let mut squares = Buffer::zeroed(codes.next_multiple_of(level.panel()));
-        squares.fill(f32::INFINITY);
-        for (square, code) in squares.iter_mut().zip(embedding.chunks(dim)) {
-            *square = square_sum(code);
-        }
-        Codebook { level, codes, dim, packed, squares }
+        let mut offsets = Buffer::zeroed(codes.next_multiple_of(level.panel()));
+        offsets.fill(f32::INFINITY);
+        offsets.iter_mut().zip(values).for_each(|(offset, value)| *offset = value);
+        Codebook { level, codes, dim, packed, offsets, factor, squared }
     }
 
-    /// Number of codes.
-    pub fn count(&self) -> usize {
-        self.codes
+    /// Floats of a code.
+    pub fn dim(&self) -> usize {
+        self.dim
     }
 }
 
@@ -48,23 +68,20 @@ pub fn square_sum(v: &[f32]) -> f32 {
     v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
 }
 
-/// For every latent of `[latents, stride]` (its first `dim` floats) the code with the smallest
-/// |z|^2 + |e|^2 - 2 z.e in float32, ties to the lower index, and that distance.
+/// For every latent of `[latents, stride]` (its first `dim` floats) the best code in float32, ties
+/// to the lower index.
 pub fn nearest(
     codebook: &Codebook,
     latents: &[f32],
     stride: usize,
     codes: &mut [u32],
-    distances: &mut [f32],
     scratch: &mut Buffer,
 ) {
     assert!(stride >= codebook.dim && latents.len() >= codes.len() * stride, "latents too short");
-    assert_eq!(codes.len(), distances.len());
     scratch.reserve(ROWS * (2 * WIDTH_MAX + 1));
-    let rows = codes.chunks_mut(ROWS).zip(distances.chunks_mut(ROWS));
-    for (block, (codes, distances)) in rows.enumerate() {
+    for (block, codes) in codes.chunks_mut(ROWS).enumerate() {
         let latents = &latents[block * ROWS * stride..][..codes.len() * stride];
-        let kernel = Nearest { codebook, latents, stride, codes, distances, scratch };
+        let kernel = Nearest { codebook, latents, stride, codes, scratch };
         codebook.level.run(kernel);
     }
 }
@@ -74,7 +91,6 @@ struct Nearest<'a> {
     latents: &'a [f32],
     stride: usize,
     codes: &'a mut [u32],
-    distances: &'a mut [f32],
     scratch: &'a mut Buffer,
 }
 
@@ -90,7 +106,7 @@ impl Kernel for Nearest<'_> {
         best.fill(f32::INFINITY);
         index.fill(0.0);
         for (square, z) in squares.iter_mut().zip(self.latents.chunks(self.stride)) {
-            *square = square_sum(&z[..book.dim]);
+            *square = if book.squared { square_sum(&z[..book.dim]) } else { 0.0 };
         }
         let left = Left {
             taps: &[self.latents.as_ptr()],
@@ -103,7 +119,8 @@ impl Kernel for Nearest<'_> {
             best: best.as_mut_ptr(),
             index: index.as_mut_ptr(),
             latent_squares: squares.as_ptr(),
-            code_squares: book.squares.as_ptr(),
+            offsets: book.offsets.as_ptr(),
+            factor: book.factor,
             width,
         };
         // SAFETY: `nearest` checked the latents; the minima have ROWS rows of a panel, squares
@@ -111,24 +128,21 @@ impl Kernel for Nearest<'_> {
         unsafe { product(s, left, right, &mut sink) };
         for row in 0..self.codes.len() {
             let range = row * width..(row + 1) * width;
-            let (code, distance) = lowest(&best[range.clone()], &index[range]);
-            // A latent that isn't finite has no nearest code: the first, at the distance NaN.
-            self.codes[row] = code;
-            self.distances[row] = if distance.is_finite() { distance } else { f32::NAN };
+            self.codes[row] = lowest(&best[range.clone()], &index[range]);
         }
     }
 }
 
 /// The smallest minimum of the lanes, ties to the lower code.
 #[inline(always)]
-fn lowest(best: &[f32], index: &[f32]) -> (u32, f32) {
+fn lowest(best: &[f32], index: &[f32]) -> u32 {
     let mut found = (index[0], best[0]);
     for (&i, &d) in index.iter().zip(best).skip(1) {
         if d < found.1 || (d == found.1 && i < found.0) {
             found = (i, d);
         }
     }
-    (found.0 as u32, found.1)
+    found.0 as u32
 }
 
 /// Keeps the smallest distance of each row and lane and the code it belongs to.
@@ -136,7 +150,8 @@ struct Minima {
     best: *mut f32,
     index: *mut f32,
     latent_squares: *const f32,
-    code_squares: *const f32,
+    offsets: *const f32,
+    factor: f32,
     width: usize,
 }
 
@@ -154,13 +169,13 @@ impl Sink for Minima {
             unsafe {
                 let first = column + v * S::LANES;
                 let code = s.add(s.splat(first as f32), s.iota());
-                let code_square = s.load(self.code_squares.add(first));
+                let offset = s.load(self.offsets.add(first));
                 for (p, sum) in sums.iter().enumerate() {
                     let at = (row + p) * self.width + v * S::LANES;
                     let square = s.splat(*self.latent_squares.add(row + p));
-                    let both = s.add(square, code_square);
-                    // The reference's rounding: twice the product is exact, one subtraction.
-                    let distance = s.fnma(s.splat(2.0), sum[v], both);
+                    let both = s.add(square, offset);
+                    // The reference's rounding: the factor is 1 or 2, so only the subtraction rounds.
+                    let distance = s.fnma(s.splat(self.factor), sum[v], both);
                     let best = s.load(self.best.add(at));
                     let index = s.load(self.index.add(at));
                     // Codes come in ascending order: only a smaller distance displaces one.
@@ -177,34 +192,42 @@ mod tests {
     use super::super::reference::Random;
     use super::*;
 
-    fn search(book: &Codebook, latents: &[f32], stride: usize) -> (Vec<u32>, Vec<f32>) {
-        let count = latents.len() / stride;
-        let (mut codes, mut distances) = (vec![0; count], vec![0.0; count]);
-        nearest(book, latents, stride, &mut codes, &mut distances, &mut Buffer::default());
-        (codes, distances)
+    fn search(book: &Codebook, latents: &[f32], stride: usize) -> Vec<u32> {
+        let mut codes = vec![0; latents.len() / stride];
+        nearest(book, latents, stride, &mut codes, &mut Buffer::default());
+        codes
     }
 
     #[test]
-    fn the_code_found_is_the_nearest_but_for_rounding() {
+    fn the_code_found_is_the_best_but_for_rounding() {
         let mut random = Random::new(10);
         for level in Level::available() {
-            for _ in 0..40 {
-                let (count, dim) = (random.below(600) + 1, random.below(40) + 1);
+            for round in 0..60 {
+                let (codes, dim) = (random.below(600) + 1, random.below(40) + 1);
                 let stride = dim + random.below(5);
-                let (latents, codes) = (random.below(300) + 1, count);
                 let embedding = random.floats(codes * dim);
-                let z = random.floats(latents * stride);
-                let book = Codebook::new(level, &embedding, codes, dim);
-                let (found, distances) = search(&book, &z, stride);
-                for (i, z) in z.chunks(stride).enumerate() {
-                    let exact = |code: usize| -> f64 {
-                        let e = &embedding[code * dim..][..dim];
-                        e.iter().zip(z).map(|(&e, &z)| (f64::from(z) - f64::from(e)).powi(2)).sum()
+                let bias = random.floats(codes);
+                let latents = random.below(300) + 1;
+                let z = random.map(latents, stride);
+                let stride = super::super::channel_stride(stride);
+                let book = match round % 3 {
+                    0 => Codebook::nearest(level, &embedding, dim),
+                    1 => Codebook::largest(level, &embedding, dim, None),
+                    _ => Codebook::largest(level, &embedding, dim, Some(&bias)),
+                };
+                for (z, code) in z.chunks(stride).zip(search(&book, &z, stride)) {
+                    let score = |code: usize| -> f64 {
+                        let pairs = embedding[code * dim..][..dim].iter().zip(z);
+                        let pairs = pairs.map(|(&e, &z)| (f64::from(e), f64::from(z)));
+                        match round % 3 {
+                            0 => pairs.map(|(e, z)| (z - e) * (z - e)).sum(),
+                            1 => pairs.map(|(e, z)| -z * e).sum(),
+                            _ => pairs.map(|(e, z)| -z * e).sum::<f64>() - f64::from(bias[code]),
+                        }
                     };
-                    let best = (0..codes).map(exact).fold(f64::INFINITY, f64::min);
-                    let slack = (dim + 4) as f64 * 2.0 * dim as f64 * f64::from(f32::EPSILON);
-                    assert!(exact(found[i] as usize) <= best + slack);
-                    assert!((f64::from(distances[i]) - best).abs() <= slack);
+                    let best = (0..codes).map(score).fold(f64::INFINITY, f64::min);
+                    let slack = (dim + 4) as f64 * (2 * dim + 1) as f64 * f64::from(f32::EPSILON);
+                    assert!(score(code as usize) <= best + slack);
                 }
             }
         }
@@ -222,8 +245,8 @@ mod tests {
                 let embedding: Vec<f32> =
                     kind.iter().flat_map(|&k| kinds[k * dim..][..dim].to_vec()).collect();
                 let z = random.floats(300 * dim);
-                let book = Codebook::new(level, &embedding, codes, dim);
-                for &code in &search(&book, &z, dim).0 {
+                let book = Codebook::nearest(level, &embedding, dim);
+                for code in search(&book, &z, dim) {
                     let first = kind.iter().position(|&k| k == kind[code as usize]);
                     assert_eq!(first, Some(code as usize));
                 }
@@ -232,12 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn a_latent_that_is_not_finite_gets_the_first_code_and_no_distance() {
+    fn a_latent_that_is_not_finite_gets_the_first_code() {
         for level in Level::available() {
-            let book = Codebook::new(level, &[1.0, 2.0, 3.0], 3, 1);
-            let (codes, distances) = search(&book, &[f32::NAN, 2.9, f32::INFINITY], 1);
-            assert_eq!(codes, [0, 2, 0]);
-            assert!(distances[0].is_nan() && !distances[1].is_nan() && distances[2].is_nan());
+            let book = Codebook::nearest(level, &[1.0, 2.0, 3.0], 1);
+            assert_eq!(search(&book, &[f32::NAN, 2.9, f32::INFINITY], 1), [0, 2, 0]);
         }
     }
 }

@@ -1,0 +1,288 @@
+//! Owns the engine over plans: one image a thread, memory that is reused, codes and pixels.
+//! Must not know: layers, kernels' insides.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use candle_core::Device;
+use rayon::prelude::*;
+
+use super::coder::Coder;
+use super::kernels::Level;
+use super::networks::{self, Weights};
+use super::plan::{Arena, Bound, Plan};
+use crate::checkpoint::detect;
+use crate::engine::candle::CandleEngine;
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::model::config::ModelConfig;
+use crate::model::digests::Digests;
+
+/// Our own kernels where the family has them, candle for the rest.
+pub struct CpuEngine {
+    level: Level,
+    config: ModelConfig,
+    /// The float of every byte.
+    table: [f32; 256],
+    encoder: Option<Network>,
+    decoder: Option<Network>,
+    candle: CandleEngine,
+    arenas: Mutex<Vec<Arena>>,
+}
+
+/// A plan, the quantizer at its end or start, and the size it is bound to.
+struct Network {
+    plan: Plan,
+    coder: Arc<Coder>,
+    bound: Option<((usize, usize), Bound)>,
+}
+
+/// One step of one image, measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepTime {
+    /// The layer.
+    pub name: String,
+    /// The kernel it ran through.
+    pub algorithm: String,
+    /// Multiplications and additions of its definition.
+    pub operations: f64,
+    /// Wall time on one thread.
+    pub seconds: f64,
+}
+
+impl CpuEngine {
+    /// Opens a checkpoint file or folder; `family` is the word of `--family`. The environment's
+    /// `VQTOK_CPU` forces an instruction set.
+    pub fn open(path: &Path, family: Option<&str>) -> Result<CpuEngine> {
+        let (config, weights) =
+            detect::open(path, &detect::DetectOptions { family, config: None })?;
+        CpuEngine::new(config, weights, Level::detect()?)
+    }
+
+    /// From weights under canonical names, on the CPU.
+    pub fn new(config: ModelConfig, weights: Weights, level: Level) -> Result<CpuEngine> {
+        // The candle model checks every name and shape first, and shares the weights' memory.
+        let model = Model::load(config.clone(), weights.clone(), &Device::Cpu)?;
+        let (encoder, decoder) = networks::plans(level, &weights, &config)?;
+        // Families that candle runs may have quantizers of another form.
+        let own = encoder.is_some() || decoder.is_some();
+        let coder = own.then(|| Coder::new(level, &config, &weights)).transpose()?.map(Arc::new);
+        let network = |plan: Option<Plan>| {
+            let coder = coder.clone()?;
+            Some(Network { plan: plan?, coder, bound: None })
+        };
+        Ok(CpuEngine {
+            level,
+            table: config.pixels.input.table(),
+            encoder: network(encoder),
+            decoder: network(decoder),
+            candle: CandleEngine::new(model),
+            arenas: Mutex::default(),
+            config,
+        })
+    }
+
+    /// The instruction set it runs with.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether encoding runs through our own kernels.
+    pub fn encodes_itself(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// Whether decoding runs through our own kernels.
+    pub fn decodes_itself(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
+    pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
+        self.check(batch)?;
+        let Some(network) = &mut self.encoder else { return Ok(None) };
+        let (plan, bound) = network.bind(batch.height, batch.width)?;
+        let (table, arenas) = (&self.table, &self.arenas);
+        let latents = (0..batch.count).into_par_iter().map(|i| {
+            with_arena(arenas, bound, |arena| {
+                fill(arena.input(plan), batch.image(i), table);
+                plan.run(bound, arena);
+                let shape = bound.output;
+                let pixels = arena.output(plan).0.chunks_exact(shape.stride);
+                let pixels = pixels.take(shape.height * shape.width);
+                pixels.flat_map(|pixel| pixel[..shape.channels].to_vec()).collect()
+            })
+        });
+        Ok(Some(latents.collect()))
+    }
+
+    /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
+    /// decodes.
+    pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Option<Vec<Vec<f32>>>> {
+        let Some(network) = &mut self.decoder else { return Ok(None) };
+        let grid = only_level(codes)?;
+        let coder = Arc::clone(&network.coder);
+        let (plan, bound) = network.bind(grid.height, grid.width)?;
+        let area = grid.height * grid.width;
+        let arenas = &self.arenas;
+        let images = grid.codes.par_chunks(area.max(1)).map(|codes| {
+            let vectors = coder.lookup(codes)?;
+            Ok(with_arena(arenas, bound, |arena| {
+                arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
+                plan.run(bound, arena);
+                let shape = bound.output;
+                let pixels = arena.output(plan).0.chunks_exact(shape.stride);
+                let pixels = pixels.take(shape.height * shape.width);
+                pixels.flat_map(|pixel| pixel[..shape.channels].to_vec()).collect()
+            }))
+        });
+        images.collect::<Result<_>>().map(Some)
+    }
+
+    /// Runs one image of zeros on this thread and measures every step of the encoder. Empty where
+    /// candle encodes.
+    pub fn profile(&mut self, height: usize, width: usize) -> Result<Vec<StepTime>> {
+        let Some(network) = &mut self.encoder else { return Ok(Vec::new()) };
+        let (plan, bound) = network.bind(height, width)?;
+        let mut times = Vec::new();
+        with_arena(&self.arenas, bound, |arena| {
+            let mut last = Instant::now();
+            plan.run_observed(bound, arena, &mut |name, algorithm, operations| {
+                let seconds = last.elapsed().as_secs_f64();
+                let algorithm = format!("{algorithm:?}").to_lowercase();
+                times.push(StepTime { name: name.to_owned(), algorithm, operations, seconds });
+                last = Instant::now();
+            });
+        });
+        Ok(times)
+    }
+
+    fn check(&self, batch: &PixelBatch) -> Result<Vec<(usize, usize)>> {
+        let channels = self.config.pixels.channels;
+        if batch.channels != channels {
+            return Err(Error::invalid(format!(
+                "images of {} channels for a model of {channels}",
+                batch.channels
+            )));
+        }
+        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
+            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        }
+        self.config.grid(batch.height, batch.width).map_err(Error::invalid)
+    }
+}
+
+impl Network {
+    /// Binds to a size, unless it is bound to it.
+    fn bind(&mut self, height: usize, width: usize) -> Result<(&Plan, &Bound)> {
+        let bound = match self.bound.take() {
+            Some((size, bound)) if size == (height, width) => bound,
+            _ => self.plan.bind(height, width)?,
+        };
+        let (_, bound) = self.bound.insert(((height, width), bound));
+        Ok((&self.plan, bound))
+    }
+}
+
+/// Lends an arena that fits: one that was used before where there is one.
+fn with_arena<T>(
+    arenas: &Mutex<Vec<Arena>>,
+    bound: &Bound,
+    work: impl FnOnce(&mut Arena) -> T,
+) -> T {
+    let mut arena = arenas.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    arena.fit(bound);
+    let result = work(&mut arena);
+    arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+    result
+}
+
+/// Bytes to floats.
+fn fill(input: &mut [f32], bytes: &[u8], table: &[f32; 256]) {
+    for (float, &byte) in input.iter_mut().zip(bytes) {
+        *float = table[usize::from(byte)];
+    }
+}
+
+fn only_level(codes: &Encoded) -> Result<&CodeGrid> {
+    let [grid] = &codes.levels[..] else {
+        let levels = codes.levels.len();
+        return Err(Error::invalid(format!("{levels} levels of codes where the model has one")));
+    };
+    if grid.codes.len() != codes.count * grid.height * grid.width {
+        return Err(Error::invalid("the codes don't match the sizes of their grid"));
+    }
+    Ok(grid)
+}
+
+impl PixelBatch {
+    /// The bytes of one image.
+    pub(super) fn image(&self, index: usize) -> &[u8] {
+        let len = self.height * self.width * self.channels;
+        &self.pixels[index * len..][..len]
+    }
+}
+
+impl Engine for CpuEngine {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn digests(&self) -> &Digests {
+        self.candle.digests()
+    }
+
+    fn device_kind(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
+        self.config.grid(height, width)
+    }
+
+    fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
+        let grids = self.check(batch)?;
+        let Some(network) = &mut self.encoder else { return self.candle.encode(batch) };
+        let coder = Arc::clone(&network.coder);
+        let (plan, bound) = network.bind(batch.height, batch.width)?;
+        let (height, width) = (bound.output.height, bound.output.width);
+        if grids != [(height, width)] {
+            return Err(Error::invalid(format!(
+                "the network gives a grid of {height}x{width} where {grids:?} was announced"
+            )));
+        }
+        let area = height * width;
+        let mut codes = vec![0; batch.count * area];
+        let mut distances = vec![0.0; batch.count * area];
+        let (table, arenas) = (&self.table, &self.arenas);
+        let images = codes.par_chunks_mut(area).zip(distances.par_chunks_mut(area)).enumerate();
+        images.try_for_each(|(i, (codes, distances))| {
+            with_arena(arenas, bound, |arena| {
+                fill(arena.input(plan), batch.image(i), table);
+                plan.run(bound, arena);
+                let (latents, scratch) = arena.output(plan);
+                coder.quantize(latents, bound.output, codes, distances, scratch)
+            })
+        })?;
+        let level = CodeGrid { codes, distances, height, width };
+        Ok(Encoded { count: batch.count, levels: vec![level] })
+    }
+
+    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+        let channels = self.config.pixels.channels;
+        let Some(images) = self.decode_floats(codes)? else { return self.candle.decode(codes) };
+        let rule = self.config.pixels.output;
+        let pixels =
+            images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));
+        let pixels = pixels.collect();
+        let (height, width) = match &self.decoder {
+            Some(Network { bound: Some((_, bound)), .. }) => {
+                (bound.output.height, bound.output.width)
+            }
+            _ => (0, 0),
+        };
+        Ok(PixelBatch { pixels, count: codes.count, height, width, channels })
+    }
+}

@@ -1,0 +1,165 @@
+//! Owns which products Winograd's convolutions add up, and their weights transformed and packed.
+//! Must not know: how maps are cut into tiles and run through (`winograd`).
+
+use super::Level;
+use super::buffer::Buffer;
+use super::direct::Window;
+use super::micro::pack;
+
+/// G of F(4, 3), points 0, 1, -1, 2, -2.
+const G3: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// G of F(4, 2), points 0, 1, -1, 2.
+const G2: [[f64; 3]; 5] = [
+    [1.0 / 2.0, 0.0, 0.0],
+    [-1.0 / 2.0, -1.0 / 2.0, 0.0],
+    [-1.0 / 6.0, 1.0 / 6.0, 0.0],
+    [1.0 / 6.0, 1.0 / 3.0, 0.0],
+    [0.0, 1.0, 0.0],
+];
+
+/// Which products there are: the tile's side and, for each position, the phases that take part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scheme {
+    pub window: Window,
+}
+
+impl Scheme {
+    /// Side of a tile in the transformed domain, and of a phase's input tile.
+    pub fn wide(self) -> usize {
+        if self.window.stride == 1 { 6 } else { 5 }
+    }
+
+    fn points(self, i: usize) -> [f64; 3] {
+        if self.window.stride == 1 { G3[i] } else { G2[i] }
+    }
+
+    /// Phases, row by row, that a position adds up.
+    pub fn phases(self, position: usize) -> impl Iterator<Item = usize> {
+        let last = self.wide() - 1;
+        let (i, j) = (position / self.wide(), position % self.wide());
+        let stride = self.window.stride;
+        let single = move |phase: usize, size: usize| phase + stride >= size && stride > 1;
+        (0..stride * stride).filter(move |phase| {
+            let (a, b) = (phase / stride, phase % stride);
+            !(i == last && single(a, self.window.height)
+                || j == last && single(b, self.window.width))
+        })
+    }
+
+    /// Products of one tile.
+    fn products(self) -> usize {
+        (0..self.wide() * self.wide()).map(|position| self.phases(position).count()).sum()
+    }
+}
+
+/// Multiplications a tile of 4x4 outputs costs for each pair of channels; None where the window
+/// has no fast form.
+pub fn winograd_cost(window: Window) -> Option<usize> {
+    let fast = match (window.height, window.width, window.stride) {
+        (3, 3, 1) => window.padding == 1,
+        (3, 3, 2) | (4, 4, 2) => true,
+        _ => false,
+    };
+    fast.then(|| Scheme { window }.products())
+}
+
+/// Transformed and packed weights of a convolution.
+pub struct WinogradWeights {
+    pub(super) level: Level,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) scheme: Scheme,
+    /// For each position `[panels][phases][inputs][panel width]`.
+    pub(super) packed: Buffer,
+    /// Where each position's panels start.
+    pub(super) starts: Vec<usize>,
+}
+
+impl WinogradWeights {
+    /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
+    /// [`winograd_cost`]. Transformed in float64, rounded once.
+    pub fn new(
+        level: Level,
+        weight: &[f32],
+        outputs: usize,
+        inputs: usize,
+        window: Window,
+    ) -> WinogradWeights {
+        assert!(winograd_cost(window).is_some(), "window without a fast form");
+        let scheme = Scheme { window };
+        let taps = window.height * window.width;
+        assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
+        let pairs = outputs * inputs;
+        let (positions, phases) = (scheme.wide() * scheme.wide(), window.stride * window.stride);
+        let mut wide = vec![0f32; phases * positions * pairs];
+        for (at, g) in weight.chunks_exact(taps).enumerate() {
+            for phase in 0..phases {
+                let values = scheme.transform(g, phase);
+                for (position, &value) in values.iter().enumerate().take(positions) {
+                    wide[(phase * positions + position) * pairs + at] = value;
+                }
+            }
+        }
+        let panels = outputs.div_ceil(level.panel()) * inputs * level.panel();
+        let mut packed = Buffer::zeroed(scheme.products() * panels);
+        let (mut starts, mut start) = (Vec::with_capacity(positions), 0);
+        for position in 0..positions {
+            let active: Vec<usize> = scheme.phases(position).collect();
+            let one = pack(level, active.len() * inputs, outputs, |step, o| {
+                let (phase, i) = (active[step / inputs], step % inputs);
+                wide[(phase * positions + position) * pairs + o * inputs + i]
+            });
+            packed[start..start + one.len()].copy_from_slice(&one);
+            starts.push(start);
+            start += one.len();
+        }
+        WinogradWeights { level, inputs, outputs, scheme, packed, starts }
+    }
+}
+
+impl Scheme {
+    /// G g G^T of the taps of one window that belong to a phase.
+    fn transform(self, g: &[f32], phase: usize) -> [f32; 36] {
+        let Window { height, width, stride, .. } = self.window;
+        let (a, b) = (phase / stride, phase % stride);
+        let tap = |y: usize, x: usize| {
+            let (y, x) = (a + stride * y, b + stride * x);
+            if y < height && x < width { f64::from(g[y * width + x]) } else { 0.0 }
+        };
+        let wide = self.wide();
+        let mut out = [0f32; 36];
+        for i in 0..wide {
+            let mut half = [0f64; 3];
+            for (x, half) in half.iter_mut().enumerate() {
+                *half = (0..3).map(|y| self.points(i)[y] * tap(y, x)).sum();
+            }
+            for j in 0..wide {
+                let points = self.points(j);
+                out[i * wide + j] = (0..3).map(|x| half[x] * points[x]).sum::<f64>() as f32;
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_forms_save_what_they_promise() {
+        let cost = |side, stride, padding| {
+            winograd_cost(Window { height: side, width: side, stride, padding })
+        };
+        assert_eq!([cost(3, 1, 1), cost(3, 2, 0), cost(4, 2, 1)], [Some(36), Some(81), Some(100)]);
+        assert_eq!([cost(5, 1, 2), cost(3, 1, 0), cost(4, 1, 1)], [None; 3]);
+    }
+}

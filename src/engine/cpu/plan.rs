@@ -1,0 +1,442 @@
+//! Owns a network as a list of steps over a few reused maps: how it is built layer by layer, bound
+//! to an image size, and run. Must not know: which networks there are (`networks`), threads.
+
+use rayon::prelude::*;
+
+use super::kernels::{
+    Activation, Attention, Buffer, GroupNorm, Input, Level, Moments, Output, Residual, Window,
+    attention, channel_stride, scale_and_shift,
+};
+use super::layer::{Algorithm, Layer};
+use crate::error::Result;
+
+/// A map that steps write and read: an index into the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// What stands in front of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// max(x, 0).
+    Relu,
+    /// The GroupNorm of that index.
+    Norm(usize),
+    /// The GroupNorm of that index, then SiLU.
+    NormSilu(usize),
+}
+
+/// What a convolution's output is added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// Nothing.
+    Nothing,
+    /// What its slot holds.
+    Output,
+}
+
+/// A GroupNorm's parameters.
+pub struct Norm {
+    /// Groups; divides the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// By channel.
+    pub weight: Vec<f32>,
+    /// By channel.
+    pub bias: Vec<f32>,
+}
+
+enum Step {
+    Convolve {
+        layer: usize,
+        from: Slot,
+        to: Slot,
+        before: Before,
+        upsample: bool,
+        added: Added,
+    },
+    Attend {
+        from: Slot,
+        to: Slot,
+        channels: usize,
+    },
+    /// Four groups of `channels` at each pixel become a block of 2x2 pixels.
+    Shuffle {
+        from: Slot,
+        to: Slot,
+        channels: usize,
+    },
+}
+
+/// A network: steps over slots, with their weights.
+pub struct Plan {
+    level: Level,
+    layers: Vec<Layer>,
+    norms: Vec<Norm>,
+    steps: Vec<Step>,
+    slots: usize,
+    free: Vec<Slot>,
+    input: Slot,
+    input_channels: usize,
+    output: Slot,
+}
+
+impl Plan {
+    /// An empty network whose input has pixels of `channels` floats.
+    pub fn new(level: Level, channels: usize) -> Plan {
+        let input = Slot(0);
+        Plan {
+            level,
+            layers: Vec::new(),
+            norms: Vec::new(),
+            steps: Vec::new(),
+            slots: 1,
+            free: Vec::new(),
+            input,
+            input_channels: channels,
+            output: input,
+        }
+    }
+
+    /// Where the input goes: `[H, W, channels]` without padding.
+    pub fn input(&self) -> Slot {
+        self.input
+    }
+
+    /// Says which slot is the result.
+    pub fn finish(mut self, output: Slot) -> Plan {
+        self.output = output;
+        self
+    }
+
+    /// A slot that holds nothing needed.
+    pub fn acquire(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            Slot(self.slots - 1)
+        })
+    }
+
+    /// Gives a slot back. Not the input's: its pixels have another stride.
+    pub fn release(&mut self, slot: Slot) {
+        if slot != self.input {
+            self.free.push(slot);
+        }
+    }
+
+    /// Adds a GroupNorm; [`Before`] takes its index.
+    pub fn norm(&mut self, norm: Norm) -> usize {
+        self.norms.push(norm);
+        self.norms.len() - 1
+    }
+
+    /// Adds a convolution into a slot.
+    pub fn convolve(&mut self, layer: Layer, from: Slot, to: Slot, before: Before, added: Added) {
+        self.convolve_from(layer, from, to, before, added, false);
+    }
+
+    /// The same, reading every pixel twice along both sides.
+    pub fn convolve_upsampled(&mut self, layer: Layer, from: Slot, to: Slot) {
+        self.convolve_from(layer, from, to, Before::Nothing, Added::Nothing, true);
+    }
+
+    fn convolve_from(
+        &mut self,
+        layer: Layer,
+        from: Slot,
+        to: Slot,
+        before: Before,
+        added: Added,
+        upsample: bool,
+    ) {
+        self.layers.push(layer);
+        let layer = self.layers.len() - 1;
+        self.steps.push(Step::Convolve { layer, from, to, before, upsample, added });
+    }
+
+    /// Adds attention over queries, keys and values that stand side by side in `from`.
+    pub fn attend(&mut self, from: Slot, to: Slot, channels: usize) {
+        self.steps.push(Step::Attend { from, to, channels });
+    }
+
+    /// Adds the step that makes 2x2 pixels of `channels` of each pixel's four groups.
+    pub fn shuffle(&mut self, from: Slot, to: Slot, channels: usize) {
+        self.steps.push(Step::Shuffle { from, to, channels });
+    }
+}
+
+/// Shape of a slot's content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Real channels.
+    pub channels: usize,
+    /// Floats from a pixel to the next.
+    pub stride: usize,
+}
+
+impl Shape {
+    fn len(&self) -> usize {
+        self.height * self.width * self.stride
+    }
+}
+
+/// A plan for one image size: shapes and algorithms.
+pub struct Bound {
+    steps: Vec<BoundStep>,
+    /// Floats of each slot.
+    lens: Vec<usize>,
+    channels_max: usize,
+    /// Shape of the result.
+    pub output: Shape,
+}
+
+#[derive(Clone, Copy)]
+struct BoundStep {
+    input: Shape,
+    output: Shape,
+    algorithm: Algorithm,
+    /// Whether a GroupNorm reads the output before something else overwrites it.
+    moments: bool,
+}
+
+impl Plan {
+    /// Binds to inputs of `height` x `width` pixels and packs the weights that this size needs,
+    /// layers in parallel.
+    pub fn bind(&self, height: usize, width: usize) -> Result<Bound> {
+        let mut shapes = vec![Shape::default(); self.slots];
+        let channels = self.input_channels;
+        shapes[self.input.0] = Shape { height, width, channels, stride: channels };
+        let mut lens: Vec<usize> = shapes.iter().map(Shape::len).collect();
+        let mut steps = Vec::with_capacity(self.steps.len());
+        let mut channels_max = 0;
+        for (index, step) in self.steps.iter().enumerate() {
+            let (from, to) = step.slots();
+            let input = shapes[from.0];
+            let (output, algorithm) = self.shape(step, input);
+            shapes[to.0] = output;
+            lens[to.0] = lens[to.0].max(output.len());
+            channels_max = channels_max.max(output.channels).max(input.channels);
+            steps.push(BoundStep { input, output, algorithm, moments: self.normed(index, to) });
+        }
+        self.steps.par_iter().zip(&steps).try_for_each(|(step, bound)| match step {
+            Step::Convolve { layer, .. } => {
+                self.layers[*layer].prepare(self.level, bound.algorithm)
+            }
+            Step::Attend { .. } | Step::Shuffle { .. } => Ok(()),
+        })?;
+        Ok(Bound { steps, lens, channels_max, output: shapes[self.output.0] })
+    }
+
+    fn shape(&self, step: &Step, input: Shape) -> (Shape, Algorithm) {
+        match *step {
+            Step::Convolve { layer, upsample, .. } => {
+                let layer = &self.layers[layer];
+                let factor = if upsample { 2 } else { 1 };
+                let height = layer.window.output(input.height * factor);
+                let width = layer.window.output(input.width * factor);
+                let channels = layer.outputs;
+                let output = Shape { height, width, channels, stride: channel_stride(channels) };
+                (output, layer.algorithm(height, width))
+            }
+            Step::Attend { channels, .. } => {
+                let output = Shape { channels, stride: channel_stride(channels), ..input };
+                (output, Algorithm::Pointwise)
+            }
+            Step::Shuffle { channels, .. } => {
+                let (height, width) = (2 * input.height, 2 * input.width);
+                let output = Shape { height, width, channels, stride: channel_stride(channels) };
+                (output, Algorithm::Pointwise)
+            }
+        }
+    }
+
+    /// Whether a norm reads `slot` after step `index` and before the slot's next change.
+    fn normed(&self, index: usize, slot: Slot) -> bool {
+        for step in &self.steps[index + 1..] {
+            let (from, to) = step.slots();
+            if let Step::Convolve { before: Before::Norm(_) | Before::NormSilu(_), .. } = step
+                && from == slot
+            {
+                return true;
+            }
+            if to == slot {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+impl Step {
+    fn slots(&self) -> (Slot, Slot) {
+        match *self {
+            Step::Convolve { from, to, .. }
+            | Step::Attend { from, to, .. }
+            | Step::Shuffle { from, to, .. } => (from, to),
+        }
+    }
+}
+
+/// The memory that one image at a time is computed in. Grows to the largest size it has seen.
+#[derive(Default)]
+pub struct Arena {
+    slots: Vec<Buffer>,
+    moments: Vec<Moments>,
+    scale: Buffer,
+    shift: Buffer,
+    /// Whatever a kernel needs while it runs.
+    pub scratch: Buffer,
+}
+
+impl Arena {
+    /// Makes room for a plan at a size.
+    pub fn fit(&mut self, bound: &Bound) {
+        let slots = self.slots.len().max(bound.lens.len());
+        self.slots.resize_with(slots, Buffer::default);
+        for (slot, &len) in self.slots.iter_mut().zip(&bound.lens) {
+            slot.reserve(len);
+        }
+        let channels = channel_stride(bound.channels_max);
+        if self.moments.len() < slots || self.scale.len() < channels {
+            self.moments = vec![Moments::new(channels); slots];
+        }
+        self.scale.reserve(channels);
+        self.shift.reserve(channels);
+    }
+
+    /// The input of a plan whose arena this is: `[H, W, channels]`.
+    pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
+        &mut self.slots[plan.input.0]
+    }
+
+    /// The result and the scratch, once the plan has run.
+    pub fn output(&mut self, plan: &Plan) -> (&[f32], &mut Buffer) {
+        (&self.slots[plan.output.0], &mut self.scratch)
+    }
+}
+
+/// Told after each step: the layer's name, its algorithm and its operations.
+pub type Observer<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
+
+impl Plan {
+    /// Computes the output from the input in the arena.
+    pub fn run(&self, bound: &Bound, arena: &mut Arena) {
+        self.run_observed(bound, arena, &mut |_, _, _| {});
+    }
+
+    /// The same, telling after each step what it was.
+    pub fn run_observed(&self, bound: &Bound, arena: &mut Arena, observer: Observer<'_>) {
+        for (step, shapes) in self.steps.iter().zip(&bound.steps) {
+            match *step {
+                Step::Convolve { layer, .. } => {
+                    let layer = &self.layers[layer];
+                    self.convolve_step(step, shapes, arena);
+                    let pixels = shapes.output.height * shapes.output.width;
+                    observer(&layer.name, shapes.algorithm, layer.operations(pixels));
+                }
+                Step::Attend { from, to, channels } => {
+                    let pixels = shapes.input.height * shapes.input.width;
+                    let mut output = std::mem::take(&mut arena.slots[to.0]);
+                    let scale = (1.0 / (channels as f64).sqrt()) as f32;
+                    let data = &arena.slots[from.0][..];
+                    let of = Attention { data, pixels, channels, scale };
+                    attention(self.level, of, &mut output, &mut arena.scratch);
+                    arena.slots[to.0] = output;
+                    let operations = 4.0 * (pixels * pixels) as f64 * channels as f64;
+                    observer("attention", shapes.algorithm, operations);
+                }
+                Step::Shuffle { from, to, channels } => {
+                    let mut output = std::mem::take(&mut arena.slots[to.0]);
+                    shuffle(&arena.slots[from.0], shapes.input, &mut output, channels);
+                    arena.slots[to.0] = output;
+                    observer("shuffle", shapes.algorithm, 0.0);
+                }
+            }
+        }
+    }
+
+    fn convolve_step(&self, step: &Step, shapes: &BoundStep, arena: &mut Arena) {
+        let Step::Convolve { layer, from, to, before, upsample, added } = *step else { return };
+        let layer = &self.layers[layer];
+        let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
+        if let Before::Norm(norm) | Before::NormSilu(norm) = before {
+            let norm = &self.norms[norm];
+            let norm = GroupNorm {
+                groups: norm.groups,
+                epsilon: norm.epsilon,
+                weight: &norm.weight,
+                bias: &norm.bias,
+            };
+            let pixels = shape.height * shape.width;
+            let moments = &arena.moments[from.0];
+            scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
+        }
+        let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
+        let activation = match before {
+            Before::Nothing => Activation::Identity,
+            Before::Relu => Activation::Relu,
+            Before::Norm(_) => Activation::Affine { scale, shift },
+            Before::NormSilu(_) => Activation::AffineSilu { scale, shift },
+        };
+        let mut output = std::mem::take(&mut arena.slots[to.0]);
+        let mut moments = std::mem::take(&mut arena.moments[to.0]);
+        moments.clear();
+        let Shape { height, width, channels, stride } = shape;
+        let data = &arena.slots[from.0][..];
+        let input = Input { data, height, width, channels, stride, activation, upsample };
+        let residual = match added {
+            Added::Nothing => Residual::None,
+            Added::Output => Residual::Output,
+        };
+        let into = Output {
+            data: &mut output,
+            bias: layer.bias(),
+            residual,
+            moments: wanted.then_some(&mut moments),
+        };
+        layer.run(algorithm, input, into, (size.height, size.width), &mut arena.scratch);
+        arena.slots[to.0] = output;
+        arena.moments[to.0] = moments;
+    }
+}
+
+/// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
+fn shuffle(from: &[f32], shape: Shape, to: &mut [f32], channels: usize) {
+    let stride = channel_stride(channels);
+    for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
+    {
+        let (y, x) = (at / shape.width, at % shape.width);
+        for (part, group) in pixel.chunks_exact(channels).take(4).enumerate() {
+            let (row, column) = (2 * y + part / 2, 2 * x + part % 2);
+            let pixel = &mut to[(row * 2 * shape.width + column) * stride..][..stride];
+            pixel[..channels].copy_from_slice(group);
+            pixel[channels..].fill(0.0);
+        }
+    }
+}
+
+impl Window {
+    /// Stride 1, size kept.
+    pub const SAME_3: Window = Window { height: 3, width: 3, stride: 1, padding: 1 };
+    /// 1x1.
+    pub const POINT: Window = Window { height: 1, width: 1, stride: 1, padding: 0 };
+    /// 3x3, stride 2, one row and column of zeros at the bottom and right.
+    pub const HALVE_3: Window = Window { height: 3, width: 3, stride: 2, padding: 0 };
+    /// 4x4, stride 2, padding 1.
+    pub const HALVE_4: Window = Window { height: 4, width: 4, stride: 2, padding: 1 };
+
+    /// Output pixels along a side of `input`.
+    fn output(&self, input: usize) -> usize {
+        if *self == Window::HALVE_3 {
+            // (input + 1 - 3) / 2 + 1
+            return input / 2;
+        }
+        (input + 2 * self.padding).saturating_sub(self.height) / self.stride + 1
+    }
+}

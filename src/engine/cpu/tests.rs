@@ -1,0 +1,326 @@
+//! Holds plans against candle, block by block and whole, and the engine against itself: whatever
+//! the batch, the threads, the sizes seen before.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::VarBuilder;
+use candle_nn::var_builder::SimpleBackend;
+
+use super::CpuEngine;
+use super::kernels::{Level, Window};
+use super::networks::{self, Builder, Weights};
+use super::plan::{Arena, Before, Plan, Slot};
+use crate::engine::candle::CandleEngine;
+use crate::engine::{Encoded, Engine, PixelBatch};
+use crate::model::Model;
+use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
+use crate::model::config::*;
+
+/// A weight source that makes up each tensor it is asked for and remembers it.
+#[derive(Clone, Default)]
+struct Maker(Arc<Mutex<Weights>>);
+
+impl Maker {
+    fn builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
+    }
+
+    fn weights(&self) -> Weights {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl SimpleBackend for Maker {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: candle_nn::Init,
+        _: DType,
+        _: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let mut weights = self.0.lock().unwrap();
+        if let Some(tensor) = weights.get(name) {
+            return Ok(tensor.clone());
+        }
+        let seed = name.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let fan_in: usize = shape.dims().iter().skip(1).product::<usize>().max(1);
+        let (scale, offset) = match shape.dims().len() {
+            1 if name.contains("norm") && name.ends_with("weight") => (0.5, 1.0),
+            1 => (0.2, 0.0),
+            _ => ((3.0 / fan_in as f32).sqrt(), 0.0),
+        };
+        let values = random(seed, shape.elem_count()).into_iter().map(|v| v * scale + offset);
+        let tensor = Tensor::from_vec(values.collect::<Vec<_>>(), shape, &Device::Cpu)?;
+        weights.insert(name.to_owned(), tensor.clone());
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
+        candle_core::bail!("no shape for {name}")
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// In [-1, 1) (splitmix64).
+fn random(seed: u64, count: usize) -> Vec<f32> {
+    let value = |i: usize| {
+        let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(value).collect()
+}
+
+fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
+    VqganConfig {
+        ch,
+        widths: widths.to_vec(),
+        res_blocks: 2,
+        attention: (0..widths.len()).map(|i| i % 2 == 1).collect(),
+        mid_attention: true,
+        z_channels,
+        norm_groups: 4,
+        norm_eps: 1e-6,
+        parts: Parts::Both,
+        decoder: None,
+    }
+}
+
+fn model(
+    config: VqganConfig,
+    rule: QuantizerRule,
+    codes: usize,
+    dim: usize,
+) -> (ModelConfig, Weights) {
+    let config = ModelConfig {
+        format: FORMAT.to_owned(),
+        family: "taming".to_owned(),
+        architecture: Architecture::Vqgan(config),
+        quantizer: QuantizerConfig { rule, codes, dim, decode_normalised: false },
+        pixels: PixelConfig {
+            channels: 3,
+            input: InputRange::Taming,
+            output: OutputRange::SymmetricTruncate,
+        },
+        preprocess: PreprocessConfig { resize: "none".to_owned(), size: None },
+        provenance: BTreeMap::new(),
+    };
+    let maker = Maker::default();
+    let Architecture::Vqgan(c) = &config.architecture else { unreachable!() };
+    crate::model::vqgan::Vqgan::load(maker.builder(), c, dim, 3).unwrap();
+    maker.builder().pp("quantize").get((codes, dim), "embedding.weight").unwrap();
+    (config, maker.weights())
+}
+
+fn images(seed: u64, count: usize, height: usize, width: usize) -> PixelBatch {
+    let pixels = random(seed, count * height * width * 3);
+    let pixels = pixels.into_iter().map(|v| ((v + 1.0) * 127.9) as u8).collect();
+    PixelBatch { pixels, count, height, width, channels: 3 }
+}
+
+/// Builds one block as a plan and runs it on a map `[C, H, W]`; returns `[C', H', W']`.
+fn run_block(
+    weights: &Weights,
+    level: Level,
+    x: &Tensor,
+    build: impl FnOnce(&mut Builder<'_>, Slot) -> Slot,
+) -> Tensor {
+    let (channels, height, width) = x.dims3().unwrap();
+    let mut b = Builder::new(level, weights, channels).normed(&vqgan(&[8], 8, 8));
+    // A 1x1 with the unit matrix brings the input into a slot with moments.
+    let from = b.plan.input();
+    let to = b.conv_into_new("unit", from, Window::POINT, Before::Nothing).unwrap();
+    let out = build(&mut b, to);
+    let plan = b.plan.finish(out);
+    run_plan(&plan, x, height, width)
+}
+
+fn run_plan(plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
+    let bound = plan.bind(height, width).unwrap();
+    let mut arena = Arena::default();
+    arena.fit(&bound);
+    let rows = x.permute((1, 2, 0)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    arena.input(plan)[..rows.len()].copy_from_slice(&rows);
+    plan.run(&bound, &mut arena);
+    let shape = bound.output;
+    let data = arena.output(plan).0[..shape.height * shape.width * shape.stride].to_vec();
+    Tensor::from_vec(data, (shape.height, shape.width, shape.stride), &Device::Cpu)
+        .and_then(|t| t.narrow(2, 0, shape.channels)?.permute((2, 0, 1))?.contiguous())
+        .unwrap()
+}
+
+/// Largest difference over the largest magnitude.
+fn difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (a.flatten_all().unwrap(), b.flatten_all().unwrap());
+    let (a, b) = (a.to_vec1::<f32>().unwrap(), b.to_vec1::<f32>().unwrap());
+    let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
+    a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+#[test]
+fn every_block_equals_candle() {
+    let norm = NormSpec { groups: 4, eps: 1e-6 };
+    let sizes = [(1, 1), (2, 3), (5, 4), (8, 8), (13, 17), (16, 16), (31, 6)];
+    for level in Level::available() {
+        for (i, (height, width)) in sizes.into_iter().enumerate() {
+            let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 64)][i % 4];
+            let maker = Maker::default();
+            let vb = maker.builder();
+            let resnet =
+                ResnetBlock::load(vb.pp("r"), c_in, c_out, norm, true, Shortcut::Input).unwrap();
+            let attention = AttnBlock::load(vb.pp("a"), c_in, norm).unwrap();
+            let down = Downsample::load(vb.pp("d"), c_in).unwrap();
+            let up = Upsample::load(vb.pp("u"), c_in).unwrap();
+            let mut weights = maker.weights();
+            let unit = Tensor::eye(c_in, DType::F32, &Device::Cpu).unwrap();
+            weights.insert("unit.weight".into(), unit.reshape((c_in, c_in, 1, 1)).unwrap());
+            let x = random(i as u64, c_in * height * width);
+            let x = Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let batch = x.unsqueeze(0).unwrap();
+            let check = |what: &str, got: Tensor, want: candle_core::Result<Tensor>| {
+                let off = difference(&got, &want.unwrap().squeeze(0).unwrap());
+                // The tiles of Winograd cost about a digit against the plain sum.
+                assert!(off < 1e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
+            };
+            let got = run_block(&weights, level, &x, |b, x| b.residual("r", x).unwrap());
+            check("residual", got, resnet.forward(&batch));
+            let got = run_block(&weights, level, &x, |b, x| {
+                b.attention("a", x).unwrap();
+                x
+            });
+            check("attention", got, attention.forward(&batch));
+            if height > 1 && width > 1 {
+                let got = run_block(&weights, level, &x, |b, x| {
+                    b.conv_into_new("d.conv", x, Window::HALVE_3, Before::Nothing).unwrap()
+                });
+                check("downsample", got, down.forward(&batch));
+            }
+            let got = run_block(&weights, level, &x, |b, x| b.upsample("u.conv", x).unwrap());
+            check("upsample", got, up.forward(&batch));
+        }
+    }
+}
+
+#[test]
+fn whole_networks_equal_candle_at_any_size() {
+    for (widths, ch, z, dim) in [(vec![32, 32, 64], 32, 16, 8), (vec![16, 48], 8, 3, 3)] {
+        let config = vqgan(&widths, ch, z);
+        let (settings, weights) = model(config.clone(), QuantizerRule::L2, 50, dim);
+        let reference = CandleEngine::new(
+            Model::load(settings.clone(), weights.clone(), &Device::Cpu).unwrap(),
+        );
+        for level in Level::available() {
+            let encoder = networks::vqgan_encoder(level, &weights, &config, 3).unwrap();
+            for (height, width) in [(16, 16), (24, 40), (17, 29), (64, 36)] {
+                let batch = images(1, 1, height, width);
+                let want = reference.latents(&batch).unwrap()[0][0].squeeze(0).unwrap();
+                let table = settings.pixels.input.table();
+                let pixels: Vec<f32> = batch.pixels.iter().map(|&b| table[b as usize]).collect();
+                let x = Tensor::from_vec(pixels, (height, width, 3), &Device::Cpu)
+                    .and_then(|x| x.permute((2, 0, 1)))
+                    .unwrap();
+                let off = difference(&run_plan(&encoder, &x, height, width), &want);
+                assert!(off < 2e-5, "encoder {height}x{width}: {off:.2e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vq_vae_equals_candle() {
+    for (hidden, downsamples, res_hidden) in [(24, 1, 8), (32, 2, 16), (40, 3, 20)] {
+        let config = VqvaeConfig { hidden, downsamples, res_blocks: 2, res_hidden };
+        let maker = Maker::default();
+        let net = crate::model::vqvae::VqVae::new(&config, 3, 12, maker.builder()).unwrap();
+        let weights = maker.weights();
+        let factor = 1 << downsamples;
+        for level in Level::available() {
+            let encoder = networks::vqvae_encoder(level, &weights, &config, 3).unwrap();
+            let decoder = networks::vqvae_decoder(level, &weights, &config, 12).unwrap();
+            for (h, w) in [(1, 1), (4, 4), (5, 7)] {
+                let (height, width) = (h * factor, w * factor);
+                let x = random(1, 3 * height * width);
+                let x = Tensor::from_vec(x, (3, height, width), &Device::Cpu).unwrap();
+                let want = net.encode(&x.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
+                let off = difference(&run_plan(&encoder, &x, height, width), &want);
+                assert!(off < 1e-5, "encoder {height}x{width}: {off:.2e}");
+                let z = random(2, 12 * h * w);
+                let z = Tensor::from_vec(z, (12, h, w), &Device::Cpu).unwrap();
+                let want = net.decode(&z.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
+                let off = difference(&run_plan(&decoder, &z, h, w), &want);
+                assert!(off < 1e-5, "decoder {height}x{width}: {off:.2e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_and_pixels_depend_on_nothing_but_the_image() {
+    let (config, weights) = model(vqgan(&[32, 64], 32, 16), QuantizerRule::L2, 300, 8);
+    let level = Level::available()[0];
+    let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+    let mut reference = CandleEngine::new(Model::load(config, weights, &Device::Cpu).unwrap());
+    let batch = images(2, 5, 20, 28);
+    let whole = engine.encode(&batch).unwrap();
+    assert_eq!(whole.levels[0].codes, reference.encode(&batch).unwrap().levels[0].codes);
+    let decoded = engine.decode(&whole).unwrap();
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| engine.encode(&batch).unwrap()) == whole);
+        assert!(pool.install(|| engine.decode(&whole).unwrap()) == decoded);
+    }
+    // Another size in between leaves nothing behind in the reused memory.
+    engine.encode(&images(3, 2, 44, 36)).unwrap();
+    let area = 10 * 14;
+    for i in 0..5 {
+        let one = PixelBatch { pixels: batch.image(i).to_vec(), count: 1, ..batch };
+        let alone = engine.encode(&one).unwrap();
+        let range = i * area..(i + 1) * area;
+        assert_eq!(alone.levels[0].codes, whole.levels[0].codes[range.clone()]);
+        assert_eq!(alone.levels[0].distances, whole.levels[0].distances[range]);
+        assert_eq!(engine.decode(&alone).unwrap().pixels, decoded.image(i));
+    }
+}
+
+#[test]
+fn every_rule_gives_the_reference_codes_and_distances() {
+    for rule in [QuantizerRule::L2, QuantizerRule::L2Normalised, QuantizerRule::Dot] {
+        let (config, weights) = model(vqgan(&[16, 32], 16, 8), rule, 200, 6);
+        let batch = images(4, 2, 18, 22);
+        for level in Level::available() {
+            let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+            let model = Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap();
+            let want: Encoded = CandleEngine::new(model).encode(&batch).unwrap();
+            let got = engine.encode(&batch).unwrap();
+            assert_eq!(got.levels[0].codes, want.levels[0].codes, "{rule:?}");
+            for (a, b) in got.levels[0].distances.iter().zip(&want.levels[0].distances) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{rule:?}: {a} {b}");
+            }
+        }
+    }
+}
+
+/// Holds by the order of every sum; only a machine with both can show it.
+#[test]
+fn fused_levels_agree_bit_for_bit() {
+    let fused: Vec<Level> =
+        Level::available().into_iter().filter(|&level| level != Level::Portable).collect();
+    let (config, weights) = model(vqgan(&[32, 48], 32, 16), QuantizerRule::L2, 64, 8);
+    let batch = images(5, 1, 36, 28);
+    let bits = |level: Level| -> Vec<u32> {
+        let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+        let latents = engine.latents(&batch).unwrap().unwrap();
+        latents[0].iter().map(|v| v.to_bits()).collect()
+    };
+    for pair in fused.windows(2) {
+        assert_eq!(bits(pair[0]), bits(pair[1]), "{pair:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Holds the engine with our own kernels against the reference data, as `golden` does the candle
+//! engine, at every instruction set this machine has.
+
+#[path = "support/cases.rs"]
+mod cases;
+mod support;
+
+use std::path::Path;
+
+use cases::{Case, cases, code_grid, family_word, largest_difference, pixel_batch};
+use support::{NpzArray, npz};
+use vqtok::checkpoint::detect::{DetectOptions, open};
+use vqtok::engine::cpu::{CpuEngine, kernels::Level};
+use vqtok::engine::{Encoded, Engine};
+
+fn engine(case: &Case, file: &Path, level: Level) -> CpuEngine {
+    let options = DetectOptions { family: family_word(&case.json), config: case.config() };
+    let (config, weights) =
+        open(file, &options).unwrap_or_else(|e| panic!("{} {}: {e}", case.name, file.display()));
+    CpuEngine::new(config, weights, level).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+}
+
+/// `[N][pixels, C]` as `[N, C, pixels]`, the golden files' order.
+fn planes(images: &[Vec<f32>], channels: usize) -> Vec<f32> {
+    let mut all = Vec::new();
+    for image in images {
+        for c in 0..channels {
+            all.extend(image.iter().skip(c).step_by(channels));
+        }
+    }
+    all
+}
+
+#[test]
+fn golden_cpu_tokens_of_every_family_are_equal() {
+    let mut differing = 0;
+    println!(
+        "{:<24} {:<9} {:<10} {:>6} {:>6} {:>9}",
+        "case", "level", "by", "tokens", "differ", "|dz|"
+    );
+    for case in cases("golden") {
+        let golden = npz(case.folder.join("golden.npz"));
+        let batch = pixel_batch(&golden["images_u8"]);
+        for level in Level::available() {
+            let mut engine = engine(&case, &case.checkpoints()[0], level);
+            let by = if engine.encodes_itself() { "kernels" } else { "candle" };
+            let encoded = engine.encode(&batch).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let tokens = golden["tokens"].i64();
+            let codes = &encoded.levels[0].codes;
+            assert_eq!(codes.len(), tokens.len(), "{}: number of tokens", case.name);
+            let wrong = codes.iter().zip(&tokens).filter(|(a, b)| i64::from(**a) != **b).count();
+            let dz = engine.latents(&batch).expect("latents").map_or(0.0, |latents| {
+                let channels = golden["z"].shape[1];
+                largest_difference(&planes(&latents, channels), &golden["z"].f32())
+            });
+            println!(
+                "{:<24} {:<9} {by:<10} {:>6} {wrong:>6} {dz:>9.2e}",
+                case.name,
+                level.name(),
+                tokens.len()
+            );
+            differing += wrong;
+        }
+    }
+    assert_eq!(differing, 0, "tokens differ from the reference");
+}
+
+#[test]
+fn golden_cpu_decoder_images_of_every_family_are_within_bounds() {
+    let mut failures = Vec::new();
+    for case in cases("golden_decoder") {
+        for level in Level::available() {
+            let mut engine = engine(&case, &case.checkpoints()[0], level);
+            if !engine.decodes_itself() {
+                continue;
+            }
+            for array in ["golden.npz", "golden_nonsquare.npz"] {
+                let path = case.folder.join(array);
+                if !path.exists() {
+                    continue;
+                }
+                let golden = npz(path);
+                let decoded = &golden["decoded"];
+                let levels = vec![code_grid(&golden["tokens"], decoded, engine.config().factor())];
+                let codes = Encoded { count: decoded.shape[0], levels };
+                let (dx, off) = differences(&mut engine, &codes, decoded, &golden["decoded_u8"]);
+                println!("{:<24} {:<9} {array:<22} {dx:>9.2e} {off}", case.name, level.name());
+                if dx > 2e-4 || off > 1 {
+                    failures.push(format!("{} {} {array}: {dx}", case.name, level.name()));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// The largest difference in floats and in bytes.
+fn differences(
+    engine: &mut CpuEngine,
+    codes: &Encoded,
+    decoded: &NpzArray,
+    bytes: &NpzArray,
+) -> (f32, u8) {
+    let floats = engine.decode_floats(codes).expect("floats").expect("own kernels");
+    let dx = largest_difference(&planes(&floats, decoded.shape[1]), &decoded.f32());
+    let pixels = engine.decode(codes).expect("pixels");
+    assert_eq!([pixels.count, pixels.height, pixels.width, pixels.channels], bytes.shape[..]);
+    let off = pixels.pixels.iter().zip(bytes.u8()).map(|(a, b)| a.abs_diff(b)).max();
+    (dx, off.unwrap_or(0))
+}

@@ -1,0 +1,112 @@
+//! Owns the walk over the reference cases: their folders, families, configurations and arrays.
+//! Must not know: engines.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use vqtok::engine::{CodeGrid, PixelBatch};
+
+use crate::support::{NpzArray, shared};
+
+/// The word of `--family` for a case's own word; None where names and configuration must do.
+pub fn family_word(case: &Value) -> Option<&'static str> {
+    Some(match case["family"].as_str().expect("a family") {
+        // diffusers writes itself into config.json, amused too.
+        "diffusers_vq" | "amused" => return None,
+        "taming" => "taming",
+        "taming_gumbel" => "taming-gumbel",
+        "ldm" => "latent-diffusion",
+        "llamagen" => "llamagen",
+        "janus_orig" => "janus",
+        "hf_janus" => "janus-hf",
+        "chameleon_meta" => "chameleon",
+        "hf_chameleon" => "chameleon-hf",
+        "ibq" => "ibq",
+        "maskgit" => "maskgit",
+        "open_magvit2" => "open-magvit2",
+        "vitvqgan" => "vit-vqgan",
+        "dalle_dvae" => "dalle",
+        "vqvae2" => "vqvae2",
+        "open_muse" | "muse" => "open-muse",
+        other => panic!("a family without a word: {other}"),
+    })
+}
+
+/// One folder of reference data.
+pub struct Case {
+    /// The folder's name.
+    pub name: String,
+    /// The folder.
+    pub folder: PathBuf,
+    /// `case.json`.
+    pub json: Value,
+}
+
+/// Every case of a folder, by name; empty where the data isn't there.
+pub fn cases(root: &str) -> Vec<Case> {
+    let Some(root) = shared(root) else { return vec![] };
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(root).expect("the golden folder") {
+        let folder = entry.expect("an entry").path();
+        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
+        let json: Value = serde_json::from_str(&text).expect("case.json");
+        if json.get("family").is_some() {
+            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+            cases.push(Case { name, folder, json });
+        }
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!cases.is_empty(), "no case in the golden folder");
+    cases
+}
+
+impl Case {
+    /// Every container the case's weights were published in.
+    pub fn checkpoints(&self) -> Vec<PathBuf> {
+        const WEIGHTS: &[&str] = &["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder)
+            .expect("the case")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|p| p.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w)))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{}: no weights", self.name);
+        files
+    }
+
+    /// The case's configuration where none was published beside the weights.
+    pub fn config(&self) -> Option<&Value> {
+        let published = std::fs::read_dir(&self.folder).expect("the case").any(|entry| {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+            name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with("config.json")
+        });
+        if published { None } else { self.json.get("config") }
+    }
+}
+
+/// Images `[N, H, W, C]`.
+pub fn pixel_batch(images: &NpzArray) -> PixelBatch {
+    let [count, height, width, channels] = images.shape[..] else {
+        panic!("images are [N, H, W, C]")
+    };
+    PixelBatch { pixels: images.u8(), count, height, width, channels }
+}
+
+/// Infinite where one isn't a number.
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let difference =
+        |(a, b): (&f32, &f32)| if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
+    a.iter().zip(b).map(difference).fold(0.0, f32::max)
+}
+
+/// Tokens `[N, h, w]`, or `[N, T]` of an image of `decoded`'s size.
+pub fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeGrid {
+    let codes: Vec<u32> =
+        tokens.i64().into_iter().map(|t| u32::try_from(t).expect("a code")).collect();
+    let (height, width) = match tokens.shape[..] {
+        [_, height, width] => (height, width),
+        _ => (decoded.shape[2] / factor[0], decoded.shape[3] / factor[1]),
+    };
+    CodeGrid { distances: vec![f32::NAN; codes.len()], codes, height, width }
+}
