@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod maskgit;
 pub mod open_magvit2;
 pub mod pixels;
+pub mod pool;
 pub mod quantizer;
 pub mod vit_vqgan;
 pub mod vqgan;

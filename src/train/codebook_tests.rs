@@ -136,7 +136,7 @@ fn the_schedule_doubles_ends_and_is_re_armed() {
     // All alive: doubling, and nothing in the last part.
     assert_eq!(steps(rule, &|_| 1.0), [120, 160, 240, 400, 720]);
     // Some die from 300 on: the next revival finds them and starts again.
-    let found = steps(rule, &|s| if !(300..=450).contains(&s) { 1.0 } else { 0.9 });
+    let found = steps(rule, &|s| if (300..=450).contains(&s) { 0.9 } else { 1.0 });
     assert_eq!(found, [120, 160, 240, 400, 420, 440, 460, 500, 580, 740]);
     // A collapse is met at once, even in the last part.
     let collapse = steps(rule, &|s| if (850..860).contains(&s) { 0.1 } else { 1.0 });

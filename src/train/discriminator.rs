@@ -223,13 +223,16 @@ pub struct AdaptiveWeight {
     pub gradient: Tensor,
 }
 
-/// From the decoder's last activation and last convolution (3x3), and from the two losses as
-/// functions of the reconstruction. The caller's one backward pass is that of sum(x' * gradient).
+/// A loss as a function of the reconstruction.
+pub type ImageLoss<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
+/// From the decoder's last activation and last convolution (3x3), and from the two losses,
+/// (nll, g). The caller's one backward pass is that of sum(x' * gradient).
 pub fn adaptive_weight(
     activation: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    losses: (&dyn Fn(&Tensor) -> Result<Tensor>, &dyn Fn(&Tensor) -> Result<Tensor>),
+    losses: (ImageLoss<'_>, ImageLoss<'_>),
     scale: f64,
     cap: f64,
 ) -> Result<AdaptiveWeight> {
@@ -237,7 +240,7 @@ pub fn adaptive_weight(
     let activation = activation.detach();
     let image = conv2d(&activation, &last, Some(&bias.detach()), 1, Padding::same(1))?;
     let leaf = Var::from_tensor(&image.detach())?;
-    let at_image = |loss: &dyn Fn(&Tensor) -> Result<Tensor>| -> Result<Tensor> {
+    let at_image = |loss: ImageLoss<'_>| -> Result<Tensor> {
         let store = loss(&leaf)?.backward()?;
         Ok(match store.get(&leaf) {
             Some(gradient) => gradient.detach(),

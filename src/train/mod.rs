@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod network;
 pub mod optimizer;
 pub mod parameters;
+pub mod perceptual;
 mod pixels;
 pub mod random;
 pub mod settings;
@@ -36,7 +37,7 @@ pub mod trainer;
 mod workspace;
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 #[cfg(test)]
 mod run_tests;
 

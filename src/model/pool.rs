@@ -1,0 +1,99 @@
+//! Owns 2x2 max pooling with a right gradient: candle's is a quarter of it, and a maximum over a
+//! reshaped window gives every tied element the whole. Must not know: networks.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor, bail};
+
+/// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down. Of
+/// equal values the first in row order gets the gradient. float32, on the CPU.
+pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(MaxPool2)
+}
+
+struct MaxPool2;
+
+/// Calls `f` with the place of each output and that of its maximum in `x`.
+fn for_windows(x: &[f32], height: usize, width: usize, mut f: impl FnMut(usize, usize)) {
+    let (out_h, out_w) = (height / 2, width / 2);
+    for plane in 0..x.len() / (height * width).max(1) {
+        for y in 0..out_h {
+            for column in 0..out_w {
+                let corner = (plane * height + 2 * y) * width + 2 * column;
+                let mut best = corner;
+                for at in [corner + 1, corner + width, corner + width + 1] {
+                    if x[at] > x[best] {
+                        best = at;
+                    }
+                }
+                f((plane * out_h + y) * out_w + column, best);
+            }
+        }
+    }
+}
+
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => bail!("max_pool2 got a tensor that is not contiguous"),
+    }
+}
+
+impl CustomOp1 for MaxPool2 {
+    fn name(&self) -> &'static str {
+        "vqtok-max-pool2"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (b, c, h, w) = layout.shape().dims4()?;
+        let x = slice(storage, layout)?;
+        let mut y = vec![0f32; b * c * (h / 2) * (w / 2)];
+        for_windows(x, h, w, |to, from| y[to] = x[from]);
+        Ok((CpuStorage::F32(y), Shape::from((b, c, h / 2, w / 2))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        if x.dtype() != DType::F32 {
+            bail!("max_pool2 is differentiated in float32, not {:?}", x.dtype());
+        }
+        let (_, _, h, w) = x.dims4()?;
+        let dy: Vec<f32> = dy.flatten_all()?.to_vec1()?;
+        let x = x.contiguous()?;
+        let (storage, layout) = x.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { bail!("max_pool2 runs on the CPU") };
+        let values = slice(storage, layout)?;
+        let mut dx = vec![0f32; values.len()];
+        for_windows(values, h, w, |from, to| dx[to] += dy[from]);
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::train::golden::Case;
+
+    #[test]
+    fn golden_max_pool() {
+        let Some(case) = Case::open("ops") else { return };
+        let run = |op: &str| {
+            let x = Var::from_tensor(&case.tensor(&format!("{op}.x"))).unwrap();
+            let y = max_pool2(&x).unwrap();
+            let loss = (&y * case.tensor(&format!("{op}.upstream"))).unwrap().sum_all().unwrap();
+            (y, loss.backward().unwrap().get(&x).unwrap().clone())
+        };
+        let (y, gradient) = run("max_pool2d_k2");
+        case.check_tensor("max_pool2d_k2.out", &y);
+        case.check_tensor("max_pool2d_k2.grad_x", &gradient);
+        let (_, gradient) = run("max_pool2d_k2_ties");
+        let sums = (gradient.avg_pool2d(2).unwrap() * 4.0).unwrap();
+        case.check_tensor("max_pool2d_k2_ties.grad_x_window_sum", &sums);
+    }
+
+    #[test]
+    fn odd_sides_lose_their_last_row() {
+        let x = Tensor::arange(0f32, 15.0, &candle_core::Device::Cpu).unwrap();
+        let y = max_pool2(&x.reshape((1, 1, 3, 5)).unwrap()).unwrap();
+        assert_eq!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [6.0, 8.0]);
+    }
+}
