@@ -16,11 +16,13 @@ use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::{InputRange, OutputRange};
 
-/// The word of `--family` for a case's own word; None where names and configuration must do.
-fn family_word(case: &Value) -> Option<&'static str> {
-    Some(match case["family"].as_str().expect("a family") {
-        // diffusers writes itself into config.json, amused too.
-        "diffusers_vq" | "amused" => return None,
+/// The word of `--family` for a case's own word.
+fn family_word(case: &Value) -> &'static str {
+    let config = case["config"].as_object();
+    let amused = config.and_then(|c| c.get("lookup_from_codebook")) == Some(&Value::Bool(true));
+    let diffusers = if amused { "amused" } else { "diffusers" };
+    match case["family"].as_str().expect("a family") {
+        "diffusers_vq" | "amused" => diffusers,
         "taming" => "taming",
         "taming_gumbel" => "taming-gumbel",
         "ldm" => "latent-diffusion",
@@ -37,7 +39,7 @@ fn family_word(case: &Value) -> Option<&'static str> {
         "vqvae2" => "vqvae2",
         muse if muse.contains("muse") => "open-muse",
         other => panic!("a family without a word: {other}"),
-    })
+    }
 }
 
 struct Case {
@@ -88,7 +90,8 @@ impl Case {
     }
 
     fn engine(&self, file: &Path) -> CandleEngine {
-        let options = DetectOptions { family: family_word(&self.json), config: self.config() };
+        let options =
+            DetectOptions { family: Some(family_word(&self.json)), config: self.config() };
         let (config, weights) = open(file, &options)
             .unwrap_or_else(|e| panic!("{} {}: {e}", self.name, file.display()));
         let model = Model::load(config, weights, &Device::Cpu)
@@ -378,7 +381,8 @@ fn golden_detection_agrees_or_asks() {
     for case in cases("golden").into_iter().chain(cases("golden_decoder")) {
         for file in case.checkpoints() {
             let mut raw = vqtok::checkpoint::open(&file).unwrap_or_else(|e| panic!("{e}"));
-            let told = DetectOptions { family: family_word(&case.json), config: case.config() };
+            let told =
+                DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
             let told = detect_raw(&raw, &told).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             raw.configs.clear();
             raw.hparams = None;
@@ -408,7 +412,8 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
     for case in cases("golden") {
         let file = &case.checkpoints()[0];
         let raw = vqtok::checkpoint::open(file).unwrap_or_else(|e| panic!("{e}"));
-        let options = DetectOptions { family: family_word(&case.json), config: case.config() };
+        let options =
+            DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
         let detected = detect_raw(&raw, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let mut accounted: Vec<&String> = detected.placements.values().map(|p| &p.source).collect();
         accounted.extend(detected.ignored.keys());
@@ -444,7 +449,8 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
 fn golden_own_folder_gives_equal_tokens() {
     for case in cases("golden") {
         let file = &case.checkpoints()[0];
-        let options = DetectOptions { family: family_word(&case.json), config: case.config() };
+        let options =
+            DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
         let (config, weights) =
             open(file, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let dir = tempfile::tempdir().expect("a folder");
@@ -468,8 +474,9 @@ fn golden_odd_sizes_work_or_are_refused() {
     for case in cases("golden") {
         let mut engine = case.engine(&case.checkpoints()[0]);
         for (height, width) in [(37, 50), (64, 33), (40, 72), (3, 3)] {
-            let pixels = (0..height * width * 3).map(|i| (i * 37 % 251) as u8).collect();
-            let batch = PixelBatch { pixels, count: 1, height, width, channels: 3 };
+            let channels = engine.config().pixels.channels;
+            let pixels = (0..height * width * channels).map(|i| (i * 37 % 251) as u8).collect();
+            let batch = PixelBatch { pixels, count: 1, height, width, channels };
             match (engine.grid(height, width), engine.encode(&batch)) {
                 (Ok(grids), Ok(encoded)) => {
                     let sizes = encoded.levels.iter().map(|l| (l.height, l.width, l.codes.len()));
@@ -488,5 +495,42 @@ fn golden_odd_sizes_work_or_are_refused() {
                 (grid, encoded) => panic!("{} {height}x{width}: {grid:?}, {encoded:?}", case.name),
             }
         }
+    }
+}
+
+/// The dVAE is published as two files; a folder with both is one model.
+#[test]
+fn golden_halves_of_the_dvae_are_found_together() {
+    let (Some(encoder), Some(decoder)) =
+        (shared("golden/dalle_dvae/encoder.pkl"), shared("golden_decoder/dalle_dvae/decoder.pkl"))
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::copy(encoder, dir.path().join("encoder.pkl")).expect("copied");
+    std::fs::copy(decoder, dir.path().join("decoder.pkl")).expect("copied");
+    let (config, weights) = open(dir.path(), &DetectOptions::default()).expect("detected");
+    assert_eq!(config.family, "dalle");
+    assert!(config.parts().encoder() && config.parts().decoder());
+    // These two halves have codebooks of different sizes, which is noticed.
+    let error = Model::load(config, weights, &Device::Cpu).err().expect("a mismatch").to_string();
+    assert!(
+        error.contains("decoder.blocks.input.w") && error.contains("[16, 128, 1, 1]"),
+        "{error}"
+    );
+}
+
+/// A file of diffusers names itself in config.json: no flag is needed.
+#[test]
+fn golden_diffusers_needs_no_family() {
+    for case in cases("golden").into_iter().chain(cases("golden_decoder")) {
+        if !case.folder.join("config.json").exists()
+            || !["amused", "diffusers"].contains(&family_word(&case.json))
+        {
+            continue;
+        }
+        let (config, _) =
+            open(&case.checkpoints()[0], &DetectOptions::default()).expect("detected");
+        assert_eq!(config.family, family_word(&case.json), "{}", case.name);
     }
 }

@@ -107,7 +107,7 @@ pub const FAMILIES: &[Family] = &[
         input: InputRange::Unit,
         output: OutputRange::UnitRound,
         resize: "muse",
-        fits: |s| !s.mid_attention,
+        fits: ANY,
         ..TAMING
     },
     LLAMAGEN,

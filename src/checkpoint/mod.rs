@@ -74,6 +74,10 @@ pub struct Contents {
 /// Where nothing, or more than one thing, could be meant by `path`; where a file is broken,
 /// hostile or without tensors; where a configuration that belongs to it can't be read.
 pub fn open(path: &Path) -> Result<RawCheckpoint> {
+    let halves = ["encoder", "decoder"].map(|side| (side, path.join(format!("{side}.pkl"))));
+    if halves.iter().all(|(_, file)| file.is_file()) {
+        return open_halves(halves);
+    }
     let found = locate::locate(path)?;
     let mut checkpoint = match &found.weights {
         Weights::File(file) => open_file(file)?,
@@ -130,6 +134,20 @@ fn open_file(path: &Path) -> Result<RawCheckpoint> {
         hparams: contents.hparams,
         container: contents.container,
     })
+}
+
+/// DALL-E's dVAE as published: a file for each half. Their names get the half's in front.
+fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
+    let mut checkpoint = RawCheckpoint::default();
+    for (side, file) in halves {
+        let mut half = open_file(&file)?;
+        let renamed = half.tensors.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
+        checkpoint.tensors.extend(renamed);
+        checkpoint.notes.append(&mut half.notes);
+        checkpoint.files.append(&mut half.files);
+        checkpoint.container = half.container;
+    }
+    Ok(checkpoint)
 }
 
 /// A checkpoint of several files, where an index says which tensor lies in which.
