@@ -262,9 +262,9 @@ fn median(values: &[f64]) -> f64 {
 fn layers(engine: &mut CpuEngine, rounds: usize) {
     let peaks: Vec<f64> = (0..rounds.max(3))
         .map(|_| {
-            let start = Instant::now();
+            let start = kernels::thread_seconds();
             let operations = kernels::peak(engine.level());
-            operations as f64 / start.elapsed().as_secs_f64()
+            operations as f64 / (kernels::thread_seconds() - start)
         })
         .collect();
     let peak = peaks.iter().copied().fold(0.0, f64::max);

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use candle_core::Device;
 use rayon::prelude::*;
 
 use super::coder::Coder;
-use super::kernels::Level;
+use super::kernels::{Level, thread_seconds};
 use super::networks::{self, Weights};
 use super::plan::{Arena, Bound, Plan};
 use crate::checkpoint::detect;
@@ -48,7 +47,7 @@ pub struct StepTime {
     pub algorithm: String,
     /// Multiplications and additions of its definition.
     pub operations: f64,
-    /// Wall time on one thread.
+    /// Processor time of the one thread it ran on.
     pub seconds: f64,
 }
 
@@ -148,12 +147,12 @@ impl CpuEngine {
         let (plan, bound) = network.bind(height, width)?;
         let mut times = Vec::new();
         with_arena(&self.arenas, bound, |arena| {
-            let mut last = Instant::now();
+            let mut last = thread_seconds();
             plan.run_observed(bound, arena, &mut |name, algorithm, operations| {
-                let seconds = last.elapsed().as_secs_f64();
+                let seconds = thread_seconds() - last;
                 let algorithm = format!("{algorithm:?}").to_lowercase();
                 times.push(StepTime { name: name.to_owned(), algorithm, operations, seconds });
-                last = Instant::now();
+                last = thread_seconds();
             });
         });
         Ok(times)

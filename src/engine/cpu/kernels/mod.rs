@@ -9,6 +9,7 @@
 
 mod attention;
 mod buffer;
+mod clock;
 mod direct;
 mod micro;
 mod nearest;
@@ -25,6 +26,7 @@ mod reference;
 
 pub use attention::{Attention, attention};
 pub use buffer::Buffer;
+pub use clock::thread_seconds;
 pub use direct::{DirectWeights, Window, direct, pointwise};
 pub use micro::peak;
 pub use nearest::{Codebook, nearest};
