@@ -63,6 +63,7 @@
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
 pub mod error;
+mod footer;
 mod guard;
 
 pub mod checkpoint;

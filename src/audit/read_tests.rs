@@ -155,3 +155,23 @@ fn broken_files_are_errors() {
         assert!(read(&path).is_err(), "cut to {length} of {}", good.len());
     }
 }
+
+/// Found by hand: 160 kB of groups inside groups overflowed the reader's stack, which ends the
+/// process whatever guards it.
+#[test]
+fn a_schema_without_bottom_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    // repetition_type 0, name "tokens", one child; the last has none.
+    let group = [&[0x35, 0, 0x18, 6][..], b"tokens", &[0x15, 2, 0]].concat();
+    let leaf = [&[0x35, 0, 0x18, 1][..], b"x", &[0]].concat();
+    let count = 15_000_u32;
+    let mut footer = vec![0x15, 2, 0x19, 0xfc, (count & 127) as u8 | 128, (count >> 7) as u8];
+    footer.extend(group.repeat(count as usize - 1));
+    footer.extend(leaf);
+    footer.extend([0x16, 0, 0x19, 0x0c, 0]);
+    let length = (footer.len() as u32).to_le_bytes();
+    std::fs::write(&path, [b"PAR1", &footer[..], &length, b"PAR1"].concat()).unwrap();
+    let error = read(&path).unwrap_err().to_string();
+    assert!(error.contains("its schema nests deeper than 32"), "{error}");
+}

@@ -18,7 +18,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::{footer, guard};
 
 /// Values of one list at most, on average over a column chunk.
 const LIST_VALUES_MAX: u64 = 1 << 22;
@@ -151,6 +151,7 @@ fn check(
     length: u64,
     columns: Option<&[&str]>,
 ) -> Result<(ArrowReaderMetadata, u64), String> {
+    footer::check(file)?;
     let metadata =
         ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|e| e.to_string())?;
     let mut rows = 0_u64;

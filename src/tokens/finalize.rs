@@ -17,6 +17,7 @@ use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
 use super::{repair, schema};
 use crate::error::{Error, Result};
+use crate::{footer, guard};
 
 /// The data set's own file, written last.
 pub const FILE: &str = "dataset.json";
@@ -221,8 +222,11 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
         }
     }
     let file = File::open(&path).map_err(Error::io(&path))?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
-        .map_err(|e| broken(e.to_string()))?;
+    footer::check(&file).map_err(broken)?;
+    let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+    let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
+        .and_then(|inner| inner)
+        .map_err(broken)?;
     let footer = metadata.metadata().file_metadata();
     let entry = |key: &str| {
         let mut entries = footer.key_value_metadata().into_iter().flatten();

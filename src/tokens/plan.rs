@@ -19,7 +19,7 @@ use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
 use super::schema;
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::{footer, guard};
 
 /// The plan's name in an output folder.
 pub const FILE: &str = "plan.parquet";
@@ -103,6 +103,7 @@ impl Plan {
         };
         let file = File::open(path).map_err(Error::io(path))?;
         let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+        footer::check(&file).map_err(broken)?;
         let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
             .and_then(|inner| inner)
             .map_err(|reason| broken(format!("not a readable plan: {reason}")))?;

@@ -21,7 +21,7 @@ use super::identity::Identity;
 use super::plan::{self, Plan, PlanRow};
 use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::{footer, guard};
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,6 +174,7 @@ fn rows_of_partition(
 fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
     let read = || -> Result<Vec<(i64, String, String)>, String> {
         let file = File::open(path).map_err(|e| e.to_string())?;
+        footer::check(&file)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "key", "uri"]);
         let reader = builder.with_projection(mask).build().map_err(|e| e.to_string())?;
@@ -201,6 +202,7 @@ fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
 fn entry(path: &Path, key: &str) -> Result<String> {
     let read = || -> Result<String, String> {
         let file = File::open(path).map_err(|e| e.to_string())?;
+        footer::check(&file)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
         let entries = builder.metadata().file_metadata().key_value_metadata();
         let found = entries.into_iter().flatten().find(|entry| entry.key == key);

@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use super::identity::Identity;
 use super::schema;
 use crate::error::{Error, Result};
+use crate::{footer, guard};
 
 /// One level's codebook: how often each code was used, and at what distance.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,14 +144,16 @@ impl Statistics {
             Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
         };
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.build())
-            .map_err(|e| broken(e.to_string()))?;
-        for batch in reader {
-            let batch = batch.map_err(|e| broken(e.to_string()))?;
-            self.merge_batch(&batch).map_err(broken)?;
-        }
-        Ok(())
+        footer::check(&file).map_err(broken)?;
+        let merge = || -> Result<(), String> {
+            let builder =
+                ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+            for batch in builder.build().map_err(|e| e.to_string())? {
+                self.merge_batch(&batch.map_err(|e| e.to_string())?)?;
+            }
+            Ok(())
+        };
+        guard::catch(merge).and_then(|inner| inner).map_err(broken)
     }
 
     fn merge_batch(&mut self, batch: &RecordBatch) -> Result<(), String> {
