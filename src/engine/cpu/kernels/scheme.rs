@@ -4,7 +4,6 @@
 use super::Level;
 use super::buffer::Buffer;
 use super::direct::Window;
-use super::micro::pack;
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
 const G3: [[f64; 3]; 6] = [
@@ -97,29 +96,37 @@ impl WinogradWeights {
         let scheme = Scheme { window };
         let taps = window.height * window.width;
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
-        let pairs = outputs * inputs;
         let (positions, phases) = (scheme.wide() * scheme.wide(), window.stride * window.stride);
-        let mut wide = vec![0f32; phases * positions * pairs];
-        for (at, g) in weight.chunks_exact(taps).enumerate() {
+        let (width, panels) = (level.panel(), outputs.div_ceil(level.panel()));
+        let mut packed = Buffer::zeroed(scheme.products() * panels * inputs * width);
+        let (mut starts, mut start) = (Vec::with_capacity(positions), 0);
+        // Of each position: its phases' places in a panel, and how many there are.
+        let mut places = vec![(None, 0); positions * phases];
+        for position in 0..positions {
+            starts.push(start);
+            let count = scheme.phases(position).count();
+            for (place, phase) in scheme.phases(position).enumerate() {
+                places[phase * positions + position] = (Some(place), count);
+            }
+            start += panels * count * inputs * width;
+        }
+        // In the order of the packed panels: each position's part is written from its start to
+        // its end, so that loading a large layer isn't one long series of cache misses.
+        for panel in 0..panels {
             for phase in 0..phases {
-                let values = scheme.transform(g, phase);
-                for (position, &value) in values.iter().enumerate().take(positions) {
-                    wide[(phase * positions + position) * pairs + at] = value;
+                for i in 0..inputs {
+                    for j in 0..width.min(outputs - panel * width) {
+                        let g = &weight[((panel * width + j) * inputs + i) * taps..][..taps];
+                        let values = scheme.transform(g, phase);
+                        for (position, start) in starts.iter().enumerate() {
+                            if let (Some(place), count) = places[phase * positions + position] {
+                                let step = (panel * count + place) * inputs + i;
+                                packed[start + step * width + j] = values[position];
+                            }
+                        }
+                    }
                 }
             }
-        }
-        let panels = outputs.div_ceil(level.panel()) * inputs * level.panel();
-        let mut packed = Buffer::zeroed(scheme.products() * panels);
-        let (mut starts, mut start) = (Vec::with_capacity(positions), 0);
-        for position in 0..positions {
-            let active: Vec<usize> = scheme.phases(position).collect();
-            let one = pack(level, active.len() * inputs, outputs, |step, o| {
-                let (phase, i) = (active[step / inputs], step % inputs);
-                wide[(phase * positions + position) * pairs + o * inputs + i]
-            });
-            packed[start..start + one.len()].copy_from_slice(&one);
-            starts.push(start);
-            start += one.len();
         }
         WinogradWeights { level, inputs, outputs, scheme, packed, starts }
     }
@@ -135,15 +142,16 @@ impl Scheme {
             if y < height && x < width { f64::from(g[y * width + x]) } else { 0.0 }
         };
         let wide = self.wide();
+        let window: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| tap(y, x)));
         let mut out = [0f32; 36];
         for i in 0..wide {
-            let mut half = [0f64; 3];
-            for (x, half) in half.iter_mut().enumerate() {
-                *half = (0..3).map(|y| self.points(i)[y] * tap(y, x)).sum();
-            }
+            let p = self.points(i);
+            let half: [f64; 3] = std::array::from_fn(|x| {
+                p[0] * window[0][x] + p[1] * window[1][x] + p[2] * window[2][x]
+            });
             for j in 0..wide {
-                let points = self.points(j);
-                out[i * wide + j] = (0..3).map(|x| half[x] * points[x]).sum::<f64>() as f32;
+                let p = self.points(j);
+                out[i * wide + j] = (half[0] * p[0] + half[1] * p[1] + half[2] * p[2]) as f32;
             }
         }
         out
