@@ -4,7 +4,7 @@
 //!
 //! An image that fails takes the same way as one that succeeds, so ordinals have no holes and what
 //! a shard holds never depends on timing. Memory is bounded by the two channels: at most
-//! [`Settings::images_in_flight`] prepared images exist at once, whatever the data set's size.
+//! `Settings::images_in_flight` prepared images exist at once, whatever the data set's size.
 
 use crate::data::prepare::{Preparation, Prepared, prepare};
 use crate::data::source;

@@ -1,7 +1,7 @@
 //! Owns the way from a file's bytes to oriented 8-bit RGB: limits, the choice of the decoder, what
 //! becomes of alpha, EXIF orientation. Must not know: files, sizes of models.
 //!
-//! The content decides, never a name. Every decoder runs behind [`guard`], so a panic in one is a
+//! The content decides, never a name. Every decoder runs behind `guard`, so a panic in one is a
 //! rejection. What bounds an image: the file's size when it is read; its dimensions and the bytes
 //! of its pixels before they are allocated; the scans of a progressive JPEG; the inflated size of
 //! a PNG's colour profile. Time is bounded by these alone: no decoder is ever interrupted, and a

@@ -1,5 +1,5 @@
 //! Owns the way from files on disk to pixels of the model's size: finding and reading images
-//! ([`source`]), bytes to oriented RGB ([`decode`]), the reference rules of resizing ([`resize`]).
+//! ([`source`]), bytes to oriented RGB ([`mod@decode`]), the reference rules of resizing ([`mod@resize`]).
 //! Must not know: models, shards.
 
 pub mod decode;

@@ -103,7 +103,7 @@ impl Lpips {
         Ok(taps)
     }
 
-    /// Distances by tap, each `[B]`: mean over the positions of lin[c] (f0 - f1)^2 of the
+    /// Distances by tap, each `[B]`: mean over the positions of `lin[c]` (f0 - f1)^2 of the
     /// normalised features.
     pub fn by_tap(&self, a: &Tensor, b: &Tensor, form: Normalisation) -> Result<Vec<Tensor>> {
         let (a, b) = (self.features(a)?, self.features(b)?);

@@ -1,7 +1,7 @@
 //! Owns every inner loop of the CPU engine and all of its `unsafe`: convolutions, norms,
 //! attention, nearest codes. Must not know: models, layers' names, threads.
 //!
-//! Each algorithm is written once over [`simd::Simd`] and compiled for AVX-512, AVX2+FMA and
+//! Each algorithm is written once over `simd::Simd` and compiled for AVX-512, AVX2+FMA and
 //! plain Rust; [`Level`] picks one at run time. Activations are float32 `[H, W, S]`, row-major,
 //! where S, the channel stride, is the channel count rounded up to 16 and the channels of the
 //! rounding are zero: no kernel needs a tail of channels. Callers pass slices, whose lengths are
