@@ -166,7 +166,8 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     refused("tokenize images images/cat --out out --model model", &["images/cat"]);
     refused("tokenize images --out out --model model --device cuda", &["cuda"]);
     refused("tokenize images --out out --model model --device tpu", &["tpu"]);
-    refused("tokenize images --out out --model model --size 17", &["17"]);
+    refused("tokenize images --out out --model model --size 3", &["--size 3"]);
+    refused("tokenize images --out out --model new --recipe tiny.toml --size 17", &["17"]);
     refused("tokenize images --out out --model m2 --recipe nowhere.toml", &["nowhere.toml"]);
     std::fs::write(job.path("model/model.safetensors"), b"garbage").unwrap();
     refused("tokenize images --out out --model model", &["model.safetensors"]);
@@ -177,6 +178,18 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     std::fs::write(job.path("impossible.toml"), impossible).unwrap();
     refused("train images --model m3 --recipe impossible.toml", &["18", "multiple of 4"]);
     assert!(!job.path("m3").exists());
+}
+
+#[test]
+fn a_model_that_stands_takes_any_size_and_keeps_sizes_with_rule_none() {
+    let job = Job::new(12).trained();
+    let none = job.expect(0, "tokenize images --model model --out none --resize none --json");
+    assert_eq!(none.events("dataset")[0]["written"], 12);
+    job.expect(0, "verify none");
+    job.expect(0, "decode none --model model --out decoded");
+    let decoded = image::open(job.path("decoded/0000.png")).unwrap();
+    assert_eq!((decoded.width(), decoded.height()), (16, 16));
+    job.expect(0, "tokenize images --model model --out odd --size 18");
 }
 
 #[test]

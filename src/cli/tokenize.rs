@@ -92,13 +92,18 @@ impl Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let stop = stop_flag()?;
-    let recipe = recipe(args.recipe.as_deref(), &args.pixels)?;
+    let resume = crate::train::unfinished(&args.model);
+    let train_first = resume || !args.model.exists();
+    // The pixel flags are the recipe's only where it is trained; a model that stands has rules of
+    // its own, and sizes that suit it.
+    let untouched = PixelFlags::default();
+    let flags = if train_first { &args.pixels } else { &untouched };
+    let recipe = recipe(args.recipe.as_deref(), flags)?;
     let share = match args.rank_from {
         Some(source) => source.share(args.ranks)?,
         None => args.partition.unwrap_or(Share::ALL),
     };
-    if !args.model.exists() || crate::train::unfinished(&args.model) {
-        let resume = crate::train::unfinished(&args.model);
+    if train_first {
         super::train::train(&args.inputs.inputs, &args.model, &recipe, resume, reporter, &stop)?;
     }
     let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
