@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A path under `../shared`, or None after saying so on stderr.
@@ -105,7 +106,7 @@ impl NpzArray {
     }
 }
 
-/// All arrays of an npz file as `np.savez` writes it (entries stored, not deflated), by name
+/// All arrays of an npz file as `np.savez` or `np.savez_compressed` writes it, by name
 /// without `.npy`.
 ///
 /// # Panics
@@ -122,12 +123,20 @@ pub fn npz(path: impl AsRef<Path>) -> BTreeMap<String, NpzArray> {
     let mut arrays = BTreeMap::new();
     for _ in 0..u16_at(end + 10) {
         assert_eq!(&bytes[at..at + 4], b"PK\x01\x02", "zip directory entry");
-        assert_eq!(u16_at(at + 10), 0, "{}: a deflated entry", path.display());
-        let (size, name_len) = (u32_at(at + 24), u16_at(at + 28));
+        let (method, size, name_len) = (u16_at(at + 10), u32_at(at + 20), u16_at(at + 28));
         let name = String::from_utf8(bytes[at + 46..at + 46 + name_len].to_vec()).expect("a name");
         let local = u32_at(at + 42);
         let start = local + 30 + u16_at(local + 26) + u16_at(local + 28);
-        let array = npy(&bytes[start..start + size]);
+        let array = match method {
+            0 => npy(&bytes[start..start + size]),
+            8 => {
+                let mut plain = Vec::new();
+                let mut inflated = flate2::read::DeflateDecoder::new(&bytes[start..start + size]);
+                inflated.read_to_end(&mut plain).expect("a deflated entry");
+                npy(&plain)
+            }
+            other => panic!("{}: an entry of compression {other}", path.display()),
+        };
         arrays.insert(name.trim_end_matches(".npy").to_string(), array);
         at += 46 + name_len + u16_at(at + 30) + u16_at(at + 32);
     }

@@ -1,28 +1,16 @@
 //! Owns the unit tests of `resize`, `pillow` and `opencv`, on the reference pixels where they are.
 //! Must not know: decoding beyond PNG.
 
-use std::io::Read as _;
-
 use super::*;
-use crate::testing::shared;
+use crate::testing::{npz, shared};
 
 /// The arrays of an .npz of uint8 `[h, w, 3]`, by name.
 fn arrays(path: &std::path::Path) -> Vec<(String, RgbImage)> {
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
-    let mut out = Vec::new();
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).unwrap();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        let length = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-        let header = std::str::from_utf8(&bytes[10..length]).unwrap();
-        assert!(header.contains("'|u1'") && header.contains("'fortran_order': False"), "{header}");
-        let shape = header.split_once("'shape': (").unwrap().1.split_once(')').unwrap().0;
-        let shape: Vec<u32> = shape.split(',').map(|n| n.trim().parse().unwrap()).collect();
-        let image = RgbImage::from_raw(shape[1], shape[0], bytes[length..].to_vec()).unwrap();
-        out.push((entry.name().unwrap().trim_end_matches(".npy").to_string(), image));
-    }
-    out
+    let image = |array: &crate::testing::NpzArray| {
+        let [height, width] = [array.shape[0] as u32, array.shape[1] as u32];
+        RgbImage::from_raw(width, height, array.u8()).unwrap()
+    };
+    npz(path).iter().map(|(name, array)| (name.clone(), image(array))).collect()
 }
 
 fn source(path: &std::path::Path) -> RgbImage {
