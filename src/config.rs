@@ -135,6 +135,9 @@ impl Recipe {
         if self.data.resize == ResizeRule::None {
             return wrong("data.resize is none: training needs one size for all images".into());
         }
+        if self.data.resize == ResizeRule::Pad && self.train.augment.crop.is_some() {
+            return wrong("train.augment.crop doesn't go with data.resize = \"pad\"".into());
+        }
         if self.tokenize.batch_size == 0 || self.tokenize.shard_rows == 0 {
             return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
         }

@@ -70,7 +70,8 @@ pub(super) fn train(
     reporter: &Reporter,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
-    let images = Images::list(inputs, recipe.preparation())?;
+    let images = Images::list(inputs, recipe.preparation())?
+        .augmented(recipe.train.augment, recipe.train.seed);
     let mut watch = Watch {
         reporter: *reporter,
         meter: reporter.meter("train", "steps", recipe.train.steps as u64),

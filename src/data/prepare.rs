@@ -4,6 +4,7 @@
 
 use super::{decode, resize, source};
 use crate::error::Reject;
+use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 /// How an image becomes the model's pixels.
@@ -63,10 +64,7 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
     let resized = resize::prepare(&decoded.image, preparation.rule, preparation.size)?;
     let (width, height) = resized.image.dimensions();
     Ok(Prepared {
-        pixels: match preparation.channels {
-            1 => resize::to_grey(&resized.image),
-            _ => resized.image.into_raw(),
-        },
+        pixels: to_bytes(resized.image, preparation.channels),
         width: width as usize,
         height: height as usize,
         image_width: decoded.image.width(),
@@ -76,4 +74,28 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
         crop: resized.crop,
         content_sha256: Sha256::digest(&bytes).into(),
     })
+}
+
+/// Reads one image and prepares a part of it, which `choose` picks by the upright image's
+/// (width, height): the square of [`resize::part`], `size * size * channels` bytes.
+///
+/// # Errors
+/// A [`Reject`] with the stage that gave it up.
+pub fn prepare_part(
+    uri: &str,
+    preparation: &Preparation,
+    choose: impl FnOnce((u32, u32)) -> resize::Crop,
+) -> Result<Vec<u8>, Reject> {
+    let bytes = source::read(uri, &preparation.limits)?;
+    let decoded = decode::decode(&bytes, &preparation.limits, preparation.alpha)?;
+    let crop = choose(decoded.image.dimensions());
+    let square = resize::part(&decoded.image, crop, preparation.rule, preparation.size)?;
+    Ok(to_bytes(square, preparation.channels))
+}
+
+fn to_bytes(image: RgbImage, channels: usize) -> Vec<u8> {
+    match channels {
+        1 => resize::to_grey(&image),
+        _ => image.into_raw(),
+    }
 }

@@ -190,6 +190,51 @@ pub fn prepare(image: &RgbImage, rule: ResizeRule, size: Option<u32>) -> Result<
     })
 }
 
+/// The part `crop` of a picture stretched to a square of `size` pixels by the rule's filter, as
+/// torchvision's `resized_crop` does it; the rest of the picture has no influence. Rules without a
+/// filter for shrinking (`pad`, `none`) take BICUBIC.
+///
+/// # Errors
+/// A [`Stage::Resize`] rejection where there is no size, or the part is not inside the picture.
+pub fn part(
+    image: &RgbImage,
+    crop: Crop,
+    rule: ResizeRule,
+    size: Option<u32>,
+) -> Result<RgbImage, Reject> {
+    let reject = |message: String| Err(Reject::new(Stage::Resize, message));
+    let Some(size @ 1..) = size else {
+        return reject("a part of an image needs a size in pixels".into());
+    };
+    let inside = |start: i32, length: i32, whole: u32| {
+        start >= 0 && length >= 1 && i64::from(start) + i64::from(length) <= i64::from(whole)
+    };
+    let (wide, high) = image.dimensions();
+    if !inside(crop.x, crop.width, wide) || !inside(crop.y, crop.height, high) {
+        return reject(format!("{crop:?} is no part of an image of {wide} x {high} pixels"));
+    }
+    // Not negative, as was just checked.
+    let [x, y, w, h] = [crop.x, crop.y, crop.width, crop.height].map(|v| v as u32);
+    let part = crop_imm(image, x, y, w, h).to_image();
+    let filter = match rule {
+        ResizeRule::Taming => return Ok(opencv::linear(&part, size, size)),
+        ResizeRule::Bilinear
+        | ResizeRule::Maskgit
+        | ResizeRule::Muse
+        | ResizeRule::Vqvae2
+        | ResizeRule::Vit => Filter::Bilinear,
+        ResizeRule::Lanczos | ResizeRule::Chameleon | ResizeRule::Dalle => Filter::Lanczos,
+        ResizeRule::Box => Filter::Box,
+        ResizeRule::Llamagen => {
+            return Ok(stretch(&halved(&part, size), size, Filter::Bicubic).image);
+        }
+        ResizeRule::Bicubic | ResizeRule::Stretch | ResizeRule::Pad | ResizeRule::None => {
+            Filter::Bicubic
+        }
+    };
+    Ok(stretch(&part, size, filter).image)
+}
+
 /// Rules that never scale the short side to the size.
 fn keeps_whole(rule: ResizeRule) -> bool {
     matches!(rule, ResizeRule::Vit | ResizeRule::Stretch | ResizeRule::Pad)
@@ -213,7 +258,8 @@ fn torchvision(image: &RgbImage, size: u32, filter: Filter) -> Prepared {
     through_pillow(image, (w, h), filter, (even_middle(w, size), even_middle(h, size)), size)
 }
 
-fn llamagen(image: &RgbImage, size: u32) -> Prepared {
+/// Halved by BOX as long as the short side stays at least `size`.
+fn halved(image: &RgbImage, size: u32) -> Cow<'_, RgbImage> {
     let mut halved = Cow::Borrowed(image);
     while halved.width().min(halved.height()) >= size.saturating_mul(2) {
         let (width, height) = (halved.width() / 2, halved.height() / 2);
@@ -221,6 +267,11 @@ fn llamagen(image: &RgbImage, size: u32) -> Prepared {
         let half = pillow::resize(&halved, width.into(), height.into(), Filter::Box, region);
         halved = Cow::Owned(half);
     }
+    halved
+}
+
+fn llamagen(image: &RgbImage, size: u32) -> Prepared {
+    let halved = halved(image, size);
     let (width, height) = halved.dimensions();
     let scale = f64::from(size) / f64::from(width.min(height));
     let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));

@@ -30,6 +30,11 @@ pub trait TrainData: Send + Sync {
     /// The pixels of an image in an epoch (augmentation may differ by it), `[H, W, C]` bytes.
     /// Called from many threads, several at a time.
     fn example(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject>;
+
+    /// The pixels of an image as it is judged: never augmented.
+    fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
+        self.example(index, 0)
+    }
 }
 
 /// Which images are trained on and which judge the result.
@@ -155,7 +160,7 @@ impl Loader<'_> {
                 None => Draws::new(self.seed, "data order", epoch).permutation(n)[place],
             };
             let index = self.train[shuffled as usize] as usize;
-            match self.read(index, epoch) {
+            match self.sized(self.data.example(index, epoch)) {
                 Ok(pixels) => return Ok(pixels),
                 Err(reject) => last = Some((self.data.key(index), reject)),
             }
@@ -170,9 +175,13 @@ impl Loader<'_> {
         )))
     }
 
-    /// One image, of the right size.
-    pub fn read(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject> {
-        let pixels = self.data.example(index, epoch)?;
+    /// One image to judge by, not augmented, of the right size.
+    pub fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
+        self.sized(self.data.plain(index))
+    }
+
+    fn sized(&self, pixels: Result<Vec<u8>, Reject>) -> Result<Vec<u8>, Reject> {
+        let pixels = pixels?;
         if pixels.len() != self.image_bytes {
             return Err(Reject::new(
                 crate::error::Stage::Resize,

@@ -1,8 +1,9 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
-//! them. Must not know: what is learned from them.
+//! them, and varied where the recipe asks for it. Must not know: what is learned from them.
 
+use super::augment::{AugmentSettings, CropSettings, mirror};
 use super::data::TrainData;
-use crate::data::prepare::{Preparation, prepare};
+use crate::data::prepare::{Preparation, prepare, prepare_part};
 use crate::data::{sample, source};
 use crate::error::{Error, Reject, Result};
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ const CACHE_BYTES_MAX: u64 = 1 << 30;
 pub struct Images {
     found: Vec<source::Found>,
     preparation: Preparation,
+    augment: AugmentSettings,
+    seed: u64,
     /// One slot an image where all fit, none otherwise; a failure is kept as well.
     cache: Vec<OnceLock<Result<Box<[u8]>, Reject>>>,
 }
@@ -41,12 +44,24 @@ impl Images {
         let bytes = size * size * preparation.channels as u64 * found.len() as u64;
         let slots = if bytes <= CACHE_BYTES_MAX { found.len() } else { 0 };
         let cache = (0..slots).map(|_| OnceLock::new()).collect();
-        Ok(Images { found, preparation, cache })
+        let augment = AugmentSettings::default();
+        Ok(Images { found, preparation, augment, seed: 0, cache })
+    }
+
+    /// The same images, varied from epoch to epoch by draws under `seed`.
+    pub fn augmented(self, augment: AugmentSettings, seed: u64) -> Images {
+        Images { augment, seed, ..self }
     }
 
     fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
         let prepared = prepare(&self.found[index].uri, &self.preparation)?;
         Ok(prepared.pixels.into_boxed_slice())
+    }
+
+    /// The part of an image that an epoch sees; decoded anew each time.
+    fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
+        let source::Found { key, uri, .. } = &self.found[index];
+        prepare_part(uri, &self.preparation, |size| crop.draw(self.seed, key, epoch, size))
     }
 }
 
@@ -59,7 +74,20 @@ impl TrainData for Images {
         self.found[index].key.clone()
     }
 
-    fn example(&self, index: usize, _epoch: u64) -> Result<Vec<u8>, Reject> {
+    fn example(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject> {
+        let mut pixels = match &self.augment.crop {
+            Some(crop) => self.part(index, epoch, crop)?,
+            None => self.plain(index)?,
+        };
+        if self.augment.flips(self.seed, &self.found[index].key, epoch)
+            && let Some(width) = self.preparation.size
+        {
+            mirror(&mut pixels, width as usize, self.preparation.channels);
+        }
+        Ok(pixels)
+    }
+
+    fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
         match self.cache.get(index) {
             Some(slot) => slot
                 .get_or_init(|| self.load(index))
@@ -70,3 +98,7 @@ impl TrainData for Images {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "images_tests.rs"]
+mod tests;

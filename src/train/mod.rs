@@ -9,7 +9,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `settings` | what can be asked for |
-//! | `data` | held-out share, order, reading ahead |
+//! | `data`, `images`, `augment` | held-out share, order, reading ahead, variation |
 //! | `trainer` | one step and all it changes |
 //! | `network`, `parameters` | what is trained, and its initial values |
 //! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
@@ -17,6 +17,7 @@
 //! | `state`, `workspace` | the checkpoint, the model folder |
 //! | `random` | every draw |
 
+pub mod augment;
 pub mod codebook;
 pub mod data;
 pub mod discriminator;
@@ -49,6 +50,7 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use augment::AugmentSettings;
 pub use data::TrainData;
 pub use evaluate::Evaluation;
 pub use settings::{CodebookSettings, TrainSettings};
@@ -412,7 +414,7 @@ fn judge(
     let mut evaluator = Evaluator::new(model, weights, codes)?;
     for part in judged.chunks(loader.batch_size) {
         let images: Vec<Option<Vec<u8>>> =
-            part.par_iter().map(|i| loader.read(*i as usize, 0).ok()).collect();
+            part.par_iter().map(|i| loader.plain(*i as usize).ok()).collect();
         let images: Vec<Vec<u8>> = images.into_iter().flatten().collect();
         if !images.is_empty() {
             evaluator.add(&images.concat())?;

@@ -54,6 +54,11 @@ impl Draws {
         }
     }
 
+    /// Uniform in [0, 1), a multiple of 2^-53.
+    pub fn fraction(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// A random order of 0..n (Fisher-Yates).
     pub fn permutation(&mut self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n as u32).collect();

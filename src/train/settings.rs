@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::augment::AugmentSettings;
 use super::estimator::Estimator;
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
@@ -50,6 +51,9 @@ pub struct TrainSettings {
 
     /// The codebook.
     pub codebook: CodebookSettings,
+
+    /// Variation of the training images.
+    pub augment: AugmentSettings,
 
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
@@ -102,6 +106,7 @@ impl Default for TrainSettings {
             clip_norm: 1.0,
             weight_average: 0.999,
             codebook: CodebookSettings::default(),
+            augment: AugmentSettings::default(),
             checkpoint_every: 500,
             log_every: 50,
         }
@@ -134,6 +139,7 @@ impl TrainSettings {
     /// One line that names the setting and what it may be.
     pub fn check(&self, model: &ModelConfig) -> Result<()> {
         check_model(model)?;
+        self.augment.check()?;
         let positive = [
             ("steps", self.steps),
             ("batch_size", self.batch_size),
