@@ -1,27 +1,82 @@
-//! Owns one question: what does the pipeline cost beside the engine? The same images go through
-//! the bare engine (pixels ready in memory) and through the whole job (files to shards),
-//! interleaved, and the ratio of the rates is printed.
+//! Owns two questions about the whole job, photos from JPEG files to token shards through the f16
+//! VQGAN at 256 pixels (random weights): what does the pipeline cost beside the bare engine, and
+//! how does it compare with the PyTorch script that people write for it today?
 //!
-//! `cargo bench --bench end_to_end -- [FOLDER] [IMAGES] [RECIPE]`
-//! (default: the photos beside the checkout, 24 images, vqgan-f16-256 with random weights)
+//! `cargo bench --bench end_to_end -- [--images DIR] [--count N] [--python PATH] [--rounds N]`
+//! (default: 32 of the photos beside the checkout, 3 rounds; the interpreter needs torch,
+//! safetensors, pillow, pyarrow; without it the second question is left out). Runs alternate;
+//! medians. Tokens of both are compared.
 
-use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use vqtok::config::Recipe;
+
+use arrow::array::{AsArray, ListArray, cast};
+use arrow::datatypes::{Int32Type, UInt16Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::{sample, source};
 use vqtok::engine::{self, PixelBatch};
 use vqtok::pipeline;
 use vqtok::tokens::{CommitMode, FailureRow, Plan, PlanRow, Receipt};
-use vqtok::train::CODEBOOK_NAME;
-use vqtok::train::parameters::Parameters;
-use vqtok::train::{network, random::unit};
 
-const ROUNDS: usize = 3;
+#[path = "common/encoder.rs"]
+mod encoder;
+#[path = "common/process.rs"]
+mod process;
+
+const BATCH: usize = 16;
+const SIDE: u32 = 256;
+
+struct Settings {
+    images: PathBuf,
+    count: usize,
+    rounds: usize,
+    python: Option<PathBuf>,
+}
+
+fn settings() -> Settings {
+    let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
+    let mut settings = Settings { images: photos.into(), count: 32, rounds: 3, python: None };
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    while let Some(arg) = args.next() {
+        let value = args.next().expect("a value behind the flag");
+        match arg.as_str() {
+            "--images" => settings.images = value.into(),
+            "--count" => settings.count = value.parse().expect("a number of images"),
+            "--rounds" => settings.rounds = value.parse().expect("a number of rounds"),
+            "--python" => settings.python = Some(value.into()),
+            other => panic!("unknown flag {other}"),
+        }
+    }
+    settings
+}
+
+fn main() -> vqtok::Result<()> {
+    let settings = settings();
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let model = scratch.path().join("model");
+    let (mut config, weights) = encoder::f16_vqgan(1024);
+    config.preprocess.resize = "bicubic".into();
+    config.preprocess.size = Some(SIDE);
+    vqtok::checkpoint::folder::save(&model, &config, &weights)?;
+    let walked = source::walk(std::slice::from_ref(&settings.images))?;
+    let found = sample::evenly(walked, settings.count)?;
+    println!("{} photos, {} rounds, medians", found.len(), settings.rounds);
+    beside_the_engine(&found, &model, scratch.path(), settings.rounds)?;
+    if let Some(python) = &settings.python {
+        beside_pytorch(python, &found, &model, scratch.path(), settings.rounds);
+    }
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
 
 struct Silent;
 impl pipeline::Observer for Silent {
@@ -29,33 +84,36 @@ impl pipeline::Observer for Silent {
     fn partition(&mut self, _: &Receipt) {}
 }
 
-fn main() -> vqtok::Result<()> {
-    // cargo passes `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
-    let folder = words.first().map_or(photos, String::as_str);
-    let count = words.get(1).map_or(24, |n| n.parse().expect("a number of images"));
-    let recipe = Recipe::load(words.get(2).map_or("vqgan-f16-256", String::as_str))?;
-    let scratch = tempfile::tempdir().expect("a scratch folder");
-    let model = scratch.path().join("model");
-    save_untrained(&recipe, &model)?;
-    let mut engine = engine::open(&model, None, engine::DeviceChoice::Cpu)?;
-    let preparation = recipe.preparation();
-    let found = sample::evenly(source::walk(&[PathBuf::from(folder)])?, count)?;
-    let batches = prepared(&found, &preparation, recipe.tokenize.batch_size);
-
+/// The same images through the engine from memory, and from files to shards, in this process.
+fn beside_the_engine(
+    found: &[source::Found],
+    model: &Path,
+    scratch: &Path,
+    rounds: usize,
+) -> vqtok::Result<()> {
+    let preparation = Preparation {
+        limits: Default::default(),
+        alpha: Default::default(),
+        rule: Default::default(),
+        size: Some(SIDE),
+        channels: 3,
+    };
+    let mut engine = engine::open(model, None, engine::DeviceChoice::Cpu)?;
+    let batches = prepared(found, &preparation);
+    // Packs the weights and touches the memory that later batches reuse.
+    engine.encode(&batches[0])?;
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let started = Instant::now();
         for batch in &batches {
             engine.encode(batch)?;
         }
         bare.push(found.len() as f64 / started.elapsed().as_secs_f64());
-        let out = scratch.path().join(format!("out-{round}"));
+        let out = scratch.join(format!("bare-{round}"));
         let settings = pipeline::Settings {
             preparation: preparation.clone(),
-            batch_size: recipe.tokenize.batch_size,
-            on_error: recipe.tokenize.on_error,
+            batch_size: BATCH,
+            on_error: pipeline::OnError::Record,
             mode: CommitMode::New,
             stop: Arc::new(AtomicBool::new(false)),
         };
@@ -69,37 +127,17 @@ fn main() -> vqtok::Result<()> {
         pipeline::run(&settings, &plan, &[0], engine.as_mut(), &mut Silent)?;
         whole.push(found.len() as f64 / started.elapsed().as_secs_f64());
     }
-    bare.sort_by(f64::total_cmp);
-    whole.sort_by(f64::total_cmp);
-    let (bare, whole) = (bare[ROUNDS / 2], whole[ROUNDS / 2]);
-    println!("{} images, {}, {ROUNDS} rounds interleaved, medians", found.len(), recipe.name);
+    let (bare, whole) = (median(&mut bare), median(&mut whole));
     println!("bare engine  {bare:9.3} images/s");
-    println!("pipeline     {whole:9.3} images/s");
-    println!("ratio        {:9.3}", whole / bare);
+    println!("pipeline     {whole:9.3} images/s, {:.3} of the engine's", whole / bare);
     Ok(())
 }
 
-/// The recipe's network with its initial weights and a codebook of random rows.
-fn save_untrained(recipe: &Recipe, folder: &std::path::Path) -> vqtok::Result<()> {
-    let config = recipe.model_config();
-    let parameters = Parameters::new();
-    network::build(&config, parameters.builder(DType::F32, &Device::Cpu))?;
-    parameters.initialize(1)?;
-    let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-    for (name, var) in parameters.vars() {
-        tensors.insert(name, var.as_detached_tensor());
-    }
-    let shape = (config.quantizer.codes, config.quantizer.dim);
-    let rows: Vec<f32> = (0..shape.0 * shape.1).map(|i| unit(7, i as u64)).collect();
-    tensors.insert(CODEBOOK_NAME.into(), Tensor::from_vec(rows, shape, &Device::Cpu)?);
-    vqtok::checkpoint::folder::save(folder, &config, &tensors)
-}
-
 /// The same batches as the pipeline's, in memory.
-fn prepared(found: &[source::Found], how: &Preparation, batch_size: usize) -> Vec<PixelBatch> {
+fn prepared(found: &[source::Found], how: &Preparation) -> Vec<PixelBatch> {
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, how).ok()).collect();
     images
-        .chunks(batch_size)
+        .chunks(BATCH)
         .map(|chunk| PixelBatch {
             pixels: chunk.iter().flat_map(|image| image.pixels.iter().copied()).collect(),
             count: chunk.len(),
@@ -108,4 +146,98 @@ fn prepared(found: &[source::Found], how: &Preparation, batch_size: usize) -> Ve
             channels: how.channels,
         })
         .collect()
+}
+
+/// The binary beside the script, whole processes on two threads each.
+fn beside_pytorch(
+    python: &Path,
+    found: &[source::Found],
+    model: &Path,
+    scratch: &Path,
+    rounds: usize,
+) {
+    let photos = scratch.join("photos");
+    std::fs::create_dir_all(&photos).expect("a folder");
+    let mut list = String::new();
+    for (i, found) in found.iter().enumerate() {
+        let to = photos.join(format!("{i:05}.jpg"));
+        std::fs::copy(&found.uri, &to).expect("a photo");
+        list += &format!("{}\n", to.display());
+    }
+    std::fs::write(scratch.join("list"), list).expect("the list");
+    let (out, table) = (scratch.join("out"), scratch.join("tokens.parquet"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/tokenize_torch.py");
+    let (mut walls, mut peaks) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    for _ in 0..rounds {
+        let _ = std::fs::remove_dir_all(&out);
+        let mut own = Command::new(env!("CARGO_BIN_EXE_vqtok"));
+        own.arg("tokenize").arg(&photos).arg("--out").arg(&out).arg("--model").arg(model);
+        own.args(["--threads", "2"]);
+        let mut peer = Command::new(python);
+        peer.arg(&script).arg(model.join("model.safetensors")).arg(&table).args(["2", "1"]);
+        peer.arg(scratch.join("list"));
+        peer.env("MALLOC_MMAP_THRESHOLD_", "4294967296")
+            .env("MALLOC_TRIM_THRESHOLD_", "17179869184");
+        for (which, command) in [&mut own, &mut peer].into_iter().enumerate() {
+            let (wall, peak) = process::cost(command);
+            walls[which].push(wall);
+            peaks[which].push(peak as f64 / 1024.0);
+        }
+    }
+    let [own, peer] = walls.map(|mut walls| median(&mut walls));
+    let [own_peak, peer_peak] = peaks.map(|mut peaks| median(&mut peaks));
+    println!("vqtok tokenize            {own:8.2} s, peak {own_peak:7.0} MiB");
+    println!("PyTorch DataLoader script {peer:8.2} s, peak {peer_peak:7.0} MiB");
+    println!("ratio {:.2}, memory {:.2}", peer / own, own_peak / peer_peak);
+    compare(&out, &table);
+}
+
+fn compare(out: &Path, table: &Path) {
+    let shard = std::fs::read_dir(out.join("tokens")).expect("shards").next();
+    let shard = shard.expect("a shard").expect("an entry").path();
+    let ours: BTreeMap<String, Vec<u32>> = rows(&shard);
+    let theirs = rows(table);
+    assert_eq!(ours.len(), theirs.len(), "images");
+    let (mut equal, mut all) = (0, 0);
+    for (ours, theirs) in ours.values().zip(theirs.values()) {
+        all += ours.len();
+        equal += ours.iter().zip(theirs).filter(|(a, b)| a == b).count();
+    }
+    println!("{equal} of {all} tokens equal");
+}
+
+/// Tokens by the file's name.
+fn rows(path: &Path) -> BTreeMap<String, Vec<u32>> {
+    let file = std::fs::File::open(path).expect("a Parquet file");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.build());
+    let mut out = BTreeMap::new();
+    for batch in reader.expect("a Parquet file") {
+        let batch = batch.expect("rows");
+        let uris = batch.column_by_name("uri").expect("uri").as_string::<i32>().clone();
+        let tokens = batch.column_by_name("tokens").expect("tokens");
+        for (i, uri) in uris.iter().enumerate() {
+            let uri = uri.expect("a uri");
+            let name = uri.rsplit('/').next().unwrap_or(uri).to_owned();
+            let row = match tokens.as_fixed_size_list_opt() {
+                Some(list) => list
+                    .value(i)
+                    .as_primitive::<UInt16Type>()
+                    .values()
+                    .iter()
+                    .map(|t| u32::from(*t))
+                    .collect(),
+                None => {
+                    let list: &ListArray = cast::as_list_array(tokens);
+                    list.value(i)
+                        .as_primitive::<Int32Type>()
+                        .values()
+                        .iter()
+                        .map(|t| *t as u32)
+                        .collect()
+                }
+            };
+            out.insert(name, row);
+        }
+    }
+    out
 }

@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
+#[path = "common/process.rs"]
+mod process;
 #[path = "../tests/support/mod.rs"]
 mod support;
 use support::{TINY_RECIPE, picture};
@@ -39,21 +41,7 @@ fn main() {
 }
 
 /// Peak resident set in KiB of the binary run with `line` in `dir`.
-// wait4 below waits for it; it also tells the usage, which `Child::wait` doesn't.
-#[allow(clippy::zombie_processes)]
 fn peak_rss(dir: &Path, line: &str) -> u64 {
-    let child = Command::new(env!("CARGO_BIN_EXE_vqtok"))
-        .args(line.split_whitespace())
-        .current_dir(dir)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("the binary starts");
-    let mut status = 0;
-    // SAFETY: an all-zero rusage is a valid value for wait4 to overwrite.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: waits for a child of ours that nobody else waits for; both pointers are valid.
-    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
-    assert!(waited > 0 && status == 0, "vqtok {line}: status {status}");
-    usage.ru_maxrss as u64
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vqtok"));
+    process::cost(command.args(line.split_whitespace()).current_dir(dir)).1
 }

@@ -1,0 +1,24 @@
+//! Owns what a whole process costs: wall time and peak memory. Must not know: what it does.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Runs a command to its end, silent; seconds and the peak resident set in KiB, of the process or
+/// of a child of its that it waited for, whichever is larger (Linux).
+///
+/// # Panics
+/// Where it doesn't start, or ends with an error.
+// wait4 below waits for it; it also tells the usage, which `Child::wait` doesn't.
+#[allow(clippy::zombie_processes)]
+pub fn cost(command: &mut Command) -> (f64, u64) {
+    let begun = Instant::now();
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().expect("the program starts");
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value for wait4 to overwrite.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: waits for a child of ours that nobody else waits for; both pointers are valid.
+    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
+    assert!(waited > 0 && status == 0, "{command:?}: status {status}");
+    (begun.elapsed().as_secs_f64(), usage.ru_maxrss as u64)
+}
