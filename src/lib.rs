@@ -65,6 +65,7 @@
 pub mod error;
 mod footer;
 mod guard;
+mod html;
 
 pub mod checkpoint;
 pub mod data;

@@ -67,7 +67,7 @@ fn next_steps(images: &Path, model: &Path, tokens: &Path, sheet: &Path) -> Strin
         "
 Everything is there:
   pictures         {images}
-  tokenizer        {model}
+  tokenizer        {model}   (how it was trained: {model}/training.html)
   token shards     {tokens}/tokens/*.parquet
   reconstructions  {sheet}   (inputs above what {tokens} remembers of them)
 

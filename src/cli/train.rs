@@ -84,7 +84,8 @@ pub(super) fn train(
     watch.meter.close();
     let found = &summary.evaluation;
     let text = format!(
-        "trained {}: PSNR {:.2} dB, {:.1} % of {} codes used, perplexity {:.1}, on {} {} images",
+        "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}, on {5} {6} images; \
+         {0}/training.html shows how",
         folder.display(),
         found.psnr,
         100.0 * found.usage,

@@ -1,7 +1,10 @@
 //! Owns the contact sheet: pairs of pictures, each input above its reconstruction.
 //! Must not know: where pictures come from.
 
-use image::{Rgb, RgbImage, imageops};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ImageBuffer, PixelWithColorType, Rgb, RgbImage, imageops};
+
+use crate::error::{Error, Result};
 
 /// Pixels between tiles.
 const GAP: u32 = 4;
@@ -10,29 +13,87 @@ const TILE_MIN: u32 = 96;
 /// Width the sheet tries to keep below.
 const SHEET_WIDTH_MAX: u32 = 1600;
 
+/// Where the pictures of a sheet stand, for pairs of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Whole factor by which pictures are enlarged.
+    pub zoom: u32,
+    /// Of a tile, in pixels of the sheet.
+    tile: (u32, u32),
+    columns: u32,
+    rows: u32,
+}
+
+impl Layout {
+    /// For `pairs` pairs of pictures of at most `width` x `height` pixels.
+    pub fn new(pairs: usize, width: u32, height: u32) -> Layout {
+        let (width, height) = (width.max(1), height.max(1));
+        let zoom = TILE_MIN.div_ceil(width.max(height)).max(1);
+        let tile = (width * zoom, height * zoom);
+        let columns = ((SHEET_WIDTH_MAX - GAP) / (tile.0 + GAP)).clamp(1, pairs.max(1) as u32);
+        Layout { zoom, tile, columns, rows: (pairs as u32).div_ceil(columns) }
+    }
+
+    /// Width and height of the sheet.
+    pub fn size(&self) -> (u32, u32) {
+        (self.columns * (self.tile.0 + GAP) + GAP, self.rows * self.block_height() + GAP)
+    }
+
+    /// A pair's two tiles touch by a quarter gap; pairs stand apart by two gaps.
+    fn block_height(&self) -> u32 {
+        2 * self.tile.1 + GAP / 4 + 2 * GAP
+    }
+
+    /// The upper left corners of a pair's input and its reconstruction.
+    pub fn places(&self, pair: usize) -> [(u32, u32); 2] {
+        let (column, row) = (pair as u32 % self.columns, pair as u32 / self.columns);
+        let (x, y) = (GAP + column * (self.tile.0 + GAP), GAP + row * self.block_height());
+        [(x, y), (x, y + self.tile.1 + GAP / 4)]
+    }
+
+    /// A picture of `width` x `height` pixels back from a sheet, at its own size; None where the
+    /// sheet is too small.
+    pub fn picture(
+        &self,
+        sheet: &RgbImage,
+        (x, y): (u32, u32),
+        (width, height): (u32, u32),
+    ) -> Option<RgbImage> {
+        let inside =
+            x + width * self.zoom <= sheet.width() && y + height * self.zoom <= sheet.height();
+        let at = |i, j| *sheet.get_pixel(x + i * self.zoom, y + j * self.zoom);
+        inside.then(|| RgbImage::from_fn(width, height, at))
+    }
+}
+
 /// A sheet of (input, reconstruction) pairs in reading order, both of one size in every pair.
 /// An empty list gives an empty picture of one tile gap.
 pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> RgbImage {
     let widest = pairs.iter().map(|(input, _)| input.width()).max().unwrap_or(1);
     let highest = pairs.iter().map(|(input, _)| input.height()).max().unwrap_or(1);
-    let zoom = TILE_MIN.div_ceil(widest.max(highest)).max(1);
-    let (tile_width, tile_height) = (widest * zoom, highest * zoom);
-    let columns =
-        ((SHEET_WIDTH_MAX - GAP) / (tile_width + GAP)).clamp(1, pairs.len().max(1) as u32);
-    let rows = (pairs.len() as u32).div_ceil(columns);
-    // A pair's two tiles touch by a quarter gap; pairs stand apart by two gaps.
-    let block_height = 2 * tile_height + GAP / 4 + 2 * GAP;
-    let size = (columns * (tile_width + GAP) + GAP, rows * block_height + GAP);
-    let mut sheet = RgbImage::from_pixel(size.0, size.1, Rgb([255; 3]));
+    let layout = Layout::new(pairs.len(), widest, highest);
+    let (width, height) = layout.size();
+    let mut sheet = RgbImage::from_pixel(width, height, Rgb([255; 3]));
     for (index, (input, output)) in pairs.iter().enumerate() {
-        let (column, row) = (index as u32 % columns, index as u32 / columns);
-        let x = i64::from(GAP + column * (tile_width + GAP));
-        let y = i64::from(GAP + row * block_height);
-        imageops::replace(&mut sheet, &enlarge(input, zoom), x, y);
-        let below = y + i64::from(tile_height + GAP / 4);
-        imageops::replace(&mut sheet, &enlarge(output, zoom), x, below);
+        for (image, (x, y)) in [input, output].into_iter().zip(layout.places(index)) {
+            imageops::replace(&mut sheet, &enlarge(image, layout.zoom), x.into(), y.into());
+        }
     }
     sheet
+}
+
+/// A picture as the bytes of a PNG file, the same for the same pixels.
+pub fn png<P>(image: &ImageBuffer<P, Vec<u8>>) -> Result<Vec<u8>>
+where
+    P: PixelWithColorType<Subpixel = u8>,
+{
+    let mut bytes = Vec::new();
+    let encoder =
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive);
+    image
+        .write_with_encoder(encoder)
+        .map_err(|e| Error::invalid(format!("a picture can't be encoded as PNG: {e}")))?;
+    Ok(bytes)
 }
 
 fn enlarge(image: &RgbImage, zoom: u32) -> RgbImage {
@@ -54,6 +115,29 @@ mod tests {
         assert_eq!(sheet.get_pixel(GAP, GAP), &Rgb([255, 0, 0]));
         assert_eq!(sheet.get_pixel(GAP, GAP + 96 + GAP / 4), &Rgb([0, 0, 255]));
         assert_eq!(sheet.get_pixel(0, 0), &Rgb([255; 3]));
+    }
+
+    #[test]
+    fn every_picture_comes_back_from_the_sheet() {
+        for (side, count) in [(7, 3), (32, 40), (200, 9)] {
+            let picture = |seed: u32| {
+                RgbImage::from_fn(side, side, |x, y| Rgb([x as u8, y as u8, seed as u8]))
+            };
+            let pairs: Vec<_> =
+                (0..count).map(|i| (picture(i as u32), picture(100 + i as u32))).collect();
+            let sheet = contact_sheet(&pairs);
+            let layout = Layout::new(count, side, side);
+            assert_eq!(layout.size(), sheet.dimensions());
+            for (i, (input, output)) in pairs.iter().enumerate() {
+                let [above, below] = layout.places(i);
+                let read = |place| layout.picture(&sheet, place, (side, side));
+                assert_eq!(read(above).as_ref(), Some(input));
+                assert_eq!(read(below).as_ref(), Some(output));
+            }
+            assert_eq!(layout.picture(&RgbImage::new(5, 5), (0, 0), (side, side)), None);
+            let read = image::load_from_memory(&png(&sheet).unwrap()).unwrap();
+            assert_eq!(read.into_rgb8(), sheet);
+        }
     }
 
     #[test]

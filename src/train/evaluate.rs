@@ -74,8 +74,8 @@ impl Evaluator {
         })
     }
 
-    /// Adds a batch of `[N, H, W, C]` bytes.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Adds a batch of `[N, H, W, C]` bytes; gives the reconstructions, `[N, C, H, W]` from 0 to 1.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
         let z = self.network.encode(&x)?;
         let (_, dim, height, width) = z.dims4()?;
@@ -94,7 +94,34 @@ impl Evaluator {
             let value = ssim(x, y, self.channels, self.side, self.side, 1.0).ok();
             self.ssim = self.ssim.zip(value).map(|(sum, v)| sum + v);
         }
-        Ok(())
+        Ok(y)
+    }
+
+    /// Uses of each code in all that was added, `[K]`.
+    pub fn uses(&self) -> &[u64] {
+        &self.counts.counts
+    }
+
+    /// The codes, `[K, D]`, and D.
+    pub fn vectors(&self) -> (&[f32], usize) {
+        (&self.codes, self.dim)
+    }
+
+    /// What each of `codes` looks like: the middle of a field of that code alone, as wide as the
+    /// pixels a token covers; `[N, C, f, f]` from 0 to 1.
+    pub fn patches(&self, codes: &[u32], factor: usize) -> Result<Vec<f32>> {
+        const FIELD: usize = 3;
+        const BATCH: usize = 64;
+        let mut patches = Vec::with_capacity(codes.len() * self.channels * factor * factor);
+        for codes in codes.chunks(BATCH) {
+            let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
+            let latents = lookup(&self.codes, self.dim, &indices, FIELD * FIELD);
+            let shape = (codes.len(), self.dim, FIELD, FIELD);
+            let images = self.network.decode(&Tensor::from_vec(latents, shape, &Device::Cpu)?)?;
+            let middle = images.narrow(2, factor, factor)?.narrow(3, factor, factor)?;
+            patches.extend(self.to_unit(&flat(&middle.contiguous()?)?));
+        }
+        Ok(patches)
     }
 
     /// Floats of the network to [0, 1], clamped.

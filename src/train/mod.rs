@@ -15,10 +15,12 @@
 //! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
 //! | `evaluate`, `metrics` | the judgement |
 //! | `state`, `workspace` | the checkpoint, the model folder |
+//! | `record`, `tensorboard`, `pictures`, `page` | what is left to be looked at |
 //! | `random` | every draw |
 
 pub mod augment;
 pub mod codebook;
+mod codemap;
 pub mod data;
 pub mod discriminator;
 pub mod estimator;
@@ -28,12 +30,16 @@ pub mod loss;
 pub mod metrics;
 pub mod network;
 pub mod optimizer;
+mod page;
 pub mod parameters;
 pub mod perceptual;
+mod pictures;
 mod pixels;
 pub mod random;
+mod record;
 pub mod settings;
 pub mod state;
+mod tensorboard;
 pub mod trainer;
 mod workspace;
 
@@ -60,6 +66,8 @@ use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
+use pictures::Pictures;
+use record::Listener;
 use trainer::Trainer;
 use workspace::{Found, Workspace};
 
@@ -200,7 +208,9 @@ pub fn run(
         }
         Found::Nothing => Trainer::new(model, settings, variance(model, &loader)?)?,
     };
+    let pictures = Pictures::choose(settings, &split, &loader, model.pixels.channels, side);
     estimate(&trainer, settings, &split, observer)?;
+    let observer = &mut Listener::new(observer);
     let first = trainer.step_count();
     let begun = Instant::now();
     prefetched(&loader, first, settings.steps, |batches| {
@@ -222,6 +232,12 @@ pub fn run(
             warn(&report, observer);
             if report.step % settings.log_every == 0 || report.step == settings.steps {
                 log(&mut workspace, &mut trainer, &report, observer)?;
+            }
+            if pictures.due(report.step) {
+                picture(model, &mut workspace, &trainer, &pictures)?;
+            }
+            for text in observer.warnings() {
+                workspace.record()?.warning(report.step, &text)?;
             }
             if report.step % settings.checkpoint_every == 0 && done + 1 < settings.steps {
                 save(&mut workspace, &trainer, &recipe, observer)?;
@@ -346,11 +362,25 @@ fn log(
     let some = |value| (window.used() > 0).then_some(value);
     let (usage_seen, perplexity_seen) = (some(usage), some(perplexity));
     let line = Line { report, usage: usage_seen, perplexity: perplexity_seen, codebook_norm };
-    workspace.note(&line)?;
+    workspace.record()?.line(report.step, &line)?;
     if window.used() > 0 {
+        workspace.record()?.codes(report.step, &window.counts)?;
         observer.event(&Event::Usage { step: report.step, usage, perplexity });
     }
     Ok(())
+}
+
+/// A picture of what the weights that would be saved now make of the chosen images.
+fn picture(
+    model: &ModelConfig,
+    workspace: &mut Workspace,
+    trainer: &Trainer,
+    pictures: &Pictures,
+) -> Result<()> {
+    let weights = trainer.final_weights()?;
+    let evaluator = Evaluator::new(model, &weights, &trainer.codebook().embedding)?;
+    let (sheet, psnr) = pictures.draw(evaluator, model.pixels.channels)?;
+    workspace.record()?.picture(trainer.step_count(), &sheet, psnr)
 }
 
 fn save(
@@ -359,7 +389,7 @@ fn save(
     recipe: &serde_json::Value,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let state = trainer.state(recipe, workspace.record_bytes())?;
+    let state = trainer.state(recipe, workspace.record()?.lengths())?;
     workspace.checkpoint(&state)?;
     observer.event(&Event::Checkpoint { step: trainer.step_count() });
     Ok(())
@@ -372,7 +402,7 @@ fn finish(
     split: &Split,
     loader: &Loader<'_>,
     trainer: Trainer,
-    workspace: Workspace,
+    mut workspace: Workspace,
     recipe: &serde_json::Value,
 ) -> Result<TrainSummary> {
     let weights = trainer.final_weights()?;
@@ -380,7 +410,9 @@ fn finish(
     let held_out = !split.held_out.is_empty();
     let judged = if held_out { &split.held_out } else { &split.train };
     let judged = &judged[..judged.len().min(settings.evaluation_images_max)];
-    let evaluation = judge(model, loader, judged, &weights, &codebook.embedding)?;
+    let evaluator = judge(model, loader, judged, &weights, &codebook.embedding)?;
+    let map = page::CodeMap::new(&evaluator, model.factor()[0], model.pixels.channels)?;
+    let evaluation = evaluator.finish();
     let summary = TrainSummary {
         steps: trainer.step_count(),
         images: split.train.len(),
@@ -398,18 +430,19 @@ fn finish(
         }
     }
     tensors.insert(CODEBOOK_NAME.into(), codebook.tensor()?);
-    workspace.finish(&summary, &described(model, &summary, recipe), &tensors)?;
+    let page = page::render(workspace.record()?, &summary, recipe, &map)?;
+    workspace.finish(&summary, &page, &described(model, &summary, recipe), &tensors)?;
     Ok(summary)
 }
 
-/// The figures of weights and codes over the images `judged`; unreadable ones are left out.
+/// Weights and codes judged on the images `judged`; unreadable ones are left out.
 fn judge(
     model: &ModelConfig,
     loader: &Loader<'_>,
     judged: &[u32],
     weights: &BTreeMap<String, Vec<f32>>,
     codes: &[f32],
-) -> Result<Evaluation> {
+) -> Result<Evaluator> {
     use rayon::prelude::*;
     let mut evaluator = Evaluator::new(model, weights, codes)?;
     for part in judged.chunks(loader.batch_size) {
@@ -420,7 +453,7 @@ fn judge(
             evaluator.add(&images.concat())?;
         }
     }
-    Ok(evaluator.finish())
+    Ok(evaluator)
 }
 
 /// The model's configuration with what the identity card should say about its training.

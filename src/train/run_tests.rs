@@ -99,12 +99,25 @@ impl Observer for StopAt {
     }
 }
 
+/// Every file below `folder` by its name there; the wall times of events as 0.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    std::fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap())
-        .map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()))
-        .collect()
+    let mut found = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_string();
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        if name.starts_with("tensorboard/") {
+            let mut events = tensorboard::read(&bytes).unwrap();
+            events.iter_mut().for_each(|event| event.wall_time = 0.0);
+            bytes =
+                events.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect();
+        }
+        found.insert(name, bytes);
+    }
+    found
 }
 
 fn train(folder: &Path, resume: bool, observer: &mut dyn Observer) -> Result<TrainSummary> {
@@ -125,11 +138,18 @@ fn a_resumed_training_ends_with_the_same_bytes() {
     let summary = train(&parts, true, &mut ()).unwrap();
     assert_eq!(summary, expected);
     let files_whole = files(&whole);
-    assert_eq!(
-        files_whole.keys().collect::<Vec<_>>(),
-        ["config.json", "model.safetensors", "training.jsonl"]
+    let pictures = [4, 8, 12, 16, 20, 24, 28, 30].map(|step| format!("samples/step-{step:06}.png"));
+    let mut names = ["config.json", "model.safetensors"].map(String::from).to_vec();
+    names.extend(pictures);
+    names.extend(
+        ["tensorboard/events.out.tfevents.vqtok", "training.html", "training.jsonl"]
+            .map(String::from),
     );
-    assert!(files_whole == files(&parts), "the folders differ");
+    assert!(files_whole.keys().eq(&names), "{:?}", files_whole.keys());
+    for (name, bytes) in files(&parts) {
+        assert!(files_whole.get(&name) == Some(&bytes), "{name} differs");
+    }
+    assert_eq!(files_whole.len(), files(&parts).len());
     // A finished training that is resumed says what it was and changes nothing.
     assert_eq!(train(&parts, true, &mut ()).unwrap(), expected);
     assert!(files_whole == files(&parts));
@@ -181,6 +201,97 @@ fn folders_of_others_are_refused() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     assert!(said(train(&checkpoint, true, &mut ())).contains("damaged"));
+}
+
+#[test]
+fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
+    use tensorboard::{Content, What};
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("m");
+    // A kill behind step 13 leaves lines and events that no checkpoint (step 7) knows.
+    assert!(train(&folder, false, &mut StopAt(7, 0)).is_err());
+    let checkpoint = std::fs::read(folder.join("state/checkpoint.safetensors")).unwrap();
+    assert!(train(&folder, true, &mut StopAt(13, 0)).is_err());
+    std::fs::write(folder.join("state/checkpoint.safetensors"), checkpoint).unwrap();
+    let summary = train(&folder, true, &mut ()).unwrap();
+
+    let text = std::fs::read_to_string(folder.join("training.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps = |with: &str| -> Vec<u64> {
+        lines
+            .iter()
+            .filter(|l| l.get(with).is_some())
+            .map(|l| l["step"].as_u64().unwrap())
+            .collect()
+    };
+    let logged = [4, 8, 12, 16, 20, 24, 28, 30];
+    assert_eq!((steps("loss"), steps("picture")), (logged.to_vec(), logged.to_vec()));
+
+    let bytes = std::fs::read(folder.join("tensorboard/events.out.tfevents.vqtok")).unwrap();
+    let mut shown: BTreeMap<String, Vec<(u64, f32)>> = BTreeMap::new();
+    let (mut pictures, mut histograms) = (vec![], vec![]);
+    for event in tensorboard::read(&bytes).unwrap() {
+        let Some(What::Summary(values)) = event.what else { continue };
+        for value in values.values {
+            match value.content.unwrap() {
+                Content::Scalar(v) => {
+                    shown.entry(value.tag).or_default().push((event.step as u64, v));
+                }
+                Content::Image(_) => pictures.push(event.step),
+                Content::Histogram(h) => {
+                    histograms.push((event.step, h.bucket.iter().sum::<f64>()))
+                }
+            }
+        }
+    }
+    for (tag, values) in shown.iter().filter(|(tag, _)| !tag.starts_with("summary/")) {
+        let expected: Vec<(u64, f32)> = lines
+            .iter()
+            .filter_map(|line| {
+                let value = match &line[tag] {
+                    serde_json::Value::Bool(yes) => f64::from(u8::from(*yes)),
+                    value => value.as_f64()?,
+                };
+                Some((line["step"].as_u64()?, value as f32))
+            })
+            .collect();
+        assert_eq!(values, &expected, "{tag}");
+    }
+    for tag in ["loss", "psnr", "usage", "learning_rate", "gradient_norm", "pictures_psnr"] {
+        assert!(shown.contains_key(tag), "{tag}");
+    }
+    let psnr = shown["summary/evaluation/psnr"].as_slice();
+    assert_eq!(psnr, [(30, summary.evaluation.psnr as f32)]);
+    assert_eq!(pictures, logged.map(|s| s as i64));
+    // Two histograms a line: of 6 images with 16 tokens each, from step 4 on; of the 16 codes.
+    assert_eq!(histograms.len(), 16);
+    assert_eq!(histograms[..4], [(4, 96.0), (4, 16.0), (8, 384.0), (8, 16.0)]);
+
+    let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
+    assert!(!page.contains("<script") && !page.contains("http"));
+    for words in
+        ["Reconstructions over time", "step 30", "PSNR, dB", "Perplexity", "What codes look"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    // Eight images in nine rows, and the codes.
+    assert_eq!(page.matches("<img").count(), 8 * 9 + 1);
+}
+
+#[test]
+fn warnings_are_in_the_record_and_on_the_page() {
+    let temp = tempfile::tempdir().unwrap();
+    let settings =
+        TrainSettings { learning_rate: 1e3, steps: 12, clip_norm: 0.0, ..small_settings() };
+    let folder = temp.path().join("m");
+    let summary = run(&small_model(), &settings, &DATA, &folder, false, &mut ()).unwrap();
+    assert!(summary.skipped_steps > 0, "{summary:?}");
+    let text = std::fs::read_to_string(folder.join("training.jsonl")).unwrap();
+    let warned = text.lines().filter(|line| line.contains("\"warning\":")).count();
+    assert!(warned > 0);
+    let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
+    assert!(page.contains("not finite; skipped"));
 }
 
 /// Images none of which can be read.

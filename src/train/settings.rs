@@ -59,6 +59,10 @@ pub struct TrainSettings {
     pub checkpoint_every: usize,
     /// Steps between lines of the training record.
     pub log_every: usize,
+    /// Images on each picture of reconstructions; 0 = no pictures.
+    pub pictures: usize,
+    /// Steps between pictures; 0 = eight in the whole training. The last step has one always.
+    pub picture_every: usize,
 }
 
 /// The `[train.codebook]` table.
@@ -86,6 +90,9 @@ pub struct CodebookSettings {
     pub rearm_usage: f64,
 }
 
+/// Images on one picture, at most.
+const PICTURES_MAX: usize = 64;
+
 impl Default for TrainSettings {
     fn default() -> Self {
         TrainSettings {
@@ -109,6 +116,8 @@ impl Default for TrainSettings {
             augment: AugmentSettings::default(),
             checkpoint_every: 500,
             log_every: 50,
+            pictures: 8,
+            picture_every: 0,
         }
     }
 }
@@ -150,6 +159,12 @@ impl TrainSettings {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return refuse(format!("train.{name} is 0; it must be at least 1"));
+        }
+        if self.pictures > PICTURES_MAX {
+            return refuse(format!(
+                "train.pictures is {}; it must be at most {PICTURES_MAX}",
+                self.pictures
+            ));
         }
         let c = &self.codebook;
         let ranges = [

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::codebook::RevivalSchedule;
 use super::optimizer::Named;
+use super::record::Lengths;
 use crate::error::{Error, Result};
 
 /// The format word of a checkpoint.
@@ -43,8 +44,8 @@ pub struct Counters {
     pub variance_bits: u64,
     /// When codes are revived next; None before the codebook starts.
     pub revival: Option<RevivalSchedule>,
-    /// Bytes of the training record that belong to these steps.
-    pub record_bytes: u64,
+    /// How much of the training record belongs to these steps.
+    pub record: Lengths,
 }
 
 /// The whole state of a training.
@@ -246,7 +247,7 @@ mod tests {
                 revived: 7,
                 variance_bits: (0.1f64 + 0.2).to_bits(),
                 revival: Some(RevivalSchedule { interval: 20, next: 40 }),
-                record_bytes: 12,
+                record: Lengths { lines: 12, events: 34 },
             },
             floats: Named::from([
                 ("weights.a".into(), vec![1.0, -0.0, f32::MIN_POSITIVE / 8.0, 3.3]),

@@ -14,6 +14,7 @@ use super::optimizer::{AdamW, WeightAverage, clip, cosine, global_norm, gradient
 use super::parameters::{Parameters, flat};
 use super::pixels;
 use super::random::Draws;
+use super::record::Lengths;
 use super::settings::{TrainSettings, side};
 use super::state::{Counters, FORMAT, State};
 use crate::error::{Error, Result};
@@ -295,7 +296,7 @@ impl Trainer {
     }
 
     /// Everything, for a checkpoint.
-    pub fn state(&self, recipe: &serde_json::Value, record_bytes: u64) -> Result<State> {
+    pub fn state(&self, recipe: &serde_json::Value, record: Lengths) -> Result<State> {
         let mut floats = BTreeMap::new();
         let mut put = |prefix: &str, values: &BTreeMap<String, Vec<f32>>| {
             for (name, values) in values {
@@ -327,7 +328,7 @@ impl Trainer {
                 revived: self.revived,
                 variance_bits: self.variance.to_bits(),
                 revival: self.revival,
-                record_bytes,
+                record,
             },
             floats,
             integers,

@@ -1,9 +1,10 @@
-//! Owns a model folder while it is trained: the lock, the checkpoint, the record, and the rule
-//! that `config.json` comes last. Must not know: how training works.
+//! Owns a model folder while it is trained: the lock, the checkpoint, where the record lies, and
+//! the rule that `config.json` comes last. Must not know: how training works.
 //!
 //! ```text
 //! model/
-//!   training.jsonl            one line a report; the last one of a finished run is its summary
+//!   training.jsonl, tensorboard/, samples/      the record, see `record`
+//!   training.html             written at the end: the record as a page
 //!   model.safetensors         written at the end
 //!   config.json               last: a folder without it is no model
 //!   state/checkpoint.safetensors, state/lock    while training
@@ -11,24 +12,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use serde::Serialize;
 
 use super::TrainSummary;
+use super::record::{self, LINES, Lengths, Record};
 use super::state::{State, write_atomic};
 use crate::checkpoint::folder::{CONFIG_FILE, save};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 
 const STATE: &str = "state";
-const RECORD: &str = "training.jsonl";
+/// The page at the end.
+const PAGE: &str = "training.html";
 
 /// Whether a folder holds a training that has no model yet.
 pub fn unfinished(folder: &Path) -> bool {
-    folder.join(RECORD).exists() && !folder.join(CONFIG_FILE).exists()
+    folder.join(LINES).exists() && !folder.join(CONFIG_FILE).exists()
 }
 
 /// What a folder held when it was opened.
@@ -44,8 +45,8 @@ pub enum Found {
 /// A model folder that this process holds.
 pub struct Workspace {
     folder: PathBuf,
-    record: File,
-    record_bytes: u64,
+    /// None where the model is finished.
+    record: Option<Record>,
     _lock: File,
 }
 
@@ -68,7 +69,7 @@ impl Workspace {
         let lock = lock(&state.join("lock"), folder)?;
         let path = checkpoint_path(folder);
         let found = if folder.join(CONFIG_FILE).exists() {
-            Found::Finished(Box::new(last_summary(&folder.join(RECORD))?))
+            Found::Finished(Box::new(last_summary(&folder.join(LINES))?))
         } else if path.exists() {
             if !resume {
                 return Err(Error::Mismatch(format!(
@@ -81,47 +82,40 @@ impl Workspace {
         } else {
             Found::Nothing
         };
-        let keep = match &found {
-            Found::Unfinished(state) => state.counters.record_bytes,
-            Found::Finished(_) => u64::MAX,
-            Found::Nothing => 0,
+        let record = match &found {
+            Found::Finished(_) => None,
+            Found::Unfinished(state) => Some(Record::open(folder, state.counters.record)?),
+            Found::Nothing => Some(Record::open(folder, Lengths::default())?),
         };
-        let (record, record_bytes) = open_record(&folder.join(RECORD), keep)?;
-        let folder = folder.to_path_buf();
-        Ok((Workspace { folder, record, record_bytes, _lock: lock }, found))
+        Ok((Workspace { folder: folder.to_path_buf(), record, _lock: lock }, found))
     }
 
-    /// Bytes of the record so far.
-    pub fn record_bytes(&self) -> u64 {
-        self.record_bytes
-    }
-
-    /// Appends one line to the record.
-    pub fn note(&mut self, line: &impl Serialize) -> Result<()> {
-        let path = self.folder.join(RECORD);
-        let mut text = serde_json::to_string(line)
-            .map_err(|e| Error::invalid(format!("a line of the training record: {e}")))?;
-        text.push('\n');
-        self.record.write_all(text.as_bytes()).map_err(Error::io(path))?;
-        self.record_bytes += text.len() as u64;
-        Ok(())
+    /// The record of the training.
+    ///
+    /// # Errors
+    /// Where the model is finished.
+    pub fn record(&mut self) -> Result<&mut Record> {
+        self.record.as_mut().ok_or_else(|| Error::invalid("a finished training has no more to say"))
     }
 
     /// Replaces the checkpoint; the record is on the disk before it.
     pub fn checkpoint(&mut self, state: &State) -> Result<()> {
-        self.record.sync_all().map_err(Error::io(self.folder.join(RECORD)))?;
+        self.record()?.sync()?;
         write_atomic(&checkpoint_path(&self.folder), &state.to_bytes()?)
     }
 
-    /// Turns the folder into a model: summary, weights, then `config.json`; the state goes.
+    /// Turns the folder into a model: summary, page, weights, then `config.json`; the state goes.
     pub fn finish(
         mut self,
         summary: &TrainSummary,
+        page: &str,
         config: &ModelConfig,
         weights: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
-        self.note(summary)?;
-        self.record.sync_all().map_err(Error::io(self.folder.join(RECORD)))?;
+        let record = self.record()?;
+        record.summary(summary.steps, summary)?;
+        record.sync()?;
+        write_atomic(&self.folder.join(PAGE), page.as_bytes())?;
         save(&self.folder, config, weights)?;
         self.tidy()
     }
@@ -141,7 +135,7 @@ impl Drop for Workspace {
             return;
         }
         let _ = std::fs::remove_dir_all(self.folder.join(STATE));
-        let _ = std::fs::remove_file(self.folder.join(RECORD));
+        record::remove(&self.folder);
         let _ = std::fs::remove_dir(&self.folder);
     }
 }
@@ -160,11 +154,15 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     if folder.join(CONFIG_FILE).exists() {
         return Ok(());
     }
+    // Names that a folder of others may well have are ours only beside the record's lines.
+    let begun = folder.join(LINES).exists();
     let mut strangers = Vec::new();
     for entry in entries {
         let name = entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned();
-        let ours = name == STATE || name == RECORD || name.contains("model.safetensors");
-        if !ours && !name.contains(CONFIG_FILE) {
+        let named = [STATE, LINES].contains(&name.as_str())
+            || ["model.safetensors", CONFIG_FILE].iter().any(|part| name.contains(part));
+        let shown = begun && (record::is_part(&name) || name.starts_with(PAGE));
+        if !named && !shown {
             strangers.push(name);
         }
     }
@@ -193,24 +191,6 @@ fn lock(path: &Path, folder: &Path) -> Result<File> {
         ))),
         Err(TryLockError::Error(e)) => Err(Error::io(path)(e)),
     }
-}
-
-/// Opens the record and cuts what no checkpoint vouches for.
-fn open_record(path: &Path, keep: u64) -> Result<(File, u64)> {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(Error::io(path))?;
-    let cut = || -> std::io::Result<u64> {
-        let bytes = file.metadata()?.len().min(keep);
-        file.set_len(bytes)?;
-        file.seek(SeekFrom::Start(bytes))
-    };
-    let mut cut = cut;
-    let bytes = cut().map_err(Error::io(path))?;
-    Ok((file, bytes))
 }
 
 /// The summary at the end of a finished run's record.
