@@ -7,9 +7,7 @@
 //! each is run, `--codes K` the codebook, `--no-layers` leaves the layers' table out. Compare
 //! CPU-seconds, not wall time, where the machine is shared.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use candle_core::Device;
@@ -20,7 +18,10 @@ use vqtok::model::Model;
 
 #[path = "common/encoder.rs"]
 mod encoder;
+#[path = "common/peer.rs"]
+mod peer;
 use encoder::random;
+use peer::Peer;
 
 const SIDE: usize = 256;
 
@@ -103,63 +104,16 @@ fn ours(name: &str, threads: usize, mut engine: impl Engine + 'static) -> Conten
     contender(name, threads, Box::new(run))
 }
 
-/// A peer's process: told a number of images, it answers with CPU and wall seconds.
-struct Peer {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(
-        python: &Path,
-        script: &str,
-        args: &[&str],
-        threads: usize,
-        folder: &Path,
-    ) -> Option<Peer> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(script);
-        let mut child = Command::new(python)
-            .arg(script)
-            .arg(folder)
-            .arg(threads.to_string())
-            .args(args)
-            // Fresh pages cost PyTorch a third: compare with its tuned form.
-            .env("MALLOC_MMAP_THRESHOLD_", "4294967296")
-            .env("MALLOC_TRIM_THRESHOLD_", "17179869184")
-            .env("OMP_NUM_THREADS", threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .ok()?;
-        let (to, from) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
-        let mut peer = Peer { child, to, from };
-        let ready = peer.line();
-        if ready.trim() != "ready" {
-            let _ = peer.child.kill();
-            let _ = peer.child.wait();
-            return None;
-        }
-        Some(peer)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let _ = self.from.read_line(&mut line);
-        line
-    }
-
-    fn ask(&mut self, what: &str) -> Vec<f64> {
-        writeln!(self.to, "{what}").expect("the peer is alive");
-        self.line().split_whitespace().map(|word| word.parse().expect("a number")).collect()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(
+    python: &Path,
+    script: &str,
+    args: &[&str],
+    threads: usize,
+    folder: &Path,
+) -> Option<Peer> {
+    let mut words = vec![folder.display().to_string(), threads.to_string()];
+    words.extend(args.iter().map(|word| word.to_string()));
+    Peer::start(python, script, &words, threads)
 }
 
 fn peers(settings: &Settings, folder: &Path, codes: &[u32]) -> Vec<Contender> {
@@ -172,7 +126,7 @@ fn peers(settings: &Settings, folder: &Path, codes: &[u32]) -> Vec<Contender> {
     let mut all = Vec::new();
     for (name, script, args) in list {
         for threads in [1, 2] {
-            let Some(mut peer) = Peer::start(python, script, args, threads, folder) else {
+            let Some(mut peer) = start(python, script, args, threads, folder) else {
                 println!("{name}: not there, left out");
                 break;
             };

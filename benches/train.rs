@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+#[path = "common/peer.rs"]
+mod peer;
+use peer::Peer;
 use vqtok::config::Recipe;
 use vqtok::error::{Reject, Result};
 use vqtok::model::config::Architecture;
@@ -178,7 +181,8 @@ fn cpu_seconds() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// CPU-seconds of a step of protocol P on synthetic images, the median of several.
+/// CPU-seconds of a step of protocol P on synthetic images, the median of ten times four steps,
+/// with PyTorch's (`--python PATH`) between them. Set RAYON_NUM_THREADS=1: the peer has one thread.
 fn step_cost(args: &[String]) {
     for hidden in [64, 128] {
         let mut recipe = recipe("cifar10-vqvae", args);
@@ -192,20 +196,26 @@ fn step_cost(args: &[String]) {
             .collect();
         let rows = trainer.latent_rows(&bytes).expect("latents");
         trainer.start_codebook(&rows, rows.len() / recipe.model.dim);
-        let mut costs: Vec<f64> = (0..40)
-            .map(|_| {
-                let before = cpu_seconds();
+        let python = args.iter().position(|a| a == "--python").and_then(|i| args.get(i + 1));
+        let words = [hidden.to_string(), settings.batch_size.to_string(), "1".into()];
+        let mut peer = python.and_then(|p| Peer::start(Path::new(p), "train_torch.py", &words, 1));
+        let (mut own, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let before = cpu_seconds();
+            for _ in 0..4 {
                 trainer.step(&bytes).expect("a step");
-                cpu_seconds() - before
-            })
-            .collect();
-        costs.sort_by(f64::total_cmp);
-        println!(
-            "step h {hidden} batch {}: median {:.4} CPU-s, fastest {:.4}",
-            settings.batch_size,
-            costs[costs.len() / 2],
-            costs[0]
-        );
+            }
+            own.push((cpu_seconds() - before) / 4.0);
+            theirs.extend(peer.as_mut().map(|peer| peer.ask("4")[0] / 4.0));
+        }
+        own.sort_by(f64::total_cmp);
+        theirs.sort_by(f64::total_cmp);
+        let batch = settings.batch_size;
+        println!("step h {hidden} batch {batch}: {:.4} CPU-s, fastest {:.4}", own[5], own[0]);
+        if let Some(median) = theirs.get(5) {
+            let ratio = own[5] / median;
+            println!("  PyTorch {median:.4}, fastest {:.4}; ratio {ratio:.2}", theirs[0]);
+        }
     }
 }
 
