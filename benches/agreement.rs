@@ -16,6 +16,7 @@ use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::cpu::{CpuEngine, kernels};
 use vqtok::engine::{Engine, PixelBatch};
 use vqtok::model::Model;
+use vqtok::model::config::Parts;
 use vqtok::train::codebook::{Averages, Codebook};
 use vqtok::train::random::Draws;
 
@@ -53,7 +54,7 @@ fn main() -> vqtok::Result<()> {
     let settings = settings();
     let batches = photos(&settings)?;
     let level = kernels::Level::detect()?;
-    let (config, mut weights) = encoder::f16_vqgan(CODES);
+    let (config, mut weights) = encoder::f16_vqgan(CODES, Parts::Encoder);
     let mut engine = CpuEngine::new(config.clone(), weights.clone(), level)?;
     let codes = trained_codes(&mut engine, &batches)?;
     let table = Tensor::from_slice(&codes, (CODES, DIM), &Device::Cpu)?;

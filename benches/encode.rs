@@ -15,6 +15,7 @@ use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::cpu::{CpuEngine, kernels};
 use vqtok::engine::{Engine, PixelBatch};
 use vqtok::model::Model;
+use vqtok::model::config::Parts;
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -200,7 +201,7 @@ fn row(name: &str, kernel: &str, seconds: f64, operations: f64, peak: f64) {
 
 fn main() {
     let settings = settings();
-    let (config, weights) = encoder::f16_vqgan(settings.codes);
+    let (config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
     let level = kernels::Level::detect().expect("an instruction set");
     let start = Instant::now();
     let new = || CpuEngine::new(config.clone(), weights.clone(), level).expect("the engine");

@@ -1,6 +1,7 @@
-//! Owns two questions about the whole job, photos from JPEG files to token shards through the f16
+//! Owns three questions about the whole job, photos from JPEG files to token shards through the f16
 //! VQGAN at 256 pixels (random weights): what does the pipeline cost beside the bare engine, and
-//! how does it compare with the PyTorch script that people write for it today?
+//! how does it compare with the PyTorch script that people write for it today? And how long does a
+//! cold start take to its first shard?
 //!
 //! `cargo bench --bench end_to_end -- [--images DIR] [--count N] [--python PATH] [--rounds N]`
 //! (default: 32 of the photos beside the checkout, 3 rounds; the interpreter needs torch,
@@ -20,6 +21,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::{sample, source};
 use vqtok::engine::{self, PixelBatch};
+use vqtok::model::config::Parts;
 use vqtok::pipeline;
 use vqtok::tokens::{CommitMode, FailureRow, Plan, PlanRow, Receipt};
 
@@ -59,13 +61,14 @@ fn main() -> vqtok::Result<()> {
     let settings = settings();
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let model = scratch.path().join("model");
-    let (mut config, weights) = encoder::f16_vqgan(1024);
+    let (mut config, weights) = encoder::f16_vqgan(1024, Parts::Both);
     config.preprocess.resize = "bicubic".into();
     config.preprocess.size = Some(SIDE);
     vqtok::checkpoint::folder::save(&model, &config, &weights)?;
     let walked = source::walk(std::slice::from_ref(&settings.images))?;
     let found = sample::evenly(walked, settings.count)?;
     println!("{} photos, {} rounds, medians", found.len(), settings.rounds);
+    first_shard(&found[0], &model, scratch.path(), settings.rounds);
     beside_the_engine(&found, &model, scratch.path(), settings.rounds)?;
     if let Some(python) = &settings.python {
         beside_pytorch(python, &found, &model, scratch.path(), settings.rounds);
@@ -82,6 +85,20 @@ struct Silent;
 impl pipeline::Observer for Silent {
     fn image(&mut self, _: Option<&FailureRow>) {}
     fn partition(&mut self, _: &Receipt) {}
+}
+
+/// From nothing to the first shard: one photo, the full-size model with its decoder.
+fn first_shard(found: &source::Found, model: &Path, scratch: &Path, rounds: usize) {
+    let out = scratch.join("first");
+    let mut walls: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let _ = std::fs::remove_dir_all(&out);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_vqtok"));
+            command.arg("tokenize").arg(&found.uri).arg("--out").arg(&out);
+            process::cost(command.arg("--model").arg(model)).0
+        })
+        .collect();
+    println!("first shard of one photo, whole process {:.2} s", median(&mut walls));
 }
 
 /// The same images through the engine from memory, and from files to shards, in this process.

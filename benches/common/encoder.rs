@@ -1,4 +1,4 @@
-//! Owns the network that the benches of encoding share: the f16 VQGAN's encoder with random weights.
+//! Owns the network that the benches of encoding share: the f16 VQGAN with random weights.
 //! Must not know: what is measured.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ pub fn random(seed: u64, index: usize) -> f32 {
     ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
 }
 
-/// The encoder with random weights that keep the signal's size, and a codebook of `codes`.
-pub fn f16_vqgan(codes: usize) -> (ModelConfig, BTreeMap<String, Tensor>) {
+/// Random weights that keep the signal's size, and a codebook of `codes`.
+pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, Tensor>) {
     let network = VqganConfig {
         ch: 128,
         widths: vec![128, 128, 256, 256, 512],
@@ -26,7 +26,7 @@ pub fn f16_vqgan(codes: usize) -> (ModelConfig, BTreeMap<String, Tensor>) {
         z_channels: 256,
         norm_groups: 32,
         norm_eps: 1e-6,
-        parts: Parts::Encoder,
+        parts,
         decoder: None,
     };
     let map = VarMap::new();

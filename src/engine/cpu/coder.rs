@@ -3,11 +3,12 @@
 
 use candle_core::Device;
 
+use super::families;
 use super::kernels::{Buffer, Codebook, Level, nearest};
 use super::networks::Weights;
 use super::plan::Shape;
 use crate::error::{Error, Result};
-use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::quantizer::{Quantizer, normalise_rows};
 use crate::model::{load_quantizer, weights};
 
@@ -19,6 +20,8 @@ pub struct Coder {
     book: Option<Codebook>,
     /// What distances are measured to, `[K, D]`; empty for rules without.
     measured: Vec<f32>,
+    /// What DALL-E's decoder starts with instead of a codebook, `[K, init]`.
+    rows: Option<Vec<f32>>,
 }
 
 impl Coder {
@@ -51,12 +54,22 @@ impl Coder {
             }
             _ => None,
         };
-        Ok(Coder { reference, rule, codes: config.quantizer.codes, book, measured })
+        let dalle = matches!(config.architecture, Architecture::Dalle(_));
+        let rows = (dalle && config.parts().decoder()).then(|| families::dalle_rows(all));
+        let (rows, codes) = (rows.transpose()?, config.quantizer.codes);
+        Ok(Coder { reference, rule, codes, book, measured, rows })
     }
 
     /// The vectors of codes as the decoder takes them, `[T, D]`.
     pub fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
-        self.reference.lookup(codes)
+        let Some(rows) = &self.rows else { return self.reference.lookup(codes) };
+        self.reference.check(codes)?;
+        let length = rows.len() / self.codes.max(1);
+        Ok(codes
+            .iter()
+            .flat_map(|&code| &rows[code as usize * length..][..length])
+            .copied()
+            .collect())
     }
 
     /// Codes and squared distances of the latents `[h, w, stride]` (NaN for rules without one).

@@ -6,8 +6,10 @@
 
 mod coder;
 mod engine;
+mod families;
 pub mod kernels;
 mod layer;
+mod maps;
 mod networks;
 mod plan;
 mod rearrange;

@@ -1,10 +1,12 @@
-//! Owns the networks as plans: which layers, by their canonical names, in which order.
+//! Owns the canonical networks as plans: which layers, by their canonical names, in which order;
+//! `families` has the others.
 //! Must not know: how a layer is computed.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
+use super::families;
 use super::kernels::{Level, Window};
 use super::layer::Layer;
 use super::plan::{Added, Before, Norm, Plan, Slot};
@@ -41,7 +43,20 @@ pub fn plans(
             Some(vqvae_encoder(level, weights, c, channels)),
             Some(vqvae_decoder(level, weights, c, dim)),
         ),
-        _ => (None, None),
+        Architecture::Maskgit(c) => (
+            parts.encoder().then(|| families::maskgit_encoder(level, weights, c, channels)),
+            parts.decoder().then(|| families::maskgit_decoder(level, weights, c, dim)),
+        ),
+        Architecture::OpenMagvit2(c) => (
+            parts.encoder().then(|| families::open_magvit2_encoder(level, weights, c, channels)),
+            parts.decoder().then(|| families::open_magvit2_decoder(level, weights, c, dim)),
+        ),
+        Architecture::Dalle(c) => (
+            parts.encoder().then(|| families::dalle_encoder(level, weights, c, channels)),
+            parts.decoder().then(|| families::dalle_decoder(level, weights, c, channels)),
+        ),
+        // A transformer, and a network with a quantizer in its middle: candle's.
+        Architecture::VitVqgan(_) | Architecture::Vqvae2(_) => (None, None),
     };
     Ok((encoder.transpose()?, decoder.transpose()?))
 }
@@ -153,10 +168,21 @@ impl<'a> Builder<'a> {
 
     /// With the GroupNorms of a configuration.
     pub fn normed(self, config: &VqganConfig) -> Self {
-        Builder { groups: config.norm_groups, epsilon: config.norm_eps, ..self }
+        self.group_norms(config.norm_groups, config.norm_eps)
     }
 
-    fn tensor(&self, name: &str) -> Result<Tensor> {
+    /// With GroupNorms of so many groups.
+    pub fn group_norms(self, groups: usize, epsilon: f64) -> Self {
+        Builder { groups, epsilon, ..self }
+    }
+
+    /// Whether the checkpoint has a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.weights.contains_key(name)
+    }
+
+    /// A tensor of the checkpoint, float32.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
         let tensor = self.weights.get(name).ok_or_else(missing)?;
         Ok(tensor.to_dtype(DType::F32)?)
@@ -165,11 +191,12 @@ impl<'a> Builder<'a> {
     fn layer(&self, name: &str, window: Window) -> Result<Layer> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let bias_name = format!("{name}.bias");
-        let bias = self.weights.contains_key(&bias_name).then(|| self.tensor(&bias_name));
+        let bias = self.has(&bias_name).then(|| self.tensor(&bias_name));
         Layer::new(name, weight, bias.transpose()?.as_ref(), window)
     }
 
-    fn norm(&mut self, name: &str) -> Result<usize> {
+    /// A GroupNorm; [`Before`] takes its index.
+    pub fn norm(&mut self, name: &str) -> Result<usize> {
         let norm = Norm {
             groups: self.groups,
             epsilon: self.epsilon,
@@ -250,7 +277,7 @@ impl<'a> Builder<'a> {
         let silu = Before::NormSilu(norm1);
         self.conv(&conv1, x, inner, Window::SAME_3, silu, Added::Nothing)?;
         let shortcut = format!("{name}.nin_shortcut");
-        let to = if self.weights.contains_key(&format!("{shortcut}.weight")) {
+        let to = if self.has(&format!("{shortcut}.weight")) {
             self.conv_into_new(&shortcut, x, Window::POINT, Before::Nothing)?
         } else {
             x

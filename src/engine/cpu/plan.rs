@@ -8,6 +8,7 @@ use super::kernels::{
     attention, channel_stride, scale_and_shift,
 };
 use super::layer::{Algorithm, Layer};
+use super::maps::{Modulation, Resample, affine, shuffle};
 use crate::error::Result;
 
 /// A map that steps write and read: an index into the arena.
@@ -68,6 +69,17 @@ enum Step {
         to: Slot,
         channels: usize,
     },
+    /// Another size without weights.
+    Resample {
+        from: Slot,
+        to: Slot,
+        how: Resample,
+    },
+    /// A GroupNorm in place, modulated by the plan's input.
+    Adapt {
+        modulation: usize,
+        slot: Slot,
+    },
 }
 
 /// A network: steps over slots, with their weights.
@@ -75,6 +87,7 @@ pub struct Plan {
     level: Level,
     layers: Vec<Layer>,
     norms: Vec<Norm>,
+    modulations: Vec<Modulation>,
     steps: Vec<Step>,
     slots: usize,
     free: Vec<Slot>,
@@ -91,6 +104,7 @@ impl Plan {
             level,
             layers: Vec::new(),
             norms: Vec::new(),
+            modulations: Vec::new(),
             steps: Vec::new(),
             slots: 1,
             free: Vec::new(),
@@ -165,6 +179,17 @@ impl Plan {
     pub fn shuffle(&mut self, from: Slot, to: Slot, channels: usize) {
         self.steps.push(Step::Shuffle { from, to, channels });
     }
+
+    /// Adds a pooling or doubling.
+    pub fn resample(&mut self, from: Slot, to: Slot, how: Resample) {
+        self.steps.push(Step::Resample { from, to, how });
+    }
+
+    /// Adds a GroupNorm of `slot`, in place, whose scale and shift the plan's input gives.
+    pub fn adapt(&mut self, modulation: Modulation, slot: Slot) {
+        self.modulations.push(modulation);
+        self.steps.push(Step::Adapt { modulation: self.modulations.len() - 1, slot });
+    }
 }
 
 /// Shape of a slot's content.
@@ -228,7 +253,7 @@ impl Plan {
             Step::Convolve { layer, .. } => {
                 self.layers[*layer].prepare(self.level, bound.algorithm)
             }
-            Step::Attend { .. } | Step::Shuffle { .. } => Ok(()),
+            _ => Ok(()),
         })?;
         Ok(Bound { steps, lens, channels_max, output: shapes[self.output.0] })
     }
@@ -253,6 +278,11 @@ impl Plan {
                 let output = Shape { height, width, channels, stride: channel_stride(channels) };
                 (output, Algorithm::Pointwise)
             }
+            Step::Resample { how, .. } => {
+                let (height, width) = how.size(input.height, input.width);
+                (Shape { height, width, ..input }, Algorithm::Pointwise)
+            }
+            Step::Adapt { .. } => (input, Algorithm::Pointwise),
         }
     }
 
@@ -260,9 +290,12 @@ impl Plan {
     fn normed(&self, index: usize, slot: Slot) -> bool {
         for step in &self.steps[index + 1..] {
             let (from, to) = step.slots();
-            if let Step::Convolve { before: Before::Norm(_) | Before::NormSilu(_), .. } = step
-                && from == slot
-            {
+            let reads = matches!(
+                step,
+                Step::Convolve { before: Before::Norm(_) | Before::NormSilu(_), .. }
+                    | Step::Adapt { .. }
+            );
+            if reads && from == slot {
                 return true;
             }
             if to == slot {
@@ -278,7 +311,9 @@ impl Step {
         match *self {
             Step::Convolve { from, to, .. }
             | Step::Attend { from, to, .. }
-            | Step::Shuffle { from, to, .. } => (from, to),
+            | Step::Shuffle { from, to, .. }
+            | Step::Resample { from, to, .. } => (from, to),
+            Step::Adapt { slot, .. } => (slot, slot),
         }
     }
 }
@@ -313,6 +348,23 @@ impl Arena {
     /// The input of a plan whose arena this is: `[H, W, channels]`.
     pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
         &mut self.slots[plan.input.0]
+    }
+
+    /// A step without weights from a slot to another, and the moments that are read of it.
+    fn rearranged(
+        &mut self,
+        from: Slot,
+        to: Slot,
+        shapes: &BoundStep,
+        work: impl FnOnce(&[f32], &mut [f32]),
+    ) {
+        let mut output = std::mem::take(&mut self.slots[to.0]);
+        work(&self.slots[from.0], &mut output);
+        if shapes.moments {
+            let map = &output[..shapes.output.len()];
+            self.moments[to.0].take(map, shapes.output.stride);
+        }
+        self.slots[to.0] = output;
     }
 
     /// The result and the scratch, once the plan has run.
@@ -352,13 +404,40 @@ impl Plan {
                     observer("attention", shapes.algorithm, operations);
                 }
                 Step::Shuffle { from, to, channels } => {
-                    let mut output = std::mem::take(&mut arena.slots[to.0]);
-                    shuffle(&arena.slots[from.0], shapes.input, &mut output, channels);
-                    arena.slots[to.0] = output;
+                    arena.rearranged(from, to, shapes, |from, to| {
+                        shuffle(from, shapes.input, to, channels);
+                    });
                     observer("shuffle", shapes.algorithm, 0.0);
+                }
+                Step::Resample { from, to, how } => {
+                    arena.rearranged(from, to, shapes, |from, to| how.run(from, shapes.input, to));
+                    observer("resample", shapes.algorithm, 0.0);
+                }
+                Step::Adapt { modulation, slot } => {
+                    self.adapt_step(&self.modulations[modulation], slot, shapes, bound, arena);
+                    observer("adapt", shapes.algorithm, 0.0);
                 }
             }
         }
+    }
+
+    fn adapt_step(
+        &self,
+        modulation: &Modulation,
+        slot: Slot,
+        shapes: &BoundStep,
+        bound: &Bound,
+        arena: &mut Arena,
+    ) {
+        let codes = &arena.slots[self.input.0][..bound.lens[self.input.0]];
+        let (weight, bias) = modulation.of(codes, self.input_channels);
+        let Modulation { groups, epsilon, .. } = *modulation;
+        let norm = GroupNorm { groups, epsilon, weight: &weight, bias: &bias };
+        let shape = shapes.input;
+        let pixels = shape.height * shape.width;
+        let Arena { slots, moments, scale, shift, .. } = arena;
+        scale_and_shift(&moments[slot.0], pixels, norm, scale, shift);
+        affine(&mut slots[slot.0], shape, scale, shift, &mut moments[slot.0]);
     }
 
     fn convolve_step(&self, step: &Step, shapes: &BoundStep, arena: &mut Arena) {
@@ -403,21 +482,6 @@ impl Plan {
         layer.run(algorithm, input, into, (size.height, size.width), &mut arena.scratch);
         arena.slots[to.0] = output;
         arena.moments[to.0] = moments;
-    }
-}
-
-/// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
-fn shuffle(from: &[f32], shape: Shape, to: &mut [f32], channels: usize) {
-    let stride = channel_stride(channels);
-    for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
-    {
-        let (y, x) = (at / shape.width, at % shape.width);
-        for (part, group) in pixel.chunks_exact(channels).take(4).enumerate() {
-            let (row, column) = (2 * y + part / 2, 2 * x + part % 2);
-            let pixel = &mut to[(row * 2 * shape.width + column) * stride..][..stride];
-            pixel[..channels].copy_from_slice(group);
-            pixel[channels..].fill(0.0);
-        }
     }
 }
 

@@ -27,6 +27,18 @@ impl Moments {
         self.squares.fill(0.0);
     }
 
+    /// The moments of a map of whole pixels, `[pixels, stride]`.
+    pub fn take(&mut self, map: &[f32], stride: usize) {
+        self.clear();
+        for pixel in map.chunks_exact(stride) {
+            for ((v, sum), square) in pixel.iter().zip(&mut self.sums).zip(&mut self.squares) {
+                let v = f64::from(*v);
+                *sum += v;
+                *square += v * v;
+            }
+        }
+    }
+
     /// Raw access for kernels. Panics where it is shorter than `stride`.
     pub(super) fn pointers(&mut self, stride: usize) -> (*mut f64, *mut f64) {
         assert!(self.sums.len() >= stride && self.squares.len() >= stride, "moments too short");

@@ -1,0 +1,294 @@
+//! Owns the convolutional families beside the canonical one as plans: MaskGIT-VQ, Open-MAGVIT2 and
+//! DALL-E's dVAE, layer by layer under their canonical names. Must not know: how a layer is
+//! computed.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::kernels::{Level, Window};
+use super::layer::Layer;
+use super::maps::{Modulation, Resample};
+use super::networks::{Builder, Weights};
+use super::plan::{Added, Before, Plan, Slot};
+use crate::error::Result;
+use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
+
+/// 3x3, stride 2, padding 1 on all sides: rounds the size up.
+const HALVE_UP: Window = Window { height: 3, width: 3, stride: 2, padding: 1 };
+
+fn same(kernel: usize) -> Window {
+    Window { height: kernel, width: kernel, stride: 1, padding: kernel / 2 }
+}
+
+/// Pixels `[H, W, channels]` to latents.
+pub fn maskgit_encoder(
+    level: Level,
+    weights: &Weights,
+    config: &MaskgitConfig,
+    channels: usize,
+) -> Result<Plan> {
+    let mut b =
+        Builder::new(level, weights, channels).group_norms(config.norm_groups, config.norm_eps);
+    let image = b.plan.input();
+    let mut x = b.conv_into_new("encoder.conv_in", image, Window::SAME_3, Before::Nothing)?;
+    for i in 0..config.widths.len() {
+        x = b.late_residuals(&format!("encoder.down.{i}.block"), config.res_blocks, x)?;
+        if i + 1 < config.widths.len() {
+            x = b.resample(x, Resample::Mean);
+        }
+    }
+    x = b.late_residuals("encoder.mid", config.res_blocks, x)?;
+    b.out("encoder", x, Window::POINT)
+}
+
+/// Looked-up codes `[h, w, dim]` to pixels.
+pub fn maskgit_decoder(
+    level: Level,
+    weights: &Weights,
+    config: &MaskgitConfig,
+    dim: usize,
+) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, dim).group_norms(config.norm_groups, config.norm_eps);
+    let codes = b.plan.input();
+    let mut x = b.conv_into_new("decoder.conv_in", codes, Window::SAME_3, Before::Nothing)?;
+    x = b.late_residuals("decoder.mid", config.res_blocks, x)?;
+    for i in (0..config.widths.len()).rev() {
+        x = b.late_residuals(&format!("decoder.up.{i}.block"), config.res_blocks, x)?;
+        if i > 0 {
+            x = b.upsample(&format!("decoder.up.{i}.upsample_conv"), x)?;
+        }
+    }
+    b.out("decoder", x, Window::SAME_3)
+}
+
+/// Pixels `[H, W, channels]` to the values whose signs are the bits.
+pub fn open_magvit2_encoder(
+    level: Level,
+    weights: &Weights,
+    config: &OpenMagvit2Config,
+    channels: usize,
+) -> Result<Plan> {
+    let mut b =
+        Builder::new(level, weights, channels).group_norms(config.norm_groups, config.norm_eps);
+    let image = b.plan.input();
+    let mut x = b.conv_into_new("encoder.conv_in", image, Window::SAME_3, Before::Nothing)?;
+    for i in 0..config.widths.len() {
+        x = b.residuals(&format!("encoder.down.{i}.block"), config.res_blocks, x)?;
+        if i + 1 < config.widths.len() {
+            let name = format!("encoder.down.{i}.downsample");
+            x = b.conv_into_new(&name, x, HALVE_UP, Before::Nothing)?;
+        }
+    }
+    x = b.residuals("encoder.mid_block", config.res_blocks, x)?;
+    b.out("encoder", x, Window::POINT)
+}
+
+/// Bits `[h, w, bits]`, -1 or 1, to pixels.
+pub fn open_magvit2_decoder(
+    level: Level,
+    weights: &Weights,
+    config: &OpenMagvit2Config,
+    bits: usize,
+) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, bits).group_norms(config.norm_groups, config.norm_eps);
+    let codes = b.plan.input();
+    let mut x = b.conv_into_new("decoder.conv_in", codes, Window::SAME_3, Before::Nothing)?;
+    x = b.residuals("decoder.mid_block", config.res_blocks, x)?;
+    for i in (0..config.widths.len()).rev() {
+        b.adapt(&format!("decoder.adaptive.{i}"), config, x)?;
+        x = b.residuals(&format!("decoder.up.{i}.block"), config.res_blocks, x)?;
+        if i > 0 {
+            let name = format!("decoder.up.{i}.upsample.conv1");
+            let width = b.tensor(&format!("{name}.weight"))?.dim(0)? / 4;
+            let wide = b.conv_into_new(&name, x, Window::SAME_3, Before::Nothing)?;
+            let to = b.plan.acquire();
+            b.plan.shuffle(wide, to, width);
+            b.plan.release(wide);
+            x = to;
+        }
+    }
+    b.out("decoder", x, Window::SAME_3)
+}
+
+/// Pixels `[H, W, channels]` to the logits of the codes.
+pub fn dalle_encoder(
+    level: Level,
+    weights: &Weights,
+    config: &DalleConfig,
+    channels: usize,
+) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, channels);
+    let layer = b.dalle_layer("encoder.blocks.input", same(7), 1.0)?;
+    let image = b.plan.input();
+    let mut x = b.plan.acquire();
+    b.plan.convolve(layer, image, x, Before::Nothing, Added::Nothing);
+    for group in 1..=4 {
+        for block in 1..=config.blocks {
+            let name = format!("encoder.blocks.group_{group}.block_{block}");
+            x = b.dalle_block(&name, x, [3, 3, 3, 1], config.blocks)?;
+        }
+        if group < 4 {
+            x = b.resample(x, Resample::Largest);
+        }
+    }
+    let layer = b.dalle_layer("encoder.blocks.output.conv", Window::POINT, 1.0)?;
+    let to = b.plan.acquire();
+    b.plan.convolve(layer, x, to, Before::Relu, Added::Nothing);
+    Ok(b.plan.finish(to))
+}
+
+/// What the decoder's first layer makes of each code, `[K, init]`, to the pixels' means.
+pub fn dalle_decoder(
+    level: Level,
+    weights: &Weights,
+    config: &DalleConfig,
+    channels: usize,
+) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, config.init);
+    // A map of its own, whose pixels lie a channel stride apart, as the blocks want them.
+    let eye = Tensor::eye(config.init, DType::F32, &Device::Cpu)?;
+    let eye = eye.reshape((config.init, config.init, 1, 1))?;
+    let layer = Layer::new("decoder.blocks.input", eye, None, Window::POINT)?;
+    let codes = b.plan.input();
+    let mut x = b.plan.acquire();
+    b.plan.convolve(layer, codes, x, Before::Nothing, Added::Nothing);
+    for group in 1..=4 {
+        for block in 1..=config.blocks {
+            let name = format!("decoder.blocks.group_{group}.block_{block}");
+            x = b.dalle_block(&name, x, [1, 3, 3, 3], config.blocks)?;
+        }
+        if group < 4 {
+            x = b.resample(x, Resample::Double);
+        }
+    }
+    // Means, then the scales of the Laplace distributions, which pictures don't need.
+    let name = "decoder.blocks.output.conv";
+    let weight = b.tensor(&format!("{name}.w"))?.narrow(0, 0, channels)?;
+    let bias = b.tensor(&format!("{name}.b"))?.narrow(0, 0, channels)?;
+    let layer = Layer::new(name, weight.contiguous()?, Some(&bias.contiguous()?), Window::POINT)?;
+    let to = b.plan.acquire();
+    b.plan.convolve(layer, x, to, Before::Relu, Added::Nothing);
+    Ok(b.plan.finish(to))
+}
+
+/// Row `code` of `[K, init]`: DALL-E's decoder starts with a 1x1 convolution of one-hot codes.
+pub fn dalle_rows(weights: &Weights) -> Result<Vec<f32>> {
+    let b = Builder::new(Level::Portable, weights, 1);
+    let columns = b.tensor("decoder.blocks.input.w")?;
+    let (init, codes, _, _) = columns.dims4()?;
+    let rows = columns.reshape((init, codes))?.t()?.contiguous()?;
+    Ok(rows.broadcast_add(&b.tensor("decoder.blocks.input.b")?)?.flatten_all()?.to_vec1()?)
+}
+
+impl Builder<'_> {
+    /// `count` residual blocks `{name}.0`, `{name}.1`, ...
+    fn residuals(&mut self, name: &str, count: usize, mut x: Slot) -> Result<Slot> {
+        for j in 0..count {
+            x = self.residual(&format!("{name}.{j}"), x)?;
+        }
+        Ok(x)
+    }
+
+    /// The same, with the 1x1 behind the second convolution instead of beside both: where the
+    /// width changes, the output is y + W y, a 1x1 convolution with W plus the unit matrix.
+    fn late_residuals(&mut self, name: &str, count: usize, mut x: Slot) -> Result<Slot> {
+        for j in 0..count {
+            let name = format!("{name}.{j}");
+            let shortcut = format!("{name}.nin_shortcut");
+            if !self.has(&format!("{shortcut}.weight")) {
+                x = self.residual(&name, x)?;
+                continue;
+            }
+            let norm1 = self.norm(&format!("{name}.norm1"))?;
+            let norm2 = self.norm(&format!("{name}.norm2"))?;
+            let (conv1, conv2) = (format!("{name}.conv1"), format!("{name}.conv2"));
+            let inner = self.conv_into_new(&conv1, x, Window::SAME_3, Before::NormSilu(norm1))?;
+            let y = self.conv_into_new(&conv2, inner, Window::SAME_3, Before::NormSilu(norm2))?;
+            let weight = self.tensor(&format!("{shortcut}.weight"))?;
+            let outputs = weight.dim(0)?;
+            let unit = Tensor::eye(outputs, DType::F32, &Device::Cpu)?;
+            let weight = (weight.reshape((outputs, outputs))? + unit)?;
+            let weight = weight.reshape((outputs, outputs, 1, 1))?;
+            let layer = Layer::new(&shortcut, weight, None, Window::POINT)?;
+            let to = self.plan.acquire();
+            self.plan.convolve(layer, y, to, Before::Nothing, Added::Nothing);
+            self.plan.release(y);
+            x = to;
+        }
+        Ok(x)
+    }
+
+    /// `norm_out`, SiLU, `conv_out`: the end of a plan.
+    fn out(mut self, side: &str, x: Slot, window: Window) -> Result<Plan> {
+        let norm = self.norm(&format!("{side}.norm_out"))?;
+        let name = format!("{side}.conv_out");
+        let x = self.conv_into_new(&name, x, window, Before::NormSilu(norm))?;
+        Ok(self.plan.finish(x))
+    }
+
+    fn resample(&mut self, from: Slot, how: Resample) -> Slot {
+        let to = self.plan.acquire();
+        self.plan.resample(from, to, how);
+        self.plan.release(from);
+        to
+    }
+
+    /// The GroupNorm that the codes modulate, in place.
+    fn adapt(&mut self, name: &str, config: &OpenMagvit2Config, x: Slot) -> Result<()> {
+        let linear = |part: &str| -> Result<(Vec<f32>, Vec<f32>)> {
+            let weight = self.tensor(&format!("{name}.{part}.weight"))?;
+            let bias = self.tensor(&format!("{name}.{part}.bias"))?;
+            Ok((weight.flatten_all()?.to_vec1()?, bias.to_vec1()?))
+        };
+        let modulation = Modulation {
+            groups: config.norm_groups,
+            epsilon: config.norm_eps,
+            gamma: linear("gamma")?,
+            beta: linear("beta")?,
+        };
+        self.plan.adapt(modulation, x);
+        Ok(())
+    }
+
+    fn dalle_layer(&self, name: &str, window: Window, gain: f64) -> Result<Layer> {
+        let weight = (self.tensor(&format!("{name}.w"))? * gain)?;
+        let bias = (self.tensor(&format!("{name}.b"))? * gain)?;
+        Layer::new(name, weight, Some(&bias), window)
+    }
+
+    /// id(x) + gain * res(x), a ReLU before each of the four convolutions. The gain, one over the
+    /// square of the layers, goes into the last one's weights.
+    fn dalle_block(
+        &mut self,
+        name: &str,
+        x: Slot,
+        kernels: [usize; 4],
+        blocks: usize,
+    ) -> Result<Slot> {
+        let layers = (4 * blocks) as f64;
+        let mut from = x;
+        for (i, kernel) in kernels.into_iter().enumerate().take(3) {
+            let layer =
+                self.dalle_layer(&format!("{name}.res_path.conv_{}", i + 1), same(kernel), 1.0)?;
+            let to = self.plan.acquire();
+            self.plan.convolve(layer, from, to, Before::Relu, Added::Nothing);
+            if from != x {
+                self.plan.release(from);
+            }
+            from = to;
+        }
+        let to = if self.has(&format!("{name}.id_path.w")) {
+            let layer = self.dalle_layer(&format!("{name}.id_path"), Window::POINT, 1.0)?;
+            let to = self.plan.acquire();
+            self.plan.convolve(layer, x, to, Before::Nothing, Added::Nothing);
+            self.plan.release(x);
+            to
+        } else {
+            x
+        };
+        let last = format!("{name}.res_path.conv_4");
+        let layer = self.dalle_layer(&last, same(kernels[3]), 1.0 / (layers * layers))?;
+        self.plan.convolve(layer, from, to, Before::Relu, Added::Output);
+        self.plan.release(from);
+        Ok(to)
+    }
+}

@@ -1,0 +1,111 @@
+//! Owns the steps on maps that are no convolutions: pooling, doubling, depth to space, the
+//! normalisation that codes modulate. Must not know: which networks have them, kernels' insides.
+//!
+//! Together they are a percent of a network's time, so they are plain loops over pixels.
+
+use super::kernels::{Moments, channel_stride};
+use super::plan::Shape;
+
+/// How a map changes its size without weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resample {
+    /// The mean of 2x2 pixels, rounding the size down.
+    Mean,
+    /// The largest of 2x2 pixels, rounding the size down.
+    Largest,
+    /// Every pixel twice along both sides.
+    Double,
+}
+
+impl Resample {
+    /// Height and width behind it.
+    pub fn size(self, height: usize, width: usize) -> (usize, usize) {
+        match self {
+            Resample::Mean | Resample::Largest => (height / 2, width / 2),
+            Resample::Double => (2 * height, 2 * width),
+        }
+    }
+
+    /// `[h, w, stride]` to the new size, the same stride.
+    pub fn run(self, from: &[f32], shape: Shape, to: &mut [f32]) {
+        let (height, width) = self.size(shape.height, shape.width);
+        let stride = shape.stride;
+        let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
+        for (at, out) in to.chunks_exact_mut(stride).take(height * width).enumerate() {
+            let (y, x) = (at / width, at % width);
+            if self == Resample::Double {
+                out.copy_from_slice(pixel(y / 2, x / 2));
+                continue;
+            }
+            let (above, below) = (2 * y, 2 * y + 1);
+            let (a, b) = (pixel(above, 2 * x), pixel(above, 2 * x + 1));
+            let (c, d) = (pixel(below, 2 * x), pixel(below, 2 * x + 1));
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = match self {
+                    Resample::Largest => a[i].max(b[i]).max(c[i].max(d[i])),
+                    _ => (a[i] + b[i] + c[i] + d[i]) * 0.25,
+                };
+            }
+        }
+    }
+}
+
+/// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
+pub fn shuffle(from: &[f32], shape: Shape, to: &mut [f32], channels: usize) {
+    let stride = channel_stride(channels);
+    for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
+    {
+        let (y, x) = (at / shape.width, at % shape.width);
+        for (part, group) in pixel.chunks_exact(channels).take(4).enumerate() {
+            let (row, column) = (2 * y + part / 2, 2 * x + part % 2);
+            let pixel = &mut to[(row * 2 * shape.width + column) * stride..][..stride];
+            pixel[..channels].copy_from_slice(group);
+            pixel[channels..].fill(0.0);
+        }
+    }
+}
+
+/// y = x * scale + shift by channel, in place; the moments of the result.
+pub fn affine(map: &mut [f32], shape: Shape, scale: &[f32], shift: &[f32], moments: &mut Moments) {
+    let map = &mut map[..shape.height * shape.width * shape.stride];
+    for pixel in map.chunks_exact_mut(shape.stride) {
+        for ((x, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            *x = scale.mul_add(*x, *shift);
+        }
+    }
+    moments.take(map, shape.stride);
+}
+
+/// The linear maps of Open-MAGVIT2's adaptive GroupNorm.
+pub struct Modulation {
+    /// Groups of the norm in front of it.
+    pub groups: usize,
+    /// Added to both variances.
+    pub epsilon: f64,
+    /// `[C, bits]` and `[C]`, from the deviation of the codes' bits to the scale.
+    pub gamma: (Vec<f32>, Vec<f32>),
+    /// Likewise, from their mean to the shift.
+    pub beta: (Vec<f32>, Vec<f32>),
+}
+
+impl Modulation {
+    /// Scale and shift by channel for the looked-up codes `[tokens, bits]`. A single token has no
+    /// variance: the reference divides by zero there, and so do we.
+    pub fn of(&self, codes: &[f32], bits: usize) -> (Vec<f32>, Vec<f32>) {
+        let tokens = (codes.len() / bits) as f64;
+        let column = |bit: usize| codes.iter().skip(bit).step_by(bits).map(|v| f64::from(*v));
+        let mean: Vec<f64> = (0..bits).map(|bit| column(bit).sum::<f64>() / tokens).collect();
+        let deviation = (0..bits).map(|bit| {
+            let squares: f64 = column(bit).map(|v| (v - mean[bit]).powi(2)).sum();
+            (squares / (tokens - 1.0) + self.epsilon).sqrt()
+        });
+        let deviation: Vec<f64> = deviation.collect();
+        (linear(&self.gamma, &deviation), linear(&self.beta, &mean))
+    }
+}
+
+fn linear((weight, bias): &(Vec<f32>, Vec<f32>), x: &[f64]) -> Vec<f32> {
+    let dot = |row: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+    let rows = weight.chunks_exact(x.len()).zip(bias);
+    rows.map(|(row, bias)| (dot(row) + f64::from(*bias)) as f32).collect()
+}
