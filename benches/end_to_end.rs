@@ -65,13 +65,25 @@ fn main() -> vqtok::Result<()> {
     config.preprocess.resize = "bicubic".into();
     config.preprocess.size = Some(SIDE);
     vqtok::checkpoint::folder::save(&model, &config, &weights)?;
-    let walked = source::walk(std::slice::from_ref(&settings.images))?;
-    let found = sample::evenly(walked, settings.count)?;
+    let photos = scratch.path().join("photos");
+    copied(&settings, &photos)?;
+    let found = sample::evenly(source::walk(std::slice::from_ref(&photos))?, settings.count)?;
     println!("{} photos, {} rounds, medians", found.len(), settings.rounds);
-    first_shard(&found[0], &model, scratch.path(), settings.rounds);
+    first_shard(&photos.join(&found[0].key), &model, scratch.path(), settings.rounds);
     beside_the_engine(&found, &model, scratch.path(), settings.rounds)?;
     if let Some(python) = &settings.python {
         beside_pytorch(python, &found, &model, scratch.path(), settings.rounds);
+    }
+    Ok(())
+}
+
+/// The photos that take part, by number, in a folder of their own.
+fn copied(settings: &Settings, to: &Path) -> vqtok::Result<()> {
+    std::fs::create_dir_all(to).expect("a folder");
+    let walked = source::walk(std::slice::from_ref(&settings.images))?;
+    for (i, found) in sample::evenly(walked, settings.count)?.iter().enumerate() {
+        let bytes = source::read(&found.uri, &Default::default()).expect("a photo");
+        std::fs::write(to.join(format!("{i:05}.jpg")), bytes).expect("a photo");
     }
     Ok(())
 }
@@ -88,13 +100,13 @@ impl pipeline::Observer for Silent {
 }
 
 /// From nothing to the first shard: one photo, the full-size model with its decoder.
-fn first_shard(found: &source::Found, model: &Path, scratch: &Path, rounds: usize) {
+fn first_shard(photo: &Path, model: &Path, scratch: &Path, rounds: usize) {
     let out = scratch.join("first");
     let mut walls: Vec<f64> = (0..rounds)
         .map(|_| {
             let _ = std::fs::remove_dir_all(&out);
             let mut command = Command::new(env!("CARGO_BIN_EXE_vqtok"));
-            command.arg("tokenize").arg(&found.uri).arg("--out").arg(&out);
+            command.arg("tokenize").arg(photo).arg("--out").arg(&out);
             process::cost(command.arg("--model").arg(model)).0
         })
         .collect();
@@ -174,13 +186,8 @@ fn beside_pytorch(
     rounds: usize,
 ) {
     let photos = scratch.join("photos");
-    std::fs::create_dir_all(&photos).expect("a folder");
-    let mut list = String::new();
-    for (i, found) in found.iter().enumerate() {
-        let to = photos.join(format!("{i:05}.jpg"));
-        std::fs::copy(&found.uri, &to).expect("a photo");
-        list += &format!("{}\n", to.display());
-    }
+    let paths = found.iter().map(|f| format!("{}\n", photos.join(&f.key).display()));
+    let list: String = paths.collect();
     std::fs::write(scratch.join("list"), list).expect("the list");
     let (out, table) = (scratch.join("out"), scratch.join("tokens.parquet"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/tokenize_torch.py");

@@ -51,4 +51,5 @@ def main():
     pq.write_table(pa.table({"uri": paths, "tokens": tokens}), out)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -107,4 +107,5 @@ def main():
         print(cpu, time.perf_counter() - wall, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
