@@ -2,13 +2,16 @@
 //! images of ../shared/golden_decoder, the tables of the input ranges. Walks the folders, so that
 //! a case that is added is tested.
 
+#[path = "support/cases.rs"]
+mod cases;
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
 
 use candle_core::Device;
-use serde_json::Value;
 use support::{NpzArray, npz, shared};
 use vqtok::checkpoint::detect::{DetectOptions, detect_raw, open};
 use vqtok::engine::candle::CandleEngine;
@@ -16,79 +19,7 @@ use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::{InputRange, OutputRange};
 
-/// The word of `--family` for a case's own word.
-fn family_word(case: &Value) -> &'static str {
-    let config = case["config"].as_object();
-    let amused = config.and_then(|c| c.get("lookup_from_codebook")) == Some(&Value::Bool(true));
-    let diffusers = if amused { "amused" } else { "diffusers" };
-    match case["family"].as_str().expect("a family") {
-        "diffusers_vq" | "amused" => diffusers,
-        "taming" => "taming",
-        "taming_gumbel" => "taming-gumbel",
-        "ldm" => "latent-diffusion",
-        "llamagen" => "llamagen",
-        "janus_orig" => "janus",
-        "hf_janus" => "janus-hf",
-        "chameleon_meta" => "chameleon",
-        "hf_chameleon" => "chameleon-hf",
-        "ibq" => "ibq",
-        "maskgit" => "maskgit",
-        "open_magvit2" => "open-magvit2",
-        "vitvqgan" => "vit-vqgan",
-        "dalle_dvae" => "dalle",
-        "vqvae2" => "vqvae2",
-        muse if muse.contains("muse") => "open-muse",
-        other => panic!("a family without a word: {other}"),
-    }
-}
-
-struct Case {
-    name: String,
-    folder: PathBuf,
-    json: Value,
-}
-
-/// Every case of a folder, by name; empty where the data isn't there.
-fn cases(root: &str) -> Vec<Case> {
-    let Some(root) = shared(root) else { return vec![] };
-    let mut cases = Vec::new();
-    for entry in std::fs::read_dir(root).expect("the golden folder") {
-        let folder = entry.expect("an entry").path();
-        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
-        let json: Value = serde_json::from_str(&text).expect("case.json");
-        if json.get("family").is_some() {
-            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-            cases.push(Case { name, folder, json });
-        }
-    }
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(!cases.is_empty(), "no case in the golden folder");
-    cases
-}
-
 impl Case {
-    /// Every container the case's weights were published in.
-    fn checkpoints(&self) -> Vec<PathBuf> {
-        const WEIGHTS: &[&str] = &["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder)
-            .expect("the case")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|p| p.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w)))
-            .collect();
-        files.sort();
-        assert!(!files.is_empty(), "{}: no weights", self.name);
-        files
-    }
-
-    /// The case's configuration where none was published beside the weights.
-    fn config(&self) -> Option<&Value> {
-        let published = std::fs::read_dir(&self.folder).expect("the case").any(|entry| {
-            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-            name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with("config.json")
-        });
-        if published { None } else { self.json.get("config") }
-    }
-
     fn engine(&self, file: &Path) -> CandleEngine {
         let options =
             DetectOptions { family: Some(family_word(&self.json)), config: self.config() };
@@ -98,20 +29,6 @@ impl Case {
             .unwrap_or_else(|e| panic!("{} {}: {e}", self.name, file.display()));
         CandleEngine::new(model)
     }
-}
-
-fn pixel_batch(images: &NpzArray) -> PixelBatch {
-    let [count, height, width, channels] = images.shape[..] else {
-        panic!("images are [N, H, W, C]")
-    };
-    PixelBatch { pixels: images.u8(), count, height, width, channels }
-}
-
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let difference =
-        |(a, b): (&f32, &f32)| if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
-    a.iter().zip(b).map(difference).fold(0.0, f32::max)
 }
 
 /// z of one level over all images, in the golden file's layout: (N,D,h,w), or (N,T,D) of ViT.
@@ -231,16 +148,6 @@ fn check_input(name: &str, table: &[f32; 256], batch: &PixelBatch, golden: &[f32
     }
 }
 
-fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeGrid {
-    let codes: Vec<u32> =
-        tokens.i64().into_iter().map(|t| u32::try_from(t).expect("a code")).collect();
-    let (height, width) = match tokens.shape[..] {
-        [_, height, width] => (height, width),
-        _ => (decoded.shape[2] / factor[0], decoded.shape[3] / factor[1]),
-    };
-    CodeGrid { distances: vec![f32::NAN; codes.len()], codes, height, width }
-}
-
 #[test]
 fn golden_decoder_images_of_every_family_are_within_bounds() {
     let mut failures = Vec::new();
@@ -255,12 +162,7 @@ fn golden_decoder_images_of_every_family_are_within_bounds() {
                 }
                 let golden = npz(path);
                 let decoded = &golden["decoded"];
-                let levels = if golden.contains_key("tokens_bottom") {
-                    let grid = |name: &str| code_grid(&golden[name], decoded, [1, 1]);
-                    vec![grid("tokens_bottom"), grid("tokens_top")]
-                } else {
-                    vec![code_grid(&golden["tokens"], decoded, engine.config().factor())]
-                };
+                let levels = code_levels(&golden, decoded, engine.config().factor());
                 let codes = Encoded { count: decoded.shape[0], levels };
                 let images =
                     engine.decode_floats(&codes).unwrap_or_else(|e| panic!("{}: {e}", case.name));

@@ -1,6 +1,7 @@
 //! Owns the walk over the reference cases: their folders, families, configurations and arrays.
 //! Must not know: engines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -8,11 +9,13 @@ use vqtok::engine::{CodeGrid, PixelBatch};
 
 use crate::support::{NpzArray, shared};
 
-/// The word of `--family` for a case's own word; None where names and configuration must do.
-pub fn family_word(case: &Value) -> Option<&'static str> {
-    Some(match case["family"].as_str().expect("a family") {
-        // diffusers writes itself into config.json, amused too.
-        "diffusers_vq" | "amused" => return None,
+/// The word of `--family` for a case's own word.
+pub fn family_word(case: &Value) -> &'static str {
+    let config = case["config"].as_object();
+    let amused = config.and_then(|c| c.get("lookup_from_codebook")) == Some(&Value::Bool(true));
+    let diffusers = if amused { "amused" } else { "diffusers" };
+    match case["family"].as_str().expect("a family") {
+        "diffusers_vq" | "amused" => diffusers,
         "taming" => "taming",
         "taming_gumbel" => "taming-gumbel",
         "ldm" => "latent-diffusion",
@@ -27,9 +30,9 @@ pub fn family_word(case: &Value) -> Option<&'static str> {
         "vitvqgan" => "vit-vqgan",
         "dalle_dvae" => "dalle",
         "vqvae2" => "vqvae2",
-        "open_muse" | "muse" => "open-muse",
+        muse if muse.contains("muse") => "open-muse",
         other => panic!("a family without a word: {other}"),
-    })
+    }
 }
 
 /// One folder of reference data.
@@ -101,7 +104,7 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Tokens `[N, h, w]`, or `[N, T]` of an image of `decoded`'s size.
-pub fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeGrid {
+fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeGrid {
     let codes: Vec<u32> =
         tokens.i64().into_iter().map(|t| u32::try_from(t).expect("a code")).collect();
     let (height, width) = match tokens.shape[..] {
@@ -109,4 +112,17 @@ pub fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> C
         _ => (decoded.shape[2] / factor[0], decoded.shape[3] / factor[1]),
     };
     CodeGrid { distances: vec![f32::NAN; codes.len()], codes, height, width }
+}
+
+/// The levels of codes that a decoder's case holds, the finest first.
+pub fn code_levels(
+    golden: &BTreeMap<String, NpzArray>,
+    decoded: &NpzArray,
+    factor: [usize; 2],
+) -> Vec<CodeGrid> {
+    if golden.contains_key("tokens_bottom") {
+        let grid = |name: &str| code_grid(&golden[name], decoded, [1, 1]);
+        return vec![grid("tokens_bottom"), grid("tokens_top")];
+    }
+    vec![code_grid(&golden["tokens"], decoded, factor)]
 }

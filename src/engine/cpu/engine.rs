@@ -11,12 +11,13 @@ use super::coder::Coder;
 use super::kernels::{Level, thread_seconds};
 use super::networks::{self, Weights};
 use super::plan::{Arena, Bound, Plan};
+use super::two_levels::TwoLevels;
 use crate::checkpoint::detect;
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::model::config::ModelConfig;
+use crate::model::config::{Architecture, ModelConfig};
 use crate::model::digests::Digests;
 
 /// Our own kernels where the family has them, candle for the rest.
@@ -27,6 +28,8 @@ pub struct CpuEngine {
     table: [f32; 256],
     encoder: Option<Network>,
     decoder: Option<Network>,
+    /// VQ-VAE-2, whose encoder and decoder are no single plans.
+    two_levels: Option<TwoLevels>,
     candle: CandleEngine,
     arenas: Mutex<Vec<Arena>>,
 }
@@ -72,8 +75,13 @@ impl CpuEngine {
             let coder = coder.clone()?;
             Some(Network { plan: plan?, coder, bound: None })
         };
+        let two_levels = match &config.architecture {
+            Architecture::Vqvae2(c) => Some(TwoLevels::new(level, &weights, &config, c)?),
+            _ => None,
+        };
         Ok(CpuEngine {
             level,
+            two_levels,
             table: config.pixels.input.table(),
             encoder: network(encoder),
             decoder: network(decoder),
@@ -90,12 +98,12 @@ impl CpuEngine {
 
     /// Whether encoding runs through our own kernels.
     pub fn encodes_itself(&self) -> bool {
-        self.encoder.is_some()
+        self.encoder.is_some() || self.two_levels.is_some()
     }
 
     /// Whether decoding runs through our own kernels.
     pub fn decodes_itself(&self) -> bool {
-        self.decoder.is_some()
+        self.decoder.is_some() || self.two_levels.is_some()
     }
 
     /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
@@ -108,10 +116,7 @@ impl CpuEngine {
             with_arena(arenas, bound, |arena| {
                 fill(arena.input(plan), batch.image(i), table);
                 plan.run(bound, arena);
-                let shape = bound.output;
-                let pixels = arena.output(plan).0.chunks_exact(shape.stride);
-                let pixels = pixels.take(shape.height * shape.width);
-                pixels.flat_map(|pixel| pixel[..shape.channels].to_vec()).collect()
+                bound.output.real(arena.output(plan).0)
             })
         });
         Ok(Some(latents.collect()))
@@ -120,6 +125,9 @@ impl CpuEngine {
     /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
     /// decodes.
     pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Option<Vec<Vec<f32>>>> {
+        if let Some(network) = &mut self.two_levels {
+            return network.decode(codes).map(Some);
+        }
         let Some(network) = &mut self.decoder else { return Ok(None) };
         let grid = only_level(codes)?;
         let coder = Arc::clone(&network.coder);
@@ -131,10 +139,7 @@ impl CpuEngine {
             Ok(with_arena(arenas, bound, |arena| {
                 arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
                 plan.run(bound, arena);
-                let shape = bound.output;
-                let pixels = arena.output(plan).0.chunks_exact(shape.stride);
-                let pixels = pixels.take(shape.height * shape.width);
-                pixels.flat_map(|pixel| pixel[..shape.channels].to_vec()).collect()
+                bound.output.real(arena.output(plan).0)
             }))
         });
         images.collect::<Result<_>>().map(Some)
@@ -199,7 +204,7 @@ fn with_arena<T>(
 }
 
 /// Bytes to floats.
-fn fill(input: &mut [f32], bytes: &[u8], table: &[f32; 256]) {
+pub(super) fn fill(input: &mut [f32], bytes: &[u8], table: &[f32; 256]) {
     for (float, &byte) in input.iter_mut().zip(bytes) {
         *float = table[usize::from(byte)];
     }
@@ -243,6 +248,9 @@ impl Engine for CpuEngine {
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
         let grids = self.check(batch)?;
+        if let Some(network) = &mut self.two_levels {
+            return network.encode(batch, &grids, &self.table);
+        }
         let Some(network) = &mut self.encoder else { return self.candle.encode(batch) };
         let coder = Arc::clone(&network.coder);
         let (plan, bound) = network.bind(batch.height, batch.width)?;
@@ -276,12 +284,8 @@ impl Engine for CpuEngine {
         let pixels =
             images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));
         let pixels = pixels.collect();
-        let (height, width) = match &self.decoder {
-            Some(Network { bound: Some((_, bound)), .. }) => {
-                (bound.output.height, bound.output.width)
-            }
-            _ => (0, 0),
-        };
+        let [down, across] = self.config.factor();
+        let (height, width) = (codes.levels[0].height * down, codes.levels[0].width * across);
         Ok(PixelBatch { pixels, count: codes.count, height, width, channels })
     }
 }

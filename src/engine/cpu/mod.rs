@@ -15,5 +15,6 @@ mod plan;
 mod rearrange;
 #[cfg(test)]
 mod tests;
+mod two_levels;
 
 pub use engine::{CpuEngine, StepTime};

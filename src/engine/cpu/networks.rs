@@ -55,7 +55,7 @@ pub fn plans(
             parts.encoder().then(|| families::dalle_encoder(level, weights, c, channels)),
             parts.decoder().then(|| families::dalle_decoder(level, weights, c, channels)),
         ),
-        // A transformer, and a network with a quantizer in its middle: candle's.
+        // A transformer is candle's; a network with a quantizer in its middle is `two_levels`.
         Architecture::VitVqgan(_) | Architecture::Vqvae2(_) => (None, None),
     };
     Ok((encoder.transpose()?, decoder.transpose()?))
@@ -136,7 +136,8 @@ pub fn vqvae_encoder(
     let name = format!("enc.conv{}", config.downsamples + 1);
     x = b.conv_into_new(&name, x, Window::SAME_3, before)?;
     for i in 0..config.res_blocks {
-        b.plain_residual(&format!("enc.res.{i}"), x)?;
+        let conv = |part: &str| format!("enc.res.{i}.{part}");
+        b.plain_residual([&conv("conv1"), &conv("conv2")], x)?;
     }
     x = b.conv_into_new("enc.proj", x, Window::POINT, Before::Relu)?;
     Ok(b.plan.finish(x))
@@ -153,10 +154,11 @@ pub fn vqvae_decoder(
     let codes = b.plan.input();
     let mut x = b.conv_into_new("dec.conv", codes, Window::SAME_3, Before::Nothing)?;
     for i in 0..config.res_blocks {
-        b.plain_residual(&format!("dec.res.{i}"), x)?;
+        let conv = |part: &str| format!("dec.res.{i}.{part}");
+        b.plain_residual([&conv("conv1"), &conv("conv2")], x)?;
     }
     for i in 1..=config.downsamples {
-        x = b.transposed(&format!("dec.up{i}"), x)?;
+        x = b.transposed(&format!("dec.up{i}"), x, Before::Relu)?;
     }
     Ok(b.plan.finish(x))
 }
@@ -244,23 +246,22 @@ impl<'a> Builder<'a> {
     }
 
     /// ReLU, 3x3, ReLU, 1x1, plus the input, in the input's slot.
-    pub fn plain_residual(&mut self, name: &str, x: Slot) -> Result<()> {
+    pub fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], x: Slot) -> Result<()> {
         let inner = self.plan.acquire();
-        let (conv1, conv2) = (format!("{name}.conv1"), format!("{name}.conv2"));
-        self.conv(&conv1, x, inner, Window::SAME_3, Before::Relu, Added::Nothing)?;
-        self.conv(&conv2, inner, x, Window::POINT, Before::Relu, Added::Output)?;
+        self.conv(conv1, x, inner, Window::SAME_3, Before::Relu, Added::Nothing)?;
+        self.conv(conv2, inner, x, Window::POINT, Before::Relu, Added::Output)?;
         self.plan.release(inner);
         Ok(())
     }
 
-    /// ReLU, transposed 4x4 of stride 2.
-    pub fn transposed(&mut self, name: &str, from: Slot) -> Result<Slot> {
+    /// What stands before it, then a transposed 4x4 of stride 2.
+    pub fn transposed(&mut self, name: &str, from: Slot, before: Before) -> Result<Slot> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let channels = weight.dim(1)?;
         let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
         let layer = Layer::new(name, weight, Some(&bias), Window::SAME_3)?;
         let (inner, to) = (self.plan.acquire(), self.plan.acquire());
-        self.plan.convolve(layer, from, inner, Before::Relu, Added::Nothing);
+        self.plan.convolve(layer, from, inner, before, Added::Nothing);
         self.plan.shuffle(inner, to, channels);
         self.plan.release(from);
         self.plan.release(inner);

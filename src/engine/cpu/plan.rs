@@ -94,6 +94,7 @@ pub struct Plan {
     input: Slot,
     input_channels: usize,
     output: Slot,
+    kept: Option<Slot>,
 }
 
 impl Plan {
@@ -111,6 +112,7 @@ impl Plan {
             input,
             input_channels: channels,
             output: input,
+            kept: None,
         }
     }
 
@@ -122,6 +124,12 @@ impl Plan {
     /// Says which slot is the result.
     pub fn finish(mut self, output: Slot) -> Plan {
         self.output = output;
+        self
+    }
+
+    /// Says which other slot is read when the plan has run; nothing may give it back.
+    pub fn keep(mut self, slot: Slot) -> Plan {
+        self.kept = Some(slot);
         self
     }
 
@@ -209,6 +217,12 @@ impl Shape {
     fn len(&self) -> usize {
         self.height * self.width * self.stride
     }
+
+    /// The map without the padding of its channels, `[H, W, C]`.
+    pub fn real(&self, map: &[f32]) -> Vec<f32> {
+        let pixels = map.chunks_exact(self.stride).take(self.height * self.width);
+        pixels.flat_map(|pixel| &pixel[..self.channels]).copied().collect()
+    }
 }
 
 /// A plan for one image size: shapes and algorithms.
@@ -219,6 +233,7 @@ pub struct Bound {
     channels_max: usize,
     /// Shape of the result.
     pub output: Shape,
+    kept: Shape,
 }
 
 #[derive(Clone, Copy)]
@@ -255,7 +270,8 @@ impl Plan {
             }
             _ => Ok(()),
         })?;
-        Ok(Bound { steps, lens, channels_max, output: shapes[self.output.0] })
+        let kept = self.kept.map_or(Shape::default(), |slot| shapes[slot.0]);
+        Ok(Bound { steps, lens, channels_max, output: shapes[self.output.0], kept })
     }
 
     fn shape(&self, step: &Step, input: Shape) -> (Shape, Algorithm) {
@@ -348,6 +364,11 @@ impl Arena {
     /// The input of a plan whose arena this is: `[H, W, channels]`.
     pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
         &mut self.slots[plan.input.0]
+    }
+
+    /// What the plan keeps beside its result, once it has run; empty where it keeps nothing.
+    pub fn kept(&self, plan: &Plan, bound: &Bound) -> &[f32] {
+        plan.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
     }
 
     /// A step without weights from a slot to another, and the moments that are read of it.

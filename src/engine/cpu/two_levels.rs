@@ -1,0 +1,286 @@
+//! Owns VQ-VAE-2 on our own kernels: four plans and the two quantizers between them. Must not know:
+//! how a layer is computed, threads.
+//!
+//! The bottom's 1x1 over the decoded top beside the encoder's map is a sum of two, so the trunk
+//! ends with the encoder's part and the way back from the top's codes adds the other.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::coder::Coder;
+use super::engine::fill;
+use super::kernels::{Level, Window};
+use super::layer::Layer;
+use super::networks::{Builder, Weights};
+use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
+use crate::engine::{CodeGrid, Encoded, PixelBatch};
+use crate::error::{Error, Result};
+use crate::model::config::{ModelConfig, Vqvae2Config};
+
+/// The network with its two codebooks.
+pub struct TwoLevels {
+    /// Image to the top's latents, keeping the encoder's part of the bottom's.
+    trunk: Plan,
+    /// The top's code vectors to the other part of the bottom's latents.
+    back: Plan,
+    /// The top's code vectors to the bottom's size.
+    up: Plan,
+    /// Both, side by side, to pixels.
+    decoder: Plan,
+    top: Coder,
+    bottom: Coder,
+    dim: usize,
+    /// `trunk` and `back`, to an image's size.
+    encoding: BoundPair,
+    /// `up` and `decoder`, to the top's grid.
+    decoding: BoundPair,
+    /// Memory that images are computed in, one at a time each.
+    arenas: Mutex<Vec<Arena>>,
+}
+
+/// Plans bound to a size, which is kept beside them.
+type BoundPair = Option<((usize, usize), [Bound; 2])>;
+
+impl TwoLevels {
+    /// From weights under canonical names.
+    pub fn new(
+        level: Level,
+        weights: &Weights,
+        model: &ModelConfig,
+        config: &Vqvae2Config,
+    ) -> Result<TwoLevels> {
+        let dim = model.quantizer.dim;
+        Ok(TwoLevels {
+            trunk: trunk(level, weights, config, model.pixels.channels, dim)?,
+            back: back(level, weights, config, dim)?,
+            up: up(level, weights, dim)?,
+            decoder: decoder(level, weights, config, dim)?,
+            top: coder(level, weights, model, "quantize_t")?,
+            bottom: coder(level, weights, model, "quantize_b")?,
+            dim,
+            encoding: None,
+            decoding: None,
+            arenas: Mutex::default(),
+        })
+    }
+
+    /// Images to the codes of both levels, bottom first; `grids` are the levels' heights and
+    /// widths, `table` the float of every byte.
+    pub fn encode(
+        &mut self,
+        batch: &PixelBatch,
+        grids: &[(usize, usize)],
+        table: &[f32; 256],
+    ) -> Result<Encoded> {
+        let size = (batch.height, batch.width);
+        let bound = match self.encoding.take() {
+            Some((at, bound)) if at == size => bound,
+            _ => {
+                let trunk = self.trunk.bind(size.0, size.1)?;
+                let back = self.back.bind(trunk.output.height, trunk.output.width)?;
+                [trunk, back]
+            }
+        };
+        let found = [bound[1].output, bound[0].output].map(|shape| (shape.height, shape.width));
+        if grids != found {
+            return Err(Error::invalid(format!(
+                "the network gives grids {found:?} where {grids:?} were announced"
+            )));
+        }
+        let mut levels = found.map(|(height, width)| CodeGrid {
+            codes: vec![0; batch.count * height * width],
+            distances: vec![0.0; batch.count * height * width],
+            height,
+            width,
+        });
+        let [bottom, top] = &mut levels;
+        per_image(bottom).zip(per_image(top)).enumerate().try_for_each(|(i, (bottom, top))| {
+            let mut arena = self.arena();
+            let done = self.encode_image(&bound, batch.image(i), table, &mut arena, bottom, top);
+            self.give_back(arena);
+            done
+        })?;
+        self.encoding = Some((size, bound));
+        Ok(Encoded { count: batch.count, levels: levels.into() })
+    }
+
+    fn encode_image(
+        &self,
+        [trunk, back]: &[Bound; 2],
+        bytes: &[u8],
+        table: &[f32; 256],
+        arena: &mut Arena,
+        bottom: LevelMut<'_>,
+        top: LevelMut<'_>,
+    ) -> Result<()> {
+        arena.fit(trunk);
+        fill(arena.input(&self.trunk), bytes, table);
+        self.trunk.run(trunk, arena);
+        let kept = arena.kept(&self.trunk, trunk).to_vec();
+        let (latents, scratch) = arena.output(&self.trunk);
+        self.top.quantize(latents, trunk.output, top.0, top.1, scratch)?;
+        let vectors = self.top.lookup(top.0)?;
+        arena.fit(back);
+        arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
+        self.back.run(back, arena);
+        let (latents, scratch) = arena.output(&self.back);
+        let sums: Vec<f32> = latents.iter().zip(&kept).map(|(a, b)| a + b).collect();
+        self.bottom.quantize(&sums, back.output, bottom.0, bottom.1, scratch)
+    }
+
+    /// Codes of both levels, bottom first, to floats, `[H, W, C]` for each image.
+    pub fn decode(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
+        let [bottom, top] = &codes.levels[..] else {
+            return Err(Error::invalid("a VQ-VAE-2 decodes two levels of codes: bottom and top"));
+        };
+        let size = (top.height, top.width);
+        if (bottom.height, bottom.width) != (2 * size.0, 2 * size.1) {
+            return Err(Error::invalid(format!(
+                "a bottom grid of {}x{} tokens over a top grid of {}x{}; it must be twice as large",
+                bottom.height, bottom.width, top.height, top.width
+            )));
+        }
+        let area = size.0 * size.1;
+        if [bottom, top].map(|level| level.codes.len()) != [4, 1].map(|n| n * codes.count * area) {
+            return Err(Error::invalid("the codes don't match the sizes of their grid"));
+        }
+        let bound = match self.decoding.take() {
+            Some((at, bound)) if at == size => bound,
+            _ => [self.up.bind(size.0, size.1)?, self.decoder.bind(2 * size.0, 2 * size.1)?],
+        };
+        let pairs = bottom.codes.par_chunks((4 * area).max(1));
+        let images = pairs.zip(top.codes.par_chunks(area.max(1))).map(|(bottom, top)| {
+            let mut arena = self.arena();
+            let image = self.decode_image(&bound, bottom, top, &mut arena);
+            self.give_back(arena);
+            image
+        });
+        let images = images.collect::<Result<_>>()?;
+        self.decoding = Some((size, bound));
+        Ok(images)
+    }
+
+    fn decode_image(
+        &self,
+        [up, decoder]: &[Bound; 2],
+        bottom: &[u32],
+        top: &[u32],
+        arena: &mut Arena,
+    ) -> Result<Vec<f32>> {
+        let (bottom, top) = (self.bottom.lookup(bottom)?, self.top.lookup(top)?);
+        arena.fit(up);
+        arena.input(&self.up)[..top.len()].copy_from_slice(&top);
+        self.up.run(up, arena);
+        let mut joined = Vec::with_capacity(2 * bottom.len());
+        let upsampled = arena.output(&self.up).0.chunks_exact(up.output.stride);
+        for (upsampled, own) in upsampled.zip(bottom.chunks_exact(self.dim)) {
+            joined.extend_from_slice(&upsampled[..self.dim]);
+            joined.extend_from_slice(own);
+        }
+        arena.fit(decoder);
+        arena.input(&self.decoder)[..joined.len()].copy_from_slice(&joined);
+        self.decoder.run(decoder, arena);
+        Ok(decoder.output.real(arena.output(&self.decoder).0))
+    }
+
+    fn arena(&self) -> Arena {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, arena: Arena) {
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+    }
+}
+
+/// Codes and distances of one level of one image.
+type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
+
+fn per_image(level: &mut CodeGrid) -> impl IndexedParallelIterator<Item = LevelMut<'_>> {
+    let area = (level.height * level.width).max(1);
+    level.codes.par_chunks_mut(area).zip(level.distances.par_chunks_mut(area))
+}
+
+/// The quantizer of a level, whose codebook is stored transposed, `[D, K]`.
+fn coder(level: Level, weights: &Weights, model: &ModelConfig, name: &str) -> Result<Coder> {
+    let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}.embed`"));
+    let embed = weights.get(&format!("{name}.embed")).ok_or_else(missing)?;
+    let rows: Tensor = embed.t()?.contiguous()?;
+    Coder::new(level, model, &[("quantize.embedding.weight".to_owned(), rows)].into())
+}
+
+fn trunk(
+    level: Level,
+    weights: &Weights,
+    config: &Vqvae2Config,
+    channels: usize,
+    dim: usize,
+) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, channels);
+    let image = b.plan.input();
+    let halved = b.conv_into_new("enc_b.blocks.0", image, Window::HALVE_4, Before::Nothing)?;
+    let halved = b.conv_into_new("enc_b.blocks.2", halved, Window::HALVE_4, Before::Relu)?;
+    let enc_b = b.conv_into_new("enc_b.blocks.4", halved, Window::SAME_3, Before::Relu)?;
+    b.numbered_residuals("enc_b.blocks", 5, config, enc_b)?;
+    let kept = b.plan.acquire();
+    let (weight, bias) = (b.tensor("quantize_conv_b.weight")?, b.tensor("quantize_conv_b.bias")?);
+    let own = weight.narrow(1, dim, config.channels)?.contiguous()?;
+    let layer = Layer::new("quantize_conv_b", own, Some(&bias), Window::POINT)?;
+    b.plan.convolve(layer, enc_b, kept, Before::Relu, Added::Nothing);
+    let halved = b.conv_into_new("enc_t.blocks.0", enc_b, Window::HALVE_4, Before::Relu)?;
+    let enc_t = b.conv_into_new("enc_t.blocks.2", halved, Window::SAME_3, Before::Relu)?;
+    b.numbered_residuals("enc_t.blocks", 3, config, enc_t)?;
+    let top = b.conv_into_new("quantize_conv_t", enc_t, Window::POINT, Before::Relu)?;
+    Ok(b.plan.finish(top).keep(kept))
+}
+
+fn back(level: Level, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, dim);
+    let codes = b.plan.input();
+    let x = b.conv_into_new("dec_t.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
+    b.numbered_residuals("dec_t.blocks", 1, config, x)?;
+    let name = format!("dec_t.blocks.{}", config.res_blocks + 2);
+    let x = b.transposed(&name, x, Before::Relu)?;
+    let weight = b.tensor("quantize_conv_b.weight")?.narrow(1, 0, dim)?.contiguous()?;
+    let layer = Layer::new("quantize_conv_b", weight, None, Window::POINT)?;
+    let to = b.plan.acquire();
+    b.plan.convolve(layer, x, to, Before::Nothing, Added::Nothing);
+    Ok(b.plan.finish(to))
+}
+
+fn up(level: Level, weights: &Weights, dim: usize) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, dim);
+    let codes = b.plan.input();
+    let x = b.transposed("upsample_t", codes, Before::Nothing)?;
+    Ok(b.plan.finish(x))
+}
+
+fn decoder(level: Level, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Plan> {
+    let mut b = Builder::new(level, weights, 2 * dim);
+    let codes = b.plan.input();
+    let mut x = b.conv_into_new("dec.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
+    b.numbered_residuals("dec.blocks", 1, config, x)?;
+    for i in 0..2 {
+        let name = format!("dec.blocks.{}", config.res_blocks + 2 + 2 * i);
+        x = b.transposed(&name, x, Before::Relu)?;
+    }
+    Ok(b.plan.finish(x))
+}
+
+impl Builder<'_> {
+    /// Blocks at indices from `first`.
+    fn numbered_residuals(
+        &mut self,
+        name: &str,
+        first: usize,
+        config: &Vqvae2Config,
+        x: Slot,
+    ) -> Result<()> {
+        for i in first..first + config.res_blocks {
+            let conv = |part: usize| format!("{name}.{i}.conv.{part}");
+            self.plain_residual([&conv(1), &conv(3)], x)?;
+        }
+        Ok(())
+    }
+}
