@@ -54,8 +54,28 @@ pub struct ModelRecipe {
     pub codes: usize,
     /// D, length of a code.
     pub dim: usize,
+    /// How a latent becomes a code: `[model.quantizer]`.
+    #[serde(default)]
+    pub quantizer: QuantizerRecipe,
     /// The network: `[model.architecture]`, with its `kind`.
     pub architecture: Architecture,
+}
+
+/// `[model.quantizer]`: the rule that tokenizing will use. How its codes are learned stands in
+/// `[train.codebook]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuantizerRecipe {
+    /// `l2` (the nearest code), `l2-normalised` (the nearest on the sphere), `fsq`, `sign` (LFQ).
+    pub rule: QuantizerRule,
+    /// For `fsq`: levels of each channel; their number is `dim`, their product `codes`.
+    pub levels: Vec<usize>,
+}
+
+impl Default for QuantizerRecipe {
+    fn default() -> QuantizerRecipe {
+        QuantizerRecipe { rule: QuantizerRule::L2, levels: Vec::new() }
+    }
 }
 
 /// `[data]`: what an image becomes.
@@ -166,10 +186,8 @@ impl Recipe {
             family: "vqtok".into(),
             architecture: self.model.architecture.clone(),
             quantizer: QuantizerConfig {
-                rule: QuantizerRule::L2,
-                codes: self.model.codes,
-                dim: self.model.dim,
-                decode_normalised: false,
+                levels: self.model.quantizer.levels.clone(),
+                ..QuantizerConfig::new(self.model.quantizer.rule, self.model.codes, self.model.dim)
             },
             pixels: PixelConfig { channels: self.model.channels, input, output },
             preprocess: PreprocessConfig {

@@ -158,7 +158,6 @@ fn twenty_steps(case: &Case, quantized: bool) {
         sum: book.iter().map(|v| v * 4.0).collect(),
         embedding: book,
         count: vec![4.0; 32],
-        idle: vec![0; 32],
         averages: Averages { decay: 0.99, epsilon: 1e-5 },
     };
     let mut adam = AdamW::new((0.9, 0.999), 1e-8, 0.0);

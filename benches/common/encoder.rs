@@ -53,12 +53,7 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
         architecture: Architecture::Vqgan(network),
-        quantizer: QuantizerConfig {
-            rule: QuantizerRule::L2,
-            codes,
-            dim: 256,
-            decode_normalised: false,
-        },
+        quantizer: QuantizerConfig::new(QuantizerRule::L2, codes, 256),
         pixels: PixelConfig {
             channels: 3,
             input: InputRange::Taming,

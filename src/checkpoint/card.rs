@@ -4,7 +4,7 @@
 use super::detect::{self, DetectOptions};
 use super::folder;
 use crate::error::Result;
-use crate::model::config::{Architecture, ModelConfig};
+use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
 use candle_core::Tensor;
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ impl Card {
             ("family", format!("{family}, {}", kind(architecture))),
             ("factor", format!("{} pixels a token", self.config.factor()[0])),
             ("codebook", format!("{} codes of length {}", quantizer.codes, quantizer.dim)),
-            ("quantizer", word(&json!(quantizer.rule))),
+            ("quantizer", rule(quantizer)),
             ("channels", pixels.channels.to_string()),
             ("input range", word(&json!(pixels.input))),
             ("output range", word(&json!(pixels.output))),
@@ -109,6 +109,15 @@ impl Card {
             "container": self.container, "files": self.files, "ignored": self.ignored,
             "notes": self.notes,
         })
+    }
+}
+
+/// The rule, with its levels where it has them.
+fn rule(quantizer: &QuantizerConfig) -> String {
+    let rule = word(&json!(quantizer.rule));
+    match &quantizer.levels[..] {
+        [] => rule,
+        levels => format!("{rule} {levels:?}"),
     }
 }
 

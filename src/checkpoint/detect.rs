@@ -439,6 +439,7 @@ fn configure(
             codes,
             dim,
             decode_normalised: family.decode_normalised,
+            levels: Vec::new(),
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },
         preprocess: PreprocessConfig { resize: family.resize.to_owned(), size },

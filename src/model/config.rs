@@ -254,9 +254,17 @@ pub struct QuantizerConfig {
     /// `l2-normalised` (Janus as Hugging Face has it).
     #[serde(default)]
     pub decode_normalised: bool,
+    /// Levels of each channel, for rule `fsq` only: their number is D, their product K.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<usize>,
 }
 
 impl QuantizerConfig {
+    /// K codes of length D, decoded as they are; no levels.
+    pub fn new(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
+        QuantizerConfig { rule, codes, dim, decode_normalised: false, levels: Vec::new() }
+    }
+
     /// Whether decoding looks up normalised codes.
     pub fn normalises_lookup(&self) -> bool {
         self.decode_normalised || self.rule == QuantizerRule::L2Normalised
@@ -279,6 +287,8 @@ pub enum QuantizerRule {
     Logits,
     /// Sign bits of z, channel 0 the low bit (LFQ).
     Sign,
+    /// Each channel bounded and rounded, channel 0 the low digit (FSQ).
+    Fsq,
 }
 
 /// Bytes to floats on the way in, floats to bytes on the way out.

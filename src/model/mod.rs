@@ -10,6 +10,7 @@ pub mod conv;
 mod conv_kernels;
 pub mod dalle;
 pub mod digests;
+pub mod fsq;
 pub mod gemm;
 pub mod maskgit;
 pub mod open_magvit2;
@@ -174,7 +175,7 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Qu
     let q = &config.quantizer;
     let vb = vb.pp("quantize");
     let codebook = match q.rule {
-        QuantizerRule::Sign | QuantizerRule::Logits => None,
+        QuantizerRule::Sign | QuantizerRule::Logits | QuantizerRule::Fsq => None,
         _ => Some(vb.get((q.codes, q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
     };
     let projection = match q.rule {

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::config::{QuantizerConfig, QuantizerRule};
+use super::fsq::Fsq;
 use crate::error::{Error, Result};
 
 /// Codes that share the lanes of the inner loop.
@@ -147,6 +148,8 @@ pub struct Quantizer {
     /// What the rule measures distances to, where that isn't `lookup`.
     measured: Option<Vec<f32>>,
     search: Option<SearchTable>,
+    /// Rule `fsq` only.
+    fsq: Option<Fsq>,
 }
 
 impl Quantizer {
@@ -177,14 +180,18 @@ impl Quantizer {
             QuantizerRule::Projection => projection.map(|(weight, bias)| {
                 SearchTable::largest(&weight, weight.len() / codes, Some(&bias))
             }),
-            QuantizerRule::Sign | QuantizerRule::Logits => None,
+            QuantizerRule::Sign | QuantizerRule::Logits | QuantizerRule::Fsq => None,
+        };
+        let fsq = match rule {
+            QuantizerRule::Fsq => Some(levels(config)?),
+            _ => None,
         };
         let (lookup, measured) = match (config.normalises_lookup(), rule) {
             (true, QuantizerRule::L2Normalised) => (normalised, None),
             (true, _) => (normalised, codebook),
             (false, _) => (codebook, None),
         };
-        Ok(Quantizer { config: config.clone(), lookup, measured, search })
+        Ok(Quantizer { config: config.clone(), lookup, measured, search, fsq })
     }
 
     /// What it does, K and D.
@@ -198,7 +205,7 @@ impl Quantizer {
         let QuantizerConfig { rule, codes, dim, .. } = self.config;
         let wanted = match (&self.search, rule) {
             (Some(table), _) => table.dim,
-            (None, QuantizerRule::Sign) => dim,
+            (None, QuantizerRule::Sign | QuantizerRule::Fsq) => dim,
             (None, QuantizerRule::Logits) => codes,
             (None, _) => {
                 return Err(Error::invalid(
@@ -210,6 +217,9 @@ impl Quantizer {
             return Err(Error::invalid(format!(
                 "the encoder gives {channels} channels where the quantizer takes {wanted}: this checkpoint can decode only"
             )));
+        }
+        if let Some(fsq) = &self.fsq {
+            return Ok((fsq.codes_of(&fsq.round(&z)), fsq.distances(&z)));
         }
         if rule == QuantizerRule::L2Normalised {
             normalise_rows(&mut z, dim);
@@ -250,6 +260,11 @@ impl Quantizer {
     pub fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
         self.check(codes)?;
         let QuantizerConfig { rule, dim, .. } = self.config;
+        if let Some(fsq) = &self.fsq {
+            let mut vectors = Vec::with_capacity(codes.len() * dim);
+            codes.iter().for_each(|code| fsq.lookup(*code, &mut vectors));
+            return Ok(vectors);
+        }
         if self.lookup.is_none() && rule != QuantizerRule::Sign {
             return Err(Error::invalid("this model has no codebook to look codes up in"));
         }
@@ -268,8 +283,24 @@ impl Quantizer {
     }
 }
 
+/// The levels of rule `fsq`, which must make the K and D that the configuration says.
+fn levels(config: &QuantizerConfig) -> Result<Fsq> {
+    let fsq = Fsq::new(&config.levels)?;
+    if (fsq.codes(), fsq.dim()) != (config.codes, config.dim) {
+        return Err(Error::invalid(format!(
+            "the quantizer's levels {:?} make {} codes of length {}, not {} of length {}",
+            config.levels,
+            fsq.codes(),
+            fsq.dim(),
+            config.codes,
+            config.dim
+        )));
+    }
+    Ok(fsq)
+}
+
 /// Bit b is set where z[b] > 0.
-fn sign_bits(z: &[f32]) -> u32 {
+pub fn sign_bits(z: &[f32]) -> u32 {
     z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
 }
 
@@ -303,7 +334,7 @@ mod tests {
     }
 
     fn config(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
-        QuantizerConfig { rule, codes, dim, decode_normalised: false }
+        QuantizerConfig::new(rule, codes, dim)
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Owns the codebook that learns by moving averages: nearest codes, updates with consistent
-//! counts, the k-means start, the revival of dead codes. Must not know: networks, optimizers.
+//! counts, the k-means start. Must not know: networks, optimizers.
 //!
 //! Latents come as rows `[rows, dim]`, float32, in the order (n, y, x). Everything here is plain
 //! Rust over slices, in an order that depends on shapes only.
 
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::random::Draws;
-use crate::error::Result;
 use crate::model::gemm::{Matrix, matmul};
 
 /// Rows that one product of rows and codes covers.
@@ -97,8 +95,6 @@ pub struct Codebook {
     pub count: Vec<f32>,
     /// W, `[K, D]`: the sum of these rows; the codes are W / N smoothed.
     pub sum: Vec<f32>,
-    /// Steps since a code was last used, `[K]`.
-    pub idle: Vec<u32>,
     /// Decay and smoothing.
     pub averages: Averages,
 }
@@ -111,7 +107,6 @@ impl Codebook {
             embedding: vec![0.0; codes * dim],
             count: vec![0.0; codes],
             sum: vec![0.0; codes * dim],
-            idle: vec![0; codes],
             averages,
         }
     }
@@ -121,50 +116,23 @@ impl Codebook {
         self.count.len()
     }
 
-    /// The codes as a tensor `[K, D]`.
-    pub fn tensor(&self) -> Result<Tensor> {
-        let shape = (self.codes(), self.dim);
-        Ok(Tensor::from_slice(&self.embedding, shape, &Device::Cpu)?)
-    }
-
-    /// Starts from k-means of `rows`: centres from random different rows, `steps` of Lloyd's
-    /// algorithm, centres that stayed empty put on random rows. Counts are what the clusters would
-    /// get from `step_rows` rows a step, one at least, and sums are consistent with them.
-    pub fn start(&mut self, rows: &[f32], step_rows: usize, steps: usize, draws: &mut Draws) {
-        let (dim, codes) = (self.dim, self.codes());
-        let available = rows.len() / dim;
-        let mut centres = Vec::with_capacity(codes * dim);
-        while centres.len() < codes * dim {
-            for row in draws.distinct(codes - centres.len() / dim, available) {
-                centres.extend_from_slice(&rows[row * dim..][..dim]);
-            }
-        }
-        for _ in 0..steps {
-            lloyd(rows, &mut centres, dim);
-        }
-        let (indices, _) = nearest(rows, &centres, dim);
-        let mut members = vec![0u32; codes];
-        indices.iter().for_each(|k| members[*k as usize] += 1);
-        let empty: Vec<usize> = (0..codes).filter(|k| members[*k] == 0).collect();
-        for (k, row) in empty.iter().zip(draws.distinct(empty.len(), available)) {
-            centres[k * dim..][..dim].copy_from_slice(&rows[row * dim..][..dim]);
-        }
-        let scale = step_rows as f32 / available as f32;
-        for k in 0..codes {
-            let count = (members[k] as f32 * scale).max(1.0);
-            self.place(k, &centres[k * dim..][..dim], count);
+    /// Puts the codes on [`KMeans`] centres. Counts are what the clusters would get from `step_rows`
+    /// rows a step, one at least, and sums are consistent with them.
+    pub fn start(&mut self, means: &KMeans, step_rows: usize) {
+        let scale = step_rows as f32 / means.rows.max(1) as f32;
+        for (k, centre) in means.centres.chunks_exact(self.dim).enumerate() {
+            self.place(k, centre, (means.members[k] as f32 * scale).max(1.0));
         }
     }
 
     /// Puts code k at `point` with a consistent count and sum.
-    fn place(&mut self, k: usize, point: &[f32], count: f32) {
+    pub fn place(&mut self, k: usize, point: &[f32], count: f32) {
         let part = k * self.dim..(k + 1) * self.dim;
         self.embedding[part.clone()].copy_from_slice(point);
         for (sum, v) in self.sum[part].iter_mut().zip(point) {
             *sum = v * count;
         }
         self.count[k] = count;
-        self.idle[k] = 0;
     }
 
     /// One moving-average update from the rows of a batch and their codes. Belongs behind the
@@ -187,9 +155,6 @@ impl Codebook {
         for (sum, s) in self.sum.iter_mut().zip(&s) {
             *sum = g * *sum + rest * s;
         }
-        for (idle, n) in self.idle.iter_mut().zip(&n) {
-            *idle = if *n > 0.0 { 0 } else { idle.saturating_add(1) };
-        }
         let total: f64 = self.count.iter().map(|c| f64::from(*c)).sum();
         let epsilon = self.averages.epsilon;
         for k in 0..codes {
@@ -202,28 +167,42 @@ impl Codebook {
             }
         }
     }
+}
 
-    /// Share of codes used in the last `window` steps.
-    pub fn recent_usage(&self, window: u32) -> f64 {
-        self.idle.iter().filter(|i| **i < window).count() as f64 / self.codes().max(1) as f64
-    }
+/// Centres of a cloud of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KMeans {
+    /// `[K, D]`.
+    pub centres: Vec<f32>,
+    /// Rows that each centre has, `[K]`.
+    pub members: Vec<u32>,
+    /// All rows.
+    pub rows: usize,
+}
 
-    /// Puts every code unused for `window` steps on a random row of the batch, count and sum too.
-    /// Returns how many.
-    pub fn revive(&mut self, rows: &[f32], window: u32, draws: &mut Draws) -> usize {
-        let dead: Vec<usize> = (0..self.codes()).filter(|k| self.idle[*k] >= window).collect();
-        let dim = self.dim;
-        let places = draws.distinct(dead.len(), rows.len() / dim);
-        for (k, row) in dead.iter().zip(&places) {
-            self.place(*k, &rows[row * dim..][..dim], 1.0);
+impl KMeans {
+    /// Centres from random different rows, `steps` of Lloyd's algorithm, centres that stayed empty
+    /// put on random rows. Fewer rows than codes are dealt out again.
+    pub fn of(rows: &[f32], codes: usize, dim: usize, steps: usize, draws: &mut Draws) -> KMeans {
+        let available = rows.len() / dim;
+        let mut centres = Vec::with_capacity(codes * dim);
+        while available > 0 && centres.len() < codes * dim {
+            for row in draws.distinct(codes - centres.len() / dim, available) {
+                centres.extend_from_slice(&rows[row * dim..][..dim]);
+            }
         }
-        places.len()
-    }
-
-    /// Root mean square length of the codes.
-    pub fn norm(&self) -> f64 {
-        let sum: f64 = self.embedding.iter().map(|v| f64::from(*v).powi(2)).sum();
-        (sum / self.codes().max(1) as f64).sqrt()
+        centres.resize(codes * dim, 0.0);
+        for _ in 0..steps {
+            lloyd(rows, &mut centres, dim);
+        }
+        let (indices, _) = nearest(rows, &centres, dim);
+        let mut members = vec![0u32; codes];
+        indices.iter().for_each(|k| members[*k as usize] += 1);
+        let empty: Vec<usize> = (0..codes).filter(|k| members[*k] == 0).collect();
+        for (k, row) in empty.iter().zip(draws.distinct(empty.len(), available)) {
+            centres[k * dim..][..dim].copy_from_slice(&rows[row * dim..][..dim]);
+        }
+        KMeans { centres, members, rows: available }
     }
 }
 
@@ -247,59 +226,6 @@ pub fn lloyd(rows: &[f32], centres: &mut [f32], dim: usize) -> (Vec<u32>, f64) {
         }
     }
     (indices, distances.iter().map(|d| f64::from(*d)).sum())
-}
-
-/// When dead codes are revived: every `every` steps, the interval doubling as long as hardly any
-/// code is dead and starting again where some are; not in the last part of the run, unless usage
-/// falls under `rearm`.
-///
-/// Doubling without this condition was tried: on MNIST the latents outgrow the codes in the first
-/// hundred steps, and 60 % of them die between two revivals.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevivalSchedule {
-    /// Steps between this revival and the last.
-    pub interval: u64,
-    /// The step of the next.
-    pub next: u64,
-}
-
-/// The settings that [`RevivalSchedule`] follows.
-#[derive(Debug, Clone, Copy)]
-pub struct RevivalRule {
-    /// First interval; 0 = never.
-    pub every: u64,
-    /// The step from which there is no scheduled revival.
-    pub until: u64,
-    /// Recent usage under this revives even behind `until`.
-    pub rearm: f64,
-}
-
-/// Recent usage from which the interval doubles.
-const ALIVE: f64 = 0.99;
-
-impl RevivalSchedule {
-    /// For a codebook that starts at step `now`.
-    pub fn new(rule: RevivalRule, now: u64) -> RevivalSchedule {
-        RevivalSchedule { interval: rule.every, next: now + rule.every }
-    }
-
-    /// Whether to revive behind step `now`, given the share of codes used lately.
-    pub fn due(&mut self, rule: RevivalRule, now: u64, recent_usage: f64) -> bool {
-        if rule.every == 0 {
-            return false;
-        }
-        let low = recent_usage < rule.rearm;
-        if low {
-            self.next = self.next.min(now + rule.every);
-        }
-        if now < self.next || (now >= rule.until && !low) {
-            return false;
-        }
-        self.interval = if recent_usage >= ALIVE { 2 * self.interval } else { rule.every };
-        self.next = now + self.interval;
-        true
-    }
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ impl CodeMap {
         shown.sort_by_key(|code| (std::cmp::Reverse(uses[*code as usize]), *code));
         shown.truncate(SHOWN_MAX);
         let patches = evaluator.patches(&shown, factor)?;
-        let (vectors, dim) = evaluator.vectors();
-        let (axes, explained) = main_axes(vectors, dim);
+        let (vectors, dim) = evaluator.vectors()?;
+        let (axes, explained) = main_axes(&vectors, dim);
         let place = |code: &u32| {
             let vector = &vectors[*code as usize * dim..][..dim];
             (dot(vector, &axes[0]), dot(vector, &axes[1]))

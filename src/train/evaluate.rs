@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::codebook::{lookup, nearest, to_rows};
+use super::CODEBOOK_NAME;
 use super::metrics::{CodeCounts, mse, psnr_of_mse, ssim};
 use super::network::{Autoencoder, build};
 use super::parameters::{Parameters, flat};
 use super::pixels;
+use super::quantizer::{PREFIX, rows_of};
 use super::settings::side;
 use crate::error::Result;
 use crate::model::config::ModelConfig;
+use crate::model::quantizer::Quantizer;
+use crate::model::{CodeLevel, lookup_map};
 
 /// What was found, over all images together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,8 +38,7 @@ pub struct Evaluation {
 /// A tokenizer ready to be judged.
 pub struct Evaluator {
     network: Box<dyn Autoencoder>,
-    codes: Vec<f32>,
-    dim: usize,
+    quantizer: Quantizer,
     channels: usize,
     side: usize,
     table: [f32; 256],
@@ -49,19 +51,18 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// From weights by name and codes `[K, D]`.
-    pub fn new(
-        model: &ModelConfig,
-        weights: &BTreeMap<String, Vec<f32>>,
-        codes: &[f32],
-    ) -> Result<Evaluator> {
+    /// From weights by name, the codebook among them where the model has one. Codes are chosen as
+    /// they will be when the model is used.
+    pub fn new(model: &ModelConfig, weights: &BTreeMap<String, Vec<f32>>) -> Result<Evaluator> {
         let parameters = Parameters::new();
         let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
-        parameters.set_values(weights)?;
+        let mut weights = weights.clone();
+        let codebook = weights.remove(CODEBOOK_NAME);
+        weights.retain(|name, _| !name.starts_with(PREFIX));
+        parameters.set_values(&weights)?;
         Ok(Evaluator {
             network,
-            codes: codes.to_vec(),
-            dim: model.quantizer.dim,
+            quantizer: Quantizer::new(&model.quantizer, codebook, None)?,
             channels: model.pixels.channels,
             side: side(model)?,
             table: model.pixels.input.table(),
@@ -78,12 +79,11 @@ impl Evaluator {
     pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
         let z = self.network.encode(&x)?;
-        let (_, dim, height, width) = z.dims4()?;
-        let (indices, _) =
-            nearest(&to_rows(&flat(&z)?, dim, height * width), &self.codes, self.dim);
-        self.counts.add(&indices);
-        let codes = lookup(&self.codes, dim, &indices, height * width);
-        let y = self.network.decode(&Tensor::from_vec(codes, z.shape(), z.device())?)?;
+        let (batch, dim, height, width) = z.dims4()?;
+        let (codes, _) = self.quantizer.quantize(rows_of(&z)?, dim)?;
+        self.counts.add(&codes);
+        let level = CodeLevel { codes: &codes, height, width };
+        let y = self.network.decode(&lookup_map(&self.quantizer, batch, &level, z.device())?)?;
         let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
         let size = self.channels * self.side * self.side;
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact(size)) {
@@ -102,9 +102,10 @@ impl Evaluator {
         &self.counts.counts
     }
 
-    /// The codes, `[K, D]`, and D.
-    pub fn vectors(&self) -> (&[f32], usize) {
-        (&self.codes, self.dim)
+    /// The vectors of all codes as the decoder takes them, `[K, D]`, and D.
+    pub fn vectors(&self) -> Result<(Vec<f32>, usize)> {
+        let all: Vec<u32> = (0..).take(self.counts.counts.len()).collect();
+        Ok((self.quantizer.lookup(&all)?, self.quantizer.config().dim))
     }
 
     /// What each of `codes` looks like: the middle of a field of that code alone, as wide as the
@@ -115,9 +116,9 @@ impl Evaluator {
         let mut patches = Vec::with_capacity(codes.len() * self.channels * factor * factor);
         for codes in codes.chunks(BATCH) {
             let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
-            let latents = lookup(&self.codes, self.dim, &indices, FIELD * FIELD);
-            let shape = (codes.len(), self.dim, FIELD, FIELD);
-            let images = self.network.decode(&Tensor::from_vec(latents, shape, &Device::Cpu)?)?;
+            let level = CodeLevel { codes: &indices, height: FIELD, width: FIELD };
+            let latents = lookup_map(&self.quantizer, codes.len(), &level, &Device::Cpu)?;
+            let images = self.network.decode(&latents)?;
             let middle = images.narrow(2, factor, factor)?.narrow(3, factor, factor)?;
             patches.extend(self.to_unit(&flat(&middle.contiguous()?)?));
         }

@@ -13,6 +13,8 @@
 //! | `trainer` | one step and all it changes |
 //! | `network`, `parameters` | what is trained, and its initial values |
 //! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
+//! | `quantizer` | the kinds of codes, in one form |
+//! | `revival` | which codes are used, and what happens to the others |
 //! | `evaluate`, `metrics` | the judgement |
 //! | `state`, `workspace` | the checkpoint, the model folder |
 //! | `record`, `tensorboard`, `pictures`, `page` | what is left to be looked at |
@@ -35,8 +37,10 @@ pub mod parameters;
 pub mod perceptual;
 mod pictures;
 mod pixels;
+pub mod quantizer;
 pub mod random;
 mod record;
+pub mod revival;
 pub mod settings;
 pub mod state;
 mod tensorboard;
@@ -68,7 +72,7 @@ use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
 use pictures::Pictures;
 use record::Listener;
-use trainer::Trainer;
+use trainer::{Trainer, mean_length};
 use workspace::{Found, Workspace};
 
 /// Whether `folder` holds a training that was begun and not finished.
@@ -162,10 +166,13 @@ pub struct TrainSummary {
 struct Line<'a> {
     #[serde(flatten)]
     report: &'a StepReport,
-    /// None before the codebook starts.
+    /// Over all steps since the last line that has them; None before the codebook starts, and
+    /// where these steps are too few to speak for the data set.
     usage: Option<f64>,
     perplexity: Option<f64>,
-    codebook_norm: f64,
+    /// Root mean square length of the codes; none for rules without codebook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codebook_norm: Option<f64>,
 }
 
 /// Trains `model` on `data` and leaves a model folder at `folder`; see [`TrainSettings`] for what
@@ -325,19 +332,18 @@ fn estimate(
 /// Batches whose latents k-means sees, at most.
 const KMEANS_BATCHES: usize = 16;
 
-/// Places the codes by k-means over latents of the coming batches.
+/// Gives the codes their first places by latents of the coming batches.
 fn start_codebook(trainer: &mut Trainer, loader: &Loader<'_>) -> Result<()> {
     let mut order = Order::default();
     let first = trainer.step_count();
     let mut rows = trainer.latent_rows(&loader.batch(first, &mut order)?.pixels)?;
-    let step_rows = rows.len() / trainer.codebook().dim;
-    let wanted = trainer.codebook().codes() * trainer.kmeans_rows_per_code();
+    let step_rows = rows.len() / trainer.dim();
+    let wanted = trainer.codes() * trainer.kmeans_rows_per_code();
     let batches = wanted.div_ceil(step_rows).min(KMEANS_BATCHES);
     for step in first + 1..first + batches {
         rows.extend(trainer.latent_rows(&loader.batch(step, &mut order)?.pixels)?);
     }
-    trainer.start_codebook(&rows, step_rows);
-    Ok(())
+    trainer.start_codebook(&rows, step_rows)
 }
 
 fn warn(report: &StepReport, observer: &mut dyn Observer) {
@@ -357,14 +363,13 @@ fn log(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let window = trainer.take_window();
-    let codebook_norm = trainer.codebook().norm();
-    let (usage, perplexity) = (window.usage(), window.perplexity());
-    let some = |value| (window.used() > 0).then_some(value);
-    let (usage_seen, perplexity_seen) = (some(usage), some(perplexity));
-    let line = Line { report, usage: usage_seen, perplexity: perplexity_seen, codebook_norm };
-    workspace.record()?.line(report.step, &line)?;
-    if window.used() > 0 {
+    let codebook_norm = trainer.codebook()?.map(|codes| mean_length(&codes, trainer.dim()));
+    let usage = window.as_ref().map(|w| w.usage());
+    let perplexity = window.as_ref().map(|w| w.perplexity());
+    workspace.record()?.line(report.step, &Line { report, usage, perplexity, codebook_norm })?;
+    if let Some(window) = &window {
         workspace.record()?.codes(report.step, &window.counts)?;
+        let (usage, perplexity) = (window.usage(), window.perplexity());
         observer.event(&Event::Usage { step: report.step, usage, perplexity });
     }
     Ok(())
@@ -378,7 +383,7 @@ fn picture(
     pictures: &Pictures,
 ) -> Result<()> {
     let weights = trainer.final_weights()?;
-    let evaluator = Evaluator::new(model, &weights, &trainer.codebook().embedding)?;
+    let evaluator = Evaluator::new(model, &weights)?;
     let (sheet, psnr) = pictures.draw(evaluator, model.pixels.channels)?;
     workspace.record()?.picture(trainer.step_count(), &sheet, psnr)
 }
@@ -406,11 +411,10 @@ fn finish(
     recipe: &serde_json::Value,
 ) -> Result<TrainSummary> {
     let weights = trainer.final_weights()?;
-    let codebook = trainer.codebook();
     let held_out = !split.held_out.is_empty();
     let judged = if held_out { &split.held_out } else { &split.train };
     let judged = &judged[..judged.len().min(settings.evaluation_images_max)];
-    let evaluator = judge(model, loader, judged, &weights, &codebook.embedding)?;
+    let evaluator = judge(model, loader, judged, &weights)?;
     let map = page::CodeMap::new(&evaluator, model.factor()[0], model.pixels.channels)?;
     let evaluation = evaluator.finish();
     let summary = TrainSummary {
@@ -429,22 +433,20 @@ fn finish(
             tensors.insert(name, Tensor::from_slice(values, shape, &Device::Cpu)?);
         }
     }
-    tensors.insert(CODEBOOK_NAME.into(), codebook.tensor()?);
     let page = page::render(workspace.record()?, &summary, recipe, &map)?;
     workspace.finish(&summary, &page, &described(model, &summary, recipe), &tensors)?;
     Ok(summary)
 }
 
-/// Weights and codes judged on the images `judged`; unreadable ones are left out.
+/// Weights, codebook included, judged on the images `judged`; unreadable ones are left out.
 fn judge(
     model: &ModelConfig,
     loader: &Loader<'_>,
     judged: &[u32],
     weights: &BTreeMap<String, Vec<f32>>,
-    codes: &[f32],
 ) -> Result<Evaluator> {
     use rayon::prelude::*;
-    let mut evaluator = Evaluator::new(model, weights, codes)?;
+    let mut evaluator = Evaluator::new(model, weights)?;
     for part in judged.chunks(loader.batch_size) {
         let images: Vec<Option<Vec<u8>>> =
             part.par_iter().map(|i| loader.plain(*i as usize).ok()).collect();

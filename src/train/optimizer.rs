@@ -7,6 +7,7 @@ use candle_core::Var;
 use candle_core::backprop::GradStore;
 
 use super::parameters::{flat, set_flat};
+use super::quantizer::{Moved, PREFIX};
 use crate::error::Result;
 
 /// Gradients (or weights, or moments) by name, flat, names sorted.
@@ -64,7 +65,7 @@ pub struct AdamW {
     pub betas: (f64, f64),
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// For tensors of two and more dimensions; biases and norms are never decayed.
+    /// For tensors of two and more dimensions; biases, norms and codes are never decayed.
     pub weight_decay: f64,
     /// Updates done.
     pub updates: u64,
@@ -98,11 +99,20 @@ impl AdamW {
         for (name, gradient) in gradients {
             let Some(var) = vars.get(name) else { continue };
             let mut values = flat(var)?;
-            let decayed = var.dims().len() > 1;
+            let decayed = var.dims().len() > 1 && !name.starts_with(PREFIX);
             self.step_values(name, &mut values, gradient, learning_rate, decayed);
             set_flat(var, values)?;
         }
         Ok(())
+    }
+
+    /// Forgets the moments of values that were set from outside.
+    pub fn forget(&mut self, moved: &Moved) {
+        for moments in [&mut self.moment1, &mut self.moment2] {
+            if let Some(values) = moments.get_mut(moved.name) {
+                values[moved.range.clone()].fill(0.0);
+            }
+        }
     }
 
     /// p <- p (1 - lr wd) - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps), t = `updates`.
@@ -152,6 +162,13 @@ impl WeightAverage {
     /// Starts at `values`.
     pub fn new(decay: f64, values: Named) -> WeightAverage {
         WeightAverage { decay, updates: 0, values }
+    }
+
+    /// Takes over values that were set from outside: their past means nothing.
+    pub fn take_over(&mut self, moved: &Moved, now: &[f32]) {
+        if let Some(values) = self.values.get_mut(moved.name) {
+            values[moved.range.clone()].copy_from_slice(&now[moved.range.clone()]);
+        }
     }
 
     /// Takes in the weights after an update.

@@ -74,6 +74,17 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(backend), dtype, device.clone())
     }
 
+    /// Adds a variable of zeros, to be initialized with the others; the one that is there where
+    /// the name is known.
+    ///
+    /// # Errors
+    /// Where the name is known with another shape.
+    pub fn variable(&self, shape: impl Into<Shape>, name: &str, dtype: DType) -> Result<Var> {
+        self.builder(dtype, &Device::Cpu).get(shape, name)?;
+        let known = self.vars().remove(name);
+        known.ok_or_else(|| Error::invalid(format!("weight {name} was not created")))
+    }
+
     /// The variables, names sorted.
     pub fn vars(&self) -> BTreeMap<String, Var> {
         match self.store.lock() {

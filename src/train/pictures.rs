@@ -141,7 +141,7 @@ mod tests {
         let model = small_model();
         let trainer = super::super::trainer::Trainer::new(&model, &settings, 1.0).unwrap();
         let weights = trainer.final_weights().unwrap();
-        let evaluator = || Evaluator::new(&model, &weights, &trainer.codebook().embedding).unwrap();
+        let evaluator = || Evaluator::new(&model, &weights).unwrap();
         let (sheet, psnr) = pictures.draw(evaluator(), 3).unwrap();
         assert!(psnr.is_finite() && psnr > 0.0);
         assert_eq!(pictures.draw(evaluator(), 3).unwrap(), (sheet.clone(), psnr));

@@ -59,6 +59,11 @@ impl Draws {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// `count` numbers uniform in [-bound, bound), in float32.
+    pub fn uniform(&mut self, count: usize, bound: f32) -> Vec<f32> {
+        (0..count).map(|_| (2.0 * self.fraction() - 1.0) as f32 * bound).collect()
+    }
+
     /// A random order of 0..n (Fisher-Yates).
     pub fn permutation(&mut self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n as u32).collect();

@@ -50,12 +50,7 @@ pub fn small_model() -> ModelConfig {
             res_blocks: 1,
             res_hidden: 8,
         }),
-        quantizer: QuantizerConfig {
-            rule: QuantizerRule::L2,
-            codes: 16,
-            dim: 4,
-            decode_normalised: false,
-        },
+        quantizer: QuantizerConfig::new(QuantizerRule::L2, 16, 4),
         pixels: PixelConfig {
             channels: 3,
             input: InputRange::Centered,

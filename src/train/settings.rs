@@ -8,6 +8,10 @@ use super::estimator::Estimator;
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
+use crate::model::fsq::Fsq;
+
+/// Bits of the rule `sign` whose codes' entropy can be trained: it takes 2^bits numbers.
+const BITS_MAX: usize = 16;
 
 /// The `[train]` table. Every field has a default; unknown ones are rejected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,17 +73,28 @@ pub struct TrainSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CodebookSettings {
-    /// Steps without quantization, before k-means places the codes. At most a tenth of the steps
-    /// is taken.
+    /// How the codes learn, for the rules `l2` and `l2-normalised`.
+    pub method: Method,
+    /// Where the codes begin.
+    pub start: Start,
+    /// Steps without quantization, before the codes are started. At most a tenth of the steps is
+    /// taken. Rules without codebook (`fsq`, `sign`) quantize from the first step on.
     pub start_after: usize,
     /// Steps of Lloyd's algorithm.
     pub kmeans_steps: usize,
     /// Latents a code for k-means (within 16 batches).
     pub kmeans_rows_per_code: usize,
-    /// g of the moving averages.
+    /// Method `ema`: g of the moving averages.
     pub decay: f64,
-    /// Smoothing of the counts.
+    /// Method `ema`: smoothing of the counts.
     pub epsilon: f64,
+    /// Methods `gradient` and `simvq`: weight of mean((q - sg(z))^2), which pulls the codes.
+    pub code_weight: f64,
+    /// Rule `sign`: weight of the entropy of each latent's codes less that of all together; 0 =
+    /// neither is computed.
+    pub entropy_weight: f64,
+    /// Rule `sign`: tau of the probabilities of codes.
+    pub entropy_temperature: f64,
     /// First interval between revivals, which doubles while hardly any code is dead; 0 = none. A
     /// code is dead that was not used for as many steps, or for longer where a batch has few
     /// latents for many codes.
@@ -125,16 +140,43 @@ impl Default for TrainSettings {
 impl Default for CodebookSettings {
     fn default() -> Self {
         CodebookSettings {
+            method: Method::Ema,
+            start: Start::Kmeans,
             start_after: 100,
             kmeans_steps: 10,
             kmeans_rows_per_code: 32,
             decay: 0.99,
             epsilon: 1e-5,
+            code_weight: 1.0,
+            entropy_weight: 0.1,
+            entropy_temperature: 0.01,
             revive_every: 20,
             revive_until: 0.8,
             rearm_usage: 0.5,
         }
     }
+}
+
+/// How the codes of a codebook learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Moving averages of the latents that chose them.
+    Ema,
+    /// Gradients of their distance to these latents.
+    Gradient,
+    /// Gradients, through a linear map of a frozen random table (SimVQ).
+    Simvq,
+}
+
+/// Where the codes begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Among the latents: on centres of k-means; with `simvq`, by the latents' mean and covariance.
+    Kmeans,
+    /// Anywhere: uniform in +-1/K, as the first VQ-VAE; with `simvq`, as any linear layer.
+    Random,
 }
 
 fn refuse<T>(message: String) -> Result<T> {
@@ -149,6 +191,7 @@ impl TrainSettings {
     pub fn check(&self, model: &ModelConfig) -> Result<()> {
         check_model(model)?;
         self.augment.check()?;
+        self.check_quantizer(model)?;
         let positive = [
             ("steps", self.steps),
             ("batch_size", self.batch_size),
@@ -181,6 +224,9 @@ impl TrainSettings {
             ("weight_average", self.weight_average, 0.0, 0.999_999_9),
             ("codebook.decay", c.decay, 0.0, 0.999_999_9),
             ("codebook.epsilon", c.epsilon, 1e-30, 1.0),
+            ("codebook.code_weight", c.code_weight, 0.0, 1e6),
+            ("codebook.entropy_weight", c.entropy_weight, 0.0, 1e6),
+            ("codebook.entropy_temperature", c.entropy_temperature, 1e-6, 1e6),
             ("codebook.revive_until", c.revive_until, 0.0, 1.0),
             ("codebook.rearm_usage", c.rearm_usage, 0.0, 1.0),
         ];
@@ -194,7 +240,63 @@ impl TrainSettings {
         Ok(())
     }
 
-    /// The step at which k-means places the codes.
+    fn check_quantizer(&self, model: &ModelConfig) -> Result<()> {
+        let q = &model.quantizer;
+        if q.codes < 2 || q.dim == 0 {
+            return refuse("model.quantizer needs codes >= 2 and dim >= 1".into());
+        }
+        if q.rule != QuantizerRule::Fsq && !q.levels.is_empty() {
+            return refuse("model.quantizer.levels belong to the rule fsq alone".into());
+        }
+        let learned = match q.rule {
+            QuantizerRule::L2 | QuantizerRule::L2Normalised => true,
+            QuantizerRule::Fsq => {
+                let fsq = Fsq::new(&q.levels)?;
+                if (fsq.codes(), fsq.dim()) != (q.codes, q.dim) {
+                    return refuse(format!(
+                        "model.codes is {} and model.dim {}; the levels {:?} make {} and {}",
+                        q.codes,
+                        q.dim,
+                        q.levels,
+                        fsq.codes(),
+                        fsq.dim()
+                    ));
+                }
+                false
+            }
+            QuantizerRule::Sign => {
+                let entropy = self.codebook.entropy_weight > 0.0;
+                if entropy && q.dim > BITS_MAX {
+                    return refuse(format!(
+                        "model.dim is {} bits; with train.codebook.entropy_weight above 0, whose \
+                         loss goes over all codes, at most {BITS_MAX}",
+                        q.dim
+                    ));
+                }
+                if q.dim > 24 || q.codes != 1 << q.dim {
+                    return refuse(format!(
+                        "model.codes is {}; {} bits, at most 24, make 2^{1} codes",
+                        q.codes, q.dim
+                    ));
+                }
+                false
+            }
+            rule => {
+                let rule = serde_json::to_value(rule).unwrap_or_default();
+                return refuse(format!(
+                    "training has the quantizer rules l2, l2-normalised, fsq and sign, not {rule}"
+                ));
+            }
+        };
+        if !learned && self.estimator != Estimator::StraightThrough {
+            return refuse(
+                "train.estimator: the rules fsq and sign take straight-through only".into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The step at which the codes are started.
     pub fn codebook_starts_at(&self) -> usize {
         self.codebook.start_after.min(self.steps / 10)
     }
@@ -256,13 +358,6 @@ fn check_model(model: &ModelConfig) -> Result<()> {
                 c.norm_groups
             ));
         }
-    }
-    let q = &model.quantizer;
-    if q.rule != QuantizerRule::L2 {
-        return refuse(format!("training has the quantizer rule l2, not {:?}", q.rule));
-    }
-    if q.codes < 2 || q.dim == 0 {
-        return refuse("model.quantizer needs codes >= 2 and dim >= 1".into());
     }
     if ![1, 3].contains(&model.pixels.channels) {
         return refuse(format!("model.pixels.channels is {}, not 1 or 3", model.pixels.channels));

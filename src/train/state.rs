@@ -14,9 +14,9 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::codebook::RevivalSchedule;
 use super::optimizer::Named;
 use super::record::Lengths;
+use super::revival::RevivalSchedule;
 use crate::error::{Error, Result};
 
 /// The format word of a checkpoint.
@@ -55,7 +55,7 @@ pub struct State {
     pub counters: Counters,
     /// Flat float32 tensors: `weights.*`, `average.*`, `moment1.*`, `moment2.*`, `codebook.*`.
     pub floats: Named,
-    /// Flat integers: `codebook.idle`, `codebook.window`.
+    /// Flat integers: `codebook.idle`, `codebook.window`, `codebook.window_steps`.
     pub integers: BTreeMap<String, Vec<i64>>,
 }
 

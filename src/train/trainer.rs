@@ -1,20 +1,21 @@
 //! Owns one step of training and everything that a step changes. Must not know: files, threads,
 //! where batches come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 use serde::Serialize;
 
-use super::codebook::{Averages, Codebook, RevivalRule, RevivalSchedule, lookup, nearest, to_rows};
-use super::estimator::commitment;
+use super::CODEBOOK_NAME;
 use super::metrics::{CodeCounts, psnr_of_mse};
 use super::network::{Autoencoder, build};
 use super::optimizer::{AdamW, WeightAverage, clip, cosine, global_norm, gradients};
 use super::parameters::{Parameters, flat};
 use super::pixels;
+use super::quantizer::{self, Moved, PREFIX, Quantized, Quantizer, rows_of};
 use super::random::Draws;
 use super::record::Lengths;
+use super::revival::CodeUse;
 use super::settings::{TrainSettings, side};
 use super::state::{Counters, FORMAT, State};
 use crate::error::{Error, Result};
@@ -29,8 +30,14 @@ pub struct StepReport {
     pub loss: f64,
     /// The reconstruction's part.
     pub reconstruction: f64,
-    /// The commitment's part; 0 before the codebook starts.
+    /// The commitment's part; 0 before the codebook starts and where the rule has none.
     pub commitment: f64,
+    /// The part of the codes that learn by gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codes: Option<f64>,
+    /// The part of the entropies (LFQ).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f64>,
     /// PSNR of the batch before the update, dB, unclamped.
     pub psnr: f64,
     /// Of this update.
@@ -45,7 +52,7 @@ pub struct StepReport {
     pub skipped: bool,
 }
 
-/// The network, its optimizer and its codebook between two steps.
+/// The network, its optimizer and its quantizer between two steps.
 pub struct Trainer {
     settings: TrainSettings,
     parameters: Parameters,
@@ -53,31 +60,21 @@ pub struct Trainer {
     network: Box<dyn Autoencoder>,
     optimizer: AdamW,
     average: Option<WeightAverage>,
-    codebook: Codebook,
-    /// None until k-means has placed the codes.
-    revival: Option<RevivalSchedule>,
-    /// Codes used since the last line of the record.
-    window: CodeCounts,
+    quantizer: Box<dyn Quantizer>,
+    /// K.
+    codes: usize,
+    /// D.
+    dim: usize,
+    code_use: CodeUse,
     table: [f32; 256],
     /// Difference of white and black.
     peak: f64,
     channels: usize,
     side: usize,
-    /// Steps without use that make a code dead.
-    dead_after: u32,
     step: usize,
     skipped: u64,
     revived: u64,
     variance: f64,
-}
-
-/// Visits that a code of average frequency should have had before it is called dead.
-const VISITS: usize = 8;
-
-/// The latents of a batch and their codes.
-struct Quantized {
-    rows: Vec<f32>,
-    indices: Vec<u32>,
 }
 
 impl Trainer {
@@ -85,13 +82,16 @@ impl Trainer {
     pub fn new(model: &ModelConfig, settings: &TrainSettings, variance: f64) -> Result<Trainer> {
         let parameters = Parameters::new();
         let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
+        let quantizer = quantizer::build(model, settings, &parameters)?;
         parameters.initialize(settings.seed)?;
         let (low, high) = pixels::limits(model.pixels.input);
-        let c = &settings.codebook;
-        let averages = Averages { decay: c.decay, epsilon: c.epsilon };
         let [factor, _] = model.factor();
         let step_rows = settings.batch_size * (side(model)? / factor).pow(2);
-        let visits = (VISITS * model.quantizer.codes).div_ceil(step_rows.max(1));
+        let (codes, dim) = (model.quantizer.codes, model.quantizer.dim);
+        let mut code_use = CodeUse::new(codes, step_rows, settings.steps, &settings.codebook);
+        if !quantizer.wants_start() {
+            code_use.start(0);
+        }
         let average = (settings.weight_average > 0.0).then(|| {
             Ok::<_, Error>(WeightAverage::new(settings.weight_average, parameters.values()?))
         });
@@ -102,14 +102,14 @@ impl Trainer {
             network,
             optimizer: AdamW::new(settings.betas, settings.epsilon, settings.weight_decay),
             average: average.transpose()?,
-            codebook: Codebook::new(model.quantizer.codes, model.quantizer.dim, averages),
-            revival: None,
-            window: CodeCounts::new(model.quantizer.codes),
+            quantizer,
+            codes,
+            dim,
+            code_use,
             table: model.pixels.input.table(),
             peak: high - low,
             channels: model.pixels.channels,
             side: side(model)?,
-            dead_after: visits.max(c.revive_every) as u32,
             step: 0,
             skipped: 0,
             revived: 0,
@@ -127,14 +127,28 @@ impl Trainer {
         self.parameters.count()
     }
 
+    /// K, the number of codes.
+    pub fn codes(&self) -> usize {
+        self.codes
+    }
+
+    /// D, the length of a latent.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// Latents a code that k-means asks for.
     pub fn kmeans_rows_per_code(&self) -> usize {
         self.settings.codebook.kmeans_rows_per_code
     }
 
-    /// Shapes of the weights by name.
+    /// Shapes of the model's weights by name, its codebook's among them.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        self.vars.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect()
+        let own = self.vars.iter().filter(|(name, _)| !name.starts_with(PREFIX));
+        let mut shapes: BTreeMap<_, _> =
+            own.map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
+        shapes.insert(CODEBOOK_NAME.into(), vec![self.codes, self.dim]);
+        shapes
     }
 
     /// Steps skipped since something was not finite.
@@ -147,15 +161,20 @@ impl Trainer {
         self.revived
     }
 
-    /// Whether k-means has to place the codes before the next step.
+    /// Whether the codes have to be started before the next step.
     pub fn wants_codebook(&self) -> bool {
-        self.revival.is_none() && self.step >= self.settings.codebook_starts_at()
+        !self.code_use.started() && self.step >= self.settings.codebook_starts_at()
     }
 
-    /// Codes used since the last call.
-    pub fn take_window(&mut self) -> CodeCounts {
-        let fresh = CodeCounts::new(self.window.counts.len());
-        std::mem::replace(&mut self.window, fresh)
+    /// Uses of the codes since the last call; None, and nothing is taken, where they are of too
+    /// few steps to speak for the data set.
+    pub fn take_window(&mut self) -> Option<CodeCounts> {
+        self.code_use.take_window()
+    }
+
+    /// Share of the codes used lately.
+    pub fn recent_usage(&self) -> f64 {
+        self.code_use.recent_usage()
     }
 
     /// Bytes `[N, H, W, C]` as the network sees them.
@@ -165,46 +184,72 @@ impl Trainer {
 
     /// Latents of images as rows, without gradients.
     pub fn latent_rows(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        let z = self.network.encode(&self.images(bytes)?)?;
-        self.rows_of(&z)
+        rows_of(&self.network.encode(&self.images(bytes)?)?)
     }
 
-    fn rows_of(&self, z: &Tensor) -> Result<Vec<f32>> {
-        let (_, dim, height, width) = z.dims4()?;
-        Ok(to_rows(&flat(z)?, dim, height * width))
-    }
-
-    /// Places the codes by k-means over `rows`; a step has `step_rows` of them.
-    pub fn start_codebook(&mut self, rows: &[f32], step_rows: usize) {
-        let c = &self.settings.codebook;
+    /// Gives the codes their first places, by the latents `rows`; a step has `step_rows` of them.
+    pub fn start_codebook(&mut self, rows: &[f32], step_rows: usize) -> Result<()> {
         let mut draws = Draws::new(self.settings.seed, "k-means", self.step as u64);
-        self.codebook.start(rows, step_rows, c.kmeans_steps, &mut draws);
-        self.revival = Some(RevivalSchedule::new(self.revival_rule(), self.step as u64));
+        let moved = self.quantizer.start(rows, step_rows, &mut draws)?;
+        self.code_use.start(self.step as u64);
+        self.settle(&moved)
     }
 
-    fn revival_rule(&self) -> RevivalRule {
-        let c = &self.settings.codebook;
-        RevivalRule {
-            every: c.revive_every as u64,
-            until: (c.revive_until * self.settings.steps as f64) as u64,
-            rearm: c.rearm_usage,
+    /// Puts all codes on `points`, `[K, D]`: the codebook of another model, or any.
+    ///
+    /// # Errors
+    /// Where they are of another size, or the codes have no places of their own (`simvq`, rules
+    /// without codebook).
+    pub fn place_codes(&mut self, points: &[f32]) -> Result<()> {
+        if points.len() != self.codes * self.dim {
+            return Err(Error::invalid(format!(
+                "{} numbers for {} codes of length {}",
+                points.len(),
+                self.codes,
+                self.dim
+            )));
         }
+        let moved = self.quantizer.place(&(0..self.codes).collect::<Vec<_>>(), points)?;
+        if !self.code_use.started() {
+            self.code_use.start(self.step as u64);
+        }
+        self.settle(&moved)
+    }
+
+    /// Values were set, not learned: moments and averages of them begin anew.
+    fn settle(&mut self, moved: &[Moved]) -> Result<()> {
+        for name in moved.iter().map(|m| m.name).collect::<BTreeSet<_>>() {
+            let Some(var) = self.vars.get(name) else { continue };
+            let now = flat(var)?;
+            for moved in moved.iter().filter(|m| m.name == name) {
+                self.optimizer.forget(moved);
+                if let Some(average) = &mut self.average {
+                    average.take_over(moved, &now);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The whole way of a batch: the loss of its reconstruction, one update of the weights, then
-    /// one of the codebook.
+    /// one of the codes.
     pub fn step(&mut self, bytes: &[u8]) -> Result<StepReport> {
         let x = self.images(bytes)?;
         let z = self.network.encode(&x)?;
-        let rows = self.rows_of(&z)?;
-        let latent_norm = mean_length(&rows, self.codebook.dim);
-        let (latents, commitment, quantized) = self.quantize(z, rows)?;
-        let reconstruction = self.network.decode(&latents)?;
+        let latent_norm = mean_length(&rows_of(&z)?, self.dim);
+        // Latents pass as they are until the codes have places.
+        let started = self.code_use.started();
+        let quantized = started.then(|| self.quantizer.forward(&z)).transpose()?;
+        let latents = quantized.as_ref().map_or(&z, |q| &q.latents);
+        let reconstruction = self.network.decode(latents)?;
         let loss = self.settings.loss.value(&x, &reconstruction, self.variance)?;
         let mse = super::metrics::mse(&flat(&x)?, &flat(&reconstruction)?);
-        let whole = match &commitment {
-            Some(commitment) => (&loss + commitment)?,
+        let whole = match &quantized {
+            Some(quantized) => quantized.losses.added_to(&loss)?,
             None => loss.clone(),
+        };
+        let part = |of: fn(&quantizer::Losses) -> &Option<Tensor>| {
+            quantized.as_ref().and_then(|q| of(&q.losses).as_ref()).map(scalar).transpose()
         };
         let mut store = whole.backward()?;
         let mut gradients = gradients(&mut store, &self.vars)?;
@@ -217,7 +262,9 @@ impl Trainer {
             step: self.step + 1,
             loss: scalar(&whole)?,
             reconstruction: scalar(&loss)?,
-            commitment: commitment.as_ref().map_or(Ok(0.0), scalar)?,
+            commitment: part(|l| &l.commitment)?.unwrap_or(0.0),
+            codes: part(|l| &l.codes)?,
+            entropy: part(|l| &l.entropy)?,
             psnr: psnr_of_mse(mse.max(1e-12), self.peak),
             learning_rate: self.learning_rate(),
             gradient_norm,
@@ -230,7 +277,9 @@ impl Trainer {
             if let Some(average) = &mut self.average {
                 average.update(&self.vars)?;
             }
-            report.revived = self.update_codebook(quantized);
+            if let Some(quantized) = &quantized {
+                report.revived = self.update_codes(quantized)?;
+            }
         } else {
             report.skipped = true;
             self.skipped += 1;
@@ -244,55 +293,50 @@ impl Trainer {
         cosine(self.step, s.steps, s.warm_up_share, s.learning_rate, s.learning_rate_floor)
     }
 
-    /// What the decoder gets, and the commitment; latents as they are before the codebook starts.
-    fn quantize(
-        &self,
-        z: Tensor,
-        rows: Vec<f32>,
-    ) -> Result<(Tensor, Option<Tensor>, Option<Quantized>)> {
-        if self.revival.is_none() {
-            return Ok((z, None, None));
+    /// What the codes learn, then the revival that is due. Returns how many codes were revived.
+    fn update_codes(&mut self, quantized: &Quantized) -> Result<usize> {
+        self.quantizer.update(quantized);
+        self.code_use.note(&quantized.indices);
+        if !self.quantizer.places_codes() {
+            return Ok(0);
         }
-        let (_, dim, height, width) = z.dims4()?;
-        let (indices, _) = nearest(&rows, &self.codebook.embedding, dim);
-        let codes = lookup(&self.codebook.embedding, dim, &indices, height * width);
-        let codes = Tensor::from_vec(codes, z.shape(), z.device())?;
-        let through = self.settings.estimator.pass(&z, &codes)?;
-        let commitment = commitment(&z, &codes, self.settings.commitment)?;
-        Ok((through, Some(commitment), Some(Quantized { rows, indices })))
-    }
-
-    /// Moving averages, then the revival that is due. Returns how many codes were revived.
-    fn update_codebook(&mut self, quantized: Option<Quantized>) -> usize {
-        let rule = self.revival_rule();
-        let (Some(Quantized { rows, indices }), Some(schedule)) = (quantized, &mut self.revival)
-        else {
-            return 0;
-        };
-        self.codebook.update(&rows, &indices);
-        self.window.add(&indices);
         let now = self.step as u64 + 1;
-        let recent = self.codebook.recent_usage(self.dead_after);
-        if !schedule.due(rule, now, recent) {
-            return 0;
+        let mut dead = self.code_use.due(now);
+        if dead.is_empty() {
+            return Ok(0);
         }
+        // Where a batch has fewer latents than there are dead codes, the rest waits.
         let mut draws = Draws::new(self.settings.seed, "revival", now);
-        let revived = self.codebook.revive(&rows, self.dead_after, &mut draws);
-        self.revived += revived as u64;
-        revived
+        let places = draws.distinct(dead.len(), quantized.indices.len());
+        dead.truncate(places.len());
+        let point = |row: &usize| &quantized.rows[row * self.dim..][..self.dim];
+        let points: Vec<f32> = places.iter().flat_map(point).copied().collect();
+        let moved = self.quantizer.place(&dead, &points)?;
+        self.settle(&moved)?;
+        self.code_use.revived(&dead);
+        self.revived += dead.len() as u64;
+        Ok(dead.len())
     }
 
-    /// The weights to save: the averages where there are any.
+    /// The weights to save, with the codebook where the model has one: the averages where there
+    /// are any.
     pub fn final_weights(&self) -> Result<BTreeMap<String, Vec<f32>>> {
-        match &self.average {
-            Some(average) => Ok(average.values.clone()),
-            None => self.parameters.values(),
-        }
+        let mut weights = match &self.average {
+            Some(average) => average.values.clone(),
+            None => self.parameters.values()?,
+        };
+        let codebook = self.quantizer.codebook(&weights)?;
+        weights.retain(|name, _| !name.starts_with(PREFIX));
+        weights.extend(codebook.map(|codes| (CODEBOOK_NAME.to_string(), codes)));
+        Ok(weights)
     }
 
-    /// The codebook.
-    pub fn codebook(&self) -> &Codebook {
-        &self.codebook
+    /// The codes as they are now, `[K, D]`, not those of the averaged weights; None for rules
+    /// without codebook.
+    pub fn codebook(&self) -> Result<Option<Vec<f32>>> {
+        let own = self.vars.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        let own = own.map(|(name, var)| Ok((name.clone(), flat(var)?)));
+        self.quantizer.codebook(&own.collect::<Result<_>>()?)
     }
 
     /// Everything, for a checkpoint.
@@ -309,14 +353,7 @@ impl Trainer {
         if let Some(average) = &self.average {
             put("average.", &average.values);
         }
-        let c = &self.codebook;
-        for (name, values) in [("embedding", &c.embedding), ("count", &c.count), ("sum", &c.sum)] {
-            floats.insert(format!("codebook.{name}"), values.clone());
-        }
-        let integers = BTreeMap::from([
-            ("codebook.idle".to_string(), c.idle.iter().map(|i| i64::from(*i)).collect()),
-            ("codebook.window".into(), self.window.counts.iter().map(|n| *n as i64).collect()),
-        ]);
+        put("codebook.", &self.quantizer.state());
         Ok(State {
             counters: Counters {
                 format: FORMAT.into(),
@@ -327,11 +364,11 @@ impl Trainer {
                 skipped: self.skipped,
                 revived: self.revived,
                 variance_bits: self.variance.to_bits(),
-                revival: self.revival,
+                revival: self.code_use.schedule(),
                 record,
             },
             floats,
-            integers,
+            integers: self.code_use.state(),
         })
     }
 
@@ -349,23 +386,8 @@ impl Trainer {
             average.values = state.part("average.");
             average.updates = counters.average_updates;
         }
-        let mut book = state.part("codebook.");
-        let misfit = || Error::invalid("the checkpoint's codebook is of another size");
-        for (name, to) in [
-            ("embedding", &mut self.codebook.embedding),
-            ("count", &mut self.codebook.count),
-            ("sum", &mut self.codebook.sum),
-        ] {
-            *to = book.remove(name).filter(|v| v.len() == to.len()).ok_or_else(misfit)?;
-        }
-        let integers = |name: &str, len: usize| {
-            state.integers.get(name).filter(|v| v.len() == len).ok_or_else(misfit)
-        };
-        let codes = self.codebook.codes();
-        self.codebook.idle = integers("codebook.idle", codes)?.iter().map(|i| *i as u32).collect();
-        self.window.counts =
-            integers("codebook.window", codes)?.iter().map(|n| *n as u64).collect();
-        self.revival = counters.revival;
+        self.quantizer.restore(state.part("codebook."))?;
+        self.code_use.restore(counters.revival, &state.integers)?;
         self.step = counters.step;
         self.skipped = counters.skipped;
         self.revived = counters.revived;
@@ -387,7 +409,8 @@ fn scalar(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.to_scalar::<f32>()?))
 }
 
-fn mean_length(rows: &[f32], dim: usize) -> f64 {
+/// Root mean square length of rows of `dim` numbers.
+pub(super) fn mean_length(rows: &[f32], dim: usize) -> f64 {
     let sum: f64 = rows.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
     (sum / (rows.len() / dim).max(1) as f64).sqrt()
 }

@@ -103,7 +103,7 @@ fn model(
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
         architecture: Architecture::Vqgan(config),
-        quantizer: QuantizerConfig { rule, codes, dim, decode_normalised: false },
+        quantizer: QuantizerConfig::new(rule, codes, dim),
         pixels: PixelConfig {
             channels: 3,
             input: InputRange::Taming,
