@@ -50,6 +50,8 @@ mod workspace;
 #[cfg(test)]
 pub(crate) mod golden;
 #[cfg(test)]
+mod quantizer_run_tests;
+#[cfg(test)]
 mod run_tests;
 
 use std::collections::BTreeMap;

@@ -139,7 +139,7 @@ impl CodeUse {
 
 /// When dead codes are revived: every `every` steps, the interval doubling as long as hardly any
 /// code is dead and starting again where some are; not in the last part of the run, unless usage
-/// falls under `rearm`.
+/// falls under `rearm`: then until hardly any is dead again.
 ///
 /// Doubling without this condition was tried: on MNIST the latents outgrow the codes in the first
 /// hundred steps, and 60 % of them die between two revivals.
@@ -150,6 +150,8 @@ pub struct RevivalSchedule {
     pub interval: u64,
     /// The step of the next.
     pub next: u64,
+    /// Usage fell so low that dead codes are revived whatever the step, until hardly any is dead.
+    pub armed: bool,
 }
 
 /// The settings that [`RevivalSchedule`] follows.
@@ -169,7 +171,7 @@ const ALIVE: f64 = 0.99;
 impl RevivalSchedule {
     /// For a codebook that starts at step `now`.
     pub fn new(rule: RevivalRule, now: u64) -> RevivalSchedule {
-        RevivalSchedule { interval: rule.every, next: now + rule.every }
+        RevivalSchedule { interval: rule.every, next: now + rule.every, armed: false }
     }
 
     /// Whether to revive behind step `now`, given the share of codes used lately.
@@ -177,14 +179,16 @@ impl RevivalSchedule {
         if rule.every == 0 {
             return false;
         }
-        let low = recent_usage < rule.rearm;
-        if low {
+        if recent_usage < rule.rearm {
+            self.armed = true;
             self.next = self.next.min(now + rule.every);
         }
-        if now < self.next || (now >= rule.until && !low) {
+        if now < self.next || (now >= rule.until && !self.armed) {
             return false;
         }
-        self.interval = if recent_usage >= ALIVE { 2 * self.interval } else { rule.every };
+        let alive = recent_usage >= ALIVE;
+        self.armed &= !alive;
+        self.interval = if alive { 2 * self.interval } else { rule.every };
         self.next = now + self.interval;
         true
     }

@@ -64,10 +64,14 @@ fn the_schedule_doubles_ends_and_is_re_armed() {
     // Some die from 300 on: the next revival finds them and starts again.
     let found = steps(rule, &|s| if (300..=450).contains(&s) { 0.9 } else { 1.0 });
     assert_eq!(found, [120, 160, 240, 400, 420, 440, 460, 500, 580, 740]);
-    // A collapse is met at once, even in the last part.
+    // A collapse is met at once, even in the last part, and until all live again.
     let collapse = steps(rule, &|s| if (850..860).contains(&s) { 0.1 } else { 1.0 });
-    assert_eq!(collapse, [120, 160, 240, 400, 720]);
-    let collapse = steps(rule, &|s| if (850..900).contains(&s) { 0.1 } else { 1.0 });
-    assert_eq!(collapse, [120, 160, 240, 400, 720, 870, 890]);
+    assert_eq!(collapse, [120, 160, 240, 400, 720, 870]);
+    let collapse = steps(rule, &|s| match s {
+        850..880 => 0.1,
+        880..920 => 0.8,
+        _ => 1.0,
+    });
+    assert_eq!(collapse, [120, 160, 240, 400, 720, 870, 890, 910, 930]);
     assert!(steps(RevivalRule { every: 0, ..rule }, &|_| 0.0).is_empty());
 }

@@ -246,7 +246,7 @@ mod tests {
                 skipped: 0,
                 revived: 7,
                 variance_bits: (0.1f64 + 0.2).to_bits(),
-                revival: Some(RevivalSchedule { interval: 20, next: 40 }),
+                revival: Some(RevivalSchedule { interval: 20, next: 40, armed: true }),
                 record: Lengths { lines: 12, events: 34 },
             },
             floats: Named::from([

@@ -187,6 +187,11 @@ impl Trainer {
         rows_of(&self.network.encode(&self.images(bytes)?)?)
     }
 
+    /// The codes of images as the quantizer chooses them now, `[N h w]`.
+    pub fn tokens(&self, bytes: &[u8]) -> Result<Vec<u32>> {
+        Ok(self.quantizer.forward(&self.network.encode(&self.images(bytes)?)?)?.indices)
+    }
+
     /// Gives the codes their first places, by the latents `rows`; a step has `step_rows` of them.
     pub fn start_codebook(&mut self, rows: &[f32], step_rows: usize) -> Result<()> {
         let mut draws = Draws::new(self.settings.seed, "k-means", self.step as u64);

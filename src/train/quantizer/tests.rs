@@ -3,6 +3,7 @@
 use candle_core::Var;
 
 use super::*;
+use crate::model::config::QuantizerConfig;
 use crate::train::CODEBOOK_NAME;
 use crate::train::golden::Case;
 use crate::train::parameters::set_flat;
@@ -147,6 +148,19 @@ fn golden_fsq() {
             case.check_tensor(&format!("{tag}_bounded"), &codes.bounded(&z).unwrap());
             check(&case, &format!("{tag}_"), &codes, dtype);
         }
+        // The inference has the same codes and vectors.
+        let fsq = crate::model::fsq::Fsq::new(&levels).unwrap();
+        let config = QuantizerConfig {
+            levels: levels.clone(),
+            ..QuantizerConfig::new(QuantizerRule::Fsq, fsq.codes(), fsq.dim())
+        };
+        let inference = crate::model::quantizer::Quantizer::new(&config, None, None).unwrap();
+        let rows = to_rows(&case.f32(&format!("{tag}_z")), levels.len(), 16);
+        let (found, _) = inference.quantize(rows, levels.len()).unwrap();
+        let found_i64: Vec<i64> = found.iter().map(|i| i64::from(*i)).collect();
+        assert_eq!(found_i64, case.i64(&format!("{tag}_indices")));
+        let vectors = to_rows(&case.f32(&format!("{tag}_codes")), levels.len(), 16);
+        assert_eq!(inference.lookup(&found).unwrap(), vectors);
     }
 }
 
