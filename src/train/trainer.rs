@@ -34,10 +34,10 @@ pub struct StepReport {
     pub commitment: f64,
     /// The part of the codes that learn by gradients.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub codes: Option<f64>,
+    pub code_loss: Option<f64>,
     /// The part of the entropies (LFQ).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub entropy: Option<f64>,
+    pub entropy_loss: Option<f64>,
     /// PSNR of the batch before the update, dB, unclamped.
     pub psnr: f64,
     /// Of this update.
@@ -268,8 +268,8 @@ impl Trainer {
             loss: scalar(&whole)?,
             reconstruction: scalar(&loss)?,
             commitment: part(|l| &l.commitment)?.unwrap_or(0.0),
-            codes: part(|l| &l.codes)?,
-            entropy: part(|l| &l.entropy)?,
+            code_loss: part(|l| &l.codes)?,
+            entropy_loss: part(|l| &l.entropy)?,
             psnr: psnr_of_mse(mse.max(1e-12), self.peak),
             learning_rate: self.learning_rate(),
             gradient_norm,
