@@ -231,3 +231,43 @@ fn zero_latents_have_a_finite_gradient_on_the_sphere() {
     let gradient = flat(sum.backward().unwrap().get(&z).unwrap()).unwrap();
     assert!(gradient.iter().all(|v| v.is_finite()), "{gradient:?}");
 }
+
+/// Residual quantization is no quantizer of its own here (the token schema has no place for its
+/// depth), but the ones there are make it up: each level quantizes what the ones before left over.
+#[test]
+fn golden_residual_of_three_gradient_codebooks() {
+    let Some(case) = Case::open("vq_residual") else { return };
+    for dtype in TYPES {
+        let z = Var::from_tensor(&case.tensor("z").to_dtype(dtype).unwrap()).unwrap();
+        let books = case.f32("codebooks");
+        let (mut rest, mut found, mut losses, mut vars) =
+            (z.as_tensor().clone(), vec![], vec![], vec![]);
+        for book in books.chunks(16 * 8) {
+            let parameters = Parameters::new();
+            let settings = CodebookSettings::default();
+            let codes =
+                GradientCodes::new(nearest_of_8(false), &settings, &parameters, dtype).unwrap();
+            vars.push(parameters.vars()[CODEBOOK_NAME].clone());
+            set_flat(&vars[vars.len() - 1], book.to_vec()).unwrap();
+            let q = codes.forward(&rest).unwrap();
+            found.extend(indices(&q));
+            let zero = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
+            losses.push(q.losses.added_to(&zero).unwrap());
+            rest = (rest - q.latents.detach()).unwrap();
+        }
+        assert_eq!(found, case.i64("indices"));
+        case.check_scalars("loss_per_level", &losses.iter().map(value).collect::<Vec<_>>());
+        case.check_tensor("residual", &rest);
+        let quantized = (z.as_tensor() - &rest).unwrap().detach();
+        case.check_tensor("quantized", &quantized);
+        let through = crate::train::estimator::straight_through(&z, &quantized).unwrap();
+        let upstream = case.tensor("upstream").to_dtype(dtype).unwrap();
+        let through = (through * upstream).unwrap().sum_all().unwrap();
+        let whole = losses.iter().try_fold(through, |sum, loss| sum + loss).unwrap();
+        let store = whole.backward().unwrap();
+        case.check_tensor("grad_z", store.get(&z).unwrap());
+        let gradients: Vec<f32> =
+            vars.iter().flat_map(|var| flat(store.get(var).unwrap()).unwrap()).collect();
+        case.check("grad_codebooks", &gradients);
+    }
+}
