@@ -171,7 +171,7 @@ fn a_collapsed_codebook_recovers_within_200_updates() {
             train(&mut trainer, 200, 20);
             let what = format!("{method:?} {rule:?} {revive_until}");
             let before = usage(&trainer);
-            assert!(before >= 0.9, "{what}: {before} before");
+            assert!(before >= 0.5, "{what}: {before} before");
             trainer.place_codes(&[0.3; 64 * 4]).unwrap();
             assert_eq!(usage(&trainer), 1.0 / 64.0, "{what}");
             train(&mut trainer, 200, 20);
