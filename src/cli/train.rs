@@ -29,6 +29,23 @@ pub struct Args {
     /// Images an update, overriding the recipe
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Images that go through the network at once, overriding the recipe: less memory
+    #[arg(long, value_name = "N")]
+    micro_batch: Option<usize>,
+    /// Run each block of the network again in the backward pass instead of keeping what it
+    /// computed: much less memory, a third more time, the same result
+    #[arg(long)]
+    recompute: bool,
+    /// File or folder with the weights of LPIPS: torchvision's VGG16 and the heads of lpips
+    #[arg(long, value_name = "PATH")]
+    perceptual_weights: Option<String>,
+    /// Begin with the weights of a checkpoint, published or vqtok's own, of the recipe's
+    /// architecture; a codebook of another size or length begins anew
+    #[arg(long, value_name = "PATH")]
+    init_from: Option<String>,
+    /// Family of the checkpoint to begin with, where it can't be told
+    #[arg(long, value_name = "FAMILY", requires = "init_from")]
+    init_family: Option<String>,
     /// Seed of everything random, overriding the recipe
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -47,18 +64,36 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.device_for_training()?;
     let stop = stop_flag()?;
     let mut recipe = recipe(args.recipe.as_deref(), &args.pixels)?;
-    if let Some(steps) = args.steps {
-        recipe.train.steps = steps;
-    }
-    if let Some(batch_size) = args.batch_size {
-        recipe.train.batch_size = batch_size;
-    }
-    if let Some(seed) = args.seed {
-        recipe.train.seed = seed;
-    }
+    args.overrule(&mut recipe);
     recipe.check()?;
     train(&args.inputs.inputs, &args.model, &recipe, args.resume, reporter, &stop)?;
     Ok(Finished::Clean)
+}
+
+impl Args {
+    /// The flags that stand above the recipe.
+    fn overrule(&self, recipe: &mut Recipe) {
+        if let Some(steps) = self.steps {
+            recipe.train.steps = steps;
+        }
+        if let Some(batch_size) = self.batch_size {
+            recipe.train.batch_size = batch_size;
+        }
+        if let Some(micro_batch) = self.micro_batch {
+            recipe.train.micro_batch = micro_batch;
+        }
+        recipe.train.recompute |= self.recompute;
+        if let Some(weights) = self.perceptual_weights.clone() {
+            recipe.train.perceptual.get_or_insert_default().weights = weights;
+        }
+        if let Some(seed) = self.seed {
+            recipe.train.seed = seed;
+        }
+        if let Some(from) = self.init_from.clone() {
+            recipe.train.init.from = from;
+            recipe.train.init.family = self.init_family.clone().unwrap_or_default();
+        }
+    }
 }
 
 /// Trains `recipe` on the images under `inputs` and leaves the model at `folder`.
@@ -110,18 +145,19 @@ struct Watch {
 impl train::Observer for Watch {
     fn event(&mut self, event: &train::Event<'_>) {
         match event {
-            train::Event::Estimate { remaining, steps, images, parameters } => {
+            train::Event::Estimate { remaining, memory_bytes, steps, images, parameters } => {
                 let seconds = remaining.as_secs_f64();
                 let text = format!(
                     "training {} first: recipe {}, {parameters} parameters, {steps} steps on \
-                     {images} images, about {}",
+                     {images} images, about {}, {:.1} GiB of memory",
                     self.folder.display(),
                     self.recipe,
-                    human_seconds(seconds)
+                    human_seconds(seconds),
+                    *memory_bytes as f64 / (1u64 << 30) as f64
                 );
                 let fields = json!({"model": self.folder, "recipe": self.recipe, "steps": steps,
                                     "images": images, "parameters": parameters,
-                                    "seconds": seconds});
+                                    "seconds": seconds, "memory_bytes": memory_bytes});
                 self.reporter.say("estimate", &text, fields);
             }
             train::Event::Step { report, .. } => {
@@ -132,8 +168,12 @@ impl train::Observer for Watch {
                 let fields = json!({"step": step, "usage": usage, "perplexity": perplexity});
                 self.meter.event("usage", fields);
             }
+            train::Event::Look(look) => self.meter.event("look", json!({"look": look})),
             train::Event::Checkpoint { step } => {
                 self.meter.event("checkpoint", json!({"step": step}));
+            }
+            train::Event::Notice(text) => {
+                self.meter.line("notice", text, json!({"message": text}));
             }
             train::Event::Warning(text) => {
                 self.meter.line("warning", &format!("warning: {text}"), json!({"message": text}));

@@ -17,6 +17,9 @@ fn resnet(vb: VarBuilder, c_in: usize, c_out: usize, norm: NormSpec) -> Result<R
     ResnetBlock::load(vb, c_in, c_out, norm, true, Shortcut::Input)
 }
 
+/// One differentiable piece of a network.
+pub type Block<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
+
 /// Residual block, attention where the model has it, residual block.
 #[derive(Debug, Clone)]
 pub struct Mid {
@@ -44,6 +47,15 @@ impl Mid {
             h = attn.forward(&h)?;
         }
         self.block_2.forward(&h)
+    }
+
+    /// The same in pieces, appended to `blocks`.
+    pub fn blocks<'a>(&'a self, blocks: &mut Vec<Block<'a>>) {
+        blocks.push(Box::new(|x| self.block_1.forward(x)));
+        if let Some(attn) = &self.attn_1 {
+            blocks.push(Box::new(|x| attn.forward(x)));
+        }
+        blocks.push(Box::new(|x| self.block_2.forward(x)));
     }
 }
 
@@ -85,6 +97,16 @@ impl Level {
             }
         }
         Ok(h)
+    }
+
+    /// The same in pieces, appended to `blocks`.
+    pub fn blocks<'a>(&'a self, blocks: &mut Vec<Block<'a>>) {
+        for (j, block) in self.block.iter().enumerate() {
+            blocks.push(Box::new(|x| block.forward(x)));
+            if let Some(attn) = self.attn.get(j) {
+                blocks.push(Box::new(|x| attn.forward(x)));
+            }
+        }
     }
 }
 

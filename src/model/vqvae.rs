@@ -163,12 +163,18 @@ impl Decoder {
 
     /// `[B, D, h, w] -> [B, C, h f, w f]`
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        let h = self.last_activation(z)?;
+        match self.up.last() {
+            Some(up) => up.forward(&h),
+            None => Ok(h),
+        }
+    }
+
+    /// What the last transposed convolution sees.
+    fn last_activation(&self, z: &Tensor) -> Result<Tensor> {
         let mut h = run_blocks(&self.res, self.conv.forward(z)?)?;
-        for (i, up) in self.up.iter().enumerate() {
-            h = up.forward(&h)?;
-            if i + 1 < self.up.len() {
-                h = relu(&h)?;
-            }
+        for up in self.up.iter().rev().skip(1).rev() {
+            h = relu(&up.forward(&h)?)?;
         }
         Ok(h)
     }
@@ -198,6 +204,16 @@ impl VqVae {
     /// `[B, D, h, w] -> [B, C, h f, w f]`
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
         self.dec.forward(z)
+    }
+
+    /// What the last layer of [`VqVae::decode`] sees, `[B, hidden, H/2, W/2]`.
+    pub fn last_activation(&self, z: &Tensor) -> Result<Tensor> {
+        self.dec.last_activation(z)
+    }
+
+    /// Weight and bias of the last layer, a transposed 4x4 convolution with stride 2.
+    pub fn last_up(&self) -> Option<(&Tensor, &Tensor)> {
+        self.dec.up.last().map(|up| (&up.weight, &up.bias))
     }
 
     /// Where the weights are.

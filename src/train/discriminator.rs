@@ -7,6 +7,7 @@ use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
+use super::network::LastLayer;
 use crate::error::Result;
 use crate::model::conv::{Padding, conv2d, leaky_relu};
 
@@ -32,6 +33,11 @@ impl Conv {
 
     fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         conv2d(x, &self.weight, self.bias.as_ref(), self.stride, Padding::same(1))
+    }
+
+    fn frozen(&self) -> Conv {
+        let bias = self.bias.as_ref().map(Tensor::detach);
+        Conv { weight: self.weight.detach(), bias, stride: self.stride }
     }
 }
 
@@ -129,6 +135,27 @@ impl Discriminator {
         Ok(Discriminator { first, middle, last })
     }
 
+    /// The same network without gradients for its weights, as the generator's loss sees it.
+    pub fn frozen(&self) -> Discriminator {
+        let norm = |n: &BatchNorm| BatchNorm {
+            name: n.name.clone(),
+            weight: n.weight.detach(),
+            bias: n.bias.detach(),
+        };
+        Discriminator {
+            first: self.first.frozen(),
+            middle: self.middle.iter().map(|(c, n)| (c.frozen(), norm(n))).collect(),
+            last: self.last.frozen(),
+        }
+    }
+
+    /// Height and width of the logits for images of `side` pixels; None where they are too small.
+    pub fn logits_side(side: usize, layers: usize) -> Option<usize> {
+        // 4x4 with padding 1: stride 2 halves, stride 1 takes one off.
+        let halved = side >> layers;
+        halved.checked_sub(2).filter(|s| *s > 0)
+    }
+
     /// `[B, C, H, W]` to logits `[B, 1, h, w]`; updates the running statistics.
     pub fn forward(&self, x: &Tensor, statistics: &mut Statistics) -> TensorResult<Tensor> {
         let mut h = leaky_relu(&self.first.forward(x)?, 0.2)?;
@@ -223,43 +250,47 @@ pub struct AdaptiveWeight {
     pub gradient: Tensor,
 }
 
-/// A loss as a function of the reconstruction.
-pub type ImageLoss<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
-
-/// From the decoder's last activation and last convolution (3x3), and from the two losses,
-/// (nll, g). The caller's one backward pass is that of sum(x' * gradient).
+/// From the decoder's last activation and last layer, and from the gradients of the two losses,
+/// (nll, g), with respect to the reconstruction. The caller's one backward pass is that of
+/// sum(x' * gradient).
 pub fn adaptive_weight(
     activation: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    losses: (ImageLoss<'_>, ImageLoss<'_>),
+    last: LastLayer<'_>,
+    (nll, g): (&Tensor, &Tensor),
     scale: f64,
     cap: f64,
 ) -> Result<AdaptiveWeight> {
-    let last = Var::from_tensor(&weight.detach())?;
-    let activation = activation.detach();
-    let image = conv2d(&activation, &last, Some(&bias.detach()), 1, Padding::same(1))?;
-    let leaf = Var::from_tensor(&image.detach())?;
-    let at_image = |loss: ImageLoss<'_>| -> Result<Tensor> {
-        let store = loss(&leaf)?.backward()?;
-        Ok(match store.get(&leaf) {
-            Some(gradient) => gradient.detach(),
-            None => leaf.zeros_like()?,
-        })
-    };
-    let (nll, g) = (at_image(losses.0)?, at_image(losses.1)?);
+    let weight = Var::from_tensor(&last.weight.detach())?;
+    let bias = last.bias.detach();
+    let own = LastLayer { weight: &weight, bias: &bias, ..last };
+    let image = own.forward(&activation.detach())?;
     let norm = |gradient: &Tensor| -> Result<f64> {
         let store = (&image * gradient)?.sum_all()?.backward()?;
-        let at_weight = match store.get(&last) {
+        let at_weight = match store.get(&weight) {
             Some(gradient) => super::parameters::flat(gradient)?,
             None => Vec::new(),
         };
         Ok(at_weight.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt())
     };
-    let (norm_nll, norm_g) = (norm(&nll)?, norm(&g)?);
+    let (norm_nll, norm_g) = (norm(nll)?, norm(g)?);
     let lambda = (scale * (norm_nll / (norm_g + 1e-4)).clamp(0.0, 1e4)).min(cap);
     let gradient = (nll + (g * lambda)?)?.detach();
     Ok(AdaptiveWeight { lambda, norm_nll, norm_g, gradient })
+}
+
+/// The value of a loss of the reconstruction, and its gradient with respect to it, detached.
+pub fn at_image(
+    image: &Tensor,
+    loss: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<(f64, Tensor)> {
+    let leaf = Var::from_tensor(&image.detach())?;
+    let loss = loss(&leaf)?;
+    let mut store = loss.backward()?;
+    let gradient = match store.remove(&leaf) {
+        Some(gradient) => gradient.detach(),
+        None => leaf.zeros_like()?,
+    };
+    Ok((f64::from(loss.to_scalar::<f32>()?), gradient))
 }
 
 #[cfg(test)]

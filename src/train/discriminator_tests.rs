@@ -109,8 +109,11 @@ fn golden_adaptive_weight() {
                 conv(&leaky_relu(&h, 0.2)?, &fixed("disc.1.weight"), &fixed("disc.1.bias"), 1)?;
             AdversarialLoss::Hinge.generator(&logits)
         };
+        let last = LastLayer { weight: &ow, bias: &ob, transposed: false };
+        let nll = at_image(&image, nll).unwrap().1;
+        let g = at_image(&image, g).unwrap().1;
         for (cap, name) in [(f64::MAX, "lambda"), (10.0, "lambda_capped_at_10")] {
-            let found = adaptive_weight(&activation, &ow, &ob, (&nll, &g), 0.8, cap).unwrap();
+            let found = adaptive_weight(&activation, last, (&nll, &g), 0.8, cap).unwrap();
             case.check_scalar(&format!("{tag}.norm_last_layer_nll"), found.norm_nll);
             case.check_scalar(&format!("{tag}.norm_last_layer_g"), found.norm_g);
             case.check_scalar(&format!("{tag}.{name}"), found.lambda);

@@ -7,8 +7,8 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::CODEBOOK_NAME;
-use super::metrics::{CodeCounts, mse, psnr_of_mse, ssim};
-use super::network::{Autoencoder, build};
+use super::metrics::{CodeCounts, gradient_energy, mse, psnr_of_mse, ssim};
+use super::network::{Autoencoder, build, decode_plain, encode_plain};
 use super::parameters::{Parameters, flat};
 use super::pixels;
 use super::quantizer::{PREFIX, rows_of};
@@ -29,6 +29,10 @@ pub struct Evaluation {
     pub psnr_of_mean_mse: f64,
     /// Mean of the images' SSIM; None where they are under 11 pixels.
     pub ssim: Option<f64>,
+    /// Gradient energy of the reconstructions, of all images together, as a share of that of the
+    /// images: below 1 they are blurred.
+    #[serde(default)]
+    pub sharpness: f64,
     /// Share of the codes that the images use, 0 to 1.
     pub usage: f64,
     /// exp of the entropy of the codes.
@@ -48,6 +52,8 @@ pub struct Evaluator {
     psnr: f64,
     squares: f64,
     ssim: Option<f64>,
+    /// Gradient energy of images and reconstructions.
+    energy: (f64, f64),
 }
 
 impl Evaluator {
@@ -72,18 +78,20 @@ impl Evaluator {
             psnr: 0.0,
             squares: 0.0,
             ssim: Some(0.0),
+            energy: (0.0, 0.0),
         })
     }
 
     /// Adds a batch of `[N, H, W, C]` bytes; gives the reconstructions, `[N, C, H, W]` from 0 to 1.
     pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
-        let z = self.network.encode(&x)?;
+        let z = encode_plain(&*self.network, &x)?;
         let (batch, dim, height, width) = z.dims4()?;
         let (codes, _) = self.quantizer.quantize(rows_of(&z)?, dim)?;
         self.counts.add(&codes);
         let level = CodeLevel { codes: &codes, height, width };
-        let y = self.network.decode(&lookup_map(&self.quantizer, batch, &level, z.device())?)?;
+        let codes = lookup_map(&self.quantizer, batch, &level, z.device())?;
+        let y = decode_plain(&*self.network, &codes)?;
         let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
         let size = self.channels * self.side * self.side;
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact(size)) {
@@ -91,6 +99,8 @@ impl Evaluator {
             self.images += 1;
             self.squares += error;
             self.psnr += psnr_of_mse(error.max(1e-12), 1.0);
+            let energy = |image| gradient_energy(image, self.channels, self.side, self.side);
+            self.energy = (self.energy.0 + energy(x), self.energy.1 + energy(y));
             let value = ssim(x, y, self.channels, self.side, self.side, 1.0).ok();
             self.ssim = self.ssim.zip(value).map(|(sum, v)| sum + v);
         }
@@ -140,6 +150,7 @@ impl Evaluator {
             psnr: rounded(self.psnr / n),
             psnr_of_mean_mse: rounded(psnr_of_mse((self.squares / n).max(1e-12), 1.0)),
             ssim: self.ssim.map(|sum| rounded(sum / n)),
+            sharpness: rounded(self.energy.1 / self.energy.0.max(1e-12)),
             usage: rounded(self.counts.usage()),
             perplexity: rounded(self.counts.perplexity()),
         }

@@ -10,7 +10,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReconstructionLoss {
-    /// mean((x - x')^2)
+    /// mean((x - x')^2), also written `l2`.
+    #[serde(alias = "l2")]
     Mse,
     /// mean((x - x')^2) / variance of the data: the classic VQ-VAE's.
     MseOverVariance,

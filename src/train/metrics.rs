@@ -19,6 +19,21 @@ pub fn psnr(a: &[f32], b: &[f32], peak: f64) -> f64 {
     psnr_of_mse(mse(a, b), peak)
 }
 
+/// Sum of the squared differences of neighbouring pixels, along both sides, of one image
+/// `[channels, height, width]`: what blur takes away.
+pub fn gradient_energy(image: &[f32], channels: usize, height: usize, width: usize) -> f64 {
+    let mut sum = 0.0;
+    for plane in image.chunks_exact(height * width).take(channels) {
+        for (y, row) in plane.chunks_exact(width).enumerate() {
+            sum += row.windows(2).map(|w| f64::from(w[1] - w[0]).powi(2)).sum::<f64>();
+            if let Some(below) = plane.get((y + 1) * width..(y + 2) * width) {
+                sum += row.iter().zip(below).map(|(a, b)| f64::from(b - a).powi(2)).sum::<f64>();
+            }
+        }
+    }
+    sum
+}
+
 const WINDOW: usize = 11;
 
 /// The 11 weights of a Gaussian with sigma 1.5, summing to 1.
@@ -184,6 +199,13 @@ mod tests {
         let gaussian: Vec<f32> = gaussian().iter().map(|g| *g as f32).collect();
         case.check("gaussian_1d", &gaussian);
         assert!(ssim_channel(&a[..100], &b[..100], 10, 10, 1.0).is_err());
+    }
+
+    #[test]
+    fn gradient_energy_counts_every_pair_of_neighbours() {
+        // Two channels of 2x3: along rows 1 + 4, 0 + 0; along columns 1 + 0 + 4; then a flat one.
+        let image = [0.0, 1.0, 3.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0];
+        assert_eq!(gradient_energy(&image, 2, 2, 3), 10.0);
     }
 
     #[test]

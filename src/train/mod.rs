@@ -10,8 +10,12 @@
 //! |---|---|
 //! | `settings` | what can be asked for |
 //! | `data`, `images`, `augment` | held-out share, order, reading ahead, variation |
-//! | `trainer` | one step and all it changes |
-//! | `network`, `parameters` | what is trained, and its initial values |
+//! | `step`, `trainer` | one step, and all it changes |
+//! | `network`, `parameters`, `init` | what is trained, and its initial values |
+//! | `tape` | the way forward and back, with or without all that lies between |
+//! | `adversary`, `discriminator`, `adversarial_settings` | the adversarial side |
+//! | `perceptual`, `perceptual_weights` | LPIPS, and where it comes from |
+//! | `watch`, `cost`, `around` | falls of PSNR, overfitting, dead codes; time and memory beforehand |
 //! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
 //! | `quantizer` | the kinds of codes, in one form |
 //! | `revival` | which codes are used, and what happens to the others |
@@ -20,14 +24,19 @@
 //! | `record`, `tensorboard`, `pictures`, `page` | what is left to be looked at |
 //! | `random` | every draw |
 
+pub mod adversarial_settings;
+pub mod adversary;
+mod around;
 pub mod augment;
 pub mod codebook;
 mod codemap;
+pub mod cost;
 pub mod data;
 pub mod discriminator;
 pub mod estimator;
 pub mod evaluate;
 pub mod images;
+pub mod init;
 pub mod loss;
 pub mod metrics;
 pub mod network;
@@ -35,6 +44,7 @@ pub mod optimizer;
 mod page;
 pub mod parameters;
 pub mod perceptual;
+pub mod perceptual_weights;
 mod pictures;
 mod pixels;
 pub mod quantizer;
@@ -43,8 +53,11 @@ mod record;
 pub mod revival;
 pub mod settings;
 pub mod state;
+mod step;
+pub mod tape;
 mod tensorboard;
 pub mod trainer;
+pub mod watch;
 mod workspace;
 
 #[cfg(test)]
@@ -62,14 +75,17 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use adversarial_settings::{AdversarialSettings, PerceptualSettings, WatchSettings};
 pub use augment::AugmentSettings;
 pub use data::TrainData;
 pub use evaluate::Evaluation;
 pub use settings::{CodebookSettings, TrainSettings};
 pub use trainer::StepReport;
+pub use watch::Look;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use around::{estimate, fresh, perceptual, probe, warn, watch};
 use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
 use pictures::Pictures;
@@ -88,10 +104,12 @@ pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";
 /// What happens while a training runs.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Before the first step: the expected time, from a rehearsal on a few images.
+    /// Before the first step: the expected time and memory, from a rehearsal on a few images.
     Estimate {
         /// Until the end of the training.
         remaining: Duration,
+        /// Most memory that a step needs, in bytes.
+        memory_bytes: u64,
         /// Steps to do.
         steps: usize,
         /// Images trained on.
@@ -117,11 +135,15 @@ pub enum Event<'a> {
         /// exp of their entropy.
         perplexity: f64,
     },
+    /// A look at the fixed images.
+    Look(&'a Look),
     /// A checkpoint is on the disk.
     Checkpoint {
         /// Steps it holds.
         step: usize,
     },
+    /// Something that the user should know, one line.
+    Notice(&'a str),
     /// Something that the user should hear, one line.
     Warning(&'a str),
 }
@@ -152,6 +174,12 @@ pub struct TrainSummary {
     pub parameters: usize,
     /// Steps skipped since a loss or gradient was not finite.
     pub skipped_steps: u64,
+    /// Updates of the discriminator skipped for the same reason.
+    #[serde(default)]
+    pub skipped_discriminator_steps: u64,
+    /// Times that PSNR fell behind the discriminator's start and the weights were rolled back.
+    #[serde(default)]
+    pub rollbacks: u64,
     /// Codes revived.
     pub revived_codes: u64,
     /// Times that an image could not be read and another took its place, in this run.
@@ -193,7 +221,8 @@ pub fn run(
 ) -> Result<TrainSummary> {
     settings.check(model)?;
     let split = Split::new(data, settings.held_out_share)?;
-    let recipe = recipe(model, settings, &split)?;
+    let (perceptual, perceptual_sha256) = perceptual(model, settings, observer)?;
+    let recipe = recipe(model, settings, &split, &perceptual_sha256)?;
     let (mut workspace, found) = Workspace::open(folder, resume)?;
     let side = settings::side(model)?;
     let loader = Loader {
@@ -215,11 +244,13 @@ pub fn run(
             trainer.restore(&state)?;
             trainer
         }
-        Found::Nothing => Trainer::new(model, settings, variance(model, &loader)?)?,
+        Found::Nothing => fresh(model, settings, &loader, observer)?,
     };
+    trainer.set_perceptual(perceptual);
     let pictures = Pictures::choose(settings, &split, &loader, model.pixels.channels, side);
-    estimate(&trainer, settings, &split, observer)?;
+    estimate(&mut trainer, settings, &split, observer)?;
     let observer = &mut Listener::new(observer);
+    let probe = probe(settings, &split, &loader);
     let first = trainer.step_count();
     let begun = Instant::now();
     prefetched(&loader, first, settings.steps, |batches| {
@@ -239,6 +270,10 @@ pub fn run(
             let remaining = begun.elapsed().mul_f64(left);
             observer.event(&Event::Step { report: &report, steps: settings.steps, remaining });
             warn(&report, observer);
+            if trainer.look_is_due() && !probe.is_empty() {
+                let look = watch(&mut trainer, &probe, observer)?;
+                workspace.record()?.line(report.step, &look)?;
+            }
             if report.step % settings.log_every == 0 || report.step == settings.steps {
                 log(&mut workspace, &mut trainer, &report, observer)?;
             }
@@ -263,12 +298,18 @@ fn recipe(
     model: &ModelConfig,
     settings: &TrainSettings,
     split: &Split,
+    perceptual_sha256: &str,
 ) -> Result<serde_json::Value> {
     let json = |e: serde_json::Error| Error::invalid(format!("the recipe is no JSON: {e}"));
     let mut train = serde_json::to_value(settings).map_err(json)?;
     if let Some(train) = train.as_object_mut() {
-        // How often a run is saved has no influence on what it computes.
+        // How often a run is saved, and whether blocks run twice, has no influence on what it
+        // computes; where LPIPS lies neither, but what it is.
         train.remove("checkpoint_every");
+        train.remove("recompute");
+        if let Some(perceptual) = train.get_mut("perceptual").and_then(|p| p.as_object_mut()) {
+            perceptual.insert("weights".into(), perceptual_sha256.into());
+        }
     }
     let model = serde_json::to_value(model).map_err(json)?;
     let images = split.train.len() + split.held_out.len();
@@ -291,46 +332,6 @@ fn same_recipe(then: &serde_json::Value, now: &serde_json::Value, folder: &Path)
     }
 }
 
-/// Variance of the pixels, in the units of the network, over the first images of the first epoch.
-fn variance(model: &ModelConfig, loader: &Loader<'_>) -> Result<f64> {
-    const IMAGES: usize = 1024;
-    let table = model.pixels.input.table();
-    let mut order = Order::default();
-    let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
-    for step in 0..IMAGES.min(loader.train.len()).div_ceil(loader.batch_size) {
-        for byte in loader.batch(step, &mut order)?.pixels {
-            let value = f64::from(table[byte as usize]);
-            n += 1;
-            sum += value;
-            squares += value * value;
-        }
-    }
-    let mean = sum / n as f64;
-    // Images of one single colour have none; the loss must stay finite.
-    Ok((squares / n as f64 - mean * mean).max(1e-6))
-}
-
-/// Times a pass over a few images and tells the observer.
-fn estimate(
-    trainer: &Trainer,
-    settings: &TrainSettings,
-    split: &Split,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let steps = settings.steps - trainer.step_count();
-    let images = rayon::current_num_threads().min(settings.batch_size);
-    let begun = Instant::now();
-    trainer.rehearse(images)?;
-    let step = begun.elapsed().mul_f64(settings.batch_size as f64 / images as f64);
-    observer.event(&Event::Estimate {
-        remaining: step.mul_f64(steps as f64),
-        steps,
-        images: split.train.len(),
-        parameters: trainer.parameter_count(),
-    });
-    Ok(())
-}
-
 /// Batches whose latents k-means sees, at most.
 const KMEANS_BATCHES: usize = 16;
 
@@ -348,16 +349,6 @@ fn start_codebook(trainer: &mut Trainer, loader: &Loader<'_>) -> Result<()> {
     trainer.start_codebook(&rows, step_rows)
 }
 
-fn warn(report: &StepReport, observer: &mut dyn Observer) {
-    if report.skipped {
-        let text = format!(
-            "step {}: the loss or a gradient is not finite; skipped. Often: lower learning_rate",
-            report.step
-        );
-        observer.event(&Event::Warning(&text));
-    }
-}
-
 fn log(
     workspace: &mut Workspace,
     trainer: &mut Trainer,
@@ -370,6 +361,9 @@ fn log(
     let perplexity = window.as_ref().map(|w| w.perplexity());
     workspace.record()?.line(report.step, &Line { report, usage, perplexity, codebook_norm })?;
     if let Some(window) = &window {
+        if let Some(text) = trainer.dead_codes(window) {
+            observer.event(&Event::Warning(&text));
+        }
         workspace.record()?.codes(report.step, &window.counts)?;
         let (usage, perplexity) = (window.usage(), window.perplexity());
         observer.event(&Event::Usage { step: report.step, usage, perplexity });
@@ -424,6 +418,8 @@ fn finish(
         images: split.train.len(),
         parameters: trainer.parameter_count(),
         skipped_steps: trainer.skipped(),
+        skipped_discriminator_steps: trainer.discriminator_skipped(),
+        rollbacks: trainer.rollbacks(),
         revived_codes: trainer.revived(),
         unreadable: loader.rejected.load(Ordering::Relaxed),
         held_out,

@@ -13,8 +13,10 @@ use crate::model::pool::max_pool2;
 const STAGES: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
 /// Channels of each stage.
 const WIDTHS: [usize; 5] = [64, 128, 256, 512, 512];
-const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
-const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
+/// Subtracted from each channel of images in [-1, 1].
+pub const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
+/// What each channel is then divided by.
+pub const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 const EPSILON: f64 = 1e-10;
 
 /// Where the epsilon of the unit normalisation stands.
@@ -127,6 +129,33 @@ impl Lpips {
     }
 }
 
+/// LPIPS as a loss of reconstructions in the network's own range.
+pub struct PerceptualLoss {
+    lpips: Lpips,
+    weight: f64,
+    /// Black and white of the network.
+    limits: (f64, f64),
+}
+
+impl PerceptualLoss {
+    /// `weight` times LPIPS; images are brought from `limits` to [-1, 1].
+    pub fn new(lpips: Lpips, weight: f64, limits: (f64, f64)) -> PerceptualLoss {
+        PerceptualLoss { lpips, weight, limits }
+    }
+
+    /// `weight` times the mean distance of images `[B, C, H, W]`, C 1 or 3; differentiable in `y`.
+    pub fn distance(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let (low, high) = self.limits;
+        let scale = 2.0 / (high - low);
+        let rgb = |t: &Tensor| -> TensorResult<Tensor> {
+            let t = t.affine(scale, -1.0 - low * scale)?;
+            if t.dim(1)? == 3 { Ok(t) } else { Tensor::cat(&[&t, &t, &t], 1) }
+        };
+        let distance = self.lpips.distance(&rgb(x)?, &rgb(y)?, Normalisation::Inside)?;
+        Ok((distance.mean_all()? * self.weight)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Var;
@@ -193,6 +222,13 @@ mod tests {
             let store = mean.backward().unwrap();
             case.check_tensor(&format!("{prefix}grad_image1"), store.get(&b).unwrap());
         }
+        // The loss in another range of pixels is the same distance.
+        let halved = |t: &Tensor| (t * 0.5).unwrap();
+        let distance = f64s(&lpips.distance(&a, &b, Normalisation::Inside).unwrap());
+        let loss = PerceptualLoss::new(lpips, 3.0, (-0.5, 0.5));
+        let loss = f64s(&loss.distance(&halved(&a), &halved(&b)).unwrap())[0];
+        let mean = distance.iter().sum::<f64>() / distance.len() as f64;
+        assert!((loss - 3.0 * mean).abs() <= 1e-5 * loss, "{loss} {mean}");
         // A head that is missing is an error that names it.
         weights.remove("lin3.model.1.weight");
         let error = Lpips::new(&weights).err().unwrap().to_string();

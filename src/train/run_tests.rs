@@ -77,7 +77,7 @@ pub fn small_settings() -> TrainSettings {
     }
 }
 
-const DATA: Discs = Discs { count: 50, side: 16 };
+pub const DATA: Discs = Discs { count: 50, side: 16 };
 
 /// Interrupts before the step with this number (from 0).
 struct StopAt(usize, usize);
@@ -361,4 +361,85 @@ fn it_learns_and_uses_its_codes() {
     assert_eq!(weights[CODEBOOK_NAME].dims(), [16, 4]);
     assert_eq!(weights["dec.up2.weight"].dims(), [4, 3, 4, 4]);
     assert_eq!(config.provenance["training_steps"], "300");
+}
+
+/// The small settings with a discriminator from the middle on.
+fn adversarial_settings() -> TrainSettings {
+    TrainSettings {
+        held_out_share: 0.2,
+        micro_batch: 4,
+        adversarial: Some(AdversarialSettings {
+            start: 0.5,
+            alone_share: 0.1,
+            ramp_share: 0.1,
+            filters: 4,
+            layers: 1,
+            learning_rate: 1e-3,
+            ..AdversarialSettings::default()
+        }),
+        watch: WatchSettings { every_share: 0.1, images: 4, ..WatchSettings::default() },
+        ..small_settings()
+    }
+}
+
+#[test]
+fn a_resumed_adversarial_training_ends_with_the_same_bytes() {
+    let temp = tempfile::tempdir().unwrap();
+    // A hair's breadth of PSNR rolls back, so that snapshot and trust are part of what is resumed.
+    let mut settings = adversarial_settings();
+    settings.watch.fall_db = 0.01;
+    settings.learning_rate = 1e-2;
+    let adversarial = settings.adversarial.as_mut().unwrap();
+    (adversarial.adaptive, adversarial.weight) = (false, 1e4);
+    let train = |folder: &str, resume: bool, observer: &mut dyn Observer| {
+        run(&small_model(), &settings, &DATA, &temp.path().join(folder), resume, observer)
+    };
+    let mut said = Warnings::default();
+    let expected = train("whole", false, &mut said).unwrap();
+    assert!(expected.rollbacks > 0 && expected.skipped_discriminator_steps == 0, "{expected:?}");
+    let fell = said.0.iter().filter(|w| w.contains("adversarial weight halved")).count();
+    assert_eq!(fell as u64, expected.rollbacks);
+    // Before, at and behind its start, in its time alone, in the ramp, behind a rollback.
+    for (i, stop) in [4, 14, 15, 16, 18, 20, 21, 22, 25, 29].into_iter().enumerate() {
+        let error = train("parts", i > 0, &mut StopAt(stop, 0)).unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
+    }
+    assert_eq!(train("parts", true, &mut ()).unwrap(), expected);
+    let files = |folder: &str| files(&temp.path().join(folder));
+    assert!(files("whole") == files("parts"), "the folders differ");
+    let record = String::from_utf8(files("whole")["training.jsonl"].clone()).unwrap();
+    assert!(record.contains("\"adversarial\":{") && record.contains("\"rollbacks\":"), "{record}");
+}
+
+/// Keeps what is said.
+#[derive(Default)]
+struct Warnings(Vec<String>);
+
+impl Observer for Warnings {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Warning(text) => self.0.push((*text).to_string()),
+            Event::Estimate { memory_bytes, remaining, .. } => {
+                assert!(*memory_bytes > 0 && !remaining.is_zero());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn without_its_weights_lpips_is_left_out_aloud() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut settings = small_settings();
+    settings.steps = 2;
+    settings.perceptual = Some(PerceptualSettings::default());
+    let mut said = Warnings::default();
+    let folder = temp.path().join("m");
+    run(&small_model(), &settings, &DATA, &folder, false, &mut said).unwrap();
+    assert!(said.0[0].contains("training without LPIPS"), "{:?}", said.0);
+    settings.perceptual = Some(PerceptualSettings { weights: "nowhere".into(), weight: 1.0 });
+    let other = temp.path().join("n");
+    let error = run(&small_model(), &settings, &DATA, &other, false, &mut ()).unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
+    assert!(!other.exists());
 }

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adversarial_settings::{AdversarialSettings, PerceptualSettings, WatchSettings};
 use super::augment::AugmentSettings;
 use super::estimator::Estimator;
+use super::init::InitSettings;
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
@@ -21,6 +23,13 @@ pub struct TrainSettings {
     pub steps: usize,
     /// Images an update.
     pub batch_size: usize,
+    /// Images that go through the network at once; their gradients are summed over the batch, in
+    /// order. 0 = the whole batch. Less memory; with another value the last bits (and with a
+    /// discriminator, which normalises over them, more) of the result are others.
+    pub micro_batch: usize,
+    /// Keeps only the borders of the network's blocks and runs each block again in the backward
+    /// pass: about a third more time, much less memory, the same bits.
+    pub recompute: bool,
     /// Of weights, data order and codebook.
     pub seed: u64,
     /// Share of the images, chosen by the hash of their keys, that is never trained on and on
@@ -55,6 +64,16 @@ pub struct TrainSettings {
 
     /// The codebook.
     pub codebook: CodebookSettings,
+    /// What to begin with.
+    pub init: InitSettings,
+    /// The discriminator; None = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialSettings>,
+    /// LPIPS; None = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<PerceptualSettings>,
+    /// How the training watches itself.
+    pub watch: WatchSettings,
 
     /// Variation of the training images.
     pub augment: AugmentSettings,
@@ -113,6 +132,8 @@ impl Default for TrainSettings {
         TrainSettings {
             steps: 10_000,
             batch_size: 32,
+            micro_batch: 0,
+            recompute: false,
             seed: 1,
             held_out_share: 0.02,
             evaluation_images_max: 2_000,
@@ -129,6 +150,10 @@ impl Default for TrainSettings {
             weight_average: 0.999,
             codebook: CodebookSettings::default(),
             augment: AugmentSettings::default(),
+            init: InitSettings::default(),
+            adversarial: None,
+            perceptual: None,
+            watch: WatchSettings::default(),
             checkpoint_every: 500,
             log_every: 50,
             pictures: 8,
@@ -237,7 +262,22 @@ impl TrainSettings {
                 ));
             }
         }
-        Ok(())
+        let side = side(model)?;
+        if let Some(adversarial) = &self.adversarial {
+            adversarial.check(side)?;
+        }
+        if let Some(perceptual) = &self.perceptual {
+            perceptual.check(side)?;
+        }
+        self.watch.check()
+    }
+
+    /// Images that go through the network at once.
+    pub fn images_at_once(&self) -> usize {
+        match self.micro_batch {
+            0 => self.batch_size,
+            n => n.min(self.batch_size),
+        }
     }
 
     fn check_quantizer(&self, model: &ModelConfig) -> Result<()> {

@@ -14,9 +14,11 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::adversary::AdversaryCounters;
 use super::optimizer::Named;
 use super::record::Lengths;
 use super::revival::RevivalSchedule;
+use super::watch::WatchState;
 use crate::error::{Error, Result};
 
 /// The format word of a checkpoint.
@@ -44,6 +46,15 @@ pub struct Counters {
     pub variance_bits: u64,
     /// When codes are revived next; None before the codebook starts.
     pub revival: Option<RevivalSchedule>,
+    /// The discriminator's; None without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversary: Option<AdversaryCounters>,
+    /// What the watch remembers.
+    #[serde(default)]
+    pub watch: WatchState,
+    /// Those of the snapshot to roll back to, whose tensors are named `snapshot.*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Box<Counters>>,
     /// How much of the training record belongs to these steps.
     pub record: Lengths,
 }
@@ -53,7 +64,8 @@ pub struct Counters {
 pub struct State {
     /// Counters and recipe.
     pub counters: Counters,
-    /// Flat float32 tensors: `weights.*`, `average.*`, `moment1.*`, `moment2.*`, `codebook.*`.
+    /// Flat float32 tensors: `weights.*`, `average.*`, `moment1.*`, `moment2.*`, `codebook.*`,
+    /// `adversary.*`.
     pub floats: Named,
     /// Flat integers: `codebook.idle`, `codebook.window`, `codebook.window_steps`.
     pub integers: BTreeMap<String, Vec<i64>>,
@@ -168,15 +180,29 @@ impl State {
         Ok(State { counters, floats, integers })
     }
 
+    /// Takes in another state's tensors under names that begin with `prefix`.
+    pub fn nest(&mut self, prefix: &str, other: &State) {
+        let longer = |name: &String| format!("{prefix}{name}");
+        self.floats.extend(other.floats.iter().map(|(n, v)| (longer(n), v.clone())));
+        self.integers.extend(other.integers.iter().map(|(n, v)| (longer(n), v.clone())));
+    }
+
+    /// What [`State::nest`] took in.
+    pub fn nested(&self, prefix: &str) -> (Named, BTreeMap<String, Vec<i64>>) {
+        (behind(&self.floats, prefix), behind(&self.integers, prefix))
+    }
+
     /// The tensors whose names begin with `prefix`, without it.
     pub fn part(&self, prefix: &str) -> Named {
-        self.floats
-            .iter()
-            .filter_map(|(name, values)| {
-                Some((name.strip_prefix(prefix)?.to_string(), values.clone()))
-            })
-            .collect()
+        behind(&self.floats, prefix)
     }
+}
+
+/// The entries whose names begin with `prefix`, without it.
+fn behind<T: Clone>(map: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+    map.iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_string(), value.clone())))
+        .collect()
 }
 
 /// Writes a file so that a reader, or a power cut, sees the old one or the new one.
@@ -247,6 +273,16 @@ mod tests {
                 revived: 7,
                 variance_bits: (0.1f64 + 0.2).to_bits(),
                 revival: Some(RevivalSchedule { interval: 20, next: 40, armed: true }),
+                adversary: Some(AdversaryCounters {
+                    updates: 1,
+                    skipped: 0,
+                    lecam_real_bits: (0.1f64 + 0.2).to_bits(),
+                    lecam_fake_bits: (-0.0f64).to_bits(),
+                    trust_bits: 0.5f64.to_bits(),
+                    ramp_from: 4,
+                }),
+                watch: WatchState { dead: true, ..WatchState::default() },
+                snapshot: None,
                 record: Lengths { lines: 12, events: 34 },
             },
             floats: Named::from([
@@ -265,6 +301,16 @@ mod tests {
         assert_eq!(back, state());
         assert!(back.floats["weights.a"][1].is_sign_negative());
         assert_eq!(back.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_state_within_a_state_comes_out_again() {
+        let mut outer = state();
+        outer.nest("snapshot.", &state());
+        assert_eq!(outer.floats.len(), 2 * state().floats.len());
+        assert_eq!(outer.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
+        let (floats, integers) = outer.nested("snapshot.");
+        assert_eq!((floats, integers), (state().floats, state().integers));
     }
 
     #[test]

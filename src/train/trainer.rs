@@ -1,5 +1,5 @@
-//! Owns one step of training and everything that a step changes. Must not know: files, threads,
-//! where batches come from.
+//! Owns everything that a step of training changes, between steps and in the checkpoint; `step` owns
+//! the step. Must not know: files, threads, where batches come from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,20 @@ use candle_core::{DType, Device, Tensor, Var};
 use serde::Serialize;
 
 use super::CODEBOOK_NAME;
-use super::metrics::{CodeCounts, psnr_of_mse};
-use super::network::{Autoencoder, build};
-use super::optimizer::{AdamW, WeightAverage, clip, cosine, global_norm, gradients};
+use super::adversary::Adversary;
+use super::metrics::CodeCounts;
+use super::network::{Autoencoder, build, encode_plain};
+use super::optimizer::{AdamW, WeightAverage};
 use super::parameters::{Parameters, flat};
+use super::perceptual::PerceptualLoss;
 use super::pixels;
 use super::quantizer::{self, Moved, PREFIX, Quantized, Quantizer, rows_of};
 use super::random::Draws;
 use super::record::Lengths;
 use super::revival::CodeUse;
-use super::settings::{TrainSettings, side};
+use super::settings::{Method, TrainSettings, side};
 use super::state::{Counters, FORMAT, State};
+use super::watch::{SNAPSHOT, WatchState};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 
@@ -30,6 +33,9 @@ pub struct StepReport {
     pub loss: f64,
     /// The reconstruction's part.
     pub reconstruction: f64,
+    /// LPIPS, weighted; None without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<f64>,
     /// The commitment's part; 0 before the codebook starts and where the rule has none.
     pub commitment: f64,
     /// The part of the codes that learn by gradients.
@@ -38,6 +44,9 @@ pub struct StepReport {
     /// The part of the entropies (LFQ).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy_loss: Option<f64>,
+    /// The adversarial part; None before the discriminator starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialReport>,
     /// PSNR of the batch before the update, dB, unclamped.
     pub psnr: f64,
     /// Of this update.
@@ -52,29 +61,56 @@ pub struct StepReport {
     pub skipped: bool,
 }
 
+/// What one step did about the discriminator.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdversarialReport {
+    /// The generator's loss, unweighted; 0 while the discriminator learns alone.
+    pub loss: f64,
+    /// Its weight: adaptive, ramp and trust together.
+    pub weight: f64,
+    /// What falls of PSNR have left of the weight, 1 down to 0.
+    pub trust: f64,
+    /// The discriminator's loss, LeCAM included.
+    pub discriminator: f64,
+    /// Norm of its gradient before clipping.
+    pub discriminator_norm: f64,
+    /// Its loss or gradient was not finite, or the whole step was skipped.
+    pub discriminator_skipped: bool,
+}
+
 /// The network, its optimizer and its quantizer between two steps.
 pub struct Trainer {
-    settings: TrainSettings,
-    parameters: Parameters,
-    vars: BTreeMap<String, Var>,
-    network: Box<dyn Autoencoder>,
-    optimizer: AdamW,
-    average: Option<WeightAverage>,
-    quantizer: Box<dyn Quantizer>,
+    pub(super) settings: TrainSettings,
+    pub(super) parameters: Parameters,
+    pub(super) vars: BTreeMap<String, Var>,
+    pub(super) network: Box<dyn Autoencoder>,
+    pub(super) optimizer: AdamW,
+    pub(super) average: Option<WeightAverage>,
+    pub(super) quantizer: Box<dyn Quantizer>,
     /// K.
-    codes: usize,
+    pub(super) codes: usize,
     /// D.
-    dim: usize,
-    code_use: CodeUse,
-    table: [f32; 256],
+    pub(super) dim: usize,
+    pub(super) code_use: CodeUse,
+    /// None without a discriminator.
+    pub(super) adversary: Option<Adversary>,
+    /// None without LPIPS.
+    pub(super) perceptual: Option<PerceptualLoss>,
+    /// What the looks remember.
+    pub(super) watch: WatchState,
+    /// Weights to roll back to; has no snapshot of its own.
+    pub(super) snapshot: Option<Box<State>>,
+    pub(super) table: [f32; 256],
+    /// Black and white.
+    pub(super) limits: (f64, f64),
     /// Difference of white and black.
-    peak: f64,
-    channels: usize,
-    side: usize,
-    step: usize,
-    skipped: u64,
-    revived: u64,
-    variance: f64,
+    pub(super) peak: f64,
+    pub(super) channels: usize,
+    pub(super) side: usize,
+    pub(super) step: usize,
+    pub(super) skipped: u64,
+    pub(super) revived: u64,
+    pub(super) variance: f64,
 }
 
 impl Trainer {
@@ -95,6 +131,9 @@ impl Trainer {
         let average = (settings.weight_average > 0.0).then(|| {
             Ok::<_, Error>(WeightAverage::new(settings.weight_average, parameters.values()?))
         });
+        let adversary = settings.adversarial.as_ref().map(|adversarial| {
+            Adversary::new(adversarial, model.pixels.channels, settings.steps, settings.seed)
+        });
         Ok(Trainer {
             settings: settings.clone(),
             vars: parameters.vars(),
@@ -106,7 +145,12 @@ impl Trainer {
             codes,
             dim,
             code_use,
+            adversary: adversary.transpose()?,
+            perceptual: None,
+            watch: WatchState::default(),
+            snapshot: None,
             table: model.pixels.input.table(),
+            limits: (low, high),
             peak: high - low,
             channels: model.pixels.channels,
             side: side(model)?,
@@ -115,6 +159,11 @@ impl Trainer {
             revived: 0,
             variance,
         })
+    }
+
+    /// Adds LPIPS to the loss, where there is one.
+    pub fn set_perceptual(&mut self, loss: Option<PerceptualLoss>) {
+        self.perceptual = loss;
     }
 
     /// Steps done.
@@ -130,6 +179,11 @@ impl Trainer {
     /// K, the number of codes.
     pub fn codes(&self) -> usize {
         self.codes
+    }
+
+    /// How the codes learn.
+    pub fn method(&self) -> Method {
+        self.settings.codebook.method
     }
 
     /// D, the length of a latent.
@@ -151,9 +205,28 @@ impl Trainer {
         shapes
     }
 
+    /// All trained weights by name, flat, the quantizer's among them.
+    pub fn weights(&self) -> Result<BTreeMap<String, Vec<f32>>> {
+        self.parameters.values()
+    }
+
+    /// Begins with these weights instead of random ones.
+    pub fn begin_with(&mut self, weights: &BTreeMap<String, Vec<f32>>) -> Result<()> {
+        self.parameters.set_values(weights)?;
+        if let Some(average) = &mut self.average {
+            average.values = weights.clone();
+        }
+        Ok(())
+    }
+
     /// Steps skipped since something was not finite.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// Updates of the discriminator skipped since something was not finite.
+    pub fn discriminator_skipped(&self) -> u64 {
+        self.adversary.as_ref().map_or(0, Adversary::skipped)
     }
 
     /// Codes revived so far.
@@ -184,12 +257,13 @@ impl Trainer {
 
     /// Latents of images as rows, without gradients.
     pub fn latent_rows(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        rows_of(&self.network.encode(&self.images(bytes)?)?)
+        rows_of(&encode_plain(&*self.network, &self.images(bytes)?)?)
     }
 
     /// The codes of images as the quantizer chooses them now, `[N h w]`.
     pub fn tokens(&self, bytes: &[u8]) -> Result<Vec<u32>> {
-        Ok(self.quantizer.forward(&self.network.encode(&self.images(bytes)?)?)?.indices)
+        let z = encode_plain(&*self.network, &self.images(bytes)?)?;
+        Ok(self.quantizer.forward(&z)?.indices)
     }
 
     /// Gives the codes their first places, by the latents `rows`; a step has `step_rows` of them.
@@ -236,70 +310,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The whole way of a batch: the loss of its reconstruction, one update of the weights, then
-    /// one of the codes.
-    pub fn step(&mut self, bytes: &[u8]) -> Result<StepReport> {
-        let x = self.images(bytes)?;
-        let z = self.network.encode(&x)?;
-        let latent_norm = mean_length(&rows_of(&z)?, self.dim);
-        // Latents pass as they are until the codes have places.
-        let started = self.code_use.started();
-        let quantized = started.then(|| self.quantizer.forward(&z)).transpose()?;
-        let latents = quantized.as_ref().map_or(&z, |q| &q.latents);
-        let reconstruction = self.network.decode(latents)?;
-        let loss = self.settings.loss.value(&x, &reconstruction, self.variance)?;
-        let mse = super::metrics::mse(&flat(&x)?, &flat(&reconstruction)?);
-        let whole = match &quantized {
-            Some(quantized) => quantized.losses.added_to(&loss)?,
-            None => loss.clone(),
-        };
-        let part = |of: fn(&quantizer::Losses) -> &Option<Tensor>| {
-            quantized.as_ref().and_then(|q| of(&q.losses).as_ref()).map(scalar).transpose()
-        };
-        let mut store = whole.backward()?;
-        let mut gradients = gradients(&mut store, &self.vars)?;
-        drop(store);
-        let gradient_norm = match self.settings.clip_norm {
-            0.0 => global_norm(&gradients),
-            limit => clip(&mut gradients, limit),
-        };
-        let mut report = StepReport {
-            step: self.step + 1,
-            loss: scalar(&whole)?,
-            reconstruction: scalar(&loss)?,
-            commitment: part(|l| &l.commitment)?.unwrap_or(0.0),
-            code_loss: part(|l| &l.codes)?,
-            entropy_loss: part(|l| &l.entropy)?,
-            psnr: psnr_of_mse(mse.max(1e-12), self.peak),
-            learning_rate: self.learning_rate(),
-            gradient_norm,
-            latent_norm,
-            revived: 0,
-            skipped: false,
-        };
-        if report.loss.is_finite() && gradient_norm.is_finite() {
-            self.optimizer.step(&self.vars, &gradients, report.learning_rate)?;
-            if let Some(average) = &mut self.average {
-                average.update(&self.vars)?;
-            }
-            if let Some(quantized) = &quantized {
-                report.revived = self.update_codes(quantized)?;
-            }
-        } else {
-            report.skipped = true;
-            self.skipped += 1;
-        }
-        self.step += 1;
-        Ok(report)
-    }
-
-    fn learning_rate(&self) -> f64 {
-        let s = &self.settings;
-        cosine(self.step, s.steps, s.warm_up_share, s.learning_rate, s.learning_rate_floor)
-    }
-
     /// What the codes learn, then the revival that is due. Returns how many codes were revived.
-    fn update_codes(&mut self, quantized: &Quantized) -> Result<usize> {
+    pub(super) fn update_codes(&mut self, quantized: &Quantized) -> Result<usize> {
         self.quantizer.update(quantized);
         self.code_use.note(&quantized.indices);
         if !self.quantizer.places_codes() {
@@ -359,7 +371,10 @@ impl Trainer {
             put("average.", &average.values);
         }
         put("codebook.", &self.quantizer.state());
-        Ok(State {
+        if let Some(adversary) = &self.adversary {
+            floats.extend(adversary.floats()?);
+        }
+        let mut state = State {
             counters: Counters {
                 format: FORMAT.into(),
                 recipe: recipe.clone(),
@@ -370,11 +385,18 @@ impl Trainer {
                 revived: self.revived,
                 variance_bits: self.variance.to_bits(),
                 revival: self.code_use.schedule(),
+                adversary: self.adversary.as_ref().map(Adversary::counters),
+                watch: self.watch.clone(),
+                snapshot: self.snapshot.as_ref().map(|s| Box::new(s.counters.clone())),
                 record,
             },
             floats,
             integers: self.code_use.state(),
-        })
+        };
+        if let Some(snapshot) = &self.snapshot {
+            state.nest(SNAPSHOT, snapshot);
+        }
+        Ok(state)
     }
 
     /// Takes back what [`Trainer::state`] gave.
@@ -391,6 +413,14 @@ impl Trainer {
             average.values = state.part("average.");
             average.updates = counters.average_updates;
         }
+        if let (Some(adversary), Some(counters)) = (&mut self.adversary, &counters.adversary) {
+            adversary.restore(counters, |prefix| state.part(prefix))?;
+        }
+        self.watch = counters.watch.clone();
+        self.snapshot = counters.snapshot.as_ref().map(|counters| {
+            let (floats, integers) = state.nested(SNAPSHOT);
+            Box::new(State { counters: (**counters).clone(), floats, integers })
+        });
         self.quantizer.restore(state.part("codebook."))?;
         self.code_use.restore(counters.revival, &state.integers)?;
         self.step = counters.step;
@@ -399,19 +429,6 @@ impl Trainer {
         self.variance = f64::from_bits(counters.variance_bits);
         Ok(())
     }
-
-    /// One forward and backward pass over `images` black images that changes nothing: what the
-    /// first estimate of the time is made from.
-    pub fn rehearse(&self, images: usize) -> Result<()> {
-        let x = self.images(&vec![0; images * self.side * self.side * self.channels])?;
-        let y = self.network.decode(&self.network.encode(&x)?)?;
-        self.settings.loss.value(&x, &y, 1.0)?.backward()?;
-        Ok(())
-    }
-}
-
-fn scalar(tensor: &Tensor) -> Result<f64> {
-    Ok(f64::from(tensor.to_scalar::<f32>()?))
 }
 
 /// Root mean square length of rows of `dim` numbers.
