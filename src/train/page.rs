@@ -21,7 +21,7 @@ use crate::html::{
 const STYLE: &str = "
 .recon{display:grid;gap:4px;align-items:center;min-width:34rem}.recon img{display:block;width:100%;border-radius:4px}.recon .px{image-rendering:pixelated}
 .recon span{font-size:.8rem;line-height:1.25;padding-right:.6rem;font-variant-numeric:tabular-nums}.recon small{display:block;color:var(--soft)}
-.wide{overflow-x:auto}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem 1.2rem}.card h3{margin:.3rem 0;font-weight:600}
+.wide{overflow-x:auto}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem 1.2rem;margin-top:1rem}.card h3{margin:.3rem 0;font-weight:600}
 .key{font-weight:400;font-size:.8rem;margin-left:.8rem;white-space:nowrap}.key:before{content:\"\";display:inline-block;width:.8rem;height:.2rem;border-radius:1px;background:var(--k);margin-right:.35rem;vertical-align:middle}
 .map{display:block;width:100%;image-rendering:pixelated}svg .code{stroke:var(--card);stroke-width:.6}svg .dead{fill:none;stroke:var(--soft)}
 .warn{background:var(--warn);border-radius:6px;padding:.5rem 1rem}.warn ul{margin:.2rem 0;padding-left:1.1rem}details summary{cursor:pointer;font-weight:600;margin:.5rem 0}
