@@ -29,17 +29,48 @@ const STYLE: &str = "
 
 /// Fields that share a chart, its title, and whether its axis may be logarithmic. What is in none of
 /// these gets a chart of its own.
-const CHARTS: [(&str, &[(&str, &str)], bool); 6] = [
-    ("PSNR, dB", &[("psnr", "batch"), ("pictures_psnr", "pictures")], false),
+const CHARTS: [(&str, &[(&str, &str)], bool); 9] = [
+    (
+        "PSNR, dB",
+        &[
+            ("psnr", "batch"),
+            ("pictures_psnr", "pictures"),
+            ("psnr_trained", "fixed training images"),
+            ("psnr_held_out", "fixed held-out images"),
+        ],
+        false,
+    ),
     (
         "Loss",
-        &[("loss", "whole"), ("reconstruction", "reconstruction"), ("commitment", "commitment")],
+        &[
+            ("loss", "whole"),
+            ("reconstruction", "reconstruction"),
+            ("commitment", "commitment"),
+            ("perceptual", "perceptual"),
+            ("code_loss", "codes"),
+            ("entropy_loss", "entropy"),
+        ],
         true,
+    ),
+    (
+        "Adversarial losses",
+        &[("adversarial/loss", "generator"), ("adversarial/discriminator", "discriminator")],
+        false,
+    ),
+    (
+        "Adversarial weight",
+        &[("adversarial/weight", "weight"), ("adversarial/trust", "share left by falls")],
+        false,
     ),
     ("Codes used, share", &[("usage", "usage")], false),
     ("Perplexity", &[("perplexity", "perplexity")], false),
     ("Learning rate", &[("learning_rate", "learning rate")], false),
     ("Gradient norm", &[("gradient_norm", "gradient norm")], true),
+    (
+        "Length of latents and codes",
+        &[("latent_norm", "latents"), ("codebook_norm", "codes")],
+        false,
+    ),
 ];
 
 /// Rows of reconstructions, at most.
@@ -227,7 +258,7 @@ fn draw_curves(page: &mut String, lines: &[Value]) {
     for (field, points) in curves {
         // A number that never moves, as a count of what never happened, says nothing.
         if points.iter().any(|p| p.1 != points[0].1) {
-            let title = capitalised(&field.replace('_', " "));
+            let title = capitalised(&field.replace(['_', '/'], " "));
             draw_chart(page, &title, vec![(field.as_str(), points)], true, &marks);
         }
     }
@@ -316,7 +347,7 @@ mod tests {
         let mut page = String::new();
         draw_curves(&mut page, &lines);
         for words in
-            ["PSNR, dB", "batch 17.5", "pictures 16", "D/real", "X&lt;y", "warning, step 20"]
+            ["PSNR, dB", "batch 17.5", "pictures 16", "D real", "X&lt;y", "warning, step 20"]
         {
             assert!(page.contains(words), "{words}: {page}");
         }
