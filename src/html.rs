@@ -301,7 +301,7 @@ pub(crate) fn short(value: f64) -> String {
     if size == 0.0 {
         return "0".into();
     }
-    if size >= 1e5 || size < 1e-3 {
+    if !(1e-3..1e5).contains(&size) {
         let text = format!("{value:.1e}");
         return text.replace(".0e", "e");
     }

@@ -20,7 +20,14 @@ fn trains_where_there_is_no_model_then_tokenizes_then_does_nothing() {
     for file in ["plan.parquet", "tokens/part-00000.parquet", "codebook.parquet", "dataset.json"] {
         assert!(job.path("out").join(file).exists(), "{file}");
     }
-    for file in ["config.json", "model.safetensors", "training.jsonl"] {
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "training.jsonl",
+        "training.html",
+        "tensorboard/events.out.tfevents.vqtok",
+        "samples",
+    ] {
         assert!(job.path("model").join(file).exists(), "{file}");
     }
     let before = job.files("out");

@@ -157,3 +157,43 @@ fn grey_is_pillows() {
     image.put_pixel(1, 0, image::Rgb([12, 200, 99]));
     assert_eq!(to_grey(&image), [255, 132, 0]);
 }
+
+#[test]
+fn a_part_is_what_is_left_when_the_rest_is_cut_off_first() {
+    let image = RgbImage::from_fn(60, 45, |x, y| {
+        image::Rgb([(x * 37 + y * 11) as u8, (x * y) as u8, (x * 5 + y * 91) as u8])
+    });
+    let crop = Crop { x: 7, y: 4, width: 41, height: 33 };
+    let alone = crop_imm(&image, 7, 4, 41, 33).to_image();
+    let mut around = image.clone();
+    around.enumerate_pixels_mut().for_each(|(x, y, pixel)| {
+        if !(7..48).contains(&x) || !(4..37).contains(&y) {
+            *pixel = image::Rgb([255, 0, 128]);
+        }
+    });
+    let whole = Crop { x: 0, y: 0, width: 41, height: 33 };
+    for rule in ResizeRule::all() {
+        for size in [8, 32, 50] {
+            let expected = part(&alone, whole, rule, Some(size)).unwrap();
+            assert_eq!(expected.dimensions(), (size, size));
+            assert!(part(&image, crop, rule, Some(size)).unwrap() == expected, "{rule} {size}");
+            assert!(part(&around, crop, rule, Some(size)).unwrap() == expected, "{rule} {size}");
+        }
+    }
+    // Where a rule stretches, the whole picture's part is the rule itself.
+    for rule in [ResizeRule::Vit, ResizeRule::Stretch] {
+        let stretched = prepare(&alone, rule, Some(16)).unwrap().image;
+        assert!(part(&image, crop, rule, Some(16)).unwrap() == stretched, "{rule}");
+    }
+    let refused = [
+        Crop { x: -1, ..crop },
+        Crop { x: 20, ..crop },
+        Crop { height: 0, ..crop },
+        Crop { width: i32::MAX, ..crop },
+    ];
+    for crop in refused {
+        let reject = part(&image, crop, ResizeRule::Box, Some(8)).unwrap_err();
+        assert!(reject.to_string().contains("no part"), "{reject}");
+    }
+    assert!(part(&image, crop, ResizeRule::Box, None).is_err());
+}

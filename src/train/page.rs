@@ -21,7 +21,7 @@ use crate::html::{
 const STYLE: &str = "
 .recon{display:grid;gap:4px;align-items:center;min-width:34rem}.recon img{display:block;width:100%;border-radius:4px}.recon .px{image-rendering:pixelated}
 .recon span{font-size:.8rem;line-height:1.25;padding-right:.6rem;font-variant-numeric:tabular-nums}.recon small{display:block;color:var(--soft)}
-.wide{overflow-x:auto}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem 1.2rem}.card h3{margin:.3rem 0;font-weight:600}
+.wide{overflow-x:auto}.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem 1.2rem;margin-top:1rem}.card h3{margin:.3rem 0;font-weight:600}
 .key{font-weight:400;font-size:.8rem;margin-left:.8rem;white-space:nowrap}.key:before{content:\"\";display:inline-block;width:.8rem;height:.2rem;border-radius:1px;background:var(--k);margin-right:.35rem;vertical-align:middle}
 .map{display:block;width:100%;image-rendering:pixelated}svg .code{stroke:var(--card);stroke-width:.6}svg .dead{fill:none;stroke:var(--soft)}
 .warn{background:var(--warn);border-radius:6px;padding:.5rem 1rem}.warn ul{margin:.2rem 0;padding-left:1.1rem}details summary{cursor:pointer;font-weight:600;margin:.5rem 0}
@@ -29,17 +29,48 @@ const STYLE: &str = "
 
 /// Fields that share a chart, its title, and whether its axis may be logarithmic. What is in none of
 /// these gets a chart of its own.
-const CHARTS: [(&str, &[(&str, &str)], bool); 6] = [
-    ("PSNR, dB", &[("psnr", "batch"), ("pictures_psnr", "pictures")], false),
+const CHARTS: [(&str, &[(&str, &str)], bool); 9] = [
+    (
+        "PSNR, dB",
+        &[
+            ("psnr", "batch"),
+            ("pictures_psnr", "pictures"),
+            ("psnr_trained", "fixed training images"),
+            ("psnr_held_out", "fixed held-out images"),
+        ],
+        false,
+    ),
     (
         "Loss",
-        &[("loss", "whole"), ("reconstruction", "reconstruction"), ("commitment", "commitment")],
+        &[
+            ("loss", "whole"),
+            ("reconstruction", "reconstruction"),
+            ("commitment", "commitment"),
+            ("perceptual", "perceptual"),
+            ("code_loss", "codes"),
+            ("entropy_loss", "entropy"),
+        ],
         true,
+    ),
+    (
+        "Adversarial losses",
+        &[("adversarial/loss", "generator"), ("adversarial/discriminator", "discriminator")],
+        false,
+    ),
+    (
+        "Adversarial weight",
+        &[("adversarial/weight", "weight"), ("adversarial/trust", "share left by falls")],
+        false,
     ),
     ("Codes used, share", &[("usage", "usage")], false),
     ("Perplexity", &[("perplexity", "perplexity")], false),
     ("Learning rate", &[("learning_rate", "learning rate")], false),
     ("Gradient norm", &[("gradient_norm", "gradient norm")], true),
+    (
+        "Length of latents and codes",
+        &[("latent_norm", "latents"), ("codebook_norm", "codes")],
+        false,
+    ),
 ];
 
 /// Rows of reconstructions, at most.
@@ -227,7 +258,7 @@ fn draw_curves(page: &mut String, lines: &[Value]) {
     for (field, points) in curves {
         // A number that never moves, as a count of what never happened, says nothing.
         if points.iter().any(|p| p.1 != points[0].1) {
-            let title = capitalised(&field.replace('_', " "));
+            let title = capitalised(&field.replace(['_', '/'], " "));
             draw_chart(page, &title, vec![(field.as_str(), points)], true, &marks);
         }
     }
@@ -316,7 +347,7 @@ mod tests {
         let mut page = String::new();
         draw_curves(&mut page, &lines);
         for words in
-            ["PSNR, dB", "batch 17.5", "pictures 16", "D/real", "X&lt;y", "warning, step 20"]
+            ["PSNR, dB", "batch 17.5", "pictures 16", "D real", "X&lt;y", "warning, step 20"]
         {
             assert!(page.contains(words), "{words}: {page}");
         }

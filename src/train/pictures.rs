@@ -55,7 +55,7 @@ impl Pictures {
 
     /// Whether a picture belongs to the state behind `step`.
     pub fn due(&self, step: usize) -> bool {
-        let round = step % self.every == 0 || step == self.last;
+        let round = step.is_multiple_of(self.every) || step == self.last;
         round && step >= self.first && !self.originals.is_empty()
     }
 
