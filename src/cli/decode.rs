@@ -4,7 +4,7 @@
 use super::Finished;
 use super::common::{Common, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use rayon::prelude::*;
@@ -41,8 +41,13 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
     let rows = TokenFile::open(&args.input)?;
     let mut meter = reporter.meter("decode", "images", rows.row_count()?);
-    let mut job =
-        Job { engine: engine.as_mut(), out: &args.out, names: Names::default(), failed: 0 };
+    let mut job = Job {
+        engine: engine.as_mut(),
+        out: &args.out,
+        names: Names::default(),
+        failed: 0,
+        images_max: usize::MAX,
+    };
     let mut batch: Vec<GridRow> = Vec::new();
     let mut decoded = 0u64;
     for row in rows {
@@ -95,6 +100,8 @@ struct Job<'a> {
     out: &'a Path,
     names: Names,
     failed: u64,
+    /// As many go to the device at a time: fewer than a batch once it ran out of memory.
+    images_max: usize,
 }
 
 impl Job<'_> {
@@ -102,7 +109,7 @@ impl Job<'_> {
         if batch.is_empty() {
             return Ok(0);
         }
-        let pixels = self.engine.decode(&stack(batch))?;
+        let pixels = fit::decode(self.engine, &stack(batch), &mut self.images_max)?;
         let paths: Vec<PathBuf> =
             batch.drain(..).map(|row| self.out.join(self.names.name(&row))).collect();
         let side = pixels.height * pixels.width * pixels.channels;
