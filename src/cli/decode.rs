@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use rayon::prelude::*;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -210,7 +211,27 @@ fn stem(key: &str) -> String {
     {
         last.truncate(dot);
     }
-    if parts.is_empty() { "row".to_string() } else { parts.join("/") }
+    parts.iter_mut().for_each(|part| shorten(part, PART_BYTES_MAX));
+    let mut stem = parts.join("/");
+    shorten(&mut stem, STEM_BYTES_MAX);
+    if stem.is_empty() { "row".to_string() } else { stem }
+}
+
+/// With room for `-<view>`, `~<number>`, `.png` and `.tmp` below the 255 bytes that file systems
+/// take.
+const PART_BYTES_MAX: usize = 200;
+/// Far below the 4096 bytes that Linux takes for a path.
+const STEM_BYTES_MAX: usize = 2048;
+
+/// Cuts a name that no file system takes, and marks it with the whole name's digest.
+fn shorten(name: &mut String, bytes_max: usize) {
+    if name.len() > bytes_max {
+        let mark: String =
+            Sha256::digest(&*name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        name.truncate(name.floor_char_boundary(bytes_max - mark.len() - 1));
+        name.push('~');
+        name.push_str(&mark);
+    }
 }
 
 #[cfg(test)]
@@ -227,5 +248,8 @@ mod tests {
         assert_eq!(stem("a/./b//c.png"), "a/b/c");
         assert_eq!(stem(""), "row");
         assert_eq!(stem("a\0b.png"), "a%00b");
+        let cut = stem(&format!("{}.png", "\u{e9}".repeat(300)));
+        assert_eq!((cut.len(), &cut[182..]), (199, "~7250b66610f8b7db"));
+        assert!(stem(&"d/".repeat(3000)).len() <= 2048);
     }
 }
