@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use crate::error::{Error, Result};
+
+/// How often those who wait look at the world.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Where a task is.
 enum Phase {
@@ -58,7 +61,7 @@ struct Shared<T, R> {
 }
 
 /// Threads that do one kind of work. Dropping it ends them.
-pub(crate) struct Crew<T, R> {
+pub(crate) struct Crew<T: Send + 'static, R: Send + 'static> {
     line: Option<Sender<Task<T, R>>>,
     shared: Arc<Shared<T, R>>,
 }
@@ -78,6 +81,8 @@ pub(crate) enum Waited<R> {
     GivenUp,
     /// `stop` was raised.
     Stopped,
+    /// The crew was closed before the task began.
+    Closed,
 }
 
 impl<T: Send + 'static, R: Send + 'static> Crew<T, R> {
@@ -98,16 +103,26 @@ impl<T: Send + 'static, R: Send + 'static> Crew<T, R> {
         Ok(crew)
     }
 
-    /// Puts a task in line, waiting for a place there.
+    /// Puts a task in line, waiting for a place there, or for [`Crew::close`].
     pub(crate) fn give(&self, input: T) -> Ticket<T, R> {
         let (place, result) = bounded(1);
         let phase = Arc::new(Mutex::new(Phase::Untimed));
         let ticket = Ticket { result, phase: Arc::clone(&phase), shared: Arc::clone(&self.shared) };
-        if let Some(line) = &self.line {
-            // `shared` holds the other end, so that this fails never.
-            let _ = line.send(Task { input, place, phase });
+        let mut task = Task { input, place, phase };
+        // `shared` holds the line's other end, so that it is never disconnected.
+        while let (Some(line), false) = (&self.line, self.shared.over.load(Ordering::Relaxed)) {
+            match line.send_timeout(task, LOOK) {
+                Err(SendTimeoutError::Timeout(back)) => task = back,
+                _ => break,
+            }
         }
         ticket
+    }
+
+    /// No task that hasn't begun will be, and nobody waits for a place in line any more, even where
+    /// every thread hangs.
+    pub(crate) fn close(&self) {
+        self.shared.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -117,10 +132,12 @@ impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
     /// # Errors
     /// No thread could be made in place of one that hangs; or the task panicked, which is a bug.
     pub(crate) fn wait(self, stop: &AtomicBool) -> Result<Waited<R>> {
-        const LOOK: Duration = Duration::from_millis(50);
         loop {
             match self.result.recv_timeout(LOOK.min(self.shared.limit)) {
                 Ok(result) => return Ok(Waited::Done(result)),
+                Err(RecvTimeoutError::Disconnected) if self.shared.over.load(Ordering::Relaxed) => {
+                    return Ok(Waited::Closed);
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::invalid("a decoder thread ended early; please report"));
                 }
@@ -137,10 +154,10 @@ impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
     }
 }
 
-impl<T, R> Drop for Crew<T, R> {
+impl<T: Send + 'static, R: Send + 'static> Drop for Crew<T, R> {
     /// Joins every thread, except those that hang: they are left to the end of the process.
     fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
+        self.close();
         self.line = None;
         // The tasks in line hold what their tickets wait for.
         while self.shared.tasks.try_recv().is_ok() {}
@@ -265,6 +282,31 @@ mod tests {
         };
         let crew = Crew::new(1, 1, Duration::from_millis(20), work).unwrap();
         assert_eq!(crew.give(()).wait(&NEVER).unwrap(), Waited::Done(()));
+    }
+
+    /// The device fails while every decoder hangs: the reader must not wait for a place in line.
+    #[test]
+    fn a_closed_crew_takes_nothing_and_holds_nobody() {
+        let hang = Arc::new(AtomicBool::new(true));
+        let held = Arc::clone(&hang);
+        let work = move |(): (), timer: &Timer| {
+            timer.start();
+            while held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let crew = Crew::new(1, 1, Duration::from_millis(300), work).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let give = scope.spawn(|| (0..9).map(|_| crew.give(())).collect::<Vec<_>>());
+            std::thread::sleep(Duration::from_millis(20));
+            crew.close();
+            let last = give.join().unwrap().pop().unwrap();
+            assert_eq!(last.wait(&NEVER).unwrap(), Waited::Closed);
+        });
+        drop(crew);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        hang.store(false, Ordering::Relaxed);
     }
 
     #[test]

@@ -199,6 +199,7 @@ pub fn run(
         // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
         let written = write(settings, plan, partitions, done, observer);
+        crew.close();
         // The threads return their errors and don't panic; if one does, that is a bug and goes on.
         let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -269,7 +270,9 @@ fn encode(
         if settings.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let item = arrive(settings, awaited)?;
+        let Some(item) = arrive(settings, awaited)? else {
+            return Ok(()); // the writer ended; its error is the one to report
+        };
         if let (OnError::Stop, Err(reject)) = (settings.on_error, &item.prepared) {
             return Err(Error::invalid(format!("{}: {reject} (--on-error stop)", item.plan.key)));
         }
@@ -289,19 +292,20 @@ fn encode(
     Ok(())
 }
 
-/// Waits for an image's pixels.
-fn arrive(settings: &Settings, awaited: Awaited) -> Result<Item> {
+/// Waits for an image's pixels; None where the run is over.
+fn arrive(settings: &Settings, awaited: Awaited) -> Result<Option<Item>> {
     let Awaited { partition, plan, prepared } = awaited;
     let prepared = match prepared.wait(&settings.stop)? {
         Waited::Done(prepared) => prepared,
         Waited::Stopped => return Err(Error::Interrupted),
+        Waited::Closed => return Ok(None),
         Waited::GivenUp => {
             let seconds = settings.decode_time_max.as_secs_f64();
             let text = format!("not decoded after {seconds} s: given up");
             Err(Reject::new(Stage::Decode, text))
         }
     };
-    Ok(Item { partition, plan, prepared })
+    Ok(Some(Item { partition, plan, prepared }))
 }
 
 /// Images of one size, and those without pixels between them.

@@ -240,7 +240,7 @@ fn a_decoder_that_hangs_costs_its_image() {
     let crew = Crew::new(1, 1, limit, work).unwrap();
     let awaited = Awaited { partition: 0, plan: row.clone(), prepared: crew.give(row) };
     let settings = Settings { decode_time_max: limit, ..scene.settings() };
-    let item = arrive(&settings, awaited).unwrap();
+    let item = arrive(&settings, awaited).unwrap().unwrap();
     let reject = item.prepared.unwrap_err();
     assert_eq!(reject.to_string(), "decode: not decoded after 0.03 s: given up");
 }

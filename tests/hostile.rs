@@ -33,7 +33,8 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>, tail: usize) {
         if bytes.is_empty() {
             return;
         }
-        let from = if random.below(2) == 0 { bytes.len() - tail.min(bytes.len()) } else { 0 };
+        let footer = tail > 0 && random.below(2) == 0;
+        let from = if footer { bytes.len() - tail.min(bytes.len()) } else { 0 };
         let at = from + random.below(bytes.len() - from);
         match random.below(8) {
             0 | 1 => bytes[at] ^= 1 << random.below(8),
@@ -183,14 +184,14 @@ fn hammer_plans(time: Duration) {
     let (_dir, output) = output();
     let tail = footer(&output.plan);
     let change = |random: &mut Random, bytes: &mut Vec<u8>| damage(random, bytes, tail);
-    hammer("plan", &[output.plan.clone()], time, change, |bytes| output.plan(bytes));
+    hammer("plan", std::slice::from_ref(&output.plan), time, change, |bytes| output.plan(bytes));
 }
 
 fn hammer_shards(time: Duration) {
     let (_dir, output) = output();
     let tail = footer(&output.shard);
     let change = |random: &mut Random, bytes: &mut Vec<u8>| damage(random, bytes, tail);
-    hammer("shard", &[output.shard.clone()], time, change, |bytes| output.shard(bytes));
+    hammer("shard", std::slice::from_ref(&output.shard), time, change, |bytes| output.shard(bytes));
 }
 
 const USUAL: Duration = Duration::from_secs(6);
@@ -232,6 +233,30 @@ fn damage_does_no_harm_for_long() {
             target(time);
         }
     }
+}
+
+/// Sizes are refused when a recipe is read, not when memory for them is asked for.
+#[test]
+fn recipes_of_impossible_sizes_are_refused() {
+    let text = vqtok::config::RECIPES.iter().find(|(name, _)| *name == "vqgan-f16-256").unwrap().1;
+    let numbers = text.lines().filter_map(|line| {
+        let (name, value) = line.split_once(" = ")?;
+        value.parse::<u64>().is_ok().then_some((name, line))
+    });
+    let mut refused = Vec::new();
+    for (name, line) in numbers {
+        let huge = text.replacen(line, &format!("{name} = 4294967295"), 1);
+        if let Err(error) = vqtok::config::Recipe::parse(&huge, "huge") {
+            assert!(error.to_string().contains(name), "{error}");
+            refused.push(name);
+        }
+    }
+    // A training of so many steps, and pictures and checkpoints so far apart, are no sizes.
+    let sizes = ["channels", "codes", "dim", "ch", "res_blocks", "z_channels", "norm_groups"];
+    let sizes: Vec<&str> = sizes.into_iter().chain(["size", "batch_size", "batch_size"]).collect();
+    assert_eq!(refused, sizes);
+    let wide = text.replace("widths = [128, 128", "widths = [128, 4294967296");
+    assert!(vqtok::config::Recipe::parse(&wide, "wide").is_err());
 }
 
 /// Footers that agree with themselves and lie about what is in the file.

@@ -228,7 +228,11 @@ fn shorten(name: &mut String, bytes_max: usize) {
     if name.len() > bytes_max {
         let mark: String =
             Sha256::digest(&*name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        name.truncate(name.floor_char_boundary(bytes_max - mark.len() - 1));
+        let mut end = bytes_max - mark.len() - 1;
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.truncate(end);
         name.push('~');
         name.push_str(&mark);
     }

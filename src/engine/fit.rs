@@ -116,10 +116,10 @@ mod tests {
     use super::*;
 
     /// What a device that holds `fits` images is asked for, and the batch size that it ends with.
-    fn asked(count: usize, mut images_max: usize, fits: usize) -> (Vec<Range<usize>>, usize) {
+    fn asked(count: usize, mut images_max: usize, fits: usize) -> (Vec<[usize; 2]>, usize) {
         let mut asked = Vec::new();
         let parts = in_parts(count, &mut images_max, |range| {
-            asked.push(range.clone());
+            asked.push([range.start, range.end]);
             if range.len() > fits { Err(Error::OutOfMemory("full".into())) } else { Ok(range) }
         });
         let done: Vec<usize> = parts.unwrap().into_iter().flatten().collect();
@@ -129,10 +129,13 @@ mod tests {
 
     #[test]
     fn a_batch_that_does_not_fit_goes_in_halves() {
-        assert_eq!(asked(16, usize::MAX, 16), (vec![0..16], usize::MAX));
-        assert_eq!(asked(16, usize::MAX, 5), (vec![0..16, 0..8, 0..4, 4..8, 8..12, 12..16], 4));
-        assert_eq!(asked(5, 4, 2), (vec![0..4, 0..2, 2..4, 4..5], 2));
-        assert_eq!(asked(3, usize::MAX, 1), (vec![0..3, 0..1, 1..2, 2..3], 1));
+        assert_eq!(asked(16, usize::MAX, 16), (vec![[0, 16]], usize::MAX));
+        assert_eq!(
+            asked(16, usize::MAX, 5),
+            (vec![[0, 16], [0, 8], [0, 4], [4, 8], [8, 12], [12, 16]], 4)
+        );
+        assert_eq!(asked(5, 4, 2), (vec![[0, 4], [0, 2], [2, 4], [4, 5]], 2));
+        assert_eq!(asked(3, usize::MAX, 1), (vec![[0, 3], [0, 1], [1, 2], [2, 3]], 1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
 use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
@@ -137,6 +137,7 @@ impl Plan {
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
         let groups = metadata.metadata().row_groups();
+        let length = file.metadata().map_err(Error::io(path))?.len();
         let mut rows = 0;
         for (index, group) in groups.iter().enumerate() {
             let count = u64::try_from(group.num_rows()).unwrap_or(0);
@@ -148,6 +149,14 @@ impl Plan {
             rows += count;
             if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
                 return Err(broken(format!("partition {index} has columns of other lengths")));
+            }
+            // The reader panics over places before the file.
+            let end = |column: &ColumnChunkMetaData| {
+                let (start, bytes) = guard::catch(|| column.byte_range()).ok()?;
+                start.checked_add(bytes)
+            };
+            if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
+                return Err(broken(format!("partition {index} lies outside of the file")));
             }
         }
         if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
