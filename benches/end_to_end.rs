@@ -97,6 +97,8 @@ struct Silent;
 impl pipeline::Observer for Silent {
     fn image(&mut self, _: Option<&FailureRow>) {}
     fn partition(&mut self, _: &Receipt) {}
+    fn kept(&mut self, _: usize, _: &str) {}
+    fn batch_halved(&mut self, _: usize) {}
 }
 
 /// From nothing to the first shard: one photo, the full-size model with its decoder.
@@ -144,6 +146,8 @@ fn beside_the_engine(
             batch_size: BATCH,
             on_error: pipeline::OnError::Record,
             mode: CommitMode::New,
+            sizes: pipeline::Sizes::Planned,
+            decode_time_max: pipeline::DECODE_TIME_MAX,
             stop: Arc::new(AtomicBool::new(false)),
         };
         let rows = found.iter().enumerate().map(|(i, f)| {

@@ -162,7 +162,52 @@ impl Recipe {
         if self.tokenize.batch_size == 0 || self.tokenize.shard_rows == 0 {
             return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
         }
+        self.check_bounds()?;
         self.train.check(&self.model_config())
+    }
+
+    /// Refuses sizes far beyond any tokenizer, before anything of such a size is allocated.
+    fn check_bounds(&self) -> Result<()> {
+        const WIDTH_MAX: usize = 1 << 13;
+        const BLOCKS_MAX: usize = 1 << 10;
+        const CODEBOOK_VALUES_MAX: usize = 1 << 30;
+        let mut sizes = vec![
+            ("model.codes", self.model.codes, 1 << 24),
+            ("model.dim", self.model.dim, 1 << 16),
+            ("data.size", self.data.size as usize, 1 << 14),
+            ("train.batch_size", self.train.batch_size, 1 << 16),
+            ("tokenize.batch_size", self.tokenize.batch_size, 1 << 16),
+            ("tokenize.shard_rows", self.tokenize.shard_rows, 1 << 24),
+        ];
+        match &self.model.architecture {
+            Architecture::Vqvae(c) => sizes.extend([
+                ("model.architecture.hidden", c.hidden, WIDTH_MAX),
+                ("model.architecture.res_hidden", c.res_hidden, WIDTH_MAX),
+                ("model.architecture.res_blocks", c.res_blocks, BLOCKS_MAX),
+            ]),
+            Architecture::Vqgan(c) => {
+                let decoder = c.decoder();
+                let widths = c.widths.iter().chain(&decoder.widths);
+                sizes.extend(widths.map(|&w| ("model.architecture.widths", w, WIDTH_MAX)));
+                sizes.extend([
+                    ("model.architecture.ch", c.ch, WIDTH_MAX),
+                    ("model.architecture.z_channels", c.z_channels, WIDTH_MAX),
+                    ("model.architecture.res_blocks", c.res_blocks, BLOCKS_MAX),
+                    ("model.architecture.decoder.blocks", decoder.blocks, BLOCKS_MAX),
+                ]);
+            }
+            _ => {}
+        }
+        if let Some((name, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
+            return Err(Error::invalid(format!("{name} is {size}; it must be at most {max}")));
+        }
+        if self.model.codes * self.model.dim > CODEBOOK_VALUES_MAX {
+            return Err(Error::invalid(format!(
+                "model.codes times model.dim is {}; it must be at most {CODEBOOK_VALUES_MAX}",
+                self.model.codes * self.model.dim
+            )));
+        }
+        Ok(())
     }
 
     /// What an image becomes before it is trained on: the same as when it is tokenized.

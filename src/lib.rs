@@ -9,9 +9,9 @@
 //! plan      source     data::resize                       Engine                     shard      finalize
 //! ```
 //!
-//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to the rayon
-//! pool, the engine's thread owns model and device, the calling thread writes. Bounded channels
-//! join them. An image that fails takes the same way as one that succeeds, so ordinals have no
+//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to a crew of
+//! decoders, the engine's thread owns model and device, the calling thread writes. Bounded channels
+//! join them. A decoder that hangs is given up after minutes and costs its image. An image that fails takes the same way as one that succeeds, so ordinals have no
 //! holes and what a shard holds never depends on timing, threads, batch size or kills.
 //!
 //! # Where to find what
@@ -62,6 +62,7 @@
 //! A partition is a range of ordinals of the plan. Its companions are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
+mod crew;
 pub mod error;
 mod footer;
 mod guard;

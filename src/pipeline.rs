@@ -1,22 +1,27 @@
-//! Owns the main job: plan -> read and decode (rayon) -> batch -> encode (one thread that owns
+//! Owns the main job: plan -> read and decode (a crew of threads) -> batch -> encode (one thread that owns
 //! model and device) -> write, joined by bounded channels. Everything else is called from here.
 //! Must not know: how any of the stages works, flags.
 //!
 //! An image that fails takes the same way as one that succeeds, so ordinals have no holes and what
 //! a shard holds never depends on timing. Memory is bounded by the two channels: at most
-//! `Settings::images_in_flight` prepared images exist at once, whatever the data set's size.
+//! `Settings::images_in_flight` prepared images exist at once, whatever the data set's size. Time is
+//! bounded for each image by `Settings::decode_time_max`.
 
-use crate::data::prepare::{Preparation, Prepared, prepare};
+use crate::crew::{Crew, Ticket, Timer, Waited};
+use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::source;
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
+use crate::guard;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-    Preprocessing, Receipt, TokenGrid, TokenRow, Tokenizer,
+    Preprocessing, Receipt, TokenGrid, TokenRow, Tokenizer, contents,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What one bad image costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,6 +32,15 @@ pub enum OnError {
     Record,
     /// The run: it stops with that image's error, the current partition unwritten.
     Stop,
+}
+
+/// Which size a file must have when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// The planned one: a file that changed since is a failure, not tokenized under another's facts.
+    Planned,
+    /// Any: `--retry-failed` takes files as they are.
+    Present,
 }
 
 /// What a run needs beside its engine.
@@ -40,9 +54,18 @@ pub struct Settings {
     pub on_error: OnError,
     /// Whether partitions are new or take the place of committed ones.
     pub mode: CommitMode,
+    /// Which size a file must have.
+    pub sizes: Sizes,
+    /// After this long a decoder hangs, and its image is given up. Far beyond what any image within
+    /// the limits takes, so that a slow machine fails nothing: [`DECODE_TIME_MAX`].
+    pub decode_time_max: Duration,
     /// Raised by a signal: the current partition is dropped and the run ends.
     pub stop: Arc<AtomicBool>,
 }
+
+/// The largest PNG within the limits (179 million pixels) takes five seconds on one core, all 1,714
+/// odd and hostile images of the test corpus together one (`benches/results/2026-11-faults.md`).
+pub const DECODE_TIME_MAX: Duration = Duration::from_secs(300);
 
 impl Settings {
     /// Images read ahead of the engine: two batches, and enough to keep every core decoding.
@@ -64,6 +87,8 @@ pub struct Summary {
     pub already: u64,
     /// Partitions that another worker committed first with other bytes, which stay.
     pub lost: u64,
+    /// Partitions that stay as they were, since making them anew would have lost tokens.
+    pub kept: u64,
 }
 
 /// What an output is made with: engine, preparation and layout. Equal identities and inputs give
@@ -120,6 +145,10 @@ pub trait Observer {
     fn image(&mut self, failure: Option<&FailureRow>);
     /// A partition is committed, by us or by someone faster.
     fn partition(&mut self, receipt: &Receipt);
+    /// A partition that was to be replaced stays as it was, for this reason.
+    fn kept(&mut self, partition: usize, reason: &str);
+    /// The device ran out of memory: from now on it gets so many images at a time.
+    fn batch_halved(&mut self, images: usize);
 }
 
 /// An image on its way: its place, and its pixels or why it has none.
@@ -129,10 +158,17 @@ struct Item {
     prepared: Result<Prepared, Reject>,
 }
 
-/// What reaches the writer.
-struct Done {
+/// An image in line: its place, and where its pixels will be.
+struct Awaited {
     partition: usize,
-    outcome: Outcome,
+    plan: PlanRow,
+    prepared: Ticket<PlanRow, Result<Prepared, Reject>>,
+}
+
+/// What reaches the writer.
+enum Done {
+    Image { partition: usize, outcome: Outcome },
+    BatchHalved(usize),
 }
 
 /// Tokenizes `partitions` (ascending, none of them committed) of `plan`.
@@ -148,12 +184,13 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let in_flight = settings.images_in_flight();
-    let (items_in, items) = bounded::<Receiver<Item>>(in_flight);
+    let (items_in, items) = bounded::<Awaited>(in_flight);
     let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
+    let crew = &decoders(settings)?;
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
             .name("vqtok-reader".into())
-            .spawn_scoped(scope, move || read(settings, plan, partitions, items_in))
+            .spawn_scoped(scope, move || read(settings, plan, partitions, crew, items_in))
             .map_err(Error::io("thread vqtok-reader"))?;
         let encoder = std::thread::Builder::new()
             .name("vqtok-engine".into())
@@ -162,6 +199,7 @@ pub fn run(
         // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
         let written = write(settings, plan, partitions, done, observer);
+        crew.close();
         // The threads return their errors and don't panic; if one does, that is a bug and goes on.
         let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -177,30 +215,42 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
     written
 }
 
-/// Sends every image of the partitions in order, decoded on the rayon pool. The channel holds
-/// places in line; each place is filled by its decoder, in any order.
+/// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
+fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject>>> {
+    let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
+    let work = move |row: PlanRow, timer: &Timer| {
+        let limits = &preparation.limits;
+        let bytes = match sizes {
+            Sizes::Planned => source::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
+            Sizes::Present => source::read(&row.uri, limits)?,
+        };
+        timer.start();
+        guard::catch(|| prepare::from_bytes(&bytes, &preparation)).unwrap_or_else(|panic| {
+            Err(Reject::new(Stage::Decode, format!("the decoder failed: {panic}")))
+        })
+    };
+    let threads = rayon::current_num_threads();
+    Crew::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
+}
+
+/// Sends every image of the partitions in order. The channel holds places in line; each place is
+/// filled by its decoder, in any order.
 fn read(
     settings: &Settings,
     plan: &Plan,
     partitions: &[usize],
-    items: Sender<Receiver<Item>>,
+    crew: &Crew<PlanRow, Result<Prepared, Reject>>,
+    items: Sender<Awaited>,
 ) -> Result<()> {
-    let preparation = Arc::new(settings.preparation.clone());
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if settings.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let (place, line) = bounded(1);
-            if items.send(line).is_err() {
+            let prepared = crew.give(row.clone());
+            if items.send(Awaited { partition, plan: row, prepared }).is_err() {
                 return Ok(()); // the engine ended; its error is the one to report
             }
-            let preparation = Arc::clone(&preparation);
-            rayon::spawn_fifo(move || {
-                let prepared = prepare(&row.uri, &preparation);
-                // A closed place means that the run is over.
-                let _ = place.send(Item { partition, plan: row, prepared });
-            });
         }
     }
     Ok(())
@@ -210,17 +260,18 @@ fn read(
 fn encode(
     settings: &Settings,
     engine: &mut dyn Engine,
-    items: Receiver<Receiver<Item>>,
+    items: Receiver<Awaited>,
     done: Sender<Done>,
 ) -> Result<()> {
-    let mut batch: Vec<Item> = Vec::with_capacity(settings.batch_size);
+    let mut batch =
+        Batch { items: Vec::with_capacity(settings.batch_size), images_max: usize::MAX };
     let mut size = None;
-    for line in items {
+    for awaited in items {
         if settings.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let Ok(item) = line.recv() else {
-            return Err(Error::invalid("a decoder thread ended without a result; please report"));
+        let Some(item) = arrive(settings, awaited)? else {
+            return Ok(()); // the writer ended; its error is the one to report
         };
         if let (OnError::Stop, Err(reject)) = (settings.on_error, &item.prepared) {
             return Err(Error::invalid(format!("{}: {reject} (--on-error stop)", item.plan.key)));
@@ -228,17 +279,40 @@ fn encode(
         let item = check_grid(engine, item);
         let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
         let differs = item_size.is_some() && size.is_some() && item_size != size;
-        if differs || batch.len() == settings.batch_size {
+        if differs || batch.items.len() == settings.batch_size {
             if !flush(engine, &mut batch, settings, &done)? {
                 return Ok(());
             }
             size = None;
         }
         size = size.or(item_size);
-        batch.push(item);
+        batch.items.push(item);
     }
     flush(engine, &mut batch, settings, &done)?;
     Ok(())
+}
+
+/// Waits for an image's pixels; None where the run is over.
+fn arrive(settings: &Settings, awaited: Awaited) -> Result<Option<Item>> {
+    let Awaited { partition, plan, prepared } = awaited;
+    let prepared = match prepared.wait(&settings.stop)? {
+        Waited::Done(prepared) => prepared,
+        Waited::Stopped => return Err(Error::Interrupted),
+        Waited::Closed => return Ok(None),
+        Waited::GivenUp => {
+            let seconds = settings.decode_time_max.as_secs_f64();
+            let text = format!("not decoded after {seconds} s: given up");
+            Err(Reject::new(Stage::Decode, text))
+        }
+    };
+    Ok(Some(Item { partition, plan, prepared }))
+}
+
+/// Images of one size, and those without pixels between them.
+struct Batch {
+    items: Vec<Item>,
+    /// As many go to the device at a time.
+    images_max: usize,
 }
 
 /// Rejects an image whose size the model can't take.
@@ -254,13 +328,13 @@ fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
 /// Encodes what is in `batch` and sends the outcomes; false where the writer is gone.
 fn flush(
     engine: &mut dyn Engine,
-    batch: &mut Vec<Item>,
+    batch: &mut Batch,
     settings: &Settings,
     done: &Sender<Done>,
 ) -> Result<bool> {
     let mut pixels = Vec::new();
     let (mut count, mut height, mut width) = (0, 0, 0);
-    for prepared in batch.iter().filter_map(|item| item.prepared.as_ref().ok()) {
+    for prepared in batch.items.iter().filter_map(|item| item.prepared.as_ref().ok()) {
         pixels.extend_from_slice(&prepared.pixels);
         (count, height, width) = (count + 1, prepared.height, prepared.width);
     }
@@ -268,10 +342,16 @@ fn flush(
         Encoded { count: 0, levels: Vec::new() }
     } else {
         let channels = settings.preparation.channels;
-        engine.encode(&PixelBatch { pixels, count, height, width, channels })?
+        let pixels = PixelBatch { pixels, count, height, width, channels };
+        let before = batch.images_max;
+        let encoded = fit::encode(engine, &pixels, &mut batch.images_max)?;
+        if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
+            return Ok(false);
+        }
+        encoded
     };
     let mut index = 0;
-    for item in batch.drain(..) {
+    for item in batch.items.drain(..) {
         let outcome = match item.prepared {
             Ok(prepared) => {
                 let row = token_row(item.plan, &prepared, &encoded, index);
@@ -286,7 +366,7 @@ fn flush(
                 error: reject.message,
             }),
         };
-        if done.send(Done { partition: item.partition, outcome }).is_err() {
+        if done.send(Done::Image { partition: item.partition, outcome }).is_err() {
             return Ok(false);
         }
     }
@@ -335,22 +415,30 @@ fn write(
     let mut summary = Summary::default();
     for &partition in partitions {
         let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
+        let before = match settings.mode {
+            CommitMode::New => BTreeMap::new(),
+            CommitMode::Replace => contents(plan.dir(), partition)?,
+        };
+        let mut loss = None;
         for _ in plan.ordinals(partition)? {
-            let Ok(item) = done.recv() else {
-                return Err(Error::Interrupted); // a stage before this one ended: see `first_error`
-            };
-            debug_assert_eq!(item.partition, partition);
-            match &item.outcome {
-                Outcome::Written(_) => summary.written += 1,
-                Outcome::Failed(_) => summary.failed += 1,
-            }
-            observer.image(match &item.outcome {
+            let outcome = next_outcome(partition, &done, observer)?;
+            observer.image(match &outcome {
                 Outcome::Failed(failure) => Some(failure),
                 Outcome::Written(_) => None,
             });
-            writer.push(item.outcome)?;
+            loss = loss.or_else(|| lost_by(&before, &outcome));
+            if loss.is_none() {
+                writer.push(outcome)?;
+            }
+        }
+        if let Some(reason) = loss {
+            summary.kept += 1;
+            observer.kept(partition, &reason);
+            continue; // Dropped, the writer leaves nothing.
         }
         let receipt = writer.close()?;
+        summary.written += receipt.written;
+        summary.failed += receipt.failures;
         match receipt.commit {
             Commit::Committed => summary.partitions += 1,
             Commit::Already => summary.already += 1,
@@ -360,3 +448,43 @@ fn write(
     }
     Ok(summary)
 }
+
+/// The next image's outcome, which is of `partition`.
+fn next_outcome(
+    partition: usize,
+    done: &Receiver<Done>,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    loop {
+        match done.recv() {
+            // A stage before this one ended: see `first_error`.
+            Err(_) => return Err(Error::Interrupted),
+            Ok(Done::BatchHalved(images)) => observer.batch_halved(images),
+            Ok(Done::Image { partition: of, outcome }) => {
+                debug_assert_eq!(of, partition);
+                return Ok(outcome);
+            }
+        }
+    }
+}
+
+/// Why an outcome must not take the place of what is committed (`before`: contents of the images
+/// with tokens, by ordinal): an image that has tokens would lose them, or get another's.
+fn lost_by(before: &BTreeMap<i64, [u8; 32]>, outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(row) if before.contains_key(&row.ordinal) => Some(format!(
+            "'{}' has tokens, and now fails ({}: {})",
+            row.key.escape_debug(),
+            row.stage,
+            row.error
+        )),
+        Outcome::Written(row) if before.get(&row.ordinal)? != &row.content_sha256 => {
+            Some(format!("'{}' has changed since it was tokenized", row.key.escape_debug()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

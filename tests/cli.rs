@@ -99,50 +99,27 @@ fn workers_take_their_ranks_from_the_environment_and_finalize_folds() {
 }
 
 #[test]
-fn a_run_that_is_killed_at_any_moment_ends_with_the_same_bytes() {
-    let job = Job::new(60).trained();
-    let line = "tokenize images --model model --shard-rows 7 --batch-size 2 --threads 1";
-    let started = std::time::Instant::now();
-    job.expect(0, &format!("{line} --out whole"));
-    let whole = started.elapsed();
-    for attempt in 0..10u32 {
-        let out = format!("cut{attempt}");
-        // Deterministic moments spread over the run; where in the work they fall is chance.
-        for moment in [attempt * 2 + 1, (attempt * 7) % 19 + 1] {
-            let mut child = job
-                .command(&format!("{line} --out {out}"))
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(whole * moment / 20);
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-        job.expect(0, &format!("{line} --out {out}"));
-        job.assert_same("whole", &out);
-    }
-}
-
-#[test]
 fn an_interrupt_leaves_whole_shards_and_the_next_run_goes_on() {
     let job = Job::new(300).trained();
     let line = "tokenize images --model model --shard-rows 20 --batch-size 1 --threads 1";
-    let child = job.command(&format!("{line} --out out --json")).spawn();
-    let mut child = child.unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    while !job.path("out/tokens/part-00000.parquet").exists() {
-        assert!(std::time::Instant::now() < deadline, "no shard within a minute");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    // SAFETY: kill(2) with the id of a child of ours that hasn't been waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130));
-    assert!(!job.path("out/dataset.json").exists(), "the run was over before the signal");
-    job.expect(0, &format!("{line} --out out"));
     job.expect(0, &format!("{line} --out whole"));
-    job.assert_same("whole", "out");
+    for (out, signal) in [("out", libc::SIGINT), ("term", libc::SIGTERM)] {
+        let mut child = job.command(&format!("{line} --out {out} --json")).spawn().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !job.path(out).join("tokens/part-00000.parquet").exists() {
+            assert!(std::time::Instant::now() < deadline, "no shard within a minute");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // SAFETY: kill(2) with the id of a child of ours that hasn't been waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+        let finished = job.path(out).join("dataset.json");
+        assert!(!finished.exists(), "the run was over before the signal");
+        job.expect(0, &format!("verify {out}"));
+        job.expect(0, &format!("{line} --out {out}"));
+        job.assert_same("whole", out);
+    }
 }
 
 #[test]
@@ -298,6 +275,106 @@ fn failures_are_retried_alone() {
     std::fs::write(&image, &good).unwrap();
     job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
     job.assert_same("good", "out");
+}
+
+#[test]
+fn a_mended_file_of_another_size_is_taken_by_a_retry_and_stays_taken() {
+    let job = Job::new(30).trained();
+    let image = job.path("images/cat/0001.bmp");
+    let good = std::fs::read(&image).unwrap();
+    std::fs::write(&image, &good[..good.len() / 2]).unwrap();
+    job.expect(1, &format!("{TOKENIZE} --out out"));
+    let failed = job.files("out");
+    std::fs::write(&image, &good).unwrap();
+    let again = job.expect(1, &format!("{TOKENIZE} --out out --json"));
+    assert_eq!(again.events("plan")[0]["resized"], 1);
+    assert!(failed == job.files("out"), "a run without the flag touched what is finished");
+    job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
+    job.expect(0, "verify out");
+    let mended = job.files("out");
+    assert_eq!(rows(&job.path("out/tokens/part-00001.parquet"), "key").len(), 10);
+    // What was mended is as tokenized; whoever makes the shard anew meets the planned size first.
+    job.expect(0, &format!("{TOKENIZE} --out out"));
+    job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
+    assert!(mended == job.files("out"));
+    std::fs::write(job.path("out/tokens/part-00001.parquet"), b"PAR1").unwrap();
+    let repaired = job.expect(1, "repair out --model model");
+    assert!(repaired.stderr.contains("--retry-failed takes it as it is"), "{}", repaired.stderr);
+    job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
+    assert!(mended == job.files("out"));
+    // An image that has tokens may not change under them.
+    std::fs::write(&image, &good[..good.len() - 1]).unwrap();
+    for flag in ["", "--retry-failed"] {
+        let refused = job.expect(2, &format!("{TOKENIZE} --out out {flag}"));
+        refused.assert_one_line(&["cat/0001.bmp", "bytes and now has"]);
+    }
+}
+
+#[test]
+fn a_file_that_changed_before_its_shard_was_made_is_a_failure_that_says_so() {
+    let job = Job::new(30).trained();
+    job.expect(0, &format!("{TOKENIZE} --out out --partition 1/2"));
+    let image = job.path("images/0000.png");
+    picture(77).save(&image).unwrap();
+    let done = job.expect(1, &format!("{TOKENIZE} --out out --json"));
+    let failure = &done.events("failure")[0];
+    assert_eq!((&failure["key"], &failure["stage"]), (&"0000.png".into(), &"read".into()));
+    assert!(failure["error"].as_str().unwrap().contains("has changed since it was planned"));
+    job.expect(0, "verify out");
+    job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
+    job.expect(0, "verify out");
+}
+
+#[test]
+fn one_key_from_two_inputs_is_refused_before_any_work() {
+    let job = Job::new(6).trained();
+    std::fs::create_dir_all(job.path("more/cat")).unwrap();
+    std::fs::copy(job.path("images/cat/0001.bmp"), job.path("more/cat/0001.bmp")).unwrap();
+    let line = "tokenize images more --model model --out out";
+    let words = ["'cat/0001.bmp'", "/images/cat/0001.bmp", "/more/cat/0001.bmp", "--out"];
+    job.expect(2, line).assert_one_line(&words);
+    assert!(job.files("out").is_empty());
+    std::fs::rename(job.path("more/cat/0001.bmp"), job.path("more/cat/0009.bmp")).unwrap();
+    job.expect(0, line);
+}
+
+#[test]
+fn repair_with_another_model_removes_nothing() {
+    let job = Job::new(30).trained();
+    job.expect(0, &format!("{TOKENIZE} --out out"));
+    job.expect(0, "train images --model other --recipe tiny.toml --seed 5");
+    let whole = job.files("out");
+    let shard = job.path("out/tokens/part-00001.parquet");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&shard, &bytes).unwrap();
+    let damaged = job.files("out");
+    job.expect(2, "repair out --model other").assert_one_line(&["weights_sha256", "out"]);
+    job.expect(2, "repair out --model nowhere").assert_one_line(&["nowhere"]);
+    job.expect(2, "repair out").assert_one_line(&["--model"]);
+    // The plan's damage must not hide which model it was.
+    std::fs::write(job.path("out/plan.parquet"), b"PAR1").unwrap();
+    job.expect(2, "repair out --model other").assert_one_line(&["weights_sha256", "out"]);
+    let plan = damaged.iter().find(|(name, _)| name == "plan.parquet").unwrap();
+    std::fs::write(job.path("out/plan.parquet"), &plan.1).unwrap();
+    assert!(damaged == job.files("out"), "something was removed");
+    job.expect(0, "repair out --model model");
+    assert!(whole == job.files("out"));
+}
+
+#[test]
+fn a_log_does_not_grow_with_the_failures() {
+    let job = Job::new(1).trained();
+    for index in 0..250 {
+        std::fs::write(job.path(&format!("images/bad{index:03}.png")), b"no picture").unwrap();
+    }
+    let human = job.expect(1, &format!("{TOKENIZE} --out out"));
+    let told = human.stderr.lines().filter(|line| line.starts_with("failed: ")).count();
+    assert_eq!(told, 100);
+    assert!(human.stderr.contains("more than 100 failures"), "{}", human.stderr);
+    let json = job.expect(1, &format!("{TOKENIZE} --out json --json"));
+    assert_eq!((json.events("failure").len(), json.events("failures-untold").len()), (100, 1));
+    assert_eq!(json.events("dataset")[0]["failed"], 250);
 }
 
 #[test]

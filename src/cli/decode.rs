@@ -4,11 +4,12 @@
 use super::Finished;
 use super::common::{Common, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use rayon::prelude::*;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -41,8 +42,13 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
     let rows = TokenFile::open(&args.input)?;
     let mut meter = reporter.meter("decode", "images", rows.row_count()?);
-    let mut job =
-        Job { engine: engine.as_mut(), out: &args.out, names: Names::default(), failed: 0 };
+    let mut job = Job {
+        engine: engine.as_mut(),
+        out: &args.out,
+        names: Names::default(),
+        failed: 0,
+        images_max: usize::MAX,
+    };
     let mut batch: Vec<GridRow> = Vec::new();
     let mut decoded = 0u64;
     for row in rows {
@@ -95,6 +101,8 @@ struct Job<'a> {
     out: &'a Path,
     names: Names,
     failed: u64,
+    /// As many go to the device at a time: fewer than a batch once it ran out of memory.
+    images_max: usize,
 }
 
 impl Job<'_> {
@@ -102,7 +110,7 @@ impl Job<'_> {
         if batch.is_empty() {
             return Ok(0);
         }
-        let pixels = self.engine.decode(&stack(batch))?;
+        let pixels = fit::decode(self.engine, &stack(batch), &mut self.images_max)?;
         let paths: Vec<PathBuf> =
             batch.drain(..).map(|row| self.out.join(self.names.name(&row))).collect();
         let side = pixels.height * pixels.width * pixels.channels;
@@ -203,7 +211,31 @@ fn stem(key: &str) -> String {
     {
         last.truncate(dot);
     }
-    if parts.is_empty() { "row".to_string() } else { parts.join("/") }
+    parts.iter_mut().for_each(|part| shorten(part, PART_BYTES_MAX));
+    let mut stem = parts.join("/");
+    shorten(&mut stem, STEM_BYTES_MAX);
+    if stem.is_empty() { "row".to_string() } else { stem }
+}
+
+/// With room for `-<view>`, `~<number>`, `.png` and `.tmp` below the 255 bytes that file systems
+/// take.
+const PART_BYTES_MAX: usize = 200;
+/// Far below the 4096 bytes that Linux takes for a path.
+const STEM_BYTES_MAX: usize = 2048;
+
+/// Cuts a name that no file system takes, and marks it with the whole name's digest.
+fn shorten(name: &mut String, bytes_max: usize) {
+    if name.len() > bytes_max {
+        let mark: String =
+            Sha256::digest(&*name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mut end = bytes_max - mark.len() - 1;
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.truncate(end);
+        name.push('~');
+        name.push_str(&mark);
+    }
 }
 
 #[cfg(test)]
@@ -220,5 +252,8 @@ mod tests {
         assert_eq!(stem("a/./b//c.png"), "a/b/c");
         assert_eq!(stem(""), "row");
         assert_eq!(stem("a\0b.png"), "a%00b");
+        let cut = stem(&format!("{}.png", "\u{e9}".repeat(300)));
+        assert_eq!((cut.len(), &cut[182..]), (199, "~7250b66610f8b7db"));
+        assert!(stem(&"d/".repeat(3000)).len() <= 2048);
     }
 }

@@ -7,8 +7,9 @@ use super::tokenize;
 use crate::audit::verify::{Part, VerifyReport, verify};
 use crate::data::prepare::Preparation;
 use crate::data::source;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, OnError};
+use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::Reporter;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Plan, committed};
@@ -47,32 +48,43 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         report.missing
     );
     reporter.say("damage", &text, json!(report));
-    if (report.missing > 0 || !damage.partitions.is_empty()) && args.model.is_none() {
-        return Err(Error::invalid(
-            "shards have to be made anew: pass --model with the tokenizer that made them",
-        ));
-    }
+    let work = report.missing > 0 || !damage.partitions.is_empty();
+    // Before anything is removed: another model, or none, must not cost what could still be read.
+    let maker = if work { Some(maker(&args, &damage)?) } else { None };
     repair::clear(&args.dir, &damage, &|uri| source::size(uri))?;
     let plan = Plan::open(&args.dir)?;
     let todo: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(&args.dir, p)).collect();
     let mut summary = pipeline::Summary::default();
-    if let (Some(model), false) = (&args.model, todo.is_empty()) {
-        let mut engine = args.common.open_engine(model, args.family.as_deref())?;
-        let preparation = preparation(plan.identity(), engine.config().pixels.channels)?;
-        let ours =
-            pipeline::identity(engine.as_ref(), &preparation, plan.identity().shard_rows as usize)?;
-        same(&args.dir, plan.identity(), &ours)?;
+    if let (Some((mut engine, preparation)), false) = (maker, todo.is_empty()) {
         let settings = pipeline::Settings {
             preparation,
             batch_size: args.batch_size.max(1),
             on_error: OnError::Record,
             mode: CommitMode::New,
+            sizes: Sizes::Planned,
+            decode_time_max: pipeline::DECODE_TIME_MAX,
             stop,
         };
         let _lock = plan.lock_shared()?;
         summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
     }
     tokenize::fold(&plan, &summary, reporter)
+}
+
+/// The engine that makes shards anew and the preparation for it, found to be those that made the
+/// output.
+fn maker(args: &Args, damage: &Damage) -> Result<(Box<dyn Engine>, Preparation)> {
+    let Some(model) = &args.model else {
+        return Err(Error::invalid(
+            "shards have to be made anew: pass --model with the tokenizer that made them",
+        ));
+    };
+    let identity = repair::identity(&args.dir, damage)?;
+    let engine = args.common.open_engine(model, args.family.as_deref())?;
+    let preparation = preparation(&identity, engine.config().pixels.channels)?;
+    let ours = pipeline::identity(engine.as_ref(), &preparation, identity.shard_rows as usize)?;
+    same(&args.dir, &identity, &ours)?;
+    Ok((engine, preparation))
 }
 
 fn damage(report: &VerifyReport) -> Damage {

@@ -7,10 +7,11 @@ use super::rank::{RankFrom, Share};
 use crate::data::source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::pipeline::{self, OnError};
+use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::tokens::{
-    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, finalize, repair,
+    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, contents,
+    finalize, repair,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -119,17 +120,21 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         batch_size: args.batch_size.unwrap_or(recipe.tokenize.batch_size).max(1),
         on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
         mode: CommitMode::New,
+        sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },
+        decode_time_max: pipeline::DECODE_TIME_MAX,
         stop,
     };
-    if args.retry_failed {
-        retry(&settings, &plan, share, engine.as_mut(), reporter)?;
-    }
+    let retried = match args.retry_failed {
+        true => retry(&settings, &plan, share, engine.as_mut(), reporter)?,
+        false => pipeline::Summary::default(),
+    };
     let lock = plan.lock_shared()?;
     let todo: Vec<usize> =
         (0..plan.partitions()).filter(|&p| share.has(p) && !committed(&args.out, p)).collect();
     let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
     drop(lock);
-    fold(&plan, &summary, reporter)
+    let finished = fold(&plan, &summary, reporter)?;
+    Ok(if retried.kept > 0 { Finished::WithFailures } else { finished })
 }
 
 /// Makes the committed partitions of our share that hold failures anew, each replaced whole.
@@ -139,16 +144,16 @@ fn retry(
     share: Share,
     engine: &mut dyn Engine,
     reporter: &Reporter,
-) -> Result<()> {
+) -> Result<pipeline::Summary> {
     let lock = plan.lock_exclusive()?;
     let mut again = repair::with_failures(plan)?;
     again.retain(|&partition| share.has(partition));
     if again.is_empty() {
-        return Ok(());
+        return Ok(pipeline::Summary::default());
     }
     repair::reopen(plan.dir(), &lock)?;
     let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
-    tokenize(&settings, plan, &again, engine, reporter).map(|_| ())
+    tokenize(&settings, plan, &again, engine, reporter)
 }
 
 /// Runs the pipeline over the partitions that are to do.
@@ -166,7 +171,7 @@ pub(super) fn tokenize(
     for &partition in todo {
         images += plan.ordinals(partition)?.count() as u64;
     }
-    let mut watch = Watch { meter: reporter.meter("tokenize", "images", images) };
+    let mut watch = Watch { meter: reporter.meter("tokenize", "images", images), failures: 0 };
     let summary = pipeline::run(settings, plan, todo, engine, &mut watch)?;
     let (rate, seconds) = (watch.meter.rate(), watch.meter.seconds());
     watch.meter.close();
@@ -175,7 +180,7 @@ pub(super) fn tokenize(
         &format!("{images} images in {} ({rate:.1} images/s)", human_seconds(seconds)),
         json!({"images": images, "written": summary.written, "failed": summary.failed,
                "partitions": summary.partitions, "already": summary.already,
-               "lost": summary.lost, "seconds": seconds, "images_per_second": rate}),
+               "lost": summary.lost, "kept": summary.kept, "seconds": seconds, "images_per_second": rate}),
     );
     if summary.lost > 0 {
         let text = format!(
@@ -227,12 +232,20 @@ fn plan(inputs: &[PathBuf], out: &Path, identity: &Identity, reporter: &Reporter
     let rows = std::iter::once(Ok(first)).chain(walk.by_ref()).enumerate().map(|(i, found)| {
         found.map(|f| PlanRow { ordinal: i as i64, key: f.key, uri: f.uri, bytes: f.bytes as i64 })
     });
-    let plan = Plan::create_or_open(out, identity, rows, identity.shard_rows as usize)?;
+    let mut resized = Resized::new(out, identity.shard_rows);
+    let accept = &mut |was: &PlanRow, _: &PlanRow| resized.accept(was);
+    let shard_rows = identity.shard_rows as usize;
+    let plan = Plan::create_or_accept(out, identity, rows, shard_rows, accept)?;
     let skipped = walk.skipped();
+    let mut text = format!("{} images in {} partitions, {skipped}", plan.rows(), plan.partitions());
+    if resized.count > 0 {
+        text += &format!(", {} of another size than was planned", resized.count);
+    }
     reporter.say(
         "plan",
-        &format!("{} images in {} partitions, {skipped}", plan.rows(), plan.partitions()),
-        json!({"images": plan.rows(), "partitions": plan.partitions(), "skipped": skipped.total(),
+        &text,
+        json!({"images": plan.rows(), "partitions": plan.partitions(), "resized": resized.count,
+               "skipped": skipped.total(),
                "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
                "unreadable": skipped.unreadable}),
     );
@@ -244,21 +257,64 @@ fn list(inputs: &[PathBuf]) -> String {
     names.join(", ")
 }
 
+/// Which planned files may have another size today: those that failed or are still to be read,
+/// whose outcome tells of it, and those that were mended and tokenized as they are.
+struct Resized<'a> {
+    out: &'a Path,
+    shard_rows: u64,
+    /// The partition looked at last, and what has tokens in it.
+    partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
+    count: u64,
+}
+
+impl Resized<'_> {
+    fn new(out: &Path, shard_rows: u64) -> Resized<'_> {
+        Resized { out, shard_rows, partition: None, count: 0 }
+    }
+
+    fn accept(&mut self, was: &PlanRow) -> Result<bool> {
+        let partition = (was.ordinal.unsigned_abs() / self.shard_rows.max(1)) as usize;
+        self.count += 1;
+        if !committed(self.out, partition) {
+            return Ok(true);
+        }
+        let known = match self.partition.take() {
+            Some((of, known)) if of == partition => known,
+            _ => contents(self.out, partition)?,
+        };
+        let before = known.get(&was.ordinal).copied();
+        self.partition = Some((partition, known));
+        Ok(before.is_none_or(|before| source::digest(&was.uri) == Some(before)))
+    }
+}
+
 /// Follows the pipeline.
 struct Watch {
     meter: Meter,
+    failures: u64,
+}
+
+impl Watch {
+    /// Failures that are told one by one: all of them are in `failures/`, and a log must not grow
+    /// with the data set.
+    const FAILURES_TOLD: u64 = 100;
 }
 
 impl pipeline::Observer for Watch {
     fn image(&mut self, failure: Option<&FailureRow>) {
         self.meter.step(failure.is_some());
-        if let Some(failure) = failure {
-            let FailureRow { key, stage, error, .. } = failure;
+        let Some(failure) = failure else { return };
+        self.failures += 1;
+        let FailureRow { key, stage, error, .. } = failure;
+        if self.failures <= Watch::FAILURES_TOLD {
             self.meter.line(
                 "failure",
                 &format!("failed: {key}: {stage}: {error}"),
                 json!({"key": key, "stage": stage, "error": error}),
             );
+        } else if self.failures == Watch::FAILURES_TOLD + 1 {
+            let text = "more than 100 failures: further ones are counted, and told in failures/";
+            self.meter.line("failures-untold", text, json!({"told": Watch::FAILURES_TOLD}));
         }
     }
 
@@ -273,5 +329,16 @@ impl pipeline::Observer for Watch {
             json!({"partition": receipt.partition, "rows": receipt.rows,
                    "failures": receipt.failures, "sha256": receipt.sha256, "commit": commit}),
         );
+    }
+
+    fn kept(&mut self, partition: usize, reason: &str) {
+        let text =
+            format!("shard {partition} stays as it was: {reason}; restore the file to retry");
+        self.meter.line("kept", &text, json!({"partition": partition, "reason": reason}));
+    }
+
+    fn batch_halved(&mut self, images: usize) {
+        let text = format!("the device is out of memory: going on with {images} images at a time");
+        self.meter.line("batch-halved", &text, json!({"images": images}));
     }
 }

@@ -4,8 +4,9 @@
 //! The content decides, never a name. Every decoder runs behind `guard`, so a panic in one is a
 //! rejection. What bounds an image: the file's size when it is read; its dimensions and the bytes
 //! of its pixels before they are allocated; the scans of a progressive JPEG; the inflated size of
-//! a PNG's colour profile. Time is bounded by these alone: no decoder is ever interrupted, and a
-//! stack overflow in one could not be caught (none of them recurses).
+//! a PNG's colour profile. Time is bounded by these; no decoder is ever interrupted (the pipeline
+//! gives up waiting for one that hangs), and a stack overflow in one could not be caught (none of
+//! them recurses).
 
 use std::fmt;
 use std::str::FromStr;

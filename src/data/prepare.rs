@@ -59,8 +59,15 @@ pub struct Prepared {
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
 pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject> {
-    let bytes = source::read(uri, &preparation.limits)?;
-    let decoded = decode::decode(&bytes, &preparation.limits, preparation.alpha)?;
+    from_bytes(&source::read(uri, &preparation.limits)?, preparation)
+}
+
+/// Prepares the image whose file holds `bytes`.
+///
+/// # Errors
+/// A [`Reject`] with the stage that gave it up.
+pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, Reject> {
+    let decoded = decode::decode(bytes, &preparation.limits, preparation.alpha)?;
     let resized = resize::prepare(&decoded.image, preparation.rule, preparation.size)?;
     let (width, height) = resized.image.dimensions();
     Ok(Prepared {
@@ -72,7 +79,7 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
         orientation: decoded.orientation,
         color_mode: decoded.color_mode,
         crop: resized.crop,
-        content_sha256: Sha256::digest(&bytes).into(),
+        content_sha256: Sha256::digest(bytes).into(),
     })
 }
 

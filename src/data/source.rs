@@ -17,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::decode::Limits;
 use super::sniff::{self, Sniffed};
 use super::uri;
@@ -336,6 +338,44 @@ fn open(path: &Path) -> std::io::Result<File> {
 pub fn size(uri: &str) -> Option<u64> {
     let path = uri::to_path(uri)?;
     std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len())
+}
+
+/// sha256 of the regular file that `uri` names; None where there is none that can be read.
+pub fn digest(uri: &str) -> Option<[u8; 32]> {
+    let file = open(&uri::to_path(uri)?).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut hasher = Sha256::new();
+    let mut file = file;
+    let mut block = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Some(hasher.finalize().into()),
+            Ok(count) => hasher.update(&block[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// [`read`], for a file that had `planned` bytes when it was planned.
+///
+/// # Errors
+/// Those of [`read`]; another size, before or after.
+pub fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+    let bytes = read(uri, limits)?;
+    if bytes.len() as u64 != planned {
+        return Err(Reject::new(
+            Stage::Read,
+            format!(
+                "the file has changed since it was planned: it had {planned} bytes and now has {}; \
+                 --retry-failed takes it as it is",
+                bytes.len()
+            ),
+        ));
+    }
+    Ok(bytes)
 }
 
 /// The content of the file behind `uri` (as in [`Found::uri`]).

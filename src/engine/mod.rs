@@ -6,6 +6,7 @@
 
 pub mod candle;
 pub mod cpu;
+pub mod fit;
 mod open;
 
 pub use open::{DeviceChoice, open};
@@ -70,7 +71,8 @@ pub trait Engine: Send {
     /// one line, why the model can't take this size.
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
 
-    /// Pixels to codes.
+    /// Pixels to codes. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
+    /// which the engine still works: callers come through [`fit`], which halves the batch.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
 
     /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has

@@ -19,11 +19,13 @@
 //!
 //! Redoing a partition (`--retry-failed`) goes the same way, except that step 3 renames over the
 //! old shard, and that the old companions go afterwards: whoever looks sees the old partition or
-//! the new one, each whole. It and [`repair`] hold the folder's lock exclusively and begin by
+//! the new one, each whole. An image that has tokens keeps them: where it can't be read any more, or
+//! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively and begin by
 //! removing `dataset.json`, so that a finished look is never stale.
 
 mod columns;
 pub mod commit;
+mod committed;
 pub mod finalize;
 pub mod identity;
 pub mod plan;
@@ -33,7 +35,9 @@ pub mod shard;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unique;
 
+pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
 pub use plan::{Plan, PlanRow};

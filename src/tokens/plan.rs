@@ -12,12 +12,12 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
 use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
-use super::schema;
+use super::{schema, unique};
 use crate::error::{Error, Result};
 use crate::{footer, guard};
 
@@ -53,12 +53,24 @@ impl Plan {
     /// Makes the plan of an output folder, or checks that the one there is the same: same settings,
     /// same rows. Memory holds one partition's rows, whatever the input's size.
     ///
-    /// Errors: [`Error::Mismatch`] naming the first difference; no rows at all.
+    /// Errors: [`Error::Mismatch`] naming the first difference; no rows at all; two rows of one key.
     pub fn create_or_open(
         dir: &Path,
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
+    ) -> Result<Plan> {
+        Plan::create_or_accept(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))
+    }
+
+    /// The same, where `accept` says of a planned row and today's, which differ in size alone,
+    /// whether that is as it should be.
+    pub fn create_or_accept(
+        dir: &Path,
+        identity: &Identity,
+        rows: impl Iterator<Item = Result<PlanRow>>,
+        shard_rows: usize,
+        accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Plan> {
         identity.check()?;
         if identity.shard_rows != shard_rows as u64 {
@@ -67,7 +79,7 @@ impl Plan {
         let path = dir.join(FILE);
         if path.exists() {
             let plan = Plan::open(dir)?;
-            plan.must_be(identity, rows)?;
+            plan.must_be(identity, rows, accept)?;
             return Ok(plan);
         }
         // The folder appears with the first row, so that an input without images leaves nothing.
@@ -78,14 +90,15 @@ impl Plan {
         commit::remove_orphans(dir)?;
         let (sealed, digest) = write(&path, identity, rows)?;
         let temp = sealed.path().to_path_buf();
+        let ours = Plan::open_file(dir, &temp)?;
+        unique::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
         match sealed.publish_keeping()? {
             (Published::Created, _) => Plan::open(dir),
             (Published::Exists, _kept) => {
                 // Another job was faster; ours must be the same.
                 let plan = Plan::open(dir)?;
                 if plan.digest != digest {
-                    let ours = Plan::open_file(dir, &temp)?;
-                    plan.must_be(identity, rows_of(&temp, &ours.metadata, None)?)?;
+                    plan.must_be(identity, rows_of(&temp, &ours.metadata, None)?, accept)?;
                 }
                 Ok(plan)
             }
@@ -124,6 +137,7 @@ impl Plan {
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
         let groups = metadata.metadata().row_groups();
+        let length = file.metadata().map_err(Error::io(path))?.len();
         let mut rows = 0;
         for (index, group) in groups.iter().enumerate() {
             let count = u64::try_from(group.num_rows()).unwrap_or(0);
@@ -135,6 +149,14 @@ impl Plan {
             rows += count;
             if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
                 return Err(broken(format!("partition {index} has columns of other lengths")));
+            }
+            // The reader panics over places before the file.
+            let end = |column: &ColumnChunkMetaData| {
+                let (start, bytes) = guard::catch(|| column.byte_range()).ok()?;
+                start.checked_add(bytes)
+            };
+            if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
+                return Err(broken(format!("partition {index} lies outside of the file")));
             }
         }
         if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
@@ -219,6 +241,7 @@ impl Plan {
         &self,
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
+        accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<()> {
         let dir = self.dir.display();
         if let Some((name, was, now)) = self.identity.difference(identity) {
@@ -244,8 +267,11 @@ impl Plan {
                     shorten(&row.key)
                 )));
             };
-            if let Some(what) = row_difference(&was, &row) {
-                return Err(changed(what));
+            if was != row {
+                let resized = PlanRow { bytes: row.bytes, ..was.clone() } == row;
+                if !resized || !accept(&was, &row)? {
+                    return Err(changed(difference(&was, &row)));
+                }
             }
             count += 1;
         }
@@ -260,29 +286,23 @@ impl Plan {
     }
 }
 
-/// The difference between a planned row and today's, in words.
-fn row_difference(was: &PlanRow, now: &PlanRow) -> Option<String> {
-    let ordinal = was.ordinal;
+/// The first difference between a planned row and today's, in words.
+fn difference(was: &PlanRow, now: &PlanRow) -> String {
+    let (ordinal, key) = (was.ordinal, shorten(&was.key));
     if was.ordinal != now.ordinal {
-        return Some(format!("image {ordinal} has become image {}", now.ordinal));
+        return format!("image {ordinal} has become image {}", now.ordinal);
     }
     if was.key != now.key {
-        let (was, now) = (shorten(&was.key), shorten(&now.key));
-        return Some(format!("image {ordinal} was '{was}' and is now '{now}'"));
+        return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
     }
     if was.uri != now.uri {
-        let key = shorten(&was.key);
-        return Some(format!("'{key}' was at {} and is now at {}", was.uri, now.uri));
+        return format!("'{key}' was at {} and is now at {}", was.uri, now.uri);
     }
-    if was.bytes != now.bytes {
-        let key = shorten(&was.key);
-        return Some(format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes));
-    }
-    None
+    format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
 }
 
 /// Keeps messages to one readable line: no control characters, at most 80 characters.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {
         out.push_str("...");

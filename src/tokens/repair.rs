@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
@@ -98,22 +98,11 @@ fn rebuild_plan(
     size_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<()> {
     let path = dir.join(plan::FILE);
-    let lost = |reason: String| {
-        Error::corrupt(
-            &path,
-            format!("it can't be rebuilt: {reason}; restore it, or tokenize into another --out"),
-        )
-    };
-    let shards = commit::list(&dir.join("tokens"))?;
-    let good: Vec<(usize, &Path)> = shards
-        .iter()
-        .filter_map(|path| Some((partition_of(path)?, path.as_path())))
-        .filter(|(partition, _)| !bad.contains(partition))
-        .collect();
-    let (_, first) = good.first().ok_or_else(|| lost("no good shard is left".into()))?;
+    let lost = |reason: String| lost(dir, &reason);
+    let good = good_shards(dir, bad)?;
+    let first = first(dir, &good)?;
     let digest = entry(first, "vqtok.plan_sha256")?;
-    let identity: Identity = serde_json::from_str(&entry(first, "vqtok.identity")?)
-        .map_err(|e| lost(format!("a shard's identity can't be read: {e}")))?;
+    let identity = identity_of_shard(dir, first)?;
     let partitions: usize = entry(first, "vqtok.partitions")?.parse().unwrap_or(0);
     let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
     let mut reason = "its rows are lost".to_string();
@@ -125,7 +114,7 @@ fn rebuild_plan(
                 (Some(planned), None) => Ok(planned.clone()),
                 (_, Some((_, shard))) => {
                     let planned = planned.as_deref().filter(|_| trust_plan);
-                    rows_of_partition(dir, partition, shard, planned, size_of)
+                    rows_of_partition(dir, partition, shard.as_path(), planned, size_of)
                 }
                 (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
             }
@@ -141,6 +130,43 @@ fn rebuild_plan(
         }
     }
     Err(lost(reason))
+}
+
+/// What made an output: its plan's word, or where that is damaged, that of the first good shard.
+///
+/// # Errors
+/// Neither is left.
+pub fn identity(dir: &Path, damage: &Damage) -> Result<Identity> {
+    if !damage.plan {
+        return Ok(Plan::open(dir)?.identity().clone());
+    }
+    let good = good_shards(dir, &damage.partitions)?;
+    identity_of_shard(dir, first(dir, &good)?)
+}
+
+fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
+    let identity: Identity = serde_json::from_str(&entry(shard, "vqtok.identity")?)
+        .map_err(|e| lost(dir, &format!("a shard's identity can't be read: {e}")))?;
+    identity.check()?;
+    Ok(identity)
+}
+
+fn good_shards(dir: &Path, bad: &BTreeSet<usize>) -> Result<Vec<(usize, PathBuf)>> {
+    let shards = commit::list(&dir.join("tokens"))?.into_iter();
+    let shards = shards.filter_map(|path| Some((partition_of(&path)?, path)));
+    Ok(shards.filter(|(partition, _)| !bad.contains(partition)).collect())
+}
+
+fn first<'a>(dir: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
+    let first = good.first().ok_or_else(|| lost(dir, "no good shard is left"))?;
+    Ok(&first.1)
+}
+
+fn lost(dir: &Path, reason: &str) -> Error {
+    Error::corrupt(
+        dir.join(plan::FILE),
+        format!("it can't be rebuilt: {reason}; restore it, or tokenize into another --out"),
+    )
 }
 
 /// The planned rows of a partition from its shard and failures.

@@ -6,4 +6,5 @@
 mod testing;
 pub use testing::*;
 mod job;
+pub mod random;
 pub use job::*;

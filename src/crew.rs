@@ -1,0 +1,323 @@
+//! Owns the threads that decode, and giving up on one that never ends. Must not know: what is
+//! decoded.
+//!
+//! A thread can't be stopped from outside. Where a task's timed part takes longer than it may, the
+//! task is given up: its ticket tells so, another thread takes the place of the one that hangs, and
+//! that one is left alone; should it ever come back, it ends. So a decoder that hangs costs one
+//! image and what it holds, and no number of them brings the job to a halt.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+
+use crate::error::{Error, Result};
+
+/// How often those who wait look at the world.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Where a task is.
+enum Phase {
+    /// In line, or in the part that isn't timed.
+    Untimed,
+    /// In its timed part, since then.
+    Timed(Instant),
+    Done,
+    GivenUp,
+}
+
+/// What starts the timed part of a task.
+pub(crate) struct Timer<'a>(&'a Mutex<Phase>);
+
+impl Timer<'_> {
+    /// From here on the task may take as long as [`Ticket::wait`] says.
+    pub(crate) fn start(&self) {
+        *lock(self.0) = Phase::Timed(Instant::now());
+    }
+}
+
+struct Task<T, R> {
+    input: T,
+    place: Sender<R>,
+    phase: Arc<Mutex<Phase>>,
+}
+
+type Work<T, R> = dyn Fn(T, &Timer) -> R + Send + Sync;
+
+/// A thread, and what it is at.
+struct Member {
+    handle: JoinHandle<()>,
+    current: Arc<Mutex<Option<Arc<Mutex<Phase>>>>>,
+}
+
+struct Shared<T, R> {
+    tasks: Receiver<Task<T, R>>,
+    work: Box<Work<T, R>>,
+    members: Mutex<Vec<Member>>,
+    over: AtomicBool,
+    limit: Duration,
+}
+
+/// Threads that do one kind of work. Dropping it ends them.
+pub(crate) struct Crew<T: Send + 'static, R: Send + 'static> {
+    line: Option<Sender<Task<T, R>>>,
+    shared: Arc<Shared<T, R>>,
+}
+
+/// A place for a result.
+pub(crate) struct Ticket<T, R> {
+    result: Receiver<R>,
+    phase: Arc<Mutex<Phase>>,
+    shared: Arc<Shared<T, R>>,
+}
+
+/// How waiting for a result ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Waited<R> {
+    Done(R),
+    /// The timed part took too long.
+    GivenUp,
+    /// `stop` was raised.
+    Stopped,
+    /// The crew was closed before the task began.
+    Closed,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Crew<T, R> {
+    /// `threads` threads that do `work`; at most `in_line` tasks wait. The part of a task from
+    /// [`Timer::start`] on may take `limit`.
+    pub(crate) fn new(
+        threads: usize,
+        in_line: usize,
+        limit: Duration,
+        work: impl Fn(T, &Timer) -> R + Send + Sync + 'static,
+    ) -> Result<Crew<T, R>> {
+        let (line, tasks) = bounded(in_line);
+        let members = Mutex::new(Vec::new());
+        let over = AtomicBool::new(false);
+        let shared = Arc::new(Shared { tasks, work: Box::new(work), members, over, limit });
+        let crew = Crew { line: Some(line), shared };
+        (0..threads.max(1)).try_for_each(|_| enlist(&crew.shared))?;
+        Ok(crew)
+    }
+
+    /// Puts a task in line, waiting for a place there, or for [`Crew::close`].
+    pub(crate) fn give(&self, input: T) -> Ticket<T, R> {
+        let (place, result) = bounded(1);
+        let phase = Arc::new(Mutex::new(Phase::Untimed));
+        let ticket = Ticket { result, phase: Arc::clone(&phase), shared: Arc::clone(&self.shared) };
+        let mut task = Task { input, place, phase };
+        // `shared` holds the line's other end, so that it is never disconnected.
+        while let (Some(line), false) = (&self.line, self.shared.over.load(Ordering::Relaxed)) {
+            match line.send_timeout(task, LOOK) {
+                Err(SendTimeoutError::Timeout(back)) => task = back,
+                _ => break,
+            }
+        }
+        ticket
+    }
+
+    /// No task that hasn't begun will be, and nobody waits for a place in line any more, even where
+    /// every thread hangs.
+    pub(crate) fn close(&self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
+    /// The task's result, unless its timed part takes too long or `stop` is raised before.
+    ///
+    /// # Errors
+    /// No thread could be made in place of one that hangs; or the task panicked, which is a bug.
+    pub(crate) fn wait(self, stop: &AtomicBool) -> Result<Waited<R>> {
+        loop {
+            match self.result.recv_timeout(LOOK.min(self.shared.limit)) {
+                Ok(result) => return Ok(Waited::Done(result)),
+                Err(RecvTimeoutError::Disconnected) if self.shared.over.load(Ordering::Relaxed) => {
+                    return Ok(Waited::Closed);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::invalid("a decoder thread ended early; please report"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if give_up(&self.phase, self.shared.limit) {
+                enlist(&self.shared)?;
+                return Ok(Waited::GivenUp);
+            }
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Waited::Stopped);
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Crew<T, R> {
+    /// Joins every thread, except those that hang: they are left to the end of the process.
+    fn drop(&mut self) {
+        self.close();
+        self.line = None;
+        // The tasks in line hold what their tickets wait for.
+        while self.shared.tasks.try_recv().is_ok() {}
+        let members = std::mem::take(&mut *lock(&self.shared.members));
+        for Member { handle, current } in members {
+            while !handle.is_finished() {
+                let phase = lock(&current).clone();
+                if phase.is_some_and(|phase| is_given_up(&phase, self.shared.limit)) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if handle.is_finished() {
+                let _ = handle.join(); // A panic was told by the task's ticket.
+            }
+        }
+    }
+}
+
+/// Adds a thread.
+fn enlist<T: Send + 'static, R: Send + 'static>(shared: &Arc<Shared<T, R>>) -> Result<()> {
+    let current = Arc::new(Mutex::new(None));
+    let (own, task) = (Arc::clone(shared), Arc::clone(&current));
+    let handle = std::thread::Builder::new()
+        .name("vqtok-decoder".into())
+        .spawn(move || serve(&own, &task))
+        .map_err(Error::io("thread vqtok-decoder"))?;
+    lock(&shared.members).push(Member { handle, current });
+    Ok(())
+}
+
+fn serve<T, R>(shared: &Shared<T, R>, current: &Mutex<Option<Arc<Mutex<Phase>>>>) {
+    while let Ok(Task { input, place, phase }) = shared.tasks.recv() {
+        if shared.over.load(Ordering::Relaxed) {
+            continue;
+        }
+        *lock(current) = Some(Arc::clone(&phase));
+        let result = (shared.work)(input, &Timer(&phase));
+        let before = std::mem::replace(&mut *lock(&phase), Phase::Done);
+        if matches!(before, Phase::GivenUp) {
+            return; // Another thread has this one's place.
+        }
+        // A closed place means that nobody waits any more.
+        let _ = place.send(result);
+        *lock(current) = None;
+    }
+}
+
+/// Gives a task up where it has taken too long; says whether it did.
+fn give_up(phase: &Mutex<Phase>, limit: Duration) -> bool {
+    let mut phase = lock(phase);
+    let late = matches!(*phase, Phase::Timed(since) if since.elapsed() >= limit);
+    if late {
+        *phase = Phase::GivenUp;
+    }
+    late
+}
+
+fn is_given_up(phase: &Mutex<Phase>, limit: Duration) -> bool {
+    give_up(phase, limit) || matches!(*lock(phase), Phase::GivenUp)
+}
+
+/// A phase is whole whoever panicked while it was locked.
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn results_come_to_their_tickets_whoever_was_faster() {
+        let work = |n: u64, timer: &Timer| {
+            timer.start();
+            std::thread::sleep(Duration::from_millis(n % 5));
+            n * n
+        };
+        let crew = Crew::new(3, 8, Duration::from_secs(60), work).unwrap();
+        let tickets: Vec<_> = std::thread::scope(|scope| {
+            let give = scope.spawn(|| (0..50).map(|n| crew.give(n)).collect::<Vec<_>>());
+            give.join().unwrap()
+        });
+        for (n, ticket) in (0..50).zip(tickets) {
+            assert_eq!(ticket.wait(&NEVER).unwrap(), Waited::Done(n * n));
+        }
+        assert_eq!(lock(&crew.shared.members).len(), 3);
+    }
+
+    /// Every third task hangs, on fewer threads than hang.
+    #[test]
+    fn tasks_that_hang_cost_themselves_alone() {
+        let hang = Arc::new(AtomicBool::new(true));
+        let held = Arc::clone(&hang);
+        let work = move |n: u64, timer: &Timer| {
+            timer.start();
+            while n % 3 == 1 && held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            n
+        };
+        let crew = Crew::new(2, 30, Duration::from_millis(40), work).unwrap();
+        let tickets: Vec<_> = (0..15).map(|n| crew.give(n)).collect();
+        for (n, ticket) in (0..15).zip(tickets) {
+            let expected = if n % 3 == 1 { Waited::GivenUp } else { Waited::Done(n) };
+            assert_eq!(ticket.wait(&NEVER).unwrap(), expected, "task {n}");
+        }
+        assert_eq!(lock(&crew.shared.members).len(), 7);
+        // Ends although five threads hang.
+        drop(crew);
+        hang.store(false, Ordering::Relaxed);
+    }
+
+    /// Reading from a disk that sleeps is no decoder that hangs.
+    #[test]
+    fn what_comes_before_the_timer_takes_its_time() {
+        let work = |(): (), timer: &Timer| {
+            std::thread::sleep(Duration::from_millis(60));
+            timer.start();
+        };
+        let crew = Crew::new(1, 1, Duration::from_millis(20), work).unwrap();
+        assert_eq!(crew.give(()).wait(&NEVER).unwrap(), Waited::Done(()));
+    }
+
+    /// The device fails while every decoder hangs: the reader must not wait for a place in line.
+    #[test]
+    fn a_closed_crew_takes_nothing_and_holds_nobody() {
+        let hang = Arc::new(AtomicBool::new(true));
+        let held = Arc::clone(&hang);
+        let work = move |(): (), timer: &Timer| {
+            timer.start();
+            while held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let crew = Crew::new(1, 1, Duration::from_millis(300), work).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let give = scope.spawn(|| (0..9).map(|_| crew.give(())).collect::<Vec<_>>());
+            std::thread::sleep(Duration::from_millis(20));
+            crew.close();
+            let last = give.join().unwrap().pop().unwrap();
+            assert_eq!(last.wait(&NEVER).unwrap(), Waited::Closed);
+        });
+        drop(crew);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        hang.store(false, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_stop_is_heard_while_waiting_and_a_panic_is_an_error() {
+        let work = |panic: bool, _: &Timer| {
+            std::thread::sleep(Duration::from_millis(150));
+            assert!(!panic, "for the test");
+        };
+        let crew = Crew::new(2, 2, Duration::from_secs(60), work).unwrap();
+        let (slow, bad) = (crew.give(false), crew.give(true));
+        assert_eq!(slow.wait(&AtomicBool::new(true)).unwrap(), Waited::Stopped);
+        assert!(bad.wait(&NEVER).unwrap_err().to_string().contains("please report"));
+    }
+}

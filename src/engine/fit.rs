@@ -1,0 +1,169 @@
+//! Owns batches that a device can't hold: they go through it in halves, and in halves of those.
+//! Must not know: devices; how they run out of memory.
+//!
+//! Codes and pixels don't depend on the batch an image comes in (see [`Engine`]), so that parts
+//! give what the whole would have given.
+
+use std::ops::Range;
+
+use super::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::error::{Error, Result};
+
+/// [`Engine::encode`] in parts of at most `images_max` images, which is halved where the device
+/// runs out of memory and stays so for the caller's next batch.
+///
+/// # Errors
+/// Those of the engine; [`Error::OutOfMemory`] only where a single image is too much.
+pub fn encode(
+    engine: &mut dyn Engine,
+    batch: &PixelBatch,
+    images_max: &mut usize,
+) -> Result<Encoded> {
+    let parts = in_parts(batch.count, images_max, |range| match range.len() == batch.count {
+        true => engine.encode(batch),
+        false => engine.encode(&part_of_pixels(batch, range)),
+    })?;
+    Ok(join_codes(parts))
+}
+
+/// [`Engine::decode`], in the same way.
+///
+/// # Errors
+/// As for [`encode`].
+pub fn decode(
+    engine: &mut dyn Engine,
+    codes: &Encoded,
+    images_max: &mut usize,
+) -> Result<PixelBatch> {
+    let parts = in_parts(codes.count, images_max, |range| match range.len() == codes.count {
+        true => engine.decode(codes),
+        false => engine.decode(&part_of_codes(codes, range)),
+    })?;
+    Ok(join_pixels(parts))
+}
+
+fn in_parts<T>(
+    count: usize,
+    images_max: &mut usize,
+    mut work: impl FnMut(Range<usize>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let (mut parts, mut at) = (Vec::new(), 0_usize);
+    loop {
+        let end = count.min(at.saturating_add((*images_max).max(1)));
+        match work(at..end) {
+            Ok(part) => {
+                parts.push(part);
+                at = end;
+            }
+            Err(Error::OutOfMemory(_)) if end - at > 1 => *images_max = (end - at) / 2,
+            Err(error) => return Err(error),
+        }
+        if at == count {
+            return Ok(parts);
+        }
+    }
+}
+
+fn part_of_pixels(batch: &PixelBatch, range: Range<usize>) -> PixelBatch {
+    let image = batch.height * batch.width * batch.channels;
+    PixelBatch {
+        pixels: batch.pixels[range.start * image..range.end * image].to_vec(),
+        count: range.len(),
+        ..*batch
+    }
+}
+
+fn part_of_codes(codes: &Encoded, range: Range<usize>) -> Encoded {
+    let level = |grid: &CodeGrid| {
+        let tokens = grid.height * grid.width;
+        let (from, to) = (range.start * tokens, range.end * tokens);
+        CodeGrid {
+            codes: grid.codes[from..to].to_vec(),
+            // Codes that come from a file have no distances.
+            distances: grid.distances.get(from..to).unwrap_or_default().to_vec(),
+            ..*grid
+        }
+    };
+    Encoded { count: range.len(), levels: codes.levels.iter().map(level).collect() }
+}
+
+fn join_codes(parts: Vec<Encoded>) -> Encoded {
+    let mut parts = parts.into_iter();
+    let Some(mut whole) = parts.next() else { return Encoded { count: 0, levels: Vec::new() } };
+    for part in parts {
+        whole.count += part.count;
+        for (level, more) in whole.levels.iter_mut().zip(part.levels) {
+            level.codes.extend(more.codes);
+            level.distances.extend(more.distances);
+        }
+    }
+    whole
+}
+
+fn join_pixels(parts: Vec<PixelBatch>) -> PixelBatch {
+    let mut parts = parts.into_iter();
+    let none = || PixelBatch { pixels: Vec::new(), count: 0, height: 0, width: 0, channels: 3 };
+    let mut whole = parts.next().unwrap_or_else(none);
+    for part in parts {
+        whole.count += part.count;
+        whole.pixels.extend(part.pixels);
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a device that holds `fits` images is asked for, and the batch size that it ends with.
+    fn asked(count: usize, mut images_max: usize, fits: usize) -> (Vec<[usize; 2]>, usize) {
+        let mut asked = Vec::new();
+        let parts = in_parts(count, &mut images_max, |range| {
+            asked.push([range.start, range.end]);
+            if range.len() > fits { Err(Error::OutOfMemory("full".into())) } else { Ok(range) }
+        });
+        let done: Vec<usize> = parts.unwrap().into_iter().flatten().collect();
+        assert_eq!(done, (0..count).collect::<Vec<_>>(), "every image once, in order");
+        (asked, images_max)
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_goes_in_halves() {
+        assert_eq!(asked(16, usize::MAX, 16), (vec![[0, 16]], usize::MAX));
+        assert_eq!(
+            asked(16, usize::MAX, 5),
+            (vec![[0, 16], [0, 8], [0, 4], [4, 8], [8, 12], [12, 16]], 4)
+        );
+        assert_eq!(asked(5, 4, 2), (vec![[0, 4], [0, 2], [2, 4], [4, 5]], 2));
+        assert_eq!(asked(3, usize::MAX, 1), (vec![[0, 3], [0, 1], [1, 2], [2, 3]], 1));
+    }
+
+    #[test]
+    fn one_image_that_does_not_fit_is_the_devices_error() {
+        let mut images_max = usize::MAX;
+        let work = |_| -> Result<()> { Err(Error::OutOfMemory("full".into())) };
+        let error = in_parts(8, &mut images_max, work).unwrap_err();
+        assert!(matches!(&error, Error::OutOfMemory(reason) if reason == "full"));
+        assert_eq!((images_max, error.exit_code()), (1, 2));
+        assert!(error.to_string().contains("full; use a smaller --size"), "{error}");
+    }
+
+    #[test]
+    fn parts_join_to_the_whole() {
+        let grid = |height, width, count: usize| CodeGrid {
+            codes: (0..count * height * width).map(|i| i as u32).collect(),
+            distances: (0..count * height * width).map(|i| i as f32).collect(),
+            height,
+            width,
+        };
+        let codes = Encoded { count: 5, levels: vec![grid(2, 3, 5), grid(1, 1, 5)] };
+        let parts = [0..2, 2..4, 4..5].map(|range| part_of_codes(&codes, range)).to_vec();
+        assert_eq!(parts[1].levels[0].codes, (12..24).collect::<Vec<_>>());
+        assert_eq!(join_codes(parts), codes);
+        let pixels = (0..5 * 12).collect();
+        let batch = PixelBatch { pixels, count: 5, height: 2, width: 2, channels: 3 };
+        let parts = [0..1, 1..5].map(|range| part_of_pixels(&batch, range)).to_vec();
+        assert_eq!((parts[1].count, parts[1].pixels[0]), (4, 12));
+        assert_eq!(join_pixels(parts), batch);
+    }
+}

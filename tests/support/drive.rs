@@ -1,0 +1,116 @@
+//! Owns what the fuzz targets and the damage tests drive: bytes of somebody's making through a
+//! public door. Any answer is right; a crash, a wrong answer or memory without end is not.
+//! Must not know: who makes the bytes.
+
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use vqtok::audit::{self, TokenFile};
+use vqtok::config::Recipe;
+use vqtok::data::prepare::{Preparation, from_bytes};
+use vqtok::data::resize::ResizeRule;
+use vqtok::data::{Alpha, Limits, decode};
+use vqtok::tokens::{Plan, contents, repair};
+
+/// An image file: decoded, oriented, resized. Says whether it was an image.
+pub fn image(bytes: &[u8]) -> bool {
+    // Small limits, so that a run tries many files instead of a few large ones.
+    let limits =
+        Limits { file_bytes_max: 1 << 22, pixels_max: 1 << 20, decoded_bytes_max: 1 << 24 };
+    let alpha = [Alpha::White, Alpha::Black, Alpha::Drop][bytes.len() % 3];
+    let decoded = decode(bytes, &limits, alpha);
+    if let Ok(decoded) = &decoded {
+        let (width, height) = decoded.image.dimensions();
+        assert!(u64::from(width) * u64::from(height) <= limits.pixels_max);
+        assert_eq!(decoded.image.as_raw().len(), width as usize * height as usize * 3);
+        assert!((1..=8).contains(&decoded.orientation));
+    }
+    let channels = [1, 3][bytes.len() % 2];
+    let (rule, size) = (ResizeRule::default(), Some(16));
+    let prepared = from_bytes(bytes, &Preparation { limits, alpha, rule, size, channels });
+    if let Ok(prepared) = &prepared {
+        assert_eq!(prepared.pixels.len(), 16 * 16 * channels);
+        assert!(decoded.is_ok());
+    }
+    decoded.is_ok()
+}
+
+/// A recipe: one that is accepted must come back the same. Says whether it was.
+pub fn recipe(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    match Recipe::parse(text, "from somebody") {
+        Err(error) => {
+            assert!(!error.to_string().contains('\n'), "{error}");
+            false
+        }
+        Ok(recipe) => {
+            let again = recipe.to_toml().expect("a checked recipe is TOML");
+            assert_eq!(Recipe::parse(&again, "itself").expect("its own TOML reads back"), recipe);
+            true
+        }
+    }
+}
+
+/// An output whose files are replaced one at a time.
+pub struct Output {
+    dir: PathBuf,
+    /// `plan.parquet` as it was made.
+    pub plan: Vec<u8>,
+    /// The second shard as it was made.
+    pub shard: Vec<u8>,
+}
+
+const PLAN: &str = "plan.parquet";
+const SHARD: &str = "tokens/part-00001.parquet";
+
+impl Output {
+    /// Takes over the finished output at `dir`.
+    pub fn at(dir: &Path) -> Output {
+        let read = |name: &str| std::fs::read(dir.join(name)).expect("a finished output");
+        Output { dir: dir.to_path_buf(), plan: read(PLAN), shard: read(SHARD) }
+    }
+
+    /// `bytes` in the plan's place. Says whether they are a plan.
+    pub fn plan(&self, bytes: &[u8]) -> bool {
+        std::fs::write(self.dir.join(PLAN), bytes).expect("a place for the plan");
+        let plan = Plan::open(&self.dir);
+        if let Ok(plan) = &plan {
+            let rows = plan.all_rows().map(|rows| rows.take_while(Result::is_ok).count() as u64);
+            if let Ok(rows) = rows {
+                assert!(rows <= plan.rows());
+            }
+            (0..plan.partitions().min(8)).for_each(|partition| {
+                let _ = plan.partition(partition);
+            });
+        }
+        self.must_tell(bytes == self.plan);
+        plan.is_ok()
+    }
+
+    /// `bytes` in a shard's place. Says whether they hold token grids.
+    pub fn shard(&self, bytes: &[u8]) -> bool {
+        let path = self.dir.join(SHARD);
+        std::fs::write(&path, bytes).expect("a place for the shard");
+        let rows = TokenFile::open(&path).and_then(|file| {
+            let _ = file.row_count();
+            file.collect::<Result<Vec<_>, _>>()
+        });
+        let _ = contents(&self.dir, 1);
+        let _ = Plan::open(&self.dir).and_then(|plan| repair::with_failures(&plan));
+        self.must_tell(bytes == self.shard);
+        rows.is_ok()
+    }
+
+    /// The auditor finds every change, and nothing where there is none.
+    fn must_tell(&self, unchanged: bool) {
+        let report = audit::verify(&self.dir).expect("an output that can be looked at");
+        assert_eq!(report.clean(), unchanged, "{:?}", report.findings);
+    }
+
+    /// Puts the files back as they were made.
+    pub fn restore(&self) {
+        std::fs::write(self.dir.join(PLAN), &self.plan).expect("a place for the plan");
+        std::fs::write(self.dir.join(SHARD), &self.shard).expect("a place for the shard");
+    }
+}
