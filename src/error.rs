@@ -31,6 +31,9 @@ pub enum Error {
     /// Another process holds what this one needs; trying again later can succeed.
     #[error("{0}")]
     Busy(String),
+    /// The device can't hold what it was asked to work on; a smaller batch may fit.
+    #[error("the device is out of memory: {0}; use a smaller --size, model or --device")]
+    OutOfMemory(String),
     /// Stopped by SIGINT or SIGTERM after leaving everything consistent.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,

@@ -14,6 +14,6 @@ mod networks;
 mod plan;
 mod rearrange;
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;
 
 pub use engine::{CpuEngine, StepTime};
