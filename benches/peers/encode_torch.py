@@ -103,4 +103,5 @@ def main():
         print(cpu_seconds() - cpu, time.perf_counter() - wall, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,7 +31,7 @@ const BIAS: i64 = 3;
 const RESIDUAL: i64 = 4;
 const TO: i64 = 5;
 const SUMS: i64 = 6;
-const BIASED: i64 = 7;
+const ADDED: i64 = 7;
 
 /// An opaque descriptor of cuDNN's.
 struct Descriptor(sys::cudnnBackendDescriptor_t);
@@ -167,8 +167,34 @@ fn convolution(
     operation.finalize()
 }
 
-/// The operations of a shape as one graph.
-fn graph(handle: sys::cudnnHandle_t, s: &ConvShape) -> Result<Descriptor> {
+/// What plans are made for.
+enum Target {
+    /// The GPU of a handle.
+    Handle(sys::cudnnHandle_t),
+    /// A GPU that is described, and isn't there: the tests'.
+    #[cfg(test)]
+    Described(Descriptor),
+}
+
+impl Target {
+    /// Says so to a heuristic or a plan, which name it differently.
+    fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
+        match (self, names) {
+            (Target::Handle(handle), [Some(name), _]) => {
+                to.set(name, Type::CUDNN_TYPE_HANDLE, &[*handle]).map(|_| ())
+            }
+            #[cfg(test)]
+            (Target::Described(properties), [_, Some(name)]) => {
+                to.link(name, properties).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The operations of a shape as one graph. The residual comes before the bias: for the other order
+/// cuDNN 9.26 has no engine.
+fn graph(target: &Target, s: &ConvShape) -> Result<Descriptor> {
     let (height, width) = s.output();
     let out = [s.images, s.outputs, height, width];
     let from = tensor(FROM, [s.images, s.inputs, s.height, s.width], BF16)?;
@@ -178,24 +204,25 @@ fn graph(handle: sys::cudnnHandle_t, s: &ConvShape) -> Result<Descriptor> {
     let to = tensor(TO, out, BF16)?;
     let mut operations = vec![convolution(s, &from, &weights, &sums)?];
     if s.residual {
-        let biased = tensor(BIASED, out, F32)?;
+        let added = tensor(ADDED, out, F32)?;
         let residual = tensor(RESIDUAL, out, BF16)?;
-        operations.push(addition(&sums, &bias, &biased)?);
-        operations.push(addition(&biased, &residual, &to)?);
+        operations.push(addition(&sums, &residual, &added)?);
+        operations.push(addition(&added, &bias, &to)?);
     } else {
         operations.push(addition(&sums, &bias, &to)?);
     }
     let raw: Vec<_> = operations.iter().map(|operation| operation.0).collect();
     let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
-    graph
-        .set(Attribute::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?
-        .set(Attribute::CUDNN_ATTR_OPERATIONGRAPH_OPS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &raw)?;
+    target.tell(&graph, [Some(Attribute::CUDNN_ATTR_OPERATIONGRAPH_HANDLE), None])?;
+    let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
+    graph.set(Attribute::CUDNN_ATTR_OPERATIONGRAPH_OPS, kind, &raw)?;
     // A finalized descriptor holds what it was made of.
     graph.finalize()
 }
 
 /// What a heuristic suggests for a graph, best first.
 fn configurations(
+    target: &Target,
     graph: &Descriptor,
     mode: sys::cudnnBackendHeurMode_t,
 ) -> Result<Vec<Descriptor>> {
@@ -205,6 +232,7 @@ fn configurations(
         Type::CUDNN_TYPE_HEUR_MODE,
         &[mode],
     )?;
+    target.tell(&heuristic, [None, Some(Attribute::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP)])?;
     let heuristic = heuristic.finalize()?;
     let mut found = Vec::with_capacity(CONFIGURATIONS);
     for _ in 0..CONFIGURATIONS {
@@ -250,18 +278,19 @@ struct Plan {
     workspace_bytes: usize,
 }
 
-fn plan(handle: sys::cudnnHandle_t, shape: &ConvShape) -> Result<Plan> {
+fn plan(target: &Target, shape: &ConvShape) -> Result<Plan> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    let graph = graph(handle, shape)?;
+    let graph = graph(target, shape)?;
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
-        for configuration in configurations(&graph, mode)? {
+        for configuration in configurations(target, &graph, mode)? {
             if !is_sound(&configuration)? {
                 continue;
             }
             let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
-            let kind = Type::CUDNN_TYPE_HANDLE;
-            plan.set(Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, kind, &[handle])?
-                .link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &configuration)?;
+            plan.link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &configuration)?;
+            let handle = Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE;
+            let properties = Attribute::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP;
+            target.tell(&plan, [Some(handle), Some(properties)])?;
             // Not every suggestion suits the device.
             let Ok(plan) = plan.finalize() else { continue };
             let mut bytes = [0i64];
@@ -325,7 +354,7 @@ impl Convolutions {
         if let Some(plan) = self.plans.get(shape) {
             return Ok(plan.workspace_bytes);
         }
-        let made = plan(self.handle, shape)?;
+        let made = plan(&Target::Handle(self.handle), shape)?;
         let bytes = made.workspace_bytes;
         self.plans.insert(*shape, made);
         Ok(bytes)
@@ -363,5 +392,71 @@ impl Convolutions {
         // of buffers that the caller keeps, each of the shape's sizes.
         let status = unsafe { sys::cudnnBackendExecute(self.handle, plan.plan.0, call.pack.0) };
         check(status, "a convolution")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cuda::libraries::Library;
+
+    /// An H200, in the words of cuDNN 9.8 and later.
+    const H200: &str = r#"{"deviceVer":900,"multiProcessorCount":132,"warpSize":32,
+        "maxSharedMemoryPerBlock":49152,"maxSharedMemoryPerBlockOptin":232448,
+        "reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,
+        "maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"regsPerBlock":65536,
+        "totalGlobalMem":150000000000,"smClockRateKHz":1980000,"l2CacheSize":62914560,
+        "maxBlockSize":[1024,1024,64],"memClockRateKHz":3201000,
+        "maxGridSize":[2147483647,65535,65535],"supportCoopLaunch":1,"pciDeviceId":0,
+        "isTccDriver":0,"cudaDeviceId":0,"driverVer":13000,"deviceName":"NVIDIA H200"}"#;
+
+    fn described() -> Target {
+        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).unwrap();
+        let name = Attribute::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION;
+        properties.set(name, Type::CUDNN_TYPE_CHAR, H200.as_bytes()).unwrap();
+        Target::Described(properties.finalize().unwrap())
+    }
+
+    /// Every kind of convolution of the f16 model, planned for a card that isn't there.
+    #[test]
+    fn cudnn_plans_every_convolution_for_an_h200() {
+        if !Library::Cudnn.is_present() || cudarc::cudnn::result::get_version() < 90_800 {
+            eprintln!("skipped: no {} of 9.8 or later", Library::Cudnn.file());
+            return;
+        }
+        let same = ConvShape {
+            images: 64,
+            height: 256,
+            width: 256,
+            inputs: 128,
+            outputs: 128,
+            kernel: 3,
+            stride: 1,
+            before: 1,
+            after: 1,
+            residual: false,
+        };
+        let low = ConvShape { height: 16, width: 16, inputs: 512, ..same };
+        let point = ConvShape { kernel: 1, before: 0, after: 0, ..low };
+        let target = described();
+        for shape in [
+            same,
+            ConvShape { residual: true, ..same },
+            ConvShape { stride: 2, before: 0, ..same },
+            ConvShape { inputs: 8, ..same },
+            ConvShape { height: 64, width: 64, outputs: 256, ..same },
+            ConvShape { outputs: 256, ..low },
+            ConvShape { outputs: 512, residual: true, ..low },
+            ConvShape { outputs: 1536, ..point },
+            ConvShape { outputs: 512, residual: true, ..point },
+            // Odd sizes, and one image.
+            ConvShape { images: 1, height: 37, width: 53, inputs: 24, outputs: 40, ..same },
+        ] {
+            let plan = plan(&target, &shape).unwrap();
+            assert!(plan.workspace_bytes < 1 << 30, "{shape:?}: {}", plan.workspace_bytes);
+        }
+        // The graph itself is checked, too: an output that doesn't fit its padding is refused.
+        let broken = ConvShape { inputs: 0, ..same };
+        assert!(super::plan(&target, &broken).is_err());
     }
 }
