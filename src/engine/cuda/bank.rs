@@ -41,7 +41,7 @@ pub struct Packed {
     pub by: By,
 }
 
-/// A codebook as [`super::emit`]'s search wants it.
+/// A codebook as the search for codes wants it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Book {
     /// float32 `[codes, dim]`.

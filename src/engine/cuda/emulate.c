@@ -3,6 +3,7 @@
 // the same number of barriers. Must not know: layers, Rust.
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,18 +34,23 @@ static inline unsigned __float_as_uint(float x)
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
 
+// A thread starts through `setcontext` and is left and entered again by long jumps, which unlike
+// `swapcontext` make no system call.
 #define THREADS_MAX 256
 #define STACK_BYTES 32768
-static ucontext_t scheduler, threads[THREADS_MAX];
+static ucontext_t entrance;
+static jmp_buf scheduler, threads[THREADS_MAX];
 static char stacks[THREADS_MAX][STACK_BYTES] __attribute__((aligned(64)));
 static unsigned current;
 static unsigned barriers[THREADS_MAX];
-static int finished[THREADS_MAX];
+enum { NEW, WAITING, FINISHED };
+static int states[THREADS_MAX];
 
 static void __syncthreads(void)
 {
     barriers[current] += 1;
-    swapcontext(&threads[current], &scheduler);
+    states[current] = WAITING;
+    if (_setjmp(threads[current]) == 0) _longjmp(scheduler, 1);
 }
 
 #include "kernels.cu"
@@ -107,20 +113,20 @@ static const uint64_t *entry_arguments;
 static void thread_main(void)
 {
     entry(entry_arguments);
-    finished[current] = 1;
-    // Returns to `scheduler` through uc_link.
+    states[current] = FINISHED;
+    _longjmp(scheduler, 1);
 }
 
-// Apart, since `getcontext` could return twice.
-static __attribute__((noinline)) void start(unsigned t)
+// Thread `current` up to its next barrier or its end.
+static __attribute__((noinline)) void go_on(void)
 {
-    getcontext(&threads[t]);
-    threads[t].uc_stack.ss_sp = stacks[t];
-    threads[t].uc_stack.ss_size = STACK_BYTES;
-    threads[t].uc_link = &scheduler;
-    makecontext(&threads[t], thread_main, 0);
-    barriers[t] = 0;
-    finished[t] = 0;
+    if (_setjmp(scheduler) != 0) return;
+    if (states[current] == WAITING) _longjmp(threads[current], 1);
+    entrance.uc_stack.ss_sp = stacks[current];
+    entrance.uc_stack.ss_size = STACK_BYTES;
+    entrance.uc_link = 0;
+    makecontext(&entrance, thread_main, 0);
+    setcontext(&entrance);
 }
 
 // One block: every thread up to its next barrier, in rounds, until all have ended. `reverse` turns
@@ -128,17 +134,18 @@ static __attribute__((noinline)) void start(unsigned t)
 static int run_block(int reverse)
 {
     unsigned count = blockDim.x;
-    for (unsigned t = 0; t < count; ++t) start(t);
+    memset(barriers, 0, sizeof barriers);
+    memset(states, 0, sizeof states); // NEW
     for (;;) {
         for (unsigned i = 0; i < count; ++i) {
             current = reverse ? count - 1 - i : i;
-            if (finished[current]) return 3; // others still wait at a barrier
+            if (states[current] == FINISHED) return 3; // others still wait at a barrier
             threadIdx.x = current;
-            swapcontext(&scheduler, &threads[current]);
+            go_on();
         }
         unsigned ended = 0;
         for (unsigned t = 0; t < count; ++t) {
-            ended += (unsigned)finished[t];
+            ended += states[t] == FINISHED;
             if (barriers[t] != barriers[0]) return 3;
         }
         if (ended == count) return 0;
@@ -155,6 +162,7 @@ int vqtok_emulate(const char *name, const unsigned *grid, unsigned block, const 
         if (kernels[k].arguments != count || block > THREADS_MAX) return 2;
         entry = kernels[k].call;
         entry_arguments = arguments;
+        getcontext(&entrance);
         gridDim.x = grid[0], gridDim.y = grid[1], gridDim.z = grid[2];
         blockDim.x = block, blockDim.y = blockDim.z = 1;
         for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)

@@ -19,6 +19,8 @@ mod emit;
 pub mod encoder;
 #[cfg(feature = "cuda")]
 mod engine;
+#[cfg(test)]
+mod host;
 pub mod libraries;
 pub mod program;
 #[cfg(test)]
