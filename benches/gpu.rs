@@ -17,6 +17,7 @@ use std::time::Instant;
 use vqtok::engine::cpu::{CpuEngine, kernels::Level};
 use vqtok::engine::cuda::{CudaEngine, StageTime};
 use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
+use vqtok::model::config::Parts;
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
 fn run(settings: &Settings) -> vqtok::Result<bool> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let folder = settings.model.clone().unwrap_or_else(|| scratch.path().join("model"));
-    let (mut config, weights) = encoder::f16_vqgan(settings.codes);
+    let (mut config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
     config.preprocess.resize = "bicubic".into();
     config.preprocess.size = Some(SIDE as u32);
     if !folder.exists() {
@@ -301,5 +302,7 @@ fn print_row(name: &str, calls: &str, seconds: f64, operations: f64, whole: f64)
     );
 }
 
+// Its own tests run elsewhere.
+#[allow(unused_imports)]
 #[path = "../src/testing.rs"]
 mod npz;

@@ -1,4 +1,4 @@
-//! Owns weights in the form that the device wants: `[outputs, ky, kx, inputs]`, inputs padded,
+//! Owns weights in the form that the device wants: `[outputs, ky, kx, inputs]`, channels padded,
 //! float32 or bfloat16. Packed when first asked for, kept for every size of image.
 //! Must not know: commands, drivers.
 
@@ -12,15 +12,15 @@ use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::model::quantizer::normalise_rows;
 
-/// Inputs of a convolution are padded to a multiple of this: 16 bytes of bfloat16.
+/// Channels of maps are padded to a multiple of this: 16 bytes of bfloat16.
 pub const CHANNELS: usize = 8;
 
 /// Who computes a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// Our kernel: any shape, any element; its bias is float32.
+    /// Our kernel: any element; its bias is float32.
     Kernel,
-    /// cuDNN: bfloat16, channels in multiples of eight; its bias is bfloat16.
+    /// cuDNN: bfloat16 in and out; its bias is bfloat16.
     Library,
 }
 
@@ -33,7 +33,7 @@ pub struct Packed {
     pub bias: Place,
     /// With padding.
     pub inputs: usize,
-    /// Channels of the output.
+    /// Channels of the output; with padding where it is a map.
     pub outputs: usize,
     /// Rows and columns of the window.
     pub kernel: usize,
@@ -144,8 +144,13 @@ impl Bank {
             (outputs, real_inputs, kernel) = (outputs + o, i, k);
         }
         let inputs = real_inputs.next_multiple_of(CHANNELS);
-        let library =
-            self.precision == Precision::Bf16 && outputs.is_multiple_of(CHANNELS) && !to_floats;
+        if !to_floats {
+            // Zero weights and biases: further channels of the map that hold zeros.
+            outputs = outputs.next_multiple_of(CHANNELS);
+            rows.resize(outputs * real_inputs * kernel * kernel, 0.0);
+            bias.resize(outputs, 0.0);
+        }
+        let library = self.precision == Precision::Bf16 && !to_floats;
         let by = if library { By::Library } else { By::Kernel };
         let bias = match by {
             By::Kernel => self.push(encode(&bias, Precision::F32)),
@@ -284,19 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn inputs_stand_innermost_and_are_padded_with_zeros() {
+    fn inputs_stand_innermost_and_channels_are_padded_with_zeros() {
         let mut bank = bank(Precision::F32);
         let packed = bank.conv("c").unwrap();
-        assert_eq!((packed.inputs, packed.outputs, packed.kernel), (8, 2, 3));
+        assert_eq!((packed.inputs, packed.outputs, packed.kernel), (8, 8, 3));
         let values = floats(&bank, packed.weights);
-        for o in 0..2 {
+        assert_eq!(values.len(), 8 * 9 * 8);
+        for o in 0..8 {
             for at in 0..9 {
                 for i in 0..8 {
-                    let want = if i < 3 { ((o * 3 + i) * 9 + at) as f32 / 7.0 } else { 0.0 };
+                    let real = o < 2 && i < 3;
+                    let want = if real { ((o * 3 + i) * 9 + at) as f32 / 7.0 } else { 0.0 };
                     assert_eq!(values[(o * 9 + at) * 8 + i], want);
                 }
             }
         }
+        assert_eq!(floats(&bank, packed.bias), [0.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         let count = bank.blobs().len();
         assert_eq!(bank.conv("c").unwrap(), packed);
         assert_eq!(bank.blobs().len(), count, "packed once");
@@ -304,16 +312,15 @@ mod tests {
     }
 
     #[test]
-    fn cudnn_gets_bf16_in_eights_and_our_kernel_the_rest() {
+    fn cudnn_gets_bf16_maps_and_our_kernel_the_rest() {
         let mut bank = bank(Precision::Bf16);
-        let small = bank.conv("c").unwrap();
-        assert_eq!(small.by, By::Kernel);
-        assert_eq!(floats(&bank, small.bias), [0.0, 1.0 / 7.0]);
-        let wide = bank.conv("d").unwrap();
-        assert_eq!(wide.by, By::Library);
-        let Place::Weight(index) = wide.weights else { panic!() };
-        let second = &bank.blobs()[index][2..4];
-        assert_eq!(second, bf16::from_f32(1.0 / 7.0).to_le_bytes());
+        let map = bank.conv("d").unwrap();
+        assert_eq!(map.by, By::Library);
+        let Place::Weight(index) = map.weights else { panic!() };
+        assert_eq!(&bank.blobs()[index][2..4], bf16::from_f32(1.0 / 7.0).to_le_bytes());
+        let latents = bank.conv_to_floats("c").unwrap();
+        assert_eq!((latents.by, latents.outputs), (By::Kernel, 2));
+        assert_eq!(floats(&bank, latents.bias), [0.0, 1.0 / 7.0]);
         assert_eq!(self::bank(Precision::F32).conv("d").unwrap().by, By::Kernel);
     }
 

@@ -62,8 +62,9 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
+/// Channels of latents that are no multiple of eight, as latent-diffusion's.
 fn network() -> VqganConfig {
-    let mut config = vqgan(&[16, 24, 72], 8, 16);
+    let mut config = vqgan(&[16, 24, 72], 8, 5);
     config.attention = vec![false, true, false];
     config
 }
@@ -94,8 +95,8 @@ fn bfloat16_programs_stay_within_its_rounding() {
     let got = encode(&mut bank, &config, &batch, false);
     let off = difference(&got.latents, &reference_latents(&reference, &batch));
     println!("bfloat16 latents are off by {off:.2e}");
-    // 2^-8 an operation, some twenty of them deep.
-    assert!(off < 0.05, "{off:.2e}");
+    // 2^-8 an operation, some twenty of them deep; 1.3e-2 when this was written.
+    assert!(off < 0.02, "{off:.2e}");
     let by_library = |command: &Command| matches!(command.work, Work::Convolve(_));
     let program = encoder::program(&mut bank, &config, 1, [24, 20]).unwrap();
     assert!(program.commands.iter().filter(|c| by_library(c)).count() > 15);
