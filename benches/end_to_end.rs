@@ -129,7 +129,8 @@ fn beside_the_engine(
         size: Some(SIDE),
         channels: 3,
     };
-    let mut engine = engine::open(model, None, engine::DeviceChoice::Cpu)?;
+    let (device, precision) = (engine::DeviceChoice::Cpu, engine::Precision::F32);
+    let mut engine = engine::open(model, None, device, precision)?;
     let batches = prepared(found, &preparation);
     // Packs the weights and touches the memory that later batches reuse.
     engine.encode(&batches[0])?;

@@ -132,7 +132,7 @@ pub fn identity(
             .into_iter()
             .map(|grid| LevelLayout { codes: config.quantizer.codes as u64, grid })
             .collect(),
-        precision: "f32".into(),
+        precision: engine.precision().as_str().into(),
         device: engine.device_kind().into(),
         shard_rows: shard_rows as u64,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -5,7 +5,7 @@ use crate::config::Recipe;
 use crate::data::decode::Alpha;
 use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
-use crate::engine::{self, DeviceChoice, Engine};
+use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,12 @@ use std::sync::atomic::AtomicBool;
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Common {
-    /// Where the model runs
-    #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
+    /// Where images are encoded: auto is the CPU; decoding and training run there anyway
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     pub device: String,
+    /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
+    #[arg(long, value_name = "f32|bf16", default_value = "f32")]
+    pub precision: Precision,
     /// Worker threads (default: RAYON_NUM_THREADS, else every core)
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -58,15 +61,20 @@ impl Common {
     pub fn device_for_training(&self) -> Result<()> {
         match self.device.parse()? {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
-            DeviceChoice::Cuda => {
-                Err(Error::invalid("--device cuda: this build of vqtok trains on the CPU only"))
+            DeviceChoice::Cuda(_) => {
+                Err(Error::invalid("--device cuda: vqtok trains on the CPU only; use --device cpu"))
             }
         }
     }
 
+    /// Refuses a device or precision that no model could be opened on, before any work.
+    pub fn require_device(&self) -> Result<()> {
+        engine::require(self.device.parse()?, self.precision)
+    }
+
     /// Opens `model` (a folder or file) on the device asked for.
     pub fn open_engine(&self, model: &Path, family: Option<&str>) -> Result<Box<dyn Engine>> {
-        engine::open(model, family, self.device.parse()?)
+        engine::open(model, family, self.device.parse()?, self.precision)
     }
 }
 

@@ -92,6 +92,7 @@ impl Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
+    args.common.require_device()?;
     let stop = stop_flag()?;
     let resume = crate::train::unfinished(&args.model);
     let train_first = resume || !args.model.exists();
@@ -115,9 +116,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
     let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
+    let side = preparation.size.unwrap_or(recipe.data.size) as usize;
+    let suits = engine.batch_images(side, side).unwrap_or(recipe.tokenize.batch_size);
     let settings = pipeline::Settings {
         preparation,
-        batch_size: args.batch_size.unwrap_or(recipe.tokenize.batch_size).max(1),
+        batch_size: args.batch_size.unwrap_or(suits).max(1),
         on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
         mode: CommitMode::New,
         sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },

@@ -2,14 +2,15 @@
 //! Must not know: files, shards, threads other than its own.
 //!
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
-//! kernels.
+//! kernels, `cuda/` those for NVIDIA's GPUs.
 
 pub mod candle;
 pub mod cpu;
+pub mod cuda;
 pub mod fit;
 mod open;
 
-pub use open::{DeviceChoice, open};
+pub use open::{DeviceChoice, Precision, open, require};
 
 use crate::error::Result;
 use crate::model::config::ModelConfig;
@@ -66,6 +67,17 @@ pub trait Engine: Send {
 
     /// The device's kind as written to shards (`cpu`, `cuda`).
     fn device_kind(&self) -> &'static str;
+
+    /// What maps and weights are held in while encoding, as written to shards.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// Images a batch that suit the device at that size, in pixels; None where any number does.
+    fn batch_images(&self, height: usize, width: usize) -> Option<usize> {
+        let _ = (height, width);
+        None
+    }
 
     /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in
     /// one line, why the model can't take this size.

@@ -1,32 +1,84 @@
-//! Owns choosing the engine for a model and a device. Must not know: what engines do.
+//! Owns choosing the engine for a model, a device and a precision. Must not know: what engines do.
 
 use super::Engine;
 use super::cpu::CpuEngine;
 use crate::error::{Error, Result};
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
 /// `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The fastest that is there.
+    /// The processor, until the GPU engine has been measured: the device is part of an output's
+    /// identity, so that it mustn't change with the machine unasked.
     Auto,
     /// The processor.
     Cpu,
-    /// An NVIDIA GPU, or an error.
-    Cuda,
+    /// The NVIDIA GPU of that number, or an error.
+    Cuda(usize),
 }
 
 impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<DeviceChoice> {
-        match word {
-            "auto" => Ok(DeviceChoice::Auto),
-            "cpu" => Ok(DeviceChoice::Cpu),
-            "cuda" => Ok(DeviceChoice::Cuda),
-            _ => Err(Error::invalid(format!("--device {word}: choose auto, cpu or cuda"))),
+        let wrong = || Error::invalid(format!("--device {word}: choose auto, cpu, cuda or cuda:N"));
+        match word.split_once(':') {
+            None => match word {
+                "auto" => Ok(DeviceChoice::Auto),
+                "cpu" => Ok(DeviceChoice::Cpu),
+                "cuda" => Ok(DeviceChoice::Cuda(0)),
+                _ => Err(wrong()),
+            },
+            Some(("cuda", number)) => number.parse().map(DeviceChoice::Cuda).map_err(|_| wrong()),
+            Some(_) => Err(wrong()),
         }
+    }
+}
+
+/// `--precision`: what maps and weights are held in; sums are float32 in both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// float32, no TF32: the reference's tokens.
+    #[default]
+    F32,
+    /// bfloat16: a share of the tokens differs from float32's.
+    Bf16,
+}
+
+impl Precision {
+    /// The word, as written to shards.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of an element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Precision> {
+        [Precision::F32, Precision::Bf16]
+            .into_iter()
+            .find(|precision| precision.as_str() == word)
+            .ok_or_else(|| Error::invalid(format!("--precision {word}: choose f32 or bf16")))
     }
 }
 
@@ -34,12 +86,89 @@ impl FromStr for DeviceChoice {
 ///
 /// # Errors
 /// A model that can't be read, whose family isn't clear, or that asks for a device that isn't
-/// there.
-pub fn open(model: &Path, family: Option<&str>, device: DeviceChoice) -> Result<Box<dyn Engine>> {
+/// there or a precision that the device doesn't have.
+pub fn open(
+    model: &Path,
+    family: Option<&str>,
+    device: DeviceChoice,
+    precision: Precision,
+) -> Result<Box<dyn Engine>> {
+    require(device, precision)?;
     match device {
+        DeviceChoice::Cuda(number) => open_cuda(model, family, number, precision),
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(model, family)?)),
-        DeviceChoice::Cuda => Err(Error::invalid(
-            "--device cuda: this build of vqtok has no CUDA engine; use --device cpu",
-        )),
+    }
+}
+
+/// Errors where [`open`] would for any model: before work that a run starts with.
+///
+/// # Errors
+/// A device whose engine or libraries aren't there, a precision it doesn't have.
+pub fn require(device: DeviceChoice, precision: Precision) -> Result<()> {
+    match (device, precision) {
+        (DeviceChoice::Cuda(_), _) => require_cuda(precision),
+        (_, Precision::F32) => Ok(()),
+        (_, Precision::Bf16) => {
+            Err(Error::invalid("--precision bf16 needs --device cuda: the CPU computes in f32"))
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn require_cuda(precision: Precision) -> Result<()> {
+    use super::cuda::libraries;
+    libraries::require(precision, libraries::Library::is_present)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn require_cuda(_: Precision) -> Result<()> {
+    Err(Error::invalid(
+        "--device cuda: this vqtok was built without its CUDA engine; build it with `cargo build \
+         --release --features cuda` (no CUDA toolkit is needed), or use --device cpu",
+    ))
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(
+    model: &Path,
+    family: Option<&str>,
+    number: usize,
+    precision: Precision,
+) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(super::cuda::CudaEngine::open(model, family, number, precision)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: &Path, _: Option<&str>, _: usize, precision: Precision) -> Result<Box<dyn Engine>> {
+    // `require` has refused it already, with this very error.
+    require_cuda(precision).and(Err(Error::invalid("--device cuda: no CUDA engine")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_devices_and_precisions() {
+        let device = |word: &str| word.parse::<DeviceChoice>();
+        assert_eq!(device("auto").unwrap(), DeviceChoice::Auto);
+        assert_eq!(device("cuda").unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!(device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        for wrong in ["cuda:", "cuda:x", "cpu:1", "gpu", ""] {
+            let text = device(wrong).unwrap_err().to_string();
+            assert!(text.contains("choose auto, cpu, cuda or cuda:N"), "{text}");
+        }
+        for precision in [Precision::F32, Precision::Bf16] {
+            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+        }
+        assert!("f16".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn the_cpu_refuses_bf16_before_it_reads_the_model() {
+        let missing = Path::new("no such model");
+        let opened = open(missing, None, DeviceChoice::Cpu, Precision::Bf16);
+        let text = opened.err().expect("an error").to_string();
+        assert!(text.contains("--precision bf16 needs --device cuda"), "{text}");
     }
 }

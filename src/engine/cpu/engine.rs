@@ -223,7 +223,7 @@ fn only_level(codes: &Encoded) -> Result<&CodeGrid> {
 
 impl PixelBatch {
     /// The bytes of one image.
-    pub(super) fn image(&self, index: usize) -> &[u8] {
+    pub(in crate::engine) fn image(&self, index: usize) -> &[u8] {
         let len = self.height * self.width * self.channels;
         &self.pixels[index * len..][..len]
     }

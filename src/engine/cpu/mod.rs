@@ -14,7 +14,7 @@ mod networks;
 mod plan;
 mod rearrange;
 #[cfg(test)]
-mod tests;
+pub(in crate::engine) mod tests;
 mod two_levels;
 
 pub use engine::{CpuEngine, StepTime};

@@ -20,14 +20,14 @@ use crate::model::config::*;
 
 /// A weight source that makes up each tensor it is asked for and remembers it.
 #[derive(Clone, Default)]
-struct Maker(Arc<Mutex<Weights>>);
+pub(in crate::engine) struct Maker(Arc<Mutex<Weights>>);
 
 impl Maker {
-    fn builder(&self) -> VarBuilder<'static> {
+    pub(in crate::engine) fn builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
     }
 
-    fn weights(&self) -> Weights {
+    pub(in crate::engine) fn weights(&self) -> Weights {
         self.0.lock().unwrap().clone()
     }
 }
@@ -78,7 +78,7 @@ fn random(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(value).collect()
 }
 
-fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
+pub(in crate::engine) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
     VqganConfig {
         ch,
         widths: widths.to_vec(),
@@ -93,7 +93,7 @@ fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
     }
 }
 
-fn model(
+pub(in crate::engine) fn model(
     config: VqganConfig,
     rule: QuantizerRule,
     codes: usize,
@@ -119,7 +119,12 @@ fn model(
     (config, maker.weights())
 }
 
-fn images(seed: u64, count: usize, height: usize, width: usize) -> PixelBatch {
+pub(in crate::engine) fn images(
+    seed: u64,
+    count: usize,
+    height: usize,
+    width: usize,
+) -> PixelBatch {
     let pixels = random(seed, count * height * width * 3);
     let pixels = pixels.into_iter().map(|v| ((v + 1.0) * 127.9) as u8).collect();
     PixelBatch { pixels, count, height, width, channels: 3 }
@@ -157,7 +162,7 @@ fn run_plan(plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
 }
 
 /// Largest difference over the largest magnitude.
-fn difference(a: &Tensor, b: &Tensor) -> f32 {
+pub(in crate::engine) fn difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     let (a, b) = (a.flatten_all().unwrap(), b.flatten_all().unwrap());
     let (a, b) = (a.to_vec1::<f32>().unwrap(), b.to_vec1::<f32>().unwrap());

@@ -1,0 +1,337 @@
+//! Owns weights in the form that the device wants: `[outputs, ky, kx, inputs]`, channels padded,
+//! float32 or bfloat16. Packed when first asked for, kept for every size of image.
+//! Must not know: commands, drivers.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+use half::bf16;
+
+use super::program::Place;
+use crate::engine::Precision;
+use crate::error::{Error, Result};
+use crate::model::quantizer::normalise_rows;
+
+/// Channels of maps are padded to a multiple of this: 16 bytes of bfloat16.
+pub const CHANNELS: usize = 8;
+
+/// Who computes a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Our kernel: any element; its bias is float32.
+    Kernel,
+    /// cuDNN: bfloat16 in and out; its bias is bfloat16.
+    Library,
+}
+
+/// A convolution's packed tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// `[outputs, kernel, kernel, inputs]`
+    pub weights: Place,
+    /// `[outputs]`
+    pub bias: Place,
+    /// With padding.
+    pub inputs: usize,
+    /// Channels of the output; with padding where it is a map.
+    pub outputs: usize,
+    /// Rows and columns of the window.
+    pub kernel: usize,
+    /// Who computes it.
+    pub by: By,
+}
+
+/// A codebook as the search for codes wants it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Book {
+    /// float32 `[codes, dim]`.
+    pub exact: Place,
+    /// The same in the bank's elements: the product's factor.
+    pub rough: Place,
+    /// float32 `[codes]`.
+    pub offsets: Place,
+    /// K.
+    pub codes: usize,
+    /// Length of a row.
+    pub dim: usize,
+    /// Largest length |e| of a row.
+    pub length_max: f32,
+    /// Largest magnitude of an offset.
+    pub offset_max: f32,
+}
+
+/// Which search a codebook is packed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// Smallest |z|^2 + |e|^2 - 2 z.e.
+    Nearest,
+    /// The same over rows of length one.
+    NearestNormalised,
+    /// Largest z.e.
+    Largest,
+    /// Largest z.e + bias, `quantize.proj`.
+    Projection,
+}
+
+/// Packed weights.
+pub struct Bank {
+    precision: Precision,
+    weights: BTreeMap<String, Tensor>,
+    blobs: Vec<Vec<u8>>,
+    convs: BTreeMap<String, Packed>,
+    floats: BTreeMap<String, Place>,
+    books: BTreeMap<String, Book>,
+}
+
+impl Bank {
+    /// Over weights under canonical names, on the CPU.
+    pub fn new(weights: BTreeMap<String, Tensor>, precision: Precision) -> Bank {
+        Bank {
+            precision,
+            weights,
+            blobs: Vec::new(),
+            convs: BTreeMap::new(),
+            floats: BTreeMap::new(),
+            books: BTreeMap::new(),
+        }
+    }
+
+    /// Elements of maps and weights.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The bytes of every `Place::Weight`, in order; only ever grows.
+    pub fn blobs(&self) -> &[Vec<u8>] {
+        &self.blobs
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.weights.contains_key(name)
+    }
+
+    /// The convolution `name`.
+    pub fn conv(&mut self, name: &str) -> Result<Packed> {
+        self.conv_of(name, &[name], false)
+    }
+
+    /// The same with float32 output, which only our kernel gives.
+    pub fn conv_to_floats(&mut self, name: &str) -> Result<Packed> {
+        self.conv_of(name, &[name], true)
+    }
+
+    /// Several convolutions of the same input as one, `key`: outputs side by side.
+    pub fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<Packed> {
+        self.conv_of(key, names, false)
+    }
+
+    fn conv_of(&mut self, key: &str, names: &[&str], to_floats: bool) -> Result<Packed> {
+        if let Some(packed) = self.convs.get(key) {
+            return Ok(*packed);
+        }
+        let (mut rows, mut bias) = (Vec::new(), Vec::new());
+        let (mut outputs, mut real_inputs, mut kernel) = (0, 0, 0);
+        for name in names {
+            let weight = self.tensor(&format!("{name}.weight"))?;
+            let (o, i, k, _) = weight.dims4()?;
+            rows.extend(weight.flatten_all()?.to_vec1::<f32>()?);
+            let bias_name = format!("{name}.bias");
+            bias.extend(match self.has(&bias_name) {
+                true => self.tensor(&bias_name)?.to_vec1::<f32>()?,
+                false => vec![0.0; o],
+            });
+            (outputs, real_inputs, kernel) = (outputs + o, i, k);
+        }
+        let inputs = real_inputs.next_multiple_of(CHANNELS);
+        if !to_floats {
+            // Zero weights and biases: further channels of the map that hold zeros.
+            outputs = outputs.next_multiple_of(CHANNELS);
+            rows.resize(outputs * real_inputs * kernel * kernel, 0.0);
+            bias.resize(outputs, 0.0);
+        }
+        let library = self.precision == Precision::Bf16 && !to_floats;
+        let by = if library { By::Library } else { By::Kernel };
+        let bias = match by {
+            By::Kernel => self.push(encode(&bias, Precision::F32)),
+            By::Library => self.push(encode(&bias, Precision::Bf16)),
+        };
+        let packed = krsc(&rows, [outputs, real_inputs, kernel], inputs);
+        let weights = self.push(encode(&packed, self.precision));
+        let packed = Packed { weights, bias, inputs, outputs, kernel, by };
+        self.convs.insert(key.to_owned(), packed);
+        Ok(packed)
+    }
+
+    /// A tensor as float32, whatever the bank's elements are.
+    pub fn floats(&mut self, name: &str) -> Result<Place> {
+        if let Some(place) = self.floats.get(name) {
+            return Ok(*place);
+        }
+        let values = self.tensor(name)?.flatten_all()?.to_vec1::<f32>()?;
+        let place = self.push(encode(&values, Precision::F32));
+        self.floats.insert(name.to_owned(), place);
+        Ok(place)
+    }
+
+    /// A table of the caller's as float32.
+    pub fn table(&mut self, key: &str, values: &[f32]) -> Place {
+        if let Some(place) = self.floats.get(key) {
+            return *place;
+        }
+        let place = self.push(encode(values, Precision::F32));
+        self.floats.insert(key.to_owned(), place);
+        place
+    }
+
+    /// The codebook, or the projection that takes its place.
+    pub fn book(&mut self, search: Search) -> Result<Book> {
+        let name = match search {
+            Search::Projection => "quantize.proj.weight",
+            _ => "quantize.embedding.weight",
+        };
+        if let Some(book) = self.books.get(name) {
+            return Ok(*book);
+        }
+        let tensor = self.tensor(name)?;
+        let codes = tensor.dim(0)?;
+        let mut rows = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let dim = rows.len() / codes.max(1);
+        if search == Search::NearestNormalised {
+            normalise_rows(&mut rows, dim);
+        }
+        let squares: Vec<f32> = rows.chunks_exact(dim).map(|e| reference_dot(e, e)).collect();
+        let offsets = match search {
+            Search::Nearest | Search::NearestNormalised => squares.clone(),
+            Search::Largest => vec![0.0; codes],
+            Search::Projection => {
+                let bias = self.tensor("quantize.proj.bias")?.to_vec1::<f32>()?;
+                bias.into_iter().map(|b| -b).collect()
+            }
+        };
+        let largest = |values: &[f32]| values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let (length_max, offset_max) = (largest(&squares).sqrt(), largest(&offsets));
+        let exact = self.push(encode(&rows, Precision::F32));
+        let rough = match self.precision {
+            Precision::F32 => exact,
+            Precision::Bf16 => self.push(encode(&rows, Precision::Bf16)),
+        };
+        let offsets = self.push(encode(&offsets, Precision::F32));
+        let book = Book { exact, rough, offsets, codes, dim, length_max, offset_max };
+        self.books.insert(name.to_owned(), book);
+        Ok(book)
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
+        let tensor = self.weights.get(name).ok_or_else(missing)?;
+        Ok(tensor.to_dtype(DType::F32)?)
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) -> Place {
+        self.blobs.push(bytes);
+        Place::Weight(self.blobs.len() - 1)
+    }
+}
+
+/// `[outputs, inputs, k, k]` to `[outputs, k, k, padded]`, zeros behind the inputs.
+fn krsc(rows: &[f32], [outputs, inputs, kernel]: [usize; 3], padded: usize) -> Vec<f32> {
+    let window = kernel * kernel;
+    let mut packed = vec![0.0; outputs * window * padded];
+    for o in 0..outputs {
+        for i in 0..inputs {
+            for at in 0..window {
+                packed[(o * window + at) * padded + i] = rows[(o * inputs + i) * window + at];
+            }
+        }
+    }
+    packed
+}
+
+/// Little-endian elements; bfloat16 rounded to even.
+pub fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
+    match precision {
+        Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Precision::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+/// z.e in the order of `model::quantizer`: chunks of 64.
+fn reference_dot(a: &[f32], b: &[f32]) -> f32 {
+    let chunk = |(a, b): (&[f32], &[f32])| a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b);
+    a.chunks(64).zip(b.chunks(64)).map(chunk).fold(0.0, |total, sum: f32| total + sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn bank(precision: Precision) -> Bank {
+        let tensor = |shape: &[usize]| {
+            let count = shape.iter().product::<usize>();
+            let values: Vec<f32> = (0..count).map(|i| i as f32 / 7.0).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
+        let weights = BTreeMap::from([
+            ("c.weight".to_owned(), tensor(&[2, 3, 3, 3])),
+            ("c.bias".to_owned(), tensor(&[2])),
+            ("d.weight".to_owned(), tensor(&[16, 8, 1, 1])),
+            ("quantize.embedding.weight".to_owned(), tensor(&[5, 2])),
+        ]);
+        Bank::new(weights, precision)
+    }
+
+    fn floats(bank: &Bank, place: Place) -> Vec<f32> {
+        let Place::Weight(index) = place else { panic!("not a weight") };
+        let bytes = bank.blobs()[index].chunks_exact(4);
+        bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn inputs_stand_innermost_and_channels_are_padded_with_zeros() {
+        let mut bank = bank(Precision::F32);
+        let packed = bank.conv("c").unwrap();
+        assert_eq!((packed.inputs, packed.outputs, packed.kernel), (8, 8, 3));
+        let values = floats(&bank, packed.weights);
+        assert_eq!(values.len(), 8 * 9 * 8);
+        for o in 0..8 {
+            for at in 0..9 {
+                for i in 0..8 {
+                    let real = o < 2 && i < 3;
+                    let want = if real { ((o * 3 + i) * 9 + at) as f32 / 7.0 } else { 0.0 };
+                    assert_eq!(values[(o * 9 + at) * 8 + i], want);
+                }
+            }
+        }
+        assert_eq!(floats(&bank, packed.bias), [0.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let count = bank.blobs().len();
+        assert_eq!(bank.conv("c").unwrap(), packed);
+        assert_eq!(bank.blobs().len(), count, "packed once");
+        assert!(bank.conv("none").unwrap_err().to_string().contains("no tensor `none.weight`"));
+    }
+
+    #[test]
+    fn cudnn_gets_bf16_maps_and_our_kernel_the_rest() {
+        let mut bank = bank(Precision::Bf16);
+        let map = bank.conv("d").unwrap();
+        assert_eq!(map.by, By::Library);
+        let Place::Weight(index) = map.weights else { panic!() };
+        assert_eq!(&bank.blobs()[index][2..4], bf16::from_f32(1.0 / 7.0).to_le_bytes());
+        let latents = bank.conv_to_floats("c").unwrap();
+        assert_eq!((latents.by, latents.outputs), (By::Kernel, 2));
+        assert_eq!(floats(&bank, latents.bias), [0.0, 1.0 / 7.0]);
+        assert_eq!(self::bank(Precision::F32).conv("d").unwrap().by, By::Kernel);
+    }
+
+    #[test]
+    fn a_book_has_its_squares_and_bounds() {
+        let mut bank = bank(Precision::Bf16);
+        let book = bank.book(Search::Nearest).unwrap();
+        assert_eq!((book.codes, book.dim), (5, 2));
+        let last = 8.0f32 / 7.0 * (8.0 / 7.0) + 9.0 / 7.0 * (9.0 / 7.0);
+        assert_eq!(floats(&bank, book.offsets)[4], last);
+        assert_eq!((book.offset_max, book.length_max), (last, last.sqrt()));
+        assert_ne!(book.exact, book.rough);
+    }
+}

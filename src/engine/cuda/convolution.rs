@@ -1,0 +1,462 @@
+//! Owns convolutions through cuDNN's backend graphs: bfloat16 maps in NHWC, float32 sums, bias and
+//! residual fused, padding that differs before and behind. Must not know: networks, who owns the
+//! buffers.
+//!
+//! Descriptors' attributes follow NVIDIA's "cuDNN Backend API" reference. Of the configurations
+//! that the heuristics name, the first that finalizes is taken; none that sums in an order that
+//! changes from run to run or in less than float32.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::cudnn::sys;
+use cudarc::driver::CudaStream;
+use sys::cudnnBackendAttributeName_t as Attribute;
+use sys::cudnnBackendAttributeType_t as Type;
+use sys::cudnnBackendDescriptorType_t as Kind;
+
+use super::device::failed;
+use super::program::ConvShape;
+use crate::error::{Error, Result};
+
+const BF16: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16;
+const F32: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
+/// Configurations asked of each heuristic.
+const CONFIGURATIONS: usize = 16;
+/// What a graph calls its tensors.
+const FROM: i64 = 1;
+const WEIGHTS: i64 = 2;
+const BIAS: i64 = 3;
+const RESIDUAL: i64 = 4;
+const TO: i64 = 5;
+const SUMS: i64 = 6;
+const ADDED: i64 = 7;
+
+/// An opaque descriptor of cuDNN's.
+struct Descriptor(sys::cudnnBackendDescriptor_t);
+
+// SAFETY: a descriptor belongs to no thread; it is only used by the engine that owns it.
+unsafe impl Send for Descriptor {}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: created by `new`, destroyed once.
+        unsafe { sys::cudnnBackendDestroyDescriptor(self.0) };
+    }
+}
+
+fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
+    match status {
+        sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
+        sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED => {
+            Err(Error::OutOfMemory(format!("cuDNN, {what}")))
+        }
+        other => Err(failed("cuDNN", what, &format!("{other:?}"))),
+    }
+}
+
+impl Descriptor {
+    fn new(kind: Kind) -> Result<Descriptor> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `raw` outlives the call, which writes it where it succeeds.
+        check(unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut raw) }, "a descriptor")?;
+        Ok(Descriptor(raw))
+    }
+
+    /// `T` is what `kind` stands for; cuDNN copies the values.
+    fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
+        let data = values.as_ptr().cast::<c_void>();
+        // SAFETY: `data` points to as many values as it says, of the attribute's own type.
+        let status =
+            unsafe { sys::cudnnBackendSetAttribute(self.0, name, kind, values.len() as i64, data) };
+        check(status, &format!("{name:?}"))?;
+        Ok(self)
+    }
+
+    fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
+        self.set(name, Type::CUDNN_TYPE_INT64, values)
+    }
+
+    fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
+        self.set(name, Type::CUDNN_TYPE_DATA_TYPE, &[value])
+    }
+
+    fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
+        self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[other.0])
+    }
+
+    fn finalize(self) -> Result<Descriptor> {
+        // SAFETY: a live descriptor.
+        check(unsafe { sys::cudnnBackendFinalize(self.0) }, "finalizing a descriptor")?;
+        Ok(self)
+    }
+
+    /// How many values of an attribute were written to `values`.
+    fn get<T: Copy>(&self, name: Attribute, kind: Type, values: &mut [T]) -> Result<usize> {
+        let mut count = 0i64;
+        let data = values.as_mut_ptr().cast::<c_void>();
+        // SAFETY: `data` has room for as many values as it says, of the attribute's own type.
+        let status = unsafe {
+            sys::cudnnBackendGetAttribute(self.0, name, kind, values.len() as i64, &mut count, data)
+        };
+        check(status, &format!("{name:?}"))?;
+        Ok(usize::try_from(count).unwrap_or(0).min(values.len()))
+    }
+}
+
+/// A tensor by its sizes as N, C, H, W, which lies as N, H, W, C.
+fn tensor(id: i64, [n, c, h, w]: [usize; 4], element: sys::cudnnDataType_t) -> Result<Descriptor> {
+    let sizes = [n, c, h, w].map(|size| size as i64);
+    let strides = [h * w * c, 1, w * c, c].map(|stride| stride as i64);
+    // Between the operations of a graph float32 exists in registers only.
+    let inner = element == F32;
+    let tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
+    tensor
+        .data_type(Attribute::CUDNN_ATTR_TENSOR_DATA_TYPE, element)?
+        .sizes(Attribute::CUDNN_ATTR_TENSOR_DIMENSIONS, &sizes)?
+        .sizes(Attribute::CUDNN_ATTR_TENSOR_STRIDES, &strides)?
+        .sizes(Attribute::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[id])?
+        .sizes(Attribute::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[16])?
+        .set(Attribute::CUDNN_ATTR_TENSOR_IS_VIRTUAL, Type::CUDNN_TYPE_BOOLEAN, &[inner])?;
+    tensor.finalize()
+}
+
+/// `to = from + what` in float32.
+fn addition(from: &Descriptor, what: &Descriptor, to: &Descriptor) -> Result<Descriptor> {
+    let mode = [sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_ADD];
+    let rule = Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
+    rule.set(Attribute::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &mode)?
+        .data_type(Attribute::CUDNN_ATTR_POINTWISE_MATH_PREC, F32)?;
+    let rule = rule.finalize()?;
+    let operation = Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
+    operation
+        .link(Attribute::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, &rule)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, what)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to)?;
+    operation.finalize()
+}
+
+fn convolution(
+    s: &ConvShape,
+    from: &Descriptor,
+    weights: &Descriptor,
+    to: &Descriptor,
+) -> Result<Descriptor> {
+    let pair = |value: usize| [value as i64; 2];
+    let mode = [sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION];
+    let rule = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
+    rule.data_type(Attribute::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, F32)?
+        .set(Attribute::CUDNN_ATTR_CONVOLUTION_CONV_MODE, Type::CUDNN_TYPE_CONVOLUTION_MODE, &mode)?
+        .sizes(Attribute::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2])?
+        .sizes(Attribute::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &pair(s.before))?
+        .sizes(Attribute::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &pair(s.after))?
+        .sizes(Attribute::CUDNN_ATTR_CONVOLUTION_DILATIONS, &pair(1))?
+        .sizes(Attribute::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &pair(s.stride))?;
+    let rule = rule.finalize()?;
+    let operation = Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)?;
+    let float = Type::CUDNN_TYPE_FLOAT;
+    operation
+        .link(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, &rule)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, from)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, weights)?
+        .link(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, to)?
+        .set(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, float, &[1f32])?
+        .set(Attribute::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, float, &[0f32])?;
+    operation.finalize()
+}
+
+/// What plans are made for.
+enum Target {
+    /// The GPU of a handle.
+    Handle(sys::cudnnHandle_t),
+    /// A GPU that is described, and isn't there: the tests'.
+    #[cfg(test)]
+    Described(Descriptor),
+}
+
+impl Target {
+    /// Says so to a heuristic or a plan, which name it differently.
+    fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
+        match (self, names) {
+            (Target::Handle(handle), [Some(name), _]) => {
+                to.set(name, Type::CUDNN_TYPE_HANDLE, &[*handle]).map(|_| ())
+            }
+            #[cfg(test)]
+            (Target::Described(properties), [_, Some(name)]) => {
+                to.link(name, properties).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The operations of a shape as one graph. The residual comes before the bias: for the other order
+/// cuDNN 9.26 has no engine.
+fn graph(target: &Target, s: &ConvShape) -> Result<Descriptor> {
+    let (height, width) = s.output();
+    let out = [s.images, s.outputs, height, width];
+    let from = tensor(FROM, [s.images, s.inputs, s.height, s.width], BF16)?;
+    let weights = tensor(WEIGHTS, [s.outputs, s.inputs, s.kernel, s.kernel], BF16)?;
+    let bias = tensor(BIAS, [1, s.outputs, 1, 1], BF16)?;
+    let sums = tensor(SUMS, out, F32)?;
+    let to = tensor(TO, out, BF16)?;
+    let mut operations = vec![convolution(s, &from, &weights, &sums)?];
+    if s.residual {
+        let added = tensor(ADDED, out, F32)?;
+        let residual = tensor(RESIDUAL, out, BF16)?;
+        operations.push(addition(&sums, &residual, &added)?);
+        operations.push(addition(&added, &bias, &to)?);
+    } else {
+        operations.push(addition(&sums, &bias, &to)?);
+    }
+    let raw: Vec<_> = operations.iter().map(|operation| operation.0).collect();
+    let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
+    target.tell(&graph, [Some(Attribute::CUDNN_ATTR_OPERATIONGRAPH_HANDLE), None])?;
+    let kind = Type::CUDNN_TYPE_BACKEND_DESCRIPTOR;
+    graph.set(Attribute::CUDNN_ATTR_OPERATIONGRAPH_OPS, kind, &raw)?;
+    // A finalized descriptor holds what it was made of.
+    graph.finalize()
+}
+
+/// What a heuristic suggests for a graph, best first.
+fn configurations(
+    target: &Target,
+    graph: &Descriptor,
+    mode: sys::cudnnBackendHeurMode_t,
+) -> Result<Vec<Descriptor>> {
+    let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
+    heuristic.link(Attribute::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)?.set(
+        Attribute::CUDNN_ATTR_ENGINEHEUR_MODE,
+        Type::CUDNN_TYPE_HEUR_MODE,
+        &[mode],
+    )?;
+    target.tell(&heuristic, [None, Some(Attribute::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP)])?;
+    let heuristic = heuristic.finalize()?;
+    let mut found = Vec::with_capacity(CONFIGURATIONS);
+    for _ in 0..CONFIGURATIONS {
+        found.push(Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?);
+    }
+    let mut raw: Vec<_> = found.iter().map(|configuration| configuration.0).collect();
+    let count = heuristic.get(
+        Attribute::CUDNN_ATTR_ENGINEHEUR_RESULTS,
+        Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
+        &mut raw,
+    )?;
+    found.truncate(count);
+    Ok(found)
+}
+
+/// Whether a configuration sums in one order and in float32.
+fn is_sound(configuration: &Descriptor) -> Result<bool> {
+    let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
+    configuration.get(
+        Attribute::CUDNN_ATTR_ENGINECFG_ENGINE,
+        Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
+        &mut [engine.0],
+    )?;
+    // As numbers: a later cuDNN may have notes that these bindings don't know.
+    let mut notes = [0u32; 32];
+    let count = engine.get(
+        Attribute::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+        Type::CUDNN_TYPE_NUMERICAL_NOTE,
+        &mut notes,
+    )?;
+    use sys::cudnnBackendNumericalNote_t as Note;
+    let refused = [
+        Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
+        Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
+        Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
+    ];
+    Ok(!refused.iter().any(|note| notes[..count].contains(&(*note as u32))))
+}
+
+/// A graph with the configuration it runs by.
+struct Plan {
+    plan: Descriptor,
+    workspace_bytes: usize,
+}
+
+fn plan(target: &Target, shape: &ConvShape) -> Result<Plan> {
+    use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+    let graph = graph(target, shape)?;
+    for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
+        for configuration in configurations(target, &graph, mode)? {
+            if !is_sound(&configuration)? {
+                continue;
+            }
+            let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+            plan.link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &configuration)?;
+            let handle = Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE;
+            let properties = Attribute::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP;
+            target.tell(&plan, [Some(handle), Some(properties)])?;
+            // Not every suggestion suits the device.
+            let Ok(plan) = plan.finalize() else { continue };
+            let mut bytes = [0i64];
+            plan.get(
+                Attribute::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                Type::CUDNN_TYPE_INT64,
+                &mut bytes,
+            )?;
+            return Ok(Plan { plan, workspace_bytes: bytes[0].max(0) as usize });
+        }
+    }
+    Err(failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")))
+}
+
+/// Device addresses of a convolution.
+pub struct Addresses {
+    pub from: u64,
+    pub weights: u64,
+    pub bias: u64,
+    pub residual: Option<u64>,
+    pub to: u64,
+}
+
+/// A convolution with its addresses.
+pub struct Call {
+    shape: ConvShape,
+    pack: Descriptor,
+}
+
+/// cuDNN on a stream, with the plans of every shape it has met.
+pub struct Convolutions {
+    handle: sys::cudnnHandle_t,
+    plans: BTreeMap<ConvShape, Plan>,
+}
+
+// SAFETY: a handle belongs to no thread; it is only used by the engine that owns it.
+unsafe impl Send for Convolutions {}
+
+impl Drop for Convolutions {
+    fn drop(&mut self) {
+        self.plans.clear();
+        // SAFETY: created by `new`, destroyed once, after what was made with it.
+        unsafe { sys::cudnnDestroy(self.handle) };
+    }
+}
+
+impl Convolutions {
+    /// Work goes to `stream`.
+    pub fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
+        let handle = cudarc::cudnn::result::create_handle()
+            .map_err(|error| failed("cuDNN", "a handle", &error.to_string()))?;
+        let convolutions = Convolutions { handle, plans: BTreeMap::new() };
+        // SAFETY: both are live.
+        let set = unsafe { cudarc::cudnn::result::set_stream(handle, stream.cu_stream().cast()) };
+        set.map_err(|error| failed("cuDNN", "the stream", &error.to_string()))?;
+        Ok(convolutions)
+    }
+
+    /// Bytes of workspace that a shape needs; plans it where it is new.
+    pub fn workspace(&mut self, shape: &ConvShape) -> Result<usize> {
+        if let Some(plan) = self.plans.get(shape) {
+            return Ok(plan.workspace_bytes);
+        }
+        let made = plan(&Target::Handle(self.handle), shape)?;
+        let bytes = made.workspace_bytes;
+        self.plans.insert(*shape, made);
+        Ok(bytes)
+    }
+
+    /// Ties a shape to addresses, which stay valid as long as the call is used. `workspace` has
+    /// the bytes that [`Self::workspace`] said.
+    pub fn call(&self, shape: ConvShape, at: &Addresses, workspace: u64) -> Result<Call> {
+        let mut ids = vec![FROM, WEIGHTS, BIAS, TO];
+        let mut pointers = vec![at.from, at.weights, at.bias, at.to];
+        if let Some(residual) = at.residual {
+            ids.push(RESIDUAL);
+            pointers.push(residual);
+        }
+        // Device addresses are pointers to cuDNN.
+        let pointers: Vec<*mut c_void> = pointers.iter().map(|p| *p as *mut c_void).collect();
+        let pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
+        let kind = Type::CUDNN_TYPE_VOID_PTR;
+        pack.set(Attribute::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, kind, &pointers)?
+            .sizes(Attribute::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &ids)?
+            .set(Attribute::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, kind, &[workspace as *mut c_void])?;
+        Ok(Call { shape, pack: pack.finalize()? })
+    }
+
+    /// Queues a convolution.
+    pub fn run(&self, call: &Call) -> Result<()> {
+        let Some(plan) = self.plans.get(&call.shape) else {
+            return Err(failed(
+                "cuDNN",
+                "a convolution without a plan",
+                &format!("{:?}", call.shape),
+            ));
+        };
+        // SAFETY: the plan and the pack are of the same shape, and the pack's addresses are those
+        // of buffers that the caller keeps, each of the shape's sizes.
+        let status = unsafe { sys::cudnnBackendExecute(self.handle, plan.plan.0, call.pack.0) };
+        check(status, "a convolution")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cuda::libraries::Library;
+
+    /// An H200, in the words of cuDNN 9.8 and later.
+    const H200: &str = r#"{"deviceVer":900,"multiProcessorCount":132,"warpSize":32,
+        "maxSharedMemoryPerBlock":49152,"maxSharedMemoryPerBlockOptin":232448,
+        "reservedSharedMemoryPerBlock":1024,"maxRegistersPerSM":65536,"maxCtasPerSM":32,
+        "maxThreadsPerBlock":1024,"maxThreadsPerSM":2048,"regsPerBlock":65536,
+        "totalGlobalMem":150000000000,"smClockRateKHz":1980000,"l2CacheSize":62914560,
+        "maxBlockSize":[1024,1024,64],"memClockRateKHz":3201000,
+        "maxGridSize":[2147483647,65535,65535],"supportCoopLaunch":1,"pciDeviceId":0,
+        "isTccDriver":0,"cudaDeviceId":0,"driverVer":13000,"deviceName":"NVIDIA H200"}"#;
+
+    fn described() -> Target {
+        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR).unwrap();
+        let name = Attribute::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION;
+        properties.set(name, Type::CUDNN_TYPE_CHAR, H200.as_bytes()).unwrap();
+        Target::Described(properties.finalize().unwrap())
+    }
+
+    /// Every kind of convolution of the f16 model, planned for a card that isn't there.
+    #[test]
+    fn cudnn_plans_every_convolution_for_an_h200() {
+        if !Library::Cudnn.is_present() || cudarc::cudnn::result::get_version() < 90_800 {
+            eprintln!("skipped: no {} of 9.8 or later", Library::Cudnn.file());
+            return;
+        }
+        let same = ConvShape {
+            images: 64,
+            height: 256,
+            width: 256,
+            inputs: 128,
+            outputs: 128,
+            kernel: 3,
+            stride: 1,
+            before: 1,
+            after: 1,
+            residual: false,
+        };
+        let low = ConvShape { height: 16, width: 16, inputs: 512, ..same };
+        let point = ConvShape { kernel: 1, before: 0, after: 0, ..low };
+        let target = described();
+        for shape in [
+            same,
+            ConvShape { residual: true, ..same },
+            ConvShape { stride: 2, before: 0, ..same },
+            ConvShape { inputs: 8, ..same },
+            ConvShape { height: 64, width: 64, outputs: 256, ..same },
+            ConvShape { outputs: 256, ..low },
+            ConvShape { outputs: 512, residual: true, ..low },
+            ConvShape { outputs: 1536, ..point },
+            ConvShape { outputs: 512, residual: true, ..point },
+            // Odd sizes, and one image.
+            ConvShape { images: 1, height: 37, width: 53, inputs: 24, outputs: 40, ..same },
+        ] {
+            let plan = plan(&target, &shape).unwrap();
+            assert!(plan.workspace_bytes < 1 << 30, "{shape:?}: {}", plan.workspace_bytes);
+        }
+        // The graph itself is checked, too: an output that doesn't fit its padding is refused.
+        let broken = ConvShape { inputs: 0, ..same };
+        assert!(super::plan(&target, &broken).is_err());
+    }
+}

@@ -1,0 +1,493 @@
+//! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
+//! Must not know: networks, drivers.
+
+use super::bank::{Bank, Book, By, CHANNELS, Packed};
+use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
+use crate::engine::Precision;
+use crate::error::{Error, Result};
+
+/// Threads of a block where each has one element to do.
+const BLOCK: usize = 256;
+/// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.
+const SUM_PIXELS: usize = 256;
+/// Channels of a block of `channel_sums`.
+const SUM_LANES: usize = 64;
+/// Pixels and outputs of a block of `convolve`.
+const TILE: usize = 64;
+/// Elements a thread of `apply_affine` does.
+const PACK: usize = 8;
+/// Bytes of the products that the search for codes reads at a time.
+const PRODUCTS_BYTES: usize = 64 << 20;
+/// Elements of one image's map, so that a kernel's `int` indexes it.
+const MAP_ELEMENTS_MAX: usize = 1 << 30;
+
+/// A map that a step has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Map {
+    pub place: Place,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+impl Map {
+    fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    fn elements(&self) -> usize {
+        self.pixels() * self.channels
+    }
+}
+
+/// Geometry of a convolution beside its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub stride: usize,
+    /// Zeros above and on the left.
+    pub before: usize,
+    /// Zeros below and on the right.
+    pub after: usize,
+}
+
+impl Window {
+    /// 3x3 that keeps the size.
+    pub const SAME: Window = Window { stride: 1, before: 1, after: 1 };
+    /// 1x1.
+    pub const POINT: Window = Window { stride: 1, before: 0, after: 0 };
+    /// 3x3 that halves the size, zeros below and on the right only.
+    pub const HALVE: Window = Window { stride: 2, before: 0, after: 1 };
+}
+
+/// Commands under construction.
+pub struct Emitter<'a> {
+    pub bank: &'a mut Bank,
+    pub images: usize,
+    pub groups: usize,
+    pub epsilon: f32,
+    pub commands: Vec<Command>,
+    /// Bytes of each map: the most that was ever asked of it.
+    pub maps: Vec<usize>,
+    free: Vec<usize>,
+    layer: String,
+}
+
+impl<'a> Emitter<'a> {
+    pub fn new(bank: &'a mut Bank, images: usize, groups: usize, epsilon: f64) -> Self {
+        Emitter {
+            bank,
+            images,
+            groups,
+            epsilon: epsilon as f32,
+            commands: Vec::new(),
+            maps: Vec::new(),
+            free: Vec::new(),
+            layer: String::new(),
+        }
+    }
+
+    /// A buffer of so many bytes that nothing else uses; the fitting free one that wastes least.
+    pub fn acquire(&mut self, bytes: usize) -> Place {
+        // 256 bytes: what device allocations are aligned to anyway.
+        let bytes = bytes.next_multiple_of(256);
+        let waste = |&index: &usize| self.maps[index].abs_diff(bytes);
+        let index = match self.free.iter().copied().min_by_key(waste) {
+            Some(index) => {
+                self.free.retain(|other| *other != index);
+                index
+            }
+            None => {
+                self.maps.push(0);
+                self.maps.len() - 1
+            }
+        };
+        self.maps[index] = self.maps[index].max(bytes);
+        Place::Map(index)
+    }
+
+    /// Gives a buffer back: commands from here on may overwrite it.
+    pub fn release(&mut self, place: Place) {
+        if let Place::Map(index) = place {
+            debug_assert!(!self.free.contains(&index), "released twice");
+            self.free.push(index);
+        }
+    }
+
+    fn map(&mut self, height: usize, width: usize, channels: usize) -> Result<Map> {
+        let elements = height * width * channels;
+        if elements > MAP_ELEMENTS_MAX {
+            return Err(Error::invalid(format!(
+                "--device cuda: a map of {width}x{height} pixels and {channels} channels is too \
+                 large; use a smaller --size or --device cpu"
+            )));
+        }
+        let bytes = self.images * elements * self.bank.precision().bytes();
+        Ok(Map { place: self.acquire(bytes), height, width, channels })
+    }
+
+    fn push(&mut self, work: Work) {
+        self.commands.push(Command { layer: self.layer.clone(), work });
+    }
+
+    fn launch(&mut self, kernel: &'static str, grid: [usize; 3], block: usize, args: Vec<Arg>) {
+        let grid = grid.map(|blocks| blocks as u32);
+        self.push(Work::Launch(Launch { kernel, grid, block: block as u32, arguments: args }));
+    }
+
+    /// The images' bytes as a map, through the table of the input range. Returns where the bytes
+    /// go, too.
+    pub fn pixels(
+        &mut self,
+        table: &[f32; 256],
+        [height, width, channels]: [usize; 3],
+    ) -> Result<(Place, Map)> {
+        self.layer = "pixels".to_owned();
+        let count = self.images * height * width;
+        let bytes = self.acquire(count * channels);
+        let map = self.map(height, width, channels.next_multiple_of(CHANNELS))?;
+        let table = self.bank.table("pixels", table);
+        let args = vec![
+            Arg::At(bytes, 0),
+            Arg::At(table, 0),
+            Arg::At(map.place, 0),
+            int(count),
+            int(channels),
+            int(map.channels),
+        ];
+        self.launch("pixels_to_map", [count.div_ceil(BLOCK), 1, 1], BLOCK, args);
+        Ok((bytes, map))
+    }
+
+    /// The convolution `name` of `from`, plus `residual`. Both stay.
+    pub fn conv(
+        &mut self,
+        name: &str,
+        from: Map,
+        window: Window,
+        residual: Option<Map>,
+    ) -> Result<Map> {
+        let packed = self.bank.conv(name)?;
+        self.convolve(name, packed, from, window, residual)
+    }
+
+    /// The same with given weights.
+    pub fn convolve(
+        &mut self,
+        name: &str,
+        packed: Packed,
+        from: Map,
+        window: Window,
+        residual: Option<Map>,
+    ) -> Result<Map> {
+        self.layer = name.to_owned();
+        let shape = self.shape(packed, from, window, residual.is_some())?;
+        let (height, width) = shape.output();
+        let to = self.map(height, width, packed.outputs)?;
+        if residual.is_some_and(|r| Map { place: to.place, ..r } != to) {
+            return Err(Error::invalid(format!("`{name}`: its shortcut has another shape")));
+        }
+        match packed.by {
+            By::Library => self.push(Work::Convolve(Convolve {
+                shape,
+                from: from.place,
+                weights: packed.weights,
+                bias: packed.bias,
+                residual: residual.map(|map| map.place),
+                to: to.place,
+            })),
+            By::Kernel => {
+                let residual = residual.map_or(Arg::Null, |map| Arg::At(map.place, 0));
+                let outer = [Arg::At(packed.bias, 0), residual, Arg::At(to.place, 0)];
+                self.launch_convolve("convolve", packed, from, shape, &outer);
+            }
+        }
+        Ok(to)
+    }
+
+    /// The convolution `name` to float32, which the quantizer reads; the place and the channels.
+    pub fn conv_to_floats(&mut self, name: &str, from: Map) -> Result<(Place, usize)> {
+        let packed = self.bank.conv_to_floats(name)?;
+        self.layer = name.to_owned();
+        let shape = self.shape(packed, from, Window::POINT, false)?;
+        let place = self.acquire(self.images * from.pixels() * packed.outputs * 4);
+        let outer = [Arg::At(packed.bias, 0), Arg::At(place, 0)];
+        self.launch_convolve("convolve_to_floats", packed, from, shape, &outer);
+        Ok((place, packed.outputs))
+    }
+
+    fn shape(
+        &self,
+        packed: Packed,
+        from: Map,
+        window: Window,
+        residual: bool,
+    ) -> Result<ConvShape> {
+        if from.channels != packed.inputs {
+            return Err(Error::invalid(format!(
+                "--device cuda: `{}` takes {} channels where {} come; widths have to be multiples \
+                 of {CHANNELS}: use --device cpu",
+                self.layer, packed.inputs, from.channels
+            )));
+        }
+        Ok(ConvShape {
+            images: self.images,
+            height: from.height,
+            width: from.width,
+            inputs: packed.inputs,
+            outputs: packed.outputs,
+            kernel: packed.kernel,
+            stride: window.stride,
+            before: window.before,
+            after: window.after,
+            residual,
+        })
+    }
+
+    fn launch_convolve(
+        &mut self,
+        kernel: &'static str,
+        packed: Packed,
+        from: Map,
+        shape: ConvShape,
+        outer: &[Arg],
+    ) {
+        let (height, width) = shape.output();
+        let pixels = self.images * height * width;
+        let mut args = vec![Arg::At(from.place, 0), Arg::At(packed.weights, 0)];
+        args.extend(outer);
+        let sizes = [
+            pixels,
+            shape.height,
+            shape.width,
+            shape.inputs,
+            height,
+            width,
+            shape.outputs,
+            shape.kernel,
+            shape.stride,
+            shape.before,
+        ];
+        args.extend(sizes.map(int));
+        let grid = [pixels.div_ceil(TILE), shape.outputs.div_ceil(TILE), 1];
+        self.launch(kernel, grid, BLOCK, args);
+    }
+
+    /// The GroupNorm `name` of `from`, and SiLU behind it where `silu`.
+    pub fn norm(&mut self, name: &str, from: Map, silu: bool) -> Result<Map> {
+        self.layer = name.to_owned();
+        let (pixels, channels) = (from.pixels(), from.channels);
+        if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(self.groups) {
+            return Err(Error::invalid(format!(
+                "--device cuda: `{name}` has {channels} channels in {} groups; widths have to be \
+                 multiples of {CHANNELS} and of the groups: use --device cpu",
+                self.groups
+            )));
+        }
+        let weight = self.bank.floats(&format!("{name}.weight"))?;
+        let bias = self.bank.floats(&format!("{name}.bias"))?;
+        let chunks = pixels.div_ceil(SUM_PIXELS);
+        let sums = self.acquire(self.images * chunks * channels * 2 * 4);
+        let args = vec![
+            Arg::At(from.place, 0),
+            Arg::At(sums, 0),
+            int(pixels),
+            int(channels),
+            int(SUM_PIXELS),
+        ];
+        let grid = [chunks, channels.div_ceil(SUM_LANES), self.images];
+        self.launch("channel_sums", grid, BLOCK, args);
+
+        let affine = self.acquire(self.images * channels * 2 * 4);
+        let args = vec![
+            Arg::At(sums, 0),
+            Arg::At(from.place, 0),
+            Arg::At(weight, 0),
+            Arg::At(bias, 0),
+            Arg::At(affine, 0),
+            int(pixels),
+            int(channels),
+            int(self.groups),
+            int(chunks),
+            Arg::Float(self.epsilon),
+        ];
+        self.launch("group_affine", [self.groups, self.images, 1], 32, args);
+
+        let to = self.map(from.height, from.width, channels)?;
+        let args = vec![
+            Arg::At(from.place, 0),
+            Arg::At(affine, 0),
+            Arg::At(to.place, 0),
+            int(from.elements()),
+            int(channels),
+            int(usize::from(silu)),
+        ];
+        let blocks = from.elements().div_ceil(BLOCK * PACK);
+        self.launch("apply_affine", [blocks, self.images, 1], BLOCK, args);
+        self.release(sums);
+        self.release(affine);
+        Ok(to)
+    }
+
+    /// One head of attention over all pixels of queries, keys and values, which stand side by side
+    /// in `from`: `[images, pixels, 3, channels]` to `[images, pixels, channels]`.
+    pub fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
+        self.layer = name.to_owned();
+        let element = self.bank.precision();
+        let (pixels, channels) = (from.pixels(), from.channels / 3);
+        let part = |index: usize| Matrix {
+            place: from.place,
+            offset: index * channels,
+            row: from.channels,
+            step: from.elements(),
+            element,
+        };
+        let square = |place: Place, element: Precision| Matrix {
+            place,
+            offset: 0,
+            row: pixels,
+            step: pixels * pixels,
+            element,
+        };
+        let (images, area) = (self.images, self.images * pixels * pixels);
+        let scores = self.acquire(area * 4);
+        self.push(Work::Gemm(Gemm {
+            a: part(0),
+            b: part(1),
+            b_transposed: true,
+            c: square(scores, Precision::F32),
+            rows: pixels,
+            columns: pixels,
+            inner: channels,
+            batch: images,
+            alpha: (1.0 / (channels as f64).sqrt()) as f32,
+        }));
+        let weights = self.acquire(area * element.bytes());
+        let args = vec![Arg::At(scores, 0), Arg::At(weights, 0), int(pixels)];
+        self.launch("softmax_rows", [images * pixels, 1, 1], 64, args);
+        self.release(scores);
+        let to = self.map(from.height, from.width, channels)?;
+        self.push(Work::Gemm(Gemm {
+            a: square(weights, element),
+            b: part(2),
+            b_transposed: false,
+            c: Matrix { place: to.place, offset: 0, row: channels, step: to.elements(), element },
+            rows: pixels,
+            columns: channels,
+            inner: pixels,
+            batch: images,
+            alpha: 1.0,
+        }));
+        self.release(weights);
+        Ok(to)
+    }
+
+    /// Divides each latent by its length, in place.
+    pub fn normalise(&mut self, latents: Place, rows: usize, dim: usize) {
+        self.layer = "quantize".to_owned();
+        let args = vec![Arg::At(latents, 0), int(dim)];
+        self.launch("normalise_rows", [rows, 1, 1], 32, args);
+    }
+
+    /// Codes and distances of float32 latents `[rows, book.dim]`; see `nearest` in `kernels.cu`.
+    pub fn search(&mut self, latents: Place, rows: usize, book: Book, rule: Rule) -> [Place; 2] {
+        self.layer = "quantize".to_owned();
+        let Book { codes: count, dim, .. } = book;
+        let element = self.bank.precision();
+        let factor = match element {
+            Precision::F32 => latents,
+            Precision::Bf16 => {
+                let narrowed = self.acquire(rows * dim * 2);
+                let args = vec![Arg::At(latents, 0), Arg::At(narrowed, 0), int(rows * dim)];
+                self.launch("narrow_all", [(rows * dim).div_ceil(BLOCK), 1, 1], BLOCK, args);
+                narrowed
+            }
+        };
+        let at_once = (PRODUCTS_BYTES / (count * 4)).clamp(1, rows);
+        let products = self.acquire(at_once * count * 4);
+        let codes = self.acquire(rows * 4);
+        let distances = self.acquire(rows * 4);
+        let slack = rule.slack(element, book);
+        for start in (0..rows).step_by(at_once) {
+            let some = at_once.min(rows - start);
+            let matrix = |place: Place, offset: usize, row: usize, element: Precision| Matrix {
+                place,
+                offset,
+                row,
+                step: 0,
+                element,
+            };
+            self.push(Work::Gemm(Gemm {
+                a: matrix(factor, start * dim, dim, element),
+                b: matrix(book.rough, 0, dim, element),
+                b_transposed: true,
+                c: matrix(products, 0, count, Precision::F32),
+                rows: some,
+                columns: count,
+                inner: dim,
+                batch: 1,
+                alpha: 1.0,
+            }));
+            let args = vec![
+                Arg::At(products, 0),
+                Arg::At(latents, start * dim * 4),
+                Arg::At(book.exact, 0),
+                Arg::At(book.offsets, 0),
+                Arg::At(codes, start * 4),
+                Arg::At(distances, start * 4),
+                int(count),
+                int(dim),
+                Arg::Float(rule.factor),
+                int(usize::from(rule.squared_base)),
+                Arg::Float(slack[0]),
+                Arg::Float(slack[1]),
+                int(usize::from(rule.measured)),
+            ];
+            self.launch("nearest", [some, 1, 1], 128, args);
+        }
+        self.release(products);
+        if factor != latents {
+            self.release(factor);
+        }
+        [codes, distances]
+    }
+}
+
+/// A search of the smallest `base + offset[k] + factor * z.e[k]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// Of the product.
+    pub factor: f32,
+    /// Whether base is |z|^2 or 0.
+    pub squared_base: bool,
+    /// Whether the distance to the code means something.
+    pub measured: bool,
+}
+
+impl Rule {
+    /// |z|^2 + |e|^2 - 2 z.e
+    pub const NEAREST: Rule = Rule { factor: -2.0, squared_base: true, measured: true };
+    /// z.e
+    pub const LARGEST: Rule = Rule { factor: -1.0, squared_base: false, measured: true };
+    /// z.e + bias, of a projection
+    pub const PROJECTION: Rule = Rule { measured: false, ..Rule::LARGEST };
+
+    /// Twice what two scores of the same code can differ by: what of it grows with |z|, and the
+    /// rest. Rounding both factors to bfloat16 (2^-9 each) moves a product by 2^-8 |z||e|
+    /// (Cauchy-Schwarz), a float32 sum of `dim` terms by dim 2^-24 |z||e|, in the library's order
+    /// and in ours; adding the offset rounds at its own magnitude.
+    fn slack(&self, element: Precision, book: Book) -> [f32; 2] {
+        let sums = 2.0 * book.dim as f32 * f32::EPSILON;
+        let rounding = match element {
+            Precision::F32 => 0.0,
+            Precision::Bf16 => 1.0 / 256.0 + 1.0 / 65536.0,
+        };
+        let product = self.factor.abs() * (sums + rounding) * book.length_max;
+        [2.0 * product, 8.0 * f32::EPSILON * book.offset_max]
+    }
+}
+
+/// Sizes are checked where maps are made: each fits `int`.
+fn int(value: usize) -> Arg {
+    debug_assert!(i32::try_from(value).is_ok());
+    Arg::Int(value as i32)
+}

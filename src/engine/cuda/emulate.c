@@ -1,0 +1,177 @@
+// Owns running our CUDA kernels on a CPU, for the tests: the same text compiled as C, the threads
+// of a block as coroutines that meet at __syncthreads. Says where threads of a block don't meet at
+// the same number of barriers. Must not know: layers, Rust.
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#define KERNEL void
+#define DEVICE static inline
+#define PACKED __attribute__((aligned(16)))
+#define __shared__ static
+
+static struct {
+    unsigned x, y, z;
+} blockIdx, gridDim, blockDim, threadIdx;
+
+static inline float __uint_as_float(unsigned bits)
+{
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+static inline unsigned __float_as_uint(float x)
+{
+    unsigned bits;
+    memcpy(&bits, &x, 4);
+    return bits;
+}
+// Compiled with -ffp-contract=off: plain operations round once.
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fmul_rn(float a, float b) { return a * b; }
+
+// A thread starts through `setcontext` and is left and entered again by long jumps, which unlike
+// `swapcontext` make no system call.
+#define THREADS_MAX 256
+#define STACK_BYTES 32768
+static ucontext_t entrance;
+static jmp_buf scheduler, threads[THREADS_MAX];
+static char stacks[THREADS_MAX][STACK_BYTES] __attribute__((aligned(64)));
+static unsigned current;
+static unsigned barriers[THREADS_MAX];
+enum { NEW, WAITING, FINISHED };
+static int states[THREADS_MAX];
+
+static void __syncthreads(void)
+{
+    barriers[current] += 1;
+    states[current] = WAITING;
+    if (_setjmp(threads[current]) == 0) _longjmp(scheduler, 1);
+}
+
+#include "kernels.cu"
+
+// Arguments as 64-bit words: addresses, integers, floats by their bits.
+#define P(i) (void *)(uintptr_t)a[i]
+#define I(i) (int)a[i]
+#define F(i) __uint_as_float((unsigned)a[i])
+static void call_pixels_to_map(const uint64_t *a)
+{
+    pixels_to_map(P(0), P(1), P(2), I(3), I(4), I(5));
+}
+static void call_narrow_all(const uint64_t *a) { narrow_all(P(0), P(1), I(2)); }
+static void call_channel_sums(const uint64_t *a) { channel_sums(P(0), P(1), I(2), I(3), I(4)); }
+static void call_group_affine(const uint64_t *a)
+{
+    group_affine(P(0), P(1), P(2), P(3), P(4), I(5), I(6), I(7), I(8), F(9));
+}
+static void call_apply_affine(const uint64_t *a)
+{
+    apply_affine(P(0), P(1), P(2), I(3), I(4), I(5));
+}
+static void call_convolve(const uint64_t *a)
+{
+    convolve(P(0), P(1), P(2), P(3), P(4), I(5), I(6), I(7), I(8), I(9), I(10), I(11), I(12),
+             I(13), I(14));
+}
+static void call_convolve_to_floats(const uint64_t *a)
+{
+    convolve_to_floats(P(0), P(1), P(2), P(3), I(4), I(5), I(6), I(7), I(8), I(9), I(10), I(11),
+                       I(12), I(13));
+}
+static void call_softmax_rows(const uint64_t *a) { softmax_rows(P(0), P(1), I(2)); }
+static void call_normalise_rows(const uint64_t *a) { normalise_rows(P(0), I(1)); }
+static void call_nearest(const uint64_t *a)
+{
+    nearest(P(0), P(1), P(2), P(3), P(4), P(5), I(6), I(7), F(8), I(9), F(10), F(11), I(12));
+}
+
+static const struct {
+    const char *name;
+    void (*call)(const uint64_t *);
+    int arguments;
+} kernels[] = {
+    {"pixels_to_map", call_pixels_to_map, 6},
+    {"narrow_all", call_narrow_all, 3},
+    {"channel_sums", call_channel_sums, 5},
+    {"group_affine", call_group_affine, 10},
+    {"apply_affine", call_apply_affine, 6},
+    {"convolve", call_convolve, 15},
+    {"convolve_to_floats", call_convolve_to_floats, 14},
+    {"softmax_rows", call_softmax_rows, 3},
+    {"normalise_rows", call_normalise_rows, 2},
+    {"nearest", call_nearest, 13},
+};
+
+static void (*entry)(const uint64_t *);
+static const uint64_t *entry_arguments;
+
+static void thread_main(void)
+{
+    entry(entry_arguments);
+    states[current] = FINISHED;
+    _longjmp(scheduler, 1);
+}
+
+// Thread `current` up to its next barrier or its end.
+static __attribute__((noinline)) void go_on(void)
+{
+    if (_setjmp(scheduler) != 0) return;
+    if (states[current] == WAITING) _longjmp(threads[current], 1);
+    entrance.uc_stack.ss_sp = stacks[current];
+    entrance.uc_stack.ss_size = STACK_BYTES;
+    entrance.uc_link = 0;
+    makecontext(&entrance, thread_main, 0);
+    setcontext(&entrance);
+}
+
+// One block: every thread up to its next barrier, in rounds, until all have ended. `reverse` turns
+// the order of the threads around: a missing barrier then changes results.
+static int run_block(int reverse)
+{
+    unsigned count = blockDim.x;
+    memset(barriers, 0, sizeof barriers);
+    memset(states, 0, sizeof states); // NEW
+    for (;;) {
+        for (unsigned i = 0; i < count; ++i) {
+            current = reverse ? count - 1 - i : i;
+            if (states[current] == FINISHED) return 3; // others still wait at a barrier
+            threadIdx.x = current;
+            go_on();
+        }
+        unsigned ended = 0;
+        for (unsigned t = 0; t < count; ++t) {
+            ended += states[t] == FINISHED;
+            if (barriers[t] != barriers[0]) return 3;
+        }
+        if (ended == count) return 0;
+    }
+}
+
+// Runs kernel `name` over a grid. 0, or: 1 no such kernel, 2 wrong number of arguments or too many
+// threads, 3 a barrier that not every thread of a block reaches.
+int vqtok_emulate(const char *name, const unsigned *grid, unsigned block, const uint64_t *arguments,
+                  int count, int reverse)
+{
+    for (unsigned k = 0; k < sizeof kernels / sizeof *kernels; ++k) {
+        if (strcmp(kernels[k].name, name) != 0) continue;
+        if (kernels[k].arguments != count || block > THREADS_MAX) return 2;
+        entry = kernels[k].call;
+        entry_arguments = arguments;
+        getcontext(&entrance);
+        gridDim.x = grid[0], gridDim.y = grid[1], gridDim.z = grid[2];
+        blockDim.x = block, blockDim.y = blockDim.z = 1;
+        for (blockIdx.z = 0; blockIdx.z < gridDim.z; ++blockIdx.z)
+            for (blockIdx.y = 0; blockIdx.y < gridDim.y; ++blockIdx.y)
+                for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
+                    int failed = run_block(reverse);
+                    if (failed) return failed;
+                }
+        return 0;
+    }
+    return 1;
+}

@@ -1,0 +1,242 @@
+//! Owns the engine trait on a GPU: batches cut into the program's images, results put together.
+//! Must not know: commands, drivers' calls. Decoding is the CPU engine's.
+
+use std::path::Path;
+
+use candle_core::Device as Candle;
+
+use super::bank::Bank;
+use super::device::{Device, Loaded, Mark};
+use super::program::{Place, Result as Outcome, Work};
+use super::{encoder, libraries};
+use crate::checkpoint::detect;
+use crate::engine::cpu::{CpuEngine, kernels::Level};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, Precision};
+use crate::error::{Error, Result};
+use crate::guard;
+use crate::model::config::ModelConfig;
+use crate::model::digests::Digests;
+use crate::model::quantizer::Quantizer;
+use crate::model::{load_quantizer, weights};
+
+/// The canonical encoder on a GPU.
+pub struct CudaEngine {
+    config: ModelConfig,
+    bank: Bank,
+    device: Device,
+    loaded: Option<([usize; 2], Loaded)>,
+    /// Halved where the device ran out of memory.
+    images_max: usize,
+    /// For rules that the program leaves to the host.
+    quantizer: Quantizer,
+    /// Decodes.
+    cpu: CpuEngine,
+}
+
+/// One command of a run, measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageTime {
+    /// The layer.
+    pub layer: String,
+    /// The kernel, or the library.
+    pub by: &'static str,
+    /// Of its definition; 0 for what moves memory.
+    pub operations: f64,
+    /// On the device, for all images of the run.
+    pub seconds: f64,
+}
+
+impl CudaEngine {
+    /// Opens a checkpoint file or folder on GPU `number`; `family` is the word of `--family`.
+    ///
+    /// # Errors
+    /// Missing libraries, no such GPU, a model that doesn't run on one.
+    pub fn open(
+        path: &Path,
+        family: Option<&str>,
+        number: usize,
+        precision: Precision,
+    ) -> Result<CudaEngine> {
+        libraries::require(precision, libraries::Library::is_present)?;
+        let options = detect::DetectOptions { family, config: None };
+        let (config, tensors) = detect::open(path, &options)?;
+        encoder::supported(&config)?;
+        let vb = weights::Weights::new(tensors.clone()).var_builder(&Candle::Cpu);
+        let quantizer = load_quantizer(&config, &vb)?;
+        let cpu = CpuEngine::new(config.clone(), tensors.clone(), Level::detect()?)?;
+        let device = caught(|| Device::open(number, precision))?;
+        let bank = Bank::new(tensors, precision);
+        Ok(CudaEngine {
+            config,
+            bank,
+            device,
+            loaded: None,
+            images_max: usize::MAX,
+            quantizer,
+            cpu,
+        })
+    }
+
+    /// The GPU's name.
+    pub fn device_name(&self) -> Result<String> {
+        self.device.name()
+    }
+
+    /// Runs one batch of grey images and measures every command on the device, and the whole run.
+    pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
+        self.load([height, width])?;
+        let (device, Some((_, loaded))) = (&self.device, &mut self.loaded) else {
+            return Err(Error::invalid("no program is loaded"));
+        };
+        let pixels = vec![128; loaded.program.images * loaded.program.image_bytes];
+        let mut marks: Vec<Mark> = Vec::new();
+        device.run(loaded, &pixels, &mut |_| {
+            marks.push(device.mark()?);
+            Ok(())
+        })?;
+        device.wait()?;
+        let mut times = Vec::new();
+        for (command, pair) in loaded.program.commands.iter().zip(marks.windows(2)) {
+            let (by, operations) = match &command.work {
+                Work::Launch(launch) => (launch.kernel, 0.0),
+                Work::Convolve(convolve) => ("cuDNN", convolve.shape.operations()),
+                Work::Gemm(gemm) => {
+                    let size = gemm.rows * gemm.columns * gemm.inner * gemm.batch;
+                    ("cuBLAS", 2.0 * size as f64)
+                }
+            };
+            let seconds = pair[0].seconds_to(&pair[1])?;
+            times.push(StageTime { layer: command.layer.clone(), by, operations, seconds });
+        }
+        let whole = match (marks.first(), marks.last()) {
+            (Some(first), Some(last)) => first.seconds_to(last)?,
+            _ => 0.0,
+        };
+        Ok((times, whole))
+    }
+
+    /// Makes a program for that size the loaded one; with fewer images where memory lacks.
+    fn load(&mut self, size: [usize; 2]) -> Result<()> {
+        if self.loaded.as_ref().is_some_and(|(loaded, _)| *loaded == size) {
+            return Ok(());
+        }
+        // Its buffers are freed before others are asked for.
+        self.loaded = None;
+        let mut images = encoder::images(size[0], size[1]).min(self.images_max);
+        loop {
+            let program = encoder::program(&mut self.bank, &self.config, images, size)?;
+            match self.device.load(&self.bank, program) {
+                Ok(loaded) => {
+                    self.loaded = Some((size, loaded));
+                    return Ok(());
+                }
+                Err(Error::OutOfMemory(_)) if images > 1 => {
+                    images /= 2;
+                    self.images_max = images;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<CodeGrid> {
+        self.load([batch.height, batch.width])?;
+        let Some((_, loaded)) = &mut self.loaded else {
+            return Err(Error::invalid("no program is loaded"));
+        };
+        let (height, width) = loaded.program.grid;
+        if (height, width) != grid {
+            return Err(Error::invalid(format!(
+                "the network gives a grid of {height}x{width} where {grid:?} was announced"
+            )));
+        }
+        let (mut codes, mut distances) = (Vec::new(), Vec::new());
+        let bytes = loaded.program.image_bytes;
+        for pixels in batch.pixels.chunks(loaded.program.images * bytes) {
+            self.device.run(loaded, pixels, &mut |_| Ok(()))?;
+            let rows = pixels.len() / bytes * height * width;
+            let floats = |place: Place, words: usize| -> Result<Vec<f32>> {
+                let words = self.device.read(loaded, place, words)?;
+                Ok(words.into_iter().map(f32::from_bits).collect())
+            };
+            match loaded.program.result {
+                Outcome::Codes { codes: at, distances: measured } => {
+                    codes.extend(self.device.read(loaded, at, rows)?);
+                    distances.extend(floats(measured, rows)?);
+                }
+                Outcome::Latents => {
+                    let dim = loaded.program.dim;
+                    let latents = floats(loaded.program.latents, rows * dim)?;
+                    let (found, measured) = self.quantizer.quantize(latents, dim)?;
+                    codes.extend(found);
+                    distances.extend(measured);
+                }
+            }
+        }
+        // The device's codes index the codebook when they are read again.
+        self.quantizer.check(&codes)?;
+        Ok(CodeGrid { codes, distances, height, width })
+    }
+
+    fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
+        let channels = self.config.pixels.channels;
+        if batch.channels != channels {
+            return Err(Error::invalid(format!(
+                "images of {} channels for a model of {channels}",
+                batch.channels
+            )));
+        }
+        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
+            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        }
+        let grids = self.config.grid(batch.height, batch.width).map_err(Error::invalid)?;
+        grids.first().copied().ok_or_else(|| Error::invalid("the model has no grid"))
+    }
+}
+
+/// A library that lacks a function makes cudarc panic: an error like any other here. What was in
+/// work is not used again, since an error ends the run.
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    guard::catch(work).unwrap_or_else(|panic| {
+        Err(Error::invalid(format!(
+            "--device cuda: {}; use --device cpu",
+            panic.replace('\n', " ")
+        )))
+    })
+}
+
+impl Engine for CudaEngine {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn digests(&self) -> &Digests {
+        self.cpu.digests()
+    }
+
+    fn device_kind(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn precision(&self) -> Precision {
+        self.bank.precision()
+    }
+
+    fn batch_images(&self, height: usize, width: usize) -> Option<usize> {
+        Some(encoder::images(height, width).min(self.images_max))
+    }
+
+    fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
+        self.config.grid(height, width)
+    }
+
+    fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
+        let grid = self.check(batch)?;
+        let level = caught(|| self.encode_parts(batch, grid))?;
+        Ok(Encoded { count: batch.count, levels: vec![level] })
+    }
+
+    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+        self.cpu.decode(codes)
+    }
+}

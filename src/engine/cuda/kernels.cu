@@ -1,0 +1,350 @@
+// Owns our CUDA kernels: plain loops over NHWC maps, float32 sums, no atomics, so that every sum
+// has one order. Compiled at load by NVRTC, once per element type; the tests compile the same text
+// as C and run it on emulated threads (`emulate.c`). Must not know: layers, images' meaning.
+//
+// Launch geometry and arguments are made in `emit.rs`; a change of a signature is a change there
+// and in `emulate.c`.
+
+#ifndef KERNEL
+#define KERNEL extern "C" __global__ void
+#define DEVICE static __device__ __forceinline__
+#define PACKED __align__(16)
+#endif
+
+// Indices of elements: a batch of maps can hold more than 2^31 of them.
+typedef long long wide;
+
+// Elements of maps: float, or bfloat16 as its bits.
+#ifdef VQTOK_BF16
+typedef unsigned short element;
+DEVICE float widen(element x) { return __uint_as_float((unsigned)x << 16); }
+DEVICE element narrow(float x)
+{
+    unsigned bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (element)(bits >> 16 | 0x40); // not a number
+    return (element)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);               // to even
+}
+#else
+typedef float element;
+DEVICE float widen(element x) { return x; }
+DEVICE element narrow(float x) { return x; }
+#endif
+
+// Bytes [pixels][channels] to floats of the input range, [pixels][padded], zeros behind.
+// One thread a pixel.
+KERNEL pixels_to_map(const unsigned char *bytes, const float *table, element *map, int pixels,
+                     int channels, int padded)
+{
+    wide pixel = (wide)blockIdx.x * blockDim.x + threadIdx.x;
+    if (pixel >= pixels) return;
+    for (int c = 0; c < padded; ++c) {
+        float value = c < channels ? table[bytes[pixel * channels + c]] : 0.0f;
+        map[pixel * padded + c] = narrow(value);
+    }
+}
+
+// Floats to elements, [count]. One thread each.
+KERNEL narrow_all(const float *from, element *to, int count)
+{
+    wide i = (wide)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) to[i] = narrow(from[i]);
+}
+
+// Sums over a chunk of pixels of x - x0 and its square, where x0 is the channel's first pixel:
+// [images][chunks][channels][2]. Blocks (chunk, 64 channels, image) of 256 threads, 4 to a channel.
+#define SUM_LANES 64
+#define SUM_ROWS 4
+KERNEL channel_sums(const element *map, float *sums, int pixels, int channels, int chunk)
+{
+    __shared__ float total[SUM_ROWS][SUM_LANES];
+    __shared__ float square[SUM_ROWS][SUM_LANES];
+    int lane = threadIdx.x % SUM_LANES, row = threadIdx.x / SUM_LANES;
+    int channel = blockIdx.y * SUM_LANES + lane;
+    int first = blockIdx.x * chunk;
+    int last = first + chunk < pixels ? first + chunk : pixels;
+    const element *image = map + (wide)blockIdx.z * pixels * channels;
+    float t = 0.0f, s = 0.0f;
+    if (channel < channels) {
+        float x0 = widen(image[channel]);
+        for (int p = first + row; p < last; p += SUM_ROWS) {
+            float d = widen(image[(wide)p * channels + channel]) - x0;
+            t += d;
+            s += d * d;
+        }
+    }
+    total[row][lane] = t;
+    square[row][lane] = s;
+    __syncthreads();
+    if (row == 0 && channel < channels) {
+        for (int r = 1; r < SUM_ROWS; ++r) {
+            t += total[r][lane];
+            s += square[r][lane];
+        }
+        float *at = sums + (((wide)blockIdx.z * gridDim.x + blockIdx.x) * channels + channel) * 2;
+        at[0] = t;
+        at[1] = s;
+    }
+}
+
+// GroupNorm as scale and shift of each channel, [images][channels][2], from `channel_sums`, in
+// double precision. Blocks (group, image) of 32 threads.
+#define GROUP_THREADS 32
+KERNEL group_affine(const float *sums, const element *map, const float *weight, const float *bias,
+                    float *affine, int pixels, int channels, int groups, int chunks, float epsilon)
+{
+    __shared__ double total[GROUP_THREADS];
+    __shared__ double square[GROUP_THREADS];
+    int width = channels / groups, first = blockIdx.x * width;
+    const float *image = sums + (wide)blockIdx.y * chunks * channels * 2;
+    const element *start = map + (wide)blockIdx.y * pixels * channels;
+    // Of the group's channels: the sums of means, of squared means, of variances.
+    double means = 0.0, squares = 0.0, variances = 0.0;
+    for (int c = first; c < first + width; ++c) {
+        double t = 0.0, s = 0.0;
+        for (int k = threadIdx.x; k < chunks; k += GROUP_THREADS) {
+            t += image[((wide)k * channels + c) * 2];
+            s += image[((wide)k * channels + c) * 2 + 1];
+        }
+        total[threadIdx.x] = t;
+        square[threadIdx.x] = s;
+        __syncthreads();
+        t = s = 0.0;
+        for (int k = 0; k < GROUP_THREADS; ++k) {
+            t += total[k];
+            s += square[k];
+        }
+        double offset = t / pixels, mean = offset + widen(start[c]);
+        means += mean;
+        squares += mean * mean;
+        variances += s / pixels - offset * offset;
+        __syncthreads(); // before the next channel overwrites what others still read
+    }
+    double mean = means / width;
+    double variance = variances / width + (squares / width - mean * mean);
+    double deviation = sqrt((variance > 0.0 ? variance : 0.0) + epsilon);
+    for (int c = first + threadIdx.x; c < first + width; c += GROUP_THREADS) {
+        double scale = weight[c] / deviation;
+        float *at = affine + ((wide)blockIdx.y * channels + c) * 2;
+        at[0] = (float)scale;
+        at[1] = (float)(bias[c] - mean * scale);
+    }
+}
+
+// scale * x + shift, and x / (1 + exp(-x)) of it where `silu` is 1. Blocks (256 times 8 elements,
+// image); channels are a multiple of 8, `elements` = pixels * channels of an image.
+typedef struct PACKED {
+    element at[8];
+} pack;
+KERNEL apply_affine(const element *from, const float *affine, element *to, int elements,
+                    int channels, int silu)
+{
+    int index = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
+    if (index >= elements) return;
+    wide base = (wide)blockIdx.y * elements + index;
+    const float *a = affine + ((wide)blockIdx.y * channels + index % channels) * 2;
+    pack values = *(const pack *)(from + base);
+    for (int j = 0; j < 8; ++j) {
+        float x = widen(values.at[j]) * a[2 * j] + a[2 * j + 1];
+        values.at[j] = narrow(silu ? x / (1.0f + expf(-x)) : x);
+    }
+    *(pack *)(to + base) = values;
+}
+
+// Convolution as defined: 64 output pixels by 64 outputs a block of 256 threads, 4 x 4 a thread.
+// Weights are [outputs][kernel][kernel][inputs]; `before` is the padding above and on the left,
+// what lies outside is zero on every side.
+#define TILE 64
+#define STEP 16
+DEVICE void convolve_tile(const element *map, const element *weights, int pixels, int height,
+                          int width, int inputs, int out_height, int out_width, int outputs,
+                          int kernel, int stride, int before, float sums[4][4])
+{
+    __shared__ float a[STEP][TILE + 4];
+    __shared__ float b[STEP][TILE + 4];
+    int row = threadIdx.x / 4, column = threadIdx.x % 4 * 4;
+    int pixel = blockIdx.x * TILE + row, output = blockIdx.y * TILE + row;
+    int image = pixel / (out_height * out_width), rest = pixel % (out_height * out_width);
+    int top = rest / out_width * stride - before, left = rest % out_width * stride - before;
+    int ty = threadIdx.x / 16 * 4, tx = threadIdx.x % 16 * 4;
+    for (int ky = 0; ky < kernel; ++ky)
+        for (int kx = 0; kx < kernel; ++kx) {
+            int y = top + ky, x = left + kx;
+            int inside = pixel < pixels && y >= 0 && y < height && x >= 0 && x < width;
+            wide from = inside ? (((wide)image * height + y) * width + x) * inputs : 0;
+            wide with = (((wide)output * kernel + ky) * kernel + kx) * inputs;
+            for (int start = 0; start < inputs; start += STEP) {
+                for (int j = 0; j < 4; ++j) {
+                    int c = start + column + j;
+                    int fits = c < inputs;
+                    a[column + j][row] = inside && fits ? widen(map[from + c]) : 0.0f;
+                    b[column + j][row] =
+                        output < outputs && fits ? widen(weights[with + c]) : 0.0f;
+                }
+                __syncthreads();
+                for (int k = 0; k < STEP; ++k)
+                    for (int i = 0; i < 4; ++i)
+                        for (int j = 0; j < 4; ++j) sums[i][j] += a[k][ty + i] * b[k][tx + j];
+                __syncthreads();
+            }
+        }
+}
+
+// `convolve_tile` plus bias, plus `residual` (the output's shape) where it isn't null.
+KERNEL convolve(const element *map, const element *weights, const float *bias,
+                const element *residual, element *to, int pixels, int height, int width,
+                int inputs, int out_height, int out_width, int outputs, int kernel, int stride,
+                int before)
+{
+    float sums[4][4] = {{0.0f}};
+    convolve_tile(map, weights, pixels, height, width, inputs, out_height, out_width, outputs,
+                  kernel, stride, before, sums);
+    for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) {
+            int pixel = blockIdx.x * TILE + threadIdx.x / 16 * 4 + i;
+            int output = blockIdx.y * TILE + threadIdx.x % 16 * 4 + j;
+            if (pixel >= pixels || output >= outputs) continue;
+            wide at = (wide)pixel * outputs + output;
+            float value = sums[i][j] + bias[output];
+            if (residual) value += widen(residual[at]);
+            to[at] = narrow(value);
+        }
+}
+
+// The same to float32 whatever the elements are: the latents in front of the quantizer.
+KERNEL convolve_to_floats(const element *map, const element *weights, const float *bias, float *to,
+                          int pixels, int height, int width, int inputs, int out_height,
+                          int out_width, int outputs, int kernel, int stride, int before)
+{
+    float sums[4][4] = {{0.0f}};
+    convolve_tile(map, weights, pixels, height, width, inputs, out_height, out_width, outputs,
+                  kernel, stride, before, sums);
+    for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) {
+            int pixel = blockIdx.x * TILE + threadIdx.x / 16 * 4 + i;
+            int output = blockIdx.y * TILE + threadIdx.x % 16 * 4 + j;
+            if (pixel < pixels && output < outputs)
+                to[(wide)pixel * outputs + output] = sums[i][j] + bias[output];
+        }
+}
+
+// Softmax of each row of float scores [rows][columns] to elements. One block of 64 threads a row;
+// every thread folds the partial results itself, in one order.
+#define SOFTMAX_THREADS 64
+KERNEL softmax_rows(const float *scores, element *weights, int columns)
+{
+    __shared__ float largest[SOFTMAX_THREADS];
+    __shared__ float total[SOFTMAX_THREADS];
+    const float *row = scores + (wide)blockIdx.x * columns;
+    element *to = weights + (wide)blockIdx.x * columns;
+    float high = row[0];
+    for (int k = threadIdx.x; k < columns; k += SOFTMAX_THREADS) high = fmaxf(high, row[k]);
+    largest[threadIdx.x] = high;
+    __syncthreads();
+    for (int k = 0; k < SOFTMAX_THREADS; ++k) high = fmaxf(high, largest[k]);
+    float sum = 0.0f;
+    for (int k = threadIdx.x; k < columns; k += SOFTMAX_THREADS) sum += expf(row[k] - high);
+    total[threadIdx.x] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    for (int k = 0; k < SOFTMAX_THREADS; ++k) sum += total[k];
+    for (int k = threadIdx.x; k < columns; k += SOFTMAX_THREADS)
+        to[k] = narrow(expf(row[k] - high) / sum);
+}
+
+// Each row of z [rows][dim] divided by its length (at least 1e-12), in place. One block of 32
+// threads a row.
+#define NORMALISE_THREADS 32
+KERNEL normalise_rows(float *z, int dim)
+{
+    __shared__ double square[NORMALISE_THREADS];
+    float *row = z + (wide)blockIdx.x * dim;
+    double s = 0.0;
+    for (int d = threadIdx.x; d < dim; d += NORMALISE_THREADS) s += (double)row[d] * row[d];
+    square[threadIdx.x] = s;
+    __syncthreads();
+    s = 0.0;
+    for (int k = 0; k < NORMALISE_THREADS; ++k) s += square[k];
+    float length = (float)sqrt(s);
+    if (length < 1e-12f) length = 1e-12f;
+    for (int d = threadIdx.x; d < dim; d += NORMALISE_THREADS) row[d] = row[d] / length;
+}
+
+// z.e in the reference's order (`model::quantizer`): chunks of 64, no fused operations.
+DEVICE float reference_dot(const float *z, const float *e, int dim)
+{
+    float total = 0.0f;
+    for (int start = 0; start < dim; start += 64) {
+        int end = start + 64 < dim ? start + 64 : dim;
+        float sum = 0.0f;
+        for (int d = start; d < end; ++d) sum = __fadd_rn(sum, __fmul_rn(z[d], e[d]));
+        total = __fadd_rn(total, sum);
+    }
+    return total;
+}
+
+// The code with the smallest base + offset[k] + factor * z.e[k], the lower index where equal, for
+// each row of z [rows][dim]; base is |z|^2 where `squared_base` is 1. `dots` [rows][count] are
+// z.e with an error: whatever could be the smallest within it (`slack_product` * |z| +
+// `slack_rest` + 2^-20 |z|^2) is computed again in the reference's order, so that codes are the
+// reference's for these z. Distances |z - e|^2 where `measured` is 1, else not-a-number.
+// One block of 128 threads a row.
+#define NEAREST_THREADS 128
+KERNEL nearest(const float *dots, const float *z, const float *codebook, const float *offset,
+               unsigned *codes, float *distances, int count, int dim, float factor,
+               int squared_base, float slack_product, float slack_rest, int measured)
+{
+    __shared__ float lowest[NEAREST_THREADS];
+    __shared__ unsigned index[NEAREST_THREADS];
+    __shared__ double square[NEAREST_THREADS];
+    const float *row = z + (wide)blockIdx.x * dim;
+    const float *dot = dots + (wide)blockIdx.x * count;
+    float infinity = __uint_as_float(0x7f800000u);
+
+    float low = infinity;
+    for (int k = threadIdx.x; k < count; k += NEAREST_THREADS)
+        low = fminf(low, offset[k] + factor * dot[k]);
+    lowest[threadIdx.x] = low;
+    __syncthreads();
+    for (int k = 0; k < NEAREST_THREADS; ++k) low = fminf(low, lowest[k]);
+    __syncthreads(); // `lowest` is written again below
+
+    float length = reference_dot(row, row, dim);
+    float limit =
+        low + (slack_product * sqrtf(length) + slack_rest + length * (1.0f / 1048576.0f));
+    float base = squared_base ? length : 0.0f;
+    float best = infinity;
+    unsigned at = 0;
+    for (int k = threadIdx.x; k < count; k += NEAREST_THREADS)
+        if (offset[k] + factor * dot[k] <= limit) {
+            float exact = reference_dot(row, codebook + (wide)k * dim, dim);
+            float score = __fadd_rn(__fadd_rn(base, offset[k]), __fmul_rn(factor, exact));
+            if (score < best) {
+                best = score;
+                at = k;
+            }
+        }
+    lowest[threadIdx.x] = best;
+    index[threadIdx.x] = at;
+    __syncthreads();
+    best = infinity;
+    at = 0;
+    for (int k = 0; k < NEAREST_THREADS; ++k)
+        if (lowest[k] < best || (lowest[k] == best && index[k] < at)) {
+            best = lowest[k];
+            at = index[k];
+        }
+
+    double s = 0.0;
+    for (int d = threadIdx.x; d < dim; d += NEAREST_THREADS) {
+        double difference = row[d] - codebook[(wide)at * dim + d];
+        s += difference * difference;
+    }
+    square[threadIdx.x] = s;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        s = 0.0;
+        for (int k = 0; k < NEAREST_THREADS; ++k) s += square[k];
+        codes[blockIdx.x] = at;
+        distances[blockIdx.x] = measured ? (float)s : __uint_as_float(0x7fc00000u);
+    }
+}

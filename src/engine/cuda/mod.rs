@@ -1,0 +1,33 @@
+//! Owns inference on an NVIDIA GPU. Must not know: files, shards, how other engines compute.
+//!
+//! What runs is a [`program`]: a flat list of commands (a launch of one of our kernels, a matrix
+//! product, a convolution) over numbered buffers, with every size, stride, grid and offset worked
+//! out. `encoder` walks a network and `emit` turns its layers into commands, with weights packed
+//! by `bank`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
+//! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device` and
+//! `convolution` carry commands out through the driver, cuBLAS and cuDNN, and `engine` is the
+//! trait.
+//!
+//! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
+
+pub mod bank;
+#[cfg(feature = "cuda")]
+mod convolution;
+#[cfg(feature = "cuda")]
+mod device;
+mod emit;
+pub mod encoder;
+#[cfg(feature = "cuda")]
+mod engine;
+#[cfg(test)]
+mod host;
+pub mod libraries;
+pub mod program;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "cuda")]
+pub use engine::{CudaEngine, StageTime};
+
+/// Our kernels, in CUDA C.
+pub const KERNELS: &str = include_str!("kernels.cu");
