@@ -17,7 +17,7 @@ use vqtok::engine::cpu::{CpuEngine, kernels};
 use vqtok::engine::{Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::Parts;
-use vqtok::train::codebook::{Averages, Codebook};
+use vqtok::train::codebook::KMeans;
 use vqtok::train::random::Draws;
 
 #[path = "common/encoder.rs"]
@@ -134,10 +134,7 @@ fn trained_codes(engine: &mut CpuEngine, batches: &[PixelBatch]) -> vqtok::Resul
     for batch in batches.iter().step_by(batches.len().div_ceil(12).max(1)) {
         rows.extend(engine.latents(batch)?.expect("a family with kernels of its own").concat());
     }
-    let mut book = Codebook::new(CODES, DIM, Averages { decay: 0.99, epsilon: 1e-5 });
-    let step_rows = rows.len() / DIM;
-    book.start(&rows, step_rows, 10, &mut Draws::new(1, "k-means", 0));
-    Ok(book.embedding)
+    Ok(KMeans::of(&rows, CODES, DIM, 10, &mut Draws::new(1, "k-means", 0)).centres)
 }
 
 fn distance(z: &[f32], code: &[f32]) -> f64 {
