@@ -299,7 +299,7 @@ fn levels(config: &QuantizerConfig) -> Result<Fsq> {
     Ok(fsq)
 }
 
-/// Bit b is set where z[b] > 0.
+/// Bit b is set where `z[b] > 0`.
 pub fn sign_bits(z: &[f32]) -> u32 {
     z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
 }
