@@ -280,3 +280,53 @@ fn a_discriminator_that_overflows_costs_its_own_update_only() {
     };
     assert!(after.floats.iter().all(same));
 }
+
+#[test]
+fn a_fall_of_psnr_goes_back_to_the_snapshot_and_is_resumed_bit_for_bit() {
+    use crate::train::watch::Probe;
+    let mut settings = settings();
+    settings.batch_size = 2;
+    settings.steps = 8;
+    let adversarial = settings.adversarial.as_mut().unwrap();
+    (adversarial.start, adversarial.alone_share, adversarial.ramp_share) = (0.25, 0.25, 0.25);
+    let model = model(16, 16);
+    let key = fnv1a64("fall");
+    let bytes: Vec<u8> =
+        (0..2 * 768).map(|i| (127.0 * (1.0 + unit(key, i as u64 / 7))) as u8).collect();
+    let probe = Probe { trained: bytes.clone(), held_out: Vec::new() };
+    let nothing = serde_json::Value::Null;
+    let mut trainer = Trainer::new(&model, &settings, 1.0).unwrap();
+    let rows = trainer.latent_rows(&bytes).unwrap();
+    trainer.start_codebook(&rows, rows.len() / 8).unwrap();
+    for _ in 0..2 {
+        trainer.step(&bytes).unwrap();
+    }
+    // At the discriminator's start: a snapshot.
+    assert!(trainer.look(&probe).unwrap().1.is_empty());
+    let kept = trainer.state(&nothing, Lengths::default()).unwrap();
+    for _ in 0..3 {
+        trainer.step(&bytes).unwrap();
+    }
+    // As if PSNR had been 90 dB before.
+    trainer.watch.baseline_bits = Some(90f64.to_bits());
+    let (look, words) = trainer.look(&probe).unwrap();
+    assert!(words[0].contains("back to the weights of step 2"), "{words:?}");
+    assert_eq!((look.rollbacks, trainer.step_count()), (1, 5));
+    let after = trainer.state(&nothing, Lengths::default()).unwrap();
+    for (name, values) in kept.floats.iter().filter(|(n, _)| !n.starts_with("snapshot.")) {
+        assert!(values == &after.floats[name], "{name}");
+    }
+    let adversary = trainer.adversary.as_ref().unwrap();
+    assert_eq!((adversary.trust(), adversary.counters().ramp_from), (0.5, 5));
+    // Another trainer goes on from the checkpoint with the same bits, snapshot and trust included.
+    let mut other = Trainer::new(&model, &settings, 1.0).unwrap();
+    other.restore(&after).unwrap();
+    for trainer in [&mut trainer, &mut other] {
+        trainer.step(&bytes).unwrap();
+        trainer.look(&probe).unwrap();
+        trainer.step(&bytes).unwrap();
+    }
+    let states = [&trainer, &other].map(|t| t.state(&nothing, Lengths::default()).unwrap());
+    assert!(states[0] == states[1]);
+    assert_eq!(states[0].counters.watch.rollbacks, 2);
+}
