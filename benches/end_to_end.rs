@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use arrow::array::{AsArray, ListArray, cast};
-use arrow::datatypes::{Int32Type, UInt16Type};
+use arrow::datatypes::{Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::{sample, source};
@@ -258,7 +258,7 @@ fn rows(path: &Path) -> BTreeMap<String, Vec<u32>> {
                 None => {
                     let list: &ListArray = cast::as_list_array(tokens);
                     list.value(i)
-                        .as_primitive::<Int32Type>()
+                        .as_primitive::<Int64Type>()
                         .values()
                         .iter()
                         .map(|t| *t as u32)
