@@ -3,10 +3,10 @@
 
 use candle_core::Device;
 
+use super::builder::Weights;
 use super::families;
 use super::kernels::{Buffer, Codebook, Level, nearest};
-use super::networks::Weights;
-use super::plan::Shape;
+use super::maps::Shape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::quantizer::{Quantizer, normalise_rows};

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Device;
 use rayon::prelude::*;
 
+use super::builder::Weights;
 use super::coder::Coder;
 use super::kernels::{Level, thread_seconds};
-use super::networks::{self, Weights};
+use super::networks;
 use super::plan::{Arena, Bound, Plan};
 use super::two_levels::TwoLevels;
 use crate::checkpoint::detect;
@@ -114,7 +115,7 @@ impl CpuEngine {
         let (table, arenas) = (&self.table, &self.arenas);
         let latents = (0..batch.count).into_par_iter().map(|i| {
             with_arena(arenas, bound, |arena| {
-                fill(arena.input(plan), batch.image(i), table);
+                arena.fill(plan, batch.image(i), table);
                 plan.run(bound, arena);
                 bound.output.real(arena.output(plan).0)
             })
@@ -203,13 +204,6 @@ fn with_arena<T>(
     result
 }
 
-/// Bytes to floats.
-pub(super) fn fill(input: &mut [f32], bytes: &[u8], table: &[f32; 256]) {
-    for (float, &byte) in input.iter_mut().zip(bytes) {
-        *float = table[usize::from(byte)];
-    }
-}
-
 fn only_level(codes: &Encoded) -> Result<&CodeGrid> {
     let [grid] = &codes.levels[..] else {
         let levels = codes.levels.len();
@@ -267,7 +261,7 @@ impl Engine for CpuEngine {
         let images = codes.par_chunks_mut(area).zip(distances.par_chunks_mut(area)).enumerate();
         images.try_for_each(|(i, (codes, distances))| {
             with_arena(arenas, bound, |arena| {
-                fill(arena.input(plan), batch.image(i), table);
+                arena.fill(plan, batch.image(i), table);
                 plan.run(bound, arena);
                 let (latents, scratch) = arena.output(plan);
                 coder.quantize(latents, bound.output, codes, distances, scratch)

@@ -4,10 +4,10 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::builder::{Builder, Weights};
 use super::kernels::{Level, Window};
 use super::layer::Layer;
 use super::maps::{Modulation, Resample};
-use super::networks::{Builder, Weights};
 use super::plan::{Added, Before, Plan, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};

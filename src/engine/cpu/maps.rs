@@ -1,10 +1,35 @@
-//! Owns the steps on maps that are no convolutions: pooling, doubling, depth to space, the
+//! Owns the shape of a map and the steps on maps that are no convolutions: pooling, doubling, depth to space, the
 //! normalisation that codes modulate. Must not know: which networks have them, kernels' insides.
 //!
 //! Together they are a percent of a network's time, so they are plain loops over pixels.
 
 use super::kernels::{Moments, channel_stride};
-use super::plan::Shape;
+
+/// Shape of a map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Real channels.
+    pub channels: usize,
+    /// Floats from a pixel to the next.
+    pub stride: usize,
+}
+
+impl Shape {
+    /// Floats, the padding of the channels included.
+    pub fn len(&self) -> usize {
+        self.height * self.width * self.stride
+    }
+
+    /// The map without the padding of its channels, `[H, W, C]`.
+    pub fn real(&self, map: &[f32]) -> Vec<f32> {
+        let pixels = map.chunks_exact(self.stride).take(self.height * self.width);
+        pixels.flat_map(|pixel| &pixel[..self.channels]).copied().collect()
+    }
+}
 
 /// How a map changes its size without weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

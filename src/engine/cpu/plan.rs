@@ -8,7 +8,7 @@ use super::kernels::{
     attention, channel_stride, scale_and_shift,
 };
 use super::layer::{Algorithm, Layer};
-use super::maps::{Modulation, Resample, affine, shuffle};
+use super::maps::{Modulation, Resample, Shape, affine, shuffle};
 use crate::error::Result;
 
 /// A map that steps write and read: an index into the arena.
@@ -200,31 +200,6 @@ impl Plan {
     }
 }
 
-/// Shape of a slot's content.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Real channels.
-    pub channels: usize,
-    /// Floats from a pixel to the next.
-    pub stride: usize,
-}
-
-impl Shape {
-    fn len(&self) -> usize {
-        self.height * self.width * self.stride
-    }
-
-    /// The map without the padding of its channels, `[H, W, C]`.
-    pub fn real(&self, map: &[f32]) -> Vec<f32> {
-        let pixels = map.chunks_exact(self.stride).take(self.height * self.width);
-        pixels.flat_map(|pixel| &pixel[..self.channels]).copied().collect()
-    }
-}
-
 /// A plan for one image size: shapes and algorithms.
 pub struct Bound {
     steps: Vec<BoundStep>,
@@ -386,6 +361,13 @@ impl Arena {
             self.moments[to.0].take(map, shapes.output.stride);
         }
         self.slots[to.0] = output;
+    }
+
+    /// An image's bytes as the plan's input, each through the table.
+    pub fn fill(&mut self, plan: &Plan, bytes: &[u8], table: &[f32; 256]) {
+        for (float, &byte) in self.input(plan).iter_mut().zip(bytes) {
+            *float = table[usize::from(byte)];
+        }
     }
 
     /// The result and the scratch, once the plan has run.

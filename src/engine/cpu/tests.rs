@@ -9,8 +9,9 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::CpuEngine;
+use super::builder::{Builder, Weights};
 use super::kernels::{Level, Window};
-use super::networks::{self, Builder, Weights};
+use super::networks;
 use super::plan::{Arena, Before, Plan, Slot};
 use crate::engine::candle::CandleEngine;
 use crate::engine::{Encoded, Engine, PixelBatch};

@@ -9,11 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::builder::{Builder, Weights};
 use super::coder::Coder;
-use super::engine::fill;
 use super::kernels::{Level, Window};
 use super::layer::Layer;
-use super::networks::{Builder, Weights};
 use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
 use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::error::{Error, Result};
@@ -116,7 +115,7 @@ impl TwoLevels {
         top: LevelMut<'_>,
     ) -> Result<()> {
         arena.fit(trunk);
-        fill(arena.input(&self.trunk), bytes, table);
+        arena.fill(&self.trunk, bytes, table);
         self.trunk.run(trunk, arena);
         let kept = arena.kept(&self.trunk, trunk).to_vec();
         let (latents, scratch) = arena.output(&self.trunk);
