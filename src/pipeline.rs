@@ -102,7 +102,7 @@ pub fn identity(
     shard_rows: usize,
 ) -> Result<Identity> {
     let config = engine.config();
-    let digests = engine.digests();
+    let digests = engine.digests()?;
     let grids = match preparation.size {
         Some(size) => {
             let side = size as usize;

@@ -22,8 +22,8 @@ impl Engine for Fake {
         &self.config
     }
 
-    fn digests(&self) -> &Digests {
-        &self.digests
+    fn digests(&self) -> Result<&Digests> {
+        Ok(&self.digests)
     }
 
     fn device_kind(&self) -> &'static str {

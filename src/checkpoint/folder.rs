@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Bytes, RawCheckpoint, hex, safetensors, sha256_hex};
@@ -73,14 +74,18 @@ pub fn load(dir: &Path) -> Result<(ModelConfig, BTreeMap<String, Tensor>, String
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
     let bytes = Bytes::map(&path)?;
-    let digest = sha256_hex(&bytes);
+    let (digest, tensors) = rayon::join(
+        || sha256_hex(&bytes),
+        || {
+            let contents = safetensors::read(&bytes).map_err(|e| Error::corrupt(&path, e))?;
+            let tensors = contents.tensors.into_par_iter();
+            let tensors = tensors.map(|(name, t)| Ok((name, t.to_candle(&Device::Cpu)?)));
+            tensors.collect::<Result<BTreeMap<String, Tensor>>>()
+        },
+    );
+    // A damaged file is named before whatever the damage did to its tensors.
     compare_digests(&path, config.provenance.get(DIGEST_ENTRY).map(String::as_str), &digest)?;
-    let contents = safetensors::read(&bytes).map_err(|e| Error::corrupt(&path, e))?;
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in contents.tensors {
-        tensors.insert(name, tensor.to_candle(&Device::Cpu)?);
-    }
-    Ok((config, tensors, digest))
+    Ok((config, tensors?, digest))
 }
 
 /// Reads the configuration of a model folder alone.

@@ -114,6 +114,10 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if shard_rows == 0 {
         return Err(Error::invalid("--shard-rows 0: a shard holds at least one row"));
     }
+    if let Some(side) = preparation.size {
+        // While the weights are still being hashed, whose digests the identity waits for.
+        engine.prepare(side as usize, side as usize)?;
+    }
     let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
     let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
     let side = preparation.size.unwrap_or(recipe.data.size) as usize;

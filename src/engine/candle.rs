@@ -61,17 +61,7 @@ impl CandleEngine {
     }
 
     fn encode_images(&self, batch: &PixelBatch) -> Result<Vec<Vec<EncodedLevel>>> {
-        let channels = self.config().pixels.channels;
-        if batch.channels != channels {
-            return Err(Error::invalid(format!(
-                "images of {} channels for a model of {channels}",
-                batch.channels
-            )));
-        }
-        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
-            return Err(Error::invalid("the batch's bytes don't match its sizes"));
-        }
-        self.config().grid(batch.height, batch.width).map_err(Error::invalid)?;
+        batch.check(self.config())?;
         self.each(batch.count, |i| self.encode_image(batch, i))
     }
 
@@ -108,7 +98,7 @@ impl Engine for CandleEngine {
         self.model.config()
     }
 
-    fn digests(&self) -> &Digests {
+    fn digests(&self) -> Result<&Digests> {
         self.model.digests()
     }
 

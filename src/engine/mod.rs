@@ -12,7 +12,7 @@ mod open;
 
 pub use open::{DeviceChoice, Precision, open, require};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
 
@@ -29,6 +29,26 @@ pub struct PixelBatch {
     pub width: usize,
     /// 1 or 3.
     pub channels: usize,
+}
+
+impl PixelBatch {
+    /// Whether a model can take the batch; the grid (h, w) of each level that it gives.
+    ///
+    /// # Errors
+    /// Other channels, another number of bytes than the sizes say, a size that doesn't suit.
+    pub fn check(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>> {
+        let channels = config.pixels.channels;
+        if self.channels != channels {
+            return Err(Error::invalid(format!(
+                "images of {} channels for a model of {channels}",
+                self.channels
+            )));
+        }
+        if self.pixels.len() != self.count * self.height * self.width * channels {
+            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        }
+        config.grid(self.height, self.width).map_err(Error::invalid)
+    }
 }
 
 /// The codes of one level of a batch, `[N, h, w]`, row-major.
@@ -62,8 +82,8 @@ pub trait Engine: Send {
     /// What the model is.
     fn config(&self) -> &ModelConfig;
 
-    /// What its weights are called by.
-    fn digests(&self) -> &Digests;
+    /// What its weights are called by. Errors where one can't be read as float32.
+    fn digests(&self) -> Result<&Digests>;
 
     /// The device's kind as written to shards (`cpu`, `cuda`).
     fn device_kind(&self) -> &'static str;
@@ -82,6 +102,13 @@ pub trait Engine: Send {
     /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in
     /// one line, why the model can't take this size.
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
+
+    /// Does ahead what the first batch of images of `height` x `width` pixels would wait for, such
+    /// as packing weights. Never needed: a size that isn't announced is made ready when it comes.
+    fn prepare(&mut self, height: usize, width: usize) -> Result<()> {
+        let _ = (height, width);
+        Ok(())
+    }
 
     /// Pixels to codes. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
     /// which the engine still works: callers come through [`fit`], which halves the batch.

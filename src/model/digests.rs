@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Storage, Tensor};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::error::{Error, Result};
 
@@ -17,6 +18,34 @@ pub struct Digests {
     pub weights_sha256: String,
     /// Over the codebook alone; empty where the quantizer has none (LFQ).
     pub codebook_sha256: String,
+}
+
+/// Digests that a thread of its own computes, since hashing hundreds of megabytes and packing them
+/// for the device take equally long.
+pub struct Pending(LazyLock<Result<Digests, String>, Join>);
+
+type Join = Box<dyn FnOnce() -> Result<Digests, String> + Send>;
+
+impl Pending {
+    /// Begins hashing. Shares the tensors' memory.
+    pub fn of(weights: &BTreeMap<String, Tensor>) -> Pending {
+        let weights = weights.clone();
+        let thread = std::thread::Builder::new()
+            .name("vqtok-digests".into())
+            .spawn(move || Digests::of(&weights).map_err(|e| e.to_string()));
+        Pending(LazyLock::new(Box::new(move || {
+            let thread = thread.map_err(|e| format!("no thread to hash the weights: {e}"))?;
+            thread.join().unwrap_or_else(|_| Err("hashing the weights panicked".into()))
+        })))
+    }
+
+    /// The digests, once they are there.
+    ///
+    /// # Errors
+    /// A tensor that can't be read as float32.
+    pub fn get(&self) -> Result<&Digests> {
+        LazyLock::force(&self.0).as_ref().map_err(|reason| Error::invalid(reason.clone()))
+    }
 }
 
 impl Digests {

@@ -69,7 +69,7 @@ pub trait Tokenizer: Send + Sync {
 /// A loaded model: configuration, network, device.
 pub struct Model {
     config: ModelConfig,
-    digests: Digests,
+    digests: digests::Pending,
     tokenizer: Box<dyn Tokenizer>,
     device: Device,
 }
@@ -82,7 +82,7 @@ impl Model {
         weights: BTreeMap<String, Tensor>,
         device: &Device,
     ) -> Result<Model> {
-        let digests = Digests::of(&weights)?;
+        let digests = digests::Pending::of(&weights);
         let weights = Weights::new(weights);
         let tokenizer = build(&config, weights.var_builder(device)).map_err(one_line)?;
         let unused = weights.unused();
@@ -102,9 +102,12 @@ impl Model {
         &self.config
     }
 
-    /// What its weights are called by.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
+    /// What its weights are called by; waits for them where they are still being hashed.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
+    pub fn digests(&self) -> Result<&Digests> {
+        self.digests.get()
     }
 
     /// Where it computes.

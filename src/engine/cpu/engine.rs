@@ -109,7 +109,7 @@ impl CpuEngine {
 
     /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
-        self.check(batch)?;
+        batch.check(&self.config)?;
         let Some(network) = &mut self.encoder else { return Ok(None) };
         let (plan, bound) = network.bind(batch.height, batch.width)?;
         let (table, arenas) = (&self.table, &self.arenas);
@@ -163,20 +163,6 @@ impl CpuEngine {
         });
         Ok(times)
     }
-
-    fn check(&self, batch: &PixelBatch) -> Result<Vec<(usize, usize)>> {
-        let channels = self.config.pixels.channels;
-        if batch.channels != channels {
-            return Err(Error::invalid(format!(
-                "images of {} channels for a model of {channels}",
-                batch.channels
-            )));
-        }
-        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
-            return Err(Error::invalid("the batch's bytes don't match its sizes"));
-        }
-        self.config.grid(batch.height, batch.width).map_err(Error::invalid)
-    }
 }
 
 impl Network {
@@ -228,7 +214,7 @@ impl Engine for CpuEngine {
         &self.config
     }
 
-    fn digests(&self) -> &Digests {
+    fn digests(&self) -> Result<&Digests> {
         self.candle.digests()
     }
 
@@ -240,8 +226,17 @@ impl Engine for CpuEngine {
         self.config.grid(height, width)
     }
 
+    fn prepare(&mut self, height: usize, width: usize) -> Result<()> {
+        match &mut self.encoder {
+            Some(network) if self.config.grid(height, width).is_ok() => {
+                network.bind(height, width).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
-        let grids = self.check(batch)?;
+        let grids = batch.check(&self.config)?;
         if let Some(network) = &mut self.two_levels {
             return network.encode(batch, &grids, &self.table);
         }

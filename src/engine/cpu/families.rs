@@ -12,13 +12,6 @@ use super::plan::{Added, Before, Plan, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
 
-/// 3x3, stride 2, padding 1 on all sides: rounds the size up.
-const HALVE_UP: Window = Window { height: 3, width: 3, stride: 2, padding: 1 };
-
-fn same(kernel: usize) -> Window {
-    Window { height: kernel, width: kernel, stride: 1, padding: kernel / 2 }
-}
-
 /// Pixels `[H, W, channels]` to latents.
 pub fn maskgit_encoder(
     level: Level,
@@ -75,7 +68,7 @@ pub fn open_magvit2_encoder(
         x = b.residuals(&format!("encoder.down.{i}.block"), config.res_blocks, x)?;
         if i + 1 < config.widths.len() {
             let name = format!("encoder.down.{i}.downsample");
-            x = b.conv_into_new(&name, x, HALVE_UP, Before::Nothing)?;
+            x = b.conv_into_new(&name, x, Window::HALVE_UP_3, Before::Nothing)?;
         }
     }
     x = b.residuals("encoder.mid_block", config.res_blocks, x)?;
@@ -117,7 +110,7 @@ pub fn dalle_encoder(
     channels: usize,
 ) -> Result<Plan> {
     let mut b = Builder::new(level, weights, channels);
-    let layer = b.dalle_layer("encoder.blocks.input", same(7), 1.0)?;
+    let layer = b.dalle_layer("encoder.blocks.input", Window::same(7), 1.0)?;
     let image = b.plan.input();
     let mut x = b.plan.acquire();
     b.plan.convolve(layer, image, x, Before::Nothing, Added::Nothing);
@@ -267,8 +260,11 @@ impl Builder<'_> {
         let layers = (4 * blocks) as f64;
         let mut from = x;
         for (i, kernel) in kernels.into_iter().enumerate().take(3) {
-            let layer =
-                self.dalle_layer(&format!("{name}.res_path.conv_{}", i + 1), same(kernel), 1.0)?;
+            let layer = self.dalle_layer(
+                &format!("{name}.res_path.conv_{}", i + 1),
+                Window::same(kernel),
+                1.0,
+            )?;
             let to = self.plan.acquire();
             self.plan.convolve(layer, from, to, Before::Relu, Added::Nothing);
             if from != x {
@@ -286,7 +282,7 @@ impl Builder<'_> {
             x
         };
         let last = format!("{name}.res_path.conv_4");
-        let layer = self.dalle_layer(&last, same(kernels[3]), 1.0 / (layers * layers))?;
+        let layer = self.dalle_layer(&last, Window::same(kernels[3]), 1.0 / (layers * layers))?;
         self.plan.convolve(layer, from, to, Before::Relu, Added::Output);
         self.plan.release(from);
         Ok(to)

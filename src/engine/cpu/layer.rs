@@ -3,13 +3,13 @@
 
 use std::sync::OnceLock;
 
-use candle_core::Tensor;
+use candle_core::{Storage, Tensor};
 
 use super::kernels::{
     Buffer, DirectWeights, Input, Level, Output, Window, WinogradWeights, channel_stride, direct,
     pointwise, winograd, winograd_cost,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Below this many input channels the tiles' transforms cost more than they save.
 const WINOGRAD_INPUTS_MIN: usize = 16;
@@ -24,7 +24,7 @@ pub struct Layer {
     pub outputs: usize,
     /// Geometry.
     pub window: Window,
-    /// `[outputs, inputs, height, width]`, float32 on the CPU; shares the checkpoint's memory.
+    /// `[outputs, inputs, height, width]`, contiguous float32 on the CPU; shares the checkpoint's memory.
     weight: Tensor,
     /// By output, zero up to the channel stride.
     bias: Buffer,
@@ -56,7 +56,7 @@ impl Layer {
             inputs,
             outputs,
             window,
-            weight,
+            weight: weight.contiguous()?,
             bias: padded,
             direct: OnceLock::new(),
             winograd: OnceLock::new(),
@@ -99,16 +99,21 @@ impl Layer {
         if done {
             return Ok(());
         }
-        let weight = self.weight.flatten_all()?.to_vec1::<f32>()?;
+        let (storage, layout) = self.weight.storage_and_layout();
+        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+        else {
+            return Err(Error::invalid(format!("weights of {} are not on the CPU", self.name)));
+        };
+        let weight = &storage.as_slice::<f32>()?[start..end];
         let (outputs, inputs) = (self.outputs, self.inputs);
         // Another thread may have packed the same meanwhile: equal, so either one serves.
         match algorithm {
             Algorithm::Winograd => {
-                let packed = WinogradWeights::new(level, &weight, outputs, inputs, self.window);
+                let packed = WinogradWeights::new(level, weight, outputs, inputs, self.window);
                 let _ = self.winograd.set(packed);
             }
             Algorithm::Pointwise | Algorithm::Direct => {
-                let packed = DirectWeights::new(level, &weight, outputs, inputs, self.window);
+                let packed = DirectWeights::new(level, weight, outputs, inputs, self.window);
                 let _ = self.direct.set(packed);
             }
         }

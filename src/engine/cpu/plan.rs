@@ -4,8 +4,8 @@
 use rayon::prelude::*;
 
 use super::kernels::{
-    Activation, Attention, Buffer, GroupNorm, Input, Level, Moments, Output, Residual, Window,
-    attention, channel_stride, scale_and_shift,
+    Activation, Attention, Buffer, GroupNorm, Input, Level, Moments, Output, Residual, attention,
+    channel_stride, scale_and_shift,
 };
 use super::layer::{Algorithm, Layer};
 use super::maps::{Modulation, Resample, Shape, affine, shuffle};
@@ -485,25 +485,5 @@ impl Plan {
         layer.run(algorithm, input, into, (size.height, size.width), &mut arena.scratch);
         arena.slots[to.0] = output;
         arena.moments[to.0] = moments;
-    }
-}
-
-impl Window {
-    /// Stride 1, size kept.
-    pub const SAME_3: Window = Window { height: 3, width: 3, stride: 1, padding: 1 };
-    /// 1x1.
-    pub const POINT: Window = Window { height: 1, width: 1, stride: 1, padding: 0 };
-    /// 3x3, stride 2, one row and column of zeros at the bottom and right.
-    pub const HALVE_3: Window = Window { height: 3, width: 3, stride: 2, padding: 0 };
-    /// 4x4, stride 2, padding 1.
-    pub const HALVE_4: Window = Window { height: 4, width: 4, stride: 2, padding: 1 };
-
-    /// Output pixels along a side of `input`.
-    fn output(&self, input: usize) -> usize {
-        if *self == Window::HALVE_3 {
-            // (input + 1 - 3) / 2 + 1
-            return input / 2;
-        }
-        (input + 2 * self.padding).saturating_sub(self.height) / self.stride + 1
     }
 }

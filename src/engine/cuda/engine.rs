@@ -179,17 +179,7 @@ impl CudaEngine {
     }
 
     fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
-        let channels = self.config.pixels.channels;
-        if batch.channels != channels {
-            return Err(Error::invalid(format!(
-                "images of {} channels for a model of {channels}",
-                batch.channels
-            )));
-        }
-        if batch.pixels.len() != batch.count * batch.height * batch.width * channels {
-            return Err(Error::invalid("the batch's bytes don't match its sizes"));
-        }
-        let grids = self.config.grid(batch.height, batch.width).map_err(Error::invalid)?;
+        let grids = batch.check(&self.config)?;
         grids.first().copied().ok_or_else(|| Error::invalid("the model has no grid"))
     }
 }
@@ -210,7 +200,7 @@ impl Engine for CudaEngine {
         &self.config
     }
 
-    fn digests(&self) -> &Digests {
+    fn digests(&self) -> Result<&Digests> {
         self.cpu.digests()
     }
 

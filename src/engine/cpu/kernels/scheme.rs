@@ -1,9 +1,10 @@
 //! Owns which products Winograd's convolutions add up, and their weights transformed and packed.
 //! Must not know: how maps are cut into tiles and run through (`winograd`).
 
-use super::Level;
 use super::buffer::Buffer;
 use super::direct::Window;
+use super::simd::Simd;
+use super::{Kernel, Level};
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
 const G3: [[f64; 3]; 6] = [
@@ -110,48 +111,107 @@ impl WinogradWeights {
             }
             start += panels * count * inputs * width;
         }
-        // In the order of the packed panels: each position's part is written from its start to
-        // its end, so that loading a large layer isn't one long series of cache misses.
-        for panel in 0..panels {
-            for phase in 0..phases {
+        level.run(Packing {
+            scheme,
+            weight,
+            inputs,
+            outputs,
+            width,
+            starts: &starts,
+            places,
+            packed: &mut packed,
+        });
+        WinogradWeights { level, inputs, outputs, scheme, packed, starts }
+    }
+}
+
+/// Columns of a panel that are transformed at a time.
+const LANES: usize = 8;
+
+/// The transform and packing of all weights.
+struct Packing<'a> {
+    scheme: Scheme,
+    weight: &'a [f32],
+    inputs: usize,
+    outputs: usize,
+    /// Columns of a panel.
+    width: usize,
+    starts: &'a [usize],
+    /// Of each phase and position: its phase's place in a panel, and how many there are.
+    places: Vec<(Option<usize>, usize)>,
+    packed: &'a mut [f32],
+}
+
+impl Kernel for Packing<'_> {
+    type Out = ();
+    /// In the order of the packed panels: each position's part is written from its start to its
+    /// end, so that loading a large layer isn't one long series of cache misses.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Packing { scheme, inputs, width, .. } = self;
+        let positions = self.starts.len();
+        for panel in 0..self.outputs.div_ceil(width) {
+            for phase in 0..self.places.len() / positions {
                 for i in 0..inputs {
-                    for j in 0..width.min(outputs - panel * width) {
-                        let g = &weight[((panel * width + j) * inputs + i) * taps..][..taps];
-                        let values = scheme.transform(g, phase);
-                        for (position, start) in starts.iter().enumerate() {
-                            if let (Some(place), count) = places[phase * positions + position] {
-                                let step = (panel * count + place) * inputs + i;
-                                packed[start + step * width + j] = values[position];
-                            }
+                    for lane in (0..width).step_by(LANES) {
+                        let values = scheme.transform(&self.taps(panel * width + lane, i, phase));
+                        for (position, start) in self.starts.iter().enumerate() {
+                            let (place, count) = self.places[phase * positions + position];
+                            let Some(place) = place else { continue };
+                            let step = (panel * count + place) * inputs + i;
+                            let to = start + step * width + lane;
+                            self.packed[to..to + LANES].copy_from_slice(&values[position]);
                         }
                     }
                 }
             }
         }
-        WinogradWeights { level, inputs, outputs, scheme, packed, starts }
+    }
+}
+
+type Lanes = [f64; LANES];
+
+impl Packing<'_> {
+    /// The taps, row by row, of one phase's window for outputs `first..` and input `i`; zero
+    /// outside the window and behind the last output.
+    #[inline(always)]
+    fn taps(&self, first: usize, i: usize, phase: usize) -> [[Lanes; 3]; 3] {
+        let Window { height, width, stride, .. } = self.scheme.window;
+        let (a, b) = (phase / stride, phase % stride);
+        let mut taps = [[[0.0; LANES]; 3]; 3];
+        for lane in 0..LANES.min(self.outputs.saturating_sub(first)) {
+            let area = height * width;
+            let g = &self.weight[((first + lane) * self.inputs + i) * area..][..area];
+            for (y, row) in (a..height).step_by(stride).enumerate() {
+                for (x, column) in (b..width).step_by(stride).enumerate() {
+                    taps[y][x][lane] = f64::from(g[row * width + column]);
+                }
+            }
+        }
+        taps
     }
 }
 
 impl Scheme {
-    /// G g G^T of the taps of one window that belong to a phase.
-    fn transform(self, g: &[f32], phase: usize) -> [f32; 36] {
-        let Window { height, width, stride, .. } = self.window;
-        let (a, b) = (phase / stride, phase % stride);
-        let tap = |y: usize, x: usize| {
-            let (y, x) = (a + stride * y, b + stride * x);
-            if y < height && x < width { f64::from(g[y * width + x]) } else { 0.0 }
-        };
+    /// G g G^T of as many windows as there are lanes.
+    #[inline(always)]
+    fn transform(self, g: &[[Lanes; 3]; 3]) -> [[f32; LANES]; 36] {
         let wide = self.wide();
-        let window: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| tap(y, x)));
-        let mut out = [0f32; 36];
+        let mut out = [[0f32; LANES]; 36];
         for i in 0..wide {
             let p = self.points(i);
-            let half: [f64; 3] = std::array::from_fn(|x| {
-                p[0] * window[0][x] + p[1] * window[1][x] + p[2] * window[2][x]
-            });
+            let mut half = [[0.0; LANES]; 3];
+            for (x, half) in half.iter_mut().enumerate() {
+                for lane in 0..LANES {
+                    half[lane] = p[0] * g[0][x][lane] + p[1] * g[1][x][lane] + p[2] * g[2][x][lane];
+                }
+            }
             for j in 0..wide {
                 let p = self.points(j);
-                out[i * wide + j] = (half[0] * p[0] + half[1] * p[1] + half[2] * p[2]) as f32;
+                for lane in 0..LANES {
+                    let sum = half[0][lane] * p[0] + half[1][lane] * p[1] + half[2][lane] * p[2];
+                    out[i * wide + j][lane] = sum as f32;
+                }
             }
         }
         out

@@ -1,0 +1,440 @@
+//! Owns the pickle machine: opcodes of protocols 0 to 5 to nodes of a graph, each step charged
+//! against a budget. Must not know: what any name means.
+
+use std::collections::HashMap;
+
+mod operands;
+
+use super::{Id, Node, Object, Span};
+
+/// Most bytes of memory that the graph of one pickle may take: that of 25,000 tensors.
+const GRAPH_BYTES_MAX: usize = 48 << 20;
+
+/// Most opcodes of one pickle; a real one has some ten thousand.
+const OPCODES_MAX: usize = 16 << 20;
+
+/// The state of a reading.
+pub(super) struct Machine<'a> {
+    bytes: &'a [u8],
+    pub at: usize,
+    pub nodes: Vec<Node>,
+    pub tuple_items: Vec<Id>,
+    stack: Vec<Id>,
+    stack_most: usize,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+    budget: usize,
+}
+
+/// A reason; the caller adds the place.
+type Step<T> = Result<T, String>;
+
+impl Machine<'_> {
+    /// At the start of a pickle.
+    pub fn new(bytes: &[u8]) -> Machine<'_> {
+        Machine {
+            bytes,
+            at: 0,
+            nodes: Vec::new(),
+            tuple_items: Vec::new(),
+            stack: Vec::new(),
+            stack_most: 0,
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            budget: GRAPH_BYTES_MAX,
+        }
+    }
+
+    /// Runs to STOP.
+    pub fn run(&mut self) -> Step<Id> {
+        for _ in 0..OPCODES_MAX {
+            let opcode = self.byte()?;
+            if opcode == b'.' {
+                return self.pop();
+            }
+            let known = self.number(opcode)?
+                || self.string(opcode)?
+                || self.container(opcode)?
+                || self.memory(opcode)?
+                || self.call(opcode)?;
+            if !known {
+                return Err(format!("unknown opcode 0x{opcode:02x}"));
+            }
+        }
+        Err("more steps than any checkpoint needs; not read further".into())
+    }
+
+    /// Opcodes of numbers and the like, and those without effect.
+    fn number(&mut self, opcode: u8) -> Step<bool> {
+        let node = match opcode {
+            b'N' => Node::None,
+            0x88 => Node::Bool(true),
+            0x89 => Node::Bool(false),
+            b'K' => Node::Int(self.byte()?.into()),
+            b'M' => Node::Int(u16::from_le_bytes(self.array()?).into()),
+            b'J' => Node::Int(i32::from_le_bytes(self.array()?).into()),
+            b'G' => Node::Float(f64::from_be_bytes(self.array()?)),
+            0x8a => {
+                let length = self.byte()?.into();
+                self.long(length)?
+            }
+            0x8b => {
+                let length = u32::from_le_bytes(self.array()?);
+                self.long(length.into())?
+            }
+            b'I' | b'L' => self.decimal()?,
+            b'F' => {
+                let line = self.line()?;
+                let value = self.ascii(line)?.parse();
+                Node::Float(value.map_err(|_| "a float that is none")?)
+            }
+            // PROTO: higher protocols may mean other opcodes by the same bytes.
+            0x80 => {
+                let protocol = self.byte()?;
+                return match protocol {
+                    0..=5 => Ok(true),
+                    _ => Err(format!("pickle protocol {protocol}; save with protocol 2 to 5")),
+                };
+            }
+            // FRAME: a hint for buffered readers.
+            0x95 => {
+                self.array::<8>()?;
+                return Ok(true);
+            }
+            _ => return Ok(false),
+        };
+        self.push_node(node)?;
+        Ok(true)
+    }
+
+    /// Opcodes of strings.
+    fn string(&mut self, opcode: u8) -> Step<bool> {
+        let node = match opcode {
+            0x8c | b'U' => {
+                let length = self.byte()?.into();
+                Node::Text(self.span(length)?)
+            }
+            b'X' | b'T' => {
+                let length = u32::from_le_bytes(self.array()?);
+                Node::Text(self.span(length.into())?)
+            }
+            0x8d => {
+                let length = u64::from_le_bytes(self.array()?);
+                Node::Text(self.span(length)?)
+            }
+            b'C' => {
+                let length = self.byte()?.into();
+                Node::Bytes(self.span(length)?)
+            }
+            b'B' => {
+                let length = u32::from_le_bytes(self.array()?);
+                Node::Bytes(self.span(length.into())?)
+            }
+            0x8e | 0x96 => {
+                let length = u64::from_le_bytes(self.array()?);
+                Node::Bytes(self.span(length)?)
+            }
+            b'V' => {
+                let line = self.line()?;
+                self.unescaped(line)?
+            }
+            b'S' => {
+                let line = self.line()?;
+                let inner = match self.slice(line) {
+                    [b'\'', .., b'\''] | [b'"', .., b'"'] => {
+                        Span { start: line.start + 1, end: line.end - 1 }
+                    }
+                    _ => return Err("a string without quotes".into()),
+                };
+                self.unescaped(inner)?
+            }
+            // READONLY_BUFFER changes no value.
+            0x98 => return Ok(true),
+            0x97 => return Err("data outside of the pickle (NEXT_BUFFER)".into()),
+            _ => return Ok(false),
+        };
+        self.push_node(node)?;
+        Ok(true)
+    }
+
+    /// Opcodes of tuples, lists, sets and dicts, and of marks.
+    fn container(&mut self, opcode: u8) -> Step<bool> {
+        match opcode {
+            b'(' => {
+                self.charge(16)?;
+                self.marks.push(self.stack.len());
+            }
+            b')' => self.tuple(0)?,
+            0x85 => self.tuple(1)?,
+            0x86 => self.tuple(2)?,
+            0x87 => self.tuple(3)?,
+            b't' => {
+                let count = self.above_mark()?;
+                self.tuple(count)?;
+            }
+            b']' => self.push_node(Node::List(Vec::new()))?,
+            b'}' => self.push_node(Node::Dict(Vec::new()))?,
+            0x8f => self.push_node(Node::Set(Vec::new()))?,
+            b'l' => {
+                let items = self.pop_marked()?;
+                self.push_node(Node::List(items))?;
+            }
+            0x91 => {
+                let items = self.pop_marked()?;
+                self.push_node(Node::Set(items))?;
+            }
+            b'd' => {
+                let entries = self.pop_marked()?;
+                let entries = pairs(&entries)?;
+                self.charge(entries.len() * 16)?;
+                self.push_node(Node::Dict(entries))?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(&[item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_marked()?;
+                self.extend(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set(&[(key, value)])?;
+            }
+            b'u' => {
+                let entries = self.pop_marked()?;
+                self.set(&pairs(&entries)?)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Opcodes of the memo and the stack.
+    fn memory(&mut self, opcode: u8) -> Step<bool> {
+        match opcode {
+            b'q' => {
+                let index = self.byte()?.into();
+                self.remember(index)?;
+            }
+            b'r' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.remember(index)?;
+            }
+            b'p' => {
+                let index = self.index()?;
+                self.remember(index)?;
+            }
+            0x94 => {
+                let index = u32::try_from(self.memo.len()).map_err(|_| "too many memos")?;
+                self.remember(index)?;
+            }
+            b'h' => {
+                let index = self.byte()?.into();
+                self.recall(index)?;
+            }
+            b'j' => {
+                let index = u32::from_le_bytes(self.array()?);
+                self.recall(index)?;
+            }
+            b'g' => {
+                let index = self.index()?;
+                self.recall(index)?;
+            }
+            b'0' => {
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => drop(self.pop_marked()?),
+            b'2' => {
+                let top = self.top()?;
+                self.push(top)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Opcodes that name classes and would call them.
+    fn call(&mut self, opcode: u8) -> Step<bool> {
+        match opcode {
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push_node(Node::Global(module, name))?;
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                match (&self.nodes[module as usize], &self.nodes[name as usize]) {
+                    (&Node::Text(module), &Node::Text(name)) if module.short() && name.short() => {
+                        self.push_node(Node::Global(module, name))?;
+                    }
+                    _ => return Err("a class whose name is none".into()),
+                }
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                self.push_node(Node::Persistent(id))?;
+            }
+            b'P' => {
+                let line = self.line()?;
+                self.push_node(Node::Text(line))?;
+                let id = self.pop()?;
+                self.push_node(Node::Persistent(id))?;
+            }
+            // REDUCE and NEWOBJ: callable, arguments.
+            b'R' | 0x81 => {
+                let (args, callable) = (self.pop()?, self.pop()?);
+                self.object(callable, args)?;
+            }
+            // NEWOBJ_EX has keyword arguments too; no class of a checkpoint needs them.
+            0x92 => {
+                let (_keywords, args, callable) = (self.pop()?, self.pop()?, self.pop()?);
+                self.object(callable, args)?;
+            }
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let count = self.above_mark()?;
+                self.tuple(count)?;
+                let args = self.pop()?;
+                self.push_node(Node::Global(module, name))?;
+                let callable = self.pop()?;
+                self.object(callable, args)?;
+            }
+            b'o' => {
+                let count = self.above_mark()?;
+                let count = count.checked_sub(1).ok_or("an object without a class")?;
+                self.tuple(count)?;
+                let (args, callable) = (self.pop()?, self.pop()?);
+                self.object(callable, args)?;
+            }
+            b'b' => {
+                let state = self.pop()?;
+                let target = self.top()?;
+                match &mut self.nodes[target as usize] {
+                    Node::Object(object) => object.state = Some(state),
+                    _ => return Err("a state for what is no object".into()),
+                }
+            }
+            0x82..=0x84 => return Err("a class by number (EXT)".into()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn object(&mut self, callable: Id, args: Id) -> Step<()> {
+        self.charge(size_of::<Object>() + 16)?;
+        let (items, entries) = (Vec::new(), Vec::new());
+        let object = Object { callable, args, state: None, items, entries };
+        self.push_node(Node::Object(Box::new(object)))
+    }
+
+    /// Makes a tuple of the `count` topmost values.
+    fn tuple(&mut self, count: usize) -> Step<()> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
+        let from = from.ok_or("the stack is empty")?;
+        self.charge(8 * count)?;
+        let start = self.tuple_items.len() as u32;
+        self.tuple_items.extend(self.stack.drain(from..));
+        let end = self.tuple_items.len() as u32;
+        self.push_node(Node::Tuple(Span { start, end }))
+    }
+
+    /// Appends to the list, set or object on top.
+    fn extend(&mut self, items: &[Id]) -> Step<()> {
+        self.charge(32 + 8 * items.len())?;
+        let target = self.top()?;
+        match &mut self.nodes[target as usize] {
+            Node::List(list) | Node::Set(list) => list.extend(items),
+            Node::Object(object) => object.items.extend(items),
+            _ => return Err("an item for what is no list".into()),
+        }
+        Ok(())
+    }
+
+    /// Sets entries of the dict or object on top.
+    fn set(&mut self, entries: &[(Id, Id)]) -> Step<()> {
+        self.charge(64 + 16 * entries.len())?;
+        let target = self.top()?;
+        match &mut self.nodes[target as usize] {
+            Node::Dict(dict) => dict.extend(entries),
+            Node::Object(object) => object.entries.extend(entries),
+            _ => return Err("an entry for what is no dict".into()),
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, index: u32) -> Step<()> {
+        self.charge(32)?;
+        let top = self.top()?;
+        self.memo.insert(index, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, index: u32) -> Step<()> {
+        let id = *self.memo.get(&index).ok_or("a reference to nothing")?;
+        self.push(id)
+    }
+
+    fn push_node(&mut self, node: Node) -> Step<()> {
+        // Twice its size: a growing vector holds up to twice what it needs.
+        self.charge(2 * size_of::<Node>())?;
+        let id = Id::try_from(self.nodes.len()).map_err(|_| "too many values")?;
+        self.nodes.push(node);
+        self.push(id)
+    }
+
+    fn push(&mut self, id: Id) -> Step<()> {
+        if self.stack.len() == self.stack_most {
+            self.charge(8)?;
+            self.stack_most += 1;
+        }
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Step<Id> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return Err("the stack is empty".into());
+        }
+        self.stack.pop().ok_or_else(|| "the stack is empty".into())
+    }
+
+    fn top(&self) -> Step<Id> {
+        self.stack.last().copied().ok_or_else(|| "the stack is empty".into())
+    }
+
+    /// Removes the last mark; how many values lie above it.
+    fn above_mark(&mut self) -> Step<usize> {
+        let mark = self.marks.pop().ok_or("no mark on the stack")?;
+        self.stack.len().checked_sub(mark).ok_or_else(|| "a mark above the stack".into())
+    }
+
+    /// Removes the last mark and all above it.
+    fn pop_marked(&mut self) -> Step<Vec<Id>> {
+        let count = self.above_mark()?;
+        self.charge(8 * count)?;
+        let from = self.stack.len() - count;
+        Ok(self.stack.drain(from..).collect())
+    }
+
+    /// Takes memory from the budget before it is taken from the system.
+    fn charge(&mut self, bytes: usize) -> Step<()> {
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.ok_or("more values than any checkpoint has; not read further")?;
+        Ok(())
+    }
+}
+
+/// Keys with their values.
+fn pairs(flat: &[Id]) -> Step<Vec<(Id, Id)>> {
+    match flat.as_chunks::<2>() {
+        (pairs, []) => Ok(pairs.iter().map(|&[key, value]| (key, value)).collect()),
+        _ => Err("a key without a value".into()),
+    }
+}
