@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use vqtok::checkpoint::detect::DetectOptions;
 use vqtok::engine::cpu::{CpuEngine, kernels::Level};
 use vqtok::engine::cuda::{CudaEngine, StageTime};
 use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
@@ -88,7 +89,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
     if !folder.exists() {
         vqtok::checkpoint::folder::save(&folder, &config, &weights)?;
     }
-    let mut exact = CudaEngine::open(&folder, None, 0, Precision::F32)?;
+    let mut exact = CudaEngine::open(&folder, &DetectOptions::default(), 0, Precision::F32)?;
     println!("GPU: {}", exact.device_name()?);
     let mut right = settings.golden.as_deref().map_or(Ok(true), golden)?;
 
@@ -102,7 +103,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
 
     let mut lines = vec![rate(&mut exact, "vqtok f32", settings.rounds.min(3), &want)?];
     drop(exact);
-    let mut fast = CudaEngine::open(&folder, None, 0, Precision::Bf16)?;
+    let mut fast = CudaEngine::open(&folder, &DetectOptions::default(), 0, Precision::Bf16)?;
     lines.push(rate(&mut fast, "vqtok bf16", settings.rounds, &want)?);
     let (stages, whole) = fast.profile(SIDE, SIDE)?;
     let images_a_run = fast.batch_images(SIDE, SIDE).unwrap_or(1);
@@ -171,8 +172,9 @@ fn golden(root: &Path) -> vqtok::Result<bool> {
         let mut differ = Vec::new();
         for precision in [Precision::F32, Precision::Bf16] {
             let family = family(&folder);
+            let options = DetectOptions { family: family.as_deref(), config: None };
             let Ok(mut engine) =
-                open(&checkpoint(&folder), family.as_deref(), DeviceChoice::Cuda(0), precision)
+                open(&checkpoint(&folder), &options, DeviceChoice::Cuda(0), precision)
             else {
                 break;
             };

@@ -361,7 +361,7 @@ fn golden_own_folder_gives_equal_tokens() {
         let batch = pixel_batch(&golden["images_u8"]);
         let weights_file = dir.path().join(vqtok::checkpoint::folder::WEIGHTS_FILE);
         for path in [dir.path(), weights_file.as_path()] {
-            let mut engine = CandleEngine::open(path, None, &Device::Cpu)
+            let mut engine = CandleEngine::open(path, &DetectOptions::default(), &Device::Cpu)
                 .unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let encoded = engine.encode(&batch).expect("codes");
             let codes: Vec<i64> = encoded.levels[0].codes.iter().map(|&c| i64::from(c)).collect();
@@ -434,5 +434,36 @@ fn golden_diffusers_needs_no_family() {
         let (config, _) =
             open(&case.checkpoints()[0], &DetectOptions::default()).expect("detected");
         assert_eq!(config.family, family_word(&case.json), "{}", case.name);
+    }
+}
+
+/// What a checkpoint alone doesn't tell, `--model-config` does, wherever the file lies.
+#[test]
+fn golden_model_config_comes_by_flag() {
+    let Some(case) = cases("golden").into_iter().find(|case| case.name == "vitvqgan") else {
+        return;
+    };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let inspect = |config: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_vqtok"))
+            .arg("inspect")
+            .args(case.checkpoints())
+            .args(["--json", "--model-config", config])
+            .current_dir(scratch.path())
+            .output()
+            .expect("the binary starts")
+    };
+    let published = case.config().expect("it is in case.json alone").to_string();
+    std::fs::write(scratch.path().join("told.json"), published).expect("a file");
+    let told = inspect("told.json");
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && text.contains(r#""heads":2"#), "{text}");
+    std::fs::write(scratch.path().join("told.json"), "{}").expect("a file");
+    for (file, reason) in [("told.json", "pass it with --model-config"), ("none.json", "none.json")]
+    {
+        let error = inspect(file);
+        let text = String::from_utf8_lossy(&error.stderr);
+        assert_eq!((error.status.code(), text.lines().count()), (Some(2), 1), "{text}");
+        assert!(text.contains(reason), "{text}");
     }
 }

@@ -34,13 +34,13 @@ pub struct Card {
 ///
 /// # Errors
 /// As opening the model: unreadable, unknown, or of several possible families.
-pub fn read(path: &Path, family: Option<&str>) -> Result<Card> {
+pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     let raw = super::open(path)?;
     let (config, weights, ignored) = if folder::is_own(path) {
         let (config, weights, _) = folder::load(path)?;
         (config, weights, BTreeMap::new())
     } else {
-        let detected = detect::detect_raw(&raw, &DetectOptions { family, config: None })?;
+        let detected = detect::detect_raw(&raw, options)?;
         let weights = detected.place(&raw)?;
         (detected.config, weights, detected.ignored)
     };

@@ -35,7 +35,10 @@ pub fn read_all(configs: &[Config], notes: &mut Vec<String>) -> Result<Vec<(Path
 }
 
 /// One configuration as JSON.
-fn read(path: &Path) -> Result<Json> {
+///
+/// # Errors
+/// Where it can't be read, is too large, or is neither JSON nor YAML.
+pub fn read(path: &Path) -> Result<Json> {
     let is_json = path.extension().is_some_and(|e| e == "json");
     let bytes_max = if is_json { JSON_BYTES_MAX } else { YAML_BYTES_MAX };
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;

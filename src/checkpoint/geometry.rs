@@ -234,8 +234,9 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
         None if inner.is_multiple_of(64) => inner / 64,
         None => {
             return Err(Error::invalid(format!(
-                "the number of attention heads isn't visible in the weights ({inner} channels are no multiple \
-                 of 64); put the model's configuration, with its `heads`, beside the checkpoint as config.yaml"
+                "the number of attention heads isn't visible in the weights ({inner} channels are no \
+                 multiple of 64); put the model's configuration, with its `heads`, beside the \
+                 checkpoint as config.yaml or pass it with --model-config"
             )));
         }
     };
@@ -268,7 +269,7 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     if grid[0] * grid[1] != tokens {
         return Err(Error::invalid(format!(
             "{tokens} positions don't form a {}x{} grid; put the model's configuration, with its \
-             `image_size`, beside the checkpoint as config.yaml",
+             `image_size`, beside the checkpoint as config.yaml or pass it with --model-config",
             grid[0], grid[1]
         )));
     }

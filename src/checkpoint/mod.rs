@@ -8,7 +8,7 @@
 
 mod archive;
 pub mod card;
-mod configs;
+pub mod configs;
 pub mod convert;
 pub mod detect;
 pub mod families;

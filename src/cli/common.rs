@@ -1,6 +1,8 @@
 //! Owns what several commands share: threads, signals, device, opening an engine, recipes with
 //! flags on top. Must not know: what a command does with them.
 
+use crate::checkpoint::configs;
+use crate::checkpoint::detect::DetectOptions;
 use crate::config::Recipe;
 use crate::data::decode::Alpha;
 use crate::data::prepare::Preparation;
@@ -43,6 +45,28 @@ pub struct PixelFlags {
     pub alpha: Option<Alpha>,
 }
 
+/// Flags that say what a published checkpoint doesn't.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CheckpointFlags {
+    /// Family of the checkpoint, where its names can't tell
+    #[arg(long, value_name = "NAME")]
+    pub family: Option<String>,
+    /// Published configuration of the checkpoint (JSON or YAML), where it doesn't lie beside it
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+}
+
+impl CheckpointFlags {
+    /// Opens something with them.
+    ///
+    /// # Errors
+    /// Those of `open`; a configuration that can't be read.
+    pub fn with<T>(&self, open: impl FnOnce(&DetectOptions) -> Result<T>) -> Result<T> {
+        let config = self.model_config.as_deref().map(configs::read).transpose()?;
+        open(&DetectOptions { family: self.family.as_deref(), config: config.as_ref() })
+    }
+}
+
 impl Common {
     /// Sets the size of the thread pool. Call once, before any work.
     pub fn start_threads(&self) -> Result<()> {
@@ -73,8 +97,9 @@ impl Common {
     }
 
     /// Opens `model` (a folder or file) on the device asked for.
-    pub fn open_engine(&self, model: &Path, family: Option<&str>) -> Result<Box<dyn Engine>> {
-        engine::open(model, family, self.device.parse()?, self.precision)
+    pub fn open_engine(&self, model: &Path, told: &CheckpointFlags) -> Result<Box<dyn Engine>> {
+        let device = self.device.parse()?;
+        told.with(|options| engine::open(model, options, device, self.precision))
     }
 }
 

@@ -2,6 +2,7 @@
 //! Must not know: how either is read or written.
 
 use super::Finished;
+use super::common::CheckpointFlags;
 use crate::checkpoint::card;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::detect::DetectOptions;
@@ -17,9 +18,8 @@ pub struct Args {
     /// Folder for config.json and model.safetensors
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Family of the checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    family: Option<String>,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -27,8 +27,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
-    let options = DetectOptions { family: args.family.as_deref(), config: None };
-    convert(&args.model, &options, &args.out)?;
-    super::inspect::model(&card::read(&args.out, None)?, reporter);
+    args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;
+    super::inspect::model(&card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)
 }

@@ -2,7 +2,7 @@
 //! Must not know: how codes become pixels.
 
 use super::Finished;
-use super::common::{Common, stop_flag};
+use super::common::{CheckpointFlags, Common, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Result};
@@ -25,9 +25,8 @@ pub struct Args {
     /// Folder for the pictures, one PNG a row
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Family of the checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    family: Option<String>,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     /// Rows decoded at once
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch_size: usize,
@@ -39,7 +38,7 @@ pub struct Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let stop = stop_flag()?;
-    let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
+    let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let rows = TokenFile::open(&args.input)?;
     let mut meter = reporter.meter("decode", "images", rows.row_count()?);
     let mut job = Job {

@@ -2,6 +2,7 @@
 //! Must not know: how any of them is read.
 
 use super::Finished;
+use super::common::CheckpointFlags;
 use crate::audit::read::TokenFile;
 use crate::checkpoint::card::{self, Card};
 use crate::error::{Error, Result};
@@ -15,9 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// A model (folder or checkpoint file), an output folder, or a Parquet file with tokens
     path: PathBuf,
-    /// Family of a checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    family: Option<String>,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -35,7 +35,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return token_file(path, reporter);
     }
-    model(&card::read(path, args.family.as_deref())?, reporter);
+    model(&args.checkpoint.with(|options| card::read(path, options))?, reporter);
     Ok(Finished::Clean)
 }
 

@@ -2,7 +2,7 @@
 //! Must not know: more than the commands it calls.
 
 use super::Finished;
-use super::common::{Common, Inputs, PixelFlags};
+use super::common::{CheckpointFlags, Common, Inputs, PixelFlags};
 use super::{reconstruct, tokenize};
 use crate::data::pictures;
 use crate::error::Result;
@@ -48,7 +48,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             inputs: inputs(),
             model: model.clone(),
             out: sheet.clone(),
-            family: None,
+            checkpoint: CheckpointFlags::default(),
             count: 32,
             pixels: PixelFlags::default(),
             common: args.common,

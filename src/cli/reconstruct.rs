@@ -2,7 +2,7 @@
 //! encoded, decoded or drawn.
 
 use super::Finished;
-use super::common::{Common, Inputs, PixelFlags, preparation};
+use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation};
 use crate::data::prepare::{self, Preparation};
 use crate::data::{sample, sheet, source};
 use crate::engine::{Engine, PixelBatch};
@@ -24,9 +24,8 @@ pub struct Args {
     /// The contact sheet, a PNG file
     #[arg(long, value_name = "FILE.png")]
     pub(super) out: PathBuf,
-    /// Family of the checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    pub(super) family: Option<String>,
+    #[command(flatten)]
+    pub(super) checkpoint: CheckpointFlags,
     /// Pictures on the sheet, taken evenly from the inputs
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(super) count: usize,
@@ -44,7 +43,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 
 /// The command without its process-wide settings, as `quickstart` calls it.
 pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
-    let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
+    let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
     let chosen = sample::evenly(source::walk(&args.inputs.inputs)?, args.count)?;
     if chosen.is_empty() {

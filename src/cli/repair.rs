@@ -2,7 +2,7 @@
 //! Must not know: how badness looks, how partitions are made.
 
 use super::Finished;
-use super::common::{Common, stop_flag};
+use super::common::{CheckpointFlags, Common, stop_flag};
 use super::tokenize;
 use crate::audit::verify::{Part, VerifyReport, verify};
 use crate::data::prepare::Preparation;
@@ -24,9 +24,8 @@ pub struct Args {
     /// The tokenizer that made it; needed where shards have to be made anew
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Family of the checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    family: Option<String>,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     /// Images a batch
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch_size: usize,
@@ -80,7 +79,7 @@ fn maker(args: &Args, damage: &Damage) -> Result<(Box<dyn Engine>, Preparation)>
         ));
     };
     let identity = repair::identity(&args.dir, damage)?;
-    let engine = args.common.open_engine(model, args.family.as_deref())?;
+    let engine = args.common.open_engine(model, &args.checkpoint)?;
     let preparation = preparation(&identity, engine.config().pixels.channels)?;
     let ours = pipeline::identity(engine.as_ref(), &preparation, identity.shard_rows as usize)?;
     same(&args.dir, &identity, &ours)?;

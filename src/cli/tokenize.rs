@@ -2,7 +2,7 @@
 //! Must not know: how images become tokens.
 
 use super::Finished;
-use super::common::{Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
+use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
 use super::rank::{RankFrom, Share};
 use crate::data::source;
 use crate::engine::Engine;
@@ -28,9 +28,8 @@ pub struct Args {
     /// Tokenizer: a folder or checkpoint file; where it doesn't exist, it is trained first
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Family of the checkpoint, where its names can't tell
-    #[arg(long, value_name = "NAME")]
-    family: Option<String>,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
     /// Recipe to train with where PATH doesn't exist: a name or a TOML file (`vqtok recipe list`)
     #[arg(long, value_name = "FILE")]
     recipe: Option<String>,
@@ -76,7 +75,7 @@ impl Args {
             model,
             recipe: Some(recipe.to_string()),
             common,
-            family: None,
+            checkpoint: CheckpointFlags::default(),
             pixels: PixelFlags::default(),
             batch_size: None,
             shard_rows: None,
@@ -108,7 +107,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if train_first {
         super::train::train(&args.inputs.inputs, &args.model, &recipe, resume, reporter, &stop)?;
     }
-    let mut engine = args.common.open_engine(&args.model, args.family.as_deref())?;
+    let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
     let shard_rows = args.shard_rows.unwrap_or(recipe.tokenize.shard_rows);
     if shard_rows == 0 {

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{CodeGrid, Encoded, Engine, PixelBatch};
-use crate::checkpoint;
+use crate::checkpoint::detect::{self, DetectOptions};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
@@ -22,10 +22,9 @@ pub struct CandleEngine {
 }
 
 impl CandleEngine {
-    /// Opens a checkpoint file or folder; `family` is the word of `--family`.
-    pub fn open(path: &Path, family: Option<&str>, device: &Device) -> Result<CandleEngine> {
-        let options = checkpoint::detect::DetectOptions { family, config: None };
-        let (config, weights) = checkpoint::detect::open(path, &options)?;
+    /// Opens a checkpoint file or folder.
+    pub fn open(path: &Path, options: &DetectOptions, device: &Device) -> Result<CandleEngine> {
+        let (config, weights) = detect::open(path, options)?;
         Ok(CandleEngine::new(Model::load(config, weights, device)?))
     }
 

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::cpu::CpuEngine;
+use crate::checkpoint::detect::DetectOptions;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::path::Path;
@@ -82,21 +83,21 @@ impl FromStr for Precision {
     }
 }
 
-/// Opens a model folder or checkpoint file; `family` is the word of `--family`.
+/// Opens a model folder or checkpoint file.
 ///
 /// # Errors
 /// A model that can't be read, whose family isn't clear, or that asks for a device that isn't
 /// there or a precision that the device doesn't have.
 pub fn open(
     model: &Path,
-    family: Option<&str>,
+    options: &DetectOptions,
     device: DeviceChoice,
     precision: Precision,
 ) -> Result<Box<dyn Engine>> {
     require(device, precision)?;
     match device {
-        DeviceChoice::Cuda(number) => open_cuda(model, family, number, precision),
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(model, family)?)),
+        DeviceChoice::Cuda(number) => open_cuda(model, options, number, precision),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(model, options)?)),
     }
 }
 
@@ -131,15 +132,20 @@ fn require_cuda(_: Precision) -> Result<()> {
 #[cfg(feature = "cuda")]
 fn open_cuda(
     model: &Path,
-    family: Option<&str>,
+    options: &DetectOptions,
     number: usize,
     precision: Precision,
 ) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(super::cuda::CudaEngine::open(model, family, number, precision)?))
+    Ok(Box::new(super::cuda::CudaEngine::open(model, options, number, precision)?))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda(_: &Path, _: Option<&str>, _: usize, precision: Precision) -> Result<Box<dyn Engine>> {
+fn open_cuda(
+    _: &Path,
+    _: &DetectOptions,
+    _: usize,
+    precision: Precision,
+) -> Result<Box<dyn Engine>> {
     // `require` has refused it already, with this very error.
     require_cuda(precision).and(Err(Error::invalid("--device cuda: no CUDA engine")))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::run_tests::{Discs, small_model, small_settings};
 use super::settings::{Method, Start};
 use super::*;
+use crate::checkpoint::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::{Engine, PixelBatch};
@@ -76,7 +77,7 @@ fn every_kind_resumes_to_the_same_bytes_and_opens() {
             assert!(bytes_of(&whole, file) == bytes_of(&parts, file), "{name}: {file} differs");
         }
         // The card says what it is, and only rules with a codebook have one.
-        let card = crate::checkpoint::card::read(&whole, None).unwrap();
+        let card = crate::checkpoint::card::read(&whole, &DetectOptions::default()).unwrap();
         assert_eq!(card.config.quantizer, model.quantizer, "{name}");
         let has_codebook =
             matches!(model.quantizer.rule, QuantizerRule::L2 | QuantizerRule::L2Normalised);
@@ -130,8 +131,9 @@ fn the_saved_model_gives_the_tokens_that_training_saw() {
         let pixels = images(300, 20);
         let seen = trainer.tokens(&pixels).unwrap();
         let batch = PixelBatch { pixels, count: 20, height: 16, width: 16, channels: 3 };
-        let mut cpu = CpuEngine::open(&folder, None).unwrap();
-        let mut candle = CandleEngine::open(&folder, None, &Device::Cpu).unwrap();
+        let mut cpu = CpuEngine::open(&folder, &DetectOptions::default()).unwrap();
+        let mut candle =
+            CandleEngine::open(&folder, &DetectOptions::default(), &Device::Cpu).unwrap();
         assert!(cpu.encodes_itself() && cpu.decodes_itself());
         let codes = cpu.encode(&batch).unwrap();
         assert_eq!(codes.levels[0].codes, seen, "{name}");

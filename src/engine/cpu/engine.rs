@@ -13,7 +13,7 @@ use super::kernels::{Level, thread_seconds};
 use super::networks;
 use super::plan::{Arena, Bound, Plan};
 use super::two_levels::TwoLevels;
-use crate::checkpoint::detect;
+use crate::checkpoint::detect::{self, DetectOptions};
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Result};
@@ -56,11 +56,10 @@ pub struct StepTime {
 }
 
 impl CpuEngine {
-    /// Opens a checkpoint file or folder; `family` is the word of `--family`. The environment's
+    /// Opens a checkpoint file or folder. The environment's
     /// `VQTOK_CPU` forces an instruction set.
-    pub fn open(path: &Path, family: Option<&str>) -> Result<CpuEngine> {
-        let (config, weights) =
-            detect::open(path, &detect::DetectOptions { family, config: None })?;
+    pub fn open(path: &Path, options: &DetectOptions) -> Result<CpuEngine> {
+        let (config, weights) = detect::open(path, options)?;
         CpuEngine::new(config, weights, Level::detect()?)
     }
 

@@ -9,7 +9,7 @@ use super::bank::Bank;
 use super::device::{Device, Loaded, Mark};
 use super::program::{Place, Result as Outcome, Work};
 use super::{encoder, libraries};
-use crate::checkpoint::detect;
+use crate::checkpoint::detect::{self, DetectOptions};
 use crate::engine::cpu::{CpuEngine, kernels::Level};
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, Precision};
 use crate::error::{Error, Result};
@@ -47,19 +47,18 @@ pub struct StageTime {
 }
 
 impl CudaEngine {
-    /// Opens a checkpoint file or folder on GPU `number`; `family` is the word of `--family`.
+    /// Opens a checkpoint file or folder on GPU `number`.
     ///
     /// # Errors
     /// Missing libraries, no such GPU, a model that doesn't run on one.
     pub fn open(
         path: &Path,
-        family: Option<&str>,
+        options: &DetectOptions,
         number: usize,
         precision: Precision,
     ) -> Result<CudaEngine> {
         libraries::require(precision, libraries::Library::is_present)?;
-        let options = detect::DetectOptions { family, config: None };
-        let (config, tensors) = detect::open(path, &options)?;
+        let (config, tensors) = detect::open(path, options)?;
         encoder::supported(&config)?;
         let vb = weights::Weights::new(tensors.clone()).var_builder(&Candle::Cpu);
         let quantizer = load_quantizer(&config, &vb)?;
