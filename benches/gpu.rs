@@ -106,7 +106,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
     let mut fast = CudaEngine::open(&folder, &DetectOptions::default(), 0, Precision::Bf16)?;
     lines.push(rate(&mut fast, "vqtok bf16", settings.rounds, &want)?);
     let (stages, whole) = fast.profile(SIDE, SIDE)?;
-    let images_a_run = fast.batch_images(SIDE, SIDE).unwrap_or(1);
+    let images_a_run = fast.batch_images(Some(SIDE));
     drop(fast);
     if let Some(python) = &settings.python {
         let shared = scratch.path().join("peer");
@@ -142,7 +142,7 @@ fn images(count: usize) -> PixelBatch {
 fn rate(engine: &mut CudaEngine, name: &str, rounds: usize, want: &[u32]) -> vqtok::Result<Line> {
     let few = images(want.len() / (SIDE / 16 * (SIDE / 16)));
     let flips = differing(want, &engine.encode(&few)?.levels.remove(0).codes);
-    let count = engine.batch_images(SIDE, SIDE).unwrap_or(1);
+    let count = engine.batch_images(Some(SIDE));
     let pixels = few.pixels.iter().copied().cycle().take(count * SIDE * SIDE * 3).collect();
     let batch = PixelBatch { pixels, count, ..few };
     engine.encode(&batch)?;

@@ -97,8 +97,9 @@ pub struct DataRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizeRecipe {
-    /// Images a batch.
-    pub batch_size: usize,
+    /// Images a batch; None = what suits the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
     /// Rows a shard.
     pub shard_rows: usize,
     /// What a bad image costs.
@@ -107,7 +108,7 @@ pub struct TokenizeRecipe {
 
 impl Default for TokenizeRecipe {
     fn default() -> TokenizeRecipe {
-        TokenizeRecipe { batch_size: 16, shard_rows: 4096, on_error: OnError::Record }
+        TokenizeRecipe { batch_size: None, shard_rows: 4096, on_error: OnError::Record }
     }
 }
 
@@ -159,7 +160,7 @@ impl Recipe {
         if self.data.resize == ResizeRule::Pad && self.train.augment.crop.is_some() {
             return wrong("train.augment.crop doesn't go with data.resize = \"pad\"".into());
         }
-        if self.tokenize.batch_size == 0 || self.tokenize.shard_rows == 0 {
+        if self.tokenize.batch_size == Some(0) || self.tokenize.shard_rows == 0 {
             return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
         }
         self.check_bounds()?;
@@ -176,7 +177,7 @@ impl Recipe {
             ("model.dim", self.model.dim, 1 << 16),
             ("data.size", self.data.size as usize, 1 << 14),
             ("train.batch_size", self.train.batch_size, 1 << 16),
-            ("tokenize.batch_size", self.tokenize.batch_size, 1 << 16),
+            ("tokenize.batch_size", self.tokenize.batch_size.unwrap_or(1), 1 << 16),
             ("tokenize.shard_rows", self.tokenize.shard_rows, 1 << 24),
         ];
         match &self.model.architecture {

@@ -4,7 +4,7 @@
 use super::Finished;
 use super::common::{CheckpointFlags, Common, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit, images_for_threads};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use rayon::prelude::*;
@@ -27,9 +27,9 @@ pub struct Args {
     out: PathBuf,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Rows decoded at once
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch_size: usize,
+    /// Rows decoded at once (default: two for every thread, at least 16)
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -48,6 +48,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         failed: 0,
         images_max: usize::MAX,
     };
+    let batch_size = args.batch_size.unwrap_or_else(images_for_threads).max(1);
     let mut batch: Vec<GridRow> = Vec::new();
     let mut decoded = 0u64;
     for row in rows {
@@ -62,7 +63,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             meter.line("failure", &text, json!({"key": row.key, "error": problem}));
             continue;
         }
-        let full = batch.len() >= args.batch_size.max(1);
+        let full = batch.len() >= batch_size;
         if full || batch.first().is_some_and(|first| !same_grid(first, &row)) {
             decoded += job.flush(&mut batch)?;
         }

@@ -26,9 +26,9 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Images a batch
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch_size: usize,
+    /// Images a batch (default: what suits the device)
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -55,9 +55,10 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let todo: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(&args.dir, p)).collect();
     let mut summary = pipeline::Summary::default();
     if let (Some((mut engine, preparation)), false) = (maker, todo.is_empty()) {
+        let suits = engine.batch_images(preparation.size.map(|side| side as usize));
         let settings = pipeline::Settings {
             preparation,
-            batch_size: args.batch_size.max(1),
+            batch_size: args.batch_size.unwrap_or(suits).max(1),
             on_error: OnError::Record,
             mode: CommitMode::New,
             sizes: Sizes::Planned,

@@ -35,7 +35,7 @@ pub struct Args {
     recipe: Option<String>,
     #[command(flatten)]
     pixels: PixelFlags,
-    /// Images a batch; tokens don't depend on it
+    /// Images a batch (default: what suits the device); tokens don't depend on it
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Rows a shard: what a kill can cost, and the unit workers share
@@ -119,11 +119,10 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
     let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
-    let side = preparation.size.unwrap_or(recipe.data.size) as usize;
-    let suits = engine.batch_images(side, side).unwrap_or(recipe.tokenize.batch_size);
+    let suits = engine.batch_images(preparation.size.map(|side| side as usize));
     let settings = pipeline::Settings {
         preparation,
-        batch_size: args.batch_size.unwrap_or(suits).max(1),
+        batch_size: args.batch_size.or(recipe.tokenize.batch_size).unwrap_or(suits).max(1),
         on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
         mode: CommitMode::New,
         sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },

@@ -75,6 +75,12 @@ pub struct Encoded {
     pub levels: Vec<CodeGrid>,
 }
 
+/// Images a batch where each thread takes one at a time: two for every thread, so that the last
+/// ones of a batch leave few of them idle.
+pub fn images_for_threads() -> usize {
+    (2 * rayon::current_num_threads()).max(16)
+}
+
 /// A loaded tokenizer on a device. One thread owns it.
 ///
 /// The codes of an image must not depend on the batch it comes in, nor on the number of threads.
@@ -93,10 +99,11 @@ pub trait Engine: Send {
         Precision::F32
     }
 
-    /// Images a batch that suit the device at that size, in pixels; None where any number does.
-    fn batch_images(&self, height: usize, width: usize) -> Option<usize> {
-        let _ = (height, width);
-        None
+    /// Images a batch that suit the device, for square images of that side in pixels; None where
+    /// sizes vary.
+    fn batch_images(&self, side: Option<usize>) -> usize {
+        let _ = side;
+        images_for_threads()
     }
 
     /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in

@@ -211,8 +211,10 @@ impl Engine for CudaEngine {
         self.bank.precision()
     }
 
-    fn batch_images(&self, height: usize, width: usize) -> Option<usize> {
-        Some(encoder::images(height, width).min(self.images_max))
+    fn batch_images(&self, side: Option<usize>) -> usize {
+        // Where sizes vary a batch is one of a usual size; what the card can't hold is halved.
+        let side = side.unwrap_or(256);
+        encoder::images(side, side).min(self.images_max)
     }
 
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
