@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
+use vqtok::model;
 use vqtok::model::blocks::{GroupNorm, NormSpec, double_nearest};
-use vqtok::model::config::{Parts, VqganConfig, VqvaeConfig};
+use vqtok::model::config::VqvaeConfig;
 use vqtok::model::conv::{Padding, conv_transpose2d, conv2d, relu};
 use vqtok::model::vqgan::Vqgan;
 use vqtok::model::vqvae::VqVae;
@@ -22,7 +23,7 @@ mod golden;
 #[path = "../src/testing.rs"]
 mod testing;
 
-use golden::Case;
+use golden::{Case, vqgan};
 
 /// The output and all gradients of `f` under the stored upstream gradient.
 fn check_op(case: &Case, op: &str, inputs: &[&str], f: impl Fn(&[Tensor]) -> Tensor) {
@@ -243,18 +244,7 @@ fn recipe_weights(parameters: &Parameters) {
 #[test]
 fn golden_vqgan_forward() {
     let Some(case) = Case::open("vqgan_step") else { return };
-    let config = VqganConfig {
-        ch: 32,
-        widths: vec![32, 64],
-        res_blocks: 1,
-        attention: vec![false, true],
-        mid_attention: true,
-        z_channels: 8,
-        norm_groups: 32,
-        norm_eps: 1e-6,
-        parts: Parts::Both,
-        decoder: None,
-    };
+    let config = vqgan(32, 8, 32);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F32, &Device::Cpu);
     let network = Vqgan::load(vb, &config, 8, 3).unwrap();
@@ -357,18 +347,7 @@ fn every_gradient_of_the_vqvae_equals_central_differences() {
 
 #[test]
 fn every_gradient_of_the_vqgan_equals_central_differences() {
-    let config = VqganConfig {
-        ch: 8,
-        widths: vec![8, 16],
-        res_blocks: 1,
-        attention: vec![false, true],
-        mid_attention: true,
-        z_channels: 4,
-        norm_groups: 4,
-        norm_eps: 1e-6,
-        parts: Parts::Both,
-        decoder: None,
-    };
+    let config = vqgan(8, 4, 4);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F64, &Device::Cpu);
     let network = Vqgan::load(vb, &config, 3, 3).unwrap();
@@ -396,18 +375,7 @@ fn frozen_weights_get_no_gradient() {
 #[test]
 fn golden_clip_and_adamw_of_a_vqgan_step() {
     let Some(case) = Case::open("vqgan_step") else { return };
-    let config = VqganConfig {
-        ch: 32,
-        widths: vec![32, 64],
-        res_blocks: 1,
-        attention: vec![false, true],
-        mid_attention: true,
-        z_channels: 8,
-        norm_groups: 32,
-        norm_eps: 1e-6,
-        parts: Parts::Both,
-        decoder: None,
-    };
+    let config = vqgan(32, 8, 32);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F32, &Device::Cpu);
     Vqgan::load(vb, &config, 8, 3).unwrap();

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::model::config::{Parts, VqganConfig};
+
 /// `../shared/golden_train/<name>`.
 pub struct Case {
     /// `case.json`.
@@ -79,6 +81,22 @@ impl Case {
         let mine: Vec<f32> =
             mine.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         self.check(name, &mine);
+    }
+}
+
+/// The reference's VQGAN at any width: factor 2, attention on the lower level and in the middle.
+pub fn vqgan(ch: usize, z_channels: usize, norm_groups: usize) -> VqganConfig {
+    VqganConfig {
+        ch,
+        widths: vec![ch, 2 * ch],
+        res_blocks: 1,
+        attention: vec![false, true],
+        mid_attention: true,
+        z_channels,
+        norm_groups,
+        norm_eps: 1e-6,
+        parts: Parts::Both,
+        decoder: None,
     }
 }
 

@@ -5,11 +5,11 @@ use candle_core::{DType, Device};
 
 use super::*;
 use crate::model::config::{
-    Architecture, FORMAT, InputRange, ModelConfig, OutputRange, Parts, PixelConfig,
-    PreprocessConfig, QuantizerConfig, QuantizerRule, VqganConfig,
+    Architecture, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig, PreprocessConfig,
+    QuantizerConfig, QuantizerRule,
 };
 use crate::train::adversarial_settings::AdversarialSettings;
-use crate::train::golden::{Case, assert_close};
+use crate::train::golden::{Case, assert_close, vqgan};
 use crate::train::loss::ReconstructionLoss;
 use crate::train::parameters::set_flat;
 use crate::train::random::{fnv1a64, unit};
@@ -20,18 +20,7 @@ fn model(side: u32, codes: usize) -> ModelConfig {
     ModelConfig {
         format: FORMAT.into(),
         family: "vqtok".into(),
-        architecture: Architecture::Vqgan(VqganConfig {
-            ch: 32,
-            widths: vec![32, 64],
-            res_blocks: 1,
-            attention: vec![false, true],
-            mid_attention: true,
-            z_channels: 8,
-            norm_groups: 32,
-            norm_eps: 1e-6,
-            parts: Parts::Both,
-            decoder: None,
-        }),
+        architecture: Architecture::Vqgan(vqgan(32, 8, 32)),
         quantizer: QuantizerConfig::new(QuantizerRule::L2, codes, 8),
         pixels: PixelConfig {
             channels: 3,

@@ -200,25 +200,14 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::model::config::{Parts, VqganConfig};
     use crate::model::vqgan::Vqgan;
+    use crate::train::golden::vqgan;
     use crate::train::network::Autoencoder;
     use crate::train::parameters::Parameters;
     use crate::train::random::unit;
 
     fn network() -> (Parameters, Vqgan) {
-        let config = VqganConfig {
-            ch: 8,
-            widths: vec![8, 16],
-            res_blocks: 1,
-            attention: vec![false, true],
-            mid_attention: true,
-            z_channels: 4,
-            norm_groups: 4,
-            norm_eps: 1e-6,
-            parts: Parts::Both,
-            decoder: None,
-        };
+        let config = vqgan(8, 4, 4);
         let parameters = Parameters::new();
         let vb = parameters.builder(DType::F32, &Device::Cpu);
         let network = Vqgan::load(vb, &config, 3, 3).unwrap();
