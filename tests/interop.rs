@@ -33,8 +33,8 @@ fn write_varying(out: &std::path::Path) {
     let mut identity = outputs::identity(3);
     identity.tokenizer.codes = 262_144;
     identity.levels = vec![
-        LevelLayout { codes: 262_144, grid: None },
-        LevelLayout { codes: 512, grid: Some([1, 2]) },
+        LevelLayout::new(262_144, None),
+        LevelLayout::new(512, Some([1, 2])),
     ];
     let uri = |ordinal| format!("file:///data/class/{ordinal}.png");
     let row = |ordinal| PlanRow {

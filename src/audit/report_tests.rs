@@ -79,10 +79,10 @@ fn text_of_an_attacker_stays_text() {
 fn codes_without_metadata_are_counted_up_to_the_largest() {
     let mut uses = vec![0, 0, 0, 5];
     uses[1] = 3;
-    let level = level(uses, None);
+    let level = level("tokens", uses, None);
     assert_eq!((level.codes, level.tokens, level.used), (4, 8, 2));
     assert_eq!(level.by_uses, [2, 0, 1, 1]);
     assert_eq!((level.most_used, level.least_used), (vec![(3, 5), (1, 3)], vec![(1, 3), (3, 5)]));
-    let none = super::level(Vec::new(), Some(8));
+    let none = super::level("tokens", Vec::new(), Some(8));
     assert_eq!((none.codes, none.tokens, none.entropy_bits), (8, 0, 0.0));
 }

@@ -136,7 +136,7 @@ fn a_partition_of_failures_alone_is_committed() {
 fn wide_codebooks_and_varying_grids_keep_their_types() {
     let dir = tempfile::tempdir().unwrap();
     let mut id = identity(70_000, None, 10);
-    id.levels.push(super::super::LevelLayout { codes: 512, grid: Some([1, 1]) });
+    id.levels.push(LevelLayout::new(512, Some([1, 1])));
     let plan = plan_with(dir.path(), 2, &id);
     let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
     for ordinal in 0..2 {
