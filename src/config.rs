@@ -6,8 +6,8 @@ use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::error::{Error, Result};
 use crate::model::config::{
-    Architecture, DEPTH_MAX, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig, PreprocessConfig,
-    QuantizerConfig, QuantizerRule, is_one, one,
+    Architecture, DEPTH_MAX, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig,
+    PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
 use crate::train::TrainSettings;

@@ -71,3 +71,38 @@ pub fn announced(identity: &Value) -> Vec<&'static Level> {
 pub fn measured(levels: &[&Level]) -> usize {
     levels.iter().rposition(|level| level.residual).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::testing::deep_identity;
+    use crate::tokens::{LevelLayout, schema};
+
+    #[test]
+    fn names_are_the_writers_for_every_kind_of_levels() {
+        let deep = deep_identity(10);
+        let mut plain = deep.clone();
+        plain.levels.truncate(1);
+        let mut hierarchical = plain.clone();
+        hierarchical.levels.push(LevelLayout::new(32, Some([1, 2])));
+        let mut deepest = deep.clone();
+        deepest.levels.resize(LEVELS_MAX, deep.levels[1].clone());
+        for (identity, measured) in [(deep, 2), (plain, 0), (hierarchical, 0), (deepest, 15)] {
+            identity.check().unwrap();
+            let levels = of(&schema::tokens(&identity.levels));
+            assert_eq!(levels.len(), identity.levels.len());
+            assert_eq!(announced(&identity.sorted()), levels);
+            assert_eq!(super::measured(&levels), measured);
+        }
+    }
+
+    #[test]
+    fn a_level_that_was_not_announced_is_another() {
+        let deep = deep_identity(10);
+        let mut other = deep.clone();
+        other.levels.pop();
+        assert_ne!(of(&schema::tokens(&other.levels)), announced(&deep.sorted()));
+        other.levels[1].residual = false;
+        assert_ne!(of(&schema::tokens(&deep.levels[..2])), announced(&other.sorted()));
+    }
+}

@@ -100,11 +100,8 @@ fn residual_levels_are_taken_up_to_the_first_that_is_missing() {
         ],
     );
     let rows = read(&path).unwrap();
-    let levels = [0, 10, 20].map(|first| Grid {
-        codes: (first..first + 6).collect(),
-        height: 2,
-        width: 3,
-    });
+    let levels =
+        [0, 10, 20].map(|first| Grid { codes: (first..first + 6).collect(), height: 2, width: 3 });
     assert_eq!(rows[0].levels, levels);
 }
 

@@ -124,7 +124,8 @@ pub fn report(path: &Path) -> Result<AuditReport> {
     let levels = levels::of(first.schema());
     let mut counts = Counts::default();
     for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted: Result<Vec<Counts>> = wave.par_iter().map(|path| count(path, &levels)).collect();
+        let counted: Result<Vec<Counts>> =
+            wave.par_iter().map(|path| count(path, &levels)).collect();
         counted?.into_iter().for_each(|part| counts.merge(part));
     }
     let mut report = AuditReport {

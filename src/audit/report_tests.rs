@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::html;
-use crate::tokens::testing::{plan, token_row, write};
+use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, write};
 use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter};
 
 #[test]
@@ -56,6 +56,22 @@ fn the_numbers_are_those_of_the_tokens() {
     // One file alone, and without failures beside it.
     let one = super::report(&dir.path().join("tokens/part-00002.parquet")).unwrap();
     assert_eq!((one.files, one.rows, one.failed), (1, 4, 0));
+}
+
+#[test]
+fn every_residual_level_has_its_own_numbers_by_its_columns_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_with(dir.path(), 9, &deep_identity(10));
+    write(&plan, 0);
+    let summary = tokens::finalize(dir.path()).unwrap();
+    let report = report(dir.path()).unwrap();
+    let columns: Vec<_> = report.levels.iter().map(|level| level.column).collect();
+    assert_eq!(columns, ["tokens", "tokens_residual_1", "tokens_residual_2"]);
+    for (level, known) in report.levels.iter().zip(&summary.codebook.levels) {
+        assert_eq!((level.codes, level.tokens, level.used), (32, known.tokens, known.used));
+    }
+    let page = html::render(&report);
+    assert!(columns.iter().all(|name| page.contains(&format!("<code>{name}</code>"))));
 }
 
 #[test]

@@ -68,11 +68,7 @@ impl ResidualQuantizer {
     ///
     /// # Errors
     /// Those of [`Quantizer::quantize`].
-    pub fn quantize(
-        &self,
-        mut z: Vec<f32>,
-        channels: usize,
-    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
+    pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
         let mut found = Vec::with_capacity(self.levels.len());
         for (index, level) in self.levels.iter().enumerate() {
             if index + 1 == self.levels.len() {

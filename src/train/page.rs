@@ -122,7 +122,8 @@ fn draw_head(page: &mut String, summary: &TrainSummary, recipe: &Value) {
         big(page, &format!("{ssim:.3}"), "SSIM");
     }
     big(page, &format!("{:.1} %", 100.0 * found.usage), "of the codes used");
-    let mean = if found.levels.is_empty() { "perplexity" } else { "perplexity, mean of the levels" };
+    let mean =
+        if found.levels.is_empty() { "perplexity" } else { "perplexity, mean of the levels" };
     big(page, &format!("{:.1}", found.perplexity), mean);
     if summary.skipped_steps > 0 {
         big(page, &thousands(summary.skipped_steps), "steps skipped");

@@ -49,7 +49,11 @@ fn the_state_comes_back() {
     let mut back = CodeUse::new(CodeCounts::new(4), 100, 1000, &settings());
     back.restore(codes.schedule(), &codes.state()).unwrap();
     assert_eq!((back.state(), back.schedule()), (codes.state(), codes.schedule()));
-    assert!(CodeUse::new(CodeCounts::new(5), 100, 1000, &settings()).restore(None, &codes.state()).is_err());
+    assert!(
+        CodeUse::new(CodeCounts::new(5), 100, 1000, &settings())
+            .restore(None, &codes.state())
+            .is_err()
+    );
 }
 
 #[test]

@@ -277,4 +277,8 @@ fn models_that_do_not_fit_are_refused_in_one_line() {
     });
     let text = encoder::supported(&odd).unwrap_err().to_string();
     assert!(text.contains("only the canonical VQGAN encoder"), "{text}");
+    let mut deep = config.clone();
+    deep.quantizer.depth = 3;
+    let text = encoder::supported(&deep).unwrap_err().to_string();
+    assert!(text.contains("residual levels") && text.contains("--device cpu"), "{text}");
 }

@@ -203,7 +203,13 @@ pub fn build(
                 let place = (level, q.depth);
                 Ok(match method {
                     Method::Ema => Box::new(EmaCodes::new(nearest, c)),
-                    _ => Box::new(GradientCodes::of_level(nearest, place, c, parameters, DType::F32)?),
+                    _ => Box::new(GradientCodes::of_level(
+                        nearest,
+                        place,
+                        c,
+                        parameters,
+                        DType::F32,
+                    )?),
                 })
             };
             if q.depth == 1 {

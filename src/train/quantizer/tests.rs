@@ -278,7 +278,10 @@ fn residual_levels_start_learn_and_come_back_one_by_one() {
     let nearest = nearest_of_8(false);
     let fresh = || {
         let level = || EmaCodes::new(nearest, &CodebookSettings::default());
-        ResidualCodes::new(nearest, (0..3).map(|_| Box::new(level()) as Box<dyn Quantizer>).collect())
+        ResidualCodes::new(
+            nearest,
+            (0..3).map(|_| Box::new(level()) as Box<dyn Quantizer>).collect(),
+        )
     };
     let mut draws = Draws::new(3, "residual", 0);
     let z = draws.uniform(4 * 8 * 16, 2.0);
