@@ -6,8 +6,8 @@ use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::error::{Error, Result};
 use crate::model::config::{
-    Architecture, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig, PreprocessConfig,
-    QuantizerConfig, QuantizerRule,
+    Architecture, DEPTH_MAX, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig,
+    PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
 use crate::train::TrainSettings;
@@ -55,6 +55,9 @@ pub struct ModelRecipe {
     pub codes: usize,
     /// D, length of a code.
     pub dim: usize,
+    /// Residual levels, each with a codebook of its own; with the rule `l2`.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub depth: usize,
     /// How a latent becomes a code: `[model.quantizer]`.
     #[serde(default)]
     pub quantizer: QuantizerRecipe,
@@ -175,6 +178,7 @@ impl Recipe {
         let mut sizes = vec![
             ("model.codes", self.model.codes, 1 << 24),
             ("model.dim", self.model.dim, 1 << 16),
+            ("model.depth", self.model.depth, DEPTH_MAX),
             ("data.size", self.data.size as usize, 1 << 14),
             ("train.batch_size", self.train.batch_size, 1 << 16),
             ("tokenize.batch_size", self.tokenize.batch_size.unwrap_or(1), 1 << 16),
@@ -202,10 +206,11 @@ impl Recipe {
         if let Some((name, size, max)) = sizes.into_iter().find(|(_, size, max)| size > max) {
             return Err(Error::invalid(format!("{name} is {size}; it must be at most {max}")));
         }
-        if self.model.codes * self.model.dim > CODEBOOK_VALUES_MAX {
+        let values = self.model.depth * self.model.codes * self.model.dim;
+        if values > CODEBOOK_VALUES_MAX {
             return Err(Error::invalid(format!(
-                "model.codes times model.dim is {}; it must be at most {CODEBOOK_VALUES_MAX}",
-                self.model.codes * self.model.dim
+                "model.codes times model.dim, and times model.depth, is {values}; it must be at \
+                 most {CODEBOOK_VALUES_MAX}"
             )));
         }
         Ok(())
@@ -234,6 +239,7 @@ impl Recipe {
             architecture: self.model.architecture.clone(),
             quantizer: QuantizerConfig {
                 levels: self.model.quantizer.levels.clone(),
+                depth: self.model.depth,
                 ..QuantizerConfig::new(self.model.quantizer.rule, self.model.codes, self.model.dim)
             },
             pixels: PixelConfig { channels: self.model.channels, input, output },

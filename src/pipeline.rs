@@ -130,7 +130,11 @@ pub fn identity(
         },
         levels: grids
             .into_iter()
-            .map(|grid| LevelLayout { codes: config.quantizer.codes as u64, grid })
+            .enumerate()
+            .map(|(index, grid)| LevelLayout {
+                residual: index > 0 && config.quantizer.depth > 1,
+                ..LevelLayout::new(config.quantizer.codes as u64, grid)
+            })
             .collect(),
         precision: engine.precision().as_str().into(),
         device: engine.device_kind().into(),

@@ -19,7 +19,9 @@ fn python_reads_what_was_written() {
     let varying = root.path().join("varying");
     write_varying(&varying);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/read_output.py");
-    for out in [fixed, varying] {
+    let residual = root.path().join("residual");
+    write_residual(&residual);
+    for out in [fixed, varying, residual] {
         let run = std::process::Command::new(&python).arg(script).arg(&out).output().unwrap();
         let (stdout, stderr) =
             (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
@@ -32,10 +34,7 @@ fn python_reads_what_was_written() {
 fn write_varying(out: &std::path::Path) {
     let mut identity = outputs::identity(3);
     identity.tokenizer.codes = 262_144;
-    identity.levels = vec![
-        LevelLayout { codes: 262_144, grid: None },
-        LevelLayout { codes: 512, grid: Some([1, 2]) },
-    ];
+    identity.levels = vec![LevelLayout::new(262_144, None), LevelLayout::new(512, Some([1, 2]))];
     let uri = |ordinal| format!("file:///data/class/{ordinal}.png");
     let row = |ordinal| PlanRow {
         ordinal,
@@ -69,5 +68,33 @@ fn write_varying(out: &std::path::Path) {
         }
         writer.close().unwrap();
     }
+    vqtok::tokens::finalize(out).unwrap();
+}
+
+/// Two residual levels behind the first.
+fn write_residual(out: &std::path::Path) {
+    let mut identity = outputs::identity(20);
+    let deeper = LevelLayout { residual: true, ..identity.levels[0].clone() };
+    identity.levels.extend([deeper.clone(), deeper]);
+    let row = |ordinal| PlanRow {
+        ordinal,
+        key: format!("class/{ordinal}.png"),
+        uri: format!("file:///data/class/{ordinal}.png"),
+        bytes: 9,
+    };
+    let plan = Plan::create_or_open(out, &identity, (0..12).map(|i| Ok(row(i))), 20).unwrap();
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    for ordinal in 0..12 {
+        let mut outcome = outputs::outcome(ordinal);
+        if let Outcome::Written(row) = &mut outcome {
+            for level in 1..3 {
+                let mut grid = row.levels[0].clone();
+                grid.codes.iter_mut().for_each(|k| *k = (*k * 5 + level) % outputs::CODES as u32);
+                row.levels.push(grid);
+            }
+        }
+        writer.push(outcome).unwrap();
+    }
+    writer.close().unwrap();
     vqtok::tokens::finalize(out).unwrap();
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 
+use super::levels::LEVELS_MAX;
 use super::sheet::Sheet;
 
 /// The data set's codebook file.
@@ -16,10 +17,17 @@ const CODES_MAX: i32 = 1 << 24;
 /// Uses and summed distances of codes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Fold {
-    /// By level, then code: count and distance sum.
-    levels: [Vec<(i64, f64)>; 2],
-    /// Levels where a distance is missing for some partition.
-    unknown: [bool; 2],
+    /// Up to the last level with a use.
+    levels: Vec<LevelFold>,
+}
+
+/// Those of one level.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct LevelFold {
+    /// By code: count and distance sum.
+    codes: Vec<(i64, f64)>,
+    /// A distance is missing for some partition.
+    unknown: bool,
 }
 
 impl Fold {
@@ -31,72 +39,81 @@ impl Fold {
             if count <= 0 {
                 return Err(format!("code {} is counted {count} times", place.1));
             }
-            let level = usize::try_from(place.0).ok().filter(|&level| level < 2);
+            let level = usize::try_from(place.0).ok().filter(|&level| level < LEVELS_MAX);
             let level = level.ok_or(format!("it counts a level {}", place.0))?;
             if place <= last || place.1 < 0 || place.1 >= CODES_MAX {
                 return Err(format!("code {} is out of order or range", place.1));
             }
             last = place;
+            fold.levels.resize(level + 1, LevelFold::default());
             let entries = &mut fold.levels[level];
-            entries.resize(place.1 as usize + 1, (0, 0.0));
-            entries[place.1 as usize] = (count, sum.unwrap_or(0.0));
-            fold.unknown[level] |= sum.is_none();
+            entries.codes.resize(place.1 as usize + 1, (0, 0.0));
+            entries.codes[place.1 as usize] = (count, sum.unwrap_or(0.0));
+            entries.unknown |= sum.is_none();
         }
         Ok(fold)
     }
 
     /// Adds a later partition's.
     pub fn merge(&mut self, other: &Fold) {
+        let levels = self.levels.len().max(other.levels.len());
+        self.levels.resize(levels, LevelFold::default());
         for (mine, theirs) in self.levels.iter_mut().zip(&other.levels) {
-            if mine.len() < theirs.len() {
-                mine.resize(theirs.len(), (0, 0.0));
-            }
-            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+            let codes = mine.codes.len().max(theirs.codes.len());
+            mine.codes.resize(codes, (0, 0.0));
+            for (mine, theirs) in mine.codes.iter_mut().zip(&theirs.codes) {
                 mine.0 = mine.0.saturating_add(theirs.0);
                 mine.1 += theirs.1;
             }
+            mine.unknown |= theirs.unknown;
         }
-        for (mine, theirs) in self.unknown.iter_mut().zip(other.unknown) {
-            *mine |= theirs;
-        }
+    }
+
+    /// Counts and distance sums of a level's codes, up to the last with a use.
+    fn codes(&self, level: usize) -> &[(i64, f64)] {
+        self.levels.get(level).map_or(&[], |level| &level.codes)
+    }
+
+    fn unknown(&self, level: usize) -> bool {
+        self.levels.get(level).is_some_and(|level| level.unknown)
     }
 
     /// Tokens of a level.
     pub fn tokens_of(&self, level: usize) -> u64 {
-        self.levels[level].iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.0 as u64))
+        self.codes(level).iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.0 as u64))
     }
 
     /// Tokens of all levels.
     pub fn tokens(&self) -> u64 {
-        self.tokens_of(0).saturating_add(self.tokens_of(1))
+        (0..self.levels.len()).fold(0, |sum, level| sum.saturating_add(self.tokens_of(level)))
     }
 
     /// Uses of a code.
     pub fn count(&self, level: usize, code: usize) -> i64 {
-        self.levels[level].get(code).map_or(0, |entry| entry.0)
+        self.codes(level).get(code).map_or(0, |entry| entry.0)
     }
 
     /// Whether `counts` are exactly this level's.
     pub fn equals(&self, level: usize, counts: &[i64]) -> bool {
-        self.levels[level].len() <= counts.len()
+        self.codes(level).len() <= counts.len()
             && counts.iter().enumerate().all(|(code, &count)| self.count(level, code) == count)
     }
 
     /// Codes of a level that are used.
     pub fn used(&self, level: usize) -> u64 {
-        self.levels[level].iter().filter(|entry| entry.0 > 0).count() as u64
+        self.codes(level).iter().filter(|entry| entry.0 > 0).count() as u64
     }
 
     /// The sum of a level's distances; None where one is unknown.
     pub fn distance(&self, level: usize) -> Option<f64> {
-        let sum = || self.levels[level].iter().map(|entry| entry.1).sum();
-        (!self.unknown[level]).then(sum)
+        let sum = || self.codes(level).iter().map(|entry| entry.1).sum();
+        (!self.unknown(level)).then(sum)
     }
 
     /// Entropy in bits of a level's codes.
     pub fn entropy_bits(&self, level: usize) -> f64 {
         let total = self.tokens_of(level) as f64;
-        let used = self.levels[level].iter().filter(|entry| entry.0 > 0);
+        let used = self.codes(level).iter().filter(|entry| entry.0 > 0);
         used.map(|entry| entry.0 as f64 / total).map(|p| -p * p.log2()).sum::<f64>() + 0.0
     }
 
@@ -112,13 +129,13 @@ impl Fold {
             if full && place == (due.0 + 1, 0) {
                 due = place;
             }
-            if place != due || due.0 > 1 {
+            if place != due || due.0 as usize >= LEVELS_MAX {
                 return Err(format!("code {} of level {} stands out of place", place.1, place.0));
             }
             due.1 += 1;
             let (level, code) = (place.0 as usize, place.1 as usize);
-            let (uses, distance) = self.levels[level].get(code).copied().unwrap_or((0, 0.0));
-            let distance = (!self.unknown[level]).then_some(distance);
+            let (uses, distance) = self.codes(level).get(code).copied().unwrap_or((0, 0.0));
+            let distance = (!self.unknown(level)).then_some(distance);
             if count != uses || sum.map(f64::to_bits) != distance.map(f64::to_bits) {
                 return Err(format!(
                     "code {code} of level {level} has {count} uses at distance {sum:?}, the \
@@ -130,7 +147,10 @@ impl Fold {
             Some(codes) => {
                 due.0 as usize + 1 == codes.len() && codes.last() == Some(&(due.1 as u64))
             }
-            None => self.levels[due.0.min(1) as usize].len() <= due.1 as usize,
+            None => {
+                self.levels.len() <= due.0 as usize + 1
+                    && self.codes(due.0 as usize).len() <= due.1 as usize
+            }
         };
         if complete { Ok(()) } else { Err("codes are missing from it".into()) }
     }

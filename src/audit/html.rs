@@ -22,8 +22,8 @@ pub fn render(report: &AuditReport) -> String {
         big(&mut page, &format!("{:.1}", level.perplexity), "perplexity");
     }
     page.push_str("</p>");
-    for (index, level) in report.levels.iter().enumerate() {
-        draw_level(&mut page, level, if index == 0 { "tokens" } else { "tokens_top" });
+    for level in &report.levels {
+        draw_level(&mut page, level);
     }
     if let Some(errors) = &report.quantization_error {
         draw_errors(&mut page, errors);
@@ -37,11 +37,12 @@ pub fn render(report: &AuditReport) -> String {
     page
 }
 
-fn draw_level(page: &mut String, level: &LevelReport, name: &str) {
+fn draw_level(page: &mut String, level: &LevelReport) {
     let _ = write!(
         page,
-        "<h2>Codebook of <code>{name}</code></h2><p>{} tokens; {} of {} codes used; entropy {:.4} \
+        "<h2>Codebook of <code>{}</code></h2><p>{} tokens; {} of {} codes used; entropy {:.4} \
          bits of {:.4}; perplexity {:.1}.</p>",
+        level.column,
         thousands(level.tokens),
         thousands(level.used),
         thousands(level.codes),

@@ -6,6 +6,7 @@ mod dataset;
 mod fold;
 pub mod html;
 pub mod integers;
+mod levels;
 mod partition;
 mod plan;
 pub mod read;

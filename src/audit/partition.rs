@@ -5,10 +5,12 @@ use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::fold::Fold;
 use super::integers::{self, Lists};
+use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
 use super::sheet::Sheet;
 use super::verify::FileFacts;
@@ -88,7 +90,11 @@ impl Check<'_> {
         let codebook = self.companion(&companion("codebook"));
         let sheet = Sheet::open(&self.dir.join(&name), None).map_err(told)?;
         self.metadata(&sheet)?;
-        check_columns(&sheet, TOKENS_SCHEMA, self.levels(&sheet))?;
+        let levels = levels::of(sheet.schema());
+        if self.plan.is_some_and(|plan| levels::announced(&plan.identity) != levels) {
+            return Err("its levels of tokens are not the plan's".into());
+        }
+        check_columns(&sheet, TOKENS_SCHEMA, &levels)?;
         let entry = |key: &str| sheet.entries.get(key).map(String::as_str).unwrap_or_default();
         let (failures, codebook) = (failures?, codebook?);
         for (file, key) in
@@ -100,7 +106,7 @@ impl Check<'_> {
         }
         self.facts.fold = Fold::read(&self.dir.join(&codebook.path))
             .map_err(|problem| format!("{}: {problem}", codebook.path))?;
-        let mut rows = RowCheck::new(self.facts, self.plan, &sheet)?;
+        let mut rows = RowCheck::new(self.facts, self.plan, &sheet, levels)?;
         let columns: Vec<String> =
             sheet.schema().fields().iter().map(|field| field.name().clone()).collect();
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -163,13 +169,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn levels(&self, sheet: &Sheet) -> usize {
-        1 + usize::from(sheet.schema().column_with_name("tokens_top").is_some())
-    }
-
     /// What was counted in the rows against what the companions and the metadata count.
     fn compare(&self, counted: &Counted) -> Result<(), String> {
-        let Counted { written, counts, distance } = counted;
+        let Counted { written, counts, measured, distance } = counted;
         let facts = &self.facts;
         if *written != facts.written {
             return Err(format!("it says {} images, its rows hold {written}", facts.written));
@@ -180,7 +182,7 @@ impl Check<'_> {
         if !equal || levels != counted as u64 {
             return Err("its codebook part counts other tokens than its rows hold".into());
         }
-        if let (Some(rows), Some(part)) = (*distance, facts.fold.distance(0))
+        if let (Some(rows), Some(part)) = (*distance, facts.fold.distance(*measured))
             && rows.is_finite()
             && part.is_finite()
             // Each row's mean was rounded once to float32: a relative error of 2^-24 at most, and
@@ -195,14 +197,33 @@ impl Check<'_> {
     }
 }
 
+/// The columns that a published description gives a file of these levels, and their names.
+fn described<'a>(description: &'a Value, levels: &[&Level]) -> Vec<(String, &'a Value)> {
+    let residual = levels.iter().filter(|level| level.residual).count();
+    let top = levels.len().saturating_sub(residual + 1);
+    let columns = description["columns"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut described = Vec::new();
+    for group in columns.chunk_by(|a, b| a["only_with"] == b["only_with"]) {
+        let numbers = match group[0]["only_with"].as_str() {
+            None => 0..1,
+            Some("a top level") => 0..top,
+            Some(_) => 1..residual + 1,
+        };
+        for n in numbers {
+            let name = |column: &Value| {
+                column["name"].as_str().unwrap_or_default().replace("<n>", &n.to_string())
+            };
+            described.extend(group.iter().map(|column| (name(column), column)));
+        }
+    }
+    described
+}
+
 /// Names, types and nullability of a file's columns against a published description.
-fn check_columns(sheet: &Sheet, description: &str, levels: usize) -> Result<(), String> {
-    let description: serde_json::Value =
-        serde_json::from_str(description).map_err(|e| e.to_string())?;
-    let columns = description["columns"].as_array().into_iter().flatten();
+fn check_columns(sheet: &Sheet, description: &str, levels: &[&Level]) -> Result<(), String> {
+    let description: Value = serde_json::from_str(description).map_err(|e| e.to_string())?;
     let mut fields = sheet.schema().fields().iter();
-    for column in columns.filter(|c| levels > 1 || c.get("only_with").is_none()) {
-        let name = column["name"].as_str().unwrap_or_default();
+    for (name, column) in described(&description, levels) {
         let field = fields.next().ok_or_else(|| format!("its column {name} is missing"))?;
         let kind = match field.data_type() {
             DataType::Utf8 => "utf8".to_string(),
@@ -211,7 +232,7 @@ fn check_columns(sheet: &Sheet, description: &str, levels: usize) -> Result<(), 
             DataType::FixedSizeBinary(size) => format!("fixed_size_binary[{size}]"),
             other => other.to_string().to_lowercase(),
         };
-        let fits = field.name() == name
+        let fits = *field.name() == name
             && column["type"] == kind.as_str()
             && column["nullable"] == field.is_nullable();
         if !fits {
@@ -230,13 +251,16 @@ struct Counted {
     written: u64,
     /// Uses of each code, by level.
     counts: Vec<Vec<i64>>,
-    /// Sum of the squared distances of `tokens`; None where a row has none.
+    /// The level that distances are of.
+    measured: usize,
+    /// Sum of its squared distances; None where a row has none.
     distance: Option<f64>,
 }
 
 /// The state of going through a shard's rows.
 struct RowCheck<'a> {
     plan: Option<&'a PlanFacts>,
+    levels: Vec<&'static Level>,
     planned: Option<Vec<Planned>>,
     first: i64,
     /// By place in the partition: 0 not seen, 1 written, 2 failed.
@@ -254,6 +278,7 @@ impl<'a> RowCheck<'a> {
         facts: &PartitionFacts,
         plan: Option<&'a PlanFacts>,
         sheet: &Sheet,
+        levels: Vec<&'static Level>,
     ) -> Result<RowCheck<'a>, String> {
         let planned = plan.map(|plan| plan.partition(facts.index)).transpose();
         let planned = planned.map_err(|error| error.to_string())?;
@@ -261,12 +286,12 @@ impl<'a> RowCheck<'a> {
             return Err(format!("it says {} images were planned", facts.planned));
         }
         let number = |key: &str| sheet.entries.get(key).and_then(|text| text.parse::<usize>().ok());
-        let codes = [number("vqtok.codes"), number("vqtok.codes_top")];
-        let counts: Vec<Vec<i64>> =
-            codes.iter().flatten().map(|&codes| vec![0; codes.min(1 << 24)]).collect();
+        let codes = levels.iter().filter_map(|level| number(&format!("vqtok.{}", level.codes)));
+        let counts: Vec<Vec<i64>> = codes.map(|codes| vec![0; codes.min(1 << 24)]).collect();
         let stamps = vec![0; counts.first().map_or(0, Vec::len)];
         Ok(RowCheck {
             plan,
+            levels,
             planned,
             first: facts.first_ordinal as i64,
             seen: vec![0; facts.planned as usize],
@@ -289,14 +314,9 @@ impl<'a> RowCheck<'a> {
         };
         let int = |name: &str| integers::column(get(name)?).map_err(told(name));
         let mut levels = Vec::new();
-        for [tokens, height, width] in [
-            ["tokens", "grid_height", "grid_width"],
-            ["tokens_top", "grid_top_height", "grid_top_width"],
-        ] {
-            if let Some(column) = batch.column_by_name(tokens) {
-                let lists = integers::lists(column).map_err(told(tokens))?;
-                levels.push((lists, int(height)?, int(width)?));
-            }
+        for level in &self.levels {
+            let lists = integers::lists(get(&level.tokens)?).map_err(told(&level.tokens))?;
+            levels.push((lists, int(&level.grid_height)?, int(&level.grid_width)?));
         }
         if levels.len() != self.counts.len() {
             return Err(format!("it has {} grids a row", levels.len()));
@@ -317,7 +337,7 @@ impl<'a> RowCheck<'a> {
             self.planned_as(ordinals[i], key, uris.value(i))?;
             self.grids(&levels, i, hashes.value(i), unique[i])
                 .map_err(|why| format!("{}: {why}", row()))?;
-            let tokens = levels[0].0.get(i).len() as f64;
+            let tokens = levels[levels::measured(&self.levels)].0.get(i).len() as f64;
             let error = errors.is_valid(i).then(|| f64::from(errors.value(i)) * tokens);
             self.distance = self.distance.zip(error).map(|(sum, error)| sum + error);
         }
@@ -360,7 +380,10 @@ impl<'a> RowCheck<'a> {
         let fixed = self.plan.map(PlanFacts::grids);
         for (level, (lists, heights, widths)) in levels.iter().enumerate() {
             let (codes, height, width) = (lists.get(row), heights[row], widths[row]);
-            let expected = fixed.as_ref().and_then(|grids| grids.get(level).copied().flatten());
+            let fixed = fixed.as_ref().and_then(|grids| grids.get(level).copied().flatten());
+            // What is left over of the first level has a place for each of its tokens.
+            let first = self.levels[level].residual.then(|| [levels[0].1[row], levels[0].2[row]]);
+            let expected = fixed.or(first);
             if height <= 0
                 || width <= 0
                 || height.checked_mul(width) != Some(codes.len() as i64)
@@ -398,7 +421,7 @@ impl<'a> RowCheck<'a> {
         let sheet = Sheet::open(failures, None).map_err(|error| error.to_string())?;
         let name = failures.display();
         let told = |reason: String| format!("{name}: {reason}");
-        check_columns(&sheet, FAILURES_SCHEMA, 1).map_err(told)?;
+        check_columns(&sheet, FAILURES_SCHEMA, &[]).map_err(told)?;
         let columns = ["ordinal", "key", "uri", "stage", "error"];
         let mut last = -1;
         for batch in sheet.batches(&columns).map_err(|error| error.to_string())? {
@@ -423,6 +446,7 @@ impl<'a> RowCheck<'a> {
             let ordinal = self.first + lost as i64;
             return Err(format!("image {ordinal} was planned, but is neither written nor failed"));
         }
-        Ok(Counted { written, counts: self.counts, distance: self.distance })
+        let measured = levels::measured(&self.levels);
+        Ok(Counted { written, counts: self.counts, measured, distance: self.distance })
     }
 }

@@ -2,29 +2,23 @@
 //! know: the writer, models.
 //!
 //! Needed is a column `tokens`, a list of integers. Taken where they are there: `key`,
-//! `grid_height` and `grid_width`, `view`, and the same for `tokens_top`. Else keys are row numbers
-//! and grids are squares.
+//! `grid_height` and `grid_width`, `view`, and the same for `tokens_top` or `tokens_residual_1`,
+//! `tokens_residual_2` ... Else keys are row numbers and grids are squares.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 
 use super::integers::{self, Lists};
+use super::levels;
 use super::sheet::{Batches, Sheet};
 use crate::error::{Error, Result};
 
-const COLUMNS: [&str; 8] = [
-    "key",
-    "tokens",
-    "grid_height",
-    "grid_width",
-    "tokens_top",
-    "grid_top_height",
-    "grid_top_width",
-    "view",
-];
+static COLUMNS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| ["key", "view"].into_iter().chain(levels::columns()).collect());
 
 /// One grid of codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +38,7 @@ pub struct GridRow {
     pub key: String,
     /// Number of the view, where the file says.
     pub view: Option<i64>,
-    /// `tokens`, then `tokens_top` where there is one.
+    /// `tokens`, then `tokens_top` or the residual ones where there are any.
     pub levels: Vec<Grid>,
 }
 
@@ -169,14 +163,15 @@ fn rows(batch: &RecordBatch, first: u64) -> Result<Vec<GridRow>, String> {
     };
     let keys = batch.column_by_name("key").map(texts).transpose().map_err(told("key"))?;
     let views = integer("view")?;
-    let mut levels = Vec::new();
-    for [tokens, height, width] in [
-        ["tokens", "grid_height", "grid_width"],
-        ["tokens_top", "grid_top_height", "grid_top_width"],
-    ] {
-        let Some(column) = batch.column_by_name(tokens) else { continue };
-        let lists = integers::lists(column).map_err(told(tokens))?;
-        levels.push((lists, integer(height)?, integer(width)?));
+    let mut levels: Vec<(Lists, Option<Vec<i64>>, Option<Vec<i64>>)> = Vec::new();
+    for level in levels::of(&batch.schema()) {
+        let Some(column) = batch.column_by_name(&level.tokens) else { continue };
+        let lists = integers::lists(column).map_err(told(&level.tokens))?;
+        // A residual level has the first one's grid where the file doesn't repeat it.
+        let first = levels.first().filter(|_| level.residual);
+        let height = integer(&level.grid_height)?.or_else(|| first?.1.clone());
+        let width = integer(&level.grid_width)?.or_else(|| first?.2.clone());
+        levels.push((lists, height, width));
     }
     let row = |i: usize| -> Result<GridRow, String> {
         let key = match &keys {

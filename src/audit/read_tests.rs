@@ -83,6 +83,29 @@ fn shapes_keys_views_and_levels_are_taken() {
 }
 
 #[test]
+fn residual_levels_are_taken_up_to_the_first_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let int = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+    let tokens = |first: i64| fixed(int((first..first + 6).collect()), 6);
+    write(
+        &path,
+        vec![
+            ("tokens", tokens(0)),
+            ("grid_height", int(vec![2])),
+            ("grid_width", int(vec![3])),
+            ("tokens_residual_2", tokens(20)),
+            ("tokens_residual_1", tokens(10)),
+            ("tokens_residual_4", tokens(40)),
+        ],
+    );
+    let rows = read(&path).unwrap();
+    let levels =
+        [0, 10, 20].map(|first| Grid { codes: (first..first + 6).collect(), height: 2, width: 3 });
+    assert_eq!(rows[0].levels, levels);
+}
+
+#[test]
 fn what_is_no_grid_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::levels::{self, Level};
 use super::sheet::Sheet;
 use super::{integers, read};
 use crate::error::{Error, Result};
@@ -54,6 +55,8 @@ pub struct AuditReport {
 /// The use of one level's codes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelReport {
+    /// The column of its tokens.
+    pub column: &'static str,
     /// K as the metadata says, or the largest code + 1.
     pub codes: u64,
     /// Tokens.
@@ -118,10 +121,11 @@ pub fn report(path: &Path) -> Result<AuditReport> {
         .filter_map(|(key, value)| Some((key.strip_prefix("vqtok.")?.to_string(), value.clone())))
         .filter(|(key, _)| key != "identity")
         .collect::<BTreeMap<_, _>>();
-    let codes = ["codes", "codes_top"].map(|key| made_by.get(key).and_then(|t| t.parse().ok()));
+    let levels = levels::of(first.schema());
     let mut counts = Counts::default();
     for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted: Result<Vec<Counts>> = wave.par_iter().map(|path| count(path)).collect();
+        let counted: Result<Vec<Counts>> =
+            wave.par_iter().map(|path| count(path, &levels)).collect();
         counted?.into_iter().for_each(|part| counts.merge(part));
     }
     let mut report = AuditReport {
@@ -136,8 +140,9 @@ pub fn report(path: &Path) -> Result<AuditReport> {
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
-    for (uses, codes) in counts.levels.into_iter().zip(codes) {
-        report.levels.push(level(uses, codes));
+    for (names, uses) in levels.into_iter().zip(counts.levels) {
+        let codes = report.made_by.get(&names.codes).and_then(|text| text.parse().ok());
+        report.levels.push(level(&names.tokens, uses, codes));
     }
     if path.join("failures").is_dir() {
         for file in read::files(&path.join("failures"))? {
@@ -246,15 +251,12 @@ impl Counts {
         }
     }
 
-    fn batch(&mut self, batch: &RecordBatch) -> Result<(), String> {
+    fn batch(&mut self, batch: &RecordBatch, levels: &[&Level]) -> Result<(), String> {
         self.rows += batch.num_rows() as u64;
-        for (level, name) in ["tokens", "tokens_top"].iter().enumerate() {
+        self.levels.resize(levels.len(), Vec::new());
+        for (Level { tokens: name, .. }, uses) in levels.iter().zip(&mut self.levels) {
             let Some(column) = batch.column_by_name(name) else { continue };
             let lists = integers::lists(column).map_err(|why| format!("column {name} {why}"))?;
-            if self.levels.len() <= level {
-                self.levels.push(Vec::new());
-            }
-            let uses = &mut self.levels[level];
             let largest = lists.values.iter().copied().max().unwrap_or(0);
             if largest > CODE_MAX {
                 return Err(format!("column {name} holds the code {largest}"));
@@ -291,17 +293,18 @@ fn floats(column: &arrow::array::ArrayRef) -> Vec<Option<f64>> {
     values.into_iter().map(|v| v.filter(|v| v.is_finite() && *v >= 0.0)).collect()
 }
 
-fn count(path: &Path) -> Result<Counts> {
-    let columns = ["tokens", "tokens_top", "label", "quantization_error"];
+fn count(path: &Path, levels: &[&Level]) -> Result<Counts> {
+    let tokens = levels.iter().map(|level| level.tokens.as_str());
+    let columns: Vec<&str> = tokens.chain(["label", "quantization_error"]).collect();
     let sheet = Sheet::open(path, Some(&columns))?;
     let mut counts = Counts::default();
     for batch in sheet.batches(&columns)? {
-        counts.batch(&batch?).map_err(|reason| Error::corrupt(path, reason))?;
+        counts.batch(&batch?, levels).map_err(|reason| Error::corrupt(path, reason))?;
     }
     Ok(counts)
 }
 
-fn level(mut uses: Vec<u64>, codes: Option<u64>) -> LevelReport {
+fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelReport {
     let codes = codes.filter(|&k| k <= u64::from(CODE_MAX) + 1).unwrap_or(0).max(uses.len() as u64);
     uses.resize(codes as usize, 0);
     let tokens: u64 = uses.iter().sum();
@@ -323,6 +326,7 @@ fn level(mut uses: Vec<u64>, codes: Option<u64>) -> LevelReport {
     ranks.dedup();
     let point = |rank: usize| ranked.get(rank - 1).map(|&(_, uses)| (rank as u64, uses));
     LevelReport {
+        column,
         codes,
         tokens,
         used: used as u64,

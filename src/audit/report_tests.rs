@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::html;
-use crate::tokens::testing::{plan, token_row, write};
+use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, write};
 use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter};
 
 #[test]
@@ -59,6 +59,22 @@ fn the_numbers_are_those_of_the_tokens() {
 }
 
 #[test]
+fn every_residual_level_has_its_own_numbers_by_its_columns_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_with(dir.path(), 9, &deep_identity(10));
+    write(&plan, 0);
+    let summary = tokens::finalize(dir.path()).unwrap();
+    let report = report(dir.path()).unwrap();
+    let columns: Vec<_> = report.levels.iter().map(|level| level.column).collect();
+    assert_eq!(columns, ["tokens", "tokens_residual_1", "tokens_residual_2"]);
+    for (level, known) in report.levels.iter().zip(&summary.codebook.levels) {
+        assert_eq!((level.codes, level.tokens, level.used), (32, known.tokens, known.used));
+    }
+    let page = html::render(&report);
+    assert!(columns.iter().all(|name| page.contains(&format!("<code>{name}</code>"))));
+}
+
+#[test]
 fn text_of_an_attacker_stays_text() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(dir.path(), 2, 10);
@@ -79,10 +95,10 @@ fn text_of_an_attacker_stays_text() {
 fn codes_without_metadata_are_counted_up_to_the_largest() {
     let mut uses = vec![0, 0, 0, 5];
     uses[1] = 3;
-    let level = level(uses, None);
+    let level = level("tokens", uses, None);
     assert_eq!((level.codes, level.tokens, level.used), (4, 8, 2));
     assert_eq!(level.by_uses, [2, 0, 1, 1]);
     assert_eq!((level.most_used, level.least_used), (vec![(3, 5), (1, 3)], vec![(1, 3), (3, 5)]));
-    let none = super::level(Vec::new(), Some(8));
+    let none = super::level("tokens", Vec::new(), Some(8));
     assert_eq!((none.codes, none.tokens, none.entropy_bits), (8, 0, 0.0));
 }

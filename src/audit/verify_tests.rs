@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::*;
-use crate::tokens::testing::{plan, token_row, tree, write};
+use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, tree, write};
 use crate::tokens::{self, Plan, finalize, repair};
 
 /// A finished output of 3 partitions, 25 images.
@@ -98,6 +98,32 @@ fn every_flipped_bit_is_found_and_mended() {
         }
     }
     assert!(verify(dir.path()).unwrap().clean());
+}
+
+#[test]
+fn residual_levels_are_proven_as_the_first_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_with(dir.path(), 25, &deep_identity(10));
+    for partition in 0..3 {
+        write(&plan, partition);
+    }
+    finalize(dir.path()).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!((report.findings.len(), report.tokens), (0, 3 * 120));
+    let whole = tree(dir.path());
+    let mut state = 2;
+    for (name, good) in &whole {
+        for _ in 0..4 {
+            let (byte, bit) = (below(&mut state, good.len()), below(&mut state, 8));
+            let mut bad = good.clone();
+            bad[byte] ^= 1 << bit;
+            fs::write(dir.path().join(name), &bad).unwrap();
+            let report = verify(dir.path()).unwrap();
+            assert!(!report.clean(), "{name:?}: bit {bit} of byte {byte} goes unseen");
+        }
+        mend(dir.path(), &verify(dir.path()).unwrap());
+        assert_eq!(tree(dir.path()), whole, "{name:?}");
+    }
 }
 
 #[test]

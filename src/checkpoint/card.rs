@@ -63,7 +63,10 @@ impl Card {
         let mut lines: Vec<(String, String)> = [
             ("family", format!("{family}, {}", kind(architecture))),
             ("factor", format!("{} pixels a token", self.config.factor()[0])),
-            ("codebook", format!("{} codes of length {}", quantizer.codes, quantizer.dim)),
+            (
+                "codebook",
+                format!("{} codes of length {}", quantizer.codes_in_words(), quantizer.dim),
+            ),
             ("quantizer", rule(quantizer)),
             ("channels", pixels.channels.to_string()),
             ("input range", word(&json!(pixels.input))),

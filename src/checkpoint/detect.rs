@@ -435,11 +435,8 @@ fn configure(
         family: family.word.to_owned(),
         architecture,
         quantizer: QuantizerConfig {
-            rule,
-            codes,
-            dim,
             decode_normalised: family.decode_normalised,
-            levels: Vec::new(),
+            ..QuantizerConfig::new(rule, codes, dim)
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },
         preprocess: PreprocessConfig { resize: family.resize.to_owned(), size },

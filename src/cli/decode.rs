@@ -89,6 +89,12 @@ fn same_grid(a: &GridRow, b: &GridRow) -> bool {
 
 /// Why a row can't be decoded by this model, in one line.
 fn problem(row: &GridRow, engine: &dyn Engine) -> Option<String> {
+    let (given, wanted) = (row.levels.len(), engine.config().levels());
+    if given != wanted {
+        return Some(format!(
+            "{given} levels of tokens where the model decodes {wanted}: was another model used?"
+        ));
+    }
     let codes = engine.config().quantizer.codes;
     let level = row.levels.iter().find(|level| level.codes.iter().any(|&c| c as usize >= codes))?;
     let worst = level.codes.iter().max()?;

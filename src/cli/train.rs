@@ -120,18 +120,28 @@ pub(super) fn train(
     watch.meter.close();
     let found = &summary.evaluation;
     let text = format!(
-        "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}, on {5} {6} images; \
+        "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on {5} {6} images; \
          {0}/training.html shows how",
         folder.display(),
         found.psnr,
         100.0 * found.usage,
-        model.quantizer.codes,
+        model.quantizer.codes_in_words(),
         found.perplexity,
         found.images,
         if summary.held_out { "held-out" } else { "training" },
+        by_level(found),
     );
     reporter.say("trained", &text, json!({"model": folder, "summary": summary}));
     Ok(())
+}
+
+/// The perplexity of each residual level, where there are several.
+fn by_level(found: &train::Evaluation) -> String {
+    if found.levels.is_empty() {
+        return String::new();
+    }
+    let levels: Vec<_> = found.levels.iter().map(|l| format!("{:.1}", l.perplexity)).collect();
+    format!(" (mean of {})", levels.join(", "))
 }
 
 /// Shows a training.

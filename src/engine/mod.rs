@@ -56,8 +56,9 @@ impl PixelBatch {
 pub struct CodeGrid {
     /// Index into the codebook, below the model's code count.
     pub codes: Vec<u32>,
-    /// Squared distance |z - e|^2 of each latent to its code, same order, float32; NaN where the
-    /// family's quantizer has no distance (gumbel, dVAE, LFQ logits).
+    /// Squared distance |z - e|^2 of each latent (behind the first residual level: of what is left
+    /// over of it) to its code, same order, float32; NaN where the family's quantizer has no
+    /// distance (gumbel, dVAE, LFQ logits).
     pub distances: Vec<f32>,
     /// h, in tokens.
     pub height: usize,
@@ -66,7 +67,8 @@ pub struct CodeGrid {
 }
 
 /// What an engine returns for a batch. `levels[0]` is what goes into `tokens`; hierarchical
-/// models (VQ-VAE-2) add their coarser grids behind it.
+/// models (VQ-VAE-2) add their coarser grids behind it, residual ones a grid of the same size for
+/// each further level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
     /// N.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The format word in `config.json`.
 pub const FORMAT: &str = "vqtok.model.v1";
 
+/// Residual levels of codes at most.
+pub const DEPTH_MAX: usize = 16;
+
 /// Everything about a model but its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -257,12 +260,62 @@ pub struct QuantizerConfig {
     /// Levels of each channel, for rule `fsq` only: their number is D, their product K.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<usize>,
+    /// Residual levels, for rule `l2`: each has a codebook of its own and quantizes what the levels
+    /// before it left over; the decoder gets the sum. Written only where there is more than one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub depth: usize,
+}
+
+/// The depth of a quantizer that says none.
+pub(crate) fn one() -> usize {
+    1
+}
+
+/// Whether a depth goes without saying.
+pub(crate) fn is_one(depth: &usize) -> bool {
+    *depth == 1
 }
 
 impl QuantizerConfig {
     /// K codes of length D, decoded as they are; no levels.
     pub fn new(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
-        QuantizerConfig { rule, codes, dim, decode_normalised: false, levels: Vec::new() }
+        let (decode_normalised, levels) = (false, Vec::new());
+        QuantizerConfig { rule, codes, dim, decode_normalised, levels, depth: 1 }
+    }
+
+    /// Codes of all levels together: the rows of the codebook.
+    pub fn all_codes(&self) -> usize {
+        self.depth * self.codes
+    }
+
+    /// K, or `<depth> x <K>`.
+    pub fn codes_in_words(&self) -> String {
+        match self.depth {
+            1 => self.codes.to_string(),
+            depth => format!("{depth} x {}", self.codes),
+        }
+    }
+
+    /// The quantizer of each level on its own.
+    pub fn of_level(&self) -> QuantizerConfig {
+        QuantizerConfig { depth: 1, ..self.clone() }
+    }
+
+    /// Refuses, in one line, a depth that can't be. Vectors of length one leave no residuals of
+    /// length one, and rules without a codebook leave none that their codes could hold.
+    pub fn check_depth(&self) -> Result<(), String> {
+        if !(1..=DEPTH_MAX).contains(&self.depth) {
+            return Err(format!("the depth is {}; it must be 1 to {DEPTH_MAX}", self.depth));
+        }
+        if self.depth > 1 && (self.rule != QuantizerRule::L2 || self.decode_normalised) {
+            let rule = serde_json::to_value(self.rule).unwrap_or_default();
+            let normalised = if self.decode_normalised { " with decode_normalised" } else { "" };
+            return Err(format!(
+                "residual levels (depth {}) take the quantizer rule \"l2\", not {rule}{normalised}",
+                self.depth
+            ));
+        }
+        Ok(())
     }
 
     /// Whether decoding looks up normalised codes.
@@ -373,11 +426,11 @@ impl ModelConfig {
         }
     }
 
-    /// Grids of codes an image gives: 1, or 2 for hierarchical models.
+    /// Grids of codes an image gives: 2 for hierarchical models, else one a residual level.
     pub fn levels(&self) -> usize {
         match &self.architecture {
             Architecture::Vqvae2(_) => 2,
-            _ => 1,
+            _ => self.quantizer.depth,
         }
     }
 
@@ -430,6 +483,6 @@ impl ModelConfig {
             }
             return Ok(vec![(h, w), (h / 2, w / 2)]);
         }
-        Ok(vec![(h, w)])
+        Ok(vec![(h, w); self.levels()])
     }
 }

@@ -6,8 +6,8 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, double_nearest};
 use super::config::DalleConfig;
-use super::quantizer::Quantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, quantize_map, single};
+use super::residual::ResidualQuantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, quantize_map};
 use crate::error::{Error, Result};
 
 fn conv(vb: VarBuilder, c_in: usize, c_out: usize, kernel: usize) -> CandleResult<Conv2d> {
@@ -115,7 +115,7 @@ struct Decoder {
 pub struct Dalle {
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
     channels: usize,
 }
 
@@ -125,7 +125,7 @@ impl Dalle {
         vb: VarBuilder,
         config: &DalleConfig,
         channels: usize,
-        quantizer: Quantizer,
+        quantizer: ResidualQuantizer,
     ) -> CandleResult<Dalle> {
         let DalleConfig { hidden: n, init, parts, .. } = *config;
         let codes = quantizer.config().codes;
@@ -172,13 +172,12 @@ impl Tokenizer for Dalle {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
         let h = run(&encoder.groups, encoder.input.forward(x)?, |h| h.max_pool2d(2))?;
         let logits = encoder.output.forward(&h.relu()?)?;
-        Ok(vec![quantize_map(&self.quantizer, logits)?])
+        quantize_map(&self.quantizer, logits)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let level = single(levels)?;
-        self.quantizer.check(level.codes)?;
-        Ok(self.images(decoder, batch, level)?)
+        self.quantizer.check(&levels.iter().map(|level| level.codes).collect::<Vec<_>>())?;
+        Ok(self.images(decoder, batch, &levels[0])?)
     }
 }

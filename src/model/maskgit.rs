@@ -6,8 +6,8 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, GroupNorm, NormSpec, ResnetBlock, Shortcut, double_nearest};
 use super::config::MaskgitConfig;
-use super::quantizer::Quantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map, single};
+use super::residual::ResidualQuantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
 use crate::error::{Error, Result};
 
 fn norm(config: &MaskgitConfig) -> NormSpec {
@@ -128,7 +128,7 @@ impl Decoder {
 pub struct Maskgit {
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
 }
 
 impl Maskgit {
@@ -137,7 +137,7 @@ impl Maskgit {
         vb: VarBuilder,
         config: &MaskgitConfig,
         channels: usize,
-        quantizer: Quantizer,
+        quantizer: ResidualQuantizer,
     ) -> CandleResult<Maskgit> {
         let dim = quantizer.config().dim;
         let encoder = || Encoder::load(vb.pp("encoder"), config, dim, channels);
@@ -153,12 +153,12 @@ impl Maskgit {
 impl Tokenizer for Maskgit {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        Ok(vec![quantize_map(&self.quantizer, encoder.forward(x)?)?])
+        quantize_map(&self.quantizer, encoder.forward(x)?)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
         let device = decoder.conv_in.weight.device();
-        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, single(levels)?, device)?)?)
+        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, levels, device)?)?)
     }
 }

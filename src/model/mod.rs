@@ -17,6 +17,7 @@ pub mod open_magvit2;
 pub mod pixels;
 pub mod pool;
 pub mod quantizer;
+pub mod residual;
 pub mod vit_vqgan;
 pub mod vqgan;
 pub mod vqvae;
@@ -31,13 +32,14 @@ use candle_nn::var_builder::VarBuilder;
 use crate::error::{Error, Result};
 use config::{Architecture, ModelConfig, QuantizerRule};
 use digests::Digests;
-use quantizer::Quantizer;
+use residual::ResidualQuantizer;
 use weights::Weights;
 
 /// One level of an encoded batch.
 #[derive(Debug, Clone)]
 pub struct EncodedLevel {
-    /// What went into the quantizer, `[B, D, h, w]` (dVAE: the logits).
+    /// What went into the quantizer, `[B, D, h, w]` (dVAE: the logits); residual levels share what
+    /// went into the first.
     pub latents: Tensor,
     /// `[B, h, w]`, row-major.
     pub codes: Vec<u32>,
@@ -146,8 +148,12 @@ fn one_line(error: Error) -> Error {
 }
 
 fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
+    config.quantizer.check_depth().map_err(Error::invalid)?;
     let channels = config.pixels.channels;
     if let Architecture::Vqvae2(c) = &config.architecture {
+        if config.quantizer.depth != 1 {
+            return Err(Error::invalid("a VQ-VAE-2 has two grids of codes, no residual levels"));
+        }
         return Ok(Box::new(vqvae2::Vqvae2::load(vb, c, &config.quantizer, channels)?));
     }
     let quantizer = load_quantizer(config, &vb)?;
@@ -173,13 +179,14 @@ fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
     })
 }
 
-/// The codebook `quantize.embedding.weight` `[K, D]` and, for gumbel, `quantize.proj`.
-pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Quantizer> {
+/// The codebook `quantize.embedding.weight`, `[K, D]` for each level, one behind the other, and, for
+/// gumbel, `quantize.proj`.
+pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<ResidualQuantizer> {
     let q = &config.quantizer;
     let vb = vb.pp("quantize");
     let codebook = match q.rule {
         QuantizerRule::Sign | QuantizerRule::Logits | QuantizerRule::Fsq => None,
-        _ => Some(vb.get((q.codes, q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
+        _ => Some(vb.get((q.all_codes(), q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
     };
     let projection = match q.rule {
         QuantizerRule::Projection if config.parts().encoder() => {
@@ -189,77 +196,73 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Qu
         }
         _ => None,
     };
-    Quantizer::new(q, codebook, projection)
+    ResidualQuantizer::new(q, codebook, projection)
 }
 
-/// Quantizes `[B, D, h, w]`.
-pub(crate) fn quantize_map(quantizer: &Quantizer, latents: Tensor) -> Result<EncodedLevel> {
+/// Quantizes `[B, D, h, w]`, residual level by residual level.
+pub(crate) fn quantize_map(
+    quantizer: &ResidualQuantizer,
+    latents: Tensor,
+) -> Result<Vec<EncodedLevel>> {
     let (_, channels, _, _) = latents.dims4()?;
     let rows = latents.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?.to_vec1()?;
-    let (codes, distances) = quantizer.quantize(rows, channels)?;
-    Ok(EncodedLevel { latents, codes, distances })
+    let level = |(codes, distances)| EncodedLevel { latents: latents.clone(), codes, distances };
+    Ok(quantizer.quantize(rows, channels)?.into_iter().map(level).collect())
 }
 
-/// The vectors of one level's codes, `[B, D, h, w]`.
+/// The sum of the vectors of the residual levels' codes, `[B, D, h, w]`.
 pub(crate) fn lookup_map(
-    quantizer: &Quantizer,
+    quantizer: &ResidualQuantizer,
     batch: usize,
-    level: &CodeLevel,
+    levels: &[CodeLevel],
     device: &Device,
 ) -> Result<Tensor> {
-    let CodeLevel { codes, height, width } = *level;
-    if codes.len() != batch * height * width {
-        return Err(Error::invalid(format!(
-            "{} codes for {batch} grids of {height}x{width}",
-            codes.len()
-        )));
+    let (height, width) = levels.first().map_or((0, 0), |level| (level.height, level.width));
+    for level in levels {
+        if level.codes.len() != batch * height * width {
+            return Err(Error::invalid(format!(
+                "{} codes for {batch} grids of {height}x{width}",
+                level.codes.len()
+            )));
+        }
     }
-    let vectors = quantizer.lookup(codes)?;
+    let codes: Vec<&[u32]> = levels.iter().map(|level| level.codes).collect();
+    let vectors = quantizer.lookup(&codes)?;
     let dim = quantizer.config().dim;
     let rows = Tensor::from_vec(vectors, (batch, height, width, dim), device)?;
     Ok(rows.permute((0, 3, 1, 2))?.contiguous()?)
 }
 
-/// The only level of a family without hierarchy.
-pub(crate) fn single<'a, 'b>(levels: &'b [CodeLevel<'a>]) -> Result<&'b CodeLevel<'a>> {
-    match levels {
-        [level] => Ok(level),
-        _ => {
-            Err(Error::invalid(format!("{} levels of codes where the model has one", levels.len())))
-        }
-    }
-}
-
 struct VqVaeTokenizer {
     net: vqvae::VqVae,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
 }
 
 impl Tokenizer for VqVaeTokenizer {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        Ok(vec![quantize_map(&self.quantizer, self.net.encode(x)?)?])
+        quantize_map(&self.quantizer, self.net.encode(x)?)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let q = lookup_map(&self.quantizer, batch, single(levels)?, self.net.device())?;
+        let q = lookup_map(&self.quantizer, batch, levels, self.net.device())?;
         Ok(self.net.decode(&q)?)
     }
 }
 
 struct VqganTokenizer {
     net: vqgan::Vqgan,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
 }
 
 impl Tokenizer for VqganTokenizer {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let latents = self.net.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
-        Ok(vec![quantize_map(&self.quantizer, latents)?])
+        quantize_map(&self.quantizer, latents)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let conv = self.net.post_quant_conv.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let q = lookup_map(&self.quantizer, batch, single(levels)?, conv.weight.device())?;
+        let q = lookup_map(&self.quantizer, batch, levels, conv.weight.device())?;
         self.net.images(&q)?.ok_or_else(|| Error::invalid("no decoder"))
     }
 }

@@ -9,8 +9,8 @@ use super::blocks::{
     Conv2d, ConvSpec, GroupNorm, NormSpec, ResnetBlock, Shortcut, normalise_groups,
 };
 use super::config::OpenMagvit2Config;
-use super::quantizer::Quantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map, single};
+use super::residual::ResidualQuantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
 use crate::error::{Error, Result};
 
 fn norm(config: &OpenMagvit2Config) -> NormSpec {
@@ -191,7 +191,7 @@ impl Decoder {
 pub struct OpenMagvit2 {
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
 }
 
 impl OpenMagvit2 {
@@ -200,7 +200,7 @@ impl OpenMagvit2 {
         vb: VarBuilder,
         config: &OpenMagvit2Config,
         channels: usize,
-        quantizer: Quantizer,
+        quantizer: ResidualQuantizer,
     ) -> CandleResult<OpenMagvit2> {
         let bits = quantizer.config().dim;
         let encoder = || Encoder::load(vb.pp("encoder"), config, bits, channels);
@@ -216,12 +216,12 @@ impl OpenMagvit2 {
 impl Tokenizer for OpenMagvit2 {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        Ok(vec![quantize_map(&self.quantizer, encoder.forward(x)?)?])
+        quantize_map(&self.quantizer, encoder.forward(x)?)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
         let device = decoder.conv_in.weight.device();
-        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, single(levels)?, device)?)?)
+        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, levels, device)?)?)
     }
 }

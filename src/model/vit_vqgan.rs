@@ -5,8 +5,8 @@ use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::config::{TransformerConfig, VitVqganConfig};
-use super::quantizer::Quantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map, single};
+use super::residual::ResidualQuantizer;
+use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
 use crate::error::{Error, Result};
 
 /// x W^T + b on the last axis.
@@ -148,7 +148,7 @@ pub struct VitVqgan {
     channels: usize,
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
 }
 
 impl VitVqgan {
@@ -157,7 +157,7 @@ impl VitVqgan {
         vb: VarBuilder,
         config: &VitVqganConfig,
         channels: usize,
-        quantizer: Quantizer,
+        quantizer: ResidualQuantizer,
     ) -> CandleResult<VitVqgan> {
         let [ph, pw] = config.patch;
         let tokens = config.grid[0] * config.grid[1];
@@ -235,13 +235,13 @@ impl VitVqgan {
 impl Tokenizer for VitVqgan {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        Ok(vec![quantize_map(&self.quantizer, self.latents(encoder, x)?)?])
+        quantize_map(&self.quantizer, self.latents(encoder, x)?)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
         let device = decoder.de_pos_embedding.device();
-        let q = lookup_map(&self.quantizer, batch, single(levels)?, device)?;
+        let q = lookup_map(&self.quantizer, batch, levels, device)?;
         Ok(self.images(decoder, &q)?)
     }
 }

@@ -2,12 +2,14 @@
 //! and a bottom level that depends on the decoded top. Must not know: published names, files,
 //! threads.
 
+use std::slice;
+
 use candle_core::{Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, ConvTranspose2d};
 use super::config::{QuantizerConfig, Vqvae2Config};
-use super::quantizer::Quantizer;
+use super::residual::ResidualQuantizer;
 use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
 use crate::error::{Error, Result};
 
@@ -128,10 +130,10 @@ pub struct Vqvae2 {
     enc_b: Encoder,
     enc_t: Encoder,
     quantize_conv_t: Conv2d,
-    quantize_t: Quantizer,
+    quantize_t: ResidualQuantizer,
     dec_t: Decoder,
     quantize_conv_b: Conv2d,
-    quantize_b: Quantizer,
+    quantize_b: ResidualQuantizer,
     upsample_t: ConvTranspose2d,
     dec: Decoder,
 }
@@ -149,7 +151,7 @@ impl Vqvae2 {
         // Stored transposed, (dim, n).
         let codebook = |name: &str| {
             let embed = vb.pp(name).get((dim, quantizer.codes), "embed")?;
-            Quantizer::new(quantizer, Some(embed.t()?.flatten_all()?.to_vec1()?), None)
+            ResidualQuantizer::new(quantizer, Some(embed.t()?.flatten_all()?.to_vec1()?), None)
         };
         let blocks = |name: &str| vb.pp(name).pp("blocks");
         Ok(Vqvae2 {
@@ -176,14 +178,15 @@ impl Tokenizer for Vqvae2 {
         let (batch, _, _, _) = x.dims4()?;
         let enc_b = self.enc_b.forward(x)?;
         let enc_t = self.enc_t.forward(&enc_b)?;
-        let top = quantize_map(&self.quantize_t, self.quantize_conv_t.forward(&enc_t)?)?;
-        let (_, _, height, width) = top.latents.dims4()?;
-        let codes = CodeLevel { codes: &top.codes, height, width };
+        let latents = self.quantize_conv_t.forward(&enc_t)?;
+        let (_, _, height, width) = latents.dims4()?;
+        let top = quantize_map(&self.quantize_t, latents)?;
+        let codes = [CodeLevel { codes: &top[0].codes, height, width }];
         let quant_t = lookup_map(&self.quantize_t, batch, &codes, x.device())?;
         let dec_t = self.dec_t.forward(&quant_t)?;
         let joined = Tensor::cat(&[&dec_t, &enc_b], 1)?;
         let bottom = quantize_map(&self.quantize_b, self.quantize_conv_b.forward(&joined)?)?;
-        Ok(vec![bottom, top])
+        Ok(bottom.into_iter().chain(top).collect())
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
@@ -200,8 +203,8 @@ impl Tokenizer for Vqvae2 {
             )));
         }
         let device = self.upsample_t.weight.device();
-        let quant_t = lookup_map(&self.quantize_t, batch, top, device)?;
-        let quant_b = lookup_map(&self.quantize_b, batch, bottom, device)?;
+        let quant_t = lookup_map(&self.quantize_t, batch, slice::from_ref(top), device)?;
+        let quant_b = lookup_map(&self.quantize_b, batch, slice::from_ref(bottom), device)?;
         let joined = Tensor::cat(&[&self.upsample_t.forward(&quant_t)?, &quant_b], 1)?;
         Ok(self.dec.forward(&joined)?)
     }

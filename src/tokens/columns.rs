@@ -66,10 +66,11 @@ impl PendingRow {
         if texts.iter().chain(&more).flatten().any(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(wrong(format!("a text of more than {TEXT_BYTES_MAX} bytes")));
         }
-        let first = &row.levels[0];
+        // The last residual level's distances are those of the latents to what the decoder gets.
+        let last = identity.levels.iter().rposition(|level| level.residual).unwrap_or(0);
         Ok(PendingRow {
-            quantization_error: mean_distance(first),
-            unique_codes: first.codes.iter().collect::<HashSet<_>>().len() as i32,
+            quantization_error: mean_distance(&row.levels[last]),
+            unique_codes: row.levels[0].codes.iter().collect::<HashSet<_>>().len() as i32,
             grid_hash: grid_hash(&row.levels),
             row,
         })

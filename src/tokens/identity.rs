@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
 pub const CODES_MAX: u64 = 1 << 24;
 
+/// Grids of a row at most.
+pub const LEVELS_MAX: usize = 16;
+
 /// Everything that must be equal for an output folder to be continued. What is equal here gives
 /// byte-identical shards on one kind of device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +21,7 @@ pub struct Identity {
     pub tokenizer: Tokenizer,
     /// From an image file to the model's pixels.
     pub preprocessing: Preprocessing,
-    /// The grids of a row: the first is `tokens`, a second one `tokens_top`.
+    /// The grids of a row: the first is `tokens`; `levels` has the others' names.
     pub levels: Vec<LevelLayout>,
     /// Arithmetic of the engine: `f32`, `bf16`, ...
     pub precision: String,
@@ -70,9 +73,18 @@ pub struct LevelLayout {
     pub codes: u64,
     /// `[h, w]` in tokens where every image has the same; None where grids vary.
     pub grid: Option<[u32; 2]>,
+    /// Whether it holds what the levels before it left over, rather than a coarser grid. Written
+    /// only where it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub residual: bool,
 }
 
 impl LevelLayout {
+    /// A level that stands for itself.
+    pub fn new(codes: u64, grid: Option<[u32; 2]>) -> LevelLayout {
+        LevelLayout { codes, grid, residual: false }
+    }
+
     /// Tokens of a row where that is fixed.
     pub fn tokens(&self) -> Option<usize> {
         self.grid.map(|[height, width]| height as usize * width as usize)
@@ -80,13 +92,21 @@ impl LevelLayout {
 }
 
 impl Identity {
-    /// Refuses what can't be written: no level, more than two, sizes of zero, too many codes.
+    /// Refuses what can't be written: no level, more than there are names for, sizes of zero, too
+    /// many codes.
     pub fn check(&self) -> Result<()> {
-        if self.levels.is_empty() || self.levels.len() > 2 {
+        let residual = self.levels.iter().filter(|level| level.residual).count();
+        let count = self.levels.len();
+        let top = count == 2 && residual == 0;
+        let first = self.levels.first().is_some_and(|level| !level.residual);
+        if !first || count > LEVELS_MAX || (!top && residual != count - 1) {
             return Err(Error::invalid(format!(
-                "tokens have one or two levels, this model has {}",
-                self.levels.len()
+                "tokens have a first level and behind it a coarser one or residual ones, at most \
+                 {LEVELS_MAX} in all; this model has {count} levels, {residual} of them residual"
             )));
+        }
+        if self.levels.iter().any(|level| level.residual && level.grid != self.levels[0].grid) {
+            return Err(Error::invalid("a residual level has another grid than the first"));
         }
         for level in &self.levels {
             if level.codes == 0 || level.codes > CODES_MAX {
@@ -196,7 +216,7 @@ pub(crate) mod tests {
                 alpha: "white".into(),
                 digest: "ef".repeat(32),
             },
-            levels: vec![LevelLayout { codes, grid }],
+            levels: vec![LevelLayout::new(codes, grid)],
             precision: "f32".into(),
             device: "cpu".into(),
             shard_rows,
@@ -237,6 +257,9 @@ pub(crate) mod tests {
             |i| i.levels[0].codes = 0,
             |i| i.tokenizer.codes = 7,
             |i| i.shard_rows = 0,
+            |i| i.levels[0].residual = true,
+            |i| i.levels = vec![i.levels[0].clone(); 3],
+            |i| i.levels.push(LevelLayout { residual: true, ..LevelLayout::new(512, None) }),
         ] {
             let mut bad = good.clone();
             spoil(&mut bad);

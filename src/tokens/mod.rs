@@ -28,6 +28,7 @@ pub mod commit;
 mod committed;
 pub mod finalize;
 pub mod identity;
+mod levels;
 pub mod plan;
 pub mod repair;
 pub mod schema;

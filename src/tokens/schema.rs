@@ -15,6 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::identity::LevelLayout;
+use super::levels;
 use crate::error::{Error, Result};
 
 /// Schema word of `plan.parquet`.
@@ -73,21 +74,18 @@ fn token_column(name: &str, level: &LevelLayout) -> Field {
     }
 }
 
-/// Columns of a token shard; a second level adds `tokens_top` and its grid.
+/// Columns of a token shard: each level has its tokens and its grid.
 pub fn tokens(levels: &[LevelLayout]) -> SchemaRef {
     let mut fields = vec![
         field("key", DataType::Utf8),
         field("uri", DataType::Utf8),
         nullable("member", DataType::Utf8),
         field("ordinal", DataType::Int64),
-        token_column("tokens", &levels[0]),
-        field("grid_height", DataType::Int32),
-        field("grid_width", DataType::Int32),
     ];
-    if let Some(top) = levels.get(1) {
-        fields.push(token_column("tokens_top", top));
-        fields.push(field("grid_top_height", DataType::Int32));
-        fields.push(field("grid_top_width", DataType::Int32));
+    for (names, level) in levels::names(levels).iter().zip(levels) {
+        fields.push(token_column(&names.tokens, level));
+        fields.push(field(&names.grid_height, DataType::Int32));
+        fields.push(field(&names.grid_width, DataType::Int32));
     }
     fields.extend([
         field("view", DataType::Int32),
@@ -155,9 +153,10 @@ pub fn properties(
         let column = ColumnPath::from(name);
         builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
     }
-    for (name, level) in ["tokens", "tokens_top"].iter().zip(levels.into_iter().flatten()) {
+    let levels = levels.unwrap_or_default();
+    for (names, level) in levels::names(levels).iter().zip(levels) {
         if level.codes > 1 << 16 {
-            let parts = [*name, "list", "element"];
+            let parts = [names.tokens.as_str(), "list", "element"];
             let column = ColumnPath::new(parts.map(str::to_string).to_vec());
             builder = builder
                 .set_column_dictionary_enabled(column.clone(), false)
@@ -229,19 +228,31 @@ mod tests {
         }
     }
 
-    /// Name, type and nullability of the columns a description lists.
-    fn described(word: &str, top: bool) -> Vec<(String, String, bool)> {
+    /// Name, type and nullability of the columns a description lists for files with a top level or
+    /// with residual ones.
+    fn described(word: &str, top: bool, residual: usize) -> Vec<(String, String, bool)> {
         let value = description(word);
         assert_eq!(value["schema"], word);
-        let columns = value["columns"].as_array().unwrap().iter();
-        let columns = columns.filter(|c| top || c.get("only_with").is_none());
         let text = |v: &serde_json::Value| v.as_str().unwrap().to_string();
-        columns
-            .map(|c| {
-                assert!(!text(&c["doc"]).is_empty());
-                (text(&c["name"]), text(&c["type"]), c["nullable"].as_bool().unwrap())
-            })
-            .collect()
+        let column = |c: &serde_json::Value, n: usize| {
+            assert!(!text(&c["doc"]).is_empty());
+            let name = text(&c["name"]).replace("<n>", &n.to_string());
+            (name, text(&c["type"]), c["nullable"].as_bool().unwrap())
+        };
+        let columns = value["columns"].as_array().unwrap();
+        let groups = columns.chunk_by(|a, b| a["only_with"] == b["only_with"]);
+        let group = |group: &[serde_json::Value]| -> Vec<_> {
+            let numbers = match group[0]["only_with"].as_str() {
+                None => 0..1,
+                Some("a top level") => 0..usize::from(top),
+                Some(other) => {
+                    assert_eq!(other, "residual levels");
+                    1..residual + 1
+                }
+            };
+            numbers.flat_map(|n| group.iter().map(move |c| column(c, n))).collect()
+        };
+        groups.flat_map(group).collect()
     }
 
     fn written(schema: &Schema) -> Vec<(String, String, bool)> {
@@ -251,22 +262,25 @@ mod tests {
 
     #[test]
     fn the_published_schemas_are_what_is_written() {
-        let level = |codes, grid| LevelLayout { codes, grid };
+        let level = LevelLayout::new;
         let fixed = [level(512, Some([4, 4]))];
         let variable = [level(1 << 18, None)];
         let two = [level(512, Some([8, 8])), level(512, Some([4, 4]))];
-        assert_eq!(described(PLAN, true), written(&plan()));
-        assert_eq!(described(FAILURES, true), written(&failures()));
-        assert_eq!(described(CODEBOOK, true), written(&codebook()));
-        assert_eq!(described(TOKENS, false), written(&tokens(&fixed)));
-        assert_eq!(described(TOKENS, false), written(&tokens(&variable)));
-        assert_eq!(described(TOKENS, true), written(&tokens(&two)));
+        let deeper = LevelLayout { residual: true, ..fixed[0].clone() };
+        let residual = [fixed[0].clone(), deeper.clone(), deeper];
+        assert_eq!(described(PLAN, true, 0), written(&plan()));
+        assert_eq!(described(FAILURES, true, 0), written(&failures()));
+        assert_eq!(described(CODEBOOK, true, 0), written(&codebook()));
+        assert_eq!(described(TOKENS, false, 0), written(&tokens(&fixed)));
+        assert_eq!(described(TOKENS, false, 0), written(&tokens(&variable)));
+        assert_eq!(described(TOKENS, true, 0), written(&tokens(&two)));
+        assert_eq!(described(TOKENS, false, 2), written(&tokens(&residual)));
     }
 
     #[test]
     fn tokens_are_as_narrow_as_the_codebook_allows() {
         let kind =
-            |codes, grid| tokens(&[LevelLayout { codes, grid }]).field(4).data_type().clone();
+            |codes, grid| tokens(&[LevelLayout::new(codes, grid)]).field(4).data_type().clone();
         let item = |kind| Arc::new(Field::new("element", kind, false));
         assert_eq!(kind(1 << 16, Some([4, 2])), DataType::FixedSizeList(item(DataType::UInt16), 8));
         assert_eq!(

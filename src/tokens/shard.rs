@@ -9,7 +9,8 @@ use parquet::file::metadata::KeyValue;
 
 use super::columns::{self, PendingRow};
 use super::commit::{self, FolderLock, Published, TempFile, hex};
-use super::identity::Identity;
+use super::identity::{Identity, LevelLayout};
+use super::levels;
 use super::plan::Plan;
 use super::schema;
 use super::stats::Statistics;
@@ -359,20 +360,22 @@ impl PartitionWriter {
 fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<KeyValue> {
     let identity = plan.identity();
     let (model, pixels) = (&identity.tokenizer, &identity.preprocessing);
-    let grid = |level: &super::LevelLayout| match level.grid {
+    let grid = |level: &LevelLayout| match level.grid {
         Some([height, width]) => format!("{height}x{width}"),
         None => "variable".to_string(),
     };
-    let mut entries = vec![
+    let names = levels::names(&identity.levels);
+    let first = &names[0];
+    let mut entries: Vec<(&str, String)> = vec![
         ("vqtok.schema", schema::TOKENS.to_string()),
         ("vqtok.version", identity.version.clone()),
         ("vqtok.family", model.family.clone()),
         ("vqtok.weights_sha256", model.weights_sha256.clone()),
         ("vqtok.codebook_sha256", model.codebook_sha256.clone()),
-        ("vqtok.codes", model.codes.to_string()),
+        (first.codes_entry.as_str(), model.codes.to_string()),
         ("vqtok.dim", model.dim.to_string()),
         ("vqtok.factor", model.factor.to_string()),
-        ("vqtok.grid", grid(&identity.levels[0])),
+        (first.grid_entry.as_str(), grid(&identity.levels[0])),
         ("vqtok.resize", pixels.rule.clone()),
         ("vqtok.size", pixels.size.map_or("source".to_string(), |size| size.to_string())),
         ("vqtok.alpha", pixels.alpha.clone()),
@@ -386,9 +389,9 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.first_ordinal", ordinals.start.to_string()),
         ("vqtok.planned", (ordinals.end - ordinals.start).to_string()),
     ];
-    if let Some(top) = identity.levels.get(1) {
-        entries.push(("vqtok.codes_top", top.codes.to_string()));
-        entries.push(("vqtok.grid_top", grid(top)));
+    for (names, level) in names.iter().zip(&identity.levels).skip(1) {
+        entries.push((&names.codes_entry, level.codes.to_string()));
+        entries.push((&names.grid_entry, grid(level)));
     }
     entries.into_iter().map(|(key, value)| KeyValue::new(key.into(), value)).collect()
 }

@@ -5,11 +5,12 @@ use std::fs;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::json;
 
 use super::*;
 use crate::tokens::finalize::{self, finalize};
 use crate::tokens::identity::tests::identity;
-use crate::tokens::testing::{outcome, plan, plan_with, token_row, tree, write};
+use crate::tokens::testing::{deep_identity, outcome, plan, plan_with, token_row, tree, write};
 
 fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
     let file = fs::File::open(path).unwrap();
@@ -58,6 +59,33 @@ fn a_partition_holds_what_was_pushed() {
     let sums = codebook.column(3).as_primitive::<Float64Type>();
     let total: f64 = [0, 1, 2, 4, 5, 6, 7, 9].map(|o| (6 * o + 15) as f64 / 8.0).iter().sum();
     assert_eq!(sums.values().iter().sum::<f64>(), total);
+}
+
+#[test]
+fn residual_levels_have_columns_of_their_own_and_the_last_ones_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan_with(dir.path(), 3, &deep_identity(10));
+    write(&plan, 0);
+    let (batch, entries) = read(&shard_path(dir.path(), 0));
+    let names: Vec<_> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let behind = |n| ["tokens", "grid"].map(|word| format!("{word}_residual_{n}"));
+    let [[t1, g1], [t2, g2]] = [behind(1), behind(2)];
+    let sizes = |grid: &str| [format!("{grid}_height"), format!("{grid}_width")];
+    let expected = [vec!["tokens".into()], sizes("grid").to_vec(), vec![t1.clone()]].concat();
+    assert_eq!(names[4..8], expected);
+    assert_eq!(names[8..13], [sizes(&g1).to_vec(), vec![t2], sizes(&g2).to_vec()].concat());
+    let level = |name: &str| {
+        let column = batch.column_by_name(name).unwrap().as_fixed_size_list();
+        column.value(2).as_primitive::<UInt16Type>().values().to_vec()
+    };
+    let shifted = level("tokens").iter().map(|k| (k + 2) % 32).collect::<Vec<_>>();
+    assert_eq!(level(&t1), shifted);
+    // A quarter of the first level's.
+    let error = batch.column_by_name("quantization_error").unwrap().as_primitive::<Float32Type>();
+    assert_eq!(error.value(2), (2.0 * 6.0 + 15.0) / 6.0 / 8.0 / 4.0);
+    for key in ["vqtok.codes_residual_2", "vqtok.grid_residual_1"] {
+        assert!(entries.iter().any(|(k, _)| k == key), "{key}");
+    }
 }
 
 #[test]
@@ -136,7 +164,7 @@ fn a_partition_of_failures_alone_is_committed() {
 fn wide_codebooks_and_varying_grids_keep_their_types() {
     let dir = tempfile::tempdir().unwrap();
     let mut id = identity(70_000, None, 10);
-    id.levels.push(super::super::LevelLayout { codes: 512, grid: Some([1, 1]) });
+    id.levels.push(LevelLayout::new(512, Some([1, 1])));
     let plan = plan_with(dir.path(), 2, &id);
     let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
     for ordinal in 0..2 {
@@ -275,6 +303,13 @@ fn the_summary_reads_back_and_keeps_its_schema() {
     let description = schema::DESCRIPTIONS[4].1;
     let description: serde_json::Value = serde_json::from_str(description).unwrap();
     conforms(&value, &description, &description["$defs"], "dataset");
+    let deep = tempfile::tempdir().unwrap();
+    write(&plan_with(deep.path(), 5, &deep_identity(10)), 0);
+    let value = serde_json::to_value(finalize(deep.path()).unwrap()).unwrap();
+    let rule = &description["properties"]["identity"];
+    conforms(&value["identity"], rule, &description["$defs"], "identity");
+    assert_eq!(value["identity"]["levels"][2]["residual"], true);
+    assert_eq!(value["codebook"]["levels"].as_array().unwrap().len(), 3);
     for flip in 0..text.len() {
         let mut bad = text.clone().into_bytes();
         bad[flip] ^= 1;
@@ -312,8 +347,10 @@ fn conforms(
     assert!(allowed.contains(&kind), "{place} is {kind}, not {allowed:?}");
     if let Some(object) = value.as_object() {
         let rules = rule["properties"].as_object().unwrap();
+        let required = rule["required"].as_array().unwrap();
+        let due = |name: &&String| required.contains(&json!(name)) || object.contains_key(*name);
         let names: Vec<_> = object.keys().collect();
-        assert_eq!(names, rules.keys().collect::<Vec<_>>(), "{place}");
+        assert_eq!(names, rules.keys().filter(due).collect::<Vec<_>>(), "{place}");
         for (name, value) in object {
             conforms(value, &rules[name], defs, &format!("{place}.{name}"));
         }

@@ -8,7 +8,7 @@ use super::identity::tests::identity;
 use super::shard::{
     CommitMode, FailureRow, Outcome, PartitionWriter, Receipt, TokenGrid, TokenRow,
 };
-use super::{Identity, Plan, PlanRow};
+use super::{Identity, LevelLayout, Plan, PlanRow};
 
 pub(crate) const CODES: u64 = 32;
 
@@ -63,10 +63,38 @@ pub(crate) fn token_row(ordinal: i64) -> TokenRow {
     }
 }
 
+/// Of rows with two residual levels behind the first.
+pub(crate) fn deep_identity(shard_rows: u64) -> Identity {
+    let mut deep = identity(CODES, Some([2, 3]), shard_rows);
+    let residual = LevelLayout { residual: true, ..deep.levels[0].clone() };
+    deep.levels.extend([residual.clone(), residual]);
+    deep
+}
+
+/// The row with as many levels: level l has codes that are `l * ordinal` further, and distances
+/// that are halved l times.
+fn deepened(mut row: TokenRow, levels: usize) -> TokenRow {
+    for level in 1..levels {
+        let mut grid = row.levels[0].clone();
+        let further = (level as i64 * row.ordinal) as u32;
+        grid.codes.iter_mut().for_each(|k| *k = (*k + further) % CODES as u32);
+        grid.distances.iter_mut().for_each(|d| *d /= (1 << level) as f32);
+        row.levels.push(grid);
+    }
+    row
+}
+
+/// Writes a partition, with as many levels as the plan announces.
 pub(crate) fn write(plan: &Plan, partition: usize) -> Receipt {
     let mut writer = PartitionWriter::create(plan, partition, CommitMode::New).unwrap();
     for ordinal in plan.ordinals(partition).unwrap() {
-        writer.push(outcome(ordinal)).unwrap();
+        let outcome = match outcome(ordinal) {
+            Outcome::Written(row) => {
+                Outcome::Written(Box::new(deepened(*row, plan.identity().levels.len())))
+            }
+            failed => failed,
+        };
+        writer.push(outcome).unwrap();
     }
     writer.close().unwrap()
 }

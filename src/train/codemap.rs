@@ -21,6 +21,8 @@ const GAP: u32 = 2;
 
 /// The codes of a tokenizer over the images that it was judged on.
 pub struct CodeMap {
+    /// Residual levels: the map is of the first one's codes.
+    depth: usize,
     /// Of all codes.
     uses: Vec<u64>,
     /// Drawn codes, most used first.
@@ -50,16 +52,21 @@ impl CodeMap {
             (dot(vector, &axes[0]), dot(vector, &axes[1]))
         };
         let places = shown.iter().map(place).collect();
-        Ok(CodeMap { uses, shown, patches, factor, channels, places, explained })
+        let depth = evaluator.depth();
+        Ok(CodeMap { depth, uses, shown, patches, factor, channels, places, explained })
     }
 
     /// The section of the page; `images` is how many the uses are from.
     pub fn draw(&self, page: &mut String, images: usize) -> Result<()> {
         let used = self.uses.iter().filter(|n| **n > 0).count() as u64;
         let (codes, tokens) = (self.uses.len() as u64, self.uses.iter().sum::<u64>());
+        let first = match self.depth {
+            1 => String::new(),
+            depth => format!(" of the first of {depth} levels"),
+        };
         let _ = write!(
             page,
-            "<h2>Codebook</h2><p class=soft>{} of {} codes used ({}), over {} tokens of {} \
+            "<h2>Codebook{first}</h2><p class=soft>{} of {} codes used ({}), over {} tokens of {} \
              images.</p>",
             thousands(used),
             thousands(codes),
@@ -275,6 +282,7 @@ mod tests {
         CodeMap {
             patches: (0..shown.len() * size).map(|i| (i % 5) as f32 / 4.0).collect(),
             places: shown.iter().map(|c| (f64::from(*c), f64::from(c % 3))).collect(),
+            depth: 1,
             uses,
             shown,
             factor,

@@ -50,7 +50,8 @@ impl Trainer {
         let own = 4 * self.parameters.count() as u64;
         let averages = if self.average.is_some() { own } else { 0 };
         let theirs = 4 * self.adversary.as_ref().map_or(0, |a| a.parameter_count()) as u64;
-        let codes = 4 * (2 * self.codes * self.dim + 3 * self.codes) as u64;
+        let codes = self.depth * self.codes;
+        let codes = 4 * (2 * codes * self.dim + 3 * codes) as u64;
         let state = 3 * own + averages + 3 * theirs + codes;
         let snapshots = u64::from(self.adversary.is_some());
         // The checkpoint stands in memory as floats, as bytes, and as the file.

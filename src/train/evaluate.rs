@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::CODEBOOK_NAME;
-use super::metrics::{CodeCounts, gradient_energy, mse, psnr_of_mse, ssim};
+use super::metrics::{CodeCounts, LevelUse, gradient_energy, mse, psnr_of_mse, ssim};
 use super::network::{Autoencoder, build, decode_plain, encode_plain};
 use super::parameters::{Parameters, flat};
 use super::pixels;
@@ -15,7 +15,7 @@ use super::quantizer::{PREFIX, rows_of};
 use super::settings::side;
 use crate::error::Result;
 use crate::model::config::ModelConfig;
-use crate::model::quantizer::Quantizer;
+use crate::model::residual::ResidualQuantizer;
 use crate::model::{CodeLevel, lookup_map};
 
 /// What was found, over all images together.
@@ -35,14 +35,17 @@ pub struct Evaluation {
     pub sharpness: f64,
     /// Share of the codes that the images use, 0 to 1.
     pub usage: f64,
-    /// exp of the entropy of the codes.
+    /// exp of the entropy of the codes; of several levels their mean.
     pub perplexity: f64,
+    /// Both for each residual level, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<LevelUse>,
 }
 
 /// A tokenizer ready to be judged.
 pub struct Evaluator {
     network: Box<dyn Autoencoder>,
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
     channels: usize,
     side: usize,
     table: [f32; 256],
@@ -68,12 +71,12 @@ impl Evaluator {
         parameters.set_values(&weights)?;
         Ok(Evaluator {
             network,
-            quantizer: Quantizer::new(&model.quantizer, codebook, None)?,
+            quantizer: ResidualQuantizer::new(&model.quantizer, codebook, None)?,
             channels: model.pixels.channels,
             side: side(model)?,
             table: model.pixels.input.table(),
             limits: pixels::limits(model.pixels.input),
-            counts: CodeCounts::new(model.quantizer.codes),
+            counts: CodeCounts::of_levels(model.quantizer.depth, model.quantizer.codes),
             images: 0,
             psnr: 0.0,
             squares: 0.0,
@@ -87,10 +90,14 @@ impl Evaluator {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
         let z = encode_plain(&*self.network, &x)?;
         let (batch, dim, height, width) = z.dims4()?;
-        let (codes, _) = self.quantizer.quantize(rows_of(&z)?, dim)?;
-        self.counts.add(&codes);
-        let level = CodeLevel { codes: &codes, height, width };
-        let codes = lookup_map(&self.quantizer, batch, &level, z.device())?;
+        let found = self.quantizer.quantize(rows_of(&z)?, dim)?;
+        let firsts = (0..).step_by(self.quantizer.config().codes);
+        for ((codes, _), first) in found.iter().zip(firsts) {
+            self.counts.add(&codes.iter().map(|k| first + k).collect::<Vec<u32>>());
+        }
+        let levels: Vec<CodeLevel> =
+            found.iter().map(|(codes, _)| CodeLevel { codes, height, width }).collect();
+        let codes = lookup_map(&self.quantizer, batch, &levels, z.device())?;
         let y = decode_plain(&*self.network, &codes)?;
         let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
         let size = self.channels * self.side * self.side;
@@ -107,27 +114,34 @@ impl Evaluator {
         Ok(y)
     }
 
-    /// Uses of each code in all that was added, `[K]`.
+    /// Residual levels.
+    pub fn depth(&self) -> usize {
+        self.counts.levels
+    }
+
+    /// Uses of each code of the first level in all that was added, `[K]`.
     pub fn uses(&self) -> &[u64] {
-        &self.counts.counts
+        &self.counts.counts[..self.quantizer.config().codes]
     }
 
-    /// The vectors of all codes as the decoder takes them, `[K, D]`, and D.
+    /// The vectors of all codes of the first level as the decoder takes them, `[K, D]`, and D.
     pub fn vectors(&self) -> Result<(Vec<f32>, usize)> {
-        let all: Vec<u32> = (0..).take(self.counts.counts.len()).collect();
-        Ok((self.quantizer.lookup(&all)?, self.quantizer.config().dim))
+        let config = self.quantizer.config();
+        let all: Vec<u32> = (0..).take(config.codes).collect();
+        Ok((self.quantizer.first_level().lookup(&[&all])?, config.dim))
     }
 
-    /// What each of `codes` looks like: the middle of a field of that code alone, as wide as the
-    /// pixels a token covers; `[N, C, f, f]` from 0 to 1.
+    /// What each of `codes` of the first level looks like: the middle of a field of that code
+    /// alone, as wide as the pixels a token covers; `[N, C, f, f]` from 0 to 1.
     pub fn patches(&self, codes: &[u32], factor: usize) -> Result<Vec<f32>> {
         const FIELD: usize = 3;
         const BATCH: usize = 64;
+        let first = self.quantizer.first_level();
         let mut patches = Vec::with_capacity(codes.len() * self.channels * factor * factor);
         for codes in codes.chunks(BATCH) {
             let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
-            let level = CodeLevel { codes: &indices, height: FIELD, width: FIELD };
-            let latents = lookup_map(&self.quantizer, codes.len(), &level, &Device::Cpu)?;
+            let field = [CodeLevel { codes: &indices, height: FIELD, width: FIELD }];
+            let latents = lookup_map(&first, codes.len(), &field, &Device::Cpu)?;
             let images = decode_plain(&*self.network, &latents)?;
             let middle = images.narrow(2, factor, factor)?.narrow(3, factor, factor)?;
             patches.extend(self.to_unit(&flat(&middle.contiguous()?)?));
@@ -145,6 +159,10 @@ impl Evaluator {
     /// The figures over everything that was added.
     pub fn finish(self) -> Evaluation {
         let n = self.images.max(1) as f64;
+        let levels = self.counts.by_level().into_iter().map(|level| LevelUse {
+            usage: rounded(level.usage),
+            perplexity: rounded(level.perplexity),
+        });
         Evaluation {
             images: self.images,
             psnr: rounded(self.psnr / n),
@@ -153,6 +171,7 @@ impl Evaluator {
             sharpness: rounded(self.energy.1 / self.energy.0.max(1e-12)),
             usage: rounded(self.counts.usage()),
             perplexity: rounded(self.counts.perplexity()),
+            levels: levels.collect(),
         }
     }
 }

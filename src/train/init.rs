@@ -136,10 +136,14 @@ impl Init {
         let ruled = matches!(ours.rule, QuantizerRule::Fsq | QuantizerRule::Sign);
         text += &match &codebook {
             None if ruled && theirs == ours => format!(" and its {} codes by rule", ours.codes),
-            Some(_) => format!(" and its codebook of {} codes", ours.codes),
+            Some(_) => format!(" and its codebook of {} codes", ours.codes_in_words()),
             None => format!(
                 "; a new codebook of {} codes of length {} instead of its {} of length {} (rule {:?})",
-                ours.codes, ours.dim, theirs.codes, theirs.dim, theirs.rule
+                ours.codes_in_words(),
+                ours.dim,
+                theirs.codes_in_words(),
+                theirs.dim,
+                theirs.rule
             ),
         };
         if !fresh.is_empty() {

@@ -1,6 +1,8 @@
 //! Owns the numbers a reconstruction and a codebook are judged by: PSNR, SSIM, usage, perplexity.
 //! Must not know: models, training.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Mean of squared differences, in float64.
@@ -117,17 +119,33 @@ pub fn ssim(
 /// from the added counts, never from the mean of the batches' figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeCounts {
-    /// One count a code.
+    /// One count a code, level by level.
     pub counts: Vec<u64>,
+    /// Residual levels that the codes are of, as many each.
+    pub levels: usize,
+}
+
+/// The use of one level's codes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LevelUse {
+    /// Share of its codes used, 0 to 1.
+    pub usage: f64,
+    /// exp of the entropy of its codes.
+    pub perplexity: f64,
 }
 
 impl CodeCounts {
-    /// All zero.
+    /// All zero, of one level.
     pub fn new(codes: usize) -> CodeCounts {
-        CodeCounts { counts: vec![0; codes] }
+        CodeCounts::of_levels(1, codes)
     }
 
-    /// Counts these codes; each must be below the number of codes.
+    /// All zero, of `levels` residual levels with `codes` codes each.
+    pub fn of_levels(levels: usize, codes: usize) -> CodeCounts {
+        CodeCounts { counts: vec![0; levels * codes], levels }
+    }
+
+    /// Counts these codes, each of level l and place k as `l * K + k`.
     pub fn add(&mut self, codes: &[u32]) {
         for code in codes {
             self.counts[*code as usize] += 1;
@@ -139,12 +157,12 @@ impl CodeCounts {
         self.counts.iter().filter(|n| **n > 0).count()
     }
 
-    /// Share of codes seen at least once, 0 to 1.
+    /// Share of codes seen at least once, 0 to 1: the mean of the levels' shares.
     pub fn usage(&self) -> f64 {
         self.used() as f64 / self.counts.len().max(1) as f64
     }
 
-    /// -sum p ln p, in nats.
+    /// -sum p ln p over all codes, in nats.
     pub fn entropy(&self) -> f64 {
         let total: u64 = self.counts.iter().sum();
         let entropy: f64 = self
@@ -157,9 +175,24 @@ impl CodeCounts {
         entropy.max(0.0)
     }
 
-    /// exp(entropy): the number of equally frequent codes that would carry as much; 1 at least.
+    /// exp(entropy): the number of equally frequent codes that would carry as much; 1 at least. Of
+    /// several levels their mean.
     pub fn perplexity(&self) -> f64 {
-        self.entropy().exp()
+        match &self.by_level()[..] {
+            [] => self.entropy().exp(),
+            levels => levels.iter().map(|l| l.perplexity).sum::<f64>() / levels.len() as f64,
+        }
+    }
+
+    /// The use of each level's codes where there are several; else empty.
+    pub fn by_level(&self) -> Vec<LevelUse> {
+        if self.levels < 2 {
+            return Vec::new();
+        }
+        let codes = self.counts.len() / self.levels;
+        let level = |counts: &[u64]| CodeCounts { counts: counts.to_vec(), levels: 1 };
+        let found = self.counts.chunks(codes.max(1)).map(level);
+        found.map(|l| LevelUse { usage: l.usage(), perplexity: l.perplexity() }).collect()
     }
 }
 
@@ -213,6 +246,7 @@ mod tests {
         let Some(case) = Case::open("metrics") else { return };
         let counts = |tag: &str| CodeCounts {
             counts: case.i64(&format!("counts.{tag}")).iter().map(|n| *n as u64).collect(),
+            levels: 1,
         };
         for tag in ["batch1", "batch2", "both", "one_code", "uniform"] {
             let c = counts(tag);
@@ -228,5 +262,18 @@ mod tests {
             }
         }
         assert_eq!(both, counts("both"));
+    }
+
+    #[test]
+    fn levels_are_judged_one_by_one_and_their_mean_is_said() {
+        let mut counts = CodeCounts::of_levels(2, 4);
+        // Four equally frequent codes of the first level, a single one of the second.
+        counts.add(&[0, 1, 2, 3, 5, 5, 5, 5]);
+        let found = counts.by_level();
+        assert_eq!(found.iter().map(|l| l.usage).collect::<Vec<_>>(), [1.0, 0.25]);
+        assert!((found[0].perplexity - 4.0).abs() < 1e-12 && found[1].perplexity == 1.0);
+        assert_eq!(counts.usage(), 0.625);
+        assert!((counts.perplexity() - 2.5).abs() < 1e-12);
+        assert!(CodeCounts::new(4).by_level().is_empty());
     }
 }

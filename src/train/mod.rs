@@ -17,7 +17,7 @@
 //! | `perceptual`, `perceptual_weights` | LPIPS, and where it comes from |
 //! | `watch`, `cost`, `around` | falls of PSNR, overfitting, dead codes; time and memory beforehand |
 //! | `loss`, `codebook`, `estimator`, `optimizer` | the mathematics |
-//! | `quantizer` | the kinds of codes, in one form |
+//! | `quantizer` | the kinds of codes, in one form, and levels of them |
 //! | `revival` | which codes are used, and what happens to the others |
 //! | `evaluate`, `metrics` | the judgement |
 //! | `state`, `workspace` | the checkpoint, the model folder |
@@ -88,6 +88,7 @@ use crate::model::config::ModelConfig;
 use around::{estimate, fresh, perceptual, probe, warn, watch};
 use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
+use metrics::LevelUse;
 use pictures::Pictures;
 use record::Listener;
 use trainer::{Trainer, mean_length};
@@ -98,7 +99,8 @@ pub fn unfinished(folder: &Path) -> bool {
     workspace::unfinished(folder)
 }
 
-/// The name of the codebook among a model's weights, `[K, D]`.
+/// The name of the codebook among a model's weights, `[K, D]` for each residual level, one behind
+/// the other.
 pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";
 
 /// What happens while a training runs.
@@ -132,7 +134,7 @@ pub enum Event<'a> {
         step: usize,
         /// Share of codes used, 0 to 1.
         usage: f64,
-        /// exp of their entropy.
+        /// exp of their entropy; of several levels their mean.
         perplexity: f64,
     },
     /// A look at the fixed images.
@@ -200,6 +202,9 @@ struct Line<'a> {
     /// where these steps are too few to speak for the data set.
     usage: Option<f64>,
     perplexity: Option<f64>,
+    /// Both for each residual level, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    levels: Vec<LevelUse>,
     /// Root mean square length of the codes; none for rules without codebook.
     #[serde(skip_serializing_if = "Option::is_none")]
     codebook_norm: Option<f64>,
@@ -359,7 +364,9 @@ fn log(
     let codebook_norm = trainer.codebook()?.map(|codes| mean_length(&codes, trainer.dim()));
     let usage = window.as_ref().map(|w| w.usage());
     let perplexity = window.as_ref().map(|w| w.perplexity());
-    workspace.record()?.line(report.step, &Line { report, usage, perplexity, codebook_norm })?;
+    let levels = window.as_ref().map(|w| w.by_level()).unwrap_or_default();
+    let line = Line { report, usage, perplexity, levels, codebook_norm };
+    workspace.record()?.line(report.step, &line)?;
     if let Some(window) = &window {
         if let Some(text) = trainer.dead_codes(window) {
             observer.event(&Event::Warning(&text));

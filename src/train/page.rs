@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::TrainSummary;
 pub use super::codemap::CodeMap;
 use super::codemap::data_uri;
+use super::metrics::LevelUse;
 use super::pictures::take_apart;
 use super::record::Record;
 use crate::data::sheet::png;
@@ -96,6 +97,7 @@ pub fn render(
     draw_warnings(&mut page, &lines);
     draw_reconstructions(&mut page, record, &lines, summary, recipe)?;
     draw_curves(&mut page, &lines);
+    draw_levels(&mut page, &summary.evaluation.levels);
     codes.draw(&mut page, summary.evaluation.images)?;
     draw_settings(&mut page, summary, recipe);
     page.push_str("</html>\n");
@@ -120,11 +122,26 @@ fn draw_head(page: &mut String, summary: &TrainSummary, recipe: &Value) {
         big(page, &format!("{ssim:.3}"), "SSIM");
     }
     big(page, &format!("{:.1} %", 100.0 * found.usage), "of the codes used");
-    big(page, &format!("{:.1}", found.perplexity), "perplexity");
+    let mean =
+        if found.levels.is_empty() { "perplexity" } else { "perplexity, mean of the levels" };
+    big(page, &format!("{:.1}", found.perplexity), mean);
     if summary.skipped_steps > 0 {
         big(page, &thousands(summary.skipped_steps), "steps skipped");
     }
     page.push_str("</p>");
+}
+
+/// The use of the codes by residual level, of which the head has the means.
+fn draw_levels(page: &mut String, levels: &[LevelUse]) {
+    if levels.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Residual levels</h2>");
+    let cell = |value: f64| format!("<td class=n>{value:.1}</td>");
+    let rows = levels.iter().zip(1..).map(|(level, n): (_, usize)| {
+        vec![text(&n.to_string()), cell(100.0 * level.usage), cell(level.perplexity)]
+    });
+    table(page, &["level", "codes used, %", "perplexity"], rows);
 }
 
 fn draw_warnings(page: &mut String, lines: &[Value]) {

@@ -9,7 +9,7 @@ use super::*;
 use crate::checkpoint::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::{Engine, PixelBatch};
+use crate::engine::{Encoded, Engine, PixelBatch};
 use crate::model::config::{QuantizerConfig, QuantizerRule};
 
 const DATA: Discs = Discs { count: 50, side: 16 };
@@ -27,7 +27,14 @@ fn kinds() -> Vec<(&'static str, ModelConfig, TrainSettings)> {
         settings.codebook.method = method;
         (name, model, settings)
     };
+    let residual = |name, method| {
+        let (name, mut model, settings) = kind(name, L2, 16, 4, method);
+        model.quantizer.depth = 3;
+        (name, model, settings)
+    };
     vec![
+        residual("ema of three levels", Method::Ema),
+        residual("gradient of three levels", Method::Gradient),
         kind("ema", L2, 16, 4, Method::Ema),
         kind("ema on the sphere", L2Normalised, 16, 4, Method::Ema),
         kind("gradient", L2, 16, 4, Method::Gradient),
@@ -91,6 +98,9 @@ fn every_kind_resumes_to_the_same_bytes_and_opens() {
         assert_eq!(says("code_loss"), learned, "{name}");
         assert_eq!(says("entropy_loss"), name == "lfq", "{name}");
         assert_eq!(says("codebook_norm"), has_codebook, "{name}");
+        let levels = if model.quantizer.depth > 1 { model.quantizer.depth } else { 0 };
+        assert_eq!(summary.evaluation.levels.len(), levels, "{name}");
+        assert_eq!(says("levels"), levels > 0, "{name}");
     }
 }
 
@@ -136,8 +146,13 @@ fn the_saved_model_gives_the_tokens_that_training_saw() {
             CandleEngine::open(&folder, &DetectOptions::default(), &Device::Cpu).unwrap();
         assert!(cpu.encodes_itself() && cpu.decodes_itself());
         let codes = cpu.encode(&batch).unwrap();
-        assert_eq!(codes.levels[0].codes, seen, "{name}");
-        assert_eq!(candle.encode(&batch).unwrap().levels[0].codes, seen, "{name}");
+        let counted_on = |codes: &Encoded| -> Vec<u32> {
+            let firsts = (0..).step_by(model.quantizer.codes);
+            let levels = codes.levels.iter().zip(firsts);
+            levels.flat_map(|(level, first)| level.codes.iter().map(move |k| first + k)).collect()
+        };
+        assert_eq!(counted_on(&codes), seen, "{name}");
+        assert_eq!(counted_on(&candle.encode(&batch).unwrap()), seen, "{name}");
         let (a, b) = (cpu.decode(&codes).unwrap(), candle.decode(&codes).unwrap());
         let off = a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(off.unwrap() <= 1, "{name}: {off:?}");
@@ -184,6 +199,32 @@ fn a_collapsed_codebook_recovers_within_200_updates() {
 }
 
 #[test]
+fn each_residual_level_recovers_from_its_own_collapse() {
+    for method in [Method::Ema, Method::Gradient] {
+        let mut model = small_model();
+        model.quantizer = QuantizerConfig { depth: 2, ..model.quantizer };
+        let mut settings = TrainSettings { steps: 300, batch_size: 20, ..small_settings() };
+        settings.codebook.method = method;
+        settings.codebook.start_after = 10;
+        let mut trainer = Trainer::new(&model, &settings, 0.1).unwrap();
+        train(&mut trainer, 40, 20);
+        let by_level = |trainer: &Trainer| {
+            let mut counts = metrics::CodeCounts::of_levels(2, 16);
+            counts.add(&trainer.tokens(&images(0, 60)).unwrap());
+            counts.by_level().into_iter().map(|level| level.usage).collect::<Vec<_>>()
+        };
+        // The first level stays as it is, the second falls on one point.
+        let mut codes = trainer.codebook().unwrap().unwrap();
+        codes[16 * 4..].fill(0.3);
+        trainer.place_codes(&codes).unwrap();
+        assert_eq!(by_level(&trainer)[1], 1.0 / 16.0, "{method:?}");
+        train(&mut trainer, 100, 20);
+        let usage = by_level(&trainer);
+        assert!(usage.iter().all(|u| *u > 0.8), "{method:?}: {usage:?}");
+    }
+}
+
+#[test]
 fn a_collapse_without_revival_stays() {
     let mut settings = TrainSettings { steps: 300, batch_size: 20, ..small_settings() };
     settings.codebook.method = Method::Gradient;
@@ -200,7 +241,7 @@ fn codes_are_placed_only_where_they_have_places() {
     for (name, model, settings) in kinds() {
         let mut trainer = Trainer::new(&model, &settings, 0.1).unwrap();
         let q = &model.quantizer;
-        let placed = trainer.place_codes(&vec![0.1; q.codes * q.dim]);
+        let placed = trainer.place_codes(&vec![0.1; q.all_codes() * q.dim]);
         assert_eq!(placed.is_ok(), name.starts_with("ema") || name.starts_with("gradient"));
         assert!(trainer.place_codes(&[0.0]).is_err());
     }
@@ -260,6 +301,13 @@ fn impossible_quantizers_are_refused_in_one_line() {
     refused(&|q, _| q.levels = vec![4, 4], &["fsq alone"]);
     refused(&|q, _| q.rule = QuantizerRule::Dot, &["\"dot\"", "l2-normalised"]);
     refused(&|q, _| q.codes = 1, &["codes >= 2"]);
+    let sphere = QuantizerRule::L2Normalised;
+    refused(&|q, _| (q.depth, q.rule) = (2, sphere), &["model.depth", "\"l2-normalised\""]);
+    refused(&|q, _| q.depth = 17, &["model.depth", "1 to 16"]);
+    refused(
+        &|q, s| (q.depth, s.codebook.method) = (2, Method::Simvq),
+        &["model.depth", "not \"simvq\""],
+    );
     let bits = |q: &mut QuantizerConfig, codes, dim| {
         *q = QuantizerConfig::new(QuantizerRule::Sign, codes, dim);
     };

@@ -27,17 +27,19 @@ pub struct CodeUse {
 }
 
 impl CodeUse {
-    /// Of `codes` codes, where a step has `step_rows` latents and the run `steps` steps.
+    /// Of the codes of `window`, which is empty, where a step uses `step_rows` codes and the run
+    /// has `steps` steps.
     pub fn new(
-        codes: usize,
+        window: CodeCounts,
         step_rows: usize,
         steps: usize,
         settings: &CodebookSettings,
     ) -> CodeUse {
+        let codes = window.counts.len();
         let visits = (VISITS * codes).div_ceil(step_rows.max(1));
         CodeUse {
             idle: vec![0; codes],
-            window: CodeCounts::new(codes),
+            window,
             window_steps: 0,
             dead_after: visits.max(settings.revive_every) as u32,
             rule: RevivalRule {
@@ -95,7 +97,7 @@ impl CodeUse {
             return None;
         }
         self.window_steps = 0;
-        let fresh = CodeCounts::new(self.idle.len());
+        let fresh = CodeCounts { counts: vec![0; self.idle.len()], levels: self.window.levels };
         Some(std::mem::replace(&mut self.window, fresh))
     }
 

@@ -9,7 +9,7 @@ fn settings() -> CodebookSettings {
 #[test]
 fn codes_unused_for_the_window_are_dead_and_only_they() {
     // 8 visits of 64 codes by 100 latents a step take 6 steps, less than the interval of 20.
-    let mut codes = CodeUse::new(64, 100, 1000, &settings());
+    let mut codes = CodeUse::new(CodeCounts::new(64), 100, 1000, &settings());
     assert!(codes.due(19).is_empty());
     codes.start(100);
     for step in 0..20u32 {
@@ -21,7 +21,7 @@ fn codes_unused_for_the_window_are_dead_and_only_they() {
     codes.revived(&(2..64).collect::<Vec<_>>());
     assert_eq!(codes.recent_usage(), 1.0);
     // Few latents for many codes: a code may wait longer.
-    let mut many = CodeUse::new(1000, 100, 1000, &settings());
+    let mut many = CodeUse::new(CodeCounts::new(1000), 100, 1000, &settings());
     many.start(0);
     (0..79).for_each(|_| many.note(&[0]));
     assert_eq!(many.recent_usage(), 1.0);
@@ -31,7 +31,7 @@ fn codes_unused_for_the_window_are_dead_and_only_they() {
 
 #[test]
 fn a_report_speaks_for_enough_steps_and_never_twice() {
-    let mut codes = CodeUse::new(4, 100, 1000, &settings());
+    let mut codes = CodeUse::new(CodeCounts::new(4), 100, 1000, &settings());
     for _ in 0..19 {
         codes.note(&[0, 1]);
         assert!(codes.take_window().is_none());
@@ -43,13 +43,17 @@ fn a_report_speaks_for_enough_steps_and_never_twice() {
 
 #[test]
 fn the_state_comes_back() {
-    let mut codes = CodeUse::new(4, 100, 1000, &settings());
+    let mut codes = CodeUse::new(CodeCounts::new(4), 100, 1000, &settings());
     codes.start(3);
     codes.note(&[0, 1]);
-    let mut back = CodeUse::new(4, 100, 1000, &settings());
+    let mut back = CodeUse::new(CodeCounts::new(4), 100, 1000, &settings());
     back.restore(codes.schedule(), &codes.state()).unwrap();
     assert_eq!((back.state(), back.schedule()), (codes.state(), codes.schedule()));
-    assert!(CodeUse::new(5, 100, 1000, &settings()).restore(None, &codes.state()).is_err());
+    assert!(
+        CodeUse::new(CodeCounts::new(5), 100, 1000, &settings())
+            .restore(None, &codes.state())
+            .is_err()
+    );
 }
 
 #[test]

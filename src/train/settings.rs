@@ -288,6 +288,14 @@ impl TrainSettings {
         if q.rule != QuantizerRule::Fsq && !q.levels.is_empty() {
             return refuse("model.quantizer.levels belong to the rule fsq alone".into());
         }
+        q.check_depth().map_err(|reason| Error::invalid(format!("model.depth: {reason}")))?;
+        if q.depth > 1 && self.codebook.method == Method::Simvq {
+            return refuse(
+                "model.depth: residual levels take train.codebook.method \"ema\" or \"gradient\", \
+                 not \"simvq\""
+                    .into(),
+            );
+        }
         let learned = match q.rule {
             QuantizerRule::L2 | QuantizerRule::L2Normalised => true,
             QuantizerRule::Fsq => {

@@ -22,7 +22,7 @@ use super::settings::{Method, TrainSettings, side};
 use super::state::{Counters, FORMAT, State};
 use super::watch::{SNAPSHOT, WatchState};
 use crate::error::{Error, Result};
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, QuantizerConfig};
 
 /// What one step did.
 #[derive(Debug, Clone, Serialize)]
@@ -87,8 +87,10 @@ pub struct Trainer {
     pub(super) optimizer: AdamW,
     pub(super) average: Option<WeightAverage>,
     pub(super) quantizer: Box<dyn Quantizer>,
-    /// K.
+    /// K, of each residual level.
     pub(super) codes: usize,
+    /// Residual levels.
+    pub(super) depth: usize,
     /// D.
     pub(super) dim: usize,
     pub(super) code_use: CodeUse,
@@ -123,8 +125,10 @@ impl Trainer {
         let (low, high) = pixels::limits(model.pixels.input);
         let [factor, _] = model.factor();
         let step_rows = settings.batch_size * (side(model)? / factor).pow(2);
-        let (codes, dim) = (model.quantizer.codes, model.quantizer.dim);
-        let mut code_use = CodeUse::new(codes, step_rows, settings.steps, &settings.codebook);
+        let QuantizerConfig { codes, dim, depth, .. } = model.quantizer;
+        let counts = CodeCounts::of_levels(depth, codes);
+        let mut code_use =
+            CodeUse::new(counts, depth * step_rows, settings.steps, &settings.codebook);
         if !quantizer.wants_start() {
             code_use.start(0);
         }
@@ -143,6 +147,7 @@ impl Trainer {
             average: average.transpose()?,
             quantizer,
             codes,
+            depth,
             dim,
             code_use,
             adversary: adversary.transpose()?,
@@ -176,7 +181,7 @@ impl Trainer {
         self.parameters.count()
     }
 
-    /// K, the number of codes.
+    /// K, the number of codes of each residual level.
     pub fn codes(&self) -> usize {
         self.codes
     }
@@ -201,7 +206,7 @@ impl Trainer {
         let own = self.vars.iter().filter(|(name, _)| !name.starts_with(PREFIX));
         let mut shapes: BTreeMap<_, _> =
             own.map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
-        shapes.insert(CODEBOOK_NAME.into(), vec![self.codes, self.dim]);
+        shapes.insert(CODEBOOK_NAME.into(), vec![self.depth * self.codes, self.dim]);
         shapes
     }
 
@@ -260,7 +265,8 @@ impl Trainer {
         rows_of(&encode_plain(&*self.network, &self.images(bytes)?)?)
     }
 
-    /// The codes of images as the quantizer chooses them now, `[N h w]`.
+    /// The codes of images as the quantizer chooses them now, `[N h w]`; of residual levels one
+    /// behind the other, code k of level l as `l * K + k`.
     pub fn tokens(&self, bytes: &[u8]) -> Result<Vec<u32>> {
         let z = encode_plain(&*self.network, &self.images(bytes)?)?;
         Ok(self.quantizer.forward(&z)?.indices)
@@ -274,21 +280,22 @@ impl Trainer {
         self.settle(&moved)
     }
 
-    /// Puts all codes on `points`, `[K, D]`: the codebook of another model, or any.
+    /// Puts all codes on `points`, `[K, D]` for each residual level: the codebook of another model,
+    /// or any.
     ///
     /// # Errors
     /// Where they are of another size, or the codes have no places of their own (`simvq`, rules
     /// without codebook).
     pub fn place_codes(&mut self, points: &[f32]) -> Result<()> {
-        if points.len() != self.codes * self.dim {
+        let codes = self.depth * self.codes;
+        if points.len() != codes * self.dim {
             return Err(Error::invalid(format!(
-                "{} numbers for {} codes of length {}",
+                "{} numbers for {codes} codes of length {}",
                 points.len(),
-                self.codes,
                 self.dim
             )));
         }
-        let moved = self.quantizer.place(&(0..self.codes).collect::<Vec<_>>(), points)?;
+        let moved = self.quantizer.place(&(0..codes).collect::<Vec<_>>(), points)?;
         if !self.code_use.started() {
             self.code_use.start(self.step as u64);
         }
@@ -312,27 +319,47 @@ impl Trainer {
 
     /// What the codes learn, then the revival that is due. Returns how many codes were revived.
     pub(super) fn update_codes(&mut self, quantized: &Quantized) -> Result<usize> {
-        self.quantizer.update(quantized);
+        self.quantizer.update(&quantized.rows, &quantized.indices);
         self.code_use.note(&quantized.indices);
         if !self.quantizer.places_codes() {
             return Ok(0);
         }
         let now = self.step as u64 + 1;
-        let mut dead = self.code_use.due(now);
+        let dead = self.code_use.due(now);
         if dead.is_empty() {
             return Ok(0);
         }
-        // Where a batch has fewer latents than there are dead codes, the rest waits.
-        let mut draws = Draws::new(self.settings.seed, "revival", now);
-        let places = draws.distinct(dead.len(), quantized.indices.len());
-        dead.truncate(places.len());
-        let point = |row: &usize| &quantized.rows[row * self.dim..][..self.dim];
-        let points: Vec<f32> = places.iter().flat_map(point).copied().collect();
-        let moved = self.quantizer.place(&dead, &points)?;
+        let (revived, points) = self.new_places(&dead, quantized, now);
+        let moved = self.quantizer.place(&revived, &points)?;
         self.settle(&moved)?;
-        self.code_use.revived(&dead);
-        self.revived += dead.len() as u64;
-        Ok(dead.len())
+        self.code_use.revived(&revived);
+        self.revived += revived.len() as u64;
+        Ok(revived.len())
+    }
+
+    /// Which of the dead codes get a new place behind step `now`, and where: each on a latent of
+    /// its own level. Where a batch has fewer of these than there are dead codes, the rest waits.
+    fn new_places(
+        &self,
+        dead: &[usize],
+        quantized: &Quantized,
+        now: u64,
+    ) -> (Vec<usize>, Vec<f32>) {
+        let mut draws = Draws::new(self.settings.seed, "revival", now);
+        let (mut revived, mut points) = (Vec::new(), Vec::new());
+        for level in 0..self.depth {
+            let own = self.codes * level..self.codes * (level + 1);
+            let dead: Vec<usize> = dead.iter().copied().filter(|k| own.contains(k)).collect();
+            let rows: Vec<usize> = (0..quantized.indices.len())
+                .filter(|row| own.contains(&(quantized.indices[*row] as usize)))
+                .collect();
+            let places = draws.distinct(dead.len(), rows.len());
+            for (code, place) in dead.into_iter().zip(places) {
+                revived.push(code);
+                points.extend_from_slice(&quantized.rows[rows[place] * self.dim..][..self.dim]);
+            }
+        }
+        (revived, points)
     }
 
     /// The weights to save, with the codebook where the model has one: the averages where there
@@ -348,7 +375,7 @@ impl Trainer {
         Ok(weights)
     }
 
-    /// The codes as they are now, `[K, D]`, not those of the averaged weights; None for rules
+    /// The codes as they are now, `[K, D]` for each residual level, not those of the averaged weights; None for rules
     /// without codebook.
     pub fn codebook(&self) -> Result<Option<Vec<f32>>> {
         let own = self.vars.iter().filter(|(name, _)| name.starts_with(PREFIX));

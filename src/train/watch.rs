@@ -314,6 +314,7 @@ mod tests {
         let mut state = WatchState::default();
         let counted = |used: usize, each: u64| CodeCounts {
             counts: (0..10).map(|k| if k < used { each } else { 0 }).collect(),
+            levels: 1,
         };
         let mut say =
             |used, each, revives| state.dead_codes(&settings, &counted(used, each), 7, revives);

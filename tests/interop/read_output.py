@@ -6,6 +6,7 @@ Exits non-zero with the first thing that is not as schemas/*.json say.
 
 import glob
 import hashlib
+import itertools
 import json
 import struct
 import sys
@@ -30,14 +31,28 @@ TYPES = {
 }
 
 
+def suffixes(levels):
+    """What the names of each level's columns end with."""
+    behind = enumerate(levels[1:], 1)
+    return [""] + [f"_residual_{n}" if "residual" in l else "_top" for n, l in behind]
+
+
 def described(word, levels):
     columns = json.loads((SCHEMAS / f"{word}.json").read_text())["columns"]
-    return [c for c in columns if levels == 2 or "only_with" not in c]
+    residual = sum("residual" in level for level in levels)
+    top = len(levels) - 1 - residual
+    numbers = {None: [0], "a top level": range(top), "residual levels": range(1, residual + 1)}
+    found = []
+    for only, group in itertools.groupby(columns, lambda c: c.get("only_with")):
+        group = list(group)
+        for n in numbers[only]:
+            found += [c | {"name": c["name"].replace("<n>", str(n))} for c in group]
+    return found
 
 
 def check_schema(schema, word, identity):
     levels = identity["levels"]
-    columns = described(word, len(levels))
+    columns = described(word, levels)
     assert schema.names == [c["name"] for c in columns], schema.names
     for column in columns:
         field = schema.field(column["name"])
@@ -45,7 +60,7 @@ def check_schema(schema, word, identity):
         if column["type"] != "tokens":
             assert field.type == TYPES[column["type"]], field
             continue
-        level = levels[1 if column["name"] == "tokens_top" else 0]
+        level = levels[suffixes(levels).index(column["name"].removeprefix("tokens"))]
         kind = pa.uint16() if level["codes"] <= 65536 else pa.uint32()
         item = pa.field("element", kind, nullable=False)
         if level["grid"]:
@@ -56,11 +71,9 @@ def check_schema(schema, word, identity):
 
 def check_rows(table, levels):
     for row in table.to_pylist():
-        names = [("tokens", "grid_height", "grid_width")]
-        if levels == 2:
-            names.append(("tokens_top", "grid_top_height", "grid_top_width"))
         data = b""
-        for tokens, height, width in names:
+        for suffix in suffixes(levels):
+            tokens, height, width = f"tokens{suffix}", f"grid{suffix}_height", f"grid{suffix}_width"
             assert len(row[tokens]) == row[height] * row[width]
             data += struct.pack(f"<{len(row[tokens])}I", *row[tokens])
             data += struct.pack("<II", row[height], row[width])
@@ -82,7 +95,7 @@ def with_pyarrow(out, dataset):
         assert metadata[b"vqtok.plan_sha256"].decode() == dataset["plan"]["digest"]
         table = shard_file.read()
         assert table.num_rows == shard["rows"]
-        check_rows(table, len(identity["levels"]))
+        check_rows(table, identity["levels"])
         tables.append(table)
     check_schema(pq.read_schema(out / "plan.parquet"), "plan.v1", identity)
     check_schema(pq.read_schema(out / "codebook.parquet"), "codebook.v1", identity)

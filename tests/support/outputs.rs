@@ -30,7 +30,7 @@ pub fn identity(shard_rows: u64) -> Identity {
             alpha: "white".into(),
             digest: "ef".repeat(32),
         },
-        levels: vec![LevelLayout { codes: CODES, grid: Some([2, 3]) }],
+        levels: vec![LevelLayout::new(CODES, Some([2, 3]))],
         precision: "f32".into(),
         device: "cpu".into(),
         shard_rows,

@@ -9,20 +9,30 @@ use super::kernels::{Buffer, Codebook, Level, nearest};
 use super::maps::Shape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
-use crate::model::quantizer::{Quantizer, normalise_rows};
+use crate::model::quantizer::normalise_rows;
+use crate::model::residual::ResidualQuantizer;
 use crate::model::{load_quantizer, weights};
 
 /// The quantizer of a model, packed for this engine.
 pub struct Coder {
-    reference: Quantizer,
+    reference: ResidualQuantizer,
     rule: QuantizerRule,
     codes: usize,
-    book: Option<Codebook>,
-    /// What distances are measured to, `[K, D]`; empty for rules without.
-    measured: Vec<f32>,
+    /// One a residual level; none where the reference searches.
+    books: Vec<Book>,
     /// What DALL-E's decoder starts with instead of a codebook, `[K, init]`.
     rows: Option<Vec<f32>>,
 }
+
+/// The codebook of a level.
+struct Book {
+    search: Codebook,
+    /// What distances are measured to, `[K, D]`; empty for rules without.
+    measured: Vec<f32>,
+}
+
+/// Codes and squared distances of one level of one image.
+pub type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
 
 impl Coder {
     /// Reads the codebook, and the projection where the rule has one.
@@ -35,83 +45,108 @@ impl Coder {
             let vb = vb.pp("quantize");
             Ok(vb.get_unchecked(name)?.flatten_all()?.to_vec1()?)
         };
-        let mut measured = Vec::new();
-        let book = match rule {
+        let books = match rule {
             QuantizerRule::L2 | QuantizerRule::L2Normalised | QuantizerRule::Dot => {
-                measured = floats("embedding.weight")?;
+                let mut all = floats("embedding.weight")?;
                 if rule == QuantizerRule::L2Normalised {
-                    normalise_rows(&mut measured, dim);
+                    normalise_rows(&mut all, dim);
                 }
-                Some(match rule {
-                    QuantizerRule::Dot => Codebook::largest(level, &measured, dim, None),
-                    _ => Codebook::nearest(level, &measured, dim),
-                })
+                let book = |measured: &[f32]| Book {
+                    search: match rule {
+                        QuantizerRule::Dot => Codebook::largest(level, measured, dim, None),
+                        _ => Codebook::nearest(level, measured, dim),
+                    },
+                    measured: measured.to_vec(),
+                };
+                all.chunks_exact(config.quantizer.codes * dim).map(book).collect()
             }
             QuantizerRule::Projection if config.parts().encoder() => {
                 let (weight, bias) = (floats("proj.weight")?, floats("proj.bias")?);
                 let inputs = weight.len() / config.quantizer.codes;
-                Some(Codebook::largest(level, &weight, inputs, Some(&bias)))
+                let search = Codebook::largest(level, &weight, inputs, Some(&bias));
+                vec![Book { search, measured: Vec::new() }]
             }
-            _ => None,
+            _ => Vec::new(),
         };
         let dalle = matches!(config.architecture, Architecture::Dalle(_));
         let rows = (dalle && config.parts().decoder()).then(|| families::dalle_rows(all));
         let (rows, codes) = (rows.transpose()?, config.quantizer.codes);
-        Ok(Coder { reference, rule, codes, book, measured, rows })
+        Ok(Coder { reference, rule, codes, books, rows })
     }
 
-    /// The vectors of codes as the decoder takes them, `[T, D]`.
-    pub fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
-        let Some(rows) = &self.rows else { return self.reference.lookup(codes) };
-        self.reference.check(codes)?;
+    /// The vectors of the levels' codes as the decoder takes them, `[T, D]`.
+    pub fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
+        let Some(rows) = &self.rows else { return self.reference.lookup(levels) };
+        self.reference.check(levels)?;
         let length = rows.len() / self.codes.max(1);
-        Ok(codes
-            .iter()
-            .flat_map(|&code| &rows[code as usize * length..][..length])
-            .copied()
-            .collect())
+        let row = |&code: &u32| &rows[code as usize * length..][..length];
+        Ok(levels[0].iter().flat_map(row).copied().collect())
     }
 
-    /// Codes and squared distances of the latents `[h, w, stride]` (NaN for rules without one).
+    /// Codes and squared distances of the latents `[h, w, stride]` (NaN for rules without one), for
+    /// each residual level of what the levels before it left over.
     pub fn quantize(
         &self,
         latents: &[f32],
         shape: Shape,
-        codes: &mut [u32],
-        distances: &mut [f32],
+        levels: &mut [LevelMut<'_>],
         scratch: &mut Buffer,
     ) -> Result<()> {
         let Shape { channels, stride, .. } = shape;
-        let latents = &latents[..codes.len() * stride];
+        let tokens = levels.first().map_or(0, |(codes, _)| codes.len());
+        let latents = &latents[..tokens * stride];
         let rows = || latents.chunks_exact(stride).flat_map(|row| &row[..channels]).copied();
-        let Some(book) = &self.book else {
-            let (found, measured) = self.reference.quantize(rows().collect(), channels)?;
-            codes.copy_from_slice(&found);
-            distances.copy_from_slice(&measured);
+        let Some(first) = self.books.first() else {
+            let found = self.reference.quantize(rows().collect(), channels)?;
+            for ((codes, distances), (found, measured)) in levels.iter_mut().zip(found) {
+                codes.copy_from_slice(&found);
+                distances.copy_from_slice(&measured);
+            }
             return Ok(());
         };
-        if book.dim() != channels {
+        if first.search.dim() != channels {
             return Err(Error::invalid(format!(
                 "the encoder gives {channels} channels where the quantizer takes {}: this checkpoint can decode only",
-                book.dim()
+                first.search.dim()
             )));
         }
-        let mut normalised = Vec::new();
-        let (latents, stride) = if self.rule == QuantizerRule::L2Normalised {
-            normalised.extend(rows());
+        if self.rule == QuantizerRule::L2Normalised {
+            let mut normalised: Vec<f32> = rows().collect();
             normalise_rows(&mut normalised, channels);
-            (&normalised[..], channels)
-        } else {
-            (latents, stride)
-        };
-        nearest(book, latents, stride, codes, scratch);
+            return self.search(0, &normalised, channels, &mut levels[0], scratch);
+        }
+        self.search(0, latents, stride, &mut levels[0], scratch)?;
+        let mut rest: Vec<f32> = if levels.len() > 1 { rows().collect() } else { Vec::new() };
+        for index in 1..levels.len() {
+            let vectors = self.reference.levels()[index - 1].lookup(levels[index - 1].0)?;
+            rest.iter_mut().zip(vectors).for_each(|(z, e)| *z -= e);
+            self.search(index, &rest, channels, &mut levels[index], scratch)?;
+        }
+        Ok(())
+    }
+
+    /// One level of `[T, stride]`.
+    fn search(
+        &self,
+        index: usize,
+        latents: &[f32],
+        stride: usize,
+        (codes, distances): &mut LevelMut<'_>,
+        scratch: &mut Buffer,
+    ) -> Result<()> {
+        let book = self.books.get(index);
+        let Book { search, measured } = book.ok_or_else(|| Error::invalid("a level too many"))?;
+        nearest(search, latents, stride, codes, scratch);
         debug_assert!(codes.iter().all(|&code| (code as usize) < self.codes));
-        if self.measured.is_empty() {
+        if measured.is_empty() {
             distances.fill(f32::NAN);
             return Ok(());
         }
-        for ((z, distance), &code) in latents.chunks_exact(stride).zip(distances).zip(&*codes) {
-            let e = &self.measured[code as usize * channels..][..channels];
+        let dim = search.dim();
+        for ((z, distance), code) in
+            latents.chunks_exact(stride).zip(&mut **distances).zip(&**codes)
+        {
+            let e = &measured[*code as usize * dim..][..dim];
             let square = |(z, e): (&f32, &f32)| f64::from(z - e) * f64::from(z - e);
             *distance = z.iter().zip(e).map(square).sum::<f64>() as f32;
         }

@@ -8,7 +8,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use super::builder::Weights;
-use super::coder::Coder;
+use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, thread_seconds};
 use super::networks;
 use super::plan::{Arena, Bound, Plan};
@@ -129,13 +129,14 @@ impl CpuEngine {
             return network.decode(codes).map(Some);
         }
         let Some(network) = &mut self.decoder else { return Ok(None) };
-        let grid = only_level(codes)?;
+        let (height, width) = one_grid(codes)?;
         let coder = Arc::clone(&network.coder);
-        let (plan, bound) = network.bind(grid.height, grid.width)?;
-        let area = grid.height * grid.width;
+        let (plan, bound) = network.bind(height, width)?;
+        let area = height * width;
         let arenas = &self.arenas;
-        let images = grid.codes.par_chunks(area.max(1)).map(|codes| {
-            let vectors = coder.lookup(codes)?;
+        let images = (0..codes.count).into_par_iter().map(|i| {
+            let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
+            let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
             Ok(with_arena(arenas, bound, |arena| {
                 arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
                 plan.run(bound, arena);
@@ -189,15 +190,27 @@ fn with_arena<T>(
     result
 }
 
-fn only_level(codes: &Encoded) -> Result<&CodeGrid> {
-    let [grid] = &codes.levels[..] else {
-        let levels = codes.levels.len();
-        return Err(Error::invalid(format!("{levels} levels of codes where the model has one")));
+/// The size of the grids of all levels.
+fn one_grid(codes: &Encoded) -> Result<(usize, usize)> {
+    let first = codes.levels.first().ok_or_else(|| Error::invalid("no level of codes"))?;
+    let size = (first.height, first.width);
+    let fits = |level: &CodeGrid| {
+        (level.height, level.width) == size && level.codes.len() == codes.count * size.0 * size.1
     };
-    if grid.codes.len() != codes.count * grid.height * grid.width {
+    if !codes.levels.iter().all(fits) {
         return Err(Error::invalid("the codes don't match the sizes of their grid"));
     }
-    Ok(grid)
+    Ok(size)
+}
+
+/// The places of the levels of each of `count` images, of `area` tokens each.
+fn per_image(levels: &mut [CodeGrid], count: usize, area: usize) -> Vec<Vec<LevelMut<'_>>> {
+    let mut images: Vec<Vec<LevelMut>> = (0..count).map(|_| Vec::new()).collect();
+    for level in levels {
+        let places = level.codes.chunks_mut(area).zip(level.distances.chunks_mut(area));
+        images.iter_mut().zip(places).for_each(|(image, place)| image.push(place));
+    }
+    images
 }
 
 impl PixelBatch {
@@ -243,26 +256,30 @@ impl Engine for CpuEngine {
         let coder = Arc::clone(&network.coder);
         let (plan, bound) = network.bind(batch.height, batch.width)?;
         let (height, width) = (bound.output.height, bound.output.width);
-        if grids != [(height, width)] {
+        if grids.iter().any(|grid| *grid != (height, width)) {
             return Err(Error::invalid(format!(
                 "the network gives a grid of {height}x{width} where {grids:?} was announced"
             )));
         }
         let area = height * width;
-        let mut codes = vec![0; batch.count * area];
-        let mut distances = vec![0.0; batch.count * area];
+        let level = || CodeGrid {
+            codes: vec![0; batch.count * area],
+            distances: vec![0.0; batch.count * area],
+            height,
+            width,
+        };
+        let mut levels: Vec<CodeGrid> = grids.iter().map(|_| level()).collect();
         let (table, arenas) = (&self.table, &self.arenas);
-        let images = codes.par_chunks_mut(area).zip(distances.par_chunks_mut(area)).enumerate();
-        images.try_for_each(|(i, (codes, distances))| {
+        let mut images = per_image(&mut levels, batch.count, area);
+        images.par_iter_mut().enumerate().try_for_each(|(i, levels)| {
             with_arena(arenas, bound, |arena| {
                 arena.fill(plan, batch.image(i), table);
                 plan.run(bound, arena);
                 let (latents, scratch) = arena.output(plan);
-                coder.quantize(latents, bound.output, codes, distances, scratch)
+                coder.quantize(latents, bound.output, levels, scratch)
             })
         })?;
-        let level = CodeGrid { codes, distances, height, width };
-        Ok(Encoded { count: batch.count, levels: vec![level] })
+        Ok(Encoded { count: batch.count, levels })
     }
 
     fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {

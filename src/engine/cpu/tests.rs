@@ -327,6 +327,40 @@ fn every_rule_gives_the_reference_codes_and_distances() {
     }
 }
 
+#[test]
+fn residual_levels_are_the_references() {
+    let (mut config, mut weights) = model(vqgan(&[16, 32], 16, 8), QuantizerRule::L2, 120, 6);
+    // The same codes as three levels of forty, the later ones smaller.
+    config.quantizer = QuantizerConfig { depth: 3, codes: 40, ..config.quantizer };
+    let name = "quantize.embedding.weight";
+    let mut rows: Vec<f32> = weights[name].flatten_all().unwrap().to_vec1().unwrap();
+    let scaled = rows.iter_mut().enumerate();
+    scaled.for_each(|(i, v)| *v *= [1.0, 0.5, 0.25][i / 240]);
+    weights.insert(name.into(), Tensor::from_vec(rows, (120, 6), &Device::Cpu).unwrap());
+    let batch = images(4, 2, 18, 22);
+    let mut reference =
+        CandleEngine::new(Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap());
+    let want = reference.encode(&batch).unwrap();
+    assert_eq!(want.levels.len(), 3);
+    for level in Level::available() {
+        let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+        let got = engine.encode(&batch).unwrap();
+        for (a, b) in got.levels.iter().zip(&want.levels) {
+            assert_eq!((a.height, a.width, &a.codes), (b.height, b.width, &b.codes));
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
+            assert!(a.distances.iter().zip(&b.distances).all(close));
+        }
+        let (mine, theirs) = (engine.decode(&got).unwrap(), reference.decode(&want).unwrap());
+        let off = mine.pixels.iter().zip(&theirs.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(off.unwrap() <= 1, "{off:?}");
+        let fewer = Encoded { levels: got.levels[..2].to_vec(), ..got };
+        for engine in [&mut engine as &mut dyn Engine, &mut reference] {
+            let said = engine.decode(&fewer).unwrap_err().to_string();
+            assert!(said.contains("2 levels of codes where the model has 3"), "{said}");
+        }
+    }
+}
+
 /// Holds by the order of every sum; only a machine with both can show it.
 #[test]
 fn fused_levels_agree_bit_for_bit() {

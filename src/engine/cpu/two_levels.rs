@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::builder::{Builder, Weights};
-use super::coder::Coder;
+use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, Window};
 use super::layer::Layer;
 use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
@@ -119,14 +119,15 @@ impl TwoLevels {
         self.trunk.run(trunk, arena);
         let kept = arena.kept(&self.trunk, trunk).to_vec();
         let (latents, scratch) = arena.output(&self.trunk);
-        self.top.quantize(latents, trunk.output, top.0, top.1, scratch)?;
-        let vectors = self.top.lookup(top.0)?;
+        let mut top = [top];
+        self.top.quantize(latents, trunk.output, &mut top, scratch)?;
+        let vectors = self.top.lookup(&[&*top[0].0])?;
         arena.fit(back);
         arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
         self.back.run(back, arena);
         let (latents, scratch) = arena.output(&self.back);
         let sums: Vec<f32> = latents.iter().zip(&kept).map(|(a, b)| a + b).collect();
-        self.bottom.quantize(&sums, back.output, bottom.0, bottom.1, scratch)
+        self.bottom.quantize(&sums, back.output, &mut [bottom], scratch)
     }
 
     /// Codes of both levels, bottom first, to floats, `[H, W, C]` for each image.
@@ -168,7 +169,7 @@ impl TwoLevels {
         top: &[u32],
         arena: &mut Arena,
     ) -> Result<Vec<f32>> {
-        let (bottom, top) = (self.bottom.lookup(bottom)?, self.top.lookup(top)?);
+        let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
         arena.fit(up);
         arena.input(&self.up)[..top.len()].copy_from_slice(&top);
         self.up.run(up, arena);
@@ -192,9 +193,6 @@ impl TwoLevels {
         self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
     }
 }
-
-/// Codes and distances of one level of one image.
-type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
 
 fn per_image(level: &mut CodeGrid) -> impl IndexedParallelIterator<Item = LevelMut<'_>> {
     let area = (level.height * level.width).max(1);

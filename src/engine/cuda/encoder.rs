@@ -21,6 +21,9 @@ pub fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
             config.family
         )))
     };
+    if config.quantizer.depth > 1 {
+        return unsupported("residual levels of codes don't run on the GPU");
+    }
     match &config.architecture {
         Architecture::Vqgan(c) if !c.parts.encoder() => {
             unsupported("only encoders run on the GPU, and this checkpoint has none")

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::guard;
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
-use crate::model::quantizer::Quantizer;
+use crate::model::residual::ResidualQuantizer;
 use crate::model::{load_quantizer, weights};
 
 /// The canonical encoder on a GPU.
@@ -28,7 +28,7 @@ pub struct CudaEngine {
     /// Halved where the device ran out of memory.
     images_max: usize,
     /// For rules that the program leaves to the host.
-    quantizer: Quantizer,
+    quantizer: ResidualQuantizer,
     /// Decodes.
     cpu: CpuEngine,
 }
@@ -166,14 +166,16 @@ impl CudaEngine {
                 Outcome::Latents => {
                     let dim = loaded.program.dim;
                     let latents = floats(loaded.program.latents, rows * dim)?;
-                    let (found, measured) = self.quantizer.quantize(latents, dim)?;
-                    codes.extend(found);
-                    distances.extend(measured);
+                    // One level: `supported` refuses more.
+                    for (found, measured) in self.quantizer.quantize(latents, dim)? {
+                        codes.extend(found);
+                        distances.extend(measured);
+                    }
                 }
             }
         }
         // The device's codes index the codebook when they are read again.
-        self.quantizer.check(&codes)?;
+        self.quantizer.check(&[&codes])?;
         Ok(CodeGrid { codes, distances, height, width })
     }
 

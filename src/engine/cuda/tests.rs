@@ -150,7 +150,7 @@ fn every_searched_rule_gives_the_reference_codes_for_its_latents() {
             let got = encode(&mut bank, &config, &images(5, 2, 22, 18), false);
             let vb = Weights::new(weights).var_builder(&Device::Cpu);
             let quantizer = load_quantizer(&config, &vb).unwrap();
-            let (codes, distances) = quantizer.quantize(got.latents.clone(), 70).unwrap();
+            let (codes, distances) = quantizer.quantize(got.latents.clone(), 70).unwrap().remove(0);
             assert_eq!(got.codes, codes, "{element} {rule:?}");
             for (a, b) in got.distances.iter().zip(&distances) {
                 let equal = (a - b).abs() <= 1e-6 * b.abs() || a.is_nan() && b.is_nan();
@@ -277,4 +277,8 @@ fn models_that_do_not_fit_are_refused_in_one_line() {
     });
     let text = encoder::supported(&odd).unwrap_err().to_string();
     assert!(text.contains("only the canonical VQGAN encoder"), "{text}");
+    let mut deep = config.clone();
+    deep.quantizer.depth = 3;
+    let text = encoder::supported(&deep).unwrap_err().to_string();
+    assert!(text.contains("residual levels") && text.contains("--device cpu"), "{text}");
 }

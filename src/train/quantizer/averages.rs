@@ -61,8 +61,8 @@ impl Quantizer for EmaCodes {
         Ok(Vec::new())
     }
 
-    fn update(&mut self, quantized: &Quantized) {
-        self.codebook.update(&quantized.rows, &quantized.indices);
+    fn update(&mut self, rows: &[f32], indices: &[u32]) {
+        self.codebook.update(rows, indices);
     }
 
     fn places_codes(&self) -> bool {

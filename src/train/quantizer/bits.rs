@@ -149,7 +149,8 @@ impl Quantizer for BitCodes {
             codes: None,
             entropy,
         };
-        Ok(Quantized { latents: straight_through(z, &signs)?, losses, rows, indices })
+        let latents = straight_through(z, &signs)?;
+        Ok(Quantized { latents, codes: signs, losses, rows, indices })
     }
 
     fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {

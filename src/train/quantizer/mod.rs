@@ -9,6 +9,7 @@
 //! | `linear` | the same | a trained linear map of a frozen random table (SimVQ) |
 //! | `scalar` | `fsq` | there is no codebook |
 //! | `bits` | `sign` | there is none; entropies keep the bits in use (LFQ) |
+//! | `residual` | `l2` with a depth | those of `averages` or `gradient`, level behind level |
 //!
 //! What is trained lies among the network's parameters under [`PREFIX`]: the optimizer, the
 //! average of the weights and the checkpoint treat it as any weight. What is not (averages) is
@@ -18,6 +19,7 @@ mod averages;
 mod bits;
 mod gradient;
 mod linear;
+mod residual;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ pub use averages::EmaCodes;
 pub use bits::{BitCodes, Entropies, entropies};
 pub use gradient::GradientCodes;
 pub use linear::LinearCodes;
+pub use residual::ResidualCodes;
 pub use scalar::ScalarCodes;
 
 /// What the names of a quantizer's trained weights begin with.
@@ -50,12 +53,14 @@ pub const PREFIX: &str = "quantize.";
 pub struct Quantized {
     /// What the decoder gets, `[B, D, h, w]`, with a gradient to the latents.
     pub latents: Tensor,
+    /// The vectors of the codes, `[B, D, h, w]`, without a gradient; of residual levels their sum.
+    pub codes: Tensor,
     /// What is added to the loss.
     pub losses: Losses,
     /// The latents as the codes were chosen for them, `[B h w, D]`: of length one where the rule
-    /// wants that.
+    /// wants that. Of residual levels what was left over for each, level behind level.
     pub rows: Vec<f32>,
-    /// The code of each row.
+    /// The code of each row; code k of residual level l is `l * K + k`.
     pub indices: Vec<u32>,
 }
 
@@ -75,6 +80,21 @@ impl Losses {
     pub fn added_to(&self, loss: &Tensor) -> Result<Tensor> {
         let all = [&self.commitment, &self.codes, &self.entropy];
         Ok(all.into_iter().flatten().try_fold(loss.clone(), |sum, part| sum + part)?)
+    }
+
+    /// The parts of both added up.
+    fn plus(self, other: Losses) -> Result<Losses> {
+        let sum = |a: Option<Tensor>, b: Option<Tensor>| -> Result<Option<Tensor>> {
+            Ok(match (a, b) {
+                (Some(a), Some(b)) => Some((a + b)?),
+                (one, None) | (None, one) => one,
+            })
+        };
+        Ok(Losses {
+            commitment: sum(self.commitment, other.commitment)?,
+            codes: sum(self.codes, other.codes)?,
+            entropy: sum(self.entropy, other.entropy)?,
+        })
     }
 }
 
@@ -106,9 +126,10 @@ pub trait Quantizer {
         Ok(Vec::new())
     }
 
-    /// What the codes learn from a step apart from gradients; behind the optimizer's update.
-    fn update(&mut self, quantized: &Quantized) {
-        let _ = quantized;
+    /// What the codes learn from a step apart from gradients, from its rows and their codes;
+    /// behind the optimizer's update.
+    fn update(&mut self, rows: &[f32], indices: &[u32]) {
+        let _ = (rows, indices);
     }
 
     /// Whether a single code can be put somewhere else.
@@ -125,8 +146,8 @@ pub trait Quantizer {
         Err(Error::invalid("the codes of this quantizer can't be placed one by one"))
     }
 
-    /// The codebook that a model with these trained weights has, `[K, D]`; None where the rule
-    /// needs none.
+    /// The codebook that a model with these trained weights has, `[K, D]`, of residual levels one
+    /// behind the other; None where the rule needs none.
     fn codebook(&self, weights: &Named) -> Result<Option<Vec<f32>>>;
 
     /// What belongs into a checkpoint besides the trained weights.
@@ -173,15 +194,29 @@ pub fn build(
             entropy_weight: c.entropy_weight,
             temperature: c.entropy_temperature,
         }),
-        (QuantizerRule::L2 | QuantizerRule::L2Normalised, Method::Ema) => {
-            Box::new(EmaCodes::new(nearest, c))
-        }
-        (QuantizerRule::L2 | QuantizerRule::L2Normalised, Method::Gradient) => {
-            Box::new(GradientCodes::new(nearest, c, parameters, DType::F32)?)
-        }
         (QuantizerRule::L2 | QuantizerRule::L2Normalised, Method::Simvq) => {
             let table = linear::table(q.codes, q.dim, settings.seed);
             Box::new(LinearCodes::new(nearest, c.start, table, parameters, DType::F32)?)
+        }
+        (QuantizerRule::L2 | QuantizerRule::L2Normalised, method) => {
+            let level = |level| -> Result<Box<dyn Quantizer>> {
+                let place = (level, q.depth);
+                Ok(match method {
+                    Method::Ema => Box::new(EmaCodes::new(nearest, c)),
+                    _ => Box::new(GradientCodes::of_level(
+                        nearest,
+                        place,
+                        c,
+                        parameters,
+                        DType::F32,
+                    )?),
+                })
+            };
+            if q.depth == 1 {
+                return level(0);
+            }
+            let levels = (0..q.depth).map(level).collect::<Result<_>>()?;
+            Box::new(ResidualCodes::new(nearest, levels))
         }
         (rule, _) => return Err(Error::invalid(format!("the rule {rule:?} can't be trained"))),
     })
@@ -248,7 +283,8 @@ impl Nearest {
             codes,
             entropy: None,
         };
-        Ok(Quantized { latents: self.estimator.pass(&z, quantized)?, losses, rows, indices })
+        let (latents, codes) = (self.estimator.pass(&z, quantized)?, quantized.detach());
+        Ok(Quantized { latents, codes, losses, rows, indices })
     }
 }
 

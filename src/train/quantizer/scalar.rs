@@ -45,7 +45,8 @@ impl Quantizer for ScalarCodes {
         let b = self.bounded(z)?;
         let rounded = (&b + (laid_out(n, z)? - b.detach())?)?;
         let latents = rounded.broadcast_div(&self.constant(z, |c| c.middle() as f64)?)?;
-        Ok(Quantized { latents, losses: Losses::default(), rows, indices })
+        let codes = latents.detach();
+        Ok(Quantized { latents, codes, losses: Losses::default(), rows, indices })
     }
 
     fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {

@@ -114,7 +114,7 @@ fn golden_moving_averages_in_training() {
     for step in 0..3 {
         let q = codes.forward(&case.tensor(&format!("z{step}"))).unwrap();
         assert_eq!(indices(&q), case.i64(&format!("indices_update{}", step + 1)));
-        codes.update(&q);
+        codes.update(&q.rows, &q.indices);
     }
     let saved = codes.codebook(&Named::new()).unwrap().unwrap();
     case.check("after3_codebook", &saved);
@@ -195,7 +195,7 @@ fn moving_averages_on_the_sphere_follow_the_latents() {
     let z = Tensor::from_vec(draws.uniform(4 * 8 * 16, 5.0), (4, 8, 4, 4), &Device::Cpu).unwrap();
     for _ in 0..2000 {
         let q = codes.forward(&z).unwrap();
-        codes.update(&q);
+        codes.update(&q.rows, &q.indices);
     }
     let q = codes.forward(&z).unwrap();
     let lengths: Vec<f32> = q.rows.chunks(8).map(|r| r.iter().map(|v| v * v).sum()).collect();
@@ -232,42 +232,81 @@ fn zero_latents_have_a_finite_gradient_on_the_sphere() {
     assert!(gradient.iter().all(|v| v.is_finite()), "{gradient:?}");
 }
 
-/// Residual quantization is no quantizer of its own here (the token schema has no place for its
-/// depth), but the ones there are make it up: each level quantizes what the ones before left over.
 #[test]
 fn golden_residual_of_three_gradient_codebooks() {
     let Some(case) = Case::open("vq_residual") else { return };
+    let settings = CodebookSettings::default();
     for dtype in TYPES {
         let z = Var::from_tensor(&case.tensor("z").to_dtype(dtype).unwrap()).unwrap();
-        let books = case.f32("codebooks");
-        let (mut rest, mut found, mut losses, mut vars) =
-            (z.as_tensor().clone(), vec![], vec![], vec![]);
-        for book in books.chunks(16 * 8) {
-            let parameters = Parameters::new();
-            let settings = CodebookSettings::default();
-            let codes =
-                GradientCodes::new(nearest_of_8(false), &settings, &parameters, dtype).unwrap();
-            vars.push(parameters.vars()[CODEBOOK_NAME].clone());
-            set_flat(&vars[vars.len() - 1], book.to_vec()).unwrap();
-            let q = codes.forward(&rest).unwrap();
-            found.extend(indices(&q));
-            let zero = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
-            losses.push(q.losses.added_to(&zero).unwrap());
-            rest = (rest - q.latents.detach()).unwrap();
-        }
+        let (nearest, parameters) = (nearest_of_8(false), Parameters::new());
+        let level = |level| -> Box<dyn Quantizer> {
+            let place = (level, 3);
+            Box::new(
+                GradientCodes::of_level(nearest, place, &settings, &parameters, dtype).unwrap(),
+            )
+        };
+        let codes = ResidualCodes::new(nearest, (0..3).map(level).collect());
+        let var = &parameters.vars()[CODEBOOK_NAME];
+        set_flat(var, case.f32("codebooks")).unwrap();
+        let saved = codes.codebook(&parameters.values().unwrap()).unwrap();
+        assert_eq!(saved, Some(case.f32("codebooks")));
+
+        let (levels, rest) = codes.by_level(&z).unwrap();
+        let found: Vec<i64> = levels.iter().flat_map(indices).collect();
         assert_eq!(found, case.i64("indices"));
-        case.check_scalars("loss_per_level", &losses.iter().map(value).collect::<Vec<_>>());
+        let zero = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
+        let loss = |level: &Quantized| value(&level.losses.added_to(&zero).unwrap());
+        case.check_scalars("loss_per_level", &levels.iter().map(loss).collect::<Vec<_>>());
         case.check_tensor("residual", &rest);
-        let quantized = (z.as_tensor() - &rest).unwrap().detach();
-        case.check_tensor("quantized", &quantized);
-        let through = crate::train::estimator::straight_through(&z, &quantized).unwrap();
+
+        let q = codes.forward(&z).unwrap();
+        let of_all = (0..).zip(&found).map(|(i, k): (i64, _)| k + i / 32 * 16);
+        assert_eq!(indices(&q), of_all.collect::<Vec<_>>());
+        case.check_scalar("vq_loss", value(&q.losses.added_to(&zero).unwrap()));
+        case.check_tensor("quantized", &q.codes);
+        case.check_tensor("quantized", &q.latents);
         let upstream = case.tensor("upstream").to_dtype(dtype).unwrap();
-        let through = (through * upstream).unwrap().sum_all().unwrap();
-        let whole = losses.iter().try_fold(through, |sum, loss| sum + loss).unwrap();
-        let store = whole.backward().unwrap();
+        let through = (q.latents * upstream).unwrap().sum_all().unwrap();
+        let store = q.losses.added_to(&through).unwrap().backward().unwrap();
         case.check_tensor("grad_z", store.get(&z).unwrap());
-        let gradients: Vec<f32> =
-            vars.iter().flat_map(|var| flat(store.get(var).unwrap()).unwrap()).collect();
-        case.check("grad_codebooks", &gradients);
+        case.check("grad_codebooks", &flat(store.get(var).unwrap()).unwrap());
     }
+}
+
+#[test]
+fn residual_levels_start_learn_and_come_back_one_by_one() {
+    let nearest = nearest_of_8(false);
+    let fresh = || {
+        let level = || EmaCodes::new(nearest, &CodebookSettings::default());
+        ResidualCodes::new(
+            nearest,
+            (0..3).map(|_| Box::new(level()) as Box<dyn Quantizer>).collect(),
+        )
+    };
+    let mut draws = Draws::new(3, "residual", 0);
+    let z = draws.uniform(4 * 8 * 16, 2.0);
+    let z = Tensor::from_vec(z, (4, 8, 4, 4), &Device::Cpu).unwrap();
+    let mut codes = fresh();
+    codes.start(&rows_of(&z).unwrap(), 64, &mut draws).unwrap();
+    let left = |codes: &ResidualCodes, levels: usize| -> f64 {
+        let (found, _) = codes.by_level(&z).unwrap();
+        let sum = found[..levels].iter().try_fold(z.clone(), |rest, q| rest - &q.codes).unwrap();
+        value(&sum.sqr().unwrap().mean_all().unwrap())
+    };
+    // Each level leaves less over than the ones before it.
+    let rests: Vec<f64> = (0..4).map(|levels| left(&codes, levels)).collect();
+    assert!(rests.windows(2).all(|pair| pair[1] < 0.8 * pair[0]), "{rests:?}");
+
+    let q = codes.forward(&z).unwrap();
+    codes.update(&q.rows, &q.indices);
+    let mut back = fresh();
+    back.restore(codes.state()).unwrap();
+    let book = |codes: &ResidualCodes| codes.codebook(&Named::new()).unwrap().unwrap();
+    assert_eq!(book(&back), book(&codes));
+    assert_eq!(back.state(), codes.state());
+    // Code 5 of the second level and no other.
+    let before = book(&codes);
+    codes.place(&[16 + 5], &[0.5; 8]).unwrap();
+    let moved = (0..48).filter(|k| book(&codes)[k * 8..][..8] != before[k * 8..][..8]);
+    assert_eq!(moved.collect::<Vec<_>>(), [21]);
 }

@@ -1,0 +1,167 @@
+//! Owns residual levels of codes (Zeghidour et al. 2021; Lee et al. 2022): each quantizes what the
+//! levels before it left over, and the vectors of all of them add up. One level is a plain
+//! quantizer. Must not know: how a code is found, networks, files.
+
+use super::config::QuantizerConfig;
+use super::quantizer::Quantizer;
+use crate::error::{Error, Result};
+
+/// The quantizers of all levels.
+#[derive(Debug, Clone)]
+pub struct ResidualQuantizer {
+    config: QuantizerConfig,
+    /// At least one.
+    levels: Vec<Quantizer>,
+}
+
+impl ResidualQuantizer {
+    /// `codebook` holds the levels' codebooks one behind the other, `[depth * K, D]`; otherwise as
+    /// [`Quantizer::new`].
+    ///
+    /// # Errors
+    /// A depth that the rule doesn't have; those of [`Quantizer::new`].
+    pub fn new(
+        config: &QuantizerConfig,
+        codebook: Option<Vec<f32>>,
+        projection: Option<(Vec<f32>, Vec<f32>)>,
+    ) -> Result<ResidualQuantizer> {
+        config.check_depth().map_err(Error::invalid)?;
+        let of_level = config.of_level();
+        let levels = match codebook {
+            Some(codebook) if config.depth > 1 => {
+                if codebook.len() != config.all_codes() * config.dim {
+                    return Err(Error::invalid(format!(
+                        "{} numbers for {} codes of length {}",
+                        codebook.len(),
+                        config.codes_in_words(),
+                        config.dim
+                    )));
+                }
+                let books = codebook.chunks_exact(config.codes * config.dim);
+                let level = |book: &[f32]| Quantizer::new(&of_level, Some(book.to_vec()), None);
+                books.map(level).collect::<Result<_>>()?
+            }
+            // Rules without a codebook, or one level of whatever kind.
+            codebook => vec![Quantizer::new(&of_level, codebook, projection)?],
+        };
+        Ok(ResidualQuantizer { config: config.clone(), levels })
+    }
+
+    /// What it does: K, D, depth.
+    pub fn config(&self) -> &QuantizerConfig {
+        &self.config
+    }
+
+    /// The quantizers, first level first.
+    pub fn levels(&self) -> &[Quantizer] {
+        &self.levels
+    }
+
+    /// The first level alone: what it makes of latents by itself.
+    pub fn first_level(&self) -> ResidualQuantizer {
+        let levels = vec![self.levels[0].clone()];
+        ResidualQuantizer { config: self.config.of_level(), levels }
+    }
+
+    /// For each level the codes of the latents `z`, `[T, channels]` row-major, and the squared
+    /// distances of what the levels before left over to them.
+    ///
+    /// # Errors
+    /// Those of [`Quantizer::quantize`].
+    pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
+        let mut found = Vec::with_capacity(self.levels.len());
+        for (index, level) in self.levels.iter().enumerate() {
+            if index + 1 == self.levels.len() {
+                found.push(level.quantize(std::mem::take(&mut z), channels)?);
+                break;
+            }
+            let (codes, distances) = level.quantize(z.clone(), channels)?;
+            z.iter_mut().zip(level.lookup(&codes)?).for_each(|(z, e)| *z -= e);
+            found.push((codes, distances));
+        }
+        Ok(found)
+    }
+
+    /// Errors where there are not as many levels, of equal lengths, or a code isn't below K.
+    pub fn check(&self, levels: &[&[u32]]) -> Result<()> {
+        if levels.len() != self.levels.len() {
+            return Err(Error::invalid(format!(
+                "{} levels of codes where the model has {}",
+                levels.len(),
+                self.levels.len()
+            )));
+        }
+        if levels.iter().any(|codes| codes.len() != levels[0].len()) {
+            return Err(Error::invalid("residual levels of codes differ in their lengths"));
+        }
+        levels.iter().zip(&self.levels).try_for_each(|(codes, level)| level.check(codes))
+    }
+
+    /// The vectors of the codes as the decoder takes them, `[T, D]`: summed over the levels, first
+    /// level first.
+    ///
+    /// # Errors
+    /// As for [`ResidualQuantizer::check`] and [`Quantizer::lookup`].
+    pub fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
+        self.check(levels)?;
+        let mut vectors = self.levels[0].lookup(levels[0])?;
+        for (level, codes) in self.levels.iter().zip(levels).skip(1) {
+            vectors.iter_mut().zip(level.lookup(codes)?).for_each(|(sum, e)| *sum += e);
+        }
+        Ok(vectors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::QuantizerRule;
+    use super::*;
+
+    fn config(rule: QuantizerRule, depth: usize) -> QuantizerConfig {
+        QuantizerConfig { depth, ..QuantizerConfig::new(rule, 2, 1) }
+    }
+
+    #[test]
+    fn each_level_quantizes_what_the_ones_before_left_over() {
+        let book = vec![0.0, 8.0, -1.0, 1.0, 0.0, 0.25];
+        let quantizer =
+            ResidualQuantizer::new(&config(QuantizerRule::L2, 3), Some(book), None).unwrap();
+        let found = quantizer.quantize(vec![9.25, -0.75, 7.0], 1).unwrap();
+        let (codes, distances): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        assert_eq!(codes, [[1, 0, 1], [1, 0, 0], [1, 1, 0]]);
+        assert_eq!(distances, [[1.5625, 0.5625, 1.0], [0.0625, 0.0625, 0.0], [0.0, 0.0, 0.0]]);
+        let levels: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
+        assert_eq!(quantizer.lookup(&levels).unwrap(), [9.25, -0.75, 7.0]);
+        let refused = |levels: &[&[u32]]| quantizer.lookup(levels).unwrap_err().to_string();
+        assert!(refused(&levels[..2]).contains("2 levels of codes where the model has 3"));
+        assert!(refused(&[&[0], &[0, 1], &[0]]).contains("lengths"));
+        assert!(refused(&[&[0], &[2], &[0]]).contains("code 2"));
+    }
+
+    #[test]
+    fn what_has_no_residual_levels_is_refused_in_one_line() {
+        let book = |n: usize| Some(vec![0.5; n]);
+        for (config, words) in [
+            (config(QuantizerRule::L2Normalised, 2), "\"l2-normalised\""),
+            (config(QuantizerRule::Sign, 3), "depth 3"),
+            (config(QuantizerRule::L2, 0), "must be 1 to 16"),
+            (config(QuantizerRule::L2, 17), "must be 1 to 16"),
+            (QuantizerConfig { decode_normalised: true, ..config(QuantizerRule::L2, 2) }, "decode"),
+            (config(QuantizerRule::L2, 2), "3 numbers for 2 x 2 codes"),
+        ] {
+            let said = ResidualQuantizer::new(&config, book(3), None).unwrap_err().to_string();
+            assert!(said.contains(words) && !said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_depth_of_one_is_not_written() {
+        let plain = serde_json::to_string(&config(QuantizerRule::L2, 1)).unwrap();
+        assert!(!plain.contains("depth"), "{plain}");
+        let deep = serde_json::to_string(&config(QuantizerRule::L2, 3)).unwrap();
+        assert!(deep.ends_with("\"depth\":3}"), "{deep}");
+        for (text, depth) in [(plain, 1), (deep, 3)] {
+            assert_eq!(serde_json::from_str::<QuantizerConfig>(&text).unwrap().depth, depth);
+        }
+    }
+}
