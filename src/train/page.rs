@@ -138,7 +138,8 @@ fn draw_levels(page: &mut String, levels: &[LevelUse]) {
     }
     page.push_str("<h2>Residual levels</h2>");
     let cell = |value: f64| format!("<td class=n>{value:.1}</td>");
-    let rows = levels.iter().zip(1..).map(|(level, n): (_, usize)| {
+    // Counted as in codebook.parquet.
+    let rows = levels.iter().enumerate().map(|(n, level)| {
         vec![text(&n.to_string()), cell(100.0 * level.usage), cell(level.perplexity)]
     });
     table(page, &["level", "codes used, %", "perplexity"], rows);
