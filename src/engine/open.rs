@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_cpu_refuses_bf16_before_it_reads_the_model() {
         let missing = Path::new("no such model");
-        let opened = open(missing, None, DeviceChoice::Cpu, Precision::Bf16);
+        let opened = open(missing, &DetectOptions::default(), DeviceChoice::Cpu, Precision::Bf16);
         let text = opened.err().expect("an error").to_string();
         assert!(text.contains("--precision bf16 needs --device cuda"), "{text}");
     }

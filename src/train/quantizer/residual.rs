@@ -115,10 +115,11 @@ impl Quantizer for ResidualCodes {
     }
 
     fn state(&self) -> Named {
-        let named = |(index, level): (usize, &Box<dyn Quantizer>)| {
-            level.state().into_iter().map(move |(name, v)| (format!("{index}.{name}"), v))
+        let states = self.levels.iter().map(|level| level.state()).enumerate();
+        let named = |(index, state): (usize, Named)| {
+            state.into_iter().map(move |(name, values)| (format!("{index}.{name}"), values))
         };
-        self.levels.iter().enumerate().flat_map(named).collect()
+        states.flat_map(named).collect()
     }
 
     fn restore(&mut self, state: Named) -> Result<()> {
