@@ -239,6 +239,7 @@ fn damage_does_no_harm_for_long() {
 #[test]
 fn recipes_of_impossible_sizes_are_refused() {
     let text = vqtok::config::RECIPES.iter().find(|(name, _)| *name == "vqgan-f16-256").unwrap().1;
+    let text = &format!("{text}\n[tokenize]\nbatch_size = 31\n");
     let numbers = text.lines().filter_map(|line| {
         let (name, value) = line.split_once(" = ")?;
         value.parse::<u64>().is_ok().then_some((name, line))
