@@ -70,8 +70,10 @@ flip = 0.5
 const DISCRIMINATOR: &str = r#"
 [train.adversarial]
 start = 0.5
+weight = 0.4
+ramp_share = 0.2
 filters = 32
-learning_rate = 5e-4
+learning_rate = 2e-4
 "#;
 
 fn main() -> ExitCode {
