@@ -74,6 +74,17 @@ fn an_unfinished_output_is_clean_but_not_finished() {
     assert_eq!(report.planned, 10);
 }
 
+/// What the auditor says of a file of which one bit, by chance, is another; it must say something.
+fn flipped(dir: &Path, name: &Path, good: &[u8], state: &mut u64) -> VerifyReport {
+    let (byte, bit) = (below(state, good.len()), below(state, 8));
+    let mut bad = good.to_vec();
+    bad[byte] ^= 1 << bit;
+    fs::write(dir.join(name), &bad).unwrap();
+    let report = verify(dir).unwrap();
+    assert!(!report.clean(), "{name:?}: bit {bit} of byte {byte} goes unseen");
+    report
+}
+
 #[test]
 fn every_flipped_bit_is_found_and_mended() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,12 +94,7 @@ fn every_flipped_bit_is_found_and_mended() {
     let mut state = 1;
     for (name, good) in &whole {
         for round in 0..16 {
-            let (byte, bit) = (below(&mut state, good.len()), below(&mut state, 8));
-            let mut bad = good.clone();
-            bad[byte] ^= 1 << bit;
-            fs::write(dir.path().join(name), &bad).unwrap();
-            let report = verify(dir.path()).unwrap();
-            assert!(!report.clean(), "{name:?}: bit {bit} of byte {byte} goes unseen");
+            let report = flipped(dir.path(), name, good, &mut state);
             if round < 4 {
                 mend(dir.path(), &report);
                 assert_eq!(tree(dir.path()), whole, "{name:?} {:?}", report.findings);
@@ -113,15 +119,11 @@ fn residual_levels_are_proven_as_the_first_is() {
     let whole = tree(dir.path());
     let mut state = 2;
     for (name, good) in &whole {
-        for _ in 0..4 {
-            let (byte, bit) = (below(&mut state, good.len()), below(&mut state, 8));
-            let mut bad = good.clone();
-            bad[byte] ^= 1 << bit;
-            fs::write(dir.path().join(name), &bad).unwrap();
-            let report = verify(dir.path()).unwrap();
-            assert!(!report.clean(), "{name:?}: bit {bit} of byte {byte} goes unseen");
+        for _ in 0..3 {
+            flipped(dir.path(), name, good, &mut state);
         }
-        mend(dir.path(), &verify(dir.path()).unwrap());
+        let report = flipped(dir.path(), name, good, &mut state);
+        mend(dir.path(), &report);
         assert_eq!(tree(dir.path()), whole, "{name:?}");
     }
 }

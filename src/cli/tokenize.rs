@@ -113,7 +113,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if shard_rows == 0 {
         return Err(Error::invalid("--shard-rows 0: a shard holds at least one row"));
     }
-    if let Some(side) = preparation.size {
+    let finished = args.out.join(finalize::FILE).exists() && !args.retry_failed;
+    if let (Some(side), false) = (preparation.size, finished) {
         // While the weights are still being hashed, whose digests the identity waits for.
         engine.prepare(side as usize, side as usize)?;
     }
