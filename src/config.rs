@@ -272,3 +272,62 @@ fn one_line(error: &toml::de::Error, text: &str) -> String {
         None => error.message().replace('\n', " "),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toml::Value;
+
+    /// Paths of all floats below `value`.
+    fn floats(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
+        let below = |name: String| [path, &[name]].concat();
+        match value {
+            Value::Float(_) => found.push(path.to_vec()),
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    floats(item, &below(i.to_string()), found);
+                }
+            }
+            Value::Table(table) => {
+                for (name, item) in table {
+                    floats(item, &below(name.clone()), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set(value: &mut Value, path: &[String], number: f64) {
+        match (value, path) {
+            (value, []) => *value = Value::Float(number),
+            (Value::Array(items), [i, rest @ ..]) => {
+                set(&mut items[i.parse::<usize>().unwrap()], rest, number);
+            }
+            (Value::Table(table), [name, rest @ ..]) => set(&mut table[name], rest, number),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn no_number_may_be_without_end_or_none_at_all() {
+        let mut tried = 0;
+        for (name, _) in RECIPES {
+            let full = Recipe::load(name).unwrap().to_toml().unwrap();
+            let full: Value = full.parse::<toml::Table>().unwrap().into();
+            let mut paths = Vec::new();
+            floats(&full, &[], &mut paths);
+            for path in paths {
+                for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    let mut wrong = full.clone();
+                    set(&mut wrong, &path, number);
+                    let text = toml::to_string(&wrong).unwrap();
+                    let error = Recipe::parse(&text, name).expect_err(&path.join(".")).to_string();
+                    let setting = path.iter().rfind(|p| p.parse::<usize>().is_err()).unwrap();
+                    assert!(error.contains(setting.as_str()), "{path:?} = {number}: {error}");
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 300, "{tried}");
+    }
+}

@@ -398,6 +398,12 @@ fn check_model(model: &ModelConfig) -> Result<()> {
                     .into(),
             );
         }
+        if !(1e-30..=1.0).contains(&c.norm_eps) {
+            return refuse(format!(
+                "model.architecture.norm_eps is {}; it must be between 1e-30 and 1",
+                c.norm_eps
+            ));
+        }
         if widths.clone().any(|w| *w == 0)
             || c.widths.iter().chain([&c.ch]).any(|w| w % c.norm_groups != 0)
         {
