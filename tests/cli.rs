@@ -364,6 +364,19 @@ fn repair_with_another_model_removes_nothing() {
 }
 
 #[test]
+fn damaged_weights_are_named_before_anything_is_written() {
+    let job = Job::new(3).trained();
+    let weights = job.path("model/model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    for line in ["tokenize images --out out --model model", "inspect model"] {
+        job.expect(2, line).assert_one_line(&["model.safetensors: not the weights"]);
+    }
+    assert!(!job.path("out").exists());
+}
+
+#[test]
 fn a_log_does_not_grow_with_the_failures() {
     let job = Job::new(1).trained();
     for index in 0..250 {

@@ -11,13 +11,14 @@ use std::path::Path;
 
 use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use support::{NpzArray, npz, shared};
 use vqtok::checkpoint::detect::{DetectOptions, detect_raw, open};
 use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::{InputRange, OutputRange};
+use vqtok::model::weights::Weights;
 
 impl Case {
     fn engine(&self, file: &Path) -> CandleEngine {
@@ -322,27 +323,30 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
         accounted.sort();
         assert_eq!(accounted, raw.tensors.keys().collect::<Vec<_>>(), "{}", case.name);
 
-        let weights = detected.place(&raw).expect("weights");
+        let weights = detected.place(&raw).and_then(|w| w.tensors()).expect("weights");
         // A tensor under a name that the network doesn't read.
         let mut renamed = weights.clone();
         let name = renamed.keys().next().expect("a weight").clone();
         let tensor = renamed.remove(&name).expect("it");
         renamed.insert(format!("{name}.lost"), tensor.clone());
-        let missing = Model::load(detected.config.clone(), renamed, &Device::Cpu).err();
-        let missing =
-            missing.unwrap_or_else(|| panic!("{}: a missing weight went unnoticed", case.name));
-        assert!(missing.to_string().contains(&name), "{}: {missing}", case.name);
+        // With the weights themselves, and by their names and shapes alone.
+        let refusals = |weights: BTreeMap<String, Tensor>| {
+            let weights = Weights::from(weights);
+            let checked = Model::check(&detected.config, &weights).err();
+            let loaded = Model::load(detected.config.clone(), weights, &Device::Cpu).err();
+            [checked, loaded].map(|error| {
+                error.unwrap_or_else(|| panic!("{}: went unnoticed", case.name)).to_string()
+            })
+        };
+        for missing in refusals(renamed) {
+            assert!(missing.contains(&name), "{}: {missing}", case.name);
+        }
         // A tensor too many.
         let mut added = weights.clone();
         added.insert("encoder.surprise.weight".to_owned(), tensor);
-        let surplus = Model::load(detected.config.clone(), added, &Device::Cpu).err();
-        let surplus =
-            surplus.unwrap_or_else(|| panic!("{}: a surplus weight went unnoticed", case.name));
-        assert!(
-            surplus.to_string().contains("encoder.surprise.weight"),
-            "{}: {surplus}",
-            case.name
-        );
+        for surplus in refusals(added) {
+            assert!(surplus.contains("encoder.surprise.weight"), "{}: {surplus}", case.name);
+        }
     }
 }
 
@@ -356,6 +360,7 @@ fn golden_own_folder_gives_equal_tokens() {
         let (config, weights) =
             open(file, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let dir = tempfile::tempdir().expect("a folder");
+        let weights = weights.tensors().expect("tensors");
         vqtok::checkpoint::folder::save(dir.path(), &config, &weights).expect("saved");
         let golden = npz(case.folder.join("golden.npz"));
         let batch = pixel_batch(&golden["images_u8"]);

@@ -2,11 +2,10 @@
 //! Must not know: devices, how it is shown.
 
 use super::detect::{self, DetectOptions};
-use super::folder;
+use super::{folder, sha256_hex};
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
-use candle_core::Tensor;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +36,7 @@ pub struct Card {
 pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     let raw = super::open(path)?;
     let (config, weights, ignored) = if folder::is_own(path) {
-        let (config, weights, _) = folder::load(path)?;
+        let (config, weights) = folder::load(path)?;
         (config, weights, BTreeMap::new())
     } else {
         let detected = detect::detect_raw(&raw, options)?;
@@ -47,8 +46,8 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     Ok(Card {
         config,
         digests: Digests::of(&weights)?,
-        parameters: weights.values().map(|tensor: &Tensor| tensor.elem_count() as u64).sum(),
-        files: raw.files,
+        parameters: weights.iter().map(|(_, weight)| weight.len() as u64).sum(),
+        files: raw.files.into_iter().map(|(file, b)| (file, sha256_hex(&b))).collect(),
         container: raw.container,
         ignored,
         notes: raw.notes,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::detect::{self, DetectOptions};
-use super::folder;
+use super::{folder, sha256_hex};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 
@@ -29,8 +29,8 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
         }
     }
     if folder::is_own(path) {
-        let (config, weights, _) = folder::load(path)?;
-        folder::save(out, &config, &weights)?;
+        let (config, weights) = folder::load(path)?;
+        folder::save(out, &config, &weights.tensors()?)?;
         return folder::load_config(out);
     }
     let raw = super::open(path)?;
@@ -42,11 +42,11 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     let files: Vec<String> = raw
         .files
         .iter()
-        .map(|(path, sha256)| format!("{} (sha256 {sha256})", name(path)))
+        .map(|(path, bytes)| format!("{} (sha256 {})", name(path), sha256_hex(bytes)))
         .collect();
     let source = format!("{}, {}", files.join(", "), raw.container);
     config.provenance.insert(SOURCE_ENTRY.into(), source);
-    folder::save(out, &config, &weights)?;
+    folder::save(out, &config, &weights.tensors()?)?;
     folder::load_config(out)
 }
 
@@ -57,7 +57,6 @@ mod tests {
 
     use candle_core::Tensor;
 
-    use super::super::sha256_hex;
     use super::*;
     use crate::testing::shared;
 
@@ -142,6 +141,7 @@ mod tests {
             }
             let (read, tensors) = detect::open(&one, &DetectOptions::default()).unwrap();
             assert_eq!(read, written);
+            let (weights, tensors) = (weights.tensors().unwrap(), tensors.tensors().unwrap());
             assert!(same(&weights, &tensors), "{place}: weights differ");
             let mut read = read;
             assert!(read.provenance.remove(SOURCE_ENTRY).unwrap().contains("sha256"));

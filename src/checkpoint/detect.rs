@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use serde_json::Value;
 
+use super::RawCheckpoint;
 use super::families::{FAMILIES, Family, Signs};
+use super::folder::{self, Verification};
 use super::geometry::{self, Shapes};
 use super::keys::{ANCHORS, Layout};
 use super::published::Published;
-use super::{RawCheckpoint, folder};
 use crate::error::{Error, Result};
 use crate::model::config::*;
+use crate::model::weights::Weights;
 
 /// What the user says about a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,20 +51,30 @@ pub struct Detected {
 ///
 /// # Errors
 /// Where it can't be read, or its family can't be told: the error lists what fits.
-pub fn open(
+pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weights)> {
+    let (config, weights, verification) = open_unverified(path, options)?;
+    verification.map_or(Ok(()), |verification| verification.run())?;
+    Ok((config, weights))
+}
+
+/// The same, with the check of our own folder's weights left to the caller.
+///
+/// # Errors
+/// As [`open`], but for weights that aren't those that were written.
+pub fn open_unverified(
     path: &Path,
     options: &DetectOptions,
-) -> Result<(ModelConfig, BTreeMap<String, Tensor>)> {
+) -> Result<(ModelConfig, Weights, Option<Verification>)> {
     // Our own folder, or the weights file inside it.
     let parent = path.parent().filter(|_| path.ends_with(folder::WEIGHTS_FILE));
     if let Some(own) = [Some(path), parent].into_iter().flatten().find(|dir| folder::is_own(dir)) {
-        let (config, tensors, _) = folder::load(own)?;
-        return Ok((config, tensors));
+        let (config, weights, verification) = folder::open(own)?;
+        return Ok((config, weights, Some(verification)));
     }
     let raw = super::open(path)?;
     let detected = detect_raw(&raw, options)?;
-    let tensors = detected.place(&raw)?;
-    Ok((detected.config, tensors))
+    let weights = detected.place(&raw)?;
+    Ok((detected.config, weights, None))
 }
 
 /// Recognises a checkpoint that was read.
@@ -139,16 +150,21 @@ pub fn detect(
 
 impl Detected {
     /// Moves published tensors to their canonical places.
-    pub fn place(&self, raw: &RawCheckpoint) -> Result<BTreeMap<String, Tensor>> {
+    ///
+    /// # Errors
+    /// A tensor that is missing or doesn't have the model's number of values.
+    pub fn place(&self, raw: &RawCheckpoint) -> Result<Weights> {
         let mut placed = BTreeMap::new();
         for (name, placement) in &self.placements {
             let tensor = raw.tensors.get(&placement.source).ok_or_else(|| {
                 Error::invalid(format!("the checkpoint has no tensor `{}`", placement.source))
             })?;
-            let tensor = tensor.to_candle(&Device::Cpu)?.reshape(placement.shape.as_slice())?;
+            let tensor = tensor
+                .reshape(&placement.shape)
+                .map_err(|reason| Error::invalid(format!("`{}`: {reason}", placement.source)))?;
             placed.insert(name.clone(), tensor);
         }
-        Ok(placed)
+        Ok(placed.into())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Holds the detection against names and shapes made here, without published files.
 
+use candle_core::{Device, Tensor};
 use serde_json::json;
 
 use super::*;

@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
 use super::{Bytes, RawCheckpoint, hex, safetensors, sha256_hex};
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
+use crate::model::weights::Weights;
 
 /// What the model is.
 pub const CONFIG_FILE: &str = "config.json";
@@ -48,7 +48,9 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
     let weights = Temporary::new(dir, WEIGHTS_FILE);
     let digest = weights.write(|out| {
         let mut hashing = Hashing { out, sha256: Sha256::new() };
-        safetensors::write(tensors, &mut hashing, |e| Error::io(&weights.path)(e))?;
+        // transformers and diffusers refuse files that don't say this.
+        let format = ("format", "pt");
+        safetensors::write(tensors, format, &mut hashing, |e| Error::io(&weights.path)(e))?;
         Ok(hex(&hashing.sha256.finalize()))
     })?;
 
@@ -65,27 +67,54 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
     File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
 }
 
-/// Reads a model folder: its configuration, its weights on the CPU, and the sha256 of the weights
-/// file in hex.
+/// Reads a model folder: its configuration and its weights, which stay in the mapped file.
 ///
 /// # Errors
 /// Where a file is missing, broken, of another version, or the two don't belong together.
-pub fn load(dir: &Path) -> Result<(ModelConfig, BTreeMap<String, Tensor>, String)> {
+pub fn load(dir: &Path) -> Result<(ModelConfig, Weights)> {
+    let (config, weights, verification) = open(dir)?;
+    verification.run()?;
+    Ok((config, weights))
+}
+
+/// The check of a weights file against the digest that its `config.json` was written with: to be
+/// run before anything that comes of the weights is used.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Verification {
+    path: PathBuf,
+    bytes: Bytes,
+    noted: Option<String>,
+}
+
+impl Verification {
+    /// Hashes the file; a folder without a digest (written by hand) is taken as it is.
+    ///
+    /// # Errors
+    /// Where the two files don't belong together.
+    pub fn run(&self) -> Result<()> {
+        match &self.noted {
+            Some(noted) => compare_digests(&self.path, noted, &sha256_hex(&self.bytes)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As [`load`], with the check left to the caller, who has other work to do meanwhile.
+///
+/// # Errors
+/// Where a file is missing, broken or of another version.
+pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Verification)> {
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
     let bytes = Bytes::map(&path)?;
-    let (digest, tensors) = rayon::join(
-        || sha256_hex(&bytes),
-        || {
-            let contents = safetensors::read(&bytes).map_err(|e| Error::corrupt(&path, e))?;
-            let tensors = contents.tensors.into_par_iter();
-            let tensors = tensors.map(|(name, t)| Ok((name, t.to_candle(&Device::Cpu)?)));
-            tensors.collect::<Result<BTreeMap<String, Tensor>>>()
-        },
-    );
-    // A damaged file is named before whatever the damage did to its tensors.
-    compare_digests(&path, config.provenance.get(DIGEST_ENTRY).map(String::as_str), &digest)?;
-    Ok((config, tensors?, digest))
+    let noted = config.provenance.get(DIGEST_ENTRY).cloned();
+    let verification = Verification { path, bytes, noted };
+    match safetensors::read(&verification.bytes) {
+        Ok(contents) => Ok((config, contents.tensors.into(), verification)),
+        // A damaged file is named before whatever the damage did to its tensors.
+        Err(reason) => verification.run().and(Err(Error::corrupt(&verification.path, reason))),
+    }
 }
 
 /// Reads the configuration of a model folder alone.
@@ -114,28 +143,28 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 pub fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
     for (_, config) in &checkpoint.configs {
         if config.get("format").and_then(|f| f.as_str()) == Some(FORMAT)
-            && let [(path, digest)] = &checkpoint.files[..]
+            && let [(path, bytes)] = &checkpoint.files[..]
+            && let Some(noted) = config.get("provenance").and_then(|p| p.get(DIGEST_ENTRY))
+            && let Some(noted) = noted.as_str()
         {
-            let noted = config.get("provenance").and_then(|p| p.get(DIGEST_ENTRY));
-            compare_digests(path, noted.and_then(|d| d.as_str()), digest)?;
+            compare_digests(path, noted, &sha256_hex(bytes))?;
         }
     }
     Ok(())
 }
 
-/// A folder without the entry (written by hand) is taken as it is.
-fn compare_digests(weights: &Path, noted: Option<&str>, digest: &str) -> Result<()> {
-    match noted {
-        Some(noted) if noted != digest => Err(Error::corrupt(
-            weights,
-            format!(
-                "not the weights that {CONFIG_FILE} was written with (sha256 {digest}, there {}): a \
-                 save was interrupted or the file is damaged; write the folder again",
-                super::quoted(noted)
-            ),
-        )),
-        _ => Ok(()),
+fn compare_digests(weights: &Path, noted: &str, digest: &str) -> Result<()> {
+    if noted == digest {
+        return Ok(());
     }
+    Err(Error::corrupt(
+        weights,
+        format!(
+            "not the weights that {CONFIG_FILE} was written with (sha256 {digest}, there {}): a save \
+             was interrupted or the file is damaged; write the folder again",
+            super::quoted(noted)
+        ),
+    ))
 }
 
 /// The bytes of `config.json`, of a sane size.
@@ -204,6 +233,8 @@ impl<W: Write> Write for Hashing<W> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn config() -> ModelConfig {
@@ -237,15 +268,18 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(&two).unwrap().count(), 2, "nothing else is left");
 
-        let (read, tensors, digest) = load(&one).unwrap();
-        assert_eq!(read.provenance[DIGEST_ENTRY], digest);
+        let (read, weights) = load(&one).unwrap();
+        let tensors = weights.tensors().unwrap();
+        let written = std::fs::read(one.join(WEIGHTS_FILE)).unwrap();
+        assert_eq!(read.provenance[DIGEST_ENTRY], sha256_hex(&written));
         assert_eq!(ModelConfig { provenance: BTreeMap::new(), ..read }, config());
         assert_eq!(tensors.keys().collect::<Vec<_>>(), ["codebook", "encoder.a"]);
         assert_eq!(tensors["encoder.a"].to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0]]);
 
         assert!(is_own(&one));
         let raw = crate::checkpoint::open(&one).unwrap();
-        assert_eq!(raw.files, [(one.join(WEIGHTS_FILE), digest)]);
+        assert!(matches!(&raw.files[..], [(path, bytes)]
+            if *path == one.join(WEIGHTS_FILE) && **bytes == *written));
         assert_eq!(raw.configs.len(), 1);
     }
 

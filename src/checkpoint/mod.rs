@@ -23,7 +23,6 @@ mod plain;
 pub mod published;
 mod rebuild;
 pub mod safetensors;
-pub mod tensor;
 pub mod torch;
 mod walk;
 
@@ -33,8 +32,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+pub use crate::model::tensor::{self, Bytes, Dtype, RawTensor};
 use locate::Weights;
-pub use tensor::{Bytes, Dtype, RawTensor};
 
 /// Raw contents of a checkpoint as published.
 #[derive(Debug, Default)]
@@ -43,8 +42,8 @@ pub struct RawCheckpoint {
     pub tensors: BTreeMap<String, RawTensor>,
     /// Configurations found beside the weights (JSON, or YAML turned into JSON), by path.
     pub configs: Vec<(PathBuf, serde_json::Value)>,
-    /// The files that hold the weights, with their sha256 in hex, in order of their names.
-    pub files: Vec<(PathBuf, String)>,
+    /// The files that hold the weights, in order of their names.
+    pub files: Vec<(PathBuf, Bytes)>,
     /// What was tolerated or left out, one line each.
     pub notes: Vec<String>,
     /// Plain data found in a pickle beside its tensors (`hyper_parameters`, `args`, attributes of
@@ -129,7 +128,7 @@ fn open_file(path: &Path) -> Result<RawCheckpoint> {
     Ok(RawCheckpoint {
         tensors: contents.tensors,
         configs: Vec::new(),
-        files: vec![(path.to_path_buf(), sha256_hex(&bytes))],
+        files: vec![(path.to_path_buf(), bytes)],
         notes: contents.notes,
         hparams: contents.hparams,
         container: contents.container,

@@ -96,12 +96,6 @@ pub struct Pickle {
     pub consumed: usize,
 }
 
-impl std::fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.len())
-    }
-}
-
 impl Pickle {
     /// Reads the pickle at the start of `input`.
     ///

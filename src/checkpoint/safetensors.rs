@@ -1,5 +1,7 @@
 //! Owns reading and writing of safetensors files. Must not know: folders, families.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
@@ -60,32 +62,61 @@ pub fn read(bytes: &Bytes) -> Result<Contents, String> {
     Ok(contents)
 }
 
-/// Writes `tensors` as one safetensors file. The bytes depend on names and values alone: wider
-/// types first, then names, as the format's own library orders them.
+/// What a safetensors file is written from.
+pub trait Source {
+    /// Type of its elements.
+    fn dtype(&self) -> FileDtype;
+
+    /// Outermost dimension first.
+    fn shape(&self) -> Vec<usize>;
+
+    /// Its values, little-endian, row-major: as many as type and shape say.
+    ///
+    /// # Errors
+    /// Where they can't be brought to the CPU.
+    fn bytes(&self) -> Result<Cow<'_, [u8]>>;
+}
+
+impl Source for Tensor {
+    fn dtype(&self) -> FileDtype {
+        FileDtype::from(Tensor::dtype(self))
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        self.dims().to_vec()
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        tensor_bytes(self).map(Cow::Owned)
+    }
+}
+
+/// Writes `tensors` as one safetensors file with one entry of metadata, a tensor at a time. The
+/// bytes depend on names, values and the entry alone: wider types first, then names, as the
+/// format's own library orders them.
 ///
 /// # Errors
 /// Where a tensor can't be brought to the CPU, or `out` can't be written (as `io` wraps it).
-pub fn write(
-    tensors: &BTreeMap<String, Tensor>,
+pub fn write<N: AsRef<str> + Ord, S: Source>(
+    tensors: &BTreeMap<N, S>,
+    (key, value): (&str, &str),
     out: &mut impl Write,
     io: impl Fn(std::io::Error) -> Error,
 ) -> Result<()> {
-    let mut order: Vec<(&String, &Tensor, FileDtype)> =
-        tensors.iter().map(|(name, t)| (name, t, FileDtype::from(t.dtype()))).collect();
-    order.sort_by_key(|&(_, _, dtype)| std::cmp::Reverse(dtype));
+    let mut order: Vec<(&N, &S)> = tensors.iter().collect();
+    order.sort_by_key(|(_, source)| Reverse(source.dtype()));
 
     let mut start = 0;
     let mut infos = Vec::with_capacity(order.len());
-    for (name, tensor, dtype) in &order {
-        let end = start + tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let shape = tensor.dims().to_vec();
-        let info = TensorInfo { dtype: *dtype, shape, data_offsets: (start, end) };
-        infos.push(((*name).clone(), info));
+    for (name, source) in &order {
+        let (dtype, shape) = (source.dtype(), source.shape());
+        let end = start + shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let info = TensorInfo { dtype, shape, data_offsets: (start, end) };
+        infos.push((name.as_ref().to_owned(), info));
         start = end;
     }
-    // transformers and diffusers refuse files that don't say this.
-    let format = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let metadata = Metadata::new(Some(format), infos)
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+    let metadata = Metadata::new(Some(metadata), infos)
         .map_err(|e| Error::invalid(format!("weights don't fit a safetensors file: {e}")))?;
     let mut header = serde_json::to_vec(&metadata)
         .map_err(|e| Error::invalid(format!("weights don't fit a safetensors file: {e}")))?;
@@ -93,8 +124,8 @@ pub fn write(
 
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(&io)?;
     out.write_all(&header).map_err(&io)?;
-    for (_, tensor, _) in order {
-        out.write_all(&tensor_bytes(tensor)?).map_err(&io)?;
+    for (_, source) in order {
+        out.write_all(&source.bytes()?).map_err(&io)?;
     }
     Ok(())
 }
@@ -162,7 +193,8 @@ mod tests {
         let tensors: BTreeMap<String, Tensor> =
             [("b", &b), ("a", &a), ("c", &c)].map(|(n, t)| (n.to_string(), t.clone())).into();
         let mut out = Vec::new();
-        write(&tensors, &mut out, |_| unreachable!("a Vec takes every byte")).unwrap();
+        write(&tensors, ("format", "pt"), &mut out, |_| unreachable!("a Vec takes every byte"))
+            .unwrap();
         assert!(looks_like(&out));
         let read = read(&Bytes::from(out)).unwrap();
         assert_eq!(read.tensors["a"].to_f32(), [1.0, 3.0, 2.0, 4.0]);

@@ -1,11 +1,10 @@
 //! Owns what a model's weights are called by: digests that don't depend on the container they came
 //! in. Must not know: families.
 
-use candle_core::{DType, Device, Storage, Tensor};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::weights::{Weight, Weights};
 use crate::error::{Error, Result};
 
 /// Values that are hashed at a time: they stay near the core.
@@ -27,12 +26,19 @@ pub struct Pending(LazyLock<Result<Digests, String>, Join>);
 type Join = Box<dyn FnOnce() -> Result<Digests, String> + Send>;
 
 impl Pending {
-    /// Begins hashing. Shares the tensors' memory.
-    pub fn of(weights: &BTreeMap<String, Tensor>) -> Pending {
+    /// Begins hashing, where the weights lie.
+    pub fn of(weights: &Weights) -> Pending {
+        Pending::after(|| Ok(()), weights)
+    }
+
+    /// Begins with a check of the weights; where it fails there are no digests.
+    pub fn after(
+        check: impl FnOnce() -> Result<()> + Send + 'static,
+        weights: &Weights,
+    ) -> Pending {
         let weights = weights.clone();
-        let thread = std::thread::Builder::new()
-            .name("vqtok-digests".into())
-            .spawn(move || Digests::of(&weights).map_err(|e| e.to_string()));
+        let work = move || check().and_then(|()| Digests::of(&weights)).map_err(|e| e.to_string());
+        let thread = std::thread::Builder::new().name("vqtok-digests".into()).spawn(work);
         Pending(LazyLock::new(Box::new(move || {
             let thread = thread.map_err(|e| format!("no thread to hash the weights: {e}"))?;
             thread.join().unwrap_or_else(|_| Err("hashing the weights panicked".into()))
@@ -42,7 +48,7 @@ impl Pending {
     /// The digests, once they are there.
     ///
     /// # Errors
-    /// A tensor that can't be read as float32.
+    /// A check that failed, a tensor that can't be read as float32.
     pub fn get(&self) -> Result<&Digests> {
         LazyLock::force(&self.0).as_ref().map_err(|reason| Error::invalid(reason.clone()))
     }
@@ -53,15 +59,15 @@ impl Digests {
     ///
     /// # Errors
     /// A tensor that can't be read as float32.
-    pub fn of(weights: &BTreeMap<String, Tensor>) -> Result<Digests> {
+    pub fn of(weights: &Weights) -> Result<Digests> {
         let mut all = Sha256::new();
         let mut codebook = String::new();
-        for (name, tensor) in weights {
-            all.update(format!("{name} {:?}\n", tensor.dims()));
-            hash(&mut all, tensor)?;
+        for (name, weight) in weights.iter() {
+            all.update(format!("{name} {:?}\n", weight.dims()));
+            hash(&mut all, weight)?;
             if name == "quantize.embedding.weight" {
                 let mut alone = Sha256::new();
-                hash(&mut alone, tensor)?;
+                hash(&mut alone, weight)?;
                 codebook = hex(&alone.finalize());
             }
         }
@@ -69,22 +75,17 @@ impl Digests {
     }
 }
 
-/// Takes in a tensor's float32 values, little-endian, without a copy of the whole: fresh pages for
+/// Takes in a weight's float32 values, little-endian, without a copy of the whole: fresh pages for
 /// hundreds of megabytes would take as long as the hash.
-fn hash(digest: &mut Sha256, tensor: &Tensor) -> Result<()> {
-    let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-    else {
-        return Err(Error::invalid("a tensor on the CPU, just made contiguous, is not"));
-    };
-    let mut bytes = Vec::with_capacity(4 * CHUNK);
-    for values in storage.as_slice::<f32>()?[start..end].chunks(CHUNK) {
-        bytes.clear();
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        digest.update(&bytes);
-    }
-    Ok(())
+fn hash(digest: &mut Sha256, weight: &Weight) -> Result<()> {
+    weight.read(|values| {
+        let mut bytes = Vec::with_capacity(4 * CHUNK);
+        for values in values.chunks(CHUNK) {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            digest.update(&bytes);
+        }
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,9 +6,7 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, GroupNorm, NormSpec, ResnetBlock, Shortcut, double_nearest};
 use super::config::MaskgitConfig;
-use super::residual::ResidualQuantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
-use crate::error::{Error, Result};
+use super::network::Network;
 
 fn norm(config: &MaskgitConfig) -> NormSpec {
     NormSpec { groups: config.norm_groups, eps: config.norm_eps }
@@ -124,41 +122,35 @@ impl Decoder {
     }
 }
 
-/// The network with its quantizer.
+/// The network.
 pub struct Maskgit {
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: ResidualQuantizer,
 }
 
 impl Maskgit {
-    /// Reads what `config.parts` names; `channels` is 1 or 3.
+    /// Reads what `config.parts` names; `dim` is the length of a code, `channels` 1 or 3.
     pub fn load(
         vb: VarBuilder,
         config: &MaskgitConfig,
+        dim: usize,
         channels: usize,
-        quantizer: ResidualQuantizer,
     ) -> CandleResult<Maskgit> {
-        let dim = quantizer.config().dim;
         let encoder = || Encoder::load(vb.pp("encoder"), config, dim, channels);
         let decoder = || Decoder::load(vb.pp("decoder"), config, dim, channels);
         Ok(Maskgit {
             encoder: config.parts.encoder().then(encoder).transpose()?,
             decoder: config.parts.decoder().then(decoder).transpose()?,
-            quantizer,
         })
     }
 }
 
-impl Tokenizer for Maskgit {
-    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        quantize_map(&self.quantizer, encoder.forward(x)?)
+impl Network for Maskgit {
+    fn latents(&self, x: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.encoder.as_ref().map(|encoder| encoder.forward(x)).transpose()
     }
 
-    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let device = decoder.conv_in.weight.device();
-        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, levels, device)?)?)
+    fn images(&self, q: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.decoder.as_ref().map(|decoder| decoder.forward(q)).transpose()
     }
 }

@@ -1,7 +1,8 @@
 //! Owns the mathematics of the models in candle: what training differentiates and what the
-//! reference engine runs. Must not know: files, threads, shards.
+//! reference engine runs. Must not know: containers of weights, threads, shards.
 //!
-//! `config` is the language, `pixels` the bytes, `weights` the names; `blocks` and `vqgan` serve
+//! `config` is the language, `pixels` the bytes, `tensor` the values of a checkpoint where they
+//! lie, `weights` their names; `blocks` and `vqgan` serve
 //! the canonical families, the other families stand beside them.
 
 pub mod blocks;
@@ -13,27 +14,30 @@ pub mod digests;
 pub mod fsq;
 pub mod gemm;
 pub mod maskgit;
+pub mod network;
 pub mod open_magvit2;
 pub mod pixels;
 pub mod pool;
 pub mod quantizer;
 pub mod residual;
+pub mod tensor;
 pub mod vit_vqgan;
 pub mod vqgan;
 pub mod vqvae;
 pub mod vqvae2;
 pub mod weights;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use crate::error::{Error, Result};
 use config::{Architecture, ModelConfig, QuantizerRule};
-use digests::Digests;
+use digests::{Digests, Pending};
+use network::Quantized;
 use residual::ResidualQuantizer;
-use weights::Weights;
+use weights::{Reader, Weights};
 
 /// One level of an encoded batch.
 #[derive(Debug, Clone)]
@@ -71,7 +75,7 @@ pub trait Tokenizer: Send + Sync {
 /// A loaded model: configuration, network, device.
 pub struct Model {
     config: ModelConfig,
-    digests: digests::Pending,
+    digests: Arc<Pending>,
     tokenizer: Box<dyn Tokenizer>,
     device: Device,
 }
@@ -81,22 +85,27 @@ impl Model {
     /// another shape, or is left over: a weight that nothing reads means a wrong map of names.
     pub fn load(
         config: ModelConfig,
-        weights: BTreeMap<String, Tensor>,
+        weights: impl Into<Weights>,
         device: &Device,
     ) -> Result<Model> {
-        let digests = digests::Pending::of(&weights);
-        let weights = Weights::new(weights);
-        let tokenizer = build(&config, weights.var_builder(device)).map_err(one_line)?;
-        let unused = weights.unused();
-        if let Some(first) = unused.first() {
-            return Err(Error::invalid(format!(
-                "{} tensors of the checkpoint have no place in a `{}` model (the first is `{first}`); \
-                 is --family right?",
-                unused.len(),
-                config.family
-            )));
-        }
+        let weights = weights.into();
+        Model::with_digests(config, &weights, Arc::new(Pending::of(&weights)), device)
+    }
+
+    /// The same where the weights are being hashed already.
+    pub(crate) fn with_digests(
+        config: ModelConfig,
+        weights: &Weights,
+        digests: Arc<Pending>,
+        device: &Device,
+    ) -> Result<Model> {
+        let tokenizer = assemble(&config, &weights.reader(), device)?;
         Ok(Model { config, digests, tokenizer, device: device.clone() })
+    }
+
+    /// Errors where [`Model::load`] would for the names or shapes of the weights; reads no value.
+    pub fn check(config: &ModelConfig, weights: &Weights) -> Result<()> {
+        assemble(config, &weights.hollow_reader(), &Device::Cpu).map(drop)
     }
 
     /// What it is.
@@ -136,6 +145,21 @@ impl Model {
     }
 }
 
+/// The network out of the weights, all of them.
+fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Box<dyn Tokenizer>> {
+    let tokenizer = build(config, reader.var_builder(device)).map_err(one_line)?;
+    let unused = reader.unused();
+    if let Some(first) = unused.first() {
+        return Err(Error::invalid(format!(
+            "{} tensors of the checkpoint have no place in a `{}` model (the first is `{first}`); \
+             is --family right?",
+            unused.len(),
+            config.family
+        )));
+    }
+    Ok(tokenizer)
+}
+
 /// What loading a model can fail with, in one line and without candle's wrapping.
 fn one_line(error: Error) -> Error {
     match error {
@@ -157,23 +181,29 @@ fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
         return Ok(Box::new(vqvae2::Vqvae2::load(vb, c, &config.quantizer, channels)?));
     }
     let quantizer = load_quantizer(config, &vb)?;
+    let (dim, device) = (config.quantizer.dim, vb.device().clone());
     Ok(match &config.architecture {
         Architecture::Vqgan(c) => {
-            let net = vqgan::Vqgan::load(vb, c, config.quantizer.dim, channels)?;
-            Box::new(VqganTokenizer { net, quantizer })
+            let net = vqgan::Vqgan::load(vb, c, dim, channels)?;
+            Box::new(Quantized { net, quantizer, device })
         }
-        Architecture::Maskgit(c) => Box::new(maskgit::Maskgit::load(vb, c, channels, quantizer)?),
+        Architecture::Maskgit(c) => {
+            let net = maskgit::Maskgit::load(vb, c, dim, channels)?;
+            Box::new(Quantized { net, quantizer, device })
+        }
         Architecture::OpenMagvit2(c) => {
-            Box::new(open_magvit2::OpenMagvit2::load(vb, c, channels, quantizer)?)
+            let net = open_magvit2::OpenMagvit2::load(vb, c, dim, channels)?;
+            Box::new(Quantized { net, quantizer, device })
         }
         Architecture::VitVqgan(c) => {
-            Box::new(vit_vqgan::VitVqgan::load(vb, c, channels, quantizer)?)
+            let net = vit_vqgan::VitVqgan::load(vb, c, dim, channels)?;
+            Box::new(Quantized { net, quantizer, device })
+        }
+        Architecture::Vqvae(c) => {
+            let net = vqvae::VqVae::new(c, channels, dim, vb)?;
+            Box::new(Quantized { net, quantizer, device })
         }
         Architecture::Dalle(c) => Box::new(dalle::Dalle::load(vb, c, channels, quantizer)?),
-        Architecture::Vqvae(c) => {
-            let net = vqvae::VqVae::new(c, channels, config.quantizer.dim, vb)?;
-            Box::new(VqVaeTokenizer { net, quantizer })
-        }
         // Returned above: its quantizers are its own.
         Architecture::Vqvae2(_) => return Err(Error::invalid("VQ-VAE-2 has no single quantizer")),
     })
@@ -231,38 +261,4 @@ pub(crate) fn lookup_map(
     let dim = quantizer.config().dim;
     let rows = Tensor::from_vec(vectors, (batch, height, width, dim), device)?;
     Ok(rows.permute((0, 3, 1, 2))?.contiguous()?)
-}
-
-struct VqVaeTokenizer {
-    net: vqvae::VqVae,
-    quantizer: ResidualQuantizer,
-}
-
-impl Tokenizer for VqVaeTokenizer {
-    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        quantize_map(&self.quantizer, self.net.encode(x)?)
-    }
-
-    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let q = lookup_map(&self.quantizer, batch, levels, self.net.device())?;
-        Ok(self.net.decode(&q)?)
-    }
-}
-
-struct VqganTokenizer {
-    net: vqgan::Vqgan,
-    quantizer: ResidualQuantizer,
-}
-
-impl Tokenizer for VqganTokenizer {
-    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let latents = self.net.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
-        quantize_map(&self.quantizer, latents)
-    }
-
-    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let conv = self.net.post_quant_conv.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let q = lookup_map(&self.quantizer, batch, levels, conv.weight.device())?;
-        self.net.images(&q)?.ok_or_else(|| Error::invalid("no decoder"))
-    }
 }

@@ -9,9 +9,7 @@ use super::blocks::{
     Conv2d, ConvSpec, GroupNorm, NormSpec, ResnetBlock, Shortcut, normalise_groups,
 };
 use super::config::OpenMagvit2Config;
-use super::residual::ResidualQuantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
-use crate::error::{Error, Result};
+use super::network::Network;
 
 fn norm(config: &OpenMagvit2Config) -> NormSpec {
     NormSpec { groups: config.norm_groups, eps: config.norm_eps }
@@ -187,41 +185,35 @@ impl Decoder {
     }
 }
 
-/// The network with its sign bits.
+/// The network.
 pub struct OpenMagvit2 {
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: ResidualQuantizer,
 }
 
 impl OpenMagvit2 {
-    /// Reads what `config.parts` names; `channels` is 1 or 3.
+    /// Reads what `config.parts` names; `bits` is the length of a code, `channels` 1 or 3.
     pub fn load(
         vb: VarBuilder,
         config: &OpenMagvit2Config,
+        bits: usize,
         channels: usize,
-        quantizer: ResidualQuantizer,
     ) -> CandleResult<OpenMagvit2> {
-        let bits = quantizer.config().dim;
         let encoder = || Encoder::load(vb.pp("encoder"), config, bits, channels);
         let decoder = || Decoder::load(vb.pp("decoder"), config, bits, channels);
         Ok(OpenMagvit2 {
             encoder: config.parts.encoder().then(encoder).transpose()?,
             decoder: config.parts.decoder().then(decoder).transpose()?,
-            quantizer,
         })
     }
 }
 
-impl Tokenizer for OpenMagvit2 {
-    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        quantize_map(&self.quantizer, encoder.forward(x)?)
+impl Network for OpenMagvit2 {
+    fn latents(&self, x: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.encoder.as_ref().map(|encoder| encoder.forward(x)).transpose()
     }
 
-    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let device = decoder.conv_in.weight.device();
-        Ok(decoder.forward(&lookup_map(&self.quantizer, batch, levels, device)?)?)
+    fn images(&self, q: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.decoder.as_ref().map(|decoder| decoder.forward(q)).transpose()
     }
 }

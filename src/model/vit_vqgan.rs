@@ -5,9 +5,7 @@ use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::config::{TransformerConfig, VitVqganConfig};
-use super::residual::ResidualQuantizer;
-use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
-use crate::error::{Error, Result};
+use super::network::Network;
 
 /// x W^T + b on the last axis.
 struct Linear {
@@ -142,26 +140,25 @@ struct Decoder {
     to_pixel: (Tensor, Tensor),
 }
 
-/// The network with its quantizer.
+/// The network.
 pub struct VitVqgan {
     config: VitVqganConfig,
     channels: usize,
     encoder: Option<Encoder>,
     decoder: Option<Decoder>,
-    quantizer: ResidualQuantizer,
 }
 
 impl VitVqgan {
-    /// Reads what `config.parts` names; `channels` is 1 or 3.
+    /// Reads what `config.parts` names; `dim` is the length of a code, `channels` 1 or 3.
     pub fn load(
         vb: VarBuilder,
         config: &VitVqganConfig,
+        dim: usize,
         channels: usize,
-        quantizer: ResidualQuantizer,
     ) -> CandleResult<VitVqgan> {
         let [ph, pw] = config.patch;
         let tokens = config.grid[0] * config.grid[1];
-        let code = quantizer.config().dim;
+        let code = dim;
         let patch = channels * ph * pw;
         let encoder = || -> CandleResult<Encoder> {
             let side = vb.pp("encoder");
@@ -192,12 +189,11 @@ impl VitVqgan {
             decoder: config.parts.decoder().then(decoder).transpose()?,
             config: config.clone(),
             channels,
-            quantizer,
         })
     }
 
     /// `[B, C, H, W]` to `[B, D, h, w]`.
-    fn latents(&self, encoder: &Encoder, x: &Tensor) -> CandleResult<Tensor> {
+    fn encode(&self, encoder: &Encoder, x: &Tensor) -> CandleResult<Tensor> {
         let ([ph, pw], [gh, gw]) = (self.config.patch, self.config.grid);
         let b = x.dim(0)?;
         // [B, C, gh, ph, gw, pw] -> [B, gh, gw, C, ph, pw]
@@ -212,7 +208,7 @@ impl VitVqgan {
     }
 
     /// `[B, D, h, w]` to `[B, C, H, W]`.
-    fn images(&self, decoder: &Decoder, q: &Tensor) -> CandleResult<Tensor> {
+    fn decode(&self, decoder: &Decoder, q: &Tensor) -> CandleResult<Tensor> {
         let ([ph, pw], [gh, gw]) = (self.config.patch, self.config.grid);
         let (b, dim, h, w) = q.dims4()?;
         if [h, w] != [gh, gw] {
@@ -232,16 +228,12 @@ impl VitVqgan {
     }
 }
 
-impl Tokenizer for VitVqgan {
-    fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        quantize_map(&self.quantizer, self.latents(encoder, x)?)
+impl Network for VitVqgan {
+    fn latents(&self, x: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.encoder.as_ref().map(|encoder| self.encode(encoder, x)).transpose()
     }
 
-    fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let decoder = self.decoder.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
-        let device = decoder.de_pos_embedding.device();
-        let q = lookup_map(&self.quantizer, batch, levels, device)?;
-        Ok(self.images(decoder, &q)?)
+    fn images(&self, q: &Tensor) -> CandleResult<Option<Tensor>> {
+        self.decoder.as_ref().map(|decoder| self.decode(decoder, q)).transpose()
     }
 }

@@ -8,6 +8,7 @@ use super::blocks::{
     AttnBlock, Conv2d, ConvSpec, Downsample, GroupNorm, NormSpec, ResnetBlock, Shortcut, Upsample,
 };
 use super::config::VqganConfig;
+use super::network::Network;
 
 fn norm(config: &VqganConfig) -> NormSpec {
     NormSpec { groups: config.norm_groups, eps: config.norm_eps }
@@ -273,17 +274,17 @@ impl Vqgan {
         }
         Ok(vqgan)
     }
+}
 
-    /// Images `[B, C, H, W]` to latents `[B, D, h, w]`; None where there is no encoder.
-    pub fn latents(&self, x: &Tensor) -> Result<Option<Tensor>> {
+impl Network for Vqgan {
+    fn latents(&self, x: &Tensor) -> Result<Option<Tensor>> {
         match (&self.encoder, &self.quant_conv) {
             (Some(encoder), Some(conv)) => Ok(Some(conv.forward(&encoder.forward(x)?)?)),
             _ => Ok(None),
         }
     }
 
-    /// Quantized latents `[B, D, h, w]` to images `[B, C, H, W]`; None where there is no decoder.
-    pub fn images(&self, q: &Tensor) -> Result<Option<Tensor>> {
+    fn images(&self, q: &Tensor) -> Result<Option<Tensor>> {
         match (&self.decoder, &self.post_quant_conv) {
             (Some(decoder), Some(conv)) => Ok(Some(decoder.forward(&conv.forward(q)?)?)),
             _ => Ok(None),

@@ -4,11 +4,12 @@
 //! Fields mirror weight names: `enc.conv{1..n}` are the stride-2 convolutions, `enc.conv{n+1}` the
 //! 3x3 behind them, `dec.up{1..n}` the way back.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::config::VqvaeConfig;
 use super::conv::{Padding, conv_transpose2d, conv2d, relu};
+use super::network::Network;
 
 /// A convolution with bias: weight `[out, in, k, k]`.
 #[derive(Debug, Clone)]
@@ -215,9 +216,14 @@ impl VqVae {
     pub fn last_up(&self) -> Option<(&Tensor, &Tensor)> {
         self.dec.up.last().map(|up| (&up.weight, &up.bias))
     }
+}
 
-    /// Where the weights are.
-    pub fn device(&self) -> &Device {
-        self.enc.proj.weight.device()
+impl Network for VqVae {
+    fn latents(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        self.encode(x).map(Some)
+    }
+
+    fn images(&self, q: &Tensor) -> Result<Option<Tensor>> {
+        self.decode(q).map(Some)
     }
 }

@@ -52,7 +52,7 @@ impl Init {
         let family = (!settings.family.is_empty()).then_some(settings.family.as_str());
         let options = DetectOptions { family, ..DetectOptions::default() };
         let (config, weights) = detect::open(Path::new(&settings.from), &options)?;
-        let init = Init { from: settings.from.clone(), config, weights };
+        let init = Init { from: settings.from.clone(), config, weights: weights.tensors()? };
         init.check(model)?;
         Ok(Some(init))
     }
@@ -214,8 +214,7 @@ mod tests {
         again.codebook.decay = 0.999_999_9;
         let (after, said) = train(&small_model(), &again, &second).unwrap();
         assert!(said[0].contains("and its codebook of 16 codes"), "{said:?}");
-        let (_, a, _) = folder::load(&first).unwrap();
-        let (_, b, _) = folder::load(&second).unwrap();
+        let [a, b] = [first, second].map(|dir| folder::load(&dir).unwrap().1.tensors().unwrap());
         for (name, old) in &a {
             if name == CODEBOOK_NAME {
                 continue;
@@ -242,7 +241,8 @@ mod tests {
         let folder = temp.path().join("longer");
         let (_, said) = train(&longer, &settings(&first, 12), &folder).unwrap();
         assert!(said[0].contains("dec.conv.weight, enc.proj.bias, enc.proj.weight begin anew"));
-        assert_eq!(folder::load(&folder).unwrap().1[CODEBOOK_NAME].dims(), [16, 6]);
+        let (_, weights) = folder::load(&folder).unwrap();
+        assert_eq!(weights.get(CODEBOOK_NAME).unwrap().dims(), [16, 6]);
     }
 
     #[test]
@@ -272,6 +272,7 @@ mod tests {
         let Some(root) = crate::testing::shared("golden/taming_vq/model_pl10.ckpt") else { return };
         let options = DetectOptions::default();
         let (config, weights) = detect::open(&root, &options).unwrap();
+        let weights = weights.tensors().unwrap();
         let mut model = config.clone();
         model.pixels.input = crate::model::config::InputRange::Symmetric;
         model.preprocess.size = Some(32);

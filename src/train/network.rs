@@ -8,6 +8,7 @@ use super::tape::{Block, run};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::conv::{Padding, conv_transpose2d, conv2d};
+use crate::model::network::Network;
 use crate::model::vqgan::Vqgan;
 use crate::model::vqvae::VqVae;
 

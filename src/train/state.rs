@@ -5,12 +5,12 @@
 //! beside the old one, flushed, and renamed over it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +19,7 @@ use super::optimizer::Named;
 use super::record::Lengths;
 use super::revival::RevivalSchedule;
 use super::watch::WatchState;
+use crate::checkpoint::safetensors::{Source, write};
 use crate::error::{Error, Result};
 
 /// The format word of a checkpoint.
@@ -71,28 +72,39 @@ pub struct State {
     pub integers: BTreeMap<String, Vec<i64>>,
 }
 
-/// One flat tensor for the writer.
-struct Flat {
+/// One flat tensor for the writer, which takes its bytes from where the values lie.
+struct Flat<'a> {
     dtype: Dtype,
-    shape: [usize; 1],
-    bytes: Vec<u8>,
+    length: usize,
+    bytes: Cow<'a, [u8]>,
 }
 
-impl View for Flat {
+impl<'a> Flat<'a> {
+    fn of<T: bytemuck::Pod, const N: usize>(
+        values: &'a [T],
+        dtype: Dtype,
+        little_endian: impl Fn(&T) -> [u8; N],
+    ) -> Flat<'a> {
+        let bytes = if cfg!(target_endian = "little") {
+            Cow::Borrowed(bytemuck::cast_slice(values))
+        } else {
+            Cow::Owned(values.iter().flat_map(little_endian).collect())
+        };
+        Flat { dtype, length: values.len(), bytes }
+    }
+}
+
+impl Source for Flat<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.shape
+    fn shape(&self) -> Vec<usize> {
+        vec![self.length]
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(&self.bytes))
     }
 }
 
@@ -119,29 +131,34 @@ struct Envelope {
 const ENTRY: &str = "vqtok";
 
 impl State {
-    /// The file's bytes; equal states give equal bytes.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// Writes the file as [`write_atomic`] does, tensor by tensor: a network's state is large, and
+    /// no second copy of it is made. Equal states give equal bytes.
+    ///
+    /// # Errors
+    /// Where the file can't be written; what was there is still there.
+    pub fn save(&self, path: &Path) -> Result<()> {
         let mut tensors: BTreeMap<&str, Flat> = BTreeMap::new();
         for (name, values) in &self.floats {
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.insert(name, Flat { dtype: Dtype::F32, shape: [values.len()], bytes });
+            tensors.insert(name, Flat::of(values, Dtype::F32, |v| v.to_le_bytes()));
         }
         for (name, values) in &self.integers {
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            tensors.insert(name, Flat { dtype: Dtype::I64, shape: [values.len()], bytes });
+            tensors.insert(name, Flat::of(values, Dtype::I64, |v| v.to_le_bytes()));
         }
         let failed = |e: &dyn std::fmt::Display| {
             Error::invalid(format!("the training's state can't be written: {e}"))
         };
         let counters = serde_json::to_string(&self.counters).map_err(|e| failed(&e))?;
-        let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, t.bytes.as_slice())));
+        let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, &*t.bytes)));
         let envelope =
             serde_json::to_string(&Envelope { counters, sha256 }).map_err(|e| failed(&e))?;
-        let metadata = HashMap::from([(ENTRY.to_string(), envelope)]);
-        safetensors::serialize(tensors, Some(metadata)).map_err(|e| failed(&e))
+        replace(path, |file| {
+            let mut out = BufWriter::new(file);
+            write(&tensors, (ENTRY, &envelope), &mut out, |e| Error::io(path)(e))?;
+            out.flush().map_err(Error::io(path))
+        })
     }
 
-    /// Reads what [`State::to_bytes`] made, checking the digest. `path` is for messages.
+    /// Reads what [`State::save`] wrote, checking the digest. `path` is for messages.
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<State> {
         let broken = |reason: String| {
             let advice = "remove the model folder and train again";
@@ -207,22 +224,24 @@ fn behind<T: Clone>(map: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String,
 
 /// Writes a file so that a reader, or a power cut, sees the old one or the new one.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// The same for what `write` puts into a file beside it.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let temporary = sibling(path, "partial");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
+    let replaced = || -> Result<()> {
+        let mut file = File::create(&temporary).map_err(Error::io(path))?;
+        write(&mut file)?;
+        file.sync_all().map_err(Error::io(path))?;
+        std::fs::rename(&temporary, path).map_err(Error::io(path))?;
+        match path.parent() {
+            Some(folder) => File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(path)),
+            None => Ok(()),
         }
-        Ok(())
     };
-    write().map_err(|e| {
-        // Half a temporary file helps nobody; failing to remove it changes nothing.
-        let _ = std::fs::remove_file(&temporary);
-        Error::io(path)(e)
-    })
+    // Half a temporary file helps nobody; failing to remove it changes nothing.
+    replaced().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 fn sibling(path: &Path, extension: &str) -> PathBuf {
@@ -293,10 +312,18 @@ mod tests {
         }
     }
 
+    fn bytes() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        state().save(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        std::fs::read(path).unwrap()
+    }
+
     #[test]
     fn a_state_survives_the_file_bit_for_bit() {
-        let bytes = state().to_bytes().unwrap();
-        assert_eq!(bytes, state().to_bytes().unwrap());
+        let bytes = bytes();
+        assert_eq!(bytes, self::bytes());
         let back = State::from_bytes(&bytes, Path::new("x")).unwrap();
         assert_eq!(back, state());
         assert!(back.floats["weights.a"][1].is_sign_negative());
@@ -315,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
-        let bytes = state().to_bytes().unwrap();
+        let bytes = bytes();
         for at in 0..bytes.len() {
             let mut broken = bytes.clone();
             broken[at] ^= 4;

@@ -101,7 +101,7 @@ impl Workspace {
     /// Replaces the checkpoint; the record is on the disk before it.
     pub fn checkpoint(&mut self, state: &State) -> Result<()> {
         self.record()?.sync()?;
-        write_atomic(&checkpoint_path(&self.folder), &state.to_bytes()?)
+        state.save(&checkpoint_path(&self.folder))
     }
 
     /// Turns the folder into a model: summary, page, weights, then `config.json`; the state goes.

@@ -1,8 +1,6 @@
 //! Owns the building of a plan from a checkpoint's weights: the layers and blocks that networks
 //! share, by name. Must not know: which networks there are (`networks`, `families`, `two_levels`).
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Tensor};
 
 use super::kernels::{Level, Window};
@@ -11,9 +9,7 @@ use super::plan::{Added, Before, Norm, Plan, Slot};
 use super::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
 use crate::model::config::VqganConfig;
-
-/// Weights under canonical names.
-pub type Weights = BTreeMap<String, Tensor>;
+use crate::model::weights::{Weight, Weights};
 
 /// A plan under construction, with what all of its layers share.
 pub(super) struct Builder<'a> {
@@ -41,18 +37,22 @@ impl<'a> Builder<'a> {
 
     /// Whether the checkpoint has a tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.weights.contains_key(name)
+        self.weights.get(name).is_some()
     }
 
     /// A tensor of the checkpoint, float32.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        Ok(self.weight(name)?.tensor()?.to_dtype(DType::F32)?)
+    }
+
+    /// The same where it lies.
+    fn weight(&self, name: &str) -> Result<&Weight> {
         let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
-        let tensor = self.weights.get(name).ok_or_else(missing)?;
-        Ok(tensor.to_dtype(DType::F32)?)
+        self.weights.get(name).ok_or_else(missing)
     }
 
     fn layer(&self, name: &str, window: Window) -> Result<Layer> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
+        let weight = self.weight(&format!("{name}.weight"))?.clone();
         let bias_name = format!("{name}.bias");
         let bias = self.has(&bias_name).then(|| self.tensor(&bias_name));
         Layer::new(name, weight, bias.transpose()?.as_ref(), window)

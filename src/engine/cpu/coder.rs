@@ -3,15 +3,15 @@
 
 use candle_core::Device;
 
-use super::builder::Weights;
 use super::families;
 use super::kernels::{Buffer, Codebook, Level, nearest};
 use super::maps::Shape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+use crate::model::load_quantizer;
 use crate::model::quantizer::normalise_rows;
 use crate::model::residual::ResidualQuantizer;
-use crate::model::{load_quantizer, weights};
+use crate::model::weights::Weights;
 
 /// The quantizer of a model, packed for this engine.
 pub struct Coder {
@@ -37,7 +37,7 @@ pub type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
 impl Coder {
     /// Reads the codebook, and the projection where the rule has one.
     pub fn new(level: Level, config: &ModelConfig, all: &Weights) -> Result<Coder> {
-        let vb = weights::Weights::new(all.clone()).var_builder(&Device::Cpu);
+        let vb = all.reader().var_builder(&Device::Cpu);
         let reference = load_quantizer(config, &vb)?;
         let rule = config.quantizer.rule;
         let dim = config.quantizer.dim;

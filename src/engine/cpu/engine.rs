@@ -7,19 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Device;
 use rayon::prelude::*;
 
-use super::builder::Weights;
 use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, thread_seconds};
 use super::networks;
 use super::plan::{Arena, Bound, Plan};
 use super::two_levels::TwoLevels;
 use crate::checkpoint::detect::{self, DetectOptions};
+use crate::checkpoint::folder::Verification;
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig};
-use crate::model::digests::Digests;
+use crate::model::digests::{Digests, Pending};
+use crate::model::weights::Weights;
 
 /// Our own kernels where the family has them, candle for the rest.
 pub struct CpuEngine {
@@ -31,7 +32,12 @@ pub struct CpuEngine {
     decoder: Option<Network>,
     /// VQ-VAE-2, whose encoder and decoder are no single plans.
     two_levels: Option<TwoLevels>,
-    candle: CandleEngine,
+    /// What candle runs where the family has no kernels of ours, built when first needed.
+    candle: Option<CandleEngine>,
+    weights: Weights,
+    /// Nothing that comes of the weights leaves the engine before these are there: the file is
+    /// checked first.
+    digests: Arc<Pending>,
     arenas: Mutex<Vec<Arena>>,
 }
 
@@ -59,14 +65,33 @@ impl CpuEngine {
     /// Opens a checkpoint file or folder. The environment's
     /// `VQTOK_CPU` forces an instruction set.
     pub fn open(path: &Path, options: &DetectOptions) -> Result<CpuEngine> {
-        let (config, weights) = detect::open(path, options)?;
-        CpuEngine::new(config, weights, Level::detect()?)
+        let level = Level::detect()?;
+        let (config, weights, verification) = detect::open_unverified(path, options)?;
+        let check = move || verification.as_ref().map_or(Ok(()), Verification::run);
+        let digests = Pending::after(check.clone(), &weights);
+        // A damaged file is named before whatever the damage did to its tensors.
+        CpuEngine::with_digests(config, weights, digests, level)
+            .map_err(|e| check().err().unwrap_or(e))
     }
 
     /// From weights under canonical names, on the CPU.
-    pub fn new(config: ModelConfig, weights: Weights, level: Level) -> Result<CpuEngine> {
-        // The candle model checks every name and shape first, and shares the weights' memory.
-        let model = Model::load(config.clone(), weights.clone(), &Device::Cpu)?;
+    pub fn new(
+        config: ModelConfig,
+        weights: impl Into<Weights>,
+        level: Level,
+    ) -> Result<CpuEngine> {
+        let weights = weights.into();
+        let digests = Pending::of(&weights);
+        CpuEngine::with_digests(config, weights, digests, level)
+    }
+
+    fn with_digests(
+        config: ModelConfig,
+        weights: Weights,
+        digests: Pending,
+        level: Level,
+    ) -> Result<CpuEngine> {
+        Model::check(&config, &weights)?;
         let (encoder, decoder) = networks::plans(level, &weights, &config)?;
         // Families that candle runs may have quantizers of another form.
         let own = encoder.is_some() || decoder.is_some();
@@ -85,10 +110,24 @@ impl CpuEngine {
             table: config.pixels.input.table(),
             encoder: network(encoder),
             decoder: network(decoder),
-            candle: CandleEngine::new(model),
+            candle: None,
+            weights,
+            digests: Arc::new(digests),
             arenas: Mutex::default(),
             config,
         })
+    }
+
+    fn candle(&mut self) -> Result<&mut CandleEngine> {
+        let engine = match self.candle.take() {
+            Some(engine) => engine,
+            None => {
+                let (config, digests) = (self.config.clone(), Arc::clone(&self.digests));
+                let model = Model::with_digests(config, &self.weights, digests, &Device::Cpu)?;
+                CandleEngine::new(model)
+            }
+        };
+        Ok(self.candle.insert(engine))
     }
 
     /// The instruction set it runs with.
@@ -227,7 +266,7 @@ impl Engine for CpuEngine {
     }
 
     fn digests(&self) -> Result<&Digests> {
-        self.candle.digests()
+        self.digests.get()
     }
 
     fn device_kind(&self) -> &'static str {
@@ -249,10 +288,11 @@ impl Engine for CpuEngine {
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
         let grids = batch.check(&self.config)?;
+        self.digests.get()?;
         if let Some(network) = &mut self.two_levels {
             return network.encode(batch, &grids, &self.table);
         }
-        let Some(network) = &mut self.encoder else { return self.candle.encode(batch) };
+        let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
         let coder = Arc::clone(&network.coder);
         let (plan, bound) = network.bind(batch.height, batch.width)?;
         let (height, width) = (bound.output.height, bound.output.width);
@@ -284,7 +324,8 @@ impl Engine for CpuEngine {
 
     fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
         let channels = self.config.pixels.channels;
-        let Some(images) = self.decode_floats(codes)? else { return self.candle.decode(codes) };
+        self.digests.get()?;
+        let Some(images) = self.decode_floats(codes)? else { return self.candle()?.decode(codes) };
         let rule = self.config.pixels.output;
         let pixels =
             images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));

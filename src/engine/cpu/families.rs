@@ -4,13 +4,14 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::builder::{Builder, Weights};
+use super::builder::Builder;
 use super::kernels::{Level, Window};
 use super::layer::Layer;
 use super::maps::{Modulation, Resample};
 use super::plan::{Added, Before, Plan, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
+use crate::model::weights::Weights;
 
 /// Pixels `[H, W, channels]` to latents.
 pub fn maskgit_encoder(

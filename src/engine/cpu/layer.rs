@@ -3,16 +3,20 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{Storage, Tensor};
+use candle_core::Tensor;
 
 use super::kernels::{
     Buffer, DirectWeights, Input, Level, Output, Window, WinogradWeights, channel_stride, direct,
     pointwise, winograd, winograd_cost,
 };
 use crate::error::{Error, Result};
+use crate::model::weights::Weight;
 
 /// Below this many input channels the tiles' transforms cost more than they save.
 const WINOGRAD_INPUTS_MIN: usize = 16;
+
+/// Fewer tiles of 4x4 than this leave the products waiting for weights.
+const WINOGRAD4_TILES_MIN: usize = 32;
 
 /// A convolution with its bias.
 pub struct Layer {
@@ -24,12 +28,13 @@ pub struct Layer {
     pub outputs: usize,
     /// Geometry.
     pub window: Window,
-    /// `[outputs, inputs, height, width]`, contiguous float32 on the CPU; shares the checkpoint's memory.
-    weight: Tensor,
+    /// `[outputs, inputs, height, width]`; read when it is packed.
+    weight: Weight,
     /// By output, zero up to the channel stride.
     bias: Buffer,
     direct: OnceLock<DirectWeights>,
-    winograd: OnceLock<WinogradWeights>,
+    winograd4: OnceLock<WinogradWeights>,
+    winograd2: OnceLock<WinogradWeights>,
 }
 
 /// How a layer is computed for one size of map.
@@ -40,13 +45,24 @@ pub enum Algorithm {
     /// As defined.
     Direct,
     /// F(4x4, 3x3) or, with stride 2, F(4x4, 2x2) on the phases.
-    Winograd,
+    Winograd4,
+    /// F(2x2, 3x3).
+    Winograd2,
 }
 
 impl Layer {
     /// `weight` as PyTorch has it; without `bias` it is zero.
-    pub fn new(name: &str, weight: Tensor, bias: Option<&Tensor>, window: Window) -> Result<Layer> {
-        let (outputs, inputs, _, _) = weight.dims4()?;
+    pub fn new(
+        name: &str,
+        weight: impl Into<Weight>,
+        bias: Option<&Tensor>,
+        window: Window,
+    ) -> Result<Layer> {
+        let weight = weight.into();
+        let &[outputs, inputs, _, _] = weight.dims() else {
+            let dims = weight.dims();
+            return Err(Error::invalid(format!("`{name}` has shape {dims:?}, no convolution's")));
+        };
         let mut padded = Buffer::zeroed(channel_stride(outputs));
         if let Some(bias) = bias {
             padded[..outputs].copy_from_slice(&bias.to_vec1::<f32>()?);
@@ -56,10 +72,11 @@ impl Layer {
             inputs,
             outputs,
             window,
-            weight: weight.contiguous()?,
+            weight,
             bias: padded,
             direct: OnceLock::new(),
-            winograd: OnceLock::new(),
+            winograd4: OnceLock::new(),
+            winograd2: OnceLock::new(),
         })
     }
 
@@ -75,16 +92,24 @@ impl Layer {
     }
 
     /// The kernel for an output of `height` x `width`: Winograd's where its tiles save a third of
-    /// the multiplications or more, since their transforms cost time too.
+    /// the multiplications or more, since their transforms cost time too. Small tiles where there
+    /// are too few large ones to be worth the way of their weights to the core: those are more than
+    /// twice as many.
     pub fn algorithm(&self, height: usize, width: usize) -> Algorithm {
         if self.window == Window::POINT {
             return Algorithm::Pointwise;
         }
-        let tiles = height.div_ceil(4) * width.div_ceil(4);
         let definition = self.window.height * self.window.width * height * width;
-        let saves = winograd_cost(self.window).is_some_and(|c| 3 * c * tiles <= 2 * definition);
-        if self.inputs >= WINOGRAD_INPUTS_MIN && saves {
-            Algorithm::Winograd
+        let tiles = |side| height.div_ceil(side) * width.div_ceil(side);
+        let saves = |side| {
+            winograd_cost(self.window, side).is_some_and(|c| 3 * c * tiles(side) <= 2 * definition)
+        };
+        if self.inputs < WINOGRAD_INPUTS_MIN {
+            Algorithm::Direct
+        } else if tiles(4) < WINOGRAD4_TILES_MIN && saves(2) {
+            Algorithm::Winograd2
+        } else if saves(4) {
+            Algorithm::Winograd4
         } else {
             Algorithm::Direct
         }
@@ -93,28 +118,24 @@ impl Layer {
     /// Packs the weights for an algorithm, unless they are.
     pub fn prepare(&self, level: Level, algorithm: Algorithm) -> Result<()> {
         let done = match algorithm {
-            Algorithm::Winograd => self.winograd.get().is_some(),
+            Algorithm::Winograd4 => self.winograd4.get().is_some(),
+            Algorithm::Winograd2 => self.winograd2.get().is_some(),
             Algorithm::Pointwise | Algorithm::Direct => self.direct.get().is_some(),
         };
         if done {
             return Ok(());
         }
-        let (storage, layout) = self.weight.storage_and_layout();
-        let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-        else {
-            return Err(Error::invalid(format!("weights of {} are not on the CPU", self.name)));
-        };
-        let weight = &storage.as_slice::<f32>()?[start..end];
         let (outputs, inputs) = (self.outputs, self.inputs);
         // Another thread may have packed the same meanwhile: equal, so either one serves.
+        let winograd = |side: usize| {
+            self.weight.read(|w| WinogradWeights::new(level, w, outputs, inputs, self.window, side))
+        };
         match algorithm {
-            Algorithm::Winograd => {
-                let packed = WinogradWeights::new(level, weight, outputs, inputs, self.window);
-                let _ = self.winograd.set(packed);
-            }
+            Algorithm::Winograd4 => drop(self.winograd4.set(winograd(4)?)),
+            Algorithm::Winograd2 => drop(self.winograd2.set(winograd(2)?)),
             Algorithm::Pointwise | Algorithm::Direct => {
-                let packed = DirectWeights::new(level, weight, outputs, inputs, self.window);
-                let _ = self.direct.set(packed);
+                let pack = |w: &[f32]| DirectWeights::new(level, w, outputs, inputs, self.window);
+                let _ = self.direct.set(self.weight.read(pack)?);
             }
         }
         Ok(())
@@ -132,8 +153,11 @@ impl Layer {
         // A plan is bound, which prepares all of its layers, before it runs.
         const PREPARED: &str = "layer not prepared";
         match algorithm {
-            Algorithm::Winograd => {
-                winograd(self.winograd.get().expect(PREPARED), input, output, size, scratch);
+            Algorithm::Winograd4 => {
+                winograd(self.winograd4.get().expect(PREPARED), input, output, size, scratch);
+            }
+            Algorithm::Winograd2 => {
+                winograd(self.winograd2.get().expect(PREPARED), input, output, size, scratch);
             }
             Algorithm::Pointwise => {
                 pointwise(self.direct.get().expect(PREPARED), input, output, scratch);

@@ -2,12 +2,13 @@
 //! `families` has the others.
 //! Must not know: how a layer is computed.
 
-use super::builder::{Builder, Weights};
+use super::builder::Builder;
 use super::families;
 use super::kernels::{Level, Window};
 use super::plan::{Before, Plan};
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, VqganConfig, VqvaeConfig};
+use crate::model::weights::Weights;
 
 /// Encoder and decoder of a model, where its family is one of ours and it has them.
 pub fn plans(

@@ -9,26 +9,29 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::CpuEngine;
-use super::builder::{Builder, Weights};
+use super::builder::Builder;
 use super::kernels::{Level, Window};
 use super::networks;
 use super::plan::{Arena, Before, Plan, Slot};
+use crate::checkpoint::detect::DetectOptions;
+use crate::checkpoint::folder;
 use crate::engine::candle::CandleEngine;
-use crate::engine::{Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::model::Model;
 use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
 use crate::model::config::*;
+use crate::model::weights::Weights;
 
 /// A weight source that makes up each tensor it is asked for and remembers it.
 #[derive(Clone, Default)]
-pub(in crate::engine) struct Maker(Arc<Mutex<Weights>>);
+pub(in crate::engine) struct Maker(Arc<Mutex<BTreeMap<String, Tensor>>>);
 
 impl Maker {
     pub(in crate::engine) fn builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
     }
 
-    pub(in crate::engine) fn weights(&self) -> Weights {
+    pub(in crate::engine) fn weights(&self) -> BTreeMap<String, Tensor> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -99,7 +102,7 @@ pub(in crate::engine) fn model(
     rule: QuantizerRule,
     codes: usize,
     dim: usize,
-) -> (ModelConfig, Weights) {
+) -> (ModelConfig, BTreeMap<String, Tensor>) {
     let config = ModelConfig {
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
@@ -188,6 +191,7 @@ fn every_block_equals_candle() {
             let mut weights = maker.weights();
             let unit = Tensor::eye(c_in, DType::F32, &Device::Cpu).unwrap();
             weights.insert("unit.weight".into(), unit.reshape((c_in, c_in, 1, 1)).unwrap());
+            let weights = Weights::from(weights);
             let x = random(i as u64, c_in * height * width);
             let x = Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
             let batch = x.unsqueeze(0).unwrap();
@@ -223,6 +227,7 @@ fn whole_networks_equal_candle_at_any_size() {
         let reference = CandleEngine::new(
             Model::load(settings.clone(), weights.clone(), &Device::Cpu).unwrap(),
         );
+        let weights = Weights::from(weights);
         for level in Level::available() {
             let encoder = networks::vqgan_encoder(level, &weights, &config, 3).unwrap();
             for (height, width) in [(16, 16), (24, 40), (17, 29), (64, 36)] {
@@ -246,7 +251,7 @@ fn a_vq_vae_equals_candle() {
         let config = VqvaeConfig { hidden, downsamples, res_blocks: 2, res_hidden };
         let maker = Maker::default();
         let net = crate::model::vqvae::VqVae::new(&config, 3, 12, maker.builder()).unwrap();
-        let weights = maker.weights();
+        let weights = Weights::from(maker.weights());
         let factor = 1 << downsamples;
         for level in Level::available() {
             let encoder = networks::vqvae_encoder(level, &weights, &config, 3).unwrap();
@@ -376,4 +381,53 @@ fn fused_levels_agree_bit_for_bit() {
     for pair in fused.windows(2) {
         assert_eq!(bits(pair[0]), bits(pair[1]), "{pair:?}");
     }
+}
+
+#[test]
+fn nothing_comes_of_damaged_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    folder::save(dir.path(), &config, &weights).unwrap();
+    let path = dir.path().join(folder::WEIGHTS_FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    // It opens, since the file is being checked meanwhile, and then gives neither name nor codes.
+    let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+    engine.prepare(16, 16).unwrap();
+    let said = |error: Option<crate::error::Error>| error.unwrap().to_string();
+    let codes = CodeGrid { codes: vec![0; 64], distances: vec![], height: 8, width: 8 };
+    let codes = Encoded { count: 1, levels: vec![codes] };
+    for text in [
+        said(engine.digests().err()),
+        said(engine.encode(&images(1, 1, 16, 16)).err()),
+        said(engine.decode(&codes).err()),
+    ] {
+        assert!(text.contains("model.safetensors: not the weights that config.json"), "{text}");
+    }
+    // Damage that leaves no network is told as damage too.
+    let text = std::fs::read(&path).unwrap();
+    let at = text.windows(8).position(|w| w == b"conv_out").unwrap();
+    let mut bytes = text.clone();
+    bytes[at] = b'C';
+    std::fs::write(&path, bytes).unwrap();
+    let error = CpuEngine::open(dir.path(), &DetectOptions::default()).err();
+    assert!(said(error).contains("not the weights that config.json"));
+}
+
+#[test]
+fn weights_that_change_under_a_running_engine_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    folder::save(dir.path(), &config, &weights).unwrap();
+    let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+    let first = engine.encode(&images(1, 1, 16, 16)).unwrap();
+    // Of another size: other weights have to be packed, from a file that was written to.
+    let path = dir.path().join(folder::WEIGHTS_FILE);
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &file, b"more").unwrap();
+    let text = engine.encode(&images(1, 1, 64, 64)).unwrap_err().to_string();
+    assert!(text.contains("model.safetensors: it was written to while it was in use"), "{text}");
+    // What is packed is still what it was.
+    assert_eq!(engine.encode(&images(1, 1, 16, 16)).unwrap(), first);
 }

@@ -4,12 +4,13 @@
 //! The bottom's 1x1 over the decoded top beside the encoder's map is a sum of two, so the trunk
 //! ends with the encoder's part and the way back from the top's codes adds the other.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::builder::{Builder, Weights};
+use super::builder::Builder;
 use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, Window};
 use super::layer::Layer;
@@ -17,6 +18,7 @@ use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
 use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
+use crate::model::weights::Weights;
 
 /// The network with its two codebooks.
 pub struct TwoLevels {
@@ -203,8 +205,9 @@ fn per_image(level: &mut CodeGrid) -> impl IndexedParallelIterator<Item = LevelM
 fn coder(level: Level, weights: &Weights, model: &ModelConfig, name: &str) -> Result<Coder> {
     let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}.embed`"));
     let embed = weights.get(&format!("{name}.embed")).ok_or_else(missing)?;
-    let rows: Tensor = embed.t()?.contiguous()?;
-    Coder::new(level, model, &[("quantize.embedding.weight".to_owned(), rows)].into())
+    let rows: Tensor = embed.tensor()?.t()?.contiguous()?;
+    let rows = BTreeMap::from([("quantize.embedding.weight".to_owned(), rows)]);
+    Coder::new(level, model, &rows.into())
 }
 
 fn trunk(

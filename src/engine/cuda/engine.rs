@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::guard;
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
+use crate::model::load_quantizer;
 use crate::model::residual::ResidualQuantizer;
-use crate::model::{load_quantizer, weights};
 
 /// The canonical encoder on a GPU.
 pub struct CudaEngine {
@@ -58,11 +58,11 @@ impl CudaEngine {
         precision: Precision,
     ) -> Result<CudaEngine> {
         libraries::require(precision, libraries::Library::is_present)?;
-        let (config, tensors) = detect::open(path, options)?;
+        let (config, weights) = detect::open(path, options)?;
         encoder::supported(&config)?;
-        let vb = weights::Weights::new(tensors.clone()).var_builder(&Candle::Cpu);
-        let quantizer = load_quantizer(&config, &vb)?;
-        let cpu = CpuEngine::new(config.clone(), tensors.clone(), Level::detect()?)?;
+        let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
+        let tensors = weights.tensors()?;
+        let cpu = CpuEngine::new(config.clone(), weights, Level::detect()?)?;
         let device = caught(|| Device::open(number, precision))?;
         let bank = Bank::new(tensors, precision);
         Ok(CudaEngine {

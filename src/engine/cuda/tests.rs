@@ -148,7 +148,7 @@ fn every_searched_rule_gives_the_reference_codes_for_its_latents() {
 
             let mut bank = Bank::new(weights.clone(), element);
             let got = encode(&mut bank, &config, &images(5, 2, 22, 18), false);
-            let vb = Weights::new(weights).var_builder(&Device::Cpu);
+            let vb = Weights::from(weights).reader().var_builder(&Device::Cpu);
             let quantizer = load_quantizer(&config, &vb).unwrap();
             let (codes, distances) = quantizer.quantize(got.latents.clone(), 70).unwrap().remove(0);
             assert_eq!(got.codes, codes, "{element} {rule:?}");
@@ -206,7 +206,8 @@ fn golden_model(folder: &Path, family: &str) -> (ModelConfig, BTreeMap<String, T
     let config = if published { None } else { case.get("config") };
     let options = DetectOptions { family: Some(family), config };
     let file = files.iter().find(is(&["ckpt", "pt", "safetensors"])).unwrap();
-    open(file, &options).unwrap()
+    let (config, weights) = open(file, &options).unwrap();
+    (config, weights.tensors().unwrap())
 }
 
 #[test]

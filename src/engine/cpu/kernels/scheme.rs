@@ -16,6 +16,10 @@ const G3: [[f64; 3]; 6] = [
     [0.0, 0.0, 1.0],
 ];
 
+/// G of F(2, 3), points 0, 1, -1.
+const G3_SMALL: [[f64; 3]; 4] =
+    [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
 /// G of F(4, 2), points 0, 1, -1, 2.
 const G2: [[f64; 3]; 5] = [
     [1.0 / 2.0, 0.0, 0.0],
@@ -29,16 +33,22 @@ const G2: [[f64; 3]; 5] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Scheme {
     pub window: Window,
+    /// Side of a tile's output: 4, or 2 for windows of stride 1.
+    pub side: usize,
 }
 
 impl Scheme {
     /// Side of a tile in the transformed domain, and of a phase's input tile.
     pub fn wide(self) -> usize {
-        if self.window.stride == 1 { 6 } else { 5 }
+        self.side + if self.window.stride == 1 { 2 } else { 1 }
     }
 
     fn points(self, i: usize) -> [f64; 3] {
-        if self.window.stride == 1 { G3[i] } else { G2[i] }
+        match (self.window.stride, self.side) {
+            (1, 2) => G3_SMALL[i],
+            (1, _) => G3[i],
+            _ => G2[i],
+        }
     }
 
     /// Phases, row by row, that a position adds up.
@@ -60,15 +70,15 @@ impl Scheme {
     }
 }
 
-/// Multiplications a tile of 4x4 outputs costs for each pair of channels; None where the window
-/// has no fast form.
-pub fn winograd_cost(window: Window) -> Option<usize> {
+/// Multiplications a tile of `side` x `side` outputs costs for each pair of channels; None where
+/// the window has no fast form with such tiles.
+pub fn winograd_cost(window: Window, side: usize) -> Option<usize> {
     let fast = match (window.height, window.width, window.stride) {
-        (3, 3, 1) => window.padding == 1,
-        (3, 3, 2) | (4, 4, 2) => true,
+        (3, 3, 1) => window.padding == 1 && (side == 4 || side == 2),
+        (3, 3, 2) | (4, 4, 2) => side == 4,
         _ => false,
     };
-    fast.then(|| Scheme { window }.products())
+    fast.then(|| Scheme { window, side }.products())
 }
 
 /// Transformed and packed weights of a convolution.
@@ -85,16 +95,17 @@ pub struct WinogradWeights {
 
 impl WinogradWeights {
     /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
-    /// [`winograd_cost`]. Transformed in float64, rounded once.
+    /// [`winograd_cost`] with tiles of `side`. Transformed in float64, rounded once.
     pub fn new(
         level: Level,
         weight: &[f32],
         outputs: usize,
         inputs: usize,
         window: Window,
+        side: usize,
     ) -> WinogradWeights {
-        assert!(winograd_cost(window).is_some(), "window without a fast form");
-        let scheme = Scheme { window };
+        assert!(winograd_cost(window, side).is_some(), "window without a fast form");
+        let scheme = Scheme { window, side };
         let taps = window.height * window.width;
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
         let (positions, phases) = (scheme.wide() * scheme.wide(), window.stride * window.stride);
@@ -224,10 +235,12 @@ mod tests {
 
     #[test]
     fn the_fast_forms_save_what_they_promise() {
-        let cost = |side, stride, padding| {
-            winograd_cost(Window { height: side, width: side, stride, padding })
+        let cost = |window, stride, padding, side| {
+            winograd_cost(Window { height: window, width: window, stride, padding }, side)
         };
-        assert_eq!([cost(3, 1, 1), cost(3, 2, 0), cost(4, 2, 1)], [Some(36), Some(81), Some(100)]);
-        assert_eq!([cost(5, 1, 2), cost(3, 1, 0), cost(4, 1, 1)], [None; 3]);
+        assert_eq!([cost(3, 1, 1, 4), cost(3, 1, 1, 2)], [Some(36), Some(16)]);
+        assert_eq!([cost(3, 2, 0, 4), cost(4, 2, 1, 4)], [Some(81), Some(100)]);
+        assert_eq!([cost(5, 1, 2, 4), cost(3, 1, 0, 4), cost(4, 1, 1, 4)], [None; 3]);
+        assert_eq!([cost(3, 2, 0, 2), cost(3, 1, 1, 3), cost(4, 2, 1, 2)], [None; 3]);
     }
 }

@@ -1,6 +1,6 @@
 //! Owns Winograd's fast convolutions: F(4x4, 3x3) for 3x3 windows of stride 1, with a quarter of
-//! the multiplications, and F(4x4, 2x2) on the four phases of the input for 3x3 and 4x4 windows of
-//! stride 2, with a half. Must not know: other windows (`direct`).
+//! the multiplications, F(2x2, 3x3) with not quite a half, and F(4x4, 2x2) on the four phases of the
+//! input for 3x3 and 4x4 windows of stride 2, with a half. Must not know: other windows (`direct`).
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015): 4x4 outputs come
 //! from a tile of inputs as A^T [(G g G^T) * (B^T d B)] A, the product in the middle being, for
@@ -21,12 +21,10 @@ use super::scheme::{Scheme, WinogradWeights};
 use super::simd::Simd;
 use super::{CHANNEL_BLOCK, Kernel, channel_stride};
 
-/// Tiles transformed at a time: their matrices stay near the core while each packed weight that
-/// is read from further away is used for all of them.
+/// Tiles of 4x4 transformed at a time: their matrices stay near the core while each packed weight
+/// that is read from further away is used for all of them. Tiles of 2x2 have half as many
+/// positions, so that twice as many lie as near.
 const TILES: usize = 32;
-
-/// Side of a tile's output.
-const SIDE: usize = 4;
 
 /// Floats between the matrices: keeps their rows out of each other's cache sets.
 const SKEW: usize = 3 * CHANNEL_BLOCK;
@@ -50,10 +48,10 @@ pub fn winograd(
     assert!(input.size().1 + window.padding <= shape.columns, "input wider than the output needs");
     scratch.reserve(shape.scratch());
     let target = output.target(height * width, weights.outputs);
-    if window.stride == 1 {
-        weights.level.run(Winograd::<6, 1> { weights, input, target, shape, scratch });
-    } else {
-        weights.level.run(Winograd::<5, 2> { weights, input, target, shape, scratch });
+    match (window.stride, weights.scheme.side) {
+        (1, 2) => weights.level.run(Winograd::<4, 2, 1> { weights, input, target, shape, scratch }),
+        (1, _) => weights.level.run(Winograd::<6, 4, 1> { weights, input, target, shape, scratch }),
+        _ => weights.level.run(Winograd::<5, 4, 2> { weights, input, target, shape, scratch }),
     }
 }
 
@@ -88,12 +86,12 @@ struct Shape {
 
 impl Shape {
     fn new(scheme: Scheme, stride: usize, outputs: usize, height: usize, width: usize) -> Shape {
-        let (down, across) = (height.div_ceil(SIDE), width.div_ceil(SIDE));
-        let (step, wide) = (scheme.window.stride, scheme.wide());
+        let (step, side, wide) = (scheme.window.stride, scheme.side, scheme.wide());
+        let (down, across) = (height.div_ceil(side), width.div_ceil(side));
         // The phases' matrices are more: fewer tiles keep them as near.
-        let tiles = TILES / step;
+        let tiles = TILES / step * 4 / side;
         let band = tiles.div_ceil(across.max(1)).clamp(1, down.max(1));
-        let columns = step * (SIDE * across + wide - SIDE);
+        let columns = step * (side * across + wide - side);
         Shape {
             height,
             width,
@@ -103,7 +101,7 @@ impl Shape {
             band,
             columns,
             row: columns * stride,
-            ring: step * (SIDE * band + wide - SIDE),
+            ring: step * (side * band + wide - side),
             matrices: wide * wide * step * step,
             wide_in: tiles * stride + SKEW,
             positions: wide * wide,
@@ -116,7 +114,7 @@ impl Shape {
     }
 }
 
-struct Winograd<'a, const WIDE: usize, const STEP: usize> {
+struct Winograd<'a, const WIDE: usize, const SIDE: usize, const STEP: usize> {
     weights: &'a WinogradWeights,
     input: Input<'a>,
     target: Target,
@@ -124,7 +122,9 @@ struct Winograd<'a, const WIDE: usize, const STEP: usize> {
     scratch: &'a mut Buffer,
 }
 
-impl<const WIDE: usize, const STEP: usize> Kernel for Winograd<'_, WIDE, STEP> {
+impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
+    for Winograd<'_, WIDE, SIDE, STEP>
+{
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -170,7 +170,7 @@ impl<const WIDE: usize, const STEP: usize> Kernel for Winograd<'_, WIDE, STEP> {
     }
 }
 
-impl<const WIDE: usize, const STEP: usize> Winograd<'_, WIDE, STEP> {
+impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE, SIDE, STEP> {
     /// B^T d B of one phase of `count` tiles.
     #[inline(always)]
     unsafe fn transform_input<S: Simd>(
@@ -271,7 +271,7 @@ impl<const WIDE: usize, const STEP: usize> Winograd<'_, WIDE, STEP> {
                         // SAFETY: matrices of `count` rows; `stride` is whole vectors.
                         *v = unsafe { s.load(wide.add(at)) };
                     }
-                    let column = gather(s, column);
+                    let column: [S::V; SIDE] = gather(s, column);
                     for i in 0..SIDE {
                         half[i][j] = column[i];
                     }
@@ -333,7 +333,7 @@ impl<const WIDE: usize, const STEP: usize> Winograd<'_, WIDE, STEP> {
     }
 }
 
-/// B^T d of F(4, 3) or F(4, 2).
+/// B^T d of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
 fn spread<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
     let two = s.splat(2.0);
@@ -350,7 +350,7 @@ fn spread<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
         out[3] = s.add(even2, odd2);
         out[4] = s.sub(even2, odd2);
         out[5] = s.fma(four, d[1], s.fnma(five, d[3], d[5]));
-    } else {
+    } else if WIDE == 5 {
         // Rows 2 -1 -2 1 0; 0 -2 -1 1 0; 0 2 -3 1 0; 0 -1 0 1 0; 0 2 -1 -2 1.
         let outer = s.sub(d[3], d[1]);
         let inner = s.sub(d[0], d[2]);
@@ -359,31 +359,37 @@ fn spread<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
         out[2] = s.fma(two, d[1], s.fnma(s.splat(3.0), d[2], d[3]));
         out[3] = outer;
         out[4] = s.fnma(two, outer, s.sub(d[4], d[2]));
+    } else {
+        out[0] = s.sub(d[0], d[2]);
+        out[1] = s.add(d[1], d[2]);
+        out[2] = s.sub(d[2], d[1]);
+        out[3] = s.sub(d[1], d[3]);
     }
     out
 }
 
-/// A^T m of F(4, 3) or F(4, 2).
+/// A^T m of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
-fn gather<S: Simd, const WIDE: usize>(s: S, m: [S::V; WIDE]) -> [S::V; SIDE] {
+fn gather<S: Simd, const WIDE: usize, const SIDE: usize>(s: S, m: [S::V; WIDE]) -> [S::V; SIDE] {
     let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
     let (sum, difference) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
+    let mut out = [sum; SIDE];
     if WIDE == 6 {
         let (sum2, difference2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        [
-            s.add(s.add(m[0], sum), sum2),
-            s.fma(two, difference2, difference),
-            s.fma(four, sum2, sum),
-            s.add(s.fma(eight, difference2, difference), m[5]),
-        ]
+        out[0] = s.add(s.add(m[0], sum), sum2);
+        out[1] = s.fma(two, difference2, difference);
+        out[2] = s.fma(four, sum2, sum);
+        out[3] = s.add(s.fma(eight, difference2, difference), m[5]);
+    } else if WIDE == 5 {
+        out[0] = s.add(s.add(m[0], sum), m[3]);
+        out[1] = s.fma(two, m[3], difference);
+        out[2] = s.fma(four, m[3], sum);
+        out[3] = s.add(s.fma(eight, m[3], difference), m[4]);
     } else {
-        [
-            s.add(s.add(m[0], sum), m[3]),
-            s.fma(two, m[3], difference),
-            s.fma(four, m[3], sum),
-            s.add(s.fma(eight, m[3], difference), m[4]),
-        ]
+        out[0] = s.add(m[0], sum);
+        out[1] = s.sub(difference, m[3]);
     }
+    out
 }
 
 #[cfg(test)]
@@ -408,6 +414,7 @@ mod tests {
         let upsample = random.below(4) == 0;
         let factor = if upsample { 2 } else { 1 };
         let window = WINDOWS[random.below(4)];
+        let side = if window.stride == 1 { [2, 4][random.below(2)] } else { 4 };
         // One row and column of zeros behind the end, as the asymmetric halving has.
         let size = |side: usize| {
             let padded = side * factor + window.padding + window.padding.max(1);
@@ -425,7 +432,8 @@ mod tests {
             upsample,
         };
         case.check(random, BOUND, true, |weight, input, output| {
-            let weights = WinogradWeights::new(level, weight, case.outputs, case.inputs, window);
+            let weights =
+                WinogradWeights::new(level, weight, case.outputs, case.inputs, window, side);
             winograd(&weights, input, output, case.output_size, &mut Buffer::default());
         });
     }

@@ -1,10 +1,11 @@
 //! Owns the tensors of a checkpoint as data: element type, shape, bytes, and where the bytes live
 //! (a mapped file or the heap). Must not know: containers, names.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::ops::{Deref, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -75,8 +76,21 @@ pub struct Bytes {
 
 /// What keeps the bytes alive.
 enum Owner {
-    Map(memmap2::Mmap),
+    Map(MappedFile),
     Heap(Vec<u8>),
+}
+
+/// A mapped file, and what it was when it was mapped.
+struct MappedFile {
+    map: memmap2::Mmap,
+    file: File,
+    path: PathBuf,
+    state: (u64, Option<SystemTime>),
+}
+
+/// What a write to a file changes: its size or the time of its last change.
+fn state(meta: &Metadata) -> (u64, Option<SystemTime>) {
+    (meta.len(), meta.modified().ok())
 }
 
 impl Bytes {
@@ -98,7 +112,24 @@ impl Bytes {
         // checkpoints (ours too) replace files by rename, which leaves this mapping intact.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path))?;
         let range = 0..map.len();
-        Ok(Bytes { owner: Arc::new(Owner::Map(map)), range })
+        let state = state(&file.metadata().map_err(Error::io(path))?);
+        let mapped = MappedFile { map, file, path: path.to_path_buf(), state };
+        Ok(Bytes { owner: Arc::new(Owner::Map(mapped)), range })
+    }
+
+    /// Errors where somebody has written to the mapped file since: what was read before and after
+    /// wouldn't belong together. A file that was replaced by rename lives on unchanged.
+    ///
+    /// # Errors
+    /// With the file's name.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let Owner::Map(mapped) = &*self.owner else { return Ok(()) };
+        let now = state(&mapped.file.metadata().map_err(Error::io(&mapped.path))?);
+        if now == mapped.state {
+            return Ok(());
+        }
+        let reason = "it was written to while it was in use; start again when that is over";
+        Err(Error::corrupt(&mapped.path, reason))
     }
 
     /// A part of these bytes; None where the range is not inside.
@@ -108,6 +139,12 @@ impl Bytes {
         }
         let range = self.range.start + range.start..self.range.start + range.end;
         Some(Bytes { owner: self.owner.clone(), range })
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.len())
     }
 }
 
@@ -123,7 +160,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         let all: &[u8] = match &*self.owner {
-            Owner::Map(map) => map,
+            Owner::Map(mapped) => &mapped.map,
             Owner::Heap(bytes) => bytes,
         };
         &all[self.range.clone()]
@@ -162,6 +199,14 @@ impl RawTensor {
             return Err(format!("a tensor of shape {shape:?} needs {need} bytes, not {have}"));
         }
         Ok(RawTensor { dtype, shape, bytes })
+    }
+
+    /// The same values under another shape of as many elements.
+    ///
+    /// # Errors
+    /// Where the shape has more or fewer.
+    pub fn reshape(&self, shape: &[usize]) -> Result<RawTensor, String> {
+        RawTensor::new(self.dtype, shape.to_vec(), self.bytes.clone())
     }
 
     /// Type of its elements.
@@ -207,6 +252,21 @@ impl RawTensor {
             Dtype::I64 => self.elements(|b| i64::from_le_bytes(b) as f32),
             Dtype::U64 => self.elements(|b| u64::from_le_bytes(b) as f32),
         }
+    }
+
+    /// Hands the elements as float32 to `reader`, where they lie if they lie as float32.
+    ///
+    /// # Errors
+    /// [`Bytes::check_unchanged`].
+    pub fn read<T>(&self, reader: impl FnOnce(&[f32]) -> T) -> Result<T> {
+        self.bytes.check_unchanged()?;
+        let in_place = self.dtype == Dtype::F32 && cfg!(target_endian = "little");
+        let read = match bytemuck::try_cast_slice(&self.bytes) {
+            Ok(values) if in_place => reader(values),
+            _ => reader(&self.to_f32()),
+        };
+        self.bytes.check_unchanged()?;
+        Ok(read)
     }
 
     /// The elements as int64; None where they are floats or too large.
@@ -266,7 +326,10 @@ impl RawTensor {
         if self.is_empty() {
             return Ok(Tensor::zeros(shape, native, device)?);
         }
-        Ok(Tensor::from_raw_buffer(&self.bytes, native, shape, device)?)
+        self.bytes.check_unchanged()?;
+        let tensor = Tensor::from_raw_buffer(&self.bytes, native, shape, device)?;
+        self.bytes.check_unchanged()?;
+        Ok(tensor)
     }
 
     /// Every element through `convert`.
@@ -336,6 +399,47 @@ mod tests {
         assert_eq!(candle.to_vec2::<f32>().unwrap(), [[1.0], [2.0], [3.0]]);
         let empty = tensor(Dtype::F32, &[0, 3], &[]);
         assert_eq!(empty.to_candle(&Device::Cpu).unwrap().dims(), [0, 3]);
+    }
+
+    #[test]
+    fn elements_are_read_where_they_lie_or_converted() {
+        let bytes =
+            |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+        let aligned = tensor(Dtype::F32, &[2], &bytes(&[1.5, -2.0]));
+        let place = aligned.read(|values| (values.to_vec(), values.as_ptr() as usize)).unwrap();
+        assert_eq!(place, (vec![1.5, -2.0], aligned.bytes().as_ptr() as usize));
+        let odd = [&[0u8][..], &bytes(&[1.5, -2.0])].concat();
+        let odd = Bytes::from(odd).slice(1..9).unwrap();
+        let odd = RawTensor::new(Dtype::F32, vec![2], odd).unwrap();
+        assert_eq!(odd.read(<[f32]>::to_vec).unwrap(), [1.5, -2.0]);
+        // As many bytes as floats need, but no floats.
+        let whole = tensor(Dtype::I32, &[2], &[7, 0, 0, 0, 9, 0, 0, 0]);
+        assert_eq!(whole.read(<[f32]>::to_vec).unwrap(), [7.0, 9.0]);
+        assert_eq!(whole.reshape(&[1, 2, 1]).unwrap().shape(), [1, 2, 1]);
+        assert!(whole.reshape(&[3]).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_is_named_and_one_that_is_replaced_lives_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let old = SystemTime::now() - std::time::Duration::from_secs(9);
+        let write = |path: &Path, value: f32| {
+            std::fs::write(path, value.to_le_bytes()).unwrap();
+        };
+        write(&path, 1.0);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let raw = RawTensor::new(Dtype::F32, vec![1], Bytes::map(&path).unwrap()).unwrap();
+        write(&dir.path().join("new"), 2.0);
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        assert_eq!(raw.read(<[f32]>::to_vec).unwrap(), [1.0]);
+
+        let raw = RawTensor::new(Dtype::F32, vec![1], Bytes::map(&path).unwrap()).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        for error in [raw.read(|_| ()).err(), raw.to_candle(&Device::Cpu).err()] {
+            let text = error.unwrap().to_string();
+            assert!(text.contains("weights: it was written to while it was in use"), "{text}");
+        }
     }
 
     #[test]
