@@ -96,12 +96,20 @@ fn peak_mebibytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
-/// Drives `door` with damaged seeds until the time is over. How many there were, and how many of
-/// them were accepted.
+/// When enough has been tried.
+#[derive(Clone, Copy)]
+enum Until {
+    /// So many inputs: the same ones on every machine.
+    Inputs(u64),
+    /// So long.
+    Over(Duration),
+}
+
+/// Drives `door` with damaged seeds. How many there were, and how many of them were accepted.
 fn hammer(
     name: &str,
     seeds: &[Vec<u8>],
-    time: Duration,
+    until: Until,
     damage: impl Fn(&mut Random, &mut Vec<u8>),
     door: impl Fn(&[u8]) -> bool,
 ) {
@@ -113,7 +121,10 @@ fn hammer(
     let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}.last"));
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (start, mut runs, mut accepted, mut slowest) = (Instant::now(), 0, 0, 0.0_f64);
-    while start.elapsed() < time {
+    while match until {
+        Until::Inputs(inputs) => runs < inputs,
+        Until::Over(time) => start.elapsed() < time,
+    } {
         runs += 1;
         let mut bytes = seeds[random.below(seeds.len())].clone();
         damage(&mut random, &mut bytes);
@@ -153,17 +164,17 @@ fn images() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn hammer_images(time: Duration) {
-    hammer("image", &images(), time, |random, bytes| damage(random, bytes, 0), drive::image);
+fn hammer_images(until: Until) {
+    hammer("image", &images(), until, |random, bytes| damage(random, bytes, 0), drive::image);
 }
 
-fn hammer_recipes(time: Duration) {
+fn hammer_recipes(until: Until) {
     let own = vqtok::config::RECIPES.map(|(_, text)| text.as_bytes().to_vec());
     let change = |random: &mut Random, bytes: &mut Vec<u8>| match random.below(4) {
         0 => damage(random, bytes, 0),
         _ => reword(random, bytes),
     };
-    hammer("recipe", &own, time, change, drive::recipe);
+    hammer("recipe", &own, until, change, drive::recipe);
 }
 
 /// A finished output of three shards, and a driver for it.
@@ -180,49 +191,49 @@ fn footer(bytes: &[u8]) -> usize {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize + 8
 }
 
-fn hammer_plans(time: Duration) {
+fn hammer_plans(until: Until) {
     let (_dir, output) = output();
     let tail = footer(&output.plan);
     let change = |random: &mut Random, bytes: &mut Vec<u8>| damage(random, bytes, tail);
-    hammer("plan", std::slice::from_ref(&output.plan), time, change, |bytes| output.plan(bytes));
+    hammer("plan", std::slice::from_ref(&output.plan), until, change, |bytes| output.plan(bytes));
 }
 
-fn hammer_shards(time: Duration) {
+fn hammer_shards(until: Until) {
     let (_dir, output) = output();
     let tail = footer(&output.shard);
     let change = |random: &mut Random, bytes: &mut Vec<u8>| damage(random, bytes, tail);
-    hammer("shard", std::slice::from_ref(&output.shard), time, change, |bytes| output.shard(bytes));
+    hammer("shard", std::slice::from_ref(&output.shard), until, change, |bytes| {
+        output.shard(bytes)
+    });
 }
-
-const USUAL: Duration = Duration::from_secs(6);
 
 #[test]
 fn damaged_images_do_no_harm() {
-    hammer_images(USUAL);
+    hammer_images(Until::Inputs(4_000));
 }
 
 #[test]
 fn damaged_recipes_do_no_harm() {
-    hammer_recipes(USUAL / 2);
+    hammer_recipes(Until::Inputs(4_000));
 }
 
 #[test]
 fn damaged_plans_do_no_harm() {
-    hammer_plans(USUAL);
+    hammer_plans(Until::Inputs(800));
 }
 
 #[test]
 fn damaged_shards_do_no_harm() {
-    hammer_shards(USUAL);
+    hammer_shards(Until::Inputs(800));
 }
 
 #[test]
 #[ignore = "takes as long as VQTOK_HAMMER_SECONDS says, four times"]
 fn damage_does_no_harm_for_long() {
     let seconds = std::env::var("VQTOK_HAMMER_SECONDS").ok().and_then(|s| s.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(600));
+    let time = Until::Over(Duration::from_secs(seconds.unwrap_or(600)));
     let only = std::env::var("VQTOK_HAMMER_ONLY").ok();
-    let targets: [(&str, fn(Duration)); 4] = [
+    let targets: [(&str, fn(Until)); 4] = [
         ("image", hammer_images),
         ("recipe", hammer_recipes),
         ("plan", hammer_plans),

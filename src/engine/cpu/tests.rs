@@ -431,3 +431,23 @@ fn weights_that_change_under_a_running_engine_are_told() {
     // What is packed is still what it was.
     assert_eq!(engine.encode(&images(1, 1, 16, 16)).unwrap(), first);
 }
+
+#[test]
+fn weights_that_nothing_reads_or_that_are_missing_are_refused() {
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    let refused = |weights: BTreeMap<String, Tensor>| {
+        CpuEngine::new(config.clone(), weights, Level::Portable).err().unwrap().to_string()
+    };
+    let mut more = weights.clone();
+    more.insert("decoder.surprise.weight".into(), weights["quant_conv.bias"].clone());
+    let text = refused(more);
+    assert!(text.contains("decoder.surprise.weight"), "{text}");
+    let mut fewer = weights.clone();
+    fewer.remove("decoder.conv_out.bias").unwrap();
+    let text = refused(fewer);
+    assert!(text.contains("no tensor `decoder.conv_out.bias`"), "{text}");
+    let mut other = weights;
+    other.insert("decoder.conv_out.bias".into(), other["quant_conv.bias"].clone());
+    let text = refused(other);
+    assert!(text.contains("`decoder.conv_out.bias` has shape [8]"), "{text}");
+}
