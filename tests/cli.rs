@@ -154,6 +154,12 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     refused("tokenize images --out out --model model --size 3", &["--size 3"]);
     refused("tokenize images --out out --model new --recipe tiny.toml --size 17", &["17"]);
     refused("tokenize images --out out --model m2 --recipe nowhere.toml", &["nowhere.toml"]);
+    // A mistyped checkpoint isn't trained.
+    for name in ["typo.ckpt", "typo/model.safetensors", "typo.pt", "typo --family taming"] {
+        let line = format!("tokenize images --out out --recipe tiny.toml --model {name}");
+        refused(&line, &["typo", "no such checkpoint"]);
+    }
+    assert!(!job.path("typo").exists() && !job.path("out").exists());
     std::fs::write(job.path("model/model.safetensors"), b"garbage").unwrap();
     refused("tokenize images --out out --model model", &["model.safetensors"]);
     let unknown = TINY_RECIPE.replace("steps = 4", "steps = 4\nstepz = 5");

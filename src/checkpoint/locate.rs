@@ -16,6 +16,11 @@ const CONVENTIONAL: [[&str; 2]; 2] = [
 /// Extensions of pickled checkpoints.
 const PICKLES: [&str; 5] = ["ckpt", "pt", "pth", "bin", "pkl"];
 
+/// Whether a path is named as files of weights are.
+pub(crate) fn named_as_weights(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "safetensors" || PICKLES.iter().any(|x| e == *x))
+}
+
 /// Largest index read, in bytes.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 

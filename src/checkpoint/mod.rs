@@ -34,6 +34,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 pub use crate::model::tensor::{self, Bytes, Dtype, RawTensor};
 use locate::Weights;
+pub(crate) use locate::named_as_weights;
 
 /// Raw contents of a checkpoint as published.
 #[derive(Debug, Default)]

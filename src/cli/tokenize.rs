@@ -4,6 +4,7 @@
 use super::Finished;
 use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
 use super::rank::{RankFrom, Share};
+use crate::checkpoint::named_as_weights;
 use crate::data::source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -95,6 +96,9 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let stop = stop_flag()?;
     let resume = crate::train::unfinished(&args.model);
     let train_first = resume || !args.model.exists();
+    if train_first && !resume {
+        refuse_to_train(&args.model, &args.checkpoint)?;
+    }
     // The pixel flags are the recipe's only where it is trained; a model that stands has rules of
     // its own, and sizes that suit it.
     let untouched = PixelFlags::default();
@@ -141,6 +145,19 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     drop(lock);
     let finished = fold(&plan, &summary, reporter)?;
     Ok(if retried.kept > 0 { Finished::WithFailures } else { finished })
+}
+
+/// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
+/// words that fit a new one.
+fn refuse_to_train(model: &Path, flags: &CheckpointFlags) -> Result<()> {
+    let reason = if flags.family.is_some() || flags.model_config.is_some() {
+        "--family and --model-config are for one that exists"
+    } else if named_as_weights(model) {
+        "to train one first, give the name of a folder"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("--model {}: no such checkpoint; {reason}", model.display())))
 }
 
 /// Makes the committed partitions of our share that hold failures anew, each replaced whole.

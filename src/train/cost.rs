@@ -54,8 +54,8 @@ impl Trainer {
         let codes = 4 * (2 * codes * self.dim + 3 * codes) as u64;
         let state = 3 * own + averages + 3 * theirs + codes;
         let snapshots = u64::from(self.adversary.is_some());
-        // The checkpoint stands in memory as floats, as bytes, and as the file.
-        state * (1 + snapshots) + (own + theirs) + 3 * state * (1 + snapshots)
+        let checkpoint = state * (1 + snapshots);
+        state * (1 + snapshots) + (own + theirs) + checkpoint
     }
 
     fn rehearse(&mut self, images: usize) -> Result<Rehearsed> {

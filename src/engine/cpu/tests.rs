@@ -451,3 +451,22 @@ fn weights_that_nothing_reads_or_that_are_missing_are_refused() {
     let text = refused(other);
     assert!(text.contains("`decoder.conv_out.bias` has shape [8]"), "{text}");
 }
+
+#[test]
+fn weights_of_any_type_are_their_values_as_float32() {
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    let batch = images(3, 1, 24, 16);
+    for dtype in [DType::BF16, DType::F16, DType::F64] {
+        let kept: BTreeMap<String, Tensor> =
+            weights.iter().map(|(name, w)| (name.clone(), w.to_dtype(dtype).unwrap())).collect();
+        let rounded = kept.iter().map(|(n, w)| (n.clone(), w.to_dtype(DType::F32).unwrap()));
+        let [of_kept, of_rounded] = [kept.clone(), rounded.collect()].map(|weights| {
+            let dir = tempfile::tempdir().unwrap();
+            folder::save(dir.path(), &config, &weights).unwrap();
+            let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+            let codes = engine.encode(&batch).unwrap();
+            (engine.digests().unwrap().clone(), engine.decode(&codes).unwrap(), codes)
+        });
+        assert_eq!(of_kept, of_rounded, "{dtype:?}");
+    }
+}
