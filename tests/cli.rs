@@ -242,6 +242,30 @@ fn decode_reconstruct_and_inspect_show_what_is_there() {
     job.expect(2, "inspect nowhere").assert_one_line(&["nowhere"]);
 }
 
+/// Of many sizes, more than go through the engine at once, and one broken.
+#[test]
+fn reconstructions_together_are_those_of_each_image_alone() {
+    let job = Job::new(40).trained();
+    std::fs::write(job.path("images/broken.png"), b"\x89PNG").unwrap();
+    let line = "--model model --out sheet.png --resize none --json";
+    let none = job.expect(2, "reconstruct images/broken.png --model model --out none.png");
+    assert!(none.stderr.contains("none of 1 images could be reconstructed"), "{}", none.stderr);
+    assert!(!job.path("none.png").exists());
+    let sheet = job.expect(1, &format!("reconstruct images --count 41 {line}"));
+    assert_eq!(sheet.events("failure").len(), 1);
+    let together = &sheet.events("reconstructed")[0]["images"];
+    let together = together.as_array().unwrap();
+    assert_eq!(together.len(), 40);
+    let keys: Vec<&str> = together.iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert!(keys.is_sorted(), "{keys:?}");
+    for row in together.iter().step_by(7) {
+        let file = format!("images/{}", row["key"].as_str().unwrap());
+        let alone = job.expect(0, &format!("reconstruct {file} {line}"));
+        let alone = &alone.events("reconstructed")[0]["images"][0];
+        assert_eq!((&alone["psnr_db"], &alone["ssim"]), (&row["psnr_db"], &row["ssim"]), "{file}");
+    }
+}
+
 #[test]
 fn verify_finds_damage_and_repair_makes_just_that_anew() {
     let job = Job::new(30).trained();

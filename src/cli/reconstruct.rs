@@ -3,14 +3,16 @@
 
 use super::Finished;
 use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation};
-use crate::data::prepare::{self, Preparation};
+use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::{sample, sheet, source};
-use crate::engine::{Engine, PixelBatch};
+use crate::engine::{Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::progress::Reporter;
 use crate::train::metrics;
 use image::RgbImage;
+use rayon::prelude::*;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Flags of `vqtok reconstruct`.
@@ -52,19 +54,30 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     let mut pairs = Vec::new();
     let mut rows = Vec::new();
     let mut failed = 0;
-    for found in &chosen {
-        match reconstruct(found, &preparation, engine.as_mut())? {
-            Ok((input, output)) => {
-                let (psnr, ssim) = likeness(&input, &output);
-                rows.push(json!({"key": found.key, "psnr_db": psnr, "ssim": ssim}));
-                pairs.push((input, output));
-            }
-            Err(reject) => {
-                failed += 1;
-                let text = format!("failed: {}: {reject}", found.key);
-                reporter.say("failure", &text, json!({"key": found.key, "error": reject.message}));
+    let together = engine.batch_images(preparation.size.map(|side| side as usize)).max(1);
+    let mut images_max = together;
+    for some in chosen.chunks(together) {
+        let outcomes = reconstruct(some, &preparation, engine.as_mut(), &mut images_max)?;
+        for (found, outcome) in some.iter().zip(outcomes) {
+            match outcome {
+                Ok((input, output)) => {
+                    let (psnr, ssim) = likeness(&input, &output);
+                    rows.push(json!({"key": found.key, "psnr_db": psnr, "ssim": ssim}));
+                    pairs.push((input, output));
+                }
+                Err(reject) => {
+                    failed += 1;
+                    let text = format!("failed: {}: {reject}", found.key);
+                    let fields = json!({"key": found.key, "error": reject.message});
+                    reporter.say("failure", &text, fields);
+                }
             }
         }
+    }
+    if pairs.is_empty() {
+        return Err(Error::invalid(format!(
+            "none of {failed} images could be reconstructed; the failures above say why"
+        )));
     }
     if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -94,24 +107,51 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
 }
 
+/// A picture and what the model makes of it.
+type Pair = (RgbImage, RgbImage);
+
+/// Some images in their order; those of one size go through the engine together.
 fn reconstruct(
-    found: &source::Found,
+    some: &[source::Found],
     preparation: &Preparation,
     engine: &mut dyn Engine,
-) -> Result<Result<(RgbImage, RgbImage), Reject>> {
-    let prepare::Prepared { pixels, width, height, .. } =
-        match prepare::prepare(&found.uri, preparation) {
-            Ok(prepared) => prepared,
-            Err(reject) => return Ok(Err(reject)),
-        };
-    let channels = preparation.channels;
-    let batch = PixelBatch { pixels, count: 1, height, width, channels };
-    if let Err(reason) = engine.grid(height, width) {
-        return Ok(Err(Reject::new(Stage::Encode, reason)));
+    images_max: &mut usize,
+) -> Result<Vec<Result<Pair, Reject>>> {
+    let prepared: Vec<Result<Prepared, Reject>> =
+        some.par_iter().map(|found| prepare::prepare(&found.uri, preparation)).collect();
+    let mut outcomes: Vec<Option<Result<Pair, Reject>>> = some.iter().map(|_| None).collect();
+    let mut sizes: BTreeMap<(usize, usize), Vec<(usize, Vec<u8>)>> = BTreeMap::new();
+    for (index, prepared) in prepared.into_iter().enumerate() {
+        let fits = prepared.and_then(|p| match engine.grid(p.height, p.width) {
+            Ok(_) => Ok(p),
+            Err(reason) => Err(Reject::new(Stage::Encode, reason)),
+        });
+        match fits {
+            Ok(p) => sizes.entry((p.height, p.width)).or_default().push((index, p.pixels)),
+            Err(reject) => outcomes[index] = Some(Err(reject)),
+        }
     }
-    let codes = engine.encode(&batch)?;
-    let decoded = engine.decode(&codes)?;
-    Ok(Ok((to_rgb(&batch), to_rgb(&decoded))))
+    for ((height, width), images) in sizes {
+        let (indices, pixels): (Vec<usize>, Vec<Vec<u8>>) = images.into_iter().unzip();
+        let (count, channels) = (indices.len(), preparation.channels);
+        let batch = PixelBatch { pixels: pixels.concat(), count, height, width, channels };
+        let codes = fit::encode(engine, &batch, images_max)?;
+        let decoded = fit::decode(engine, &codes, images_max)?;
+        for (place, index) in indices.into_iter().enumerate() {
+            outcomes[index] = Some(Ok(common(to_rgb(&batch, place), to_rgb(&decoded, place))));
+        }
+    }
+    // Each image was refused or went into the batch of its size.
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// Both cut to the area they share, from the top left: where a size isn't whole tokens, a model
+/// covers fewer pixels than there are, or more.
+fn common(input: RgbImage, output: RgbImage) -> Pair {
+    let width = input.width().min(output.width());
+    let height = input.height().min(output.height());
+    let cut = |image: RgbImage| image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
+    (cut(input), cut(output))
 }
 
 /// PSNR in dB and SSIM (None under 11 pixels a side) of two pictures of one size.
@@ -125,13 +165,14 @@ fn likeness(a: &RgbImage, b: &RgbImage) -> (f64, Option<f64>) {
     (metrics::psnr(&x, &y, 255.0), ssim)
 }
 
-/// The first image of a batch, grey spread over three channels.
-fn to_rgb(batch: &PixelBatch) -> RgbImage {
+/// An image of a batch, grey spread over three channels.
+fn to_rgb(batch: &PixelBatch, index: usize) -> RgbImage {
+    let pixels = batch.image(index);
     RgbImage::from_fn(batch.width as u32, batch.height as u32, |x, y| {
         let at = (y as usize * batch.width + x as usize) * batch.channels;
         match batch.channels {
-            1 => image::Rgb([batch.pixels[at]; 3]),
-            _ => image::Rgb([batch.pixels[at], batch.pixels[at + 1], batch.pixels[at + 2]]),
+            1 => image::Rgb([pixels[at]; 3]),
+            _ => image::Rgb([pixels[at], pixels[at + 1], pixels[at + 2]]),
         }
     })
 }

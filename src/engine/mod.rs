@@ -32,6 +32,12 @@ pub struct PixelBatch {
 }
 
 impl PixelBatch {
+    /// The bytes of one image, below `count`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let len = self.height * self.width * self.channels;
+        &self.pixels[index * len..][..len]
+    }
+
     /// Whether a model can take the batch; the grid (h, w) of each level that it gives.
     ///
     /// # Errors

@@ -252,14 +252,6 @@ fn per_image(levels: &mut [CodeGrid], count: usize, area: usize) -> Vec<Vec<Leve
     images
 }
 
-impl PixelBatch {
-    /// The bytes of one image.
-    pub(in crate::engine) fn image(&self, index: usize) -> &[u8] {
-        let len = self.height * self.width * self.channels;
-        &self.pixels[index * len..][..len]
-    }
-}
-
 impl Engine for CpuEngine {
     fn config(&self) -> &ModelConfig {
         &self.config
