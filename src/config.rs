@@ -115,6 +115,9 @@ impl Default for TokenizeRecipe {
     }
 }
 
+/// Images a batch at most, in training and tokenizing.
+pub const BATCH_SIZE_MAX: usize = 1 << 16;
+
 impl Recipe {
     /// What `vqtok tokenize` trains where nobody says otherwise.
     pub const DEFAULT: &str = "photos-vqvae-64";
@@ -180,8 +183,8 @@ impl Recipe {
             ("model.dim", self.model.dim, 1 << 16),
             ("model.depth", self.model.depth, DEPTH_MAX),
             ("data.size", self.data.size as usize, 1 << 14),
-            ("train.batch_size", self.train.batch_size, 1 << 16),
-            ("tokenize.batch_size", self.tokenize.batch_size.unwrap_or(1), 1 << 16),
+            ("train.batch_size", self.train.batch_size, BATCH_SIZE_MAX),
+            ("tokenize.batch_size", self.tokenize.batch_size.unwrap_or(1), BATCH_SIZE_MAX),
             ("tokenize.shard_rows", self.tokenize.shard_rows, 1 << 24),
         ];
         match &self.model.architecture {

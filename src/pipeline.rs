@@ -15,7 +15,7 @@ use crate::error::{Error, Reject, Result, Stage};
 use crate::guard;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-    Preprocessing, Receipt, TokenGrid, TokenRow, Tokenizer, contents,
+    Preprocessing, Receipt, TOKENS_MAX, TokenGrid, TokenRow, Tokenizer, contents,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
@@ -319,12 +319,23 @@ struct Batch {
     images_max: usize,
 }
 
-/// Rejects an image whose size the model can't take.
+/// Rejects an image whose size the model can't take, or whose tokens are too many for a row.
 fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
-    if let Ok(prepared) = &item.prepared
-        && let Err(reason) = engine.grid(prepared.height, prepared.width)
-    {
-        item.prepared = Err(Reject::new(Stage::Encode, reason));
+    if let Ok(Prepared { height, width, .. }) = item.prepared {
+        let reason = match engine.grid(height, width) {
+            Err(reason) => Some(reason),
+            Ok(grids) => {
+                grids.into_iter().find(|(h, w)| h * w > TOKENS_MAX as usize).map(|(h, w)| {
+                    format!(
+                        "{width}x{height} pixels give a grid of {w}x{h} tokens, more than the \
+                     {TOKENS_MAX} of a row; take a --size"
+                    )
+                })
+            }
+        };
+        if let Some(reason) = reason {
+            item.prepared = Err(Reject::new(Stage::Encode, reason));
+        }
     }
     item
 }

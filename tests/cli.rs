@@ -154,6 +154,12 @@ fn bad_input_gets_one_line_and_exit_code_2() {
     refused("tokenize images --out out --model model --size 3", &["--size 3"]);
     refused("tokenize images --out out --model new --recipe tiny.toml --size 17", &["17"]);
     refused("tokenize images --out out --model m2 --recipe nowhere.toml", &["nowhere.toml"]);
+    for flag in ["--batch-size 0", "--batch-size 100000000", "--threads 0", "--threads 5000"] {
+        refused(
+            &format!("tokenize images --out out --model model {flag}"),
+            &[flag.split_once(' ').unwrap().0, "is 1 to"],
+        );
+    }
     // A mistyped checkpoint isn't trained.
     for name in ["typo.ckpt", "typo/model.safetensors", "typo.pt", "typo --family taming"] {
         let line = format!("tokenize images --out out --recipe tiny.toml --model {name}");
@@ -240,6 +246,18 @@ fn decode_reconstruct_and_inspect_show_what_is_there() {
         job.expect(0, &format!("inspect {path} --json"));
     }
     job.expect(2, "inspect nowhere").assert_one_line(&["nowhere"]);
+}
+
+#[test]
+fn an_image_of_too_many_tokens_costs_one_row() {
+    let job = Job::new(3).trained();
+    image::GrayImage::new(8_300, 8_300).save(job.path("images/huge.png")).unwrap();
+    job.expect(1, "tokenize images --out out --model model --resize none");
+    assert_eq!(rows(&job.path("out/tokens/part-00000.parquet"), "key").len(), 3);
+    let files = job.files("out/failures");
+    let failure = rows(&job.path("out/failures").join(&files[0].0), "error");
+    assert!(failure[0].contains("8300x8300 pixels give a grid of 2075x2075 tokens"), "{failure:?}");
+    job.expect(0, "verify out");
 }
 
 /// Of many sizes, more than go through the engine at once, and one broken.

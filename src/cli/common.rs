@@ -45,6 +45,9 @@ pub struct PixelFlags {
     pub alpha: Option<Alpha>,
 }
 
+/// Beyond any machine that images are tokenized on.
+const THREADS_MAX: usize = 1 << 10;
+
 /// Flags that say what a published checkpoint doesn't.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckpointFlags {
@@ -73,8 +76,9 @@ impl Common {
         let mut pool =
             rayon::ThreadPoolBuilder::new().thread_name(|index| format!("vqtok-worker-{index}"));
         if let Some(threads) = self.threads {
-            if threads == 0 {
-                return Err(Error::invalid("--threads 0: at least one thread is needed"));
+            if !(1..=THREADS_MAX).contains(&threads) {
+                let text = format!("--threads is 1 to {THREADS_MAX}, not {threads}");
+                return Err(Error::invalid(text));
             }
             pool = pool.num_threads(threads);
         }

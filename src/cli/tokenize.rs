@@ -5,6 +5,7 @@ use super::Finished;
 use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
 use super::rank::{RankFrom, Share};
 use crate::checkpoint::named_as_weights;
+use crate::config::BATCH_SIZE_MAX;
 use crate::data::source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -117,6 +118,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if shard_rows == 0 {
         return Err(Error::invalid("--shard-rows 0: a shard holds at least one row"));
     }
+    if let Some(images) = args.batch_size
+        && !(1..=BATCH_SIZE_MAX).contains(&images)
+    {
+        return Err(Error::invalid(format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}")));
+    }
     let finished = args.out.join(finalize::FILE).exists() && !args.retry_failed;
     if let (Some(side), false) = (preparation.size, finished) {
         // While the weights are still being hashed, whose digests the identity waits for.
@@ -127,7 +133,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let suits = engine.batch_images(preparation.size.map(|side| side as usize));
     let settings = pipeline::Settings {
         preparation,
-        batch_size: args.batch_size.or(recipe.tokenize.batch_size).unwrap_or(suits).max(1),
+        batch_size: args.batch_size.or(recipe.tokenize.batch_size).unwrap_or(suits),
         on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
         mode: CommitMode::New,
         sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },

@@ -38,6 +38,7 @@ pub mod stats;
 pub(crate) mod testing;
 mod unique;
 
+pub(crate) use columns::TOKENS_MAX;
 pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
