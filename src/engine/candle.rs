@@ -67,9 +67,8 @@ impl CandleEngine {
     fn encode_image(&self, batch: &PixelBatch, index: usize) -> Result<Vec<EncodedLevel>> {
         let PixelBatch { height, width, channels, .. } = *batch;
         let plane = height * width;
-        let bytes = &batch.pixels[index * plane * channels..][..plane * channels];
         let mut floats = vec![0.0f32; plane * channels];
-        for (pixel, bytes) in bytes.chunks_exact(channels).enumerate() {
+        for (pixel, bytes) in batch.image(index).chunks_exact(channels).enumerate() {
             for (channel, &byte) in bytes.iter().enumerate() {
                 floats[channel * plane + pixel] = self.table[byte as usize];
             }

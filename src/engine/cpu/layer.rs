@@ -15,7 +15,7 @@ use crate::model::weights::Weight;
 /// Below this many input channels the tiles' transforms cost more than they save.
 const WINOGRAD_INPUTS_MIN: usize = 16;
 
-/// Fewer tiles of 4x4 than this leave the products waiting for weights.
+/// For fewer tiles of 4x4 than this their weights, four times the window's, are too large.
 const WINOGRAD4_TILES_MIN: usize = 32;
 
 /// A convolution with its bias.
@@ -92,9 +92,9 @@ impl Layer {
     }
 
     /// The kernel for an output of `height` x `width`: Winograd's where its tiles save a third of
-    /// the multiplications or more, since their transforms cost time too. Small tiles where there
-    /// are too few large ones to be worth the way of their weights to the core: those are more than
-    /// twice as many.
+    /// the multiplications or more, since their transforms cost time too. Small tiles on small maps:
+    /// a layer there takes a sixth longer, 1 % of an image, but its weights less than half the
+    /// memory and packing (`benches/results/2026-11-encode.md`).
     pub fn algorithm(&self, height: usize, width: usize) -> Algorithm {
         if self.window == Window::POINT {
             return Algorithm::Pointwise;
