@@ -1,8 +1,8 @@
-//! Owns the engine over plans: one image a thread, memory that is reused, codes and pixels.
+//! Owns the engine over plans: images in, codes out, and back.
 //! Must not know: layers, kernels' insides.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::Device;
 use rayon::prelude::*;
@@ -11,6 +11,7 @@ use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, thread_seconds};
 use super::networks;
 use super::plan::{Arena, Bound, Plan};
+use super::share::{Pool, each_image};
 use super::two_levels::TwoLevels;
 use crate::checkpoint::detect::{self, DetectOptions};
 use crate::checkpoint::folder::Verification;
@@ -38,7 +39,7 @@ pub struct CpuEngine {
     /// Nothing that comes of the weights leaves the engine before these are there: the file is
     /// checked first.
     digests: Arc<Pending>,
-    arenas: Mutex<Vec<Arena>>,
+    arenas: Pool<Arena>,
 }
 
 /// A plan, the quantizer at its end or start, and the size it is bound to.
@@ -113,7 +114,7 @@ impl CpuEngine {
             candle: None,
             weights,
             digests: Arc::new(digests),
-            arenas: Mutex::default(),
+            arenas: Pool::default(),
             config,
         })
     }
@@ -151,14 +152,16 @@ impl CpuEngine {
         let Some(network) = &mut self.encoder else { return Ok(None) };
         let (plan, bound) = network.bind(batch.height, batch.width)?;
         let (table, arenas) = (&self.table, &self.arenas);
-        let latents = (0..batch.count).into_par_iter().map(|i| {
-            with_arena(arenas, bound, |arena| {
+        let images = (0..batch.count).collect();
+        let latents = each_image(images, bound.is_large(), |i, threads| {
+            arenas.lend(|arena| {
+                arena.fit(bound);
                 arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena);
-                bound.output.real(arena.output(plan).0)
+                plan.run(bound, arena, threads);
+                Ok(bound.output.real(arena.output(plan).0))
             })
         });
-        Ok(Some(latents.collect()))
+        latents.map(Some)
     }
 
     /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
@@ -173,16 +176,17 @@ impl CpuEngine {
         let (plan, bound) = network.bind(height, width)?;
         let area = height * width;
         let arenas = &self.arenas;
-        let images = (0..codes.count).into_par_iter().map(|i| {
+        let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
             let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
-            Ok(with_arena(arenas, bound, |arena| {
+            arenas.lend(|arena| {
+                arena.fit(bound);
                 arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
-                plan.run(bound, arena);
-                bound.output.real(arena.output(plan).0)
-            }))
+                plan.run(bound, arena, threads);
+                Ok(bound.output.real(arena.output(plan).0))
+            })
         });
-        images.collect::<Result<_>>().map(Some)
+        images.map(Some)
     }
 
     /// Runs one image of zeros on this thread and measures every step of the encoder. Empty where
@@ -191,7 +195,8 @@ impl CpuEngine {
         let Some(network) = &mut self.encoder else { return Ok(Vec::new()) };
         let (plan, bound) = network.bind(height, width)?;
         let mut times = Vec::new();
-        with_arena(&self.arenas, bound, |arena| {
+        self.arenas.lend(|arena| {
+            arena.fit(bound);
             let mut last = thread_seconds();
             plan.run_observed(bound, arena, &mut |name, algorithm, operations| {
                 let seconds = thread_seconds() - last;
@@ -214,19 +219,6 @@ impl Network {
         let (_, bound) = self.bound.insert(((height, width), bound));
         Ok((&self.plan, bound))
     }
-}
-
-/// Lends an arena that fits: one that was used before where there is one.
-fn with_arena<T>(
-    arenas: &Mutex<Vec<Arena>>,
-    bound: &Bound,
-    work: impl FnOnce(&mut Arena) -> T,
-) -> T {
-    let mut arena = arenas.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    arena.fit(bound);
-    let result = work(&mut arena);
-    arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
-    result
 }
 
 /// The size of the grids of all levels.
@@ -302,13 +294,14 @@ impl Engine for CpuEngine {
         };
         let mut levels: Vec<CodeGrid> = grids.iter().map(|_| level()).collect();
         let (table, arenas) = (&self.table, &self.arenas);
-        let mut images = per_image(&mut levels, batch.count, area);
-        images.par_iter_mut().enumerate().try_for_each(|(i, levels)| {
-            with_arena(arenas, bound, |arena| {
+        let images = per_image(&mut levels, batch.count, area).into_iter().enumerate().collect();
+        each_image(images, bound.is_large(), |(i, mut levels), threads| {
+            arenas.lend(|arena| {
+                arena.fit(bound);
                 arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena);
+                plan.run(bound, arena, threads);
                 let (latents, scratch) = arena.output(plan);
-                coder.quantize(latents, bound.output, levels, scratch)
+                coder.quantize(latents, bound.output, &mut levels, scratch)
             })
         })?;
         Ok(Encoded { count: batch.count, levels })

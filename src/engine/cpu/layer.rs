@@ -141,7 +141,8 @@ impl Layer {
         Ok(())
     }
 
-    /// Runs the convolution. `prepare` has been called for the algorithm.
+    /// Runs the convolution for the output's rows: `size` is how many, and their pixels. `prepare`
+    /// has been called for the algorithm.
     pub fn run(
         &self,
         algorithm: Algorithm,
@@ -160,6 +161,7 @@ impl Layer {
                 winograd(self.winograd2.get().expect(PREPARED), input, output, size, scratch);
             }
             Algorithm::Pointwise => {
+                let input = input.rows(output.first_row, size.0);
                 pointwise(self.direct.get().expect(PREPARED), input, output, scratch);
             }
             Algorithm::Direct => {

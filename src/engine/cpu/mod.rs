@@ -2,7 +2,7 @@
 //! Must not know: files, shards, how candle computes the same.
 //!
 //! `kernels` computes, `layer` holds one convolution's weights, `plan` runs layers over reused
-//! maps, `builder` makes plans of weights, `networks`, `families` and `two_levels` say which layers a
+//! maps, `share` gives images and their parts threads and memory, `builder` makes plans of weights, `networks`, `families` and `two_levels` say which layers a
 //! family has, `coder` picks codes, `engine` is the trait.
 
 mod builder;
@@ -15,6 +15,7 @@ mod maps;
 mod networks;
 mod plan;
 mod rearrange;
+mod share;
 #[cfg(test)]
 pub(in crate::engine) mod tests;
 mod two_levels;

@@ -1,15 +1,19 @@
-//! Owns a network as a list of steps over a few reused maps: how it is built layer by layer, bound
-//! to an image size, and run. Must not know: which networks there are (`networks`), threads.
+//! Owns a network as a list of steps over a few reused maps: how it is built layer by layer, and
+//! bound to an image size; `run` runs it. Must not know: which networks there are (`networks`).
+
+mod run;
 
 use rayon::prelude::*;
 
-use super::kernels::{
-    Activation, Attention, Buffer, GroupNorm, Input, Level, Moments, Output, Residual, attention,
-    channel_stride, scale_and_shift,
-};
+use super::kernels::{Level, channel_stride};
 use super::layer::{Algorithm, Layer};
-use super::maps::{Modulation, Resample, Shape, affine, shuffle};
+use super::maps::{Modulation, Resample, Shape};
+
 use crate::error::Result;
+pub use run::Arena;
+
+/// Bytes of an image's maps that are large: those of an f16 VQGAN for 1,000 x 1,000 pixels.
+const LARGE: usize = 1 << 30;
 
 /// A map that steps write and read: an index into the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +224,14 @@ struct BoundStep {
     moments: bool,
 }
 
+impl Bound {
+    /// Whether one image's maps are so large that several at once would take too much memory. All
+    /// of them have rows for many threads then.
+    pub fn is_large(&self) -> bool {
+        4 * self.lens.iter().sum::<usize>() > LARGE
+    }
+}
+
 impl Plan {
     /// Binds to inputs of `height` x `width` pixels and packs the weights that this size needs,
     /// layers in parallel.
@@ -306,184 +318,5 @@ impl Step {
             | Step::Resample { from, to, .. } => (from, to),
             Step::Adapt { slot, .. } => (slot, slot),
         }
-    }
-}
-
-/// The memory that one image at a time is computed in. Grows to the largest size it has seen.
-#[derive(Default)]
-pub struct Arena {
-    slots: Vec<Buffer>,
-    moments: Vec<Moments>,
-    scale: Buffer,
-    shift: Buffer,
-    /// Whatever a kernel needs while it runs.
-    pub scratch: Buffer,
-}
-
-impl Arena {
-    /// Makes room for a plan at a size.
-    pub fn fit(&mut self, bound: &Bound) {
-        let slots = self.slots.len().max(bound.lens.len());
-        self.slots.resize_with(slots, Buffer::default);
-        for (slot, &len) in self.slots.iter_mut().zip(&bound.lens) {
-            slot.reserve(len);
-        }
-        let channels = channel_stride(bound.channels_max);
-        if self.moments.len() < slots || self.scale.len() < channels {
-            self.moments = vec![Moments::new(channels); slots];
-        }
-        self.scale.reserve(channels);
-        self.shift.reserve(channels);
-    }
-
-    /// The input of a plan whose arena this is: `[H, W, channels]`.
-    pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
-        &mut self.slots[plan.input.0]
-    }
-
-    /// What the plan keeps beside its result, once it has run; empty where it keeps nothing.
-    pub fn kept(&self, plan: &Plan, bound: &Bound) -> &[f32] {
-        plan.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
-    }
-
-    /// A step without weights from a slot to another, and the moments that are read of it.
-    fn rearranged(
-        &mut self,
-        from: Slot,
-        to: Slot,
-        shapes: &BoundStep,
-        work: impl FnOnce(&[f32], &mut [f32]),
-    ) {
-        let mut output = std::mem::take(&mut self.slots[to.0]);
-        work(&self.slots[from.0], &mut output);
-        if shapes.moments {
-            let map = &output[..shapes.output.len()];
-            self.moments[to.0].take(map, shapes.output.stride);
-        }
-        self.slots[to.0] = output;
-    }
-
-    /// An image's bytes as the plan's input, each through the table.
-    pub fn fill(&mut self, plan: &Plan, bytes: &[u8], table: &[f32; 256]) {
-        for (float, &byte) in self.input(plan).iter_mut().zip(bytes) {
-            *float = table[usize::from(byte)];
-        }
-    }
-
-    /// The result and the scratch, once the plan has run.
-    pub fn output(&mut self, plan: &Plan) -> (&[f32], &mut Buffer) {
-        (&self.slots[plan.output.0], &mut self.scratch)
-    }
-}
-
-/// Told after each step: the layer's name, its algorithm and its operations.
-pub type Observer<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
-
-impl Plan {
-    /// Computes the output from the input in the arena.
-    pub fn run(&self, bound: &Bound, arena: &mut Arena) {
-        self.run_observed(bound, arena, &mut |_, _, _| {});
-    }
-
-    /// The same, telling after each step what it was.
-    pub fn run_observed(&self, bound: &Bound, arena: &mut Arena, observer: Observer<'_>) {
-        for (step, shapes) in self.steps.iter().zip(&bound.steps) {
-            match *step {
-                Step::Convolve { layer, .. } => {
-                    let layer = &self.layers[layer];
-                    self.convolve_step(step, shapes, arena);
-                    let pixels = shapes.output.height * shapes.output.width;
-                    observer(&layer.name, shapes.algorithm, layer.operations(pixels));
-                }
-                Step::Attend { from, to, channels } => {
-                    let pixels = shapes.input.height * shapes.input.width;
-                    let mut output = std::mem::take(&mut arena.slots[to.0]);
-                    let scale = (1.0 / (channels as f64).sqrt()) as f32;
-                    let data = &arena.slots[from.0][..];
-                    let of = Attention { data, pixels, channels, scale };
-                    attention(self.level, of, &mut output, &mut arena.scratch);
-                    arena.slots[to.0] = output;
-                    let operations = 4.0 * (pixels * pixels) as f64 * channels as f64;
-                    observer("attention", shapes.algorithm, operations);
-                }
-                Step::Shuffle { from, to, channels } => {
-                    arena.rearranged(from, to, shapes, |from, to| {
-                        shuffle(from, shapes.input, to, channels);
-                    });
-                    observer("shuffle", shapes.algorithm, 0.0);
-                }
-                Step::Resample { from, to, how } => {
-                    arena.rearranged(from, to, shapes, |from, to| how.run(from, shapes.input, to));
-                    observer("resample", shapes.algorithm, 0.0);
-                }
-                Step::Adapt { modulation, slot } => {
-                    self.adapt_step(&self.modulations[modulation], slot, shapes, bound, arena);
-                    observer("adapt", shapes.algorithm, 0.0);
-                }
-            }
-        }
-    }
-
-    fn adapt_step(
-        &self,
-        modulation: &Modulation,
-        slot: Slot,
-        shapes: &BoundStep,
-        bound: &Bound,
-        arena: &mut Arena,
-    ) {
-        let codes = &arena.slots[self.input.0][..bound.lens[self.input.0]];
-        let (weight, bias) = modulation.of(codes, self.input_channels);
-        let Modulation { groups, epsilon, .. } = *modulation;
-        let norm = GroupNorm { groups, epsilon, weight: &weight, bias: &bias };
-        let shape = shapes.input;
-        let pixels = shape.height * shape.width;
-        let Arena { slots, moments, scale, shift, .. } = arena;
-        scale_and_shift(&moments[slot.0], pixels, norm, scale, shift);
-        affine(&mut slots[slot.0], shape, scale, shift, &mut moments[slot.0]);
-    }
-
-    fn convolve_step(&self, step: &Step, shapes: &BoundStep, arena: &mut Arena) {
-        let Step::Convolve { layer, from, to, before, upsample, added } = *step else { return };
-        let layer = &self.layers[layer];
-        let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
-        if let Before::Norm(norm) | Before::NormSilu(norm) = before {
-            let norm = &self.norms[norm];
-            let norm = GroupNorm {
-                groups: norm.groups,
-                epsilon: norm.epsilon,
-                weight: &norm.weight,
-                bias: &norm.bias,
-            };
-            let pixels = shape.height * shape.width;
-            let moments = &arena.moments[from.0];
-            scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
-        }
-        let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
-        let activation = match before {
-            Before::Nothing => Activation::Identity,
-            Before::Relu => Activation::Relu,
-            Before::Norm(_) => Activation::Affine { scale, shift },
-            Before::NormSilu(_) => Activation::AffineSilu { scale, shift },
-        };
-        let mut output = std::mem::take(&mut arena.slots[to.0]);
-        let mut moments = std::mem::take(&mut arena.moments[to.0]);
-        moments.clear();
-        let Shape { height, width, channels, stride } = shape;
-        let data = &arena.slots[from.0][..];
-        let input = Input { data, height, width, channels, stride, activation, upsample };
-        let residual = match added {
-            Added::Nothing => Residual::None,
-            Added::Output => Residual::Output,
-        };
-        let into = Output {
-            data: &mut output,
-            bias: layer.bias(),
-            residual,
-            moments: wanted.then_some(&mut moments),
-        };
-        layer.run(algorithm, input, into, (size.height, size.width), &mut arena.scratch);
-        arena.slots[to.0] = output;
-        arena.moments[to.0] = moments;
     }
 }

@@ -13,6 +13,7 @@ use super::builder::Builder;
 use super::kernels::{Level, Window};
 use super::networks;
 use super::plan::{Arena, Before, Plan, Slot};
+use super::share::Threads;
 use crate::checkpoint::detect::DetectOptions;
 use crate::checkpoint::folder;
 use crate::engine::candle::CandleEngine;
@@ -156,10 +157,13 @@ fn run_plan(plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
     let mut arena = Arena::default();
     arena.fit(&bound);
     let rows = x.permute((1, 2, 0)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    arena.input(plan)[..rows.len()].copy_from_slice(&rows);
-    plan.run(&bound, &mut arena);
     let shape = bound.output;
-    let data = arena.output(plan).0[..shape.height * shape.width * shape.stride].to_vec();
+    let [data, on_all] = [Threads::One, Threads::All].map(|threads| {
+        arena.input(plan)[..rows.len()].copy_from_slice(&rows);
+        plan.run(&bound, &mut arena, threads);
+        arena.output(plan).0[..shape.len()].to_vec()
+    });
+    assert_eq!(data, on_all, "on one thread and on all");
     Tensor::from_vec(data, (shape.height, shape.width, shape.stride), &Device::Cpu)
         .and_then(|t| t.narrow(2, 0, shape.channels)?.permute((2, 0, 1))?.contiguous())
         .unwrap()

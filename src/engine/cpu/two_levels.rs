@@ -5,16 +5,15 @@
 //! ends with the encoder's part and the way back from the top's codes adds the other.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::builder::Builder;
 use super::coder::{Coder, LevelMut};
 use super::kernels::{Level, Window};
 use super::layer::Layer;
 use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
+use super::share::{Pool, Threads, each_image};
 use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
@@ -38,7 +37,7 @@ pub struct TwoLevels {
     /// `up` and `decoder`, to the top's grid.
     decoding: BoundPair,
     /// Memory that images are computed in, one at a time each.
-    arenas: Mutex<Vec<Arena>>,
+    arenas: Pool<Arena>,
 }
 
 /// Plans bound to a size, which is kept beside them.
@@ -63,7 +62,7 @@ impl TwoLevels {
             dim,
             encoding: None,
             decoding: None,
-            arenas: Mutex::default(),
+            arenas: Pool::default(),
         })
     }
 
@@ -97,28 +96,28 @@ impl TwoLevels {
             width,
         });
         let [bottom, top] = &mut levels;
-        per_image(bottom).zip(per_image(top)).enumerate().try_for_each(|(i, (bottom, top))| {
-            let mut arena = self.arena();
-            let done = self.encode_image(&bound, batch.image(i), table, &mut arena, bottom, top);
-            self.give_back(arena);
-            done
+        let images = per_image(bottom).zip(per_image(top)).enumerate().collect();
+        each_image(images, bound[0].is_large(), |(i, (bottom, top)), threads| {
+            self.arenas.lend(|arena| {
+                arena.fit(&bound[0]);
+                arena.fill(&self.trunk, batch.image(i), table);
+                self.encode_image(&bound, arena, threads, bottom, top)
+            })
         })?;
         self.encoding = Some((size, bound));
         Ok(Encoded { count: batch.count, levels: levels.into() })
     }
 
+    /// Of the image that the arena holds.
     fn encode_image(
         &self,
         [trunk, back]: &[Bound; 2],
-        bytes: &[u8],
-        table: &[f32; 256],
         arena: &mut Arena,
+        threads: Threads,
         bottom: LevelMut<'_>,
         top: LevelMut<'_>,
     ) -> Result<()> {
-        arena.fit(trunk);
-        arena.fill(&self.trunk, bytes, table);
-        self.trunk.run(trunk, arena);
+        self.trunk.run(trunk, arena, threads);
         let kept = arena.kept(&self.trunk, trunk).to_vec();
         let (latents, scratch) = arena.output(&self.trunk);
         let mut top = [top];
@@ -126,7 +125,7 @@ impl TwoLevels {
         let vectors = self.top.lookup(&[&*top[0].0])?;
         arena.fit(back);
         arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
-        self.back.run(back, arena);
+        self.back.run(back, arena, threads);
         let (latents, scratch) = arena.output(&self.back);
         let sums: Vec<f32> = latents.iter().zip(&kept).map(|(a, b)| a + b).collect();
         self.bottom.quantize(&sums, back.output, &mut [bottom], scratch)
@@ -152,14 +151,10 @@ impl TwoLevels {
             Some((at, bound)) if at == size => bound,
             _ => [self.up.bind(size.0, size.1)?, self.decoder.bind(2 * size.0, 2 * size.1)?],
         };
-        let pairs = bottom.codes.par_chunks((4 * area).max(1));
-        let images = pairs.zip(top.codes.par_chunks(area.max(1))).map(|(bottom, top)| {
-            let mut arena = self.arena();
-            let image = self.decode_image(&bound, bottom, top, &mut arena);
-            self.give_back(arena);
-            image
-        });
-        let images = images.collect::<Result<_>>()?;
+        let pairs = bottom.codes.chunks((4 * area).max(1)).zip(top.codes.chunks(area.max(1)));
+        let images = each_image(pairs.collect(), bound[1].is_large(), |(bottom, top), threads| {
+            self.arenas.lend(|arena| self.decode_image(&bound, bottom, top, arena, threads))
+        })?;
         self.decoding = Some((size, bound));
         Ok(images)
     }
@@ -170,11 +165,12 @@ impl TwoLevels {
         bottom: &[u32],
         top: &[u32],
         arena: &mut Arena,
+        threads: Threads,
     ) -> Result<Vec<f32>> {
         let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
         arena.fit(up);
         arena.input(&self.up)[..top.len()].copy_from_slice(&top);
-        self.up.run(up, arena);
+        self.up.run(up, arena, threads);
         let mut joined = Vec::with_capacity(2 * bottom.len());
         let upsampled = arena.output(&self.up).0.chunks_exact(up.output.stride);
         for (upsampled, own) in upsampled.zip(bottom.chunks_exact(self.dim)) {
@@ -183,22 +179,14 @@ impl TwoLevels {
         }
         arena.fit(decoder);
         arena.input(&self.decoder)[..joined.len()].copy_from_slice(&joined);
-        self.decoder.run(decoder, arena);
+        self.decoder.run(decoder, arena, threads);
         Ok(decoder.output.real(arena.output(&self.decoder).0))
-    }
-
-    fn arena(&self) -> Arena {
-        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give_back(&self, arena: Arena) {
-        self.arenas.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
     }
 }
 
-fn per_image(level: &mut CodeGrid) -> impl IndexedParallelIterator<Item = LevelMut<'_>> {
+fn per_image(level: &mut CodeGrid) -> impl Iterator<Item = LevelMut<'_>> {
     let area = (level.height * level.width).max(1);
-    level.codes.par_chunks_mut(area).zip(level.distances.par_chunks_mut(area))
+    level.codes.chunks_mut(area).zip(level.distances.chunks_mut(area))
 }
 
 /// The quantizer of a level, whose codebook is stored transposed, `[D, K]`.

@@ -25,41 +25,62 @@ pub struct Attention<'a> {
     pub scale: f32,
 }
 
-/// softmax(q k^T * scale) v into `[pixels, channel_stride(channels)]`.
-pub fn attention(level: Level, from: Attention<'_>, to: &mut [f32], scratch: &mut Buffer) {
-    let stride = channel_stride(from.channels);
-    assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
-    assert!(to.len() >= from.pixels * stride, "output too short");
-    let parts = Parts::new(level, &from);
-    scratch.reserve(parts.keys + parts.values + QUERIES * parts.score_stride);
-    level.run(Attend { level, from, to, parts, scratch });
+/// The keys and values of a map, packed for all of its queries.
+pub struct KeysValues<'a> {
+    level: Level,
+    from: Attention<'a>,
+    keys: &'a [f32],
+    values: &'a [f32],
 }
 
-/// Sizes of the parts of the scratch, in floats.
-#[derive(Clone, Copy)]
-struct Parts {
-    keys: usize,
-    values: usize,
-    score_stride: usize,
-}
-
-impl Parts {
-    fn new(level: Level, from: &Attention<'_>) -> Parts {
+impl<'a> KeysValues<'a> {
+    /// Packs them into the scratch.
+    pub fn pack(level: Level, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
+        let stride = channel_stride(from.channels);
+        assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
         let width = level.panel();
-        let pixels = from.pixels.next_multiple_of(width);
-        Parts {
-            keys: pixels * from.channels,
-            values: from.pixels * channel_stride(from.channels).next_multiple_of(width),
-            score_stride: pixels,
-        }
+        let keys = from.pixels.next_multiple_of(width) * from.channels;
+        let values = from.pixels * stride.next_multiple_of(width);
+        scratch.reserve(keys + values);
+        let (keys, rest) = scratch.split_at_mut(keys);
+        let values = &mut rest[..values];
+        level.run(Pack { from, width, keys: &mut *keys, values: &mut *values });
+        KeysValues { level, from, keys, values }
     }
 }
 
-struct Attend<'a> {
-    level: Level,
+struct Pack<'a> {
     from: Attention<'a>,
+    width: usize,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Attention { data, pixels, channels, .. } = self.from;
+        pack_keys(data, pixels, channels, self.width, self.keys);
+        pack_values(data, pixels, channels, self.width, self.values);
+    }
+}
+
+/// softmax(q k^T * scale) v for the queries from pixel `first` on, as many as
+/// `[queries, channel_stride(channels)]` has.
+pub fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &mut Buffer) {
+    let stride = channel_stride(all.from.channels);
+    let queries = to.len() / stride;
+    assert!(first + queries <= all.from.pixels, "more queries than pixels");
+    scratch.reserve(QUERIES * all.from.pixels.next_multiple_of(all.level.panel()));
+    all.level.run(Attend { all, first, queries, to, scratch });
+}
+
+struct Attend<'a> {
+    all: &'a KeysValues<'a>,
+    first: usize,
+    queries: usize,
     to: &'a mut [f32],
-    parts: Parts,
     scratch: &'a mut Buffer,
 }
 
@@ -67,27 +88,24 @@ impl Kernel for Attend<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Attention { data, pixels, channels, scale } = self.from;
+        let KeysValues { level, keys, values, .. } = *self.all;
+        let Attention { data, pixels, channels, scale } = self.all.from;
         let stride = channel_stride(channels);
-        let width = self.level.panel();
-        let (keys, rest) = self.scratch.split_at_mut(self.parts.keys);
-        let (values, scores) = rest.split_at_mut(self.parts.values);
-        pack_keys(data, pixels, channels, width, keys);
-        pack_values(data, pixels, channels, width, values);
-        let score_stride = self.parts.score_stride;
-        for first in (0..pixels).step_by(QUERIES) {
-            let rows = QUERIES.min(pixels - first);
-            // SAFETY: `attention` checked the slices; queries `first..first + rows` exist, the
+        let width = level.panel();
+        let score_stride = pixels.next_multiple_of(width);
+        for done in (0..self.queries).step_by(QUERIES) {
+            let rows = QUERIES.min(self.queries - done);
+            // SAFETY: `attention` checked that these queries exist and the output holds them; the
             // packed keys and values have whole panels, scores have QUERIES rows.
             unsafe {
                 let left = Left {
-                    taps: &[data.as_ptr().add(first * 3 * stride)],
+                    taps: &[data.as_ptr().add((self.first + done) * 3 * stride)],
                     row_stride: 3 * stride,
                     rows,
                     depth: channels,
                 };
                 let right = Right { start: keys.as_ptr(), panels: pixels.div_ceil(width) };
-                let start = scores.as_mut_ptr();
+                let start = self.scratch.as_mut_ptr();
                 let mut sink = Store { start, stride: score_stride, scale };
                 product(s, left, right, &mut sink);
                 for row in 0..rows {
@@ -100,7 +118,7 @@ impl Kernel for Attend<'_> {
                     depth: pixels,
                 };
                 let right = Right { start: values.as_ptr(), panels: stride.div_ceil(width) };
-                let start = self.to.as_mut_ptr().add(first * stride);
+                let start = self.to.as_mut_ptr().add(done * stride);
                 product(s, left, right, &mut Store { start, stride, scale: 1.0 });
             }
         }
@@ -205,7 +223,12 @@ mod tests {
                 let scale = [0.1, 1.0, 4.0][random.below(3)];
                 let mut got = vec![f32::NAN; pixels * stride];
                 let from = Attention { data: &data, pixels, channels, scale };
-                attention(level, from, &mut got, &mut Buffer::default());
+                let mut packed = Buffer::default();
+                let all = KeysValues::pack(level, from, &mut packed);
+                let queries = if random.below(2) == 0 { pixels } else { random.below(pixels) + 1 };
+                for (part, to) in got.chunks_mut(queries * stride).enumerate() {
+                    attention(&all, part * queries, to, &mut Buffer::default());
+                }
                 let at = |pixel: usize, part: usize, c: usize| {
                     f64::from(data[(pixel * 3 + part) * stride + c])
                 };
@@ -246,7 +269,9 @@ mod tests {
             data[(3 + 2) * stride] = 7.0;
             let mut got = vec![0f32; 2 * stride];
             let from = Attention { data: &data, pixels: 2, channels: 1, scale: 1.0 };
-            attention(level, from, &mut got, &mut Buffer::default());
+            let mut packed = Buffer::default();
+            let all = KeysValues::pack(level, from, &mut packed);
+            attention(&all, 0, &mut got, &mut Buffer::default());
             assert_eq!((got[0], got[stride]), (5.0, 6.0));
         }
     }

@@ -89,7 +89,7 @@ impl DirectWeights {
     }
 }
 
-/// Convolves the input into an output of `height` x `width` pixels.
+/// Convolves the input into `height` rows of `width` pixels.
 pub fn direct(
     weights: &DirectWeights,
     input: Input<'_>,
@@ -104,12 +104,15 @@ pub fn direct(
     let columns = inner.max((width.max(1) - 1) * window.stride + window.width);
     scratch.reserve(columns * input.stride * window.height);
     let target = output.target(height * width, weights.outputs);
-    weights.level.run(Direct { weights, input, target, height, width, columns, scratch });
+    let above = (window.stride * output.first_row) as isize - window.padding as isize;
+    weights.level.run(Direct { weights, input, above, target, height, width, columns, scratch });
 }
 
 struct Direct<'a> {
     weights: &'a DirectWeights,
     input: Input<'a>,
+    /// The input's row that the first window begins with, negative in the padding.
+    above: isize,
     target: Target,
     height: usize,
     width: usize,
@@ -133,7 +136,7 @@ impl Kernel for Direct<'_> {
                 // SAFETY: the ring has `window.height` rows of `columns` pixels.
                 unsafe {
                     let to = ring.add(row % window.height * row_len);
-                    let from = row as isize - window.padding as isize;
+                    let from = row as isize + self.above;
                     self.input.row(s, from, to, window.padding, self.columns);
                 }
             }
@@ -159,7 +162,7 @@ impl Kernel for Direct<'_> {
     }
 }
 
-/// A 1x1 convolution, stride 1: every pixel on its own.
+/// A 1x1 convolution, stride 1: every pixel on its own, all of the input's.
 pub fn pointwise(
     weights: &DirectWeights,
     input: Input<'_>,
@@ -241,11 +244,11 @@ mod tests {
                     output_size: (random.below(9) + 1, random.below(17) + 1),
                     upsample: random.below(4) == 0,
                 };
-                case.check(&mut random, bound(&case), false, |weight, input, output| {
+                case.check(&mut random, bound(&case), false, |weight, input, output, size| {
                     let weights =
                         DirectWeights::new(level, weight, case.outputs, case.inputs, window);
                     let mut scratch = Buffer::default();
-                    direct(&weights, input, output, case.output_size, &mut scratch);
+                    direct(&weights, input, output, size, &mut scratch);
                 });
             }
         }
@@ -269,9 +272,10 @@ mod tests {
                     output_size: (height, width),
                     upsample: false,
                 };
-                case.check(&mut random, bound(&case), false, |weight, input, output| {
+                case.check(&mut random, bound(&case), false, |weight, input, output, (rows, _)| {
                     let weights =
                         DirectWeights::new(level, weight, case.outputs, case.inputs, window);
+                    let input = input.rows(output.first_row, rows);
                     pointwise(&weights, input, output, &mut Buffer::default());
                 });
             }
@@ -298,6 +302,7 @@ mod tests {
                     Input { data, height, width, channels: 3, stride, activation, upsample: false };
                 let output = Output {
                     data: &mut out,
+                    first_row: 0,
                     bias: &[0.0; 32],
                     residual: super::super::Residual::None,
                     moments: None,

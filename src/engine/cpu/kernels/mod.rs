@@ -24,7 +24,7 @@ mod x86;
 #[cfg(test)]
 mod reference;
 
-pub use attention::{Attention, attention};
+pub use attention::{Attention, KeysValues, attention};
 pub use buffer::Buffer;
 pub use clock::thread_seconds;
 pub use direct::{DirectWeights, Window, direct, pointwise};

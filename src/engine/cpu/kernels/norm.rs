@@ -27,6 +27,12 @@ impl Moments {
         self.squares.fill(0.0);
     }
 
+    /// Takes in those of another part of the map.
+    pub fn add(&mut self, other: &Moments) {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, part)| *sum += part);
+        self.squares.iter_mut().zip(&other.squares).for_each(|(square, part)| *square += part);
+    }
+
     /// The moments of a map of whole pixels, `[pixels, stride]`.
     pub fn take(&mut self, map: &[f32], stride: usize) {
         self.clear();

@@ -51,28 +51,35 @@ pub struct Input<'a> {
 
 /// What is added to a convolution's sums.
 #[derive(Clone, Copy)]
-pub enum Residual<'a> {
+pub enum Residual {
     /// Nothing.
     None,
     /// What the output holds already.
     Output,
-    /// Another map of the output's shape and stride.
-    Other(&'a [f32]),
 }
 
-/// Where a convolution writes: `[height, width, channel_stride(channels)]`.
+/// Where a convolution writes: `[height, width, channel_stride(channels)]`, a whole map or some
+/// rows of it.
 pub struct Output<'a> {
     /// The floats.
     pub data: &'a mut [f32],
+    /// The row of the whole map that they begin with.
+    pub first_row: usize,
     /// Added to every pixel: one for each channel, zero behind the last.
     pub bias: &'a [f32],
     /// Added after the bias.
-    pub residual: Residual<'a>,
+    pub residual: Residual,
     /// Takes in the sums and squares of what is written.
     pub moments: Option<&'a mut Moments>,
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
+    /// Some of its rows as a map of their own.
+    pub fn rows(&self, first: usize, rows: usize) -> Input<'a> {
+        let len = self.width * self.stride;
+        Input { data: &self.data[first * len..][..rows * len], height: rows, ..*self }
+    }
+
     /// Height and width as the convolution sees them.
     pub fn size(&self) -> (usize, usize) {
         let factor = if self.upsample { 2 } else { 1 };
@@ -202,10 +209,6 @@ impl Output<'_> {
         let residual = match self.residual {
             Residual::None => std::ptr::null(),
             Residual::Output => data.cast_const(),
-            Residual::Other(other) => {
-                assert!(other.len() >= pixels * stride, "residual too short");
-                other.as_ptr()
-            }
         };
         let (sums, squares) = match &mut self.moments {
             None => (std::ptr::null_mut(), std::ptr::null_mut()),

@@ -32,7 +32,7 @@ const SKEW: usize = 3 * CHANNEL_BLOCK;
 /// Phases of the largest stride, 2.
 const PHASES_MAX: usize = 4;
 
-/// Convolves into an output of `height` x `width` pixels.
+/// Convolves into `height` rows of `width` pixels.
 pub fn winograd(
     weights: &WinogradWeights,
     input: Input<'_>,
@@ -48,10 +48,17 @@ pub fn winograd(
     assert!(input.size().1 + window.padding <= shape.columns, "input wider than the output needs");
     scratch.reserve(shape.scratch());
     let target = output.target(height * width, weights.outputs);
+    let above = (window.stride * output.first_row) as isize - window.padding as isize;
     match (window.stride, weights.scheme.side) {
-        (1, 2) => weights.level.run(Winograd::<4, 2, 1> { weights, input, target, shape, scratch }),
-        (1, _) => weights.level.run(Winograd::<6, 4, 1> { weights, input, target, shape, scratch }),
-        _ => weights.level.run(Winograd::<5, 4, 2> { weights, input, target, shape, scratch }),
+        (1, 2) => {
+            weights.level.run(Winograd::<4, 2, 1> { weights, input, above, target, shape, scratch })
+        }
+        (1, _) => {
+            weights.level.run(Winograd::<6, 4, 1> { weights, input, above, target, shape, scratch })
+        }
+        _ => {
+            weights.level.run(Winograd::<5, 4, 2> { weights, input, above, target, shape, scratch })
+        }
     }
 }
 
@@ -117,6 +124,8 @@ impl Shape {
 struct Winograd<'a, const WIDE: usize, const SIDE: usize, const STEP: usize> {
     weights: &'a WinogradWeights,
     input: Input<'a>,
+    /// The input's row that the first row of the first tile reads, negative in the padding.
+    above: isize,
     target: Target,
     shape: Shape,
     scratch: &'a mut Buffer,
@@ -139,13 +148,13 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
         let mut filled = 0;
         for top in (0..shape.down).step_by(shape.band) {
             let bottom = (top + shape.band).min(shape.down);
-            // Ring rows count from the padding on; a band's last rows stay for the next.
+            // Ring rows count from the first tile's on; a band's last rows stay for the next.
             let end = STEP * (SIDE * bottom + WIDE - SIDE);
             for row in filled..end {
                 // SAFETY: the ring has `ring` rows of `columns` pixels, checked to be enough.
                 unsafe {
                     let to = ring.add(row % shape.ring * shape.row);
-                    let y = row as isize - padding as isize;
+                    let y = row as isize + self.above;
                     self.input.row(s, y, to, padding, shape.columns);
                 }
             }
@@ -431,10 +440,10 @@ mod tests {
             output_size: (size(height), size(width)),
             upsample,
         };
-        case.check(random, BOUND, true, |weight, input, output| {
+        case.check(random, BOUND, true, |weight, input, output, size| {
             let weights =
                 WinogradWeights::new(level, weight, case.outputs, case.inputs, window, side);
-            winograd(&weights, input, output, case.output_size, &mut Buffer::default());
+            winograd(&weights, input, output, size, &mut Buffer::default());
         });
     }
 

@@ -1,0 +1,245 @@
+//! Owns running a bound plan: the memory that it takes, its steps one after another, and how the
+//! parts of a step share the threads. Must not know: which images come when (`share`).
+//!
+//! A convolution's output is cut into parts by its shape alone, and the moments of the parts are
+//! added up in their order: the bits are the same on one thread and on many.
+
+use super::{Added, Before, Bound, BoundStep, Plan, Slot, Step};
+use crate::engine::cpu::kernels::{
+    Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, Residual,
+    attention, channel_stride, scale_and_shift,
+};
+use crate::engine::cpu::layer::Algorithm;
+use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
+use crate::engine::cpu::share::{Pool, Threads};
+
+/// Rows of a convolution's output that are one part. Each part computes the activations of a row
+/// above and below it that its neighbours compute too.
+const PART_ROWS: usize = 32;
+
+/// Queries of an attention that are one part: the keys and values are read once for every 48.
+const PART_QUERIES: usize = 192;
+
+/// The memory that one image at a time is computed in. Grows to the largest size it has seen.
+#[derive(Default)]
+pub struct Arena {
+    slots: Vec<Buffer>,
+    moments: Vec<Moments>,
+    /// Of each part of a step's output.
+    partial: Vec<Moments>,
+    scale: Buffer,
+    shift: Buffer,
+    /// Whatever a step needs while it runs.
+    scratch: Buffer,
+    /// Whatever a kernel needs while it runs, one for each thread that is at it.
+    parts: Pool<Buffer>,
+}
+
+impl Arena {
+    /// Makes room for a plan at a size.
+    pub fn fit(&mut self, bound: &Bound) {
+        let slots = self.slots.len().max(bound.lens.len());
+        self.slots.resize_with(slots, Buffer::default);
+        for (slot, &len) in self.slots.iter_mut().zip(&bound.lens) {
+            slot.reserve(len);
+        }
+        let channels = channel_stride(bound.channels_max);
+        let parts = bound.steps.iter().map(|step| step.output.height.div_ceil(PART_ROWS)).max();
+        let parts = parts.unwrap_or(0).max(self.partial.len());
+        if self.moments.len() < slots || self.scale.len() < channels {
+            self.moments = vec![Moments::new(channels); slots];
+            self.partial.clear();
+        }
+        let channels = channels.max(self.scale.len());
+        self.partial.resize_with(parts, || Moments::new(channels));
+        self.scale.reserve(channels);
+        self.shift.reserve(channels);
+    }
+
+    /// The input of a plan whose arena this is: `[H, W, channels]`.
+    pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
+        &mut self.slots[plan.input.0]
+    }
+
+    /// What the plan keeps beside its result, once it has run; empty where it keeps nothing.
+    pub fn kept(&self, plan: &Plan, bound: &Bound) -> &[f32] {
+        plan.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
+    }
+
+    /// A step without weights from a slot to another, and the moments that are read of it.
+    fn rearranged(
+        &mut self,
+        from: Slot,
+        to: Slot,
+        shapes: &BoundStep,
+        work: impl FnOnce(&[f32], &mut [f32]),
+    ) {
+        let mut output = std::mem::take(&mut self.slots[to.0]);
+        work(&self.slots[from.0], &mut output);
+        if shapes.moments {
+            let map = &output[..shapes.output.len()];
+            self.moments[to.0].take(map, shapes.output.stride);
+        }
+        self.slots[to.0] = output;
+    }
+
+    /// An image's bytes as the plan's input, each through the table.
+    pub fn fill(&mut self, plan: &Plan, bytes: &[u8], table: &[f32; 256]) {
+        for (float, &byte) in self.input(plan).iter_mut().zip(bytes) {
+            *float = table[usize::from(byte)];
+        }
+    }
+
+    /// The result and the scratch, once the plan has run.
+    pub fn output(&mut self, plan: &Plan) -> (&[f32], &mut Buffer) {
+        (&self.slots[plan.output.0], &mut self.scratch)
+    }
+}
+
+/// Told after each step: the layer's name, its algorithm and its operations.
+type Observer<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
+
+impl Plan {
+    /// Computes the output from the input in the arena.
+    pub fn run(&self, bound: &Bound, arena: &mut Arena, threads: Threads) {
+        self.run_steps(bound, arena, threads, &mut |_, _, _| {});
+    }
+
+    /// The same on one thread, telling after each step what it was.
+    pub fn run_observed(&self, bound: &Bound, arena: &mut Arena, observer: Observer<'_>) {
+        self.run_steps(bound, arena, Threads::One, observer);
+    }
+
+    fn run_steps(
+        &self,
+        bound: &Bound,
+        arena: &mut Arena,
+        threads: Threads,
+        observer: Observer<'_>,
+    ) {
+        for (step, shapes) in self.steps.iter().zip(&bound.steps) {
+            let pixels = shapes.input.height * shapes.input.width;
+            match *step {
+                Step::Convolve { layer, .. } => {
+                    let layer = &self.layers[layer];
+                    self.convolve_step(step, shapes, arena, threads);
+                    let pixels = shapes.output.height * shapes.output.width;
+                    observer(&layer.name, shapes.algorithm, layer.operations(pixels));
+                }
+                Step::Attend { from, to, channels } => {
+                    self.attend_step((from, to), (pixels, channels), arena, threads);
+                    let operations = 4.0 * (pixels * pixels) as f64 * channels as f64;
+                    observer("attention", shapes.algorithm, operations);
+                }
+                Step::Shuffle { from, to, channels } => {
+                    arena.rearranged(from, to, shapes, |from, to| {
+                        shuffle(from, shapes.input, to, channels);
+                    });
+                    observer("shuffle", shapes.algorithm, 0.0);
+                }
+                Step::Resample { from, to, how } => {
+                    arena.rearranged(from, to, shapes, |from, to| how.run(from, shapes.input, to));
+                    observer("resample", shapes.algorithm, 0.0);
+                }
+                Step::Adapt { modulation, slot } => {
+                    self.adapt_step(&self.modulations[modulation], slot, shapes, bound, arena);
+                    observer("adapt", shapes.algorithm, 0.0);
+                }
+            }
+        }
+    }
+
+    fn adapt_step(
+        &self,
+        modulation: &Modulation,
+        slot: Slot,
+        shapes: &BoundStep,
+        bound: &Bound,
+        arena: &mut Arena,
+    ) {
+        let codes = &arena.slots[self.input.0][..bound.lens[self.input.0]];
+        let (weight, bias) = modulation.of(codes, self.input_channels);
+        let Modulation { groups, epsilon, .. } = *modulation;
+        let norm = GroupNorm { groups, epsilon, weight: &weight, bias: &bias };
+        let shape = shapes.input;
+        let pixels = shape.height * shape.width;
+        let Arena { slots, moments, scale, shift, .. } = arena;
+        scale_and_shift(&moments[slot.0], pixels, norm, scale, shift);
+        affine(&mut slots[slot.0], shape, scale, shift, &mut moments[slot.0]);
+    }
+
+    fn attend_step(
+        &self,
+        (from, to): (Slot, Slot),
+        (pixels, channels): (usize, usize),
+        arena: &mut Arena,
+        threads: Threads,
+    ) {
+        let mut output = std::mem::take(&mut arena.slots[to.0]);
+        let scale = (1.0 / (channels as f64).sqrt()) as f32;
+        let from = Attention { data: &arena.slots[from.0], pixels, channels, scale };
+        let all = KeysValues::pack(self.level, from, &mut arena.scratch);
+        let stride = channel_stride(channels);
+        let parts = output[..pixels * stride].chunks_mut(PART_QUERIES * stride);
+        threads.each(parts.enumerate(), |(index, part)| {
+            arena.parts.lend(|scratch| attention(&all, index * PART_QUERIES, part, scratch));
+        });
+        arena.slots[to.0] = output;
+    }
+
+    /// Scale and shift of the norm in front of a step.
+    fn normalise(&self, norm: usize, from: Slot, shape: Shape, arena: &mut Arena) {
+        let norm = &self.norms[norm];
+        let norm = GroupNorm {
+            groups: norm.groups,
+            epsilon: norm.epsilon,
+            weight: &norm.weight,
+            bias: &norm.bias,
+        };
+        let moments = &arena.moments[from.0];
+        let pixels = shape.height * shape.width;
+        scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
+    }
+
+    fn convolve_step(&self, step: &Step, shapes: &BoundStep, arena: &mut Arena, threads: Threads) {
+        let Step::Convolve { layer, from, to, before, upsample, added } = *step else { return };
+        let layer = &self.layers[layer];
+        let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
+        if let Before::Norm(norm) | Before::NormSilu(norm) = before {
+            self.normalise(norm, from, shape, arena);
+        }
+        let mut output = std::mem::take(&mut arena.slots[to.0]);
+        let mut partial = std::mem::take(&mut arena.partial);
+        let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
+        let activation = match before {
+            Before::Nothing => Activation::Identity,
+            Before::Relu => Activation::Relu,
+            Before::Norm(_) => Activation::Affine { scale, shift },
+            Before::NormSilu(_) => Activation::AffineSilu { scale, shift },
+        };
+        let Shape { height, width, channels, stride } = shape;
+        let data = &arena.slots[from.0][..];
+        let input = Input { data, height, width, channels, stride, activation, upsample };
+        let residual = match added {
+            Added::Nothing => Residual::None,
+            Added::Output => Residual::Output,
+        };
+        let row = (size.width * size.stride).max(1);
+        let parts = output[..size.len()].chunks_mut(PART_ROWS * row).zip(&mut partial);
+        threads.each(parts.enumerate(), |(index, (data, moments))| {
+            moments.clear();
+            let (rows, first_row) = (data.len() / row, index * PART_ROWS);
+            let moments = wanted.then_some(moments);
+            let into = Output { data, first_row, bias: layer.bias(), residual, moments };
+            arena.parts.lend(|scratch| {
+                layer.run(algorithm, input, into, (rows, size.width), scratch);
+            });
+        });
+        let moments = &mut arena.moments[to.0];
+        moments.clear();
+        let parts = size.height.div_ceil(PART_ROWS);
+        partial[..parts].iter().for_each(|part| moments.add(part));
+        arena.slots[to.0] = output;
+        arena.partial = partial;
+    }
+}
