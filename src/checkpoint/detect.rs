@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use super::RawCheckpoint;
 use super::families::{FAMILIES, Family, Signs};
-use super::folder::{self, Verification};
+use super::folder;
 use super::geometry::{self, Shapes};
 use super::keys::{ANCHORS, Layout};
 use super::published::Published;
 use crate::error::{Error, Result};
 use crate::model::config::*;
+use crate::model::digests::Pending;
 use crate::model::weights::Weights;
 
 /// What the user says about a checkpoint.
@@ -46,35 +47,45 @@ pub struct Detected {
     pub ignored: BTreeMap<String, String>,
 }
 
+/// A checkpoint that is being hashed, and our own checked, while it is put to use.
+pub struct Opened {
+    /// What it is.
+    pub config: ModelConfig,
+    /// Under canonical names, on the CPU.
+    pub weights: Weights,
+    /// To be waited for before anything that comes of the weights is used: an error where they
+    /// aren't those that were written.
+    pub digests: Pending,
+}
+
 /// Opens a checkpoint, published or our own, as a configuration and weights under canonical names,
 /// on the CPU.
 ///
 /// # Errors
-/// Where it can't be read, or its family can't be told: the error lists what fits.
+/// Where it can't be read or is damaged, or its family can't be told: the error lists what fits.
 pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weights)> {
-    let (config, weights, verification) = open_unverified(path, options)?;
-    verification.map_or(Ok(()), |verification| verification.run())?;
+    let Opened { config, weights, digests } = begin(path, options)?;
+    digests.get()?;
     Ok((config, weights))
 }
 
-/// The same, with the check of our own folder's weights left to the caller.
+/// The same without waiting for the hash.
 ///
 /// # Errors
 /// As [`open`], but for weights that aren't those that were written.
-pub fn open_unverified(
-    path: &Path,
-    options: &DetectOptions,
-) -> Result<(ModelConfig, Weights, Option<Verification>)> {
+pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
     // Our own folder, or the weights file inside it.
     let parent = path.parent().filter(|_| path.ends_with(folder::WEIGHTS_FILE));
     if let Some(own) = [Some(path), parent].into_iter().flatten().find(|dir| folder::is_own(dir)) {
-        let (config, weights, verification) = folder::open(own)?;
-        return Ok((config, weights, Some(verification)));
+        let (config, weights, noted) = folder::open(own)?;
+        let digests = Pending::checked(&weights, move |digests| noted.check(digests));
+        return Ok(Opened { config, weights, digests });
     }
     let raw = super::open(path)?;
     let detected = detect_raw(&raw, options)?;
     let weights = detected.place(&raw)?;
-    Ok((detected.config, weights, None))
+    let digests = Pending::of(&weights);
+    Ok(Opened { config: detected.config, weights, digests })
 }
 
 /// Recognises a checkpoint that was read.

@@ -7,11 +7,11 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use sha2::{Digest, Sha256};
 
-use super::{Bytes, RawCheckpoint, hex, safetensors, sha256_hex};
+use super::{Bytes, RawCheckpoint, safetensors};
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
+use crate::model::digests::Digests;
 use crate::model::weights::Weights;
 
 /// What the model is.
@@ -20,8 +20,8 @@ pub const CONFIG_FILE: &str = "config.json";
 /// Its weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// The entry of `provenance` that ties a `config.json` to its weights: a save that was cut between
-/// its two renames, or a flipped bit, is found when the folder is read.
+/// The entry of `provenance` that ties a `config.json` to its weights, [`Digests::weights_sha256`]:
+/// a save that was cut between its two renames, or a flipped bit, is found when the folder is read.
 pub const DIGEST_ENTRY: &str = "weights_sha256";
 
 /// Largest `config.json` read, in bytes.
@@ -46,16 +46,15 @@ pub fn is_own(dir: &Path) -> bool {
 pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let weights = Temporary::new(dir, WEIGHTS_FILE);
-    let digest = weights.write(|out| {
-        let mut hashing = Hashing { out, sha256: Sha256::new() };
+    weights.write(|out| {
         // transformers and diffusers refuse files that don't say this.
         let format = ("format", "pt");
-        safetensors::write(tensors, format, &mut hashing, |e| Error::io(&weights.path)(e))?;
-        Ok(hex(&hashing.sha256.finalize()))
+        safetensors::write(tensors, format, out, |e| Error::io(&weights.path)(e))
     })?;
 
     let mut config = config.clone();
-    config.provenance.insert(DIGEST_ENTRY.into(), digest);
+    let digests = Digests::of(&tensors.clone().into())?;
+    config.provenance.insert(DIGEST_ENTRY.into(), digests.weights_sha256);
     let mut text = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::invalid(format!("the model's configuration is no JSON: {e}")))?;
     text.push('\n');
@@ -72,31 +71,38 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
 /// # Errors
 /// Where a file is missing, broken, of another version, or the two don't belong together.
 pub fn load(dir: &Path) -> Result<(ModelConfig, Weights)> {
-    let (config, weights, verification) = open(dir)?;
-    verification.run()?;
+    let (config, weights, noted) = open(dir)?;
+    noted.check(&Digests::of(&weights)?)?;
     Ok((config, weights))
 }
 
-/// The check of a weights file against the digest that its `config.json` was written with: to be
-/// run before anything that comes of the weights is used.
+/// What a `config.json` says of its weights: to be held against them before anything that comes
+/// of them is used.
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Verification {
-    path: PathBuf,
-    bytes: Bytes,
-    noted: Option<String>,
+pub struct Noted {
+    weights: PathBuf,
+    digest: Option<String>,
 }
 
-impl Verification {
-    /// Hashes the file; a folder without a digest (written by hand) is taken as it is.
+impl Noted {
+    /// A folder without a digest (written by hand) is taken as it is.
     ///
     /// # Errors
     /// Where the two files don't belong together.
-    pub fn run(&self) -> Result<()> {
-        match &self.noted {
-            Some(noted) => compare_digests(&self.path, noted, &sha256_hex(&self.bytes)),
-            None => Ok(()),
-        }
+    pub fn check(&self, digests: &Digests) -> Result<()> {
+        let found = &digests.weights_sha256;
+        let Some(noted) = self.digest.as_ref().filter(|noted| *noted != found) else {
+            return Ok(());
+        };
+        Err(Error::corrupt(
+            &self.weights,
+            format!(
+                "not the weights that {CONFIG_FILE} was written with (sha256 {found}, there {}): a \
+                 save was interrupted or the file is damaged; write the folder again",
+                super::quoted(noted)
+            ),
+        ))
     }
 }
 
@@ -104,17 +110,13 @@ impl Verification {
 ///
 /// # Errors
 /// Where a file is missing, broken or of another version.
-pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Verification)> {
+pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
-    let bytes = Bytes::map(&path)?;
-    let noted = config.provenance.get(DIGEST_ENTRY).cloned();
-    let verification = Verification { path, bytes, noted };
-    match safetensors::read(&verification.bytes) {
-        Ok(contents) => Ok((config, contents.tensors.into(), verification)),
-        // A damaged file is named before whatever the damage did to its tensors.
-        Err(reason) => verification.run().and(Err(Error::corrupt(&verification.path, reason))),
-    }
+    let contents =
+        safetensors::read(&Bytes::map(&path)?).map_err(|reason| Error::corrupt(&path, reason))?;
+    let digest = config.provenance.get(DIGEST_ENTRY).cloned();
+    Ok((config, contents.tensors.into(), Noted { weights: path, digest }))
 }
 
 /// Reads the configuration of a model folder alone.
@@ -143,28 +145,15 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 pub fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
     for (_, config) in &checkpoint.configs {
         if config.get("format").and_then(|f| f.as_str()) == Some(FORMAT)
-            && let [(path, bytes)] = &checkpoint.files[..]
+            && let [(path, _)] = &checkpoint.files[..]
             && let Some(noted) = config.get("provenance").and_then(|p| p.get(DIGEST_ENTRY))
             && let Some(noted) = noted.as_str()
         {
-            compare_digests(path, noted, &sha256_hex(bytes))?;
+            let noted = Noted { weights: path.clone(), digest: Some(noted.to_owned()) };
+            noted.check(&Digests::of(&checkpoint.tensors.clone().into())?)?;
         }
     }
     Ok(())
-}
-
-fn compare_digests(weights: &Path, noted: &str, digest: &str) -> Result<()> {
-    if noted == digest {
-        return Ok(());
-    }
-    Err(Error::corrupt(
-        weights,
-        format!(
-            "not the weights that {CONFIG_FILE} was written with (sha256 {digest}, there {}): a save \
-             was interrupted or the file is damaged; write the folder again",
-            super::quoted(noted)
-        ),
-    ))
 }
 
 /// The bytes of `config.json`, of a sane size.
@@ -213,24 +202,6 @@ impl Drop for Temporary {
     }
 }
 
-/// Takes the digest of what passes through.
-struct Hashing<W> {
-    out: W,
-    sha256: Sha256,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.sha256.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -271,7 +242,7 @@ mod tests {
         let (read, weights) = load(&one).unwrap();
         let tensors = weights.tensors().unwrap();
         let written = std::fs::read(one.join(WEIGHTS_FILE)).unwrap();
-        assert_eq!(read.provenance[DIGEST_ENTRY], sha256_hex(&written));
+        assert_eq!(read.provenance[DIGEST_ENTRY], Digests::of(&weights).unwrap().weights_sha256);
         assert_eq!(ModelConfig { provenance: BTreeMap::new(), ..read }, config());
         assert_eq!(tensors.keys().collect::<Vec<_>>(), ["codebook", "encoder.a"]);
         assert_eq!(tensors["encoder.a"].to_vec2::<f32>().unwrap(), [[1.0, 2.0, 3.0]]);

@@ -3,12 +3,13 @@
 //! names of published weights.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{CodeGrid, Encoded, Engine, PixelBatch};
-use crate::checkpoint::detect::{self, DetectOptions};
+use crate::checkpoint::detect::{self, DetectOptions, Opened};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
@@ -24,8 +25,10 @@ pub struct CandleEngine {
 impl CandleEngine {
     /// Opens a checkpoint file or folder.
     pub fn open(path: &Path, options: &DetectOptions, device: &Device) -> Result<CandleEngine> {
-        let (config, weights) = detect::open(path, options)?;
-        Ok(CandleEngine::new(Model::load(config, weights, device)?))
+        let Opened { config, weights, digests } = detect::begin(path, options)?;
+        digests.get()?;
+        let model = Model::with_digests(config, &weights, Arc::new(digests), device)?;
+        Ok(CandleEngine::new(model))
     }
 
     /// Wraps a loaded model.

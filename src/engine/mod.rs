@@ -118,11 +118,10 @@ pub trait Engine: Send {
     /// one line, why the model can't take this size.
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
 
-    /// Does ahead what the first batch of images of `height` x `width` pixels would wait for, such
-    /// as packing weights. Never needed: a size that isn't announced is made ready when it comes.
-    fn prepare(&mut self, height: usize, width: usize) -> Result<()> {
+    /// Begins what the first batch of images of `height` x `width` pixels would wait for, such as
+    /// packing weights. Never needed: a size that isn't announced is made ready when it comes.
+    fn prepare(&mut self, height: usize, width: usize) {
         let _ = (height, width);
-        Ok(())
     }
 
     /// Pixels to codes. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after

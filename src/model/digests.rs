@@ -28,16 +28,20 @@ type Join = Box<dyn FnOnce() -> Result<Digests, String> + Send>;
 impl Pending {
     /// Begins hashing, where the weights lie.
     pub fn of(weights: &Weights) -> Pending {
-        Pending::after(|| Ok(()), weights)
+        Pending::checked(weights, |_| Ok(()))
     }
 
-    /// Begins with a check of the weights; where it fails there are no digests.
-    pub fn after(
-        check: impl FnOnce() -> Result<()> + Send + 'static,
+    /// The same with a check of the digests; where it fails there are none.
+    pub fn checked(
         weights: &Weights,
+        check: impl FnOnce(&Digests) -> Result<()> + Send + 'static,
     ) -> Pending {
         let weights = weights.clone();
-        let work = move || check().and_then(|()| Digests::of(&weights)).map_err(|e| e.to_string());
+        let work = move || {
+            let digests = Digests::of(&weights).map_err(|e| e.to_string())?;
+            check(&digests).map_err(|e| e.to_string())?;
+            Ok(digests)
+        };
         let thread = std::thread::Builder::new().name("vqtok-digests".into()).spawn(work);
         Pending(LazyLock::new(Box::new(move || {
             let thread = thread.map_err(|e| format!("no thread to hash the weights: {e}"))?;

@@ -13,8 +13,7 @@ use super::networks;
 use super::plan::{Arena, Bound, Plan};
 use super::share::{Pool, each_image};
 use super::two_levels::TwoLevels;
-use crate::checkpoint::detect::{self, DetectOptions};
-use crate::checkpoint::folder::Verification;
+use crate::checkpoint::detect::{self, DetectOptions, Opened};
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Result};
@@ -67,12 +66,11 @@ impl CpuEngine {
     /// `VQTOK_CPU` forces an instruction set.
     pub fn open(path: &Path, options: &DetectOptions) -> Result<CpuEngine> {
         let level = Level::detect()?;
-        let (config, weights, verification) = detect::open_unverified(path, options)?;
-        let check = move || verification.as_ref().map_or(Ok(()), Verification::run);
-        let digests = Pending::after(check.clone(), &weights);
+        let Opened { config, weights, digests } = detect::begin(path, options)?;
+        let digests = Arc::new(digests);
         // A damaged file is named before whatever the damage did to its tensors.
-        CpuEngine::with_digests(config, weights, digests, level)
-            .map_err(|e| check().err().unwrap_or(e))
+        CpuEngine::with_digests(config, weights, Arc::clone(&digests), level)
+            .map_err(|e| digests.get().err().unwrap_or(e))
     }
 
     /// From weights under canonical names, on the CPU.
@@ -82,14 +80,14 @@ impl CpuEngine {
         level: Level,
     ) -> Result<CpuEngine> {
         let weights = weights.into();
-        let digests = Pending::of(&weights);
+        let digests = Arc::new(Pending::of(&weights));
         CpuEngine::with_digests(config, weights, digests, level)
     }
 
     fn with_digests(
         config: ModelConfig,
         weights: Weights,
-        digests: Pending,
+        digests: Arc<Pending>,
         level: Level,
     ) -> Result<CpuEngine> {
         Model::check(&config, &weights)?;
@@ -113,7 +111,7 @@ impl CpuEngine {
             decoder: network(decoder),
             candle: None,
             weights,
-            digests: Arc::new(digests),
+            digests,
             arenas: Pool::default(),
             config,
         })
@@ -150,14 +148,14 @@ impl CpuEngine {
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
         let Some(network) = &mut self.encoder else { return Ok(None) };
-        let (plan, bound) = network.bind(batch.height, batch.width)?;
+        let (plan, bound) = network.bind(batch.height, batch.width);
         let (table, arenas) = (&self.table, &self.arenas);
         let images = (0..batch.count).collect();
         let latents = each_image(images, bound.is_large(), |i, threads| {
             arenas.lend(|arena| {
                 arena.fit(bound);
                 arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena, threads);
+                plan.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(plan).0))
             })
         });
@@ -173,7 +171,7 @@ impl CpuEngine {
         let Some(network) = &mut self.decoder else { return Ok(None) };
         let (height, width) = one_grid(codes)?;
         let coder = Arc::clone(&network.coder);
-        let (plan, bound) = network.bind(height, width)?;
+        let (plan, bound) = network.bind(height, width);
         let area = height * width;
         let arenas = &self.arenas;
         let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
@@ -182,7 +180,7 @@ impl CpuEngine {
             arenas.lend(|arena| {
                 arena.fit(bound);
                 arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
-                plan.run(bound, arena, threads);
+                plan.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(plan).0))
             })
         });
@@ -193,7 +191,7 @@ impl CpuEngine {
     /// candle encodes.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<Vec<StepTime>> {
         let Some(network) = &mut self.encoder else { return Ok(Vec::new()) };
-        let (plan, bound) = network.bind(height, width)?;
+        let (plan, bound) = network.bind(height, width);
         let mut times = Vec::new();
         self.arenas.lend(|arena| {
             arena.fit(bound);
@@ -203,21 +201,21 @@ impl CpuEngine {
                 let algorithm = format!("{algorithm:?}").to_lowercase();
                 times.push(StepTime { name: name.to_owned(), algorithm, operations, seconds });
                 last = thread_seconds();
-            });
-        });
+            })
+        })?;
         Ok(times)
     }
 }
 
 impl Network {
     /// Binds to a size, unless it is bound to it.
-    fn bind(&mut self, height: usize, width: usize) -> Result<(&Plan, &Bound)> {
+    fn bind(&mut self, height: usize, width: usize) -> (&Plan, &Bound) {
         let bound = match self.bound.take() {
             Some((size, bound)) if size == (height, width) => bound,
-            _ => self.plan.bind(height, width)?,
+            _ => self.plan.bind(height, width),
         };
         let (_, bound) = self.bound.insert(((height, width), bound));
-        Ok((&self.plan, bound))
+        (&self.plan, bound)
     }
 }
 
@@ -261,12 +259,9 @@ impl Engine for CpuEngine {
         self.config.grid(height, width)
     }
 
-    fn prepare(&mut self, height: usize, width: usize) -> Result<()> {
-        match &mut self.encoder {
-            Some(network) if self.config.grid(height, width).is_ok() => {
-                network.bind(height, width).map(drop)
-            }
-            _ => Ok(()),
+    fn prepare(&mut self, height: usize, width: usize) {
+        if let (Some(network), Ok(_)) = (&mut self.encoder, self.config.grid(height, width)) {
+            network.bind(height, width);
         }
     }
 
@@ -278,7 +273,7 @@ impl Engine for CpuEngine {
         }
         let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
         let coder = Arc::clone(&network.coder);
-        let (plan, bound) = network.bind(batch.height, batch.width)?;
+        let (plan, bound) = network.bind(batch.height, batch.width);
         let (height, width) = (bound.output.height, bound.output.width);
         if grids.iter().any(|grid| *grid != (height, width)) {
             return Err(Error::invalid(format!(
@@ -299,7 +294,7 @@ impl Engine for CpuEngine {
             arenas.lend(|arena| {
                 arena.fit(bound);
                 arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena, threads);
+                plan.run(bound, arena, threads)?;
                 let (latents, scratch) = arena.output(plan);
                 coder.quantize(latents, bound.output, &mut levels, scratch)
             })

@@ -1,7 +1,8 @@
-//! Owns a convolution's weights in the form the chosen kernel wants, packed when first needed.
-//! Must not know: the network around it.
+//! Owns a convolution's weights in the form the chosen kernel wants, packed when first needed or
+//! ahead of that. Must not know: the network around it.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use candle_core::Tensor;
 
@@ -32,9 +33,17 @@ pub struct Layer {
     weight: Weight,
     /// By output, zero up to the channel stride.
     bias: Buffer,
-    direct: OnceLock<DirectWeights>,
-    winograd4: OnceLock<WinogradWeights>,
-    winograd2: OnceLock<WinogradWeights>,
+    direct: OnceLock<Result<Packed, String>>,
+    winograd4: OnceLock<Result<Packed, String>>,
+    winograd2: OnceLock<Result<Packed, String>>,
+}
+
+/// A layer's weights as a kernel wants them.
+pub enum Packed {
+    /// For `pointwise` and `direct`.
+    Direct(DirectWeights),
+    /// For `winograd`.
+    Winograd(WinogradWeights),
 }
 
 /// How a layer is computed for one size of map.
@@ -115,58 +124,79 @@ impl Layer {
         }
     }
 
-    /// Packs the weights for an algorithm, unless they are.
-    pub fn prepare(&self, level: Level, algorithm: Algorithm) -> Result<()> {
-        let done = match algorithm {
-            Algorithm::Winograd4 => self.winograd4.get().is_some(),
-            Algorithm::Winograd2 => self.winograd2.get().is_some(),
-            Algorithm::Pointwise | Algorithm::Direct => self.direct.get().is_some(),
-        };
-        if done {
-            return Ok(());
-        }
-        let (outputs, inputs) = (self.outputs, self.inputs);
-        // Another thread may have packed the same meanwhile: equal, so either one serves.
-        let winograd = |side: usize| {
-            self.weight.read(|w| WinogradWeights::new(level, w, outputs, inputs, self.window, side))
-        };
+    fn slot(&self, algorithm: Algorithm) -> &OnceLock<Result<Packed, String>> {
         match algorithm {
-            Algorithm::Winograd4 => drop(self.winograd4.set(winograd(4)?)),
-            Algorithm::Winograd2 => drop(self.winograd2.set(winograd(2)?)),
-            Algorithm::Pointwise | Algorithm::Direct => {
-                let pack = |w: &[f32]| DirectWeights::new(level, w, outputs, inputs, self.window);
-                let _ = self.direct.set(self.weight.read(pack)?);
-            }
+            Algorithm::Winograd4 => &self.winograd4,
+            Algorithm::Winograd2 => &self.winograd2,
+            Algorithm::Pointwise | Algorithm::Direct => &self.direct,
         }
-        Ok(())
     }
 
-    /// Runs the convolution for the output's rows: `size` is how many, and their pixels. `prepare`
-    /// has been called for the algorithm.
+    /// The weights for an algorithm: packed by now, or while the caller waits.
+    ///
+    /// # Errors
+    /// Weights that can't be read.
+    pub fn packed(&self, level: Level, algorithm: Algorithm) -> Result<&Packed> {
+        let packed = self.slot(algorithm).get_or_init(|| {
+            self.weight.read(|w| self.pack(level, algorithm, w)).map_err(|e| e.to_string())
+        });
+        packed.as_ref().map_err(|reason| Error::invalid(reason.clone()))
+    }
+
+    fn pack(&self, level: Level, algorithm: Algorithm, weight: &[f32]) -> Packed {
+        let (outputs, inputs, window) = (self.outputs, self.inputs, self.window);
+        let winograd = |side| {
+            Packed::Winograd(WinogradWeights::new(level, weight, outputs, inputs, window, side))
+        };
+        match algorithm {
+            Algorithm::Winograd4 => winograd(4),
+            Algorithm::Winograd2 => winograd(2),
+            Algorithm::Pointwise | Algorithm::Direct => {
+                Packed::Direct(DirectWeights::new(level, weight, outputs, inputs, window))
+            }
+        }
+    }
+}
+
+impl Packed {
+    /// Runs the convolution for the output's rows: `size` is how many, and their pixels.
     pub fn run(
         &self,
-        algorithm: Algorithm,
         input: Input<'_>,
         output: Output<'_>,
         size: (usize, usize),
         scratch: &mut Buffer,
     ) {
-        // A plan is bound, which prepares all of its layers, before it runs.
-        const PREPARED: &str = "layer not prepared";
-        match algorithm {
-            Algorithm::Winograd4 => {
-                winograd(self.winograd4.get().expect(PREPARED), input, output, size, scratch);
+        match self {
+            Packed::Winograd(weights) => winograd(weights, input, output, size, scratch),
+            Packed::Direct(weights) if weights.window() == Window::POINT => {
+                pointwise(weights, input.rows(output.first_row, size.0), output, scratch);
             }
-            Algorithm::Winograd2 => {
-                winograd(self.winograd2.get().expect(PREPARED), input, output, size, scratch);
-            }
-            Algorithm::Pointwise => {
-                let input = input.rows(output.first_row, size.0);
-                pointwise(self.direct.get().expect(PREPARED), input, output, scratch);
-            }
-            Algorithm::Direct => {
-                direct(self.direct.get().expect(PREPARED), input, output, size, scratch);
-            }
+            Packed::Direct(weights) => direct(weights, input, output, size, scratch),
         }
+    }
+}
+
+/// Begins to pack what is needed soon, in that order, on threads of its own: the first image runs
+/// through the first layers meanwhile, and checking a checkpoint takes as long as packing it. One
+/// thread less than the pool's: that one is the caller's.
+pub fn pack_ahead(level: Level, layers: impl Iterator<Item = (Arc<Layer>, Algorithm)>) {
+    let missing = layers.filter(|(layer, algorithm)| layer.slot(*algorithm).get().is_none());
+    // A layer that is dropped before its turn needs no packing.
+    let missing = missing.map(|(layer, algorithm)| (Arc::downgrade(&layer), algorithm));
+    let missing: Arc<[(Weak<Layer>, Algorithm)]> = missing.collect();
+    let next = Arc::new(AtomicUsize::new(0));
+    let threads = rayon::current_num_threads().saturating_sub(1).min(missing.len());
+    for _ in 0..threads {
+        let (missing, next) = (Arc::clone(&missing), Arc::clone(&next));
+        let work = move || {
+            while let Some((layer, algorithm)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some(layer) = layer.upgrade() else { return };
+                // Whoever needs the layer is told why it couldn't be packed.
+                let _ = layer.packed(level, *algorithm);
+            }
+        };
+        // Without the thread the layers are packed where they are needed.
+        let _ = std::thread::Builder::new().name("vqtok-packing".into()).spawn(work);
     }
 }

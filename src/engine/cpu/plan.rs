@@ -3,13 +3,12 @@
 
 mod run;
 
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use super::kernels::{Level, channel_stride};
-use super::layer::{Algorithm, Layer};
+use super::layer::{Algorithm, Layer, pack_ahead};
 use super::maps::{Modulation, Resample, Shape};
 
-use crate::error::Result;
 pub use run::Arena;
 
 /// Bytes of an image's maps that are large: those of an f16 VQGAN for 1,000 x 1,000 pixels.
@@ -89,7 +88,7 @@ enum Step {
 /// A network: steps over slots, with their weights.
 pub struct Plan {
     level: Level,
-    layers: Vec<Layer>,
+    layers: Vec<Arc<Layer>>,
     norms: Vec<Norm>,
     modulations: Vec<Modulation>,
     steps: Vec<Step>,
@@ -177,7 +176,7 @@ impl Plan {
         added: Added,
         upsample: bool,
     ) {
-        self.layers.push(layer);
+        self.layers.push(Arc::new(layer));
         let layer = self.layers.len() - 1;
         self.steps.push(Step::Convolve { layer, from, to, before, upsample, added });
     }
@@ -233,9 +232,9 @@ impl Bound {
 }
 
 impl Plan {
-    /// Binds to inputs of `height` x `width` pixels and packs the weights that this size needs,
-    /// layers in parallel.
-    pub fn bind(&self, height: usize, width: usize) -> Result<Bound> {
+    /// Binds to inputs of `height` x `width` pixels, and begins to pack the weights that this size
+    /// needs.
+    pub fn bind(&self, height: usize, width: usize) -> Bound {
         let mut shapes = vec![Shape::default(); self.slots];
         let channels = self.input_channels;
         shapes[self.input.0] = Shape { height, width, channels, stride: channels };
@@ -251,14 +250,15 @@ impl Plan {
             channels_max = channels_max.max(output.channels).max(input.channels);
             steps.push(BoundStep { input, output, algorithm, moments: self.normed(index, to) });
         }
-        self.steps.par_iter().zip(&steps).try_for_each(|(step, bound)| match step {
+        let needed = self.steps.iter().zip(&steps).filter_map(|(step, bound)| match step {
             Step::Convolve { layer, .. } => {
-                self.layers[*layer].prepare(self.level, bound.algorithm)
+                Some((Arc::clone(&self.layers[*layer]), bound.algorithm))
             }
-            _ => Ok(()),
-        })?;
+            _ => None,
+        });
+        pack_ahead(self.level, needed);
         let kept = self.kept.map_or(Shape::default(), |slot| shapes[slot.0]);
-        Ok(Bound { steps, lens, channels_max, output: shapes[self.output.0], kept })
+        Bound { steps, lens, channels_max, output: shapes[self.output.0], kept }
     }
 
     fn shape(&self, step: &Step, input: Shape) -> (Shape, Algorithm) {

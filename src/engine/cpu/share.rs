@@ -65,3 +65,47 @@ pub fn each_image<I: Send, T: Send>(
     })?;
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn images_share_the_threads_by_their_number() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        let shares = |count: usize, alone: bool| {
+            let work = |image: usize, threads: Threads| Ok((image, threads == Threads::All));
+            let done = pool.install(|| each_image((0..count).collect(), alone, work)).unwrap();
+            assert!(done.iter().map(|&(image, _)| image).eq(0..count), "in order");
+            done.iter().filter(|&&(_, all)| all).count()
+        };
+        // Up to half as many as threads one after another; more of them each on its own.
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|n| shares(n, false)),
+            [0, 1, 2, 0, 0, 1, 2, 0, 0]
+        );
+        assert_eq!([0, 1, 3, 8].map(|n| shares(n, true)), [0, 1, 3, 8]);
+    }
+
+    #[test]
+    fn an_error_of_any_image_is_told() {
+        for wrong in 0..5 {
+            let work = |image: usize, _: Threads| match image == wrong {
+                true => Err(Error::invalid("this one")),
+                false => Ok(()),
+            };
+            assert!(each_image((0..5).collect(), wrong % 2 == 0, work).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_lent_comes_back() {
+        let pool = Pool::<Vec<u8>>::default();
+        pool.lend(|outer| {
+            outer.push(1);
+            pool.lend(|inner| assert!(inner.is_empty(), "the first one is away"));
+        });
+        assert_eq!(pool.lend(|last| last.len()), 1);
+    }
+}

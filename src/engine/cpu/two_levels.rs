@@ -78,8 +78,8 @@ impl TwoLevels {
         let bound = match self.encoding.take() {
             Some((at, bound)) if at == size => bound,
             _ => {
-                let trunk = self.trunk.bind(size.0, size.1)?;
-                let back = self.back.bind(trunk.output.height, trunk.output.width)?;
+                let trunk = self.trunk.bind(size.0, size.1);
+                let back = self.back.bind(trunk.output.height, trunk.output.width);
                 [trunk, back]
             }
         };
@@ -117,7 +117,7 @@ impl TwoLevels {
         bottom: LevelMut<'_>,
         top: LevelMut<'_>,
     ) -> Result<()> {
-        self.trunk.run(trunk, arena, threads);
+        self.trunk.run(trunk, arena, threads)?;
         let kept = arena.kept(&self.trunk, trunk).to_vec();
         let (latents, scratch) = arena.output(&self.trunk);
         let mut top = [top];
@@ -125,7 +125,7 @@ impl TwoLevels {
         let vectors = self.top.lookup(&[&*top[0].0])?;
         arena.fit(back);
         arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
-        self.back.run(back, arena, threads);
+        self.back.run(back, arena, threads)?;
         let (latents, scratch) = arena.output(&self.back);
         let sums: Vec<f32> = latents.iter().zip(&kept).map(|(a, b)| a + b).collect();
         self.bottom.quantize(&sums, back.output, &mut [bottom], scratch)
@@ -149,7 +149,7 @@ impl TwoLevels {
         }
         let bound = match self.decoding.take() {
             Some((at, bound)) if at == size => bound,
-            _ => [self.up.bind(size.0, size.1)?, self.decoder.bind(2 * size.0, 2 * size.1)?],
+            _ => [self.up.bind(size.0, size.1), self.decoder.bind(2 * size.0, 2 * size.1)],
         };
         let pairs = bottom.codes.chunks((4 * area).max(1)).zip(top.codes.chunks(area.max(1)));
         let images = each_image(pairs.collect(), bound[1].is_large(), |(bottom, top), threads| {
@@ -170,7 +170,7 @@ impl TwoLevels {
         let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
         arena.fit(up);
         arena.input(&self.up)[..top.len()].copy_from_slice(&top);
-        self.up.run(up, arena, threads);
+        self.up.run(up, arena, threads)?;
         let mut joined = Vec::with_capacity(2 * bottom.len());
         let upsampled = arena.output(&self.up).0.chunks_exact(up.output.stride);
         for (upsampled, own) in upsampled.zip(bottom.chunks_exact(self.dim)) {
@@ -179,7 +179,7 @@ impl TwoLevels {
         }
         arena.fit(decoder);
         arena.input(&self.decoder)[..joined.len()].copy_from_slice(&joined);
-        self.decoder.run(decoder, arena, threads);
+        self.decoder.run(decoder, arena, threads)?;
         Ok(decoder.output.real(arena.output(&self.decoder).0))
     }
 }

@@ -83,6 +83,11 @@ impl DirectWeights {
         DirectWeights { level, window, inputs, outputs, packed }
     }
 
+    /// The window they were packed for.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
     fn right(&self) -> Right {
         let panels = self.outputs.div_ceil(self.level.panel());
         Right { start: self.packed.as_ptr(), panels }

@@ -12,6 +12,7 @@ use crate::engine::cpu::kernels::{
 use crate::engine::cpu::layer::Algorithm;
 use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
 use crate::engine::cpu::share::{Pool, Threads};
+use crate::error::Result;
 
 /// Rows of a convolution's output that are one part. Each part computes the activations of a row
 /// above and below it that its neighbours compute too.
@@ -101,13 +102,24 @@ type Observer<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
 
 impl Plan {
     /// Computes the output from the input in the arena.
-    pub fn run(&self, bound: &Bound, arena: &mut Arena, threads: Threads) {
-        self.run_steps(bound, arena, threads, &mut |_, _, _| {});
+    ///
+    /// # Errors
+    /// Weights that can't be read.
+    pub fn run(&self, bound: &Bound, arena: &mut Arena, threads: Threads) -> Result<()> {
+        self.run_steps(bound, arena, threads, &mut |_, _, _| {})
     }
 
     /// The same on one thread, telling after each step what it was.
-    pub fn run_observed(&self, bound: &Bound, arena: &mut Arena, observer: Observer<'_>) {
-        self.run_steps(bound, arena, Threads::One, observer);
+    ///
+    /// # Errors
+    /// As [`Plan::run`].
+    pub fn run_observed(
+        &self,
+        bound: &Bound,
+        arena: &mut Arena,
+        observer: Observer<'_>,
+    ) -> Result<()> {
+        self.run_steps(bound, arena, Threads::One, observer)
     }
 
     fn run_steps(
@@ -116,13 +128,13 @@ impl Plan {
         arena: &mut Arena,
         threads: Threads,
         observer: Observer<'_>,
-    ) {
+    ) -> Result<()> {
         for (step, shapes) in self.steps.iter().zip(&bound.steps) {
             let pixels = shapes.input.height * shapes.input.width;
             match *step {
                 Step::Convolve { layer, .. } => {
                     let layer = &self.layers[layer];
-                    self.convolve_step(step, shapes, arena, threads);
+                    self.convolve_step(step, shapes, arena, threads)?;
                     let pixels = shapes.output.height * shapes.output.width;
                     observer(&layer.name, shapes.algorithm, layer.operations(pixels));
                 }
@@ -147,6 +159,7 @@ impl Plan {
                 }
             }
         }
+        Ok(())
     }
 
     fn adapt_step(
@@ -201,10 +214,19 @@ impl Plan {
         scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
     }
 
-    fn convolve_step(&self, step: &Step, shapes: &BoundStep, arena: &mut Arena, threads: Threads) {
-        let Step::Convolve { layer, from, to, before, upsample, added } = *step else { return };
+    fn convolve_step(
+        &self,
+        step: &Step,
+        shapes: &BoundStep,
+        arena: &mut Arena,
+        threads: Threads,
+    ) -> Result<()> {
+        let Step::Convolve { layer, from, to, before, upsample, added } = *step else {
+            return Ok(());
+        };
         let layer = &self.layers[layer];
         let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
+        let packed = layer.packed(self.level, algorithm)?;
         if let Before::Norm(norm) | Before::NormSilu(norm) = before {
             self.normalise(norm, from, shape, arena);
         }
@@ -232,7 +254,7 @@ impl Plan {
             let moments = wanted.then_some(moments);
             let into = Output { data, first_row, bias: layer.bias(), residual, moments };
             arena.parts.lend(|scratch| {
-                layer.run(algorithm, input, into, (rows, size.width), scratch);
+                packed.run(input, into, (rows, size.width), scratch);
             });
         });
         let moments = &mut arena.moments[to.0];
@@ -241,5 +263,6 @@ impl Plan {
         partial[..parts].iter().for_each(|part| moments.add(part));
         arena.slots[to.0] = output;
         arena.partial = partial;
+        Ok(())
     }
 }
