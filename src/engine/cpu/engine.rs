@@ -153,7 +153,7 @@ impl CpuEngine {
         let images = (0..batch.count).collect();
         let latents = each_image(images, bound.is_large(), |i, threads| {
             arenas.lend(|arena| {
-                arena.fit(bound);
+                arena.fit(bound)?;
                 arena.fill(plan, batch.image(i), table);
                 plan.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(plan).0))
@@ -178,7 +178,7 @@ impl CpuEngine {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
             let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
             arenas.lend(|arena| {
-                arena.fit(bound);
+                arena.fit(bound)?;
                 arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
                 plan.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(plan).0))
@@ -194,7 +194,7 @@ impl CpuEngine {
         let (plan, bound) = network.bind(height, width);
         let mut times = Vec::new();
         self.arenas.lend(|arena| {
-            arena.fit(bound);
+            arena.fit(bound)?;
             let mut last = thread_seconds();
             plan.run_observed(bound, arena, &mut |name, algorithm, operations| {
                 let seconds = thread_seconds() - last;
@@ -292,7 +292,7 @@ impl Engine for CpuEngine {
         let images = per_image(&mut levels, batch.count, area).into_iter().enumerate().collect();
         each_image(images, bound.is_large(), |(i, mut levels), threads| {
             arenas.lend(|arena| {
-                arena.fit(bound);
+                arena.fit(bound)?;
                 arena.fill(plan, batch.image(i), table);
                 plan.run(bound, arena, threads)?;
                 let (latents, scratch) = arena.output(plan);

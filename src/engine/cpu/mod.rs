@@ -12,6 +12,7 @@ mod families;
 pub mod kernels;
 mod layer;
 mod maps;
+mod memory;
 mod networks;
 mod plan;
 mod rearrange;

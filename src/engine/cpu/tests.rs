@@ -153,14 +153,17 @@ fn run_block(
 }
 
 fn run_plan(plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
+    run_plan_in(&mut Arena::default(), plan, x, height, width)
+}
+
+fn run_plan_in(arena: &mut Arena, plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
     let bound = plan.bind(height, width);
-    let mut arena = Arena::default();
-    arena.fit(&bound);
+    arena.fit(&bound).unwrap();
     let rows = x.permute((1, 2, 0)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let shape = bound.output;
     let [data, on_all] = [Threads::One, Threads::All].map(|threads| {
         arena.input(plan)[..rows.len()].copy_from_slice(&rows);
-        plan.run(&bound, &mut arena, threads).unwrap();
+        plan.run(&bound, arena, threads).unwrap();
         arena.output(plan).0[..shape.len()].to_vec()
     });
     assert_eq!(data, on_all, "on one thread and on all");
@@ -247,6 +250,38 @@ fn whole_networks_equal_candle_at_any_size() {
             }
         }
     }
+}
+
+#[test]
+fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
+    let config = vqgan(&[64, 64], 32, 8);
+    let (_, weights) = model(config.clone(), QuantizerRule::L2, 50, 8);
+    let (level, weights) = (Level::available()[0], Weights::from(weights));
+    let wide = networks::vqgan_encoder(level, &weights, &config, 3).unwrap();
+    let mut b = Builder::new(level, &weights, 3);
+    let x = b.conv_into_new("encoder.conv_in", b.plan.input(), Window::SAME_3, Before::Nothing);
+    for _ in 0..20 {
+        b.plan.acquire();
+    }
+    let many = b.plan.finish(x.unwrap());
+    let x = Tensor::from_vec(random(1, 3 * 12 * 12), (3, 12, 12), &Device::Cpu).unwrap();
+    let mut arena = Arena::default();
+    let first = run_plan_in(&mut arena, &wide, &x, 12, 12);
+    run_plan_in(&mut arena, &many, &x, 12, 12);
+    let again = run_plan_in(&mut arena, &wide, &x, 12, 12);
+    assert_eq!(difference(&again, &first), 0.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_image_beyond_all_memory_is_told() {
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    let Architecture::Vqgan(c) = &config.architecture else { unreachable!() };
+    let plan = networks::vqgan_encoder(Level::Portable, &Weights::from(weights), c, 3).unwrap();
+    let error = Arena::default().fit(&plan.bind(400_000, 300_000)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, crate::error::Error::OutOfMemory(_)), "{text}");
+    assert!(text.contains("the maps of one input of 300000x400000 take"), "{text}");
 }
 
 #[test]

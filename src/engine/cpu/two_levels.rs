@@ -99,7 +99,7 @@ impl TwoLevels {
         let images = per_image(bottom).zip(per_image(top)).enumerate().collect();
         each_image(images, bound[0].is_large(), |(i, (bottom, top)), threads| {
             self.arenas.lend(|arena| {
-                arena.fit(&bound[0]);
+                arena.fit(&bound[0])?;
                 arena.fill(&self.trunk, batch.image(i), table);
                 self.encode_image(&bound, arena, threads, bottom, top)
             })
@@ -123,7 +123,7 @@ impl TwoLevels {
         let mut top = [top];
         self.top.quantize(latents, trunk.output, &mut top, scratch)?;
         let vectors = self.top.lookup(&[&*top[0].0])?;
-        arena.fit(back);
+        arena.fit(back)?;
         arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
         self.back.run(back, arena, threads)?;
         let (latents, scratch) = arena.output(&self.back);
@@ -168,7 +168,7 @@ impl TwoLevels {
         threads: Threads,
     ) -> Result<Vec<f32>> {
         let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
-        arena.fit(up);
+        arena.fit(up)?;
         arena.input(&self.up)[..top.len()].copy_from_slice(&top);
         self.up.run(up, arena, threads)?;
         let mut joined = Vec::with_capacity(2 * bottom.len());
@@ -177,7 +177,7 @@ impl TwoLevels {
             joined.extend_from_slice(&upsampled[..self.dim]);
             joined.extend_from_slice(own);
         }
-        arena.fit(decoder);
+        arena.fit(decoder)?;
         arena.input(&self.decoder)[..joined.len()].copy_from_slice(&joined);
         self.decoder.run(decoder, arena, threads)?;
         Ok(decoder.output.real(arena.output(&self.decoder).0))

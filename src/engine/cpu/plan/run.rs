@@ -11,8 +11,9 @@ use crate::engine::cpu::kernels::{
 };
 use crate::engine::cpu::layer::Algorithm;
 use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
+use crate::engine::cpu::memory;
 use crate::engine::cpu::share::{Pool, Threads};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rows of a convolution's output that are one part. Each part computes the activations of a row
 /// above and below it that its neighbours compute too.
@@ -38,23 +39,48 @@ pub struct Arena {
 
 impl Arena {
     /// Makes room for a plan at a size.
-    pub fn fit(&mut self, bound: &Bound) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for maps that are larger than the memory there is.
+    pub fn fit(&mut self, bound: &Bound) -> Result<()> {
+        self.require(bound)?;
         let slots = self.slots.len().max(bound.lens.len());
         self.slots.resize_with(slots, Buffer::default);
         for (slot, &len) in self.slots.iter_mut().zip(&bound.lens) {
             slot.reserve(len);
         }
-        let channels = channel_stride(bound.channels_max);
+        let channels = channel_stride(bound.channels_max).max(self.scale.len());
         let parts = bound.steps.iter().map(|step| step.output.height.div_ceil(PART_ROWS)).max();
         let parts = parts.unwrap_or(0).max(self.partial.len());
         if self.moments.len() < slots || self.scale.len() < channels {
             self.moments = vec![Moments::new(channels); slots];
             self.partial.clear();
         }
-        let channels = channels.max(self.scale.len());
         self.partial.resize_with(parts, || Moments::new(channels));
         self.scale.reserve(channels);
         self.shift.reserve(channels);
+        Ok(())
+    }
+
+    fn require(&self, bound: &Bound) -> Result<()> {
+        if !bound.is_large() {
+            return Ok(());
+        }
+        let Shape { height, width, .. } = bound.steps[0].input;
+        let held = self.slots.iter().map(|slot| slot.len()).chain(std::iter::repeat(0));
+        let more = bound.lens.iter().zip(held).map(|(len, held)| len.saturating_sub(held));
+        let needed = 4 * more.sum::<usize>() as u64;
+        match memory::available() {
+            Some(free) if free < needed => {
+                let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+                let (needed, free) = (gib(needed), gib(free));
+                Err(Error::OutOfMemory(format!(
+                    "the maps of one input of {width}x{height} take {needed:.1} GiB, {free:.1} are \
+                     free"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The input of a plan whose arena this is: `[H, W, channels]`.
