@@ -240,7 +240,10 @@ fn decode_reconstruct_and_inspect_show_what_is_there() {
     assert_eq!(numbers["images"].as_array().unwrap().len(), 4);
     assert!(numbers["psnr_db"].as_f64().unwrap() > 3.0);
     assert!(image::open(job.path("sheet.png")).unwrap().width() > 96);
-    for (path, word) in [("model", "vqvae"), ("out", "9"), ("out/tokens/part-00000.parquet", "9")] {
+    let shard = ("out/tokens/part-00000.parquet", "9");
+    for (path, word) in
+        [("model", "vqvae"), ("model/model.safetensors", "vqvae"), ("out", "9"), shard]
+    {
         let card = job.expect(0, &format!("inspect {path}"));
         assert!(card.stdout.contains(word), "{path}: {}", card.stdout);
         job.expect(0, &format!("inspect {path} --json"));
@@ -418,8 +421,12 @@ fn damaged_weights_are_named_before_anything_is_written() {
     let mut bytes = std::fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&weights, bytes).unwrap();
-    for line in ["tokenize images --out out --model model", "inspect model"] {
-        job.expect(2, line).assert_one_line(&["model.safetensors: not the weights"]);
+    for words in [
+        "tokenize images --out out --model model",
+        "inspect model",
+        "inspect model/model.safetensors",
+    ] {
+        job.expect(2, words).assert_one_line(&["model.safetensors: not the weights"]);
     }
     assert!(!job.path("out").exists());
 }

@@ -35,9 +35,9 @@ pub struct Card {
 /// As opening the model: unreadable, unknown, or of several possible families.
 pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     let raw = super::open(path)?;
-    let (config, weights, ignored) = if folder::is_own(path) {
-        let (config, weights) = folder::load(path)?;
-        (config, weights, BTreeMap::new())
+    let (config, weights, ignored) = if let Some(own) = folder::own(path) {
+        // Already held against its configuration, in whose names it is.
+        (folder::load_config(own)?, raw.tensors.clone().into(), BTreeMap::new())
     } else {
         let detected = detect::detect_raw(&raw, options)?;
         let weights = detected.place(&raw)?;

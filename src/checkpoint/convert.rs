@@ -28,8 +28,8 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
             )));
         }
     }
-    if folder::is_own(path) {
-        let (config, weights) = folder::load(path)?;
+    if let Some(own) = folder::own(path) {
+        let (config, weights) = folder::load(own)?;
         folder::save(out, &config, &weights.tensors()?)?;
         return folder::load_config(out);
     }

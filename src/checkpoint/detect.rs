@@ -74,9 +74,7 @@ pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weight
 /// # Errors
 /// As [`open`], but for weights that aren't those that were written.
 pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
-    // Our own folder, or the weights file inside it.
-    let parent = path.parent().filter(|_| path.ends_with(folder::WEIGHTS_FILE));
-    if let Some(own) = [Some(path), parent].into_iter().flatten().find(|dir| folder::is_own(dir)) {
+    if let Some(own) = folder::own(path) {
         let (config, weights, noted) = folder::open(own)?;
         let digests = Pending::checked(&weights, move |digests| noted.check(digests));
         return Ok(Opened { config, weights, digests });

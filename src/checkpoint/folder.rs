@@ -37,6 +37,12 @@ pub fn is_own(dir: &Path) -> bool {
     })
 }
 
+/// The model folder of ours that `path` means: itself, or the one whose weights file it is.
+pub fn own(path: &Path) -> Option<&Path> {
+    let parent = path.parent().filter(|_| path.ends_with(WEIGHTS_FILE));
+    [Some(path), parent].into_iter().flatten().find(|dir| is_own(dir))
+}
+
 /// Writes a model folder. What exists there of the same name is replaced, other files are left
 /// alone; a reader never sees half a file, and finds by the digest if a save was cut between its
 /// two files. Equal weights and configuration give equal bytes.

@@ -132,7 +132,8 @@ impl Layer {
         }
     }
 
-    /// The weights for an algorithm: packed by now, or while the caller waits.
+    /// The weights for an algorithm: packed by now, or while the caller waits. Packing takes no
+    /// other thread: one that waited for the pool could be given work that waits for the packing.
     ///
     /// # Errors
     /// Weights that can't be read.
