@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::facts::{FileFacts, VerifyReport};
 use super::fold::Fold;
 use super::partition::PartitionFacts;
 use super::plan::PlanFacts;
-use super::verify::{FileFacts, VerifyReport};
 
 /// The data set's own file.
 pub const NAME: &str = "dataset.json";

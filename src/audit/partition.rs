@@ -8,12 +8,12 @@ use arrow::datatypes::{DataType, Float32Type};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::facts::FileFacts;
 use super::fold::Fold;
 use super::integers::{self, Lists};
 use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
 use super::sheet::Sheet;
-use super::verify::FileFacts;
 use crate::error::{Error, Result};
 
 /// The published description of a shard's columns.

@@ -7,9 +7,9 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 use sha2::{Digest, Sha256};
 
+use super::facts::FileFacts;
 use super::hex;
 use super::sheet::Sheet;
-use super::verify::FileFacts;
 use crate::error::{Error, Result};
 
 /// The plan's name in an output.

@@ -4,7 +4,7 @@
 use super::Finished;
 use super::common::{CheckpointFlags, Common, stop_flag};
 use super::tokenize;
-use crate::audit::verify::{Part, VerifyReport, verify};
+use crate::audit::{Part, VerifyReport, verify};
 use crate::data::prepare::Preparation;
 use crate::data::source;
 use crate::engine::Engine;

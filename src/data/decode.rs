@@ -15,59 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use image::RgbImage;
 
+use super::samples::{Limits, Pixels, Samples, reject};
 use super::sniff::{Format, Sniffed, sniff};
 use super::{exif, formats, guard, jpeg, tiff};
-use crate::error::{Error, Reject, Stage};
+use crate::error::{Error, Reject};
 
 /// The formats that are decoded, as messages and docs name them.
 pub const SUPPORTED: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF, QOI, PNM";
-
-/// What one image may cost. Checked before anything is allocated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Largest file that is read, in bytes.
-    pub file_bytes_max: u64,
-    /// Largest width times height.
-    pub pixels_max: u64,
-    /// Most bytes held for the pixels of one image while it is decoded.
-    pub decoded_bytes_max: u64,
-}
-
-impl Default for Limits {
-    /// 1 GiB files; as many pixels as Pillow decodes at most (178,956,970); 2 GiB of pixels.
-    fn default() -> Limits {
-        Limits { file_bytes_max: 1 << 30, pixels_max: 178_956_970, decoded_bytes_max: 2 << 30 }
-    }
-}
-
-impl Limits {
-    /// Rejects an image of `width` times `height` that takes `bytes_per_pixel` to decode.
-    pub(super) fn check(
-        &self,
-        width: u64,
-        height: u64,
-        bytes_per_pixel: u64,
-    ) -> Result<(), Reject> {
-        if width == 0 || height == 0 {
-            return Err(reject(format!("the image is {width} x {height}: it has no pixels")));
-        }
-        let pixels = width.saturating_mul(height);
-        if pixels > self.pixels_max {
-            let max = self.pixels_max;
-            return Err(reject(format!(
-                "the image is {width} x {height}, more than the limit of {max} pixels"
-            )));
-        }
-        let bytes = pixels.saturating_mul(bytes_per_pixel);
-        if bytes > self.decoded_bytes_max {
-            let max = self.decoded_bytes_max;
-            return Err(reject(format!(
-                "decoding {width} x {height} takes {bytes} bytes, more than the limit of {max}"
-            )));
-        }
-        Ok(())
-    }
-}
 
 /// What becomes of transparency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -119,24 +73,6 @@ pub struct Decoded {
     pub color_mode: &'static str,
 }
 
-/// What a format's decoder hands over: upright or not, in whatever 8-bit samples it has.
-pub(super) struct Pixels {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) samples: Samples,
-    pub(super) color_mode: &'static str,
-}
-
-/// Interleaved 8-bit samples, rows from the top, no padding.
-pub(super) enum Samples {
-    Grey(Vec<u8>),
-    GreyAlpha(Vec<u8>),
-    Rgb(Vec<u8>),
-    Rgba(Vec<u8>),
-    /// 0 is no ink.
-    Cmyk(Vec<u8>),
-}
-
 /// Bytes of an image file to oriented RGB.
 ///
 /// JPEG is bit for bit what Pillow (libjpeg-turbo) decodes. Of animations the first frame counts,
@@ -145,7 +81,7 @@ pub(super) enum Samples {
 /// Colour profiles are not applied.
 ///
 /// # Errors
-/// A [`Stage::Decode`] rejection with the reason: not an image, a format that isn't decoded (named),
+/// A [`Stage::Decode`](crate::error::Stage::Decode) rejection with the reason: not an image, a format that isn't decoded (named),
 /// broken, truncated, over a limit.
 pub fn decode(bytes: &[u8], limits: &Limits, alpha: Alpha) -> Result<Decoded, Reject> {
     let format = match sniff(bytes) {
@@ -185,14 +121,6 @@ fn by_format(format: Format, bytes: &[u8], limits: &Limits) -> Result<Pixels, Re
         Format::Qoi => formats::qoi(bytes, limits),
         Format::Pnm => formats::pnm(bytes, limits),
     }
-}
-
-/// A rejection of [`Stage::Decode`].
-pub(super) fn reject(message: impl Into<String>) -> Reject {
-    // Messages of third-party decoders may span lines; a row's reason is one.
-    let message: String = message.into();
-    let line: Vec<&str> = message.split_whitespace().collect();
-    Reject::new(Stage::Decode, line.join(" "))
 }
 
 fn into_rgb(pixels: Pixels, alpha: Alpha) -> Result<RgbImage, Reject> {

@@ -9,8 +9,8 @@ use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
 use image::codecs::qoi::QoiDecoder;
 use image::{ColorType, ImageDecoder};
 
-use super::decode::{Limits, Pixels, Samples, reject};
 use super::repair;
+use super::samples::{Limits, Pixels, Samples, reject};
 use crate::error::Reject;
 
 /// PNG; of an APNG the default image.

@@ -13,7 +13,7 @@ use std::ptr;
 
 use mozjpeg_sys as ffi;
 
-use super::decode::{Limits, Pixels, Samples, reject};
+use super::samples::{Limits, Pixels, Samples, reject};
 use crate::error::Reject;
 
 /// Most scans of one image. Encoders write about ten; each costs a pass over all coefficients

@@ -16,6 +16,7 @@ pub mod prepare;
 mod repair;
 pub mod resize;
 pub mod sample;
+mod samples;
 pub mod sheet;
 mod sniff;
 pub mod source;
@@ -23,5 +24,6 @@ mod taps;
 mod tiff;
 mod uri;
 
-pub use decode::{Alpha, Decoded, Limits, SUPPORTED, decode};
+pub use decode::{Alpha, Decoded, SUPPORTED, decode};
+pub use samples::Limits;
 pub use source::{Found, Skipped, Walk, label, read, walk};

@@ -2,6 +2,7 @@
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
 //! see the same pixels. Must not know: models, batches.
 
+use super::samples::Limits;
 use super::{decode, resize, source};
 use crate::error::Reject;
 use image::RgbImage;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone)]
 pub struct Preparation {
     /// Reading and decoding bounds.
-    pub limits: decode::Limits,
+    pub limits: Limits,
     /// What shows through transparency.
     pub alpha: decode::Alpha,
     /// Resize and crop rule.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::decode::reject;
+use super::samples::reject;
 use crate::error::Reject;
 
 /// BMP: OS/2's 64-byte header becomes Windows' first 40 bytes (they agree so far), a count of

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::decode::Limits;
+use super::samples::Limits;
 use super::sniff::{self, Sniffed};
 use super::uri;
 use crate::error::{Error, Reject, Result, Stage};

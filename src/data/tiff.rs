@@ -7,8 +7,8 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits as TiffLimits};
 use tiff::tags::Tag;
 
-use super::decode::{Limits, Pixels, Samples, reject};
 use super::repair;
+use super::samples::{Limits, Pixels, Samples, reject};
 use crate::error::Reject;
 
 const DNG_VERSION: u16 = 50706;

@@ -15,21 +15,7 @@ use super::conv_kernels::{
     Geometry, add_bias_in_place, bias_gradient, forward, input_gradient, weight_gradient,
 };
 
-/// Zeros put around an image, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Padding {
-    /// Above and on the left.
-    pub before: usize,
-    /// Below and on the right.
-    pub after: usize,
-}
-
-impl Padding {
-    /// The same on all four sides.
-    pub fn same(pixels: usize) -> Padding {
-        Padding { before: pixels, after: pixels }
-    }
-}
+pub use super::conv_kernels::Padding;
 
 /// `conv2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[O, C, k, k]`, bias `[O]`.
 /// Differentiable in all three; no gradient is computed for what doesn't want one.

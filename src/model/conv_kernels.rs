@@ -7,8 +7,23 @@
 use candle_core::{Result, WithDType, bail};
 use rayon::prelude::*;
 
-use super::conv::Padding;
 use super::gemm::{Matrix, matmul};
+
+/// Zeros put around an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    /// Above and on the left.
+    pub before: usize,
+    /// Below and on the right.
+    pub after: usize,
+}
+
+impl Padding {
+    /// The same on all four sides.
+    pub fn same(pixels: usize) -> Padding {
+        Padding { before: pixels, after: pixels }
+    }
+}
 
 /// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
 #[derive(Debug, Clone, Copy)]

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::commit::hex;
 use super::identity::{Identity, LevelLayout};
+use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
-use super::shard::{FailureRow, TokenGrid, TokenRow};
 use crate::error::{Error, Result};
 
 /// Tokens of one grid at most; with [`TEXT_BYTES_MAX`] it keeps a batch far below the 2^31 that

@@ -31,6 +31,7 @@ pub mod identity;
 mod levels;
 pub mod plan;
 pub mod repair;
+mod rows;
 pub mod schema;
 pub mod shard;
 pub mod stats;
@@ -43,7 +44,5 @@ pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
 pub use plan::{Plan, PlanRow};
-pub use shard::{
-    Commit, CommitMode, FailureRow, Outcome, PartitionWriter, Receipt, TokenGrid, TokenRow,
-    committed,
-};
+pub use rows::{FailureRow, Outcome, TokenGrid, TokenRow};
+pub use shard::{Commit, CommitMode, PartitionWriter, Receipt, committed};

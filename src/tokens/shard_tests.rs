@@ -8,6 +8,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 
 use super::*;
+use crate::tokens::TokenGrid;
 use crate::tokens::finalize::{self, finalize};
 use crate::tokens::identity::tests::identity;
 use crate::tokens::testing::{deep_identity, outcome, plan, plan_with, token_row, tree, write};

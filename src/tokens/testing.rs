@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::identity::tests::identity;
-use super::shard::{
-    CommitMode, FailureRow, Outcome, PartitionWriter, Receipt, TokenGrid, TokenRow,
+use super::{
+    CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
+    Receipt, TokenGrid, TokenRow,
 };
-use super::{Identity, LevelLayout, Plan, PlanRow};
 
 pub(crate) const CODES: u64 = 32;
 

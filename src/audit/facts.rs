@@ -1,0 +1,113 @@
+//! Owns what checking an output gives: findings, sums, a file's length and digest. Must not know:
+//! what is checked, and how.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Which part of an output a finding is about: what `repair` has to make anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// `plan.parquet`.
+    Plan,
+    /// A shard or one of its companions.
+    Partition(usize),
+    /// `codebook.parquet`.
+    Codebook,
+    /// `dataset.json`.
+    Dataset,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// What has to be made anew.
+    pub part: Part,
+    /// One line.
+    pub problem: String,
+}
+
+/// What was checked and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyReport {
+    /// Whether there is a `dataset.json`.
+    pub finished: bool,
+    /// Partitions of the plan.
+    pub partitions: u64,
+    /// Partitions that are not there; no finding where the output is unfinished.
+    pub missing: u64,
+    /// Images of the partitions that are there.
+    pub planned: u64,
+    /// Images with tokens.
+    pub written: u64,
+    /// Images given up.
+    pub failed: u64,
+    /// Rows of shards.
+    pub rows: u64,
+    /// Tokens of all levels.
+    pub tokens: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Files that belong to nothing: leftovers of killed workers, or somebody else's.
+    pub strays: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Nothing is wrong with what is there.
+    pub fn clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The partitions that have to be made anew.
+    pub fn bad_partitions(&self) -> BTreeSet<usize> {
+        let partition = |finding: &Finding| match finding.part {
+            Part::Partition(index) => Some(index),
+            _ => None,
+        };
+        self.findings.iter().filter_map(partition).collect()
+    }
+
+    pub(super) fn find(&mut self, part: Part, problem: impl Into<String>) {
+        self.findings.push(Finding { part, problem: problem.into() });
+    }
+}
+
+/// Length and hex sha256 of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileFacts {
+    /// Relative to the output folder.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl FileFacts {
+    /// Reads `path` under `dir`.
+    pub fn of(dir: &Path, path: &str) -> Result<FileFacts> {
+        let full = dir.join(path);
+        let mut file = File::open(&full).map_err(Error::io(&full))?;
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; 1 << 18];
+        let mut bytes = 0;
+        loop {
+            let count = match file.read(&mut block) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io(&full)(error)),
+            };
+            hasher.update(&block[..count]);
+            bytes += count as u64;
+        }
+        Ok(FileFacts { path: path.to_string(), bytes, sha256: super::hex(&hasher.finalize()) })
+    }
+}

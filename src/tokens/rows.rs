@@ -1,0 +1,81 @@
+//! Owns what is known of an image once it is tokenized or given up. Must not know: columns, files.
+
+/// One grid of codes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenGrid {
+    /// `height * width` codes below K, row-major.
+    pub codes: Vec<u32>,
+    /// Squared distance |z - e|^2 of each, NaN where the family has none; or empty.
+    pub distances: Vec<f32>,
+    /// In tokens.
+    pub height: i32,
+    /// In tokens.
+    pub width: i32,
+}
+
+/// One tokenized image (or one view of it).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenRow {
+    /// As planned.
+    pub ordinal: i64,
+    /// As planned.
+    pub key: String,
+    /// As planned.
+    pub uri: String,
+    /// Name inside an archive.
+    pub member: Option<String>,
+    /// One grid for each level of the identity.
+    pub levels: Vec<TokenGrid>,
+    /// Number of the crop of this image, from 0 without holes.
+    pub view: i32,
+    /// Whether it was mirrored.
+    pub flip: bool,
+    /// Of the oriented source, in pixels.
+    pub image_width: i32,
+    /// Of the oriented source, in pixels.
+    pub image_height: i32,
+    /// EXIF orientation as found, 1 to 8.
+    pub orientation: i32,
+    /// Pillow's name for the source's mode.
+    pub color_mode: String,
+    /// Left edge of what the model saw, in pixels of the oriented source.
+    pub crop_x: i32,
+    /// Top edge.
+    pub crop_y: i32,
+    /// Width.
+    pub crop_w: i32,
+    /// Height.
+    pub crop_h: i32,
+    /// The first folder of the key, where there is one.
+    pub label: Option<String>,
+    /// From beside the image.
+    pub caption: Option<String>,
+    /// Anything else known of it, as a JSON object.
+    pub meta_json: Option<String>,
+    /// Of the source file's bytes.
+    pub content_sha256: [u8; 32],
+}
+
+/// One image that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    /// As planned.
+    pub ordinal: i64,
+    /// As planned.
+    pub key: String,
+    /// As planned.
+    pub uri: String,
+    /// `Stage::as_str` of the rejection.
+    pub stage: String,
+    /// One deterministic line.
+    pub error: String,
+}
+
+/// What became of a planned image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Tokens. Several views of one image follow each other.
+    Written(Box<TokenRow>),
+    /// A reason.
+    Failed(FailureRow),
+}
