@@ -13,9 +13,9 @@ use super::columns::sha256_hex;
 use super::commit::{self, hex};
 use super::identity::Identity;
 use super::plan::{self, Plan};
+use super::schema;
 use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
-use super::{repair, schema};
 use crate::error::{Error, Result};
 use crate::{footer, guard};
 
@@ -149,7 +149,7 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
             ));
         }
         // A worker that was killed while another one finished leaves temporary files.
-        repair::remove_orphans(dir)?;
+        remove_orphans(dir)?;
         return Ok(summary);
     }
     let _lock = plan.lock_shared()?;
@@ -317,7 +317,7 @@ fn fold(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
 /// Removes what dead or beaten workers left: orphaned temporary files and companions that no
 /// committed shard refers to. Every partition is committed, so nobody can still come to need them.
 fn remove_strays(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
-    repair::remove_orphans(dir)?;
+    remove_orphans(dir)?;
     for kind in ["failures", "codebook"] {
         for path in commit::list(&dir.join(kind))? {
             let Some(shard) = partition_of(&path).and_then(|p| shards.get(p)) else { continue };
@@ -328,6 +328,15 @@ fn remove_strays(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes the temporary files that dead processes left anywhere in an output.
+pub fn remove_orphans(dir: &Path) -> Result<usize> {
+    let mut removed = 0;
+    for folder in ["", "tokens", "failures", "codebook"] {
+        removed += commit::remove_orphans(&dir.join(folder))?;
+    }
+    Ok(removed)
 }
 
 fn file_summary(dir: &Path, path: &Path) -> Result<FileSummary> {

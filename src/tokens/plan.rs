@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
+use super::rows::{PlanRow, shorten};
 use super::{schema, unique};
 use crate::error::{Error, Result};
 use crate::{footer, guard};
@@ -26,19 +27,6 @@ pub const FILE: &str = "plan.parquet";
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
 const TEXT_BYTES_MAX: usize = 1 << 16;
-
-/// One image to tokenize.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanRow {
-    /// Its place in the plan, from 0, without holes.
-    pub ordinal: i64,
-    /// The name that users and `decode` know it by.
-    pub key: String,
-    /// Where it is read from.
-    pub uri: String,
-    /// Its size when planned.
-    pub bytes: i64,
-}
 
 /// A plan on disk. Holds its footer in memory, not its rows.
 pub struct Plan {
@@ -299,15 +287,6 @@ fn difference(was: &PlanRow, now: &PlanRow) -> String {
         return format!("'{key}' was at {} and is now at {}", was.uri, now.uri);
     }
     format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
-}
-
-/// Keeps messages to one readable line: no control characters, at most 80 characters.
-pub(super) fn shorten(text: &str) -> String {
-    let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    if text.chars().nth(80).is_some() {
-        out.push_str("...");
-    }
-    out
 }
 
 /// The digest of a plan, fed row by row.

@@ -18,7 +18,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::commit::{self, FolderLock};
 use super::finalize;
 use super::identity::Identity;
-use super::plan::{self, Plan, PlanRow};
+use super::plan::{self, Plan};
+use super::rows::PlanRow;
 use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
 use crate::{footer, guard};
@@ -32,15 +33,6 @@ pub struct Damage {
     pub fold: bool,
     /// Shards or their companions, by partition.
     pub partitions: BTreeSet<usize>,
-}
-
-/// Removes the temporary files that dead processes left anywhere in an output.
-pub fn remove_orphans(dir: &Path) -> Result<usize> {
-    let mut removed = 0;
-    for folder in ["", "tokens", "failures", "codebook"] {
-        removed += commit::remove_orphans(&dir.join(folder))?;
-    }
-    Ok(removed)
 }
 
 /// Takes the finished look from an output, durably, before any of its partitions changes: without
@@ -72,7 +64,7 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
     if damage.plan {
         rebuild_plan(dir, &damage.partitions, size_of)?;
     }
-    remove_orphans(dir)?;
+    finalize::remove_orphans(dir)?;
     if damage.fold || !damage.partitions.is_empty() {
         reopen(dir, &lock)?;
     }

@@ -1,4 +1,18 @@
-//! Owns what is known of an image once it is tokenized or given up. Must not know: columns, files.
+//! Owns what is known of an image that is planned, tokenized or given up. Must not know: columns,
+//! files.
+
+/// One image to tokenize.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRow {
+    /// Its place in the plan, from 0, without holes.
+    pub ordinal: i64,
+    /// The name that users and `decode` know it by.
+    pub key: String,
+    /// Where it is read from.
+    pub uri: String,
+    /// Its size when planned.
+    pub bytes: i64,
+}
 
 /// One grid of codes.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -78,4 +92,13 @@ pub enum Outcome {
     Written(Box<TokenRow>),
     /// A reason.
     Failed(FailureRow),
+}
+
+/// Keeps messages to one readable line: no control characters, at most 80 characters.
+pub(super) fn shorten(text: &str) -> String {
+    let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        out.push_str("...");
+    }
+    out
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::plan::PlanRow;
+use super::rows::{PlanRow, shorten};
 use crate::error::{Error, Result};
 
 /// 32 MiB of them.
@@ -59,7 +59,7 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
                 "two images would have the key '{}': {first} and {}; a key is the path below its \
                  INPUT: name a folder that holds both as the one INPUT, or tokenize them into an \
                  --out each",
-                super::plan::shorten(&row.key),
+                shorten(&row.key),
                 row.uri
             )));
         }
