@@ -14,7 +14,8 @@ use vqtok::model::vqvae::VqVae;
 use vqtok::train::codebook::{Averages, Codebook, lookup, nearest, to_rows};
 use vqtok::train::estimator::{code_loss, commitment, straight_through};
 use vqtok::train::network::Autoencoder;
-use vqtok::train::optimizer::{AdamW, Named, gradients};
+use vqtok::train::optimizer::{AdamW, gradients};
+use vqtok::train::parameters::Named;
 use vqtok::train::parameters::{Parameters, flat, set_flat};
 use vqtok::train::random::{fnv1a64, unit};
 

@@ -9,27 +9,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::CODEBOOK_NAME;
 use super::parameters::flat;
 use super::pixels::limits;
-use super::settings::Method;
+use super::settings::{InitSettings, Method};
 use super::state::first_difference;
 use super::trainer::Trainer;
 use crate::checkpoint::detect::{self, DetectOptions};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
-
-/// The `[train.init]` table.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InitSettings {
-    /// A checkpoint to begin with, published or vqtok's own: file or folder. Empty: from scratch.
-    pub from: String,
-    /// Its family where names and shapes leave a doubt. Empty: detected.
-    pub family: String,
-}
 
 /// A checkpoint whose network is the one to be trained.
 #[derive(Debug)]

@@ -6,12 +6,9 @@ use std::collections::BTreeMap;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 
-use super::parameters::{flat, set_flat};
+use super::parameters::{Named, flat, set_flat};
 use super::quantizer::{Moved, PREFIX};
 use crate::error::Result;
-
-/// Gradients (or weights, or moments) by name, flat, names sorted.
-pub type Named = BTreeMap<String, Vec<f32>>;
 
 /// Takes the gradients of `vars` out of `store`; a weight without one (it had no part in the loss)
 /// is left out.

@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 
 type Store = Arc<Mutex<BTreeMap<String, Var>>>;
 
+/// Gradients (or weights, or moments) by name, flat, names sorted.
+pub type Named = BTreeMap<String, Vec<f32>>;
+
 /// All trainable weights by name, sorted. float32.
 #[derive(Clone, Default)]
 pub struct Parameters {

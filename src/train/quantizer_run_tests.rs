@@ -259,7 +259,7 @@ fn placed_codes_are_in_the_averaged_weights_at_once() {
     trainer.place_codes(&points).unwrap();
     assert_eq!(trainer.final_weights().unwrap()[CODEBOOK_NAME], points);
     assert_eq!(trainer.codebook().unwrap(), Some(points));
-    let state = trainer.state(&serde_json::Value::Null, record::Lengths::default()).unwrap();
+    let state = trainer.state(&serde_json::Value::Null, state::Lengths::default()).unwrap();
     for moments in ["moment1", "moment2"] {
         let values = &state.floats[&format!("{moments}.{CODEBOOK_NAME}")];
         assert!(values.iter().all(|v| *v == 0.0), "{moments}");

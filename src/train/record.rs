@@ -15,10 +15,10 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::state::write_atomic;
+use super::state::{Lengths, write_atomic};
 use super::tensorboard::{EventFile, Value as Shown};
 use super::{Event, Observer};
 use crate::data::sheet::png;
@@ -31,16 +31,6 @@ pub const EVENTS: &str = "tensorboard";
 /// The folder of pictures.
 pub const SAMPLES: &str = "samples";
 const EVENT_FILE: &str = "events.out.tfevents.vqtok";
-
-/// How much of the record belongs to a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lengths {
-    /// Bytes of the lines.
-    pub lines: u64,
-    /// Bytes of the events.
-    pub events: u64,
-}
 
 /// The record of one training, open for more.
 pub struct Record {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::adversarial_settings::{AdversarialSettings, PerceptualSettings, WatchSettings};
 use super::augment::AugmentSettings;
 use super::estimator::Estimator;
-use super::init::InitSettings;
 use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
@@ -122,6 +121,16 @@ pub struct CodebookSettings {
     pub revive_until: f64,
     /// Recent usage under which codes are revived behind `revive_until` too.
     pub rearm_usage: f64,
+}
+
+/// The `[train.init]` table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitSettings {
+    /// A checkpoint to begin with, published or vqtok's own: file or folder. Empty: from scratch.
+    pub from: String,
+    /// Its family where names and shapes leave a doubt. Empty: detected.
+    pub family: String,
 }
 
 /// Images on one picture, at most.

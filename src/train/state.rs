@@ -15,10 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::adversary::AdversaryCounters;
-use super::optimizer::Named;
-use super::record::Lengths;
+use super::parameters::Named;
 use super::revival::RevivalSchedule;
-use super::watch::WatchState;
 use crate::checkpoint::safetensors::{Source, write};
 use crate::error::{Error, Result};
 
@@ -58,6 +56,41 @@ pub struct Counters {
     pub snapshot: Option<Box<Counters>>,
     /// How much of the training record belongs to these steps.
     pub record: Lengths,
+}
+
+/// What the names of a snapshot's tensors begin with in a checkpoint.
+pub const SNAPSHOT: &str = "snapshot.";
+
+/// What the watch remembers between its looks, for the checkpoint. Floats as bits, since a float64 may change
+/// its last bit in JSON.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchState {
+    /// PSNR before the discriminator touched the weights.
+    pub baseline_bits: Option<u64>,
+    /// Lead of the images trained on over those held out, at the first look behind the start of
+    /// the codebook.
+    pub lead_bits: Option<u64>,
+    /// The best PSNR of the images held out, and its step.
+    pub best_held_out: Option<(u64, usize)>,
+    /// Overfitting was said.
+    pub overfitting: bool,
+    /// Dead codes were said, and there are still some.
+    pub dead: bool,
+    /// Times that the weights were rolled back.
+    pub rollbacks: u64,
+    /// The step of the snapshot.
+    pub snapshot_step: usize,
+}
+
+/// How much of the record belongs to a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    /// Bytes of the lines.
+    pub lines: u64,
+    /// Bytes of the events.
+    pub events: u64,
 }
 
 /// The whole state of a training.

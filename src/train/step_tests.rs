@@ -13,8 +13,8 @@ use crate::train::golden::{Case, assert_close, vqgan};
 use crate::train::loss::ReconstructionLoss;
 use crate::train::parameters::set_flat;
 use crate::train::random::{fnv1a64, unit};
-use crate::train::record::Lengths;
 use crate::train::settings::TrainSettings;
+use crate::train::state::Lengths;
 
 fn model(side: u32, codes: usize) -> ModelConfig {
     ModelConfig {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use candle_core::backprop::GradStore;
 use candle_core::{Storage, Tensor, Var};
 
-use super::optimizer::Named;
+use super::parameters::Named;
 use super::parameters::flat;
 use crate::error::{Error, Result};
 

@@ -16,11 +16,9 @@ use super::perceptual::PerceptualLoss;
 use super::pixels;
 use super::quantizer::{self, Moved, PREFIX, Quantized, Quantizer, rows_of};
 use super::random::Draws;
-use super::record::Lengths;
 use super::revival::CodeUse;
 use super::settings::{Method, TrainSettings, side};
-use super::state::{Counters, FORMAT, State};
-use super::watch::{SNAPSHOT, WatchState};
+use super::state::{Counters, FORMAT, Lengths, SNAPSHOT, State, WatchState};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, QuantizerConfig};
 

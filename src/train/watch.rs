@@ -2,13 +2,13 @@
 //! discriminator's start with the way back to a snapshot, overfitting, dead codes; and the words in
 //! which the user hears of them. Must not know: files, who is told.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::adversarial_settings::{Phase, WatchSettings};
 use super::metrics::{CodeCounts, mse, psnr_of_mse};
 use super::network::{decode_plain, encode_plain};
 use super::parameters::flat;
-use super::record::Lengths;
+use super::state::{Lengths, WatchState};
 use super::trainer::Trainer;
 use crate::error::Result;
 
@@ -39,28 +39,6 @@ pub struct Look {
     pub psnr_held_out: Option<f64>,
     /// Times that the weights were rolled back so far.
     pub rollbacks: u64,
-}
-
-/// What is remembered between looks, for the checkpoint. Floats as bits, since a float64 may change
-/// its last bit in JSON.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WatchState {
-    /// PSNR before the discriminator touched the weights.
-    pub baseline_bits: Option<u64>,
-    /// Lead of the images trained on over those held out, at the first look behind the start of
-    /// the codebook.
-    pub lead_bits: Option<u64>,
-    /// The best PSNR of the images held out, and its step.
-    pub best_held_out: Option<(u64, usize)>,
-    /// Overfitting was said.
-    pub overfitting: bool,
-    /// Dead codes were said, and there are still some.
-    pub dead: bool,
-    /// Times that the weights were rolled back.
-    pub rollbacks: u64,
-    /// The step of the snapshot.
-    pub snapshot_step: usize,
 }
 
 /// What a look asks for.
@@ -261,9 +239,6 @@ impl Trainer {
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
-
-/// What the names of a snapshot's tensors begin with in a checkpoint.
-pub const SNAPSHOT: &str = "snapshot.";
 
 #[cfg(test)]
 mod tests {

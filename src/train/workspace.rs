@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use super::TrainSummary;
-use super::record::{self, LINES, Lengths, Record};
+use super::record::{self, LINES, Record};
+use super::state::Lengths;
 use super::state::{State, write_atomic};
 use crate::checkpoint::folder::{CONFIG_FILE, save};
 use crate::error::{Error, Result};

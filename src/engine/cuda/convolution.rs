@@ -16,7 +16,7 @@ use sys::cudnnBackendAttributeName_t as Attribute;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
 
-use super::device::failed;
+use super::libraries::failed;
 use super::program::ConvShape;
 use crate::error::{Error, Result};
 

@@ -19,14 +19,10 @@ use cudarc::nvrtc::{Ptx, result as nvrtc, sys as nvrtc_sys};
 use super::KERNELS;
 use super::bank::Bank;
 use super::convolution::{Addresses, Call, Convolutions};
+use super::libraries::failed;
 use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
 use crate::engine::Precision;
 use crate::error::{Error, Result};
-
-/// An error of a library's, in one line.
-pub fn failed(library: &str, what: &str, reason: &str) -> Error {
-    Error::invalid(format!("--device cuda: {library}: {what}: {}", reason.replace('\n', " ")))
-}
 
 /// An error of the driver's; a lack of memory can be told from the rest.
 fn driver(what: &str) -> impl Fn(DriverError) -> Error {

@@ -1,5 +1,5 @@
 //! Owns which of CUDA's libraries a run needs, and saying which of them aren't there. They are
-//! looked for at run time, so that the same binary starts on a machine without any.
+//! looked for at run time, so that the same binary starts on a machine without any; and their errors.
 //! Must not know: what they are used for.
 
 use crate::engine::Precision;
@@ -80,6 +80,11 @@ pub fn require(precision: Precision, present: impl Fn(Library) -> bool) -> Resul
          put its folder into LD_LIBRARY_PATH, or use --device cpu",
         missing.join(", no ")
     )))
+}
+
+/// An error of a library's, in one line.
+pub fn failed(library: &str, what: &str, reason: &str) -> Error {
+    Error::invalid(format!("--device cuda: {library}: {what}: {}", reason.replace('\n', " ")))
 }
 
 #[cfg(test)]

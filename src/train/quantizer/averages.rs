@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::{Moved, Nearest, Quantized, Quantizer, laid_out};
 use crate::error::{Error, Result};
 use crate::train::codebook::{Averages, Codebook, KMeans};
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 use crate::train::random::Draws;
 use crate::train::settings::{CodebookSettings, Start};
 

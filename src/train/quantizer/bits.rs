@@ -14,7 +14,7 @@ use super::{Losses, Quantized, Quantizer, laid_out, like_latents, rows_of};
 use crate::error::Result;
 use crate::model::quantizer::sign_bits;
 use crate::train::estimator::{commitment, straight_through};
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 
 /// Added to the mean probabilities in the logarithm.
 const EPSILON: f64 = 1e-5;

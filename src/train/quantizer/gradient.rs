@@ -9,7 +9,7 @@ use super::{Moved, Nearest, Quantized, Quantizer, picked};
 use crate::error::{Error, Result};
 use crate::train::CODEBOOK_NAME;
 use crate::train::codebook::KMeans;
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 use crate::train::parameters::{Parameters, flat, set_flat};
 use crate::train::random::Draws;
 use crate::train::settings::{CodebookSettings, Start};

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{Moved, Nearest, Quantized, Quantizer, like_latents};
 use crate::error::{Error, Result};
 use crate::model::gemm::{Matrix, matmul};
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 use crate::train::parameters::{Parameters, flat, set_flat};
 use crate::train::random::Draws;
 use crate::train::settings::Start;

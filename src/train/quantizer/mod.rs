@@ -31,7 +31,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::codebook::{nearest, to_rows};
 use super::estimator::{Estimator, code_loss, commitment};
-use super::optimizer::Named;
+use super::parameters::Named;
 use super::parameters::{Parameters, flat};
 use super::random::Draws;
 use super::settings::{Method, TrainSettings};

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Losses, Moved, Nearest, Quantized, Quantizer, rows_of};
 use crate::error::{Error, Result};
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 use crate::train::random::Draws;
 
 /// Levels of codes, one behind the other. Code k of level l is `l * K + k`.

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use super::{Losses, Quantized, Quantizer, laid_out, rows_of};
 use crate::error::Result;
 use crate::model::fsq::{Channel, Fsq};
-use crate::train::optimizer::Named;
+use crate::train::parameters::Named;
 
 /// FSQ: nothing to learn, no losses.
 pub struct ScalarCodes {
