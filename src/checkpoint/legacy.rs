@@ -7,8 +7,8 @@ use super::archive::Budget;
 use super::pickle::{Node, Pickle};
 use super::quoted;
 use super::rebuild::StorageRef;
+use super::storage::Storages;
 use super::tensor::Bytes;
-use super::torch::Storages;
 
 /// The first pickle: the number 0x1950a86a20f9469cfc6c.
 const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -23,6 +23,7 @@ mod plain;
 pub mod published;
 mod rebuild;
 pub mod safetensors;
+mod storage;
 pub mod torch;
 mod walk;
 

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::archive::Budget;
 use super::pickle::{Id, Node, Object, Pickle};
-use super::rebuild::{Made, View};
+use super::storage::{Made, View};
 use super::tensor::{Bytes, Dtype, RawTensor};
 
 /// Whether a module is the one that makes arrays and scalars, before or after numpy 2.
@@ -71,10 +71,15 @@ pub fn scalar(pickle: &Pickle, object: &Object) -> Option<Json> {
         Some(values) => Some((*values.first()?).into()),
         None if dtype == Dtype::F64 => {
             let value = f64::from_le_bytes(*value.bytes().first_chunk()?);
-            Some(super::plain::float(value))
+            Some(float(value))
         }
-        None => Some(super::plain::float((*value.to_f32().first()?).into())),
+        None => Some(float((*value.to_f32().first()?).into())),
     }
+}
+
+/// A float; JSON has no word for those that aren't finite.
+pub fn float(value: f64) -> Json {
+    serde_json::Number::from_f64(value).map_or(Json::from(value.to_string()), Json::Number)
 }
 
 /// Type and byte order of `dtype('f4', False, True)` with the state (version, order, ...).

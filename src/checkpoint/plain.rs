@@ -112,11 +112,6 @@ fn is_opaque(pickle: &Pickle, id: Id, object: &Object, work: &mut Work) -> bool 
         && !walk::is_module(pickle, object, work)
 }
 
-/// A float; JSON has no word for those that aren't finite.
-pub fn float(value: f64) -> Json {
-    serde_json::Number::from_f64(value).map_or(Json::from(value.to_string()), Json::Number)
-}
-
 /// Turns values into JSON, within limits.
 struct Plain<'a> {
     pickle: &'a Pickle,
@@ -139,7 +134,7 @@ impl Plain<'_> {
                 bytes if bytes.len() <= 16 => wide(bytes).to_string().into(),
                 bytes => format!("an integer of {} bytes", bytes.len()).into(),
             },
-            Node::Float(value) => float(*value),
+            Node::Float(value) => numpy::float(*value),
             Node::Text(span) => self.text(pickle.bytes_of(*span)),
             Node::Bytes(span) => format!("{} bytes", pickle.bytes_of(*span).len()).into(),
             Node::Tuple(span) => self.array(pickle.tuple_items(*span), depth),

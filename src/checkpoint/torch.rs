@@ -5,6 +5,7 @@ use super::archive::{self, Archive, Budget};
 use super::pickle::{Node, Pickle};
 use super::plain;
 use super::rebuild::Rebuild;
+use super::storage::Storages;
 use super::tensor::Bytes;
 use super::{Contents, legacy, quoted, walk};
 
@@ -13,15 +14,6 @@ const COPIES_BYTES_MIN: usize = 64 << 20;
 
 /// The same for large files, as a multiple of the file: a whole one deflated, or channels-last.
 const COPIES_PER_BYTE: usize = 4;
-
-/// Where the bytes of storages come from.
-pub trait Storages {
-    /// The whole storage that the file calls `key`, as it lies there.
-    ///
-    /// # Errors
-    /// Where there is none, or it is damaged.
-    fn bytes(&mut self, key: &str, budget: &mut Budget) -> Result<Bytes, String>;
-}
 
 /// Reads a file written by `torch.save`, or a plain pickle of numpy arrays.
 ///

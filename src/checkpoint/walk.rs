@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::pickle::{Id, Node, Object, Pickle};
 use super::quoted;
-use super::rebuild::{Made, Rebuild, is_tensor};
+use super::rebuild::{Rebuild, is_tensor};
+use super::storage::Made;
 use super::tensor::RawTensor;
 
 /// Deepest nesting of tensors.
