@@ -88,6 +88,7 @@ pub fn load(dir: &Path) -> Result<(ModelConfig, Weights)> {
 #[must_use]
 pub struct Noted {
     weights: PathBuf,
+    bytes: Bytes,
     digest: Option<String>,
 }
 
@@ -102,7 +103,7 @@ impl Noted {
             return Ok(());
         };
         // Folders of the first weeks note the file's own digest.
-        if *noted == sha256_hex(&Bytes::map(&self.weights)?) {
+        if *noted == sha256_hex(&self.bytes) {
             return Ok(());
         }
         Err(Error::corrupt(
@@ -123,10 +124,10 @@ impl Noted {
 pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
-    let contents =
-        safetensors::read(&Bytes::map(&path)?).map_err(|reason| Error::corrupt(&path, reason))?;
+    let bytes = Bytes::map(&path)?;
+    let contents = safetensors::read(&bytes).map_err(|reason| Error::corrupt(&path, reason))?;
     let digest = config.provenance.get(DIGEST_ENTRY).cloned();
-    Ok((config, contents.tensors.into(), Noted { weights: path, digest }))
+    Ok((config, contents.tensors.into(), Noted { weights: path, bytes, digest }))
 }
 
 /// Reads the configuration of a model folder alone.
@@ -155,11 +156,12 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 pub fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
     for (_, config) in &checkpoint.configs {
         if config.get("format").and_then(|f| f.as_str()) == Some(FORMAT)
-            && let [(path, _)] = &checkpoint.files[..]
+            && let [(path, bytes)] = &checkpoint.files[..]
             && let Some(noted) = config.get("provenance").and_then(|p| p.get(DIGEST_ENTRY))
             && let Some(noted) = noted.as_str()
         {
-            let noted = Noted { weights: path.clone(), digest: Some(noted.to_owned()) };
+            let (weights, bytes) = (path.clone(), bytes.clone());
+            let noted = Noted { weights, bytes, digest: Some(noted.to_owned()) };
             noted.check(&Digests::of(&checkpoint.tensors.clone().into())?)?;
         }
     }
@@ -190,13 +192,12 @@ impl Temporary {
     }
 
     /// Lets `fill` write the content and makes it durable.
-    fn write<T>(&self, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+    fn write(&self, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
         let file = File::create(&self.path).map_err(Error::io(&self.path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        let value = fill(&mut out)?;
+        fill(&mut out)?;
         out.flush().map_err(Error::io(&self.path))?;
-        out.get_ref().sync_all().map_err(Error::io(&self.path))?;
-        Ok(value)
+        out.get_ref().sync_all().map_err(Error::io(&self.path))
     }
 
     /// Puts the file in its place.

@@ -3,9 +3,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::kernels::{Level, Window};
+use super::kernels::{Level, Residual, Window};
 use super::layer::Layer;
-use super::plan::{Added, Before, Norm, Plan, Slot};
+use super::plan::{Before, Norm, Plan, Slot};
 use super::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
 use crate::model::config::VqganConfig;
@@ -77,10 +77,10 @@ impl<'a> Builder<'a> {
         to: Slot,
         window: Window,
         before: Before,
-        added: Added,
+        residual: Residual,
     ) -> Result<()> {
         let layer = self.layer(name, window)?;
-        self.plan.convolve(layer, from, to, before, added);
+        self.plan.convolve(layer, from, to, before, residual);
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl<'a> Builder<'a> {
         before: Before,
     ) -> Result<Slot> {
         let to = self.plan.acquire();
-        self.conv(name, from, to, window, before, Added::Nothing)?;
+        self.conv(name, from, to, window, before, Residual::None)?;
         self.plan.release(from);
         Ok(to)
     }
@@ -110,8 +110,8 @@ impl<'a> Builder<'a> {
     /// ReLU, 3x3, ReLU, 1x1, plus the input, in the input's slot.
     pub fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], x: Slot) -> Result<()> {
         let inner = self.plan.acquire();
-        self.conv(conv1, x, inner, Window::SAME_3, Before::Relu, Added::Nothing)?;
-        self.conv(conv2, inner, x, Window::POINT, Before::Relu, Added::Output)?;
+        self.conv(conv1, x, inner, Window::SAME_3, Before::Relu, Residual::None)?;
+        self.conv(conv2, inner, x, Window::POINT, Before::Relu, Residual::Output)?;
         self.plan.release(inner);
         Ok(())
     }
@@ -123,7 +123,7 @@ impl<'a> Builder<'a> {
         let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
         let layer = Layer::new(name, weight, Some(&bias), Window::SAME_3)?;
         let (inner, to) = (self.plan.acquire(), self.plan.acquire());
-        self.plan.convolve(layer, from, inner, before, Added::Nothing);
+        self.plan.convolve(layer, from, inner, before, Residual::None);
         self.plan.shuffle(inner, to, channels);
         self.plan.release(from);
         self.plan.release(inner);
@@ -138,14 +138,14 @@ impl<'a> Builder<'a> {
         let inner = self.plan.acquire();
         let (conv1, conv2) = (format!("{name}.conv1"), format!("{name}.conv2"));
         let silu = Before::NormSilu(norm1);
-        self.conv(&conv1, x, inner, Window::SAME_3, silu, Added::Nothing)?;
+        self.conv(&conv1, x, inner, Window::SAME_3, silu, Residual::None)?;
         let shortcut = format!("{name}.nin_shortcut");
         let to = if self.has(&format!("{shortcut}.weight")) {
             self.conv_into_new(&shortcut, x, Window::POINT, Before::Nothing)?
         } else {
             x
         };
-        self.conv(&conv2, inner, to, Window::SAME_3, Before::NormSilu(norm2), Added::Output)?;
+        self.conv(&conv2, inner, to, Window::SAME_3, Before::NormSilu(norm2), Residual::Output)?;
         self.plan.release(inner);
         Ok(to)
     }
@@ -162,11 +162,11 @@ impl<'a> Builder<'a> {
         let (weight, bias) = side_by_side(&parts)?;
         let layer = Layer::new(&format!("{name}.qkv"), weight, Some(&bias), Window::POINT)?;
         let (projected, mixed) = (self.plan.acquire(), self.plan.acquire());
-        self.plan.convolve(layer, x, projected, Before::Norm(norm), Added::Nothing);
+        self.plan.convolve(layer, x, projected, Before::Norm(norm), Residual::None);
         self.plan.attend(projected, mixed, channels);
         self.plan.release(projected);
         let out = format!("{name}.proj_out");
-        self.conv(&out, mixed, x, Window::POINT, Before::Nothing, Added::Output)?;
+        self.conv(&out, mixed, x, Window::POINT, Before::Nothing, Residual::Output)?;
         self.plan.release(mixed);
         Ok(())
     }

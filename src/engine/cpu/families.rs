@@ -5,10 +5,10 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::builder::Builder;
-use super::kernels::{Level, Window};
+use super::kernels::{Level, Residual, Window};
 use super::layer::Layer;
 use super::maps::{Modulation, Resample};
-use super::plan::{Added, Before, Plan, Slot};
+use super::plan::{Before, Plan, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
 use crate::model::weights::Weights;
@@ -114,7 +114,7 @@ pub fn dalle_encoder(
     let layer = b.dalle_layer("encoder.blocks.input", Window::same(7), 1.0)?;
     let image = b.plan.input();
     let mut x = b.plan.acquire();
-    b.plan.convolve(layer, image, x, Before::Nothing, Added::Nothing);
+    b.plan.convolve(layer, image, x, Before::Nothing, Residual::None);
     for group in 1..=4 {
         for block in 1..=config.blocks {
             let name = format!("encoder.blocks.group_{group}.block_{block}");
@@ -126,7 +126,7 @@ pub fn dalle_encoder(
     }
     let layer = b.dalle_layer("encoder.blocks.output.conv", Window::POINT, 1.0)?;
     let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Relu, Added::Nothing);
+    b.plan.convolve(layer, x, to, Before::Relu, Residual::None);
     Ok(b.plan.finish(to))
 }
 
@@ -144,7 +144,7 @@ pub fn dalle_decoder(
     let layer = Layer::new("decoder.blocks.input", eye, None, Window::POINT)?;
     let codes = b.plan.input();
     let mut x = b.plan.acquire();
-    b.plan.convolve(layer, codes, x, Before::Nothing, Added::Nothing);
+    b.plan.convolve(layer, codes, x, Before::Nothing, Residual::None);
     for group in 1..=4 {
         for block in 1..=config.blocks {
             let name = format!("decoder.blocks.group_{group}.block_{block}");
@@ -160,7 +160,7 @@ pub fn dalle_decoder(
     let bias = b.tensor(&format!("{name}.b"))?.narrow(0, 0, channels)?;
     let layer = Layer::new(name, weight.contiguous()?, Some(&bias.contiguous()?), Window::POINT)?;
     let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Relu, Added::Nothing);
+    b.plan.convolve(layer, x, to, Before::Relu, Residual::None);
     Ok(b.plan.finish(to))
 }
 
@@ -204,7 +204,7 @@ impl Builder<'_> {
             let weight = weight.reshape((outputs, outputs, 1, 1))?;
             let layer = Layer::new(&shortcut, weight, None, Window::POINT)?;
             let to = self.plan.acquire();
-            self.plan.convolve(layer, y, to, Before::Nothing, Added::Nothing);
+            self.plan.convolve(layer, y, to, Before::Nothing, Residual::None);
             self.plan.release(y);
             x = to;
         }
@@ -267,7 +267,7 @@ impl Builder<'_> {
                 1.0,
             )?;
             let to = self.plan.acquire();
-            self.plan.convolve(layer, from, to, Before::Relu, Added::Nothing);
+            self.plan.convolve(layer, from, to, Before::Relu, Residual::None);
             if from != x {
                 self.plan.release(from);
             }
@@ -276,7 +276,7 @@ impl Builder<'_> {
         let to = if self.has(&format!("{name}.id_path.w")) {
             let layer = self.dalle_layer(&format!("{name}.id_path"), Window::POINT, 1.0)?;
             let to = self.plan.acquire();
-            self.plan.convolve(layer, x, to, Before::Nothing, Added::Nothing);
+            self.plan.convolve(layer, x, to, Before::Nothing, Residual::None);
             self.plan.release(x);
             to
         } else {
@@ -284,7 +284,7 @@ impl Builder<'_> {
         };
         let last = format!("{name}.res_path.conv_4");
         let layer = self.dalle_layer(&last, Window::same(kernels[3]), 1.0 / (layers * layers))?;
-        self.plan.convolve(layer, from, to, Before::Relu, Added::Output);
+        self.plan.convolve(layer, from, to, Before::Relu, Residual::Output);
         self.plan.release(from);
         Ok(to)
     }

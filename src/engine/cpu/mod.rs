@@ -2,8 +2,8 @@
 //! Must not know: files, shards, how candle computes the same.
 //!
 //! `kernels` computes, `layer` holds one convolution's weights, `plan` runs layers over reused
-//! maps, `share` gives images and their parts threads and memory, `builder` makes plans of weights, `networks`, `families` and `two_levels` say which layers a
-//! family has, `coder` picks codes, `engine` is the trait.
+//! maps, `share` gives images and their parts threads and memory, `builder` makes plans of weights,
+//! `networks`, `families` and `two_levels` say which layers a family has, `coder` picks codes, `engine` is the trait.
 
 mod builder;
 mod coder;

@@ -5,7 +5,7 @@ mod run;
 
 use std::sync::Arc;
 
-use super::kernels::{Level, channel_stride};
+use super::kernels::{Level, Residual, channel_stride};
 use super::layer::{Algorithm, Layer, pack_ahead};
 use super::maps::{Modulation, Resample, Shape};
 
@@ -31,15 +31,6 @@ pub enum Before {
     NormSilu(usize),
 }
 
-/// What a convolution's output is added to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
-    /// Nothing.
-    Nothing,
-    /// What its slot holds.
-    Output,
-}
-
 /// A GroupNorm's parameters.
 pub struct Norm {
     /// Groups; divides the channels.
@@ -59,7 +50,7 @@ enum Step {
         to: Slot,
         before: Before,
         upsample: bool,
-        added: Added,
+        residual: Residual,
     },
     Attend {
         from: Slot,
@@ -158,13 +149,20 @@ impl Plan {
     }
 
     /// Adds a convolution into a slot.
-    pub fn convolve(&mut self, layer: Layer, from: Slot, to: Slot, before: Before, added: Added) {
-        self.convolve_from(layer, from, to, before, added, false);
+    pub fn convolve(
+        &mut self,
+        layer: Layer,
+        from: Slot,
+        to: Slot,
+        before: Before,
+        residual: Residual,
+    ) {
+        self.convolve_from(layer, from, to, before, residual, false);
     }
 
     /// The same, reading every pixel twice along both sides.
     pub fn convolve_upsampled(&mut self, layer: Layer, from: Slot, to: Slot) {
-        self.convolve_from(layer, from, to, Before::Nothing, Added::Nothing, true);
+        self.convolve_from(layer, from, to, Before::Nothing, Residual::None, true);
     }
 
     fn convolve_from(
@@ -173,12 +171,12 @@ impl Plan {
         from: Slot,
         to: Slot,
         before: Before,
-        added: Added,
+        residual: Residual,
         upsample: bool,
     ) {
         self.layers.push(Arc::new(layer));
         let layer = self.layers.len() - 1;
-        self.steps.push(Step::Convolve { layer, from, to, before, upsample, added });
+        self.steps.push(Step::Convolve { layer, from, to, before, upsample, residual });
     }
 
     /// Adds attention over queries, keys and values that stand side by side in `from`.

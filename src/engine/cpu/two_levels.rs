@@ -10,9 +10,9 @@ use candle_core::Tensor;
 
 use super::builder::Builder;
 use super::coder::{Coder, LevelMut};
-use super::kernels::{Level, Window};
+use super::kernels::{Level, Residual, Window};
 use super::layer::Layer;
-use super::plan::{Added, Arena, Before, Bound, Plan, Slot};
+use super::plan::{Arena, Before, Bound, Plan, Slot};
 use super::share::{Pool, Threads, each_image};
 use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::error::{Error, Result};
@@ -215,7 +215,7 @@ fn trunk(
     let (weight, bias) = (b.tensor("quantize_conv_b.weight")?, b.tensor("quantize_conv_b.bias")?);
     let own = weight.narrow(1, dim, config.channels)?.contiguous()?;
     let layer = Layer::new("quantize_conv_b", own, Some(&bias), Window::POINT)?;
-    b.plan.convolve(layer, enc_b, kept, Before::Relu, Added::Nothing);
+    b.plan.convolve(layer, enc_b, kept, Before::Relu, Residual::None);
     let halved = b.conv_into_new("enc_t.blocks.0", enc_b, Window::HALVE_4, Before::Relu)?;
     let enc_t = b.conv_into_new("enc_t.blocks.2", halved, Window::SAME_3, Before::Relu)?;
     b.numbered_residuals("enc_t.blocks", 3, config, enc_t)?;
@@ -233,7 +233,7 @@ fn back(level: Level, weights: &Weights, config: &Vqvae2Config, dim: usize) -> R
     let weight = b.tensor("quantize_conv_b.weight")?.narrow(1, 0, dim)?.contiguous()?;
     let layer = Layer::new("quantize_conv_b", weight, None, Window::POINT)?;
     let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Nothing, Added::Nothing);
+    b.plan.convolve(layer, x, to, Before::Nothing, Residual::None);
     Ok(b.plan.finish(to))
 }
 

@@ -122,9 +122,9 @@ pub struct Case {
 
 impl Case {
     /// Runs `convolution` on random data, the output whole or a few rows at a time, and compares
-    /// every output and the moments. The error of
-    /// an output may be `bound` times the sum of magnitudes; times the largest such sum of the
-    /// map where `spread`, for algorithms that mix neighbouring outputs.
+    /// every output and the moments. The error of an output may be `bound` times the sum of
+    /// magnitudes; times the largest such sum of the map where `spread`, for algorithms that mix
+    /// neighbouring outputs.
     pub fn check(
         &self,
         random: &mut Random,

@@ -4,10 +4,10 @@
 //! A convolution's output is cut into parts by its shape alone, and the moments of the parts are
 //! added up in their order: the bits are the same on one thread and on many.
 
-use super::{Added, Before, Bound, BoundStep, Plan, Slot, Step};
+use super::{Before, Bound, BoundStep, Plan, Slot, Step};
 use crate::engine::cpu::kernels::{
-    Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, Residual,
-    attention, channel_stride, scale_and_shift,
+    Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
+    channel_stride, scale_and_shift,
 };
 use crate::engine::cpu::layer::Algorithm;
 use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
@@ -247,7 +247,7 @@ impl Plan {
         arena: &mut Arena,
         threads: Threads,
     ) -> Result<()> {
-        let Step::Convolve { layer, from, to, before, upsample, added } = *step else {
+        let Step::Convolve { layer, from, to, before, upsample, residual } = *step else {
             return Ok(());
         };
         let layer = &self.layers[layer];
@@ -268,10 +268,6 @@ impl Plan {
         let Shape { height, width, channels, stride } = shape;
         let data = &arena.slots[from.0][..];
         let input = Input { data, height, width, channels, stride, activation, upsample };
-        let residual = match added {
-            Added::Nothing => Residual::None,
-            Added::Output => Residual::Output,
-        };
         let row = (size.width * size.stride).max(1);
         let parts = output[..size.len()].chunks_mut(PART_ROWS * row).zip(&mut partial);
         threads.each(parts.enumerate(), |(index, (data, moments))| {
