@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::text;
+
 /// What ends a run. Every message is one line: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -10,7 +12,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", text::path(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,7 +20,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file whose content is broken or hostile.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", text::path(path))]
     Corrupt {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 //!
 //! The same facts give the same bytes.
 
+use crate::text;
 use std::fmt::Write;
 
 const STYLE: &str = "
@@ -370,12 +371,7 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // Controls, and marks that reorder what is read.
-            c if c.is_control()
-                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                out.extend(c.escape_unicode());
-            }
+            c if text::is_steering(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

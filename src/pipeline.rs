@@ -13,6 +13,7 @@ use crate::data::source;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::guard;
+use crate::text;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
     Preprocessing, Receipt, TOKENS_MAX, TokenGrid, TokenRow, Tokenizer, contents,
@@ -278,7 +279,10 @@ fn encode(
             return Ok(()); // the writer ended; its error is the one to report
         };
         if let (OnError::Stop, Err(reject)) = (settings.on_error, &item.prepared) {
-            return Err(Error::invalid(format!("{}: {reject} (--on-error stop)", item.plan.key)));
+            return Err(Error::invalid(format!(
+                "{}: {reject} (--on-error stop)",
+                text::printable(&item.plan.key)
+            )));
         }
         let item = check_grid(engine, item);
         let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
@@ -489,12 +493,12 @@ fn lost_by(before: &BTreeMap<i64, [u8; 32]>, outcome: &Outcome) -> Option<String
     match outcome {
         Outcome::Failed(row) if before.contains_key(&row.ordinal) => Some(format!(
             "'{}' has tokens, and now fails ({}: {})",
-            row.key.escape_debug(),
+            text::printable(&row.key),
             row.stage,
             row.error
         )),
         Outcome::Written(row) if before.get(&row.ordinal)? != &row.content_sha256 => {
-            Some(format!("'{}' has changed since it was tokenized", row.key.escape_debug()))
+            Some(format!("'{}' has changed since it was tokenized", text::printable(&row.key)))
         }
         _ => None,
     }

@@ -5,6 +5,7 @@
 //! Results for people and events go to stdout, everything else to stderr, so that a pipe gets
 //! only what it asked for.
 
+use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -39,7 +40,7 @@ impl Reporter {
     /// A sentence for people, an event for machines. `event` names it, `fields` is an object.
     pub fn say(&self, event: &str, sentence: &str, fields: Value) {
         match self.voice {
-            Voice::Human => eprintln!("{sentence}"),
+            Voice::Human => eprintln!("{}", text::lines(sentence)),
             Voice::Json => emit(event, fields),
         }
     }
@@ -49,7 +50,7 @@ impl Reporter {
         match self.voice {
             // A closed pipe (`| head`) is the reader's choice and no error of ours.
             Voice::Human => {
-                let _ = writeln!(std::io::stdout(), "{text}");
+                let _ = writeln!(std::io::stdout(), "{}", text::lines(text));
             }
             Voice::Json => emit(event, fields),
         }
@@ -122,8 +123,8 @@ impl Meter {
     /// Prints above the bar without tearing it.
     pub fn line(&self, event: &str, sentence: &str, fields: Value) {
         match self.voice {
-            Voice::Human if self.bar.is_hidden() => eprintln!("{sentence}"),
-            Voice::Human => self.bar.println(sentence),
+            Voice::Human if self.bar.is_hidden() => eprintln!("{}", text::lines(sentence)),
+            Voice::Human => self.bar.println(text::lines(sentence)),
             Voice::Json => emit(event, fields),
         }
     }

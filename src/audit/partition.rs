@@ -15,6 +15,7 @@ use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
 use super::sheet::Sheet;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// The published description of a shard's columns.
 const TOKENS_SCHEMA: &str = include_str!("../../schemas/tokens.v1.json");
@@ -240,7 +241,7 @@ fn check_columns(sheet: &Sheet, description: &str, levels: &[&Level]) -> Result<
         }
     }
     match fields.next() {
-        Some(field) => Err(format!("it has a column more: '{}'", field.name().escape_debug())),
+        Some(field) => Err(format!("it has a column more: '{}'", text::printable(field.name()))),
         None => Ok(()),
     }
 }
@@ -332,7 +333,7 @@ impl<'a> RowCheck<'a> {
         let errors = get("quantization_error")?.as_primitive::<Float32Type>();
         for i in 0..batch.num_rows() {
             let key = keys.value(i);
-            let row = || format!("image {} ('{}')", ordinals[i], key.escape_debug());
+            let row = || format!("image {} ('{}')", ordinals[i], text::printable(key));
             self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
             self.planned_as(ordinals[i], key, uris.value(i))?;
             self.grids(&levels, i, hashes.value(i), unique[i])
@@ -419,7 +420,7 @@ impl<'a> RowCheck<'a> {
     fn finish(mut self, failures: &Path) -> Result<Counted, String> {
         let written = self.seen.iter().filter(|&&seen| seen == 1).count() as u64;
         let sheet = Sheet::open(failures, None).map_err(|error| error.to_string())?;
-        let name = failures.display();
+        let name = text::path(&failures);
         let told = |reason: String| format!("{name}: {reason}");
         check_columns(&sheet, FAILURES_SCHEMA, &[]).map_err(told)?;
         let columns = ["ordinal", "key", "uri", "stage", "error"];

@@ -16,6 +16,7 @@ use super::integers::{self, Lists};
 use super::levels;
 use super::sheet::{Batches, Sheet};
 use crate::error::{Error, Result};
+use crate::text;
 
 static COLUMNS: LazyLock<Vec<&str>> =
     LazyLock::new(|| ["key", "view"].into_iter().chain(levels::columns()).collect());
@@ -140,7 +141,7 @@ pub(super) fn files(path: &Path) -> Result<VecDeque<PathBuf>> {
     }
     files.sort();
     if files.is_empty() {
-        return Err(Error::invalid(format!("{}: no Parquet file in it", folder.display())));
+        return Err(Error::invalid(format!("{}: no Parquet file in it", text::path(&folder))));
     }
     Ok(files.into())
 }
@@ -149,7 +150,7 @@ pub(super) fn open(path: &Path) -> Result<Sheet> {
     let sheet = Sheet::open(path, Some(&COLUMNS))?;
     if sheet.schema().column_with_name("tokens").is_none() {
         let names: Vec<_> = sheet.schema().fields().iter().take(20).map(|f| f.name()).collect();
-        let names = names.iter().map(|n| n.escape_debug().to_string()).collect::<Vec<_>>();
+        let names = names.iter().map(|n| text::printable(n).into_owned()).collect::<Vec<_>>();
         let names = names.join(", ");
         return Err(Error::corrupt(path, format!("has no column 'tokens' (it has: {names})")));
     }
@@ -180,7 +181,7 @@ fn rows(batch: &RecordBatch, first: u64) -> Result<Vec<GridRow>, String> {
         };
         let grids = levels.iter().map(|(lists, heights, widths)| {
             grid(lists, heights.as_ref().map(|h| h[i]), widths.as_ref().map(|w| w[i]), i)
-                .map_err(|reason| format!("row '{}' {reason}", key.escape_debug()))
+                .map_err(|reason| format!("row '{}' {reason}", text::printable(&key)))
         });
         let levels = grids.collect::<Result<Vec<_>, _>>()?;
         Ok(GridRow { view: views.as_ref().map(|v| v[i]), levels, key })

@@ -17,6 +17,7 @@ use super::fold::Fold;
 use super::partition::{self, PartitionFacts};
 use super::plan::{self, PlanFacts};
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Verifies an output folder. Damage is in the report; errors are for what can't be looked at.
 pub fn verify(dir: &Path) -> Result<VerifyReport> {
@@ -79,7 +80,7 @@ fn verify_plan(
 ) -> Result<Option<PlanFacts>> {
     if !dir.join(plan::NAME).exists() {
         if !dir.join("tokens").is_dir() && !report.finished {
-            return Err(Error::invalid(format!("{}: no output of vqtok", dir.display())));
+            return Err(Error::invalid(format!("{}: no output of vqtok", text::path(&dir))));
         }
         report.find(Part::Plan, "plan.parquet is missing");
         return Ok(None);
@@ -190,7 +191,7 @@ fn strays(dir: &Path, shards: &[PartitionFacts]) -> Vec<String> {
         let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
         let name = parts.join("/");
         if !entry.file_type().is_dir() && !known.contains(&name) {
-            found.push(name.escape_debug().to_string());
+            found.push(text::printable(&name).into_owned());
         }
     }
     found

@@ -6,6 +6,7 @@ use super::{folder, sha256_hex};
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
+use crate::text;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,7 @@ impl Card {
         .map(|(name, value)| (name.to_string(), value))
         .into();
         for (file, sha256) in &self.files {
-            lines.push(("file".into(), format!("{} sha256 {sha256}", file.display())));
+            lines.push(("file".into(), format!("{} sha256 {sha256}", text::path(&file))));
         }
         for (name, value) in &self.config.provenance {
             lines.push((format!("from: {name}"), value.clone()));

@@ -7,6 +7,7 @@ use super::detect::{self, DetectOptions};
 use super::{folder, sha256_hex};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::text;
 
 /// The entry of `provenance` that says which files a converted model came from.
 pub const SOURCE_ENTRY: &str = "converted from";
@@ -22,7 +23,7 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
         if out.join(file).symlink_metadata().is_ok() {
             let place = out.join(file);
-            let place = place.display();
+            let place = text::path(&place);
             return Err(Error::invalid(format!(
                 "{place} exists: give a folder without a model, nothing is overwritten"
             )));
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_converted_is_the_same_model() {
         for Case { file, family, config } in cases() {
-            let place = file.display();
+            let place = text::path(&file);
             let options = DetectOptions { family, config: config.as_ref() };
             let (config, weights) =
                 detect::open(&file, &options).unwrap_or_else(|e| panic!("{place}: {e}"));

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::checkpoint::{folder, quoted};
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Names under which weights are published as the ones to take, preferred ones first.
 const CONVENTIONAL: [[&str; 2]; 2] = [
@@ -141,7 +142,7 @@ fn passed_over<'a>(taken: &str, others: impl Iterator<Item = &'a &'a String>) ->
 /// The error for more than one candidate.
 fn several<'a>(dir: &Path, names: impl Iterator<Item = &'a &'a String>) -> Error {
     let names: Vec<String> = names.map(|n| quoted(n)).collect();
-    let dir = dir.display();
+    let dir = text::path(&dir);
     Error::invalid(format!(
         "{dir}: {} files could be the weights: {}; give one of them as the model",
         names.len(),
@@ -162,7 +163,7 @@ fn nothing_found(dir: &Path) -> Result<String> {
         }
     }
     inside.sort();
-    let dir = dir.display();
+    let dir = text::path(&dir);
     if inside.is_empty() {
         let kinds = PICKLES.map(|e| format!(".{e}")).join(", ");
         return Ok(format!("{dir}: no weights in this folder (.safetensors, {kinds})"));

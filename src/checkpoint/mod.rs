@@ -34,6 +34,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 pub use crate::model::tensor::{self, Bytes, Dtype, RawTensor};
+pub(crate) use crate::text::quoted;
 use locate::Weights;
 pub(crate) use locate::named_as_weights;
 
@@ -187,14 +188,4 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A name out of an untrusted file, quoted, escaped and cut for a message of one line.
-pub(crate) fn quoted(name: &str) -> String {
-    const CHARS_MAX: usize = 120;
-    if name.chars().count() <= CHARS_MAX {
-        return format!("{name:?}");
-    }
-    let start: String = name.chars().take(CHARS_MAX).collect();
-    format!("{start:?}...")
 }

@@ -7,6 +7,7 @@ use crate::audit::read::{GridRow, TokenFile};
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit, images_for_threads};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
+use crate::text;
 use rayon::prelude::*;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -59,7 +60,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         if let Some(problem) = problem(&row, job.engine) {
             job.failed += 1;
             meter.step(true);
-            let text = format!("failed: {}: {problem}", row.key);
+            let text = format!("failed: {}: {problem}", text::printable(&row.key));
             meter.line("failure", &text, json!({"key": row.key, "error": problem}));
             continue;
         }
@@ -75,7 +76,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     meter.close();
     reporter.result(
         "decoded",
-        &format!("{decoded} pictures in {}, {failed} rows failed", args.out.display()),
+        &format!("{decoded} pictures in {}, {failed} rows failed", text::path(&args.out)),
         json!({"decoded": decoded, "failed": failed, "out": args.out}),
     );
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })

@@ -3,6 +3,7 @@
 use super::Finished;
 use crate::error::Result;
 use crate::progress::Reporter;
+use crate::text;
 use crate::tokens::{DatasetSummary, finalize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
     let mut text = format!(
         "{}: {} images planned, {} written, {} failed, in {} shards\n{} tokens of {} codes \
          ({}, factor {})",
-        dir.display(),
+        text::path(&dir),
         totals.planned,
         totals.written,
         totals.failed,

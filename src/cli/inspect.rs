@@ -7,6 +7,7 @@ use crate::audit::read::TokenFile;
 use crate::checkpoint::card::{self, Card};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
+use crate::text;
 use crate::tokens::{Plan, committed, finalize, plan};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,10 @@ pub struct Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let path = &args.path;
     if !path.exists() {
-        return Err(Error::invalid(format!("{}: there is no such file or folder", path.display())));
+        return Err(Error::invalid(format!(
+            "{}: there is no such file or folder",
+            text::path(&path)
+        )));
     }
     if path.join(plan::FILE).exists() {
         return output(path, reporter);
@@ -49,7 +53,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
     let text = format!(
         "{}: unfinished, {done} of {} partitions of {} images; run the same `vqtok tokenize` again",
-        dir.display(),
+        text::path(&dir),
         plan.partitions(),
         plan.rows()
     );
@@ -63,7 +67,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
 fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     let file = TokenFile::open(path)?;
     let (metadata, rows) = (file.entries(), file.row_count()?);
-    let mut text = format!("{}: {rows} rows", path.display());
+    let mut text = format!("{}: {rows} rows", text::path(&path));
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
         text += &format!("\n  {name:28} {value}");
     }

@@ -18,6 +18,7 @@ mod verify;
 
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
+use crate::text;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use std::process::ExitCode;
@@ -125,6 +126,7 @@ pub fn main() -> ExitCode {
 /// One line on stderr, whatever the voice; an event too where machines listen.
 fn fail(reporter: &Reporter, error: &Error) -> ExitCode {
     let message = error.to_string().replace('\n', " ");
+    let message = text::printable(&message);
     eprintln!("vqtok: {message}");
     if reporter.is_json() {
         reporter.result("error", "", json!({"message": message, "exit_code": error.exit_code()}));

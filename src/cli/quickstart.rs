@@ -7,6 +7,7 @@ use super::{reconstruct, tokenize};
 use crate::data::pictures;
 use crate::error::Result;
 use crate::progress::Reporter;
+use crate::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ pub struct Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let [images, model, tokens, sheet] =
         ["images", "model", "tokens", "reconstructions.png"].map(|name| args.out.join(name));
-    let text = format!("drawing {} pictures in {}", PICTURES_PER_MOTIF * 8, images.display());
+    let text = format!("drawing {} pictures in {}", PICTURES_PER_MOTIF * 8, text::path(&images));
     reporter.say("pictures", &text, json!({"folder": images, "pictures": PICTURES_PER_MOTIF * 8}));
     pictures::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
 
@@ -61,8 +62,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 }
 
 fn next_steps(images: &Path, model: &Path, tokens: &Path, sheet: &Path) -> String {
-    let [images, model, tokens, sheet] =
-        [images, model, tokens, sheet].map(|path| path.display().to_string());
+    let [images, model, tokens, sheet] = [images, model, tokens, sheet].map(text::path);
     format!(
         "
 Everything is there:

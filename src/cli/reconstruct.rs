@@ -8,6 +8,7 @@ use crate::data::{sample, sheet, source};
 use crate::engine::{Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::progress::Reporter;
+use crate::text;
 use crate::train::metrics;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -67,7 +68,7 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
                 }
                 Err(reject) => {
                     failed += 1;
-                    let text = format!("failed: {}: {reject}", found.key);
+                    let text = format!("failed: {}: {reject}", text::printable(&found.key));
                     let fields = json!({"key": found.key, "error": reject.message});
                     reporter.say("failure", &text, fields);
                 }
@@ -100,7 +101,7 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
         &format!(
             "{} pictures on {}: PSNR {psnr:.2} dB, SSIM {ssim:.4}",
             pairs.len(),
-            args.out.display()
+            text::path(&args.out)
         ),
         json!({"images": rows, "psnr_db": psnr, "ssim": ssim, "failed": failed, "out": args.out}),
     );

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::Reporter;
+use crate::text;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Plan, committed};
 use serde_json::json;
@@ -41,7 +42,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let damage = damage(&report);
     let text = format!(
         "{}: {} findings, {} partitions to make anew, {} missing",
-        args.dir.display(),
+        text::path(&args.dir),
         report.findings.len(),
         damage.partitions.len(),
         report.missing
@@ -115,7 +116,7 @@ fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
         Some((name, was, now)) => Err(Error::Mismatch(format!(
             "{} was made with {name} = {was}, this repair has {now}; use the model and program \
              it was made with",
-            dir.display()
+            text::path(&dir)
         ))),
     }
 }

@@ -4,6 +4,7 @@ use super::Finished;
 use crate::audit::{html, report};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
+use crate::text;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ pub struct Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let report = report::report(&args.input)?;
     std::fs::write(&args.out, html::render(&report)).map_err(Error::io(&args.out))?;
-    let text = format!("{}: {} rows of {} files", args.out.display(), report.rows, report.files);
+    let text = format!("{}: {} rows of {} files", text::path(&args.out), report.rows, report.files);
     reporter.result("report", &text, json!({"out": args.out, "report": report}));
     Ok(Finished::Clean)
 }

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
+use crate::text;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, contents,
     finalize, repair,
@@ -163,7 +164,7 @@ fn refuse_to_train(model: &Path, flags: &CheckpointFlags) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("--model {}: no such checkpoint; {reason}", model.display())))
+    Err(Error::invalid(format!("--model {}: no such checkpoint; {reason}", text::path(&model))))
 }
 
 /// Makes the committed partitions of our share that hold failures anew, each replaced whole.
@@ -282,7 +283,7 @@ fn plan(inputs: &[PathBuf], out: &Path, identity: &Identity, reporter: &Reporter
 }
 
 fn list(inputs: &[PathBuf]) -> String {
-    let names: Vec<_> = inputs.iter().map(|p| p.display().to_string()).collect();
+    let names: Vec<_> = inputs.iter().map(text::path).collect();
     names.join(", ")
 }
 
@@ -338,7 +339,7 @@ impl pipeline::Observer for Watch {
         if self.failures <= Watch::FAILURES_TOLD {
             self.meter.line(
                 "failure",
-                &format!("failed: {key}: {stage}: {error}"),
+                &format!("failed: {}: {stage}: {error}", text::printable(key)),
                 json!({"key": key, "stage": stage, "error": error}),
             );
         } else if self.failures == Watch::FAILURES_TOLD + 1 {

@@ -6,6 +6,7 @@ use super::common::{Common, Inputs, PixelFlags, recipe, stop_flag};
 use crate::config::Recipe;
 use crate::error::Result;
 use crate::progress::{Meter, Reporter, human_seconds};
+use crate::text;
 use crate::train::{self, images::Images};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,7 @@ pub(super) fn train(
     let text = format!(
         "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on {5} {6} images; \
          {0}/training.html shows how",
-        folder.display(),
+        text::path(&folder),
         found.psnr,
         100.0 * found.usage,
         model.quantizer.codes_in_words(),
@@ -161,7 +162,7 @@ impl train::Observer for Watch {
                 let text = format!(
                     "training {} first: recipe {}, {parameters} parameters, {steps} steps on \
                      {images} images, about {}, {:.1} GiB of memory",
-                    self.folder.display(),
+                    text::path(&self.folder),
                     self.recipe,
                     human_seconds(seconds),
                     *memory_bytes as f64 / (1u64 << 30) as f64

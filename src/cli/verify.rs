@@ -4,6 +4,7 @@ use super::Finished;
 use crate::audit::verify::verify;
 use crate::error::Result;
 use crate::progress::Reporter;
+use crate::text;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -31,7 +32,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let text = format!(
         "{}: {state}, {} of {} partitions there, {} images planned in them = {} written + {} \
          failed, {} bytes checked: {}",
-        args.dir.display(),
+        text::path(&args.dir),
         report.partitions - report.missing.min(report.partitions),
         report.partitions,
         report.planned,

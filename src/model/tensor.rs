@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Type of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +102,7 @@ impl Bytes {
     pub fn map(path: &Path) -> Result<Bytes> {
         let meta = std::fs::metadata(path).map_err(Error::io(path))?;
         if !meta.is_file() {
-            return Err(Error::invalid(format!("{}: not a regular file", path.display())));
+            return Err(Error::invalid(format!("{}: not a regular file", text::path(&path))));
         }
         if meta.len() == 0 {
             return Ok(Bytes::from(Vec::new()));

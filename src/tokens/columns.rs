@@ -19,6 +19,7 @@ use super::identity::{Identity, LevelLayout};
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Tokens of one grid at most; with [`TEXT_BYTES_MAX`] it keeps a batch far below the 2^31 that
 /// Arrow's offsets can count.
@@ -39,7 +40,11 @@ impl PendingRow {
     /// Checks the grids against the identity. Errors name the image.
     pub fn new(row: TokenRow, identity: &Identity) -> Result<PendingRow> {
         let wrong = |what: String| {
-            Error::invalid(format!("image {} ('{}'): {what}", row.ordinal, row.key.escape_debug()))
+            Error::invalid(format!(
+                "image {} ('{}'): {what}",
+                row.ordinal,
+                text::printable(&row.key)
+            ))
         };
         if row.levels.len() != identity.levels.len() {
             return Err(wrong(format!("{} grids came", row.levels.len())));

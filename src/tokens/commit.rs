@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::text;
 
 /// The operations that `VQTOK_FAILPOINT` names.
 pub const FAIL_POINTS: &[&str] =
@@ -357,7 +358,7 @@ impl FolderLock {
         match FolderLock::take(dir, File::try_lock_shared) {
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
-                dir.display()
+                text::path(&dir)
             ))),
             // Without any locks: the commit protocol holds for adding without them.
             Err(fs::TryLockError::Error(_)) => {
@@ -373,7 +374,7 @@ impl FolderLock {
             Ok(file) => Ok(FolderLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
-                dir.display()
+                text::path(&dir)
             ))),
             Err(fs::TryLockError::Error(error)) => Err(Error::io(dir)(error)),
         }

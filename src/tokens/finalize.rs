@@ -17,6 +17,7 @@ use super::schema;
 use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
 use crate::error::{Error, Result};
+use crate::text;
 use crate::{footer, guard};
 
 /// The data set's own file, written last.
@@ -159,10 +160,10 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         return Err(Error::Busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
              first",
-            dir.display(),
+            text::path(&dir),
             missing.len(),
             plan.partitions(),
-            shard_path(Path::new(""), *first).display()
+            text::path(&shard_path(Path::new(""), *first))
         )));
     }
     // In parallel, since every byte is hashed; `collect` keeps the order.
@@ -218,7 +219,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let (failures, codebook) = (companion("failures"), companion("codebook"));
     for companion in [&failures, &codebook] {
         if !companion.exists() {
-            return Err(broken(format!("its companion {} is missing", companion.display())));
+            return Err(broken(format!("its companion {} is missing", text::path(&companion))));
         }
     }
     let file = File::open(&path).map_err(Error::io(&path))?;

@@ -17,9 +17,10 @@ use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
-use super::rows::{PlanRow, shorten};
+use super::rows::PlanRow;
 use super::{schema, unique};
 use crate::error::{Error, Result};
+use crate::text::{self, shorten};
 use crate::{footer, guard};
 
 /// The plan's name in an output folder.
@@ -231,7 +232,7 @@ impl Plan {
         rows: impl Iterator<Item = Result<PlanRow>>,
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<()> {
-        let dir = self.dir.display();
+        let dir = text::path(&self.dir);
         if let Some((name, was, now)) = self.identity.difference(identity) {
             return Err(Error::Mismatch(format!(
                 "{dir} was made with {name} = {}, this run has {}; use another --out, or the \

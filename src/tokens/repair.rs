@@ -22,6 +22,7 @@ use super::plan::{self, Plan};
 use super::rows::PlanRow;
 use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
+use crate::text;
 use crate::{footer, guard};
 
 /// What an audit found to be bad.
@@ -181,7 +182,7 @@ fn rows_of_partition(
         let size = || size_of(&uri).and_then(|bytes| i64::try_from(bytes).ok());
         let bytes = known.or_else(size);
         let bytes = bytes.ok_or_else(|| {
-            Error::invalid(format!("the size of '{}' is not known", key.escape_debug()))
+            Error::invalid(format!("the size of '{}' is not known", text::printable(&key)))
         })?;
         Ok(PlanRow { ordinal, key, uri, bytes })
     };

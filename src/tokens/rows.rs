@@ -93,12 +93,3 @@ pub enum Outcome {
     /// A reason.
     Failed(FailureRow),
 }
-
-/// Keeps messages to one readable line: no control characters, at most 80 characters.
-pub(super) fn shorten(text: &str) -> String {
-    let mut out: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-    if text.chars().nth(80).is_some() {
-        out.push_str("...");
-    }
-    out
-}

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::rows::{PlanRow, shorten};
+use super::rows::PlanRow;
 use crate::error::{Error, Result};
+use crate::text::shorten;
 
 /// 32 MiB of them.
 const HASHES_MAX: u64 = 1 << 22;

@@ -6,6 +6,7 @@ use super::data::TrainData;
 use crate::data::prepare::{Preparation, prepare, prepare_part};
 use crate::data::{sample, source};
 use crate::error::{Error, Reject, Result};
+use crate::text;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -34,7 +35,7 @@ impl Images {
         let mut walk = source::walk(inputs)?;
         let found = sample::evenly(walk.by_ref(), IMAGES_MAX)?;
         if found.is_empty() {
-            let names: Vec<_> = inputs.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<_> = inputs.iter().map(text::path).collect();
             return Err(Error::invalid(format!(
                 "no image under {}: nothing to train on",
                 names.join(", ")

@@ -85,6 +85,7 @@ pub use watch::Look;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::text;
 use around::{estimate, fresh, perceptual, probe, warn, watch};
 use data::{Loader, Order, Split, prefetched};
 use evaluate::Evaluator;
@@ -332,7 +333,7 @@ fn same_recipe(then: &serde_json::Value, now: &serde_json::Value, folder: &Path)
         Some(difference) => Err(Error::Mismatch(format!(
             "{}: the training to resume is another one: {difference}; give the same recipe and \
              images, or another path",
-            folder.display()
+            text::path(&folder)
         ))),
     }
 }

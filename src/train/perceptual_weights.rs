@@ -12,6 +12,7 @@ use super::parameters::flat;
 use super::perceptual::{Lpips, SCALE, SHIFT};
 use crate::checkpoint;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// Endings of files that a folder may hold.
 const ENDINGS: [&str; 5] = ["safetensors", "pth", "pt", "ckpt", "bin"];
@@ -63,7 +64,7 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
                 return Err(Error::invalid(format!(
                     "{}: {name} has other values than the same weight found before; give the \
                      file or folder of one LPIPS",
-                    file.display()
+                    text::path(&file)
                 )));
             }
             weights.insert(name, tensor);
@@ -75,13 +76,13 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
         {
             return Err(Error::invalid(format!(
                 "{}: the scaling layer's {name} is {:?}, not {own:?}: another LPIPS than vqtok's",
-                path.display(),
+                text::path(&path),
                 flat(&found)?
             )));
         }
     }
     let lpips =
-        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
+        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(&path))))?;
     let mut sha = Sha256::new();
     for (name, tensor) in &weights {
         sha.update(name.as_bytes());
@@ -97,7 +98,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         Error::invalid(format!(
             "LPIPS weights {}: {e}; give a file or folder with VGG16 and the lpips heads, or \
              leave train.perceptual.weights empty to train without",
-            path.display()
+            text::path(&path)
         ))
     })?;
     if meta.is_file() {
@@ -115,7 +116,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if files.is_empty() {
         return Err(Error::invalid(format!(
             "LPIPS weights {}: no file ending in {}",
-            path.display(),
+            text::path(&path),
             ENDINGS.join(", ")
         )));
     }

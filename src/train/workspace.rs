@@ -23,6 +23,7 @@ use super::state::{State, write_atomic};
 use crate::checkpoint::folder::{CONFIG_FILE, save};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::text;
 
 const STATE: &str = "state";
 /// The page at the end.
@@ -58,7 +59,7 @@ impl Workspace {
     /// Where it holds something else, a model, an unfinished training without `resume`, or where
     /// another process is training in it.
     pub fn open(folder: &Path, resume: bool) -> Result<(Workspace, Found)> {
-        let shown = folder.display();
+        let shown = text::path(&folder);
         if folder.join(CONFIG_FILE).exists() && !resume {
             return Err(Error::Mismatch(format!(
                 "{shown} already holds a model; give another path or remove it to train again"
@@ -171,7 +172,7 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     match strangers.first() {
         Some(name) => Err(Error::Mismatch(format!(
             "{} is no model folder: it holds {name:?}; give a path that doesn't exist yet",
-            folder.display()
+            text::path(&folder)
         ))),
         None => Ok(()),
     }
@@ -188,7 +189,7 @@ fn lock(path: &Path, folder: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
             "{}: another process is training here; wait for it or give another path",
-            folder.display()
+            text::path(&folder)
         ))),
         Err(TryLockError::Error(e)) => Err(Error::io(path)(e)),
     }
