@@ -12,7 +12,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {source}", text::path(path))]
+    #[error("{}: {}", text::path(path), text::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
