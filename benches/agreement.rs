@@ -110,6 +110,8 @@ fn photos(settings: &Settings) -> vqtok::Result<Vec<PixelBatch>> {
     let how = Preparation {
         limits: Default::default(),
         alpha: Alpha::White,
+        orientation: Default::default(),
+        pillow: Default::default(),
         rule: ResizeRule::Bicubic,
         size: Some(settings.side as u32),
         channels: 3,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use vqtok::data::resize::{ResizeRule, prepare};
-use vqtok::data::{Alpha, Limits, decode};
+use vqtok::data::{Alpha, Limits, PillowVersion, decode};
 
 const ROUNDS: usize = 5;
 const RULES: [ResizeRule; 3] = [ResizeRule::Bilinear, ResizeRule::Bicubic, ResizeRule::Lanczos];
@@ -42,7 +42,9 @@ fn main() {
         for (times, rule) in own[1..].iter_mut().zip(RULES) {
             times.push(timed(&files, |bytes| {
                 let image = decode(bytes, &Limits::default(), Alpha::White).unwrap().image;
-                std::hint::black_box(prepare(&image, rule, Some(256)).unwrap());
+                std::hint::black_box(
+                    prepare(&image, rule, Some(256), PillowVersion::default()).unwrap(),
+                );
             }));
         }
         for (times, value) in peer.iter_mut().zip(pillow(&python, &paths)) {

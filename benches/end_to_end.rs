@@ -126,6 +126,8 @@ fn beside_the_engine(
     let preparation = Preparation {
         limits: Default::default(),
         alpha: Default::default(),
+        orientation: Default::default(),
+        pillow: Default::default(),
         rule: Default::default(),
         size: Some(SIDE),
         channels: 3,

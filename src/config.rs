@@ -2,6 +2,8 @@
 //! Must not know: flags, what the settings do.
 
 use crate::data::decode::Alpha;
+use crate::data::orientation::Orientation;
+use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::error::{Error, Result};
@@ -94,6 +96,30 @@ pub struct DataRecipe {
     /// What shows through transparency.
     #[serde(default)]
     pub alpha: Alpha,
+    /// What becomes of the orientation that a file states.
+    #[serde(default)]
+    pub orientation: Orientation,
+    /// Whose resampling the rules of Pillow follow: 12, or 13 from that version on.
+    #[serde(default)]
+    pub pillow: PillowVersion,
+}
+
+impl DataRecipe {
+    /// The same for the model's folder, so that tokenizing with it does as training did.
+    fn preprocess(&self) -> PreprocessConfig {
+        let DataRecipe { size, resize, alpha, orientation, pillow } = self;
+        PreprocessConfig {
+            alpha: unless_default(alpha),
+            orientation: unless_default(orientation),
+            pillow: (*pillow != PillowVersion::default()).then(|| (*pillow).into()),
+            ..PreprocessConfig::new(resize.name(), Some(*size))
+        }
+    }
+}
+
+/// The word for a setting that isn't what goes without saying.
+fn unless_default<T: Default + PartialEq + ToString>(value: &T) -> Option<String> {
+    (*value != T::default()).then(|| value.to_string())
 }
 
 /// `[tokenize]`.
@@ -163,6 +189,7 @@ impl Recipe {
         if self.data.resize == ResizeRule::None {
             return wrong("data.resize is none: training needs one size for all images".into());
         }
+        self.data.resize.check(self.data.pillow)?;
         if self.data.resize == ResizeRule::Pad && self.train.augment.crop.is_some() {
             return wrong("train.augment.crop doesn't go with data.resize = \"pad\"".into());
         }
@@ -224,6 +251,8 @@ impl Recipe {
         Preparation {
             limits: Default::default(),
             alpha: self.data.alpha,
+            orientation: self.data.orientation,
+            pillow: self.data.pillow,
             rule: self.data.resize,
             size: Some(self.data.size),
             channels: self.model.channels,
@@ -246,10 +275,7 @@ impl Recipe {
                 ..QuantizerConfig::new(self.model.quantizer.rule, self.model.codes, self.model.dim)
             },
             pixels: PixelConfig { channels: self.model.channels, input, output },
-            preprocess: PreprocessConfig {
-                resize: self.data.resize.to_string(),
-                size: Some(self.data.size),
-            },
+            preprocess: self.data.preprocess(),
             provenance: [("recipe".to_string(), self.name.clone())].into(),
         }
     }

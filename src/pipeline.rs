@@ -7,16 +7,18 @@
 //! `Settings::images_in_flight` prepared images exist at once, whatever the data set's size. Time is
 //! bounded for each image by `Settings::decode_time_max`.
 
+mod row;
+
 use crate::crew::{Crew, Ticket, Timer, Waited};
 use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::source;
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit};
+use crate::engine::{Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::guard;
 use crate::text;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-    Preprocessing, Receipt, TOKENS_MAX, TokenGrid, TokenRow, Tokenizer, contents,
+    Preprocessing, Receipt, TOKENS_MAX, Tokenizer, contents,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
@@ -127,6 +129,8 @@ pub fn identity(
             rule: preparation.rule.to_string(),
             size: preparation.size,
             alpha: preparation.alpha.to_string(),
+            orientation: Some(preparation.orientation.to_string()),
+            pillow: Some(preparation.pillow.into()),
             digest: preparation.digest(),
         },
         levels: grids
@@ -373,7 +377,8 @@ fn flush(
     for item in batch.items.drain(..) {
         let outcome = match item.prepared {
             Ok(prepared) => {
-                let row = token_row(item.plan, &prepared, &encoded, index);
+                let row =
+                    row::token_row(item.plan, &prepared, &settings.preparation, &encoded, index);
                 index += 1;
                 Outcome::Written(Box::new(row))
             }
@@ -390,37 +395,6 @@ fn flush(
         }
     }
     Ok(true)
-}
-
-/// The row of image `index` of a batch.
-fn token_row(plan: PlanRow, prepared: &Prepared, encoded: &Encoded, index: usize) -> TokenRow {
-    let grid = |level: &CodeGrid| {
-        let tokens = level.height * level.width;
-        let range = index * tokens..(index + 1) * tokens;
-        TokenGrid {
-            codes: level.codes[range.clone()].to_vec(),
-            distances: level.distances[range].to_vec(),
-            height: level.height as i32,
-            width: level.width as i32,
-        }
-    };
-    TokenRow {
-        label: source::label(&plan.key).map(str::to_string),
-        key: plan.key,
-        uri: plan.uri,
-        ordinal: plan.ordinal,
-        levels: encoded.levels.iter().map(grid).collect(),
-        image_width: prepared.image_width as i32,
-        image_height: prepared.image_height as i32,
-        orientation: i32::from(prepared.orientation),
-        color_mode: prepared.color_mode.to_string(),
-        crop_x: prepared.crop.x,
-        crop_y: prepared.crop.y,
-        crop_w: prepared.crop.width,
-        crop_h: prepared.crop.height,
-        content_sha256: prepared.content_sha256,
-        ..TokenRow::default()
-    }
 }
 
 /// Writes outcomes partition by partition and commits each as soon as it is whole.

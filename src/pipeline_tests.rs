@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::config::Recipe;
 use crate::data::source::{Found, walk};
+use crate::engine::CodeGrid;
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
 use crate::tokens::finalize;

@@ -59,7 +59,7 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
             input: InputRange::Taming,
             output: OutputRange::SymmetricTruncate,
         },
-        preprocess: PreprocessConfig { resize: "none".to_owned(), size: None },
+        preprocess: PreprocessConfig::new("none", None),
         provenance: BTreeMap::new(),
     };
     (config, weights)

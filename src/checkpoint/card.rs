@@ -55,6 +55,11 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     })
 }
 
+/// What a configuration says, or what goes without saying.
+fn word_or(said: &Option<String>, otherwise: &str) -> String {
+    said.clone().unwrap_or_else(|| otherwise.to_string())
+}
+
 impl Card {
     /// Name and value of every fact, for people.
     pub fn lines(&self) -> Vec<(String, String)> {
@@ -73,6 +78,9 @@ impl Card {
             ("output range", word(&json!(pixels.output))),
             ("resize rule", preprocess.resize.clone()),
             ("size", size),
+            ("alpha", word_or(&preprocess.alpha, "white")),
+            ("orientation", word_or(&preprocess.orientation, "apply")),
+            ("pillow", preprocess.pillow.unwrap_or(12).to_string()),
             ("parameters", self.parameters.to_string()),
             ("weights sha256", self.digests.weights_sha256.clone()),
             ("codebook sha256", self.digests.codebook_sha256.clone()),

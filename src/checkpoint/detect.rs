@@ -464,7 +464,7 @@ fn configure(
             ..QuantizerConfig::new(rule, codes, dim)
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },
-        preprocess: PreprocessConfig { resize: family.resize.to_owned(), size },
+        preprocess: PreprocessConfig::new(family.resize, size),
         provenance,
     })
 }

@@ -115,10 +115,7 @@ fn the_family_or_its_configuration_settles_it_and_the_network_builds() {
         "params": {"n_embed": 16, "ddconfig": {"resolution": 64}}}});
     let found = detect(&shapes, &Published::new(Some(&target), &[], None), None).unwrap();
     assert_eq!(found.config.family, "taming");
-    assert_eq!(
-        found.config.preprocess,
-        PreprocessConfig { resize: "taming".into(), size: Some(64) }
-    );
+    assert_eq!(found.config.preprocess, PreprocessConfig::new("taming", Some(64)));
     for name in ["input range", "output range", "resize", "norm groups", "size", "family"] {
         assert!(found.config.provenance.contains_key(name), "{name}");
     }

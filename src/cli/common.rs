@@ -5,12 +5,15 @@ use crate::checkpoint::configs;
 use crate::checkpoint::detect::DetectOptions;
 use crate::config::Recipe;
 use crate::data::decode::Alpha;
+use crate::data::orientation::Orientation;
+use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -43,6 +46,14 @@ pub struct PixelFlags {
     /// What shows through transparent pixels: white, black or drop
     #[arg(long, value_name = "COLOUR")]
     pub alpha: Option<Alpha>,
+    /// What becomes of EXIF orientation: apply turns pictures upright (default); ignore takes them
+    /// as stored, as many published extraction scripts do
+    #[arg(long, value_name = "apply|ignore")]
+    pub orientation: Option<Orientation>,
+    /// Pillow whose resampling is followed, bit for bit: 12 (default) is every version up to it,
+    /// 13 those that resize tall pictures vertically first
+    #[arg(long, value_name = "12|13")]
+    pub pillow: Option<PillowVersion>,
 }
 
 /// Beyond any machine that images are tokenized on.
@@ -134,17 +145,29 @@ pub fn recipe(name_or_file: Option<&str>, flags: &PixelFlags) -> Result<Recipe> 
     if let Some(alpha) = flags.alpha {
         recipe.data.alpha = alpha;
     }
+    if let Some(orientation) = flags.orientation {
+        recipe.data.orientation = orientation;
+    }
+    if let Some(pillow) = flags.pillow {
+        recipe.data.pillow = pillow;
+    }
     recipe.check()?;
     Ok(recipe)
 }
 
+/// A setting by its word, where a file has one.
+pub fn told<T: FromStr<Err = Error> + Default>(word: Option<&str>) -> Result<T> {
+    word.map_or_else(|| Ok(T::default()), str::parse)
+}
+
 /// What a model that stands is fed: its own preprocessing with the flags on top.
 pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparation> {
+    let own = &model.preprocess;
     let rule = match flags.resize {
         Some(rule) => rule,
-        None => model.preprocess.resize.parse().map_err(|e| Error::invalid(format!("{e}")))?,
+        None => own.resize.parse()?,
     };
-    let size = match (flags.size.or(model.preprocess.size), rule) {
+    let size = match (flags.size.or(own.size), rule) {
         (_, ResizeRule::None) => None,
         (Some(size), _) => Some(size),
         (None, _) => {
@@ -154,9 +177,18 @@ pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparatio
             )));
         }
     };
+    let mut pillow = own.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default();
+    if flags.resize.is_some() && rule.check(pillow).is_err() {
+        // The model's version was for its own rule; Pillow has no part in the one asked for.
+        pillow = PillowVersion::default();
+    }
+    let pillow = flags.pillow.unwrap_or(pillow);
+    rule.check(pillow)?;
     Ok(Preparation {
         limits: Default::default(),
-        alpha: flags.alpha.unwrap_or_default(),
+        alpha: flags.alpha.map_or_else(|| told(own.alpha.as_deref()), Ok)?,
+        orientation: flags.orientation.map_or_else(|| told(own.orientation.as_deref()), Ok)?,
+        pillow,
         rule,
         size,
         channels: model.pixels.channels,

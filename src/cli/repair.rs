@@ -2,9 +2,10 @@
 //! Must not know: how badness looks, how partitions are made.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, stop_flag};
+use super::common::{CheckpointFlags, Common, stop_flag, told};
 use super::tokenize;
 use crate::audit::{Part, VerifyReport, verify};
+use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
 use crate::data::source;
 use crate::engine::Engine;
@@ -103,6 +104,8 @@ fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
     Ok(Preparation {
         limits: Default::default(),
         alpha: made.alpha.parse()?,
+        orientation: told(made.orientation.as_deref())?,
+        pillow: made.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default(),
         rule: made.rule.parse()?,
         size: made.size,
         channels,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use image::RgbImage;
 
+use super::orientation::Orientation;
 use super::samples::{Limits, Pixels, Samples, reject};
 use super::sniff::{Format, Sniffed, sniff};
 use super::{exif, formats, guard, jpeg, tiff};
@@ -62,18 +63,26 @@ impl fmt::Display for Alpha {
 /// A decoded image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
-    /// 8-bit RGB, upright.
+    /// 8-bit RGB, upright unless the orientation was to be ignored.
     pub image: RgbImage,
     /// The format found in the content: one of [`SUPPORTED`].
     pub format: &'static str,
-    /// The EXIF orientation as found, 1..=8; already applied to `image`.
+    /// The EXIF orientation as found, 1..=8, whether it was applied to `image` or not.
     pub orientation: u8,
     /// How the file stores its pixels, in Pillow's words: `1`, `L`, `LA`, `I;16`, `I`, `F`, `P`,
     /// `RGB`, `RGBA`, `CMYK`.
     pub color_mode: &'static str,
 }
 
-/// Bytes of an image file to oriented RGB.
+/// Bytes of an image file to upright RGB; see [`decode_as`].
+///
+/// # Errors
+/// Those of [`decode_as`].
+pub fn decode(bytes: &[u8], limits: &Limits, alpha: Alpha) -> Result<Decoded, Reject> {
+    decode_as(bytes, limits, alpha, Orientation::Apply)
+}
+
+/// Bytes of an image file to RGB.
 ///
 /// JPEG is bit for bit what Pillow (libjpeg-turbo) decodes. Of animations the first frame counts,
 /// on its canvas. 16-bit grey becomes round(v / 257), where Pillow's `convert` would clip; 16-bit
@@ -83,7 +92,12 @@ pub struct Decoded {
 /// # Errors
 /// A [`Stage::Decode`](crate::error::Stage::Decode) rejection with the reason: not an image, a format that isn't decoded (named),
 /// broken, truncated, over a limit.
-pub fn decode(bytes: &[u8], limits: &Limits, alpha: Alpha) -> Result<Decoded, Reject> {
+pub fn decode_as(
+    bytes: &[u8],
+    limits: &Limits,
+    alpha: Alpha,
+    rule: Orientation,
+) -> Result<Decoded, Reject> {
     let format = match sniff(bytes) {
         Sniffed::Known(format) => format,
         Sniffed::Named(name) => {
@@ -106,7 +120,11 @@ pub fn decode(bytes: &[u8], limits: &Limits, alpha: Alpha) -> Result<Decoded, Re
         Format::Gif | Format::Bmp | Format::Qoi | Format::Pnm => 1,
     };
     let color_mode = pixels.color_mode;
-    let image = orient(into_rgb(pixels, alpha)?, orientation);
+    let stored = into_rgb(pixels, alpha)?;
+    let image = match rule {
+        Orientation::Apply => orient(stored, orientation),
+        Orientation::Ignore => stored,
+    };
     Ok(Decoded { image, format: format.name(), orientation, color_mode })
 }
 

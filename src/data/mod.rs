@@ -10,8 +10,9 @@ mod jpeg;
 #[cfg(target_arch = "x86_64")]
 mod jpeg_kernels;
 mod opencv;
+pub mod orientation;
 pub mod pictures;
-mod pillow;
+pub mod pillow;
 pub mod prepare;
 mod repair;
 pub mod resize;
@@ -25,5 +26,7 @@ mod tiff;
 mod uri;
 
 pub use decode::{Alpha, Decoded, SUPPORTED, decode};
+pub use orientation::Orientation;
+pub use pillow::PillowVersion;
 pub use samples::Limits;
 pub use source::{Found, Skipped, Walk, label, read, walk};

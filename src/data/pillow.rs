@@ -1,12 +1,81 @@
-//! Owns Pillow's resampling (before version 13), bit for bit: two passes, horizontal first, 8-bit
-//! between them, weights in 22-bit fixed point. Must not know: which rule asks for which size.
+//! Owns Pillow's resampling, bit for bit: two passes, 8-bit between them, weights in 22-bit fixed
+//! point; horizontal first, except what version 13 does the other way round. Must not know: which
+//! rule asks for which size.
 //!
 //! After `src/libImaging/Resample.c` of Pillow 11. Only the columns and rows of the asked region
 //! are computed; every pixel equals that of the whole picture.
 
+use std::fmt;
+use std::str::FromStr;
+
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use super::taps::{self, PRECISION, Taps};
+use crate::error::Error;
+
+/// Which Pillow the rules that rest on it are equal to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub enum PillowVersion {
+    /// Up to 12, which the published scripts ran on: horizontally first.
+    #[default]
+    Twelve,
+    /// From 13 on: tall pictures vertically first.
+    Thirteen,
+}
+
+impl PillowVersion {
+    /// Whether a picture of `from` (width, height) becomes one of `to` vertically first: where it
+    /// loses height, and more than twice as many rows as columns.
+    fn vertical_first(self, from: (u32, u32), to: (u64, u64)) -> bool {
+        // Both below 2^63: sizes of pictures are u32, those of results are bounded by the rules.
+        let lost = |from: u32, to: u64| i64::from(from).saturating_sub_unsigned(to);
+        let (columns, rows) = (lost(from.0, to.0), lost(from.1, to.1));
+        self == PillowVersion::Thirteen && rows > 0 && rows > columns.saturating_mul(2)
+    }
+}
+
+impl From<PillowVersion> for u32 {
+    fn from(version: PillowVersion) -> u32 {
+        match version {
+            PillowVersion::Twelve => 12,
+            PillowVersion::Thirteen => 13,
+        }
+    }
+}
+
+impl TryFrom<u32> for PillowVersion {
+    type Error = Error;
+
+    fn try_from(number: u32) -> Result<PillowVersion, Error> {
+        match number {
+            12 => Ok(PillowVersion::Twelve),
+            13 => Ok(PillowVersion::Thirteen),
+            _ => Err(Error::invalid(format!(
+                "pillow {number}: use 12 (for every version up to it) or 13 (for those from it on)"
+            ))),
+        }
+    }
+}
+
+impl FromStr for PillowVersion {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<PillowVersion, Error> {
+        let number: Option<u32> = text.parse().ok();
+        number.map_or_else(
+            || Err(Error::invalid(format!("pillow {text:?}: use 12 or 13"))),
+            PillowVersion::try_from,
+        )
+    }
+}
+
+impl fmt::Display for PillowVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        u32::from(*self).fmt(f)
+    }
+}
 
 /// The kernels that the published pipelines use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,19 +139,18 @@ pub(super) struct Region {
     pub(super) height: u32,
 }
 
-/// The `region` of `image` resized to `width` x `height`. The region must lie inside that size.
+/// The `region` of `image` resized to `full` (width, height). The region must lie inside that size.
 pub(super) fn resize(
     image: &RgbImage,
-    width: u64,
-    height: u64,
-    filter: Filter,
+    full: (u64, u64),
+    (filter, version): (Filter, PillowVersion),
     region: Region,
 ) -> RgbImage {
     let (source_width, source_height) = (image.width() as usize, image.height() as usize);
-    let columns = (u64::from(image.width()) != width)
-        .then(|| Weights::new(source_width, width, filter, region.x, region.width));
-    let rows = (u64::from(image.height()) != height)
-        .then(|| Weights::new(source_height, height, filter, region.y, region.height));
+    let columns = (u64::from(image.width()) != full.0)
+        .then(|| Weights::new(source_width, full.0, filter, region.x, region.width));
+    let rows = (u64::from(image.height()) != full.1)
+        .then(|| Weights::new(source_height, full.1, filter, region.y, region.height));
 
     // The source rows that the vertical pass reads.
     let (first, last) = match &rows {
@@ -92,23 +160,25 @@ pub(super) fn resize(
     let stride = source_width * 3;
     let source = &image.as_raw()[first * stride..last * stride];
     let out_stride = region.width as usize * 3;
-    let between: Vec<u8> = match &columns {
+    let across = |source: &[u8]| match &columns {
         Some(columns) => horizontal(source, stride, columns, out_stride),
-        None => {
-            let start = region.x as usize * 3;
-            source
-                .chunks_exact(stride)
-                .flat_map(|row| &row[start..start + out_stride])
-                .copied()
-                .collect()
-        }
+        None => cut(source, stride, region.x as usize * 3, out_stride),
     };
     let data = match &rows {
-        Some(rows) => vertical(&between, out_stride, first, rows),
-        None => between,
+        Some(rows) if version.vertical_first(image.dimensions(), full) => {
+            across(&vertical(source, stride, first, rows))
+        }
+        Some(rows) => vertical(&across(source), out_stride, first, rows),
+        None => across(source),
     };
     RgbImage::from_raw(region.width, region.height, data)
         .expect("both passes fill region.width * region.height pixels")
+}
+
+/// `out_stride` bytes from `start` on of each row.
+fn cut(source: &[u8], stride: usize, start: usize, out_stride: usize) -> Vec<u8> {
+    let rows = source.chunks_exact(stride);
+    rows.flat_map(|row| &row[start..start + out_stride]).copied().collect()
 }
 
 /// For each output position the source positions it is made of and their weights.

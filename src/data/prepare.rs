@@ -2,6 +2,8 @@
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
 //! see the same pixels. Must not know: models, batches.
 
+use super::orientation::Orientation;
+use super::pillow::PillowVersion;
 use super::samples::Limits;
 use super::{decode, resize, source};
 use crate::error::Reject;
@@ -15,6 +17,10 @@ pub struct Preparation {
     pub limits: Limits,
     /// What shows through transparency.
     pub alpha: decode::Alpha,
+    /// What becomes of the orientation that a file states.
+    pub orientation: Orientation,
+    /// Whose resampling the rules of Pillow follow.
+    pub pillow: PillowVersion,
     /// Resize and crop rule.
     pub rule: resize::ResizeRule,
     /// Side of the crop, in pixels; None where the rule keeps sizes.
@@ -26,8 +32,15 @@ pub struct Preparation {
 impl Preparation {
     /// Hex sha256 over every setting that can change a pixel or reject an image.
     pub fn digest(&self) -> String {
-        let Preparation { limits, alpha, rule, size, channels } = self;
-        let settings = format!("{limits:?} {alpha} {rule} {size:?} {channels}");
+        let Preparation { limits, alpha, orientation, pillow, rule, size, channels } = self;
+        let mut settings = format!("{limits:?} {alpha} {rule} {size:?} {channels}");
+        // Outputs from before these could be chosen have digests without them.
+        if *orientation != Orientation::default() {
+            settings += &format!(" orientation {orientation}");
+        }
+        if *pillow != PillowVersion::default() {
+            settings += &format!(" pillow {pillow}");
+        }
         Sha256::digest(settings).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -41,15 +54,15 @@ pub struct Prepared {
     pub width: usize,
     /// In pixels.
     pub height: usize,
-    /// Width of the oriented source, in pixels.
+    /// Width of the source, in pixels; of the upright one unless the orientation is ignored.
     pub image_width: u32,
-    /// Height of the oriented source, in pixels.
+    /// Height of it.
     pub image_height: u32,
-    /// EXIF orientation as found, 1 to 8.
+    /// EXIF orientation as found, 1 to 8, whether it was applied or not.
     pub orientation: u8,
     /// Colour mode of the file, in Pillow's words.
     pub color_mode: &'static str,
-    /// What the model sees of the oriented source, in source pixels.
+    /// What the model sees of that source, in its pixels.
     pub crop: resize::Crop,
     /// Of the file's bytes.
     pub content_sha256: [u8; 32],
@@ -68,8 +81,9 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
 pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, Reject> {
-    let decoded = decode::decode(bytes, &preparation.limits, preparation.alpha)?;
-    let resized = resize::prepare(&decoded.image, preparation.rule, preparation.size)?;
+    let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
+    let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
+    let resized = resize::prepare(&decoded.image, *rule, *size, *pillow)?;
     let (width, height) = resized.image.dimensions();
     Ok(Prepared {
         pixels: to_bytes(resized.image, preparation.channels),
@@ -84,7 +98,7 @@ pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, R
     })
 }
 
-/// Reads one image and prepares a part of it, which `choose` picks by the upright image's
+/// Reads one image and prepares a part of it, which `choose` picks by the image's
 /// (width, height): the square of [`resize::part`], `size * size * channels` bytes.
 ///
 /// # Errors
@@ -94,10 +108,11 @@ pub fn prepare_part(
     preparation: &Preparation,
     choose: impl FnOnce((u32, u32)) -> resize::Crop,
 ) -> Result<Vec<u8>, Reject> {
-    let bytes = source::read(uri, &preparation.limits)?;
-    let decoded = decode::decode(&bytes, &preparation.limits, preparation.alpha)?;
+    let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
+    let bytes = source::read(uri, limits)?;
+    let decoded = decode::decode_as(&bytes, limits, *alpha, *orientation)?;
     let crop = choose(decoded.image.dimensions());
-    let square = resize::part(&decoded.image, crop, preparation.rule, preparation.size)?;
+    let square = resize::part(&decoded.image, crop, *rule, *size, *pillow)?;
     Ok(to_bytes(square, preparation.channels))
 }
 

@@ -10,7 +10,7 @@ use image::imageops::crop_imm;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::opencv;
-use super::pillow::{self, Filter, Region};
+use super::pillow::{self, Filter, PillowVersion, Region};
 use crate::error::{Error, Reject, Stage};
 
 /// How a picture becomes the square that a model sees. Each is known by its name in recipes, model
@@ -78,6 +78,21 @@ impl ResizeRule {
         NAMES.iter().map(|(_, rule)| *rule)
     }
 
+    /// Refuses a version of Pillow beside a rule that Pillow has no part in: it would do nothing.
+    ///
+    /// # Errors
+    /// Says so.
+    pub fn check(self, version: PillowVersion) -> Result<(), Error> {
+        let without = matches!(self, ResizeRule::Taming | ResizeRule::None);
+        if without && version != PillowVersion::default() {
+            return Err(Error::invalid(format!(
+                "pillow {version} beside the resize rule {self}: Pillow has no part in that rule; \
+                 leave it out"
+            )));
+        }
+        Ok(())
+    }
+
     /// The name.
     pub fn name(self) -> &'static str {
         // Every variant stands in NAMES; a test walks them.
@@ -138,12 +153,18 @@ pub struct Prepared {
     pub crop: Crop,
 }
 
-/// Applies `rule` for a square of `size` pixels; `size` is not read for [`ResizeRule::None`].
+/// Applies `rule` for a square of `size` pixels, the rules of Pillow as its `version` does them;
+/// `size` is not read for [`ResizeRule::None`].
 ///
 /// # Errors
 /// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), the picture has
 /// no pixels, or it is so elongated that the resized side is beyond 2^31.
-pub fn prepare(image: &RgbImage, rule: ResizeRule, size: Option<u32>) -> Result<Prepared, Reject> {
+pub fn prepare(
+    image: &RgbImage,
+    rule: ResizeRule,
+    size: Option<u32>,
+    version: PillowVersion,
+) -> Result<Prepared, Reject> {
     let (width, height) = image.dimensions();
     let reject = |message: String| Err(Reject::new(Stage::Resize, message));
     if width == 0 || height == 0 {
@@ -164,28 +185,28 @@ pub fn prepare(image: &RgbImage, rule: ResizeRule, size: Option<u32>) -> Result<
     }
     Ok(match rule {
         ResizeRule::Bilinear | ResizeRule::Maskgit | ResizeRule::Muse | ResizeRule::Vqvae2 => {
-            torchvision(image, size, Filter::Bilinear)
+            torchvision(image, size, version, Filter::Bilinear)
         }
-        ResizeRule::Bicubic => torchvision(image, size, Filter::Bicubic),
-        ResizeRule::Lanczos => torchvision(image, size, Filter::Lanczos),
-        ResizeRule::Box => torchvision(image, size, Filter::Box),
+        ResizeRule::Bicubic => torchvision(image, size, version, Filter::Bicubic),
+        ResizeRule::Lanczos => torchvision(image, size, version, Filter::Lanczos),
+        ResizeRule::Box => torchvision(image, size, version, Filter::Box),
         ResizeRule::Taming => taming(image, size),
-        ResizeRule::Llamagen => llamagen(image, size),
+        ResizeRule::Llamagen => llamagen(image, size, version),
         ResizeRule::Chameleon => {
             let scale = f64::from(size) / short as f64;
             let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
             let offset = (floor_middle(w, size), floor_middle(h, size));
-            through_pillow(image, (w, h), Filter::Lanczos, offset, size)
+            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
         }
         ResizeRule::Dalle => {
             let scale = f64::from(size) / short as f64;
             let (w, h) = (round(scale * f64::from(width)), round(scale * f64::from(height)));
             let offset = (even_middle(w, size), even_middle(h, size));
-            through_pillow(image, (w, h), Filter::Lanczos, offset, size)
+            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
         }
-        ResizeRule::Vit => stretch(image, size, Filter::Bilinear),
-        ResizeRule::Stretch => stretch(image, size, Filter::Bicubic),
-        ResizeRule::Pad => Prepared { image: pad(image, size), crop: whole },
+        ResizeRule::Vit => stretch(image, size, (Filter::Bilinear, version)),
+        ResizeRule::Stretch => stretch(image, size, (Filter::Bicubic, version)),
+        ResizeRule::Pad => Prepared { image: pad(image, size, version), crop: whole },
         ResizeRule::None => Prepared { image: image.clone(), crop: whole },
     })
 }
@@ -201,6 +222,7 @@ pub fn part(
     crop: Crop,
     rule: ResizeRule,
     size: Option<u32>,
+    version: PillowVersion,
 ) -> Result<RgbImage, Reject> {
     let reject = |message: String| Err(Reject::new(Stage::Resize, message));
     let Some(size @ 1..) = size else {
@@ -226,13 +248,14 @@ pub fn part(
         ResizeRule::Lanczos | ResizeRule::Chameleon | ResizeRule::Dalle => Filter::Lanczos,
         ResizeRule::Box => Filter::Box,
         ResizeRule::Llamagen => {
-            return Ok(stretch(&halved(&part, size), size, Filter::Bicubic).image);
+            let halved = halved(&part, size, version);
+            return Ok(stretch(&halved, size, (Filter::Bicubic, version)).image);
         }
         ResizeRule::Bicubic | ResizeRule::Stretch | ResizeRule::Pad | ResizeRule::None => {
             Filter::Bicubic
         }
     };
-    Ok(stretch(&part, size, filter).image)
+    Ok(stretch(&part, size, (filter, version)).image)
 }
 
 /// Rules that never scale the short side to the size.
@@ -249,34 +272,36 @@ pub fn to_grey(image: &RgbImage) -> Vec<u8> {
 }
 
 /// The short side to `size`, the long one to int(size * long / short); centre crop.
-fn torchvision(image: &RgbImage, size: u32, filter: Filter) -> Prepared {
+fn torchvision(image: &RgbImage, size: u32, version: PillowVersion, filter: Filter) -> Prepared {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
     let target = u64::from(size);
     let long = |long: u64, short: u64| ((target * long) as f64 / short as f64) as u64;
     let (w, h) =
         if width <= height { (target, long(height, width)) } else { (long(width, height), target) };
-    through_pillow(image, (w, h), filter, (even_middle(w, size), even_middle(h, size)), size)
+    let offset = (even_middle(w, size), even_middle(h, size));
+    through_pillow(image, (w, h), (filter, version), offset, size)
 }
 
 /// Halved by BOX as long as the short side stays at least `size`.
-fn halved(image: &RgbImage, size: u32) -> Cow<'_, RgbImage> {
+fn halved(image: &RgbImage, size: u32, version: PillowVersion) -> Cow<'_, RgbImage> {
     let mut halved = Cow::Borrowed(image);
     while halved.width().min(halved.height()) >= size.saturating_mul(2) {
         let (width, height) = (halved.width() / 2, halved.height() / 2);
         let region = Region { x: 0, y: 0, width, height };
-        let half = pillow::resize(&halved, width.into(), height.into(), Filter::Box, region);
+        let full = (width.into(), height.into());
+        let half = pillow::resize(&halved, full, (Filter::Box, version), region);
         halved = Cow::Owned(half);
     }
     halved
 }
 
-fn llamagen(image: &RgbImage, size: u32) -> Prepared {
-    let halved = halved(image, size);
+fn llamagen(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
+    let halved = halved(image, size, version);
     let (width, height) = halved.dimensions();
     let scale = f64::from(size) / f64::from(width.min(height));
     let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
     let offset = (floor_middle(w, size), floor_middle(h, size));
-    let prepared = through_pillow(&halved, (w, h), Filter::Bicubic, offset, size);
+    let prepared = through_pillow(&halved, (w, h), (Filter::Bicubic, version), offset, size);
     Prepared { crop: source_region(image, (w, h), offset, size), ..prepared }
 }
 
@@ -292,7 +317,7 @@ fn taming(image: &RgbImage, size: u32) -> Prepared {
     Prepared { image: view.to_image(), crop: source_region(image, (w, h), offset, size) }
 }
 
-fn pad(image: &RgbImage, size: u32) -> RgbImage {
+fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> RgbImage {
     let (width, height) = image.dimensions();
     let long = width.max(height);
     let fitting = if long <= size {
@@ -302,7 +327,7 @@ fn pad(image: &RgbImage, size: u32) -> RgbImage {
         let side = |side: u32| round(f64::from(side) * scale).max(1);
         let (w, h) = (side(width), side(height));
         let region = Region { x: 0, y: 0, width: w as u32, height: h as u32 };
-        Cow::Owned(pillow::resize(image, w, h, Filter::Bicubic, region))
+        Cow::Owned(pillow::resize(image, (w, h), (Filter::Bicubic, version), region))
     };
     let mut square = RgbImage::new(size, size);
     let (x, y) = ((size - fitting.width()) / 2, (size - fitting.height()) / 2);
@@ -310,7 +335,7 @@ fn pad(image: &RgbImage, size: u32) -> RgbImage {
     square
 }
 
-fn stretch(image: &RgbImage, size: u32, filter: Filter) -> Prepared {
+fn stretch(image: &RgbImage, size: u32, filter: (Filter, PillowVersion)) -> Prepared {
     let full = (u64::from(size), u64::from(size));
     through_pillow(image, full, filter, (0, 0), size)
 }
@@ -318,12 +343,12 @@ fn stretch(image: &RgbImage, size: u32, filter: Filter) -> Prepared {
 fn through_pillow(
     image: &RgbImage,
     full: (u64, u64),
-    filter: Filter,
+    filter: (Filter, PillowVersion),
     offset: (u64, u64),
     size: u32,
 ) -> Prepared {
     let region = Region { x: offset.0, y: offset.1, width: size, height: size };
-    let resized = pillow::resize(image, full.0, full.1, filter, region);
+    let resized = pillow::resize(image, full, filter, region);
     Prepared { image: resized, crop: source_region(image, full, offset, size) }
 }
 

@@ -1,6 +1,7 @@
 //! Owns the unit tests of `resize`, `pillow` and `opencv`, on the reference pixels where they are.
 //! Must not know: decoding beyond PNG.
 
+use super::PillowVersion::{Thirteen, Twelve};
 use super::*;
 use crate::testing::{npz, shared};
 
@@ -24,7 +25,8 @@ fn by_golden_name(image: &RgbImage, name: &str) -> RgbImage {
     if let Some((width, height)) = size.split_once('x') {
         let (width, height): (u32, u32) = (width.parse().unwrap(), height.parse().unwrap());
         let region = Region { x: 0, y: 0, width, height };
-        let pillow = |filter| pillow::resize(image, width.into(), height.into(), filter, region);
+        let full = (width.into(), height.into());
+        let pillow = |filter| pillow::resize(image, full, (filter, Twelve), region);
         return match what {
             "pil_box" => pillow(Filter::Box),
             "pil_bilinear" => pillow(Filter::Bilinear),
@@ -45,7 +47,7 @@ fn by_golden_name(image: &RgbImage, name: &str) -> RgbImage {
         "stretch_bilinear" => ResizeRule::Vit,
         other => panic!("unknown pipeline {other}"),
     };
-    prepare(image, rule, Some(size.parse().unwrap())).unwrap().image
+    prepare(image, rule, Some(size.parse().unwrap()), Twelve).unwrap().image
 }
 
 #[test]
@@ -83,6 +85,96 @@ fn every_reference_pixel_is_equal() {
 }
 
 #[test]
+fn every_reference_pixel_of_pillow_13_is_equal() {
+    let Some(folder) = shared("golden_families/preproc_pillow13") else { return };
+    let index = std::fs::read_to_string(folder.join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let (mut checked, mut vertical_first) = (0, 0);
+    for (stem, facts) in index["sources"].as_object().unwrap() {
+        let [width, height] = [0, 1].map(|i| facts["size"][i].as_u64().unwrap());
+        let image = source(&folder.join(format!("{stem}_{width}x{height}.png")));
+        for (key, expected) in arrays(&folder.join(format!("{stem}.expected.npz"))) {
+            let (name, size) = key.split_once("__").unwrap();
+            let (w, h) = size.split_once('x').unwrap();
+            let full: (u64, u64) = (w.parse().unwrap(), h.parse().unwrap());
+            let filter = match name {
+                "box" => Filter::Box,
+                "bilinear" => Filter::Bilinear,
+                "bicubic" => Filter::Bicubic,
+                "lanczos" => Filter::Lanczos,
+                other => panic!("unknown filter {other}"),
+            };
+            let region = Region { x: 0, y: 0, width: full.0 as u32, height: full.1 as u32 };
+            let ours = pillow::resize(&image, full, (filter, Thirteen), region);
+            assert!(ours == expected, "{stem} {key}");
+            let otherwise = pillow::resize(&image, full, (filter, Twelve), region);
+            if facts["vertical_first"][&key] == true {
+                vertical_first += u32::from(otherwise != expected);
+            } else {
+                assert!(otherwise == expected, "{stem} {key}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 90 && vertical_first >= 30, "{checked} pictures, {vertical_first} differ");
+}
+
+/// What the resampling makes of a picture in two steps, each along one side.
+fn in_steps(image: &RgbImage, full: (u64, u64), filter: Filter, first: (u64, u64)) -> RgbImage {
+    let step = |image: &RgbImage, to: (u64, u64)| {
+        let region = Region { x: 0, y: 0, width: to.0 as u32, height: to.1 as u32 };
+        pillow::resize(image, to, (filter, Twelve), region)
+    };
+    step(&step(image, first), full)
+}
+
+#[test]
+fn pillow_13_makes_pictures_vertically_first_that_lose_twice_as_many_rows_as_columns() {
+    // (from, to, vertically first): rows lost against twice the columns lost.
+    let cases = [
+        ((60, 200), (30, 40), true),   // 160 against 60
+        ((60, 120), (30, 60), false),  // 60 against 60
+        ((60, 121), (30, 60), true),   // 61 against 60
+        ((60, 120), (31, 60), true),   // 60 against 58
+        ((60, 40), (80, 41), false),   // no row is lost
+        ((60, 40), (80, 39), true),    // one row, and columns are won
+        ((200, 300), (100, 60), true), // 240 against 200
+        ((200, 300), (60, 90), false), // 210 against 280
+    ];
+    for ((w, h), full, vertical_first) in cases {
+        let image = gradient(w, h);
+        let (rows, columns) = ((w.into(), full.1), (full.0, h.into()));
+        let region = Region { x: 0, y: 0, width: full.0 as u32, height: full.1 as u32 };
+        for filter in [Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
+            let ours = |version| pillow::resize(&image, full, (filter, version), region);
+            let first = if vertical_first { rows } else { columns };
+            let words = format!("{w}x{h} to {full:?}, {filter:?}");
+            assert!(ours(Thirteen) == in_steps(&image, full, filter, first), "{words}");
+            assert!(ours(Twelve) == in_steps(&image, full, filter, columns), "{words}");
+        }
+    }
+    // The ways differ, so the tests above tell them apart.
+    let image = gradient(60, 200);
+    let filter = Filter::Bicubic;
+    let rows_first = in_steps(&image, (30, 40), filter, (60, 40));
+    assert!(rows_first != in_steps(&image, (30, 40), filter, (30, 200)));
+}
+
+#[test]
+fn the_version_of_pillow_reaches_every_rule_but_opencvs() {
+    let tall = gradient(70, 400);
+    for rule in ResizeRule::all() {
+        let with = |version| prepare(&tall, rule, Some(32), version).unwrap().image;
+        let without_pillow = matches!(rule, ResizeRule::Taming | ResizeRule::None);
+        assert_eq!(with(Twelve) == with(Thirteen), without_pillow, "{rule}");
+        let crop = Crop { x: 3, y: 5, width: 61, height: 333 };
+        let of_part = |version| part(&tall, crop, rule, Some(32), version).unwrap();
+        let without_pillow = rule == ResizeRule::Taming;
+        assert_eq!(of_part(Twelve) == of_part(Thirteen), without_pillow, "part {rule}");
+    }
+}
+
+#[test]
 fn names_come_back_and_unknown_ones_list_the_known() {
     for rule in ResizeRule::all() {
         assert_eq!(rule.to_string().parse::<ResizeRule>().unwrap(), rule);
@@ -102,13 +194,17 @@ fn gradient(width: u32, height: u32) -> RgbImage {
 #[test]
 fn a_region_equals_the_same_part_of_the_whole() {
     let image = gradient(83, 61);
-    for filter in [Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos] {
-        for (width, height) in [(40, 29), (83, 29), (40, 61), (83, 61), (200, 150)] {
+    let filters = [Filter::Box, Filter::Bilinear, Filter::Bicubic, Filter::Lanczos];
+    // Version 13 makes the second and the last of these vertically first.
+    let sizes = [(40, 29), (83, 29), (40, 61), (83, 61), (200, 150), (78, 29)];
+    for (filter, version) in filters.into_iter().flat_map(|f| [(f, Twelve), (f, Thirteen)]) {
+        for (width, height) in sizes {
             let all = Region { x: 0, y: 0, width: width as u32, height: height as u32 };
-            let whole = pillow::resize(&image, width, height, filter, all);
+            let full = (width, height);
+            let whole = pillow::resize(&image, full, (filter, version), all);
             let part = Region { x: 7, y: 5, width: 20, height: 17 };
             let cut = crop_imm(&whole, 7, 5, 20, 17).to_image();
-            assert_eq!(pillow::resize(&image, width, height, filter, part), cut);
+            assert_eq!(pillow::resize(&image, full, (filter, version), part), cut);
         }
     }
 }
@@ -118,7 +214,7 @@ fn every_rule_gives_the_square_or_the_picture() {
     for (width, height) in [(1, 1), (1, 300), (300, 1), (64, 64), (63, 200), (130, 31), (5, 4)] {
         let image = gradient(width, height);
         for rule in ResizeRule::all() {
-            let prepared = prepare(&image, rule, Some(32)).unwrap();
+            let prepared = prepare(&image, rule, Some(32), Twelve).unwrap();
             let crop = prepared.crop;
             assert!(crop.x >= 0 && crop.y >= 0 && crop.width > 0 && crop.height > 0);
             assert!(crop.x + crop.width <= width as i32, "{rule} {width}x{height} {crop:?}");
@@ -131,7 +227,7 @@ fn every_rule_gives_the_square_or_the_picture() {
 
 #[test]
 fn crops_are_in_source_pixels() {
-    let crop = |rule| prepare(&gradient(200, 100), rule, Some(50)).unwrap().crop;
+    let crop = |rule| prepare(&gradient(200, 100), rule, Some(50), Twelve).unwrap().crop;
     assert_eq!(crop(ResizeRule::Bicubic), Crop { x: 50, y: 0, width: 100, height: 100 });
     assert_eq!(crop(ResizeRule::Llamagen), Crop { x: 50, y: 0, width: 100, height: 100 });
     assert_eq!(crop(ResizeRule::Stretch), Crop { x: 0, y: 0, width: 200, height: 100 });
@@ -142,12 +238,12 @@ fn crops_are_in_source_pixels() {
 fn impossible_requests_are_rejections() {
     let image = gradient(4, 4);
     for size in [None, Some(0)] {
-        let reject = prepare(&image, ResizeRule::Bicubic, size).unwrap_err();
+        let reject = prepare(&image, ResizeRule::Bicubic, size, Twelve).unwrap_err();
         assert_eq!(reject.stage, Stage::Resize);
         assert!(reject.message.contains("needs a size"));
     }
-    assert!(prepare(&RgbImage::new(0, 3), ResizeRule::None, None).is_err());
-    assert!(prepare(&image, ResizeRule::None, None).is_ok());
+    assert!(prepare(&RgbImage::new(0, 3), ResizeRule::None, None, Twelve).is_err());
+    assert!(prepare(&image, ResizeRule::None, None, Twelve).is_ok());
 }
 
 #[test]
@@ -172,18 +268,24 @@ fn a_part_is_what_is_left_when_the_rest_is_cut_off_first() {
         }
     });
     let whole = Crop { x: 0, y: 0, width: 41, height: 33 };
-    for rule in ResizeRule::all() {
+    for (rule, version) in ResizeRule::all().flat_map(|r| [(r, Twelve), (r, Thirteen)]) {
         for size in [8, 32, 50] {
-            let expected = part(&alone, whole, rule, Some(size)).unwrap();
+            let expected = part(&alone, whole, rule, Some(size), version).unwrap();
             assert_eq!(expected.dimensions(), (size, size));
-            assert!(part(&image, crop, rule, Some(size)).unwrap() == expected, "{rule} {size}");
-            assert!(part(&around, crop, rule, Some(size)).unwrap() == expected, "{rule} {size}");
+            assert!(
+                part(&image, crop, rule, Some(size), version).unwrap() == expected,
+                "{rule} {size}"
+            );
+            assert!(
+                part(&around, crop, rule, Some(size), version).unwrap() == expected,
+                "{rule} {size}"
+            );
         }
     }
     // Where a rule stretches, the whole picture's part is the rule itself.
     for rule in [ResizeRule::Vit, ResizeRule::Stretch] {
-        let stretched = prepare(&alone, rule, Some(16)).unwrap().image;
-        assert!(part(&image, crop, rule, Some(16)).unwrap() == stretched, "{rule}");
+        let stretched = prepare(&alone, rule, Some(16), Twelve).unwrap().image;
+        assert!(part(&image, crop, rule, Some(16), Twelve).unwrap() == stretched, "{rule}");
     }
     let refused = [
         Crop { x: -1, ..crop },
@@ -192,8 +294,8 @@ fn a_part_is_what_is_left_when_the_rest_is_cut_off_first() {
         Crop { width: i32::MAX, ..crop },
     ];
     for crop in refused {
-        let reject = part(&image, crop, ResizeRule::Box, Some(8)).unwrap_err();
+        let reject = part(&image, crop, ResizeRule::Box, Some(8), Twelve).unwrap_err();
         assert!(reject.to_string().contains("no part"), "{reject}");
     }
-    assert!(part(&image, crop, ResizeRule::Box, None).is_err());
+    assert!(part(&image, crop, ResizeRule::Box, None, Twelve).is_err());
 }

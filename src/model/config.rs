@@ -411,6 +411,29 @@ pub struct PreprocessConfig {
     pub resize: String,
     /// Side of the square crop, in pixels; None keeps each image's size (rule `none`).
     pub size: Option<u32>,
+    /// What shows through transparency: `white`, `black` or `drop`. None, and unwritten: white.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<String>,
+    /// What becomes of the orientation that a file states: `apply` or `ignore`. None, and
+    /// unwritten: it is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<String>,
+    /// Whose resampling the rules of Pillow follow: 12 or 13. None, and unwritten: 12.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pillow: Option<u32>,
+}
+
+impl PreprocessConfig {
+    /// A rule and a size, with nothing unusual about them.
+    pub fn new(resize: &str, size: Option<u32>) -> PreprocessConfig {
+        PreprocessConfig {
+            resize: resize.to_owned(),
+            size,
+            alpha: None,
+            orientation: None,
+            pillow: None,
+        }
+    }
 }
 
 impl ModelConfig {

@@ -61,8 +61,26 @@ pub struct Preprocessing {
     pub size: Option<u32>,
     /// What lies behind transparent pixels: `white`, `black`, `drop`.
     pub alpha: String,
+    /// What becomes of the orientation that a file states: `apply`, `ignore`. None in outputs from
+    /// before it could be chosen, which applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orientation: Option<String>,
+    /// Whose resampling the rules of Pillow follow: 12, or 13 from that version on. None in outputs
+    /// from before it could be chosen: 12.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pillow: Option<u32>,
     /// Hex sha256 over every setting that can change a pixel, limits included.
     pub digest: String,
+}
+
+impl Preprocessing {
+    /// What older outputs leave unsaid, said.
+    fn in_full(&self) -> Preprocessing {
+        let mut full = self.clone();
+        full.orientation.get_or_insert_with(|| "apply".into());
+        full.pillow.get_or_insert(12);
+        full
+    }
 }
 
 /// One grid of a row.
@@ -150,10 +168,15 @@ impl Identity {
         super::commit::hex(&Sha256::digest(self.canonical().as_bytes()))
     }
 
-    /// The first setting that differs: its dotted name, its value in `self` and in `other`.
+    /// The first setting that differs: its dotted name, its value in `self` and in `other`. What an
+    /// older output leaves unsaid is no difference to what it meant.
     pub fn difference(&self, other: &Identity) -> Option<(String, String, String)> {
         // In the order of declaration: a setting before what follows from it.
-        let plain = |identity: &Identity| serde_json::to_value(identity).unwrap_or_default();
+        let plain = |identity: &Identity| {
+            let preprocessing = identity.preprocessing.in_full();
+            let full = Identity { preprocessing, ..identity.clone() };
+            serde_json::to_value(full).unwrap_or_default()
+        };
         difference("", &plain(self), &plain(other))
     }
 }
@@ -214,6 +237,8 @@ pub(crate) mod tests {
                 rule: "bicubic".into(),
                 size: Some(16),
                 alpha: "white".into(),
+                orientation: Some("apply".into()),
+                pillow: Some(12),
                 digest: "ef".repeat(32),
             },
             levels: vec![LevelLayout::new(codes, grid)],
@@ -245,6 +270,28 @@ pub(crate) mod tests {
         let mut three = one.clone();
         three.preprocessing.size = None;
         assert_eq!(one.difference(&three).unwrap().0, "preprocessing.size");
+        // A setting before the digest that follows from it.
+        let mut four = one.clone();
+        four.preprocessing.orientation = Some("ignore".into());
+        four.preprocessing.digest = "11".into();
+        let (name, a, b) = one.difference(&four).unwrap();
+        assert_eq!((&*name, &*a, &*b), ("preprocessing.orientation", "apply", "ignore"));
+    }
+
+    #[test]
+    fn what_older_outputs_leave_unsaid_is_what_they_did() {
+        let now = identity(512, Some([4, 4]), 10);
+        let mut old = now.clone();
+        (old.preprocessing.orientation, old.preprocessing.pillow) = (None, None);
+        assert_eq!((old.difference(&now), now.difference(&old)), (None, None));
+        // Their text stays what it was, byte for byte: shards that are added carry the same.
+        let text = old.canonical();
+        assert!(!text.contains("orientation") && !text.contains("pillow"), "{text}");
+        assert_eq!(serde_json::from_str::<Identity>(&text).unwrap().canonical(), text);
+        let mut other = now.clone();
+        other.preprocessing.pillow = Some(13);
+        let (name, was, is) = old.difference(&other).unwrap();
+        assert_eq!((&*name, &*was, &*is), ("preprocessing.pillow", "12", "13"));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct TokenRow {
     pub image_width: i32,
     /// Of the oriented source, in pixels.
     pub image_height: i32,
-    /// EXIF orientation as found, 1 to 8.
+    /// EXIF orientation as found, 1 to 8, applied or not.
     pub orientation: i32,
     /// Pillow's name for the source's mode.
     pub color_mode: String,

@@ -310,6 +310,12 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.first_ordinal", ordinals.start.to_string()),
         ("vqtok.planned", (ordinals.end - ordinals.start).to_string()),
     ];
+    if let Some(orientation) = &pixels.orientation {
+        entries.push(("vqtok.orientation", orientation.clone()));
+    }
+    if let Some(version) = pixels.pillow {
+        entries.push(("vqtok.pillow", version.to_string()));
+    }
     for (names, level) in names.iter().zip(&identity.levels).skip(1) {
         entries.push((&names.codes_entry, level.codes.to_string()));
         entries.push((&names.grid_entry, grid(level)));

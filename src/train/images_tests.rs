@@ -15,6 +15,8 @@ fn preparation(rule: ResizeRule, channels: usize) -> Preparation {
     Preparation {
         limits: Default::default(),
         alpha: Default::default(),
+        orientation: Default::default(),
+        pillow: Default::default(),
         rule,
         size: Some(16),
         channels,

@@ -317,7 +317,8 @@ fn recipe(
             perceptual.insert("weights".into(), perceptual_sha256.into());
         }
     }
-    let model = serde_json::to_value(model).map_err(json)?;
+    let mut model = serde_json::to_value(model).map_err(json)?;
+    in_full(&mut model);
     let images = split.train.len() + split.held_out.len();
     let value = serde_json::json!({
         "model": model,
@@ -327,8 +328,31 @@ fn recipe(
     Ok(state::through_text(&value))
 }
 
+/// Settings of the pixels that came later than checkpoints: of older ones they are not known.
+const PREPROCESS_LATER: [&str; 3] = ["alpha", "orientation", "pillow"];
+
+/// Says what a model's configuration leaves unsaid, so that what isn't there is known to be old.
+fn in_full(model: &mut serde_json::Value) {
+    let Some(preprocess) = model["preprocess"].as_object_mut() else { return };
+    for (name, usual) in
+        PREPROCESS_LATER.into_iter().zip(["white".into(), "apply".into(), 12.into()])
+    {
+        let usual: serde_json::Value = usual;
+        preprocess.entry(name).or_insert(usual);
+    }
+}
+
 fn same_recipe(then: &serde_json::Value, now: &serde_json::Value, folder: &Path) -> Result<()> {
-    match state::first_difference(then, now, "") {
+    let mut now = now.clone();
+    for name in PREPROCESS_LATER {
+        // A training of an earlier version doesn't say it.
+        if then["model"]["preprocess"].get(name).is_none()
+            && let Some(preprocess) = now["model"]["preprocess"].as_object_mut()
+        {
+            preprocess.remove(name);
+        }
+    }
+    match state::first_difference(then, &now, "") {
         None => Ok(()),
         Some(difference) => Err(Error::Mismatch(format!(
             "{}: the training to resume is another one: {difference}; give the same recipe and \

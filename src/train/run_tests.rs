@@ -56,7 +56,7 @@ pub fn small_model() -> ModelConfig {
             input: InputRange::Centered,
             output: OutputRange::CenteredRound,
         },
-        preprocess: PreprocessConfig { resize: "bicubic".into(), size: Some(16) },
+        preprocess: PreprocessConfig::new("bicubic", Some(16)),
         provenance: BTreeMap::new(),
     }
 }

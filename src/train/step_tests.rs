@@ -27,7 +27,7 @@ fn model(side: u32, codes: usize) -> ModelConfig {
             input: InputRange::Symmetric,
             output: OutputRange::SymmetricRound,
         },
-        preprocess: PreprocessConfig { resize: "bicubic".into(), size: Some(side) },
+        preprocess: PreprocessConfig::new("bicubic", Some(side)),
         provenance: BTreeMap::new(),
     }
 }

@@ -28,7 +28,9 @@ pub fn image(bytes: &[u8]) -> bool {
     }
     let channels = [1, 3][bytes.len() % 2];
     let (rule, size) = (ResizeRule::default(), Some(16));
-    let prepared = from_bytes(bytes, &Preparation { limits, alpha, rule, size, channels });
+    let (orientation, pillow) = (Default::default(), Default::default());
+    let how = Preparation { limits, alpha, orientation, pillow, rule, size, channels };
+    let prepared = from_bytes(bytes, &how);
     if let Ok(prepared) = &prepared {
         assert_eq!(prepared.pixels.len(), 16 * 16 * channels);
         assert!(decoded.is_ok());

@@ -28,6 +28,8 @@ pub fn identity(shard_rows: u64) -> Identity {
             rule: "bicubic".into(),
             size: Some(16),
             alpha: "white".into(),
+            orientation: Some("apply".into()),
+            pillow: Some(12),
             digest: "ef".repeat(32),
         },
         levels: vec![LevelLayout::new(CODES, Some([2, 3]))],

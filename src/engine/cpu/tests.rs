@@ -114,7 +114,7 @@ pub(in crate::engine) fn model(
             input: InputRange::Taming,
             output: OutputRange::SymmetricTruncate,
         },
-        preprocess: PreprocessConfig { resize: "none".to_owned(), size: None },
+        preprocess: PreprocessConfig::new("none", None),
         provenance: BTreeMap::new(),
     };
     let maker = Maker::default();
