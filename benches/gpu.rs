@@ -172,7 +172,7 @@ fn golden(root: &Path) -> vqtok::Result<bool> {
         let mut differ = Vec::new();
         for precision in [Precision::F32, Precision::Bf16] {
             let family = family(&folder);
-            let options = DetectOptions { family: family.as_deref(), config: None };
+            let options = DetectOptions { family: family.as_deref(), ..DetectOptions::default() };
             let Ok(mut engine) =
                 open(&checkpoint(&folder), &options, DeviceChoice::Cuda(0), precision)
             else {

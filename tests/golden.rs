@@ -22,8 +22,11 @@ use vqtok::model::weights::Weights;
 
 impl Case {
     fn engine(&self, file: &Path) -> CandleEngine {
-        let options =
-            DetectOptions { family: Some(family_word(&self.json)), config: self.config() };
+        let options = DetectOptions {
+            family: Some(family_word(&self.json)),
+            config: self.config(),
+            ..DetectOptions::default()
+        };
         let (config, weights) = open(file, &options)
             .unwrap_or_else(|e| panic!("{} {}: {e}", self.name, file.display()));
         let model = Model::load(config, weights, &Device::Cpu)
@@ -284,8 +287,11 @@ fn golden_detection_agrees_or_asks() {
     for case in cases("golden").into_iter().chain(cases("golden_decoder")) {
         for file in case.checkpoints() {
             let mut raw = vqtok::checkpoint::open(&file).unwrap_or_else(|e| panic!("{e}"));
-            let told =
-                DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
+            let told = DetectOptions {
+                family: Some(family_word(&case.json)),
+                config: case.config(),
+                ..DetectOptions::default()
+            };
             let told = detect_raw(&raw, &told).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             raw.configs.clear();
             raw.hparams = None;
@@ -315,8 +321,11 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
     for case in cases("golden") {
         let file = &case.checkpoints()[0];
         let raw = vqtok::checkpoint::open(file).unwrap_or_else(|e| panic!("{e}"));
-        let options =
-            DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
+        let options = DetectOptions {
+            family: Some(family_word(&case.json)),
+            config: case.config(),
+            ..DetectOptions::default()
+        };
         let detected = detect_raw(&raw, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let mut accounted: Vec<&String> = detected.placements.values().map(|p| &p.source).collect();
         accounted.extend(detected.ignored.keys());
@@ -355,8 +364,11 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
 fn golden_own_folder_gives_equal_tokens() {
     for case in cases("golden") {
         let file = &case.checkpoints()[0];
-        let options =
-            DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
+        let options = DetectOptions {
+            family: Some(family_word(&case.json)),
+            config: case.config(),
+            ..DetectOptions::default()
+        };
         let (config, weights) =
             open(file, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let dir = tempfile::tempdir().expect("a folder");

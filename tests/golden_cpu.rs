@@ -14,7 +14,11 @@ use vqtok::engine::cpu::{CpuEngine, kernels::Level};
 use vqtok::engine::{Encoded, Engine};
 
 fn engine(case: &Case, file: &Path, level: Level) -> CpuEngine {
-    let options = DetectOptions { family: Some(family_word(&case.json)), config: case.config() };
+    let options = DetectOptions {
+        family: Some(family_word(&case.json)),
+        config: case.config(),
+        ..DetectOptions::default()
+    };
     let (config, weights) =
         open(file, &options).unwrap_or_else(|e| panic!("{} {}: {e}", case.name, file.display()));
     CpuEngine::new(config, weights, level).unwrap_or_else(|e| panic!("{}: {e}", case.name))

@@ -38,7 +38,9 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     let raw = super::open(path)?;
     let (config, weights, ignored) = if let Some(own) = folder::own(path) {
         // Already held against its configuration, in whose names it is.
-        (folder::load_config(own)?, raw.tensors.clone().into(), BTreeMap::new())
+        let config = folder::load_config(own)?;
+        options.refuse_for_own(own, &config)?;
+        (config, raw.tensors.clone().into(), BTreeMap::new())
     } else {
         let detected = detect::detect_raw(&raw, options)?;
         let weights = detected.place(&raw)?;

@@ -31,6 +31,7 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     }
     if let Some(own) = folder::own(path) {
         let (config, weights) = folder::load(own)?;
+        options.refuse_for_own(own, &config)?;
         folder::save(out, &config, &weights.tensors()?)?;
         return folder::load_config(out);
     }
@@ -126,7 +127,8 @@ mod tests {
     fn what_is_converted_is_the_same_model() {
         for Case { file, family, config } in cases() {
             let place = text::path(&file);
-            let options = DetectOptions { family, config: config.as_ref() };
+            let options =
+                DetectOptions { family, config: config.as_ref(), ..DetectOptions::default() };
             let (config, weights) =
                 detect::open(&file, &options).unwrap_or_else(|e| panic!("{place}: {e}"));
             let dir = tempfile::tempdir().unwrap();

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::RawCheckpoint;
 use super::families::{FAMILIES, Family, Signs};
 use super::folder;
 use super::geometry::{self, Shapes};
-use super::keys::{ANCHORS, Layout};
+use super::keys::Layout;
 use super::published::Published;
+use super::sets::{self, AVERAGES, Chosen};
+use super::{RawCheckpoint, RawTensor, quoted};
 use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::digests::Pending;
@@ -24,6 +25,26 @@ pub struct DetectOptions<'a> {
     pub family: Option<&'a str>,
     /// The published configuration, where it doesn't lie beside the checkpoint (`--model-config`).
     pub config: Option<&'a Value>,
+    /// Which of several sets of weights in one file (`--weights`): the start of their names.
+    pub weights: Option<&'a str>,
+}
+
+impl DetectOptions<'_> {
+    /// Errors where something is said of a model folder of ours, which says everything itself.
+    pub(super) fn refuse_for_own(&self, dir: &Path, config: &ModelConfig) -> Result<()> {
+        let flag = match self {
+            DetectOptions { weights: Some(_), .. } => "--weights",
+            DetectOptions { config: Some(_), .. } => "--model-config",
+            DetectOptions { family: Some(word), .. } if *word != config.family => "--family",
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!(
+            "{flag} is for published checkpoints; {} is a model folder of vqtok, whose config.json \
+             says what it is (family {}); leave the flag out",
+            dir.display(),
+            config.family
+        )))
+    }
 }
 
 /// Where a published weight goes.
@@ -76,6 +97,7 @@ pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weight
 pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
     if let Some(own) = folder::own(path) {
         let (config, weights, noted) = folder::open(own)?;
+        options.refuse_for_own(own, &config)?;
         let digests = Pending::checked(&weights, move |digests| noted.check(digests));
         return Ok(Opened { config, weights, digests });
     }
@@ -87,22 +109,93 @@ pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
 }
 
 /// Recognises a checkpoint that was read.
+///
+/// # Errors
+/// Where no family, or more than one, fits; several sets of weights are in it; a weight is of a
+/// type that isn't read; or its configuration asks for what isn't computed.
 pub fn detect_raw(raw: &RawCheckpoint, options: &DetectOptions) -> Result<Detected> {
-    let shapes = raw.tensors.iter().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect();
+    let mut shapes: BTreeMap<String, Vec<usize>> =
+        raw.tensors.iter().map(|(name, t)| (name.clone(), t.shape().to_vec())).collect();
+    // Known by name only, so that they are missed where they are needed.
+    shapes.extend(raw.unread.keys().map(|name| (name.clone(), Vec::new())));
+    let same = |a: &str, b: &str| match (raw.tensors.get(a), raw.tensors.get(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => false,
+    };
+    let chosen = sets::choose(&shapes, options.weights, same)?;
+    refuse_unread(&chosen, &raw.unread)?;
     let published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
-    detect(&shapes, &published, options.family)
+    detect(&shapes, &published, options.family, chosen)
 }
 
-/// Recognises a checkpoint by its names and shapes; `published` are the configurations with it.
-pub fn detect(
+/// Errors where a needed weight is of a type that vqtok doesn't read.
+fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Result<()> {
+    const NAMED_MAX: usize = 3;
+    let needed: Vec<String> = chosen
+        .names
+        .iter()
+        .filter(|(own, _)| reason_to_ignore(own).is_none())
+        .filter_map(|(_, name)| Some(format!("{} ({})", quoted(name), unread.get(name)?)))
+        .collect();
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let more = if needed.len() > NAMED_MAX { ", ..." } else { "" };
+    Err(Error::invalid(format!(
+        "{} of the checkpoint's weights are of types that vqtok doesn't read: {}{more}; save it in \
+         float32, float16 or bfloat16",
+        needed.len(),
+        needed[..needed.len().min(NAMED_MAX)].join(", ")
+    )))
+}
+
+/// Errors where a weight is stored in factors, whose product depends on how it is computed.
+fn refuse_taken_apart(chosen: &Chosen) -> Result<()> {
+    for (own, name) in &chosen.names {
+        let ends = [".weight_v", ".weight_orig", ".parametrizations.weight.original1"];
+        if reason_to_ignore(own).is_some() || !ends.iter().any(|end| own.ends_with(end)) {
+            continue;
+        }
+        return Err(Error::invalid(format!(
+            "{} is the factor of a normalised weight (weight_norm, spectral_norm); fold it with \
+             torch.nn.utils.remove_weight_norm, remove_spectral_norm or \
+             parametrize.remove_parametrizations and save the checkpoint again",
+            quoted(name)
+        )));
+    }
+    Ok(())
+}
+
+/// Recognises the chosen weights by names and shapes; `published` are the configurations with them.
+fn detect(
     shapes: &BTreeMap<String, Vec<usize>>,
     published: &Published,
     family: Option<&str>,
+    chosen: Chosen,
 ) -> Result<Detected> {
-    let prefix = find_prefix(shapes)?;
-    let mut ignored = BTreeMap::new();
-    let stripped = strip(shapes, &prefix, &mut ignored);
-    let layout = Layout::of(&stripped).ok_or_else(unknown_names)?;
+    refuse_taken_apart(&chosen)?;
+    let Chosen { prefix, names: published_names, others, averages: asked, why } = chosen;
+    let mut ignored = others;
+    let mut stripped = BTreeMap::new();
+    for (own, name) in &published_names {
+        match reason_to_ignore(own) {
+            Some(reason) => drop(ignored.insert(name.clone(), reason.to_owned())),
+            None => drop(stripped.insert(own.clone(), shapes[name].clone())),
+        }
+    }
+    let prefix_of_averages = format!("{AVERAGES}.");
+    // LitEma's names have no dots; wrappers left their parts in them.
+    let averages: BTreeMap<String, &String> = published_names
+        .iter()
+        .filter_map(|(own, name)| Some((own.strip_prefix(&prefix_of_averages)?, name)))
+        .map(|(own, name)| (own.replace("_orig_mod", ""), name))
+        .collect();
+    if asked == Some(true) && averages.is_empty() {
+        return Err(Error::invalid(format!(
+            "--weights {AVERAGES}: there are no moving averages under `{prefix}{AVERAGES}.`"
+        )));
+    }
+    let layout = Layout::of(&stripped).ok_or_else(sets::unknown_names)?;
     let names = layout.canonical_names(stripped.keys().map(String::as_str));
     if layout.has_codebook() && !names.values().any(|name| name == "quantize.embedding.weight") {
         return Err(Error::invalid(
@@ -113,24 +206,27 @@ pub fn detect(
     let signs = signs(&stripped, &names, &prefix, layout);
     let (family, how) = choose(layout, &signs, published, family)?;
     published.refuse_unbuilt()?;
-    leave_out(layout, &stripped, &prefix, &mut ignored);
+    leave_out(layout, &stripped, &published_names, &mut ignored);
 
-    let averaged = family.ema && published.bool("use_ema").is_none_or(|(on, _)| on);
+    let rule = family.ema && published.bool("use_ema").is_none_or(|(on, _)| on);
+    let averaged = asked.unwrap_or(rule);
     let mut placements = BTreeMap::new();
-    let (mut live, mut averages) = (0, 0);
+    let (mut live, mut averages_used) = (0, 0);
     for (name, canonical) in names {
-        let full = format!("{prefix}{name}");
-        if ignored.contains_key(&full) {
+        let full = &published_names[&name];
+        if ignored.contains_key(full) {
             continue;
         }
-        let average = format!("{prefix}model_ema.{}", name.replace('.', ""));
-        let has_average = averaged && shapes.get(&average) == stripped.get(&name);
-        if has_average {
-            ignored.remove(&average);
+        let average = averages.get(&name.replace('.', "")).filter(|_| averaged);
+        let average = average.filter(|average| shapes[**average] == stripped[&name]);
+        if let Some(average) = average {
+            ignored.remove(*average);
             ignored.insert(full.clone(), format!("`{average}` is used in its place"));
+            averages_used += 1;
+        } else {
+            live += 1;
         }
-        *(if has_average { &mut averages } else { &mut live }) += 1;
-        let source = if has_average { average } else { full };
+        let source = average.map_or(full, |average| average).clone();
         let shape = model_shape(&canonical, &stripped[&name]);
         if let Some(other) = placements.insert(canonical.clone(), Placement { source, shape }) {
             return Err(Error::invalid(format!(
@@ -145,10 +241,29 @@ pub fn detect(
     let geometry = geometry::infer(layout, &shapes, published)?;
     let mut detected =
         Detected { config: configure(family, geometry, published, &how)?, placements, ignored };
-    if averages > 0 {
-        let text =
-            format!("{averages} of {} weights are moving averages (model_ema)", averages + live);
-        detected.config.provenance.insert("weights".to_owned(), text);
+    let of_averages = match (averages_used, averages.len()) {
+        (0, 0) => None,
+        (0, there) => Some(format!(
+            "the live ones; {there} moving averages ({AVERAGES}) aren't used{}",
+            if asked == Some(false) {
+                ": from --weights".to_owned()
+            } else {
+                format!(" by {}; --weights {AVERAGES} takes them", family.word)
+            }
+        )),
+        (used, _) => Some(format!(
+            "{used} of {} weights are moving averages ({AVERAGES}): {}",
+            used + live,
+            if asked == Some(true) {
+                "from --weights".to_owned()
+            } else {
+                format!("the rule of {}; --weights . takes the live ones", family.word)
+            }
+        )),
+    };
+    let texts: Vec<String> = why.into_iter().chain(of_averages).collect();
+    if !texts.is_empty() {
+        detected.config.provenance.insert("weights".to_owned(), texts.join("; "));
     }
     if family.word == "open-muse" {
         drop_lone_attention(&mut detected);
@@ -161,9 +276,11 @@ impl Detected {
     /// Moves published tensors to their canonical places.
     ///
     /// # Errors
-    /// A tensor that is missing or doesn't have the model's number of values.
+    /// A tensor that is missing or doesn't have the model's number of values; a codebook of one
+    /// code many times.
     pub fn place(&self, raw: &RawCheckpoint) -> Result<Weights> {
         let mut placed = BTreeMap::new();
+        let mut published = BTreeMap::new();
         for (name, placement) in &self.placements {
             let tensor = raw.tensors.get(&placement.source).ok_or_else(|| {
                 Error::invalid(format!("the checkpoint has no tensor `{}`", placement.source))
@@ -171,67 +288,20 @@ impl Detected {
             let tensor = tensor
                 .reshape(&placement.shape)
                 .map_err(|reason| Error::invalid(format!("`{}`: {reason}", placement.source)))?;
+            if holds_one_code(name, &tensor) {
+                return Err(Error::invalid(format!(
+                    "all codes of the codebook `{}` are the same, so that every token would be 0: \
+                     the checkpoint was never trained or is damaged; take another",
+                    placement.source
+                )));
+            }
+            if *name != placement.source {
+                published.insert(name.clone(), placement.source.clone());
+            }
             placed.insert(name.clone(), tensor);
         }
-        Ok(placed.into())
+        Ok(Weights::from(placed).published_as(published))
     }
-}
-
-fn unknown_names() -> Error {
-    Error::invalid(format!(
-        "no tokenizer was recognised in the checkpoint: none of {} is among its names",
-        ANCHORS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-    ))
-}
-
-/// What stands before the tokenizer's names (`first_stage_model.`, `state_dict.`, ...).
-fn find_prefix(shapes: &BTreeMap<String, Vec<usize>>) -> Result<String> {
-    const KNOWN: &[&str] = &[
-        "state_dict",
-        "model",
-        "module",
-        "first_stage_model",
-        "vqvae",
-        "vqmodel",
-        "gen_vision_model",
-    ];
-    let mut prefixes: Vec<&str> = shapes
-        .keys()
-        .flat_map(|name| ANCHORS.iter().filter_map(move |anchor| name.strip_suffix(anchor)))
-        .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        .collect();
-    // A set of moving averages beside the live weights comes last; then unknown prefixes.
-    let rank = |prefix: &str| {
-        let parts: Vec<&str> = prefix.split('.').filter(|part| !part.is_empty()).collect();
-        let averages = parts.iter().any(|part| part.contains("ema"));
-        let unknown = parts.iter().filter(|part| !KNOWN.contains(part)).count();
-        (averages, unknown, parts.len())
-    };
-    prefixes.sort_by_key(|prefix| (rank(prefix), prefix.to_string()));
-    prefixes.first().map(|prefix| prefix.to_string()).ok_or_else(unknown_names)
-}
-
-/// The tokenizer's own names without the prefix; everything else is left out, with the reason.
-fn strip(
-    shapes: &BTreeMap<String, Vec<usize>>,
-    prefix: &str,
-    ignored: &mut BTreeMap<String, String>,
-) -> BTreeMap<String, Vec<usize>> {
-    let mut stripped = BTreeMap::new();
-    for (name, shape) in shapes {
-        match name.strip_prefix(prefix).map(|rest| (rest, reason_to_ignore(rest))) {
-            None => {
-                ignored.insert(name.clone(), format!("not under `{prefix}`"));
-            }
-            Some((_, Some(reason))) => {
-                ignored.insert(name.clone(), reason.to_owned());
-            }
-            Some((rest, None)) => {
-                stripped.insert(rest.to_owned(), shape.clone());
-            }
-        }
-    }
-    stripped
 }
 
 /// Why a name that stands beside a tokenizer's weights is none of them.
@@ -239,7 +309,7 @@ fn reason_to_ignore(name: &str) -> Option<&'static str> {
     let first = name.split('.').next().unwrap_or(name);
     Some(match first {
         "loss" => "part of the training loss",
-        "model_ema" => "moving averages that the reference code doesn't use",
+        AVERAGES => "moving averages that aren't used",
         "ema" => "a second set of weights",
         "colorize" => "a palette for segmentation maps",
         "optimizer" | "optimizer_states" | "lr_schedulers" | "callbacks" | "loops" => {
@@ -258,7 +328,7 @@ fn reason_to_ignore(name: &str) -> Option<&'static str> {
 fn leave_out(
     layout: Layout,
     stripped: &BTreeMap<String, Vec<usize>>,
-    prefix: &str,
+    published_names: &BTreeMap<String, String>,
     ignored: &mut BTreeMap<String, String>,
 ) {
     let any = |stem: &str| stripped.keys().any(|name| name.starts_with(stem));
@@ -282,7 +352,7 @@ fn leave_out(
             }
             _ => continue,
         };
-        ignored.insert(format!("{prefix}{name}"), reason.to_owned());
+        ignored.insert(published_names[name].clone(), reason.to_owned());
     }
 }
 
@@ -361,6 +431,27 @@ fn choose(
             "the checkpoint can be of several families, whose tokens or pixels differ: {}; say which with --family",
             list(several)
         ))),
+    }
+}
+
+/// Whether a codebook's codes can't be told apart. Looks no further than to the first that can.
+fn holds_one_code(name: &str, tensor: &RawTensor) -> bool {
+    let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
+    match (name, tensor.shape()) {
+        ("quantize.embedding.weight", [codes, dim]) if *codes > 1 && *dim > 0 => {
+            let mut rows = bytes.chunks_exact(dim * size);
+            let first = rows.next();
+            rows.all(|row| Some(row) == first)
+        }
+        // VQ-VAE-2's lie side by side: (dim, codes).
+        ("quantize_t.embed" | "quantize_b.embed", [_, codes]) if *codes > 1 => {
+            bytes.chunks_exact(codes * size).all(|channel| {
+                let mut values = channel.chunks_exact(size);
+                let first = values.next();
+                values.all(|value| Some(value) == first)
+            })
+        }
+        _ => false,
     }
 }
 

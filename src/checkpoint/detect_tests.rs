@@ -82,13 +82,23 @@ fn zeros(detected: &Detected) -> BTreeMap<String, Tensor> {
     detected.placements.iter().map(|(name, p)| (name.clone(), zero(p))).collect()
 }
 
+/// The only set of weights among `shapes`, recognised.
+fn detect_shapes(
+    shapes: &BTreeMap<String, Vec<usize>>,
+    published: &Published,
+    family: Option<&str>,
+) -> Result<Detected> {
+    detect(shapes, published, family, sets::choose(shapes, None, |_, _| false)?)
+}
+
 fn refused(
     shapes: &BTreeMap<String, Vec<usize>>,
     config: Option<&Value>,
     family: Option<&str>,
 ) -> String {
     let published = Published::new(config, &[], None);
-    let text = detect(shapes, &published, family).map(|d| d.config.family).unwrap_err().to_string();
+    let text =
+        detect_shapes(shapes, &published, family).map(|d| d.config.family).unwrap_err().to_string();
     assert!(!text.contains('\n'), "{text}");
     text
 }
@@ -109,11 +119,11 @@ fn same_names_of_several_families_are_refused_with_the_candidates_and_the_flag()
 #[test]
 fn the_family_or_its_configuration_settles_it_and_the_network_builds() {
     let shapes = prefixed(canonical(true, true), "state_dict.");
-    let told = detect(&shapes, &Published::default(), Some("ibq")).unwrap();
+    let told = detect_shapes(&shapes, &Published::default(), Some("ibq")).unwrap();
     assert_eq!(told.config.quantizer.rule, QuantizerRule::Dot);
     let target = json!({"model": {"target": "taming.models.vqgan.VQModel",
         "params": {"n_embed": 16, "ddconfig": {"resolution": 64}}}});
-    let found = detect(&shapes, &Published::new(Some(&target), &[], None), None).unwrap();
+    let found = detect_shapes(&shapes, &Published::new(Some(&target), &[], None), None).unwrap();
     assert_eq!(found.config.family, "taming");
     assert_eq!(found.config.preprocess, PreprocessConfig::new("taming", Some(64)));
     for name in ["input range", "output range", "resize", "norm groups", "size", "family"] {
@@ -156,7 +166,7 @@ fn moving_averages_replace_the_live_weights_only_where_the_family_uses_them() {
     shapes.insert("model_ema.decay".into(), vec![]);
     let source = |family: &str, config: Value| {
         let published = Published::new(Some(&config), &[], None);
-        let found = detect(&shapes, &published, Some(family)).unwrap();
+        let found = detect_shapes(&shapes, &published, Some(family)).unwrap();
         assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
         found.placements["encoder.conv_in.weight"].source.clone()
     };
@@ -166,19 +176,92 @@ fn moving_averages_replace_the_live_weights_only_where_the_family_uses_them() {
 }
 
 #[test]
-fn the_live_set_under_a_known_prefix_is_taken_and_the_rest_named() {
-    let mut shapes = prefixed(canonical(true, true), "model.");
-    shapes.extend(prefixed(canonical(true, true), "ema."));
+fn moving_averages_are_chosen_and_refused_by_a_word() {
+    let mut shapes = prefixed(canonical(true, true), "state_dict.");
+    for (name, shape) in canonical(true, true) {
+        shapes.insert(format!("state_dict.model_ema.{}", name.replace('.', "")), shape);
+    }
+    let found = |family: &str, word: Option<&str>| {
+        let chosen = sets::choose(&shapes, word, |_, _| false).unwrap();
+        let found = detect(&shapes, &Published::default(), Some(family), chosen).unwrap();
+        assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
+        let source = found.placements["encoder.conv_in.weight"].source.clone();
+        (source, found.config.provenance["weights"].clone())
+    };
+    let (live, average) =
+        ("state_dict.encoder.conv_in.weight", "state_dict.model_ema.encoderconv_inweight");
+    let (source, said) = found("taming", None);
+    assert!(source == live && said.contains("--weights model_ema takes them"), "{said}");
+    let (source, said) = found("taming", Some("model_ema"));
+    assert!(source == average && said.contains("from --weights"), "{said}");
+    let (source, said) = found("ibq", None);
+    assert!(source == average && said.contains("the rule of ibq"), "{said}");
+    let (source, said) = found("ibq", Some("state_dict"));
+    assert!(source == live && said.contains("from --weights"), "{said}");
+    let plain = canonical(true, true);
+    let chosen = sets::choose(&plain, Some("model_ema"), |_, _| false).unwrap();
+    let error = detect(&plain, &Published::default(), Some("ibq"), chosen).unwrap_err();
+    assert!(error.to_string().contains("no moving averages"), "{error}");
+}
+
+#[test]
+fn a_set_is_taken_under_any_prefix_and_the_rest_is_named() {
+    let mut shapes = prefixed(canonical(true, true), "anything.");
     shapes.insert("optimizer.state.0.exp_avg".into(), vec![3]);
-    let found = detect(&shapes, &Published::default(), Some("taming")).unwrap();
-    assert_eq!(found.placements["quant_conv.bias"].source, "model.quant_conv.bias");
+    let found = detect_shapes(&shapes, &Published::default(), Some("taming")).unwrap();
+    assert_eq!(found.placements["quant_conv.bias"].source, "anything.quant_conv.bias");
     assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
-    assert!(found.config.provenance["ignored tensors"].contains("not under `model.`"));
+    assert!(found.config.provenance["ignored tensors"].contains("not under `anything.`"));
+}
+
+#[test]
+fn weights_stored_in_factors_are_named() {
+    for ends in [["weight_g", "weight_v"], ["weight_orig", "weight_u"]] {
+        let mut shapes = canonical(true, true);
+        let shape = shapes.remove("encoder.conv_in.weight").unwrap();
+        for end in ends {
+            shapes.insert(format!("encoder.conv_in.{end}"), shape.clone());
+        }
+        let text = refused(&shapes, None, Some("taming"));
+        assert!(text.contains("encoder.conv_in.") && text.contains("remove_weight_norm"), "{text}");
+    }
+    let mut shapes = canonical(true, true);
+    for name in canonical(true, true).into_keys().filter(|n| n.ends_with("conv1.weight")) {
+        let shape = shapes.remove(&name).unwrap();
+        for end in ["original0", "original1"] {
+            let stem = name.strip_suffix(".weight").unwrap();
+            shapes.insert(format!("{stem}.parametrizations.weight.{end}"), shape.clone());
+        }
+    }
+    assert!(refused(&shapes, None, Some("taming")).contains("remove_parametrizations"));
+}
+
+#[test]
+fn a_codebook_of_one_code_is_refused() {
+    use crate::checkpoint::Dtype;
+    let tensor = |shape: &[usize], values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        RawTensor::new(Dtype::F32, shape.to_vec(), bytes.into()).unwrap()
+    };
+    let codebook = "quantize.embedding.weight";
+    let cases: [(&str, &[usize], &[f32], bool); 7] = [
+        (codebook, &[3, 2], &[0.0; 6], true),
+        (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0], true),
+        (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.5], false),
+        (codebook, &[1, 2], &[0.0; 2], false),
+        ("quantize_b.embed", &[2, 2], &[1.0, 1.0, 2.0, 2.0], true),
+        ("quantize_b.embed", &[2, 2], &[1.0, 2.0, 1.0, 2.0], false),
+        ("encoder.conv_in.weight", &[3, 2], &[0.0; 6], false),
+    ];
+    for (name, shape, values, expected) in cases {
+        assert_eq!(holds_one_code(name, &tensor(shape, values)), expected, "{name} {values:?}");
+    }
 }
 
 #[test]
 fn open_muse_leaves_a_lone_attention_out() {
-    let found = detect(&canonical(true, false), &Published::default(), Some("open-muse")).unwrap();
+    let found =
+        detect_shapes(&canonical(true, false), &Published::default(), Some("open-muse")).unwrap();
     assert!(!found.placements.keys().any(|n| n.starts_with("encoder.down.1.attn.")));
     assert!(found.placements.keys().any(|n| n.starts_with("decoder.up.1.attn.")));
     crate::model::Model::load(found.config.clone(), zeros(&found), &Device::Cpu).unwrap();
@@ -186,7 +269,8 @@ fn open_muse_leaves_a_lone_attention_out() {
 
 #[test]
 fn a_wrong_place_for_a_weight_is_noticed_when_the_network_is_built() {
-    let found = detect(&canonical(true, true), &Published::default(), Some("taming")).unwrap();
+    let found =
+        detect_shapes(&canonical(true, true), &Published::default(), Some("taming")).unwrap();
     let mut weights = zeros(&found);
     let tensor = weights.remove("decoder.up.1.upsample.conv.weight").unwrap();
     weights.insert("decoder.up.0.upsample.conv.weight".into(), tensor);

@@ -14,6 +14,7 @@ pub mod detect;
 pub mod families;
 pub mod folder;
 pub mod geometry;
+mod header;
 pub mod keys;
 mod legacy;
 mod locate;
@@ -23,6 +24,7 @@ mod plain;
 pub mod published;
 mod rebuild;
 pub mod safetensors;
+mod sets;
 mod storage;
 pub mod torch;
 mod walk;
@@ -43,6 +45,8 @@ pub(crate) use locate::named_as_weights;
 pub struct RawCheckpoint {
     /// By the name in the file; nested dictionaries joined by dots.
     pub tensors: BTreeMap<String, RawTensor>,
+    /// Tensors of types that aren't read, with the word for the type.
+    pub unread: BTreeMap<String, String>,
     /// Configurations found beside the weights (JSON, or YAML turned into JSON), by path.
     pub configs: Vec<(PathBuf, serde_json::Value)>,
     /// The files that hold the weights, in order of their names.
@@ -62,12 +66,33 @@ pub struct RawCheckpoint {
 pub struct Contents {
     /// By the name in the file.
     pub tensors: BTreeMap<String, RawTensor>,
+    /// See [`RawCheckpoint::unread`].
+    pub unread: BTreeMap<String, String>,
     /// See [`RawCheckpoint::notes`].
     pub notes: Vec<String>,
     /// See [`RawCheckpoint::hparams`].
     pub hparams: Option<serde_json::Value>,
     /// See [`RawCheckpoint::container`].
     pub container: String,
+}
+
+impl Contents {
+    /// Errors where no tensor could be read: with the types of those that are there, else with
+    /// `otherwise`.
+    fn refuse_empty(&self, otherwise: impl Into<String>) -> Result<(), String> {
+        if !self.tensors.is_empty() {
+            return Ok(());
+        }
+        match self.unread.first_key_value() {
+            None => Err(otherwise.into()),
+            Some((name, kind)) => Err(format!(
+                "none of its {} tensors is of a type that vqtok reads: {} ({kind}) ...; save it in \
+                 float32, float16 or bfloat16",
+                self.unread.len(),
+                quoted(name)
+            )),
+        }
+    }
 }
 
 /// Reads a checkpoint: a weights file, or a folder that holds one (or shards with an index).
@@ -130,6 +155,7 @@ fn open_file(path: &Path) -> Result<RawCheckpoint> {
     let contents = parse(&bytes).map_err(|reason| Error::corrupt(path, reason))?;
     Ok(RawCheckpoint {
         tensors: contents.tensors,
+        unread: contents.unread,
         configs: Vec::new(),
         files: vec![(path.to_path_buf(), bytes)],
         notes: contents.notes,
@@ -145,6 +171,8 @@ fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
         let mut half = open_file(&file)?;
         let renamed = half.tensors.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
         checkpoint.tensors.extend(renamed);
+        let renamed = half.unread.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
+        checkpoint.unread.extend(renamed);
         checkpoint.notes.append(&mut half.notes);
         checkpoint.files.append(&mut half.files);
         checkpoint.container = half.container;
@@ -160,6 +188,10 @@ fn open_sharded(index: &Path) -> Result<RawCheckpoint> {
     for (file, names) in shards {
         let mut shard = open_file(&folder.join(&file))?;
         for name in names {
+            if let Some(kind) = shard.unread.remove(&name) {
+                checkpoint.unread.insert(name, kind);
+                continue;
+            }
             let tensor = shard.tensors.remove(&name).ok_or_else(|| {
                 let name = quoted(&name);
                 Error::corrupt(

@@ -101,11 +101,11 @@ impl<'a> Rebuild<'a> {
                     let inner = pickle.sequence(inner).ok_or("no tuple of arguments")?;
                     return match pickle.global(function) {
                         Some((_, "_rebuild_tensor_v2")) => self.strided(inner, None),
-                        _ => Ok(Made::Unread("a tensor of a class of its own".into())),
+                        _ => Ok(Made::Unread("of a class of its own".into())),
                     };
                 }
                 "_reconstruct" => return numpy::array(pickle, object, &mut self.budget),
-                _ => return Ok(Made::Unread(format!("{module}.{name}"))),
+                _ => return Ok(Made::Unread(kind(module, name))),
             }
         }
         Err("a tensor wrapped too deep".into())
@@ -121,11 +121,14 @@ impl<'a> Rebuild<'a> {
             return Err("no storage".into());
         };
         let storage = StorageRef::read(pickle, *storage)?;
-        let dtype = match dtype {
-            Some(dtype) => dtype_called(pickle.global(dtype).ok_or("no type")?.1),
-            None => storage.dtype,
+        let (dtype, word) = match dtype {
+            Some(dtype) => {
+                let word = pickle.global(dtype).ok_or("no type")?.1;
+                (dtype_called(word), word.to_string())
+            }
+            None => (storage.dtype, element_word(&storage.class)),
         };
-        let Some(dtype) = dtype else { return Ok(Made::Unread(storage.class)) };
+        let Some(dtype) = dtype else { return Ok(Made::Unread(word)) };
         let offset = count(pickle, offset)?;
         let (shape, strides) = (counts(pickle, shape)?, counts(pickle, strides)?);
 
@@ -185,6 +188,28 @@ impl StorageRef {
         };
         let (count, class) = (count(pickle, numel)?, class.to_string());
         Ok(StorageRef { key, element_bytes, dtype, count, view, class })
+    }
+}
+
+/// The word for a tensor that only a function of PyTorch's own makes.
+fn kind(module: &str, name: &str) -> String {
+    let word = match name {
+        "_rebuild_qtensor" => "quantized",
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => "sparse",
+        "_rebuild_nested_tensor" => "nested",
+        "_rebuild_meta_tensor_no_storage" => "a meta tensor, without values",
+        "_rebuild_wrapper_subclass" => "of a class of its own",
+        _ => return format!("{module}.{name}"),
+    };
+    word.into()
+}
+
+/// The word for the elements of a storage class that has no type of ours.
+fn element_word(class: &str) -> String {
+    match class.strip_suffix("Storage").unwrap_or(class) {
+        "ComplexFloat" => "complex64".into(),
+        "ComplexDouble" => "complex128".into(),
+        other => other.to_lowercase(),
     }
 }
 

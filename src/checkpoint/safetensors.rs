@@ -6,16 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use candle_core::{DType, Tensor};
+use safetensors::Dtype as FileDtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype as FileDtype, SafeTensors};
 
 use super::tensor::{Bytes, Dtype, RawTensor};
-use super::{Contents, quoted};
+use super::{Contents, header, quoted};
 use crate::error::{Error, Result};
-
-/// Largest header read, in bytes: that of forty thousand tensors. Parsing takes some twenty times
-/// as much memory.
-const HEADER_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether the first bytes are those of a safetensors file: a small length, then JSON.
 pub fn looks_like(bytes: &[u8]) -> bool {
@@ -34,32 +30,39 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 pub fn read(bytes: &Bytes) -> Result<Contents, String> {
     let length = bytes.first_chunk::<8>().ok_or("shorter than any safetensors file")?;
     let header_bytes = u64::from_le_bytes(*length);
-    if header_bytes > HEADER_BYTES_MAX {
-        return Err(format!("a safetensors header of {header_bytes} bytes; the file is damaged"));
+    if header_bytes > header::BYTES_MAX {
+        return Err(format!(
+            "a header of {header_bytes} bytes, where the format allows {}; the file is damaged",
+            header::BYTES_MAX
+        ));
     }
-    let (header, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|e| format!("not a sound safetensors file: {e}; download it again"))?;
+    let start = 8 + header_bytes as usize;
+    let text = bytes.get(8..start).ok_or("cut inside its header; download it again")?;
 
     let mut contents = Contents { container: "safetensors".into(), ..Contents::default() };
-    for (name, info) in metadata.tensors() {
-        let Some(dtype) = dtype_of(info.dtype) else {
-            let note = format!("tensor {} left out: type {}", quoted(&name), info.dtype);
-            contents.notes.push(note);
+    for entry in header::read(text, bytes.len() - start)? {
+        let name = quoted(&entry.name);
+        let Some(dtype) = dtype_of(&entry.dtype) else {
+            contents.notes.push(format!("tensor {name} left out: type {}", word(&entry.dtype)));
+            contents.unread.insert(entry.name, word(&entry.dtype));
             continue;
         };
         // The header was checked to cover the data exactly.
-        let (start, end) = info.data_offsets;
-        let data = bytes.slice(8 + header + start..8 + header + end);
-        let data = data.ok_or_else(|| format!("tensor {} lies outside", quoted(&name)))?;
-        let tensor = RawTensor::new(dtype, info.shape.clone(), data)
-            .map_err(|e| format!("tensor {}: {e}", quoted(&name)))?;
-        contents.tensors.insert(name, tensor);
+        let data = bytes.slice(start + entry.range.0..start + entry.range.1);
+        let data = data.ok_or_else(|| format!("tensor {name} lies outside"))?;
+        let tensor = RawTensor::new(dtype, entry.shape, data)
+            .map_err(|e| format!("tensor {name}: {e}; the file is damaged"))?;
+        contents.tensors.insert(entry.name, tensor);
     }
     contents.notes.sort();
-    if contents.tensors.is_empty() {
-        return Err("no tensor in this safetensors file".into());
-    }
+    contents.refuse_empty("no tensor in this safetensors file")?;
     Ok(contents)
+}
+
+/// A type's word from the file, for messages: as it is where it is a word.
+fn word(dtype: &str) -> String {
+    let plain = dtype.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain && dtype.len() <= 20 { dtype.to_owned() } else { quoted(dtype) }
 }
 
 /// What a safetensors file is written from.
@@ -152,22 +155,22 @@ fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     })
 }
 
-/// Our word for a type of the file; None for those no tokenizer is published in.
-fn dtype_of(dtype: FileDtype) -> Option<Dtype> {
-    Some(match dtype {
-        FileDtype::BOOL => Dtype::Bool,
-        FileDtype::U8 => Dtype::U8,
-        FileDtype::I8 => Dtype::I8,
-        FileDtype::I16 => Dtype::I16,
-        FileDtype::U16 => Dtype::U16,
-        FileDtype::I32 => Dtype::I32,
-        FileDtype::U32 => Dtype::U32,
-        FileDtype::I64 => Dtype::I64,
-        FileDtype::U64 => Dtype::U64,
-        FileDtype::F16 => Dtype::F16,
-        FileDtype::BF16 => Dtype::BF16,
-        FileDtype::F32 => Dtype::F32,
-        FileDtype::F64 => Dtype::F64,
+/// Our word for a type of the file; None for those no tokenizer is published in, and new ones.
+fn dtype_of(word: &str) -> Option<Dtype> {
+    Some(match word {
+        "BOOL" => Dtype::Bool,
+        "U8" => Dtype::U8,
+        "I8" => Dtype::I8,
+        "I16" => Dtype::I16,
+        "U16" => Dtype::U16,
+        "I32" => Dtype::I32,
+        "U32" => Dtype::U32,
+        "I64" => Dtype::I64,
+        "U64" => Dtype::U64,
+        "F16" => Dtype::F16,
+        "BF16" => Dtype::BF16,
+        "F32" => Dtype::F32,
+        "F64" => Dtype::F64,
         _ => return None,
     })
 }
@@ -235,5 +238,30 @@ mod tests {
         let read = read(&file(header, &[0; 3])).unwrap();
         assert_eq!(read.tensors.len(), 1);
         assert_eq!(read.notes, ["tensor \"a\" left out: type F8_E4M3"]);
+        assert_eq!(read.unread, [("a".to_owned(), "F8_E4M3".to_owned())].into());
+        // Types that came after this program are named too.
+        for (dtype, word) in [("F4", "F4"), ("F3_NEW", "F3_NEW"), ("\\u0007", r#""\u{7}""#)] {
+            let header =
+                format!(r#"{{"a":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,1]}}}}"#);
+            let text = super::read(&file(&header, &[0])).unwrap_err();
+            assert!(text.contains(&format!("\"a\" ({word})")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_any_size_the_format_allows_is_read() {
+        let padded = |bytes: usize| {
+            let mut header = br#"{"__metadata__":{"log":""#.to_vec();
+            header.resize(bytes, b'x');
+            header.extend(br#""},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#);
+            let mut all = (header.len() as u64).to_le_bytes().to_vec();
+            all.extend(header);
+            all.push(7);
+            read(&Bytes::from(all))
+        };
+        for bytes in [5 << 20, 99_000_000] {
+            assert_eq!(padded(bytes).unwrap().tensors["a"].bytes(), [7]);
+        }
+        assert!(padded(100_000_001).unwrap_err().contains("the format allows 100000000"));
     }
 }

@@ -83,14 +83,20 @@ fn contents(
 ) -> Result<Contents, String> {
     let mut rebuild = Rebuild::new(pickle, storages, budget, big_endian);
     let walked = walk::tensors(pickle, &mut rebuild)?;
-    if walked.tensors.is_empty() {
-        let root = describe(pickle);
-        return Err(format!("no tensor inside: it holds {root}"));
-    }
-    let mut notes = walked.left_out;
-    notes.extend(plain::opaque(pickle));
-    let hparams = plain::beside_tensors(pickle, &walked.reaches_tensor, &mut notes);
-    Ok(Contents { tensors: walked.tensors, notes, hparams, container: container.into() })
+    let left_out = |(name, kind): (&String, &String)| {
+        format!("tensor {} left out: {}", quoted(name), quoted(kind))
+    };
+    let mut contents = Contents {
+        notes: walked.unread.iter().map(left_out).collect(),
+        tensors: walked.tensors,
+        unread: walked.unread,
+        container: container.into(),
+        hparams: None,
+    };
+    contents.refuse_empty(format!("no tensor inside: it holds {}", describe(pickle)))?;
+    contents.notes.extend(plain::opaque(pickle));
+    contents.hparams = plain::beside_tensors(pickle, &walked.reaches_tensor, &mut contents.notes);
+    Ok(contents)
 }
 
 /// What a pickle without tensors holds, for the error.

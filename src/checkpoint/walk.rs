@@ -45,8 +45,8 @@ impl Work {
 pub struct Walked {
     /// By dotted name.
     pub tensors: BTreeMap<String, RawTensor>,
-    /// Tensors of kinds that aren't read, one line each.
-    pub left_out: Vec<String>,
+    /// Tensors of kinds that aren't read, with the word for the kind.
+    pub unread: BTreeMap<String, String>,
     /// Of every value, whether a tensor can be reached from it.
     pub reaches_tensor: Vec<bool>,
 }
@@ -64,18 +64,18 @@ pub fn tensors(pickle: &Pickle, rebuild: &mut Rebuild) -> Result<Walked, String>
         rebuild,
         reaches_tensor: &reaches_tensor,
         tensors: BTreeMap::new(),
-        left_out: Vec::new(),
+        unread: BTreeMap::new(),
         path: HashSet::new(),
         visits_left: VISITS_MAX,
         name_bytes_left: NAME_BYTES_MAX,
         work: Work(WORK_MAX),
     };
     walk.visit(pickle.root, "")?;
-    let Walk { tensors, left_out, work, .. } = walk;
+    let Walk { tensors, unread, work, .. } = walk;
     if work.0 == 0 {
         return Err(TOO_MUCH.into());
     }
-    Ok(Walked { tensors, left_out, reaches_tensor })
+    Ok(Walked { tensors, unread, reaches_tensor })
 }
 
 /// Of every value, whether a tensor can be reached from it: a breadth-first search from the
@@ -118,7 +118,7 @@ struct Walk<'a, 'b> {
     rebuild: &'a mut Rebuild<'b>,
     reaches_tensor: &'a [bool],
     tensors: BTreeMap<String, RawTensor>,
-    left_out: Vec<String>,
+    unread: BTreeMap<String, String>,
     /// The values between the root and here.
     path: HashSet<Id>,
     visits_left: usize,
@@ -165,7 +165,7 @@ impl Walk<'_, '_> {
                 }
             }
             Made::Unread(kind) => {
-                self.left_out.push(format!("tensor {} left out: {}", quoted(name), quoted(&kind)));
+                self.unread.insert(name.to_string(), kind);
             }
         }
         Ok(())

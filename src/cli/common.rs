@@ -68,6 +68,10 @@ pub struct CheckpointFlags {
     /// Published configuration of the checkpoint (JSON or YAML), where it doesn't lie beside it
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
+    /// Which of several sets of weights in one file: the start of their names, such as ema, teacher,
+    /// state_dict.student; model_ema for LitEma's averages, . for names without a prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub weights: Option<String>,
 }
 
 impl CheckpointFlags {
@@ -77,7 +81,11 @@ impl CheckpointFlags {
     /// Those of `open`; a configuration that can't be read.
     pub fn with<T>(&self, open: impl FnOnce(&DetectOptions) -> Result<T>) -> Result<T> {
         let config = self.model_config.as_deref().map(configs::read).transpose()?;
-        open(&DetectOptions { family: self.family.as_deref(), config: config.as_ref() })
+        open(&DetectOptions {
+            family: self.family.as_deref(),
+            config: config.as_ref(),
+            weights: self.weights.as_deref(),
+        })
     }
 }
 

@@ -157,8 +157,9 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 /// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
 /// words that fit a new one.
 fn refuse_to_train(model: &Path, flags: &CheckpointFlags) -> Result<()> {
-    let reason = if flags.family.is_some() || flags.model_config.is_some() {
-        "--family and --model-config are for one that exists"
+    let told = flags.family.is_some() || flags.model_config.is_some() || flags.weights.is_some();
+    let reason = if told {
+        "--family, --model-config and --weights are for one that exists"
     } else if named_as_weights(model) {
         "to train one first, give the name of a folder"
     } else {

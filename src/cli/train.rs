@@ -47,6 +47,9 @@ pub struct Args {
     /// Family of the checkpoint to begin with, where it can't be told
     #[arg(long, value_name = "FAMILY", requires = "init_from")]
     init_family: Option<String>,
+    /// Which of several sets of weights in the checkpoint to begin with: the start of their names
+    #[arg(long, value_name = "PREFIX", requires = "init_from")]
+    init_weights: Option<String>,
     /// Seed of everything random, overriding the recipe
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -93,6 +96,7 @@ impl Args {
         if let Some(from) = self.init_from.clone() {
             recipe.train.init.from = from;
             recipe.train.init.family = self.init_family.clone().unwrap_or_default();
+            recipe.train.init.weights = self.init_weights.clone().unwrap_or_default();
         }
     }
 }

@@ -90,17 +90,31 @@ impl From<RawTensor> for Weight {
 
 /// Weights under canonical names; cloning copies nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Weights(Arc<BTreeMap<String, Weight>>);
+pub struct Weights {
+    weights: Arc<BTreeMap<String, Weight>>,
+    /// Names in the checkpoint, by ours, where they aren't the same.
+    published: Arc<BTreeMap<String, String>>,
+}
 
 impl Weights {
     /// The weight of that name.
     pub fn get(&self, name: &str) -> Option<&Weight> {
-        self.0.get(name)
+        self.weights.get(name)
     }
 
     /// In the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Weight)> {
-        self.0.iter()
+        self.weights.iter()
+    }
+
+    /// The same with the names they have in their checkpoint, by ours.
+    pub fn published_as(self, names: BTreeMap<String, String>) -> Weights {
+        Weights { published: Arc::new(names), ..self }
+    }
+
+    /// The name that whoever looks into the checkpoint finds, for messages.
+    pub fn published_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.published.get(name).map_or(name, String::as_str)
     }
 
     /// All of them as candle has them; see [`Weight::tensor`].
@@ -124,7 +138,8 @@ impl Weights {
 
 impl<W: Into<Weight>> From<BTreeMap<String, W>> for Weights {
     fn from(weights: BTreeMap<String, W>) -> Weights {
-        Weights(Arc::new(weights.into_iter().map(|(name, w)| (name, w.into())).collect()))
+        let weights = weights.into_iter().map(|(name, w)| (name, w.into())).collect();
+        Weights { weights: Arc::new(weights), published: Arc::default() }
     }
 }
 
@@ -178,6 +193,7 @@ impl SimpleBackend for Reader {
         if tensor.shape() == &shape {
             return Ok(tensor);
         }
+        let name = self.weights.published_name(name);
         Err(candle_core::Error::Msg(format!(
             "tensor `{name}` has shape {:?} where the model needs {:?}",
             tensor.dims(),

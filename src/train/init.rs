@@ -39,7 +39,8 @@ impl Init {
             return Ok(None);
         }
         let family = (!settings.family.is_empty()).then_some(settings.family.as_str());
-        let options = DetectOptions { family, ..DetectOptions::default() };
+        let weights = (!settings.weights.is_empty()).then_some(settings.weights.as_str());
+        let options = DetectOptions { family, weights, ..DetectOptions::default() };
         let (config, weights) = detect::open(Path::new(&settings.from), &options)?;
         let init = Init { from: settings.from.clone(), config, weights: weights.tensors()? };
         init.check(model)?;
@@ -176,7 +177,7 @@ mod tests {
         let from = from.to_string_lossy().into_owned();
         TrainSettings {
             steps,
-            init: InitSettings { from, family: String::new() },
+            init: InitSettings { from, ..InitSettings::default() },
             ..small_settings()
         }
     }
@@ -266,7 +267,7 @@ mod tests {
         model.pixels.input = crate::model::config::InputRange::Symmetric;
         model.preprocess.size = Some(32);
         let from = root.to_string_lossy().into_owned();
-        let init = InitSettings { from, family: String::new() };
+        let init = InitSettings { from, ..InitSettings::default() };
         let read = Init::read(&init, &model).unwrap().unwrap();
         let settings = TrainSettings { batch_size: 1, ..small_settings() };
         let mut trainer = Trainer::new(&model, &settings, 1.0).unwrap();

@@ -131,6 +131,9 @@ pub struct InitSettings {
     pub from: String,
     /// Its family where names and shapes leave a doubt. Empty: detected.
     pub family: String,
+    /// Which of several sets of weights in it: the start of their names. Empty: there is one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub weights: String,
 }
 
 /// Images on one picture, at most.

@@ -113,7 +113,7 @@ fn tensors_of_other_kinds_are_named() {
     let complex = storage_of("ComplexFloatStorage", 1);
     let contents = read(&dict(&[("c", &complex), ("y", &tensor(1))])).unwrap();
     assert_eq!(contents.tensors.len(), 1);
-    assert_eq!(contents.notes, ["tensor \"c\" left out: \"ComplexFloatStorage\""]);
+    assert_eq!(contents.notes, ["tensor \"c\" left out: \"complex64\""]);
     assert!(read(&dict(&[("c", &complex)])).unwrap_err().contains("no tensor inside"));
     assert!(read(&storage_of("OddStorage", 1)).unwrap_err().contains("unknown class"));
 }

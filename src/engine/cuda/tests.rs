@@ -204,7 +204,7 @@ fn golden_model(folder: &Path, family: &str) -> (ModelConfig, BTreeMap<String, T
     let text = std::fs::read_to_string(folder.join("case.json")).unwrap();
     let case: serde_json::Value = serde_json::from_str(&text).unwrap();
     let config = if published { None } else { case.get("config") };
-    let options = DetectOptions { family: Some(family), config };
+    let options = DetectOptions { family: Some(family), config, ..DetectOptions::default() };
     let file = files.iter().find(is(&["ckpt", "pt", "safetensors"])).unwrap();
     let (config, weights) = open(file, &options).unwrap();
     (config, weights.tensors().unwrap())
