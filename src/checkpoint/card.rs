@@ -4,6 +4,7 @@
 use super::detect::{self, DetectOptions};
 use super::{folder, sha256_hex};
 use crate::error::Result;
+use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
 use crate::text;
@@ -46,6 +47,8 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
         let weights = detected.place(&raw)?;
         (detected.config, weights, detected.ignored)
     };
+    // A tensor that is missing or misshapen is told now, not when the model is first used.
+    Model::check(&config, &weights)?;
     Ok(Card {
         config,
         digests: Digests::of(&weights)?,

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use serde_yaml_ng::Value as Yaml;
 
 use super::locate::Config;
-use super::quoted;
+use super::{foreign, quoted};
 use crate::error::{Error, Result};
 
 /// Largest JSON file read, in bytes.
@@ -40,20 +40,64 @@ pub fn read_all(configs: &[Config], notes: &mut Vec<String>) -> Result<Vec<(Path
 /// Where it can't be read, is too large, or is neither JSON nor YAML.
 pub fn read(path: &Path) -> Result<Json> {
     let is_json = path.extension().is_some_and(|e| e == "json");
-    let bytes_max = if is_json { JSON_BYTES_MAX } else { YAML_BYTES_MAX };
+    let (kind, bytes_max) =
+        if is_json { ("JSON", JSON_BYTES_MAX) } else { ("YAML", YAML_BYTES_MAX) };
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !meta.is_file() || meta.len() > bytes_max {
-        let reason = format!("no configuration: not a regular file of at most {bytes_max} bytes");
+    if !meta.is_file() {
+        return Err(Error::corrupt(path, "no configuration: not a regular file"));
+    }
+    if meta.len() > bytes_max {
+        let bytes = meta.len();
+        let reason = format!("{bytes} bytes, where a {kind} configuration has {bytes_max} at most");
         return Err(Error::corrupt(path, reason));
     }
-    let text = std::fs::read(path).map_err(Error::io(path))?;
-    if is_json {
-        return serde_json::from_slice(&text)
-            .map_err(|e| Error::corrupt(path, format!("not JSON: {e}")));
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let text = text(&bytes).map_err(|reason| Error::corrupt(path, reason))?;
+    let parsed = if is_json { json(text) } else { yaml(text) };
+    parsed.map_err(|reason| match foreign::describe(text).filter(|_| !looks_so(text)) {
+        Some(what) => Error::corrupt(path, format!("no configuration: {what}")),
+        None => Error::corrupt(path, reason),
+    })
+}
+
+/// Whether a broken text means to be JSON, which is then no news.
+fn looks_so(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start(), [b'{' | b'[', ..])
+}
+
+/// The text of a file without its byte order mark.
+///
+/// # Errors
+/// Where it is UTF-16.
+pub fn text(bytes: &[u8]) -> Result<&[u8], String> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("its text is UTF-16; save it as UTF-8".into()),
+        all => Ok(all),
     }
-    let yaml: Yaml = serde_yaml_ng::from_slice(&text)
-        .map_err(|e| Error::corrupt(path, format!("not YAML: {}", quoted(&e.to_string()))))?;
+}
+
+fn json(text: &[u8]) -> Result<Json, String> {
+    serde_json::from_slice(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+fn yaml(text: &[u8]) -> Result<Json, String> {
+    let mut yaml: Yaml = serde_yaml_ng::from_slice(text).map_err(|e| match tabbed_line(text) {
+        Some(line) => {
+            format!("not YAML: line {line} is indented with a tab; YAML takes spaces only")
+        }
+        None => format!("not YAML: {}", quoted(&e.to_string())),
+    })?;
+    // `<<: *base`, as PyYAML and OmegaConf read it.
+    yaml.apply_merge().map_err(|e| format!("not YAML: {}", quoted(&e.to_string())))?;
     Ok(to_json(yaml))
+}
+
+/// The first line, from 1, that has a tab in its indentation.
+fn tabbed_line(text: &[u8]) -> Option<usize> {
+    let tabbed =
+        |line: &[u8]| line.iter().take_while(|b| b.is_ascii_whitespace()).any(|&b| b == b'\t');
+    text.split(|&b| b == b'\n').position(tabbed).map(|at| at + 1)
 }
 
 /// YAML as JSON: tags are dropped, keys become text. The parser has limited the depth.
@@ -107,6 +151,26 @@ mod tests {
             "t": [1],
         }});
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn texts_of_other_editors_are_read_or_named() {
+        let expected = serde_json::json!({"a": {"b": 1}});
+        assert_eq!(read_text("config.json", "\u{feff}{\"a\": {\"b\": 1}}").unwrap(), expected);
+        assert_eq!(read_text("config.yaml", "\u{feff}a:\r\n  b: 1\r\n").unwrap(), expected);
+        let merged = read_text("config.yaml", "x: &x {b: 1}\na: {<<: *x, c: 2}").unwrap();
+        assert_eq!(merged["a"], serde_json::json!({"c": 2, "b": 1}));
+        let said = |name: &str, text: &str| read_text(name, text).unwrap_err().to_string();
+        let text = said("config.yaml", "a:\n  c: 2\n\tb: 1\n");
+        assert!(text.ends_with("not YAML: line 3 is indented with a tab; YAML takes spaces only"));
+        assert!(said("config.json", "<!doctype html>").contains("a page of a web site"));
+        assert!(said("config.yaml", "\n<html>: <: >").contains("a page of a web site"));
+        assert!(said("config.json", "").contains("an empty file"));
+        assert!(said("config.json", "{\"a\": NaN}").contains("not JSON"));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, b"\xff\xfe{\0}\0").unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("UTF-16"));
     }
 
     #[test]

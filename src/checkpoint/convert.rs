@@ -6,6 +6,7 @@ use std::path::Path;
 use super::detect::{self, DetectOptions};
 use super::{folder, sha256_hex};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::text;
 
@@ -39,6 +40,7 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     let detected = detect::detect_raw(&raw, options)?;
     let weights = detected.place(&raw)?;
     let mut config = detected.config;
+    Model::check(&config, &weights)?;
     // Names without their folders: where a file lay must not change what is written.
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let files: Vec<String> = raw

@@ -7,12 +7,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::families::{FAMILIES, Family, Signs};
-use super::folder;
 use super::geometry::{self, Shapes};
 use super::keys::Layout;
 use super::published::Published;
 use super::sets::{self, AVERAGES, Chosen};
 use super::{RawCheckpoint, RawTensor, quoted};
+use super::{fields, folder};
 use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::digests::Pending;
@@ -205,10 +205,10 @@ fn detect(
     }
     let signs = signs(&stripped, &names, &prefix, layout);
     let (family, how) = choose(layout, &signs, published, family)?;
-    published.refuse_unbuilt()?;
+    fields::refuse_unbuilt(family, published)?;
     leave_out(layout, &stripped, &published_names, &mut ignored);
 
-    let rule = family.ema && published.bool("use_ema").is_none_or(|(on, _)| on);
+    let rule = family.ema && published.bool("use_ema")?.is_none_or(|(on, _)| on);
     let averaged = asked.unwrap_or(rule);
     let mut placements = BTreeMap::new();
     let (mut live, mut averages_used) = (0, 0);
@@ -239,8 +239,13 @@ fn detect(
         placements.iter().map(|(name, p)| (name.clone(), p.shape.clone())).collect();
     let shapes = Shapes(&canonical_shapes);
     let geometry = geometry::infer(layout, &shapes, published)?;
-    let mut detected =
-        Detected { config: configure(family, geometry, published, &how)?, placements, ignored };
+    let mut config = configure(family, geometry, published, &how)?;
+    fields::check(&config, published)?;
+    let unknown = fields::unknown(published);
+    if !unknown.is_empty() {
+        config.provenance.insert("unknown settings".to_owned(), unknown.join(", "));
+    }
+    let mut detected = Detected { config, placements, ignored };
     let of_averages = match (averages_used, averages.len()) {
         (0, 0) => None,
         (0, there) => Some(format!(
@@ -406,13 +411,18 @@ fn choose(
         }
         return Ok((family, "--family".to_owned()));
     }
-    let named: Vec<&Family> = published.families().into_iter().filter_map(Family::named).collect();
+    let named: Vec<&Family> = published.families()?.into_iter().filter_map(Family::named).collect();
     let (candidates, how): (Vec<&Family>, &str) = if named.is_empty() {
         let proposed = |family: &&Family| family.proposed(layout, signs);
         (FAMILIES.iter().filter(proposed).collect(), "the names and shapes of the weights")
     } else {
         let words = list(&named);
-        let agreeing: Vec<&Family> = named.into_iter().filter(|f| f.fits(layout, signs)).collect();
+        // Of several that share a class, those whose published models look so.
+        let usual = |f: &&Family| f.fits(layout, signs) && f.proposed(layout, signs);
+        let agreeing: Vec<&Family> = match &named[..] {
+            [one] => [*one].into_iter().filter(|f| f.fits(layout, signs)).collect(),
+            several => several.iter().copied().filter(usual).collect(),
+        };
         if agreeing.is_empty() {
             return Err(Error::invalid(format!(
                 "the configuration names {words}, but the names of the weights fit {}: say which with --family",
@@ -434,10 +444,11 @@ fn choose(
     }
 }
 
-/// Whether a codebook's codes can't be told apart. Looks no further than to the first that can.
+/// Whether a codebook's codes can't be told apart. Looks no further than to the first that can;
+/// codes that aren't finite are told elsewhere.
 fn holds_one_code(name: &str, tensor: &RawTensor) -> bool {
     let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
-    match (name, tensor.shape()) {
+    let alike = match (name, tensor.shape()) {
         ("quantize.embedding.weight", [codes, dim]) if *codes > 1 && *dim > 0 => {
             let mut rows = bytes.chunks_exact(dim * size);
             let first = rows.next();
@@ -452,7 +463,8 @@ fn holds_one_code(name: &str, tensor: &RawTensor) -> bool {
             })
         }
         _ => false,
-    }
+    };
+    alike && tensor.to_f32().iter().all(|value| value.is_finite())
 }
 
 /// 1x1 convolutions that were published as linear layers get their kernel's axes back.
@@ -484,11 +496,6 @@ fn configure(
     if channels != 1 && channels != 3 {
         return Err(Error::invalid(format!("images of {channels} channels; vqtok reads 1 or 3")));
     }
-    published.check(
-        &["n_embed", "num_vq_embeddings", "num_embeddings", "codebook_size"],
-        codes,
-        "codes",
-    )?;
     let mut rule = family.rule;
     let mut provenance =
         BTreeMap::from([("family".to_owned(), format!("{}: from {how}", family.word))]);
@@ -497,7 +504,7 @@ fn configure(
     note("input range", assumed(&word(&family.input)));
     note("output range", assumed(&word(&family.output)));
     if rule == QuantizerRule::L2Normalised && family.word != "vit-vqgan" {
-        match published.bool("codebook_l2_norm") {
+        match published.bool("codebook_l2_norm")? {
             Some((on, source)) => {
                 note("l2 normalisation", format!("{on}: from {source}"));
                 if !on {
@@ -509,28 +516,34 @@ fn configure(
             }
         }
     }
+    if family.word == "vit-vqgan"
+        && let Some((false, source)) = published.bool("use_norm")?
+    {
+        note("l2 normalisation", format!("false: from {source}"));
+        rule = QuantizerRule::L2;
+    }
     match &architecture {
         Architecture::Vqgan(_) | Architecture::Maskgit(_) | Architecture::OpenMagvit2(_) => {
-            match published.usize(&["norm_num_groups"]) {
+            match published.usize(&["norm_num_groups"])? {
                 Some((groups, source)) => note("norm groups", format!("{groups}: from {source}")),
                 None => note("norm groups", assumed("32")),
             };
         }
         Architecture::VitVqgan(config) => {
-            match published.usize(&["heads"]) {
+            match published.usize(&["heads"])? {
                 Some((heads, source)) => note("attention heads", format!("{heads}: from {source}")),
                 None => note(
                     "attention heads",
                     assumed(&format!("{} of width 64", config.encoder.heads)),
                 ),
             };
-            if published.pair(&["image_size"]).is_none() {
+            if published.pair(&["image_size"])?.is_none() {
                 note("grid", assumed("square"));
             }
         }
         _ => {}
     }
-    let size = match (&architecture, published.usize(&["resolution"])) {
+    let size = match (&architecture, published.usize(&["resolution"])?) {
         (Architecture::VitVqgan(c), _) => Some((c.grid[0] * c.patch[0]) as u32),
         (_, Some((side, source))) => {
             note("size", format!("{side}: from {source}"));

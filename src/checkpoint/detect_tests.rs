@@ -150,6 +150,10 @@ fn a_family_that_does_not_fit_is_refused() {
         refused(&BTreeMap::from([("a.weight".into(), vec![1])]), None, None)
             .contains("no tokenizer")
     );
+    for (key, wrong) in [("n_embed", json!("8192")), ("resolution", json!(-1))] {
+        let text = refused(&canonical(true, true), Some(&json!({key: wrong})), Some("taming"));
+        assert!(text.contains("a whole number belongs there"), "{text}");
+    }
     let other = json!({"n_embed": 8192});
     assert!(
         refused(&canonical(true, true), Some(&other), Some("taming"))
@@ -215,6 +219,51 @@ fn a_set_is_taken_under_any_prefix_and_the_rest_is_named() {
 }
 
 #[test]
+fn a_family_takes_what_its_class_takes() {
+    let hf = |config: Value| {
+        let published = Published::new(Some(&config), &[], None);
+        detect_shapes(&canonical(true, true), &published, None).map(|d| d.config.family)
+    };
+    let config =
+        json!({"model_type": "chameleon_vqgan", "resolution": 64, "attn_resolutions": [32]});
+    assert_eq!(hf(config).unwrap(), "chameleon-hf");
+    let config =
+        json!({"model_type": "chameleon_vqgan", "resolution": 64, "attn_resolutions": null});
+    assert_eq!(hf(config).unwrap(), "chameleon-hf", "null says nothing");
+    let text =
+        hf(json!({"model_type": "chameleon_vqgan", "resolution": 64, "attn_resolutions": [16]}));
+    assert!(text.unwrap_err().to_string().contains("attention in levels [1] of 2"));
+    for (shapes, family) in [
+        (canonical(true, true), "chameleon"),
+        (canonical(false, false), "chameleon"),
+        (canonical(false, false), "chameleon-hf"),
+    ] {
+        let found = detect_shapes(&shapes, &Published::default(), Some(family)).unwrap();
+        assert_eq!(found.config.family, family);
+    }
+}
+
+fn rule_of_a_vit(config: &Value) -> QuantizerRule {
+    let mut shapes = BTreeMap::new();
+    let mut put = |name: &str, shape: &[usize]| shapes.insert(name.to_owned(), shape.to_vec());
+    put("encoder.to_patch_embedding.0.weight", &[64, 3, 8, 8]);
+    put("encoder.en_pos_embedding", &[1, 16, 64]);
+    put("encoder.transformer.norm.weight", &[64]);
+    put("encoder.transformer.layers.0.0.fn.to_qkv.weight", &[192, 64]);
+    put("encoder.transformer.layers.0.1.fn.net.0.weight", &[128, 64]);
+    put("quantizer.embedding.weight", &[32, 8]);
+    let published = Published::new(Some(config), &[], None);
+    detect_shapes(&shapes, &published, None).unwrap().config.quantizer.rule
+}
+
+#[test]
+fn whether_a_vit_normalises_its_codes_is_read_from_its_configuration() {
+    let use_norm = |on: bool| json!({"quantizer": {"use_norm": on}});
+    assert_eq!(rule_of_a_vit(&use_norm(true)), QuantizerRule::L2Normalised);
+    assert_eq!(rule_of_a_vit(&use_norm(false)), QuantizerRule::L2);
+}
+
+#[test]
 fn weights_stored_in_factors_are_named() {
     for ends in [["weight_g", "weight_v"], ["weight_orig", "weight_u"]] {
         let mut shapes = canonical(true, true);
@@ -244,10 +293,11 @@ fn a_codebook_of_one_code_is_refused() {
         RawTensor::new(Dtype::F32, shape.to_vec(), bytes.into()).unwrap()
     };
     let codebook = "quantize.embedding.weight";
-    let cases: [(&str, &[usize], &[f32], bool); 7] = [
+    let cases: [(&str, &[usize], &[f32], bool); 8] = [
         (codebook, &[3, 2], &[0.0; 6], true),
         (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0], true),
         (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.5], false),
+        (codebook, &[3, 2], &[f32::NAN; 6], false),
         (codebook, &[1, 2], &[0.0; 2], false),
         ("quantize_b.embed", &[2, 2], &[1.0, 1.0, 2.0, 2.0], true),
         ("quantize_b.embed", &[2, 2], &[1.0, 2.0, 1.0, 2.0], false),

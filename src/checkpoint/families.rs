@@ -135,7 +135,10 @@ pub const FAMILIES: &[Family] = &[
         input: InputRange::Chameleon,
         resize: "chameleon",
         size: Some(512),
-        fits: |s| !s.gumbel && s.mid_attention && !s.level_attention,
+        fits: |s| !s.gumbel,
+        // Its class takes attention at any level and none in the middle; what is published has it
+        // in the middle only.
+        proposed: |s| s.mid_attention && !s.level_attention,
         ..TAMING
     },
     Family {
@@ -143,8 +146,8 @@ pub const FAMILIES: &[Family] = &[
         input: InputRange::ChameleonHf,
         resize: "chameleon",
         size: Some(512),
-        fits: |s| !s.gumbel && s.mid_attention && !s.level_attention,
-        proposed: |s| !s.decoder,
+        fits: |s| !s.gumbel,
+        proposed: |s| !s.decoder && s.mid_attention && !s.level_attention,
         ..TAMING
     },
     Family { word: "ibq", rule: QuantizerRule::Dot, ema: true, ..TAMING },

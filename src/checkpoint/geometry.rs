@@ -87,8 +87,8 @@ pub fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<G
     }
 }
 
-fn norm_groups(published: &Published) -> usize {
-    published.usize(&["norm_num_groups"]).map_or(32, |(groups, _)| groups)
+fn norm_groups(published: &Published) -> Result<usize> {
+    Ok(published.usize(&["norm_num_groups"])?.map_or(32, |(groups, _)| groups))
 }
 
 /// Channels of an image, from the encoder's input or the decoder's output.
@@ -125,7 +125,7 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         attention: vec![],
         mid_attention: false,
         z_channels: 0,
-        norm_groups: norm_groups(published),
+        norm_groups: norm_groups(published)?,
         norm_eps: 1e-6,
         parts,
         decoder,
@@ -185,7 +185,7 @@ fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         ch,
         widths,
         res_blocks,
-        norm_groups: norm_groups(published),
+        norm_groups: norm_groups(published)?,
         norm_eps: 1e-6,
         parts,
     };
@@ -213,7 +213,7 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         ch,
         widths,
         res_blocks,
-        norm_groups: norm_groups(published),
+        norm_groups: norm_groups(published)?,
         norm_eps: 1e-6,
         parts,
     };
@@ -229,7 +229,7 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
     let stem = format!("{side}.transformer");
     let dim = shapes.axis(&format!("{stem}.norm.weight"), 0)?;
     let inner = shapes.axis(&format!("{stem}.layers.0.0.fn.to_qkv.weight"), 0)? / 3;
-    let heads = match published.usize(&["heads"]) {
+    let heads = match published.usize_of(side, "heads")? {
         Some((heads, _)) => heads,
         None if inner.is_multiple_of(64) => inner / 64,
         None => {
@@ -262,7 +262,7 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     };
     let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
     let tokens = shapes.axis(position, 1)?;
-    let grid = match published.pair(&["image_size"]) {
+    let grid = match published.pair(&["image_size"])? {
         Some(([height, width], _)) => [height / patch[0], width / patch[1]],
         None => [tokens.isqrt(); 2],
     };

@@ -112,12 +112,8 @@ impl Layout {
     }
 
     fn canonical(self, name: &str, levels: usize) -> String {
-        // Codebooks and projections have few names across layouts.
-        match name {
-            "quantize.embed.weight" | "quantizer.embedding.weight" => {
-                return "quantize.embedding.weight".to_owned();
-            }
-            _ => {}
+        if is_codebook(name) {
+            return "quantize.embedding.weight".to_owned();
         }
         let parts: Vec<&str> = name.split('.').collect();
         let mapped = match self {
@@ -135,6 +131,15 @@ impl Layout {
         };
         mapped.unwrap_or_else(|| name.to_owned())
     }
+}
+
+/// Whether the name is one that codebooks have across layouts.
+fn is_codebook(name: &str) -> bool {
+    const OWNERS: [&str; 5] = ["quantize", "quantizer", "vq", "vector_quantizer", "codebook"];
+    const ENDS: [&str; 3] = ["embedding.weight", "embed.weight", "codebook.weight"];
+    let split = name.split_once('.');
+    split.is_some_and(|(owner, end)| OWNERS.contains(&owner) && ENDS.contains(&end))
+        || name == "codebook.weight"
 }
 
 /// Level k counted from the lowest resolution, as the canonical index.
@@ -294,6 +299,20 @@ mod tests {
                 "encoder.conv_in.bias"
             ]
         );
+    }
+
+    #[test]
+    fn codebooks_go_by_several_names() {
+        for name in [
+            "quantize.embed.weight",
+            "quantizer.embedding.weight",
+            "quantizer.codebook.weight",
+            "vq.embedding.weight",
+            "codebook.weight",
+        ] {
+            assert_eq!(map(Layout::Canonical, &[name]), ["quantize.embedding.weight"]);
+        }
+        assert_eq!(map(Layout::Canonical, &["quantize.proj.weight"]), ["quantize.proj.weight"]);
     }
 
     #[test]

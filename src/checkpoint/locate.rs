@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::checkpoint::{folder, quoted};
+use crate::checkpoint::{configs, folder, quoted};
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -249,9 +249,10 @@ pub fn read_index(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     if !meta.is_file() || meta.len() > INDEX_BYTES_MAX {
         return Err(corrupt("too large for an index of shards, or no regular file"));
     }
-    let text = std::fs::read(index).map_err(Error::io(index))?;
+    let bytes = std::fs::read(index).map_err(Error::io(index))?;
+    let text = configs::text(&bytes).map_err(|reason| corrupt(&reason))?;
     let json: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|e| corrupt(&format!("not JSON: {e}")))?;
+        serde_json::from_slice(text).map_err(|e| corrupt(&format!("not JSON: {e}")))?;
     let map = json.get("weight_map").and_then(|m| m.as_object());
     let map = map.filter(|m| !m.is_empty()).ok_or_else(|| corrupt("no `weight_map` inside"))?;
     let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -12,9 +12,12 @@ pub mod configs;
 pub mod convert;
 pub mod detect;
 pub mod families;
+mod fields;
 pub mod folder;
+mod foreign;
 pub mod geometry;
 mod header;
+mod interpolate;
 pub mod keys;
 mod legacy;
 mod locate;
@@ -174,6 +177,7 @@ fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
         let renamed = half.unread.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
         checkpoint.unread.extend(renamed);
         checkpoint.notes.append(&mut half.notes);
+        checkpoint.hparams = checkpoint.hparams.or(half.hparams);
         checkpoint.files.append(&mut half.files);
         checkpoint.container = half.container;
     }
@@ -184,6 +188,15 @@ fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
 fn open_sharded(index: &Path) -> Result<RawCheckpoint> {
     let shards = locate::read_index(index)?;
     let folder = index.parent().unwrap_or(Path::new("."));
+    let missing: Vec<&String> = shards.keys().filter(|file| !folder.join(file).is_file()).collect();
+    if let Some(first) = missing.first() {
+        let (count, of) = (missing.len(), shards.len());
+        let what = format!(
+            "{count} of its {of} parts aren't there, {} among them; download them into its folder",
+            quoted(first)
+        );
+        return Err(Error::corrupt(index, what));
+    }
     let mut checkpoint = RawCheckpoint::default();
     for (file, names) in shards {
         let mut shard = open_file(&folder.join(&file))?;

@@ -5,13 +5,39 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::interpolate;
 use crate::error::{Error, Result};
+
+/// Keys under which a pickle carries settings, each a configuration.
+const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
 
 /// All configurations found beside or inside a checkpoint, the decisive one first.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
     /// Where each comes from, for messages, and its content.
     sources: Vec<(String, Value)>,
+}
+
+/// A setting that was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The key it stands under.
+    pub key: &'a str,
+    /// Its value, never null.
+    pub value: &'a Value,
+    /// The file, or whatever it comes from, for messages.
+    pub source: &'a str,
+}
+
+impl Setting<'_> {
+    /// The error for a value that can't be meant: `where: `key` is VALUE; what belongs there`.
+    pub fn refuse<T>(&self, what: &str) -> Result<T> {
+        const CHARS_MAX: usize = 80;
+        let value = self.value.to_string();
+        let cut = value.chars().take(CHARS_MAX).collect::<String>();
+        let more = if cut.len() < value.len() { "..." } else { "" };
+        Err(Error::invalid(format!("{}: `{}` is {cut}{more}; {what}", self.source, self.key)))
+    }
 }
 
 impl Published {
@@ -23,8 +49,9 @@ impl Published {
         hparams: Option<&Value>,
     ) -> Published {
         let mut sources = Vec::new();
-        let mut add = |name: String, value: &Value| {
-            sources.extend(focus(value).into_iter().map(|value| (name.clone(), value.clone())));
+        let mut add = |name: String, root: &Value| {
+            let root = interpolate::resolve(root);
+            sources.extend(focus(&root).into_iter().map(|value| (name.clone(), value.clone())));
         };
         if let Some(value) = explicit {
             add("the given configuration".to_owned(), value);
@@ -36,104 +63,164 @@ impl Published {
             );
         }
         if let Some(value) = hparams {
-            add("the checkpoint's hyper-parameters".to_owned(), value);
+            // Each is a configuration of its own, which references count from.
+            for key in SETTINGS {
+                if let Some(inner) = value.get(key).filter(|inner| inner.is_object()) {
+                    add(format!("the checkpoint's `{key}`"), inner);
+                }
+            }
+            add("the checkpoint's own settings".to_owned(), value);
         }
         Published { sources }
     }
 
-    /// The first value of any of `keys` in any scope, with the name of its source.
-    pub fn find(&self, keys: &[&str]) -> Option<(&Value, &str)> {
-        self.sources.iter().find_map(|(source, value)| {
-            let scopes = scopes(value);
-            let hit = keys.iter().find_map(|key| scopes.iter().find_map(|scope| scope.get(*key)));
-            hit.filter(|value| !value.is_null()).map(|value| (value, source.as_str()))
-        })
+    /// The first value of any of `keys` in any scope.
+    ///
+    /// # Errors
+    /// Where it, or a table it may stand in, is a reference that can't be resolved.
+    pub fn find(&self, keys: &[&'static str]) -> Result<Option<Setting<'_>>> {
+        for (source, value) in &self.sources {
+            let scopes = scopes(value).map_err(|reason| told(source, reason))?;
+            let hit = keys
+                .iter()
+                .find_map(|key| scopes.iter().find_map(|scope| Some((*key, scope.get(*key)?))));
+            if let Some((key, value)) = hit.filter(|(_, value)| !value.is_null()) {
+                return match interpolate::unresolved(value) {
+                    Some(reason) => Err(told(source, reason)),
+                    None => Ok(Some(Setting { key, value, source })),
+                };
+            }
+        }
+        Ok(None)
     }
 
     /// A non-negative integer under any of `keys`.
-    pub fn usize(&self, keys: &[&str]) -> Option<(usize, &str)> {
-        self.find(keys).and_then(|(value, source)| Some((value.as_u64()? as usize, source)))
+    ///
+    /// # Errors
+    /// Where there is something else, as for the other types.
+    pub fn usize(&self, keys: &[&'static str]) -> Result<Option<(usize, &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        match setting.value.as_u64() {
+            Some(number) => Ok(Some((number as usize, setting.source))),
+            None => setting.refuse("a whole number belongs there"),
+        }
+    }
+
+    /// The same within the table `side` (`encoder`, `decoder`), where it has its own.
+    pub fn usize_of(&self, side: &str, key: &'static str) -> Result<Option<(usize, &str)>> {
+        for (source, value) in &self.sources {
+            for scope in scopes(value).map_err(|reason| told(source, reason))? {
+                if let Some(value) = scope.get(side).and_then(|inner| inner.get(key)) {
+                    if let Some(reason) = interpolate::unresolved(value) {
+                        return Err(told(source, reason));
+                    }
+                    let setting = Setting { key, value, source };
+                    return match value.as_u64() {
+                        Some(number) => Ok(Some((number as usize, source))),
+                        None => setting.refuse("a whole number belongs there"),
+                    };
+                }
+            }
+        }
+        self.usize(&[key])
     }
 
     /// One integer, or a pair (height, width).
-    pub fn pair(&self, keys: &[&str]) -> Option<([usize; 2], &str)> {
-        let (value, source) = self.find(keys)?;
+    pub fn pair(&self, keys: &[&'static str]) -> Result<Option<([usize; 2], &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
         let int = |v: &Value| v.as_u64().map(|v| v as usize);
-        let pair = match value {
-            Value::Array(items) if items.len() == 2 => [int(&items[0])?, int(&items[1])?],
-            value => [int(value)?; 2],
+        let pair = match setting.value {
+            Value::Array(items) if items.len() == 2 => int(&items[0]).zip(int(&items[1])),
+            value => int(value).map(|side| (side, side)),
         };
-        Some((pair, source))
-    }
-
-    /// A boolean under `key`.
-    pub fn bool(&self, key: &str) -> Option<(bool, &str)> {
-        self.find(&[key]).and_then(|(value, source)| Some((value.as_bool()?, source)))
-    }
-
-    /// A word under any of `keys`.
-    pub fn word(&self, keys: &[&str]) -> Option<(&str, &str)> {
-        self.find(keys).and_then(|(value, source)| Some((value.as_str()?, source)))
-    }
-
-    /// Errors where a stated number contradicts the weights.
-    pub fn check(&self, keys: &[&str], found: usize, what: &str) -> Result<()> {
-        match self.usize(keys) {
-            Some((stated, source)) if stated != found => Err(Error::invalid(format!(
-                "{source} says `{}` = {stated}, but the weights have {found} {what}: it belongs to another checkpoint",
-                keys[0]
-            ))),
-            _ => Ok(()),
+        match pair {
+            Some((height, width)) => Ok(Some(([height, width], setting.source))),
+            None => setting.refuse("a whole number or two belong there"),
         }
     }
 
-    /// Errors where an option is on whose mathematics isn't built.
-    pub fn refuse_unbuilt(&self) -> Result<()> {
-        let refuse = |key: &str, source: &str| {
-            Err(Error::invalid(format!(
-                "{source} sets `{key}`, which vqtok doesn't compute; nothing was guessed"
-            )))
+    /// A list of non-negative integers under any of `keys`.
+    pub fn list(&self, keys: &[&'static str]) -> Result<Option<(Vec<usize>, Setting<'_>)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        let items = setting.value.as_array().map(Vec::as_slice);
+        let items = items.unwrap_or(std::slice::from_ref(setting.value));
+        let list: Option<Vec<usize>> =
+            items.iter().map(|item| Some(item.as_u64()? as usize)).collect();
+        match list {
+            Some(list) => Ok(Some((list, setting))),
+            None => setting.refuse("a list of whole numbers belongs there"),
+        }
+    }
+
+    /// A boolean under `key`, also as YAML of old wrote it.
+    pub fn bool(&self, key: &'static str) -> Result<Option<(bool, &str)>> {
+        let Some(setting) = self.find(&[key])? else { return Ok(None) };
+        let on = match setting.value {
+            Value::Bool(on) => Some(*on),
+            Value::String(word) => match word.to_lowercase().as_str() {
+                "yes" | "on" | "true" => Some(true),
+                "no" | "off" | "false" => Some(false),
+                _ => None,
+            },
+            _ => None,
         };
-        for key in ["double_z", "double_latent", "tanh_out"] {
-            if let Some((true, source)) = self.bool(key) {
-                return refuse(key, source);
-            }
+        match on {
+            Some(on) => Ok(Some((on, setting.source))),
+            None => setting.refuse("true or false belongs there"),
         }
-        if let Some((_, source)) = self.find(&["remap"]) {
-            return refuse("remap", source);
+    }
+
+    /// A word under any of `keys`; None where something else stands there.
+    pub fn word(&self, keys: &[&'static str]) -> Result<Option<(&str, &str)>> {
+        let found = self.find(keys)?;
+        Ok(found.and_then(|setting| Some((setting.value.as_str()?, setting.source))))
+    }
+
+    /// Names in the tables that describe the network (`ddconfig`, the root of diffusers' JSON), with
+    /// their sources.
+    pub fn network_settings(&self) -> Vec<(&str, &str)> {
+        let mut names = Vec::new();
+        for (source, value) in &self.sources {
+            let Ok(scopes) = scopes(value) else { continue };
+            let of = |map: &&Map<String, Value>| map.contains_key("_class_name");
+            let tables = scopes.iter().filter_map(|scope| scope.get("ddconfig")?.as_object());
+            let tables = tables.chain(scopes.iter().copied().filter(of).take(1));
+            names.extend(
+                tables.flat_map(|table| table.keys().map(|key| (key.as_str(), source.as_str()))),
+            );
         }
-        for (key, known) in [
-            ("norm_type", &["group"][..]),
-            ("act_fn", &["silu", "swish"]),
-            ("attn_type", &["vanilla", "none", "vanilla-xformers"]),
-        ] {
-            if let Some((word, source)) =
-                self.word(&[key]).filter(|(word, _)| !known.contains(word))
-            {
-                return refuse(&format!("{key}: {word}"), source);
-            }
-        }
-        Ok(())
+        names
     }
 
     /// Families that the configurations name; empty where they say nothing.
-    pub fn families(&self) -> Vec<&'static str> {
-        if let Some(("VQModel", _)) = self.word(&["_class_name"]) {
-            let amused = matches!(self.bool("lookup_from_codebook"), Some((true, _)));
-            return vec![if amused { "amused" } else { "diffusers" }];
-        }
-        match self.word(&["_class_name"]) {
-            Some(("MaskGitVQGAN", _)) => return vec!["maskgit"],
-            Some(("VQGANModel", _)) => return vec!["open-muse"],
+    ///
+    /// # Errors
+    /// Where they name a class whose quantizer isn't built.
+    pub fn families(&self) -> Result<Vec<&'static str>> {
+        match self.word(&["_class_name"])? {
+            Some(("VQModel", _)) => {
+                let amused = matches!(self.bool("lookup_from_codebook")?, Some((true, _)));
+                return Ok(vec![if amused { "amused" } else { "diffusers" }]);
+            }
+            Some(("MaskGitVQGAN", _)) => return Ok(vec!["maskgit"]),
+            Some(("VQGANModel", _)) => return Ok(vec!["open-muse"]),
             _ => {}
         }
-        match self.word(&["model_type"]).map_or("", |(word, _)| word) {
-            "chameleon" | "chameleon_vqgan" | "chameleon_vqvae" => return vec!["chameleon-hf"],
-            "janus" | "janus_vqgan" => return vec!["janus-hf"],
+        match self.word(&["model_type"])?.map_or("", |(word, _)| word) {
+            "chameleon" | "chameleon_vqgan" | "chameleon_vqvae" => return Ok(vec!["chameleon-hf"]),
+            "janus" | "janus_vqgan" => return Ok(vec!["janus-hf"]),
             _ => {}
         }
         // Lightning's YAML: the dotted name of the class.
-        match self.word(&["target", "class_path"]).map_or("", |(word, _)| word) {
+        const TARGET: [&str; 2] = ["target", "class_path"];
+        let target = self.word(&TARGET)?.map_or("", |(word, _)| word);
+        let unbuilt = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
+        if unbuilt.iter().any(|(of, class)| target.contains(of) && target.ends_with(class))
+            && let Some(setting) = self.find(&TARGET)?
+        {
+            return setting.refuse("vqtok doesn't compute the quantizer of that class");
+        }
+        Ok(match target {
             t if t.ends_with(".GumbelVQ") => vec!["taming-gumbel"],
             // Chameleon's published YAML names taming's class.
             t if t.starts_with("taming.") => vec!["taming", "chameleon"],
@@ -142,8 +229,13 @@ impl Published {
             t if t.contains("Open_MAGVIT2") || t.contains("lfqgan") => vec!["open-magvit2"],
             t if t.starts_with("enhancing.") => vec!["vit-vqgan"],
             _ => vec![],
-        }
+        })
     }
+}
+
+/// The error for a setting that is needed and can't be resolved.
+fn told(source: &str, reason: &str) -> Error {
+    Error::invalid(format!("{source}: {reason}"))
 }
 
 /// The part of a larger model's configuration that speaks of its tokenizer, before the whole.
@@ -159,21 +251,29 @@ fn focus(root: &Value) -> Vec<&Value> {
     root.get("vq_config").into_iter().chain([root]).collect()
 }
 
-/// The maps of a configuration in which settings are looked up: the root and the known nestings.
-fn scopes(root: &Value) -> Vec<&Map<String, Value>> {
+/// The maps of a configuration in which settings are looked up: the root and the known nestings;
+/// or why one of them can't be resolved.
+fn scopes(root: &Value) -> Result<Vec<&Map<String, Value>>, &str> {
     const NESTINGS: &[&str] =
         &["model", "params", "init_args", "ddconfig", "encoder", "decoder", "quantizer"];
+    if let Some(reason) = interpolate::unresolved(root) {
+        return Err(reason);
+    }
     let mut scopes: Vec<&Map<String, Value>> = root.as_object().into_iter().collect();
     let mut next = 0;
     // Breadth first, so that an outer setting wins over an inner one of the same name; bounded,
     // since a configuration is a few levels deep.
     while next < scopes.len() && scopes.len() < 64 {
         let scope = scopes[next];
-        let inner = NESTINGS.iter().filter_map(|key| scope.get(*key)?.as_object());
-        scopes.extend(inner);
+        for inner in NESTINGS.iter().filter_map(|key| scope.get(*key)) {
+            if let Some(reason) = interpolate::unresolved(inner) {
+                return Err(reason);
+            }
+            scopes.extend(inner.as_object());
+        }
         next += 1;
     }
-    scopes
+    Ok(scopes)
 }
 
 #[cfg(test)]
@@ -189,39 +289,78 @@ mod tests {
     fn settings_are_found_in_their_published_nestings() {
         let yaml = published(json!({"model": {"target": "taming.models.vqgan.GumbelVQ",
             "params": {"n_embed": 8192, "ddconfig": {"resolution": 256, "attn_resolutions": [32]}}}}));
-        assert_eq!(yaml.usize(&["resolution"]).map(|x| x.0), Some(256));
-        assert_eq!(yaml.usize(&["num_embeddings", "n_embed"]).map(|x| x.0), Some(8192));
-        assert_eq!(yaml.families(), ["taming-gumbel"]);
+        assert_eq!(yaml.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
+        assert_eq!(yaml.usize(&["num_embeddings", "n_embed"]).unwrap().map(|x| x.0), Some(8192));
+        assert_eq!(yaml.families().unwrap(), ["taming-gumbel"]);
         let full = published(json!({"model_type": "chameleon", "vq_config": {"resolution": 512}}));
-        assert_eq!(full.families(), ["chameleon-hf"]);
-        assert_eq!(full.usize(&["resolution"]).map(|x| x.0), Some(512));
+        assert_eq!(full.families().unwrap(), ["chameleon-hf"]);
+        assert_eq!(full.usize(&["resolution"]).unwrap().map(|x| x.0), Some(512));
         let ldm = published(
             json!({"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {
             "image_size": 64, "first_stage_config": {"target": "ldm.models.autoencoder.VQModelInterface",
                 "params": {"n_embed": 8192, "ddconfig": {"resolution": 256}}}}}}),
         );
-        assert_eq!(ldm.families(), ["latent-diffusion"]);
-        assert_eq!(ldm.usize(&["resolution"]).map(|x| x.0), Some(256));
-        assert_eq!(ldm.pair(&["image_size"]), None);
+        assert_eq!(ldm.families().unwrap(), ["latent-diffusion"]);
+        assert_eq!(ldm.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
+        assert_eq!(ldm.pair(&["image_size"]).unwrap(), None);
         let amused = published(json!({"_class_name": "VQModel", "lookup_from_codebook": true}));
-        assert_eq!(amused.families(), ["amused"]);
+        assert_eq!(amused.families().unwrap(), ["amused"]);
     }
 
     #[test]
-    fn a_contradiction_and_an_unbuilt_option_are_refused() {
-        let config = published(json!({"n_embed": 1024}));
-        let error = config.check(&["n_embed"], 512, "codes").unwrap_err().to_string();
-        assert!(error.contains("1024") && error.contains("512"), "{error}");
-        for value in [
-            json!({"norm_type": "spatial"}),
-            json!({"ddconfig": {"tanh_out": true}}),
-            json!({"params": {"remap": "x.npy"}}),
-            json!({"attn_type": "linear"}),
-        ] {
-            assert!(published(value.clone()).refuse_unbuilt().is_err(), "{value}");
+    fn a_value_of_another_type_is_named_and_not_passed_over() {
+        let config = published(json!({"resolution": "64", "tanh_out": "yes", "use_ema": "maybe",
+            "image_size": [1, 2, 3], "ch_mult": [1, -2], "norm_num_groups": 16.5, "n_embed": null}));
+        let said = |error: Error| error.to_string();
+        let text = said(config.usize(&["resolution"]).unwrap_err());
+        assert_eq!(
+            text,
+            "the given configuration: `resolution` is \"64\"; a whole number belongs there"
+        );
+        assert!(said(config.usize(&["norm_num_groups"]).unwrap_err()).contains("16.5"));
+        assert!(said(config.pair(&["image_size"]).unwrap_err()).contains("[1,2,3]"));
+        assert!(said(config.list(&["ch_mult"]).unwrap_err()).contains("[1,-2]"));
+        assert!(said(config.bool("use_ema").unwrap_err()).contains("true or false"));
+        assert_eq!(config.bool("tanh_out").unwrap().map(|x| x.0), Some(true));
+        assert_eq!(config.usize(&["n_embed"]).unwrap(), None);
+    }
+
+    #[test]
+    fn references_are_resolved_and_refused_only_where_they_are_needed() {
+        let config = published(json!({
+            "data": {"size": 64, "path": "${oc.env:HOME}/data"},
+            "model": {"params": {"embed_dim": "${data.size}", "ddconfig": "${dd}"}},
+            "dd": {"resolution": "${oc.env:RES}", "z_channels": "${model.params.embed_dim}"},
+        }));
+        assert_eq!(config.usize(&["z_channels"]).unwrap().map(|x| x.0), Some(64));
+        let text = config.usize(&["resolution"]).unwrap_err().to_string();
+        assert!(text.contains("`dd.resolution` is \"${oc.env:RES}\""), "{text}");
+        // What the settings may stand in is needed for each of them.
+        let config = published(json!({"model": "${oc.load:x.yaml}"}));
+        assert!(config.usize(&["resolution"]).is_err());
+    }
+
+    #[test]
+    fn settings_inside_a_pickle_are_configurations_of_their_own() {
+        let hparams = json!({"epoch": 3, "hyper_parameters": {"size": 64, "ddconfig":
+            {"resolution": "${size}"}}, "args": {"codebook_l2_norm": false}});
+        let config = Published::new(None, &[], Some(&hparams));
+        assert_eq!(config.usize(&["resolution"]).unwrap().map(|x| x.0), Some(64));
+        assert_eq!(
+            config.bool("codebook_l2_norm").unwrap(),
+            Some((false, "the checkpoint's `args`"))
+        );
+    }
+
+    #[test]
+    fn classes_with_quantizers_that_are_not_built_are_refused() {
+        for target in
+            ["src.IBQ.models.ibqgan.VQModel", "enhancing.modules.stage1.vitvqgan.ViTVQGumbel"]
+        {
+            let config = published(json!({"model": {"target": target}}));
+            assert!(config.families().unwrap_err().to_string().contains(target));
         }
-        published(json!({"attn_type": "none", "norm_type": "group", "double_z": false}))
-            .refuse_unbuilt()
-            .unwrap();
+        let config = published(json!({"model": {"target": "src.IBQ.models.ibqgan.IBQ"}}));
+        assert_eq!(config.families().unwrap(), ["ibq"]);
     }
 }

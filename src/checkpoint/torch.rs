@@ -7,7 +7,7 @@ use super::plain;
 use super::rebuild::Rebuild;
 use super::storage::Storages;
 use super::tensor::Bytes;
-use super::{Contents, legacy, quoted, walk};
+use super::{Contents, foreign, legacy, quoted, walk};
 
 /// Bytes that the copies of a reading (inflated entries, strided views) may take, at least.
 const COPIES_BYTES_MIN: usize = 64 << 20;
@@ -35,7 +35,9 @@ pub fn read(bytes: &Bytes) -> Result<Contents, String> {
         let pickle = Pickle::read(bytes)?;
         return contents(&pickle, &mut Nowhere, budget, false, "pickle (plain)");
     }
-    Err("neither safetensors nor a PyTorch checkpoint; is it cut, or a page of a web site?".into())
+    Err(foreign::describe(bytes).unwrap_or_else(|| {
+        "neither safetensors nor a PyTorch checkpoint; it may be cut or damaged".into()
+    }))
 }
 
 /// Reads a bare pickle whose storages all are `storage`: what the fuzz target drives, since it
@@ -55,6 +57,9 @@ fn read_zip(bytes: &Bytes, mut budget: Budget) -> Result<Contents, String> {
     let pickles: Vec<String> = archive.names().filter(is_main).map(String::from).collect();
     let main = match &pickles[..] {
         [main] => main,
+        [] if archive.names().any(|name| name.ends_with(".npy")) => {
+            return Err("an archive of NumPy arrays (.npz), not a PyTorch checkpoint".into());
+        }
         [] => return Err("a zip archive without data.pkl, so not a PyTorch checkpoint".into()),
         several => return Err(format!("{} files called data.pkl inside", several.len())),
     };

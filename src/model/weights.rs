@@ -157,11 +157,11 @@ impl Reader {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, device.clone())
     }
 
-    /// Names that no module has read so far, sorted.
+    /// Names that no module has read so far, sorted by ours, as their checkpoint has them.
     pub fn unused(&self) -> Vec<String> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = self.weights.iter().filter(|(name, _)| !used.contains(*name));
-        unused.map(|(name, _)| name.clone()).collect()
+        unused.map(|(name, _)| self.weights.published_name(name).to_owned()).collect()
     }
 
     fn find(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {

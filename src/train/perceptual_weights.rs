@@ -12,6 +12,7 @@ use super::parameters::flat;
 use super::perceptual::{Lpips, SCALE, SHIFT};
 use crate::checkpoint;
 use crate::error::{Error, Result};
+use crate::model::digests::NotFinite;
 use crate::text;
 
 /// Endings of files that a folder may hold.
@@ -55,9 +56,17 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
     for file in files(path)? {
         let raw = checkpoint::open(&file)?;
+        for (name, kind) in raw.unread.iter().filter(|(name, _)| canonical(name).is_some()) {
+            let name = checkpoint::quoted(name);
+            let reason = format!("tensor {name} is of a type that vqtok doesn't read ({kind})");
+            return Err(Error::corrupt(&file, reason));
+        }
         for (name, tensor) in &raw.tensors {
             let Some(name) = canonical(name) else { continue };
             let tensor = tensor.to_candle(&Device::Cpu)?;
+            if let Some(found) = NotFinite::among(&flat(&tensor)?) {
+                return Err(Error::corrupt(&file, found.in_words(&name, tensor.dims())));
+            }
             if let Some(other) = weights.get(&name)
                 && (other.dims() != tensor.dims() || flat(other)? != flat(&tensor)?)
             {
@@ -226,10 +235,16 @@ mod tests {
         assert!(said(&dir.path().join("nothing")).contains("leave train.perceptual.weights empty"));
 
         // Another scaling is another LPIPS.
-        let mut other = module;
+        let mut other = module.clone();
         let shift = Tensor::new(&[0f32, 0.0, 0.0], &Device::Cpu).unwrap();
         other.insert("scaling_layer.shift".into(), shift);
         save(&other, &whole);
         assert!(said(&whole).contains("shift"), "{}", said(&whole));
+
+        let mut broken = module;
+        let lin = Tensor::full(f32::NAN, (1, 64, 1, 1), &Device::Cpu).unwrap();
+        broken.insert("lin0.model.1.weight".into(), lin);
+        save(&broken, &whole);
+        assert!(said(&whole).contains("`lin0.model.1.weight` holds 64 of 64 values"));
     }
 }
