@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::digests::Pending;
 use crate::model::weights::Weights;
+use crate::text::printable;
 
 /// What the user says about a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
@@ -230,8 +231,10 @@ fn detect(
         let shape = model_shape(&canonical, &stripped[&name]);
         if let Some(other) = placements.insert(canonical.clone(), Placement { source, shape }) {
             return Err(Error::invalid(format!(
-                "`{name}` and `{}` both mean `{canonical}`",
-                other.source
+                "`{}` and `{}` both mean `{}`",
+                printable(&name),
+                printable(&other.source),
+                printable(&canonical)
             )));
         }
     }
@@ -288,16 +291,17 @@ impl Detected {
         let mut published = BTreeMap::new();
         for (name, placement) in &self.placements {
             let tensor = raw.tensors.get(&placement.source).ok_or_else(|| {
-                Error::invalid(format!("the checkpoint has no tensor `{}`", placement.source))
+                let source = printable(&placement.source);
+                Error::invalid(format!("the checkpoint has no tensor `{source}`"))
             })?;
-            let tensor = tensor
-                .reshape(&placement.shape)
-                .map_err(|reason| Error::invalid(format!("`{}`: {reason}", placement.source)))?;
+            let tensor = tensor.reshape(&placement.shape).map_err(|reason| {
+                Error::invalid(format!("`{}`: {reason}", printable(&placement.source)))
+            })?;
             if holds_one_code(name, &tensor) {
                 return Err(Error::invalid(format!(
                     "all codes of the codebook `{}` are the same, so that every token would be 0: \
                      the checkpoint was never trained or is damaged; take another",
-                    placement.source
+                    printable(&placement.source)
                 )));
             }
             if *name != placement.source {

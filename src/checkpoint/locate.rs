@@ -151,10 +151,10 @@ fn several<'a>(dir: &Path, names: impl Iterator<Item = &'a &'a String>) -> Error
 }
 
 /// The message for a folder without weights, with a hint where a subfolder has some.
-fn nothing_found(dir: &Path) -> Result<String> {
+fn nothing_found(folder: &Path) -> Result<String> {
     let mut inside = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
-        let entry = entry.map_err(Error::io(dir))?;
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
         if !entry.path().is_dir() {
             continue;
         }
@@ -163,12 +163,29 @@ fn nothing_found(dir: &Path) -> Result<String> {
         }
     }
     inside.sort();
-    let dir = text::path(&dir);
+    let dir = text::path(folder);
     if inside.is_empty() {
         let kinds = PICKLES.map(|e| format!(".{e}")).join(", ");
-        return Ok(format!("{dir}: no weights in this folder (.safetensors, {kinds})"));
+        let others = others(&file_names(folder)?);
+        return Ok(format!("{dir}: no weights in this folder (.safetensors, {kinds}){others}"));
     }
     Ok(format!("{dir}: no weights here, but in {}; give that folder", listed(&inside)))
+}
+
+/// What the files of a folder without weights are instead, where their names say so.
+fn others(names: &[String]) -> String {
+    const KINDS: [(&[&str], &str); 4] = [
+        (&[".incomplete", ".part", ".crdownload", ".aria2"], "an unfinished download"),
+        (
+            &[".distcp"],
+            "a part of a torch.distributed checkpoint (its dcp_to_torch makes one file)",
+        ),
+        (&[".msgpack", ".h5", ".pb", ".tflite"], "for another framework than PyTorch"),
+        (&[".onnx", ".gguf", ".engine"], "for running a model elsewhere"),
+    ];
+    let of = |ends: &[&str]| names.iter().find(|name| ends.iter().any(|end| name.ends_with(end)));
+    let found = KINDS.iter().find_map(|(ends, what)| Some((of(ends)?, what)));
+    found.map_or(String::new(), |(name, what)| format!("; {} is {what}", quoted(name)))
 }
 
 /// The first of `names` and how many more there are.
@@ -335,6 +352,15 @@ mod tests {
         assert!(message.contains("in \"vqvae\"; give that folder"), "{message}");
         let dir = folder_of(&["readme"]);
         assert!(locate(dir.path()).unwrap_err().to_string().contains("no weights"));
+        for (name, words) in [
+            ("model.safetensors.incomplete", "is an unfinished download"),
+            ("__0_0.distcp", "dcp_to_torch"),
+            ("flax_model.msgpack", "for another framework"),
+            ("model.onnx", "for running a model elsewhere"),
+        ] {
+            let message = locate(folder_of(&[name]).path()).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains(words), "{message}");
+        }
     }
 
     #[test]

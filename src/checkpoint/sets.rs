@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::keys::{ANCHORS, Layout};
 use super::quoted;
 use crate::error::{Error, Result};
+use crate::text::printable;
 
 /// What wrappers of modules put into names, anywhere: `torch.compile`, (Distributed)DataParallel
 /// and DeepSpeed, Lightning, FSDP, activation checkpointing.
@@ -65,16 +66,14 @@ pub fn choose(
     asked: Option<&str>,
     same: impl Fn(&str, &str) -> bool,
 ) -> Result<Chosen> {
-    let (asked, averages) = match asked.map(Asked::of) {
-        None => (None, None),
-        Some(asked) => (asked.prefix, Some(asked.averages)),
-    };
     let mut sets = Sets::of(shapes);
     if sets.0.is_empty() {
         return Err(unknown_names());
     }
+    let asked = asked.map(|word| Asked::of(word, &sets));
+    let averages = asked.as_ref().map(|asked| asked.averages);
     let mut why = None;
-    let index = match asked {
+    let index = match asked.and_then(|asked| asked.prefix) {
         Some(prefix) => {
             let index = sets.asked(&prefix)?;
             let chosen = quoted(&sets.0[index].prefix);
@@ -90,7 +89,8 @@ pub fn choose(
         reasons.extend(other.names.iter().map(|(_, name)| (name.clone(), reason.clone())));
     }
     let chosen = sets.0.swap_remove(index);
-    if let Some((name, [one, two])) = chosen.twice {
+    if let Some((name, names)) = chosen.twice {
+        let (name, [one, two]) = (printable(&name), names.each_ref().map(|name| printable(name)));
         return Err(Error::invalid(format!(
             "the checkpoint's `{one}` and `{two}` both mean `{name}`: two sets of weights are mixed \
              in it; save it again with one of them"
@@ -121,9 +121,11 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(word: &str) -> Asked {
+    fn of(word: &str, sets: &Sets) -> Asked {
         let word = unwrapped(word.trim_matches('.')).into_owned();
-        match word.strip_suffix(AVERAGES) {
+        // A whole set can be called as LitEma's averages are.
+        let averages = word.strip_suffix(AVERAGES).filter(|_| sets.find(&word).is_none());
+        match averages {
             Some(before) if before.is_empty() || before.ends_with('.') => {
                 let before = before.trim_end_matches('.');
                 let prefix = (!before.is_empty()).then(|| before.to_owned());
@@ -214,24 +216,26 @@ impl Sets {
     }
 
     /// The set that the user's prefix means: itself, or its last parts where they are nobody else's.
-    fn asked(&self, word: &str) -> Result<usize> {
+    fn find(&self, word: &str) -> Option<usize> {
         let is = |set: &Set| set.prefix.trim_end_matches('.') == word;
-        if let Some(index) = self.0.iter().position(is) {
-            return Ok(index);
-        }
         let ends = |set: &Set| {
             let before = set.prefix.trim_end_matches('.').strip_suffix(word);
-            before.is_some_and(|before| before.ends_with('.'))
+            !word.is_empty() && before.is_some_and(|before| before.ends_with('.'))
         };
-        let ending: Vec<usize> = (0..self.0.len()).filter(|&i| ends(&self.0[i])).collect();
-        match ending[..] {
-            [index] if !word.is_empty() => Ok(index),
-            _ => Err(Error::invalid(format!(
-                "--weights {word}: the checkpoint has {}; give the start of the names of one of \
+        let mut ending = (0..self.0.len()).filter(|&i| ends(&self.0[i]));
+        let only = ending.next().filter(|_| ending.next().is_none());
+        self.0.iter().position(is).or(only)
+    }
+
+    fn asked(&self, word: &str) -> Result<usize> {
+        self.find(word).ok_or_else(|| {
+            Error::invalid(format!(
+                "--weights {}: the checkpoint has {}; give the start of the names of one of \
                  them (. for those without a prefix)",
+                printable(word),
                 self.list()
-            ))),
-        }
+            ))
+        })
     }
 
     /// The set that is meant without a word from the user.
@@ -282,7 +286,7 @@ impl Sets {
              --weights PREFIX, such as --weights {}",
             left.len(),
             self.listed(&left),
-            if example.is_empty() { "." } else { &example }
+            if example.is_empty() { ".".into() } else { printable(&example) }
         )))
     }
 }
@@ -358,6 +362,7 @@ mod tests {
         for (prefixes, asked) in [
             (["student.", "teacher."], "teacher"),
             (["model.", "ema."], "ema"),
+            (["model.", "model_ema."], "model_ema"),
             (["online_model.", "ema_model.module."], "ema_model"),
             (["state_dict.", "state_dict_ema."], "state_dict_ema."),
             (["", "ema."], "."),

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::weights::{Weight, Weights};
 use crate::error::{Error, Result};
+use crate::text::printable;
 
 /// Values that are hashed at a time: they stay near the core.
 const CHUNK: usize = 1 << 14;
@@ -136,7 +137,8 @@ impl NotFinite {
         index.reverse();
         let value = if value.is_nan() { "NaN" } else { "infinite in float32" };
         format!(
-            "tensor `{name}` holds {} of {} values that aren't finite (the first, at {index:?}, is {value})",
+            "tensor `{}` holds {} of {} values that aren't finite (the first, at {index:?}, is {value})",
+            printable(name),
             self.count,
             shape.iter().product::<usize>()
         )

@@ -33,6 +33,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use crate::error::{Error, Result};
+use crate::text::printable;
 use config::{Architecture, ModelConfig, QuantizerRule};
 use digests::{Digests, Pending};
 use network::Quantized;
@@ -151,10 +152,11 @@ fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Bo
     let unused = reader.unused();
     if let Some(first) = unused.first() {
         return Err(Error::invalid(format!(
-            "{} tensors of the checkpoint have no place in a `{}` model (the first is `{first}`); \
+            "{} tensors of the checkpoint have no place in a `{}` model (the first is `{}`); \
              is --family right?",
             unused.len(),
-            config.family
+            config.family,
+            printable(first)
         )));
     }
     Ok(tokenizer)

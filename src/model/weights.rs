@@ -10,6 +10,7 @@ use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
 use super::tensor::RawTensor;
 use crate::error::{Error, Result};
+use crate::text::printable;
 
 /// One weight.
 #[derive(Debug, Clone)]
@@ -193,7 +194,7 @@ impl SimpleBackend for Reader {
         if tensor.shape() == &shape {
             return Ok(tensor);
         }
-        let name = self.weights.published_name(name);
+        let name = printable(self.weights.published_name(name));
         Err(candle_core::Error::Msg(format!(
             "tensor `{name}` has shape {:?} where the model needs {:?}",
             tensor.dims(),
