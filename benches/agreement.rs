@@ -136,7 +136,8 @@ fn trained_codes(engine: &mut CpuEngine, batches: &[PixelBatch]) -> vqtok::Resul
     for batch in batches.iter().step_by(batches.len().div_ceil(12).max(1)) {
         rows.extend(engine.latents(batch)?.expect("a family with kernels of its own").concat());
     }
-    Ok(KMeans::of(&rows, CODES, DIM, 10, &mut Draws::new(1, "k-means", 0)).centres)
+    let mut draws = Draws::new(1, "k-means", 0);
+    Ok(KMeans::of(&rows, CODES, DIM, 10, &mut draws, &mut |_, _| Ok(()))?.centres)
 }
 
 fn distance(z: &[f32], code: &[f32]) -> f64 {

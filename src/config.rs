@@ -12,7 +12,7 @@ use crate::model::config::{
     PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
-use crate::train::TrainSettings;
+use crate::train::{RECIPE_FILE, TrainSettings, refuse_idle};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -169,6 +169,20 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// The recipe that a model folder was trained by, or is being trained by; None where the folder
+    /// doesn't say, as those of older versions.
+    ///
+    /// # Errors
+    /// A file that can't be read, or holds no recipe.
+    pub fn of_model(folder: &Path) -> Result<Option<Recipe>> {
+        let path = folder.join(RECIPE_FILE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        Recipe::parse(&text, &path.display().to_string()).map(Some)
+    }
+
     /// The recipe with every setting filled in, as TOML that reads back to the same.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::invalid(format!("recipe {}: {e}", self.name)))
@@ -197,7 +211,9 @@ impl Recipe {
             return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
         }
         self.check_bounds()?;
-        self.train.check(&self.model_config())
+        let model = self.model_config();
+        self.train.check(&model)?;
+        refuse_idle(&self.train, &model)
     }
 
     /// Refuses sizes far beyond any tokenizer, before anything of such a size is allocated.

@@ -56,6 +56,20 @@ pub struct PixelFlags {
     pub pillow: Option<PillowVersion>,
 }
 
+impl PixelFlags {
+    /// Those that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let given = [
+            ("--size", self.size.is_some()),
+            ("--resize", self.resize.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--orientation", self.orientation.is_some()),
+            ("--pillow", self.pillow.is_some()),
+        ];
+        given.into_iter().filter(|g| g.1).map(|g| g.0).collect()
+    }
+}
+
 /// Beyond any machine that images are tokenized on.
 const THREADS_MAX: usize = 1 << 10;
 
@@ -104,8 +118,12 @@ impl Common {
         pool.build_global().map_err(|e| Error::invalid(format!("thread pool: {e}")))
     }
 
-    /// Training runs on the CPU; refuses what was asked otherwise.
+    /// Training runs on the CPU, in f32; refuses what was asked otherwise.
     pub fn device_for_training(&self) -> Result<()> {
+        if self.precision != Precision::F32 {
+            let text = format!("--precision {}: vqtok trains in f32 only", self.precision);
+            return Err(Error::invalid(text));
+        }
         match self.device.parse()? {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
             DeviceChoice::Cuda(_) => {
@@ -126,6 +144,40 @@ impl Common {
     }
 }
 
+/// Refuses a folder that couldn't be made or written into; nothing is made.
+pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
+    let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    if !there.is_dir() {
+        let text = format!("{flag} {shown}: {} is no folder", there.display());
+        return Err(Error::invalid(text));
+    }
+    if !may_write(there) {
+        return Err(Error::invalid(format!(
+            "{flag} {shown}: {} can't be written",
+            there.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether files can be made in a folder, as far as the system tells without trying.
+#[cfg(unix)]
+fn may_write(folder: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else { return false };
+    // SAFETY: `path` is a string that ends in NUL and outlives the call.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) == 0 }
+}
+
+#[cfg(not(unix))]
+fn may_write(_: &Path) -> bool {
+    true
+}
+
 /// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the
 /// commit protocol survives.
 pub fn stop_flag() -> Result<Arc<AtomicBool>> {
@@ -140,10 +192,11 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
 
 /// The recipe by name or file, or the default one, with the pixel flags on top.
 pub fn recipe(name_or_file: Option<&str>, flags: &PixelFlags) -> Result<Recipe> {
-    let mut recipe = match name_or_file {
-        Some(name) => Recipe::load(name)?,
-        None => Recipe::load(Recipe::DEFAULT)?,
-    };
+    with_pixels(Recipe::load(name_or_file.unwrap_or(Recipe::DEFAULT))?, flags)
+}
+
+/// A recipe with the pixel flags on top.
+pub fn with_pixels(mut recipe: Recipe, flags: &PixelFlags) -> Result<Recipe> {
     if let Some(size) = flags.size {
         recipe.data.size = size;
     }
@@ -175,6 +228,12 @@ pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparatio
         Some(rule) => rule,
         None => own.resize.parse()?,
     };
+    if let (Some(size), ResizeRule::None) = (flags.size, rule) {
+        return Err(Error::invalid(format!(
+            "--size {size}: images keep their sizes under the resize rule none; leave one of both \
+             away"
+        )));
+    }
     let size = match (flags.size.or(own.size), rule) {
         (_, ResizeRule::None) => None,
         (Some(size), _) => Some(size),

@@ -38,6 +38,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
+    if args.batch_size == Some(0) {
+        return Err(Error::invalid("--batch-size 0: at least one row is decoded at a time"));
+    }
     let stop = stop_flag()?;
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let rows = TokenFile::open(&args.input)?;
@@ -49,7 +52,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         failed: 0,
         images_max: usize::MAX,
     };
-    let batch_size = args.batch_size.unwrap_or_else(images_for_threads).max(1);
+    let batch_size = args.batch_size.unwrap_or_else(images_for_threads);
     let mut batch: Vec<GridRow> = Vec::new();
     let mut decoded = 0u64;
     for row in rows {

@@ -1,6 +1,7 @@
 //! Owns the command line: one file a command, each parses, calls, prints.
 //! Must not know: how anything works.
 
+mod again;
 mod common;
 mod convert;
 mod decode;
@@ -14,6 +15,7 @@ mod repair;
 mod report;
 mod tokenize;
 mod train;
+mod training;
 mod verify;
 
 use crate::error::{Error, Result};
@@ -94,6 +96,15 @@ impl Command {
         }
     }
 
+    /// What goes on with this command where it was interrupted, for a shell.
+    fn again(&self) -> String {
+        let more = match self {
+            Command::Train(args) if !args.resume => &["--resume"][..],
+            _ => &[],
+        };
+        again::line(std::env::args_os(), more)
+    }
+
     fn run(self, reporter: &Reporter) -> Result<Finished> {
         match self {
             Command::Tokenize(args) => tokenize::run(args, reporter),
@@ -116,22 +127,27 @@ impl Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let reporter = Reporter::new(cli.command.json());
+    let again = cli.command.again();
     match cli.command.run(&reporter) {
         Ok(Finished::Clean) => ExitCode::from(0),
         Ok(Finished::WithFailures) => ExitCode::from(1),
-        Err(error) => fail(&reporter, &error),
+        Err(Error::Interrupted) => {
+            let text = format!("interrupted; go on with: {again}");
+            fail(&reporter, &text, Error::Interrupted.exit_code())
+        }
+        Err(error) => fail(&reporter, &error.to_string(), error.exit_code()),
     }
 }
 
 /// One line on stderr, whatever the voice; an event too where machines listen.
-fn fail(reporter: &Reporter, error: &Error) -> ExitCode {
-    let message = error.to_string().replace('\n', " ");
+fn fail(reporter: &Reporter, message: &str, exit_code: u8) -> ExitCode {
+    let message = message.replace('\n', " ");
     let message = text::printable(&message);
     eprintln!("vqtok: {message}");
     if reporter.is_json() {
-        reporter.result("error", "", json!({"message": message, "exit_code": error.exit_code()}));
+        reporter.result("error", "", json!({"message": message, "exit_code": exit_code}));
     }
-    ExitCode::from(error.exit_code())
+    ExitCode::from(exit_code)
 }
 
 #[cfg(test)]

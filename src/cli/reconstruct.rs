@@ -46,6 +46,9 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 
 /// The command without its process-wide settings, as `quickstart` calls it.
 pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
+    if args.count == 0 {
+        return Err(Error::invalid("--count 0: the sheet shows at least one picture"));
+    }
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
     let chosen = sample::evenly(source::walk(&args.inputs.inputs)?, args.count)?;

@@ -2,10 +2,14 @@
 //! Must not know: how images become tokens.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag};
+use super::common::{
+    CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag, with_pixels,
+    writable_folder,
+};
 use super::rank::{RankFrom, Share};
+use super::training;
 use crate::checkpoint::named_as_weights;
-use crate::config::BATCH_SIZE_MAX;
+use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
 use crate::data::source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -13,12 +17,15 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::text;
 use crate::tokens::{
-    Commit, CommitMode, FailureRow, Identity, Plan, PlanRow, Receipt, committed, contents,
-    finalize, repair,
+    Commit, CommitMode, FailureRow, Identity, PLAN_FILE, Plan, PlanRow, Receipt, committed,
+    contents, finalize, repair,
 };
+use crate::train;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Flags of `vqtok tokenize`.
 #[derive(Debug, clap::Args)]
@@ -95,35 +102,16 @@ impl Args {
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     args.common.require_device()?;
-    let stop = stop_flag()?;
-    let resume = crate::train::unfinished(&args.model);
-    let train_first = resume || !args.model.exists();
-    if train_first && !resume {
-        refuse_to_train(&args.model, &args.checkpoint)?;
-    }
-    // The pixel flags are the recipe's only where it is trained; a model that stands has rules of
-    // its own, and sizes that suit it.
-    let untouched = PixelFlags::default();
-    let flags = if train_first { &args.pixels } else { &untouched };
-    let recipe = recipe(args.recipe.as_deref(), flags)?;
+    args.check()?;
     let share = match args.rank_from {
         Some(source) => source.share(args.ranks)?,
         None => args.partition.unwrap_or(Share::ALL),
     };
-    if train_first {
-        super::train::train(&args.inputs.inputs, &args.model, &recipe, resume, reporter, &stop)?;
-    }
+    let stop = stop_flag()?;
+    let settings = args.ensure_model(reporter, &stop)?;
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
-    let shard_rows = args.shard_rows.unwrap_or(recipe.tokenize.shard_rows);
-    if shard_rows == 0 {
-        return Err(Error::invalid("--shard-rows 0: a shard holds at least one row"));
-    }
-    if let Some(images) = args.batch_size
-        && !(1..=BATCH_SIZE_MAX).contains(&images)
-    {
-        return Err(Error::invalid(format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}")));
-    }
+    let shard_rows = args.shard_rows.unwrap_or(settings.shard_rows);
     let finished = args.out.join(finalize::FILE).exists() && !args.retry_failed;
     if let (Some(side), false) = (preparation.size, finished) {
         // While the weights are still being hashed, whose digests the identity waits for.
@@ -134,8 +122,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let suits = engine.batch_images(preparation.size.map(|side| side as usize));
     let settings = pipeline::Settings {
         preparation,
-        batch_size: args.batch_size.or(recipe.tokenize.batch_size).unwrap_or(suits),
-        on_error: args.on_error.unwrap_or(recipe.tokenize.on_error),
+        batch_size: args.batch_size.or(settings.batch_size).unwrap_or(suits),
+        on_error: args.on_error.unwrap_or(settings.on_error),
         mode: CommitMode::New,
         sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },
         decode_time_max: pipeline::DECODE_TIME_MAX,
@@ -153,6 +141,80 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let finished = fold(&plan, &summary, reporter)?;
     Ok(if retried.kept > 0 { Finished::WithFailures } else { finished })
 }
+
+impl Args {
+    /// Refuses what can't work, before any work: a wrong flag must not cost a training.
+    fn check(&self) -> Result<()> {
+        if let Some(rows) = self.shard_rows
+            && !(1..=SHARD_ROWS_MAX).contains(&rows)
+        {
+            return Err(Error::invalid(format!(
+                "--shard-rows is 1 to {SHARD_ROWS_MAX}, not {rows}"
+            )));
+        }
+        if let Some(images) = self.batch_size
+            && !(1..=BATCH_SIZE_MAX).contains(&images)
+        {
+            let text = format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}");
+            return Err(Error::invalid(text));
+        }
+        writable_folder("--out", &self.out)
+    }
+
+    /// Trains the model where there is none yet. Returns what is said about tokenizing with it: by
+    /// the recipe named, else by the one that it was trained by.
+    fn ensure_model(&self, reporter: &Reporter, stop: &Arc<AtomicBool>) -> Result<TokenizeRecipe> {
+        if let Some(error) = train::failed(&self.model) {
+            return Err(error);
+        }
+        let resume = train::unfinished(&self.model);
+        if !resume && self.model.exists() {
+            return self.settings_beside_a_model();
+        }
+        if !resume {
+            refuse_to_train(&self.model, &self.checkpoint)?;
+        }
+        if self.out.join(PLAN_FILE).exists() {
+            return Err(Error::Mismatch(format!(
+                "--out {}: it holds tokens of another model, as {} is still to be trained; give \
+                 another --out",
+                self.out.display(),
+                self.model.display()
+            )));
+        }
+        let stored = if resume { Recipe::of_model(&self.model)? } else { None };
+        let asked = match (&self.recipe, &stored) {
+            (None, Some(stored)) => with_pixels(stored.clone(), &self.pixels)?,
+            (named, _) => recipe(named.as_deref(), &self.pixels)?,
+        };
+        let recipe = match &stored {
+            Some(stored) if train::begun(&self.model) => {
+                let (named, given) = (self.recipe.as_deref(), self.pixels.given());
+                training::resumed(&self.model, stored, asked, named, &given)?
+            }
+            _ => asked,
+        };
+        super::train::train(&self.inputs.inputs, &self.model, &recipe, resume, reporter, stop)?;
+        Ok(recipe.tokenize)
+    }
+
+    /// The pixel flags are not the recipe's here: a model that stands has rules of its own.
+    fn settings_beside_a_model(&self) -> Result<TokenizeRecipe> {
+        let Some(name) = &self.recipe else {
+            return Ok(Recipe::of_model(&self.model)?.map(|r| r.tokenize).unwrap_or_default());
+        };
+        let named = Recipe::load(name)?;
+        // The same command again, behind the training that it began with.
+        let again = with_pixels(named.clone(), &self.pixels);
+        if !again.is_ok_and(|again| training::refuse_another(&self.model, &again, name).is_ok()) {
+            training::refuse_another(&self.model, &named, name)?;
+        }
+        Ok(named.tokenize)
+    }
+}
+
+/// Rows a shard at most.
+const SHARD_ROWS_MAX: usize = 1 << 24;
 
 /// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
 /// words that fit a new one.

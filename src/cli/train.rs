@@ -2,9 +2,10 @@
 //! Must not know: how a model learns.
 
 use super::Finished;
-use super::common::{Common, Inputs, PixelFlags, recipe, stop_flag};
+use super::common::{Common, Inputs, PixelFlags, recipe, stop_flag, with_pixels, writable_folder};
+use super::training;
 use crate::config::Recipe;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::text;
 use crate::train::{self, images::Images};
@@ -53,9 +54,10 @@ pub struct Args {
     /// Seed of everything random, overriding the recipe
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Go on with an unfinished training in PATH
+    /// Go on with the training in PATH, by the recipe that lies there; --steps makes it longer, also
+    /// one that is finished
     #[arg(long)]
-    resume: bool,
+    pub(super) resume: bool,
     #[command(flatten)]
     pixels: PixelFlags,
     #[command(flatten)]
@@ -67,37 +69,104 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     args.common.device_for_training()?;
     let stop = stop_flag()?;
-    let mut recipe = recipe(args.recipe.as_deref(), &args.pixels)?;
-    args.overrule(&mut recipe);
-    recipe.check()?;
+    if let Some(error) = train::failed(&args.model) {
+        return Err(error);
+    }
+    let stored = if args.resume { Recipe::of_model(&args.model)? } else { None };
+    let mut recipe = match (&args.recipe, &stored) {
+        (None, Some(stored)) => stored.clone(),
+        _ => recipe(args.recipe.as_deref(), &PixelFlags::default())?,
+    };
+    args.overrule(&mut recipe)?;
+    let mut recipe = with_pixels(recipe, &args.pixels)?;
+    if let Some(stored) = &stored
+        && (train::begun(&args.model) || train::finished_steps(&args.model).is_some())
+    {
+        let (named, given) = (args.recipe.as_deref(), args.given());
+        recipe = training::resumed(&args.model, stored, recipe, named, &given)?;
+    }
+    if let Some(done) = train::finished_steps(&args.model).filter(|_| args.resume)
+        && args.is_done(done, &recipe, stored.is_some())?
+    {
+        let text = training::finished(&args.model, done)?;
+        reporter.say("finished", &text, json!({"model": args.model, "steps": done}));
+        return Ok(Finished::Clean);
+    }
     train(&args.inputs.inputs, &args.model, &recipe, args.resume, reporter, &stop)?;
     Ok(Finished::Clean)
 }
 
 impl Args {
+    /// Whether a model that was trained for `done` steps is what is asked for. A folder of an older
+    /// version holds no recipe (`has_recipe`): then only what was said counts.
+    fn is_done(&self, done: usize, recipe: &Recipe, has_recipe: bool) -> Result<bool> {
+        if has_recipe {
+            return Ok(recipe.train.steps == done);
+        }
+        if let Some(name) = &self.recipe {
+            training::refuse_another(&self.model, recipe, name)?;
+        }
+        Ok(self.steps.is_none_or(|steps| steps == done))
+    }
+
+    /// The flags that were given and stand above the recipe.
+    fn given(&self) -> Vec<&'static str> {
+        let pixels = &self.pixels;
+        let given = [
+            ("--steps", self.steps.is_some()),
+            ("--batch-size", self.batch_size.is_some()),
+            ("--micro-batch", self.micro_batch.is_some()),
+            ("--seed", self.seed.is_some()),
+            ("--init-from", self.init_from.is_some()),
+            ("--perceptual-weights", self.perceptual_weights.is_some()),
+        ];
+        let mut given: Vec<_> = given.into_iter().filter(|g| g.1).map(|g| g.0).collect();
+        given.extend(pixels.given());
+        given
+    }
+
     /// The flags that stand above the recipe.
-    fn overrule(&self, recipe: &mut Recipe) {
+    fn overrule(&self, recipe: &mut Recipe) -> Result<()> {
+        let train = &mut recipe.train;
         if let Some(steps) = self.steps {
-            recipe.train.steps = steps;
+            train.steps = steps;
         }
         if let Some(batch_size) = self.batch_size {
-            recipe.train.batch_size = batch_size;
+            train.batch_size = batch_size;
+            // What the recipe has for its own batch is the whole of a smaller one.
+            if train.micro_batch > batch_size {
+                train.micro_batch = 0;
+            }
         }
         if let Some(micro_batch) = self.micro_batch {
-            recipe.train.micro_batch = micro_batch;
+            if micro_batch > train.batch_size {
+                return Err(Error::invalid(format!(
+                    "--micro-batch {micro_batch}: a batch has {} images only",
+                    train.batch_size
+                )));
+            }
+            train.micro_batch = micro_batch;
         }
-        recipe.train.recompute |= self.recompute;
+        train.recompute |= self.recompute;
         if let Some(weights) = self.perceptual_weights.clone() {
-            recipe.train.perceptual.get_or_insert_default().weights = weights;
+            let perceptual = train.perceptual.get_or_insert_default();
+            if perceptual.weight == 0.0 {
+                return Err(Error::invalid(
+                    "--perceptual-weights: the recipe's train.perceptual.weight is 0, so that LPIPS \
+                     has no part in the loss",
+                ));
+            }
+            perceptual.weights = weights;
         }
         if let Some(seed) = self.seed {
-            recipe.train.seed = seed;
+            train.seed = seed;
         }
         if let Some(from) = self.init_from.clone() {
-            recipe.train.init.from = from;
-            recipe.train.init.family = self.init_family.clone().unwrap_or_default();
-            recipe.train.init.weights = self.init_weights.clone().unwrap_or_default();
+            train.init.from = from;
+            train.init.family = self.init_family.clone().unwrap_or_default();
+            train.init.weights = self.init_weights.clone().unwrap_or_default();
         }
+        Ok(())
     }
 }
 
@@ -110,18 +179,23 @@ pub(super) fn train(
     reporter: &Reporter,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
+    writable_folder("--model", folder)?;
+    let recipe = &training::with_absolute_paths(recipe.clone());
     let images = Images::list(inputs, recipe.preparation())?
         .augmented(recipe.train.augment, recipe.train.seed);
     let mut watch = Watch {
         reporter: *reporter,
         meter: reporter.meter("train", "steps", recipe.train.steps as u64),
+        stage: "train",
         stop: Arc::clone(stop),
         folder: folder.to_path_buf(),
         recipe: recipe.name.clone(),
     };
     let model = recipe.model_config();
     keep_freed_memory();
-    let summary = train::run(&model, &recipe.train, &images, folder, resume, &mut watch)?;
+    let text = recipe.to_toml()?;
+    let start = train::Start { resume, recipe: Some(&text) };
+    let summary = train::run(&model, &recipe.train, &images, folder, start, &mut watch)?;
     watch.meter.close();
     let found = &summary.evaluation;
     let text = format!(
@@ -136,8 +210,22 @@ pub(super) fn train(
         if summary.held_out { "held-out" } else { "training" },
         by_level(found),
     );
-    reporter.say("trained", &text, json!({"model": folder, "summary": summary}));
+    let fields = json!({"model": folder, "summary": summary, "unreadable": summary.unreadable});
+    reporter.say("trained", &(text + &left_out(&summary)), fields);
     Ok(())
+}
+
+/// Steps and images that had no part, where there are any.
+fn left_out(summary: &train::TrainSummary) -> String {
+    let mut text = String::new();
+    if summary.skipped_steps > 0 {
+        let (skipped, steps) = (summary.skipped_steps, summary.steps);
+        text += &format!("; {skipped} of {steps} steps were not finite and had no effect");
+    }
+    if summary.unreadable > 0 {
+        text += &format!("; {} images can't be read and were left out", summary.unreadable);
+    }
+    text
 }
 
 /// The perplexity of each residual level, where there are several.
@@ -153,9 +241,22 @@ fn by_level(found: &train::Evaluation) -> String {
 struct Watch {
     reporter: Reporter,
     meter: Meter,
+    /// What the meter counts.
+    stage: &'static str,
     stop: Arc<AtomicBool>,
     folder: PathBuf,
     recipe: String,
+}
+
+impl Watch {
+    /// Goes over to the bar of `stage`, if another one is shown.
+    fn meter_of(&mut self, stage: &'static str, unit: &'static str, total: usize) {
+        if self.stage != stage {
+            self.stage = stage;
+            let next = self.reporter.meter(stage, unit, total as u64);
+            std::mem::replace(&mut self.meter, next).close();
+        }
+    }
 }
 
 impl train::Observer for Watch {
@@ -176,7 +277,8 @@ impl train::Observer for Watch {
                                     "seconds": seconds, "memory_bytes": memory_bytes});
                 self.reporter.say("estimate", &text, fields);
             }
-            train::Event::Step { report, .. } => {
+            train::Event::Step { report, steps, .. } => {
+                self.meter_of("train", "steps", *steps);
                 let message = format!("loss {:.4}, PSNR {:.2} dB", report.loss, report.psnr);
                 self.meter.set(report.step as u64, message, json!({"report": report}));
             }
@@ -187,6 +289,25 @@ impl train::Observer for Watch {
             train::Event::Look(look) => self.meter.event("look", json!({"look": look})),
             train::Event::Checkpoint { step } => {
                 self.meter.event("checkpoint", json!({"step": step}));
+            }
+            train::Event::Work { stage, unit, done, total } => {
+                self.meter_of(stage, unit, *total);
+                self.meter.set(*done as u64, String::new(), json!({}));
+            }
+            train::Event::Unreadable { count, images, examples } => {
+                let shown: Vec<_> =
+                    examples.iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
+                let more = if *count > shown.len() as u64 { ", ..." } else { "" };
+                let text = format!(
+                    "warning: {count} of {images} images can't be read and are left out: {}{more}",
+                    shown.join(", ")
+                );
+                let examples: Vec<_> = examples
+                    .iter()
+                    .map(|(key, reason)| json!({"key": key, "error": reason}))
+                    .collect();
+                let fields = json!({"count": count, "images": images, "examples": examples});
+                self.meter.line("unreadable", &text, fields);
             }
             train::Event::Notice(text) => {
                 self.meter.line("notice", text, json!({"message": text}));

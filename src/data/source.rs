@@ -340,6 +340,14 @@ pub fn size(uri: &str) -> Option<u64> {
     std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| m.len())
 }
 
+/// When the file that `uri` names was last written, in nanoseconds since 1970; None where that can't
+/// be told.
+pub fn modified(uri: &str) -> Option<i64> {
+    let modified = fs::metadata(uri::to_path(uri)?).ok()?.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
 /// sha256 of the regular file that `uri` names; None where there is none that can be read.
 pub fn digest(uri: &str) -> Option<[u8; 32]> {
     let file = open(&uri::to_path(uri)?).ok()?;

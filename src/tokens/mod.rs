@@ -43,6 +43,6 @@ pub(crate) use columns::TOKENS_MAX;
 pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
-pub use plan::Plan;
+pub use plan::{FILE as PLAN_FILE, Plan};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt, committed};

@@ -235,14 +235,16 @@ impl Adversary {
         Ok(floats)
     }
 
-    /// Takes back what [`Adversary::counters`] and [`Adversary::floats`] gave; `part` gives the
-    /// tensors behind a prefix.
+    /// Takes back what [`Adversary::counters`] and [`Adversary::floats`] gave behind step `step`;
+    /// `part` gives the tensors behind a prefix. In a training that was made longer, one that has
+    /// begun doesn't wait for its start again.
     ///
     /// # Errors
     /// Where they are of another discriminator.
     pub fn restore(
         &mut self,
         counters: &AdversaryCounters,
+        step: usize,
         part: impl Fn(&str) -> Named,
     ) -> Result<()> {
         let part = |name: &str| part(&format!("{PREFIX}{name}."));
@@ -252,6 +254,9 @@ impl Adversary {
         self.optimizer.moment1 = part("moment1");
         self.optimizer.moment2 = part("moment2");
         self.optimizer.updates = counters.updates;
+        if counters.updates > 0 {
+            self.schedule.start = self.schedule.start.min(step);
+        }
         self.statistics.values = part("statistics");
         self.lecam.real = f64::from_bits(counters.lecam_real_bits);
         self.lecam.fake = f64::from_bits(counters.lecam_fake_bits);
@@ -308,7 +313,7 @@ mod tests {
         assert!(!step(&mut a, 1.0).1);
         assert_ne!(a.floats().unwrap(), floats);
         // Back from the counters and tensors of before.
-        a.restore(&counters, |prefix| {
+        a.restore(&counters, 0, |prefix| {
             let strip = |(n, v): (&String, &Vec<f32>)| {
                 Some((n.strip_prefix(prefix)?.to_string(), v.clone()))
             };

@@ -7,10 +7,11 @@ use super::data::{Loader, Order, Split};
 use super::init::Init;
 use super::perceptual::PerceptualLoss;
 use super::settings::TrainSettings;
+use super::state::State;
 use super::trainer::{StepReport, Trainer};
 use super::watch::{Look, Probe};
-use super::{Event, Observer, perceptual_weights, pixels};
-use crate::error::Result;
+use super::{Event, Observer, finite, perceptual_weights, pixels};
+use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 
 /// A trainer that has done no step.
@@ -21,7 +22,7 @@ pub fn fresh(
     observer: &mut dyn Observer,
 ) -> Result<Trainer> {
     let init = Init::read(&settings.init, model)?;
-    let mut trainer = Trainer::new(model, settings, variance(model, loader)?)?;
+    let mut trainer = Trainer::new(model, settings, variance(model, loader, observer)?)?;
     if let Some(init) = init {
         let text = init.apply(model, &mut trainer)?;
         observer.event(&Event::Notice(&text));
@@ -29,13 +30,77 @@ pub fn fresh(
     Ok(trainer)
 }
 
+/// Batches whose latents k-means sees, at most.
+pub(super) const KMEANS_BATCHES: usize = 16;
+
+/// Gives the codes their first places by latents of the coming batches.
+///
+/// # Errors
+/// [`Error::Interrupted`] where the observer says so: nothing is started then.
+pub fn start_codebook(
+    trainer: &mut Trainer,
+    loader: &Loader<'_>,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let mut order = Order::default();
+    let first = trainer.step_count();
+    let mut rows_of = |step: usize, observer: &dyn Observer| {
+        let pixels = loader.batch(step, &mut order)?.pixels;
+        trainer.latent_rows(&pixels, &|| observer.interrupted())
+    };
+    let mut rows = rows_of(first, observer)?;
+    let step_rows = rows.len() / trainer.dim();
+    let wanted = trainer.codes() * trainer.kmeans_rows_per_code();
+    let batches = wanted.div_ceil(step_rows).min(KMEANS_BATCHES);
+    for step in first + 1..first + batches {
+        rows.extend(rows_of(step, observer)?);
+    }
+    trainer.start_codebook(&rows, step_rows, &mut |done, total| {
+        observer.event(&Event::Work { stage: "k-means", unit: "rows", done, total });
+        if observer.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    })
+}
+
+/// Says where a resumed training goes on.
+pub fn tell_resumed(
+    trainer: &Trainer,
+    state: &State,
+    settings: &TrainSettings,
+    observer: &mut dyn Observer,
+) {
+    let (step, steps) = (trainer.step_count(), settings.steps);
+    let then = state.counters.recipe["train"]["steps"].as_u64().unwrap_or(steps as u64);
+    let text = if (then as usize) < steps {
+        format!(
+            "going on behind step {step} to {steps} instead of {then}: from here on the learning \
+             rate and all that depends on the number of steps follow a training of {steps}"
+        )
+    } else {
+        format!("going on behind step {step} of {steps}")
+    };
+    observer.event(&Event::Notice(&text));
+}
+
+/// Tells of images that can't be read where they are more than `told`.
+pub fn tell_unreadable(split: &Split, loader: &Loader<'_>, told: u64, observer: &mut dyn Observer) {
+    let count = loader.unreadable.count();
+    if count > told {
+        let images = split.train.len() + split.held_out.len();
+        let examples = &loader.unreadable.examples();
+        observer.event(&Event::Unreadable { count, images, examples });
+    }
+}
+
 /// Variance of the pixels, in the units of the network, over the first images of the first epoch.
-fn variance(model: &ModelConfig, loader: &Loader<'_>) -> Result<f64> {
+fn variance(model: &ModelConfig, loader: &Loader<'_>, observer: &dyn Observer) -> Result<f64> {
     const IMAGES: usize = 1024;
     let table = model.pixels.input.table();
     let mut order = Order::default();
     let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
     for step in 0..IMAGES.min(loader.train.len()).div_ceil(loader.batch_size) {
+        if observer.interrupted() {
+            return Err(Error::Interrupted);
+        }
         for byte in loader.batch(step, &mut order)?.pixels {
             let value = f64::from(table[byte as usize]);
             n += 1;
@@ -73,12 +138,17 @@ pub fn perceptual(
 /// Rehearses on a few images and tells the observer.
 pub fn estimate(
     trainer: &mut Trainer,
+    model: &ModelConfig,
     settings: &TrainSettings,
     split: &Split,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let images = rayon::current_num_threads().min(settings.images_at_once());
-    let cost = trainer.cost(images)?;
+    let judged = if split.held_out.is_empty() { &split.train } else { &split.held_out };
+    let judged = judged.len().min(settings.evaluation_images_max);
+    let looked_at = |of: &[u32]| of.len().min(settings.watch.images);
+    let looked_at = looked_at(&split.train) + looked_at(&split.held_out);
+    let cost = trainer.cost(images, model, judged, looked_at)?;
     observer.event(&Event::Estimate {
         remaining: cost.remaining,
         memory_bytes: cost.memory_bytes,
@@ -108,20 +178,10 @@ pub fn watch(trainer: &mut Trainer, probe: &Probe, observer: &mut dyn Observer) 
     Ok(look)
 }
 
-/// Says what a skipped update means.
-pub fn warn(report: &StepReport, observer: &mut dyn Observer) {
-    if report.skipped {
-        let text = format!(
-            "step {}: the loss or a gradient is not finite; skipped. Often: lower learning_rate",
-            report.step
-        );
-        observer.event(&Event::Warning(&text));
-    } else if report.adversarial.as_ref().is_some_and(|a| a.discriminator_skipped) {
-        let text = format!(
-            "step {}: the discriminator's loss or a gradient is not finite; its update is skipped. \
-             Often: lower train.adversarial.learning_rate",
-            report.step
-        );
+/// Says what skipped updates mean.
+pub fn warn(report: &StepReport, trainer: &Trainer, observer: &mut dyn Observer) {
+    let (skipped, theirs) = (trainer.skipped(), trainer.discriminator_skipped());
+    if let Some(text) = finite::warning(report, skipped, theirs) {
         observer.event(&Event::Warning(&text));
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the codebook against the reference and of its promises.
 
 use super::*;
+use crate::error::Error;
 use crate::train::golden::Case;
 
 const AVERAGES: Averages = Averages { decay: 0.99, epsilon: 1e-5 };
@@ -83,7 +84,9 @@ fn the_nearest_code_is_that_of_the_plain_loop_and_ties_go_down() {
 #[test]
 fn a_start_is_consistent_and_leaves_no_code_empty() {
     let rows = cloud(400, 4);
-    let means = |rows: &[f32]| KMeans::of(rows, 64, 4, 10, &mut Draws::new(1, "k-means", 0));
+    let means = |rows: &[f32]| {
+        KMeans::of(rows, 64, 4, 10, &mut Draws::new(1, "k-means", 0), &mut |_, _| Ok(())).unwrap()
+    };
     let mut book = Codebook::new(64, 4, AVERAGES);
     book.start(&means(&rows), 100);
     for k in 0..64 {
@@ -97,4 +100,47 @@ fn a_start_is_consistent_and_leaves_no_code_empty() {
     // Fewer rows than codes: every code still gets a place.
     let few = means(&rows[..40]);
     assert!(few.centres.chunks(4).all(|e| e.iter().any(|v| *v != 0.0)));
+}
+
+/// Reads whether work stops where `follow` says so, and what it was told.
+#[test]
+fn k_means_tells_how_far_it_is_and_stops_when_told_so() {
+    let rows = Draws::new(3, "rows", 0).uniform(3000 * 4, 1.0);
+    let run = |stop_at: usize| {
+        let mut told = Vec::new();
+        let mut follow = |done, total| {
+            told.push((done, total));
+            if done >= stop_at { Err(Error::Interrupted) } else { Ok(()) }
+        };
+        let found = KMeans::of(&rows, 16, 4, 3, &mut Draws::new(1, "k-means", 0), &mut follow);
+        (found, told)
+    };
+    let (whole, told) = run(usize::MAX);
+    assert_eq!(told.last(), Some(&(12_000, 12_000)));
+    assert!(told.is_sorted());
+    let (stopped, told) = run(4000);
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    assert!(told.len() < 8 && told.last().unwrap().0 >= 4000);
+    // As one search over all rows would find it.
+    let mut draws = Draws::new(1, "k-means", 0);
+    let mut centres: Vec<f32> =
+        draws.distinct(16, 3000).into_iter().flat_map(|r| rows[r * 4..][..4].to_vec()).collect();
+    (0..3).for_each(|_| drop(lloyd(&rows, &mut centres, 4)));
+    assert!(whole.unwrap().centres == centres);
+}
+
+#[test]
+fn k_means_ends_where_no_centre_moves_any_more() {
+    // As many codes as rows: each is its own centre from the start.
+    let rows = Draws::new(3, "rows", 0).uniform(500 * 4, 1.0);
+    let mut calls = 0;
+    let mut follow = |_, _| {
+        calls += 1;
+        Ok(())
+    };
+    let found =
+        KMeans::of(&rows, 600, 4, 1000, &mut Draws::new(1, "k-means", 0), &mut follow).unwrap();
+    assert!(calls < 4, "{calls}");
+    assert_eq!(found.members.iter().filter(|n| **n == 1).count(), 500);
+    assert!(found.centres.chunks(4).all(|c| rows.chunks(4).any(|row| row == c)));
 }

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 
 use candle_core::Var;
 
+use super::around::KMEANS_BATCHES;
+use super::codebook::nearest;
 use super::discriminator::at_image;
+use super::settings::{Method, Start};
 use super::tape::{Sums, Tape, graph_bytes};
 use super::trainer::Trainer;
 use crate::error::Result;
+use crate::model::config::{ModelConfig, QuantizerRule};
 
 /// What is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,9 @@ const GRADIENTS_IN_FLIGHT: f64 = 0.25;
 
 /// Time and bytes of a rehearsal.
 struct Rehearsed {
+    /// Of the network's way forward alone.
+    forward: Duration,
+    /// Of the whole step.
     plain: Duration,
     adversarial: Duration,
     /// Per image.
@@ -31,17 +38,55 @@ struct Rehearsed {
 }
 
 impl Trainer {
-    /// Rehearses on `images` black images, which changes nothing, and says what the rest takes.
-    pub fn cost(&mut self, images: usize) -> Result<Cost> {
+    /// Rehearses on `images` black images, which changes nothing, and says what the rest takes:
+    /// the steps, the start of the codebook, the looks at `looked_at` images, and the judgement of
+    /// `judged` ones.
+    pub fn cost(
+        &mut self,
+        images: usize,
+        model: &ModelConfig,
+        judged: usize,
+        looked_at: usize,
+    ) -> Result<Cost> {
         let found = self.rehearse(images)?;
         let s = &self.settings;
-        let scale = s.batch_size as f64 / images as f64;
+        let [factor, _] = model.factor();
+        let image_rows = (self.side / factor).pow(2);
+        let search = self.search(model)?;
+        let (all, step) = (s.steps - self.step, s.batch_size as f64);
         let start = self.adversary.as_ref().map_or(s.steps, |a| a.start()).max(self.step);
-        let (all, with) = (s.steps - self.step, s.steps.saturating_sub(start));
-        let remaining = found.plain.mul_f64(scale * all as f64)
-            + found.adversarial.mul_f64(scale * with as f64);
+        let with = s.steps.saturating_sub(start);
+        let an_image = found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64);
+        let a_step =
+            found.plain.mul_f64(step / images as f64) + search.mul_f64(step * image_rows as f64);
+        let looks = all / s.watch.every(s.steps);
+        let mut remaining = a_step.mul_f64(all as f64)
+            + found.adversarial.mul_f64(step / images as f64 * with as f64)
+            + an_image.mul_f64((judged + looks * looked_at) as f64);
+        if !self.code_use.started() {
+            let wanted = self.codes * s.codebook.kmeans_rows_per_code;
+            let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;
+            remaining += found.forward.mul_f64(rows / (2 * images * image_rows) as f64);
+            if s.codebook.start == Start::Kmeans && s.codebook.method != Method::Simvq {
+                remaining += search.mul_f64(rows * (s.codebook.kmeans_steps + 1) as f64);
+            }
+        }
         let memory = found.bytes * s.images_at_once() as f64 + self.held_bytes() as f64;
         Ok(Cost { remaining, memory_bytes: memory as u64 })
+    }
+
+    /// Time of the search for the codes of one latent, of all levels together; none where there is
+    /// no codebook.
+    fn search(&self, model: &ModelConfig) -> Result<Duration> {
+        const ROWS_A_THREAD: usize = 64;
+        if !matches!(model.quantizer.rule, QuantizerRule::L2 | QuantizerRule::L2Normalised) {
+            return Ok(Duration::ZERO);
+        }
+        let rows = ROWS_A_THREAD * rayon::current_num_threads();
+        let (latents, codes) = (vec![0.0; rows * self.dim], vec![0.0; self.codes * self.dim]);
+        let begun = Instant::now();
+        nearest(&latents, &codes, self.dim);
+        Ok(begun.elapsed().mul_f64(self.depth as f64 / rows as f64))
     }
 
     /// Weights, moments, averages and gradients, a snapshot to roll back to, and a checkpoint on
@@ -68,6 +113,7 @@ impl Trainer {
         let decoder = Tape::record(blocks, encoder.output(), true, recompute)?;
         let activation = Var::from_tensor(decoder.output())?;
         let image = self.network.last_layer()?.forward(&activation)?;
+        let forward = begun.elapsed();
         let mut losses = 0;
         let (_, nll) = at_image(&image, |y| {
             let mut loss = self.settings.loss.value(&x, y, 1.0)?;
@@ -111,6 +157,6 @@ impl Trainer {
         let all = held + most;
         let in_flight = if recompute { most } else { all } as f64 * GRADIENTS_IN_FLIGHT;
         let bytes = (all as f64 + in_flight) / images as f64;
-        Ok(Rehearsed { plain, adversarial: begun.elapsed(), bytes })
+        Ok(Rehearsed { forward, plain, adversarial: begun.elapsed(), bytes })
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! Everything is a function of (seed, step): a resumed run needs no position but its step.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::manifest::Stamp;
 use super::random::{Draws, fnv1a64, splitmix64};
+use super::unreadable::Unreadable;
 use crate::error::{Error, Reject, Result};
 
 /// A set of images of one size.
@@ -35,6 +35,24 @@ pub trait TrainData: Send + Sync {
     fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
         self.example(index, 0)
     }
+
+    /// What a look at the outside of an image says of it; None where images can't change.
+    fn stamp(&self, index: usize) -> Option<Stamp> {
+        let _ = index;
+        None
+    }
+
+    /// sha256 of the content that was read for an image; None as long as none was.
+    fn read_digest(&self, index: usize) -> Option<[u8; 32]> {
+        let _ = index;
+        None
+    }
+
+    /// sha256 of the content that an image has now; None where it can't be read.
+    fn content_digest(&self, index: usize) -> Option<[u8; 32]> {
+        let _ = index;
+        None
+    }
 }
 
 /// Which images are trained on and which judge the result.
@@ -50,6 +68,7 @@ pub struct Split {
 
 impl Split {
     /// Splits by the hash of the key, so that an image keeps its side when others come and go.
+    /// Images that would all be held out are all trained on.
     ///
     /// # Errors
     /// Where nothing is left to train on.
@@ -67,10 +86,10 @@ impl Split {
             if hash < limit { held_out.push(index) } else { train.push(index) }
         }
         if train.is_empty() {
-            return Err(Error::invalid(format!(
-                "no image to train on: {count} images, {} of them held out",
-                held_out.len()
-            )));
+            std::mem::swap(&mut train, &mut held_out);
+        }
+        if train.is_empty() {
+            return Err(Error::invalid("no image to train on"));
         }
         let digest = sha.finalize().iter().map(|b| format!("{b:02x}")).collect();
         Ok(Split { train, held_out, digest })
@@ -98,12 +117,9 @@ pub struct Loader<'a> {
     pub batch_size: usize,
     /// H W C.
     pub image_bytes: usize,
-    /// Images that could not be read so far, counted each time.
-    pub rejected: AtomicU64,
+    /// Images that could not be read so far.
+    pub unreadable: Unreadable,
 }
-
-/// How many images may fail in a row before training gives up.
-const ATTEMPTS: usize = 64;
 
 /// The order of one epoch, kept while it lasts.
 #[derive(Default)]
@@ -123,8 +139,8 @@ impl Order {
         }
     }
 
-    fn get(&self, epoch: u64, position: usize) -> Option<u32> {
-        self.epochs.iter().find(|(e, _)| *e == epoch).map(|(_, order)| order[position])
+    fn get(&self, epoch: u64) -> Option<&Vec<u32>> {
+        self.epochs.iter().find(|(e, _)| *e == epoch).map(|(_, order)| order)
     }
 }
 
@@ -133,7 +149,7 @@ impl Loader<'_> {
     /// order, the same in every run.
     ///
     /// # Errors
-    /// Where many images in a row can't be read.
+    /// Where no image can be read.
     pub fn batch(&self, step: usize, order: &mut Order) -> Result<Batch> {
         let n = self.train.len() as u64;
         let first = step as u64 * self.batch_size as u64;
@@ -152,32 +168,35 @@ impl Loader<'_> {
 
     fn image(&self, epoch: u64, position: usize, order: &Order) -> Result<Vec<u8>> {
         let n = self.train.len();
-        let mut last = None;
-        for attempt in 0..ATTEMPTS.min(n) {
-            let place = (position + attempt) % n;
-            let shuffled = match order.get(epoch, place) {
-                Some(shuffled) => shuffled,
-                None => Draws::new(self.seed, "data order", epoch).permutation(n)[place],
-            };
-            let index = self.train[shuffled as usize] as usize;
+        let own;
+        let shuffled = match order.get(epoch) {
+            Some(shuffled) => shuffled,
+            None => {
+                own = Draws::new(self.seed, "data order", epoch).permutation(n);
+                &own
+            }
+        };
+        for attempt in 0..n {
+            let index = self.train[shuffled[(position + attempt) % n] as usize] as usize;
+            // What couldn't be read once isn't tried again.
+            if self.unreadable.has(index) {
+                continue;
+            }
             match self.sized(self.data.example(index, epoch)) {
                 Ok(pixels) => return Ok(pixels),
-                Err(reject) => last = Some((self.data.key(index), reject)),
+                Err(reject) => self.unreadable.note(index, &self.data.key(index), &reject),
             }
-            self.rejected.fetch_add(1, Ordering::Relaxed);
         }
-        let (key, reject) = last.unwrap_or_else(|| {
-            (String::new(), Reject::new(crate::error::Stage::Read, "no image to train on"))
-        });
         Err(Error::invalid(format!(
-            "training gives up: {} images in a row can't be read, the last {key:?}: {reject}",
-            ATTEMPTS.min(n)
+            "training gives up: all {n} images to train on can't be read: {}",
+            self.unreadable.examples_in_words()
         )))
     }
 
     /// One image to judge by, not augmented, of the right size.
     pub fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
-        self.sized(self.data.plain(index))
+        let pixels = self.sized(self.data.plain(index));
+        pixels.inspect_err(|reject| self.unreadable.note(index, &self.data.key(index), reject))
     }
 
     fn sized(&self, pixels: Result<Vec<u8>, Reject>) -> Result<Vec<u8>, Reject> {
@@ -250,8 +269,8 @@ mod tests {
     }
 
     fn loader<'a>(data: &'a Numbers, train: &'a [u32], batch_size: usize) -> Loader<'a> {
-        let rejected = AtomicU64::new(0);
-        Loader { data, train, seed: 9, batch_size, image_bytes: 1, rejected }
+        let unreadable = Unreadable::default();
+        Loader { data, train, seed: 9, batch_size, image_bytes: 1, unreadable }
     }
 
     #[test]
@@ -294,10 +313,20 @@ mod tests {
         let batch = loader.batch(0, &mut Order::default()).unwrap();
         assert_eq!(batch.pixels.len(), 11);
         assert!(batch.pixels.iter().all(|p| *p > 0));
-        assert!(loader.rejected.load(Ordering::Relaxed) >= 3);
+        assert_eq!(loader.unreadable.count(), 1);
+        assert_eq!(loader.unreadable.examples_in_words(), "0 (decode: broken)");
+        // However few can be read: one is enough.
+        let nearly = Numbers { count: 200, bad: 199 };
+        let all: Vec<u32> = (0..200).collect();
+        let nearly = self::loader(&nearly, &all, 3);
+        assert_eq!(nearly.batch(0, &mut Order::default()).unwrap().pixels, [199; 3]);
         let all_bad = Numbers { count: 3, bad: 3 };
         let error = self::loader(&all_bad, &train, 2).batch(0, &mut Order::default()).unwrap_err();
-        assert!(error.to_string().contains("decode: broken"), "{error}");
+        assert!(
+            error.to_string().contains("all 3 images")
+                && error.to_string().contains("decode: broken"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -308,5 +337,10 @@ mod tests {
         assert_eq!(split.held_out, larger.held_out[..split.held_out.len()]);
         assert_ne!(split.digest, larger.digest);
         assert!(Split::new(&Numbers { count: 0, bad: 0 }, 0.1).is_err());
+        // Nothing is held out of so few that all would be.
+        for count in 1..4 {
+            let split = Split::new(&Numbers { count, bad: 0 }, 1.0).unwrap();
+            assert_eq!((split.train.len(), split.held_out.len()), (count, 0));
+        }
     }
 }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::CODEBOOK_NAME;
 use super::metrics::{CodeCounts, LevelUse, gradient_energy, mse, psnr_of_mse, ssim};
-use super::network::{Autoencoder, build, decode_plain, encode_plain};
+use super::network::{Autoencoder, build, decode_plain, decode_until, encode_until};
 use super::parameters::{Parameters, flat};
 use super::pixels;
 use super::quantizer::{PREFIX, rows_of};
 use super::settings::side;
+use super::tape::Stop;
 use crate::error::Result;
 use crate::model::config::ModelConfig;
 use crate::model::residual::ResidualQuantizer;
@@ -87,18 +88,26 @@ impl Evaluator {
 
     /// Adds a batch of `[N, H, W, C]` bytes; gives the reconstructions, `[N, C, H, W]` from 0 to 1.
     pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
+        self.add_until(bytes, &|| false)
+    }
+
+    /// The same, given up where `stop` says so: then nothing is added.
+    ///
+    /// # Errors
+    /// [`crate::Error::Interrupted`] where it was given up.
+    pub fn add_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
-        let z = encode_plain(&*self.network, &x)?;
+        let z = encode_until(&*self.network, &x, stop)?;
         let (batch, dim, height, width) = z.dims4()?;
         let found = self.quantizer.quantize(rows_of(&z)?, dim)?;
+        let levels: Vec<CodeLevel> =
+            found.iter().map(|(codes, _)| CodeLevel { codes, height, width }).collect();
+        let codes = lookup_map(&self.quantizer, batch, &levels, z.device())?;
+        let y = decode_until(&*self.network, &codes, stop)?;
         let firsts = (0..).step_by(self.quantizer.config().codes);
         for ((codes, _), first) in found.iter().zip(firsts) {
             self.counts.add(&codes.iter().map(|k| first + k).collect::<Vec<u32>>());
         }
-        let levels: Vec<CodeLevel> =
-            found.iter().map(|(codes, _)| CodeLevel { codes, height, width }).collect();
-        let codes = lookup_map(&self.quantizer, batch, &levels, z.device())?;
-        let y = decode_plain(&*self.network, &codes)?;
         let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
         let size = self.channels * self.side * self.side;
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact(size)) {
@@ -112,6 +121,11 @@ impl Evaluator {
             self.ssim = self.ssim.zip(value).map(|(sum, v)| sum + v);
         }
         Ok(y)
+    }
+
+    /// Images added so far.
+    pub fn images(&self) -> usize {
+        self.images
     }
 
     /// Residual levels.

@@ -3,6 +3,7 @@
 
 use super::augment::{AugmentSettings, CropSettings, mirror};
 use super::data::TrainData;
+use super::manifest::Stamp;
 use crate::data::prepare::{Preparation, prepare, prepare_part};
 use crate::data::{sample, source};
 use crate::error::{Error, Reject, Result};
@@ -24,6 +25,8 @@ pub struct Images {
     seed: u64,
     /// One slot an image where all fit, none otherwise; a failure is kept as well.
     cache: Vec<OnceLock<Result<Box<[u8]>, Reject>>>,
+    /// sha256 of the content of each image, once it was read.
+    digests: Vec<OnceLock<[u8; 32]>>,
 }
 
 impl Images {
@@ -46,7 +49,8 @@ impl Images {
         let slots = if bytes <= CACHE_BYTES_MAX { found.len() } else { 0 };
         let cache = (0..slots).map(|_| OnceLock::new()).collect();
         let augment = AugmentSettings::default();
-        Ok(Images { found, preparation, augment, seed: 0, cache })
+        let digests = (0..found.len()).map(|_| OnceLock::new()).collect();
+        Ok(Images { found, preparation, augment, seed: 0, cache, digests })
     }
 
     /// The same images, varied from epoch to epoch by draws under `seed`.
@@ -56,12 +60,18 @@ impl Images {
 
     fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
         let prepared = prepare(&self.found[index].uri, &self.preparation)?;
+        self.digests[index].get_or_init(|| prepared.content_sha256);
         Ok(prepared.pixels.into_boxed_slice())
     }
 
     /// The part of an image that an epoch sees; decoded anew each time.
     fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
         let source::Found { key, uri, .. } = &self.found[index];
+        if self.digests[index].get().is_none()
+            && let Some(digest) = source::digest(uri)
+        {
+            self.digests[index].get_or_init(|| digest);
+        }
         prepare_part(uri, &self.preparation, |size| crop.draw(self.seed, key, epoch, size))
     }
 }
@@ -86,6 +96,19 @@ impl TrainData for Images {
             mirror(&mut pixels, width as usize, self.preparation.channels);
         }
         Ok(pixels)
+    }
+
+    fn stamp(&self, index: usize) -> Option<Stamp> {
+        let source::Found { uri, bytes, .. } = &self.found[index];
+        Some(Stamp { bytes: *bytes, modified: source::modified(uri) })
+    }
+
+    fn read_digest(&self, index: usize) -> Option<[u8; 32]> {
+        self.digests[index].get().copied()
+    }
+
+    fn content_digest(&self, index: usize) -> Option<[u8; 32]> {
+        source::digest(&self.found[index].uri)
     }
 
     fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {

@@ -7,7 +7,6 @@ use super::*;
 use crate::data::pictures;
 use crate::data::resize::ResizeRule;
 use crate::train::data::{Loader, Split, prefetched};
-use std::sync::atomic::AtomicU64;
 
 const CROP: CropSettings = CropSettings { scale: (0.3, 0.9), ratio: (0.75, 1.34) };
 
@@ -82,7 +81,7 @@ fn threads_and_a_late_start_change_no_byte_of_a_batch() {
             seed: 1,
             batch_size: 12,
             image_bytes: 16 * 16 * 3,
-            rejected: AtomicU64::new(0),
+            unreadable: Default::default(),
         };
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

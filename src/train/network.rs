@@ -4,7 +4,7 @@
 use candle_core::{Result as TensorResult, Tensor};
 use candle_nn::VarBuilder;
 
-use super::tape::{Block, run};
+use super::tape::{Block, Stop, run, stoppable, stopped};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::conv::{Padding, conv_transpose2d, conv2d};
@@ -135,12 +135,29 @@ fn no_decoder() -> Error {
 
 /// [`Autoencoder::encode`] without a graph: memory for one block at a time.
 pub fn encode_plain(network: &dyn Autoencoder, images: &Tensor) -> Result<Tensor> {
-    run(&network.encoder_blocks()?, images)
+    encode_until(network, images, &|| false)
+}
+
+/// The same, given up where `stop` says so.
+///
+/// # Errors
+/// [`Error::Interrupted`] where it was given up.
+pub fn encode_until(network: &dyn Autoencoder, images: &Tensor, stop: Stop<'_>) -> Result<Tensor> {
+    run(&stoppable(network.encoder_blocks()?, stop), images).map_err(stopped(stop))
 }
 
 /// [`Autoencoder::decode`] without a graph.
 pub fn decode_plain(network: &dyn Autoencoder, latents: &Tensor) -> Result<Tensor> {
-    let activation = run(&network.decoder_blocks()?, latents)?;
+    decode_until(network, latents, &|| false)
+}
+
+/// The same, given up where `stop` says so.
+///
+/// # Errors
+/// [`Error::Interrupted`] where it was given up.
+pub fn decode_until(network: &dyn Autoencoder, latents: &Tensor, stop: Stop<'_>) -> Result<Tensor> {
+    let blocks = stoppable(network.decoder_blocks()?, stop);
+    let activation = run(&blocks, latents).map_err(stopped(stop))?;
     Ok(network.last_layer()?.forward(&activation)?.detach())
 }
 

@@ -119,7 +119,6 @@ pub fn of_unit(values: &[f32], channels: usize, side: usize) -> RgbImage {
 mod tests {
     use super::*;
     use crate::train::run_tests::{Discs, small_model, small_settings};
-    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn the_same_held_out_images_at_even_distances_all_along() {
@@ -132,7 +131,7 @@ mod tests {
             seed: 1,
             batch_size: 1,
             image_bytes: 16 * 16 * 3,
-            rejected: AtomicU64::new(0),
+            unreadable: Default::default(),
         };
         let pictures = Pictures::choose(&settings, &split, &loader, 3, 16);
         // 30 steps, so every fourth; the codebook starts behind step 3.

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
+
 use super::run_tests::{Discs, small_model, small_settings};
 use super::settings::{Method, Start};
 use super::*;
@@ -115,8 +117,8 @@ fn train(trainer: &mut Trainer, steps: usize, batch: usize) {
     for _ in 0..steps {
         let pixels = images(trainer.step_count() * batch % 200, batch);
         if trainer.wants_codebook() {
-            let rows = trainer.latent_rows(&pixels).unwrap();
-            trainer.start_codebook(&rows, rows.len() / trainer.dim()).unwrap();
+            let rows = trainer.latent_rows(&pixels, &|| false).unwrap();
+            trainer.start_codebook(&rows, rows.len() / trainer.dim(), &mut |_, _| Ok(())).unwrap();
         }
         assert!(!trainer.step(&pixels).unwrap().skipped);
     }
@@ -274,7 +276,7 @@ fn a_random_start_is_small_and_the_same_for_the_same_seed() {
         settings.codebook.start = Start::Random;
         let codes = || {
             let mut trainer = Trainer::new(&small_model(), &settings, 0.1).unwrap();
-            trainer.start_codebook(&[1.0; 40], 10).unwrap();
+            trainer.start_codebook(&[1.0; 40], 10, &mut |_, _| Ok(())).unwrap();
             trainer.codebook().unwrap().unwrap()
         };
         let one = codes();

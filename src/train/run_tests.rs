@@ -1,5 +1,6 @@
 //! Tests of whole trainings: resumption bit for bit, threads, refusals, learning.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
@@ -137,8 +138,14 @@ fn a_resumed_training_ends_with_the_same_bytes() {
     let mut names = ["config.json", "model.safetensors"].map(String::from).to_vec();
     names.extend(pictures);
     names.extend(
-        ["tensorboard/events.out.tfevents.vqtok", "training.html", "training.jsonl"]
-            .map(String::from),
+        [
+            "state/checkpoint.safetensors",
+            "state/lock",
+            "tensorboard/events.out.tfevents.vqtok",
+            "training.html",
+            "training.jsonl",
+        ]
+        .map(String::from),
     );
     assert!(files_whole.keys().eq(&names), "{:?}", files_whole.keys());
     for (name, bytes) in files(&parts) {
@@ -182,7 +189,7 @@ fn folders_of_others_are_refused() {
     let text = said(run(&small_model(), &small_settings(), &more, &folder, true, &mut ()));
     assert!(text.contains("data.images was 50 and is 51"), "{text}");
 
-    let (workspace, _) = Workspace::open(&folder, true).unwrap();
+    let (workspace, _) = Workspace::open(&folder, true, 30).unwrap();
     assert!(matches!(train(&folder, true, &mut ()), Err(Error::Busy(_))));
     drop(workspace);
     train(&folder, true, &mut ()).unwrap();
@@ -283,16 +290,82 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
 #[test]
 fn warnings_are_in_the_record_and_on_the_page() {
     let temp = tempfile::tempdir().unwrap();
-    let settings =
-        TrainSettings { learning_rate: 1e3, steps: 12, clip_norm: 0.0, ..small_settings() };
     let folder = temp.path().join("m");
-    let summary = run(&small_model(), &settings, &DATA, &folder, false, &mut ()).unwrap();
-    assert!(summary.skipped_steps > 0, "{summary:?}");
+    let settings = TrainSettings { perceptual: Some(Default::default()), ..small_settings() };
+    let mut settings = TrainSettings { steps: 12, ..settings };
+    settings.watch = WatchSettings { dead_usage: 1.0, ..settings.watch };
+    settings.codebook.revive_every = 0;
+    settings.batch_size = 16;
+    settings.log_every = 2;
+    let mut said = Warnings::default();
+    run(&small_model(), &settings, &DATA, &folder, false, &mut said).unwrap();
+    assert!(said.0.iter().any(|text| text.contains("dead codes")), "{:?}", said.0);
     let text = std::fs::read_to_string(folder.join("training.jsonl")).unwrap();
     let warned = text.lines().filter(|line| line.contains("\"warning\":")).count();
-    assert!(warned > 0);
+    assert_eq!(warned, said.0.len() - 1, "all but the one before the first step");
     let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
-    assert!(page.contains("not finite; skipped"));
+    assert!(page.contains("dead codes"));
+}
+
+#[test]
+fn a_training_of_steps_that_are_not_finite_stops_for_good_and_leaves_no_model() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("m");
+    let settings =
+        TrainSettings { learning_rate: 1e3, steps: 60, clip_norm: 0.0, ..small_settings() };
+    let train = |resume, observer: &mut dyn Observer| {
+        run(&small_model(), &settings, &DATA, &folder, resume, observer)
+    };
+    let mut said = Warnings::default();
+    let text = train(false, &mut said).unwrap_err().to_string();
+    assert!(text.contains("leaves no model") && text.contains("learning_rate"), "{text}");
+    assert!(text.contains("of the last ") && text.contains(" steps, up to step "), "{text}");
+    let told = said.0.iter().filter(|text| text.contains("not finite")).count();
+    assert_eq!(told, 1, "{:?}", said.0);
+    assert!(!folder.join("config.json").exists() && unfinished(&folder));
+    assert!(failed(&folder).is_some());
+    // No later run tries the same again.
+    let before = files(&folder);
+    for resume in [true, false] {
+        let mut steps = StopAt(usize::MAX, 0);
+        let text = train(resume, &mut steps).unwrap_err().to_string();
+        assert!(text.contains("stopped for good") && text.contains("Remove"), "{text}");
+        assert_eq!(steps.1, 0);
+    }
+    assert!(before == files(&folder));
+}
+
+#[test]
+fn a_finished_training_is_made_longer_and_stays_a_model_meanwhile() {
+    let temp = tempfile::tempdir().unwrap();
+    let (whole, parts) = (temp.path().join("whole"), temp.path().join("parts"));
+    let train = |folder: &Path, steps, observer: &mut dyn Observer| {
+        let settings = TrainSettings { steps, ..small_settings() };
+        run(&small_model(), &settings, &DATA, folder, folder.exists(), observer)
+    };
+    for folder in [&whole, &parts] {
+        train(folder, 30, &mut ()).unwrap();
+    }
+    let before = std::fs::read(parts.join("config.json")).unwrap();
+    let expected = train(&whole, 40, &mut ()).unwrap();
+    assert_eq!((expected.steps, finished_steps(&whole)), (40, Some(40)));
+    for stop in [30, 31, 36] {
+        assert!(matches!(train(&parts, 40, &mut StopAt(stop, 0)), Err(Error::Interrupted)));
+        assert_eq!(std::fs::read(parts.join("config.json")).unwrap(), before);
+        crate::checkpoint::folder::load(&parts).unwrap();
+    }
+    assert_eq!(train(&parts, 40, &mut ()).unwrap(), expected);
+    let (whole_files, parts_files) = (files(&whole), files(&parts));
+    assert!(whole_files.keys().eq(parts_files.keys()));
+    for (name, bytes) in &whole_files {
+        assert!(parts_files[name] == *bytes, "{name} differs");
+    }
+    let refused = |steps| train(&parts, steps, &mut ()).unwrap_err().to_string();
+    assert!(refused(20).contains("not shorter"), "{}", refused(20));
+    // Without its state it is as good a model, and no more.
+    std::fs::remove_dir_all(parts.join("state")).unwrap();
+    assert_eq!(train(&parts, 40, &mut ()).unwrap(), expected);
+    assert!(refused(50).contains("is gone") && refused(50).contains("--init-from"));
 }
 
 /// Images none of which can be read.

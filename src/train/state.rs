@@ -39,6 +39,9 @@ pub struct Counters {
     pub average_updates: u64,
     /// Steps skipped since a loss or gradient was not finite.
     pub skipped: u64,
+    /// Which of the last steps were skipped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_skips: Vec<u64>,
     /// Codes revived.
     pub revived: u64,
     /// Bits of the variance of the data: a float64 may change its last bit in JSON.
@@ -321,7 +324,8 @@ mod tests {
                 step: 2,
                 updates: 2,
                 average_updates: 2,
-                skipped: 0,
+                skipped: 1,
+                recent_skips: vec![2],
                 revived: 7,
                 variance_bits: (0.1f64 + 0.2).to_bits(),
                 revival: Some(RevivalSchedule { interval: 20, next: 40, armed: true }),

@@ -20,7 +20,7 @@ use super::optimizer::{clip, cosine, global_norm};
 use super::parameters::Named;
 use super::parameters::flat;
 use super::quantizer::{Losses, Quantized};
-use super::tape::{Sums, Tape};
+use super::tape::{Stop, Sums, Tape, stoppable, stopped};
 use super::trainer::{AdversarialReport, StepReport, Trainer};
 use crate::error::{Error, Result};
 
@@ -76,15 +76,23 @@ impl Trainer {
     /// The whole way of a batch of `[N, H, W, C]` bytes: the losses of its reconstruction, one
     /// update of the weights, one of the codebook, one of the discriminator where it has started.
     pub fn step(&mut self, bytes: &[u8]) -> Result<StepReport> {
+        self.step_until(bytes, &|| false)
+    }
+
+    /// The same, given up where `stop` says so: all is as before the step then.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where it was given up.
+    pub fn step_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<StepReport> {
         let x = self.images(bytes)?;
-        self.step_on(&x)
+        self.step_on(&x, stop)
     }
 
     /// The same for images `[N, C, H, W]` as the network sees them.
-    pub fn step_on(&mut self, x: &Tensor) -> Result<StepReport> {
+    pub fn step_on(&mut self, x: &Tensor, stop: Stop<'_>) -> Result<StepReport> {
         // Out of `self` while the rest of it is read.
         let mut adversary = self.adversary.take();
-        let report = self.step_with(x, adversary.as_mut());
+        let report = self.step_with(x, adversary.as_mut(), stop).map_err(stopped(stop));
         self.adversary = adversary;
         report
     }
@@ -93,6 +101,7 @@ impl Trainer {
         &mut self,
         x: &Tensor,
         mut adversary: Option<&mut Adversary>,
+        stop: Stop<'_>,
     ) -> Result<StepReport> {
         let phase = adversary.as_ref().map_or(Phase::Off, |a| a.phase(self.step));
         if phase == Phase::Off {
@@ -109,7 +118,13 @@ impl Trainer {
         for first in (0..count).step_by(at_once) {
             let part = x.narrow(0, first, at_once.min(count - first))?;
             let with = adversary.as_deref_mut();
-            self.pass(&part, count, phase, with, &mut gradients, &mut tally)?;
+            let passed = self.pass(&part, (count, phase), with, &mut gradients, &mut tally, stop);
+            if let Err(error) = passed {
+                if let Some(adversary) = adversary {
+                    adversary.undo();
+                }
+                return Err(error);
+            }
         }
         let (own, theirs) = (gradients.generator.named, gradients.discriminator.named);
         let mut report = self.update(own, &tally)?;
@@ -117,6 +132,7 @@ impl Trainer {
             report.adversarial = Some(self.update_adversary(adversary, theirs, &report, &tally)?);
         }
         self.step += 1;
+        self.recent_skips.note(self.step, report.skipped, self.settings.steps);
         Ok(report)
     }
 
@@ -124,15 +140,16 @@ impl Trainer {
     fn pass(
         &self,
         x: &Tensor,
-        count: usize,
-        phase: Phase,
+        (count, phase): (usize, Phase),
         adversary: Option<&mut Adversary>,
         gradients: &mut Gradients<'_>,
         tally: &mut Tally,
+        stop: Stop<'_>,
     ) -> Result<()> {
         let share = x.dim(0)? as f64 / count as f64;
         let recompute = self.settings.recompute;
-        let encoder = Tape::record(self.network.encoder_blocks()?, x, false, recompute)?;
+        let blocks = stoppable(self.network.encoder_blocks()?, stop);
+        let encoder = Tape::record(blocks, x, false, recompute)?;
         tally.latent_squares += mean_square(&flat(encoder.output())?) * share;
         let z = Var::from_tensor(encoder.output())?;
         // Latents pass as they are until the codes have places.
@@ -140,7 +157,8 @@ impl Trainer {
         let quantized = started.then(|| self.quantizer.forward(&z)).transpose()?;
         let latents =
             quantized.as_ref().map_or_else(|| z.as_tensor().clone(), |q| q.latents.clone());
-        let decoder = Tape::record(self.network.decoder_blocks()?, &latents, true, recompute)?;
+        let blocks = stoppable(self.network.decoder_blocks()?, stop);
+        let decoder = Tape::record(blocks, &latents, true, recompute)?;
         let activation = Var::from_tensor(decoder.output())?;
         let last = self.network.last_layer()?;
         let image = last.forward(&activation)?;

@@ -95,7 +95,7 @@ fn golden_vqgan_steps() {
     let mut reports = Vec::new();
     for step in 0..3 {
         let before = vectors(&trainer);
-        reports.push(trainer.step_on(&images.get(step).unwrap()).unwrap());
+        reports.push(trainer.step_on(&images.get(step).unwrap(), &|| false).unwrap());
         decay_vectors(&trainer, &before);
         let statistics = trainer.adversary.as_ref().unwrap().floats().unwrap();
         let tag = format!("step{}", step + 1);
@@ -184,8 +184,8 @@ fn few_steps(micro_batch: usize, recompute: bool) -> (Vec<StepReport>, State) {
     let bytes: Vec<u8> = (0..6 * 16 * 16 * 3)
         .map(|i| (crate::train::random::splitmix64(7, i as u64 / 5) >> 56) as u8)
         .collect();
-    let rows = trainer.latent_rows(&bytes).unwrap();
-    trainer.start_codebook(&rows, rows.len() / 8).unwrap();
+    let rows = trainer.latent_rows(&bytes, &|| false).unwrap();
+    trainer.start_codebook(&rows, rows.len() / 8, &mut |_, _| Ok(())).unwrap();
     let reports = (0..4).map(|_| trainer.step(&bytes).unwrap()).collect();
     (reports, trainer.state(&serde_json::Value::Null, Lengths::default()).unwrap())
 }
@@ -214,8 +214,8 @@ fn micro_batches_sum_to_the_batch() {
         let key = fnv1a64("micro");
         let bytes: Vec<u8> =
             (0..6 * 768).map(|i| (127.0 * (1.0 + unit(key, i as u64 / 7))) as u8).collect();
-        let rows = trainer.latent_rows(&bytes).unwrap();
-        trainer.start_codebook(&rows, rows.len() / 8).unwrap();
+        let rows = trainer.latent_rows(&bytes, &|| false).unwrap();
+        trainer.start_codebook(&rows, rows.len() / 8, &mut |_, _| Ok(())).unwrap();
         let report = trainer.step(&bytes).unwrap();
         (report, trainer.state(&serde_json::Value::Null, Lengths::default()).unwrap())
     };
@@ -254,13 +254,13 @@ fn a_discriminator_that_overflows_costs_its_own_update_only() {
     let x = Tensor::zeros((2, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
     let vars = trainer.adversary.as_ref().unwrap().vars().clone();
     set_flat(&vars["main.8.bias"], vec![f32::NAN]).unwrap();
-    let report = trainer.step_on(&x).unwrap();
+    let report = trainer.step_on(&x, &|| false).unwrap();
     assert!(!report.skipped && report.loss.is_finite());
     assert!(report.adversarial.unwrap().discriminator_skipped);
     assert_eq!((trainer.skipped(), trainer.discriminator_skipped()), (0, 1));
     // An image that is not finite skips everything.
     let before = trainer.state(&serde_json::Value::Null, Lengths::default()).unwrap();
-    let report = trainer.step_on(&(x * f64::NAN).unwrap()).unwrap();
+    let report = trainer.step_on(&(x * f64::NAN).unwrap(), &|| false).unwrap();
     assert!(report.skipped && report.adversarial.unwrap().discriminator_skipped);
     let after = trainer.state(&serde_json::Value::Null, Lengths::default()).unwrap();
     let same = |(name, values): (&String, &Vec<f32>)| {
@@ -285,8 +285,8 @@ fn a_fall_of_psnr_goes_back_to_the_snapshot_and_is_resumed_bit_for_bit() {
     let probe = Probe { trained: bytes.clone(), held_out: Vec::new() };
     let nothing = serde_json::Value::Null;
     let mut trainer = Trainer::new(&model, &settings, 1.0).unwrap();
-    let rows = trainer.latent_rows(&bytes).unwrap();
-    trainer.start_codebook(&rows, rows.len() / 8).unwrap();
+    let rows = trainer.latent_rows(&bytes, &|| false).unwrap();
+    trainer.start_codebook(&rows, rows.len() / 8, &mut |_, _| Ok(())).unwrap();
     for _ in 0..2 {
         trainer.step(&bytes).unwrap();
     }

@@ -15,6 +15,26 @@ use crate::error::{Error, Result};
 
 pub use crate::model::vqgan::Block;
 
+/// Asked between the blocks of a network: whether to give up. Blocks of large images take seconds.
+pub type Stop<'a> = &'a dyn Fn() -> bool;
+
+/// The same blocks, each of which fails where `stop` says so before its turn, on the way forward and
+/// on the way back; see [`stopped`].
+pub fn stoppable<'a>(blocks: Vec<Block<'a>>, stop: Stop<'a>) -> Vec<Block<'a>> {
+    let checked = |block: Block<'a>| -> Block<'a> {
+        Box::new(move |x| match stop() {
+            true => Err(candle_core::Error::Msg("stopped".into())),
+            false => block(x),
+        })
+    };
+    blocks.into_iter().map(checked).collect()
+}
+
+/// What the failure of [`stoppable`] blocks means.
+pub fn stopped(stop: Stop<'_>) -> impl Fn(Error) -> Error {
+    move |error| if stop() { Error::Interrupted } else { error }
+}
+
 /// What is kept for the way back.
 enum Kept {
     /// The first input and the output with the whole graph between them.

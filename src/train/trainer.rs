@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::CODEBOOK_NAME;
 use super::adversary::Adversary;
+use super::codebook::Follow;
+use super::finite::RecentSkips;
 use super::metrics::CodeCounts;
-use super::network::{Autoencoder, build, encode_plain};
+use super::network::{Autoencoder, build, encode_plain, encode_until};
 use super::optimizer::{AdamW, WeightAverage};
 use super::parameters::{Parameters, flat};
 use super::perceptual::PerceptualLoss;
@@ -19,6 +21,7 @@ use super::random::Draws;
 use super::revival::CodeUse;
 use super::settings::{Method, TrainSettings, side};
 use super::state::{Counters, FORMAT, Lengths, SNAPSHOT, State, WatchState};
+use super::tape::Stop;
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, QuantizerConfig};
 
@@ -109,6 +112,7 @@ pub struct Trainer {
     pub(super) side: usize,
     pub(super) step: usize,
     pub(super) skipped: u64,
+    pub(super) recent_skips: RecentSkips,
     pub(super) revived: u64,
     pub(super) variance: f64,
 }
@@ -159,6 +163,7 @@ impl Trainer {
             side: side(model)?,
             step: 0,
             skipped: 0,
+            recent_skips: RecentSkips::default(),
             revived: 0,
             variance,
         })
@@ -227,6 +232,11 @@ impl Trainer {
         self.skipped
     }
 
+    /// Why nothing is learned any more behind the step just done; None where it is.
+    pub fn stops(&self) -> Option<String> {
+        self.recent_skips.stops(self.step, self.settings.steps)
+    }
+
     /// Updates of the discriminator skipped since something was not finite.
     pub fn discriminator_skipped(&self) -> u64 {
         self.adversary.as_ref().map_or(0, Adversary::skipped)
@@ -258,9 +268,9 @@ impl Trainer {
         pixels::to_tensor(bytes, self.channels, self.side, &self.table)
     }
 
-    /// Latents of images as rows, without gradients.
-    pub fn latent_rows(&self, bytes: &[u8]) -> Result<Vec<f32>> {
-        rows_of(&encode_plain(&*self.network, &self.images(bytes)?)?)
+    /// Latents of images as rows, without gradients; given up where `stop` says so.
+    pub fn latent_rows(&self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
+        rows_of(&encode_until(&*self.network, &self.images(bytes)?, stop)?)
     }
 
     /// The codes of images as the quantizer chooses them now, `[N h w]`; of residual levels one
@@ -271,9 +281,17 @@ impl Trainer {
     }
 
     /// Gives the codes their first places, by the latents `rows`; a step has `step_rows` of them.
-    pub fn start_codebook(&mut self, rows: &[f32], step_rows: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// That of `follow`: then nothing is started, and the next call does the same again.
+    pub fn start_codebook(
+        &mut self,
+        rows: &[f32],
+        step_rows: usize,
+        follow: &mut Follow<'_>,
+    ) -> Result<()> {
         let mut draws = Draws::new(self.settings.seed, "k-means", self.step as u64);
-        let moved = self.quantizer.start(rows, step_rows, &mut draws)?;
+        let moved = self.quantizer.start(rows, step_rows, &mut draws, follow)?;
         self.code_use.start(self.step as u64);
         self.settle(&moved)
     }
@@ -407,6 +425,7 @@ impl Trainer {
                 updates: self.optimizer.updates,
                 average_updates: self.average.as_ref().map_or(0, |a| a.updates),
                 skipped: self.skipped,
+                recent_skips: self.recent_skips.steps().to_vec(),
                 revived: self.revived,
                 variance_bits: self.variance.to_bits(),
                 revival: self.code_use.schedule(),
@@ -439,7 +458,7 @@ impl Trainer {
             average.updates = counters.average_updates;
         }
         if let (Some(adversary), Some(counters)) = (&mut self.adversary, &counters.adversary) {
-            adversary.restore(counters, |prefix| state.part(prefix))?;
+            adversary.restore(counters, state.counters.step, |prefix| state.part(prefix))?;
         }
         self.watch = counters.watch.clone();
         self.snapshot = counters.snapshot.as_ref().map(|counters| {
@@ -450,6 +469,7 @@ impl Trainer {
         self.code_use.restore(counters.revival, &state.integers)?;
         self.step = counters.step;
         self.skipped = counters.skipped;
+        self.recent_skips = RecentSkips::of(counters.recent_skips.clone());
         self.revived = counters.revived;
         self.variance = f64::from_bits(counters.variance_bits);
         Ok(())

@@ -182,10 +182,12 @@ impl Trainer {
         let theirs = self.adversary.as_ref().map_or(0, |a| a.skipped());
         let (step, skipped, revived) = (self.step, self.skipped, self.revived);
         let (watch, code_use) = (self.watch.clone(), self.code_use.clone());
+        let recent_skips = self.recent_skips.clone();
         self.restore(&snapshot)?;
         self.snapshot = Some(snapshot);
         (self.step, self.skipped, self.revived) = (step, skipped, revived);
         (self.watch, self.code_use) = (watch, code_use);
+        self.recent_skips = recent_skips;
         self.watch.rollbacks += 1;
         let Some(adversary) = &mut self.adversary else { return Ok(None) };
         adversary.lower(trust, theirs, step);

@@ -3,12 +3,18 @@
 //!
 //! ```text
 //! model/
+//!   recipe.toml               what is trained, every setting filled in
 //!   training.jsonl, tensorboard/, samples/      the record, see `record`
 //!   training.html             written at the end: the record as a page
 //!   model.safetensors         written at the end
 //!   config.json               last: a folder without it is no model
-//!   state/checkpoint.safetensors, state/lock    while training
+//!   state/checkpoint.safetensors, state/images.jsonl    to go on from, also beyond the end
+//!   state/failed              why a training stopped for good
+//!   state/lock
 //! ```
+//!
+//! A finished model may be trained further: it stays what it is until the longer training is
+//! through. Without `state/` it is as good a model, and can't be trained further.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,22 +22,52 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::TrainSummary;
+use super::data::TrainData;
+use super::manifest::Manifest;
 use super::record::{self, LINES, Record};
 use super::state::Lengths;
 use super::state::{State, write_atomic};
-use crate::checkpoint::folder::{CONFIG_FILE, save};
+use super::{STEPS_ENTRY, TrainSummary};
+use crate::checkpoint::folder::{CONFIG_FILE, load_config, save};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::text;
 
 const STATE: &str = "state";
+const LOCK: &str = "lock";
 /// The page at the end.
 const PAGE: &str = "training.html";
+
+/// The recipe in a model folder.
+pub const RECIPE_FILE: &str = "recipe.toml";
 
 /// Whether a folder holds a training that has no model yet.
 pub fn unfinished(folder: &Path) -> bool {
     folder.join(LINES).exists() && !folder.join(CONFIG_FILE).exists()
+}
+
+/// Whether a folder holds steps that a training could go on from.
+pub fn begun(folder: &Path) -> bool {
+    checkpoint_path(folder).exists()
+}
+
+/// Steps of the model in a folder, where it was trained there to its end.
+pub fn finished_steps(folder: &Path) -> Option<usize> {
+    if !folder.join(LINES).exists() {
+        return None;
+    }
+    load_config(folder).ok()?.provenance.get(STEPS_ENTRY)?.parse().ok()
+}
+
+/// Why the training in a folder stopped for good, where it did.
+pub fn failed(folder: &Path) -> Option<Error> {
+    let reason = std::fs::read_to_string(failed_path(folder)).ok()?;
+    Some(Error::Mismatch(format!(
+        "{0}: this training stopped for good: {1}; it left no model. Remove {0} to train again \
+         with other settings",
+        text::path(&folder),
+        reason.trim()
+    )))
 }
 
 /// What a folder held when it was opened.
@@ -53,25 +89,33 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Creates or takes over `folder`.
+    /// Creates or takes over `folder` for a training of `steps`.
     ///
     /// # Errors
-    /// Where it holds something else, a model, an unfinished training without `resume`, or where
-    /// another process is training in it.
-    pub fn open(folder: &Path, resume: bool) -> Result<(Workspace, Found)> {
+    /// Where it holds something else, a model, a training that stopped for good, an unfinished one
+    /// without `resume`, or where another process is training in it.
+    pub fn open(folder: &Path, resume: bool, steps: usize) -> Result<(Workspace, Found)> {
         let shown = text::path(&folder);
-        if folder.join(CONFIG_FILE).exists() && !resume {
+        let has_model = folder.join(CONFIG_FILE).exists();
+        if has_model && !resume {
             return Err(Error::Mismatch(format!(
-                "{shown} already holds a model; give another path or remove it to train again"
+                "{shown} already holds a model; give another path or remove it to train again, or \
+                 train it further with --resume --steps N"
             )));
         }
         refuse_strangers(folder)?;
+        if has_model {
+            refuse_to_go_on(folder, steps)?;
+        }
         let state = folder.join(STATE);
         std::fs::create_dir_all(&state).map_err(Error::io(&state))?;
-        let lock = lock(&state.join("lock"), folder)?;
+        let lock = lock(&state.join(LOCK), folder)?;
+        if let Some(error) = failed(folder) {
+            return Err(error);
+        }
         let path = checkpoint_path(folder);
-        let found = if folder.join(CONFIG_FILE).exists() {
-            Found::Finished(Box::new(last_summary(&folder.join(LINES))?))
+        let found = if has_model && finished_steps(folder) == Some(steps) {
+            Found::Finished(Box::new(last_summary(folder)?))
         } else if path.exists() {
             if !resume {
                 return Err(Error::Mismatch(format!(
@@ -84,12 +128,25 @@ impl Workspace {
         } else {
             Found::Nothing
         };
-        let record = match &found {
-            Found::Finished(_) => None,
-            Found::Unfinished(state) => Some(Record::open(folder, state.counters.record)?),
-            Found::Nothing => Some(Record::open(folder, Lengths::default())?),
-        };
-        Ok((Workspace { folder: folder.to_path_buf(), record, _lock: lock }, found))
+        Ok((Workspace { folder: folder.to_path_buf(), record: None, _lock: lock }, found))
+    }
+
+    /// Opens the record of a training that goes on, or begins: of what was recorded, `keep` belongs
+    /// to it. Its recipe is written beside it first.
+    pub fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<()> {
+        let path = self.folder.join(RECIPE_FILE);
+        if let Some(recipe) = recipe
+            && std::fs::read(&path).ok().as_deref() != Some(recipe.as_bytes())
+        {
+            write_atomic(&path, recipe.as_bytes())?;
+        }
+        self.record = Some(Record::open(&self.folder, keep)?);
+        Ok(())
+    }
+
+    /// The images that the training in the folder was begun with; None where it doesn't say.
+    pub fn images(&self) -> Result<Option<Manifest>> {
+        Manifest::read(&images_path(&self.folder))
     }
 
     /// The record of the training.
@@ -100,13 +157,28 @@ impl Workspace {
         self.record.as_mut().ok_or_else(|| Error::invalid("a finished training has no more to say"))
     }
 
-    /// Replaces the checkpoint; the record is on the disk before it.
-    pub fn checkpoint(&mut self, state: &State) -> Result<()> {
+    /// Replaces the checkpoint; the record, and the list of the images of `data`, are on the disk
+    /// before it.
+    pub fn checkpoint(
+        &mut self,
+        state: &State,
+        images: &mut Manifest,
+        data: &dyn TrainData,
+    ) -> Result<()> {
         self.record()?.sync()?;
+        images.write(data, &images_path(&self.folder))?;
         state.save(&checkpoint_path(&self.folder))
     }
 
-    /// Turns the folder into a model: summary, page, weights, then `config.json`; the state goes.
+    /// The training stopped for good: no model comes of it, and no resumed run tries again.
+    pub fn fail(&mut self, step: usize, reason: &str) -> Result<()> {
+        let record = self.record()?;
+        record.warning(step, &format!("stopped for good: {reason}"))?;
+        record.sync()?;
+        write_atomic(&failed_path(&self.folder), format!("{reason}\n").as_bytes())
+    }
+
+    /// Turns the folder into a model: summary, page, weights, then `config.json`.
     pub fn finish(
         mut self,
         summary: &TrainSummary,
@@ -118,14 +190,7 @@ impl Workspace {
         record.summary(summary.steps, summary)?;
         record.sync()?;
         write_atomic(&self.folder.join(PAGE), page.as_bytes())?;
-        save(&self.folder, config, weights)?;
-        self.tidy()
-    }
-
-    /// Removes the state of a finished training.
-    pub fn tidy(self) -> Result<()> {
-        let state = self.folder.join(STATE);
-        std::fs::remove_dir_all(&state).map_err(Error::io(&state))
+        save(&self.folder, config, weights)
     }
 }
 
@@ -133,17 +198,51 @@ impl Drop for Workspace {
     /// A training that ended before its first checkpoint leaves nothing behind. What can't be
     /// removed stays and harms nobody: a folder without `config.json` is no model.
     fn drop(&mut self) {
-        if self.folder.join(CONFIG_FILE).exists() || checkpoint_path(&self.folder).exists() {
+        let kept = [&self.folder.join(CONFIG_FILE), &failed_path(&self.folder)];
+        if begun(&self.folder) || kept.iter().any(|path| path.exists()) {
             return;
         }
         let _ = std::fs::remove_dir_all(self.folder.join(STATE));
         record::remove(&self.folder);
+        let _ = std::fs::remove_file(self.folder.join(RECIPE_FILE));
         let _ = std::fs::remove_dir(&self.folder);
     }
 }
 
 fn checkpoint_path(folder: &Path) -> PathBuf {
     folder.join(STATE).join("checkpoint.safetensors")
+}
+
+fn images_path(folder: &Path) -> PathBuf {
+    folder.join(STATE).join("images.jsonl")
+}
+
+fn failed_path(folder: &Path) -> PathBuf {
+    folder.join(STATE).join("failed")
+}
+
+/// A model that stands goes on to be trained only where that was begun here, for fewer steps than
+/// `steps`, and its state is still there. Equally many are no work at all.
+fn refuse_to_go_on(folder: &Path, steps: usize) -> Result<()> {
+    let shown = text::path(&folder);
+    let refuse = |text: String| Err(Error::Mismatch(text));
+    match finished_steps(folder) {
+        None => refuse(format!(
+            "{shown} holds a model that was not trained there to its end by vqtok: there is nothing \
+             to go on with. A new training begins with its weights by --init-from {shown} and \
+             another --model"
+        )),
+        Some(done) if done > steps => refuse(format!(
+            "{shown} was trained for {done} steps; a training can be made longer than that, not \
+             shorter (--steps {steps})"
+        )),
+        Some(done) if done < steps && !begun(folder) => refuse(format!(
+            "{shown} is a finished model of {done} steps, and the state of its training ({STATE}/) \
+             is gone, so that it can't go on to {steps}. A new training begins with its weights by \
+             --init-from {shown} and another --model"
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 /// A folder with anything but a training's own files is not ours to write into.
@@ -157,13 +256,14 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
         return Ok(());
     }
     // Names that a folder of others may well have are ours only beside the record's lines.
-    let begun = folder.join(LINES).exists();
+    let begun = folder.join(LINES).exists() || folder.join(STATE).join(LOCK).exists();
     let mut strangers = Vec::new();
     for entry in entries {
         let name = entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned();
         let named = [STATE, LINES].contains(&name.as_str())
             || ["model.safetensors", CONFIG_FILE].iter().any(|part| name.contains(part));
-        let shown = begun && (record::is_part(&name) || name.starts_with(PAGE));
+        let shown = begun
+            && (record::is_part(&name) || name.starts_with(PAGE) || name.starts_with(RECIPE_FILE));
         if !named && !shown {
             strangers.push(name);
         }
@@ -196,7 +296,11 @@ fn lock(path: &Path, folder: &Path) -> Result<File> {
 }
 
 /// The summary at the end of a finished run's record.
-fn last_summary(path: &Path) -> Result<TrainSummary> {
+///
+/// # Errors
+/// Where there is none.
+pub fn last_summary(folder: &Path) -> Result<TrainSummary> {
+    let path = &folder.join(LINES);
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let last = text.lines().last().unwrap_or_default();
     serde_json::from_str(last).map_err(|_| {

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::{Moved, Nearest, Quantized, Quantizer, laid_out};
 use crate::error::{Error, Result};
-use crate::train::codebook::{Averages, Codebook, KMeans};
+use crate::train::codebook::{Averages, Codebook, Follow, KMeans};
 use crate::train::parameters::Named;
 use crate::train::random::Draws;
 use crate::train::settings::{CodebookSettings, Start};
@@ -45,12 +45,18 @@ impl Quantizer for EmaCodes {
         true
     }
 
-    fn start(&mut self, rows: &[f32], step_rows: usize, draws: &mut Draws) -> Result<Vec<Moved>> {
+    fn start(
+        &mut self,
+        rows: &[f32],
+        step_rows: usize,
+        draws: &mut Draws,
+        follow: &mut Follow<'_>,
+    ) -> Result<Vec<Moved>> {
         let Nearest { codes, dim, .. } = self.nearest;
         match self.start {
             Start::Kmeans => {
                 let rows = self.nearest.compared(rows);
-                let means = KMeans::of(&rows, codes, dim, self.kmeans_steps, draws);
+                let means = KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?;
                 self.codebook.start(&means, step_rows);
             }
             Start::Random => {

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor, Var};
 use super::{Moved, Nearest, Quantized, Quantizer, picked};
 use crate::error::{Error, Result};
 use crate::train::CODEBOOK_NAME;
-use crate::train::codebook::KMeans;
+use crate::train::codebook::{Follow, KMeans};
 use crate::train::parameters::Named;
 use crate::train::parameters::{Parameters, flat, set_flat};
 use crate::train::random::Draws;
@@ -71,12 +71,18 @@ impl Quantizer for GradientCodes {
         true
     }
 
-    fn start(&mut self, rows: &[f32], _: usize, draws: &mut Draws) -> Result<Vec<Moved>> {
+    fn start(
+        &mut self,
+        rows: &[f32],
+        _: usize,
+        draws: &mut Draws,
+        follow: &mut Follow<'_>,
+    ) -> Result<Vec<Moved>> {
         let Nearest { codes, dim, .. } = self.nearest;
         let points = match self.start {
             Start::Kmeans => {
                 let rows = self.nearest.compared(rows);
-                KMeans::of(&rows, codes, dim, self.kmeans_steps, draws).centres
+                KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?.centres
             }
             Start::Random => draws.uniform(codes * dim, 1.0 / codes as f32),
         };

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::{Moved, Nearest, Quantized, Quantizer, like_latents};
 use crate::error::{Error, Result};
 use crate::model::gemm::{Matrix, matmul};
+use crate::train::codebook::Follow;
 use crate::train::parameters::Named;
 use crate::train::parameters::{Parameters, flat, set_flat};
 use crate::train::random::Draws;
@@ -83,7 +84,13 @@ impl Quantizer for LinearCodes {
     /// Gives the codes the mean and the covariance of the latents: b is the mean, W sqrt(D) times
     /// the Cholesky factor, since the table's covariance is the unit matrix over D. A random start
     /// leaves a linear layer's usual initial values.
-    fn start(&mut self, rows: &[f32], _: usize, _: &mut Draws) -> Result<Vec<Moved>> {
+    fn start(
+        &mut self,
+        rows: &[f32],
+        _: usize,
+        _: &mut Draws,
+        _: &mut Follow<'_>,
+    ) -> Result<Vec<Moved>> {
         let dim = self.nearest.dim;
         if self.start == Start::Kmeans && rows.len() > dim {
             let (mean, mut factor) = spread(&self.nearest.compared(rows), dim);

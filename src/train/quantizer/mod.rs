@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::codebook::{nearest, to_rows};
+use super::codebook::{Follow, nearest, to_rows};
 use super::estimator::{Estimator, code_loss, commitment};
 use super::parameters::Named;
 use super::parameters::{Parameters, flat};
@@ -120,9 +120,18 @@ pub trait Quantizer {
     }
 
     /// Gives the codes their first places, from latents `[rows, D]`, of which a step has
-    /// `step_rows`.
-    fn start(&mut self, rows: &[f32], step_rows: usize, draws: &mut Draws) -> Result<Vec<Moved>> {
-        let _ = (rows, step_rows, draws);
+    /// `step_rows`; `follow` hears how far it is.
+    ///
+    /// # Errors
+    /// That of `follow`: then the codes have to be started again.
+    fn start(
+        &mut self,
+        rows: &[f32],
+        step_rows: usize,
+        draws: &mut Draws,
+        follow: &mut Follow<'_>,
+    ) -> Result<Vec<Moved>> {
+        let _ = (rows, step_rows, draws, follow);
         Ok(Vec::new())
     }
 

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Losses, Moved, Nearest, Quantized, Quantizer, rows_of};
 use crate::error::{Error, Result};
+use crate::train::codebook::Follow;
 use crate::train::parameters::Named;
 use crate::train::random::Draws;
 
@@ -75,12 +76,18 @@ impl Quantizer for ResidualCodes {
         true
     }
 
-    fn start(&mut self, rows: &[f32], step_rows: usize, draws: &mut Draws) -> Result<Vec<Moved>> {
+    fn start(
+        &mut self,
+        rows: &[f32],
+        step_rows: usize,
+        draws: &mut Draws,
+        follow: &mut Follow<'_>,
+    ) -> Result<Vec<Moved>> {
         let dim = self.nearest.dim;
         let mut rest = Tensor::from_slice(rows, (rows.len() / dim, dim, 1, 1), &Device::Cpu)?;
         let mut moved = Vec::new();
         for level in &mut self.levels {
-            moved.extend(level.start(&rows_of(&rest)?, step_rows, draws)?);
+            moved.extend(level.start(&rows_of(&rest)?, step_rows, draws, follow)?);
             rest = (&rest - level.forward(&rest)?.codes)?.detach();
         }
         Ok(moved)

@@ -191,7 +191,7 @@ fn moving_averages_on_the_sphere_follow_the_latents() {
     let mut codes = EmaCodes::new(nearest_of_8(true), &CodebookSettings::default());
     let mut draws = Draws::new(1, "sphere", 0);
     let rows = draws.uniform(16 * 40 * 8, 3.0);
-    codes.start(&rows, 64, &mut draws).unwrap();
+    codes.start(&rows, 64, &mut draws, &mut |_, _| Ok(())).unwrap();
     let z = Tensor::from_vec(draws.uniform(4 * 8 * 16, 5.0), (4, 8, 4, 4), &Device::Cpu).unwrap();
     for _ in 0..2000 {
         let q = codes.forward(&z).unwrap();
@@ -287,7 +287,7 @@ fn residual_levels_start_learn_and_come_back_one_by_one() {
     let z = draws.uniform(4 * 8 * 16, 2.0);
     let z = Tensor::from_vec(z, (4, 8, 4, 4), &Device::Cpu).unwrap();
     let mut codes = fresh();
-    codes.start(&rows_of(&z).unwrap(), 64, &mut draws).unwrap();
+    codes.start(&rows_of(&z).unwrap(), 64, &mut draws, &mut |_, _| Ok(())).unwrap();
     let left = |codes: &ResidualCodes, levels: usize| -> f64 {
         let (found, _) = codes.by_level(&z).unwrap();
         let sum = found[..levels].iter().try_fold(z.clone(), |rest, q| rest - &q.codes).unwrap();

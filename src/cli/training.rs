@@ -1,0 +1,227 @@
+//! Owns which recipe a training follows where several have a say: flags, a recipe, and the recipe
+//! that the model folder holds. Must not know: how training works.
+
+use crate::config::Recipe;
+use crate::error::{Error, Result};
+use crate::text;
+use crate::train;
+use serde_json::Value;
+use std::path::Path;
+
+/// Flags that stand above a recipe: each with what it sets.
+pub const FLAGS: [(&str, &str); 11] = [
+    ("--steps", "train.steps"),
+    ("--batch-size", "train.batch_size"),
+    ("--micro-batch", "train.micro_batch"),
+    ("--seed", "train.seed"),
+    ("--init-from", "train.init"),
+    ("--perceptual-weights", "train.perceptual"),
+    ("--size", "data.size"),
+    ("--resize", "data.resize"),
+    ("--alpha", "data.alpha"),
+    ("--orientation", "data.orientation"),
+    ("--pillow", "data.pillow"),
+];
+
+/// What a training that goes on may do otherwise than it was begun: nothing that changes what it
+/// computes. Where LPIPS lies doesn't matter; what it is, the checkpoint knows.
+const FREE: [&str; 5] = [
+    "description",
+    "tokenize",
+    "train.checkpoint_every",
+    "train.recompute",
+    "train.perceptual.weights",
+];
+
+/// A place at which two recipes differ.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    path: String,
+    was: Value,
+    is: Value,
+}
+
+/// All differences of two values, by their paths.
+fn differences(was: &Value, is: &Value, path: &str, found: &mut Vec<Difference>) {
+    if let (Value::Object(a), Value::Object(b)) = (was, is) {
+        let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let (a, b) = (a.get(name), b.get(name));
+            differences(a.unwrap_or(&Value::Null), b.unwrap_or(&Value::Null), &below, found);
+        }
+    } else if was != is {
+        found.push(Difference { path: path.to_string(), was: was.clone(), is: is.clone() });
+    }
+}
+
+/// What counts of the differences of two recipes.
+fn compared(was: &Recipe, is: &Recipe) -> Vec<Difference> {
+    let value = |recipe: &Recipe| serde_json::to_value(recipe).unwrap_or_default();
+    let mut found = Vec::new();
+    differences(&value(was), &value(is), "", &mut found);
+    let free = |path: &str| {
+        FREE.iter().any(|f| {
+            path.strip_prefix(f).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    };
+    found.retain(|difference| !free(&difference.path));
+    found
+}
+
+/// The recipe of a training that goes on in `folder`, which was begun by `stored`: `asked`, where it
+/// is the same or a longer one. `recipe` and `given` are the flags that `asked` comes from.
+///
+/// # Errors
+/// Something that a training can't change on its way: named by its flag.
+pub fn resumed(
+    folder: &Path,
+    stored: &Recipe,
+    asked: Recipe,
+    recipe: Option<&str>,
+    given: &[&str],
+) -> Result<Recipe> {
+    for Difference { path, was, is } in compared(stored, &asked) {
+        let flag = FLAGS.iter().find(|(flag, sets)| path.starts_with(sets) && given.contains(flag));
+        let flag = match (flag, recipe) {
+            (Some((flag, _)), _) => flag.to_string(),
+            (None, Some(recipe)) => format!("--recipe {recipe}"),
+            (None, None) => continue,
+        };
+        if path == "train.steps" {
+            if is.as_u64() > was.as_u64() {
+                continue;
+            }
+            return Err(Error::invalid(format!(
+                "{flag}: the training in {} is one of {was} steps; it can be made longer than \
+                 that, not {is}",
+                text::path(&folder)
+            )));
+        }
+        return Err(Error::invalid(format!(
+            "{flag}: {path} is {is}, and {was} in the training to resume in {}; what is trained \
+             can't change on the way: leave {flag} away, or give another --model",
+            text::path(&folder)
+        )));
+    }
+    Ok(asked)
+}
+
+/// Refuses a recipe beside a model that stands and wasn't trained by it; nothing of it but its
+/// `[tokenize]` table could have any effect.
+///
+/// # Errors
+/// The first difference.
+pub fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
+    let refuse = |reason: String| {
+        Err(Error::invalid(format!(
+            "--recipe {name}: the model {} is there already and {reason}; leave --recipe away, or \
+             give another --model to train one",
+            text::path(&model)
+        )))
+    };
+    if let Some(stored) = Recipe::of_model(model)? {
+        return match compared(&stored, recipe).first() {
+            None => Ok(()),
+            Some(Difference { path, was, is }) => {
+                refuse(format!("was trained with {path} = {was}, not {is}"))
+            }
+        };
+    }
+    // Folders of older versions hold no recipe, but its name and the model that it describes.
+    let Ok(config) = crate::checkpoint::folder::load_config(model) else {
+        return refuse("isn't trained by a recipe".into());
+    };
+    let ours = recipe.model_config();
+    let same = config.provenance.get("recipe") == ours.provenance.get("recipe")
+        && config.architecture == ours.architecture
+        && config.quantizer == ours.quantizer
+        && config.pixels == ours.pixels
+        && (&config.preprocess.resize, config.preprocess.size)
+            == (&ours.preprocess.resize, ours.preprocess.size);
+    match same {
+        true => Ok(()),
+        false => refuse("was not trained by it".into()),
+    }
+}
+
+/// Makes the paths in a recipe those of any working directory.
+pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
+    let absolute = |path: &mut String| {
+        if !path.is_empty()
+            && let Ok(whole) = std::path::absolute(&*path)
+            && let Some(whole) = whole.to_str()
+        {
+            *path = whole.to_string();
+        }
+    };
+    absolute(&mut recipe.train.init.from);
+    if let Some(perceptual) = &mut recipe.train.perceptual {
+        absolute(&mut perceptual.weights);
+    }
+    recipe
+}
+
+/// What a model folder holds whose training has nothing left to do, in a line: its own figures,
+/// whatever recipe is named today.
+pub fn finished(folder: &Path, steps: usize) -> Result<String> {
+    let found = train::last_summary(folder)?.evaluation;
+    Ok(format!(
+        "{0} is finished: trained for {steps} steps, PSNR {1:.2} dB on {2} images; nothing is left \
+         to do (--steps N, more than {steps}, trains it further)",
+        text::path(&folder),
+        found.psnr,
+        found.images
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(change: impl Fn(&mut Recipe)) -> Recipe {
+        let mut recipe = Recipe::load("quickstart").unwrap();
+        change(&mut recipe);
+        recipe
+    }
+
+    #[test]
+    fn a_training_goes_on_as_it_was_begun_or_longer() {
+        let stored = recipe(|_| ());
+        let go_on = |asked, named, given: &[&str]| {
+            resumed(Path::new("m"), &stored, asked, named, given).map_err(|e| e.to_string())
+        };
+        go_on(stored.clone(), None, &[]).unwrap();
+        let longer = go_on(recipe(|r| r.train.steps = 800), None, &["--steps"]).unwrap();
+        assert_eq!(longer.train.steps, 800);
+        let free = recipe(|r| {
+            r.train.checkpoint_every = 7;
+            r.train.recompute = true;
+            r.tokenize.shard_rows = 9;
+            r.description = "mine".into();
+        });
+        assert_eq!(go_on(free.clone(), Some("mine.toml"), &[]).unwrap(), free);
+        let shorter = go_on(recipe(|r| r.train.steps = 5), None, &["--steps"]).unwrap_err();
+        assert!(shorter.starts_with("--steps: ") && shorter.contains("of 400 steps"), "{shorter}");
+        for (asked, given, words) in [
+            (recipe(|r| r.train.seed = 7), "--seed", "train.seed is 7, and 1 in"),
+            (recipe(|r| r.train.batch_size = 7), "--batch-size", "train.batch_size is 7"),
+            (recipe(|r| r.data.size = 32), "--size", "data.size is 32"),
+        ] {
+            let text = go_on(asked.clone(), None, &[given]).unwrap_err();
+            assert!(text.starts_with(&format!("{given}: ")) && text.contains(words), "{text}");
+            let text = go_on(asked, Some("other.toml"), &[]).unwrap_err();
+            assert!(text.starts_with("--recipe other.toml: ") && text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_a_name_is_another_name() {
+        let (a, b) = (recipe(|_| ()), recipe(|r| r.train.codebook.epsilon = 0.5));
+        assert_eq!(compared(&a, &b)[0].path, "train.codebook.epsilon");
+        let paths = with_absolute_paths(recipe(|r| r.train.init.from = "here".into()));
+        assert!(Path::new(&paths.train.init.from).is_absolute());
+    }
+}
