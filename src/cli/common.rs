@@ -3,7 +3,7 @@
 
 use crate::checkpoint::configs;
 use crate::checkpoint::detect::DetectOptions;
-use crate::config::Recipe;
+use crate::config::{BATCH_SIZE_MAX, Recipe};
 use crate::data::decode::Alpha;
 use crate::data::orientation::Orientation;
 use crate::data::pillow::PillowVersion;
@@ -141,6 +141,16 @@ impl Common {
     pub fn open_engine(&self, model: &Path, told: &CheckpointFlags) -> Result<Box<dyn Engine>> {
         let device = self.device.parse()?;
         told.with(|options| engine::open(model, options, device, self.precision))
+    }
+}
+
+/// Refuses a `--batch-size` that is none.
+pub fn check_batch_size(images: Option<usize>) -> Result<()> {
+    match images {
+        Some(images) if !(1..=BATCH_SIZE_MAX).contains(&images) => {
+            Err(Error::invalid(format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! Must not know: how codes become pixels.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, stop_flag};
+use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit, images_for_threads};
 use crate::error::{Error, Result};
@@ -38,9 +38,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
-    if args.batch_size == Some(0) {
-        return Err(Error::invalid("--batch-size 0: at least one row is decoded at a time"));
-    }
+    check_batch_size(args.batch_size)?;
     let stop = stop_flag()?;
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let rows = TokenFile::open(&args.input)?;

@@ -123,6 +123,12 @@ impl Command {
     }
 }
 
+/// All commands with their flags, for tests that go through them.
+#[doc(hidden)]
+pub fn command_line() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the process's arguments, runs the command and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -2,7 +2,7 @@
 //! Must not know: how badness looks, how partitions are made.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, stop_flag, told};
+use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag, told};
 use super::tokenize;
 use crate::audit::{Part, VerifyReport, verify};
 use crate::data::pillow::PillowVersion;
@@ -38,6 +38,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
+    check_batch_size(args.batch_size)?;
     let stop = stop_flag()?;
     let report = verify(&args.dir)?;
     let damage = damage(&report);
@@ -60,7 +61,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         let suits = engine.batch_images(preparation.size.map(|side| side as usize));
         let settings = pipeline::Settings {
             preparation,
-            batch_size: args.batch_size.unwrap_or(suits).max(1),
+            batch_size: args.batch_size.unwrap_or(suits),
             on_error: OnError::Record,
             mode: CommitMode::New,
             sizes: Sizes::Planned,

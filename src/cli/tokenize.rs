@@ -3,13 +3,13 @@
 
 use super::Finished;
 use super::common::{
-    CheckpointFlags, Common, Inputs, PixelFlags, preparation, recipe, stop_flag, with_pixels,
-    writable_folder,
+    CheckpointFlags, Common, Inputs, PixelFlags, check_batch_size, preparation, recipe, stop_flag,
+    with_pixels, writable_folder,
 };
 use super::rank::{RankFrom, Share};
 use super::training;
 use crate::checkpoint::named_as_weights;
-use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
+use crate::config::{Recipe, TokenizeRecipe};
 use crate::data::source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -152,12 +152,7 @@ impl Args {
                 "--shard-rows is 1 to {SHARD_ROWS_MAX}, not {rows}"
             )));
         }
-        if let Some(images) = self.batch_size
-            && !(1..=BATCH_SIZE_MAX).contains(&images)
-        {
-            let text = format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}");
-            return Err(Error::invalid(text));
-        }
+        check_batch_size(self.batch_size)?;
         writable_folder("--out", &self.out)
     }
 

@@ -92,6 +92,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         reporter.say("finished", &text, json!({"model": args.model, "steps": done}));
         return Ok(Finished::Clean);
     }
+    if args.resume && !train::begun(&args.model) && !args.model.join("config.json").exists() {
+        let model = text::path(&args.model);
+        let text = format!("nothing to resume in {model}: a new training by {}", recipe.name);
+        reporter.say("notice", &text, json!({"message": text}));
+    }
     train(&args.inputs.inputs, &args.model, &recipe, args.resume, reporter, &stop)?;
     Ok(Finished::Clean)
 }

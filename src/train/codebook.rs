@@ -244,7 +244,9 @@ fn nearest_followed(
     dim: usize,
     follow: &mut Follow<'_>,
 ) -> Result<(Vec<u32>, Vec<f32>)> {
-    let part = BLOCK_ROWS * (4 * rayon::current_num_threads()).max(16);
+    // Whole blocks for each thread, of a fraction of a second of work.
+    let blocks = ((1 << 31) / (BLOCK_ROWS * codes.len()).max(1)).clamp(1, 64);
+    let part = BLOCK_ROWS * blocks * rayon::current_num_threads();
     let all = rows.len() / dim;
     let (mut indices, mut distances) = (Vec::with_capacity(all), Vec::with_capacity(all));
     for rows in rows.chunks(part * dim) {

@@ -187,8 +187,9 @@ impl Loader<'_> {
                 Err(reject) => self.unreadable.note(index, &self.data.key(index), &reject),
             }
         }
+        let all = if n == 1 { "the only image".into() } else { format!("all {n} images") };
         Err(Error::invalid(format!(
-            "training gives up: all {n} images to train on can't be read: {}",
+            "training gives up: {all} to train on can't be read: {}",
             self.unreadable.examples_in_words()
         )))
     }

@@ -71,7 +71,8 @@ pub fn no_result(
 pub const ADVICE: &str = "a lower train.learning_rate helps most often";
 
 /// The warning behind a step, with the counts of skipped steps and of skipped updates of the
-/// discriminator so far: at the first, the tenth, the hundredth.
+/// discriminator so far: at the first, the hundredth, the
+/// thousandth.
 pub fn warning(report: &StepReport, skipped: u64, theirs: u64) -> Option<String> {
     let step = report.step;
     if report.skipped {
@@ -96,9 +97,9 @@ pub fn warning(report: &StepReport, skipped: u64, theirs: u64) -> Option<String>
     None
 }
 
-/// 1, 10, 100, ...
+/// 1, 100, 1000, ...
 fn is_round(n: u64) -> bool {
-    n > 0 && n == 10u64.pow(n.ilog10())
+    n > 0 && n != 10 && n == 10u64.pow(n.ilog10())
 }
 
 #[cfg(test)]
@@ -144,6 +145,6 @@ mod tests {
     #[test]
     fn only_round_counts_are_told() {
         let told: Vec<u64> = (0..=2000).filter(|n| is_round(*n)).collect();
-        assert_eq!(told, [1, 10, 100, 1000]);
+        assert_eq!(told, [1, 100, 1000]);
     }
 }
