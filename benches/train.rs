@@ -233,8 +233,10 @@ fn step_cost(args: &[String]) {
         let bytes: Vec<u8> = (0..settings.batch_size * 32 * 32 * 3)
             .map(|i| (vqtok::train::random::splitmix64(7, i as u64 / 5) >> 56) as u8)
             .collect();
-        let rows = trainer.latent_rows(&bytes).expect("latents");
-        trainer.start_codebook(&rows, rows.len() / recipe.model.dim).expect("a start");
+        let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
+        trainer
+            .start_codebook(&rows, rows.len() / recipe.model.dim, &mut |_, _| Ok(()))
+            .expect("a start");
         let python = args.iter().position(|a| a == "--python").and_then(|i| args.get(i + 1));
         let words = [hidden.to_string(), settings.batch_size.to_string(), "1".into()];
         let mut peer = python.and_then(|p| Peer::start(Path::new(p), "train_torch.py", &words, 1));
