@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use image::{Rgb, RgbImage, imageops};
 use serde_json::Value;
 use vqtok::data::sheet::Layout;
-use vqtok::data::{sample, source};
+use vqtok::data::{sample, source, walk};
 
 const PHOTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
 const CIFAR: &str =
@@ -121,7 +121,7 @@ fn gather(images: &Path) {
     for (from, name, count) in
         [(Path::new(PHOTOS), "photos", usize::MAX / 4), (archive.path(), "cifar", CIFAR_IMAGES)]
     {
-        let walked = source::walk(&[from.to_path_buf()]).expect("a folder of images");
+        let walked = walk(&[from.to_path_buf()]).expect("a folder of images");
         for found in sample::evenly(walked, count).expect("images") {
             let bytes = source::read(&found.uri, &Default::default()).expect("an image");
             let path = images.join(name).join(&found.key);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::{Alpha, resize::ResizeRule, sample, source};
+use vqtok::data::{Alpha, resize::ResizeRule, sample, walk};
 use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::cpu::{CpuEngine, kernels};
 use vqtok::engine::{Engine, PixelBatch};
@@ -116,8 +116,7 @@ fn photos(settings: &Settings) -> vqtok::Result<Vec<PixelBatch>> {
         size: Some(settings.side as u32),
         channels: 3,
     };
-    let found =
-        sample::evenly(source::walk(std::slice::from_ref(&settings.images))?, settings.count)?;
+    let found = sample::evenly(walk(std::slice::from_ref(&settings.images))?, settings.count)?;
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, &how).ok()).collect();
     let side = settings.side;
     let batches = images.chunks(BATCH).map(|chunk| PixelBatch {

@@ -20,7 +20,7 @@ use arrow::datatypes::{Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::checkpoint::detect::DetectOptions;
 use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::{sample, source};
+use vqtok::data::{Found, sample, source, walk};
 use vqtok::engine::{self, PixelBatch};
 use vqtok::model::config::Parts;
 use vqtok::pipeline;
@@ -68,7 +68,7 @@ fn main() -> vqtok::Result<()> {
     vqtok::checkpoint::folder::save(&model, &config, &weights)?;
     let photos = scratch.path().join("photos");
     copied(&settings, &photos)?;
-    let found = sample::evenly(source::walk(std::slice::from_ref(&photos))?, settings.count)?;
+    let found = sample::evenly(walk(std::slice::from_ref(&photos))?, settings.count)?;
     println!("{} photos, {} rounds, medians", found.len(), settings.rounds);
     first_shard(&photos.join(&found[0].key), &model, scratch.path(), settings.rounds);
     beside_the_engine(&found, &model, scratch.path(), settings.rounds)?;
@@ -81,7 +81,7 @@ fn main() -> vqtok::Result<()> {
 /// The photos that take part, by number, in a folder of their own.
 fn copied(settings: &Settings, to: &Path) -> vqtok::Result<()> {
     std::fs::create_dir_all(to).expect("a folder");
-    let walked = source::walk(std::slice::from_ref(&settings.images))?;
+    let walked = walk(std::slice::from_ref(&settings.images))?;
     for (i, found) in sample::evenly(walked, settings.count)?.iter().enumerate() {
         let bytes = source::read(&found.uri, &Default::default()).expect("a photo");
         std::fs::write(to.join(format!("{i:05}.jpg")), bytes).expect("a photo");
@@ -118,7 +118,7 @@ fn first_shard(photo: &Path, model: &Path, scratch: &Path, rounds: usize) {
 
 /// The same images through the engine from memory, and from files to shards, in this process.
 fn beside_the_engine(
-    found: &[source::Found],
+    found: &[Found],
     model: &Path,
     scratch: &Path,
     rounds: usize,
@@ -171,7 +171,7 @@ fn beside_the_engine(
 }
 
 /// The same batches as the pipeline's, in memory.
-fn prepared(found: &[source::Found], how: &Preparation) -> Vec<PixelBatch> {
+fn prepared(found: &[Found], how: &Preparation) -> Vec<PixelBatch> {
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, how).ok()).collect();
     images
         .chunks(BATCH)
@@ -186,13 +186,7 @@ fn prepared(found: &[source::Found], how: &Preparation) -> Vec<PixelBatch> {
 }
 
 /// The binary beside the script, whole processes on two threads each.
-fn beside_pytorch(
-    python: &Path,
-    found: &[source::Found],
-    model: &Path,
-    scratch: &Path,
-    rounds: usize,
-) {
+fn beside_pytorch(python: &Path, found: &[Found], model: &Path, scratch: &Path, rounds: usize) {
     let photos = scratch.join("photos");
     let paths = found.iter().map(|f| format!("{}\n", photos.join(&f.key).display()));
     let list: String = paths.collect();

@@ -71,7 +71,7 @@ fn cifar(folder: &Path, recipe: &Recipe) -> Images {
     let status =
         Command::new("tar").arg("-C").arg(folder).arg("-xJf").arg(archive).status().expect("tar");
     assert!(status.success(), "tar failed");
-    Images::list(&[folder.to_path_buf()], recipe.preparation())
+    Images::list(&[folder.to_path_buf()], Default::default(), recipe.preparation())
         .expect("the archive's images")
         .augmented(recipe.train.augment, recipe.train.seed)
 }

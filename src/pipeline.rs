@@ -21,6 +21,7 @@ use crate::tokens::{
     Preprocessing, Receipt, TOKENS_MAX, Tokenizer, contents,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
+use row::Rows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,7 +95,7 @@ pub struct Summary {
     pub kept: u64,
 }
 
-/// What an output is made with: engine, preparation and layout. Equal identities and inputs give
+/// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
 /// equal shards.
 ///
 /// # Errors
@@ -133,6 +134,7 @@ pub fn identity(
             pillow: Some(preparation.pillow.into()),
             digest: preparation.digest(),
         },
+        label_level: None,
         levels: grids
             .into_iter()
             .enumerate()
@@ -196,6 +198,7 @@ pub fn run(
     let (items_in, items) = bounded::<Awaited>(in_flight);
     let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
     let crew = &decoders(settings)?;
+    let rows = Rows::of(settings, plan)?;
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
             .name("vqtok-reader".into())
@@ -203,7 +206,7 @@ pub fn run(
             .map_err(Error::io("thread vqtok-reader"))?;
         let encoder = std::thread::Builder::new()
             .name("vqtok-engine".into())
-            .spawn_scoped(scope, move || encode(settings, engine, items, done_in))
+            .spawn_scoped(scope, move || encode(settings, &rows, engine, items, done_in))
             .map_err(Error::io("thread vqtok-engine"))?;
         // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
@@ -256,7 +259,7 @@ fn read(
             if settings.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let prepared = crew.give(row.clone());
+            let prepared = crew.give(PlanRow { uri: plan.place(&row), ..row.clone() });
             if items.send(Awaited { partition, plan: row, prepared }).is_err() {
                 return Ok(()); // the engine ended; its error is the one to report
             }
@@ -268,6 +271,7 @@ fn read(
 /// Owns model and device: collects batches of one size, encodes, passes outcomes on in order.
 fn encode(
     settings: &Settings,
+    rows: &Rows,
     engine: &mut dyn Engine,
     items: Receiver<Awaited>,
     done: Sender<Done>,
@@ -292,7 +296,7 @@ fn encode(
         let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
         let differs = item_size.is_some() && size.is_some() && item_size != size;
         if differs || batch.items.len() == settings.batch_size {
-            if !flush(engine, &mut batch, settings, &done)? {
+            if !flush(engine, &mut batch, settings, rows, &done)? {
                 return Ok(());
             }
             size = None;
@@ -300,7 +304,7 @@ fn encode(
         size = size.or(item_size);
         batch.items.push(item);
     }
-    flush(engine, &mut batch, settings, &done)?;
+    flush(engine, &mut batch, settings, rows, &done)?;
     Ok(())
 }
 
@@ -353,6 +357,7 @@ fn flush(
     engine: &mut dyn Engine,
     batch: &mut Batch,
     settings: &Settings,
+    rows: &Rows,
     done: &Sender<Done>,
 ) -> Result<bool> {
     let mut pixels = Vec::new();
@@ -377,8 +382,7 @@ fn flush(
     for item in batch.items.drain(..) {
         let outcome = match item.prepared {
             Ok(prepared) => {
-                let row =
-                    row::token_row(item.plan, &prepared, &settings.preparation, &encoded, index);
+                let row = rows.row(item.plan, &prepared, &encoded, index);
                 index += 1;
                 Outcome::Written(Box::new(row))
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::Recipe;
-use crate::data::source::{Found, walk};
+use crate::data::{Found, walk};
 use crate::engine::CodeGrid;
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;

@@ -375,7 +375,6 @@ fn odd_names_are_walked_once_each() {
         "tab\there.jpg",
         "quo\"te's.jpg",
         "-dash.jpg",
-        ".hidden.jpg",
         "UPPER.JPG",
         "bad%FF%FE.jpg",
         "日本語.jpg",
@@ -413,6 +412,12 @@ fn odd_names_are_walked_once_each() {
     }
     let skipped = walk.skipped();
     assert_eq!((skipped.not_regular, skipped.link_loops, skipped.links_inside), (1, 1, 2));
+    assert!(!keys.contains(&".hidden.jpg"));
+    assert_eq!((skipped.hidden, skipped.system), (1, 0));
+    let all = data::walk_taking(&[root], data::Take { hidden: true, own: false }).unwrap();
+    let hidden: Vec<String> = all.map(|found| found.unwrap().key).collect();
+    let more: Vec<_> = hidden.iter().filter(|key| !keys.contains(&key.as_str())).collect();
+    assert_eq!(more, [".hidden.jpg"]);
 }
 
 #[test]
@@ -421,7 +426,7 @@ fn odd_names_decode_where_the_list_says_so() {
     let list = support::shared("images/nasty/oddnames.json").unwrap();
     let list: Value = serde_json::from_str(&std::fs::read_to_string(list).unwrap()).unwrap();
     let owed = list.as_array().unwrap().iter().filter(|entry| entry["expect"] == "decode").count();
-    let walk = data::walk(&[root]).unwrap();
+    let walk = data::walk_taking(&[root], data::Take { hidden: true, own: false }).unwrap();
     let limits = Limits::default();
     let decoded = walk
         .map(|found| data::read(&found.unwrap().uri, &limits))

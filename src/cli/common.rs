@@ -271,11 +271,3 @@ pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparatio
         channels: model.pixels.channels,
     })
 }
-
-/// The inputs, at least one.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Inputs {
-    /// Folders (searched recursively, in sorted order) or image files
-    #[arg(required = true, value_name = "INPUT")]
-    pub inputs: Vec<PathBuf>,
-}

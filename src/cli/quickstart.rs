@@ -2,7 +2,8 @@
 //! Must not know: more than the commands it calls.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, Inputs, PixelFlags};
+use super::common::{CheckpointFlags, Common, PixelFlags};
+use super::inputs::Inputs;
 use super::{reconstruct, tokenize};
 use crate::data::pictures;
 use crate::error::Result;
@@ -39,7 +40,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     reporter.say("pictures", &text, json!({"folder": images, "pictures": PICTURES_PER_MOTIF * 8}));
     pictures::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
 
-    let inputs = || Inputs { inputs: vec![images.clone()] };
+    let inputs = || Inputs::new(vec![images.clone()]);
     let tokenized = tokenize::run(
         tokenize::Args::tour(inputs(), tokens.clone(), model.clone(), RECIPE, args.common.clone()),
         reporter,

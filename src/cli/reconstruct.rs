@@ -2,9 +2,10 @@
 //! encoded, decoded or drawn.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, Inputs, PixelFlags, preparation};
+use super::common::{CheckpointFlags, Common, PixelFlags, preparation};
+use super::inputs::{Inputs, say_skipped};
 use crate::data::prepare::{self, Preparation, Prepared};
-use crate::data::{sample, sheet, source};
+use crate::data::{Found, sample, sheet};
 use crate::engine::{Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::progress::Reporter;
@@ -49,9 +50,12 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     if args.count == 0 {
         return Err(Error::invalid("--count 0: the sheet shows at least one picture"));
     }
+    args.inputs.check_picture(&args.out)?;
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
-    let chosen = sample::evenly(source::walk(&args.inputs.inputs)?, args.count)?;
+    let mut walk = args.inputs.walk()?;
+    let chosen = sample::evenly(walk.by_ref(), args.count)?;
+    say_skipped(walk.skipped(), reporter);
     if chosen.is_empty() {
         return Err(Error::invalid("no image under the inputs: nothing to reconstruct"));
     }
@@ -116,7 +120,7 @@ type Pair = (RgbImage, RgbImage);
 
 /// Some images in their order; those of one size go through the engine together.
 fn reconstruct(
-    some: &[source::Found],
+    some: &[Found],
     preparation: &Preparation,
     engine: &mut dyn Engine,
     images_max: &mut usize,

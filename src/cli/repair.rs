@@ -3,7 +3,7 @@
 
 use super::Finished;
 use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag, told};
-use super::tokenize;
+use super::{planning, tokenize};
 use crate::audit::{Part, VerifyReport, verify};
 use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
@@ -14,9 +14,10 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::Reporter;
 use crate::text;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{CommitMode, Identity, Plan, committed};
+use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Flags of `vqtok repair`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,10 @@ pub struct Args {
     /// The tokenizer that made it; needed where shards have to be made anew
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
+    /// Where the images lie now, if they moved since they were tokenized: the folder they were in
+    /// and the one they are in
+    #[arg(long, value_name = "OLD=NEW")]
+    moved: Option<Folders>,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
     /// Images a batch (default: what suits the device)
@@ -52,9 +57,13 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     reporter.say("damage", &text, json!(report));
     let work = report.missing > 0 || !damage.partitions.is_empty();
     // Before anything is removed: another model, or none, must not cost what could still be read.
+    let moved = args.moved.as_ref().map_or_else(|| Ok(Moved::default()), Folders::rule)?;
     let maker = if work { Some(maker(&args, &damage)?) } else { None };
-    repair::clear(&args.dir, &damage, &|uri| source::size(uri))?;
-    let plan = Plan::open(&args.dir)?;
+    if work && !damage.plan {
+        find_images(&Plan::open(&args.dir)?.with_moved(moved.clone()), &damage)?;
+    }
+    repair::clear(&args.dir, &damage, &|uri| source::size(&moved.place_of(0, uri)))?;
+    let plan = Plan::open(&args.dir)?.with_moved(moved);
     let todo: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(&args.dir, p)).collect();
     let mut summary = pipeline::Summary::default();
     if let (Some((mut engine, preparation)), false) = (maker, todo.is_empty()) {
@@ -72,6 +81,58 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
     }
     tokenize::fold(&plan, &summary, reporter)
+}
+
+/// Two folders.
+#[derive(Debug, Clone)]
+struct Folders {
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl FromStr for Folders {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Folders> {
+        match text.split_once('=') {
+            Some((old, new)) if !old.is_empty() && !new.is_empty() => {
+                Ok(Folders { old: old.into(), new: new.into() })
+            }
+            _ => Err(Error::invalid("give two folders as OLD=NEW")),
+        }
+    }
+}
+
+impl Folders {
+    fn rule(&self) -> Result<Moved> {
+        let uri = |folder: &Path| source::folder_uri(folder).map_err(Error::io(folder));
+        Ok(Moved::everywhere(uri(&self.old)?, uri(&self.new)?))
+    }
+}
+
+/// Refuses to make shards anew whose images are nowhere: all of them would become failures. Of a
+/// few images of each shard one must be there.
+fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
+    const IMAGES: usize = 16;
+    let bad = |p: &usize| damage.partitions.contains(p) || !committed(plan.dir(), *p);
+    for partition in (0..plan.partitions()).filter(bad) {
+        let rows = plan.partition(partition)?;
+        let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));
+        if some.clone().all(|row| source::size(&plan.place(row)).is_none()) {
+            let first = rows.first().map(|row| plan.place(row)).unwrap_or_default();
+            return Err(Error::invalid(format!(
+                "{}: the images of shard {partition} aren't at their place ({}); restore them, or \
+                 pass --moved OLD=NEW with the folder they were in and the one they are in now",
+                text::path(plan.dir()),
+                text::printable(&first)
+            )));
+        }
+    }
+    if !plan.moved().is_empty() {
+        planning::check_contents(plan, &damage.partitions)
+    } else {
+        Ok(())
+    }
 }
 
 /// The engine that makes shards anew and the preparation for it, found to be those that made the

@@ -3,26 +3,26 @@
 
 use super::Finished;
 use super::common::{
-    CheckpointFlags, Common, Inputs, PixelFlags, check_batch_size, preparation, recipe, stop_flag,
+    CheckpointFlags, Common, PixelFlags, check_batch_size, preparation, recipe, stop_flag,
     with_pixels, writable_folder,
 };
+use super::inputs::Inputs;
+use super::planning::{self, Labels};
 use super::rank::{RankFrom, Share};
 use super::training;
 use crate::checkpoint::named_as_weights;
 use crate::config::{Recipe, TokenizeRecipe};
-use crate::data::source;
+use crate::data::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::text;
 use crate::tokens::{
-    Commit, CommitMode, FailureRow, Identity, PLAN_FILE, Plan, PlanRow, Receipt, committed,
-    contents, finalize, repair,
+    Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, repair,
 };
 use crate::train;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,6 +45,10 @@ pub struct Args {
     recipe: Option<String>,
     #[command(flatten)]
     pixels: PixelFlags,
+    /// Folder of a key that is its label: 0 is the first, 1 the second, ..., none for no labels
+    /// (default: 0, or 1 where all first folders are splits such as train and val)
+    #[arg(long, value_name = "N|none")]
+    label_level: Option<LabelLevel>,
     /// Images a batch (default: what suits the device); tokens don't depend on it
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -87,6 +91,7 @@ impl Args {
             common,
             checkpoint: CheckpointFlags::default(),
             pixels: PixelFlags::default(),
+            label_level: None,
             batch_size: None,
             shard_rows: None,
             partition: None,
@@ -103,6 +108,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     args.common.require_device()?;
     args.check()?;
+    let labels = Labels::choose(args.label_level, &args.inputs, &args.out);
     let share = match args.rank_from {
         Some(source) => source.share(args.ranks)?,
         None => args.partition.unwrap_or(Share::ALL),
@@ -117,8 +123,9 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         // While the weights are still being hashed, whose digests the identity waits for.
         engine.prepare(side as usize, side as usize);
     }
-    let identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
-    let plan = plan(&args.inputs.inputs, &args.out, &identity, reporter)?;
+    let mut identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
+    identity.label_level = labels.recorded();
+    let plan = planning::plan(&args.inputs, &args.out, &identity, &labels, reporter)?;
     let suits = engine.batch_images(preparation.size.map(|side| side as usize));
     let settings = pipeline::Settings {
         preparation,
@@ -153,6 +160,7 @@ impl Args {
             )));
         }
         check_batch_size(self.batch_size)?;
+        self.inputs.check_folder(&self.out)?;
         writable_folder("--out", &self.out)
     }
 
@@ -189,7 +197,7 @@ impl Args {
             }
             _ => asked,
         };
-        super::train::train(&self.inputs.inputs, &self.model, &recipe, resume, reporter, stop)?;
+        super::train::train(&self.inputs, &self.model, &recipe, resume, reporter, stop)?;
         Ok(recipe.tokenize)
     }
 
@@ -304,76 +312,6 @@ pub(super) fn fold(
         summary.failed
     };
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
-}
-
-/// Lists the inputs into `plan.parquet`, or checks them against the plan that is there.
-fn plan(inputs: &[PathBuf], out: &Path, identity: &Identity, reporter: &Reporter) -> Result<Plan> {
-    let mut walk = source::walk(inputs)?;
-    let first = walk.next().transpose()?;
-    let Some(first) = first else {
-        return Err(Error::invalid(format!(
-            "no image under {}: nothing to tokenize ({})",
-            list(inputs),
-            walk.skipped()
-        )));
-    };
-    let rows = std::iter::once(Ok(first)).chain(walk.by_ref()).enumerate().map(|(i, found)| {
-        found.map(|f| PlanRow { ordinal: i as i64, key: f.key, uri: f.uri, bytes: f.bytes as i64 })
-    });
-    let mut resized = Resized::new(out, identity.shard_rows);
-    let accept = &mut |was: &PlanRow, _: &PlanRow| resized.accept(was);
-    let shard_rows = identity.shard_rows as usize;
-    let plan = Plan::create_or_accept(out, identity, rows, shard_rows, accept)?;
-    let skipped = walk.skipped();
-    let mut text = format!("{} images in {} partitions, {skipped}", plan.rows(), plan.partitions());
-    if resized.count > 0 {
-        text += &format!(", {} of another size than was planned", resized.count);
-    }
-    reporter.say(
-        "plan",
-        &text,
-        json!({"images": plan.rows(), "partitions": plan.partitions(), "resized": resized.count,
-               "skipped": skipped.total(),
-               "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
-               "unreadable": skipped.unreadable}),
-    );
-    Ok(plan)
-}
-
-fn list(inputs: &[PathBuf]) -> String {
-    let names: Vec<_> = inputs.iter().map(text::path).collect();
-    names.join(", ")
-}
-
-/// Which planned files may have another size today: those that failed or are still to be read,
-/// whose outcome tells of it, and those that were mended and tokenized as they are.
-struct Resized<'a> {
-    out: &'a Path,
-    shard_rows: u64,
-    /// The partition looked at last, and what has tokens in it.
-    partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
-    count: u64,
-}
-
-impl Resized<'_> {
-    fn new(out: &Path, shard_rows: u64) -> Resized<'_> {
-        Resized { out, shard_rows, partition: None, count: 0 }
-    }
-
-    fn accept(&mut self, was: &PlanRow) -> Result<bool> {
-        let partition = (was.ordinal.unsigned_abs() / self.shard_rows.max(1)) as usize;
-        self.count += 1;
-        if !committed(self.out, partition) {
-            return Ok(true);
-        }
-        let known = match self.partition.take() {
-            Some((of, known)) if of == partition => known,
-            _ => contents(self.out, partition)?,
-        };
-        let before = known.get(&was.ordinal).copied();
-        self.partition = Some((partition, known));
-        Ok(before.is_none_or(|before| source::digest(&was.uri) == Some(before)))
-    }
 }
 
 /// Follows the pipeline.

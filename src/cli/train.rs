@@ -2,7 +2,8 @@
 //! Must not know: how a model learns.
 
 use super::Finished;
-use super::common::{Common, Inputs, PixelFlags, recipe, stop_flag, with_pixels, writable_folder};
+use super::common::{Common, PixelFlags, recipe, stop_flag, with_pixels, writable_folder};
+use super::inputs::{Inputs, say_skipped};
 use super::training;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
@@ -97,7 +98,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         let text = format!("nothing to resume in {model}: a new training by {}", recipe.name);
         reporter.say("notice", &text, json!({"message": text}));
     }
-    train(&args.inputs.inputs, &args.model, &recipe, args.resume, reporter, &stop)?;
+    train(&args.inputs, &args.model, &recipe, args.resume, reporter, &stop)?;
     Ok(Finished::Clean)
 }
 
@@ -177,7 +178,7 @@ impl Args {
 
 /// Trains `recipe` on the images under `inputs` and leaves the model at `folder`.
 pub(super) fn train(
-    inputs: &[PathBuf],
+    inputs: &Inputs,
     folder: &Path,
     recipe: &Recipe,
     resume: bool,
@@ -186,8 +187,9 @@ pub(super) fn train(
 ) -> Result<()> {
     writable_folder("--model", folder)?;
     let recipe = &training::with_absolute_paths(recipe.clone());
-    let images = Images::list(inputs, recipe.preparation())?
+    let images = Images::list(&inputs.inputs, inputs.take(), recipe.preparation())?
         .augmented(recipe.train.augment, recipe.train.seed);
+    say_skipped(images.skipped(), reporter);
     let mut watch = Watch {
         reporter: *reporter,
         meter: reporter.meter("train", "steps", recipe.train.steps as u64),

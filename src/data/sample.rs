@@ -1,7 +1,7 @@
 //! Owns choosing some images of a stream of unknown length, evenly and in order.
 //! Must not know: what they are chosen for.
 
-use super::source::Found;
+use super::walk::Found;
 use crate::error::Result;
 
 /// `count` of the stream's images at even distances, in order, or all where there are fewer.

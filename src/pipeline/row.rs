@@ -1,54 +1,74 @@
 //! Owns what a token row says of its image. Must not know: how it came about.
 
+use super::Settings;
+use crate::data::labels::LabelLevel;
 use crate::data::orientation::Orientation;
-use crate::data::prepare::{Preparation, Prepared};
-use crate::data::source;
+use crate::data::prepare::Prepared;
 use crate::engine::{CodeGrid, Encoded};
-use crate::tokens::{PlanRow, TokenGrid, TokenRow};
+use crate::error::Result;
+use crate::tokens::{Plan, PlanRow, TokenGrid, TokenRow};
 
-/// The row of image `index` of a batch.
-pub(super) fn token_row(
-    plan: PlanRow,
-    prepared: &Prepared,
-    how: &Preparation,
-    encoded: &Encoded,
-    index: usize,
-) -> TokenRow {
-    let grid = |level: &CodeGrid| {
-        let tokens = level.height * level.width;
-        let range = index * tokens..(index + 1) * tokens;
-        TokenGrid {
-            codes: level.codes[range.clone()].to_vec(),
-            distances: level.distances[range].to_vec(),
-            height: level.height as i32,
-            width: level.width as i32,
-        }
-    };
-    TokenRow {
-        label: source::label(&plan.key).map(str::to_string),
-        meta_json: remarks(prepared, how),
-        key: plan.key,
-        uri: plan.uri,
-        ordinal: plan.ordinal,
-        levels: encoded.levels.iter().map(grid).collect(),
-        image_width: prepared.image_width as i32,
-        image_height: prepared.image_height as i32,
-        orientation: i32::from(prepared.orientation),
-        color_mode: prepared.color_mode.to_string(),
-        crop_x: prepared.crop.x,
-        crop_y: prepared.crop.y,
-        crop_w: prepared.crop.width,
-        crop_h: prepared.crop.height,
-        content_sha256: prepared.content_sha256,
-        ..TokenRow::default()
-    }
+/// What all rows of an output have in common.
+pub(super) struct Rows {
+    labels: LabelLevel,
+    orientation: Orientation,
 }
 
-/// What no column says, as a JSON object; None where there is nothing to say.
-fn remarks(prepared: &Prepared, how: &Preparation) -> Option<String> {
-    let mut remarks = serde_json::Map::new();
-    if how.orientation == Orientation::Ignore && prepared.orientation != 1 {
-        remarks.insert("orientation".into(), "ignored".into());
+impl Rows {
+    /// Of a plan, by its identity.
+    pub(super) fn of(settings: &Settings, plan: &Plan) -> Result<Rows> {
+        let labels = plan.identity().label_level.as_deref();
+        let labels = labels.map(str::parse).transpose()?.unwrap_or_default();
+        Ok(Rows { labels, orientation: settings.preparation.orientation })
     }
-    (!remarks.is_empty()).then(|| serde_json::Value::Object(remarks).to_string())
+
+    /// The row of image `index` of a batch.
+    pub(super) fn row(
+        &self,
+        plan: PlanRow,
+        prepared: &Prepared,
+        encoded: &Encoded,
+        index: usize,
+    ) -> TokenRow {
+        let grid = |level: &CodeGrid| {
+            let tokens = level.height * level.width;
+            let range = index * tokens..(index + 1) * tokens;
+            TokenGrid {
+                codes: level.codes[range.clone()].to_vec(),
+                distances: level.distances[range].to_vec(),
+                height: level.height as i32,
+                width: level.width as i32,
+            }
+        };
+        TokenRow {
+            label: self.labels.label(&plan.key).map(str::to_string),
+            meta_json: self.remarks(&plan.key, prepared),
+            key: plan.key,
+            uri: plan.uri,
+            ordinal: plan.ordinal,
+            levels: encoded.levels.iter().map(grid).collect(),
+            image_width: prepared.image_width as i32,
+            image_height: prepared.image_height as i32,
+            orientation: i32::from(prepared.orientation),
+            color_mode: prepared.color_mode.to_string(),
+            crop_x: prepared.crop.x,
+            crop_y: prepared.crop.y,
+            crop_w: prepared.crop.width,
+            crop_h: prepared.crop.height,
+            content_sha256: prepared.content_sha256,
+            ..TokenRow::default()
+        }
+    }
+
+    /// What no column says, as a JSON object; None where there is nothing to say.
+    fn remarks(&self, key: &str, prepared: &Prepared) -> Option<String> {
+        let mut remarks = serde_json::Map::new();
+        if self.orientation == Orientation::Ignore && prepared.orientation != 1 {
+            remarks.insert("orientation".into(), "ignored".into());
+        }
+        if let Some(split) = self.labels.split(key) {
+            remarks.insert("split".into(), split.into());
+        }
+        (!remarks.is_empty()).then(|| serde_json::Value::Object(remarks).to_string())
+    }
 }

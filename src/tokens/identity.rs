@@ -21,6 +21,10 @@ pub struct Identity {
     pub tokenizer: Tokenizer,
     /// From an image file to the model's pixels.
     pub preprocessing: Preprocessing,
+    /// Which folder of a key is its label: `1` for the second, ..., or `none`. None stands for the
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_level: Option<String>,
     /// The grids of a row: the first is `tokens`; `levels` has the others' names.
     pub levels: Vec<LevelLayout>,
     /// Arithmetic of the engine: `f32`, `bf16`, ...
@@ -174,7 +178,8 @@ impl Identity {
         // In the order of declaration: a setting before what follows from it.
         let plain = |identity: &Identity| {
             let preprocessing = identity.preprocessing.in_full();
-            let full = Identity { preprocessing, ..identity.clone() };
+            let label_level = identity.label_level.clone().or_else(|| Some("0".into()));
+            let full = Identity { preprocessing, label_level, ..identity.clone() };
             serde_json::to_value(full).unwrap_or_default()
         };
         difference("", &plain(self), &plain(other))
@@ -241,6 +246,7 @@ pub(crate) mod tests {
                 pillow: Some(12),
                 digest: "ef".repeat(32),
             },
+            label_level: None,
             levels: vec![LevelLayout::new(codes, grid)],
             precision: "f32".into(),
             device: "cpu".into(),
@@ -288,6 +294,10 @@ pub(crate) mod tests {
         let text = old.canonical();
         assert!(!text.contains("orientation") && !text.contains("pillow"), "{text}");
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap().canonical(), text);
+        let mut labels = now.clone();
+        labels.label_level = Some("1".into());
+        let found = old.difference(&labels).unwrap();
+        assert_eq!(found, ("label_level".into(), "0".into(), "1".into()));
         let mut other = now.clone();
         other.preprocessing.pillow = Some(13);
         let (name, was, is) = old.difference(&other).unwrap();

@@ -2,7 +2,7 @@
 //! commit, the fold. Must not know: models, images, threads.
 //!
 //! ```text
-//! Plan::create_or_open -> partition(i) -> PartitionWriter::push.. -> close -> Receipt -> finalize
+//! Plan::hold -> partition(i) -> PartitionWriter::push.. -> close -> Receipt -> finalize
 //! ```
 //!
 //! # The commit protocol
@@ -23,12 +23,14 @@
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively and begin by
 //! removing `dataset.json`, so that a finished look is never stale.
 
+pub mod changes;
 mod columns;
 pub mod commit;
 mod committed;
 pub mod finalize;
 pub mod identity;
 mod levels;
+mod moved;
 pub mod plan;
 pub mod repair;
 mod rows;
@@ -43,6 +45,7 @@ pub(crate) use columns::TOKENS_MAX;
 pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
-pub use plan::{FILE as PLAN_FILE, Plan};
+pub use moved::Moved;
+pub use plan::{FILE as PLAN_FILE, Held, Plan};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt, committed};

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
+use super::moved::Moved;
 use super::rows::PlanRow;
 use super::{schema, unique};
 use crate::error::{Error, Result};
@@ -36,6 +37,15 @@ pub struct Plan {
     digest: String,
     rows: u64,
     metadata: ArrowReaderMetadata,
+    moved: Moved,
+}
+
+/// What an output folder's plan is to today's input.
+pub enum Held {
+    /// Made of it now, or the same.
+    Same(Plan),
+    /// Of another input; the first difference in words.
+    Other(Plan, String),
 }
 
 impl Plan {
@@ -49,27 +59,36 @@ impl Plan {
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
     ) -> Result<Plan> {
-        Plan::create_or_accept(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))
+        match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))? {
+            Held::Same(plan) => Ok(plan),
+            Held::Other(plan, difference) => Err(Error::Mismatch(format!(
+                "the input of {} has changed: {difference}; use another --out, or restore the input",
+                text::path(plan.dir())
+            ))),
+        }
     }
 
-    /// The same, where `accept` says of a planned row and today's, which differ in size alone,
-    /// whether that is as it should be.
-    pub fn create_or_accept(
+    /// Makes the plan of an output folder, or holds the one there against today's input. Keys and
+    /// sizes must be the same; files may lie elsewhere, which [`Plan::place`] then knows. `accept`
+    /// says of a planned row and today's, which differ in size, whether that is as it should be.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming the first setting that differs; no rows at all; two rows of one
+    /// key.
+    pub fn hold(
         dir: &Path,
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
-    ) -> Result<Plan> {
+    ) -> Result<Held> {
         identity.check()?;
         if identity.shard_rows != shard_rows as u64 {
             return Err(Error::invalid("identity.shard_rows and the plan's differ"));
         }
         let path = dir.join(FILE);
         if path.exists() {
-            let plan = Plan::open(dir)?;
-            plan.must_be(identity, rows, accept)?;
-            return Ok(plan);
+            return Plan::open(dir)?.held_against(identity, rows, accept);
         }
         // The folder appears with the first row, so that an input without images leaves nothing.
         let mut rows = rows;
@@ -82,14 +101,14 @@ impl Plan {
         let ours = Plan::open_file(dir, &temp)?;
         unique::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
         match sealed.publish_keeping()? {
-            (Published::Created, _) => Plan::open(dir),
+            (Published::Created, _) => Ok(Held::Same(Plan::open(dir)?)),
             (Published::Exists, _kept) => {
                 // Another job was faster; ours must be the same.
                 let plan = Plan::open(dir)?;
-                if plan.digest != digest {
-                    plan.must_be(identity, rows_of(&temp, &ours.metadata, None)?, accept)?;
+                if plan.digest == digest {
+                    return Ok(Held::Same(plan));
                 }
-                Ok(plan)
+                plan.held_against(identity, rows_of(&temp, &ours.metadata, None)?, accept)
             }
         }
     }
@@ -151,7 +170,8 @@ impl Plan {
         if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
             return Err(broken(format!("its footer counts {} rows", footer.num_rows())));
         }
-        Ok(Plan { dir: dir.to_path_buf(), identity, digest, rows, metadata })
+        let moved = Moved::default();
+        Ok(Plan { dir: dir.to_path_buf(), identity, digest, rows, metadata, moved })
     }
 
     /// The output folder.
@@ -225,53 +245,64 @@ impl Plan {
         FolderLock::exclusive(&self.dir)
     }
 
-    /// [`Error::Mismatch`] unless this plan has that identity and those rows.
-    fn must_be(
-        &self,
+    /// Where the planned files lie today.
+    pub fn moved(&self) -> &Moved {
+        &self.moved
+    }
+
+    /// The same plan, its files lying elsewhere.
+    pub fn with_moved(self, moved: Moved) -> Plan {
+        Plan { moved, ..self }
+    }
+
+    /// Where an image is read from today, as a uri.
+    pub fn place(&self, row: &PlanRow) -> String {
+        self.moved.place(row)
+    }
+
+    /// Errors: [`Error::Mismatch`] where the settings differ.
+    fn held_against(
+        mut self,
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
-    ) -> Result<()> {
-        let dir = text::path(&self.dir);
+    ) -> Result<Held> {
         if let Some((name, was, now)) = self.identity.difference(identity) {
             return Err(Error::Mismatch(format!(
-                "{dir} was made with {name} = {}, this run has {}; use another --out, or the \
+                "{} was made with {name} = {}, this run has {}; use another --out, or the \
                  settings it was made with",
+                text::path(&self.dir),
                 shorten(&was),
                 shorten(&now)
             )));
         }
-        let changed = |what: String| {
-            Error::Mismatch(format!(
-                "the input of {dir} has changed: {what}; use another --out, or restore the input"
-            ))
-        };
+        let mut moved = Moved::default();
         let mut planned = self.all_rows()?;
         let mut count: i64 = 0;
         for row in rows {
             let row = row?;
             let Some(was) = planned.next().transpose()? else {
-                return Err(changed(format!(
-                    "it had {count} images, now '{}' is one more",
-                    shorten(&row.key)
-                )));
+                let key = shorten(&row.key);
+                let difference = format!("it had {count} images, now '{key}' is one more");
+                return Ok(Held::Other(self, difference));
             };
-            if was != row {
-                let resized = PlanRow { bytes: row.bytes, ..was.clone() } == row;
-                if !resized || !accept(&was, &row)? {
-                    return Err(changed(difference(&was, &row)));
-                }
+            moved.note(&was, &row);
+            let same = (was.ordinal, &was.key) == (row.ordinal, &row.key);
+            if !same || was.bytes != row.bytes && !accept(&was, &row)? {
+                return Ok(Held::Other(self, difference(&was, &row)));
             }
             count += 1;
         }
-        match planned.next().transpose()? {
-            Some(row) => Err(changed(format!(
+        if let Some(row) = planned.next().transpose()? {
+            let difference = format!(
                 "image {count}, '{}', is gone (it had {}, now {count})",
                 shorten(&row.key),
                 self.rows
-            ))),
-            None => Ok(()),
+            );
+            return Ok(Held::Other(self, difference));
         }
+        self.moved = moved;
+        Ok(Held::Same(self))
     }
 }
 
@@ -283,9 +314,6 @@ fn difference(was: &PlanRow, now: &PlanRow) -> String {
     }
     if was.key != now.key {
         return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
-    }
-    if was.uri != now.uri {
-        return format!("'{key}' was at {} and is now at {}", was.uri, now.uri);
     }
     format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
 }

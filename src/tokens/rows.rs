@@ -8,7 +8,7 @@ pub struct PlanRow {
     pub ordinal: i64,
     /// The name that users and `decode` know it by.
     pub key: String,
-    /// Where it is read from.
+    /// Where it was when it was planned.
     pub uri: String,
     /// Its size when planned.
     pub bytes: i64,
@@ -60,7 +60,7 @@ pub struct TokenRow {
     pub crop_w: i32,
     /// Height.
     pub crop_h: i32,
-    /// The first folder of the key, where there is one.
+    /// The folder of the key that the identity's `label_level` says, where there is one.
     pub label: Option<String>,
     /// From beside the image.
     pub caption: Option<String>,

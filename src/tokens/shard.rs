@@ -316,6 +316,9 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
     if let Some(version) = pixels.pillow {
         entries.push(("vqtok.pillow", version.to_string()));
     }
+    if let Some(level) = &identity.label_level {
+        entries.push(("vqtok.label_level", level.clone()));
+    }
     for (names, level) in names.iter().zip(&identity.levels).skip(1) {
         entries.push((&names.codes_entry, level.codes.to_string()));
         entries.push((&names.grid_entry, grid(level)));

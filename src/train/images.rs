@@ -5,9 +5,8 @@ use super::augment::{AugmentSettings, CropSettings, mirror};
 use super::data::TrainData;
 use super::manifest::Stamp;
 use crate::data::prepare::{Preparation, prepare, prepare_part};
-use crate::data::{sample, source};
+use crate::data::{Found, Skipped, Take, sample, source, walk_taking};
 use crate::error::{Error, Reject, Result};
-use crate::text;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -19,7 +18,8 @@ const CACHE_BYTES_MAX: u64 = 1 << 30;
 
 /// Training data from image files.
 pub struct Images {
-    found: Vec<source::Found>,
+    found: Vec<Found>,
+    skipped: Skipped,
     preparation: Preparation,
     augment: AugmentSettings,
     seed: u64,
@@ -34,14 +34,13 @@ impl Images {
     ///
     /// # Errors
     /// An input that can't be walked; no image at all.
-    pub fn list(inputs: &[PathBuf], preparation: Preparation) -> Result<Images> {
-        let mut walk = source::walk(inputs)?;
+    pub fn list(inputs: &[PathBuf], take: Take, preparation: Preparation) -> Result<Images> {
+        let mut walk = walk_taking(inputs, take)?;
         let found = sample::evenly(walk.by_ref(), IMAGES_MAX)?;
         if found.is_empty() {
-            let names: Vec<_> = inputs.iter().map(text::path).collect();
             return Err(Error::invalid(format!(
-                "no image under {}: nothing to train on",
-                names.join(", ")
+                "nothing to train on: no image under the inputs ({})",
+                walk.skipped()
             )));
         }
         let size = u64::from(preparation.size.unwrap_or(0));
@@ -50,7 +49,13 @@ impl Images {
         let cache = (0..slots).map(|_| OnceLock::new()).collect();
         let augment = AugmentSettings::default();
         let digests = (0..found.len()).map(|_| OnceLock::new()).collect();
-        Ok(Images { found, preparation, augment, seed: 0, cache, digests })
+        let skipped = walk.skipped().clone();
+        Ok(Images { found, skipped, preparation, augment, seed: 0, cache, digests })
+    }
+
+    /// What was passed over when they were listed.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
     }
 
     /// The same images, varied from epoch to epoch by draws under `seed`.
@@ -66,7 +71,7 @@ impl Images {
 
     /// The part of an image that an epoch sees; decoded anew each time.
     fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
-        let source::Found { key, uri, .. } = &self.found[index];
+        let Found { key, uri, .. } = &self.found[index];
         if self.digests[index].get().is_none()
             && let Some(digest) = source::digest(uri)
         {
@@ -99,7 +104,7 @@ impl TrainData for Images {
     }
 
     fn stamp(&self, index: usize) -> Option<Stamp> {
-        let source::Found { uri, bytes, .. } = &self.found[index];
+        let Found { uri, bytes, .. } = &self.found[index];
         Some(Stamp { bytes: *bytes, modified: source::modified(uri) })
     }
 

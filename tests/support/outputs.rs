@@ -32,6 +32,7 @@ pub fn identity(shard_rows: u64) -> Identity {
             pillow: Some(12),
             digest: "ef".repeat(32),
         },
+        label_level: None,
         levels: vec![LevelLayout::new(CODES, Some([2, 3]))],
         precision: "f32".into(),
         device: "cpu".into(),
