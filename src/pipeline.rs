@@ -72,6 +72,17 @@ pub struct Settings {
 pub const DECODE_TIME_MAX: Duration = Duration::from_secs(300);
 
 impl Settings {
+    /// What a bad image costs: an error where that is the run.
+    fn cost_of(&self, plan: &PlanRow, reject: &Reject) -> Result<()> {
+        match self.on_error {
+            OnError::Record => Ok(()),
+            OnError::Stop => {
+                let key = text::printable(&plan.key);
+                Err(Error::invalid(format!("{key}: {reject} (--on-error stop)")))
+            }
+        }
+    }
+
     /// Images read ahead of the engine: two batches, and enough to keep every core decoding.
     fn images_in_flight(&self) -> usize {
         (2 * self.batch_size).max(4 * rayon::current_num_threads())
@@ -286,13 +297,10 @@ fn encode(
         let Some(item) = arrive(settings, awaited)? else {
             return Ok(()); // the writer ended; its error is the one to report
         };
-        if let (OnError::Stop, Err(reject)) = (settings.on_error, &item.prepared) {
-            return Err(Error::invalid(format!(
-                "{}: {reject} (--on-error stop)",
-                text::printable(&item.plan.key)
-            )));
-        }
         let item = check_grid(engine, item);
+        if let Err(reject) = &item.prepared {
+            settings.cost_of(&item.plan, reject)?;
+        }
         let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
         let differs = item_size.is_some() && size.is_some() && item_size != size;
         if differs || batch.items.len() == settings.batch_size {
@@ -367,7 +375,7 @@ fn flush(
         (count, height, width) = (count + 1, prepared.height, prepared.width);
     }
     let encoded = if count == 0 {
-        Encoded { count: 0, levels: Vec::new() }
+        Encoded { count: 0, levels: Vec::new(), failed: Vec::new() }
     } else {
         let channels = settings.preparation.channels;
         let pixels = PixelBatch { pixels, count, height, width, channels };
@@ -378,12 +386,20 @@ fn flush(
         }
         encoded
     };
+    let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
     let mut index = 0;
-    for item in batch.items.drain(..) {
+    for mut item in batch.items.drain(..) {
+        if item.prepared.is_ok() {
+            if let Some(reason) = failed.remove(&index) {
+                let reject = Reject::new(Stage::Encode, reason);
+                settings.cost_of(&item.plan, &reject)?;
+                item.prepared = Err(reject);
+            }
+            index += 1;
+        }
         let outcome = match item.prepared {
             Ok(prepared) => {
-                let row = rows.row(item.plan, &prepared, &encoded, index);
-                index += 1;
+                let row = rows.row(item.plan, &prepared, &encoded, index - 1);
                 Outcome::Written(Box::new(row))
             }
             Err(reject) => Outcome::Failed(FailureRow {

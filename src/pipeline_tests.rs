@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::config::Recipe;
 use crate::data::{Found, walk};
-use crate::engine::CodeGrid;
+use crate::engine::{CodeGrid, Decoded};
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
 use crate::tokens::finalize;
@@ -48,10 +48,11 @@ impl Engine for Fake {
         Ok(Encoded {
             count: batch.count,
             levels: vec![CodeGrid { codes, distances, height, width }],
+            failed: Vec::new(),
         })
     }
 
-    fn decode(&mut self, _: &Encoded) -> Result<PixelBatch> {
+    fn decode(&mut self, _: &Encoded) -> Result<Decoded> {
         Err(Error::invalid("not for the test"))
     }
 }

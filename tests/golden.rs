@@ -167,7 +167,7 @@ fn golden_decoder_images_of_every_family_are_within_bounds() {
                 let golden = npz(path);
                 let decoded = &golden["decoded"];
                 let levels = code_levels(&golden, decoded, engine.config().factor());
-                let codes = Encoded { count: decoded.shape[0], levels };
+                let codes = Encoded { count: decoded.shape[0], levels, failed: Vec::new() };
                 let images =
                     engine.decode_floats(&codes).unwrap_or_else(|e| panic!("{}: {e}", case.name));
                 let floats: Vec<f32> = images
@@ -179,7 +179,7 @@ fn golden_decoder_images_of_every_family_are_within_bounds() {
                 let dx = largest_difference(&floats, &decoded.f32());
                 let rule = engine.config().pixels.output;
                 check_bytes(&case.name, rule, decoded, &golden["decoded_u8"].u8());
-                let own = engine.decode(&codes).expect("pixels").pixels;
+                let own = engine.decode(&codes).expect("pixels").pictures.pixels;
                 let off =
                     own.iter().zip(golden["decoded_u8"].u8()).map(|(a, b)| a.abs_diff(b)).max();
                 let name = file.file_name().expect("a name").to_string_lossy();
@@ -253,7 +253,7 @@ fn golden_batch_and_threads_change_nothing() {
             }
         }
         if engine.config().parts().decoder() {
-            let whole = engine.decode(&together).expect("pixels");
+            let whole = engine.decode(&together).expect("pixels").pictures;
             let first = Encoded {
                 count: 1,
                 levels: together
@@ -268,8 +268,9 @@ fn golden_batch_and_threads_change_nothing() {
                         }
                     })
                     .collect(),
+                failed: Vec::new(),
             };
-            let single = engine.decode(&first).expect("pixels");
+            let single = engine.decode(&first).expect("pixels").pictures;
             assert_eq!(
                 whole.pixels[..single.pixels.len()],
                 single.pixels,

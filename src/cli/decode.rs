@@ -4,9 +4,9 @@
 use super::Finished;
 use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag};
 use crate::audit::read::{GridRow, TokenFile};
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, fit, images_for_threads};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, fit, images_for_threads};
 use crate::error::{Error, Result};
-use crate::progress::Reporter;
+use crate::progress::{Meter, Reporter};
 use crate::text;
 use rayon::prelude::*;
 use serde_json::json;
@@ -61,18 +61,17 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         if let Some(problem) = problem(&row, job.engine) {
             job.failed += 1;
             meter.step(true);
-            let text = format!("failed: {}: {problem}", text::printable(&row.key));
-            meter.line("failure", &text, json!({"key": row.key, "error": problem}));
+            tell_failure(&meter, &row.key, &problem);
             continue;
         }
         let full = batch.len() >= batch_size;
         if full || batch.first().is_some_and(|first| !same_grid(first, &row)) {
-            decoded += job.flush(&mut batch)?;
+            decoded += job.flush(&mut batch, &meter)?;
         }
         batch.push(row);
         meter.step(false);
     }
-    decoded += job.flush(&mut batch)?;
+    decoded += job.flush(&mut batch, &meter)?;
     let failed = job.failed;
     meter.close();
     reporter.result(
@@ -81,6 +80,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         json!({"decoded": decoded, "failed": failed, "out": args.out}),
     );
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
+}
+
+fn tell_failure(meter: &Meter, key: &str, reason: &str) {
+    let text = format!("failed: {}: {reason}", text::printable(key));
+    meter.line("failure", &text, json!({"key": key, "error": reason}));
 }
 
 fn same_grid(a: &GridRow, b: &GridRow) -> bool {
@@ -114,23 +118,30 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn flush(&mut self, batch: &mut Vec<GridRow>) -> Result<u64> {
+    fn flush(&mut self, batch: &mut Vec<GridRow>, meter: &Meter) -> Result<u64> {
         if batch.is_empty() {
             return Ok(0);
         }
-        let pixels = fit::decode(self.engine, &stack(batch), &mut self.images_max)?;
-        let paths: Vec<PathBuf> =
-            batch.drain(..).map(|row| self.out.join(self.names.name(&row))).collect();
-        let side = pixels.height * pixels.width * pixels.channels;
-        let errors: Vec<Error> = pixels
+        let Decoded { pictures, failed } =
+            fit::decode(self.engine, &stack(batch), &mut self.images_max)?;
+        for (index, reason) in &failed {
+            self.failed += 1;
+            tell_failure(meter, &batch[*index].key, reason);
+        }
+        // A row that failed keeps its name, so that no other's depends on failures.
+        let paths = batch.drain(..).map(|row| self.out.join(self.names.name(&row)));
+        let mut paths: Vec<Option<PathBuf>> = paths.map(Some).collect();
+        failed.iter().for_each(|(index, _)| paths[*index] = None);
+        let side = pictures.height * pictures.width * pictures.channels;
+        let errors: Vec<Error> = pictures
             .pixels
             .par_chunks_exact(side)
             .zip(&paths)
-            .filter_map(|(bytes, path)| save_png(path, bytes, &pixels).err())
+            .filter_map(|(bytes, path)| save_png(path.as_ref()?, bytes, &pictures).err())
             .collect();
         match errors.into_iter().next() {
             Some(error) => Err(error),
-            None => Ok(paths.len() as u64),
+            None => Ok((paths.len() - failed.len()) as u64),
         }
     }
 }
@@ -145,7 +156,7 @@ fn stack(batch: &[GridRow]) -> Encoded {
             width: batch[0].levels[index].width,
         })
         .collect();
-    Encoded { count: batch.len(), levels }
+    Encoded { count: batch.len(), levels, failed: Vec::new() }
 }
 
 /// Writes one picture under a temporary name first, so that a kill leaves no half of it.

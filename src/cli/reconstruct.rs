@@ -145,8 +145,15 @@ fn reconstruct(
         let batch = PixelBatch { pixels: pixels.concat(), count, height, width, channels };
         let codes = fit::encode(engine, &batch, images_max)?;
         let decoded = fit::decode(engine, &codes, images_max)?;
-        for (place, index) in indices.into_iter().enumerate() {
-            outcomes[index] = Some(Ok(common(to_rgb(&batch, place), to_rgb(&decoded, place))));
+        for (place, &index) in indices.iter().enumerate() {
+            let pair = common(to_rgb(&batch, place), to_rgb(&decoded.pictures, place));
+            outcomes[index] = Some(Ok(pair));
+        }
+        // What failed before it was decoded failed there.
+        for (stage, failed) in [(Stage::Decode, decoded.failed), (Stage::Encode, codes.failed)] {
+            for (place, reason) in failed {
+                outcomes[indices[place]] = Some(Err(Reject::new(stage, reason)));
+            }
         }
     }
     // Each image was refused or went into the batch of its size.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::{CodeGrid, Encoded, Engine, PixelBatch};
+use super::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::checkpoint::detect::{self, DetectOptions, Opened};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::digests::Digests;
-use crate::model::{CodeLevel, EncodedLevel, Model};
+use crate::model::{CodeLevel, EncodedLevel, Model, finite};
 
 /// The candle model behind the engine trait.
 pub struct CandleEngine {
@@ -122,6 +122,8 @@ impl Engine for CandleEngine {
             .into_iter()
             .map(|(height, width)| CodeGrid { codes: vec![], distances: vec![], height, width })
             .collect();
+        let unusable = |image: &Vec<EncodedLevel>| image.iter().find_map(|l| l.unusable.clone());
+        let failed = failed(images.iter().map(unusable));
         for image in images {
             for (grid, level) in levels.iter_mut().zip(image) {
                 if level.codes.len() != grid.height * grid.width {
@@ -136,20 +138,23 @@ impl Engine for CandleEngine {
                 grid.distances.extend(level.distances);
             }
         }
-        Ok(Encoded { count: batch.count, levels })
+        Ok(Encoded { count: batch.count, levels, failed })
     }
 
-    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+    fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
         let rule = self.config().pixels.output;
         let channels = self.config().pixels.channels;
         let images = self.each(codes.count, |i| {
             let image = self.decode_image(codes, i)?;
             let (_, _, height, width) = image.dims4()?;
             let floats: Vec<f32> = image.flatten_all()?.to_vec1()?;
-            Ok((rule.to_bytes(&floats, channels), height, width))
+            let reason = finite::pixels(self.config(), codes.grid(), &floats);
+            Ok((rule.to_bytes(&floats, channels), [height, width], reason))
         })?;
-        let (height, width) = images.first().map_or((0, 0), |(_, h, w)| (*h, *w));
+        let [height, width] = images.first().map_or([0, 0], |(_, size, _)| *size);
+        let failed = failed(images.iter().map(|(_, _, reason)| reason.clone()));
         let pixels = images.into_iter().flat_map(|(bytes, _, _)| bytes).collect();
-        Ok(PixelBatch { pixels, count: codes.count, height, width, channels })
+        let pictures = PixelBatch { pixels, count: codes.count, height, width, channels };
+        Ok(Decoded { pictures, failed })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{CodeGrid, Encoded, Engine, PixelBatch};
+use super::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch};
 use crate::error::{Error, Result};
 
 /// [`Engine::encode`] in parts of at most `images_max` images, which is halved where the device
@@ -30,11 +30,7 @@ pub fn encode(
 ///
 /// # Errors
 /// As for [`encode`].
-pub fn decode(
-    engine: &mut dyn Engine,
-    codes: &Encoded,
-    images_max: &mut usize,
-) -> Result<PixelBatch> {
+pub fn decode(engine: &mut dyn Engine, codes: &Encoded, images_max: &mut usize) -> Result<Decoded> {
     let parts = in_parts(codes.count, images_max, |range| match range.len() == codes.count {
         true => engine.decode(codes),
         false => engine.decode(&part_of_codes(codes, range)),
@@ -84,13 +80,17 @@ fn part_of_codes(codes: &Encoded, range: Range<usize>) -> Encoded {
             ..*grid
         }
     };
-    Encoded { count: range.len(), levels: codes.levels.iter().map(level).collect() }
+    // Whether codes failed is no matter of decoding them.
+    let levels = codes.levels.iter().map(level).collect();
+    Encoded { count: range.len(), levels, failed: Vec::new() }
 }
 
 fn join_codes(parts: Vec<Encoded>) -> Encoded {
     let mut parts = parts.into_iter();
-    let Some(mut whole) = parts.next() else { return Encoded { count: 0, levels: Vec::new() } };
+    let none = || Encoded { count: 0, levels: Vec::new(), failed: Vec::new() };
+    let mut whole = parts.next().unwrap_or_else(none);
     for part in parts {
+        whole.failed.extend(behind(whole.count, part.failed));
         whole.count += part.count;
         for (level, more) in whole.levels.iter_mut().zip(part.levels) {
             level.codes.extend(more.codes);
@@ -100,15 +100,24 @@ fn join_codes(parts: Vec<Encoded>) -> Encoded {
     whole
 }
 
-fn join_pixels(parts: Vec<PixelBatch>) -> PixelBatch {
+fn join_pixels(parts: Vec<Decoded>) -> Decoded {
     let mut parts = parts.into_iter();
-    let none = || PixelBatch { pixels: Vec::new(), count: 0, height: 0, width: 0, channels: 3 };
+    let none = || Decoded {
+        pictures: PixelBatch { pixels: Vec::new(), count: 0, height: 0, width: 0, channels: 3 },
+        failed: Vec::new(),
+    };
     let mut whole = parts.next().unwrap_or_else(none);
     for part in parts {
-        whole.count += part.count;
-        whole.pixels.extend(part.pixels);
+        whole.failed.extend(behind(whole.pictures.count, part.failed));
+        whole.pictures.count += part.pictures.count;
+        whole.pictures.pixels.extend(part.pictures.pixels);
     }
     whole
+}
+
+/// The failures of a part that has so many images before it.
+fn behind(images: usize, failed: Failed) -> impl Iterator<Item = (usize, String)> {
+    failed.into_iter().map(move |(index, reason)| (images + index, reason))
 }
 
 #[cfg(test)]
@@ -156,14 +165,24 @@ mod tests {
             height,
             width,
         };
-        let codes = Encoded { count: 5, levels: vec![grid(2, 3, 5), grid(1, 1, 5)] };
-        let parts = [0..2, 2..4, 4..5].map(|range| part_of_codes(&codes, range)).to_vec();
+        let mut codes =
+            Encoded { count: 5, levels: vec![grid(2, 3, 5), grid(1, 1, 5)], failed: Vec::new() };
+        let mut parts = [0..2, 2..4, 4..5].map(|range| part_of_codes(&codes, range)).to_vec();
         assert_eq!(parts[1].levels[0].codes, (12..24).collect::<Vec<_>>());
+        let reason = |index: usize| (index, format!("the part's {index}"));
+        parts[0].failed = vec![reason(1)];
+        parts[1].failed = vec![reason(0), reason(1)];
+        parts[2].failed = vec![reason(0)];
+        codes.failed = [1, 2, 3, 4].into_iter().zip([1, 0, 1, 0].map(|i| reason(i).1)).collect();
         assert_eq!(join_codes(parts), codes);
         let pixels = (0..5 * 12).collect();
         let batch = PixelBatch { pixels, count: 5, height: 2, width: 2, channels: 3 };
-        let parts = [0..1, 1..5].map(|range| part_of_pixels(&batch, range)).to_vec();
-        assert_eq!((parts[1].count, parts[1].pixels[0]), (4, 12));
-        assert_eq!(join_pixels(parts), batch);
+        let [one, four] = [0..1, 1..5].map(|range| Decoded {
+            failed: vec![(range.len() - 1, "the last".to_owned())],
+            pictures: part_of_pixels(&batch, range),
+        });
+        assert_eq!((four.pictures.count, four.pictures.pixels[0]), (4, 12));
+        let failed = [0, 4].map(|index| (index, "the last".to_owned())).to_vec();
+        assert_eq!(join_pixels(vec![one, four]), Decoded { pictures: batch, failed });
     }
 }

@@ -81,6 +81,34 @@ pub struct Encoded {
     pub count: usize,
     /// At least one; every level holds `count * height * width` codes.
     pub levels: Vec<CodeGrid>,
+    /// Images whose codes mean nothing.
+    pub failed: Failed,
+}
+
+impl Encoded {
+    /// The size (h, w) of the first level's grids, in tokens.
+    pub fn grid(&self) -> (usize, usize) {
+        self.levels.first().map_or((0, 0), |level| (level.height, level.width))
+    }
+}
+
+/// What an engine makes of codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// A picture for each image of the codes.
+    pub pictures: PixelBatch,
+    /// Pictures that are none.
+    pub failed: Failed,
+}
+
+/// Images of a batch that came to nothing, ascending, and why, in one line that depends on the
+/// model and the image alone.
+pub type Failed = Vec<(usize, String)>;
+
+/// The images that have a reason, by their places.
+pub(crate) fn failed(reasons: impl IntoIterator<Item = Option<String>>) -> Failed {
+    let numbered = reasons.into_iter().enumerate();
+    numbered.filter_map(|(index, reason)| Some((index, reason?))).collect()
 }
 
 /// Images a batch where each thread takes one at a time: two for every thread, so that the last
@@ -124,11 +152,11 @@ pub trait Engine: Send {
         let _ = (height, width);
     }
 
-    /// Pixels to codes. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
+    /// Pixels to codes; an image whose latents aren't finite is a failure of its own. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
     /// which the engine still works: callers come through [`fit`], which halves the batch.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
 
     /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has
-    /// no decoder. `count` and sizes of `codes` give the shape; distances are not read.
-    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch>;
+    /// no decoder; a picture that isn't finite is a failure of its own. `count` and sizes of `codes` give the shape; distances are not read.
+    fn decode(&mut self, codes: &Encoded) -> Result<Decoded>;
 }

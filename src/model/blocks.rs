@@ -172,8 +172,15 @@ pub fn normalise_groups(x: &Tensor, spec: NormSpec) -> Result<Tensor> {
     let grouped = x.reshape((b, spec.groups, c / spec.groups * h, w))?;
     let mean = |t: &Tensor| t.mean_keepdim(3)?.mean_keepdim(2);
     let centred = grouped.broadcast_sub(&mean(&grouped)?)?;
-    let deviation = (mean(&centred.sqr()?)? + spec.eps)?.sqrt()?;
+    let deviation = finite_or_nan((mean(&centred.sqr()?)? + spec.eps)?.sqrt()?)?;
     centred.broadcast_div(&deviation)?.reshape((b, c, h, w))
+}
+
+/// The divisor of a norm, NaN where it overflowed: an infinite one would make zeros of whatever it
+/// divides, which look like any other values.
+pub fn finite_or_nan(deviation: Tensor) -> Result<Tensor> {
+    let constant = deviation.detach();
+    &deviation + (&constant - &constant)?
 }
 
 /// What the 1x1 shortcut of a residual block acts on.

@@ -61,7 +61,7 @@ pub fn conv_transpose2d(
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, ConvTranspose2dOp { stride, padding })
 }
 
-/// max(x, 0), with the gradient 0 at 0 as PyTorch has it (candle's is 1 there).
+/// max(x, 0), with NaN for NaN and the gradient 0 at 0 as PyTorch has them (candle's are 0 and 1).
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     leaky_relu(x, 0.0)
 }

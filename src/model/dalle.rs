@@ -6,6 +6,8 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, double_nearest};
 use super::config::DalleConfig;
+use super::conv::relu;
+use super::pool::max_pool2;
 use super::residual::ResidualQuantizer;
 use super::{CodeLevel, EncodedLevel, Tokenizer, quantize_map};
 use crate::error::{Error, Result};
@@ -52,7 +54,7 @@ impl Block {
             None => x.clone(),
         };
         let residual =
-            self.res_path.iter().try_fold(x.clone(), |h, conv| conv.forward(&h.relu()?))?;
+            self.res_path.iter().try_fold(x.clone(), |h, conv| conv.forward(&relu(&h)?))?;
         identity + (residual * self.gain)?
     }
 }
@@ -163,15 +165,15 @@ impl Dalle {
         let h = rows.reshape((batch, height, width, init))?.permute((0, 3, 1, 2))?.contiguous()?;
         let h = run(&decoder.groups, h, double_nearest)?;
         // Means, then the scales of the Laplace distributions, which pictures don't need.
-        decoder.output.forward(&h.relu()?)?.narrow(1, 0, self.channels)
+        decoder.output.forward(&relu(&h)?)?.narrow(1, 0, self.channels)
     }
 }
 
 impl Tokenizer for Dalle {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let encoder = self.encoder.as_ref().ok_or_else(|| Error::invalid("no encoder"))?;
-        let h = run(&encoder.groups, encoder.input.forward(x)?, |h| h.max_pool2d(2))?;
-        let logits = encoder.output.forward(&h.relu()?)?;
+        let h = run(&encoder.groups, encoder.input.forward(x)?, max_pool2)?;
+        let logits = encoder.output.forward(&relu(&h)?)?;
         quantize_map(&self.quantizer, logits)
     }
 

@@ -11,6 +11,7 @@ pub mod conv;
 mod conv_kernels;
 pub mod dalle;
 pub mod digests;
+pub mod finite;
 pub mod fsq;
 pub mod gemm;
 pub mod maskgit;
@@ -50,6 +51,8 @@ pub struct EncodedLevel {
     pub codes: Vec<u32>,
     /// Squared distances, same order; NaN where the rule has none.
     pub distances: Vec<f32>,
+    /// Why the codes mean nothing, in one line, where something on the way to them isn't finite.
+    pub unusable: Option<String>,
 }
 
 /// One level of codes to decode, `[B, h, w]` row-major.
@@ -237,8 +240,15 @@ pub(crate) fn quantize_map(
     latents: Tensor,
 ) -> Result<Vec<EncodedLevel>> {
     let (_, channels, _, _) = latents.dims4()?;
-    let rows = latents.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?.to_vec1()?;
-    let level = |(codes, distances)| EncodedLevel { latents: latents.clone(), codes, distances };
+    let rows = latents.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+    let unusable = quantizer.unusable(&rows, channels);
+    let rule = quantizer.config().rule;
+    let level = |(codes, distances): (Vec<u32>, Vec<f32>)| EncodedLevel {
+        latents: latents.clone(),
+        unusable: unusable.clone().or_else(|| finite::distances(rule, &distances)),
+        codes,
+        distances,
+    };
     Ok(quantizer.quantize(rows, channels)?.into_iter().map(level).collect())
 }
 

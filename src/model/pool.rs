@@ -1,10 +1,10 @@
-//! Owns 2x2 max pooling with a right gradient: candle's is a quarter of it, and a maximum over a
-//! reshaped window gives every tied element the whole. Must not know: networks.
+//! Owns 2x2 max pooling that hides no NaN and has a right gradient: candle's is a quarter of it, and
+//! a maximum over a reshaped window gives every tied element the whole. Must not know: networks.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor, bail};
 
-/// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down. Of
-/// equal values the first in row order gets the gradient. float32, on the CPU.
+/// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down; NaN
+/// where one is. Of equal values the first in row order gets the gradient. float32, on the CPU.
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool2)
 }
@@ -20,7 +20,7 @@ fn for_windows(x: &[f32], height: usize, width: usize, mut f: impl FnMut(usize, 
                 let corner = (plane * height + 2 * y) * width + 2 * column;
                 let mut best = corner;
                 for at in [corner + 1, corner + width, corner + width + 1] {
-                    if x[at] > x[best] {
+                    if x[at] > x[best] || x[at].is_nan() {
                         best = at;
                     }
                 }

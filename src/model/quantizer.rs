@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::config::{QuantizerConfig, QuantizerRule};
+use super::finite;
 use super::fsq::Fsq;
 use crate::error::{Error, Result};
 
@@ -27,6 +28,8 @@ pub struct SearchTable {
     factor: f32,
     /// Whether `base` is |z|^2 or 0.
     squared_base: bool,
+    /// The longest vector's length, and the largest |offset|.
+    reach: (f64, f64),
 }
 
 impl SearchTable {
@@ -59,8 +62,19 @@ impl SearchTable {
                 packed[block + d * LANES + k % LANES] = value;
             }
         }
+        let lengths = codes.chunks_exact(dim).map(length);
+        let largest = offset.iter().fold(0.0, |most, o| f64::max(most, f64::from(o.abs())));
+        let reach = (lengths.fold(0.0, f64::max), largest);
         offset.resize(blocks * LANES, f32::INFINITY);
-        SearchTable { dim, packed, offset, factor, squared_base }
+        SearchTable { dim, packed, offset, factor, squared_base, reach }
+    }
+
+    /// Whether a score of the latent may be beyond float32, so that the largest isn't known. Where
+    /// |z|^2 is part of the scores, the distances tell.
+    fn overflows(&self, z: &[f32]) -> bool {
+        let (longest, offset) = self.reach;
+        // No partial sum of z.e is larger than |z| |e|.
+        !self.squared_base && length(z) * longest + offset > f64::from(f32::MAX)
     }
 
     /// The best code of each row of `z`, `[T, dim]`; ties go to the lower index.
@@ -130,11 +144,17 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.chunks(CHUNK).zip(b.chunks(CHUNK)).map(chunk).fold(0.0, |total, sum: f32| total + sum)
 }
 
-/// Each row of `rows`, `[T, dim]`, divided by its length (at least 1e-12), as `F.normalize`.
+/// |v|
+fn length(v: &[f32]) -> f64 {
+    v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+}
+
+/// Each row of `rows`, `[T, dim]`, divided by its length (at least 1e-12), as `F.normalize`; NaN
+/// where the length is beyond float32, which would make zeros of it.
 pub fn normalise_rows(rows: &mut [f32], dim: usize) {
     for row in rows.chunks_exact_mut(dim) {
-        let length = row.iter().map(|&x| x as f64 * x as f64).sum::<f64>().sqrt() as f32;
-        let length = length.max(1e-12);
+        let length = length(row) as f32;
+        let length = if length.is_finite() { length.max(1e-12) } else { f32::NAN };
         row.iter_mut().for_each(|x| *x /= length);
     }
 }
@@ -197,6 +217,17 @@ impl Quantizer {
     /// What it does, K and D.
     pub fn config(&self) -> &QuantizerConfig {
         &self.config
+    }
+
+    /// Why latents, `[T, stride]` with as many channels as the rule takes in front, can't be
+    /// quantized, in one line: a value isn't finite, or a score that is compared might not be.
+    pub fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
+        finite::latents(latents, stride).or_else(|| {
+            let table = self.search.as_ref()?;
+            let far = latents.chunks_exact(stride).filter(|z| table.overflows(z)).count();
+            let all = latents.len() / stride;
+            (far > 0).then(|| format!("{far} of {all} latents are too large for float32"))
+        })
     }
 
     /// Codes of the latents `z`, `[T, channels]` row-major, and the squared distance of each to its

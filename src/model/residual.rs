@@ -82,6 +82,12 @@ impl ResidualQuantizer {
         Ok(found)
     }
 
+    /// Why latents, `[T, stride]`, can't be quantized: [`Quantizer::unusable`] of the first level.
+    /// What later levels measure tells of overflow in them.
+    pub fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
+        self.levels[0].unusable(latents, stride)
+    }
+
     /// Errors where there are not as many levels, of equal lengths, or a code isn't below K.
     pub fn check(&self, levels: &[&[u32]]) -> Result<()> {
         if levels.len() != self.levels.len() {

@@ -4,6 +4,7 @@
 use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
+use super::blocks::finite_or_nan;
 use super::config::{TransformerConfig, VitVqganConfig};
 use super::network::Network;
 
@@ -47,6 +48,7 @@ impl LayerNorm {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
+        let deviation = finite_or_nan(deviation)?;
         centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
     }
 }

@@ -9,6 +9,7 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::blocks::{Conv2d, ConvSpec, ConvTranspose2d};
 use super::config::{QuantizerConfig, Vqvae2Config};
+use super::conv::relu;
 use super::residual::ResidualQuantizer;
 use super::{CodeLevel, EncodedLevel, Tokenizer, lookup_map, quantize_map};
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ impl ResBlock {
     }
 
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.conv1.forward(&self.conv3.forward(&x.relu()?)?.relu()?)? + x
+        self.conv1.forward(&relu(&self.conv3.forward(&relu(x)?)?)?)? + x
     }
 }
 
@@ -43,7 +44,7 @@ fn res_blocks(vb: &VarBuilder, config: &Vqvae2Config, first: usize) -> CandleRes
 }
 
 fn run(blocks: &[ResBlock], x: Tensor) -> CandleResult<Tensor> {
-    blocks.iter().try_fold(x, |h, block| block.forward(&h))?.relu()
+    relu(&blocks.iter().try_fold(x, |h, block| block.forward(&h))?)
 }
 
 /// Strided convolutions, a 3x3, residual blocks, ReLU.
@@ -80,7 +81,7 @@ impl Encoder {
     }
 
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let h = self.halvings.iter().try_fold(x.clone(), |h, conv| conv.forward(&h)?.relu())?;
+        let h = self.halvings.iter().try_fold(x.clone(), |h, conv| relu(&conv.forward(&h)?))?;
         run(&self.blocks, self.last.forward(&h)?)
     }
 }
@@ -118,7 +119,7 @@ impl Decoder {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let mut h = run(&self.blocks, self.first.forward(x)?)?;
         for (i, double) in self.doublings.iter().enumerate() {
-            let x = if i > 0 { h.relu()? } else { h };
+            let x = if i > 0 { relu(&h)? } else { h };
             h = double.forward(&x)?;
         }
         Ok(h)

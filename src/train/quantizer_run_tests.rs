@@ -11,6 +11,7 @@ use super::*;
 use crate::checkpoint::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
+use crate::engine::cpu::tests::off_by;
 use crate::engine::{Encoded, Engine, PixelBatch};
 use crate::model::config::{QuantizerConfig, QuantizerRule};
 
@@ -155,9 +156,8 @@ fn the_saved_model_gives_the_tokens_that_training_saw() {
         };
         assert_eq!(counted_on(&codes), seen, "{name}");
         assert_eq!(counted_on(&candle.encode(&batch).unwrap()), seen, "{name}");
-        let (a, b) = (cpu.decode(&codes).unwrap(), candle.decode(&codes).unwrap());
-        let off = a.pixels.iter().zip(&b.pixels).map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(off.unwrap() <= 1, "{name}: {off:?}");
+        let off = off_by(&cpu.decode(&codes).unwrap(), &candle.decode(&codes).unwrap());
+        assert!(off <= 1, "{name}: {off}");
     }
 }
 

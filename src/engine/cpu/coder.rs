@@ -8,10 +8,10 @@ use super::kernels::{Buffer, Codebook, Level, nearest};
 use super::maps::Shape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
-use crate::model::load_quantizer;
 use crate::model::quantizer::normalise_rows;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::weights::Weights;
+use crate::model::{finite, load_quantizer};
 
 /// The quantizer of a model, packed for this engine.
 pub struct Coder {
@@ -84,8 +84,26 @@ impl Coder {
     }
 
     /// Codes and squared distances of the latents `[h, w, stride]` (NaN for rules without one), for
-    /// each residual level of what the levels before it left over.
+    /// each residual level of what the levels before it left over. Why they mean nothing where
+    /// something isn't finite.
     pub fn quantize(
+        &self,
+        latents: &[f32],
+        shape: Shape,
+        levels: &mut [LevelMut<'_>],
+        scratch: &mut Buffer,
+    ) -> Result<Option<String>> {
+        let tokens = levels.first().map_or(0, |(codes, _)| codes.len());
+        let latents = &latents[..tokens * shape.stride];
+        if let Some(reason) = self.reference.unusable(latents, shape.stride) {
+            return Ok(Some(reason));
+        }
+        self.find(latents, shape, levels, scratch)?;
+        Ok(levels.iter().find_map(|(_, distances)| finite::distances(self.rule, distances)))
+    }
+
+    /// [`Coder::quantize`] of latents that are finite.
+    fn find(
         &self,
         latents: &[f32],
         shape: Shape,
@@ -93,8 +111,6 @@ impl Coder {
         scratch: &mut Buffer,
     ) -> Result<()> {
         let Shape { channels, stride, .. } = shape;
-        let tokens = levels.first().map_or(0, |(codes, _)| codes.len());
-        let latents = &latents[..tokens * stride];
         let rows = || latents.chunks_exact(stride).flat_map(|row| &row[..channels]).copied();
         let Some(first) = self.books.first() else {
             let found = self.reference.quantize(rows().collect(), channels)?;

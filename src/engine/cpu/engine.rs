@@ -15,12 +15,12 @@ use super::share::{Pool, each_image};
 use super::two_levels::TwoLevels;
 use crate::checkpoint::detect::{self, DetectOptions, Opened};
 use crate::engine::candle::CandleEngine;
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
-use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::digests::{Digests, Pending};
 use crate::model::weights::Weights;
+use crate::model::{Model, finite};
 
 /// Our own kernels where the family has them, candle for the rest.
 pub struct CpuEngine {
@@ -179,7 +179,7 @@ impl CpuEngine {
             let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
             arenas.lend(|arena| {
                 arena.fit(bound)?;
-                arena.input(plan)[..vectors.len()].copy_from_slice(&vectors);
+                arena.put(plan, bound, &vectors);
                 plan.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(plan).0))
             })
@@ -290,7 +290,7 @@ impl Engine for CpuEngine {
         let mut levels: Vec<CodeGrid> = grids.iter().map(|_| level()).collect();
         let (table, arenas) = (&self.table, &self.arenas);
         let images = per_image(&mut levels, batch.count, area).into_iter().enumerate().collect();
-        each_image(images, bound.is_large(), |(i, mut levels), threads| {
+        let reasons = each_image(images, bound.is_large(), |(i, mut levels), threads| {
             arenas.lend(|arena| {
                 arena.fit(bound)?;
                 arena.fill(plan, batch.image(i), table);
@@ -299,10 +299,10 @@ impl Engine for CpuEngine {
                 coder.quantize(latents, bound.output, &mut levels, scratch)
             })
         })?;
-        Ok(Encoded { count: batch.count, levels })
+        Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })
     }
 
-    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+    fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
         let channels = self.config.pixels.channels;
         self.digests.get()?;
         let Some(images) = self.decode_floats(codes)? else { return self.candle()?.decode(codes) };
@@ -310,8 +310,11 @@ impl Engine for CpuEngine {
         let pixels =
             images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));
         let pixels = pixels.collect();
-        let [down, across] = self.config.factor();
-        let (height, width) = (codes.levels[0].height * down, codes.levels[0].width * across);
-        Ok(PixelBatch { pixels, count: codes.count, height, width, channels })
+        let (grid, [down, across]) = (codes.grid(), self.config.factor());
+        let reasons = images.par_iter().map(|image| finite::pixels(&self.config, grid, image));
+        let failed = failed(reasons.collect::<Vec<_>>());
+        let (height, width) = (grid.0 * down, grid.1 * across);
+        let pictures = PixelBatch { pixels, count: codes.count, height, width, channels };
+        Ok(Decoded { pictures, failed })
     }
 }

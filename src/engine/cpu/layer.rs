@@ -7,14 +7,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use candle_core::Tensor;
 
 use super::kernels::{
-    Buffer, DirectWeights, Input, Level, Output, Window, WinogradWeights, channel_stride, direct,
-    pointwise, winograd, winograd_cost,
+    Buffer, CHANNEL_BLOCK, DirectWeights, Input, Level, Output, Window, WinogradWeights,
+    channel_stride, direct, pointwise, winograd, winograd_cost,
 };
 use crate::error::{Error, Result};
 use crate::model::weights::Weight;
 
-/// Below this many input channels the tiles' transforms cost more than they save.
-const WINOGRAD_INPUTS_MIN: usize = 16;
+/// Below this many input channels the tiles' transforms cost more than they save; and only maps of
+/// at least one vector a pixel are sure to have whole vectors, which the transforms take.
+const WINOGRAD_INPUTS_MIN: usize = CHANNEL_BLOCK;
 
 /// For fewer tiles of 4x4 than this their weights, four times the window's, are too large.
 const WINOGRAD4_TILES_MIN: usize = 32;

@@ -3,7 +3,7 @@
 //!
 //! Together they are a percent of a network's time, so they are plain loops over pixels.
 
-use super::kernels::{Moments, channel_stride};
+use super::kernels::{CHANNEL_BLOCK, Moments, channel_stride};
 
 /// Shape of a map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,9 +19,36 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Of whole vectors a pixel, as every kernel takes them.
+    pub fn padded(height: usize, width: usize, channels: usize) -> Shape {
+        Shape { height, width, channels, stride: channel_stride(channels) }
+    }
+
+    /// Of a plan's input. Pixels of fewer channels than a vector lie close together: the direct
+    /// convolution takes any stride, and no other reads so few (`layer`).
+    pub fn of_input(height: usize, width: usize, channels: usize) -> Shape {
+        if channels < CHANNEL_BLOCK {
+            return Shape { height, width, channels, stride: channels };
+        }
+        Shape::padded(height, width, channels)
+    }
+
     /// Floats, the padding of the channels included.
     pub fn len(&self) -> usize {
         self.height * self.width * self.stride
+    }
+
+    /// Writes `[pixels, C]` into a map, with zeros for padding.
+    pub fn spread(&self, rows: &[f32], map: &mut [f32]) {
+        if self.stride == self.channels {
+            map[..rows.len()].copy_from_slice(rows);
+            return;
+        }
+        for (pixel, row) in map.chunks_exact_mut(self.stride).zip(rows.chunks_exact(self.channels))
+        {
+            pixel[..self.channels].copy_from_slice(row);
+            pixel[self.channels..].fill(0.0);
+        }
     }
 
     /// The map without the padding of its channels, `[H, W, C]`.
@@ -67,12 +94,17 @@ impl Resample {
             let (c, d) = (pixel(below, 2 * x), pixel(below, 2 * x + 1));
             for (i, out) in out.iter_mut().enumerate() {
                 *out = match self {
-                    Resample::Largest => a[i].max(b[i]).max(c[i].max(d[i])),
+                    Resample::Largest => larger(larger(a[i], b[i]), larger(c[i], d[i])),
                     _ => (a[i] + b[i] + c[i] + d[i]) * 0.25,
                 };
             }
         }
     }
+}
+
+/// NaN where one is, as PyTorch's pooling; `f32::max` would hide it.
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
 }
 
 /// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
@@ -114,11 +146,12 @@ pub struct Modulation {
 }
 
 impl Modulation {
-    /// Scale and shift by channel for the looked-up codes `[tokens, bits]`. A single token has no
-    /// variance: the reference divides by zero there, and so do we.
-    pub fn of(&self, codes: &[f32], bits: usize) -> (Vec<f32>, Vec<f32>) {
-        let tokens = (codes.len() / bits) as f64;
-        let column = |bit: usize| codes.iter().skip(bit).step_by(bits).map(|v| f64::from(*v));
+    /// Scale and shift by channel for the looked-up codes, a map of as many channels as bits. A
+    /// single token has no variance: the reference divides by zero there, and so do we.
+    pub fn of(&self, codes: &[f32], shape: Shape) -> (Vec<f32>, Vec<f32>) {
+        let Shape { channels: bits, stride, .. } = shape;
+        let tokens = (shape.height * shape.width) as f64;
+        let column = |bit: usize| codes.iter().skip(bit).step_by(stride).map(|v| f64::from(*v));
         let mean: Vec<f64> = (0..bits).map(|bit| column(bit).sum::<f64>() / tokens).collect();
         let deviation = (0..bits).map(|bit| {
             let squares: f64 = column(bit).map(|v| (v - mean[bit]).powi(2)).sum();

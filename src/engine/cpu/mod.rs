@@ -18,7 +18,7 @@ mod plan;
 mod rearrange;
 mod share;
 #[cfg(test)]
-pub(in crate::engine) mod tests;
+pub(crate) mod tests;
 mod two_levels;
 
 pub use engine::{CpuEngine, StepTime};

@@ -5,7 +5,7 @@ mod run;
 
 use std::sync::Arc;
 
-use super::kernels::{Level, Residual, channel_stride};
+use super::kernels::{Level, Residual};
 use super::layer::{Algorithm, Layer, pack_ahead};
 use super::maps::{Modulation, Resample, Shape};
 
@@ -92,7 +92,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// An empty network whose input has pixels of `channels` floats.
+    /// An empty network whose input has pixels of `channels` floats, [`Shape::of_input`].
     pub fn new(level: Level, channels: usize) -> Plan {
         let input = Slot(0);
         Plan {
@@ -110,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// Where the input goes: `[H, W, channels]` without padding.
+    /// Where the input goes.
     pub fn input(&self) -> Slot {
         self.input
     }
@@ -135,7 +135,7 @@ impl Plan {
         })
     }
 
-    /// Gives a slot back. Not the input's: its pixels have another stride.
+    /// Gives a slot back. Not the input's, which steps read until the end.
     pub fn release(&mut self, slot: Slot) {
         if slot != self.input {
             self.free.push(slot);
@@ -207,6 +207,8 @@ pub struct Bound {
     /// Floats of each slot.
     lens: Vec<usize>,
     channels_max: usize,
+    /// Shape of the input.
+    pub input: Shape,
     /// Shape of the result.
     pub output: Shape,
     kept: Shape,
@@ -234,8 +236,8 @@ impl Plan {
     /// needs.
     pub fn bind(&self, height: usize, width: usize) -> Bound {
         let mut shapes = vec![Shape::default(); self.slots];
-        let channels = self.input_channels;
-        shapes[self.input.0] = Shape { height, width, channels, stride: channels };
+        let input = Shape::of_input(height, width, self.input_channels);
+        shapes[self.input.0] = input;
         let mut lens: Vec<usize> = shapes.iter().map(Shape::len).collect();
         let mut steps = Vec::with_capacity(self.steps.len());
         let mut channels_max = 0;
@@ -256,7 +258,7 @@ impl Plan {
         });
         pack_ahead(self.level, needed);
         let kept = self.kept.map_or(Shape::default(), |slot| shapes[slot.0]);
-        Bound { steps, lens, channels_max, output: shapes[self.output.0], kept }
+        Bound { steps, lens, channels_max, input, output: shapes[self.output.0], kept }
     }
 
     fn shape(&self, step: &Step, input: Shape) -> (Shape, Algorithm) {
@@ -266,18 +268,13 @@ impl Plan {
                 let factor = if upsample { 2 } else { 1 };
                 let height = layer.window.output(input.height * factor);
                 let width = layer.window.output(input.width * factor);
-                let channels = layer.outputs;
-                let output = Shape { height, width, channels, stride: channel_stride(channels) };
-                (output, layer.algorithm(height, width))
+                (Shape::padded(height, width, layer.outputs), layer.algorithm(height, width))
             }
             Step::Attend { channels, .. } => {
-                let output = Shape { channels, stride: channel_stride(channels), ..input };
-                (output, Algorithm::Pointwise)
+                (Shape::padded(input.height, input.width, channels), Algorithm::Pointwise)
             }
             Step::Shuffle { channels, .. } => {
-                let (height, width) = (2 * input.height, 2 * input.width);
-                let output = Shape { height, width, channels, stride: channel_stride(channels) };
-                (output, Algorithm::Pointwise)
+                (Shape::padded(2 * input.height, 2 * input.width, channels), Algorithm::Pointwise)
             }
             Step::Resample { how, .. } => {
                 let (height, width) = how.size(input.height, input.width);

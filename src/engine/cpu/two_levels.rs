@@ -14,7 +14,7 @@ use super::kernels::{Level, Residual, Window};
 use super::layer::Layer;
 use super::plan::{Arena, Before, Bound, Plan, Slot};
 use super::share::{Pool, Threads, each_image};
-use crate::engine::{CodeGrid, Encoded, PixelBatch};
+use crate::engine::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
 use crate::model::weights::Weights;
@@ -97,7 +97,7 @@ impl TwoLevels {
         });
         let [bottom, top] = &mut levels;
         let images = per_image(bottom).zip(per_image(top)).enumerate().collect();
-        each_image(images, bound[0].is_large(), |(i, (bottom, top)), threads| {
+        let reasons = each_image(images, bound[0].is_large(), |(i, (bottom, top)), threads| {
             self.arenas.lend(|arena| {
                 arena.fit(&bound[0])?;
                 arena.fill(&self.trunk, batch.image(i), table);
@@ -105,10 +105,10 @@ impl TwoLevels {
             })
         })?;
         self.encoding = Some((size, bound));
-        Ok(Encoded { count: batch.count, levels: levels.into() })
+        Ok(Encoded { count: batch.count, levels: levels.into(), failed: failed(reasons) })
     }
 
-    /// Of the image that the arena holds.
+    /// Of the image that the arena holds. Why its codes mean nothing where something isn't finite.
     fn encode_image(
         &self,
         [trunk, back]: &[Bound; 2],
@@ -116,15 +116,17 @@ impl TwoLevels {
         threads: Threads,
         bottom: LevelMut<'_>,
         top: LevelMut<'_>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         self.trunk.run(trunk, arena, threads)?;
         let kept = arena.kept(&self.trunk, trunk).to_vec();
         let (latents, scratch) = arena.output(&self.trunk);
         let mut top = [top];
-        self.top.quantize(latents, trunk.output, &mut top, scratch)?;
+        if let Some(reason) = self.top.quantize(latents, trunk.output, &mut top, scratch)? {
+            return Ok(Some(reason));
+        }
         let vectors = self.top.lookup(&[&*top[0].0])?;
         arena.fit(back)?;
-        arena.input(&self.back)[..vectors.len()].copy_from_slice(&vectors);
+        arena.put(&self.back, back, &vectors);
         self.back.run(back, arena, threads)?;
         let (latents, scratch) = arena.output(&self.back);
         let sums: Vec<f32> = latents.iter().zip(&kept).map(|(a, b)| a + b).collect();
@@ -169,7 +171,7 @@ impl TwoLevels {
     ) -> Result<Vec<f32>> {
         let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
         arena.fit(up)?;
-        arena.input(&self.up)[..top.len()].copy_from_slice(&top);
+        arena.put(&self.up, up, &top);
         self.up.run(up, arena, threads)?;
         let mut joined = Vec::with_capacity(2 * bottom.len());
         let upsampled = arena.output(&self.up).0.chunks_exact(up.output.stride);
@@ -178,7 +180,7 @@ impl TwoLevels {
             joined.extend_from_slice(own);
         }
         arena.fit(decoder)?;
-        arena.input(&self.decoder)[..joined.len()].copy_from_slice(&joined);
+        arena.put(&self.decoder, decoder, &joined);
         self.decoder.run(decoder, arena, threads)?;
         Ok(decoder.output.real(arena.output(&self.decoder).0))
     }

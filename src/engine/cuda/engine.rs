@@ -11,13 +11,13 @@ use super::program::{Place, Result as Outcome, Work};
 use super::{encoder, libraries};
 use crate::checkpoint::detect::{self, DetectOptions};
 use crate::engine::cpu::{CpuEngine, kernels::Level};
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch, Precision};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, Precision, failed};
 use crate::error::{Error, Result};
 use crate::guard;
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::model::digests::Digests;
-use crate::model::load_quantizer;
 use crate::model::residual::ResidualQuantizer;
+use crate::model::{finite, load_quantizer};
 
 /// The canonical encoder on a GPU.
 pub struct CudaEngine {
@@ -138,7 +138,7 @@ impl CudaEngine {
         }
     }
 
-    fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<CodeGrid> {
+    fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<Encoded> {
         self.load([batch.height, batch.width])?;
         let Some((_, loaded)) = &mut self.loaded else {
             return Err(Error::invalid("no program is loaded"));
@@ -149,7 +149,9 @@ impl CudaEngine {
                 "the network gives a grid of {height}x{width} where {grid:?} was announced"
             )));
         }
-        let (mut codes, mut distances) = (Vec::new(), Vec::new());
+        let (mut codes, mut distances, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+        let (rule, dim, area) = (self.config.quantizer.rule, loaded.program.dim, height * width);
+        let unusable = |latents: &[f32]| self.quantizer.unusable(latents, dim);
         let bytes = loaded.program.image_bytes;
         for pixels in batch.pixels.chunks(loaded.program.images * bytes) {
             self.device.run(loaded, pixels, &mut |_| Ok(()))?;
@@ -161,11 +163,20 @@ impl CudaEngine {
             match loaded.program.result {
                 Outcome::Codes { codes: at, distances: measured } => {
                     codes.extend(self.device.read(loaded, at, rows)?);
-                    distances.extend(floats(measured, rows)?);
+                    let measured = floats(measured, rows)?;
+                    if rule == QuantizerRule::Projection {
+                        // Without distances only the latents tell what overflowed.
+                        let latents = floats(loaded.program.latents, rows * dim)?;
+                        reasons.extend(latents.chunks(area * dim).map(unusable));
+                    } else {
+                        let images = measured.chunks(area);
+                        reasons.extend(images.map(|image| finite::distances(rule, image)));
+                    }
+                    distances.extend(measured);
                 }
                 Outcome::Latents => {
-                    let dim = loaded.program.dim;
                     let latents = floats(loaded.program.latents, rows * dim)?;
+                    reasons.extend(latents.chunks(area * dim).map(unusable));
                     // One level: `supported` refuses more.
                     for (found, measured) in self.quantizer.quantize(latents, dim)? {
                         codes.extend(found);
@@ -176,7 +187,8 @@ impl CudaEngine {
         }
         // The device's codes index the codebook when they are read again.
         self.quantizer.check(&[&codes])?;
-        Ok(CodeGrid { codes, distances, height, width })
+        let levels = vec![CodeGrid { codes, distances, height, width }];
+        Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })
     }
 
     fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
@@ -225,11 +237,10 @@ impl Engine for CudaEngine {
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
         let grid = self.check(batch)?;
-        let level = caught(|| self.encode_parts(batch, grid))?;
-        Ok(Encoded { count: batch.count, levels: vec![level] })
+        caught(|| self.encode_parts(batch, grid))
     }
 
-    fn decode(&mut self, codes: &Encoded) -> Result<PixelBatch> {
+    fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
         self.cpu.decode(codes)
     }
 }

@@ -192,12 +192,13 @@ fn isolate_portable<K: Kernel>(kernel: K) -> K::Out {
     kernel.run(Portable)
 }
 
-/// e^z within 2 units of the last place for z in [-87.3, 88], clamped outside.
+/// e^z within 2 units of the last place for z in [-87.3, 88], clamped outside; NaN for NaN.
 ///
 /// The polynomial is Cephes' expf.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, z: S::V) -> S::V {
-    let z = s.min(s.max(z, s.splat(-87.336_54)), s.splat(88.02));
+    // The bounds come first: both give their second operand where it is NaN.
+    let z = s.min(s.splat(88.02), s.max(s.splat(-87.336_54), z));
     let n = s.round(s.mul(z, s.splat(std::f32::consts::LOG2_E)));
     let r = s.fnma(n, s.splat(0.693_359_4), z);
     let r = s.fnma(n, s.splat(-2.121_944_4e-4), r);

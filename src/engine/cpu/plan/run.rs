@@ -83,9 +83,9 @@ impl Arena {
         }
     }
 
-    /// The input of a plan whose arena this is: `[H, W, channels]`.
-    pub fn input(&mut self, plan: &Plan) -> &mut [f32] {
-        &mut self.slots[plan.input.0]
+    /// `[H, W, channels]` without padding as the input of a plan.
+    pub fn put(&mut self, plan: &Plan, bound: &Bound, rows: &[f32]) {
+        bound.input.spread(rows, &mut self.slots[plan.input.0]);
     }
 
     /// What the plan keeps beside its result, once it has run; empty where it keeps nothing.
@@ -110,9 +110,10 @@ impl Arena {
         self.slots[to.0] = output;
     }
 
-    /// An image's bytes as the plan's input, each through the table.
+    /// An image's bytes as the plan's input, each through the table. Its pixels are of fewer
+    /// channels than a vector, so that they lie close together.
     pub fn fill(&mut self, plan: &Plan, bytes: &[u8], table: &[f32; 256]) {
-        for (float, &byte) in self.input(plan).iter_mut().zip(bytes) {
+        for (float, &byte) in self.slots[plan.input.0].iter_mut().zip(bytes) {
             *float = table[usize::from(byte)];
         }
     }
@@ -196,8 +197,8 @@ impl Plan {
         bound: &Bound,
         arena: &mut Arena,
     ) {
-        let codes = &arena.slots[self.input.0][..bound.lens[self.input.0]];
-        let (weight, bias) = modulation.of(codes, self.input_channels);
+        let codes = &arena.slots[self.input.0][..bound.input.len()];
+        let (weight, bias) = modulation.of(codes, bound.input);
         let Modulation { groups, epsilon, .. } = *modulation;
         let norm = GroupNorm { groups, epsilon, weight: &weight, bias: &bias };
         let shape = shapes.input;
