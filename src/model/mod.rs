@@ -21,6 +21,7 @@ pub mod pixels;
 pub mod pool;
 pub mod quantizer;
 pub mod residual;
+mod sizes;
 pub mod tensor;
 pub mod vit_vqgan;
 pub mod vqgan;
@@ -176,8 +177,10 @@ fn one_line(error: Error) -> Error {
     }
 }
 
-fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
+/// The network out of whatever `vb` gives.
+pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Tokenizer>> {
     config.quantizer.check_depth().map_err(Error::invalid)?;
+    sizes::check(config).map_err(Error::invalid)?;
     let channels = config.pixels.channels;
     if let Architecture::Vqvae2(c) = &config.architecture {
         if config.quantizer.depth != 1 {

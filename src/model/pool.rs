@@ -91,6 +91,17 @@ mod tests {
     }
 
     #[test]
+    fn no_number_is_no_maximum_either() {
+        for at in 0..4 {
+            let mut window = [1f32; 4];
+            window[at] = f32::NAN;
+            let x = Tensor::new(&window, &candle_core::Device::Cpu).unwrap();
+            let y = max_pool2(&x.reshape((1, 1, 2, 2)).unwrap()).unwrap();
+            assert!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
+        }
+    }
+
+    #[test]
     fn odd_sides_lose_their_last_row() {
         let x = Tensor::arange(0f32, 15.0, &candle_core::Device::Cpu).unwrap();
         let y = max_pool2(&x.reshape((1, 1, 3, 5)).unwrap()).unwrap();

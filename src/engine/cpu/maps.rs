@@ -167,3 +167,39 @@ fn linear((weight, bias): &(Vec<f32>, Vec<f32>), x: &[f64]) -> Vec<f32> {
     let rows = weight.chunks_exact(x.len()).zip(bias);
     rows.map(|(row, bias)| (dot(row) + f64::from(*bias)) as f32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pooling_hides_what_is_no_number() {
+        let shape = Shape { height: 2, width: 2, channels: 1, stride: 1 };
+        for at in 0..4 {
+            let mut map = [1.0; 4];
+            map[at] = f32::NAN;
+            for how in [Resample::Largest, Resample::Mean] {
+                let mut out = [0.0];
+                how.run(&map, shape, &mut out);
+                assert!(out[0].is_nan(), "{how:?}");
+            }
+        }
+        let mut out = [0.0];
+        Resample::Largest.run(&[1.0, -2.0, 4.0, 3.0], shape, &mut out);
+        assert_eq!(out, [4.0]);
+    }
+
+    #[test]
+    fn inputs_of_at_least_a_vector_lie_in_whole_ones() {
+        for (channels, stride) in [(1, 1), (3, 3), (15, 15), (16, 16), (17, 32), (33, 48)] {
+            let shape = Shape::of_input(1, 2, channels);
+            assert_eq!(shape.stride, stride);
+            let rows: Vec<f32> = (0..2 * channels).map(|i| i as f32 + 1.0).collect();
+            let mut map = vec![9.0; shape.len() + 4];
+            shape.spread(&rows, &mut map);
+            assert_eq!(shape.real(&map), rows);
+            let pixels = map[..shape.len()].chunks(stride);
+            assert!(pixels.into_iter().all(|p| p[channels..].iter().all(|&v| v == 0.0)));
+        }
+    }
+}

@@ -7,6 +7,8 @@
 
 mod builder;
 mod coder;
+#[cfg(test)]
+mod drawn;
 mod engine;
 mod families;
 pub mod kernels;
@@ -14,6 +16,8 @@ mod layer;
 mod maps;
 mod memory;
 mod networks;
+#[cfg(test)]
+mod overflow_tests;
 mod plan;
 mod rearrange;
 mod share;

@@ -25,15 +25,23 @@ use crate::model::weights::Weights;
 
 /// A weight source that makes up each tensor it is asked for and remembers it.
 #[derive(Clone, Default)]
-pub(in crate::engine) struct Maker(Arc<Mutex<BTreeMap<String, Tensor>>>);
+pub(crate) struct Maker {
+    seed: u64,
+    made: Arc<Mutex<BTreeMap<String, Tensor>>>,
+}
 
 impl Maker {
-    pub(in crate::engine) fn builder(&self) -> VarBuilder<'static> {
+    /// Other tensors for every seed.
+    pub(crate) fn seeded(seed: u64) -> Maker {
+        Maker { seed, ..Maker::default() }
+    }
+
+    pub(crate) fn builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
     }
 
-    pub(in crate::engine) fn weights(&self) -> BTreeMap<String, Tensor> {
-        self.0.lock().unwrap().clone()
+    pub(crate) fn weights(&self) -> BTreeMap<String, Tensor> {
+        self.made.lock().unwrap().clone()
     }
 }
 
@@ -46,11 +54,13 @@ impl SimpleBackend for Maker {
         _: DType,
         _: &Device,
     ) -> candle_core::Result<Tensor> {
-        let mut weights = self.0.lock().unwrap();
+        let mut weights = self.made.lock().unwrap();
         if let Some(tensor) = weights.get(name) {
             return Ok(tensor.clone());
         }
-        let seed = name.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let seed = name
+            .bytes()
+            .fold(7u64 ^ self.seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let fan_in: usize = shape.dims().iter().skip(1).product::<usize>().max(1);
         let (scale, offset) = match shape.dims().len() {
             1 if name.contains("norm") && name.ends_with("weight") => (0.5, 1.0),
@@ -64,7 +74,10 @@ impl SimpleBackend for Maker {
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle_core::Result<Tensor> {
-        candle_core::bail!("no shape for {name}")
+        match self.made.lock().unwrap().get(name) {
+            Some(tensor) => Ok(tensor.clone()),
+            None => candle_core::bail!("no shape for {name}"),
+        }
     }
 
     fn contains_tensor(&self, _: &str) -> bool {
@@ -73,7 +86,7 @@ impl SimpleBackend for Maker {
 }
 
 /// In [-1, 1) (splitmix64).
-fn random(seed: u64, count: usize) -> Vec<f32> {
+pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     let value = |i: usize| {
         let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -83,7 +96,7 @@ fn random(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(value).collect()
 }
 
-pub(in crate::engine) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
+pub(crate) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {
     VqganConfig {
         ch,
         widths: widths.to_vec(),
@@ -98,7 +111,7 @@ pub(in crate::engine) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -
     }
 }
 
-pub(in crate::engine) fn model(
+pub(crate) fn model(
     config: VqganConfig,
     rule: QuantizerRule,
     codes: usize,
@@ -124,12 +137,7 @@ pub(in crate::engine) fn model(
     (config, maker.weights())
 }
 
-pub(in crate::engine) fn images(
-    seed: u64,
-    count: usize,
-    height: usize,
-    width: usize,
-) -> PixelBatch {
+pub(crate) fn images(seed: u64, count: usize, height: usize, width: usize) -> PixelBatch {
     let pixels = random(seed, count * height * width * 3);
     let pixels = pixels.into_iter().map(|v| ((v + 1.0) * 127.9) as u8).collect();
     PixelBatch { pixels, count, height, width, channels: 3 }
@@ -181,7 +189,7 @@ pub(crate) fn off_by(a: &Decoded, b: &Decoded) -> u8 {
 }
 
 /// Largest difference over the largest magnitude.
-pub(in crate::engine) fn difference(a: &Tensor, b: &Tensor) -> f32 {
+pub(crate) fn difference(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     let (a, b) = (a.flatten_all().unwrap(), b.flatten_all().unwrap());
     let (a, b) = (a.to_vec1::<f32>().unwrap(), b.to_vec1::<f32>().unwrap());

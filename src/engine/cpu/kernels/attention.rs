@@ -258,6 +258,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_finite_hides_behind_no_softmax() {
+        let mut random = Random::new(12);
+        for level in Level::available() {
+            for (pixels, channels) in [(1, 1), (5, 3), (40, 20)] {
+                let stride = channel_stride(channels);
+                for part in 0..3 {
+                    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        let mut data = random.map(pixels * 3, channels);
+                        data[(random.below(pixels) * 3 + part) * stride] = bad;
+                        let mut got = vec![0f32; pixels * stride];
+                        let from = Attention { data: &data, pixels, channels, scale: 1.0 };
+                        let mut packed = Buffer::default();
+                        let all = KeysValues::pack(level, from, &mut packed);
+                        attention(&all, 0, &mut got, &mut Buffer::default());
+                        let finite = got.iter().all(|v| v.is_finite());
+                        // A key far below every other counts nothing, and rightly.
+                        let sunk = part == 1 && !bad.is_nan() && pixels > 1;
+                        assert!(!finite || sunk, "{bad} in {part} of {pixels}x{channels}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn scores_far_below_the_largest_count_nothing() {
         for level in Level::available() {
             let stride = CHANNEL_BLOCK;

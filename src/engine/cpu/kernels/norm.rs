@@ -85,9 +85,16 @@ pub struct GroupNorm<'a> {
     pub bias: &'a [f32],
 }
 
+/// Below this share of the mean square a variance says that all values are equal: they deviate by
+/// less than a unit in float32's last place.
+const EQUAL: f64 = 1.0 / (1_u64 << 46) as f64;
+
 /// The scale and shift by channel of a GroupNorm over a map of `pixels` whose moments are known:
 /// y = x * scale + shift equals (x - mean) / sqrt(variance + epsilon) * weight + bias. Fills up to
 /// the channel stride with zeros.
+///
+/// Of equal values, such as a group of one value, only the bias is left: scaled by a thousand for
+/// an epsilon of 1e-6, x and the shift would leave their rounding instead.
 pub fn scale_and_shift(
     moments: &Moments,
     pixels: usize,
@@ -104,8 +111,16 @@ pub fn scale_and_shift(
         let range = group * size..(group + 1) * size;
         let mean = moments.sums[range.clone()].iter().sum::<f64>() / count;
         let square = moments.squares[range.clone()].iter().sum::<f64>() / count;
-        // Rounding can push the variance of a constant map below zero.
-        let inverse = 1.0 / ((square - mean * mean).max(0.0) + norm.epsilon).sqrt();
+        let variance = square - mean * mean;
+        if variance <= EQUAL * square {
+            for c in range {
+                // Zero, but NaN where the weight is.
+                scale[c] = 0.0 * norm.weight[c];
+                shift[c] = norm.bias[c];
+            }
+            continue;
+        }
+        let inverse = 1.0 / (variance + norm.epsilon).sqrt();
         for c in range {
             let factor = inverse * f64::from(norm.weight[c]);
             scale[c] = factor as f32;
@@ -118,6 +133,37 @@ pub fn scale_and_shift(
 mod tests {
     use super::super::reference::Random;
     use super::*;
+
+    #[test]
+    fn equal_values_leave_the_bias_alone() {
+        for (value, pixels) in [(0.0, 9), (3.7, 1), (-1e20, 4), (1e-20, 30)] {
+            let mut moments = Moments::new(2);
+            moments.take(&vec![value; pixels * 16], 16);
+            let (mut scale, mut shift) = ([9.0; 16], [9.0; 16]);
+            let norm =
+                GroupNorm { groups: 2, epsilon: 1e-6, weight: &[2.0, 3.0], bias: &[0.25, -0.5] };
+            scale_and_shift(&moments, pixels, norm, &mut scale, &mut shift);
+            for (x, bias) in [0.25, -0.5].into_iter().enumerate() {
+                assert_eq!(value.mul_add(scale[x], shift[x]), bias, "{value} {pixels}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut map = vec![1.0; 5 * 16];
+            map[16] = value;
+            let mut moments = Moments::new(2);
+            moments.take(&map, 16);
+            let (mut scale, mut shift) = ([9.0; 16], [9.0; 16]);
+            let norm = GroupNorm { groups: 1, epsilon: 1e-6, weight: &[1.0; 2], bias: &[0.0; 2] };
+            scale_and_shift(&moments, 5, norm, &mut scale, &mut shift);
+            for x in 0..2 {
+                assert!(!map[x].mul_add(scale[x], shift[x]).is_finite(), "{value}");
+            }
+        }
+    }
 
     #[test]
     fn scale_and_shift_normalise_like_two_passes() {
