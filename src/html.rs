@@ -3,6 +3,7 @@
 //!
 //! The same facts give the same bytes.
 
+use crate::keep::HTML_MARK;
 use crate::text;
 use std::fmt::Write;
 
@@ -25,7 +26,7 @@ pub(crate) const COLOURS: [&str; 5] =
 /// The head of a page up to its heading; `style` adds to the common one.
 pub(crate) fn open_page(title: &str, style: &str) -> String {
     format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
+        "<!doctype html><html lang=en><meta charset=utf-8>{HTML_MARK}<meta name=viewport \
          content=\"width=device-width\"><title>{0}</title><style>{STYLE}{style}</style><h1>{0}</h1>",
         escape(title)
     )

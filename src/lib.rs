@@ -67,6 +67,7 @@ pub mod error;
 mod footer;
 mod guard;
 mod html;
+mod keep;
 mod text;
 
 pub mod checkpoint;

@@ -7,6 +7,7 @@ use crate::checkpoint::card;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::detect::DetectOptions;
 use crate::error::Result;
+use crate::keep;
 use crate::progress::Reporter;
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    keep::check_folders(&args.out)?;
     args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;
     super::inspect::model(&card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)

@@ -50,6 +50,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             inputs: inputs(),
             model: model.clone(),
             out: sheet.clone(),
+            overwrite: false,
             checkpoint: CheckpointFlags::default(),
             count: 32,
             pixels: PixelFlags::default(),

@@ -2,6 +2,7 @@
 //! for the same seed on every machine. Must not know: what becomes of them.
 
 use crate::error::{Error, Result};
+use crate::keep::{self, Foreign};
 use image::{Rgb, RgbImage};
 use std::path::Path;
 
@@ -13,20 +14,34 @@ pub const MOTIFS: [&str; 8] =
 /// `folder/<motif>/<number>.png`.
 ///
 /// # Errors
-/// A folder or file that can't be written.
+/// A folder or file that can't be written, or stands there with another picture.
 pub fn draw(folder: &Path, per_motif: u32, side: u32, seed: u64) -> Result<()> {
     for (motif_index, motif) in MOTIFS.iter().enumerate() {
         let to = folder.join(motif);
-        std::fs::create_dir_all(&to).map_err(Error::io(&to))?;
+        keep::create_folder(&to)?;
         for number in 0..per_motif {
             let mut dice = Dice(seed ^ ((motif_index as u64) << 32 | u64::from(number)));
             let path = to.join(format!("{number:03}.png"));
-            picture(motif_index, side, &mut dice)
-                .save(&path)
-                .map_err(|e| Error::corrupt(&path, format!("can't be written: {e}")))?;
+            save(&path, &picture(motif_index, side, &mut dice))?;
         }
     }
     Ok(())
+}
+
+/// Writes a picture, unless it is there already; any other file of its name stays.
+fn save(path: &Path, picture: &RgbImage) -> Result<()> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, image::ImageFormat::Png)
+        .map_err(|e| Error::corrupt(path, format!("can't be written: {e}")))?;
+    match std::fs::read(path) {
+        Ok(there) if there == *png.get_ref() => Ok(()),
+        Ok(_) => Err(Error::corrupt(
+            path,
+            "it exists and is another picture: nothing is overwritten; give another --out",
+        )),
+        Err(_) => keep::write(path, png.get_ref(), Foreign::Keep),
+    }
 }
 
 /// splitmix64: a tiny generator whose stream is its seed's alone.

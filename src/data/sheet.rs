@@ -82,6 +82,38 @@ pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> RgbImage {
     sheet
 }
 
+/// Sides of a tile of [`tiles`], in pixels at most.
+pub const TILE_MAX: u32 = 256;
+
+/// A picture in the size that it has on a sheet of [`tiles`]: larger ones are made smaller.
+pub fn tile(picture: RgbImage) -> RgbImage {
+    match picture.width().max(picture.height()) {
+        side if side > TILE_MAX => {
+            let scaled = |a: u32| (a * TILE_MAX).div_ceil(side).max(1);
+            let (width, height) = (scaled(picture.width()), scaled(picture.height()));
+            imageops::thumbnail(&picture, width, height)
+        }
+        _ => picture,
+    }
+}
+
+/// A sheet of pictures in reading order, of whatever sizes up to [`TILE_MAX`].
+pub fn tiles(pictures: &[RgbImage]) -> RgbImage {
+    let widest = pictures.iter().map(|picture| picture.width()).max().unwrap_or(1);
+    let highest = pictures.iter().map(|picture| picture.height()).max().unwrap_or(1);
+    let zoom = TILE_MIN.div_ceil(widest.max(highest)).max(1);
+    let (width, height) = (widest * zoom + GAP, highest * zoom + GAP);
+    let columns = ((SHEET_WIDTH_MAX - GAP) / width).clamp(1, pictures.len().max(1) as u32);
+    let rows = (pictures.len() as u32).div_ceil(columns);
+    let mut sheet = RgbImage::from_pixel(columns * width + GAP, rows * height + GAP, Rgb([255; 3]));
+    for (index, picture) in pictures.iter().enumerate() {
+        let (column, row) = (index as u32 % columns, index as u32 / columns);
+        let (x, y) = (GAP + column * width, GAP + row * height);
+        imageops::replace(&mut sheet, &enlarge(picture, zoom), x.into(), y.into());
+    }
+    sheet
+}
+
 /// A picture as the bytes of a PNG file, the same for the same pixels.
 pub fn png<P>(image: &ImageBuffer<P, Vec<u8>>) -> Result<Vec<u8>>
 where

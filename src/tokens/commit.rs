@@ -318,7 +318,7 @@ pub fn remove_orphans(folder: &Path) -> Result<usize> {
     let mut removed = 0;
     for path in list(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !(name.starts_with('.') && name.ends_with(".tmp")) {
+        if !is_temporary(&name) {
             continue;
         }
         let Ok(file) = File::open(&path) else { continue };
@@ -328,6 +328,14 @@ pub fn remove_orphans(folder: &Path) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// Whether a name is one that [`TempFile::create`] gives. Nothing else is ours to remove.
+fn is_temporary(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let id = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")?.rsplit_once('.'));
+    let id = id.filter(|(target, _)| !target.is_empty()).and_then(|(_, id)| id.split_once('-'));
+    id.is_some_and(|(process, n)| number(process) && number(n))
 }
 
 /// The files of a folder, sorted by name; none where there is no folder.
@@ -474,11 +482,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let alive = TempFile::create(&folder.path().join("part")).unwrap();
         fs::write(folder.path().join(".part.1-0.tmp"), b"dead").unwrap();
-        fs::write(folder.path().join("mine.tmp"), b"not ours").unwrap();
+        let theirs = [".notes.tmp", ".part.1-x.tmp", "mine.tmp"].map(|n| folder.path().join(n));
+        theirs.iter().for_each(|path| fs::write(path, b"not ours").unwrap());
         assert_eq!(remove_orphans(folder.path()).unwrap(), 1);
-        assert_eq!(list(folder.path()).unwrap().len(), 2);
+        assert_eq!(list(folder.path()).unwrap().len(), 4);
         drop(alive);
-        assert_eq!(list(folder.path()).unwrap(), [folder.path().join("mine.tmp")]);
+        assert_eq!(list(folder.path()).unwrap(), theirs);
         assert_eq!(remove_orphans(&folder.path().join("absent")).unwrap(), 0);
     }
 

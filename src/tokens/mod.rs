@@ -37,6 +37,7 @@ mod rows;
 pub mod schema;
 pub mod shard;
 pub mod stats;
+mod taken;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unique;

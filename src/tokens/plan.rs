@@ -19,7 +19,7 @@ use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::Identity;
 use super::moved::Moved;
 use super::rows::PlanRow;
-use super::{schema, unique};
+use super::{schema, taken, unique};
 use crate::error::{Error, Result};
 use crate::text::{self, shorten};
 use crate::{footer, guard};
@@ -100,6 +100,9 @@ impl Plan {
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
         unique::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
+        if !path.exists() {
+            taken::check(dir, &digest)?;
+        }
         match sealed.publish_keeping()? {
             (Published::Created, _) => Ok(Held::Same(Plan::open(dir)?)),
             (Published::Exists, _kept) => {

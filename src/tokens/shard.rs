@@ -351,10 +351,18 @@ fn remove_other_companions(dir: &Path, partition: usize, sha256: &str) -> Result
     Ok(())
 }
 
-/// The partition that a file name `part-<n>[-<hash>].parquet` belongs to.
+/// The partition that a file name `part-<n>[-<hash>].parquet` belongs to; None for a name that is
+/// only like one of ours, such as a copy's.
 pub fn partition_of(path: &Path) -> Option<usize> {
-    let rest = path.file_name()?.to_str()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
-    rest.split('-').next()?.parse().ok()
+    let stem = path.file_name()?.to_str()?.strip_suffix(".parquet")?;
+    let (shard, hash) = match stem.rsplit_once('-') {
+        Some((shard, hash)) if shard.starts_with("part-") => (shard, Some(hash)),
+        _ => (stem, None),
+    };
+    let partition = shard.strip_prefix("part-")?.parse().ok()?;
+    let hex = |hash: &str| hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let fits = hash.is_none_or(|hash| hash.len() == 16 && hex(hash));
+    (fits && shard == format!("part-{partition:05}")).then_some(partition)
 }
 
 #[cfg(test)]

@@ -360,3 +360,23 @@ fn conforms(
         conforms(item, &rule["items"], defs, &format!("{place}[]"));
     }
 }
+
+#[test]
+fn only_the_writers_own_names_are_of_a_partition() {
+    let of = |name: &str| partition_of(Path::new(name));
+    assert_eq!(of("tokens/part-00012.parquet"), Some(12));
+    assert_eq!(of("part-123456.parquet"), Some(123_456));
+    assert_eq!(of("failures/part-00012-0123456789abcdef.parquet"), Some(12));
+    for name in [
+        "part-12.parquet",
+        "part-00012 (copy).parquet",
+        "part-00012-copy.parquet",
+        "part-00012-0123456789ABCDEF.parquet",
+        "part-000012.parquet",
+        "part-.parquet",
+        "._part-00012.parquet",
+        "part-00012.parquet.tmp",
+    ] {
+        assert_eq!(of(name), None, "{name}");
+    }
+}
