@@ -46,6 +46,11 @@ impl Dataset {
         self.0["shards"].as_array().map_or(0, Vec::len)
     }
 
+    /// Rows of a partition's shard.
+    pub fn shard_rows(&self, index: usize) -> u64 {
+        self.0["shards"][index]["rows"].as_u64().unwrap_or(0)
+    }
+
     /// A partition's files against the digests recorded for them.
     pub fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
         let recorded = &self.0["shards"][facts.index];

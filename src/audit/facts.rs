@@ -57,14 +57,22 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// Files that belong to nothing: leftovers of killed workers, or somebody else's.
+    /// Files and folders (with a `/` behind) that are not the output's own: copies, somebody
+    /// else's. Whoever reads `tokens/*.parquet` reads copies too.
     pub strays: Vec<String>,
+    /// Files of workers that were killed or are at work.
+    pub leftovers: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Nothing is wrong with what is there.
+    /// Nothing is wrong with what is there, and there is nothing else.
     pub fn clean(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.strays.is_empty()
+    }
+
+    /// It is clean and finished.
+    pub fn complete(&self) -> bool {
+        self.clean() && self.finished
     }
 
     /// The partitions that have to be made anew.

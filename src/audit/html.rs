@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::report::{AuditReport, ErrorReport, LevelReport};
 use crate::html::{
-    Frame, bar_chart, big, codes_by_uses, number, open_page, percent, rank_frequency, table, text,
-    thousands,
+    Frame, bar_chart, big, codes_by_uses, escape, number, open_page, percent, rank_frequency,
+    table, text, thousands,
 };
 
 /// The page. The same report gives the same bytes.
@@ -22,6 +22,7 @@ pub fn render(report: &AuditReport) -> String {
         big(&mut page, &format!("{:.1}", level.perplexity), "perplexity");
     }
     page.push_str("</p>");
+    draw_problems(&mut page, report);
     for level in &report.levels {
         draw_level(&mut page, level);
     }
@@ -35,6 +36,19 @@ pub fn render(report: &AuditReport) -> String {
     table(&mut page, &["", ""], rows);
     page.push_str("</html>\n");
     page
+}
+
+/// What is missing from the numbers below, before them.
+fn draw_problems(page: &mut String, report: &AuditReport) {
+    for note in &report.notes {
+        let _ = write!(page, "<p><b>{}</b></p>", escape(note));
+    }
+    if report.unusable == 0 && report.problems.is_empty() {
+        return;
+    }
+    let rows = thousands(report.unusable);
+    let _ = write!(page, "<h2>What can't be used</h2><p>{rows} rows. The first:</p>");
+    table(page, &[""], report.problems.iter().map(|problem| vec![text(problem)]));
 }
 
 fn draw_level(page: &mut String, level: &LevelReport) {

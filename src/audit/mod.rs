@@ -2,21 +2,26 @@
 //! output is whole. Must not know: the writer. Nothing here imports `tokens`; what both sides must
 //! agree on stands in `schemas/`, and is read here as it was written down, not as it was coded.
 
+mod columns;
+mod counts;
 mod dataset;
 mod facts;
 mod fold;
 pub mod html;
 pub mod integers;
 mod levels;
+mod nested;
 mod partition;
 mod plan;
 pub mod read;
 pub mod report;
 pub mod sheet;
+pub mod sources;
+mod strays;
 pub mod verify;
 
 pub use facts::{Finding, Part, VerifyReport};
-pub use read::{Grid, GridRow, TokenFile};
+pub use read::{Asked, BadRows, Grid, GridRow, MadeBy, TokenFile};
 pub use report::{AuditReport, report};
 pub use verify::verify;
 

@@ -1,7 +1,7 @@
 //! Owns the proof of one partition: its shard, row by row, against plan, companions and its own
 //! metadata. Must not know: the writer, other partitions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type};
@@ -42,12 +42,33 @@ pub fn shard_name(index: usize) -> String {
     format!("tokens/part-{index:05}.parquet")
 }
 
+/// The partition that a file name is a companion's of: `part-00000-<16 hex digits>.parquet`.
+pub fn companion_of(name: &str) -> Option<usize> {
+    let (shard, hash) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
+    let index = shard.strip_prefix("part-")?.parse().ok()?;
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let fits = hash.len() == 16 && hash.bytes().all(hex) && format!("part-{index:05}") == shard;
+    fits.then_some(index)
+}
+
+/// The failures that belong to a shard, where they are there: the shard's own digest names them.
+pub fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
+    let stem = shard.file_stem()?.to_str()?;
+    let facts = FileFacts::of(dir, &format!("tokens/{stem}.parquet")).ok()?;
+    let path = dir.join(format!("failures/{stem}-{}.parquet", &facts.sha256[..16]));
+    path.is_file().then_some(path)
+}
+
 /// The highest partition among the shards of an output.
 pub fn highest(dir: &Path) -> Option<usize> {
     let entries = std::fs::read_dir(dir.join("tokens")).ok()?;
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let index = |name: String| -> Option<usize> {
+        let index = name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
+        (shard_name(index) == format!("tokens/{name}")).then_some(index)
+    };
     names
-        .filter_map(|name| name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok())
+        .filter_map(index)
         .max()
         // A name is no proof: a folder of 2^40 partitions is not looked for.
         .filter(|&highest| highest < 1 << 24)

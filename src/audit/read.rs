@@ -1,25 +1,26 @@
 //! Owns reading token grids out of any Parquet: ours, or what a downstream model wrote. Must not
 //! know: the writer, models.
 //!
-//! Needed is a column `tokens`, a list of integers. Taken where they are there: `key`,
-//! `grid_height` and `grid_width`, `view`, and the same for `tokens_top` or `tokens_residual_1`,
-//! `tokens_residual_2` ... Else keys are row numbers and grids are squares.
+//! Needed is a column `tokens` (or another that is named), a list of integers, nested or not. Taken
+//! where they are there: `key`, `grid_height` and `grid_width`, `view`, and the same for
+//! `tokens_top` or `tokens_residual_1`, `tokens_residual_2` ... Else keys are row numbers, and grids
+//! are what the lists say by their nesting, what is known beforehand, or squares.
+//!
+//! A row that can't be used costs itself, a stretch that can't be read costs its rows, a file that
+//! can't be opened costs the file: each is told in its place, and all others are read.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::DataType;
-
-use super::integers::{self, Lists};
-use super::levels;
+use super::columns::{Layout, Parsed, Refused};
 use super::sheet::{Batches, Sheet};
+use super::sources::{self, Sources};
 use crate::error::{Error, Result};
 use crate::text;
 
-static COLUMNS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| ["key", "view"].into_iter().chain(levels::columns()).collect());
+pub use super::columns::Asked;
 
 /// One grid of codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,70 +36,222 @@ pub struct Grid {
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GridRow {
-    /// The row's key, or its number.
+    /// The row's key, or its number over all files.
     pub key: String,
+    /// Whether the file has a key for it.
+    pub keyed: bool,
     /// Number of the view, where the file says.
     pub view: Option<i64>,
     /// `tokens`, then `tokens_top` or the residual ones where there are any.
     pub levels: Vec<Grid>,
+    /// Whether nothing but the number of tokens says the grid: it was taken for a square.
+    pub guessed: bool,
+    /// The file it is in.
+    pub file: Arc<Path>,
+    /// Its number in there, from 0.
+    pub row: u64,
+}
+
+/// Rows that can't be used: one, or a stretch or file of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRows {
+    /// The file they are in.
+    pub file: Arc<Path>,
+    /// Their numbers in there, from 0; empty where a file can't be opened that far.
+    pub rows: Range<u64>,
+    /// The key, where it is one row that has one.
+    pub key: Option<String>,
+    /// One line.
+    pub problem: String,
+    /// Whether nothing of their file can be read.
+    pub whole_file: bool,
+}
+
+impl BadRows {
+    /// How many rows that is known to be; 0 where a file can't even be counted.
+    pub fn count(&self) -> u64 {
+        self.rows.end - self.rows.start
+    }
+
+    /// `part.parquet, row 3 ('cat.png'): has ...`.
+    pub fn in_words(&self) -> String {
+        let file = text::path(&*self.file);
+        let key =
+            self.key.as_ref().map_or(String::new(), |key| format!(" ('{}')", text::shorten(key)));
+        match self.count() {
+            0 => format!("{file}: {}", self.problem),
+            1 => format!("{file}, row {}{key}: {}", self.rows.start, self.problem),
+            _ => format!(
+                "{file}, rows {} to {}: {}",
+                self.rows.start,
+                self.rows.end - 1,
+                self.problem
+            ),
+        }
+    }
+}
+
+/// What a file of tokens says of the model that made them; only files of vqtok do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MadeBy {
+    /// `vqtok.family`.
+    pub family: String,
+    /// `vqtok.weights_sha256`, hex.
+    pub weights_sha256: String,
+    /// `vqtok.codebook_sha256`, hex; empty where the quantizer has no codebook.
+    pub codebook_sha256: String,
+    /// `vqtok.codes`.
+    pub codes: Option<u64>,
+}
+
+/// One file that can be read.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Where it lies.
+    pub path: Arc<Path>,
+    /// Its rows.
+    pub rows: u64,
+    /// The model, where it says one.
+    pub made_by: Option<MadeBy>,
 }
 
 /// The rows of a file, or of all shards of a folder in the order of their names.
 pub struct TokenFile {
-    files: VecDeque<PathBuf>,
+    asked: Asked,
+    sources: Sources,
+    /// By file, in order; Err where it can't be read.
+    tables: Vec<Result<Table, BadRows>>,
     entries: BTreeMap<String, String>,
-    current: Option<(PathBuf, Batches)>,
-    rows: std::vec::IntoIter<GridRow>,
+    at: usize,
+    current: Option<Current>,
+    waiting: VecDeque<Result<GridRow, BadRows>>,
     given: u64,
+}
+
+/// The file that is being read.
+struct Current {
+    table: Table,
+    sheet: Sheet,
+    layout: Layout,
+    /// Rows of its row groups.
+    groups: Vec<u64>,
+    group: usize,
+    /// The number of the row that the next batch begins with.
+    row: u64,
+    batches: Option<Batches>,
 }
 
 impl TokenFile {
     /// Opens a Parquet file, an output folder of vqtok, or a folder of Parquet files.
     ///
-    /// Errors where there is no Parquet file, or the first one has no `tokens`.
+    /// Errors where there is no Parquet file, or none that has `tokens`.
     pub fn open(path: &Path) -> Result<TokenFile> {
-        let files = files(path)?;
-        let sheet = open(&files[0])?;
-        let entries = sheet.entries.clone();
-        Ok(TokenFile { files, entries, current: None, rows: Vec::new().into_iter(), given: 0 })
+        TokenFile::open_as(path, Asked::default())
     }
 
-    /// Rows of all files that aren't begun yet, from their footers.
+    /// The same with other columns, or with what is known of the grids.
     ///
     /// # Errors
-    /// A file that is no such Parquet.
-    pub fn row_count(&self) -> Result<u64> {
-        self.files.iter().map(|path| open(path).map(|sheet| sheet.rows)).sum()
+    /// As for `open`.
+    pub fn open_as(path: &Path, asked: Asked) -> Result<TokenFile> {
+        let sources = sources::of(path)?;
+        let (mut tables, mut entries, mut first) = (Vec::new(), BTreeMap::new(), None);
+        for path in &sources.files {
+            match open(path, &asked) {
+                Ok((sheet, _)) => {
+                    if entries.is_empty() {
+                        entries = sheet.entries.clone();
+                    }
+                    tables.push(Ok(table(path, &sheet)));
+                }
+                Err(error) => {
+                    tables.push(Err(lost(path, &error)));
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        match first {
+            Some(error) if tables.len() == 1 => return Err(error),
+            Some(error) if tables.iter().all(Result::is_err) => {
+                let count = tables.len();
+                let path = text::path(path);
+                return Err(Error::invalid(format!(
+                    "{path}: none of {count} files can be read; the first: {error}"
+                )));
+            }
+            _ => {}
+        }
+        for missing in &sources.missing {
+            tables.push(Err(BadRows {
+                file: missing.path.as_path().into(),
+                rows: 0..missing.rows,
+                key: None,
+                problem: "missing from a finished output; `vqtok repair` makes it anew".into(),
+                whole_file: true,
+            }));
+        }
+        // A shard that is missing is told where it should be.
+        tables.sort_by(|a, b| file_of(a).cmp(file_of(b)));
+        let waiting = VecDeque::new();
+        Ok(TokenFile { asked, sources, tables, entries, at: 0, current: None, waiting, given: 0 })
     }
 
-    /// Key-value metadata of the first file, such as `vqtok.weights_sha256`.
+    /// Rows of all files, as far as they can be counted.
+    pub fn row_count(&self) -> u64 {
+        let rows = self.tables.iter().map(|table| match table {
+            Ok(table) => table.rows,
+            Err(bad) => bad.count(),
+        });
+        rows.fold(0, u64::saturating_add)
+    }
+
+    /// Key-value metadata of the first file that can be read, such as `vqtok.weights_sha256`.
     pub fn entries(&self) -> &BTreeMap<String, String> {
         &self.entries
     }
 
-    /// The next batch's rows; false where there are no more.
-    fn advance(&mut self) -> Result<bool> {
+    /// The files that can be read.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().flatten()
+    }
+
+    /// The files that can't.
+    pub fn lost(&self) -> impl Iterator<Item = &BadRows> {
+        self.tables.iter().filter_map(|table| table.as_ref().err())
+    }
+
+    /// What else the path holds, or lacks.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// The next row, or the next rows that can't be used. After the last file there are no more.
+    pub fn next_row(&mut self) -> Option<Result<GridRow, BadRows>> {
         loop {
-            if self.current.is_none() {
-                let Some(path) = self.files.pop_front() else { return Ok(false) };
-                let batches = open(&path)?.batches(&COLUMNS)?;
-                self.current = Some((path, batches));
+            if let Some(row) = self.waiting.pop_front() {
+                return Some(row);
             }
-            let Some((path, batches)) = &mut self.current else { return Ok(false) };
-            let before = batches.row;
-            let Some(batch) = batches.next().transpose()? else {
-                self.current = None;
-                continue;
-            };
-            let rows = rows(&batch, self.given).map_err(|reason| {
-                Error::corrupt(
-                    &*path,
-                    format!("in the {} rows from {before} on: {reason}", batch.num_rows()),
-                )
-            })?;
-            self.given += rows.len() as u64;
-            self.rows = rows.into_iter();
-            return Ok(true);
+            if self.current.is_none() {
+                let table = self.tables.get(self.at)?.clone();
+                self.at += 1;
+                match table.and_then(|table| Current::open(table, &self.asked)) {
+                    Ok(current) => self.current = Some(current),
+                    Err(bad) => {
+                        self.given += bad.count();
+                        return Some(Err(bad));
+                    }
+                }
+            }
+            let current = self.current.as_mut()?;
+            match current.advance(&self.asked, self.given) {
+                Some(rows) => {
+                    let count =
+                        |row: &Result<_, BadRows>| row.as_ref().map_or_else(BadRows::count, |_| 1);
+                    self.given += rows.iter().map(count).sum::<u64>();
+                    self.waiting.extend(rows);
+                }
+                None => self.current = None,
+            }
         }
     }
 }
@@ -107,137 +260,135 @@ impl Iterator for TokenFile {
     type Item = Result<GridRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.rows.next() {
-                return Some(Ok(row));
+        let row = self.next_row()?;
+        Some(row.map_err(|bad| Error::invalid(bad.in_words())))
+    }
+}
+
+impl Current {
+    fn open(table: Table, asked: &Asked) -> Result<Current, BadRows> {
+        // It was read before, and may have changed since.
+        let (sheet, layout) =
+            open(&table.path, asked).map_err(|error| lost(&table.path, &error))?;
+        let groups = sheet.group_rows();
+        Ok(Current { table, sheet, layout, groups, group: 0, row: 0, batches: None })
+    }
+
+    /// The rows of the next batch; None behind the last. What can't be read of a row group is one
+    /// stretch of bad rows, and the next group is tried.
+    fn advance(&mut self, asked: &Asked, given: u64) -> Option<Vec<Result<GridRow, BadRows>>> {
+        let rows = *self.groups.get(self.group)?;
+        if self.batches.is_none() {
+            match self.sheet.batches_of(&self.layout.roots(), Some(self.group)) {
+                Ok(batches) => self.batches = Some(batches),
+                Err(error) => return Some(self.give_up(rows, reason_of(error))),
             }
-            match self.advance() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    self.files.clear();
-                    self.current = None;
-                    return Some(Err(error));
-                }
+        }
+        let batches = self.batches.as_mut()?;
+        let done = batches.row;
+        match batches.next_batch() {
+            Some(Ok(batch)) => {
+                let count = batch.num_rows() as u64;
+                let from = self.row;
+                self.row += count;
+                Some(match self.layout.rows(&batch, asked) {
+                    Ok(parsed) => {
+                        let rows = (0..).zip(parsed);
+                        rows.map(|(i, row)| self.row_of(from + i, given + i, row)).collect()
+                    }
+                    Err(problem) => vec![Err(self.bad(from..from + count, None, problem))],
+                })
+            }
+            Some(Err(reason)) => Some(self.give_up(rows.saturating_sub(done), reason)),
+            None if done < rows => Some(
+                self.give_up(rows - done, "are not there, though its footer counts them".into()),
+            ),
+            None => {
+                (self.batches, self.group) = (None, self.group + 1);
+                Some(Vec::new())
             }
         }
     }
-}
 
-/// The Parquet files of a path: itself, its `tokens/*.parquet`, or its `*.parquet`.
-pub(super) fn files(path: &Path) -> Result<VecDeque<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(VecDeque::from([path.to_path_buf()]));
-    }
-    let shards = path.join("tokens");
-    let folder = if shards.is_dir() { shards.as_path() } else { path };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-        let path = entry.map_err(Error::io(folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".parquet") && !name.starts_with('.') {
-            files.push(path);
+    /// Leaves the row group, of which so many rows are left.
+    fn give_up(&mut self, left: u64, problem: String) -> Vec<Result<GridRow, BadRows>> {
+        let from = self.row;
+        (self.batches, self.group, self.row) = (None, self.group + 1, from + left);
+        match left {
+            0 => Vec::new(),
+            _ => vec![Err(self.bad(from..from + left, None, problem))],
         }
     }
-    files.sort();
-    if files.is_empty() {
-        return Err(Error::invalid(format!("{}: no Parquet file in it", text::path(&folder))));
+
+    fn row_of(
+        &self,
+        row: u64,
+        number: u64,
+        parsed: Result<Parsed, Refused>,
+    ) -> Result<GridRow, BadRows> {
+        match parsed {
+            Ok(Parsed { key, view, levels, guessed }) => Ok(GridRow {
+                keyed: key.is_some(),
+                key: key.unwrap_or_else(|| number.to_string()),
+                view,
+                levels,
+                guessed,
+                file: self.table.path.clone(),
+                row,
+            }),
+            Err((key, problem)) => Err(self.bad(row..row + 1, key, problem)),
+        }
     }
-    Ok(files.into())
+
+    fn bad(&self, rows: Range<u64>, key: Option<String>, problem: String) -> BadRows {
+        let whole_file = false;
+        BadRows { file: self.table.path.clone(), rows, key, problem, whole_file }
+    }
 }
 
-pub(super) fn open(path: &Path) -> Result<Sheet> {
-    let sheet = Sheet::open(path, Some(&COLUMNS))?;
-    if sheet.schema().column_with_name("tokens").is_none() {
-        let names: Vec<_> = sheet.schema().fields().iter().take(20).map(|f| f.name()).collect();
-        let names = names.iter().map(|n| text::printable(n).into_owned()).collect::<Vec<_>>();
-        let names = names.join(", ");
-        return Err(Error::corrupt(path, format!("has no column 'tokens' (it has: {names})")));
-    }
-    Ok(sheet)
+fn open(path: &Path, asked: &Asked) -> Result<(Sheet, Layout)> {
+    let sheet = Sheet::open_plain(path, Some(&asked.roots()))?;
+    let layout =
+        Layout::of(sheet.schema(), asked).map_err(|reason| Error::corrupt(path, reason))?;
+    Ok((sheet, layout))
 }
 
-fn rows(batch: &RecordBatch, first: u64) -> Result<Vec<GridRow>, String> {
-    let told = |name: &'static str| move |reason: String| format!("column '{name}' {reason}");
-    let integer = |name: &'static str| -> Result<Option<Vec<i64>>, String> {
-        batch.column_by_name(name).map(integers::column).transpose().map_err(told(name))
+/// A file none of whose rows can be read.
+fn lost(path: &Path, error: &Error) -> BadRows {
+    // Its footer may still count its rows.
+    let rows = Sheet::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
+    let problem = match error {
+        Error::Corrupt { reason, .. } => reason.clone(),
+        Error::Io { source, .. } => text::reason(source),
+        other => other.to_string(),
     };
-    let keys = batch.column_by_name("key").map(texts).transpose().map_err(told("key"))?;
-    let views = integer("view")?;
-    let mut levels: Vec<(Lists, Option<Vec<i64>>, Option<Vec<i64>>)> = Vec::new();
-    for level in levels::of(&batch.schema()) {
-        let Some(column) = batch.column_by_name(&level.tokens) else { continue };
-        let lists = integers::lists(column).map_err(told(&level.tokens))?;
-        // A residual level has the first one's grid where the file doesn't repeat it.
-        let first = levels.first().filter(|_| level.residual);
-        let height = integer(&level.grid_height)?.or_else(|| first?.1.clone());
-        let width = integer(&level.grid_width)?.or_else(|| first?.2.clone());
-        levels.push((lists, height, width));
+    BadRows { file: path.into(), rows: 0..rows, key: None, problem, whole_file: true }
+}
+
+fn reason_of(error: Error) -> String {
+    match error {
+        Error::Corrupt { reason, .. } => reason,
+        other => other.to_string(),
     }
-    let row = |i: usize| -> Result<GridRow, String> {
-        let key = match &keys {
-            Some(keys) => keys[i].clone(),
-            None => (first + i as u64).to_string(),
-        };
-        let grids = levels.iter().map(|(lists, heights, widths)| {
-            grid(lists, heights.as_ref().map(|h| h[i]), widths.as_ref().map(|w| w[i]), i)
-                .map_err(|reason| format!("row '{}' {reason}", text::printable(&key)))
-        });
-        let levels = grids.collect::<Result<Vec<_>, _>>()?;
-        Ok(GridRow { view: views.as_ref().map(|v| v[i]), levels, key })
-    };
-    (0..batch.num_rows()).map(row).collect()
 }
 
-/// Row `i` of a token column as a grid of the given shape, or of a square's.
-fn grid(lists: &Lists, height: Option<i64>, width: Option<i64>, i: usize) -> Result<Grid, String> {
-    let codes = lists.get(i);
-    let count = codes.len();
-    let (height, width) = match (height, width) {
-        (Some(height), Some(width)) => {
-            let area = height.checked_mul(width);
-            if height <= 0 || width <= 0 || area != i64::try_from(count).ok() {
-                return Err(format!("has {count} tokens for a grid of {height} x {width}"));
-            }
-            (height as usize, width as usize)
-        }
-        _ => {
-            let side = count.isqrt();
-            if side == 0 || side * side != count {
-                return Err(format!(
-                    "has {count} tokens, which is no square; add columns grid_height and grid_width"
-                ));
-            }
-            (side, side)
-        }
-    };
-    Ok(Grid { codes: codes.to_vec(), height, width })
-}
-
-/// Keys in any of Arrow's text types, or as integers.
-pub(super) fn texts(column: &ArrayRef) -> Result<Vec<String>, String> {
-    let texts: Option<Vec<String>> = optional_texts(column)?.into_iter().collect();
-    texts.ok_or_else(|| "has missing values (null)".into())
-}
-
-/// The same where values may be missing.
-pub(super) fn optional_texts(column: &ArrayRef) -> Result<Vec<Option<String>>, String> {
-    match column.data_type() {
-        DataType::Utf8 => {
-            Ok(column.as_string::<i32>().iter().map(|t| t.map(str::to_string)).collect())
-        }
-        DataType::LargeUtf8 => {
-            Ok(column.as_string::<i64>().iter().map(|t| t.map(str::to_string)).collect())
-        }
-        DataType::Utf8View => {
-            Ok(column.as_string_view().iter().map(|t| t.map(str::to_string)).collect())
-        }
-        DataType::Dictionary(..) => {
-            let plain = arrow::compute::cast(column, &DataType::Utf8).map_err(|e| e.to_string())?;
-            optional_texts(&plain)
-        }
-        _ => Ok(integers::column(column)?.iter().map(|n| Some(n.to_string())).collect()),
+fn file_of(table: &Result<Table, BadRows>) -> &Path {
+    match table {
+        Ok(table) => &table.path,
+        Err(bad) => &bad.file,
     }
+}
+
+fn table(path: &Path, sheet: &Sheet) -> Table {
+    let entry = |name: &str| sheet.entries.get(name).cloned().unwrap_or_default();
+    let weights_sha256 = entry("vqtok.weights_sha256");
+    let made_by = (!weights_sha256.is_empty()).then(|| MadeBy {
+        family: entry("vqtok.family"),
+        weights_sha256,
+        codebook_sha256: entry("vqtok.codebook_sha256"),
+        codes: entry("vqtok.codes").parse().ok(),
+    });
+    Table { path: path.into(), rows: sheet.rows, made_by }
 }
 
 #[cfg(test)]

@@ -6,24 +6,22 @@
 //! counters, and at most [`LABELS_MAX`] labels.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::levels::{self, Level};
+use super::columns::Keys;
+use super::counts::{CODES_MAX, Columns, Counts, count};
+use super::read::{Table, TokenFile};
 use super::sheet::Sheet;
-use super::{integers, read};
+use super::sources;
 use crate::error::{Error, Result};
 
-/// Labels that are counted one by one; the images of further ones are summed up.
-pub const LABELS_MAX: usize = 20_000;
+pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
+
 /// Failures that are listed one by one.
 pub const FAILURES_MAX: usize = 500;
-/// The largest code that is counted.
-const CODE_MAX: u32 = (1 << 24) - 1;
 /// Codes listed as the most and the least used.
 const EXTREMES: usize = 20;
 
@@ -36,6 +34,12 @@ pub struct AuditReport {
     pub rows: u64,
     /// What the first file says of itself, by name without the prefix `vqtok.`.
     pub made_by: BTreeMap<String, String>,
+    /// Rows that can't be used; they are in no other number.
+    pub unusable: u64,
+    /// The first of them, and files that can't be read, in one line each.
+    pub problems: Vec<String>,
+    /// What is missing from an output, or lies in it and isn't its own, in one line each.
+    pub notes: Vec<String>,
     /// One entry a level.
     pub levels: Vec<LevelReport>,
     /// Mean squared distances of rows; None where no row has one.
@@ -50,6 +54,13 @@ pub struct AuditReport {
     pub failed_by_error: BTreeMap<String, u64>,
     /// The first of them.
     pub failures: Vec<FailureReport>,
+}
+
+impl AuditReport {
+    /// Whether every row of every file could be used.
+    pub fn complete(&self) -> bool {
+        self.unusable == 0 && self.problems.is_empty()
+    }
 }
 
 /// The use of one level's codes.
@@ -77,30 +88,6 @@ pub struct LevelReport {
     pub least_used: Vec<(u32, u64)>,
 }
 
-/// The distribution of quantization errors.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ErrorReport {
-    /// Rows that have one.
-    pub rows: u64,
-    /// Smallest.
-    pub min: f64,
-    /// Mean over the rows.
-    pub mean: f64,
-    /// Largest.
-    pub max: f64,
-    /// (lower edge, rows) of buckets that are an eighth of an octave wide; empty ones left out.
-    pub histogram: Vec<(f64, u64)>,
-}
-
-/// The rows of one label.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct LabelReport {
-    /// Rows.
-    pub rows: u64,
-    /// Mean of their quantization errors, None where none has one.
-    pub mean_error: Option<f64>,
-}
-
 /// One image that was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureReport {
@@ -112,26 +99,35 @@ pub struct FailureReport {
     pub error: String,
 }
 
-/// Reads an output folder, a folder of Parquet files or one file.
+/// Reads an output folder, a folder of Parquet files or one file. Rows, stretches and files that
+/// can't be used are counted and named; all others are in the numbers.
+///
+/// # Errors
+/// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
-    let files: Vec<PathBuf> = read::files(path)?.into();
-    let first = read::open(&files[0])?;
-    let entries = first.entries.iter();
-    let made_by = entries
+    let tokens = TokenFile::open(path)?;
+    let made_by: BTreeMap<_, _> = tokens
+        .entries()
+        .iter()
         .filter_map(|(key, value)| Some((key.strip_prefix("vqtok.")?.to_string(), value.clone())))
         .filter(|(key, _)| key != "identity")
-        .collect::<BTreeMap<_, _>>();
-    let levels = levels::of(first.schema());
+        .collect();
+    let files: Vec<&Table> = tokens.tables().collect();
+    let columns = Columns::of(&files[0].path, &made_by)?;
     let mut counts = Counts::default();
+    tokens.lost().for_each(|bad| counts.bad(bad));
     for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted: Result<Vec<Counts>> =
-            wave.par_iter().map(|path| count(path, &levels)).collect();
-        counted?.into_iter().for_each(|part| counts.merge(part));
+        let counted: Vec<Counts> =
+            wave.par_iter().map(|table| count(&table.path, &columns)).collect();
+        counted.into_iter().for_each(|part| counts.merge(part));
     }
     let mut report = AuditReport {
         files: files.len() as u64,
         rows: counts.rows,
         made_by,
+        unusable: counts.unusable,
+        problems: counts.problems,
+        notes: tokens.sources().in_words(),
         levels: Vec::new(),
         quantization_error: counts.errors.report(),
         labels: counts.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
@@ -140,172 +136,27 @@ pub fn report(path: &Path) -> Result<AuditReport> {
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
-    for (names, uses) in levels.into_iter().zip(counts.levels) {
-        let codes = report.made_by.get(&names.codes).and_then(|text| text.parse().ok());
+    for ((names, codes), mut uses) in columns.levels.into_iter().zip(counts.levels) {
+        if codes.is_none() {
+            uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
+        }
         report.levels.push(level(&names.tokens, uses, codes));
     }
-    if path.join("failures").is_dir() {
-        for file in read::files(&path.join("failures"))? {
-            take_failures(&mut report, &file)?;
+    let failures = match tokens.sources().output {
+        Some(_) => tokens.sources().failures(),
+        None => sources::of(&path.join("failures")).map_or(Vec::new(), |found| found.files),
+    };
+    for file in failures {
+        if let Err(error) = take_failures(&mut report, &file) {
+            report.problems.push(error.to_string());
+            report.unusable += 1;
         }
     }
     Ok(report)
 }
 
-#[derive(Default)]
-struct Counts {
-    rows: u64,
-    levels: Vec<Vec<u64>>,
-    errors: Errors,
-    labels: BTreeMap<String, LabelSums>,
-    further_labels: u64,
-}
-
-#[derive(Default, Clone, Copy)]
-struct LabelSums {
-    rows: u64,
-    measured: u64,
-    error: f64,
-}
-
-impl LabelSums {
-    fn merge(&mut self, other: &LabelSums) {
-        self.rows += other.rows;
-        self.measured += other.measured;
-        self.error += other.error;
-    }
-
-    fn report(&self) -> LabelReport {
-        let mean = (self.measured > 0).then(|| self.error / self.measured as f64);
-        LabelReport { rows: self.rows, mean_error: mean }
-    }
-}
-
-#[derive(Default)]
-struct Errors {
-    rows: u64,
-    sum: f64,
-    range: Option<(f64, f64)>,
-    buckets: BTreeMap<u32, u64>,
-}
-
-impl Errors {
-    fn add(&mut self, error: f64) {
-        self.rows += 1;
-        self.sum += error;
-        self.widen((error, error));
-        // Exponent and three bits of the mantissa, in the order of the numbers.
-        *self.buckets.entry((error as f32).to_bits() >> 20).or_default() += 1;
-    }
-
-    fn widen(&mut self, (low, high): (f64, f64)) {
-        let (min, max) = self.range.unwrap_or((low, high));
-        self.range = Some((min.min(low), max.max(high)));
-    }
-
-    fn merge(&mut self, other: Errors) {
-        self.rows += other.rows;
-        self.sum += other.sum;
-        other.range.into_iter().for_each(|range| self.widen(range));
-        for (bucket, rows) in other.buckets {
-            *self.buckets.entry(bucket).or_default() += rows;
-        }
-    }
-
-    fn report(&self) -> Option<ErrorReport> {
-        let (min, max) = self.range?;
-        let edge = |bucket: u32| f64::from(f32::from_bits(bucket << 20));
-        let histogram = self.buckets.iter().map(|(&bucket, &rows)| (edge(bucket), rows)).collect();
-        Some(ErrorReport {
-            rows: self.rows,
-            min,
-            mean: self.sum / self.rows as f64,
-            max,
-            histogram,
-        })
-    }
-}
-
-impl Counts {
-    fn merge(&mut self, other: Counts) {
-        self.rows += other.rows;
-        self.further_labels += other.further_labels;
-        self.levels.resize(self.levels.len().max(other.levels.len()), Vec::new());
-        for (mine, theirs) in self.levels.iter_mut().zip(other.levels) {
-            mine.resize(mine.len().max(theirs.len()), 0);
-            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
-        }
-        self.errors.merge(other.errors);
-        for (label, sums) in other.labels {
-            self.label(&label, &sums);
-        }
-    }
-
-    fn label(&mut self, label: &str, sums: &LabelSums) {
-        if let Some(known) = self.labels.get_mut(label) {
-            known.merge(sums);
-        } else if self.labels.len() < LABELS_MAX {
-            self.labels.insert(label.to_string(), *sums);
-        } else {
-            self.further_labels += sums.rows;
-        }
-    }
-
-    fn batch(&mut self, batch: &RecordBatch, levels: &[&Level]) -> Result<(), String> {
-        self.rows += batch.num_rows() as u64;
-        self.levels.resize(levels.len(), Vec::new());
-        for (Level { tokens: name, .. }, uses) in levels.iter().zip(&mut self.levels) {
-            let Some(column) = batch.column_by_name(name) else { continue };
-            let lists = integers::lists(column).map_err(|why| format!("column {name} {why}"))?;
-            let largest = lists.values.iter().copied().max().unwrap_or(0);
-            if largest > CODE_MAX {
-                return Err(format!("column {name} holds the code {largest}"));
-            }
-            uses.resize(uses.len().max(largest as usize + 1), 0);
-            lists.values.iter().for_each(|&code| uses[code as usize] += 1);
-        }
-        let errors = batch.column_by_name("quantization_error").map(floats).unwrap_or_default();
-        errors.iter().flatten().for_each(|&error| self.errors.add(error));
-        if let Some(column) = batch.column_by_name("label") {
-            let labels =
-                read::optional_texts(column).map_err(|why| format!("column label {why}"))?;
-            for (i, label) in labels.iter().enumerate() {
-                let Some(label) = label else { continue };
-                let error = errors.get(i).copied().flatten();
-                let measured = u64::from(error.is_some());
-                let sums = LabelSums { rows: 1, measured, error: error.unwrap_or(0.0) };
-                self.label(label, &sums);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Finite, non-negative values of a float column; none of another type.
-fn floats(column: &arrow::array::ArrayRef) -> Vec<Option<f64>> {
-    let values: Vec<Option<f64>> = match column.data_type() {
-        DataType::Float32 => {
-            column.as_primitive::<Float32Type>().iter().map(|v| v.map(f64::from)).collect()
-        }
-        DataType::Float64 => column.as_primitive::<Float64Type>().iter().collect(),
-        _ => Vec::new(),
-    };
-    values.into_iter().map(|v| v.filter(|v| v.is_finite() && *v >= 0.0)).collect()
-}
-
-fn count(path: &Path, levels: &[&Level]) -> Result<Counts> {
-    let tokens = levels.iter().map(|level| level.tokens.as_str());
-    let columns: Vec<&str> = tokens.chain(["label", "quantization_error"]).collect();
-    let sheet = Sheet::open(path, Some(&columns))?;
-    let mut counts = Counts::default();
-    for batch in sheet.batches(&columns)? {
-        counts.batch(&batch?, levels).map_err(|reason| Error::corrupt(path, reason))?;
-    }
-    Ok(counts)
-}
-
 fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelReport {
-    let codes = codes.filter(|&k| k <= u64::from(CODE_MAX) + 1).unwrap_or(0).max(uses.len() as u64);
+    let codes = codes.filter(|&k| k <= CODES_MAX).unwrap_or(0).max(uses.len() as u64);
     uses.resize(codes as usize, 0);
     let tokens: u64 = uses.iter().sum();
     let share = |uses: u64| uses as f64 / tokens as f64;
@@ -341,11 +192,14 @@ fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelR
 
 fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
     let columns = ["key", "stage", "error"];
-    let sheet = Sheet::open(path, Some(&columns))?;
+    let sheet = Sheet::open_plain(path, Some(&columns))?;
     for batch in sheet.batches(&columns)? {
         let batch = batch?;
         let column = |name: &str| -> Result<Vec<String>, String> {
-            read::texts(batch.column_by_name(name).ok_or(format!("has no column {name}"))?)
+            let column = batch.column_by_name(name).ok_or(format!("has no column {name}"))?;
+            let (texts, rows) = (Keys::of(column)?, 0..batch.num_rows());
+            let texts: Option<Vec<_>> = rows.map(|i| texts.get(i)).collect();
+            texts.ok_or_else(|| format!("column {name} has missing values (null)"))
         };
         let broken = |reason: String| Error::corrupt(path, reason);
         let (keys, stages) = (column("key").map_err(broken)?, column("stage").map_err(broken)?);

@@ -13,17 +13,24 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::column::page::PageReader;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData,
+};
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::error::{Error, Result};
-use crate::{footer, guard};
+use crate::{footer, guard, text};
 
 /// Values of one list at most, on average over a column chunk.
 const LIST_VALUES_MAX: u64 = 1 << 22;
 /// Values of a batch, over which fewer rows are taken at a time.
 const BATCH_VALUES: u64 = 1 << 22;
+/// Rows of a row group that can't be read at most: more are a lie.
+const GROUP_ROWS_MAX: i64 = 1 << 32;
 /// Rows of a batch at most.
 const BATCH_ROWS: u64 = 1024;
 
@@ -35,16 +42,52 @@ pub struct Sheet {
     pub entries: BTreeMap<String, String>,
     /// As the footer says and its row groups add up to.
     pub rows: u64,
+    /// By row group, why it can't be read: only where [`Sheet::open_plain`] lets that pass.
+    unreadable: BTreeMap<usize, String>,
 }
 
 impl Sheet {
     /// Reads and checks the footer, and the page headers of `columns` (all where None; names that
     /// the file lacks are passed over).
     pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<Sheet> {
+        Sheet::open_as(path, |file, length| {
+            let (metadata, rows, bad) = check(file, length, columns, ArrowReaderOptions::new())?;
+            match bad.into_values().next() {
+                Some(reason) => Err(reason),
+                None => Ok((metadata, rows, BTreeMap::new())),
+            }
+        })
+    }
+
+    /// The same with columns as Parquet itself stores them, whatever Arrow types their writer had:
+    /// every list a List, dictionaries and extensions as what they hold, and texts as Binary, so
+    /// that one that isn't UTF-8 costs its row and no more. A row group whose pages are damaged is
+    /// an error when it is read.
+    pub fn open_plain(path: &Path, columns: Option<&[&str]>) -> Result<Sheet> {
+        Sheet::open_as(path, |file, length| {
+            let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            let (metadata, rows, bad) = check(file, length, columns, options())?;
+            let metadata = without_texts(metadata.metadata())?;
+            let plain = ArrowReaderMetadata::try_new(metadata, options());
+            Ok((plain.map_err(|e| e.to_string())?, rows, bad))
+        })
+    }
+
+    fn open_as(
+        path: &Path,
+        check: impl FnOnce(&File, u64) -> Result<Checked, String>,
+    ) -> Result<Sheet> {
+        let facts = std::fs::metadata(path).map_err(Error::io(path))?;
+        if facts.is_dir() {
+            return Err(Error::io(path)(std::io::ErrorKind::IsADirectory.into()));
+        }
+        if !facts.is_file() {
+            // Opening a pipe would wait for whoever writes into it.
+            return Err(Error::corrupt(path, "it is no regular file"));
+        }
         let file = File::open(path).map_err(Error::io(path))?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
-        let checked = guard::catch(|| check(&file, length, columns));
-        let (metadata, rows) = checked.and_then(|inner| inner).map_err(|reason| {
+        let checked = guard::catch(|| check(&file, facts.len()));
+        let (metadata, rows, unreadable) = checked.and_then(|inner| inner).map_err(|reason| {
             Error::corrupt(path, format!("not a readable Parquet file: {reason}"))
         })?;
         let footer = metadata.metadata().file_metadata();
@@ -53,7 +96,7 @@ impl Sheet {
             .filter(|entry| entry.key != "ARROW:schema")
             .map(|entry| (entry.key.clone(), entry.value.clone().unwrap_or_default()))
             .collect();
-        Ok(Sheet { path: path.to_path_buf(), metadata, entries, rows })
+        Ok(Sheet { path: path.to_path_buf(), metadata, entries, rows, unreadable })
     }
 
     /// Its columns.
@@ -79,6 +122,10 @@ impl Sheet {
 
     /// The same, of one row group where one is given.
     pub fn batches_of(&self, columns: &[&str], group: Option<usize>) -> Result<Batches> {
+        let mut unreadable = self.unreadable.iter();
+        if let Some((_, reason)) = unreadable.find(|(bad, _)| group.is_none_or(|g| g == **bad)) {
+            return Err(Error::corrupt(&self.path, reason));
+        }
         // Opened anew: clones of a `File` share its position.
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let builder =
@@ -118,10 +165,9 @@ pub struct Batches {
     pub row: u64,
 }
 
-impl Iterator for Batches {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Batches {
+    /// The next batch; errors are the reader's reason alone.
+    pub fn next_batch(&mut self) -> Option<Result<RecordBatch, String>> {
         let reader = self.reader.as_mut()?;
         let next = guard::catch(|| reader.next().transpose().map_err(|e| e.to_string()));
         match next.and_then(|inner| inner) {
@@ -135,14 +181,56 @@ impl Iterator for Batches {
             }
             Err(reason) => {
                 self.reader = None;
-                let row = self.row;
-                Some(Err(Error::corrupt(
-                    &self.path,
-                    format!("unreadable from row {row}: {reason}"),
-                )))
+                Some(Err(reason))
             }
         }
     }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.row;
+        Some(self.next_batch()?.map_err(|reason| {
+            Error::corrupt(&self.path, format!("unreadable from row {row}: {reason}"))
+        }))
+    }
+}
+
+/// A file's metadata and rows, and by row group why it can't be read.
+type Checked = (ArrowReaderMetadata, u64, BTreeMap<usize, String>);
+
+/// The same metadata, in which top-level texts are mere bytes.
+fn without_texts(metadata: &ParquetMetaData) -> Result<Arc<ParquetMetaData>, String> {
+    let told = |error: ParquetError| error.to_string();
+    let footer = metadata.file_metadata();
+    let root = footer.schema_descr().root_schema();
+    let mut fields = Vec::new();
+    for field in root.get_fields() {
+        let info = field.get_basic_info();
+        let text = field.is_primitive()
+            && field.get_physical_type() == PhysicalType::BYTE_ARRAY
+            && info.has_repetition();
+        fields.push(match text {
+            true => {
+                let bytes = Type::primitive_type_builder(field.name(), PhysicalType::BYTE_ARRAY)
+                    .with_repetition(info.repetition());
+                Arc::new(bytes.build().map_err(told)?)
+            }
+            false => field.clone(),
+        });
+    }
+    let root = Type::group_type_builder(root.name()).with_fields(fields).build().map_err(told)?;
+    let footer = FileMetaData::new(
+        footer.version(),
+        footer.num_rows(),
+        footer.created_by().map(str::to_string),
+        footer.key_value_metadata().cloned(),
+        Arc::new(SchemaDescriptor::new(Arc::new(root))),
+        None,
+    );
+    Ok(Arc::new(ParquetMetaData::new(footer, metadata.row_groups().to_vec())))
 }
 
 /// Footer and page headers against each other and the file's length.
@@ -150,10 +238,11 @@ fn check(
     file: &File,
     length: u64,
     columns: Option<&[&str]>,
-) -> Result<(ArrowReaderMetadata, u64), String> {
+    options: ArrowReaderOptions,
+) -> Result<Checked, String> {
     footer::check(file)?;
-    let metadata =
-        ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).map_err(|e| e.to_string())?;
+    let metadata = ArrowReaderMetadata::load(file, options).map_err(|e| e.to_string())?;
+    let mut unreadable = BTreeMap::new();
     let mut rows = 0_u64;
     let pages = Arc::new(file.try_clone().map_err(|e| e.to_string())?);
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
@@ -163,8 +252,12 @@ fn check(
         for column in group.columns() {
             let root = column.column_path().parts().first().map_or("", String::as_str);
             if columns.is_none_or(|names| names.contains(&root)) {
-                check_chunk(&pages, length, group, column)
-                    .map_err(|reason| format!("row group {index}, column {root}: {reason}"))?;
+                let checked = guard::catch(|| check_chunk(&pages, length, group, column));
+                if let Err(reason) = checked.and_then(|inner| inner) {
+                    let root = text::printable(root);
+                    let reason = format!("row group {index}, column {root}: {reason}");
+                    unreadable.entry(index).or_insert(reason);
+                }
             }
         }
     }
@@ -172,7 +265,14 @@ fn check(
     if i64::try_from(rows).ok() != Some(claimed) {
         return Err(format!("its footer counts {claimed} rows, its row groups {rows}"));
     }
-    Ok((metadata, rows))
+    // A group that can't be read is told by its rows: no more than anybody could have written.
+    let lie = unreadable
+        .iter()
+        .find(|(index, _)| metadata.metadata().row_group(**index).num_rows() > GROUP_ROWS_MAX);
+    match lie {
+        Some((_, reason)) => Err(reason.clone()),
+        None => Ok((metadata, rows, unreadable)),
+    }
 }
 
 fn check_chunk(

@@ -6,7 +6,6 @@
 //! right; that companions and `codebook.parquet` follow from the shards and `dataset.json` from all
 //! of them; and every file's sha256. So one flipped bit in any file is found.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -16,6 +15,7 @@ use super::facts::{FileFacts, Part, VerifyReport};
 use super::fold::Fold;
 use super::partition::{self, PartitionFacts};
 use super::plan::{self, PlanFacts};
+use super::strays::{self, Known};
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -67,7 +67,14 @@ pub fn verify(dir: &Path) -> Result<VerifyReport> {
     if let (Some(dataset), Some(plan)) = (&dataset, &plan) {
         verify_dataset(dir, &mut report, dataset, plan, &fold, &shards)?;
     }
-    report.strays = strays(dir, &shards);
+    let known = Known {
+        partitions,
+        files: shards.iter().flat_map(|s| s.files.iter().map(|f| f.path.clone())).collect(),
+        bad: report.bad_partitions(),
+        finished: report.finished,
+    };
+    let found = strays::find(dir, &known);
+    (report.strays, report.leftovers) = (found.foreign, found.leftovers);
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
@@ -176,25 +183,6 @@ fn verify_dataset(
         }
     }
     Ok(())
-}
-
-/// Files of the output that nothing refers to.
-fn strays(dir: &Path, shards: &[PartitionFacts]) -> Vec<String> {
-    let mut known: BTreeSet<String> =
-        [plan::NAME, super::fold::NAME, dataset::NAME, ".lock"].map(str::to_string).into();
-    known.extend(shards.iter().flat_map(|s| s.files.iter().map(|f| f.path.clone())));
-    known.extend(shards.iter().map(|s| partition::shard_name(s.index)));
-    let mut found = Vec::new();
-    for entry in walkdir::WalkDir::new(dir).min_depth(1).sort_by_file_name() {
-        let Ok(entry) = entry else { continue };
-        let relative = entry.path().strip_prefix(dir).unwrap_or(entry.path());
-        let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-        let name = parts.join("/");
-        if !entry.file_type().is_dir() && !known.contains(&name) {
-            found.push(text::printable(&name).into_owned());
-        }
-    }
-    found
 }
 
 #[cfg(test)]

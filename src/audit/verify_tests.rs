@@ -60,7 +60,7 @@ fn a_whole_output_is_clean() {
     fs::write(dir.path().join("tokens/.part-00001.parquet.1-1.tmp"), b"x").unwrap();
     let report = verify(dir.path()).unwrap();
     assert!(report.clean());
-    assert_eq!(report.strays, ["tokens/.part-00001.parquet.1-1.tmp"]);
+    assert_eq!(report.leftovers, ["tokens/.part-00001.parquet.1-1.tmp"]);
 }
 
 #[test]
@@ -241,4 +241,48 @@ fn failures_are_found_for_a_retry() {
     }
     // Images 3 and 8 fail: partitions 1 and 2; partition 4 is not there.
     assert_eq!(repair::with_failures(&plan).unwrap(), [1, 2]);
+}
+
+#[test]
+fn whatever_is_not_the_outputs_own_is_a_stray() {
+    let dir = tempfile::tempdir().unwrap();
+    output(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    let companion = fs::read_dir(at("failures")).unwrap().next().unwrap().unwrap().path();
+    let other = "failures/part-00001-0123456789abcdef.parquet";
+    fs::create_dir_all(at("tokens/sub/deeper")).unwrap();
+    let copies = [
+        ".DS_Store",
+        "notes.txt",
+        "codebook/part-00000.parquet",
+        "failures/copy.parquet",
+        other,
+        "tokens/.notes.tmp",
+        "tokens/._part-00000.parquet",
+        "tokens/part-00000 (copy).parquet",
+        "tokens/part-00000.parquet.tmp",
+        "tokens/part-00003.parquet",
+        "tokens/part-1.parquet",
+        "tokens/part-00000-0123456789abcdef.parquet",
+    ];
+    for name in copies {
+        fs::copy(&companion, at(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(at("nowhere"), at("tokens/link.parquet")).unwrap();
+    let page = format!("<!doctype html>{}", crate::keep::HTML_MARK);
+    fs::write(at("report.html"), page).unwrap();
+    let report = verify(dir.path()).unwrap();
+    let mut expected: Vec<String> = copies.map(str::to_string).to_vec();
+    expected.extend(["tokens/link.parquet".to_string(), "tokens/sub/".to_string()]);
+    expected.sort();
+    let mut strays = report.strays.clone();
+    strays.sort();
+    assert_eq!((strays, report.findings.len()), (expected, 0));
+    assert!(!report.clean() && report.leftovers.is_empty());
+    // Before the end, the companion may be of a shard that is still to come.
+    fs::remove_file(at("dataset.json")).unwrap();
+    assert_eq!(verify(dir.path()).unwrap().leftovers, [other]);
+    let before = tree(dir.path());
+    repair::clear(dir.path(), &repair::Damage::default(), &|_| Some(7)).unwrap();
+    assert!(before == tree(dir.path()), "something of others' was removed");
 }

@@ -1,0 +1,334 @@
+//! Owns which columns of a token file are read, and what a batch of them says row by row. Must not
+//! know: files, models.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
+
+use super::levels::{self, Level};
+use super::nested::{self, Codes, Nested, Whole};
+use super::read::Grid;
+use crate::text;
+
+/// What to read of a token file, and what is known of its grids beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Columns of codes, one a level, dotted where they lie in structs; where there are none,
+    /// `tokens` and the levels beside it.
+    pub columns: Vec<String>,
+    /// Height and width of each level's grid, for rows that have as many tokens and don't say
+    /// theirs.
+    pub grids: Vec<(usize, usize)>,
+    /// Whether rows of another number of tokens are refused rather than taken for squares.
+    pub strict: bool,
+}
+
+impl Asked {
+    /// The top-level columns that may be read; a file needn't have them.
+    pub fn roots(&self) -> Vec<&str> {
+        let mut roots: Vec<&str> = vec!["key", "view"];
+        if self.columns.is_empty() {
+            levels::columns().for_each(|name| roots.push(name));
+        } else {
+            roots.extend(["grid_height", "grid_width"]);
+            for name in &self.columns {
+                roots.push(name);
+                roots.extend(name.match_indices('.').map(|(end, _)| &name[..end]));
+            }
+        }
+        roots
+    }
+}
+
+/// The columns of one file.
+pub struct Layout {
+    key: bool,
+    view: bool,
+    levels: Vec<Place>,
+}
+
+/// Those of one level.
+struct Place {
+    /// As it was asked for.
+    name: String,
+    path: Vec<String>,
+    height: Option<String>,
+    width: Option<String>,
+    residual: bool,
+}
+
+/// What one row says.
+pub struct Parsed {
+    pub key: Option<String>,
+    pub view: Option<i64>,
+    pub levels: Vec<Grid>,
+    pub guessed: bool,
+}
+
+/// Why a row can't be used, and its key.
+pub type Refused = (Option<String>, String);
+
+impl Layout {
+    /// Finds the columns. Errors in a few words: one that is missing, or can't hold codes.
+    pub fn of(schema: &Schema, asked: &Asked) -> Result<Layout, String> {
+        let has = |name: &str| schema.column_with_name(name).is_some();
+        let there = |name: &str| has(name).then(|| name.to_string());
+        let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
+            let path = nested::place(schema, name)?.ok_or_else(|| missing(schema, name))?;
+            let told = |reason| format!("column '{}' {reason}", text::printable(name));
+            nested::check_lists(schema, &path).map_err(told)?;
+            Ok(Place {
+                name: name.to_string(),
+                path,
+                height: level.and_then(|level| there(&level.grid_height)),
+                width: level.and_then(|level| there(&level.grid_width)),
+                residual: level.is_some_and(|level| level.residual),
+            })
+        };
+        let first = &levels::all()[0];
+        let mut levels = Vec::new();
+        for (index, name) in asked.columns.iter().enumerate() {
+            levels.push(place(name, Some(first).filter(|_| index == 0))?);
+        }
+        if asked.columns.is_empty() {
+            if !has(&first.tokens) {
+                return Err(missing(schema, &first.tokens));
+            }
+            for level in levels::of(schema) {
+                levels.push(place(&level.tokens, Some(level))?);
+            }
+        }
+        for name in levels.iter().flat_map(|level| [&level.height, &level.width]).flatten() {
+            let kind = schema.field_with_name(name).map(|field| field.data_type());
+            if let Some(kind) = kind.ok().filter(|kind| !nested::is_whole(kind)) {
+                return Err(format!("column '{name}' is {}, not an integer", nested::named(kind)));
+            }
+        }
+        if let Ok(field) = schema.field_with_name("key")
+            && field.data_type().is_nested()
+        {
+            let kind = nested::named(field.data_type());
+            return Err(format!("column 'key' is {kind}, neither text nor a number"));
+        }
+        let view = schema.field_with_name("view");
+        let view = view.is_ok_and(|field| field.data_type().is_integer());
+        Ok(Layout { key: has("key"), view, levels })
+    }
+
+    /// The top-level columns that are read.
+    pub fn roots(&self) -> Vec<&str> {
+        let mut roots = Vec::new();
+        roots.extend(self.key.then_some("key"));
+        roots.extend(self.view.then_some("view"));
+        for level in &self.levels {
+            roots.push(level.path[0].as_str());
+            roots.extend([&level.height, &level.width].into_iter().flatten().map(String::as_str));
+        }
+        roots
+    }
+
+    /// A batch row by row. Errors in a few words where it isn't as its file's schema says.
+    pub fn rows(
+        &self,
+        batch: &RecordBatch,
+        asked: &Asked,
+    ) -> Result<Vec<Result<Parsed, Refused>>, String> {
+        let column = |name: &str| {
+            batch.column_by_name(name).ok_or_else(|| format!("column '{name}' isn't there"))
+        };
+        let whole = |name: &str| Whole::of(column(name)?);
+        let keys = if self.key { Some(Keys::of(column("key")?)?) } else { None };
+        let views = if self.view { Some(whole("view")?) } else { None };
+        let mut levels = Vec::new();
+        for place in &self.levels {
+            let told = |reason| format!("column '{}' {reason}", text::printable(&place.name));
+            let lists = Nested::of(column(&place.path[0])?, &place.path).map_err(told)?;
+            let side = |name: &Option<String>| name.as_deref().map(whole).transpose();
+            levels.push(LevelColumns { lists, sides: [side(&place.height)?, side(&place.width)?] });
+        }
+        let row = |i: usize| -> Result<Parsed, Refused> {
+            let key = match &keys {
+                None => None,
+                Some(keys) => Some(
+                    keys.get(i).ok_or_else(|| (None, "its key is missing (null)".to_string()))?,
+                ),
+            };
+            let view = views.as_ref().and_then(|views| views.get(i)?.ok());
+            let (mut grids, mut guessed, mut first) = (Vec::new(), false, None);
+            for (index, (level, place)) in levels.iter().zip(&self.levels).enumerate() {
+                let known = asked.grids.get(index).copied();
+                let grid = level.grid(i, first.filter(|_| place.residual), known, asked.strict);
+                let (grid, square) = grid.map_err(|reason| {
+                    let of = if index > 0 || !asked.columns.is_empty() {
+                        format!("column '{}' ", text::printable(&place.name))
+                    } else {
+                        String::new()
+                    };
+                    (key.clone(), of + &reason)
+                })?;
+                first.get_or_insert((grid.height, grid.width));
+                guessed |= square && index == 0;
+                grids.push(grid);
+            }
+            Ok(Parsed { key, view, levels: grids, guessed })
+        };
+        Ok((0..batch.num_rows()).map(row).collect())
+    }
+}
+
+/// The text for a column that isn't there, with those that are.
+fn missing(schema: &Schema, name: &str) -> String {
+    const NAMED_MAX: usize = 20;
+    let names: Vec<_> = schema.fields().iter().map(|field| text::shorten(field.name())).collect();
+    let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
+    let names = names[..names.len().min(NAMED_MAX)].join(", ");
+    format!(
+        "has no column '{}' (it has: {names}{more}); --column NAME reads another",
+        text::printable(name)
+    )
+}
+
+/// A level in a batch.
+struct LevelColumns {
+    lists: Nested,
+    /// Height and width, where there are columns of them.
+    sides: [Option<Whole>; 2],
+}
+
+impl LevelColumns {
+    /// Row `i` as a grid, and whether only its number of tokens says which. `first` is the first
+    /// level's grid for a level that has the same.
+    fn grid(
+        &self,
+        i: usize,
+        first: Option<(usize, usize)>,
+        known: Option<(usize, usize)>,
+        strict: bool,
+    ) -> Result<(Grid, bool), String> {
+        let Codes { codes, sides } = self.lists.get(i)?;
+        let count = codes.len();
+        let told = match self.sides(i)? {
+            Some(told) => Some(told),
+            None => first,
+        };
+        let nested = nesting(&sides)?;
+        let fits = |&(height, width): &(usize, usize)| height.checked_mul(width) == Some(count);
+        let (grid, guessed) = match (told, nested) {
+            (Some(told), _) if !fits(&told) => {
+                return Err(format!("has {count} tokens for a grid of {} x {}", told.0, told.1));
+            }
+            (Some(told), Some(nested)) if told != nested && nested.0 > 1 && nested.1 > 1 => {
+                return Err(format!(
+                    "is nested as {} x {} where its columns say {} x {}",
+                    nested.0, nested.1, told.0, told.1
+                ));
+            }
+            (Some(told), _) => (told, false),
+            (None, Some(nested)) if nested.0 > 1 && nested.1 > 1 => (nested, false),
+            (None, nested) => match known.filter(fits) {
+                Some(known) => (known, false),
+                None if strict => return Err(unfit(count, known)),
+                None if count.isqrt().pow(2) == count => ((count.isqrt(), count.isqrt()), true),
+                None => (nested.ok_or_else(|| unfit(count, known))?, true),
+            },
+        };
+        Ok((Grid { codes, height: grid.0, width: grid.1 }, guessed))
+    }
+
+    /// Height and width as their columns say; None where both are missing.
+    fn sides(&self, i: usize) -> Result<Option<(usize, usize)>, String> {
+        let [Some(heights), Some(widths)] = &self.sides else { return Ok(None) };
+        let side = |side: Result<i64, String>| {
+            let side = side.and_then(|side| usize::try_from(side).map_err(|_| side.to_string()));
+            side.map_err(|side| format!("has a grid with a side of {side}"))
+        };
+        match (heights.get(i), widths.get(i)) {
+            (None, None) => Ok(None),
+            (Some(height), Some(width)) => Ok(Some((side(height)?, side(width)?))),
+            _ => Err("has a grid of which one side is missing (null)".into()),
+        }
+    }
+}
+
+/// Height and width by nesting: None for a plain list, whatever axes of 1 are around it.
+fn nesting(sides: &[usize]) -> Result<Option<(usize, usize)>, String> {
+    let mut rest = sides;
+    while let [1, inner @ ..] = rest
+        && inner.len() >= 2
+    {
+        rest = inner;
+    }
+    while let [inner @ .., 1] = rest
+        && inner.len() >= 2
+    {
+        rest = inner;
+    }
+    match *rest {
+        [] | [_] => Ok(None),
+        [height, width] => Ok(Some((height, width))),
+        _ => {
+            let sides: Vec<_> = sides.iter().map(usize::to_string).collect();
+            Err(format!("is nested as {}, where a grid has two sides", sides.join(" x ")))
+        }
+    }
+}
+
+/// Why so many tokens are no grid.
+fn unfit(count: usize, known: Option<(usize, usize)>) -> String {
+    let Some((height, width)) = known else {
+        return format!(
+            "has {count} tokens, which is no square; add columns grid_height and grid_width, or \
+             pass --grid HEIGHTxWIDTH"
+        );
+    };
+    let expected = height * width;
+    let hint = match count.checked_sub(expected) {
+        Some(1) => "; is one of them a start or class token?",
+        Some(2) => "; are two of them start and end tokens?",
+        _ => "",
+    };
+    format!("has {count} tokens where {expected} are expected (a grid of {height} x {width}){hint}")
+}
+
+/// Keys, or other texts, of any plain type.
+pub enum Keys {
+    Bytes(ArrayRef),
+    Texts(ArrayRef),
+}
+
+impl Keys {
+    /// Errors in a few words, for lists and structs.
+    pub fn of(column: &ArrayRef) -> Result<Keys, String> {
+        match column.data_type() {
+            DataType::Binary => Ok(Keys::Bytes(column.clone())),
+            DataType::FixedSizeBinary(_) => {
+                cast(column, &DataType::Binary).map(Keys::Bytes).map_err(|e| e.to_string())
+            }
+            _ => cast(column, &DataType::Utf8).map(Keys::Texts).map_err(|e| e.to_string()),
+        }
+    }
+
+    /// Text `i`, None where it is missing. Bytes that are no UTF-8 become `%XX`, as in the keys of
+    /// file names.
+    pub fn get(&self, i: usize) -> Option<String> {
+        match self {
+            Keys::Bytes(keys) => {
+                let keys = keys.as_binary::<i32>();
+                keys.is_valid(i).then(|| readable(keys.value(i)))
+            }
+            Keys::Texts(keys) => {
+                let keys = keys.as_string::<i32>();
+                keys.is_valid(i).then(|| keys.value(i).to_string())
+            }
+        }
+    }
+}
+
+fn readable(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+    }
+    out
+}

@@ -1,0 +1,165 @@
+//! Owns which Parquet files a path stands for: a file, the shards that belong to an output of
+//! vqtok, or whatever a folder holds. Must not know: what is in them.
+//!
+//! Of an output only its own shards are read: a copy beside them would count its rows twice. What
+//! isn't its own, and what is missing, is told.
+
+use std::path::{Path, PathBuf};
+
+use super::partition::{failures_of, shard_name};
+use super::sheet::Sheet;
+use super::strays;
+use super::{dataset, plan};
+use crate::error::{Error, Result};
+use crate::text;
+
+/// The files of a path, in the order of their names.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Files with tokens; at least one, or one that is missing.
+    pub files: Vec<PathBuf>,
+    /// Shards of a finished output that aren't there.
+    pub missing: Vec<Missing>,
+    /// Files among the shards that aren't the output's, and are passed over.
+    pub strays: Vec<String>,
+    /// Shards that are there, of so many, where an output isn't finished.
+    pub unfinished: Option<(usize, usize)>,
+    /// The output that they are of.
+    pub output: Option<PathBuf>,
+    /// What else is to be said, in one line each.
+    pub notes: Vec<String>,
+}
+
+impl Sources {
+    /// What is missing, unfinished or passed over, in one line each.
+    pub fn in_words(&self) -> Vec<String> {
+        let output = self.output.as_deref().map(text::path).unwrap_or_default();
+        let unfinished = self.unfinished.map(|(there, partitions)| {
+            format!("{output}: an unfinished output, {there} of {partitions} shards are there")
+        });
+        let strays = self.strays.iter().map(|stray| {
+            format!("{output}/{}: passed over, it isn't the output's own", text::printable(stray))
+        });
+        unfinished.into_iter().chain(strays).chain(self.notes.iter().cloned()).collect()
+    }
+
+    /// The files with the failures that belong to the shards.
+    pub fn failures(&self) -> Vec<PathBuf> {
+        let Some(dir) = &self.output else { return Vec::new() };
+        self.files.iter().filter_map(|shard| failures_of(dir, shard)).collect()
+    }
+}
+
+/// A shard that should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Where it should be.
+    pub path: PathBuf,
+    /// As the output's `dataset.json` counts them.
+    pub rows: u64,
+}
+
+/// Finds the files.
+///
+/// # Errors
+/// A path that can't be looked at; a folder with no Parquet file in it; an output with no shard.
+pub fn of(path: &Path) -> Result<Sources> {
+    let facts = std::fs::metadata(path).map_err(Error::io(path))?;
+    if !facts.is_dir() {
+        return Ok(Sources { files: vec![path.to_path_buf()], ..Sources::default() });
+    }
+    match output(path) {
+        Some(dir) => of_output(&dir),
+        None => of_folder(path),
+    }
+}
+
+/// The output of vqtok that a folder is, or whose `tokens` it is.
+pub fn output(path: &Path) -> Option<PathBuf> {
+    let is_output =
+        |dir: &Path| dir.join(plan::NAME).is_file() || dir.join(dataset::NAME).is_file();
+    if is_output(path) {
+        return Some(path.to_path_buf());
+    }
+    let path = std::fs::canonicalize(path).ok()?;
+    let parent = path.parent().filter(|parent| path.ends_with("tokens") && is_output(parent))?;
+    Some(parent.to_path_buf())
+}
+
+/// Whether a folder is an output of vqtok, finished or not.
+pub fn is_output(dir: &Path) -> bool {
+    // A plan, or where that is lost, what lies beside it.
+    dir.join(plan::NAME).is_file()
+        || (dir.join(dataset::NAME).is_file() && dir.join("tokens").is_dir())
+}
+
+fn of_output(dir: &Path) -> Result<Sources> {
+    let mut sources = Sources { output: Some(dir.to_path_buf()), ..Sources::default() };
+    let (dataset, finished) = match dataset::read(dir) {
+        Ok(dataset) => {
+            let finished = dataset.is_some();
+            (dataset, finished)
+        }
+        Err(reason) => {
+            sources.notes.push(format!("{reason}; `vqtok verify` tells what is wrong"));
+            (None, true)
+        }
+    };
+    let planned = || Sheet::open(&dir.join(plan::NAME), None).map(|plan| plan.group_rows().len());
+    let partitions = match &dataset {
+        Some(dataset) => dataset.partitions(),
+        None => match planned() {
+            Ok(partitions) => partitions,
+            Err(error) => {
+                sources.notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
+                super::partition::highest(dir).map_or(0, |highest| highest + 1)
+            }
+        },
+    };
+    for index in 0..partitions {
+        let path = dir.join(shard_name(index));
+        if path.exists() {
+            sources.files.push(path);
+        } else if finished {
+            let rows = dataset.as_ref().map_or(0, |dataset| dataset.shard_rows(index));
+            sources.missing.push(Missing { path, rows });
+        }
+    }
+    if !finished {
+        sources.unfinished = Some((sources.files.len(), partitions));
+    }
+    if sources.files.is_empty() && sources.missing.is_empty() {
+        return Err(Error::invalid(format!(
+            "{}: an unfinished output without a shard yet: run the same `vqtok tokenize` again",
+            text::path(dir)
+        )));
+    }
+    sources.strays = strays::among_shards(dir, partitions);
+    Ok(sources)
+}
+
+fn of_folder(path: &Path) -> Result<Sources> {
+    let shards = path.join("tokens");
+    let folder = if shards.is_dir() { shards.as_path() } else { path };
+    let mut sources = Sources::default();
+    let mut folders = 0;
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if name.ends_with(".parquet") && !name.starts_with('.') {
+            sources.files.push(path);
+        } else if path.is_dir() {
+            folders += 1;
+        }
+    }
+    sources.files.sort();
+    if sources.files.is_empty() {
+        let deeper = match folders {
+            0 => String::new(),
+            _ => "; folders in it are not searched: name one of them".to_string(),
+        };
+        let folder = text::path(folder);
+        return Err(Error::invalid(format!("{folder}: no Parquet file in it{deeper}")));
+    }
+    Ok(sources)
+}
