@@ -116,7 +116,7 @@ fn an_interrupt_leaves_whole_shards_and_the_next_run_goes_on() {
         assert_eq!(status.code(), Some(130));
         let finished = job.path(out).join("dataset.json");
         assert!(!finished.exists(), "the run was over before the signal");
-        job.expect(0, &format!("verify {out}"));
+        job.expect(0, &format!("verify {out} --partial"));
         job.expect(0, &format!("{line} --out {out}"));
         job.assert_same("whole", out);
     }

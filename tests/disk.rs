@@ -72,7 +72,7 @@ fn a_full_disk_is_one_error_and_costs_nothing() {
             done.assert_one_line(&["No space left on device", &format!("disk{round}/out")]);
             assert_eq!(hidden(&job, &format!("disk{round}")), [""; 0], "{size} KiB");
             if job.path(&format!("disk{round}/out/plan.parquet")).exists() {
-                job.expect(0, &format!("verify disk{round}/out"));
+                job.expect(0, &format!("verify disk{round}/out --partial"));
             }
             let out = job.path(&format!("disk{round}/out/tokens"));
             stopped.push(std::fs::read_dir(out).map_or(0, |shards| shards.count()));
@@ -98,7 +98,7 @@ fn a_read_only_output_is_one_error_and_costs_nothing() {
     job.expect(0, &format!("{line} --partition 1/2"));
     disk.remount("ro");
     job.expect(2, &line).assert_one_line(&["disk/out", "Read-only file system"]);
-    job.expect(0, "verify disk/out");
+    job.expect(0, "verify disk/out --partial");
     disk.remount("rw");
     job.expect(0, &line);
     job.assert_same("whole", "disk/out");
@@ -128,7 +128,7 @@ fn an_output_that_vanishes_is_one_error_and_costs_nothing() {
     assert!(errors.len() == 1 && errors[0].contains("out"), "{stderr}");
     // What went with the folder is as good as what stays after a kill.
     assert!(!job.path("gone/dataset.json").exists(), "the run was over before");
-    job.expect(0, "verify gone");
+    job.expect(0, "verify gone --partial");
     for out in ["gone", "out"] {
         job.expect(0, &format!("{line} --out {out}"));
         job.assert_same("whole", out);

@@ -93,7 +93,7 @@ fn residual_levels_go_the_whole_way_and_come_back_as_the_same_pixels() {
     // Another model's tokens have too few levels, or too many: a failure a row, told as that.
     job.expect(0, "train images --model flat --recipe tiny.toml");
     job.expect(0, "tokenize images --model flat --out out-flat");
-    let done = job.expect(1, "decode out-flat --model ema --out none");
+    let done = job.expect(1, "decode out-flat --model ema --out none --force");
     assert!(
         done.stderr.contains("1 levels of tokens where the model decodes 3"),
         "{}",

@@ -3,7 +3,7 @@
 
 use super::Finished;
 use super::common::CheckpointFlags;
-use crate::audit::read::TokenFile;
+use crate::audit::{TokenFile, sources};
 use crate::checkpoint::card::{self, Card};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
@@ -47,7 +47,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     if let Some(dataset) = finalize::read(dir)? {
         super::finalize::report(dir, &dataset, reporter);
-        return Ok(Finished::Clean);
+        return shards(dir, reporter);
     }
     let plan = Plan::open(dir)?;
     let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
@@ -63,10 +63,27 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     Ok(Finished::Clean)
 }
 
+/// What a finished output lacks, or holds beside its own, by the names of its shards.
+fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
+    let sources = sources::of(dir)?;
+    for missing in &sources.missing {
+        let path = text::path(&missing.path);
+        let text =
+            format!("missing: {path} with {} rows; `vqtok repair` makes it anew", missing.rows);
+        reporter.result("missing", &text, json!({"path": missing.path, "rows": missing.rows}));
+    }
+    for stray in &sources.strays {
+        let text = format!("stray: {} isn't the output's own", text::printable(stray));
+        reporter.result("stray", &text, json!({"path": stray}));
+    }
+    let whole = sources.missing.is_empty() && sources.strays.is_empty();
+    Ok(if whole { Finished::Clean } else { Finished::WithFailures })
+}
+
 /// One Parquet file: its rows, and what its metadata says.
 fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     let file = TokenFile::open(path)?;
-    let (metadata, rows) = (file.entries(), file.row_count()?);
+    let (metadata, rows) = (file.entries(), file.row_count());
     let mut text = format!("{}: {rows} rows", text::path(&path));
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
         text += &format!("\n  {name:28} {value}");

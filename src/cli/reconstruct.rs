@@ -1,13 +1,15 @@
 //! Owns `vqtok reconstruct`: a contact sheet with numbers. Must not know: how pictures are
 //! encoded, decoded or drawn.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags, preparation};
 use super::inputs::{Inputs, say_skipped};
+use super::{Finished, places};
+use crate::audit::sources;
 use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::{Found, sample, sheet};
 use crate::engine::{Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
+use crate::keep::{self, Foreign};
 use crate::progress::Reporter;
 use crate::text;
 use crate::train::metrics;
@@ -15,7 +17,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags of `vqtok reconstruct`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,9 @@ pub struct Args {
     /// The contact sheet, a PNG file
     #[arg(long, value_name = "FILE.png")]
     pub(super) out: PathBuf,
+    /// Replace a file of that name that vqtok didn't write
+    #[arg(long)]
+    pub(super) overwrite: bool,
     #[command(flatten)]
     pub(super) checkpoint: CheckpointFlags,
     /// Pictures on the sheet, taken evenly from the inputs
@@ -50,6 +55,9 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     if args.count == 0 {
         return Err(Error::invalid("--count 0: the sheet shows at least one picture"));
     }
+    let foreign = Foreign::overwritten(args.overwrite);
+    places::check_png("--out", &args.out, foreign)?;
+    refuse_tokens(&args.inputs.inputs)?;
     args.inputs.check_picture(&args.out)?;
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
@@ -87,18 +95,8 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
             "none of {failed} images could be reconstructed; the failures above say why"
         )));
     }
-    if let Some(folder) = args.out.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
-    let sheet = sheet::contact_sheet(&pairs);
-    let batch = PixelBatch {
-        count: 1,
-        width: sheet.width() as usize,
-        height: sheet.height() as usize,
-        channels: 3,
-        pixels: Vec::new(),
-    };
-    super::decode::save_png(&args.out, &sheet, &batch)?;
+    let sheet = sheet::png(&sheet::contact_sheet(&pairs))?;
+    keep::write(&args.out, &keep::mark_png(&sheet), foreign)?;
     let mean = |field: &str| {
         rows.iter().filter_map(|row| row[field].as_f64()).sum::<f64>() / rows.len().max(1) as f64
     };
@@ -113,6 +111,19 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
         json!({"images": rows, "psnr_db": psnr, "ssim": ssim, "failed": failed, "out": args.out}),
     );
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
+}
+
+/// Tokens are no images: whoever gives an output of vqtok means `decode`.
+fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
+    let parquet = |path: &Path| path.is_file() && path.extension().is_some_and(|e| e == "parquet");
+    match inputs.iter().find(|path| parquet(path) || sources::output(path).is_some()) {
+        Some(path) => Err(Error::invalid(format!(
+            "{}: it holds tokens, and images are reconstructed: `vqtok decode` turns tokens into \
+             pictures, and checks that the model is theirs",
+            text::path(path)
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A picture and what the model makes of it.
@@ -181,7 +192,7 @@ fn likeness(a: &RgbImage, b: &RgbImage) -> (f64, Option<f64>) {
 }
 
 /// An image of a batch, grey spread over three channels.
-fn to_rgb(batch: &PixelBatch, index: usize) -> RgbImage {
+pub(super) fn to_rgb(batch: &PixelBatch, index: usize) -> RgbImage {
     let pixels = batch.image(index);
     RgbImage::from_fn(batch.width as u32, batch.height as u32, |x, y| {
         let at = (y as usize * batch.width + x as usize) * batch.channels;

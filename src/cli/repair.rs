@@ -48,9 +48,10 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let report = verify(&args.dir)?;
     let damage = damage(&report);
     let text = format!(
-        "{}: {} findings, {} partitions to make anew, {} missing",
+        "{}: {} findings, {} strays, {} partitions to make anew, {} missing",
         text::path(&args.dir),
         report.findings.len(),
+        report.strays.len(),
         damage.partitions.len(),
         report.missing
     );
@@ -80,7 +81,16 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         let _lock = plan.lock_shared()?;
         summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
     }
-    tokenize::fold(&plan, &summary, reporter)
+    let finished = tokenize::fold(&plan, &summary, reporter)?;
+    if report.strays.is_empty() {
+        return Ok(finished);
+    }
+    let text = format!(
+        "{} strays stay: what isn't the output's own is not removed here; `vqtok verify` lists them",
+        report.strays.len()
+    );
+    reporter.say("strays", &text, json!({"paths": report.strays}));
+    Ok(Finished::WithFailures)
 }
 
 /// Two folders.

@@ -1,8 +1,9 @@
 //! Owns `vqtok report`: a page about an output. Must not know: what is on it.
 
-use super::Finished;
+use super::{Finished, places};
 use crate::audit::{html, report};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::keep::{self, Foreign};
 use crate::progress::Reporter;
 use crate::text;
 use serde_json::json;
@@ -16,6 +17,9 @@ pub struct Args {
     /// The page, one self-contained HTML file
     #[arg(long, value_name = "FILE.html")]
     out: PathBuf,
+    /// Replace a file of that name that vqtok didn't write
+    #[arg(long)]
+    overwrite: bool,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -23,9 +27,22 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let foreign = Foreign::overwritten(args.overwrite);
+    places::check_page("--out", &args.out, foreign)?;
     let report = report::report(&args.input)?;
-    std::fs::write(&args.out, html::render(&report)).map_err(Error::io(&args.out))?;
-    let text = format!("{}: {} rows of {} files", text::path(&args.out), report.rows, report.files);
+    for problem in &report.problems {
+        reporter.say("failure", &format!("failed: {problem}"), json!({"error": problem}));
+    }
+    for note in &report.notes {
+        reporter.say("warning", &format!("warning: {note}"), json!({"message": note}));
+    }
+    keep::write(&args.out, html::render(&report).as_bytes(), foreign)?;
+    let mut text =
+        format!("{}: {} rows of {} files", text::path(&args.out), report.rows, report.files);
+    if !report.complete() {
+        text += &format!("; {} rows can't be used", report.unusable);
+    }
+    let complete = report.complete();
     reporter.result("report", &text, json!({"out": args.out, "report": report}));
-    Ok(Finished::Clean)
+    Ok(if complete { Finished::Clean } else { Finished::WithFailures })
 }

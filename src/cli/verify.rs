@@ -1,6 +1,7 @@
 //! Owns `vqtok verify`: prints what the auditor finds. Must not know: how it looks.
 
 use super::Finished;
+use crate::audit::VerifyReport;
 use crate::audit::verify::verify;
 use crate::error::Result;
 use crate::progress::Reporter;
@@ -13,6 +14,12 @@ use std::path::PathBuf;
 pub struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
+    /// Let an unfinished output pass where what is there is right
+    #[arg(long, overrides_with = "complete")]
+    partial: bool,
+    /// Demand a finished output, which is the default
+    #[arg(long, overrides_with = "partial")]
+    complete: bool,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -24,26 +31,68 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     for finding in &report.findings {
         reporter.result("finding", &format!("bad: {}", finding.problem), json!(finding));
     }
-    for stray in &report.strays {
-        let text = format!("stray: {stray} belongs to nothing");
-        reporter.result("stray", &text, json!({"path": stray}));
-    }
-    let state = if report.finished { "finished" } else { "unfinished" };
+    tell_strays(&report, reporter);
+    let there = report.partitions - report.missing.min(report.partitions);
+    let state = match report.finished {
+        true => "finished".to_string(),
+        false if there == report.partitions => "UNFINISHED (not folded yet)".to_string(),
+        false => "UNFINISHED".to_string(),
+    };
     let text = format!(
-        "{}: {state}, {} of {} partitions there, {} images planned in them = {} written + {} \
+        "{}: {state}, {there} of {} partitions there, {} images planned in them = {} written + {} \
          failed, {} bytes checked: {}",
         text::path(&args.dir),
-        report.partitions - report.missing.min(report.partitions),
         report.partitions,
         report.planned,
         report.written,
         report.failed,
         report.bytes,
-        match report.findings.len() {
-            0 => "all as it claims".to_string(),
-            findings => format!("{findings} findings; `vqtok repair` makes the bad parts anew"),
-        }
+        verdict(&report)
     );
     reporter.result("verified", &text, json!(report));
-    Ok(if report.clean() { Finished::Clean } else { Finished::WithFailures })
+    let passed = report.complete() || (args.partial && report.clean());
+    Ok(if passed { Finished::Clean } else { Finished::WithFailures })
+}
+
+fn tell_strays(report: &VerifyReport, reporter: &Reporter) {
+    const TOLD_MAX: usize = 100;
+    for stray in report.strays.iter().take(TOLD_MAX) {
+        let text = match stray.starts_with("tokens/") {
+            true => "isn't the output's own, and whoever reads tokens/ may read it; remove it",
+            false => "isn't the output's own; remove it",
+        };
+        let text = format!("stray: {} {text}", text::printable(stray));
+        reporter.result("stray", &text, json!({"path": stray}));
+    }
+    if report.strays.len() > TOLD_MAX {
+        let more = report.strays.len() - TOLD_MAX;
+        let text = format!("stray: {more} more");
+        reporter.result("strays-untold", &text, json!({"more": more}));
+    }
+    for leftover in &report.leftovers {
+        let text = format!(
+            "leftover: {}, of a worker that is at work or was killed; the next run removes it",
+            text::printable(leftover)
+        );
+        reporter.result("leftover", &text, json!({"path": leftover}));
+    }
+}
+
+fn verdict(report: &VerifyReport) -> String {
+    let strays = match report.strays.len() {
+        0 => String::new(),
+        strays => format!("{strays} strays, which nothing here removes"),
+    };
+    match (report.findings.len(), report.finished) {
+        (0, true) if strays.is_empty() => "all as it claims".into(),
+        (0, true) => strays,
+        (0, false) => {
+            let with = if strays.is_empty() { strays } else { format!("; {strays}") };
+            format!("what is there is as it claims, but `vqtok tokenize` has to finish it{with}")
+        }
+        (findings, _) => {
+            let with = if strays.is_empty() { strays } else { format!("; {strays}") };
+            format!("{findings} findings; `vqtok repair` makes the bad parts anew{with}")
+        }
+    }
 }

@@ -1,0 +1,108 @@
+//! Owns what is asked of the places that results go to, before any work: the right kind of name,
+//! and not among the files of an output. Must not know: how results are written.
+
+use std::path::{Path, PathBuf};
+
+use crate::audit::sources;
+use crate::error::{Error, Result};
+use crate::keep::{self, Foreign};
+use crate::text;
+
+/// Formats that a name can promise.
+const PICTURES: [&str; 12] =
+    ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "ppm", "qoi", "avif", "heic"];
+
+/// Checks the name of a single PNG file, given as `flag`.
+///
+/// # Errors
+/// An extension of another format; a file that would be overwritten; a place among the shards of an
+/// output.
+pub(super) fn check_png(flag: &str, path: &Path, foreign: Foreign) -> Result<()> {
+    check_file(flag, path, &["png"], "PNG", foreign)
+}
+
+/// The same for a page.
+///
+/// # Errors
+/// As for [`check_png`].
+pub(super) fn check_page(flag: &str, path: &Path, foreign: Foreign) -> Result<()> {
+    check_file(flag, path, &["html", "htm"], "HTML", foreign)
+}
+
+fn check_file(
+    flag: &str,
+    path: &Path,
+    extensions: &[&str],
+    format: &str,
+    foreign: Foreign,
+) -> Result<()> {
+    if let Some(extension) = extension(path)
+        && !extensions.contains(&extension.as_str())
+    {
+        let better = path.with_extension(extensions[0]);
+        return Err(Error::invalid(format!(
+            "{flag} {}: what is written is {format}; name it {}",
+            text::path(path),
+            text::path(better)
+        )));
+    }
+    if let Some(output) = around(path)
+        && path_in(&output, path).is_some_and(|inner| inner.components().count() > 1)
+    {
+        return Err(among(flag, path, &output));
+    }
+    keep::check(path, foreign)
+}
+
+/// Checks a folder for many pictures, given as `flag`.
+///
+/// # Errors
+/// A file in its place, or a name that promises one; a place inside an output.
+pub(super) fn check_folder(flag: &str, path: &Path) -> Result<()> {
+    if let Some(extension) = extension(path)
+        && PICTURES.contains(&extension.as_str())
+        && !path.is_dir()
+    {
+        return Err(Error::invalid(format!(
+            "{flag} {}: one PNG a row is written into a folder; name a folder, or draw them on one \
+             picture with --sheet FILE.png",
+            text::path(path)
+        )));
+    }
+    if let Some(output) = around(path) {
+        return Err(among(flag, path, &output));
+    }
+    keep::check_folders(path)
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+}
+
+fn among(flag: &str, path: &Path, output: &Path) -> Error {
+    Error::invalid(format!(
+        "{flag} {}: it lies in {}, an output of vqtok, where only its own files belong; choose \
+         another place",
+        text::path(path),
+        text::path(output)
+    ))
+}
+
+/// The absolute path with links resolved, as far as there is something.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let there = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
+    let (place, real) = there?;
+    Some(real.join(path.strip_prefix(place).ok()?))
+}
+
+/// The output of vqtok that a path is or lies in.
+fn around(path: &Path) -> Option<PathBuf> {
+    let path = resolved(path)?;
+    let found = path.ancestors().find(|place| place.is_dir() && sources::is_output(place));
+    found.map(Path::to_path_buf)
+}
+
+fn path_in(output: &Path, path: &Path) -> Option<PathBuf> {
+    resolved(path)?.strip_prefix(output).ok().map(Path::to_path_buf)
+}
