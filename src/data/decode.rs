@@ -18,7 +18,7 @@ use image::RgbImage;
 use super::orientation::Orientation;
 use super::samples::{Limits, Pixels, Samples, reject};
 use super::sniff::{Format, Sniffed, sniff};
-use super::{exif, formats, guard, jpeg, tiff};
+use super::{bmp, exif, formats, guard, jpeg, png, pnm, tiff, webp};
 use crate::error::{Error, Reject};
 
 /// The formats that are decoded, as messages and docs name them.
@@ -111,10 +111,10 @@ pub fn decode_as(
         }
     };
     let pixels = guard::catch(|| by_format(format, bytes, limits))
-        .map_err(|panic| reject(format!("{}: the decoder failed: {panic}", format.name())))??;
+        .map_err(|_| reject(format!("{}: the decoder fails on this data", format.name())))??;
     let orientation = match format {
         Format::Jpeg => exif::orientation_of_jpeg(bytes),
-        Format::Png => exif::orientation_of_png(bytes),
+        Format::Png => exif::orientation_of_png(bytes)?,
         Format::WebP => exif::orientation_of_webp(bytes),
         Format::Tiff => exif::orientation_of_tiff(bytes),
         Format::Gif | Format::Bmp | Format::Qoi | Format::Pnm => 1,
@@ -131,13 +131,14 @@ pub fn decode_as(
 fn by_format(format: Format, bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     match format {
         Format::Jpeg => jpeg::decode(bytes, limits),
-        Format::Png => formats::png(bytes, limits),
-        Format::WebP => formats::webp(bytes, limits),
+        Format::Png => png::decode(bytes, limits),
+        Format::WebP => webp::decode(bytes, limits),
         Format::Gif => formats::gif(bytes, limits),
         Format::Tiff => tiff::decode(bytes, limits),
-        Format::Bmp => formats::bmp(bytes, limits),
+        Format::Bmp => bmp::decode(bytes, limits),
         Format::Qoi => formats::qoi(bytes, limits),
-        Format::Pnm => formats::pnm(bytes, limits),
+        Format::Pnm if bytes.starts_with(b"P7") => formats::pam(bytes, limits),
+        Format::Pnm => pnm::decode(bytes, limits),
     }
 }
 

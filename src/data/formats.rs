@@ -1,87 +1,22 @@
-//! Owns PNG, WebP, GIF, BMP, QOI and PNM: each from bytes to samples, through the decoders of the
-//! image-rs family. Must not know: alpha rules, orientation, JPEG, TIFF.
+//! Owns GIF, QOI and PAM: each from bytes to samples, through the decoders of the
+//! image-rs family. Must not know: alpha rules, orientation, the other formats.
 
 use std::io::Cursor;
 use std::num::NonZeroU64;
 
-use image::codecs::bmp::BmpDecoder;
-use image::codecs::pnm::{PnmDecoder, PnmSubtype, SampleEncoding};
+use image::codecs::pnm::PnmDecoder;
 use image::codecs::qoi::QoiDecoder;
 use image::{ColorType, ImageDecoder};
 
-use super::repair;
 use super::samples::{Limits, Pixels, Samples, reject};
+use super::{repair, words};
 use crate::error::Reject;
-
-/// PNG; of an APNG the default image.
-pub(super) fn png(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
-    use png::{BitDepth, ColorType, Transformations};
-    let failed = |error: png::DecodingError| reject(format!("PNG: {error}"));
-    let bytes = repair::png(bytes)?;
-    let mut options = png::DecodeOptions::default();
-    options.set_ignore_crc(true);
-    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes.as_ref()), options);
-    let max = usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX);
-    decoder.set_limits(png::Limits { bytes: max });
-    decoder.set_ignore_text_chunk(true);
-    decoder.set_ignore_iccp_chunk(true);
-    decoder.set_transformations(Transformations::EXPAND);
-    let header = decoder.read_header_info().map_err(failed)?;
-    let (width, height) = (header.width, header.height);
-    limits.check(width.into(), height.into(), 8)?;
-    let color_mode = match (header.color_type, header.bit_depth) {
-        (ColorType::Grayscale, BitDepth::One) => "1",
-        (ColorType::Grayscale, BitDepth::Sixteen) => "I;16",
-        (ColorType::Grayscale, _) => "L",
-        (ColorType::GrayscaleAlpha, _) => "LA",
-        (ColorType::Indexed, _) => "P",
-        (ColorType::Rgb, _) => "RGB",
-        (ColorType::Rgba, _) => "RGBA",
-    };
-    let mut reader = decoder.read_info().map_err(failed)?;
-    let size = reader.output_buffer_size().ok_or_else(|| reject("PNG: too large"))?;
-    let mut data = vec![0; size];
-    let frame = reader.next_frame(&mut data).map_err(failed)?;
-    data.truncate(frame.buffer_size());
-    let sixteen = frame.bit_depth == BitDepth::Sixteen;
-    let samples = match frame.color_type {
-        ColorType::Grayscale if sixteen => Samples::Grey(narrow_grey(&data)),
-        ColorType::GrayscaleAlpha if sixteen => Samples::GreyAlpha(high_bytes(&data)),
-        ColorType::Rgb if sixteen => Samples::Rgb(high_bytes(&data)),
-        ColorType::Rgba if sixteen => Samples::Rgba(high_bytes(&data)),
-        ColorType::Grayscale => Samples::Grey(data),
-        ColorType::GrayscaleAlpha => Samples::GreyAlpha(data),
-        ColorType::Rgb => Samples::Rgb(data),
-        ColorType::Rgba => Samples::Rgba(data),
-        ColorType::Indexed => return Err(reject("PNG: the palette is missing")),
-    };
-    Ok(Pixels { width, height, samples, color_mode })
-}
-
-/// WebP; of an animation the first frame on its canvas.
-pub(super) fn webp(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
-    let failed = |error: image_webp::DecodingError| reject(format!("WebP: {error}"));
-    let mut decoder = image_webp::WebPDecoder::new(Cursor::new(bytes)).map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    // Besides the output: YUV planes or a second RGBA image.
-    limits.check(width.into(), height.into(), 8)?;
-    decoder.set_memory_limit(usize::try_from(limits.decoded_bytes_max).unwrap_or(usize::MAX));
-    let size = decoder.output_buffer_size().ok_or_else(|| reject("WebP: too large"))?;
-    let mut data = vec![0; size];
-    decoder.read_image(&mut data).map_err(failed)?;
-    let (samples, color_mode) = if decoder.has_alpha() {
-        (Samples::Rgba(data), "RGBA")
-    } else {
-        (Samples::Rgb(data), "RGB")
-    };
-    Ok(Pixels { width, height, samples, color_mode })
-}
 
 /// The first frame of a GIF on its canvas. As in Pillow the canvas grows to hold the frame, and
 /// what the frame leaves open shows the background colour, or nothing if the frame has a
 /// transparent one.
 pub(super) fn gif(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
-    let failed = |error: gif::DecodingError| reject(format!("GIF: {error}"));
+    let failed = |error: gif::DecodingError| reject(format!("GIF: {}", words::gif(&error)));
     let mut options = gif::DecodeOptions::new();
     options.set_color_output(gif::ColorOutput::Indexed);
     let max = NonZeroU64::new(limits.decoded_bytes_max).unwrap_or(NonZeroU64::MIN);
@@ -117,44 +52,20 @@ pub(super) fn gif(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     Ok(Pixels { width, height, samples: Samples::Rgba(data), color_mode: "P" })
 }
 
-/// BMP and DIB with a file header.
-pub(super) fn bmp(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
-    // Bits per pixel stand behind the planes, whose place depends on the header's length.
-    let short = bytes.get(14..18).is_some_and(|size| size == [12, 0, 0, 0]);
-    let depth = bytes.get(if short { 24 } else { 28 }).copied().unwrap_or(0);
-    let bytes = repair::bmp(bytes)?;
-    let decoder = BmpDecoder::new(Cursor::new(bytes.as_ref())).map_err(|e| failed("BMP", &e))?;
-    let mut pixels = through_image("BMP", decoder, limits)?;
-    pixels.color_mode = match depth {
-        1 => "1",
-        2..=8 => "P",
-        _ => pixels.color_mode,
-    };
-    Ok(pixels)
-}
-
 /// QOI.
 pub(super) fn qoi(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let decoder = QoiDecoder::new(Cursor::new(bytes)).map_err(|e| failed("QOI", &e))?;
     through_image("QOI", decoder, limits)
 }
 
-/// PBM, PGM, PPM (plain and raw) and PAM.
-pub(super) fn pnm(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+/// PAM.
+pub(super) fn pam(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let decoder = PnmDecoder::new(Cursor::new(bytes)).map_err(|e| failed("PNM", &e))?;
-    let bits = matches!(
-        decoder.subtype(),
-        PnmSubtype::Bitmap(SampleEncoding::Ascii | SampleEncoding::Binary)
-    );
-    let mut pixels = through_image("PNM", decoder, limits)?;
-    if bits {
-        pixels.color_mode = "1";
-    }
-    Ok(pixels)
+    through_image("PNM", decoder, limits)
 }
 
 fn failed(format: &str, error: &image::ImageError) -> Reject {
-    reject(format!("{format}: {error}"))
+    reject(format!("{format}: {}", words::image(error)))
 }
 
 fn through_image(
@@ -181,7 +92,10 @@ fn through_image(
         ColorType::La16 => (Samples::GreyAlpha(high_bytes(&to_big_endian(data))), "LA"),
         ColorType::Rgb16 => (Samples::Rgb(high_bytes(&to_big_endian(data))), "RGB"),
         ColorType::Rgba16 => (Samples::Rgba(high_bytes(&to_big_endian(data))), "RGBA"),
-        other => return Err(reject(format!("{format}: {other:?} samples are not supported"))),
+        other => {
+            let bits = other.bits_per_pixel();
+            return Err(reject(format!("{format}: pixels of {bits} bits are not supported")));
+        }
     };
     Ok(Pixels { width, height, samples, color_mode })
 }
@@ -195,12 +109,12 @@ fn to_big_endian(mut data: Vec<u8>) -> Vec<u8> {
 }
 
 /// Big-endian 16-bit grey to 8 bits: round(v / 257), exactly.
-fn narrow_grey(data: &[u8]) -> Vec<u8> {
+pub(super) fn narrow_grey(data: &[u8]) -> Vec<u8> {
     let value = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(pair[1]);
     data.chunks_exact(2).map(|pair| ((value(pair) + 128) / 257) as u8).collect()
 }
 
 /// Big-endian 16-bit samples to their high bytes, as Pillow reads 16-bit colour.
-fn high_bytes(data: &[u8]) -> Vec<u8> {
+pub(super) fn high_bytes(data: &[u8]) -> Vec<u8> {
     data.chunks_exact(2).map(|pair| pair[0]).collect()
 }

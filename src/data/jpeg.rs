@@ -31,14 +31,78 @@ struct Decompressor {
     _progress: Box<ffi::jpeg_progress_mgr>,
 }
 
+/// What the components of a JPEG are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// What the file says, by its markers.
+    Declared,
+    /// YCbCr, which becomes RGB.
+    Ycc,
+    /// Left as they are: a container says what they are.
+    Stored,
+}
+
 /// A JPEG file to grey, RGB or CMYK samples.
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    let raster = decode_as(bytes, Space::Declared, limits)?;
+    let Raster { width, height, mut data, .. } = raster;
+    let (samples, color_mode) = match raster.channels {
+        1 => (Samples::Grey(data), "L"),
+        3 => (Samples::Rgb(data), "RGB"),
+        _ => {
+            data.iter_mut().for_each(|sample| *sample = 255 - *sample);
+            (Samples::Cmyk(data), "CMYK")
+        }
+    };
+    Ok(Pixels { width, height, samples, color_mode })
+}
+
+/// Interleaved samples as libjpeg hands them out: Adobe's CMYK is still inverted.
+pub(super) struct Raster {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) channels: usize,
+    pub(super) data: Vec<u8>,
+}
+
+/// A JPEG stream whose components are `space`.
+pub(super) fn decode_as(bytes: &[u8], space: Space, limits: &Limits) -> Result<Raster, Reject> {
     // The callbacks unwind through libjpeg's frames, which are compiled to let them.
-    let outcome = catch_unwind(AssertUnwindSafe(|| Decompressor::new().decode(bytes, limits)));
+    let decompress = || Decompressor::new().decode(bytes, space, limits);
+    let outcome = catch_unwind(AssertUnwindSafe(decompress));
     outcome.unwrap_or_else(|payload: Box<dyn Any + Send>| match payload.downcast::<Thrown>() {
-        Ok(thrown) => Err(reject(format!("JPEG: {}", thrown.0))),
+        Ok(thrown) => Err(reject(format!("JPEG: {}", variant(bytes).unwrap_or(thrown.0)))),
         Err(other) => resume_unwind(other),
     })
+}
+
+/// What kind of JPEG `bytes` are, if it is one that libjpeg doesn't decode.
+fn variant(bytes: &[u8]) -> Option<String> {
+    let mut at = 2;
+    loop {
+        while bytes.get(at) == Some(&0xFF) && bytes.get(at + 1) == Some(&0xFF) {
+            at += 1;
+        }
+        let head = bytes.get(at..at + 5)?;
+        let name = match (head[0], head[1]) {
+            (0xFF, 0xC3 | 0xCB) => "lossless JPEG",
+            (0xFF, 0xC5..=0xC7 | 0xCD..=0xCF) => "hierarchical JPEG",
+            (0xFF, 0xF7) => "JPEG-LS",
+            (0xFF, 0xC0..=0xC2 | 0xC9 | 0xCA) if head[4] != 8 => {
+                let bits = head[4];
+                return Some(format!(
+                    "{bits}-bit samples are not supported; convert it to 8 bits or to PNG"
+                ));
+            }
+            (0xFF, 0xC0..=0xC2 | 0xC9 | 0xCA | 0xDA) => return None,
+            (0xFF, _) => {
+                at += 2 + usize::from(u16::from_be_bytes([head[2], head[3]])).max(2);
+                continue;
+            }
+            _ => return None,
+        };
+        return Some(format!("{name} is not supported; convert it to baseline JPEG or PNG"));
+    }
 }
 
 impl Decompressor {
@@ -61,7 +125,7 @@ impl Decompressor {
         Decompressor { cinfo, _errors: errors, _progress: progress }
     }
 
-    fn decode(&mut self, bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
+    fn decode(&mut self, bytes: &[u8], space: Space, limits: &Limits) -> Result<Raster, Reject> {
         let cinfo = &mut *self.cinfo;
         // SAFETY: `bytes` outlives every use of `cinfo` in this function, and nothing reads from
         // the source after it.
@@ -76,13 +140,23 @@ impl Decompressor {
         let whole = unsafe { ffi::jpeg_has_multiple_scans(cinfo) } != 0;
         // Several scans mean 16-bit coefficients for the whole image besides the output.
         limits.check(width.into(), height.into(), 4 + if whole { 2 * components } else { 0 })?;
-        let (out, channels, color_mode) = match components {
-            1 => (ffi::J_COLOR_SPACE::JCS_GRAYSCALE, 1, "L"),
-            3 => (ffi::J_COLOR_SPACE::JCS_RGB, 3, "RGB"),
-            4 => (ffi::J_COLOR_SPACE::JCS_CMYK, 4, "CMYK"),
-            other => return Err(reject(format!("JPEG: {other} components are not supported"))),
+        let channels = components as usize;
+        cinfo.out_color_space = match (space, channels) {
+            (Space::Stored, 1..=4) => {
+                cinfo.jpeg_color_space = ffi::J_COLOR_SPACE::JCS_UNKNOWN;
+                ffi::J_COLOR_SPACE::JCS_UNKNOWN
+            }
+            (Space::Ycc, 3) => {
+                cinfo.jpeg_color_space = ffi::J_COLOR_SPACE::JCS_YCbCr;
+                ffi::J_COLOR_SPACE::JCS_RGB
+            }
+            (Space::Declared, 1) => ffi::J_COLOR_SPACE::JCS_GRAYSCALE,
+            (Space::Declared, 3) => ffi::J_COLOR_SPACE::JCS_RGB,
+            (Space::Declared, 4) => ffi::J_COLOR_SPACE::JCS_CMYK,
+            (_, other) => {
+                return Err(reject(format!("JPEG: {other} components are not supported")));
+            }
         };
-        cinfo.out_color_space = out;
         cinfo.dct_method = ffi::J_DCT_METHOD::JDCT_ISLOW;
         cinfo.do_fancy_upsampling = 1;
         // SAFETY: the header was read and the source is still there.
@@ -97,15 +171,7 @@ impl Decompressor {
         let stride = width as usize * channels;
         let mut data = vec![0u8; stride * height as usize];
         self.read_rows(&mut data, stride);
-        let samples = match channels {
-            1 => Samples::Grey(data),
-            3 => Samples::Rgb(data),
-            _ => {
-                data.iter_mut().for_each(|sample| *sample = 255 - *sample);
-                Samples::Cmyk(data)
-            }
-        };
-        Ok(Pixels { width, height, samples, color_mode })
+        Ok(Raster { width, height, channels, data })
     }
 
     fn read_rows(&mut self, data: &mut [u8], stride: usize) {

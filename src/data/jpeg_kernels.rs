@@ -109,8 +109,9 @@ pub(super) unsafe fn install(cinfo: &mut Decompressor) {
     }
 }
 
-/// `jpeg_idct_islow` of jidctint.c: dequantizes a block of 64 coefficients (natural order) and
-/// writes 8 x 8 samples. Out-of-range samples saturate, as in libjpeg-turbo's assembler.
+/// Dequantizes a block of 64 coefficients (natural order) and writes 8 x 8 samples: the pixels of
+/// `jpeg_idct_islow` of jidctint.c, and where coefficients are beyond what an encoder writes, those
+/// of libjpeg-turbo's assembler, which computes in 16 bits that wrap and saturate.
 unsafe extern "C-unwind" fn inverse_dct(
     _cinfo: *mut Decompressor,
     component: *mut Component,
@@ -131,105 +132,151 @@ unsafe extern "C-unwind" fn inverse_dct(
     }
 }
 
+/// `jsimd_idct_islow_avx2` of jidctint-avx2.asm, step for step. Names like `in0_4` mean row 0 in the
+/// lower half and row 4 in the upper, eight 16-bit values each.
 #[target_feature(enable = "avx2")]
 fn block(coefficients: &[i16; 64], quant: &[u16; 64]) -> [[u8; 8]; 8] {
-    // A block of one colour is so common that it has its own way; the sums below give the same.
-    if coefficients[1..].iter().fold(0, |all, &value| all | value) == 0 {
-        let value = i32::from(coefficients[0]).wrapping_mul(i32::from(quant[0]));
-        return [[((value.wrapping_mul(4).wrapping_add(16)) >> 5).saturating_add(128).clamp(0, 255)
-            as u8; 8]; 8];
-    }
-    let mut rows = [_mm256_setzero_si256(); 8];
-    for (index, row) in rows.iter_mut().enumerate() {
-        // SAFETY: eight values from eight times the index on, of 64, unaligned loads.
-        let (values, steps) = unsafe {
-            let values = _mm_loadu_si128(coefficients[index * 8..].as_ptr().cast());
-            (values, _mm_loadu_si128(quant[index * 8..].as_ptr().cast()))
-        };
-        *row = _mm256_mullo_epi32(_mm256_cvtepi16_epi32(values), _mm256_cvtepu16_epi32(steps));
-    }
-    // CONST_BITS 13, PASS1_BITS 2.
-    let rows = transpose(pass::<11>(rows));
-    let rows = transpose(pass::<18>(rows));
-    let center = _mm256_set1_epi32(128);
-    let mut out = [[0; 8]; 8];
-    for (out, row) in out.iter_mut().zip(rows) {
-        let words = _mm256_packs_epi32(_mm256_add_epi32(row, center), row);
-        let bytes = _mm256_packus_epi16(words, words);
-        let low = _mm_cvtsi128_si32(_mm256_castsi256_si128(bytes));
-        let high = _mm_cvtsi128_si32(_mm256_extracti128_si256::<1>(bytes));
-        out[..4].copy_from_slice(&low.to_le_bytes());
-        out[4..].copy_from_slice(&high.to_le_bytes());
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn times(value: __m256i, factor: i32) -> __m256i {
-    _mm256_mullo_epi32(value, _mm256_set1_epi32(factor))
-}
-
-/// One dimension of the transform on eight columns; the factors are jidctint.c's FIX_ constants.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn pass<const SHIFT: i32>(input: [__m256i; 8]) -> [__m256i; 8] {
-    let [in0, in1, in2, in3, in4, in5, in6, in7] = input;
-    let z1 = times(_mm256_add_epi32(in2, in6), 4433);
-    let even2 = _mm256_sub_epi32(z1, times(in6, 15137));
-    let even3 = _mm256_add_epi32(z1, times(in2, 6270));
-    let round = _mm256_set1_epi32(1 << (SHIFT - 1));
-    let sum = _mm256_add_epi32(_mm256_slli_epi32::<13>(_mm256_add_epi32(in0, in4)), round);
-    let difference = _mm256_add_epi32(_mm256_slli_epi32::<13>(_mm256_sub_epi32(in0, in4)), round);
-    let even = [
-        _mm256_add_epi32(sum, even3),
-        _mm256_add_epi32(difference, even2),
-        _mm256_sub_epi32(difference, even2),
-        _mm256_sub_epi32(sum, even3),
-    ];
-
-    let (z1, z2) = (_mm256_add_epi32(in7, in1), _mm256_add_epi32(in5, in3));
-    let (z3, z4) = (_mm256_add_epi32(in7, in3), _mm256_add_epi32(in5, in1));
-    let z5 = times(_mm256_add_epi32(z3, z4), 9633);
-    let (z1, z2) = (times(z1, -7373), times(z2, -20995));
-    let z3 = _mm256_add_epi32(times(z3, -16069), z5);
-    let z4 = _mm256_add_epi32(times(z4, -3196), z5);
-    let odd = [
-        _mm256_add_epi32(times(in1, 12299), _mm256_add_epi32(z1, z4)),
-        _mm256_add_epi32(times(in3, 25172), _mm256_add_epi32(z2, z3)),
-        _mm256_add_epi32(times(in5, 16819), _mm256_add_epi32(z2, z4)),
-        _mm256_add_epi32(times(in7, 2446), _mm256_add_epi32(z1, z3)),
-    ];
-    let mut out = input;
-    for index in 0..4 {
-        out[index] = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(even[index], odd[index]));
-        out[7 - index] = _mm256_srai_epi32::<SHIFT>(_mm256_sub_epi32(even[index], odd[index]));
-    }
-    out
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transpose(r: [__m256i; 8]) -> [__m256i; 8] {
-    let mut pairs = r;
-    for index in 0..4 {
-        pairs[index * 2] = _mm256_unpacklo_epi32(r[index * 2], r[index * 2 + 1]);
-        pairs[index * 2 + 1] = _mm256_unpackhi_epi32(r[index * 2], r[index * 2 + 1]);
-    }
-    let mut fours = r;
-    for half in 0..2 {
-        for part in 0..2 {
-            let (a, b) = (pairs[half * 4 + part], pairs[half * 4 + 2 + part]);
-            fours[half * 4 + part * 2] = _mm256_unpacklo_epi64(a, b);
-            fours[half * 4 + part * 2 + 1] = _mm256_unpackhi_epi64(a, b);
+    // Without any coefficient below the first row all columns are flat, and wrap where they don't
+    // fit, which the sums below would not.
+    let flat = coefficients[8..].iter().fold(0, |all, &value| all | value) == 0;
+    let rows = [0, 1, 2, 3].map(|pair| {
+        // SAFETY: sixteen values from sixteen times the pair on, of 64, unaligned loads.
+        unsafe {
+            let values = _mm256_loadu_si256(coefficients[pair * 16..].as_ptr().cast());
+            let steps = _mm256_loadu_si256(quant[pair * 16..].as_ptr().cast());
+            _mm256_mullo_epi16(values, steps)
         }
+    });
+    let columns = match flat {
+        true => flat_columns(_mm256_castsi256_si128(rows[0])),
+        false => {
+            let [in0_1, in2_3, in4_5, in6_7] = rows;
+            transpose(pass::<11>([
+                _mm256_permute2x128_si256::<0x20>(in0_1, in4_5),
+                _mm256_permute2x128_si256::<0x31>(in2_3, in0_1),
+                _mm256_permute2x128_si256::<0x20>(in2_3, in6_7),
+                _mm256_permute2x128_si256::<0x31>(in6_7, in4_5),
+            ]))
+        }
+    };
+    let [in0_4, in1_5, in2_6, in3_7] = columns;
+    let [data0_4, data1_5, data2_6, data3_7] = transpose(pass::<18>([
+        in0_4,
+        _mm256_permute2x128_si256::<0x20>(in3_7, in1_5),
+        in2_6,
+        _mm256_permute2x128_si256::<0x31>(in3_7, in1_5),
+    ]));
+    let center = _mm256_set1_epi8(-128);
+    let upper = _mm256_add_epi8(_mm256_packs_epi16(data0_4, data1_5), center);
+    let lower = _mm256_add_epi8(_mm256_packs_epi16(data2_6, data3_7), center);
+    let mut bytes = [[0u8; 32]; 2];
+    // SAFETY: 32 bytes each, unaligned stores.
+    unsafe {
+        _mm256_storeu_si256(bytes[0].as_mut_ptr().cast(), upper);
+        _mm256_storeu_si256(bytes[1].as_mut_ptr().cast(), lower);
     }
-    let mut out = r;
-    for index in 0..4 {
-        out[index] = _mm256_permute2x128_si256::<0x20>(fours[index], fours[index + 4]);
-        out[index + 4] = _mm256_permute2x128_si256::<0x31>(fours[index], fours[index + 4]);
-    }
-    out
+    // Rows 0, 1, 4, 5 and 2, 3, 6, 7.
+    let row =
+        |half: usize, at: usize| -> [u8; 8] { std::array::from_fn(|x| bytes[half][at * 8 + x]) };
+    [row(0, 0), row(0, 1), row(1, 0), row(1, 1), row(0, 2), row(0, 3), row(1, 2), row(1, 3)]
+}
+
+/// The columns of a block with nothing below its first row, as [`transpose`] hands them out.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn flat_columns(first: __m128i) -> [__m256i; 4] {
+    // PASS1_BITS is 2.
+    let first = _mm_slli_epi16::<2>(first);
+    let (low, high) = (_mm_unpacklo_epi16(first, first), _mm_unpackhi_epi16(first, first));
+    let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+    [
+        _mm256_shuffle_epi32::<0x00>(both),
+        _mm256_shuffle_epi32::<0x55>(both),
+        _mm256_shuffle_epi32::<0xAA>(both),
+        _mm256_shuffle_epi32::<0xFF>(both),
+    ]
+}
+
+/// Pairs of factors for `_mm256_madd_epi16`, those of the lower half and of the upper.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn factors(low: [i16; 2], high: [i16; 2]) -> __m256i {
+    let pair = |[a, b]: [i16; 2]| i32::from(a as u16) | i32::from(b) << 16;
+    let (low, high) = (pair(low), pair(high));
+    _mm256_setr_epi32(low, low, low, low, high, high, high, high)
+}
+
+/// One dimension of the transform on eight columns, from `in0_4, in3_1, in2_6, in7_5` to
+/// `data0_1, data3_2, data4_5, data7_6`; the factors are jidctint.c's FIX_ constants.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pass<const SHIFT: i32>(input: [__m256i; 4]) -> [__m256i; 4] {
+    let [in0_4, in3_1, in2_6, in7_5] = input;
+    let swapped = |value| _mm256_permute2x128_si256::<0x01>(value, value);
+    let pairs = |a, b| (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+    let both = |(a, b), factors| (_mm256_madd_epi16(a, factors), _mm256_madd_epi16(b, factors));
+    let sum = |(a, b), (c, d)| (_mm256_add_epi32(a, c), _mm256_add_epi32(b, d));
+    let difference = |(a, b), (c, d)| (_mm256_sub_epi32(a, c), _mm256_sub_epi32(b, d));
+
+    let tmp3_2 = both(pairs(in2_6, swapped(in2_6)), factors([10703, 4433], [-10704, 4433]));
+    let signs = _mm256_setr_epi32(
+        0x0001_0001,
+        0x0001_0001,
+        0x0001_0001,
+        0x0001_0001, //
+        -1,
+        -1,
+        -1,
+        -1,
+    );
+    let even = _mm256_add_epi16(swapped(in0_4), _mm256_sign_epi16(in0_4, signs));
+    // In the upper 16 bits, then down to 13 more than they had.
+    let zero = _mm256_setzero_si256();
+    let tmp0_1 = (
+        _mm256_srai_epi32::<3>(_mm256_unpacklo_epi16(zero, even)),
+        _mm256_srai_epi32::<3>(_mm256_unpackhi_epi16(zero, even)),
+    );
+    let tmp10_11 = sum(tmp0_1, tmp3_2);
+    let tmp13_12 = difference(tmp0_1, tmp3_2);
+
+    let z3_4 = _mm256_add_epi16(in7_5, in3_1);
+    let z3_4 = both(pairs(z3_4, swapped(z3_4)), factors([-6436, 9633], [6437, 9633]));
+    let odd = pairs(in7_5, swapped(in3_1));
+    let tmp0_1 = sum(both(odd, factors([-4927, -7373], [-4176, -20995])), z3_4);
+    let z4_3 = (swapped(z3_4.0), swapped(z3_4.1));
+    let tmp3_2 = sum(both(odd, factors([-7373, 4926], [-20995, 4177])), z4_3);
+
+    let round = _mm256_set1_epi32(1 << (SHIFT - 1));
+    let narrow = |(a, b)| {
+        let down = |value| _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(value, round));
+        _mm256_packs_epi32(down(a), down(b))
+    };
+    [
+        narrow(sum(tmp10_11, tmp3_2)),
+        narrow(sum(tmp13_12, tmp0_1)),
+        narrow(difference(tmp13_12, tmp0_1)),
+        narrow(difference(tmp10_11, tmp3_2)),
+    ]
+}
+
+/// From `data0_1, data3_2, data4_5, data7_6` to the transposed `data0_4, data1_5, data2_6, data3_7`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(data: [__m256i; 4]) -> [__m256i; 4] {
+    let a = _mm256_permute4x64_epi64::<0xD8>(data[0]);
+    let b = _mm256_permute4x64_epi64::<0x72>(data[1]);
+    let c = _mm256_permute4x64_epi64::<0xD8>(data[2]);
+    let d = _mm256_permute4x64_epi64::<0x72>(data[3]);
+    let (e, f) = (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+    let (g, h) = (_mm256_unpacklo_epi16(c, d), _mm256_unpackhi_epi16(c, d));
+    let (a, b) = (_mm256_unpacklo_epi16(e, f), _mm256_unpacklo_epi16(g, h));
+    let (c, d) = (_mm256_unpackhi_epi16(e, f), _mm256_unpackhi_epi16(g, h));
+    [
+        _mm256_unpacklo_epi64(a, b),
+        _mm256_unpackhi_epi64(a, b),
+        _mm256_unpacklo_epi64(c, d),
+        _mm256_unpackhi_epi64(c, d),
+    ]
 }
 
 /// `h2v2_fancy_upsample` of jdsample.c for one row group: from one row and its neighbours, two.
@@ -368,7 +415,7 @@ fn convert_pixel(y: u8, cb: u8, cr: u8) -> [u8; 3] {
 mod tests {
     use super::*;
 
-    /// jidctint.c, word for word in 64 bits, with samples that saturate.
+    /// jidctint.c, word for word in 64 bits.
     fn reference(coefficients: &[i16; 64], quant: &[u16; 64]) -> [[u8; 8]; 8] {
         let mut work: Vec<i64> =
             coefficients.iter().zip(quant).map(|(&c, &q)| i64::from(c) * i64::from(q)).collect();
@@ -420,14 +467,77 @@ mod tests {
         }
         let mut next = numbers(7);
         for round in 0..20_000 {
-            let quant: [u16; 64] = std::array::from_fn(|_| 1 + (next() % 60) as u16);
+            // No larger than an encoder makes them out of 8-bit samples.
+            let quant: [u16; 64] = std::array::from_fn(|_| 1 + (next() % 10) as u16);
             let keep = 1 + next() % 64;
             let coefficients: [i16; 64] = std::array::from_fn(|k| match k as u32 {
-                0 => (next() % 400) as i16 - 200,
-                k if k < keep => (next() % 81) as i16 - 40,
+                0 => (next() % 200) as i16 - 100,
+                k if k < keep => (next() % 41) as i16 - 20,
                 _ => 0,
             });
             let expected = reference(&coefficients, &quant);
+            // SAFETY: AVX2 was checked for.
+            assert_eq!(unsafe { block(&coefficients, &quant) }, expected, "round {round}");
+        }
+    }
+
+    /// jidctint-avx2.asm in plain numbers: 16 bits that wrap on the way in and in the sums of two
+    /// inputs, and saturate on the way out.
+    fn in_sixteen_bits(coefficients: &[i16; 64], quant: &[u16; 64]) -> [[u8; 8]; 8] {
+        let pass = |i: [i16; 8], shift: u32| -> [i16; 8] {
+            let (z3, z4) = (i[7].wrapping_add(i[3]), i[5].wrapping_add(i[1]));
+            let (t0, t1) = (i[0].wrapping_add(i[4]), i[0].wrapping_sub(i[4]));
+            let w = |value: i16| i32::from(value);
+            let (t0, t1) = (w(t0) << 13, w(t1) << 13);
+            let t3 = w(i[2]) * 10703 + w(i[6]) * 4433;
+            let t2 = w(i[2]) * 4433 - w(i[6]) * 10704;
+            let even = [t0 + t3, t1 + t2, t1 - t2, t0 - t3];
+            let (z3, z4) = (w(z4) * 9633 - w(z3) * 6436, w(z3) * 9633 + w(z4) * 6437);
+            let odd = [
+                (w(i[1]) * 4926 - w(i[7]) * 7373).wrapping_add(z4),
+                (w(i[3]) * 4177 - w(i[5]) * 20995).wrapping_add(z3),
+                (-w(i[5]) * 4176 - w(i[3]) * 20995).wrapping_add(z4),
+                (-w(i[7]) * 4927 - w(i[1]) * 7373).wrapping_add(z3),
+            ];
+            std::array::from_fn(|k| {
+                let sum = match k {
+                    0..4 => even[k].wrapping_add(odd[k]),
+                    _ => even[7 - k].wrapping_sub(odd[7 - k]),
+                };
+                let down = sum.wrapping_add(1 << (shift - 1)) >> shift;
+                down.clamp(i16::MIN.into(), i16::MAX.into()) as i16
+            })
+        };
+        let mut work: Vec<i16> =
+            coefficients.iter().zip(quant).map(|(&c, &q)| c.wrapping_mul(q as i16)).collect();
+        let flat = coefficients[8..].iter().all(|&value| value == 0);
+        for column in 0..8 {
+            let out = match flat {
+                true => [work[column].wrapping_mul(4); 8],
+                false => pass(std::array::from_fn(|i| work[i * 8 + column]), 11),
+            };
+            (0..8).for_each(|i| work[i * 8 + column] = out[i]);
+        }
+        std::array::from_fn(|row| {
+            let out = pass(std::array::from_fn(|i| work[row * 8 + i]), 18);
+            out.map(|value| (value.clamp(-128, 127) + 128) as u8)
+        })
+    }
+
+    #[test]
+    fn coefficients_of_any_size_clamp_as_in_libjpeg_turbo() {
+        if !std::is_x86_feature_detected!("avx2") {
+            return;
+        }
+        let mut next = numbers(13);
+        for round in 0..60_000 {
+            let bits = next() % 17;
+            let mut value = || ((next() << 1 ^ next()) as u16 as i16) >> (16 - bits).min(15);
+            let mut coefficients: [i16; 64] = std::array::from_fn(|_| value());
+            let quant: [u16; 64] = std::array::from_fn(|_| value() as u16);
+            let keep = 1 + next() as usize % 64;
+            coefficients[keep..].fill(0);
+            let expected = in_sixteen_bits(&coefficients, &quant);
             // SAFETY: AVX2 was checked for.
             assert_eq!(unsafe { block(&coefficients, &quant) }, expected, "round {round}");
         }

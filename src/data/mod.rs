@@ -2,6 +2,7 @@
 //! ([`mod@walk`]), reading them ([`source`]), bytes to oriented RGB ([`mod@decode`]), the reference rules of resizing ([`mod@resize`]).
 //! Must not know: models, shards.
 
+mod bmp;
 pub mod decode;
 mod exif;
 mod formats;
@@ -17,6 +18,8 @@ pub mod orientation;
 mod own;
 pub mod pictures;
 pub mod pillow;
+mod png;
+mod pnm;
 pub mod prepare;
 mod repair;
 pub mod resize;
@@ -28,8 +31,11 @@ mod sniff;
 pub mod source;
 mod taps;
 mod tiff;
+mod tiff_jpeg;
 mod uri;
 pub mod walk;
+mod webp;
+mod words;
 
 pub use decode::{Alpha, Decoded, SUPPORTED, decode};
 pub use hidden::is_hidden;

@@ -2,6 +2,7 @@
 //! rejection in one line. Must not know: formats.
 
 use crate::error::{Reject, Stage};
+use crate::text::printable;
 
 /// What one image may cost. Checked before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,5 +74,5 @@ pub(super) fn reject(message: impl Into<String>) -> Reject {
     // Messages of third-party decoders may span lines; a row's reason is one.
     let message: String = message.into();
     let line: Vec<&str> = message.split_whitespace().collect();
-    Reject::new(Stage::Decode, line.join(" "))
+    Reject::new(Stage::Decode, printable(&line.join(" ")))
 }
