@@ -41,7 +41,8 @@
 //!
 //! 1. planned = written + failed: asserted by the writer and, independently, by the audit.
 //! 2. The same input, model and settings give byte-identical shards on one kind of device,
-//!    whatever the threads, the batch size, the number of workers, or how often the run was killed.
+//!    whatever the threads, the batch size, the number of workers, how often the run was killed, or
+//!    where its images were moved in between.
 //! 3. A shard that can be seen is complete and correct.
 //! 4. Bad input costs one row in `failures`, never the run; a bad checkpoint or setting is a clear
 //!    error before any work.

@@ -46,12 +46,12 @@ pub struct PixelFlags {
     /// What shows through transparent pixels: white, black or drop
     #[arg(long, value_name = "COLOUR")]
     pub alpha: Option<Alpha>,
-    /// What becomes of EXIF orientation: apply turns pictures upright (default); ignore takes them
-    /// as stored, as many published extraction scripts do
+    /// What becomes of EXIF orientation: apply turns pictures upright; ignore takes them as stored,
+    /// as many published extraction scripts do [default: the model's or recipe's, else apply]
     #[arg(long, value_name = "apply|ignore")]
     pub orientation: Option<Orientation>,
-    /// Pillow whose resampling is followed, bit for bit: 12 (default) is every version up to it,
-    /// 13 those that resize tall pictures vertically first
+    /// Pillow whose resampling is followed, bit for bit: 12 for every version up to it, 13 for those
+    /// that resize tall pictures vertically first [default: the model's or recipe's, else 12]
     #[arg(long, value_name = "12|13")]
     pub pillow: Option<PillowVersion>,
 }

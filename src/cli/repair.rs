@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Where the images lie now, if they moved since they were tokenized: the folder they were in
-    /// and the one they are in
+    /// and the one they are in [default: where they were]
     #[arg(long, value_name = "OLD=NEW")]
     moved: Option<Folders>,
     #[command(flatten)]

@@ -46,7 +46,7 @@ pub struct Args {
     #[command(flatten)]
     pixels: PixelFlags,
     /// Folder of a key that is its label: 0 is the first, 1 the second, ..., none for no labels
-    /// (default: 0, or 1 where all first folders are splits such as train and val)
+    /// [default: 0, or 1 where all first folders are splits such as train and val]
     #[arg(long, value_name = "N|none")]
     label_level: Option<LabelLevel>,
     /// Images a batch (default: what suits the device); tokens don't depend on it

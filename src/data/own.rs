@@ -1,6 +1,6 @@
 //! Owns recognising what vqtok itself wrote, so that it never becomes an input: model folders (with
-//! pictures in `samples/`) and output folders, from their first file on. Must not know: what is
-//! done with them.
+//! pictures in `samples/`), output folders, from their first file on, and pictures that it drew.
+//! Must not know: what is done with them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::long::reach;
+use super::source;
 use crate::checkpoint::folder;
 
 /// The folder of pictures in a model folder.
@@ -42,6 +43,17 @@ pub(super) fn kind_of(dir: &Path) -> Option<&'static str> {
 pub(super) fn is_sample(real: &Path) -> bool {
     let samples = real.ancestors().filter(|dir| dir.file_name() == Some(OsStr::new(SAMPLES)));
     samples.filter_map(Path::parent).any(|dir| kind_of(dir).is_some())
+}
+
+/// Whether a PNG is one that vqtok drew (`decode`, `reconstruct`): those have a mark of their own
+/// behind the header.
+pub(super) fn is_drawn(path: &Path) -> bool {
+    /// Signature, header chunk, and the length of the next one.
+    const BEFORE: usize = 8 + 25 + 4;
+    let mut head = Vec::new();
+    let read = source::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
+    let chunk = head.get(BEFORE..).filter(|_| read.is_ok());
+    head.starts_with(b"\x89PNG") && chunk.is_some_and(|c| c.starts_with(b"tEXtSoftware\0vqtok"))
 }
 
 /// The metadata at a plan's end says what it is.

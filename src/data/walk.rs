@@ -64,6 +64,8 @@ pub struct Walk {
     roots: BTreeSet<PathBuf>,
     /// Every folder outside the inputs that a link led to, links resolved.
     followed: BTreeSet<PathBuf>,
+    /// Whether the current INPUT's pictures that vqtok drew are taken; None until there is one.
+    drawn: Option<bool>,
     stack: Vec<Folder>,
     /// The path and the key of what is visited; those of each folder on the stack are their starts.
     path: Vec<u8>,
@@ -83,6 +85,8 @@ struct Folder {
     /// With the `/` behind it; 0 for an INPUT.
     key_bytes: usize,
     names: std::vec::IntoIter<OsString>,
+    /// Whether vqtok drew the first PNG in it: only then are the others looked at.
+    drawn: Option<bool>,
 }
 
 /// [`walk_taking`] of a user's plain files.
@@ -153,6 +157,7 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<Walk> {
         take,
         roots: roots.into_keys().collect(),
         followed: BTreeSet::new(),
+        drawn: None,
         stack: Vec::new(),
         path: Vec::new(),
         key: String::new(),
@@ -208,11 +213,12 @@ impl Walk {
     /// since it was named.
     fn open_input(&mut self, is_folder: bool) -> Result<Option<Found>> {
         let Some(Input { path, .. }) = self.inputs.next() else { return Ok(None) };
+        self.drawn = None;
         if is_folder {
             let names = list(&path).map_err(Error::io(&path))?;
             self.path = path.into_os_string().into_encoded_bytes();
             let path_bytes = self.path.len();
-            self.stack.push(Folder { path_bytes, key_bytes: 0, names });
+            self.stack.push(Folder { path_bytes, key_bytes: 0, names, drawn: None });
             return Ok(None);
         }
         let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -293,7 +299,7 @@ impl Walk {
         }
         self.key.push('/');
         let (path_bytes, key_bytes) = (self.path.len(), self.key.len());
-        self.stack.push(Folder { path_bytes, key_bytes, names });
+        self.stack.push(Folder { path_bytes, key_bytes, names, drawn: None });
     }
 
     fn file(&mut self, target: &Metadata) -> Option<Found> {
@@ -313,7 +319,34 @@ impl Walk {
                 return None;
             }
         }
+        if self.is_drawn() {
+            self.skipped.own += 1;
+            return None;
+        }
         Some(self.found(target.len()))
+    }
+
+    /// Whether the file at the current place is a picture that vqtok drew, among others. Where the
+    /// user names a folder of nothing else, they are what is meant.
+    fn is_drawn(&mut self) -> bool {
+        let png = self.at().extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if !png || self.take.own || self.drawn == Some(true) {
+            return false;
+        }
+        let first = self.stack.last().and_then(|folder| folder.drawn);
+        if first == Some(false) {
+            return false;
+        }
+        let drawn = own::is_drawn(self.at());
+        if let Some(folder) = self.stack.last_mut() {
+            folder.drawn = first.or(Some(drawn));
+        }
+        if drawn && self.drawn.is_none() {
+            let bytes = self.stack.first().map_or(0, |input| input.path_bytes);
+            let input = PathBuf::from(OsStr::from_bytes(&self.path[..bytes]));
+            self.drawn = Some(all_drawn(&input, self.take));
+        }
+        drawn && self.drawn == Some(false)
     }
 
     /// A link that leads nowhere is an input where its name says image: losing it must show.
@@ -354,6 +387,17 @@ impl Walk {
         }
         true
     }
+}
+
+/// Whether vqtok drew every image under an INPUT.
+fn all_drawn(input: &Path, take: Take) -> bool {
+    let Ok(mut walk) = walk_taking(&[input.to_path_buf()], Take { own: true, ..take }) else {
+        return false;
+    };
+    walk.all(|found| {
+        let path = found.ok().and_then(|found| uri::to_path(&found.uri));
+        path.is_some_and(|path| own::is_drawn(&path))
+    })
 }
 
 /// The names in a folder, sorted by their bytes.

@@ -216,6 +216,38 @@ fn what_vqtok_wrote_is_no_input_wherever_it_lies_and_however_it_is_led_to() {
     assert_eq!(keys(&mut as_before).len(), 4 + 7);
 }
 
+/// A PNG's head with the mark of `vqtok decode`.
+fn put_drawn(root: &Path, name: &str) {
+    put(root, name.as_bytes());
+    let mut head = b"\x89PNG\r\n\x1a\n".to_vec();
+    head.extend([0; 25]);
+    head.extend(b"\0\0\0\x0etEXtSoftware\0vqtok....");
+    fs::write(root.join(name), head).unwrap();
+}
+
+#[test]
+fn pictures_that_vqtok_drew_are_no_inputs_unless_the_input_is_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for name in ["decoded/cat/1.png", "decoded/cat/2.PNG", "decoded/3.png", "z-sheet.png"] {
+        put_drawn(root.path(), name);
+    }
+    put(root.path(), b"photos/a.png");
+    put(root.path(), b"photos/b.png");
+    put(root.path(), b"decoded/4.png");
+    let mut plain = walk(&[root.path().to_path_buf()]).unwrap();
+    assert_eq!(keys(&mut plain), ["decoded/4.png", "photos/a.png", "photos/b.png"]);
+    assert_eq!(plain.skipped().own, 4);
+    // Beside another picture they aren't what is meant; alone they are, and so is a file by name.
+    assert_eq!(keys(&mut walk(&[at("decoded")]).unwrap()), ["4.png"]);
+    fs::remove_file(at("decoded/4.png")).unwrap();
+    let inputs = [at("decoded"), at("z-sheet.png"), at("photos")];
+    let mut named = walk(&inputs).unwrap();
+    let expected = ["3.png", "cat/1.png", "cat/2.PNG", "z-sheet.png", "a.png", "b.png"];
+    assert_eq!(keys(&mut named), expected);
+    assert_eq!(named.skipped().own, 0);
+}
+
 #[test]
 fn thousands_of_inputs_are_checked_in_linear_time() {
     let root = tempfile::tempdir().unwrap();
