@@ -112,6 +112,19 @@ fn folders_of_vqtok_inside_an_input_are_passed_over_from_the_first_moment_on() {
 }
 
 #[test]
+fn pictures_that_vqtok_drew_are_no_inputs_of_what_they_were_drawn_from() {
+    let job = trained(12);
+    let line = format!("{TOKENIZE} --out out --json");
+    job.expect(0, &line);
+    job.expect(0, "decode out --model model --out images/decoded");
+    let again = job.expect(0, &line);
+    assert_eq!(again.events("plan")[0]["skipped_by_reason"]["written by vqtok"], 12);
+    // Named, they are what is meant.
+    let own = job.expect(0, "tokenize images/decoded --model model --out third --json");
+    assert_eq!(own.events("plan")[0]["images"], 12);
+}
+
+#[test]
 fn a_training_among_its_own_images_is_interrupted_and_resumed() {
     let job = Job::new(24);
     let recipe = TINY_RECIPE.replace("steps = 4", "steps = 4000");

@@ -12,6 +12,7 @@ use crate::data::resize::ResizeRule;
 use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::text;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -165,27 +166,27 @@ pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
         let text = format!("{flag} {shown}: {} is no folder", there.display());
         return Err(Error::invalid(text));
     }
-    if !may_write(there) {
-        return Err(Error::invalid(format!(
-            "{flag} {shown}: {} can't be written",
-            there.display()
-        )));
-    }
-    Ok(())
+    may_write(there).map_err(|error| {
+        let (there, reason) = (text::path(there), text::reason(&error));
+        Error::invalid(format!("{flag} {shown}: {there} can't be written: {reason}"))
+    })
 }
 
 /// Whether files can be made in a folder, as far as the system tells without trying.
 #[cfg(unix)]
-fn may_write(folder: &Path) -> bool {
+fn may_write(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
-    let Ok(path) = std::ffi::CString::new(folder.as_os_str().as_bytes()) else { return false };
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
     // SAFETY: `path` is a string that ends in NUL and outlives the call.
-    unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) == 0 }
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 #[cfg(not(unix))]
-fn may_write(_: &Path) -> bool {
-    true
+fn may_write(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the

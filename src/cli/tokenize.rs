@@ -161,6 +161,10 @@ impl Args {
         }
         check_batch_size(self.batch_size)?;
         self.inputs.check_folder(&self.out)?;
+        // What is finished needs no writing.
+        if self.out.join(finalize::FILE).exists() && !self.retry_failed {
+            return Ok(());
+        }
         writable_folder("--out", &self.out)
     }
 
