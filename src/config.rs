@@ -7,6 +7,7 @@ use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::error::{Error, Result};
+use crate::messages;
 use crate::model::config::{
     Architecture, DEPTH_MAX, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig,
     PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
@@ -311,11 +312,22 @@ fn read(file: &str) -> Result<String> {
 
 /// toml's message without its drawing: what, at which line.
 fn one_line(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
-    match line {
-        Some(line) => format!("line {line}: {}", error.message().replace('\n', " ")),
-        None => error.message().replace('\n', " "),
+    let message = messages::plain(error.message()).replace('\n', " ");
+    let Some(span) = error.span() else { return message };
+    let before = &text[..span.start];
+    let line = 1 + before.matches('\n').count();
+    match setting(before) {
+        Some(name) => format!("line {line}, {name}: {message}"),
+        None => format!("line {line}: {message}"),
     }
+}
+
+/// The setting whose value begins behind `before`.
+fn setting(before: &str) -> Option<&str> {
+    let line = before.rsplit('\n').next()?.trim_end().strip_suffix('=')?;
+    let name = line.rsplit(['{', ',']).next()?.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
 #[cfg(test)]
@@ -374,5 +386,68 @@ mod tests {
             }
         }
         assert!(tried > 300, "{tried}");
+    }
+
+    const TINY: &str = "name = \"tiny\"\ndescription = \"\"\n[model]\nchannels = 3\ncodes = 16\n\
+        dim = 4\narchitecture = { kind = \"vqvae\", hidden = 8, downsamples = 2, res_blocks = 1, \
+        res_hidden = 4 }\n[data]\nsize = 16\n[train]\nsteps = 4\nbatch_size = 4\n";
+
+    #[test]
+    fn what_is_wrong_is_told_in_words_and_by_the_users_names() {
+        Recipe::parse(TINY, "tiny").unwrap();
+        let tiny = "recipe tiny: ";
+        for (setting, wrong, said) in [
+            (
+                "steps = 4",
+                "steps = -1",
+                "line 11, steps: the number -1 where a whole number (0 or more) belongs",
+            ),
+            (
+                "steps = 4",
+                "steps = 1.5",
+                "line 11, steps: the number 1.5 where a whole number (0 or more) belongs",
+            ),
+            (
+                "hidden = 8",
+                "hidden = \"8\"",
+                "line 7: the text \"8\" where a whole number (0 or more) belongs",
+            ),
+            ("steps = 4", "step = 4", "line 11: there is no setting `step`; use "),
+            ("\"vqvae\"", "\"vae\"", "line 7: there is no `vae`; use `vqvae`, "),
+            ("name = \"tiny\"", "", "line 1: the setting `name` is missing"),
+            ("size = 16", "size = 18", "data.size is 18; it must be a multiple of 4, "),
+            ("size = 16", "size = 0", "data.size is 0; it must be at least 1"),
+            (
+                "codes = 16",
+                "codes = 1",
+                "model.codes is 1 and model.dim 4; they must be at least 2 and 1",
+            ),
+            ("channels = 3", "channels = 2", "model.channels is 2: 1 (grey) or 3 (RGB)"),
+            (
+                "steps = 4",
+                "steps = 4\nlearning_rate = 1e300",
+                "train.learning_rate is 1e300; it must be above 0 and at most 1000",
+            ),
+            (
+                "steps = 4",
+                "steps = 4\nclip_norm = -1e-300",
+                "train.clip_norm is -1e-300; it must be 0 or more",
+            ),
+            (
+                "steps = 4",
+                "steps = 4\nlearning_rate = nan",
+                "train.learning_rate is not a number; it must be ",
+            ),
+            (
+                "steps = 4",
+                "steps = 4\nbetas = [0.5]",
+                "line 12, betas: 1 values where a list of 2 values belongs",
+            ),
+        ] {
+            let text = TINY.replacen(setting, wrong, 1);
+            assert_ne!(text, TINY);
+            let error = Recipe::parse(&text, "tiny").unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{tiny}{said}")), "{wrong}: {error}");
+        }
     }
 }

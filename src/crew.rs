@@ -139,7 +139,7 @@ impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
                     return Ok(Waited::Closed);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::invalid("a decoder thread ended early; please report"));
+                    return Err(Error::invalid("a decoder thread has panicked"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -318,6 +318,6 @@ mod tests {
         let crew = Crew::new(2, 2, Duration::from_secs(60), work).unwrap();
         let (slow, bad) = (crew.give(false), crew.give(true));
         assert_eq!(slow.wait(&AtomicBool::new(true)).unwrap(), Waited::Stopped);
-        assert!(bad.wait(&NEVER).unwrap_err().to_string().contains("please report"));
+        assert!(bad.wait(&NEVER).unwrap_err().to_string().contains("has panicked"));
     }
 }

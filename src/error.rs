@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::messages;
 use crate::text;
 
 /// What ends a run. Every message is one line: what, where, what to do.
@@ -12,7 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {}", text::path(path), text::reason(source))]
+    #[error("{}: {}", text::path(&path), text::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -39,16 +40,23 @@ pub enum Error {
     /// Stopped by SIGINT or SIGTERM after leaving everything consistent.
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
+    /// Not everything that was meant for stdout could be written there.
+    #[error("stdout: {}; not everything was written there", text::reason(.0))]
+    Output(std::io::Error),
     /// A tensor operation failed: a shape or device problem inside vqtok.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
 
+/// The exit code of a panic, which is a bug of vqtok's.
+pub const INTERNAL_ERROR: u8 = 70;
+
 /// The result of anything that can end the run.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The process's exit code: 2 fatal, 75 try again, 130 interrupted.
+    /// The process's exit code: 2 fatal, 75 try again, 130 interrupted. A panic's is
+    /// [`INTERNAL_ERROR`].
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Busy(_) => 75,
@@ -64,12 +72,13 @@ impl Error {
 
     /// A file whose content can't be used, with the reason.
     pub fn corrupt(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
-        Error::Corrupt { path: path.as_ref().to_path_buf(), reason: reason.into() }
+        let reason = messages::plain(&reason.into()).into_owned();
+        Error::Corrupt { path: path.as_ref().to_path_buf(), reason }
     }
 
     /// Shorthand for [`Error::Invalid`].
     pub fn invalid(message: impl Into<String>) -> Error {
-        Error::Invalid(message.into())
+        Error::Invalid(messages::plain(&message.into()).into_owned())
     }
 }
 
@@ -112,6 +121,6 @@ pub struct Reject {
 impl Reject {
     /// A rejection at `stage`.
     pub fn new(stage: Stage, message: impl Into<String>) -> Reject {
-        Reject { stage, message: message.into() }
+        Reject { stage, message: messages::plain(&message.into()).into_owned() }
     }
 }

@@ -7,6 +7,8 @@ use crate::keep::HTML_MARK;
 use crate::text;
 use std::fmt::Write;
 
+use crate::words;
+
 const STYLE: &str = "
 :root{--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--paper:#fff;--card:#f6f8fa;--c0:#0969da;--c1:#bc4c00;--c2:#1a7f37;--c3:#8250df;--c4:#bf3989;--warn:#fff8c5}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#30363d;--paper:#0d1117;--card:#161b22;--c0:#4493f8;--c1:#db6d28;--c2:#3fb950;--c3:#ab7df8;--c4:#db61a2;--warn:#2e2a1f}}
@@ -91,10 +93,10 @@ pub(crate) fn rank_frequency(page: &mut String, frame: Frame, points: &[(u64, u6
     frame.open(page);
     let decades = |limit: f64| (0..).map(|i| 10_f64.powi(i)).take_while(move |v| *v <= limit);
     for rank in decades(far) {
-        frame.tick_x(page, x(rank), &thousands(rank as u64));
+        frame.tick_x(page, x(rank), &words::count(rank as u64));
     }
     for uses in decades(high) {
-        frame.tick_y(page, y(uses), &thousands(uses as u64));
+        frame.tick_y(page, y(uses), &words::count(uses as u64));
     }
     let points: Vec<(f64, f64)> =
         points.iter().map(|&(rank, uses)| (x(rank as f64), y(uses as f64))).collect();
@@ -118,7 +120,7 @@ pub(crate) fn codes_by_uses(page: &mut String, frame: Frame, by_uses: &[u64]) {
     let label = |i: usize| match i {
         0 => "0".to_string(),
         1 => "1".to_string(),
-        i => format!("{}+", thousands(1 << (i - 1))),
+        i => format!("{}+", words::count(1 << (i - 1))),
     };
     let bars: Vec<_> = by_uses.iter().enumerate().map(|(i, &n)| (label(i), n)).collect();
     bar_chart(page, frame, &bars);
@@ -131,7 +133,7 @@ pub(crate) fn bar_chart(page: &mut String, frame: Frame, bars: &[(String, u64)])
     let wide = (frame.x(step) - frame.x(0.0) - 1.0).max(0.5);
     let labelled = (bars.len() as f64 * 60.0 / frame.width).ceil().max(1.0) as usize;
     frame.open(page);
-    frame.tick_y(page, 1.0, &thousands(high as u64));
+    frame.tick_y(page, 1.0, &words::count(high as u64));
     frame.tick_y(page, 0.0, "0");
     for (i, (label, count)) in bars.iter().enumerate() {
         let (share, x) = (*count as f64 / high, frame.x(step * i as f64));
@@ -143,7 +145,7 @@ pub(crate) fn bar_chart(page: &mut String, frame: Frame, bars: &[(String, u64)])
             frame.y(0.0) - top,
             COLOURS[0],
             escape(label),
-            thousands(*count)
+            words::count(*count)
         );
         if i % labelled == 0 {
             frame.tick_x(page, step * (i as f64 + 0.5), label);
@@ -286,7 +288,8 @@ impl Scale {
             (first..=(self.high / step).floor() as i64).map(|i| i as f64 * step).collect()
         };
         let inside = values.into_iter().filter(|v| (self.low..=self.high).contains(v));
-        inside.map(|v| (self.share(v), short(v))).collect()
+        let inside: Vec<f64> = inside.collect();
+        inside.iter().map(|v| self.share(*v)).zip(labels(&inside)).collect()
     }
 }
 
@@ -299,24 +302,56 @@ fn round_step(value: f64) -> f64 {
 
 /// A number in few characters.
 pub(crate) fn short(value: f64) -> String {
+    significant(value, 3)
+}
+
+/// A number rounded to that many digits that count, without an exponent where it can be read so.
+pub(crate) fn significant(value: f64, digits: usize) -> String {
     let size = value.abs();
-    if size == 0.0 {
-        return "0".into();
+    if !value.is_finite() || size == 0.0 {
+        return words::number(value);
     }
-    if !(1e-3..1e5).contains(&size) {
-        let text = format!("{value:.1e}");
-        return text.replace(".0e", "e");
+    if !(1e-5..1e7).contains(&size) {
+        let text = format!("{value:.*e}", digits.saturating_sub(2));
+        // Of the form `1.5e-7`, since the number is finite.
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let power = format!("10{}", superscript(exponent));
+        return match without_zeros(mantissa) {
+            "1" => power,
+            "-1" => format!("-{power}"),
+            mantissa => format!("{mantissa}×{power}"),
+        };
     }
-    if size >= 1000.0 {
-        let whole = thousands(size.round() as u64);
-        return if value < 0.0 { format!("-{whole}") } else { whole };
+    let after = (digits as i32 - 1 - size.log10().floor() as i32).clamp(0, 15) as usize;
+    let text = format!("{size:.after$}");
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let whole = words::count(whole.parse::<u64>().unwrap_or(0));
+    let sign = if value < 0.0 { "-" } else { "" };
+    match part.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        part => format!("{sign}{whole}.{part}"),
     }
-    let digits = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;
-    let text = format!("{value:.digits$}");
+}
+
+/// Labels of rising values, with as many digits as tell them apart.
+pub(crate) fn labels(values: &[f64]) -> Vec<String> {
+    let labelled =
+        |digits: usize| values.iter().map(|v| significant(*v, digits)).collect::<Vec<_>>();
+    let apart = |labels: &Vec<String>| labels.windows(2).all(|pair| pair[0] != pair[1]);
+    (3..12).map(labelled).find(apart).unwrap_or_else(|| labelled(12))
+}
+
+fn without_zeros(text: &str) -> &str {
     match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').into(),
+        true => text.trim_end_matches('0').trim_end_matches('.'),
         false => text,
     }
+}
+
+fn superscript(number: &str) -> String {
+    let digits = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let raised = |c: char| c.to_digit(10).map_or('⁻', |digit| digits[digit as usize]);
+    number.chars().map(raised).collect()
 }
 
 pub(crate) fn big(page: &mut String, value: &str, name: &str) {
@@ -346,19 +381,11 @@ pub(crate) fn text(value: &str) -> String {
 
 /// A cell with a count.
 pub(crate) fn number(value: u64) -> String {
-    format!("<td class=n>{}</td>", thousands(value))
+    format!("<td class=n>{}</td>", words::count(value))
 }
 
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     format!("{:.2} %", 100.0 * part as f64 / whole.max(1) as f64)
-}
-
-pub(crate) fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev();
-    // Chunks of ASCII digits are valid text.
-    let groups: Vec<_> = groups.map(|g| String::from_utf8_lossy(g).into_owned()).collect();
-    groups.join(",")
 }
 
 /// Text of the data set's owner, or of an attacker, as text: markup and control characters lose
@@ -387,9 +414,24 @@ mod tests {
     fn numbers_are_short_and_say_what_they_are() {
         let said = [0.0, 1.0, -0.25, 23.456, 512.0, 12_345.6, -2000.0, 2e6, 0.0004, 99.96, 0.012]
             .map(short);
-        let expected =
-            ["0", "1", "-0.25", "23.5", "512", "12,346", "-2,000", "2e6", "4e-4", "100", "0.012"];
+        let expected = [
+            "0",
+            "1",
+            "-0.25",
+            "23.5",
+            "512",
+            "12,346",
+            "-2,000",
+            "2,000,000",
+            "0.0004",
+            "100",
+            "0.012",
+        ];
         assert_eq!(said, expected);
+        let odd = [1e7, -2.5e9, 1e300, 4e-6, f64::NAN].map(short);
+        assert_eq!(odd, ["10⁷", "-2.5×10⁹", "10³⁰⁰", "4×10⁻⁶", "not a number"]);
+        assert_eq!(labels(&[1.125, 1.1255, 1.126]), ["1.125", "1.1255", "1.126"]);
+        assert_eq!(labels(&[0.5, 1.0]), ["0.5", "1"]);
     }
 
     #[test]
@@ -404,7 +446,7 @@ mod tests {
         assert_eq!(labels(-3.0, 3.0, false), "-2 0 2");
         assert_eq!(labels(5.0, 5.0, false), "4 6");
         assert_eq!(labels(0.01, 2.0, true), "0.01 0.03 0.1 0.3 1");
-        assert_eq!(labels(1e-7, 10.0, true), "1e-6 1e-4 0.01 1");
+        assert_eq!(labels(1e-7, 10.0, true), "10⁻⁶ 0.0001 0.01 1");
         assert_eq!(labels(f64::INFINITY, f64::NEG_INFINITY, true), "0 0.5 1");
     }
 

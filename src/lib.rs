@@ -30,6 +30,9 @@
 //! | [`tokens`] | plan, schemas, shards, the commit protocol, statistics | models |
 //! | [`audit`] | reads and checks what was written, sharing no code with the writer | the writer |
 //! | [`error`] | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
+//! | `console`, `words`, `messages` | stdout and stderr, numbers and messages as people read them | what is told |
+//! | `guard`, `failpoint` | panics: one line and exit code 70, and tests that cause them | where they happen |
+//! | `durable` | what file systems refuse, and what is done instead | what the files mean |
 //!
 //! Imports point one way: `cli -> pipeline, train, audit -> data, engine, tokens -> model,
 //! checkpoint -> error`.
@@ -63,13 +66,18 @@
 //! A partition is a range of ordinals of the plan. Its companions are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
+mod console;
 mod crew;
+mod durable;
 pub mod error;
+mod failpoint;
 mod footer;
 mod guard;
 mod html;
 mod keep;
+mod messages;
 mod text;
+mod words;
 
 pub mod checkpoint;
 pub mod data;

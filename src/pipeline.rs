@@ -223,7 +223,8 @@ pub fn run(
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
         let written = write(settings, plan, partitions, done, observer);
         crew.close();
-        // The threads return their errors and don't panic; if one does, that is a bug and goes on.
+        // The threads return their errors and don't panic; if one does, that is a bug and goes on
+        // to the command's end, which tells it.
         let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         first_error(read, encoded, written)
@@ -243,14 +244,15 @@ fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
     let work = move |row: PlanRow, timer: &Timer| {
         let limits = &preparation.limits;
+        let reading = guard::at("read", Some(&row.key));
         let bytes = match sizes {
             Sizes::Planned => source::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
             Sizes::Present => source::read(&row.uri, limits)?,
         };
+        drop(reading);
+        let _decoding = guard::at("decode", Some(&row.key));
         timer.start();
-        guard::catch(|| prepare::from_bytes(&bytes, &preparation)).unwrap_or_else(|panic| {
-            Err(Reject::new(Stage::Decode, format!("the decoder failed: {panic}")))
-        })
+        prepare::from_bytes(&bytes, &preparation)
     };
     let threads = rayon::current_num_threads();
     Crew::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
@@ -265,6 +267,7 @@ fn read(
     crew: &Crew<PlanRow, Result<Prepared, Reject>>,
     items: Sender<Awaited>,
 ) -> Result<()> {
+    let _at = guard::at("read the plan", None);
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if settings.stop.load(Ordering::Relaxed) {
@@ -380,6 +383,8 @@ fn flush(
         let channels = settings.preparation.channels;
         let pixels = PixelBatch { pixels, count, height, width, channels };
         let before = batch.images_max;
+        let first = batch.items.iter().find(|item| item.prepared.is_ok());
+        let _at = guard::at("encode", first.map(|item| item.plan.key.as_str()));
         let encoded = fit::encode(engine, &pixels, &mut batch.images_max)?;
         if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
             return Ok(false);
@@ -427,6 +432,7 @@ fn write(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     for &partition in partitions {
+        let _at = guard::at("write", Some(&format!("shard {partition}")));
         let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
         let before = match settings.mode {
             CommitMode::New => BTreeMap::new(),
@@ -449,7 +455,9 @@ fn write(
             observer.kept(partition, &reason);
             continue; // Dropped, the writer leaves nothing.
         }
+        let committing = guard::at("commit", Some(&format!("shard {partition}")));
         let receipt = writer.close()?;
+        drop(committing);
         summary.written += receipt.written;
         summary.failed += receipt.failures;
         match receipt.commit {

@@ -1,15 +1,21 @@
-//! Owns what a person or a machine sees while work goes on: indicatif bars on a terminal, JSON
-//! events one a line with `--json`, a few plain lines elsewhere.
+//! Owns what a person or a machine sees while work goes on: a bar on a terminal, JSON events one a
+//! line with `--json`, a few plain lines elsewhere.
 //! Must not know: what the work is.
 //!
 //! Results for people and events go to stdout, everything else to stderr, so that a pipe gets
 //! only what it asked for.
 
 use crate::text;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::{console, durable, words};
+use indicatif::style::ProgressTracker;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write};
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+pub use crate::words::seconds as human_seconds;
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +32,9 @@ pub struct Reporter {
     voice: Voice,
 }
 
+/// The bar that is on the terminal: whoever writes a line takes it away first.
+static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
 impl Reporter {
     /// A reporter for `--json` or for people.
     pub fn new(json: bool) -> Reporter {
@@ -39,8 +48,9 @@ impl Reporter {
 
     /// A sentence for people, an event for machines. `event` names it, `fields` is an object.
     pub fn say(&self, event: &str, sentence: &str, fields: Value) {
+        self.notices();
         match self.voice {
-            Voice::Human => eprintln!("{}", text::lines(sentence)),
+            Voice::Human => beside_bar(|| console::err(&text::lines(sentence))),
             Voice::Json => emit(event, fields),
         }
     }
@@ -48,32 +58,65 @@ impl Reporter {
     /// The result of a command: for people on stdout.
     pub fn result(&self, event: &str, text: &str, fields: Value) {
         match self.voice {
-            // A closed pipe (`| head`) is the reader's choice and no error of ours.
-            Voice::Human => {
-                let _ = writeln!(std::io::stdout(), "{}", text::lines(text));
-            }
+            Voice::Human => beside_bar(|| console::out(&text::lines(text))),
             Voice::Json => emit(event, fields),
+        }
+    }
+
+    /// Says what file systems refused since the last call.
+    pub fn notices(&self) {
+        for text in durable::take_notices() {
+            match self.voice {
+                Voice::Human => beside_bar(|| console::err(&text::lines(&text))),
+                Voice::Json => emit("notice", json!({"message": text})),
+            }
         }
     }
 
     /// A bar over `total` items of work called `stage` (`tokenize`, `train`, ...) counted in
     /// `unit` (`images`, `steps`).
     pub fn meter(&self, stage: &'static str, unit: &'static str, total: u64) -> Meter {
+        self.notices();
         let target = match self.voice {
-            Voice::Human if std::io::stderr().is_terminal() => ProgressDrawTarget::stderr(),
+            Voice::Human if is_shown() => ProgressDrawTarget::stderr(),
             _ => ProgressDrawTarget::hidden(),
         };
+        let line = Arc::new(Mutex::new(Line {
+            stage,
+            unit,
+            total,
+            done: 0,
+            begun_at: 0,
+            begun: Instant::now(),
+            message: String::new(),
+        }));
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = format!(
-            "{{prefix:>10}} [{{bar:32}}] {{human_pos}}/{{human_len}} {unit}  {{per_sec}}  ETA {{eta}}  {{msg}}"
-        );
-        if let Ok(style) = ProgressStyle::with_template(&template) {
-            bar.set_style(style.progress_chars("=> "));
+        if let Ok(style) = ProgressStyle::with_template("{line}") {
+            bar.set_style(style.with_key("line", Drawn(Arc::clone(&line))));
         }
-        bar.set_prefix(stage);
-        let now = Instant::now();
-        Meter { voice: self.voice, bar, stage, unit, total, failed: 0, started: now, last: now }
+        if !bar.is_hidden() {
+            *lock(&SHOWN) = Some(bar.clone());
+        }
+        Meter { voice: self.voice, bar, line, failed: 0, last: Instant::now() }
     }
+}
+
+/// Whether there is a terminal that can take a line back.
+fn is_shown() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Writes lines while no bar is in the way.
+fn beside_bar(write: impl FnOnce()) {
+    let shown = lock(&SHOWN).clone();
+    match shown {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn emit(event: &str, fields: Value) {
@@ -81,21 +124,125 @@ fn emit(event: &str, fields: Value) {
     if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
         line.extend(fields);
     }
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    console::out(&line.to_string());
 }
 
-/// Progress of one stage.
+/// What a bar says.
+#[derive(Debug)]
+struct Line {
+    stage: &'static str,
+    unit: &'static str,
+    total: u64,
+    done: u64,
+    /// What was done before this run, and when it began: they count for no rate.
+    begun_at: u64,
+    begun: Instant,
+    message: String,
+}
+
+impl Line {
+    fn rate(&self) -> f64 {
+        let done = self.done.saturating_sub(self.begun_at) as f64;
+        done / self.begun.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// Seconds that the rest takes; None before anything is known.
+    fn remaining(&self) -> Option<f64> {
+        let rate = self.rate();
+        (rate > 0.0).then(|| self.total.saturating_sub(self.done) as f64 / rate)
+    }
+
+    fn draw(&self, columns: usize) -> String {
+        let rate = match self.done > self.begun_at {
+            true => words::rate(self.rate(), ""),
+            false => String::new(),
+        };
+        let eta = match self.remaining() {
+            Some(seconds) if self.done < self.total => format!("ETA {}", human_seconds(seconds)),
+            _ => String::new(),
+        };
+        let share = self.done as f64 / self.total.max(1) as f64;
+        let places = format!("{}/{}", words::count(self.done), words::count(self.total));
+        let with_unit = format!("{places} {}", self.unit);
+        let message = &self.message;
+        // From everything to the least; the first that leaves a bar worth looking at.
+        let choices: [(&[&str], usize); 6] = [
+            (&[&with_unit, &rate, &eta, message], 16),
+            (&[&places, &rate, &eta, message], 8),
+            (&[&places, &eta, message], 8),
+            (&[&places, &eta], 8),
+            (&[&places, &eta], 0),
+            (&[&places], 0),
+        ];
+        let mut told = String::new();
+        for (parts, bar_min) in choices {
+            let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+            told = parts.join("  ");
+            let taken = width(self.stage) + width(&told) + 2;
+            if bar_min == 0 && taken - 1 <= columns {
+                return format!("{} {told}", self.stage);
+            }
+            if bar_min > 0 && taken + 2 + bar_min <= columns {
+                let bar = bar(share, (columns - taken - 2).min(32));
+                return format!("{} [{bar}] {told}", self.stage);
+            }
+        }
+        told.chars().take(columns).collect()
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn bar(share: f64, columns: usize) -> String {
+    let full = (share.clamp(0.0, 1.0) * columns as f64) as usize;
+    let head = if full > 0 && full < columns { ">" } else { "" };
+    format!("{:columns$}", "=".repeat(full - head.len()) + head)
+}
+
+/// The line as indicatif asks for it.
+#[derive(Clone)]
+struct Drawn(Arc<Mutex<Line>>);
+
+impl ProgressTracker for Drawn {
+    fn clone_box(&self) -> Box<dyn ProgressTracker> {
+        Box::new(self.clone())
+    }
+
+    fn tick(&mut self, _state: &ProgressState, _now: Instant) {}
+
+    fn reset(&mut self, _state: &ProgressState, _now: Instant) {}
+
+    fn write(&self, _state: &ProgressState, out: &mut dyn Write) {
+        // A line that fills the last column is wrapped by some terminals, and then not taken back.
+        let _ = out.write_str(&lock(&self.0).draw(columns().saturating_sub(1)));
+    }
+}
+
+/// Columns of the terminal on stderr; 80 where it doesn't say.
+fn columns() -> usize {
+    #[cfg(unix)]
+    {
+        // SAFETY: all zeros are a size of nothing, and the call writes nothing but a size there.
+        let size = unsafe {
+            let mut size: libc::winsize = std::mem::zeroed();
+            (libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) == 0).then_some(size)
+        };
+        if let Some(size) = size.filter(|size| size.ws_col > 0) {
+            return usize::from(size.ws_col);
+        }
+    }
+    80
+}
+
+/// Progress of one stage. Dropping it takes the bar away.
 #[derive(Debug)]
 pub struct Meter {
     voice: Voice,
     bar: ProgressBar,
-    stage: &'static str,
-    unit: &'static str,
-    total: u64,
+    line: Arc<Mutex<Line>>,
     failed: u64,
-    started: Instant,
     last: Instant,
 }
 
@@ -103,30 +250,41 @@ impl Meter {
     /// Between two progress events for machines.
     const EVENT_INTERVAL: Duration = Duration::from_millis(1000);
 
+    /// The work begins now, with `done` items that an earlier run did.
+    pub fn begin(&mut self, done: u64) {
+        let mut line = lock(&self.line);
+        (line.done, line.begun_at, line.begun) = (done, done, Instant::now());
+        drop(line);
+        self.bar.set_position(done);
+    }
+
     /// One more item done; `failed` if it is one of the failures.
     pub fn step(&mut self, failed: bool) {
         self.failed += u64::from(failed);
-        self.bar.inc(1);
-        if failed {
-            self.bar.set_message(format!("{} failed", self.failed));
+        {
+            let mut line = lock(&self.line);
+            line.done += 1;
+            if failed {
+                line.message = format!("{} failed", words::count(self.failed));
+            }
         }
+        self.bar.inc(1);
         self.maybe_emit(Value::Null);
     }
 
     /// Sets the position, with a short text for people and fields for machines.
     pub fn set(&mut self, done: u64, message: String, fields: Value) {
+        {
+            let mut line = lock(&self.line);
+            (line.done, line.message) = (done, message);
+        }
         self.bar.set_position(done);
-        self.bar.set_message(message);
         self.maybe_emit(fields);
     }
 
     /// Prints above the bar without tearing it.
     pub fn line(&self, event: &str, sentence: &str, fields: Value) {
-        match self.voice {
-            Voice::Human if self.bar.is_hidden() => eprintln!("{}", text::lines(sentence)),
-            Voice::Human => self.bar.println(text::lines(sentence)),
-            Voice::Json => emit(event, fields),
-        }
+        Reporter { voice: self.voice }.say(event, sentence, fields);
     }
 
     /// For machines only.
@@ -136,33 +294,31 @@ impl Meter {
         }
     }
 
-    /// Items a second since the start.
+    /// Items of this run a second, since it began.
     pub fn rate(&self) -> f64 {
-        self.bar.position() as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+        lock(&self.line).rate()
     }
 
-    /// Seconds since the start.
+    /// Seconds since this run began.
     pub fn seconds(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        lock(&self.line).begun.elapsed().as_secs_f64()
     }
 
     /// Takes the bar away.
-    pub fn close(self) {
-        self.bar.finish_and_clear();
-    }
+    pub fn close(self) {}
 
     fn maybe_emit(&mut self, extra: Value) {
         if self.voice != Voice::Json || self.last.elapsed() < Self::EVENT_INTERVAL {
             return;
         }
         self.last = Instant::now();
-        let done = self.bar.position();
-        let rate = self.rate();
+        let line = lock(&self.line);
         let mut fields = json!({
-            "stage": self.stage, "unit": self.unit, "done": done, "total": self.total,
-            "failed": self.failed, "per_second": rate,
-            "eta_s": if rate > 0.0 { (self.total.saturating_sub(done)) as f64 / rate } else { 0.0 },
+            "stage": line.stage, "unit": line.unit, "done": line.done, "total": line.total,
+            "failed": self.failed, "per_second": line.rate(),
+            "eta_s": line.remaining().unwrap_or(0.0),
         });
+        drop(line);
         if let (Some(fields), Value::Object(extra)) = (fields.as_object_mut(), extra) {
             fields.extend(extra);
         }
@@ -170,23 +326,66 @@ impl Meter {
     }
 }
 
-/// `90` as `1 min 30 s`, for estimates.
-pub fn human_seconds(seconds: f64) -> String {
-    let s = seconds.max(0.0).round() as u64;
-    match s {
-        0..=89 => format!("{s} s"),
-        90..=5399 => format!("{} min {:02} s", s / 60, s % 60),
-        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if !self.bar.is_hidden() {
+            *lock(&SHOWN) = None;
+        }
+        self.bar.finish_and_clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    fn line(done: u64, begun_at: u64, seconds: u64, message: &str) -> Line {
+        Line {
+            stage: "tokenize",
+            unit: "images",
+            total: 1_000_000,
+            done,
+            begun_at,
+            begun: Instant::now() - Duration::from_secs(seconds),
+            message: message.into(),
+        }
+    }
+
     #[test]
-    fn seconds_are_readable() {
-        assert_eq!(super::human_seconds(0.2), "0 s");
-        assert_eq!(super::human_seconds(89.4), "89 s");
-        assert_eq!(super::human_seconds(90.0), "1 min 30 s");
-        assert_eq!(super::human_seconds(7325.0), "2 h 02 min");
+    fn a_line_fits_any_terminal_and_says_the_most_that_fits() {
+        for done in [0, 1, 1000, 21_820, 999_999, 1_000_000, 2_000_000] {
+            for columns in 0..200 {
+                let drawn = line(done, 0, 10, "1,234 failed").draw(columns);
+                assert!(width(&drawn) <= columns, "{columns}: {drawn}");
+            }
+        }
+        let drawn = |columns| line(21_820, 0, 10, "3 failed").draw(columns);
+        assert_eq!(
+            drawn(110),
+            "tokenize [>                         ] 21,820/1,000,000 images  2,182/s  \
+             ETA 7 min 28 s  3 failed"
+                .replace("[>                         ]", &format!("[{:32}]", ""))
+        );
+        assert_eq!(drawn(59), "tokenize 21,820/1,000,000  ETA 7 min 28 s");
+        assert_eq!(drawn(30), "tokenize 21,820/1,000,000");
+        assert_eq!(drawn(20), "21,820/1,000,000");
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_counts_for_no_rate() {
+        let resumed = line(900_500, 900_000, 5, "");
+        assert!((99.0..=100.0).contains(&resumed.rate()), "{}", resumed.rate());
+        let remaining = resumed.remaining().unwrap();
+        assert!((995.0..1006.0).contains(&remaining), "{remaining}");
+        assert_eq!(line(900_000, 900_000, 5, "").remaining(), None);
+        assert!(!line(900_000, 900_000, 5, "").draw(80).contains("ETA"));
+    }
+
+    #[test]
+    fn bars_grow_with_the_share() {
+        assert_eq!(
+            [0.0, 0.25, 0.5, 1.0, 7.0].map(|share| bar(share, 8)),
+            ["        ", "=>      ", "===>    ", "========", "========"]
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! with nothing in them that a terminal obeys or that reorders what is read.
 //! Must not know: who prints them.
 
+use crate::messages;
 use std::borrow::Cow;
 use std::io;
 use std::path::Path;
@@ -31,11 +32,12 @@ pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::IsADirectory => "it is a folder, where a file is needed".into(),
         io::ErrorKind::NotADirectory => "a file stands where a folder is needed".into(),
-        _ => {
-            let reason = error.to_string();
-            let end = error.raw_os_error().and_then(|n| reason.rfind(&format!(" (os error {n})")));
-            printable(&reason[..end.unwrap_or(reason.len())]).into_owned()
+        io::ErrorKind::AlreadyExists => "something else of this name is in the way".into(),
+        io::ErrorKind::QuotaExceeded => "No space left on device for this user".into(),
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            "too many open files; raise the limit with `ulimit -n`".into()
         }
+        _ => printable(&messages::plain(&error.to_string())).into_owned(),
     }
 }
 

@@ -130,8 +130,8 @@ fn another_orientation_or_pillow_on_an_output_is_refused_by_name() {
     let refused = |flags: &str, words: &[&str]| {
         job.expect(2, &format!("{TOKENIZE} --out out {flags}")).assert_one_line(words);
     };
-    refused("--orientation ignore", &["preprocessing.orientation = apply", "ignore"]);
-    refused("--pillow 13", &["preprocessing.pillow = 12", "13"]);
+    refused("--orientation ignore", &["--orientation apply", "ignore"]);
+    refused("--pillow 13", &["--pillow 12", "13"]);
     job.expect(0, &format!("{TOKENIZE} --out out --orientation apply --pillow 12"));
     // What Pillow has no part in takes no version of it.
     for rule in ["taming", "none"] {
@@ -223,5 +223,5 @@ fn an_output_from_before_these_settings_is_continued_byte_for_byte() {
     job.expect(0, "repair old --model model");
     assert!(whole == job.files("old"));
     let refused = job.expect(2, &format!("{line} old --orientation ignore"));
-    refused.assert_one_line(&["preprocessing.orientation = apply"]);
+    refused.assert_one_line(&["--orientation apply"]);
 }

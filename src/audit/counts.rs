@@ -247,6 +247,7 @@ fn floats(column: &arrow::array::ArrayRef) -> Vec<Option<f64>> {
 
 /// Counts one file; what can't be used of it is in the counts.
 pub fn count(path: &Path, columns: &Columns) -> Counts {
+    let _at = crate::guard::at("report", path.file_name().and_then(|name| name.to_str()));
     let mut counts = Counts::default();
     let bad =
         |rows, problem| BadRows { file: path.into(), rows, key: None, problem, whole_file: false };

@@ -5,9 +5,10 @@ use std::fmt::Write;
 
 use super::report::{AuditReport, ErrorReport, LevelReport};
 use crate::html::{
-    Frame, bar_chart, big, codes_by_uses, escape, number, open_page, percent, rank_frequency,
-    table, text, thousands,
+    Frame, bar_chart, big, codes_by_uses, escape, labels, number, open_page, percent,
+    rank_frequency, significant, table, text,
 };
+use crate::words;
 
 /// The page. The same report gives the same bytes.
 pub fn render(report: &AuditReport) -> String {
@@ -15,8 +16,12 @@ pub fn render(report: &AuditReport) -> String {
     let mut page = open_page(&format!("{name}: token audit"), "");
     page.push_str("<p>");
     let total = report.rows + report.failed;
-    big(&mut page, &thousands(report.rows), "rows of tokens");
-    big(&mut page, &thousands(report.failed), &format!("images failed, of {}", thousands(total)));
+    big(&mut page, &words::count(report.rows), "rows of tokens");
+    big(
+        &mut page,
+        &words::count(report.failed),
+        &format!("images failed, of {}", words::count(total)),
+    );
     for level in &report.levels {
         big(&mut page, &percent(level.used, level.codes), "of the codes used");
         big(&mut page, &format!("{:.1}", level.perplexity), "perplexity");
@@ -46,7 +51,7 @@ fn draw_problems(page: &mut String, report: &AuditReport) {
     if report.unusable == 0 && report.problems.is_empty() {
         return;
     }
-    let rows = thousands(report.unusable);
+    let rows = words::count(report.unusable);
     let _ = write!(page, "<h2>What can't be used</h2><p>{rows} rows. The first:</p>");
     table(page, &[""], report.problems.iter().map(|problem| vec![text(problem)]));
 }
@@ -54,12 +59,12 @@ fn draw_problems(page: &mut String, report: &AuditReport) {
 fn draw_level(page: &mut String, level: &LevelReport) {
     let _ = write!(
         page,
-        "<h2>Codebook of <code>{}</code></h2><p>{} tokens; {} of {} codes used; entropy {:.4} \
+        "<h2>Codebook of <code>{}</code></h2><p>{}; {} of {} used; entropy {:.4} \
          bits of {:.4}; perplexity {:.1}.</p>",
         level.column,
-        thousands(level.tokens),
-        thousands(level.used),
-        thousands(level.codes),
+        words::counted(level.tokens, "token"),
+        words::count(level.used),
+        words::counted(level.codes, "code"),
         level.entropy_bits,
         (level.codes.max(1) as f64).log2(),
         level.perplexity
@@ -84,13 +89,15 @@ fn draw_errors(page: &mut String, errors: &ErrorReport) {
     let _ = write!(
         page,
         "<h2>Quantization error</h2><p>Mean squared distance of a row's latents to their codes: \
-         mean {:.6}, {:.6} to {:.6}, over {} rows.</p>",
-        errors.mean,
-        errors.min,
-        errors.max,
-        thousands(errors.rows)
+         mean {}, {} to {}, over {}.</p>",
+        significant(errors.mean, 6),
+        significant(errors.min, 6),
+        significant(errors.max, 6),
+        words::counted(errors.rows, "row")
     );
-    let bars: Vec<_> = errors.histogram.iter().map(|&(e, n)| (format!("{e:.3e}"), n)).collect();
+    let edges: Vec<f64> = errors.histogram.iter().map(|bar| bar.0).collect();
+    let counts = errors.histogram.iter().map(|bar| bar.1);
+    let bars: Vec<_> = labels(&edges).into_iter().zip(counts).collect();
     bar_chart(page, Frame::WIDE, &bars);
 }
 
@@ -98,9 +105,11 @@ fn draw_labels(page: &mut String, report: &AuditReport) {
     if report.labels.is_empty() {
         return;
     }
-    let _ = write!(page, "<h2>Labels</h2><p>{} labels.", thousands(report.labels.len() as u64));
+    let _ = write!(page, "<h2>Labels</h2><p>{}.", words::counted(report.labels.len(), "label"));
     if report.further_labels > 0 {
-        let _ = write!(page, " {} rows have further ones.", thousands(report.further_labels));
+        let rows = words::counted(report.further_labels, "row");
+        let have = if report.further_labels == 1 { "has" } else { "have" };
+        let _ = write!(page, " {rows} {have} further ones.");
     }
     page.push_str("</p>");
     let mut labels: Vec<_> = report.labels.iter().collect();
@@ -113,7 +122,7 @@ fn draw_labels(page: &mut String, report: &AuditReport) {
 }
 
 fn draw_failures(page: &mut String, report: &AuditReport) {
-    let _ = write!(page, "<h2>Failures</h2><p>{} images.</p>", thousands(report.failed));
+    let _ = write!(page, "<h2>Failures</h2><p>{}.</p>", words::counted(report.failed, "image"));
     if report.failed == 0 {
         return;
     }

@@ -15,6 +15,7 @@ use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
 use super::sheet::Sheet;
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::text;
 
 /// The published description of a shard's columns.
@@ -78,6 +79,7 @@ pub fn highest(dir: &Path) -> Option<usize> {
 pub fn verify(dir: &Path, index: usize, plan: Option<&PlanFacts>) -> PartitionFacts {
     let mut facts = PartitionFacts { index, ..PartitionFacts::default() };
     let name = shard_name(index);
+    let _at = guard::at("verify", Some(&name));
     let check = Check { dir, index, plan, facts: &mut facts };
     if let Err(problem) = check.run() {
         facts.problems.push(problem);

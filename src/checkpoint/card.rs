@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
 use crate::text;
+use crate::words;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ impl Card {
             ("alpha", word_or(&preprocess.alpha, "white")),
             ("orientation", word_or(&preprocess.orientation, "apply")),
             ("pillow", preprocess.pillow.unwrap_or(12).to_string()),
-            ("parameters", self.parameters.to_string()),
+            ("parameters", words::count(self.parameters)),
             ("weights sha256", self.digests.weights_sha256.clone()),
             ("codebook sha256", self.digests.codebook_sha256.clone()),
             ("container", self.container.clone()),

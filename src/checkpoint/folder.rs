@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use super::{Bytes, RawCheckpoint, safetensors, sha256_hex};
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
 use crate::model::digests::Digests;
@@ -69,7 +70,7 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
 
     weights.commit()?;
     settings.commit()?;
-    File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io(dir))
+    durable::sync_folder(dir).map_err(Error::io(dir))
 }
 
 /// Reads a model folder: its configuration and its weights, which stay in the mapped file.
@@ -197,7 +198,7 @@ impl Temporary {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         fill(&mut out)?;
         out.flush().map_err(Error::io(&self.path))?;
-        out.get_ref().sync_all().map_err(Error::io(&self.path))
+        durable::sync_file(out.get_ref()).map_err(Error::io(&self.path))
     }
 
     /// Puts the file in its place.

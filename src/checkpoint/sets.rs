@@ -9,6 +9,7 @@ use super::keys::{ANCHORS, Layout};
 use super::quoted;
 use crate::error::{Error, Result};
 use crate::text::printable;
+use crate::words::counted;
 
 /// What wrappers of modules put into names, anywhere: `torch.compile`, (Distributed)DataParallel
 /// and DeepSpeed, Lightning, FSDP, activation checkpointing.
@@ -209,8 +210,8 @@ impl Sets {
     fn listed(&self, indices: &[usize]) -> String {
         let one = |&index: &usize| match (self.0[index].prefix.as_str(), self.0[index].names.len())
         {
-            ("", count) => format!("those without a prefix ({count} tensors)"),
-            (prefix, count) => format!("{} ({count} tensors)", quoted(prefix)),
+            ("", count) => format!("those without a prefix ({})", counted(count, "tensor")),
+            (prefix, count) => format!("{} ({})", quoted(prefix), counted(count, "tensor")),
         };
         indices.iter().map(one).collect::<Vec<_>>().join(", ")
     }

@@ -27,7 +27,7 @@ pub struct Common {
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
     #[arg(long, value_name = "f32|bf16", default_value = "f32")]
     pub precision: Precision,
-    /// Worker threads (default: RAYON_NUM_THREADS, else every core)
+    /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// Events for machines on stdout, one JSON object a line
@@ -38,13 +38,15 @@ pub struct Common {
 /// Flags that say what an image becomes; each overrides the recipe and the model.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PixelFlags {
-    /// Side of the square crop, in pixels
+    /// Side of the square crop, in pixels [default: the model's; in training, the recipe's]
     #[arg(long, value_name = "N")]
     pub size: Option<u32>,
-    /// Resize rule: bicubic, bilinear, lanczos, box, taming, llamagen, chameleon, dalle, ...
+    /// Resize rule: bicubic, bilinear, lanczos, box, taming, llamagen, chameleon, dalle, maskgit,
+    /// muse, vit, vqvae2, stretch, pad or none [default: the model's; in training, the recipe's]
     #[arg(long, value_name = "RULE")]
     pub resize: Option<ResizeRule>,
-    /// What shows through transparent pixels: white, black or drop
+    /// What shows through transparent pixels: white, black or drop [default: white; in training,
+    /// the recipe's]
     #[arg(long, value_name = "COLOUR")]
     pub alpha: Option<Alpha>,
     /// What becomes of EXIF orientation: apply turns pictures upright; ignore takes them as stored,
@@ -77,14 +79,16 @@ const THREADS_MAX: usize = 1 << 10;
 /// Flags that say what a published checkpoint doesn't.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckpointFlags {
-    /// Family of the checkpoint, where its names can't tell
+    /// Family of the checkpoint, where its names can't tell [default: what its names tell]
     #[arg(long, value_name = "NAME")]
     pub family: Option<String>,
     /// Published configuration of the checkpoint (JSON or YAML), where it doesn't lie beside it
+    /// [default: the one beside it]
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
     /// Which of several sets of weights in one file: the start of their names, such as ema, teacher,
-    /// state_dict.student; model_ema for LitEma's averages, . for names without a prefix
+    /// state_dict.student; model_ema for LitEma's averages, . for names without a prefix [default: the only one, or that of
+    /// the family's rule]
     #[arg(long, value_name = "PREFIX")]
     pub weights: Option<String>,
 }

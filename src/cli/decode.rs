@@ -50,7 +50,7 @@ pub struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Rows decoded at once (default: two for every thread, at least 16)
+    /// Rows decoded at once [default: two for every thread, at least 16]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::progress::Reporter;
 use crate::text;
 use crate::tokens::{DatasetSummary, finalize};
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -30,25 +31,24 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
     let totals = &dataset.totals;
     let tokenizer = &dataset.identity.tokenizer;
     let mut text = format!(
-        "{}: {} images planned, {} written, {} failed, in {} shards\n{} tokens of {} codes \
-         ({}, factor {})",
+        "{}: {} planned, {} written, {} failed, in {}\n{} of {} ({}, factor {})",
         text::path(&dir),
-        totals.planned,
-        totals.written,
-        totals.failed,
-        dataset.shards.len(),
-        totals.tokens,
-        tokenizer.codes,
+        counted(totals.planned, "image"),
+        words::count(totals.written),
+        words::count(totals.failed),
+        counted(dataset.shards.len(), "shard"),
+        counted(totals.tokens, "token"),
+        counted(tokenizer.codes, "code"),
         tokenizer.family,
         tokenizer.factor,
     );
     for (index, level) in dataset.codebook.levels.iter().enumerate() {
         text += &format!(
-            "\ncodebook{}: {} of {} codes used ({:.1} %), perplexity {:.1}",
+            "\ncodebook{}: {} of {} used ({:.1} %), perplexity {:.1}",
             if index == 0 { String::new() } else { format!(" of level {index}") },
-            level.used,
-            level.codes,
-            100.0 * level.used as f64 / level.codes as f64,
+            words::count(level.used),
+            counted(level.codes, "code"),
+            100.0 * level.used as f64 / level.codes.max(1) as f64,
             level.perplexity,
         );
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::progress::Reporter;
 use crate::text;
 use crate::tokens::{Plan, committed, finalize, plan};
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -52,10 +53,11 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let plan = Plan::open(dir)?;
     let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
     let text = format!(
-        "{}: unfinished, {done} of {} partitions of {} images; run the same `vqtok tokenize` again",
+        "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",
         text::path(&dir),
-        plan.partitions(),
-        plan.rows()
+        words::count(done),
+        counted(plan.partitions(), "partition"),
+        counted(plan.rows(), "image")
     );
     let fields = json!({"dir": dir, "planned": plan.rows(), "partitions": plan.partitions(),
                         "committed": done, "identity": plan.identity()});
@@ -84,7 +86,7 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
 fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     let file = TokenFile::open(path)?;
     let (metadata, rows) = (file.entries(), file.row_count());
-    let mut text = format!("{}: {rows} rows", text::path(&path));
+    let mut text = format!("{}: {}", text::path(&path), counted(rows, "row"));
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
         text += &format!("\n  {name:28} {value}");
     }

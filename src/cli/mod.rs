@@ -24,11 +24,15 @@ mod train;
 mod training;
 mod verify;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, INTERNAL_ERROR, Result};
+use crate::guard::{self, Bug};
 use crate::progress::Reporter;
 use crate::text;
-use clap::{Parser, Subcommand};
+use crate::{console, messages};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 /// How a command that didn't fail ended.
@@ -48,8 +52,9 @@ pub enum Finished {
     long_about = "vqtok streams images through a trained VQGAN or VQ-VAE encoder and writes token \
                   grids and codebook statistics to Parquet shards; where there is no tokenizer \
                   yet, it trains one.",
-    after_help = "Exit codes: 0 clean, 1 finished with failures, 2 fatal, 75 try again later, \
-                  130 interrupted."
+    after_help = "Exit codes: 0 clean, 1 finished with failures, 2 fatal, 70 internal error, \
+                  75 try again later, 130 interrupted.",
+    max_term_width = 80
 )]
 struct Cli {
     #[command(subcommand)]
@@ -111,6 +116,24 @@ impl Command {
         again::line(std::env::args_os(), more)
     }
 
+    /// What a panic outside of any stage is said to have happened in.
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Tokenize(_) => "vqtok tokenize",
+            Command::Train(_) => "vqtok train",
+            Command::Decode(_) => "vqtok decode",
+            Command::Reconstruct(_) => "vqtok reconstruct",
+            Command::Inspect(_) => "vqtok inspect",
+            Command::Quickstart(_) => "vqtok quickstart",
+            Command::Recipe(_) => "vqtok recipe",
+            Command::Finalize(_) => "vqtok finalize",
+            Command::Verify(_) => "vqtok verify",
+            Command::Repair(_) => "vqtok repair",
+            Command::Report(_) => "vqtok report",
+            Command::Convert(_) => "vqtok convert",
+        }
+    }
+
     fn run(self, reporter: &Reporter) -> Result<Finished> {
         match self {
             Command::Tokenize(args) => tokenize::run(args, reporter),
@@ -132,32 +155,107 @@ impl Command {
 /// All commands with their flags, for tests that go through them.
 #[doc(hidden)]
 pub fn command_line() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    command()
 }
 
 /// Parses the process's arguments, runs the command and gives the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    guard::record_panics();
+    outlive_signals();
+    let parsed = command().try_get_matches();
+    let cli = match parsed.and_then(|mut found| Cli::from_arg_matches_mut(&mut found)) {
+        Ok(cli) => cli,
+        Err(told) => return tell(&told),
+    };
     let reporter = Reporter::new(cli.command.json());
     let again = cli.command.again();
-    match cli.command.run(&reporter) {
-        Ok(Finished::Clean) => ExitCode::from(0),
-        Ok(Finished::WithFailures) => ExitCode::from(1),
-        Err(Error::Interrupted) => {
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let _at = guard::at(cli.command.name(), None);
+        cli.command.run(&reporter)
+    }));
+    reporter.notices();
+    // A thread may have panicked where nobody noticed: then what was done can't be trusted either.
+    match (guard::take_bug(), done) {
+        (Some(bug), _) => internal_error(&reporter, &bug),
+        (None, Err(payload)) => internal_error(&reporter, &guard::bug_of(payload.as_ref())),
+        (None, Ok(Err(Error::Interrupted))) => {
             let text = format!("interrupted; go on with: {again}");
-            fail(&reporter, &text, Error::Interrupted.exit_code())
+            fail(&reporter, &text::printable(&text), Error::Interrupted.exit_code(), json!({}))
         }
-        Err(error) => fail(&reporter, &error.to_string(), error.exit_code()),
+        (None, Ok(done)) => end(&reporter, done),
     }
 }
 
+/// The command line. A negative number is a value, and refused as one.
+fn command() -> clap::Command {
+    fn with_numbers(command: clap::Command) -> clap::Command {
+        let names: Vec<String> =
+            command.get_subcommands().map(|below| below.get_name().to_string()).collect();
+        let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        });
+        names.iter().fold(command, |all, name| all.mut_subcommand(name, with_numbers))
+    }
+    with_numbers(Cli::command())
+}
+
+/// A file that grows beyond `ulimit -f` is an error of the write, as a full disk is.
+fn outlive_signals() {
+    #[cfg(unix)]
+    // SAFETY: no handler is installed; the signal is ignored from here on.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn tell(told: &clap::Error) -> ExitCode {
+    let text = |colours: bool| match colours && std::env::var_os("NO_COLOR").is_none() {
+        true => messages::plain(&told.render().ansi().to_string()).into_owned(),
+        false => messages::plain(&told.render().to_string()).into_owned(),
+    };
+    if told.use_stderr() {
+        console::err(text(std::io::stderr().is_terminal()).trim_end());
+        return ExitCode::from(2);
+    }
+    console::out(text(std::io::stdout().is_terminal()).trim_end());
+    end(&Reporter::new(false), Ok(Finished::Clean))
+}
+
+/// The end of a command that didn't panic.
+fn end(reporter: &Reporter, done: Result<Finished>) -> ExitCode {
+    let done = done.and_then(|finished| match console::take_out_error() {
+        None => Ok(finished),
+        Some(error) => Err(Error::Output(error)),
+    });
+    match done {
+        Ok(Finished::Clean) => ExitCode::from(0),
+        Ok(Finished::WithFailures) => ExitCode::from(1),
+        Err(error) => {
+            let message = messages::plain(&error.to_string()).replace('\n', " ");
+            fail(reporter, &text::printable(&message), error.exit_code(), json!({}))
+        }
+    }
+}
+
+fn internal_error(reporter: &Reporter, bug: &Bug) -> ExitCode {
+    let place = json!({"stage": bug.stage(), "key": bug.key()});
+    fail(reporter, &bug.line(), INTERNAL_ERROR, place)
+}
+
 /// One line on stderr, whatever the voice; an event too where machines listen.
-fn fail(reporter: &Reporter, message: &str, exit_code: u8) -> ExitCode {
-    let message = message.replace('\n', " ");
-    let message = text::printable(&message);
-    eprintln!("vqtok: {message}");
+fn fail(
+    reporter: &Reporter,
+    message: &str,
+    exit_code: u8,
+    mut fields: serde_json::Value,
+) -> ExitCode {
+    console::err(&format!("vqtok: {message}"));
     if reporter.is_json() {
-        reporter.result("error", "", json!({"message": message, "exit_code": exit_code}));
+        fields["message"] = message.into();
+        fields["exit_code"] = exit_code.into();
+        reporter.result("error", "", fields);
     }
     ExitCode::from(exit_code)
 }
@@ -166,7 +264,35 @@ fn fail(reporter: &Reporter, message: &str, exit_code: u8) -> ExitCode {
 mod tests {
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
+    }
+
+    /// Every command, those below others too, with the words that call it.
+    fn commands(command: &clap::Command, words: &str, all: &mut Vec<(String, clap::Command)>) {
+        let words = format!("{words} {}", command.get_name());
+        all.push((words.clone(), command.clone()));
+        command.get_subcommands().for_each(|below| commands(below, &words, all));
+    }
+
+    #[test]
+    fn help_says_every_default_and_fits_a_terminal() {
+        let mut all = Vec::new();
+        let mut command = super::command();
+        command.build();
+        commands(&command, "", &mut all);
+        for (words, command) in &mut all {
+            for help in [command.render_help(), command.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= 80, "{words}: {line}");
+                }
+            }
+            for arg in command.get_arguments() {
+                let optional = arg.get_action().takes_values() && !arg.is_required_set();
+                let told = !arg.get_default_values().is_empty()
+                    || arg.get_help().is_some_and(|text| text.to_string().contains("[default: "));
+                assert!(!optional || told, "{words}: {arg} doesn't say its default");
+            }
+        }
+        assert!(all.len() > 12, "{}", all.len());
     }
 }

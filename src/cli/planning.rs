@@ -9,6 +9,7 @@ use crate::progress::Reporter;
 use crate::text;
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
+use crate::words::{self, counted};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -117,9 +118,13 @@ fn hold(
     let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
     let Held::Same(plan) = held else { return Ok(held) };
     let skipped = walk.skipped();
-    let mut text = format!("{} images in {} partitions, {skipped}", plan.rows(), plan.partitions());
+    let mut text = format!(
+        "{} in {}, {skipped}",
+        counted(plan.rows(), "image"),
+        counted(plan.partitions(), "partition")
+    );
     if resized.count > 0 {
-        text += &format!(", {} of another size than was planned", resized.count);
+        text += &format!(", {} of another size than was planned", words::count(resized.count));
     }
     let moved = plan.moved().first().filter(|(was, now)| !source::same_place(was, now));
     if let Some((was, now)) = moved {

@@ -13,6 +13,7 @@ use crate::keep::{self, Foreign};
 use crate::progress::Reporter;
 use crate::text;
 use crate::train::metrics;
+use crate::words::counted;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::json;
@@ -92,20 +93,25 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     }
     if pairs.is_empty() {
         return Err(Error::invalid(format!(
-            "none of {failed} images could be reconstructed; the failures above say why"
+            "{} couldn't be reconstructed; see above why",
+            if failed == 1 { "the only image".into() } else { format!("all {failed} images") }
         )));
     }
     let sheet = sheet::png(&sheet::contact_sheet(&pairs))?;
     keep::write(&args.out, &keep::mark_png(&sheet), foreign)?;
+    // Over those that have one: equal pictures have no PSNR, small ones no SSIM.
     let mean = |field: &str| {
-        rows.iter().filter_map(|row| row[field].as_f64()).sum::<f64>() / rows.len().max(1) as f64
+        let values: Vec<f64> = rows.iter().filter_map(|row| row[field].as_f64()).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let (psnr, ssim) = (mean("psnr_db"), mean("ssim"));
+    let alike = psnr.map_or("the same pixels".into(), |psnr| format!("PSNR {psnr:.2} dB"));
+    let structure = ssim.map_or("no SSIM under 11 pixels".into(), |ssim| format!("SSIM {ssim:.4}"));
     reporter.result(
         "reconstructed",
         &format!(
-            "{} pictures on {}: PSNR {psnr:.2} dB, SSIM {ssim:.4}",
-            pairs.len(),
+            "{} on {}: {alike}, {structure}",
+            counted(pairs.len(), "picture"),
             text::path(&args.out)
         ),
         json!({"images": rows, "psnr_db": psnr, "ssim": ssim, "failed": failed, "out": args.out}),

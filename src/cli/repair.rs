@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::Reporter;
 use crate::text;
+use crate::tokens::identity::as_given;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,7 +26,7 @@ use std::str::FromStr;
 pub struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
-    /// The tokenizer that made it; needed where shards have to be made anew
+    /// The tokenizer that made it; needed where shards have to be made anew [default: none]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Where the images lie now, if they moved since they were tokenized: the folder they were in
@@ -33,7 +35,7 @@ pub struct Args {
     moved: Option<Folders>,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Images a batch (default: what suits the device)
+    /// Images a batch [default: what suits the device]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     #[command(flatten)]
@@ -48,12 +50,12 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let report = verify(&args.dir)?;
     let damage = damage(&report);
     let text = format!(
-        "{}: {} findings, {} strays, {} partitions to make anew, {} missing",
+        "{}: {}, {}, {} to make anew, {} missing",
         text::path(&args.dir),
-        report.findings.len(),
-        report.strays.len(),
-        damage.partitions.len(),
-        report.missing
+        counted(report.findings.len(), "finding"),
+        counted(report.strays.len(), "stray"),
+        counted(damage.partitions.len(), "partition"),
+        words::count(report.missing)
     );
     reporter.say("damage", &text, json!(report));
     let work = report.missing > 0 || !damage.partitions.is_empty();
@@ -189,9 +191,9 @@ fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
     match made.difference(ours) {
         None => Ok(()),
         Some((name, was, now)) => Err(Error::Mismatch(format!(
-            "{} was made with {name} = {was}, this repair has {now}; use the model and program \
-             it was made with",
-            text::path(&dir)
+            "{} was made with {}, this repair has {now}; use the model and program it was made with",
+            text::path(&dir),
+            as_given(&name, &was)
         ))),
     }
 }

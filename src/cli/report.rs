@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::keep::{self, Foreign};
 use crate::progress::Reporter;
 use crate::text;
+use crate::words::counted;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -37,10 +38,14 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         reporter.say("warning", &format!("warning: {note}"), json!({"message": note}));
     }
     keep::write(&args.out, html::render(&report).as_bytes(), foreign)?;
-    let mut text =
-        format!("{}: {} rows of {} files", text::path(&args.out), report.rows, report.files);
+    let mut text = format!(
+        "{}: {} of {}",
+        text::path(&args.out),
+        counted(report.rows, "row"),
+        counted(report.files, "file")
+    );
     if !report.complete() {
-        text += &format!("; {} rows can't be used", report.unusable);
+        text += &format!("; {} can't be used", counted(report.unusable, "row"));
     }
     let complete = report.complete();
     reporter.result("report", &text, json!({"out": args.out, "report": report}));

@@ -22,6 +22,7 @@ use crate::tokens::{
     Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, repair,
 };
 use crate::train;
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
     /// Recipe to train with where PATH doesn't exist: a name or a TOML file (`vqtok recipe list`)
+    /// [default: photos-vqvae-64]
     #[arg(long, value_name = "FILE")]
     recipe: Option<String>,
     #[command(flatten)]
@@ -49,25 +51,27 @@ pub struct Args {
     /// [default: 0, or 1 where all first folders are splits such as train and val]
     #[arg(long, value_name = "N|none")]
     label_level: Option<LabelLevel>,
-    /// Images a batch (default: what suits the device); tokens don't depend on it
+    /// Images a batch; tokens don't depend on it [default: the recipe's, else what suits the device]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Rows a shard: what a kill can cost, and the unit workers share
+    /// Rows a shard: what a kill can cost, and the unit workers share [default: the recipe's, else
+    /// 4096]
     #[arg(long, value_name = "N")]
     shard_rows: Option<usize>,
     /// Take every N-th shard, from the I-th (0 to N-1; N/N is 0/N); several workers may share DIR
+    /// [default: 0/1, every shard]
     #[arg(long, value_name = "I/N", conflicts_with = "rank_from")]
     partition: Option<Share>,
-    /// Take I/N from the environment: slurm, kubernetes or torch
+    /// Take I/N from the environment: slurm, kubernetes or torch [default: from --partition]
     #[arg(long, value_name = "SOURCE")]
     rank_from: Option<RankFrom>,
-    /// Number of workers, where --rank-from's source doesn't tell
+    /// Number of workers, where --rank-from's source doesn't tell [default: what it tells]
     #[arg(long, value_name = "N", requires = "rank_from")]
     ranks: Option<usize>,
     /// Make the shards that hold failures anew, once the reason is mended
     #[arg(long)]
     retry_failed: bool,
-    /// What a bad image costs: a row in failures, or the run
+    /// What a bad image costs: a row in failures, or the run [default: the recipe's, else record]
     #[arg(long, value_name = "record|stop")]
     on_error: Option<OnError>,
     #[command(flatten)]
@@ -277,15 +281,21 @@ pub(super) fn tokenize(
     watch.meter.close();
     reporter.say(
         "tokenized",
-        &format!("{images} images in {} ({rate:.1} images/s)", human_seconds(seconds)),
+        &format!(
+            "{} in {} ({})",
+            counted(images, "image"),
+            human_seconds(seconds),
+            words::rate(rate, " images")
+        ),
         json!({"images": images, "written": summary.written, "failed": summary.failed,
                "partitions": summary.partitions, "already": summary.already,
                "lost": summary.lost, "kept": summary.kept, "seconds": seconds, "images_per_second": rate}),
     );
     if summary.lost > 0 {
         let text = format!(
-            "{} partitions had been committed by another worker with other tokens; theirs stay",
-            summary.lost
+            "{} had been committed by another worker with other tokens before; the other worker's \
+             tokens stay",
+            counted(summary.lost, "partition")
         );
         reporter.say("lost", &text, json!({"partitions": summary.lost}));
     }
@@ -305,8 +315,9 @@ pub(super) fn fold(
         dataset.totals.failed
     } else {
         let text = format!(
-            "{missing} of {} partitions are other workers' work; the last one to finish folds",
-            plan.partitions()
+            "{} of {} left to other workers; the last one to finish folds",
+            words::count(missing),
+            counted(plan.partitions(), "partition")
         );
         reporter.say(
             "waiting",
@@ -368,7 +379,10 @@ impl pipeline::Observer for Watch {
     }
 
     fn batch_halved(&mut self, images: usize) {
-        let text = format!("the device is out of memory: going on with {images} images at a time");
+        let text = format!(
+            "the device is out of memory: going on with {} at a time",
+            counted(images, "image")
+        );
         self.meter.line("batch-halved", &text, json!({"images": images}));
     }
 }

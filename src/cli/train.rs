@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::text;
 use crate::train::{self, images::Images};
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,16 +24,18 @@ pub struct Args {
     /// Folder for the model: config.json, model.safetensors, the training record
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// What to train: the name of a recipe or a TOML file (`vqtok recipe list`)
+    /// What to train: the name of a recipe or a TOML file (`vqtok recipe list`) [default:
+    /// photos-vqvae-64]
     #[arg(long, value_name = "FILE")]
     recipe: Option<String>,
-    /// Updates, overriding the recipe
+    /// Updates [default: the recipe's]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Images an update, overriding the recipe
+    /// Images an update [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Images that go through the network at once, overriding the recipe: less memory
+    /// Images that go through the network at once; fewer take less memory [default: the recipe's,
+    /// else all of an update]
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
     /// Run each block of the network again in the backward pass instead of keeping what it
@@ -40,19 +43,22 @@ pub struct Args {
     #[arg(long)]
     recompute: bool,
     /// File or folder with the weights of LPIPS: torchvision's VGG16 and the heads of lpips
+    /// [default: the recipe's, else trained without]
     #[arg(long, value_name = "PATH")]
     perceptual_weights: Option<String>,
     /// Begin with the weights of a checkpoint, published or vqtok's own, of the recipe's
-    /// architecture; a codebook of another size or length begins anew
+    /// architecture; a codebook of another size or length begins anew [default: the recipe's, else
+    /// random weights]
     #[arg(long, value_name = "PATH")]
     init_from: Option<String>,
-    /// Family of the checkpoint to begin with, where it can't be told
+    /// Family of the checkpoint to begin with, where it can't be told [default: what its names tell]
     #[arg(long, value_name = "FAMILY", requires = "init_from")]
     init_family: Option<String>,
     /// Which of several sets of weights in the checkpoint to begin with: the start of their names
+    /// [default: the only one]
     #[arg(long, value_name = "PREFIX", requires = "init_from")]
     init_weights: Option<String>,
-    /// Seed of everything random, overriding the recipe
+    /// Seed of everything random [default: the recipe's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Go on with the training in PATH, by the recipe that lies there; --steps makes it longer, also
@@ -192,6 +198,7 @@ pub(super) fn train(
     say_skipped(images.skipped(), reporter);
     let mut watch = Watch {
         reporter: *reporter,
+        steps: recipe.train.steps as u64,
         meter: reporter.meter("train", "steps", recipe.train.steps as u64),
         stage: "train",
         stop: Arc::clone(stop),
@@ -206,16 +213,17 @@ pub(super) fn train(
     watch.meter.close();
     let found = &summary.evaluation;
     let text = format!(
-        "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on {5} {6} images; \
+        "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on {5} {6} {8}; \
          {0}/training.html shows how",
         text::path(&folder),
         found.psnr,
         100.0 * found.usage,
         model.quantizer.codes_in_words(),
         found.perplexity,
-        found.images,
+        words::count(found.images),
         if summary.held_out { "held-out" } else { "training" },
         by_level(found),
+        if found.images == 1 { "image" } else { "images" },
     );
     let fields = json!({"model": folder, "summary": summary, "unreadable": summary.unreadable});
     reporter.say("trained", &(text + &left_out(&summary)), fields);
@@ -247,6 +255,8 @@ fn by_level(found: &train::Evaluation) -> String {
 /// Shows a training.
 struct Watch {
     reporter: Reporter,
+    /// Of the whole training.
+    steps: u64,
     meter: Meter,
     /// What the meter counts.
     stage: &'static str,
@@ -272,17 +282,20 @@ impl train::Observer for Watch {
             train::Event::Estimate { remaining, memory_bytes, steps, images, parameters } => {
                 let seconds = remaining.as_secs_f64();
                 let text = format!(
-                    "training {} first: recipe {}, {parameters} parameters, {steps} steps on \
-                     {images} images, about {}, {:.1} GiB of memory",
+                    "training {} first: recipe {}, {}, {} on {}, about {}, {} of memory",
                     text::path(&self.folder),
                     self.recipe,
+                    counted(*parameters, "parameter"),
+                    counted(*steps, "step"),
+                    counted(*images, "image"),
                     human_seconds(seconds),
-                    *memory_bytes as f64 / (1u64 << 30) as f64
+                    words::bytes(*memory_bytes)
                 );
                 let fields = json!({"model": self.folder, "recipe": self.recipe, "steps": steps,
                                     "images": images, "parameters": parameters,
                                     "seconds": seconds, "memory_bytes": memory_bytes});
                 self.reporter.say("estimate", &text, fields);
+                self.meter.begin(self.steps.saturating_sub(*steps as u64));
             }
             train::Event::Step { report, steps, .. } => {
                 self.meter_of("train", "steps", *steps);

@@ -6,6 +6,7 @@ use crate::audit::verify::verify;
 use crate::error::Result;
 use crate::progress::Reporter;
 use crate::text;
+use crate::words::{self, counted};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -39,14 +40,15 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         false => "UNFINISHED".to_string(),
     };
     let text = format!(
-        "{}: {state}, {there} of {} partitions there, {} images planned in them = {} written + {} \
-         failed, {} bytes checked: {}",
+        "{}: {state}, {} of {} there, {} planned in {} = {} written + {} failed, {} checked: {}",
         text::path(&args.dir),
-        report.partitions,
-        report.planned,
-        report.written,
-        report.failed,
-        report.bytes,
+        words::count(there),
+        counted(report.partitions, "partition"),
+        counted(report.planned, "image"),
+        if there == 1 { "it" } else { "them" },
+        words::count(report.written),
+        words::count(report.failed),
+        counted(report.bytes, "byte"),
         verdict(&report)
     );
     reporter.result("verified", &text, json!(report));
@@ -81,7 +83,7 @@ fn tell_strays(report: &VerifyReport, reporter: &Reporter) {
 fn verdict(report: &VerifyReport) -> String {
     let strays = match report.strays.len() {
         0 => String::new(),
-        strays => format!("{strays} strays, which nothing here removes"),
+        strays => format!("{}, which nothing here removes", counted(strays, "stray")),
     };
     match (report.findings.len(), report.finished) {
         (0, true) if strays.is_empty() => "all as it claims".into(),
@@ -92,7 +94,8 @@ fn verdict(report: &VerifyReport) -> String {
         }
         (findings, _) => {
             let with = if strays.is_empty() { strays } else { format!("; {strays}") };
-            format!("{findings} findings; `vqtok repair` makes the bad parts anew{with}")
+            let findings = counted(findings, "finding");
+            format!("{findings}; `vqtok repair` makes the bad parts anew{with}")
         }
     }
 }

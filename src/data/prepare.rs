@@ -6,7 +6,8 @@ use super::orientation::Orientation;
 use super::pillow::PillowVersion;
 use super::samples::Limits;
 use super::{decode, resize, source};
-use crate::error::Reject;
+use crate::error::{Reject, Stage};
+use crate::{failpoint, guard};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
@@ -82,20 +83,39 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
 /// A [`Reject`] with the stage that gave it up.
 pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, Reject> {
     let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
-    let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
-    let resized = resize::prepare(&decoded.image, *rule, *size, *pillow)?;
-    let (width, height) = resized.image.dimensions();
-    Ok(Prepared {
-        pixels: to_bytes(resized.image, preparation.channels),
-        width: width as usize,
-        height: height as usize,
-        image_width: decoded.image.width(),
-        image_height: decoded.image.height(),
-        orientation: decoded.orientation,
-        color_mode: decoded.color_mode,
-        crop: resized.crop,
-        content_sha256: Sha256::digest(bytes).into(),
+    guarded(|stage| {
+        let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
+        begin_resize(stage);
+        let resized = resize::prepare(&decoded.image, *rule, *size, *pillow)?;
+        let (width, height) = resized.image.dimensions();
+        Ok(Prepared {
+            pixels: to_bytes(resized.image, preparation.channels),
+            width: width as usize,
+            height: height as usize,
+            image_width: decoded.image.width(),
+            image_height: decoded.image.height(),
+            orientation: decoded.orientation,
+            color_mode: decoded.color_mode,
+            crop: resized.crop,
+            content_sha256: Sha256::digest(bytes).into(),
+        })
     })
+}
+
+/// Runs what makes pixels of bytes; a panic in it costs the image and not the run, since it is the
+/// image that brings it about, every time.
+fn guarded<T>(work: impl FnOnce(&mut Stage) -> Result<T, Reject>) -> Result<T, Reject> {
+    let mut stage = Stage::Decode;
+    let done = guard::catch(|| work(&mut stage));
+    done.unwrap_or_else(|panic| {
+        let part = if stage == Stage::Resize { "resizing" } else { "the decoder" };
+        Err(Reject::new(stage, format!("{part} failed: {panic}")))
+    })
+}
+
+fn begin_resize(stage: &mut Stage) {
+    *stage = Stage::Resize;
+    failpoint::stage("resize");
 }
 
 /// Reads one image and prepares a part of it, which `choose` picks by the image's
@@ -110,10 +130,13 @@ pub fn prepare_part(
 ) -> Result<Vec<u8>, Reject> {
     let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
     let bytes = source::read(uri, limits)?;
-    let decoded = decode::decode_as(&bytes, limits, *alpha, *orientation)?;
-    let crop = choose(decoded.image.dimensions());
-    let square = resize::part(&decoded.image, crop, *rule, *size, *pillow)?;
-    Ok(to_bytes(square, preparation.channels))
+    guarded(|stage| {
+        let decoded = decode::decode_as(&bytes, limits, *alpha, *orientation)?;
+        begin_resize(stage);
+        let crop = choose(decoded.image.dimensions());
+        let square = resize::part(&decoded.image, crop, *rule, *size, *pillow)?;
+        Ok(to_bytes(square, preparation.channels))
+    })
 }
 
 fn to_bytes(image: RgbImage, channels: usize) -> Vec<u8> {

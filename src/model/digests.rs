@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use super::weights::{Weight, Weights};
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::text::printable;
 
 /// Values that are hashed at a time: they stay near the core.
@@ -39,6 +40,7 @@ impl Pending {
     ) -> Pending {
         let weights = weights.clone();
         let work = move || {
+            let _at = guard::at("hash weights", None);
             let digests = Digests::of(&weights).map_err(|e| e.to_string())?;
             check(&digests).map_err(|e| e.to_string())?;
             Ok(digests)
@@ -46,7 +48,7 @@ impl Pending {
         let thread = std::thread::Builder::new().name("vqtok-digests".into()).spawn(work);
         Pending(LazyLock::new(Box::new(move || {
             let thread = thread.map_err(|e| format!("no thread to hash the weights: {e}"))?;
-            thread.join().unwrap_or_else(|_| Err("hashing the weights panicked".into()))
+            thread.join().unwrap_or_else(|_| Err("hashing the weights has panicked".into()))
         })))
     }
 

@@ -63,7 +63,7 @@ impl Fsq {
         }
         if let Some(bad) = levels.iter().find(|l| !(2..=LEVELS_MAX).contains(*l)) {
             return Err(Error::invalid(format!(
-                "the quantizer has {bad} levels in a channel; fsq takes 2 to {LEVELS_MAX}"
+                "the quantizer's levels hold a {bad}; fsq takes 2 to {LEVELS_MAX} levels a channel"
             )));
         }
         let codes = levels.iter().try_fold(1usize, |product, l| product.checked_mul(*l));

@@ -156,9 +156,9 @@ fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Bo
     let unused = reader.unused();
     if let Some(first) = unused.first() {
         return Err(Error::invalid(format!(
-            "{} tensors of the checkpoint have no place in a `{}` model (the first is `{}`); \
-             is --family right?",
-            unused.len(),
+            "{} of the checkpoint can't be placed in a `{}` model (the first is `{}`); is --family \
+             right?",
+            crate::words::counted(unused.len(), "tensor"),
             config.family,
             printable(first)
         )));

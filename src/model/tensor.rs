@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -94,6 +95,25 @@ fn state(meta: &Metadata) -> (u64, Option<SystemTime>) {
     (meta.len(), meta.modified().ok())
 }
 
+/// The whole of a file, mapped to be read; None where its file system can't map (FUSE that goes
+/// around the page cache, 9p): shared is refused more often than private.
+fn mapped(file: &File) -> std::io::Result<Option<memmap2::Mmap>> {
+    // SAFETY: the maps are only read. As with every mapped file, another process that truncates a
+    // checkpoint while it is being read ends this one by SIGBUS; writers of checkpoints (ours too)
+    // replace files by rename, which leaves this mapping intact.
+    let ways = [
+        |file: &File| unsafe { memmap2::Mmap::map(file) },
+        |file: &File| unsafe { memmap2::MmapOptions::new().map_copy_read_only(file) },
+    ];
+    for way in ways {
+        match way(file) {
+            Err(error) if durable::has_no_maps(&error) => {}
+            done => return done.map(Some),
+        }
+    }
+    Ok(None)
+}
+
 impl Bytes {
     /// The content of a file, mapped: pages are read when they are used, and not held twice.
     ///
@@ -108,10 +128,9 @@ impl Bytes {
             return Ok(Bytes::from(Vec::new()));
         }
         let file = File::open(path).map_err(Error::io(path))?;
-        // SAFETY: the map is read-only and private. As with every mapped file, another process
-        // that truncates a checkpoint while it is being read ends this one by SIGBUS; writers of
-        // checkpoints (ours too) replace files by rename, which leaves this mapping intact.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path))?;
+        let Some(map) = mapped(&file).map_err(Error::io(path))? else {
+            return std::fs::read(path).map(Bytes::from).map_err(Error::io(path));
+        };
         let range = 0..map.len();
         let state = state(&file.metadata().map_err(Error::io(path))?);
         let mapped = MappedFile { map, file, path: path.to_path_buf(), state };

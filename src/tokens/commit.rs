@@ -1,82 +1,22 @@
 //! Owns how bytes become durable and visible: hidden locked temporary files, fsync, link, rename,
 //! and the lock of an output folder. Every such call of the output goes through here, and passes a
-//! fail point. Must not know: what the bytes mean.
-//!
-//! # Fail points
-//! `VQTOK_FAILPOINT=<operation>:<n>` kills the process (as `kill -9` does: nothing is cleaned up)
-//! immediately before its n-th `<operation>`, counted from 1; `any` counts all of them. Operations:
-//! [`FAIL_POINTS`]. A kill before `write` first writes half of the bytes. With a third part, a
-//! system's error number, the operation fails with that instead (`write:7:28` is a full disk). The
-//! fault tests run a job with `any:1`, `any:2`, ... until it survives.
-//! `VQTOK_FAILTRACE=<file>` appends a line `<operation> <path>` for each, in order.
+//! fail point (`failpoint`). Must not know: what the bytes mean.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::durable::{self, Locked};
 use crate::error::{Error, Result};
+use crate::failpoint::{self, Fate};
 use crate::text;
-
-/// The operations that `VQTOK_FAILPOINT` names.
-pub const FAIL_POINTS: &[&str] =
-    &["create", "write", "sync", "link", "rename", "sync-folder", "remove", "folder"];
-
-struct FailPoint {
-    operation: String,
-    nth: u64,
-    /// The system's error number; None kills.
-    error: Option<i32>,
-    seen: AtomicU64,
-}
-
-/// What a fail point does to its operation.
-enum Fate {
-    Pass,
-    Fail(io::Error),
-    Die,
-}
-
-/// Counts an operation, and says what becomes of it.
-fn fate(operation: &str, path: &Path) -> Fate {
-    static POINT: OnceLock<Option<FailPoint>> = OnceLock::new();
-    let point = POINT.get_or_init(|| {
-        let text = std::env::var("VQTOK_FAILPOINT").ok()?;
-        let mut parts = text.split(':');
-        let operation = parts.next()?.to_string();
-        let nth = parts.next()?.parse().ok()?;
-        let error = parts.next().and_then(|error| error.parse().ok());
-        Some(FailPoint { operation, nth, error, seen: AtomicU64::new(0) })
-    });
-    trace(operation, path);
-    match point {
-        Some(point) if point.operation == operation || point.operation == "any" => {
-            if point.seen.fetch_add(1, Ordering::SeqCst) + 1 != point.nth {
-                return Fate::Pass;
-            }
-            point.error.map_or(Fate::Die, |error| Fate::Fail(io::Error::from_raw_os_error(error)))
-        }
-        _ => Fate::Pass,
-    }
-}
-
-fn trace(operation: &str, path: &Path) {
-    static FILE: OnceLock<Option<std::sync::Mutex<File>>> = OnceLock::new();
-    let file = FILE.get_or_init(|| {
-        let path = std::env::var_os("VQTOK_FAILTRACE")?;
-        OpenOptions::new().append(true).create(true).open(path).ok().map(std::sync::Mutex::new)
-    });
-    if let Some(Ok(mut file)) = file.as_ref().map(std::sync::Mutex::lock) {
-        let _ = writeln!(file, "{operation} {}", path.display());
-    }
-}
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
 fn fail_point(operation: &str, path: &Path) -> Result<()> {
-    match fate(operation, path) {
+    match failpoint::file(operation, path) {
         Fate::Pass => Ok(()),
         Fate::Fail(error) => Err(Error::io(path)(error)),
         Fate::Die => std::process::abort(),
@@ -113,7 +53,7 @@ pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
 /// Makes the entries of a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     fail_point("sync-folder", folder)?;
-    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(folder))
+    durable::sync_folder(folder).map_err(Error::io(folder))
 }
 
 /// Creates a folder (and what leads to it) durably.
@@ -207,7 +147,7 @@ impl TempFile {
             };
             // File systems without locks can't tell living from dead: then nothing is cleaned up.
             let _ = file.lock();
-            if links(&file) == Some(0) {
+            if links(&file) == Some(0) && !path.exists() {
                 continue; // A cleaner took it for an orphan before the lock was there.
             }
             let target = target.to_path_buf();
@@ -223,7 +163,7 @@ impl TempFile {
     /// Makes the content durable and gives its digest.
     pub fn seal(mut self) -> Result<Sealed> {
         fail_point("sync", &self.path)?;
-        self.file.sync_all().map_err(Error::io(&self.target))?;
+        durable::sync_file(&self.file).map_err(Error::io(&self.target))?;
         let sha256 = std::mem::take(&mut self.hasher).finalize().into();
         Ok(Sealed { sha256, bytes: self.bytes, temp: self })
     }
@@ -231,7 +171,7 @@ impl TempFile {
 
 impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match fate("write", &self.path) {
+        match failpoint::file("write", &self.path) {
             Fate::Pass => {}
             Fate::Fail(error) => return Err(error),
             Fate::Die => {
@@ -281,22 +221,13 @@ impl Sealed {
     pub fn publish_keeping(self) -> Result<(Published, Sealed)> {
         let TempFile { target, path, file, .. } = &self.temp;
         fail_point("link", target)?;
-        match fs::hard_link(path, target) {
+        match durable::name_exclusively(path, target) {
             Ok(()) => {}
+            // NFS can make the link, lose its answer and try again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // NFS can make the link, lose its answer and try again.
                 if !same_file(file, target) {
                     return Ok((Published::Exists, self));
                 }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Unsupported || is_refused(&error) => {
-                return Err(Error::Io {
-                    path: target.clone(),
-                    source: io::Error::new(
-                        error.kind(),
-                        format!("this file system refuses hard links ({error}); use another --out"),
-                    ),
-                });
             }
             Err(error) => return Err(Error::io(target)(error)),
         }
@@ -322,7 +253,8 @@ pub fn remove_orphans(folder: &Path) -> Result<usize> {
             continue;
         }
         let Ok(file) = File::open(&path) else { continue };
-        if file.try_lock().is_ok() {
+        // Without locks nobody can tell who is alive: then all stay.
+        if matches!(durable::try_lock(&file, true), Ok(Locked::Held)) {
             fail_point("remove", &path)?;
             removed += usize::from(fs::remove_file(&path).is_ok());
         }
@@ -355,54 +287,65 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The lock of an output folder: shared by the workers of a job, exclusive for what replaces or
 /// removes committed partitions. Held until dropped. It is taken on the folder itself; where a file
-/// system can't do that (NFS), on a hidden file in it.
+/// system can't do that (NFS), on a hidden file in it; where it has no locks at all, not taken, and
+/// the user is told what that leaves unprotected.
 pub struct FolderLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl FolderLock {
-    /// For those who only add partitions.
+    /// For those who only add partitions, which the commit protocol allows without any lock.
     pub fn shared(dir: &Path) -> Result<FolderLock> {
-        match FolderLock::take(dir, File::try_lock_shared) {
-            Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
+        match FolderLock::take(dir, false) {
+            Ok((Locked::Busy, _)) => Err(Error::Busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
                 text::path(&dir)
             ))),
-            // Without any locks: the commit protocol holds for adding without them.
-            Err(fs::TryLockError::Error(_)) => {
-                File::open(dir).map(|file| FolderLock { _file: file }).map_err(Error::io(dir))
+            Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(file) }),
+            Ok((Locked::Unknown, _)) => {
+                durable::notice(
+                    dir,
+                    "this file system has no locks; don't start `vqtok repair` or \
+                     --retry-failed there while another job is at work on it",
+                );
+                Ok(FolderLock { _file: None })
             }
-            Ok(file) => Ok(FolderLock { _file: file }),
+            // What can only be read needs no lock.
+            Err(_) => {
+                File::open(dir).map(|file| FolderLock { _file: Some(file) }).map_err(Error::io(dir))
+            }
         }
     }
 
     /// For those who replace or remove partitions.
     pub fn exclusive(dir: &Path) -> Result<FolderLock> {
-        match FolderLock::take(dir, File::try_lock) {
-            Ok(file) => Ok(FolderLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => Err(Error::Busy(format!(
+        match FolderLock::take(dir, true).map_err(Error::io(dir))? {
+            (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
+            (Locked::Busy, _) => Err(Error::Busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
                 text::path(&dir)
             ))),
-            Err(fs::TryLockError::Error(error)) => Err(Error::io(dir)(error)),
+            (Locked::Unknown, _) => {
+                durable::notice(
+                    dir,
+                    "this file system has no locks; nothing keeps another job from working on \
+                     it at the same time: make sure that none does",
+                );
+                Ok(FolderLock { _file: None })
+            }
         }
     }
 
-    fn take(
-        dir: &Path,
-        lock: fn(&File) -> Result<(), fs::TryLockError>,
-    ) -> Result<File, fs::TryLockError> {
-        let folder = File::open(dir).map_err(fs::TryLockError::Error)?;
-        match lock(&folder) {
-            Ok(()) => Ok(folder),
-            Err(fs::TryLockError::WouldBlock) => Err(fs::TryLockError::WouldBlock),
-            Err(fs::TryLockError::Error(_)) => {
-                let mut options = OpenOptions::new();
-                options.read(true).write(true).create(true).truncate(false);
-                let file = options.open(dir.join(LOCK_FILE)).map_err(fs::TryLockError::Error)?;
-                lock(&file).map(|()| file)
-            }
+    fn take(dir: &Path, exclusive: bool) -> io::Result<(Locked, File)> {
+        let folder = File::open(dir)?;
+        match durable::try_lock(&folder, exclusive) {
+            Ok(taken @ (Locked::Held | Locked::Busy)) => return Ok((taken, folder)),
+            Ok(Locked::Unknown) | Err(_) => {}
         }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(dir.join(LOCK_FILE))?;
+        Ok((durable::try_lock(&file, exclusive)?, file))
     }
 }
 
@@ -411,10 +354,6 @@ fn parent_of(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-fn is_refused(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::EMLINK))
 }
 
 #[cfg(unix)]

@@ -141,6 +141,7 @@ pub struct ShardSummary {
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
 pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
+    let _at = guard::at("finalize", None);
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {
         if summary.plan.digest != plan.digest() {
@@ -209,6 +210,7 @@ pub fn render(summary: &DatasetSummary) -> String {
 
 /// Hashes a partition's three files and checks that they belong together and to the plan.
 fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
+    let _at = guard::at("hash shards", Some(&format!("shard {partition}")));
     let dir = plan.dir();
     let path = shard_path(dir, partition);
     let broken = |reason: String| {

@@ -140,7 +140,11 @@ impl Identity {
             if let Some([height, width]) = level.grid
                 && (height == 0 || width == 0 || u64::from(height) * u64::from(width) > 1 << 22)
             {
-                return Err(Error::invalid(format!("a grid of {height} x {width} tokens")));
+                return Err(Error::invalid(format!(
+                    "a grid of {height}x{width} tokens doesn't fit into a row, which takes 1 to {}; \
+                     take a smaller --size",
+                    crate::words::count(1_u64 << 22)
+                )));
             }
         }
         if self.tokenizer.codes != self.levels[0].codes {
@@ -184,6 +188,22 @@ impl Identity {
         };
         difference("", &plain(self), &plain(other))
     }
+}
+
+/// A setting of [`Identity::difference`] and its value as a user gives them.
+pub fn as_given(name: &str, value: &str) -> String {
+    let flag = match name {
+        "preprocessing.size" => "--size",
+        "preprocessing.rule" => "--resize",
+        "preprocessing.alpha" => "--alpha",
+        "preprocessing.orientation" => "--orientation",
+        "preprocessing.pillow" => "--pillow",
+        "shard_rows" => "--shard-rows",
+        "precision" => "--precision",
+        "device" => "--device",
+        other => return format!("{other} = {value}"),
+    };
+    format!("{flag} {}", if value == "null" { "of none" } else { value })
 }
 
 /// Sorts the names of every object.

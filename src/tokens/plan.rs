@@ -16,7 +16,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
 use sha2::{Digest, Sha256};
 
 use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
-use super::identity::Identity;
+use super::identity::{Identity, as_given};
 use super::moved::Moved;
 use super::rows::PlanRow;
 use super::{schema, taken, unique};
@@ -82,6 +82,7 @@ impl Plan {
         shard_rows: usize,
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
+        let _at = guard::at("plan", None);
         identity.check()?;
         if identity.shard_rows != shard_rows as u64 {
             return Err(Error::invalid("identity.shard_rows and the plan's differ"));
@@ -125,7 +126,15 @@ impl Plan {
         let broken = |reason: String| {
             Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
         };
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::invalid(format!(
+                    "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
+                    text::path(dir)
+                )));
+            }
+            file => file.map_err(Error::io(path))?,
+        };
         let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
         footer::check(&file).map_err(broken)?;
         let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
@@ -272,10 +281,10 @@ impl Plan {
     ) -> Result<Held> {
         if let Some((name, was, now)) = self.identity.difference(identity) {
             return Err(Error::Mismatch(format!(
-                "{} was made with {name} = {}, this run has {}; use another --out, or the \
-                 settings it was made with",
+                "{} was made with {}, this run has {}; use another --out, or the settings it was \
+                 made with",
                 text::path(&self.dir),
-                shorten(&was),
+                as_given(&name, &shorten(&was)),
                 shorten(&now)
             )));
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::discriminator::{AdversarialLoss, Discriminator};
 use crate::error::{Error, Result};
+use crate::words;
 
 /// The `[train.adversarial]` table; without it there is no discriminator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,7 +115,9 @@ fn within(table: &str, ranges: &[(&str, f64, f64, f64)]) -> Result<()> {
     for (name, value, low, high) in ranges {
         if !(low..=high).contains(&value) {
             return Err(Error::Invalid(format!(
-                "train.{table}.{name} is {value}; it must be between {low} and {high}"
+                "train.{table}.{name} is {}; it must be {}",
+                words::number(*value),
+                words::between(*low, *high)
             )));
         }
     }

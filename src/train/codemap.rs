@@ -10,7 +10,8 @@ use super::evaluate::Evaluator;
 use super::pictures::of_unit;
 use crate::data::sheet::png;
 use crate::error::Result;
-use crate::html::{Frame, codes_by_uses, percent, rank_frequency, short, thousands};
+use crate::html::{Frame, codes_by_uses, percent, rank_frequency, short};
+use crate::words;
 
 /// Codes that are drawn, the most used first: more would make the page heavy and slow.
 const SHOWN_MAX: usize = 1024;
@@ -66,16 +67,15 @@ impl CodeMap {
         };
         let _ = write!(
             page,
-            "<h2>Codebook{first}</h2><p class=soft>{} of {} codes used ({}), over {} tokens of {} \
-             images.</p>",
-            thousands(used),
-            thousands(codes),
+            "<h2>Codebook{first}</h2><p class=soft>{} of {} used ({}), over {} of {}.</p>",
+            words::count(used),
+            words::counted(codes, "code"),
             percent(used, codes),
-            thousands(tokens),
-            thousands(images as u64)
+            words::counted(tokens, "token"),
+            words::counted(images, "image")
         );
         let part = match self.shown.len() < self.uses.len() {
-            true => format!("the {} most used codes, ", thousands(self.shown.len() as u64)),
+            true => format!("the {} most used codes, ", words::count(self.shown.len() as u64)),
             false => "each code, ".into(),
         };
         let _ = write!(
@@ -164,7 +164,7 @@ impl CodeMap {
                 mean[0],
                 mean[1],
                 mean[2],
-                thousands(uses)
+                words::count(uses)
             );
         }
         page.push_str("</svg>");

@@ -11,6 +11,7 @@ use super::manifest::Stamp;
 use super::random::{Draws, fnv1a64, splitmix64};
 use super::unreadable::Unreadable;
 use crate::error::{Error, Reject, Result};
+use crate::guard;
 
 /// A set of images of one size.
 pub trait TrainData: Send + Sync {
@@ -182,6 +183,7 @@ impl Loader<'_> {
             if self.unreadable.has(index) {
                 continue;
             }
+            let _at = guard::at("read training images", Some(&self.data.key(index)));
             match self.sized(self.data.example(index, epoch)) {
                 Ok(pixels) => return Ok(pixels),
                 Err(reject) => self.unreadable.note(index, &self.data.key(index), &reject),

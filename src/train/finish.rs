@@ -11,6 +11,7 @@ use super::evaluate::Evaluator;
 use super::finite::no_result;
 use super::{Event, Observer, Run, STEPS_ENTRY, TrainSummary, page};
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::model::config::ModelConfig;
 use crate::text;
 
@@ -30,6 +31,7 @@ pub fn finish(
     if let Some(reason) = no_result(run.trainer.skipped(), settings.steps, &weights) {
         return Err(run.fail(&reason));
     }
+    let _judging = guard::at("evaluation", None);
     let most = |images: &[u32]| images[..images.len().min(settings.evaluation_images_max)].to_vec();
     let mut held_out = !split.held_out.is_empty();
     let mut evaluator = judge(model, loader, &most(&split.held_out), &weights, observer)?;
@@ -66,6 +68,7 @@ pub fn finish(
             tensors.insert(name, Tensor::from_slice(values, shape, &Device::Cpu)?);
         }
     }
+    let _drawing = guard::at("training page", None);
     let page = page::render(run.workspace.record()?, &summary, &run.recipe, &map)?;
     let config = described(model, &summary, &run.recipe);
     run.workspace.finish(&summary, &page, &config, &tensors)?;

@@ -19,6 +19,7 @@ use super::trainer::Trainer;
 use crate::checkpoint::detect::{self, DetectOptions};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+use crate::words::counted;
 
 /// A checkpoint whose network is the one to be trained.
 #[derive(Debug)]
@@ -122,18 +123,19 @@ impl Init {
         let codebook = self.codebook(model, trainer.method())?;
         let taken = shapes.len() - fresh.len();
         let (theirs, ours) = (&self.config.quantizer, &model.quantizer);
-        let mut text = format!("beginning with {taken} weights of {}", self.from);
+        let mut text =
+            format!("beginning with {} of {}", counted(taken, "weight tensor"), self.from);
         let ruled = matches!(ours.rule, QuantizerRule::Fsq | QuantizerRule::Sign);
         text += &match &codebook {
             None if ruled && theirs == ours => format!(" and its {} codes by rule", ours.codes),
             Some(_) => format!(" and its codebook of {} codes", ours.codes_in_words()),
             None => format!(
-                "; a new codebook of {} codes of length {} instead of its {} of length {} (rule {:?})",
+                "; a new codebook of {} codes of length {} instead of its {} of length {} (rule {})",
                 ours.codes_in_words(),
                 ours.dim,
                 theirs.codes_in_words(),
                 theirs.dim,
-                theirs.rule
+                serde_json::to_value(theirs.rule).unwrap_or_default().as_str().unwrap_or_default()
             ),
         };
         if !fresh.is_empty() {

@@ -94,6 +94,7 @@ pub use watch::Look;
 pub use workspace::{RECIPE_FILE, begun, failed, finished_steps, last_summary, unfinished};
 
 use crate::error::{Error, Result};
+use crate::guard;
 use crate::model::config::ModelConfig;
 use crate::text;
 use around::{estimate, fresh, perceptual, probe, start_codebook, tell_unreadable, warn, watch};
@@ -262,6 +263,7 @@ impl Run<'_> {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
+        let _at = guard::at("training", Some(&format!("step {}", self.trainer.step_count() + 1)));
         if self.trainer.wants_codebook() {
             start_codebook(&mut self.trainer, loader, observer)?;
         }

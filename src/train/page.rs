@@ -15,9 +15,8 @@ use super::pictures::take_apart;
 use super::record::Record;
 use crate::data::sheet::png;
 use crate::error::Result;
-use crate::html::{
-    COLOURS, Frame, Series, big, escape, line_chart, open_page, short, table, text, thousands,
-};
+use crate::html::{COLOURS, Frame, Series, big, escape, line_chart, open_page, short, table, text};
+use crate::words;
 
 const STYLE: &str = "
 .recon{display:grid;gap:4px;align-items:center;min-width:34rem}.recon img{display:block;width:100%;border-radius:4px}.recon .px{image-rendering:pixelated}
@@ -109,13 +108,12 @@ fn draw_head(page: &mut String, summary: &TrainSummary, recipe: &Value) {
     let side = if summary.held_out { "held-out" } else { "training" };
     let _ = write!(
         page,
-        "<p class=soft>{} steps of {} images, on {}; {} parameters. The figures are of {} {side} \
-         images.</p><p>",
-        thousands(summary.steps as u64),
-        recipe["train"]["batch_size"],
-        thousands(summary.images as u64),
-        thousands(summary.parameters as u64),
-        thousands(found.images as u64),
+        "<p class=soft>{} of {}, on {}; {}. The figures are of {}.</p><p>",
+        words::counted(summary.steps, "step"),
+        words::counted(recipe["train"]["batch_size"].as_u64().unwrap_or(0), "image"),
+        words::count(summary.images),
+        words::counted(summary.parameters, "parameter"),
+        words::counted(found.images, &format!("{side} image")),
     );
     big(page, &format!("{:.2} dB", found.psnr), "PSNR");
     if let Some(ssim) = found.ssim {
@@ -126,7 +124,7 @@ fn draw_head(page: &mut String, summary: &TrainSummary, recipe: &Value) {
         if found.levels.is_empty() { "perplexity" } else { "perplexity, mean of the levels" };
     big(page, &format!("{:.1}", found.perplexity), mean);
     if summary.skipped_steps > 0 {
-        big(page, &thousands(summary.skipped_steps), "steps skipped");
+        big(page, &words::count(summary.skipped_steps), "steps skipped");
     }
     page.push_str("</p>");
 }
@@ -193,7 +191,7 @@ fn draw_reconstructions(
     );
     draw_row(page, &originals[..columns])?;
     for (step, (_, reconstructions)) in &rows {
-        let _ = write!(page, "<span>step {}", thousands(*step as u64));
+        let _ = write!(page, "<span>step {}", words::count(*step as u64));
         if let Some(psnr) = psnr.get(&(*step as u64)) {
             let _ = write!(page, "<small>{psnr:.2} dB</small>");
         }

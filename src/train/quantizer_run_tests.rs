@@ -299,10 +299,10 @@ fn impossible_quantizers_are_refused_in_one_line() {
     };
     refused(&|q, _| fsq(q, vec![8, 8]), &["model.codes is 16", "64"]);
     refused(&|q, _| fsq(q, vec![]), &["levels"]);
-    refused(&|q, _| fsq(q, vec![1, 16]), &["1 levels"]);
+    refused(&|q, _| fsq(q, vec![1, 16]), &["levels hold a 1"]);
     refused(&|q, _| q.levels = vec![4, 4], &["fsq alone"]);
     refused(&|q, _| q.rule = QuantizerRule::Dot, &["\"dot\"", "l2-normalised"]);
-    refused(&|q, _| q.codes = 1, &["codes >= 2"]);
+    refused(&|q, _| q.codes = 1, &["model.codes is 1", "at least 2"]);
     let sphere = QuantizerRule::L2Normalised;
     refused(&|q, _| (q.depth, q.rule) = (2, sphere), &["model.depth", "\"l2-normalised\""]);
     refused(&|q, _| q.depth = 17, &["model.depth", "1 to 16"]);

@@ -22,6 +22,7 @@ use super::state::{Lengths, write_atomic};
 use super::tensorboard::{EventFile, Value as Shown};
 use super::{Event, Observer};
 use crate::data::sheet::png;
+use crate::durable;
 use crate::error::{Error, Result};
 
 /// The file of lines in a model folder.
@@ -102,7 +103,7 @@ impl Record {
 
     /// All of it is on the disk.
     pub fn sync(&self) -> Result<()> {
-        self.lines.sync_all().map_err(Error::io(self.folder.join(LINES)))?;
+        durable::sync_file(&self.lines).map_err(Error::io(self.folder.join(LINES)))?;
         self.events.sync()
     }
 

@@ -10,6 +10,7 @@ use super::loss::ReconstructionLoss;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, Parts, QuantizerRule};
 use crate::model::fsq::Fsq;
+use crate::words;
 
 /// Bits of the rule `sign` whose codes' entropy can be trained: it takes 2^bits numbers.
 const BITS_MAX: usize = 16;
@@ -270,7 +271,9 @@ impl TrainSettings {
         for (name, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
                 return refuse(format!(
-                    "train.{name} is {value}; it must be between {low} and {high}"
+                    "train.{name} is {}; it must be {}",
+                    words::number(value),
+                    words::between(low, high)
                 ));
             }
         }
@@ -295,7 +298,10 @@ impl TrainSettings {
     fn check_quantizer(&self, model: &ModelConfig) -> Result<()> {
         let q = &model.quantizer;
         if q.codes < 2 || q.dim == 0 {
-            return refuse("model.quantizer needs codes >= 2 and dim >= 1".into());
+            return refuse(format!(
+                "model.codes is {} and model.dim {}; they must be at least 2 and 1",
+                q.codes, q.dim
+            ));
         }
         if q.rule != QuantizerRule::Fsq && !q.levels.is_empty() {
             return refuse("model.quantizer.levels belong to the rule fsq alone".into());
@@ -369,7 +375,8 @@ impl TrainSettings {
 pub fn side(model: &ModelConfig) -> Result<usize> {
     match model.preprocess.size {
         Some(size) if size > 0 => Ok(size as usize),
-        _ => refuse("training needs one image size: set model.preprocess.size".into()),
+        Some(_) => refuse("data.size is 0; it must be at least 1".into()),
+        None => refuse("training needs one image size: set data.size".into()),
     }
 }
 
@@ -388,8 +395,7 @@ fn check_model(model: &ModelConfig) -> Result<()> {
     let [factor, _] = model.factor();
     if side % factor != 0 {
         return refuse(format!(
-            "model.preprocess.size is {side}; it must be a multiple of {factor}, the pixels a token \
-             covers"
+            "data.size is {side}; it must be a multiple of {factor}, the pixels a token covers"
         ));
     }
     if let Architecture::Vqvae(c) = &model.architecture
@@ -412,8 +418,9 @@ fn check_model(model: &ModelConfig) -> Result<()> {
         }
         if !(1e-30..=1.0).contains(&c.norm_eps) {
             return refuse(format!(
-                "model.architecture.norm_eps is {}; it must be between 1e-30 and 1",
-                c.norm_eps
+                "model.architecture.norm_eps is {}; it must be {}",
+                words::number(c.norm_eps),
+                words::between(1e-30, 1.0)
             ));
         }
         if widths.clone().any(|w| *w == 0)
@@ -426,7 +433,7 @@ fn check_model(model: &ModelConfig) -> Result<()> {
         }
     }
     if ![1, 3].contains(&model.pixels.channels) {
-        return refuse(format!("model.pixels.channels is {}, not 1 or 3", model.pixels.channels));
+        return refuse(format!("model.channels is {}, not 1 or 3", model.pixels.channels));
     }
     Ok(())
 }

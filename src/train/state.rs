@@ -18,6 +18,7 @@ use super::adversary::AdversaryCounters;
 use super::parameters::Named;
 use super::revival::RevivalSchedule;
 use crate::checkpoint::safetensors::{Source, write};
+use crate::durable;
 use crate::error::{Error, Result};
 
 /// The format word of a checkpoint.
@@ -269,12 +270,10 @@ fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<(
     let replaced = || -> Result<()> {
         let mut file = File::create(&temporary).map_err(Error::io(path))?;
         write(&mut file)?;
-        file.sync_all().map_err(Error::io(path))?;
+        durable::sync_file(&file).map_err(Error::io(path))?;
         std::fs::rename(&temporary, path).map_err(Error::io(path))?;
-        match path.parent() {
-            Some(folder) => File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io(path)),
-            None => Ok(()),
-        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        durable::sync_folder(folder.unwrap_or(Path::new("."))).map_err(Error::io(path))
     };
     // Half a temporary file helps nobody; failing to remove it changes nothing.
     replaced().inspect_err(|_| drop(std::fs::remove_file(&temporary)))

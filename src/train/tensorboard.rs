@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
+use crate::durable;
 use crate::error::{Error, Result};
 
 /// What TensorBoard looks for at the head of a file.
@@ -197,7 +198,7 @@ impl EventFile {
 
     /// Everything that was added is on the disk.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(Error::io(&self.path))
+        durable::sync_file(&self.file).map_err(Error::io(&self.path))
     }
 
     fn write(&mut self, step: i64, what: What) -> Result<()> {

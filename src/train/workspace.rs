@@ -17,7 +17,7 @@
 //! through. Without `state/` it is as good a model, and can't be trained further.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -29,6 +29,7 @@ use super::state::Lengths;
 use super::state::{State, write_atomic};
 use super::{STEPS_ENTRY, TrainSummary};
 use crate::checkpoint::folder::{CONFIG_FILE, load_config, save};
+use crate::durable::{self, Locked};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::text;
@@ -85,7 +86,8 @@ pub struct Workspace {
     folder: PathBuf,
     /// None where the model is finished.
     record: Option<Record>,
-    _lock: File,
+    /// None where the file system has no locks, and once the state is being removed.
+    lock: Option<File>,
 }
 
 impl Workspace {
@@ -128,7 +130,7 @@ impl Workspace {
         } else {
             Found::Nothing
         };
-        Ok((Workspace { folder: folder.to_path_buf(), record: None, _lock: lock }, found))
+        Ok((Workspace { folder: folder.to_path_buf(), record: None, lock }, found))
     }
 
     /// Opens the record of a training that goes on, or begins: of what was recorded, `keep` belongs
@@ -202,6 +204,8 @@ impl Drop for Workspace {
         if begun(&self.folder) || kept.iter().any(|path| path.exists()) {
             return;
         }
+        self.lock = None;
+        self.record = None;
         let _ = std::fs::remove_dir_all(self.folder.join(STATE));
         record::remove(&self.folder);
         let _ = std::fs::remove_file(self.folder.join(RECIPE_FILE));
@@ -278,20 +282,28 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     }
 }
 
-fn lock(path: &Path, folder: &Path) -> Result<File> {
+/// The lock of a training; None, told once, where the file system has none.
+fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
         .map_err(Error::io(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy(format!(
+    match durable::try_lock(&file, true).map_err(Error::io(path))? {
+        Locked::Held => Ok(Some(file)),
+        Locked::Busy => Err(Error::Busy(format!(
             "{}: another process is training here; wait for it or give another path",
             text::path(&folder)
         ))),
-        Err(TryLockError::Error(e)) => Err(Error::io(path)(e)),
+        Locked::Unknown => {
+            durable::notice(
+                folder,
+                "this file system has no locks; nothing keeps another training from writing \
+                 there at the same time: make sure that none does",
+            );
+            Ok(None)
+        }
     }
 }
 

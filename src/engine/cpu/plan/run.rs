@@ -14,6 +14,7 @@ use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
 use crate::engine::cpu::memory;
 use crate::engine::cpu::share::{Pool, Threads};
 use crate::error::{Error, Result};
+use crate::words;
 
 /// Rows of a convolution's output that are one part. Each part computes the activations of a row
 /// above and below it that its neighbours compute too.
@@ -72,11 +73,9 @@ impl Arena {
         let needed = 4 * more.sum::<usize>() as u64;
         match memory::available() {
             Some(free) if free < needed => {
-                let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-                let (needed, free) = (gib(needed), gib(free));
+                let (needed, free) = (words::bytes(needed), words::bytes(free));
                 Err(Error::OutOfMemory(format!(
-                    "the maps of one input of {width}x{height} take {needed:.1} GiB, {free:.1} are \
-                     free"
+                    "the maps of one input of {width}x{height} take {needed}, {free} are free"
                 )))
             }
             _ => Ok(()),
