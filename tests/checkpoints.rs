@@ -246,6 +246,12 @@ fn types_and_tensors_that_are_missing_are_named() {
     put(&job, "small", &small, CONFIG.as_bytes());
     let done = job.expect(2, "convert small --out own");
     done.assert_one_line(&["\"encoder.conv_out.weight\" (F8_E4M3)", "float32"]);
+    let mut whole = vqgan(1);
+    let Tensor(_, shape, bytes) = whole["encoder.conv_out.weight"].clone();
+    let bytes = bytes.into_iter().step_by(4).collect();
+    whole.insert("encoder.conv_out.weight".into(), Tensor("I8", shape, bytes));
+    put(&job, "whole", &whole, CONFIG.as_bytes());
+    job.expect(2, "inspect whole").assert_one_line(&["`encoder.conv_out.weight` holds int8"]);
     let mut missing = vqgan(1);
     missing.remove("encoder.mid.block_2.norm1.bias");
     put(&job, "missing", &missing, CONFIG.as_bytes());
@@ -332,4 +338,5 @@ fn parts_of_a_checkpoint_that_are_not_there_are_named() {
         }
     }
     assert_eq!(sha256(&job, "parts"), sha256(&job, "whole"));
+    assert_eq!(card(&job, "parts")["config"]["preprocess"]["size"], 32, "from config.yaml");
 }

@@ -143,7 +143,7 @@ fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Result<(
     }
     let more = if needed.len() > NAMED_MAX { ", ..." } else { "" };
     Err(Error::invalid(format!(
-        "{} of the checkpoint's weights are of types that vqtok doesn't read: {}{more}; save it in \
+        "weights of types that vqtok doesn't read are in the checkpoint ({}): {}{more}; save it in \
          float32, float16 or bfloat16",
         needed.len(),
         needed[..needed.len().min(NAMED_MAX)].join(", ")
@@ -297,6 +297,14 @@ impl Detected {
             let tensor = tensor.reshape(&placement.shape).map_err(|reason| {
                 Error::invalid(format!("`{}`: {reason}", printable(&placement.source)))
             })?;
+            if !tensor.dtype().is_float() {
+                return Err(Error::invalid(format!(
+                    "tensor `{}` holds {} values, as quantised weights do, whose scale vqtok doesn't \
+                     know; save the checkpoint in float32, float16 or bfloat16",
+                    printable(&placement.source),
+                    tensor.dtype().as_str()
+                )));
+            }
             if holds_one_code(name, &tensor) {
                 return Err(Error::invalid(format!(
                     "all codes of the codebook `{}` are the same, so that every token would be 0: \

@@ -72,7 +72,7 @@ pub fn read(text: &[u8], data: usize) -> Result<Vec<Entry>, String> {
 
 /// A JSON error without its place in the text, which nobody looks up.
 fn words(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = error.to_string().replace("usize", "a whole number");
     quoted(text.split(" at line ").next().unwrap_or(&text))
 }
 
@@ -160,6 +160,11 @@ mod tests {
             ("{\"a\":1}".into(), 0, "isn't that of a safetensors file"),
             ("{\"a\":{}}".into(), 0, "missing field `dtype`"),
             ("{".into(), 0, "EOF"),
+            (
+                format!("{{{}}}", tensor("a", 0, 1).replace("[1]", "[-1]")),
+                1,
+                "expected a whole number",
+            ),
         ];
         for (text, data, expected) in cases {
             let error = said(&text, data);

@@ -120,6 +120,16 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
         match (&indices[..], &single[..]) {
             ([index], _) => return found(index, Weights::Sharded, Vec::new()),
             ([], [name]) => {
+                if let Some((_, parts)) =
+                    Path::new(name).file_stem().and_then(|s| part_of(s.to_str()?))
+                {
+                    return Err(Error::invalid(format!(
+                        "{}: {} is one of {parts} parts, and their index isn't there; download the \
+                         others and the index, or give this part itself as the model",
+                        text::path(dir),
+                        quoted(name)
+                    )));
+                }
                 let others = pickles.iter().filter(|n| *n != name);
                 return found(name, Weights::File, passed_over(name, others));
             }
@@ -221,7 +231,10 @@ fn configs_for(weights: &Path) -> Result<Vec<Config>> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let stem = weights.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // The name that an index and its parts share, without what says which they are.
+    let stem = weights.file_stem().unwrap_or_default().to_string_lossy();
+    let index = [".safetensors.index", ".bin.index"].iter().find_map(|end| stem.strip_suffix(end));
+    let stem = part_of(index.unwrap_or(&stem)).map_or(index.unwrap_or(&stem), |(stem, _)| stem);
     let names = file_names(dir)?;
     let same_stem = |n: &&String| {
         ["yaml", "yml", "json"].iter().any(|e| n.strip_suffix(e) == Some(&format!("{stem}.")))
@@ -240,6 +253,14 @@ fn configs_for(weights: &Path) -> Result<Vec<Config>> {
     }
     configs.sort();
     Ok(configs)
+}
+
+/// Of `NAME-00001-of-00003`, the name and how many parts there are, where there is more than one.
+fn part_of(stem: &str) -> Option<(&str, usize)> {
+    let (start, parts) = stem.rsplit_once("-of-")?;
+    let (name, part) = start.rsplit_once('-')?;
+    let number = |text: &str| text.parse::<usize>().ok().filter(|_| text.len() == 5);
+    (number(part)? >= 1 && number(parts)? > 1).then_some((name, number(parts)?))
 }
 
 /// The configurations among the files of a folder.
@@ -376,6 +397,15 @@ mod tests {
         assert_eq!(names(dir.path()), expected);
         let dir = folder_of(&["checkpoints/last.ckpt", "configs/model.yaml"]);
         assert_eq!(names(dir.path()), [("model.yaml".into(), false)]);
+        for index in ["model.safetensors.index.json", "pytorch_model.bin.index.json"] {
+            let dir = folder_of(&[index, "config.json", "x.json"]);
+            assert_eq!(names(dir.path()), [("config.json".into(), true)], "{index}");
+        }
+        let dir = folder_of(&["vq-00001-of-00002.safetensors", "vq.yaml", "other.yaml"]);
+        let part = dir.path().join("vq-00001-of-00002.safetensors");
+        assert_eq!(names(&part), [("vq.yaml".into(), true)]);
+        let message = locate(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("one of 2 parts"), "{message}");
         let dir = folder_of(&["model.safetensors", "model.json", "config.json"]);
         assert_eq!(names(dir.path()), [("config.json".into(), true)]);
     }

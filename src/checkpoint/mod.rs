@@ -89,8 +89,8 @@ impl Contents {
         match self.unread.first_key_value() {
             None => Err(otherwise.into()),
             Some((name, kind)) => Err(format!(
-                "none of its {} tensors is of a type that vqtok reads: {} ({kind}) ...; save it in \
-                 float32, float16 or bfloat16",
+                "all its tensors ({}) are of types that vqtok doesn't read: {} ({kind}), ...; save \
+                 it in float32, float16 or bfloat16",
                 self.unread.len(),
                 quoted(name)
             )),

@@ -74,7 +74,7 @@ impl Digests {
         for (name, weight) in weights.iter() {
             all.update(format!("{name} {:?}\n", weight.dims()));
             if let Some(found) = hash(&mut all, weight)? {
-                not_finite.push(found.in_words(weights.published_name(name), weight.dims()));
+                not_finite.push(found.in_words(&weights.published_name(name), weight.dims()));
             }
             if name == "quantize.embedding.weight" {
                 let mut alone = Sha256::new();

@@ -2,6 +2,7 @@
 //! `VarBuilder` that records which names the modules asked for, so that no weight of a checkpoint is
 //! silently left out. Must not know: containers, families.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -113,9 +114,23 @@ impl Weights {
         Weights { published: Arc::new(names), ..self }
     }
 
-    /// The name that whoever looks into the checkpoint finds, for messages.
-    pub fn published_name<'a>(&'a self, name: &'a str) -> &'a str {
-        self.published.get(name).map_or(name, String::as_str)
+    /// The name that whoever looks into the checkpoint finds, for messages; of a weight that is
+    /// missing, the one it would have beside its neighbours there.
+    pub fn published_name<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
+        if let Some(published) = self.published.get(name) {
+            return published.into();
+        }
+        let neighbour = || {
+            let (stem, leaf) = name.rsplit_once('.')?;
+            let start = format!("{stem}.");
+            let (other, _) = self.published.range(start.clone()..).next()?;
+            let published = self.published[other.starts_with(&start).then_some(other)?].as_str();
+            Some(format!("{}.{leaf}", published.rsplit_once('.')?.0))
+        };
+        match self.weights.contains_key(name) {
+            true => name.into(),
+            false => neighbour().map_or(name.into(), Cow::Owned),
+        }
     }
 
     /// All of them as candle has them; see [`Weight::tensor`].
@@ -162,12 +177,14 @@ impl Reader {
     pub fn unused(&self) -> Vec<String> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let unused = self.weights.iter().filter(|(name, _)| !used.contains(*name));
-        unused.map(|(name, _)| self.weights.published_name(name).to_owned()).collect()
+        unused.map(|(name, _)| self.weights.published_name(name).into_owned()).collect()
     }
 
     fn find(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
         let Some(weight) = self.weights.get(name) else {
-            return Err(candle_core::Error::Msg(format!("the checkpoint has no tensor `{name}`")));
+            let name = self.weights.published_name(name);
+            let text = format!("the checkpoint has no tensor `{}`", printable(&name));
+            return Err(candle_core::Error::Msg(text));
         };
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         if self.hollow {
@@ -194,7 +211,8 @@ impl SimpleBackend for Reader {
         if tensor.shape() == &shape {
             return Ok(tensor);
         }
-        let name = printable(self.weights.published_name(name));
+        let name = self.weights.published_name(name);
+        let name = printable(&name);
         Err(candle_core::Error::Msg(format!(
             "tensor `{name}` has shape {:?} where the model needs {:?}",
             tensor.dims(),
@@ -242,6 +260,23 @@ mod tests {
             let missing = vb.get((1,), "c").unwrap_err().to_string();
             assert!(missing.contains("no tensor `c`"), "{missing}");
         }
+    }
+
+    #[test]
+    fn messages_name_weights_as_their_checkpoint_does() {
+        let names = [("a.weight".to_owned(), "block.0.w".to_owned())];
+        let weights = weights().published_as(names.into());
+        for (ours, theirs) in [
+            ("a.weight", "block.0.w"),
+            ("a.bias", "block.0.bias"),
+            ("b.weight", "b.weight"),
+            ("c", "c"),
+        ] {
+            assert_eq!(weights.published_name(ours), theirs);
+        }
+        let vb = weights.reader().var_builder(&Device::Cpu);
+        let missing = vb.pp("a").get(3, "bias").unwrap_err().to_string();
+        assert!(missing.contains("no tensor `block.0.bias`"), "{missing}");
     }
 
     #[test]
