@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::model::digests::Digests;
+use crate::model::weights::Weights;
 use crate::text;
 use crate::words;
 use serde_json::{Value, json};
@@ -42,7 +43,9 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
         // Already held against its configuration, in whose names it is.
         let config = folder::load_config(own)?;
         options.refuse_for_own(own, &config)?;
-        (config, raw.tensors.clone().into(), BTreeMap::new())
+        let weights = Weights::from(raw.tensors.clone());
+        let file = own.join(folder::WEIGHTS_FILE);
+        (config, weights.read_from(&file, BTreeMap::new()), BTreeMap::new())
     } else {
         let detected = detect::detect_raw(&raw, options)?;
         let weights = detected.place(&raw)?;

@@ -8,6 +8,7 @@ use super::{folder, sha256_hex};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
+use crate::model::digests::Digests;
 use crate::text;
 
 /// The entry of `provenance` that says which files a converted model came from.
@@ -41,6 +42,8 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     let weights = detected.place(&raw)?;
     let mut config = detected.config;
     Model::check(&config, &weights)?;
+    // Saving would refuse the same values, under our names for them.
+    Digests::of(&weights)?;
     // Names without their folders: where a file lay must not change what is written.
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let files: Vec<String> = raw

@@ -219,7 +219,15 @@ fn detect(
             continue;
         }
         let average = averages.get(&name.replace('.', "")).filter(|_| averaged);
-        let average = average.filter(|average| shapes[**average] == stripped[&name]);
+        if let Some(average) = average.filter(|average| shapes[**average] != stripped[&name]) {
+            return Err(Error::invalid(format!(
+                "the moving average `{}` has shape {:?} where `{}` has {:?}; the checkpoint is damaged",
+                printable(average),
+                shapes[*average],
+                printable(full),
+                stripped[&name]
+            )));
+        }
         if let Some(average) = average {
             ignored.remove(*average);
             ignored.insert(full.clone(), format!("`{average}` is used in its place"));
@@ -317,7 +325,12 @@ impl Detected {
             }
             placed.insert(name.clone(), tensor);
         }
-        Ok(Weights::from(placed).published_as(published))
+        // Of several files, the folder that they lie in.
+        let place = match &raw.files[..] {
+            [(file, _)] => file.as_path(),
+            files => files.first().and_then(|(file, _)| file.parent()).unwrap_or(Path::new("")),
+        };
+        Ok(Weights::from(placed).read_from(place, published))
     }
 }
 
@@ -325,7 +338,9 @@ impl Detected {
 fn reason_to_ignore(name: &str) -> Option<&'static str> {
     let first = name.split('.').next().unwrap_or(name);
     Some(match first {
-        "loss" => "part of the training loss",
+        "loss" | "discriminator" | "perceptual_loss" | "lpips" | "lpips_vgg" | "lpips_alex"
+        | "inception_model" => "part of the training loss",
+        "n_averaged" | "initted" | "step" | "global_step" | "epoch" if first == name => "a counter",
         AVERAGES => "moving averages that aren't used",
         "ema" => "a second set of weights",
         "colorize" => "a palette for segmentation maps",

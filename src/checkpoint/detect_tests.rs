@@ -212,10 +212,17 @@ fn moving_averages_are_chosen_and_refused_by_a_word() {
 fn a_set_is_taken_under_any_prefix_and_the_rest_is_named() {
     let mut shapes = prefixed(canonical(true, true), "anything.");
     shapes.insert("optimizer.state.0.exp_avg".into(), vec![3]);
+    shapes.insert("anything.discriminator.main.0.weight".into(), vec![3]);
+    shapes.insert("ema.shadow_params.0".into(), vec![3]);
     let found = detect_shapes(&shapes, &Published::default(), Some("taming")).unwrap();
     assert_eq!(found.placements["quant_conv.bias"].source, "anything.quant_conv.bias");
     assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
-    assert!(found.config.provenance["ignored tensors"].contains("not under `anything.`"));
+    let ignored = &found.config.provenance["ignored tensors"];
+    for words in
+        ["1 (not under `anything.`)", "1 (moving averages", "1 (part of the training loss)"]
+    {
+        assert!(ignored.contains(words), "{ignored}");
+    }
 }
 
 #[test]

@@ -150,6 +150,11 @@ fn only(words: &[&str]) -> String {
 /// # Errors
 /// The first setting that differs.
 pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
+    let contradiction = LOOKED_AT.iter().copied().flatten();
+    if let Some([one, two]) = contradiction.copied().find_map(|key| published.contradiction(key)) {
+        let what = format!("but {} says {}; ", two.source, two.value);
+        return one.refuse(&(what + "leave the right one there, or pass it with --model-config"));
+    }
     let agree = |keys: &[&'static str], found: usize, what: &str| -> Result<()> {
         match (published.usize(keys)?, published.find(keys)?) {
             (Some((stated, _)), Some(setting)) if stated != found => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::{Bytes, RawCheckpoint, safetensors, sha256_hex};
+use super::{Bytes, RawCheckpoint, configs, safetensors, sha256_hex};
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
@@ -49,8 +49,10 @@ pub fn own(path: &Path) -> Option<&Path> {
 /// two files. Equal weights and configuration give equal bytes.
 ///
 /// # Errors
-/// Where the folder can't be written, or a tensor can't be brought to the CPU.
+/// Where the folder can't be written, or a tensor can't be brought to the CPU or isn't finite.
 pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    // Before anything is written: nothing is made of weights that aren't finite.
+    let digests = Digests::of(&tensors.clone().into())?;
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let weights = Temporary::new(dir, WEIGHTS_FILE);
     weights.write(|out| {
@@ -60,7 +62,6 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
     })?;
 
     let mut config = config.clone();
-    let digests = Digests::of(&tensors.clone().into())?;
     config.provenance.insert(DIGEST_ENTRY.into(), digests.weights_sha256);
     let mut text = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::invalid(format!("the model's configuration is no JSON: {e}")))?;
@@ -128,7 +129,8 @@ pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
     let bytes = Bytes::map(&path)?;
     let contents = safetensors::read(&bytes).map_err(|reason| Error::corrupt(&path, reason))?;
     let digest = config.provenance.get(DIGEST_ENTRY).cloned();
-    Ok((config, contents.tensors.into(), Noted { weights: path, bytes, digest }))
+    let weights = Weights::from(contents.tensors).read_from(&path, BTreeMap::new());
+    Ok((config, weights, Noted { weights: path, bytes, digest }))
 }
 
 /// Reads the configuration of a model folder alone.
@@ -176,7 +178,8 @@ fn read_config_bytes(dir: &Path) -> Result<Vec<u8>> {
     if !meta.is_file() || meta.len() > CONFIG_BYTES_MAX {
         return Err(Error::corrupt(&path, "no regular file of at most a megabyte"));
     }
-    std::fs::read(&path).map_err(Error::io(&path))
+    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    configs::text(&bytes).map(<[u8]>::to_vec).map_err(|reason| Error::corrupt(&path, reason))
 }
 
 /// A file that appears under its name only when it is whole; removed if it never does.

@@ -16,6 +16,10 @@ const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "c
 pub struct Published {
     /// Where each comes from, for messages, and its content.
     sources: Vec<(String, Value)>,
+    /// Those that are files beside the checkpoint.
+    files: Vec<String>,
+    /// Whether the user has given one.
+    explicit: bool,
 }
 
 /// A setting that was found.
@@ -56,11 +60,11 @@ impl Published {
         if let Some(value) = explicit {
             add("the given configuration".to_owned(), value);
         }
+        let name = |path: &PathBuf| {
+            path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        };
         for (path, value) in files {
-            add(
-                path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
-                value,
-            );
+            add(name(path), value);
         }
         if let Some(value) = hparams {
             // Each is a configuration of its own, which references count from.
@@ -71,7 +75,11 @@ impl Published {
             }
             add("the checkpoint's own settings".to_owned(), value);
         }
-        Published { sources }
+        // Where one is called so, others beside it may belong to something else.
+        let (own, others): (Vec<String>, Vec<String>) =
+            files.iter().map(|(path, _)| name(path)).partition(|name| name.starts_with("config."));
+        let files = if own.is_empty() { others } else { own };
+        Published { sources, files, explicit: explicit.is_some() }
     }
 
     /// The first value of any of `keys` in any scope.
@@ -174,6 +182,23 @@ impl Published {
     pub fn word(&self, keys: &[&'static str]) -> Result<Option<(&str, &str)>> {
         let found = self.find(keys)?;
         Ok(found.and_then(|setting| Some((setting.value.as_str()?, setting.source))))
+    }
+
+    /// What two files say differently of `key`, where the user has given no configuration that
+    /// would decide.
+    pub fn contradiction(&self, key: &'static str) -> Option<[Setting<'_>; 2]> {
+        let settings = self.sources.iter().filter_map(|(source, value)| {
+            let scopes = scopes(value).ok()?;
+            let value = scopes.iter().find_map(|scope| scope.get(key))?;
+            let plain = !value.is_null() && interpolate::unresolved(value).is_none();
+            plain.then_some(Setting { key, value, source })
+        });
+        let of_files = |setting: &Setting| self.files.iter().any(|file| file == setting.source);
+        let mut settings = settings.filter(of_files);
+        let first = settings.next().filter(|_| !self.explicit)?;
+        let other =
+            |setting: &Setting| setting.source != first.source && setting.value != first.value;
+        settings.find(other).map(|second| [first, second])
     }
 
     /// Names in the tables that describe the network (`ddconfig`, the root of diffusers' JSON), with
@@ -350,6 +375,24 @@ mod tests {
             config.bool("codebook_l2_norm").unwrap(),
             Some((false, "the checkpoint's `args`"))
         );
+    }
+
+    #[test]
+    fn files_that_contradict_each_other_are_noticed() {
+        let file = |name: &str, value: Value| (PathBuf::from(name), value);
+        let files = [
+            file("a.json", json!({"n_embed": 16, "resolution": 64, "z_channels": null})),
+            file("b.yaml", json!({"model": {"n_embed": 16, "resolution": 32, "z_channels": 8}})),
+        ];
+        let config = Published::new(None, &files, None);
+        assert!(config.contradiction("n_embed").is_none());
+        assert!(config.contradiction("z_channels").is_none());
+        let [a, b] = config.contradiction("resolution").unwrap();
+        assert_eq!((a.source, b.source, b.value), ("a.json", "b.yaml", &json!(32)));
+        let own = [file("config.json", json!({"resolution": 64})), files[1].clone()];
+        assert!(Published::new(None, &own, None).contradiction("resolution").is_none());
+        let told = Published::new(Some(&json!({"resolution": 16})), &files, None);
+        assert!(told.contradiction("resolution").is_none());
     }
 
     #[test]

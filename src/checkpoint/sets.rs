@@ -99,7 +99,11 @@ pub fn choose(
     }
     let own: BTreeSet<&String> = chosen.names.values().collect();
     for name in shapes.keys().filter(|name| !own.contains(name)) {
-        let reason = || format!("not under `{}`", chosen.prefix);
+        let part = |part: &str| part.contains("ema") || part.contains("shadow");
+        let reason = || match name.to_lowercase().split('.').any(part) {
+            true => format!("moving averages, not under `{}` and without its names", chosen.prefix),
+            false => format!("not under `{}`", chosen.prefix),
+        };
         reasons.entry(name.clone()).or_insert_with(reason);
     }
     let Set { prefix, names, .. } = chosen;
@@ -141,6 +145,9 @@ impl Asked {
 #[derive(Debug)]
 struct Set {
     prefix: String,
+    /// The prefix with the wrappers in it, where all its anchors have the same: what lies outside
+    /// of a wrapper is none of its module's. Else empty.
+    wrapped: String,
     /// Own name to the name in the file.
     names: BTreeMap<String, String>,
     shapes: Named,
@@ -175,6 +182,7 @@ impl Sets {
         let mut sets: Vec<Set> = prefixes
             .iter()
             .map(|prefix| Set {
+                wrapped: wrapped_prefix(prefix, &names),
                 prefix: prefix.clone(),
                 names: BTreeMap::new(),
                 shapes: Named::new(),
@@ -184,7 +192,9 @@ impl Sets {
             .collect();
         for (clean, name) in &names {
             // The longest prefix has it: a set without one doesn't own those beside it.
-            let set = sets.iter_mut().filter(|set| clean.starts_with(&set.prefix));
+            let set = sets
+                .iter_mut()
+                .filter(|set| clean.starts_with(&set.prefix) && name.starts_with(&set.wrapped));
             let Some(set) = set.max_by_key(|set| set.prefix.len()) else { continue };
             let own = clean[set.prefix.len()..].to_owned();
             if let Some(other) = set.names.insert(own.clone(), (*name).clone()) {
@@ -290,6 +300,28 @@ impl Sets {
             if example.is_empty() { ".".into() } else { printable(&example) }
         )))
     }
+}
+
+/// See [`Set::wrapped`].
+fn wrapped_prefix(prefix: &str, names: &[(Cow<str>, &String)]) -> String {
+    let parts = prefix.matches('.').count();
+    let of = |name: &str| {
+        let mut left = parts;
+        let mut length = 0;
+        for part in name.split_inclusive('.') {
+            match WRAPPERS.contains(&part.trim_end_matches('.')) {
+                true => {}
+                false if left > 0 => left -= 1,
+                false => break,
+            }
+            length += part.len();
+        }
+        name[..length].to_owned()
+    };
+    let anchors = names.iter().filter(|(clean, _)| prefix_of(clean) == Some(prefix));
+    let mut wrapped = anchors.map(|(_, name)| of(name));
+    let first = wrapped.next().unwrap_or_default();
+    if wrapped.all(|other| other == first) { first } else { String::new() }
 }
 
 /// What stands before a tokenizer's anchor; None where the name is none, or one of training.
@@ -416,6 +448,18 @@ mod tests {
         shapes.extend(set("module."));
         let text = chosen(&shapes, None).unwrap_err();
         assert!(text.contains("both mean `decoder.conv_in.weight`"), "{text}");
+    }
+
+    #[test]
+    fn what_lies_beside_a_wrapped_module_is_none_of_it() {
+        let mut shapes = set("module.");
+        shapes.insert("n_averaged".into(), vec![]);
+        shapes.insert("loss".into(), vec![]);
+        let found = choose(&shapes, None, |_, _| false).unwrap();
+        assert_eq!((found.names.len(), found.others.len()), (3, 2));
+        let mut shapes = set("state.module.");
+        shapes.insert("state.n_averaged".into(), vec![]);
+        assert_eq!(choose(&shapes, None, |_, _| false).unwrap().others.len(), 1);
     }
 
     #[test]

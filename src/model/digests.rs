@@ -89,7 +89,8 @@ impl Digests {
                 more => format!(", and so do {more} other tensors"),
             };
             return Err(Error::invalid(format!(
-                "{first}{more}; the file is damaged or its training failed: take another"
+                "{}{first}{more}; the file is damaged or its training failed: take another",
+                weights.at()
             )));
         }
         Ok(Digests { weights_sha256: hex(&all.finalize()), codebook_sha256: codebook })
@@ -195,8 +196,9 @@ mod tests {
             3 * CHUNK
         );
         assert!(text.starts_with(&expected), "{text}");
-        let named = one(&values).published_as([("a".into(), "encoder.a.weight".into())].into());
-        assert!(said(named).contains("`encoder.a.weight`"));
+        let names = [("a".into(), "encoder.a.weight".into())].into();
+        let named = one(&values).read_from(std::path::Path::new("x.ckpt"), names);
+        assert!(said(named).starts_with("x.ckpt: tensor `encoder.a.weight` holds 2"));
     }
 
     fn one(values: &[f32]) -> Weights {

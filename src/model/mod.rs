@@ -155,10 +155,12 @@ fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Bo
     let tokenizer = build(config, reader.var_builder(device)).map_err(one_line)?;
     let unused = reader.unused();
     if let Some(first) = unused.first() {
+        let more = match unused.len() - 1 {
+            0 => String::new(),
+            others => format!(" (and {others} more)"),
+        };
         return Err(Error::invalid(format!(
-            "{} of the checkpoint can't be placed in a `{}` model (the first is `{}`); is --family \
-             right?",
-            crate::words::counted(unused.len(), "tensor"),
+            "a `{}` model has no place for the checkpoint's tensor `{}`{more}; is --family right?",
             config.family,
             printable(first)
         )));

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Shape, Storage, Tensor};
@@ -11,7 +12,7 @@ use candle_nn::var_builder::{SimpleBackend, VarBuilder};
 
 use super::tensor::RawTensor;
 use crate::error::{Error, Result};
-use crate::text::printable;
+use crate::text::{self, printable};
 
 /// One weight.
 #[derive(Debug, Clone)]
@@ -91,11 +92,13 @@ impl From<RawTensor> for Weight {
 }
 
 /// Weights under canonical names; cloning copies nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Weights {
     weights: Arc<BTreeMap<String, Weight>>,
     /// Names in the checkpoint, by ours, where they aren't the same.
     published: Arc<BTreeMap<String, String>>,
+    /// The file or folder they were read from, as messages show it; empty where they weren't.
+    place: Arc<str>,
 }
 
 impl Weights {
@@ -109,9 +112,14 @@ impl Weights {
         self.weights.iter()
     }
 
-    /// The same with the names they have in their checkpoint, by ours.
-    pub fn published_as(self, names: BTreeMap<String, String>) -> Weights {
-        Weights { published: Arc::new(names), ..self }
+    /// The same with the place they were read from, and the names they have there, by ours.
+    pub fn read_from(self, place: &Path, names: BTreeMap<String, String>) -> Weights {
+        Weights { published: Arc::new(names), place: text::path(place).into(), ..self }
+    }
+
+    /// What a message about them begins with: their place, or nothing.
+    pub fn at(&self) -> String {
+        if self.place.is_empty() { String::new() } else { format!("{}: ", self.place) }
     }
 
     /// The name that whoever looks into the checkpoint finds, for messages; of a weight that is
@@ -125,7 +133,9 @@ impl Weights {
             let start = format!("{stem}.");
             let (other, _) = self.published.range(start.clone()..).next()?;
             let published = self.published[other.starts_with(&start).then_some(other)?].as_str();
-            Some(format!("{}.{leaf}", published.rsplit_once('.')?.0))
+            // Names without dots, as LitEma's are, say nothing of their neighbours'.
+            let stem = published.strip_suffix(&other[stem.len()..])?;
+            Some(format!("{stem}.{leaf}"))
         };
         match self.weights.contains_key(name) {
             true => name.into(),
@@ -155,7 +165,7 @@ impl Weights {
 impl<W: Into<Weight>> From<BTreeMap<String, W>> for Weights {
     fn from(weights: BTreeMap<String, W>) -> Weights {
         let weights = weights.into_iter().map(|(name, w)| (name, w.into())).collect();
-        Weights { weights: Arc::new(weights), published: Arc::default() }
+        Weights { weights: Arc::new(weights), published: Arc::default(), place: "".into() }
     }
 }
 
@@ -264,10 +274,10 @@ mod tests {
 
     #[test]
     fn messages_name_weights_as_their_checkpoint_does() {
-        let names = [("a.weight".to_owned(), "block.0.w".to_owned())];
-        let weights = weights().published_as(names.into());
+        let names = [("a.weight".to_owned(), "block.0.weight".to_owned())];
+        let weights = weights().read_from(Path::new("x.pt"), names.into());
         for (ours, theirs) in [
-            ("a.weight", "block.0.w"),
+            ("a.weight", "block.0.weight"),
             ("a.bias", "block.0.bias"),
             ("b.weight", "b.weight"),
             ("c", "c"),
