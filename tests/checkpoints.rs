@@ -197,6 +197,11 @@ fn of_several_sets_of_weights_the_flag_chooses() {
     job.expect(0, "convert both --out own --weights teacher");
     assert_eq!(sha256(&job, "own"), sha256(&job, "two"));
     job.expect(2, "inspect own --weights teacher").assert_one_line(&["--weights is for published"]);
+    let train = "train images --model begun --recipe tiny.toml --init-from both";
+    job.expect(2, train).assert_one_line(&["2 sets"]);
+    // The next thing that is looked at.
+    let done = job.expect(2, &format!("{train} --init-weights teacher"));
+    done.assert_one_line(&["can't begin with this checkpoint", "architecture"]);
     job.expect(0, "tokenize images --model both --weights student --out out");
     let text = std::fs::read_to_string(job.path("out/dataset.json")).unwrap();
     assert!(text.contains(&sha256(&job, "one")));
@@ -334,7 +339,7 @@ fn parts_of_a_checkpoint_that_are_not_there_are_named() {
         std::fs::write(dir.join(part), safetensors(&own)).unwrap();
         if i == 0 {
             let done = job.expect(2, "inspect parts");
-            done.assert_one_line(&["1 of its 2 parts aren't there", parts[1]]);
+            done.assert_one_line(&["(1 of 2)", parts[1]]);
         }
     }
     assert_eq!(sha256(&job, "parts"), sha256(&job, "whole"));

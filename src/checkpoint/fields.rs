@@ -158,7 +158,7 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
     let agree = |keys: &[&'static str], found: usize, what: &str| -> Result<()> {
         match (published.usize(keys)?, published.find(keys)?) {
             (Some((stated, _)), Some(setting)) if stated != found => {
-                other_checkpoint(setting, &format!("{found} {what}"))
+                other_checkpoint(setting, &format!("{found} ({what})"))
             }
             _ => Ok(()),
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// The key of the object that stands for a value which can't be resolved; its value is the reason.
 const UNRESOLVED: &str = "\0unresolved";
 
-/// Most values that a resolved configuration may have: references to references multiply.
+/// Most values that references may stand for: references to references multiply.
 const VALUES_MAX: usize = 100_000;
 
 /// Longest chain of references.
@@ -41,7 +41,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn value(&mut self, path: &Path, value: &Value) -> Value {
-        let Some(left) = self.values_left.checked_sub(1) else {
+        // What stands in the file is bounded by it; only what references repeat is charged.
+        let charge = usize::from(!self.chain.is_empty());
+        let Some(left) = self.values_left.checked_sub(charge) else {
             return failed(path, "its references multiply beyond any configuration".into());
         };
         self.values_left = left;
@@ -303,6 +305,14 @@ mod tests {
         }
         let beside = json!({"a": "${oc.env:X}", "b": 1});
         assert_eq!(resolved(beside, "/b"), json!(1), "others aren't concerned");
+    }
+
+    #[test]
+    fn a_configuration_of_any_size_stays_what_it_is() {
+        let words = (0..2 * VALUES_MAX).map(|i| (i.to_string(), json!(i))).collect();
+        let root = json!({"vocabulary": Value::Object(words), "size": "${vocabulary.7}"});
+        assert_eq!(resolved(root.clone(), "/size"), json!(7));
+        assert_eq!(resolved(root.clone(), "/vocabulary"), root["vocabulary"]);
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn open_sharded(index: &Path) -> Result<RawCheckpoint> {
     if let Some(first) = missing.first() {
         let (count, of) = (missing.len(), shards.len());
         let what = format!(
-            "{count} of its {of} parts aren't there, {} among them; download them into its folder",
+            "parts of it aren't there ({count} of {of}), such as {}; download them into its folder",
             quoted(first)
         );
         return Err(Error::corrupt(index, what));

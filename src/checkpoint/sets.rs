@@ -100,9 +100,10 @@ pub fn choose(
     let own: BTreeSet<&String> = chosen.names.values().collect();
     for name in shapes.keys().filter(|name| !own.contains(name)) {
         let part = |part: &str| part.contains("ema") || part.contains("shadow");
+        let prefix = if chosen.wrapped.is_empty() { &chosen.prefix } else { &chosen.wrapped };
         let reason = || match name.to_lowercase().split('.').any(part) {
-            true => format!("moving averages, not under `{}` and without its names", chosen.prefix),
-            false => format!("not under `{}`", chosen.prefix),
+            true => format!("moving averages, not under `{prefix}` and without its names"),
+            false => format!("not under `{prefix}`"),
         };
         reasons.entry(name.clone()).or_insert_with(reason);
     }
