@@ -98,7 +98,7 @@ impl Card {
         .map(|(name, value)| (name.to_string(), value))
         .into();
         for (file, sha256) in &self.files {
-            lines.push(("file".into(), format!("{} sha256 {sha256}", text::path(&file))));
+            lines.push(("file".into(), format!("{} sha256 {sha256}", text::path(file))));
         }
         for (name, value) in &self.config.provenance {
             lines.push((format!("from: {name}"), value.clone()));

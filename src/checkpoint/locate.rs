@@ -152,7 +152,7 @@ fn passed_over<'a>(taken: &str, others: impl Iterator<Item = &'a &'a String>) ->
 /// The error for more than one candidate.
 fn several<'a>(dir: &Path, names: impl Iterator<Item = &'a &'a String>) -> Error {
     let names: Vec<String> = names.map(|n| quoted(n)).collect();
-    let dir = text::path(&dir);
+    let dir = text::path(dir);
     Error::invalid(format!(
         "{dir}: {} files could be the weights: {}; give one of them as the model",
         names.len(),

@@ -87,7 +87,7 @@ pub fn choose(
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
     for (_, other) in others {
         let reason = format!("another set of weights, under {}", quoted(&other.prefix));
-        reasons.extend(other.names.iter().map(|(_, name)| (name.clone(), reason.clone())));
+        reasons.extend(other.names.values().map(|name| (name.clone(), reason.clone())));
     }
     let chosen = sets.0.swap_remove(index);
     if let Some((name, names)) = chosen.twice {

@@ -122,7 +122,7 @@ impl Bytes {
     pub fn map(path: &Path) -> Result<Bytes> {
         let meta = std::fs::metadata(path).map_err(Error::io(path))?;
         if !meta.is_file() {
-            return Err(Error::invalid(format!("{}: not a regular file", text::path(&path))));
+            return Err(Error::invalid(format!("{}: not a regular file", text::path(path))));
         }
         if meta.len() == 0 {
             return Ok(Bytes::from(Vec::new()));
