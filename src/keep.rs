@@ -11,6 +11,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::durable;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -159,7 +160,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], foreign: Foreign) -> Result<()> {
     }
     let temporary = Temporary::create(path, bytes)?;
     if let Standing::Nothing = standing(path)? {
-        match temporary.publish(path, bytes) {
+        match temporary.publish(path) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check(path, foreign)?,
             Err(error) => return Err(Error::io(path)(error)),
@@ -196,16 +197,8 @@ impl Temporary {
     }
 
     /// Gives the file its name, unless that is taken by now.
-    fn publish(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        match fs::hard_link(&self.0, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // File systems without links (FAT, some network ones): exclusively, if not at once.
-            Err(_) => {
-                let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-                file.write_all(bytes)
-            }
-            Ok(()) => Ok(()),
-        }
+    fn publish(&self, path: &Path) -> io::Result<()> {
+        durable::name_exclusively(&self.0, path)
     }
 }
 

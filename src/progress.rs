@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub struct Reporter {
 }
 
 /// The bar that is on the terminal: whoever writes a line takes it away first.
-static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+static SHOWN: Mutex<Option<(u64, ProgressBar)>> = Mutex::new(None);
 
 impl Reporter {
     /// A reporter for `--json` or for people.
@@ -90,14 +91,16 @@ impl Reporter {
             begun: Instant::now(),
             message: String::new(),
         }));
+        static METERS: AtomicU64 = AtomicU64::new(0);
+        let number = METERS.fetch_add(1, Ordering::Relaxed);
         let bar = ProgressBar::with_draw_target(Some(total), target);
         if let Ok(style) = ProgressStyle::with_template("{line}") {
             bar.set_style(style.with_key("line", Drawn(Arc::clone(&line))));
         }
         if !bar.is_hidden() {
-            *lock(&SHOWN) = Some(bar.clone());
+            *lock(&SHOWN) = Some((number, bar.clone()));
         }
-        Meter { voice: self.voice, bar, line, failed: 0, last: Instant::now() }
+        Meter { voice: self.voice, number, bar, line, failed: 0, last: Instant::now() }
     }
 }
 
@@ -110,7 +113,7 @@ fn is_shown() -> bool {
 fn beside_bar(write: impl FnOnce()) {
     let shown = lock(&SHOWN).clone();
     match shown {
-        Some(bar) => bar.suspend(write),
+        Some((_, bar)) => bar.suspend(write),
         None => write(),
     }
 }
@@ -240,6 +243,8 @@ fn columns() -> usize {
 #[derive(Debug)]
 pub struct Meter {
     voice: Voice,
+    /// Which of the process's meters this is.
+    number: u64,
     bar: ProgressBar,
     line: Arc<Mutex<Line>>,
     failed: u64,
@@ -328,9 +333,8 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        if !self.bar.is_hidden() {
-            *lock(&SHOWN) = None;
-        }
+        // The next one may be shown already.
+        lock(&SHOWN).take_if(|(number, _)| *number == self.number);
         self.bar.finish_and_clear();
     }
 }

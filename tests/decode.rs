@@ -68,7 +68,7 @@ fn every_kind_of_bad_row_costs_itself_and_is_named() {
     let done = job.expect(1, "decode generated --model model --out out");
     assert_eq!(
         done.stdout.trim(),
-        "5 pictures in out, 7 rows failed, 1 files are missing or can't be read"
+        "5 pictures in out, 7 rows failed, 1 file is missing or can't be read"
     );
     assert!(!done.stderr.contains('\u{1b}') && !done.stdout.contains('\u{1b}'));
     for words in [
@@ -325,7 +325,7 @@ fn an_output_that_is_not_whole_is_told_by_whoever_reads_it() {
         let page = job.expect(0, "report out --out page.html --json");
         assert_eq!(page.events("report")[0]["report"]["rows"], 12);
         let repaired = job.expect(1, "repair out --model model");
-        assert!(repaired.stderr.contains("1 strays stay"), "{}", repaired.stderr);
+        assert!(repaired.stderr.contains("not removed here: 1 stray file"), "{}", repaired.stderr);
         std::fs::remove_file(job.path("out/tokens").join(copy)).unwrap();
         assert!(whole == job.files("out"));
     }

@@ -51,8 +51,8 @@ fn draw_problems(page: &mut String, report: &AuditReport) {
     if report.unusable == 0 && report.problems.is_empty() {
         return;
     }
-    let rows = words::count(report.unusable);
-    let _ = write!(page, "<h2>What can't be used</h2><p>{rows} rows. The first:</p>");
+    let rows = words::counted(report.unusable, "row");
+    let _ = write!(page, "<h2>What can't be used</h2><p>{rows}. The first:</p>");
     table(page, &[""], report.problems.iter().map(|problem| vec![text(problem)]));
 }
 

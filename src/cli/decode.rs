@@ -14,6 +14,7 @@ use crate::keep::{self, Foreign};
 use crate::model::config::Architecture;
 use crate::progress::Reporter;
 use crate::text;
+use crate::words::{self, counted};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -93,11 +94,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     failures.meter.close();
     let (failed, lost) = (failures.rows, failures.files);
     let mut text = match &args.out {
-        Some(out) => format!("{decoded} pictures in {}", text::path(out)),
-        None => format!("{decoded} pictures decoded"),
+        Some(out) => format!("{} in {}", counted(decoded, "picture"), text::path(out)),
+        None => format!("{} decoded", counted(decoded, "picture")),
     };
     if let Some(path) = &args.sheet {
-        let of_all = format!("{} of {count} rows", drawn.len());
+        let of_all = format!("{} of {}", drawn.len(), counted(count, "row"));
         match drawn.is_empty() {
             true => text += &format!(", none for {}", text::path(path)),
             false => {
@@ -107,12 +108,15 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             }
         }
     }
-    text += &format!(", {failed} rows failed");
+    text += &format!(", {} failed", counted(failed, "row"));
     if lost > 0 {
-        text += &format!(", {lost} files are missing or can't be read");
+        text += &match lost {
+            1 => ", 1 file is missing or can't be read".into(),
+            lost => format!(", {} files are missing or can't be read", words::count(lost)),
+        };
     }
     if let Some((there, partitions)) = unfinished {
-        text += &format!("; of an unfinished output, {there} of {partitions} shards");
+        text += &format!("; of an unfinished output, {there} of {}", counted(partitions, "shard"));
     }
     let fields = json!({"decoded": decoded, "failed": failed, "files_lost": lost, "out": args.out,
                         "sheet": args.sheet, "on_sheet": drawn.len(), "finished": unfinished.is_none()});

@@ -70,8 +70,10 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let sources = sources::of(dir)?;
     for missing in &sources.missing {
         let path = text::path(&missing.path);
-        let text =
-            format!("missing: {path} with {} rows; `vqtok repair` makes it anew", missing.rows);
+        let text = format!(
+            "missing: {path} with {}; `vqtok repair` makes it anew",
+            counted(missing.rows, "row")
+        );
         reporter.result("missing", &text, json!({"path": missing.path, "rows": missing.rows}));
     }
     for stray in &sources.strays {

@@ -88,8 +88,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         return Ok(finished);
     }
     let text = format!(
-        "{} strays stay: what isn't the output's own is not removed here; `vqtok verify` lists them",
-        report.strays.len()
+        "not removed here: {} that the output doesn't own; `vqtok verify` lists what",
+        counted(report.strays.len(), "stray file")
     );
     reporter.say("strays", &text, json!({"paths": report.strays}));
     Ok(Finished::WithFailures)

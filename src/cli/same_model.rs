@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::digests::Digests;
 use crate::progress::Reporter;
 use crate::text;
+use crate::words::counted;
 
 /// Refuses token files that say they were made by another model; those that say nothing (what a
 /// transformer generated) are anybody's. With `force`, says so and goes on.
@@ -36,7 +37,7 @@ pub(super) fn require(
     let ours = engine.digests()?;
     let more = match others.len() {
         1 => String::new(),
-        count => format!(" (and those of {} files more)", count - 1),
+        count => format!(" (and those of {} more)", counted(count - 1, "file")),
     };
     let text = format!(
         "the tokens of {}{more} are of another model, {}, than {}, {}",

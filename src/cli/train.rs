@@ -153,8 +153,8 @@ impl Args {
         if let Some(micro_batch) = self.micro_batch {
             if micro_batch > train.batch_size {
                 return Err(Error::invalid(format!(
-                    "--micro-batch {micro_batch}: a batch has {} images only",
-                    train.batch_size
+                    "--micro-batch {micro_batch}: a batch has {} only",
+                    counted(train.batch_size, "image")
                 )));
             }
             train.micro_batch = micro_batch;
@@ -235,10 +235,16 @@ fn left_out(summary: &train::TrainSummary) -> String {
     let mut text = String::new();
     if summary.skipped_steps > 0 {
         let (skipped, steps) = (summary.skipped_steps, summary.steps);
-        text += &format!("; {skipped} of {steps} steps were not finite and had no effect");
+        text += &format!(
+            "; {} of {} not finite, without any effect",
+            words::count(skipped),
+            counted(steps, "step")
+        );
     }
     if summary.unreadable > 0 {
-        text += &format!("; {} images can't be read and were left out", summary.unreadable);
+        let left = if summary.unreadable == 1 { "was" } else { "were" };
+        let images = counted(summary.unreadable, "image");
+        text += &format!("; {images} can't be read and {left} left out");
     }
     text
 }
@@ -266,13 +272,15 @@ struct Watch {
 }
 
 impl Watch {
-    /// Goes over to the bar of `stage`, if another one is shown.
-    fn meter_of(&mut self, stage: &'static str, unit: &'static str, total: usize) {
-        if self.stage != stage {
+    /// Goes over to the bar of `stage`, if another one is shown; says whether it was.
+    fn meter_of(&mut self, stage: &'static str, unit: &'static str, total: usize) -> bool {
+        let other = self.stage != stage;
+        if other {
             self.stage = stage;
             let next = self.reporter.meter(stage, unit, total as u64);
             std::mem::replace(&mut self.meter, next).close();
         }
+        other
     }
 }
 
@@ -298,7 +306,9 @@ impl train::Observer for Watch {
                 self.meter.begin(self.steps.saturating_sub(*steps as u64));
             }
             train::Event::Step { report, steps, .. } => {
-                self.meter_of("train", "steps", *steps);
+                if self.meter_of("train", "steps", *steps) {
+                    self.meter.begin(report.step as u64);
+                }
                 let message = format!("loss {:.4}, PSNR {:.2} dB", report.loss, report.psnr);
                 self.meter.set(report.step as u64, message, json!({"report": report}));
             }
@@ -319,7 +329,10 @@ impl train::Observer for Watch {
                     examples.iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
                 let more = if *count > shown.len() as u64 { ", ..." } else { "" };
                 let text = format!(
-                    "warning: {count} of {images} images can't be read and are left out: {}{more}",
+                    "warning: {} of {} can't be read and {} left out: {}{more}",
+                    words::count(*count),
+                    counted(*images, "image"),
+                    if *count == 1 { "is" } else { "are" },
                     shown.join(", ")
                 );
                 let examples: Vec<_> = examples

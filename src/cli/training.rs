@@ -5,6 +5,7 @@ use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::text;
 use crate::train;
+use crate::words::counted;
 use serde_json::Value;
 use std::path::Path;
 
@@ -169,11 +170,12 @@ pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
 pub fn finished(folder: &Path, steps: usize) -> Result<String> {
     let found = train::last_summary(folder)?.evaluation;
     Ok(format!(
-        "{0} is finished: trained for {steps} steps, PSNR {1:.2} dB on {2} images; nothing is left \
+        "{0} is finished: trained for {3}, PSNR {1:.2} dB on {2}; nothing is left \
          to do (--steps N, more than {steps}, trains it further)",
         text::path(&folder),
         found.psnr,
-        found.images
+        counted(found.images, "image"),
+        counted(steps, "step")
     ))
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::trainer::StepReport;
+use crate::words::counted;
 
 /// The steps that were skipped among the last few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +62,8 @@ pub fn no_result(
     weights: &BTreeMap<String, Vec<f32>>,
 ) -> Option<String> {
     if 2 * skipped > steps as u64 {
-        return Some(format!("{skipped} of {steps} steps were not finite"));
+        let were = if skipped == 1 { "was" } else { "were" };
+        return Some(format!("{skipped} of {} {were} not finite", counted(steps, "step")));
     }
     let bad = weights.iter().find(|(_, values)| values.iter().any(|v| !v.is_finite()));
     bad.map(|(name, _)| format!("its weight {name} is not finite"))
