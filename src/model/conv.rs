@@ -90,11 +90,11 @@ fn bias_or_zeros(bias: Option<&Tensor>, channels: usize, like: &Tensor) -> Resul
 }
 
 /// The elements of a contiguous tensor on the CPU.
-fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub(super) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let data = storage.as_slice::<T>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&data[start..end]),
-        None => bail!("a convolution got a tensor that is not contiguous"),
+        None => bail!("an operation got a tensor that is not contiguous"),
     }
 }
 
@@ -133,10 +133,11 @@ macro_rules! for_float {
                 type $t = f64;
                 $body
             }
-            other => bail!("convolutions are trained in float32 or float64, not {other:?}"),
+            other => bail!("networks are trained in float32 or float64, not {other:?}"),
         }
     };
 }
+pub(super) use for_float;
 
 struct Conv2dOp {
     stride: usize,

@@ -1,10 +1,13 @@
 //! Owns 2x2 max pooling that hides no NaN and has a right gradient: candle's is a quarter of it, and
 //! a maximum over a reshaped window gives every tied element the whole. Must not know: networks.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+
+use super::conv::{for_float, slice};
 
 /// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down; NaN
-/// where one is. Of equal values the first in row order gets the gradient. float32, on the CPU.
+/// where one is. Of equal values the first in row order gets the gradient. On the CPU.
 pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool2)
 }
@@ -12,7 +15,12 @@ pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
 struct MaxPool2;
 
 /// Calls `f` with the place of each output and that of its maximum in `x`.
-fn for_windows(x: &[f32], height: usize, width: usize, mut f: impl FnMut(usize, usize)) {
+fn for_windows<T: WithDType>(
+    x: &[T],
+    height: usize,
+    width: usize,
+    mut f: impl FnMut(usize, usize),
+) {
     let (out_h, out_w) = (height / 2, width / 2);
     for plane in 0..x.len() / (height * width).max(1) {
         for y in 0..out_h {
@@ -20,7 +28,7 @@ fn for_windows(x: &[f32], height: usize, width: usize, mut f: impl FnMut(usize, 
                 let corner = (plane * height + 2 * y) * width + 2 * column;
                 let mut best = corner;
                 for at in [corner + 1, corner + width, corner + width + 1] {
-                    if x[at] > x[best] || x[at].is_nan() {
+                    if x[at] > x[best] || is_nan(x[at]) {
                         best = at;
                     }
                 }
@@ -30,11 +38,8 @@ fn for_windows(x: &[f32], height: usize, width: usize, mut f: impl FnMut(usize, 
     }
 }
 
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
-        None => bail!("max_pool2 got a tensor that is not contiguous"),
-    }
+fn is_nan<T: PartialOrd>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
 }
 
 impl CustomOp1 for MaxPool2 {
@@ -44,25 +49,27 @@ impl CustomOp1 for MaxPool2 {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, c, h, w) = layout.shape().dims4()?;
-        let x = slice(storage, layout)?;
-        let mut y = vec![0f32; b * c * (h / 2) * (w / 2)];
-        for_windows(x, h, w, |to, from| y[to] = x[from]);
-        Ok((CpuStorage::F32(y), Shape::from((b, c, h / 2, w / 2))))
+        let shape = Shape::from((b, c, h / 2, w / 2));
+        for_float!(storage.dtype(), T, {
+            let x = slice::<T>(storage, layout)?;
+            let mut y = vec![0.0 as T; shape.elem_count()];
+            for_windows(x, h, w, |to, from| y[to] = x[from]);
+            Ok((T::to_cpu_storage_owned(y), shape))
+        })
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        if x.dtype() != DType::F32 {
-            bail!("max_pool2 is differentiated in float32, not {:?}", x.dtype());
-        }
         let (_, _, h, w) = x.dims4()?;
-        let dy: Vec<f32> = dy.flatten_all()?.to_vec1()?;
         let x = x.contiguous()?;
         let (storage, layout) = x.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { bail!("max_pool2 runs on the CPU") };
-        let values = slice(storage, layout)?;
-        let mut dx = vec![0f32; values.len()];
-        for_windows(values, h, w, |from, to| dx[to] += dy[from]);
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        for_float!(x.dtype(), T, {
+            let values = slice::<T>(storage, layout)?;
+            let dy: Vec<T> = dy.flatten_all()?.to_vec1()?;
+            let mut dx = vec![0.0 as T; values.len()];
+            for_windows(values, h, w, |from, to| dx[to] += dy[from]);
+            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+        })
     }
 }
 
