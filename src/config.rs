@@ -181,7 +181,7 @@ impl Recipe {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        Recipe::parse(&text, &path.display().to_string()).map(Some)
+        Recipe::parse(&text, &crate::text::path(&path)).map(Some)
     }
 
     /// The recipe with every setting filled in, as TOML that reads back to the same.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::digests::Pending;
 use crate::model::weights::Weights;
-use crate::text::printable;
+use crate::text::{self, printable};
 
 /// What the user says about a checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,7 +42,7 @@ impl DetectOptions<'_> {
         Err(Error::invalid(format!(
             "{flag} is for published checkpoints; {} is a model folder of vqtok, whose config.json \
              says what it is (family {}); leave the flag out",
-            dir.display(),
+            text::path(dir),
             config.family
         )))
     }

@@ -161,13 +161,13 @@ pub fn check_batch_size(images: Option<usize>) -> Result<()> {
 
 /// Refuses a folder that couldn't be made or written into; nothing is made.
 pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
-    let shown = folder.display();
+    let shown = text::path(folder);
     let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
     let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
     };
     if !there.is_dir() {
-        let text = format!("{flag} {shown}: {} is no folder", there.display());
+        let text = format!("{flag} {shown}: {} is no folder", text::path(there));
         return Err(Error::invalid(text));
     }
     may_write(there).map_err(|error| {

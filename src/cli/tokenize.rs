@@ -189,8 +189,8 @@ impl Args {
             return Err(Error::Mismatch(format!(
                 "--out {}: it holds tokens of another model, as {} is still to be trained; give \
                  another --out",
-                self.out.display(),
-                self.model.display()
+                text::path(&self.out),
+                text::path(&self.model)
             )));
         }
         let stored = if resume { Recipe::of_model(&self.model)? } else { None };

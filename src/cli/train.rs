@@ -325,8 +325,10 @@ impl train::Observer for Watch {
                 self.meter.set(*done as u64, String::new(), json!({}));
             }
             train::Event::Unreadable { count, images, examples } => {
-                let shown: Vec<_> =
-                    examples.iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
+                let shown: Vec<_> = examples
+                    .iter()
+                    .map(|(key, reason)| format!("{} ({reason})", text::printable(key)))
+                    .collect();
                 let more = if *count > shown.len() as u64 { ", ..." } else { "" };
                 let text = format!(
                     "warning: {} of {} can't be read and {} left out: {}{more}",

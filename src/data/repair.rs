@@ -18,41 +18,51 @@ pub(super) fn gif(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-const PHOTOMETRIC: u16 = 262;
-const PALETTE: u16 = 3;
-const BLACK_IS_ZERO: u16 = 1;
+const PHOTOMETRIC: usize = 262;
+const PALETTE: usize = 3;
+const BLACK_IS_ZERO: u8 = 1;
 
-/// TIFF (not BigTIFF): a palette's indices become grey values, which the decoder reads where it
+/// TIFF and BigTIFF: a palette's indices become grey values, which the decoder reads where it
 /// refuses palettes; and the chain of images ends behind the first, which alone is read, so that
 /// a loop in it does no harm. Returns whether there is a palette.
 pub(super) fn tiff(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
-    let mut out = Cow::Borrowed(bytes);
-    let big = bytes.starts_with(b"MM\0*");
-    if !big && !bytes.starts_with(b"II*\0") {
-        return (out, false);
-    }
-    let word = |at: usize| -> Option<u16> {
-        let pair: [u8; 2] = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
+    let (big_endian, big) = match bytes.get(..4) {
+        Some(b"MM\0*") => (true, false),
+        Some(b"II*\0") => (false, false),
+        Some(b"MM\0+") => (true, true),
+        Some(b"II+\0") => (false, true),
+        _ => return (Cow::Borrowed(bytes), false),
     };
-    let start = bytes.get(4..8).and_then(|four| <[u8; 4]>::try_from(four).ok());
-    let start = start.map(|b| if big { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) });
-    let Some(start) = start.map(|start| start as usize) else { return (out, false) };
-    let Some(entries) = word(start).map(usize::from) else { return (out, false) };
+    let number = |at: usize, size: usize| -> Option<usize> {
+        let bytes = bytes.get(at..at.checked_add(size)?)?;
+        let join = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
+        let number = match big_endian {
+            true => bytes.iter().fold(0, join),
+            false => bytes.iter().rev().fold(0, join),
+        };
+        usize::try_from(number).ok()
+    };
+    let word = if big { 8 } else { 4 };
+    let (count, entry) = (if big { 8 } else { 2 }, 4 + 2 * word);
+    let mut out = Cow::Borrowed(bytes);
     let mut palette = false;
-    for entry in 0..entries {
-        let at = start + 2 + entry * 12;
-        let fields = (word(at), word(at + 2), word(at + 8));
+    let Some(start) = number(word, word) else { return (out, false) };
+    let Some(first) = start.checked_add(count) else { return (out, false) };
+    // A directory that leaves the file is the decoder's to tell.
+    let entries = number(start, count).unwrap_or(0).min(bytes.len() / entry);
+    for index in 0..entries {
+        let Some(at) = first.checked_add(index * entry) else { break };
+        let value = at.saturating_add(4 + word);
+        let fields = (number(at, 2), number(at.saturating_add(2), 2), number(value, 2));
         if fields == (Some(PHOTOMETRIC), Some(3), Some(PALETTE)) {
-            let grey = BLACK_IS_ZERO;
-            let grey = if big { grey.to_be_bytes() } else { grey.to_le_bytes() };
-            out.to_mut()[at + 8..at + 10].copy_from_slice(&grey);
+            let grey = if big_endian { [0, BLACK_IS_ZERO] } else { [BLACK_IS_ZERO, 0] };
+            out.to_mut()[value..value + 2].copy_from_slice(&grey);
             palette = true;
         }
     }
-    let next = start + 2 + entries * 12;
-    if bytes.get(next..next + 4).is_some_and(|offset| offset != [0; 4]) {
-        out.to_mut()[next..next + 4].fill(0);
+    let next = first.saturating_add(entries * entry);
+    if number(next, word).is_some_and(|offset| offset != 0) {
+        out.to_mut()[next..next + word].fill(0);
     }
     (out, palette)
 }
@@ -73,7 +83,7 @@ mod tests {
         }
         let (patched, palette) = tiff(&tiff_head);
         assert!(palette);
-        assert_eq!(patched[18], BLACK_IS_ZERO as u8);
+        assert_eq!(patched[18], BLACK_IS_ZERO);
         assert_eq!(patched[22..26], [0; 4]);
     }
 
@@ -82,5 +92,6 @@ mod tests {
         let gif_head = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF";
         assert!(matches!(gif(gif_head), Cow::Borrowed(_)));
         assert!(matches!(tiff(b"II+\0 big"), (Cow::Borrowed(_), false)));
+        assert!(matches!(tiff(b"not a TIFF"), (Cow::Borrowed(_), false)));
     }
 }

@@ -41,6 +41,11 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     decoder = decoder.with_limits(own);
 
     let pixels = width as usize * height as usize;
+    if matches!(color, ColorType::YCbCr(_)) && compression != JPEG {
+        return Err(reject(
+            "TIFF: YCbCr is not supported without JPEG compression; save it as RGB",
+        ));
+    }
     let mut raster = match compression {
         JPEG => from_jpeg(&mut decoder, &bytes, color, limits)?,
         _ => read(&mut decoder, &bytes, color, compression, limits)?,
@@ -129,11 +134,17 @@ fn from_jpeg<R: Read + Seek>(
     }
     let planar = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(failed)?;
     let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation);
+    // With those that mean nothing and are left out.
+    let stored = decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(failed)?;
+    let stored = stored.unwrap_or(1).max(color.num_samples());
+    if stored > 4 {
+        return Err(reject(format!("TIFF: JPEG of {stored} samples a pixel is not supported")));
+    }
     let (width, height) = decoder.dimensions().map_err(failed)?;
     let layout = tiff_jpeg::Layout {
         width: width as usize,
         height: height as usize,
-        channels: usize::from(color.num_samples()),
+        channels: usize::from(stored),
         planar: planar == Some(2),
         ycc: matches!(color, ColorType::YCbCr(_)),
     };
@@ -141,6 +152,11 @@ fn from_jpeg<R: Read + Seek>(
         return Err(reject("TIFF: JPEG of YCbCr in planes of their own is not supported"));
     }
     let mut bytes = tiff_jpeg::samples(decoder, bytes, &layout, limits)?;
+    let wanted = usize::from(color.num_samples());
+    if wanted < layout.channels {
+        let pixels = bytes.chunks_exact(layout.channels);
+        bytes = pixels.flat_map(|pixel| &pixel[..wanted]).copied().collect();
+    }
     // White is zero.
     if photometric.map_err(failed)? == Some(0) {
         bytes.iter_mut().for_each(|sample| *sample = 255 - *sample);

@@ -161,6 +161,8 @@ fn compressions_that_are_not_decoded_are_named() {
         let expected = format!("TIFF: {name} compression (number {number}) is not supported");
         assert!(message.starts_with(&expected), "{message}");
     }
+    let ycc = samples(&row(1, &[8, 8, 8], 1, 6, &[1; 3])).unwrap_err();
+    assert_eq!(ycc, "TIFF: YCbCr is not supported without JPEG compression; save it as RGB");
     let message = samples(&strip(4, 1, 12345, &[0; 4])).unwrap_err();
     assert!(message.contains("not supported") && !message.contains('{'), "{message}");
 }

@@ -210,6 +210,7 @@ pub(super) fn image(error: &image::ImageError) -> String {
                 _ if text.contains("failed to fill whole buffer") => {
                     "the file ends early: truncated".into()
                 }
+                _ if text.starts_with("invalid utf-8") => "the header is no text: damaged".into(),
                 _ if text.starts_with("Not enough data") => "the file ends early: truncated".into(),
                 _ if text.starts_with("Missing header line") => {
                     "a line of the header is missing".into()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::error::Reject;
+use crate::text;
 
 /// Examples that are kept with their reasons.
 const EXAMPLES: usize = 5;
@@ -58,8 +59,11 @@ impl Unreadable {
 
     /// The same in one line.
     pub fn examples_in_words(&self) -> String {
-        let shown: Vec<_> =
-            self.examples().iter().map(|(key, reason)| format!("{key} ({reason})")).collect();
+        let shown: Vec<_> = self
+            .examples()
+            .iter()
+            .map(|(key, reason)| format!("{} ({reason})", text::printable(key)))
+            .collect();
         let more = if self.count() > EXAMPLES as u64 { ", ..." } else { "" };
         shown.join(", ") + more
     }
