@@ -392,14 +392,13 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 /// their meaning.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in text::printable(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if text::is_steering(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }

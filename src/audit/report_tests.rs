@@ -88,7 +88,7 @@ fn text_of_an_attacker_stays_text() {
     writer.close().unwrap();
     let page = html::render(&report(dir.path()).unwrap());
     assert!(!page.contains("<script") && !page.contains('\u{202e}'));
-    assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;\\u{202e}\\u{a}&amp;"));
+    assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;\\u{202e}\\n&amp;"));
 }
 
 #[test]

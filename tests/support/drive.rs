@@ -13,6 +13,16 @@ use vqtok::data::resize::ResizeRule;
 use vqtok::data::{Alpha, Limits, decode};
 use vqtok::tokens::{Plan, contents, repair};
 
+/// Whether a message is one line about the file, and not about types and variants of a program.
+pub fn is_in_words(message: &str) -> bool {
+    let program = ["{", "}", "::", "Some(", "None", "Error(", "Err(", "unwrap", "panicked"];
+    // `Name(` and `fn(`, but not ` (`.
+    let call = message.as_bytes().windows(2);
+    let call = call.filter(|pair| pair[1] == b'(').any(|pair| pair[0].is_ascii_alphanumeric());
+    let named = program.iter().any(|part| message.contains(part));
+    !call && !named && !message.is_empty() && !message.contains(char::is_control)
+}
+
 /// An image file: decoded, oriented, resized. Says whether it was an image.
 pub fn image(bytes: &[u8]) -> bool {
     // Small limits, so that a run tries many files instead of a few large ones.
@@ -20,6 +30,9 @@ pub fn image(bytes: &[u8]) -> bool {
         Limits { file_bytes_max: 1 << 22, pixels_max: 1 << 20, decoded_bytes_max: 1 << 24 };
     let alpha = [Alpha::White, Alpha::Black, Alpha::Drop][bytes.len() % 3];
     let decoded = decode(bytes, &limits, alpha);
+    if let Err(reject) = &decoded {
+        assert!(is_in_words(&reject.message), "{}", reject.message);
+    }
     if let Ok(decoded) = &decoded {
         let (width, height) = decoded.image.dimensions();
         assert!(u64::from(width) * u64::from(height) <= limits.pixels_max);
