@@ -451,3 +451,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "config_effects_tests.rs"]
+mod effects;

@@ -84,6 +84,7 @@ pub fn resumed(
     recipe: Option<&str>,
     given: &[&str],
 ) -> Result<Recipe> {
+    let asked = with_absolute_paths(asked);
     for Difference { path, was, is } in compared(stored, &asked) {
         let flag = FLAGS.iter().find(|(flag, sets)| path.starts_with(sets) && given.contains(flag));
         let flag = match (flag, recipe) {
@@ -124,7 +125,7 @@ pub fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
         )))
     };
     if let Some(stored) = Recipe::of_model(model)? {
-        return match compared(&stored, recipe).first() {
+        return match compared(&stored, &with_absolute_paths(recipe.clone())).first() {
             None => Ok(()),
             Some(Difference { path, was, is }) => {
                 refuse(format!("was trained with {path} = {was}, not {is}"))
@@ -217,6 +218,15 @@ mod tests {
             let text = go_on(asked, Some("other.toml"), &[]).unwrap_err();
             assert!(text.starts_with("--recipe other.toml: ") && text.contains(words), "{text}");
         }
+    }
+
+    #[test]
+    fn a_path_is_the_same_from_wherever_it_is_given() {
+        let from = |path: &str| recipe(|r| r.train.init.from = path.into());
+        let stored = with_absolute_paths(from("base/model"));
+        resumed(Path::new("m"), &stored, from("base/model"), None, &["--init-from"]).unwrap();
+        let other = resumed(Path::new("m"), &stored, from("base/other"), None, &["--init-from"]);
+        assert!(other.unwrap_err().to_string().starts_with("--init-from: train.init.from is"));
     }
 
     #[test]
