@@ -2,6 +2,7 @@
 //! leaves, or is refused by name. A setting that is new has to have an effect, too.
 
 use super::*;
+use crate::data::Take;
 use crate::train::images::Images;
 use crate::train::{self, Event, Observer};
 use sha2::{Digest, Sha256};
@@ -211,7 +212,7 @@ fn outcome(recipe: &Value, images: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let recipe = Recipe::parse(&toml::to_string(recipe).unwrap(), "changed")?;
     let temp = scratch();
     let folder = temp.path().join("model");
-    let data = Images::list(&[images.to_path_buf()], recipe.preparation())?
+    let data = Images::list(&[images.to_path_buf()], Take::default(), recipe.preparation())?
         .augmented(recipe.train.augment, recipe.train.seed);
     let mut told = Told::default();
     train::run(&recipe.model_config(), &recipe.train, &data, &folder, false, &mut told)?;

@@ -78,6 +78,10 @@ fn json_case(command: &str) -> Option<Case> {
 
 fn tokenize_case(flag: &str) -> Option<Case> {
     Some(match flag {
+        "hidden" => Differs(TOKENIZE, "tokenize images --model model --out @ --hidden"),
+        "label-level" => {
+            Differs(TOKENIZE, "tokenize images --model model --out @ --label-level none")
+        }
         "out" => Differs(TOKENIZE, "tokenize images --model model --out @b"),
         "model" => Differs(TOKENIZE, "tokenize images --model other --out @"),
         "family" => Refused("tokenize images --model model --out @ --family nobody"),
@@ -119,6 +123,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
 fn train_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(TRAIN, line);
     Some(match flag {
+        "hidden" => with("train images --model @ --recipe tiny.toml --hidden"),
         "model" => with("train images --model @b --recipe tiny.toml"),
         "recipe" => with("train images --model @ --recipe five.toml"),
         "steps" => with("train images --model @ --recipe tiny.toml --steps 5"),
@@ -168,6 +173,7 @@ fn decode_case(flag: &str) -> Option<Case> {
 fn reconstruct_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(RECONSTRUCT, line);
     Some(match flag {
+        "hidden" => with("reconstruct images --model model --out @.png --hidden"),
         "model" => with("reconstruct images --model other --out @.png"),
         "out" => with("reconstruct images --model model --out @b.png"),
         "family" => Refused("reconstruct images --model model --out @.png --family nobody"),
@@ -202,7 +208,8 @@ fn recipe_case(flag: &str) -> Option<Case> {
 
 fn repair_case(flag: &str) -> Option<Case> {
     Some(match flag {
-        "model" => Differs("repair lost", "repair lost --model model"),
+        "model" => Differs("repair gone", "repair gone --model model"),
+        "moved" => Refused("repair lost --model model --moved nowhere"),
         "family" => Refused("repair lost --model model --family nobody"),
         "model-config" => Refused("repair lost --model model --model-config nowhere.json"),
         "weights" => Refused("repair lost --model model --weights nobody."),
@@ -231,6 +238,7 @@ fn job() -> Job {
     let mut encoder = image::codecs::png::PngEncoder::new(file);
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
     picture(7).write_with_encoder(encoder).unwrap();
+    picture(10).save(job.path("images/.hidden.png")).unwrap();
     let five = TINY_RECIPE.replace("steps = 4", "steps = 5");
     std::fs::write(job.path("five.toml"), five).unwrap();
     std::fs::create_dir(job.path("broken")).unwrap();
@@ -240,7 +248,10 @@ fn job() -> Job {
     job.expect(0, "train images --model other --recipe five.toml --seed 9");
     job.expect(0, "tokenize images --model model --out out");
     job.expect(0, "tokenize images --model model --out lost");
-    std::fs::write(job.path("lost/tokens/part-00000.parquet"), b"lost").unwrap();
+    job.expect(0, "tokenize images --model model --out gone");
+    for out in ["lost", "gone"] {
+        std::fs::write(job.path(out).join("tokens/part-00000.parquet"), b"lost").unwrap();
+    }
     job.expect(1, "tokenize broken --model model --out failed");
     std::fs::rename(job.path("broken"), job.path("mended")).unwrap();
     picture(9).save(job.path("mended/a.png")).unwrap();

@@ -175,10 +175,10 @@ impl Args {
     /// Trains the model where there is none yet. Returns what is said about tokenizing with it: by
     /// the recipe named, else by the one that it was trained by.
     fn ensure_model(&self, reporter: &Reporter, stop: &Arc<AtomicBool>) -> Result<TokenizeRecipe> {
-        if let Some(error) = train::failed(&self.model) {
+        let resume = train::unfinished(&self.model);
+        if let Some(error) = train::failed(&self.model).filter(|_| resume) {
             return Err(error);
         }
-        let resume = train::unfinished(&self.model);
         if !resume && self.model.exists() {
             return self.settings_beside_a_model();
         }

@@ -310,10 +310,13 @@ impl Run<'_> {
         if let Err(error) = self.workspace.fail(step, reason) {
             return error;
         }
+        let shown = text::path(self.folder);
+        let rest = match finished_steps(self.folder) {
+            Some(done) => format!("The model of {done} steps stays as it is"),
+            None => format!("Remove {shown} to train again"),
+        };
         Error::invalid(format!(
-            "{0}: the training stops at step {step} and leaves no model: {reason}; {1}. Remove {0} \
-             to train again",
-            text::path(&self.folder),
+            "{shown}: the training stops at step {step} and leaves no model: {reason}; {}. {rest}",
             finite::ADVICE
         ))
     }

@@ -63,12 +63,17 @@ pub fn finished_steps(folder: &Path) -> Option<usize> {
 /// Why the training in a folder stopped for good, where it did.
 pub fn failed(folder: &Path) -> Option<Error> {
     let reason = std::fs::read_to_string(failed_path(folder)).ok()?;
-    Some(Error::Mismatch(format!(
-        "{0}: this training stopped for good: {1}; it left no model. Remove {0} to train again \
-         with other settings",
-        text::path(&folder),
-        reason.trim()
-    )))
+    let (shown, reason) = (text::path(folder), reason.trim().to_string());
+    Some(Error::Mismatch(match finished_steps(folder) {
+        Some(steps) => format!(
+            "{shown}: the training beyond {steps} steps stopped for good: {reason}; the model of \
+             {steps} steps stays as it is"
+        ),
+        None => format!(
+            "{shown}: this training stopped for good: {reason}; it left no model. Remove {shown} to \
+             train again with other settings"
+        ),
+    }))
 }
 
 /// What a folder held when it was opened.
