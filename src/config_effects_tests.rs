@@ -88,7 +88,7 @@ fn small(name: &str) -> Value {
 }
 
 /// Other values where half, twice, one more, or the opposite won't do.
-const OTHERS: [(&str, &str); 37] = [
+const OTHERS: [(&str, &str); 33] = [
     ("model.architecture.kind", "\"nothing\""),
     ("model.architecture.widths", "[8, 4]"),
     ("model.architecture.norm_groups", "1"),
@@ -118,34 +118,24 @@ const OTHERS: [(&str, &str); 37] = [
     ("train.codebook.start_after", "0"),
     ("train.codebook.kmeans_rows_per_code", "1"),
     ("train.codebook.epsilon", "0.5"),
-    ("train.codebook.revive_until", "0.0"),
-    ("train.codebook.rearm_usage", "1.0"),
     ("train.adversarial.loss", "\"non-saturating\""),
     ("train.adversarial.cap", "1e-4"),
     ("train.adversarial.betas", "[0.1, 0.2]"),
     ("train.watch.dead_usage", "1.0"),
-    ("train.watch.overfitting_db", "0.0"),
-    ("tokenize.on_error", "\"stop\""),
 ];
 
-/// What has to be otherwise for a setting to have something to do.
-const CONTEXTS: [(&str, &str, &str); 8] = [
-    // Weights that are thrown about fall behind what they were.
-    ("train.watch.fall_db", "train.adversarial.adaptive", "false"),
-    ("train.watch.fall_db", "train.adversarial.weight", "1e4"),
-    // Only what is measured at every step, and jumps about, can run away within so few.
-    ("train.watch.overfitting_db", "train.watch.every_share", "0.0"),
-    ("train.watch.overfitting_db", "train.learning_rate", "0.05"),
-    // Codes that die, soon.
-    ("train.codebook.revive_until", "model.codes", "64"),
-    ("train.codebook.revive_until", "train.batch_size", "16"),
-    ("train.codebook.rearm_usage", "model.codes", "64"),
-    ("train.codebook.rearm_usage", "train.batch_size", "16"),
+/// Settings whose effect is held elsewhere: what a list of recipes says; the job of tokenizing, by
+/// `tests/settings.rs`; what takes more than a few steps, by the tests of `train::revival` and of
+/// `train::watch`.
+const ELSEWHERE: [&str; 7] = [
+    "description",
+    "tokenize.shard_rows",
+    "tokenize.on_error",
+    "train.codebook.revive_until",
+    "train.codebook.rearm_usage",
+    "train.watch.fall_db",
+    "train.watch.overfitting_db",
 ];
-
-/// Settings whose effect is elsewhere: what a list of recipes says, and the job of tokenizing,
-/// which `tests/settings.rs` runs.
-const ELSEWHERE: [&str; 3] = ["description", "tokenize.shard_rows", "tokenize.on_error"];
 
 fn other(path: &str, value: &Value) -> Value {
     if let Some((_, text)) = OTHERS.iter().find(|(of, _)| *of == path) {
@@ -242,14 +232,7 @@ fn every_setting_of_every_recipe_has_an_effect_or_is_refused_by_name() {
         let mut paths = vec!["model.depth".to_string()];
         leaves(&recipe, "", &mut paths);
         for path in paths.iter().filter(|path| !ELSEWHERE.contains(&path.as_str())) {
-            let adversarial = recipe["train"].get("adversarial").is_some();
-            let mut base = recipe.clone();
-            for (_, with, text) in CONTEXTS.iter().filter(|(of, _, _)| of == path) {
-                if adversarial || !with.contains("adversarial") {
-                    set(&mut base, with, text);
-                }
-            }
-            let mut changed = base.clone();
+            let mut changed = recipe.clone();
             let value = at(&mut changed, path);
             let given = if value.is_table() { Value::Integer(1) } else { value.clone() };
             *value = other(path, &given);
@@ -260,16 +243,12 @@ fn every_setting_of_every_recipe_has_an_effect_or_is_refused_by_name() {
                 continue;
             }
             tried.entry(path.clone()).or_default().push(kind);
-            let whole = |recipe: &Value| {
-                outcome(recipe, temp.path()).unwrap_or_else(|e| panic!("{name}: {path}: {e}"))
-            };
-            let before = match base == recipe {
-                true => before.get_or_insert_with(|| whole(&recipe)).clone(),
-                false => whole(&base),
-            };
+            let before = before.get_or_insert_with(|| {
+                outcome(&recipe, temp.path()).unwrap_or_else(|e| panic!("{name}: {e}"))
+            });
             let setting = path.rsplit('.').next().unwrap();
             match outcome(&changed, temp.path()) {
-                Ok(after) if after == before => {
+                Ok(after) if after == *before => {
                     idle.push(format!("{name}: {path}"));
                 }
                 Ok(_) => {}

@@ -49,6 +49,13 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("quickstart", "threads") => Bounded("quickstart --out @ --threads 0"),
         ("quickstart", "device") => Refused("quickstart --out @ --device tpu"),
         ("quickstart", "precision") => Refused("quickstart --out @ --precision bf16"),
+        ("report", "overwrite") => {
+            Differs("report out --out taken.html", "report out --out taken.html --overwrite")
+        }
+        ("verify", "partial") => Differs("verify part", "verify part --partial"),
+        ("verify", "complete") => {
+            Differs("verify part --partial", "verify part --partial --complete")
+        }
         ("report", "out") => Differs("report out --out @.html", "report out --out @b.html"),
         _ => return None,
     })
@@ -158,6 +165,16 @@ fn train_case(flag: &str) -> Option<Case> {
 fn decode_case(flag: &str) -> Option<Case> {
     Some(match flag {
         "model" => Differs(DECODE, "decode out --model other --out @"),
+        "sheet" => Differs(DECODE, "decode out --model model --sheet @.png"),
+        "column" => Refused("decode out --model model --out @ --column nowhere"),
+        "grid" => Bounded("decode out --model model --out @ --grid 0x4"),
+        "force" => {
+            Differs("decode out --model other --out @", "decode out --model other --out @ --force")
+        }
+        "overwrite" => Differs(
+            "decode out --model model --out foreign",
+            "decode out --model model --out foreign --overwrite",
+        ),
         "out" => Differs(DECODE, "decode out --model model --out @b"),
         "family" => Refused("decode out --model model --out @ --family nobody"),
         "model-config" => Refused("decode out --model model --out @ --model-config nowhere.json"),
@@ -181,6 +198,10 @@ fn reconstruct_case(flag: &str) -> Option<Case> {
             Refused("reconstruct images --model model --out @.png --model-config nowhere.json")
         }
         "weights" => Refused("reconstruct images --model model --out @.png --weights nobody."),
+        "overwrite" => Differs(
+            "reconstruct images --model model --out taken.png",
+            "reconstruct images --model model --out taken.png --overwrite",
+        ),
         "count" => with("reconstruct images --model model --out @.png --count 2"),
         "size" => with("reconstruct images --model model --out @.png --size 32"),
         "resize" => with("reconstruct images --model model --out @.png --resize box"),
@@ -249,6 +270,13 @@ fn job() -> Job {
     job.expect(0, "tokenize images --model model --out out");
     job.expect(0, "tokenize images --model model --out lost");
     job.expect(0, "tokenize images --model model --out gone");
+    let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
+    job.expect(0, line);
+    std::fs::create_dir(job.path("foreign")).unwrap();
+    for name in ["foreign/tall.png", "taken.png"] {
+        picture(11).save(job.path(name)).unwrap();
+    }
+    std::fs::write(job.path("taken.html"), b"mine").unwrap();
     for out in ["lost", "gone"] {
         std::fs::write(job.path(out).join("tokens/part-00000.parquet"), b"lost").unwrap();
     }
