@@ -11,8 +11,7 @@ use super::geometry::{self, Shapes};
 use super::keys::Layout;
 use super::published::Published;
 use super::sets::{self, AVERAGES, Chosen};
-use super::{RawCheckpoint, RawTensor, quoted};
-use super::{fields, folder};
+use super::{RawCheckpoint, conventions, fields, folder, sound};
 use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::digests::Pending;
@@ -124,47 +123,9 @@ pub fn detect_raw(raw: &RawCheckpoint, options: &DetectOptions) -> Result<Detect
         _ => false,
     };
     let chosen = sets::choose(&shapes, options.weights, same)?;
-    refuse_unread(&chosen, &raw.unread)?;
+    sound::refuse_unread(&chosen, &raw.unread)?;
     let published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
     detect(&shapes, &published, options.family, chosen)
-}
-
-/// Errors where a needed weight is of a type that vqtok doesn't read.
-fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Result<()> {
-    const NAMED_MAX: usize = 3;
-    let needed: Vec<String> = chosen
-        .names
-        .iter()
-        .filter(|(own, _)| reason_to_ignore(own).is_none())
-        .filter_map(|(_, name)| Some(format!("{} ({})", quoted(name), unread.get(name)?)))
-        .collect();
-    if needed.is_empty() {
-        return Ok(());
-    }
-    let more = if needed.len() > NAMED_MAX { ", ..." } else { "" };
-    Err(Error::invalid(format!(
-        "weights of types that vqtok doesn't read are in the checkpoint ({}): {}{more}; save it in \
-         float32, float16 or bfloat16",
-        needed.len(),
-        needed[..needed.len().min(NAMED_MAX)].join(", ")
-    )))
-}
-
-/// Errors where a weight is stored in factors, whose product depends on how it is computed.
-fn refuse_taken_apart(chosen: &Chosen) -> Result<()> {
-    for (own, name) in &chosen.names {
-        let ends = [".weight_v", ".weight_orig", ".parametrizations.weight.original1"];
-        if reason_to_ignore(own).is_some() || !ends.iter().any(|end| own.ends_with(end)) {
-            continue;
-        }
-        return Err(Error::invalid(format!(
-            "{} is the factor of a normalised weight (weight_norm, spectral_norm); fold it with \
-             torch.nn.utils.remove_weight_norm, remove_spectral_norm or \
-             parametrize.remove_parametrizations and save the checkpoint again",
-            quoted(name)
-        )));
-    }
-    Ok(())
 }
 
 /// Recognises the chosen weights by names and shapes; `published` are the configurations with them.
@@ -174,12 +135,12 @@ fn detect(
     family: Option<&str>,
     chosen: Chosen,
 ) -> Result<Detected> {
-    refuse_taken_apart(&chosen)?;
+    sound::refuse_taken_apart(&chosen)?;
     let Chosen { prefix, names: published_names, others, averages: asked, why } = chosen;
     let mut ignored = others;
     let mut stripped = BTreeMap::new();
     for (own, name) in &published_names {
-        match reason_to_ignore(own) {
+        match sound::reason_to_ignore(own) {
             Some(reason) => drop(ignored.insert(name.clone(), reason.to_owned())),
             None => drop(stripped.insert(own.clone(), shapes[name].clone())),
         }
@@ -250,7 +211,7 @@ fn detect(
         placements.iter().map(|(name, p)| (name.clone(), p.shape.clone())).collect();
     let shapes = Shapes(&canonical_shapes);
     let geometry = geometry::infer(layout, &shapes, published)?;
-    let mut config = configure(family, geometry, published, &how)?;
+    let mut config = conventions::configure(family, geometry, published, &how)?;
     fields::check(&config, published)?;
     let unknown = fields::unknown(published);
     if !unknown.is_empty() {
@@ -305,21 +266,7 @@ impl Detected {
             let tensor = tensor.reshape(&placement.shape).map_err(|reason| {
                 Error::invalid(format!("`{}`: {reason}", printable(&placement.source)))
             })?;
-            if !tensor.dtype().is_float() {
-                return Err(Error::invalid(format!(
-                    "tensor `{}` holds {} values, as quantised weights do, whose scale vqtok doesn't \
-                     know; save the checkpoint in float32, float16 or bfloat16",
-                    printable(&placement.source),
-                    tensor.dtype().as_str()
-                )));
-            }
-            if holds_one_code(name, &tensor) {
-                return Err(Error::invalid(format!(
-                    "all codes of the codebook `{}` are the same, so that every token would be 0: \
-                     the checkpoint was never trained or is damaged; take another",
-                    printable(&placement.source)
-                )));
-            }
+            sound::refuse_values(name, &placement.source, &tensor)?;
             if *name != placement.source {
                 published.insert(name.clone(), placement.source.clone());
             }
@@ -332,28 +279,6 @@ impl Detected {
         };
         Ok(Weights::from(placed).read_from(place, published))
     }
-}
-
-/// Why a name that stands beside a tokenizer's weights is none of them.
-fn reason_to_ignore(name: &str) -> Option<&'static str> {
-    let first = name.split('.').next().unwrap_or(name);
-    Some(match first {
-        "loss" | "discriminator" | "perceptual_loss" | "lpips" | "lpips_vgg" | "lpips_alex"
-        | "inception_model" => "part of the training loss",
-        "n_averaged" | "initted" | "step" | "global_step" | "epoch" if first == name => "a counter",
-        AVERAGES => "moving averages that aren't used",
-        "ema" => "a second set of weights",
-        "colorize" => "a palette for segmentation maps",
-        "optimizer" | "optimizer_states" | "lr_schedulers" | "callbacks" | "loops" => {
-            "training state"
-        }
-        _ if name.ends_with("num_batches_tracked") => "a counter",
-        _ if name.starts_with("quantize.codebook_used") => "a usage counter",
-        _ if name.ends_with(".cluster_size") || name.ends_with(".embed_avg") => {
-            "training state of the codebook"
-        }
-        _ => return None,
-    })
 }
 
 /// Weights of a family that take no part in its mathematics.
@@ -471,29 +396,6 @@ fn choose(
     }
 }
 
-/// Whether a codebook's codes can't be told apart. Looks no further than to the first that can;
-/// codes that aren't finite are told elsewhere.
-fn holds_one_code(name: &str, tensor: &RawTensor) -> bool {
-    let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
-    let alike = match (name, tensor.shape()) {
-        ("quantize.embedding.weight", [codes, dim]) if *codes > 1 && *dim > 0 => {
-            let mut rows = bytes.chunks_exact(dim * size);
-            let first = rows.next();
-            rows.all(|row| Some(row) == first)
-        }
-        // VQ-VAE-2's lie side by side: (dim, codes).
-        ("quantize_t.embed" | "quantize_b.embed", [_, codes]) if *codes > 1 => {
-            bytes.chunks_exact(codes * size).all(|channel| {
-                let mut values = channel.chunks_exact(size);
-                let first = values.next();
-                values.all(|value| Some(value) == first)
-            })
-        }
-        _ => false,
-    };
-    alike && tensor.to_f32().iter().all(|value| value.is_finite())
-}
-
 /// 1x1 convolutions that were published as linear layers get their kernel's axes back.
 fn model_shape(canonical: &str, shape: &[usize]) -> Vec<usize> {
     let projection = ["q.weight", "k.weight", "v.weight", "proj_out.weight"];
@@ -505,99 +407,6 @@ fn model_shape(canonical: &str, shape: &[usize]) -> Vec<usize> {
         }
         _ => shape.to_vec(),
     }
-}
-
-/// The word a setting has in `config.json`.
-fn word(setting: &impl serde::Serialize) -> String {
-    let value = serde_json::to_value(setting).unwrap_or_default();
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn configure(
-    family: &Family,
-    geometry: geometry::Geometry,
-    published: &Published,
-    how: &str,
-) -> Result<ModelConfig> {
-    let geometry::Geometry { architecture, channels, codes, dim } = geometry;
-    if channels != 1 && channels != 3 {
-        return Err(Error::invalid(format!("images of {channels} channels; vqtok reads 1 or 3")));
-    }
-    let mut rule = family.rule;
-    let mut provenance =
-        BTreeMap::from([("family".to_owned(), format!("{}: from {how}", family.word))]);
-    let mut note = |name: &str, text: String| provenance.insert(name.to_owned(), text);
-    let assumed = |what: &str| format!("{what}: assumed, the convention of {}", family.word);
-    note("input range", assumed(&word(&family.input)));
-    note("output range", assumed(&word(&family.output)));
-    if rule == QuantizerRule::L2Normalised && family.word != "vit-vqgan" {
-        match published.bool("codebook_l2_norm")? {
-            Some((on, source)) => {
-                note("l2 normalisation", format!("{on}: from {source}"));
-                if !on {
-                    rule = QuantizerRule::L2;
-                }
-            }
-            None => {
-                note("l2 normalisation", assumed("on"));
-            }
-        }
-    }
-    if family.word == "vit-vqgan"
-        && let Some((false, source)) = published.bool("use_norm")?
-    {
-        note("l2 normalisation", format!("false: from {source}"));
-        rule = QuantizerRule::L2;
-    }
-    match &architecture {
-        Architecture::Vqgan(_) | Architecture::Maskgit(_) | Architecture::OpenMagvit2(_) => {
-            match published.usize(&["norm_num_groups"])? {
-                Some((groups, source)) => note("norm groups", format!("{groups}: from {source}")),
-                None => note("norm groups", assumed("32")),
-            };
-        }
-        Architecture::VitVqgan(config) => {
-            match published.usize(&["heads"])? {
-                Some((heads, source)) => note("attention heads", format!("{heads}: from {source}")),
-                None => note(
-                    "attention heads",
-                    assumed(&format!("{} of width 64", config.encoder.heads)),
-                ),
-            };
-            if published.pair(&["image_size"])?.is_none() {
-                note("grid", assumed("square"));
-            }
-        }
-        _ => {}
-    }
-    let size = match (&architecture, published.usize(&["resolution"])?) {
-        (Architecture::VitVqgan(c), _) => Some((c.grid[0] * c.patch[0]) as u32),
-        (_, Some((side, source))) => {
-            note("size", format!("{side}: from {source}"));
-            Some(side as u32)
-        }
-        (_, None) => {
-            let text = match family.size {
-                Some(side) => assumed(&side.to_string()),
-                None => "not said by the checkpoint".to_owned(),
-            };
-            note("size", text);
-            family.size
-        }
-    };
-    note("resize", assumed(family.resize));
-    Ok(ModelConfig {
-        format: FORMAT.to_owned(),
-        family: family.word.to_owned(),
-        architecture,
-        quantizer: QuantizerConfig {
-            decode_normalised: family.decode_normalised,
-            ..QuantizerConfig::new(rule, codes, dim)
-        },
-        pixels: PixelConfig { channels, input: family.input, output: family.output },
-        preprocess: PreprocessConfig::new(family.resize, size),
-        provenance,
-    })
 }
 
 /// open-muse's encoder runs a level's attention only where the level has more than one.

@@ -293,29 +293,6 @@ fn weights_stored_in_factors_are_named() {
 }
 
 #[test]
-fn a_codebook_of_one_code_is_refused() {
-    use crate::checkpoint::Dtype;
-    let tensor = |shape: &[usize], values: &[f32]| {
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        RawTensor::new(Dtype::F32, shape.to_vec(), bytes.into()).unwrap()
-    };
-    let codebook = "quantize.embedding.weight";
-    let cases: [(&str, &[usize], &[f32], bool); 8] = [
-        (codebook, &[3, 2], &[0.0; 6], true),
-        (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0], true),
-        (codebook, &[3, 2], &[1.0, 2.0, 1.0, 2.0, 1.0, 2.5], false),
-        (codebook, &[3, 2], &[f32::NAN; 6], false),
-        (codebook, &[1, 2], &[0.0; 2], false),
-        ("quantize_b.embed", &[2, 2], &[1.0, 1.0, 2.0, 2.0], true),
-        ("quantize_b.embed", &[2, 2], &[1.0, 2.0, 1.0, 2.0], false),
-        ("encoder.conv_in.weight", &[3, 2], &[0.0; 6], false),
-    ];
-    for (name, shape, values, expected) in cases {
-        assert_eq!(holds_one_code(name, &tensor(shape, values)), expected, "{name} {values:?}");
-    }
-}
-
-#[test]
 fn open_muse_leaves_a_lone_attention_out() {
     let found =
         detect_shapes(&canonical(true, false), &Published::default(), Some("open-muse")).unwrap();

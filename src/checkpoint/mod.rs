@@ -9,6 +9,7 @@
 mod archive;
 pub mod card;
 pub mod configs;
+mod conventions;
 pub mod convert;
 pub mod detect;
 pub mod families;
@@ -28,6 +29,7 @@ pub mod published;
 mod rebuild;
 pub mod safetensors;
 mod sets;
+mod sound;
 mod storage;
 pub mod torch;
 mod walk;
