@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
-use super::read::Grid;
+use super::rows::Grid;
 use crate::text;
 
 /// What to read of a token file, and what is known of its grids beforehand.
@@ -183,7 +183,8 @@ fn missing(schema: &Schema, name: &str) -> String {
     let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
     let names = names[..names.len().min(NAMED_MAX)].join(", ");
     format!(
-        "has no column '{}' (it has: {names}{more}); --column NAME reads another",
+        "has no column '{}' (it has: {names}{more}); `vqtok decode --column NAME` reads \
+         another",
         text::printable(name)
     )
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::columns::Keys;
 use super::levels::{self, Level};
 use super::nested::Nested;
-use super::read::BadRows;
+use super::rows::BadRows;
 use super::sheet::Sheet;
 use crate::error::Result;
 

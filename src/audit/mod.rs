@@ -15,6 +15,7 @@ mod partition;
 mod plan;
 pub mod read;
 pub mod report;
+mod rows;
 pub mod sheet;
 pub mod sources;
 mod strays;

@@ -21,99 +21,7 @@ use crate::error::{Error, Result};
 use crate::text;
 
 pub use super::columns::Asked;
-
-/// One grid of codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grid {
-    /// `height * width` codes, row-major.
-    pub codes: Vec<u32>,
-    /// In tokens.
-    pub height: usize,
-    /// In tokens.
-    pub width: usize,
-}
-
-/// One row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GridRow {
-    /// The row's key, or its number over all files.
-    pub key: String,
-    /// Whether the file has a key for it.
-    pub keyed: bool,
-    /// Number of the view, where the file says.
-    pub view: Option<i64>,
-    /// `tokens`, then `tokens_top` or the residual ones where there are any.
-    pub levels: Vec<Grid>,
-    /// Whether nothing but the number of tokens says the grid: it was taken for a square.
-    pub guessed: bool,
-    /// The file it is in.
-    pub file: Arc<Path>,
-    /// Its number in there, from 0.
-    pub row: u64,
-}
-
-/// Rows that can't be used: one, or a stretch or file of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadRows {
-    /// The file they are in.
-    pub file: Arc<Path>,
-    /// Their numbers in there, from 0; empty where a file can't be opened that far.
-    pub rows: Range<u64>,
-    /// The key, where it is one row that has one.
-    pub key: Option<String>,
-    /// One line.
-    pub problem: String,
-    /// Whether nothing of their file can be read.
-    pub whole_file: bool,
-}
-
-impl BadRows {
-    /// How many rows that is known to be; 0 where a file can't even be counted.
-    pub fn count(&self) -> u64 {
-        self.rows.end - self.rows.start
-    }
-
-    /// `part.parquet, row 3 ('cat.png'): has ...`.
-    pub fn in_words(&self) -> String {
-        let file = text::path(&*self.file);
-        let key =
-            self.key.as_ref().map_or(String::new(), |key| format!(" ('{}')", text::shorten(key)));
-        match self.count() {
-            0 => format!("{file}: {}", self.problem),
-            1 => format!("{file}, row {}{key}: {}", self.rows.start, self.problem),
-            _ => format!(
-                "{file}, rows {} to {}: {}",
-                self.rows.start,
-                self.rows.end - 1,
-                self.problem
-            ),
-        }
-    }
-}
-
-/// What a file of tokens says of the model that made them; only files of vqtok do.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MadeBy {
-    /// `vqtok.family`.
-    pub family: String,
-    /// `vqtok.weights_sha256`, hex.
-    pub weights_sha256: String,
-    /// `vqtok.codebook_sha256`, hex; empty where the quantizer has no codebook.
-    pub codebook_sha256: String,
-    /// `vqtok.codes`.
-    pub codes: Option<u64>,
-}
-
-/// One file that can be read.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// Where it lies.
-    pub path: Arc<Path>,
-    /// Its rows.
-    pub rows: u64,
-    /// The model, where it says one.
-    pub made_by: Option<MadeBy>,
-}
+pub use super::rows::{BadRows, Grid, GridRow, MadeBy, Shard, Table};
 
 /// The rows of a file, or of all shards of a folder in the order of their names.
 pub struct TokenFile {
@@ -154,7 +62,7 @@ impl TokenFile {
     /// # Errors
     /// As for `open`.
     pub fn open_as(path: &Path, asked: Asked) -> Result<TokenFile> {
-        let sources = sources::of(path)?;
+        let mut sources = sources::of(path)?;
         let (mut tables, mut entries, mut first) = (Vec::new(), BTreeMap::new(), None);
         for path in &sources.files {
             match open(path, &asked) {
@@ -181,6 +89,7 @@ impl TokenFile {
             }
             _ => {}
         }
+        let mut tables = without_copies(tables, &mut sources);
         for missing in &sources.missing {
             tables.push(Err(BadRows {
                 file: missing.path.as_path().into(),
@@ -388,7 +297,62 @@ fn table(path: &Path, sheet: &Sheet) -> Table {
         codebook_sha256: entry("vqtok.codebook_sha256"),
         codes: entry("vqtok.codes").parse().ok(),
     });
-    Table { path: path.into(), rows: sheet.rows, made_by }
+    let number = |name: &str| entry(name).parse().ok();
+    let shard = || {
+        let (partition, partitions) = (number("vqtok.partition")?, number("vqtok.partitions")?);
+        Some(Shard { plan: entry("vqtok.plan_sha256"), partitions, partition })
+    };
+    Table { path: path.into(), rows: sheet.rows, made_by, shard: shard() }
+}
+
+/// Tables of which no two are one partition. Of an output, a copy stands in another shard's place;
+/// elsewhere it is passed over, and what is missing of an output's shards is said.
+fn without_copies(
+    tables: Vec<Result<Table, BadRows>>,
+    sources: &mut Sources,
+) -> Vec<Result<Table, BadRows>> {
+    let mut seen: BTreeMap<Shard, Arc<Path>> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for table in tables {
+        let first = match &table {
+            Ok(Table { path, shard: Some(shard), .. }) => match seen.get(shard) {
+                Some(first) => Some(text::path(&**first)),
+                None => {
+                    seen.insert(shard.clone(), path.clone());
+                    None
+                }
+            },
+            _ => None,
+        };
+        match (table, first) {
+            (Ok(table), Some(first)) if sources.output.is_some() => {
+                let problem = format!("a copy of {first}; `vqtok verify` tells what is wrong");
+                let rows = 0..table.rows;
+                kept.push(Err(BadRows {
+                    file: table.path,
+                    rows,
+                    key: None,
+                    problem,
+                    whole_file: true,
+                }));
+            }
+            (Ok(table), Some(first)) => {
+                let path = text::path(&*table.path);
+                sources.notes.push(format!("{path}: passed over, a copy of {first}"));
+            }
+            (table, _) => kept.push(table),
+        }
+    }
+    let mut outputs: BTreeMap<(&String, u64), u64> = BTreeMap::new();
+    seen.keys().for_each(|s| *outputs.entry((&s.plan, s.partitions)).or_default() += 1);
+    for ((_, partitions), there) in outputs {
+        if sources.output.is_none() && sources.files.len() > 1 && there < partitions {
+            sources
+                .notes
+                .push(format!("{there} of the {partitions} shards of an output are there"));
+        }
+    }
+    kept
 }
 
 #[cfg(test)]

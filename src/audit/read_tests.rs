@@ -119,7 +119,10 @@ fn what_is_no_grid_is_told() {
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains(words) && !error.contains('\n'), "{error}");
     };
-    refused(vec![("other", int(vec![1]))], "no column 'tokens' (it has: other); --column NAME");
+    refused(
+        vec![("other", int(vec![1]))],
+        "no column 'tokens' (it has: other); `vqtok decode --col",
+    );
     refused(vec![("tokens", int(vec![1]))], "is int64, not a list");
     refused(vec![("tokens", fixed(int(vec![1, 2, 3]), 3))], "row 0: has 3 tokens, which is no sq");
     refused(vec![("tokens", fixed(int(vec![-1]), 1))], "row 0: holds -1, which is no code");
@@ -505,4 +508,31 @@ fn of_an_output_only_its_own_shards_are_read() {
         bad.len() == 1 && bad[0].contains("part-00001.parquet, rows 0 to 7: missing"),
         "{bad:?}"
     );
+}
+
+#[test]
+fn copies_of_shards_are_not_read_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = crate::tokens::testing::plan(&dir.path().join("out"), 25, 10);
+    (0..3).for_each(|partition| drop(crate::tokens::testing::write(&plan, partition)));
+    crate::tokens::finalize(&dir.path().join("out")).unwrap();
+    let shard = |n: usize| dir.path().join(format!("out/tokens/part-{n:05}.parquet"));
+    // Shards alone, one of them twice and one not at all.
+    let alone = dir.path().join("alone");
+    std::fs::create_dir(&alone).unwrap();
+    for (n, name) in [(0, "a.parquet"), (2, "b.parquet"), (0, "c.parquet")] {
+        std::fs::copy(shard(n), alone.join(name)).unwrap();
+    }
+    let file = TokenFile::open(&alone).unwrap();
+    let notes = &file.sources().notes;
+    assert_eq!((file.row_count(), notes.len()), (12, 2), "{notes:?}");
+    assert!(notes[0].contains("c.parquet: passed over, a copy of"), "{notes:?}");
+    assert!(notes[1].contains("2 of the 3 shards"), "{notes:?}");
+    assert_eq!(each(file).len(), 12);
+    // In another's place, it hides what should be there.
+    std::fs::copy(shard(0), shard(1)).unwrap();
+    let rows = each(TokenFile::open(&dir.path().join("out")).unwrap());
+    let bad: Vec<_> = rows.iter().filter_map(|row| row.as_ref().err()).collect();
+    assert_eq!((rows.iter().flatten().count(), bad.len()), (12, 1), "{bad:?}");
+    assert!(bad[0].contains("part-00001.parquet") && bad[0].contains("a copy of"), "{bad:?}");
 }

@@ -222,7 +222,6 @@ impl<'a> Job<'a> {
             self.flush()?;
         }
         self.batch.push(waiting);
-        self.failures.meter.step(false);
         Ok(())
     }
 
@@ -262,7 +261,10 @@ impl<'a> Job<'a> {
         let saved: Vec<Result<()>> = good.par_iter().copied().map(save).collect();
         for ((_, waiting), saved) in good.into_iter().zip(saved) {
             match saved {
-                Ok(()) => self.decoded += 1,
+                Ok(()) => {
+                    self.decoded += 1;
+                    self.failures.meter.step(false);
+                }
                 Err(Error::Io { path, source }) if is_of_name(&source) => {
                     let reason = Error::Io { path, source }.to_string();
                     self.failures

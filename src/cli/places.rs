@@ -99,7 +99,9 @@ fn resolved(path: &Path) -> Option<PathBuf> {
 /// The output of vqtok that a path is or lies in.
 fn around(path: &Path) -> Option<PathBuf> {
     let path = resolved(path)?;
-    let found = path.ancestors().find(|place| place.is_dir() && sources::is_output(place));
+    // A file named plan.parquet alone makes no output of a folder.
+    let is_output = |place: &&Path| place.join("tokens").is_dir() && sources::is_output(place);
+    let found = path.ancestors().find(is_output);
     found.map(Path::to_path_buf)
 }
 
