@@ -72,8 +72,8 @@ pub fn read(text: &[u8], data: usize) -> Result<Vec<Entry>, String> {
 
 /// A JSON error without its place in the text, which nobody looks up.
 fn words(error: &serde_json::Error) -> String {
-    let text = error.to_string().replace("usize", "a whole number");
-    quoted(text.split(" at line ").next().unwrap_or(&text))
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
 struct Header(Vec<Entry>);
