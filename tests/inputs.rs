@@ -157,10 +157,11 @@ fn an_output_that_is_an_input_or_holds_one_is_refused_before_any_work() {
     let job = job.trained();
     let picture = job.files("images")[0].0.clone();
     for out in ["images/sheet.png", "same/new/sheet.png", &format!("images/{picture}")] {
-        let line = format!("reconstruct images --model model --out {out}");
+        let line = format!("reconstruct images --model model --overwrite --out {out}");
         job.expect(2, &line).assert_one_line(&["--out", "the INPUT"]);
     }
-    let line = format!("reconstruct images/{picture} --model model --out images/{picture}");
+    let line =
+        format!("reconstruct images/{picture} --model model --overwrite --out images/{picture}");
     job.expect(2, &line).assert_one_line(&["that is the INPUT"]);
     job.expect(0, "tokenize images --model model --out images/sub/out");
     job.expect(0, "tokenize images --model model --out images/sub/out");

@@ -2,47 +2,71 @@
 //! pictures in `samples/`), output folders, from their first file on, and pictures that it drew.
 //! Must not know: what is done with them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::long::reach;
-use super::source;
+use super::{sniff, source};
 use crate::checkpoint::folder;
 
 /// The folder of pictures in a model folder.
 const SAMPLES: &str = "samples";
 
-/// What vqtok wrote into a folder that has the entries that `has` says, in words; None where it
-/// wrote nothing.
-pub(super) fn kind(dir: &Path, has: impl Fn(&str) -> bool) -> Option<&'static str> {
-    const MODEL: &str = "a model folder";
-    const OUTPUT: &str = "an output folder";
-    if has(folder::CONFIG_FILE) && folder::is_own(dir) {
-        return Some(MODEL);
-    }
-    // A training that isn't finished: the record's lines with its events or its state beside them.
-    if has("training.jsonl") {
-        let parts = ["tensorboard/events.out.tfevents.vqtok", "state/lock"];
-        if parts.iter().any(|part| reach(&dir.join(part), |p| p.symlink_metadata()).is_ok()) {
-            return Some(MODEL);
-        }
-    }
-    let output = has("plan.parquet") && (has("tokens") || is_plan(&dir.join("plan.parquet")))
-        || has("dataset.json") && begins_as_dataset(&dir.join("dataset.json"));
-    output.then_some(OUTPUT)
+/// What a folder with the entries `names` is, in words, where vqtok wrote it; None for others, and
+/// where a user's own pictures or folders may lie in it as well.
+pub(super) fn kind(dir: &Path, names: &[OsString]) -> Option<&'static str> {
+    let has = |name: &str| names.iter().any(|entry| entry == name);
+    let written = written(dir, has)?;
+    names.iter().all(|name| belongs(name)).then_some(written)
 }
 
 /// [`kind`] of a folder that hasn't been listed.
 pub(super) fn kind_of(dir: &Path) -> Option<&'static str> {
-    kind(dir, |name| reach(&dir.join(name), |path| path.symlink_metadata()).is_ok())
+    written(dir, |name| exists(&dir.join(name)))?;
+    let list = |dir: &Path| dir.read_dir()?.map(|entry| Ok(entry?.file_name())).collect();
+    let names: Vec<OsString> = reach(dir, list).ok()?;
+    kind(dir, &names)
 }
 
-/// Whether a file lies among the pictures of a model folder, links resolved.
+fn exists(path: &Path) -> bool {
+    reach(path, |path| path.symlink_metadata()).is_ok()
+}
+
+/// What vqtok wrote into a folder that has the entries that `has` says.
+fn written(dir: &Path, has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    if has(folder::CONFIG_FILE) && folder::is_own(dir) {
+        return Some("a model folder");
+    }
+    // A training that isn't finished: the record's lines with its events or its state beside them.
+    if has("training.jsonl") {
+        let parts = ["tensorboard/events.out.tfevents.vqtok", "state/lock"];
+        if parts.iter().any(|part| exists(&dir.join(part))) {
+            return Some("a model folder");
+        }
+    }
+    let output = has("plan.parquet") && (has("tokens") || is_plan(&dir.join("plan.parquet")))
+        || has("dataset.json") && begins_as_dataset(&dir.join("dataset.json"));
+    output.then_some("an output folder")
+}
+
+/// Whether an entry of such a folder hides nothing of a user's: a folder of vqtok's, or a file that
+/// is no picture by its name.
+fn belongs(name: &OsStr) -> bool {
+    const FOLDERS: [&str; 6] = ["tokens", "failures", "codebook", SAMPLES, "tensorboard", "state"];
+    let file = Path::new(name).extension().is_some_and(|extension| {
+        !extension.is_empty() && !sniff::is_image_extension(extension.as_bytes())
+    });
+    file || name.as_bytes().first() == Some(&b'.') || FOLDERS.iter().any(|folder| name == *folder)
+}
+
+/// Whether a place is the folder of pictures of a model folder or lies in it, links resolved.
 pub(super) fn is_sample(real: &Path) -> bool {
     let samples = real.ancestors().filter(|dir| dir.file_name() == Some(OsStr::new(SAMPLES)));
-    samples.filter_map(Path::parent).any(|dir| kind_of(dir).is_some())
+    let mut models = samples.filter_map(Path::parent);
+    models.any(|dir| written(dir, |name| exists(&dir.join(name))).is_some())
 }
 
 /// Whether a PNG is one that vqtok drew (`decode`, `reconstruct`): those have a mark of their own

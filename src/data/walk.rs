@@ -290,10 +290,8 @@ impl Walk {
     }
 
     fn enter(&mut self, names: std::vec::IntoIter<OsString>) {
-        let sorted = names.as_slice();
-        let has =
-            |name: &str| sorted.binary_search_by(|n| n.as_os_str().cmp(name.as_ref())).is_ok();
-        if !self.take.own && own::kind(self.at(), has).is_some() {
+        let samples = self.path.ends_with(b"/samples") && own::is_sample(self.at());
+        if !self.take.own && (samples || own::kind(self.at(), names.as_slice()).is_some()) {
             self.skipped.own += 1;
             return;
         }

@@ -179,9 +179,10 @@ fn what_vqtok_wrote_is_no_input_wherever_it_lies_and_however_it_is_led_to() {
     put(root.path(), b"training/tensorboard/events.out.tfevents.vqtok");
     put(root.path(), b"out/plan.parquet");
     put(root.path(), b"out/tokens/picture.png");
-    put(root.path(), b"begun/picture.png");
+    fs::create_dir(at("begun")).unwrap();
     fs::write(at("begun/plan.parquet"), b"PAR1 .. vqtok.plan_sha256 .. PAR1").unwrap();
-    put(root.path(), b"done/picture.png");
+    put(root.path(), b"done/tokens/picture.png");
+    put(root.path(), b"done/page.html");
     fs::write(at("done/dataset.json"), "{\n  \"schema\": \"dataset.v1\",").unwrap();
     // Of others, with names like ours.
     for (name, text) in [("config.json", "{\"_class_name\": \"VQModel\"}"), ("dataset.json", "{}")]
@@ -213,7 +214,22 @@ fn what_vqtok_wrote_is_no_input_wherever_it_lies_and_however_it_is_led_to() {
     assert_eq!(keys(&mut walk(&[at("sub/model/samples")]).unwrap()), ["step-000100.png"]);
     let mut as_before =
         walk_taking(&[root.path().to_path_buf()], Take { hidden: false, own: true }).unwrap();
-    assert_eq!(keys(&mut as_before).len(), 4 + 7);
+    assert_eq!(keys(&mut as_before).len(), 4 + 6);
+}
+
+#[test]
+fn pictures_of_a_user_among_what_vqtok_wrote_are_not_lost() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["out/mine.png", "model/mine/a.png", "model/samples/step-1.png"] {
+        put(root.path(), name.as_bytes());
+    }
+    let at = |name: &str| root.path().join(name);
+    fs::write(at("out/plan.parquet"), b"PAR1 .. vqtok.plan_sha256 .. PAR1").unwrap();
+    fs::write(at("model/config.json"), "{\n  \"format\": \"vqtok.model.v1\"}").unwrap();
+    let mut walked = walk(&[root.path().to_path_buf()]).unwrap();
+    assert_eq!(keys(&mut walked), ["model/mine/a.png", "out/mine.png"]);
+    assert_eq!((walked.skipped().own, walked.skipped().other_extension), (1, 2));
+    assert_eq!(keys(&mut walk(&[at("model")]).unwrap()), ["mine/a.png"]);
 }
 
 /// A PNG's head with the mark of `vqtok decode`.
