@@ -410,10 +410,10 @@ mod tests {
             (
                 "hidden = 8",
                 "hidden = \"8\"",
-                "line 7: the text \"8\" where a whole number (0 or more) belongs",
+                "line 7, architecture: the text \"8\" where a whole number (0 or more) belongs",
             ),
             ("steps = 4", "step = 4", "line 11: there is no setting `step`; use "),
-            ("\"vqvae\"", "\"vae\"", "line 7: there is no `vae`; use `vqvae`, "),
+            ("\"vqvae\"", "\"vae\"", "line 7, kind: there is no `vae`; use `vqvae`, "),
             ("name = \"tiny\"", "", "line 1: the setting `name` is missing"),
             ("size = 16", "size = 18", "data.size is 18; it must be a multiple of 4, "),
             ("size = 16", "size = 0", "data.size is 0; it must be at least 1"),

@@ -370,7 +370,7 @@ mod tests {
              ETA 7 min 28 s  3 failed"
                 .replace("[>                         ]", &format!("[{:32}]", ""))
         );
-        assert_eq!(drawn(59), "tokenize 21,820/1,000,000  ETA 7 min 28 s");
+        assert_eq!(drawn(59), "tokenize [               ] 21,820/1,000,000  ETA 7 min 28 s");
         assert_eq!(drawn(30), "tokenize 21,820/1,000,000");
         assert_eq!(drawn(20), "21,820/1,000,000");
     }
