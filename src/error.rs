@@ -13,7 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {}", text::path(&path), text::reason(source))]
+    #[error("{}: {}", text::path(path), text::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -443,7 +443,7 @@ impl<'a> RowCheck<'a> {
     fn finish(mut self, failures: &Path) -> Result<Counted, String> {
         let written = self.seen.iter().filter(|&&seen| seen == 1).count() as u64;
         let sheet = Sheet::open(failures, None).map_err(|error| error.to_string())?;
-        let name = text::path(&failures);
+        let name = text::path(failures);
         let told = |reason: String| format!("{name}: {reason}");
         check_columns(&sheet, FAILURES_SCHEMA, &[]).map_err(told)?;
         let columns = ["ordinal", "key", "uri", "stage", "error"];

@@ -87,7 +87,7 @@ fn verify_plan(
 ) -> Result<Option<PlanFacts>> {
     if !dir.join(plan::NAME).exists() {
         if !dir.join("tokens").is_dir() && !report.finished {
-            return Err(Error::invalid(format!("{}: no output of vqtok", text::path(&dir))));
+            return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
         }
         report.find(Part::Plan, "plan.parquet is missing");
         return Ok(None);

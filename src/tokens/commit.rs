@@ -299,7 +299,7 @@ impl FolderLock {
         match FolderLock::take(dir, false) {
             Ok((Locked::Busy, _)) => Err(Error::Busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
-                text::path(&dir)
+                text::path(dir)
             ))),
             Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(file) }),
             Ok((Locked::Unknown, _)) => {
@@ -323,7 +323,7 @@ impl FolderLock {
             (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
             (Locked::Busy, _) => Err(Error::Busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
-                text::path(&dir)
+                text::path(dir)
             ))),
             (Locked::Unknown, _) => {
                 durable::notice(

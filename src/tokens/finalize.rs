@@ -161,10 +161,10 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         return Err(Error::Busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
              first",
-            text::path(&dir),
+            text::path(dir),
             missing.len(),
             plan.partitions(),
-            text::path(&shard_path(Path::new(""), *first))
+            text::path(shard_path(Path::new(""), *first))
         )));
     }
     // In parallel, since every byte is hashed; `collect` keeps the order.
@@ -221,7 +221,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let (failures, codebook) = (companion("failures"), companion("codebook"));
     for companion in [&failures, &codebook] {
         if !companion.exists() {
-            return Err(broken(format!("its companion {} is missing", text::path(&companion))));
+            return Err(broken(format!("its companion {} is missing", text::path(companion))));
         }
     }
     let file = File::open(&path).map_err(Error::io(&path))?;

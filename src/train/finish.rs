@@ -43,7 +43,7 @@ pub fn finish(
     if evaluator.images() == 0 {
         return Err(Error::invalid(format!(
             "{}: no image to judge the model by can be read: {}",
-            text::path(&run.folder),
+            text::path(run.folder),
             loader.unreadable.examples_in_words()
         )));
     }

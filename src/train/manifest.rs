@@ -125,7 +125,7 @@ impl Manifest {
         Err(Error::Mismatch(format!(
             "{}: the images are not those that this training was begun with: {} new, {} gone, {} \
              changed{}; give it the same images, or begin another training in another folder",
-            text::path(&folder),
+            text::path(folder),
             new.len(),
             gone.len(),
             changed.len(),

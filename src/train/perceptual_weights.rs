@@ -85,13 +85,13 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
         {
             return Err(Error::invalid(format!(
                 "{}: the scaling layer's {name} is {:?}, not {own:?}: another LPIPS than vqtok's",
-                text::path(&path),
+                text::path(path),
                 flat(&found)?
             )));
         }
     }
     let lpips =
-        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(&path))))?;
+        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(path))))?;
     let mut sha = Sha256::new();
     for (name, tensor) in &weights {
         sha.update(name.as_bytes());
@@ -107,7 +107,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         Error::invalid(format!(
             "LPIPS weights {}: {e}; give a file or folder with VGG16 and the lpips heads, or \
              leave train.perceptual.weights empty to train without",
-            text::path(&path)
+            text::path(path)
         ))
     })?;
     if meta.is_file() {
@@ -125,7 +125,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if files.is_empty() {
         return Err(Error::invalid(format!(
             "LPIPS weights {}: no file ending in {}",
-            text::path(&path),
+            text::path(path),
             ENDINGS.join(", ")
         )));
     }

@@ -83,7 +83,7 @@ pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
         Some(difference) => Err(Error::Mismatch(format!(
             "{}: the training to resume is another one: {difference}; give the same recipe and \
              images, or another path",
-            text::path(&folder)
+            text::path(folder)
         ))),
     }
 }
