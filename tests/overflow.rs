@@ -7,12 +7,14 @@ use support::*;
 use candle_core::{Device, Tensor};
 use vqtok::checkpoint::folder;
 
-/// A copy of the trained model as `name`, with every value of a tensor replaced.
-fn filled(job: &Job, name: &str, tensor: &str, value: f32) {
+/// A copy of the trained model as `name`, with every value of some tensors replaced.
+fn filled(job: &Job, name: &str, changed: &[&str], value: f32) {
     let (config, weights) = folder::load(&job.path("model")).unwrap();
     let mut tensors = weights.tensors().unwrap();
-    let shape = tensors[tensor].shape().clone();
-    tensors.insert(tensor.to_owned(), Tensor::full(value, shape, &Device::Cpu).unwrap());
+    for tensor in changed {
+        let shape = tensors[*tensor].shape().clone();
+        tensors.insert((*tensor).to_owned(), Tensor::full(value, shape, &Device::Cpu).unwrap());
+    }
     folder::save(&job.path(name), &config, &tensors).unwrap();
 }
 
@@ -29,7 +31,7 @@ fn scene() -> Job {
 #[test]
 fn images_that_overflow_the_encoder_are_failures_beside_the_tokens_of_the_others() {
     let job = scene();
-    filled(&job, "large", "enc.conv1.weight", 3e38);
+    filled(&job, "large", &["enc.conv1.weight"], 3e38);
     let line = "tokenize images --model large --shard-rows 100 --json --out";
     let done = job.expect(1, &format!("{line} out --batch-size 16"));
     let dataset = &done.events("dataset")[0];
@@ -66,7 +68,7 @@ fn images_that_overflow_the_encoder_are_failures_beside_the_tokens_of_the_others
 fn rows_that_overflow_the_decoder_are_failures_without_pictures() {
     let job = scene();
     job.expect(0, "tokenize images --model model --out out");
-    filled(&job, "large", "dec.up2.weight", 3e38);
+    filled(&job, "large", &["dec.up1.bias", "dec.up2.weight"], 1e30);
     let line = "decode out/tokens/part-00000.parquet --model large --out pictures --json";
     // The tokens are another model's by its digest, where that is looked at.
     let done = job.run(&format!("{line} --force"));

@@ -179,8 +179,7 @@ pub fn normalise_groups(x: &Tensor, spec: NormSpec) -> Result<Tensor> {
 /// The divisor of a norm, NaN where it overflowed: an infinite one would make zeros of whatever it
 /// divides, which look like any other values.
 pub fn finite_or_nan(deviation: Tensor) -> Result<Tensor> {
-    let constant = deviation.detach();
-    &deviation + (&constant - &constant)?
+    &deviation + (deviation.detach() * 0.0)?
 }
 
 /// What the 1x1 shortcut of a residual block acts on.
