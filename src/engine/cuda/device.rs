@@ -23,7 +23,6 @@ use super::libraries::failed;
 use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
 use crate::engine::Precision;
 use crate::error::{Error, Result};
-use crate::text;
 
 /// An error of the driver's; a lack of memory can be told from the rest.
 fn driver(what: &str) -> impl Fn(DriverError) -> Error {
