@@ -56,7 +56,7 @@ fn small(name: &str) -> Value {
         // So that kinds of recipes are left, each of which is gone through once.
         ("train.learning_rate", "1e-3"),
         ("train.betas", "[0.9, 0.95]"),
-        ("train.codebook.start_after", "20"),
+        ("train.codebook.start_after", "4"),
         ("train.augment.flip", "0.5"),
         ("description", "\"\""),
     ] {
@@ -71,15 +71,18 @@ fn small(name: &str) -> Value {
         set(architecture, "res_blocks", "1");
         set(architecture, "res_hidden", "4");
     } else {
-        let levels = architecture["widths"].as_array().unwrap().len();
         set(architecture, "ch", "4");
-        set(architecture, "widths", &format!("{:?}", vec![4; levels]));
+        set(architecture, "widths", "[4, 4]");
+        set(architecture, "attention", "[false, true]");
         set(architecture, "z_channels", "4");
         set(architecture, "norm_groups", "2");
         set(architecture, "res_blocks", "1");
         for (path, text) in [("start", "0.3"), ("alone_share", "0.1"), ("ramp_share", "0.2")] {
             set(&mut recipe, &format!("train.adversarial.{path}"), text);
         }
+        // More than its tokens use, so that some are dead.
+        set(&mut recipe, "model.codes", "128");
+        set(&mut recipe, "train.recompute", "true");
         set(&mut recipe, "train.adversarial.filters", "2");
         set(&mut recipe, "train.adversarial.layers", "1");
         set(&mut recipe, "train.adversarial.learning_rate", "1e-3");
@@ -88,7 +91,7 @@ fn small(name: &str) -> Value {
 }
 
 /// Other values where half, twice, one more, or the opposite won't do.
-const OTHERS: [(&str, &str); 33] = [
+const OTHERS: [(&str, &str); 34] = [
     ("model.architecture.kind", "\"nothing\""),
     ("model.architecture.widths", "[8, 4]"),
     ("model.architecture.norm_groups", "1"),
@@ -120,6 +123,7 @@ const OTHERS: [(&str, &str); 33] = [
     ("train.codebook.epsilon", "0.5"),
     ("train.adversarial.loss", "\"non-saturating\""),
     ("train.adversarial.cap", "1e-4"),
+    ("train.adversarial.alone_share", "0.4"),
     ("train.adversarial.betas", "[0.1, 0.2]"),
     ("train.watch.dead_usage", "1.0"),
 ];

@@ -265,8 +265,8 @@ fn recipes_of_impossible_sizes_are_refused() {
     }
     // A training of so many steps, and pictures and checkpoints so far apart, are no sizes.
     let sizes = ["channels", "codes", "dim", "ch", "res_blocks", "z_channels", "norm_groups"];
-    let sizes: Vec<&str> = sizes.into_iter().chain(["size", "batch_size", "batch_size"]).collect();
-    assert_eq!(refused, sizes);
+    let batches = ["size", "batch_size", "micro_batch", "batch_size"];
+    assert_eq!(refused, [&sizes[..], &batches].concat());
     let wide = text.replace("widths = [128, 128", "widths = [128, 4294967296");
     assert!(vqtok::config::Recipe::parse(&wide, "wide").is_err());
 }

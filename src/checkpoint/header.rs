@@ -160,11 +160,7 @@ mod tests {
             ("{\"a\":1}".into(), 0, "isn't that of a safetensors file"),
             ("{\"a\":{}}".into(), 0, "missing field `dtype`"),
             ("{".into(), 0, "EOF"),
-            (
-                format!("{{{}}}", tensor("a", 0, 1).replace("[1]", "[-1]")),
-                1,
-                "expected a whole number",
-            ),
+            (format!("{{{}}}", tensor("a", 0, 1).replace("[1]", "[-1]")), 1, "integer `-1`"),
         ];
         for (text, data, expected) in cases {
             let error = said(&text, data);

@@ -31,16 +31,16 @@ pub struct Args {
     /// Tokenizer: a folder or checkpoint file with a decoder
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Folder for the pictures, one PNG a row
+    /// Folder for the pictures, one PNG a row [default: none where there is --sheet]
     #[arg(long, value_name = "DIR", required_unless_present = "sheet")]
     out: Option<PathBuf>,
-    /// One picture of up to 64 decoded ones, taken evenly from the rows
+    /// One picture of up to 64 decoded ones, taken evenly from the rows [default: none]
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
-    /// Column of tokens (a.b inside a struct); once a level, finest first (default: tokens)
+    /// Column of tokens (a.b inside a struct); once a level, finest first [default: tokens]
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
-    /// Grid of rows that don't say theirs (default: the model's own, else a square)
+    /// Grid of rows that don't say theirs [default: the model's own, else a square]
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = grid_of)]
     grid: Option<(usize, usize)>,
     /// Decode tokens that say they were made by another model
