@@ -336,3 +336,68 @@ fn read_only(folder: &Path, yes: bool) {
     let mode = if yes { 0o555 } else { 0o755 };
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_looked_into_is_named_and_is_no_clean_end() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let job = trained(4);
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put(&job, "images/locked/inside.png");
+    mode(job.dir.path(), 0o777);
+    // Root may look into everything: somebody else runs a copy that lies where they may reach it.
+    let copy = job.path("vqtok");
+    std::fs::copy(env!("CARGO_BIN_EXE_vqtok"), &copy).unwrap();
+    let run = |line: &str| {
+        let mut command = std::process::Command::new(&copy);
+        command.args(line.split(' ')).current_dir(job.dir.path());
+        // SAFETY: geteuid has no preconditions.
+        if unsafe { libc::geteuid() } == 0 {
+            command.uid(65534).gid(65534);
+        }
+        command.output().unwrap()
+    };
+    mode(&job.path("images/locked"), 0);
+    let line = "tokenize images --model model --out out";
+    for again in [false, true] {
+        let done = run(line);
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{told}");
+        if !again {
+            let words = "couldn't be looked at: 'locked' (Permission denied)";
+            assert!(told.contains(words), "{told}");
+        }
+    }
+    let verified = run("verify out");
+    assert_eq!(verified.status.code(), Some(0));
+    mode(&job.path("images/locked"), 0o755);
+    let done = run(line);
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(2), "{told}");
+    assert!(told.contains("1 new ('locked/inside.png')"), "{told}");
+}
+
+#[test]
+fn a_finished_output_that_lost_a_shard_is_folded_again() {
+    let job = trained(9);
+    let line = "tokenize images --model model --out out --shard-rows 3";
+    job.expect(0, line);
+    let whole = job.files("out");
+    std::fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
+    job.expect(0, line);
+    assert!(job.files("out") == whole, "made anew, byte for byte");
+    // Its image has other pixels by now, in as many bytes.
+    let name = column(&job, "out/tokens/part-00001.parquet", "key").remove(0);
+    let path = job.path(&format!("images/{name}"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].iter_mut().for_each(|byte| *byte = !*byte);
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
+    let done = job.run(line);
+    assert!(done.code == 0 || done.code == 1, "{}", done.stderr);
+    job.expect(0, "verify out");
+}

@@ -11,7 +11,7 @@ const TOKENIZE: &str = "tokenize images --model model --out out --shard-rows 4 -
 fn panics(job: &Job, line: &str, stage: &str, nth: usize) {
     let mut command = job.command(line);
     command.env("VQTOK_FAILPOINT", format!("{stage}:{nth}:panic"));
-    command.env("RUST_BACKTRACE", if nth % 2 == 0 { "full" } else { "1" });
+    command.env("RUST_BACKTRACE", if nth.is_multiple_of(2) { "full" } else { "1" });
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(70), "{line}: {stage}:{nth}\n{stderr}");

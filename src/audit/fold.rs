@@ -137,9 +137,12 @@ impl Fold {
             let (uses, distance) = self.codes(level).get(code).copied().unwrap_or((0, 0.0));
             let distance = (!self.unknown(level)).then_some(distance);
             if count != uses || sum.map(f64::to_bits) != distance.map(f64::to_bits) {
+                let words = |sum: Option<f64>| sum.map_or("none".to_string(), |d| d.to_string());
                 return Err(format!(
-                    "code {code} of level {level} has {count} uses at distance {sum:?}, the \
-                     shards {uses} at {distance:?}"
+                    "code {code} of level {level} has {count} uses at distance {}, the shards \
+                     {uses} at {}",
+                    words(sum),
+                    words(distance)
                 ));
             }
         }

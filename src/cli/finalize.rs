@@ -32,7 +32,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
     let tokenizer = &dataset.identity.tokenizer;
     let mut text = format!(
         "{}: {} planned, {} written, {} failed, in {}\n{} of {} ({}, factor {})",
-        text::path(&dir),
+        text::path(dir),
         counted(totals.planned, "image"),
         words::count(totals.written),
         words::count(totals.failed),

@@ -31,7 +31,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if !path.exists() {
         return Err(Error::invalid(format!(
             "{}: there is no such file or folder",
-            text::path(&path)
+            text::path(path)
         )));
     }
     if path.join(plan::FILE).exists() {
@@ -54,7 +54,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
     let text = format!(
         "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",
-        text::path(&dir),
+        text::path(dir),
         words::count(done),
         counted(plan.partitions(), "partition"),
         counted(plan.rows(), "image")
@@ -88,7 +88,7 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
 fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     let file = TokenFile::open(path)?;
     let (metadata, rows) = (file.entries(), file.row_count());
-    let mut text = format!("{}: {}", text::path(&path), counted(rows, "row"));
+    let mut text = format!("{}: {}", text::path(path), counted(rows, "row"));
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
         text += &format!("\n  {name:28} {value}");
     }

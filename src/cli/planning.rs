@@ -65,7 +65,8 @@ impl Labels {
     }
 }
 
-/// Lists the inputs into `plan.parquet`, or holds them against the plan that is there.
+/// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns how
+/// many folders and files of the inputs couldn't be looked at, too.
 ///
 /// # Errors
 /// No image; inputs or settings that differ from those of the plan.
@@ -75,15 +76,16 @@ pub fn plan(
     identity: &Identity,
     labels: &Labels,
     reporter: &Reporter,
-) -> Result<Plan> {
-    let (plan, first) = match hold(inputs, inputs.take(), out, identity, labels, reporter)? {
-        Held::Same(plan) => return Ok(plan),
+) -> Result<(Plan, u64)> {
+    let (held, unseen) = hold(inputs, inputs.take(), out, identity, labels, reporter)?;
+    let (plan, first) = match held {
+        Held::Same(plan) => return Ok((plan, unseen)),
         Held::Other(plan, first) => (plan, first),
     };
     // Earlier versions took what vqtok had written; their outputs are continued as they were begun.
     let own = Take { own: true, ..inputs.take() };
-    if let Held::Same(plan) = hold(inputs, own, out, identity, labels, reporter)? {
-        return Ok(plan);
+    if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, reporter)? {
+        return Ok((plan, unseen));
     }
     let today = || Ok(rows(walk_taking(&inputs.inputs, inputs.take())?));
     let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
@@ -102,7 +104,7 @@ fn hold(
     identity: &Identity,
     labels: &Labels,
     reporter: &Reporter,
-) -> Result<Held> {
+) -> Result<(Held, u64)> {
     let mut walk = walk_taking(&inputs.inputs, take)?;
     let first = walk.next().transpose()?;
     let Some(first) = first else {
@@ -116,8 +118,8 @@ fn hold(
     let mut resized = Resized::new(out, identity.shard_rows);
     let accept = &mut |was: &PlanRow, now: &PlanRow| resized.accept(was, now);
     let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
-    let Held::Same(plan) = held else { return Ok(held) };
     let skipped = walk.skipped();
+    let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
     let mut text = format!(
         "{} in {}, {skipped}",
         counted(plan.rows(), "image"),
@@ -146,7 +148,7 @@ fn hold(
     fields["splits"] = json!(labels.layout.as_ref().map(|layout| &layout.splits));
     fields["moved"] = json!(moved.map(|(was, now)| json!({"from": was, "to": now})));
     reporter.say("plan", &text, fields);
-    Ok(Held::Same(plan))
+    Ok((Held::Same(plan), skipped.unseen()))
 }
 
 /// What is found as rows of a plan.

@@ -192,7 +192,7 @@ fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
         None => Ok(()),
         Some((name, was, now)) => Err(Error::Mismatch(format!(
             "{} was made with {}, this repair has {now}; use the model and program it was made with",
-            text::path(&dir),
+            text::path(dir),
             as_given(&name, &was)
         ))),
     }

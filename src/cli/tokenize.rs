@@ -129,7 +129,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     let mut identity = pipeline::identity(engine.as_ref(), &preparation, shard_rows)?;
     identity.label_level = labels.recorded();
-    let plan = planning::plan(&args.inputs, &args.out, &identity, &labels, reporter)?;
+    let (plan, unseen) = planning::plan(&args.inputs, &args.out, &identity, &labels, reporter)?;
     let suits = engine.batch_images(preparation.size.map(|side| side as usize));
     let settings = pipeline::Settings {
         preparation,
@@ -144,13 +144,17 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         true => retry(&settings, &plan, share, engine.as_mut(), reporter)?,
         false => pipeline::Summary::default(),
     };
-    let lock = plan.lock_shared()?;
     let todo: Vec<usize> =
         (0..plan.partitions()).filter(|&p| share.has(p) && !committed(&args.out, p)).collect();
+    if !todo.is_empty() && args.out.join(finalize::FILE).exists() {
+        // A shard was lost from a finished output, and what is made anew may differ from it.
+        repair::reopen(&args.out, &plan.lock_exclusive()?)?;
+    }
+    let lock = plan.lock_shared()?;
     let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
     drop(lock);
     let finished = fold(&plan, &summary, reporter)?;
-    Ok(if retried.kept > 0 { Finished::WithFailures } else { finished })
+    Ok(if retried.kept + unseen > 0 { Finished::WithFailures } else { finished })
 }
 
 impl Args {
@@ -238,7 +242,7 @@ fn refuse_to_train(model: &Path, flags: &CheckpointFlags) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("--model {}: no such checkpoint; {reason}", text::path(&model))))
+    Err(Error::invalid(format!("--model {}: no such checkpoint; {reason}", text::path(model))))
 }
 
 /// Makes the committed partitions of our share that hold failures anew, each replaced whole.

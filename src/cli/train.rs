@@ -215,7 +215,7 @@ pub(super) fn train(
     let text = format!(
         "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on {5} {6} {8}; \
          {0}/training.html shows how",
-        text::path(&folder),
+        text::path(folder),
         found.psnr,
         100.0 * found.usage,
         model.quantizer.codes_in_words(),

@@ -99,13 +99,13 @@ pub fn resumed(
             return Err(Error::invalid(format!(
                 "{flag}: the training in {} is one of {was} steps; it can be made longer than \
                  that, not {is}",
-                text::path(&folder)
+                text::path(folder)
             )));
         }
         return Err(Error::invalid(format!(
             "{flag}: {path} is {is}, and {was} in the training to resume in {}; what is trained \
              can't change on the way: leave {flag} away, or give another --model",
-            text::path(&folder)
+            text::path(folder)
         )));
     }
     Ok(asked)
@@ -121,7 +121,7 @@ pub fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
         Err(Error::invalid(format!(
             "--recipe {name}: the model {} is there already and {reason}; leave --recipe away, or \
              give another --model to train one",
-            text::path(&model)
+            text::path(model)
         )))
     };
     if let Some(stored) = Recipe::of_model(model)? {
@@ -173,7 +173,7 @@ pub fn finished(folder: &Path, steps: usize) -> Result<String> {
     Ok(format!(
         "{0} is finished: trained for {3}, PSNR {1:.2} dB on {2}; nothing is left \
          to do (--steps N, more than {steps}, trains it further)",
-        text::path(&folder),
+        text::path(folder),
         found.psnr,
         counted(found.images, "image"),
         counted(steps, "step")

@@ -1,5 +1,7 @@
 //! Owns what a walk passed over, by reason, and how that is told. Must not know: how it walks.
 
+use crate::text;
+
 /// What a walk passed over, by reason. Images that can't be used are not among these: they are
 /// found, fail, and get a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Skipped {
 impl Skipped {
     /// How many unreadable folders are kept by name.
     pub const NAMED_MAX: usize = 100;
+    /// How many of them a line for people names.
+    const TOLD_MAX: usize = 3;
 
     /// Each reason with its count, zeros included, in a fixed order.
     pub fn reasons(&self) -> [(&'static str, u64); 11] {
@@ -54,6 +58,12 @@ impl Skipped {
     /// The sum over all reasons.
     pub fn total(&self) -> u64 {
         self.reasons().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Folders and files that may hold images and couldn't be looked at: what comes of the input
+    /// may be less than what is in it.
+    pub fn unseen(&self) -> u64 {
+        self.unreadable_folders + self.too_long
     }
 
     pub(super) fn name(&mut self, key: &str, reason: String) {
@@ -78,6 +88,13 @@ impl std::fmt::Display for Skipped {
         write!(f, "{} skipped ({})", self.total(), reasons.join(", "))?;
         if self.hidden + self.system > 0 {
             f.write_str("; --hidden takes what is hidden or of a system")?;
+        }
+        if self.unseen() > 0 {
+            let named = self.unreadable.iter().take(Skipped::TOLD_MAX);
+            let named: Vec<_> =
+                named.map(|(key, reason)| format!("'{}' ({reason})", text::shorten(key))).collect();
+            let more = if self.unseen() > named.len() as u64 { ", ..." } else { "" };
+            write!(f, "; couldn't be looked at: {}{more}", named.join(", "))?;
         }
         Ok(())
     }

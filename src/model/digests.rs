@@ -190,7 +190,7 @@ mod tests {
         values[CHUNK + 2] = f32::NAN;
         values[2 * CHUNK] = f32::NEG_INFINITY;
         let text = said(one(&values));
-        let at = [(CHUNK + 2) / 3, (CHUNK + 2) % 3];
+        let at = [CHUNK.div_ceil(3), (CHUNK + 2) % 3];
         let expected = format!(
             "tensor `a` holds 2 of {} values that aren't finite (the first, at {at:?}, is NaN)",
             3 * CHUNK

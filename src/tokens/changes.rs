@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn between(planned: &[PlanRow], today: &[PlanRow]) -> Changes {
-        let stream = |rows: &[PlanRow]| Ok(rows.to_vec().into_iter().map(Ok));
+        let stream = |rows: &[PlanRow]| Ok(rows.iter().cloned().map(Ok));
         let marks = |key: &str| key.starts_with('.');
         Changes::between(|| stream(planned), || stream(today), marks).unwrap()
     }
@@ -220,7 +220,7 @@ mod tests {
         let changes = between(&planned, &today);
         let counts = (changes.new.count, changes.gone.count);
         assert_eq!((counts, changes.about), ((10_000, 40_000), false));
-        let stream = |rows: &[PlanRow]| Ok(rows.to_vec().into_iter().map(Ok));
+        let stream = |rows: &[PlanRow]| Ok(rows.iter().cloned().map(Ok));
         let some = Changes::within(500, || stream(&planned), || stream(&today), |_| false).unwrap();
         assert!(some.about);
         for (found, right) in [(some.new.count, 10_000), (some.gone.count, 40_000)] {

@@ -285,7 +285,8 @@ impl Run<'_> {
             let look = watch(&mut self.trainer, probe, observer)?;
             self.workspace.record()?.line(report.step, &look)?;
         }
-        if report.step % self.settings.log_every == 0 || report.step == self.settings.steps {
+        if report.step.is_multiple_of(self.settings.log_every) || report.step == self.settings.steps
+        {
             log(&mut self.workspace, &mut self.trainer, report, observer)?;
         }
         if pictures.due(report.step) {

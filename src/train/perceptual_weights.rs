@@ -56,7 +56,7 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
     for file in files(path)? {
         let raw = checkpoint::open(&file)?;
-        for (name, kind) in raw.unread.iter().filter(|(name, _)| canonical(name).is_some()) {
+        if let Some((name, kind)) = raw.unread.iter().find(|(name, _)| canonical(name).is_some()) {
             let name = checkpoint::quoted(name);
             let reason = format!("tensor {name} is of a type that vqtok doesn't read ({kind})");
             return Err(Error::corrupt(&file, reason));

@@ -102,7 +102,7 @@ impl Workspace {
     /// Where it holds something else, a model, a training that stopped for good, an unfinished one
     /// without `resume`, or where another process is training in it.
     pub fn open(folder: &Path, resume: bool, steps: usize) -> Result<(Workspace, Found)> {
-        let shown = text::path(&folder);
+        let shown = text::path(folder);
         let has_model = folder.join(CONFIG_FILE).exists();
         if has_model && !resume {
             return Err(Error::Mismatch(format!(
@@ -233,7 +233,7 @@ fn failed_path(folder: &Path) -> PathBuf {
 /// A model that stands goes on to be trained only where that was begun here, for fewer steps than
 /// `steps`, and its state is still there. Equally many are no work at all.
 fn refuse_to_go_on(folder: &Path, steps: usize) -> Result<()> {
-    let shown = text::path(&folder);
+    let shown = text::path(folder);
     let refuse = |text: String| Err(Error::Mismatch(text));
     match finished_steps(folder) {
         None => refuse(format!(
@@ -281,7 +281,7 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     match strangers.first() {
         Some(name) => Err(Error::Mismatch(format!(
             "{} is no model folder: it holds {name:?}; give a path that doesn't exist yet",
-            text::path(&folder)
+            text::path(folder)
         ))),
         None => Ok(()),
     }
@@ -299,7 +299,7 @@ fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
         Locked::Held => Ok(Some(file)),
         Locked::Busy => Err(Error::Busy(format!(
             "{}: another process is training here; wait for it or give another path",
-            text::path(&folder)
+            text::path(folder)
         ))),
         Locked::Unknown => {
             durable::notice(
