@@ -175,8 +175,11 @@ mod tests {
         keys.into_iter().zip(0..).map(row).collect()
     }
 
+    fn stream(rows: &[PlanRow]) -> Result<impl Iterator<Item = Result<PlanRow>>> {
+        Ok(rows.iter().cloned().map(Ok))
+    }
+
     fn between(planned: &[PlanRow], today: &[PlanRow]) -> Changes {
-        let stream = |rows: &[PlanRow]| Ok(rows.iter().cloned().map(Ok));
         let marks = |key: &str| key.starts_with('.');
         Changes::between(|| stream(planned), || stream(today), marks).unwrap()
     }
@@ -220,7 +223,6 @@ mod tests {
         let changes = between(&planned, &today);
         let counts = (changes.new.count, changes.gone.count);
         assert_eq!((counts, changes.about), ((10_000, 40_000), false));
-        let stream = |rows: &[PlanRow]| Ok(rows.iter().cloned().map(Ok));
         let some = Changes::within(500, || stream(&planned), || stream(&today), |_| false).unwrap();
         assert!(some.about);
         for (found, right) in [(some.new.count, 10_000), (some.gone.count, 40_000)] {
