@@ -13,6 +13,7 @@ use crate::model::config::{
     PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
+use crate::text;
 use crate::train::{RECIPE_FILE, TrainSettings, refuse_idle};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -195,6 +196,9 @@ impl Recipe {
     /// The first impossible setting, in one line.
     pub fn check(&self) -> Result<()> {
         let wrong = |text: String| Err(Error::invalid(text));
+        if self.name.trim().is_empty() || self.name.contains(text::is_steering) {
+            return wrong("name is a recipe's name, on one line of plain text".into());
+        }
         if !matches!(self.model.channels, 1 | 3) {
             return wrong(format!(
                 "model.channels is {}: 1 (grey) or 3 (RGB)",

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use crate::text;
+
 /// A message without the system's numbers and Rust's names of types.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
@@ -109,11 +111,11 @@ fn found_in_words(found: &str) -> String {
     if let Some(number) = number {
         // `99` as i128, where it is larger than any type that is asked for.
         let number = number.split("` as ").next().unwrap_or(number);
-        return format!("the number {}", number.trim_matches('`'));
+        return format!("the number {}", short_number(number.trim_matches('`')));
     }
     for (theirs, ours) in [("string ", "the text "), ("boolean ", ""), ("character ", "")] {
         if let Some(rest) = found.strip_prefix(theirs) {
-            return format!("{ours}{}", rest.trim_matches('`'));
+            return format!("{ours}{}", text::shorten(rest.trim_matches('`')));
         }
     }
     let words = match found {
@@ -124,6 +126,15 @@ fn found_in_words(found: &str) -> String {
         other => other,
     };
     words.to_string()
+}
+
+/// A number with as many digits as are read.
+fn short_number(number: &str) -> String {
+    const DIGITS_MAX: usize = 20;
+    match number.parse::<f64>() {
+        Ok(value) if number.len() > DIGITS_MAX => format!("{value:e}"),
+        _ => text::shorten(number),
+    }
 }
 
 fn wanted_in_words(wanted: &str) -> String {
@@ -206,6 +217,7 @@ mod tests {
             ("steps = \"a\"", "the text \"a\" where a whole number (0 or more) belongs"),
             ("steps = -1", "the number -1 where a whole number (0 or more) belongs"),
             ("steps = 1.5", "the number 1.5 where a whole number (0 or more) belongs"),
+            ("steps = 1e300", "the number 1e300 where a whole number (0 or more) belongs"),
             ("steps = []", "a list where a whole number (0 or more) belongs"),
             ("side = -1", "the number -1 where a whole number from 0 to 4294967295 belongs"),
             ("share = \"x, expected y\"", "the text \"x, expected y\" where a number belongs"),

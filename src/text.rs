@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// Whether `c` steers a terminal, ends a line, or reorders the characters around it, instead of
 /// being one that is read.
-fn is_steering(c: char) -> bool {
+pub(crate) fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -20,6 +20,46 @@ fn recipe(job: &Job, name: &str, changes: &[(&str, &str)]) {
 }
 
 #[test]
+fn a_training_without_a_model_yet_is_no_checkpoint() {
+    let job = Job::new(6);
+    let mut running = job
+        .command("train images --model model --recipe tiny.toml --steps 100000")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !job.path("model/training.jsonl").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    for line in [
+        "inspect model",
+        "convert model --out other",
+        "reconstruct images --model model --out sheet.png",
+        "train images --model other --recipe tiny.toml --init-from model",
+    ] {
+        job.expect(2, line).assert_one_line(&["model: its training isn't finished", "--resume"]);
+    }
+    assert!(!job.path("other").exists());
+}
+
+#[test]
+fn names_of_recipes_and_sizes_that_are_none_are_refused_before_any_work() {
+    let job = Job::new(3);
+    for name in ["", " ", "two\\nlines", "\\u001b[31mred"] {
+        let recipe = TINY_RECIPE.replace("name = \"tiny\"", &format!("name = \"{name}\""));
+        std::fs::write(job.path("named.toml"), recipe).unwrap();
+        let done = job.expect(2, "train images --model model --recipe named.toml");
+        done.assert_one_line(&["named.toml", "name is a recipe's name"]);
+    }
+    for command in ["train images", "tokenize images --out out", "reconstruct images --out a.png"] {
+        let done = job.expect(2, &format!("{command} --model model --size 0"));
+        assert!(done.stderr.contains("a picture has at least one pixel"), "{}", done.stderr);
+    }
+    assert!(!job.path("model").exists());
+}
+
+#[test]
 fn a_training_whose_steps_are_not_finite_leaves_no_model_and_is_not_tried_again() {
     let job = Job::new(12);
     let diverging = "steps = 120\nlearning_rate = 100.0\nclip_norm = 0.0\nbatch_size = 4";

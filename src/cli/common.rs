@@ -13,6 +13,7 @@ use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::text;
+use crate::train;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub struct Common {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PixelFlags {
     /// Side of the square crop, in pixels [default: the model's; in training, the recipe's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = size_of)]
     pub size: Option<u32>,
     /// Resize rule: bicubic, bilinear, lanczos, box, taming, llamagen, chameleon, dalle, maskgit,
     /// muse, vit, vqvae2, stretch, pad or none [default: the model's; in training, the recipe's]
@@ -145,8 +146,32 @@ impl Common {
     /// Opens `model` (a folder or file) on the device asked for.
     pub fn open_engine(&self, model: &Path, told: &CheckpointFlags) -> Result<Box<dyn Engine>> {
         let device = self.device.parse()?;
+        refuse_unfinished(model)?;
         told.with(|options| engine::open(model, options, device, self.precision))
     }
+}
+
+/// A `--size`, in pixels.
+fn size_of(text: &str) -> std::result::Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err("a picture has at least one pixel".into()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// Refuses the folder of a training that has no model yet, before it is taken for a checkpoint.
+pub fn refuse_unfinished(model: &Path) -> Result<()> {
+    if !train::unfinished(model) {
+        return Ok(());
+    }
+    Err(train::failed(model).unwrap_or_else(|| {
+        Error::invalid(format!(
+            "{0}: its training isn't finished, so there is no model yet; go on with `vqtok train \
+             INPUT --model {0} --resume`",
+            text::path(model)
+        ))
+    }))
 }
 
 /// Refuses a `--batch-size` that is none.

@@ -2,7 +2,7 @@
 //! Must not know: how either is read or written.
 
 use super::Finished;
-use super::common::CheckpointFlags;
+use super::common::{CheckpointFlags, refuse_unfinished};
 use crate::checkpoint::card;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::detect::DetectOptions;
@@ -29,6 +29,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     keep::check_folders(&args.out)?;
+    refuse_unfinished(&args.model)?;
     args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;
     super::inspect::model(&card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)

@@ -2,7 +2,7 @@
 //! Must not know: how any of them is read.
 
 use super::Finished;
-use super::common::CheckpointFlags;
+use super::common::{CheckpointFlags, refuse_unfinished};
 use crate::audit::{TokenFile, sources};
 use crate::checkpoint::card::{self, Card};
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return token_file(path, reporter);
     }
+    refuse_unfinished(path)?;
     model(&args.checkpoint.with(|options| card::read(path, options))?, reporter);
     Ok(Finished::Clean)
 }

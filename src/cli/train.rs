@@ -2,7 +2,9 @@
 //! Must not know: how a model learns.
 
 use super::Finished;
-use super::common::{Common, PixelFlags, recipe, stop_flag, with_pixels, writable_folder};
+use super::common::{
+    Common, PixelFlags, recipe, refuse_unfinished, stop_flag, with_pixels, writable_folder,
+};
 use super::inputs::{Inputs, say_skipped};
 use super::training;
 use crate::config::Recipe;
@@ -174,6 +176,7 @@ impl Args {
             train.seed = seed;
         }
         if let Some(from) = self.init_from.clone() {
+            refuse_unfinished(Path::new(&from))?;
             train.init.from = from;
             train.init.family = self.init_family.clone().unwrap_or_default();
             train.init.weights = self.init_weights.clone().unwrap_or_default();
@@ -227,6 +230,13 @@ pub(super) fn train(
     );
     let fields = json!({"model": folder, "summary": summary, "unreadable": summary.unreadable});
     reporter.say("trained", &(text + &left_out(&summary)), fields);
+    if found.usage < recipe.train.watch.dead_usage {
+        let text = format!(
+            "warning: most codes of {} are dead; train longer, or with other settings",
+            text::path(folder)
+        );
+        reporter.say("warning", &text, json!({"message": text, "usage": found.usage}));
+    }
     Ok(())
 }
 
