@@ -41,6 +41,11 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// A path for a machine: as it is, with U+FFFD for bytes that are no UTF-8, which JSON can't hold.
+pub(crate) fn lossy(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
+}
+
 /// A text of several lines for a person: as [`printable`], but line feeds end its lines.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_steering(c))

@@ -55,3 +55,53 @@ fn no_name_steers_the_terminal() {
     std::fs::write(job.path(NAME).join(NAME), b"").unwrap();
     assert!(printed(&job, 1, "verify @").contains(PRINTED));
 }
+
+#[cfg(unix)]
+#[test]
+fn places_whose_names_are_no_text_work_in_every_command() {
+    use std::os::unix::ffi::OsStrExt;
+    let job = Job::new(6);
+    let odd = std::ffi::OsStr::from_bytes(b"q\xff");
+    std::fs::create_dir(job.path("there")).unwrap();
+    let place = job.path("there").join(odd);
+    std::fs::create_dir(&place).unwrap();
+    std::fs::rename(job.path("images"), place.join("images")).unwrap();
+    std::fs::copy(job.path("tiny.toml"), place.join("tiny.toml")).unwrap();
+    let at = |name: &str| place.join(name);
+    let run = |line: &[&std::ffi::OsStr], json: bool| {
+        let mut command = job.command("");
+        command.args(line);
+        if json {
+            command.arg("--json");
+        }
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{line:?}: {told}");
+        for event in output.stdout.split(|&byte| byte == b'\n').filter(|e| json && !e.is_empty()) {
+            serde_json::from_slice::<serde_json::Value>(event).unwrap();
+        }
+    };
+    let word = std::ffi::OsStr::new;
+    for json in [false, true] {
+        let (model, out) = (at(&format!("model{json}")), at(&format!("out{json}")));
+        let (images, pictures) = (at("images"), at(&format!("pictures{json}")));
+        let (sheet, page) = (at(&format!("{json}.png")), at(&format!("{json}.html")));
+        let (images, pictures) = (images.as_os_str(), pictures.as_os_str());
+        let (model, out, copy) = (model.as_os_str(), out.as_os_str(), at(&format!("copy{json}")));
+        let recipe = job.path("tiny.toml");
+        let (m, o) = (word("--model"), word("--out"));
+        run(&[word("train"), images, m, model, word("--recipe"), recipe.as_os_str()], json);
+        run(&[word("train"), images, m, model, word("--resume")], json);
+        run(&[word("tokenize"), images, m, model, o, out], json);
+        run(&[word("tokenize"), images, m, model, o, out], json);
+        run(&[word("finalize"), out], json);
+        run(&[word("verify"), out], json);
+        run(&[word("inspect"), out], json);
+        run(&[word("inspect"), model], json);
+        run(&[word("repair"), out, m, model], json);
+        run(&[word("decode"), out, m, model, o, pictures], json);
+        run(&[word("reconstruct"), images, m, model, o, sheet.as_os_str()], json);
+        run(&[word("report"), out, o, page.as_os_str()], json);
+        run(&[word("convert"), model, o, copy.as_os_str()], json);
+    }
+}

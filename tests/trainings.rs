@@ -308,6 +308,28 @@ fn a_finished_training_says_so_and_goes_on_when_it_is_made_longer() {
 }
 
 #[test]
+fn a_finished_training_whose_model_is_broken_says_so_and_writes_it_again() {
+    let job = Job::new(12).trained();
+    let whole = std::fs::read(job.path("model/model.safetensors")).unwrap();
+    let resume = "train images --model model --resume";
+    for broken in [None, Some(&whole[..100])] {
+        std::fs::remove_file(job.path("model/model.safetensors")).unwrap();
+        if let Some(bytes) = broken {
+            std::fs::write(job.path("model/model.safetensors"), bytes).unwrap();
+        }
+        let done = job.expect(2, resume);
+        done.assert_one_line(&["model.safetensors", "remove model/config.json"]);
+        std::fs::remove_file(job.path("model/config.json")).unwrap();
+        job.expect(0, resume);
+        assert!(std::fs::read(job.path("model/model.safetensors")).unwrap() == whole);
+        job.expect(0, "tokenize images --model model --out out");
+    }
+    let done = job.expect(2, "train images --model nowhere --resume");
+    done.assert_one_line(&["--resume", "there is no training in nowhere", "--recipe"]);
+    assert!(!job.path("nowhere").exists());
+}
+
+#[test]
 fn other_contents_are_told_when_a_training_is_resumed() {
     let job = Job::new(12);
     recipe(&job, "long.toml", &[("steps = 4", "steps = 100000")]);

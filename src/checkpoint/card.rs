@@ -122,11 +122,13 @@ impl Card {
 
     /// The same for machines, complete.
     pub fn to_json(&self) -> Value {
+        let files: Vec<_> =
+            self.files.iter().map(|(path, sha256)| (text::lossy(path), sha256)).collect();
         json!({
             "config": self.config, "factor": self.config.factor()[0], "parameters": self.parameters,
             "weights_sha256": self.digests.weights_sha256,
             "codebook_sha256": self.digests.codebook_sha256,
-            "container": self.container, "files": self.files, "ignored": self.ignored,
+            "container": self.container, "files": files, "ignored": self.ignored,
             "notes": self.notes,
         })
     }

@@ -118,8 +118,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if let Some((there, partitions)) = unfinished {
         text += &format!("; of an unfinished output, {there} of {}", counted(partitions, "shard"));
     }
-    let fields = json!({"decoded": decoded, "failed": failed, "files_lost": lost, "out": args.out,
-                        "sheet": args.sheet, "on_sheet": drawn.len(), "finished": unfinished.is_none()});
+    let fields = json!({"decoded": decoded, "failed": failed, "files_lost": lost, "out": args.out.as_deref().map(text::lossy),
+                        "sheet": args.sheet.as_deref().map(text::lossy), "on_sheet": drawn.len(), "finished": unfinished.is_none()});
     reporter.result("decoded", &text, fields);
     let clean = failed == 0 && lost == 0;
     Ok(if clean { Finished::Clean } else { Finished::WithFailures })

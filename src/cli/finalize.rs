@@ -53,7 +53,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         );
     }
     let fields = json!({
-        "dir": dir, "planned": totals.planned, "written": totals.written,
+        "dir": text::lossy(dir), "planned": totals.planned, "written": totals.written,
         "failed": totals.failed, "rows": totals.rows, "tokens": totals.tokens,
         "shards": dataset.shards.len(), "codebook": dataset.codebook.levels,
         "tokenizer": tokenizer,

@@ -60,7 +60,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
         counted(plan.partitions(), "partition"),
         counted(plan.rows(), "image")
     );
-    let fields = json!({"dir": dir, "planned": plan.rows(), "partitions": plan.partitions(),
+    let fields = json!({"dir": text::lossy(dir), "planned": plan.rows(), "partitions": plan.partitions(),
                         "committed": done, "identity": plan.identity()});
     reporter.result("unfinished", &text, fields);
     Ok(Finished::Clean)
@@ -75,7 +75,11 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
             "missing: {path} with {}; `vqtok repair` makes it anew",
             counted(missing.rows, "row")
         );
-        reporter.result("missing", &text, json!({"path": missing.path, "rows": missing.rows}));
+        reporter.result(
+            "missing",
+            &text,
+            json!({"path": text::lossy(&missing.path), "rows": missing.rows}),
+        );
     }
     for stray in &sources.strays {
         let text = format!("stray: {} isn't the output's own", text::printable(stray));

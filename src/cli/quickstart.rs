@@ -37,7 +37,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let [images, model, tokens, sheet] =
         ["images", "model", "tokens", "reconstructions.png"].map(|name| args.out.join(name));
     let text = format!("drawing {} pictures in {}", PICTURES_PER_MOTIF * 8, text::path(&images));
-    reporter.say("pictures", &text, json!({"folder": images, "pictures": PICTURES_PER_MOTIF * 8}));
+    reporter.say(
+        "pictures",
+        &text,
+        json!({"folder": text::lossy(&images), "pictures": PICTURES_PER_MOTIF * 8}),
+    );
     pictures::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
 
     let inputs = || Inputs::new(vec![images.clone()]);
@@ -58,7 +62,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         },
         reporter,
     )?;
-    let places = json!({"images": images, "model": model, "tokens": tokens, "sheet": sheet});
+    let places = json!({"images": text::lossy(&images), "model": text::lossy(&model),
+                       "tokens": text::lossy(&tokens), "sheet": text::lossy(&sheet)});
     reporter.result("quickstart", &next_steps(&images, &model, &tokens, &sheet), places);
     Ok(if tokenized == Finished::Clean { drawn } else { tokenized })
 }

@@ -97,7 +97,7 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
             if failed == 1 { "the only image".into() } else { format!("all {failed} images") }
         )));
     }
-    let sheet = sheet::png(&sheet::contact_sheet(&pairs))?;
+    let sheet = sheet::png(&sheet::contact_sheet(&pairs)?)?;
     keep::write(&args.out, &keep::mark_png(&sheet), foreign)?;
     // Over those that have one: equal pictures have no PSNR, small ones no SSIM.
     let mean = |field: &str| {
@@ -114,7 +114,7 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
             counted(pairs.len(), "picture"),
             text::path(&args.out)
         ),
-        json!({"images": rows, "psnr_db": psnr, "ssim": ssim, "failed": failed, "out": args.out}),
+        json!({"images": rows, "psnr_db": psnr, "ssim": ssim, "failed": failed, "out": text::lossy(&args.out)}),
     );
     Ok(if failed > 0 { Finished::WithFailures } else { Finished::Clean })
 }

@@ -48,6 +48,6 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         text += &format!("; {} can't be used", counted(report.unusable, "row"));
     }
     let complete = report.complete();
-    reporter.result("report", &text, json!({"out": args.out, "report": report}));
+    reporter.result("report", &text, json!({"out": text::lossy(&args.out), "report": report}));
     Ok(if complete { Finished::Clean } else { Finished::WithFailures })
 }

@@ -52,7 +52,7 @@ pub(super) fn require(
         )));
     }
     let fields = json!({
-        "file": &*table.path, "files": others.len(), "model": model,
+        "file": &*table.path, "files": others.len(), "model": text::lossy(model),
         "made_by": {"family": made_by.family, "weights_sha256": made_by.weights_sha256,
                     "codebook_sha256": made_by.codebook_sha256},
         "decoder": {"family": engine.config().family, "weights_sha256": ours.weights_sha256,

@@ -98,11 +98,17 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         && args.is_done(done, &recipe, stored.is_some())?
     {
         let text = training::finished(&args.model, done)?;
-        reporter.say("finished", &text, json!({"model": args.model, "steps": done}));
+        reporter.say("finished", &text, json!({"model": text::lossy(&args.model), "steps": done}));
         return Ok(Finished::Clean);
     }
     if args.resume && !train::begun(&args.model) && !args.model.join("config.json").exists() {
         let model = text::path(&args.model);
+        if args.recipe.is_none() && stored.is_none() {
+            return Err(Error::invalid(format!(
+                "--resume: there is no training in {model}; to begin one, name its --recipe or leave \
+                 --resume away"
+            )));
+        }
         let text = format!("nothing to resume in {model}: a new training by {}", recipe.name);
         reporter.say("notice", &text, json!({"message": text}));
     }
@@ -228,7 +234,8 @@ pub(super) fn train(
         by_level(found),
         if found.images == 1 { "image" } else { "images" },
     );
-    let fields = json!({"model": folder, "summary": summary, "unreadable": summary.unreadable});
+    let fields =
+        json!({"model": text::lossy(folder), "summary": summary, "unreadable": summary.unreadable});
     reporter.say("trained", &(text + &left_out(&summary)), fields);
     if found.usage < recipe.train.watch.dead_usage {
         let text = format!(
@@ -309,7 +316,7 @@ impl train::Observer for Watch {
                     human_seconds(seconds),
                     words::bytes(*memory_bytes)
                 );
-                let fields = json!({"model": self.folder, "recipe": self.recipe, "steps": steps,
+                let fields = json!({"model": text::lossy(&self.folder), "recipe": self.recipe, "steps": steps,
                                     "images": images, "parameters": parameters,
                                     "seconds": seconds, "memory_bytes": memory_bytes});
                 self.reporter.say("estimate", &text, fields);

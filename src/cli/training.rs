@@ -1,6 +1,9 @@
 //! Owns which recipe a training follows where several have a say: flags, a recipe, and the recipe
 //! that the model folder holds. Must not know: how training works.
 
+use crate::checkpoint::card;
+use crate::checkpoint::detect::DetectOptions;
+use crate::checkpoint::folder::CONFIG_FILE;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::text;
@@ -168,8 +171,23 @@ pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
 
 /// What a model folder holds whose training has nothing left to do, in a line: its own figures,
 /// whatever recipe is named today.
+///
+/// # Errors
+/// A model that isn't whole any more.
 pub fn finished(folder: &Path, steps: usize) -> Result<String> {
     let found = train::last_summary(folder)?.evaluation;
+    if let Err(error) = card::read(folder, &DetectOptions::default()) {
+        let advice = match train::begun(folder) {
+            true => format!(
+                "its training was finished: remove {}, and this command writes the model again",
+                text::path(folder.join(CONFIG_FILE))
+            ),
+            false => {
+                "its training was finished, and nothing is left to write the model from".into()
+            }
+        };
+        return Err(Error::invalid(format!("{error}; {advice}")));
+    }
     Ok(format!(
         "{0} is finished: trained for {3}, PSNR {1:.2} dB on {2}; nothing is left \
          to do (--steps N, more than {steps}, trains it further)",

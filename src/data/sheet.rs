@@ -13,6 +13,9 @@ const TILE_MIN: u32 = 96;
 /// Width the sheet tries to keep below.
 const SHEET_WIDTH_MAX: u32 = 1600;
 
+/// Pixels of a sheet of pairs at most: 800 MB, and sides that fit into a u32.
+const PIXELS_MAX: u64 = 1 << 28;
+
 /// Where the pictures of a sheet stand, for pairs of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -37,6 +40,13 @@ impl Layout {
     /// Width and height of the sheet.
     pub fn size(&self) -> (u32, u32) {
         (self.columns * (self.tile.0 + GAP) + GAP, self.rows * self.block_height() + GAP)
+    }
+
+    /// Pixels of the sheet.
+    fn pixels(&self) -> u64 {
+        let width = u64::from(self.columns) * (u64::from(self.tile.0) + u64::from(GAP));
+        let height = 2 * u64::from(self.tile.1) + u64::from(3 * GAP);
+        width.saturating_mul(u64::from(self.rows) * height)
     }
 
     /// A pair's two tiles touch by a quarter gap; pairs stand apart by two gaps.
@@ -66,12 +76,33 @@ impl Layout {
     }
 }
 
-/// A sheet of (input, reconstruction) pairs in reading order, both of one size in every pair.
-/// An empty list gives an empty picture of one tile gap.
-pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> RgbImage {
+/// A sheet of (input, reconstruction) pairs in reading order, both of one size in every pair. Where
+/// it would be too large, larger pictures are made as small as those of [`tiles`]. An empty list
+/// gives an empty picture of one tile gap.
+///
+/// # Errors
+/// Where it is too large even so.
+pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> Result<RgbImage> {
+    let layout = layout_of(pairs);
+    if layout.pixels() <= PIXELS_MAX {
+        return Ok(drawn(pairs, layout));
+    }
+    let small: Vec<(RgbImage, RgbImage)> =
+        pairs.iter().map(|(a, b)| (tile(a.clone()), tile(b.clone()))).collect();
+    let layout = layout_of(&small);
+    if layout.pixels() <= PIXELS_MAX {
+        return Ok(drawn(&small, layout));
+    }
+    Err(Error::invalid(format!("{} pictures are too many for one sheet", pairs.len())))
+}
+
+fn layout_of(pairs: &[(RgbImage, RgbImage)]) -> Layout {
     let widest = pairs.iter().map(|(input, _)| input.width()).max().unwrap_or(1);
     let highest = pairs.iter().map(|(input, _)| input.height()).max().unwrap_or(1);
-    let layout = Layout::new(pairs.len(), widest, highest);
+    Layout::new(pairs.len(), widest, highest)
+}
+
+fn drawn(pairs: &[(RgbImage, RgbImage)], layout: Layout) -> RgbImage {
     let (width, height) = layout.size();
     let mut sheet = RgbImage::from_pixel(width, height, Rgb([255; 3]));
     for (index, (input, output)) in pairs.iter().enumerate() {
@@ -142,7 +173,7 @@ mod tests {
         let red = RgbImage::from_pixel(32, 32, Rgb([255, 0, 0]));
         let blue = RgbImage::from_pixel(32, 32, Rgb([0, 0, 255]));
         let pairs = vec![(red, blue); 20];
-        let sheet = contact_sheet(&pairs);
+        let sheet = contact_sheet(&pairs).unwrap();
         assert!(sheet.width() <= SHEET_WIDTH_MAX);
         assert_eq!(sheet.get_pixel(GAP, GAP), &Rgb([255, 0, 0]));
         assert_eq!(sheet.get_pixel(GAP, GAP + 96 + GAP / 4), &Rgb([0, 0, 255]));
@@ -157,7 +188,7 @@ mod tests {
             };
             let pairs: Vec<_> =
                 (0..count).map(|i| (picture(i as u32), picture(100 + i as u32))).collect();
-            let sheet = contact_sheet(&pairs);
+            let sheet = contact_sheet(&pairs).unwrap();
             let layout = Layout::new(count, side, side);
             assert_eq!(layout.size(), sheet.dimensions());
             for (i, (input, output)) in pairs.iter().enumerate() {
@@ -175,7 +206,18 @@ mod tests {
     #[test]
     fn large_and_empty_sheets_are_drawn() {
         let big = RgbImage::new(2000, 10);
-        assert!(contact_sheet(&[(big.clone(), big)]).width() > 2000);
-        assert!(contact_sheet(&[]).width() > 0);
+        assert!(contact_sheet(&[(big.clone(), big)]).unwrap().width() > 2000);
+        assert!(contact_sheet(&[]).unwrap().width() > 0);
+    }
+
+    #[test]
+    fn a_sheet_of_wide_and_high_pictures_has_bounds() {
+        let (wide, high) = (RgbImage::new(30_000, 8), RgbImage::new(8, 30_000));
+        let pairs = vec![(wide.clone(), wide), (high.clone(), high)];
+        let sheet = contact_sheet(&pairs).unwrap();
+        assert!(sheet.width() < 2000 && sheet.height() < 2000, "{:?}", sheet.dimensions());
+        let many = vec![(RgbImage::new(1, 1), RgbImage::new(1, 1)); 100_000];
+        let error = contact_sheet(&many).unwrap_err().to_string();
+        assert!(error.contains("100000 pictures"), "{error}");
     }
 }

@@ -58,9 +58,8 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
         (Samples::Rgb(through_palette(&raster.bytes, &map)), "P")
     } else {
         scale_up(&mut raster.bytes, color.bit_depth());
-        let associated = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten();
-        let associated = associated.is_some_and(|kinds| kinds.first() == Some(&1));
-        meaning(raster, color, associated)?
+        let extra = decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten();
+        meaning(raster, color, extra.and_then(|kinds| kinds.first().copied()))?
     };
     Ok(Pixels { width, height, samples, color_mode })
 }
@@ -234,18 +233,26 @@ fn check_sums<R: Read + Seek>(
     Ok(())
 }
 
-/// What the samples show, and how Pillow calls it.
+/// What the samples show, and how Pillow calls it. `extra` is what the first sample beyond the
+/// colour is said to be.
 fn meaning(
     raster: Raster,
     color: ColorType,
-    associated: bool,
+    extra: Option<u16>,
 ) -> Result<(Samples, &'static str), Reject> {
+    const UNSPECIFIED: Option<u16> = Some(0);
+    let associated = extra == Some(1);
     let Raster { bytes, float } = raster;
     Ok(match color {
         ColorType::Gray(_) if float => (Samples::Grey(bytes), "F"),
         ColorType::Gray(1) => (Samples::Grey(bytes), "1"),
         ColorType::Gray(16) => (Samples::Grey(bytes), "I;16"),
         ColorType::Gray(_) => (Samples::Grey(bytes), "L"),
+        ColorType::GrayA(_) | ColorType::Multiband { num_samples: 2, .. }
+            if extra == UNSPECIFIED =>
+        {
+            (Samples::Grey(bytes.chunks_exact(2).map(|pixel| pixel[0]).collect()), "L")
+        }
         ColorType::GrayA(_) | ColorType::Multiband { num_samples: 2, .. } => {
             (Samples::GreyAlpha(divide_alpha(bytes, 2, associated)), "LA")
         }

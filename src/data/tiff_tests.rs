@@ -11,14 +11,18 @@ fn packed_samples_come_apart_row_by_row() {
     assert_eq!(grey, [0, 85, 170, 255]);
 }
 
-/// One directory with an entry for each tag (its values as longs, those of JPEGTables as bytes), and
+/// One directory with an entry for each tag (its values as longs, those of JPEGTables as bytes and those of ExtraSamples as shorts), and
 /// `data` behind it as the only strip.
 fn file(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
     let mut entries: Vec<(u16, Vec<u32>)> =
         tags.iter().map(|(tag, values)| (*tag, values.to_vec())).collect();
     let strips = 8 + 2 + (entries.len() + 2) * 12 + 4;
     entries.push((279, vec![data.len() as u32]));
-    let unit = |tag: u16| if tag == 347 { 1 } else { 4 };
+    let unit = |tag: u16| match tag {
+        338 => 2,
+        347 => 1,
+        _ => 4,
+    };
     let outside = entries.iter().filter(|entry| entry.1.len() > 1);
     let outside: usize = outside.map(|(tag, values)| values.len() * unit(*tag)).sum();
     entries.push((273, vec![(strips + outside) as u32]));
@@ -28,12 +32,12 @@ fn file(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
     let mut beyond: Vec<u8> = Vec::new();
     for (tag, values) in &entries {
         out.extend(tag.to_le_bytes());
-        out.extend(if unit(*tag) == 1 { 7u16 } else { 4 }.to_le_bytes());
+        out.extend([7u16, 3, 4, 4][unit(*tag) - 1].to_le_bytes());
         out.extend((values.len() as u32).to_le_bytes());
         let cut = |value: &u32| value.to_le_bytes().into_iter().take(unit(*tag));
         let bytes: Vec<u8> = values.iter().flat_map(cut).collect();
         match values.len() {
-            1 => out.extend(&bytes),
+            1 => out.extend(bytes.iter().copied().chain([0; 4]).take(4)),
             _ => {
                 out.extend(((strips + beyond.len()) as u32).to_le_bytes());
                 beyond.extend(bytes);
@@ -225,4 +229,24 @@ fn jpeg_inside_has_the_pixels_of_jpeg_alone() {
             "TIFF: part 0 is smaller than its place"
         );
     }
+}
+
+#[test]
+fn a_second_grey_sample_is_alpha_only_where_it_is_said_to_be() {
+    let two = |extra: u32| {
+        let tags: [(u16, &[u32]); 9] = [
+            (256, &[2]),
+            (257, &[1]),
+            (258, &[8, 8]),
+            (259, &[1]),
+            (262, &[1]),
+            (277, &[2]),
+            (278, &[1]),
+            (338, &[extra]),
+            (339, &[1, 1]),
+        ];
+        samples(&file(&tags, &[10, 0, 200, 255])).unwrap()
+    };
+    assert_eq!(two(0), (vec![10, 200], "L"));
+    assert_eq!(two(2), (vec![10, 0, 200, 255], "LA"));
 }

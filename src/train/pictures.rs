@@ -70,7 +70,7 @@ impl Pictures {
             .zip(reconstructions.chunks_exact(size))
             .map(|(original, values)| (original.clone(), of_unit(values, channels, side)))
             .collect();
-        Ok((contact_sheet(&pairs), evaluator.finish().psnr))
+        Ok((contact_sheet(&pairs)?, evaluator.finish().psnr))
     }
 }
 

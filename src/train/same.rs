@@ -81,8 +81,8 @@ pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
     match first_difference(&then, now, "") {
         None => Ok(()),
         Some(difference) => Err(Error::Mismatch(format!(
-            "{}: the training to resume is another one: {difference}; give the same recipe and \
-             images, or another path",
+            "{}: the training to resume is another one: {difference}; give its recipe with \
+             --recipe, and its images, or another path",
             text::path(folder)
         ))),
     }
