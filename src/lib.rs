@@ -76,6 +76,7 @@ mod guard;
 mod html;
 mod keep;
 mod messages;
+mod parquet_words;
 mod text;
 mod words;
 

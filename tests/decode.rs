@@ -385,3 +385,108 @@ fn generated_files_with_one_bad_row_give_all_others() {
         }
     }
 }
+
+#[test]
+fn a_shard_of_another_output_under_an_own_name_is_nobodys() {
+    let job = Job::new(12).trained();
+    let line = "tokenize images --model model --out out --shard-rows 5";
+    job.expect(0, line);
+    job.expect(0, "tokenize images --model model --out other --shard-rows 4");
+    let whole = job.files("out");
+    let shard = "tokens/part-00001.parquet";
+    let put = || std::fs::copy(job.path("other").join(shard), job.path("out").join(shard)).unwrap();
+    put();
+    let decoded = job.expect(1, "decode out --model model --out pictures --json");
+    let failure = &decoded.events("failure")[0];
+    assert!(failure["file"].as_str().unwrap().ends_with("part-00001.parquet"), "{failure}");
+    assert!(failure["error"].as_str().unwrap().contains("belongs to another output"), "{failure}");
+    assert_eq!(decoded.events("decoded")[0]["decoded"], 7);
+    let page = job.expect(1, "report out --out page.html --json");
+    assert_eq!(page.events("report")[0]["report"]["rows"], 7);
+    let foreign = &job.expect(1, "inspect out --json").events("foreign")[0];
+    assert!(foreign["path"].as_str().unwrap().ends_with("part-00001.parquet"), "{foreign}");
+    let words = ["part-00001.parquet: it belongs to another output", "`vqtok repair`"];
+    job.expect(2, line).assert_one_line(&words);
+    job.expect(2, "finalize out").assert_one_line(&words);
+    job.expect(1, "verify out");
+    job.expect(0, "repair out --model model");
+    assert!(whole == job.files("out"));
+    // Not finished yet: neither is it gone on with.
+    for file in ["dataset.json", "codebook.parquet", "tokens/part-00002.parquet"] {
+        std::fs::remove_file(job.path("out").join(file)).unwrap();
+    }
+    put();
+    job.expect(2, line).assert_one_line(&words);
+    assert!(!job.path("out/tokens/part-00002.parquet").exists());
+    assert_eq!(job.expect(1, "inspect out --json").events("foreign").len(), 1);
+    job.expect(0, "repair out --model model");
+    assert!(whole == job.files("out"));
+    // All shards gone: a line and no panic.
+    (0..3).for_each(|n| {
+        std::fs::remove_file(job.path(&format!("out/tokens/part-{n:05}.parquet"))).unwrap();
+    });
+    job.expect(2, "report out --out page.html").assert_one_line(&["missing", "`vqtok repair`"]);
+}
+
+#[test]
+fn tokens_are_kept_out_of_model_folders_and_nobody_advises_to_remove_a_model() {
+    let job = Job::new(4).trained();
+    for out in ["model", "./model/../model"] {
+        let refused = job.expect(2, &format!("tokenize images --model model --out {out}"));
+        refused.assert_one_line(&["the model model lies there", "give a folder of its own"]);
+    }
+    std::fs::create_dir(job.path("copy")).unwrap();
+    for (name, bytes) in job.files("model") {
+        let to = job.path("copy").join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+    let refused = job.expect(2, "tokenize images --model model --out copy");
+    refused.assert_one_line(&["--out copy: it holds a model"]);
+    assert!(!job.path("copy/plan.parquet").exists());
+    // As earlier versions allowed it.
+    job.expect(0, "tokenize images --model model --out out");
+    for (name, bytes) in job.files("out") {
+        let to = job.path("copy").join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, bytes).unwrap();
+    }
+    let seen = job.expect(1, "verify copy");
+    assert!(seen.stdout.contains("stray: model.safetensors"), "{}", seen.stdout);
+    assert!(seen.stdout.contains("leave what is the model's"), "{}", seen.stdout);
+    assert!(!seen.stdout.contains("remove it"), "{}", seen.stdout);
+    job.expect(0, "tokenize images --model model --out copy");
+}
+
+/// A bit flipped at many places of a footer: whatever the readers say, it is plain words.
+#[test]
+fn no_struct_of_a_library_is_told_of_a_damaged_footer() {
+    let job = Job::new(4).trained();
+    job.expect(0, "tokenize images --model model --out out");
+    let shard = job.path("out/tokens/part-00000.parquet");
+    let good = std::fs::read(&shard).unwrap();
+    let footer = u32::from_le_bytes(good[good.len() - 8..][..4].try_into().unwrap()) as usize;
+    let start = good.len() - 8 - footer;
+    let mut told = std::collections::BTreeSet::new();
+    for at in (start..good.len() - 8).step_by((footer / 120).max(1)) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&shard, &bad).unwrap();
+        for line in ["verify out", "inspect out", "report out --out page.html"] {
+            let done = job.run(line);
+            assert!(done.code <= 2, "{line}, byte {at}: {}", done.stderr);
+            for text in done.stdout.lines().chain(done.stderr.lines()) {
+                let rust = ["Error {", "ErrorTrace", "Some(", "unwrap()", "Arrow: ", "Field {"];
+                assert!(!rust.iter().any(|word| text.contains(word)), "{line}, byte {at}: {text}");
+                assert!(text.len() < 500, "{line}, byte {at}: {text}");
+                if text.contains("part-00000") {
+                    told.insert(text.to_string());
+                }
+            }
+        }
+    }
+    if std::env::var_os("VQTOK_SHOW").is_some() {
+        told.iter().for_each(|text| println!("{text}"));
+    }
+    assert!(told.len() > 1, "{told:?}");
+}

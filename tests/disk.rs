@@ -70,6 +70,7 @@ fn a_full_disk_is_one_error_and_costs_nothing() {
             full += 1;
             assert_eq!(done.code, 2, "{size} KiB: {}", done.stderr);
             done.assert_one_line(&["No space left on device", &format!("disk{round}/out")]);
+            assert!(!done.stderr.contains("inner writer"), "{}", done.stderr);
             assert_eq!(hidden(&job, &format!("disk{round}")), [""; 0], "{size} KiB");
             if job.path(&format!("disk{round}/out/plan.parquet")).exists() {
                 job.expect(0, &format!("verify disk{round}/out --partial"));

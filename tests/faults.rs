@@ -130,6 +130,7 @@ fn a_full_disk_at_every_operation_is_one_error_and_costs_nothing() {
         let message = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(2), "{point}: {message}");
         assert!(message.contains("No space left on device"), "{point}: {message}");
+        assert!(!message.contains("inner writer"), "{point}: {message}");
         must_be_consistent(&dir, &point);
         if dir.exists() {
             let hidden =

@@ -99,6 +99,15 @@ impl TokenFile {
                 whole_file: true,
             }));
         }
+        for foreign in &sources.foreign {
+            tables.push(Err(BadRows {
+                file: foreign.path.as_path().into(),
+                rows: 0..foreign.rows,
+                key: None,
+                problem: foreign.problem.clone(),
+                whole_file: true,
+            }));
+        }
         // A shard that is missing is told where it should be.
         tables.sort_by(|a, b| file_of(a).cmp(file_of(b)));
         let waiting = VecDeque::new();

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
-use super::read::{Table, TokenFile};
+use super::read::{BadRows, Table, TokenFile};
 use super::sheet::Sheet;
 use super::sources;
 use crate::error::{Error, Result};
@@ -113,7 +113,11 @@ pub fn report(path: &Path) -> Result<AuditReport> {
         .filter(|(key, _)| key != "identity")
         .collect();
     let files: Vec<&Table> = tokens.tables().collect();
-    let columns = Columns::of(&files[0].path, &made_by)?;
+    let Some(first) = files.first() else {
+        let why = tokens.lost().next().map(BadRows::in_words).unwrap_or_default();
+        return Err(Error::invalid(format!("no shard can be used; the first: {why}")));
+    };
+    let columns = Columns::of(&first.path, &made_by)?;
     let mut counts = Counts::default();
     tokens.lost().for_each(|bad| counts.bad(bad));
     for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {

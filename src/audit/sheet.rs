@@ -15,7 +15,6 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::basic::Type as PhysicalType;
 use parquet::column::page::PageReader;
-use parquet::errors::ParquetError;
 use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, ParquetMetaData, RowGroupMetaData,
 };
@@ -23,7 +22,8 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::error::{Error, Result};
-use crate::{footer, guard, text};
+use crate::parquet_words::{reading, told};
+use crate::{footer, text};
 
 /// Values of one list at most, on average over a column chunk.
 const LIST_VALUES_MAX: u64 = 1 << 22;
@@ -69,7 +69,7 @@ impl Sheet {
             let (metadata, rows, bad) = check(file, length, columns, options())?;
             let metadata = without_texts(metadata.metadata())?;
             let plain = ArrowReaderMetadata::try_new(metadata, options());
-            Ok((plain.map_err(|e| e.to_string())?, rows, bad))
+            Ok((plain.map_err(told)?, rows, bad))
         })
     }
 
@@ -86,8 +86,8 @@ impl Sheet {
             return Err(Error::corrupt(path, "it is no regular file"));
         }
         let file = File::open(path).map_err(Error::io(path))?;
-        let checked = guard::catch(|| check(&file, facts.len()));
-        let (metadata, rows, unreadable) = checked.and_then(|inner| inner).map_err(|reason| {
+        let checked = reading(|| check(&file, facts.len()));
+        let (metadata, rows, unreadable) = checked.map_err(|reason| {
             Error::corrupt(path, format!("not a readable Parquet file: {reason}"))
         })?;
         let footer = metadata.metadata().file_metadata();
@@ -138,8 +138,7 @@ impl Sheet {
             builder = builder.with_row_groups(vec![group]);
         }
         let path = self.path.clone();
-        let reader = guard::catch(|| builder.build().map_err(|e| e.to_string()))
-            .and_then(|inner| inner)
+        let reader = reading(|| builder.build().map_err(told))
             .map_err(|reason| Error::corrupt(&path, reason))?;
         Ok(Batches { path, reader: Some(reader), row: 0 })
     }
@@ -169,8 +168,7 @@ impl Batches {
     /// The next batch; errors are the reader's reason alone.
     pub fn next_batch(&mut self) -> Option<Result<RecordBatch, String>> {
         let reader = self.reader.as_mut()?;
-        let next = guard::catch(|| reader.next().transpose().map_err(|e| e.to_string()));
-        match next.and_then(|inner| inner) {
+        match reading(|| reader.next().transpose().map_err(told)) {
             Ok(Some(batch)) => {
                 self.row += batch.num_rows() as u64;
                 Some(Ok(batch))
@@ -203,7 +201,6 @@ type Checked = (ArrowReaderMetadata, u64, BTreeMap<usize, String>);
 
 /// The same metadata, in which top-level texts are mere bytes.
 fn without_texts(metadata: &ParquetMetaData) -> Result<Arc<ParquetMetaData>, String> {
-    let told = |error: ParquetError| error.to_string();
     let footer = metadata.file_metadata();
     let root = footer.schema_descr().root_schema();
     let mut fields = Vec::new();
@@ -241,10 +238,10 @@ fn check(
     options: ArrowReaderOptions,
 ) -> Result<Checked, String> {
     footer::check(file)?;
-    let metadata = ArrowReaderMetadata::load(file, options).map_err(|e| e.to_string())?;
+    let metadata = ArrowReaderMetadata::load(file, options).map_err(told)?;
     let mut unreadable = BTreeMap::new();
     let mut rows = 0_u64;
-    let pages = Arc::new(file.try_clone().map_err(|e| e.to_string())?);
+    let pages = Arc::new(file.try_clone().map_err(|e| text::reason(&e))?);
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let count = u64::try_from(group.num_rows())
             .map_err(|_| format!("row group {index} has {} rows", group.num_rows()))?;
@@ -252,8 +249,8 @@ fn check(
         for column in group.columns() {
             let root = column.column_path().parts().first().map_or("", String::as_str);
             if columns.is_none_or(|names| names.contains(&root)) {
-                let checked = guard::catch(|| check_chunk(&pages, length, group, column));
-                if let Err(reason) = checked.and_then(|inner| inner) {
+                let checked = reading(|| check_chunk(&pages, length, group, column));
+                if let Err(reason) = checked {
                     let root = text::printable(root);
                     let reason = format!("row group {index}, column {root}: {reason}");
                     unreadable.entry(index).or_insert(reason);
@@ -291,17 +288,17 @@ fn check_chunk(
     if start.checked_add(bytes).is_none_or(|end| end > length) {
         return Err(format!("{bytes} bytes from {start} on, in a file of {length}"));
     }
-    let mut reader = SerializedPageReader::new(file.clone(), column, rows as usize, None)
-        .map_err(|e| e.to_string())?;
+    let mut reader =
+        SerializedPageReader::new(file.clone(), column, rows as usize, None).map_err(told)?;
     let mut seen = 0_u64;
-    while let Some(page) = reader.peek_next_page().map_err(|e| e.to_string())? {
+    while let Some(page) = reader.peek_next_page().map_err(told)? {
         if !page.is_dict {
             seen = seen.saturating_add(page.num_levels.unwrap_or(0) as u64);
         }
         if seen > values {
             break;
         }
-        reader.skip_next_page().map_err(|e| e.to_string())?;
+        reader.skip_next_page().map_err(told)?;
     }
     if seen == values {
         return Ok(());

@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::partition::{failures_of, shard_name};
 use super::sheet::Sheet;
 use super::strays;
@@ -20,6 +22,8 @@ pub struct Sources {
     pub files: Vec<PathBuf>,
     /// Shards of a finished output that aren't there.
     pub missing: Vec<Missing>,
+    /// What lies in the places of its shards and isn't its own: read by nobody.
+    pub foreign: Vec<Foreign>,
     /// Files among the shards that aren't the output's, and are passed over.
     pub strays: Vec<String>,
     /// Shards that are there, of so many, where an output isn't finished.
@@ -57,6 +61,17 @@ pub struct Missing {
     pub path: PathBuf,
     /// As the output's `dataset.json` counts them.
     pub rows: u64,
+}
+
+/// A file in a shard's place that isn't the output's, which hides what should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// As its footer counts them.
+    pub rows: u64,
+    /// What it is, and what to do.
+    pub problem: String,
 }
 
 /// Finds the files.
@@ -105,11 +120,15 @@ fn of_output(dir: &Path) -> Result<Sources> {
             (None, true)
         }
     };
-    let planned = || Sheet::open(&dir.join(plan::NAME), None).map(|plan| plan.group_rows().len());
+    let mut digest =
+        dataset.as_ref().and_then(|dataset| dataset.text("/plan/digest")).map(String::from);
     let partitions = match &dataset {
         Some(dataset) => dataset.partitions(),
-        None => match planned() {
-            Ok(partitions) => partitions,
+        None => match Sheet::open(&dir.join(plan::NAME), None) {
+            Ok(plan) => {
+                digest = plan.entries.get("vqtok.plan_sha256").cloned();
+                plan.group_rows().len()
+            }
             Err(error) => {
                 sources.notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
                 super::partition::highest(dir).map_or(0, |highest| highest + 1)
@@ -125,10 +144,16 @@ fn of_output(dir: &Path) -> Result<Sources> {
             sources.missing.push(Missing { path, rows });
         }
     }
+    if let Some(digest) = digest {
+        let found = sources.files.par_iter().map(|path| foreign(path, &digest));
+        let found: Vec<Option<Foreign>> = found.collect();
+        sources.foreign = found.into_iter().flatten().collect();
+        sources.files.retain(|path| sources.foreign.iter().all(|foreign| foreign.path != *path));
+    }
     if !finished {
         sources.unfinished = Some((sources.files.len(), partitions));
     }
-    if sources.files.is_empty() && sources.missing.is_empty() {
+    if sources.files.is_empty() && sources.missing.is_empty() && sources.foreign.is_empty() {
         return Err(Error::invalid(format!(
             "{}: an unfinished output without a shard yet: run the same `vqtok tokenize` again",
             text::path(dir)
@@ -136,6 +161,18 @@ fn of_output(dir: &Path) -> Result<Sources> {
     }
     sources.strays = strays::among_shards(dir, partitions);
     Ok(sources)
+}
+
+/// What a shard is that was made by another plan than that with `digest`; None of the output's own,
+/// and where it can't be read, which whoever reads it tells.
+fn foreign(path: &Path, digest: &str) -> Option<Foreign> {
+    let sheet = Sheet::open_plain(path, Some(&[])).ok()?;
+    let problem = match sheet.entries.get("vqtok.plan_sha256") {
+        Some(plan) if plan == digest => return None,
+        Some(_) => "it belongs to another output; `vqtok repair` makes this one's anew",
+        None => "it isn't the output's own; `vqtok repair` makes its shard anew",
+    };
+    Some(Foreign { path: path.into(), rows: sheet.rows, problem: problem.into() })
 }
 
 fn of_folder(path: &Path) -> Result<Sources> {

@@ -63,10 +63,10 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let fields = json!({"dir": text::lossy(dir), "planned": plan.rows(), "partitions": plan.partitions(),
                         "committed": done, "identity": plan.identity()});
     reporter.result("unfinished", &text, fields);
-    Ok(Finished::Clean)
+    if done > 0 { shards(dir, reporter) } else { Ok(Finished::Clean) }
 }
 
-/// What a finished output lacks, or holds beside its own, by the names of its shards.
+/// What an output lacks, or holds beside its own, by the names of its shards.
 fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let sources = sources::of(dir)?;
     for missing in &sources.missing {
@@ -81,11 +81,16 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
             json!({"path": text::lossy(&missing.path), "rows": missing.rows}),
         );
     }
+    for foreign in &sources.foreign {
+        let text = format!("foreign: {}: {}", text::path(&foreign.path), foreign.problem);
+        reporter.result("foreign", &text, json!({"path": foreign.path, "rows": foreign.rows}));
+    }
     for stray in &sources.strays {
         let text = format!("stray: {} isn't the output's own", text::printable(stray));
         reporter.result("stray", &text, json!({"path": stray}));
     }
-    let whole = sources.missing.is_empty() && sources.strays.is_empty();
+    let whole =
+        sources.missing.is_empty() && sources.foreign.is_empty() && sources.strays.is_empty();
     Ok(if whole { Finished::Clean } else { Finished::WithFailures })
 }
 

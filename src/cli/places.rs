@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::audit::sources;
+use crate::checkpoint::folder;
 use crate::error::{Error, Result};
 use crate::keep::{self, Foreign};
 use crate::text;
+use crate::train;
 
 /// Formats that a name can promise.
 const PICTURES: [&str; 12] =
@@ -73,6 +75,30 @@ pub(super) fn check_folder(flag: &str, path: &Path) -> Result<()> {
         return Err(among(flag, path, &output));
     }
     keep::check_folders(path)
+}
+
+/// Refuses a folder for tokens that a model is, or lies in: its files would count as strays of the
+/// output. One that holds an output already can be finished.
+///
+/// # Errors
+/// That.
+pub(super) fn check_output(out: &Path, model: &Path) -> Result<()> {
+    if sources::is_output(out) {
+        return Ok(());
+    }
+    let within = || Some(resolved(model)?.starts_with(resolved(out)?));
+    let what = match within() {
+        Some(true) => format!("the model {} lies there", text::path(model)),
+        _ if holds_model(out) => "it holds a model".to_string(),
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!("--out {}: {what}; give a folder of its own", text::path(out))))
+}
+
+/// Whether a folder is a model's, or a training's.
+pub(super) fn holds_model(dir: &Path) -> bool {
+    let weights = |name: &str| dir.join(name).is_file();
+    folder::is_own(dir) || train::begun(dir) || weights(folder::WEIGHTS_FILE)
 }
 
 fn extension(path: &Path) -> Option<String> {

@@ -109,7 +109,7 @@ fn hold(
     let first = walk.next().transpose()?;
     let Some(first) = first else {
         return Err(Error::invalid(format!(
-            "no image under {}: nothing to tokenize ({})",
+            "no image under {}: nothing to tokenize; {}",
             inputs.names(),
             walk.skipped()
         )));

@@ -7,6 +7,7 @@ use super::common::{
     with_pixels, writable_folder,
 };
 use super::inputs::Inputs;
+use super::places;
 use super::planning::{self, Labels};
 use super::rank::{RankFrom, Share};
 use super::training;
@@ -19,7 +20,8 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
 use crate::text;
 use crate::tokens::{
-    Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, repair,
+    Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, refuse_foreign,
+    repair,
 };
 use crate::train;
 use crate::words::{self, counted};
@@ -140,6 +142,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         decode_time_max: pipeline::DECODE_TIME_MAX,
         stop,
     };
+    let there = (0..plan.partitions()).filter(|&p| share.has(p) && committed(&args.out, p));
+    refuse_foreign(&plan, there.collect())?;
     let retried = match args.retry_failed {
         true => retry(&settings, &plan, share, engine.as_mut(), reporter)?,
         false => pipeline::Summary::default(),
@@ -169,6 +173,7 @@ impl Args {
         }
         check_batch_size(self.batch_size)?;
         self.inputs.check_folder(&self.out)?;
+        places::check_output(&self.out, &self.model)?;
         // What is finished needs no writing.
         if self.out.join(finalize::FILE).exists() && !self.retry_failed {
             return Ok(());

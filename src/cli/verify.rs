@@ -1,6 +1,7 @@
 //! Owns `vqtok verify`: prints what the auditor finds. Must not know: how it looks.
 
 use super::Finished;
+use super::places::holds_model;
 use crate::audit::VerifyReport;
 use crate::audit::verify::verify;
 use crate::error::Result;
@@ -8,7 +9,7 @@ use crate::progress::Reporter;
 use crate::text;
 use crate::words::{self, counted};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags of `vqtok verify`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +33,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     for finding in &report.findings {
         reporter.result("finding", &format!("bad: {}", finding.problem), json!(finding));
     }
-    tell_strays(&report, reporter);
+    tell_strays(&args.dir, &report, reporter);
     let there = report.partitions - report.missing.min(report.partitions);
     let state = match report.finished {
         true => "finished".to_string(),
@@ -56,12 +57,23 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     Ok(if passed { Finished::Clean } else { Finished::WithFailures })
 }
 
-fn tell_strays(report: &VerifyReport, reporter: &Reporter) {
+fn tell_strays(dir: &Path, report: &VerifyReport, reporter: &Reporter) {
     const TOLD_MAX: usize = 100;
+    let beside_model = holds_model(dir);
     for stray in report.strays.iter().take(TOLD_MAX) {
-        let text = match stray.starts_with("tokens/") {
-            true => "isn't the output's own, and whoever reads tokens/ may read it; remove it",
-            false => "isn't the output's own; remove it",
+        let within = ["tokens/", "failures/", "codebook/"].iter().any(|at| stray.starts_with(at));
+        let text = match () {
+            () if stray.ends_with('/') && holds_model(&dir.join(stray)) => {
+                "isn't the output's own but a model; leave it, or move it elsewhere"
+            }
+            () if beside_model && !within => {
+                "isn't the output's own, but a model lies in this folder too: leave what is the \
+                 model's"
+            }
+            () if stray.starts_with("tokens/") => {
+                "isn't the output's own, and whoever reads tokens/ may read it; remove it"
+            }
+            () => "isn't the output's own; remove it",
         };
         let text = format!("stray: {} {text}", text::printable(stray));
         reporter.result("stray", &text, json!({"path": stray}));

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use super::refusal::Refusal;
 use crate::durable::{self, Locked};
 use crate::error::{Error, Result};
 use crate::failpoint::{self, Fate};
@@ -128,6 +129,7 @@ pub struct TempFile {
     file: File,
     hasher: Sha256,
     bytes: u64,
+    refusal: Refusal,
 }
 
 impl TempFile {
@@ -151,13 +153,19 @@ impl TempFile {
                 continue; // A cleaner took it for an orphan before the lock was there.
             }
             let target = target.to_path_buf();
-            return Ok(TempFile { target, path, file, hasher: Sha256::new(), bytes: 0 });
+            let refusal = Refusal::default();
+            return Ok(TempFile { target, path, file, hasher: Sha256::new(), bytes: 0, refusal });
         }
     }
 
     /// Where it will be seen.
     pub fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// What tells, later on, why a write was refused.
+    pub fn refusal(&self) -> Refusal {
+        self.refusal.clone()
     }
 
     /// Makes the content durable and gives its digest.
@@ -173,13 +181,13 @@ impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match failpoint::file("write", &self.path) {
             Fate::Pass => {}
-            Fate::Fail(error) => return Err(error),
+            Fate::Fail(error) => return Err(self.refusal.keep(error)),
             Fate::Die => {
                 let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
                 std::process::abort();
             }
         }
-        let count = self.file.write(bytes)?;
+        let count = self.file.write(bytes).map_err(|error| self.refusal.keep(error))?;
         self.hasher.update(&bytes[..count]);
         self.bytes += count as u64;
         Ok(count)

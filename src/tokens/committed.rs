@@ -12,7 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::shard::shard_path;
 use crate::error::{Error, Result};
-use crate::{footer, guard};
+use crate::parquet_words::{reading, told};
+use crate::{footer, text};
 
 /// By ordinal, the sha256 of the file that each image with tokens was read from. What was planned
 /// for the partition and isn't in here has failed.
@@ -21,19 +22,19 @@ use crate::{footer, guard};
 /// A shard that can't be read.
 pub fn contents(dir: &Path, partition: usize) -> Result<BTreeMap<i64, [u8; 32]>> {
     let path = shard_path(dir, partition);
-    guard::catch(|| read(&path)).and_then(|inner| inner).map_err(|reason| {
+    reading(|| read(&path)).map_err(|reason| {
         Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
     })
 }
 
 fn read(path: &Path) -> Result<BTreeMap<i64, [u8; 32]>, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = File::open(path).map_err(|e| text::reason(&e))?;
     footer::check(&file)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "content_sha256"]);
     let mut found = BTreeMap::new();
-    for batch in builder.with_projection(mask).build().map_err(|e| e.to_string())? {
-        let batch = batch.map_err(|e| e.to_string())?;
+    for batch in builder.with_projection(mask).build().map_err(told)? {
+        let batch = batch.map_err(told)?;
         let column = |name: &str, kind: DataType| {
             let column = batch.column_by_name(name);
             let column = column.filter(|c| *c.data_type() == kind && c.null_count() == 0);

@@ -17,6 +17,7 @@ use super::schema;
 use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
 use crate::error::{Error, Result};
+use crate::parquet_words::{reading, told};
 use crate::text;
 use crate::{footer, guard};
 
@@ -136,7 +137,8 @@ pub struct ShardSummary {
 }
 
 /// Folds a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
-/// `dataset.json` is there already, it is read and returned at once. Who holds the folder's
+/// `dataset.json` is there already, it is read and returned once every shard is found to be the
+/// plan's. Who holds the folder's
 /// exclusive lock drops it first.
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
@@ -150,6 +152,7 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
                 "it belongs to another plan; run `vqtok verify`, then `vqtok repair`",
             ));
         }
+        super::refuse_foreign(&plan, (0..plan.partitions()).collect())?;
         // A worker that was killed while another one finished leaves temporary files.
         remove_orphans(dir)?;
         return Ok(summary);
@@ -227,9 +230,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let file = File::open(&path).map_err(Error::io(&path))?;
     footer::check(&file).map_err(broken)?;
     let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-    let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
-        .and_then(|inner| inner)
-        .map_err(broken)?;
+    let metadata = reading(|| load().map_err(told)).map_err(broken)?;
     let footer = metadata.metadata().file_metadata();
     let entry = |key: &str| {
         let mut entries = footer.key_value_metadata().into_iter().flatten();

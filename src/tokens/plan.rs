@@ -21,6 +21,7 @@ use super::moved::Moved;
 use super::rows::PlanRow;
 use super::{schema, taken, unique};
 use crate::error::{Error, Result};
+use crate::parquet_words::{reading, told};
 use crate::text::{self, shorten};
 use crate::{footer, guard};
 
@@ -137,8 +138,7 @@ impl Plan {
         };
         let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
         footer::check(&file).map_err(broken)?;
-        let metadata = guard::catch(|| load().map_err(|e| e.to_string()))
-            .and_then(|inner| inner)
+        let metadata = reading(|| load().map_err(told))
             .map_err(|reason| broken(format!("not a readable plan: {reason}")))?;
         if metadata.schema().fields() != schema::plan().fields() {
             return Err(broken("its columns are not those of plan.v1".into()));
@@ -395,7 +395,7 @@ pub(super) fn write(
     }
     let digest = hasher.finish();
     writer.append_key_value_metadata(KeyValue::new("vqtok.plan_sha256".into(), digest.clone()));
-    let temp = writer.into_inner().map_err(schema::parquet_error(path))?;
+    let temp = schema::finish(writer, path)?;
     Ok((temp.seal()?, digest))
 }
 
@@ -430,17 +430,14 @@ fn rows_of(
     let broken = move |reason: String| {
         Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
     };
-    let mut reader: ParquetRecordBatchReader = guard::catch(|| builder.build())
-        .and_then(|inner| inner.map_err(|e| e.to_string()))
-        .map_err(&broken)?;
+    let mut reader: ParquetRecordBatchReader =
+        reading(|| builder.build().map_err(told)).map_err(&broken)?;
     let mut ended = false;
     let batches = std::iter::from_fn(move || {
         if ended {
             return None;
         }
-        let next = guard::catch(|| reader.next().transpose().map_err(|e| e.to_string()));
-        let rows = next
-            .and_then(|inner| inner)
+        let rows = reading(|| reader.next().transpose().map_err(told))
             .and_then(|batch| batch.map(|batch| rows_of_batch(&batch)).transpose());
         ended = !matches!(rows, Ok(Some(_)));
         rows.transpose()

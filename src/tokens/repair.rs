@@ -22,8 +22,8 @@ use super::plan::{self, Plan};
 use super::rows::PlanRow;
 use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
-use crate::text;
-use crate::{footer, guard};
+use crate::parquet_words::{reading, told};
+use crate::{footer, text};
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,14 +192,14 @@ fn rows_of_partition(
 /// Ordinal, key and uri of a shard's or failures' rows.
 fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
     let read = || -> Result<Vec<(i64, String, String)>, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
+        let file = File::open(path).map_err(|e| text::reason(&e))?;
         footer::check(&file)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "key", "uri"]);
-        let reader = builder.with_projection(mask).build().map_err(|e| e.to_string())?;
+        let reader = builder.with_projection(mask).build().map_err(told)?;
         let mut names = Vec::new();
         for batch in reader {
-            let batch = batch.map_err(|e| e.to_string())?;
+            let batch = batch.map_err(told)?;
             let column = |name: &str, kind: DataType| {
                 let column = batch.column_by_name(name);
                 let column = column.filter(|c| *c.data_type() == kind && c.null_count() == 0);
@@ -214,20 +214,20 @@ fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
         }
         Ok(names)
     };
-    guard::catch(read).and_then(|inner| inner).map_err(|reason| Error::corrupt(path, reason))
+    reading(read).map_err(|reason| Error::corrupt(path, reason))
 }
 
 /// A value of a file's key-value metadata.
-fn entry(path: &Path, key: &str) -> Result<String> {
+pub(super) fn entry(path: &Path, key: &str) -> Result<String> {
     let read = || -> Result<String, String> {
-        let file = File::open(path).map_err(|e| e.to_string())?;
+        let file = File::open(path).map_err(|e| text::reason(&e))?;
         footer::check(&file)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
         let entries = builder.metadata().file_metadata().key_value_metadata();
         let found = entries.into_iter().flatten().find(|entry| entry.key == key);
         found.and_then(|e| e.value.clone()).ok_or_else(|| format!("its metadata has no {key}"))
     };
-    guard::catch(read).and_then(|inner| inner).map_err(|reason| {
+    reading(read).map_err(|reason| {
         Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
     })
 }

@@ -14,9 +14,11 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::commit::TempFile;
 use super::identity::LevelLayout;
 use super::levels;
 use crate::error::{Error, Result};
+use crate::parquet_words::told;
 
 /// Schema word of `plan.parquet`.
 pub const PLAN: &str = "plan.v1";
@@ -199,10 +201,20 @@ pub fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> Error {
     move |error| match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(source) => Error::Io { path, source: *source },
-            Err(other) => Error::corrupt(path, other.to_string()),
+            Err(other) => Error::corrupt(path, told(ParquetError::External(other))),
         },
-        other => Error::corrupt(path, other.to_string()),
+        other => Error::corrupt(path, told(other)),
     }
+}
+
+/// Writes what is left of a file, its footer. Of what the system refuses here the Parquet crate
+/// keeps a text alone, so the file is asked.
+pub fn finish(mut writer: ArrowWriter<TempFile>, path: &Path) -> Result<TempFile> {
+    let refusal = writer.inner_mut().refusal();
+    writer.into_inner().map_err(|error| match refusal.take() {
+        Some(source) => Error::io(path)(source),
+        None => parquet_error(path)(error),
+    })
 }
 
 #[cfg(test)]

@@ -238,7 +238,7 @@ impl PartitionWriter {
         ] {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         }
-        let temp = self.writer.into_inner().map_err(schema::parquet_error(&shard))?;
+        let temp = schema::finish(self.writer, &shard)?;
         let sealed = temp.seal()?;
         let sha256 = hex(&sealed.sha256);
         let companion = |kind| companion_path(&self.dir, kind, self.partition, &sha256);

@@ -15,7 +15,8 @@ use parquet::file::metadata::KeyValue;
 use super::identity::Identity;
 use super::schema;
 use crate::error::{Error, Result};
-use crate::{footer, guard};
+use crate::footer;
+use crate::parquet_words::{reading, told};
 
 /// One level's codebook: how often each code was used, and at what distance.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,14 +147,13 @@ impl Statistics {
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
         footer::check(&file).map_err(broken)?;
         let merge = || -> Result<(), String> {
-            let builder =
-                ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
-            for batch in builder.build().map_err(|e| e.to_string())? {
-                self.merge_batch(&batch.map_err(|e| e.to_string())?)?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
+            for batch in builder.build().map_err(told)? {
+                self.merge_batch(&batch.map_err(told)?)?;
             }
             Ok(())
         };
-        guard::catch(merge).and_then(|inner| inner).map_err(broken)
+        reading(merge).map_err(broken)
     }
 
     fn merge_batch(&mut self, batch: &RecordBatch) -> Result<(), String> {

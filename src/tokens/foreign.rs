@@ -1,0 +1,29 @@
+//! Owns refusing shards of other outputs in the places of an output's own: whoever goes on with them
+//! would call finished what isn't. Must not know: how they are replaced.
+
+use rayon::prelude::*;
+
+use super::plan::Plan;
+use super::repair::entry;
+use super::shard::{committed, shard_path};
+use crate::error::{Error, Result};
+
+/// Looks at the footers of some partitions' shards.
+///
+/// # Errors
+/// The first shard that is of another plan, can't be read, or isn't there.
+pub fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> {
+    let own = |&partition: &usize| -> Result<()> {
+        let path = shard_path(plan.dir(), partition);
+        let broken = |what: &str| {
+            Error::corrupt(&path, format!("{what}; run `vqtok verify`, then `vqtok repair`"))
+        };
+        match () {
+            () if !committed(plan.dir(), partition) => Err(broken("it is missing")),
+            () if entry(&path, "vqtok.plan_sha256")? == plan.digest() => Ok(()),
+            () => Err(broken("it belongs to another output")),
+        }
+    };
+    let looked_at: Vec<Result<()>> = partitions.par_iter().map(own).collect();
+    looked_at.into_iter().collect()
+}
