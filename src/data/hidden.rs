@@ -11,7 +11,7 @@ pub(super) enum Whose {
 }
 
 /// In lower case: file systems of those who make them don't tell cases apart.
-const SYSTEM: [&[u8]; 16] = [
+const SYSTEM: [&[u8]; 20] = [
     b"@eadir",                    // Synology: thumbnails, in a folder named like the picture
     b"@recently-snapshot",        // QNAP
     b"@recycle",                  // QNAP
@@ -21,7 +21,11 @@ const SYSTEM: [&[u8]; 16] = [
     b"__macosx",                  // archives made on a Mac: AppleDouble twins of every file
     b"lost+found",                // ext file systems
     b"network trash folder",      // AFP servers
+    b"temporary items",           // AFP servers
+    b"@tmp",                      // Synology
     b"$recycle.bin",              // Windows
+    b"recycler",                  // Windows XP
+    b"found.000",                 // chkdsk
     b"system volume information", // Windows
     b"thumbs.db",                 // Windows
     b"thumbs.db:encryptable",     // Windows, seen through SMB
@@ -56,7 +60,8 @@ mod tests {
             assert_eq!(whose(name.as_bytes()), Some(Whose::Hidden), "{name}");
         }
         let names = ["@eaDir", "@EADIR", "__MACOSX", "lost+found", "Thumbs.db", "THUMBS.DB"];
-        let more = ["Desktop.ini", "$RECYCLE.BIN", "System Volume Information", "#recycle"];
+        let more =
+            ["Desktop.ini", "$RECYCLE.BIN", "System Volume Information", "#recycle", "RECYCLER"];
         for name in names.into_iter().chain(more) {
             assert_eq!(whose(name.as_bytes()), Some(Whose::System), "{name}");
         }
