@@ -198,10 +198,14 @@ fn of_several_sets_of_weights_the_flag_chooses() {
     assert_eq!(sha256(&job, "own"), sha256(&job, "two"));
     job.expect(2, "inspect own --weights teacher").assert_one_line(&["--weights is for published"]);
     let train = "train images --model begun --recipe tiny.toml --init-from both";
-    job.expect(2, train).assert_one_line(&["2 sets"]);
+    job.expect(2, train).assert_one_line(&["2 sets", "with --init-weights PREFIX, such as"]);
     // The next thing that is looked at.
     let done = job.expect(2, &format!("{train} --init-weights teacher"));
-    done.assert_one_line(&["can't begin with this checkpoint", "architecture"]);
+    done.assert_one_line(&[
+        "can't begin with this checkpoint",
+        "of the kind vqgan",
+        "of the kind vqvae",
+    ]);
     job.expect(0, "tokenize images --model both --weights student --out out");
     let text = std::fs::read_to_string(job.path("out/dataset.json")).unwrap();
     assert!(text.contains(&sha256(&job, "one")));
@@ -280,6 +284,8 @@ fn references_in_a_configuration_are_resolved_or_named_where_they_are_needed() {
         ("${oc.env:RES}", ["model.params.ddconfig.resolution", "oc.env"]),
         ("${data.width}", ["model.params.ddconfig.resolution", "data.width"]),
         ("\"48\"", ["`resolution` is \"48\"", "whole number"]),
+        ("0", ["`resolution` is 0", "whole number above 0"]),
+        ("4294967296", ["`resolution` is 4294967296", "at most 65536 pixels"]),
     ] {
         put(&job, "refused", &vqgan(1), with(value).as_bytes());
         job.expect(2, "inspect refused").assert_one_line(&words);
@@ -290,13 +296,18 @@ fn references_in_a_configuration_are_resolved_or_named_where_they_are_needed() {
         ("tanh_out: true", "`tanh_out` is true; vqtok computes only false"),
         ("attn_type: linear", "`attn_type` is \"linear\""),
         ("ch_mult: [1, 4]", "belongs to another checkpoint"),
+        ("out_ch: 1", "`out_ch` is 1; but the weights have 3 (channels an image)"),
+        ("attn_resolutions: 16", "`attn_resolutions` is 16; a list of whole numbers"),
     ] {
-        let config = match setting.starts_with("ch_mult") {
-            true => CONFIG.replace("ch_mult: [1, 2]", setting),
-            false => format!("{CONFIG}      {setting}\n"),
+        let (key, _) = setting.split_once(':').unwrap();
+        let config = match CONFIG.lines().find(|line| line.trim_start().starts_with(key)) {
+            Some(line) => CONFIG.replace(line.trim_start(), setting),
+            None => format!("{CONFIG}      {setting}\n"),
         };
         put(&job, "other", &vqgan(1), config.as_bytes());
         job.expect(2, "inspect other").assert_one_line(&["config.yaml", words]);
+        job.expect(2, "convert other --out converted").assert_one_line(&["config.yaml", words]);
+        assert!(!job.path("converted").exists());
     }
 }
 

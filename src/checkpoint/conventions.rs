@@ -76,11 +76,11 @@ pub fn configure(
         }
         _ => {}
     }
-    let size = match (&architecture, published.usize(&["resolution"])?) {
+    let size = match (&architecture, published.side(&["resolution"])?) {
         (Architecture::VitVqgan(c), _) => Some((c.grid[0] * c.patch[0]) as u32),
         (_, Some((side, source))) => {
             note("size", format!("{side}: from {source}"));
-            Some(side as u32)
+            Some(side)
         }
         (_, None) => {
             let text = match family.size {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::families::{FAMILIES, Family, Signs};
+use super::flags::Flags;
 use super::geometry::{self, Shapes};
 use super::keys::Layout;
 use super::published::Published;
@@ -27,15 +28,19 @@ pub struct DetectOptions<'a> {
     pub config: Option<&'a Value>,
     /// Which of several sets of weights in one file (`--weights`): the start of their names.
     pub weights: Option<&'a str>,
+    /// What the command calls these.
+    pub flags: Flags,
 }
 
 impl DetectOptions<'_> {
     /// Errors where something is said of a model folder of ours, which says everything itself.
     pub(super) fn refuse_for_own(&self, dir: &Path, config: &ModelConfig) -> Result<()> {
         let flag = match self {
-            DetectOptions { weights: Some(_), .. } => "--weights",
+            DetectOptions { weights: Some(_), flags, .. } => flags.weights,
             DetectOptions { config: Some(_), .. } => "--model-config",
-            DetectOptions { family: Some(word), .. } if *word != config.family => "--family",
+            DetectOptions { family: Some(word), flags, .. } if *word != config.family => {
+                flags.family
+            }
             _ => return Ok(()),
         };
         Err(Error::invalid(format!(
@@ -122,9 +127,10 @@ pub fn detect_raw(raw: &RawCheckpoint, options: &DetectOptions) -> Result<Detect
         (Some(a), Some(b)) => a == b,
         _ => false,
     };
-    let chosen = sets::choose(&shapes, options.weights, same)?;
+    let chosen = sets::choose(&shapes, options.weights, &options.flags, same)?;
     sound::refuse_unread(&chosen, &raw.unread)?;
-    let published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
+    let mut published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
+    published.flags = options.flags;
     detect(&shapes, &published, options.family, chosen)
 }
 
@@ -154,7 +160,8 @@ fn detect(
         .collect();
     if asked == Some(true) && averages.is_empty() {
         return Err(Error::invalid(format!(
-            "--weights {AVERAGES}: there are no moving averages under `{prefix}{AVERAGES}.`"
+            "{} {AVERAGES}: there are no moving averages under `{prefix}{AVERAGES}.`",
+            published.flags.weights
         )));
     }
     let layout = Layout::of(&stripped).ok_or_else(sets::unknown_names)?;
@@ -342,6 +349,7 @@ fn choose(
     published: &Published,
     asked: Option<&str>,
 ) -> Result<(&'static Family, String)> {
+    let flag = published.flags.family;
     let list = |families: &[&Family]| {
         families.iter().map(|family| family.word).collect::<Vec<_>>().join(", ")
     };
@@ -357,7 +365,7 @@ fn choose(
         };
         if !family.fits(layout, signs) {
             return Err(Error::invalid(format!(
-                "the names of the checkpoint aren't those of --family {word}; what fits: {}",
+                "the names of the checkpoint aren't those of {flag} {word}; what fits: {}",
                 list(&fitting)
             )));
         }
@@ -377,7 +385,7 @@ fn choose(
         };
         if agreeing.is_empty() {
             return Err(Error::invalid(format!(
-                "the configuration names {words}, but the names of the weights fit {}: say which with --family",
+                "the configuration names {words}, but the names of the weights fit {}: say which with {flag}",
                 list(&fitting)
             )));
         }
@@ -386,11 +394,11 @@ fn choose(
     match candidates.as_slice() {
         [family] => Ok((family, how.to_owned())),
         [] => Err(Error::invalid(format!(
-            "the names of the weights decide no family; what fits: {}; say which with --family",
+            "the names of the weights decide no family; what fits: {}; say which with {flag}",
             list(&fitting)
         ))),
         several => Err(Error::invalid(format!(
-            "the checkpoint can be of several families, whose tokens or pixels differ: {}; say which with --family",
+            "the checkpoint can be of several families, whose tokens or pixels differ: {}; say which with {flag}",
             list(several)
         ))),
     }

@@ -88,7 +88,7 @@ fn detect_shapes(
     published: &Published,
     family: Option<&str>,
 ) -> Result<Detected> {
-    detect(shapes, published, family, sets::choose(shapes, None, |_, _| false)?)
+    detect(shapes, published, family, sets::choose(shapes, None, &Flags::default(), |_, _| false)?)
 }
 
 fn refused(
@@ -114,6 +114,30 @@ fn same_names_of_several_families_are_refused_with_the_candidates_and_the_flag()
     let chameleon = json!({"model": {"target": "taming.models.vqgan.VQModel"}});
     let text = refused(&canonical(false, true), Some(&chameleon), None);
     assert!(text.contains("taming, chameleon;"), "{text}");
+}
+
+#[test]
+fn advice_names_the_flags_of_the_command() {
+    let mut published = Published::default();
+    published.flags = Flags::OF_INIT;
+    let said = |published: &Published, family| {
+        detect_shapes(&canonical(true, true), published, family).unwrap_err().to_string()
+    };
+    let text = said(&published, None);
+    assert!(text.ends_with("; say which with --init-family"), "{text}");
+    let text = said(&published, Some("maskgit"));
+    assert!(text.contains("aren't those of --init-family maskgit"), "{text}");
+    published.flags = Flags::default();
+    assert!(said(&published, None).ends_with("; say which with --family"));
+    let both: BTreeMap<_, _> = ["one.", "two."]
+        .into_iter()
+        .flat_map(|prefix| prefixed(canonical(true, true), prefix))
+        .collect();
+    let text = sets::choose(&both, None, &Flags::OF_INIT, |_, _| false).err().unwrap().to_string();
+    let advice = "say which with --init-weights PREFIX, such as --init-weights two";
+    assert!(text.ends_with(advice), "{text}");
+    let asked = sets::choose(&both, Some("three"), &Flags::OF_INIT, |_, _| false).err().unwrap();
+    assert!(asked.to_string().starts_with("--init-weights three: "), "{asked}");
 }
 
 #[test]
@@ -152,7 +176,7 @@ fn a_family_that_does_not_fit_is_refused() {
     );
     for (key, wrong) in [("n_embed", json!("8192")), ("resolution", json!(-1))] {
         let text = refused(&canonical(true, true), Some(&json!({key: wrong})), Some("taming"));
-        assert!(text.contains("a whole number belongs there"), "{text}");
+        assert!(text.contains("a whole number above 0 belongs there"), "{text}");
     }
     let other = json!({"n_embed": 8192});
     assert!(
@@ -186,7 +210,7 @@ fn moving_averages_are_chosen_and_refused_by_a_word() {
         shapes.insert(format!("state_dict.model_ema.{}", name.replace('.', "")), shape);
     }
     let found = |family: &str, word: Option<&str>| {
-        let chosen = sets::choose(&shapes, word, |_, _| false).unwrap();
+        let chosen = sets::choose(&shapes, word, &Flags::default(), |_, _| false).unwrap();
         let found = detect(&shapes, &Published::default(), Some(family), chosen).unwrap();
         assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
         let source = found.placements["encoder.conv_in.weight"].source.clone();
@@ -203,7 +227,7 @@ fn moving_averages_are_chosen_and_refused_by_a_word() {
     let (source, said) = found("ibq", Some("state_dict"));
     assert!(source == live && said.contains("from --weights"), "{said}");
     let plain = canonical(true, true);
-    let chosen = sets::choose(&plain, Some("model_ema"), |_, _| false).unwrap();
+    let chosen = sets::choose(&plain, Some("model_ema"), &Flags::default(), |_, _| false).unwrap();
     let error = detect(&plain, &Published::default(), Some("ibq"), chosen).unwrap_err();
     assert!(error.to_string().contains("no moving averages"), "{error}");
 }

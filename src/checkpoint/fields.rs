@@ -7,19 +7,19 @@
 //!
 //! | class | honoured | shape | refused unless |
 //! |---|---|---|---|
-//! | taming `VQModel`, `GumbelVQ` | `resolution` | `ch`, `ch_mult`, `num_res_blocks`, `attn_resolutions`, `z_channels`, `in_channels`, `n_embed`, `embed_dim` | `double_z` false, `resamp_with_conv` true, `give_pre_end` false, `remap` null |
+//! | taming `VQModel`, `GumbelVQ` | `resolution` | `ch`, `ch_mult`, `num_res_blocks`, `attn_resolutions`, `z_channels`, `in_channels`, `out_ch`, `n_embed`, `embed_dim` | `double_z` false, `resamp_with_conv` true, `give_pre_end` false, `remap` null |
 //! | latent-diffusion `VQModel(Interface)` | the same | the same, `attn_type` none | the same; `attn_type` vanilla or none, `use_linear_attn` false, `tanh_out` false |
-//! | diffusers `VQModel` (amused too) | `norm_num_groups`, `lookup_from_codebook` (amused) | `block_out_channels`, `layers_per_block`, `down_block_types`, `mid_block_add_attention`, `latent_channels`, `vq_embed_dim`, `num_vq_embeddings`, `in_channels` | `act_fn` silu or swish, `norm_type` group, block types with or without `Attn` |
+//! | diffusers `VQModel` (amused too) | `norm_num_groups`, `lookup_from_codebook` (amused) | `block_out_channels`, `layers_per_block`, `down_block_types`, `up_block_types`, `mid_block_add_attention`, `latent_channels`, `vq_embed_dim`, `num_vq_embeddings`, `in_channels`, `out_channels` | `act_fn` silu or swish, `norm_type` group, block types with or without `Attn` |
 //! | LlamaGen, Janus | `codebook_l2_norm` | `encoder_ch_mult`, `z_channels`, `codebook_size`, `codebook_embed_dim` | `norm_type` group, `resamp_with_conv` true |
-//! | transformers' Chameleon, Janus | `resolution` | `base_channels`, `channel_multiplier`, `num_res_blocks`, `attn_resolutions`, `attn_type` null, `latent_channels`, `num_embeddings`, `embed_dim`, `in_channels` | `double_latent` false, `attn_type` vanilla or null |
+//! | transformers' Chameleon, Janus | `resolution` | `base_channels`, `channel_multiplier`, `num_res_blocks`, `attn_resolutions`, `attn_type` null, `latent_channels`, `num_embeddings`, `embed_dim`, `in_channels`, `out_channels` | `double_latent` false, `attn_type` vanilla or null |
 //! | Chameleon (Meta) | as taming | as taming, `attn_type` none | as latent-diffusion |
 //! | open-muse `VQGANModel` | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `attn_resolutions`, `no_attn_mid_block`, `z_channels`, `quantized_embed_dim`, `num_embeddings`, `num_channels` | `resample_with_conv` true |
 //! | open-muse `MaskGitVQGAN` | `resolution` | the same without attention, which it never has | |
 //! | IBQ | `resolution`, `use_ema` | as taming | as taming; `l2_normalize` and `cosine_similarity` false |
 //! | Open-MAGVIT2 | `resolution`, `use_ema` | as taming | as taming |
 //! | ViT-VQGAN | `image_size`, `heads` of each side, `use_norm` | `n_embed`, `embed_dim`, `patch_size` | `use_residual` false |
-//! | DALL-E dVAE | | `n_hid`, `n_init`, `n_blk_per_group`, `vocab_size` | `group_count` 4 |
-//! | VQ-VAE-2 | | `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
+//! | DALL-E dVAE | | `n_hid`, `n_init`, `n_blk_per_group`, `vocab_size`, `input_channels`, `output_channels` | `group_count` 4 |
+//! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
 
 use serde_json::Value;
 
@@ -31,9 +31,6 @@ use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig
 /// Settings of networks that say nothing of codes or pixels, for [`unknown`].
 const WITHOUT_EFFECT: &[&str] = &[
     "dropout",
-    "out_ch",
-    "out_channels",
-    "up_block_types",
     "sample_size",
     "scaling_factor",
     "force_upcast",
@@ -43,7 +40,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Settings that are looked at.
 const LOOKED_AT: &[&[&str]] =
-    &[MUST_BE_FALSE, MUST_BE_TRUE, WIDTH, FACTORS, BLOCKS, Z, DIM, CODES, CHANNELS, OTHERS];
+    &[MUST_BE_FALSE, MUST_BE_TRUE, WIDTH, FACTORS, BLOCKS, Z, DIM, CODES, CHANNELS, OUT, OTHERS];
 
 const MUST_BE_FALSE: &[&str] = &[
     "double_z",
@@ -66,7 +63,8 @@ const BLOCKS: &[&str] = &["num_res_blocks", "layers_per_block"];
 const Z: &[&str] = &["z_channels", "latent_channels"];
 const DIM: &[&str] = &["embed_dim", "quantized_embed_dim", "vq_embed_dim", "codebook_embed_dim"];
 const CODES: &[&str] = &["n_embed", "num_vq_embeddings", "num_embeddings", "codebook_size"];
-const CHANNELS: &[&str] = &["in_channels", "num_channels"];
+const CHANNELS: &[&str] = &["in_channels", "num_channels", "in_channel", "input_channels"];
+const OUT: &[&str] = &["out_ch", "out_channels", "output_channels"];
 
 /// Those with rules of their own.
 const OTHERS: &[&str] = &[
@@ -79,6 +77,7 @@ const OTHERS: &[&str] = &[
     "remap",
     "block_out_channels",
     "down_block_types",
+    "up_block_types",
     "mid_block_add_attention",
     "no_attn_mid_block",
     "lookup_from_codebook",
@@ -131,13 +130,20 @@ pub fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
         ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]),
     ] {
         if let Some(setting) = published.find(&[key])?
-            && let Some(blocks) = setting.value.as_array()
-            && !blocks.iter().all(|block| known.iter().any(|word| block == word))
+            && !blocks(setting)?.iter().all(|block| known.iter().any(|word| block == word))
         {
             return setting.refuse(&only(&known));
         }
     }
     Ok(())
+}
+
+/// The types of diffusers' blocks.
+fn blocks<'a>(setting: Setting<'a>) -> Result<&'a [Value]> {
+    match setting.value.as_array() {
+        Some(blocks) => Ok(blocks),
+        None => setting.refuse("a list of types of blocks belongs there"),
+    }
 }
 
 fn only(words: &[&str]) -> String {
@@ -153,7 +159,8 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
     let contradiction = LOOKED_AT.iter().copied().flatten();
     if let Some([one, two]) = contradiction.copied().find_map(|key| published.contradiction(key)) {
         let what = format!("but {} says {}; ", two.source, two.value);
-        return one.refuse(&(what + "leave the right one there, or pass it with --model-config"));
+        let advice = format!("leave the right one there{}", published.flags.or_config());
+        return one.refuse(&(what + &advice));
     }
     let agree = |keys: &[&'static str], found: usize, what: &str| -> Result<()> {
         match (published.usize(keys)?, published.find(keys)?) {
@@ -165,11 +172,16 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
     };
     agree(CODES, config.quantizer.codes, "codes")?;
     agree(DIM, config.quantizer.dim, "numbers a code")?;
+    if config.parts().encoder() {
+        agree(CHANNELS, config.pixels.channels, "channels an image")?;
+    }
+    if config.parts().decoder() {
+        agree(OUT, config.pixels.channels, "channels an image")?;
+    }
     match &config.architecture {
         Architecture::Vqgan(c) => {
             if c.parts.encoder() {
                 agree(WIDTH, c.ch, "channels behind the first convolution")?;
-                agree(CHANNELS, config.pixels.channels, "channels an image")?;
             }
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, c.z_channels, "channels of latents")?;
@@ -178,10 +190,12 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
         }
         Architecture::Maskgit(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
+            agree(Z, config.quantizer.dim, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)
         }
         Architecture::OpenMagvit2(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
+            agree(Z, config.quantizer.dim, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)
         }
         Architecture::VitVqgan(c) => match published.pair(&["patch_size"])? {
@@ -248,13 +262,20 @@ fn check_attention(config: &ModelConfig, c: &VqganConfig, published: &Published)
     {
         return other_checkpoint(setting, found(c.mid_attention));
     }
+    let with = |block: &Value| block.as_str().is_some_and(|word| word.starts_with("Attn"));
     if let Some(setting) = published.find(&["down_block_types"])?
-        && let Some(blocks) = setting.value.as_array()
         && c.parts.encoder()
+        && blocks(setting)?.iter().map(with).ne(c.attention.iter().copied())
     {
-        let with = |block: &Value| block.as_str().is_some_and(|word| word.starts_with("Attn"));
-        if blocks.iter().map(with).ne(c.attention.iter().copied()) {
-            return other_checkpoint(setting, &levels(&c.attention));
+        return other_checkpoint(setting, &levels(&c.attention));
+    }
+    if let Some(setting) = published.find(&["up_block_types"])?
+        && c.parts.decoder()
+    {
+        let own = c.decoder().attention;
+        // The decoder goes up: its first block is that of the last level.
+        if blocks(setting)?.iter().rev().map(with).ne(own.iter().copied()) {
+            return other_checkpoint(setting, &levels(&own));
         }
     }
     let none = kind.is_some_and(|setting| setting.value == "none");
@@ -302,140 +323,5 @@ pub fn unknown(published: &Published) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn published(value: Value) -> Published {
-        Published::new(Some(&value), &[], None)
-    }
-
-    fn family(word: &str) -> &'static Family {
-        Family::named(word).unwrap()
-    }
-
-    #[test]
-    fn options_that_are_not_built_are_refused_by_name() {
-        let cases = [
-            (
-                "diffusers",
-                json!({"norm_type": "spatial"}),
-                "`norm_type` is \"spatial\"; vqtok computes only group",
-            ),
-            (
-                "diffusers",
-                json!({"act_fn": "gelu"}),
-                "`act_fn` is \"gelu\"; vqtok computes only silu, swish",
-            ),
-            ("diffusers", json!({"down_block_types": ["DownBlock2D"]}), "only DownEncoderBlock2D"),
-            ("diffusers", json!({"up_block_types": ["UpBlock2D"]}), "only UpDecoderBlock2D"),
-            (
-                "taming",
-                json!({"ddconfig": {"tanh_out": true}}),
-                "`tanh_out` is true; vqtok computes only false",
-            ),
-            ("taming", json!({"ddconfig": {"double_z": true}}), "double_z"),
-            ("taming", json!({"ddconfig": {"give_pre_end": "yes"}}), "give_pre_end"),
-            ("taming", json!({"ddconfig": {"resamp_with_conv": false}}), "only true"),
-            ("open-muse", json!({"resample_with_conv": false}), "only true"),
-            (
-                "latent-diffusion",
-                json!({"params": {"remap": "x.npy"}}),
-                "`remap` is \"x.npy\"; vqtok computes only null",
-            ),
-            ("latent-diffusion", json!({"attn_type": "linear"}), "only vanilla, none"),
-            ("latent-diffusion", json!({"ddconfig": {"use_linear_attn": true}}), "use_linear_attn"),
-            ("chameleon-hf", json!({"double_latent": true}), "double_latent"),
-            ("ibq", json!({"model": {"params": {"l2_normalize": true}}}), "l2_normalize"),
-            ("ibq", json!({"model": {"params": {"cosine_similarity": true}}}), "cosine_similarity"),
-            ("vit-vqgan", json!({"quantizer": {"use_residual": true}}), "use_residual"),
-            ("taming", json!({"codebook_l2_norm": true}), "aren't normalised"),
-            ("dalle", json!({"group_count": 5}), "only 4"),
-        ];
-        for (word, value, expected) in cases {
-            let error = refuse_unbuilt(family(word), &published(value.clone())).unwrap_err();
-            assert!(error.to_string().contains(expected), "{value}: {error}");
-        }
-        for (word, value) in [
-            ("latent-diffusion", json!({"attn_type": "none", "double_z": false, "remap": null})),
-            (
-                "diffusers",
-                json!({"norm_type": "group", "act_fn": "swish", "up_block_types": ["AttnUpDecoderBlock2D"]}),
-            ),
-            ("maskgit", json!({"resample_with_conv": false})),
-            ("llamagen", json!({"codebook_l2_norm": true})),
-        ] {
-            refuse_unbuilt(family(word), &published(value)).unwrap();
-        }
-    }
-
-    fn model() -> ModelConfig {
-        serde_json::from_value(json!({
-            "format": crate::model::config::FORMAT, "family": "taming",
-            "architecture": {"kind": "vqgan", "ch": 32, "widths": [32, 64], "res_blocks": 1,
-                "attention": [false, true], "mid_attention": true, "z_channels": 16,
-                "norm_groups": 32, "norm_eps": 1e-6},
-            "quantizer": {"rule": "l2", "codes": 128, "dim": 8},
-            "pixels": {"channels": 3, "input": "taming", "output": "symmetric-truncate"},
-            "preprocess": {"resize": "taming", "size": 64},
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn what_agrees_with_the_weights_is_taken_and_what_does_not_is_named() {
-        let whole = json!({"n_embed": 128, "embed_dim": 8, "ddconfig": {"ch": 32, "ch_mult": [1, 2],
-            "num_res_blocks": 1, "z_channels": 16, "in_channels": 3, "resolution": 64,
-            "attn_resolutions": [32], "attn_type": "vanilla"}});
-        check(&model(), &published(whole.clone())).unwrap();
-        for (key, value) in [
-            ("n_embed", json!(256)),
-            ("embed_dim", json!(4)),
-            ("ch", json!(64)),
-            ("ch_mult", json!([1, 1])),
-            ("ch_mult", json!([1, 2, 2])),
-            ("num_res_blocks", json!(2)),
-            ("z_channels", json!(8)),
-            ("in_channels", json!(1)),
-            ("attn_resolutions", json!([])),
-            ("attn_resolutions", json!([64, 32])),
-            ("resolution", json!(32)),
-            ("attn_type", json!("none")),
-        ] {
-            let mut other = whole.clone();
-            match other.get_mut(key) {
-                Some(place) => *place = value,
-                None => other["ddconfig"][key] = value,
-            }
-            let text = check(&model(), &published(other.clone())).unwrap_err().to_string();
-            assert!(text.contains("belongs to another checkpoint"), "{other}: {text}");
-            assert!(text.starts_with("the given configuration: `"), "{text}");
-        }
-        let diffusers = json!({"block_out_channels": [32, 64], "layers_per_block": 1,
-            "latent_channels": 16, "mid_block_add_attention": true,
-            "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]});
-        check(&model(), &published(diffusers.clone())).unwrap();
-        for (key, value) in [
-            ("block_out_channels", json!([32, 32])),
-            ("mid_block_add_attention", json!(false)),
-            ("down_block_types", json!(["DownEncoderBlock2D", "DownEncoderBlock2D"])),
-        ] {
-            let mut other = diffusers.clone();
-            other[key] = value;
-            let text = check(&model(), &published(other)).unwrap_err().to_string();
-            assert!(text.contains(key), "{text}");
-        }
-    }
-
-    #[test]
-    fn settings_of_the_network_that_nobody_knows_are_listed() {
-        let config = published(json!({"model": {"params": {"lossconfig": {"a": 1}, "ddconfig":
-            {"ch": 32, "dropout": 0.0, "norm_eps": 1e-5}}}}));
-        assert_eq!(unknown(&config), ["`norm_eps` of the given configuration"]);
-        let config =
-            published(json!({"_class_name": "VQModel", "act_fn": "silu", "sample_size": 32,
-            "decoder_layers": 3}));
-        assert_eq!(unknown(&config), ["`decoder_layers` of the given configuration"]);
-    }
-}
+#[path = "fields_tests.rs"]
+mod tests;

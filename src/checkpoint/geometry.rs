@@ -236,7 +236,8 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
             return Err(Error::invalid(format!(
                 "the number of attention heads isn't visible in the weights ({inner} channels are no \
                  multiple of 64); put the model's configuration, with its `heads`, beside the \
-                 checkpoint as config.yaml or pass it with --model-config"
+                 checkpoint as config.yaml{}",
+                published.flags.or_config()
             )));
         }
     };
@@ -269,8 +270,10 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     if grid[0] * grid[1] != tokens {
         return Err(Error::invalid(format!(
             "{tokens} positions don't form a {}x{} grid; put the model's configuration, with its \
-             `image_size`, beside the checkpoint as config.yaml or pass it with --model-config",
-            grid[0], grid[1]
+             `image_size`, beside the checkpoint as config.yaml{}",
+            grid[0],
+            grid[1],
+            published.flags.or_config()
         )));
     }
     let own = transformer(shapes, side, published)?;

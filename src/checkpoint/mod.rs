@@ -14,6 +14,7 @@ pub mod convert;
 pub mod detect;
 pub mod families;
 mod fields;
+pub mod flags;
 pub mod folder;
 mod foreign;
 pub mod geometry;

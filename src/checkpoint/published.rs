@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::flags::Flags;
 use super::interpolate;
 use crate::error::{Error, Result};
+
+/// Pixels along a side that a configuration may ask for.
+const SIDE_MAX: u32 = 1 << 16;
 
 /// Keys under which a pickle carries settings, each a configuration.
 const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
@@ -20,6 +24,8 @@ pub struct Published {
     files: Vec<String>,
     /// Whether the user has given one.
     explicit: bool,
+    /// How the command calls what its user may say, for messages.
+    pub flags: Flags,
 }
 
 /// A setting that was found.
@@ -41,6 +47,14 @@ impl Setting<'_> {
         let cut = value.chars().take(CHARS_MAX).collect::<String>();
         let more = if cut.len() < value.len() { "..." } else { "" };
         Err(Error::invalid(format!("{}: `{}` is {cut}{more}; {what}", self.source, self.key)))
+    }
+
+    /// The value as a number of things, of which there is one at least.
+    fn positive(&self) -> Result<usize> {
+        match self.value.as_u64().filter(|&number| number > 0) {
+            Some(number) => Ok(number as usize),
+            None => self.refuse("a whole number above 0 belongs there"),
+        }
     }
 }
 
@@ -79,7 +93,7 @@ impl Published {
         let (own, others): (Vec<String>, Vec<String>) =
             files.iter().map(|(path, _)| name(path)).partition(|name| name.starts_with("config."));
         let files = if own.is_empty() { others } else { own };
-        Published { sources, files, explicit: explicit.is_some() }
+        Published { sources, files, explicit: explicit.is_some(), flags: Flags::default() }
     }
 
     /// The first value of any of `keys` in any scope.
@@ -102,15 +116,21 @@ impl Published {
         Ok(None)
     }
 
-    /// A non-negative integer under any of `keys`.
+    /// A positive integer under any of `keys`.
     ///
     /// # Errors
     /// Where there is something else, as for the other types.
     pub fn usize(&self, keys: &[&'static str]) -> Result<Option<(usize, &str)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
-        match setting.value.as_u64() {
-            Some(number) => Ok(Some((number as usize, setting.source))),
-            None => setting.refuse("a whole number belongs there"),
+        Ok(Some((setting.positive()?, setting.source)))
+    }
+
+    /// A number of pixels under any of `keys`.
+    pub fn side(&self, keys: &[&'static str]) -> Result<Option<(u32, &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        match u32::try_from(setting.positive()?) {
+            Ok(side) if side <= SIDE_MAX => Ok(Some((side, setting.source))),
+            _ => setting.refuse(&format!("a side of at most {SIDE_MAX} pixels belongs there")),
         }
     }
 
@@ -122,11 +142,7 @@ impl Published {
                     if let Some(reason) = interpolate::unresolved(value) {
                         return Err(told(source, reason));
                     }
-                    let setting = Setting { key, value, source };
-                    return match value.as_u64() {
-                        Some(number) => Ok(Some((number as usize, source))),
-                        None => setting.refuse("a whole number belongs there"),
-                    };
+                    return Ok(Some((Setting { key, value, source }.positive()?, source)));
                 }
             }
         }
@@ -136,24 +152,25 @@ impl Published {
     /// One integer, or a pair (height, width).
     pub fn pair(&self, keys: &[&'static str]) -> Result<Option<([usize; 2], &str)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
-        let int = |v: &Value| v.as_u64().map(|v| v as usize);
+        let int = |v: &Value| v.as_u64().filter(|&v| v > 0).map(|v| v as usize);
         let pair = match setting.value {
             Value::Array(items) if items.len() == 2 => int(&items[0]).zip(int(&items[1])),
             value => int(value).map(|side| (side, side)),
         };
         match pair {
             Some((height, width)) => Ok(Some(([height, width], setting.source))),
-            None => setting.refuse("a whole number or two belong there"),
+            None => setting.refuse("a whole number above 0, or two, belong there"),
         }
     }
 
-    /// A list of non-negative integers under any of `keys`.
+    /// A list of non-negative integers under any of `keys`; no lone one, which the reference
+    /// classes can't go through.
     pub fn list(&self, keys: &[&'static str]) -> Result<Option<(Vec<usize>, Setting<'_>)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
-        let items = setting.value.as_array().map(Vec::as_slice);
-        let items = items.unwrap_or(std::slice::from_ref(setting.value));
-        let list: Option<Vec<usize>> =
-            items.iter().map(|item| Some(item.as_u64()? as usize)).collect();
+        let list: Option<Vec<usize>> = setting
+            .value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| Some(item.as_u64()? as usize)).collect());
         match list {
             Some(list) => Ok(Some((list, setting))),
             None => setting.refuse("a list of whole numbers belongs there"),
@@ -340,14 +357,36 @@ mod tests {
         let text = said(config.usize(&["resolution"]).unwrap_err());
         assert_eq!(
             text,
-            "the given configuration: `resolution` is \"64\"; a whole number belongs there"
+            "the given configuration: `resolution` is \"64\"; a whole number above 0 belongs there"
         );
         assert!(said(config.usize(&["norm_num_groups"]).unwrap_err()).contains("16.5"));
         assert!(said(config.pair(&["image_size"]).unwrap_err()).contains("[1,2,3]"));
         assert!(said(config.list(&["ch_mult"]).unwrap_err()).contains("[1,-2]"));
+        for scalar in [json!(16), json!({"0": 16}), json!("16"), json!(true)] {
+            let config = published(json!({"attn_resolutions": scalar}));
+            let text = said(config.list(&["attn_resolutions"]).unwrap_err());
+            assert!(text.ends_with("; a list of whole numbers belongs there"), "{text}");
+        }
         assert!(said(config.bool("use_ema").unwrap_err()).contains("true or false"));
         assert_eq!(config.bool("tanh_out").unwrap().map(|x| x.0), Some(true));
         assert_eq!(config.usize(&["n_embed"]).unwrap(), None);
+    }
+
+    #[test]
+    fn there_is_no_network_of_none_of_something_and_no_image_without_end() {
+        let config =
+            published(json!({"resolution": 0, "image_size": [8, 0], "encoder": {"heads": 0},
+            "norm_num_groups": 0, "first": 65536, "second": 65537, "third": 1u64 << 32}));
+        let above = "; a whole number above 0 belongs there";
+        let ends = |error: Error, end: &str| assert!(error.to_string().ends_with(end), "{error}");
+        ends(config.side(&["resolution"]).unwrap_err(), above);
+        ends(config.usize(&["norm_num_groups"]).unwrap_err(), above);
+        ends(config.usize_of("encoder", "heads").unwrap_err(), above);
+        ends(config.pair(&["image_size"]).unwrap_err(), "above 0, or two, belong there");
+        assert_eq!(config.side(&["first"]).unwrap().map(|x| x.0), Some(65536));
+        for key in ["second", "third"] {
+            ends(config.side(&[key]).unwrap_err(), "a side of at most 65536 pixels belongs there");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::flags::Flags;
 use super::keys::{ANCHORS, Layout};
 use super::quoted;
 use crate::error::{Error, Result};
@@ -65,6 +66,7 @@ pub fn unwrapped(name: &str) -> Cow<'_, str> {
 pub fn choose(
     shapes: &Named,
     asked: Option<&str>,
+    flags: &Flags,
     same: impl Fn(&str, &str) -> bool,
 ) -> Result<Chosen> {
     let mut sets = Sets::of(shapes);
@@ -76,12 +78,12 @@ pub fn choose(
     let mut why = None;
     let index = match asked.and_then(|asked| asked.prefix) {
         Some(prefix) => {
-            let index = sets.asked(&prefix)?;
+            let index = sets.asked(&prefix, flags)?;
             let chosen = quoted(&sets.0[index].prefix);
             why = Some(format!("{chosen} of {}: from --weights", sets.list()));
             index
         }
-        None => sets.only(&same, &mut why)?,
+        None => sets.only(&same, flags, &mut why)?,
     };
     let others = sets.0.iter().enumerate().filter(|&(i, _)| i != index);
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
@@ -239,11 +241,12 @@ impl Sets {
         self.0.iter().position(is).or(only)
     }
 
-    fn asked(&self, word: &str) -> Result<usize> {
+    fn asked(&self, word: &str, flags: &Flags) -> Result<usize> {
         self.find(word).ok_or_else(|| {
             Error::invalid(format!(
-                "--weights {}: the checkpoint has {}; give the start of the names of one of \
-                 them (. for those without a prefix)",
+                "{} {}: the checkpoint has {}; give the start of the names of one of them (. for \
+                 those without a prefix)",
+                flags.weights,
                 printable(word),
                 self.list()
             ))
@@ -251,7 +254,12 @@ impl Sets {
     }
 
     /// The set that is meant without a word from the user.
-    fn only(&self, same: &impl Fn(&str, &str) -> bool, why: &mut Option<String>) -> Result<usize> {
+    fn only(
+        &self,
+        same: &impl Fn(&str, &str) -> bool,
+        flags: &Flags,
+        why: &mut Option<String>,
+    ) -> Result<usize> {
         let mut left: Vec<usize> = (0..self.0.len()).collect();
         // A network of another kind beside the tokenizer, such as a KL autoencoder, is none to
         // choose; a part of a tokenizer's copy is.
@@ -292,10 +300,11 @@ impl Sets {
             *why = Some(format!("all of {} hold the same values", self.list()));
             return Ok(*first);
         }
+        let flag = flags.weights;
         let example = self.0[*left.last().unwrap_or(&0)].prefix.trim_end_matches('.').to_owned();
         Err(Error::invalid(format!(
             "the checkpoint holds {} sets of weights, whose tokens differ: {}; say which with \
-             --weights PREFIX, such as --weights {}",
+             {flag} PREFIX, such as {flag} {}",
             left.len(),
             self.listed(&left),
             if example.is_empty() { ".".into() } else { printable(&example) }

@@ -105,6 +105,7 @@ impl CheckpointFlags {
             family: self.family.as_deref(),
             config: config.as_ref(),
             weights: self.weights.as_deref(),
+            ..DetectOptions::default()
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Owns the configuration language of models: what `config.json` of a model folder holds and what
 //! a recipe's `[model]` table says. Must not know: tensors, files.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The format word in `config.json`.
@@ -308,10 +310,10 @@ impl QuantizerConfig {
             return Err(format!("the depth is {}; it must be 1 to {DEPTH_MAX}", self.depth));
         }
         if self.depth > 1 && (self.rule != QuantizerRule::L2 || self.decode_normalised) {
-            let rule = serde_json::to_value(self.rule).unwrap_or_default();
+            let rule = self.rule;
             let normalised = if self.decode_normalised { " with decode_normalised" } else { "" };
             return Err(format!(
-                "residual levels (depth {}) take the quantizer rule \"l2\", not {rule}{normalised}",
+                "residual levels (depth {}) take the quantizer rule \"l2\", not \"{rule}\"{normalised}",
                 self.depth
             ));
         }
@@ -342,6 +344,13 @@ pub enum QuantizerRule {
     Sign,
     /// Each channel bounded and rounded, channel 0 the low digit (FSQ).
     Fsq,
+}
+
+impl fmt::Display for QuantizerRule {
+    /// The word in configurations and recipes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Bytes to floats on the way in, floats to bytes on the way out.

@@ -181,7 +181,8 @@ impl Quantizer {
         projection: Option<(Vec<f32>, Vec<f32>)>,
     ) -> Result<Quantizer> {
         let QuantizerConfig { rule, codes, dim, .. } = *config;
-        let missing = |what: &str| Error::invalid(format!("the quantizer `{rule:?}` needs {what}"));
+        let missing =
+            |what: &str| Error::invalid(format!("the quantizer rule {rule} needs {what}"));
         if codebook.as_ref().is_some_and(|c| c.len() != codes * dim) {
             return Err(missing(&format!("a codebook of {codes} x {dim}")));
         }
@@ -366,6 +367,18 @@ mod tests {
 
     fn config(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
         QuantizerConfig::new(rule, codes, dim)
+    }
+
+    #[test]
+    fn messages_call_rules_as_configurations_do() {
+        use QuantizerRule::*;
+        let words = ["l2", "l2-normalised", "dot", "projection", "logits", "sign", "fsq"];
+        assert_eq!(
+            [L2, L2Normalised, Dot, Projection, Logits, Sign, Fsq].map(|r| r.to_string()),
+            words
+        );
+        let error = Quantizer::new(&config(L2Normalised, 4, 2), None, None).unwrap_err();
+        assert_eq!(error.to_string(), "the quantizer rule l2-normalised needs a codebook");
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub fn check(config: &ModelConfig) -> Result<(), String> {
         let channels = config.pixels.channels;
         return Err(format!("the model takes pictures of {channels} channels: 1 or 3 are known"));
     }
+    if config.preprocess.size == Some(0) {
+        return Err("the model's `preprocess.size` is 0: an image has pixels".into());
+    }
     check_quantizer(&config.quantizer)?;
     match &config.architecture {
         Architecture::Vqvae(c) => {
@@ -189,6 +192,7 @@ mod tests {
                 "2 levels and the decoder 1",
             ),
             (refused(|c| c.pixels.channels = 4), "4 channels"),
+            (refused(|c| c.preprocess.size = Some(0)), "`preprocess.size` is 0"),
             (refused(|c| c.quantizer.codes = 0), "`codes`"),
             (refused(|c| c.quantizer.dim = 0), "`dim`"),
             (refused(|c| c.quantizer.codes = 1 << 25), "searched"),

@@ -17,6 +17,7 @@ use super::settings::{InitSettings, Method};
 use super::state::first_difference;
 use super::trainer::Trainer;
 use crate::checkpoint::detect::{self, DetectOptions};
+use crate::checkpoint::flags::Flags;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::words::counted;
@@ -41,7 +42,8 @@ impl Init {
         }
         let family = (!settings.family.is_empty()).then_some(settings.family.as_str());
         let weights = (!settings.weights.is_empty()).then_some(settings.weights.as_str());
-        let options = DetectOptions { family, weights, ..DetectOptions::default() };
+        let options =
+            DetectOptions { family, weights, flags: Flags::OF_INIT, ..DetectOptions::default() };
         let (config, weights) = detect::open(Path::new(&settings.from), &options)?;
         let init = Init { from: settings.from.clone(), config, weights: weights.tensors()? };
         init.check(model)?;
@@ -60,6 +62,13 @@ impl Init {
             serde_json::to_value(a).map_err(|e| Error::invalid(format!("an architecture: {e}")))
         };
         let (theirs, ours) = (json(&self.config.architecture)?, json(&model.architecture)?);
+        let kind = |a: &serde_json::Value| a["kind"].as_str().unwrap_or_default().to_owned();
+        let (one, other) = (kind(&theirs), kind(&ours));
+        if one != other {
+            return self.refuse(format!(
+                "its network is of the kind {one}, the recipe's of the kind {other}"
+            ));
+        }
         if let Some(difference) = first_difference(&theirs, &ours, "model.architecture") {
             return self.refuse(format!("{difference} in the recipe"));
         }
@@ -71,11 +80,12 @@ impl Init {
             ));
         }
         if limits(theirs.input) != limits(ours.input) {
-            return self.refuse(format!(
-                "it sees pixels from {:?}, the recipe's network from {:?}",
-                limits(theirs.input),
-                limits(ours.input)
-            ));
+            let [theirs, ours] = [theirs.input, ours.input].map(|input| {
+                let (black, white) = limits(input);
+                format!("from {black} to {white}")
+            });
+            return self
+                .refuse(format!("it sees pixels {theirs}, the recipe's network pixels {ours}"));
         }
         Ok(())
     }
@@ -135,7 +145,7 @@ impl Init {
                 ours.dim,
                 theirs.codes_in_words(),
                 theirs.dim,
-                serde_json::to_value(theirs.rule).unwrap_or_default().as_str().unwrap_or_default()
+                theirs.rule
             ),
         };
         if !fresh.is_empty() {
@@ -256,7 +266,18 @@ mod tests {
         assert!(text.contains("model.architecture.hidden was 8 and is 16"), "{text}");
         let mut symmetric = small_model();
         symmetric.pixels.input = crate::model::config::InputRange::Symmetric;
-        assert!(said(&symmetric).contains("pixels from"), "{}", said(&symmetric));
+        let text = said(&symmetric);
+        let ranges = "it sees pixels from -0.5 to 0.5, the recipe's network pixels from -1 to 1; ";
+        assert!(text.contains(ranges), "{text}");
+        let mut other = small_model();
+        other.architecture = serde_json::from_value(serde_json::json!({"kind": "vqgan", "ch": 8,
+            "widths": [8, 8, 8], "res_blocks": 1, "attention": [false, false, false],
+            "mid_attention": false, "z_channels": 4, "norm_groups": 4, "norm_eps": 1e-6}))
+        .unwrap();
+        let text = said(&other);
+        assert!(
+            text.contains("its network is of the kind vqvae, the recipe's of the kind vqgan; ")
+        );
     }
 
     #[test]

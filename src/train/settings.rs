@@ -348,9 +348,8 @@ impl TrainSettings {
                 false
             }
             rule => {
-                let rule = serde_json::to_value(rule).unwrap_or_default();
                 return refuse(format!(
-                    "training has the quantizer rules l2, l2-normalised, fsq and sign, not {rule}"
+                    "training has the quantizer rules l2, l2-normalised, fsq and sign, not \"{rule}\""
                 ));
             }
         };

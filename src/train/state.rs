@@ -308,7 +308,11 @@ pub fn first_difference(
             first_difference(a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), &at)
         });
     }
-    (then != now).then(|| format!("{at} was {then} and is {now}"))
+    let word = |value: &serde_json::Value| match value.is_null() {
+        true => "not set".to_owned(),
+        false => value.to_string(),
+    };
+    (then != now).then(|| format!("{at} was {} and is {}", word(then), word(now)))
 }
 
 #[cfg(test)]
@@ -396,6 +400,10 @@ mod tests {
         let b = serde_json::json!({"train": {"steps": 4, "seed": 1}, "model": 1});
         assert_eq!(first_difference(&a, &b, ""), Some("train.steps was 3 and is 4".into()));
         assert_eq!(first_difference(&a, &a, ""), None);
+        let [c, d] = [serde_json::json!({"train": {}}), serde_json::json!({"train": {"steps": 3}})];
+        let said = |then, now| first_difference(then, now, "").unwrap();
+        assert_eq!(said(&d, &c), "train.steps was 3 and is not set");
+        assert_eq!(said(&c, &d), "train.steps was not set and is 3");
     }
 
     #[test]

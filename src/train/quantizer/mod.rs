@@ -227,7 +227,9 @@ pub fn build(
             let levels = (0..q.depth).map(level).collect::<Result<_>>()?;
             Box::new(ResidualCodes::new(nearest, levels))
         }
-        (rule, _) => return Err(Error::invalid(format!("the rule {rule:?} can't be trained"))),
+        (rule, _) => {
+            return Err(Error::invalid(format!("the quantizer rule {rule} can't be trained")));
+        }
     })
 }
 
