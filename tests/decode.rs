@@ -458,6 +458,28 @@ fn tokens_are_kept_out_of_model_folders_and_nobody_advises_to_remove_a_model() {
     job.expect(0, "tokenize images --model model --out copy");
 }
 
+#[test]
+fn nothing_new_is_made_among_the_files_of_an_output() {
+    let job = Job::new(4).trained();
+    job.expect(0, "tokenize images --model model --out out");
+    let whole = job.files("out");
+    for line in [
+        "tokenize images --model model --out out/tokens/more",
+        "tokenize images --model model --out out/more",
+        "tokenize images --model out/model --recipe tiny.toml --out more",
+        "train images --model out/tokens/model --recipe tiny.toml",
+        "convert model --out out/model",
+        "decode out --model model --out out/pictures",
+    ] {
+        let refused = job.expect(2, line);
+        refused.assert_one_line(&["an output of vqtok, where only its own files belong"]);
+    }
+    // A folder that is there already is no place for another output either.
+    let refused = job.expect(2, "tokenize images --model model --out out/tokens");
+    refused.assert_one_line(&["an output of vqtok, where only its own files belong"]);
+    assert!(job.files("out") == whole);
+}
+
 /// A bit flipped at many places of a footer: whatever the readers say, it is plain words.
 #[test]
 fn no_struct_of_a_library_is_told_of_a_damaged_footer() {

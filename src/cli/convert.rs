@@ -3,6 +3,7 @@
 
 use super::Finished;
 use super::common::{CheckpointFlags, refuse_unfinished};
+use super::places;
 use crate::checkpoint::card;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::detect::DetectOptions;
@@ -28,6 +29,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    places::check_new("--out", &args.out)?;
     keep::check_folders(&args.out)?;
     refuse_unfinished(&args.model)?;
     args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;

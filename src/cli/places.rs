@@ -77,14 +77,28 @@ pub(super) fn check_folder(flag: &str, path: &Path) -> Result<()> {
     keep::check_folders(path)
 }
 
-/// Refuses a folder for tokens that a model is, or lies in: its files would count as strays of the
-/// output. One that holds an output already can be finished.
+/// Refuses a new folder, given as `flag`, among the files of an output.
+///
+/// # Errors
+/// That.
+pub(super) fn check_new(flag: &str, path: &Path) -> Result<()> {
+    match around(path).filter(|_| !path.exists()) {
+        Some(output) => Err(among(flag, path, &output)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a folder for tokens that a model is, or lies in, or that lies in another output: the one's
+/// files would count as strays of the other. One that holds an output already can be finished.
 ///
 /// # Errors
 /// That.
 pub(super) fn check_output(out: &Path, model: &Path) -> Result<()> {
     if sources::is_output(out) {
         return Ok(());
+    }
+    if let Some(output) = around(out) {
+        return Err(among("--out", out, &output));
     }
     let within = || Some(resolved(model)?.starts_with(resolved(out)?));
     let what = match within() {

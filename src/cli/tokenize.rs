@@ -191,6 +191,7 @@ impl Args {
         if !resume && self.model.exists() {
             return self.settings_beside_a_model();
         }
+        places::check_new("--model", &self.model)?;
         if !resume {
             refuse_to_train(&self.model, &self.checkpoint)?;
         }

@@ -6,6 +6,7 @@ use super::common::{
     Common, PixelFlags, recipe, refuse_unfinished, stop_flag, with_pixels, writable_folder,
 };
 use super::inputs::{Inputs, say_skipped};
+use super::places;
 use super::training;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
@@ -78,6 +79,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     args.common.device_for_training()?;
     let stop = stop_flag()?;
+    places::check_new("--model", &args.model)?;
     if let Some(error) = train::failed(&args.model) {
         return Err(error);
     }
