@@ -13,7 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {}", text::path(path), text::reason(source))]
+    #[error("{}: {}", text::path(path), messages::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
     /// Not everything that was meant for stdout could be written there.
-    #[error("stdout: {}; not everything was written there", text::reason(.0))]
+    #[error("stdout: {}; not everything was written there", messages::reason(.0))]
     Output(std::io::Error),
     /// A tensor operation failed: a shape or device problem inside vqtok.
     #[error("tensor operation failed: {0}")]

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use crate::text;
+use crate::messages;
 
 /// Groups inside groups. A list column has 3; data of other programs has a few more.
 const DEPTH_MAX: usize = 32;
@@ -20,7 +20,7 @@ const SKIP_MAX: usize = 32;
 /// Errors in a few words. A file that is no Parquet passes: the reader says so better.
 pub(crate) fn check(file: &File) -> Result<(), String> {
     let mut file = file;
-    let length = file.metadata().map_err(|e| text::reason(&e))?.len();
+    let length = file.metadata().map_err(|e| messages::reason(&e))?.len();
     if length < 12 {
         return Ok(());
     }
@@ -28,15 +28,15 @@ pub(crate) fn check(file: &File) -> Result<(), String> {
     let mut read = |from: u64, into: &mut [u8]| {
         file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(into))
     };
-    read(length - 8, &mut tail).map_err(|e| text::reason(&e))?;
+    read(length - 8, &mut tail).map_err(|e| messages::reason(&e))?;
     let [a, b, c, d, ..] = tail;
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
     if tail[4..] != *b"PAR1" || footer > length - 8 {
         return Ok(());
     }
     let mut bytes = vec![0; footer as usize];
-    read(length - 8 - footer, &mut bytes).map_err(|e| text::reason(&e))?;
-    file.seek(SeekFrom::Start(0)).map_err(|e| text::reason(&e))?;
+    read(length - 8 - footer, &mut bytes).map_err(|e| messages::reason(&e))?;
+    file.seek(SeekFrom::Start(0)).map_err(|e| messages::reason(&e))?;
     Cursor { bytes: &bytes, at: 0 }.file_metadata()
 }
 

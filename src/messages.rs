@@ -3,6 +3,7 @@
 //! Must not know: where they come from.
 
 use std::borrow::Cow;
+use std::io;
 
 use crate::text;
 
@@ -21,6 +22,21 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
         plain = Cow::Owned(better);
     }
     plain
+}
+
+/// The system's reason in words alone: a file in a folder's place, or the other way round, is told
+/// as that, and error numbers are left out.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => "it is a folder, where a file is needed".into(),
+        io::ErrorKind::NotADirectory => "a file stands where a folder is needed".into(),
+        io::ErrorKind::AlreadyExists => "something else of this name is in the way".into(),
+        io::ErrorKind::QuotaExceeded => "No space left on device for this user".into(),
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            "too many open files; raise the limit with `ulimit -n`".into()
+        }
+        _ => text::printable(&plain(&error.to_string())).into_owned(),
+    }
 }
 
 /// Phrases of Rust's and of libraries', and what a user would say.
@@ -181,6 +197,16 @@ fn wanted_in_words(wanted: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_of_the_system_are_words() {
+        let told = |number| reason(&io::Error::from_raw_os_error(number));
+        assert_eq!(told(libc::EISDIR), "it is a folder, where a file is needed");
+        assert_eq!(told(libc::ENOTDIR), "a file stands where a folder is needed");
+        assert_eq!(told(libc::ENOENT), "No such file or directory");
+        assert_eq!(told(libc::ENOSPC), "No space left on device");
+        assert_eq!(reason(&io::Error::other("cut\nshort")), "cut\\nshort");
+    }
 
     #[test]
     fn numbers_of_the_system_go_and_everything_else_stays() {

@@ -8,7 +8,7 @@ use std::io;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
-use crate::{guard, messages, text};
+use crate::{guard, messages};
 
 /// Reads with these crates: their panics are errors too, in words that say nothing of their code.
 pub(crate) fn reading<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
@@ -30,10 +30,10 @@ pub(crate) fn told(error: impl Into<ParquetError>) -> String {
 /// The same of what they wrapped, which may be the system's reason or one another's errors.
 fn told_of(error: &(dyn StdError + 'static)) -> String {
     if let Some(system) = error.downcast_ref::<io::Error>() {
-        return text::reason(system);
+        return messages::reason(system);
     }
     match error.downcast_ref::<ArrowError>() {
-        Some(ArrowError::IoError(_, system)) => text::reason(system),
+        Some(ArrowError::IoError(_, system)) => messages::reason(system),
         Some(ArrowError::ExternalError(inner)) => told_of(inner.as_ref()),
         _ => in_words(&error.to_string()),
     }

@@ -2,9 +2,7 @@
 //! with nothing in them that a terminal obeys or that reorders what is read.
 //! Must not know: who prints them.
 
-use crate::messages;
 use std::borrow::Cow;
-use std::io;
 use std::path::Path;
 
 /// Whether `c` steers a terminal, ends a line, or reorders the characters around it, instead of
@@ -24,21 +22,6 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 /// A path for a message: as [`printable`], and with U+FFFD for bytes that are no UTF-8.
 pub(crate) fn path(path: impl AsRef<Path>) -> String {
     printable(&path.as_ref().to_string_lossy()).into_owned()
-}
-
-/// The system's reason in words alone: a file in a folder's place, or the other way round, is told
-/// as that, and error numbers are left out.
-pub(crate) fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => "it is a folder, where a file is needed".into(),
-        io::ErrorKind::NotADirectory => "a file stands where a folder is needed".into(),
-        io::ErrorKind::AlreadyExists => "something else of this name is in the way".into(),
-        io::ErrorKind::QuotaExceeded => "No space left on device for this user".into(),
-        _ if error.raw_os_error() == Some(libc::EMFILE) => {
-            "too many open files; raise the limit with `ulimit -n`".into()
-        }
-        _ => printable(&messages::plain(&error.to_string())).into_owned(),
-    }
 }
 
 /// A path for a machine: as it is, with U+FFFD for bytes that are no UTF-8, which JSON can't hold.
@@ -112,16 +95,6 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let name = std::ffi::OsStr::from_bytes(b"a\xFF\nb");
         assert_eq!(path(Path::new(name)), "a\u{fffd}\\nb");
-    }
-
-    #[test]
-    fn reasons_of_the_system_are_words() {
-        let told = |number| reason(&io::Error::from_raw_os_error(number));
-        assert_eq!(told(libc::EISDIR), "it is a folder, where a file is needed");
-        assert_eq!(told(libc::ENOTDIR), "a file stands where a folder is needed");
-        assert_eq!(told(libc::ENOENT), "No such file or directory");
-        assert_eq!(told(libc::ENOSPC), "No space left on device");
-        assert_eq!(reason(&io::Error::other("cut\nshort")), "cut\\nshort");
     }
 
     #[test]

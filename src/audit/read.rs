@@ -18,6 +18,7 @@ use super::columns::{Layout, Parsed, Refused};
 use super::sheet::{Batches, Sheet};
 use super::sources::{self, Sources};
 use crate::error::{Error, Result};
+use crate::messages;
 use crate::text;
 
 pub use super::columns::Asked;
@@ -277,7 +278,7 @@ fn lost(path: &Path, error: &Error) -> BadRows {
     let rows = Sheet::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
     let problem = match error {
         Error::Corrupt { reason, .. } => reason.clone(),
-        Error::Io { source, .. } => text::reason(source),
+        Error::Io { source, .. } => messages::reason(source),
         other => other.to_string(),
     };
     BadRows { file: path.into(), rows: 0..rows, key: None, problem, whole_file: true }

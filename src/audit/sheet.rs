@@ -22,6 +22,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::error::{Error, Result};
+use crate::messages;
 use crate::parquet_words::{reading, told};
 use crate::{footer, text};
 
@@ -241,7 +242,7 @@ fn check(
     let metadata = ArrowReaderMetadata::load(file, options).map_err(told)?;
     let mut unreadable = BTreeMap::new();
     let mut rows = 0_u64;
-    let pages = Arc::new(file.try_clone().map_err(|e| text::reason(&e))?);
+    let pages = Arc::new(file.try_clone().map_err(|e| messages::reason(&e))?);
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let count = u64::try_from(group.num_rows())
             .map_err(|_| format!("row group {index} has {} rows", group.num_rows()))?;

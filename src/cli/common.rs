@@ -11,6 +11,7 @@ use crate::data::prepare::Preparation;
 use crate::data::resize::ResizeRule;
 use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
+use crate::messages;
 use crate::model::config::ModelConfig;
 use crate::text;
 use crate::train;
@@ -197,7 +198,7 @@ pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
         return Err(Error::invalid(text));
     }
     may_write(there).map_err(|error| {
-        let (there, reason) = (text::path(there), text::reason(&error));
+        let (there, reason) = (text::path(there), messages::reason(&error));
         Error::invalid(format!("{flag} {shown}: {there} can't be written: {reason}"))
     })
 }

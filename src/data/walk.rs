@@ -29,6 +29,7 @@ use super::sniff::{self, Sniffed};
 use super::source::open;
 use super::{own, uri};
 use crate::error::{Error, Result};
+use crate::messages;
 use crate::text;
 
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
@@ -283,7 +284,7 @@ impl Walk {
             Ok(names) => self.enter(names),
             Err(error) => {
                 self.skipped.unreadable_folders += 1;
-                self.skipped.name(&self.key, text::reason(&error));
+                self.skipped.name(&self.key, messages::reason(&error));
             }
         }
         None

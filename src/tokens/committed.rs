@@ -12,8 +12,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::shard::shard_path;
 use crate::error::{Error, Result};
+use crate::footer;
+use crate::messages;
 use crate::parquet_words::{reading, told};
-use crate::{footer, text};
 
 /// By ordinal, the sha256 of the file that each image with tokens was read from. What was planned
 /// for the partition and isn't in here has failed.
@@ -28,7 +29,7 @@ pub fn contents(dir: &Path, partition: usize) -> Result<BTreeMap<i64, [u8; 32]>>
 }
 
 fn read(path: &Path) -> Result<BTreeMap<i64, [u8; 32]>, String> {
-    let file = File::open(path).map_err(|e| text::reason(&e))?;
+    let file = File::open(path).map_err(|e| messages::reason(&e))?;
     footer::check(&file)?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "content_sha256"]);
