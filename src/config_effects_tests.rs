@@ -128,9 +128,9 @@ const OTHERS: [(&str, &str); 34] = [
     ("train.watch.dead_usage", "1.0"),
 ];
 
-/// Settings whose effect is held elsewhere: what a list of recipes says; the job of tokenizing, by
-/// `tests/settings.rs`; what takes more than a few steps, by the tests of `train::revival` and of
-/// `train::watch`.
+/// Settings whose effect is tested elsewhere: what a list of recipes says; the job of tokenizing, by
+/// `tests/settings_take_effect.rs`; what takes more than a few steps, by the tests of
+/// `train::revival` and of `train::watch`.
 const ELSEWHERE: [&str; 7] = [
     "description",
     "tokenize.shard_rows",

@@ -1,9 +1,9 @@
 //! Kills the binary at random moments, alone and beside a competitor, and flips random bits of what
 //! it wrote: after the same command again, or `repair`, an output is byte for byte what an
-//! undisturbed job leaves. (`tests/faults.rs` kills at every write, sync, link and rename.)
+//! undisturbed job leaves. (`tests/io_faults.rs` kills at every write, sync, link and rename.)
 //!
-//! A usual run makes 20 rounds of each; `VQTOK_FAULT_ROUNDS=200 cargo test --release --test kills --
-//! --nocapture` is the long one, whose table stands in `benches/results/`.
+//! A usual run makes 20 rounds of each. The long one, whose table is in `benches/results/`:
+//! `VQTOK_FAULT_ROUNDS=200 cargo test --release --test kill_tokenize -- --nocapture`.
 
 mod support;
 use support::random::{Random, rounds};

@@ -1,10 +1,10 @@
 //! Owns the promises towards images, recipes, plans and shards that somebody made to do harm: an
 //! answer within bounded time and memory, and no path that leaves the output folder. Drives the
 //! functions that the fuzz targets drive (`fuzz/`), with damaged copies of valid files.
-//! Must not know: pickles (`tests/pickle.rs`), the corpus of odd images (`tests/nasty.rs`).
+//! Must not know: pickles (`tests/pickle.rs`), the corpus of odd images (`tests/hostile_images.rs`).
 //!
 //! The long run, by hand, ten minutes a target:
-//! `VQTOK_HAMMER_SECONDS=600 cargo test --release --test hostile -- --ignored --test-threads=1`.
+//! `VQTOK_HAMMER_SECONDS=600 cargo test --release --test hostile_files -- --ignored --test-threads=1`.
 
 #[path = "support/drive.rs"]
 mod drive;
