@@ -51,6 +51,11 @@
 //!    error before any work.
 //! 5. Memory does not grow with the data set.
 //!
+//! # Platforms
+//!
+//! Unix only, Linux and macOS: paths are bytes, and the commit protocol links, locks and syncs as
+//! POSIX says.
+//!
 //! # Output
 //!
 //! ```text
@@ -65,6 +70,9 @@
 //!
 //! A partition is a range of ordinals of the plan. Its companions are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
+
+#[cfg(not(unix))]
+compile_error!("vqtok runs on Unix only: Linux and macOS");
 
 mod console;
 mod crew;

@@ -225,18 +225,12 @@ impl ProgressTracker for Drawn {
 
 /// Columns of the terminal on stderr; 80 where it doesn't say.
 fn columns() -> usize {
-    #[cfg(unix)]
-    {
-        // SAFETY: all zeros are a size of nothing, and the call writes nothing but a size there.
-        let size = unsafe {
-            let mut size: libc::winsize = std::mem::zeroed();
-            (libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) == 0).then_some(size)
-        };
-        if let Some(size) = size.filter(|size| size.ws_col > 0) {
-            return usize::from(size.ws_col);
-        }
-    }
-    80
+    // SAFETY: all zeros are a size of nothing, and the call writes nothing but a size there.
+    let size = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        (libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) == 0).then_some(size)
+    };
+    size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0).unwrap_or(80)
 }
 
 /// Progress of one stage. Dropping it takes the bar away.

@@ -56,7 +56,6 @@ fn no_name_steers_the_terminal() {
     assert!(printed(&job, 1, "verify @").contains(PRINTED));
 }
 
-#[cfg(unix)]
 #[test]
 fn places_whose_names_are_no_text_work_in_every_command() {
     use std::os::unix::ffi::OsStrExt;

@@ -337,7 +337,6 @@ fn read_only(folder: &Path, yes: bool) {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-#[cfg(unix)]
 #[test]
 fn a_folder_that_cannot_be_looked_into_is_named_and_is_no_clean_end() {
     use std::os::unix::fs::PermissionsExt;

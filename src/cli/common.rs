@@ -204,7 +204,6 @@ pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
 }
 
 /// Whether files can be made in a folder, as far as the system tells without trying.
-#[cfg(unix)]
 fn may_write(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
@@ -213,11 +212,6 @@ fn may_write(folder: &Path) -> std::io::Result<()> {
         0 => Ok(()),
         _ => Err(std::io::Error::last_os_error()),
     }
-}
-
-#[cfg(not(unix))]
-fn may_write(_: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the

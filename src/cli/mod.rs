@@ -202,7 +202,6 @@ fn command() -> clap::Command {
 
 /// A file that grows beyond `ulimit -f` is an error of the write, as a full disk is.
 fn outlive_signals() {
-    #[cfg(unix)]
     // SAFETY: no handler is installed; the signal is ignored from here on.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);

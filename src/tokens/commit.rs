@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -364,29 +365,15 @@ fn parent_of(path: &Path) -> &Path {
     }
 }
 
-#[cfg(unix)]
 fn links(file: &File) -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
     file.metadata().ok().map(|m| m.nlink())
 }
 
-#[cfg(not(unix))]
-fn links(_file: &File) -> Option<u64> {
-    None
-}
-
-#[cfg(unix)]
 fn same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
         _ => false,
     }
-}
-
-#[cfg(not(unix))]
-fn same_file(_file: &File, _path: &Path) -> bool {
-    false
 }
 
 #[cfg(test)]
