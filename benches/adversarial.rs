@@ -13,8 +13,10 @@ use std::process::{Command, ExitCode};
 
 use image::{Rgb, RgbImage, imageops};
 use serde_json::Value;
-use vqtok::data::sheet::Layout;
-use vqtok::data::{sample, source, walk};
+use vqtok::data::contact_sheet::Layout;
+use vqtok::data::source::file;
+use vqtok::data::subsample;
+use vqtok::data::walk;
 
 const PHOTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
 const CIFAR: &str =
@@ -122,8 +124,8 @@ fn gather(images: &Path) {
         [(Path::new(PHOTOS), "photos", usize::MAX / 4), (archive.path(), "cifar", CIFAR_IMAGES)]
     {
         let walked = walk(&[from.to_path_buf()]).expect("a folder of images");
-        for found in sample::evenly(walked, count).expect("images") {
-            let bytes = source::read(&found.uri, &Default::default()).expect("an image");
+        for found in subsample::evenly(walked, count).expect("images") {
+            let bytes = file::read(&found.uri, &Default::default()).expect("an image");
             let path = images.join(name).join(&found.key);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             std::fs::write(path, bytes).expect("a copy");

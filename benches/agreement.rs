@@ -11,14 +11,16 @@ use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::{Alpha, resize::ResizeRule, sample, walk};
+use vqtok::data::resize::rules::ResizeRule;
+use vqtok::data::walk;
+use vqtok::data::{Alpha, subsample};
 use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::cpu::{CpuEngine, kernels};
 use vqtok::engine::{Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::Parts;
-use vqtok::train::codebook::KMeans;
-use vqtok::train::random::Draws;
+use vqtok::train::network::random::Draws;
+use vqtok::train::quantizer::ema::KMeans;
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -116,7 +118,7 @@ fn photos(settings: &Settings) -> vqtok::Result<Vec<PixelBatch>> {
         size: Some(settings.side as u32),
         channels: 3,
     };
-    let found = sample::evenly(walk(std::slice::from_ref(&settings.images))?, settings.count)?;
+    let found = subsample::evenly(walk(std::slice::from_ref(&settings.images))?, settings.count)?;
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, &how).ok()).collect();
     let side = settings.side;
     let batches = images.chunks(BATCH).map(|chunk| PixelBatch {

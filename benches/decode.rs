@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vqtok::data::resize::{ResizeRule, prepare};
+use vqtok::data::resize::rules::{ResizeRule, prepare};
 use vqtok::data::{Alpha, Limits, PillowVersion, decode};
 
 const ROUNDS: usize = 5;

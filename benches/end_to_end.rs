@@ -18,9 +18,11 @@ use std::time::Instant;
 use arrow::array::{AsArray, ListArray, cast};
 use arrow::datatypes::{Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use vqtok::checkpoint::detect::DetectOptions;
+use vqtok::checkpoint::recognise::detect::DetectOptions;
 use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::{Found, sample, source, walk};
+use vqtok::data::source::file;
+use vqtok::data::walk;
+use vqtok::data::{Found, subsample};
 use vqtok::engine::{self, PixelBatch};
 use vqtok::model::config::Parts;
 use vqtok::pipeline;
@@ -68,7 +70,7 @@ fn main() -> vqtok::Result<()> {
     vqtok::checkpoint::folder::save(&model, &config, &weights)?;
     let photos = scratch.path().join("photos");
     copied(&settings, &photos)?;
-    let found = sample::evenly(walk(std::slice::from_ref(&photos))?, settings.count)?;
+    let found = subsample::evenly(walk(std::slice::from_ref(&photos))?, settings.count)?;
     println!("{} photos, {} rounds, medians", found.len(), settings.rounds);
     first_shard(&photos.join(&found[0].key), &model, scratch.path(), settings.rounds);
     beside_the_engine(&found, &model, scratch.path(), settings.rounds)?;
@@ -82,8 +84,8 @@ fn main() -> vqtok::Result<()> {
 fn copied(settings: &Settings, to: &Path) -> vqtok::Result<()> {
     std::fs::create_dir_all(to).expect("a folder");
     let walked = walk(std::slice::from_ref(&settings.images))?;
-    for (i, found) in sample::evenly(walked, settings.count)?.iter().enumerate() {
-        let bytes = source::read(&found.uri, &Default::default()).expect("a photo");
+    for (i, found) in subsample::evenly(walked, settings.count)?.iter().enumerate() {
+        let bytes = file::read(&found.uri, &Default::default()).expect("a photo");
         std::fs::write(to.join(format!("{i:05}.jpg")), bytes).expect("a photo");
     }
     Ok(())

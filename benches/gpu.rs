@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use vqtok::checkpoint::detect::DetectOptions;
+use vqtok::checkpoint::recognise::detect::DetectOptions;
 use vqtok::engine::cpu::{CpuEngine, kernels::Level};
 use vqtok::engine::cuda::{CudaEngine, StageTime};
 use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};

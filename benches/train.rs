@@ -17,8 +17,8 @@ use peer::Peer;
 use vqtok::config::Recipe;
 use vqtok::error::{Reject, Result};
 use vqtok::model::config::Architecture;
-use vqtok::train::estimator::Estimator;
-use vqtok::train::images::Images;
+use vqtok::train::input::images::Images;
+use vqtok::train::quantizer::estimator::Estimator;
 use vqtok::train::trainer::Trainer;
 use vqtok::train::{Event, Observer, TrainData, run};
 
@@ -231,7 +231,7 @@ fn step_cost(args: &[String]) {
         let settings = &recipe.train;
         let mut trainer = Trainer::new(&recipe.model_config(), settings, 0.06).expect("a trainer");
         let bytes: Vec<u8> = (0..settings.batch_size * 32 * 32 * 3)
-            .map(|i| (vqtok::train::random::splitmix64(7, i as u64 / 5) >> 56) as u8)
+            .map(|i| (vqtok::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8)
             .collect();
         let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
         trainer

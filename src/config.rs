@@ -3,18 +3,18 @@
 
 use crate::data::decode::Alpha;
 use crate::data::orientation::Orientation;
-use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
-use crate::data::resize::ResizeRule;
+use crate::data::resize::pillow::PillowVersion;
+use crate::data::resize::rules::ResizeRule;
 use crate::error::{Error, Result};
-use crate::messages;
 use crate::model::config::{
     Architecture, DEPTH_MAX, FORMAT, InputRange, ModelConfig, OutputRange, PixelConfig,
     PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
-use crate::text;
 use crate::train::{RECIPE_FILE, TrainSettings, refuse_idle};
+use crate::util::error_text;
+use crate::util::text;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -182,7 +182,7 @@ impl Recipe {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        Recipe::parse(&text, &crate::text::path(&path)).map(Some)
+        Recipe::parse(&text, &crate::util::text::path(&path)).map(Some)
     }
 
     /// The recipe with every setting filled in, as TOML that reads back to the same.
@@ -316,7 +316,7 @@ fn read(file: &str) -> Result<String> {
 
 /// toml's message without its drawing: what, at which line.
 fn one_line(error: &toml::de::Error, text: &str) -> String {
-    let message = messages::plain(error.message()).replace('\n', " ");
+    let message = error_text::plain(error.message()).replace('\n', " ");
     let Some(span) = error.span() else { return message };
     let before = &text[..span.start];
     let line = 1 + before.matches('\n').count();
@@ -457,5 +457,4 @@ mod tests {
 }
 
 #[cfg(test)]
-#[path = "config_effects_tests.rs"]
 mod effects;

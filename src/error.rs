@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::messages;
-use crate::text;
+use crate::util::error_text;
+use crate::util::text;
 
 /// What ends a run. Every message is one line: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused a file operation.
-    #[error("{}: {}", text::path(path), messages::reason(source))]
+    #[error("{}: {}", text::path(path), error_text::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
     /// Not everything that was meant for stdout could be written there.
-    #[error("stdout: {}; not everything was written there", messages::reason(.0))]
+    #[error("stdout: {}; not everything was written there", error_text::reason(.0))]
     Output(std::io::Error),
     /// A tensor operation failed: a shape or device problem inside vqtok.
     #[error("tensor operation failed: {0}")]
@@ -72,13 +72,13 @@ impl Error {
 
     /// A file whose content can't be used, with the reason.
     pub fn corrupt(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
-        let reason = messages::plain(&reason.into()).into_owned();
+        let reason = error_text::plain(&reason.into()).into_owned();
         Error::Corrupt { path: path.as_ref().to_path_buf(), reason }
     }
 
     /// Shorthand for [`Error::Invalid`].
     pub fn invalid(message: impl Into<String>) -> Error {
-        Error::Invalid(messages::plain(&message.into()).into_owned())
+        Error::Invalid(error_text::plain(&message.into()).into_owned())
     }
 }
 
@@ -121,6 +121,6 @@ pub struct Reject {
 impl Reject {
     /// A rejection at `stage`.
     pub fn new(stage: Stage, message: impl Into<String>) -> Reject {
-        Reject { stage, message: messages::plain(&message.into()).into_owned() }
+        Reject { stage, message: error_text::plain(&message.into()).into_owned() }
     }
 }

@@ -74,19 +74,7 @@
 #[cfg(not(unix))]
 compile_error!("vqtok runs on Unix only: Linux and macOS");
 
-mod console;
-mod crew;
-mod durable;
 pub mod error;
-mod failpoint;
-mod footer;
-mod guard;
-mod html;
-mod keep;
-mod messages;
-mod parquet_words;
-mod text;
-mod words;
 
 pub mod checkpoint;
 pub mod data;
@@ -103,7 +91,10 @@ pub mod progress;
 
 pub mod cli;
 
+pub mod metrics;
 #[cfg(test)]
 mod testing;
+pub mod util;
+pub mod weights;
 
 pub use error::{Error, Reject, Result};

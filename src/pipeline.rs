@@ -9,17 +9,17 @@
 
 mod row;
 
-use crate::crew::{Crew, Ticket, Timer, Waited};
 use crate::data::prepare::{self, Preparation, Prepared};
-use crate::data::source;
+use crate::data::source::file;
 use crate::engine::{Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
-use crate::guard;
-use crate::text;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
     Preprocessing, Receipt, TOKENS_MAX, Tokenizer, contents,
 };
+use crate::util::panics;
+use crate::util::text;
+use crate::util::worker_pool::{Crew, Ticket, Timer, Waited};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use row::Rows;
 use std::collections::BTreeMap;
@@ -244,13 +244,13 @@ fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
     let work = move |row: PlanRow, timer: &Timer| {
         let limits = &preparation.limits;
-        let reading = guard::at("read", Some(&row.key));
+        let reading = panics::at("read", Some(&row.key));
         let bytes = match sizes {
-            Sizes::Planned => source::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
-            Sizes::Present => source::read(&row.uri, limits)?,
+            Sizes::Planned => file::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
+            Sizes::Present => file::read(&row.uri, limits)?,
         };
         drop(reading);
-        let _decoding = guard::at("decode", Some(&row.key));
+        let _decoding = panics::at("decode", Some(&row.key));
         timer.start();
         prepare::from_bytes(&bytes, &preparation)
     };
@@ -267,7 +267,7 @@ fn read(
     crew: &Crew<PlanRow, Result<Prepared, Reject>>,
     items: Sender<Awaited>,
 ) -> Result<()> {
-    let _at = guard::at("read the plan", None);
+    let _at = panics::at("read the plan", None);
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if settings.stop.load(Ordering::Relaxed) {
@@ -384,7 +384,7 @@ fn flush(
         let pixels = PixelBatch { pixels, count, height, width, channels };
         let before = batch.images_max;
         let first = batch.items.iter().find(|item| item.prepared.is_ok());
-        let _at = guard::at("encode", first.map(|item| item.plan.key.as_str()));
+        let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
         let encoded = fit::encode(engine, &pixels, &mut batch.images_max)?;
         if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
             return Ok(false);
@@ -432,7 +432,7 @@ fn write(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     for &partition in partitions {
-        let _at = guard::at("write", Some(&format!("shard {partition}")));
+        let _at = panics::at("write", Some(&format!("shard {partition}")));
         let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
         let before = match settings.mode {
             CommitMode::New => BTreeMap::new(),
@@ -455,7 +455,7 @@ fn write(
             observer.kept(partition, &reason);
             continue; // Dropped, the writer leaves nothing.
         }
-        let committing = guard::at("commit", Some(&format!("shard {partition}")));
+        let committing = panics::at("commit", Some(&format!("shard {partition}")));
         let receipt = writer.close()?;
         drop(committing);
         summary.written += receipt.written;
@@ -507,5 +507,4 @@ fn lost_by(before: &BTreeMap<i64, [u8; 32]>, outcome: &Outcome) -> Option<String
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

@@ -5,8 +5,8 @@
 //! Results for people and events go to stdout, everything else to stderr, so that a pipe gets
 //! only what it asked for.
 
-use crate::text;
-use crate::{console, durable, words};
+use crate::util::text;
+use crate::util::{console, numbers, portable_fs};
 use indicatif::style::ProgressTracker;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use crate::words::seconds as human_seconds;
+pub use crate::util::numbers::seconds as human_seconds;
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Reporter {
 
     /// Says what file systems refused since the last call.
     pub fn notices(&self) {
-        for text in durable::take_notices() {
+        for text in portable_fs::take_notices() {
             match self.voice {
                 Voice::Human => beside_bar(|| console::err(&text::lines(&text))),
                 Voice::Json => emit("notice", json!({"message": text})),
@@ -157,7 +157,7 @@ impl Line {
 
     fn draw(&self, columns: usize) -> String {
         let rate = match self.done > self.begun_at {
-            true => words::rate(self.rate(), ""),
+            true => numbers::rate(self.rate(), ""),
             false => String::new(),
         };
         let eta = match self.remaining() {
@@ -165,7 +165,7 @@ impl Line {
             _ => String::new(),
         };
         let share = self.done as f64 / self.total.max(1) as f64;
-        let places = format!("{}/{}", words::count(self.done), words::count(self.total));
+        let places = format!("{}/{}", numbers::count(self.done), numbers::count(self.total));
         let with_unit = format!("{places} {}", self.unit);
         let message = &self.message;
         // From everything to the least; the first that leaves a bar worth looking at.
@@ -264,7 +264,7 @@ impl Meter {
             let mut line = lock(&self.line);
             line.done += 1;
             if failed {
-                line.message = format!("{} failed", words::count(self.failed));
+                line.message = format!("{} failed", numbers::count(self.failed));
             }
         }
         self.bar.inc(1);

@@ -13,12 +13,12 @@ use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_bat
 
 use candle_core::{Device, Tensor};
 use support::{NpzArray, npz, shared};
-use vqtok::checkpoint::detect::{DetectOptions, detect_raw, open};
+use vqtok::checkpoint::recognise::detect::{DetectOptions, detect_raw, open};
 use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::{InputRange, OutputRange};
-use vqtok::model::weights::Weights;
+use vqtok::weights::store::Weights;
 
 impl Case {
     fn engine(&self, file: &Path) -> CandleEngine {

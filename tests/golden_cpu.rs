@@ -9,7 +9,7 @@ use std::path::Path;
 
 use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
 use support::{NpzArray, npz};
-use vqtok::checkpoint::detect::{DetectOptions, open};
+use vqtok::checkpoint::recognise::detect::{DetectOptions, open};
 use vqtok::engine::cpu::{CpuEngine, kernels::Level};
 use vqtok::engine::{Encoded, Engine};
 

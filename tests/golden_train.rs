@@ -11,13 +11,13 @@ use vqtok::model::config::VqvaeConfig;
 use vqtok::model::conv::{Padding, conv_transpose2d, conv2d, relu};
 use vqtok::model::vqgan::Vqgan;
 use vqtok::model::vqvae::VqVae;
-use vqtok::train::codebook::{Averages, Codebook, lookup, nearest, to_rows};
-use vqtok::train::estimator::{code_loss, commitment, straight_through};
-use vqtok::train::network::Autoencoder;
-use vqtok::train::optimizer::{AdamW, gradients};
-use vqtok::train::parameters::Named;
-use vqtok::train::parameters::{Parameters, flat, set_flat};
-use vqtok::train::random::{fnv1a64, unit};
+use vqtok::train::network::autoencoder::Autoencoder;
+use vqtok::train::network::optimizer::{AdamW, gradients};
+use vqtok::train::network::parameters::Named;
+use vqtok::train::network::parameters::{Parameters, flat, set_flat};
+use vqtok::train::network::random::{fnv1a64, unit};
+use vqtok::train::quantizer::ema::{Averages, Codebook, lookup, nearest, to_rows};
+use vqtok::train::quantizer::estimator::{code_loss, commitment, straight_through};
 
 #[path = "../src/train/golden.rs"]
 mod golden;
@@ -390,7 +390,7 @@ fn golden_clip_and_adamw_of_a_vqgan_step() {
         .collect();
     let mut named: Named =
         vars.keys().map(|name| (name.clone(), case.f32(&format!("step1.grad.{name}")))).collect();
-    let norm = vqtok::train::optimizer::clip(&mut named, 1.0);
+    let norm = vqtok::train::network::optimizer::clip(&mut named, 1.0);
     let stored = case.scalars("generator_grad_norm")[0];
     golden::assert_close("norm", &[norm], &[stored], 3e-5);
     // This reference decays every tensor, ours only those with two and more dimensions: the rest

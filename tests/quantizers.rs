@@ -5,7 +5,7 @@ mod support;
 use support::*;
 
 use vqtok::audit::TokenFile;
-use vqtok::data::sheet::Layout;
+use vqtok::data::contact_sheet::Layout;
 
 /// The tiny recipe with another `[model]` and `[train.codebook]`.
 fn recipe(codes: usize, dim: usize, quantizer: &str, codebook: &str) -> String {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
 use super::rows::Grid;
-use crate::text;
+use crate::util::text;
 
 /// What to read of a token file, and what is known of its grids beforehand.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use super::columns::Keys;
 use super::levels::{self, Level};
 use super::nested::Nested;
 use super::rows::BadRows;
-use super::sheet::Sheet;
+use crate::audit::parquet_file::Sheet;
 use crate::error::Result;
 
 /// Labels that are counted one by one; the images of further ones are summed up.
@@ -247,7 +247,7 @@ fn floats(column: &arrow::array::ArrayRef) -> Vec<Option<f64>> {
 
 /// Counts one file; what can't be used of it is in the counts.
 pub fn count(path: &Path, columns: &Columns) -> Counts {
-    let _at = crate::guard::at("report", path.file_name().and_then(|name| name.to_str()));
+    let _at = crate::util::panics::at("report", path.file_name().and_then(|name| name.to_str()));
     let mut counts = Counts::default();
     let bad =
         |rows, problem| BadRows { file: path.into(), rows, key: None, problem, whole_file: false };

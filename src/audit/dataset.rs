@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::facts::{FileFacts, VerifyReport};
-use super::fold::Fold;
 use super::partition::PartitionFacts;
 use super::plan::PlanFacts;
+use crate::audit::code_counts::Fold;
 
 /// The data set's own file.
 pub const NAME: &str = "dataset.json";

@@ -4,11 +4,11 @@
 use std::fmt::Write;
 
 use super::report::{AuditReport, ErrorReport, LevelReport};
-use crate::html::{
+use crate::util::html::{
     Frame, bar_chart, big, codes_by_uses, escape, labels, number, open_page, percent,
     rank_frequency, significant, table, text,
 };
-use crate::words;
+use crate::util::numbers;
 
 /// The page. The same report gives the same bytes.
 pub fn render(report: &AuditReport) -> String {
@@ -16,11 +16,11 @@ pub fn render(report: &AuditReport) -> String {
     let mut page = open_page(&format!("{name}: token audit"), "");
     page.push_str("<p>");
     let total = report.rows + report.failed;
-    big(&mut page, &words::count(report.rows), "rows of tokens");
+    big(&mut page, &numbers::count(report.rows), "rows of tokens");
     big(
         &mut page,
-        &words::count(report.failed),
-        &format!("images failed, of {}", words::count(total)),
+        &numbers::count(report.failed),
+        &format!("images failed, of {}", numbers::count(total)),
     );
     for level in &report.levels {
         big(&mut page, &percent(level.used, level.codes), "of the codes used");
@@ -51,7 +51,7 @@ fn draw_problems(page: &mut String, report: &AuditReport) {
     if report.unusable == 0 && report.problems.is_empty() {
         return;
     }
-    let rows = words::counted(report.unusable, "row");
+    let rows = numbers::counted(report.unusable, "row");
     let _ = write!(page, "<h2>What can't be used</h2><p>{rows}. The first:</p>");
     table(page, &[""], report.problems.iter().map(|problem| vec![text(problem)]));
 }
@@ -62,9 +62,9 @@ fn draw_level(page: &mut String, level: &LevelReport) {
         "<h2>Codebook of <code>{}</code></h2><p>{}; {} of {} used; entropy {:.4} \
          bits of {:.4}; perplexity {:.1}.</p>",
         level.column,
-        words::counted(level.tokens, "token"),
-        words::count(level.used),
-        words::counted(level.codes, "code"),
+        numbers::counted(level.tokens, "token"),
+        numbers::count(level.used),
+        numbers::counted(level.codes, "code"),
         level.entropy_bits,
         (level.codes.max(1) as f64).log2(),
         level.perplexity
@@ -93,7 +93,7 @@ fn draw_errors(page: &mut String, errors: &ErrorReport) {
         significant(errors.mean, 6),
         significant(errors.min, 6),
         significant(errors.max, 6),
-        words::counted(errors.rows, "row")
+        numbers::counted(errors.rows, "row")
     );
     let edges: Vec<f64> = errors.histogram.iter().map(|bar| bar.0).collect();
     let counts = errors.histogram.iter().map(|bar| bar.1);
@@ -105,9 +105,9 @@ fn draw_labels(page: &mut String, report: &AuditReport) {
     if report.labels.is_empty() {
         return;
     }
-    let _ = write!(page, "<h2>Labels</h2><p>{}.", words::counted(report.labels.len(), "label"));
+    let _ = write!(page, "<h2>Labels</h2><p>{}.", numbers::counted(report.labels.len(), "label"));
     if report.further_labels > 0 {
-        let rows = words::counted(report.further_labels, "row");
+        let rows = numbers::counted(report.further_labels, "row");
         let have = if report.further_labels == 1 { "has" } else { "have" };
         let _ = write!(page, " {rows} {have} further ones.");
     }
@@ -122,7 +122,7 @@ fn draw_labels(page: &mut String, report: &AuditReport) {
 }
 
 fn draw_failures(page: &mut String, report: &AuditReport) {
-    let _ = write!(page, "<h2>Failures</h2><p>{}.</p>", words::counted(report.failed, "image"));
+    let _ = write!(page, "<h2>Failures</h2><p>{}.</p>", numbers::counted(report.failed, "image"));
     if report.failed == 0 {
         return;
     }

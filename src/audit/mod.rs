@@ -2,21 +2,21 @@
 //! output is whole. Must not know: the writer. Nothing here imports `tokens`; what both sides must
 //! agree on stands in `schemas/`, and is read here as it was written down, not as it was coded.
 
+mod code_counts;
 mod columns;
 mod counts;
 mod dataset;
 mod facts;
-mod fold;
 pub mod html;
 pub mod integers;
 mod levels;
 mod nested;
+pub mod parquet_file;
 mod partition;
 mod plan;
 pub mod read;
 pub mod report;
 mod rows;
-pub mod sheet;
 pub mod sources;
 mod strays;
 pub mod verify;

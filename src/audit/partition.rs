@@ -9,14 +9,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
-use super::fold::Fold;
 use super::integers::{self, Lists};
 use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
-use super::sheet::Sheet;
+use crate::audit::code_counts::Fold;
+use crate::audit::parquet_file::Sheet;
 use crate::error::{Error, Result};
-use crate::guard;
-use crate::text;
+use crate::util::panics;
+use crate::util::text;
 
 /// The published description of a shard's columns.
 const TOKENS_SCHEMA: &str = include_str!("../../schemas/tokens.v1.json");
@@ -79,7 +79,7 @@ pub fn highest(dir: &Path) -> Option<usize> {
 pub fn verify(dir: &Path, index: usize, plan: Option<&PlanFacts>) -> PartitionFacts {
     let mut facts = PartitionFacts { index, ..PartitionFacts::default() };
     let name = shard_name(index);
-    let _at = guard::at("verify", Some(&name));
+    let _at = panics::at("verify", Some(&name));
     let check = Check { dir, index, plan, facts: &mut facts };
     if let Err(problem) = check.run() {
         facts.problems.push(problem);

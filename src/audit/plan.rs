@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
 use super::hex;
-use super::sheet::Sheet;
+use crate::audit::parquet_file::Sheet;
 use crate::error::{Error, Result};
 
 /// The plan's name in an output.

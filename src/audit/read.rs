@@ -15,11 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::columns::{Layout, Parsed, Refused};
-use super::sheet::{Batches, Sheet};
 use super::sources::{self, Sources};
+use crate::audit::parquet_file::{Batches, Sheet};
 use crate::error::{Error, Result};
-use crate::messages;
-use crate::text;
+use crate::util::error_text;
+use crate::util::text;
 
 pub use super::columns::Asked;
 pub use super::rows::{BadRows, Grid, GridRow, MadeBy, Shard, Table};
@@ -278,7 +278,7 @@ fn lost(path: &Path, error: &Error) -> BadRows {
     let rows = Sheet::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
     let problem = match error {
         Error::Corrupt { reason, .. } => reason.clone(),
-        Error::Io { source, .. } => messages::reason(source),
+        Error::Io { source, .. } => error_text::reason(source),
         other => other.to_string(),
     };
     BadRows { file: path.into(), rows: 0..rows, key: None, problem, whole_file: true }
@@ -366,5 +366,4 @@ fn without_copies(
 }
 
 #[cfg(test)]
-#[path = "read_tests.rs"]
 mod tests;

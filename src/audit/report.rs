@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
 use super::read::{BadRows, Table, TokenFile};
-use super::sheet::Sheet;
 use super::sources;
+use crate::audit::parquet_file::Sheet;
 use crate::error::{Error, Result};
 
 pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
@@ -226,5 +226,4 @@ fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "report_tests.rs"]
 mod tests;

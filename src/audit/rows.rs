@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::text;
+use crate::util::text;
 
 /// One grid of codes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::partition::{failures_of, shard_name};
-use super::sheet::Sheet;
 use super::strays;
 use super::{dataset, plan};
+use crate::audit::parquet_file::Sheet;
 use crate::error::{Error, Result};
-use crate::text;
+use crate::util::text;
 
 /// The files of a path, in the order of their names.
 #[derive(Debug, Default)]

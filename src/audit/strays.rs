@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::partition::{companion_of, shard_name};
-use super::{dataset, fold, plan};
-use crate::keep;
+use super::{dataset, plan};
+use crate::audit::code_counts;
+use crate::util::overwrite;
 
 /// Folders of an output.
 const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
@@ -35,11 +36,11 @@ pub struct Known {
 /// Goes through an output. What can't be listed is passed over: it was told before.
 pub fn find(dir: &Path, known: &Known) -> Strays {
     let mut strays = Strays::default();
-    let top = [plan::NAME, fold::NAME, dataset::NAME, ".lock"];
+    let top = [plan::NAME, code_counts::NAME, dataset::NAME, ".lock"];
     for (name, is_dir) in list(dir) {
         let ours = top.contains(&name.as_str())
             || (is_dir && FOLDERS.contains(&name.as_str()))
-            || keep::is_ours(&dir.join(&name));
+            || overwrite::is_ours(&dir.join(&name));
         if !ours {
             strays.take(name, is_dir);
         }

@@ -12,12 +12,12 @@ use rayon::prelude::*;
 
 use super::dataset::{self, Dataset};
 use super::facts::{FileFacts, Part, VerifyReport};
-use super::fold::Fold;
 use super::partition::{self, PartitionFacts};
 use super::plan::{self, PlanFacts};
 use super::strays::{self, Known};
+use crate::audit::code_counts::Fold;
 use crate::error::{Error, Result};
-use crate::text;
+use crate::util::text;
 
 /// Verifies an output folder. Damage is in the report; errors are for what can't be looked at.
 pub fn verify(dir: &Path) -> Result<VerifyReport> {
@@ -136,7 +136,7 @@ fn verify_fold(
     dataset: Option<&Dataset>,
     plan: Option<&PlanFacts>,
 ) -> Result<()> {
-    let name = super::fold::NAME;
+    let name = crate::audit::code_counts::NAME;
     if !dir.join(name).exists() {
         if report.finished {
             report.find(Part::Codebook, format!("{name} is missing"));
@@ -176,7 +176,7 @@ fn verify_dataset(
     }
     let consistent = report.missing == 0 && report.findings.is_empty();
     if consistent {
-        let codebook = FileFacts::of(dir, super::fold::NAME)?;
+        let codebook = FileFacts::of(dir, crate::audit::code_counts::NAME)?;
         let expected = dataset::expected(report, plan, fold, shards, &codebook);
         if let Some(problem) = dataset.compare(&expected) {
             report.find(Part::Dataset, format!("dataset.json: {problem}"));
@@ -186,5 +186,4 @@ fn verify_dataset(
 }
 
 #[cfg(test)]
-#[path = "verify_tests.rs"]
 mod tests;

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use super::detect::{self, DetectOptions};
 use super::{folder, sha256_hex};
+use crate::checkpoint::recognise::detect;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
-use crate::model::digests::Digests;
-use crate::text;
+use crate::util::text;
+use crate::weights::digests::Digests;
 
 /// The entry of `provenance` that says which files a converted model came from.
 pub const SOURCE_ENTRY: &str = "converted from";
@@ -112,7 +113,7 @@ mod tests {
             "vitvqgan" => "vit-vqgan",
             same => same,
         };
-        crate::checkpoint::families::Family::named(known).map(|family| family.word)
+        crate::checkpoint::recognise::families::Family::named(known).map(|family| family.word)
     }
 
     fn bits(tensor: &Tensor) -> Vec<u32> {

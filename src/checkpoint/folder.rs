@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::{Bytes, RawCheckpoint, configs, safetensors, sha256_hex};
-use crate::durable;
+use super::{Bytes, RawCheckpoint, sha256_hex};
+use crate::checkpoint::container::safetensors;
+use crate::checkpoint::find::configs;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
-use crate::model::digests::Digests;
-use crate::model::weights::Weights;
+use crate::util::portable_fs;
+use crate::weights::digests::Digests;
+use crate::weights::store::Weights;
 
 /// What the model is.
 pub const CONFIG_FILE: &str = "config.json";
@@ -71,7 +73,7 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
 
     weights.commit()?;
     settings.commit()?;
-    durable::sync_folder(dir).map_err(Error::io(dir))
+    portable_fs::sync_folder(dir).map_err(Error::io(dir))
 }
 
 /// Reads a model folder: its configuration and its weights, which stay in the mapped file.
@@ -201,7 +203,7 @@ impl Temporary {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         fill(&mut out)?;
         out.flush().map_err(Error::io(&self.path))?;
-        durable::sync_file(out.get_ref()).map_err(Error::io(&self.path))
+        portable_fs::sync_file(out.get_ref()).map_err(Error::io(&self.path))
     }
 
     /// Puts the file in its place.

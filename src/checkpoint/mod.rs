@@ -6,45 +6,25 @@
 //! are checked before memory is taken, and a file without tensors is an error that says what was
 //! found instead.
 
-mod archive;
-pub mod card;
-pub mod configs;
-mod conventions;
+pub mod container;
 pub mod convert;
-pub mod detect;
-pub mod families;
-mod fields;
-pub mod flags;
+pub mod find;
 pub mod folder;
-mod foreign;
-pub mod geometry;
-mod header;
-mod interpolate;
-pub mod keys;
-mod legacy;
-mod locate;
-mod numpy;
+pub mod model_card;
 pub mod pickle;
-mod plain;
-pub mod published;
-mod rebuild;
-pub mod safetensors;
-mod sets;
-mod sound;
-mod storage;
-pub mod torch;
-mod walk;
+pub mod recognise;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::find::weights::Weights;
+pub(crate) use crate::checkpoint::find::weights::named_as_weights;
 use crate::error::{Error, Result};
-pub use crate::model::tensor::{self, Bytes, Dtype, RawTensor};
-pub(crate) use crate::text::quoted;
-use locate::Weights;
-pub(crate) use locate::named_as_weights;
+pub(crate) use crate::util::text::quoted;
+pub use crate::weights::tensor;
+pub use crate::weights::tensor::{Bytes, Dtype, RawTensor};
 
 /// Raw contents of a checkpoint as published.
 #[derive(Debug, Default)]
@@ -111,13 +91,14 @@ pub fn open(path: &Path) -> Result<RawCheckpoint> {
     if halves.iter().all(|(_, file)| file.is_file()) {
         return open_halves(halves);
     }
-    let found = locate::locate(path)?;
+    let found = crate::checkpoint::find::weights::locate(path)?;
     let mut checkpoint = match &found.weights {
         Weights::File(file) => open_file(file)?,
         Weights::Sharded(index) => open_sharded(index)?,
     };
     checkpoint.notes.extend(found.notes);
-    checkpoint.configs = configs::read_all(&found.configs, &mut checkpoint.notes)?;
+    checkpoint.configs =
+        crate::checkpoint::find::configs::read_all(&found.configs, &mut checkpoint.notes)?;
     folder::check_digest(&checkpoint)?;
     Ok(checkpoint)
 }
@@ -127,9 +108,9 @@ pub fn open(path: &Path) -> Result<RawCheckpoint> {
 /// # Errors
 /// With the reason, in one line, where the file is broken, hostile or without tensors.
 pub fn parse(bytes: &Bytes) -> Result<Contents, String> {
-    match safetensors::looks_like(bytes) {
-        true => safetensors::read(bytes),
-        false => torch::read(bytes),
+    match crate::checkpoint::container::safetensors::looks_like(bytes) {
+        true => crate::checkpoint::container::safetensors::read(bytes),
+        false => crate::checkpoint::container::torch::read(bytes),
     }
 }
 
@@ -147,7 +128,10 @@ pub fn probe(data: &[u8]) -> bool {
         bytes
     };
     let contents = match data {
-        [0, pickle @ ..] => torch::read_pickle(&pickle.to_vec().into(), &STORAGE.to_vec().into()),
+        [0, pickle @ ..] => crate::checkpoint::container::torch::read_pickle(
+            &pickle.to_vec().into(),
+            &STORAGE.to_vec().into(),
+        ),
         _ => parse(&data.to_vec().into()),
     };
     contents.is_ok_and(|contents| {
@@ -189,7 +173,7 @@ fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
 
 /// A checkpoint of several files, where an index says which tensor lies in which.
 fn open_sharded(index: &Path) -> Result<RawCheckpoint> {
-    let shards = locate::read_index(index)?;
+    let shards = crate::checkpoint::find::weights::read_index(index)?;
     let folder = index.parent().unwrap_or(Path::new("."));
     let missing: Vec<&String> = shards.keys().filter(|file| !folder.join(file).is_file()).collect();
     if let Some(first) = missing.first() {

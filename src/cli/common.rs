@@ -1,20 +1,20 @@
 //! Owns what several commands share: threads, signals, device, opening an engine, recipes with
 //! flags on top. Must not know: what a command does with them.
 
-use crate::checkpoint::configs;
-use crate::checkpoint::detect::DetectOptions;
+use crate::checkpoint::find::configs;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::config::{BATCH_SIZE_MAX, Recipe};
 use crate::data::decode::Alpha;
 use crate::data::orientation::Orientation;
-use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
-use crate::data::resize::ResizeRule;
+use crate::data::resize::pillow::PillowVersion;
+use crate::data::resize::rules::ResizeRule;
 use crate::engine::{self, DeviceChoice, Engine, Precision};
 use crate::error::{Error, Result};
-use crate::messages;
 use crate::model::config::ModelConfig;
-use crate::text;
 use crate::train;
+use crate::util::error_text;
+use crate::util::text;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
         return Err(Error::invalid(text));
     }
     may_write(there).map_err(|error| {
-        let (there, reason) = (text::path(there), messages::reason(&error));
+        let (there, reason) = (text::path(there), error_text::reason(&error));
         Error::invalid(format!("{flag} {shown}: {there} can't be written: {reason}"))
     })
 }

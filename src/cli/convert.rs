@@ -4,12 +4,12 @@
 use super::Finished;
 use super::common::{CheckpointFlags, refuse_unfinished};
 use super::places;
-use crate::checkpoint::card;
 use crate::checkpoint::convert::convert;
-use crate::checkpoint::detect::DetectOptions;
+use crate::checkpoint::model_card;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::Result;
-use crate::keep;
 use crate::progress::Reporter;
+use crate::util::overwrite;
 use std::path::PathBuf;
 
 /// Flags of `vqtok convert`.
@@ -30,9 +30,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     places::check_new("--out", &args.out)?;
-    keep::check_folders(&args.out)?;
+    overwrite::check_folders(&args.out)?;
     refuse_unfinished(&args.model)?;
     args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;
-    super::inspect::model(&card::read(&args.out, &DetectOptions::default())?, reporter);
+    super::inspect::model(&model_card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)
 }

@@ -7,14 +7,16 @@ use super::decode_rows::{Job, problem};
 use super::picture_names::Names;
 use super::{places, same_model};
 use crate::audit::{Asked, TokenFile};
-use crate::data::sheet;
+use crate::data::contact_sheet;
 use crate::engine::{Engine, images_for_threads};
 use crate::error::{Error, Result};
-use crate::keep::{self, Foreign};
 use crate::model::config::Architecture;
 use crate::progress::Reporter;
-use crate::text;
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::overwrite;
+use crate::util::overwrite::Foreign;
+use crate::util::text;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -102,8 +104,8 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         match drawn.is_empty() {
             true => text += &format!(", none for {}", text::path(path)),
             false => {
-                let png = sheet::png(&sheet::tiles(&drawn))?;
-                keep::write(path, &keep::mark_png(&png), foreign)?;
+                let png = contact_sheet::png(&contact_sheet::tiles(&drawn))?;
+                overwrite::write(path, &overwrite::mark_png(&png), foreign)?;
                 text += &format!(", {of_all} on {}", text::path(path));
             }
         }
@@ -112,7 +114,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if lost > 0 {
         text += &match lost {
             1 => ", 1 file is missing or can't be read".into(),
-            lost => format!(", {} files are missing or can't be read", words::count(lost)),
+            lost => format!(", {} files are missing or can't be read", numbers::count(lost)),
         };
     }
     if let Some((there, partitions)) = unfinished {
@@ -221,7 +223,7 @@ fn check_names(
         }
         let Ok(row) = row else { continue };
         if problem(&row, engine).is_none() {
-            keep::check(&out.join(names.name(&row)), Foreign::Keep)?;
+            overwrite::check(&out.join(names.name(&row)), Foreign::Keep)?;
         }
     }
     Ok(())

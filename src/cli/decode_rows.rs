@@ -4,13 +4,14 @@
 use super::picture_names::Names;
 use super::reconstruct::to_rgb;
 use crate::audit::{BadRows, GridRow, TokenFile};
-use crate::data::sheet;
+use crate::data::contact_sheet;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, fit};
 use crate::error::{Error, Result};
-use crate::keep::{self, Foreign};
 use crate::model::config::Architecture;
 use crate::progress::Meter;
-use crate::text;
+use crate::util::overwrite;
+use crate::util::overwrite::Foreign;
+use crate::util::text;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::json;
@@ -247,12 +248,12 @@ impl<'a> Job<'a> {
         let failed: HashSet<usize> = failed.into_iter().map(|(index, _)| index).collect();
         let good = || batch.iter().enumerate().filter(|(index, _)| !failed.contains(index));
         for (index, _) in good().filter(|(_, waiting)| waiting.drawn) {
-            self.drawn.push(sheet::tile(to_rgb(&pictures, index)));
+            self.drawn.push(contact_sheet::tile(to_rgb(&pictures, index)));
         }
         let save = |(index, waiting): (usize, &Waiting)| match (self.out, &waiting.name) {
             (Some(out), Some(name)) => {
                 let png = png(pictures.image(index), &pictures)?;
-                keep::write(&out.join(name), &png, self.foreign)
+                overwrite::write(&out.join(name), &png, self.foreign)
             }
             // Only for the sheet.
             _ => Ok(()),
@@ -302,7 +303,7 @@ fn png(bytes: &[u8], batch: &PixelBatch) -> Result<Vec<u8>> {
     let (width, height) = (batch.width as u32, batch.height as u32);
     image::ImageEncoder::write_image(encoder, bytes, width, height, colour)
         .map_err(|e| Error::invalid(format!("a picture can't be encoded as PNG: {e}")))?;
-    Ok(keep::mark_png(&png))
+    Ok(overwrite::mark_png(&png))
 }
 
 /// Whether a file system refused a name for what it is: too long, or of characters it doesn't take.

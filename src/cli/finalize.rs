@@ -3,9 +3,10 @@
 use super::Finished;
 use crate::error::Result;
 use crate::progress::Reporter;
-use crate::text;
 use crate::tokens::{DatasetSummary, finalize};
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,8 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         "{}: {} planned, {} written, {} failed, in {}\n{} of {} ({}, factor {})",
         text::path(dir),
         counted(totals.planned, "image"),
-        words::count(totals.written),
-        words::count(totals.failed),
+        numbers::count(totals.written),
+        numbers::count(totals.failed),
         counted(dataset.shards.len(), "shard"),
         counted(totals.tokens, "token"),
         counted(tokenizer.codes, "code"),
@@ -46,7 +47,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         text += &format!(
             "\ncodebook{}: {} of {} used ({:.1} %), perplexity {:.1}",
             if index == 0 { String::new() } else { format!(" of level {index}") },
-            words::count(level.used),
+            numbers::count(level.used),
             counted(level.codes, "code"),
             100.0 * level.used as f64 / level.codes.max(1) as f64,
             level.perplexity,

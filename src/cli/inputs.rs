@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::data::{Skipped, Take, Walk, walk_taking};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
-use crate::text;
 use crate::tokens::PLAN_FILE;
+use crate::util::text;
 use serde_json::json;
 use std::collections::BTreeMap;
 

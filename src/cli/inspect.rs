@@ -4,12 +4,14 @@
 use super::Finished;
 use super::common::{CheckpointFlags, refuse_unfinished};
 use crate::audit::{TokenFile, sources};
-use crate::checkpoint::card::{self, Card};
+use crate::checkpoint::model_card;
+use crate::checkpoint::model_card::Card;
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
-use crate::text;
 use crate::tokens::{Plan, committed, finalize, plan};
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +43,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         return token_file(path, reporter);
     }
     refuse_unfinished(path)?;
-    model(&args.checkpoint.with(|options| card::read(path, options))?, reporter);
+    model(&args.checkpoint.with(|options| model_card::read(path, options))?, reporter);
     Ok(Finished::Clean)
 }
 
@@ -56,7 +58,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let text = format!(
         "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",
         text::path(dir),
-        words::count(done),
+        numbers::count(done),
         counted(plan.partitions(), "partition"),
         counted(plan.rows(), "image")
     );

@@ -25,10 +25,11 @@ mod training;
 mod verify;
 
 use crate::error::{Error, INTERNAL_ERROR, Result};
-use crate::guard::{self, Bug};
 use crate::progress::Reporter;
-use crate::text;
-use crate::{console, messages};
+use crate::util::panics;
+use crate::util::panics::Bug;
+use crate::util::text;
+use crate::util::{console, error_text};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -160,7 +161,7 @@ pub fn command_line() -> clap::Command {
 
 /// Parses the process's arguments, runs the command and gives the exit code.
 pub fn main() -> ExitCode {
-    guard::record_panics();
+    panics::record_panics();
     outlive_signals();
     let parsed = command().try_get_matches();
     let cli = match parsed.and_then(|mut found| Cli::from_arg_matches_mut(&mut found)) {
@@ -170,14 +171,14 @@ pub fn main() -> ExitCode {
     let reporter = Reporter::new(cli.command.json());
     let again = cli.command.again();
     let done = catch_unwind(AssertUnwindSafe(|| {
-        let _at = guard::at(cli.command.name(), None);
+        let _at = panics::at(cli.command.name(), None);
         cli.command.run(&reporter)
     }));
     reporter.notices();
     // A thread may have panicked where nobody noticed: then what was done can't be trusted either.
-    match (guard::take_bug(), done) {
+    match (panics::take_bug(), done) {
         (Some(bug), _) => internal_error(&reporter, &bug),
-        (None, Err(payload)) => internal_error(&reporter, &guard::bug_of(payload.as_ref())),
+        (None, Err(payload)) => internal_error(&reporter, &panics::bug_of(payload.as_ref())),
         (None, Ok(Err(Error::Interrupted))) => {
             let text = format!("interrupted; go on with: {again}");
             fail(&reporter, &text::printable(&text), Error::Interrupted.exit_code(), json!({}))
@@ -211,8 +212,8 @@ fn outlive_signals() {
 /// Help, the version, or what is wrong with the arguments.
 fn tell(told: &clap::Error) -> ExitCode {
     let text = |colours: bool| match colours && std::env::var_os("NO_COLOR").is_none() {
-        true => messages::plain(&told.render().ansi().to_string()).into_owned(),
-        false => messages::plain(&told.render().to_string()).into_owned(),
+        true => error_text::plain(&told.render().ansi().to_string()).into_owned(),
+        false => error_text::plain(&told.render().to_string()).into_owned(),
     };
     if told.use_stderr() {
         console::err(text(std::io::stderr().is_terminal()).trim_end());
@@ -232,7 +233,7 @@ fn end(reporter: &Reporter, done: Result<Finished>) -> ExitCode {
         Ok(Finished::Clean) => ExitCode::from(0),
         Ok(Finished::WithFailures) => ExitCode::from(1),
         Err(error) => {
-            let message = messages::plain(&error.to_string()).replace('\n', " ");
+            let message = error_text::plain(&error.to_string()).replace('\n', " ");
             fail(reporter, &text::printable(&message), error.exit_code(), json!({}))
         }
     }

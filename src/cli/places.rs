@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::audit::sources;
 use crate::checkpoint::folder;
 use crate::error::{Error, Result};
-use crate::keep::{self, Foreign};
-use crate::text;
 use crate::train;
+use crate::util::overwrite;
+use crate::util::overwrite::Foreign;
+use crate::util::text;
 
 /// Formats that a name can promise.
 const PICTURES: [&str; 12] =
@@ -53,7 +54,7 @@ fn check_file(
     {
         return Err(among(flag, path, &output));
     }
-    keep::check(path, foreign)
+    overwrite::check(path, foreign)
 }
 
 /// Checks a folder for many pictures, given as `flag`.
@@ -74,7 +75,7 @@ pub(super) fn check_folder(flag: &str, path: &Path) -> Result<()> {
     if let Some(output) = around(path) {
         return Err(among(flag, path, &output));
     }
-    keep::check_folders(path)
+    overwrite::check_folders(path)
 }
 
 /// Refuses a new folder, given as `flag`, among the files of an output.

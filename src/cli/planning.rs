@@ -2,14 +2,16 @@
 //! plan that is there, and says what differs. Must not know: how images become tokens.
 
 use super::inputs::{self, Inputs};
-use crate::data::labels::{LabelLevel, Layout};
-use crate::data::{Found, Take, is_hidden, source, walk_taking};
+use crate::data::source::file;
+use crate::data::source::labels::{LabelLevel, Layout};
+use crate::data::{Found, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
 use crate::progress::Reporter;
-use crate::text;
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -126,9 +128,9 @@ fn hold(
         counted(plan.partitions(), "partition")
     );
     if resized.count > 0 {
-        text += &format!(", {} of another size than was planned", words::count(resized.count));
+        text += &format!(", {} of another size than was planned", numbers::count(resized.count));
     }
-    let moved = plan.moved().first().filter(|(was, now)| !source::same_place(was, now));
+    let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
     if let Some((was, now)) = moved {
         check_contents(&plan, &BTreeSet::new())?;
         let (was, now) = (text::printable(was), text::printable(now));
@@ -231,7 +233,7 @@ pub fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
         let rows = rows.filter_map(|row| Some((*known.get(&row.ordinal)?, row)));
         for (digest, row) in rows.step_by(each) {
             let place = plan.place(&row);
-            if source::digest(&place).is_some_and(|found| found != digest) {
+            if file::digest(&place).is_some_and(|found| found != digest) {
                 return Err(Error::Mismatch(format!(
                     "the input of {} is another one: '{}' at {} isn't the file that was \
                      tokenized; use another --out, or restore the input",
@@ -272,6 +274,6 @@ impl Resized<'_> {
         };
         let before = known.get(&was.ordinal).copied();
         self.partition = Some((partition, known));
-        Ok(before.is_none_or(|before| source::digest(&now.uri) == Some(before)))
+        Ok(before.is_none_or(|before| file::digest(&now.uri) == Some(before)))
     }
 }

@@ -5,10 +5,10 @@ use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::inputs::Inputs;
 use super::{reconstruct, tokenize};
-use crate::data::pictures;
+use crate::data::synthetic;
 use crate::error::Result;
 use crate::progress::Reporter;
-use crate::text;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         &text,
         json!({"folder": text::lossy(&images), "pictures": PICTURES_PER_MOTIF * 8}),
     );
-    pictures::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
+    synthetic::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
 
     let inputs = || Inputs::new(vec![images.clone()]);
     let tokenized = tokenize::run(

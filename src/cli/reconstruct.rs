@@ -6,14 +6,15 @@ use super::inputs::{Inputs, say_skipped};
 use super::{Finished, places};
 use crate::audit::sources;
 use crate::data::prepare::{self, Preparation, Prepared};
-use crate::data::{Found, sample, sheet};
+use crate::data::{Found, contact_sheet, subsample};
 use crate::engine::{Engine, PixelBatch, fit};
 use crate::error::{Error, Reject, Result, Stage};
-use crate::keep::{self, Foreign};
+use crate::metrics;
 use crate::progress::Reporter;
-use crate::text;
-use crate::train::metrics;
-use crate::words::counted;
+use crate::util::numbers::counted;
+use crate::util::overwrite;
+use crate::util::overwrite::Foreign;
+use crate::util::text;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::json;
@@ -63,7 +64,7 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
     let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
     let preparation = preparation(engine.config(), &args.pixels)?;
     let mut walk = args.inputs.walk()?;
-    let chosen = sample::evenly(walk.by_ref(), args.count)?;
+    let chosen = subsample::evenly(walk.by_ref(), args.count)?;
     say_skipped(walk.skipped(), reporter);
     if chosen.is_empty() {
         return Err(Error::invalid("no image under the inputs: nothing to reconstruct"));
@@ -97,8 +98,8 @@ pub(super) fn sheet_of(args: &Args, reporter: &Reporter) -> Result<Finished> {
             if failed == 1 { "the only image".into() } else { format!("all {failed} images") }
         )));
     }
-    let sheet = sheet::png(&sheet::contact_sheet(&pairs)?)?;
-    keep::write(&args.out, &keep::mark_png(&sheet), foreign)?;
+    let sheet = contact_sheet::png(&contact_sheet::contact_sheet(&pairs)?)?;
+    overwrite::write(&args.out, &overwrite::mark_png(&sheet), foreign)?;
     // Over those that have one: equal pictures have no PSNR, small ones no SSIM.
     let mean = |field: &str| {
         let values: Vec<f64> = rows.iter().filter_map(|row| row[field].as_f64()).collect();

@@ -5,18 +5,19 @@ use super::Finished;
 use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag, told};
 use super::{planning, tokenize};
 use crate::audit::{Part, VerifyReport, verify};
-use crate::data::pillow::PillowVersion;
 use crate::data::prepare::Preparation;
-use crate::data::source;
+use crate::data::resize::pillow::PillowVersion;
+use crate::data::source::file;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::Reporter;
-use crate::text;
 use crate::tokens::identity::as_given;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -55,7 +56,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         counted(report.findings.len(), "finding"),
         counted(report.strays.len(), "stray"),
         counted(damage.partitions.len(), "partition"),
-        words::count(report.missing)
+        numbers::count(report.missing)
     );
     reporter.say("damage", &text, json!(report));
     let work = report.missing > 0 || !damage.partitions.is_empty();
@@ -65,7 +66,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if work && !damage.plan {
         find_images(&Plan::open(&args.dir)?.with_moved(moved.clone()), &damage)?;
     }
-    repair::clear(&args.dir, &damage, &|uri| source::size(&moved.place_of(0, uri)))?;
+    repair::clear(&args.dir, &damage, &|uri| file::size(&moved.place_of(0, uri)))?;
     let plan = Plan::open(&args.dir)?.with_moved(moved);
     let todo: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(&args.dir, p)).collect();
     let mut summary = pipeline::Summary::default();
@@ -117,7 +118,7 @@ impl FromStr for Folders {
 
 impl Folders {
     fn rule(&self) -> Result<Moved> {
-        let uri = |folder: &Path| source::folder_uri(folder).map_err(Error::io(folder));
+        let uri = |folder: &Path| file::folder_uri(folder).map_err(Error::io(folder));
         Ok(Moved::everywhere(uri(&self.old)?, uri(&self.new)?))
     }
 }
@@ -130,7 +131,7 @@ fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
     for partition in (0..plan.partitions()).filter(bad) {
         let rows = plan.partition(partition)?;
         let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));
-        if some.clone().all(|row| source::size(&plan.place(row)).is_none()) {
+        if some.clone().all(|row| file::size(&plan.place(row)).is_none()) {
             let first = rows.first().map(|row| plan.place(row)).unwrap_or_default();
             return Err(Error::invalid(format!(
                 "{}: the images of shard {partition} aren't at their place ({}); restore them, or \

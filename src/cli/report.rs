@@ -3,10 +3,11 @@
 use super::{Finished, places};
 use crate::audit::{html, report};
 use crate::error::Result;
-use crate::keep::{self, Foreign};
 use crate::progress::Reporter;
-use crate::text;
-use crate::words::counted;
+use crate::util::numbers::counted;
+use crate::util::overwrite;
+use crate::util::overwrite::Foreign;
+use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     for note in &report.notes {
         reporter.say("warning", &format!("warning: {note}"), json!({"message": note}));
     }
-    keep::write(&args.out, html::render(&report).as_bytes(), foreign)?;
+    overwrite::write(&args.out, html::render(&report).as_bytes(), foreign)?;
     let mut text = format!(
         "{}: {} of {}",
         text::path(&args.out),

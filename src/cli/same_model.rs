@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::audit::{MadeBy, TokenFile};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::digests::Digests;
 use crate::progress::Reporter;
-use crate::text;
-use crate::words::counted;
+use crate::util::numbers::counted;
+use crate::util::text;
+use crate::weights::digests::Digests;
 
 /// Refuses token files that say they were made by another model; those that say nothing (what a
 /// transformer generated) are anybody's. With `force`, says so and goes on.

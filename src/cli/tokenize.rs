@@ -13,18 +13,19 @@ use super::rank::{RankFrom, Share};
 use super::training;
 use crate::checkpoint::named_as_weights;
 use crate::config::{Recipe, TokenizeRecipe};
-use crate::data::labels::LabelLevel;
+use crate::data::source::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::progress::{Meter, Reporter, human_seconds};
-use crate::text;
 use crate::tokens::{
     Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, refuse_foreign,
     repair,
 };
 use crate::train;
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -295,7 +296,7 @@ pub(super) fn tokenize(
             "{} in {} ({})",
             counted(images, "image"),
             human_seconds(seconds),
-            words::rate(rate, " images")
+            numbers::rate(rate, " images")
         ),
         json!({"images": images, "written": summary.written, "failed": summary.failed,
                "partitions": summary.partitions, "already": summary.already,
@@ -326,7 +327,7 @@ pub(super) fn fold(
     } else {
         let text = format!(
             "{} of {} left to other workers; the last one to finish folds",
-            words::count(missing),
+            numbers::count(missing),
             counted(plan.partitions(), "partition")
         );
         reporter.say(

@@ -11,9 +11,11 @@ use super::training;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
 use crate::progress::{Meter, Reporter, human_seconds};
-use crate::text;
-use crate::train::{self, images::Images};
-use crate::words::{self, counted};
+use crate::train;
+use crate::train::input::images::Images;
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -231,7 +233,7 @@ pub(super) fn train(
         100.0 * found.usage,
         model.quantizer.codes_in_words(),
         found.perplexity,
-        words::count(found.images),
+        numbers::count(found.images),
         if summary.held_out { "held-out" } else { "training" },
         by_level(found),
         if found.images == 1 { "image" } else { "images" },
@@ -256,7 +258,7 @@ fn left_out(summary: &train::TrainSummary) -> String {
         let (skipped, steps) = (summary.skipped_steps, summary.steps);
         text += &format!(
             "; {} of {} not finite, without any effect",
-            words::count(skipped),
+            numbers::count(skipped),
             counted(steps, "step")
         );
     }
@@ -316,7 +318,7 @@ impl train::Observer for Watch {
                     counted(*steps, "step"),
                     counted(*images, "image"),
                     human_seconds(seconds),
-                    words::bytes(*memory_bytes)
+                    numbers::bytes(*memory_bytes)
                 );
                 let fields = json!({"model": text::lossy(&self.folder), "recipe": self.recipe, "steps": steps,
                                     "images": images, "parameters": parameters,
@@ -351,7 +353,7 @@ impl train::Observer for Watch {
                 let more = if *count > shown.len() as u64 { ", ..." } else { "" };
                 let text = format!(
                     "warning: {} of {} can't be read and {} left out: {}{more}",
-                    words::count(*count),
+                    numbers::count(*count),
                     counted(*images, "image"),
                     if *count == 1 { "is" } else { "are" },
                     shown.join(", ")

@@ -1,14 +1,14 @@
 //! Owns which recipe a training follows where several have a say: flags, a recipe, and the recipe
 //! that the model folder holds. Must not know: how training works.
 
-use crate::checkpoint::card;
-use crate::checkpoint::detect::DetectOptions;
 use crate::checkpoint::folder::CONFIG_FILE;
+use crate::checkpoint::model_card;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
-use crate::text;
 use crate::train;
-use crate::words::counted;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::Value;
 use std::path::Path;
 
@@ -176,7 +176,7 @@ pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
 /// A model that isn't whole any more.
 pub fn finished(folder: &Path, steps: usize) -> Result<String> {
     let found = train::last_summary(folder)?.evaluation;
-    if let Err(error) = card::read(folder, &DetectOptions::default()) {
+    if let Err(error) = model_card::read(folder, &DetectOptions::default()) {
         let advice = match train::begun(folder) {
             true => format!(
                 "its training was finished: remove {}, and this command writes the model again",

@@ -6,8 +6,9 @@ use crate::audit::VerifyReport;
 use crate::audit::verify::verify;
 use crate::error::Result;
 use crate::progress::Reporter;
-use crate::text;
-use crate::words::{self, counted};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -43,12 +44,12 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let text = format!(
         "{}: {state}, {} of {} there, {} planned in {} = {} written + {} failed, {} checked: {}",
         text::path(&args.dir),
-        words::count(there),
+        numbers::count(there),
         counted(report.partitions, "partition"),
         counted(report.planned, "image"),
         if there == 1 { "it" } else { "them" },
-        words::count(report.written),
-        words::count(report.failed),
+        numbers::count(report.written),
+        numbers::count(report.failed),
         counted(report.bytes, "byte"),
         verdict(&report)
     );

@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use image::RgbImage;
 
 use super::orientation::Orientation;
-use super::samples::{Limits, Pixels, Samples, reject};
-use super::sniff::{Format, Sniffed, sniff};
-use super::{bmp, exif, formats, guard, jpeg, png, pnm, tiff, webp};
+use crate::data::formats::raw_image::{Limits, Pixels, Samples, reject};
+use crate::data::formats::sniff::{Format, Sniffed, sniff};
+use crate::data::formats::{bmp, exif, jpeg, png, pnm, simple, tiff, webp};
 use crate::error::{Error, Reject};
+use crate::util::panics;
 
 /// The formats that are decoded, as messages and docs name them.
 pub const SUPPORTED: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF, QOI, PNM";
@@ -110,7 +111,7 @@ pub fn decode_as(
             return Err(reject(format!("not an image in a known format; use one of: {SUPPORTED}")));
         }
     };
-    let pixels = guard::catch(|| by_format(format, bytes, limits))
+    let pixels = panics::catch(|| by_format(format, bytes, limits))
         .map_err(|_| reject(format!("{}: the decoder fails on this data", format.name())))??;
     let orientation = match format {
         Format::Jpeg => exif::orientation_of_jpeg(bytes),
@@ -133,11 +134,11 @@ fn by_format(format: Format, bytes: &[u8], limits: &Limits) -> Result<Pixels, Re
         Format::Jpeg => jpeg::decode(bytes, limits),
         Format::Png => png::decode(bytes, limits),
         Format::WebP => webp::decode(bytes, limits),
-        Format::Gif => formats::gif(bytes, limits),
+        Format::Gif => simple::gif(bytes, limits),
         Format::Tiff => tiff::decode(bytes, limits),
         Format::Bmp => bmp::decode(bytes, limits),
-        Format::Qoi => formats::qoi(bytes, limits),
-        Format::Pnm if bytes.starts_with(b"P7") => formats::pam(bytes, limits),
+        Format::Qoi => simple::qoi(bytes, limits),
+        Format::Pnm if bytes.starts_with(b"P7") => simple::pam(bytes, limits),
         Format::Pnm => pnm::decode(bytes, limits),
     }
 }
@@ -207,5 +208,4 @@ fn orient(image: RgbImage, orientation: u8) -> RgbImage {
 }
 
 #[cfg(test)]
-#[path = "decode_tests.rs"]
 mod tests;

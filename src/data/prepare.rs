@@ -2,12 +2,14 @@
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
 //! see the same pixels. Must not know: models, batches.
 
+use super::decode;
 use super::orientation::Orientation;
-use super::pillow::PillowVersion;
-use super::samples::Limits;
-use super::{decode, resize, source};
+use crate::data::formats::raw_image::Limits;
+use crate::data::resize::pillow::PillowVersion;
+use crate::data::resize::rules;
+use crate::data::source::file;
 use crate::error::{Reject, Stage};
-use crate::{failpoint, guard};
+use crate::util::{fail_point, panics};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +25,7 @@ pub struct Preparation {
     /// Whose resampling the rules of Pillow follow.
     pub pillow: PillowVersion,
     /// Resize and crop rule.
-    pub rule: resize::ResizeRule,
+    pub rule: rules::ResizeRule,
     /// Side of the crop, in pixels; None where the rule keeps sizes.
     pub size: Option<u32>,
     /// 1 (grey, by Pillow's L) or 3 (RGB).
@@ -64,7 +66,7 @@ pub struct Prepared {
     /// Colour mode of the file, in Pillow's words.
     pub color_mode: &'static str,
     /// What the model sees of that source, in its pixels.
-    pub crop: resize::Crop,
+    pub crop: rules::Crop,
     /// Of the file's bytes.
     pub content_sha256: [u8; 32],
 }
@@ -74,7 +76,7 @@ pub struct Prepared {
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
 pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject> {
-    from_bytes(&source::read(uri, &preparation.limits)?, preparation)
+    from_bytes(&file::read(uri, &preparation.limits)?, preparation)
 }
 
 /// Prepares the image whose file holds `bytes`.
@@ -86,7 +88,7 @@ pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, R
     guarded(|stage| {
         let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
         begin_resize(stage);
-        let resized = resize::prepare(&decoded.image, *rule, *size, *pillow)?;
+        let resized = rules::prepare(&decoded.image, *rule, *size, *pillow)?;
         let (width, height) = resized.image.dimensions();
         Ok(Prepared {
             pixels: to_bytes(resized.image, preparation.channels),
@@ -106,7 +108,7 @@ pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, R
 /// image that brings it about, every time.
 fn guarded<T>(work: impl FnOnce(&mut Stage) -> Result<T, Reject>) -> Result<T, Reject> {
     let mut stage = Stage::Decode;
-    let done = guard::catch(|| work(&mut stage));
+    let done = panics::catch(|| work(&mut stage));
     done.unwrap_or_else(|panic| {
         let part = if stage == Stage::Resize { "resizing" } else { "the decoder" };
         Err(Reject::new(stage, format!("{part} failed: {panic}")))
@@ -115,33 +117,33 @@ fn guarded<T>(work: impl FnOnce(&mut Stage) -> Result<T, Reject>) -> Result<T, R
 
 fn begin_resize(stage: &mut Stage) {
     *stage = Stage::Resize;
-    failpoint::stage("resize");
+    fail_point::stage("resize");
 }
 
 /// Reads one image and prepares a part of it, which `choose` picks by the image's
-/// (width, height): the square of [`resize::part`], `size * size * channels` bytes.
+/// (width, height): the square of [`rules::part`], `size * size * channels` bytes.
 ///
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
 pub fn prepare_part(
     uri: &str,
     preparation: &Preparation,
-    choose: impl FnOnce((u32, u32)) -> resize::Crop,
+    choose: impl FnOnce((u32, u32)) -> rules::Crop,
 ) -> Result<Vec<u8>, Reject> {
     let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
-    let bytes = source::read(uri, limits)?;
+    let bytes = file::read(uri, limits)?;
     guarded(|stage| {
         let decoded = decode::decode_as(&bytes, limits, *alpha, *orientation)?;
         begin_resize(stage);
         let crop = choose(decoded.image.dimensions());
-        let square = resize::part(&decoded.image, crop, *rule, *size, *pillow)?;
+        let square = rules::part(&decoded.image, crop, *rule, *size, *pillow)?;
         Ok(to_bytes(square, preparation.channels))
     })
 }
 
 fn to_bytes(image: RgbImage, channels: usize) -> Vec<u8> {
     match channels {
-        1 => resize::to_grey(&image),
+        1 => rules::to_grey(&image),
         _ => image.into_raw(),
     }
 }

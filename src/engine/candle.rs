@@ -9,11 +9,12 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
-use crate::checkpoint::detect::{self, DetectOptions, Opened};
+use crate::checkpoint::recognise::detect;
+use crate::checkpoint::recognise::detect::{DetectOptions, Opened};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::model::digests::Digests;
 use crate::model::{CodeLevel, EncodedLevel, Model, finite};
+use crate::weights::digests::Digests;
 
 /// The candle model behind the engine trait.
 pub struct CandleEngine {

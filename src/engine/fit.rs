@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch};
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::util::panics;
 
 /// [`Engine::encode`] in parts of at most `images_max` images, which is halved where the device
 /// runs out of memory and stays so for the caller's next batch.
@@ -32,7 +32,7 @@ pub fn encode(
 /// # Errors
 /// As for [`encode`].
 pub fn decode(engine: &mut dyn Engine, codes: &Encoded, images_max: &mut usize) -> Result<Decoded> {
-    let _at = guard::at("decode tokens", None);
+    let _at = panics::at("decode tokens", None);
     let parts = in_parts(codes.count, images_max, |range| match range.len() == codes.count {
         true => engine.decode(codes),
         false => engine.decode(&part_of_codes(codes, range)),

@@ -14,7 +14,7 @@ pub use open::{DeviceChoice, Precision, open, require};
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::model::digests::Digests;
+use crate::weights::digests::Digests;
 
 /// Images of one size, ready for the model: RGB (or grey) bytes, `[N, H, W, C]`, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]

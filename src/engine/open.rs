@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::cpu::CpuEngine;
-use crate::checkpoint::detect::DetectOptions;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::path::Path;

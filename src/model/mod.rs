@@ -10,7 +10,6 @@ pub mod config;
 pub mod conv;
 mod conv_kernels;
 pub mod dalle;
-pub mod digests;
 pub mod finite;
 pub mod fsq;
 pub mod gemm;
@@ -22,12 +21,10 @@ pub mod pool;
 pub mod quantizer;
 pub mod residual;
 mod sizes;
-pub mod tensor;
 pub mod vit_vqgan;
 pub mod vqgan;
 pub mod vqvae;
 pub mod vqvae2;
-pub mod weights;
 
 use std::sync::Arc;
 
@@ -35,12 +32,12 @@ use candle_core::{Device, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use crate::error::{Error, Result};
-use crate::text::printable;
+use crate::util::text::printable;
+use crate::weights::digests::{Digests, Pending};
+use crate::weights::store::{Reader, Weights};
 use config::{Architecture, ModelConfig, QuantizerRule};
-use digests::{Digests, Pending};
 use network::Quantized;
 use residual::ResidualQuantizer;
-use weights::{Reader, Weights};
 
 /// One level of an encoded batch.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Owns what a token row says of its image. Must not know: how it came about.
 
 use super::Settings;
-use crate::data::labels::LabelLevel;
 use crate::data::orientation::Orientation;
 use crate::data::prepare::Prepared;
+use crate::data::source::labels::LabelLevel;
 use crate::engine::{CodeGrid, Encoded};
 use crate::error::Result;
 use crate::tokens::{Plan, PlanRow, TokenGrid, TokenRow};

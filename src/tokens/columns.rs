@@ -19,7 +19,7 @@ use super::identity::{Identity, LevelLayout};
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
 use crate::error::{Error, Result};
-use crate::text;
+use crate::util::text;
 
 /// Tokens of one grid at most; with [`TEXT_BYTES_MAX`] it keeps a batch far below the 2^31 that
 /// Arrow's offsets can count.

@@ -10,15 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::refusal::Refusal;
-use crate::durable::{self, Locked};
 use crate::error::{Error, Result};
-use crate::failpoint::{self, Fate};
-use crate::text;
+use crate::tokens::write_refusal::Refusal;
+use crate::util::fail_point;
+use crate::util::fail_point::Fate;
+use crate::util::portable_fs;
+use crate::util::portable_fs::Locked;
+use crate::util::text;
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
 fn fail_point(operation: &str, path: &Path) -> Result<()> {
-    match failpoint::file(operation, path) {
+    match fail_point::file(operation, path) {
         Fate::Pass => Ok(()),
         Fate::Fail(error) => Err(Error::io(path)(error)),
         Fate::Die => std::process::abort(),
@@ -55,7 +57,7 @@ pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
 /// Makes the entries of a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     fail_point("sync-folder", folder)?;
-    durable::sync_folder(folder).map_err(Error::io(folder))
+    portable_fs::sync_folder(folder).map_err(Error::io(folder))
 }
 
 /// Creates a folder (and what leads to it) durably.
@@ -172,7 +174,7 @@ impl TempFile {
     /// Makes the content durable and gives its digest.
     pub fn seal(mut self) -> Result<Sealed> {
         fail_point("sync", &self.path)?;
-        durable::sync_file(&self.file).map_err(Error::io(&self.target))?;
+        portable_fs::sync_file(&self.file).map_err(Error::io(&self.target))?;
         let sha256 = std::mem::take(&mut self.hasher).finalize().into();
         Ok(Sealed { sha256, bytes: self.bytes, temp: self })
     }
@@ -180,7 +182,7 @@ impl TempFile {
 
 impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match failpoint::file("write", &self.path) {
+        match fail_point::file("write", &self.path) {
             Fate::Pass => {}
             Fate::Fail(error) => return Err(self.refusal.keep(error)),
             Fate::Die => {
@@ -230,7 +232,7 @@ impl Sealed {
     pub fn publish_keeping(self) -> Result<(Published, Sealed)> {
         let TempFile { target, path, file, .. } = &self.temp;
         fail_point("link", target)?;
-        match durable::name_exclusively(path, target) {
+        match portable_fs::name_exclusively(path, target) {
             Ok(()) => {}
             // NFS can make the link, lose its answer and try again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -263,7 +265,7 @@ pub fn remove_orphans(folder: &Path) -> Result<usize> {
         }
         let Ok(file) = File::open(&path) else { continue };
         // Without locks nobody can tell who is alive: then all stay.
-        if matches!(durable::try_lock(&file, true), Ok(Locked::Held)) {
+        if matches!(portable_fs::try_lock(&file, true), Ok(Locked::Held)) {
             fail_point("remove", &path)?;
             removed += usize::from(fs::remove_file(&path).is_ok());
         }
@@ -312,7 +314,7 @@ impl FolderLock {
             ))),
             Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(file) }),
             Ok((Locked::Unknown, _)) => {
-                durable::notice(
+                portable_fs::notice(
                     dir,
                     "this file system has no locks; don't start `vqtok repair` or \
                      --retry-failed there while another job is at work on it",
@@ -335,7 +337,7 @@ impl FolderLock {
                 text::path(dir)
             ))),
             (Locked::Unknown, _) => {
-                durable::notice(
+                portable_fs::notice(
                     dir,
                     "this file system has no locks; nothing keeps another job from working on \
                      it at the same time: make sure that none does",
@@ -347,14 +349,14 @@ impl FolderLock {
 
     fn take(dir: &Path, exclusive: bool) -> io::Result<(Locked, File)> {
         let folder = File::open(dir)?;
-        match durable::try_lock(&folder, exclusive) {
+        match portable_fs::try_lock(&folder, exclusive) {
             Ok(taken @ (Locked::Held | Locked::Busy)) => return Ok((taken, folder)),
             Ok(Locked::Unknown) | Err(_) => {}
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(dir.join(LOCK_FILE))?;
-        Ok((durable::try_lock(&file, exclusive)?, file))
+        Ok((portable_fs::try_lock(&file, exclusive)?, file))
     }
 }
 

@@ -17,9 +17,9 @@ use super::schema;
 use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
 use crate::error::{Error, Result};
-use crate::parquet_words::{reading, told};
-use crate::text;
-use crate::{footer, guard};
+use crate::util::parquet_errors::{reading, told};
+use crate::util::text;
+use crate::util::{panics, parquet_guard};
 
 /// The data set's own file, written last.
 pub const FILE: &str = "dataset.json";
@@ -143,7 +143,7 @@ pub struct ShardSummary {
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
 pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
-    let _at = guard::at("finalize", None);
+    let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {
         if summary.plan.digest != plan.digest() {
@@ -213,7 +213,7 @@ pub fn render(summary: &DatasetSummary) -> String {
 
 /// Hashes a partition's three files and checks that they belong together and to the plan.
 fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
-    let _at = guard::at("hash shards", Some(&format!("shard {partition}")));
+    let _at = panics::at("hash shards", Some(&format!("shard {partition}")));
     let dir = plan.dir();
     let path = shard_path(dir, partition);
     let broken = |reason: String| {
@@ -228,7 +228,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
         }
     }
     let file = File::open(&path).map_err(Error::io(&path))?;
-    footer::check(&file).map_err(broken)?;
+    parquet_guard::check(&file).map_err(broken)?;
     let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
     let metadata = reading(|| load().map_err(told)).map_err(broken)?;
     let footer = metadata.metadata().file_metadata();

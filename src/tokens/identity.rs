@@ -143,7 +143,7 @@ impl Identity {
                 return Err(Error::invalid(format!(
                     "a grid of {height}x{width} tokens doesn't fit into a row, which takes 1 to {}; \
                      take a smaller --size",
-                    crate::words::count(1_u64 << 22)
+                    crate::util::numbers::count(1_u64 << 22)
                 )));
             }
         }

@@ -26,28 +26,28 @@
 pub mod changes;
 mod columns;
 pub mod commit;
-mod committed;
+mod duplicate_keys;
 pub mod finalize;
-mod foreign;
+mod foreign_shards;
 pub mod identity;
 mod levels;
 mod moved;
+mod occupied;
 pub mod plan;
-mod refusal;
 pub mod repair;
 mod rows;
 pub mod schema;
 pub mod shard;
+mod shard_contents;
 pub mod stats;
-mod taken;
 #[cfg(test)]
 pub(crate) mod testing;
-mod unique;
+mod write_refusal;
 
+pub use crate::tokens::foreign_shards::refuse_foreign;
+pub use crate::tokens::shard_contents::contents;
 pub(crate) use columns::TOKENS_MAX;
-pub use committed::contents;
 pub use finalize::{DatasetSummary, finalize};
-pub use foreign::refuse_foreign;
 pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
 pub use moved::Moved;
 pub use plan::{FILE as PLAN_FILE, Held, Plan};

@@ -19,11 +19,13 @@ use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
 use super::identity::{Identity, as_given};
 use super::moved::Moved;
 use super::rows::PlanRow;
-use super::{schema, taken, unique};
+use super::schema;
 use crate::error::{Error, Result};
-use crate::parquet_words::{reading, told};
-use crate::text::{self, shorten};
-use crate::{footer, guard};
+use crate::tokens::{duplicate_keys, occupied};
+use crate::util::parquet_errors::{reading, told};
+use crate::util::text;
+use crate::util::text::shorten;
+use crate::util::{panics, parquet_guard};
 
 /// The plan's name in an output folder.
 pub const FILE: &str = "plan.parquet";
@@ -83,7 +85,7 @@ impl Plan {
         shard_rows: usize,
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
-        let _at = guard::at("plan", None);
+        let _at = panics::at("plan", None);
         identity.check()?;
         if identity.shard_rows != shard_rows as u64 {
             return Err(Error::invalid("identity.shard_rows and the plan's differ"));
@@ -101,9 +103,9 @@ impl Plan {
         let (sealed, digest) = write(&path, identity, rows)?;
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
-        unique::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
+        duplicate_keys::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
         if !path.exists() {
-            taken::check(dir, &digest)?;
+            occupied::check(dir, &digest)?;
         }
         match sealed.publish_keeping()? {
             (Published::Created, _) => Ok(Held::Same(Plan::open(dir)?)),
@@ -137,7 +139,7 @@ impl Plan {
             file => file.map_err(Error::io(path))?,
         };
         let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-        footer::check(&file).map_err(broken)?;
+        parquet_guard::check(&file).map_err(broken)?;
         let metadata = reading(|| load().map_err(told))
             .map_err(|reason| broken(format!("not a readable plan: {reason}")))?;
         if metadata.schema().fields() != schema::plan().fields() {
@@ -172,7 +174,7 @@ impl Plan {
             }
             // The reader panics over places before the file.
             let end = |column: &ColumnChunkMetaData| {
-                let (start, bytes) = guard::catch(|| column.byte_range()).ok()?;
+                let (start, bytes) = panics::catch(|| column.byte_range()).ok()?;
                 start.checked_add(bytes)
             };
             if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
@@ -468,5 +470,4 @@ fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -22,9 +22,9 @@ use super::plan::{self, Plan};
 use super::rows::PlanRow;
 use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
-use crate::messages;
-use crate::parquet_words::{reading, told};
-use crate::{footer, text};
+use crate::util::error_text;
+use crate::util::parquet_errors::{reading, told};
+use crate::util::{parquet_guard, text};
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -193,8 +193,8 @@ fn rows_of_partition(
 /// Ordinal, key and uri of a shard's or failures' rows.
 fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
     let read = || -> Result<Vec<(i64, String, String)>, String> {
-        let file = File::open(path).map_err(|e| messages::reason(&e))?;
-        footer::check(&file)?;
+        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
+        parquet_guard::check(&file)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "key", "uri"]);
         let reader = builder.with_projection(mask).build().map_err(told)?;
@@ -221,8 +221,8 @@ fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
 /// A value of a file's key-value metadata.
 pub(super) fn entry(path: &Path, key: &str) -> Result<String> {
     let read = || -> Result<String, String> {
-        let file = File::open(path).map_err(|e| messages::reason(&e))?;
-        footer::check(&file)?;
+        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
+        parquet_guard::check(&file)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
         let entries = builder.metadata().file_metadata().key_value_metadata();
         let found = entries.into_iter().flatten().find(|entry| entry.key == key);

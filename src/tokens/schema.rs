@@ -18,7 +18,7 @@ use super::commit::TempFile;
 use super::identity::LevelLayout;
 use super::levels;
 use crate::error::{Error, Result};
-use crate::parquet_words::told;
+use crate::util::parquet_errors::told;
 
 /// Schema word of `plan.parquet`.
 pub const PLAN: &str = "plan.v1";

@@ -366,5 +366,4 @@ pub fn partition_of(path: &Path) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "shard_tests.rs"]
 mod tests;

@@ -15,8 +15,8 @@ use parquet::file::metadata::KeyValue;
 use super::identity::Identity;
 use super::schema;
 use crate::error::{Error, Result};
-use crate::footer;
-use crate::parquet_words::{reading, told};
+use crate::util::parquet_errors::{reading, told};
+use crate::util::parquet_guard;
 
 /// One level's codebook: how often each code was used, and at what distance.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,7 @@ impl Statistics {
             Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
         };
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
-        footer::check(&file).map_err(broken)?;
+        parquet_guard::check(&file).map_err(broken)?;
         let merge = || -> Result<(), String> {
             let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
             for batch in builder.build().map_err(told)? {

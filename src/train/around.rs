@@ -3,16 +3,19 @@
 
 use std::path::Path;
 
-use super::data::{Loader, Order, Split};
-use super::init::Init;
-use super::perceptual::PerceptualLoss;
 use super::settings::TrainSettings;
-use super::state::State;
 use super::trainer::{StepReport, Trainer};
-use super::watch::{Look, Probe};
-use super::{Event, Observer, finite, perceptual_weights, pixels};
+use super::{Event, Observer};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::train::input::loader::{Loader, Order, Split};
+use crate::train::input::pixels;
+use crate::train::losses::lpips::PerceptualLoss;
+use crate::train::losses::lpips_weights;
+use crate::train::network::fine_tune::Init;
+use crate::train::trainer::finite;
+use crate::train::trainer::monitor::{Look, Probe};
+use crate::train::trainer::state::State;
 
 /// A trainer that has done no step.
 pub fn fresh(
@@ -130,7 +133,7 @@ pub fn perceptual(
         ));
         return Ok((None, String::new()));
     }
-    let (lpips, digest) = perceptual_weights::load(Path::new(&p.weights))?;
+    let (lpips, digest) = lpips_weights::load(Path::new(&p.weights))?;
     let limits = pixels::limits(model.pixels.input);
     Ok((Some(PerceptualLoss::new(lpips, p.weight, limits)), digest))
 }

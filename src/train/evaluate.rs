@@ -7,17 +7,19 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use super::CODEBOOK_NAME;
-use super::metrics::{CodeCounts, LevelUse, gradient_energy, mse, psnr_of_mse, ssim};
-use super::network::{Autoencoder, build, decode_plain, decode_until, encode_until};
-use super::parameters::{Parameters, flat};
-use super::pixels;
 use super::quantizer::{PREFIX, rows_of};
 use super::settings::side;
-use super::tape::Stop;
 use crate::error::Result;
+use crate::metrics::{CodeCounts, LevelUse, gradient_energy, mse, psnr_of_mse, ssim};
 use crate::model::config::ModelConfig;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{CodeLevel, lookup_map};
+use crate::train::input::pixels;
+use crate::train::network::autoencoder::{
+    Autoencoder, build, decode_plain, decode_until, encode_until,
+};
+use crate::train::network::checkpointing::Stop;
+use crate::train::network::parameters::{Parameters, flat};
 
 /// What was found, over all images together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::Evaluation;
 use super::trainer::StepReport;
-use super::watch::Look;
+use crate::train::trainer::monitor::Look;
 
 /// What happens while a training runs.
 #[derive(Debug)]

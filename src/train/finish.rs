@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::data::{Loader, Split};
 use super::evaluate::Evaluator;
-use super::finite::no_result;
-use super::{Event, Observer, Run, STEPS_ENTRY, TrainSummary, page};
+use super::{Event, Observer, Run, STEPS_ENTRY, TrainSummary};
 use crate::error::{Error, Result};
-use crate::guard;
 use crate::model::config::ModelConfig;
-use crate::text;
+use crate::train::input::loader::{Loader, Split};
+use crate::train::report::page;
+use crate::train::trainer::finite::no_result;
+use crate::util::panics;
+use crate::util::text;
 
 /// Judges the result and turns the folder into a model.
 ///
@@ -31,7 +32,7 @@ pub fn finish(
     if let Some(reason) = no_result(run.trainer.skipped(), settings.steps, &weights) {
         return Err(run.fail(&reason));
     }
-    let _judging = guard::at("evaluation", None);
+    let _judging = panics::at("evaluation", None);
     let most = |images: &[u32]| images[..images.len().min(settings.evaluation_images_max)].to_vec();
     let mut held_out = !split.held_out.is_empty();
     let mut evaluator = judge(model, loader, &most(&split.held_out), &weights, observer)?;
@@ -68,7 +69,7 @@ pub fn finish(
             tensors.insert(name, Tensor::from_slice(values, shape, &Device::Cpu)?);
         }
     }
-    let _drawing = guard::at("training page", None);
+    let _drawing = panics::at("training page", None);
     let page = page::render(run.workspace.record()?, &summary, &run.recipe, &map)?;
     let config = described(model, &summary, &run.recipe);
     run.workspace.finish(&summary, &page, &config, &tensors)?;

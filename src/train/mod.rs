@@ -27,53 +27,22 @@
 //! | `record`, `tensorboard`, `pictures`, `page` | what is left to be looked at |
 //! | `random` | every draw |
 
-pub mod adversarial_settings;
-pub mod adversary;
 mod around;
-pub mod augment;
-pub mod codebook;
-mod codemap;
-pub mod cost;
-pub mod data;
-pub mod discriminator;
-pub mod estimator;
 pub mod evaluate;
 mod events;
 mod finish;
-mod finite;
-mod idle;
-pub mod images;
-pub mod init;
-pub mod loss;
-pub mod manifest;
-pub mod metrics;
-pub mod network;
-pub mod optimizer;
-mod page;
-pub mod parameters;
-pub mod perceptual;
-pub mod perceptual_weights;
-mod pictures;
-mod pixels;
 pub mod quantizer;
-pub mod random;
-mod record;
-pub mod revival;
-mod same;
+mod recipe;
 pub mod settings;
-pub mod state;
-mod step;
-pub mod tape;
-mod tensorboard;
 pub mod trainer;
-pub mod unreadable;
-pub mod watch;
 mod workspace;
 
 #[cfg(test)]
 pub(crate) mod golden;
-#[cfg(test)]
-mod quantizer_run_tests;
+pub mod input;
+pub mod losses;
+pub mod network;
+pub mod report;
 #[cfg(test)]
 mod run_tests;
 
@@ -82,31 +51,33 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use adversarial_settings::{AdversarialSettings, PerceptualSettings, WatchSettings};
-pub use augment::AugmentSettings;
-pub use data::TrainData;
+pub use crate::train::input::augment::AugmentSettings;
+pub use crate::train::input::loader::TrainData;
+pub use crate::train::settings::adversarial::{
+    AdversarialSettings, PerceptualSettings, WatchSettings,
+};
+pub use crate::train::settings::idle::check as refuse_idle;
+pub use crate::train::trainer::monitor::Look;
 pub use evaluate::Evaluation;
 pub use events::{Event, Observer, TrainSummary};
-pub use idle::check as refuse_idle;
 pub use settings::{CodebookSettings, TrainSettings};
 pub use trainer::StepReport;
-pub use watch::Look;
 pub use workspace::{RECIPE_FILE, begun, failed, finished_steps, last_summary, unfinished};
 
 use crate::error::{Error, Result};
-use crate::guard;
+use crate::metrics::LevelUse;
 use crate::model::config::ModelConfig;
-use crate::text;
+use crate::train::input::loader::{Batch, Loader, Split, prefetched};
+use crate::train::input::manifest::Manifest;
+use crate::train::recipe::{recipe, same_recipe};
+use crate::train::report::pictures::Pictures;
+use crate::train::report::record::Listener;
+use crate::train::trainer::state::Lengths;
+use crate::util::panics;
+use crate::util::text;
 use around::{estimate, fresh, perceptual, probe, start_codebook, tell_unreadable, warn, watch};
-use data::{Batch, Loader, Split, prefetched};
 use evaluate::Evaluator;
 use finish::finish;
-use manifest::Manifest;
-use metrics::LevelUse;
-use pictures::Pictures;
-use record::Listener;
-use same::{recipe, same_recipe};
-use state::Lengths;
 use trainer::{Trainer, mean_length};
 use workspace::{Found, Workspace};
 
@@ -263,7 +234,7 @@ impl Run<'_> {
         if observer.interrupted() {
             return Err(Error::Interrupted);
         }
-        let _at = guard::at("training", Some(&format!("step {}", self.trainer.step_count() + 1)));
+        let _at = panics::at("training", Some(&format!("step {}", self.trainer.step_count() + 1)));
         if self.trainer.wants_codebook() {
             start_codebook(&mut self.trainer, loader, observer)?;
         }
@@ -276,7 +247,7 @@ impl Run<'_> {
     fn record(
         &mut self,
         report: &StepReport,
-        probe: &watch::Probe,
+        probe: &crate::train::trainer::monitor::Probe,
         pictures: &Pictures,
         observer: &mut Listener<'_>,
     ) -> Result<()> {
@@ -318,7 +289,7 @@ impl Run<'_> {
         };
         Error::invalid(format!(
             "{shown}: the training stops at step {step} and leaves no model: {reason}; {}. {rest}",
-            finite::ADVICE
+            crate::train::trainer::finite::ADVICE
         ))
     }
 }

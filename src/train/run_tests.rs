@@ -22,7 +22,7 @@ impl TrainData for Discs {
     }
 
     fn example(&self, index: usize, _: u64) -> Result<Vec<u8>, Reject> {
-        let mut draws = random::Draws::new(5, "discs", index as u64);
+        let mut draws = crate::train::network::random::Draws::new(5, "discs", index as u64);
         let mut draw = |n: usize| draws.below(n as u64) as i64;
         let side = self.side as i64;
         let (x0, y0, r) = (draw(self.side), draw(self.side), 2 + draw(self.side / 2));
@@ -106,7 +106,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_string();
         let mut bytes = std::fs::read(entry.path()).unwrap();
         if name.starts_with("tensorboard/") {
-            let mut events = tensorboard::read(&bytes).unwrap();
+            let mut events = crate::train::report::tensorboard::read(&bytes).unwrap();
             events.iter_mut().for_each(|event| event.wall_time = 0.0);
             bytes =
                 events.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect();
@@ -207,7 +207,7 @@ fn folders_of_others_are_refused() {
 
 #[test]
 fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
-    use tensorboard::{Content, What};
+    use crate::train::report::tensorboard::{Content, What};
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("m");
     // A kill behind step 13 leaves lines and events that no checkpoint (step 7) knows.
@@ -233,7 +233,7 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
     let bytes = std::fs::read(folder.join("tensorboard/events.out.tfevents.vqtok")).unwrap();
     let mut shown: BTreeMap<String, Vec<(u64, f32)>> = BTreeMap::new();
     let (mut pictures, mut histograms) = (vec![], vec![]);
-    for event in tensorboard::read(&bytes).unwrap() {
+    for event in crate::train::report::tensorboard::read(&bytes).unwrap() {
         let Some(What::Summary(values)) = event.what else { continue };
         for value in values.values {
             match value.content.unwrap() {

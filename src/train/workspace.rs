@@ -22,17 +22,19 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::data::TrainData;
-use super::manifest::Manifest;
-use super::record::{self, LINES, Record};
-use super::state::Lengths;
-use super::state::{State, write_atomic};
 use super::{STEPS_ENTRY, TrainSummary};
 use crate::checkpoint::folder::{CONFIG_FILE, load_config, save};
-use crate::durable::{self, Locked};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::text;
+use crate::train::input::loader::TrainData;
+use crate::train::input::manifest::Manifest;
+use crate::train::report::record;
+use crate::train::report::record::{LINES, Record};
+use crate::train::trainer::state::Lengths;
+use crate::train::trainer::state::{State, write_atomic};
+use crate::util::portable_fs;
+use crate::util::portable_fs::Locked;
+use crate::util::text;
 
 const STATE: &str = "state";
 const LOCK: &str = "lock";
@@ -295,14 +297,14 @@ fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
         .write(true)
         .open(path)
         .map_err(Error::io(path))?;
-    match durable::try_lock(&file, true).map_err(Error::io(path))? {
+    match portable_fs::try_lock(&file, true).map_err(Error::io(path))? {
         Locked::Held => Ok(Some(file)),
         Locked::Busy => Err(Error::Busy(format!(
             "{}: another process is training here; wait for it or give another path",
             text::path(folder)
         ))),
         Locked::Unknown => {
-            durable::notice(
+            portable_fs::notice(
                 folder,
                 "this file system has no locks; nothing keeps another training from writing \
                  there at the same time: make sure that none does",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use vqtok::audit::{self, TokenFile};
 use vqtok::config::Recipe;
 use vqtok::data::prepare::{Preparation, from_bytes};
-use vqtok::data::resize::ResizeRule;
+use vqtok::data::resize::rules::ResizeRule;
 use vqtok::data::{Alpha, Limits, decode};
 use vqtok::tokens::{Plan, contents, repair};
 

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 
 mod operands;
+#[cfg(test)]
+mod tests;
 
-use super::{Id, Node, Object, Span};
+use crate::checkpoint::pickle::value::{Id, Node, Object, Span};
 
 /// Most bytes of memory that the graph of one pickle may take: that of 25,000 tensors.
 const GRAPH_BYTES_MAX: usize = 48 << 20;

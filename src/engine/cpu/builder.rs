@@ -9,7 +9,7 @@ use super::plan::{Before, Norm, Plan, Slot};
 use super::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
 use crate::model::config::VqganConfig;
-use crate::model::weights::{Weight, Weights};
+use crate::weights::store::{Weight, Weights};
 
 /// A plan under construction, with what all of its layers share.
 pub(super) struct Builder<'a> {

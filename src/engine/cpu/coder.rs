@@ -7,12 +7,12 @@ use super::families;
 use super::kernels::{Buffer, Codebook, Level, nearest};
 use super::maps::Shape;
 use crate::error::{Error, Result};
-use crate::guard;
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::quantizer::normalise_rows;
 use crate::model::residual::ResidualQuantizer;
-use crate::model::weights::Weights;
 use crate::model::{finite, load_quantizer};
+use crate::util::panics;
+use crate::weights::store::Weights;
 
 /// The quantizer of a model, packed for this engine.
 pub struct Coder {
@@ -112,7 +112,7 @@ impl Coder {
         scratch: &mut Buffer,
     ) -> Result<()> {
         let Shape { channels, stride, .. } = shape;
-        let _at = guard::at("quantize", None);
+        let _at = panics::at("quantize", None);
         let rows = || latents.chunks_exact(stride).flat_map(|row| &row[..channels]).copied();
         let Some(first) = self.books.first() else {
             let found = self.reference.quantize(rows().collect(), channels)?;

@@ -13,14 +13,15 @@ use super::networks;
 use super::plan::{Arena, Bound, Plan};
 use super::share::{Pool, each_image};
 use super::two_levels::TwoLevels;
-use crate::checkpoint::detect::{self, DetectOptions, Opened};
+use crate::checkpoint::recognise::detect;
+use crate::checkpoint::recognise::detect::{DetectOptions, Opened};
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
-use crate::model::digests::{Digests, Pending};
-use crate::model::weights::Weights;
 use crate::model::{Model, finite};
+use crate::weights::digests::{Digests, Pending};
+use crate::weights::store::Weights;
 
 /// Our own kernels where the family has them, candle for the rest.
 pub struct CpuEngine {

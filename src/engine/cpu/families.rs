@@ -11,7 +11,7 @@ use super::maps::{Modulation, Resample};
 use super::plan::{Before, Plan, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
-use crate::model::weights::Weights;
+use crate::weights::store::Weights;
 
 /// Pixels `[H, W, channels]` to latents.
 pub fn maskgit_encoder(

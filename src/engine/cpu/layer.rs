@@ -11,8 +11,8 @@ use super::kernels::{
     channel_stride, direct, pointwise, winograd, winograd_cost,
 };
 use crate::error::{Error, Result};
-use crate::guard;
-use crate::model::weights::Weight;
+use crate::util::panics;
+use crate::weights::store::Weight;
 
 /// Below this many input channels the tiles' transforms cost more than they save; and only maps of
 /// at least one vector a pixel are sure to have whole vectors, which the transforms take.
@@ -193,7 +193,7 @@ pub fn pack_ahead(level: Level, layers: impl Iterator<Item = (Arc<Layer>, Algori
     for _ in 0..threads {
         let (missing, next) = (Arc::clone(&missing), Arc::clone(&next));
         let work = move || {
-            let _at = guard::at("pack weights", None);
+            let _at = panics::at("pack weights", None);
             while let Some((layer, algorithm)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some(layer) = layer.upgrade() else { return };
                 // Whoever needs the layer is told why it couldn't be packed.

@@ -8,7 +8,7 @@ use super::kernels::{Level, Window};
 use super::plan::{Before, Plan};
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, VqganConfig, VqvaeConfig};
-use crate::model::weights::Weights;
+use crate::weights::store::Weights;
 
 /// Encoder and decoder of a model, where its family is one of ours and it has them.
 pub fn plans(

@@ -14,14 +14,14 @@ use super::kernels::{Level, Window};
 use super::networks;
 use super::plan::{Arena, Before, Plan, Slot};
 use super::share::Threads;
-use crate::checkpoint::detect::DetectOptions;
 use crate::checkpoint::folder;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::model::Model;
 use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
 use crate::model::config::*;
-use crate::model::weights::Weights;
+use crate::weights::store::Weights;
 
 /// A weight source that makes up each tensor it is asked for and remembers it.
 #[derive(Clone, Default)]

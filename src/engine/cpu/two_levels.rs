@@ -17,7 +17,7 @@ use super::share::{Pool, Threads, each_image};
 use crate::engine::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
-use crate::model::weights::Weights;
+use crate::weights::store::Weights;
 
 /// The network with its two codebooks.
 pub struct TwoLevels {

@@ -9,15 +9,16 @@ use super::bank::Bank;
 use super::device::{Device, Loaded, Mark};
 use super::program::{Place, Result as Outcome, Work};
 use super::{encoder, libraries};
-use crate::checkpoint::detect::{self, DetectOptions};
+use crate::checkpoint::recognise::detect;
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::cpu::{CpuEngine, kernels::Level};
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, Precision, failed};
 use crate::error::{Error, Result};
-use crate::guard;
 use crate::model::config::{ModelConfig, QuantizerRule};
-use crate::model::digests::Digests;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{finite, load_quantizer};
+use crate::util::panics;
+use crate::weights::digests::Digests;
 
 /// The canonical encoder on a GPU.
 pub struct CudaEngine {
@@ -200,7 +201,7 @@ impl CudaEngine {
 /// A library that lacks a function makes cudarc panic: an error like any other here. What was in
 /// work is not used again, since an error ends the run.
 fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    guard::catch(work).unwrap_or_else(|panic| {
+    panics::catch(work).unwrap_or_else(|panic| {
         Err(Error::invalid(format!(
             "--device cuda: {}; use --device cpu",
             panic.replace('\n', " ")

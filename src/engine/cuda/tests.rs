@@ -10,13 +10,14 @@ use super::bank::Bank;
 use super::host::Host;
 use super::program::*;
 use super::{KERNELS, encoder};
-use crate::checkpoint::detect::{DetectOptions, open};
+use crate::checkpoint::recognise::detect::{DetectOptions, open};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::tests::{Maker, images, model, vqgan};
 use crate::engine::{Engine, PixelBatch, Precision};
 use crate::model::config::*;
-use crate::model::{Model, load_quantizer, weights::Weights};
+use crate::model::{Model, load_quantizer};
 use crate::testing::{npz, shared};
+use crate::weights::store::Weights;
 
 /// Latents `[rows, dim]`, codes, distances.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 
 use super::{Moved, Nearest, Quantized, Quantizer, laid_out};
 use crate::error::{Error, Result};
-use crate::train::codebook::{Averages, Codebook, Follow, KMeans};
-use crate::train::parameters::Named;
-use crate::train::random::Draws;
+use crate::train::network::parameters::Named;
+use crate::train::network::random::Draws;
+use crate::train::quantizer::ema::{Averages, Codebook, Follow, KMeans};
 use crate::train::settings::{CodebookSettings, Start};
 
 /// A [`Codebook`] in training.

@@ -8,10 +8,10 @@ use candle_core::{DType, Tensor, Var};
 use super::{Moved, Nearest, Quantized, Quantizer, picked};
 use crate::error::{Error, Result};
 use crate::train::CODEBOOK_NAME;
-use crate::train::codebook::{Follow, KMeans};
-use crate::train::parameters::Named;
-use crate::train::parameters::{Parameters, flat, set_flat};
-use crate::train::random::Draws;
+use crate::train::network::parameters::Named;
+use crate::train::network::parameters::{Parameters, flat, set_flat};
+use crate::train::network::random::Draws;
+use crate::train::quantizer::ema::{Follow, KMeans};
 use crate::train::settings::{CodebookSettings, Start};
 
 /// A codebook among the trained weights, under [`CODEBOOK_NAME`].

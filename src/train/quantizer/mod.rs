@@ -15,12 +15,21 @@
 //! average of the weights and the checkpoint treat it as any weight. What is not (averages) is
 //! the quantizer's own state. Either way the model folder gets one codebook, or none.
 
+#[cfg(test)]
+mod run_tests;
+
+pub mod revival;
+
+pub mod estimator;
+
+pub mod ema;
+
 mod averages;
-mod bits;
+mod finite_scalar;
 mod gradient;
-mod linear;
+mod lookup_free;
 mod residual;
-mod scalar;
+mod simvq;
 #[cfg(test)]
 mod tests;
 
@@ -29,22 +38,22 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::codebook::{Follow, nearest, to_rows};
-use super::estimator::{Estimator, code_loss, commitment};
-use super::parameters::Named;
-use super::parameters::{Parameters, flat};
-use super::random::Draws;
 use super::settings::{Method, TrainSettings};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::model::quantizer::normalise_rows;
+use crate::train::network::parameters::Named;
+use crate::train::network::parameters::{Parameters, flat};
+use crate::train::network::random::Draws;
+use crate::train::quantizer::ema::{Follow, nearest, to_rows};
+use crate::train::quantizer::estimator::{Estimator, code_loss, commitment};
 
+pub use crate::train::quantizer::finite_scalar::ScalarCodes;
+pub use crate::train::quantizer::lookup_free::{BitCodes, Entropies, entropies};
+pub use crate::train::quantizer::simvq::LinearCodes;
 pub use averages::EmaCodes;
-pub use bits::{BitCodes, Entropies, entropies};
 pub use gradient::GradientCodes;
-pub use linear::LinearCodes;
 pub use residual::ResidualCodes;
-pub use scalar::ScalarCodes;
 
 /// What the names of a quantizer's trained weights begin with.
 pub const PREFIX: &str = "quantize.";
@@ -204,7 +213,7 @@ pub fn build(
             temperature: c.entropy_temperature,
         }),
         (QuantizerRule::L2 | QuantizerRule::L2Normalised, Method::Simvq) => {
-            let table = linear::table(q.codes, q.dim, settings.seed);
+            let table = crate::train::quantizer::simvq::table(q.codes, q.dim, settings.seed);
             Box::new(LinearCodes::new(nearest, c.start, table, parameters, DType::F32)?)
         }
         (QuantizerRule::L2 | QuantizerRule::L2Normalised, method) => {

@@ -6,9 +6,9 @@ use candle_core::{Device, Tensor};
 
 use super::{Losses, Moved, Nearest, Quantized, Quantizer, rows_of};
 use crate::error::{Error, Result};
-use crate::train::codebook::Follow;
-use crate::train::parameters::Named;
-use crate::train::random::Draws;
+use crate::train::network::parameters::Named;
+use crate::train::network::random::Draws;
+use crate::train::quantizer::ema::Follow;
 
 /// Levels of codes, one behind the other. Code k of level l is `l * K + k`.
 pub struct ResidualCodes {

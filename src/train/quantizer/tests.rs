@@ -6,7 +6,7 @@ use super::*;
 use crate::model::config::QuantizerConfig;
 use crate::train::CODEBOOK_NAME;
 use crate::train::golden::Case;
-use crate::train::parameters::set_flat;
+use crate::train::network::parameters::set_flat;
 use crate::train::settings::CodebookSettings;
 
 fn nearest_of_8(sphere: bool) -> Nearest {

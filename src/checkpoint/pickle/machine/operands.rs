@@ -1,7 +1,7 @@
 //! Owns what follows an opcode: bytes, lengths, lines, numbers in text. Must not know: opcodes.
 
-use super::super::NAME_BYTES_MAX;
 use super::{Machine, Node, Span, Step};
+use crate::checkpoint::pickle::value::NAME_BYTES_MAX;
 
 impl Machine<'_> {
     pub(super) fn byte(&mut self) -> Step<u8> {

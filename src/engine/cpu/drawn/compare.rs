@@ -16,8 +16,8 @@ use crate::engine::cpu::tests::random;
 use crate::engine::{Encoded, Engine, Failed, PixelBatch};
 use crate::model::config::{ModelConfig, QuantizerConfig, QuantizerRule};
 use crate::model::quantizer::{normalise_rows, sign_bits};
-use crate::model::weights::Weights;
 use crate::model::{Model, fsq::Fsq};
+use crate::weights::store::Weights;
 
 /// Latents' largest difference over their largest magnitude; Winograd's tiles cost a digit against
 /// the plain sum.

@@ -11,7 +11,7 @@ pub(super) mod model;
 use compare::{Tally, compare};
 use model::{Family, Random};
 
-use crate::guard;
+use crate::util::panics;
 
 /// What a usual run of the tests has time for.
 const MODELS: u64 = 50;
@@ -27,7 +27,7 @@ fn hold(family: Family) {
     let (mut all, mut findings) = (Tally::default(), Vec::new());
     for seed in first..first + models {
         let drawn = model::draw(family, Random::new(seed));
-        let found = guard::catch(|| compare(&drawn, seed)).unwrap_or_else(Err);
+        let found = panics::catch(|| compare(&drawn, seed)).unwrap_or_else(Err);
         match found {
             Ok(tally) => all.add(&tally),
             Err(text) => findings.push(format!(

@@ -14,7 +14,7 @@ use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
 use crate::engine::cpu::memory;
 use crate::engine::cpu::share::{Pool, Threads};
 use crate::error::{Error, Result};
-use crate::words;
+use crate::util::numbers;
 
 /// Rows of a convolution's output that are one part. Each part computes the activations of a row
 /// above and below it that its neighbours compute too.
@@ -73,7 +73,7 @@ impl Arena {
         let needed = 4 * more.sum::<usize>() as u64;
         match memory::available() {
             Some(free) if free < needed => {
-                let (needed, free) = (words::bytes(needed), words::bytes(free));
+                let (needed, free) = (numbers::bytes(needed), numbers::bytes(free));
                 Err(Error::OutOfMemory(format!(
                     "the maps of one input of {width}x{height} take {needed}, {free} are free"
                 )))

@@ -1,0 +1,8 @@
+//! Containers of tensors: safetensors, PyTorch's zip and its older stream. Each gives named tensors as
+//! data. Must not know: what the names mean.
+
+pub mod safetensors;
+pub(crate) mod safetensors_header;
+pub mod torch;
+pub(crate) mod torch_legacy;
+pub(crate) mod zip;

@@ -1,0 +1,154 @@
+//! Owns the identity card: what a model is, where each fact is from, what was left out.
+//! Must not know: devices, how it is shown.
+
+use super::{folder, sha256_hex};
+use crate::checkpoint::recognise::detect;
+use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::error::Result;
+use crate::model::Model;
+use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
+use crate::util::numbers;
+use crate::util::text;
+use crate::weights::digests::Digests;
+use crate::weights::store::Weights;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is known of a model without running it.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Family, network, quantizer, pixels, preprocessing, provenance.
+    pub config: ModelConfig,
+    /// Of the weights, whatever their container.
+    pub digests: Digests,
+    /// Numbers in all tensors.
+    pub parameters: u64,
+    /// The files the weights came from, with their sha256 in hex.
+    pub files: Vec<(PathBuf, String)>,
+    /// `safetensors`, `pickle (zip)`, ...
+    pub container: String,
+    /// Tensors that were left out, with the reason.
+    pub ignored: BTreeMap<String, String>,
+    /// What was tolerated.
+    pub notes: Vec<String>,
+}
+
+/// Reads the card of a model folder or checkpoint file.
+///
+/// # Errors
+/// As opening the model: unreadable, unknown, or of several possible families.
+pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
+    let raw = super::open(path)?;
+    let (config, weights, ignored) = if let Some(own) = folder::own(path) {
+        // Already held against its configuration, in whose names it is.
+        let config = folder::load_config(own)?;
+        options.refuse_for_own(own, &config)?;
+        let weights = Weights::from(raw.tensors.clone());
+        let file = own.join(folder::WEIGHTS_FILE);
+        (config, weights.read_from(&file, BTreeMap::new()), BTreeMap::new())
+    } else {
+        let detected = detect::detect_raw(&raw, options)?;
+        let weights = detected.place(&raw)?;
+        (detected.config, weights, detected.ignored)
+    };
+    // A tensor that is missing or misshapen is told now, not when the model is first used.
+    Model::check(&config, &weights)?;
+    Ok(Card {
+        config,
+        digests: Digests::of(&weights)?,
+        parameters: weights.iter().map(|(_, weight)| weight.len() as u64).sum(),
+        files: raw.files.into_iter().map(|(file, b)| (file, sha256_hex(&b))).collect(),
+        container: raw.container,
+        ignored,
+        notes: raw.notes,
+    })
+}
+
+/// What a configuration says, or what goes without saying.
+fn word_or(said: &Option<String>, otherwise: &str) -> String {
+    said.clone().unwrap_or_else(|| otherwise.to_string())
+}
+
+impl Card {
+    /// Name and value of every fact, for people.
+    pub fn lines(&self) -> Vec<(String, String)> {
+        let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
+        let size = preprocess.size.map_or("not said: pass --size".into(), |s| format!("{s} px"));
+        let mut lines: Vec<(String, String)> = [
+            ("family", format!("{family}, {}", kind(architecture))),
+            ("factor", format!("{} pixels a token", self.config.factor()[0])),
+            (
+                "codebook",
+                format!("{} codes of length {}", quantizer.codes_in_words(), quantizer.dim),
+            ),
+            ("quantizer", rule(quantizer)),
+            ("channels", pixels.channels.to_string()),
+            ("input range", word(&json!(pixels.input))),
+            ("output range", word(&json!(pixels.output))),
+            ("resize rule", preprocess.resize.clone()),
+            ("size", size),
+            ("alpha", word_or(&preprocess.alpha, "white")),
+            ("orientation", word_or(&preprocess.orientation, "apply")),
+            ("pillow", preprocess.pillow.unwrap_or(12).to_string()),
+            ("parameters", numbers::count(self.parameters)),
+            ("weights sha256", self.digests.weights_sha256.clone()),
+            ("codebook sha256", self.digests.codebook_sha256.clone()),
+            ("container", self.container.clone()),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into();
+        for (file, sha256) in &self.files {
+            lines.push(("file".into(), format!("{} sha256 {sha256}", text::path(file))));
+        }
+        for (name, value) in &self.config.provenance {
+            lines.push((format!("from: {name}"), value.clone()));
+        }
+        for (reason, names) in self.ignored_by_reason() {
+            let examples = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = if names.len() > 3 { ", ..." } else { "" };
+            lines.push(("ignored".into(), format!("{} ({reason}): {examples}{more}", names.len())));
+        }
+        lines.extend(self.notes.iter().map(|note| ("note".into(), note.clone())));
+        lines
+    }
+
+    fn ignored_by_reason(&self) -> BTreeMap<&str, Vec<String>> {
+        let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, reason) in &self.ignored {
+            reasons.entry(reason).or_default().push(name.clone());
+        }
+        reasons
+    }
+
+    /// The same for machines, complete.
+    pub fn to_json(&self) -> Value {
+        let files: Vec<_> =
+            self.files.iter().map(|(path, sha256)| (text::lossy(path), sha256)).collect();
+        json!({
+            "config": self.config, "factor": self.config.factor()[0], "parameters": self.parameters,
+            "weights_sha256": self.digests.weights_sha256,
+            "codebook_sha256": self.digests.codebook_sha256,
+            "container": self.container, "files": files, "ignored": self.ignored,
+            "notes": self.notes,
+        })
+    }
+}
+
+/// The rule, with its levels where it has them.
+fn rule(quantizer: &QuantizerConfig) -> String {
+    let rule = word(&json!(quantizer.rule));
+    match &quantizer.levels[..] {
+        [] => rule,
+        levels => format!("{rule} {levels:?}"),
+    }
+}
+
+/// The architecture's `kind`.
+fn kind(architecture: &Architecture) -> String {
+    word(&json!(architecture)["kind"])
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}

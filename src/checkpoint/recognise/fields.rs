@@ -1,0 +1,326 @@
+//! Owns what the settings of published configurations mean: which are honoured, which must agree
+//! with the weights, which are refused by name since nothing here computes them. Must not know:
+//! where settings are written, tensors.
+//!
+//! Read in the reference classes. "Shape" must agree with the weights; what changes neither codes
+//! nor pixels isn't listed: losses, dropout, learning rates, paths.
+//!
+//! | class | honoured | shape | refused unless |
+//! |---|---|---|---|
+//! | taming `VQModel`, `GumbelVQ` | `resolution` | `ch`, `ch_mult`, `num_res_blocks`, `attn_resolutions`, `z_channels`, `in_channels`, `out_ch`, `n_embed`, `embed_dim` | `double_z` false, `resamp_with_conv` true, `give_pre_end` false, `remap` null |
+//! | latent-diffusion `VQModel(Interface)` | the same | the same, `attn_type` none | the same; `attn_type` vanilla or none, `use_linear_attn` false, `tanh_out` false |
+//! | diffusers `VQModel` (amused too) | `norm_num_groups`, `lookup_from_codebook` (amused) | `block_out_channels`, `layers_per_block`, `down_block_types`, `up_block_types`, `mid_block_add_attention`, `latent_channels`, `vq_embed_dim`, `num_vq_embeddings`, `in_channels`, `out_channels` | `act_fn` silu or swish, `norm_type` group, block types with or without `Attn` |
+//! | LlamaGen, Janus | `codebook_l2_norm` | `encoder_ch_mult`, `z_channels`, `codebook_size`, `codebook_embed_dim` | `norm_type` group, `resamp_with_conv` true |
+//! | transformers' Chameleon, Janus | `resolution` | `base_channels`, `channel_multiplier`, `num_res_blocks`, `attn_resolutions`, `attn_type` null, `latent_channels`, `num_embeddings`, `embed_dim`, `in_channels`, `out_channels` | `double_latent` false, `attn_type` vanilla or null |
+//! | Chameleon (Meta) | as taming | as taming, `attn_type` none | as latent-diffusion |
+//! | open-muse `VQGANModel` | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `attn_resolutions`, `no_attn_mid_block`, `z_channels`, `quantized_embed_dim`, `num_embeddings`, `num_channels` | `resample_with_conv` true |
+//! | open-muse `MaskGitVQGAN` | `resolution` | the same without attention, which it never has | |
+//! | IBQ | `resolution`, `use_ema` | as taming | as taming; `l2_normalize` and `cosine_similarity` false |
+//! | Open-MAGVIT2 | `resolution`, `use_ema` | as taming | as taming |
+//! | ViT-VQGAN | `image_size`, `heads` of each side, `use_norm` | `n_embed`, `embed_dim`, `patch_size` | `use_residual` false |
+//! | DALL-E dVAE | | `n_hid`, `n_init`, `n_blk_per_group`, `vocab_size`, `input_channels`, `output_channels` | `group_count` 4 |
+//! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
+
+use serde_json::Value;
+
+use super::families::Family;
+use super::published::{Published, Setting};
+use crate::error::Result;
+use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
+
+/// Settings of networks that say nothing of codes or pixels, for [`unknown`].
+const WITHOUT_EFFECT: &[&str] = &[
+    "dropout",
+    "sample_size",
+    "scaling_factor",
+    "force_upcast",
+    "commitment_cost",
+    "shift_factor",
+];
+
+/// Settings that are looked at.
+const LOOKED_AT: &[&[&str]] =
+    &[MUST_BE_FALSE, MUST_BE_TRUE, WIDTH, FACTORS, BLOCKS, Z, DIM, CODES, CHANNELS, OUT, OTHERS];
+
+const MUST_BE_FALSE: &[&str] = &[
+    "double_z",
+    "double_latent",
+    "tanh_out",
+    "give_pre_end",
+    "use_linear_attn",
+    "use_residual",
+    "l2_normalize",
+    "use_l2_norm",
+    "cosine_similarity",
+    "use_cosine_sim",
+];
+
+const MUST_BE_TRUE: &[&str] = &["resamp_with_conv", "resample_with_conv"];
+
+const WIDTH: &[&str] = &["ch", "base_channels", "hidden_channels"];
+const FACTORS: &[&str] = &["ch_mult", "channel_multiplier", "channel_mult", "encoder_ch_mult"];
+const BLOCKS: &[&str] = &["num_res_blocks", "layers_per_block"];
+const Z: &[&str] = &["z_channels", "latent_channels"];
+const DIM: &[&str] = &["embed_dim", "quantized_embed_dim", "vq_embed_dim", "codebook_embed_dim"];
+const CODES: &[&str] = &["n_embed", "num_vq_embeddings", "num_embeddings", "codebook_size"];
+const CHANNELS: &[&str] = &["in_channels", "num_channels", "in_channel", "input_channels"];
+const OUT: &[&str] = &["out_ch", "out_channels", "output_channels"];
+
+/// Those with rules of their own.
+const OTHERS: &[&str] = &[
+    "resolution",
+    "attn_resolutions",
+    "attn_type",
+    "act_fn",
+    "norm_type",
+    "norm_num_groups",
+    "remap",
+    "block_out_channels",
+    "down_block_types",
+    "up_block_types",
+    "mid_block_add_attention",
+    "no_attn_mid_block",
+    "lookup_from_codebook",
+];
+
+/// Errors where an option is on whose mathematics isn't built.
+///
+/// # Errors
+/// The first such option, with its file and value.
+pub fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
+    for (keys, wanted) in [(MUST_BE_FALSE, false), (MUST_BE_TRUE, true)] {
+        for &key in keys {
+            // MaskGIT's halves its maps without one.
+            let unused = key == "resample_with_conv" && family.word == "maskgit";
+            if let Some((on, _)) = published.bool(key)?.filter(|_| !unused)
+                && on != wanted
+                && let Some(setting) = published.find(&[key])?
+            {
+                return setting.refuse(&format!("vqtok computes only {wanted}"));
+            }
+        }
+    }
+    if family.rule != QuantizerRule::L2Normalised
+        && let Some((true, _)) = published.bool("codebook_l2_norm")?
+        && let Some(setting) = published.find(&["codebook_l2_norm"])?
+    {
+        return setting.refuse(&format!("the codes of family {} aren't normalised", family.word));
+    }
+    if let Some(setting) = published.find(&["remap"])? {
+        return setting.refuse("vqtok computes only null");
+    }
+    for (key, known) in [
+        ("norm_type", &["group"][..]),
+        ("act_fn", &["silu", "swish"]),
+        ("attn_type", &["vanilla", "none", "vanilla-xformers"]),
+    ] {
+        if let Some(setting) = published.find(&[key])?
+            && !known.iter().any(|word| setting.value == *word)
+        {
+            return setting.refuse(&only(known));
+        }
+    }
+    if let Some(setting) = published.find(&["group_count"])?.filter(|_| family.word == "dalle")
+        && setting.value != 4
+    {
+        return setting.refuse("vqtok computes only 4");
+    }
+    for (key, known) in [
+        ("down_block_types", ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]),
+        ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]),
+    ] {
+        if let Some(setting) = published.find(&[key])?
+            && !blocks(setting)?.iter().all(|block| known.iter().any(|word| block == word))
+        {
+            return setting.refuse(&only(&known));
+        }
+    }
+    Ok(())
+}
+
+/// The types of diffusers' blocks.
+fn blocks<'a>(setting: Setting<'a>) -> Result<&'a [Value]> {
+    match setting.value.as_array() {
+        Some(blocks) => Ok(blocks),
+        None => setting.refuse("a list of types of blocks belongs there"),
+    }
+}
+
+fn only(words: &[&str]) -> String {
+    format!("vqtok computes only {}", words.join(", "))
+}
+
+/// Errors where the configuration says another network than the weights show: the reference would
+/// load it in part, or not at all.
+///
+/// # Errors
+/// The first setting that differs.
+pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
+    let contradiction = LOOKED_AT.iter().copied().flatten();
+    if let Some([one, two]) = contradiction.copied().find_map(|key| published.contradiction(key)) {
+        let what = format!("but {} says {}; ", two.source, two.value);
+        let advice = format!("leave the right one there{}", published.flags.or_config());
+        return one.refuse(&(what + &advice));
+    }
+    let agree = |keys: &[&'static str], found: usize, what: &str| -> Result<()> {
+        match (published.usize(keys)?, published.find(keys)?) {
+            (Some((stated, _)), Some(setting)) if stated != found => {
+                other_checkpoint(setting, &format!("{found} ({what})"))
+            }
+            _ => Ok(()),
+        }
+    };
+    agree(CODES, config.quantizer.codes, "codes")?;
+    agree(DIM, config.quantizer.dim, "numbers a code")?;
+    if config.parts().encoder() {
+        agree(CHANNELS, config.pixels.channels, "channels an image")?;
+    }
+    if config.parts().decoder() {
+        agree(OUT, config.pixels.channels, "channels an image")?;
+    }
+    match &config.architecture {
+        Architecture::Vqgan(c) => {
+            if c.parts.encoder() {
+                agree(WIDTH, c.ch, "channels behind the first convolution")?;
+            }
+            agree(BLOCKS, c.res_blocks, "blocks a level")?;
+            agree(Z, c.z_channels, "channels of latents")?;
+            check_widths(c.ch, &c.widths, published)?;
+            check_attention(config, c, published)
+        }
+        Architecture::Maskgit(c) => {
+            agree(BLOCKS, c.res_blocks, "blocks a level")?;
+            agree(Z, config.quantizer.dim, "channels of latents")?;
+            check_widths(c.ch, &c.widths, published)
+        }
+        Architecture::OpenMagvit2(c) => {
+            agree(BLOCKS, c.res_blocks, "blocks a level")?;
+            agree(Z, config.quantizer.dim, "channels of latents")?;
+            check_widths(c.ch, &c.widths, published)
+        }
+        Architecture::VitVqgan(c) => match published.pair(&["patch_size"])? {
+            Some((patch, _)) if patch != c.patch => match published.find(&["patch_size"])? {
+                Some(setting) => other_checkpoint(setting, &format!("patches of {:?}", c.patch)),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        },
+        Architecture::Dalle(c) => {
+            agree(&["n_hid"], c.hidden, "channels in the narrowest group")?;
+            agree(&["n_blk_per_group"], c.blocks, "blocks a group")?;
+            agree(&["vocab_size"], config.quantizer.codes, "codes")?;
+            match c.parts.decoder() {
+                true => agree(&["n_init"], c.init, "channels behind the decoder's first layer"),
+                false => Ok(()),
+            }
+        }
+        Architecture::Vqvae2(c) => {
+            agree(&["channel"], c.channels, "channels")?;
+            agree(&["n_res_block"], c.res_blocks, "residual blocks")?;
+            agree(&["n_res_channel"], c.res_channels, "channels in a residual block")
+        }
+        Architecture::Vqvae(_) => Ok(()),
+    }
+}
+
+fn other_checkpoint<T>(setting: Setting, found: &str) -> Result<T> {
+    setting.refuse(&format!("but the weights have {found}: it belongs to another checkpoint"))
+}
+
+/// Widths of the levels: factors of the first one, or as they are (diffusers).
+fn check_widths(ch: usize, widths: &[usize], published: &Published) -> Result<()> {
+    if let Some((stated, setting)) = published.list(&["block_out_channels"])?
+        && stated != widths
+    {
+        return other_checkpoint(setting, &format!("{widths:?}"));
+    }
+    // Without an encoder, the first width is the configuration's own.
+    let ch = published.usize(WIDTH)?.map_or(ch, |(ch, _)| ch);
+    if let Some((factors, setting)) = published.list(FACTORS)?
+        && factors.iter().map(|factor| factor.saturating_mul(ch)).ne(widths.iter().copied())
+    {
+        return other_checkpoint(setting, &format!("levels of {widths:?} channels"));
+    }
+    Ok(())
+}
+
+/// Where attention is: the reference's loaders pass over weights that the configuration has no
+/// place for, so that both must say the same.
+fn check_attention(config: &ModelConfig, c: &VqganConfig, published: &Published) -> Result<()> {
+    let found = |on: bool| if on { "attention in the middle" } else { "none in the middle" };
+    for (key, with) in [("mid_block_add_attention", true), ("no_attn_mid_block", false)] {
+        if let Some((on, _)) = published.bool(key)?
+            && (on == with) != c.mid_attention
+            && let Some(setting) = published.find(&[key])?
+        {
+            return other_checkpoint(setting, found(c.mid_attention));
+        }
+    }
+    let kind = published.find(&["attn_type"])?;
+    if let Some(setting) = kind
+        && (setting.value != "none") != c.mid_attention
+    {
+        return other_checkpoint(setting, found(c.mid_attention));
+    }
+    let with = |block: &Value| block.as_str().is_some_and(|word| word.starts_with("Attn"));
+    if let Some(setting) = published.find(&["down_block_types"])?
+        && c.parts.encoder()
+        && blocks(setting)?.iter().map(with).ne(c.attention.iter().copied())
+    {
+        return other_checkpoint(setting, &levels(&c.attention));
+    }
+    if let Some(setting) = published.find(&["up_block_types"])?
+        && c.parts.decoder()
+    {
+        let own = c.decoder().attention;
+        // The decoder goes up: its first block is that of the last level.
+        if blocks(setting)?.iter().rev().map(with).ne(own.iter().copied()) {
+            return other_checkpoint(setting, &levels(&own));
+        }
+    }
+    let none = kind.is_some_and(|setting| setting.value == "none");
+    let stated = published.list(&["attn_resolutions"])?;
+    let resolution = published.usize(&["resolution"])?;
+    let (Some((places, setting)), Some((resolution, _))) = (stated, resolution) else {
+        return Ok(());
+    };
+    // open-muse's weights are there although a lone one isn't run.
+    let attention = match config.family.as_str() {
+        "open-muse" => c.decoder().attention,
+        _ => c.attention.clone(),
+    };
+    let here = |level: usize| !none && places.contains(&(resolution >> level.min(63)));
+    if (0..attention.len()).any(|level| here(level) != attention[level]) {
+        let text = format!("{} (`resolution` is {resolution})", levels(&attention));
+        return other_checkpoint(setting, &text);
+    }
+    Ok(())
+}
+
+/// Which levels have attention, in words.
+fn levels(attention: &[bool]) -> String {
+    let with: Vec<usize> = (0..attention.len()).filter(|&level| attention[level]).collect();
+    match &with[..] {
+        [] => format!("attention in none of the {} levels", attention.len()),
+        with => format!("attention in levels {with:?} of {}", attention.len()),
+    }
+}
+
+/// Settings of the network that are in none of the tables, with their files: for the identity card.
+pub fn unknown(published: &Published) -> Vec<String> {
+    let known = |key: &&str| {
+        LOOKED_AT.iter().copied().flatten().chain(WITHOUT_EFFECT).any(|known| known == key)
+    };
+    let mut unknown: Vec<String> = published
+        .network_settings()
+        .into_iter()
+        .filter(|(key, _)| !key.starts_with('_') && !known(key))
+        .map(|(key, source)| format!("`{}` of {source}", key.escape_debug()))
+        .collect();
+    unknown.sort();
+    unknown.dedup();
+    unknown
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,448 @@
+//! Owns the reading of published configurations (taming's YAML, diffusers' and transformers' JSON,
+//! Lightning's hyper-parameters): only what names and shapes can't tell. Must not know: tensors.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::flags::Flags;
+use crate::checkpoint::find::interpolate;
+use crate::error::{Error, Result};
+
+/// Pixels along a side that a configuration may ask for.
+const SIDE_MAX: u32 = 1 << 16;
+
+/// Keys under which a pickle carries settings, each a configuration.
+const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
+
+/// All configurations found beside or inside a checkpoint, the decisive one first.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// Where each comes from, for messages, and its content.
+    sources: Vec<(String, Value)>,
+    /// Those that are files beside the checkpoint.
+    files: Vec<String>,
+    /// Whether the user has given one.
+    explicit: bool,
+    /// How the command calls what its user may say, for messages.
+    pub flags: Flags,
+}
+
+/// A setting that was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The key it stands under.
+    pub key: &'a str,
+    /// Its value, never null.
+    pub value: &'a Value,
+    /// The file, or whatever it comes from, for messages.
+    pub source: &'a str,
+}
+
+impl Setting<'_> {
+    /// The error for a value that can't be meant: `where: `key` is VALUE; what belongs there`.
+    pub fn refuse<T>(&self, what: &str) -> Result<T> {
+        const CHARS_MAX: usize = 80;
+        let value = self.value.to_string();
+        let cut = value.chars().take(CHARS_MAX).collect::<String>();
+        let more = if cut.len() < value.len() { "..." } else { "" };
+        Err(Error::invalid(format!("{}: `{}` is {cut}{more}; {what}", self.source, self.key)))
+    }
+
+    /// The value as a number of things, of which there is one at least.
+    fn positive(&self) -> Result<usize> {
+        match self.value.as_u64().filter(|&number| number > 0) {
+            Some(number) => Ok(number as usize),
+            None => self.refuse("a whole number above 0 belongs there"),
+        }
+    }
+}
+
+impl Published {
+    /// `explicit` was given by the user and comes first; then the files beside the checkpoint, then
+    /// what the pickle carries.
+    pub fn new(
+        explicit: Option<&Value>,
+        files: &[(PathBuf, Value)],
+        hparams: Option<&Value>,
+    ) -> Published {
+        let mut sources = Vec::new();
+        let mut add = |name: String, root: &Value| {
+            let root = interpolate::resolve(root);
+            sources.extend(focus(&root).into_iter().map(|value| (name.clone(), value.clone())));
+        };
+        if let Some(value) = explicit {
+            add("the given configuration".to_owned(), value);
+        }
+        let name = |path: &PathBuf| {
+            path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        };
+        for (path, value) in files {
+            add(name(path), value);
+        }
+        if let Some(value) = hparams {
+            // Each is a configuration of its own, which references count from.
+            for key in SETTINGS {
+                if let Some(inner) = value.get(key).filter(|inner| inner.is_object()) {
+                    add(format!("the checkpoint's `{key}`"), inner);
+                }
+            }
+            add("the checkpoint's own settings".to_owned(), value);
+        }
+        // Where one is called so, others beside it may belong to something else.
+        let (own, others): (Vec<String>, Vec<String>) =
+            files.iter().map(|(path, _)| name(path)).partition(|name| name.starts_with("config."));
+        let files = if own.is_empty() { others } else { own };
+        Published { sources, files, explicit: explicit.is_some(), flags: Flags::default() }
+    }
+
+    /// The first value of any of `keys` in any scope.
+    ///
+    /// # Errors
+    /// Where it, or a table it may stand in, is a reference that can't be resolved.
+    pub fn find(&self, keys: &[&'static str]) -> Result<Option<Setting<'_>>> {
+        for (source, value) in &self.sources {
+            let scopes = scopes(value).map_err(|reason| told(source, reason))?;
+            let hit = keys
+                .iter()
+                .find_map(|key| scopes.iter().find_map(|scope| Some((*key, scope.get(*key)?))));
+            if let Some((key, value)) = hit.filter(|(_, value)| !value.is_null()) {
+                return match interpolate::unresolved(value) {
+                    Some(reason) => Err(told(source, reason)),
+                    None => Ok(Some(Setting { key, value, source })),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// A positive integer under any of `keys`.
+    ///
+    /// # Errors
+    /// Where there is something else, as for the other types.
+    pub fn usize(&self, keys: &[&'static str]) -> Result<Option<(usize, &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        Ok(Some((setting.positive()?, setting.source)))
+    }
+
+    /// A number of pixels under any of `keys`.
+    pub fn side(&self, keys: &[&'static str]) -> Result<Option<(u32, &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        match u32::try_from(setting.positive()?) {
+            Ok(side) if side <= SIDE_MAX => Ok(Some((side, setting.source))),
+            _ => setting.refuse(&format!("a side of at most {SIDE_MAX} pixels belongs there")),
+        }
+    }
+
+    /// The same within the table `side` (`encoder`, `decoder`), where it has its own.
+    pub fn usize_of(&self, side: &str, key: &'static str) -> Result<Option<(usize, &str)>> {
+        for (source, value) in &self.sources {
+            for scope in scopes(value).map_err(|reason| told(source, reason))? {
+                if let Some(value) = scope.get(side).and_then(|inner| inner.get(key)) {
+                    if let Some(reason) = interpolate::unresolved(value) {
+                        return Err(told(source, reason));
+                    }
+                    return Ok(Some((Setting { key, value, source }.positive()?, source)));
+                }
+            }
+        }
+        self.usize(&[key])
+    }
+
+    /// One integer, or a pair (height, width).
+    pub fn pair(&self, keys: &[&'static str]) -> Result<Option<([usize; 2], &str)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        let int = |v: &Value| v.as_u64().filter(|&v| v > 0).map(|v| v as usize);
+        let pair = match setting.value {
+            Value::Array(items) if items.len() == 2 => int(&items[0]).zip(int(&items[1])),
+            value => int(value).map(|side| (side, side)),
+        };
+        match pair {
+            Some((height, width)) => Ok(Some(([height, width], setting.source))),
+            None => setting.refuse("a whole number above 0, or two, belong there"),
+        }
+    }
+
+    /// A list of non-negative integers under any of `keys`; no lone one, which the reference
+    /// classes can't go through.
+    pub fn list(&self, keys: &[&'static str]) -> Result<Option<(Vec<usize>, Setting<'_>)>> {
+        let Some(setting) = self.find(keys)? else { return Ok(None) };
+        let list: Option<Vec<usize>> = setting
+            .value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| Some(item.as_u64()? as usize)).collect());
+        match list {
+            Some(list) => Ok(Some((list, setting))),
+            None => setting.refuse("a list of whole numbers belongs there"),
+        }
+    }
+
+    /// A boolean under `key`, also as YAML of old wrote it.
+    pub fn bool(&self, key: &'static str) -> Result<Option<(bool, &str)>> {
+        let Some(setting) = self.find(&[key])? else { return Ok(None) };
+        let on = match setting.value {
+            Value::Bool(on) => Some(*on),
+            Value::String(word) => match word.to_lowercase().as_str() {
+                "yes" | "on" | "true" => Some(true),
+                "no" | "off" | "false" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        match on {
+            Some(on) => Ok(Some((on, setting.source))),
+            None => setting.refuse("true or false belongs there"),
+        }
+    }
+
+    /// A word under any of `keys`; None where something else stands there.
+    pub fn word(&self, keys: &[&'static str]) -> Result<Option<(&str, &str)>> {
+        let found = self.find(keys)?;
+        Ok(found.and_then(|setting| Some((setting.value.as_str()?, setting.source))))
+    }
+
+    /// What two files say differently of `key`, where the user has given no configuration that
+    /// would decide.
+    pub fn contradiction(&self, key: &'static str) -> Option<[Setting<'_>; 2]> {
+        let settings = self.sources.iter().filter_map(|(source, value)| {
+            let scopes = scopes(value).ok()?;
+            let value = scopes.iter().find_map(|scope| scope.get(key))?;
+            let plain = !value.is_null() && interpolate::unresolved(value).is_none();
+            plain.then_some(Setting { key, value, source })
+        });
+        let of_files = |setting: &Setting| self.files.iter().any(|file| file == setting.source);
+        let mut settings = settings.filter(of_files);
+        let first = settings.next().filter(|_| !self.explicit)?;
+        let other =
+            |setting: &Setting| setting.source != first.source && setting.value != first.value;
+        settings.find(other).map(|second| [first, second])
+    }
+
+    /// Names in the tables that describe the network (`ddconfig`, the root of diffusers' JSON), with
+    /// their sources.
+    pub fn network_settings(&self) -> Vec<(&str, &str)> {
+        let mut names = Vec::new();
+        for (source, value) in &self.sources {
+            let Ok(scopes) = scopes(value) else { continue };
+            let of = |map: &&Map<String, Value>| map.contains_key("_class_name");
+            let tables = scopes.iter().filter_map(|scope| scope.get("ddconfig")?.as_object());
+            let tables = tables.chain(scopes.iter().copied().filter(of).take(1));
+            names.extend(
+                tables.flat_map(|table| table.keys().map(|key| (key.as_str(), source.as_str()))),
+            );
+        }
+        names
+    }
+
+    /// Families that the configurations name; empty where they say nothing.
+    ///
+    /// # Errors
+    /// Where they name a class whose quantizer isn't built.
+    pub fn families(&self) -> Result<Vec<&'static str>> {
+        match self.word(&["_class_name"])? {
+            Some(("VQModel", _)) => {
+                let amused = matches!(self.bool("lookup_from_codebook")?, Some((true, _)));
+                return Ok(vec![if amused { "amused" } else { "diffusers" }]);
+            }
+            Some(("MaskGitVQGAN", _)) => return Ok(vec!["maskgit"]),
+            Some(("VQGANModel", _)) => return Ok(vec!["open-muse"]),
+            _ => {}
+        }
+        match self.word(&["model_type"])?.map_or("", |(word, _)| word) {
+            "chameleon" | "chameleon_vqgan" | "chameleon_vqvae" => return Ok(vec!["chameleon-hf"]),
+            "janus" | "janus_vqgan" => return Ok(vec!["janus-hf"]),
+            _ => {}
+        }
+        // Lightning's YAML: the dotted name of the class.
+        const TARGET: [&str; 2] = ["target", "class_path"];
+        let target = self.word(&TARGET)?.map_or("", |(word, _)| word);
+        let unbuilt = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
+        if unbuilt.iter().any(|(of, class)| target.contains(of) && target.ends_with(class))
+            && let Some(setting) = self.find(&TARGET)?
+        {
+            return setting.refuse("vqtok doesn't compute the quantizer of that class");
+        }
+        Ok(match target {
+            t if t.ends_with(".GumbelVQ") => vec!["taming-gumbel"],
+            // Chameleon's published YAML names taming's class.
+            t if t.starts_with("taming.") => vec!["taming", "chameleon"],
+            t if t.starts_with("ldm.") => vec!["latent-diffusion"],
+            t if t.contains("IBQ") || t.contains("IndexBackprop") => vec!["ibq"],
+            t if t.contains("Open_MAGVIT2") || t.contains("lfqgan") => vec!["open-magvit2"],
+            t if t.starts_with("enhancing.") => vec!["vit-vqgan"],
+            _ => vec![],
+        })
+    }
+}
+
+/// The error for a setting that is needed and can't be resolved.
+fn told(source: &str, reason: &str) -> Error {
+    Error::invalid(format!("{source}: {reason}"))
+}
+
+/// The part of a larger model's configuration that speaks of its tokenizer, before the whole.
+fn focus(root: &Value) -> Vec<&Value> {
+    // A latent-diffusion model's own `image_size` is that of its latents.
+    for path in
+        ["/model/params/first_stage_config", "/params/first_stage_config", "/first_stage_config"]
+    {
+        if let Some(inner) = root.pointer(path) {
+            return vec![inner];
+        }
+    }
+    root.get("vq_config").into_iter().chain([root]).collect()
+}
+
+/// The maps of a configuration in which settings are looked up: the root and the known nestings;
+/// or why one of them can't be resolved.
+fn scopes(root: &Value) -> Result<Vec<&Map<String, Value>>, &str> {
+    const NESTINGS: &[&str] =
+        &["model", "params", "init_args", "ddconfig", "encoder", "decoder", "quantizer"];
+    if let Some(reason) = interpolate::unresolved(root) {
+        return Err(reason);
+    }
+    let mut scopes: Vec<&Map<String, Value>> = root.as_object().into_iter().collect();
+    let mut next = 0;
+    // Breadth first, so that an outer setting wins over an inner one of the same name; bounded,
+    // since a configuration is a few levels deep.
+    while next < scopes.len() && scopes.len() < 64 {
+        let scope = scopes[next];
+        for inner in NESTINGS.iter().filter_map(|key| scope.get(*key)) {
+            if let Some(reason) = interpolate::unresolved(inner) {
+                return Err(reason);
+            }
+            scopes.extend(inner.as_object());
+        }
+        next += 1;
+    }
+    Ok(scopes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn published(value: Value) -> Published {
+        Published::new(Some(&value), &[], None)
+    }
+
+    #[test]
+    fn settings_are_found_in_their_published_nestings() {
+        let yaml = published(json!({"model": {"target": "taming.models.vqgan.GumbelVQ",
+            "params": {"n_embed": 8192, "ddconfig": {"resolution": 256, "attn_resolutions": [32]}}}}));
+        assert_eq!(yaml.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
+        assert_eq!(yaml.usize(&["num_embeddings", "n_embed"]).unwrap().map(|x| x.0), Some(8192));
+        assert_eq!(yaml.families().unwrap(), ["taming-gumbel"]);
+        let full = published(json!({"model_type": "chameleon", "vq_config": {"resolution": 512}}));
+        assert_eq!(full.families().unwrap(), ["chameleon-hf"]);
+        assert_eq!(full.usize(&["resolution"]).unwrap().map(|x| x.0), Some(512));
+        let ldm = published(
+            json!({"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {
+            "image_size": 64, "first_stage_config": {"target": "ldm.models.autoencoder.VQModelInterface",
+                "params": {"n_embed": 8192, "ddconfig": {"resolution": 256}}}}}}),
+        );
+        assert_eq!(ldm.families().unwrap(), ["latent-diffusion"]);
+        assert_eq!(ldm.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
+        assert_eq!(ldm.pair(&["image_size"]).unwrap(), None);
+        let amused = published(json!({"_class_name": "VQModel", "lookup_from_codebook": true}));
+        assert_eq!(amused.families().unwrap(), ["amused"]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_named_and_not_passed_over() {
+        let config = published(json!({"resolution": "64", "tanh_out": "yes", "use_ema": "maybe",
+            "image_size": [1, 2, 3], "ch_mult": [1, -2], "norm_num_groups": 16.5, "n_embed": null}));
+        let said = |error: Error| error.to_string();
+        let text = said(config.usize(&["resolution"]).unwrap_err());
+        assert_eq!(
+            text,
+            "the given configuration: `resolution` is \"64\"; a whole number above 0 belongs there"
+        );
+        assert!(said(config.usize(&["norm_num_groups"]).unwrap_err()).contains("16.5"));
+        assert!(said(config.pair(&["image_size"]).unwrap_err()).contains("[1,2,3]"));
+        assert!(said(config.list(&["ch_mult"]).unwrap_err()).contains("[1,-2]"));
+        for scalar in [json!(16), json!({"0": 16}), json!("16"), json!(true)] {
+            let config = published(json!({"attn_resolutions": scalar}));
+            let text = said(config.list(&["attn_resolutions"]).unwrap_err());
+            assert!(text.ends_with("; a list of whole numbers belongs there"), "{text}");
+        }
+        assert!(said(config.bool("use_ema").unwrap_err()).contains("true or false"));
+        assert_eq!(config.bool("tanh_out").unwrap().map(|x| x.0), Some(true));
+        assert_eq!(config.usize(&["n_embed"]).unwrap(), None);
+    }
+
+    #[test]
+    fn there_is_no_network_of_none_of_something_and_no_image_without_end() {
+        let config =
+            published(json!({"resolution": 0, "image_size": [8, 0], "encoder": {"heads": 0},
+            "norm_num_groups": 0, "first": 65536, "second": 65537, "third": 1u64 << 32}));
+        let above = "; a whole number above 0 belongs there";
+        let ends = |error: Error, end: &str| assert!(error.to_string().ends_with(end), "{error}");
+        ends(config.side(&["resolution"]).unwrap_err(), above);
+        ends(config.usize(&["norm_num_groups"]).unwrap_err(), above);
+        ends(config.usize_of("encoder", "heads").unwrap_err(), above);
+        ends(config.pair(&["image_size"]).unwrap_err(), "above 0, or two, belong there");
+        assert_eq!(config.side(&["first"]).unwrap().map(|x| x.0), Some(65536));
+        for key in ["second", "third"] {
+            ends(config.side(&[key]).unwrap_err(), "a side of at most 65536 pixels belongs there");
+        }
+    }
+
+    #[test]
+    fn references_are_resolved_and_refused_only_where_they_are_needed() {
+        let config = published(json!({
+            "data": {"size": 64, "path": "${oc.env:HOME}/data"},
+            "model": {"params": {"embed_dim": "${data.size}", "ddconfig": "${dd}"}},
+            "dd": {"resolution": "${oc.env:RES}", "z_channels": "${model.params.embed_dim}"},
+        }));
+        assert_eq!(config.usize(&["z_channels"]).unwrap().map(|x| x.0), Some(64));
+        let text = config.usize(&["resolution"]).unwrap_err().to_string();
+        assert!(text.contains("`dd.resolution` is \"${oc.env:RES}\""), "{text}");
+        // What the settings may stand in is needed for each of them.
+        let config = published(json!({"model": "${oc.load:x.yaml}"}));
+        assert!(config.usize(&["resolution"]).is_err());
+    }
+
+    #[test]
+    fn settings_inside_a_pickle_are_configurations_of_their_own() {
+        let hparams = json!({"epoch": 3, "hyper_parameters": {"size": 64, "ddconfig":
+            {"resolution": "${size}"}}, "args": {"codebook_l2_norm": false}});
+        let config = Published::new(None, &[], Some(&hparams));
+        assert_eq!(config.usize(&["resolution"]).unwrap().map(|x| x.0), Some(64));
+        assert_eq!(
+            config.bool("codebook_l2_norm").unwrap(),
+            Some((false, "the checkpoint's `args`"))
+        );
+    }
+
+    #[test]
+    fn files_that_contradict_each_other_are_noticed() {
+        let file = |name: &str, value: Value| (PathBuf::from(name), value);
+        let files = [
+            file("a.json", json!({"n_embed": 16, "resolution": 64, "z_channels": null})),
+            file("b.yaml", json!({"model": {"n_embed": 16, "resolution": 32, "z_channels": 8}})),
+        ];
+        let config = Published::new(None, &files, None);
+        assert!(config.contradiction("n_embed").is_none());
+        assert!(config.contradiction("z_channels").is_none());
+        let [a, b] = config.contradiction("resolution").unwrap();
+        assert_eq!((a.source, b.source, b.value), ("a.json", "b.yaml", &json!(32)));
+        let own = [file("config.json", json!({"resolution": 64})), files[1].clone()];
+        assert!(Published::new(None, &own, None).contradiction("resolution").is_none());
+        let told = Published::new(Some(&json!({"resolution": 16})), &files, None);
+        assert!(told.contradiction("resolution").is_none());
+    }
+
+    #[test]
+    fn classes_with_quantizers_that_are_not_built_are_refused() {
+        for target in
+            ["src.IBQ.models.ibqgan.VQModel", "enhancing.modules.stage1.vitvqgan.ViTVQGumbel"]
+        {
+            let config = published(json!({"model": {"target": target}}));
+            assert!(config.families().unwrap_err().to_string().contains(target));
+        }
+        let config = published(json!({"model": {"target": "src.IBQ.models.ibqgan.IBQ"}}));
+        assert_eq!(config.families().unwrap(), ["ibq"]);
+    }
+}

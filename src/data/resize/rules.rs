@@ -1,0 +1,383 @@
+//! Owns the resize rules of the published tokenizers, by name: from an upright picture to the
+//! model's square, every pixel that of the reference pipeline. Must not know: models, files.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use image::RgbImage;
+use image::imageops::crop_imm;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::opencv;
+use super::pillow::{self, Filter, PillowVersion, Region};
+use crate::error::{Error, Reject, Stage};
+
+/// How a picture becomes the square that a model sees. Each is known by its name in recipes, model
+/// configurations, `--resize` and shard metadata.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ResizeRule {
+    /// torchvision `Resize(size, BICUBIC)` and `CenterCrop(size)` on a PIL image (1d-tokenizer).
+    #[default]
+    Bicubic,
+    /// torchvision `Resize(size, BILINEAR)` and `CenterCrop(size)` on a PIL image.
+    Bilinear,
+    /// torchvision `Resize(size, LANCZOS)` and `CenterCrop(size)` on a PIL image.
+    Lanczos,
+    /// torchvision `Resize(size, BOX)` and `CenterCrop(size)` on a PIL image.
+    Box,
+    /// taming-transformers, SEED-Voken: albumentations `SmallestMaxSize` (OpenCV's linear, no
+    /// antialiasing) and `CenterCrop`.
+    Taming,
+    /// LlamaGen (after ADM): halved by BOX while it can be, then BICUBIC, centre crop.
+    Llamagen,
+    /// Chameleon: LANCZOS, centre crop; transparency over white happens at decoding.
+    Chameleon,
+    /// DALL-E's notebook: LANCZOS, torchvision's centre crop. The notebook refuses pictures
+    /// smaller than the size; here they are enlarged by the same rule.
+    Dalle,
+    /// MaskGIT-VQ as open-muse ran it: the same pixels as `bilinear`.
+    Maskgit,
+    /// open-muse: the same pixels as `bilinear`.
+    Muse,
+    /// ViT-VQGAN: the whole picture stretched to the square, BILINEAR.
+    Vit,
+    /// VQ-VAE-2 (rosinality): the same pixels as `bilinear`.
+    Vqvae2,
+    /// The whole picture stretched to the square, BICUBIC.
+    Stretch,
+    /// The whole picture at its own size in the middle of a black square; only what is larger
+    /// is shrunk, BICUBIC, until its long side fits. For digits and icons.
+    Pad,
+    /// No resize and no crop: every picture keeps its size. Sides that are no multiple of the
+    /// model's factor are left to the model, as in the reference code.
+    None,
+}
+
+const NAMES: [(&str, ResizeRule); 15] = [
+    ("bicubic", ResizeRule::Bicubic),
+    ("bilinear", ResizeRule::Bilinear),
+    ("lanczos", ResizeRule::Lanczos),
+    ("box", ResizeRule::Box),
+    ("taming", ResizeRule::Taming),
+    ("llamagen", ResizeRule::Llamagen),
+    ("chameleon", ResizeRule::Chameleon),
+    ("dalle", ResizeRule::Dalle),
+    ("maskgit", ResizeRule::Maskgit),
+    ("muse", ResizeRule::Muse),
+    ("vit", ResizeRule::Vit),
+    ("vqvae2", ResizeRule::Vqvae2),
+    ("stretch", ResizeRule::Stretch),
+    ("pad", ResizeRule::Pad),
+    ("none", ResizeRule::None),
+];
+
+impl ResizeRule {
+    /// Every rule, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = ResizeRule> {
+        NAMES.iter().map(|(_, rule)| *rule)
+    }
+
+    /// Refuses a version of Pillow beside a rule that Pillow has no part in: it would do nothing.
+    ///
+    /// # Errors
+    /// Says so.
+    pub fn check(self, version: PillowVersion) -> Result<(), Error> {
+        let without = matches!(self, ResizeRule::Taming | ResizeRule::None);
+        if without && version != PillowVersion::default() {
+            return Err(Error::invalid(format!(
+                "pillow {version} beside the resize rule {self}: Pillow has no part in that rule; \
+                 leave it out"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        // Every variant stands in NAMES; a test walks them.
+        NAMES.iter().find(|(_, rule)| *rule == self).map_or("none", |(name, _)| name)
+    }
+}
+
+impl fmt::Display for ResizeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ResizeRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<ResizeRule, Error> {
+        let known = NAMES.iter().find(|(name, _)| *name == text).map(|(_, rule)| *rule);
+        known.ok_or_else(|| {
+            let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            Error::invalid(format!("no resize rule {text:?}; use one of: {}", names.join(", ")))
+        })
+    }
+}
+
+impl Serialize for ResizeRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ResizeRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ResizeRule, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The region of the upright source that the model sees, in source pixels, edges rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crop {
+    /// Left edge.
+    pub x: i32,
+    /// Top edge.
+    pub y: i32,
+    /// Width, at least 1.
+    pub width: i32,
+    /// Height, at least 1.
+    pub height: i32,
+}
+
+/// The pixels that a model gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// `size` x `size`, or the source's own size for [`ResizeRule::None`].
+    pub image: RgbImage,
+    /// Where they come from.
+    pub crop: Crop,
+}
+
+/// Applies `rule` for a square of `size` pixels, the rules of Pillow as its `version` does them;
+/// `size` is not read for [`ResizeRule::None`].
+///
+/// # Errors
+/// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), the picture has
+/// no pixels, or it is so elongated that the resized side is beyond 2^31.
+pub fn prepare(
+    image: &RgbImage,
+    rule: ResizeRule,
+    size: Option<u32>,
+    version: PillowVersion,
+) -> Result<Prepared, Reject> {
+    let (width, height) = image.dimensions();
+    let reject = |message: String| Err(Reject::new(Stage::Resize, message));
+    if width == 0 || height == 0 {
+        return reject(format!("the image is {width} x {height}: it has no pixels"));
+    }
+    let whole = Crop { x: 0, y: 0, width: width as i32, height: height as i32 };
+    if rule == ResizeRule::None {
+        return Ok(Prepared { image: image.clone(), crop: whole });
+    }
+    let Some(size @ 1..) = size else {
+        return reject(format!("the rule {rule} needs a size in pixels"));
+    };
+    let (long, short) = (u64::from(width.max(height)), u64::from(width.min(height)));
+    if long * u64::from(size) / short >= 1 << 31 && !keeps_whole(rule) {
+        return reject(format!(
+            "the image is {width} x {height}: too elongated to resize to {size}"
+        ));
+    }
+    Ok(match rule {
+        ResizeRule::Bilinear | ResizeRule::Maskgit | ResizeRule::Muse | ResizeRule::Vqvae2 => {
+            torchvision(image, size, version, Filter::Bilinear)
+        }
+        ResizeRule::Bicubic => torchvision(image, size, version, Filter::Bicubic),
+        ResizeRule::Lanczos => torchvision(image, size, version, Filter::Lanczos),
+        ResizeRule::Box => torchvision(image, size, version, Filter::Box),
+        ResizeRule::Taming => taming(image, size),
+        ResizeRule::Llamagen => llamagen(image, size, version),
+        ResizeRule::Chameleon => {
+            let scale = f64::from(size) / short as f64;
+            let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
+            let offset = (floor_middle(w, size), floor_middle(h, size));
+            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
+        }
+        ResizeRule::Dalle => {
+            let scale = f64::from(size) / short as f64;
+            let (w, h) = (round(scale * f64::from(width)), round(scale * f64::from(height)));
+            let offset = (even_middle(w, size), even_middle(h, size));
+            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
+        }
+        ResizeRule::Vit => stretch(image, size, (Filter::Bilinear, version)),
+        ResizeRule::Stretch => stretch(image, size, (Filter::Bicubic, version)),
+        ResizeRule::Pad => Prepared { image: pad(image, size, version), crop: whole },
+        ResizeRule::None => Prepared { image: image.clone(), crop: whole },
+    })
+}
+
+/// The part `crop` of a picture stretched to a square of `size` pixels by the rule's filter, as
+/// torchvision's `resized_crop` does it; the rest of the picture has no influence. Rules without a
+/// filter for shrinking (`pad`, `none`) take BICUBIC.
+///
+/// # Errors
+/// A [`Stage::Resize`] rejection where there is no size, or the part is not inside the picture.
+pub fn part(
+    image: &RgbImage,
+    crop: Crop,
+    rule: ResizeRule,
+    size: Option<u32>,
+    version: PillowVersion,
+) -> Result<RgbImage, Reject> {
+    let reject = |message: String| Err(Reject::new(Stage::Resize, message));
+    let Some(size @ 1..) = size else {
+        return reject("a part of an image needs a size in pixels".into());
+    };
+    let inside = |start: i32, length: i32, whole: u32| {
+        start >= 0 && length >= 1 && i64::from(start) + i64::from(length) <= i64::from(whole)
+    };
+    let (wide, high) = image.dimensions();
+    if !inside(crop.x, crop.width, wide) || !inside(crop.y, crop.height, high) {
+        return reject(format!("{crop:?} is no part of an image of {wide} x {high} pixels"));
+    }
+    // Not negative, as was just checked.
+    let [x, y, w, h] = [crop.x, crop.y, crop.width, crop.height].map(|v| v as u32);
+    let part = crop_imm(image, x, y, w, h).to_image();
+    let filter = match rule {
+        ResizeRule::Taming => return Ok(opencv::linear(&part, size, size)),
+        ResizeRule::Bilinear
+        | ResizeRule::Maskgit
+        | ResizeRule::Muse
+        | ResizeRule::Vqvae2
+        | ResizeRule::Vit => Filter::Bilinear,
+        ResizeRule::Lanczos | ResizeRule::Chameleon | ResizeRule::Dalle => Filter::Lanczos,
+        ResizeRule::Box => Filter::Box,
+        ResizeRule::Llamagen => {
+            let halved = halved(&part, size, version);
+            return Ok(stretch(&halved, size, (Filter::Bicubic, version)).image);
+        }
+        ResizeRule::Bicubic | ResizeRule::Stretch | ResizeRule::Pad | ResizeRule::None => {
+            Filter::Bicubic
+        }
+    };
+    Ok(stretch(&part, size, (filter, version)).image)
+}
+
+/// Rules that never scale the short side to the size.
+fn keeps_whole(rule: ResizeRule) -> bool {
+    matches!(rule, ResizeRule::Vit | ResizeRule::Stretch | ResizeRule::Pad)
+}
+
+/// Pillow's `convert("L")` of every pixel, row-major: (19595 R + 38470 G + 7471 B + 2^15) >> 16.
+pub fn to_grey(image: &RgbImage) -> Vec<u8> {
+    let grey = |p: &[u8]| {
+        (19595 * u32::from(p[0]) + 38470 * u32::from(p[1]) + 7471 * u32::from(p[2]) + 0x8000) >> 16
+    };
+    image.as_raw().chunks_exact(3).map(|pixel| grey(pixel) as u8).collect()
+}
+
+/// The short side to `size`, the long one to int(size * long / short); centre crop.
+fn torchvision(image: &RgbImage, size: u32, version: PillowVersion, filter: Filter) -> Prepared {
+    let (width, height) = (u64::from(image.width()), u64::from(image.height()));
+    let target = u64::from(size);
+    let long = |long: u64, short: u64| ((target * long) as f64 / short as f64) as u64;
+    let (w, h) =
+        if width <= height { (target, long(height, width)) } else { (long(width, height), target) };
+    let offset = (even_middle(w, size), even_middle(h, size));
+    through_pillow(image, (w, h), (filter, version), offset, size)
+}
+
+/// Halved by BOX as long as the short side stays at least `size`.
+fn halved(image: &RgbImage, size: u32, version: PillowVersion) -> Cow<'_, RgbImage> {
+    let mut halved = Cow::Borrowed(image);
+    while halved.width().min(halved.height()) >= size.saturating_mul(2) {
+        let (width, height) = (halved.width() / 2, halved.height() / 2);
+        let region = Region { x: 0, y: 0, width, height };
+        let full = (width.into(), height.into());
+        let half = pillow::resize(&halved, full, (Filter::Box, version), region);
+        halved = Cow::Owned(half);
+    }
+    halved
+}
+
+fn llamagen(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
+    let halved = halved(image, size, version);
+    let (width, height) = halved.dimensions();
+    let scale = f64::from(size) / f64::from(width.min(height));
+    let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
+    let offset = (floor_middle(w, size), floor_middle(h, size));
+    let prepared = through_pillow(&halved, (w, h), (Filter::Bicubic, version), offset, size);
+    Prepared { crop: source_region(image, (w, h), offset, size), ..prepared }
+}
+
+fn taming(image: &RgbImage, size: u32) -> Prepared {
+    let (width, height) = image.dimensions();
+    let scale = f64::from(size) / f64::from(width.min(height));
+    // The check for elongation in `prepare` keeps both below 2^31.
+    let w = round(f64::from(width) * scale);
+    let h = round(f64::from(height) * scale);
+    let offset = (floor_middle(w, size), floor_middle(h, size));
+    let resized = opencv::linear(image, w as u32, h as u32);
+    let view = crop_imm(&resized, offset.0 as u32, offset.1 as u32, size, size);
+    Prepared { image: view.to_image(), crop: source_region(image, (w, h), offset, size) }
+}
+
+fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> RgbImage {
+    let (width, height) = image.dimensions();
+    let long = width.max(height);
+    let fitting = if long <= size {
+        Cow::Borrowed(image)
+    } else {
+        let scale = f64::from(size) / f64::from(long);
+        let side = |side: u32| round(f64::from(side) * scale).max(1);
+        let (w, h) = (side(width), side(height));
+        let region = Region { x: 0, y: 0, width: w as u32, height: h as u32 };
+        Cow::Owned(pillow::resize(image, (w, h), (Filter::Bicubic, version), region))
+    };
+    let mut square = RgbImage::new(size, size);
+    let (x, y) = ((size - fitting.width()) / 2, (size - fitting.height()) / 2);
+    image::imageops::replace(&mut square, fitting.as_ref(), x.into(), y.into());
+    square
+}
+
+fn stretch(image: &RgbImage, size: u32, filter: (Filter, PillowVersion)) -> Prepared {
+    let full = (u64::from(size), u64::from(size));
+    through_pillow(image, full, filter, (0, 0), size)
+}
+
+fn through_pillow(
+    image: &RgbImage,
+    full: (u64, u64),
+    filter: (Filter, PillowVersion),
+    offset: (u64, u64),
+    size: u32,
+) -> Prepared {
+    let region = Region { x: offset.0, y: offset.1, width: size, height: size };
+    let resized = pillow::resize(image, full, filter, region);
+    Prepared { image: resized, crop: source_region(image, full, offset, size) }
+}
+
+/// Where the crop at `offset` of a picture resized to `full` lies in its source.
+fn source_region(image: &RgbImage, full: (u64, u64), offset: (u64, u64), size: u32) -> Crop {
+    let edges = |source: u32, full: u64, start: u64| {
+        let at = |place: u64| (place as f64 * f64::from(source) / full as f64).round() as i32;
+        let low = at(start).min(source as i32 - 1);
+        (low, (at(start + u64::from(size)) - low).max(1))
+    };
+    let (x, width) = edges(image.width(), full.0, offset.0);
+    let (y, height) = edges(image.height(), full.1, offset.1);
+    Crop { x, y, width, height }
+}
+
+/// Python's `round`: halves to even.
+fn round(value: f64) -> u64 {
+    value.round_ties_even() as u64
+}
+
+/// `(full - size) // 2`.
+fn floor_middle(full: u64, size: u32) -> u64 {
+    full.saturating_sub(size.into()) / 2
+}
+
+/// torchvision's `int(round((full - size) / 2.0))`.
+fn even_middle(full: u64, size: u32) -> u64 {
+    round(full.saturating_sub(size.into()) as f64 / 2.0)
+}
+
+#[cfg(test)]
+mod tests;

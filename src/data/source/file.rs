@@ -1,0 +1,129 @@
+//! Owns reading one image file. Must not know: how it was found, what it holds.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::uri;
+use crate::data::formats::raw_image::Limits;
+use crate::data::formats::sniff;
+use crate::data::source::long_paths::reach;
+use crate::error::{Reject, Stage};
+
+/// Opens without ever waiting, even if the file became a FIFO since it was found.
+pub(crate) fn open(path: &Path) -> std::io::Result<File> {
+    reach(path, |path| fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path))
+}
+
+/// What the uris of all files in a folder begin with.
+///
+/// # Errors
+/// Where the working folder is needed and can't be told.
+pub fn folder_uri(folder: &Path) -> std::io::Result<String> {
+    let uri = uri::of_path(&std::path::absolute(folder)?);
+    Ok(format!("{}/", uri.trim_end_matches('/')))
+}
+
+/// Whether two uris lead to one place, by other words for the path or by links.
+pub fn same_place(a: &str, b: &str) -> bool {
+    let real = |uri| uri::to_path(uri)?.canonicalize().ok();
+    real(a).is_some_and(|place| real(b) == Some(place))
+}
+
+/// Bytes of the regular file that `uri` names; None where there is none.
+pub fn size(uri: &str) -> Option<u64> {
+    let path = uri::to_path(uri)?;
+    reach(&path, |path| path.metadata()).ok().filter(|m| m.is_file()).map(|m| m.len())
+}
+
+/// When the file that `uri` names was last written, in nanoseconds since 1970; None where that can't
+/// be told.
+pub fn modified(uri: &str) -> Option<i64> {
+    let path = uri::to_path(uri)?;
+    let modified = reach(&path, |path| path.metadata()).ok()?.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
+/// sha256 of the regular file that `uri` names; None where there is none that can be read.
+pub fn digest(uri: &str) -> Option<[u8; 32]> {
+    let file = open(&uri::to_path(uri)?).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut hasher = Sha256::new();
+    let mut file = file;
+    let mut block = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut block) {
+            Ok(0) => return Some(hasher.finalize().into()),
+            Ok(count) => hasher.update(&block[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// [`read`], for a file that had `planned` bytes when it was planned.
+///
+/// # Errors
+/// Those of [`read`]; another size, before or after.
+pub fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+    let bytes = read(uri, limits)?;
+    if bytes.len() as u64 != planned {
+        return Err(Reject::new(
+            Stage::Read,
+            format!(
+                "the file has changed since it was planned: it had {planned} bytes and now has {}; \
+                 --retry-failed takes it as it is",
+                bytes.len()
+            ),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The content of the file behind `uri` (as in [`Found::uri`](crate::data::Found::uri)).
+///
+/// # Errors
+/// Rejections of [`Stage::Read`]: no such file, no permission, not a regular file, larger than
+/// `limits.file_bytes_max`; and by name alone, cameras' raw files, whose TIFF-like content would
+/// decode to a thumbnail.
+pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
+    let reject = |message: String| Reject::new(Stage::Read, message);
+    let path = uri::to_path(uri)
+        .ok_or_else(|| reject(format!("{uri:?} is no file:// URI with an absolute path")))?;
+    if let Some(extension) = path.extension().filter(|e| sniff::is_raw_extension(e.as_bytes())) {
+        let name = uri::readable(extension.as_bytes()).to_uppercase();
+        return Err(reject(format!(
+            "camera raw ({name}) is not supported; develop it to JPEG, PNG or TIFF first"
+        )));
+    }
+    let failed = |error: std::io::Error| reject(error.to_string());
+    let file = open(&path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if !facts.is_file() {
+        return Err(reject("not a regular file".into()));
+    }
+    let too_large = |bytes: u64| {
+        let max = limits.file_bytes_max;
+        reject(format!("the file has {bytes} bytes, more than the limit of {max}"))
+    };
+    if facts.len() > limits.file_bytes_max {
+        return Err(too_large(facts.len()));
+    }
+    // A file that grows while it is read must not grow past the limit either.
+    let mut bytes = Vec::with_capacity(facts.len() as usize);
+    file.take(limits.file_bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limits.file_bytes_max {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! Finding image files, in one order that depends on names alone, and reading them. Must not know:
+//! what an image holds.
+
+pub mod file;
+pub(crate) mod hidden;
+pub mod labels;
+pub(crate) mod long_paths;
+pub(crate) mod own;
+pub(crate) mod skipped;
+pub(crate) mod uri;
+pub mod walk;

@@ -1,0 +1,101 @@
+//! Owns what a walk passed over, by reason, and how that is told. Must not know: how it walks.
+
+use crate::util::text;
+
+/// What a walk passed over, by reason. Images that can't be used are not among these: they are
+/// found, fail, and get a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Files with an extension that no image format has.
+    pub other_extension: u64,
+    /// Files without extension whose first bytes are no image's (or can't be read).
+    pub no_extension: u64,
+    /// Files and folders whose names begin with a dot; nothing in the folders is counted.
+    pub hidden: u64,
+    /// Those of a system: `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db`, ...
+    pub system: u64,
+    /// Model and output folders, and links into them.
+    pub own: u64,
+    /// FIFOs, sockets, devices.
+    pub not_regular: u64,
+    /// Links to files and folders that are read at their own place inside an input.
+    pub links_inside: u64,
+    /// Links to folders that hold an input, or that another link led to already.
+    pub link_loops: u64,
+    /// Links without an image extension that lead nowhere.
+    pub broken_links: u64,
+    /// Folders that can't be listed.
+    pub unreadable_folders: u64,
+    /// Folders and files whose paths are longer than a plan takes.
+    pub too_long: u64,
+    /// The first of the last two, up to [`Skipped::NAMED_MAX`], each with its reason.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl Skipped {
+    /// How many unreadable folders are kept by name.
+    pub const NAMED_MAX: usize = 100;
+    /// How many of them a line for people names.
+    const TOLD_MAX: usize = 3;
+
+    /// Each reason with its count, zeros included, in a fixed order.
+    pub fn reasons(&self) -> [(&'static str, u64); 11] {
+        [
+            ("other extension", self.other_extension),
+            ("no extension and no image inside", self.no_extension),
+            ("hidden", self.hidden),
+            ("of a system", self.system),
+            ("written by vqtok", self.own),
+            ("not a regular file", self.not_regular),
+            ("link to something inside an input", self.links_inside),
+            ("link that would loop", self.link_loops),
+            ("broken link", self.broken_links),
+            ("unreadable folder", self.unreadable_folders),
+            ("path too long", self.too_long),
+        ]
+    }
+
+    /// The sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.reasons().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Folders and files that may hold images and couldn't be looked at: what comes of the input
+    /// may be less than what is in it.
+    pub fn unseen(&self) -> u64 {
+        self.unreadable_folders + self.too_long
+    }
+
+    pub(crate) fn name(&mut self, key: &str, reason: String) {
+        if self.unreadable.len() < Skipped::NAMED_MAX {
+            self.unreadable.push((key.to_string(), reason));
+        }
+    }
+}
+
+impl std::fmt::Display for Skipped {
+    /// `3 skipped (2 other extension, 1 broken link)`, or `none skipped`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let reasons: Vec<String> = self
+            .reasons()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        if reasons.is_empty() {
+            return f.write_str("none skipped");
+        }
+        write!(f, "{} skipped ({})", self.total(), reasons.join(", "))?;
+        if self.hidden + self.system > 0 {
+            f.write_str("; --hidden takes what is hidden or of a system")?;
+        }
+        if self.unseen() > 0 {
+            let named = self.unreadable.iter().take(Skipped::TOLD_MAX);
+            let named: Vec<_> =
+                named.map(|(key, reason)| format!("'{}' ({reason})", text::shorten(key))).collect();
+            let more = if self.unseen() > named.len() as u64 { ", ..." } else { "" };
+            write!(f, "; couldn't be looked at: {}{more}", named.join(", "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,428 @@
+//! Owns finding the images under the inputs, in one order that depends on names alone. Must not
+//! know: what an image holds beyond its first bytes.
+//!
+//! Order: the inputs as given; within a folder, names by their bytes, folders and files together.
+//! Memory is one listing for each folder on the way down to the current one.
+//!
+//! Passed over and counted: what is hidden or a system's, unless it is asked for, and what vqtok
+//! itself wrote. An INPUT is taken whatever its name, since it was named.
+//!
+//! Symbolic links: one that leads outside every input is followed, to a file or a folder. One that
+//! leads to something inside an input is skipped and counted, since that is read at its own place
+//! and nothing may be tokenized twice; it is followed where its own place is a hidden one (stores
+//! that keep every file once, with links to them). A link to a folder that holds an input, or to a
+//! folder that another link led to already, would never end or read twice and is skipped too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Metadata};
+use std::io::Read as _;
+use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::hidden::{self, Whose};
+use super::skipped::Skipped;
+use super::{own, uri};
+use crate::data::formats::sniff;
+use crate::data::formats::sniff::Sniffed;
+use crate::data::source::file::open;
+use crate::data::source::long_paths::reach;
+use crate::error::{Error, Result};
+use crate::util::error_text;
+use crate::util::text;
+
+/// Longer paths would give longer URIs than a plan takes: each byte may become three.
+const PATH_BYTES_MAX: usize = 20_000;
+
+/// One file that is an input: by its extension, or by its first bytes where it has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The path relative to its INPUT, `/` between parts, extension kept; the file's name where
+    /// the INPUT is the file. Bytes that are not UTF-8 are percent-encoded. Unique within an INPUT.
+    pub key: String,
+    /// `file:///...`: the absolute path, percent-encoded reversibly, links not resolved.
+    pub uri: String,
+    /// The file's size; 0 where a link leads nowhere (reading it says so).
+    pub bytes: u64,
+}
+
+/// What a walk takes beside a user's plain files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Take {
+    /// Hidden files and folders, and those of systems.
+    pub hidden: bool,
+    /// What vqtok itself wrote, as earlier versions did: only to recognise their plans.
+    pub own: bool,
+}
+
+/// The stream of [`Found`], made by [`walk`].
+#[derive(Debug)]
+pub struct Walk {
+    inputs: std::vec::IntoIter<Input>,
+    take: Take,
+    /// Every input, links resolved.
+    roots: BTreeSet<PathBuf>,
+    /// Every folder outside the inputs that a link led to, links resolved.
+    followed: BTreeSet<PathBuf>,
+    /// Whether the current INPUT's pictures that vqtok drew are taken; None until there is one.
+    drawn: Option<bool>,
+    stack: Vec<Folder>,
+    /// The path and the key of what is visited; those of each folder on the stack are their starts.
+    path: Vec<u8>,
+    key: String,
+    skipped: Skipped,
+}
+
+#[derive(Debug)]
+struct Input {
+    path: PathBuf,
+    is_folder: bool,
+}
+
+#[derive(Debug)]
+struct Folder {
+    path_bytes: usize,
+    /// With the `/` behind it; 0 for an INPUT.
+    key_bytes: usize,
+    names: std::vec::IntoIter<OsString>,
+    /// Whether vqtok drew the first PNG in it: only then are the others looked at.
+    drawn: Option<bool>,
+}
+
+/// [`walk_taking`] of a user's plain files.
+///
+/// # Errors
+/// Those of [`walk_taking`].
+pub fn walk(inputs: &[PathBuf]) -> Result<Walk> {
+    walk_taking(inputs, Take::default())
+}
+
+/// Checks the inputs and starts the walk; nothing below them is touched yet.
+///
+/// # Errors
+/// An input that does not exist, is neither a file nor a folder, is given twice, lies inside
+/// another one, or was written by vqtok.
+pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<Walk> {
+    if inputs.is_empty() {
+        return Err(Error::invalid("no input given; name at least one folder or image"));
+    }
+    // By resolved path, and folders by identity as well: one may be mounted in several places.
+    let mut roots: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
+    let mut folders: BTreeMap<(u64, u64), &PathBuf> = BTreeMap::new();
+    let mut checked = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let root = fs::canonicalize(input).map_err(Error::io(input))?;
+        let kind = fs::metadata(&root).map_err(Error::io(input))?;
+        if !kind.is_dir() && !kind.is_file() {
+            return Err(Error::invalid(format!(
+                "{}: neither a folder nor a regular file; images are read from those only",
+                text::path(input)
+            )));
+        }
+        let own = if kind.is_dir() && !take.own { own::kind_of(&root) } else { None };
+        if let Some(what) = own {
+            return Err(Error::invalid(format!(
+                "{} is {what} of vqtok: what it wrote is no input; name the folder of your images",
+                text::path(input)
+            )));
+        }
+        let same = roots.get(&root).copied();
+        let mounted = || folders.get(&(kind.dev(), kind.ino())).copied().filter(|_| kind.is_dir());
+        if let Some(other) = same.or_else(mounted) {
+            return Err(Error::invalid(format!(
+                "{} and {} are the same place: its images would be tokenized twice",
+                text::path(input),
+                text::path(other)
+            )));
+        }
+        let outer =
+            root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
+        let nested = outer.or_else(|| first_inside(&roots, &root).map(|inner| (*inner, input)));
+        if let Some((inner, outer)) = nested {
+            return Err(Error::invalid(format!(
+                "{} lies inside {}: its images would be tokenized twice",
+                text::path(inner),
+                text::path(outer)
+            )));
+        }
+        roots.insert(root, input);
+        if kind.is_dir() {
+            folders.insert((kind.dev(), kind.ino()), input);
+        }
+        let path = std::path::absolute(input).map_err(Error::io(input))?;
+        checked.push(Input { path, is_folder: kind.is_dir() });
+    }
+    Ok(Walk {
+        inputs: checked.into_iter(),
+        take,
+        roots: roots.into_keys().collect(),
+        followed: BTreeSet::new(),
+        drawn: None,
+        stack: Vec::new(),
+        path: Vec::new(),
+        key: String::new(),
+        skipped: Skipped::default(),
+    })
+}
+
+/// What lies inside `outer` among places in order; paths are ordered by their parts, so what lies
+/// inside one follows it directly.
+fn first_inside<'a, T>(places: &'a BTreeMap<PathBuf, T>, outer: &Path) -> Option<&'a T> {
+    let behind = (Bound::Included(outer), Bound::Unbounded);
+    let (first, value) = places.range::<Path, _>(behind).next()?;
+    first.starts_with(outer).then_some(value)
+}
+
+impl Iterator for Walk {
+    type Item = Result<Found>;
+
+    fn next(&mut self) -> Option<Result<Found>> {
+        loop {
+            let Some(folder) = self.stack.last_mut() else {
+                match self.open_input(self.inputs.as_slice().first()?.is_folder) {
+                    Ok(None) => continue,
+                    Ok(Some(found)) => return Some(Ok(found)),
+                    Err(error) => return Some(Err(error)),
+                }
+            };
+            self.path.truncate(folder.path_bytes);
+            self.key.truncate(folder.key_bytes);
+            let Some(name) = folder.names.next() else {
+                self.stack.pop();
+                continue;
+            };
+            if let Some(found) = self.visit(&name) {
+                return Some(Ok(found));
+            }
+        }
+    }
+}
+
+impl Walk {
+    /// What was passed over so far; complete once the iterator has ended.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// Every input, links resolved, in the order of their paths.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().map(PathBuf::as_path)
+    }
+
+    /// Takes the next input. A folder goes on the stack, a file is found whatever its extension,
+    /// since it was named.
+    fn open_input(&mut self, is_folder: bool) -> Result<Option<Found>> {
+        let Some(Input { path, .. }) = self.inputs.next() else { return Ok(None) };
+        self.drawn = None;
+        if is_folder {
+            let names = list(&path).map_err(Error::io(&path))?;
+            self.path = path.into_os_string().into_encoded_bytes();
+            let path_bytes = self.path.len();
+            self.stack.push(Folder { path_bytes, key_bytes: 0, names, drawn: None });
+            return Ok(None);
+        }
+        let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let key = uri::readable(name.as_bytes());
+        Ok(Some(Found { key, uri: uri::of_path(&path), bytes }))
+    }
+
+    fn at(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// The image at the place that `path` and `key` say.
+    fn found(&self, bytes: u64) -> Found {
+        Found { key: self.key.clone(), uri: uri::of_path(self.at()), bytes }
+    }
+
+    fn visit(&mut self, name: &OsStr) -> Option<Found> {
+        match hidden::whose(name.as_bytes()).filter(|_| !self.take.hidden) {
+            Some(Whose::Hidden) => self.skipped.hidden += 1,
+            Some(Whose::System) => self.skipped.system += 1,
+            None => {
+                if self.path.last() != Some(&b'/') {
+                    self.path.push(b'/');
+                }
+                self.path.extend_from_slice(name.as_bytes());
+                self.key.push_str(&uri::readable(name.as_bytes()));
+                return self.look();
+            }
+        }
+        None
+    }
+
+    /// Looks at the place that `path` and `key` say.
+    fn look(&mut self) -> Option<Found> {
+        if self.path.len() > PATH_BYTES_MAX {
+            self.skipped.too_long += 1;
+            let reason = format!("a path of more than {PATH_BYTES_MAX} bytes");
+            self.skipped.name(&self.key, reason);
+            return None;
+        }
+        // A file that vanished since the listing is treated like a link that leads nowhere.
+        let Ok(own) = reach(self.at(), |path| path.symlink_metadata()) else {
+            return self.broken();
+        };
+        let target = if own.is_symlink() {
+            let Ok(real) = reach(self.at(), |path| path.canonicalize()) else {
+                return self.broken();
+            };
+            let Ok(target) = fs::metadata(&real) else { return self.broken() };
+            if !self.may_follow(&real, target.is_dir()) {
+                return None;
+            }
+            target
+        } else {
+            own
+        };
+        if !target.is_dir() {
+            return self.file(&target);
+        }
+        match list(self.at()) {
+            Ok(names) => self.enter(names),
+            Err(error) => {
+                self.skipped.unreadable_folders += 1;
+                self.skipped.name(&self.key, error_text::reason(&error));
+            }
+        }
+        None
+    }
+
+    fn enter(&mut self, names: std::vec::IntoIter<OsString>) {
+        let samples = self.path.ends_with(b"/samples") && own::is_sample(self.at());
+        if !self.take.own && (samples || own::kind(self.at(), names.as_slice()).is_some()) {
+            self.skipped.own += 1;
+            return;
+        }
+        self.key.push('/');
+        let (path_bytes, key_bytes) = (self.path.len(), self.key.len());
+        self.stack.push(Folder { path_bytes, key_bytes, names, drawn: None });
+    }
+
+    fn file(&mut self, target: &Metadata) -> Option<Found> {
+        if !target.is_file() {
+            self.skipped.not_regular += 1;
+            return None;
+        }
+        match self.at().extension().filter(|extension| !extension.is_empty()) {
+            Some(extension) if sniff::is_image_extension(extension.as_bytes()) => {}
+            Some(_) => {
+                self.skipped.other_extension += 1;
+                return None;
+            }
+            None if holds_an_image(self.at()) => {}
+            None => {
+                self.skipped.no_extension += 1;
+                return None;
+            }
+        }
+        if self.is_drawn() {
+            self.skipped.own += 1;
+            return None;
+        }
+        Some(self.found(target.len()))
+    }
+
+    /// Whether the file at the current place is a picture that vqtok drew, among others. Where the
+    /// user names a folder of nothing else, they are what is meant.
+    fn is_drawn(&mut self) -> bool {
+        let png = self.at().extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if !png || self.take.own || self.drawn == Some(true) {
+            return false;
+        }
+        let first = self.stack.last().and_then(|folder| folder.drawn);
+        if first == Some(false) {
+            return false;
+        }
+        let drawn = own::is_drawn(self.at());
+        if let Some(folder) = self.stack.last_mut() {
+            folder.drawn = first.or(Some(drawn));
+        }
+        if drawn && self.drawn.is_none() {
+            let bytes = self.stack.first().map_or(0, |input| input.path_bytes);
+            let input = PathBuf::from(OsStr::from_bytes(&self.path[..bytes]));
+            self.drawn = Some(all_drawn(&input, self.take));
+        }
+        drawn && self.drawn == Some(false)
+    }
+
+    /// A link that leads nowhere is an input where its name says image: losing it must show.
+    fn broken(&mut self) -> Option<Found> {
+        let extension = self.at().extension().unwrap_or(OsStr::new(""));
+        if sniff::is_image_extension(extension.as_bytes()) {
+            return Some(self.found(0));
+        }
+        self.skipped.broken_links += 1;
+        None
+    }
+
+    /// Whether a link's target, links resolved, is followed; counts it where not.
+    fn may_follow(&mut self, real: &Path, is_folder: bool) -> bool {
+        if !self.take.own && (is_folder && own::kind_of(real).is_some() || own::is_sample(real)) {
+            self.skipped.own += 1;
+            return false;
+        }
+        if let Some(root) = real.ancestors().find(|place| self.roots.contains(*place)) {
+            let below = real.strip_prefix(root).unwrap_or(real);
+            let hidden = below.iter().any(|part| hidden::whose(part.as_bytes()).is_some());
+            if self.take.hidden || !hidden {
+                self.skipped.links_inside += 1;
+                return false;
+            }
+        }
+        let seen = real.ancestors().any(|place| self.followed.contains(place));
+        let holds = |places: &BTreeSet<PathBuf>| {
+            let behind = (Bound::Included(real), Bound::Unbounded);
+            places.range::<Path, _>(behind).next().is_some_and(|place| place.starts_with(real))
+        };
+        if seen || is_folder && (holds(&self.roots) || holds(&self.followed)) {
+            self.skipped.link_loops += 1;
+            return false;
+        }
+        if is_folder {
+            self.followed.insert(real.to_path_buf());
+        }
+        true
+    }
+}
+
+/// Whether vqtok drew every image under an INPUT.
+fn all_drawn(input: &Path, take: Take) -> bool {
+    let Ok(mut walk) = walk_taking(&[input.to_path_buf()], Take { own: true, ..take }) else {
+        return false;
+    };
+    walk.all(|found| {
+        let path = found.ok().and_then(|found| uri::to_path(&found.uri));
+        path.is_some_and(|path| own::is_drawn(&path))
+    })
+}
+
+/// The names in a folder, sorted by their bytes.
+fn list(path: &Path) -> std::io::Result<std::vec::IntoIter<OsString>> {
+    let mut names = Vec::new();
+    for entry in reach(path, |path| fs::read_dir(path))? {
+        names.push(entry?.file_name());
+    }
+    names.sort_unstable();
+    Ok(names.into_iter())
+}
+
+fn holds_an_image(path: &Path) -> bool {
+    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
+    let Ok(file) = open(path) else { return false };
+    if file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head).is_err() {
+        return false;
+    }
+    // TGA is only a guess and "an archive" no image: without extension, only images by signature.
+    matches!(sniff::sniff(&head), Sniffed::Known(_))
+        || matches!(
+            sniff::sniff(&head),
+            Sniffed::Named("HEIC" | "HEIF" | "AVIF" | "JPEG XL" | "JPEG 2000")
+        )
+}
+
+#[cfg(test)]
+mod tests;

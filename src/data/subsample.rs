@@ -1,0 +1,57 @@
+//! Owns choosing some images of a stream of unknown length, evenly and in order.
+//! Must not know: what they are chosen for.
+
+use crate::data::source::walk::Found;
+use crate::error::Result;
+
+/// `count` of the stream's images at even distances, in order, or all where there are fewer.
+/// Memory: at most twice `count` entries.
+///
+/// # Errors
+/// The stream's first.
+pub fn evenly(stream: impl Iterator<Item = Result<Found>>, count: usize) -> Result<Vec<Found>> {
+    let count = count.max(1);
+    // Keeps every stride-th image; whenever that is too many, every second of them and twice the
+    // stride.
+    let (mut kept, mut stride) = (Vec::new(), 1);
+    for (index, found) in stream.enumerate() {
+        let found = found?;
+        if index % stride == 0 {
+            kept.push(found);
+        }
+        if kept.len() >= 2 * count {
+            kept = kept.into_iter().step_by(2).collect();
+            stride *= 2;
+        }
+    }
+    let total = kept.len();
+    let wanted = count.min(total);
+    // The i-th of `total` is taken where i * wanted / total moves on: `wanted` times, evenly.
+    let taken = |i: usize| i * wanted / total != (i + 1) * wanted / total;
+    Ok(kept.into_iter().enumerate().filter(|&(i, _)| taken(i)).map(|(_, found)| found).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(length: usize) -> impl Iterator<Item = Result<Found>> {
+        (0..length).map(|i| Ok(Found { key: format!("{i:04}"), uri: String::new(), bytes: 0 }))
+    }
+
+    #[test]
+    fn takes_what_is_asked_for_in_order_over_the_whole_stream() {
+        for length in [0, 1, 2, 7, 16, 31, 32, 33, 100, 1000] {
+            for count in [1, 2, 3, 16, 50] {
+                let keys: Vec<_> =
+                    evenly(stream(length), count).unwrap().into_iter().map(|f| f.key).collect();
+                assert_eq!(keys.len(), count.min(length), "{count} of {length}");
+                assert!(keys.is_sorted());
+                if count >= 16 && length >= 100 {
+                    let last: usize = keys[keys.len() - 1].parse().unwrap();
+                    assert!(last * 4 >= length * 3, "{last} of {length}: the end is missing");
+                }
+            }
+        }
+    }
+}

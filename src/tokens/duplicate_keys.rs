@@ -1,0 +1,113 @@
+//! Owns the proof that no two images of a plan have one key. Must not know: where keys come from.
+//!
+//! Memory stays bounded for any number of images: of 64-bit hashes of the keys, so many are held at
+//! a time as [`HASHES_MAX`] says, and the plan is read once for each such share. Keys of equal hash
+//! are then looked at themselves.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::rows::PlanRow;
+use crate::error::{Error, Result};
+use crate::util::text::shorten;
+
+/// 32 MiB of them.
+const HASHES_MAX: u64 = 1 << 22;
+
+/// Reads `count` rows, as often as it takes, from what `rows` opens.
+///
+/// # Errors
+/// [`Error::Invalid`] naming a key and the two places it comes from.
+pub fn check<I: Iterator<Item = Result<PlanRow>>>(
+    count: u64,
+    rows: impl Fn() -> Result<I>,
+) -> Result<()> {
+    check_in(count.div_ceil(HASHES_MAX).max(1), rows)
+}
+
+fn check_in<I: Iterator<Item = Result<PlanRow>>>(
+    shares: u64,
+    rows: impl Fn() -> Result<I>,
+) -> Result<()> {
+    for share in 0..shares {
+        let mut hashes = Vec::new();
+        for row in rows()? {
+            let hash = hash(&row?.key);
+            if hash % shares == share {
+                hashes.push(hash);
+            }
+        }
+        hashes.sort_unstable();
+        let mut pairs = hashes.windows(2).filter(|pair| pair[0] == pair[1]);
+        if let Some(pair) = pairs.next() {
+            let more = pairs.map(|pair| pair[0]);
+            must_differ(std::iter::once(pair[0]).chain(more).collect(), rows()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the keys of the hashes that came twice (sorted).
+fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> Result<()> {
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    for row in rows {
+        let row = row?;
+        if twice.binary_search(&hash(&row.key)).is_err() {
+            continue;
+        }
+        if let Some(first) = seen.get(&row.key) {
+            return Err(Error::invalid(format!(
+                "two images would have the key '{}': {first} and {}; a key is the path below its \
+                 INPUT: name a folder that holds both as the one INPUT, or tokenize them into an \
+                 --out each",
+                shorten(&row.key),
+                row.uri
+            )));
+        }
+        seen.insert(row.key, row.uri);
+    }
+    Ok(())
+}
+
+/// The same in every process: a message doesn't depend on chance.
+fn hash(key: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(keys: &[String]) -> impl Iterator<Item = Result<PlanRow>> + use<> {
+        let rows: Vec<_> = keys.iter().cloned().zip(0..).collect();
+        rows.into_iter().map(|(key, ordinal)| {
+            Ok(PlanRow { ordinal, key, uri: format!("file:///{ordinal}"), bytes: 1 })
+        })
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_named_with_its_places() {
+        let mut keys: Vec<String> = (0..1000).map(|i| format!("cat/{i}.png")).collect();
+        for shares in [1, 2, 7] {
+            check_in(shares, || Ok(rows(&keys))).unwrap();
+        }
+        keys[900] = "cat/17.png".into();
+        for shares in [1, 2, 7] {
+            let error = check_in(shares, || Ok(rows(&keys))).unwrap_err().to_string();
+            let words = "the key 'cat/17.png': file:///17 and file:///900; ";
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(check(1000, || Ok(rows(&keys))).is_err());
+        check(0, || Ok(rows(&[]))).unwrap();
+    }
+
+    #[test]
+    fn keys_of_equal_hash_are_no_finding() {
+        let keys = ["a".to_string(), "b".to_string()];
+        let mut both = vec![hash("a"), hash("b")];
+        both.sort_unstable();
+        must_differ(both, rows(&keys)).unwrap();
+    }
+}

@@ -1,0 +1,81 @@
+//! Owns finding files in a new output's place that another job, or somebody else, wrote under the
+//! names of ours. Must not know: what is in them.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::commit;
+use super::finalize::{CODEBOOK_FILE, FILE};
+use super::shard::partition_of;
+use crate::error::{Error, Result};
+use crate::util::text;
+
+/// As far from a file's end as its metadata is looked for.
+const TAIL_BYTES: u64 = 1 << 20;
+
+/// Refuses a folder without a plan that holds files of an output all the same, unless they name the
+/// plan that is about to be written: those were found again with their plan lost.
+///
+/// # Errors
+/// The first such file.
+pub fn check(dir: &Path, plan_digest: &str) -> Result<()> {
+    let mut files: Vec<PathBuf> = vec![dir.join(FILE), dir.join(CODEBOOK_FILE)];
+    // Companions don't name their plan; nobody looks at them but through their shards.
+    let shards = commit::list(&dir.join("tokens"))?.into_iter();
+    files.extend(shards.filter(|path| partition_of(path).is_some()));
+    match files.iter().find(|path| path.symlink_metadata().is_ok() && !names(path, plan_digest)) {
+        None => Ok(()),
+        Some(path) => Err(Error::Mismatch(format!(
+            "{} exists and isn't of this job: nothing is overwritten; use another --out",
+            text::path(path)
+        ))),
+    }
+}
+
+fn names(path: &Path, digest: &str) -> bool {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut tail = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+        Ok(tail)
+    };
+    read().is_ok_and(|tail| tail.windows(digest.len()).any(|w| w == digest.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::finalize::finalize;
+    use crate::tokens::testing::{plan, tree, write};
+    use std::fs;
+
+    #[test]
+    fn what_others_wrote_under_our_names_is_kept() {
+        for name in ["codebook.parquet", "dataset.json", "tokens/part-00001.parquet"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join("tokens")).unwrap();
+            fs::write(dir.path().join(name), b"theirs").unwrap();
+            fs::write(dir.path().join("tokens/part-1.parquet"), b"theirs, of no name of ours")
+                .unwrap();
+            let error = check(dir.path(), &"ab".repeat(32)).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("nothing is overwritten"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_output_whose_plan_is_lost_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = plan(dir.path(), 25, 10);
+        (0..3).for_each(|partition| drop(write(&made, partition)));
+        finalize(dir.path()).unwrap();
+        let whole = tree(dir.path());
+        fs::remove_file(dir.path().join("plan.parquet")).unwrap();
+        check(dir.path(), made.digest()).unwrap();
+        assert!(check(dir.path(), &"ab".repeat(32)).is_err());
+        plan(dir.path(), 25, 10);
+        assert_eq!(tree(dir.path()), whole);
+    }
+}

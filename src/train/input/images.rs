@@ -1,0 +1,133 @@
+//! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
+//! them, and varied where the recipe asks for it. Must not know: what is learned from them.
+
+use super::augment::{AugmentSettings, CropSettings, mirror};
+use super::manifest::Stamp;
+use crate::data::prepare::{Preparation, prepare, prepare_part};
+use crate::data::source::file;
+use crate::data::{Found, Skipped, Take, subsample, walk_taking};
+use crate::error::{Error, Reject, Result};
+use crate::train::input::loader::TrainData;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+/// Images a training draws from at most: more are sampled evenly, so that the list stays small
+/// whatever the data set's size.
+const IMAGES_MAX: usize = 200_000;
+/// Prepared pixels that are kept in memory instead of being decoded again.
+const CACHE_BYTES_MAX: u64 = 1 << 30;
+
+/// Training data from image files.
+pub struct Images {
+    found: Vec<Found>,
+    skipped: Skipped,
+    preparation: Preparation,
+    augment: AugmentSettings,
+    seed: u64,
+    /// One slot an image where all fit, none otherwise; a failure is kept as well.
+    cache: Vec<OnceLock<Result<Box<[u8]>, Reject>>>,
+    /// sha256 of the content of each image, once it was read.
+    digests: Vec<OnceLock<[u8; 32]>>,
+}
+
+impl Images {
+    /// Lists the images under `inputs`.
+    ///
+    /// # Errors
+    /// An input that can't be walked; no image at all.
+    pub fn list(inputs: &[PathBuf], take: Take, preparation: Preparation) -> Result<Images> {
+        let mut walk = walk_taking(inputs, take)?;
+        let found = subsample::evenly(walk.by_ref(), IMAGES_MAX)?;
+        if found.is_empty() {
+            return Err(Error::invalid(format!(
+                "nothing to train on: no image under the inputs ({})",
+                walk.skipped()
+            )));
+        }
+        let size = u64::from(preparation.size.unwrap_or(0));
+        let bytes = size * size * preparation.channels as u64 * found.len() as u64;
+        let slots = if bytes <= CACHE_BYTES_MAX { found.len() } else { 0 };
+        let cache = (0..slots).map(|_| OnceLock::new()).collect();
+        let augment = AugmentSettings::default();
+        let digests = (0..found.len()).map(|_| OnceLock::new()).collect();
+        let skipped = walk.skipped().clone();
+        Ok(Images { found, skipped, preparation, augment, seed: 0, cache, digests })
+    }
+
+    /// What was passed over when they were listed.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// The same images, varied from epoch to epoch by draws under `seed`.
+    pub fn augmented(self, augment: AugmentSettings, seed: u64) -> Images {
+        Images { augment, seed, ..self }
+    }
+
+    fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
+        let prepared = prepare(&self.found[index].uri, &self.preparation)?;
+        self.digests[index].get_or_init(|| prepared.content_sha256);
+        Ok(prepared.pixels.into_boxed_slice())
+    }
+
+    /// The part of an image that an epoch sees; decoded anew each time.
+    fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
+        let Found { key, uri, .. } = &self.found[index];
+        if self.digests[index].get().is_none()
+            && let Some(digest) = file::digest(uri)
+        {
+            self.digests[index].get_or_init(|| digest);
+        }
+        prepare_part(uri, &self.preparation, |size| crop.draw(self.seed, key, epoch, size))
+    }
+}
+
+impl TrainData for Images {
+    fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    fn key(&self, index: usize) -> String {
+        self.found[index].key.clone()
+    }
+
+    fn example(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject> {
+        let mut pixels = match &self.augment.crop {
+            Some(crop) => self.part(index, epoch, crop)?,
+            None => self.plain(index)?,
+        };
+        if self.augment.flips(self.seed, &self.found[index].key, epoch)
+            && let Some(width) = self.preparation.size
+        {
+            mirror(&mut pixels, width as usize, self.preparation.channels);
+        }
+        Ok(pixels)
+    }
+
+    fn stamp(&self, index: usize) -> Option<Stamp> {
+        let Found { uri, bytes, .. } = &self.found[index];
+        Some(Stamp { bytes: *bytes, modified: file::modified(uri) })
+    }
+
+    fn read_digest(&self, index: usize) -> Option<[u8; 32]> {
+        self.digests[index].get().copied()
+    }
+
+    fn content_digest(&self, index: usize) -> Option<[u8; 32]> {
+        file::digest(&self.found[index].uri)
+    }
+
+    fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
+        match self.cache.get(index) {
+            Some(slot) => slot
+                .get_or_init(|| self.load(index))
+                .as_ref()
+                .map(|p| p.to_vec())
+                .map_err(Clone::clone),
+            None => self.load(index).map(|pixels| pixels.into_vec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,348 @@
+//! Owns the adversarial side of a training: the discriminator, its optimizer, LeCAM's averages, the
+//! weight that the generator's loss has. Must not know: the tokenizer, files.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use super::discriminator::{Discriminator, Lecam, Statistics, adaptive_weight, at_image};
+use crate::error::{Error, Result};
+use crate::train::network::autoencoder::LastLayer;
+use crate::train::network::optimizer::{AdamW, clip, global_norm};
+use crate::train::network::parameters::Named;
+use crate::train::network::parameters::{Parameters, flat};
+use crate::train::network::random::{fnv1a64, splitmix64};
+use crate::train::settings::adversarial::{AdversarialSettings, Phase, Schedule};
+
+/// What of the adversarial side is no tensor, for the checkpoint. Bits, since a float64 may change
+/// its last bit in JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdversaryCounters {
+    /// Updates of the discriminator.
+    pub updates: u64,
+    /// Updates skipped since its loss or a gradient was not finite.
+    pub skipped: u64,
+    /// Bits of LeCAM's mean logit of real images.
+    pub lecam_real_bits: u64,
+    /// Bits of LeCAM's mean logit of made images.
+    pub lecam_fake_bits: u64,
+    /// Bits of the share of its weight that falls of PSNR have left to the generator's loss.
+    pub trust_bits: u64,
+    /// The step from which the generator's loss gains weight.
+    pub ramp_from: usize,
+}
+
+/// What the discriminator says about a reconstruction.
+pub struct Verdict {
+    /// The generator's loss, unweighted.
+    pub loss: f64,
+    /// Its weight: adaptive, ramp and trust together.
+    pub weight: f64,
+    /// The gradient of the reconstruction loss plus `weight` times that of the generator's loss.
+    pub gradient: Tensor,
+}
+
+/// The discriminator and everything that its steps change.
+pub struct Adversary {
+    settings: AdversarialSettings,
+    schedule: Schedule,
+    parameters: Parameters,
+    vars: BTreeMap<String, Var>,
+    network: Discriminator,
+    optimizer: AdamW,
+    statistics: Statistics,
+    lecam: Lecam,
+    trust: f64,
+    ramp_from: usize,
+    skipped: u64,
+    /// LeCAM and statistics as they were before the step, to go back to if it is skipped.
+    before: (Lecam, Statistics),
+}
+
+impl Adversary {
+    /// A fresh one for images of `channels`, in a training of `steps`.
+    pub fn new(
+        settings: &AdversarialSettings,
+        channels: usize,
+        steps: usize,
+        seed: u64,
+    ) -> Result<Adversary> {
+        let parameters = Parameters::new();
+        let vb = parameters.builder(DType::F32, &Device::Cpu);
+        let network = Discriminator::new(channels, settings.filters, settings.layers, vb)?;
+        parameters.initialize(splitmix64(seed, fnv1a64("discriminator")))?;
+        let schedule = Schedule::new(settings, steps);
+        let lecam = Lecam { real: 0.0, fake: 0.0, decay: settings.lecam_decay };
+        Ok(Adversary {
+            schedule,
+            vars: parameters.vars(),
+            parameters,
+            network,
+            optimizer: AdamW::new(settings.betas, 1e-8, settings.weight_decay),
+            statistics: Statistics::default(),
+            lecam,
+            trust: 1.0,
+            ramp_from: schedule.start + schedule.alone,
+            skipped: 0,
+            before: (lecam, Statistics::default()),
+            settings: settings.clone(),
+        })
+    }
+
+    /// The step at which the discriminator starts.
+    pub fn start(&self) -> usize {
+        self.schedule.start
+    }
+
+    /// What step `step` (from 0) does.
+    pub fn phase(&self, step: usize) -> Phase {
+        self.schedule.phase(step, self.ramp_from)
+    }
+
+    /// Trainable scalars of the discriminator.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.count()
+    }
+
+    /// Updates skipped since something was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The share of its weight that falls of PSNR have left to the generator's loss.
+    pub fn trust(&self) -> f64 {
+        self.trust
+    }
+
+    /// Halves the weight of the generator's loss and starts its ramp anew behind step `now`.
+    /// `trust` and `skipped` are those of before the weights were put back.
+    pub fn lower(&mut self, trust: f64, skipped: u64, now: usize) {
+        self.trust = trust / 2.0;
+        self.skipped = skipped;
+        self.ramp_from = now;
+    }
+
+    /// The discriminator's weights.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// Remembers what a skipped step goes back to.
+    pub fn begin(&mut self) {
+        self.before = (self.lecam, self.statistics.clone());
+    }
+
+    /// The weighted generator's loss of a reconstruction made by `last` from `activation`, on top
+    /// of the reconstruction loss whose gradient is `nll`. `ramp` as in [`Phase::Both`].
+    pub fn judge(
+        &mut self,
+        image: &Tensor,
+        nll: &Tensor,
+        (activation, last): (&Tensor, LastLayer<'_>),
+        ramp: f64,
+    ) -> Result<Verdict> {
+        let frozen = self.network.frozen();
+        let mut statistics = std::mem::take(&mut self.statistics);
+        let kind = self.settings.loss;
+        let found =
+            at_image(image, |image| kind.generator(&frozen.forward(image, &mut statistics)?));
+        self.statistics = statistics;
+        let (loss, g) = found?;
+        let s = &self.settings;
+        if !loss.is_finite() || flat(&g)?.iter().any(|v| !v.is_finite()) {
+            // A discriminator that overflowed must not stop the generator as well.
+            return Ok(Verdict { loss: 0.0, weight: 0.0, gradient: nll.clone() });
+        }
+        let scale = s.weight * self.trust * ramp;
+        if s.adaptive {
+            let cap = s.cap * self.trust * ramp;
+            let found = adaptive_weight(activation, last, (nll, &g), scale, cap)?;
+            return Ok(Verdict { loss, weight: found.lambda, gradient: found.gradient });
+        }
+        Ok(Verdict { loss, weight: scale, gradient: (nll + (g * scale)?)?.detach() })
+    }
+
+    /// The discriminator's own loss on images and their reconstructions, both detached. Its
+    /// gradient is that of [`Adversary::vars`].
+    pub fn own_loss(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
+        let on_real = self.network.forward(&real.detach(), &mut self.statistics)?;
+        let on_fake = self.network.forward(&fake.detach(), &mut self.statistics)?;
+        let loss = self.settings.loss.discriminator(&on_real, &on_fake)?;
+        if self.settings.lecam == 0.0 {
+            return Ok(loss);
+        }
+        let penalty = self.lecam.penalty(&on_real, &on_fake)?;
+        Ok((loss + (penalty * self.settings.lecam)?)?)
+    }
+
+    /// One update of the discriminator, or none where its loss or a gradient is not finite: then
+    /// all is as before [`Adversary::begin`]. `decay` is what the schedule has left of the learning
+    /// rates. Returns the norm of the gradient, and whether it was skipped.
+    pub fn update(
+        &mut self,
+        mut gradients: Named,
+        loss: f64,
+        clip_norm: f64,
+        decay: f64,
+    ) -> Result<(f64, bool)> {
+        let norm = match clip_norm {
+            0.0 => global_norm(&gradients),
+            limit => clip(&mut gradients, limit),
+        };
+        let finite = loss.is_finite() && norm.is_finite();
+        if finite {
+            let learning_rate = self.settings.learning_rate * decay;
+            self.optimizer.step(&self.vars, &gradients, learning_rate)?;
+        } else {
+            self.undo();
+            self.skipped += 1;
+        }
+        Ok((norm, !finite))
+    }
+
+    /// Goes back to [`Adversary::begin`].
+    pub fn undo(&mut self) {
+        (self.lecam, self.statistics) = self.before.clone();
+    }
+
+    /// Everything that is no tensor.
+    pub fn counters(&self) -> AdversaryCounters {
+        AdversaryCounters {
+            updates: self.optimizer.updates,
+            skipped: self.skipped,
+            lecam_real_bits: self.lecam.real.to_bits(),
+            lecam_fake_bits: self.lecam.fake.to_bits(),
+            trust_bits: self.trust.to_bits(),
+            ramp_from: self.ramp_from,
+        }
+    }
+
+    /// Every tensor, by a name that begins with `adversary.`.
+    pub fn floats(&self) -> Result<Named> {
+        let mut floats = Named::new();
+        for (part, values) in [
+            ("weights", &self.parameters.values()?),
+            ("moment1", &self.optimizer.moment1),
+            ("moment2", &self.optimizer.moment2),
+            ("statistics", &self.statistics.values),
+        ] {
+            for (name, values) in values {
+                floats.insert(format!("{PREFIX}{part}.{name}"), values.clone());
+            }
+        }
+        Ok(floats)
+    }
+
+    /// Takes back what [`Adversary::counters`] and [`Adversary::floats`] gave behind step `step`;
+    /// `part` gives the tensors behind a prefix. In a training that was made longer, one that has
+    /// begun doesn't wait for its start again.
+    ///
+    /// # Errors
+    /// Where they are of another discriminator.
+    pub fn restore(
+        &mut self,
+        counters: &AdversaryCounters,
+        step: usize,
+        part: impl Fn(&str) -> Named,
+    ) -> Result<()> {
+        let part = |name: &str| part(&format!("{PREFIX}{name}."));
+        self.parameters
+            .set_values(&part("weights"))
+            .map_err(|e| Error::invalid(format!("the checkpoint's discriminator: {e}")))?;
+        self.optimizer.moment1 = part("moment1");
+        self.optimizer.moment2 = part("moment2");
+        self.optimizer.updates = counters.updates;
+        if counters.updates > 0 {
+            self.schedule.start = self.schedule.start.min(step);
+        }
+        self.statistics.values = part("statistics");
+        self.lecam.real = f64::from_bits(counters.lecam_real_bits);
+        self.lecam.fake = f64::from_bits(counters.lecam_fake_bits);
+        self.trust = f64::from_bits(counters.trust_bits);
+        self.ramp_from = counters.ramp_from;
+        self.skipped = counters.skipped;
+        self.begin();
+        Ok(())
+    }
+}
+
+/// What the names of all its tensors begin with in a checkpoint.
+pub const PREFIX: &str = "adversary.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::network::checkpointing::Sums;
+    use crate::train::network::random::unit;
+
+    fn adversary() -> Adversary {
+        let settings = AdversarialSettings { filters: 4, layers: 1, ..Default::default() };
+        Adversary::new(&settings, 3, 100, 1).unwrap()
+    }
+
+    fn images(key: u64, scale: f64) -> Tensor {
+        let values: Vec<f32> = (0..2 * 3 * 64).map(|i| unit(key, i)).collect();
+        let images = Tensor::from_vec(values, (2, 3, 8, 8), &Device::Cpu).unwrap();
+        (images * scale).unwrap()
+    }
+
+    fn step(a: &mut Adversary, scale: f64) -> (f64, bool) {
+        a.begin();
+        let loss = a.own_loss(&images(1, scale), &images(2, scale)).unwrap();
+        let named = {
+            let mut sums = Sums::new(a.vars());
+            sums.take(&mut loss.backward().unwrap()).unwrap();
+            sums.named
+        };
+        let loss = f64::from(loss.to_scalar::<f32>().unwrap());
+        a.update(named, loss, 1.0, 1.0).unwrap()
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_leaves_no_trace() {
+        let mut a = adversary();
+        assert!(!step(&mut a, 1.0).1);
+        let (counters, floats) = (a.counters(), a.floats().unwrap());
+        assert!(floats.keys().any(|k| k == "adversary.statistics.main.3.running_mean"));
+        assert!(step(&mut a, f64::NAN).1);
+        assert_eq!(a.counters(), AdversaryCounters { skipped: 1, ..counters.clone() });
+        assert_eq!(a.floats().unwrap(), floats);
+        // And it goes on.
+        assert!(!step(&mut a, 1.0).1);
+        assert_ne!(a.floats().unwrap(), floats);
+        // Back from the counters and tensors of before.
+        a.restore(&counters, 0, |prefix| {
+            let strip = |(n, v): (&String, &Vec<f32>)| {
+                Some((n.strip_prefix(prefix)?.to_string(), v.clone()))
+            };
+            floats.iter().filter_map(strip).collect()
+        })
+        .unwrap();
+        assert_eq!((a.counters(), a.floats().unwrap()), (counters, floats));
+    }
+
+    #[test]
+    fn the_generator_hears_no_gradient_of_the_discriminators_weights() {
+        let mut a = adversary();
+        let weight = Tensor::ones((3, 3, 3, 3), DType::F32, &Device::Cpu).unwrap();
+        let bias = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
+        let last = LastLayer { weight: &weight, bias: &bias, transposed: false };
+        let activation = images(3, 0.1);
+        let image = last.forward(&activation).unwrap();
+        let nll = image.zeros_like().unwrap();
+        // Without a reconstruction loss the adaptive weight is 0, and so is the gradient.
+        let verdict = a.judge(&image, &nll, (&activation, last), 1.0).unwrap();
+        assert_eq!(verdict.weight, 0.0);
+        assert!(flat(&verdict.gradient).unwrap().iter().all(|v| *v == 0.0));
+        // Trust and ramp lower the cap as well.
+        let nll = (image.ones_like().unwrap() * 1e3).unwrap();
+        let full = a.judge(&image, &nll, (&activation, last), 1.0).unwrap();
+        assert_eq!(full.weight, 10.0);
+        a.lower(a.trust(), 0, 7);
+        let lowered = a.judge(&image, &nll, (&activation, last), 0.5).unwrap();
+        assert_eq!((lowered.weight, a.trust()), (2.5, 0.5));
+        assert_eq!(a.counters().ramp_from, 7);
+    }
+}

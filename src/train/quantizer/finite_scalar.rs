@@ -1,0 +1,55 @@
+//! Owns finite scalar quantization in training: the rounding of [`Fsq`] with a gradient through
+//! the bound. Must not know: codebooks.
+
+use candle_core::{Device, Tensor};
+
+use super::{Losses, Quantized, Quantizer, laid_out, rows_of};
+use crate::error::Result;
+use crate::model::fsq::{Channel, Fsq};
+use crate::train::network::parameters::Named;
+
+/// FSQ: nothing to learn, no losses.
+pub struct ScalarCodes {
+    fsq: Fsq,
+}
+
+impl ScalarCodes {
+    /// `levels` of each channel.
+    ///
+    /// # Errors
+    /// Levels that [`Fsq`] doesn't take.
+    pub fn new(levels: &[usize]) -> Result<ScalarCodes> {
+        Ok(ScalarCodes { fsq: Fsq::new(levels)? })
+    }
+
+    /// b = tanh(z + shift) half - offset, `[B, D, h, w]`.
+    pub fn bounded(&self, z: &Tensor) -> Result<Tensor> {
+        let half = self.constant(z, |c| c.half)?;
+        let bent = z.broadcast_add(&self.constant(z, |c| c.shift)?)?.tanh()?;
+        Ok(bent.broadcast_mul(&half)?.broadcast_sub(&self.constant(z, |c| c.offset)?)?)
+    }
+
+    /// One number a channel, `[1, D, 1, 1]` in the type of `z`.
+    fn constant(&self, z: &Tensor, of: impl Fn(&Channel) -> f64) -> Result<Tensor> {
+        let values: Vec<f64> = self.fsq.channels.iter().map(of).collect();
+        let shape = (1, values.len(), 1, 1);
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(z.dtype())?)
+    }
+}
+
+impl Quantizer for ScalarCodes {
+    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+        let rows = rows_of(z)?;
+        let n = self.fsq.round(&rows);
+        let indices = self.fsq.codes_of(&n);
+        let b = self.bounded(z)?;
+        let rounded = (&b + (laid_out(n, z)? - b.detach())?)?;
+        let latents = rounded.broadcast_div(&self.constant(z, |c| c.middle() as f64)?)?;
+        let codes = latents.detach();
+        Ok(Quantized { latents, codes, losses: Losses::default(), rows, indices })
+    }
+
+    fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,209 @@
+//! Owns what a training leaves to be looked at while it runs and afterwards: lines, TensorBoard's
+//! events, pictures. Must not know: how training works, what the numbers mean.
+//!
+//! ```text
+//! training.jsonl                              one line a report; a finished run's last is its summary
+//! tensorboard/events.out.tfevents.vqtok       the same numbers, pictures, histograms of the codes
+//! samples/step-000100.png                     held-out images above their reconstructions
+//! ```
+//!
+//! A checkpoint knows how long the first two were; a resumed run cuts what lies behind, and makes
+//! it again. Nothing goes into them but what the run computes, wall times of events apart.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::tensorboard::{EventFile, Value as Shown};
+use crate::data::contact_sheet::png;
+use crate::error::{Error, Result};
+use crate::train::trainer::state::{Lengths, write_atomic};
+use crate::train::{Event, Observer};
+use crate::util::portable_fs;
+
+/// The file of lines in a model folder.
+pub const LINES: &str = "training.jsonl";
+/// The folder of events.
+pub const EVENTS: &str = "tensorboard";
+/// The folder of pictures.
+pub const SAMPLES: &str = "samples";
+const EVENT_FILE: &str = "events.out.tfevents.vqtok";
+
+/// The record of one training, open for more.
+pub struct Record {
+    folder: PathBuf,
+    lines: File,
+    line_bytes: u64,
+    events: EventFile,
+}
+
+impl Record {
+    /// Opens or creates the record in `folder` and cuts what lies behind `keep`.
+    pub fn open(folder: &Path, keep: Lengths) -> Result<Record> {
+        let path = folder.join(LINES);
+        let opened = || -> std::io::Result<(File, u64)> {
+            let mut file =
+                OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            let bytes = file.metadata()?.len().min(keep.lines);
+            file.set_len(bytes)?;
+            file.seek(SeekFrom::Start(bytes))?;
+            Ok((file, bytes))
+        };
+        let (lines, line_bytes) = opened().map_err(Error::io(&path))?;
+        let events = folder.join(EVENTS);
+        std::fs::create_dir_all(&events).map_err(Error::io(&events))?;
+        let events = EventFile::open(&events.join(EVENT_FILE), keep.events)?;
+        Ok(Record { folder: folder.to_path_buf(), lines, line_bytes, events })
+    }
+
+    /// Its lengths now.
+    pub fn lengths(&self) -> Lengths {
+        Lengths { lines: self.line_bytes, events: self.events.bytes() }
+    }
+
+    /// Adds the fields of `line` as a line, and its numbers to the events.
+    pub fn line(&mut self, step: usize, line: &impl Serialize) -> Result<()> {
+        let value = self.note(line)?;
+        self.events.add(step, scalars(&value, ""))
+    }
+
+    /// Adds the uses of each code since the last call to the events.
+    pub fn codes(&mut self, step: usize, uses: &[u64]) -> Result<()> {
+        self.events
+            .add(step, vec![Shown::codes("codes", uses), Shown::uses("uses of a code", uses)])
+    }
+
+    /// Adds a picture, `psnr` that of its reconstructions in dB.
+    pub fn picture(&mut self, step: usize, picture: &RgbImage, psnr: f64) -> Result<()> {
+        let name = format!("{SAMPLES}/step-{step:06}.png");
+        let path = self.folder.join(&name);
+        let folder = self.folder.join(SAMPLES);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let bytes = png(picture)?;
+        write_atomic(&path, &bytes)?;
+        let (width, height) = picture.dimensions();
+        self.line(step, &json!({"step": step, "pictures_psnr": psnr, "picture": name}))?;
+        self.events.add(step, vec![Shown::image("reconstructions", width, height, &bytes)])
+    }
+
+    /// Adds what the user was warned of.
+    pub fn warning(&mut self, step: usize, text: &str) -> Result<()> {
+        self.note(&json!({"step": step, "warning": text})).map(|_| ())
+    }
+
+    /// Adds the last line; its numbers are shown under `summary/`.
+    pub fn summary(&mut self, step: usize, summary: &impl Serialize) -> Result<()> {
+        let value = self.note(summary)?;
+        self.events.add(step, scalars(&value, "summary/"))
+    }
+
+    /// All of it is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        portable_fs::sync_file(&self.lines).map_err(Error::io(self.folder.join(LINES)))?;
+        self.events.sync()
+    }
+
+    /// The lines so far, those that are JSON.
+    pub fn read_lines(&self) -> Result<Vec<Value>> {
+        let path = self.folder.join(LINES);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// The pictures that `lines` name, with their steps; those that can't be read are left out.
+    pub fn read_pictures(&self, lines: &[Value]) -> Vec<(usize, RgbImage)> {
+        let picture = |line: &Value| {
+            let bytes = std::fs::read(self.folder.join(line["picture"].as_str()?)).ok()?;
+            let image =
+                image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).ok()?;
+            Some((line["step"].as_u64()? as usize, image.into_rgb8()))
+        };
+        lines.iter().filter_map(picture).collect()
+    }
+
+    fn note(&mut self, line: &impl Serialize) -> Result<Value> {
+        let value = serde_json::to_value(line)
+            .map_err(|e| Error::invalid(format!("a line of the training record: {e}")))?;
+        let text = format!("{value}\n");
+        self.lines.write_all(text.as_bytes()).map_err(Error::io(self.folder.join(LINES)))?;
+        self.line_bytes += text.len() as u64;
+        Ok(value)
+    }
+}
+
+/// Whether `name` is one that a record has in a model folder besides its lines.
+pub fn is_part(name: &str) -> bool {
+    [EVENTS, SAMPLES].contains(&name)
+}
+
+/// Removes a record that no checkpoint vouches for. What can't be removed stays and harms nobody;
+/// files of others are left alone, and so are the folders that hold them.
+pub fn remove(folder: &Path) {
+    let _ = std::fs::remove_file(folder.join(LINES));
+    let _ = std::fs::remove_file(folder.join(EVENTS).join(EVENT_FILE));
+    let _ = std::fs::remove_dir(folder.join(EVENTS));
+    for entry in std::fs::read_dir(folder.join(SAMPLES)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|n| n.starts_with("step-") && n.ends_with(".png")) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder.join(SAMPLES));
+}
+
+/// The finite numbers of a line by name (`a/b` for those inside others), as TensorBoard takes them;
+/// yes and no as 1 and 0.
+fn scalars(value: &Value, prefix: &str) -> Vec<Shown> {
+    let Value::Object(fields) = value else { return Vec::new() };
+    let mut shown = Vec::new();
+    for (name, value) in fields {
+        let tag = format!("{prefix}{name}");
+        match value {
+            Value::Object(_) => shown.extend(scalars(value, &format!("{tag}/"))),
+            Value::Bool(yes) => shown.push(Shown::scalar(&tag, f64::from(u8::from(*yes)))),
+            Value::Number(number) if tag != "step" => {
+                shown.extend(number.as_f64().map(|v| Shown::scalar(&tag, v)));
+            }
+            _ => {}
+        }
+    }
+    shown
+}
+
+/// An observer that keeps the warnings for the record and passes everything on.
+pub struct Listener<'a> {
+    inner: &'a mut dyn Observer,
+    warnings: Vec<String>,
+}
+
+impl<'a> Listener<'a> {
+    /// In front of `inner`.
+    pub fn new(inner: &'a mut dyn Observer) -> Listener<'a> {
+        Listener { inner, warnings: Vec::new() }
+    }
+
+    /// The warnings since the last call.
+    pub fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+}
+
+impl Observer for Listener<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::Warning(text) = event {
+            self.warnings.push((*text).to_string());
+        }
+        self.inner.event(event);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.inner.interrupted()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Owns the estimate of what a training takes, time and memory, before its first step. Must not
+//! know: who is told.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Var;
+
+use crate::error::Result;
+use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::train::around::KMEANS_BATCHES;
+use crate::train::losses::discriminator::at_image;
+use crate::train::network::checkpointing::{Sums, Tape, graph_bytes};
+use crate::train::quantizer::ema::nearest;
+use crate::train::settings::{Method, Start};
+use crate::train::trainer::Trainer;
+
+/// What is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Until the end of the training.
+    pub remaining: Duration,
+    /// Most memory that a step needs, in bytes, without the images read ahead.
+    pub memory_bytes: u64,
+}
+
+/// What a graph's backward pass needs on top of the graph: the gradients on their way.
+const GRADIENTS_IN_FLIGHT: f64 = 0.25;
+
+/// Time and bytes of a rehearsal.
+struct Rehearsed {
+    /// Of the network's way forward alone.
+    forward: Duration,
+    /// Of the whole step.
+    plain: Duration,
+    adversarial: Duration,
+    /// Per image.
+    bytes: f64,
+}
+
+impl Trainer {
+    /// Rehearses on `images` black images, which changes nothing, and says what the rest takes:
+    /// the steps, the start of the codebook, the looks at `looked_at` images, and the judgement of
+    /// `judged` ones.
+    pub fn cost(
+        &mut self,
+        images: usize,
+        model: &ModelConfig,
+        judged: usize,
+        looked_at: usize,
+    ) -> Result<Cost> {
+        let found = self.rehearse(images)?;
+        let s = &self.settings;
+        let [factor, _] = model.factor();
+        let image_rows = (self.side / factor).pow(2);
+        let search = self.search(model)?;
+        let (all, step) = (s.steps - self.step, s.batch_size as f64);
+        let start = self.adversary.as_ref().map_or(s.steps, |a| a.start()).max(self.step);
+        let with = s.steps.saturating_sub(start);
+        let an_image = found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64);
+        let a_step =
+            found.plain.mul_f64(step / images as f64) + search.mul_f64(step * image_rows as f64);
+        let looks = all / s.watch.every(s.steps);
+        let mut remaining = a_step.mul_f64(all as f64)
+            + found.adversarial.mul_f64(step / images as f64 * with as f64)
+            + an_image.mul_f64((judged + looks * looked_at) as f64);
+        if !self.code_use.started() {
+            let wanted = self.codes * s.codebook.kmeans_rows_per_code;
+            let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;
+            remaining += found.forward.mul_f64(rows / (2 * images * image_rows) as f64);
+            if s.codebook.start == Start::Kmeans && s.codebook.method != Method::Simvq {
+                remaining += search.mul_f64(rows * (s.codebook.kmeans_steps + 1) as f64);
+            }
+        }
+        let memory = found.bytes * s.images_at_once() as f64 + self.held_bytes() as f64;
+        Ok(Cost { remaining, memory_bytes: memory as u64 })
+    }
+
+    /// Time of the search for the codes of one latent, of all levels together; none where there is
+    /// no codebook.
+    fn search(&self, model: &ModelConfig) -> Result<Duration> {
+        const ROWS_A_THREAD: usize = 64;
+        if !matches!(model.quantizer.rule, QuantizerRule::L2 | QuantizerRule::L2Normalised) {
+            return Ok(Duration::ZERO);
+        }
+        let rows = ROWS_A_THREAD * rayon::current_num_threads();
+        let (latents, codes) = (vec![0.0; rows * self.dim], vec![0.0; self.codes * self.dim]);
+        let begun = Instant::now();
+        nearest(&latents, &codes, self.dim);
+        Ok(begun.elapsed().mul_f64(self.depth as f64 / rows as f64))
+    }
+
+    /// Weights, moments, averages and gradients, a snapshot to roll back to, and a checkpoint on
+    /// its way to the disk.
+    fn held_bytes(&self) -> u64 {
+        let own = 4 * self.parameters.count() as u64;
+        let averages = if self.average.is_some() { own } else { 0 };
+        let theirs = 4 * self.adversary.as_ref().map_or(0, |a| a.parameter_count()) as u64;
+        let codes = self.depth * self.codes;
+        let codes = 4 * (2 * codes * self.dim + 3 * codes) as u64;
+        let state = 3 * own + averages + 3 * theirs + codes;
+        let snapshots = u64::from(self.adversary.is_some());
+        let checkpoint = state * (1 + snapshots);
+        state * (1 + snapshots) + (own + theirs) + checkpoint
+    }
+
+    fn rehearse(&mut self, images: usize) -> Result<Rehearsed> {
+        let begun = Instant::now();
+        let x = self.images(&vec![0; images * self.side * self.side * self.channels])?;
+        let recompute = self.settings.recompute;
+        let mut sums = Sums::new(&self.vars);
+        let encoder = Tape::record(self.network.encoder_blocks()?, &x, false, recompute)?;
+        let blocks = self.network.decoder_blocks()?;
+        let decoder = Tape::record(blocks, encoder.output(), true, recompute)?;
+        let activation = Var::from_tensor(decoder.output())?;
+        let image = self.network.last_layer()?.forward(&activation)?;
+        let forward = begun.elapsed();
+        let mut losses = 0;
+        let (_, nll) = at_image(&image, |y| {
+            let mut loss = self.settings.loss.value(&x, y, 1.0)?;
+            if let Some(perceptual) = &self.perceptual {
+                loss = (loss + perceptual.distance(&x, y)?)?;
+            }
+            losses = graph_bytes(&loss);
+            Ok(loss)
+        })?;
+        let mut store = (&image * nll)?.sum_all()?.backward()?;
+        let upstream = match store.remove(&activation) {
+            Some(gradient) => gradient,
+            None => activation.zeros_like()?,
+        };
+        let z = encoder.output().zeros_like()?;
+        let mut held = graph_bytes(&image);
+        let mut most = losses;
+        // The second run of each block belongs to the question of bytes, not to that of time.
+        let pause = Instant::now();
+        for tape in [&encoder, &decoder] {
+            let (kept, block) = tape.bytes()?;
+            held += kept;
+            most = most.max(block);
+        }
+        let paused = pause.elapsed();
+        decoder.backward(upstream, &mut sums)?;
+        encoder.backward(z, &mut sums)?;
+        let plain = begun.elapsed().saturating_sub(paused);
+
+        let begun = Instant::now();
+        if let Some(adversary) = &mut self.adversary {
+            adversary.begin();
+            let last = self.network.last_layer()?;
+            let none = image.zeros_like()?;
+            adversary.judge(&image, &none, (&activation, last), 1.0)?;
+            let own = adversary.own_loss(&x, &image)?;
+            most = most.max(graph_bytes(&own));
+            own.backward()?;
+            adversary.undo();
+        }
+        let all = held + most;
+        let in_flight = if recompute { most } else { all } as f64 * GRADIENTS_IN_FLIGHT;
+        let bytes = (all as f64 + in_flight) / images as f64;
+        Ok(Rehearsed { forward, plain, adversarial: begun.elapsed(), bytes })
+    }
+}

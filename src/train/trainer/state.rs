@@ -1,0 +1,419 @@
+//! Owns the checkpoint of a training: one file with everything a resumed run needs to give the
+//! same bits as an uninterrupted one. Must not know: how a step works.
+//!
+//! A safetensors file whose metadata holds the counters and the sha256 of all tensors; written
+//! beside the old one, flushed, and renamed over it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::container::safetensors::{Source, write};
+use crate::error::{Error, Result};
+use crate::train::losses::adversarial::AdversaryCounters;
+use crate::train::network::parameters::Named;
+use crate::train::quantizer::revival::RevivalSchedule;
+use crate::util::portable_fs;
+
+/// The format word of a checkpoint.
+pub const FORMAT: &str = "vqtok.training.v1";
+
+/// Everything but tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Model, settings and data of the run, as JSON.
+    pub recipe: serde_json::Value,
+    /// Steps done; also the position in the data.
+    pub step: usize,
+    /// Updates of the optimizer, fewer where steps were skipped.
+    pub updates: u64,
+    /// Updates of the weight average.
+    pub average_updates: u64,
+    /// Steps skipped since a loss or gradient was not finite.
+    pub skipped: u64,
+    /// Which of the last steps were skipped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_skips: Vec<u64>,
+    /// Codes revived.
+    pub revived: u64,
+    /// Bits of the variance of the data: a float64 may change its last bit in JSON.
+    pub variance_bits: u64,
+    /// When codes are revived next; None before the codebook starts.
+    pub revival: Option<RevivalSchedule>,
+    /// The discriminator's; None without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversary: Option<AdversaryCounters>,
+    /// What the watch remembers.
+    #[serde(default)]
+    pub watch: WatchState,
+    /// Those of the snapshot to roll back to, whose tensors are named `snapshot.*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Box<Counters>>,
+    /// How much of the training record belongs to these steps.
+    pub record: Lengths,
+}
+
+/// What the names of a snapshot's tensors begin with in a checkpoint.
+pub const SNAPSHOT: &str = "snapshot.";
+
+/// What the watch remembers between its looks, for the checkpoint. Floats as bits, since a float64 may change
+/// its last bit in JSON.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchState {
+    /// PSNR before the discriminator touched the weights.
+    pub baseline_bits: Option<u64>,
+    /// Lead of the images trained on over those held out, at the first look behind the start of
+    /// the codebook.
+    pub lead_bits: Option<u64>,
+    /// The best PSNR of the images held out, and its step.
+    pub best_held_out: Option<(u64, usize)>,
+    /// Overfitting was said.
+    pub overfitting: bool,
+    /// Dead codes were said, and there are still some.
+    pub dead: bool,
+    /// Times that the weights were rolled back.
+    pub rollbacks: u64,
+    /// The step of the snapshot.
+    pub snapshot_step: usize,
+}
+
+/// How much of the record belongs to a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    /// Bytes of the lines.
+    pub lines: u64,
+    /// Bytes of the events.
+    pub events: u64,
+}
+
+/// The whole state of a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Counters and recipe.
+    pub counters: Counters,
+    /// Flat float32 tensors: `weights.*`, `average.*`, `moment1.*`, `moment2.*`, `codebook.*`,
+    /// `adversary.*`.
+    pub floats: Named,
+    /// Flat integers: `codebook.idle`, `codebook.window`, `codebook.window_steps`.
+    pub integers: BTreeMap<String, Vec<i64>>,
+}
+
+/// One flat tensor for the writer, which takes its bytes from where the values lie.
+struct Flat<'a> {
+    dtype: Dtype,
+    length: usize,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> Flat<'a> {
+    fn of<T: bytemuck::Pod, const N: usize>(
+        values: &'a [T],
+        dtype: Dtype,
+        little_endian: impl Fn(&T) -> [u8; N],
+    ) -> Flat<'a> {
+        let bytes = if cfg!(target_endian = "little") {
+            Cow::Borrowed(bytemuck::cast_slice(values))
+        } else {
+            Cow::Owned(values.iter().flat_map(little_endian).collect())
+        };
+        Flat { dtype, length: values.len(), bytes }
+    }
+}
+
+impl Source for Flat<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        vec![self.length]
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(Cow::Borrowed(&self.bytes))
+    }
+}
+
+/// sha256 over the counters and, by sorted name, each tensor's name, length and bytes.
+fn digest<'a>(counters: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut sha = Sha256::new();
+    sha.update(counters.as_bytes());
+    for (name, bytes) in tensors {
+        sha.update((name.len() as u64).to_le_bytes());
+        sha.update(name.as_bytes());
+        sha.update((bytes.len() as u64).to_le_bytes());
+        sha.update(bytes);
+    }
+    sha.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What the metadata's one entry holds (one, since several would be written in random order).
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    counters: String,
+    sha256: String,
+}
+
+const ENTRY: &str = "vqtok";
+
+impl State {
+    /// Writes the file as [`write_atomic`] does, tensor by tensor: a network's state is large, and
+    /// no second copy of it is made. Equal states give equal bytes.
+    ///
+    /// # Errors
+    /// Where the file can't be written; what was there is still there.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors: BTreeMap<&str, Flat> = BTreeMap::new();
+        for (name, values) in &self.floats {
+            tensors.insert(name, Flat::of(values, Dtype::F32, |v| v.to_le_bytes()));
+        }
+        for (name, values) in &self.integers {
+            tensors.insert(name, Flat::of(values, Dtype::I64, |v| v.to_le_bytes()));
+        }
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::invalid(format!("the training's state can't be written: {e}"))
+        };
+        let counters = serde_json::to_string(&self.counters).map_err(|e| failed(&e))?;
+        let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, &*t.bytes)));
+        let envelope =
+            serde_json::to_string(&Envelope { counters, sha256 }).map_err(|e| failed(&e))?;
+        replace(path, |file| {
+            let mut out = BufWriter::new(file);
+            write(&tensors, (ENTRY, &envelope), &mut out, |e| Error::io(path)(e))?;
+            out.flush().map_err(Error::io(path))
+        })
+    }
+
+    /// Reads what [`State::save`] wrote, checking the digest. `path` is for messages.
+    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<State> {
+        let broken = |reason: String| {
+            let advice = "remove the model folder and train again";
+            Error::corrupt(path, format!("not a usable training checkpoint ({reason}); {advice}"))
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(e.to_string()))?;
+        let entry = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
+        let entry = entry.ok_or_else(|| broken("not written by vqtok".into()))?;
+        let envelope: Envelope = serde_json::from_str(entry).map_err(|e| broken(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(e.to_string()))?;
+        let mut views: BTreeMap<String, _> = tensors.tensors().into_iter().collect();
+        let sha256 = digest(&envelope.counters, views.iter().map(|(n, t)| (n.as_str(), t.data())));
+        if sha256 != envelope.sha256 {
+            return Err(broken("its sha256 differs: the file is damaged".into()));
+        }
+        let counters: Counters =
+            serde_json::from_str(&envelope.counters).map_err(|e| broken(e.to_string()))?;
+        if counters.format != FORMAT {
+            return Err(broken(format!("format {}, this program has {FORMAT}", counters.format)));
+        }
+        let (mut floats, mut integers) = (Named::new(), BTreeMap::new());
+        while let Some((name, view)) = views.pop_first() {
+            match view.dtype() {
+                Dtype::F32 => {
+                    let values =
+                        view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+                    floats.insert(name, values.collect());
+                }
+                _ => {
+                    let values =
+                        view.data().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+                    integers.insert(name, values.collect());
+                }
+            }
+        }
+        Ok(State { counters, floats, integers })
+    }
+
+    /// Takes in another state's tensors under names that begin with `prefix`.
+    pub fn nest(&mut self, prefix: &str, other: &State) {
+        let longer = |name: &String| format!("{prefix}{name}");
+        self.floats.extend(other.floats.iter().map(|(n, v)| (longer(n), v.clone())));
+        self.integers.extend(other.integers.iter().map(|(n, v)| (longer(n), v.clone())));
+    }
+
+    /// What [`State::nest`] took in.
+    pub fn nested(&self, prefix: &str) -> (Named, BTreeMap<String, Vec<i64>>) {
+        (behind(&self.floats, prefix), behind(&self.integers, prefix))
+    }
+
+    /// The tensors whose names begin with `prefix`, without it.
+    pub fn part(&self, prefix: &str) -> Named {
+        behind(&self.floats, prefix)
+    }
+}
+
+/// The entries whose names begin with `prefix`, without it.
+fn behind<T: Clone>(map: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+    map.iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_string(), value.clone())))
+        .collect()
+}
+
+/// Writes a file so that a reader, or a power cut, sees the old one or the new one.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// The same for what `write` puts into a file beside it.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let temporary = sibling(path, "partial");
+    let replaced = || -> Result<()> {
+        let mut file = File::create(&temporary).map_err(Error::io(path))?;
+        write(&mut file)?;
+        portable_fs::sync_file(&file).map_err(Error::io(path))?;
+        std::fs::rename(&temporary, path).map_err(Error::io(path))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        portable_fs::sync_folder(folder.unwrap_or(Path::new("."))).map_err(Error::io(path))
+    };
+    // Half a temporary file helps nobody; failing to remove it changes nothing.
+    replaced().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+}
+
+fn sibling(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".");
+    name.push(extension);
+    path.with_file_name(name)
+}
+
+/// A value as it comes back from a file, so that it equals one that did.
+pub fn through_text(value: &serde_json::Value) -> serde_json::Value {
+    serde_json::from_str(&value.to_string()).unwrap_or(serde_json::Value::Null)
+}
+
+/// The first place at which two JSON values differ, as `path: left, now right`.
+pub fn first_difference(
+    then: &serde_json::Value,
+    now: &serde_json::Value,
+    at: &str,
+) -> Option<String> {
+    use serde_json::Value::Object;
+    if let (Object(a), Object(b)) = (then, now) {
+        let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+        names.sort();
+        names.dedup();
+        return names.into_iter().find_map(|name| {
+            let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            let null = serde_json::Value::Null;
+            first_difference(a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), &at)
+        });
+    }
+    let word = |value: &serde_json::Value| match value.is_null() {
+        true => "not set".to_owned(),
+        false => value.to_string(),
+    };
+    (then != now).then(|| format!("{at} was {} and is {}", word(then), word(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State {
+            counters: Counters {
+                format: FORMAT.into(),
+                recipe: serde_json::json!({"train": {"steps": 3}}),
+                step: 2,
+                updates: 2,
+                average_updates: 2,
+                skipped: 1,
+                recent_skips: vec![2],
+                revived: 7,
+                variance_bits: (0.1f64 + 0.2).to_bits(),
+                revival: Some(RevivalSchedule { interval: 20, next: 40, armed: true }),
+                adversary: Some(AdversaryCounters {
+                    updates: 1,
+                    skipped: 0,
+                    lecam_real_bits: (0.1f64 + 0.2).to_bits(),
+                    lecam_fake_bits: (-0.0f64).to_bits(),
+                    trust_bits: 0.5f64.to_bits(),
+                    ramp_from: 4,
+                }),
+                watch: WatchState { dead: true, ..WatchState::default() },
+                snapshot: None,
+                record: Lengths { lines: 12, events: 34 },
+            },
+            floats: Named::from([
+                ("weights.a".into(), vec![1.0, -0.0, f32::MIN_POSITIVE / 8.0, 3.3]),
+                ("moment1.a".into(), vec![]),
+            ]),
+            integers: BTreeMap::from([("codebook.idle".into(), vec![5, -1])]),
+        }
+    }
+
+    fn bytes() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        state().save(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_state_survives_the_file_bit_for_bit() {
+        let bytes = bytes();
+        assert_eq!(bytes, self::bytes());
+        let back = State::from_bytes(&bytes, Path::new("x")).unwrap();
+        assert_eq!(back, state());
+        assert!(back.floats["weights.a"][1].is_sign_negative());
+        assert_eq!(back.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_state_within_a_state_comes_out_again() {
+        let mut outer = state();
+        outer.nest("snapshot.", &state());
+        assert_eq!(outer.floats.len(), 2 * state().floats.len());
+        assert_eq!(outer.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
+        let (floats, integers) = outer.nested("snapshot.");
+        assert_eq!((floats, integers), (state().floats, state().integers));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let bytes = bytes();
+        for at in 0..bytes.len() {
+            let mut broken = bytes.clone();
+            broken[at] ^= 4;
+            if let Ok(read) = State::from_bytes(&broken, Path::new("x")) {
+                // White space in the header may change without changing what it says.
+                assert_eq!(read, state(), "byte {at}");
+            }
+            assert!(State::from_bytes(&bytes[..at], Path::new("x")).is_err());
+        }
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let a = serde_json::json!({"train": {"steps": 3, "seed": 1}, "model": 1});
+        let b = serde_json::json!({"train": {"steps": 4, "seed": 1}, "model": 1});
+        assert_eq!(first_difference(&a, &b, ""), Some("train.steps was 3 and is 4".into()));
+        assert_eq!(first_difference(&a, &a, ""), None);
+        let [c, d] = [serde_json::json!({"train": {}}), serde_json::json!({"train": {"steps": 3}})];
+        let said = |then, now| first_difference(then, now, "").unwrap();
+        assert_eq!(said(&d, &c), "train.steps was 3 and is not set");
+        assert_eq!(said(&c, &d), "train.steps was not set and is 3");
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_and_leaves_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomic(&path, b"old").unwrap();
+        write_atomic(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomic(&folder.path().join("missing/file"), b"x").is_err());
+    }
+}

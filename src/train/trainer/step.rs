@@ -1,0 +1,321 @@
+//! Owns one step of a [`Trainer`]: forward, losses, one backward pass, the updates. Must not know:
+//! files, threads, where batches come from.
+//!
+//! The batch goes through in parts of `micro_batch` images, whose gradients are summed in order. In
+//! each part the reconstruction is cut from its graph; all losses give their gradient with respect
+//! to it, the adaptive weight comes from the last layer alone, and a single pass goes back through
+//! last layer, decoder, quantizer, encoder.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+
+use crate::error::{Error, Result};
+use crate::metrics::{mse, psnr_of_mse};
+use crate::train::losses::adversarial::Adversary;
+use crate::train::losses::discriminator::at_image;
+use crate::train::network::autoencoder::LastLayer;
+use crate::train::network::checkpointing::{Stop, Sums, Tape, stoppable, stopped};
+use crate::train::network::optimizer::{clip, cosine, global_norm};
+use crate::train::network::parameters::Named;
+use crate::train::network::parameters::flat;
+use crate::train::quantizer::{Losses, Quantized};
+use crate::train::settings::adversarial::Phase;
+use crate::train::trainer::{AdversarialReport, StepReport, Trainer};
+
+/// What the parts of a step add up to; means over the batch.
+#[derive(Default)]
+struct Tally {
+    reconstruction: f64,
+    perceptual: f64,
+    commitment: f64,
+    code_loss: Option<f64>,
+    entropy_loss: Option<f64>,
+    squares: f64,
+    latent_squares: f64,
+    /// The generator's loss, and its weight.
+    generator: f64,
+    weight: f64,
+    /// The weighted generator's loss.
+    weighted: f64,
+    discriminator: f64,
+    /// Of all parts in order; latents and losses are those of the first.
+    quantized: Option<Quantized>,
+}
+
+impl Tally {
+    /// Notes the losses of a quantizer, and adds them, each times `share`, to `loss`.
+    fn add_losses(&mut self, losses: &Losses, share: f64, mut loss: Tensor) -> Result<Tensor> {
+        let mut part = |part: &Option<Tensor>| -> Result<Option<f64>> {
+            let Some(part) = part else { return Ok(None) };
+            loss = (&loss + (part * share)?)?;
+            Ok(Some(scalar(part)? * share))
+        };
+        self.commitment += part(&losses.commitment)?.unwrap_or(0.0);
+        let sum = |so_far: Option<f64>, more: Option<f64>| more.map(|v| so_far.unwrap_or(0.0) + v);
+        self.code_loss = sum(self.code_loss, part(&losses.codes)?);
+        self.entropy_loss = sum(self.entropy_loss, part(&losses.entropy)?);
+        Ok(loss)
+    }
+
+    /// The whole loss.
+    fn loss(&self) -> f64 {
+        let quantizer = self.code_loss.unwrap_or(0.0) + self.entropy_loss.unwrap_or(0.0);
+        self.reconstruction + self.perceptual + self.commitment + quantizer + self.weighted
+    }
+}
+
+/// The gradients of a step.
+struct Gradients<'a> {
+    generator: Sums<'a>,
+    discriminator: Sums<'a>,
+}
+
+impl Trainer {
+    /// The whole way of a batch of `[N, H, W, C]` bytes: the losses of its reconstruction, one
+    /// update of the weights, one of the codebook, one of the discriminator where it has started.
+    pub fn step(&mut self, bytes: &[u8]) -> Result<StepReport> {
+        self.step_until(bytes, &|| false)
+    }
+
+    /// The same, given up where `stop` says so: all is as before the step then.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where it was given up.
+    pub fn step_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<StepReport> {
+        let x = self.images(bytes)?;
+        self.step_on(&x, stop)
+    }
+
+    /// The same for images `[N, C, H, W]` as the network sees them.
+    pub fn step_on(&mut self, x: &Tensor, stop: Stop<'_>) -> Result<StepReport> {
+        // Out of `self` while the rest of it is read.
+        let mut adversary = self.adversary.take();
+        let report = self.step_with(x, adversary.as_mut(), stop).map_err(stopped(stop));
+        self.adversary = adversary;
+        report
+    }
+
+    fn step_with(
+        &mut self,
+        x: &Tensor,
+        mut adversary: Option<&mut Adversary>,
+        stop: Stop<'_>,
+    ) -> Result<StepReport> {
+        let phase = adversary.as_ref().map_or(Phase::Off, |a| a.phase(self.step));
+        if phase == Phase::Off {
+            adversary = None;
+        }
+        let their_vars = adversary.as_ref().map_or_else(BTreeMap::new, |a| a.vars().clone());
+        if let Some(adversary) = &mut adversary {
+            adversary.begin();
+        }
+        let mut gradients =
+            Gradients { generator: Sums::new(&self.vars), discriminator: Sums::new(&their_vars) };
+        let mut tally = Tally::default();
+        let (count, at_once) = (x.dim(0)?, self.settings.images_at_once());
+        for first in (0..count).step_by(at_once) {
+            let part = x.narrow(0, first, at_once.min(count - first))?;
+            let with = adversary.as_deref_mut();
+            let passed = self.pass(&part, (count, phase), with, &mut gradients, &mut tally, stop);
+            if let Err(error) = passed {
+                if let Some(adversary) = adversary {
+                    adversary.undo();
+                }
+                return Err(error);
+            }
+        }
+        let (own, theirs) = (gradients.generator.named, gradients.discriminator.named);
+        let mut report = self.update(own, &tally)?;
+        if let Some(adversary) = adversary {
+            report.adversarial = Some(self.update_adversary(adversary, theirs, &report, &tally)?);
+        }
+        self.step += 1;
+        self.recent_skips.note(self.step, report.skipped, self.settings.steps);
+        Ok(report)
+    }
+
+    /// Forward and backward pass of some images of a batch of `count`.
+    fn pass(
+        &self,
+        x: &Tensor,
+        (count, phase): (usize, Phase),
+        adversary: Option<&mut Adversary>,
+        gradients: &mut Gradients<'_>,
+        tally: &mut Tally,
+        stop: Stop<'_>,
+    ) -> Result<()> {
+        let share = x.dim(0)? as f64 / count as f64;
+        let recompute = self.settings.recompute;
+        let blocks = stoppable(self.network.encoder_blocks()?, stop);
+        let encoder = Tape::record(blocks, x, false, recompute)?;
+        tally.latent_squares += mean_square(&flat(encoder.output())?) * share;
+        let z = Var::from_tensor(encoder.output())?;
+        // Latents pass as they are until the codes have places.
+        let started = self.code_use.started();
+        let quantized = started.then(|| self.quantizer.forward(&z)).transpose()?;
+        let latents =
+            quantized.as_ref().map_or_else(|| z.as_tensor().clone(), |q| q.latents.clone());
+        let blocks = stoppable(self.network.decoder_blocks()?, stop);
+        let decoder = Tape::record(blocks, &latents, true, recompute)?;
+        let activation = Var::from_tensor(decoder.output())?;
+        let last = self.network.last_layer()?;
+        let image = last.forward(&activation)?;
+        tally.squares += mse(&flat(x)?, &flat(&image)?) * share;
+
+        let nll = self.nll(x, &image, share, tally)?;
+        let gradient = match adversary {
+            Some(adversary) => {
+                let at = (activation.as_tensor(), last);
+                let gradient = generator(adversary, &image, nll, at, phase, share, tally)?;
+                let own = adversary.own_loss(x, &image)?;
+                tally.discriminator += scalar(&own)? * share;
+                gradients.discriminator.take(&mut (own * share)?.backward()?)?;
+                gradient
+            }
+            None => nll,
+        };
+
+        let sums = &mut gradients.generator;
+        let mut store = (image * (gradient * share)?)?.sum_all()?.backward()?;
+        sums.take(&mut store)?;
+        let upstream = store.remove(&activation).ok_or_else(no_gradient)?.detach();
+        drop((store, activation));
+        let upstream = decoder.backward(upstream, sums)?.ok_or_else(no_gradient)?;
+        let mut loss = (latents * upstream)?.sum_all()?;
+        if let Some(quantized) = &quantized {
+            loss = tally.add_losses(&quantized.losses, share, loss)?;
+        }
+        let mut store = loss.backward()?;
+        sums.take(&mut store)?;
+        let upstream = store.remove(&z).ok_or_else(no_gradient)?.detach();
+        drop((store, loss));
+        encoder.backward(upstream, sums)?;
+        match (&mut tally.quantized, quantized) {
+            (Some(all), Some(more)) => {
+                all.rows.extend(more.rows);
+                all.indices.extend(more.indices);
+            }
+            (all, more) => *all = more,
+        }
+        Ok(())
+    }
+
+    /// The gradient, at the reconstruction, of its distance from the images.
+    fn nll(&self, x: &Tensor, image: &Tensor, share: f64, tally: &mut Tally) -> Result<Tensor> {
+        let perceptual = Cell::new(0.0);
+        let (value, gradient) = at_image(image, |y| {
+            let loss = self.settings.loss.value(x, y, self.variance)?;
+            let Some(p) = &self.perceptual else { return Ok(loss) };
+            let distance = p.distance(x, y)?;
+            perceptual.set(scalar(&distance)?);
+            Ok((loss + distance)?)
+        })?;
+        tally.perceptual += perceptual.get() * share;
+        tally.reconstruction += (value - perceptual.get()) * share;
+        Ok(gradient)
+    }
+
+    /// One update of weights and codebook, or none where something is not finite.
+    fn update(&mut self, mut gradients: Named, tally: &Tally) -> Result<StepReport> {
+        let gradient_norm = match self.settings.clip_norm {
+            0.0 => global_norm(&gradients),
+            limit => clip(&mut gradients, limit),
+        };
+        let t = tally;
+        let mut report = StepReport {
+            step: self.step + 1,
+            loss: t.loss(),
+            reconstruction: t.reconstruction,
+            perceptual: self.perceptual.as_ref().map(|_| t.perceptual),
+            commitment: t.commitment,
+            code_loss: t.code_loss,
+            entropy_loss: t.entropy_loss,
+            adversarial: None,
+            psnr: psnr_of_mse(t.squares.max(1e-12), self.peak),
+            learning_rate: self.learning_rate(),
+            gradient_norm,
+            latent_norm: (t.latent_squares * self.dim as f64).sqrt(),
+            revived: 0,
+            skipped: false,
+        };
+        if report.loss.is_finite() && gradient_norm.is_finite() {
+            self.optimizer.step(&self.vars, &gradients, report.learning_rate)?;
+            if let Some(average) = &mut self.average {
+                average.update(&self.vars)?;
+            }
+            if let Some(quantized) = &tally.quantized {
+                report.revived = self.update_codes(quantized)?;
+            }
+        } else {
+            report.skipped = true;
+            self.skipped += 1;
+        }
+        Ok(report)
+    }
+
+    /// The discriminator's update, which a skipped step has none of.
+    fn update_adversary(
+        &self,
+        adversary: &mut Adversary,
+        gradients: Named,
+        report: &StepReport,
+        tally: &Tally,
+    ) -> Result<AdversarialReport> {
+        let (norm, skipped) = if report.skipped {
+            adversary.undo();
+            (global_norm(&gradients), true)
+        } else {
+            let decay = report.learning_rate / self.settings.learning_rate;
+            adversary.update(gradients, tally.discriminator, self.settings.clip_norm, decay)?
+        };
+        Ok(AdversarialReport {
+            loss: tally.generator,
+            weight: tally.weight,
+            trust: adversary.trust(),
+            discriminator: tally.discriminator,
+            discriminator_norm: norm,
+            discriminator_skipped: skipped,
+        })
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let s = &self.settings;
+        cosine(self.step, s.steps, s.warm_up_share, s.learning_rate, s.learning_rate_floor)
+    }
+}
+
+/// The gradient of `nll` and of what the discriminator says of the reconstruction.
+fn generator(
+    adversary: &mut Adversary,
+    image: &Tensor,
+    nll: Tensor,
+    at: (&Tensor, LastLayer<'_>),
+    phase: Phase,
+    share: f64,
+    tally: &mut Tally,
+) -> Result<Tensor> {
+    let Phase::Both(ramp) = phase else { return Ok(nll) };
+    let verdict = adversary.judge(image, &nll, at, ramp)?;
+    tally.generator += verdict.loss * share;
+    tally.weight += verdict.weight * share;
+    tally.weighted += verdict.loss * verdict.weight * share;
+    Ok(verdict.gradient)
+}
+
+fn no_gradient() -> Error {
+    Error::invalid("the reconstruction has no gradient")
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64> {
+    Ok(f64::from(tensor.to_scalar::<f32>()?))
+}
+
+fn mean_square(values: &[f32]) -> f64 {
+    let sum: f64 = values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+    sum / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! What every room needs and no room owns: text for people, panics, threads, files. Must not know:
+//! images, models, shards.
+
+pub(crate) mod console;
+pub(crate) mod error_text;
+pub(crate) mod fail_point;
+pub(crate) mod html;
+pub(crate) mod numbers;
+pub(crate) mod overwrite;
+pub(crate) mod panics;
+pub(crate) mod parquet_errors;
+pub(crate) mod parquet_guard;
+pub(crate) mod portable_fs;
+pub(crate) mod text;
+pub(crate) mod worker_pool;

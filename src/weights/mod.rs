@@ -1,0 +1,6 @@
+//! A model's weights as data: tensors where they lie, by canonical name, and their digests. Must not
+//! know: containers, families, networks.
+
+pub mod digests;
+pub mod store;
+pub mod tensor;
