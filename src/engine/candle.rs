@@ -10,9 +10,10 @@ use rayon::prelude::*;
 
 use super::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::checkpoint::recognise::detect;
-use crate::checkpoint::recognise::detect::{DetectOptions, Opened};
+use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::model::opened::Opened;
 use crate::model::{CodeLevel, EncodedLevel, Model, finite};
 use crate::weights::digests::Digests;
 

@@ -16,6 +16,7 @@ pub mod gemm;
 pub mod maskgit;
 pub mod network;
 pub mod open_magvit2;
+pub mod opened;
 pub mod pixels;
 pub mod pool;
 pub mod quantizer;

@@ -16,6 +16,7 @@ use super::{conventions, fields, sound};
 use crate::checkpoint::{RawCheckpoint, folder};
 use crate::error::{Error, Result};
 use crate::model::config::*;
+use crate::model::opened::Opened;
 use crate::util::text;
 use crate::util::text::printable;
 use crate::weights::digests::Pending;
@@ -73,17 +74,6 @@ pub struct Detected {
     pub placements: BTreeMap<String, Placement>,
     /// Published names that are left out, with the reason.
     pub ignored: BTreeMap<String, String>,
-}
-
-/// A checkpoint that is being hashed, and our own checked, while it is put to use.
-pub struct Opened {
-    /// What it is.
-    pub config: ModelConfig,
-    /// Under canonical names, on the CPU.
-    pub weights: Weights,
-    /// To be waited for before anything that comes of the weights is used: an error where they
-    /// aren't those that were written.
-    pub digests: Pending,
 }
 
 /// Opens a checkpoint, published or our own, as a configuration and weights under canonical names,
