@@ -55,13 +55,13 @@ fn settings() -> Settings {
 fn main() -> vqtok::Result<()> {
     let settings = settings();
     let batches = photos(&settings)?;
-    let level = kernels::Level::detect()?;
+    let isa = kernels::Isa::detect()?;
     let (config, mut weights) = encoder::f16_vqgan(CODES, Parts::Encoder);
-    let mut engine = CpuEngine::new(config.clone(), weights.clone(), level)?;
+    let mut engine = CpuEngine::new(config.clone(), weights.clone(), isa)?;
     let codes = trained_codes(&mut engine, &batches)?;
     let table = Tensor::from_slice(&codes, (CODES, DIM), &Device::Cpu)?;
     weights.insert("quantize.embedding.weight".into(), table);
-    let mut own = CpuEngine::new(config.clone(), weights.clone(), level)?;
+    let mut own = CpuEngine::new(config.clone(), weights.clone(), isa)?;
     let mut reference = CandleEngine::new(Model::load(config, weights, &Device::Cpu)?);
 
     let (mut tokens, mut used) = (0usize, vec![false; CODES]);

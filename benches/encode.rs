@@ -157,7 +157,7 @@ fn layers(engine: &mut CpuEngine, rounds: usize) {
     let peaks: Vec<f64> = (0..rounds.max(3))
         .map(|_| {
             let start = kernels::thread_seconds();
-            let operations = kernels::peak(engine.level());
+            let operations = kernels::peak(engine.isa());
             operations as f64 / (kernels::thread_seconds() - start)
         })
         .collect();
@@ -166,11 +166,7 @@ fn layers(engine: &mut CpuEngine, rounds: usize) {
     engine.profile(SIDE, SIDE).expect("a profile");
     let runs: Vec<_> =
         (0..rounds).map(|_| engine.profile(SIDE, SIDE).expect("a profile")).collect();
-    println!(
-        "\ninstruction peak of one core, {}: {:.1} GFLOP/s",
-        engine.level().name(),
-        peak / 1e9
-    );
+    println!("\ninstruction peak of one core, {}: {:.1} GFLOP/s", engine.isa().name(), peak / 1e9);
     println!(
         "{:<38} {:<10} {:>8} {:>9} {:>9} {:>7}",
         "layer", "kernel", "ms", "GFLOP", "GFLOP/s", "peak"
@@ -202,9 +198,9 @@ fn row(name: &str, kernel: &str, seconds: f64, operations: f64, peak: f64) {
 fn main() {
     let settings = settings();
     let (config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
-    let level = kernels::Level::detect().expect("an instruction set");
+    let isa = kernels::Isa::detect().expect("an instruction set");
     let start = Instant::now();
-    let new = || CpuEngine::new(config.clone(), weights.clone(), level).expect("the engine");
+    let new = || CpuEngine::new(config.clone(), weights.clone(), isa).expect("the engine");
     let mut engine = new();
     let batch = images(2);
     let encoded = engine.encode(&PixelBatch {

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use vqtok::checkpoint::recognise::detect::DetectOptions;
-use vqtok::engine::cpu::{CpuEngine, kernels::Level};
+use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
 use vqtok::engine::cuda::{CudaEngine, StageTime};
 use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
 use vqtok::model::config::Parts;
@@ -94,7 +94,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
     let mut right = settings.golden.as_deref().map_or(Ok(true), golden)?;
 
     let batch = images(settings.images);
-    let mut cpu = CpuEngine::new(config, weights, Level::detect()?)?;
+    let mut cpu = CpuEngine::new(config, weights, Isa::detect()?)?;
     let want = cpu.encode(&batch)?.levels.remove(0).codes;
     let ours = exact.encode(&batch)?.levels.remove(0).codes;
     let wrong = differing(&want, &ours);
@@ -277,7 +277,7 @@ fn table(lines: &[Line]) {
 fn profile(stages: &[StageTime], whole: f64, images: usize) {
     let mut by: BTreeMap<&str, (f64, f64, usize)> = BTreeMap::new();
     for stage in stages {
-        let sum = by.entry(stage.by).or_default();
+        let sum = by.entry(stage.backend).or_default();
         *sum = (sum.0 + stage.seconds, sum.1 + stage.operations, sum.2 + 1);
     }
     let mut rows: Vec<_> = by.into_iter().collect();
@@ -290,7 +290,7 @@ fn profile(stages: &[StageTime], whole: f64, images: usize) {
     let mut slowest: Vec<&StageTime> = stages.iter().collect();
     slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     for stage in slowest.iter().take(12) {
-        let name = format!("{} {}", stage.layer, stage.by);
+        let name = format!("{} {}", stage.layer, stage.backend);
         print_row(&name, "", stage.seconds, stage.operations, whole);
     }
 }

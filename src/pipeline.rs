@@ -11,7 +11,7 @@ mod row;
 
 use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::source::file;
-use crate::engine::{Encoded, Engine, PixelBatch, fit};
+use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::tokens::{
     Commit, CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
@@ -385,7 +385,7 @@ fn flush(
         let before = batch.images_max;
         let first = batch.items.iter().find(|item| item.prepared.is_ok());
         let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
-        let encoded = fit::encode(engine, &pixels, &mut batch.images_max)?;
+        let encoded = oom_split::encode(engine, &pixels, &mut batch.images_max)?;
         if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
             return Ok(false);
         }

@@ -10,10 +10,10 @@ use std::path::Path;
 use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
 use support::{NpzArray, npz};
 use vqtok::checkpoint::recognise::detect::{DetectOptions, open};
-use vqtok::engine::cpu::{CpuEngine, kernels::Level};
+use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
 use vqtok::engine::{Encoded, Engine};
 
-fn engine(case: &Case, file: &Path, level: Level) -> CpuEngine {
+fn engine(case: &Case, file: &Path, isa: Isa) -> CpuEngine {
     let options = DetectOptions {
         family: Some(family_word(&case.json)),
         config: case.config(),
@@ -21,7 +21,7 @@ fn engine(case: &Case, file: &Path, level: Level) -> CpuEngine {
     };
     let (config, weights) =
         open(file, &options).unwrap_or_else(|e| panic!("{} {}: {e}", case.name, file.display()));
-    CpuEngine::new(config, weights, level).unwrap_or_else(|e| panic!("{}: {e}", case.name))
+    CpuEngine::new(config, weights, isa).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
 /// `[N][pixels, C]` as `[N, C, pixels]`, the golden files' order.
@@ -50,8 +50,8 @@ fn golden_cpu_tokens_of_every_family_are_equal() {
     for case in cases("golden") {
         let golden = npz(case.folder.join("golden.npz"));
         let batch = pixel_batch(&golden["images_u8"]);
-        for level in Level::available() {
-            let mut engine = engine(&case, &case.checkpoints()[0], level);
+        for isa in Isa::available() {
+            let mut engine = engine(&case, &case.checkpoints()[0], isa);
             let by = if engine.encodes_itself() { "kernels" } else { "candle" };
             let encoded = engine.encode(&batch).unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let tokens = golden["tokens"].i64();
@@ -68,7 +68,7 @@ fn golden_cpu_tokens_of_every_family_are_equal() {
             println!(
                 "{:<24} {:<9} {by:<10} {:>6} {wrong:>6} {dz:>9.2e}",
                 case.name,
-                level.name(),
+                isa.name(),
                 tokens.len()
             );
             differing += wrong;
@@ -81,8 +81,8 @@ fn golden_cpu_tokens_of_every_family_are_equal() {
 fn golden_cpu_decoder_images_of_every_family_are_within_bounds() {
     let mut failures = Vec::new();
     for case in cases("golden_decoder") {
-        for level in Level::available() {
-            let mut engine = engine(&case, &case.checkpoints()[0], level);
+        for isa in Isa::available() {
+            let mut engine = engine(&case, &case.checkpoints()[0], isa);
             if !engine.decodes_itself() {
                 continue;
             }
@@ -96,9 +96,9 @@ fn golden_cpu_decoder_images_of_every_family_are_within_bounds() {
                 let levels = code_levels(&golden, decoded, engine.config().factor());
                 let codes = Encoded { count: decoded.shape[0], levels, failed: Vec::new() };
                 let (dx, off) = differences(&mut engine, &codes, decoded, &golden["decoded_u8"]);
-                println!("{:<24} {:<9} {array:<22} {dx:>9.2e} {off}", case.name, level.name());
+                println!("{:<24} {:<9} {array:<22} {dx:>9.2e} {off}", case.name, isa.name());
                 if dx > 2e-4 || off > 1 {
-                    failures.push(format!("{} {} {array}: {dx}", case.name, level.name()));
+                    failures.push(format!("{} {} {array}: {dx}", case.name, isa.name()));
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::picture_names::Names;
 use super::reconstruct::to_rgb;
 use crate::audit::{BadRows, GridRow, TokenFile};
 use crate::data::contact_sheet;
-use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, fit};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
 use crate::progress::Meter;
@@ -232,7 +232,7 @@ impl<'a> Job<'a> {
         }
         let batch = std::mem::take(&mut self.batch);
         let Decoded { pictures, failed } =
-            match fit::decode(self.engine, &stack(&batch), &mut self.images_max) {
+            match oom_split::decode(self.engine, &stack(&batch), &mut self.images_max) {
                 Ok(decoded) => decoded,
                 // Not even one of them fits: others may be smaller.
                 Err(error @ Error::OutOfMemory(_)) => {

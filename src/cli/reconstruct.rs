@@ -7,7 +7,7 @@ use super::{Finished, places};
 use crate::audit::sources;
 use crate::data::prepare::{self, Preparation, Prepared};
 use crate::data::{Found, contact_sheet, subsample};
-use crate::engine::{Engine, PixelBatch, fit};
+use crate::engine::{Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::metrics;
 use crate::progress::Reporter;
@@ -161,8 +161,8 @@ fn reconstruct(
         let (indices, pixels): (Vec<usize>, Vec<Vec<u8>>) = images.into_iter().unzip();
         let (count, channels) = (indices.len(), preparation.channels);
         let batch = PixelBatch { pixels: pixels.concat(), count, height, width, channels };
-        let codes = fit::encode(engine, &batch, images_max)?;
-        let decoded = fit::decode(engine, &codes, images_max)?;
+        let codes = oom_split::encode(engine, &batch, images_max)?;
+        let decoded = oom_split::decode(engine, &codes, images_max)?;
         for (place, &index) in indices.iter().enumerate() {
             let pair = common(to_rgb(&batch, place), to_rgb(&decoded.pictures, place));
             outcomes[index] = Some(Ok(pair));

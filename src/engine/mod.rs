@@ -7,7 +7,7 @@
 pub mod candle;
 pub mod cpu;
 pub mod cuda;
-pub mod fit;
+pub mod oom_split;
 mod open;
 
 pub use open::{DeviceChoice, Precision, open, require};

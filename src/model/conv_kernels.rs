@@ -107,14 +107,14 @@ impl Geometry {
 
     /// Blocks of one chunk of `images`: groups of whole images where those are small, ranges of
     /// rows of one image where it is large.
-    fn blocks(&self, images: usize) -> Vec<Block> {
+    fn blocks(&self, images: usize) -> Vec<ColumnBlock> {
         let columns = (BLOCK_ELEMENTS / self.taps().max(1)).max(1);
         let plane = self.out_plane();
         if plane <= columns {
             let group = columns / plane.max(1);
             (0..images)
                 .step_by(group.max(1))
-                .map(|first| Block {
+                .map(|first| ColumnBlock {
                     first,
                     images: group.min(images - first),
                     row: 0,
@@ -125,7 +125,7 @@ impl Geometry {
             let rows = (columns / self.out_w).max(1);
             (0..images)
                 .flat_map(|first| {
-                    (0..self.out_h).step_by(rows).map(move |row| Block {
+                    (0..self.out_h).step_by(rows).map(move |row| ColumnBlock {
                         first,
                         images: 1,
                         row,
@@ -139,14 +139,14 @@ impl Geometry {
 
 /// Whole images of a chunk (`row` 0, all rows), or rows of one.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+struct ColumnBlock {
     first: usize,
     images: usize,
     row: usize,
     rows: usize,
 }
 
-impl Block {
+impl ColumnBlock {
     /// Columns of one image in this block.
     fn columns_each(&self, g: &Geometry) -> usize {
         self.rows * g.out_w
@@ -165,7 +165,7 @@ fn valid(out: usize, k: usize, before: usize, stride: usize, size: usize) -> (us
 }
 
 /// Columns `[taps, block columns]` of the images `x` (of one chunk).
-fn im2col<T: WithDType>(g: &Geometry, block: &Block, x: &[T], columns: &mut [T]) {
+fn im2col<T: WithDType>(g: &Geometry, block: &ColumnBlock, x: &[T], columns: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for image in 0..block.images {
         let source = &x[(block.first + image) * g.in_size()..][..g.in_size()];
@@ -207,7 +207,7 @@ fn im2col<T: WithDType>(g: &Geometry, block: &Block, x: &[T], columns: &mut [T])
 }
 
 /// Adds columns back to where they came from: the adjoint of [`im2col`].
-fn col2im<T: WithDType>(g: &Geometry, block: &Block, columns: &[T], x: &mut [T]) {
+fn col2im<T: WithDType>(g: &Geometry, block: &ColumnBlock, columns: &[T], x: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for image in 0..block.images {
         let target = &mut x[(block.first + image) * g.in_size()..][..g.in_size()];
@@ -251,7 +251,7 @@ fn col2im<T: WithDType>(g: &Geometry, block: &Block, columns: &[T], x: &mut [T])
 }
 
 /// The block's part of an output `[images, O, OH, OW]` as a matrix `[O, block columns]`.
-fn gather<T: WithDType>(g: &Geometry, block: &Block, y: &[T], matrix: &mut [T]) {
+fn pack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, y: &[T], matrix: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for (o, row) in matrix.chunks_exact_mut(total).take(g.filters).enumerate() {
         for (image, part) in row.chunks_exact_mut(each).enumerate() {
@@ -261,8 +261,8 @@ fn gather<T: WithDType>(g: &Geometry, block: &Block, y: &[T], matrix: &mut [T]) 
     }
 }
 
-/// The reverse of [`gather`].
-fn spread<T: WithDType>(g: &Geometry, block: &Block, matrix: &[T], y: &mut [T]) {
+/// The reverse of [`pack_block`].
+fn unpack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, matrix: &[T], y: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for (o, row) in matrix.chunks_exact(total).take(g.filters).enumerate() {
         for (image, part) in row.chunks_exact(each).enumerate() {
@@ -296,7 +296,7 @@ pub fn forward<T: WithDType>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
                 im2col(g, &block, x, &mut columns);
                 let right = Matrix::row_major(&columns, g.taps(), total);
                 matmul(&mut product, total, false, kernel, right);
-                spread(g, &block, &product, y);
+                unpack_block(g, &block, &product, y);
             }
         });
     y
@@ -325,7 +325,7 @@ pub fn input_gradient<T: WithDType>(g: &Geometry, dy: &[T], weight: &[T]) -> Vec
                 let total = block.columns(g);
                 columns.resize(g.taps() * total, T::zero());
                 gathered.resize(g.filters * total, T::zero());
-                gather(g, &block, dy, &mut gathered);
+                pack_block(g, &block, dy, &mut gathered);
                 let right = Matrix::row_major(&gathered, g.filters, total);
                 matmul(&mut columns, total, false, kernel, right);
                 col2im(g, &block, &columns, dx);
@@ -351,7 +351,7 @@ pub fn weight_gradient<T: WithDType>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> 
                 columns.resize(g.taps() * total, T::zero());
                 gathered.resize(g.filters * total, T::zero());
                 im2col(g, &block, x, &mut columns);
-                gather(g, &block, dy, &mut gathered);
+                pack_block(g, &block, dy, &mut gathered);
                 let left = Matrix::row_major(&columns, g.taps(), total);
                 let right = Matrix::row_major(&gathered, g.filters, total).transposed();
                 matmul(&mut dw, g.filters, true, left, right);

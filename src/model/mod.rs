@@ -37,7 +37,7 @@ use crate::util::text::printable;
 use crate::weights::digests::{Digests, Pending};
 use crate::weights::store::{Reader, Weights};
 use config::{Architecture, ModelConfig, QuantizerRule};
-use network::Quantized;
+use network::QuantizedModel;
 use residual::ResidualQuantizer;
 
 /// One level of an encoded batch.
@@ -108,7 +108,7 @@ impl Model {
 
     /// Errors where [`Model::load`] would for the names or shapes of the weights; reads no value.
     pub fn check(config: &ModelConfig, weights: &Weights) -> Result<()> {
-        assemble(config, &weights.hollow_reader(), &Device::Cpu).map(drop)
+        assemble(config, &weights.shape_only_reader(), &Device::Cpu).map(drop)
     }
 
     /// What it is.
@@ -193,23 +193,23 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Toke
     Ok(match &config.architecture {
         Architecture::Vqgan(c) => {
             let net = vqgan::Vqgan::load(vb, c, dim, channels)?;
-            Box::new(Quantized { net, quantizer, device })
+            Box::new(QuantizedModel { net, quantizer, device })
         }
         Architecture::Maskgit(c) => {
             let net = maskgit::Maskgit::load(vb, c, dim, channels)?;
-            Box::new(Quantized { net, quantizer, device })
+            Box::new(QuantizedModel { net, quantizer, device })
         }
         Architecture::OpenMagvit2(c) => {
             let net = open_magvit2::OpenMagvit2::load(vb, c, dim, channels)?;
-            Box::new(Quantized { net, quantizer, device })
+            Box::new(QuantizedModel { net, quantizer, device })
         }
         Architecture::VitVqgan(c) => {
             let net = vit_vqgan::VitVqgan::load(vb, c, dim, channels)?;
-            Box::new(Quantized { net, quantizer, device })
+            Box::new(QuantizedModel { net, quantizer, device })
         }
         Architecture::Vqvae(c) => {
             let net = vqvae::VqVae::new(c, channels, dim, vb)?;
-            Box::new(Quantized { net, quantizer, device })
+            Box::new(QuantizedModel { net, quantizer, device })
         }
         Architecture::Dalle(c) => Box::new(dalle::Dalle::load(vb, c, channels, quantizer)?),
         // Returned above: its quantizers are its own.

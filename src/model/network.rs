@@ -12,12 +12,12 @@ pub trait Network: Send + Sync {
     /// Images `[B, C, H, W]` to latents `[B, D, h, w]`; None where there is no encoder.
     fn latents(&self, x: &Tensor) -> CandleResult<Option<Tensor>>;
 
-    /// Quantized latents `[B, D, h, w]` to images `[B, C, H, W]`; None where there is no decoder.
+    /// QuantizedModel latents `[B, D, h, w]` to images `[B, C, H, W]`; None where there is no decoder.
     fn images(&self, q: &Tensor) -> CandleResult<Option<Tensor>>;
 }
 
 /// A network with its quantizer.
-pub struct Quantized<N> {
+pub struct QuantizedModel<N> {
     /// The network.
     pub net: N,
     /// What stands between its halves.
@@ -26,7 +26,7 @@ pub struct Quantized<N> {
     pub device: Device,
 }
 
-impl<N: Network> Tokenizer for Quantized<N> {
+impl<N: Network> Tokenizer for QuantizedModel<N> {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         let latents = self.net.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
         quantize_map(&self.quantizer, latents)

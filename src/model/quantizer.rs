@@ -161,7 +161,7 @@ pub fn normalise_rows(rows: &mut [f32], dim: usize) {
 
 /// A family's quantizer with its tables.
 #[derive(Debug, Clone)]
-pub struct Quantizer {
+pub struct VectorQuantizer {
     config: QuantizerConfig,
     /// What decoding looks up, `[K, D]`; None where codes are bits.
     lookup: Option<Vec<f32>>,
@@ -172,14 +172,14 @@ pub struct Quantizer {
     fsq: Option<Fsq>,
 }
 
-impl Quantizer {
+impl VectorQuantizer {
     /// `codebook` is `[K, D]` as published; `projection` the weight `[K, Z]` and bias `[K]` of rule
     /// `projection`. Errors where the rule lacks its table or a length is wrong.
     pub fn new(
         config: &QuantizerConfig,
         codebook: Option<Vec<f32>>,
         projection: Option<(Vec<f32>, Vec<f32>)>,
-    ) -> Result<Quantizer> {
+    ) -> Result<VectorQuantizer> {
         let QuantizerConfig { rule, codes, dim, .. } = *config;
         let missing =
             |what: &str| Error::invalid(format!("the quantizer rule {rule} needs {what}"));
@@ -212,7 +212,7 @@ impl Quantizer {
             (true, _) => (normalised, codebook),
             (false, _) => (codebook, None),
         };
-        Ok(Quantizer { config: config.clone(), lookup, measured, search, fsq })
+        Ok(VectorQuantizer { config: config.clone(), lookup, measured, search, fsq })
     }
 
     /// What it does, K and D.
@@ -259,7 +259,7 @@ impl Quantizer {
         let found = match (&self.search, rule) {
             (Some(table), _) => table.search(&z),
             (None, QuantizerRule::Sign) => z.chunks_exact(dim).map(sign_bits).collect(),
-            (None, _) => z.chunks_exact(codes).map(first_largest).collect(),
+            (None, _) => z.chunks_exact(codes).map(argmax_first).collect(),
         };
         let distances = match rule {
             QuantizerRule::L2 | QuantizerRule::L2Normalised | QuantizerRule::Dot => {
@@ -336,7 +336,7 @@ pub fn sign_bits(z: &[f32]) -> u32 {
     z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
 }
 
-fn first_largest(row: &[f32]) -> u32 {
+fn argmax_first(row: &[f32]) -> u32 {
     let mut best = 0;
     for (k, &value) in row.iter().enumerate() {
         if value > row[best] {
@@ -377,7 +377,7 @@ mod tests {
             [L2, L2Normalised, Dot, Projection, Logits, Sign, Fsq].map(|r| r.to_string()),
             words
         );
-        let error = Quantizer::new(&config(L2Normalised, 4, 2), None, None).unwrap_err();
+        let error = VectorQuantizer::new(&config(L2Normalised, 4, 2), None, None).unwrap_err();
         assert_eq!(error.to_string(), "the quantizer rule l2-normalised needs a codebook");
     }
 
@@ -408,7 +408,8 @@ mod tests {
             table.copy_within(from * dim..(from + 1) * dim, to * dim);
         }
         let quantizer =
-            Quantizer::new(&config(QuantizerRule::L2, 64, dim), Some(table.clone()), None).unwrap();
+            VectorQuantizer::new(&config(QuantizerRule::L2, 64, dim), Some(table.clone()), None)
+                .unwrap();
         let z: Vec<f32> = [40, 63, 18, 32]
             .iter()
             .flat_map(|&k| table[k * dim..(k + 1) * dim].iter().map(|x| x * 1.01))
@@ -419,7 +420,7 @@ mod tests {
     #[test]
     fn a_row_gets_the_same_code_and_distance_in_any_batch() {
         let (codes, dim, count) = (100, 33, 70);
-        let quantizer = Quantizer::new(
+        let quantizer = VectorQuantizer::new(
             &config(QuantizerRule::L2, codes, dim),
             Some(values(4, codes * dim)),
             None,
@@ -435,7 +436,8 @@ mod tests {
 
     #[test]
     fn sign_bits_count_from_channel_zero_and_zero_is_no_bit() {
-        let quantizer = Quantizer::new(&config(QuantizerRule::Sign, 8, 3), None, None).unwrap();
+        let quantizer =
+            VectorQuantizer::new(&config(QuantizerRule::Sign, 8, 3), None, None).unwrap();
         let (codes, distances) =
             quantizer.quantize(vec![0.5, -1.0, 0.0, -0.1, 0.2, 3.0], 3).unwrap();
         assert_eq!(codes, [1, 6]);
@@ -448,19 +450,23 @@ mod tests {
     fn normalised_rule_ignores_lengths_and_looks_up_unit_vectors() {
         let table = vec![10.0, 0.0, 0.0, 0.1];
         let quantizer =
-            Quantizer::new(&config(QuantizerRule::L2Normalised, 2, 2), Some(table), None).unwrap();
+            VectorQuantizer::new(&config(QuantizerRule::L2Normalised, 2, 2), Some(table), None)
+                .unwrap();
         assert_eq!(quantizer.quantize(vec![0.3, 0.4, 4.0, 3.0], 2).unwrap().0, [1, 0]);
         assert_eq!(quantizer.lookup(&[0, 1]).unwrap(), [1.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]
     fn projection_and_dot_take_the_first_largest() {
-        let dot =
-            Quantizer::new(&config(QuantizerRule::Dot, 3, 1), Some(vec![1.0, 5.0, 5.0]), None)
-                .unwrap();
+        let dot = VectorQuantizer::new(
+            &config(QuantizerRule::Dot, 3, 1),
+            Some(vec![1.0, 5.0, 5.0]),
+            None,
+        )
+        .unwrap();
         assert_eq!(dot.quantize(vec![2.0, -2.0], 1).unwrap().0, [1, 0]);
         let weights = (vec![1.0, 1.0], vec![0.0, 0.5]);
-        let projection = Quantizer::new(
+        let projection = VectorQuantizer::new(
             &config(QuantizerRule::Projection, 2, 4),
             Some(vec![0.0; 8]),
             Some(weights),

@@ -3,7 +3,7 @@
 //! quantizer. Must not know: how a code is found, networks, files.
 
 use super::config::QuantizerConfig;
-use super::quantizer::Quantizer;
+use super::quantizer::VectorQuantizer;
 use crate::error::{Error, Result};
 
 /// The quantizers of all levels.
@@ -11,15 +11,15 @@ use crate::error::{Error, Result};
 pub struct ResidualQuantizer {
     config: QuantizerConfig,
     /// At least one.
-    levels: Vec<Quantizer>,
+    levels: Vec<VectorQuantizer>,
 }
 
 impl ResidualQuantizer {
     /// `codebook` holds the levels' codebooks one behind the other, `[depth * K, D]`; otherwise as
-    /// [`Quantizer::new`].
+    /// [`VectorQuantizer::new`].
     ///
     /// # Errors
-    /// A depth that the rule doesn't have; those of [`Quantizer::new`].
+    /// A depth that the rule doesn't have; those of [`VectorQuantizer::new`].
     pub fn new(
         config: &QuantizerConfig,
         codebook: Option<Vec<f32>>,
@@ -38,11 +38,12 @@ impl ResidualQuantizer {
                     )));
                 }
                 let books = codebook.chunks_exact(config.codes * config.dim);
-                let level = |book: &[f32]| Quantizer::new(&of_level, Some(book.to_vec()), None);
+                let level =
+                    |book: &[f32]| VectorQuantizer::new(&of_level, Some(book.to_vec()), None);
                 books.map(level).collect::<Result<_>>()?
             }
             // Rules without a codebook, or one level of whatever kind.
-            codebook => vec![Quantizer::new(&of_level, codebook, projection)?],
+            codebook => vec![VectorQuantizer::new(&of_level, codebook, projection)?],
         };
         Ok(ResidualQuantizer { config: config.clone(), levels })
     }
@@ -53,7 +54,7 @@ impl ResidualQuantizer {
     }
 
     /// The quantizers, first level first.
-    pub fn levels(&self) -> &[Quantizer] {
+    pub fn levels(&self) -> &[VectorQuantizer] {
         &self.levels
     }
 
@@ -67,7 +68,7 @@ impl ResidualQuantizer {
     /// distances of what the levels before left over to them.
     ///
     /// # Errors
-    /// Those of [`Quantizer::quantize`].
+    /// Those of [`VectorQuantizer::quantize`].
     pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
         let mut found = Vec::with_capacity(self.levels.len());
         for (index, level) in self.levels.iter().enumerate() {
@@ -82,7 +83,7 @@ impl ResidualQuantizer {
         Ok(found)
     }
 
-    /// Why latents, `[T, stride]`, can't be quantized: [`Quantizer::unusable`] of the first level.
+    /// Why latents, `[T, stride]`, can't be quantized: [`VectorQuantizer::unusable`] of the first level.
     /// What later levels measure tells of overflow in them.
     pub fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
         self.levels[0].unusable(latents, stride)
@@ -107,7 +108,7 @@ impl ResidualQuantizer {
     /// level first.
     ///
     /// # Errors
-    /// As for [`ResidualQuantizer::check`] and [`Quantizer::lookup`].
+    /// As for [`ResidualQuantizer::check`] and [`VectorQuantizer::lookup`].
     pub fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
         self.check(levels)?;
         let mut vectors = self.levels[0].lookup(levels[0])?;

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::engine::candle::CandleEngine;
     use crate::engine::cpu::tests::{Maker, model, vqgan};
-    use crate::engine::cpu::{CpuEngine, kernels::Level};
+    use crate::engine::cpu::{CpuEngine, kernels::Isa};
     use crate::model::Model;
     use candle_core::Device;
 
@@ -153,7 +153,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut ModelConfig)) -> String {
         let (mut config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
         change(&mut config);
-        let ours = CpuEngine::new(config.clone(), weights.clone(), Level::Portable).err();
+        let ours = CpuEngine::new(config.clone(), weights.clone(), Isa::Portable).err();
         let candles = Model::load(config, weights, &Device::Cpu).map(CandleEngine::new).err();
         let [ours, candles] = [ours, candles].map(|error| error.expect("an error").to_string());
         assert_eq!(ours, candles);

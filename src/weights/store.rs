@@ -158,7 +158,7 @@ impl Weights {
     }
 
     /// The same with zeros of the same shapes, which take no memory.
-    pub fn hollow_reader(&self) -> Reader {
+    pub fn shape_only_reader(&self) -> Reader {
         Reader { hollow: true, ..self.reader() }
     }
 }
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn names_that_were_read_are_recorded_and_wrong_shapes_refused() {
-        for reader in [weights().reader(), weights().hollow_reader()] {
+        for reader in [weights().reader(), weights().shape_only_reader()] {
             let vb = reader.var_builder(&Device::Cpu);
             let values = vb.pp("a").get((2, 3), "weight").unwrap().flatten_all().unwrap();
             assert_eq!(reader.unused(), ["b.weight"]);

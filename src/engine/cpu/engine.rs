@@ -1,4 +1,4 @@
-//! Owns the engine over plans: images in, codes out, and back.
+//! Owns the engine over graphs: images in, codes out, and back.
 //! Must not know: layers, kernels' insides.
 
 use std::path::Path;
@@ -7,15 +7,15 @@ use std::sync::Arc;
 use candle_core::Device;
 use rayon::prelude::*;
 
-use super::coder::{Coder, LevelMut};
-use super::kernels::{Level, thread_seconds};
+use super::kernels::{Isa, thread_seconds};
 use super::networks;
-use super::plan::{Arena, Bound, Plan};
-use super::share::{Pool, each_image};
-use super::two_levels::TwoLevels;
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
+use crate::engine::cpu::graph::{Arena, BoundGraph, Graph};
+use crate::engine::cpu::quantize::{CpuQuantizer, LevelMut};
+use crate::engine::cpu::schedule::{ScratchPool, each_image};
+use crate::engine::cpu::vqvae2::TwoLevels;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
@@ -26,13 +26,13 @@ use crate::weights::store::Weights;
 
 /// Our own kernels where the family has them, candle for the rest.
 pub struct CpuEngine {
-    level: Level,
+    isa: Isa,
     config: ModelConfig,
     /// The float of every byte.
     table: [f32; 256],
     encoder: Option<Network>,
     decoder: Option<Network>,
-    /// VQ-VAE-2, whose encoder and decoder are no single plans.
+    /// VQ-VAE-2, whose encoder and decoder are no single graphs.
     two_levels: Option<TwoLevels>,
     /// What candle runs where the family has no kernels of ours, built when first needed.
     candle: Option<CandleEngine>,
@@ -40,14 +40,14 @@ pub struct CpuEngine {
     /// Nothing that comes of the weights leaves the engine before these are there: the file is
     /// checked first.
     digests: Arc<Pending>,
-    arenas: Pool<Arena>,
+    arenas: ScratchPool<Arena>,
 }
 
-/// A plan, the quantizer at its end or start, and the size it is bound to.
+/// A graph, the quantizer at its end or start, and the size it is bound to.
 struct Network {
-    plan: Plan,
-    coder: Arc<Coder>,
-    bound: Option<((usize, usize), Bound)>,
+    graph: Graph,
+    coder: Arc<CpuQuantizer>,
+    bound: Option<((usize, usize), BoundGraph)>,
 }
 
 /// One step of one image, measured.
@@ -67,46 +67,43 @@ impl CpuEngine {
     /// Opens a checkpoint file or folder. The environment's
     /// `VQTOK_CPU` forces an instruction set.
     pub fn open(path: &Path, options: &DetectOptions) -> Result<CpuEngine> {
-        let level = Level::detect()?;
+        let isa = Isa::detect()?;
         let Opened { config, weights, digests } = detect::begin(path, options)?;
         let digests = Arc::new(digests);
         // A damaged file is named before whatever the damage did to its tensors.
-        CpuEngine::with_digests(config, weights, Arc::clone(&digests), level)
+        CpuEngine::with_digests(config, weights, Arc::clone(&digests), isa)
             .map_err(|e| digests.get().err().unwrap_or(e))
     }
 
     /// From weights under canonical names, on the CPU.
-    pub fn new(
-        config: ModelConfig,
-        weights: impl Into<Weights>,
-        level: Level,
-    ) -> Result<CpuEngine> {
+    pub fn new(config: ModelConfig, weights: impl Into<Weights>, isa: Isa) -> Result<CpuEngine> {
         let weights = weights.into();
         let digests = Arc::new(Pending::of(&weights));
-        CpuEngine::with_digests(config, weights, digests, level)
+        CpuEngine::with_digests(config, weights, digests, isa)
     }
 
     fn with_digests(
         config: ModelConfig,
         weights: Weights,
         digests: Arc<Pending>,
-        level: Level,
+        isa: Isa,
     ) -> Result<CpuEngine> {
         Model::check(&config, &weights)?;
-        let (encoder, decoder) = networks::plans(level, &weights, &config)?;
+        let (encoder, decoder) = networks::graphs(isa, &weights, &config)?;
         // Families that candle runs may have quantizers of another form.
         let own = encoder.is_some() || decoder.is_some();
-        let coder = own.then(|| Coder::new(level, &config, &weights)).transpose()?.map(Arc::new);
-        let network = |plan: Option<Plan>| {
+        let coder =
+            own.then(|| CpuQuantizer::new(isa, &config, &weights)).transpose()?.map(Arc::new);
+        let network = |graph: Option<Graph>| {
             let coder = coder.clone()?;
-            Some(Network { plan: plan?, coder, bound: None })
+            Some(Network { graph: graph?, coder, bound: None })
         };
         let two_levels = match &config.architecture {
-            Architecture::Vqvae2(c) => Some(TwoLevels::new(level, &weights, &config, c)?),
+            Architecture::Vqvae2(c) => Some(TwoLevels::new(isa, &weights, &config, c)?),
             _ => None,
         };
         Ok(CpuEngine {
-            level,
+            isa,
             two_levels,
             table: config.pixels.input.table(),
             encoder: network(encoder),
@@ -114,7 +111,7 @@ impl CpuEngine {
             candle: None,
             weights,
             digests,
-            arenas: Pool::default(),
+            arenas: ScratchPool::default(),
             config,
         })
     }
@@ -132,8 +129,8 @@ impl CpuEngine {
     }
 
     /// The instruction set it runs with.
-    pub fn level(&self) -> Level {
-        self.level
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Whether encoding runs through our own kernels.
@@ -150,15 +147,15 @@ impl CpuEngine {
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
         let Some(network) = &mut self.encoder else { return Ok(None) };
-        let (plan, bound) = network.bind(batch.height, batch.width);
+        let (graph, bound) = network.bind(batch.height, batch.width);
         let (table, arenas) = (&self.table, &self.arenas);
         let images = (0..batch.count).collect();
         let latents = each_image(images, bound.is_large(), |i, threads| {
-            arenas.lend(|arena| {
+            arenas.with(|arena| {
                 arena.fit(bound)?;
-                arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena, threads)?;
-                Ok(bound.output.real(arena.output(plan).0))
+                arena.fill(graph, batch.image(i), table);
+                graph.run(bound, arena, threads)?;
+                Ok(bound.output.real(arena.output(graph).0))
             })
         });
         latents.map(Some)
@@ -173,17 +170,17 @@ impl CpuEngine {
         let Some(network) = &mut self.decoder else { return Ok(None) };
         let (height, width) = one_grid(codes)?;
         let coder = Arc::clone(&network.coder);
-        let (plan, bound) = network.bind(height, width);
+        let (graph, bound) = network.bind(height, width);
         let area = height * width;
         let arenas = &self.arenas;
         let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
             let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
-            arenas.lend(|arena| {
+            arenas.with(|arena| {
                 arena.fit(bound)?;
-                arena.put(plan, bound, &vectors);
-                plan.run(bound, arena, threads)?;
-                Ok(bound.output.real(arena.output(plan).0))
+                arena.put(graph, bound, &vectors);
+                graph.run(bound, arena, threads)?;
+                Ok(bound.output.real(arena.output(graph).0))
             })
         });
         images.map(Some)
@@ -193,12 +190,12 @@ impl CpuEngine {
     /// candle encodes.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<Vec<StepTime>> {
         let Some(network) = &mut self.encoder else { return Ok(Vec::new()) };
-        let (plan, bound) = network.bind(height, width);
+        let (graph, bound) = network.bind(height, width);
         let mut times = Vec::new();
-        self.arenas.lend(|arena| {
+        self.arenas.with(|arena| {
             arena.fit(bound)?;
             let mut last = thread_seconds();
-            plan.run_observed(bound, arena, &mut |name, algorithm, operations| {
+            graph.run_profiled(bound, arena, &mut |name, algorithm, operations| {
                 let seconds = thread_seconds() - last;
                 let algorithm = format!("{algorithm:?}").to_lowercase();
                 times.push(StepTime { name: name.to_owned(), algorithm, operations, seconds });
@@ -211,13 +208,13 @@ impl CpuEngine {
 
 impl Network {
     /// Binds to a size, unless it is bound to it.
-    fn bind(&mut self, height: usize, width: usize) -> (&Plan, &Bound) {
+    fn bind(&mut self, height: usize, width: usize) -> (&Graph, &BoundGraph) {
         let bound = match self.bound.take() {
             Some((size, bound)) if size == (height, width) => bound,
-            _ => self.plan.bind(height, width),
+            _ => self.graph.bind(height, width),
         };
         let (_, bound) = self.bound.insert(((height, width), bound));
-        (&self.plan, bound)
+        (&self.graph, bound)
     }
 }
 
@@ -275,7 +272,7 @@ impl Engine for CpuEngine {
         }
         let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
         let coder = Arc::clone(&network.coder);
-        let (plan, bound) = network.bind(batch.height, batch.width);
+        let (graph, bound) = network.bind(batch.height, batch.width);
         let (height, width) = (bound.output.height, bound.output.width);
         if grids.iter().any(|grid| *grid != (height, width)) {
             return Err(Error::invalid(format!(
@@ -293,11 +290,11 @@ impl Engine for CpuEngine {
         let (table, arenas) = (&self.table, &self.arenas);
         let images = per_image(&mut levels, batch.count, area).into_iter().enumerate().collect();
         let reasons = each_image(images, bound.is_large(), |(i, mut levels), threads| {
-            arenas.lend(|arena| {
+            arenas.with(|arena| {
                 arena.fit(bound)?;
-                arena.fill(plan, batch.image(i), table);
-                plan.run(bound, arena, threads)?;
-                let (latents, scratch) = arena.output(plan);
+                arena.fill(graph, batch.image(i), table);
+                graph.run(bound, arena, threads)?;
+                let (latents, scratch) = arena.output(graph);
                 coder.quantize(latents, bound.output, &mut levels, scratch)
             })
         })?;

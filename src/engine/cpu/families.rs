@@ -1,28 +1,28 @@
-//! Owns the convolutional families beside the canonical one as plans: MaskGIT-VQ, Open-MAGVIT2 and
+//! Owns the convolutional families beside the canonical one as graphs: MaskGIT-VQ, Open-MAGVIT2 and
 //! DALL-E's dVAE, layer by layer under their canonical names. Must not know: how a layer is
 //! computed.
 
 use candle_core::{DType, Device, Tensor};
 
-use super::builder::Builder;
-use super::kernels::{Level, Residual, Window};
-use super::layer::Layer;
-use super::maps::{Modulation, Resample};
-use super::plan::{Before, Plan, Slot};
+use super::kernels::{Isa, Residual, Window};
+use super::layer::ConvLayer;
+use crate::engine::cpu::feature_map::{Modulation, Resample};
+use crate::engine::cpu::graph::builder::Builder;
+use crate::engine::cpu::graph::{Before, Graph, Slot};
 use crate::error::Result;
 use crate::model::config::{DalleConfig, MaskgitConfig, OpenMagvit2Config};
 use crate::weights::store::Weights;
 
 /// Pixels `[H, W, channels]` to latents.
 pub fn maskgit_encoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &MaskgitConfig,
     channels: usize,
-) -> Result<Plan> {
+) -> Result<Graph> {
     let mut b =
-        Builder::new(level, weights, channels).group_norms(config.norm_groups, config.norm_eps);
-    let image = b.plan.input();
+        Builder::new(isa, weights, channels).group_norms(config.norm_groups, config.norm_eps);
+    let image = b.graph.input();
     let mut x = b.conv_into_new("encoder.conv_in", image, Window::SAME_3, Before::Nothing)?;
     for i in 0..config.widths.len() {
         x = b.late_residuals(&format!("encoder.down.{i}.block"), config.res_blocks, x)?;
@@ -36,13 +36,13 @@ pub fn maskgit_encoder(
 
 /// Looked-up codes `[h, w, dim]` to pixels.
 pub fn maskgit_decoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &MaskgitConfig,
     dim: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, dim).group_norms(config.norm_groups, config.norm_eps);
-    let codes = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, dim).group_norms(config.norm_groups, config.norm_eps);
+    let codes = b.graph.input();
     let mut x = b.conv_into_new("decoder.conv_in", codes, Window::SAME_3, Before::Nothing)?;
     x = b.late_residuals("decoder.mid", config.res_blocks, x)?;
     for i in (0..config.widths.len()).rev() {
@@ -56,14 +56,14 @@ pub fn maskgit_decoder(
 
 /// Pixels `[H, W, channels]` to the values whose signs are the bits.
 pub fn open_magvit2_encoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &OpenMagvit2Config,
     channels: usize,
-) -> Result<Plan> {
+) -> Result<Graph> {
     let mut b =
-        Builder::new(level, weights, channels).group_norms(config.norm_groups, config.norm_eps);
-    let image = b.plan.input();
+        Builder::new(isa, weights, channels).group_norms(config.norm_groups, config.norm_eps);
+    let image = b.graph.input();
     let mut x = b.conv_into_new("encoder.conv_in", image, Window::SAME_3, Before::Nothing)?;
     for i in 0..config.widths.len() {
         x = b.residuals(&format!("encoder.down.{i}.block"), config.res_blocks, x)?;
@@ -78,13 +78,13 @@ pub fn open_magvit2_encoder(
 
 /// Bits `[h, w, bits]`, -1 or 1, to pixels.
 pub fn open_magvit2_decoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &OpenMagvit2Config,
     bits: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, bits).group_norms(config.norm_groups, config.norm_eps);
-    let codes = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, bits).group_norms(config.norm_groups, config.norm_eps);
+    let codes = b.graph.input();
     let mut x = b.conv_into_new("decoder.conv_in", codes, Window::SAME_3, Before::Nothing)?;
     x = b.residuals("decoder.mid_block", config.res_blocks, x)?;
     for i in (0..config.widths.len()).rev() {
@@ -94,9 +94,9 @@ pub fn open_magvit2_decoder(
             let name = format!("decoder.up.{i}.upsample.conv1");
             let width = b.tensor(&format!("{name}.weight"))?.dim(0)? / 4;
             let wide = b.conv_into_new(&name, x, Window::SAME_3, Before::Nothing)?;
-            let to = b.plan.acquire();
-            b.plan.shuffle(wide, to, width);
-            b.plan.release(wide);
+            let to = b.graph.acquire();
+            b.graph.shuffle(wide, to, width);
+            b.graph.release(wide);
             x = to;
         }
     }
@@ -105,16 +105,16 @@ pub fn open_magvit2_decoder(
 
 /// Pixels `[H, W, channels]` to the logits of the codes.
 pub fn dalle_encoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &DalleConfig,
     channels: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, channels);
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, channels);
     let layer = b.dalle_layer("encoder.blocks.input", Window::same(7), 1.0)?;
-    let image = b.plan.input();
-    let mut x = b.plan.acquire();
-    b.plan.convolve(layer, image, x, Before::Nothing, Residual::None);
+    let image = b.graph.input();
+    let mut x = b.graph.acquire();
+    b.graph.convolve(layer, image, x, Before::Nothing, Residual::None);
     for group in 1..=4 {
         for block in 1..=config.blocks {
             let name = format!("encoder.blocks.group_{group}.block_{block}");
@@ -125,26 +125,26 @@ pub fn dalle_encoder(
         }
     }
     let layer = b.dalle_layer("encoder.blocks.output.conv", Window::POINT, 1.0)?;
-    let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Relu, Residual::None);
-    Ok(b.plan.finish(to))
+    let to = b.graph.acquire();
+    b.graph.convolve(layer, x, to, Before::Relu, Residual::None);
+    Ok(b.graph.finish(to))
 }
 
 /// What the decoder's first layer makes of each code, `[K, init]`, to the pixels' means.
 pub fn dalle_decoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &DalleConfig,
     channels: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, config.init);
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, config.init);
     // A map of its own, whose pixels lie a channel stride apart, as the blocks want them.
     let eye = Tensor::eye(config.init, DType::F32, &Device::Cpu)?;
     let eye = eye.reshape((config.init, config.init, 1, 1))?;
-    let layer = Layer::new("decoder.blocks.input", eye, None, Window::POINT)?;
-    let codes = b.plan.input();
-    let mut x = b.plan.acquire();
-    b.plan.convolve(layer, codes, x, Before::Nothing, Residual::None);
+    let layer = ConvLayer::new("decoder.blocks.input", eye, None, Window::POINT)?;
+    let codes = b.graph.input();
+    let mut x = b.graph.acquire();
+    b.graph.convolve(layer, codes, x, Before::Nothing, Residual::None);
     for group in 1..=4 {
         for block in 1..=config.blocks {
             let name = format!("decoder.blocks.group_{group}.block_{block}");
@@ -158,15 +158,16 @@ pub fn dalle_decoder(
     let name = "decoder.blocks.output.conv";
     let weight = b.tensor(&format!("{name}.w"))?.narrow(0, 0, channels)?;
     let bias = b.tensor(&format!("{name}.b"))?.narrow(0, 0, channels)?;
-    let layer = Layer::new(name, weight.contiguous()?, Some(&bias.contiguous()?), Window::POINT)?;
-    let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Relu, Residual::None);
-    Ok(b.plan.finish(to))
+    let layer =
+        ConvLayer::new(name, weight.contiguous()?, Some(&bias.contiguous()?), Window::POINT)?;
+    let to = b.graph.acquire();
+    b.graph.convolve(layer, x, to, Before::Relu, Residual::None);
+    Ok(b.graph.finish(to))
 }
 
 /// Row `code` of `[K, init]`: DALL-E's decoder starts with a 1x1 convolution of one-hot codes.
 pub fn dalle_rows(weights: &Weights) -> Result<Vec<f32>> {
-    let b = Builder::new(Level::Portable, weights, 1);
+    let b = Builder::new(Isa::Portable, weights, 1);
     let columns = b.tensor("decoder.blocks.input.w")?;
     let (init, codes, _, _) = columns.dims4()?;
     let rows = columns.reshape((init, codes))?.t()?.contiguous()?;
@@ -202,27 +203,27 @@ impl Builder<'_> {
             let unit = Tensor::eye(outputs, DType::F32, &Device::Cpu)?;
             let weight = (weight.reshape((outputs, outputs))? + unit)?;
             let weight = weight.reshape((outputs, outputs, 1, 1))?;
-            let layer = Layer::new(&shortcut, weight, None, Window::POINT)?;
-            let to = self.plan.acquire();
-            self.plan.convolve(layer, y, to, Before::Nothing, Residual::None);
-            self.plan.release(y);
+            let layer = ConvLayer::new(&shortcut, weight, None, Window::POINT)?;
+            let to = self.graph.acquire();
+            self.graph.convolve(layer, y, to, Before::Nothing, Residual::None);
+            self.graph.release(y);
             x = to;
         }
         Ok(x)
     }
 
-    /// `norm_out`, SiLU, `conv_out`: the end of a plan.
-    fn out(mut self, side: &str, x: Slot, window: Window) -> Result<Plan> {
+    /// `norm_out`, SiLU, `conv_out`: the end of a graph.
+    fn out(mut self, side: &str, x: Slot, window: Window) -> Result<Graph> {
         let norm = self.norm(&format!("{side}.norm_out"))?;
         let name = format!("{side}.conv_out");
         let x = self.conv_into_new(&name, x, window, Before::NormSilu(norm))?;
-        Ok(self.plan.finish(x))
+        Ok(self.graph.finish(x))
     }
 
     fn resample(&mut self, from: Slot, how: Resample) -> Slot {
-        let to = self.plan.acquire();
-        self.plan.resample(from, to, how);
-        self.plan.release(from);
+        let to = self.graph.acquire();
+        self.graph.resample(from, to, how);
+        self.graph.release(from);
         to
     }
 
@@ -239,14 +240,14 @@ impl Builder<'_> {
             gamma: linear("gamma")?,
             beta: linear("beta")?,
         };
-        self.plan.adapt(modulation, x);
+        self.graph.adapt(modulation, x);
         Ok(())
     }
 
-    fn dalle_layer(&self, name: &str, window: Window, gain: f64) -> Result<Layer> {
+    fn dalle_layer(&self, name: &str, window: Window, gain: f64) -> Result<ConvLayer> {
         let weight = (self.tensor(&format!("{name}.w"))? * gain)?;
         let bias = (self.tensor(&format!("{name}.b"))? * gain)?;
-        Layer::new(name, weight, Some(&bias), window)
+        ConvLayer::new(name, weight, Some(&bias), window)
     }
 
     /// id(x) + gain * res(x), a ReLU before each of the four convolutions. The gain, one over the
@@ -266,26 +267,26 @@ impl Builder<'_> {
                 Window::same(kernel),
                 1.0,
             )?;
-            let to = self.plan.acquire();
-            self.plan.convolve(layer, from, to, Before::Relu, Residual::None);
+            let to = self.graph.acquire();
+            self.graph.convolve(layer, from, to, Before::Relu, Residual::None);
             if from != x {
-                self.plan.release(from);
+                self.graph.release(from);
             }
             from = to;
         }
         let to = if self.has(&format!("{name}.id_path.w")) {
             let layer = self.dalle_layer(&format!("{name}.id_path"), Window::POINT, 1.0)?;
-            let to = self.plan.acquire();
-            self.plan.convolve(layer, x, to, Before::Nothing, Residual::None);
-            self.plan.release(x);
+            let to = self.graph.acquire();
+            self.graph.convolve(layer, x, to, Before::Nothing, Residual::None);
+            self.graph.release(x);
             to
         } else {
             x
         };
         let last = format!("{name}.res_path.conv_4");
         let layer = self.dalle_layer(&last, Window::same(kernels[3]), 1.0 / (layers * layers))?;
-        self.plan.convolve(layer, from, to, Before::Relu, Residual::Output);
-        self.plan.release(from);
+        self.graph.convolve(layer, from, to, Before::Relu, Residual::Output);
+        self.graph.release(from);
         Ok(to)
     }
 }

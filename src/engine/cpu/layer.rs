@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use candle_core::Tensor;
 
 use super::kernels::{
-    Buffer, CHANNEL_BLOCK, DirectWeights, Input, Level, Output, Window, WinogradWeights,
+    Buffer, CHANNEL_BLOCK, DirectWeights, Input, Isa, Output, Window, WinogradWeights,
     channel_stride, direct, pointwise, winograd, winograd_cost,
 };
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const WINOGRAD_INPUTS_MIN: usize = CHANNEL_BLOCK;
 const WINOGRAD4_TILES_MIN: usize = 32;
 
 /// A convolution with its bias.
-pub struct Layer {
+pub struct ConvLayer {
     /// For messages and profiles.
     pub name: String,
     /// Input channels.
@@ -35,13 +35,13 @@ pub struct Layer {
     weight: Weight,
     /// By output, zero up to the channel stride.
     bias: Buffer,
-    direct: OnceLock<Result<Packed, String>>,
-    winograd4: OnceLock<Result<Packed, String>>,
-    winograd2: OnceLock<Result<Packed, String>>,
+    direct: OnceLock<Result<PackedConv, String>>,
+    winograd4: OnceLock<Result<PackedConv, String>>,
+    winograd2: OnceLock<Result<PackedConv, String>>,
 }
 
 /// A layer's weights as a kernel wants them.
-pub enum Packed {
+pub enum PackedConv {
     /// For `pointwise` and `direct`.
     Direct(DirectWeights),
     /// For `winograd`.
@@ -61,14 +61,14 @@ pub enum Algorithm {
     Winograd2,
 }
 
-impl Layer {
+impl ConvLayer {
     /// `weight` as PyTorch has it; without `bias` it is zero.
     pub fn new(
         name: &str,
         weight: impl Into<Weight>,
         bias: Option<&Tensor>,
         window: Window,
-    ) -> Result<Layer> {
+    ) -> Result<ConvLayer> {
         let weight = weight.into();
         let &[outputs, inputs, _, _] = weight.dims() else {
             let dims = weight.dims();
@@ -78,7 +78,7 @@ impl Layer {
         if let Some(bias) = bias {
             padded[..outputs].copy_from_slice(&bias.to_vec1::<f32>()?);
         }
-        Ok(Layer {
+        Ok(ConvLayer {
             name: name.to_owned(),
             inputs,
             outputs,
@@ -126,7 +126,7 @@ impl Layer {
         }
     }
 
-    fn slot(&self, algorithm: Algorithm) -> &OnceLock<Result<Packed, String>> {
+    fn slot(&self, algorithm: Algorithm) -> &OnceLock<Result<PackedConv, String>> {
         match algorithm {
             Algorithm::Winograd4 => &self.winograd4,
             Algorithm::Winograd2 => &self.winograd2,
@@ -139,29 +139,29 @@ impl Layer {
     ///
     /// # Errors
     /// Weights that can't be read.
-    pub fn packed(&self, level: Level, algorithm: Algorithm) -> Result<&Packed> {
+    pub fn packed(&self, isa: Isa, algorithm: Algorithm) -> Result<&PackedConv> {
         let packed = self.slot(algorithm).get_or_init(|| {
-            self.weight.read(|w| self.pack(level, algorithm, w)).map_err(|e| e.to_string())
+            self.weight.read(|w| self.pack(isa, algorithm, w)).map_err(|e| e.to_string())
         });
         packed.as_ref().map_err(|reason| Error::invalid(reason.clone()))
     }
 
-    fn pack(&self, level: Level, algorithm: Algorithm, weight: &[f32]) -> Packed {
+    fn pack(&self, isa: Isa, algorithm: Algorithm, weight: &[f32]) -> PackedConv {
         let (outputs, inputs, window) = (self.outputs, self.inputs, self.window);
         let winograd = |side| {
-            Packed::Winograd(WinogradWeights::new(level, weight, outputs, inputs, window, side))
+            PackedConv::Winograd(WinogradWeights::new(isa, weight, outputs, inputs, window, side))
         };
         match algorithm {
             Algorithm::Winograd4 => winograd(4),
             Algorithm::Winograd2 => winograd(2),
             Algorithm::Pointwise | Algorithm::Direct => {
-                Packed::Direct(DirectWeights::new(level, weight, outputs, inputs, window))
+                PackedConv::Direct(DirectWeights::new(isa, weight, outputs, inputs, window))
             }
         }
     }
 }
 
-impl Packed {
+impl PackedConv {
     /// Runs the convolution for the output's rows: `size` is how many, and their pixels.
     pub fn run(
         &self,
@@ -171,11 +171,11 @@ impl Packed {
         scratch: &mut Buffer,
     ) {
         match self {
-            Packed::Winograd(weights) => winograd(weights, input, output, size, scratch),
-            Packed::Direct(weights) if weights.window() == Window::POINT => {
+            PackedConv::Winograd(weights) => winograd(weights, input, output, size, scratch),
+            PackedConv::Direct(weights) if weights.window() == Window::POINT => {
                 pointwise(weights, input.rows(output.first_row, size.0), output, scratch);
             }
-            Packed::Direct(weights) => direct(weights, input, output, size, scratch),
+            PackedConv::Direct(weights) => direct(weights, input, output, size, scratch),
         }
     }
 }
@@ -183,11 +183,11 @@ impl Packed {
 /// Begins to pack what is needed soon, in that order, on threads of its own: the first image runs
 /// through the first layers meanwhile, and checking a checkpoint takes as long as packing it. One
 /// thread less than the pool's: that one is the caller's.
-pub fn pack_ahead(level: Level, layers: impl Iterator<Item = (Arc<Layer>, Algorithm)>) {
+pub fn pack_ahead(isa: Isa, layers: impl Iterator<Item = (Arc<ConvLayer>, Algorithm)>) {
     let missing = layers.filter(|(layer, algorithm)| layer.slot(*algorithm).get().is_none());
     // A layer that is dropped before its turn needs no packing.
     let missing = missing.map(|(layer, algorithm)| (Arc::downgrade(&layer), algorithm));
-    let missing: Arc<[(Weak<Layer>, Algorithm)]> = missing.collect();
+    let missing: Arc<[(Weak<ConvLayer>, Algorithm)]> = missing.collect();
     let next = Arc::new(AtomicUsize::new(0));
     let threads = rayon::current_num_threads().saturating_sub(1).min(missing.len());
     for _ in 0..threads {
@@ -197,7 +197,7 @@ pub fn pack_ahead(level: Level, layers: impl Iterator<Item = (Arc<Layer>, Algori
             while let Some((layer, algorithm)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let Some(layer) = layer.upgrade() else { return };
                 // Whoever needs the layer is told why it couldn't be packed.
-                let _ = layer.packed(level, *algorithm);
+                let _ = layer.packed(isa, *algorithm);
             }
         };
         // Without the thread the layers are packed where they are needed.

@@ -1,43 +1,43 @@
-//! Owns the canonical networks as plans: which layers, by their canonical names, in which order;
+//! Owns the canonical networks as graphs: which layers, by their canonical names, in which order;
 //! `families` has the others.
 //! Must not know: how a layer is computed.
 
-use super::builder::Builder;
 use super::families;
-use super::kernels::{Level, Window};
-use super::plan::{Before, Plan};
+use super::kernels::{Isa, Window};
+use crate::engine::cpu::graph::builder::Builder;
+use crate::engine::cpu::graph::{Before, Graph};
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, VqganConfig, VqvaeConfig};
 use crate::weights::store::Weights;
 
 /// Encoder and decoder of a model, where its family is one of ours and it has them.
-pub fn plans(
-    level: Level,
+pub fn graphs(
+    isa: Isa,
     weights: &Weights,
     config: &ModelConfig,
-) -> Result<(Option<Plan>, Option<Plan>)> {
+) -> Result<(Option<Graph>, Option<Graph>)> {
     let (channels, dim) = (config.pixels.channels, config.quantizer.dim);
     let parts = config.parts();
     let (encoder, decoder) = match &config.architecture {
         Architecture::Vqgan(c) => (
-            parts.encoder().then(|| vqgan_encoder(level, weights, c, channels)),
-            parts.decoder().then(|| vqgan_decoder(level, weights, c, dim)),
+            parts.encoder().then(|| vqgan_encoder(isa, weights, c, channels)),
+            parts.decoder().then(|| vqgan_decoder(isa, weights, c, dim)),
         ),
         Architecture::Vqvae(c) => (
-            Some(vqvae_encoder(level, weights, c, channels)),
-            Some(vqvae_decoder(level, weights, c, dim)),
+            Some(vqvae_encoder(isa, weights, c, channels)),
+            Some(vqvae_decoder(isa, weights, c, dim)),
         ),
         Architecture::Maskgit(c) => (
-            parts.encoder().then(|| families::maskgit_encoder(level, weights, c, channels)),
-            parts.decoder().then(|| families::maskgit_decoder(level, weights, c, dim)),
+            parts.encoder().then(|| families::maskgit_encoder(isa, weights, c, channels)),
+            parts.decoder().then(|| families::maskgit_decoder(isa, weights, c, dim)),
         ),
         Architecture::OpenMagvit2(c) => (
-            parts.encoder().then(|| families::open_magvit2_encoder(level, weights, c, channels)),
-            parts.decoder().then(|| families::open_magvit2_decoder(level, weights, c, dim)),
+            parts.encoder().then(|| families::open_magvit2_encoder(isa, weights, c, channels)),
+            parts.decoder().then(|| families::open_magvit2_decoder(isa, weights, c, dim)),
         ),
         Architecture::Dalle(c) => (
-            parts.encoder().then(|| families::dalle_encoder(level, weights, c, channels)),
-            parts.decoder().then(|| families::dalle_decoder(level, weights, c, channels)),
+            parts.encoder().then(|| families::dalle_encoder(isa, weights, c, channels)),
+            parts.decoder().then(|| families::dalle_decoder(isa, weights, c, channels)),
         ),
         // A transformer is candle's; a network with a quantizer in its middle is `two_levels`.
         Architecture::VitVqgan(_) | Architecture::Vqvae2(_) => (None, None),
@@ -47,13 +47,13 @@ pub fn plans(
 
 /// Pixels in the input range, `[H, W, channels]`, to latents in front of the quantizer.
 pub fn vqgan_encoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &VqganConfig,
     channels: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, channels).normed(config);
-    let image = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, channels).normed(config);
+    let image = b.graph.input();
     let mut x = b.conv_into_new("encoder.conv_in", image, Window::SAME_3, Before::Nothing)?;
     for (i, &attention) in config.attention.iter().enumerate() {
         for j in 0..config.res_blocks {
@@ -71,19 +71,19 @@ pub fn vqgan_encoder(
     let norm = b.norm("encoder.norm_out")?;
     x = b.conv_into_new("encoder.conv_out", x, Window::SAME_3, Before::NormSilu(norm))?;
     x = b.conv_into_new("quant_conv", x, Window::POINT, Before::Nothing)?;
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }
 
 /// Looked-up codes, `[h, w, dim]`, to pixels in the output range.
 pub fn vqgan_decoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &VqganConfig,
     dim: usize,
-) -> Result<Plan> {
+) -> Result<Graph> {
     let own = config.decoder();
-    let mut b = Builder::new(level, weights, dim).normed(config);
-    let codes = b.plan.input();
+    let mut b = Builder::new(isa, weights, dim).normed(config);
+    let codes = b.graph.input();
     let mut x = b.conv_into_new("post_quant_conv", codes, Window::POINT, Before::Nothing)?;
     x = b.conv_into_new("decoder.conv_in", x, Window::SAME_3, Before::Nothing)?;
     x = b.middle("decoder.mid", x, own.mid_attention)?;
@@ -100,18 +100,18 @@ pub fn vqgan_decoder(
     }
     let norm = b.norm("decoder.norm_out")?;
     x = b.conv_into_new("decoder.conv_out", x, Window::SAME_3, Before::NormSilu(norm))?;
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }
 
 /// Pixels in the input range, `[H, W, channels]`, to latents in front of the quantizer.
 pub fn vqvae_encoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &VqvaeConfig,
     channels: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, channels);
-    let mut x = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, channels);
+    let mut x = b.graph.input();
     let mut before = Before::Nothing;
     for i in 1..=config.downsamples {
         x = b.conv_into_new(&format!("enc.conv{i}"), x, Window::HALVE_4, before)?;
@@ -124,18 +124,18 @@ pub fn vqvae_encoder(
         b.plain_residual([&conv("conv1"), &conv("conv2")], x)?;
     }
     x = b.conv_into_new("enc.proj", x, Window::POINT, Before::Relu)?;
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }
 
 /// Looked-up codes, `[h, w, dim]`, to pixels in the output range.
 pub fn vqvae_decoder(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &VqvaeConfig,
     dim: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, dim);
-    let codes = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, dim);
+    let codes = b.graph.input();
     let mut x = b.conv_into_new("dec.conv", codes, Window::SAME_3, Before::Nothing)?;
     for i in 0..config.res_blocks {
         let conv = |part: &str| format!("dec.res.{i}.{part}");
@@ -144,5 +144,5 @@ pub fn vqvae_decoder(
     for i in 1..=config.downsamples {
         x = b.transposed(&format!("dec.up{i}"), x, Before::Relu)?;
     }
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }

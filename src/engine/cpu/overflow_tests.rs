@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::CpuEngine;
 use super::drawn::model::{Drawn, Family, Random, draw};
-use super::kernels::Level;
+use super::kernels::Isa;
 use super::tests::{model, vqgan};
 use crate::engine::candle::CandleEngine;
 use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
@@ -29,8 +29,8 @@ fn drawn(family: Family, rule: QuantizerRule) -> Drawn {
 fn engines(config: &ModelConfig, weights: &BTreeMap<String, Tensor>) -> Vec<Box<dyn Engine>> {
     let model = Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap();
     let mut all: Vec<Box<dyn Engine>> = vec![Box::new(CandleEngine::new(model))];
-    for level in Level::available() {
-        let engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+    for isa in Isa::available() {
+        let engine = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap();
         all.push(Box::new(engine));
     }
     all

@@ -7,7 +7,7 @@ use super::kernels::channel_stride;
 use crate::error::Result;
 
 /// A transposed 4x4 convolution of stride 2 and padding 1, weight `[inputs, outputs, 4, 4]` and
-/// bias `[outputs]`, as a 3x3 convolution whose four groups of outputs `Plan::shuffle` spreads:
+/// bias `[outputs]`, as a 3x3 convolution whose four groups of outputs `Graph::shuffle` spreads:
 /// each output pixel of a block of 2x2 sees 2x2 of the 3x3 input pixels around it. More than half
 /// of the window is zeros, yet Winograd's tiles make it cheaper than the definition.
 pub fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {

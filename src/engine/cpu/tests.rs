@@ -1,4 +1,4 @@
-//! Holds plans against candle, block by block and whole, and the engine against itself: whatever
+//! Holds graphs against candle, block by block and whole, and the engine against itself: whatever
 //! the batch, the threads, the sizes seen before.
 
 use std::collections::BTreeMap;
@@ -9,14 +9,14 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::CpuEngine;
-use super::builder::Builder;
-use super::kernels::{Level, Window};
+use super::kernels::{Isa, Window};
 use super::networks;
-use super::plan::{Arena, Before, Plan, Slot};
-use super::share::Threads;
 use crate::checkpoint::folder;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
+use crate::engine::cpu::graph::builder::Builder;
+use crate::engine::cpu::graph::{Arena, Before, Graph, Slot};
+use crate::engine::cpu::schedule::Threads;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::model::Model;
 use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
@@ -143,36 +143,42 @@ pub(crate) fn images(seed: u64, count: usize, height: usize, width: usize) -> Pi
     PixelBatch { pixels, count, height, width, channels: 3 }
 }
 
-/// Builds one block as a plan and runs it on a map `[C, H, W]`; returns `[C', H', W']`.
+/// Builds one block as a graph and runs it on a map `[C, H, W]`; returns `[C', H', W']`.
 fn run_block(
     weights: &Weights,
-    level: Level,
+    isa: Isa,
     x: &Tensor,
     build: impl FnOnce(&mut Builder<'_>, Slot) -> Slot,
 ) -> Tensor {
     let (channels, height, width) = x.dims3().unwrap();
-    let mut b = Builder::new(level, weights, channels).normed(&vqgan(&[8], 8, 8));
+    let mut b = Builder::new(isa, weights, channels).normed(&vqgan(&[8], 8, 8));
     // A 1x1 with the unit matrix brings the input into a slot with moments.
-    let from = b.plan.input();
+    let from = b.graph.input();
     let to = b.conv_into_new("unit", from, Window::POINT, Before::Nothing).unwrap();
     let out = build(&mut b, to);
-    let plan = b.plan.finish(out);
-    run_plan(&plan, x, height, width)
+    let graph = b.graph.finish(out);
+    run_graph(&graph, x, height, width)
 }
 
-fn run_plan(plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
-    run_plan_in(&mut Arena::default(), plan, x, height, width)
+fn run_graph(graph: &Graph, x: &Tensor, height: usize, width: usize) -> Tensor {
+    run_graph_in(&mut Arena::default(), graph, x, height, width)
 }
 
-fn run_plan_in(arena: &mut Arena, plan: &Plan, x: &Tensor, height: usize, width: usize) -> Tensor {
-    let bound = plan.bind(height, width);
+fn run_graph_in(
+    arena: &mut Arena,
+    graph: &Graph,
+    x: &Tensor,
+    height: usize,
+    width: usize,
+) -> Tensor {
+    let bound = graph.bind(height, width);
     arena.fit(&bound).unwrap();
     let rows = x.permute((1, 2, 0)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let shape = bound.output;
     let [data, on_all] = [Threads::One, Threads::All].map(|threads| {
-        arena.put(plan, &bound, &rows);
-        plan.run(&bound, arena, threads).unwrap();
-        arena.output(plan).0[..shape.len()].to_vec()
+        arena.put(graph, &bound, &rows);
+        graph.run(&bound, arena, threads).unwrap();
+        arena.output(graph).0[..shape.len()].to_vec()
     });
     assert_eq!(data, on_all, "on one thread and on all");
     Tensor::from_vec(data, (shape.height, shape.width, shape.stride), &Device::Cpu)
@@ -201,7 +207,7 @@ pub(crate) fn difference(a: &Tensor, b: &Tensor) -> f32 {
 fn every_block_equals_candle() {
     let norm = NormSpec { groups: 4, eps: 1e-6 };
     let sizes = [(1, 1), (2, 3), (5, 4), (8, 8), (13, 17), (16, 16), (31, 6)];
-    for level in Level::available() {
+    for isa in Isa::available() {
         for (i, (height, width)) in sizes.into_iter().enumerate() {
             let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 64)][i % 4];
             let maker = Maker::default();
@@ -223,20 +229,20 @@ fn every_block_equals_candle() {
                 // The tiles of Winograd cost about a digit against the plain sum.
                 assert!(off < 1e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
             };
-            let got = run_block(&weights, level, &x, |b, x| b.residual("r", x).unwrap());
+            let got = run_block(&weights, isa, &x, |b, x| b.residual("r", x).unwrap());
             check("residual", got, resnet.forward(&batch));
-            let got = run_block(&weights, level, &x, |b, x| {
+            let got = run_block(&weights, isa, &x, |b, x| {
                 b.attention("a", x).unwrap();
                 x
             });
             check("attention", got, attention.forward(&batch));
             if height > 1 && width > 1 {
-                let got = run_block(&weights, level, &x, |b, x| {
+                let got = run_block(&weights, isa, &x, |b, x| {
                     b.conv_into_new("d.conv", x, Window::HALVE_3, Before::Nothing).unwrap()
                 });
                 check("downsample", got, down.forward(&batch));
             }
-            let got = run_block(&weights, level, &x, |b, x| b.upsample("u.conv", x).unwrap());
+            let got = run_block(&weights, isa, &x, |b, x| b.upsample("u.conv", x).unwrap());
             check("upsample", got, up.forward(&batch));
         }
     }
@@ -251,8 +257,8 @@ fn whole_networks_equal_candle_at_any_size() {
             Model::load(settings.clone(), weights.clone(), &Device::Cpu).unwrap(),
         );
         let weights = Weights::from(weights);
-        for level in Level::available() {
-            let encoder = networks::vqgan_encoder(level, &weights, &config, 3).unwrap();
+        for isa in Isa::available() {
+            let encoder = networks::vqgan_encoder(isa, &weights, &config, 3).unwrap();
             for (height, width) in [(16, 16), (24, 40), (17, 29), (64, 36), (150, 18)] {
                 let batch = images(1, 1, height, width);
                 let want = reference.latents(&batch).unwrap()[0][0].squeeze(0).unwrap();
@@ -261,7 +267,7 @@ fn whole_networks_equal_candle_at_any_size() {
                 let x = Tensor::from_vec(pixels, (height, width, 3), &Device::Cpu)
                     .and_then(|x| x.permute((2, 0, 1)))
                     .unwrap();
-                let off = difference(&run_plan(&encoder, &x, height, width), &want);
+                let off = difference(&run_graph(&encoder, &x, height, width), &want);
                 assert!(off < 2e-5, "encoder {height}x{width}: {off:.2e}");
             }
         }
@@ -272,19 +278,19 @@ fn whole_networks_equal_candle_at_any_size() {
 fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
     let config = vqgan(&[64, 64], 32, 8);
     let (_, weights) = model(config.clone(), QuantizerRule::L2, 50, 8);
-    let (level, weights) = (Level::available()[0], Weights::from(weights));
-    let wide = networks::vqgan_encoder(level, &weights, &config, 3).unwrap();
-    let mut b = Builder::new(level, &weights, 3);
-    let x = b.conv_into_new("encoder.conv_in", b.plan.input(), Window::SAME_3, Before::Nothing);
+    let (isa, weights) = (Isa::available()[0], Weights::from(weights));
+    let wide = networks::vqgan_encoder(isa, &weights, &config, 3).unwrap();
+    let mut b = Builder::new(isa, &weights, 3);
+    let x = b.conv_into_new("encoder.conv_in", b.graph.input(), Window::SAME_3, Before::Nothing);
     for _ in 0..20 {
-        b.plan.acquire();
+        b.graph.acquire();
     }
-    let many = b.plan.finish(x.unwrap());
+    let many = b.graph.finish(x.unwrap());
     let x = Tensor::from_vec(random(1, 3 * 12 * 12), (3, 12, 12), &Device::Cpu).unwrap();
     let mut arena = Arena::default();
-    let first = run_plan_in(&mut arena, &wide, &x, 12, 12);
-    run_plan_in(&mut arena, &many, &x, 12, 12);
-    let again = run_plan_in(&mut arena, &wide, &x, 12, 12);
+    let first = run_graph_in(&mut arena, &wide, &x, 12, 12);
+    run_graph_in(&mut arena, &many, &x, 12, 12);
+    let again = run_graph_in(&mut arena, &wide, &x, 12, 12);
     assert_eq!(difference(&again, &first), 0.0);
 }
 
@@ -293,8 +299,8 @@ fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
 fn an_image_beyond_all_memory_is_told() {
     let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
     let Architecture::Vqgan(c) = &config.architecture else { unreachable!() };
-    let plan = networks::vqgan_encoder(Level::Portable, &Weights::from(weights), c, 3).unwrap();
-    let error = Arena::default().fit(&plan.bind(400_000, 300_000)).unwrap_err();
+    let graph = networks::vqgan_encoder(Isa::Portable, &Weights::from(weights), c, 3).unwrap();
+    let error = Arena::default().fit(&graph.bind(400_000, 300_000)).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, crate::error::Error::OutOfMemory(_)), "{text}");
     assert!(text.contains("the maps of one input of 300000x400000 take"), "{text}");
@@ -308,20 +314,20 @@ fn a_vq_vae_equals_candle() {
         let net = crate::model::vqvae::VqVae::new(&config, 3, 12, maker.builder()).unwrap();
         let weights = Weights::from(maker.weights());
         let factor = 1 << downsamples;
-        for level in Level::available() {
-            let encoder = networks::vqvae_encoder(level, &weights, &config, 3).unwrap();
-            let decoder = networks::vqvae_decoder(level, &weights, &config, 12).unwrap();
+        for isa in Isa::available() {
+            let encoder = networks::vqvae_encoder(isa, &weights, &config, 3).unwrap();
+            let decoder = networks::vqvae_decoder(isa, &weights, &config, 12).unwrap();
             for (h, w) in [(1, 1), (4, 4), (5, 7)] {
                 let (height, width) = (h * factor, w * factor);
                 let x = random(1, 3 * height * width);
                 let x = Tensor::from_vec(x, (3, height, width), &Device::Cpu).unwrap();
                 let want = net.encode(&x.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
-                let off = difference(&run_plan(&encoder, &x, height, width), &want);
+                let off = difference(&run_graph(&encoder, &x, height, width), &want);
                 assert!(off < 1e-5, "encoder {height}x{width}: {off:.2e}");
                 let z = random(2, 12 * h * w);
                 let z = Tensor::from_vec(z, (12, h, w), &Device::Cpu).unwrap();
                 let want = net.decode(&z.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
-                let off = difference(&run_plan(&decoder, &z, h, w), &want);
+                let off = difference(&run_graph(&decoder, &z, h, w), &want);
                 assert!(off < 1e-5, "decoder {height}x{width}: {off:.2e}");
             }
         }
@@ -331,8 +337,8 @@ fn a_vq_vae_equals_candle() {
 #[test]
 fn codes_and_pixels_depend_on_nothing_but_the_image() {
     let (config, weights) = model(vqgan(&[32, 64], 32, 16), QuantizerRule::L2, 300, 8);
-    let level = Level::available()[0];
-    let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+    let isa = Isa::available()[0];
+    let mut engine = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap();
     let mut reference = CandleEngine::new(Model::load(config, weights, &Device::Cpu).unwrap());
     let batch = images(2, 5, 68, 28);
     let whole = engine.encode(&batch).unwrap();
@@ -369,8 +375,8 @@ fn every_rule_gives_the_reference_codes_and_distances() {
             config.quantizer.levels = vec![8, 5, 4, 3, 2, 3];
         }
         let batch = images(4, 2, 18, 22);
-        for level in Level::available() {
-            let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+        for isa in Isa::available() {
+            let mut engine = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap();
             let model = Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap();
             let mut reference = CandleEngine::new(model);
             let want: Encoded = reference.encode(&batch).unwrap();
@@ -402,8 +408,8 @@ fn residual_levels_are_the_references() {
         CandleEngine::new(Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap());
     let want = reference.encode(&batch).unwrap();
     assert_eq!(want.levels.len(), 3);
-    for level in Level::available() {
-        let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+    for isa in Isa::available() {
+        let mut engine = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap();
         let got = engine.encode(&batch).unwrap();
         for (a, b) in got.levels.iter().zip(&want.levels) {
             assert_eq!((a.height, a.width, &a.codes), (b.height, b.width, &b.codes));
@@ -423,12 +429,12 @@ fn residual_levels_are_the_references() {
 /// Holds by the order of every sum; only a machine with both can show it.
 #[test]
 fn fused_levels_agree_bit_for_bit() {
-    let fused: Vec<Level> =
-        Level::available().into_iter().filter(|&level| level != Level::Portable).collect();
+    let fused: Vec<Isa> =
+        Isa::available().into_iter().filter(|&isa| isa != Isa::Portable).collect();
     let (config, weights) = model(vqgan(&[32, 48], 32, 16), QuantizerRule::L2, 64, 8);
     let batch = images(5, 1, 36, 28);
-    let bits = |level: Level| -> Vec<u32> {
-        let mut engine = CpuEngine::new(config.clone(), weights.clone(), level).unwrap();
+    let bits = |isa: Isa| -> Vec<u32> {
+        let mut engine = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap();
         let latents = engine.latents(&batch).unwrap().unwrap();
         latents[0].iter().map(|v| v.to_bits()).collect()
     };
@@ -493,7 +499,7 @@ fn weights_that_change_under_a_running_engine_are_told() {
 fn weights_that_nothing_reads_or_that_are_missing_are_refused() {
     let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
     let refused = |weights: BTreeMap<String, Tensor>| {
-        CpuEngine::new(config.clone(), weights, Level::Portable).err().unwrap().to_string()
+        CpuEngine::new(config.clone(), weights, Isa::Portable).err().unwrap().to_string()
     };
     let mut more = weights.clone();
     more.insert("decoder.surprise.weight".into(), weights["quant_conv.bias"].clone());

@@ -273,12 +273,12 @@ fn is_sound(configuration: &Descriptor) -> Result<bool> {
 }
 
 /// A graph with the configuration it runs by.
-struct Plan {
+struct CudnnPlan {
     plan: Descriptor,
     workspace_bytes: usize,
 }
 
-fn plan(target: &Target, shape: &ConvShape) -> Result<Plan> {
+fn plan(target: &Target, shape: &ConvShape) -> Result<CudnnPlan> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     let graph = graph(target, shape)?;
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
@@ -299,7 +299,7 @@ fn plan(target: &Target, shape: &ConvShape) -> Result<Plan> {
                 Type::CUDNN_TYPE_INT64,
                 &mut bytes,
             )?;
-            return Ok(Plan { plan, workspace_bytes: bytes[0].max(0) as usize });
+            return Ok(CudnnPlan { plan, workspace_bytes: bytes[0].max(0) as usize });
         }
     }
     Err(failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")))
@@ -323,7 +323,7 @@ pub struct Call {
 /// cuDNN on a stream, with the plans of every shape it has met.
 pub struct Convolutions {
     handle: sys::cudnnHandle_t,
-    plans: BTreeMap<ConvShape, Plan>,
+    plans: BTreeMap<ConvShape, CudnnPlan>,
 }
 
 // SAFETY: a handle belongs to no thread; it is only used by the engine that owns it.

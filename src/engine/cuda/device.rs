@@ -17,10 +17,10 @@ use cudarc::driver::{
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys as nvrtc_sys};
 
 use super::KERNELS;
-use super::bank::Bank;
 use super::convolution::{Addresses, Call, Convolutions};
 use super::libraries::failed;
 use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
+use super::weights::DeviceWeights;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
 
@@ -139,10 +139,10 @@ impl Device {
         self.context.name().map_err(driver("the GPU's name"))
     }
 
-    /// Uploads what `bank` has packed since the last time and makes room for a program.
-    pub fn load(&mut self, bank: &Bank, program: Program) -> Result<Loaded> {
+    /// Uploads what `weights` has packed since the last time and makes room for a program.
+    pub fn load(&mut self, weights: &DeviceWeights, program: Program) -> Result<Loaded> {
         self.context.bind_to_thread().map_err(driver("the thread"))?;
-        for blob in &bank.blobs()[self.weights.len()..] {
+        for blob in &weights.blobs()[self.weights.len()..] {
             let weights = self.stream.clone_htod(blob).map_err(driver("weights"))?;
             self.weights.push(weights);
         }

@@ -1,9 +1,11 @@
 //! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
 //! Must not know: networks, drivers.
 
-use super::bank::{Bank, Book, By, CHANNELS, Packed};
 use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
 use crate::engine::Precision;
+use crate::engine::cuda::weights::{
+    CHANNELS, ConvBackend, DeviceWeights, PackedCodebook, PackedConv,
+};
 use crate::error::{Error, Result};
 
 /// Threads of a block where each has one element to do.
@@ -61,7 +63,7 @@ impl Window {
 
 /// Commands under construction.
 pub struct Emitter<'a> {
-    pub bank: &'a mut Bank,
+    pub weights: &'a mut DeviceWeights,
     pub images: usize,
     pub groups: usize,
     pub epsilon: f32,
@@ -73,9 +75,9 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(bank: &'a mut Bank, images: usize, groups: usize, epsilon: f64) -> Self {
+    pub fn new(weights: &'a mut DeviceWeights, images: usize, groups: usize, epsilon: f64) -> Self {
         Emitter {
-            bank,
+            weights,
             images,
             groups,
             epsilon: epsilon as f32,
@@ -121,7 +123,7 @@ impl<'a> Emitter<'a> {
                  large; use a smaller --size or --device cpu"
             )));
         }
-        let bytes = self.images * elements * self.bank.precision().bytes();
+        let bytes = self.images * elements * self.weights.precision().bytes();
         Ok(Map { place: self.acquire(bytes), height, width, channels })
     }
 
@@ -145,7 +147,7 @@ impl<'a> Emitter<'a> {
         let count = self.images * height * width;
         let bytes = self.acquire(count * channels);
         let map = self.map(height, width, channels.next_multiple_of(CHANNELS))?;
-        let table = self.bank.table("pixels", table);
+        let table = self.weights.table("pixels", table);
         let args = vec![
             Arg::At(bytes, 0),
             Arg::At(table, 0),
@@ -166,7 +168,7 @@ impl<'a> Emitter<'a> {
         window: Window,
         residual: Option<Map>,
     ) -> Result<Map> {
-        let packed = self.bank.conv(name)?;
+        let packed = self.weights.conv(name)?;
         self.convolve(name, packed, from, window, residual)
     }
 
@@ -174,7 +176,7 @@ impl<'a> Emitter<'a> {
     pub fn convolve(
         &mut self,
         name: &str,
-        packed: Packed,
+        packed: PackedConv,
         from: Map,
         window: Window,
         residual: Option<Map>,
@@ -186,8 +188,8 @@ impl<'a> Emitter<'a> {
         if residual.is_some_and(|r| Map { place: to.place, ..r } != to) {
             return Err(Error::invalid(format!("`{name}`: its shortcut has another shape")));
         }
-        match packed.by {
-            By::Library => self.push(Work::Convolve(Convolve {
+        match packed.backend {
+            ConvBackend::Cudnn => self.push(Work::Convolve(Convolve {
                 shape,
                 from: from.place,
                 weights: packed.weights,
@@ -195,7 +197,7 @@ impl<'a> Emitter<'a> {
                 residual: residual.map(|map| map.place),
                 to: to.place,
             })),
-            By::Kernel => {
+            ConvBackend::Custom => {
                 let residual = residual.map_or(Arg::Null, |map| Arg::At(map.place, 0));
                 let outer = [Arg::At(packed.bias, 0), residual, Arg::At(to.place, 0)];
                 self.launch_convolve("convolve", packed, from, shape, &outer);
@@ -206,7 +208,7 @@ impl<'a> Emitter<'a> {
 
     /// The convolution `name` to float32, which the quantizer reads; the place and the channels.
     pub fn conv_to_floats(&mut self, name: &str, from: Map) -> Result<(Place, usize)> {
-        let packed = self.bank.conv_to_floats(name)?;
+        let packed = self.weights.conv_to_floats(name)?;
         self.layer = name.to_owned();
         let shape = self.shape(packed, from, Window::POINT, false)?;
         let place = self.acquire(self.images * from.pixels() * packed.outputs * 4);
@@ -217,7 +219,7 @@ impl<'a> Emitter<'a> {
 
     fn shape(
         &self,
-        packed: Packed,
+        packed: PackedConv,
         from: Map,
         window: Window,
         residual: bool,
@@ -246,7 +248,7 @@ impl<'a> Emitter<'a> {
     fn launch_convolve(
         &mut self,
         kernel: &'static str,
-        packed: Packed,
+        packed: PackedConv,
         from: Map,
         shape: ConvShape,
         outer: &[Arg],
@@ -283,8 +285,8 @@ impl<'a> Emitter<'a> {
                 self.groups
             )));
         }
-        let weight = self.bank.floats(&format!("{name}.weight"))?;
-        let bias = self.bank.floats(&format!("{name}.bias"))?;
+        let weight = self.weights.floats(&format!("{name}.weight"))?;
+        let bias = self.weights.floats(&format!("{name}.bias"))?;
         let chunks = pixels.div_ceil(SUM_PIXELS);
         let sums = self.acquire(self.images * chunks * channels * 2 * 4);
         let args = vec![
@@ -332,7 +334,7 @@ impl<'a> Emitter<'a> {
     /// in `from`: `[images, pixels, 3, channels]` to `[images, pixels, channels]`.
     pub fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
         self.layer = name.to_owned();
-        let element = self.bank.precision();
+        let element = self.weights.precision();
         let (pixels, channels) = (from.pixels(), from.channels / 3);
         let part = |index: usize| Matrix {
             place: from.place,
@@ -389,10 +391,16 @@ impl<'a> Emitter<'a> {
     }
 
     /// Codes and distances of float32 latents `[rows, book.dim]`; see `nearest` in `kernels.cu`.
-    pub fn search(&mut self, latents: Place, rows: usize, book: Book, rule: Rule) -> [Place; 2] {
+    pub fn search(
+        &mut self,
+        latents: Place,
+        rows: usize,
+        book: PackedCodebook,
+        rule: Rule,
+    ) -> [Place; 2] {
         self.layer = "quantize".to_owned();
-        let Book { codes: count, dim, .. } = book;
-        let element = self.bank.precision();
+        let PackedCodebook { codes: count, dim, .. } = book;
+        let element = self.weights.precision();
         let factor = match element {
             Precision::F32 => latents,
             Precision::Bf16 => {
@@ -418,7 +426,7 @@ impl<'a> Emitter<'a> {
             };
             self.push(Work::Gemm(Gemm {
                 a: matrix(factor, start * dim, dim, element),
-                b: matrix(book.rough, 0, dim, element),
+                b: matrix(book.reduced, 0, dim, element),
                 b_transposed: true,
                 c: matrix(products, 0, count, Precision::F32),
                 rows: some,
@@ -430,7 +438,7 @@ impl<'a> Emitter<'a> {
             let args = vec![
                 Arg::At(products, 0),
                 Arg::At(latents, start * dim * 4),
-                Arg::At(book.exact, 0),
+                Arg::At(book.f32, 0),
                 Arg::At(book.offsets, 0),
                 Arg::At(codes, start * 4),
                 Arg::At(distances, start * 4),
@@ -475,7 +483,7 @@ impl Rule {
     /// rest. Rounding both factors to bfloat16 (2^-9 each) moves a product by 2^-8 |z||e|
     /// (Cauchy-Schwarz), a float32 sum of `dim` terms by dim 2^-24 |z||e|, in the library's order
     /// and in ours; adding the offset rounds at its own magnitude.
-    fn slack(&self, element: Precision, book: Book) -> [f32; 2] {
+    fn slack(&self, element: Precision, book: PackedCodebook) -> [f32; 2] {
         let sums = 2.0 * book.dim as f32 * f32::EPSILON;
         let rounding = match element {
             Precision::F32 => 0.0,

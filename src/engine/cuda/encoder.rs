@@ -1,9 +1,9 @@
 //! Owns the canonical encoder and its quantizer as a program: which layers in which order.
 //! Must not know: how a layer becomes commands, drivers.
 
-use super::bank::{Bank, CHANNELS, Search};
 use super::emit::{Emitter, Map, Rule, Window};
 use super::program::{Program, Result as Outcome};
+use crate::engine::cuda::weights::{CHANNELS, DeviceWeights, Search};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
 
@@ -44,13 +44,13 @@ pub fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
 /// # Errors
 /// A model that [`supported`] refuses, a missing tensor, a size that is too large.
 pub fn program(
-    bank: &mut Bank,
+    weights: &mut DeviceWeights,
     config: &ModelConfig,
     images: usize,
     [height, width]: [usize; 2],
 ) -> Result<Program> {
     let network = supported(config)?;
-    let mut e = Emitter::new(bank, images, network.norm_groups, network.norm_eps);
+    let mut e = Emitter::new(weights, images, network.norm_groups, network.norm_eps);
     let channels = config.pixels.channels;
     let table = config.pixels.input.table();
     let (input, pixels) = e.pixels(&table, [height, width, channels])?;
@@ -61,7 +61,7 @@ pub fn program(
     let result = match search(config.quantizer.rule) {
         None => Outcome::Latents,
         Some((search, rule)) => {
-            let book = e.bank.book(search)?;
+            let book = e.weights.book(search)?;
             if book.dim != dim {
                 return Err(Error::invalid(format!(
                     "the encoder gives {dim} channels where the quantizer takes {}: this \
@@ -137,7 +137,7 @@ fn residual(e: &mut Emitter<'_>, name: &str, x: Map) -> Result<Map> {
     let normed = e.norm(&format!("{name}.norm2"), h, true)?;
     e.release(h.place);
     let shortcut = format!("{name}.nin_shortcut");
-    let skip = match e.bank.has(&format!("{shortcut}.weight")) {
+    let skip = match e.weights.has(&format!("{shortcut}.weight")) {
         true => replace(e, &shortcut, x, Window::POINT)?,
         false => x,
     };
@@ -152,7 +152,7 @@ fn attend(e: &mut Emitter<'_>, name: &str, x: Map) -> Result<Map> {
     let normed = e.norm(&format!("{name}.norm"), x, false)?;
     let parts = ["q", "k", "v"].map(|part| format!("{name}.{part}"));
     let key = format!("{name}.qkv");
-    let packed = e.bank.side_by_side(&key, &parts.each_ref().map(String::as_str))?;
+    let packed = e.weights.side_by_side(&key, &parts.each_ref().map(String::as_str))?;
     let qkv = e.convolve(&key, packed, normed, Window::POINT, None)?;
     e.release(normed.place);
     let mixed = e.attend(&format!("{name}.attend"), qkv)?;

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use candle_core::Device as Candle;
 
-use super::bank::Bank;
 use super::device::{Device, Loaded, Mark};
 use super::program::{Place, Result as Outcome, Work};
+use super::weights::DeviceWeights;
 use super::{encoder, libraries};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
-use crate::engine::cpu::{CpuEngine, kernels::Level};
+use crate::engine::cpu::{CpuEngine, kernels::Isa};
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, Precision, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, QuantizerRule};
@@ -23,7 +23,7 @@ use crate::weights::digests::Digests;
 /// The canonical encoder on a GPU.
 pub struct CudaEngine {
     config: ModelConfig,
-    bank: Bank,
+    weights: DeviceWeights,
     device: Device,
     loaded: Option<([usize; 2], Loaded)>,
     /// Halved where the device ran out of memory.
@@ -40,7 +40,7 @@ pub struct StageTime {
     /// The layer.
     pub layer: String,
     /// The kernel, or the library.
-    pub by: &'static str,
+    pub backend: &'static str,
     /// Of its definition; 0 for what moves memory.
     pub operations: f64,
     /// On the device, for all images of the run.
@@ -63,12 +63,12 @@ impl CudaEngine {
         encoder::supported(&config)?;
         let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
         let tensors = weights.tensors()?;
-        let cpu = CpuEngine::new(config.clone(), weights, Level::detect()?)?;
+        let cpu = CpuEngine::new(config.clone(), weights, Isa::detect()?)?;
         let device = caught(|| Device::open(number, precision))?;
-        let bank = Bank::new(tensors, precision);
+        let weights = DeviceWeights::new(tensors, precision);
         Ok(CudaEngine {
             config,
-            bank,
+            weights,
             device,
             loaded: None,
             images_max: usize::MAX,
@@ -97,7 +97,7 @@ impl CudaEngine {
         device.wait()?;
         let mut times = Vec::new();
         for (command, pair) in loaded.program.commands.iter().zip(marks.windows(2)) {
-            let (by, operations) = match &command.work {
+            let (backend, operations) = match &command.work {
                 Work::Launch(launch) => (launch.kernel, 0.0),
                 Work::Convolve(convolve) => ("cuDNN", convolve.shape.operations()),
                 Work::Gemm(gemm) => {
@@ -106,7 +106,7 @@ impl CudaEngine {
                 }
             };
             let seconds = pair[0].seconds_to(&pair[1])?;
-            times.push(StageTime { layer: command.layer.clone(), by, operations, seconds });
+            times.push(StageTime { layer: command.layer.clone(), backend, operations, seconds });
         }
         let whole = match (marks.first(), marks.last()) {
             (Some(first), Some(last)) => first.seconds_to(last)?,
@@ -124,8 +124,8 @@ impl CudaEngine {
         self.loaded = None;
         let mut images = encoder::images(size[0], size[1]).min(self.images_max);
         loop {
-            let program = encoder::program(&mut self.bank, &self.config, images, size)?;
-            match self.device.load(&self.bank, program) {
+            let program = encoder::program(&mut self.weights, &self.config, images, size)?;
+            match self.device.load(&self.weights, program) {
                 Ok(loaded) => {
                     self.loaded = Some((size, loaded));
                     return Ok(());
@@ -223,7 +223,7 @@ impl Engine for CudaEngine {
     }
 
     fn precision(&self) -> Precision {
-        self.bank.precision()
+        self.weights.precision()
     }
 
     fn batch_images(&self, side: Option<usize>) -> usize {

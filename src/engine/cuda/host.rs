@@ -9,8 +9,8 @@ use std::sync::{Mutex, OnceLock};
 
 use half::bf16;
 
-use super::bank::Bank;
 use super::program::*;
+use super::weights::DeviceWeights;
 use crate::engine::Precision;
 
 /// Behind every buffer, and checked after every run.
@@ -90,14 +90,14 @@ pub struct Host {
 
 impl Host {
     /// With every map unwritten.
-    pub fn new(bank: &Bank, program: &Program) -> Host {
-        let weights = bank.blobs().iter().map(|blob| {
+    pub fn new(packed: &DeviceWeights, program: &Program) -> Host {
+        let weights = packed.blobs().iter().map(|blob| {
             let mut buffer = Buffer::new(blob.len(), 0);
             buffer.all()[..blob.len()].copy_from_slice(blob);
             buffer
         });
         Host {
-            element: bank.precision(),
+            element: packed.precision(),
             weights: weights.collect(),
             maps: program.maps.iter().map(|bytes| Buffer::new(*bytes, UNWRITTEN)).collect(),
             reverse: false,

@@ -3,14 +3,13 @@
 //! What runs is a [`program`]: a flat list of commands (a launch of one of our kernels, a matrix
 //! product, a convolution) over numbered buffers, with every size, stride, grid and offset worked
 //! out. `encoder` walks a network and `emit` turns its layers into commands, with weights packed
-//! by `bank`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
+//! by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
 //! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device` and
 //! `convolution` carry commands out through the driver, cuBLAS and cuDNN, and `engine` is the
 //! trait.
 //!
 //! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
 
-pub mod bank;
 #[cfg(feature = "cuda")]
 mod convolution;
 #[cfg(feature = "cuda")]
@@ -25,6 +24,7 @@ pub mod libraries;
 pub mod program;
 #[cfg(test)]
 mod tests;
+pub mod weights;
 
 #[cfg(feature = "cuda")]
 pub use engine::{CudaEngine, StageTime};

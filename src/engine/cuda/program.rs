@@ -6,7 +6,7 @@ use crate::engine::Precision;
 /// A buffer on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// A packed tensor of the bank, the same for every program.
+    /// A packed tensor of the weights, the same for every program.
     Weight(usize),
     /// A buffer of the program.
     Map(usize),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::bank::Bank;
 use super::host::Host;
 use super::program::*;
+use super::weights::DeviceWeights;
 use super::{KERNELS, encoder};
 use crate::checkpoint::recognise::detect::{DetectOptions, open};
 use crate::engine::candle::CandleEngine;
@@ -27,10 +27,15 @@ struct Encoding {
     distances: Vec<f32>,
 }
 
-fn encode(bank: &mut Bank, config: &ModelConfig, batch: &PixelBatch, reverse: bool) -> Encoding {
+fn encode(
+    packed: &mut DeviceWeights,
+    config: &ModelConfig,
+    batch: &PixelBatch,
+    reverse: bool,
+) -> Encoding {
     let size = [batch.height, batch.width];
-    let program = encoder::program(bank, config, batch.count, size).unwrap();
-    let mut host = Host::new(bank, &program);
+    let program = encoder::program(packed, config, batch.count, size).unwrap();
+    let mut host = Host::new(packed, &program);
     host.reverse = reverse;
     host.run(&program, &batch.pixels);
     let rows = batch.count * program.grid.0 * program.grid.1;
@@ -75,10 +80,10 @@ fn float32_programs_equal_candle_at_any_size() {
     let (config, weights) = model(network(), QuantizerRule::L2, 50, 8);
     let mut reference =
         CandleEngine::new(Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap());
-    let mut bank = Bank::new(weights, Precision::F32);
+    let mut packed = DeviceWeights::new(weights, Precision::F32);
     for (count, height, width) in [(2, 16, 16), (1, 24, 12), (3, 9, 13), (1, 36, 20)] {
         let batch = images(count as u64, count, height, width);
-        let got = encode(&mut bank, &config, &batch, false);
+        let got = encode(&mut packed, &config, &batch, false);
         let off = difference(&got.latents, &reference_latents(&reference, &batch));
         assert!(off < 1e-5, "{count} of {height}x{width}: {off:.2e}");
         let want = Engine::encode(&mut reference, &batch);
@@ -91,15 +96,15 @@ fn bfloat16_programs_stay_within_its_rounding() {
     let (config, weights) = model(network(), QuantizerRule::L2, 50, 8);
     let reference =
         CandleEngine::new(Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap());
-    let mut bank = Bank::new(weights, Precision::Bf16);
+    let mut packed = DeviceWeights::new(weights, Precision::Bf16);
     let batch = images(1, 2, 24, 20);
-    let got = encode(&mut bank, &config, &batch, false);
+    let got = encode(&mut packed, &config, &batch, false);
     let off = difference(&got.latents, &reference_latents(&reference, &batch));
     println!("bfloat16 latents are off by {off:.2e}");
     // 2^-8 an operation, some twenty of them deep; 1.3e-2 when this was written.
     assert!(off < 0.02, "{off:.2e}");
     let by_library = |command: &Command| matches!(command.work, Work::Convolve(_));
-    let program = encoder::program(&mut bank, &config, 1, [24, 20]).unwrap();
+    let program = encoder::program(&mut packed, &config, 1, [24, 20]).unwrap();
     assert!(program.commands.iter().filter(|c| by_library(c)).count() > 15);
 }
 
@@ -107,14 +112,18 @@ fn bfloat16_programs_stay_within_its_rounding() {
 fn threads_in_any_order_and_batches_of_any_size_give_the_same_bits() {
     for element in [Precision::F32, Precision::Bf16] {
         let (config, weights) = model(network(), QuantizerRule::L2, 50, 8);
-        let mut bank = Bank::new(weights, element);
+        let mut packed = DeviceWeights::new(weights, element);
         let batch = images(3, 3, 20, 12);
-        let whole = encode(&mut bank, &config, &batch, false);
-        assert_eq!(encode(&mut bank, &config, &batch, true), whole, "{element}: a missing barrier");
+        let whole = encode(&mut packed, &config, &batch, false);
+        assert_eq!(
+            encode(&mut packed, &config, &batch, true),
+            whole,
+            "{element}: a missing barrier"
+        );
         let rows = whole.codes.len() / 3;
         for i in 0..3 {
             let one = PixelBatch { pixels: batch.image(i).to_vec(), count: 1, ..batch };
-            let alone = encode(&mut bank, &config, &one, false);
+            let alone = encode(&mut packed, &config, &one, false);
             assert_eq!(alone.latents, whole.latents[i * rows * 8..][..rows * 8], "{element}");
             assert_eq!(alone.codes, whole.codes[i * rows..][..rows], "{element}");
         }
@@ -147,8 +156,8 @@ fn every_searched_rule_gives_the_reference_codes_for_its_latents() {
             let rows = Tensor::from_vec(rows, (600, 70), &Device::Cpu).unwrap();
             weights.insert(name.to_owned(), rows);
 
-            let mut bank = Bank::new(weights.clone(), element);
-            let got = encode(&mut bank, &config, &images(5, 2, 22, 18), false);
+            let mut packed = DeviceWeights::new(weights.clone(), element);
+            let got = encode(&mut packed, &config, &images(5, 2, 22, 18), false);
             let vb = Weights::from(weights).reader().var_builder(&Device::Cpu);
             let quantizer = load_quantizer(&config, &vb).unwrap();
             let (codes, distances) = quantizer.quantize(got.latents.clone(), 70).unwrap().remove(0);
@@ -165,7 +174,8 @@ fn every_searched_rule_gives_the_reference_codes_for_its_latents() {
 fn rules_that_the_host_applies_end_at_the_latents() {
     let (config, weights) = model(network(), QuantizerRule::Sign, 256, 8);
     let program =
-        encoder::program(&mut Bank::new(weights, Precision::F32), &config, 1, [16, 16]).unwrap();
+        encoder::program(&mut DeviceWeights::new(weights, Precision::F32), &config, 1, [16, 16])
+            .unwrap();
     assert_eq!(program.result, Result::Latents);
 }
 
@@ -186,7 +196,7 @@ fn golden_tokens_come_out_of_the_kernels() {
         let [count, height, width, channels] = golden["images_u8"].shape[..] else { panic!() };
         let pixels = golden["images_u8"].u8();
         let batch = PixelBatch { pixels, count, height, width, channels };
-        let got = encode(&mut Bank::new(weights, Precision::F32), &config, &batch, false);
+        let got = encode(&mut DeviceWeights::new(weights, Precision::F32), &config, &batch, false);
         let tokens = golden["tokens"].i64();
         let wrong = got.codes.iter().zip(&tokens).filter(|(a, b)| i64::from(**a) != **b).count();
         assert_eq!((got.codes.len(), wrong), (tokens.len(), 0), "{case}");
@@ -218,15 +228,15 @@ fn the_f16_model_fits_the_device_and_does_the_work_it_should() {
     network.norm_groups = 32;
     network.parts = Parts::Encoder;
     let (config, weights) = model(network, QuantizerRule::L2, 16384, 256);
-    let mut bank = Bank::new(weights, Precision::Bf16);
+    let mut packed = DeviceWeights::new(weights, Precision::Bf16);
     let count = encoder::images(256, 256);
     assert_eq!(count, 64);
-    let program = encoder::program(&mut bank, &config, count, [256, 256]).unwrap();
+    let program = encoder::program(&mut packed, &config, count, [256, 256]).unwrap();
     assert_eq!(program.grid, (16, 16));
     let mut operations = 0.0;
     for command in &program.commands {
         match &command.work {
-            Work::Launch(launch) => check_launch(launch, &program, &bank),
+            Work::Launch(launch) => check_launch(launch, &program, &packed),
             Work::Gemm(gemm) => {
                 let size = gemm.rows * gemm.columns * gemm.inner * gemm.batch;
                 operations += 2.0 * size as f64;
@@ -246,14 +256,14 @@ fn the_f16_model_fits_the_device_and_does_the_work_it_should() {
 }
 
 /// Limits of CUDA's launches, and of buffers.
-fn check_launch(launch: &Launch, program: &Program, bank: &Bank) {
+fn check_launch(launch: &Launch, program: &Program, packed: &DeviceWeights) {
     assert!(launch.grid.iter().all(|blocks| *blocks > 0), "{launch:?}");
     assert!(launch.grid[0] < 1 << 31 && launch.grid[1] < 65536 && launch.grid[2] < 65536);
     assert!(launch.block <= 1024 && KERNELS.contains(&format!("KERNEL {}(", launch.kernel)));
     for argument in &launch.arguments {
         if let Arg::At(place, offset) = *argument {
             let bytes = match place {
-                Place::Weight(i) => bank.blobs()[i].len(),
+                Place::Weight(i) => packed.blobs()[i].len(),
                 Place::Map(i) => program.maps[i],
             };
             assert!(offset < bytes && offset % 4 == 0, "{launch:?}");
@@ -267,8 +277,8 @@ fn check_launch(launch: &Launch, program: &Program, bank: &Bank) {
 #[test]
 fn models_that_do_not_fit_are_refused_in_one_line() {
     let (config, weights) = model(vqgan(&[12, 16], 12, 8), QuantizerRule::L2, 20, 8);
-    let mut bank = Bank::new(weights, Precision::F32);
-    let text = encoder::program(&mut bank, &config, 1, [8, 8]).unwrap_err().to_string();
+    let mut packed = DeviceWeights::new(weights, Precision::F32);
+    let text = encoder::program(&mut packed, &config, 1, [8, 8]).unwrap_err().to_string();
     assert!(text.contains("no multiples of 8") && text.contains("--device cpu"), "{text}");
     let mut odd = config.clone();
     odd.architecture = Architecture::Vqvae(VqvaeConfig {

@@ -154,7 +154,7 @@ fn golden_fsq() {
             levels: levels.clone(),
             ..QuantizerConfig::new(QuantizerRule::Fsq, fsq.codes(), fsq.dim())
         };
-        let inference = crate::model::quantizer::Quantizer::new(&config, None, None).unwrap();
+        let inference = crate::model::quantizer::VectorQuantizer::new(&config, None, None).unwrap();
         let rows = to_rows(&case.f32(&format!("{tag}_z")), levels.len(), 16);
         let (found, _) = inference.quantize(rows, levels.len()).unwrap();
         let found_i64: Vec<i64> = found.iter().map(|i| i64::from(*i)).collect();

@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use super::model::Drawn;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::cpu::kernels::Level;
+use crate::engine::cpu::kernels::Isa;
 use crate::engine::cpu::tests::random;
 use crate::engine::{Encoded, Engine, Failed, PixelBatch};
 use crate::model::config::{ModelConfig, QuantizerConfig, QuantizerRule};
@@ -78,10 +78,10 @@ pub fn compare(drawn: &Drawn, seed: u64) -> Result<Tally, String> {
         Err(_) => Vec::new(),
     };
     let pictures = drawn.codes.as_ref().map(|codes| decoded(&reference, codes));
-    for level in Level::available() {
-        let at = |what: String| format!("at {}: {what}", level.name());
+    for isa in Isa::available() {
+        let at = |what: String| format!("at {}: {what}", isa.name());
         let mut engine =
-            CpuEngine::new(drawn.config.clone(), drawn.weights.clone(), level).expect("a model");
+            CpuEngine::new(drawn.config.clone(), drawn.weights.clone(), isa).expect("a model");
         let ours = engine.encode(&drawn.images).map_err(|e| e.to_string());
         let mut one = Tally::default();
         match (ours, &theirs) {

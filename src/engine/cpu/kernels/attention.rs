@@ -1,14 +1,14 @@
 //! Owns single-head attention over the pixels of a map. Must not know: the projections around it.
 
 use super::buffer::Buffer;
+use super::isa::{CHANNEL_BLOCK, Isa, Kernel, channel_stride};
 use super::micro::{Left, Right, Store, product};
 use super::simd::{Simd, exp};
-use super::{CHANNEL_BLOCK, Kernel, Level, channel_stride};
 
 /// Queries worked on at a time: the scores in memory are this many rows, whatever the map's size.
 const QUERIES: usize = 48;
 
-/// Softmax sums in this many lanes at every level, so that levels agree on the bits.
+/// Softmax sums in this many lanes at every instruction set, so that instruction sets agree on the bits.
 const SUM_LANES: usize = 16;
 
 /// Queries, keys and values of a map of `pixels`, channel strides side by side:
@@ -27,7 +27,7 @@ pub struct Attention<'a> {
 
 /// The keys and values of a map, packed for all of its queries.
 pub struct KeysValues<'a> {
-    level: Level,
+    isa: Isa,
     from: Attention<'a>,
     keys: &'a [f32],
     values: &'a [f32],
@@ -35,17 +35,17 @@ pub struct KeysValues<'a> {
 
 impl<'a> KeysValues<'a> {
     /// Packs them into the scratch.
-    pub fn pack(level: Level, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
+    pub fn pack(isa: Isa, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
         let stride = channel_stride(from.channels);
         assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
-        let width = level.panel();
+        let width = isa.panel();
         let keys = from.pixels.next_multiple_of(width) * from.channels;
         let values = from.pixels * stride.next_multiple_of(width);
         scratch.reserve(keys + values);
         let (keys, rest) = scratch.split_at_mut(keys);
         let values = &mut rest[..values];
-        level.run(Pack { from, width, keys: &mut *keys, values: &mut *values });
-        KeysValues { level, from, keys, values }
+        isa.run(Pack { from, width, keys: &mut *keys, values: &mut *values });
+        KeysValues { isa, from, keys, values }
     }
 }
 
@@ -72,8 +72,8 @@ pub fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &m
     let stride = channel_stride(all.from.channels);
     let queries = to.len() / stride;
     assert!(first + queries <= all.from.pixels, "more queries than pixels");
-    scratch.reserve(QUERIES * all.from.pixels.next_multiple_of(all.level.panel()));
-    all.level.run(Attend { all, first, queries, to, scratch });
+    scratch.reserve(QUERIES * all.from.pixels.next_multiple_of(all.isa.panel()));
+    all.isa.run(Attend { all, first, queries, to, scratch });
 }
 
 struct Attend<'a> {
@@ -88,10 +88,10 @@ impl Kernel for Attend<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let KeysValues { level, keys, values, .. } = *self.all;
+        let KeysValues { isa, keys, values, .. } = *self.all;
         let Attention { data, pixels, channels, scale } = self.all.from;
         let stride = channel_stride(channels);
-        let width = level.panel();
+        let width = isa.panel();
         let score_stride = pixels.next_multiple_of(width);
         for done in (0..self.queries).step_by(QUERIES) {
             let rows = QUERIES.min(self.queries - done);
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn attention_equals_its_definition() {
         let mut random = Random::new(9);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for _ in 0..30 {
                 let (pixels, channels) = (random.below(130) + 1, random.below(70) + 1);
                 let stride = channel_stride(channels);
@@ -224,7 +224,7 @@ mod tests {
                 let mut got = vec![f32::NAN; pixels * stride];
                 let from = Attention { data: &data, pixels, channels, scale };
                 let mut packed = Buffer::default();
-                let all = KeysValues::pack(level, from, &mut packed);
+                let all = KeysValues::pack(isa, from, &mut packed);
                 let queries = if random.below(2) == 0 { pixels } else { random.below(pixels) + 1 };
                 for (part, to) in got.chunks_mut(queries * stride).enumerate() {
                     attention(&all, part * queries, to, &mut Buffer::default());
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_hides_behind_no_softmax() {
         let mut random = Random::new(12);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for (pixels, channels) in [(1, 1), (5, 3), (40, 20)] {
                 let stride = channel_stride(channels);
                 for part in 0..3 {
@@ -270,7 +270,7 @@ mod tests {
                         let mut got = vec![0f32; pixels * stride];
                         let from = Attention { data: &data, pixels, channels, scale: 1.0 };
                         let mut packed = Buffer::default();
-                        let all = KeysValues::pack(level, from, &mut packed);
+                        let all = KeysValues::pack(isa, from, &mut packed);
                         attention(&all, 0, &mut got, &mut Buffer::default());
                         let finite = got.iter().all(|v| v.is_finite());
                         // A key far below every other counts nothing, and rightly.
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn scores_far_below_the_largest_count_nothing() {
-        for level in Level::available() {
+        for isa in Isa::available() {
             let stride = CHANNEL_BLOCK;
             let mut data = vec![0f32; 2 * 3 * stride];
             data[0] = 1000.0;
@@ -295,7 +295,7 @@ mod tests {
             let mut got = vec![0f32; 2 * stride];
             let from = Attention { data: &data, pixels: 2, channels: 1, scale: 1.0 };
             let mut packed = Buffer::default();
-            let all = KeysValues::pack(level, from, &mut packed);
+            let all = KeysValues::pack(isa, from, &mut packed);
             attention(&all, 0, &mut got, &mut Buffer::default());
             assert_eq!((got[0], got[stride]), (5.0, 6.0));
         }

@@ -2,10 +2,10 @@
 //! input kept in a ring. Must not know: the fast transform of 3x3 windows (`winograd`).
 
 use super::buffer::Buffer;
+use super::isa::{Isa, Kernel};
 use super::micro::{Left, Right, pack, product};
 use super::rows::{Input, Output, Pixels, Target};
 use super::simd::Simd;
-use super::{Kernel, Level};
 
 /// Pixels of a 1x1 convolution that are read at a time.
 const POINTS: usize = 48;
@@ -55,9 +55,9 @@ impl Window {
     }
 }
 
-/// Weights of a direct convolution, packed for one level.
+/// Weights of a direct convolution, packed for one instruction set.
 pub struct DirectWeights {
-    level: Level,
+    isa: Isa,
     window: Window,
     inputs: usize,
     outputs: usize,
@@ -67,7 +67,7 @@ pub struct DirectWeights {
 impl DirectWeights {
     /// From `[outputs, inputs, height, width]`, PyTorch's order.
     pub fn new(
-        level: Level,
+        isa: Isa,
         weight: &[f32],
         outputs: usize,
         inputs: usize,
@@ -76,11 +76,11 @@ impl DirectWeights {
         let taps = window.height * window.width;
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
         assert!(taps <= TAPS_MAX && window.stride >= 1, "window too large");
-        let packed = pack(level, taps * inputs, outputs, |step, o| {
+        let packed = pack(isa, taps * inputs, outputs, |step, o| {
             let (tap, i) = (step / inputs, step % inputs);
             weight[(o * inputs + i) * taps + tap]
         });
-        DirectWeights { level, window, inputs, outputs, packed }
+        DirectWeights { isa, window, inputs, outputs, packed }
     }
 
     /// The window they were packed for.
@@ -89,7 +89,7 @@ impl DirectWeights {
     }
 
     fn right(&self) -> Right {
-        let panels = self.outputs.div_ceil(self.level.panel());
+        let panels = self.outputs.div_ceil(self.isa.panel());
         Right { start: self.packed.as_ptr(), panels }
     }
 }
@@ -110,7 +110,7 @@ pub fn direct(
     scratch.reserve(columns * input.stride * window.height);
     let target = output.target(height * width, weights.outputs);
     let above = (window.stride * output.first_row) as isize - window.padding as isize;
-    weights.level.run(Direct { weights, input, above, target, height, width, columns, scratch });
+    weights.isa.run(Direct { weights, input, above, target, height, width, columns, scratch });
 }
 
 struct Direct<'a> {
@@ -180,7 +180,7 @@ pub fn pointwise(
     assert!(weights.window == one && !input.upsample, "not a 1x1 convolution");
     scratch.reserve(POINTS * input.stride);
     let target = output.target(input.height * input.width, weights.outputs);
-    weights.level.run(Pointwise { weights, input, target, scratch });
+    weights.isa.run(Pointwise { weights, input, target, scratch });
 }
 
 struct Pointwise<'a> {
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn any_window_stride_and_size_equals_the_definition() {
         let mut random = Random::new(4);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for _ in 0..150 {
                 let window = Window {
                     height: random.below(5) + 1,
@@ -251,7 +251,7 @@ mod tests {
                 };
                 case.check(&mut random, bound(&case), false, |weight, input, output, size| {
                     let weights =
-                        DirectWeights::new(level, weight, case.outputs, case.inputs, window);
+                        DirectWeights::new(isa, weight, case.outputs, case.inputs, window);
                     let mut scratch = Buffer::default();
                     direct(&weights, input, output, size, &mut scratch);
                 });
@@ -263,7 +263,7 @@ mod tests {
     fn a_1x1_convolution_equals_the_definition() {
         let mut random = Random::new(5);
         let window = Window { height: 1, width: 1, stride: 1, padding: 0 };
-        for level in Level::available() {
+        for isa in Isa::available() {
             for _ in 0..40 {
                 let (height, width) = (random.below(12) + 1, random.below(12) + 1);
                 let case = Case {
@@ -279,7 +279,7 @@ mod tests {
                 };
                 case.check(&mut random, bound(&case), false, |weight, input, output, (rows, _)| {
                     let weights =
-                        DirectWeights::new(level, weight, case.outputs, case.inputs, window);
+                        DirectWeights::new(isa, weight, case.outputs, case.inputs, window);
                     let input = input.rows(output.first_row, rows);
                     pointwise(&weights, input, output, &mut Buffer::default());
                 });
@@ -298,8 +298,8 @@ mod tests {
         for (to, from) in wide.chunks_mut(16).zip(tight.chunks(3)) {
             to[..3].copy_from_slice(from);
         }
-        for level in Level::available() {
-            let weights = DirectWeights::new(level, &weight, outputs, 3, window);
+        for isa in Isa::available() {
+            let weights = DirectWeights::new(isa, &weight, outputs, 3, window);
             let run = |data: &[f32], stride| {
                 let mut out = vec![0f32; height * width * outputs];
                 let activation = super::super::Activation::Identity;

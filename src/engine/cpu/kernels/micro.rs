@@ -6,8 +6,8 @@
 //! doesn't depend on the rows it is computed with.
 
 use super::buffer::Buffer;
+use super::isa::{Isa, Kernel};
 use super::simd::Simd;
-use super::{Kernel, Level};
 
 /// Vectors of columns in a block.
 pub const VECTORS: usize = 2;
@@ -189,13 +189,8 @@ impl Sink for Store {
 }
 
 /// Packs `[steps][columns]`, given as a function of (step, column), into panels.
-pub fn pack(
-    level: Level,
-    steps: usize,
-    columns: usize,
-    value: impl Fn(usize, usize) -> f32,
-) -> Buffer {
-    let width = level.panel();
+pub fn pack(isa: Isa, steps: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Buffer {
+    let width = isa.panel();
     let panels = columns.div_ceil(width);
     let mut packed = Buffer::zeroed(panels * steps * width);
     for panel in 0..panels {
@@ -215,8 +210,8 @@ const PEAK_LOOPS: usize = 1 << 20;
 
 /// Runs nothing but independent multiply-adds in registers and returns how many floating-point
 /// operations it did: over its time, the instruction peak that kernels are measured against.
-pub fn peak(level: Level) -> u64 {
-    level.run(Peak)
+pub fn peak(isa: Isa) -> u64 {
+    isa.run(Peak)
 }
 
 struct Peak;
@@ -277,17 +272,17 @@ mod tests {
     #[test]
     fn products_equal_a_plain_loop() {
         let mut random = Random::new(1);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for _ in 0..60 {
                 let (rows, depth, columns) =
                     (random.below(40) + 1, random.below(70), random.below(80) + 1);
                 let a = random.floats(rows * depth);
                 let b = random.floats(depth * columns);
                 let stride = super::super::channel_stride(columns);
-                let packed = pack(level, depth, columns, |k, j| b[k * columns + j]);
+                let packed = pack(isa, depth, columns, |k, j| b[k * columns + j]);
                 let mut out = vec![f32::NAN; rows * stride];
-                let panels = columns.div_ceil(level.panel());
-                level.run(Multiply {
+                let panels = columns.div_ceil(isa.panel());
+                isa.run(Multiply {
                     left: &a,
                     rows,
                     depth,
@@ -322,12 +317,12 @@ mod tests {
         let (rows, depth, columns) = (29, 33, 48);
         let a = random.floats(rows * depth);
         let b = random.floats(depth * columns);
-        for level in Level::available() {
-            let packed = pack(level, depth, columns, |k, j| b[k * columns + j]);
-            let panels = columns.div_ceil(level.panel());
+        for isa in Isa::available() {
+            let packed = pack(isa, depth, columns, |k, j| b[k * columns + j]);
+            let panels = columns.div_ceil(isa.panel());
             let run = |first: usize, count: usize| {
                 let mut out = vec![0f32; count * columns];
-                level.run(Multiply {
+                isa.run(Multiply {
                     left: &a[first * depth..],
                     rows: count,
                     depth,

@@ -2,9 +2,9 @@
 //! Must not know: quantizer rules other than this one.
 
 use super::buffer::Buffer;
+use super::isa::{Isa, Kernel};
 use super::micro::{Block, Left, Right, Sink, VECTORS, pack, product};
 use super::simd::Simd;
-use super::{Kernel, Level};
 
 /// Latents searched at a time: memory is this many rows of running minima, whatever the number
 /// of codes and latents.
@@ -15,7 +15,7 @@ const WIDTH_MAX: usize = 32;
 
 /// Codes packed for the search of the smallest `base + offset - factor * z.e`.
 pub struct Codebook {
-    level: Level,
+    isa: Isa,
     codes: usize,
     dim: usize,
     packed: Buffer,
@@ -28,19 +28,19 @@ pub struct Codebook {
 
 impl Codebook {
     /// Searches the smallest |z|^2 + |e|^2 - 2 z.e over the rows of `[codes, dim]`.
-    pub fn nearest(level: Level, embedding: &[f32], dim: usize) -> Codebook {
+    pub fn nearest(isa: Isa, embedding: &[f32], dim: usize) -> Codebook {
         let offsets = embedding.chunks(dim).map(square_sum);
-        Codebook::new(level, embedding, dim, offsets, 2.0, true)
+        Codebook::new(isa, embedding, dim, offsets, 2.0, true)
     }
 
     /// Searches the largest z.e + bias over the rows of `[codes, dim]`.
-    pub fn largest(level: Level, embedding: &[f32], dim: usize, bias: Option<&[f32]>) -> Codebook {
+    pub fn largest(isa: Isa, embedding: &[f32], dim: usize, bias: Option<&[f32]>) -> Codebook {
         let offsets = (0..embedding.len() / dim).map(|code| bias.map_or(0.0, |bias| -bias[code]));
-        Codebook::new(level, embedding, dim, offsets, 1.0, false)
+        Codebook::new(isa, embedding, dim, offsets, 1.0, false)
     }
 
     fn new(
-        level: Level,
+        isa: Isa,
         embedding: &[f32],
         dim: usize,
         values: impl Iterator<Item = f32>,
@@ -50,11 +50,11 @@ impl Codebook {
         let codes = embedding.len() / dim;
         assert_eq!(embedding.len(), codes * dim, "codebook of another shape");
         assert!((1..=1 << 24).contains(&codes), "too many codes for float32 counting");
-        let packed = pack(level, dim, codes, |k, code| embedding[code * dim + k]);
-        let mut offsets = Buffer::zeroed(codes.next_multiple_of(level.panel()));
+        let packed = pack(isa, dim, codes, |k, code| embedding[code * dim + k]);
+        let mut offsets = Buffer::zeroed(codes.next_multiple_of(isa.panel()));
         offsets.fill(f32::INFINITY);
         offsets.iter_mut().zip(values).for_each(|(offset, value)| *offset = value);
-        Codebook { level, codes, dim, packed, offsets, factor, squared }
+        Codebook { isa, codes, dim, packed, offsets, factor, squared }
     }
 
     /// Floats of a code.
@@ -82,7 +82,7 @@ pub fn nearest(
     for (block, codes) in codes.chunks_mut(ROWS).enumerate() {
         let latents = &latents[block * ROWS * stride..][..codes.len() * stride];
         let kernel = Nearest { codebook, latents, stride, codes, scratch };
-        codebook.level.run(kernel);
+        codebook.isa.run(kernel);
     }
 }
 
@@ -99,7 +99,7 @@ impl Kernel for Nearest<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let book = self.codebook;
-        let width = book.level.panel();
+        let width = book.isa.panel();
         let (best, rest) = self.scratch.split_at_mut(ROWS * width);
         let (index, rest) = rest.split_at_mut(ROWS * width);
         let squares = &mut rest[..self.codes.len()];
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_code_found_is_the_best_but_for_rounding() {
         let mut random = Random::new(10);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for round in 0..60 {
                 let (codes, dim) = (random.below(600) + 1, random.below(40) + 1);
                 let stride = dim + random.below(5);
@@ -211,9 +211,9 @@ mod tests {
                 let z = random.map(latents, stride);
                 let stride = super::super::channel_stride(stride);
                 let book = match round % 3 {
-                    0 => Codebook::nearest(level, &embedding, dim),
-                    1 => Codebook::largest(level, &embedding, dim, None),
-                    _ => Codebook::largest(level, &embedding, dim, Some(&bias)),
+                    0 => Codebook::nearest(isa, &embedding, dim),
+                    1 => Codebook::largest(isa, &embedding, dim, None),
+                    _ => Codebook::largest(isa, &embedding, dim, Some(&bias)),
                 };
                 for (z, code) in z.chunks(stride).zip(search(&book, &z, stride)) {
                     let score = |code: usize| -> f64 {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn ties_go_to_the_lower_index() {
         let mut random = Random::new(11);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for codes in [1, 2, 15, 16, 17, 33, 100, 257] {
                 let dim = 3;
                 // Few different codes, so nearly every latent has many equal ones.
@@ -245,7 +245,7 @@ mod tests {
                 let embedding: Vec<f32> =
                     kind.iter().flat_map(|&k| kinds[k * dim..][..dim].to_vec()).collect();
                 let z = random.floats(300 * dim);
-                let book = Codebook::nearest(level, &embedding, dim);
+                let book = Codebook::nearest(isa, &embedding, dim);
                 for code in search(&book, &z, dim) {
                     let first = kind.iter().position(|&k| k == kind[code as usize]);
                     assert_eq!(first, Some(code as usize));
@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_latent_that_is_not_finite_gets_the_first_code() {
-        for level in Level::available() {
-            let book = Codebook::nearest(level, &[1.0, 2.0, 3.0], 1);
+        for isa in Isa::available() {
+            let book = Codebook::nearest(isa, &[1.0, 2.0, 3.0], 1);
             assert_eq!(search(&book, &[f32::NAN, 2.9, f32::INFINITY], 1), [0, 2, 0]);
         }
     }

@@ -1,7 +1,7 @@
 //! Owns GroupNorm's statistics: sums and squares by channel in float64, and the scale and shift
 //! they give. Must not know: where they are applied (`rows`).
 
-use super::channel_stride;
+use super::isa::channel_stride;
 
 /// Sum and sum of squares of every channel of a map, float64.
 ///

@@ -1,7 +1,7 @@
 //! Owns what the kernels' tests compare with: plain loops in float64, seeded random numbers.
 //! Must not know: how a kernel works.
 
-use super::channel_stride;
+use super::isa::channel_stride;
 use super::norm::Moments;
 use super::rows::{Activation, Input, Output, Residual};
 

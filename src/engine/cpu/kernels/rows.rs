@@ -2,10 +2,10 @@
 //! applied and zeros around the edges, and the bias, residual and moments behind its sums.
 //! Must not know: the convolution's algorithm.
 
+use super::isa::{CHANNEL_BLOCK, channel_stride};
 use super::micro::{Block, Sink, VECTORS};
 use super::norm::Moments;
 use super::simd::{Simd, silu};
-use super::{CHANNEL_BLOCK, channel_stride};
 
 /// What happens to a pixel's channels before the convolution sees them. Padding is zero after it.
 #[derive(Clone, Copy)]
@@ -86,7 +86,7 @@ impl<'a> Input<'a> {
         (self.height * factor, self.width * factor)
     }
 
-    /// Panics where a slice is shorter than the shape says: a bug in the plan, not in the data.
+    /// Panics where a slice is shorter than the shape says: a bug in the graph, not in the data.
     pub(super) fn check(&self) {
         assert!(self.stride >= self.channels, "stride below the channel count");
         assert!(self.data.len() >= self.height * self.width * self.stride, "input too short");

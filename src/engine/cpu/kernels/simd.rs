@@ -2,10 +2,10 @@
 //! Must not know: what the kernels compute.
 //!
 //! A value of a `Simd` type is the proof that the processor has its instructions: only
-//! [`super::Level::run`] makes one, after asking the processor. So arithmetic is safe, and only
+//! [`super::isa::Isa::run`] makes one, after asking the processor. So arithmetic is safe, and only
 //! loads and stores are `unsafe`.
 
-use super::Kernel;
+use super::isa::Kernel;
 
 /// One instruction set. Each algorithm is generic over it and compiled once for each.
 ///

@@ -15,11 +15,11 @@
 //! ones a single tap, whose transform is zero at the last point: those products are left out.
 
 use super::buffer::Buffer;
+use super::isa::{CHANNEL_BLOCK, Kernel, channel_stride};
 use super::micro::{Left, Right, Store, product};
 use super::rows::{Input, Output, Target};
-use super::scheme::{Scheme, WinogradWeights};
 use super::simd::Simd;
-use super::{CHANNEL_BLOCK, Kernel, channel_stride};
+use crate::engine::cpu::kernels::winograd_weights::{Scheme, WinogradWeights};
 
 /// Tiles of 4x4 transformed at a time: their matrices stay near the core while each packed weight
 /// that is read from further away is used for all of them. Tiles of 2x2 have half as many
@@ -43,7 +43,7 @@ pub fn winograd(
     input.check();
     assert_eq!(input.channels, weights.inputs, "input of other channels");
     assert_eq!(input.stride % CHANNEL_BLOCK, 0, "stride of no whole vectors");
-    let shape = Shape::new(weights.scheme, input.stride, weights.outputs, height, width);
+    let shape = TileShape::new(weights.scheme, input.stride, weights.outputs, height, width);
     let window = weights.scheme.window;
     assert!(input.size().1 + window.padding <= shape.columns, "input wider than the output needs");
     scratch.reserve(shape.scratch());
@@ -51,20 +51,18 @@ pub fn winograd(
     let above = (window.stride * output.first_row) as isize - window.padding as isize;
     match (window.stride, weights.scheme.side) {
         (1, 2) => {
-            weights.level.run(Winograd::<4, 2, 1> { weights, input, above, target, shape, scratch })
+            weights.isa.run(Winograd::<4, 2, 1> { weights, input, above, target, shape, scratch })
         }
         (1, _) => {
-            weights.level.run(Winograd::<6, 4, 1> { weights, input, above, target, shape, scratch })
+            weights.isa.run(Winograd::<6, 4, 1> { weights, input, above, target, shape, scratch })
         }
-        _ => {
-            weights.level.run(Winograd::<5, 4, 2> { weights, input, above, target, shape, scratch })
-        }
+        _ => weights.isa.run(Winograd::<5, 4, 2> { weights, input, above, target, shape, scratch }),
     }
 }
 
 /// How a map is cut into tiles, bands of tile rows and chunks.
 #[derive(Clone, Copy)]
-struct Shape {
+struct TileShape {
     height: usize,
     width: usize,
     /// Tiles in a row.
@@ -91,15 +89,21 @@ struct Shape {
     wide_out: usize,
 }
 
-impl Shape {
-    fn new(scheme: Scheme, stride: usize, outputs: usize, height: usize, width: usize) -> Shape {
+impl TileShape {
+    fn new(
+        scheme: Scheme,
+        stride: usize,
+        outputs: usize,
+        height: usize,
+        width: usize,
+    ) -> TileShape {
         let (step, side, wide) = (scheme.window.stride, scheme.side, scheme.wide());
         let (down, across) = (height.div_ceil(side), width.div_ceil(side));
         // The phases' matrices are more: fewer tiles keep them as near.
         let tiles = TILES / step * 4 / side;
         let band = tiles.div_ceil(across.max(1)).clamp(1, down.max(1));
         let columns = step * (side * across + wide - side);
-        Shape {
+        TileShape {
             height,
             width,
             across,
@@ -127,7 +131,7 @@ struct Winograd<'a, const WIDE: usize, const SIDE: usize, const STEP: usize> {
     /// The input's row that the first row of the first tile reads, negative in the padding.
     above: isize,
     target: Target,
-    shape: Shape,
+    shape: TileShape,
     scratch: &'a mut Buffer,
 }
 
@@ -140,7 +144,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
         let shape = self.shape;
         let padding = self.weights.scheme.window.padding;
         let ring = self.scratch.as_mut_ptr();
-        // SAFETY: the parts of the scratch, of `Shape::scratch` floats in all.
+        // SAFETY: the parts of the scratch, of `TileShape::scratch` floats in all.
         let (wide_in, wide_out) = unsafe {
             let wide_in = ring.add(shape.ring * shape.row);
             (wide_in, wide_in.add(shape.matrices * shape.wide_in))
@@ -212,13 +216,13 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
                         for i in 0..WIDE {
                             column[i] = s.load(rows[i].add(STEP * j * stride + c));
                         }
-                        let column = spread(s, column);
+                        let column = input_transform(s, column);
                         for i in 0..WIDE {
                             half[i][j] = column[i];
                         }
                     }
                     for (i, row) in half.into_iter().enumerate() {
-                        let row = spread(s, row);
+                        let row = input_transform(s, row);
                         for (j, v) in row.into_iter().enumerate() {
                             s.store(to.add((i * WIDE + j) * shape.wide_in + c), v);
                         }
@@ -232,7 +236,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
     #[inline(always)]
     unsafe fn multiply<S: Simd>(&self, s: S, from: *const f32, to: *mut f32, count: usize) {
         let (shape, weights) = (self.shape, self.weights);
-        let panels = weights.outputs.div_ceil(weights.level.panel());
+        let panels = weights.outputs.div_ceil(weights.isa.panel());
         for position in 0..WIDE * WIDE {
             // SAFETY: the caller's promise: matrices on each side, weights of this shape.
             unsafe {
@@ -280,14 +284,14 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
                         // SAFETY: matrices of `count` rows; `stride` is whole vectors.
                         *v = unsafe { s.load(wide.add(at)) };
                     }
-                    let column: [S::V; SIDE] = gather(s, column);
+                    let column: [S::V; SIDE] = output_transform(s, column);
                     for i in 0..SIDE {
                         half[i][j] = column[i];
                     }
                 }
                 let mut values = [[s.splat(0.0); SIDE]; SIDE];
                 for i in 0..SIDE {
-                    values[i] = gather(s, half[i]);
+                    values[i] = output_transform(s, half[i]);
                 }
                 // SAFETY: rows and columns below the map's size, channels below the stride.
                 unsafe {
@@ -344,7 +348,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
 
 /// B^T d of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
-fn spread<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
+fn input_transform<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
     let two = s.splat(2.0);
     let mut out = d;
     if WIDE == 6 {
@@ -379,7 +383,10 @@ fn spread<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
 
 /// A^T m of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
-fn gather<S: Simd, const WIDE: usize, const SIDE: usize>(s: S, m: [S::V; WIDE]) -> [S::V; SIDE] {
+fn output_transform<S: Simd, const WIDE: usize, const SIDE: usize>(
+    s: S,
+    m: [S::V; WIDE],
+) -> [S::V; SIDE] {
     let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
     let (sum, difference) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
     let mut out = [sum; SIDE];
@@ -403,7 +410,7 @@ fn gather<S: Simd, const WIDE: usize, const SIDE: usize>(s: S, m: [S::V; WIDE]) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::Isa;
     use super::super::direct::Window;
     use super::super::reference::{Case, Random};
     use super::*;
@@ -419,7 +426,7 @@ mod tests {
         Window { height: 4, width: 4, stride: 2, padding: 1 },
     ];
 
-    fn check(random: &mut Random, level: Level, height: usize, width: usize, channels: usize) {
+    fn check(random: &mut Random, isa: Isa, height: usize, width: usize, channels: usize) {
         let upsample = random.below(4) == 0;
         let factor = if upsample { 2 } else { 1 };
         let window = WINDOWS[random.below(4)];
@@ -442,7 +449,7 @@ mod tests {
         };
         case.check(random, BOUND, true, |weight, input, output, size| {
             let weights =
-                WinogradWeights::new(level, weight, case.outputs, case.inputs, window, side);
+                WinogradWeights::new(isa, weight, case.outputs, case.inputs, window, side);
             winograd(&weights, input, output, size, &mut Buffer::default());
         });
     }
@@ -450,11 +457,11 @@ mod tests {
     #[test]
     fn every_small_size_equals_the_definition() {
         let mut random = Random::new(7);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for height in 1..=10 {
                 for width in 1..=10 {
-                    check(&mut random, level, height, width, 20);
-                    check(&mut random, level, height, width, 20);
+                    check(&mut random, isa, height, width, 20);
+                    check(&mut random, isa, height, width, 20);
                 }
             }
         }
@@ -463,13 +470,13 @@ mod tests {
     #[test]
     fn bands_chunks_and_panels_equal_the_definition() {
         let mut random = Random::new(8);
-        for level in Level::available() {
+        for isa in Isa::available() {
             for _ in 0..30 {
                 let (height, width) = (random.below(40) + 1, random.below(60) + 1);
-                check(&mut random, level, height, width, 70);
+                check(&mut random, isa, height, width, 70);
             }
-            check(&mut random, level, 9, 270, 5);
-            check(&mut random, level, 150, 3, 5);
+            check(&mut random, isa, 9, 270, 5);
+            check(&mut random, isa, 150, 3, 5);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! Must not know: what the kernels compute.
 //!
 //! Every method is `inline(always)` and ends up inside a function compiled for the instruction
-//! set (`super::Level::run`), where the intrinsics become single instructions.
+//! set (`super::isa::Isa::run`), where the intrinsics become single instructions.
 
-use super::Kernel;
+use super::isa::Kernel;
 use super::simd::{ROUNDER, Simd};
 use std::arch::x86_64::*;
 

@@ -4,8 +4,8 @@
 use candle_core::Device;
 
 use super::families;
-use super::kernels::{Buffer, Codebook, Level, nearest};
-use super::maps::Shape;
+use super::kernels::{Buffer, Codebook, Isa, nearest};
+use crate::engine::cpu::feature_map::MapShape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::quantizer::normalise_rows;
@@ -15,18 +15,18 @@ use crate::util::panics;
 use crate::weights::store::Weights;
 
 /// The quantizer of a model, packed for this engine.
-pub struct Coder {
+pub struct CpuQuantizer {
     reference: ResidualQuantizer,
     rule: QuantizerRule,
     codes: usize,
     /// One a residual level; none where the reference searches.
-    books: Vec<Book>,
+    books: Vec<PackedCodebook>,
     /// What DALL-E's decoder starts with instead of a codebook, `[K, init]`.
     rows: Option<Vec<f32>>,
 }
 
 /// The codebook of a level.
-struct Book {
+struct PackedCodebook {
     search: Codebook,
     /// What distances are measured to, `[K, D]`; empty for rules without.
     measured: Vec<f32>,
@@ -35,9 +35,9 @@ struct Book {
 /// Codes and squared distances of one level of one image.
 pub type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
 
-impl Coder {
+impl CpuQuantizer {
     /// Reads the codebook, and the projection where the rule has one.
-    pub fn new(level: Level, config: &ModelConfig, all: &Weights) -> Result<Coder> {
+    pub fn new(isa: Isa, config: &ModelConfig, all: &Weights) -> Result<CpuQuantizer> {
         let vb = all.reader().var_builder(&Device::Cpu);
         let reference = load_quantizer(config, &vb)?;
         let rule = config.quantizer.rule;
@@ -52,10 +52,10 @@ impl Coder {
                 if rule == QuantizerRule::L2Normalised {
                     normalise_rows(&mut all, dim);
                 }
-                let book = |measured: &[f32]| Book {
+                let book = |measured: &[f32]| PackedCodebook {
                     search: match rule {
-                        QuantizerRule::Dot => Codebook::largest(level, measured, dim, None),
-                        _ => Codebook::nearest(level, measured, dim),
+                        QuantizerRule::Dot => Codebook::largest(isa, measured, dim, None),
+                        _ => Codebook::nearest(isa, measured, dim),
                     },
                     measured: measured.to_vec(),
                 };
@@ -64,15 +64,15 @@ impl Coder {
             QuantizerRule::Projection if config.parts().encoder() => {
                 let (weight, bias) = (floats("proj.weight")?, floats("proj.bias")?);
                 let inputs = weight.len() / config.quantizer.codes;
-                let search = Codebook::largest(level, &weight, inputs, Some(&bias));
-                vec![Book { search, measured: Vec::new() }]
+                let search = Codebook::largest(isa, &weight, inputs, Some(&bias));
+                vec![PackedCodebook { search, measured: Vec::new() }]
             }
             _ => Vec::new(),
         };
         let dalle = matches!(config.architecture, Architecture::Dalle(_));
         let rows = (dalle && config.parts().decoder()).then(|| families::dalle_rows(all));
         let (rows, codes) = (rows.transpose()?, config.quantizer.codes);
-        Ok(Coder { reference, rule, codes, books, rows })
+        Ok(CpuQuantizer { reference, rule, codes, books, rows })
     }
 
     /// The vectors of the levels' codes as the decoder takes them, `[T, D]`.
@@ -90,7 +90,7 @@ impl Coder {
     pub fn quantize(
         &self,
         latents: &[f32],
-        shape: Shape,
+        shape: MapShape,
         levels: &mut [LevelMut<'_>],
         scratch: &mut Buffer,
     ) -> Result<Option<String>> {
@@ -103,15 +103,15 @@ impl Coder {
         Ok(levels.iter().find_map(|(_, distances)| finite::distances(self.rule, distances)))
     }
 
-    /// [`Coder::quantize`] of latents that are finite.
+    /// [`CpuQuantizer::quantize`] of latents that are finite.
     fn find(
         &self,
         latents: &[f32],
-        shape: Shape,
+        shape: MapShape,
         levels: &mut [LevelMut<'_>],
         scratch: &mut Buffer,
     ) -> Result<()> {
-        let Shape { channels, stride, .. } = shape;
+        let MapShape { channels, stride, .. } = shape;
         let _at = panics::at("quantize", None);
         let rows = || latents.chunks_exact(stride).flat_map(|row| &row[..channels]).copied();
         let Some(first) = self.books.first() else {
@@ -153,7 +153,8 @@ impl Coder {
         scratch: &mut Buffer,
     ) -> Result<()> {
         let book = self.books.get(index);
-        let Book { search, measured } = book.ok_or_else(|| Error::invalid("a level too many"))?;
+        let PackedCodebook { search, measured } =
+            book.ok_or_else(|| Error::invalid("a level too many"))?;
         nearest(search, latents, stride, codes, scratch);
         debug_assert!(codes.iter().all(|&code| (code as usize) < self.codes));
         if measured.is_empty() {

@@ -3,8 +3,8 @@
 
 use super::buffer::Buffer;
 use super::direct::Window;
+use super::isa::{Isa, Kernel};
 use super::simd::Simd;
-use super::{Kernel, Level};
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
 const G3: [[f64; 3]; 6] = [
@@ -31,7 +31,7 @@ const G2: [[f64; 3]; 5] = [
 
 /// Which products there are: the tile's side and, for each position, the phases that take part.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Scheme {
+pub(crate) struct Scheme {
     pub window: Window,
     /// Side of a tile's output: 4, or 2 for windows of stride 1.
     pub side: usize,
@@ -83,21 +83,21 @@ pub fn winograd_cost(window: Window, side: usize) -> Option<usize> {
 
 /// Transformed and packed weights of a convolution.
 pub struct WinogradWeights {
-    pub(super) level: Level,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) scheme: Scheme,
+    pub(crate) isa: Isa,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    pub(crate) scheme: Scheme,
     /// For each position `[panels][phases][inputs][panel width]`.
-    pub(super) packed: Buffer,
+    pub(crate) packed: Buffer,
     /// Where each position's panels start.
-    pub(super) starts: Vec<usize>,
+    pub(crate) starts: Vec<usize>,
 }
 
 impl WinogradWeights {
     /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
     /// [`winograd_cost`] with tiles of `side`. Transformed in float64, rounded once.
     pub fn new(
-        level: Level,
+        isa: Isa,
         weight: &[f32],
         outputs: usize,
         inputs: usize,
@@ -109,7 +109,7 @@ impl WinogradWeights {
         let taps = window.height * window.width;
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
         let (positions, phases) = (scheme.wide() * scheme.wide(), window.stride * window.stride);
-        let (width, panels) = (level.panel(), outputs.div_ceil(level.panel()));
+        let (width, panels) = (isa.panel(), outputs.div_ceil(isa.panel()));
         let mut packed = Buffer::zeroed(scheme.products() * panels * inputs * width);
         let (mut starts, mut start) = (Vec::with_capacity(positions), 0);
         // Of each position: its phases' places in a panel, and how many there are.
@@ -122,7 +122,7 @@ impl WinogradWeights {
             }
             start += panels * count * inputs * width;
         }
-        level.run(Packing {
+        isa.run(Packing {
             scheme,
             weight,
             inputs,
@@ -132,7 +132,7 @@ impl WinogradWeights {
             places,
             packed: &mut packed,
         });
-        WinogradWeights { level, inputs, outputs, scheme, packed, starts }
+        WinogradWeights { isa, inputs, outputs, scheme, packed, starts }
     }
 }
 

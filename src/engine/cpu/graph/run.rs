@@ -1,18 +1,18 @@
-//! Owns running a bound plan: the memory that it takes, its steps one after another, and how the
+//! Owns running a bound graph: the memory that it takes, its steps one after another, and how the
 //! parts of a step share the threads. Must not know: which images come when (`share`).
 //!
 //! A convolution's output is cut into parts by its shape alone, and the moments of the parts are
 //! added up in their order: the bits are the same on one thread and on many.
 
-use super::{Before, Bound, BoundStep, Plan, Slot, Step};
+use super::{Before, BoundGraph, BoundStep, Graph, Slot, Step};
+use crate::engine::cpu::feature_map::{MapShape, Modulation, affine, shuffle};
 use crate::engine::cpu::kernels::{
     Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
     channel_stride, scale_and_shift,
 };
 use crate::engine::cpu::layer::Algorithm;
-use crate::engine::cpu::maps::{Modulation, Shape, affine, shuffle};
 use crate::engine::cpu::memory;
-use crate::engine::cpu::share::{Pool, Threads};
+use crate::engine::cpu::schedule::{ScratchPool, Threads};
 use crate::error::{Error, Result};
 use crate::util::numbers;
 
@@ -35,15 +35,15 @@ pub struct Arena {
     /// Whatever a step needs while it runs.
     scratch: Buffer,
     /// Whatever a kernel needs while it runs, one for each thread that is at it.
-    parts: Pool<Buffer>,
+    parts: ScratchPool<Buffer>,
 }
 
 impl Arena {
-    /// Makes room for a plan at a size.
+    /// Makes room for a graph at a size.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] for maps that are larger than the memory there is.
-    pub fn fit(&mut self, bound: &Bound) -> Result<()> {
+    pub fn fit(&mut self, bound: &BoundGraph) -> Result<()> {
         self.require(bound)?;
         let slots = self.slots.len().max(bound.lens.len());
         self.slots.resize_with(slots, Buffer::default);
@@ -63,11 +63,11 @@ impl Arena {
         Ok(())
     }
 
-    fn require(&self, bound: &Bound) -> Result<()> {
+    fn require(&self, bound: &BoundGraph) -> Result<()> {
         if !bound.is_large() {
             return Ok(());
         }
-        let Shape { height, width, .. } = bound.steps[0].input;
+        let MapShape { height, width, .. } = bound.steps[0].input;
         let held = self.slots.iter().map(|slot| slot.len()).chain(std::iter::repeat(0));
         let more = bound.lens.iter().zip(held).map(|(len, held)| len.saturating_sub(held));
         let needed = 4 * more.sum::<usize>() as u64;
@@ -82,14 +82,14 @@ impl Arena {
         }
     }
 
-    /// `[H, W, channels]` without padding as the input of a plan.
-    pub fn put(&mut self, plan: &Plan, bound: &Bound, rows: &[f32]) {
-        bound.input.spread(rows, &mut self.slots[plan.input.0]);
+    /// `[H, W, channels]` without padding as the input of a graph.
+    pub fn put(&mut self, graph: &Graph, bound: &BoundGraph, rows: &[f32]) {
+        bound.input.spread(rows, &mut self.slots[graph.input.0]);
     }
 
-    /// What the plan keeps beside its result, once it has run; empty where it keeps nothing.
-    pub fn kept(&self, plan: &Plan, bound: &Bound) -> &[f32] {
-        plan.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
+    /// What the graph keeps beside its result, once it has run; empty where it keeps nothing.
+    pub fn kept(&self, graph: &Graph, bound: &BoundGraph) -> &[f32] {
+        graph.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
     }
 
     /// A step without weights from a slot to another, and the moments that are read of it.
@@ -109,51 +109,51 @@ impl Arena {
         self.slots[to.0] = output;
     }
 
-    /// An image's bytes as the plan's input, each through the table. Its pixels are of fewer
+    /// An image's bytes as the graph's input, each through the table. Its pixels are of fewer
     /// channels than a vector, so that they lie close together.
-    pub fn fill(&mut self, plan: &Plan, bytes: &[u8], table: &[f32; 256]) {
-        for (float, &byte) in self.slots[plan.input.0].iter_mut().zip(bytes) {
+    pub fn fill(&mut self, graph: &Graph, bytes: &[u8], table: &[f32; 256]) {
+        for (float, &byte) in self.slots[graph.input.0].iter_mut().zip(bytes) {
             *float = table[usize::from(byte)];
         }
     }
 
-    /// The result and the scratch, once the plan has run.
-    pub fn output(&mut self, plan: &Plan) -> (&[f32], &mut Buffer) {
-        (&self.slots[plan.output.0], &mut self.scratch)
+    /// The result and the scratch, once the graph has run.
+    pub fn output(&mut self, graph: &Graph) -> (&[f32], &mut Buffer) {
+        (&self.slots[graph.output.0], &mut self.scratch)
     }
 }
 
 /// Told after each step: the layer's name, its algorithm and its operations.
-type Observer<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
+type Profiler<'a> = &'a mut dyn FnMut(&str, Algorithm, f64);
 
-impl Plan {
+impl Graph {
     /// Computes the output from the input in the arena.
     ///
     /// # Errors
     /// Weights that can't be read.
-    pub fn run(&self, bound: &Bound, arena: &mut Arena, threads: Threads) -> Result<()> {
+    pub fn run(&self, bound: &BoundGraph, arena: &mut Arena, threads: Threads) -> Result<()> {
         self.run_steps(bound, arena, threads, &mut |_, _, _| {})
     }
 
     /// The same on one thread, telling after each step what it was.
     ///
     /// # Errors
-    /// As [`Plan::run`].
-    pub fn run_observed(
+    /// As [`Graph::run`].
+    pub fn run_profiled(
         &self,
-        bound: &Bound,
+        bound: &BoundGraph,
         arena: &mut Arena,
-        observer: Observer<'_>,
+        profiler: Profiler<'_>,
     ) -> Result<()> {
-        self.run_steps(bound, arena, Threads::One, observer)
+        self.run_steps(bound, arena, Threads::One, profiler)
     }
 
     fn run_steps(
         &self,
-        bound: &Bound,
+        bound: &BoundGraph,
         arena: &mut Arena,
         threads: Threads,
-        observer: Observer<'_>,
+        profiler: Profiler<'_>,
     ) -> Result<()> {
         for (step, shapes) in self.steps.iter().zip(&bound.steps) {
             let pixels = shapes.input.height * shapes.input.width;
@@ -162,26 +162,26 @@ impl Plan {
                     let layer = &self.layers[layer];
                     self.convolve_step(step, shapes, arena, threads)?;
                     let pixels = shapes.output.height * shapes.output.width;
-                    observer(&layer.name, shapes.algorithm, layer.operations(pixels));
+                    profiler(&layer.name, shapes.algorithm, layer.operations(pixels));
                 }
                 Step::Attend { from, to, channels } => {
                     self.attend_step((from, to), (pixels, channels), arena, threads);
                     let operations = 4.0 * (pixels * pixels) as f64 * channels as f64;
-                    observer("attention", shapes.algorithm, operations);
+                    profiler("attention", shapes.algorithm, operations);
                 }
                 Step::Shuffle { from, to, channels } => {
                     arena.rearranged(from, to, shapes, |from, to| {
                         shuffle(from, shapes.input, to, channels);
                     });
-                    observer("shuffle", shapes.algorithm, 0.0);
+                    profiler("shuffle", shapes.algorithm, 0.0);
                 }
                 Step::Resample { from, to, how } => {
                     arena.rearranged(from, to, shapes, |from, to| how.run(from, shapes.input, to));
-                    observer("resample", shapes.algorithm, 0.0);
+                    profiler("resample", shapes.algorithm, 0.0);
                 }
                 Step::Adapt { modulation, slot } => {
                     self.adapt_step(&self.modulations[modulation], slot, shapes, bound, arena);
-                    observer("adapt", shapes.algorithm, 0.0);
+                    profiler("adapt", shapes.algorithm, 0.0);
                 }
             }
         }
@@ -193,7 +193,7 @@ impl Plan {
         modulation: &Modulation,
         slot: Slot,
         shapes: &BoundStep,
-        bound: &Bound,
+        bound: &BoundGraph,
         arena: &mut Arena,
     ) {
         let codes = &arena.slots[self.input.0][..bound.input.len()];
@@ -217,17 +217,17 @@ impl Plan {
         let mut output = std::mem::take(&mut arena.slots[to.0]);
         let scale = (1.0 / (channels as f64).sqrt()) as f32;
         let from = Attention { data: &arena.slots[from.0], pixels, channels, scale };
-        let all = KeysValues::pack(self.level, from, &mut arena.scratch);
+        let all = KeysValues::pack(self.isa, from, &mut arena.scratch);
         let stride = channel_stride(channels);
         let parts = output[..pixels * stride].chunks_mut(PART_QUERIES * stride);
         threads.each(parts.enumerate(), |(index, part)| {
-            arena.parts.lend(|scratch| attention(&all, index * PART_QUERIES, part, scratch));
+            arena.parts.with(|scratch| attention(&all, index * PART_QUERIES, part, scratch));
         });
         arena.slots[to.0] = output;
     }
 
     /// Scale and shift of the norm in front of a step.
-    fn normalise(&self, norm: usize, from: Slot, shape: Shape, arena: &mut Arena) {
+    fn normalise(&self, norm: usize, from: Slot, shape: MapShape, arena: &mut Arena) {
         let norm = &self.norms[norm];
         let norm = GroupNorm {
             groups: norm.groups,
@@ -252,7 +252,7 @@ impl Plan {
         };
         let layer = &self.layers[layer];
         let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
-        let packed = layer.packed(self.level, algorithm)?;
+        let packed = layer.packed(self.isa, algorithm)?;
         if let Before::Norm(norm) | Before::NormSilu(norm) = before {
             self.normalise(norm, from, shape, arena);
         }
@@ -265,7 +265,7 @@ impl Plan {
             Before::Norm(_) => Activation::Affine { scale, shift },
             Before::NormSilu(_) => Activation::AffineSilu { scale, shift },
         };
-        let Shape { height, width, channels, stride } = shape;
+        let MapShape { height, width, channels, stride } = shape;
         let data = &arena.slots[from.0][..];
         let input = Input { data, height, width, channels, stride, activation, upsample };
         let row = (size.width * size.stride).max(1);
@@ -275,7 +275,7 @@ impl Plan {
             let (rows, first_row) = (data.len() / row, index * PART_ROWS);
             let moments = wanted.then_some(moments);
             let into = Output { data, first_row, bias: layer.bias(), residual, moments };
-            arena.parts.lend(|scratch| {
+            arena.parts.with(|scratch| {
                 packed.run(input, into, (rows, size.width), scratch);
             });
         });

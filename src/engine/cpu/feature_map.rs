@@ -5,9 +5,9 @@
 
 use super::kernels::{CHANNEL_BLOCK, Moments, channel_stride};
 
-/// Shape of a map.
+/// MapShape of a map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct MapShape {
     /// Rows.
     pub height: usize,
     /// Columns.
@@ -18,19 +18,19 @@ pub struct Shape {
     pub stride: usize,
 }
 
-impl Shape {
+impl MapShape {
     /// Of whole vectors a pixel, as every kernel takes them.
-    pub fn padded(height: usize, width: usize, channels: usize) -> Shape {
-        Shape { height, width, channels, stride: channel_stride(channels) }
+    pub fn padded(height: usize, width: usize, channels: usize) -> MapShape {
+        MapShape { height, width, channels, stride: channel_stride(channels) }
     }
 
-    /// Of a plan's input. Pixels of fewer channels than a vector lie close together: the direct
+    /// Of a graph's input. Pixels of fewer channels than a vector lie close together: the direct
     /// convolution takes any stride, and no other reads so few (`layer`).
-    pub fn of_input(height: usize, width: usize, channels: usize) -> Shape {
+    pub fn of_input(height: usize, width: usize, channels: usize) -> MapShape {
         if channels < CHANNEL_BLOCK {
-            return Shape { height, width, channels, stride: channels };
+            return MapShape { height, width, channels, stride: channels };
         }
-        Shape::padded(height, width, channels)
+        MapShape::padded(height, width, channels)
     }
 
     /// Floats, the padding of the channels included.
@@ -79,7 +79,7 @@ impl Resample {
     }
 
     /// `[h, w, stride]` to the new size, the same stride.
-    pub fn run(self, from: &[f32], shape: Shape, to: &mut [f32]) {
+    pub fn run(self, from: &[f32], shape: MapShape, to: &mut [f32]) {
         let (height, width) = self.size(shape.height, shape.width);
         let stride = shape.stride;
         let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
@@ -108,7 +108,7 @@ fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
-pub fn shuffle(from: &[f32], shape: Shape, to: &mut [f32], channels: usize) {
+pub fn shuffle(from: &[f32], shape: MapShape, to: &mut [f32], channels: usize) {
     let stride = channel_stride(channels);
     for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
     {
@@ -123,7 +123,13 @@ pub fn shuffle(from: &[f32], shape: Shape, to: &mut [f32], channels: usize) {
 }
 
 /// y = x * scale + shift by channel, in place; the moments of the result.
-pub fn affine(map: &mut [f32], shape: Shape, scale: &[f32], shift: &[f32], moments: &mut Moments) {
+pub fn affine(
+    map: &mut [f32],
+    shape: MapShape,
+    scale: &[f32],
+    shift: &[f32],
+    moments: &mut Moments,
+) {
     let map = &mut map[..shape.height * shape.width * shape.stride];
     for pixel in map.chunks_exact_mut(shape.stride) {
         for ((x, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
@@ -148,8 +154,8 @@ pub struct Modulation {
 impl Modulation {
     /// Scale and shift by channel for the looked-up codes, a map of as many channels as bits. A
     /// single token has no variance: the reference divides by zero there, and so do we.
-    pub fn of(&self, codes: &[f32], shape: Shape) -> (Vec<f32>, Vec<f32>) {
-        let Shape { channels: bits, stride, .. } = shape;
+    pub fn of(&self, codes: &[f32], shape: MapShape) -> (Vec<f32>, Vec<f32>) {
+        let MapShape { channels: bits, stride, .. } = shape;
         let tokens = (shape.height * shape.width) as f64;
         let column = |bit: usize| codes.iter().skip(bit).step_by(stride).map(|v| f64::from(*v));
         let mean: Vec<f64> = (0..bits).map(|bit| column(bit).sum::<f64>() / tokens).collect();
@@ -174,7 +180,7 @@ mod tests {
 
     #[test]
     fn no_pooling_hides_what_is_no_number() {
-        let shape = Shape { height: 2, width: 2, channels: 1, stride: 1 };
+        let shape = MapShape { height: 2, width: 2, channels: 1, stride: 1 };
         for at in 0..4 {
             let mut map = [1.0; 4];
             map[at] = f32::NAN;
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn inputs_of_at_least_a_vector_lie_in_whole_ones() {
         for (channels, stride) in [(1, 1), (3, 3), (15, 15), (16, 16), (17, 32), (33, 48)] {
-            let shape = Shape::of_input(1, 2, channels);
+            let shape = MapShape::of_input(1, 2, channels);
             assert_eq!(shape.stride, stride);
             let rows: Vec<f32> = (0..2 * channels).map(|i| i as f32 + 1.0).collect();
             let mut map = vec![9.0; shape.len() + 4];

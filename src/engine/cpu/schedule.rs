@@ -9,11 +9,11 @@ use crate::error::Result;
 /// Things that are lent to one thread at a time and used again: as many come to be as are needed
 /// at once.
 #[derive(Default)]
-pub struct Pool<T>(Mutex<Vec<T>>);
+pub struct ScratchPool<T>(Mutex<Vec<T>>);
 
-impl<T: Default> Pool<T> {
+impl<T: Default> ScratchPool<T> {
     /// Lends one that was used before, where there is one.
-    pub fn lend<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lent = free().pop().unwrap_or_default();
         let result = work(&mut lent);
@@ -101,11 +101,11 @@ mod tests {
 
     #[test]
     fn what_is_lent_comes_back() {
-        let pool = Pool::<Vec<u8>>::default();
-        pool.lend(|outer| {
+        let pool = ScratchPool::<Vec<u8>>::default();
+        pool.with(|outer| {
             outer.push(1);
-            pool.lend(|inner| assert!(inner.is_empty(), "the first one is away"));
+            pool.with(|inner| assert!(inner.is_empty(), "the first one is away"));
         });
-        assert_eq!(pool.lend(|last| last.len()), 1);
+        assert_eq!(pool.with(|last| last.len()), 1);
     }
 }

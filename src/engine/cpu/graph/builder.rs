@@ -1,28 +1,28 @@
-//! Owns the building of a plan from a checkpoint's weights: the layers and blocks that networks
+//! Owns the building of a graph from a checkpoint's weights: the layers and blocks that networks
 //! share, by name. Must not know: which networks there are (`networks`, `families`, `two_levels`).
 
 use candle_core::{DType, Tensor};
 
-use super::kernels::{Level, Residual, Window};
-use super::layer::Layer;
-use super::plan::{Before, Norm, Plan, Slot};
-use super::rearrange::{side_by_side, transposed};
+use crate::engine::cpu::graph::{Before, Graph, Norm, Slot};
+use crate::engine::cpu::kernels::{Isa, Residual, Window};
+use crate::engine::cpu::layer::ConvLayer;
+use crate::engine::cpu::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
 use crate::model::config::VqganConfig;
 use crate::weights::store::{Weight, Weights};
 
-/// A plan under construction, with what all of its layers share.
-pub(super) struct Builder<'a> {
+/// A graph under construction, with what all of its layers share.
+pub(crate) struct Builder<'a> {
     /// What has been built so far.
-    pub plan: Plan,
+    pub graph: Graph,
     weights: &'a Weights,
     groups: usize,
     epsilon: f64,
 }
 
 impl<'a> Builder<'a> {
-    pub fn new(level: Level, weights: &'a Weights, channels: usize) -> Self {
-        Builder { plan: Plan::new(level, channels), weights, groups: 1, epsilon: 0.0 }
+    pub fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
+        Builder { graph: Graph::new(isa, channels), weights, groups: 1, epsilon: 0.0 }
     }
 
     /// With the GroupNorms of a configuration.
@@ -51,11 +51,11 @@ impl<'a> Builder<'a> {
         self.weights.get(name).ok_or_else(missing)
     }
 
-    fn layer(&self, name: &str, window: Window) -> Result<Layer> {
+    fn layer(&self, name: &str, window: Window) -> Result<ConvLayer> {
         let weight = self.weight(&format!("{name}.weight"))?.clone();
         let bias_name = format!("{name}.bias");
         let bias = self.has(&bias_name).then(|| self.tensor(&bias_name));
-        Layer::new(name, weight, bias.transpose()?.as_ref(), window)
+        ConvLayer::new(name, weight, bias.transpose()?.as_ref(), window)
     }
 
     /// A GroupNorm; [`Before`] takes its index.
@@ -66,7 +66,7 @@ impl<'a> Builder<'a> {
             weight: self.tensor(&format!("{name}.weight"))?.to_vec1()?,
             bias: self.tensor(&format!("{name}.bias"))?.to_vec1()?,
         };
-        Ok(self.plan.norm(norm))
+        Ok(self.graph.norm(norm))
     }
 
     /// Adds a convolution from a slot into another.
@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
         residual: Residual,
     ) -> Result<()> {
         let layer = self.layer(name, window)?;
-        self.plan.convolve(layer, from, to, before, residual);
+        self.graph.convolve(layer, from, to, before, residual);
         Ok(())
     }
 
@@ -92,27 +92,27 @@ impl<'a> Builder<'a> {
         window: Window,
         before: Before,
     ) -> Result<Slot> {
-        let to = self.plan.acquire();
+        let to = self.graph.acquire();
         self.conv(name, from, to, window, before, Residual::None)?;
-        self.plan.release(from);
+        self.graph.release(from);
         Ok(to)
     }
 
     /// Nearest neighbour to twice the size, then 3x3.
     pub fn upsample(&mut self, name: &str, from: Slot) -> Result<Slot> {
         let layer = self.layer(name, Window::SAME_3)?;
-        let to = self.plan.acquire();
-        self.plan.convolve_upsampled(layer, from, to);
-        self.plan.release(from);
+        let to = self.graph.acquire();
+        self.graph.convolve_upsampled(layer, from, to);
+        self.graph.release(from);
         Ok(to)
     }
 
     /// ReLU, 3x3, ReLU, 1x1, plus the input, in the input's slot.
     pub fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], x: Slot) -> Result<()> {
-        let inner = self.plan.acquire();
+        let inner = self.graph.acquire();
         self.conv(conv1, x, inner, Window::SAME_3, Before::Relu, Residual::None)?;
         self.conv(conv2, inner, x, Window::POINT, Before::Relu, Residual::Output)?;
-        self.plan.release(inner);
+        self.graph.release(inner);
         Ok(())
     }
 
@@ -121,12 +121,12 @@ impl<'a> Builder<'a> {
         let weight = self.tensor(&format!("{name}.weight"))?;
         let channels = weight.dim(1)?;
         let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
-        let layer = Layer::new(name, weight, Some(&bias), Window::SAME_3)?;
-        let (inner, to) = (self.plan.acquire(), self.plan.acquire());
-        self.plan.convolve(layer, from, inner, before, Residual::None);
-        self.plan.shuffle(inner, to, channels);
-        self.plan.release(from);
-        self.plan.release(inner);
+        let layer = ConvLayer::new(name, weight, Some(&bias), Window::SAME_3)?;
+        let (inner, to) = (self.graph.acquire(), self.graph.acquire());
+        self.graph.convolve(layer, from, inner, before, Residual::None);
+        self.graph.shuffle(inner, to, channels);
+        self.graph.release(from);
+        self.graph.release(inner);
         Ok(to)
     }
 
@@ -135,7 +135,7 @@ impl<'a> Builder<'a> {
     pub fn residual(&mut self, name: &str, x: Slot) -> Result<Slot> {
         let norm1 = self.norm(&format!("{name}.norm1"))?;
         let norm2 = self.norm(&format!("{name}.norm2"))?;
-        let inner = self.plan.acquire();
+        let inner = self.graph.acquire();
         let (conv1, conv2) = (format!("{name}.conv1"), format!("{name}.conv2"));
         let silu = Before::NormSilu(norm1);
         self.conv(&conv1, x, inner, Window::SAME_3, silu, Residual::None)?;
@@ -146,7 +146,7 @@ impl<'a> Builder<'a> {
             x
         };
         self.conv(&conv2, inner, to, Window::SAME_3, Before::NormSilu(norm2), Residual::Output)?;
-        self.plan.release(inner);
+        self.graph.release(inner);
         Ok(to)
     }
 
@@ -160,14 +160,14 @@ impl<'a> Builder<'a> {
         let parts = [part("q")?, part("k")?, part("v")?];
         let channels = parts[0].0.dim(0)?;
         let (weight, bias) = side_by_side(&parts)?;
-        let layer = Layer::new(&format!("{name}.qkv"), weight, Some(&bias), Window::POINT)?;
-        let (projected, mixed) = (self.plan.acquire(), self.plan.acquire());
-        self.plan.convolve(layer, x, projected, Before::Norm(norm), Residual::None);
-        self.plan.attend(projected, mixed, channels);
-        self.plan.release(projected);
+        let layer = ConvLayer::new(&format!("{name}.qkv"), weight, Some(&bias), Window::POINT)?;
+        let (projected, mixed) = (self.graph.acquire(), self.graph.acquire());
+        self.graph.convolve(layer, x, projected, Before::Norm(norm), Residual::None);
+        self.graph.attend(projected, mixed, channels);
+        self.graph.release(projected);
         let out = format!("{name}.proj_out");
         self.conv(&out, mixed, x, Window::POINT, Before::Nothing, Residual::Output)?;
-        self.plan.release(mixed);
+        self.graph.release(mixed);
         Ok(())
     }
 

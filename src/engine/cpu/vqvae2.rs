@@ -1,4 +1,4 @@
-//! Owns VQ-VAE-2 on our own kernels: four plans and the two quantizers between them. Must not know:
+//! Owns VQ-VAE-2 on our own kernels: four graphs and the two quantizers between them. Must not know:
 //! how a layer is computed, threads.
 //!
 //! The bottom's 1x1 over the decoded top beside the encoder's map is a sum of two, so the trunk
@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::builder::Builder;
-use super::coder::{Coder, LevelMut};
-use super::kernels::{Level, Residual, Window};
-use super::layer::Layer;
-use super::plan::{Arena, Before, Bound, Plan, Slot};
-use super::share::{Pool, Threads, each_image};
+use super::kernels::{Isa, Residual, Window};
+use super::layer::ConvLayer;
+use crate::engine::cpu::graph::builder::Builder;
+use crate::engine::cpu::graph::{Arena, Before, BoundGraph, Graph, Slot};
+use crate::engine::cpu::quantize::{CpuQuantizer, LevelMut};
+use crate::engine::cpu::schedule::{ScratchPool, Threads, each_image};
 use crate::engine::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
@@ -22,47 +22,47 @@ use crate::weights::store::Weights;
 /// The network with its two codebooks.
 pub struct TwoLevels {
     /// Image to the top's latents, keeping the encoder's part of the bottom's.
-    trunk: Plan,
+    trunk: Graph,
     /// The top's code vectors to the other part of the bottom's latents.
-    back: Plan,
+    back: Graph,
     /// The top's code vectors to the bottom's size.
-    up: Plan,
+    up: Graph,
     /// Both, side by side, to pixels.
-    decoder: Plan,
-    top: Coder,
-    bottom: Coder,
+    decoder: Graph,
+    top: CpuQuantizer,
+    bottom: CpuQuantizer,
     dim: usize,
     /// `trunk` and `back`, to an image's size.
     encoding: BoundPair,
     /// `up` and `decoder`, to the top's grid.
     decoding: BoundPair,
     /// Memory that images are computed in, one at a time each.
-    arenas: Pool<Arena>,
+    arenas: ScratchPool<Arena>,
 }
 
 /// Plans bound to a size, which is kept beside them.
-type BoundPair = Option<((usize, usize), [Bound; 2])>;
+type BoundPair = Option<((usize, usize), [BoundGraph; 2])>;
 
 impl TwoLevels {
     /// From weights under canonical names.
     pub fn new(
-        level: Level,
+        isa: Isa,
         weights: &Weights,
         model: &ModelConfig,
         config: &Vqvae2Config,
     ) -> Result<TwoLevels> {
         let dim = model.quantizer.dim;
         Ok(TwoLevels {
-            trunk: trunk(level, weights, config, model.pixels.channels, dim)?,
-            back: back(level, weights, config, dim)?,
-            up: up(level, weights, dim)?,
-            decoder: decoder(level, weights, config, dim)?,
-            top: coder(level, weights, model, "quantize_t")?,
-            bottom: coder(level, weights, model, "quantize_b")?,
+            trunk: trunk(isa, weights, config, model.pixels.channels, dim)?,
+            back: back(isa, weights, config, dim)?,
+            up: up(isa, weights, dim)?,
+            decoder: decoder(isa, weights, config, dim)?,
+            top: coder(isa, weights, model, "quantize_t")?,
+            bottom: coder(isa, weights, model, "quantize_b")?,
             dim,
             encoding: None,
             decoding: None,
-            arenas: Pool::default(),
+            arenas: ScratchPool::default(),
         })
     }
 
@@ -98,7 +98,7 @@ impl TwoLevels {
         let [bottom, top] = &mut levels;
         let images = per_image(bottom).zip(per_image(top)).enumerate().collect();
         let reasons = each_image(images, bound[0].is_large(), |(i, (bottom, top)), threads| {
-            self.arenas.lend(|arena| {
+            self.arenas.with(|arena| {
                 arena.fit(&bound[0])?;
                 arena.fill(&self.trunk, batch.image(i), table);
                 self.encode_image(&bound, arena, threads, bottom, top)
@@ -111,7 +111,7 @@ impl TwoLevels {
     /// Of the image that the arena holds. Why its codes mean nothing where something isn't finite.
     fn encode_image(
         &self,
-        [trunk, back]: &[Bound; 2],
+        [trunk, back]: &[BoundGraph; 2],
         arena: &mut Arena,
         threads: Threads,
         bottom: LevelMut<'_>,
@@ -155,7 +155,7 @@ impl TwoLevels {
         };
         let pairs = bottom.codes.chunks((4 * area).max(1)).zip(top.codes.chunks(area.max(1)));
         let images = each_image(pairs.collect(), bound[1].is_large(), |(bottom, top), threads| {
-            self.arenas.lend(|arena| self.decode_image(&bound, bottom, top, arena, threads))
+            self.arenas.with(|arena| self.decode_image(&bound, bottom, top, arena, threads))
         })?;
         self.decoding = Some((size, bound));
         Ok(images)
@@ -163,7 +163,7 @@ impl TwoLevels {
 
     fn decode_image(
         &self,
-        [up, decoder]: &[Bound; 2],
+        [up, decoder]: &[BoundGraph; 2],
         bottom: &[u32],
         top: &[u32],
         arena: &mut Arena,
@@ -192,70 +192,70 @@ fn per_image(level: &mut CodeGrid) -> impl Iterator<Item = LevelMut<'_>> {
 }
 
 /// The quantizer of a level, whose codebook is stored transposed, `[D, K]`.
-fn coder(level: Level, weights: &Weights, model: &ModelConfig, name: &str) -> Result<Coder> {
+fn coder(isa: Isa, weights: &Weights, model: &ModelConfig, name: &str) -> Result<CpuQuantizer> {
     let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}.embed`"));
     let embed = weights.get(&format!("{name}.embed")).ok_or_else(missing)?;
     let rows: Tensor = embed.tensor()?.t()?.contiguous()?;
     let rows = BTreeMap::from([("quantize.embedding.weight".to_owned(), rows)]);
-    Coder::new(level, model, &rows.into())
+    CpuQuantizer::new(isa, model, &rows.into())
 }
 
 fn trunk(
-    level: Level,
+    isa: Isa,
     weights: &Weights,
     config: &Vqvae2Config,
     channels: usize,
     dim: usize,
-) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, channels);
-    let image = b.plan.input();
+) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, channels);
+    let image = b.graph.input();
     let halved = b.conv_into_new("enc_b.blocks.0", image, Window::HALVE_4, Before::Nothing)?;
     let halved = b.conv_into_new("enc_b.blocks.2", halved, Window::HALVE_4, Before::Relu)?;
     let enc_b = b.conv_into_new("enc_b.blocks.4", halved, Window::SAME_3, Before::Relu)?;
     b.numbered_residuals("enc_b.blocks", 5, config, enc_b)?;
-    let kept = b.plan.acquire();
+    let kept = b.graph.acquire();
     let (weight, bias) = (b.tensor("quantize_conv_b.weight")?, b.tensor("quantize_conv_b.bias")?);
     let own = weight.narrow(1, dim, config.channels)?.contiguous()?;
-    let layer = Layer::new("quantize_conv_b", own, Some(&bias), Window::POINT)?;
-    b.plan.convolve(layer, enc_b, kept, Before::Relu, Residual::None);
+    let layer = ConvLayer::new("quantize_conv_b", own, Some(&bias), Window::POINT)?;
+    b.graph.convolve(layer, enc_b, kept, Before::Relu, Residual::None);
     let halved = b.conv_into_new("enc_t.blocks.0", enc_b, Window::HALVE_4, Before::Relu)?;
     let enc_t = b.conv_into_new("enc_t.blocks.2", halved, Window::SAME_3, Before::Relu)?;
     b.numbered_residuals("enc_t.blocks", 3, config, enc_t)?;
     let top = b.conv_into_new("quantize_conv_t", enc_t, Window::POINT, Before::Relu)?;
-    Ok(b.plan.finish(top).keep(kept))
+    Ok(b.graph.finish(top).keep(kept))
 }
 
-fn back(level: Level, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, dim);
-    let codes = b.plan.input();
+fn back(isa: Isa, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, dim);
+    let codes = b.graph.input();
     let x = b.conv_into_new("dec_t.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
     b.numbered_residuals("dec_t.blocks", 1, config, x)?;
     let name = format!("dec_t.blocks.{}", config.res_blocks + 2);
     let x = b.transposed(&name, x, Before::Relu)?;
     let weight = b.tensor("quantize_conv_b.weight")?.narrow(1, 0, dim)?.contiguous()?;
-    let layer = Layer::new("quantize_conv_b", weight, None, Window::POINT)?;
-    let to = b.plan.acquire();
-    b.plan.convolve(layer, x, to, Before::Nothing, Residual::None);
-    Ok(b.plan.finish(to))
+    let layer = ConvLayer::new("quantize_conv_b", weight, None, Window::POINT)?;
+    let to = b.graph.acquire();
+    b.graph.convolve(layer, x, to, Before::Nothing, Residual::None);
+    Ok(b.graph.finish(to))
 }
 
-fn up(level: Level, weights: &Weights, dim: usize) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, dim);
-    let codes = b.plan.input();
+fn up(isa: Isa, weights: &Weights, dim: usize) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, dim);
+    let codes = b.graph.input();
     let x = b.transposed("upsample_t", codes, Before::Nothing)?;
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }
 
-fn decoder(level: Level, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Plan> {
-    let mut b = Builder::new(level, weights, 2 * dim);
-    let codes = b.plan.input();
+fn decoder(isa: Isa, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, 2 * dim);
+    let codes = b.graph.input();
     let mut x = b.conv_into_new("dec.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
     b.numbered_residuals("dec.blocks", 1, config, x)?;
     for i in 0..2 {
         let name = format!("dec.blocks.{}", config.res_blocks + 2 + 2 * i);
         x = b.transposed(&name, x, Before::Relu)?;
     }
-    Ok(b.plan.finish(x))
+    Ok(b.graph.finish(x))
 }
 
 impl Builder<'_> {

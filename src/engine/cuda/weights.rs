@@ -1,5 +1,5 @@
 //! Owns weights in the form that the device wants: `[outputs, ky, kx, inputs]`, channels padded,
-//! float32 or bfloat16. Packed when first asked for, kept for every size of image.
+//! float32 or bfloat16. PackedConv when first asked for, kept for every size of image.
 //! Must not know: commands, drivers.
 
 use std::collections::BTreeMap;
@@ -17,16 +17,16 @@ pub const CHANNELS: usize = 8;
 
 /// Who computes a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum ConvBackend {
     /// Our kernel: any element; its bias is float32.
-    Kernel,
+    Custom,
     /// cuDNN: bfloat16 in and out; its bias is bfloat16.
-    Library,
+    Cudnn,
 }
 
 /// A convolution's packed tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packed {
+pub struct PackedConv {
     /// `[outputs, kernel, kernel, inputs]`
     pub weights: Place,
     /// `[outputs]`
@@ -38,16 +38,16 @@ pub struct Packed {
     /// Rows and columns of the window.
     pub kernel: usize,
     /// Who computes it.
-    pub by: By,
+    pub backend: ConvBackend,
 }
 
 /// A codebook as the search for codes wants it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Book {
+pub struct PackedCodebook {
     /// float32 `[codes, dim]`.
-    pub exact: Place,
-    /// The same in the bank's elements: the product's factor.
-    pub rough: Place,
+    pub f32: Place,
+    /// The same in the weights' elements: the product's factor.
+    pub reduced: Place,
     /// float32 `[codes]`.
     pub offsets: Place,
     /// K.
@@ -74,19 +74,19 @@ pub enum Search {
 }
 
 /// Packed weights.
-pub struct Bank {
+pub struct DeviceWeights {
     precision: Precision,
     weights: BTreeMap<String, Tensor>,
     blobs: Vec<Vec<u8>>,
-    convs: BTreeMap<String, Packed>,
+    convs: BTreeMap<String, PackedConv>,
     floats: BTreeMap<String, Place>,
-    books: BTreeMap<String, Book>,
+    books: BTreeMap<String, PackedCodebook>,
 }
 
-impl Bank {
+impl DeviceWeights {
     /// Over weights under canonical names, on the CPU.
-    pub fn new(weights: BTreeMap<String, Tensor>, precision: Precision) -> Bank {
-        Bank {
+    pub fn new(weights: BTreeMap<String, Tensor>, precision: Precision) -> DeviceWeights {
+        DeviceWeights {
             precision,
             weights,
             blobs: Vec::new(),
@@ -112,21 +112,21 @@ impl Bank {
     }
 
     /// The convolution `name`.
-    pub fn conv(&mut self, name: &str) -> Result<Packed> {
+    pub fn conv(&mut self, name: &str) -> Result<PackedConv> {
         self.conv_of(name, &[name], false)
     }
 
     /// The same with float32 output, which only our kernel gives.
-    pub fn conv_to_floats(&mut self, name: &str) -> Result<Packed> {
+    pub fn conv_to_floats(&mut self, name: &str) -> Result<PackedConv> {
         self.conv_of(name, &[name], true)
     }
 
     /// Several convolutions of the same input as one, `key`: outputs side by side.
-    pub fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<Packed> {
+    pub fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<PackedConv> {
         self.conv_of(key, names, false)
     }
 
-    fn conv_of(&mut self, key: &str, names: &[&str], to_floats: bool) -> Result<Packed> {
+    fn conv_of(&mut self, key: &str, names: &[&str], to_floats: bool) -> Result<PackedConv> {
         if let Some(packed) = self.convs.get(key) {
             return Ok(*packed);
         }
@@ -151,19 +151,19 @@ impl Bank {
             bias.resize(outputs, 0.0);
         }
         let library = self.precision == Precision::Bf16 && !to_floats;
-        let by = if library { By::Library } else { By::Kernel };
-        let bias = match by {
-            By::Kernel => self.push(encode(&bias, Precision::F32)),
-            By::Library => self.push(encode(&bias, Precision::Bf16)),
+        let backend = if library { ConvBackend::Cudnn } else { ConvBackend::Custom };
+        let bias = match backend {
+            ConvBackend::Custom => self.push(encode(&bias, Precision::F32)),
+            ConvBackend::Cudnn => self.push(encode(&bias, Precision::Bf16)),
         };
         let packed = krsc(&rows, [outputs, real_inputs, kernel], inputs);
         let weights = self.push(encode(&packed, self.precision));
-        let packed = Packed { weights, bias, inputs, outputs, kernel, by };
+        let packed = PackedConv { weights, bias, inputs, outputs, kernel, backend };
         self.convs.insert(key.to_owned(), packed);
         Ok(packed)
     }
 
-    /// A tensor as float32, whatever the bank's elements are.
+    /// A tensor as float32, whatever the weights' elements are.
     pub fn floats(&mut self, name: &str) -> Result<Place> {
         if let Some(place) = self.floats.get(name) {
             return Ok(*place);
@@ -185,7 +185,7 @@ impl Bank {
     }
 
     /// The codebook, or the projection that takes its place.
-    pub fn book(&mut self, search: Search) -> Result<Book> {
+    pub fn book(&mut self, search: Search) -> Result<PackedCodebook> {
         let name = match search {
             Search::Projection => "quantize.proj.weight",
             _ => "quantize.embedding.weight",
@@ -211,13 +211,13 @@ impl Bank {
         };
         let largest = |values: &[f32]| values.iter().fold(0f32, |m, v| m.max(v.abs()));
         let (length_max, offset_max) = (largest(&squares).sqrt(), largest(&offsets));
-        let exact = self.push(encode(&rows, Precision::F32));
-        let rough = match self.precision {
-            Precision::F32 => exact,
+        let f32 = self.push(encode(&rows, Precision::F32));
+        let reduced = match self.precision {
+            Precision::F32 => f32,
             Precision::Bf16 => self.push(encode(&rows, Precision::Bf16)),
         };
         let offsets = self.push(encode(&offsets, Precision::F32));
-        let book = Book { exact, rough, offsets, codes, dim, length_max, offset_max };
+        let book = PackedCodebook { f32, reduced, offsets, codes, dim, length_max, offset_max };
         self.books.insert(name.to_owned(), book);
         Ok(book)
     }
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    fn bank(precision: Precision) -> Bank {
+    fn weights(precision: Precision) -> DeviceWeights {
         let tensor = |shape: &[usize]| {
             let count = shape.iter().product::<usize>();
             let values: Vec<f32> = (0..count).map(|i| i as f32 / 7.0).collect();
@@ -279,21 +279,21 @@ mod tests {
             ("d.weight".to_owned(), tensor(&[16, 8, 1, 1])),
             ("quantize.embedding.weight".to_owned(), tensor(&[5, 2])),
         ]);
-        Bank::new(weights, precision)
+        DeviceWeights::new(weights, precision)
     }
 
-    fn floats(bank: &Bank, place: Place) -> Vec<f32> {
+    fn floats(weights: &DeviceWeights, place: Place) -> Vec<f32> {
         let Place::Weight(index) = place else { panic!("not a weight") };
-        let bytes = bank.blobs()[index].chunks_exact(4);
+        let bytes = weights.blobs()[index].chunks_exact(4);
         bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
     #[test]
     fn inputs_stand_innermost_and_channels_are_padded_with_zeros() {
-        let mut bank = bank(Precision::F32);
-        let packed = bank.conv("c").unwrap();
+        let mut weights = weights(Precision::F32);
+        let packed = weights.conv("c").unwrap();
         assert_eq!((packed.inputs, packed.outputs, packed.kernel), (8, 8, 3));
-        let values = floats(&bank, packed.weights);
+        let values = floats(&weights, packed.weights);
         assert_eq!(values.len(), 8 * 9 * 8);
         for o in 0..8 {
             for at in 0..9 {
@@ -304,34 +304,34 @@ mod tests {
                 }
             }
         }
-        assert_eq!(floats(&bank, packed.bias), [0.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        let count = bank.blobs().len();
-        assert_eq!(bank.conv("c").unwrap(), packed);
-        assert_eq!(bank.blobs().len(), count, "packed once");
-        assert!(bank.conv("none").unwrap_err().to_string().contains("no tensor `none.weight`"));
+        assert_eq!(floats(&weights, packed.bias), [0.0, 1.0 / 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let count = weights.blobs().len();
+        assert_eq!(weights.conv("c").unwrap(), packed);
+        assert_eq!(weights.blobs().len(), count, "packed once");
+        assert!(weights.conv("none").unwrap_err().to_string().contains("no tensor `none.weight`"));
     }
 
     #[test]
     fn cudnn_gets_bf16_maps_and_our_kernel_the_rest() {
-        let mut bank = bank(Precision::Bf16);
-        let map = bank.conv("d").unwrap();
-        assert_eq!(map.by, By::Library);
+        let mut weights = weights(Precision::Bf16);
+        let map = weights.conv("d").unwrap();
+        assert_eq!(map.backend, ConvBackend::Cudnn);
         let Place::Weight(index) = map.weights else { panic!() };
-        assert_eq!(&bank.blobs()[index][2..4], bf16::from_f32(1.0 / 7.0).to_le_bytes());
-        let latents = bank.conv_to_floats("c").unwrap();
-        assert_eq!((latents.by, latents.outputs), (By::Kernel, 2));
-        assert_eq!(floats(&bank, latents.bias), [0.0, 1.0 / 7.0]);
-        assert_eq!(self::bank(Precision::F32).conv("d").unwrap().by, By::Kernel);
+        assert_eq!(&weights.blobs()[index][2..4], bf16::from_f32(1.0 / 7.0).to_le_bytes());
+        let latents = weights.conv_to_floats("c").unwrap();
+        assert_eq!((latents.backend, latents.outputs), (ConvBackend::Custom, 2));
+        assert_eq!(floats(&weights, latents.bias), [0.0, 1.0 / 7.0]);
+        assert_eq!(self::weights(Precision::F32).conv("d").unwrap().backend, ConvBackend::Custom);
     }
 
     #[test]
     fn a_book_has_its_squares_and_bounds() {
-        let mut bank = bank(Precision::Bf16);
-        let book = bank.book(Search::Nearest).unwrap();
+        let mut weights = weights(Precision::Bf16);
+        let book = weights.book(Search::Nearest).unwrap();
         assert_eq!((book.codes, book.dim), (5, 2));
         let last = 8.0f32 / 7.0 * (8.0 / 7.0) + 9.0 / 7.0 * (9.0 / 7.0);
-        assert_eq!(floats(&bank, book.offsets)[4], last);
+        assert_eq!(floats(&weights, book.offsets)[4], last);
         assert_eq!((book.offset_max, book.length_max), (last, last.sqrt()));
-        assert_ne!(book.exact, book.rough);
+        assert_ne!(book.f32, book.reduced);
     }
 }

@@ -1,13 +1,14 @@
 //! Owns a network as a list of steps over a few reused maps: how it is built layer by layer, and
 //! bound to an image size; `run` runs it. Must not know: which networks there are (`networks`).
 
+pub(crate) mod builder;
 mod run;
 
 use std::sync::Arc;
 
-use super::kernels::{Level, Residual};
-use super::layer::{Algorithm, Layer, pack_ahead};
-use super::maps::{Modulation, Resample, Shape};
+use super::kernels::{Isa, Residual};
+use super::layer::{Algorithm, ConvLayer, pack_ahead};
+use crate::engine::cpu::feature_map::{MapShape, Modulation, Resample};
 
 pub use run::Arena;
 
@@ -69,7 +70,7 @@ enum Step {
         to: Slot,
         how: Resample,
     },
-    /// A GroupNorm in place, modulated by the plan's input.
+    /// A GroupNorm in place, modulated by the graph's input.
     Adapt {
         modulation: usize,
         slot: Slot,
@@ -77,9 +78,9 @@ enum Step {
 }
 
 /// A network: steps over slots, with their weights.
-pub struct Plan {
-    level: Level,
-    layers: Vec<Arc<Layer>>,
+pub struct Graph {
+    isa: Isa,
+    layers: Vec<Arc<ConvLayer>>,
     norms: Vec<Norm>,
     modulations: Vec<Modulation>,
     steps: Vec<Step>,
@@ -91,12 +92,12 @@ pub struct Plan {
     kept: Option<Slot>,
 }
 
-impl Plan {
-    /// An empty network whose input has pixels of `channels` floats, [`Shape::of_input`].
-    pub fn new(level: Level, channels: usize) -> Plan {
+impl Graph {
+    /// An empty network whose input has pixels of `channels` floats, [`MapShape::of_input`].
+    pub fn new(isa: Isa, channels: usize) -> Graph {
         let input = Slot(0);
-        Plan {
-            level,
+        Graph {
+            isa,
             layers: Vec::new(),
             norms: Vec::new(),
             modulations: Vec::new(),
@@ -116,13 +117,13 @@ impl Plan {
     }
 
     /// Says which slot is the result.
-    pub fn finish(mut self, output: Slot) -> Plan {
+    pub fn finish(mut self, output: Slot) -> Graph {
         self.output = output;
         self
     }
 
-    /// Says which other slot is read when the plan has run; nothing may give it back.
-    pub fn keep(mut self, slot: Slot) -> Plan {
+    /// Says which other slot is read when the graph has run; nothing may give it back.
+    pub fn keep(mut self, slot: Slot) -> Graph {
         self.kept = Some(slot);
         self
     }
@@ -151,7 +152,7 @@ impl Plan {
     /// Adds a convolution into a slot.
     pub fn convolve(
         &mut self,
-        layer: Layer,
+        layer: ConvLayer,
         from: Slot,
         to: Slot,
         before: Before,
@@ -161,13 +162,13 @@ impl Plan {
     }
 
     /// The same, reading every pixel twice along both sides.
-    pub fn convolve_upsampled(&mut self, layer: Layer, from: Slot, to: Slot) {
+    pub fn convolve_upsampled(&mut self, layer: ConvLayer, from: Slot, to: Slot) {
         self.convolve_from(layer, from, to, Before::Nothing, Residual::None, true);
     }
 
     fn convolve_from(
         &mut self,
-        layer: Layer,
+        layer: ConvLayer,
         from: Slot,
         to: Slot,
         before: Before,
@@ -194,36 +195,36 @@ impl Plan {
         self.steps.push(Step::Resample { from, to, how });
     }
 
-    /// Adds a GroupNorm of `slot`, in place, whose scale and shift the plan's input gives.
+    /// Adds a GroupNorm of `slot`, in place, whose scale and shift the graph's input gives.
     pub fn adapt(&mut self, modulation: Modulation, slot: Slot) {
         self.modulations.push(modulation);
         self.steps.push(Step::Adapt { modulation: self.modulations.len() - 1, slot });
     }
 }
 
-/// A plan for one image size: shapes and algorithms.
-pub struct Bound {
+/// A graph for one image size: shapes and algorithms.
+pub struct BoundGraph {
     steps: Vec<BoundStep>,
     /// Floats of each slot.
     lens: Vec<usize>,
     channels_max: usize,
-    /// Shape of the input.
-    pub input: Shape,
-    /// Shape of the result.
-    pub output: Shape,
-    kept: Shape,
+    /// MapShape of the input.
+    pub input: MapShape,
+    /// MapShape of the result.
+    pub output: MapShape,
+    kept: MapShape,
 }
 
 #[derive(Clone, Copy)]
 struct BoundStep {
-    input: Shape,
-    output: Shape,
+    input: MapShape,
+    output: MapShape,
     algorithm: Algorithm,
     /// Whether a GroupNorm reads the output before something else overwrites it.
     moments: bool,
 }
 
-impl Bound {
+impl BoundGraph {
     /// Whether one image's maps are so large that several at once would take too much memory. All
     /// of them have rows for many threads then.
     pub fn is_large(&self) -> bool {
@@ -231,14 +232,14 @@ impl Bound {
     }
 }
 
-impl Plan {
+impl Graph {
     /// Binds to inputs of `height` x `width` pixels, and begins to pack the weights that this size
     /// needs.
-    pub fn bind(&self, height: usize, width: usize) -> Bound {
-        let mut shapes = vec![Shape::default(); self.slots];
-        let input = Shape::of_input(height, width, self.input_channels);
+    pub fn bind(&self, height: usize, width: usize) -> BoundGraph {
+        let mut shapes = vec![MapShape::default(); self.slots];
+        let input = MapShape::of_input(height, width, self.input_channels);
         shapes[self.input.0] = input;
-        let mut lens: Vec<usize> = shapes.iter().map(Shape::len).collect();
+        let mut lens: Vec<usize> = shapes.iter().map(MapShape::len).collect();
         let mut steps = Vec::with_capacity(self.steps.len());
         let mut channels_max = 0;
         for (index, step) in self.steps.iter().enumerate() {
@@ -256,29 +257,30 @@ impl Plan {
             }
             _ => None,
         });
-        pack_ahead(self.level, needed);
-        let kept = self.kept.map_or(Shape::default(), |slot| shapes[slot.0]);
-        Bound { steps, lens, channels_max, input, output: shapes[self.output.0], kept }
+        pack_ahead(self.isa, needed);
+        let kept = self.kept.map_or(MapShape::default(), |slot| shapes[slot.0]);
+        BoundGraph { steps, lens, channels_max, input, output: shapes[self.output.0], kept }
     }
 
-    fn shape(&self, step: &Step, input: Shape) -> (Shape, Algorithm) {
+    fn shape(&self, step: &Step, input: MapShape) -> (MapShape, Algorithm) {
         match *step {
             Step::Convolve { layer, upsample, .. } => {
                 let layer = &self.layers[layer];
                 let factor = if upsample { 2 } else { 1 };
                 let height = layer.window.output(input.height * factor);
                 let width = layer.window.output(input.width * factor);
-                (Shape::padded(height, width, layer.outputs), layer.algorithm(height, width))
+                (MapShape::padded(height, width, layer.outputs), layer.algorithm(height, width))
             }
             Step::Attend { channels, .. } => {
-                (Shape::padded(input.height, input.width, channels), Algorithm::Pointwise)
+                (MapShape::padded(input.height, input.width, channels), Algorithm::Pointwise)
             }
-            Step::Shuffle { channels, .. } => {
-                (Shape::padded(2 * input.height, 2 * input.width, channels), Algorithm::Pointwise)
-            }
+            Step::Shuffle { channels, .. } => (
+                MapShape::padded(2 * input.height, 2 * input.width, channels),
+                Algorithm::Pointwise,
+            ),
             Step::Resample { how, .. } => {
                 let (height, width) = how.size(input.height, input.width);
-                (Shape { height, width, ..input }, Algorithm::Pointwise)
+                (MapShape { height, width, ..input }, Algorithm::Pointwise)
             }
             Step::Adapt { .. } => (input, Algorithm::Pointwise),
         }
