@@ -1,19 +1,43 @@
 //! Owns the two kinds of failure: [`Error`] ends the run, [`Reject`] costs one image.
 //! Must not know: who raises them.
+//!
+//! # Which error
+//!
+//! | what happened | how it is said |
+//! |---|---|
+//! | a setting's value can't be used | [`Error::setting`]`(SIZE, "is 1 to 4096, not 0")` |
+//! | a recipe, model, list or set of images can't be used as asked | [`Error::invalid`] |
+//! | a file is broken, cut or hostile | [`Error::corrupt`], [`Error::corrupt_by`] with a source |
+//! | an output's own file is broken | [`Error::damaged`], which says how it is repaired |
+//! | the system refused a file operation | `map_err(`[`Error::io`]`(path))` |
+//! | the folder is another job's | [`Error::Mismatch`] |
+//! | vqtok is wrong: an invariant doesn't hold | [`Error::internal`], exit code 70 |
+//!
+//! Messages call a setting by its name, never by a flag: `format!("use another {OUT}")` with the
+//! names of `util::settings`. A program reads `out` there, the command line shows `--out`.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::util::error_text;
+use crate::util::settings::{self, DEVICE, SIZE, Setting};
 use crate::util::text;
 
 /// What ends a run. Every message is one line: what, where, what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
-    /// A flag, recipe, model or file that can't be used as asked.
-    #[error("{0}")]
-    Invalid(String),
+    /// A setting whose value can't be used.
+    Setting {
+        /// The setting, such as `shard_rows`.
+        name: &'static str,
+        /// What is wrong with its value, to be read after the name.
+        reason: String,
+    },
+    /// A recipe, model or input that can't be used as asked.
+    Input(String),
     /// The operating system refused a file operation.
-    #[error("{}: {}", text::path(path), error_text::reason(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -21,48 +45,87 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file whose content is broken or hostile.
-    #[error("{}: {reason}", text::path(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong with it and what to do.
         reason: String,
+        /// The reader's own error, where there is one.
+        source: Option<Box<dyn StdError + Send + Sync>>,
     },
     /// The output folder belongs to another model, other settings or other input.
-    #[error("{0}")]
     Mismatch(String),
     /// Another process holds what this one needs; trying again later can succeed.
-    #[error("{0}")]
     Busy(String),
     /// The device can't hold what it was asked to work on; a smaller batch may fit.
-    #[error("the device is out of memory: {0}; use a smaller --size, model or --device")]
     OutOfMemory(String),
     /// Stopped by SIGINT or SIGTERM after leaving everything consistent.
-    #[error("interrupted; run the same command again to go on")]
     Interrupted,
     /// Not everything that was meant for stdout could be written there.
-    #[error("stdout: {}; not everything was written there", error_text::reason(.0))]
     Output(std::io::Error),
+    /// An invariant of vqtok's own doesn't hold: a bug.
+    Internal(String),
     /// A tensor operation failed: a shape or device problem inside vqtok.
-    #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
 }
 
-/// The exit code of a panic, which is a bug of vqtok's.
+/// The exit code of a bug of vqtok's.
 pub const INTERNAL_ERROR: u8 = 70;
+
+/// Where bugs are reported.
+pub(crate) const ISSUES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues");
 
 /// The result of anything that can end the run.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// The process's exit code: 2 fatal, 75 try again, 130 interrupted. A panic's is
-    /// [`INTERNAL_ERROR`].
+    /// The process's exit code: 2 fatal, 70 a bug, 75 try again, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Busy(_) => 75,
             Error::Interrupted => 130,
+            Error::Internal(_) => INTERNAL_ERROR,
             _ => 2,
         }
+    }
+
+    /// The message for readers who know settings by other names: `name` gives that of `shard_rows`.
+    pub fn naming_settings(&self, name: impl Fn(&str) -> String) -> String {
+        settings::named(&self.message(), name)
+    }
+
+    /// The message as part of another error's, in which settings stay settings.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Error::Setting { name, reason } => format!("{} {reason}", Setting(name)),
+            Error::Input(text) | Error::Mismatch(text) | Error::Busy(text) => text.clone(),
+            Error::Io { path, source } => {
+                format!("{}: {}", text::path(path), error_text::reason(source))
+            }
+            Error::Corrupt { path, reason, .. } => format!("{}: {reason}", text::path(path)),
+            Error::OutOfMemory(what) => format!(
+                "the device is out of memory: {what}; use a smaller {SIZE}, model or {DEVICE}"
+            ),
+            Error::Interrupted => "interrupted; run the same command again to go on".into(),
+            Error::Output(source) => {
+                format!("stdout: {}; not everything was written there", error_text::reason(source))
+            }
+            Error::Internal(what) => {
+                format!("internal error: {what}; please report it at {ISSUES}")
+            }
+            Error::Tensor(source) => format!("tensor operation failed: {source}"),
+        }
+    }
+
+    /// A setting whose value can't be used; `reason` is read after its name.
+    pub(crate) fn setting(setting: Setting, reason: impl Into<String>) -> Error {
+        let reason = error_text::plain(&reason.into()).into_owned();
+        Error::Setting { name: setting.0, reason }
+    }
+
+    /// A recipe, model or input that can't be used as asked.
+    pub fn invalid(message: impl Into<String>) -> Error {
+        Error::Input(error_text::plain(&message.into()).into_owned())
     }
 
     /// For `map_err`: an I/O error with the path it happened at.
@@ -73,12 +136,55 @@ impl Error {
     /// A file whose content can't be used, with the reason.
     pub fn corrupt(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
         let reason = error_text::plain(&reason.into()).into_owned();
-        Error::Corrupt { path: path.as_ref().to_path_buf(), reason }
+        Error::Corrupt { path: path.as_ref().to_path_buf(), reason, source: None }
     }
 
-    /// Shorthand for [`Error::Invalid`].
-    pub fn invalid(message: impl Into<String>) -> Error {
-        Error::Invalid(error_text::plain(&message.into()).into_owned())
+    /// For `map_err`: a file that its reader can't use: `what: the reader's words`.
+    pub(crate) fn corrupt_by<E>(path: impl AsRef<Path>, what: &str) -> impl FnOnce(E) -> Error
+    where
+        E: StdError + Send + Sync + 'static,
+    {
+        move |source| {
+            let reason = error_text::plain(&format!("{what}: {source}")).into_owned();
+            let path = path.as_ref().to_path_buf();
+            Error::Corrupt { path, reason, source: Some(Box::new(source)) }
+        }
+    }
+
+    /// A broken file of an output, which can be made again.
+    pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl fmt::Display) -> Error {
+        Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
+    }
+
+    /// A bug: `what` is the invariant that doesn't hold.
+    pub(crate) fn internal(what: impl Into<String>) -> Error {
+        Error::Internal(error_text::plain(&what.into()).into_owned())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&settings::plain(&self.message()))
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Io { source, .. } | Error::Output(source) => Some(source),
+            Error::Corrupt { source, .. } => match source {
+                Some(source) => Some(source.as_ref()),
+                None => None,
+            },
+            Error::Tensor(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(source: candle_core::Error) -> Error {
+        Error::Tensor(source)
     }
 }
 

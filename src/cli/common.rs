@@ -1,6 +1,7 @@
 //! Owns what several commands share: threads, signals, device, opening an engine, recipes with
 //! flags on top. Must not know: what a command does with them.
 
+use super::flags;
 use crate::checkpoint::find::configs;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::config::{BATCH_SIZE_MAX, Recipe};
@@ -27,7 +28,7 @@ pub struct Common {
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     pub device: String,
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
-    #[arg(long, value_name = "f32|bf16", default_value = "f32")]
+    #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
     pub precision: Precision,
     /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
@@ -151,6 +152,11 @@ impl Common {
         refuse_unfinished(model)?;
         told.with(|options| engine::open(model, options, device, self.precision))
     }
+}
+
+/// A `--precision`.
+fn precision_of(word: &str) -> std::result::Result<Precision, String> {
+    word.parse().map_err(|error| flags::message(&error))
 }
 
 /// A `--size`, in pixels.

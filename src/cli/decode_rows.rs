@@ -1,6 +1,7 @@
 //! Owns the way from rows of tokens to pictures: which rows a model can decode, batches, files and
 //! the sheet. Must not know: flags, where rows come from.
 
+use super::flags;
 use super::picture_names::Names;
 use super::reconstruct::to_rgb;
 use crate::audit::{BadRows, GridRow, TokenFile};
@@ -236,7 +237,7 @@ impl<'a> Job<'a> {
                 Ok(decoded) => decoded,
                 // Not even one of them fits: others may be smaller.
                 Err(error @ Error::OutOfMemory(_)) => {
-                    let reason = error.to_string();
+                    let reason = flags::message(&error);
                     batch.iter().for_each(|w| self.failures.row(&w.row, reason.clone()));
                     return Ok(());
                 }

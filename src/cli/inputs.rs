@@ -1,6 +1,7 @@
 //! Owns the INPUTs of a command: what is taken of them, and that no output becomes one.
 //! Must not know: what a command does with the images.
 
+use super::flags;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +108,7 @@ impl Inputs {
 /// Says what was passed over, where something was.
 pub fn say_skipped(skipped: &Skipped, reporter: &Reporter) {
     if skipped.total() > 0 {
-        reporter.say("skipped", &skipped.to_string(), in_fields(skipped));
+        reporter.say("skipped", &flags::remark(&skipped.to_string()), in_fields(skipped));
     }
 }
 

@@ -7,6 +7,7 @@ mod convert;
 mod decode;
 mod decode_rows;
 mod finalize;
+mod flags;
 mod inputs;
 mod inspect;
 mod picture_names;
@@ -233,7 +234,7 @@ fn end(reporter: &Reporter, done: Result<Finished>) -> ExitCode {
         Ok(Finished::Clean) => ExitCode::from(0),
         Ok(Finished::WithFailures) => ExitCode::from(1),
         Err(error) => {
-            let message = error_text::plain(&error.to_string()).replace('\n', " ");
+            let message = error_text::plain(&flags::message(&error)).replace('\n', " ");
             fail(reporter, &text::printable(&message), error.exit_code(), json!({}))
         }
     }

@@ -1,6 +1,7 @@
 //! Owns the plan of `vqtok tokenize`: lists the inputs into `plan.parquet`, or holds them against the
 //! plan that is there, and says what differs. Must not know: how images become tokens.
 
+use super::flags;
 use super::inputs::{self, Inputs};
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLevel, Layout};
@@ -123,9 +124,10 @@ fn hold(
     let skipped = walk.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
     let mut text = format!(
-        "{} in {}, {skipped}",
+        "{} in {}, {}",
         counted(plan.rows(), "image"),
-        counted(plan.partitions(), "partition")
+        counted(plan.partitions(), "partition"),
+        flags::remark(&skipped.to_string())
     );
     if resized.count > 0 {
         text += &format!(", {} of another size than was planned", numbers::count(resized.count));

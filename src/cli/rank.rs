@@ -93,7 +93,7 @@ impl RankFrom {
                 "--rank-from: rank {rank} is beyond the {of} workers (ranks count from 0)"
             )));
         }
-        Share::new(rank, of).map_err(Error::Invalid)
+        Share::new(rank, of).map_err(Error::Input)
     }
 }
 

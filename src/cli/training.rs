@@ -1,6 +1,7 @@
 //! Owns which recipe a training follows where several have a say: flags, a recipe, and the recipe
 //! that the model folder holds. Must not know: how training works.
 
+use super::flags;
 use crate::checkpoint::folder::CONFIG_FILE;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;
@@ -186,7 +187,7 @@ pub fn finished(folder: &Path, steps: usize) -> Result<String> {
                 "its training was finished, and nothing is left to write the model from".into()
             }
         };
-        return Err(Error::invalid(format!("{error}; {advice}")));
+        return Err(Error::invalid(format!("{}; {advice}", flags::message(&error))));
     }
     Ok(format!(
         "{0} is finished: trained for {3}, PSNR {1:.2} dB on {2}; nothing is left \

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
+use crate::util::settings::OUT;
 use image::{Rgb, RgbImage};
 use std::path::Path;
 
@@ -34,12 +35,12 @@ fn save(path: &Path, picture: &RgbImage) -> Result<()> {
     let mut png = std::io::Cursor::new(Vec::new());
     picture
         .write_to(&mut png, image::ImageFormat::Png)
-        .map_err(|e| Error::corrupt(path, format!("can't be written: {e}")))?;
+        .map_err(Error::corrupt_by(path, "can't be written"))?;
     match std::fs::read(path) {
         Ok(there) if there == *png.get_ref() => Ok(()),
         Ok(_) => Err(Error::corrupt(
             path,
-            "it exists and is another picture: nothing is overwritten; give another --out",
+            format!("it exists and is another picture: nothing is overwritten; give another {OUT}"),
         )),
         Err(_) => overwrite::write(path, png.get_ref(), Foreign::Keep),
     }

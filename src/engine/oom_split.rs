@@ -156,7 +156,7 @@ mod tests {
         let error = in_parts(8, &mut images_max, work).unwrap_err();
         assert!(matches!(&error, Error::OutOfMemory(reason) if reason == "full"));
         assert_eq!((images_max, error.exit_code()), (1, 2));
-        assert!(error.to_string().contains("full; use a smaller --size"), "{error}");
+        assert!(error.to_string().contains("full; use a smaller size"), "{error}");
     }
 
     #[test]

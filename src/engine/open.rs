@@ -4,6 +4,7 @@ use super::Engine;
 use super::cpu::CpuEngine;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
+use crate::util::settings::{DEVICE, PRECISION};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -24,7 +25,7 @@ impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<DeviceChoice> {
-        let wrong = || Error::invalid(format!("--device {word}: choose auto, cpu, cuda or cuda:N"));
+        let wrong = || Error::setting(DEVICE, format!("{word}: choose auto, cpu, cuda or cuda:N"));
         match word.split_once(':') {
             None => match word {
                 "auto" => Ok(DeviceChoice::Auto),
@@ -79,7 +80,7 @@ impl FromStr for Precision {
         [Precision::F32, Precision::Bf16]
             .into_iter()
             .find(|precision| precision.as_str() == word)
-            .ok_or_else(|| Error::invalid(format!("--precision {word}: choose f32 or bf16")))
+            .ok_or_else(|| Error::setting(PRECISION, format!("{word}: choose f32 or bf16")))
     }
 }
 
@@ -110,7 +111,8 @@ pub fn require(device: DeviceChoice, precision: Precision) -> Result<()> {
         (DeviceChoice::Cuda(_), _) => require_cuda(precision),
         (_, Precision::F32) => Ok(()),
         (_, Precision::Bf16) => {
-            Err(Error::invalid("--precision bf16 needs --device cuda: the CPU computes in f32"))
+            let reason = format!("bf16 needs {DEVICE} cuda: the CPU computes in f32");
+            Err(Error::setting(PRECISION, reason))
         }
     }
 }
@@ -123,9 +125,12 @@ fn require_cuda(precision: Precision) -> Result<()> {
 
 #[cfg(not(feature = "cuda"))]
 fn require_cuda(_: Precision) -> Result<()> {
-    Err(Error::invalid(
-        "--device cuda: this vqtok was built without its CUDA engine; build it with `cargo build \
-         --release --features cuda` (no CUDA toolkit is needed), or use --device cpu",
+    Err(Error::setting(
+        DEVICE,
+        format!(
+            "cuda: this vqtok was built without its CUDA engine; build it with `cargo build \
+             --release --features cuda` (no CUDA toolkit is needed), or use {DEVICE} cpu"
+        ),
     ))
 }
 
@@ -147,7 +152,7 @@ fn open_cuda(
     precision: Precision,
 ) -> Result<Box<dyn Engine>> {
     // `require` has refused it already, with this very error.
-    require_cuda(precision).and(Err(Error::invalid("--device cuda: no CUDA engine")))
+    require_cuda(precision).and(Err(Error::internal("no CUDA engine")))
 }
 
 #[cfg(test)]
@@ -175,6 +180,6 @@ mod tests {
         let missing = Path::new("no such model");
         let opened = open(missing, &DetectOptions::default(), DeviceChoice::Cpu, Precision::Bf16);
         let text = opened.err().expect("an error").to_string();
-        assert!(text.contains("--precision bf16 needs --device cuda"), "{text}");
+        assert!(text.contains("precision bf16 needs device cuda"), "{text}");
     }
 }

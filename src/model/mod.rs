@@ -33,6 +33,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use crate::error::{Error, Result};
+use crate::util::settings::FAMILY;
 use crate::util::text::printable;
 use crate::weights::digests::{Digests, Pending};
 use crate::weights::store::{Reader, Weights};
@@ -158,7 +159,7 @@ fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Bo
             others => format!(" (and {others} more)"),
         };
         return Err(Error::invalid(format!(
-            "a `{}` model has no place for the checkpoint's tensor `{}`{more}; is --family right?",
+            "a `{}` model has no place for the checkpoint's tensor `{}`{more}; is {FAMILY} right?",
             config.family,
             printable(first)
         )));

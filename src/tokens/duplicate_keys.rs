@@ -17,7 +17,7 @@ const HASHES_MAX: u64 = 1 << 22;
 /// Reads `count` rows, as often as it takes, from what `rows` opens.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming a key and the two places it comes from.
+/// [`Error::Input`] naming a key and the two places it comes from.
 pub fn check<I: Iterator<Item = Result<PlanRow>>>(
     count: u64,
     rows: impl Fn() -> Result<I>,

@@ -147,10 +147,7 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {
         if summary.plan.digest != plan.digest() {
-            return Err(Error::corrupt(
-                dir.join(FILE),
-                "it belongs to another plan; run `vqtok verify`, then `vqtok repair`",
-            ));
+            return Err(Error::damaged(dir.join(FILE), "it belongs to another plan"));
         }
         super::refuse_foreign(&plan, (0..plan.partitions()).collect())?;
         // A worker that was killed while another one finished leaves temporary files.
@@ -189,9 +186,7 @@ pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(&path)(error)),
     };
-    let broken = |reason: String| {
-        Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
-    };
+    let broken = |reason: String| Error::damaged(&path, reason);
     // The last member is the digest of what stands before its line.
     let (body, tail) = text
         .rsplit_once("  \"self_sha256\": ")
@@ -216,9 +211,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let _at = panics::at("hash shards", Some(&format!("shard {partition}")));
     let dir = plan.dir();
     let path = shard_path(dir, partition);
-    let broken = |reason: String| {
-        Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
-    };
+    let broken = |reason: String| Error::damaged(&path, reason);
     let tokens = file_summary(dir, &path)?;
     let companion = |kind: &str| companion_path(dir, kind, partition, &tokens.sha256);
     let (failures, codebook) = (companion("failures"), companion("codebook"));

@@ -15,9 +15,7 @@ use crate::error::{Error, Result};
 pub fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> {
     let own = |&partition: &usize| -> Result<()> {
         let path = shard_path(plan.dir(), partition);
-        let broken = |what: &str| {
-            Error::corrupt(&path, format!("{what}; run `vqtok verify`, then `vqtok repair`"))
-        };
+        let broken = |what: &str| Error::damaged(&path, what);
         match () {
             () if !committed(plan.dir(), partition) => Err(broken("it is missing")),
             () if entry(&path, "vqtok.plan_sha256")? == plan.digest() => Ok(()),

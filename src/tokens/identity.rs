@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::util::settings::{self, SHARD_ROWS, SIZE};
 
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
 pub const CODES_MAX: u64 = 1 << 24;
@@ -142,7 +143,7 @@ impl Identity {
             {
                 return Err(Error::invalid(format!(
                     "a grid of {height}x{width} tokens doesn't fit into a row, which takes 1 to {}; \
-                     take a smaller --size",
+                     take a smaller {SIZE}",
                     crate::util::numbers::count(1_u64 << 22)
                 )));
             }
@@ -151,11 +152,8 @@ impl Identity {
             return Err(Error::invalid("tokenizer.codes and levels[0].codes differ"));
         }
         if self.shard_rows == 0 || self.shard_rows > 1 << 24 {
-            return Err(Error::invalid(format!(
-                "--shard-rows is 1 to {}, not {}",
-                1 << 24,
-                self.shard_rows
-            )));
+            let reason = format!("is 1 to {}, not {}", 1 << 24, self.shard_rows);
+            return Err(Error::setting(SHARD_ROWS, reason));
         }
         Ok(())
     }
@@ -192,18 +190,18 @@ impl Identity {
 
 /// A setting of [`Identity::difference`] and its value as a user gives them.
 pub fn as_given(name: &str, value: &str) -> String {
-    let flag = match name {
-        "preprocessing.size" => "--size",
-        "preprocessing.rule" => "--resize",
-        "preprocessing.alpha" => "--alpha",
-        "preprocessing.orientation" => "--orientation",
-        "preprocessing.pillow" => "--pillow",
-        "shard_rows" => "--shard-rows",
-        "precision" => "--precision",
-        "device" => "--device",
+    let setting = match name {
+        "preprocessing.size" => settings::SIZE,
+        "preprocessing.rule" => settings::RESIZE,
+        "preprocessing.alpha" => settings::ALPHA,
+        "preprocessing.orientation" => settings::ORIENTATION,
+        "preprocessing.pillow" => settings::PILLOW,
+        "shard_rows" => settings::SHARD_ROWS,
+        "precision" => settings::PRECISION,
+        "device" => settings::DEVICE,
         other => return format!("{other} = {value}"),
     };
-    format!("{flag} {}", if value == "null" { "of none" } else { value })
+    format!("{setting} {}", if value == "null" { "of none" } else { value })
 }
 
 /// Sorts the names of every object.

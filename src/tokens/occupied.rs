@@ -9,6 +9,7 @@ use super::commit;
 use super::finalize::{CODEBOOK_FILE, FILE};
 use super::shard::partition_of;
 use crate::error::{Error, Result};
+use crate::util::settings::OUT;
 use crate::util::text;
 
 /// As far from a file's end as its metadata is looked for.
@@ -27,7 +28,7 @@ pub fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     match files.iter().find(|path| path.symlink_metadata().is_ok() && !names(path, plan_digest)) {
         None => Ok(()),
         Some(path) => Err(Error::Mismatch(format!(
-            "{} exists and isn't of this job: nothing is overwritten; use another --out",
+            "{} exists and isn't of this job: nothing is overwritten; use another {OUT}",
             text::path(path)
         ))),
     }

@@ -23,6 +23,7 @@ use super::schema;
 use crate::error::{Error, Result};
 use crate::tokens::{duplicate_keys, occupied};
 use crate::util::parquet_errors::{reading, told};
+use crate::util::settings::OUT;
 use crate::util::text;
 use crate::util::text::shorten;
 use crate::util::{panics, parquet_guard};
@@ -65,7 +66,7 @@ impl Plan {
         match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))? {
             Held::Same(plan) => Ok(plan),
             Held::Other(plan, difference) => Err(Error::Mismatch(format!(
-                "the input of {} has changed: {difference}; use another --out, or restore the input",
+                "the input of {} has changed: {difference}; use another {OUT}, or restore the input",
                 text::path(plan.dir())
             ))),
         }
@@ -283,7 +284,7 @@ impl Plan {
     ) -> Result<Held> {
         if let Some((name, was, now)) = self.identity.difference(identity) {
             return Err(Error::Mismatch(format!(
-                "{} was made with {}, this run has {}; use another --out, or the settings it was \
+                "{} was made with {}, this run has {}; use another {OUT}, or the settings it was \
                  made with",
                 text::path(&self.dir),
                 as_given(&name, &shorten(&was)),

@@ -24,6 +24,7 @@ use super::shard::{companion_path, partition_of, shard_path};
 use crate::error::{Error, Result};
 use crate::util::error_text;
 use crate::util::parquet_errors::{reading, told};
+use crate::util::settings::OUT;
 use crate::util::{parquet_guard, text};
 
 /// What an audit found to be bad.
@@ -110,7 +111,9 @@ fn rebuild_plan(
                     let planned = planned.as_deref().filter(|_| trust_plan);
                     rows_of_partition(dir, partition, shard.as_path(), planned, size_of)
                 }
-                (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
+                (None, None) => {
+                    Err(Error::internal(format!("partition {partition} is lost twice")))
+                }
             }
         });
         let rows = rows.flat_map(|rows| match rows {
@@ -120,7 +123,7 @@ fn rebuild_plan(
         match plan::write(&path, &identity, rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
             Ok(_) => reason = "its files have changed since they were planned".into(),
-            Err(error) => reason = error.to_string(),
+            Err(error) => reason = error.message(),
         }
     }
     Err(lost(reason))
@@ -159,7 +162,7 @@ fn first<'a>(dir: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
 fn lost(dir: &Path, reason: &str) -> Error {
     Error::corrupt(
         dir.join(plan::FILE),
-        format!("it can't be rebuilt: {reason}; restore it, or tokenize into another --out"),
+        format!("it can't be rebuilt: {reason}; restore it, or tokenize into another {OUT}"),
     )
 }
 
@@ -228,7 +231,5 @@ pub(super) fn entry(path: &Path, key: &str) -> Result<String> {
         let found = entries.into_iter().flatten().find(|entry| entry.key == key);
         found.and_then(|e| e.value.clone()).ok_or_else(|| format!("its metadata has no {key}"))
     };
-    reading(read).map_err(|reason| {
-        Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
-    })
+    reading(read).map_err(|reason| Error::damaged(path, reason))
 }

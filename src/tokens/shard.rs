@@ -160,9 +160,8 @@ impl PartitionWriter {
             && matches!(outcome, Outcome::Written(_));
         let fits = further_view || (view == 0 && ordinal == self.next);
         if !fits || !self.ordinals.contains(&ordinal) {
-            return Err(Error::invalid(format!(
-                "partition {}: image {ordinal} (view {view}) came where {} of {:?} was due; this \
-                 is a bug in vqtok",
+            return Err(Error::internal(format!(
+                "partition {}: image {ordinal} (view {view}) came where {} of {:?} was due",
                 self.partition, self.next, self.ordinals
             )));
         }
@@ -217,9 +216,8 @@ impl PartitionWriter {
         let planned = (self.ordinals.end - self.ordinals.start) as u64;
         let failed = self.failures.len() as u64;
         if self.next != self.ordinals.end || planned != self.written + failed {
-            return Err(Error::invalid(format!(
-                "partition {}: {planned} images planned, {} written, {failed} failed; this is a \
-                 bug in vqtok",
+            return Err(Error::internal(format!(
+                "partition {}: {planned} images planned, {} written, {failed} failed",
                 self.partition, self.written
             )));
         }

@@ -23,9 +23,7 @@ use crate::util::parquet_guard;
 /// A shard that can't be read.
 pub fn contents(dir: &Path, partition: usize) -> Result<BTreeMap<i64, [u8; 32]>> {
     let path = shard_path(dir, partition);
-    reading(|| read(&path)).map_err(|reason| {
-        Error::corrupt(&path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
-    })
+    reading(|| read(&path)).map_err(|reason| Error::damaged(&path, reason))
 }
 
 fn read(path: &Path) -> Result<BTreeMap<i64, [u8; 32]>, String> {

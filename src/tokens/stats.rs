@@ -38,13 +38,13 @@ impl LevelStatistics {
     /// Errors where a code is not below K.
     pub fn add(&mut self, codes: &[u32], distances: &[f32]) -> Result<()> {
         if let Some(code) = codes.iter().find(|&&code| code as usize >= self.counts.len()) {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "the engine gave code {code} of a codebook with {}",
                 self.counts.len()
             )));
         }
         if !distances.is_empty() && distances.len() != codes.len() {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "the engine gave {} distances for {} codes",
                 distances.len(),
                 codes.len()
@@ -141,9 +141,7 @@ impl Statistics {
 
     /// Folds a partition's `codebook` part into these.
     pub fn merge_file(&mut self, path: &Path) -> Result<()> {
-        let broken = |reason: String| {
-            Error::corrupt(path, format!("{reason}; run `vqtok verify`, then `vqtok repair`"))
-        };
+        let broken = |reason: String| Error::damaged(path, reason);
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
         parquet_guard::check(&file).map_err(broken)?;
         let merge = || -> Result<(), String> {

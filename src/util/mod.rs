@@ -11,5 +11,6 @@ pub(crate) mod panics;
 pub(crate) mod parquet_errors;
 pub(crate) mod parquet_guard;
 pub(crate) mod portable_fs;
+pub(crate) mod settings;
 pub(crate) mod text;
 pub(crate) mod worker_pool;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::util::portable_fs;
+use crate::util::settings::OVERWRITE;
 use crate::util::text;
 
 /// The mark of a page, in its head.
@@ -130,7 +131,7 @@ pub(crate) fn check_folders(folder: &Path) -> Result<()> {
 
 fn refused(path: &Path, why: &str) -> Error {
     Error::invalid(format!(
-        "{} exists and {why}: nothing is overwritten; give another name, or --overwrite",
+        "{} exists and {why}: nothing is overwritten; give another name, or {OVERWRITE}",
         text::path(path)
     ))
 }

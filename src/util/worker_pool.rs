@@ -139,7 +139,7 @@ impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
                     return Ok(Waited::Closed);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::invalid("a decoder thread has panicked"));
+                    return Err(Error::internal("a decoder thread has panicked"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

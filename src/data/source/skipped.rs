@@ -1,5 +1,6 @@
 //! Owns what a walk passed over, by reason, and how that is told. Must not know: how it walks.
 
+use crate::util::settings::HIDDEN;
 use crate::util::text;
 
 /// What a walk passed over, by reason. Images that can't be used are not among these: they are
@@ -87,7 +88,7 @@ impl std::fmt::Display for Skipped {
         }
         write!(f, "{} skipped ({})", self.total(), reasons.join(", "))?;
         if self.hidden + self.system > 0 {
-            f.write_str("; --hidden takes what is hidden or of a system")?;
+            write!(f, "; {HIDDEN} takes what is hidden or of a system")?;
         }
         if self.unseen() > 0 {
             let named = self.unreadable.iter().take(Skipped::TOLD_MAX);

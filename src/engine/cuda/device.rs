@@ -23,6 +23,7 @@ use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
 use super::weights::DeviceWeights;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
+use crate::util::settings::DEVICE;
 
 /// An error of the driver's; a lack of memory can be told from the rest.
 fn driver(what: &str) -> impl Fn(DriverError) -> Error {
@@ -112,9 +113,8 @@ impl Device {
     pub fn open(number: usize, element: Precision) -> Result<Device> {
         let count = CudaContext::device_count().map_err(driver("no GPU"))?;
         if number >= usize::try_from(count).unwrap_or(0) {
-            return Err(Error::invalid(format!(
-                "--device cuda:{number}: this machine has {count} GPUs, counted from 0"
-            )));
+            let reason = format!("cuda:{number}: this machine has {count} GPUs, counted from 0");
+            return Err(Error::setting(DEVICE, reason));
         }
         let context = CudaContext::new(number).map_err(driver("opening the GPU"))?;
         let (major, minor) = context.compute_capability().map_err(driver("the GPU's kind"))?;

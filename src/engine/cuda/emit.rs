@@ -1,12 +1,14 @@
 //! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
 //! Must not know: networks, drivers.
 
+use super::libraries::refused;
 use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
 use crate::engine::Precision;
 use crate::engine::cuda::weights::{
     CHANNELS, ConvBackend, DeviceWeights, PackedCodebook, PackedConv,
 };
 use crate::error::{Error, Result};
+use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.
 const BLOCK: usize = 256;
@@ -118,9 +120,9 @@ impl<'a> Emitter<'a> {
     fn map(&mut self, height: usize, width: usize, channels: usize) -> Result<Map> {
         let elements = height * width * channels;
         if elements > MAP_ELEMENTS_MAX {
-            return Err(Error::invalid(format!(
-                "--device cuda: a map of {width}x{height} pixels and {channels} channels is too \
-                 large; use a smaller --size or --device cpu"
+            return Err(refused(format!(
+                "a map of {width}x{height} pixels and {channels} channels is too large; use a \
+                 smaller {SIZE} or {DEVICE} cpu"
             )));
         }
         let bytes = self.images * elements * self.weights.precision().bytes();
@@ -225,9 +227,9 @@ impl<'a> Emitter<'a> {
         residual: bool,
     ) -> Result<ConvShape> {
         if from.channels != packed.inputs {
-            return Err(Error::invalid(format!(
-                "--device cuda: `{}` takes {} channels where {} come; widths have to be multiples \
-                 of {CHANNELS}: use --device cpu",
+            return Err(refused(format!(
+                "`{}` takes {} channels where {} come; widths have to be multiples of {CHANNELS}: \
+                 use {DEVICE} cpu",
                 self.layer, packed.inputs, from.channels
             )));
         }
@@ -279,9 +281,9 @@ impl<'a> Emitter<'a> {
         self.layer = name.to_owned();
         let (pixels, channels) = (from.pixels(), from.channels);
         if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(self.groups) {
-            return Err(Error::invalid(format!(
-                "--device cuda: `{name}` has {channels} channels in {} groups; widths have to be \
-                 multiples of {CHANNELS} and of the groups: use --device cpu",
+            return Err(refused(format!(
+                "`{name}` has {channels} channels in {} groups; widths have to be multiples of \
+                 {CHANNELS} and of the groups: use {DEVICE} cpu",
                 self.groups
             )));
         }

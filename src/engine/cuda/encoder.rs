@@ -2,10 +2,12 @@
 //! Must not know: how a layer becomes commands, drivers.
 
 use super::emit::{Emitter, Map, Rule, Window};
+use super::libraries::refused;
 use super::program::{Program, Result as Outcome};
 use crate::engine::cuda::weights::{CHANNELS, DeviceWeights, Search};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
+use crate::util::settings::DEVICE;
 
 /// Images a run for pictures of that size: about as many pixels as 64 of 256x256 have. It doesn't
 /// depend on the caller's batch, so that a library which chooses by the batch chooses the same.
@@ -15,12 +17,8 @@ pub fn images(height: usize, width: usize) -> usize {
 
 /// The canonical encoder's settings, or, in one line, why there is none for the GPU.
 pub fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
-    let unsupported = |what: &str| {
-        Err(Error::invalid(format!(
-            "--device cuda: {what} (family `{}`); use --device cpu",
-            config.family
-        )))
-    };
+    let unsupported =
+        |what: &str| Err(refused(format!("{what} (family `{}`); use {DEVICE} cpu", config.family)));
     if config.quantizer.depth > 1 {
         return unsupported("residual levels of codes don't run on the GPU");
     }

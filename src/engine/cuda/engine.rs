@@ -18,6 +18,7 @@ use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{finite, load_quantizer};
 use crate::util::panics;
+use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
 
 /// The canonical encoder on a GPU.
@@ -202,10 +203,8 @@ impl CudaEngine {
 /// work is not used again, since an error ends the run.
 fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     panics::catch(work).unwrap_or_else(|panic| {
-        Err(Error::invalid(format!(
-            "--device cuda: {}; use --device cpu",
-            panic.replace('\n', " ")
-        )))
+        let reason = format!("cuda: {}; use {DEVICE} cpu", panic.replace('\n', " "));
+        Err(Error::setting(DEVICE, reason))
     })
 }
 

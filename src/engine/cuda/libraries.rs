@@ -4,6 +4,7 @@
 
 use crate::engine::Precision;
 use crate::error::{Error, Result};
+use crate::util::settings::{DEVICE, PRECISION};
 
 /// A shared library that is loaded at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +76,24 @@ pub fn require(precision: Precision, present: impl Fn(Library) -> bool) -> Resul
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "--device cuda --precision {precision}: the loader finds no {}; install what is missing or \
-         put its folder into LD_LIBRARY_PATH, or use --device cpu",
-        missing.join(", no ")
-    )))
+    Err(Error::setting(
+        DEVICE,
+        format!(
+            "cuda {PRECISION} {precision}: the loader finds no {}; install what is missing or put \
+             its folder into LD_LIBRARY_PATH, or use {DEVICE} cpu",
+            missing.join(", no ")
+        ),
+    ))
 }
 
 /// An error of a library's, in one line.
 pub fn failed(library: &str, what: &str, reason: &str) -> Error {
-    Error::invalid(format!("--device cuda: {library}: {what}: {}", reason.replace('\n', " ")))
+    refused(format!("{library}: {what}: {}", reason.replace('\n', " ")))
+}
+
+/// Why the GPU isn't used.
+pub(crate) fn refused(reason: String) -> Error {
+    Error::setting(DEVICE, format!("cuda: {reason}"))
 }
 
 #[cfg(test)]

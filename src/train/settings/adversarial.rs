@@ -114,7 +114,7 @@ impl Default for WatchSettings {
 fn within(table: &str, ranges: &[(&str, f64, f64, f64)]) -> Result<()> {
     for (name, value, low, high) in ranges {
         if !(low..=high).contains(&value) {
-            return Err(Error::Invalid(format!(
+            return Err(Error::Input(format!(
                 "train.{table}.{name} is {}; it must be {}",
                 numbers::number(*value),
                 numbers::between(*low, *high)
@@ -151,7 +151,7 @@ impl AdversarialSettings {
         )?;
         match Discriminator::logits_side(side, self.layers) {
             Some(_) => Ok(()),
-            None => Err(Error::Invalid(format!(
+            None => Err(Error::Input(format!(
                 "train.adversarial.layers is {}: a discriminator of that depth needs images of {} \
                  pixels, not {side}",
                 self.layers,
@@ -169,7 +169,7 @@ impl PerceptualSettings {
     pub fn check(&self, side: usize) -> Result<()> {
         within("perceptual", &[("weight", self.weight, 0.0, 1e4)])?;
         match side {
-            0..16 => Err(Error::Invalid(format!(
+            0..16 => Err(Error::Input(format!(
                 "train.perceptual needs images of 16 pixels at least, not {side}"
             ))),
             _ => Ok(()),

@@ -221,7 +221,7 @@ pub enum Start {
 }
 
 fn refuse<T>(message: String) -> Result<T> {
-    Err(Error::Invalid(message))
+    Err(Error::Input(message))
 }
 
 impl TrainSettings {

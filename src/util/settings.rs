@@ -1,0 +1,86 @@
+//! Owns how messages name a setting: as itself (`shard_rows`), which a front end shows in its own
+//! way (`--shard-rows`). Must not know: flags.
+//!
+//! Below the command line a message is written as `format!("use a smaller {SIZE}")`. The name
+//! stands between two control characters, which no foreign text has once it is
+//! [`printable`](crate::util::text::printable), so that a file called `size` stays a file.
+
+use std::fmt;
+
+/// The name of a setting, to be displayed within a message of [`crate::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setting(pub(crate) &'static str);
+
+const OPEN: char = '\u{2}';
+const CLOSE: char = '\u{3}';
+
+macro_rules! settings {
+    ($($constant:ident = $name:literal),* $(,)?) => {
+        $(#[allow(dead_code)] // until every room names its settings so
+        pub(crate) const $constant: Setting = Setting($name);)*
+        /// Every setting that a message names.
+        #[cfg(test)]
+        pub(crate) const ALL: &[Setting] = &[$($constant),*];
+    };
+}
+
+settings! {
+    ALPHA = "alpha",
+    COLUMN = "column",
+    DEVICE = "device",
+    FAMILY = "family",
+    HIDDEN = "hidden",
+    INIT_FAMILY = "init_family",
+    INIT_WEIGHTS = "init_weights",
+    MODEL_CONFIG = "model_config",
+    ON_ERROR = "on_error",
+    ORIENTATION = "orientation",
+    OUT = "out",
+    OVERWRITE = "overwrite",
+    PILLOW = "pillow",
+    PRECISION = "precision",
+    RESIZE = "resize",
+    SHARD_ROWS = "shard_rows",
+    SIZE = "size",
+    WEIGHTS = "weights",
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPEN}{}{CLOSE}", self.0)
+    }
+}
+
+/// A message in which `name` says how each of its settings is called.
+pub(crate) fn named(message: &str, name: impl Fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        let Some((setting, behind)) = after.split_once(CLOSE) else { break };
+        out += before;
+        out += &name(setting);
+        rest = behind;
+    }
+    out + rest
+}
+
+/// A message in which every setting is called by its own name.
+pub(crate) fn plain(message: &str) -> String {
+    named(message, str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_named_as_the_reader_calls_them() {
+        let message = format!("size.png: use a smaller {SIZE} or {DEVICE} cpu");
+        assert_eq!(plain(&message), "size.png: use a smaller size or device cpu");
+        let flags = named(&message, |name| format!("--{name}"));
+        assert_eq!(flags, "size.png: use a smaller --size or --device cpu");
+        for cut in ["", "no setting", "cut \u{2}size"] {
+            assert_eq!(plain(cut), cut);
+        }
+    }
+}
