@@ -11,8 +11,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use arrow::array::{AsArray, ListArray, cast};
@@ -26,7 +24,7 @@ use vqtok::data::{Found, subsample};
 use vqtok::engine::{self, PixelBatch};
 use vqtok::model::config::Parts;
 use vqtok::pipeline;
-use vqtok::tokens::{CommitMode, FailureRow, Plan, PlanRow, Receipt};
+use vqtok::tokens::{CommitMode, Plan, PlanRow};
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -96,14 +94,6 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-struct Silent;
-impl pipeline::Observer for Silent {
-    fn image(&mut self, _: Option<&FailureRow>) {}
-    fn partition(&mut self, _: &Receipt) {}
-    fn kept(&mut self, _: usize, _: &str) {}
-    fn batch_halved(&mut self, _: usize) {}
-}
-
 /// From nothing to the first shard: one photo, the full-size model with its decoder.
 fn first_shard(photo: &Path, model: &Path, scratch: &Path, rounds: usize) {
     let out = scratch.join("first");
@@ -154,7 +144,6 @@ fn beside_the_engine(
             mode: CommitMode::New,
             sizes: pipeline::Sizes::Planned,
             decode_time_max: pipeline::DECODE_TIME_MAX,
-            stop: Arc::new(AtomicBool::new(false)),
         };
         let rows = found.iter().enumerate().map(|(i, f)| {
             let (key, uri, bytes) = (f.key.clone(), f.uri.clone(), f.bytes as i64);
@@ -163,7 +152,7 @@ fn beside_the_engine(
         let identity = pipeline::identity(engine.as_ref(), &preparation, 4096)?;
         let plan = Plan::create_or_open(&out, &identity, rows, 4096)?;
         let started = Instant::now();
-        pipeline::run(&settings, &plan, &[0], engine.as_mut(), &mut Silent)?;
+        pipeline::run(&settings, &plan, &[0], engine.as_mut(), &mut ())?;
         whole.push(found.len() as f64 / started.elapsed().as_secs_f64());
     }
     let (bare, whole) = (median(&mut bare), median(&mut whole));

@@ -20,7 +20,6 @@
 //! |---|---|---|
 //! | [`cli`] | one file a command: parses, calls, prints | how anything works |
 //! | [`pipeline`] | the main job | flags |
-//! | [`progress`] | bars, JSON events | what the work is |
 //! | [`config`] | recipes: TOML and flags to checked settings | I/O beyond the recipe file |
 //! | [`data`] | inputs in order, bytes to oriented RGB, the reference resize rules | models |
 //! | [`engine`] | inference behind one trait | files, shards |
@@ -76,25 +75,39 @@ compile_error!("vqtok runs on Unix only: Linux and macOS");
 
 pub mod error;
 
+#[doc(hidden)]
+pub mod util;
+#[doc(hidden)]
+pub mod weights;
+
+#[doc(hidden)]
 pub mod checkpoint;
+#[doc(hidden)]
 pub mod data;
+#[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod metrics;
+#[doc(hidden)]
 pub mod model;
 
+#[doc(hidden)]
 pub mod audit;
+#[doc(hidden)]
 pub mod tokens;
+#[doc(hidden)]
 pub mod train;
 
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod pipeline;
-pub mod progress;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 
-pub mod metrics;
 #[cfg(test)]
 mod testing;
-pub mod util;
-pub mod weights;
 
 pub use error::{Error, Reject, Result};

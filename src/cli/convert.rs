@@ -7,8 +7,8 @@ use super::places;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::cli::progress::Reporter;
 use crate::error::Result;
-use crate::progress::Reporter;
 use crate::util::overwrite;
 use std::path::PathBuf;
 

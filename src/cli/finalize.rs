@@ -1,8 +1,8 @@
 //! Owns `vqtok finalize`: folds what several workers wrote. Must not know: how.
 
 use super::Finished;
+use crate::cli::progress::Reporter;
 use crate::error::Result;
-use crate::progress::Reporter;
 use crate::tokens::{DatasetSummary, finalize};
 use crate::util::numbers;
 use crate::util::numbers::counted;

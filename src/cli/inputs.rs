@@ -5,9 +5,9 @@ use super::flags;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::progress::Reporter;
 use crate::data::{Skipped, Take, Walk, walk_taking};
 use crate::error::{Error, Result};
-use crate::progress::Reporter;
 use crate::tokens::PLAN_FILE;
 use crate::util::text;
 use serde_json::json;

@@ -13,6 +13,7 @@ mod inspect;
 mod picture_names;
 mod places;
 mod planning;
+mod progress;
 mod quickstart;
 mod rank;
 mod recipe;
@@ -25,8 +26,8 @@ mod train;
 mod training;
 mod verify;
 
+use crate::cli::progress::Reporter;
 use crate::error::{Error, INTERNAL_ERROR, Result};
-use crate::progress::Reporter;
 use crate::util::panics;
 use crate::util::panics::Bug;
 use crate::util::text;

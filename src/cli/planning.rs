@@ -3,11 +3,11 @@
 
 use super::flags;
 use super::inputs::{self, Inputs};
+use crate::cli::progress::Reporter;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLevel, Layout};
 use crate::data::{Found, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
-use crate::progress::Reporter;
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
 use crate::util::numbers;

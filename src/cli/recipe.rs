@@ -2,9 +2,9 @@
 
 use super::Finished;
 use super::common::PixelFlags;
+use crate::cli::progress::Reporter;
 use crate::config::{RECIPES, Recipe};
 use crate::error::Result;
-use crate::progress::Reporter;
 use serde_json::json;
 
 /// Flags of `vqtok recipe`.

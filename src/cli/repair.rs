@@ -5,13 +5,13 @@ use super::Finished;
 use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag, told};
 use super::{planning, tokenize};
 use crate::audit::{Part, VerifyReport, verify};
+use crate::cli::progress::Reporter;
 use crate::data::prepare::Preparation;
 use crate::data::resize::pillow::PillowVersion;
 use crate::data::source::file;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
-use crate::progress::Reporter;
 use crate::tokens::identity::as_given;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
@@ -79,10 +79,9 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             mode: CommitMode::New,
             sizes: Sizes::Planned,
             decode_time_max: pipeline::DECODE_TIME_MAX,
-            stop,
         };
         let _lock = plan.lock_shared()?;
-        summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
+        summary = tokenize::tokenize(&settings, &plan, &todo, engine.as_mut(), reporter, &stop)?;
     }
     let finished = tokenize::fold(&plan, &summary, reporter)?;
     if report.strays.is_empty() {

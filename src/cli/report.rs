@@ -2,8 +2,8 @@
 
 use super::{Finished, places};
 use crate::audit::{html, report};
+use crate::cli::progress::Reporter;
 use crate::error::Result;
-use crate::progress::Reporter;
 use crate::util::numbers::counted;
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::audit::{MadeBy, TokenFile};
+use crate::cli::progress::Reporter;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::progress::Reporter;
 use crate::util::numbers::counted;
 use crate::util::text;
 use crate::weights::digests::Digests;

@@ -12,12 +12,12 @@ use super::planning::{self, Labels};
 use super::rank::{RankFrom, Share};
 use super::training;
 use crate::checkpoint::named_as_weights;
+use crate::cli::progress::{Meter, Reporter};
 use crate::config::{Recipe, TokenizeRecipe};
 use crate::data::source::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
-use crate::progress::{Meter, Reporter, human_seconds};
 use crate::tokens::{
     Commit, CommitMode, FailureRow, PLAN_FILE, Plan, Receipt, committed, finalize, refuse_foreign,
     repair,
@@ -29,7 +29,7 @@ use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Flags of `vqtok tokenize`.
 #[derive(Debug, clap::Args)]
@@ -141,12 +141,11 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         mode: CommitMode::New,
         sizes: if args.retry_failed { Sizes::Present } else { Sizes::Planned },
         decode_time_max: pipeline::DECODE_TIME_MAX,
-        stop,
     };
     let there = (0..plan.partitions()).filter(|&p| share.has(p) && committed(&args.out, p));
     refuse_foreign(&plan, there.collect())?;
     let retried = match args.retry_failed {
-        true => retry(&settings, &plan, share, engine.as_mut(), reporter)?,
+        true => retry(&settings, &plan, share, engine.as_mut(), reporter, &stop)?,
         false => pipeline::Summary::default(),
     };
     let todo: Vec<usize> =
@@ -156,7 +155,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         repair::reopen(&args.out, &plan.lock_exclusive()?)?;
     }
     let lock = plan.lock_shared()?;
-    let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter)?;
+    let summary = tokenize(&settings, &plan, &todo, engine.as_mut(), reporter, &stop)?;
     drop(lock);
     let finished = fold(&plan, &summary, reporter)?;
     Ok(if retried.kept + unseen > 0 { Finished::WithFailures } else { finished })
@@ -259,6 +258,7 @@ fn retry(
     share: Share,
     engine: &mut dyn Engine,
     reporter: &Reporter,
+    stop: &Arc<AtomicBool>,
 ) -> Result<pipeline::Summary> {
     let lock = plan.lock_exclusive()?;
     let mut again = repair::with_failures(plan)?;
@@ -268,7 +268,7 @@ fn retry(
     }
     repair::reopen(plan.dir(), &lock)?;
     let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
-    tokenize(&settings, plan, &again, engine, reporter)
+    tokenize(&settings, plan, &again, engine, reporter, stop)
 }
 
 /// Runs the pipeline over the partitions that are to do.
@@ -278,6 +278,7 @@ pub(super) fn tokenize(
     todo: &[usize],
     engine: &mut dyn Engine,
     reporter: &Reporter,
+    stop: &Arc<AtomicBool>,
 ) -> Result<pipeline::Summary> {
     if todo.is_empty() {
         return Ok(pipeline::Summary::default());
@@ -286,7 +287,11 @@ pub(super) fn tokenize(
     for &partition in todo {
         images += plan.ordinals(partition)?.count() as u64;
     }
-    let mut watch = Watch { meter: reporter.meter("tokenize", "images", images), failures: 0 };
+    let mut watch = Watch {
+        meter: reporter.meter("tokenize", "images", images),
+        failures: 0,
+        stop: Arc::clone(stop),
+    };
     let summary = pipeline::run(settings, plan, todo, engine, &mut watch)?;
     let (rate, seconds) = (watch.meter.rate(), watch.meter.seconds());
     watch.meter.close();
@@ -295,7 +300,7 @@ pub(super) fn tokenize(
         &format!(
             "{} in {} ({})",
             counted(images, "image"),
-            human_seconds(seconds),
+            numbers::seconds(seconds),
             numbers::rate(rate, " images")
         ),
         json!({"images": images, "written": summary.written, "failed": summary.failed,
@@ -344,6 +349,7 @@ pub(super) fn fold(
 struct Watch {
     meter: Meter,
     failures: u64,
+    stop: Arc<AtomicBool>,
 }
 
 impl Watch {
@@ -353,6 +359,33 @@ impl Watch {
 }
 
 impl pipeline::Observer for Watch {
+    fn event(&mut self, event: &pipeline::Event<'_>) {
+        use pipeline::Event;
+        match event {
+            Event::Image { failure } => self.image(*failure),
+            Event::Partition(receipt) => self.partition(receipt),
+            Event::Kept { partition, reason } => {
+                let text = format!(
+                    "shard {partition} stays as it was: {reason}; restore the file to retry"
+                );
+                self.meter.line("kept", &text, json!({"partition": partition, "reason": reason}));
+            }
+            Event::BatchHalved { images } => {
+                let text = format!(
+                    "the device is out of memory: going on with {} at a time",
+                    counted(*images, "image")
+                );
+                self.meter.line("batch-halved", &text, json!({"images": images}));
+            }
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Watch {
     fn image(&mut self, failure: Option<&FailureRow>) {
         self.meter.step(failure.is_some());
         let Some(failure) = failure else { return };
@@ -381,19 +414,5 @@ impl pipeline::Observer for Watch {
             json!({"partition": receipt.partition, "rows": receipt.rows,
                    "failures": receipt.failures, "sha256": receipt.sha256, "commit": commit}),
         );
-    }
-
-    fn kept(&mut self, partition: usize, reason: &str) {
-        let text =
-            format!("shard {partition} stays as it was: {reason}; restore the file to retry");
-        self.meter.line("kept", &text, json!({"partition": partition, "reason": reason}));
-    }
-
-    fn batch_halved(&mut self, images: usize) {
-        let text = format!(
-            "the device is out of memory: going on with {} at a time",
-            counted(images, "image")
-        );
-        self.meter.line("batch-halved", &text, json!({"images": images}));
     }
 }

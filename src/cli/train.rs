@@ -8,9 +8,9 @@ use super::common::{
 use super::inputs::{Inputs, say_skipped};
 use super::places;
 use super::training;
+use crate::cli::progress::{Meter, Reporter};
 use crate::config::Recipe;
 use crate::error::{Error, Result};
-use crate::progress::{Meter, Reporter, human_seconds};
 use crate::train;
 use crate::train::input::images::Images;
 use crate::util::numbers;
@@ -317,7 +317,7 @@ impl train::Observer for Watch {
                     counted(*parameters, "parameter"),
                     counted(*steps, "step"),
                     counted(*images, "image"),
-                    human_seconds(seconds),
+                    numbers::seconds(seconds),
                     numbers::bytes(*memory_bytes)
                 );
                 let fields = json!({"model": text::lossy(&self.folder), "recipe": self.recipe, "steps": steps,

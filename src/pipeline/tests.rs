@@ -2,14 +2,20 @@
 //! decoders that hang. Must not know: real models.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use super::encode::{InFlight, arrive};
 use super::*;
 use crate::config::Recipe;
 use crate::data::Found;
+use crate::data::prepare::Prepared;
 use crate::data::source::walk::walk;
-use crate::engine::{CodeGrid, Decoded};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
+use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
-use crate::tokens::finalize;
+use crate::tokens::{CommitMode, Plan, PlanRow, finalize};
+use crate::util::worker_pool::{Crew, Timer};
 use crate::weights::digests::Digests;
 
 /// Gives codes that depend on an image's pixels, for at most `fits` images at once.
@@ -66,18 +72,15 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn image(&mut self, failure: Option<&FailureRow>) {
-        self.failures.extend(failure.map(|f| format!("{} {}: {}", f.key, f.stage, f.error)));
-    }
-
-    fn partition(&mut self, _: &Receipt) {}
-
-    fn kept(&mut self, partition: usize, reason: &str) {
-        self.kept.push(format!("{partition}: {reason}"));
-    }
-
-    fn batch_halved(&mut self, images: usize) {
-        self.halved.push(images);
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Image { failure: Some(f) } => {
+                self.failures.push(format!("{} {}: {}", f.key, f.stage, f.error));
+            }
+            Event::Kept { partition, reason } => self.kept.push(format!("{partition}: {reason}")),
+            Event::BatchHalved { images } => self.halved.push(*images),
+            Event::Image { failure: None } | Event::Partition(_) => {}
+        }
     }
 }
 
@@ -126,7 +129,6 @@ impl Scene {
             mode: CommitMode::New,
             sizes: Sizes::Planned,
             decode_time_max: DECODE_TIME_MAX,
-            stop: Arc::default(),
         }
     }
 
@@ -241,9 +243,9 @@ fn a_decoder_that_hangs_costs_its_image() {
         Err(Reject::new(Stage::Decode, "too late"))
     };
     let crew = Crew::new(1, 1, limit, work).unwrap();
-    let awaited = Awaited { partition: 0, plan: row.clone(), prepared: crew.give(row) };
+    let awaited = InFlight { partition: 0, plan: row.clone(), prepared: crew.give(row) };
     let settings = Settings { decode_time_max: limit, ..scene.settings() };
-    let item = arrive(&settings, awaited).unwrap().unwrap();
+    let item = arrive(&settings, awaited, &AtomicBool::new(false)).unwrap().unwrap();
     let reject = item.prepared.unwrap_err();
     assert_eq!(reject.to_string(), "decode: not decoded after 0.03 s: given up");
 }

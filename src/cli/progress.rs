@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use crate::util::numbers::seconds as human_seconds;
+use crate::util::numbers::seconds as human_seconds;
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

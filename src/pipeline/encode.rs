@@ -1,0 +1,179 @@
+//! Owns the engine's thread: batches of one size, their codes, and the order of the outcomes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::row::Rows;
+use super::settings::Settings;
+use crate::data::prepare::Prepared;
+use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
+use crate::error::{Error, Reject, Result, Stage};
+use crate::tokens::{FailureRow, Outcome, PlanRow, TOKENS_MAX};
+use crate::util::panics;
+use crate::util::worker_pool::{Ticket, Waited};
+
+/// An image between two stages: its place, and what the stage before made of it.
+pub(super) struct InFlight<T> {
+    pub(super) partition: usize,
+    pub(super) plan: PlanRow,
+    pub(super) prepared: T,
+}
+
+/// An image in line: its pixels are still to come.
+pub(super) type Awaited = InFlight<Ticket<PlanRow, Result<Prepared, Reject>>>;
+
+/// An image with its pixels, or why it has none.
+type Item = InFlight<Result<Prepared, Reject>>;
+
+/// What reaches the writer.
+pub(super) enum Done {
+    Image { partition: usize, outcome: Outcome },
+    BatchHalved(usize),
+}
+
+/// Owns model and device: collects batches of one size, encodes, passes outcomes on in order.
+pub(super) fn encode(
+    settings: &Settings,
+    rows: &Rows,
+    engine: &mut dyn Engine,
+    items: Receiver<Awaited>,
+    done: Sender<Done>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let mut batch =
+        Batch { items: Vec::with_capacity(settings.batch_size), images_max: usize::MAX };
+    let mut size = None;
+    for awaited in items {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let Some(item) = arrive(settings, awaited, stop)? else {
+            return Ok(()); // the writer ended; its error is the one to report
+        };
+        let item = check_grid(engine, item);
+        if let Err(reject) = &item.prepared {
+            settings.cost_of(&item.plan, reject)?;
+        }
+        let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
+        let differs = item_size.is_some() && size.is_some() && item_size != size;
+        if differs || batch.items.len() == settings.batch_size {
+            if !flush(engine, &mut batch, settings, rows, &done)? {
+                return Ok(());
+            }
+            size = None;
+        }
+        size = size.or(item_size);
+        batch.items.push(item);
+    }
+    flush(engine, &mut batch, settings, rows, &done)?;
+    Ok(())
+}
+
+/// Waits for an image's pixels; None where the run is over.
+pub(super) fn arrive(
+    settings: &Settings,
+    awaited: Awaited,
+    stop: &AtomicBool,
+) -> Result<Option<InFlight<Result<Prepared, Reject>>>> {
+    let InFlight { partition, plan, prepared } = awaited;
+    let prepared = match prepared.wait(stop)? {
+        Waited::Done(prepared) => prepared,
+        Waited::Stopped => return Err(Error::Interrupted),
+        Waited::Closed => return Ok(None),
+        Waited::GivenUp => {
+            let seconds = settings.decode_time_max.as_secs_f64();
+            let text = format!("not decoded after {seconds} s: given up");
+            Err(Reject::new(Stage::Decode, text))
+        }
+    };
+    Ok(Some(InFlight { partition, plan, prepared }))
+}
+
+/// Images of one size, and those without pixels between them.
+struct Batch {
+    items: Vec<Item>,
+    /// As many go to the device at a time.
+    images_max: usize,
+}
+
+/// Rejects an image whose size the model can't take, or whose tokens are too many for a row.
+fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
+    if let Ok(Prepared { height, width, .. }) = item.prepared {
+        let reason = match engine.grid(height, width) {
+            Err(reason) => Some(reason),
+            Ok(grids) => {
+                grids.into_iter().find(|(h, w)| h * w > TOKENS_MAX as usize).map(|(h, w)| {
+                    format!(
+                        "{width}x{height} pixels give a grid of {w}x{h} tokens, more than the \
+                     {TOKENS_MAX} of a row; take a --size"
+                    )
+                })
+            }
+        };
+        if let Some(reason) = reason {
+            item.prepared = Err(Reject::new(Stage::Encode, reason));
+        }
+    }
+    item
+}
+
+/// Encodes what is in `batch` and sends the outcomes; false where the writer is gone.
+fn flush(
+    engine: &mut dyn Engine,
+    batch: &mut Batch,
+    settings: &Settings,
+    rows: &Rows,
+    done: &Sender<Done>,
+) -> Result<bool> {
+    let mut pixels = Vec::new();
+    let (mut count, mut height, mut width) = (0, 0, 0);
+    for prepared in batch.items.iter().filter_map(|item| item.prepared.as_ref().ok()) {
+        pixels.extend_from_slice(&prepared.pixels);
+        (count, height, width) = (count + 1, prepared.height, prepared.width);
+    }
+    let encoded = if count == 0 {
+        Encoded { count: 0, levels: Vec::new(), failed: Vec::new() }
+    } else {
+        let channels = settings.preparation.channels;
+        let pixels = PixelBatch { pixels, count, height, width, channels };
+        let before = batch.images_max;
+        let first = batch.items.iter().find(|item| item.prepared.is_ok());
+        let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
+        let encoded = oom_split::encode(engine, &pixels, &mut batch.images_max)?;
+        if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
+            return Ok(false);
+        }
+        encoded
+    };
+    let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
+    let mut index = 0;
+    for mut item in batch.items.drain(..) {
+        if item.prepared.is_ok() {
+            if let Some(reason) = failed.remove(&index) {
+                let reject = Reject::new(Stage::Encode, reason);
+                settings.cost_of(&item.plan, &reject)?;
+                item.prepared = Err(reject);
+            }
+            index += 1;
+        }
+        let outcome = match item.prepared {
+            Ok(prepared) => {
+                let row = rows.row(item.plan, &prepared, &encoded, index - 1);
+                Outcome::Written(Box::new(row))
+            }
+            Err(reject) => Outcome::Failed(FailureRow {
+                ordinal: item.plan.ordinal,
+                key: item.plan.key,
+                uri: item.plan.uri,
+                stage: reject.stage.as_str().to_string(),
+                error: reject.message,
+            }),
+        };
+        if done.send(Done::Image { partition: item.partition, outcome }).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,61 @@
+//! Owns what identifies an output: the tokenizer, the preparation and the layout of its shards.
+
+use crate::data::prepare::Preparation;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::tokens::{Identity, LevelLayout, Preprocessing, Tokenizer};
+
+/// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
+/// equal shards.
+///
+/// # Errors
+/// A size that doesn't suit the model.
+pub fn identity(
+    engine: &dyn Engine,
+    preparation: &Preparation,
+    shard_rows: usize,
+) -> Result<Identity> {
+    let config = engine.config();
+    let digests = engine.digests()?;
+    let grids = match preparation.size {
+        Some(size) => {
+            let side = size as usize;
+            let grids = engine.grid(side, side).map_err(|reason| {
+                Error::invalid(format!("--size {size} doesn't suit the model: {reason}"))
+            })?;
+            grids.into_iter().map(|(h, w)| Some([h as u32, w as u32])).collect()
+        }
+        None => vec![None; config.levels()],
+    };
+    Ok(Identity {
+        tokenizer: Tokenizer {
+            family: config.family.clone(),
+            weights_sha256: digests.weights_sha256.clone(),
+            codebook_sha256: digests.codebook_sha256.clone(),
+            codes: config.quantizer.codes as u64,
+            dim: config.quantizer.dim as u64,
+            factor: config.factor()[0] as u64,
+        },
+        preprocessing: Preprocessing {
+            rule: preparation.rule.to_string(),
+            size: preparation.size,
+            alpha: preparation.alpha.to_string(),
+            orientation: Some(preparation.orientation.to_string()),
+            pillow: Some(preparation.pillow.into()),
+            digest: preparation.digest(),
+        },
+        label_level: None,
+        levels: grids
+            .into_iter()
+            .enumerate()
+            .map(|(index, grid)| LevelLayout {
+                residual: index > 0 && config.quantizer.depth > 1,
+                ..LevelLayout::new(config.quantizer.codes as u64, grid)
+            })
+            .collect(),
+        precision: engine.precision().as_str().into(),
+        device: engine.device_kind().into(),
+        shard_rows: shard_rows as u64,
+        version: env!("CARGO_PKG_VERSION").into(),
+    })
+}

@@ -1,0 +1,109 @@
+//! Owns the threads of a run and the channels between them: the reader, the decoders, the engine's
+//! thread; the calling thread writes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::encode::{Awaited, Done, InFlight, encode};
+use super::events::Observer;
+use super::row::Rows;
+use super::settings::{Settings, Sizes, Summary};
+use super::write::write;
+use crate::data::prepare::{self, Prepared};
+use crate::data::source::file;
+use crate::engine::Engine;
+use crate::error::{Error, Reject, Result};
+use crate::tokens::{Plan, PlanRow};
+use crate::util::panics;
+use crate::util::worker_pool::{Crew, Timer};
+
+/// Tokenizes `partitions` (ascending, none of them committed) of `plan`.
+///
+/// # Errors
+/// The first real error of any stage; [`Error::Interrupted`] where the observer says so. Whatever was
+/// committed before stays and is right; the partition in work leaves nothing behind.
+pub fn run(
+    settings: &Settings,
+    plan: &Plan,
+    partitions: &[usize],
+    engine: &mut dyn Engine,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let in_flight = settings.images_in_flight();
+    let (items_in, items) = bounded::<Awaited>(in_flight);
+    let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
+    let crew = &decoders(settings)?;
+    let rows = Rows::of(settings, plan)?;
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new()
+            .name("vqtok-reader".into())
+            .spawn_scoped(scope, move || read(plan, partitions, crew, items_in, stop))
+            .map_err(Error::io("thread vqtok-reader"))?;
+        let encoder = std::thread::Builder::new()
+            .name("vqtok-engine".into())
+            .spawn_scoped(scope, move || encode(settings, &rows, engine, items, done_in, stop))
+            .map_err(Error::io("thread vqtok-engine"))?;
+        // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
+        // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
+        let written = write(settings, plan, partitions, done, stop, observer);
+        crew.close();
+        // The threads return their errors and don't panic; if one does, that is a bug and goes on
+        // to the command's end, which tells it.
+        let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        first_error(read, encoded, written)
+    })
+}
+
+/// The writer's summary, unless a stage before it failed: what is downstream of a failure only
+/// sees that its input ended early.
+fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) -> Result<Summary> {
+    read?;
+    encoded?;
+    written
+}
+
+/// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
+fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject>>> {
+    let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
+    let work = move |row: PlanRow, timer: &Timer| {
+        let limits = &preparation.limits;
+        let reading = panics::at("read", Some(&row.key));
+        let bytes = match sizes {
+            Sizes::Planned => file::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
+            Sizes::Present => file::read(&row.uri, limits)?,
+        };
+        drop(reading);
+        let _decoding = panics::at("decode", Some(&row.key));
+        timer.start();
+        prepare::from_bytes(&bytes, &preparation)
+    };
+    let threads = rayon::current_num_threads();
+    Crew::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
+}
+
+/// Sends every image of the partitions in order. The channel holds places in line; each place is
+/// filled by its decoder, in any order.
+fn read(
+    plan: &Plan,
+    partitions: &[usize],
+    crew: &Crew<PlanRow, Result<Prepared, Reject>>,
+    items: Sender<Awaited>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let _at = panics::at("read the plan", None);
+    for &partition in partitions {
+        for row in plan.partition(partition)? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let prepared = crew.give(PlanRow { uri: plan.place(&row), ..row.clone() });
+            if items.send(InFlight { partition, plan: row, prepared }).is_err() {
+                return Ok(()); // the engine ended; its error is the one to report
+            }
+        }
+    }
+    Ok(())
+}
