@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::open::open;
 use super::{folder, sha256_hex};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
@@ -20,7 +21,7 @@ pub const SOURCE_ENTRY: &str = "converted from";
 /// same input gives the same bytes, wherever it lies.
 ///
 /// # Errors
-/// As [`super::open`] and [`detect::detect_raw`]; and where `out` holds a model already, ours or
+/// As [`open`] and [`detect::detect_raw`]; and where `out` holds a model already, ours or
 /// published: nothing is overwritten.
 pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
     for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
@@ -38,7 +39,7 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
         folder::save(out, &config, &weights.tensors()?)?;
         return folder::load_config(out);
     }
-    let raw = super::open(path)?;
+    let raw = open(path)?;
     let detected = detect::detect_raw(&raw, options)?;
     let weights = detected.place(&raw)?;
     let mut config = detected.config;

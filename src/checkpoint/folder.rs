@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::{Bytes, RawCheckpoint, sha256_hex};
+use super::raw::RawCheckpoint;
+use super::sha256_hex;
 use crate::checkpoint::container::safetensors;
-use crate::checkpoint::find::configs;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
 use crate::util::portable_fs;
+use crate::util::text::{quoted, without_byte_order_mark};
 use crate::weights::digests::Digests;
 use crate::weights::store::Weights;
+use crate::weights::tensor::Bytes;
 
 /// What the model is.
 pub const CONFIG_FILE: &str = "config.json";
@@ -115,7 +117,7 @@ impl Noted {
             format!(
                 "not the weights that {CONFIG_FILE} was written with (sha256 {found}, there {}): a \
                  save was interrupted or the file is damaged; write the folder again",
-                super::quoted(noted)
+                quoted(noted)
             ),
         ))
     }
@@ -146,7 +148,7 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
         .map_err(|e| Error::corrupt(&path, format!("not JSON: {e}")))?;
     let format = json.get("format").and_then(|f| f.as_str()).unwrap_or("nothing");
     if format != FORMAT {
-        let format = super::quoted(format);
+        let format = quoted(format);
         let reason = format!("its format is {format}, this version of vqtok reads {FORMAT:?}");
         return Err(Error::corrupt(&path, reason));
     }
@@ -181,7 +183,9 @@ fn read_config_bytes(dir: &Path) -> Result<Vec<u8>> {
         return Err(Error::corrupt(&path, "no regular file of at most a megabyte"));
     }
     let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-    configs::text(&bytes).map(<[u8]>::to_vec).map_err(|reason| Error::corrupt(&path, reason))
+    without_byte_order_mark(&bytes)
+        .map(<[u8]>::to_vec)
+        .map_err(|reason| Error::corrupt(&path, reason))
 }
 
 /// A file that appears under its name only when it is whole; removed if it never does.

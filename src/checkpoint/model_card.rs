@@ -1,6 +1,7 @@
 //! Owns the identity card: what a model is, where each fact is from, what was left out.
 //! Must not know: devices, how it is shown.
 
+use super::open::open;
 use super::{folder, sha256_hex};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
@@ -39,7 +40,7 @@ pub struct Card {
 /// # Errors
 /// As opening the model: unreadable, unknown, or of several possible families.
 pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
-    let raw = super::open(path)?;
+    let raw = open(path)?;
     let (config, weights, ignored) = if let Some(own) = folder::own(path) {
         // Already held against its configuration, in whose names it is.
         let config = folder::load_config(own)?;

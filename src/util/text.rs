@@ -52,6 +52,18 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// The bytes of a text file without its byte order mark.
+///
+/// # Errors
+/// Where it is UTF-16.
+pub(crate) fn without_byte_order_mark(bytes: &[u8]) -> Result<&[u8], String> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("its text is UTF-16; save it as UTF-8".into()),
+        all => Ok(all),
+    }
+}
+
 fn escaped(text: &str, steers: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&steers) {
         return Cow::Borrowed(text);

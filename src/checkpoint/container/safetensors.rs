@@ -10,9 +10,10 @@ use safetensors::Dtype as FileDtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::checkpoint::container::safetensors_header;
-use crate::checkpoint::tensor::{Bytes, Dtype, RawTensor};
-use crate::checkpoint::{Contents, quoted};
+use crate::checkpoint::raw::Contents;
 use crate::error::{Error, Result};
+use crate::util::text::quoted;
+use crate::weights::tensor::{Bytes, Dtype, RawTensor};
 
 /// Whether the first bytes are those of a safetensors file: a small length, then JSON.
 pub fn looks_like(bytes: &[u8]) -> bool {

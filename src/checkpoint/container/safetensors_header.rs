@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::checkpoint::quoted;
+use crate::util::text::quoted;
 
 /// Largest header, in bytes: the format's own limit.
 pub const BYTES_MAX: u64 = 100_000_000;

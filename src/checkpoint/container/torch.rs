@@ -1,17 +1,19 @@
 //! Owns the way from a PyTorch file to named tensors: which container, which pickle inside, where
 //! its storages lie. Must not know: folders, families.
 
+use crate::checkpoint::budget::Budget;
+use crate::checkpoint::container::foreign;
 use crate::checkpoint::container::torch_legacy;
 use crate::checkpoint::container::zip;
-use crate::checkpoint::container::zip::{Archive, Budget};
-use crate::checkpoint::find::foreign;
+use crate::checkpoint::container::zip::Archive;
 use crate::checkpoint::pickle::metadata;
 use crate::checkpoint::pickle::state_dict;
 use crate::checkpoint::pickle::storage::Storages;
 use crate::checkpoint::pickle::tensors::Rebuild;
 use crate::checkpoint::pickle::value::{Node, Pickle};
-use crate::checkpoint::tensor::Bytes;
-use crate::checkpoint::{Contents, quoted};
+use crate::checkpoint::raw::Contents;
+use crate::util::text::quoted;
+use crate::weights::tensor::Bytes;
 
 /// Bytes that the copies of a reading (inflated entries, strided views) may take, at least.
 const COPIES_BYTES_MIN: usize = 64 << 20;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::container::zip::Budget;
+use crate::checkpoint::budget::Budget;
 use crate::checkpoint::pickle::storage::Storages;
 use crate::checkpoint::pickle::tensors::StorageRef;
 use crate::checkpoint::pickle::value::{Node, Pickle};
-use crate::checkpoint::quoted;
-use crate::checkpoint::tensor::Bytes;
+use crate::util::text::quoted;
+use crate::weights::tensor::Bytes;
 
 /// The first pickle: the number 0x1950a86a20f9469cfc6c.
 const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::io::Read;
 
-use crate::checkpoint::quoted;
-use crate::checkpoint::tensor::Bytes;
+use crate::checkpoint::budget::Budget;
+use crate::util::text::quoted;
+use crate::weights::tensor::Bytes;
 
 /// Most entries of an archive; a checkpoint has one a tensor.
 const ENTRIES_MAX: u64 = 200_000;
@@ -20,23 +21,6 @@ const NAME_BYTES_MAX: usize = 1024;
 
 /// The end record with the longest comment.
 const END_BYTES_MAX: usize = 22 + 0xffff;
-
-/// What a reading may still allocate, in bytes, over all copies it makes.
-#[derive(Debug)]
-pub struct Budget(pub usize);
-
-impl Budget {
-    /// Takes `bytes` before they are allocated.
-    ///
-    /// # Errors
-    /// Where fewer are left.
-    pub fn take(&mut self, bytes: usize) -> Result<(), String> {
-        self.0 = self.0.checked_sub(bytes).ok_or(
-            "its content is many times larger than the file; nothing published is like that",
-        )?;
-        Ok(())
-    }
-}
 
 /// An archive whose directory has been read.
 #[derive(Debug)]

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use serde_yaml_ng::Value as Yaml;
 
-use super::foreign;
-use crate::checkpoint::find::weights::Config;
-use crate::checkpoint::quoted;
+use crate::checkpoint::container::foreign;
 use crate::error::{Error, Result};
+use crate::util::text::{quoted, without_byte_order_mark};
 
 /// Largest JSON file read, in bytes.
 const JSON_BYTES_MAX: u64 = 4 << 20;
@@ -17,6 +16,15 @@ const JSON_BYTES_MAX: u64 = 4 << 20;
 /// Largest YAML file read, in bytes. Small, since aliases multiply what a file holds; a published
 /// configuration has two thousand bytes.
 const YAML_BYTES_MAX: u64 = 64 << 10;
+
+/// A configuration beside the weights.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether its name says that it belongs to these weights, so that it must be readable.
+    pub required: bool,
+}
 
 /// Reads all of `configs`; those that need not belong to the weights only cost a note where they
 /// can't be read.
@@ -53,7 +61,7 @@ pub fn read(path: &Path) -> Result<Json> {
         return Err(Error::corrupt(path, reason));
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let text = text(&bytes).map_err(|reason| Error::corrupt(path, reason))?;
+    let text = without_byte_order_mark(&bytes).map_err(|reason| Error::corrupt(path, reason))?;
     let parsed = if is_json { json(text) } else { yaml(text) };
     parsed.map_err(|reason| match foreign::describe(text).filter(|_| !looks_so(text)) {
         Some(what) => Error::corrupt(path, format!("no configuration: {what}")),
@@ -64,18 +72,6 @@ pub fn read(path: &Path) -> Result<Json> {
 /// Whether a broken text means to be JSON, which is then no news.
 fn looks_so(text: &[u8]) -> bool {
     matches!(text.trim_ascii_start(), [b'{' | b'[', ..])
-}
-
-/// The text of a file without its byte order mark.
-///
-/// # Errors
-/// Where it is UTF-16.
-pub fn text(bytes: &[u8]) -> Result<&[u8], String> {
-    match bytes {
-        [0xef, 0xbb, 0xbf, rest @ ..] => Ok(rest),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err("its text is UTF-16; save it as UTF-8".into()),
-        all => Ok(all),
-    }
 }
 
 fn json(text: &[u8]) -> Result<Json, String> {

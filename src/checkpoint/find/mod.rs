@@ -2,6 +2,5 @@
 //! families.
 
 pub mod configs;
-pub(crate) mod foreign;
 pub(crate) mod interpolate;
 pub(crate) mod weights;

@@ -1,13 +1,13 @@
 //! Owns the search: which files of a folder are the weights, and which configurations lie beside
 //! them. Must not know: what the files hold.
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use crate::checkpoint::find::configs;
-use crate::checkpoint::{folder, quoted};
+use super::configs::Config;
+use crate::checkpoint::folder;
 use crate::error::{Error, Result};
 use crate::util::text;
+use crate::util::text::quoted;
 
 /// Names under which weights are published as the ones to take, preferred ones first.
 const CONVENTIONAL: [[&str; 2]; 2] = [
@@ -23,54 +23,42 @@ pub(crate) fn named_as_weights(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "safetensors" || PICKLES.iter().any(|x| e == *x))
 }
 
-/// Largest index read, in bytes.
-const INDEX_BYTES_MAX: u64 = 16 << 20;
-
 /// Most candidates named in a message.
 const LISTED_MAX: usize = 8;
 
 /// What to read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Weights {
+pub enum WeightFiles {
     /// One file.
-    File(PathBuf),
+    One(PathBuf),
     /// An index (`*.safetensors.index.json`, `*.bin.index.json`) over shards beside it.
     Sharded(PathBuf),
 }
 
 /// The outcome of the search.
 #[derive(Debug)]
-pub struct Found {
+pub struct LocatedCheckpoint {
     /// What to read.
-    pub weights: Weights,
+    pub weights: WeightFiles,
     /// Configurations beside it, sorted; see [`Config`].
     pub configs: Vec<Config>,
     /// What was passed over.
     pub notes: Vec<String>,
 }
 
-/// A configuration beside the weights.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Config {
-    /// The file.
-    pub path: PathBuf,
-    /// Whether its name says that it belongs to these weights, so that it must be readable.
-    pub required: bool,
-}
-
 /// Finds the weights that `path` (a file or a folder) means.
 ///
 /// # Errors
 /// Where there is no candidate, or more than one; all are listed.
-pub fn locate(path: &Path) -> Result<Found> {
+pub fn locate(path: &Path) -> Result<LocatedCheckpoint> {
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
     if !meta.is_dir() {
         let name = name_of(path);
         let weights = match name.ends_with(".index.json") {
-            true => Weights::Sharded(path.to_path_buf()),
-            false => Weights::File(path.to_path_buf()),
+            true => WeightFiles::Sharded(path.to_path_buf()),
+            false => WeightFiles::One(path.to_path_buf()),
         };
-        return Ok(Found { configs: configs_for(path)?, weights, notes: Vec::new() });
+        return Ok(LocatedCheckpoint { configs: configs_for(path)?, weights, notes: Vec::new() });
     }
     let names = file_names(path)?;
     if let Some(found) = choose(path, &names)? {
@@ -89,13 +77,16 @@ pub fn locate(path: &Path) -> Result<Found> {
 }
 
 /// The weights among the files of `dir`; None where there is no candidate at all.
-fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
-    let found = |name: &str, weights: fn(PathBuf) -> Weights, notes| -> Result<Option<Found>> {
+fn choose(dir: &Path, names: &[String]) -> Result<Option<LocatedCheckpoint>> {
+    let found = |name: &str,
+                 weights: fn(PathBuf) -> WeightFiles,
+                 notes|
+     -> Result<Option<LocatedCheckpoint>> {
         let path = dir.join(name);
-        Ok(Some(Found { configs: configs_for(&path)?, weights: weights(path), notes }))
+        Ok(Some(LocatedCheckpoint { configs: configs_for(&path)?, weights: weights(path), notes }))
     };
     if folder::is_own(dir) {
-        return found(folder::WEIGHTS_FILE, Weights::File, Vec::new());
+        return found(folder::WEIGHTS_FILE, WeightFiles::One, Vec::new());
     }
     let with = |end: &str| names.iter().filter(|n| n.ends_with(end)).collect::<Vec<_>>();
     let has_extension = |n: &&String, list: &[&str]| {
@@ -108,9 +99,9 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
         let mut there = group.iter().filter(|c| names.iter().any(|n| n == *c));
         if let (Some(name), None) = (there.next(), there.next()) {
             let others = tensors.iter().chain(&pickles).filter(|n| **n != name);
-            return found(name, Weights::File, passed_over(name, others));
+            return found(name, WeightFiles::One, passed_over(name, others));
         }
-        // Weights that are no pickle come first, however they are called.
+        // WeightFiles that are no pickle come first, however they are called.
         if !tensors.is_empty() {
             break;
         }
@@ -119,7 +110,7 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
         [(with(".safetensors.index.json"), &tensors), (with(".bin.index.json"), &pickles)]
     {
         match (&indices[..], &single[..]) {
-            ([index], _) => return found(index, Weights::Sharded, Vec::new()),
+            ([index], _) => return found(index, WeightFiles::Sharded, Vec::new()),
             ([], [name]) => {
                 if let Some((_, parts)) =
                     Path::new(name).file_stem().and_then(|s| part_of(s.to_str()?))
@@ -132,7 +123,7 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<Found>> {
                     )));
                 }
                 let others = pickles.iter().filter(|n| *n != name);
-                return found(name, Weights::File, passed_over(name, others));
+                return found(name, WeightFiles::One, passed_over(name, others));
             }
             ([], []) => {}
             _ => return Err(several(dir, indices.iter().chain(single))),
@@ -278,42 +269,6 @@ fn among(dir: &Path, names: &[String]) -> Vec<Config> {
     configs.map(|n| Config { path: dir.join(n), required: required(n) }).collect()
 }
 
-/// The shards of an index with the tensors in each, both sorted.
-///
-/// # Errors
-/// Where the index is no JSON with a `weight_map`, or names a file outside its folder.
-pub fn read_index(index: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let corrupt = |reason: &str| Error::corrupt(index, reason);
-    let meta = std::fs::metadata(index).map_err(Error::io(index))?;
-    if !meta.is_file() || meta.len() > INDEX_BYTES_MAX {
-        return Err(corrupt("too large for an index of shards, or no regular file"));
-    }
-    let bytes = std::fs::read(index).map_err(Error::io(index))?;
-    let text = configs::text(&bytes).map_err(|reason| corrupt(&reason))?;
-    let json: serde_json::Value =
-        serde_json::from_slice(text).map_err(|e| corrupt(&format!("not JSON: {e}")))?;
-    let map = json.get("weight_map").and_then(|m| m.as_object());
-    let map = map.filter(|m| !m.is_empty()).ok_or_else(|| corrupt("no `weight_map` inside"))?;
-    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (tensor, file) in map {
-        let file = file.as_str().ok_or_else(|| corrupt("a `weight_map` that names no file"))?;
-        if !is_plain_name(file) || file.ends_with(".index.json") {
-            let name = quoted(file);
-            return Err(corrupt(&format!("names the shard {name}, which is no file beside it")));
-        }
-        shards.entry(file.to_string()).or_default().push(tensor.clone());
-    }
-    shards.values_mut().for_each(|names| names.sort());
-    Ok(shards)
-}
-
-/// Whether a name from an untrusted file stays in its folder.
-fn is_plain_name(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(n)), None) if n == name)
-        && !name.contains(['\\', '\0'])
-}
-
 /// The file's name for comparisons.
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -333,10 +288,10 @@ mod tests {
         dir
     }
 
-    fn name(found: &Found) -> String {
+    fn name(found: &LocatedCheckpoint) -> String {
         match &found.weights {
-            Weights::File(path) => name_of(path),
-            Weights::Sharded(path) => format!("index {}", name_of(path)),
+            WeightFiles::One(path) => name_of(path),
+            WeightFiles::Sharded(path) => format!("index {}", name_of(path)),
         }
     }
 
@@ -409,26 +364,5 @@ mod tests {
         assert!(message.contains("one of 2 parts"), "{message}");
         let dir = folder_of(&["model.safetensors", "model.json", "config.json"]);
         assert_eq!(names(dir.path()), [("config.json".into(), true)]);
-    }
-
-    #[test]
-    fn hostile_indices_are_errors() {
-        let dir = tempfile::tempdir().unwrap();
-        let index = dir.path().join("model.safetensors.index.json");
-        for map in [
-            r#"{"weight_map":{"a":"../x.safetensors"}}"#,
-            r#"{"weight_map":{"a":"/etc/passwd"}}"#,
-            r#"{"weight_map":{"a":"sub/x.safetensors"}}"#,
-            r#"{"weight_map":{"a":""}}"#,
-            r#"{"weight_map":{"a":"."}}"#,
-            r#"{"weight_map":{"a":"x/"}}"#,
-            r#"{"weight_map":{"a":1}}"#,
-            r#"{"weight_map":{}}"#,
-            r#"[]"#,
-            "{",
-        ] {
-            std::fs::write(&index, map).unwrap();
-            assert!(read_index(&index).is_err(), "{map}");
-        }
     }
 }

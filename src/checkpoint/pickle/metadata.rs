@@ -10,7 +10,7 @@ use crate::checkpoint::pickle::state_dict;
 use crate::checkpoint::pickle::state_dict::Work;
 use crate::checkpoint::pickle::tensors::is_tensor;
 use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
-use crate::checkpoint::quoted;
+use crate::util::text::quoted;
 
 /// Deepest nesting turned into JSON.
 const DEPTH_MAX: usize = 32;

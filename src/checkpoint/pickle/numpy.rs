@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 
 use super::storage::{Made, View};
-use crate::checkpoint::container::zip::Budget;
+use crate::checkpoint::budget::Budget;
 use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
-use crate::checkpoint::tensor::{Bytes, Dtype, RawTensor};
+use crate::weights::tensor::{Bytes, Dtype, RawTensor};
 
 /// Whether a module is the one that makes arrays and scalars, before or after numpy 2.
 fn is_multiarray(module: &str) -> bool {

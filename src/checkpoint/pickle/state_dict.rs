@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::storage::Made;
 use crate::checkpoint::pickle::tensors::{Rebuild, is_tensor};
 use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
-use crate::checkpoint::quoted;
-use crate::checkpoint::tensor::RawTensor;
+use crate::util::text::quoted;
+use crate::weights::tensor::RawTensor;
 
 /// Deepest nesting of tensors.
 const DEPTH_MAX: usize = 100;

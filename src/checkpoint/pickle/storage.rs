@@ -1,8 +1,8 @@
 //! Owns storages and the strided views of them that tensors are. Every number is checked against
 //! the storage before memory is taken. Must not know: pickles, where storages lie.
 
-use crate::checkpoint::container::zip::Budget;
-use crate::checkpoint::tensor::{Bytes, Dtype, RawTensor, byte_count};
+use crate::checkpoint::budget::Budget;
+use crate::weights::tensor::{Bytes, Dtype, RawTensor, byte_count};
 
 /// Where the bytes of storages come from.
 pub trait Storages {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use super::numpy;
 use super::storage::{Made, Storages, View};
-use crate::checkpoint::container::zip::Budget;
+use crate::checkpoint::budget::Budget;
 use crate::checkpoint::pickle::value::{Id, Node, Pickle};
-use crate::checkpoint::quoted;
-use crate::checkpoint::tensor::{Bytes, Dtype};
+use crate::util::text::quoted;
+use crate::weights::tensor::{Bytes, Dtype};
 
 /// Most dimensions of a tensor.
 const RANK_MAX: usize = 16;

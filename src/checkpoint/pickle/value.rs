@@ -6,7 +6,7 @@
 //! is charged against a budget before it grows, nothing recurses.
 
 use crate::checkpoint::pickle::machine::Machine;
-use crate::checkpoint::tensor::Bytes;
+use crate::weights::tensor::Bytes;
 
 /// A value: an index into [`Pickle::nodes`].
 pub type Id = u32;

@@ -13,7 +13,9 @@ use super::keys::Layout;
 use super::published::Published;
 use super::sets::{self, AVERAGES, Chosen};
 use super::{conventions, fields, sound};
-use crate::checkpoint::{RawCheckpoint, folder};
+use crate::checkpoint::folder;
+use crate::checkpoint::open::open as open_raw;
+use crate::checkpoint::raw::RawCheckpoint;
 use crate::error::{Error, Result};
 use crate::model::config::*;
 use crate::model::opened::Opened;
@@ -98,7 +100,7 @@ pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
         let digests = Pending::checked(&weights, move |digests| noted.check(digests));
         return Ok(Opened { config, weights, digests });
     }
-    let raw = crate::checkpoint::open(path)?;
+    let raw = open_raw(path)?;
     let detected = detect_raw(&raw, options)?;
     let weights = detected.place(&raw)?;
     let digests = Pending::of(&weights);

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::flags::Flags;
 use super::keys::{ANCHORS, Layout};
-use crate::checkpoint::quoted;
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 use crate::util::text::printable;
+use crate::util::text::quoted;
 
 /// What wrappers of modules put into names, anywhere: `torch.compile`, (Distributed)DataParallel
 /// and DeepSpeed, Lightning, FSDP, activation checkpointing.

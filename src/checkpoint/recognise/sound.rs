@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::sets::{AVERAGES, Chosen};
-use crate::checkpoint::{RawTensor, quoted};
 use crate::error::{Error, Result};
 use crate::util::text::printable;
+use crate::util::text::quoted;
+use crate::weights::tensor::RawTensor;
 
 /// Why a name that stands beside a tokenizer's weights is none of them.
 pub fn reason_to_ignore(name: &str) -> Option<&'static str> {
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_codebook_of_one_code_is_refused() {
-        use crate::checkpoint::Dtype;
+        use crate::weights::tensor::Dtype;
         let tensor = |shape: &[usize], values: &[f32]| {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             RawTensor::new(Dtype::F32, shape.to_vec(), bytes.into()).unwrap()

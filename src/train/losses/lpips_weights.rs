@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::train::losses::lpips::{Lpips, SCALE, SHIFT};
 use crate::train::network::parameters::flat;
 use crate::util::text;
+use crate::util::text::quoted;
 use crate::weights::digests::NotFinite;
 
 /// Endings of files that a folder may hold.
@@ -57,7 +58,7 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
     for file in files(path)? {
         let raw = checkpoint::open(&file)?;
         if let Some((name, kind)) = raw.unread.iter().find(|(name, _)| canonical(name).is_some()) {
-            let name = checkpoint::quoted(name);
+            let name = quoted(name);
             let reason = format!("tensor {name} is of a type that vqtok doesn't read ({kind})");
             return Err(Error::corrupt(&file, reason));
         }

@@ -1,9 +1,9 @@
 //! Owns the tests of names: pickles put together by hand, read with storages of 0, 7, 14, ...
 //! Must not know: files.
 
-use crate::checkpoint::Contents;
 use crate::checkpoint::container::torch;
-use crate::checkpoint::tensor::Bytes;
+use crate::checkpoint::raw::Contents;
+use crate::weights::tensor::Bytes;
 
 /// A float32 tensor of `count` elements at the start of storage "0".
 fn tensor(count: u8) -> Vec<u8> {

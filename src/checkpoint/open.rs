@@ -1,0 +1,49 @@
+//! Owns opening a checkpoint as it was published: which of its files, in which container, with which
+//! configurations. Must not know: what names mean.
+
+use std::path::{Path, PathBuf};
+
+use super::container::{file, sharded};
+use super::find::configs;
+use super::find::weights::{self, WeightFiles};
+use super::folder;
+use super::raw::RawCheckpoint;
+use crate::error::Result;
+
+/// Reads a checkpoint: a weights file, or a folder that holds one (or shards with an index).
+///
+/// # Errors
+/// Where nothing, or more than one thing, could be meant by `path`; where a file is broken,
+/// hostile or without tensors; where a configuration that belongs to it can't be read.
+pub fn open(path: &Path) -> Result<RawCheckpoint> {
+    let halves = ["encoder", "decoder"].map(|side| (side, path.join(format!("{side}.pkl"))));
+    if halves.iter().all(|(_, file)| file.is_file()) {
+        return open_halves(halves);
+    }
+    let found = weights::locate(path)?;
+    let mut checkpoint = match &found.weights {
+        WeightFiles::One(file) => file::open(file)?,
+        WeightFiles::Sharded(index) => sharded::open(index)?,
+    };
+    checkpoint.notes.extend(found.notes);
+    checkpoint.configs = configs::read_all(&found.configs, &mut checkpoint.notes)?;
+    folder::check_digest(&checkpoint)?;
+    Ok(checkpoint)
+}
+
+/// DALL-E's dVAE as published: a file for each half. Their names get the half's in front.
+fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
+    let mut checkpoint = RawCheckpoint::default();
+    for (side, file) in halves {
+        let mut half = file::open(&file)?;
+        let renamed = half.tensors.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
+        checkpoint.tensors.extend(renamed);
+        let renamed = half.unread.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
+        checkpoint.unread.extend(renamed);
+        checkpoint.notes.append(&mut half.notes);
+        checkpoint.hparams = checkpoint.hparams.or(half.hparams);
+        checkpoint.files.append(&mut half.files);
+        checkpoint.container = half.container;
+    }
+    Ok(checkpoint)
+}
