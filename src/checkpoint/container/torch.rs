@@ -6,11 +6,13 @@ use crate::checkpoint::container::foreign;
 use crate::checkpoint::container::torch_legacy;
 use crate::checkpoint::container::zip;
 use crate::checkpoint::container::zip::Archive;
+use crate::checkpoint::pickle::graph::Pickle;
 use crate::checkpoint::pickle::metadata;
-use crate::checkpoint::pickle::state_dict;
+use crate::checkpoint::pickle::objects;
+use crate::checkpoint::pickle::state_dict::flatten_state_dict;
 use crate::checkpoint::pickle::storage::Storages;
 use crate::checkpoint::pickle::tensors::Rebuild;
-use crate::checkpoint::pickle::value::{Node, Pickle};
+use crate::checkpoint::pickle::value::Node;
 use crate::checkpoint::raw::Contents;
 use crate::util::text::quoted;
 use crate::weights::tensor::Bytes;
@@ -93,21 +95,20 @@ fn contents(
     container: &str,
 ) -> Result<Contents, String> {
     let mut rebuild = Rebuild::new(pickle, storages, budget, big_endian);
-    let walked = state_dict::tensors(pickle, &mut rebuild)?;
+    let found = flatten_state_dict(pickle, &mut rebuild)?;
     let left_out = |(name, kind): (&String, &String)| {
         format!("tensor {} left out: {}", quoted(name), quoted(kind))
     };
     let mut contents = Contents {
-        notes: walked.unread.iter().map(left_out).collect(),
-        tensors: walked.tensors,
-        unread: walked.unread,
+        notes: found.unread.iter().map(left_out).collect(),
+        tensors: found.tensors,
+        unread: found.unread,
         container: container.into(),
         hparams: None,
     };
     contents.refuse_empty(format!("no tensor inside: it holds {}", describe(pickle)))?;
     contents.notes.extend(metadata::opaque(pickle));
-    contents.hparams =
-        metadata::beside_tensors(pickle, &walked.reaches_tensor, &mut contents.notes);
+    contents.hparams = metadata::beside_tensors(pickle, &found.reaches_tensor, &mut contents.notes);
     Ok(contents)
 }
 
@@ -118,14 +119,14 @@ fn describe(pickle: &Pickle) -> String {
         Node::Dict(entries) => {
             let keys = entries.iter().take(KEYS_MAX);
             let keys: Vec<String> =
-                keys.map(|&(key, _)| quoted(&state_dict::label(pickle, key))).collect();
+                keys.map(|&(key, _)| quoted(&objects::label(pickle, key))).collect();
             match entries.len() {
                 0 => "an empty dict".into(),
                 count => format!("a dict of {count}: {}", keys.join(", ")),
             }
         }
         Node::Object(_) => {
-            let class = state_dict::class_name(pickle, pickle.root);
+            let class = objects::class_name(pickle, pickle.root);
             format!("an object of {} (nothing was called)", quoted(&class))
         }
         Node::List(items) | Node::Set(items) => format!("a list of {}", items.len()),

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::budget::Budget;
+use crate::checkpoint::pickle::graph::Pickle;
 use crate::checkpoint::pickle::storage::Storages;
 use crate::checkpoint::pickle::tensors::StorageRef;
-use crate::checkpoint::pickle::value::{Node, Pickle};
+use crate::checkpoint::pickle::value::Node;
 use crate::util::text::quoted;
 use crate::weights::tensor::Bytes;
 

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 mod operands;
+mod stack;
 #[cfg(test)]
 mod tests;
 
-use crate::checkpoint::pickle::value::{Id, Node, Object, Span};
+use super::value::{Id, Node, Span};
 
 /// Most bytes of memory that the graph of one pickle may take: that of 25,000 tensors.
 const GRAPH_BYTES_MAX: usize = 48 << 20;
@@ -57,7 +58,9 @@ impl Machine<'_> {
             let known = self.number(opcode)?
                 || self.string(opcode)?
                 || self.container(opcode)?
+                || self.fill(opcode)?
                 || self.memory(opcode)?
+                || self.name(opcode)?
                 || self.call(opcode)?;
             if !known {
                 return Err(format!("unknown opcode 0x{opcode:02x}"));
@@ -191,6 +194,14 @@ impl Machine<'_> {
                 self.charge(entries.len() * 16)?;
                 self.push_node(Node::Dict(entries))?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Opcodes that put values into a list, set, dict or object.
+    fn fill(&mut self, opcode: u8) -> Step<bool> {
+        match opcode {
             b'a' => {
                 let item = self.pop()?;
                 self.extend(&[item])?;
@@ -261,8 +272,8 @@ impl Machine<'_> {
         Ok(true)
     }
 
-    /// Opcodes that name classes and would call them.
-    fn call(&mut self, opcode: u8) -> Step<bool> {
+    /// Opcodes that name classes and what lies outside of the pickle.
+    fn name(&mut self, opcode: u8) -> Step<bool> {
         match opcode {
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
@@ -287,6 +298,15 @@ impl Machine<'_> {
                 let id = self.pop()?;
                 self.push_node(Node::Persistent(id))?;
             }
+            0x82..=0x84 => return Err("a class by number (EXT)".into()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Opcodes that would call classes, or fill what a call made.
+    fn call(&mut self, opcode: u8) -> Step<bool> {
+        match opcode {
             // REDUCE and NEWOBJ: callable, arguments.
             b'R' | 0x81 => {
                 let (args, callable) = (self.pop()?, self.pop()?);
@@ -321,115 +341,9 @@ impl Machine<'_> {
                     _ => return Err("a state for what is no object".into()),
                 }
             }
-            0x82..=0x84 => return Err("a class by number (EXT)".into()),
             _ => return Ok(false),
         }
         Ok(true)
-    }
-
-    fn object(&mut self, callable: Id, args: Id) -> Step<()> {
-        self.charge(size_of::<Object>() + 16)?;
-        let (items, entries) = (Vec::new(), Vec::new());
-        let object = Object { callable, args, state: None, items, entries };
-        self.push_node(Node::Object(Box::new(object)))
-    }
-
-    /// Makes a tuple of the `count` topmost values.
-    fn tuple(&mut self, count: usize) -> Step<()> {
-        let floor = self.marks.last().copied().unwrap_or(0);
-        let from = self.stack.len().checked_sub(count).filter(|&from| from >= floor);
-        let from = from.ok_or("the stack is empty")?;
-        self.charge(8 * count)?;
-        let start = self.tuple_items.len() as u32;
-        self.tuple_items.extend(self.stack.drain(from..));
-        let end = self.tuple_items.len() as u32;
-        self.push_node(Node::Tuple(Span { start, end }))
-    }
-
-    /// Appends to the list, set or object on top.
-    fn extend(&mut self, items: &[Id]) -> Step<()> {
-        self.charge(32 + 8 * items.len())?;
-        let target = self.top()?;
-        match &mut self.nodes[target as usize] {
-            Node::List(list) | Node::Set(list) => list.extend(items),
-            Node::Object(object) => object.items.extend(items),
-            _ => return Err("an item for what is no list".into()),
-        }
-        Ok(())
-    }
-
-    /// Sets entries of the dict or object on top.
-    fn set(&mut self, entries: &[(Id, Id)]) -> Step<()> {
-        self.charge(64 + 16 * entries.len())?;
-        let target = self.top()?;
-        match &mut self.nodes[target as usize] {
-            Node::Dict(dict) => dict.extend(entries),
-            Node::Object(object) => object.entries.extend(entries),
-            _ => return Err("an entry for what is no dict".into()),
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, index: u32) -> Step<()> {
-        self.charge(32)?;
-        let top = self.top()?;
-        self.memo.insert(index, top);
-        Ok(())
-    }
-
-    fn recall(&mut self, index: u32) -> Step<()> {
-        let id = *self.memo.get(&index).ok_or("a reference to nothing")?;
-        self.push(id)
-    }
-
-    fn push_node(&mut self, node: Node) -> Step<()> {
-        // Twice its size: a growing vector holds up to twice what it needs.
-        self.charge(2 * size_of::<Node>())?;
-        let id = Id::try_from(self.nodes.len()).map_err(|_| "too many values")?;
-        self.nodes.push(node);
-        self.push(id)
-    }
-
-    fn push(&mut self, id: Id) -> Step<()> {
-        if self.stack.len() == self.stack_most {
-            self.charge(8)?;
-            self.stack_most += 1;
-        }
-        self.stack.push(id);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Step<Id> {
-        let floor = self.marks.last().copied().unwrap_or(0);
-        if self.stack.len() <= floor {
-            return Err("the stack is empty".into());
-        }
-        self.stack.pop().ok_or_else(|| "the stack is empty".into())
-    }
-
-    fn top(&self) -> Step<Id> {
-        self.stack.last().copied().ok_or_else(|| "the stack is empty".into())
-    }
-
-    /// Removes the last mark; how many values lie above it.
-    fn above_mark(&mut self) -> Step<usize> {
-        let mark = self.marks.pop().ok_or("no mark on the stack")?;
-        self.stack.len().checked_sub(mark).ok_or_else(|| "a mark above the stack".into())
-    }
-
-    /// Removes the last mark and all above it.
-    fn pop_marked(&mut self) -> Step<Vec<Id>> {
-        let count = self.above_mark()?;
-        self.charge(8 * count)?;
-        let from = self.stack.len() - count;
-        Ok(self.stack.drain(from..).collect())
-    }
-
-    /// Takes memory from the budget before it is taken from the system.
-    fn charge(&mut self, bytes: usize) -> Step<()> {
-        let left = self.budget.checked_sub(bytes);
-        self.budget = left.ok_or("more values than any checkpoint has; not read further")?;
-        Ok(())
     }
 }
 

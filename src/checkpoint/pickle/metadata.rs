@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
+use super::graph::Pickle;
 use super::numpy;
-use crate::checkpoint::pickle::state_dict;
-use crate::checkpoint::pickle::state_dict::Work;
-use crate::checkpoint::pickle::tensors::is_tensor;
-use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
+use super::objects::{self, Work};
+use super::tensors::is_tensor;
+use super::value::{Id, Node, Object};
 use crate::util::text::quoted;
 
 /// Deepest nesting turned into JSON.
@@ -30,8 +30,8 @@ const CLASSES_MAX: usize = 12;
 /// Most classes of a file looked at for it.
 const FILE_CLASSES_MAX: usize = 1000;
 
-/// Keys of the root that are settings even where a tensor hides in them.
-const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
+/// Keys of the root that are settings even where a tensor hides in them; each is a configuration.
+pub const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
 
 /// The plain data that the root holds beside tensors, by key; for a module, its attributes.
 pub fn beside_tensors(
@@ -41,10 +41,10 @@ pub fn beside_tensors(
 ) -> Option<Json> {
     let mut plain = Plain { pickle, values_left: VALUES_MAX, work: Work(WORK_MAX) };
     let work = &mut plain.work;
-    let module = pickle.object(pickle.root).filter(|o| state_dict::is_module(pickle, o, work));
+    let module = pickle.object(pickle.root).filter(|o| objects::is_module(pickle, o, work));
     let entries = match module {
-        Some(object) => state_dict::attributes(pickle, object, work),
-        None => state_dict::mapping(pickle, pickle.root, work),
+        Some(object) => objects::attributes(pickle, object, work),
+        None => objects::mapping(pickle, pickle.root, work),
     };
     let mut map = Map::new();
     for (key, value) in entries {
@@ -70,13 +70,13 @@ pub fn opaque(pickle: &Pickle) -> Option<String> {
         if let Some(object) = pickle.object(id)
             && is_opaque(pickle, id, object, &mut work)
         {
-            counts.entry(state_dict::class_of(pickle, id)).or_insert((id, 0)).1 += 1;
+            counts.entry(objects::class_of(pickle, id)).or_insert((id, 0)).1 += 1;
         }
     }
     // The same class can be named more than once in a file.
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
     for (example, count) in counts.into_values().take(FILE_CLASSES_MAX) {
-        *classes.entry(state_dict::class_name(pickle, example)).or_default() += count;
+        *classes.entry(objects::class_name(pickle, example)).or_default() += count;
     }
     if classes.is_empty() {
         return None;
@@ -110,8 +110,8 @@ fn is_opaque(pickle: &Pickle, id: Id, object: &Object, work: &mut Work) -> bool 
     !known
         && !is_dict
         && !is_tensor(pickle, id)
-        && !state_dict::builds_container(pickle, object)
-        && !state_dict::is_module(pickle, object, work)
+        && !objects::builds_container(pickle, object)
+        && !objects::is_module(pickle, object, work)
 }
 
 /// Turns values into JSON, within limits.
@@ -142,7 +142,7 @@ impl Plain<'_> {
             Node::Tuple(span) => self.array(pickle.tuple_items(*span), depth),
             Node::List(items) | Node::Set(items) => self.array(items, depth),
             Node::Dict(entries) => self.map(entries, depth),
-            Node::Global(..) => self.text(state_dict::label(pickle, id).as_bytes()),
+            Node::Global(..) => self.text(objects::label(pickle, id).as_bytes()),
             Node::Persistent(_) => "a storage".into(),
             Node::Object(object) => self.object(id, object, depth),
         }
@@ -157,18 +157,18 @@ impl Plain<'_> {
             return value;
         }
         let args = pickle.sequence(object.args).unwrap_or_default();
-        let class = state_dict::class_name(pickle, id);
+        let class = objects::class_name(pickle, id);
         if class.starts_with("omegaconf.") {
             return self.omegaconf(object, depth);
         }
         if class == "torch.device" {
             return args.first().map_or(Json::Null, |&a| self.json(a, depth + 1));
         }
-        let entries = state_dict::mapping(pickle, id, &mut self.work);
+        let entries = objects::mapping(pickle, id, &mut self.work);
         if !entries.is_empty() {
             return self.map(&entries, depth);
         }
-        if state_dict::builds_container(pickle, object) {
+        if objects::builds_container(pickle, object) {
             let is_dict = matches!(class.rsplit('.').next(), Some(n) if n.to_lowercase().ends_with("dict") || n == "Counter");
             let inner = args.first().and_then(|&a| pickle.sequence(a)).unwrap_or_default();
             return match is_dict {
@@ -179,8 +179,8 @@ impl Plain<'_> {
                 false => "...".into(),
             };
         }
-        let attributes = state_dict::attributes(pickle, object, &mut self.work);
-        match attributes.is_empty() || state_dict::is_module(pickle, object, &mut self.work) {
+        let attributes = objects::attributes(pickle, object, &mut self.work);
+        match attributes.is_empty() || objects::is_module(pickle, object, &mut self.work) {
             true => self.text(format!("an object of {class}").as_bytes()),
             false => self.map(&attributes, depth),
         }
@@ -188,7 +188,7 @@ impl Plain<'_> {
 
     /// A node of omegaconf: `_content` of containers, `_val` of values.
     fn omegaconf(&mut self, object: &Object, depth: usize) -> Json {
-        let attributes = state_dict::attributes(self.pickle, object, &mut self.work);
+        let attributes = objects::attributes(self.pickle, object, &mut self.work);
         let find = |name: &str| {
             let found = attributes.iter().find(|&&(k, _)| self.pickle.text(k) == Some(name));
             found.map(|&(_, value)| value)
@@ -213,7 +213,7 @@ impl Plain<'_> {
     fn map(&mut self, entries: &[(Id, Id)], depth: usize) -> Json {
         let mut map = Map::new();
         for &(key, value) in entries {
-            let key = state_dict::label(self.pickle, key);
+            let key = objects::label(self.pickle, key);
             if key.len() <= TEXT_BYTES_MAX {
                 map.insert(key, self.json(value, depth + 1));
             }

@@ -2,9 +2,10 @@
 
 use serde_json::Value as Json;
 
+use super::graph::Pickle;
 use super::storage::{Made, View};
+use super::value::{Id, Node, Object};
 use crate::checkpoint::budget::Budget;
-use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
 use crate::weights::tensor::{Bytes, Dtype, RawTensor};
 
 /// Whether a module is the one that makes arrays and scalars, before or after numpy 2.

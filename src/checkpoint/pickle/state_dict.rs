@@ -1,11 +1,14 @@
-//! Owns the way from a graph to names: nested dicts, lists and modules become dotted keys.
+//! Owns the flattening of a graph to a state dict: nested dicts, lists and modules become dotted
+//! names.
 //! Must not know: containers, how tensors are made.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::graph::Pickle;
+use super::objects::{Module, Work, attributes, builds_container, label, pairs_of};
 use super::storage::Made;
-use crate::checkpoint::pickle::tensors::{Rebuild, is_tensor};
-use crate::checkpoint::pickle::value::{Id, Node, Object, Pickle};
+use super::tensors::{Rebuild, is_tensor};
+use super::value::{Id, Node, Object};
 use crate::util::text::quoted;
 use crate::weights::tensor::RawTensor;
 
@@ -21,28 +24,8 @@ const WORK_MAX: usize = 4_000_000;
 /// Bytes that all names together may take.
 const NAME_BYTES_MAX: usize = 16 << 20;
 
-/// Longest part of a name, in bytes; the rest of a longer one is cut.
-const LABEL_BYTES_MAX: usize = 1 << 10;
-
-/// What may still be looked at. A container can be shared by a million objects, so looking into it
-/// is charged each time.
-pub struct Work(pub usize);
-
-impl Work {
-    /// Whether `count` entries may be looked at.
-    pub fn take(&mut self, count: usize) -> bool {
-        let enough = self.0 >= count;
-        self.0 = self.0.saturating_sub(count);
-        enough
-    }
-
-    fn slice<'a, T>(&mut self, items: &'a [T]) -> &'a [T] {
-        if self.take(items.len()) { items } else { &[] }
-    }
-}
-
-/// What the walk found.
-pub struct Walked {
+/// A state dict, flat.
+pub struct StateDict {
     /// By dotted name.
     pub tensors: BTreeMap<String, RawTensor>,
     /// Tensors of kinds that aren't read, with the word for the kind.
@@ -57,9 +40,9 @@ const TOO_MUCH: &str = "more tensors and settings than any checkpoint has; not r
 ///
 /// # Errors
 /// Where a tensor is broken, two have one name, or a limit is reached.
-pub fn tensors(pickle: &Pickle, rebuild: &mut Rebuild) -> Result<Walked, String> {
+pub fn flatten_state_dict(pickle: &Pickle, rebuild: &mut Rebuild) -> Result<StateDict, String> {
     let reaches_tensor = reaches_tensor(pickle);
-    let mut walk = Walk {
+    let mut flattening = Flattening {
         pickle,
         rebuild,
         reaches_tensor: &reaches_tensor,
@@ -70,12 +53,12 @@ pub fn tensors(pickle: &Pickle, rebuild: &mut Rebuild) -> Result<Walked, String>
         name_bytes_left: NAME_BYTES_MAX,
         work: Work(WORK_MAX),
     };
-    walk.visit(pickle.root, "")?;
-    let Walk { tensors, unread, work, .. } = walk;
+    flattening.visit(pickle.root, "")?;
+    let Flattening { tensors, unread, work, .. } = flattening;
     if work.0 == 0 {
         return Err(TOO_MUCH.into());
     }
-    Ok(Walked { tensors, unread, reaches_tensor })
+    Ok(StateDict { tensors, unread, reaches_tensor })
 }
 
 /// Of every value, whether a tensor can be reached from it: a breadth-first search from the
@@ -113,7 +96,7 @@ fn reaches_tensor(pickle: &Pickle) -> Vec<bool> {
     reaches
 }
 
-struct Walk<'a, 'b> {
+struct Flattening<'a, 'b> {
     pickle: &'a Pickle,
     rebuild: &'a mut Rebuild<'b>,
     reaches_tensor: &'a [bool],
@@ -126,7 +109,7 @@ struct Walk<'a, 'b> {
     work: Work,
 }
 
-impl Walk<'_, '_> {
+impl Flattening<'_, '_> {
     fn visit(&mut self, id: Id, name: &str) -> Result<(), String> {
         if !self.reaches_tensor[id as usize] {
             return Ok(());
@@ -259,153 +242,6 @@ impl Walk<'_, '_> {
             true => label.to_string(),
             false => format!("{name}.{label}"),
         })
-    }
-}
-
-/// The parts of a pickled `torch.nn.Module`.
-struct Module {
-    parameters: Vec<(Id, Id)>,
-    buffers: Vec<(Id, Id)>,
-    modules: Vec<(Id, Id)>,
-    not_saved: HashSet<String>,
-}
-
-impl Module {
-    /// None where the attributes are not those of a module.
-    fn of(pickle: &Pickle, attributes: &[(Id, Id)], work: &mut Work) -> Option<Module> {
-        let find = |name: &str| {
-            let found = attributes.iter().rev().find(|&&(k, _)| pickle.text(k) == Some(name));
-            found.map(|&(_, value)| value)
-        };
-        let (parameters, modules) = (find("_parameters")?, find("_modules")?);
-        let not_saved = find("_non_persistent_buffers_set").map(|id| members(pickle, id, work));
-        let mut dict = |id: Id| mapping(pickle, id, work);
-        Some(Module {
-            parameters: dict(parameters),
-            buffers: find("_buffers").map(&mut dict).unwrap_or_default(),
-            modules: dict(modules),
-            not_saved: not_saved.unwrap_or_default(),
-        })
-    }
-}
-
-/// Whether the attributes are those of a pickled module.
-pub fn is_module(pickle: &Pickle, object: &Object, work: &mut Work) -> bool {
-    let attributes = attributes(pickle, object, work);
-    let has = |name| attributes.iter().any(|&(k, _)| pickle.text(k) == Some(name));
-    has("_parameters") && has("_modules")
-}
-
-/// The attributes of an object: its state, or both parts where it has slots too.
-pub fn attributes(pickle: &Pickle, object: &Object, work: &mut Work) -> Vec<(Id, Id)> {
-    match object.state.map(|s| (s, pickle.node(s))) {
-        Some((_, Node::Dict(entries))) => work.slice(entries).to_vec(),
-        Some((state, Node::Tuple(_))) => {
-            let parts = work.slice(pickle.sequence(state).unwrap_or_default());
-            parts.iter().flat_map(|&part| mapping(pickle, part, work)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The entries of a dict, or of an object that is one.
-pub fn mapping(pickle: &Pickle, id: Id, work: &mut Work) -> Vec<(Id, Id)> {
-    match pickle.node(id) {
-        Node::Dict(entries) => work.slice(entries).to_vec(),
-        Node::Object(object) => {
-            let args = pickle.sequence(object.args).unwrap_or_default();
-            let mut entries = Vec::new();
-            if builds_container(pickle, object)
-                && let Some(&first) = args.first()
-            {
-                entries = match pickle.node(first) {
-                    Node::Dict(entries) => work.slice(entries).to_vec(),
-                    _ => pairs_of(pickle, first, work).unwrap_or_default(),
-                };
-            }
-            entries.extend(work.slice(&object.entries));
-            entries
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Whether the object is a container of the standard library (or `torch.Size`), whose arguments
-/// are its content.
-pub fn builds_container(pickle: &Pickle, object: &Object) -> bool {
-    matches!(
-        pickle.global(object.callable),
-        Some(
-            ("collections", "OrderedDict" | "defaultdict" | "Counter" | "deque")
-                | ("__builtin__" | "builtins", "set" | "frozenset" | "dict" | "list" | "tuple")
-                | ("torch", "Size")
-        )
-    )
-}
-
-/// `[(key, value), ...]`, as OrderedDict was pickled by Python 2; None where it is anything else.
-pub fn pairs_of(pickle: &Pickle, id: Id, work: &mut Work) -> Option<Vec<(Id, Id)>> {
-    let items = pickle.sequence(id).filter(|items| !items.is_empty())?;
-    work.slice(items)
-        .iter()
-        .map(|&item| match pickle.sequence(item) {
-            Some(&[key, value]) if pickle.text(key).is_some() => Some((key, value)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The strings in a set.
-fn members(pickle: &Pickle, id: Id, work: &mut Work) -> HashSet<String> {
-    let items = match pickle.node(id) {
-        Node::Set(items) | Node::List(items) => items,
-        Node::Object(object) => {
-            let args = pickle.sequence(object.args).unwrap_or_default();
-            args.first().and_then(|&a| pickle.sequence(a)).unwrap_or_default()
-        }
-        _ => &[],
-    };
-    work.slice(items).iter().filter_map(|&i| pickle.text(i)).map(String::from).collect()
-}
-
-/// A key as a part of a name.
-pub fn label(pickle: &Pickle, key: Id) -> String {
-    match pickle.node(key) {
-        Node::Text(span) | Node::Bytes(span) => {
-            let bytes = pickle.bytes_of(*span);
-            let bytes = &bytes[..bytes.len().min(LABEL_BYTES_MAX)];
-            String::from_utf8_lossy(bytes).into_owned()
-        }
-        Node::Int(value) => value.to_string(),
-        Node::Bool(value) => value.to_string(),
-        Node::Float(value) => value.to_string(),
-        Node::None => "None".into(),
-        Node::Global(..) => {
-            pickle.global(key).map_or("a class".into(), |(m, n)| format!("{m}.{n}"))
-        }
-        _ => format!("key {key}"),
-    }
-}
-
-/// The class of an object, for messages.
-pub fn class_name(pickle: &Pickle, id: Id) -> String {
-    match class_of(pickle, id).and_then(|class| pickle.global(class)) {
-        Some((module, name)) => format!("{module}.{name}"),
-        None => "a class without a name".into(),
-    }
-}
-
-/// The global that is the class of an object, if it has one.
-pub fn class_of(pickle: &Pickle, id: Id) -> Option<Id> {
-    let object = pickle.object(id)?;
-    match pickle.node(object.callable) {
-        // `copyreg._reconstructor(class, ...)`
-        Node::Global(..) if pickle.global(object.callable)?.1 == "_reconstructor" => {
-            pickle.sequence(object.args)?.first().copied()
-        }
-        // `('module', class, source)` of old streams
-        Node::Persistent(id) => pickle.sequence(*id)?.get(1).copied(),
-        _ => Some(object.callable),
     }
 }
 

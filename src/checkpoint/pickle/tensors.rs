@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
+use super::graph::Pickle;
 use super::numpy;
 use super::storage::{Made, Storages, View};
+use super::value::{Id, Node};
 use crate::checkpoint::budget::Budget;
-use crate::checkpoint::pickle::value::{Id, Node, Pickle};
 use crate::util::text::quoted;
 use crate::weights::tensor::{Bytes, Dtype};
 

@@ -1,5 +1,6 @@
 //! Owns the tests of the pickle machine. Must not know: PyTorch.
 
+use crate::checkpoint::pickle::graph::Pickle;
 use crate::checkpoint::pickle::value::*;
 use crate::weights::tensor::Bytes;
 
