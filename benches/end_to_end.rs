@@ -20,7 +20,7 @@ use vqtok::checkpoint::recognise::detect::DetectOptions;
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::source::file;
 use vqtok::data::walk;
-use vqtok::data::{Found, subsample};
+use vqtok::data::{SourceFile, subsample};
 use vqtok::engine::{self, PixelBatch};
 use vqtok::model::config::Parts;
 use vqtok::pipeline;
@@ -110,7 +110,7 @@ fn first_shard(photo: &Path, model: &Path, scratch: &Path, rounds: usize) {
 
 /// The same images through the engine from memory, and from files to shards, in this process.
 fn beside_the_engine(
-    found: &[Found],
+    found: &[SourceFile],
     model: &Path,
     scratch: &Path,
     rounds: usize,
@@ -162,7 +162,7 @@ fn beside_the_engine(
 }
 
 /// The same batches as the pipeline's, in memory.
-fn prepared(found: &[Found], how: &Preparation) -> Vec<PixelBatch> {
+fn prepared(found: &[SourceFile], how: &Preparation) -> Vec<PixelBatch> {
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, how).ok()).collect();
     images
         .chunks(BATCH)
@@ -177,7 +177,13 @@ fn prepared(found: &[Found], how: &Preparation) -> Vec<PixelBatch> {
 }
 
 /// The binary beside the script, whole processes on two threads each.
-fn beside_pytorch(python: &Path, found: &[Found], model: &Path, scratch: &Path, rounds: usize) {
+fn beside_pytorch(
+    python: &Path,
+    found: &[SourceFile],
+    model: &Path,
+    scratch: &Path,
+    rounds: usize,
+) {
     let photos = scratch.join("photos");
     let paths = found.iter().map(|f| format!("{}\n", photos.join(&f.key).display()));
     let list: String = paths.collect();

@@ -9,7 +9,7 @@
 //! plan      source     data::resize                       Engine                     shard      finalize
 //! ```
 //!
-//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to a crew of
+//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to a pool of
 //! decoders, the engine's thread owns model and device, the calling thread writes. Bounded channels
 //! join them. A decoder that hangs is given up after minutes and costs its image. An image that fails takes the same way as one that succeeds, so ordinals have no
 //! holes and what a shard holds never depends on timing, threads, batch size or kills.

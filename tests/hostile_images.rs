@@ -364,7 +364,7 @@ fn odd_names() -> Option<(tempfile::TempDir, PathBuf)> {
 fn odd_names_are_walked_once_each() {
     let Some((_guard, root)) = odd_names() else { return };
     let mut walk = data::walk(std::slice::from_ref(&root)).unwrap();
-    let found: Vec<data::Found> = walk.by_ref().map(|found| found.unwrap()).collect();
+    let found: Vec<data::SourceFile> = walk.by_ref().map(|found| found.unwrap()).collect();
     let keys: Vec<&str> = found.iter().map(|found| found.key.as_str()).collect();
     let distinct: std::collections::BTreeSet<&str> = found.iter().map(|f| f.uri.as_str()).collect();
     assert_eq!(distinct.len(), found.len(), "a URI twice");

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::progress::Reporter;
-use crate::data::{Skipped, Take, Walk, walk_taking};
+use crate::data::{ImageWalk, Skipped, Take, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::PLAN_FILE;
 use crate::util::text;
@@ -40,7 +40,7 @@ impl Inputs {
     ///
     /// # Errors
     /// Those of [`walk_taking`].
-    pub fn walk(&self) -> Result<Walk> {
+    pub fn walk(&self) -> Result<ImageWalk> {
         walk_taking(&self.inputs, self.take())
     }
 

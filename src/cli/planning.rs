@@ -6,7 +6,7 @@ use super::inputs::{self, Inputs};
 use crate::cli::progress::Reporter;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLevel, Layout};
-use crate::data::{Found, Take, is_hidden, walk_taking};
+use crate::data::{SourceFile, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
@@ -156,9 +156,9 @@ fn hold(
 }
 
 /// What is found as rows of a plan.
-fn rows(found: impl Iterator<Item = Result<Found>>) -> impl Iterator<Item = Result<PlanRow>> {
+fn rows(found: impl Iterator<Item = Result<SourceFile>>) -> impl Iterator<Item = Result<PlanRow>> {
     found.zip(0..).map(|(found, ordinal)| {
-        let Found { key, uri, bytes } = found?;
+        let SourceFile { key, uri, bytes } = found?;
         Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64 })
     })
 }

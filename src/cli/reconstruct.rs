@@ -7,7 +7,7 @@ use super::{Finished, places};
 use crate::audit::sources;
 use crate::cli::progress::Reporter;
 use crate::data::prepare::{self, Preparation, Prepared};
-use crate::data::{Found, contact_sheet, subsample};
+use crate::data::{SourceFile, contact_sheet, subsample};
 use crate::engine::{Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::metrics;
@@ -138,7 +138,7 @@ type Pair = (RgbImage, RgbImage);
 
 /// Some images in their order; those of one size go through the engine together.
 fn reconstruct(
-    some: &[Found],
+    some: &[SourceFile],
     preparation: &Preparation,
     engine: &mut dyn Engine,
     images_max: &mut usize,

@@ -1,7 +1,7 @@
 //! Owns choosing some images of a stream of unknown length, evenly and in order.
 //! Must not know: what they are chosen for.
 
-use crate::data::source::walk::Found;
+use crate::data::source::walk::SourceFile;
 use crate::error::Result;
 
 /// `count` of the stream's images at even distances, in order, or all where there are fewer.
@@ -9,7 +9,10 @@ use crate::error::Result;
 ///
 /// # Errors
 /// The stream's first.
-pub fn evenly(stream: impl Iterator<Item = Result<Found>>, count: usize) -> Result<Vec<Found>> {
+pub fn evenly(
+    stream: impl Iterator<Item = Result<SourceFile>>,
+    count: usize,
+) -> Result<Vec<SourceFile>> {
     let count = count.max(1);
     // Keeps every stride-th image; whenever that is too many, every second of them and twice the
     // stride.
@@ -35,8 +38,8 @@ pub fn evenly(stream: impl Iterator<Item = Result<Found>>, count: usize) -> Resu
 mod tests {
     use super::*;
 
-    fn stream(length: usize) -> impl Iterator<Item = Result<Found>> {
-        (0..length).map(|i| Ok(Found { key: format!("{i:04}"), uri: String::new(), bytes: 0 }))
+    fn stream(length: usize) -> impl Iterator<Item = Result<SourceFile>> {
+        (0..length).map(|i| Ok(SourceFile { key: format!("{i:04}"), uri: String::new(), bytes: 0 }))
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::tokens::{FailureRow, Outcome, PlanRow, TOKENS_MAX};
 use crate::util::panics;
-use crate::util::worker_pool::{Ticket, Waited};
+use crate::util::worker_pool::{TaskHandle, WaitOutcome};
 
 /// An image between two stages: its place, and what the stage before made of it.
 pub(super) struct InFlight<T> {
@@ -22,7 +22,7 @@ pub(super) struct InFlight<T> {
 }
 
 /// An image in line: its pixels are still to come.
-pub(super) type Awaited = InFlight<Ticket<PlanRow, Result<Prepared, Reject>>>;
+pub(super) type Awaited = InFlight<TaskHandle<PlanRow, Result<Prepared, Reject>>>;
 
 /// An image with its pixels, or why it has none.
 type Item = InFlight<Result<Prepared, Reject>>;
@@ -79,10 +79,10 @@ pub(super) fn arrive(
 ) -> Result<Option<InFlight<Result<Prepared, Reject>>>> {
     let InFlight { partition, plan, prepared } = awaited;
     let prepared = match prepared.wait(stop)? {
-        Waited::Done(prepared) => prepared,
-        Waited::Stopped => return Err(Error::Interrupted),
-        Waited::Closed => return Ok(None),
-        Waited::GivenUp => {
+        WaitOutcome::Done(prepared) => prepared,
+        WaitOutcome::Stopped => return Err(Error::Interrupted),
+        WaitOutcome::Closed => return Ok(None),
+        WaitOutcome::GivenUp => {
             let seconds = settings.decode_time_max.as_secs_f64();
             let text = format!("not decoded after {seconds} s: given up");
             Err(Reject::new(Stage::Decode, text))

@@ -3,7 +3,7 @@
 use crate::data::prepare::Preparation;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::tokens::{Identity, LevelLayout, Preprocessing, Tokenizer};
+use crate::tokens::{Identity, LevelLayout, Preprocessing, TokenizerId};
 
 /// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
 /// equal shards.
@@ -28,7 +28,7 @@ pub fn identity(
         None => vec![None; config.levels()],
     };
     Ok(Identity {
-        tokenizer: Tokenizer {
+        tokenizer: TokenizerId {
             family: config.family.clone(),
             weights_sha256: digests.weights_sha256.clone(),
             codebook_sha256: digests.codebook_sha256.clone(),

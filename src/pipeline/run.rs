@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Reject, Result};
 use crate::tokens::{Plan, PlanRow};
 use crate::util::panics;
-use crate::util::worker_pool::{Crew, Timer};
+use crate::util::worker_pool::{Timer, WorkerPool};
 
 /// Tokenizes `partitions` (ascending, none of them committed) of `plan`.
 ///
@@ -33,13 +33,13 @@ pub fn run(
     let in_flight = settings.images_in_flight();
     let (items_in, items) = bounded::<Awaited>(in_flight);
     let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
-    let crew = &decoders(settings)?;
+    let pool = &decoders(settings)?;
     let rows = Rows::of(settings, plan)?;
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
             .name("vqtok-reader".into())
-            .spawn_scoped(scope, move || read(plan, partitions, crew, items_in, stop))
+            .spawn_scoped(scope, move || read(plan, partitions, pool, items_in, stop))
             .map_err(Error::io("thread vqtok-reader"))?;
         let encoder = std::thread::Builder::new()
             .name("vqtok-engine".into())
@@ -48,7 +48,7 @@ pub fn run(
         // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.
         let written = write(settings, plan, partitions, done, stop, observer);
-        crew.close();
+        pool.close();
         // The threads return their errors and don't panic; if one does, that is a bug and goes on
         // to the command's end, which tells it.
         let encoded = encoder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -66,7 +66,7 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
 }
 
 /// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
-fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject>>> {
+fn decoders(settings: &Settings) -> Result<WorkerPool<PlanRow, Result<Prepared, Reject>>> {
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
     let work = move |row: PlanRow, timer: &Timer| {
         let limits = &preparation.limits;
@@ -81,7 +81,7 @@ fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject
         prepare::from_bytes(&bytes, &preparation)
     };
     let threads = rayon::current_num_threads();
-    Crew::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
+    WorkerPool::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
 }
 
 /// Sends every image of the partitions in order. The channel holds places in line; each place is
@@ -89,7 +89,7 @@ fn decoders(settings: &Settings) -> Result<Crew<PlanRow, Result<Prepared, Reject
 fn read(
     plan: &Plan,
     partitions: &[usize],
-    crew: &Crew<PlanRow, Result<Prepared, Reject>>,
+    pool: &WorkerPool<PlanRow, Result<Prepared, Reject>>,
     items: Sender<Awaited>,
     stop: &AtomicBool,
 ) -> Result<()> {
@@ -99,7 +99,7 @@ fn read(
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let prepared = crew.give(PlanRow { uri: plan.place(&row), ..row.clone() });
+            let prepared = pool.submit(PlanRow { uri: plan.place(&row), ..row.clone() });
             if items.send(InFlight { partition, plan: row, prepared }).is_err() {
                 return Ok(()); // the engine ended; its error is the one to report
             }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::encode::{InFlight, arrive};
 use super::*;
 use crate::config::Recipe;
-use crate::data::Found;
+use crate::data::SourceFile;
 use crate::data::prepare::Prepared;
 use crate::data::source::walk::walk;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
 use crate::tokens::{CommitMode, Plan, PlanRow, finalize};
-use crate::util::worker_pool::{Crew, Timer};
+use crate::util::worker_pool::{Timer, WorkerPool};
 use crate::weights::digests::Digests;
 
 /// Gives codes that depend on an image's pixels, for at most `fits` images at once.
@@ -136,7 +136,7 @@ impl Scene {
     fn plan(&self, out: &str) -> Plan {
         let identity = identity(&self.engine(1), &self.recipe.preparation(), 10).unwrap();
         let rows = walk(&[self.path("in")]).unwrap().zip(0..).map(|(found, ordinal)| {
-            let Found { key, uri, bytes } = found?;
+            let SourceFile { key, uri, bytes } = found?;
             Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64 })
         });
         Plan::create_or_open(&self.path(out), &identity, rows, 10).unwrap()
@@ -242,8 +242,8 @@ fn a_decoder_that_hangs_costs_its_image() {
         std::thread::sleep(Duration::from_secs(2));
         Err(Reject::new(Stage::Decode, "too late"))
     };
-    let crew = Crew::new(1, 1, limit, work).unwrap();
-    let awaited = InFlight { partition: 0, plan: row.clone(), prepared: crew.give(row) };
+    let pool = WorkerPool::new(1, 1, limit, work).unwrap();
+    let awaited = InFlight { partition: 0, plan: row.clone(), prepared: pool.submit(row) };
     let settings = Settings { decode_time_max: limit, ..scene.settings() };
     let item = arrive(&settings, awaited, &AtomicBool::new(false)).unwrap().unwrap();
     let reject = item.prepared.unwrap_err();

@@ -19,7 +19,7 @@ pub const LEVELS_MAX: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The model.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: TokenizerId,
     /// From an image file to the model's pixels.
     pub preprocessing: Preprocessing,
     /// Which folder of a key is its label: `1` for the second, ..., or `none`. None stands for the
@@ -41,7 +41,7 @@ pub struct Identity {
 /// Which model made the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tokenizer {
+pub struct TokenizerId {
     /// The family's name, as in the model's configuration.
     pub family: String,
     /// Hex sha256 of the weights.
@@ -248,7 +248,7 @@ pub(crate) mod tests {
     /// An identity for tests: `codes` codes, a fixed `grid`, `shard_rows` to a partition.
     pub(crate) fn identity(codes: u64, grid: Option<[u32; 2]>, shard_rows: u64) -> Identity {
         Identity {
-            tokenizer: Tokenizer {
+            tokenizer: TokenizerId {
                 family: "vqtok".into(),
                 weights_sha256: "ab".repeat(32),
                 codebook_sha256: "cd".repeat(32),

@@ -48,7 +48,7 @@ pub use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
 pub(crate) use columns::TOKENS_MAX;
 pub use finalize::{DatasetSummary, finalize};
-pub use identity::{Identity, LevelLayout, Preprocessing, Tokenizer};
+pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub use moved::Moved;
 pub use plan::{FILE as PLAN_FILE, Held, Plan};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};

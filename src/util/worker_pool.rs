@@ -1,8 +1,7 @@
-//! Owns the threads that decode, and giving up on one that never ends. Must not know: what is
-//! decoded.
+//! Owns a pool of threads with a time limit for each task. Must not know: what the tasks are.
 //!
 //! A thread can't be stopped from outside. Where a task's timed part takes longer than it may, the
-//! task is given up: its ticket tells so, another thread takes the place of the one that hangs, and
+//! task is given up: its handle tells so, another thread takes the place of the one that hangs, and
 //! that one is left alone; should it ever come back, it ends. So a decoder that hangs costs one
 //! image and what it holds, and no number of them brings the job to a halt.
 
@@ -15,12 +14,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bo
 
 use crate::error::{Error, Result};
 
-/// How often those who wait look at the world.
-const LOOK: Duration = Duration::from_millis(50);
+/// Polling interval of blocked senders and receivers.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where a task is.
-enum Phase {
-    /// In line, or in the part that isn't timed.
+enum TaskPhase {
+    /// In the queue, or in the part that isn't timed.
     Untimed,
     /// In its timed part, since then.
     Timed(Instant),
@@ -29,114 +28,115 @@ enum Phase {
 }
 
 /// What starts the timed part of a task.
-pub(crate) struct Timer<'a>(&'a Mutex<Phase>);
+pub(crate) struct Timer<'a>(&'a Mutex<TaskPhase>);
 
 impl Timer<'_> {
-    /// From here on the task may take as long as [`Ticket::wait`] says.
+    /// From here on the task may take as long as [`TaskHandle::wait`] says.
     pub(crate) fn start(&self) {
-        *lock(self.0) = Phase::Timed(Instant::now());
+        *lock(self.0) = TaskPhase::Timed(Instant::now());
     }
 }
 
 struct Task<T, R> {
     input: T,
     place: Sender<R>,
-    phase: Arc<Mutex<Phase>>,
+    phase: Arc<Mutex<TaskPhase>>,
 }
 
 type Work<T, R> = dyn Fn(T, &Timer) -> R + Send + Sync;
 
 /// A thread, and what it is at.
-struct Member {
+struct Worker {
     handle: JoinHandle<()>,
-    current: Arc<Mutex<Option<Arc<Mutex<Phase>>>>>,
+    current: Arc<Mutex<Option<Arc<Mutex<TaskPhase>>>>>,
 }
 
 struct Shared<T, R> {
     tasks: Receiver<Task<T, R>>,
     work: Box<Work<T, R>>,
-    members: Mutex<Vec<Member>>,
+    workers: Mutex<Vec<Worker>>,
     over: AtomicBool,
     limit: Duration,
 }
 
 /// Threads that do one kind of work. Dropping it ends them.
-pub(crate) struct Crew<T: Send + 'static, R: Send + 'static> {
-    line: Option<Sender<Task<T, R>>>,
+pub(crate) struct WorkerPool<T: Send + 'static, R: Send + 'static> {
+    queue: Option<Sender<Task<T, R>>>,
     shared: Arc<Shared<T, R>>,
 }
 
 /// A place for a result.
-pub(crate) struct Ticket<T, R> {
+pub(crate) struct TaskHandle<T, R> {
     result: Receiver<R>,
-    phase: Arc<Mutex<Phase>>,
+    phase: Arc<Mutex<TaskPhase>>,
     shared: Arc<Shared<T, R>>,
 }
 
 /// How waiting for a result ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Waited<R> {
+pub(crate) enum WaitOutcome<R> {
     Done(R),
     /// The timed part took too long.
     GivenUp,
     /// `stop` was raised.
     Stopped,
-    /// The crew was closed before the task began.
+    /// The pool was closed before the task began.
     Closed,
 }
 
-impl<T: Send + 'static, R: Send + 'static> Crew<T, R> {
-    /// `threads` threads that do `work`; at most `in_line` tasks wait. The part of a task from
+impl<T: Send + 'static, R: Send + 'static> WorkerPool<T, R> {
+    /// `threads` threads that do `work`; at most `queue_max` tasks wait. The part of a task from
     /// [`Timer::start`] on may take `limit`.
     pub(crate) fn new(
         threads: usize,
-        in_line: usize,
+        queue_max: usize,
         limit: Duration,
         work: impl Fn(T, &Timer) -> R + Send + Sync + 'static,
-    ) -> Result<Crew<T, R>> {
-        let (line, tasks) = bounded(in_line);
-        let members = Mutex::new(Vec::new());
+    ) -> Result<WorkerPool<T, R>> {
+        let (queue, tasks) = bounded(queue_max);
+        let workers = Mutex::new(Vec::new());
         let over = AtomicBool::new(false);
-        let shared = Arc::new(Shared { tasks, work: Box::new(work), members, over, limit });
-        let crew = Crew { line: Some(line), shared };
-        (0..threads.max(1)).try_for_each(|_| enlist(&crew.shared))?;
-        Ok(crew)
+        let shared = Arc::new(Shared { tasks, work: Box::new(work), workers, over, limit });
+        let pool = WorkerPool { queue: Some(queue), shared };
+        (0..threads.max(1)).try_for_each(|_| spawn_worker(&pool.shared))?;
+        Ok(pool)
     }
 
-    /// Puts a task in line, waiting for a place there, or for [`Crew::close`].
-    pub(crate) fn give(&self, input: T) -> Ticket<T, R> {
+    /// Puts a task in the queue, waiting for a place there, or for [`WorkerPool::close`].
+    pub(crate) fn submit(&self, input: T) -> TaskHandle<T, R> {
         let (place, result) = bounded(1);
-        let phase = Arc::new(Mutex::new(Phase::Untimed));
-        let ticket = Ticket { result, phase: Arc::clone(&phase), shared: Arc::clone(&self.shared) };
+        let phase = Arc::new(Mutex::new(TaskPhase::Untimed));
+        let handle =
+            TaskHandle { result, phase: Arc::clone(&phase), shared: Arc::clone(&self.shared) };
         let mut task = Task { input, place, phase };
-        // `shared` holds the line's other end, so that it is never disconnected.
-        while let (Some(line), false) = (&self.line, self.shared.over.load(Ordering::Relaxed)) {
-            match line.send_timeout(task, LOOK) {
+        // `shared` holds the queue's other end, so that it is never disconnected.
+        while let (Some(queue), false) = (&self.queue, self.shared.over.load(Ordering::Relaxed)) {
+            match queue.send_timeout(task, POLL_INTERVAL) {
                 Err(SendTimeoutError::Timeout(back)) => task = back,
                 _ => break,
             }
         }
-        ticket
+        handle
     }
 
-    /// No task that hasn't begun will be, and nobody waits for a place in line any more, even where
+    /// No task that hasn't begun will be, and nobody waits for a place in the queue any more, even where
     /// every thread hangs.
     pub(crate) fn close(&self) {
         self.shared.over.store(true, Ordering::Relaxed);
     }
 }
 
-impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
+impl<T: Send + 'static, R: Send + 'static> TaskHandle<T, R> {
     /// The task's result, unless its timed part takes too long or `stop` is raised before.
     ///
     /// # Errors
     /// No thread could be made in place of one that hangs; or the task panicked, which is a bug.
-    pub(crate) fn wait(self, stop: &AtomicBool) -> Result<Waited<R>> {
+    pub(crate) fn wait(self, stop: &AtomicBool) -> Result<WaitOutcome<R>> {
         loop {
-            match self.result.recv_timeout(LOOK.min(self.shared.limit)) {
-                Ok(result) => return Ok(Waited::Done(result)),
+            match self.result.recv_timeout(POLL_INTERVAL.min(self.shared.limit)) {
+                Ok(result) => return Ok(WaitOutcome::Done(result)),
                 Err(RecvTimeoutError::Disconnected) if self.shared.over.load(Ordering::Relaxed) => {
-                    return Ok(Waited::Closed);
+                    return Ok(WaitOutcome::Closed);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::internal("a decoder thread has panicked"));
@@ -144,25 +144,25 @@ impl<T: Send + 'static, R: Send + 'static> Ticket<T, R> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if give_up(&self.phase, self.shared.limit) {
-                enlist(&self.shared)?;
-                return Ok(Waited::GivenUp);
+                spawn_worker(&self.shared)?;
+                return Ok(WaitOutcome::GivenUp);
             }
             if stop.load(Ordering::Relaxed) {
-                return Ok(Waited::Stopped);
+                return Ok(WaitOutcome::Stopped);
             }
         }
     }
 }
 
-impl<T: Send + 'static, R: Send + 'static> Drop for Crew<T, R> {
+impl<T: Send + 'static, R: Send + 'static> Drop for WorkerPool<T, R> {
     /// Joins every thread, except those that hang: they are left to the end of the process.
     fn drop(&mut self) {
         self.close();
-        self.line = None;
-        // The tasks in line hold what their tickets wait for.
+        self.queue = None;
+        // The tasks in the queue hold what their handles wait for.
         while self.shared.tasks.try_recv().is_ok() {}
-        let members = std::mem::take(&mut *lock(&self.shared.members));
-        for Member { handle, current } in members {
+        let workers = std::mem::take(&mut *lock(&self.shared.workers));
+        for Worker { handle, current } in workers {
             while !handle.is_finished() {
                 let phase = lock(&current).clone();
                 if phase.is_some_and(|phase| is_given_up(&phase, self.shared.limit)) {
@@ -171,33 +171,33 @@ impl<T: Send + 'static, R: Send + 'static> Drop for Crew<T, R> {
                 std::thread::sleep(Duration::from_millis(1));
             }
             if handle.is_finished() {
-                let _ = handle.join(); // A panic was told by the task's ticket.
+                let _ = handle.join(); // A panic was told by the task's handle.
             }
         }
     }
 }
 
 /// Adds a thread.
-fn enlist<T: Send + 'static, R: Send + 'static>(shared: &Arc<Shared<T, R>>) -> Result<()> {
+fn spawn_worker<T: Send + 'static, R: Send + 'static>(shared: &Arc<Shared<T, R>>) -> Result<()> {
     let current = Arc::new(Mutex::new(None));
     let (own, task) = (Arc::clone(shared), Arc::clone(&current));
     let handle = std::thread::Builder::new()
         .name("vqtok-decoder".into())
-        .spawn(move || serve(&own, &task))
+        .spawn(move || worker_loop(&own, &task))
         .map_err(Error::io("thread vqtok-decoder"))?;
-    lock(&shared.members).push(Member { handle, current });
+    lock(&shared.workers).push(Worker { handle, current });
     Ok(())
 }
 
-fn serve<T, R>(shared: &Shared<T, R>, current: &Mutex<Option<Arc<Mutex<Phase>>>>) {
+fn worker_loop<T, R>(shared: &Shared<T, R>, current: &Mutex<Option<Arc<Mutex<TaskPhase>>>>) {
     while let Ok(Task { input, place, phase }) = shared.tasks.recv() {
         if shared.over.load(Ordering::Relaxed) {
             continue;
         }
         *lock(current) = Some(Arc::clone(&phase));
         let result = (shared.work)(input, &Timer(&phase));
-        let before = std::mem::replace(&mut *lock(&phase), Phase::Done);
-        if matches!(before, Phase::GivenUp) {
+        let before = std::mem::replace(&mut *lock(&phase), TaskPhase::Done);
+        if matches!(before, TaskPhase::GivenUp) {
             return; // Another thread has this one's place.
         }
         // A closed place means that nobody waits any more.
@@ -207,17 +207,17 @@ fn serve<T, R>(shared: &Shared<T, R>, current: &Mutex<Option<Arc<Mutex<Phase>>>>
 }
 
 /// Gives a task up where it has taken too long; says whether it did.
-fn give_up(phase: &Mutex<Phase>, limit: Duration) -> bool {
+fn give_up(phase: &Mutex<TaskPhase>, limit: Duration) -> bool {
     let mut phase = lock(phase);
-    let late = matches!(*phase, Phase::Timed(since) if since.elapsed() >= limit);
+    let late = matches!(*phase, TaskPhase::Timed(since) if since.elapsed() >= limit);
     if late {
-        *phase = Phase::GivenUp;
+        *phase = TaskPhase::GivenUp;
     }
     late
 }
 
-fn is_given_up(phase: &Mutex<Phase>, limit: Duration) -> bool {
-    give_up(phase, limit) || matches!(*lock(phase), Phase::GivenUp)
+fn is_given_up(phase: &Mutex<TaskPhase>, limit: Duration) -> bool {
+    give_up(phase, limit) || matches!(*lock(phase), TaskPhase::GivenUp)
 }
 
 /// A phase is whole whoever panicked while it was locked.
@@ -232,21 +232,21 @@ mod tests {
     static NEVER: AtomicBool = AtomicBool::new(false);
 
     #[test]
-    fn results_come_to_their_tickets_whoever_was_faster() {
+    fn results_come_to_their_handles_whoever_was_faster() {
         let work = |n: u64, timer: &Timer| {
             timer.start();
             std::thread::sleep(Duration::from_millis(n % 5));
             n * n
         };
-        let crew = Crew::new(3, 8, Duration::from_secs(60), work).unwrap();
-        let tickets: Vec<_> = std::thread::scope(|scope| {
-            let give = scope.spawn(|| (0..50).map(|n| crew.give(n)).collect::<Vec<_>>());
-            give.join().unwrap()
+        let pool = WorkerPool::new(3, 8, Duration::from_secs(60), work).unwrap();
+        let handles: Vec<_> = std::thread::scope(|scope| {
+            let submit = scope.spawn(|| (0..50).map(|n| pool.submit(n)).collect::<Vec<_>>());
+            submit.join().unwrap()
         });
-        for (n, ticket) in (0..50).zip(tickets) {
-            assert_eq!(ticket.wait(&NEVER).unwrap(), Waited::Done(n * n));
+        for (n, handle) in (0..50).zip(handles) {
+            assert_eq!(handle.wait(&NEVER).unwrap(), WaitOutcome::Done(n * n));
         }
-        assert_eq!(lock(&crew.shared.members).len(), 3);
+        assert_eq!(lock(&pool.shared.workers).len(), 3);
     }
 
     /// Every third task hangs, on fewer threads than hang.
@@ -261,15 +261,15 @@ mod tests {
             }
             n
         };
-        let crew = Crew::new(2, 30, Duration::from_millis(40), work).unwrap();
-        let tickets: Vec<_> = (0..15).map(|n| crew.give(n)).collect();
-        for (n, ticket) in (0..15).zip(tickets) {
-            let expected = if n % 3 == 1 { Waited::GivenUp } else { Waited::Done(n) };
-            assert_eq!(ticket.wait(&NEVER).unwrap(), expected, "task {n}");
+        let pool = WorkerPool::new(2, 30, Duration::from_millis(40), work).unwrap();
+        let handles: Vec<_> = (0..15).map(|n| pool.submit(n)).collect();
+        for (n, handle) in (0..15).zip(handles) {
+            let expected = if n % 3 == 1 { WaitOutcome::GivenUp } else { WaitOutcome::Done(n) };
+            assert_eq!(handle.wait(&NEVER).unwrap(), expected, "task {n}");
         }
-        assert_eq!(lock(&crew.shared.members).len(), 7);
+        assert_eq!(lock(&pool.shared.workers).len(), 7);
         // Ends although five threads hang.
-        drop(crew);
+        drop(pool);
         hang.store(false, Ordering::Relaxed);
     }
 
@@ -280,13 +280,13 @@ mod tests {
             std::thread::sleep(Duration::from_millis(60));
             timer.start();
         };
-        let crew = Crew::new(1, 1, Duration::from_millis(20), work).unwrap();
-        assert_eq!(crew.give(()).wait(&NEVER).unwrap(), Waited::Done(()));
+        let pool = WorkerPool::new(1, 1, Duration::from_millis(20), work).unwrap();
+        assert_eq!(pool.submit(()).wait(&NEVER).unwrap(), WaitOutcome::Done(()));
     }
 
-    /// The device fails while every decoder hangs: the reader must not wait for a place in line.
+    /// The device fails while every decoder hangs: the reader must not wait for a place in the queue.
     #[test]
-    fn a_closed_crew_takes_nothing_and_holds_nobody() {
+    fn a_closed_pool_takes_nothing_and_holds_nobody() {
         let hang = Arc::new(AtomicBool::new(true));
         let held = Arc::clone(&hang);
         let work = move |(): (), timer: &Timer| {
@@ -295,16 +295,16 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
-        let crew = Crew::new(1, 1, Duration::from_millis(300), work).unwrap();
+        let pool = WorkerPool::new(1, 1, Duration::from_millis(300), work).unwrap();
         let begun = Instant::now();
         std::thread::scope(|scope| {
-            let give = scope.spawn(|| (0..9).map(|_| crew.give(())).collect::<Vec<_>>());
+            let submit = scope.spawn(|| (0..9).map(|_| pool.submit(())).collect::<Vec<_>>());
             std::thread::sleep(Duration::from_millis(20));
-            crew.close();
-            let last = give.join().unwrap().pop().unwrap();
-            assert_eq!(last.wait(&NEVER).unwrap(), Waited::Closed);
+            pool.close();
+            let last = submit.join().unwrap().pop().unwrap();
+            assert_eq!(last.wait(&NEVER).unwrap(), WaitOutcome::Closed);
         });
-        drop(crew);
+        drop(pool);
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         hang.store(false, Ordering::Relaxed);
     }
@@ -315,9 +315,9 @@ mod tests {
             std::thread::sleep(Duration::from_millis(150));
             assert!(!panic, "for the test");
         };
-        let crew = Crew::new(2, 2, Duration::from_secs(60), work).unwrap();
-        let (slow, bad) = (crew.give(false), crew.give(true));
-        assert_eq!(slow.wait(&AtomicBool::new(true)).unwrap(), Waited::Stopped);
+        let pool = WorkerPool::new(2, 2, Duration::from_secs(60), work).unwrap();
+        let (slow, bad) = (pool.submit(false), pool.submit(true));
+        assert_eq!(slow.wait(&AtomicBool::new(true)).unwrap(), WaitOutcome::Stopped);
         assert!(bad.wait(&NEVER).unwrap_err().to_string().contains("has panicked"));
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use vqtok::tokens::{
     CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-    Preprocessing, Receipt, TokenGrid, TokenRow, Tokenizer,
+    Preprocessing, Receipt, TokenGrid, TokenRow, TokenizerId,
 };
 use vqtok::{Error, Result};
 
@@ -16,7 +16,7 @@ pub const TOKENS: i64 = 6;
 
 pub fn identity(shard_rows: u64) -> Identity {
     Identity {
-        tokenizer: Tokenizer {
+        tokenizer: TokenizerId {
             family: "vqtok".into(),
             weights_sha256: "ab".repeat(32),
             codebook_sha256: "cd".repeat(32),

@@ -149,9 +149,9 @@ pub(crate) fn resize(
 ) -> RgbImage {
     let (source_width, source_height) = (image.width() as usize, image.height() as usize);
     let columns = (u64::from(image.width()) != full.0)
-        .then(|| Weights::new(source_width, full.0, filter, region.x, region.width));
+        .then(|| FilterTaps::new(source_width, full.0, filter, region.x, region.width));
     let rows = (u64::from(image.height()) != full.1)
-        .then(|| Weights::new(source_height, full.1, filter, region.y, region.height));
+        .then(|| FilterTaps::new(source_height, full.1, filter, region.y, region.height));
 
     // The source rows that the vertical pass reads.
     let (first, last) = match &rows {
@@ -183,7 +183,7 @@ fn cut(source: &[u8], stride: usize, start: usize, out_stride: usize) -> Vec<u8>
 }
 
 /// For each output position the source positions it is made of and their weights.
-struct Weights {
+struct FilterTaps {
     /// First source position and number of taps.
     bounds: Vec<(usize, usize)>,
     /// `taps` entries a position, zero behind its own number.
@@ -191,9 +191,9 @@ struct Weights {
     taps: usize,
 }
 
-impl Weights {
+impl FilterTaps {
     /// `count` positions from `start` on, of `size` positions made from `source` ones.
-    fn new(source: usize, size: u64, filter: Filter, start: u64, count: u32) -> Weights {
+    fn new(source: usize, size: u64, filter: Filter, start: u64, count: u32) -> FilterTaps {
         let scale = source as f64 / size as f64;
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
@@ -219,7 +219,7 @@ impl Weights {
             }
             bounds.push((low as usize, count));
         }
-        Weights { bounds, values, taps }
+        FilterTaps { bounds, values, taps }
     }
 
     /// The first source position that is read, and the one behind the last.
@@ -230,7 +230,7 @@ impl Weights {
     }
 }
 
-impl Taps for Weights {
+impl Taps for FilterTaps {
     fn taps(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.bounds
             .iter()
@@ -239,13 +239,13 @@ impl Taps for Weights {
     }
 }
 
-fn horizontal(source: &[u8], stride: usize, columns: &Weights, out_stride: usize) -> Vec<u8> {
+fn horizontal(source: &[u8], stride: usize, columns: &FilterTaps, out_stride: usize) -> Vec<u8> {
     let mut out = vec![0; source.len() / stride * out_stride];
     pillow_kernels::across(source, stride, columns, &mut out, out_stride);
     out
 }
 
-fn vertical(source: &[u8], stride: usize, first: usize, rows: &Weights) -> Vec<u8> {
+fn vertical(source: &[u8], stride: usize, first: usize, rows: &FilterTaps) -> Vec<u8> {
     let mut out = vec![0; stride * rows.bounds.len()];
     for ((low, weights), out) in rows.taps().zip(out.chunks_exact_mut(stride)) {
         pillow_kernels::down(&source[(low - first) * stride..], weights, out);

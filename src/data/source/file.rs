@@ -87,7 +87,7 @@ pub fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// The content of the file behind `uri` (as in [`Found::uri`](crate::data::Found::uri)).
+/// The content of the file behind `uri` (as in [`SourceFile::uri`](crate::data::SourceFile::uri)).
 ///
 /// # Errors
 /// Rejections of [`Stage::Read`]: no such file, no permission, not a regular file, larger than

@@ -38,7 +38,7 @@ const PATH_BYTES_MAX: usize = 20_000;
 
 /// One file that is an input: by its extension, or by its first bytes where it has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SourceFile {
     /// The path relative to its INPUT, `/` between parts, extension kept; the file's name where
     /// the INPUT is the file. Bytes that are not UTF-8 are percent-encoded. Unique within an INPUT.
     pub key: String,
@@ -57,9 +57,9 @@ pub struct Take {
     pub own: bool,
 }
 
-/// The stream of [`Found`], made by [`walk`].
+/// The stream of [`SourceFile`], made by [`walk`].
 #[derive(Debug)]
-pub struct Walk {
+pub struct ImageWalk {
     inputs: std::vec::IntoIter<Input>,
     take: Take,
     /// Every input, links resolved.
@@ -95,7 +95,7 @@ struct Folder {
 ///
 /// # Errors
 /// Those of [`walk_taking`].
-pub fn walk(inputs: &[PathBuf]) -> Result<Walk> {
+pub fn walk(inputs: &[PathBuf]) -> Result<ImageWalk> {
     walk_taking(inputs, Take::default())
 }
 
@@ -104,7 +104,7 @@ pub fn walk(inputs: &[PathBuf]) -> Result<Walk> {
 /// # Errors
 /// An input that does not exist, is neither a file nor a folder, is given twice, lies inside
 /// another one, or was written by vqtok.
-pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<Walk> {
+pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
     if inputs.is_empty() {
         return Err(Error::invalid("no input given; name at least one folder or image"));
     }
@@ -154,7 +154,7 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<Walk> {
         let path = std::path::absolute(input).map_err(Error::io(input))?;
         checked.push(Input { path, is_folder: kind.is_dir() });
     }
-    Ok(Walk {
+    Ok(ImageWalk {
         inputs: checked.into_iter(),
         take,
         roots: roots.into_keys().collect(),
@@ -175,10 +175,10 @@ fn first_inside<'a, T>(places: &'a BTreeMap<PathBuf, T>, outer: &Path) -> Option
     first.starts_with(outer).then_some(value)
 }
 
-impl Iterator for Walk {
-    type Item = Result<Found>;
+impl Iterator for ImageWalk {
+    type Item = Result<SourceFile>;
 
-    fn next(&mut self) -> Option<Result<Found>> {
+    fn next(&mut self) -> Option<Result<SourceFile>> {
         loop {
             let Some(folder) = self.stack.last_mut() else {
                 match self.open_input(self.inputs.as_slice().first()?.is_folder) {
@@ -200,7 +200,7 @@ impl Iterator for Walk {
     }
 }
 
-impl Walk {
+impl ImageWalk {
     /// What was passed over so far; complete once the iterator has ended.
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
@@ -213,7 +213,7 @@ impl Walk {
 
     /// Takes the next input. A folder goes on the stack, a file is found whatever its extension,
     /// since it was named.
-    fn open_input(&mut self, is_folder: bool) -> Result<Option<Found>> {
+    fn open_input(&mut self, is_folder: bool) -> Result<Option<SourceFile>> {
         let Some(Input { path, .. }) = self.inputs.next() else { return Ok(None) };
         self.drawn = None;
         if is_folder {
@@ -226,7 +226,7 @@ impl Walk {
         let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
         let name = path.file_name().unwrap_or(path.as_os_str());
         let key = uri::readable(name.as_bytes());
-        Ok(Some(Found { key, uri: uri::of_path(&path), bytes }))
+        Ok(Some(SourceFile { key, uri: uri::of_path(&path), bytes }))
     }
 
     fn at(&self) -> &Path {
@@ -234,11 +234,11 @@ impl Walk {
     }
 
     /// The image at the place that `path` and `key` say.
-    fn found(&self, bytes: u64) -> Found {
-        Found { key: self.key.clone(), uri: uri::of_path(self.at()), bytes }
+    fn found(&self, bytes: u64) -> SourceFile {
+        SourceFile { key: self.key.clone(), uri: uri::of_path(self.at()), bytes }
     }
 
-    fn visit(&mut self, name: &OsStr) -> Option<Found> {
+    fn visit(&mut self, name: &OsStr) -> Option<SourceFile> {
         match hidden::whose(name.as_bytes()).filter(|_| !self.take.hidden) {
             Some(Whose::Hidden) => self.skipped.hidden += 1,
             Some(Whose::System) => self.skipped.system += 1,
@@ -255,7 +255,7 @@ impl Walk {
     }
 
     /// Looks at the place that `path` and `key` say.
-    fn look(&mut self) -> Option<Found> {
+    fn look(&mut self) -> Option<SourceFile> {
         if self.path.len() > PATH_BYTES_MAX {
             self.skipped.too_long += 1;
             let reason = format!("a path of more than {PATH_BYTES_MAX} bytes");
@@ -302,7 +302,7 @@ impl Walk {
         self.stack.push(Folder { path_bytes, key_bytes, names, drawn: None });
     }
 
-    fn file(&mut self, target: &Metadata) -> Option<Found> {
+    fn file(&mut self, target: &Metadata) -> Option<SourceFile> {
         if !target.is_file() {
             self.skipped.not_regular += 1;
             return None;
@@ -350,7 +350,7 @@ impl Walk {
     }
 
     /// A link that leads nowhere is an input where its name says image: losing it must show.
-    fn broken(&mut self) -> Option<Found> {
+    fn broken(&mut self) -> Option<SourceFile> {
         let extension = self.at().extension().unwrap_or(OsStr::new(""));
         if sniff::is_image_extension(extension.as_bytes()) {
             return Some(self.found(0));

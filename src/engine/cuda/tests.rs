@@ -279,7 +279,7 @@ fn models_that_do_not_fit_are_refused_in_one_line() {
     let (config, weights) = model(vqgan(&[12, 16], 12, 8), QuantizerRule::L2, 20, 8);
     let mut packed = DeviceWeights::new(weights, Precision::F32);
     let text = encoder::program(&mut packed, &config, 1, [8, 8]).unwrap_err().to_string();
-    assert!(text.contains("no multiples of 8") && text.contains("--device cpu"), "{text}");
+    assert!(text.contains("no multiples of 8") && text.contains("use device cpu"), "{text}");
     let mut odd = config.clone();
     odd.architecture = Architecture::Vqvae(VqvaeConfig {
         hidden: 8,
@@ -292,5 +292,5 @@ fn models_that_do_not_fit_are_refused_in_one_line() {
     let mut deep = config.clone();
     deep.quantizer.depth = 3;
     let text = encoder::supported(&deep).unwrap_err().to_string();
-    assert!(text.contains("residual levels") && text.contains("--device cpu"), "{text}");
+    assert!(text.contains("residual levels") && text.contains("use device cpu"), "{text}");
 }

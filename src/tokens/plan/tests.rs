@@ -47,7 +47,10 @@ fn a_changed_input_is_refused_by_name() {
         let error = create(dir.path(), changed).err().unwrap();
         assert!(matches!(error, Error::Mismatch(_)));
         let text = error.to_string();
-        assert!(text.contains(words) && text.contains("--out") && !text.contains('\n'), "{text}");
+        assert!(
+            text.contains(words) && text.contains("another out") && !text.contains('\n'),
+            "{text}"
+        );
     };
     refused(
         &|r| r[13].key = "x\n.png".into(),

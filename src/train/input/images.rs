@@ -5,7 +5,7 @@ use super::augment::{AugmentSettings, CropSettings, mirror};
 use super::manifest::Stamp;
 use crate::data::prepare::{Preparation, prepare, prepare_part};
 use crate::data::source::file;
-use crate::data::{Found, Skipped, Take, subsample, walk_taking};
+use crate::data::{Skipped, SourceFile, Take, subsample, walk_taking};
 use crate::error::{Error, Reject, Result};
 use crate::train::input::loader::TrainData;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const CACHE_BYTES_MAX: u64 = 1 << 30;
 
 /// Training data from image files.
 pub struct Images {
-    found: Vec<Found>,
+    found: Vec<SourceFile>,
     skipped: Skipped,
     preparation: Preparation,
     augment: AugmentSettings,
@@ -72,7 +72,7 @@ impl Images {
 
     /// The part of an image that an epoch sees; decoded anew each time.
     fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
-        let Found { key, uri, .. } = &self.found[index];
+        let SourceFile { key, uri, .. } = &self.found[index];
         if self.digests[index].get().is_none()
             && let Some(digest) = file::digest(uri)
         {
@@ -105,7 +105,7 @@ impl TrainData for Images {
     }
 
     fn stamp(&self, index: usize) -> Option<Stamp> {
-        let Found { uri, bytes, .. } = &self.found[index];
+        let SourceFile { uri, bytes, .. } = &self.found[index];
         Some(Stamp { bytes: *bytes, modified: file::modified(uri) })
     }
 

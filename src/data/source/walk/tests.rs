@@ -14,7 +14,7 @@ fn put(root: &Path, name: &[u8]) {
     fs::write(path, JPEG_HEAD).unwrap();
 }
 
-fn keys(walk: &mut Walk) -> Vec<String> {
+fn keys(walk: &mut ImageWalk) -> Vec<String> {
     walk.by_ref().map(|found| found.unwrap().key).collect()
 }
 
@@ -300,7 +300,7 @@ fn paths_longer_than_the_system_takes_are_found_and_read() {
     reach(&file, |path| fs::write(path, JPEG_HEAD)).unwrap();
     reach(&place.join("link.jpg"), |path| symlink("deep.jpg", path)).unwrap();
     put(root.path(), b"flat.jpg");
-    let found: Vec<Found> =
+    let found: Vec<SourceFile> =
         walk(&[root.path().to_path_buf()]).unwrap().map(|found| found.unwrap()).collect();
     assert_eq!(found.len(), 3);
     let deep = &found[0];
