@@ -70,6 +70,13 @@
 //! A partition is a range of ordinals of the plan. Its companions are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what is wrong with an input is an error that names it, never a panic"
+)]
+#![warn(clippy::wildcard_imports, reason = "a file says where its names come from")]
+
 #[cfg(not(unix))]
 compile_error!("vqtok runs on Unix only: Linux and macOS");
 

@@ -1,6 +1,7 @@
 //! Owns refusing, in one line, sizes of a model that no network has: a `config.json` is written by
 //! hand too. Must not know: weights; what a family's published files say.
 
+#[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use super::config::*;
 
 /// Levels of halving at most: beyond any picture.

@@ -7,6 +7,7 @@ use super::families::Family;
 use super::geometry;
 use super::published::Published;
 use crate::error::{Error, Result};
+#[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
 
 /// The word a setting has in `config.json`.

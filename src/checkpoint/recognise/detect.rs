@@ -17,6 +17,7 @@ use crate::checkpoint::folder;
 use crate::checkpoint::open::open as open_raw;
 use crate::checkpoint::raw::RawCheckpoint;
 use crate::error::{Error, Result};
+#[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
 use crate::model::opened::Opened;
 use crate::util::text;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::keys::Layout;
 use super::published::Published;
 use crate::error::{Error, Result};
+#[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
 
 /// Shapes by canonical name.

@@ -5,6 +5,7 @@
 //! libjpeg calls them through tables of function pointers, as it does its own assembler; [`install`]
 //! swaps the entries after checking that the portable functions stand there.
 
+#[allow(clippy::wildcard_imports, reason = "instructions, each named for itself")]
 use std::arch::x86_64::*;
 use std::ffi::{c_int, c_void};
 use std::mem::size_of;

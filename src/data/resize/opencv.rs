@@ -139,6 +139,7 @@ fn interpolate(image: &RgbImage, across: &[Tap], down: &[Tap]) -> RgbImage {
             (sum >> 2).clamp(0, 255) as u8
         }));
     }
+    #[allow(clippy::expect_used, reason = "the loops above make that many")]
     RgbImage::from_raw(across.len() as u32, down.len() as u32, data)
         .expect("one pixel was made for each pair of places")
 }
@@ -186,6 +187,7 @@ fn fractional_blocks(image: &RgbImage, across: &Axis, down: &Axis) -> RgbImage {
         }
         data.extend(sum.iter().map(|sum| sum.round_ties_even() as u8));
     }
+    #[allow(clippy::expect_used, reason = "the loops above make that many")]
     RgbImage::from_raw(across.size as u32, down.size as u32, data)
         .expect("every place has at least one share")
 }

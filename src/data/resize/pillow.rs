@@ -172,6 +172,7 @@ pub(crate) fn resize(
         Some(rows) => vertical(&across(source), out_stride, first, rows),
         None => across(source),
     };
+    #[allow(clippy::expect_used, reason = "the passes above make that many")]
     RgbImage::from_raw(region.width, region.height, data)
         .expect("both passes fill region.width * region.height pixels")
 }

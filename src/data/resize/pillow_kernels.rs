@@ -109,6 +109,7 @@ fn sum_rows(source: &[u8], weights: &[i32], out: &mut [u8]) {
 mod avx2 {
     //! The same sums on eight lanes (down) and on the channels of a pixel (across).
 
+    #[allow(clippy::wildcard_imports, reason = "instructions, each named for itself")]
     use std::arch::x86_64::*;
 
     use super::{HALF, PRECISION, Taps};

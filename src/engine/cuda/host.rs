@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock};
 
 use half::bf16;
 
+#[allow(clippy::wildcard_imports, reason = "every operation there is")]
 use super::program::*;
 use super::weights::DeviceWeights;
 use crate::engine::Precision;

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use crate::engine::cpu::tests::Maker;
 use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::model;
+#[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
 
 /// The widest map, latent and code.

@@ -6,6 +6,7 @@
 
 use super::isa::Kernel;
 use super::simd::{ROUNDER, Simd};
+#[allow(clippy::wildcard_imports, reason = "instructions, each named for itself")]
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA. Making one promises that the processor has both.
