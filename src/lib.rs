@@ -63,11 +63,11 @@
 //!   tokens/part-00000.parquet                what everyone reads; tokens/*.parquet is always valid
 //!   failures/part-00000-<hash>.parquet       images without tokens, and why
 //!   codebook/part-00000-<hash>.parquet       code, count, distance sum of a shard
-//!   codebook.parquet                         the fold of these
+//!   codebook.parquet                         the sum of these
 //!   dataset.json                             identity, totals, shards with digests; written last
 //! ```
 //!
-//! A partition is a range of ordinals of the plan. Its companions are durable before its token
+//! A partition is a range of ordinals of the plan. Its sidecars are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
 #![warn(

@@ -45,7 +45,8 @@ fn retry(dir: &Path) -> vqtok::Result<()> {
 
 /// `repair` of partition 1 and of the plan.
 fn repair(dir: &Path) -> vqtok::Result<()> {
-    let damage = vqtok::tokens::repair::Damage { plan: true, fold: false, partitions: [1].into() };
+    let damage =
+        vqtok::tokens::repair::Damage { plan: true, aggregates: false, partitions: [1].into() };
     vqtok::tokens::repair::clear(dir, &damage, &|_| None)?;
     job(dir, IMAGES, SHARD_ROWS)
 }

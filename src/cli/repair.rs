@@ -167,7 +167,7 @@ fn damage(report: &VerifyReport) -> Damage {
     let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
     Damage {
         plan: any(Part::Plan),
-        fold: any(Part::Codebook) || any(Part::Dataset),
+        aggregates: any(Part::Codebook) || any(Part::Dataset),
         partitions: report.bad_partitions(),
     }
 }

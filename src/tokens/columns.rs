@@ -14,7 +14,6 @@ use arrow::error::ArrowError;
 use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
-use super::commit::hex;
 use super::identity::{Identity, LevelLayout};
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
@@ -104,11 +103,6 @@ fn grid_hash(levels: &[TokenGrid]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     half
-}
-
-/// Hex sha256.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// The columns of `tokens.v1`.

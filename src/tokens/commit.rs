@@ -1,6 +1,6 @@
-//! Owns how bytes become durable and visible: hidden locked temporary files, fsync, link, rename,
-//! and the lock of an output folder. Every such call of the output goes through here, and passes a
-//! fail point (`failpoint`). Must not know: what the bytes mean.
+//! Owns how bytes become durable and visible: hidden locked temporary files, fsync, link, rename.
+//! Every such call of the output goes through here, and passes a fail point
+//! (`util::fail_point`). Must not know: what the bytes mean.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,7 +16,6 @@ use crate::util::fail_point;
 use crate::util::fail_point::Fate;
 use crate::util::portable_fs;
 use crate::util::portable_fs::Locked;
-use crate::util::text;
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
 fn fail_point(operation: &str, path: &Path) -> Result<()> {
@@ -25,15 +24,6 @@ fn fail_point(operation: &str, path: &Path) -> Result<()> {
         Fate::Fail(error) => Err(Error::io(path)(error)),
         Fate::Die => std::process::abort(),
     }
-}
-
-/// The file that [`FolderLock`] locks where it can't lock the folder. Empty, and never removed: a
-/// lock on a removed file would keep nobody out.
-pub const LOCK_FILE: &str = ".lock";
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// sha256 and length of a file, read in blocks.
@@ -90,7 +80,7 @@ pub fn remove_durably(path: &Path) -> Result<bool> {
 
 /// Creates `path` with `bytes`, durably and whole. Where it exists with the same bytes that is
 /// fine; a broken one (no shard of ours can have written it) is replaced.
-pub fn write_companion(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_sidecar(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Published::Exists = write_exclusive(path, bytes)? {
         if fs::read(path).is_ok_and(|existing| existing == bytes) {
             // Its writer may have died between the link and the folder's sync.
@@ -296,70 +286,6 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The lock of an output folder: shared by the workers of a job, exclusive for what replaces or
-/// removes committed partitions. Held until dropped. It is taken on the folder itself; where a file
-/// system can't do that (NFS), on a hidden file in it; where it has no locks at all, not taken, and
-/// the user is told what that leaves unprotected.
-pub struct FolderLock {
-    _file: Option<File>,
-}
-
-impl FolderLock {
-    /// For those who only add partitions, which the commit protocol allows without any lock.
-    pub fn shared(dir: &Path) -> Result<FolderLock> {
-        match FolderLock::take(dir, false) {
-            Ok((Locked::Busy, _)) => Err(Error::Busy(format!(
-                "{}: a repair or retry is at work on this output; try again when it is done",
-                text::path(dir)
-            ))),
-            Ok((Locked::Held, file)) => Ok(FolderLock { _file: Some(file) }),
-            Ok((Locked::Unknown, _)) => {
-                portable_fs::notice(
-                    dir,
-                    "this file system has no locks; don't start `vqtok repair` or \
-                     --retry-failed there while another job is at work on it",
-                );
-                Ok(FolderLock { _file: None })
-            }
-            // What can only be read needs no lock.
-            Err(_) => {
-                File::open(dir).map(|file| FolderLock { _file: Some(file) }).map_err(Error::io(dir))
-            }
-        }
-    }
-
-    /// For those who replace or remove partitions.
-    pub fn exclusive(dir: &Path) -> Result<FolderLock> {
-        match FolderLock::take(dir, true).map_err(Error::io(dir))? {
-            (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
-            (Locked::Busy, _) => Err(Error::Busy(format!(
-                "{}: another job is at work on this output; try again when it is done",
-                text::path(dir)
-            ))),
-            (Locked::Unknown, _) => {
-                portable_fs::notice(
-                    dir,
-                    "this file system has no locks; nothing keeps another job from working on \
-                     it at the same time: make sure that none does",
-                );
-                Ok(FolderLock { _file: None })
-            }
-        }
-    }
-
-    fn take(dir: &Path, exclusive: bool) -> io::Result<(Locked, File)> {
-        let folder = File::open(dir)?;
-        match portable_fs::try_lock(&folder, exclusive) {
-            Ok(taken @ (Locked::Held | Locked::Busy)) => return Ok((taken, folder)),
-            Ok(Locked::Unknown) | Err(_) => {}
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(dir.join(LOCK_FILE))?;
-        Ok((portable_fs::try_lock(&file, exclusive)?, file))
-    }
-}
-
 fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -381,6 +307,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::hex::hex;
 
     #[test]
     fn exclusive_creation_keeps_the_first() {
@@ -391,7 +318,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one");
         replace_durably(&path, b"three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
-        write_companion(&path, b"four").unwrap();
+        write_sidecar(&path, b"four").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"four");
         assert_eq!(list(folder.path()).unwrap(), [path], "no temporary file stays");
     }
@@ -405,12 +332,12 @@ mod tests {
         let sealed = temp.seal().unwrap();
         assert_eq!(sealed.bytes, 11);
         assert_eq!(
-            hex(&sealed.sha256),
+            hex(sealed.sha256),
             "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
         );
         assert_eq!(sealed.publish().unwrap(), Published::Created);
         let (sha256, bytes) = digest_file(&folder.path().join("a")).unwrap();
-        assert_eq!((hex(&sha256).starts_with("b94d27"), bytes), (true, 11));
+        assert_eq!((hex(sha256).starts_with("b94d27"), bytes), (true, 11));
     }
 
     #[test]
@@ -425,19 +352,5 @@ mod tests {
         drop(alive);
         assert_eq!(list(folder.path()).unwrap(), theirs);
         assert_eq!(remove_orphans(&folder.path().join("absent")).unwrap(), 0);
-    }
-
-    #[test]
-    fn the_folder_lock_is_shared_or_exclusive() {
-        let folder = tempfile::tempdir().unwrap();
-        let plan = folder.path();
-        let one = FolderLock::shared(plan).unwrap();
-        let two = FolderLock::shared(plan).unwrap();
-        assert_eq!(FolderLock::exclusive(plan).err().unwrap().exit_code(), 75);
-        drop((one, two));
-        let all = FolderLock::exclusive(plan).unwrap();
-        assert_eq!(FolderLock::shared(plan).err().unwrap().exit_code(), 75);
-        drop(all);
-        FolderLock::shared(plan).unwrap();
     }
 }

@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
+use crate::util::settings::OUT;
 use crate::util::text::shorten;
 
 /// 32 MiB of them.
@@ -59,7 +60,7 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
             return Err(Error::invalid(format!(
                 "two images would have the key '{}': {first} and {}; a key is the path below its \
                  INPUT: name a folder that holds both as the one INPUT, or tokenize them into an \
-                 --out each",
+                 {OUT} each",
                 shorten(&row.key),
                 row.uri
             )));

@@ -1,29 +1,29 @@
-//! Owns the fold of committed partitions into a data set: `codebook.parquet`, then `dataset.json`.
+//! Aggregates committed partitions to a data set: `codebook.parquet`, then `dataset.json`.
 //! Must not know: how partitions came about.
 
 use std::fs::File;
 use std::path::Path;
 
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::columns::sha256_hex;
-use super::commit::{self, hex};
+use super::cleanup;
+use super::commit;
+use super::files::{Sidecar, committed, shard_path};
+use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::{self, Plan};
 use super::schema;
-use super::shard::{companion_path, partition_of, shard_path};
 use super::stats::Statistics;
+use super::untrusted;
 use crate::error::{Error, Result};
-use crate::util::parquet_errors::{reading, told};
-use crate::util::text;
-use crate::util::{panics, parquet_guard};
+use crate::util::hex::{hex, sha256_hex};
+use crate::util::{panics, text};
 
 /// The data set's own file, written last.
 pub const FILE: &str = "dataset.json";
-/// The fold of the codebook parts.
+/// The sum of the codebook parts.
 pub const CODEBOOK_FILE: &str = "codebook.parquet";
 
 /// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
@@ -136,10 +136,18 @@ pub struct ShardSummary {
     pub codebook: FileSummary,
 }
 
-/// Folds a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
+impl ShardSummary {
+    fn sidecar(&self, kind: Sidecar) -> &FileSummary {
+        match kind {
+            Sidecar::Failures => &self.failures,
+            Sidecar::Codebook => &self.codebook,
+        }
+    }
+}
+
+/// Aggregates a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
 /// `dataset.json` is there already, it is read and returned once every shard is found to be the
-/// plan's. Who holds the folder's
-/// exclusive lock drops it first.
+/// plan's. Who holds the folder's exclusive lock drops it first.
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
 pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
@@ -149,14 +157,13 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         if summary.plan.digest != plan.digest() {
             return Err(Error::damaged(dir.join(FILE), "it belongs to another plan"));
         }
-        super::refuse_foreign(&plan, (0..plan.partitions()).collect())?;
+        refuse_foreign(&plan, (0..plan.partitions()).collect())?;
         // A worker that was killed while another one finished leaves temporary files.
-        remove_orphans(dir)?;
+        cleanup::remove_orphans(dir)?;
         return Ok(summary);
     }
     let _lock = plan.lock_shared()?;
-    let missing: Vec<usize> =
-        (0..plan.partitions()).filter(|&p| !super::committed(dir, p)).collect();
+    let missing: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(dir, p)).collect();
     if let Some(first) = missing.first() {
         return Err(Error::Busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
@@ -172,8 +179,8 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         .into_par_iter()
         .map(|partition| summarize(&plan, partition))
         .collect::<Result<Vec<_>>>()?;
-    remove_strays(dir, &shards)?;
-    let summary = fold(&plan, shards)?;
+    remove_unreferenced(dir, &shards)?;
+    let summary = aggregate(&plan, shards)?;
     commit::replace_durably(&dir.join(FILE), render(&summary).as_bytes())?;
     Ok(summary)
 }
@@ -213,22 +220,14 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let path = shard_path(dir, partition);
     let broken = |reason: String| Error::damaged(&path, reason);
     let tokens = file_summary(dir, &path)?;
-    let companion = |kind: &str| companion_path(dir, kind, partition, &tokens.sha256);
-    let (failures, codebook) = (companion("failures"), companion("codebook"));
-    for companion in [&failures, &codebook] {
-        if !companion.exists() {
-            return Err(broken(format!("its companion {} is missing", text::path(companion))));
-        }
+    let sidecars = Sidecar::ALL.map(|kind| kind.path(dir, partition, &tokens.sha256));
+    if let Some(missing) = sidecars.iter().find(|path| !path.exists()) {
+        return Err(broken(format!("its companion {} is missing", text::path(missing))));
     }
+    let [failures, codebook] = sidecars;
     let file = File::open(&path).map_err(Error::io(&path))?;
-    parquet_guard::check(&file).map_err(broken)?;
-    let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-    let metadata = reading(|| load().map_err(told)).map_err(broken)?;
-    let footer = metadata.metadata().file_metadata();
-    let entry = |key: &str| {
-        let mut entries = footer.key_value_metadata().into_iter().flatten();
-        entries.find(|e| e.key == key).and_then(|e| e.value.as_deref()).unwrap_or_default()
-    };
+    let metadata = untrusted::metadata(&file, "").map_err(broken)?;
+    let entry = |key: &str| untrusted::entry(&metadata, key).unwrap_or_default();
     let number =
         |key: &str| entry(key).parse::<u64>().map_err(|_| broken(format!("it has no {key}")));
     let summary = ShardSummary {
@@ -242,14 +241,16 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
         failures: file_summary(dir, &failures)?,
         codebook: file_summary(dir, &codebook)?,
     };
+    let named = number("vqtok.partition")?;
+    let rows = metadata.metadata().file_metadata().num_rows();
     let ordinals = plan.ordinals(partition)?;
     let checks = [
         (entry("vqtok.plan_sha256") == plan.digest(), "it belongs to another plan"),
-        (number("vqtok.partition")? == summary.partition, "it is another partition"),
+        (named == summary.partition, "it is another partition"),
         (summary.first_ordinal as i64 == ordinals.start, "it starts at another image"),
         (summary.planned as i64 == ordinals.end - ordinals.start, "it planned other images"),
         (summary.planned == summary.written + summary.failed, "planned = written + failed fails"),
-        (footer.num_rows() == summary.rows as i64, "its footer counts other rows"),
+        (rows == summary.rows as i64, "its footer counts other rows"),
         (entry("vqtok.failures_sha256") == summary.failures.sha256, "its failures are damaged"),
         (
             entry("vqtok.codebook_part_sha256") == summary.codebook.sha256,
@@ -262,8 +263,8 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     }
 }
 
-/// Folds the codebook parts, writes `codebook.parquet`, sums up.
-fn fold(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
+/// Merges the codebook parts, writes `codebook.parquet`, sums up.
+fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
     let (dir, identity) = (plan.dir(), plan.identity());
     let mut statistics = Statistics::new(identity);
     let mut totals = Totals::default();
@@ -311,29 +312,13 @@ fn fold(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
     })
 }
 
-/// Removes what dead or beaten workers left: orphaned temporary files and companions that no
-/// committed shard refers to. Every partition is committed, so nobody can still come to need them.
-fn remove_strays(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
-    remove_orphans(dir)?;
-    for kind in ["failures", "codebook"] {
-        for path in commit::list(&dir.join(kind))? {
-            let Some(shard) = partition_of(&path).and_then(|p| shards.get(p)) else { continue };
-            let keep = if kind == "failures" { &shard.failures } else { &shard.codebook };
-            if path != dir.join(&keep.path) {
-                commit::remove_durably(&path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes the temporary files that dead processes left anywhere in an output.
-pub fn remove_orphans(dir: &Path) -> Result<usize> {
-    let mut removed = 0;
-    for folder in ["", "tokens", "failures", "codebook"] {
-        removed += commit::remove_orphans(&dir.join(folder))?;
-    }
-    Ok(removed)
+/// Removes what dead or beaten workers left: orphaned temporary files and unreferenced sidecars.
+/// Every partition is committed, so nobody can still come to need them.
+fn remove_unreferenced(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
+    cleanup::remove_orphans(dir)?;
+    cleanup::remove_sidecars(dir, |kind, partition, path| {
+        shards.get(partition).is_some_and(|shard| path != dir.join(&shard.sidecar(kind).path))
+    })
 }
 
 fn file_summary(dir: &Path, path: &Path) -> Result<FileSummary> {

@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
+use super::files::{committed, shard_path};
 use super::plan::Plan;
 use super::repair::entry;
-use super::shard::{committed, shard_path};
 use crate::error::{Error, Result};
 
 /// Looks at the footers of some partitions' shards.

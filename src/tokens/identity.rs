@@ -2,9 +2,9 @@
 //! Must not know: files, how any of it was computed.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::util::hex::sha256_hex;
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
@@ -171,7 +171,7 @@ impl Identity {
 
     /// Hex sha256 of the canonical text.
     pub fn digest(&self) -> String {
-        super::commit::hex(&Sha256::digest(self.canonical().as_bytes()))
+        sha256_hex(self.canonical())
     }
 
     /// The first setting that differs: its dotted name, its value in `self` and in `other`. What an

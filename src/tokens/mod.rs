@@ -1,5 +1,5 @@
-//! Owns what a tokenized data set is on disk: the plan, the shards with their companions, the
-//! commit, the fold. Must not know: models, images, threads.
+//! Owns what a tokenized data set is on disk: the plan, the shards with their sidecars, the
+//! commit, the data set's summary. Must not know: models, images, threads.
 //!
 //! ```text
 //! Plan::hold -> partition(i) -> PartitionWriter::push.. -> close -> Receipt -> finalize
@@ -7,27 +7,30 @@
 //!
 //! # The commit protocol
 //! A partition is a range of ordinals of the immutable plan. Its token shard is its commit record:
-//! 1. rows are encoded into a hidden, locked temporary file; the digests of the two companions
+//! 1. rows are encoded into a hidden, locked temporary file; the digests of the two sidecars
 //!    (`failures`, `codebook`) go into the shard's own metadata before it is closed;
-//! 2. the companions are made durable under names that carry the start of the shard's sha256;
+//! 2. the sidecars are made durable under names that carry the start of the shard's sha256;
 //! 3. the shard is synced and linked to its final name, which fails where the name exists, and the
 //!    folder is synced. That link is the commit.
 //!
 //! A kill before step 3 leaves a hidden temporary file (removed by the next run once its lock is
-//! free) and perhaps companions that no shard refers to (removed by [`finalize::finalize`]); a kill
+//! free) and perhaps sidecars that no shard refers to (removed by [`finalize::finalize`]); a kill
 //! after it leaves a whole partition. A worker that finds the name taken compares digests.
 //!
 //! Redoing a partition (`--retry-failed`) goes the same way, except that step 3 renames over the
-//! old shard, and that the old companions go afterwards: whoever looks sees the old partition or
+//! old shard, and that the old sidecars go afterwards: whoever looks sees the old partition or
 //! the new one, each whole. An image that has tokens keeps them: where it can't be read any more, or
-//! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively and begin by
-//! removing `dataset.json`, so that a finished look is never stale.
+//! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
+//! and begin by removing `dataset.json`, so that it never describes shards that have changed.
 
 pub mod changes;
+mod cleanup;
 mod columns;
 pub mod commit;
 mod duplicate_keys;
+pub(crate) mod files;
 pub mod finalize;
+mod folder_lock;
 mod foreign_shards;
 pub mod identity;
 mod levels;
@@ -42,14 +45,16 @@ mod shard_contents;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
+mod untrusted;
 mod write_refusal;
 
 pub use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
 pub(crate) use columns::TOKENS_MAX;
+pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub use moved::Moved;
 pub use plan::{FILE as PLAN_FILE, Held, Plan};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
-pub use shard::{Commit, CommitMode, PartitionWriter, Receipt, committed};
+pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

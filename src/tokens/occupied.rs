@@ -6,8 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::commit;
+use super::files::{TOKENS_FOLDER, partition_of};
 use super::finalize::{CODEBOOK_FILE, FILE};
-use super::shard::partition_of;
 use crate::error::{Error, Result};
 use crate::util::settings::OUT;
 use crate::util::text;
@@ -22,8 +22,8 @@ const TAIL_BYTES: u64 = 1 << 20;
 /// The first such file.
 pub fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     let mut files: Vec<PathBuf> = vec![dir.join(FILE), dir.join(CODEBOOK_FILE)];
-    // Companions don't name their plan; nobody looks at them but through their shards.
-    let shards = commit::list(&dir.join("tokens"))?.into_iter();
+    // Sidecars don't name their plan; nobody looks at them but through their shards.
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     files.extend(shards.filter(|path| partition_of(path).is_some()));
     match files.iter().find(|path| path.symlink_metadata().is_ok() && !names(path, plan_digest)) {
         None => Ok(()),

@@ -1,38 +1,30 @@
 //! Owns `plan.parquet`: the ordered input of a data set, written once, one row group to a
 //! partition. Must not know: where the rows come from, what becomes of them.
 
+mod rows;
+mod write;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::Int64Type;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
-};
-use parquet::file::metadata::{ColumnChunkMetaData, KeyValue};
-use sha2::{Digest, Sha256};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::commit::{self, FolderLock, Published, Sealed, TempFile, hex};
+use self::rows::rows_of;
+pub(super) use self::write::write;
+use super::commit::{self, Published};
+use super::folder_lock::FolderLock;
 use super::identity::{Identity, as_given};
 use super::moved::Moved;
 use super::rows::PlanRow;
-use super::schema;
+use super::{duplicate_keys, occupied, schema, untrusted};
 use crate::error::{Error, Result};
-use crate::tokens::{duplicate_keys, occupied};
-use crate::util::parquet_errors::{reading, told};
 use crate::util::settings::OUT;
-use crate::util::text;
 use crate::util::text::shorten;
-use crate::util::{panics, parquet_guard};
+use crate::util::{panics, text};
 
 /// The plan's name in an output folder.
 pub const FILE: &str = "plan.parquet";
-
-/// The longest key or uri, in bytes: longer than any path that a system takes.
-const TEXT_BYTES_MAX: usize = 1 << 16;
 
 /// A plan on disk. Holds its footer in memory, not its rows.
 pub struct Plan {
@@ -89,7 +81,7 @@ impl Plan {
         let _at = panics::at("plan", None);
         identity.check()?;
         if identity.shard_rows != shard_rows as u64 {
-            return Err(Error::invalid("identity.shard_rows and the plan's differ"));
+            return Err(Error::internal("identity.shard_rows and the plan's differ"));
         }
         let path = dir.join(FILE);
         if path.exists() {
@@ -139,18 +131,13 @@ impl Plan {
             }
             file => file.map_err(Error::io(path))?,
         };
-        let load = || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
-        parquet_guard::check(&file).map_err(broken)?;
-        let metadata = reading(|| load().map_err(told))
-            .map_err(|reason| broken(format!("not a readable plan: {reason}")))?;
+        let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         if metadata.schema().fields() != schema::plan().fields() {
             return Err(broken("its columns are not those of plan.v1".into()));
         }
-        let footer = metadata.metadata().file_metadata();
         let entry = |key: &str| {
-            let entries = footer.key_value_metadata().into_iter().flatten();
-            let mut found = entries.filter(|e| e.key == key).filter_map(|e| e.value.clone());
-            found.next().ok_or_else(|| broken(format!("its metadata has no {key}")))
+            let value = untrusted::entry(&metadata, key).map(str::to_owned);
+            value.ok_or_else(|| broken(format!("its metadata has no {key}")))
         };
         if entry("vqtok.schema")? != schema::PLAN {
             return Err(broken(format!("not a {}", schema::PLAN)));
@@ -159,32 +146,8 @@ impl Plan {
             .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
-        let groups = metadata.metadata().row_groups();
         let length = file.metadata().map_err(Error::io(path))?.len();
-        let mut rows = 0;
-        for (index, group) in groups.iter().enumerate() {
-            let count = u64::try_from(group.num_rows()).unwrap_or(0);
-            let last = index + 1 == groups.len();
-            if count == 0 || count > identity.shard_rows || (!last && count != identity.shard_rows)
-            {
-                return Err(broken(format!("partition {index} has {} rows", group.num_rows())));
-            }
-            rows += count;
-            if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
-                return Err(broken(format!("partition {index} has columns of other lengths")));
-            }
-            // The reader panics over places before the file.
-            let end = |column: &ColumnChunkMetaData| {
-                let (start, bytes) = panics::catch(|| column.byte_range()).ok()?;
-                start.checked_add(bytes)
-            };
-            if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
-                return Err(broken(format!("partition {index} lies outside of the file")));
-            }
-        }
-        if rows == 0 || i64::try_from(rows).ok() != Some(footer.num_rows()) {
-            return Err(broken(format!("its footer counts {} rows", footer.num_rows())));
-        }
+        let rows = check_groups(&metadata, identity.shard_rows, length).map_err(broken)?;
         let moved = Moved::default();
         Ok(Plan { dir: dir.to_path_buf(), identity, digest, rows, metadata, moved })
     }
@@ -220,7 +183,7 @@ impl Plan {
     /// Where there is no such partition.
     pub fn ordinals(&self, index: usize) -> Result<std::ops::Range<i64>> {
         if index >= self.partitions() {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "partition {index} of a plan that has {}",
                 self.partitions()
             )));
@@ -321,6 +284,41 @@ impl Plan {
     }
 }
 
+/// Checks that the row groups are the partitions and lie within the file's `length` bytes; gives the
+/// number of rows.
+fn check_groups(
+    metadata: &ArrowReaderMetadata,
+    shard_rows: u64,
+    length: u64,
+) -> Result<u64, String> {
+    let groups = metadata.metadata().row_groups();
+    let mut rows = 0;
+    for (index, group) in groups.iter().enumerate() {
+        let count = u64::try_from(group.num_rows()).unwrap_or(0);
+        let last = index + 1 == groups.len();
+        if count == 0 || count > shard_rows || (!last && count != shard_rows) {
+            return Err(format!("partition {index} has {} rows", group.num_rows()));
+        }
+        rows += count;
+        if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
+            return Err(format!("partition {index} has columns of other lengths"));
+        }
+        // The reader panics over places before the file.
+        let end = |column: &ColumnChunkMetaData| {
+            let (start, bytes) = panics::catch(|| column.byte_range()).ok()?;
+            start.checked_add(bytes)
+        };
+        if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
+            return Err(format!("partition {index} lies outside of the file"));
+        }
+    }
+    let counted = metadata.metadata().file_metadata().num_rows();
+    match rows > 0 && i64::try_from(rows).ok() == Some(counted) {
+        true => Ok(rows),
+        false => Err(format!("its footer counts {counted} rows")),
+    }
+}
+
 /// The first difference between a planned row and today's, in words.
 fn difference(was: &PlanRow, now: &PlanRow) -> String {
     let (ordinal, key) = (was.ordinal, shorten(&was.key));
@@ -331,143 +329,6 @@ fn difference(was: &PlanRow, now: &PlanRow) -> String {
         return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
     }
     format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
-}
-
-/// The digest of a plan, fed row by row.
-struct PlanHasher(Sha256);
-
-impl PlanHasher {
-    fn new(identity: &Identity) -> PlanHasher {
-        let mut hasher = Sha256::new();
-        hasher.update(format!("{}\n{}\n", schema::PLAN, identity.canonical()));
-        PlanHasher(hasher)
-    }
-
-    fn row(&mut self, row: &PlanRow) {
-        self.0.update(row.ordinal.to_le_bytes());
-        for text in [&row.key, &row.uri] {
-            self.0.update((text.len() as u64).to_le_bytes());
-            self.0.update(text);
-        }
-        self.0.update(row.bytes.to_le_bytes());
-    }
-
-    fn finish(self) -> String {
-        hex(&self.0.finalize())
-    }
-}
-
-/// Streams the rows into a sealed temporary file, and gives the digest.
-pub(super) fn write(
-    path: &Path,
-    identity: &Identity,
-    rows: impl Iterator<Item = Result<PlanRow>>,
-) -> Result<(Sealed, String)> {
-    let entries = vec![
-        KeyValue::new("vqtok.schema".into(), schema::PLAN.to_string()),
-        KeyValue::new("vqtok.identity".into(), identity.canonical()),
-    ];
-    let temp = TempFile::create(path)?;
-    let columns = schema::with_entries(schema::plan(), &entries);
-    let properties = schema::properties(Some(entries), None);
-    let mut writer = ArrowWriter::try_new(temp, columns, Some(properties))
-        .map_err(schema::parquet_error(path))?;
-    let mut hasher = PlanHasher::new(identity);
-    let mut group: Vec<PlanRow> = Vec::new();
-    for (next, row) in rows.enumerate() {
-        let row = row?;
-        if row.ordinal != next as i64 {
-            return Err(Error::invalid(format!(
-                "planned image {} where {next} was due",
-                row.ordinal
-            )));
-        }
-        if row.key.is_empty() || row.key.len().max(row.uri.len()) > TEXT_BYTES_MAX || row.bytes < 0
-        {
-            return Err(Error::invalid(format!("image {next} has an impossible name or size")));
-        }
-        hasher.row(&row);
-        group.push(row);
-        if group.len() as u64 == identity.shard_rows {
-            write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
-            group.clear();
-        }
-    }
-    if !group.is_empty() {
-        write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
-    }
-    let digest = hasher.finish();
-    writer.append_key_value_metadata(KeyValue::new("vqtok.plan_sha256".into(), digest.clone()));
-    let temp = schema::finish(writer, path)?;
-    Ok((temp.seal()?, digest))
-}
-
-fn write_group(
-    writer: &mut ArrowWriter<TempFile>,
-    rows: &[PlanRow],
-) -> parquet::errors::Result<()> {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.ordinal))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.key))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.uri))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.bytes))),
-    ];
-    writer.write(&RecordBatch::try_new(schema::plan(), columns)?)?;
-    writer.flush()
-}
-
-/// The rows of one partition or of all, streaming. The file is opened anew: a `File`'s clones
-/// share their position, so that two threads could not read at once.
-fn rows_of(
-    path: &Path,
-    metadata: &ArrowReaderMetadata,
-    group: Option<usize>,
-) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
-    let path = path.to_path_buf();
-    let file = File::open(&path).map_err(Error::io(&path))?;
-    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-        .with_batch_size(4096);
-    if let Some(group) = group {
-        builder = builder.with_row_groups(vec![group]);
-    }
-    let broken = move |reason: String| {
-        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
-    };
-    let mut reader: ParquetRecordBatchReader =
-        reading(|| builder.build().map_err(told)).map_err(&broken)?;
-    let mut ended = false;
-    let batches = std::iter::from_fn(move || {
-        if ended {
-            return None;
-        }
-        let rows = reading(|| reader.next().transpose().map_err(told))
-            .and_then(|batch| batch.map(|batch| rows_of_batch(&batch)).transpose());
-        ended = !matches!(rows, Ok(Some(_)));
-        rows.transpose()
-    });
-    Ok(batches.flat_map(move |rows: Result<Vec<PlanRow>, String>| match rows {
-        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(reason) => vec![Err(broken(reason))],
-    }))
-}
-
-fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
-    if batch.schema().fields() != schema::plan().fields()
-        || batch.columns().iter().any(|c| c.null_count() > 0)
-    {
-        return Err("its columns are not those of plan.v1".into());
-    }
-    let ordinals = batch.column(0).as_primitive::<Int64Type>();
-    let keys = batch.column(1).as_string::<i32>();
-    let uris = batch.column(2).as_string::<i32>();
-    let bytes = batch.column(3).as_primitive::<Int64Type>();
-    let row = |i: usize| PlanRow {
-        ordinal: ordinals.value(i),
-        key: keys.value(i).to_string(),
-        uri: uris.value(i).to_string(),
-        bytes: bytes.value(i),
-    };
-    Ok((0..batch.num_rows()).map(row).collect())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! about to change, bad partitions, a broken plan. Must not know: how badness was found, how
 //! partitions are made, how a uri is read.
 //!
-//! A repair clears here and is then an ordinary run: what is missing is made, then folded.
+//! A repair clears here and is then an ordinary run: what is missing is made, then aggregated.
 //! `--retry-failed` clears nothing: under the exclusive lock it calls [`reopen`], makes the
 //! partitions of [`with_failures`] again with `CommitMode::Replace`, drops the lock and finalizes.
 
@@ -10,22 +10,20 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::commit::{self, FolderLock};
-use super::finalize;
+use super::commit;
+use super::files::{Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path};
+use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, Plan};
 use super::rows::PlanRow;
-use super::shard::{companion_path, partition_of, shard_path};
+use super::{cleanup, finalize, untrusted};
 use crate::error::{Error, Result};
-use crate::util::error_text;
-use crate::util::parquet_errors::{reading, told};
+use crate::util::hex::hex;
 use crate::util::settings::OUT;
-use crate::util::{parquet_guard, text};
+use crate::util::{error_text, text};
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,8 +31,8 @@ pub struct Damage {
     /// `plan.parquet`.
     pub plan: bool,
     /// `codebook.parquet` or `dataset.json`.
-    pub fold: bool,
-    /// Shards or their companions, by partition.
+    pub aggregates: bool,
+    /// Shards or their sidecars, by partition.
     pub partitions: BTreeSet<usize>,
 }
 
@@ -48,7 +46,7 @@ pub fn reopen(dir: &Path, _lock: &FolderLock) -> Result<()> {
 /// The committed partitions that hold failures.
 pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     let mut found = Vec::new();
-    for partition in (0..plan.partitions()).filter(|&p| super::committed(plan.dir(), p)) {
+    for partition in (0..plan.partitions()).filter(|&p| committed(plan.dir(), p)) {
         let path = shard_path(plan.dir(), partition);
         if entry(&path, "vqtok.failed")?.parse::<u64>() != Ok(0) {
             found.push(partition);
@@ -67,20 +65,14 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
     if damage.plan {
         rebuild_plan(dir, &damage.partitions, size_of)?;
     }
-    finalize::remove_orphans(dir)?;
-    if damage.fold || !damage.partitions.is_empty() {
+    cleanup::remove_orphans(dir)?;
+    if damage.aggregates || !damage.partitions.is_empty() {
         reopen(dir, &lock)?;
     }
     for &partition in &damage.partitions {
-        // The commit record first: without it the companions are litter.
+        // The commit record first: without it the sidecars are unreferenced.
         commit::remove_durably(&shard_path(dir, partition))?;
-        for kind in ["failures", "codebook"] {
-            for path in commit::list(&dir.join(kind))? {
-                if partition_of(&path) == Some(partition) {
-                    commit::remove_durably(&path)?;
-                }
-            }
-        }
+        cleanup::remove_sidecars(dir, |_, of, _| of == partition)?;
     }
     Ok(())
 }
@@ -111,9 +103,7 @@ fn rebuild_plan(
                     let planned = planned.as_deref().filter(|_| trust_plan);
                     rows_of_partition(dir, partition, shard.as_path(), planned, size_of)
                 }
-                (None, None) => {
-                    Err(Error::internal(format!("partition {partition} is lost twice")))
-                }
+                (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
             }
         });
         let rows = rows.flat_map(|rows| match rows {
@@ -149,7 +139,7 @@ fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
 }
 
 fn good_shards(dir: &Path, bad: &BTreeSet<usize>) -> Result<Vec<(usize, PathBuf)>> {
-    let shards = commit::list(&dir.join("tokens"))?.into_iter();
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     let shards = shards.filter_map(|path| Some((partition_of(&path)?, path)));
     Ok(shards.filter(|(partition, _)| !bad.contains(partition)).collect())
 }
@@ -174,9 +164,9 @@ fn rows_of_partition(
     planned: Option<&[PlanRow]>,
     size_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<Vec<PlanRow>> {
-    let sha256 = commit::hex(&commit::digest_file(shard)?.0);
+    let sha256 = hex(commit::digest_file(shard)?.0);
     let mut rows = names(shard)?;
-    rows.extend(names(&companion_path(dir, "failures", partition, &sha256))?);
+    rows.extend(names(&Sidecar::Failures.path(dir, partition, &sha256))?);
     rows.sort();
     rows.dedup(); // Views of one image.
     let row = |(ordinal, key, uri): (i64, String, String)| {
@@ -195,41 +185,26 @@ fn rows_of_partition(
 
 /// Ordinal, key and uri of a shard's or failures' rows.
 fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
-    let read = || -> Result<Vec<(i64, String, String)>, String> {
-        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
-        parquet_guard::check(&file)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
-        let mask = ProjectionMask::columns(builder.parquet_schema(), ["ordinal", "key", "uri"]);
-        let reader = builder.with_projection(mask).build().map_err(told)?;
-        let mut names = Vec::new();
-        for batch in reader {
-            let batch = batch.map_err(told)?;
-            let column = |name: &str, kind: DataType| {
-                let column = batch.column_by_name(name);
-                let column = column.filter(|c| *c.data_type() == kind && c.null_count() == 0);
-                column.ok_or_else(|| format!("it has no column {name}"))
-            };
-            let ordinals = column("ordinal", DataType::Int64)?.as_primitive::<Int64Type>();
-            let keys = column("key", DataType::Utf8)?.as_string::<i32>();
-            let uris = column("uri", DataType::Utf8)?.as_string::<i32>();
-            let text = |values: &arrow::array::StringArray, i| values.value(i).to_string();
-            let row = |i| (ordinals.value(i), text(keys, i), text(uris, i));
-            names.extend((0..batch.num_rows()).map(row));
-        }
-        Ok(names)
-    };
-    reading(read).map_err(|reason| Error::corrupt(path, reason))
+    let mut names = Vec::new();
+    let read = untrusted::for_each_batch(path, Some(&["ordinal", "key", "uri"]), |batch| {
+        let column = |name: &str, kind: DataType| untrusted::column(batch, name, &kind);
+        let ordinals = column("ordinal", DataType::Int64)?.as_primitive::<Int64Type>();
+        let keys = column("key", DataType::Utf8)?.as_string::<i32>();
+        let uris = column("uri", DataType::Utf8)?.as_string::<i32>();
+        let row = |i| (ordinals.value(i), keys.value(i).to_owned(), uris.value(i).to_owned());
+        names.extend((0..batch.num_rows()).map(row));
+        Ok(())
+    });
+    read.map(|()| names).map_err(|reason| Error::corrupt(path, reason))
 }
 
 /// A value of a file's key-value metadata.
 pub(super) fn entry(path: &Path, key: &str) -> Result<String> {
     let read = || -> Result<String, String> {
         let file = File::open(path).map_err(|e| error_text::reason(&e))?;
-        parquet_guard::check(&file)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
-        let entries = builder.metadata().file_metadata().key_value_metadata();
-        let found = entries.into_iter().flatten().find(|entry| entry.key == key);
-        found.and_then(|e| e.value.clone()).ok_or_else(|| format!("its metadata has no {key}"))
+        let metadata = untrusted::metadata(&file, "")?;
+        let value = untrusted::entry(&metadata, key).map(str::to_owned);
+        value.ok_or_else(|| format!("its metadata has no {key}"))
     };
-    reading(read).map_err(|reason| Error::damaged(path, reason))
+    read().map_err(|reason| Error::damaged(path, reason))
 }

@@ -24,9 +24,9 @@ use crate::util::parquet_errors::told;
 pub const PLAN: &str = "plan.v1";
 /// Schema word of token shards.
 pub const TOKENS: &str = "tokens.v1";
-/// Schema word of failure companions.
+/// Schema word of failure sidecars.
 pub const FAILURES: &str = "failures.v1";
-/// Schema word of codebook companions and their fold.
+/// Schema word of codebook sidecars and `codebook.parquet`.
 pub const CODEBOOK: &str = "codebook.v1";
 /// Schema word of `dataset.json`.
 pub const DATASET: &str = "dataset.v1";
@@ -111,7 +111,7 @@ pub fn tokens(levels: &[LevelLayout]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Columns of a failures companion.
+/// Columns of a failures sidecar.
 pub fn failures() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("ordinal", DataType::Int64),
@@ -122,7 +122,7 @@ pub fn failures() -> SchemaRef {
     ]))
 }
 
-/// Columns of a codebook companion and of `codebook.parquet`.
+/// Columns of a codebook sidecar and of `codebook.parquet`.
 pub fn codebook() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("level", DataType::Int32),

@@ -1,5 +1,5 @@
 //! Owns one partition on its way to disk: outcomes in order of their ordinals in, a committed
-//! shard with its companions out. Must not know: how tokens were made.
+//! shard with its sidecars out. Must not know: how tokens were made.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
+use super::cleanup;
 use super::columns::{self, PendingRow};
-use super::commit::{self, FolderLock, Published, TempFile, hex};
+use super::commit::{self, Published, TempFile};
+use super::files::{FOLDERS, Sidecar, shard_path};
+use super::folder_lock::FolderLock;
 use super::identity::{Identity, LevelLayout};
 use super::levels;
 use super::plan::Plan;
@@ -16,6 +19,7 @@ use super::rows::{FailureRow, Outcome, TokenRow};
 use super::schema;
 use super::stats::Statistics;
 use crate::error::{Error, Result};
+use crate::util::hex::{hex, sha256_hex};
 
 /// Rows and tokens converted to columns at a time: bounds what waits in memory as rows.
 const BATCH_ROWS: usize = 256;
@@ -66,21 +70,6 @@ pub struct Receipt {
     pub commit: Commit,
 }
 
-/// `tokens/part-00000.parquet` under an output folder.
-pub fn shard_path(dir: &Path, partition: usize) -> PathBuf {
-    dir.join("tokens").join(format!("part-{partition:05}.parquet"))
-}
-
-/// Where a shard's companion (`failures` or `codebook`) lies, by the shard's hex sha256.
-pub fn companion_path(dir: &Path, kind: &str, partition: usize, sha256: &str) -> PathBuf {
-    dir.join(kind).join(format!("part-{partition:05}-{}.parquet", &sha256[..16]))
-}
-
-/// Whether a partition is there. A shard that can be seen is complete.
-pub fn committed(dir: &Path, partition: usize) -> bool {
-    shard_path(dir, partition).exists()
-}
-
 /// Writes one partition. Dropped without [`PartitionWriter::close`], it leaves nothing.
 pub struct PartitionWriter {
     dir: PathBuf,
@@ -112,7 +101,7 @@ impl PartitionWriter {
             CommitMode::New => Some(plan.lock_shared()?),
             CommitMode::Replace => None,
         };
-        for folder in ["tokens", "failures", "codebook"] {
+        for folder in FOLDERS {
             commit::create_folder(&dir.join(folder))?;
         }
         let path = shard_path(dir, partition);
@@ -223,34 +212,39 @@ impl PartitionWriter {
         }
         self.write_pending()?;
         let shard = shard_path(&self.dir, self.partition);
-        let failures =
-            columns::failures_file(&shard, &self.failures, self.part_entries("failures"))?;
+        let failures = columns::failures_file(
+            &shard,
+            &self.failures,
+            self.sidecar_entries(Sidecar::Failures),
+        )?;
         let codebook =
-            self.statistics.encode(&shard, false, self.part_entries(schema::CODEBOOK))?;
+            self.statistics.encode(&shard, false, self.sidecar_entries(Sidecar::Codebook))?;
         for (key, value) in [
             ("vqtok.rows", self.rows.to_string()),
             ("vqtok.written", self.written.to_string()),
             ("vqtok.failed", failed.to_string()),
-            ("vqtok.failures_sha256", columns::sha256_hex(&failures)),
-            ("vqtok.codebook_part_sha256", columns::sha256_hex(&codebook)),
+            ("vqtok.failures_sha256", sha256_hex(&failures)),
+            ("vqtok.codebook_part_sha256", sha256_hex(&codebook)),
         ] {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         }
         let temp = schema::finish(self.writer, &shard)?;
         let sealed = temp.seal()?;
         let sha256 = hex(&sealed.sha256);
-        let companion = |kind| companion_path(&self.dir, kind, self.partition, &sha256);
-        let (failures_path, codebook_path) = (companion("failures"), companion("codebook"));
-        commit::write_companion(&failures_path, &failures)?;
-        commit::write_companion(&codebook_path, &codebook)?;
+        let paths = Sidecar::ALL.map(|kind| kind.path(&self.dir, self.partition, &sha256));
+        for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
+            commit::write_sidecar(path, bytes)?;
+        }
         let commit = match self.mode {
             CommitMode::New => match sealed.publish()? {
                 Published::Created => Commit::Committed,
-                Published::Exists => compare(&shard, &sha256, [&failures_path, &codebook_path])?,
+                Published::Exists => compare(&shard, &sha256, &paths)?,
             },
             CommitMode::Replace => {
                 sealed.replace()?;
-                remove_other_companions(&self.dir, self.partition, &sha256)?;
+                cleanup::remove_sidecars(&self.dir, |kind, partition, path| {
+                    partition == self.partition && path != kind.path(&self.dir, partition, &sha256)
+                })?;
                 Commit::Committed
             }
         };
@@ -264,11 +258,10 @@ impl PartitionWriter {
         })
     }
 
-    /// Metadata of a companion.
-    fn part_entries(&self, kind: &str) -> Vec<KeyValue> {
-        let word = if kind == "failures" { schema::FAILURES } else { schema::CODEBOOK };
+    /// Metadata of a sidecar.
+    fn sidecar_entries(&self, kind: Sidecar) -> Vec<KeyValue> {
         vec![
-            KeyValue::new("vqtok.schema".into(), word.to_string()),
+            KeyValue::new("vqtok.schema".into(), kind.schema().to_string()),
             KeyValue::new("vqtok.identity_sha256".into(), self.identity.digest()),
             KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
         ]
@@ -324,43 +317,16 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
     entries.into_iter().map(|(key, value)| KeyValue::new(key.into(), value)).collect()
 }
 
-/// The loser's part: the winner stays; our companions go unless they are the winner's as well.
-fn compare(shard: &Path, ours: &str, companions: [&Path; 2]) -> Result<Commit> {
+/// The loser's part: the winner stays; our sidecars go unless they are the winner's as well.
+fn compare(shard: &Path, ours: &str, sidecars: &[PathBuf; 2]) -> Result<Commit> {
     let theirs = hex(&commit::digest_file(shard)?.0);
     if theirs == ours {
         return Ok(Commit::Already);
     }
-    for path in companions {
+    for path in sidecars {
         commit::remove_durably(path)?;
     }
     Ok(Commit::Lost { ours: ours.to_string(), theirs })
-}
-
-/// Removes the companions of a partition that don't belong to its committed shard.
-fn remove_other_companions(dir: &Path, partition: usize, sha256: &str) -> Result<()> {
-    for kind in ["failures", "codebook"] {
-        let keep = companion_path(dir, kind, partition, sha256);
-        for path in commit::list(&dir.join(kind))? {
-            if path != keep && partition_of(&path) == Some(partition) {
-                commit::remove_durably(&path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The partition that a file name `part-<n>[-<hash>].parquet` belongs to; None for a name that is
-/// only like one of ours, such as a copy's.
-pub fn partition_of(path: &Path) -> Option<usize> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".parquet")?;
-    let (shard, hash) = match stem.rsplit_once('-') {
-        Some((shard, hash)) if shard.starts_with("part-") => (shard, Some(hash)),
-        _ => (stem, None),
-    };
-    let partition = shard.strip_prefix("part-")?.parse().ok()?;
-    let hex = |hash: &str| hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let fits = hash.is_none_or(|hash| hash.len() == 16 && hex(hash));
-    (fits && shard == format!("part-{partition:05}")).then_some(partition)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Owns the counts of a codebook's use and the sums of distances: taken row by row, folded over
+//! Owns the counts of a codebook's use and the sums of distances: taken row by row, merged over
 //! partitions. Must not know: images, where rows come from.
 //!
 //! Counts are integers and distances are summed in float64 in the order of ordinals, partition by
@@ -9,14 +9,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 
 use super::identity::Identity;
 use super::schema;
+use super::untrusted;
 use crate::error::{Error, Result};
-use crate::util::parquet_errors::{reading, told};
-use crate::util::parquet_guard;
 
 /// One level's codebook: how often each code was used, and at what distance.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,19 +137,10 @@ impl Statistics {
         schema::encode(path, schema::codebook(), [columns], entries)
     }
 
-    /// Folds a partition's `codebook` part into these.
+    /// Adds a partition's `codebook` part to these.
     pub fn merge_file(&mut self, path: &Path) -> Result<()> {
-        let broken = |reason: String| Error::damaged(path, reason);
-        let file = std::fs::File::open(path).map_err(Error::io(path))?;
-        parquet_guard::check(&file).map_err(broken)?;
-        let merge = || -> Result<(), String> {
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(told)?;
-            for batch in builder.build().map_err(told)? {
-                self.merge_batch(&batch.map_err(told)?)?;
-            }
-            Ok(())
-        };
-        reading(merge).map_err(broken)
+        untrusted::for_each_batch(path, None, |batch| self.merge_batch(batch))
+            .map_err(|reason| Error::damaged(path, reason))
     }
 
     fn merge_batch(&mut self, batch: &RecordBatch) -> Result<(), String> {
@@ -200,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_fold_to_the_whole() {
+    fn parts_merge_to_the_whole() {
         let dir = tempfile::tempdir().unwrap();
         let identity = identity(8, Some([2, 2]), 10);
         let mut whole = Statistics::new(&identity);

@@ -4,6 +4,7 @@
 pub(crate) mod console;
 pub(crate) mod error_text;
 pub(crate) mod fail_point;
+pub(crate) mod hex;
 pub(crate) mod html;
 pub(crate) mod numbers;
 pub(crate) mod overwrite;

@@ -27,7 +27,7 @@ fn damage(report: &VerifyReport) -> repair::Damage {
     let has = |part| report.findings.iter().any(|finding| finding.part == part);
     repair::Damage {
         plan: has(Part::Plan),
-        fold: has(Part::Codebook) || has(Part::Dataset),
+        aggregates: has(Part::Codebook) || has(Part::Dataset),
         partitions: report.bad_partitions(),
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of partitions: accounting, order, commits, races, byte identity, the fold.
 
+use crate::tokens::files::{committed, partition_of};
 use std::fs;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -52,9 +53,9 @@ fn a_partition_holds_what_was_pushed() {
     assert_eq!(entry("vqtok.planned"), "10");
     assert_eq!(entry("vqtok.grid"), "2x3");
     assert!(entries.iter().any(|(k, _)| k == "ARROW:schema"));
-    let (failures, _) = read(&companion_path(dir.path(), "failures", 0, &receipt.sha256));
+    let (failures, _) = read(&Sidecar::Failures.path(dir.path(), 0, &receipt.sha256));
     assert_eq!(failures.num_rows(), 2);
-    let (codebook, _) = read(&companion_path(dir.path(), "codebook", 0, &receipt.sha256));
+    let (codebook, _) = read(&Sidecar::Codebook.path(dir.path(), 0, &receipt.sha256));
     let counts = codebook.column(2).as_primitive::<Int64Type>();
     assert_eq!(counts.values().iter().sum::<i64>(), 48);
     let sums = codebook.column(3).as_primitive::<Float64Type>();
@@ -264,7 +265,7 @@ fn replacing_a_partition_swaps_it_whole() {
     assert_ne!(old.sha256, new.sha256);
     assert_eq!(finalize(dir.path()).unwrap_err().exit_code(), 75, "the retry still has the lock");
     drop(lock);
-    assert!(!companion_path(dir.path(), "failures", 0, &old.sha256).exists());
+    assert!(!Sidecar::Failures.path(dir.path(), 0, &old.sha256).exists());
     assert_eq!(finalize(dir.path()).unwrap().totals.failed, 0);
     assert_eq!(tree(dir.path()).len(), 6);
 }
@@ -282,7 +283,7 @@ fn finalize_wants_everything_and_says_what_is_wrong() {
     // Litter of dead workers goes.
     fs::write(dir.path().join("codebook/part-00001-0123456789abcdef.parquet"), b"x").unwrap();
     fs::write(dir.path().join("tokens/.part-00001.parquet.1-1.tmp"), b"x").unwrap();
-    let failures = companion_path(dir.path(), "failures", 2, &receipt.sha256);
+    let failures = Sidecar::Failures.path(dir.path(), 2, &receipt.sha256);
     let good = fs::read(&failures).unwrap();
     fs::write(&failures, b"x").unwrap();
     let error = finalize(dir.path()).unwrap_err().to_string();

@@ -1,0 +1,69 @@
+//! Owns reading the rows of `plan.parquet`.
+
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+
+use crate::error::{Error, Result};
+use crate::tokens::rows::PlanRow;
+use crate::tokens::schema;
+use crate::util::parquet_errors::{reading, told};
+
+/// The rows of one partition or of all, streaming. The file is opened anew: a `File`'s clones
+/// share their position, so that two threads could not read at once.
+pub(super) fn rows_of(
+    path: &Path,
+    metadata: &ArrowReaderMetadata,
+    group: Option<usize>,
+) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+    let path = path.to_path_buf();
+    let file = File::open(&path).map_err(Error::io(&path))?;
+    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        .with_batch_size(4096);
+    if let Some(group) = group {
+        builder = builder.with_row_groups(vec![group]);
+    }
+    let broken = move |reason: String| {
+        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+    };
+    let mut reader: ParquetRecordBatchReader =
+        reading(|| builder.build().map_err(told)).map_err(&broken)?;
+    let mut ended = false;
+    let batches = std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let rows = reading(|| reader.next().transpose().map_err(told))
+            .and_then(|batch| batch.map(|batch| rows_of_batch(&batch)).transpose());
+        ended = !matches!(rows, Ok(Some(_)));
+        rows.transpose()
+    });
+    Ok(batches.flat_map(move |rows: Result<Vec<PlanRow>, String>| match rows {
+        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(reason) => vec![Err(broken(reason))],
+    }))
+}
+
+fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
+    if batch.schema().fields() != schema::plan().fields()
+        || batch.columns().iter().any(|c| c.null_count() > 0)
+    {
+        return Err("its columns are not those of plan.v1".into());
+    }
+    let ordinals = batch.column(0).as_primitive::<Int64Type>();
+    let keys = batch.column(1).as_string::<i32>();
+    let uris = batch.column(2).as_string::<i32>();
+    let bytes = batch.column(3).as_primitive::<Int64Type>();
+    let row = |i: usize| PlanRow {
+        ordinal: ordinals.value(i),
+        key: keys.value(i).to_string(),
+        uri: uris.value(i).to_string(),
+        bytes: bytes.value(i),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
