@@ -26,7 +26,7 @@ pub use read::{Asked, BadRows, Grid, GridRow, MadeBy, TokenFile};
 pub use report::{AuditReport, report};
 pub use verify::verify;
 
-/// Lower-case hex.
+/// Lower-case hex. The audit shares no code with the writer, not even this.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use super::folder;
 use super::open::open;
-use super::{folder, sha256_hex};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
+use crate::util::hex::sha256_hex;
 use crate::util::text;
 use crate::weights::digests::Digests;
 
@@ -51,7 +52,7 @@ pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<Model
     let files: Vec<String> = raw
         .files
         .iter()
-        .map(|(path, bytes)| format!("{} (sha256 {})", name(path), sha256_hex(bytes)))
+        .map(|(path, bytes)| format!("{} (sha256 {})", name(path), sha256_hex(&bytes[..])))
         .collect();
     let source = format!("{}, {}", files.join(", "), raw.container);
     config.provenance.insert(SOURCE_ENTRY.into(), source);

@@ -2,17 +2,17 @@
 //! byte-identical for equal weights. Must not know: where models come from.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
 use super::raw::RawCheckpoint;
-use super::sha256_hex;
 use crate::checkpoint::container::safetensors;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
+use crate::util::atomic_file::AtomicFile;
+use crate::util::hex::sha256_hex;
 use crate::util::portable_fs;
 use crate::util::text::{quoted, without_byte_order_mark};
 use crate::weights::digests::Digests;
@@ -58,11 +58,12 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
     // Before anything is written: nothing is made of weights that aren't finite.
     let digests = Digests::of(&tensors.clone().into())?;
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let weights = Temporary::new(dir, WEIGHTS_FILE);
+    let [weights_path, config_path] = [WEIGHTS_FILE, CONFIG_FILE].map(|name| dir.join(name));
+    let weights = AtomicFile::new(&weights_path, &hidden(WEIGHTS_FILE));
     weights.write(|out| {
         // transformers and diffusers refuse files that don't say this.
         let format = ("format", "pt");
-        safetensors::write(tensors, format, out, |e| Error::io(&weights.path)(e))
+        safetensors::write(tensors, format, out, |e| Error::io(&weights_path)(e))
     })?;
 
     let mut config = config.clone();
@@ -70,12 +71,18 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
     let mut text = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::invalid(format!("the model's configuration is no JSON: {e}")))?;
     text.push('\n');
-    let settings = Temporary::new(dir, CONFIG_FILE);
-    settings.write(|out| out.write_all(text.as_bytes()).map_err(Error::io(&settings.path)))?;
+    let settings = AtomicFile::new(&config_path, &hidden(CONFIG_FILE));
+    settings.write(|out| out.write_all(text.as_bytes()).map_err(Error::io(&config_path)))?;
 
     weights.commit()?;
     settings.commit()?;
     portable_fs::sync_folder(dir).map_err(Error::io(dir))
+}
+
+/// What a file is called until it is whole: hidden, and of this process, so that nobody takes it for
+/// weights.
+fn hidden(name: &str) -> String {
+    format!(".{name}.tmp-{}", std::process::id())
 }
 
 /// Reads a model folder: its configuration and its weights, which stay in the mapped file.
@@ -109,7 +116,7 @@ impl Noted {
             return Ok(());
         };
         // Folders of the first weeks note the file's own digest.
-        if *noted == sha256_hex(&self.bytes) {
+        if *noted == sha256_hex(&self.bytes[..]) {
             return Ok(());
         }
         Err(Error::corrupt(
@@ -186,41 +193,6 @@ fn read_config_bytes(dir: &Path) -> Result<Vec<u8>> {
     without_byte_order_mark(&bytes)
         .map(<[u8]>::to_vec)
         .map_err(|reason| Error::corrupt(&path, reason))
-}
-
-/// A file that appears under its name only when it is whole; removed if it never does.
-struct Temporary {
-    path: PathBuf,
-    target: PathBuf,
-}
-
-impl Temporary {
-    /// Hidden, and of this process, so that nobody takes it for weights.
-    fn new(dir: &Path, name: &str) -> Temporary {
-        let path = dir.join(format!(".{name}.tmp-{}", std::process::id()));
-        Temporary { path, target: dir.join(name) }
-    }
-
-    /// Lets `fill` write the content and makes it durable.
-    fn write(&self, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-        let file = File::create(&self.path).map_err(Error::io(&self.path))?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        fill(&mut out)?;
-        out.flush().map_err(Error::io(&self.path))?;
-        portable_fs::sync_file(out.get_ref()).map_err(Error::io(&self.path))
-    }
-
-    /// Puts the file in its place.
-    fn commit(self) -> Result<()> {
-        std::fs::rename(&self.path, &self.target).map_err(Error::io(&self.target))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a commit there is nothing of this name; after an error the error is what counts.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 #[cfg(test)]

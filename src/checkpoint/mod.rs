@@ -17,19 +17,7 @@ pub mod pickle;
 mod raw;
 pub mod recognise;
 
-use sha2::{Digest, Sha256};
-
 pub use container::file::probe;
 pub(crate) use find::weights::named_as_weights;
 pub use open::open;
 pub use raw::RawCheckpoint;
-
-/// The sha256 of `bytes` in hex.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}

@@ -1,13 +1,14 @@
 //! Owns the identity card: what a model is, where each fact is from, what was left out.
 //! Must not know: devices, how it is shown.
 
+use super::folder;
 use super::open::open;
-use super::{folder, sha256_hex};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::Result;
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
+use crate::util::hex::sha256_hex;
 use crate::util::numbers;
 use crate::util::text;
 use crate::weights::digests::Digests;
@@ -59,7 +60,7 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
         config,
         digests: Digests::of(&weights)?,
         parameters: weights.iter().map(|(_, weight)| weight.len() as u64).sum(),
-        files: raw.files.into_iter().map(|(file, b)| (file, sha256_hex(&b))).collect(),
+        files: raw.files.into_iter().map(|(file, b)| (file, sha256_hex(&b[..]))).collect(),
         container: raw.container,
         ignored,
         notes: raw.notes,

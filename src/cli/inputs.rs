@@ -108,7 +108,7 @@ impl Inputs {
 /// Says what was passed over, where something was.
 pub fn say_skipped(skipped: &Skipped, reporter: &Reporter) {
     if skipped.total() > 0 {
-        reporter.say("skipped", &flags::remark(&skipped.to_string()), in_fields(skipped));
+        reporter.say("skipped", &flags::remark(&skipped.message()), in_fields(skipped));
     }
 }
 

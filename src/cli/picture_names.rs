@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use crate::audit::GridRow;
+use crate::util::hex::hex;
 
 /// Gives every row a file name of its own.
 pub(super) struct Names {
@@ -91,8 +92,7 @@ const STEM_BYTES_MAX: usize = 2048;
 /// Cuts a name that no file system takes, and marks it with the whole name's digest.
 fn shorten(name: &mut String, bytes_max: usize) {
     if name.len() > bytes_max {
-        let mark: String =
-            Sha256::digest(&*name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mark = hex(&Sha256::digest(&*name)[..8]);
         let mut end = bytes_max - mark.len() - 1;
         while !name.is_char_boundary(end) {
             end -= 1;

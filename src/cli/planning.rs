@@ -114,7 +114,7 @@ fn hold(
         return Err(Error::invalid(format!(
             "no image under {}: nothing to tokenize; {}",
             inputs.names(),
-            walk.skipped()
+            walk.skipped().message()
         )));
     };
     let rows = rows(std::iter::once(Ok(first)).chain(walk.by_ref()));
@@ -127,7 +127,7 @@ fn hold(
         "{} in {}, {}",
         counted(plan.rows(), "image"),
         counted(plan.partitions(), "partition"),
-        flags::remark(&skipped.to_string())
+        flags::remark(&skipped.message())
     );
     if resized.count > 0 {
         text += &format!(", {} of another size than was planned", numbers::count(resized.count));

@@ -9,6 +9,7 @@ use crate::data::resize::pillow::PillowVersion;
 use crate::data::resize::rules;
 use crate::data::source::file;
 use crate::error::{Reject, Stage};
+use crate::util::hex::sha256_hex;
 use crate::util::{fail_point, panics};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
@@ -44,7 +45,7 @@ impl Preparation {
         if *pillow != PillowVersion::default() {
             settings += &format!(" pillow {pillow}");
         }
-        Sha256::digest(settings).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256_hex(settings)
     }
 }
 

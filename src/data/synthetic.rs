@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
+use crate::util::random::SplitMix64;
 use crate::util::settings::OUT;
 use image::{Rgb, RgbImage};
 use std::path::Path;
@@ -22,7 +23,8 @@ pub fn draw(folder: &Path, per_motif: u32, side: u32, seed: u64) -> Result<()> {
         let to = folder.join(motif);
         overwrite::create_folder(&to)?;
         for number in 0..per_motif {
-            let mut dice = Dice(seed ^ ((motif_index as u64) << 32 | u64::from(number)));
+            let mut dice =
+                Dice(SplitMix64(seed ^ ((motif_index as u64) << 32 | u64::from(number))));
             let path = to.join(format!("{number:03}.png"));
             save(&path, &picture(motif_index, side, &mut dice))?;
         }
@@ -46,16 +48,12 @@ fn save(path: &Path, picture: &RgbImage) -> Result<()> {
     }
 }
 
-/// splitmix64: a tiny generator whose stream is its seed's alone.
-struct Dice(u64);
+/// The numbers that a picture is made of.
+struct Dice(SplitMix64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// Uniform in [low, high).
@@ -237,10 +235,11 @@ mod tests {
 
     #[test]
     fn pictures_differ_from_each_other_and_repeat_with_the_seed() {
-        let drawn: Vec<_> =
-            (0..MOTIFS.len()).map(|motif| picture(motif, 16, &mut Dice(motif as u64))).collect();
+        let drawn: Vec<_> = (0..MOTIFS.len())
+            .map(|motif| picture(motif, 16, &mut Dice(SplitMix64(motif as u64))))
+            .collect();
         for (i, a) in drawn.iter().enumerate() {
-            assert_eq!(a, &picture(i, 16, &mut Dice(i as u64)));
+            assert_eq!(a, &picture(i, 16, &mut Dice(SplitMix64(i as u64))));
             assert!(drawn[..i].iter().all(|b| a != b), "{} repeats another motif", MOTIFS[i]);
         }
     }

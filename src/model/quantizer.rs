@@ -353,17 +353,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Values in [-1, 1] from a counter (splitmix64).
-    fn values(seed: u64, count: usize) -> Vec<f32> {
-        let value = |i: usize| {
-            let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        (0..count).map(value).collect()
-    }
+    use crate::util::random::units as values;
 
     fn config(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
         QuantizerConfig::new(rule, codes, dim)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::util::hex::sha256_hex;
+use crate::util::json_diff::{self, Names};
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
@@ -178,13 +179,16 @@ impl Identity {
     /// older output leaves unsaid is no difference to what it meant.
     pub fn difference(&self, other: &Identity) -> Option<(String, String, String)> {
         // In the order of declaration: a setting before what follows from it.
-        let plain = |identity: &Identity| {
+        let full = |identity: &Identity| {
             let preprocessing = identity.preprocessing.in_full();
             let label_level = identity.label_level.clone().or_else(|| Some("0".into()));
             let full = Identity { preprocessing, label_level, ..identity.clone() };
             serde_json::to_value(full).unwrap_or_default()
         };
-        difference("", &plain(self), &plain(other))
+        let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let (ours, theirs) = (full(self), full(other));
+        let (name, a, b) = json_diff::first(&ours, &theirs, Names::Declared)?;
+        Some((name, text(a), text(b)))
     }
 }
 
@@ -216,29 +220,6 @@ fn sort(value: serde_json::Value) -> serde_json::Value {
         Value::Array(items) => Value::Array(items.into_iter().map(sort).collect()),
         other => other,
     }
-}
-
-fn difference(
-    name: &str,
-    a: &serde_json::Value,
-    b: &serde_json::Value,
-) -> Option<(String, String, String)> {
-    use serde_json::Value;
-    if a == b {
-        return None;
-    }
-    if let (Value::Object(a), Value::Object(b)) = (a, b) {
-        for key in a.keys().chain(b.keys()) {
-            let full = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-            let none = Value::Null;
-            let found = difference(&full, a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
-            if found.is_some() {
-                return found;
-            }
-        }
-    }
-    let plain = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_string);
-    Some((name.to_string(), plain(a), plain(b)))
 }
 
 #[cfg(test)]

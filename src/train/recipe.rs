@@ -8,7 +8,8 @@ use super::settings::TrainSettings;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::train::input::loader::Split;
-use crate::train::trainer::state::{first_difference, through_text};
+use crate::train::trainer::state::through_text;
+use crate::util::json_diff;
 use crate::util::text;
 
 /// Everything that a resumed run must share with the one it goes on with.
@@ -78,7 +79,7 @@ pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
             }
         }
     }
-    match first_difference(&then, now, "") {
+    match json_diff::in_words(&then, now, "") {
         None => Ok(()),
         Some(difference) => Err(Error::Mismatch(format!(
             "{}: the training to resume is another one: {difference}; give its recipe with \

@@ -31,7 +31,8 @@ use crate::train::input::manifest::Manifest;
 use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::Lengths;
-use crate::train::trainer::state::{State, write_atomic};
+use crate::train::trainer::state::State;
+use crate::util::atomic_file;
 use crate::util::portable_fs;
 use crate::util::portable_fs::Locked;
 use crate::util::text;
@@ -147,7 +148,7 @@ impl Workspace {
         if let Some(recipe) = recipe
             && std::fs::read(&path).ok().as_deref() != Some(recipe.as_bytes())
         {
-            write_atomic(&path, recipe.as_bytes())?;
+            atomic_file::write(&path, recipe.as_bytes())?;
         }
         self.record = Some(Record::open(&self.folder, keep)?);
         Ok(())
@@ -184,7 +185,7 @@ impl Workspace {
         let record = self.record()?;
         record.warning(step, &format!("stopped for good: {reason}"))?;
         record.sync()?;
-        write_atomic(&failed_path(&self.folder), format!("{reason}\n").as_bytes())
+        atomic_file::write(&failed_path(&self.folder), format!("{reason}\n").as_bytes())
     }
 
     /// Turns the folder into a model: summary, page, weights, then `config.json`.
@@ -198,7 +199,7 @@ impl Workspace {
         let record = self.record()?;
         record.summary(summary.steps, summary)?;
         record.sync()?;
-        write_atomic(&self.folder.join(PAGE), page.as_bytes())?;
+        atomic_file::write(&self.folder.join(PAGE), page.as_bytes())?;
         save(&self.folder, config, weights)
     }
 }

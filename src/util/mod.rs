@@ -1,17 +1,20 @@
 //! What every room needs and no room owns: text for people, panics, threads, files. Must not know:
 //! images, models, shards.
 
+pub(crate) mod atomic_file;
 pub(crate) mod console;
 pub(crate) mod error_text;
 pub(crate) mod fail_point;
 pub(crate) mod hex;
 pub(crate) mod html;
+pub(crate) mod json_diff;
 pub(crate) mod numbers;
 pub(crate) mod overwrite;
 pub(crate) mod panics;
 pub(crate) mod parquet_errors;
 pub(crate) mod parquet_guard;
 pub(crate) mod portable_fs;
+pub(crate) mod random;
 pub(crate) mod settings;
 pub(crate) mod text;
 pub(crate) mod worker_pool;

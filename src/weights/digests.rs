@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
 use crate::error::{Error, Result};
+use crate::util::hex::hex;
 use crate::util::panics;
 use crate::util::text::printable;
 use crate::weights::store::{Weight, Weights};
@@ -79,7 +80,7 @@ impl Digests {
             if name == "quantize.embedding.weight" {
                 let mut alone = Sha256::new();
                 hash(&mut alone, weight)?;
-                codebook = hex(&alone.finalize());
+                codebook = hex(alone.finalize());
             }
         }
         if let Some(first) = not_finite.first() {
@@ -93,7 +94,7 @@ impl Digests {
                 weights.at()
             )));
         }
-        Ok(Digests { weights_sha256: hex(&all.finalize()), codebook_sha256: codebook })
+        Ok(Digests { weights_sha256: hex(all.finalize()), codebook_sha256: codebook })
     }
 }
 
@@ -164,10 +165,6 @@ fn hash(digest: &mut Sha256, weight: &Weight) -> Result<Option<NotFinite>> {
         }
         not_finite
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

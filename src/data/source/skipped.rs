@@ -1,6 +1,6 @@
 //! Owns what a walk passed over, by reason, and how that is told. Must not know: how it walks.
 
-use crate::util::settings::HIDDEN;
+use crate::util::settings::{self, HIDDEN};
 use crate::util::text;
 
 /// What a walk passed over, by reason. Images that can't be used are not among these: they are
@@ -74,9 +74,9 @@ impl Skipped {
     }
 }
 
-impl std::fmt::Display for Skipped {
-    /// `3 skipped (2 other extension, 1 broken link)`, or `none skipped`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Skipped {
+    /// [`Skipped`] in words, in which settings stay settings.
+    pub(crate) fn message(&self) -> String {
         let reasons: Vec<String> = self
             .reasons()
             .into_iter()
@@ -84,19 +84,26 @@ impl std::fmt::Display for Skipped {
             .map(|(reason, count)| format!("{count} {reason}"))
             .collect();
         if reasons.is_empty() {
-            return f.write_str("none skipped");
+            return "none skipped".into();
         }
-        write!(f, "{} skipped ({})", self.total(), reasons.join(", "))?;
+        let mut text = format!("{} skipped ({})", self.total(), reasons.join(", "));
         if self.hidden + self.system > 0 {
-            write!(f, "; {HIDDEN} takes what is hidden or of a system")?;
+            text += &format!("; {HIDDEN} takes what is hidden or of a system");
         }
         if self.unseen() > 0 {
             let named = self.unreadable.iter().take(Skipped::TOLD_MAX);
             let named: Vec<_> =
                 named.map(|(key, reason)| format!("'{}' ({reason})", text::shorten(key))).collect();
             let more = if self.unseen() > named.len() as u64 { ", ..." } else { "" };
-            write!(f, "; couldn't be looked at: {}{more}", named.join(", "))?;
+            text += &format!("; couldn't be looked at: {}{more}", named.join(", "));
         }
-        Ok(())
+        text
+    }
+}
+
+impl std::fmt::Display for Skipped {
+    /// `3 skipped (2 other extension, 1 broken link)`, or `none skipped`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&settings::plain(&self.message()))
     }
 }

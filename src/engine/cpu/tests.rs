@@ -21,6 +21,7 @@ use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::model::Model;
 use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
 use crate::model::config::*;
+pub(crate) use crate::util::random::units as random;
 use crate::weights::store::Weights;
 
 /// A weight source that makes up each tensor it is asked for and remembers it.
@@ -83,17 +84,6 @@ impl SimpleBackend for Maker {
     fn contains_tensor(&self, _: &str) -> bool {
         true
     }
-}
-
-/// In [-1, 1) (splitmix64).
-pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
-    let value = |i: usize| {
-        let mut x = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(value).collect()
 }
 
 pub(crate) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConfig {

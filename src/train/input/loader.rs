@@ -11,6 +11,7 @@ use super::manifest::Stamp;
 use super::unreadable::Unreadable;
 use crate::error::{Error, Reject, Result};
 use crate::train::network::random::{Draws, fnv1a64, splitmix64};
+use crate::util::hex::hex;
 use crate::util::panics;
 
 /// A set of images of one size.
@@ -92,7 +93,7 @@ impl Split {
         if train.is_empty() {
             return Err(Error::invalid("no image to train on"));
         }
-        let digest = sha.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex(sha.finalize());
         Ok(Split { train, held_out, digest })
     }
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::train::input::loader::TrainData;
-use crate::train::trainer::state::write_atomic;
+use crate::util::atomic_file;
+use crate::util::hex::hex;
 use crate::util::text;
 
 /// What a look at the outside of an image says.
@@ -91,7 +92,7 @@ impl Manifest {
         }
         match text.is_empty() {
             true => Ok(()),
-            false => write_atomic(path, text.as_bytes()),
+            false => atomic_file::write(path, text.as_bytes()),
         }
     }
 
@@ -180,10 +181,6 @@ fn examples(kinds: &[(&str, &[&str])]) -> String {
     };
     let shown: Vec<_> = kinds.iter().filter_map(shown).collect();
     format!(" ({})", shown.join("; "))
-}
-
-fn hex(digest: [u8; 32]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

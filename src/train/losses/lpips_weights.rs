@@ -12,6 +12,7 @@ use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::train::losses::lpips::{Lpips, SCALE, SHIFT};
 use crate::train::network::parameters::flat;
+use crate::util::hex::hex;
 use crate::util::text;
 use crate::util::text::quoted;
 use crate::weights::digests::NotFinite;
@@ -98,7 +99,7 @@ pub fn load(path: &Path) -> Result<(Lpips, String)> {
         sha.update(name.as_bytes());
         sha.update(flat(tensor)?.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
     }
-    let digest = sha.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let digest = hex(sha.finalize());
     Ok((lpips, digest))
 }
 

@@ -20,7 +20,7 @@ use crate::train::CODEBOOK_NAME;
 use crate::train::input::pixels::limits;
 use crate::train::settings::{InitSettings, Method};
 use crate::train::trainer::Trainer;
-use crate::train::trainer::state::first_difference;
+use crate::util::json_diff;
 use crate::util::numbers::counted;
 
 /// A checkpoint whose network is the one to be trained.
@@ -70,7 +70,7 @@ impl Init {
                 "its network is of the kind {one}, the recipe's of the kind {other}"
             ));
         }
-        if let Some(difference) = first_difference(&theirs, &ours, "model.architecture") {
+        if let Some(difference) = json_diff::in_words(&theirs, &ours, "model.architecture") {
             return self.refuse(format!("{difference} in the recipe"));
         }
         let (theirs, ours) = (&self.config.pixels, &model.pixels);

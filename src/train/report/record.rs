@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use super::tensorboard::{EventFile, Value as Shown};
 use crate::data::contact_sheet::png;
 use crate::error::{Error, Result};
-use crate::train::trainer::state::{Lengths, write_atomic};
+use crate::train::trainer::state::Lengths;
 use crate::train::{Event, Observer};
+use crate::util::atomic_file;
 use crate::util::portable_fs;
 
 /// The file of lines in a model folder.
@@ -84,7 +85,7 @@ impl Record {
         let folder = self.folder.join(SAMPLES);
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         let bytes = png(picture)?;
-        write_atomic(&path, &bytes)?;
+        atomic_file::write(&path, &bytes)?;
         let (width, height) = picture.dimensions();
         self.line(step, &json!({"step": step, "pictures_psnr": psnr, "picture": name}))?;
         self.events.add(step, vec![Shown::image("reconstructions", width, height, &bytes)])

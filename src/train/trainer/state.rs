@@ -6,9 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::train::losses::adversarial::AdversaryCounters;
 use crate::train::network::parameters::Named;
 use crate::train::quantizer::revival::RevivalSchedule;
-use crate::util::portable_fs;
+use crate::util::atomic_file;
+use crate::util::hex::hex;
 
 /// The format word of a checkpoint.
 pub const FORMAT: &str = "vqtok.training.v1";
@@ -155,7 +154,7 @@ fn digest<'a>(counters: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>
         sha.update((bytes.len() as u64).to_le_bytes());
         sha.update(bytes);
     }
-    sha.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(sha.finalize())
 }
 
 /// What the metadata's one entry holds (one, since several would be written in random order).
@@ -168,7 +167,7 @@ struct Envelope {
 const ENTRY: &str = "vqtok";
 
 impl State {
-    /// Writes the file as [`write_atomic`] does, tensor by tensor: a network's state is large, and
+    /// Writes the file as [`atomic_file::write`] does, tensor by tensor: a network's state is large, and
     /// no second copy of it is made. Equal states give equal bytes.
     ///
     /// # Errors
@@ -188,10 +187,8 @@ impl State {
         let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, &*t.bytes)));
         let envelope =
             serde_json::to_string(&Envelope { counters, sha256 }).map_err(|e| failed(&e))?;
-        replace(path, |file| {
-            let mut out = BufWriter::new(file);
-            write(&tensors, (ENTRY, &envelope), &mut out, |e| Error::io(path)(e))?;
-            out.flush().map_err(Error::io(path))
+        atomic_file::replace(path, |out| {
+            write(&tensors, (ENTRY, &envelope), out, |e| Error::io(path)(e))
         })
     }
 
@@ -259,60 +256,9 @@ fn behind<T: Clone>(map: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String,
         .collect()
 }
 
-/// Writes a file so that a reader, or a power cut, sees the old one or the new one.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, |file| file.write_all(bytes).map_err(Error::io(path)))
-}
-
-/// The same for what `write` puts into a file beside it.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let temporary = sibling(path, "partial");
-    let replaced = || -> Result<()> {
-        let mut file = File::create(&temporary).map_err(Error::io(path))?;
-        write(&mut file)?;
-        portable_fs::sync_file(&file).map_err(Error::io(path))?;
-        std::fs::rename(&temporary, path).map_err(Error::io(path))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        portable_fs::sync_folder(folder.unwrap_or(Path::new("."))).map_err(Error::io(path))
-    };
-    // Half a temporary file helps nobody; failing to remove it changes nothing.
-    replaced().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-}
-
-fn sibling(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".");
-    name.push(extension);
-    path.with_file_name(name)
-}
-
 /// A value as it comes back from a file, so that it equals one that did.
 pub fn through_text(value: &serde_json::Value) -> serde_json::Value {
     serde_json::from_str(&value.to_string()).unwrap_or(serde_json::Value::Null)
-}
-
-/// The first place at which two JSON values differ, as `path: left, now right`.
-pub fn first_difference(
-    then: &serde_json::Value,
-    now: &serde_json::Value,
-    at: &str,
-) -> Option<String> {
-    use serde_json::Value::Object;
-    if let (Object(a), Object(b)) = (then, now) {
-        let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
-        names.sort();
-        names.dedup();
-        return names.into_iter().find_map(|name| {
-            let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
-            let null = serde_json::Value::Null;
-            first_difference(a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null), &at)
-        });
-    }
-    let word = |value: &serde_json::Value| match value.is_null() {
-        true => "not set".to_owned(),
-        false => value.to_string(),
-    };
-    (then != now).then(|| format!("{at} was {} and is {}", word(then), word(now)))
 }
 
 #[cfg(test)]
@@ -392,28 +338,5 @@ mod tests {
             }
             assert!(State::from_bytes(&bytes[..at], Path::new("x")).is_err());
         }
-    }
-
-    #[test]
-    fn differences_are_named() {
-        let a = serde_json::json!({"train": {"steps": 3, "seed": 1}, "model": 1});
-        let b = serde_json::json!({"train": {"steps": 4, "seed": 1}, "model": 1});
-        assert_eq!(first_difference(&a, &b, ""), Some("train.steps was 3 and is 4".into()));
-        assert_eq!(first_difference(&a, &a, ""), None);
-        let [c, d] = [serde_json::json!({"train": {}}), serde_json::json!({"train": {"steps": 3}})];
-        let said = |then, now| first_difference(then, now, "").unwrap();
-        assert_eq!(said(&d, &c), "train.steps was 3 and is not set");
-        assert_eq!(said(&c, &d), "train.steps was not set and is 3");
-    }
-
-    #[test]
-    fn an_atomic_write_replaces_and_leaves_nothing_beside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        write_atomic(&path, b"old").unwrap();
-        write_atomic(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_atomic(&folder.path().join("missing/file"), b"x").is_err());
     }
 }

@@ -130,7 +130,7 @@ fn what_is_hidden_or_a_systems_is_passed_over_unless_it_is_asked_for_or_named() 
     let skipped = plain.skipped();
     assert_eq!((skipped.hidden, skipped.system, skipped.total()), (6, 8, 14));
     let told = skipped.to_string();
-    assert!(told.starts_with("14 skipped (6 hidden, 8 of a system); --hidden takes"), "{told}");
+    assert!(told.starts_with("14 skipped (6 hidden, 8 of a system); hidden takes"), "{told}");
 
     let all = Take { hidden: true, own: false };
     let mut walked = walk_taking(&[root.path().to_path_buf()], all).unwrap();

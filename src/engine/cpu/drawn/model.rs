@@ -10,6 +10,7 @@ use crate::engine::{CodeGrid, Encoded, PixelBatch};
 use crate::model;
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
+use crate::util::random::SplitMix64;
 
 /// The widest map, latent and code.
 const WIDTH_MAX: usize = 70;
@@ -18,19 +19,16 @@ const WIDTH_MAX: usize = 70;
 /// keeps a model within some hundredths of a second.
 const WORK_MAX: usize = 80_000_000;
 
-/// Chance that repeats (splitmix64).
-pub struct Random(u64);
+/// Seeded choices.
+pub struct Random(SplitMix64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0xd1b5_4a32_d192_ed03))
+        Random(SplitMix64(seed.wrapping_mul(0xd1b5_4a32_d192_ed03)))
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        self.0.next()
     }
 
     /// From 0 to below `n`.
@@ -89,7 +87,7 @@ pub struct Drawn {
 /// A model of a family, the same for the same chance.
 pub fn draw(family: Family, mut random: Random) -> Drawn {
     let r = &mut random;
-    r.0 ^= family as u64;
+    r.0.0 ^= family as u64;
     let pixels = PixelConfig {
         channels: r.of(&[1, 3]),
         input: r.of(&[InputRange::Taming, InputRange::Unit, InputRange::Centered]),

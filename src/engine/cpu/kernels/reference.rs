@@ -4,21 +4,18 @@
 use super::isa::channel_stride;
 use super::norm::Moments;
 use super::rows::{Activation, Input, Output, Residual};
+use crate::util::random::SplitMix64;
 
-/// Seeded, the same everywhere (splitmix64).
-pub struct Random(u64);
+/// Seeded numbers.
+pub struct Random(SplitMix64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        Random(seed)
+        Random(SplitMix64(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     pub fn below(&mut self, n: usize) -> usize {
