@@ -1,7 +1,98 @@
-//! vqtok turns image data sets into VQ token grids: images in, Parquet shards of tokens and
-//! codebook statistics out, with a trainer for when there is no tokenizer yet.
+//! vqtok turns image data sets into VQ token grids: it streams images through a trained VQGAN or
+//! VQ-VAE encoder and writes tokens and codebook statistics to Parquet shards; where there is no
+//! tokenizer yet, it trains one.
 //!
-//! # The way of the data
+//! # Tokenize a data set
+//!
+//! ```no_run
+//! let mut tokenizer = vqtok::Tokenizer::open("model/")?;
+//! let summary = vqtok::Tokenize::new(["photos/"], "tokens/").run(&mut tokenizer, &mut ())?;
+//! println!("{} written, {} failed", summary.written, summary.failed);
+//! # Ok::<(), vqtok::Error>(())
+//! ```
+//!
+//! # Pictures to codes and back, in memory
+//!
+//! A model that trains in a blink, then codes without a file:
+//!
+//! ```
+//! use vqtok::{RgbImage, Tokenizer, Train};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let (photos, model) = (dir.path().join("photos"), dir.path().join("model"));
+//! # let recipe = dir.path().join("tiny.toml");
+//! # std::fs::create_dir(&photos)?;
+//! let picture = |shade: u8| RgbImage::from_fn(24, 20, |x, y| image::Rgb([shade, x as u8, y as u8]));
+//! for shade in 0..8 {
+//!     picture(32 * shade).save(photos.join(format!("{shade}.png")))?;
+//! }
+//! std::fs::write(&recipe, r#"
+//!     name = "tiny"
+//!     description = "4 steps of a VQ-VAE with 16 codes"
+//!     model = { channels = 3, codes = 16, dim = 4, architecture = { kind = "vqvae", hidden = 8, downsamples = 2, res_blocks = 1, res_hidden = 4 } }
+//!     data = { size = 16 }
+//!     train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
+//! "#)?;
+//! Train::new([&photos], &model).recipe(recipe.to_string_lossy()).run(&mut ())?;
+//!
+//! let mut tokenizer = Tokenizer::open(&model)?;
+//! let codes = tokenizer.encode(&[picture(1), picture(200)])?;
+//! let grid = &codes[0].levels[0];
+//! assert_eq!((grid.height, grid.width, grid.codes.len()), (4, 4, 16));
+//! let pictures = tokenizer.decode(&codes)?;
+//! assert_eq!(pictures[1].dimensions(), (16, 16));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Follow a job, and stop it
+//!
+//! Every job takes an [`Observer`]; `()` is one that hears nothing. A job that was stopped goes on
+//! where it was, with byte-identical shards.
+//!
+//! ```no_run
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use vqtok::{Event, Observer, PipelineEvent, PixelSettings, Tokenize, TokenizerOptions};
+//!
+//! static STOP: AtomicBool = AtomicBool::new(false);
+//!
+//! struct Failures(u64);
+//!
+//! impl Observer for Failures {
+//!     fn event(&mut self, event: &Event<'_>) {
+//!         if let Event::Tokenizing(PipelineEvent::Image { failure: Some(row) }) = event {
+//!             self.0 += 1;
+//!             eprintln!("{}: {}", row.key, row.error);
+//!         }
+//!     }
+//!
+//!     fn interrupted(&self) -> bool {
+//!         STOP.load(Ordering::Relaxed)
+//!     }
+//! }
+//!
+//! let pixels = PixelSettings::default().size(256);
+//! let mut tokenizer = TokenizerOptions::new().pixels(pixels).open("vqgan_imagenet.ckpt")?;
+//! let job = Tokenize::new(["train/", "val/"], "tokens/").shard_rows(10_000);
+//! match job.run(&mut tokenizer, &mut Failures(0)) {
+//!     Err(vqtok::Error::Interrupted) => eprintln!("stopped; the next run goes on"),
+//!     done => println!("{} left to other workers", done?.missing),
+//! }
+//! # Ok::<(), vqtok::Error>(())
+//! ```
+//!
+//! | what for | call |
+//! |---|---|
+//! | images to shards | [`Tokenize`], by a [`Tokenizer`]; its end, of several workers: [`finalize()`] |
+//! | a model of one's own | [`Train`], by a [`Recipe`] |
+//! | tokens to PNG files | [`Decode`] |
+//! | how well a model does | [`Reconstruct`] |
+//! | is an output whole? | [`verify()`], then [`Repair`] |
+//! | a published checkpoint | [`TokenizerOptions`] |
+//!
+//! What isn't named here can change with any version, public or not. Without default features
+//! neither clap nor a progress bar is compiled.
+//!
+//! # Data flow
 //!
 //! ```text
 //! Plan ---> Found ---> RGB, one size ---> PixelBatch ---> Encoded ---> TokenRow ---> shard ---> dataset
@@ -9,35 +100,63 @@
 //! plan      source     data::resize                       Engine                     shard      finalize
 //! ```
 //!
-//! [`pipeline::run`] is all of it: a reader thread walks the plan and hands files to a pool of
+//! `pipeline::run` is all of it: a reader thread walks the plan and hands files to a pool of
 //! decoders, the engine's thread owns model and device, the calling thread writes. Bounded channels
-//! join them. A decoder that hangs is given up after minutes and costs its image. An image that fails takes the same way as one that succeeds, so ordinals have no
-//! holes and what a shard holds never depends on timing, threads, batch size or kills.
+//! join them. A decoder that exceeds its time limit is abandoned, and its image is recorded as a
+//! failure. Failures go through the same ordered path as successes, so ordinals have no holes and
+//! what a shard holds never depends on timing, threads, batch size or kills.
 //!
 //! # Where to find what
 //!
 //! | room | owns | must not know |
 //! |---|---|---|
-//! | [`cli`] | one file a command: parses, calls, prints | how anything works |
-//! | [`pipeline`] | the main job | flags |
-//! | [`config`] | recipes: TOML and flags to checked settings | I/O beyond the recipe file |
-//! | [`data`] | inputs in order, bytes to oriented RGB, the reference resize rules | models |
-//! | [`engine`] | inference behind one trait | files, shards |
-//! | [`model`] | the mathematics in candle, the configuration language of models | files, threads |
-//! | [`checkpoint`] | published weights: containers, pickles, name maps, families | devices |
-//! | [`train`] | the training loop, codebook, optimizer, exact resume | shards |
-//! | [`tokens`] | plan, schemas, shards, the commit protocol, statistics | models |
-//! | [`audit`] | reads and checks what was written, sharing no code with the writer | the writer |
-//! | [`error`] | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
-//! | `console`, `words`, `messages` | stdout and stderr, numbers and messages as people read them | what is told |
-//! | `guard`, `failpoint` | panics: one line and exit code 70, and tests that cause them | where they happen |
-//! | `durable` | what file systems refuse, and what is done instead | what the files mean |
+//! | `cli` | one file a command: parses, calls, prints; bars, JSON events | how anything works |
+//! | `job` | this page: jobs with their builders, the tokenizer in memory | flags, who calls |
+//! | `pipeline` | images to committed shards, on several threads | flags, where models come from |
+//! | `config` | recipes: TOML to checked settings | I/O beyond the recipe file |
+//! | `data` | inputs in order, bytes to oriented RGB, the reference resize rules | models |
+//! | `engine` | inference behind one trait | files, shards |
+//! | `train` | the training loop, codebook, losses, optimizer, exact resume | shards |
+//! | `metrics` | PSNR, SSIM, use of codes | what is measured |
+//! | `model` | the mathematics in candle, the configuration language of models | files, threads |
+//! | `weights` | a checkpoint's tensors where they lie, their digests | what they are for |
+//! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
+//! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
+//! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
+//! | `util` | the console, numbers and messages as people read them, panics, file systems | rooms |
+//! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
-//! Imports point one way: `cli -> pipeline, train, audit -> data, engine, tokens -> model,
-//! checkpoint -> error`.
+//! Imports point one way: `cli -> job -> pipeline, config -> train, audit, tokens -> data, engine,
+//! metrics -> checkpoint -> model -> weights -> util, error`.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
 //! the binary as a user does, `benches/` measures and keeps its results, peers beside them.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | latent | a vector that the encoder gives for one place of an image |
+//! | code | an entry of the codebook, or its index; as part of an image's grid: a token |
+//! | codebook | the vectors that latents are replaced by; also the statistics of its use |
+//! | grid | the codes of an image in rows and columns, `height x width` |
+//! | level | one grid of an image: resolutions of VQ-VAE-2, depths of a residual quantizer |
+//! | factor | pixels a side that one token stands for |
+//! | dead code | one that no latent is nearest to any more |
+//! | perplexity | the exponential of the entropy of code use: as many codes seem to be in use |
+//! | recipe | a TOML file: model, data, training, tokenizing |
+//! | probe | fixed images that a training is judged by while it runs |
+//! | family | a kind of published checkpoint, known by the names of its weights |
+//! | identity | everything that the bytes of an output depend on, beside its images |
+//! | plan | the ordered list of input images, `plan.parquet` |
+//! | key | an image's path below its input: its name in the output |
+//! | ordinal | an image's number in the plan |
+//! | partition | a range of ordinals: the unit of work, of commits, and of sharing between workers |
+//! | shard | the Parquet file of a partition's tokens |
+//! | sidecar | a file beside a shard and named by its digest: failures, use of the codebook |
+//! | commit | the exclusive step in which a shard appears under its final name |
+//! | finalize | to merge the sidecars of all shards into `codebook.parquet` and `dataset.json` |
+//! | failure | an image without tokens: a row that says why |
 //!
 //! # Invariants
 //!
@@ -63,7 +182,7 @@
 //!   tokens/part-00000.parquet                what everyone reads; tokens/*.parquet is always valid
 //!   failures/part-00000-<hash>.parquet       images without tokens, and why
 //!   codebook/part-00000-<hash>.parquet       code, count, distance sum of a shard
-//!   codebook.parquet                         the sum of these
+//!   codebook.parquet                         these, merged
 //!   dataset.json                             identity, totals, shards with digests; written last
 //! ```
 //!
@@ -110,6 +229,8 @@ pub mod config;
 #[doc(hidden)]
 pub mod pipeline;
 
+mod job;
+
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -117,4 +238,23 @@ pub mod cli;
 #[cfg(test)]
 mod testing;
 
-pub use error::{Error, Reject, Result};
+pub use error::{Error, Reject, Result, Stage};
+pub use job::{
+    Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, Likeness, ModelIdentity,
+    Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, Reconstruct,
+    ReconstructSummary, Repair, RepairSummary, Share, Tokenize, TokenizeSummary, Tokenizer,
+    TokenizerOptions, Train, set_threads,
+};
+
+pub use audit::{BadRows, Finding, Part, VerifyReport, verify};
+pub use config::{Recipe, TokenizeRecipe};
+pub use data::resize::rules::ResizeRule;
+pub use data::source::labels::LabelLevel;
+pub use data::{Alpha, Orientation, PillowVersion, Skipped};
+pub use engine::{DeviceChoice, Precision};
+pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
+pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt, finalize};
+pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
+
+/// The type of pictures in memory.
+pub use image::RgbImage;

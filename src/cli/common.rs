@@ -1,23 +1,13 @@
-//! Owns what several commands share: threads, signals, device, opening an engine, recipes with
-//! flags on top. Must not know: what a command does with them.
+//! Owns the flags that several commands share, and their signals. Must not know: what a command does
+//! with them.
 
 use super::flags;
-use crate::checkpoint::find::configs;
-use crate::checkpoint::recognise::detect::DetectOptions;
-use crate::config::{BATCH_SIZE_MAX, Recipe};
-use crate::data::decode::Alpha;
-use crate::data::orientation::Orientation;
-use crate::data::prepare::Preparation;
-use crate::data::resize::pillow::PillowVersion;
 use crate::data::resize::rules::ResizeRule;
-use crate::engine::{self, DeviceChoice, Engine, Precision};
+use crate::data::{Alpha, Orientation, PillowVersion};
+use crate::engine::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
-use crate::model::config::ModelConfig;
-use crate::train;
-use crate::util::error_text;
-use crate::util::text;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use crate::job::{PixelSettings, TokenizerOptions, set_threads};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -62,22 +52,12 @@ pub struct PixelFlags {
     pub pillow: Option<PillowVersion>,
 }
 
-impl PixelFlags {
-    /// Those that were given.
-    pub fn given(&self) -> Vec<&'static str> {
-        let given = [
-            ("--size", self.size.is_some()),
-            ("--resize", self.resize.is_some()),
-            ("--alpha", self.alpha.is_some()),
-            ("--orientation", self.orientation.is_some()),
-            ("--pillow", self.pillow.is_some()),
-        ];
-        given.into_iter().filter(|g| g.1).map(|g| g.0).collect()
+impl From<&PixelFlags> for PixelSettings {
+    fn from(flags: &PixelFlags) -> PixelSettings {
+        let PixelFlags { size, resize, alpha, orientation, pillow } = *flags;
+        PixelSettings { size, resize, alpha, orientation, pillow }
     }
 }
-
-/// Beyond any machine that images are tokenized on.
-const THREADS_MAX: usize = 1 << 10;
 
 /// Flags that say what a published checkpoint doesn't.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -97,34 +77,26 @@ pub struct CheckpointFlags {
 }
 
 impl CheckpointFlags {
-    /// Opens something with them.
-    ///
-    /// # Errors
-    /// Those of `open`; a configuration that can't be read.
-    pub fn with<T>(&self, open: impl FnOnce(&DetectOptions) -> Result<T>) -> Result<T> {
-        let config = self.model_config.as_deref().map(configs::read).transpose()?;
-        open(&DetectOptions {
-            family: self.family.as_deref(),
-            config: config.as_ref(),
-            weights: self.weights.as_deref(),
-            ..DetectOptions::default()
-        })
+    /// How a tokenizer is opened with them.
+    pub fn options(&self) -> TokenizerOptions {
+        let mut options = TokenizerOptions::new();
+        if let Some(family) = &self.family {
+            options = options.family(family);
+        }
+        if let Some(config) = &self.model_config {
+            options = options.model_config(config);
+        }
+        if let Some(weights) = &self.weights {
+            options = options.weights(weights);
+        }
+        options
     }
 }
 
 impl Common {
     /// Sets the size of the thread pool. Call once, before any work.
     pub fn start_threads(&self) -> Result<()> {
-        let mut pool =
-            rayon::ThreadPoolBuilder::new().thread_name(|index| format!("vqtok-worker-{index}"));
-        if let Some(threads) = self.threads {
-            if !(1..=THREADS_MAX).contains(&threads) {
-                let text = format!("--threads is 1 to {THREADS_MAX}, not {threads}");
-                return Err(Error::invalid(text));
-            }
-            pool = pool.num_threads(threads);
-        }
-        pool.build_global().map_err(|e| Error::invalid(format!("thread pool: {e}")))
+        set_threads(self.threads)
     }
 
     /// Training runs on the CPU, in f32; refuses what was asked otherwise.
@@ -141,16 +113,14 @@ impl Common {
         }
     }
 
-    /// Refuses a device or precision that no model could be opened on, before any work.
-    pub fn require_device(&self) -> Result<()> {
-        engine::require(self.device.parse()?, self.precision)
-    }
-
-    /// Opens `model` (a folder or file) on the device asked for.
-    pub fn open_engine(&self, model: &Path, told: &CheckpointFlags) -> Result<Box<dyn Engine>> {
-        let device = self.device.parse()?;
-        refuse_unfinished(model)?;
-        told.with(|options| engine::open(model, options, device, self.precision))
+    /// How a tokenizer is opened, all flags together.
+    pub fn options(
+        &self,
+        checkpoint: &CheckpointFlags,
+        pixels: &PixelFlags,
+    ) -> Result<TokenizerOptions> {
+        let options = checkpoint.options().device(self.device.parse()?);
+        Ok(options.precision(self.precision).pixels(pixels.into()))
     }
 }
 
@@ -168,58 +138,6 @@ fn size_of(text: &str) -> std::result::Result<u32, String> {
     }
 }
 
-/// Refuses the folder of a training that has no model yet, before it is taken for a checkpoint.
-pub fn refuse_unfinished(model: &Path) -> Result<()> {
-    if !train::unfinished(model) {
-        return Ok(());
-    }
-    Err(train::failed(model).unwrap_or_else(|| {
-        Error::invalid(format!(
-            "{0}: its training isn't finished, so there is no model yet; go on with `vqtok train \
-             INPUT --model {0} --resume`",
-            text::path(model)
-        ))
-    }))
-}
-
-/// Refuses a `--batch-size` that is none.
-pub fn check_batch_size(images: Option<usize>) -> Result<()> {
-    match images {
-        Some(images) if !(1..=BATCH_SIZE_MAX).contains(&images) => {
-            Err(Error::invalid(format!("--batch-size is 1 to {BATCH_SIZE_MAX}, not {images}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a folder that couldn't be made or written into; nothing is made.
-pub fn writable_folder(flag: &str, folder: &Path) -> Result<()> {
-    let shown = text::path(folder);
-    let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
-    let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
-        return Ok(());
-    };
-    if !there.is_dir() {
-        let text = format!("{flag} {shown}: {} is no folder", text::path(there));
-        return Err(Error::invalid(text));
-    }
-    may_write(there).map_err(|error| {
-        let (there, reason) = (text::path(there), error_text::reason(&error));
-        Error::invalid(format!("{flag} {shown}: {there} can't be written: {reason}"))
-    })
-}
-
-/// Whether files can be made in a folder, as far as the system tells without trying.
-fn may_write(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
-    // SAFETY: `path` is a string that ends in NUL and outlives the call.
-    match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
 /// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the
 /// commit protocol survives.
 pub fn stop_flag() -> Result<Arc<AtomicBool>> {
@@ -230,76 +148,4 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
         exit.and(raise).map_err(Error::io("signal handler"))?;
     }
     Ok(stop)
-}
-
-/// The recipe by name or file, or the default one, with the pixel flags on top.
-pub fn recipe(name_or_file: Option<&str>, flags: &PixelFlags) -> Result<Recipe> {
-    with_pixels(Recipe::load(name_or_file.unwrap_or(Recipe::DEFAULT))?, flags)
-}
-
-/// A recipe with the pixel flags on top.
-pub fn with_pixels(mut recipe: Recipe, flags: &PixelFlags) -> Result<Recipe> {
-    if let Some(size) = flags.size {
-        recipe.data.size = size;
-    }
-    if let Some(resize) = flags.resize {
-        recipe.data.resize = resize;
-    }
-    if let Some(alpha) = flags.alpha {
-        recipe.data.alpha = alpha;
-    }
-    if let Some(orientation) = flags.orientation {
-        recipe.data.orientation = orientation;
-    }
-    if let Some(pillow) = flags.pillow {
-        recipe.data.pillow = pillow;
-    }
-    recipe.check()?;
-    Ok(recipe)
-}
-
-/// A setting by its word, where a file has one.
-pub fn told<T: FromStr<Err = Error> + Default>(word: Option<&str>) -> Result<T> {
-    word.map_or_else(|| Ok(T::default()), str::parse)
-}
-
-/// What a model that stands is fed: its own preprocessing with the flags on top.
-pub fn preparation(model: &ModelConfig, flags: &PixelFlags) -> Result<Preparation> {
-    let own = &model.preprocess;
-    let rule = match flags.resize {
-        Some(rule) => rule,
-        None => own.resize.parse()?,
-    };
-    if let (Some(size), ResizeRule::None) = (flags.size, rule) {
-        return Err(Error::invalid(format!(
-            "--size {size}: images keep their sizes under the resize rule none; leave one of both \
-             away"
-        )));
-    }
-    let size = match (flags.size.or(own.size), rule) {
-        (_, ResizeRule::None) => None,
-        (Some(size), _) => Some(size),
-        (None, _) => {
-            return Err(Error::invalid(format!(
-                "the model doesn't say which image size it was trained for: pass --size N, a \
-                 multiple of its factor (rule {rule})"
-            )));
-        }
-    };
-    let mut pillow = own.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default();
-    if flags.resize.is_some() && rule.check(pillow).is_err() {
-        // The model's version was for its own rule; Pillow has no part in the one asked for.
-        pillow = PillowVersion::default();
-    }
-    let pillow = flags.pillow.unwrap_or(pillow);
-    rule.check(pillow)?;
-    Ok(Preparation {
-        limits: Default::default(),
-        alpha: flags.alpha.map_or_else(|| told(own.alpha.as_deref()), Ok)?,
-        orientation: flags.orientation.map_or_else(|| told(own.orientation.as_deref()), Ok)?,
-        pillow,
-        rule,
-        size,
-        channels: model.pixels.channels,
-    })
 }

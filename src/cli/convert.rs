@@ -2,14 +2,15 @@
 //! Must not know: how either is read or written.
 
 use super::Finished;
-use super::common::{CheckpointFlags, refuse_unfinished};
-use super::places;
+use super::common::CheckpointFlags;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
+use crate::job::{places, refuse_unfinished};
 use crate::util::overwrite;
+use crate::util::settings::OUT;
 use std::path::PathBuf;
 
 /// Flags of `vqtok convert`.
@@ -29,10 +30,10 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
-    places::check_new("--out", &args.out)?;
+    places::check_new(OUT, &args.out)?;
     overwrite::check_folders(&args.out)?;
     refuse_unfinished(&args.model)?;
-    args.checkpoint.with(|options| convert(&args.model, options, &args.out))?;
+    args.checkpoint.options().detect(|options| convert(&args.model, options, &args.out))?;
     super::inspect::model(&model_card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)
 }

@@ -1,29 +1,16 @@
-//! Owns `vqtok decode`: any Parquet with tokens back into PNG pictures, with bounded memory.
-//! Must not know: how codes become pixels.
+//! Owns `vqtok decode`. Must not know: how codes become pixels.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, check_batch_size, stop_flag};
-use super::decode_rows::{Job, problem};
-use super::picture_names::Names;
-use super::{places, same_model};
-use crate::audit::{Asked, TokenFile};
-use crate::cli::progress::Reporter;
-use crate::data::contact_sheet;
-use crate::engine::{Engine, images_for_threads};
-use crate::error::{Error, Result};
-use crate::model::config::Architecture;
+use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::printer::ProgressPrinter;
+use super::progress::Reporter;
+use crate::error::Result;
+use crate::job::{Decode, DecodeSummary};
 use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::overwrite;
-use crate::util::overwrite::Foreign;
 use crate::util::text;
 use serde_json::json;
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Pictures on a sheet at most.
-const SHEET_PICTURES: u64 = 64;
+use std::path::PathBuf;
 
 /// Flags of `vqtok decode`.
 #[derive(Debug, clap::Args)]
@@ -70,167 +57,64 @@ fn grid_of(text: &str) -> Result<(usize, usize), String> {
 
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
-    let foreign = Foreign::overwritten(args.overwrite);
-    args.check(foreign)?;
+    let job = args.job();
+    job.check()?;
     args.common.start_threads()?;
-    let stop = stop_flag()?;
-    let mut engine = args.common.open_engine(&args.model, &args.checkpoint)?;
-    let asked = args.asked(engine.as_ref())?;
-    let open = || TokenFile::open_as(&args.input, asked.clone());
-    let rows = open()?;
-    same_model::require(&rows, engine.as_ref(), &args.model, args.force, reporter)?;
-    tell_sources(&rows, reporter);
-    let (count, unfinished) = (rows.row_count(), rows.sources().unfinished);
-    if let Some(out) = args.out.as_deref().filter(|out| foreign == Foreign::Keep && !empty(out)) {
-        check_names(open()?, args.names(count), engine.as_ref(), out, &stop)?;
-    }
-    let mut job =
-        Job::new(engine.as_mut(), args.names(count), reporter.meter("decode", "images", count));
-    (job.out, job.foreign) = (args.out.as_deref(), foreign);
-    job.batch_size = args.batch_size.unwrap_or_else(images_for_threads);
-    if args.sheet.is_some() {
-        job.chosen = evenly(count);
-    }
-    job.run(rows, asked.grids.first().copied(), &stop)?;
-    let Job { decoded, drawn, failures, .. } = job;
-    failures.meter.close();
-    let (failed, lost) = (failures.rows, failures.files);
-    let mut text = match &args.out {
-        Some(out) => format!("{} in {}", counted(decoded, "picture"), text::path(out)),
-        None => format!("{} decoded", counted(decoded, "picture")),
-    };
-    if let Some(path) = &args.sheet {
-        let of_all = format!("{} of {}", drawn.len(), counted(count, "row"));
-        match drawn.is_empty() {
-            true => text += &format!(", none for {}", text::path(path)),
-            false => {
-                let png = contact_sheet::png(&contact_sheet::tiles(&drawn))?;
-                overwrite::write(path, &overwrite::mark_png(&png), foreign)?;
-                text += &format!(", {of_all} on {}", text::path(path));
-            }
-        }
-    }
-    text += &format!(", {} failed", counted(failed, "row"));
-    if lost > 0 {
-        text += &match lost {
-            1 => ", 1 file is missing or can't be read".into(),
-            lost => format!(", {} files are missing or can't be read", numbers::count(lost)),
-        };
-    }
-    if let Some((there, partitions)) = unfinished {
-        text += &format!("; of an unfinished output, {there} of {}", counted(partitions, "shard"));
-    }
-    let fields = json!({"decoded": decoded, "failed": failed, "files_lost": lost, "out": args.out.as_deref().map(text::lossy),
-                        "sheet": args.sheet.as_deref().map(text::lossy), "on_sheet": drawn.len(), "finished": unfinished.is_none()});
-    reporter.result("decoded", &text, fields);
-    let clean = failed == 0 && lost == 0;
-    Ok(if clean { Finished::Clean } else { Finished::WithFailures })
+    let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
+    let options = args.common.options(&args.checkpoint, &PixelFlags::default())?;
+    let summary = job.run(&mut options.open(&args.model)?, &mut printer)?;
+    printer.close();
+    let fields = json!({
+        "decoded": summary.decoded, "failed": summary.failed, "files_lost": summary.files_lost,
+        "out": args.out.as_deref().map(text::lossy), "sheet": args.sheet.as_deref().map(text::lossy),
+        "on_sheet": summary.on_sheet, "finished": summary.unfinished.is_none(),
+    });
+    reporter.result("decoded", &args.in_words(&summary), fields);
+    Ok(Finished::of(summary.is_clean()))
 }
 
 impl Args {
-    /// Everything that can be refused before the model is opened.
-    fn check(&self, foreign: Foreign) -> Result<()> {
+    fn job(&self) -> Decode {
+        let mut job = Decode::new(&self.input)
+            .columns(&self.column)
+            .force(self.force)
+            .overwrite(self.overwrite)
+            .batch_size(self.batch_size);
         if let Some(out) = &self.out {
-            places::check_folder("--out", out)?;
+            job = job.out(out);
         }
         if let Some(sheet) = &self.sheet {
-            places::check_png("--sheet", sheet, foreign)?;
+            job = job.sheet(sheet);
         }
-        check_batch_size(self.batch_size)
+        match self.grid {
+            Some((height, width)) => job.grid(height, width),
+            None => job,
+        }
     }
 
-    /// What to read, with the grids that the model knows.
-    fn asked(&self, engine: &dyn Engine) -> Result<Asked> {
-        let config = engine.config();
-        if !config.parts().decoder() {
-            let model = text::path(&self.model);
-            let text =
-                format!("{model}: this checkpoint has no decoder: it can encode images only");
-            return Err(Error::invalid(text));
-        }
-        let (given, levels) = (self.column.len(), config.levels());
-        if given > 0 && given != levels {
-            return Err(Error::invalid(format!(
-                "--column is given {given} times, the model decodes {levels} levels: name a column \
-                 for each, the finest first"
-            )));
-        }
-        let [fh, fw] = config.factor();
-        let grids = match (self.grid, &config.architecture, config.preprocess.size) {
-            (Some((height, width)), _, _) => {
-                let grids = engine.grid(height * fh, width * fw);
-                grids.map_err(|why| Error::invalid(format!("--grid {height}x{width}: {why}")))?
-            }
-            (None, Architecture::VitVqgan(c), _) => vec![(c.grid[0], c.grid[1])],
-            // A size that the model itself can't take says nothing of its grid.
-            (None, _, Some(side)) => engine.grid(side as usize, side as usize).unwrap_or_default(),
-            (None, _, None) => Vec::new(),
+    fn in_words(&self, summary: &DecodeSummary) -> String {
+        let pictures = counted(summary.decoded, "picture");
+        let mut text = match &self.out {
+            Some(out) => format!("{pictures} in {}", text::path(out)),
+            None => format!("{pictures} decoded"),
         };
-        Ok(Asked { columns: self.column.clone(), grids, strict: self.grid.is_some() })
-    }
-
-    fn names(&self, rows: u64) -> Names {
-        let mut names = Names::new(rows);
-        // A sheet in the folder of the pictures is none of them.
-        let absolute = |path: &Option<PathBuf>| std::path::absolute(path.as_ref()?).ok();
-        if let (Some(out), Some(sheet)) = (absolute(&self.out), absolute(&self.sheet))
-            && let Ok(inside) = sheet.strip_prefix(out)
-        {
-            names.reserve(&inside.with_extension("").to_string_lossy());
+        if let Some(sheet) = &self.sheet {
+            let rows = counted(summary.rows, "row");
+            text += &match summary.on_sheet {
+                0 => format!(", none for {}", text::path(sheet)),
+                drawn => format!(", {drawn} of {rows} on {}", text::path(sheet)),
+            };
         }
-        names
-    }
-}
-
-/// Says what the folder lacks, or holds beside its own.
-fn tell_sources(rows: &TokenFile, reporter: &Reporter) {
-    let sources = rows.sources();
-    if let Some((there, partitions)) = sources.unfinished {
-        let text = format!(
-            "warning: an unfinished output, {there} of {partitions} shards are there: only those \
-             are decoded"
-        );
-        reporter.say("unfinished", &text, json!({"there": there, "partitions": partitions}));
-    }
-    const TOLD_MAX: usize = 20;
-    for stray in sources.strays.iter().take(TOLD_MAX) {
-        let text = format!(
-            "stray: {} isn't the output's own and is passed over; `vqtok verify` lists strays",
-            text::printable(stray)
-        );
-        reporter.say("stray", &text, json!({"path": stray}));
-    }
-    for note in &sources.notes {
-        reporter.say("warning", &format!("warning: {note}"), json!({"message": note}));
-    }
-}
-
-fn empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
-}
-
-/// Goes through all rows once and refuses the first picture whose name is somebody else's file.
-fn check_names(
-    mut rows: TokenFile,
-    mut names: Names,
-    engine: &dyn Engine,
-    out: &Path,
-    stop: &AtomicBool,
-) -> Result<()> {
-    while let Some(row) = rows.next_row() {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
+        text += &format!(", {} failed", counted(summary.failed, "row"));
+        text += &match summary.files_lost {
+            0 => String::new(),
+            1 => ", 1 file is missing or can't be read".into(),
+            lost => format!(", {} files are missing or can't be read", numbers::count(lost)),
+        };
+        if let Some((there, partitions)) = summary.unfinished {
+            let shards = counted(partitions, "shard");
+            text += &format!("; of an unfinished output, {there} of {shards}");
         }
-        let Ok(row) = row else { continue };
-        if problem(&row, engine).is_none() {
-            overwrite::check(&out.join(names.name(&row)), Foreign::Keep)?;
-        }
+        text
     }
-    Ok(())
-}
-
-/// The numbers of up to [`SHEET_PICTURES`] of so many rows, evenly.
-fn evenly(rows: u64) -> HashSet<u64> {
-    let count = rows.min(SHEET_PICTURES);
-    (0..count).map(|i| (u128::from(i) * u128::from(rows) / u128::from(count)) as u64).collect()
 }

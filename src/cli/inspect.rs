@@ -2,12 +2,13 @@
 //! Must not know: how any of them is read.
 
 use super::Finished;
-use super::common::{CheckpointFlags, refuse_unfinished};
+use super::common::CheckpointFlags;
 use crate::audit::{TokenFile, sources};
 use crate::checkpoint::model_card;
 use crate::checkpoint::model_card::Card;
 use crate::cli::progress::Reporter;
 use crate::error::{Error, Result};
+use crate::job::refuse_unfinished;
 use crate::tokens::{Plan, committed, finalize, plan};
 use crate::util::numbers;
 use crate::util::numbers::counted;
@@ -43,7 +44,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         return token_file(path, reporter);
     }
     refuse_unfinished(path)?;
-    model(&args.checkpoint.with(|options| model_card::read(path, options))?, reporter);
+    model(&args.checkpoint.options().detect(|options| model_card::read(path, options))?, reporter);
     Ok(Finished::Clean)
 }
 

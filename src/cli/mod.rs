@@ -5,25 +5,19 @@ mod again;
 mod common;
 mod convert;
 mod decode;
-mod decode_rows;
 mod finalize;
 mod flags;
 mod inputs;
 mod inspect;
-mod picture_names;
-mod places;
-mod planning;
+mod printer;
 mod progress;
 mod quickstart;
-mod rank;
 mod recipe;
 mod reconstruct;
 mod repair;
 mod report;
-mod same_model;
 mod tokenize;
 mod train;
-mod training;
 mod verify;
 
 use crate::cli::progress::Reporter;
@@ -45,6 +39,12 @@ pub enum Finished {
     Clean,
     /// Done, but some images or rows failed: exit code 1.
     WithFailures,
+}
+
+impl Finished {
+    fn of(clean: bool) -> Finished {
+        if clean { Finished::Clean } else { Finished::WithFailures }
+    }
 }
 
 #[derive(Parser)]

@@ -64,6 +64,13 @@ impl Reporter {
         }
     }
 
+    /// For machines only.
+    pub fn event(&self, event: &str, fields: Value) {
+        if self.is_json() {
+            emit(event, fields);
+        }
+    }
+
     /// Says what file systems refused since the last call.
     pub fn notices(&self) {
         for text in portable_fs::take_notices() {
@@ -279,18 +286,6 @@ impl Meter {
         }
         self.bar.set_position(done);
         self.maybe_emit(fields);
-    }
-
-    /// Prints above the bar without tearing it.
-    pub fn line(&self, event: &str, sentence: &str, fields: Value) {
-        Reporter { voice: self.voice }.say(event, sentence, fields);
-    }
-
-    /// For machines only.
-    pub fn event(&self, event: &str, fields: Value) {
-        if self.voice == Voice::Json {
-            emit(event, fields);
-        }
     }
 
     /// Items of this run a second, since it began.

@@ -2,12 +2,13 @@
 //! Must not know: more than the commands it calls.
 
 use super::Finished;
-use super::common::{CheckpointFlags, Common, PixelFlags};
-use super::inputs::Inputs;
-use super::{reconstruct, tokenize};
-use crate::cli::progress::Reporter;
+use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::printer::ProgressPrinter;
+use super::progress::Reporter;
+use super::reconstruct;
 use crate::data::synthetic;
 use crate::error::Result;
+use crate::job::{Reconstruct, Tokenize, Train};
 use crate::util::text;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -44,28 +45,22 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     );
     synthetic::draw(&images, PICTURES_PER_MOTIF, SIDE, args.seed)?;
 
-    let inputs = || Inputs::new(vec![images.clone()]);
-    let tokenized = tokenize::run(
-        tokenize::Args::tour(inputs(), tokens.clone(), model.clone(), RECIPE, args.common.clone()),
-        reporter,
-    )?;
-    let drawn = reconstruct::sheet_of(
-        &reconstruct::Args {
-            inputs: inputs(),
-            model: model.clone(),
-            out: sheet.clone(),
-            overwrite: false,
-            checkpoint: CheckpointFlags::default(),
-            count: 32,
-            pixels: PixelFlags::default(),
-            common: args.common,
-        },
-        reporter,
-    )?;
+    args.common.start_threads()?;
+    let options = args.common.options(&CheckpointFlags::default(), &PixelFlags::default())?;
+    options.check_device()?;
+    let mut job = Tokenize::new([&images], &tokens);
+    job.check(&model)?;
+    let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
+    let training = Train::new([&images], &model).recipe(RECIPE);
+    job.ensure_model(&training, &options, &mut printer)?;
+    let summary = job.run(&mut options.open(&model)?, &mut printer)?;
+    printer.output(&tokens, &summary);
+    let job = Reconstruct::new([&images], &sheet).count(32);
+    let drawn = reconstruct::draw(&job, &model, &options, &sheet, reporter)?;
     let places = json!({"images": text::lossy(&images), "model": text::lossy(&model),
                        "tokens": text::lossy(&tokens), "sheet": text::lossy(&sheet)});
     reporter.result("quickstart", &next_steps(&images, &model, &tokens, &sheet), places);
-    Ok(if tokenized == Finished::Clean { drawn } else { tokenized })
+    Ok(if summary.is_clean() { drawn } else { Finished::WithFailures })
 }
 
 fn next_steps(images: &Path, model: &Path, tokens: &Path, sheet: &Path) -> String {

@@ -5,6 +5,7 @@ use super::common::PixelFlags;
 use crate::cli::progress::Reporter;
 use crate::config::{RECIPES, Recipe};
 use crate::error::Result;
+use crate::job::PixelSettings;
 use serde_json::json;
 
 /// Flags of `vqtok recipe`.
@@ -57,7 +58,7 @@ pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             }
         }
         Command::Show { recipe, pixels, .. } => {
-            let recipe = super::common::recipe(Some(&recipe), &pixels)?;
+            let recipe = PixelSettings::from(&pixels).over(Recipe::load(&recipe)?)?;
             reporter.result("recipe", recipe.to_toml()?.trim_end(), json!({"recipe": recipe}));
         }
     }

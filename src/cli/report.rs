@@ -1,12 +1,14 @@
 //! Owns `vqtok report`: a page about an output. Must not know: what is on it.
 
-use super::{Finished, places};
+use super::Finished;
 use crate::audit::{html, report};
 use crate::cli::progress::Reporter;
 use crate::error::Result;
+use crate::job::places;
 use crate::util::numbers::counted;
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
+use crate::util::settings::OUT;
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -30,7 +32,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
-    places::check_page("--out", &args.out, foreign)?;
+    places::check_page(OUT, &args.out, foreign)?;
     let report = report::report(&args.input)?;
     for problem in &report.problems {
         reporter.say("failure", &format!("failed: {problem}"), json!({"error": problem}));

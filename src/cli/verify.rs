@@ -1,11 +1,11 @@
 //! Owns `vqtok verify`: prints what the auditor finds. Must not know: how it looks.
 
 use super::Finished;
-use super::places::holds_model;
 use crate::audit::VerifyReport;
 use crate::audit::verify::verify;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
+use crate::job::places::holds_model;
 use crate::util::numbers;
 use crate::util::numbers::counted;
 use crate::util::text;

@@ -72,6 +72,31 @@ pub struct Prepared {
     pub content_sha256: [u8; 32],
 }
 
+/// An image as the model takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pixels {
+    /// `height * width * channels` bytes, row-major.
+    pub(crate) bytes: Vec<u8>,
+    /// In pixels.
+    pub(crate) height: usize,
+    /// In pixels.
+    pub(crate) width: usize,
+}
+
+/// Prepares a picture that is decoded and upright.
+///
+/// # Errors
+/// A [`Reject`] of the rule for resizing.
+pub(crate) fn from_rgb(image: &RgbImage, preparation: &Preparation) -> Result<Pixels, Reject> {
+    let Preparation { pillow, rule, size, channels, .. } = preparation;
+    guarded(|stage| {
+        begin_resize(stage);
+        let resized = rules::prepare(image, *rule, *size, *pillow)?.image;
+        let (width, height) = (resized.width() as usize, resized.height() as usize);
+        Ok(Pixels { bytes: to_bytes(resized, *channels), height, width })
+    })
+}
+
 /// Reads and prepares one image.
 ///
 /// # Errors

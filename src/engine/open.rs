@@ -10,10 +10,11 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The processor, until the GPU engine has been measured: the device is part of an output's
     /// identity, so that it mustn't change with the machine unasked.
+    #[default]
     Auto,
     /// The processor.
     Cpu,

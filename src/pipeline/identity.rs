@@ -4,6 +4,7 @@ use crate::data::prepare::Preparation;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tokens::{Identity, LevelLayout, Preprocessing, TokenizerId};
+use crate::util::settings::SIZE;
 
 /// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
 /// equal shards.
@@ -21,7 +22,7 @@ pub fn identity(
         Some(size) => {
             let side = size as usize;
             let grids = engine.grid(side, side).map_err(|reason| {
-                Error::invalid(format!("--size {size} doesn't suit the model: {reason}"))
+                Error::invalid(format!("{SIZE} {size} doesn't suit the model: {reason}"))
             })?;
             grids.into_iter().map(|(h, w)| Some([h as u32, w as u32])).collect()
         }

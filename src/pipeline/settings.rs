@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::data::prepare::Preparation;
 use crate::error::{Error, Reject, Result};
 use crate::tokens::{CommitMode, PlanRow};
+use crate::util::settings::ON_ERROR;
 use crate::util::text;
 
 /// What one bad image costs.
@@ -56,7 +57,7 @@ impl Settings {
             OnError::Record => Ok(()),
             OnError::Stop => {
                 let key = text::printable(&plan.key);
-                Err(Error::invalid(format!("{key}: {reject} (--on-error stop)")))
+                Err(Error::invalid(format!("{key}: {reject} ({ON_ERROR} stop)")))
             }
         }
     }

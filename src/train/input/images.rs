@@ -41,7 +41,7 @@ impl Images {
         if found.is_empty() {
             return Err(Error::invalid(format!(
                 "nothing to train on: no image under the inputs ({})",
-                walk.skipped()
+                walk.skipped().message()
             )));
         }
         let size = u64::from(preparation.size.unwrap_or(0));

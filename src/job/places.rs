@@ -7,33 +7,35 @@ use crate::audit::sources;
 use crate::checkpoint::folder;
 use crate::error::{Error, Result};
 use crate::train;
+use crate::util::error_text;
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
+use crate::util::settings::{OUT, SHEET, Setting};
 use crate::util::text;
 
 /// Formats that a name can promise.
 const PICTURES: [&str; 12] =
     ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "ppm", "qoi", "avif", "heic"];
 
-/// Checks the name of a single PNG file, given as `flag`.
+/// Checks the name of a single PNG file, which `setting` gives.
 ///
 /// # Errors
 /// An extension of another format; a file that would be overwritten; a place among the shards of an
 /// output.
-pub(super) fn check_png(flag: &str, path: &Path, foreign: Foreign) -> Result<()> {
-    check_file(flag, path, &["png"], "PNG", foreign)
+pub(crate) fn check_png(setting: Setting, path: &Path, foreign: Foreign) -> Result<()> {
+    check_file(setting, path, &["png"], "PNG", foreign)
 }
 
 /// The same for a page.
 ///
 /// # Errors
 /// As for [`check_png`].
-pub(super) fn check_page(flag: &str, path: &Path, foreign: Foreign) -> Result<()> {
-    check_file(flag, path, &["html", "htm"], "HTML", foreign)
+pub(crate) fn check_page(setting: Setting, path: &Path, foreign: Foreign) -> Result<()> {
+    check_file(setting, path, &["html", "htm"], "HTML", foreign)
 }
 
 fn check_file(
-    flag: &str,
+    setting: Setting,
     path: &Path,
     extensions: &[&str],
     format: &str,
@@ -44,7 +46,7 @@ fn check_file(
     {
         let better = path.with_extension(extensions[0]);
         return Err(Error::invalid(format!(
-            "{flag} {}: what is written is {format}; name it {}",
+            "{setting} {}: what is written is {format}; name it {}",
             text::path(path),
             text::path(better)
         )));
@@ -52,39 +54,39 @@ fn check_file(
     if let Some(output) = around(path)
         && path_in(&output, path).is_some_and(|inner| inner.components().count() > 1)
     {
-        return Err(among(flag, path, &output));
+        return Err(among(setting, path, &output));
     }
     overwrite::check(path, foreign)
 }
 
-/// Checks a folder for many pictures, given as `flag`.
+/// Checks a folder for many pictures, which `setting` gives.
 ///
 /// # Errors
 /// A file in its place, or a name that promises one; a place inside an output.
-pub(super) fn check_folder(flag: &str, path: &Path) -> Result<()> {
+pub(crate) fn check_folder(setting: Setting, path: &Path) -> Result<()> {
     if let Some(extension) = extension(path)
         && PICTURES.contains(&extension.as_str())
         && !path.is_dir()
     {
         return Err(Error::invalid(format!(
-            "{flag} {}: one PNG a row is written into a folder; name a folder, or draw them on one \
-             picture with --sheet FILE.png",
+            "{setting} {}: one PNG a row is written into a folder; name a folder, or draw them on one \
+             picture with {SHEET} FILE.png",
             text::path(path)
         )));
     }
     if let Some(output) = around(path) {
-        return Err(among(flag, path, &output));
+        return Err(among(setting, path, &output));
     }
     overwrite::check_folders(path)
 }
 
-/// Refuses a new folder, given as `flag`, among the files of an output.
+/// Refuses a new folder, which `setting` gives, among the files of an output.
 ///
 /// # Errors
 /// That.
-pub(super) fn check_new(flag: &str, path: &Path) -> Result<()> {
+pub(crate) fn check_new(setting: Setting, path: &Path) -> Result<()> {
     match around(path).filter(|_| !path.exists()) {
-        Some(output) => Err(among(flag, path, &output)),
+        Some(output) => Err(among(setting, path, &output)),
         None => Ok(()),
     }
 }
@@ -94,12 +96,12 @@ pub(super) fn check_new(flag: &str, path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// That.
-pub(super) fn check_output(out: &Path, model: &Path) -> Result<()> {
+pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
     if sources::is_output(out) {
         return Ok(());
     }
     if let Some(output) = around(out) {
-        return Err(among("--out", out, &output));
+        return Err(among(OUT, out, &output));
     }
     let within = || Some(resolved(model)?.starts_with(resolved(out)?));
     let what = match within() {
@@ -107,11 +109,39 @@ pub(super) fn check_output(out: &Path, model: &Path) -> Result<()> {
         _ if holds_model(out) => "it holds a model".to_string(),
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!("--out {}: {what}; give a folder of its own", text::path(out))))
+    Err(Error::invalid(format!("{OUT} {}: {what}; give a folder of its own", text::path(out))))
+}
+
+/// Refuses a folder that couldn't be made or written into; nothing is made.
+pub(crate) fn writable_folder(setting: Setting, folder: &Path) -> Result<()> {
+    let shown = text::path(folder);
+    let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
+    let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
+        return Ok(());
+    };
+    if !there.is_dir() {
+        let text = format!("{setting} {shown}: {} is no folder", text::path(there));
+        return Err(Error::invalid(text));
+    }
+    may_write(there).map_err(|error| {
+        let (there, reason) = (text::path(there), error_text::reason(&error));
+        Error::invalid(format!("{setting} {shown}: {there} can't be written: {reason}"))
+    })
+}
+
+/// Whether files can be made in a folder, as far as the system tells without trying.
+fn may_write(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a string that ends in NUL and outlives the call.
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// Whether a folder is a model's, or a training's.
-pub(super) fn holds_model(dir: &Path) -> bool {
+pub(crate) fn holds_model(dir: &Path) -> bool {
     let weights = |name: &str| dir.join(name).is_file();
     folder::is_own(dir) || train::begun(dir) || weights(folder::WEIGHTS_FILE)
 }
@@ -120,9 +150,9 @@ fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
 }
 
-fn among(flag: &str, path: &Path, output: &Path) -> Error {
+fn among(setting: Setting, path: &Path, output: &Path) -> Error {
     Error::invalid(format!(
-        "{flag} {}: it lies in {}, an output of vqtok, where only its own files belong; choose \
+        "{setting} {}: it lies in {}, an output of vqtok, where only its own files belong; choose \
          another place",
         text::path(path),
         text::path(output)
@@ -130,7 +160,7 @@ fn among(flag: &str, path: &Path, output: &Path) -> Error {
 }
 
 /// The absolute path with links resolved, as far as there is something.
-fn resolved(path: &Path) -> Option<PathBuf> {
+pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
     let (place, real) = there?;

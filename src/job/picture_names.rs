@@ -19,17 +19,17 @@ pub(super) struct Names {
 
 impl Names {
     /// For `rows` rows in all.
-    pub fn new(rows: u64) -> Names {
+    pub(super) fn new(rows: u64) -> Names {
         Names { taken: HashSet::new(), digits: rows.saturating_sub(1).to_string().len().max(5) }
     }
 
     /// Keeps a relative name without its extension free of pictures.
-    pub fn reserve(&mut self, stem: &str) {
+    pub(super) fn reserve(&mut self, stem: &str) {
         self.taken.insert(hash(stem));
     }
 
     /// The next name of a row, relative, with its extension.
-    pub fn name(&mut self, row: &GridRow) -> PathBuf {
+    pub(super) fn name(&mut self, row: &GridRow) -> PathBuf {
         let mut stem = match row.keyed {
             true => stem(&row.key),
             // Of equal width, so that their order by name is that of the rows.

@@ -1,31 +1,33 @@
-//! Owns which recipe a training follows where several have a say: flags, a recipe, and the recipe
+//! Owns which recipe a training follows where several have a say: settings, a recipe, and the recipe
 //! that the model folder holds. Must not know: how training works.
 
-use super::flags;
 use crate::checkpoint::folder::CONFIG_FILE;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::config::Recipe;
 use crate::error::{Error, Result};
-use crate::train;
-use crate::util::numbers::counted;
+use crate::train::{self, TrainSummary};
+use crate::util::settings::{
+    ALPHA, BATCH_SIZE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS, PILLOW,
+    RECIPE, RESIZE, SEED, SIZE, STEPS, Setting,
+};
 use crate::util::text;
 use serde_json::Value;
 use std::path::Path;
 
-/// Flags that stand above a recipe: each with what it sets.
-pub const FLAGS: [(&str, &str); 11] = [
-    ("--steps", "train.steps"),
-    ("--batch-size", "train.batch_size"),
-    ("--micro-batch", "train.micro_batch"),
-    ("--seed", "train.seed"),
-    ("--init-from", "train.init"),
-    ("--perceptual-weights", "train.perceptual"),
-    ("--size", "data.size"),
-    ("--resize", "data.resize"),
-    ("--alpha", "data.alpha"),
-    ("--orientation", "data.orientation"),
-    ("--pillow", "data.pillow"),
+/// Settings that stand above a recipe: each with what it sets.
+const SETTINGS: [(Setting, &str); 11] = [
+    (STEPS, "train.steps"),
+    (BATCH_SIZE, "train.batch_size"),
+    (MICRO_BATCH, "train.micro_batch"),
+    (SEED, "train.seed"),
+    (INIT_FROM, "train.init"),
+    (PERCEPTUAL_WEIGHTS, "train.perceptual"),
+    (SIZE, "data.size"),
+    (RESIZE, "data.resize"),
+    (ALPHA, "data.alpha"),
+    (ORIENTATION, "data.orientation"),
+    (PILLOW, "data.pillow"),
 ];
 
 /// What a training that goes on may do otherwise than it was begun: nothing that changes what it
@@ -77,23 +79,23 @@ fn compared(was: &Recipe, is: &Recipe) -> Vec<Difference> {
 }
 
 /// The recipe of a training that goes on in `folder`, which was begun by `stored`: `asked`, where it
-/// is the same or a longer one. `recipe` and `given` are the flags that `asked` comes from.
+/// is the same or a longer one. `recipe` and `given` are the settings that `asked` comes from.
 ///
 /// # Errors
-/// Something that a training can't change on its way: named by its flag.
-pub fn resumed(
+/// Something that a training can't change on its way: named by its setting.
+pub(super) fn resumed(
     folder: &Path,
     stored: &Recipe,
     asked: Recipe,
     recipe: Option<&str>,
-    given: &[&str],
+    given: &[Setting],
 ) -> Result<Recipe> {
     let asked = with_absolute_paths(asked);
     for Difference { path, was, is } in compared(stored, &asked) {
-        let flag = FLAGS.iter().find(|(flag, sets)| path.starts_with(sets) && given.contains(flag));
-        let flag = match (flag, recipe) {
-            (Some((flag, _)), _) => flag.to_string(),
-            (None, Some(recipe)) => format!("--recipe {recipe}"),
+        let sets = |(s, sets): &&(Setting, &str)| path.starts_with(sets) && given.contains(s);
+        let setting = match (SETTINGS.iter().find(sets), recipe) {
+            (Some((setting, _)), _) => setting.to_string(),
+            (None, Some(recipe)) => format!("{RECIPE} {recipe}"),
             (None, None) => continue,
         };
         if path == "train.steps" {
@@ -101,14 +103,14 @@ pub fn resumed(
                 continue;
             }
             return Err(Error::invalid(format!(
-                "{flag}: the training in {} is one of {was} steps; it can be made longer than \
+                "{setting}: the training in {} is one of {was} steps; it can be made longer than \
                  that, not {is}",
                 text::path(folder)
             )));
         }
         return Err(Error::invalid(format!(
-            "{flag}: {path} is {is}, and {was} in the training to resume in {}; what is trained \
-             can't change on the way: leave {flag} away, or give another --model",
+            "{setting}: {path} is {is}, and {was} in the training to resume in {}; what is trained \
+             can't change on the way: leave {setting} away, or give another {MODEL}",
             text::path(folder)
         )));
     }
@@ -120,11 +122,11 @@ pub fn resumed(
 ///
 /// # Errors
 /// The first difference.
-pub fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
+pub(super) fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
     let refuse = |reason: String| {
         Err(Error::invalid(format!(
-            "--recipe {name}: the model {} is there already and {reason}; leave --recipe away, or \
-             give another --model to train one",
+            "{RECIPE} {name}: the model {} is there already and {reason}; leave {RECIPE} away, or \
+             give another {MODEL} to train one",
             text::path(model)
         )))
     };
@@ -154,7 +156,7 @@ pub fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
 }
 
 /// Makes the paths in a recipe those of any working directory.
-pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
+pub(super) fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
     let absolute = |path: &mut String| {
         if !path.is_empty()
             && let Ok(whole) = std::path::absolute(&*path)
@@ -170,13 +172,13 @@ pub fn with_absolute_paths(mut recipe: Recipe) -> Recipe {
     recipe
 }
 
-/// What a model folder holds whose training has nothing left to do, in a line: its own figures,
-/// whatever recipe is named today.
+/// The figures of a model folder whose training has nothing left to do, whatever recipe is named
+/// today.
 ///
 /// # Errors
 /// A model that isn't whole any more.
-pub fn finished(folder: &Path, steps: usize) -> Result<String> {
-    let found = train::last_summary(folder)?.evaluation;
+pub(super) fn finished(folder: &Path) -> Result<TrainSummary> {
+    let summary = train::last_summary(folder)?;
     if let Err(error) = model_card::read(folder, &DetectOptions::default()) {
         let advice = match train::begun(folder) {
             true => format!(
@@ -187,16 +189,9 @@ pub fn finished(folder: &Path, steps: usize) -> Result<String> {
                 "its training was finished, and nothing is left to write the model from".into()
             }
         };
-        return Err(Error::invalid(format!("{}; {advice}", flags::message(&error))));
+        return Err(Error::invalid(format!("{}; {advice}", error.message())));
     }
-    Ok(format!(
-        "{0} is finished: trained for {3}, PSNR {1:.2} dB on {2}; nothing is left \
-         to do (--steps N, more than {steps}, trains it further)",
-        text::path(folder),
-        found.psnr,
-        counted(found.images, "image"),
-        counted(steps, "step")
-    ))
+    Ok(summary)
 }
 
 #[cfg(test)]
@@ -212,11 +207,11 @@ mod tests {
     #[test]
     fn a_training_goes_on_as_it_was_begun_or_longer() {
         let stored = recipe(|_| ());
-        let go_on = |asked, named, given: &[&str]| {
+        let go_on = |asked, named, given: &[Setting]| {
             resumed(Path::new("m"), &stored, asked, named, given).map_err(|e| e.to_string())
         };
         go_on(stored.clone(), None, &[]).unwrap();
-        let longer = go_on(recipe(|r| r.train.steps = 800), None, &["--steps"]).unwrap();
+        let longer = go_on(recipe(|r| r.train.steps = 800), None, &[STEPS]).unwrap();
         assert_eq!(longer.train.steps, 800);
         let free = recipe(|r| {
             r.train.checkpoint_every = 7;
@@ -225,17 +220,17 @@ mod tests {
             r.description = "mine".into();
         });
         assert_eq!(go_on(free.clone(), Some("mine.toml"), &[]).unwrap(), free);
-        let shorter = go_on(recipe(|r| r.train.steps = 5), None, &["--steps"]).unwrap_err();
-        assert!(shorter.starts_with("--steps: ") && shorter.contains("of 400 steps"), "{shorter}");
+        let shorter = go_on(recipe(|r| r.train.steps = 5), None, &[STEPS]).unwrap_err();
+        assert!(shorter.starts_with("steps: ") && shorter.contains("of 400 steps"), "{shorter}");
         for (asked, given, words) in [
-            (recipe(|r| r.train.seed = 7), "--seed", "train.seed is 7, and 1 in"),
-            (recipe(|r| r.train.batch_size = 7), "--batch-size", "train.batch_size is 7"),
-            (recipe(|r| r.data.size = 32), "--size", "data.size is 32"),
+            (recipe(|r| r.train.seed = 7), SEED, "train.seed is 7, and 1 in"),
+            (recipe(|r| r.train.batch_size = 7), BATCH_SIZE, "train.batch_size is 7"),
+            (recipe(|r| r.data.size = 32), SIZE, "data.size is 32"),
         ] {
             let text = go_on(asked.clone(), None, &[given]).unwrap_err();
-            assert!(text.starts_with(&format!("{given}: ")) && text.contains(words), "{text}");
+            assert!(text.starts_with(&format!("{}: ", given.0)) && text.contains(words), "{text}");
             let text = go_on(asked, Some("other.toml"), &[]).unwrap_err();
-            assert!(text.starts_with("--recipe other.toml: ") && text.contains(words), "{text}");
+            assert!(text.starts_with("recipe other.toml: ") && text.contains(words), "{text}");
         }
     }
 
@@ -243,9 +238,9 @@ mod tests {
     fn a_path_is_the_same_from_wherever_it_is_given() {
         let from = |path: &str| recipe(|r| r.train.init.from = path.into());
         let stored = with_absolute_paths(from("base/model"));
-        resumed(Path::new("m"), &stored, from("base/model"), None, &["--init-from"]).unwrap();
-        let other = resumed(Path::new("m"), &stored, from("base/other"), None, &["--init-from"]);
-        assert!(other.unwrap_err().to_string().starts_with("--init-from: train.init.from is"));
+        resumed(Path::new("m"), &stored, from("base/model"), None, &[INIT_FROM]).unwrap();
+        let other = resumed(Path::new("m"), &stored, from("base/other"), None, &[INIT_FROM]);
+        assert!(other.unwrap_err().to_string().starts_with("init_from: train.init.from is"));
     }
 
     #[test]

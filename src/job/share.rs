@@ -1,7 +1,8 @@
-//! Owns which partitions a worker takes: `--partition I/N` and the ranks that schedulers hand out.
+//! Owns which partitions a worker takes: I of N, and the ranks that schedulers hand out.
 //! Must not know: what a partition holds.
 
 use crate::error::{Error, Result};
+use crate::util::settings::{RANK_FROM, RANKS};
 use std::str::FromStr;
 
 /// Every `of`-th partition, from the `index`-th.
@@ -15,11 +16,18 @@ impl Share {
     /// Everything.
     pub const ALL: Share = Share { index: 0, of: 1 };
 
-    fn new(index: usize, of: usize) -> Result<Share, String> {
-        if of == 0 || index > of {
-            return Err(format!("{index}/{of}: I goes from 0 to N-1, and N is at least 1"));
+    /// Every `of`-th partition, from the `index`-th (0 to N-1; N of N is 0 of N).
+    ///
+    /// # Errors
+    /// An index that is none of so many.
+    pub fn new(index: usize, of: usize) -> Result<Share> {
+        match of == 0 || index > of {
+            false => Ok(Share { index: index % of, of }),
+            true => {
+                let text = format!("{index}/{of}: I goes from 0 to N-1, and N is at least 1");
+                Err(Error::invalid(text))
+            }
         }
-        Ok(Share { index: index % of, of })
     }
 
     /// Whether this worker takes partition `partition`.
@@ -34,12 +42,13 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Share, String> {
         let (index, of) = text.split_once('/').ok_or("write it as I/N, for example 0/3")?;
         let number = |part: &str| part.trim().parse().map_err(|_| format!("{part:?} is no number"));
-        Share::new(number(index)?, number(of)?)
+        Share::new(number(index)?, number(of)?).map_err(|error| error.to_string())
     }
 }
 
 /// Who hands out ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum RankFrom {
     /// SLURM_ARRAY_TASK_ID of a job array, with its COUNT, MIN and STEP
     Slurm,
@@ -62,18 +71,18 @@ impl RankFrom {
         let optional = |name: &str| match env(name) {
             None => Ok(None),
             Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
-                Error::invalid(format!("--rank-from: {name} is {text:?}, not a number"))
+                Error::invalid(format!("{RANK_FROM}: {name} is {text:?}, not a number"))
             }),
         };
         let required = |name: &str| {
             optional(name)?.ok_or_else(|| {
-                Error::invalid(format!("--rank-from: {name} is not set in the environment"))
+                Error::invalid(format!("{RANK_FROM}: {name} is not set in the environment"))
             })
         };
         let workers = |name: &str| match ranks {
             Some(ranks) => Ok(ranks),
             None => optional(name)?.ok_or_else(|| {
-                Error::invalid(format!("--rank-from: {name} is not set; pass --ranks N"))
+                Error::invalid(format!("{RANK_FROM}: {name} is not set; pass {RANKS} N"))
             }),
         };
         let (rank, of) = match self {
@@ -90,10 +99,10 @@ impl RankFrom {
         };
         if rank >= of {
             return Err(Error::invalid(format!(
-                "--rank-from: rank {rank} is beyond the {of} workers (ranks count from 0)"
+                "{RANK_FROM}: rank {rank} is beyond the {of} workers (ranks count from 0)"
             )));
         }
-        Share::new(rank, of).map_err(Error::Input)
+        Share::new(rank, of)
     }
 }
 
@@ -133,7 +142,7 @@ mod tests {
         let share = RankFrom::Kubernetes.share_in(Some(8), kubernetes()).unwrap();
         assert_eq!(share, Share { index: 0, of: 8 });
         let message = RankFrom::Kubernetes.share_in(None, kubernetes()).unwrap_err().to_string();
-        assert!(message.contains("--ranks N"), "{message}");
+        assert!(message.contains("ranks N"), "{message}");
         let beyond = env(&[("RANK", "2"), ("WORLD_SIZE", "2")]);
         assert!(RankFrom::Torch.share_in(None, beyond).is_err());
         let message = RankFrom::Torch.share_in(None, env(&[])).unwrap_err().to_string();

@@ -1,24 +1,21 @@
-//! Owns the plan of `vqtok tokenize`: lists the inputs into `plan.parquet`, or holds them against the
-//! plan that is there, and says what differs. Must not know: how images become tokens.
+//! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan that
+//! is there, and says what differs. Must not know: how images become tokens.
 
-use super::flags;
-use super::inputs::{self, Inputs};
-use crate::cli::progress::Reporter;
+use super::events::{Event, Observer};
+use super::inputs::Inputs;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLevel, Layout};
-use crate::data::{SourceFile, Take, is_hidden, walk_taking};
+use crate::data::{Skipped, SourceFile, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
-use crate::util::numbers;
-use crate::util::numbers::counted;
+use crate::util::settings::{HIDDEN, OUT};
 use crate::util::text;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Where labels stand, and what is to be told of it.
-pub struct Labels {
+pub(super) struct Labels {
     level: LabelLevel,
     /// What the first folders look like, where they were looked at.
     layout: Option<Layout>,
@@ -26,7 +23,7 @@ pub struct Labels {
 
 impl Labels {
     /// As the flag says, as the output there was made, or as the inputs look.
-    pub fn choose(flag: Option<LabelLevel>, inputs: &Inputs, out: &Path) -> Labels {
+    pub(super) fn choose(flag: Option<LabelLevel>, inputs: &Inputs, out: &Path) -> Labels {
         if let Some(level) = flag {
             return Labels { level, layout: None };
         }
@@ -35,37 +32,36 @@ impl Labels {
             let level = made.and_then(|level| level.parse().ok()).unwrap_or_default();
             return Labels { level, layout: None };
         }
-        let layout = Layout::of(inputs.inputs.iter().map(|i| i.as_path()), inputs.take());
+        let layout = Layout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
         Labels { level: layout.level(), layout: Some(layout) }
     }
 
     /// For the identity: None where it goes without saying.
-    pub fn recorded(&self) -> Option<String> {
+    pub(super) fn recorded(&self) -> Option<String> {
         (self.level != LabelLevel::default()).then(|| self.level.to_string())
     }
+}
 
-    /// What the user should know of it.
-    fn words(&self) -> Option<String> {
-        let layout = self.layout.as_ref().filter(|layout| !layout.splits.is_empty())?;
-        let names: Vec<_> = layout.splits.iter().map(|name| text::printable(name)).collect();
-        let names = names.join(", ");
-        match &layout.other {
-            _ if self.level != LabelLevel::default() => Some(format!(
-                "splits {names}: labels are the folders below them (--label-level {})",
-                self.level
-            )),
-            Some(other) if layout.splits.len() > 1 => Some(format!(
-                "{names} look like splits, but '{}' doesn't: labels are the first folders; \
-                 --label-level 1 takes the second",
-                text::printable(other)
-            )),
-            None => Some(format!(
-                "{names} look like splits without classes: labels are these; --label-level none \
-                 leaves them out"
-            )),
-            Some(_) => None,
-        }
-    }
+/// What a job is about to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Planned<'a> {
+    /// Images of the plan.
+    pub images: u64,
+    /// Partitions of the plan, a shard each.
+    pub partitions: usize,
+    /// What was passed over.
+    pub skipped: &'a Skipped,
+    /// Files that have another size than was planned, and may.
+    pub resized: u64,
+    /// The folders that a moved input was in and is in now, as URIs.
+    pub moved: Option<(&'a str, &'a str)>,
+    /// Whether what vqtok wrote itself is among the images, as an earlier version planned it.
+    pub own: bool,
+    /// Which folder of a key is its label.
+    pub label_level: LabelLevel,
+    /// What the first folders of the inputs look like, where that was looked at.
+    pub layout: Option<&'a Layout>,
 }
 
 /// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns how
@@ -73,27 +69,27 @@ impl Labels {
 ///
 /// # Errors
 /// No image; inputs or settings that differ from those of the plan.
-pub fn plan(
+pub(super) fn plan(
     inputs: &Inputs,
     out: &Path,
     identity: &Identity,
     labels: &Labels,
-    reporter: &Reporter,
+    observer: &mut dyn Observer,
 ) -> Result<(Plan, u64)> {
-    let (held, unseen) = hold(inputs, inputs.take(), out, identity, labels, reporter)?;
+    let (held, unseen) = hold(inputs, inputs.take(), out, identity, labels, observer)?;
     let (plan, first) = match held {
         Held::Same(plan) => return Ok((plan, unseen)),
         Held::Other(plan, first) => (plan, first),
     };
     // Earlier versions took what vqtok had written; their outputs are continued as they were begun.
     let own = Take { own: true, ..inputs.take() };
-    if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, reporter)? {
+    if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, observer)? {
         return Ok((plan, unseen));
     }
-    let today = || Ok(rows(walk_taking(&inputs.inputs, inputs.take())?));
+    let today = || Ok(rows(walk_taking(&inputs.paths, inputs.take())?));
     let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
     Err(Error::Mismatch(format!(
-        "the input of {} has changed: {}; use another --out, or restore the input",
+        "the input of {} has changed: {}; use another {OUT}, or restore the input",
         text::path(out),
         told(&changes, inputs.hidden, &first)
     )))
@@ -106,9 +102,9 @@ fn hold(
     out: &Path,
     identity: &Identity,
     labels: &Labels,
-    reporter: &Reporter,
+    observer: &mut dyn Observer,
 ) -> Result<(Held, u64)> {
-    let mut walk = walk_taking(&inputs.inputs, take)?;
+    let mut walk = walk_taking(&inputs.paths, take)?;
     let first = walk.next().transpose()?;
     let Some(first) = first else {
         return Err(Error::invalid(format!(
@@ -123,35 +119,20 @@ fn hold(
     let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
     let skipped = walk.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
-    let mut text = format!(
-        "{} in {}, {}",
-        counted(plan.rows(), "image"),
-        counted(plan.partitions(), "partition"),
-        flags::remark(&skipped.message())
-    );
-    if resized.count > 0 {
-        text += &format!(", {} of another size than was planned", numbers::count(resized.count));
-    }
     let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
-    if let Some((was, now)) = moved {
+    if moved.is_some() {
         check_contents(&plan, &BTreeSet::new())?;
-        let (was, now) = (text::printable(was), text::printable(now));
-        text += &format!("; moved since they were planned, from {was} to {now}");
     }
-    if take.own {
-        text += "; what vqtok wrote itself is among them, as an earlier version planned it";
-    }
-    if let Some(words) = labels.words() {
-        text += &format!("; {words}");
-    }
-    let mut fields = inputs::in_fields(skipped);
-    fields["images"] = plan.rows().into();
-    fields["partitions"] = plan.partitions().into();
-    fields["resized"] = resized.count.into();
-    fields["label_level"] = labels.level.to_string().into();
-    fields["splits"] = json!(labels.layout.as_ref().map(|layout| &layout.splits));
-    fields["moved"] = json!(moved.map(|(was, now)| json!({"from": was, "to": now})));
-    reporter.say("plan", &text, fields);
+    observer.event(&Event::Planned(&Planned {
+        images: plan.rows(),
+        partitions: plan.partitions(),
+        skipped,
+        resized: resized.count,
+        moved,
+        own: take.own,
+        label_level: labels.level,
+        layout: labels.layout.as_ref(),
+    }));
     Ok((Held::Same(plan), skipped.unseen()))
 }
 
@@ -189,11 +170,11 @@ fn told(changes: &Changes, hidden: bool, first: &str) -> String {
     if gone.marked > 0 && !hidden {
         let all = gone.marked == gone.count && new.count + changed.count == 0;
         words += &match all {
-            true => ": hidden or a system's, which are passed over now; --hidden goes on with \
-                     them"
-                .to_string(),
+            true => format!(
+                ": hidden or a system's, which are passed over now; {HIDDEN} goes on with them"
+            ),
             false => format!(
-                "; {} of those gone are hidden or a system's: --hidden takes them",
+                "; {} of those gone are hidden or a system's: {HIDDEN} takes them",
                 gone.marked
             ),
         };
@@ -201,7 +182,7 @@ fn told(changes: &Changes, hidden: bool, first: &str) -> String {
     if new.marked > 0 && hidden {
         let (marked, of) = (new.marked, new.count);
         words +=
-            &format!("; {marked} of {of} new ones are hidden or a system's: leave --hidden out");
+            &format!("; {marked} of {of} new ones are hidden or a system's: leave {HIDDEN} out");
     }
     words
 }
@@ -221,7 +202,7 @@ fn listed(group: &Group, examples: Vec<String>) -> String {
 ///
 /// # Errors
 /// The first that is another file.
-pub fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
+pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
     const PARTITIONS: usize = 64;
     const IMAGES: usize = 256;
     let good = |p: &usize| committed(plan.dir(), *p) && !bad.contains(p);
@@ -238,7 +219,7 @@ pub fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
             if file::digest(&place).is_some_and(|found| found != digest) {
                 return Err(Error::Mismatch(format!(
                     "the input of {} is another one: '{}' at {} isn't the file that was \
-                     tokenized; use another --out, or restore the input",
+                     tokenized; use another {OUT}, or restore the input",
                     text::path(plan.dir()),
                     text::shorten(&row.key),
                     text::printable(&place)

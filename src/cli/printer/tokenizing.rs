@@ -1,0 +1,160 @@
+//! Owns how tokenizing is shown: the plan, the run, what the output is at its end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::super::finalize;
+use super::{ProgressPrinter, flags};
+use crate::data::Skipped;
+use crate::data::source::labels::LabelLevel;
+use crate::job::{Pass, Planned, TokenizeSummary};
+use crate::pipeline::Event;
+use crate::tokens::{Commit, FailureRow, Receipt};
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use crate::util::text;
+
+/// What was passed over, for machines.
+pub(super) fn skipped_fields(skipped: &Skipped) -> serde_json::Value {
+    json!({"skipped": skipped.total(),
+           "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
+           "unreadable": skipped.unreadable})
+}
+
+impl ProgressPrinter<'_> {
+    pub(super) fn planned(&self, planned: &Planned<'_>) {
+        let mut text = format!(
+            "{} in {}, {}",
+            counted(planned.images, "image"),
+            counted(planned.partitions, "partition"),
+            flags::remark(&planned.skipped.message())
+        );
+        if planned.resized > 0 {
+            let resized = numbers::count(planned.resized);
+            text += &format!(", {resized} of another size than was planned");
+        }
+        if let Some((was, now)) = planned.moved {
+            let (was, now) = (text::printable(was), text::printable(now));
+            text += &format!("; moved since they were planned, from {was} to {now}");
+        }
+        if planned.own {
+            text += "; what vqtok wrote itself is among them, as an earlier version planned it";
+        }
+        if let Some(words) = labels_in_words(planned) {
+            text += &format!("; {words}");
+        }
+        let mut fields = skipped_fields(planned.skipped);
+        fields["images"] = planned.images.into();
+        fields["partitions"] = planned.partitions.into();
+        fields["resized"] = planned.resized.into();
+        fields["label_level"] = planned.label_level.to_string().into();
+        fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
+        fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
+        self.say("plan", &text, fields);
+    }
+
+    pub(super) fn tokenizing(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Image { failure } => {
+                self.step(failure.is_some());
+                if let Some(FailureRow { key, stage, error, .. }) = failure {
+                    let text = format!("failed: {}: {stage}: {error}", text::printable(key));
+                    let fields = json!({"key": key, "stage": stage, "error": error});
+                    self.failure(&text, fields, ", and told in failures/");
+                }
+            }
+            Event::Partition(receipt) => self.partition(receipt),
+            Event::Kept { partition, reason } => {
+                let text = format!(
+                    "shard {partition} stays as it was: {reason}; restore the file to retry"
+                );
+                self.say("kept", &text, json!({"partition": partition, "reason": reason}));
+            }
+            Event::BatchHalved { images } => {
+                let text = format!(
+                    "the device is out of memory: going on with {} at a time",
+                    counted(*images, "image")
+                );
+                self.say("batch-halved", &text, json!({"images": images}));
+            }
+        }
+    }
+
+    fn partition(&self, receipt: &Receipt) {
+        let commit = match receipt.commit {
+            Commit::Committed => "committed",
+            Commit::Already => "already",
+            Commit::Lost { .. } => "lost",
+        };
+        let fields = json!({"partition": receipt.partition, "rows": receipt.rows,
+                            "failures": receipt.failures, "sha256": receipt.sha256,
+                            "commit": commit});
+        self.reporter.event("partition", fields);
+    }
+
+    pub(super) fn tokenized(&mut self, pass: &Pass) {
+        let Pass { images, summary, .. } = pass;
+        let Some(meter) = self.meter.take() else { return };
+        let (rate, seconds) = (meter.rate(), meter.seconds());
+        meter.close();
+        let text = format!(
+            "{} in {} ({})",
+            counted(*images, "image"),
+            numbers::seconds(seconds),
+            numbers::rate(rate, " images")
+        );
+        let fields = json!({
+            "images": images, "written": summary.written, "failed": summary.failed,
+            "partitions": summary.partitions, "already": summary.already, "lost": summary.lost,
+            "kept": summary.kept, "seconds": seconds, "images_per_second": rate,
+        });
+        self.say("tokenized", &text, fields);
+        if summary.lost > 0 {
+            let text = format!(
+                "{} had been committed by another worker with other tokens before; the other \
+                 worker's tokens stay",
+                counted(summary.lost, "partition")
+            );
+            self.say("lost", &text, json!({"partitions": summary.lost}));
+        }
+    }
+
+    /// What the output in `dir` is now.
+    pub(in crate::cli) fn output(&self, dir: &Path, summary: &TokenizeSummary) {
+        if let Some(dataset) = &summary.dataset {
+            return finalize::report(dir, dataset, self.reporter);
+        }
+        let text = format!(
+            "{} of {} left to other workers; the last one to finish folds",
+            numbers::count(summary.missing),
+            counted(summary.partitions, "partition")
+        );
+        let fields = json!({"missing": summary.missing, "partitions": summary.partitions});
+        self.say("waiting", &text, fields);
+    }
+}
+
+/// What the user should know of where labels stand.
+fn labels_in_words(planned: &Planned<'_>) -> Option<String> {
+    let layout = planned.layout.filter(|layout| !layout.splits.is_empty())?;
+    let names: Vec<_> = layout.splits.iter().map(|name| text::printable(name)).collect();
+    let names = names.join(", ");
+    match &layout.other {
+        _ if planned.label_level != LabelLevel::default() => Some(format!(
+            "splits {names}: labels are the folders below them (--label-level {})",
+            planned.label_level
+        )),
+        Some(other) if layout.splits.len() > 1 => Some(format!(
+            "{names} look like splits, but '{}' doesn't: labels are the first folders; \
+             --label-level 1 takes the second",
+            text::printable(other)
+        )),
+        None => Some(format!(
+            "{names} look like splits without classes: labels are these; --label-level none \
+             leaves them out"
+        )),
+        Some(_) => None,
+    }
+}

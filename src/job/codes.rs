@@ -1,0 +1,109 @@
+//! Owns the codes of one image, and which of them a model can decode.
+
+use crate::engine::{CodeGrid, Encoded, Engine};
+use crate::model::config::Architecture;
+
+/// The codes of one image: a grid for each level, the finest first. Most models have one level;
+/// hierarchical ones (VQ-VAE-2) add coarser grids, residual ones a grid of the same size for each
+/// further level.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Codes {
+    /// At least one.
+    pub levels: Vec<Grid>,
+}
+
+/// One level of an image's codes, `[height, width]`, row-major.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Grid {
+    /// Indices into the level's codebook.
+    pub codes: Vec<u32>,
+    /// Squared distance of each latent to its code; NaN where the model's quantizer has none. Not
+    /// read in decoding, where it may be empty.
+    pub distances: Vec<f32>,
+    /// In tokens.
+    pub height: usize,
+    /// In tokens.
+    pub width: usize,
+}
+
+impl Codes {
+    /// Of image `index` of a batch.
+    pub(super) fn of(encoded: &Encoded, index: usize) -> Codes {
+        let grid = |level: &CodeGrid| {
+            let tokens = level.height * level.width;
+            let range = index * tokens..(index + 1) * tokens;
+            Grid {
+                codes: level.codes[range.clone()].to_vec(),
+                distances: level.distances[range].to_vec(),
+                height: level.height,
+                width: level.width,
+            }
+        };
+        Codes { levels: encoded.levels.iter().map(grid).collect() }
+    }
+
+    /// Those of several images with grids of equal sizes as one batch, `[N, h, w]` a level.
+    pub(super) fn stack(images: &[&Codes]) -> Encoded {
+        let first = images.first().map_or(&[][..], |codes| &codes.levels);
+        let level = |(index, grid): (usize, &Grid)| CodeGrid {
+            codes: images.iter().flat_map(|i| i.levels[index].codes.iter().copied()).collect(),
+            distances: Vec::new(),
+            height: grid.height,
+            width: grid.width,
+        };
+        let levels = first.iter().enumerate().map(level).collect();
+        Encoded { count: images.len(), levels, failed: Vec::new() }
+    }
+
+    /// (height, width) of each level.
+    pub(super) fn shape(&self) -> Vec<(usize, usize)> {
+        self.levels.iter().map(|level| (level.height, level.width)).collect()
+    }
+}
+
+/// Why the codes of an image can't be decoded by this model, in one line.
+pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
+    let config = engine.config();
+    let (given, wanted) = (codes.levels.len(), config.levels());
+    if given != wanted {
+        return Some(format!(
+            "{given} levels of tokens where the model decodes {wanted}: was another model used?"
+        ));
+    }
+    if let Some(level) = codes.levels.iter().find(|l| l.codes.len() != l.height * l.width) {
+        return Some(format!(
+            "{} tokens for a grid of {} x {}",
+            level.codes.len(),
+            level.height,
+            level.width
+        ));
+    }
+    let count = config.quantizer.codes;
+    let all = codes.levels.iter().flat_map(|level| &level.codes);
+    if let Some(code) = all.copied().find(|&code| code as usize >= count) {
+        return Some(format!(
+            "token {code} is beyond the model's {count} codes: was another model used?"
+        ));
+    }
+    let grids = codes.shape();
+    let ([fh, fw], (height, width)) = (config.factor(), grids[0]);
+    let in_words = |grids: &[(usize, usize)]| {
+        let grids: Vec<_> = grids.iter().map(|(h, w)| format!("{h} x {w}")).collect();
+        grids.join(" and ")
+    };
+    match engine.grid(height.saturating_mul(fh), width.saturating_mul(fw)) {
+        Err(why) => Some(format!("a grid of {}: {why}", in_words(&grids[..1]))),
+        Ok(fit) if fit != grids => Some(format!(
+            "grids of {} where the model decodes {}",
+            in_words(&grids),
+            in_words(&fit)
+        )),
+        Ok(_)
+            if height * width == 1
+                && matches!(config.architecture, Architecture::OpenMagvit2(_)) =>
+        {
+            Some("one token alone, of which this decoder can take no variance".into())
+        }
+        Ok(_) => None,
+    }
+}

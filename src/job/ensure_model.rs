@@ -1,0 +1,105 @@
+//! Owns when a model has to be trained before tokenizing, and what a recipe means beside one that
+//! stands.
+
+use std::path::Path;
+
+use super::events::Observer;
+use super::tokenize::Tokenize;
+use super::tokenizer::TokenizerOptions;
+use super::train::{Train, by_name};
+use super::{places, resume};
+use crate::checkpoint::named_as_weights;
+use crate::config::{Recipe, TokenizeRecipe};
+use crate::error::{Error, Result};
+use crate::tokens::PLAN_FILE;
+use crate::train;
+use crate::util::settings::{FAMILY, MODEL, MODEL_CONFIG, OUT, WEIGHTS};
+use crate::util::text;
+
+impl Tokenize {
+    /// Trains the model where there is none yet, goes on with a training that isn't finished, and
+    /// lets a model that stands be; `training` names its folder and `options` are those that the
+    /// tokenizer will be opened with. What the recipe says of tokenizing counts from then on.
+    ///
+    /// # Errors
+    /// A recipe that isn't the model's; those of [`Train::run`].
+    pub fn ensure_model(
+        &mut self,
+        training: &Train,
+        options: &TokenizerOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        self.recipe = Some(ensure(&self.out, training, options, observer)?);
+        Ok(())
+    }
+}
+
+/// What is said about tokenizing by the recipe named, else by the one that the model was trained by.
+fn ensure(
+    out: &Path,
+    training: &Train,
+    options: &TokenizerOptions,
+    observer: &mut dyn Observer,
+) -> Result<TokenizeRecipe> {
+    let model = &training.model;
+    let unfinished = train::unfinished(model);
+    if let Some(error) = train::failed(model).filter(|_| unfinished) {
+        return Err(error);
+    }
+    if !unfinished && model.exists() {
+        return beside_a_model(training);
+    }
+    places::check_new(MODEL, model)?;
+    if !unfinished {
+        refuse_to_train(model, options)?;
+    }
+    if out.join(PLAN_FILE).exists() {
+        return Err(Error::Mismatch(format!(
+            "{OUT} {}: it holds tokens of another model, as {} is still to be trained; give \
+             another {OUT}",
+            text::path(out),
+            text::path(model)
+        )));
+    }
+    let stored = if unfinished { Recipe::of_model(model)? } else { None };
+    let asked = match (&training.recipe, &stored) {
+        (None, Some(stored)) => stored.clone(),
+        (named, _) => by_name(named.as_deref())?,
+    };
+    let asked = training.pixels.over(asked)?;
+    let recipe = match &stored {
+        Some(stored) if train::begun(model) => training.resumed(stored, asked)?,
+        _ => asked,
+    };
+    training.train(&recipe, unfinished, observer)?;
+    Ok(recipe.tokenize)
+}
+
+/// The pixel settings are not the recipe's here: a model that stands has rules of its own.
+fn beside_a_model(training: &Train) -> Result<TokenizeRecipe> {
+    let model = &training.model;
+    let Some(name) = &training.recipe else {
+        return Ok(Recipe::of_model(model)?.map(|r| r.tokenize).unwrap_or_default());
+    };
+    let named = Recipe::load(name)?;
+    // The same command again, after the training that it began with.
+    let again = training.pixels.over(named.clone());
+    if !again.is_ok_and(|again| resume::refuse_another(model, &again, name).is_ok()) {
+        resume::refuse_another(model, &named, name)?;
+    }
+    Ok(named.tokenize)
+}
+
+/// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
+/// words that fit a new one.
+fn refuse_to_train(model: &Path, options: &TokenizerOptions) -> Result<()> {
+    let TokenizerOptions { family, model_config, weights, .. } = options;
+    let reason = if family.is_some() || model_config.is_some() || weights.is_some() {
+        format!("{FAMILY}, {MODEL_CONFIG} and {WEIGHTS} are for one that exists")
+    } else if named_as_weights(model) {
+        "to train one first, give the name of a folder".into()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("{MODEL} {}: no such checkpoint; {reason}", text::path(model))))
+}

@@ -1,0 +1,104 @@
+//! Owns the inputs of a job: what is taken of them, and that no output becomes one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::places::resolved;
+use crate::data::{ImageWalk, Take, walk_taking};
+use crate::error::{Error, Result};
+use crate::tokens::PLAN_FILE;
+use crate::util::settings::OUT;
+use crate::util::text;
+
+/// Folders (searched recursively, in sorted order) and image files.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) paths: Vec<PathBuf>,
+    /// Take hidden and system files and folders too.
+    pub(crate) hidden: bool,
+}
+
+impl Inputs {
+    /// Of these places.
+    pub(crate) fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Inputs {
+        Inputs { paths: paths.into_iter().map(Into::into).collect(), hidden: false }
+    }
+
+    /// What is taken of them.
+    pub(crate) fn take(&self) -> Take {
+        Take { hidden: self.hidden, own: false }
+    }
+
+    /// The images under them, in order.
+    ///
+    /// # Errors
+    /// Those of [`walk_taking`].
+    pub(crate) fn walk(&self) -> Result<ImageWalk> {
+        walk_taking(&self.paths, self.take())
+    }
+
+    /// Their names for a message: the first few where there are many.
+    pub(crate) fn names(&self) -> String {
+        const NAMES_MAX: usize = 3;
+        let names: Vec<_> = self.paths.iter().take(NAMES_MAX).map(text::path).collect();
+        match self.paths.len().checked_sub(NAMES_MAX) {
+            Some(more @ 1..) => format!("{} and {more} more", names.join(", ")),
+            _ => names.join(", "),
+        }
+    }
+
+    /// Refuses an output folder that is an INPUT, or that an INPUT lies in. One inside an INPUT is
+    /// harmless: nothing of it is ever an image, and it is passed over.
+    ///
+    /// # Errors
+    /// That, and those of [`walk_taking`].
+    pub(crate) fn check_folder(&self, out: &Path) -> Result<()> {
+        let place = whole(out);
+        let identity = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
+        let known = identity(&place);
+        let outer = !out.join(PLAN_FILE).exists();
+        for root in self.walk()?.roots() {
+            // The same folder may be mounted in two places.
+            if root == place || known.is_some() && known == identity(root) {
+                return Err(Error::invalid(format!(
+                    "{OUT} {}: that is the INPUT; give a folder of its own",
+                    text::path(out)
+                )));
+            }
+            if outer && root.starts_with(&place) {
+                return Err(Error::invalid(format!(
+                    "{OUT} {}: the INPUT {} lies in it; give a folder of its own",
+                    text::path(out),
+                    text::path(root)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a picture as output that would be an image of the next run.
+    ///
+    /// # Errors
+    /// That, and those of [`walk_taking`].
+    pub(crate) fn check_picture(&self, out: &Path) -> Result<()> {
+        let place = whole(out);
+        match self.walk()?.roots().find(|root| place.starts_with(root)) {
+            Some(root) if root == place => Err(Error::invalid(format!(
+                "{OUT} {}: that is the INPUT; give another name",
+                text::path(out)
+            ))),
+            Some(root) => Err(Error::invalid(format!(
+                "{OUT} {}: in the INPUT {} it would be an image of the next run; give a place \
+                 outside of it",
+                text::path(out),
+                text::path(root)
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A path with links resolved, as far as it exists.
+fn whole(path: &Path) -> PathBuf {
+    resolved(path).unwrap_or_else(|| path.to_path_buf())
+}

@@ -1,0 +1,114 @@
+//! Owns what an image becomes before a model sees it, where a job says so: each setting that is
+//! given stands above the model's own, or the recipe's.
+
+use std::str::FromStr;
+
+use crate::config::Recipe;
+use crate::data::prepare::Preparation;
+use crate::data::resize::rules::ResizeRule;
+use crate::data::{Alpha, Orientation, PillowVersion};
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use crate::util::settings::SIZE;
+
+/// What an image becomes before the model sees it. A setting that isn't given is the model's own; in
+/// training, the recipe's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PixelSettings {
+    pub(crate) size: Option<u32>,
+    pub(crate) resize: Option<ResizeRule>,
+    pub(crate) alpha: Option<Alpha>,
+    pub(crate) orientation: Option<Orientation>,
+    pub(crate) pillow: Option<PillowVersion>,
+}
+
+impl PixelSettings {
+    /// Side of the square crop, in pixels.
+    pub fn size(mut self, side: u32) -> PixelSettings {
+        self.size = Some(side);
+        self
+    }
+
+    /// How an image becomes that square.
+    pub fn resize(mut self, rule: ResizeRule) -> PixelSettings {
+        self.resize = Some(rule);
+        self
+    }
+
+    /// What shows through transparent pixels.
+    pub fn alpha(mut self, alpha: Alpha) -> PixelSettings {
+        self.alpha = Some(alpha);
+        self
+    }
+
+    /// What becomes of the orientation that a file states.
+    pub fn orientation(mut self, orientation: Orientation) -> PixelSettings {
+        self.orientation = Some(orientation);
+        self
+    }
+
+    /// The version of Pillow whose resampling is followed, bit for bit.
+    pub fn pillow(mut self, version: PillowVersion) -> PixelSettings {
+        self.pillow = Some(version);
+        self
+    }
+
+    /// The recipe with these on top, checked.
+    pub(crate) fn over(self, mut recipe: Recipe) -> Result<Recipe> {
+        let data = &mut recipe.data;
+        data.size = self.size.unwrap_or(data.size);
+        data.resize = self.resize.unwrap_or(data.resize);
+        data.alpha = self.alpha.unwrap_or(data.alpha);
+        data.orientation = self.orientation.unwrap_or(data.orientation);
+        data.pillow = self.pillow.unwrap_or(data.pillow);
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// What a model that stands is fed: its own preprocessing with these on top.
+    pub(crate) fn preparation(self, model: &ModelConfig) -> Result<Preparation> {
+        let own = &model.preprocess;
+        let rule = match self.resize {
+            Some(rule) => rule,
+            None => own.resize.parse()?,
+        };
+        let size = side(self.size, own.size, rule)?;
+        let mut pillow = own.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default();
+        if self.resize.is_some() && rule.check(pillow).is_err() {
+            // The model's version was for its own rule; Pillow has no part in the one asked for.
+            pillow = PillowVersion::default();
+        }
+        let pillow = self.pillow.unwrap_or(pillow);
+        rule.check(pillow)?;
+        Ok(Preparation {
+            limits: Default::default(),
+            alpha: self.alpha.map_or_else(|| told(own.alpha.as_deref()), Ok)?,
+            orientation: self.orientation.map_or_else(|| told(own.orientation.as_deref()), Ok)?,
+            pillow,
+            rule,
+            size,
+            channels: model.pixels.channels,
+        })
+    }
+}
+
+/// The side that images are resized to under `rule`; None where they keep their sizes.
+fn side(asked: Option<u32>, own: Option<u32>, rule: ResizeRule) -> Result<Option<u32>> {
+    match (asked, asked.or(own), rule) {
+        (Some(size), _, ResizeRule::None) => Err(Error::invalid(format!(
+            "{SIZE} {size}: images keep their sizes under the resize rule none; leave one of both \
+             away"
+        ))),
+        (_, _, ResizeRule::None) => Ok(None),
+        (_, None, _) => Err(Error::invalid(format!(
+            "the model doesn't say which image size it was trained for: pass {SIZE} N, a \
+             multiple of its factor (rule {rule})"
+        ))),
+        (_, size, _) => Ok(size),
+    }
+}
+
+/// A setting by its word, where a file has one.
+pub(crate) fn told<T: FromStr<Err = Error> + Default>(word: Option<&str>) -> Result<T> {
+    word.map_or_else(|| Ok(T::default()), str::parse)
+}

@@ -1,0 +1,227 @@
+//! Owns repairing outputs: from what the auditor finds to an output that is whole again.
+//! Must not know: how damage looks, how partitions are made.
+
+use std::path::{Path, PathBuf};
+
+use super::events::{Event, Observer};
+use super::pixels::told;
+use super::plan;
+use super::tokenize::{TokenizeSummary, check_batch_size, tokenize};
+use super::tokenizer::{Tokenizer, TokenizerOptions};
+use crate::audit::{Part, VerifyReport, verify};
+use crate::data::prepare::Preparation;
+use crate::data::resize::pillow::PillowVersion;
+use crate::data::source::file;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, OnError, Sizes};
+use crate::tokens::identity::as_given;
+use crate::tokens::repair::{self, Damage};
+use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
+use crate::util::settings::{MODEL, MOVED};
+use crate::util::text;
+
+/// An output on its way to being whole again: what is bad is removed and made again, nothing else.
+#[derive(Debug, Clone)]
+pub struct Repair {
+    dir: PathBuf,
+    model: Option<PathBuf>,
+    options: TokenizerOptions,
+    moved: Option<(PathBuf, PathBuf)>,
+    batch_size: Option<usize>,
+}
+
+/// What is wrong with an output before it is repaired.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DamageReport {
+    /// The output's folder.
+    pub dir: PathBuf,
+    /// What [`verify`] finds.
+    pub report: VerifyReport,
+    /// Partitions that are there and have to be made again.
+    pub partitions: usize,
+}
+
+/// What a repair did.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RepairSummary {
+    /// What was wrong before.
+    pub damage: DamageReport,
+    /// What was made, and what the output is now.
+    pub tokenized: TokenizeSummary,
+}
+
+impl RepairSummary {
+    /// Whether the output is whole, without failures, and alone in its folder.
+    pub fn is_clean(&self) -> bool {
+        self.tokenized.is_clean() && self.damage.report.strays.is_empty()
+    }
+}
+
+impl Repair {
+    /// Of an output folder.
+    pub fn new(dir: impl Into<PathBuf>) -> Repair {
+        Repair {
+            dir: dir.into(),
+            model: None,
+            options: TokenizerOptions::new(),
+            moved: None,
+            batch_size: None,
+        }
+    }
+
+    /// The tokenizer that made the output; needed where shards have to be made again. What images
+    /// become before it sees them is as the output says, whatever the options do.
+    pub fn model(mut self, model: impl Into<PathBuf>, options: TokenizerOptions) -> Repair {
+        (self.model, self.options) = (Some(model.into()), options);
+        self
+    }
+
+    /// The folder that the images were in when they were tokenized, and the one they are in now.
+    pub fn moved(mut self, old: impl Into<PathBuf>, new: impl Into<PathBuf>) -> Repair {
+        self.moved = Some((old.into(), new.into()));
+        self
+    }
+
+    /// Images a batch; by default what suits the device.
+    pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Repair {
+        self.batch_size = images.into();
+        self
+    }
+
+    /// Runs the job. Nothing is removed before what it takes to make it again is there.
+    ///
+    /// # Errors
+    /// No model where shards have to be made again, or another one than made the output; images that
+    /// aren't at their places; [`Error::Interrupted`] where the observer says so.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
+        check_batch_size(self.batch_size)?;
+        let report = verify(&self.dir)?;
+        let bad = damage(&report);
+        let damage =
+            DamageReport { dir: self.dir.clone(), report, partitions: bad.partitions.len() };
+        observer.event(&Event::Damage(&damage));
+        let work = damage.report.missing > 0 || !bad.partitions.is_empty();
+        // Before anything is removed: another model, or none, must not cost what could still be read.
+        let moved = self.moved.as_ref().map_or_else(|| Ok(Moved::default()), rule)?;
+        let maker = if work { Some(self.maker(&bad)?) } else { None };
+        if work && !bad.plan {
+            find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &bad)?;
+        }
+        repair::clear(&self.dir, &bad, &|uri| file::size(&moved.place_of(0, uri)))?;
+        let plan = Plan::open(&self.dir)?.with_moved(moved);
+        let done = match maker {
+            Some((tokenizer, preparation)) => self.make(&plan, tokenizer, preparation, observer)?,
+            None => pipeline::Summary::default(),
+        };
+        let none = pipeline::Summary::default();
+        let tokenized = TokenizeSummary::of(&plan, done, none, 0)?;
+        Ok(RepairSummary { damage, tokenized })
+    }
+
+    /// Makes the partitions that aren't there.
+    fn make(
+        &self,
+        plan: &Plan,
+        mut tokenizer: Tokenizer,
+        preparation: Preparation,
+        observer: &mut dyn Observer,
+    ) -> Result<pipeline::Summary> {
+        let todo: Vec<usize> =
+            (0..plan.partitions()).filter(|&p| !committed(&self.dir, p)).collect();
+        if todo.is_empty() {
+            return Ok(pipeline::Summary::default());
+        }
+        let suits = tokenizer.images_together(&preparation);
+        let settings = pipeline::Settings {
+            preparation,
+            batch_size: self.batch_size.unwrap_or(suits),
+            on_error: OnError::Record,
+            mode: CommitMode::New,
+            sizes: Sizes::Planned,
+            decode_time_max: pipeline::DECODE_TIME_MAX,
+        };
+        let _lock = plan.lock_shared()?;
+        tokenize(&settings, plan, &todo, tokenizer.engine.as_mut(), observer)
+    }
+
+    /// The tokenizer that makes shards again and the preparation for it, found to be those that made
+    /// the output.
+    fn maker(&self, damage: &Damage) -> Result<(Tokenizer, Preparation)> {
+        let Some(model) = &self.model else {
+            return Err(Error::invalid(format!(
+                "shards have to be made anew: pass {MODEL} with the tokenizer that made them"
+            )));
+        };
+        let identity = repair::identity(&self.dir, damage)?;
+        let tokenizer = self.options.open(model)?;
+        let preparation = preparation(&identity, tokenizer.config().pixels.channels)?;
+        let rows = identity.shard_rows as usize;
+        let ours = pipeline::identity(tokenizer.engine.as_ref(), &preparation, rows)?;
+        same(&self.dir, &identity, &ours)?;
+        Ok((tokenizer, preparation))
+    }
+}
+
+/// Where the images of a folder are found that moved to another one.
+fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
+    let uri = |folder: &Path| file::folder_uri(folder).map_err(Error::io(folder));
+    Ok(Moved::everywhere(uri(old)?, uri(new)?))
+}
+
+/// Refuses to make shards anew whose images are nowhere: all of them would become failures. Of a
+/// few images of each shard one must be there.
+fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
+    const IMAGES: usize = 16;
+    let bad = |p: &usize| damage.partitions.contains(p) || !committed(plan.dir(), *p);
+    for partition in (0..plan.partitions()).filter(bad) {
+        let rows = plan.partition(partition)?;
+        let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));
+        if some.clone().all(|row| file::size(&plan.place(row)).is_none()) {
+            let first = rows.first().map(|row| plan.place(row)).unwrap_or_default();
+            return Err(Error::invalid(format!(
+                "{}: the images of shard {partition} aren't at their place ({}); restore them, or \
+                 pass {MOVED} OLD=NEW with the folder they were in and the one they are in now",
+                text::path(plan.dir()),
+                text::printable(&first)
+            )));
+        }
+    }
+    if !plan.moved().is_empty() { plan::check_contents(plan, &damage.partitions) } else { Ok(()) }
+}
+
+fn damage(report: &VerifyReport) -> Damage {
+    let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
+    Damage {
+        plan: any(Part::Plan),
+        aggregates: any(Part::Codebook) || any(Part::Dataset),
+        partitions: report.bad_partitions(),
+    }
+}
+
+/// The preparation that an output was made with.
+fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
+    let made = &identity.preprocessing;
+    Ok(Preparation {
+        limits: Default::default(),
+        alpha: made.alpha.parse()?,
+        orientation: told(made.orientation.as_deref())?,
+        pillow: made.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default(),
+        rule: made.rule.parse()?,
+        size: made.size,
+        channels,
+    })
+}
+
+/// Refuses a model or program that would make other shards.
+fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
+    match made.difference(ours) {
+        None => Ok(()),
+        Some((name, was, now)) => Err(Error::Mismatch(format!(
+            "{} was made with {}, this repair has {now}; use the model and program it was made with",
+            text::path(dir),
+            as_given(&name, &was)
+        ))),
+    }
+}

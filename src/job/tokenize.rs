@@ -1,0 +1,308 @@
+//! Owns tokenizing data sets: settings, the plan, which partitions are ours, the run, the end.
+
+use std::path::{Path, PathBuf};
+
+use super::events::{Event, Observer, Relay};
+use super::inputs::Inputs;
+use super::places;
+use super::plan::{self, Labels};
+use super::share::Share;
+use super::tokenizer::Tokenizer;
+use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
+use crate::data::source::labels::LabelLevel;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::pipeline::{self, OnError, Sizes};
+use crate::tokens::{
+    CommitMode, DatasetSummary, Plan, committed, finalize, refuse_foreign, repair,
+};
+use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
+
+/// Rows a shard at most.
+const SHARD_ROWS_MAX: usize = 1 << 24;
+
+/// A data set on its way to token shards.
+///
+/// Running it again goes on where it was stopped, with byte-identical shards; several processes may
+/// share the output folder, each with its own [`Share`].
+#[derive(Debug, Clone)]
+pub struct Tokenize {
+    pub(super) inputs: Inputs,
+    pub(super) out: PathBuf,
+    label_level: Option<LabelLevel>,
+    batch_size: Option<usize>,
+    shard_rows: Option<usize>,
+    share: Share,
+    retry_failed: bool,
+    on_error: Option<OnError>,
+    /// What counts where the three above aren't given; None = by the recipe of the model.
+    pub(super) recipe: Option<TokenizeRecipe>,
+}
+
+impl Tokenize {
+    /// The images under `inputs` (folders and files) into the folder `out`.
+    pub fn new<P: Into<PathBuf>>(
+        inputs: impl IntoIterator<Item = P>,
+        out: impl Into<PathBuf>,
+    ) -> Tokenize {
+        Tokenize::of(Inputs::new(inputs), out.into())
+    }
+
+    pub(crate) fn of(inputs: Inputs, out: PathBuf) -> Tokenize {
+        Tokenize {
+            inputs,
+            out,
+            label_level: None,
+            batch_size: None,
+            shard_rows: None,
+            share: Share::ALL,
+            retry_failed: false,
+            on_error: None,
+            recipe: None,
+        }
+    }
+
+    /// Takes hidden and system files and folders too.
+    pub fn hidden(mut self, hidden: bool) -> Tokenize {
+        self.inputs.hidden = hidden;
+        self
+    }
+
+    /// Which folder of a key is its label; by default the first, or the second where all first
+    /// folders are splits such as `train` and `val`.
+    pub fn label_level(mut self, level: impl Into<Option<LabelLevel>>) -> Tokenize {
+        self.label_level = level.into();
+        self
+    }
+
+    /// Images a batch; tokens don't depend on it. By default the recipe's, or what suits the device.
+    pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Tokenize {
+        self.batch_size = images.into();
+        self
+    }
+
+    /// Rows a shard: what a kill can cost, and the unit that workers share. By default the
+    /// recipe's, else 4096.
+    pub fn shard_rows(mut self, rows: impl Into<Option<usize>>) -> Tokenize {
+        self.shard_rows = rows.into();
+        self
+    }
+
+    /// Takes a share of the shards, where several workers write into one folder.
+    pub fn share(mut self, share: Share) -> Tokenize {
+        self.share = share;
+        self
+    }
+
+    /// Makes the shards again that hold failures, once the reason is gone.
+    pub fn retry_failed(mut self, retry: bool) -> Tokenize {
+        self.retry_failed = retry;
+        self
+    }
+
+    /// What a bad image costs: a row in `failures`, or the run.
+    pub fn on_error(mut self, on_error: impl Into<Option<OnError>>) -> Tokenize {
+        self.on_error = on_error.into();
+        self
+    }
+
+    /// Refuses what can't work with the model at `model`, before any work.
+    ///
+    /// # Errors
+    /// Settings out of bounds; an output folder that can't be written, or where other things lie.
+    pub fn check(&self, model: &Path) -> Result<()> {
+        if let Some(rows) = self.shard_rows
+            && !(1..=SHARD_ROWS_MAX).contains(&rows)
+        {
+            return Err(Error::setting(
+                SHARD_ROWS,
+                format!("is 1 to {SHARD_ROWS_MAX}, not {rows}"),
+            ));
+        }
+        check_batch_size(self.batch_size)?;
+        self.inputs.check_folder(&self.out)?;
+        places::check_output(&self.out, model)?;
+        if self.is_finished() {
+            return Ok(()); // Nothing is written.
+        }
+        places::writable_folder(OUT, &self.out)
+    }
+
+    /// Whether there is nothing to do but to look.
+    fn is_finished(&self) -> bool {
+        self.out.join(finalize::FILE).exists() && !self.retry_failed
+    }
+
+    /// Runs the job.
+    ///
+    /// # Errors
+    /// Those of [`Tokenize::check`]; inputs or settings that differ from those that the output was
+    /// begun with; [`Error::Interrupted`] where the observer says so; anything that can't be read
+    /// or written, images aside.
+    pub fn run(
+        &self,
+        tokenizer: &mut Tokenizer,
+        observer: &mut dyn Observer,
+    ) -> Result<TokenizeSummary> {
+        self.check(&tokenizer.path)?;
+        let labels = Labels::choose(self.label_level, &self.inputs, &self.out);
+        let recipe = match &self.recipe {
+            Some(recipe) => recipe.clone(),
+            None => Recipe::of_model(&tokenizer.path)?.map(|r| r.tokenize).unwrap_or_default(),
+        };
+        let settings = self.settings(tokenizer, &recipe)?;
+        let engine = tokenizer.engine.as_mut();
+        let shard_rows = self.shard_rows.unwrap_or(recipe.shard_rows);
+        if let (Some(side), false) = (settings.preparation.size, self.is_finished()) {
+            // While the weights are still being hashed, whose digests the identity waits for.
+            engine.prepare(side as usize, side as usize);
+        }
+        let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
+        identity.label_level = labels.recorded();
+        let (plan, unseen) = plan::plan(&self.inputs, &self.out, &identity, &labels, observer)?;
+        let ours = (0..plan.partitions()).filter(|&p| self.share.has(p));
+        refuse_foreign(&plan, ours.clone().filter(|&p| committed(&self.out, p)).collect())?;
+        let retried = match self.retry_failed {
+            true => self.retry(&settings, &plan, engine, observer)?,
+            false => pipeline::Summary::default(),
+        };
+        let todo: Vec<usize> = ours.filter(|&p| !committed(&self.out, p)).collect();
+        if !todo.is_empty() && self.out.join(finalize::FILE).exists() {
+            // A shard was lost from a finished output, and what is made again may differ from it.
+            repair::reopen(&self.out, &plan.lock_exclusive()?)?;
+        }
+        let lock = plan.lock_shared()?;
+        let done = tokenize(&settings, &plan, &todo, engine, observer)?;
+        drop(lock);
+        TokenizeSummary::of(&plan, done, retried, unseen)
+    }
+
+    fn settings(
+        &self,
+        tokenizer: &Tokenizer,
+        recipe: &TokenizeRecipe,
+    ) -> Result<pipeline::Settings> {
+        let preparation = tokenizer.preparation()?;
+        let suits = tokenizer.images_together(&preparation);
+        Ok(pipeline::Settings {
+            preparation,
+            batch_size: self.batch_size.or(recipe.batch_size).unwrap_or(suits),
+            on_error: self.on_error.unwrap_or(recipe.on_error),
+            mode: CommitMode::New,
+            sizes: if self.retry_failed { Sizes::Present } else { Sizes::Planned },
+            decode_time_max: pipeline::DECODE_TIME_MAX,
+        })
+    }
+
+    /// Makes the committed partitions of our share that hold failures again, each replaced whole.
+    fn retry(
+        &self,
+        settings: &pipeline::Settings,
+        plan: &Plan,
+        engine: &mut dyn Engine,
+        observer: &mut dyn Observer,
+    ) -> Result<pipeline::Summary> {
+        let lock = plan.lock_exclusive()?;
+        let mut again = repair::with_failures(plan)?;
+        again.retain(|&partition| self.share.has(partition));
+        if again.is_empty() {
+            return Ok(pipeline::Summary::default());
+        }
+        repair::reopen(plan.dir(), &lock)?;
+        let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
+        tokenize(&settings, plan, &again, engine, observer)
+    }
+}
+
+/// Refuses a number of images that is no batch.
+pub(super) fn check_batch_size(images: Option<usize>) -> Result<()> {
+    match images {
+        Some(images) if !(1..=BATCH_SIZE_MAX).contains(&images) => {
+            Err(Error::setting(BATCH_SIZE, format!("is 1 to {BATCH_SIZE_MAX}, not {images}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs the pipeline over the partitions that are to do.
+pub(super) fn tokenize(
+    settings: &pipeline::Settings,
+    plan: &Plan,
+    todo: &[usize],
+    engine: &mut dyn Engine,
+    observer: &mut dyn Observer,
+) -> Result<pipeline::Summary> {
+    if todo.is_empty() {
+        return Ok(pipeline::Summary::default());
+    }
+    let mut images = 0;
+    for &partition in todo {
+        images += plan.ordinals(partition)?.count() as u64;
+    }
+    observer.event(&Event::Begin { stage: "tokenize", images });
+    let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
+    observer.event(&Event::Tokenized(&Pass { images, summary }));
+    Ok(summary)
+}
+
+/// One pass over images that were to do.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Pass {
+    /// Images of it.
+    pub images: u64,
+    /// What became of them.
+    pub summary: pipeline::Summary,
+}
+
+/// What a run did, and what the output is now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TokenizeSummary {
+    /// Token rows that this run wrote.
+    pub written: u64,
+    /// Failure rows that this run wrote.
+    pub failed: u64,
+    /// Images of the plan.
+    pub planned: u64,
+    /// Partitions of the plan.
+    pub partitions: u64,
+    /// Those that other workers have still to make; the last of them finishes the output.
+    pub missing: u64,
+    /// Partitions that were to be made again and are kept, as images would have lost their tokens.
+    pub kept: u64,
+    /// Folders and files of the inputs that couldn't be looked at.
+    pub unseen: u64,
+    /// What the finished output holds, of all runs and workers; None while something is missing.
+    pub dataset: Option<DatasetSummary>,
+}
+
+impl TokenizeSummary {
+    /// Finishes the output where it is whole.
+    pub(super) fn of(
+        plan: &Plan,
+        done: pipeline::Summary,
+        retried: pipeline::Summary,
+        unseen: u64,
+    ) -> Result<TokenizeSummary> {
+        let missing = (0..plan.partitions()).filter(|&p| !committed(plan.dir(), p)).count();
+        let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
+        Ok(TokenizeSummary {
+            written: done.written + retried.written,
+            failed: done.failed + retried.failed,
+            planned: plan.rows(),
+            partitions: plan.partitions() as u64,
+            missing: missing as u64,
+            kept: retried.kept,
+            unseen,
+            dataset,
+        })
+    }
+
+    /// Whether every image that was asked for has its tokens: of the whole output where it is
+    /// finished, else of this run.
+    pub fn is_clean(&self) -> bool {
+        let failed = self.dataset.as_ref().map_or(self.failed, |d| d.totals.failed);
+        failed + self.kept + self.unseen == 0
+    }
+}

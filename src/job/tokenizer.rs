@@ -1,0 +1,335 @@
+//! Owns the opened tokenizer: how it is opened, and pictures to codes and back in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::codes::{Codes, problem};
+use super::pixels::PixelSettings;
+use crate::checkpoint::find::configs;
+use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::data::prepare::{self, Pixels, Preparation};
+use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
+use crate::error::{Error, Reject, Result, Stage};
+use crate::model::config::ModelConfig;
+use crate::train;
+use crate::util::text;
+
+/// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
+/// and what images become before it sees them.
+#[derive(Debug, Clone, Default)]
+pub struct TokenizerOptions {
+    device: DeviceChoice,
+    precision: Precision,
+    pub(super) family: Option<String>,
+    pub(super) model_config: Option<PathBuf>,
+    pub(super) weights: Option<String>,
+    pixels: PixelSettings,
+}
+
+impl TokenizerOptions {
+    /// Everything as the model says.
+    pub fn new() -> TokenizerOptions {
+        TokenizerOptions::default()
+    }
+
+    /// Where images are encoded; decoding runs on the CPU in any case.
+    pub fn device(mut self, device: DeviceChoice) -> TokenizerOptions {
+        self.device = device;
+        self
+    }
+
+    /// What a GPU computes in.
+    pub fn precision(mut self, precision: Precision) -> TokenizerOptions {
+        self.precision = precision;
+        self
+    }
+
+    /// Family of the checkpoint, where the names of its weights can't tell.
+    pub fn family(mut self, name: impl Into<String>) -> TokenizerOptions {
+        self.family = Some(name.into());
+        self
+    }
+
+    /// Published configuration (JSON or YAML), where it doesn't lie beside the checkpoint.
+    pub fn model_config(mut self, file: impl Into<PathBuf>) -> TokenizerOptions {
+        self.model_config = Some(file.into());
+        self
+    }
+
+    /// Which of several sets of weights in one file: the start of their names, such as `ema`.
+    pub fn weights(mut self, prefix: impl Into<String>) -> TokenizerOptions {
+        self.weights = Some(prefix.into());
+        self
+    }
+
+    /// What an image becomes before the model sees it.
+    pub fn pixels(mut self, pixels: PixelSettings) -> TokenizerOptions {
+        self.pixels = pixels;
+        self
+    }
+
+    /// Refuses a device or precision that no model could be opened on, before any work.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_device(&self) -> Result<()> {
+        engine::require(self.device, self.precision)
+    }
+
+    /// Opens a model folder or a checkpoint file.
+    ///
+    /// # Errors
+    /// A model that can't be read, whose family isn't clear, whose training isn't finished, or that
+    /// asks for a device that isn't there or a precision that the device doesn't have.
+    pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
+        let path = model.as_ref();
+        refuse_unfinished(path)?;
+        let open =
+            |options: &DetectOptions| engine::open(path, options, self.device, self.precision);
+        let engine = self.detect(open)?;
+        let (path, pixels) = (path.to_path_buf(), self.pixels);
+        Ok(Tokenizer { engine, path, pixels, images_max: usize::MAX })
+    }
+
+    /// Reads a checkpoint with what is said about it.
+    ///
+    /// # Errors
+    /// Those of `read`; a configuration that can't be read.
+    pub(crate) fn detect<T>(&self, read: impl FnOnce(&DetectOptions) -> Result<T>) -> Result<T> {
+        let config = self.model_config.as_deref().map(configs::read).transpose()?;
+        read(&DetectOptions {
+            family: self.family.as_deref(),
+            config: config.as_ref(),
+            weights: self.weights.as_deref(),
+            ..DetectOptions::default()
+        })
+    }
+}
+
+/// Refuses the folder of a training that has no model yet, before it is taken for a checkpoint.
+pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
+    if !train::unfinished(model) {
+        return Ok(());
+    }
+    Err(train::failed(model).unwrap_or_else(|| {
+        Error::invalid(format!(
+            "{0}: its training isn't finished, so there is no model yet; go on with `vqtok train \
+             INPUT --model {0} --resume`",
+            text::path(model)
+        ))
+    }))
+}
+
+/// A model on a device, with the preparation of its images.
+///
+/// The codes of an image depend on the image, the model and the settings alone: not on the other
+/// images of a call, nor on the number of threads.
+pub struct Tokenizer {
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) path: PathBuf,
+    pixels: PixelSettings,
+    /// As many images go to the device at a time: fewer once it ran out of memory.
+    images_max: usize,
+}
+
+impl Tokenizer {
+    /// Opens a model folder or a checkpoint file with everything as the model says.
+    ///
+    /// # Errors
+    /// Those of [`TokenizerOptions::open`].
+    pub fn open(model: impl AsRef<Path>) -> Result<Tokenizer> {
+        TokenizerOptions::new().open(model)
+    }
+
+    /// The family of the model, such as `vqgan`.
+    pub fn family(&self) -> &str {
+        &self.config().family
+    }
+
+    /// The number of codes of a level's codebook: every code is below it.
+    pub fn codes(&self) -> usize {
+        self.config().quantizer.codes
+    }
+
+    /// The number of levels that an image's codes have.
+    pub fn levels(&self) -> usize {
+        self.config().levels()
+    }
+
+    /// Pixels (vertical, horizontal) that one token of the first level stands for.
+    pub fn factor(&self) -> [usize; 2] {
+        self.config().factor()
+    }
+
+    /// Side of the square that images are resized to, in pixels; None where they keep their sizes.
+    ///
+    /// # Errors
+    /// A model that doesn't say its size where none was given.
+    pub fn size(&self) -> Result<Option<u32>> {
+        Ok(self.preparation()?.size)
+    }
+
+    /// Whether the model can turn codes into pictures.
+    pub fn has_decoder(&self) -> bool {
+        self.config().parts().decoder()
+    }
+
+    /// The codes of each picture, in order. Pictures of any size are resized and cropped as files
+    /// are when they are tokenized.
+    ///
+    /// # Errors
+    /// The first picture that can't be encoded; those of the engine.
+    pub fn encode(&mut self, images: &[RgbImage]) -> Result<Vec<Codes>> {
+        all("image", self.encode_each(images)?)
+    }
+
+    /// The same where a picture that can't be encoded costs itself alone.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn encode_each(&mut self, images: &[RgbImage]) -> Result<Vec<Result<Codes, Reject>>> {
+        let preparation = self.preparation()?;
+        let together = self.images_together(&preparation);
+        let mut outcomes = Vec::with_capacity(images.len());
+        for some in images.chunks(together) {
+            let prepared: Vec<_> =
+                some.par_iter().map(|image| prepare::from_rgb(image, &preparation)).collect();
+            outcomes.extend(self.encode_prepared(&prepared, preparation.channels)?);
+        }
+        Ok(outcomes)
+    }
+
+    /// The picture of each image's codes, in order; grey is spread over three channels.
+    ///
+    /// # Errors
+    /// A model without decoder; the first codes that can't be decoded; those of the engine.
+    pub fn decode(&mut self, codes: &[Codes]) -> Result<Vec<RgbImage>> {
+        all("codes of image", self.decode_each(codes)?)
+    }
+
+    /// The same where codes that can't be decoded cost themselves alone.
+    ///
+    /// # Errors
+    /// A model without decoder; those of the engine.
+    pub fn decode_each(&mut self, codes: &[Codes]) -> Result<Vec<Result<RgbImage, Reject>>> {
+        self.require_decoder()?;
+        let fits = |codes: &Codes| match problem(codes, self.engine.as_ref()) {
+            None => Ok(()),
+            Some(reason) => Err(Reject::new(Stage::Decode, reason)),
+        };
+        let shapes: Vec<_> = codes.iter().map(|c| fits(c).map(|()| c.shape())).collect();
+        let mut outcomes: Vec<_> = shapes.iter().map(|_| None).collect();
+        for (_, indices) in groups(&shapes, &mut outcomes) {
+            for indices in indices.chunks(engine::images_for_threads()) {
+                let some: Vec<&Codes> = indices.iter().map(|&index| &codes[index]).collect();
+                let decoded = self.decode_batch(&some)?;
+                for (place, &index) in indices.iter().enumerate() {
+                    outcomes[index] = Some(Ok(to_rgb(&decoded.pictures, place)));
+                }
+                for (place, reason) in decoded.failed {
+                    outcomes[indices[place]] = Some(Err(Reject::new(Stage::Decode, reason)));
+                }
+            }
+        }
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    pub(crate) fn config(&self) -> &ModelConfig {
+        self.engine.config()
+    }
+
+    /// What images become before the model sees them.
+    pub(crate) fn preparation(&self) -> Result<Preparation> {
+        self.pixels.preparation(self.config())
+    }
+
+    /// Images that suit the device at a time.
+    pub(super) fn images_together(&self, preparation: &Preparation) -> usize {
+        self.engine.batch_images(preparation.size.map(|side| side as usize)).max(1)
+    }
+
+    pub(super) fn require_decoder(&self) -> Result<()> {
+        match self.has_decoder() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "{}: this checkpoint has no decoder: it can encode images only",
+                text::path(&self.path)
+            ))),
+        }
+    }
+
+    /// The pictures of codes of one shape that the model can decode.
+    pub(super) fn decode_batch(&mut self, codes: &[&Codes]) -> Result<Decoded> {
+        oom_split::decode(self.engine.as_mut(), &Codes::stack(codes), &mut self.images_max)
+    }
+
+    /// The codes of prepared images in their order; those of one size go through the engine
+    /// together.
+    pub(super) fn encode_prepared(
+        &mut self,
+        prepared: &[Result<Pixels, Reject>],
+        channels: usize,
+    ) -> Result<Vec<Result<Codes, Reject>>> {
+        let fits = |pixels: &Pixels| match self.engine.grid(pixels.height, pixels.width) {
+            Ok(_) => Ok((pixels.height, pixels.width)),
+            Err(reason) => Err(Reject::new(Stage::Encode, reason)),
+        };
+        let sizes: Vec<_> =
+            prepared.iter().map(|p| p.as_ref().map_err(Reject::clone).and_then(fits)).collect();
+        let mut outcomes: Vec<_> = sizes.iter().map(|_| None).collect();
+        for ((height, width), indices) in groups(&sizes, &mut outcomes) {
+            let of_size = indices.iter().filter_map(|&index| prepared[index].as_ref().ok());
+            let pixels = of_size.flat_map(|p| p.bytes.iter().copied()).collect();
+            let batch = PixelBatch { pixels, count: indices.len(), height, width, channels };
+            let encoded = oom_split::encode(self.engine.as_mut(), &batch, &mut self.images_max)?;
+            for (place, &index) in indices.iter().enumerate() {
+                outcomes[index] = Some(Ok(Codes::of(&encoded, place)));
+            }
+            for (place, reason) in encoded.failed {
+                outcomes[indices[place]] = Some(Err(Reject::new(Stage::Encode, reason)));
+            }
+        }
+        // Each image was refused or went into the batch of its size.
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+}
+
+/// The images of each kind, by their places; the outcome of one that has no kind is why.
+fn groups<K: Ord + Clone, T>(
+    kinds: &[Result<K, Reject>],
+    outcomes: &mut [Option<Result<T, Reject>>],
+) -> BTreeMap<K, Vec<usize>> {
+    let mut groups = BTreeMap::<K, Vec<usize>>::new();
+    for (index, kind) in kinds.iter().enumerate() {
+        match kind {
+            Ok(kind) => groups.entry(kind.clone()).or_default().push(index),
+            Err(reject) => outcomes[index] = Some(Err(reject.clone())),
+        }
+    }
+    groups
+}
+
+/// All outcomes, or the first failure.
+fn all<T>(what: &str, outcomes: Vec<Result<T, Reject>>) -> Result<Vec<T>> {
+    let numbered = outcomes.into_iter().enumerate();
+    numbered
+        .map(|(index, outcome)| {
+            outcome.map_err(|reject| Error::invalid(format!("{what} {index}: {reject}")))
+        })
+        .collect()
+}
+
+/// An image of a batch, grey spread over three channels.
+pub(super) fn to_rgb(batch: &PixelBatch, index: usize) -> RgbImage {
+    let pixels = batch.image(index);
+    RgbImage::from_fn(batch.width as u32, batch.height as u32, |x, y| {
+        let at = (y as usize * batch.width + x as usize) * batch.channels;
+        match batch.channels {
+            1 => image::Rgb([pixels[at]; 3]),
+            _ => image::Rgb([pixels[at], pixels[at + 1], pixels[at + 2]]),
+        }
+    })
+}

@@ -1,0 +1,326 @@
+//! Owns training a tokenizer on images: its settings, which recipe counts, what goes on.
+
+use std::path::{Path, PathBuf};
+
+use super::events::{Event, Observer, Relay};
+use super::inputs::Inputs;
+use super::pixels::PixelSettings;
+use super::tokenizer::refuse_unfinished;
+use super::{places, resume};
+use crate::config::Recipe;
+use crate::error::{Error, Result};
+use crate::train::input::images::Images;
+use crate::train::{self, TrainSummary};
+use crate::util::numbers::counted;
+use crate::util::settings::{
+    ALPHA, BATCH_SIZE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS, PILLOW,
+    RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
+};
+use crate::util::text;
+
+/// The training of a model on images; each setting stands above the recipe's own.
+#[derive(Debug, Clone)]
+pub struct Train {
+    inputs: Inputs,
+    pub(super) model: PathBuf,
+    pub(super) recipe: Option<String>,
+    steps: Option<usize>,
+    batch_size: Option<usize>,
+    micro_batch: Option<usize>,
+    recompute: bool,
+    perceptual_weights: Option<String>,
+    init: Option<InitFrom>,
+    seed: Option<u64>,
+    resume: bool,
+    pub(super) pixels: PixelSettings,
+}
+
+/// The checkpoint whose weights a training begins with.
+#[derive(Debug, Clone, Default)]
+pub struct InitFrom {
+    path: String,
+    family: String,
+    weights: String,
+}
+
+impl InitFrom {
+    /// A model folder or checkpoint file, of the recipe's architecture; a codebook of another size
+    /// or length begins anew.
+    pub fn new(path: impl Into<String>) -> InitFrom {
+        InitFrom { path: path.into(), ..InitFrom::default() }
+    }
+
+    /// Its family, where the names of its weights can't tell.
+    pub fn family(mut self, name: impl Into<String>) -> InitFrom {
+        self.family = name.into();
+        self
+    }
+
+    /// Which of several sets of weights: the start of their names.
+    pub fn weights(mut self, prefix: impl Into<String>) -> InitFrom {
+        self.weights = prefix.into();
+        self
+    }
+}
+
+impl Train {
+    /// On the images under `inputs` (folders and files); the model is left in the folder `model`.
+    pub fn new<P: Into<PathBuf>>(
+        inputs: impl IntoIterator<Item = P>,
+        model: impl Into<PathBuf>,
+    ) -> Train {
+        Train::of(Inputs::new(inputs), model.into())
+    }
+
+    pub(crate) fn of(inputs: Inputs, model: PathBuf) -> Train {
+        Train {
+            inputs,
+            model,
+            recipe: None,
+            steps: None,
+            batch_size: None,
+            micro_batch: None,
+            recompute: false,
+            perceptual_weights: None,
+            init: None,
+            seed: None,
+            resume: false,
+            pixels: PixelSettings::default(),
+        }
+    }
+
+    /// Takes hidden and system files and folders too.
+    pub fn hidden(mut self, hidden: bool) -> Train {
+        self.inputs.hidden = hidden;
+        self
+    }
+
+    /// What to train: the name of a recipe that comes with vqtok, or a TOML file. By default
+    /// [`Recipe::DEFAULT`].
+    pub fn recipe(mut self, name_or_file: impl Into<String>) -> Train {
+        self.recipe = Some(name_or_file.into());
+        self
+    }
+
+    /// Updates.
+    pub fn steps(mut self, steps: impl Into<Option<usize>>) -> Train {
+        self.steps = steps.into();
+        self
+    }
+
+    /// Images an update.
+    pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Train {
+        self.batch_size = images.into();
+        self
+    }
+
+    /// Images that go through the network at once; fewer take less memory.
+    pub fn micro_batch(mut self, images: impl Into<Option<usize>>) -> Train {
+        self.micro_batch = images.into();
+        self
+    }
+
+    /// Runs each block of the network again in the backward pass instead of keeping what it
+    /// computed: much less memory, a third more time, the same result.
+    pub fn recompute(mut self, recompute: bool) -> Train {
+        self.recompute = recompute;
+        self
+    }
+
+    /// File or folder with the weights of LPIPS.
+    pub fn perceptual_weights(mut self, path: impl Into<Option<String>>) -> Train {
+        self.perceptual_weights = path.into();
+        self
+    }
+
+    /// The checkpoint to begin with, instead of random weights.
+    pub fn init_from(mut self, checkpoint: impl Into<Option<InitFrom>>) -> Train {
+        self.init = checkpoint.into();
+        self
+    }
+
+    /// Seed of everything random.
+    pub fn seed(mut self, seed: impl Into<Option<u64>>) -> Train {
+        self.seed = seed.into();
+        self
+    }
+
+    /// Goes on with the training in the folder, by the recipe that lies there.
+    pub fn resume(mut self, resume: bool) -> Train {
+        self.resume = resume;
+        self
+    }
+
+    /// What an image becomes before the model sees it.
+    pub fn pixels(mut self, pixels: PixelSettings) -> Train {
+        self.pixels = pixels;
+        self
+    }
+
+    /// Runs the job. The figures of a training that was finished before are those of its folder.
+    ///
+    /// # Errors
+    /// Settings that can't work, before any work; a training of another recipe or other images in
+    /// the folder; [`Error::Interrupted`] where the observer says so.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
+        let model = &self.model;
+        places::check_new(MODEL, model)?;
+        if let Some(error) = train::failed(model) {
+            return Err(error);
+        }
+        let stored = if self.resume { Recipe::of_model(model)? } else { None };
+        let recipe = self.asked(stored.as_ref())?;
+        if let Some(steps) = train::finished_steps(model).filter(|_| self.resume)
+            && self.is_done(steps, &recipe, stored.is_some())?
+        {
+            let summary = resume::finished(model)?;
+            let evaluation = &summary.evaluation;
+            observer.event(&Event::AlreadyTrained { model, steps, evaluation });
+            return Ok(summary);
+        }
+        if self.resume && !train::begun(model) && !model.join("config.json").exists() {
+            if self.recipe.is_none() && stored.is_none() {
+                return Err(Error::invalid(format!(
+                    "{RESUME}: there is no training in {}; to begin one, name its {RECIPE} or \
+                     leave {RESUME} away",
+                    text::path(model)
+                )));
+            }
+            observer.event(&Event::NothingToResume { model, recipe: &recipe });
+        }
+        self.train(&recipe, self.resume, observer)
+    }
+
+    /// The recipe named, or the one that the folder holds, with everything given on top.
+    fn asked(&self, stored: Option<&Recipe>) -> Result<Recipe> {
+        let mut recipe = match (&self.recipe, stored) {
+            (None, Some(stored)) => stored.clone(),
+            (named, _) => by_name(named.as_deref())?,
+        };
+        self.overrule(&mut recipe)?;
+        let recipe = self.pixels.over(recipe)?;
+        let begun = || train::begun(&self.model) || train::finished_steps(&self.model).is_some();
+        match stored {
+            Some(stored) if begun() => self.resumed(stored, recipe),
+            _ => Ok(recipe),
+        }
+    }
+
+    pub(super) fn resumed(&self, stored: &Recipe, asked: Recipe) -> Result<Recipe> {
+        resume::resumed(&self.model, stored, asked, self.recipe.as_deref(), &self.given())
+    }
+
+    /// Whether a model that was trained for `done` steps is what is asked for. A folder of an older
+    /// version holds no recipe (`has_recipe`): then only what was said counts.
+    fn is_done(&self, done: usize, recipe: &Recipe, has_recipe: bool) -> Result<bool> {
+        if has_recipe {
+            return Ok(recipe.train.steps == done);
+        }
+        if let Some(name) = &self.recipe {
+            resume::refuse_another(&self.model, recipe, name)?;
+        }
+        Ok(self.steps.is_none_or(|steps| steps == done))
+    }
+
+    /// Names of the settings that are given and stand above the recipe.
+    fn given(&self) -> Vec<Setting> {
+        let pixels = &self.pixels;
+        let given = [
+            (STEPS, self.steps.is_some()),
+            (BATCH_SIZE, self.batch_size.is_some()),
+            (MICRO_BATCH, self.micro_batch.is_some()),
+            (SEED, self.seed.is_some()),
+            (INIT_FROM, self.init.is_some()),
+            (PERCEPTUAL_WEIGHTS, self.perceptual_weights.is_some()),
+            (SIZE, pixels.size.is_some()),
+            (RESIZE, pixels.resize.is_some()),
+            (ALPHA, pixels.alpha.is_some()),
+            (ORIENTATION, pixels.orientation.is_some()),
+            (PILLOW, pixels.pillow.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+
+    /// Puts everything given but the pixels above the recipe.
+    fn overrule(&self, recipe: &mut Recipe) -> Result<()> {
+        let train = &mut recipe.train;
+        if let Some(steps) = self.steps {
+            train.steps = steps;
+        }
+        if let Some(batch_size) = self.batch_size {
+            train.batch_size = batch_size;
+            // What the recipe has for its own batch is the whole of a smaller one.
+            if train.micro_batch > batch_size {
+                train.micro_batch = 0;
+            }
+        }
+        if let Some(micro_batch) = self.micro_batch {
+            if micro_batch > train.batch_size {
+                return Err(Error::invalid(format!(
+                    "{MICRO_BATCH} {micro_batch}: a batch has {} only",
+                    counted(train.batch_size, "image")
+                )));
+            }
+            train.micro_batch = micro_batch;
+        }
+        train.recompute |= self.recompute;
+        if let Some(weights) = self.perceptual_weights.clone() {
+            let perceptual = train.perceptual.get_or_insert_default();
+            if perceptual.weight == 0.0 {
+                return Err(Error::invalid(format!(
+                    "{PERCEPTUAL_WEIGHTS}: the recipe's train.perceptual.weight is 0, so that LPIPS \
+                     has no part in the loss"
+                )));
+            }
+            perceptual.weights = weights;
+        }
+        if let Some(seed) = self.seed {
+            train.seed = seed;
+        }
+        if let Some(InitFrom { path, family, weights }) = self.init.clone() {
+            refuse_unfinished(Path::new(&path))?;
+            (train.init.from, train.init.family, train.init.weights) = (path, family, weights);
+        }
+        Ok(())
+    }
+
+    /// Trains `recipe` and leaves the model in the folder.
+    pub(super) fn train(
+        &self,
+        recipe: &Recipe,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainSummary> {
+        let folder = &self.model;
+        places::writable_folder(MODEL, folder)?;
+        let recipe = &resume::with_absolute_paths(recipe.clone());
+        let images = Images::list(&self.inputs.paths, self.inputs.take(), recipe.preparation())?
+            .augmented(recipe.train.augment, recipe.train.seed);
+        observer.event(&Event::Listed(images.skipped()));
+        observer.event(&Event::BeginTraining { model: folder, recipe });
+        keep_freed_memory();
+        let text = recipe.to_toml()?;
+        let start = train::Start { resume, recipe: Some(&text) };
+        let model = recipe.model_config();
+        let relay = &mut Relay(observer);
+        let summary = train::run(&model, &recipe.train, &images, folder, start, relay)?;
+        observer.event(&Event::Trained { model: folder, recipe, summary: &summary });
+        Ok(summary)
+    }
+}
+
+/// The recipe by name or file, or the default one.
+pub(super) fn by_name(name_or_file: Option<&str>) -> Result<Recipe> {
+    Recipe::load(name_or_file.unwrap_or(Recipe::DEFAULT))
+}
+
+/// Tells the allocator to keep what is freed. Each step allocates the same large tensors again, and
+/// fresh pages from the system would cost a third of the time (glibc gives large ones back at once).
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt sets a number of the allocator's under its own lock; no pointer is involved.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}

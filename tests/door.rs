@@ -1,0 +1,188 @@
+//! Tests the library as another program uses it: what it makes is what the command line makes, and
+//! what stopped goes on.
+
+mod support;
+use support::*;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use arrow::array::{AsArray, ListArray};
+use arrow::datatypes::UInt16Type;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use vqtok::{
+    Decode, Error, Event, Observer, PipelineEvent, PixelSettings, Reconstruct, Repair, RgbImage,
+    Share, Tokenize, Tokenizer, TokenizerOptions, Train,
+};
+
+/// The column of an output's only shard, by key.
+fn column<T>(job: &Job, name: &str, value: impl Fn(&ListArray, usize) -> T) -> BTreeMap<String, T> {
+    let file = std::fs::File::open(job.path("out/tokens/part-00000.parquet")).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut found = BTreeMap::new();
+    for batch in reader.map(Result::unwrap) {
+        let keys = batch.column_by_name("key").unwrap().as_string::<i32>();
+        let lists = batch.column_by_name(name).unwrap().as_list::<i32>();
+        found.extend((0..batch.num_rows()).map(|i| (keys.value(i).to_string(), value(lists, i))));
+    }
+    found
+}
+
+fn pictures(job: &Job, keys: impl Iterator<Item = String>) -> Vec<RgbImage> {
+    keys.map(|key| image::open(job.path("images").join(key)).unwrap().to_rgb8()).collect()
+}
+
+#[test]
+fn codes_in_memory_are_those_of_shards_and_decode_to_the_same_pictures() {
+    let job = Job::new(9).trained();
+    job.expect(0, "tokenize images --out out --model model");
+    job.expect(0, "decode out --model model --out decoded");
+    let tokens = column(&job, "tokens", |lists, row| -> Vec<u32> {
+        let values = lists.value(row);
+        values.as_primitive::<UInt16Type>().values().iter().map(|&code| code.into()).collect()
+    });
+    let images = pictures(&job, tokens.keys().cloned());
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    assert_eq!((tokenizer.codes(), tokenizer.levels(), tokenizer.factor()), (16, 1, [4, 4]));
+    assert_eq!(tokenizer.size().unwrap(), Some(16));
+
+    let codes = tokenizer.encode(&images).unwrap();
+    assert_eq!(codes.len(), 9);
+    for ((key, expected), codes) in tokens.iter().zip(&codes) {
+        assert_eq!((codes.levels[0].height, codes.levels[0].width), (4, 4), "{key}");
+        assert_eq!(&codes.levels[0].codes, expected, "{key}");
+    }
+    let decoded = tokenizer.decode(&codes).unwrap();
+    for (key, picture) in tokens.keys().zip(&decoded) {
+        let png = job.path("decoded").join(key).with_extension("png");
+        assert!(&image::open(png).unwrap().to_rgb8() == picture, "{key}");
+    }
+}
+
+#[test]
+fn a_picture_or_codes_that_no_model_takes_cost_themselves() {
+    let job = Job::new(8).trained();
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    let images = [picture(1), RgbImage::new(0, 5), picture(2)];
+    let each = tokenizer.encode_each(&images).unwrap();
+    let reject = each[1].as_ref().unwrap_err();
+    assert!(reject.message.contains("has no pixels"), "{reject}");
+    let error = tokenizer.encode(&images).unwrap_err().to_string();
+    assert!(error.starts_with("image 1: "), "{error}");
+
+    let mut codes: Vec<_> = each.into_iter().flatten().collect();
+    let alone = tokenizer.encode(&images[2..]).unwrap();
+    assert_eq!(codes[1], alone[0], "codes depend on the other pictures of a call");
+    codes[0].levels[0].codes[3] = 16;
+    let each = tokenizer.decode_each(&codes).unwrap();
+    let reject = each[0].as_ref().unwrap_err();
+    assert!(reject.message.contains("token 16 is beyond the model's 16 codes"), "{reject}");
+    assert!(each[1].is_ok());
+    codes[0].levels[0].codes.pop();
+    let error = tokenizer.decode(&codes).unwrap_err().to_string();
+    assert!(error.starts_with("codes of image 0: "), "{error}");
+}
+
+/// Stops after so many images.
+struct StopAfter(u64);
+
+impl Observer for StopAfter {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::Tokenizing(PipelineEvent::Image { .. }) = event {
+            self.0 = self.0.saturating_sub(1);
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[test]
+fn a_job_that_was_stopped_goes_on_to_the_shards_of_the_command() {
+    let job = Job::new(40).trained();
+    job.expect(0, "tokenize images --out out --model model --shard-rows 7");
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    let tokenize = Tokenize::new([job.path("images")], job.path("again")).shard_rows(7);
+    let stopped = tokenize.clone().batch_size(1);
+    let stopped = stopped.run(&mut tokenizer, &mut StopAfter(10));
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert!(!job.path("again/dataset.json").exists());
+
+    // Two workers share what is left.
+    let half = |index| tokenize.clone().share(Share::new(index, 2).unwrap());
+    let first = half(0).run(&mut tokenizer, &mut ()).unwrap();
+    assert!(first.missing > 0 && first.dataset.is_none());
+    let second = half(1).run(&mut tokenizer, &mut ()).unwrap();
+    assert!(second.is_clean() && second.written < 40, "{second:?}");
+    let totals = second.dataset.unwrap().totals;
+    assert_eq!((totals.planned, totals.written, totals.failed), (40, 40, 0));
+    job.assert_same("out", "again");
+    assert!(vqtok::verify(&job.path("again")).unwrap().complete());
+}
+
+#[test]
+fn a_training_is_the_same_bits_whoever_starts_it() {
+    let job = Job::new(8).trained();
+    let recipe = job.path("tiny.toml").to_string_lossy().into_owned();
+    let train = Train::new([job.path("images")], job.path("ours")).recipe(recipe);
+    let summary = train.run(&mut ()).unwrap();
+    assert_eq!(summary.steps, 4);
+    let weights = |model: &str| std::fs::read(job.path(model).join("model.safetensors")).unwrap();
+    assert!(weights("model") == weights("ours"));
+    // Trained further, and refused where it can't be.
+    let longer = train.clone().steps(6).resume(true).run(&mut ()).unwrap();
+    assert_eq!(longer.steps, 6);
+    let error = train.seed(9).resume(true).run(&mut ()).unwrap_err().to_string();
+    assert!(error.starts_with("seed: train.seed is 9"), "{error}");
+}
+
+#[test]
+fn decode_reconstruct_and_repair_do_what_the_commands_do() {
+    let job = Job::new(9).trained();
+    job.expect(0, "tokenize images --out out --model model --shard-rows 5");
+    job.expect(0, "decode out --model model --out decoded --sheet decoded.png");
+    job.expect(0, "reconstruct images --model model --out sheet.png --count 4");
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    let bytes = |name: &str| std::fs::read(job.path(name)).unwrap();
+
+    let decode = Decode::new(job.path("out")).out(job.path("ours")).sheet(job.path("ours.png"));
+    let summary = decode.run(&mut tokenizer, &mut ()).unwrap();
+    assert_eq!((summary.rows, summary.decoded, summary.on_sheet), (9, 9, 9));
+    job.assert_same("decoded", "ours");
+    assert!(bytes("decoded.png") == bytes("ours.png"));
+
+    let reconstruct = Reconstruct::new([job.path("images")], job.path("ours-sheet.png")).count(4);
+    let summary = reconstruct.run(&mut tokenizer, &mut ()).unwrap();
+    assert_eq!((summary.images.len(), summary.failed), (4, 0));
+    assert!(bytes("sheet.png") == bytes("ours-sheet.png"));
+
+    let before = job.files("out");
+    std::fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
+    let error = Repair::new(job.path("out")).run(&mut ()).unwrap_err().to_string();
+    assert!(error.contains("pass model with the tokenizer"), "{error}");
+    let repair = Repair::new(job.path("out")).model(job.path("model"), TokenizerOptions::new());
+    let summary = repair.run(&mut ()).unwrap();
+    assert!(summary.is_clean() && summary.tokenized.written == 4, "{summary:?}");
+    assert!(job.files("out") == before);
+}
+
+#[test]
+fn settings_are_refused_by_their_names_before_any_work() {
+    let job = Job::new(4).trained();
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    let tokenize = Tokenize::new([job.path("images")], job.path("out"));
+    let mut refused = |tokenize: Tokenize| match tokenize.run(&mut tokenizer, &mut ()) {
+        Err(Error::Setting { name, reason }) => format!("{name} {reason}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(tokenize.clone().shard_rows(0)), "shard_rows is 1 to 16777216, not 0");
+    assert_eq!(refused(tokenize.clone().batch_size(0)), "batch_size is 1 to 65536, not 0");
+    assert!(!job.path("out").exists());
+    let odd = TokenizerOptions::new().pixels(PixelSettings::default().size(17));
+    let mut tokenizer = odd.open(job.path("model")).unwrap();
+    let error = tokenize.run(&mut tokenizer, &mut ()).unwrap_err().to_string();
+    assert!(error.starts_with("size 17 doesn't suit the model"), "{error}");
+    let missing: PathBuf = job.path("missing");
+    assert!(Tokenizer::open(missing).is_err());
+}
