@@ -1,6 +1,7 @@
 //! Owns reading `dataset.json` as `schemas/dataset.v1.json` describes it, and what it must say.
 //! Must not know: the writer.
 
+use crate::audit::hex::hex;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub fn read(dir: &Path) -> Result<Option<Dataset>, String> {
     let tail = format!("  \"self_sha256\": \"{claimed}\"\n}}\n");
     let body = bytes.strip_suffix(tail.as_bytes());
     let body = body.ok_or_else(|| format!("{NAME}: it does not end in its own digest"))?;
-    if super::hex(&Sha256::digest(body)) != claimed {
+    if hex(&Sha256::digest(body)) != claimed {
         return Err(format!("{NAME}: its content does not give its own digest"));
     }
     Ok(Some(Dataset(value)))

@@ -1,6 +1,7 @@
 //! Owns what checking an output gives: findings, sums, a file's length and digest. Must not know:
 //! what is checked, and how.
 
+use crate::audit::hex::hex;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -116,6 +117,6 @@ impl FileFacts {
             hasher.update(&block[..count]);
             bytes += count as u64;
         }
-        Ok(FileFacts { path: path.to_string(), bytes, sha256: super::hex(&hasher.finalize()) })
+        Ok(FileFacts { path: path.to_string(), bytes, sha256: hex(&hasher.finalize()) })
     }
 }

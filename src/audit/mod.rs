@@ -7,6 +7,7 @@ mod columns;
 mod counts;
 mod dataset;
 mod facts;
+mod hex;
 pub mod html;
 pub mod integers;
 mod levels;
@@ -25,8 +26,3 @@ pub use facts::{Finding, Part, VerifyReport};
 pub use read::{Asked, BadRows, Grid, GridRow, MadeBy, TokenFile};
 pub use report::{AuditReport, report};
 pub use verify::verify;
-
-/// Lower-case hex. The audit shares no code with the writer, not even this.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
-use super::hex;
+use super::hex::hex;
 use crate::audit::parquet_file::Sheet;
 use crate::error::{Error, Result};
 
