@@ -16,7 +16,7 @@ use std::time::Instant;
 use arrow::array::{AsArray, ListArray, cast};
 use arrow::datatypes::{Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use vqtok::checkpoint::recognise::detect::DetectOptions;
+use vqtok::checkpoint::recognise::detect::{DetectOptions, begin};
 use vqtok::data::prepare::{Preparation, prepare};
 use vqtok::data::source::file;
 use vqtok::data::walk;
@@ -125,7 +125,7 @@ fn beside_the_engine(
         channels: 3,
     };
     let (device, precision) = (engine::DeviceChoice::Cpu, engine::Precision::F32);
-    let mut engine = engine::open(model, &DetectOptions::default(), device, precision)?;
+    let mut engine = engine::open(begin(model, &DetectOptions::default())?, device, precision)?;
     let batches = prepared(found, &preparation);
     // Packs the weights and touches the memory that later batches reuse.
     engine.encode(&batches[0])?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use vqtok::checkpoint::recognise::detect::DetectOptions;
+use vqtok::checkpoint::recognise::detect::{DetectOptions, begin};
 use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
 use vqtok::engine::cuda::{CudaEngine, StageTime};
 use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
@@ -89,7 +89,8 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
     if !folder.exists() {
         vqtok::checkpoint::folder::save(&folder, &config, &weights)?;
     }
-    let mut exact = CudaEngine::open(&folder, &DetectOptions::default(), 0, Precision::F32)?;
+    let mut exact =
+        CudaEngine::open(begin(&folder, &DetectOptions::default())?, 0, Precision::F32)?;
     println!("GPU: {}", exact.device_name()?);
     let mut right = settings.golden.as_deref().map_or(Ok(true), golden)?;
 
@@ -103,7 +104,8 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
 
     let mut lines = vec![rate(&mut exact, "vqtok f32", settings.rounds.min(3), &want)?];
     drop(exact);
-    let mut fast = CudaEngine::open(&folder, &DetectOptions::default(), 0, Precision::Bf16)?;
+    let mut fast =
+        CudaEngine::open(begin(&folder, &DetectOptions::default())?, 0, Precision::Bf16)?;
     lines.push(rate(&mut fast, "vqtok bf16", settings.rounds, &want)?);
     let (stages, whole) = fast.profile(SIDE, SIDE)?;
     let images_a_run = fast.batch_images(Some(SIDE));
@@ -173,11 +175,9 @@ fn golden(root: &Path) -> vqtok::Result<bool> {
         for precision in [Precision::F32, Precision::Bf16] {
             let family = family(&folder);
             let options = DetectOptions { family: family.as_deref(), ..DetectOptions::default() };
-            let Ok(mut engine) =
-                open(&checkpoint(&folder), &options, DeviceChoice::Cuda(0), precision)
-            else {
-                break;
-            };
+            let opened = begin(&checkpoint(&folder), &options)
+                .and_then(|opened| open(opened, DeviceChoice::Cuda(0), precision));
+            let Ok(mut engine) = opened else { break };
             let codes = engine.encode(&batch)?.levels.remove(0).codes;
             let wrong = codes.iter().zip(&tokens).filter(|(a, b)| i64::from(**a) != **b).count();
             differ.push(wrong);

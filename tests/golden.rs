@@ -13,7 +13,7 @@ use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_bat
 
 use candle_core::{Device, Tensor};
 use support::{NpzArray, npz, shared};
-use vqtok::checkpoint::recognise::detect::{DetectOptions, detect_raw, open};
+use vqtok::checkpoint::recognise::detect::{DetectOptions, begin, detect_raw, open};
 use vqtok::engine::candle::CandleEngine;
 use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
 use vqtok::model::Model;
@@ -379,7 +379,8 @@ fn golden_own_folder_gives_equal_tokens() {
         let batch = pixel_batch(&golden["images_u8"]);
         let weights_file = dir.path().join(vqtok::checkpoint::folder::WEIGHTS_FILE);
         for path in [dir.path(), weights_file.as_path()] {
-            let mut engine = CandleEngine::open(path, &DetectOptions::default(), &Device::Cpu)
+            let mut engine = begin(path, &DetectOptions::default())
+                .and_then(|opened| CandleEngine::open(opened, &Device::Cpu))
                 .unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let encoded = engine.encode(&batch).expect("codes");
             let codes: Vec<i64> = encoded.levels[0].codes.iter().map(|&c| i64::from(c)).collect();

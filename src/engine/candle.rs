@@ -2,15 +2,12 @@
 //! that its codes can't depend on the batch or on the number of threads. Must not know: shards,
 //! names of published weights.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
-use crate::checkpoint::recognise::detect;
-use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;
@@ -25,9 +22,12 @@ pub struct CandleEngine {
 }
 
 impl CandleEngine {
-    /// Opens a checkpoint file or folder.
-    pub fn open(path: &Path, options: &DetectOptions, device: &Device) -> Result<CandleEngine> {
-        let Opened { config, weights, digests } = detect::begin(path, options)?;
+    /// Of an opened model.
+    ///
+    /// # Errors
+    /// Damaged weights, a network that they don't make.
+    pub fn open(opened: Opened, device: &Device) -> Result<CandleEngine> {
+        let Opened { config, weights, digests } = opened;
         digests.get()?;
         let model = Model::with_digests(config, &weights, Arc::new(digests), device)?;
         Ok(CandleEngine::new(model))

@@ -2,11 +2,10 @@
 
 use super::Engine;
 use super::cpu::CpuEngine;
-use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::util::settings::{DEVICE, PRECISION};
+use crate::model::opened::Opened;
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 /// `--device`.
@@ -85,25 +84,20 @@ impl FromStr for Precision {
     }
 }
 
-/// Opens a model folder or checkpoint file.
+/// The engine of an opened model.
 ///
 /// # Errors
-/// A model that can't be read, whose family isn't clear, or that asks for a device that isn't
-/// there or a precision that the device doesn't have.
-pub fn open(
-    model: &Path,
-    options: &DetectOptions,
-    device: DeviceChoice,
-    precision: Precision,
-) -> Result<Box<dyn Engine>> {
+/// Those of [`require`]; a network that the weights don't make or the device doesn't have.
+pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Result<Box<dyn Engine>> {
     require(device, precision)?;
     match device {
-        DeviceChoice::Cuda(number) => open_cuda(model, options, number, precision),
-        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(model, options)?)),
+        DeviceChoice::Cuda(number) => open_cuda(opened, number, precision),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(opened)?)),
     }
 }
 
-/// Errors where [`open`] would for any model: before work that a run starts with.
+/// Errors where [`open`] would for any model: before a model is read, and before work that a run
+/// starts with.
 ///
 /// # Errors
 /// A device whose engine or libraries aren't there, a precision it doesn't have.
@@ -136,22 +130,12 @@ fn require_cuda(_: Precision) -> Result<()> {
 }
 
 #[cfg(feature = "cuda")]
-fn open_cuda(
-    model: &Path,
-    options: &DetectOptions,
-    number: usize,
-    precision: Precision,
-) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(super::cuda::CudaEngine::open(model, options, number, precision)?))
+fn open_cuda(opened: Opened, number: usize, precision: Precision) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(super::cuda::CudaEngine::open(opened, number, precision)?))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda(
-    _: &Path,
-    _: &DetectOptions,
-    _: usize,
-    precision: Precision,
-) -> Result<Box<dyn Engine>> {
+fn open_cuda(_: Opened, _: usize, precision: Precision) -> Result<Box<dyn Engine>> {
     // `require` has refused it already, with this very error.
     require_cuda(precision).and(Err(Error::internal("no CUDA engine")))
 }
@@ -177,10 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_refuses_bf16_before_it_reads_the_model() {
-        let missing = Path::new("no such model");
-        let opened = open(missing, &DetectOptions::default(), DeviceChoice::Cpu, Precision::Bf16);
-        let text = opened.err().expect("an error").to_string();
+    fn the_cpu_refuses_bf16_before_any_model_is_read() {
+        let text = require(DeviceChoice::Cpu, Precision::Bf16).expect_err("an error").to_string();
         assert!(text.contains("precision bf16 needs device cuda"), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::codes::{Codes, problem};
 use super::pixels::PixelSettings;
 use crate::checkpoint::find::configs;
-use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::checkpoint::recognise::detect::{self, DetectOptions};
 use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
@@ -87,9 +87,9 @@ impl TokenizerOptions {
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = model.as_ref();
         refuse_unfinished(path)?;
-        let open =
-            |options: &DetectOptions| engine::open(path, options, self.device, self.precision);
-        let engine = self.detect(open)?;
+        self.check_device()?;
+        let opened = self.detect(|options| detect::begin(path, options))?;
+        let engine = engine::open(opened, self.device, self.precision)?;
         let (path, pixels) = (path.to_path_buf(), self.pixels);
         Ok(Tokenizer { engine, path, pixels, images_max: usize::MAX })
     }

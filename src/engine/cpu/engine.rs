@@ -1,7 +1,6 @@
 //! Owns the engine over graphs: images in, codes out, and back.
 //! Must not know: layers, kernels' insides.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -9,8 +8,6 @@ use rayon::prelude::*;
 
 use super::kernels::{Isa, thread_seconds};
 use super::networks;
-use crate::checkpoint::recognise::detect;
-use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::graph::{Arena, BoundGraph, Graph};
 use crate::engine::cpu::quantize::{CpuQuantizer, LevelMut};
@@ -64,11 +61,13 @@ pub struct StepTime {
 }
 
 impl CpuEngine {
-    /// Opens a checkpoint file or folder. The environment's
-    /// `VQTOK_CPU` forces an instruction set.
-    pub fn open(path: &Path, options: &DetectOptions) -> Result<CpuEngine> {
+    /// Of an opened model. The environment's `VQTOK_CPU` forces an instruction set.
+    ///
+    /// # Errors
+    /// A network that the weights don't make; damaged weights, as far as that is known by now.
+    pub fn open(opened: Opened) -> Result<CpuEngine> {
         let isa = Isa::detect()?;
-        let Opened { config, weights, digests } = detect::begin(path, options)?;
+        let Opened { config, weights, digests } = opened;
         let digests = Arc::new(digests);
         // A damaged file is named before whatever the damage did to its tensors.
         CpuEngine::with_digests(config, weights, Arc::clone(&digests), isa)
@@ -82,7 +81,8 @@ impl CpuEngine {
         CpuEngine::with_digests(config, weights, digests, isa)
     }
 
-    fn with_digests(
+    /// The same where the weights are being hashed already.
+    pub(crate) fn with_digests(
         config: ModelConfig,
         weights: Weights,
         digests: Arc<Pending>,

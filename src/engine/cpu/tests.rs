@@ -12,7 +12,7 @@ use super::CpuEngine;
 use super::kernels::{Isa, Window};
 use super::networks;
 use crate::checkpoint::folder;
-use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::checkpoint::recognise::detect::{DetectOptions, begin};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::graph::builder::Builder;
 use crate::engine::cpu::graph::{Arena, Before, Graph, Slot};
@@ -443,7 +443,8 @@ fn nothing_comes_of_damaged_weights() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
     // It opens, since the file is being checked meanwhile, and then gives neither name nor codes.
-    let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+    let mut engine =
+        CpuEngine::open(begin(dir.path(), &DetectOptions::default()).unwrap()).unwrap();
     engine.prepare(16, 16);
     let said = |error: Option<crate::error::Error>| error.unwrap().to_string();
     let codes = CodeGrid { codes: vec![0; 64], distances: vec![], height: 8, width: 8 };
@@ -464,7 +465,7 @@ fn nothing_comes_of_damaged_weights() {
     let other = dir.path().join("other");
     std::fs::write(&other, bytes).unwrap();
     std::fs::rename(other, path).unwrap();
-    let error = CpuEngine::open(dir.path(), &DetectOptions::default()).err();
+    let error = CpuEngine::open(begin(dir.path(), &DetectOptions::default()).unwrap()).err();
     assert!(said(error).contains("not the weights that config.json"));
 }
 
@@ -473,7 +474,8 @@ fn weights_that_change_under_a_running_engine_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
     folder::save(dir.path(), &config, &weights).unwrap();
-    let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+    let mut engine =
+        CpuEngine::open(begin(dir.path(), &DetectOptions::default()).unwrap()).unwrap();
     let first = engine.encode(&images(1, 1, 16, 16)).unwrap();
     // Of another size: other weights have to be packed, from a file that was written to.
     let path = dir.path().join(folder::WEIGHTS_FILE);
@@ -516,7 +518,8 @@ fn weights_of_any_type_are_their_values_as_float32() {
         let [of_kept, of_rounded] = [kept.clone(), rounded.collect()].map(|weights| {
             let dir = tempfile::tempdir().unwrap();
             folder::save(dir.path(), &config, &weights).unwrap();
-            let mut engine = CpuEngine::open(dir.path(), &DetectOptions::default()).unwrap();
+            let mut engine =
+                CpuEngine::open(begin(dir.path(), &DetectOptions::default()).unwrap()).unwrap();
             let codes = engine.encode(&batch).unwrap();
             (engine.digests().unwrap().clone(), engine.decode(&codes).unwrap(), codes)
         });

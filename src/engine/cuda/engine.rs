@@ -1,7 +1,7 @@
 //! Owns the engine trait on a GPU: batches cut into the program's images, results put together.
 //! Must not know: commands, drivers' calls. Decoding is the CPU engine's.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Device as Candle;
 
@@ -9,12 +9,11 @@ use super::device::{Device, Loaded, Mark};
 use super::program::{Place, Result as Outcome, Work};
 use super::weights::DeviceWeights;
 use super::{encoder, libraries};
-use crate::checkpoint::recognise::detect;
-use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::engine::cpu::{CpuEngine, kernels::Isa};
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, Precision, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{finite, load_quantizer};
 use crate::util::panics;
@@ -49,22 +48,19 @@ pub struct StageTime {
 }
 
 impl CudaEngine {
-    /// Opens a checkpoint file or folder on GPU `number`.
+    /// Of an opened model, on GPU `number`.
     ///
     /// # Errors
     /// Missing libraries, no such GPU, a model that doesn't run on one.
-    pub fn open(
-        path: &Path,
-        options: &DetectOptions,
-        number: usize,
-        precision: Precision,
-    ) -> Result<CudaEngine> {
+    pub fn open(opened: Opened, number: usize, precision: Precision) -> Result<CudaEngine> {
         libraries::require(precision, libraries::Library::is_present)?;
-        let (config, weights) = detect::open(path, options)?;
+        opened.digests.get()?;
+        let Opened { config, weights, digests } = opened;
         encoder::supported(&config)?;
         let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
         let tensors = weights.tensors()?;
-        let cpu = CpuEngine::new(config.clone(), weights, Isa::detect()?)?;
+        let cpu =
+            CpuEngine::with_digests(config.clone(), weights, Arc::new(digests), Isa::detect()?)?;
         let device = caught(|| Device::open(number, precision))?;
         let weights = DeviceWeights::new(tensors, precision);
         Ok(CudaEngine {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::checkpoint::recognise::detect::{DetectOptions, begin};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::tests::off_by;
@@ -144,9 +144,10 @@ fn the_saved_model_gives_the_tokens_that_training_saw() {
         let pixels = images(300, 20);
         let seen = trainer.tokens(&pixels).unwrap();
         let batch = PixelBatch { pixels, count: 20, height: 16, width: 16, channels: 3 };
-        let mut cpu = CpuEngine::open(&folder, &DetectOptions::default()).unwrap();
+        let mut cpu = CpuEngine::open(begin(&folder, &DetectOptions::default()).unwrap()).unwrap();
         let mut candle =
-            CandleEngine::open(&folder, &DetectOptions::default(), &Device::Cpu).unwrap();
+            CandleEngine::open(begin(&folder, &DetectOptions::default()).unwrap(), &Device::Cpu)
+                .unwrap();
         assert!(cpu.encodes_itself() && cpu.decodes_itself());
         let codes = cpu.encode(&batch).unwrap();
         let counted_on = |codes: &Encoded| -> Vec<u32> {
