@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use vqtok::model;
-use vqtok::model::blocks::{GroupNorm, NormSpec, double_nearest};
-use vqtok::model::config::VqvaeConfig;
+use vqtok::model::config::{Architecture, VqvaeConfig};
 use vqtok::model::conv::{Padding, conv_transpose2d, conv2d, relu};
-use vqtok::model::vqgan::Vqgan;
-use vqtok::model::vqvae::VqVae;
+use vqtok::model::layers::{GroupNorm, double_nearest};
+use vqtok::model::topology::{Io, NormSpec};
 use vqtok::train::network::autoencoder::Autoencoder;
 use vqtok::train::network::optimizer::{AdamW, gradients};
 use vqtok::train::network::parameters::Named;
@@ -133,10 +132,12 @@ const PROTOCOL_P: VqvaeConfig =
     VqvaeConfig { hidden: 16, downsamples: 2, res_blocks: 2, res_hidden: 32 };
 
 /// The network of protocol P with the stored weights.
-fn protocol_p(case: &Case) -> (Parameters, VqVae) {
+fn protocol_p(case: &Case) -> (Parameters, Autoencoder) {
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F32, &Device::Cpu);
-    let network = VqVae::new(&PROTOCOL_P, 3, 8, vb).unwrap();
+    let network =
+        Autoencoder::load(vb, &Architecture::Vqvae(PROTOCOL_P), Io { channels: 3, dim: 8 })
+            .unwrap();
     for (name, var) in parameters.vars() {
         let stored = case.tensor(&format!("param.{name}"));
         assert_eq!(stored.dims(), var.dims(), "{name}");
@@ -248,7 +249,9 @@ fn golden_vqgan_forward() {
     let config = vqgan(32, 8, 32);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F32, &Device::Cpu);
-    let network = Vqgan::load(vb, &config, 8, 3).unwrap();
+    let network =
+        Autoencoder::load(vb, &Architecture::Vqgan(config.clone()), Io { channels: 3, dim: 8 })
+            .unwrap();
     recipe_weights(&parameters);
     let x = case.tensor("images").get(0).unwrap();
     let z = network.encode(&x).unwrap();
@@ -276,7 +279,7 @@ fn golden_vqgan_forward() {
 
 /// Compares, tensor by tensor, the gradient of a random linear function of the reconstruction and
 /// of the latents with central differences along a random direction, all in float64.
-fn check_network(name: &str, parameters: &Parameters, network: &dyn Autoencoder, x: &Tensor) {
+fn check_network(name: &str, parameters: &Parameters, network: &Autoencoder, x: &Tensor) {
     let random = |key: &str, like: &Tensor| {
         let key = fnv1a64(key);
         let values: Vec<f64> =
@@ -338,7 +341,8 @@ fn every_gradient_of_the_vqvae_equals_central_differences() {
         let config = VqvaeConfig { hidden: 6, downsamples, res_blocks: 2, res_hidden: 5 };
         let parameters = Parameters::new();
         let vb = parameters.builder(DType::F64, &Device::Cpu);
-        let network = VqVae::new(&config, channels, 3, vb).unwrap();
+        let network =
+            Autoencoder::load(vb, &Architecture::Vqvae(config), Io { channels, dim: 3 }).unwrap();
         parameters.initialize(3).unwrap();
         let x = noise((2, channels, height, width));
         assert_eq!(network.decode(&network.encode(&x).unwrap()).unwrap().dims(), x.dims());
@@ -351,7 +355,9 @@ fn every_gradient_of_the_vqgan_equals_central_differences() {
     let config = vqgan(8, 4, 4);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F64, &Device::Cpu);
-    let network = Vqgan::load(vb, &config, 3, 3).unwrap();
+    let network =
+        Autoencoder::load(vb, &Architecture::Vqgan(config.clone()), Io { channels: 3, dim: 3 })
+            .unwrap();
     parameters.initialize(3).unwrap();
     check_network("vqgan", &parameters, &network, &noise((2, 3, 8, 12)));
 }
@@ -379,7 +385,8 @@ fn golden_clip_and_adamw_of_a_vqgan_step() {
     let config = vqgan(32, 8, 32);
     let parameters = Parameters::new();
     let vb = parameters.builder(DType::F32, &Device::Cpu);
-    Vqgan::load(vb, &config, 8, 3).unwrap();
+    Autoencoder::load(vb, &Architecture::Vqgan(config.clone()), Io { channels: 3, dim: 8 })
+        .unwrap();
     recipe_weights(&parameters);
     let vars = parameters.vars();
     let zero: Vec<&str> = case.json["zero_gradient_tensors"]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
+use vqtok::model::autoencoder::Autoencoder;
 use vqtok::model::config::*;
+use vqtok::model::topology::Io;
 
 /// A number in [-1, 1) for a name and an index (splitmix64).
 pub fn random(seed: u64, index: usize) -> f32 {
@@ -31,7 +33,9 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
     };
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-    vqtok::model::vqgan::Vqgan::load(vb.clone(), &network, 256, 3).expect("the network");
+    let io = Io { channels: 3, dim: 256 };
+    let architecture = Architecture::Vqgan(network);
+    Autoencoder::load(vb.clone(), &architecture, io).expect("the network");
     vb.get((codes, 256), "quantize.embedding.weight").expect("the codebook");
     let mut weights = BTreeMap::new();
     for (name, var) in map.data().lock().expect("the variables").iter() {
@@ -52,7 +56,7 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
     let config = ModelConfig {
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
-        architecture: Architecture::Vqgan(network),
+        architecture,
         quantizer: QuantizerConfig::new(QuantizerRule::L2, codes, 256),
         pixels: PixelConfig {
             channels: 3,

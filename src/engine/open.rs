@@ -3,8 +3,8 @@
 use super::Engine;
 use super::cpu::CpuEngine;
 use crate::error::{Error, Result};
-use crate::util::settings::{DEVICE, PRECISION};
 use crate::model::opened::Opened;
+use crate::util::settings::{DEVICE, PRECISION};
 use std::fmt;
 use std::str::FromStr;
 

@@ -42,15 +42,29 @@ pub enum Architecture {
     /// The encoder and decoder of taming-transformers, shared by most published tokenizers.
     Vqgan(VqganConfig),
     /// MaskGIT-VQ (open-muse): average pooling, no attention, shortcuts on the block's output.
-    Maskgit(MaskgitConfig),
+    Maskgit(ResnetConfig),
     /// Open-MAGVIT2: bias-free blocks, a decoder modulated by the codes, sign bits as codes.
-    OpenMagvit2(OpenMagvit2Config),
+    OpenMagvit2(ResnetConfig),
     /// ViT-VQGAN (enhancing-transformers): patches, transformers, a fixed grid.
     VitVqgan(VitVqganConfig),
     /// DALL-E's dVAE.
     Dalle(DalleConfig),
     /// VQ-VAE-2 (rosinality): two levels of codes.
     Vqvae2(Vqvae2Config),
+}
+
+impl Architecture {
+    /// Which halves there are.
+    pub fn parts(&self) -> Parts {
+        match self {
+            Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
+            Architecture::Vqgan(c) => c.parts,
+            Architecture::Maskgit(c) => c.parts,
+            Architecture::OpenMagvit2(c) => c.parts,
+            Architecture::VitVqgan(c) => c.parts,
+            Architecture::Dalle(c) => c.parts,
+        }
+    }
 }
 
 /// Which halves a checkpoint has.
@@ -147,29 +161,10 @@ impl VqganConfig {
     }
 }
 
-/// MaskGIT-VQ. Factor = 2^(levels-1).
+/// MaskGIT-VQ and Open-MAGVIT2: residual blocks without attention. Factor = 2^(levels-1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MaskgitConfig {
-    /// Channels after `conv_in` of the encoder.
-    pub ch: usize,
-    /// Channels of each level, highest resolution first.
-    pub widths: Vec<usize>,
-    /// Residual blocks a level and in the middle, in the encoder and in the decoder.
-    pub res_blocks: usize,
-    /// Groups of every GroupNorm.
-    pub norm_groups: usize,
-    /// Epsilon of every GroupNorm.
-    pub norm_eps: f64,
-    /// Which halves there are.
-    #[serde(default)]
-    pub parts: Parts,
-}
-
-/// Open-MAGVIT2. Factor = 2^(levels-1); `dim` of the quantizer is the number of bits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenMagvit2Config {
+pub struct ResnetConfig {
     /// Channels after `conv_in` of the encoder.
     pub ch: usize,
     /// Channels of each level, highest resolution first.
@@ -448,14 +443,7 @@ impl PreprocessConfig {
 impl ModelConfig {
     /// Which halves the model has.
     pub fn parts(&self) -> Parts {
-        match &self.architecture {
-            Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
-            Architecture::Vqgan(c) => c.parts,
-            Architecture::Maskgit(c) => c.parts,
-            Architecture::OpenMagvit2(c) => c.parts,
-            Architecture::VitVqgan(c) => c.parts,
-            Architecture::Dalle(c) => c.parts,
-        }
+        self.architecture.parts()
     }
 
     /// Grids of codes an image gives: 2 for hierarchical models, else one a residual level.

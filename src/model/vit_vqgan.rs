@@ -4,9 +4,10 @@
 use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
-use super::blocks::finite_or_nan;
+use super::codec::Network;
 use super::config::{TransformerConfig, VitVqganConfig};
-use super::network::Network;
+use super::layers::finite_or_nan;
+use super::topology::Io;
 
 /// x W^T + b on the last axis.
 struct Linear {
@@ -151,16 +152,11 @@ pub struct VitVqgan {
 }
 
 impl VitVqgan {
-    /// Reads what `config.parts` names; `dim` is the length of a code, `channels` 1 or 3.
-    pub fn load(
-        vb: VarBuilder,
-        config: &VitVqganConfig,
-        dim: usize,
-        channels: usize,
-    ) -> CandleResult<VitVqgan> {
+    /// Reads what `config.parts` names.
+    pub fn load(vb: VarBuilder, config: &VitVqganConfig, io: Io) -> CandleResult<VitVqgan> {
+        let (channels, code) = (io.channels, io.dim);
         let [ph, pw] = config.patch;
         let tokens = config.grid[0] * config.grid[1];
-        let code = dim;
         let patch = channels * ph * pw;
         let encoder = || -> CandleResult<Encoder> {
             let side = vb.pp("encoder");

@@ -47,7 +47,7 @@ pub struct Evaluation {
 
 /// A tokenizer ready to be judged.
 pub struct Evaluator {
-    network: Box<dyn Autoencoder>,
+    network: Autoencoder,
     quantizer: ResidualQuantizer,
     channels: usize,
     side: usize,
@@ -99,13 +99,13 @@ impl Evaluator {
     /// [`crate::Error::Interrupted`] where it was given up.
     pub fn add_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
         let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
-        let z = encode_until(&*self.network, &x, stop)?;
+        let z = encode_until(&self.network, &x, stop)?;
         let (batch, dim, height, width) = z.dims4()?;
         let found = self.quantizer.quantize(rows_of(&z)?, dim)?;
         let levels: Vec<CodeLevel> =
             found.iter().map(|(codes, _)| CodeLevel { codes, height, width }).collect();
         let codes = lookup_map(&self.quantizer, batch, &levels, z.device())?;
-        let y = decode_until(&*self.network, &codes, stop)?;
+        let y = decode_until(&self.network, &codes, stop)?;
         let firsts = (0..).step_by(self.quantizer.config().codes);
         for ((codes, _), first) in found.iter().zip(firsts) {
             self.counts.add(&codes.iter().map(|k| first + k).collect::<Vec<u32>>());
@@ -158,7 +158,7 @@ impl Evaluator {
             let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
             let field = [CodeLevel { codes: &indices, height: FIELD, width: FIELD }];
             let latents = lookup_map(&first, codes.len(), &field, &Device::Cpu)?;
-            let images = decode_plain(&*self.network, &latents)?;
+            let images = decode_plain(&self.network, &latents)?;
             let middle = images.narrow(2, factor, factor)?.narrow(3, factor, factor)?;
             patches.extend(self.to_unit(&flat(&middle.contiguous()?)?));
         }

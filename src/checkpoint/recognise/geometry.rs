@@ -182,7 +182,7 @@ fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     let parts = shapes.parts("encoder.", "decoder.");
     let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
     let (codes, dim) = codebook(shapes)?;
-    let config = MaskgitConfig {
+    let config = ResnetConfig {
         ch,
         widths,
         res_blocks,
@@ -210,7 +210,7 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
             "{dim} bits a code are more than the 31 that vqtok can number"
         )));
     }
-    let config = OpenMagvit2Config {
+    let config = ResnetConfig {
         ch,
         widths,
         res_blocks,

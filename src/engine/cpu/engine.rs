@@ -6,17 +6,18 @@ use std::sync::Arc;
 use candle_core::Device;
 use rayon::prelude::*;
 
+use super::graph::builder;
+use super::graph::{Arena, BoundGraph, Graph};
 use super::kernels::{Isa, thread_seconds};
-use super::networks;
+use super::quantize::{CpuQuantizer, LevelMut};
+use super::schedule::{ScratchPool, each_image};
+use super::vqvae2::TwoLevels;
 use crate::engine::candle::CandleEngine;
-use crate::engine::cpu::graph::{Arena, BoundGraph, Graph};
-use crate::engine::cpu::quantize::{CpuQuantizer, LevelMut};
-use crate::engine::cpu::schedule::{ScratchPool, each_image};
-use crate::engine::cpu::vqvae2::TwoLevels;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::opened::Opened;
+use crate::model::topology::{self, Io};
 use crate::model::{Model, finite};
 use crate::weights::digests::{Digests, Pending};
 use crate::weights::store::Weights;
@@ -89,7 +90,12 @@ impl CpuEngine {
         isa: Isa,
     ) -> Result<CpuEngine> {
         Model::check(&config, &weights)?;
-        let (encoder, decoder) = networks::graphs(isa, &weights, &config)?;
+        let (network, parts, io) = (&config.architecture, config.parts(), Io::from(&config));
+        let sequence = topology::is_sequence(network);
+        let encoder = || builder::encoder(isa, &weights, network, io);
+        let encoder = (sequence && parts.encoder()).then(encoder).transpose()?;
+        let decoder = || builder::decoder(isa, &weights, network, io);
+        let decoder = (sequence && parts.decoder()).then(decoder).transpose()?;
         // Families that candle runs may have quantizers of another form.
         let own = encoder.is_some() || decoder.is_some();
         let coder =

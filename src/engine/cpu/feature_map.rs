@@ -4,6 +4,7 @@
 //! Together they are a percent of a network's time, so they are plain loops over pixels.
 
 use super::kernels::{CHANNEL_BLOCK, Moments, channel_stride};
+use crate::model::topology::Resample;
 
 /// MapShape of a map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,46 +59,33 @@ impl MapShape {
     }
 }
 
-/// How a map changes its size without weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resample {
-    /// The mean of 2x2 pixels, rounding the size down.
-    Mean,
-    /// The largest of 2x2 pixels, rounding the size down.
-    Largest,
-    /// Every pixel twice along both sides.
-    Double,
+/// Height and width after a resampling.
+pub fn resampled(how: Resample, height: usize, width: usize) -> (usize, usize) {
+    match how {
+        Resample::Mean | Resample::Largest => (height / 2, width / 2),
+        Resample::Double => (2 * height, 2 * width),
+    }
 }
 
-impl Resample {
-    /// Height and width behind it.
-    pub fn size(self, height: usize, width: usize) -> (usize, usize) {
-        match self {
-            Resample::Mean | Resample::Largest => (height / 2, width / 2),
-            Resample::Double => (2 * height, 2 * width),
+/// `[h, w, stride]` to the new size, the same stride.
+pub fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f32]) {
+    let (height, width) = resampled(how, shape.height, shape.width);
+    let stride = shape.stride;
+    let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
+    for (at, out) in to.chunks_exact_mut(stride).take(height * width).enumerate() {
+        let (y, x) = (at / width, at % width);
+        if how == Resample::Double {
+            out.copy_from_slice(pixel(y / 2, x / 2));
+            continue;
         }
-    }
-
-    /// `[h, w, stride]` to the new size, the same stride.
-    pub fn run(self, from: &[f32], shape: MapShape, to: &mut [f32]) {
-        let (height, width) = self.size(shape.height, shape.width);
-        let stride = shape.stride;
-        let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
-        for (at, out) in to.chunks_exact_mut(stride).take(height * width).enumerate() {
-            let (y, x) = (at / width, at % width);
-            if self == Resample::Double {
-                out.copy_from_slice(pixel(y / 2, x / 2));
-                continue;
-            }
-            let (above, below) = (2 * y, 2 * y + 1);
-            let (a, b) = (pixel(above, 2 * x), pixel(above, 2 * x + 1));
-            let (c, d) = (pixel(below, 2 * x), pixel(below, 2 * x + 1));
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = match self {
-                    Resample::Largest => larger(larger(a[i], b[i]), larger(c[i], d[i])),
-                    _ => (a[i] + b[i] + c[i] + d[i]) * 0.25,
-                };
-            }
+        let (above, below) = (2 * y, 2 * y + 1);
+        let (a, b) = (pixel(above, 2 * x), pixel(above, 2 * x + 1));
+        let (c, d) = (pixel(below, 2 * x), pixel(below, 2 * x + 1));
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = match how {
+                Resample::Largest => larger(larger(a[i], b[i]), larger(c[i], d[i])),
+                _ => (a[i] + b[i] + c[i] + d[i]) * 0.25,
+            };
         }
     }
 }
@@ -186,12 +174,12 @@ mod tests {
             map[at] = f32::NAN;
             for how in [Resample::Largest, Resample::Mean] {
                 let mut out = [0.0];
-                how.run(&map, shape, &mut out);
+                resample(how, &map, shape, &mut out);
                 assert!(out[0].is_nan(), "{how:?}");
             }
         }
         let mut out = [0.0];
-        Resample::Largest.run(&[1.0, -2.0, 4.0, 3.0], shape, &mut out);
+        resample(Resample::Largest, &[1.0, -2.0, 4.0, 3.0], shape, &mut out);
         assert_eq!(out, [4.0]);
     }
 

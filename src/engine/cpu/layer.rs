@@ -11,6 +11,7 @@ use super::kernels::{
     channel_stride, direct, pointwise, winograd, winograd_cost,
 };
 use crate::error::{Error, Result};
+use crate::model::topology::ConvGeometry;
 use crate::util::panics;
 use crate::weights::store::Weight;
 
@@ -29,8 +30,8 @@ pub struct ConvLayer {
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
-    /// Geometry.
-    pub window: Window,
+    /// Where its window goes.
+    pub geometry: ConvGeometry,
     /// `[outputs, inputs, height, width]`; read when it is packed.
     weight: Weight,
     /// By output, zero up to the channel stride.
@@ -67,7 +68,7 @@ impl ConvLayer {
         name: &str,
         weight: impl Into<Weight>,
         bias: Option<&Tensor>,
-        window: Window,
+        geometry: ConvGeometry,
     ) -> Result<ConvLayer> {
         let weight = weight.into();
         let &[outputs, inputs, _, _] = weight.dims() else {
@@ -82,7 +83,7 @@ impl ConvLayer {
             name: name.to_owned(),
             inputs,
             outputs,
-            window,
+            geometry,
             weight,
             bias: padded,
             direct: OnceLock::new(),
@@ -98,7 +99,7 @@ impl ConvLayer {
 
     /// Multiplications and additions of the definition for an output of that many pixels.
     pub fn operations(&self, pixels: usize) -> f64 {
-        let taps = self.window.height * self.window.width;
+        let taps = self.geometry.kernel * self.geometry.kernel;
         2.0 * (taps * self.inputs * self.outputs) as f64 * pixels as f64
     }
 
@@ -107,13 +108,14 @@ impl ConvLayer {
     /// a layer there takes a sixth longer, 1 % of an image, but its weights less than half the
     /// memory and packing (`benches/results/2026-11-encode.md`).
     pub fn algorithm(&self, height: usize, width: usize) -> Algorithm {
-        if self.window == Window::POINT {
+        if self.geometry == ConvGeometry::POINT {
             return Algorithm::Pointwise;
         }
-        let definition = self.window.height * self.window.width * height * width;
+        let window = self.window();
+        let definition = window.height * window.width * height * width;
         let tiles = |side| height.div_ceil(side) * width.div_ceil(side);
         let saves = |side| {
-            winograd_cost(self.window, side).is_some_and(|c| 3 * c * tiles(side) <= 2 * definition)
+            winograd_cost(window, side).is_some_and(|c| 3 * c * tiles(side) <= 2 * definition)
         };
         if self.inputs < WINOGRAD_INPUTS_MIN {
             Algorithm::Direct
@@ -124,6 +126,12 @@ impl ConvLayer {
         } else {
             Algorithm::Direct
         }
+    }
+
+    /// As kernels take it, which know the zeros behind the last pixel by the output's size.
+    fn window(&self) -> Window {
+        let ConvGeometry { kernel, stride, before, .. } = self.geometry;
+        Window { height: kernel, width: kernel, stride, padding: before }
     }
 
     fn slot(&self, algorithm: Algorithm) -> &OnceLock<Result<PackedConv, String>> {
@@ -147,7 +155,7 @@ impl ConvLayer {
     }
 
     fn pack(&self, isa: Isa, algorithm: Algorithm, weight: &[f32]) -> PackedConv {
-        let (outputs, inputs, window) = (self.outputs, self.inputs, self.window);
+        let (outputs, inputs, window) = (self.outputs, self.inputs, self.window());
         let winograd = |side| {
             PackedConv::Winograd(WinogradWeights::new(isa, weight, outputs, inputs, window, side))
         };

@@ -2,19 +2,18 @@
 //! Must not know: files, shards, how candle computes the same.
 //!
 //! `kernels` computes, `layer` holds one convolution's weights, `graph` runs layers over reused
-//! maps, `schedule` gives images and their parts threads and memory, `networks`, `families` and
-//! `vqvae2` say which layers a family has, `quantize` picks codes, `engine` is the trait.
+//! maps, as `graph::builder` makes them of `model::topology`; `schedule` gives images and their parts
+//! threads and memory, `vqvae2` is the family with two quantizers, `quantize` picks codes, `engine`
+//! is the trait.
 
 #[cfg(test)]
 mod drawn;
 mod engine;
-mod families;
 mod feature_map;
 mod graph;
 pub mod kernels;
 mod layer;
 mod memory;
-mod networks;
 #[cfg(test)]
 mod overflow_tests;
 mod quantize;

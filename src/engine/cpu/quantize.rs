@@ -1,9 +1,8 @@
 //! Owns the step from latents to codes on this engine: the blocked search where the rule is one,
 //! the reference quantizer for the rest. Must not know: networks.
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 
-use super::families;
 use super::kernels::{Buffer, Codebook, Isa, nearest};
 use crate::engine::cpu::feature_map::MapShape;
 use crate::error::{Error, Result};
@@ -70,7 +69,7 @@ impl CpuQuantizer {
             _ => Vec::new(),
         };
         let dalle = matches!(config.architecture, Architecture::Dalle(_));
-        let rows = (dalle && config.parts().decoder()).then(|| families::dalle_rows(all));
+        let rows = (dalle && config.parts().decoder()).then(|| dalle_rows(all));
         let (rows, codes) = (rows.transpose()?, config.quantizer.codes);
         Ok(CpuQuantizer { reference, rule, codes, books, rows })
     }
@@ -171,4 +170,16 @@ impl CpuQuantizer {
         }
         Ok(())
     }
+}
+
+/// Row `code` of `[K, init]`: DALL-E's decoder starts with a 1x1 convolution of one-hot codes.
+fn dalle_rows(weights: &Weights) -> Result<Vec<f32>> {
+    let tensor = |name: &str| -> Result<Tensor> {
+        let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
+        Ok(weights.get(name).ok_or_else(missing)?.tensor()?.to_dtype(DType::F32)?)
+    };
+    let columns = tensor("decoder.blocks.input.w")?;
+    let (init, codes, _, _) = columns.dims4()?;
+    let rows = columns.reshape((init, codes))?.t()?.contiguous()?;
+    Ok(rows.broadcast_add(&tensor("decoder.blocks.input.b")?)?.flatten_all()?.to_vec1()?)
 }

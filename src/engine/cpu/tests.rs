@@ -9,18 +9,22 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 use super::CpuEngine;
-use super::kernels::{Isa, Window};
-use super::networks;
+use super::graph::builder::{self, Builder};
+use super::kernels::Isa;
+use super::layer::ConvLayer;
 use crate::checkpoint::folder;
 use crate::checkpoint::recognise::detect::{DetectOptions, begin};
 use crate::engine::candle::CandleEngine;
-use crate::engine::cpu::graph::builder::Builder;
-use crate::engine::cpu::graph::{Arena, Before, Graph, Slot};
+use crate::engine::cpu::graph::{Arena, Graph};
 use crate::engine::cpu::schedule::Threads;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::model::Model;
-use crate::model::blocks::{AttnBlock, Downsample, NormSpec, ResnetBlock, Shortcut, Upsample};
+use crate::model::autoencoder::Autoencoder;
 use crate::model::config::*;
+use crate::model::sequential;
+use crate::model::topology::{
+    BottleneckSpec, ConvGeometry, Emit, Io, NormSpec, Resample, ResnetSpec, Shortcut,
+};
 pub(crate) use crate::util::random::units as random;
 use crate::weights::store::Weights;
 
@@ -121,8 +125,7 @@ pub(crate) fn model(
         provenance: BTreeMap::new(),
     };
     let maker = Maker::default();
-    let Architecture::Vqgan(c) = &config.architecture else { unreachable!() };
-    crate::model::vqgan::Vqgan::load(maker.builder(), c, dim, 3).unwrap();
+    Autoencoder::load(maker.builder(), &config.architecture, Io::from(&config)).unwrap();
     maker.builder().pp("quantize").get((codes, dim), "embedding.weight").unwrap();
     (config, maker.weights())
 }
@@ -131,23 +134,6 @@ pub(crate) fn images(seed: u64, count: usize, height: usize, width: usize) -> Pi
     let pixels = random(seed, count * height * width * 3);
     let pixels = pixels.into_iter().map(|v| ((v + 1.0) * 127.9) as u8).collect();
     PixelBatch { pixels, count, height, width, channels: 3 }
-}
-
-/// Builds one block as a graph and runs it on a map `[C, H, W]`; returns `[C', H', W']`.
-fn run_block(
-    weights: &Weights,
-    isa: Isa,
-    x: &Tensor,
-    build: impl FnOnce(&mut Builder<'_>, Slot) -> Slot,
-) -> Tensor {
-    let (channels, height, width) = x.dims3().unwrap();
-    let mut b = Builder::new(isa, weights, channels).normed(&vqgan(&[8], 8, 8));
-    // A 1x1 with the unit matrix brings the input into a slot with moments.
-    let from = b.graph.input();
-    let to = b.conv_into_new("unit", from, Window::POINT, Before::Nothing).unwrap();
-    let out = build(&mut b, to);
-    let graph = b.graph.finish(out);
-    run_graph(&graph, x, height, width)
 }
 
 fn run_graph(graph: &Graph, x: &Tensor, height: usize, width: usize) -> Tensor {
@@ -193,47 +179,63 @@ pub(crate) fn difference(a: &Tensor, b: &Tensor) -> f32 {
     a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
+/// Emits a layer for both, behind a 1x1 with the unit matrix, which brings the input into a map
+/// with moments; gives what ours and candle's make of the same map.
+macro_rules! both {
+    ($isa:expr, $x:expr, $emit:expr) => {{
+        let (isa, x) = ($isa, $x);
+        let (channels, height, width) = x.dims3().unwrap();
+        let maker = Maker::default();
+        let unit = Tensor::eye(channels, DType::F32, &Device::Cpu).unwrap();
+        let unit = unit.reshape((channels, channels, 1, 1)).unwrap();
+        maker.made.lock().unwrap().insert("unit.weight".into(), unit);
+        let mut theirs = sequential::Builder::new(maker.builder(), channels);
+        theirs.conv("unit", channels, ConvGeometry::POINT.unbiased()).unwrap();
+        $emit(&mut theirs).unwrap();
+        let want = theirs.finish().forward(&x.unsqueeze(0).unwrap()).unwrap();
+        let weights = Weights::from(maker.weights());
+        let mut ours = Builder::new(isa, &weights, channels);
+        ours.conv("unit", channels, ConvGeometry::POINT.unbiased()).unwrap();
+        $emit(&mut ours).unwrap();
+        let got = run_graph(&ours.finish(None), x, height, width);
+        (got, want.squeeze(0).unwrap())
+    }};
+}
+
 #[test]
-fn every_block_equals_candle() {
+fn every_layer_equals_candle() {
     let norm = NormSpec { groups: 4, eps: 1e-6 };
+    let block = |bias, shortcut| ResnetSpec { norm, bias, shortcut };
+    let bottleneck = |kernels| BottleneckSpec { kernels, gain: 0.25, parameters: ["w", "b"] };
     let sizes = [(1, 1), (2, 3), (5, 4), (8, 8), (13, 17), (16, 16), (31, 6)];
     for isa in Isa::available() {
         for (i, (height, width)) in sizes.into_iter().enumerate() {
             let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 64)][i % 4];
-            let maker = Maker::default();
-            let vb = maker.builder();
-            let resnet =
-                ResnetBlock::load(vb.pp("r"), c_in, c_out, norm, true, Shortcut::Input).unwrap();
-            let attention = AttnBlock::load(vb.pp("a"), c_in, norm).unwrap();
-            let down = Downsample::load(vb.pp("d"), c_in).unwrap();
-            let up = Upsample::load(vb.pp("u"), c_in).unwrap();
-            let mut weights = maker.weights();
-            let unit = Tensor::eye(c_in, DType::F32, &Device::Cpu).unwrap();
-            weights.insert("unit.weight".into(), unit.reshape((c_in, c_in, 1, 1)).unwrap());
-            let weights = Weights::from(weights);
             let x = random(i as u64, c_in * height * width);
-            let x = Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
-            let batch = x.unsqueeze(0).unwrap();
-            let check = |what: &str, got: Tensor, want: candle_core::Result<Tensor>| {
-                let off = difference(&got, &want.unwrap().squeeze(0).unwrap());
+            let x = &Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let check = |what: &str, (got, want): (Tensor, Tensor)| {
+                let off = difference(&got, &want);
                 // The tiles of Winograd cost about a digit against the plain sum.
                 assert!(off < 1e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
             };
-            let got = run_block(&weights, isa, &x, |b, x| b.residual("r", x).unwrap());
-            check("residual", got, resnet.forward(&batch));
-            let got = run_block(&weights, isa, &x, |b, x| {
-                b.attention("a", x).unwrap();
-                x
-            });
-            check("attention", got, attention.forward(&batch));
-            if height > 1 && width > 1 {
-                let got = run_block(&weights, isa, &x, |b, x| {
-                    b.conv_into_new("d.conv", x, Window::HALVE_3, Before::Nothing).unwrap()
-                });
-                check("downsample", got, down.forward(&batch));
+            for (bias, shortcut) in [(true, Shortcut::Input), (false, Shortcut::Output)] {
+                let spec = block(bias, shortcut);
+                check("resnet", both!(isa, x, |e| Emit::resnet(e, "r", c_out, spec)));
             }
-            let got = run_block(&weights, isa, &x, |b, x| b.upsample("u.conv", x).unwrap());
-            check("upsample", got, up.forward(&batch));
+            check("attention", both!(isa, x, |e| Emit::attention(e, "a", norm)));
+            check("upsample", both!(isa, x, |e| Emit::upsample(e, "u")));
+            check("transposed", both!(isa, x, |e| Emit::transposed(e, "t", c_out)));
+            check("residual", both!(isa, x, |e| Emit::plain_residual(e, ["c", "d"], 12)));
+            let spec = bottleneck([3, 3, 3, 1]);
+            check("bottleneck", both!(isa, x, |e| Emit::bottleneck(e, "b", c_out, spec)));
+            check("depth to space", both!(isa, x, |e| Emit::depth_to_space(e)));
+            check("double", both!(isa, x, |e| Emit::resample(e, Resample::Double)));
+            if height > 1 && width > 1 {
+                let halve = ConvGeometry::HALVE_3;
+                check("downsample", both!(isa, x, |e| Emit::conv(e, "d", c_in, halve)));
+                check("mean", both!(isa, x, |e| Emit::resample(e, Resample::Mean)));
+                check("largest", both!(isa, x, |e| Emit::resample(e, Resample::Largest)));
+            }
         }
     }
 }
@@ -248,7 +250,9 @@ fn whole_networks_equal_candle_at_any_size() {
         );
         let weights = Weights::from(weights);
         for isa in Isa::available() {
-            let encoder = networks::vqgan_encoder(isa, &weights, &config, 3).unwrap();
+            let encoder =
+                builder::encoder(isa, &weights, &settings.architecture, Io::from(&settings))
+                    .unwrap();
             for (height, width) in [(16, 16), (24, 40), (17, 29), (64, 36), (150, 18)] {
                 let batch = images(1, 1, height, width);
                 let want = reference.latents(&batch).unwrap()[0][0].squeeze(0).unwrap();
@@ -267,15 +271,17 @@ fn whole_networks_equal_candle_at_any_size() {
 #[test]
 fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
     let config = vqgan(&[64, 64], 32, 8);
-    let (_, weights) = model(config.clone(), QuantizerRule::L2, 50, 8);
+    let (settings, weights) = model(config, QuantizerRule::L2, 50, 8);
     let (isa, weights) = (Isa::available()[0], Weights::from(weights));
-    let wide = networks::vqgan_encoder(isa, &weights, &config, 3).unwrap();
+    let io = Io::from(&settings);
+    let wide = builder::encoder(isa, &weights, &settings.architecture, io).unwrap();
     let mut b = Builder::new(isa, &weights, 3);
-    let x = b.conv_into_new("encoder.conv_in", b.graph.input(), Window::SAME_3, Before::Nothing);
+    b.conv("encoder.conv_in", 32, ConvGeometry::SAME_3).unwrap();
     for _ in 0..20 {
-        b.graph.acquire();
+        let eye = Tensor::ones((8, 32, 1, 1), DType::F32, &Device::Cpu).unwrap();
+        b.branch(ConvLayer::new("branch", eye, None, ConvGeometry::POINT).unwrap());
     }
-    let many = b.graph.finish(x.unwrap());
+    let many = b.finish(None);
     let x = Tensor::from_vec(random(1, 3 * 12 * 12), (3, 12, 12), &Device::Cpu).unwrap();
     let mut arena = Arena::default();
     let first = run_graph_in(&mut arena, &wide, &x, 12, 12);
@@ -288,8 +294,8 @@ fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
 #[cfg(target_os = "linux")]
 fn an_image_beyond_all_memory_is_told() {
     let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
-    let Architecture::Vqgan(c) = &config.architecture else { unreachable!() };
-    let graph = networks::vqgan_encoder(Isa::Portable, &Weights::from(weights), c, 3).unwrap();
+    let (weights, io) = (Weights::from(weights), Io::from(&config));
+    let graph = builder::encoder(Isa::Portable, &weights, &config.architecture, io).unwrap();
     let error = Arena::default().fit(&graph.bind(400_000, 300_000)).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, crate::error::Error::OutOfMemory(_)), "{text}");
@@ -300,13 +306,14 @@ fn an_image_beyond_all_memory_is_told() {
 fn a_vq_vae_equals_candle() {
     for (hidden, downsamples, res_hidden) in [(24, 1, 8), (32, 2, 16), (40, 3, 20)] {
         let config = VqvaeConfig { hidden, downsamples, res_blocks: 2, res_hidden };
+        let (network, io) = (Architecture::Vqvae(config), Io { channels: 3, dim: 12 });
         let maker = Maker::default();
-        let net = crate::model::vqvae::VqVae::new(&config, 3, 12, maker.builder()).unwrap();
+        let net = Autoencoder::load(maker.builder(), &network, io).unwrap();
         let weights = Weights::from(maker.weights());
         let factor = 1 << downsamples;
         for isa in Isa::available() {
-            let encoder = networks::vqvae_encoder(isa, &weights, &config, 3).unwrap();
-            let decoder = networks::vqvae_decoder(isa, &weights, &config, 12).unwrap();
+            let encoder = builder::encoder(isa, &weights, &network, io).unwrap();
+            let decoder = builder::decoder(isa, &weights, &network, io).unwrap();
             for (h, w) in [(1, 1), (4, 4), (5, 7)] {
                 let (height, width) = (h * factor, w * factor);
                 let x = random(1, 3 * height * width);

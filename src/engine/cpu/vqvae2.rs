@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::kernels::{Isa, Residual, Window};
+use super::graph::builder::Builder;
+use super::graph::{Arena, BoundGraph, Graph};
+use super::kernels::Isa;
 use super::layer::ConvLayer;
-use crate::engine::cpu::graph::builder::Builder;
-use crate::engine::cpu::graph::{Arena, Before, BoundGraph, Graph, Slot};
-use crate::engine::cpu::quantize::{CpuQuantizer, LevelMut};
-use crate::engine::cpu::schedule::{ScratchPool, Threads, each_image};
+use super::quantize::{CpuQuantizer, LevelMut};
+use super::schedule::{ScratchPool, Threads, each_image};
 use crate::engine::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
+use crate::model::topology::{ConvGeometry, Io, vqvae2 as topology};
 use crate::weights::store::Weights;
 
 /// The network with its two codebooks.
@@ -51,15 +52,15 @@ impl TwoLevels {
         model: &ModelConfig,
         config: &Vqvae2Config,
     ) -> Result<TwoLevels> {
-        let dim = model.quantizer.dim;
+        let io = Io::from(model);
         Ok(TwoLevels {
-            trunk: trunk(isa, weights, config, model.pixels.channels, dim)?,
-            back: back(isa, weights, config, dim)?,
-            up: up(isa, weights, dim)?,
-            decoder: decoder(isa, weights, config, dim)?,
+            trunk: trunk(isa, weights, config, io)?,
+            back: back(isa, weights, config, io)?,
+            up: up(isa, weights, io)?,
+            decoder: decoder(isa, weights, config, io)?,
             top: coder(isa, weights, model, "quantize_t")?,
             bottom: coder(isa, weights, model, "quantize_b")?,
-            dim,
+            dim: io.dim,
             encoding: None,
             decoding: None,
             arenas: ScratchPool::default(),
@@ -200,77 +201,36 @@ fn coder(isa: Isa, weights: &Weights, model: &ModelConfig, name: &str) -> Result
     CpuQuantizer::new(isa, model, &rows.into())
 }
 
-fn trunk(
-    isa: Isa,
-    weights: &Weights,
-    config: &Vqvae2Config,
-    channels: usize,
-    dim: usize,
-) -> Result<Graph> {
-    let mut b = Builder::new(isa, weights, channels);
-    let image = b.graph.input();
-    let halved = b.conv_into_new("enc_b.blocks.0", image, Window::HALVE_4, Before::Nothing)?;
-    let halved = b.conv_into_new("enc_b.blocks.2", halved, Window::HALVE_4, Before::Relu)?;
-    let enc_b = b.conv_into_new("enc_b.blocks.4", halved, Window::SAME_3, Before::Relu)?;
-    b.numbered_residuals("enc_b.blocks", 5, config, enc_b)?;
-    let kept = b.graph.acquire();
+/// Images to the top's latents; keeps the encoder's part of the bottom's, a 1x1 of the features
+/// that both see.
+fn trunk(isa: Isa, weights: &Weights, config: &Vqvae2Config, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, io.channels);
+    topology::bottom_features(&mut b, config)?;
     let (weight, bias) = (b.tensor("quantize_conv_b.weight")?, b.tensor("quantize_conv_b.bias")?);
-    let own = weight.narrow(1, dim, config.channels)?.contiguous()?;
-    let layer = ConvLayer::new("quantize_conv_b", own, Some(&bias), Window::POINT)?;
-    b.graph.convolve(layer, enc_b, kept, Before::Relu, Residual::None);
-    let halved = b.conv_into_new("enc_t.blocks.0", enc_b, Window::HALVE_4, Before::Relu)?;
-    let enc_t = b.conv_into_new("enc_t.blocks.2", halved, Window::SAME_3, Before::Relu)?;
-    b.numbered_residuals("enc_t.blocks", 3, config, enc_t)?;
-    let top = b.conv_into_new("quantize_conv_t", enc_t, Window::POINT, Before::Relu)?;
-    Ok(b.graph.finish(top).keep(kept))
+    let own = weight.narrow(1, io.dim, config.channels)?.contiguous()?;
+    let own = ConvLayer::new("quantize_conv_b", own, Some(&bias), ConvGeometry::POINT)?;
+    let kept = b.branch(own);
+    topology::top_latents(&mut b, config, io)?;
+    Ok(b.finish(Some(kept)))
 }
 
-fn back(isa: Isa, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Graph> {
-    let mut b = Builder::new(isa, weights, dim);
-    let codes = b.graph.input();
-    let x = b.conv_into_new("dec_t.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
-    b.numbered_residuals("dec_t.blocks", 1, config, x)?;
-    let name = format!("dec_t.blocks.{}", config.res_blocks + 2);
-    let x = b.transposed(&name, x, Before::Relu)?;
-    let weight = b.tensor("quantize_conv_b.weight")?.narrow(1, 0, dim)?.contiguous()?;
-    let layer = ConvLayer::new("quantize_conv_b", weight, None, Window::POINT)?;
-    let to = b.graph.acquire();
-    b.graph.convolve(layer, x, to, Before::Nothing, Residual::None);
-    Ok(b.graph.finish(to))
+/// The top's code vectors to the other part of the bottom's latents.
+fn back(isa: Isa, weights: &Weights, config: &Vqvae2Config, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, io.dim);
+    topology::decoded_top(&mut b, config, io)?;
+    let weight = b.tensor("quantize_conv_b.weight")?.narrow(1, 0, io.dim)?.contiguous()?;
+    b.convolve(ConvLayer::new("quantize_conv_b", weight, None, ConvGeometry::POINT)?);
+    Ok(b.finish(None))
 }
 
-fn up(isa: Isa, weights: &Weights, dim: usize) -> Result<Graph> {
-    let mut b = Builder::new(isa, weights, dim);
-    let codes = b.graph.input();
-    let x = b.transposed("upsample_t", codes, Before::Nothing)?;
-    Ok(b.graph.finish(x))
+fn up(isa: Isa, weights: &Weights, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, io.dim);
+    topology::upsampled_top(&mut b, io)?;
+    Ok(b.finish(None))
 }
 
-fn decoder(isa: Isa, weights: &Weights, config: &Vqvae2Config, dim: usize) -> Result<Graph> {
-    let mut b = Builder::new(isa, weights, 2 * dim);
-    let codes = b.graph.input();
-    let mut x = b.conv_into_new("dec.blocks.0", codes, Window::SAME_3, Before::Nothing)?;
-    b.numbered_residuals("dec.blocks", 1, config, x)?;
-    for i in 0..2 {
-        let name = format!("dec.blocks.{}", config.res_blocks + 2 + 2 * i);
-        x = b.transposed(&name, x, Before::Relu)?;
-    }
-    Ok(b.graph.finish(x))
-}
-
-impl Builder<'_> {
-    /// Blocks at indices from `first`.
-    fn numbered_residuals(
-        &mut self,
-        name: &str,
-        first: usize,
-        config: &Vqvae2Config,
-        x: Slot,
-    ) -> Result<()> {
-        for i in first..first + config.res_blocks {
-            let conv = |part: usize| format!("{name}.{i}.conv.{part}");
-            self.plain_residual([&conv(1), &conv(3)], x)?;
-        }
-        Ok(())
-    }
+fn decoder(isa: Isa, weights: &Weights, config: &Vqvae2Config, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, 2 * io.dim);
+    topology::decoder(&mut b, config, io)?;
+    Ok(b.finish(None))
 }

@@ -8,6 +8,7 @@ use crate::engine::cuda::weights::{
     CHANNELS, ConvBackend, DeviceWeights, PackedCodebook, PackedConv,
 };
 use crate::error::{Error, Result};
+use crate::model::topology::{ConvGeometry, NormSpec};
 use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.
@@ -44,31 +45,10 @@ impl Map {
     }
 }
 
-/// Geometry of a convolution beside its weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    pub stride: usize,
-    /// Zeros above and on the left.
-    pub before: usize,
-    /// Zeros below and on the right.
-    pub after: usize,
-}
-
-impl Window {
-    /// 3x3 that keeps the size.
-    pub const SAME: Window = Window { stride: 1, before: 1, after: 1 };
-    /// 1x1.
-    pub const POINT: Window = Window { stride: 1, before: 0, after: 0 };
-    /// 3x3 that halves the size, zeros below and on the right only.
-    pub const HALVE: Window = Window { stride: 2, before: 0, after: 1 };
-}
-
 /// Commands under construction.
 pub struct Emitter<'a> {
     pub weights: &'a mut DeviceWeights,
     pub images: usize,
-    pub groups: usize,
-    pub epsilon: f32,
     pub commands: Vec<Command>,
     /// Bytes of each map: the most that was ever asked of it.
     pub maps: Vec<usize>,
@@ -77,12 +57,10 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(weights: &'a mut DeviceWeights, images: usize, groups: usize, epsilon: f64) -> Self {
+    pub fn new(weights: &'a mut DeviceWeights, images: usize) -> Self {
         Emitter {
             weights,
             images,
-            groups,
-            epsilon: epsilon as f32,
             commands: Vec::new(),
             maps: Vec::new(),
             free: Vec::new(),
@@ -167,11 +145,11 @@ impl<'a> Emitter<'a> {
         &mut self,
         name: &str,
         from: Map,
-        window: Window,
+        geometry: ConvGeometry,
         residual: Option<Map>,
     ) -> Result<Map> {
         let packed = self.weights.conv(name)?;
-        self.convolve(name, packed, from, window, residual)
+        self.convolve(name, packed, from, geometry, residual)
     }
 
     /// The same with given weights.
@@ -180,11 +158,11 @@ impl<'a> Emitter<'a> {
         name: &str,
         packed: PackedConv,
         from: Map,
-        window: Window,
+        geometry: ConvGeometry,
         residual: Option<Map>,
     ) -> Result<Map> {
         self.layer = name.to_owned();
-        let shape = self.shape(packed, from, window, residual.is_some())?;
+        let shape = self.shape(packed, from, geometry, residual.is_some())?;
         let (height, width) = shape.output();
         let to = self.map(height, width, packed.outputs)?;
         if residual.is_some_and(|r| Map { place: to.place, ..r } != to) {
@@ -209,10 +187,15 @@ impl<'a> Emitter<'a> {
     }
 
     /// The convolution `name` to float32, which the quantizer reads; the place and the channels.
-    pub fn conv_to_floats(&mut self, name: &str, from: Map) -> Result<(Place, usize)> {
+    pub fn conv_to_floats(
+        &mut self,
+        name: &str,
+        from: Map,
+        geometry: ConvGeometry,
+    ) -> Result<(Place, usize)> {
         let packed = self.weights.conv_to_floats(name)?;
         self.layer = name.to_owned();
-        let shape = self.shape(packed, from, Window::POINT, false)?;
+        let shape = self.shape(packed, from, geometry, false)?;
         let place = self.acquire(self.images * from.pixels() * packed.outputs * 4);
         let outer = [Arg::At(packed.bias, 0), Arg::At(place, 0)];
         self.launch_convolve("convolve_to_floats", packed, from, shape, &outer);
@@ -223,7 +206,7 @@ impl<'a> Emitter<'a> {
         &self,
         packed: PackedConv,
         from: Map,
-        window: Window,
+        geometry: ConvGeometry,
         residual: bool,
     ) -> Result<ConvShape> {
         if from.channels != packed.inputs {
@@ -240,9 +223,9 @@ impl<'a> Emitter<'a> {
             inputs: packed.inputs,
             outputs: packed.outputs,
             kernel: packed.kernel,
-            stride: window.stride,
-            before: window.before,
-            after: window.after,
+            stride: geometry.stride,
+            before: geometry.before,
+            after: geometry.after,
             residual,
         })
     }
@@ -277,14 +260,14 @@ impl<'a> Emitter<'a> {
     }
 
     /// The GroupNorm `name` of `from`, and SiLU behind it where `silu`.
-    pub fn norm(&mut self, name: &str, from: Map, silu: bool) -> Result<Map> {
+    pub fn norm(&mut self, name: &str, from: Map, norm: NormSpec, silu: bool) -> Result<Map> {
         self.layer = name.to_owned();
         let (pixels, channels) = (from.pixels(), from.channels);
-        if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(self.groups) {
+        if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(norm.groups) {
             return Err(refused(format!(
                 "`{name}` has {channels} channels in {} groups; widths have to be multiples of \
                  {CHANNELS} and of the groups: use {DEVICE} cpu",
-                self.groups
+                norm.groups
             )));
         }
         let weight = self.weights.floats(&format!("{name}.weight"))?;
@@ -310,11 +293,11 @@ impl<'a> Emitter<'a> {
             Arg::At(affine, 0),
             int(pixels),
             int(channels),
-            int(self.groups),
+            int(norm.groups),
             int(chunks),
-            Arg::Float(self.epsilon),
+            Arg::Float(norm.eps as f32),
         ];
-        self.launch("group_affine", [self.groups, self.images, 1], 32, args);
+        self.launch("group_affine", [norm.groups, self.images, 1], 32, args);
 
         let to = self.map(from.height, from.width, channels)?;
         let args = vec![

@@ -2,7 +2,8 @@
 //!
 //! What runs is a [`program`]: a flat list of commands (a launch of one of our kernels, a matrix
 //! product, a convolution) over numbered buffers, with every size, stride, grid and offset worked
-//! out. `encoder` walks a network and `emit` turns its layers into commands, with weights packed
+//! out. `encoder` makes it of a model, `network` takes the layers of `model::topology` and `emit` turns
+//! them into commands, with weights packed
 //! by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
 //! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device` and
 //! `convolution` carry commands out through the driver, cuBLAS and cuDNN, and `engine` is the
@@ -21,6 +22,7 @@ mod engine;
 #[cfg(test)]
 mod host;
 pub mod libraries;
+mod network;
 pub mod program;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::parameters::Named;
 use super::parameters::flat;
 use crate::error::{Error, Result};
 
-pub use crate::model::vqgan::Block;
+pub use crate::model::sequential::Block;
 
 /// Asked between the blocks of a network: whether to give up. Blocks of large images take seconds.
 pub type Stop<'a> = &'a dyn Fn() -> bool;
@@ -220,17 +220,18 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::model::vqgan::Vqgan;
+    use crate::model::config::Architecture;
+    use crate::model::topology::Io;
     use crate::train::golden::vqgan;
     use crate::train::network::autoencoder::Autoencoder;
     use crate::train::network::parameters::Parameters;
     use crate::train::network::random::unit;
 
-    fn network() -> (Parameters, Vqgan) {
-        let config = vqgan(8, 4, 4);
+    fn network() -> (Parameters, Autoencoder) {
+        let config = Architecture::Vqgan(vqgan(8, 4, 4));
         let parameters = Parameters::new();
         let vb = parameters.builder(DType::F32, &Device::Cpu);
-        let network = Vqgan::load(vb, &config, 3, 3).unwrap();
+        let network = Autoencoder::load(vb, &config, Io { channels: 3, dim: 3 }).unwrap();
         parameters.initialize(3).unwrap();
         (parameters, network)
     }

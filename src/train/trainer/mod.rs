@@ -90,7 +90,7 @@ pub struct Trainer {
     pub(super) settings: TrainSettings,
     pub(super) parameters: Parameters,
     pub(super) vars: BTreeMap<String, Var>,
-    pub(super) network: Box<dyn Autoencoder>,
+    pub(super) network: Autoencoder,
     pub(super) optimizer: AdamW,
     pub(super) average: Option<WeightAverage>,
     pub(super) quantizer: Box<dyn Quantizer>,
@@ -276,13 +276,13 @@ impl Trainer {
 
     /// Latents of images as rows, without gradients; given up where `stop` says so.
     pub fn latent_rows(&self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
-        rows_of(&encode_until(&*self.network, &self.images(bytes)?, stop)?)
+        rows_of(&encode_until(&self.network, &self.images(bytes)?, stop)?)
     }
 
     /// The codes of images as the quantizer chooses them now, `[N h w]`; of residual levels one
     /// behind the other, code k of level l as `l * K + k`.
     pub fn tokens(&self, bytes: &[u8]) -> Result<Vec<u32>> {
-        let z = encode_plain(&*self.network, &self.images(bytes)?)?;
+        let z = encode_plain(&self.network, &self.images(bytes)?)?;
         Ok(self.quantizer.forward(&z)?.indices)
     }
 

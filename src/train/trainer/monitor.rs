@@ -219,10 +219,10 @@ impl Trainer {
 
     /// Images `[B, C, H, W]` through network and quantizer, without a graph.
     pub fn reconstruct(&self, x: &candle_core::Tensor) -> Result<candle_core::Tensor> {
-        let z = encode_plain(&*self.network, x)?;
+        let z = encode_plain(&self.network, x)?;
         let started = self.code_use.started();
         let latents = if started { self.quantizer.forward(&z)?.latents } else { z };
-        decode_plain(&*self.network, &latents)
+        decode_plain(&self.network, &latents)
     }
 
     /// Words about dead codes, from those counted since the last line of the record.

@@ -153,7 +153,7 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
             res_blocks: r.below(3),
             res_hidden: r.width(),
         }),
-        Family::Maskgit => Architecture::Maskgit(MaskgitConfig {
+        Family::Maskgit => Architecture::Maskgit(ResnetConfig {
             ch: r.multiple(norm_groups),
             widths: widths(r),
             res_blocks,
@@ -161,7 +161,7 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
             norm_eps,
             parts,
         }),
-        Family::OpenMagvit2 => Architecture::OpenMagvit2(OpenMagvit2Config {
+        Family::OpenMagvit2 => Architecture::OpenMagvit2(ResnetConfig {
             ch: r.multiple(norm_groups),
             widths: widths(r),
             res_blocks,

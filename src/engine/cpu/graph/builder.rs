@@ -1,48 +1,89 @@
-//! Owns the building of a graph from a checkpoint's weights: the layers and blocks that networks
-//! share, by name. Must not know: which networks there are (`networks`, `families`, `two_levels`).
+//! Owns the emitter that makes a graph of a network's layers and a checkpoint's weights; where an
+//! activation can be computed with the convolution after it, it is. Must not know: which networks
+//! there are.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
-use crate::engine::cpu::graph::{Before, Graph, Norm, Slot};
-use crate::engine::cpu::kernels::{Isa, Residual, Window};
+use super::{Before, Graph, Norm, Slot};
+use crate::engine::cpu::feature_map::Modulation;
+use crate::engine::cpu::kernels::{Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;
 use crate::engine::cpu::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
-use crate::model::config::VqganConfig;
+use crate::model::config::Architecture;
+use crate::model::topology::{
+    self, BottleneckSpec, ConvGeometry, ConvSpec, Emit, Io, NormSpec, Resample, ResnetSpec,
+    Shortcut,
+};
 use crate::weights::store::{Weight, Weights};
 
-/// A graph under construction, with what all of its layers share.
-pub(crate) struct Builder<'a> {
-    /// What has been built so far.
-    pub graph: Graph,
+/// A graph under construction.
+pub struct Builder<'a> {
     weights: &'a Weights,
-    groups: usize,
-    epsilon: f64,
+    graph: Graph,
+    /// What the last layer gave.
+    x: Slot,
+    /// Its channels.
+    channels: usize,
+    /// What stands in front of the next convolution.
+    before: Before,
+}
+
+/// Pixels in the input range, `[H, W, C]`, to latents in front of the quantizer.
+///
+/// # Errors
+/// Here and below: a weight that is missing or has another shape; an architecture that isn't a
+/// sequence of layers.
+pub fn encoder(isa: Isa, weights: &Weights, network: &Architecture, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, io.channels);
+    topology::encoder(&mut b, network, io)?;
+    Ok(b.finish(None))
+}
+
+/// Looked-up codes, `[h, w, D]`, to pixels in the output range.
+pub fn decoder(isa: Isa, weights: &Weights, network: &Architecture, io: Io) -> Result<Graph> {
+    let mut b = Builder::new(isa, weights, topology::decoder_input(network, io));
+    topology::decoder(&mut b, network, io)?;
+    Ok(b.finish(None))
 }
 
 impl<'a> Builder<'a> {
+    /// Over inputs whose pixels have so many channels.
     pub fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
-        Builder { graph: Graph::new(isa, channels), weights, groups: 1, epsilon: 0.0 }
+        let graph = Graph::new(isa, channels);
+        Builder { weights, x: graph.input(), graph, channels, before: Before::Nothing }
     }
 
-    /// With the GroupNorms of a configuration.
-    pub fn normed(self, config: &VqganConfig) -> Self {
-        self.group_norms(config.norm_groups, config.norm_eps)
+    /// What was emitted; `kept` is read beside its result.
+    pub fn finish(self, kept: Option<Slot>) -> Graph {
+        debug_assert!(self.before == Before::Nothing, "an activation without a convolution");
+        let graph = self.graph.finish(self.x);
+        kept.into_iter().fold(graph, Graph::keep)
     }
 
-    /// With GroupNorms of so many groups.
-    pub fn group_norms(self, groups: usize, epsilon: f64) -> Self {
-        Builder { groups, epsilon, ..self }
+    /// Convolves into a new slot, which becomes the map of the layers to come.
+    pub fn convolve(&mut self, layer: ConvLayer) {
+        let (from, outputs) = (self.x, layer.outputs);
+        self.x = self.branch(layer);
+        self.before = Before::Nothing;
+        self.graph.release(from);
+        self.channels = outputs;
     }
 
-    /// Whether the checkpoint has a tensor.
-    pub fn has(&self, name: &str) -> bool {
-        self.weights.get(name).is_some()
+    /// Convolves into a slot beside the map of the layers to come, behind the same activation.
+    pub fn branch(&mut self, layer: ConvLayer) -> Slot {
+        let to = self.graph.acquire();
+        self.graph.convolve(layer, self.x, to, self.before, Residual::None);
+        to
     }
 
     /// A tensor of the checkpoint, float32.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         Ok(self.weight(name)?.tensor()?.to_dtype(DType::F32)?)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.weights.get(name).is_some()
     }
 
     /// The same where it lies.
@@ -51,133 +92,226 @@ impl<'a> Builder<'a> {
         self.weights.get(name).ok_or_else(missing)
     }
 
-    fn layer(&self, name: &str, window: Window) -> Result<ConvLayer> {
-        let weight = self.weight(&format!("{name}.weight"))?.clone();
-        let bias_name = format!("{name}.bias");
-        let bias = self.has(&bias_name).then(|| self.tensor(&bias_name));
-        ConvLayer::new(name, weight, bias.transpose()?.as_ref(), window)
+    fn layer(&self, name: &str, conv: impl Into<ConvSpec>) -> Result<ConvLayer> {
+        let ConvSpec { geometry, parameters: [weight, bias], .. } = conv.into();
+        let weight = self.weight(&format!("{name}.{weight}"))?.clone();
+        let bias = format!("{name}.{bias}");
+        let bias = self.has(&bias).then(|| self.tensor(&bias)).transpose()?;
+        ConvLayer::new(name, weight, bias.as_ref(), geometry)
     }
 
-    /// A GroupNorm; [`Before`] takes its index.
-    pub fn norm(&mut self, name: &str) -> Result<usize> {
+    /// Adds a GroupNorm; [`Before`] takes its index.
+    fn norm(&mut self, name: &str, norm: NormSpec) -> Result<usize> {
         let norm = Norm {
-            groups: self.groups,
-            epsilon: self.epsilon,
+            groups: norm.groups,
+            epsilon: norm.eps,
             weight: self.tensor(&format!("{name}.weight"))?.to_vec1()?,
             bias: self.tensor(&format!("{name}.bias"))?.to_vec1()?,
         };
         Ok(self.graph.norm(norm))
     }
 
-    /// Adds a convolution from a slot into another.
-    pub fn conv(
-        &mut self,
-        name: &str,
-        from: Slot,
-        to: Slot,
-        window: Window,
-        before: Before,
-        residual: Residual,
-    ) -> Result<()> {
-        let layer = self.layer(name, window)?;
-        self.graph.convolve(layer, from, to, before, residual);
-        Ok(())
-    }
-
-    /// Convolves into another slot and gives the old one back.
-    pub fn conv_into_new(
-        &mut self,
-        name: &str,
-        from: Slot,
-        window: Window,
-        before: Before,
-    ) -> Result<Slot> {
-        let to = self.graph.acquire();
-        self.conv(name, from, to, window, before, Residual::None)?;
+    /// Convolves the map into a slot, adding to what stands there.
+    fn add_into(&mut self, layer: ConvLayer, from: Slot, to: Slot, before: Before) {
+        self.graph.convolve(layer, from, to, before, Residual::Output);
         self.graph.release(from);
-        Ok(to)
+        self.x = to;
     }
 
-    /// Nearest neighbour to twice the size, then 3x3.
-    pub fn upsample(&mut self, name: &str, from: Slot) -> Result<Slot> {
-        let layer = self.layer(name, Window::SAME_3)?;
-        let to = self.graph.acquire();
-        self.graph.convolve_upsampled(layer, from, to);
-        self.graph.release(from);
-        Ok(to)
+    /// GroupNorm, SiLU and the 3x3 `conv` into a new slot; the map stays.
+    fn half_block(&mut self, name: &str, half: usize, norm: NormSpec) -> Result<Slot> {
+        let norm = self.norm(&format!("{name}.norm{half}"), norm)?;
+        let layer = self.layer(&format!("{name}.conv{half}"), ConvGeometry::SAME_3)?;
+        self.before = Before::NormSilu(norm);
+        let inner = self.branch(layer);
+        self.before = Before::Nothing;
+        Ok(inner)
     }
 
-    /// ReLU, 3x3, ReLU, 1x1, plus the input, in the input's slot.
-    pub fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], x: Slot) -> Result<()> {
-        let inner = self.graph.acquire();
-        self.conv(conv1, x, inner, Window::SAME_3, Before::Relu, Residual::None)?;
-        self.conv(conv2, inner, x, Window::POINT, Before::Relu, Residual::Output)?;
-        self.graph.release(inner);
-        Ok(())
-    }
-
-    /// What stands before it, then a transposed 4x4 of stride 2.
-    pub fn transposed(&mut self, name: &str, from: Slot, before: Before) -> Result<Slot> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        let channels = weight.dim(1)?;
-        let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
-        let layer = ConvLayer::new(name, weight, Some(&bias), Window::SAME_3)?;
-        let (inner, to) = (self.graph.acquire(), self.graph.acquire());
-        self.graph.convolve(layer, from, inner, before, Residual::None);
-        self.graph.shuffle(inner, to, channels);
-        self.graph.release(from);
-        self.graph.release(inner);
-        Ok(to)
-    }
-
-    /// GroupNorm, SiLU, 3x3, GroupNorm, SiLU, 3x3, plus the input, in the input's slot; or plus a
-    /// 1x1 of it where the width changes, in that one's slot.
-    pub fn residual(&mut self, name: &str, x: Slot) -> Result<Slot> {
-        let norm1 = self.norm(&format!("{name}.norm1"))?;
-        let norm2 = self.norm(&format!("{name}.norm2"))?;
-        let inner = self.graph.acquire();
-        let (conv1, conv2) = (format!("{name}.conv1"), format!("{name}.conv2"));
-        let silu = Before::NormSilu(norm1);
-        self.conv(&conv1, x, inner, Window::SAME_3, silu, Residual::None)?;
+    /// A residual block whose 1x1 stands after the second convolution instead of beside both, and
+    /// whose width changes: the output is y + W y, a 1x1 convolution with W plus the unit matrix.
+    fn resnet_post_shortcut(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        for half in [1, 2] {
+            let from = self.x;
+            self.x = self.half_block(name, half, norm)?;
+            self.graph.release(from);
+        }
         let shortcut = format!("{name}.nin_shortcut");
-        let to = if self.has(&format!("{shortcut}.weight")) {
-            self.conv_into_new(&shortcut, x, Window::POINT, Before::Nothing)?
-        } else {
-            x
-        };
-        self.conv(&conv2, inner, to, Window::SAME_3, Before::NormSilu(norm2), Residual::Output)?;
-        self.graph.release(inner);
-        Ok(to)
+        let weight = self.tensor(&format!("{shortcut}.weight"))?;
+        let outputs = weight.dim(0)?;
+        let unit = Tensor::eye(outputs, DType::F32, &Device::Cpu)?;
+        let weight = (weight.reshape((outputs, outputs))? + unit)?;
+        let weight = weight.reshape((outputs, outputs, 1, 1))?;
+        self.convolve(ConvLayer::new(&shortcut, weight, None, ConvGeometry::POINT)?);
+        Ok(())
     }
 
-    /// Adds attention over all pixels to `x`.
-    pub fn attention(&mut self, name: &str, x: Slot) -> Result<()> {
-        let norm = self.norm(&format!("{name}.norm"))?;
+    /// Copies the network's input into a map of its own, whose pixels lie a channel stride apart,
+    /// as blocks want them.
+    fn copy_input(&mut self) -> Result<()> {
+        let eye = Tensor::eye(self.channels, DType::F32, &Device::Cpu)?;
+        let eye = eye.reshape((self.channels, self.channels, 1, 1))?;
+        self.convolve(ConvLayer::new("input", eye, None, ConvGeometry::POINT)?);
+        Ok(())
+    }
+}
+
+impl Emit for Builder<'_> {
+    fn conv(&mut self, name: &str, _: usize, conv: impl Into<ConvSpec>) -> Result<()> {
+        let layer = self.layer(name, conv)?;
+        self.convolve(layer);
+        Ok(())
+    }
+
+    fn conv_head(
+        &mut self,
+        name: &str,
+        [_, kept]: [usize; 2],
+        conv: impl Into<ConvSpec>,
+    ) -> Result<()> {
+        let ConvSpec { geometry, parameters, .. } = conv.into();
+        let head = |part: &str| -> Result<Tensor> {
+            Ok(self.tensor(&format!("{name}.{part}"))?.narrow(0, 0, kept)?.contiguous()?)
+        };
+        let [weight, bias] = parameters.map(head);
+        let (weight, bias) = (weight?, bias?);
+        self.convolve(ConvLayer::new(name, weight, Some(&bias), geometry)?);
+        Ok(())
+    }
+
+    fn upsample(&mut self, name: &str) -> Result<()> {
+        let layer = self.layer(name, ConvGeometry::SAME_3)?;
+        let to = self.graph.acquire();
+        self.graph.convolve_upsampled(layer, self.x, to);
+        self.graph.release(self.x);
+        self.x = to;
+        Ok(())
+    }
+
+    fn transposed(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let weight = self.tensor(&format!("{name}.weight"))?;
+        let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
+        self.convolve(ConvLayer::new(name, weight, Some(&bias), ConvGeometry::SAME_3)?);
+        debug_assert_eq!(self.channels, 4 * outputs);
+        self.depth_to_space()
+    }
+
+    fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        self.before = Before::NormSilu(self.norm(name, norm)?);
+        Ok(())
+    }
+
+    fn relu(&mut self) -> Result<()> {
+        self.before = Before::Relu;
+        Ok(())
+    }
+
+    /// In the input's slot, or in the shortcut's where the width changes.
+    fn resnet(&mut self, name: &str, _: usize, spec: ResnetSpec) -> Result<()> {
+        let shortcut = format!("{name}.nin_shortcut");
+        let widens = self.has(&format!("{shortcut}.weight"));
+        if widens && spec.shortcut == Shortcut::Output {
+            return self.resnet_post_shortcut(name, spec.norm);
+        }
+        let inner = self.half_block(name, 1, spec.norm)?;
+        let norm2 = self.norm(&format!("{name}.norm2"), spec.norm)?;
+        if widens {
+            self.conv(&shortcut, 0, ConvGeometry::POINT)?;
+        }
+        let layer = self.layer(&format!("{name}.conv2"), ConvGeometry::SAME_3)?;
+        self.add_into(layer, inner, self.x, Before::NormSilu(norm2));
+        Ok(())
+    }
+
+    fn attention(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let norm = self.norm(&format!("{name}.norm"), norm)?;
         let part = |part: &str| -> Result<(Tensor, Tensor)> {
             let name = format!("{name}.{part}");
             Ok((self.tensor(&format!("{name}.weight"))?, self.tensor(&format!("{name}.bias"))?))
         };
-        let parts = [part("q")?, part("k")?, part("v")?];
-        let channels = parts[0].0.dim(0)?;
-        let (weight, bias) = side_by_side(&parts)?;
-        let layer = ConvLayer::new(&format!("{name}.qkv"), weight, Some(&bias), Window::POINT)?;
+        let (weight, bias) = side_by_side(&[part("q")?, part("k")?, part("v")?])?;
+        let name_qkv = format!("{name}.qkv");
+        let layer = ConvLayer::new(&name_qkv, weight, Some(&bias), ConvGeometry::POINT)?;
         let (projected, mixed) = (self.graph.acquire(), self.graph.acquire());
-        self.graph.convolve(layer, x, projected, Before::Norm(norm), Residual::None);
-        self.graph.attend(projected, mixed, channels);
+        self.graph.convolve(layer, self.x, projected, Before::Norm(norm), Residual::None);
+        self.graph.attend(projected, mixed, self.channels);
         self.graph.release(projected);
-        let out = format!("{name}.proj_out");
-        self.conv(&out, mixed, x, Window::POINT, Before::Nothing, Residual::Output)?;
-        self.graph.release(mixed);
+        let layer = self.layer(&format!("{name}.proj_out"), ConvGeometry::POINT)?;
+        self.add_into(layer, mixed, self.x, Before::Nothing);
         Ok(())
     }
 
-    /// Residual block, attention where there is one, residual block: the bottom of the canonical
-    /// networks.
-    pub fn middle(&mut self, name: &str, x: Slot, attention: bool) -> Result<Slot> {
-        let x = self.residual(&format!("{name}.block_1"), x)?;
-        if attention {
-            self.attention(&format!("{name}.attn_1"), x)?;
+    /// In the input's slot.
+    fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], _: usize) -> Result<()> {
+        let layer = self.layer(conv1, ConvGeometry::SAME_3)?;
+        let inner = self.graph.acquire();
+        self.graph.convolve(layer, self.x, inner, Before::Relu, Residual::None);
+        let layer = self.layer(conv2, ConvGeometry::POINT)?;
+        self.add_into(layer, inner, self.x, Before::Relu);
+        Ok(())
+    }
+
+    /// The gain goes into the last convolution's weights.
+    fn bottleneck(&mut self, name: &str, _: usize, spec: BottleneckSpec) -> Result<()> {
+        let BottleneckSpec { kernels, gain, parameters } = spec;
+        if self.x == self.graph.input() {
+            self.copy_input()?;
         }
-        self.residual(&format!("{name}.block_2"), x)
+        let conv = |at: usize| ConvGeometry::same(kernels[at - 1]).named(parameters);
+        let mut from = self.x;
+        for at in 1..=3 {
+            let layer = self.layer(&format!("{name}.res_path.conv_{at}"), conv(at))?;
+            let to = self.graph.acquire();
+            self.graph.convolve(layer, from, to, Before::Relu, Residual::None);
+            if from != self.x {
+                self.graph.release(from);
+            }
+            from = to;
+        }
+        let id_path = format!("{name}.id_path");
+        if self.has(&format!("{id_path}.{}", parameters[0])) {
+            self.conv(&id_path, 0, ConvGeometry::POINT.named(parameters))?;
+        }
+        let last = format!("{name}.res_path.conv_4");
+        let scaled =
+            |part| -> Result<Tensor> { Ok((self.tensor(&format!("{last}.{part}"))? * gain)?) };
+        let [weight, bias] = parameters.map(scaled);
+        let layer = ConvLayer::new(&last, weight?, Some(&bias?), conv(4).geometry)?;
+        self.add_into(layer, from, self.x, Before::Relu);
+        Ok(())
+    }
+
+    fn resample(&mut self, how: Resample) -> Result<()> {
+        let to = self.graph.acquire();
+        self.graph.resample(self.x, to, how);
+        self.graph.release(self.x);
+        self.x = to;
+        Ok(())
+    }
+
+    fn depth_to_space(&mut self) -> Result<()> {
+        self.channels /= 4;
+        let to = self.graph.acquire();
+        self.graph.shuffle(self.x, to, self.channels);
+        self.graph.release(self.x);
+        self.x = to;
+        Ok(())
+    }
+
+    /// In place.
+    fn adaptive_norm(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let linear = |part: &str| -> Result<(Vec<f32>, Vec<f32>)> {
+            let weight = self.tensor(&format!("{name}.{part}.weight"))?;
+            let bias = self.tensor(&format!("{name}.{part}.bias"))?;
+            Ok((weight.flatten_all()?.to_vec1()?, bias.to_vec1()?))
+        };
+        let modulation = Modulation {
+            groups: norm.groups,
+            epsilon: norm.eps,
+            gamma: linear("gamma")?,
+            beta: linear("beta")?,
+        };
+        self.graph.adapt(modulation, self.x);
+        Ok(())
     }
 }

@@ -6,9 +6,10 @@ mod run;
 
 use std::sync::Arc;
 
+use super::feature_map::{MapShape, Modulation, resampled};
 use super::kernels::{Isa, Residual};
 use super::layer::{Algorithm, ConvLayer, pack_ahead};
-use crate::engine::cpu::feature_map::{MapShape, Modulation, Resample};
+use crate::model::topology::Resample;
 
 pub use run::Arena;
 
@@ -267,8 +268,8 @@ impl Graph {
             Step::Convolve { layer, upsample, .. } => {
                 let layer = &self.layers[layer];
                 let factor = if upsample { 2 } else { 1 };
-                let height = layer.window.output(input.height * factor);
-                let width = layer.window.output(input.width * factor);
+                let height = layer.geometry.output(input.height * factor);
+                let width = layer.geometry.output(input.width * factor);
                 (MapShape::padded(height, width, layer.outputs), layer.algorithm(height, width))
             }
             Step::Attend { channels, .. } => {
@@ -279,7 +280,7 @@ impl Graph {
                 Algorithm::Pointwise,
             ),
             Step::Resample { how, .. } => {
-                let (height, width) = how.size(input.height, input.width);
+                let (height, width) = resampled(how, input.height, input.width);
                 (MapShape { height, width, ..input }, Algorithm::Pointwise)
             }
             Step::Adapt { .. } => (input, Algorithm::Pointwise),

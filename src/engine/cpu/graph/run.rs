@@ -5,7 +5,7 @@
 //! added up in their order: the bits are the same on one thread and on many.
 
 use super::{Before, BoundGraph, BoundStep, Graph, Slot, Step};
-use crate::engine::cpu::feature_map::{MapShape, Modulation, affine, shuffle};
+use crate::engine::cpu::feature_map::{MapShape, Modulation, affine, resample, shuffle};
 use crate::engine::cpu::kernels::{
     Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
     channel_stride, scale_and_shift,
@@ -176,7 +176,9 @@ impl Graph {
                     profiler("shuffle", shapes.algorithm, 0.0);
                 }
                 Step::Resample { from, to, how } => {
-                    arena.rearranged(from, to, shapes, |from, to| how.run(from, shapes.input, to));
+                    arena.rearranged(from, to, shapes, |from, to| {
+                        resample(how, from, shapes.input, to)
+                    });
                     profiler("resample", shapes.algorithm, 0.0);
                 }
                 Step::Adapt { modulation, slot } => {

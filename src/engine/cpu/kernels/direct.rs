@@ -28,31 +28,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// Stride 1, size kept.
-    pub const SAME_3: Window = Window::same(3);
     /// 1x1.
-    pub const POINT: Window = Window::same(1);
-    /// 3x3, stride 2, one row and column of zeros at the bottom and right.
-    pub const HALVE_3: Window = Window { height: 3, width: 3, stride: 2, padding: 0 };
-    /// 4x4, stride 2, padding 1.
-    pub const HALVE_4: Window = Window { height: 4, width: 4, stride: 2, padding: 1 };
-
-    /// 3x3, stride 2, padding 1 on all sides: rounds the size up.
-    pub const HALVE_UP_3: Window = Window { height: 3, width: 3, stride: 2, padding: 1 };
-
-    /// Stride 1, size kept, for an odd side.
-    pub const fn same(side: usize) -> Window {
-        Window { height: side, width: side, stride: 1, padding: side / 2 }
-    }
-
-    /// Output pixels along a side of `input`.
-    pub fn output(&self, input: usize) -> usize {
-        if *self == Window::HALVE_3 {
-            // (input + 1 - 3) / 2 + 1
-            return input / 2;
-        }
-        (input + 2 * self.padding).saturating_sub(self.height) / self.stride + 1
-    }
+    pub const POINT: Window = Window { height: 1, width: 1, stride: 1, padding: 0 };
 }
 
 /// Weights of a direct convolution, packed for one instruction set.

@@ -1,0 +1,117 @@
+//! Owns convolutions and what moves pixels without weights.
+
+use candle_core::{Result, Tensor};
+use candle_nn::init::{FanInOut, Init, NonLinearity, NormalOrUniform};
+use candle_nn::var_builder::VarBuilder;
+
+use crate::model::conv;
+use crate::model::topology::{ConvGeometry, ConvSpec};
+
+/// PyTorch's initial weights of a convolution: uniform within 1/sqrt(fan in).
+const CONV_INIT: Init = Init::Kaiming {
+    dist: NormalOrUniform::Uniform,
+    fan: FanInOut::FanIn,
+    // sqrt(2 / (1 + 5)) times sqrt(3) is 1: the bound of kaiming_uniform(a = sqrt 5).
+    non_linearity: NonLinearity::ExplicitGain(0.577_350_269_189_625_8),
+};
+
+/// A 2-d convolution; every convolution of every model goes through its `forward`.
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    /// `[c_out, c_in, k, k]`
+    pub weight: Tensor,
+    /// `[c_out]`
+    pub bias: Option<Tensor>,
+    /// Where its window goes.
+    pub geometry: ConvGeometry,
+}
+
+impl Conv2d {
+    /// Reads the weight and the bias.
+    pub fn load(
+        vb: VarBuilder,
+        [c_in, c_out]: [usize; 2],
+        spec: impl Into<ConvSpec>,
+    ) -> Result<Conv2d> {
+        let ConvSpec { geometry, bias, parameters } = spec.into();
+        let kernel = geometry.kernel;
+        let weight = vb.get_with_hints((c_out, c_in, kernel, kernel), parameters[0], CONV_INIT)?;
+        let bound = 1.0 / ((c_in * kernel * kernel) as f64).sqrt();
+        let init = Init::Uniform { lo: -bound, up: bound };
+        let bias = bias.then(|| vb.get_with_hints(c_out, parameters[1], init)).transpose()?;
+        Ok(Conv2d { weight, bias, geometry })
+    }
+
+    /// `[B, c_in, H, W]` to `[B, c_out, H', W']`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let ConvGeometry { stride, before, after, .. } = self.geometry;
+        if after > before {
+            let more = after - before;
+            return self.padded(
+                &x.pad_with_zeros(2, 0, more)?.pad_with_zeros(3, 0, more)?,
+                before,
+                stride,
+            );
+        }
+        self.padded(x, before, stride)
+    }
+
+    /// With `padding` zeros on each side.
+    fn padded(&self, x: &Tensor, padding: usize, stride: usize) -> Result<Tensor> {
+        if self.weight.is_variable() {
+            // In training: the same sums with a backward pass of their own, several times faster.
+            let padding = conv::Padding::same(padding);
+            return conv::conv2d(x, &self.weight, self.bias.as_ref(), stride, padding);
+        }
+        let y = x.conv2d(&self.weight, padding, stride, 1, 1)?;
+        match &self.bias {
+            None => Ok(y),
+            Some(bias) => y.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
+        }
+    }
+}
+
+/// A 2-d transposed convolution, kernel 4, stride 2, padding 1: doubles the size.
+#[derive(Debug, Clone)]
+pub struct ConvTranspose2d {
+    /// `[c_in, c_out, 4, 4]`
+    pub weight: Tensor,
+    /// `[c_out]`
+    pub bias: Tensor,
+}
+
+impl ConvTranspose2d {
+    /// Reads `weight` and `bias`.
+    pub fn load(vb: VarBuilder, [c_in, c_out]: [usize; 2]) -> Result<ConvTranspose2d> {
+        let weight = vb.get_with_hints((c_in, c_out, 4, 4), "weight", CONV_INIT)?;
+        let bound = 1.0 / ((c_out * 16) as f64).sqrt();
+        let bias = vb.get_with_hints(c_out, "bias", Init::Uniform { lo: -bound, up: bound })?;
+        Ok(ConvTranspose2d { weight, bias })
+    }
+
+    /// `[B, c_in, H, W]` to `[B, c_out, 2H, 2W]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.weight.is_variable() {
+            // As for [`Conv2d`].
+            return conv::conv_transpose2d(x, &self.weight, Some(&self.bias), 2, 1);
+        }
+        let y = x.conv_transpose2d(&self.weight, 1, 0, 2, 1)?;
+        y.broadcast_add(&self.bias.reshape((1, self.bias.elem_count(), 1, 1))?)
+    }
+}
+
+/// Every pixel twice along both sides, `[B, C, H, W]` to `[B, C, 2H, 2W]`; by broadcasting, since
+/// the gradient of candle's `upsample_nearest2d` overwrites what others have added.
+pub fn double_nearest(x: &Tensor) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.reshape((b, c, 2 * h, 2 * w))
+}
+
+/// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx):
+/// `[B, 4C, H, W]` to `[B, C, 2H, 2W]`.
+pub fn depth_to_space(x: &Tensor) -> Result<Tensor> {
+    let (b, c4, h, w) = x.dims4()?;
+    let c = c4 / 4;
+    // [B, dy, dx, C, H, W] -> [B, C, H, dy, W, dx]
+    x.reshape(&[b, 2, 2, c, h, w])?.permute([0, 3, 4, 1, 5, 2])?.reshape((b, c, 2 * h, 2 * w))
+}

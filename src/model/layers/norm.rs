@@ -1,0 +1,99 @@
+//! Owns GroupNorm, plain and modulated.
+
+use candle_core::{Result, Tensor};
+use candle_nn::init::Init;
+use candle_nn::var_builder::VarBuilder;
+
+use crate::model::topology::NormSpec;
+
+/// GroupNorm (Wu and He 2018) with affine parameters.
+#[derive(Debug, Clone)]
+pub struct GroupNorm {
+    /// `[C]`
+    pub weight: Tensor,
+    /// `[C]`
+    pub bias: Tensor,
+    /// Groups and epsilon.
+    pub spec: NormSpec,
+}
+
+impl GroupNorm {
+    /// Reads `weight` and `bias`.
+    pub fn load(vb: VarBuilder, channels: usize, spec: NormSpec) -> Result<GroupNorm> {
+        if spec.groups == 0 || !channels.is_multiple_of(spec.groups) {
+            candle_core::bail!(
+                "`{}`: {channels} channels can't be normalised in {} groups",
+                vb.prefix(),
+                spec.groups
+            );
+        }
+        let weight = vb.get_with_hints(channels, "weight", Init::Const(1.0))?;
+        let bias = vb.get_with_hints(channels, "bias", Init::Const(0.0))?;
+        Ok(GroupNorm { weight, bias, spec })
+    }
+
+    /// `[B, C, H, W]` to the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let channels = x.dim(1)?;
+        let per_channel = |t: &Tensor| t.reshape((1, channels, 1, 1));
+        normalise_groups(x, self.spec)?
+            .broadcast_mul(&per_channel(&self.weight)?)?
+            .broadcast_add(&per_channel(&self.bias)?)
+    }
+}
+
+/// `(x - mean) / sqrt(var + eps)` of each group of channels, `[B, C, H, W]`.
+fn normalise_groups(x: &Tensor, spec: NormSpec) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    // [B, G, C/G*H, W]: the sums are taken over rows first and then over the rows' means, which
+    // keeps float32's error small where a group holds hundreds of thousands of values.
+    let grouped = x.reshape((b, spec.groups, c / spec.groups * h, w))?;
+    let mean = |t: &Tensor| t.mean_keepdim(3)?.mean_keepdim(2);
+    let centred = grouped.broadcast_sub(&mean(&grouped)?)?;
+    let deviation = finite_or_nan((mean(&centred.sqr()?)? + spec.eps)?.sqrt()?)?;
+    centred.broadcast_div(&deviation)?.reshape((b, c, h, w))
+}
+
+/// The divisor of a norm, NaN where it overflowed: an infinite one would make zeros of whatever it
+/// divides, which look like any other values.
+pub fn finite_or_nan(deviation: Tensor) -> Result<Tensor> {
+    &deviation + (deviation.detach() * 0.0)?
+}
+
+/// GroupNorm whose scale and shift come from the codes' statistics over the whole grid.
+#[derive(Debug, Clone)]
+pub struct AdaptiveNorm {
+    /// `[C, bits]`
+    gamma: (Tensor, Tensor),
+    /// `[C, bits]`
+    beta: (Tensor, Tensor),
+    spec: NormSpec,
+}
+
+impl AdaptiveNorm {
+    /// Reads `gamma` and `beta`.
+    pub fn load(vb: VarBuilder, bits: usize, width: usize, spec: NormSpec) -> Result<AdaptiveNorm> {
+        let linear = |vb: VarBuilder| -> Result<(Tensor, Tensor)> {
+            Ok((vb.get((width, bits), "weight")?, vb.get(width, "bias")?))
+        };
+        Ok(AdaptiveNorm { gamma: linear(vb.pp("gamma"))?, beta: linear(vb.pp("beta"))?, spec })
+    }
+
+    /// `h` `[B, C, H, W]`, `q` `[B, bits, h, w]`. A grid of one token has no variance: the reference
+    /// divides by zero there, and so do we.
+    pub fn forward(&self, h: &Tensor, q: &Tensor) -> Result<Tensor> {
+        let (b, bits, height, width) = q.dims4()?;
+        let count = height * width;
+        let q = q.reshape((b, bits, count))?;
+        let mean = q.mean_keepdim(2)?;
+        let squares = q.broadcast_sub(&mean)?.sqr()?.sum(2)?;
+        let deviation = ((squares / (count as f64 - 1.0))? + self.spec.eps)?.sqrt()?;
+        let linear = |(weight, bias): &(Tensor, Tensor), x: &Tensor| {
+            let y = x.matmul(&weight.t()?)?.broadcast_add(bias)?;
+            y.reshape((b, bias.elem_count(), 1, 1))
+        };
+        normalise_groups(h, self.spec)?
+            .broadcast_mul(&linear(&self.gamma, &deviation)?)?
+            .broadcast_add(&linear(&self.beta, &mean.squeeze(2)?)?)
+    }
+}

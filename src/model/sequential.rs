@@ -1,0 +1,249 @@
+//! Owns networks as sequences of candle's layers: the emitter behind the reference engine and
+//! training. Must not know: which networks there are, quantizers, losses.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+use candle_nn::var_builder::VarBuilder;
+
+use super::conv::{Padding, conv_transpose2d, conv2d, relu};
+use super::layers::{
+    AdaptiveNorm, AttnBlock, Bottleneck, Conv2d, ConvTranspose2d, GroupNorm, PlainResidual,
+    ResnetBlock, depth_to_space, double_nearest,
+};
+use super::pool::max_pool2;
+use super::topology::{
+    BottleneckSpec, ConvGeometry, ConvSpec, Emit, NormSpec, Resample, ResnetSpec,
+};
+use crate::error::Result;
+
+/// One differentiable piece of a network.
+pub type Block<'a> = Box<dyn Fn(&Tensor) -> CandleResult<Tensor> + 'a>;
+
+/// A layer with its weights.
+#[derive(Debug, Clone)]
+enum Layer {
+    Conv(Conv2d),
+    /// Of whose outputs the first so many are read.
+    ConvHead(Conv2d, usize),
+    Upsample(Conv2d),
+    Transposed(ConvTranspose2d),
+    NormSilu(GroupNorm),
+    Relu,
+    Resnet(Box<ResnetBlock>),
+    Attention(Box<AttnBlock>),
+    PlainResidual(Box<PlainResidual>),
+    Bottleneck(Box<Bottleneck>),
+    Resample(Resample),
+    DepthToSpace,
+    AdaptiveNorm(AdaptiveNorm),
+}
+
+impl Layer {
+    /// `input` is the network's.
+    fn forward(&self, x: &Tensor, input: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Layer::Conv(conv) => conv.forward(x),
+            Layer::ConvHead(conv, kept) => conv.forward(x)?.narrow(1, 0, *kept),
+            Layer::Upsample(conv) => conv.forward(&double_nearest(x)?),
+            Layer::Transposed(conv) => conv.forward(x),
+            Layer::NormSilu(norm) => norm.forward(x)?.silu(),
+            Layer::Relu => relu(x),
+            Layer::Resnet(block) => block.forward(x),
+            Layer::Attention(block) => block.forward(x),
+            Layer::PlainResidual(block) => block.forward(x),
+            Layer::Bottleneck(block) => block.forward(x),
+            Layer::Resample(Resample::Mean) => x.avg_pool2d(2),
+            Layer::Resample(Resample::Largest) => max_pool2(x),
+            Layer::Resample(Resample::Double) => double_nearest(x),
+            Layer::DepthToSpace => depth_to_space(x),
+            Layer::AdaptiveNorm(norm) => norm.forward(x, input),
+        }
+    }
+
+    /// Whether it is large enough to be a piece of its own where activations are computed again.
+    fn stands_alone(&self) -> bool {
+        matches!(self, Layer::Resnet(_) | Layer::Attention(_) | Layer::Upsample(_))
+    }
+}
+
+/// Layers that run one after another.
+#[derive(Debug, Clone)]
+pub struct Sequential {
+    layers: Vec<Layer>,
+    device: Device,
+}
+
+/// The layer that makes the image: training takes the adaptive weight at its weight.
+#[derive(Clone, Copy)]
+pub struct LastLayer<'a> {
+    /// The weight.
+    pub weight: &'a Tensor,
+    /// The bias, `[C]`.
+    pub bias: &'a Tensor,
+    /// A transposed 4x4 convolution with stride 2 instead of a 3x3 convolution.
+    pub transposed: bool,
+}
+
+impl LastLayer<'_> {
+    /// The last activation `[B, W, h, w]` to images `[B, C, H, W]`.
+    pub fn forward(&self, activation: &Tensor) -> CandleResult<Tensor> {
+        match self.transposed {
+            true => conv_transpose2d(activation, self.weight, Some(self.bias), 2, 1),
+            false => conv2d(activation, self.weight, Some(self.bias), 1, Padding::same(1)),
+        }
+    }
+}
+
+impl Sequential {
+    /// `[B, C, H, W]` to what the last layer gives.
+    pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        forward(&self.layers, x)
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// [`Sequential::forward`] in pieces: large blocks on their own, what stands between them
+    /// together. Not for networks with a layer that reads the network's input again.
+    pub fn blocks(&self) -> Vec<Block<'_>> {
+        blocks(&self.layers)
+    }
+
+    /// The same without the last layer.
+    pub fn blocks_before_last(&self) -> Vec<Block<'_>> {
+        blocks(&self.layers[..self.layers.len().saturating_sub(1)])
+    }
+
+    /// The last layer, where it is a convolution with a bias.
+    pub fn last_layer(&self) -> Option<LastLayer<'_>> {
+        match self.layers.last()? {
+            Layer::Conv(Conv2d { weight, bias: Some(bias), .. }) => {
+                Some(LastLayer { weight, bias, transposed: false })
+            }
+            Layer::Transposed(ConvTranspose2d { weight, bias }) => {
+                Some(LastLayer { weight, bias, transposed: true })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn forward(layers: &[Layer], input: &Tensor) -> CandleResult<Tensor> {
+    layers.iter().try_fold(input.clone(), |x, layer| layer.forward(&x, input))
+}
+
+fn blocks(layers: &[Layer]) -> Vec<Block<'_>> {
+    let together = |a: &Layer, b: &Layer| !a.stands_alone() && !b.stands_alone();
+    let piece = |layers| -> Block<'_> { Box::new(move |x| forward(layers, x)) };
+    layers.chunk_by(together).map(piece).collect()
+}
+
+/// A sequence under construction.
+pub struct Builder<'a> {
+    vb: VarBuilder<'a>,
+    layers: Vec<Layer>,
+    /// Of the network's input.
+    input: usize,
+    /// Of what the last layer gives.
+    channels: usize,
+}
+
+impl<'a> Builder<'a> {
+    /// Over inputs of so many channels, with weights from the root of `vb`.
+    pub fn new(vb: VarBuilder<'a>, channels: usize) -> Builder<'a> {
+        Builder { vb, layers: Vec::new(), input: channels, channels }
+    }
+
+    /// What was emitted.
+    pub fn finish(self) -> Sequential {
+        Sequential { layers: self.layers, device: self.vb.device().clone() }
+    }
+
+    /// A layer that keeps the channels.
+    fn push(&mut self, layer: Layer) -> Result<()> {
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Takes the channels of the last layer and sets those of the next.
+    fn widths(&mut self, outputs: usize) -> [usize; 2] {
+        [std::mem::replace(&mut self.channels, outputs), outputs]
+    }
+
+    fn load_conv(&mut self, name: &str, outputs: usize, spec: ConvSpec) -> Result<Conv2d> {
+        Ok(Conv2d::load(self.vb.pp(name), self.widths(outputs), spec)?)
+    }
+}
+
+impl Emit for Builder<'_> {
+    fn conv(&mut self, name: &str, outputs: usize, conv: impl Into<ConvSpec>) -> Result<()> {
+        let conv = self.load_conv(name, outputs, conv.into())?;
+        self.push(Layer::Conv(conv))
+    }
+
+    fn conv_head(
+        &mut self,
+        name: &str,
+        [outputs, kept]: [usize; 2],
+        conv: impl Into<ConvSpec>,
+    ) -> Result<()> {
+        let conv = self.load_conv(name, outputs, conv.into())?;
+        self.channels = kept;
+        self.push(Layer::ConvHead(conv, kept))
+    }
+
+    fn upsample(&mut self, name: &str) -> Result<()> {
+        let conv = self.load_conv(name, self.channels, ConvGeometry::SAME_3.into())?;
+        self.push(Layer::Upsample(conv))
+    }
+
+    fn transposed(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let conv = ConvTranspose2d::load(self.vb.pp(name), self.widths(outputs))?;
+        self.push(Layer::Transposed(conv))
+    }
+
+    fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let norm = GroupNorm::load(self.vb.pp(name), self.channels, norm)?;
+        self.push(Layer::NormSilu(norm))
+    }
+
+    fn relu(&mut self) -> Result<()> {
+        self.push(Layer::Relu)
+    }
+
+    fn resnet(&mut self, name: &str, outputs: usize, spec: ResnetSpec) -> Result<()> {
+        let block = ResnetBlock::load(self.vb.pp(name), self.widths(outputs), spec)?;
+        self.push(Layer::Resnet(Box::new(block)))
+    }
+
+    fn attention(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let block = AttnBlock::load(self.vb.pp(name), self.channels, norm)?;
+        self.push(Layer::Attention(Box::new(block)))
+    }
+
+    fn plain_residual(&mut self, names: [&str; 2], hidden: usize) -> Result<()> {
+        let vbs = names.map(|name| self.vb.pp(name));
+        let block = PlainResidual::load(vbs, self.channels, hidden)?;
+        self.push(Layer::PlainResidual(Box::new(block)))
+    }
+
+    fn bottleneck(&mut self, name: &str, outputs: usize, spec: BottleneckSpec) -> Result<()> {
+        let block = Bottleneck::load(self.vb.pp(name), self.widths(outputs), spec)?;
+        self.push(Layer::Bottleneck(Box::new(block)))
+    }
+
+    fn resample(&mut self, how: Resample) -> Result<()> {
+        self.push(Layer::Resample(how))
+    }
+
+    fn depth_to_space(&mut self) -> Result<()> {
+        self.channels /= 4;
+        self.push(Layer::DepthToSpace)
+    }
+
+    fn adaptive_norm(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let norm = AdaptiveNorm::load(self.vb.pp(name), self.input, self.channels, norm)?;
+        self.push(Layer::AdaptiveNorm(norm))
+    }
+}

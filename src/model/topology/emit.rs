@@ -1,0 +1,145 @@
+//! Owns the layers that networks are made of, as an emitter receives them.
+
+use super::geometry::{ConvSpec, NormSpec};
+use crate::error::{Error, Result};
+
+/// Receives the layers of a network in the order in which they run. Each takes the map that the
+/// one before it gave, the first one the network's input; names are those of the weights.
+///
+/// Layers that only some families have are refused unless an emitter has them.
+pub trait Emit {
+    /// A convolution to `outputs` channels.
+    ///
+    /// # Errors
+    /// Here as everywhere: a weight that is missing or has another shape, a layer that isn't there.
+    fn conv(&mut self, name: &str, outputs: usize, conv: impl Into<ConvSpec>) -> Result<()>;
+
+    /// The last layer of an encoder: a convolution to what the quantizer takes.
+    fn latents(&mut self, name: &str, outputs: usize, conv: impl Into<ConvSpec>) -> Result<()> {
+        self.conv(name, outputs, conv)
+    }
+
+    /// A convolution to `outputs` channels of which the first `kept` are read.
+    fn conv_head(
+        &mut self,
+        name: &str,
+        [outputs, kept]: [usize; 2],
+        conv: impl Into<ConvSpec>,
+    ) -> Result<()> {
+        let _ = (outputs, kept, conv.into());
+        Err(missing(name))
+    }
+
+    /// Every pixel twice along both sides, then a 3x3 convolution that keeps the channels.
+    fn upsample(&mut self, name: &str) -> Result<()> {
+        Err(missing(name))
+    }
+
+    /// A transposed 4x4 convolution of stride 2 and padding 1: twice the size.
+    fn transposed(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let _ = outputs;
+        Err(missing(name))
+    }
+
+    /// GroupNorm, then x * sigmoid(x).
+    fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()>;
+
+    /// max(x, 0).
+    fn relu(&mut self) -> Result<()> {
+        Err(missing("relu"))
+    }
+
+    /// GroupNorm, SiLU, 3x3, GroupNorm, SiLU, 3x3, plus the input: `norm1`, `conv1`, `norm2`,
+    /// `conv2`; where the width changes, the shortcut goes through a 1x1, `nin_shortcut`.
+    fn resnet(&mut self, name: &str, outputs: usize, spec: ResnetSpec) -> Result<()>;
+
+    /// One head of attention over all pixels, plus the input: `norm`, `q`, `k`, `v`, `proj_out`.
+    fn attention(&mut self, name: &str, norm: NormSpec) -> Result<()>;
+
+    /// x + conv2(relu(conv1(relu(x)))) with the names of both: 3x3 to `hidden` channels, 1x1 back.
+    fn plain_residual(&mut self, names: [&str; 2], hidden: usize) -> Result<()> {
+        let _ = hidden;
+        Err(missing(names[0]))
+    }
+
+    /// id(x) + gain * res(x): four convolutions `res_path.conv_{1..4}`, each after a ReLU, the
+    /// inner ones four times narrower than `outputs`; `id_path` is a 1x1 where the width changes.
+    fn bottleneck(&mut self, name: &str, outputs: usize, spec: BottleneckSpec) -> Result<()> {
+        let _ = (outputs, spec);
+        Err(missing(name))
+    }
+
+    /// Another size without weights.
+    fn resample(&mut self, how: Resample) -> Result<()> {
+        Err(missing(&format!("{how:?}")))
+    }
+
+    /// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx).
+    fn depth_to_space(&mut self) -> Result<()> {
+        Err(missing("depth to space"))
+    }
+
+    /// GroupNorm whose scale and shift, `gamma` and `beta`, are linear in the deviation and the
+    /// mean of the network's input over all of its pixels.
+    fn adaptive_norm(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        let _ = norm;
+        Err(missing(name))
+    }
+}
+
+fn missing(layer: &str) -> Error {
+    Error::invalid(format!("`{layer}` is a layer that this engine doesn't have"))
+}
+
+/// What kind of residual block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResnetSpec {
+    /// Both norms.
+    pub norm: NormSpec,
+    /// Whether the convolutions have biases.
+    pub bias: bool,
+    /// What the 1x1 shortcut acts on.
+    pub shortcut: Shortcut,
+}
+
+/// What the 1x1 shortcut of a residual block acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortcut {
+    /// The block's input, as everywhere.
+    Input,
+    /// The output of `conv2`, dropping the input: MaskGIT-VQ's published behaviour.
+    Output,
+}
+
+/// A bottleneck's four windows and the factor of its path.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BottleneckSpec {
+    /// Sides of the windows of `conv_1` to `conv_4`.
+    pub kernels: [usize; 4],
+    /// Factor of the residual path.
+    pub gain: f64,
+    /// What each convolution's weight and bias are called.
+    pub parameters: [&'static str; 2],
+}
+
+/// How a map changes its size without weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resample {
+    /// The mean of 2x2 pixels, rounding the size down.
+    Mean,
+    /// The largest of 2x2 pixels, rounding the size down.
+    Largest,
+    /// Every pixel twice along both sides.
+    Double,
+}
+
+/// `count` residual blocks `{name}.0`, `{name}.1`, ...; the first changes the width.
+pub(super) fn resnets(
+    e: &mut impl Emit,
+    name: &str,
+    count: usize,
+    outputs: usize,
+    spec: ResnetSpec,
+) -> Result<()> {
+    (0..count).try_for_each(|j| e.resnet(&format!("{name}.{j}"), outputs, spec))
+}

@@ -1,0 +1,46 @@
+//! Owns MaskGIT-VQ as open-muse published it: no biases inside blocks, average pooling, no
+//! attention, no 1x1 around the quantizer.
+
+use super::emit::resnets;
+use super::vqgan::no_level;
+use super::{ConvGeometry, Emit, Io, NormSpec, Resample, ResnetSpec, Shortcut};
+use crate::error::Result;
+use crate::model::config::ResnetConfig;
+
+fn block(config: &ResnetConfig) -> ResnetSpec {
+    let norm = NormSpec { groups: config.norm_groups, eps: config.norm_eps };
+    ResnetSpec { norm, bias: false, shortcut: Shortcut::Output }
+}
+
+/// Images to latents.
+pub fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
+    let (spec, count) = (block(config), config.res_blocks);
+    e.conv("encoder.conv_in", config.ch, ConvGeometry::SAME_3.unbiased())?;
+    let mut width = config.ch;
+    for (i, &c_out) in config.widths.iter().enumerate() {
+        width = c_out;
+        resnets(e, &format!("encoder.down.{i}.block"), count, width, spec)?;
+        if i + 1 < config.widths.len() {
+            e.resample(Resample::Mean)?;
+        }
+    }
+    resnets(e, "encoder.mid", count, width, spec)?;
+    e.norm_silu("encoder.norm_out", spec.norm)?;
+    e.latents("encoder.conv_out", io.dim, ConvGeometry::POINT)
+}
+
+/// Looked-up codes to images.
+pub fn decoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
+    let (spec, count) = (block(config), config.res_blocks);
+    let &deepest = config.widths.last().ok_or_else(no_level)?;
+    e.conv("decoder.conv_in", deepest, ConvGeometry::SAME_3)?;
+    resnets(e, "decoder.mid", count, deepest, spec)?;
+    for (i, &width) in config.widths.iter().enumerate().rev() {
+        resnets(e, &format!("decoder.up.{i}.block"), count, width, spec)?;
+        if i > 0 {
+            e.upsample(&format!("decoder.up.{i}.upsample_conv"))?;
+        }
+    }
+    e.norm_silu("decoder.norm_out", spec.norm)?;
+    e.conv("decoder.conv_out", io.channels, ConvGeometry::SAME_3)
+}
