@@ -7,7 +7,7 @@ use support::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use arrow::array::{AsArray, ListArray};
+use arrow::array::{AsArray, FixedSizeListArray};
 use arrow::datatypes::UInt16Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::{
@@ -16,13 +16,17 @@ use vqtok::{
 };
 
 /// The column of an output's only shard, by key.
-fn column<T>(job: &Job, name: &str, value: impl Fn(&ListArray, usize) -> T) -> BTreeMap<String, T> {
+fn column<T>(
+    job: &Job,
+    name: &str,
+    value: impl Fn(&FixedSizeListArray, usize) -> T,
+) -> BTreeMap<String, T> {
     let file = std::fs::File::open(job.path("out/tokens/part-00000.parquet")).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let mut found = BTreeMap::new();
     for batch in reader.map(Result::unwrap) {
         let keys = batch.column_by_name("key").unwrap().as_string::<i32>();
-        let lists = batch.column_by_name(name).unwrap().as_list::<i32>();
+        let lists = batch.column_by_name(name).unwrap().as_fixed_size_list();
         found.extend((0..batch.num_rows()).map(|i| (keys.value(i).to_string(), value(lists, i))));
     }
     found
@@ -179,10 +183,10 @@ fn settings_are_refused_by_their_names_before_any_work() {
     assert_eq!(refused(tokenize.clone().shard_rows(0)), "shard_rows is 1 to 16777216, not 0");
     assert_eq!(refused(tokenize.clone().batch_size(0)), "batch_size is 1 to 65536, not 0");
     assert!(!job.path("out").exists());
-    let odd = TokenizerOptions::new().pixels(PixelSettings::default().size(17));
+    let odd = TokenizerOptions::new().pixels(PixelSettings::default().size(2));
     let mut tokenizer = odd.open(job.path("model")).unwrap();
     let error = tokenize.run(&mut tokenizer, &mut ()).unwrap_err().to_string();
-    assert!(error.starts_with("size 17 doesn't suit the model"), "{error}");
+    assert!(error.starts_with("size 2 doesn't suit the model"), "{error}");
     let missing: PathBuf = job.path("missing");
     assert!(Tokenizer::open(missing).is_err());
 }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::codes::{Codes, Grid, problem};
-use super::events::{Event, Observer};
+use super::events::{Event, Observer, OtherGrid};
 use super::picture_names::Names;
 use super::tokenizer::{Tokenizer, to_rgb};
 use crate::audit::{BadRows, GridRow, TokenFile};
@@ -20,23 +20,6 @@ use crate::util::overwrite::Foreign;
 
 /// Bytes of decoded pixels that wait for their files, unless one picture has more.
 const PIXELS_MAX: usize = 1 << 28;
-
-/// Rows that don't say their grid and are read as another one than the model's own; told once for
-/// each number of tokens, up to ten.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct OtherGrid<'a> {
-    /// Tokens of such a row.
-    pub tokens: usize,
-    /// The file of the first one.
-    pub file: &'a Path,
-    /// Its number there, from 0.
-    pub row: u64,
-    /// (height, width) that it is read as, in tokens.
-    pub grid: (usize, usize),
-    /// (height, width) that the model was made for.
-    pub model_grid: (usize, usize),
-}
 
 /// A row on its way, with the name of its picture, and whether it is drawn on the sheet.
 struct Waiting {

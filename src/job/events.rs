@@ -1,19 +1,20 @@
 //! Owns what the jobs report while they run, and who can stop them.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use super::decode_rows::OtherGrid;
-use super::plan::Planned;
-use super::repair::DamageReport;
-use super::same_model::OtherModel;
-use super::tokenize::Pass;
-use crate::audit::BadRows;
+use serde::Serialize;
+
 use crate::audit::sources::Sources;
+use crate::audit::{BadRows, VerifyReport};
 use crate::config::Recipe;
 use crate::data::Skipped;
+use crate::data::source::labels::{LabelLevel, Layout};
 use crate::error::Reject;
 use crate::pipeline;
 use crate::train::{self, Evaluation, TrainSummary};
+use crate::util::numbers::counted;
+use crate::util::text;
 
 /// What happens while a job runs.
 #[derive(Debug)]
@@ -126,5 +127,125 @@ impl train::Observer for Relay<'_> {
 
     fn interrupted(&self) -> bool {
         self.0.interrupted()
+    }
+}
+
+/// What a job is about to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Planned<'a> {
+    /// Images of the plan.
+    pub images: u64,
+    /// Partitions of the plan, a shard each.
+    pub partitions: usize,
+    /// What was passed over.
+    pub skipped: &'a Skipped,
+    /// Files that have another size than was planned, and may.
+    pub resized: u64,
+    /// The folders that a moved input was in and is in now, as URIs.
+    pub moved: Option<(&'a str, &'a str)>,
+    /// Whether what vqtok wrote itself is among the images, as an earlier version planned it.
+    pub own: bool,
+    /// Which folder of a key is its label.
+    pub label_level: LabelLevel,
+    /// What the first folders of the inputs look like, where that was looked at.
+    pub layout: Option<&'a Layout>,
+}
+
+/// One pass over images that were to do.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Pass {
+    /// Images of it.
+    pub images: u64,
+    /// What became of them.
+    pub summary: pipeline::Summary,
+}
+
+/// What is wrong with an output before it is repaired.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DamageReport {
+    /// The output's folder.
+    pub dir: PathBuf,
+    /// What [`verify`](crate::verify) finds.
+    pub report: VerifyReport,
+    /// Partitions that are there and have to be made again.
+    pub partitions: usize,
+}
+
+/// Rows that don't say their grid and are read as another one than the model's own; told once for
+/// each number of tokens, up to ten.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct OtherGrid<'a> {
+    /// Tokens of such a row.
+    pub tokens: usize,
+    /// The file of the first one.
+    pub file: &'a Path,
+    /// Its number there, from 0.
+    pub row: u64,
+    /// (height, width) that it is read as, in tokens.
+    pub grid: (usize, usize),
+    /// (height, width) that the model was made for.
+    pub model_grid: (usize, usize),
+}
+
+/// Tokens that were made by another model than the one that decodes them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OtherModel {
+    /// The first file of such tokens.
+    pub file: PathBuf,
+    /// How many files have such tokens.
+    pub files: usize,
+    /// What they were made by.
+    pub made_by: ModelIdentity,
+    /// Where the model lies that decodes them.
+    pub model: PathBuf,
+    /// What it is.
+    pub decoder: ModelIdentity,
+}
+
+/// What identifies a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ModelIdentity {
+    /// Its family.
+    pub family: String,
+    /// Hex sha256 of all its weights.
+    pub weights_sha256: String,
+    /// Hex sha256 of its codebook; empty where it has none.
+    pub codebook_sha256: String,
+}
+
+impl fmt::Display for ModelIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = |digest: &str| {
+            text::printable(&digest.chars().take(12).collect::<String>()).into_owned()
+        };
+        let codebook = match &*self.codebook_sha256 {
+            "" => "no codebook".to_string(),
+            digest => format!("codebook {}", start(digest)),
+        };
+        let (family, weights) = (text::shorten(&self.family), start(&self.weights_sha256));
+        write!(f, "{family} with weights {weights} and {codebook}")
+    }
+}
+
+impl fmt::Display for OtherModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = match self.files {
+            1 => String::new(),
+            count => format!(" (and those of {} more)", counted(count - 1, "file")),
+        };
+        write!(
+            f,
+            "the tokens of {}{more} are of another model, {}, than {}, {}",
+            text::path(&self.file),
+            self.made_by,
+            text::path(&self.model),
+            self.decoder,
+        )
     }
 }

@@ -24,16 +24,15 @@ mod train;
 
 pub use codes::{Codes, Grid};
 pub use decode::{Decode, DecodeSummary};
-pub use decode_rows::OtherGrid;
-pub use events::{Event, Observer};
+pub use events::{
+    DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
+};
 pub use pixels::PixelSettings;
-pub use plan::Planned;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};
-pub use repair::{DamageReport, Repair, RepairSummary};
-pub use same_model::{ModelIdentity, OtherModel};
+pub use repair::{Repair, RepairSummary};
 pub use share::{RankFrom, Share};
 pub use threads::set_threads;
-pub use tokenize::{Pass, Tokenize, TokenizeSummary};
+pub use tokenize::{Tokenize, TokenizeSummary};
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 pub use train::{InitFrom, Train};
 

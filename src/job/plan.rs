@@ -1,11 +1,11 @@
 //! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan that
 //! is there, and says what differs. Must not know: how images become tokens.
 
-use super::events::{Event, Observer};
+use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLevel, Layout};
-use crate::data::{Skipped, SourceFile, Take, is_hidden, walk_taking};
+use crate::data::{SourceFile, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
@@ -40,28 +40,6 @@ impl Labels {
     pub(super) fn recorded(&self) -> Option<String> {
         (self.level != LabelLevel::default()).then(|| self.level.to_string())
     }
-}
-
-/// What a job is about to do.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Planned<'a> {
-    /// Images of the plan.
-    pub images: u64,
-    /// Partitions of the plan, a shard each.
-    pub partitions: usize,
-    /// What was passed over.
-    pub skipped: &'a Skipped,
-    /// Files that have another size than was planned, and may.
-    pub resized: u64,
-    /// The folders that a moved input was in and is in now, as URIs.
-    pub moved: Option<(&'a str, &'a str)>,
-    /// Whether what vqtok wrote itself is among the images, as an earlier version planned it.
-    pub own: bool,
-    /// Which folder of a key is its label.
-    pub label_level: LabelLevel,
-    /// What the first folders of the inputs look like, where that was looked at.
-    pub layout: Option<&'a Layout>,
 }
 
 /// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns how
@@ -187,7 +165,7 @@ fn told(changes: &Changes, hidden: bool, first: &str) -> String {
     words
 }
 
-/// Examples behind a count, in brackets.
+/// Examples after a count, in brackets.
 fn listed(group: &Group, examples: Vec<String>) -> String {
     if examples.is_empty() {
         return String::new();

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::events::{Event, Observer};
+use super::events::{DamageReport, Event, Observer};
 use super::pixels::told;
 use super::plan;
 use super::tokenize::{TokenizeSummary, check_batch_size, tokenize};
@@ -28,18 +28,6 @@ pub struct Repair {
     options: TokenizerOptions,
     moved: Option<(PathBuf, PathBuf)>,
     batch_size: Option<usize>,
-}
-
-/// What is wrong with an output before it is repaired.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct DamageReport {
-    /// The output's folder.
-    pub dir: PathBuf,
-    /// What [`verify`] finds.
-    pub report: VerifyReport,
-    /// Partitions that are there and have to be made again.
-    pub partitions: usize,
 }
 
 /// What a repair did.
@@ -170,7 +158,7 @@ fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
     Ok(Moved::everywhere(uri(old)?, uri(new)?))
 }
 
-/// Refuses to make shards anew whose images are nowhere: all of them would become failures. Of a
+/// Refuses to make shards again whose images are nowhere: all of them would become failures. Of a
 /// few images of each shard one must be there.
 fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
     const IMAGES: usize = 16;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::events::{Event, Observer, Relay};
+use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
 use super::places;
 use super::plan::{self, Labels};
@@ -243,16 +243,6 @@ pub(super) fn tokenize(
     let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
     observer.event(&Event::Tokenized(&Pass { images, summary }));
     Ok(summary)
-}
-
-/// One pass over images that were to do.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Pass {
-    /// Images of it.
-    pub images: u64,
-    /// What became of them.
-    pub summary: pipeline::Summary,
 }
 
 /// What a run did, and what the output is now.

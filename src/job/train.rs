@@ -45,7 +45,7 @@ pub struct InitFrom {
 
 impl InitFrom {
     /// A model folder or checkpoint file, of the recipe's architecture; a codebook of another size
-    /// or length begins anew.
+    /// or length starts from random values.
     pub fn new(path: impl Into<String>) -> InitFrom {
         InitFrom { path: path.into(), ..InitFrom::default() }
     }

@@ -127,26 +127,11 @@ fn flush(
     rows: &Rows,
     done: &Sender<Done>,
 ) -> Result<bool> {
-    let mut pixels = Vec::new();
-    let (mut count, mut height, mut width) = (0, 0, 0);
-    for prepared in batch.items.iter().filter_map(|item| item.prepared.as_ref().ok()) {
-        pixels.extend_from_slice(&prepared.pixels);
-        (count, height, width) = (count + 1, prepared.height, prepared.width);
+    let before = batch.images_max;
+    let encoded = codes(engine, batch, settings.preparation.channels)?;
+    if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
+        return Ok(false);
     }
-    let encoded = if count == 0 {
-        Encoded { count: 0, levels: Vec::new(), failed: Vec::new() }
-    } else {
-        let channels = settings.preparation.channels;
-        let pixels = PixelBatch { pixels, count, height, width, channels };
-        let before = batch.images_max;
-        let first = batch.items.iter().find(|item| item.prepared.is_ok());
-        let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
-        let encoded = oom_split::encode(engine, &pixels, &mut batch.images_max)?;
-        if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
-            return Ok(false);
-        }
-        encoded
-    };
     let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
     let mut index = 0;
     for mut item in batch.items.drain(..) {
@@ -158,22 +143,44 @@ fn flush(
             }
             index += 1;
         }
-        let outcome = match item.prepared {
+        let InFlight { partition, plan, prepared } = item;
+        let outcome = match prepared {
             Ok(prepared) => {
-                let row = rows.row(item.plan, &prepared, &encoded, index - 1);
-                Outcome::Written(Box::new(row))
+                Outcome::Written(Box::new(rows.row(plan, &prepared, &encoded, index - 1)))
             }
-            Err(reject) => Outcome::Failed(FailureRow {
-                ordinal: item.plan.ordinal,
-                key: item.plan.key,
-                uri: item.plan.uri,
-                stage: reject.stage.as_str().to_string(),
-                error: reject.message,
-            }),
+            Err(reject) => Outcome::Failed(failure(plan, reject)),
         };
-        if done.send(Done::Image { partition: item.partition, outcome }).is_err() {
+        if done.send(Done::Image { partition, outcome }).is_err() {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// The codes of the images of a batch that have pixels.
+fn codes(engine: &mut dyn Engine, batch: &mut Batch, channels: usize) -> Result<Encoded> {
+    let mut pixels = Vec::new();
+    let (mut count, mut height, mut width) = (0, 0, 0);
+    for prepared in batch.items.iter().filter_map(|item| item.prepared.as_ref().ok()) {
+        pixels.extend_from_slice(&prepared.pixels);
+        (count, height, width) = (count + 1, prepared.height, prepared.width);
+    }
+    if count == 0 {
+        return Ok(Encoded { count: 0, levels: Vec::new(), failed: Vec::new() });
+    }
+    let pixels = PixelBatch { pixels, count, height, width, channels };
+    let first = batch.items.iter().find(|item| item.prepared.is_ok());
+    let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
+    oom_split::encode(engine, &pixels, &mut batch.images_max)
+}
+
+/// The row in `failures` of an image that was given up.
+fn failure(plan: PlanRow, reject: Reject) -> FailureRow {
+    FailureRow {
+        ordinal: plan.ordinal,
+        key: plan.key,
+        uri: plan.uri,
+        stage: reject.stage.as_str().to_string(),
+        error: reject.message,
+    }
 }

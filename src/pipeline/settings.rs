@@ -81,6 +81,6 @@ pub struct Summary {
     pub already: u64,
     /// Partitions that another worker committed first with other bytes, which stay.
     pub lost: u64,
-    /// Partitions that stay as they were, since making them anew would have lost tokens.
+    /// Partitions that stay as they were, since making them again would have lost tokens.
     pub kept: u64,
 }
