@@ -123,7 +123,7 @@
 //! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
 //! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
-//! | `util` | the console, numbers and messages as people read them, panics, file systems | rooms |
+//! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
 //! Imports point one way: `cli -> job -> pipeline, config -> train, audit, tokens -> data, engine,

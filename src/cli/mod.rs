@@ -3,6 +3,7 @@
 
 mod again;
 mod common;
+mod console;
 mod convert;
 mod decode;
 mod finalize;
@@ -22,10 +23,10 @@ mod verify;
 
 use crate::cli::progress::Reporter;
 use crate::error::{Error, INTERNAL_ERROR, Result};
+use crate::util::error_text;
 use crate::util::panics;
 use crate::util::panics::Bug;
 use crate::util::text;
-use crate::util::{console, error_text};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
 use std::io::IsTerminal;

@@ -5,8 +5,9 @@
 //! Results for people and events go to stdout, everything else to stderr, so that a pipe gets
 //! only what it asked for.
 
+use super::console;
 use crate::util::text;
-use crate::util::{console, numbers, portable_fs};
+use crate::util::{numbers, portable_fs};
 use indicatif::style::ProgressTracker;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};

@@ -36,5 +36,7 @@ pub use tokenize::{Tokenize, TokenizeSummary};
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 pub use train::{InitFrom, Train};
 
+#[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;
+#[cfg(feature = "cli")]
 pub(crate) use tokenizer::refuse_unfinished;

@@ -30,6 +30,7 @@ pub(crate) fn check_png(setting: Setting, path: &Path, foreign: Foreign) -> Resu
 ///
 /// # Errors
 /// As for [`check_png`].
+#[cfg(feature = "cli")]
 pub(crate) fn check_page(setting: Setting, path: &Path, foreign: Foreign) -> Result<()> {
     check_file(setting, path, &["html", "htm"], "HTML", foreign)
 }
