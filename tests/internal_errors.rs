@@ -66,7 +66,8 @@ fn a_panic_names_its_stage_and_image_and_tells_machines() {
     let output = command.env("VQTOK_FAILPOINT", "decode:3:panic").output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     // The order of a plan is that of its keys: images/ itself, then cat/, then dog/.
-    let begin = "vqtok: internal error in decode at 0006.ppm: fail point decode (src/failpoint.rs:";
+    let begin =
+        "vqtok: internal error in decode at 0006.ppm: fail point decode (src/util/fail_point.rs:";
     assert!(stderr.contains(begin), "{stderr}");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 
 use super::levels::LEVELS_MAX;
-use crate::audit::parquet_file::Sheet;
+use crate::audit::parquet_file::ParquetFile;
 
 /// The data set's codebook file.
 pub const NAME: &str = "codebook.parquet";
@@ -16,24 +16,24 @@ const CODES_MAX: i32 = 1 << 24;
 
 /// Uses and summed distances of codes.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Fold {
+pub struct CodeCounts {
     /// Up to the last level with a use.
-    levels: Vec<LevelFold>,
+    levels: Vec<LevelCounts>,
 }
 
 /// Those of one level.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct LevelFold {
+struct LevelCounts {
     /// By code: count and distance sum.
     codes: Vec<(i64, f64)>,
     /// A distance is missing for some partition.
     unknown: bool,
 }
 
-impl Fold {
+impl CodeCounts {
     /// Of a codebook part, whose order and values are checked.
-    pub fn read(path: &Path) -> Result<Fold, String> {
-        let mut fold = Fold::default();
+    pub fn read(path: &Path) -> Result<CodeCounts, String> {
+        let mut counts = CodeCounts::default();
         let mut last = (-1, -1);
         for (place, count, sum) in rows(path)? {
             if count <= 0 {
@@ -45,19 +45,19 @@ impl Fold {
                 return Err(format!("code {} is out of order or range", place.1));
             }
             last = place;
-            fold.levels.resize(level + 1, LevelFold::default());
-            let entries = &mut fold.levels[level];
+            counts.levels.resize(level + 1, LevelCounts::default());
+            let entries = &mut counts.levels[level];
             entries.codes.resize(place.1 as usize + 1, (0, 0.0));
             entries.codes[place.1 as usize] = (count, sum.unwrap_or(0.0));
             entries.unknown |= sum.is_none();
         }
-        Ok(fold)
+        Ok(counts)
     }
 
     /// Adds a later partition's.
-    pub fn merge(&mut self, other: &Fold) {
+    pub fn merge(&mut self, other: &CodeCounts) {
         let levels = self.levels.len().max(other.levels.len());
-        self.levels.resize(levels, LevelFold::default());
+        self.levels.resize(levels, LevelCounts::default());
         for (mine, theirs) in self.levels.iter_mut().zip(&other.levels) {
             let codes = mine.codes.len().max(theirs.codes.len());
             mine.codes.resize(codes, (0, 0.0));
@@ -117,7 +117,7 @@ impl Fold {
         used.map(|entry| entry.0 as f64 / total).map(|p| -p * p.log2()).sum::<f64>() + 0.0
     }
 
-    /// A dense `codebook.parquet` against this fold: every code of every level (`codes` gives K of
+    /// A dense `codebook.parquet` against these counts: every code of every level (`codes` gives K of
     /// each, where known), equal counts, equal bits of the sums.
     pub fn compare(&self, path: &Path, codes: Option<&[u64]>) -> Result<(), String> {
         let mut due = (0, 0);
@@ -164,7 +164,7 @@ type Row = ((i32, i32), i64, Option<f64>);
 /// The rows of a `codebook.v1` file.
 fn rows(path: &Path) -> Result<Vec<Row>, String> {
     let names = ["level", "code", "count", "distance_sum"];
-    let sheet = Sheet::open(path, None).map_err(|e| e.to_string())?;
+    let sheet = ParquetFile::open(path, None).map_err(|e| e.to_string())?;
     let types = [DataType::Int32, DataType::Int32, DataType::Int64, DataType::Float64];
     let fields = sheet.schema().fields();
     let fits = fields.len() == 4

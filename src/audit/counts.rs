@@ -12,7 +12,7 @@ use super::columns::Keys;
 use super::levels::{self, Level};
 use super::nested::Nested;
 use super::rows::BadRows;
-use crate::audit::parquet_file::Sheet;
+use crate::audit::parquet_file::ParquetFile;
 use crate::error::Result;
 
 /// Labels that are counted one by one; the images of further ones are summed up.
@@ -53,7 +53,7 @@ pub struct Columns {
 
 impl Columns {
     pub fn of(path: &Path, made_by: &BTreeMap<String, String>) -> Result<Columns> {
-        let sheet = Sheet::open_plain(path, Some(&[]))?;
+        let sheet = ParquetFile::open_plain(path, Some(&[]))?;
         let known =
             |level: &&'static Level| made_by.get(&level.codes).and_then(|text| text.parse().ok());
         let levels = levels::of(sheet.schema()).into_iter();
@@ -252,7 +252,7 @@ pub fn count(path: &Path, columns: &Columns) -> Counts {
     let bad =
         |rows, problem| BadRows { file: path.into(), rows, key: None, problem, whole_file: false };
     let names = columns.names();
-    let sheet = match Sheet::open_plain(path, Some(&names)) {
+    let sheet = match ParquetFile::open_plain(path, Some(&names)) {
         Ok(sheet) => sheet,
         Err(error) => {
             counts.bad(&bad(0..0, error.to_string()));

@@ -7,10 +7,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::facts::PartitionFacts;
 use super::facts::{FileFacts, VerifyReport};
-use super::partition::PartitionFacts;
 use super::plan::PlanFacts;
-use crate::audit::code_counts::Fold;
+use crate::audit::code_counts::CodeCounts;
 
 /// The data set's own file.
 pub const NAME: &str = "dataset.json";
@@ -77,18 +77,18 @@ impl Dataset {
 pub fn expected(
     report: &VerifyReport,
     plan: &PlanFacts,
-    fold: &Fold,
+    code_counts: &CodeCounts,
     shards: &[PartitionFacts],
     codebook: &FileFacts,
 ) -> Value {
     let file = |f: &FileFacts| json!({"path": f.path, "bytes": f.bytes, "sha256": f.sha256});
     let round = |x: f64| (x * 1e6).round() / 1e6;
     let level = |(index, codes): (usize, u64)| {
-        let entropy = fold.entropy_bits(index);
+        let entropy = code_counts.entropy_bits(index);
         json!({
             "codes": codes,
-            "tokens": fold.tokens_of(index),
-            "used": fold.used(index),
+            "tokens": code_counts.tokens_of(index),
+            "used": code_counts.used(index),
             "entropy_bits": round(entropy),
             "perplexity": round(entropy.exp2()),
         })

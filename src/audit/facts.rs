@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
 
 /// Which part of an output a finding is about: what `repair` has to make anew.
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 pub enum Part {
     /// `plan.parquet`.
     Plan,
-    /// A shard or one of its companions.
+    /// A shard or one of its sidecars.
     Partition(usize),
     /// `codebook.parquet`.
     Codebook,
@@ -119,4 +120,19 @@ impl FileFacts {
         }
         Ok(FileFacts { path: path.to_string(), bytes, sha256: hex(&hasher.finalize()) })
     }
+}
+
+/// What a partition holds, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct PartitionFacts {
+    pub index: usize,
+    pub first_ordinal: u64,
+    pub planned: u64,
+    pub written: u64,
+    pub failed: u64,
+    pub rows: u64,
+    /// Shard, failures, codebook part, as far as they are there.
+    pub files: Vec<FileFacts>,
+    pub code_counts: CodeCounts,
+    pub problems: Vec<String>,
 }

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use super::report::{AuditReport, ErrorReport, LevelReport};
+use crate::util::charts::{Frame, bar_chart, codes_by_uses, rank_frequency};
 use crate::util::html::{
-    Frame, bar_chart, big, codes_by_uses, escape, labels, number, open_page, percent,
-    rank_frequency, significant, table, text,
+    big, escape, labels, number, open_page, percent, significant, table, text,
 };
 use crate::util::numbers;
 

@@ -36,22 +36,22 @@ const GROUP_ROWS_MAX: i64 = 1 << 32;
 const BATCH_ROWS: u64 = 1024;
 
 /// A Parquet file whose footer and page headers were found to agree with each other.
-pub struct Sheet {
+pub struct ParquetFile {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
     /// Key-value metadata, the Arrow schema left out.
     pub entries: BTreeMap<String, String>,
     /// As the footer says and its row groups add up to.
     pub rows: u64,
-    /// By row group, why it can't be read: only where [`Sheet::open_plain`] lets that pass.
+    /// By row group, why it can't be read: only where [`ParquetFile::open_plain`] lets that pass.
     unreadable: BTreeMap<usize, String>,
 }
 
-impl Sheet {
+impl ParquetFile {
     /// Reads and checks the footer, and the page headers of `columns` (all where None; names that
     /// the file lacks are passed over).
-    pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<Sheet> {
-        Sheet::open_as(path, |file, length| {
+    pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
+        ParquetFile::open_as(path, |file, length| {
             let (metadata, rows, bad) = check(file, length, columns, ArrowReaderOptions::new())?;
             match bad.into_values().next() {
                 Some(reason) => Err(reason),
@@ -64,8 +64,8 @@ impl Sheet {
     /// every list a List, dictionaries and extensions as what they hold, and texts as Binary, so
     /// that one that isn't UTF-8 costs its row and no more. A row group whose pages are damaged is
     /// an error when it is read.
-    pub fn open_plain(path: &Path, columns: Option<&[&str]>) -> Result<Sheet> {
-        Sheet::open_as(path, |file, length| {
+    pub fn open_plain(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
+        ParquetFile::open_as(path, |file, length| {
             let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let (metadata, rows, bad) = check(file, length, columns, options())?;
             let metadata = without_texts(metadata.metadata())?;
@@ -77,7 +77,7 @@ impl Sheet {
     fn open_as(
         path: &Path,
         check: impl FnOnce(&File, u64) -> Result<Checked, String>,
-    ) -> Result<Sheet> {
+    ) -> Result<ParquetFile> {
         let facts = std::fs::metadata(path).map_err(Error::io(path))?;
         if facts.is_dir() {
             return Err(Error::io(path)(std::io::ErrorKind::IsADirectory.into()));
@@ -97,7 +97,7 @@ impl Sheet {
             .filter(|entry| entry.key != "ARROW:schema")
             .map(|entry| (entry.key.clone(), entry.value.clone().unwrap_or_default()))
             .collect();
-        Ok(Sheet { path: path.to_path_buf(), metadata, entries, rows, unreadable })
+        Ok(ParquetFile { path: path.to_path_buf(), metadata, entries, rows, unreadable })
     }
 
     /// Its columns.
@@ -157,7 +157,7 @@ impl Sheet {
     }
 }
 
-/// The batches of a [`Sheet`]; after an error there are no more.
+/// The batches of a [`ParquetFile`]; after an error there are no more.
 pub struct Batches {
     path: PathBuf,
     reader: Option<ParquetRecordBatchReader>,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
 use super::hex::hex;
-use crate::audit::parquet_file::Sheet;
+use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
 /// The plan's name in an output.
@@ -19,7 +19,7 @@ const COLUMNS: [&str; 4] = ["ordinal", "key", "uri", "bytes"];
 
 /// A plan whose digest was found right.
 pub struct PlanFacts {
-    sheet: Sheet,
+    sheet: ParquetFile,
     /// `vqtok.identity`, as it stands there.
     pub identity_text: String,
     /// The same, parsed.
@@ -114,7 +114,7 @@ pub fn read(dir: &Path) -> Result<PlanFacts> {
     let path = dir.join(NAME);
     let broken = |reason: &str| Error::corrupt(&path, reason);
     let file = FileFacts::of(dir, NAME)?;
-    let sheet = Sheet::open(&path, None)?;
+    let sheet = ParquetFile::open(&path, None)?;
     let entry = |key: &str| sheet.entries.get(key).cloned().unwrap_or_default();
     if entry("vqtok.schema") != "plan.v1" {
         return Err(broken("its metadata doesn't say plan.v1"));

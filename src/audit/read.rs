@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::columns::{Layout, Parsed, Refused};
 use super::sources::{self, Sources};
-use crate::audit::parquet_file::{Batches, Sheet};
+use crate::audit::parquet_file::{Batches, ParquetFile};
 use crate::error::{Error, Result};
 use crate::util::error_text;
 use crate::util::text;
@@ -40,7 +40,7 @@ pub struct TokenFile {
 /// The file that is being read.
 struct Current {
     table: Table,
-    sheet: Sheet,
+    sheet: ParquetFile,
     layout: Layout,
     /// Rows of its row groups.
     groups: Vec<u64>,
@@ -265,8 +265,8 @@ impl Current {
     }
 }
 
-fn open(path: &Path, asked: &Asked) -> Result<(Sheet, Layout)> {
-    let sheet = Sheet::open_plain(path, Some(&asked.roots()))?;
+fn open(path: &Path, asked: &Asked) -> Result<(ParquetFile, Layout)> {
+    let sheet = ParquetFile::open_plain(path, Some(&asked.roots()))?;
     let layout =
         Layout::of(sheet.schema(), asked).map_err(|reason| Error::corrupt(path, reason))?;
     Ok((sheet, layout))
@@ -275,7 +275,7 @@ fn open(path: &Path, asked: &Asked) -> Result<(Sheet, Layout)> {
 /// A file none of whose rows can be read.
 fn lost(path: &Path, error: &Error) -> BadRows {
     // Its footer may still count its rows.
-    let rows = Sheet::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
+    let rows = ParquetFile::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
     let problem = match error {
         Error::Corrupt { reason, .. } => reason.clone(),
         Error::Io { source, .. } => error_text::reason(source),
@@ -298,7 +298,7 @@ fn file_of(table: &Result<Table, BadRows>) -> &Path {
     }
 }
 
-fn table(path: &Path, sheet: &Sheet) -> Table {
+fn table(path: &Path, sheet: &ParquetFile) -> Table {
     let entry = |name: &str| sheet.entries.get(name).cloned().unwrap_or_default();
     let weights_sha256 = entry("vqtok.weights_sha256");
     let made_by = (!weights_sha256.is_empty()).then(|| MadeBy {

@@ -15,7 +15,7 @@ use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
 use super::read::{BadRows, Table, TokenFile};
 use super::sources;
-use crate::audit::parquet_file::Sheet;
+use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
 pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
@@ -196,7 +196,7 @@ fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelR
 
 fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
     let columns = ["key", "stage", "error"];
-    let sheet = Sheet::open_plain(path, Some(&columns))?;
+    let sheet = ParquetFile::open_plain(path, Some(&columns))?;
     for batch in sheet.batches(&columns)? {
         let batch = batch?;
         let column = |name: &str| -> Result<Vec<String>, String> {

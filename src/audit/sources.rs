@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::partition::{failures_of, shard_name};
 use super::strays;
 use super::{dataset, plan};
-use crate::audit::parquet_file::Sheet;
+use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::util::text;
 
@@ -124,7 +124,7 @@ fn of_output(dir: &Path) -> Result<Sources> {
         dataset.as_ref().and_then(|dataset| dataset.text("/plan/digest")).map(String::from);
     let partitions = match &dataset {
         Some(dataset) => dataset.partitions(),
-        None => match Sheet::open(&dir.join(plan::NAME), None) {
+        None => match ParquetFile::open(&dir.join(plan::NAME), None) {
             Ok(plan) => {
                 digest = plan.entries.get("vqtok.plan_sha256").cloned();
                 plan.group_rows().len()
@@ -166,7 +166,7 @@ fn of_output(dir: &Path) -> Result<Sources> {
 /// What a shard is that was made by another plan than that with `digest`; None of the output's own,
 /// and where it can't be read, which whoever reads it tells.
 fn foreign(path: &Path, digest: &str) -> Option<Foreign> {
-    let sheet = Sheet::open_plain(path, Some(&[])).ok()?;
+    let sheet = ParquetFile::open_plain(path, Some(&[])).ok()?;
     let problem = match sheet.entries.get("vqtok.plan_sha256") {
         Some(plan) if plan == digest => return None,
         Some(_) => "it belongs to another output; `vqtok repair` makes this one's anew",

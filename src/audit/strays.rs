@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::partition::{companion_of, shard_name};
+use super::partition::{shard_name, sidecar_of};
 use super::{dataset, plan};
 use crate::audit::code_counts;
 use crate::util::overwrite;
@@ -25,11 +25,11 @@ pub struct Strays {
 pub struct Known {
     /// So many shards belong to it.
     pub partitions: usize,
-    /// Companions that were found right.
+    /// Sidecars that were found right.
     pub files: BTreeSet<String>,
-    /// Partitions that were found bad: which companions are theirs can't be told.
+    /// Partitions that were found bad: which sidecars are theirs can't be told.
     pub bad: BTreeSet<usize>,
-    /// Whether the output is finished: then no companion may wait for its shard.
+    /// Whether the output is finished: then no sidecar may wait for its shard.
     pub finished: bool,
 }
 
@@ -48,7 +48,7 @@ pub fn find(dir: &Path, known: &Known) -> Strays {
     for folder in FOLDERS {
         for (name, is_dir) in list(&dir.join(folder)) {
             let path = format!("{folder}/{name}");
-            match companion_of(&name).filter(|_| folder != "tokens" && !is_dir) {
+            match sidecar_of(&name).filter(|_| folder != "tokens" && !is_dir) {
                 _ if folder == "tokens" && is_shard(&path, is_dir, known.partitions) => {}
                 _ if known.files.contains(&path) => {}
                 Some(partition) if known.bad.contains(&partition) => {}

@@ -3,7 +3,7 @@
 //!
 //! What is proven: the plan's digest; that every planned image is in exactly one of shard and
 //! failures, under its planned key and uri; that codes are in range and their hashes and counts
-//! right; that companions and `codebook.parquet` follow from the shards and `dataset.json` from all
+//! right; that sidecars and `codebook.parquet` follow from the shards and `dataset.json` from all
 //! of them; and every file's sha256. So one flipped bit in any file is found.
 
 use std::path::Path;
@@ -11,11 +11,12 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::dataset::{self, Dataset};
+use super::facts::PartitionFacts;
 use super::facts::{FileFacts, Part, VerifyReport};
-use super::partition::{self, PartitionFacts};
+use super::partition;
 use super::plan::{self, PlanFacts};
 use super::strays::{self, Known};
-use crate::audit::code_counts::Fold;
+use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
 use crate::util::text;
 
@@ -41,7 +42,7 @@ pub fn verify(dir: &Path) -> Result<VerifyReport> {
         (None, None) => partition::highest(dir).map_or(0, |highest| highest + 1),
     };
     report.partitions = partitions as u64;
-    let mut fold = Fold::default();
+    let mut code_counts = CodeCounts::default();
     let mut shards = Vec::new();
     let present: Vec<usize> = (0..partitions)
         .filter(|&index| {
@@ -59,13 +60,13 @@ pub fn verify(dir: &Path) -> Result<VerifyReport> {
         let facts: Vec<_> =
             wave.par_iter().map(|&index| partition::verify(dir, index, plan.as_ref())).collect();
         for (&index, facts) in wave.iter().zip(facts) {
-            take_partition(&mut report, &mut fold, index, &facts);
+            take_partition(&mut report, &mut code_counts, index, &facts);
             shards.push(facts);
         }
     }
-    verify_fold(dir, &mut report, &fold, dataset.as_ref(), plan.as_ref())?;
+    verify_codebook(dir, &mut report, &code_counts, dataset.as_ref(), plan.as_ref())?;
     if let (Some(dataset), Some(plan)) = (&dataset, &plan) {
-        verify_dataset(dir, &mut report, dataset, plan, &fold, &shards)?;
+        verify_dataset(dir, &mut report, dataset, plan, &code_counts, &shards)?;
     }
     let known = Known {
         partitions,
@@ -111,7 +112,7 @@ fn verify_plan(
 
 fn take_partition(
     report: &mut VerifyReport,
-    fold: &mut Fold,
+    code_counts: &mut CodeCounts,
     index: usize,
     facts: &PartitionFacts,
 ) {
@@ -122,17 +123,17 @@ fn take_partition(
     report.written += facts.written;
     report.failed += facts.failed;
     report.rows += facts.rows;
-    report.tokens += facts.fold.tokens();
+    report.tokens += facts.code_counts.tokens();
     report.bytes += facts.files.iter().map(|file| file.bytes).sum::<u64>();
-    fold.merge(&facts.fold);
+    code_counts.merge(&facts.code_counts);
 }
 
 /// `codebook.parquet` against the sum of the parts. Where a partition is bad or missing, the sum is
 /// unknown, and only the file's own digest tells.
-fn verify_fold(
+fn verify_codebook(
     dir: &Path,
     report: &mut VerifyReport,
-    fold: &Fold,
+    code_counts: &CodeCounts,
     dataset: Option<&Dataset>,
     plan: Option<&PlanFacts>,
 ) -> Result<()> {
@@ -154,7 +155,7 @@ fn verify_fold(
         return Ok(());
     }
     let codes = plan.map(PlanFacts::codes);
-    if let Err(problem) = fold.compare(&dir.join(name), codes.as_deref()) {
+    if let Err(problem) = code_counts.compare(&dir.join(name), codes.as_deref()) {
         report.find(Part::Codebook, format!("{name}: {problem}"));
     }
     Ok(())
@@ -166,7 +167,7 @@ fn verify_dataset(
     report: &mut VerifyReport,
     dataset: &Dataset,
     plan: &PlanFacts,
-    fold: &Fold,
+    code_counts: &CodeCounts,
     shards: &[PartitionFacts],
 ) -> Result<()> {
     for facts in shards {
@@ -177,7 +178,7 @@ fn verify_dataset(
     let consistent = report.missing == 0 && report.findings.is_empty();
     if consistent {
         let codebook = FileFacts::of(dir, crate::audit::code_counts::NAME)?;
-        let expected = dataset::expected(report, plan, fold, shards, &codebook);
+        let expected = dataset::expected(report, plan, code_counts, shards, &codebook);
         if let Some(problem) = dataset.compare(&expected) {
             report.find(Part::Dataset, format!("dataset.json: {problem}"));
         }

@@ -5,6 +5,7 @@
 #![cfg_attr(not(feature = "cli"), allow(dead_code))]
 
 pub(crate) mod atomic_file;
+pub(crate) mod charts;
 pub(crate) mod error_text;
 pub(crate) mod fail_point;
 pub(crate) mod hex;

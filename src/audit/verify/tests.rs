@@ -248,7 +248,7 @@ fn whatever_is_not_the_outputs_own_is_a_stray() {
     let dir = tempfile::tempdir().unwrap();
     output(dir.path());
     let at = |name: &str| dir.path().join(name);
-    let companion = fs::read_dir(at("failures")).unwrap().next().unwrap().unwrap().path();
+    let sidecar = fs::read_dir(at("failures")).unwrap().next().unwrap().unwrap().path();
     let other = "failures/part-00001-0123456789abcdef.parquet";
     fs::create_dir_all(at("tokens/sub/deeper")).unwrap();
     let copies = [
@@ -266,7 +266,7 @@ fn whatever_is_not_the_outputs_own_is_a_stray() {
         "tokens/part-00000-0123456789abcdef.parquet",
     ];
     for name in copies {
-        fs::copy(&companion, at(name)).unwrap();
+        fs::copy(&sidecar, at(name)).unwrap();
     }
     std::os::unix::fs::symlink(at("nowhere"), at("tokens/link.parquet")).unwrap();
     let page = format!("<!doctype html>{}", crate::util::overwrite::HTML_MARK);
@@ -279,7 +279,7 @@ fn whatever_is_not_the_outputs_own_is_a_stray() {
     strays.sort();
     assert_eq!((strays, report.findings.len()), (expected, 0));
     assert!(!report.clean() && report.leftovers.is_empty());
-    // Before the end, the companion may be of a shard that is still to come.
+    // Before the end, the sidecar may be of a shard that is still to come.
     fs::remove_file(at("dataset.json")).unwrap();
     assert_eq!(verify(dir.path()).unwrap().leftovers, [other]);
     let before = tree(dir.path());

@@ -6,6 +6,7 @@ pub(crate) mod hidden;
 pub mod labels;
 pub(crate) mod long_paths;
 pub(crate) mod own;
+mod peek;
 pub(crate) mod skipped;
 pub(crate) mod uri;
 pub mod walk;

@@ -16,18 +16,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::io::Read as _;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::hidden::{self, Whose};
+use super::peek::{holds_an_image, list};
 use super::skipped::Skipped;
 use super::{own, uri};
 use crate::data::formats::sniff;
-use crate::data::formats::sniff::Sniffed;
-use crate::data::source::file::open;
 use crate::data::source::long_paths::reach;
 use crate::error::{Error, Result};
 use crate::util::error_text;
@@ -398,30 +396,6 @@ fn all_drawn(input: &Path, take: Take) -> bool {
         let path = found.ok().and_then(|found| uri::to_path(&found.uri));
         path.is_some_and(|path| own::is_drawn(&path))
     })
-}
-
-/// The names in a folder, sorted by their bytes.
-fn list(path: &Path) -> std::io::Result<std::vec::IntoIter<OsString>> {
-    let mut names = Vec::new();
-    for entry in reach(path, |path| fs::read_dir(path))? {
-        names.push(entry?.file_name());
-    }
-    names.sort_unstable();
-    Ok(names.into_iter())
-}
-
-fn holds_an_image(path: &Path) -> bool {
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let Ok(file) = open(path) else { return false };
-    if file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head).is_err() {
-        return false;
-    }
-    // TGA is only a guess and "an archive" no image: without extension, only images by signature.
-    matches!(sniff::sniff(&head), Sniffed::Known(_))
-        || matches!(
-            sniff::sniff(&head),
-            Sniffed::Named("HEIC" | "HEIF" | "AVIF" | "JPEG XL" | "JPEG 2000")
-        )
 }
 
 #[cfg(test)]

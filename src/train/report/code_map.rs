@@ -10,7 +10,8 @@ use super::pictures::of_unit;
 use crate::data::contact_sheet::png;
 use crate::error::Result;
 use crate::train::evaluate::Evaluator;
-use crate::util::html::{Frame, codes_by_uses, percent, rank_frequency, short};
+use crate::util::charts::{Frame, codes_by_uses, rank_frequency};
+use crate::util::html::{percent, short};
 use crate::util::numbers;
 
 /// Codes that are drawn, the most used first: more would make the page heavy and slow.

@@ -15,9 +15,8 @@ use crate::metrics::LevelUse;
 use crate::train::TrainSummary;
 pub use crate::train::report::code_map::CodeMap;
 use crate::train::report::code_map::data_uri;
-use crate::util::html::{
-    COLOURS, Frame, Series, big, escape, line_chart, open_page, short, table, text,
-};
+use crate::util::charts::{Frame, Series, line_chart};
+use crate::util::html::{COLOURS, big, escape, open_page, short, table, text};
 use crate::util::numbers;
 
 const STYLE: &str = "

@@ -1,0 +1,223 @@
+//! Owns going through a shard's rows and its failures: order, plan, grids, codes, hashes.
+//! Must not know: other files.
+
+use std::path::Path;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::Float32Type;
+use sha2::{Digest, Sha256};
+
+use super::description::{FAILURES, check_columns};
+use super::facts::PartitionFacts;
+use super::integers::{self, Lists};
+use super::levels::{self, Level};
+use super::plan::{PlanFacts, Planned};
+use crate::audit::parquet_file::ParquetFile;
+use crate::util::text;
+
+/// What a shard's rows hold.
+pub(super) struct Counted {
+    /// Images.
+    pub(super) written: u64,
+    /// Uses of each code, by level.
+    pub(super) counts: Vec<Vec<i64>>,
+    /// The level that distances are of.
+    pub(super) measured: usize,
+    /// Sum of its squared distances; None where a row has none.
+    pub(super) distance: Option<f64>,
+}
+
+/// The state of going through a shard's rows.
+pub(super) struct RowCheck<'a> {
+    plan: Option<&'a PlanFacts>,
+    levels: Vec<&'static Level>,
+    planned: Option<Vec<Planned>>,
+    first: i64,
+    /// By place in the partition: 0 not seen, 1 written, 2 failed.
+    seen: Vec<u8>,
+    last: (i64, i64),
+    counts: Vec<Vec<i64>>,
+    stamps: Vec<u32>,
+    stamp: u32,
+    distance: Option<f64>,
+    hash_input: Vec<u8>,
+}
+
+impl<'a> RowCheck<'a> {
+    pub(super) fn new(
+        facts: &PartitionFacts,
+        plan: Option<&'a PlanFacts>,
+        sheet: &ParquetFile,
+        levels: Vec<&'static Level>,
+    ) -> Result<RowCheck<'a>, String> {
+        let planned = plan.map(|plan| plan.partition(facts.index)).transpose();
+        let planned = planned.map_err(|error| error.to_string())?;
+        if planned.as_ref().is_some_and(|rows| rows.len() as u64 != facts.planned) {
+            return Err(format!("it says {} images were planned", facts.planned));
+        }
+        let number = |key: &str| sheet.entries.get(key).and_then(|text| text.parse::<usize>().ok());
+        let codes = levels.iter().filter_map(|level| number(&format!("vqtok.{}", level.codes)));
+        let counts: Vec<Vec<i64>> = codes.map(|codes| vec![0; codes.min(1 << 24)]).collect();
+        let stamps = vec![0; counts.first().map_or(0, Vec::len)];
+        Ok(RowCheck {
+            plan,
+            levels,
+            planned,
+            first: facts.first_ordinal as i64,
+            seen: vec![0; facts.planned as usize],
+            last: (-1, 0),
+            counts,
+            stamps,
+            stamp: 0,
+            distance: Some(0.0),
+            hash_input: Vec::new(),
+        })
+    }
+
+    /// Takes the next rows.
+    pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<(), String> {
+        let get = |name: &str| -> Result<&ArrayRef, String> {
+            batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}"))
+        };
+        let told = |name: &str| {
+            let name = name.to_string();
+            move |reason: String| format!("column {name} {reason}")
+        };
+        let int = |name: &str| integers::column(get(name)?).map_err(told(name));
+        let mut levels = Vec::new();
+        for level in &self.levels {
+            let lists = integers::lists(get(&level.tokens)?).map_err(told(&level.tokens))?;
+            levels.push((lists, int(&level.grid_height)?, int(&level.grid_width)?));
+        }
+        if levels.len() != self.counts.len() {
+            return Err(format!("it has {} grids a row", levels.len()));
+        }
+        let required = ["key", "uri", "color_mode", "flip", "content_sha256", "grid_hash"];
+        if required.iter().any(|name| get(name).is_ok_and(|column| column.null_count() > 0)) {
+            return Err("it has missing values".into());
+        }
+        let (ordinals, views, unique) = (int("ordinal")?, int("view")?, int("unique_codes")?);
+        let keys: &arrow::array::StringArray = get("key")?.as_string();
+        let uris: &arrow::array::StringArray = get("uri")?.as_string();
+        let hashes = get("grid_hash")?.as_fixed_size_binary();
+        let errors = get("quantization_error")?.as_primitive::<Float32Type>();
+        for i in 0..batch.num_rows() {
+            let key = keys.value(i);
+            let row = || format!("image {} ('{}')", ordinals[i], text::printable(key));
+            self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
+            self.planned_as(ordinals[i], key, uris.value(i))?;
+            self.grids(&levels, i, hashes.value(i), unique[i])
+                .map_err(|why| format!("{}: {why}", row()))?;
+            let tokens = levels[levels::measured(&self.levels)].0.get(i).len() as f64;
+            let error = errors.is_valid(i).then(|| f64::from(errors.value(i)) * tokens);
+            self.distance = self.distance.zip(error).map(|(sum, error)| sum + error);
+        }
+        Ok(())
+    }
+
+    /// Ordinals ascend; the views of one ordinal count from 0.
+    fn place(&mut self, ordinal: i64, view: i64) -> Result<(), String> {
+        let fits = (ordinal > self.last.0 && view == 0)
+            || (ordinal == self.last.0 && view == self.last.1 + 1);
+        let place = usize::try_from(ordinal - self.first).ok();
+        let seen = place.and_then(|place| self.seen.get_mut(place));
+        match seen {
+            Some(seen) if fits => {
+                *seen = 1;
+                self.last = (ordinal, view);
+                Ok(())
+            }
+            _ => Err(format!("it stands after image {} (view {view})", self.last.0)),
+        }
+    }
+
+    fn planned_as(&self, ordinal: i64, key: &str, uri: &str) -> Result<(), String> {
+        let Some(planned) = &self.planned else { return Ok(()) };
+        let fits = usize::try_from(ordinal - self.first)
+            .ok()
+            .and_then(|place| planned.get(place))
+            .is_some_and(|p| p.ordinal == ordinal && p.key == key && p.uri == uri);
+        if fits { Ok(()) } else { Err(format!("image {ordinal} is not the one that was planned")) }
+    }
+
+    fn grids(
+        &mut self,
+        levels: &[(Lists, Vec<i64>, Vec<i64>)],
+        row: usize,
+        hash: &[u8],
+        unique: i64,
+    ) -> Result<(), String> {
+        self.hash_input.clear();
+        let fixed = self.plan.map(PlanFacts::grids);
+        for (level, (lists, heights, widths)) in levels.iter().enumerate() {
+            let (codes, height, width) = (lists.get(row), heights[row], widths[row]);
+            let fixed = fixed.as_ref().and_then(|grids| grids.get(level).copied().flatten());
+            // What is left over of the first level has a place for each of its tokens.
+            let first = self.levels[level].residual.then(|| [levels[0].1[row], levels[0].2[row]]);
+            let expected = fixed.or(first);
+            if height <= 0
+                || width <= 0
+                || height.checked_mul(width) != Some(codes.len() as i64)
+                || expected.is_some_and(|grid| grid != [height, width])
+            {
+                return Err(format!("{} tokens in a grid of {height} x {width}", codes.len()));
+            }
+            let counts = &mut self.counts[level];
+            for &code in codes {
+                let count = counts.get_mut(code as usize);
+                *count.ok_or_else(|| format!("code {code} is not in the codebook"))? += 1;
+                self.hash_input.extend(code.to_le_bytes());
+            }
+            self.hash_input.extend((height as u32).to_le_bytes());
+            self.hash_input.extend((width as u32).to_le_bytes());
+        }
+        if Sha256::digest(&self.hash_input)[..16] != *hash {
+            return Err("its tokens don't give its grid_hash".into());
+        }
+        self.stamp = self.stamp.wrapping_add(1);
+        let mut different = 0;
+        for &code in levels[0].0.get(row) {
+            different += i64::from(self.stamps[code as usize] != self.stamp);
+            self.stamps[code as usize] = self.stamp;
+        }
+        if different != unique {
+            return Err(format!("it has {different} unique codes, not {unique}"));
+        }
+        Ok(())
+    }
+
+    /// Takes the failures; then every planned image must have been seen once.
+    pub(super) fn finish(mut self, failures: &Path) -> Result<Counted, String> {
+        let written = self.seen.iter().filter(|&&seen| seen == 1).count() as u64;
+        let sheet = ParquetFile::open(failures, None).map_err(|error| error.to_string())?;
+        let name = text::path(failures);
+        let told = |reason: String| format!("{name}: {reason}");
+        check_columns(&sheet, FAILURES, &[]).map_err(told)?;
+        let columns = ["ordinal", "key", "uri", "stage", "error"];
+        let mut last = -1;
+        for batch in sheet.batches(&columns).map_err(|error| error.to_string())? {
+            let batch = batch.map_err(|error| error.to_string())?;
+            if batch.columns().iter().any(|column| column.null_count() > 0) {
+                return Err(told("it has missing values".into()));
+            }
+            let ordinals = integers::column(batch.column(0)).map_err(told)?;
+            let keys: &arrow::array::StringArray = batch.column(1).as_string();
+            let uris: &arrow::array::StringArray = batch.column(2).as_string();
+            for (i, &ordinal) in ordinals.iter().enumerate() {
+                let place = usize::try_from(ordinal - self.first).ok();
+                match place.and_then(|place| self.seen.get_mut(place)) {
+                    Some(seen) if *seen == 0 && ordinal > last => *seen = 2,
+                    _ => return Err(told(format!("image {ordinal} is in it, against all order"))),
+                }
+                last = ordinal;
+                self.planned_as(ordinal, keys.value(i), uris.value(i)).map_err(told)?;
+            }
+        }
+        if let Some(lost) = self.seen.iter().position(|&seen| seen == 0) {
+            let ordinal = self.first + lost as i64;
+            return Err(format!("image {ordinal} was planned, but is neither written nor failed"));
+        }
+        let measured = levels::measured(&self.levels);
+        Ok(Counted { written, counts: self.counts, measured, distance: self.distance })
+    }
+}
