@@ -126,8 +126,8 @@
 //! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
-//! Imports point one way: `cli -> job -> pipeline, config -> train, audit, tokens -> data, engine,
-//! metrics -> checkpoint -> model -> weights -> util, error`.
+//! Imports point one way: `cli -> job -> config -> audit, pipeline, train -> data, engine, tokens ->
+//! checkpoint -> model -> metrics, weights -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
 //! the binary as a user does, `benches/` measures and keeps its results, peers beside them.

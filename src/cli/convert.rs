@@ -1,8 +1,8 @@
 //! Owns `vqtok convert`: a published checkpoint into a model folder of ours.
 //! Must not know: how either is read or written.
 
-use super::Finished;
 use super::common::CheckpointFlags;
+use super::outcome::Finished;
 use crate::checkpoint::convert::convert;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;

@@ -1,7 +1,7 @@
 //! Owns `vqtok decode`. Must not know: how codes become pixels.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! Owns `vqtok finalize`: folds what several workers wrote. Must not know: how.
 
-use super::Finished;
+use super::outcome::Finished;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
 use crate::tokens::{DatasetSummary, finalize};

@@ -1,8 +1,8 @@
 //! Owns `vqtok inspect`: what a model, an output folder or a token file is.
 //! Must not know: how any of them is read.
 
-use super::Finished;
 use super::common::CheckpointFlags;
+use super::outcome::Finished;
 use crate::audit::{TokenFile, sources};
 use crate::checkpoint::model_card;
 use crate::checkpoint::model_card::Card;

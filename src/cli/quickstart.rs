@@ -1,8 +1,8 @@
 //! Owns `vqtok quickstart`: the whole tour without a file of the user's.
 //! Must not know: more than the commands it calls.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use super::reconstruct;

@@ -1,7 +1,7 @@
 //! Owns `vqtok recipe list|show`. Must not know: what recipes are for.
 
-use super::Finished;
 use super::common::PixelFlags;
+use super::outcome::Finished;
 use crate::cli::progress::Reporter;
 use crate::config::{RECIPES, Recipe};
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! Owns `vqtok reconstruct`. Must not know: how pictures are encoded, decoded or drawn.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::inputs::InputFlags;
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! Owns `vqtok repair`. Must not know: how damage looks, how partitions are made.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Owns `vqtok report`: a page about an output. Must not know: what is on it.
 
-use super::Finished;
+use super::outcome::Finished;
 use crate::audit::{html, report};
 use crate::cli::progress::Reporter;
 use crate::error::Result;

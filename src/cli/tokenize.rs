@@ -1,8 +1,8 @@
 //! Owns `vqtok tokenize`. Must not know: how images become tokens.
 
-use super::Finished;
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::inputs::InputFlags;
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::data::source::labels::LabelLevel;

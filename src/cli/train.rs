@@ -1,8 +1,8 @@
 //! Owns `vqtok train`. Must not know: how a model learns.
 
-use super::Finished;
 use super::common::{Common, PixelFlags, stop_flag};
 use super::inputs::InputFlags;
+use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;

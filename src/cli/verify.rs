@@ -1,6 +1,6 @@
 //! Owns `vqtok verify`: prints what the auditor finds. Must not know: how it looks.
 
-use super::Finished;
+use super::outcome::Finished;
 use crate::audit::VerifyReport;
 use crate::audit::verify::verify;
 use crate::cli::progress::Reporter;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::ProgressPrinter;
+use super::progress_printer::ProgressPrinter;
 use crate::audit::BadRows;
 use crate::audit::sources::Sources;
 use crate::job::{OtherGrid, OtherModel};

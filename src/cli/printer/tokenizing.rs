@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::super::finalize;
-use super::{ProgressPrinter, flags};
+use super::progress_printer::ProgressPrinter;
+use crate::cli::{finalize, flags};
 use crate::data::Skipped;
 use crate::data::source::labels::LabelLevel;
 use crate::job::{Pass, Planned, TokenizeSummary};

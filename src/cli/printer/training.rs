@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{ProgressPrinter, Training};
+use super::progress_printer::{ProgressPrinter, Training};
 use crate::config::Recipe;
 use crate::train::{Evaluation, Event, TrainSummary};
 use crate::util::numbers;

@@ -1,0 +1,170 @@
+//! Owns the commands: their names, what each one says of itself, and which file runs it.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::outcome::Finished;
+use super::progress::Reporter;
+use super::{
+    again, convert, decode, finalize, inspect, quickstart, recipe, reconstruct, repair, report,
+    tokenize, train, verify,
+};
+use crate::error::Result;
+
+#[derive(Parser)]
+#[command(
+    name = "vqtok",
+    version,
+    about = "Image data sets to VQ token grids, in Parquet shards",
+    long_about = "vqtok streams images through a trained VQGAN or VQ-VAE encoder and writes token \
+                  grids and codebook statistics to Parquet shards; where there is no tokenizer \
+                  yet, it trains one.",
+    after_help = "Exit codes: 0 clean, 1 finished with failures, 2 fatal, 70 internal error, \
+                  75 try again later, 130 interrupted.",
+    max_term_width = 80
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Turn images into token shards; trains the model first where there is none.
+    Tokenize(tokenize::Args),
+    /// Train a tokenizer on images.
+    Train(train::Args),
+    /// Turn tokens back into PNG pictures.
+    Decode(decode::Args),
+    /// Draw a contact sheet: inputs above their reconstructions, with PSNR and SSIM.
+    Reconstruct(reconstruct::Args),
+    /// Show what a model, an output folder or a token file is.
+    Inspect(inspect::Args),
+    /// Draw pictures, train a small model, tokenize, reconstruct: the whole tour in minutes.
+    Quickstart(quickstart::Args),
+    /// List, show and check recipes.
+    Recipe(recipe::Args),
+    /// Fold the shards of several workers into codebook.parquet and dataset.json.
+    Finalize(finalize::Args),
+    /// Check every byte of an output against what it claims.
+    Verify(verify::Args),
+    /// Make the bad parts of an output anew, and nothing else.
+    Repair(repair::Args),
+    /// Draw a page about an output: use of the codebook, errors, labels, failures.
+    Report(report::Args),
+    /// Turn a published checkpoint into a model folder.
+    Convert(convert::Args),
+}
+
+impl Command {
+    pub(super) fn json(&self) -> bool {
+        match self {
+            Command::Tokenize(args) => args.common.json,
+            Command::Train(args) => args.common.json,
+            Command::Decode(args) => args.common.json,
+            Command::Reconstruct(args) => args.common.json,
+            Command::Inspect(args) => args.json,
+            Command::Quickstart(args) => args.common.json,
+            Command::Recipe(args) => args.json(),
+            Command::Finalize(args) => args.json,
+            Command::Verify(args) => args.json,
+            Command::Repair(args) => args.common.json,
+            Command::Report(args) => args.json,
+            Command::Convert(args) => args.json,
+        }
+    }
+
+    /// What goes on with this command where it was interrupted, for a shell.
+    pub(super) fn again(&self) -> String {
+        let more = match self {
+            Command::Train(args) if !args.resume => &["--resume"][..],
+            _ => &[],
+        };
+        again::line(std::env::args_os(), more)
+    }
+
+    /// What a panic outside of any stage is said to have happened in.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Command::Tokenize(_) => "vqtok tokenize",
+            Command::Train(_) => "vqtok train",
+            Command::Decode(_) => "vqtok decode",
+            Command::Reconstruct(_) => "vqtok reconstruct",
+            Command::Inspect(_) => "vqtok inspect",
+            Command::Quickstart(_) => "vqtok quickstart",
+            Command::Recipe(_) => "vqtok recipe",
+            Command::Finalize(_) => "vqtok finalize",
+            Command::Verify(_) => "vqtok verify",
+            Command::Repair(_) => "vqtok repair",
+            Command::Report(_) => "vqtok report",
+            Command::Convert(_) => "vqtok convert",
+        }
+    }
+
+    pub(super) fn run(self, reporter: &Reporter) -> Result<Finished> {
+        match self {
+            Command::Tokenize(args) => tokenize::run(args, reporter),
+            Command::Train(args) => train::run(args, reporter),
+            Command::Decode(args) => decode::run(args, reporter),
+            Command::Reconstruct(args) => reconstruct::run(args, reporter),
+            Command::Inspect(args) => inspect::run(args, reporter),
+            Command::Quickstart(args) => quickstart::run(args, reporter),
+            Command::Recipe(args) => recipe::run(args, reporter),
+            Command::Finalize(args) => finalize::run(args, reporter),
+            Command::Verify(args) => verify::run(args, reporter),
+            Command::Repair(args) => repair::run(args, reporter),
+            Command::Report(args) => report::run(args, reporter),
+            Command::Convert(args) => convert::run(args, reporter),
+        }
+    }
+}
+
+/// The command line. A negative number is a value, and refused as one.
+pub(super) fn command() -> clap::Command {
+    fn with_numbers(command: clap::Command) -> clap::Command {
+        let names: Vec<String> =
+            command.get_subcommands().map(|below| below.get_name().to_string()).collect();
+        let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        });
+        names.iter().fold(command, |all, name| all.mut_subcommand(name, with_numbers))
+    }
+    with_numbers(Cli::command())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+
+    /// Every command, those below others too, with the words that call it.
+    fn commands(command: &clap::Command, words: &str, all: &mut Vec<(String, clap::Command)>) {
+        let words = format!("{words} {}", command.get_name());
+        all.push((words.clone(), command.clone()));
+        command.get_subcommands().for_each(|below| commands(below, &words, all));
+    }
+
+    #[test]
+    fn help_says_every_default_and_fits_a_terminal() {
+        let mut all = Vec::new();
+        let mut command = super::command();
+        command.build();
+        commands(&command, "", &mut all);
+        for (words, command) in &mut all {
+            for help in [command.render_help(), command.render_long_help()] {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= 80, "{words}: {line}");
+                }
+            }
+            for arg in command.get_arguments() {
+                let optional = arg.get_action().takes_values() && !arg.is_required_set();
+                let told = !arg.get_default_values().is_empty()
+                    || arg.get_help().is_some_and(|text| text.to_string().contains("[default: "));
+                assert!(!optional || told, "{words}: {arg} doesn't say its default");
+            }
+        }
+        assert!(all.len() > 12, "{}", all.len());
+    }
+}
