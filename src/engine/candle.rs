@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
+use super::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch};
+use super::interface::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch};
 use crate::error::{Error, Result};
 use crate::util::panics;
 

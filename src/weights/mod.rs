@@ -1,6 +1,7 @@
 //! A model's weights as data: tensors where they lie, by canonical name, and their digests. Must not
 //! know: containers, families, networks.
 
+mod bytes;
 pub mod digests;
 pub mod store;
 pub mod tensor;

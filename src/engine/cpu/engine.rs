@@ -13,7 +13,7 @@ use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, each_image};
 use super::vqvae2::TwoLevels;
 use crate::engine::candle::CandleEngine;
-use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
+use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::opened::Opened;

@@ -10,7 +10,7 @@ use super::drawn::model::{Drawn, Family, Random, draw};
 use super::kernels::Isa;
 use super::tests::{model, vqgan};
 use crate::engine::candle::CandleEngine;
-use crate::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::engine::interface::{CodeGrid, Encoded, Engine, PixelBatch};
 use crate::model::Model;
 use crate::model::config::*;
 

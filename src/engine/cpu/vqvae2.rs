@@ -14,7 +14,7 @@ use super::kernels::Isa;
 use super::layer::ConvLayer;
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, Threads, each_image};
-use crate::engine::{CodeGrid, Encoded, PixelBatch, failed};
+use crate::engine::interface::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{ModelConfig, Vqvae2Config};
 use crate::model::topology::{ConvGeometry, Io, vqvae2 as topology};

@@ -16,9 +16,10 @@ use sys::cudnnBackendAttributeName_t as Attribute;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
 
+use super::descriptor::{Descriptor, check};
 use super::libraries::failed;
 use super::program::ConvShape;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const BF16: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16;
 const F32: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
@@ -32,78 +33,6 @@ const RESIDUAL: i64 = 4;
 const TO: i64 = 5;
 const SUMS: i64 = 6;
 const ADDED: i64 = 7;
-
-/// An opaque descriptor of cuDNN's.
-struct Descriptor(sys::cudnnBackendDescriptor_t);
-
-// SAFETY: a descriptor belongs to no thread; it is only used by the engine that owns it.
-unsafe impl Send for Descriptor {}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: created by `new`, destroyed once.
-        unsafe { sys::cudnnBackendDestroyDescriptor(self.0) };
-    }
-}
-
-fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
-    match status {
-        sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
-        sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED => {
-            Err(Error::OutOfMemory(format!("cuDNN, {what}")))
-        }
-        other => Err(failed("cuDNN", what, &format!("{other:?}"))),
-    }
-}
-
-impl Descriptor {
-    fn new(kind: Kind) -> Result<Descriptor> {
-        let mut raw = std::ptr::null_mut();
-        // SAFETY: `raw` outlives the call, which writes it where it succeeds.
-        check(unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut raw) }, "a descriptor")?;
-        Ok(Descriptor(raw))
-    }
-
-    /// `T` is what `kind` stands for; cuDNN copies the values.
-    fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
-        let data = values.as_ptr().cast::<c_void>();
-        // SAFETY: `data` points to as many values as it says, of the attribute's own type.
-        let status =
-            unsafe { sys::cudnnBackendSetAttribute(self.0, name, kind, values.len() as i64, data) };
-        check(status, &format!("{name:?}"))?;
-        Ok(self)
-    }
-
-    fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
-        self.set(name, Type::CUDNN_TYPE_INT64, values)
-    }
-
-    fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
-        self.set(name, Type::CUDNN_TYPE_DATA_TYPE, &[value])
-    }
-
-    fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
-        self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[other.0])
-    }
-
-    fn finalize(self) -> Result<Descriptor> {
-        // SAFETY: a live descriptor.
-        check(unsafe { sys::cudnnBackendFinalize(self.0) }, "finalizing a descriptor")?;
-        Ok(self)
-    }
-
-    /// How many values of an attribute were written to `values`.
-    fn get<T: Copy>(&self, name: Attribute, kind: Type, values: &mut [T]) -> Result<usize> {
-        let mut count = 0i64;
-        let data = values.as_mut_ptr().cast::<c_void>();
-        // SAFETY: `data` has room for as many values as it says, of the attribute's own type.
-        let status = unsafe {
-            sys::cudnnBackendGetAttribute(self.0, name, kind, values.len() as i64, &mut count, data)
-        };
-        check(status, &format!("{name:?}"))?;
-        Ok(usize::try_from(count).unwrap_or(0).min(values.len()))
-    }
-}
 
 /// A tensor by its sizes as N, C, H, W, which lies as N, H, W, C.
 fn tensor(id: i64, [n, c, h, w]: [usize; 4], element: sys::cudnnDataType_t) -> Result<Descriptor> {

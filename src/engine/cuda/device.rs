@@ -21,7 +21,7 @@ use super::convolution::{Addresses, Call, Convolutions};
 use super::libraries::failed;
 use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
 use super::weights::DeviceWeights;
-use crate::engine::Precision;
+use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::util::settings::DEVICE;
 

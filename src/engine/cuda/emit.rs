@@ -3,16 +3,14 @@
 
 use super::libraries::refused;
 use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
-use crate::engine::Precision;
-use crate::engine::cuda::weights::{
-    CHANNELS, ConvBackend, DeviceWeights, PackedCodebook, PackedConv,
-};
+use crate::engine::cuda::weights::{CHANNELS, ConvBackend, DeviceWeights, PackedConv};
+use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::topology::{ConvGeometry, NormSpec};
 use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.
-const BLOCK: usize = 256;
+pub const BLOCK: usize = 256;
 /// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.
 const SUM_PIXELS: usize = 256;
 /// Channels of a block of `channel_sums`.
@@ -21,8 +19,6 @@ const SUM_LANES: usize = 64;
 const TILE: usize = 64;
 /// Elements a thread of `apply_affine` does.
 const PACK: usize = 8;
-/// Bytes of the products that the search for codes reads at a time.
-const PRODUCTS_BYTES: usize = 64 << 20;
 /// Elements of one image's map, so that a kernel's `int` indexes it.
 const MAP_ELEMENTS_MAX: usize = 1 << 30;
 
@@ -53,7 +49,7 @@ pub struct Emitter<'a> {
     /// Bytes of each map: the most that was ever asked of it.
     pub maps: Vec<usize>,
     free: Vec<usize>,
-    layer: String,
+    pub layer: String,
 }
 
 impl<'a> Emitter<'a> {
@@ -107,11 +103,11 @@ impl<'a> Emitter<'a> {
         Ok(Map { place: self.acquire(bytes), height, width, channels })
     }
 
-    fn push(&mut self, work: Work) {
+    pub fn push(&mut self, work: Work) {
         self.commands.push(Command { layer: self.layer.clone(), work });
     }
 
-    fn launch(&mut self, kernel: &'static str, grid: [usize; 3], block: usize, args: Vec<Arg>) {
+    pub fn launch(&mut self, kernel: &'static str, grid: [usize; 3], block: usize, args: Vec<Arg>) {
         let grid = grid.map(|blocks| blocks as u32);
         self.push(Work::Launch(Launch { kernel, grid, block: block as u32, arguments: args }));
     }
@@ -367,120 +363,10 @@ impl<'a> Emitter<'a> {
         self.release(weights);
         Ok(to)
     }
-
-    /// Divides each latent by its length, in place.
-    pub fn normalise(&mut self, latents: Place, rows: usize, dim: usize) {
-        self.layer = "quantize".to_owned();
-        let args = vec![Arg::At(latents, 0), int(dim)];
-        self.launch("normalise_rows", [rows, 1, 1], 32, args);
-    }
-
-    /// Codes and distances of float32 latents `[rows, book.dim]`; see `nearest` in `kernels.cu`.
-    pub fn search(
-        &mut self,
-        latents: Place,
-        rows: usize,
-        book: PackedCodebook,
-        rule: Rule,
-    ) -> [Place; 2] {
-        self.layer = "quantize".to_owned();
-        let PackedCodebook { codes: count, dim, .. } = book;
-        let element = self.weights.precision();
-        let factor = match element {
-            Precision::F32 => latents,
-            Precision::Bf16 => {
-                let narrowed = self.acquire(rows * dim * 2);
-                let args = vec![Arg::At(latents, 0), Arg::At(narrowed, 0), int(rows * dim)];
-                self.launch("narrow_all", [(rows * dim).div_ceil(BLOCK), 1, 1], BLOCK, args);
-                narrowed
-            }
-        };
-        let at_once = (PRODUCTS_BYTES / (count * 4)).clamp(1, rows);
-        let products = self.acquire(at_once * count * 4);
-        let codes = self.acquire(rows * 4);
-        let distances = self.acquire(rows * 4);
-        let slack = rule.slack(element, book);
-        for start in (0..rows).step_by(at_once) {
-            let some = at_once.min(rows - start);
-            let matrix = |place: Place, offset: usize, row: usize, element: Precision| Matrix {
-                place,
-                offset,
-                row,
-                step: 0,
-                element,
-            };
-            self.push(Work::Gemm(Gemm {
-                a: matrix(factor, start * dim, dim, element),
-                b: matrix(book.reduced, 0, dim, element),
-                b_transposed: true,
-                c: matrix(products, 0, count, Precision::F32),
-                rows: some,
-                columns: count,
-                inner: dim,
-                batch: 1,
-                alpha: 1.0,
-            }));
-            let args = vec![
-                Arg::At(products, 0),
-                Arg::At(latents, start * dim * 4),
-                Arg::At(book.f32, 0),
-                Arg::At(book.offsets, 0),
-                Arg::At(codes, start * 4),
-                Arg::At(distances, start * 4),
-                int(count),
-                int(dim),
-                Arg::Float(rule.factor),
-                int(usize::from(rule.squared_base)),
-                Arg::Float(slack[0]),
-                Arg::Float(slack[1]),
-                int(usize::from(rule.measured)),
-            ];
-            self.launch("nearest", [some, 1, 1], 128, args);
-        }
-        self.release(products);
-        if factor != latents {
-            self.release(factor);
-        }
-        [codes, distances]
-    }
-}
-
-/// A search of the smallest `base + offset[k] + factor * z.e[k]`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rule {
-    /// Of the product.
-    pub factor: f32,
-    /// Whether base is |z|^2 or 0.
-    pub squared_base: bool,
-    /// Whether the distance to the code means something.
-    pub measured: bool,
-}
-
-impl Rule {
-    /// |z|^2 + |e|^2 - 2 z.e
-    pub const NEAREST: Rule = Rule { factor: -2.0, squared_base: true, measured: true };
-    /// z.e
-    pub const LARGEST: Rule = Rule { factor: -1.0, squared_base: false, measured: true };
-    /// z.e + bias, of a projection
-    pub const PROJECTION: Rule = Rule { measured: false, ..Rule::LARGEST };
-
-    /// Twice what two scores of the same code can differ by: what of it grows with |z|, and the
-    /// rest. Rounding both factors to bfloat16 (2^-9 each) moves a product by 2^-8 |z||e|
-    /// (Cauchy-Schwarz), a float32 sum of `dim` terms by dim 2^-24 |z||e|, in the library's order
-    /// and in ours; adding the offset rounds at its own magnitude.
-    fn slack(&self, element: Precision, book: PackedCodebook) -> [f32; 2] {
-        let sums = 2.0 * book.dim as f32 * f32::EPSILON;
-        let rounding = match element {
-            Precision::F32 => 0.0,
-            Precision::Bf16 => 1.0 / 256.0 + 1.0 / 65536.0,
-        };
-        let product = self.factor.abs() * (sums + rounding) * book.length_max;
-        [2.0 * product, 8.0 * f32::EPSILON * book.offset_max]
-    }
 }
 
 /// Sizes are checked where maps are made: each fits `int`.
-fn int(value: usize) -> Arg {
+pub fn int(value: usize) -> Arg {
     debug_assert!(i32::try_from(value).is_ok());
     Arg::Int(value as i32)
 }

@@ -1,10 +1,11 @@
 //! Owns an encoder and its quantizer as a program. Must not know: how a layer becomes commands,
 //! drivers.
 
-use super::emit::{Emitter, Rule};
+use super::emit::Emitter;
 use super::libraries::refused;
 use super::network::{Latents, Network};
 use super::program::{Program, Result as Outcome};
+use super::search::Rule;
 use crate::engine::cuda::weights::{CHANNELS, DeviceWeights, Search};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};

@@ -12,7 +12,7 @@ use half::bf16;
 #[allow(clippy::wildcard_imports, reason = "every operation there is")]
 use super::program::*;
 use super::weights::DeviceWeights;
-use crate::engine::Precision;
+use crate::engine::device::Precision;
 
 /// Behind every buffer, and checked after every run.
 const GUARD: u8 = 0xa5;

@@ -2,7 +2,7 @@
 //! looked for at run time, so that the same binary starts on a machine without any; and their errors.
 //! Must not know: what they are used for.
 
-use crate::engine::Precision;
+use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::util::settings::{DEVICE, PRECISION};
 

@@ -14,6 +14,8 @@
 #[cfg(feature = "cuda")]
 mod convolution;
 #[cfg(feature = "cuda")]
+mod descriptor;
+#[cfg(feature = "cuda")]
 mod device;
 mod emit;
 pub mod encoder;
@@ -24,6 +26,7 @@ mod host;
 pub mod libraries;
 mod network;
 pub mod program;
+mod search;
 #[cfg(test)]
 mod tests;
 pub mod weights;

@@ -1,7 +1,7 @@
 //! Owns the language between what is computed and what computes it: commands over numbered
 //! buffers. Must not know: networks, drivers.
 
-use crate::engine::Precision;
+use crate::engine::device::Precision;
 
 /// A buffer on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use half::bf16;
 
 use super::program::Place;
-use crate::engine::Precision;
+use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::quantizer::normalise_rows;
 

@@ -5,6 +5,7 @@
 //! `VQTOK_PROPERTY_MODELS` says how many of each family are drawn, `VQTOK_PROPERTY_SEED` the first
 //! one's seed; each further one's is one more. A finding names the seed that repeats it.
 
+mod books;
 mod compare;
 pub(super) mod model;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use crate::engine::cpu::tests::Maker;
-use crate::engine::{CodeGrid, Encoded, PixelBatch};
+use crate::engine::interface::{CodeGrid, Encoded, PixelBatch};
 use crate::model;
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;

@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Before, Graph, Norm, Slot};
+use super::steps::{Before, Graph, Norm, Slot};
 use crate::engine::cpu::feature_map::Modulation;
 use crate::engine::cpu::kernels::{Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;

@@ -4,7 +4,8 @@
 //! A convolution's output is cut into parts by its shape alone, and the moments of the parts are
 //! added up in their order: the bits are the same on one thread and on many.
 
-use super::{Before, BoundGraph, BoundStep, Graph, Slot, Step};
+use super::bind::{BoundGraph, BoundStep};
+use super::steps::{Before, Graph, Slot, Step};
 use crate::engine::cpu::feature_map::{MapShape, Modulation, affine, resample, shuffle};
 use crate::engine::cpu::kernels::{
     Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,

@@ -19,7 +19,8 @@ use super::isa::{CHANNEL_BLOCK, Kernel, channel_stride};
 use super::micro::{Left, Right, Store, product};
 use super::rows::{Input, Output, Target};
 use super::simd::Simd;
-use crate::engine::cpu::kernels::winograd_weights::{Scheme, WinogradWeights};
+use super::winograd_transforms::{input_transform, output_transform};
+use super::winograd_weights::{Scheme, WinogradWeights};
 
 /// Tiles of 4x4 transformed at a time: their matrices stay near the core while each packed weight
 /// that is read from further away is used for all of them. Tiles of 2x2 have half as many
@@ -344,68 +345,6 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
             }
         }
     }
-}
-
-/// B^T d of F(4, 3), F(4, 2) or F(2, 3).
-#[inline(always)]
-fn input_transform<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
-    let two = s.splat(2.0);
-    let mut out = d;
-    if WIDE == 6 {
-        let (four, five) = (s.splat(4.0), s.splat(5.0));
-        let even = s.fnma(four, d[2], d[4]);
-        let odd = s.fnma(four, d[1], d[3]);
-        let even2 = s.sub(d[4], d[2]);
-        let odd2 = s.mul(two, s.sub(d[3], d[1]));
-        out[0] = s.fma(four, d[0], s.fnma(five, d[2], d[4]));
-        out[1] = s.add(even, odd);
-        out[2] = s.sub(even, odd);
-        out[3] = s.add(even2, odd2);
-        out[4] = s.sub(even2, odd2);
-        out[5] = s.fma(four, d[1], s.fnma(five, d[3], d[5]));
-    } else if WIDE == 5 {
-        // Rows 2 -1 -2 1 0; 0 -2 -1 1 0; 0 2 -3 1 0; 0 -1 0 1 0; 0 2 -1 -2 1.
-        let outer = s.sub(d[3], d[1]);
-        let inner = s.sub(d[0], d[2]);
-        out[0] = s.fma(two, inner, outer);
-        out[1] = s.sub(s.sub(outer, d[1]), d[2]);
-        out[2] = s.fma(two, d[1], s.fnma(s.splat(3.0), d[2], d[3]));
-        out[3] = outer;
-        out[4] = s.fnma(two, outer, s.sub(d[4], d[2]));
-    } else {
-        out[0] = s.sub(d[0], d[2]);
-        out[1] = s.add(d[1], d[2]);
-        out[2] = s.sub(d[2], d[1]);
-        out[3] = s.sub(d[1], d[3]);
-    }
-    out
-}
-
-/// A^T m of F(4, 3), F(4, 2) or F(2, 3).
-#[inline(always)]
-fn output_transform<S: Simd, const WIDE: usize, const SIDE: usize>(
-    s: S,
-    m: [S::V; WIDE],
-) -> [S::V; SIDE] {
-    let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
-    let (sum, difference) = (s.add(m[1], m[2]), s.sub(m[1], m[2]));
-    let mut out = [sum; SIDE];
-    if WIDE == 6 {
-        let (sum2, difference2) = (s.add(m[3], m[4]), s.sub(m[3], m[4]));
-        out[0] = s.add(s.add(m[0], sum), sum2);
-        out[1] = s.fma(two, difference2, difference);
-        out[2] = s.fma(four, sum2, sum);
-        out[3] = s.add(s.fma(eight, difference2, difference), m[5]);
-    } else if WIDE == 5 {
-        out[0] = s.add(s.add(m[0], sum), m[3]);
-        out[1] = s.fma(two, m[3], difference);
-        out[2] = s.fma(four, m[3], sum);
-        out[3] = s.add(s.fma(eight, m[3], difference), m[4]);
-    } else {
-        out[0] = s.add(m[0], sum);
-        out[1] = s.sub(difference, m[3]);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,155 @@
+//! Holds graphs against candle, layer by layer and whole.
+
+use super::*;
+
+/// Emits a layer for both, behind a 1x1 with the unit matrix, which brings the input into a map
+/// with moments; gives what ours and candle's make of the same map.
+macro_rules! both {
+    ($isa:expr, $x:expr, $emit:expr) => {{
+        let (isa, x) = ($isa, $x);
+        let (channels, height, width) = x.dims3().unwrap();
+        let maker = Maker::default();
+        let unit = Tensor::eye(channels, DType::F32, &Device::Cpu).unwrap();
+        let unit = unit.reshape((channels, channels, 1, 1)).unwrap();
+        maker.made.lock().unwrap().insert("unit.weight".into(), unit);
+        let mut theirs = sequential::Builder::new(maker.builder(), channels);
+        theirs.conv("unit", channels, ConvGeometry::POINT.unbiased()).unwrap();
+        $emit(&mut theirs).unwrap();
+        let want = theirs.finish().forward(&x.unsqueeze(0).unwrap()).unwrap();
+        let weights = Weights::from(maker.weights());
+        let mut ours = Builder::new(isa, &weights, channels);
+        ours.conv("unit", channels, ConvGeometry::POINT.unbiased()).unwrap();
+        $emit(&mut ours).unwrap();
+        let got = run_graph(&ours.finish(None), x, height, width);
+        (got, want.squeeze(0).unwrap())
+    }};
+}
+
+#[test]
+fn every_layer_equals_candle() {
+    let norm = NormSpec { groups: 4, eps: 1e-6 };
+    let block = |bias, shortcut| ResnetSpec { norm, bias, shortcut };
+    let bottleneck = |kernels| BottleneckSpec { kernels, gain: 0.25, parameters: ["w", "b"] };
+    let sizes = [(1, 1), (2, 3), (5, 4), (8, 8), (13, 17), (16, 16), (31, 6)];
+    for isa in Isa::available() {
+        for (i, (height, width)) in sizes.into_iter().enumerate() {
+            let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 64)][i % 4];
+            let x = random(i as u64, c_in * height * width);
+            let x = &Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let check = |what: &str, (got, want): (Tensor, Tensor)| {
+                let off = difference(&got, &want);
+                // The tiles of Winograd cost about a digit against the plain sum.
+                assert!(off < 1e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
+            };
+            for (bias, shortcut) in [(true, Shortcut::Input), (false, Shortcut::Output)] {
+                let spec = block(bias, shortcut);
+                check("resnet", both!(isa, x, |e| Emit::resnet(e, "r", c_out, spec)));
+            }
+            check("attention", both!(isa, x, |e| Emit::attention(e, "a", norm)));
+            check("upsample", both!(isa, x, |e| Emit::upsample(e, "u")));
+            check("transposed", both!(isa, x, |e| Emit::transposed(e, "t", c_out)));
+            check("residual", both!(isa, x, |e| Emit::plain_residual(e, ["c", "d"], 12)));
+            let spec = bottleneck([3, 3, 3, 1]);
+            check("bottleneck", both!(isa, x, |e| Emit::bottleneck(e, "b", c_out, spec)));
+            check("depth to space", both!(isa, x, |e| Emit::depth_to_space(e)));
+            check("double", both!(isa, x, |e| Emit::resample(e, Resample::Double)));
+            if height > 1 && width > 1 {
+                let halve = ConvGeometry::HALVE_3;
+                check("downsample", both!(isa, x, |e| Emit::conv(e, "d", c_in, halve)));
+                check("mean", both!(isa, x, |e| Emit::resample(e, Resample::Mean)));
+                check("largest", both!(isa, x, |e| Emit::resample(e, Resample::Largest)));
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_networks_equal_candle_at_any_size() {
+    for (widths, ch, z, dim) in [(vec![32, 32, 64], 32, 16, 8), (vec![16, 48], 8, 3, 3)] {
+        let config = vqgan(&widths, ch, z);
+        let (settings, weights) = model(config.clone(), QuantizerRule::L2, 50, dim);
+        let reference = CandleEngine::new(
+            Model::load(settings.clone(), weights.clone(), &Device::Cpu).unwrap(),
+        );
+        let weights = Weights::from(weights);
+        for isa in Isa::available() {
+            let encoder =
+                builder::encoder(isa, &weights, &settings.architecture, Io::from(&settings))
+                    .unwrap();
+            for (height, width) in [(16, 16), (24, 40), (17, 29), (64, 36), (150, 18)] {
+                let batch = images(1, 1, height, width);
+                let want = reference.latents(&batch).unwrap()[0][0].squeeze(0).unwrap();
+                let table = settings.pixels.input.table();
+                let pixels: Vec<f32> = batch.pixels.iter().map(|&b| table[b as usize]).collect();
+                let x = Tensor::from_vec(pixels, (height, width, 3), &Device::Cpu)
+                    .and_then(|x| x.permute((2, 0, 1)))
+                    .unwrap();
+                let off = difference(&run_graph(&encoder, &x, height, width), &want);
+                assert!(off < 2e-5, "encoder {height}x{width}: {off:.2e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
+    let config = vqgan(&[64, 64], 32, 8);
+    let (settings, weights) = model(config, QuantizerRule::L2, 50, 8);
+    let (isa, weights) = (Isa::available()[0], Weights::from(weights));
+    let io = Io::from(&settings);
+    let wide = builder::encoder(isa, &weights, &settings.architecture, io).unwrap();
+    let mut b = Builder::new(isa, &weights, 3);
+    b.conv("encoder.conv_in", 32, ConvGeometry::SAME_3).unwrap();
+    for _ in 0..20 {
+        let eye = Tensor::ones((8, 32, 1, 1), DType::F32, &Device::Cpu).unwrap();
+        b.branch(ConvLayer::new("branch", eye, None, ConvGeometry::POINT).unwrap());
+    }
+    let many = b.finish(None);
+    let x = Tensor::from_vec(random(1, 3 * 12 * 12), (3, 12, 12), &Device::Cpu).unwrap();
+    let mut arena = Arena::default();
+    let first = run_graph_in(&mut arena, &wide, &x, 12, 12);
+    run_graph_in(&mut arena, &many, &x, 12, 12);
+    let again = run_graph_in(&mut arena, &wide, &x, 12, 12);
+    assert_eq!(difference(&again, &first), 0.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_image_beyond_all_memory_is_told() {
+    let (config, weights) = model(vqgan(&[16, 24], 8, 5), QuantizerRule::L2, 50, 8);
+    let (weights, io) = (Weights::from(weights), Io::from(&config));
+    let graph = builder::encoder(Isa::Portable, &weights, &config.architecture, io).unwrap();
+    let error = Arena::default().fit(&graph.bind(400_000, 300_000)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, crate::error::Error::OutOfMemory(_)), "{text}");
+    assert!(text.contains("the maps of one input of 300000x400000 take"), "{text}");
+}
+
+#[test]
+fn a_vq_vae_equals_candle() {
+    for (hidden, downsamples, res_hidden) in [(24, 1, 8), (32, 2, 16), (40, 3, 20)] {
+        let config = VqvaeConfig { hidden, downsamples, res_blocks: 2, res_hidden };
+        let (network, io) = (Architecture::Vqvae(config), Io { channels: 3, dim: 12 });
+        let maker = Maker::default();
+        let net = Autoencoder::load(maker.builder(), &network, io).unwrap();
+        let weights = Weights::from(maker.weights());
+        let factor = 1 << downsamples;
+        for isa in Isa::available() {
+            let encoder = builder::encoder(isa, &weights, &network, io).unwrap();
+            let decoder = builder::decoder(isa, &weights, &network, io).unwrap();
+            for (h, w) in [(1, 1), (4, 4), (5, 7)] {
+                let (height, width) = (h * factor, w * factor);
+                let x = random(1, 3 * height * width);
+                let x = Tensor::from_vec(x, (3, height, width), &Device::Cpu).unwrap();
+                let want = net.encode(&x.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
+                let off = difference(&run_graph(&encoder, &x, height, width), &want);
+                assert!(off < 1e-5, "encoder {height}x{width}: {off:.2e}");
+                let z = random(2, 12 * h * w);
+                let z = Tensor::from_vec(z, (12, h, w), &Device::Cpu).unwrap();
+                let want = net.decode(&z.unsqueeze(0).unwrap()).unwrap().squeeze(0).unwrap();
+                let off = difference(&run_graph(&decoder, &z, h, w), &want);
+                assert!(off < 1e-5, "decoder {height}x{width}: {off:.2e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Owns the choice of a device and of a precision, and their words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::util::settings::{DEVICE, PRECISION};
+
+/// Where an engine computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The processor, until the GPU engine has been measured: the device is part of an output's
+    /// identity, so that it mustn't change with the machine unasked.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The NVIDIA GPU of that number, or an error.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<DeviceChoice> {
+        let wrong = || Error::setting(DEVICE, format!("{word}: choose auto, cpu, cuda or cuda:N"));
+        match word.split_once(':') {
+            None => match word {
+                "auto" => Ok(DeviceChoice::Auto),
+                "cpu" => Ok(DeviceChoice::Cpu),
+                "cuda" => Ok(DeviceChoice::Cuda(0)),
+                _ => Err(wrong()),
+            },
+            Some(("cuda", number)) => number.parse().map(DeviceChoice::Cuda).map_err(|_| wrong()),
+            Some(_) => Err(wrong()),
+        }
+    }
+}
+
+/// What maps and weights are held in; sums are float32 in both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// float32, no TF32: the reference's tokens.
+    #[default]
+    F32,
+    /// bfloat16: a share of the tokens differs from float32's.
+    Bf16,
+}
+
+impl Precision {
+    /// The word, as written to shards.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of an element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Precision> {
+        [Precision::F32, Precision::Bf16]
+            .into_iter()
+            .find(|precision| precision.as_str() == word)
+            .ok_or_else(|| Error::setting(PRECISION, format!("{word}: choose f32 or bf16")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_devices_and_precisions() {
+        let device = |word: &str| word.parse::<DeviceChoice>();
+        assert_eq!(device("auto").unwrap(), DeviceChoice::Auto);
+        assert_eq!(device("cuda").unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!(device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        for wrong in ["cuda:", "cuda:x", "cpu:1", "gpu", ""] {
+            let text = device(wrong).unwrap_err().to_string();
+            assert!(text.contains("choose auto, cpu, cuda or cuda:N"), "{text}");
+        }
+        for precision in [Precision::F32, Precision::Bf16] {
+            assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
+        }
+        assert!("f16".parse::<Precision>().is_err());
+    }
+}

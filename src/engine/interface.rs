@@ -1,0 +1,152 @@
+//! Owns what every engine is: batches of pixels in, codes out, and back. Must not know: how it is
+//! computed.
+
+use super::device::Precision;
+use crate::error::{Error, Result};
+use crate::model::config::ModelConfig;
+use crate::weights::digests::Digests;
+
+/// Images of one size, ready for the model: RGB (or grey) bytes, `[N, H, W, C]`, row-major.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PixelBatch {
+    /// `count * height * width * channels` bytes.
+    pub pixels: Vec<u8>,
+    /// N.
+    pub count: usize,
+    /// H, in pixels.
+    pub height: usize,
+    /// W, in pixels.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+impl PixelBatch {
+    /// The bytes of one image, below `count`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let len = self.height * self.width * self.channels;
+        &self.pixels[index * len..][..len]
+    }
+
+    /// Whether a model can take the batch; the grid (h, w) of each level that it gives.
+    ///
+    /// # Errors
+    /// Other channels, another number of bytes than the sizes say, a size that doesn't suit.
+    pub fn check(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>> {
+        let channels = config.pixels.channels;
+        if self.channels != channels {
+            return Err(Error::invalid(format!(
+                "images of {} channels for a model of {channels}",
+                self.channels
+            )));
+        }
+        if self.pixels.len() != self.count * self.height * self.width * channels {
+            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        }
+        config.grid(self.height, self.width).map_err(Error::invalid)
+    }
+}
+
+/// The codes of one level of a batch, `[N, h, w]`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodeGrid {
+    /// Index into the codebook, below the model's code count.
+    pub codes: Vec<u32>,
+    /// Squared distance |z - e|^2 of each latent (behind the first residual level: of what is left
+    /// over of it) to its code, same order, float32; NaN where the family's quantizer has no
+    /// distance (gumbel, dVAE, LFQ logits).
+    pub distances: Vec<f32>,
+    /// h, in tokens.
+    pub height: usize,
+    /// w, in tokens.
+    pub width: usize,
+}
+
+/// What an engine returns for a batch. `levels[0]` is what goes into `tokens`; hierarchical
+/// models (VQ-VAE-2) add their coarser grids behind it, residual ones a grid of the same size for
+/// each further level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// N.
+    pub count: usize,
+    /// At least one; every level holds `count * height * width` codes.
+    pub levels: Vec<CodeGrid>,
+    /// Images whose codes mean nothing.
+    pub failed: Failed,
+}
+
+impl Encoded {
+    /// The size (h, w) of the first level's grids, in tokens.
+    pub fn grid(&self) -> (usize, usize) {
+        self.levels.first().map_or((0, 0), |level| (level.height, level.width))
+    }
+}
+
+/// What an engine makes of codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// A picture for each image of the codes.
+    pub pictures: PixelBatch,
+    /// Pictures that are none.
+    pub failed: Failed,
+}
+
+/// Images of a batch that came to nothing, ascending, and why, in one line that depends on the
+/// model and the image alone.
+pub type Failed = Vec<(usize, String)>;
+
+/// The images that have a reason, by their places.
+pub(crate) fn failed(reasons: impl IntoIterator<Item = Option<String>>) -> Failed {
+    let numbered = reasons.into_iter().enumerate();
+    numbered.filter_map(|(index, reason)| Some((index, reason?))).collect()
+}
+
+/// Images a batch where each thread takes one at a time: two for every thread, so that the last
+/// ones of a batch leave few of them idle.
+pub fn images_for_threads() -> usize {
+    (2 * rayon::current_num_threads()).max(16)
+}
+
+/// A loaded tokenizer on a device. One thread owns it.
+///
+/// The codes of an image must not depend on the batch it comes in, nor on the number of threads.
+pub trait Engine: Send {
+    /// What the model is.
+    fn config(&self) -> &ModelConfig;
+
+    /// What its weights are called by. Errors where one can't be read as float32.
+    fn digests(&self) -> Result<&Digests>;
+
+    /// The device's kind as written to shards (`cpu`, `cuda`).
+    fn device_kind(&self) -> &'static str;
+
+    /// What maps and weights are held in while encoding, as written to shards.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// Images a batch that suit the device, for square images of that side in pixels; None where
+    /// sizes vary.
+    fn batch_images(&self, side: Option<usize>) -> usize {
+        let _ = side;
+        images_for_threads()
+    }
+
+    /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in
+    /// one line, why the model can't take this size.
+    fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
+
+    /// Begins what the first batch of images of `height` x `width` pixels would wait for, such as
+    /// packing weights. Never needed: a size that isn't announced is made ready when it comes.
+    fn prepare(&mut self, height: usize, width: usize) {
+        let _ = (height, width);
+    }
+
+    /// Pixels to codes; an image whose latents aren't finite is a failure of its own. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
+    /// which the engine still works: callers come through [`super::oom_split`], which halves the batch.
+    fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
+
+    /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has
+    /// no decoder; a picture that isn't finite is a failure of its own. `count` and sizes of `codes` give the shape; distances are not read.
+    fn decode(&mut self, codes: &Encoded) -> Result<Decoded>;
+}

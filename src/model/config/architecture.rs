@@ -1,0 +1,210 @@
+//! Owns the settings of each network family.
+
+use serde::{Deserialize, Serialize};
+
+/// The network families, each with its own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Architecture {
+    /// The classic VQ-VAE (van den Oord et al. 2017): strided 4x4 convolutions, residual blocks.
+    Vqvae(VqvaeConfig),
+    /// The encoder and decoder of taming-transformers, shared by most published tokenizers.
+    Vqgan(VqganConfig),
+    /// MaskGIT-VQ (open-muse): average pooling, no attention, shortcuts on the block's output.
+    Maskgit(ResnetConfig),
+    /// Open-MAGVIT2: bias-free blocks, a decoder modulated by the codes, sign bits as codes.
+    OpenMagvit2(ResnetConfig),
+    /// ViT-VQGAN (enhancing-transformers): patches, transformers, a fixed grid.
+    VitVqgan(VitVqganConfig),
+    /// DALL-E's dVAE.
+    Dalle(DalleConfig),
+    /// VQ-VAE-2 (rosinality): two levels of codes.
+    Vqvae2(Vqvae2Config),
+}
+
+impl Architecture {
+    /// Which halves there are.
+    pub fn parts(&self) -> Parts {
+        match self {
+            Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
+            Architecture::Vqgan(c) => c.parts,
+            Architecture::Maskgit(c) => c.parts,
+            Architecture::OpenMagvit2(c) => c.parts,
+            Architecture::VitVqgan(c) => c.parts,
+            Architecture::Dalle(c) => c.parts,
+        }
+    }
+}
+
+/// Which halves a checkpoint has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parts {
+    /// Encoder and decoder.
+    #[default]
+    Both,
+    /// Images to codes only.
+    Encoder,
+    /// Codes to images only.
+    Decoder,
+}
+
+impl Parts {
+    /// Whether images can become codes.
+    pub fn encoder(self) -> bool {
+        self != Parts::Decoder
+    }
+
+    /// Whether codes can become images.
+    pub fn decoder(self) -> bool {
+        self != Parts::Encoder
+    }
+}
+
+/// Classic VQ-VAE. Factor = 2^downsamples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VqvaeConfig {
+    /// Width h of the trunk; the first strided convolution has h/2.
+    pub hidden: usize,
+    /// Number of stride-2 convolutions.
+    pub downsamples: usize,
+    /// Residual blocks on each side.
+    pub res_blocks: usize,
+    /// Width inside a residual block.
+    pub res_hidden: usize,
+}
+
+/// The canonical encoder and decoder. Factor = 2^(levels-1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VqganConfig {
+    /// Channels after `conv_in` of the encoder.
+    pub ch: usize,
+    /// Channels of each level, highest resolution first (ch times ch_mult).
+    pub widths: Vec<usize>,
+    /// Residual blocks a level in the encoder; the decoder has one more.
+    pub res_blocks: usize,
+    /// Whether a level has attention, highest resolution first; the same length as `widths`.
+    pub attention: Vec<bool>,
+    /// Whether the middle block has attention.
+    pub mid_attention: bool,
+    /// Channels of `conv_out` of the encoder, before `quant_conv`.
+    pub z_channels: usize,
+    /// Groups of every GroupNorm.
+    pub norm_groups: usize,
+    /// Epsilon of every GroupNorm.
+    pub norm_eps: f64,
+    /// Which halves there are; the fields above describe the decoder where it is alone.
+    #[serde(default)]
+    pub parts: Parts,
+    /// A decoder that is no mirror of the encoder; None is the mirror: the same widths and
+    /// attention, one block more a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<VqganDecoderConfig>,
+}
+
+/// A canonical decoder with widths of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VqganDecoderConfig {
+    /// Channels of each level, highest resolution first.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level, all of them.
+    pub blocks: usize,
+    /// Whether a level has attention, highest resolution first.
+    pub attention: Vec<bool>,
+    /// Whether the middle block has attention.
+    pub mid_attention: bool,
+}
+
+impl VqganConfig {
+    /// The decoder's own settings, the mirror of the encoder where nothing else is said.
+    pub fn decoder(&self) -> VqganDecoderConfig {
+        self.decoder.clone().unwrap_or_else(|| VqganDecoderConfig {
+            widths: self.widths.clone(),
+            blocks: self.res_blocks + 1,
+            attention: self.attention.clone(),
+            mid_attention: self.mid_attention,
+        })
+    }
+}
+
+/// MaskGIT-VQ and Open-MAGVIT2: residual blocks without attention. Factor = 2^(levels-1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResnetConfig {
+    /// Channels after `conv_in` of the encoder.
+    pub ch: usize,
+    /// Channels of each level, highest resolution first.
+    pub widths: Vec<usize>,
+    /// Residual blocks a level and in the middle, in the encoder and in the decoder.
+    pub res_blocks: usize,
+    /// Groups of every GroupNorm.
+    pub norm_groups: usize,
+    /// Epsilon of every GroupNorm.
+    pub norm_eps: f64,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// ViT-VQGAN. The grid is fixed by the position embedding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitVqganConfig {
+    /// Patch height and width, in pixels.
+    pub patch: [usize; 2],
+    /// Grid height and width, in tokens.
+    pub grid: [usize; 2],
+    /// The encoder's transformer; without an encoder, the decoder's.
+    pub encoder: TransformerConfig,
+    /// The decoder's transformer; without a decoder, the encoder's.
+    pub decoder: TransformerConfig,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// A pre-norm transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerConfig {
+    /// Width of the residual stream.
+    pub dim: usize,
+    /// Number of layers.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width inside the feed-forward block.
+    pub mlp_dim: usize,
+}
+
+/// DALL-E's dVAE: four groups of blocks. Factor 8.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DalleConfig {
+    /// Width of the narrowest group.
+    pub hidden: usize,
+    /// Channels after the decoder's first layer.
+    pub init: usize,
+    /// Blocks a group.
+    pub blocks: usize,
+    /// Which halves there are; published as two files.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// VQ-VAE-2. Factor 4 (bottom) and 8 (top).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vqvae2Config {
+    /// Width of the trunk.
+    pub channels: usize,
+    /// Residual blocks in each encoder and decoder.
+    pub res_blocks: usize,
+    /// Width inside a residual block.
+    pub res_channels: usize,
+}

@@ -1,0 +1,16 @@
+//! Owns the configuration language of models: what `config.json` of a model folder holds and what
+//! a recipe's `[model]` table says. Must not know: tensors, files.
+
+mod architecture;
+mod model;
+mod pixels;
+mod quantizer;
+
+pub use architecture::{
+    Architecture, DalleConfig, Parts, ResnetConfig, TransformerConfig, VitVqganConfig, VqganConfig,
+    VqganDecoderConfig, Vqvae2Config, VqvaeConfig,
+};
+pub use model::{FORMAT, ModelConfig};
+pub use pixels::{InputRange, OutputRange, PixelConfig, PreprocessConfig};
+pub use quantizer::{DEPTH_MAX, QuantizerConfig, QuantizerRule};
+pub(crate) use quantizer::{is_one, one};

@@ -1,0 +1,101 @@
+//! Owns the whole of a model's configuration, and the sizes that follow from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::architecture::{Architecture, Parts};
+use super::pixels::{PixelConfig, PreprocessConfig};
+use super::quantizer::QuantizerConfig;
+
+/// The format word in `config.json`.
+pub const FORMAT: &str = "vqtok.model.v1";
+
+/// Everything about a model but its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Whose mathematics and names: the words of `--family`, or `vqtok` for models trained here.
+    pub family: String,
+    /// The network.
+    pub architecture: Architecture,
+    /// Latents to codes.
+    pub quantizer: QuantizerConfig,
+    /// Bytes to floats and back.
+    pub pixels: PixelConfig,
+    /// From an oriented image to the model's pixels, where the caller doesn't say otherwise.
+    pub preprocess: PreprocessConfig,
+    /// Facts for the identity card, each `name: value`: what was assumed and from where, which
+    /// file the weights came from, what was ignored. Sorted by name.
+    #[serde(default)]
+    pub provenance: BTreeMap<String, String>,
+}
+
+impl ModelConfig {
+    /// Which halves the model has.
+    pub fn parts(&self) -> Parts {
+        self.architecture.parts()
+    }
+
+    /// Grids of codes an image gives: 2 for hierarchical models, else one a residual level.
+    pub fn levels(&self) -> usize {
+        match &self.architecture {
+            Architecture::Vqvae2(_) => 2,
+            _ => self.quantizer.depth,
+        }
+    }
+
+    /// Pixels a token covers along each side, of the finest level (height and width).
+    pub fn factor(&self) -> [usize; 2] {
+        let square = |f: usize| [f, f];
+        match &self.architecture {
+            Architecture::Vqvae(c) => square(1 << c.downsamples),
+            Architecture::Vqgan(c) if c.parts == Parts::Decoder => {
+                square(1 << (c.decoder().widths.len() - 1))
+            }
+            Architecture::Vqgan(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::Maskgit(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::OpenMagvit2(c) => square(1 << (c.widths.len() - 1)),
+            Architecture::VitVqgan(c) => c.patch,
+            Architecture::Dalle(_) => square(8),
+            Architecture::Vqvae2(_) => square(4),
+        }
+    }
+
+    /// The grid (h, w), in tokens, of each level for an image of `height` x `width` pixels, as the
+    /// reference code computes it; or, in one line, why the model can't take this size.
+    pub fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
+        let [fh, fw] = self.factor();
+        let too_small =
+            || format!("{width}x{height} pixels are smaller than one token ({fw}x{fh})");
+        let (h, w) = match &self.architecture {
+            Architecture::VitVqgan(c) => {
+                let (h, w) = (c.grid[0] * fh, c.grid[1] * fw);
+                if (height, width) != (h, w) {
+                    return Err(format!(
+                        "{width}x{height} pixels where the model takes {w}x{h} only"
+                    ));
+                }
+                (c.grid[0], c.grid[1])
+            }
+            // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
+            Architecture::OpenMagvit2(_) => (height.div_ceil(fh), width.div_ceil(fw)),
+            _ => (height / fh, width / fw),
+        };
+        if h == 0 || w == 0 {
+            return Err(too_small());
+        }
+        if let Architecture::Vqvae2(_) = self.architecture {
+            if h % 2 != 0 || w % 2 != 0 {
+                return Err(format!(
+                    "{width}x{height} pixels give a bottom grid of {w}x{h} tokens, which the top level \
+                     can't halve; take sides that are multiples of 8"
+                ));
+            }
+            return Ok(vec![(h, w), (h / 2, w / 2)]);
+        }
+        Ok(vec![(h, w); self.levels()])
+    }
+}

@@ -1,0 +1,116 @@
+//! Owns the settings of quantizers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Residual levels of codes at most.
+pub const DEPTH_MAX: usize = 16;
+
+/// How a latent becomes a code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizerConfig {
+    /// The rule.
+    pub rule: QuantizerRule,
+    /// K, the number of codes.
+    pub codes: usize,
+    /// D, the length of a code.
+    pub dim: usize,
+    /// Codes are normalised to length one before decoding although the rule is not
+    /// `l2-normalised` (Janus as Hugging Face has it).
+    #[serde(default)]
+    pub decode_normalised: bool,
+    /// Levels of each channel, for rule `fsq` only: their number is D, their product K.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<usize>,
+    /// Residual levels, for rule `l2`: each has a codebook of its own and quantizes what the levels
+    /// before it left over; the decoder gets the sum. Written only where there is more than one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub depth: usize,
+}
+
+/// The depth of a quantizer that says none.
+pub(crate) fn one() -> usize {
+    1
+}
+
+/// Whether a depth goes without saying.
+pub(crate) fn is_one(depth: &usize) -> bool {
+    *depth == 1
+}
+
+impl QuantizerConfig {
+    /// K codes of length D, decoded as they are; no levels.
+    pub fn new(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
+        let (decode_normalised, levels) = (false, Vec::new());
+        QuantizerConfig { rule, codes, dim, decode_normalised, levels, depth: 1 }
+    }
+
+    /// Codes of all levels together: the rows of the codebook.
+    pub fn all_codes(&self) -> usize {
+        self.depth * self.codes
+    }
+
+    /// K, or `<depth> x <K>`.
+    pub fn codes_in_words(&self) -> String {
+        match self.depth {
+            1 => self.codes.to_string(),
+            depth => format!("{depth} x {}", self.codes),
+        }
+    }
+
+    /// The quantizer of each level on its own.
+    pub fn of_level(&self) -> QuantizerConfig {
+        QuantizerConfig { depth: 1, ..self.clone() }
+    }
+
+    /// Refuses, in one line, a depth that can't be. Vectors of length one leave no residuals of
+    /// length one, and rules without a codebook leave none that their codes could hold.
+    pub fn check_depth(&self) -> Result<(), String> {
+        if !(1..=DEPTH_MAX).contains(&self.depth) {
+            return Err(format!("the depth is {}; it must be 1 to {DEPTH_MAX}", self.depth));
+        }
+        if self.depth > 1 && (self.rule != QuantizerRule::L2 || self.decode_normalised) {
+            let rule = self.rule;
+            let normalised = if self.decode_normalised { " with decode_normalised" } else { "" };
+            return Err(format!(
+                "residual levels (depth {}) take the quantizer rule \"l2\", not \"{rule}\"{normalised}",
+                self.depth
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether decoding looks up normalised codes.
+    pub fn normalises_lookup(&self) -> bool {
+        self.decode_normalised || self.rule == QuantizerRule::L2Normalised
+    }
+}
+
+/// The arg-min or arg-max that picks a code; ties go to the lower index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuantizerRule {
+    /// Smallest |z|^2 + |e|^2 - 2 z.e.
+    L2,
+    /// The same after normalising both z and the codes to length one.
+    L2Normalised,
+    /// Largest z.e (IBQ).
+    Dot,
+    /// Largest row of a 1x1 projection of z (gumbel).
+    Projection,
+    /// Largest channel of the encoder's output itself (DALL-E dVAE).
+    Logits,
+    /// Sign bits of z, channel 0 the low bit (LFQ).
+    Sign,
+    /// Each channel bounded and rounded, channel 0 the low digit (FSQ).
+    Fsq,
+}
+
+impl fmt::Display for QuantizerRule {
+    /// The word in configurations and recipes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
