@@ -20,7 +20,7 @@ use vqtok::engine::{Engine, PixelBatch};
 use vqtok::model::Model;
 use vqtok::model::config::Parts;
 use vqtok::train::network::random::Draws;
-use vqtok::train::quantizer::ema::KMeans;
+use vqtok::train::quantizer::kmeans::KMeans;
 
 #[path = "common/encoder.rs"]
 mod encoder;

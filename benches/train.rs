@@ -18,7 +18,7 @@ use vqtok::config::Recipe;
 use vqtok::error::{Reject, Result};
 use vqtok::model::config::Architecture;
 use vqtok::train::input::images::Images;
-use vqtok::train::quantizer::estimator::Estimator;
+use vqtok::train::settings::codebook::Estimator;
 use vqtok::train::trainer::Trainer;
 use vqtok::train::{Event, Observer, TrainData, run};
 

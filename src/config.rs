@@ -12,7 +12,7 @@ use crate::model::config::{
     PreprocessConfig, QuantizerConfig, QuantizerRule, is_one, one,
 };
 use crate::pipeline::OnError;
-use crate::train::{RECIPE_FILE, TrainSettings, refuse_idle};
+use crate::train::{RECIPE_FILE, TrainSettings, refuse_ineffective};
 use crate::util::error_text;
 use crate::util::text;
 use serde::{Deserialize, Serialize};
@@ -218,7 +218,7 @@ impl Recipe {
         self.check_bounds()?;
         let model = self.model_config();
         self.train.check(&model)?;
-        refuse_idle(&self.train, &model)
+        refuse_ineffective(&self.train, &model)
     }
 
     /// Refuses sizes far beyond any tokenizer, before anything of such a size is allocated.

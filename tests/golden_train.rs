@@ -15,8 +15,10 @@ use vqtok::train::network::optimizer::{AdamW, gradients};
 use vqtok::train::network::parameters::Named;
 use vqtok::train::network::parameters::{Parameters, flat, set_flat};
 use vqtok::train::network::random::{fnv1a64, unit};
-use vqtok::train::quantizer::ema::{Averages, Codebook, lookup, nearest, to_rows};
+use vqtok::train::quantizer::ema::{Averages, EmaCodebook};
 use vqtok::train::quantizer::estimator::{code_loss, commitment, straight_through};
+use vqtok::train::quantizer::layout::{lookup, to_rows};
+use vqtok::train::quantizer::nearest::nearest;
 
 #[path = "../src/train/golden.rs"]
 mod golden;
@@ -156,7 +158,7 @@ fn twenty_steps(case: &Case, quantized: bool) {
     let x = case.tensor("images");
     let variance = case.scalars("variance")[0];
     let book = case.f32("codebook");
-    let mut codebook = Codebook {
+    let mut codebook = EmaCodebook {
         dim: 8,
         sum: book.iter().map(|v| v * 4.0).collect(),
         embedding: book,

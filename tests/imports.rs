@@ -28,7 +28,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms whose faces still define what their files import.
-const NOT_YET_FACES: &[&str] = &["engine", "train"];
+const NOT_YET_FACES: &[&str] = &["engine"];
 
 type ModulePath = Vec<String>;
 

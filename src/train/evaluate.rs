@@ -6,20 +6,18 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use super::CODEBOOK_NAME;
-use super::quantizer::{PREFIX, rows_of};
-use super::settings::side;
 use crate::error::Result;
 use crate::metrics::{CodeCounts, LevelUse, gradient_energy, mse, psnr_of_mse, ssim};
 use crate::model::config::ModelConfig;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{CodeLevel, lookup_map};
-use crate::train::input::pixels;
+use crate::train::input::pixels::Pixels;
 use crate::train::network::autoencoder::{
     Autoencoder, build, decode_plain, decode_until, encode_until,
 };
 use crate::train::network::checkpointing::Stop;
-use crate::train::network::parameters::{Parameters, flat};
+use crate::train::network::parameters::{CODEBOOK_NAME, Parameters, QUANTIZER_PREFIX, flat};
+use crate::train::quantizer::layout::rows_of;
 
 /// What was found, over all images together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,10 +47,7 @@ pub struct Evaluation {
 pub struct Evaluator {
     network: Autoencoder,
     quantizer: ResidualQuantizer,
-    channels: usize,
-    side: usize,
-    table: [f32; 256],
-    limits: (f64, f64),
+    pixels: Pixels,
     counts: CodeCounts,
     images: usize,
     psnr: f64,
@@ -70,15 +65,12 @@ impl Evaluator {
         let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
         let mut weights = weights.clone();
         let codebook = weights.remove(CODEBOOK_NAME);
-        weights.retain(|name, _| !name.starts_with(PREFIX));
+        weights.retain(|name, _| !name.starts_with(QUANTIZER_PREFIX));
         parameters.set_values(&weights)?;
         Ok(Evaluator {
             network,
             quantizer: ResidualQuantizer::new(&model.quantizer, codebook, None)?,
-            channels: model.pixels.channels,
-            side: side(model)?,
-            table: model.pixels.input.table(),
-            limits: pixels::limits(model.pixels.input),
+            pixels: Pixels::of(model)?,
             counts: CodeCounts::of_levels(model.quantizer.depth, model.quantizer.codes),
             images: 0,
             psnr: 0.0,
@@ -98,7 +90,7 @@ impl Evaluator {
     /// # Errors
     /// [`crate::Error::Interrupted`] where it was given up.
     pub fn add_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
-        let x = pixels::to_tensor(bytes, self.channels, self.side, &self.table)?;
+        let x = self.pixels.to_tensor(bytes)?;
         let z = encode_until(&self.network, &x, stop)?;
         let (batch, dim, height, width) = z.dims4()?;
         let found = self.quantizer.quantize(rows_of(&z)?, dim)?;
@@ -111,15 +103,16 @@ impl Evaluator {
             self.counts.add(&codes.iter().map(|k| first + k).collect::<Vec<u32>>());
         }
         let (x, y) = (self.to_unit(&flat(&x)?), self.to_unit(&flat(&y)?));
-        let size = self.channels * self.side * self.side;
+        let Pixels { channels, side, .. } = self.pixels;
+        let size = self.pixels.image_size();
         for (x, y) in x.chunks_exact(size).zip(y.chunks_exact(size)) {
             let error = mse(x, y);
             self.images += 1;
             self.squares += error;
             self.psnr += psnr_of_mse(error.max(1e-12), 1.0);
-            let energy = |image| gradient_energy(image, self.channels, self.side, self.side);
+            let energy = |image| gradient_energy(image, channels, side, side);
             self.energy = (self.energy.0 + energy(x), self.energy.1 + energy(y));
-            let value = ssim(x, y, self.channels, self.side, self.side, 1.0).ok();
+            let value = ssim(x, y, channels, side, side, 1.0).ok();
             self.ssim = self.ssim.zip(value).map(|(sum, v)| sum + v);
         }
         Ok(y)
@@ -153,7 +146,7 @@ impl Evaluator {
         const FIELD: usize = 3;
         const BATCH: usize = 64;
         let first = self.quantizer.first_level();
-        let mut patches = Vec::with_capacity(codes.len() * self.channels * factor * factor);
+        let mut patches = Vec::with_capacity(codes.len() * self.pixels.channels * factor * factor);
         for codes in codes.chunks(BATCH) {
             let indices: Vec<u32> = codes.iter().flat_map(|code| [*code; FIELD * FIELD]).collect();
             let field = [CodeLevel { codes: &indices, height: FIELD, width: FIELD }];
@@ -167,7 +160,7 @@ impl Evaluator {
 
     /// Floats of the network to [0, 1], clamped.
     fn to_unit(&self, values: &[f32]) -> Vec<f32> {
-        let (low, high) = self.limits;
+        let (low, high) = self.pixels.limits;
         let (low, scale) = (low as f32, (1.0 / (high - low)) as f32);
         values.iter().map(|v| ((v - low) * scale).clamp(0.0, 1.0)).collect()
     }

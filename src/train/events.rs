@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::Evaluation;
-use super::trainer::StepReport;
-use crate::train::trainer::monitor::Look;
+use crate::train::evaluate::Evaluation;
+use crate::train::trainer::monitor::ProbeEvaluation;
+use crate::train::trainer::step_report::StepReport;
 
 /// What happens while a training runs.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub enum Event<'a> {
         /// exp of their entropy; of several levels their mean.
         perplexity: f64,
     },
-    /// A look at the fixed images.
-    Look(&'a Look),
+    /// An evaluation of the probe, a few fixed images.
+    Probe(&'a ProbeEvaluation),
     /// Work beside the steps that can take long.
     Work {
         /// `k-means` or `evaluate`.
@@ -70,9 +70,9 @@ pub enum Event<'a> {
         /// Steps it holds.
         step: usize,
     },
-    /// Something that the user should know, one line.
+    /// What the user should know, one line.
     Notice(&'a str),
-    /// Something that the user should hear, one line.
+    /// A warning, one line.
     Warning(&'a str),
 }
 
@@ -106,7 +106,7 @@ pub struct TrainSummary {
     /// Updates of the discriminator skipped for the same reason.
     #[serde(default)]
     pub skipped_discriminator_steps: u64,
-    /// Times that PSNR fell behind the discriminator's start and the weights were rolled back.
+    /// Times that PSNR fell after the discriminator's start and the weights were rolled back.
     #[serde(default)]
     pub rollbacks: u64,
     /// Codes revived.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::settings::TrainSettings;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::train::input::loader::Split;
-use crate::train::trainer::state::through_text;
+use crate::train::input::split::Split;
+use crate::train::settings::TrainSettings;
+use crate::train::trainer::state::{State, through_text};
 use crate::util::json_diff;
 use crate::util::text;
 
@@ -86,6 +86,20 @@ pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
              --recipe, and its images, or another path",
             text::path(folder)
         ))),
+    }
+}
+
+/// Where a training resumed from `state` goes on, in words.
+pub fn going_on(state: &State, steps: usize) -> String {
+    let step = state.counters.step;
+    let then = state.counters.recipe["train"]["steps"].as_u64().unwrap_or(steps as u64);
+    if (then as usize) < steps {
+        format!(
+            "going on behind step {step} to {steps} instead of {then}: from here on the learning \
+             rate and all that depends on the number of steps follow a training of {steps}"
+        )
+    } else {
+        format!("going on behind step {step} of {steps}")
     }
 }
 

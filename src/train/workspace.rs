@@ -22,12 +22,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use super::{STEPS_ENTRY, TrainSummary};
 use crate::checkpoint::folder::{CONFIG_FILE, load_config, save};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::train::input::loader::TrainData;
+use crate::train::events::TrainSummary;
 use crate::train::input::manifest::Manifest;
+use crate::train::input::train_data::TrainData;
 use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::Lengths;
@@ -44,6 +44,9 @@ const PAGE: &str = "training.html";
 
 /// The recipe in a model folder.
 pub const RECIPE_FILE: &str = "recipe.toml";
+
+/// The entry of a model's `provenance` with the steps that it was trained for.
+pub const STEPS_ENTRY: &str = "training_steps";
 
 /// Whether a folder holds a training that has no model yet.
 pub fn unfinished(folder: &Path) -> bool {
@@ -80,13 +83,13 @@ pub fn failed(folder: &Path) -> Option<Error> {
 }
 
 /// What a folder held when it was opened.
-pub enum Found {
+pub enum WorkspaceState {
     /// Nothing of a training.
     Nothing,
     /// A checkpoint to go on from.
     Unfinished(Box<State>),
     /// A finished model.
-    Finished(Box<TrainSummary>),
+    Finished,
 }
 
 /// A model folder that this process holds.
@@ -104,7 +107,7 @@ impl Workspace {
     /// # Errors
     /// Where it holds something else, a model, a training that stopped for good, an unfinished one
     /// without `resume`, or where another process is training in it.
-    pub fn open(folder: &Path, resume: bool, steps: usize) -> Result<(Workspace, Found)> {
+    pub fn open(folder: &Path, resume: bool, steps: usize) -> Result<(Workspace, WorkspaceState)> {
         let shown = text::path(folder);
         let has_model = folder.join(CONFIG_FILE).exists();
         if has_model && !resume {
@@ -125,7 +128,7 @@ impl Workspace {
         }
         let path = checkpoint_path(folder);
         let found = if has_model && finished_steps(folder) == Some(steps) {
-            Found::Finished(Box::new(last_summary(folder)?))
+            WorkspaceState::Finished
         } else if path.exists() {
             if !resume {
                 return Err(Error::Mismatch(format!(
@@ -134,9 +137,9 @@ impl Workspace {
                 )));
             }
             let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-            Found::Unfinished(Box::new(State::from_bytes(&bytes, &path)?))
+            WorkspaceState::Unfinished(Box::new(State::from_bytes(&bytes, &path)?))
         } else {
-            Found::Nothing
+            WorkspaceState::Nothing
         };
         Ok((Workspace { folder: folder.to_path_buf(), record: None, lock }, found))
     }

@@ -8,6 +8,7 @@ pub(crate) mod atomic_file;
 pub(crate) mod charts;
 pub(crate) mod error_text;
 pub(crate) mod fail_point;
+pub(crate) mod float_bits;
 pub(crate) mod hex;
 pub(crate) mod html;
 pub(crate) mod json_diff;

@@ -72,7 +72,7 @@ impl ProgressPrinter<'_> {
                 let fields = json!({"step": step, "usage": usage, "perplexity": perplexity});
                 self.reporter.event("usage", fields);
             }
-            Event::Look(look) => self.reporter.event("look", json!({"look": look})),
+            Event::Probe(found) => self.reporter.event("look", json!({"look": found})),
             Event::Checkpoint { step } => self.reporter.event("checkpoint", json!({"step": step})),
             Event::Work { stage, unit, done, total } => {
                 self.turn_to(stage, unit, *total);

@@ -1,15 +1,16 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
 //! them, and varied where the recipe asks for it. Must not know: what is learned from them.
 
-use super::augment::{AugmentSettings, CropSettings, mirror};
-use super::manifest::Stamp;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
 use crate::data::prepare::{Preparation, prepare, prepare_part};
 use crate::data::source::file;
 use crate::data::{Skipped, SourceFile, Take, subsample, walk_taking};
 use crate::error::{Error, Reject, Result};
-use crate::train::input::loader::TrainData;
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use crate::train::input::augment::{self, mirror};
+use crate::train::input::train_data::{Stamp, TrainData};
+use crate::train::settings::augment::{AugmentSettings, CropSettings};
 
 /// Images a training draws from at most: more are sampled evenly, so that the list stays small
 /// whatever the data set's size.
@@ -78,7 +79,9 @@ impl Images {
         {
             self.digests[index].get_or_init(|| digest);
         }
-        prepare_part(uri, &self.preparation, |size| crop.draw(self.seed, key, epoch, size))
+        prepare_part(uri, &self.preparation, |size| {
+            augment::crop(crop, self.seed, key, epoch, size)
+        })
     }
 }
 
@@ -96,7 +99,7 @@ impl TrainData for Images {
             Some(crop) => self.part(index, epoch, crop)?,
             None => self.plain(index)?,
         };
-        if self.augment.flips(self.seed, &self.found[index].key, epoch)
+        if augment::flips(self.augment.flip, self.seed, &self.found[index].key, epoch)
             && let Some(width) = self.preparation.size
         {
             mirror(&mut pixels, width as usize, self.preparation.channels);

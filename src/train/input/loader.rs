@@ -1,102 +1,21 @@
-//! Owns the examples' way into a step: which are held out, in what order they come, and the thread
-//! that decodes ahead. Must not know: where pixels come from, what is learned.
+//! Owns the examples' way into a step: the order in which they come, and the thread that decodes
+//! ahead. Must not know: where pixels come from, what is learned.
 //!
 //! Everything is a function of (seed, step): a resumed run needs no position but its step.
 
 use crossbeam_channel::{Receiver, bounded};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use super::manifest::Stamp;
-use super::unreadable::Unreadable;
 use crate::error::{Error, Reject, Result};
-use crate::train::network::random::{Draws, fnv1a64, splitmix64};
-use crate::util::hex::hex;
+use crate::model::config::ModelConfig;
+use crate::train::input::split::Split;
+use crate::train::input::train_data::TrainData;
+use crate::train::input::unreadable::Unreadable;
+use crate::train::network::checkpointing::Stop;
+use crate::train::network::random::Draws;
+use crate::train::settings::TrainSettings;
+use crate::train::settings::training::side;
 use crate::util::panics;
-
-/// A set of images of one size.
-pub trait TrainData: Send + Sync {
-    /// Number of images.
-    fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// What an image is called, the same in every run: decides whether it is held out.
-    fn key(&self, index: usize) -> String {
-        index.to_string()
-    }
-
-    /// The pixels of an image in an epoch (augmentation may differ by it), `[H, W, C]` bytes.
-    /// Called from many threads, several at a time.
-    fn example(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject>;
-
-    /// The pixels of an image as it is judged: never augmented.
-    fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
-        self.example(index, 0)
-    }
-
-    /// What a look at the outside of an image says of it; None where images can't change.
-    fn stamp(&self, index: usize) -> Option<Stamp> {
-        let _ = index;
-        None
-    }
-
-    /// sha256 of the content that was read for an image; None as long as none was.
-    fn read_digest(&self, index: usize) -> Option<[u8; 32]> {
-        let _ = index;
-        None
-    }
-
-    /// sha256 of the content that an image has now; None where it can't be read.
-    fn content_digest(&self, index: usize) -> Option<[u8; 32]> {
-        let _ = index;
-        None
-    }
-}
-
-/// Which images are trained on and which judge the result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// Indices, ascending.
-    pub train: Vec<u32>,
-    /// Indices, ascending.
-    pub held_out: Vec<u32>,
-    /// sha256 of all keys in order, in hex: what a resumed run must find again.
-    pub digest: String,
-}
-
-impl Split {
-    /// Splits by the hash of the key, so that an image keeps its side when others come and go.
-    /// Images that would all be held out are all trained on.
-    ///
-    /// # Errors
-    /// Where nothing is left to train on.
-    pub fn new(data: &dyn TrainData, share: f64) -> Result<Split> {
-        let count = u32::try_from(data.len())
-            .map_err(|_| Error::invalid("more than 4,294,967,295 images to train on"))?;
-        let (mut train, mut held_out) = (Vec::new(), Vec::new());
-        let mut sha = Sha256::new();
-        let limit = (share * (1u64 << 53) as f64) as u64;
-        for index in 0..count {
-            let key = data.key(index as usize);
-            sha.update((key.len() as u64).to_le_bytes());
-            sha.update(key.as_bytes());
-            let hash = splitmix64(fnv1a64(&key), 0) >> 11;
-            if hash < limit { held_out.push(index) } else { train.push(index) }
-        }
-        if train.is_empty() {
-            std::mem::swap(&mut train, &mut held_out);
-        }
-        if train.is_empty() {
-            return Err(Error::invalid("no image to train on"));
-        }
-        let digest = hex(sha.finalize());
-        Ok(Split { train, held_out, digest })
-    }
-}
 
 /// The images of one step.
 #[derive(Debug)]
@@ -111,8 +30,8 @@ pub struct Batch {
 pub struct Loader<'a> {
     /// The images.
     pub data: &'a dyn TrainData,
-    /// Those that are trained on.
-    pub train: &'a [u32],
+    /// Which of them are trained on.
+    pub split: Split,
     /// Of the order.
     pub seed: u64,
     /// N.
@@ -146,19 +65,38 @@ impl Order {
     }
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    /// The loader of a training of `model` on `data`.
+    ///
+    /// # Errors
+    /// No image to train on; a model without an image size.
+    pub fn new(
+        data: &'a dyn TrainData,
+        model: &ModelConfig,
+        settings: &TrainSettings,
+    ) -> Result<Loader<'a>> {
+        Ok(Loader {
+            data,
+            split: Split::new(data, settings.held_out_share)?,
+            seed: settings.seed,
+            batch_size: settings.batch_size,
+            image_bytes: side(model)?.pow(2) * model.pixels.channels,
+            unreadable: Unreadable::default(),
+        })
+    }
+
     /// The batch of a step. An image that can't be read is replaced by the next one of the epoch's
     /// order, the same in every run.
     ///
     /// # Errors
     /// Where no image can be read.
     pub fn batch(&self, step: usize, order: &mut Order) -> Result<Batch> {
-        let n = self.train.len() as u64;
+        let n = self.split.train.len() as u64;
         let first = step as u64 * self.batch_size as u64;
         let places: Vec<u64> = (first..first + self.batch_size as u64).collect();
         for epoch in places[0] / n..=places[places.len() - 1] / n {
             // A batch larger than the data set spans more than two epochs.
-            order.prepare(self.seed, epoch, self.train.len());
+            order.prepare(self.seed, epoch, self.split.train.len());
         }
         let order = &*order;
         let images: Vec<Vec<u8>> = places
@@ -169,7 +107,7 @@ impl Loader<'_> {
     }
 
     fn image(&self, epoch: u64, position: usize, order: &Order) -> Result<Vec<u8>> {
-        let n = self.train.len();
+        let n = self.split.train.len();
         let own;
         let shuffled = match order.get(epoch) {
             Some(shuffled) => shuffled,
@@ -179,7 +117,7 @@ impl Loader<'_> {
             }
         };
         for attempt in 0..n {
-            let index = self.train[shuffled[(position + attempt) % n] as usize] as usize;
+            let index = self.split.train[shuffled[(position + attempt) % n] as usize] as usize;
             // What couldn't be read once isn't tried again.
             if self.unreadable.has(index) {
                 continue;
@@ -201,6 +139,37 @@ impl Loader<'_> {
     pub fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
         let pixels = self.sized(self.data.plain(index));
         pixels.inspect_err(|reject| self.unreadable.note(index, &self.data.key(index), reject))
+    }
+
+    /// The pixels of the first `count` of these images that can be read, `[N, H, W, C]` bytes.
+    pub fn readable(&self, images: &[u32], count: usize) -> Vec<u8> {
+        let read = images.iter().filter_map(|i| self.plain(*i as usize).ok());
+        read.take(count).flatten().collect()
+    }
+
+    /// Variance of the pixels, in the units of the network by `table`, over the first images of the
+    /// first epoch.
+    ///
+    /// # Errors
+    /// Where no image can be read; [`Error::Interrupted`] where `stop` says so.
+    pub fn variance(&self, table: &[f32; 256], stop: Stop<'_>) -> Result<f64> {
+        const IMAGES: usize = 1024;
+        let mut order = Order::default();
+        let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
+        for step in 0..IMAGES.min(self.split.train.len()).div_ceil(self.batch_size) {
+            if stop() {
+                return Err(Error::Interrupted);
+            }
+            for byte in self.batch(step, &mut order)?.pixels {
+                let value = f64::from(table[byte as usize]);
+                n += 1;
+                sum += value;
+                squares += value * value;
+            }
+        }
+        let mean = sum / n as f64;
+        // Images of one single colour have none; the loss must stay finite.
+        Ok((squares / n as f64 - mean * mean).max(1e-6))
     }
 
     fn sized(&self, pixels: Result<Vec<u8>, Reject>) -> Result<Vec<u8>, Reject> {
@@ -272,16 +241,15 @@ mod tests {
         }
     }
 
-    fn loader<'a>(data: &'a Numbers, train: &'a [u32], batch_size: usize) -> Loader<'a> {
-        let unreadable = Unreadable::default();
-        Loader { data, train, seed: 9, batch_size, image_bytes: 1, unreadable }
+    fn loader(data: &Numbers, batch_size: usize) -> Loader<'_> {
+        let (split, unreadable) = (Split::new(data, 0.0).unwrap(), Unreadable::default());
+        Loader { data, split, seed: 9, batch_size, image_bytes: 1, unreadable }
     }
 
     #[test]
     fn every_epoch_holds_every_image_once() {
         let data = Numbers { count: 10, bad: 0 };
-        let train: Vec<u32> = (0..10).collect();
-        let loader = loader(&data, &train, 4);
+        let loader = loader(&data, 4);
         let seen = prefetched(&loader, 0, 5, |batches| {
             let mut seen = vec![];
             for batch in batches {
@@ -312,8 +280,7 @@ mod tests {
     #[test]
     fn a_batch_larger_than_the_set_and_bad_images() {
         let data = Numbers { count: 3, bad: 1 };
-        let train: Vec<u32> = (0..3).collect();
-        let loader = loader(&data, &train, 11);
+        let loader = loader(&data, 11);
         let batch = loader.batch(0, &mut Order::default()).unwrap();
         assert_eq!(batch.pixels.len(), 11);
         assert!(batch.pixels.iter().all(|p| *p > 0));
@@ -321,30 +288,14 @@ mod tests {
         assert_eq!(loader.unreadable.examples_in_words(), "0 (decode: broken)");
         // However few can be read: one is enough.
         let nearly = Numbers { count: 200, bad: 199 };
-        let all: Vec<u32> = (0..200).collect();
-        let nearly = self::loader(&nearly, &all, 3);
+        let nearly = self::loader(&nearly, 3);
         assert_eq!(nearly.batch(0, &mut Order::default()).unwrap().pixels, [199; 3]);
         let all_bad = Numbers { count: 3, bad: 3 };
-        let error = self::loader(&all_bad, &train, 2).batch(0, &mut Order::default()).unwrap_err();
+        let error = self::loader(&all_bad, 2).batch(0, &mut Order::default()).unwrap_err();
         assert!(
             error.to_string().contains("all 3 images")
                 && error.to_string().contains("decode: broken"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn an_image_keeps_its_side_of_the_split() {
-        let split = Split::new(&Numbers { count: 4000, bad: 0 }, 0.1).unwrap();
-        let larger = Split::new(&Numbers { count: 5000, bad: 0 }, 0.1).unwrap();
-        assert!(split.held_out.len() > 330 && split.held_out.len() < 470);
-        assert_eq!(split.held_out, larger.held_out[..split.held_out.len()]);
-        assert_ne!(split.digest, larger.digest);
-        assert!(Split::new(&Numbers { count: 0, bad: 0 }, 0.1).is_err());
-        // Nothing is held out of so few that all would be.
-        for count in 1..4 {
-            let split = Split::new(&Numbers { count, bad: 0 }, 1.0).unwrap();
-            assert_eq!((split.train.len(), split.held_out.len()), (count, 0));
-        }
     }
 }

@@ -13,19 +13,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::train::input::loader::TrainData;
+use crate::train::input::train_data::{Stamp, TrainData};
 use crate::util::atomic_file;
 use crate::util::hex::hex;
 use crate::util::text;
-
-/// What a look at the outside of an image says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
-    /// Its size.
-    pub bytes: u64,
-    /// When it was last written, in nanoseconds since 1970; None where the system doesn't say.
-    pub modified: Option<i64>,
-}
 
 /// An image as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,15 +87,18 @@ impl Manifest {
         }
     }
 
-    /// The images of `data`, which must be those of `then`; `then`'s digests are taken over.
+    /// The images of `data`, which must be those of `then`, where it is known; its digests are taken
+    /// over.
     ///
     /// # Errors
     /// Where they are not: how many are new, gone, changed, with examples.
-    pub fn resumed(then: &Manifest, data: &dyn TrainData, folder: &Path) -> Result<Manifest> {
+    pub fn resumed(
+        then: Option<Manifest>,
+        data: &dyn TrainData,
+        folder: &Path,
+    ) -> Result<Manifest> {
         let mut now = Manifest::of(data);
-        if now.entries.is_empty() {
-            return Ok(now);
-        }
+        let Some(then) = then.filter(|_| !now.entries.is_empty()) else { return Ok(now) };
         let mut known = by_name(&then.entries);
         let (mut new, mut same) = (Vec::new(), Vec::new());
         for (name, index) in by_name(&now.entries) {
@@ -230,7 +224,7 @@ mod tests {
         let then = Files(THEN.to_vec());
         Manifest::of(&then).write(&then, &path).unwrap();
         let then = Manifest::read(&path).unwrap().unwrap();
-        Manifest::resumed(&then, &Files(now.to_vec()), Path::new("m"))
+        Manifest::resumed(Some(then), &Files(now.to_vec()), Path::new("m"))
     }
 
     #[test]

@@ -6,4 +6,6 @@ pub mod images;
 pub mod loader;
 pub mod manifest;
 pub(crate) mod pixels;
+pub(crate) mod split;
+pub(crate) mod train_data;
 pub mod unreadable;

@@ -3,7 +3,8 @@
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
-use crate::model::config::InputRange;
+use crate::model::config::{InputRange, ModelConfig};
+use crate::train::settings::training::side;
 
 /// The floats that black and white become.
 pub fn limits(range: InputRange) -> (f64, f64) {
@@ -19,24 +20,54 @@ pub fn limits(range: InputRange) -> (f64, f64) {
     }
 }
 
-/// `[N, H, W, C]` bytes to `[N, C, H, W]` floats.
-pub fn to_tensor(
-    pixels: &[u8],
-    channels: usize,
-    side: usize,
-    table: &[f32; 256],
-) -> Result<Tensor> {
-    let plane = side * side;
-    let count = pixels.len() / (plane * channels);
-    let mut values = vec![0f32; pixels.len()];
-    for (image, to) in
-        pixels.chunks_exact(plane * channels).zip(values.chunks_exact_mut(plane * channels))
-    {
-        for (c, to) in to.chunks_exact_mut(plane).enumerate() {
-            for (to, byte) in to.iter_mut().zip(image[c..].iter().step_by(channels)) {
-                *to = table[*byte as usize];
+/// How images become what a network sees.
+pub struct Pixels {
+    /// The float of each byte.
+    table: [f32; 256],
+    /// The floats of black and white.
+    pub limits: (f64, f64),
+    /// C, 1 or 3.
+    pub channels: usize,
+    /// H and W.
+    pub side: usize,
+}
+
+impl Pixels {
+    /// Those of a model.
+    ///
+    /// # Errors
+    /// Where it doesn't say their size.
+    pub fn of(model: &ModelConfig) -> Result<Pixels> {
+        let (channels, input) = (model.pixels.channels, model.pixels.input);
+        let (table, limits) = (input.table(), limits(input));
+        Ok(Pixels { table, limits, channels, side: side(model)? })
+    }
+
+    /// Numbers of one image, H W C.
+    pub fn image_size(&self) -> usize {
+        self.side * self.side * self.channels
+    }
+
+    /// Difference of white and black.
+    pub fn peak(&self) -> f64 {
+        self.limits.1 - self.limits.0
+    }
+
+    /// `[N, H, W, C]` bytes to `[N, C, H, W]` floats.
+    pub fn to_tensor(&self, bytes: &[u8]) -> Result<Tensor> {
+        let (channels, side) = (self.channels, self.side);
+        let plane = side * side;
+        let count = bytes.len() / (plane * channels);
+        let mut values = vec![0f32; bytes.len()];
+        for (image, to) in
+            bytes.chunks_exact(plane * channels).zip(values.chunks_exact_mut(plane * channels))
+        {
+            for (c, to) in to.chunks_exact_mut(plane).enumerate() {
+                for (to, byte) in to.iter_mut().zip(image[c..].iter().step_by(channels)) {
+                    *to = self.table[*byte as usize];
+                }
             }
         }
+        Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
     }
-    Ok(Tensor::from_vec(values, (count, channels, side, side), &Device::Cpu)?)
 }

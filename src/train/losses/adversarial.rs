@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::discriminator::{Discriminator, Lecam, Statistics, adaptive_weight, at_image};
 use crate::error::{Error, Result};
+use crate::train::losses::schedule::{AdversarialPhase, AdversarialSchedule};
 use crate::train::network::autoencoder::LastLayer;
 use crate::train::network::optimizer::{AdamW, clip, global_norm};
 use crate::train::network::parameters::Named;
 use crate::train::network::parameters::{Parameters, flat};
 use crate::train::network::random::{fnv1a64, splitmix64};
-use crate::train::settings::adversarial::{AdversarialSettings, Phase, Schedule};
+use crate::train::settings::adversarial::AdversarialSettings;
+use crate::util::float_bits::Bits;
 
-/// What of the adversarial side is no tensor, for the checkpoint. Bits, since a float64 may change
-/// its last bit in JSON.
+/// What of the adversarial side is no tensor, for the checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdversaryCounters {
@@ -24,21 +25,24 @@ pub struct AdversaryCounters {
     pub updates: u64,
     /// Updates skipped since its loss or a gradient was not finite.
     pub skipped: u64,
-    /// Bits of LeCAM's mean logit of real images.
-    pub lecam_real_bits: u64,
-    /// Bits of LeCAM's mean logit of made images.
-    pub lecam_fake_bits: u64,
-    /// Bits of the share of its weight that falls of PSNR have left to the generator's loss.
-    pub trust_bits: u64,
+    /// LeCAM's mean logit of real images.
+    #[serde(rename = "lecam_real_bits")]
+    pub lecam_real: Bits,
+    /// LeCAM's mean logit of made images.
+    #[serde(rename = "lecam_fake_bits")]
+    pub lecam_fake: Bits,
+    /// The share of its weight that falls of PSNR have left to the generator's loss.
+    #[serde(rename = "trust_bits")]
+    pub weight_scale: Bits,
     /// The step from which the generator's loss gains weight.
     pub ramp_from: usize,
 }
 
 /// What the discriminator says about a reconstruction.
-pub struct Verdict {
+pub struct GeneratorLoss {
     /// The generator's loss, unweighted.
     pub loss: f64,
-    /// Its weight: adaptive, ramp and trust together.
+    /// Its weight: adaptive, ramp and weight_scale together.
     pub weight: f64,
     /// The gradient of the reconstruction loss plus `weight` times that of the generator's loss.
     pub gradient: Tensor,
@@ -47,14 +51,14 @@ pub struct Verdict {
 /// The discriminator and everything that its steps change.
 pub struct Adversary {
     settings: AdversarialSettings,
-    schedule: Schedule,
+    schedule: AdversarialSchedule,
     parameters: Parameters,
     vars: BTreeMap<String, Var>,
     network: Discriminator,
     optimizer: AdamW,
     statistics: Statistics,
     lecam: Lecam,
-    trust: f64,
+    weight_scale: f64,
     ramp_from: usize,
     skipped: u64,
     /// LeCAM and statistics as they were before the step, to go back to if it is skipped.
@@ -73,7 +77,7 @@ impl Adversary {
         let vb = parameters.builder(DType::F32, &Device::Cpu);
         let network = Discriminator::new(channels, settings.filters, settings.layers, vb)?;
         parameters.initialize(splitmix64(seed, fnv1a64("discriminator")))?;
-        let schedule = Schedule::new(settings, steps);
+        let schedule = AdversarialSchedule::new(settings, steps);
         let lecam = Lecam { real: 0.0, fake: 0.0, decay: settings.lecam_decay };
         Ok(Adversary {
             schedule,
@@ -83,7 +87,7 @@ impl Adversary {
             optimizer: AdamW::new(settings.betas, 1e-8, settings.weight_decay),
             statistics: Statistics::default(),
             lecam,
-            trust: 1.0,
+            weight_scale: 1.0,
             ramp_from: schedule.start + schedule.alone,
             skipped: 0,
             before: (lecam, Statistics::default()),
@@ -97,7 +101,7 @@ impl Adversary {
     }
 
     /// What step `step` (from 0) does.
-    pub fn phase(&self, step: usize) -> Phase {
+    pub fn phase(&self, step: usize) -> AdversarialPhase {
         self.schedule.phase(step, self.ramp_from)
     }
 
@@ -112,14 +116,14 @@ impl Adversary {
     }
 
     /// The share of its weight that falls of PSNR have left to the generator's loss.
-    pub fn trust(&self) -> f64 {
-        self.trust
+    pub fn weight_scale(&self) -> f64 {
+        self.weight_scale
     }
 
     /// Halves the weight of the generator's loss and starts its ramp anew behind step `now`.
-    /// `trust` and `skipped` are those of before the weights were put back.
-    pub fn lower(&mut self, trust: f64, skipped: u64, now: usize) {
-        self.trust = trust / 2.0;
+    /// `weight_scale` and `skipped` are those of before the weights were put back.
+    pub fn reduce_weight(&mut self, weight_scale: f64, skipped: u64, now: usize) {
+        self.weight_scale = weight_scale / 2.0;
         self.skipped = skipped;
         self.ramp_from = now;
     }
@@ -135,14 +139,14 @@ impl Adversary {
     }
 
     /// The weighted generator's loss of a reconstruction made by `last` from `activation`, on top
-    /// of the reconstruction loss whose gradient is `nll`. `ramp` as in [`Phase::Both`].
-    pub fn judge(
+    /// of the reconstruction loss whose gradient is `nll`. `ramp` as in [`AdversarialPhase::Both`].
+    pub fn generator_loss(
         &mut self,
         image: &Tensor,
         nll: &Tensor,
         (activation, last): (&Tensor, LastLayer<'_>),
         ramp: f64,
-    ) -> Result<Verdict> {
+    ) -> Result<GeneratorLoss> {
         let frozen = self.network.frozen();
         let mut statistics = std::mem::take(&mut self.statistics);
         let kind = self.settings.loss;
@@ -153,15 +157,15 @@ impl Adversary {
         let s = &self.settings;
         if !loss.is_finite() || flat(&g)?.iter().any(|v| !v.is_finite()) {
             // A discriminator that overflowed must not stop the generator as well.
-            return Ok(Verdict { loss: 0.0, weight: 0.0, gradient: nll.clone() });
+            return Ok(GeneratorLoss { loss: 0.0, weight: 0.0, gradient: nll.clone() });
         }
-        let scale = s.weight * self.trust * ramp;
+        let scale = s.weight * self.weight_scale * ramp;
         if s.adaptive {
-            let cap = s.cap * self.trust * ramp;
+            let cap = s.cap * self.weight_scale * ramp;
             let found = adaptive_weight(activation, last, (nll, &g), scale, cap)?;
-            return Ok(Verdict { loss, weight: found.lambda, gradient: found.gradient });
+            return Ok(GeneratorLoss { loss, weight: found.lambda, gradient: found.gradient });
         }
-        Ok(Verdict { loss, weight: scale, gradient: (nll + (g * scale)?)?.detach() })
+        Ok(GeneratorLoss { loss, weight: scale, gradient: (nll + (g * scale)?)?.detach() })
     }
 
     /// The discriminator's own loss on images and their reconstructions, both detached. Its
@@ -212,9 +216,9 @@ impl Adversary {
         AdversaryCounters {
             updates: self.optimizer.updates,
             skipped: self.skipped,
-            lecam_real_bits: self.lecam.real.to_bits(),
-            lecam_fake_bits: self.lecam.fake.to_bits(),
-            trust_bits: self.trust.to_bits(),
+            lecam_real: Bits(self.lecam.real),
+            lecam_fake: Bits(self.lecam.fake),
+            weight_scale: Bits(self.weight_scale),
             ramp_from: self.ramp_from,
         }
     }
@@ -229,7 +233,7 @@ impl Adversary {
             ("statistics", &self.statistics.values),
         ] {
             for (name, values) in values {
-                floats.insert(format!("{PREFIX}{part}.{name}"), values.clone());
+                floats.insert(format!("{TENSOR_PREFIX}{part}.{name}"), values.clone());
             }
         }
         Ok(floats)
@@ -247,7 +251,7 @@ impl Adversary {
         step: usize,
         part: impl Fn(&str) -> Named,
     ) -> Result<()> {
-        let part = |name: &str| part(&format!("{PREFIX}{name}."));
+        let part = |name: &str| part(&format!("{TENSOR_PREFIX}{name}."));
         self.parameters
             .set_values(&part("weights"))
             .map_err(|e| Error::invalid(format!("the checkpoint's discriminator: {e}")))?;
@@ -258,9 +262,9 @@ impl Adversary {
             self.schedule.start = self.schedule.start.min(step);
         }
         self.statistics.values = part("statistics");
-        self.lecam.real = f64::from_bits(counters.lecam_real_bits);
-        self.lecam.fake = f64::from_bits(counters.lecam_fake_bits);
-        self.trust = f64::from_bits(counters.trust_bits);
+        self.lecam.real = counters.lecam_real.0;
+        self.lecam.fake = counters.lecam_fake.0;
+        self.weight_scale = counters.weight_scale.0;
         self.ramp_from = counters.ramp_from;
         self.skipped = counters.skipped;
         self.begin();
@@ -269,7 +273,7 @@ impl Adversary {
 }
 
 /// What the names of all its tensors begin with in a checkpoint.
-pub const PREFIX: &str = "adversary.";
+pub const TENSOR_PREFIX: &str = "adversary.";
 
 #[cfg(test)]
 mod tests {
@@ -333,16 +337,16 @@ mod tests {
         let image = last.forward(&activation).unwrap();
         let nll = image.zeros_like().unwrap();
         // Without a reconstruction loss the adaptive weight is 0, and so is the gradient.
-        let verdict = a.judge(&image, &nll, (&activation, last), 1.0).unwrap();
-        assert_eq!(verdict.weight, 0.0);
-        assert!(flat(&verdict.gradient).unwrap().iter().all(|v| *v == 0.0));
-        // Trust and ramp lower the cap as well.
+        let generator = a.generator_loss(&image, &nll, (&activation, last), 1.0).unwrap();
+        assert_eq!(generator.weight, 0.0);
+        assert!(flat(&generator.gradient).unwrap().iter().all(|v| *v == 0.0));
+        // Trust and ramp reduce_weight the cap as well.
         let nll = (image.ones_like().unwrap() * 1e3).unwrap();
-        let full = a.judge(&image, &nll, (&activation, last), 1.0).unwrap();
+        let full = a.generator_loss(&image, &nll, (&activation, last), 1.0).unwrap();
         assert_eq!(full.weight, 10.0);
-        a.lower(a.trust(), 0, 7);
-        let lowered = a.judge(&image, &nll, (&activation, last), 0.5).unwrap();
-        assert_eq!((lowered.weight, a.trust()), (2.5, 0.5));
+        a.reduce_weight(a.weight_scale(), 0, 7);
+        let lowered = a.generator_loss(&image, &nll, (&activation, last), 0.5).unwrap();
+        assert_eq!((lowered.weight, a.weight_scale()), (2.5, 0.5));
         assert_eq!(a.counters().ramp_from, 7);
     }
 }

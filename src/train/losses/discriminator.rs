@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{Result as TensorResult, Tensor, Var};
 use candle_nn::VarBuilder;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::model::conv::{Padding, conv2d, leaky_relu};
 use crate::train::network::autoencoder::LastLayer;
+use crate::train::settings::adversarial::AdversarialLoss;
 
 /// A convolution 4x4 with padding 1.
 struct Conv {
@@ -149,13 +149,6 @@ impl Discriminator {
         }
     }
 
-    /// Height and width of the logits for images of `side` pixels; None where they are too small.
-    pub fn logits_side(side: usize, layers: usize) -> Option<usize> {
-        // 4x4 with padding 1: stride 2 halves, stride 1 takes one off.
-        let halved = side >> layers;
-        halved.checked_sub(2).filter(|s| *s > 0)
-    }
-
     /// `[B, C, H, W]` to logits `[B, 1, h, w]`; updates the running statistics.
     pub fn forward(&self, x: &Tensor, statistics: &mut Statistics) -> TensorResult<Tensor> {
         let mut h = leaky_relu(&self.first.forward(x)?, 0.2)?;
@@ -164,18 +157,6 @@ impl Discriminator {
         }
         self.last.forward(&h)
     }
-}
-
-/// The pair of losses of discriminator and generator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AdversarialLoss {
-    /// D: 1/2 (mean relu(1 - D(x)) + mean relu(1 + D(x'))); G: -mean D(x').
-    Hinge,
-    /// D: 1/2 (mean softplus(-D(x)) + mean softplus(D(x'))); G: -mean D(x').
-    Vanilla,
-    /// D: mean softplus(-D(x)) + mean softplus(D(x')); G: mean softplus(-D(x')).
-    NonSaturating,
 }
 
 /// log(1 + exp(x)) without overflow: max(x, 0) + log(1 + exp(-|x|)).
@@ -209,7 +190,7 @@ impl AdversarialLoss {
 }
 
 /// LeCAM's anchors (Tseng et al. 2021): the moving means of the logits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Lecam {
     /// Mean logit of real images.
     pub real: f64,

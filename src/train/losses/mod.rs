@@ -6,3 +6,4 @@ pub mod discriminator;
 pub mod lpips;
 pub mod lpips_weights;
 pub mod pixel;
+pub mod schedule;

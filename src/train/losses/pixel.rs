@@ -2,22 +2,9 @@
 //! from.
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-
-/// How far a reconstruction is from its image; all are means over images, channels and pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReconstructionLoss {
-    /// mean((x - x')^2), also written `l2`.
-    #[serde(alias = "l2")]
-    Mse,
-    /// mean((x - x')^2) / variance of the data: the classic VQ-VAE's.
-    MseOverVariance,
-    /// mean(|x - x'|)
-    L1,
-}
+use crate::train::settings::training::ReconstructionLoss;
 
 impl ReconstructionLoss {
     /// The scalar; `variance` is that of the data set in the units of x.

@@ -3,7 +3,6 @@
 
 pub mod autoencoder;
 pub mod checkpointing;
-pub mod fine_tune;
 pub mod optimizer;
 pub mod parameters;
 pub mod random;

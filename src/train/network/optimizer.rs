@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 
-use super::parameters::{Named, flat, set_flat};
+use super::parameters::{Moved, Named, QUANTIZER_PREFIX, flat, set_flat};
 use crate::error::Result;
-use crate::train::quantizer::{Moved, PREFIX};
 
 /// Takes the gradients of `vars` out of `store`; a weight without one (it had no part in the loss)
 /// is left out.
@@ -96,7 +95,7 @@ impl AdamW {
         for (name, gradient) in gradients {
             let Some(var) = vars.get(name) else { continue };
             let mut values = flat(var)?;
-            let decayed = var.dims().len() > 1 && !name.starts_with(PREFIX);
+            let decayed = var.dims().len() > 1 && !name.starts_with(QUANTIZER_PREFIX);
             self.step_values(name, &mut values, gradient, learning_rate, decayed);
             set_flat(var, values)?;
         }

@@ -6,6 +6,7 @@
 //! order in which a network asks has no influence.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
@@ -19,6 +20,23 @@ type Store = Arc<Mutex<BTreeMap<String, Var>>>;
 
 /// Gradients (or weights, or moments) by name, flat, names sorted.
 pub type Named = BTreeMap<String, Vec<f32>>;
+
+/// The name of the codebook among a model's weights, `[K, D]` for each residual level, concatenated
+/// by level.
+pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";
+
+/// What the names of a quantizer's trained weights begin with.
+pub const QUANTIZER_PREFIX: &str = "quantize.";
+
+/// Values of a trained weight that were set and not learned: whoever remembers older ones (moments,
+/// averages) has to forget them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The weight.
+    pub name: &'static str,
+    /// Which of its elements.
+    pub range: Range<usize>,
+}
 
 /// All trainable weights by name, sorted. float32.
 #[derive(Clone, Default)]

@@ -1,85 +1,18 @@
-//! Owns the codebook that learns by moving averages: nearest codes, updates with consistent
-//! counts, the k-means start. Must not know: networks, optimizers.
-//!
-//! Latents come as rows `[rows, dim]`, float32, in the order (n, y, x). Everything here is plain
-//! Rust over slices, in an order that depends on shapes only.
+//! Owns the codes that are moving averages of the latents that chose them (EMA; van den Oord et al.
+//! 2017, appendix): updates with consistent counts. Must not know: gradients beyond the commitment.
 
-use rayon::prelude::*;
+use candle_core::Tensor;
 
-use crate::error::Result;
-use crate::model::gemm::{Matrix, matmul};
+use crate::error::{Error, Result};
+use crate::train::network::parameters::{Moved, Named};
 use crate::train::network::random::Draws;
+use crate::train::quantizer::kmeans::KMeans;
+use crate::train::quantizer::layout::laid_out;
+use crate::train::quantizer::nearest::Nearest;
+use crate::train::quantizer::trainable::{Follow, QuantizeOutput, TrainableQuantizer};
+use crate::train::settings::codebook::{CodebookSettings, CodebookStart};
 
-/// Rows that one product of rows and codes covers.
-const BLOCK_ROWS: usize = 64;
-
-/// Who follows work that can take long: told how much of how much is done, an error stops it.
-pub type Follow<'a> = dyn FnMut(usize, usize) -> Result<()> + 'a;
-
-/// For each row the index of its nearest code (ties to the lower) and the squared distance, as
-/// |r|^2 + |e|^2 - 2 r.e in float32. A NaN row gets code 0 and the distance NaN.
-pub fn nearest(rows: &[f32], codes: &[f32], dim: usize) -> (Vec<u32>, Vec<f32>) {
-    let count = codes.len() / dim;
-    let norms: Vec<f32> = codes.chunks_exact(dim).map(square_norm).collect();
-    let mut indices = vec![0u32; rows.len() / dim];
-    let mut distances = vec![0f32; rows.len() / dim];
-    rows.par_chunks(BLOCK_ROWS * dim)
-        .zip(indices.par_chunks_mut(BLOCK_ROWS))
-        .zip(distances.par_chunks_mut(BLOCK_ROWS))
-        .for_each(|((rows, indices), distances)| {
-            let n = rows.len() / dim;
-            let mut products = vec![0f32; n * count];
-            let right = Matrix::row_major(codes, count, dim).transposed();
-            matmul(&mut products, count, false, Matrix::row_major(rows, n, dim), right);
-            for (i, row) in rows.chunks_exact(dim).enumerate() {
-                let own = square_norm(row);
-                let (mut best, mut at) = (f32::INFINITY, 0);
-                for (k, (product, norm)) in
-                    products[i * count..][..count].iter().zip(&norms).enumerate()
-                {
-                    let d = own + norm - 2.0 * product;
-                    if d < best {
-                        (best, at) = (d, k as u32);
-                    }
-                }
-                indices[i] = at;
-                distances[i] = if own.is_finite() { best } else { f32::NAN };
-            }
-        });
-    (indices, distances)
-}
-
-fn square_norm(row: &[f32]) -> f32 {
-    row.iter().map(|v| v * v).sum()
-}
-
-/// Latents `[B, D, h, w]` as rows `[B h w, D]`.
-pub fn to_rows(latents: &[f32], dim: usize, plane: usize) -> Vec<f32> {
-    let mut rows = vec![0f32; latents.len()];
-    for (image, rows) in latents.chunks_exact(dim * plane).zip(rows.chunks_exact_mut(dim * plane)) {
-        for (d, channel) in image.chunks_exact(plane).enumerate() {
-            for (p, v) in channel.iter().enumerate() {
-                rows[p * dim + d] = *v;
-            }
-        }
-    }
-    rows
-}
-
-/// The codes of `indices` laid out as latents `[B, D, h, w]`.
-pub fn lookup(codes: &[f32], dim: usize, indices: &[u32], plane: usize) -> Vec<f32> {
-    let mut latents = vec![0f32; indices.len() * dim];
-    for (image, indices) in latents.chunks_exact_mut(dim * plane).zip(indices.chunks_exact(plane)) {
-        for (p, index) in indices.iter().enumerate() {
-            for (d, v) in codes[*index as usize * dim..][..dim].iter().enumerate() {
-                image[d * plane + p] = *v;
-            }
-        }
-    }
-    latents
-}
-
-/// Settings of [`Codebook`].
+/// Settings of [`EmaCodebook`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Averages {
     /// g in N <- g N + (1 - g) n.
@@ -90,7 +23,7 @@ pub struct Averages {
 
 /// Codes that are the means of the latents they were given (van den Oord et al. 2017, appendix).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Codebook {
+pub struct EmaCodebook {
     /// D.
     pub dim: usize,
     /// `[K, D]`.
@@ -103,10 +36,10 @@ pub struct Codebook {
     pub averages: Averages,
 }
 
-impl Codebook {
-    /// Codes of zeros: to be started by [`Codebook::start`].
-    pub fn new(codes: usize, dim: usize, averages: Averages) -> Codebook {
-        Codebook {
+impl EmaCodebook {
+    /// Codes of zeros: to be started by [`EmaCodebook::start`].
+    pub fn new(codes: usize, dim: usize, averages: Averages) -> EmaCodebook {
+        EmaCodebook {
             dim,
             embedding: vec![0.0; codes * dim],
             count: vec![0.0; codes],
@@ -173,115 +106,99 @@ impl Codebook {
     }
 }
 
-/// Centres of a cloud of rows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KMeans {
-    /// `[K, D]`.
-    pub centres: Vec<f32>,
-    /// Rows that each centre has, `[K]`.
-    pub members: Vec<u32>,
-    /// All rows.
-    pub rows: usize,
+/// A [`EmaCodebook`] in training.
+pub struct EmaCodes {
+    nearest: Nearest,
+    codebook: EmaCodebook,
+    start: CodebookStart,
+    kmeans_steps: usize,
 }
 
-impl KMeans {
-    /// Centres from random different rows, `steps` of Lloyd's algorithm, centres that stayed empty
-    /// put on random rows. Fewer rows than codes are dealt out again. `follow` hears of rows given
-    /// to centres, over all steps.
-    ///
-    /// # Errors
-    /// That of `follow`.
-    pub fn of(
+impl EmaCodes {
+    /// Codes of zeros until they are started.
+    pub fn new(nearest: Nearest, settings: &CodebookSettings) -> EmaCodes {
+        let averages = Averages { decay: settings.decay, epsilon: settings.epsilon };
+        EmaCodes {
+            nearest,
+            codebook: EmaCodebook::new(nearest.codes, nearest.dim, averages),
+            start: settings.start,
+            kmeans_steps: settings.kmeans_steps,
+        }
+    }
+}
+
+impl TrainableQuantizer for EmaCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
+        let codes = self.nearest.compared(&self.codebook.embedding);
+        let found = self.nearest.find(z, &codes)?;
+        let dim = self.nearest.dim;
+        let vectors = found.indices.iter().flat_map(|k| &codes[*k as usize * dim..][..dim]);
+        let quantized = laid_out(vectors.copied().collect(), z)?;
+        self.nearest.quantized(found, &quantized, false)
+    }
+
+    fn wants_start(&self) -> bool {
+        true
+    }
+
+    fn start(
+        &mut self,
         rows: &[f32],
-        codes: usize,
-        dim: usize,
-        steps: usize,
+        step_rows: usize,
         draws: &mut Draws,
         follow: &mut Follow<'_>,
-    ) -> Result<KMeans> {
-        let available = rows.len() / dim;
-        let mut centres = Vec::with_capacity(codes * dim);
-        while available > 0 && centres.len() < codes * dim {
-            for row in draws.distinct(codes - centres.len() / dim, available) {
-                centres.extend_from_slice(&rows[row * dim..][..dim]);
+    ) -> Result<Vec<Moved>> {
+        let Nearest { codes, dim, .. } = self.nearest;
+        match self.start {
+            CodebookStart::Kmeans => {
+                let rows = self.nearest.compared(rows);
+                let means = KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?;
+                self.codebook.start(&means, step_rows);
+            }
+            CodebookStart::Random => {
+                let points = draws.uniform(codes * dim, 1.0 / codes as f32);
+                self.place(&(0..codes).collect::<Vec<_>>(), &points)?;
             }
         }
-        centres.resize(codes * dim, 0.0);
-        let mut settled = None;
-        for step in 0..steps {
-            let before = centres.clone();
-            let mut follow = |done, _| follow(step * available + done, (steps + 1) * available);
-            let (indices, _) = nearest_followed(rows, &centres, dim, &mut follow)?;
-            move_centres(rows, &indices, &mut centres, dim);
-            // Where no centre moved, none ever will: the steps that are left change nothing.
-            if centres == before {
-                settled = Some(indices);
-                break;
-            }
-        }
-        let indices = match settled {
-            Some(indices) => indices,
-            None => {
-                let mut follow =
-                    |done, _| follow(steps * available + done, (steps + 1) * available);
-                nearest_followed(rows, &centres, dim, &mut follow)?.0
-            }
-        };
-        let mut members = vec![0u32; codes];
-        indices.iter().for_each(|k| members[*k as usize] += 1);
-        let empty: Vec<usize> = (0..codes).filter(|k| members[*k] == 0).collect();
-        for (k, row) in empty.iter().zip(draws.distinct(empty.len(), available)) {
-            centres[k * dim..][..dim].copy_from_slice(&rows[row * dim..][..dim]);
-        }
-        Ok(KMeans { centres, members, rows: available })
+        Ok(Vec::new())
     }
-}
 
-/// [`nearest`], part by part, with somebody who follows: the same bits.
-fn nearest_followed(
-    rows: &[f32],
-    codes: &[f32],
-    dim: usize,
-    follow: &mut Follow<'_>,
-) -> Result<(Vec<u32>, Vec<f32>)> {
-    // Whole blocks for each thread, of a fraction of a second of work.
-    let blocks = ((1 << 31) / (BLOCK_ROWS * codes.len()).max(1)).clamp(1, 64);
-    let part = BLOCK_ROWS * blocks * rayon::current_num_threads();
-    let all = rows.len() / dim;
-    let (mut indices, mut distances) = (Vec::with_capacity(all), Vec::with_capacity(all));
-    for rows in rows.chunks(part * dim) {
-        let (some, far) = nearest(rows, codes, dim);
-        indices.extend(some);
-        distances.extend(far);
-        follow(indices.len(), all)?;
+    fn update(&mut self, rows: &[f32], indices: &[u32]) {
+        self.codebook.update(rows, indices);
     }
-    Ok((indices, distances))
-}
 
-/// One step of Lloyd's algorithm: assignments (ties lower) and inertia before the update; centres
-/// become the means of their members, an empty one stays.
-pub fn lloyd(rows: &[f32], centres: &mut [f32], dim: usize) -> (Vec<u32>, f64) {
-    let (indices, distances) = nearest(rows, centres, dim);
-    move_centres(rows, &indices, centres, dim);
-    (indices, distances.iter().map(|d| f64::from(*d)).sum())
-}
-
-/// Puts each centre on the mean of its members.
-fn move_centres(rows: &[f32], indices: &[u32], centres: &mut [f32], dim: usize) {
-    let codes = centres.len() / dim;
-    let mut n = vec![0u64; codes];
-    let mut s = vec![0f64; codes * dim];
-    for (row, k) in rows.chunks_exact(dim).zip(indices) {
-        let k = *k as usize;
-        n[k] += 1;
-        for (s, v) in s[k * dim..][..dim].iter_mut().zip(row) {
-            *s += f64::from(*v);
-        }
+    fn places_codes(&self) -> bool {
+        true
     }
-    for k in (0..codes).filter(|k| n[*k] > 0) {
-        for (c, s) in centres[k * dim..][..dim].iter_mut().zip(&s[k * dim..][..dim]) {
-            *c = (*s / n[k] as f64) as f32;
+
+    fn place(&mut self, codes: &[usize], points: &[f32]) -> Result<Vec<Moved>> {
+        for (k, point) in codes.iter().zip(points.chunks_exact(self.nearest.dim)) {
+            self.codebook.place(*k, point, 1.0);
         }
+        Ok(Vec::new())
+    }
+
+    fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {
+        Ok(Some(self.codebook.embedding.clone()))
+    }
+
+    fn state(&self) -> Named {
+        let c = &self.codebook;
+        [("embedding", &c.embedding), ("count", &c.count), ("sum", &c.sum)]
+            .map(|(name, values)| (name.to_string(), values.clone()))
+            .into()
+    }
+
+    fn restore(&mut self, mut state: Named) -> Result<()> {
+        let c = &mut self.codebook;
+        for (name, to) in
+            [("embedding", &mut c.embedding), ("count", &mut c.count), ("sum", &mut c.sum)]
+        {
+            *to = state.remove(name).filter(|v| v.len() == to.len()).ok_or_else(|| {
+                Error::invalid("the checkpoint's codebook is of another size or kind")
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -4,20 +4,9 @@
 //! Latents and codes are `[B, D, h, w]`.
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-
-/// The way of the decoder's gradient to the encoder.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Estimator {
-    /// z + sg(q - z): the gradient passes unchanged.
-    #[default]
-    StraightThrough,
-    /// The rotation trick (Fifty et al. 2024): the gradient turns with the rotation from z to q.
-    Rotation,
-}
+use crate::train::settings::codebook::Estimator;
 
 impl Estimator {
     /// What the decoder gets: the value of `quantized`, with a gradient to `z`.
@@ -68,7 +57,10 @@ mod tests {
 
     use super::*;
     use crate::train::golden::Case;
-    use crate::train::quantizer::ema::{lookup, nearest, to_rows};
+    use crate::train::quantizer::{
+        layout::{lookup, to_rows},
+        nearest::nearest,
+    };
 
     fn quantized(case: &Case, z: &str) -> Tensor {
         let codes = case.f32("codebook");

@@ -3,23 +3,24 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Losses, Quantized, Quantizer, laid_out, rows_of};
 use crate::error::Result;
 use crate::model::fsq::{Channel, Fsq};
 use crate::train::network::parameters::Named;
+use crate::train::quantizer::layout::{laid_out, rows_of};
+use crate::train::quantizer::trainable::{Losses, QuantizeOutput, TrainableQuantizer};
 
 /// FSQ: nothing to learn, no losses.
-pub struct ScalarCodes {
+pub struct FsqCodes {
     fsq: Fsq,
 }
 
-impl ScalarCodes {
+impl FsqCodes {
     /// `levels` of each channel.
     ///
     /// # Errors
     /// Levels that [`Fsq`] doesn't take.
-    pub fn new(levels: &[usize]) -> Result<ScalarCodes> {
-        Ok(ScalarCodes { fsq: Fsq::new(levels)? })
+    pub fn new(levels: &[usize]) -> Result<FsqCodes> {
+        Ok(FsqCodes { fsq: Fsq::new(levels)? })
     }
 
     /// b = tanh(z + shift) half - offset, `[B, D, h, w]`.
@@ -37,8 +38,8 @@ impl ScalarCodes {
     }
 }
 
-impl Quantizer for ScalarCodes {
-    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+impl TrainableQuantizer for FsqCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let rows = rows_of(z)?;
         let n = self.fsq.round(&rows);
         let indices = self.fsq.codes_of(&n);
@@ -46,7 +47,7 @@ impl Quantizer for ScalarCodes {
         let rounded = (&b + (laid_out(n, z)? - b.detach())?)?;
         let latents = rounded.broadcast_div(&self.constant(z, |c| c.middle() as f64)?)?;
         let codes = latents.detach();
-        Ok(Quantized { latents, codes, losses: Losses::default(), rows, indices })
+        Ok(QuantizeOutput { latents, codes, losses: Losses::default(), rows, indices })
     }
 
     fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {

@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use candle_core::{DType, Tensor, Var};
 
-use super::{Moved, Nearest, Quantized, Quantizer, picked};
 use crate::error::{Error, Result};
-use crate::train::CODEBOOK_NAME;
-use crate::train::network::parameters::Named;
-use crate::train::network::parameters::{Parameters, flat, set_flat};
+use crate::train::network::parameters::{CODEBOOK_NAME, Moved, Named, Parameters, flat, set_flat};
 use crate::train::network::random::Draws;
-use crate::train::quantizer::ema::{Follow, KMeans};
-use crate::train::settings::{CodebookSettings, Start};
+use crate::train::quantizer::kmeans::KMeans;
+use crate::train::quantizer::layout::picked;
+use crate::train::quantizer::nearest::Nearest;
+use crate::train::quantizer::trainable::{Follow, QuantizeOutput, TrainableQuantizer};
+use crate::train::settings::codebook::{CodebookSettings, CodebookStart};
 
 /// A codebook among the trained weights, under [`CODEBOOK_NAME`].
 pub struct GradientCodes {
@@ -21,23 +21,14 @@ pub struct GradientCodes {
     codes: Var,
     /// Where this level's begin among them.
     first: usize,
-    start: Start,
+    start: CodebookStart,
     kmeans_steps: usize,
 }
 
 impl GradientCodes {
-    /// Adds the codebook to `parameters`.
+    /// Adds the codebook to `parameters`: of all residual levels one weight, of which this is level
+    /// `level` of `depth`.
     pub fn new(
-        nearest: Nearest,
-        settings: &CodebookSettings,
-        parameters: &Parameters,
-        dtype: DType,
-    ) -> Result<GradientCodes> {
-        GradientCodes::of_level(nearest, (0, 1), settings, parameters, dtype)
-    }
-
-    /// The codes of residual level `level` of `depth`, which share one weight.
-    pub fn of_level(
         nearest: Nearest,
         (level, depth): (usize, usize),
         settings: &CodebookSettings,
@@ -57,8 +48,8 @@ impl GradientCodes {
     }
 }
 
-impl Quantizer for GradientCodes {
-    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+impl TrainableQuantizer for GradientCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let plain = &flat(&self.codes)?[self.values(0, self.nearest.codes)];
         let found = self.nearest.find(z, &self.nearest.compared(plain))?;
         let rows: Vec<u32> = found.indices.iter().map(|k| self.first as u32 + k).collect();
@@ -80,11 +71,11 @@ impl Quantizer for GradientCodes {
     ) -> Result<Vec<Moved>> {
         let Nearest { codes, dim, .. } = self.nearest;
         let points = match self.start {
-            Start::Kmeans => {
+            CodebookStart::Kmeans => {
                 let rows = self.nearest.compared(rows);
                 KMeans::of(&rows, codes, dim, self.kmeans_steps, draws, follow)?.centres
             }
-            Start::Random => draws.uniform(codes * dim, 1.0 / codes as f32),
+            CodebookStart::Random => draws.uniform(codes * dim, 1.0 / codes as f32),
         };
         self.place(&(0..codes).collect::<Vec<_>>(), &points)
     }

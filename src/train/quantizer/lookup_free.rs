@@ -10,11 +10,12 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::{Losses, Quantized, Quantizer, laid_out, like_latents, rows_of};
 use crate::error::Result;
 use crate::model::quantizer::sign_bits;
 use crate::train::network::parameters::Named;
 use crate::train::quantizer::estimator::{commitment, straight_through};
+use crate::train::quantizer::layout::{laid_out, like_latents, rows_of};
+use crate::train::quantizer::trainable::{Losses, QuantizeOutput, TrainableQuantizer};
 
 /// Added to the mean probabilities in the logarithm.
 const EPSILON: f64 = 1e-5;
@@ -51,25 +52,16 @@ fn code_probabilities(set: &[f64], p: &mut [f64]) {
     }
 }
 
-/// The entropies of latents `[rows, bits]` at temperature `tau`. The order of every sum depends on
-/// the number of latents only.
-pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
+/// Latents of one of a few parts, whatever the number of threads.
+fn part_of(rows: &[f64], bits: usize) -> usize {
+    (rows.len() / bits).div_ceil(PARTS).max(1) * bits
+}
+
+/// The probability of each code, mean over all latents, `[2^bits]`.
+fn mean_probabilities(rows: &[f64], bits: usize, tau: f64) -> Vec<f64> {
     let count = (rows.len() / bits).max(1) as f64;
-    let part = (rows.len() / bits).div_ceil(PARTS).max(1) * bits;
-    let slope = 4.0 / (tau * count);
-
-    let mut sample = 0.0;
-    let mut sample_gradient = Vec::with_capacity(rows.len());
-    for r in rows {
-        // H(sigmoid(x)) = log(1 + e^-|x|) + |x| sigmoid(-|x|)
-        let x = 4.0 * r / tau;
-        let small = 1.0 / (1.0 + x.abs().exp());
-        sample += (-x.abs()).exp().ln_1p() + x.abs() * small;
-        sample_gradient.push(-x * small * (1.0 - small) * slope);
-    }
-
     let sums: Vec<Vec<f64>> = rows
-        .par_chunks(part)
+        .par_chunks(part_of(rows, bits))
         .map(|rows| {
             let (mut sum, mut p) = (vec![0.0; 1 << bits], vec![0.0; 1 << bits]);
             for row in rows.chunks_exact(bits) {
@@ -83,6 +75,27 @@ pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
     for sum in sums {
         mean.iter_mut().zip(sum).for_each(|(m, s)| *m += s / count);
     }
+    mean
+}
+
+/// The entropies of latents `[rows, bits]` at temperature `tau`. The order of every sum depends on
+/// the number of latents only.
+pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
+    let count = (rows.len() / bits).max(1) as f64;
+    let part = part_of(rows, bits);
+    let slope = 4.0 / (tau * count);
+
+    let mut sample = 0.0;
+    let mut sample_gradient = Vec::with_capacity(rows.len());
+    for r in rows {
+        // H(sigmoid(x)) = log(1 + e^-|x|) + |x| sigmoid(-|x|)
+        let x = 4.0 * r / tau;
+        let small = 1.0 / (1.0 + x.abs().exp());
+        sample += (-x.abs()).exp().ln_1p() + x.abs() * small;
+        sample_gradient.push(-x * small * (1.0 - small) * slope);
+    }
+
+    let mean = mean_probabilities(rows, bits, tau);
     let batch = -mean.iter().map(|m| m * (m + EPSILON).ln()).sum::<f64>();
     // d batch / d m_k
     let by_mean: Vec<f64> = mean.iter().map(|m| -(m + EPSILON).ln() - m / (m + EPSILON)).collect();
@@ -108,7 +121,7 @@ pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
 }
 
 /// LFQ: nothing to learn but the encoder.
-pub struct BitCodes {
+pub struct LfqCodes {
     /// D.
     pub bits: usize,
     /// beta.
@@ -119,7 +132,7 @@ pub struct BitCodes {
     pub temperature: f64,
 }
 
-impl BitCodes {
+impl LfqCodes {
     /// weight (sample - batch), with its gradient.
     fn entropy_loss(&self, z: &Tensor) -> Result<Tensor> {
         let rows: Vec<f64> =
@@ -137,8 +150,8 @@ impl BitCodes {
     }
 }
 
-impl Quantizer for BitCodes {
-    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+impl TrainableQuantizer for LfqCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let rows = rows_of(z)?;
         let indices = rows.chunks_exact(self.bits).map(sign_bits).collect();
         let signs = rows.iter().map(|r| if *r > 0.0 { 1.0 } else { -1.0 }).collect();
@@ -150,7 +163,7 @@ impl Quantizer for BitCodes {
             entropy,
         };
         let latents = straight_through(z, &signs)?;
-        Ok(Quantized { latents, codes: signs, losses, rows, indices })
+        Ok(QuantizeOutput { latents, codes: signs, losses, rows, indices })
     }
 
     fn codebook(&self, _: &Named) -> Result<Option<Vec<f32>>> {

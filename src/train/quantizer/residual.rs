@@ -4,27 +4,28 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Losses, Moved, Nearest, Quantized, Quantizer, rows_of};
 use crate::error::{Error, Result};
-use crate::train::network::parameters::Named;
+use crate::train::network::parameters::{Moved, Named};
 use crate::train::network::random::Draws;
-use crate::train::quantizer::ema::Follow;
+use crate::train::quantizer::layout::rows_of;
+use crate::train::quantizer::nearest::Nearest;
+use crate::train::quantizer::trainable::{Follow, Losses, QuantizeOutput, TrainableQuantizer};
 
 /// Levels of codes, one behind the other. Code k of level l is `l * K + k`.
 pub struct ResidualCodes {
     nearest: Nearest,
-    levels: Vec<Box<dyn Quantizer>>,
+    levels: Vec<Box<dyn TrainableQuantizer>>,
 }
 
 impl ResidualCodes {
     /// Of quantizers with `nearest.codes` codes each, whose codes have places.
-    pub fn new(nearest: Nearest, levels: Vec<Box<dyn Quantizer>>) -> ResidualCodes {
+    pub fn new(nearest: Nearest, levels: Vec<Box<dyn TrainableQuantizer>>) -> ResidualCodes {
         ResidualCodes { nearest, levels }
     }
 
     /// What each level makes of what the ones before it left over of `z` `[B, D, h, w]`, and what
     /// the last one leaves. Codes count from 0 in each.
-    pub fn by_level(&self, z: &Tensor) -> Result<(Vec<Quantized>, Tensor)> {
+    pub fn by_level(&self, z: &Tensor) -> Result<(Vec<QuantizeOutput>, Tensor)> {
         let mut rest = z.clone();
         let mut found = Vec::with_capacity(self.levels.len());
         for level in &self.levels {
@@ -53,8 +54,8 @@ impl ResidualCodes {
     }
 }
 
-impl Quantizer for ResidualCodes {
-    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+impl TrainableQuantizer for ResidualCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let (levels, _) = self.by_level(z)?;
         let (mut rows, mut indices) = (Vec::new(), Vec::new());
         let (mut losses, mut codes) = (Losses::default(), None);
@@ -69,7 +70,7 @@ impl Quantizer for ResidualCodes {
         }
         let codes = codes.ok_or_else(|| Error::invalid("a quantizer without a level"))?;
         let latents = self.nearest.estimator.pass(z, &codes)?;
-        Ok(Quantized { latents, codes, losses, rows, indices })
+        Ok(QuantizeOutput { latents, codes, losses, rows, indices })
     }
 
     fn wants_start(&self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::metrics::CodeCounts;
-use crate::train::settings::CodebookSettings;
+use crate::train::settings::codebook::CodebookSettings;
 
 /// Visits that a code of average frequency should have had before it is called dead.
 const VISITS: usize = 8;

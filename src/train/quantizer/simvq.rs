@@ -4,14 +4,14 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Moved, Nearest, Quantized, Quantizer, like_latents};
 use crate::error::{Error, Result};
 use crate::model::gemm::{Matrix, matmul};
-use crate::train::network::parameters::Named;
-use crate::train::network::parameters::{Parameters, flat, set_flat};
+use crate::train::network::parameters::{Moved, Named, Parameters, flat, set_flat};
 use crate::train::network::random::Draws;
-use crate::train::quantizer::ema::Follow;
-use crate::train::settings::Start;
+use crate::train::quantizer::layout::like_latents;
+use crate::train::quantizer::nearest::Nearest;
+use crate::train::quantizer::trainable::{Follow, QuantizeOutput, TrainableQuantizer};
+use crate::train::settings::codebook::CodebookStart;
 
 const WEIGHT: &str = "quantize.proj.weight";
 const BIAS: &str = "quantize.proj.bias";
@@ -26,27 +26,27 @@ pub fn table(codes: usize, dim: usize, seed: u64) -> Vec<f32> {
 }
 
 /// e = table W^T + b with W `[D, D]` and b `[D]` trained.
-pub struct LinearCodes {
+pub struct SimVqCodes {
     nearest: Nearest,
-    start: Start,
+    start: CodebookStart,
     table: Vec<f32>,
     table_tensor: Tensor,
     weight: Var,
     bias: Var,
 }
 
-impl LinearCodes {
+impl SimVqCodes {
     /// Adds the map to `parameters`; `table` is `[K, D]`.
     pub fn new(
         nearest: Nearest,
-        start: Start,
+        start: CodebookStart,
         table: Vec<f32>,
         parameters: &Parameters,
         dtype: DType,
-    ) -> Result<LinearCodes> {
+    ) -> Result<SimVqCodes> {
         let Nearest { codes, dim, .. } = nearest;
         let table_tensor = Tensor::from_slice(&table, (codes, dim), &Device::Cpu)?;
-        Ok(LinearCodes {
+        Ok(SimVqCodes {
             nearest,
             start,
             table_tensor: table_tensor.to_dtype(dtype)?,
@@ -66,8 +66,8 @@ impl LinearCodes {
     }
 }
 
-impl Quantizer for LinearCodes {
-    fn forward(&self, z: &Tensor) -> Result<Quantized> {
+impl TrainableQuantizer for SimVqCodes {
+    fn forward(&self, z: &Tensor) -> Result<QuantizeOutput> {
         let codes = self.mapped(&flat(&self.weight)?, &flat(&self.bias)?);
         let found = self.nearest.find(z, &self.nearest.compared(&codes))?;
         let at = Tensor::from_slice(&found.indices, found.indices.len(), &Device::Cpu)?;
@@ -92,7 +92,7 @@ impl Quantizer for LinearCodes {
         _: &mut Follow<'_>,
     ) -> Result<Vec<Moved>> {
         let dim = self.nearest.dim;
-        if self.start == Start::Kmeans && rows.len() > dim {
+        if self.start == CodebookStart::Kmeans && rows.len() > dim {
             let (mean, mut factor) = spread(&self.nearest.compared(rows), dim);
             factor.iter_mut().for_each(|v| *v *= (dim as f64).sqrt());
             set_flat(&self.weight, factor.iter().map(|v| *v as f32).collect())?;

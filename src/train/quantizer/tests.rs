@@ -1,13 +1,24 @@
 //! Tests of the quantizers against the float64 reference, in float32 and in float64.
 
-use candle_core::Var;
+use candle_core::{DType, Device, Tensor, Var};
 
-use super::*;
-use crate::model::config::QuantizerConfig;
-use crate::train::CODEBOOK_NAME;
+use crate::model::config::{QuantizerConfig, QuantizerRule};
+use crate::model::quantizer::normalise_rows;
 use crate::train::golden::Case;
-use crate::train::network::parameters::set_flat;
-use crate::train::settings::CodebookSettings;
+use crate::train::network::parameters::{
+    CODEBOOK_NAME, Named, Parameters, QUANTIZER_PREFIX, flat, set_flat,
+};
+use crate::train::network::random::Draws;
+use crate::train::quantizer::ema::EmaCodes;
+use crate::train::quantizer::finite_scalar::FsqCodes;
+use crate::train::quantizer::gradient::GradientCodes;
+use crate::train::quantizer::layout::{like_latents, rows_of, to_rows};
+use crate::train::quantizer::lookup_free::{LfqCodes, entropies};
+use crate::train::quantizer::nearest::Nearest;
+use crate::train::quantizer::residual::ResidualCodes;
+use crate::train::quantizer::simvq::SimVqCodes;
+use crate::train::quantizer::trainable::{QuantizeOutput, TrainableQuantizer};
+use crate::train::settings::codebook::{CodebookSettings, CodebookStart, Estimator};
 
 fn nearest_of_8(sphere: bool) -> Nearest {
     Nearest {
@@ -24,7 +35,7 @@ fn value(t: &Tensor) -> f64 {
     t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
 }
 
-fn indices(quantized: &Quantized) -> Vec<i64> {
+fn indices(quantized: &QuantizeOutput) -> Vec<i64> {
     quantized.indices.iter().map(|i| i64::from(*i)).collect()
 }
 
@@ -34,7 +45,7 @@ const TYPES: [DType; 2] = [DType::F32, DType::F64];
 fn check(
     case: &Case,
     tag: &str,
-    quantizer: &dyn Quantizer,
+    quantizer: &dyn TrainableQuantizer,
     dtype: DType,
 ) -> candle_core::backprop::GradStore {
     let input = |name: &str| case.tensor(&format!("{tag}{name}")).to_dtype(dtype).unwrap();
@@ -66,7 +77,8 @@ fn golden_gradient_codes_plain_and_on_the_sphere() {
             let parameters = Parameters::new();
             let settings = CodebookSettings::default();
             let codes =
-                GradientCodes::new(nearest_of_8(sphere), &settings, &parameters, dtype).unwrap();
+                GradientCodes::new(nearest_of_8(sphere), (0, 1), &settings, &parameters, dtype)
+                    .unwrap();
             let var = &parameters.vars()[CODEBOOK_NAME];
             set_flat(var, case.f32("codebook")).unwrap();
             let store = check(&case, "", &codes, dtype);
@@ -82,19 +94,18 @@ fn golden_simvq() {
     let Some(case) = Case::open("vq_simvq") else { return };
     for dtype in TYPES {
         let parameters = Parameters::new();
-        let start = crate::train::settings::Start::Random;
+        let start = CodebookStart::Random;
         let table = case.f32("table");
-        let codes =
-            LinearCodes::new(nearest_of_8(false), start, table, &parameters, dtype).unwrap();
+        let codes = SimVqCodes::new(nearest_of_8(false), start, table, &parameters, dtype).unwrap();
         let vars = parameters.vars();
         for name in ["proj.weight", "proj.bias"] {
-            set_flat(&vars[&format!("{PREFIX}{name}")], case.f32(name)).unwrap();
+            set_flat(&vars[&format!("{QUANTIZER_PREFIX}{name}")], case.f32(name)).unwrap();
         }
         let saved = codes.codebook(&parameters.values().unwrap()).unwrap().unwrap();
         case.check("codebook", &saved);
         let store = check(&case, "", &codes, dtype);
         for name in ["proj.weight", "proj.bias"] {
-            let gradient = store.get(&vars[&format!("{PREFIX}{name}")]).unwrap();
+            let gradient = store.get(&vars[&format!("{QUANTIZER_PREFIX}{name}")]).unwrap();
             case.check_tensor(&format!("grad_{name}"), gradient);
         }
     }
@@ -142,7 +153,7 @@ fn golden_fsq() {
             .iter()
             .map(|l| l.as_u64().unwrap() as usize)
             .collect();
-        let codes = ScalarCodes::new(&levels).unwrap();
+        let codes = FsqCodes::new(&levels).unwrap();
         for dtype in TYPES {
             let z = case.tensor(&format!("{tag}_z")).to_dtype(dtype).unwrap();
             case.check_tensor(&format!("{tag}_bounded"), &codes.bounded(&z).unwrap());
@@ -167,7 +178,7 @@ fn golden_fsq() {
 #[test]
 fn golden_lfq() {
     let Some(case) = Case::open("lfq") else { return };
-    let codes = BitCodes { bits: 10, commitment: 0.25, entropy_weight: 0.1, temperature: 0.01 };
+    let codes = LfqCodes { bits: 10, commitment: 0.25, entropy_weight: 0.1, temperature: 0.01 };
     let rows: Vec<f64> = to_rows(&case.f32("z"), 10, 16).into_iter().map(f64::from).collect();
     let e = entropies(&rows, 10, 0.01);
     case.check_scalar("sample_entropy", e.sample);
@@ -223,7 +234,8 @@ fn moving_averages_on_the_sphere_follow_the_latents() {
 fn zero_latents_have_a_finite_gradient_on_the_sphere() {
     let parameters = Parameters::new();
     let settings = CodebookSettings::default();
-    let codes = GradientCodes::new(nearest_of_8(true), &settings, &parameters, DType::F32).unwrap();
+    let codes =
+        GradientCodes::new(nearest_of_8(true), (0, 1), &settings, &parameters, DType::F32).unwrap();
     parameters.initialize(1).unwrap();
     let z = Var::zeros((1, 8, 1, 2), DType::F32, &Device::Cpu).unwrap();
     let q = codes.forward(&z).unwrap();
@@ -239,11 +251,9 @@ fn golden_residual_of_three_gradient_codebooks() {
     for dtype in TYPES {
         let z = Var::from_tensor(&case.tensor("z").to_dtype(dtype).unwrap()).unwrap();
         let (nearest, parameters) = (nearest_of_8(false), Parameters::new());
-        let level = |level| -> Box<dyn Quantizer> {
+        let level = |level| -> Box<dyn TrainableQuantizer> {
             let place = (level, 3);
-            Box::new(
-                GradientCodes::of_level(nearest, place, &settings, &parameters, dtype).unwrap(),
-            )
+            Box::new(GradientCodes::new(nearest, place, &settings, &parameters, dtype).unwrap())
         };
         let codes = ResidualCodes::new(nearest, (0..3).map(level).collect());
         let var = &parameters.vars()[CODEBOOK_NAME];
@@ -255,7 +265,7 @@ fn golden_residual_of_three_gradient_codebooks() {
         let found: Vec<i64> = levels.iter().flat_map(indices).collect();
         assert_eq!(found, case.i64("indices"));
         let zero = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
-        let loss = |level: &Quantized| value(&level.losses.added_to(&zero).unwrap());
+        let loss = |level: &QuantizeOutput| value(&level.losses.added_to(&zero).unwrap());
         case.check_scalars("loss_per_level", &levels.iter().map(loss).collect::<Vec<_>>());
         case.check_tensor("residual", &rest);
 
@@ -280,7 +290,7 @@ fn residual_levels_start_learn_and_come_back_one_by_one() {
         let level = || EmaCodes::new(nearest, &CodebookSettings::default());
         ResidualCodes::new(
             nearest,
-            (0..3).map(|_| Box::new(level()) as Box<dyn Quantizer>).collect(),
+            (0..3).map(|_| Box::new(level()) as Box<dyn TrainableQuantizer>).collect(),
         )
     };
     let mut draws = Draws::new(3, "residual", 0);

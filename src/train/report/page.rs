@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::data::contact_sheet::png;
 use crate::error::Result;
 use crate::metrics::LevelUse;
-use crate::train::TrainSummary;
+use crate::train::events::TrainSummary;
 pub use crate::train::report::code_map::CodeMap;
 use crate::train::report::code_map::data_uri;
 use crate::util::charts::{Frame, Series, line_chart};

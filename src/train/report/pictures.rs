@@ -5,9 +5,11 @@ use image::{Rgb, RgbImage};
 
 use crate::data::contact_sheet::{Layout, contact_sheet};
 use crate::error::Result;
+use crate::model::config::ModelConfig;
 use crate::train::evaluate::Evaluator;
-use crate::train::input::loader::{Loader, Split};
+use crate::train::input::loader::Loader;
 use crate::train::settings::TrainSettings;
+use crate::train::settings::training::side;
 
 /// Pictures a training where `picture_every` leaves it open.
 const DEFAULT_COUNT: usize = 8;
@@ -27,13 +29,15 @@ pub struct Pictures {
 impl Pictures {
     /// Takes `settings.pictures` held-out images (training images where none are held out) at
     /// even distances.
+    ///
+    /// # Errors
+    /// A model without an image size.
     pub fn choose(
         settings: &TrainSettings,
-        split: &Split,
         loader: &Loader<'_>,
-        channels: usize,
-        side: usize,
-    ) -> Pictures {
+        model: &ModelConfig,
+    ) -> Result<Pictures> {
+        let (split, channels, side) = (&loader.split, model.pixels.channels, side(model)?);
         let from = if split.held_out.is_empty() { &split.train } else { &split.held_out };
         let wanted = settings.pictures.min(from.len());
         let mut bytes = Vec::new();
@@ -50,7 +54,7 @@ impl Pictures {
             every => every,
         };
         let first = settings.codebook_starts_at() + 1;
-        Pictures { bytes, originals, every, first, last: settings.steps }
+        Ok(Pictures { bytes, originals, every, first, last: settings.steps })
     }
 
     /// Whether a picture belongs to the state behind `step`.
@@ -118,26 +122,17 @@ pub fn of_unit(values: &[f32], channels: usize, side: usize) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::run_tests::{Discs, small_model, small_settings};
+    use crate::train::fixtures::{Discs, small_model, small_settings};
 
     #[test]
     fn the_same_held_out_images_at_even_distances_all_along() {
         let data = Discs { count: 100, side: 16 };
-        let settings = TrainSettings { pictures: 5, ..small_settings() };
-        let split = Split::new(&data, settings.held_out_share).unwrap();
-        let loader = Loader {
-            data: &data,
-            train: &split.train,
-            seed: 1,
-            batch_size: 1,
-            image_bytes: 16 * 16 * 3,
-            unreadable: Default::default(),
-        };
-        let pictures = Pictures::choose(&settings, &split, &loader, 3, 16);
+        let (model, settings) = (small_model(), TrainSettings { pictures: 5, ..small_settings() });
+        let loader = Loader::new(&data, &model, &settings).unwrap();
+        let pictures = Pictures::choose(&settings, &loader, &model).unwrap();
         // 30 steps, so every fourth; the codebook starts behind step 3.
         let due: Vec<usize> = (0..=30).filter(|step| pictures.due(*step)).collect();
         assert_eq!(due, [4, 8, 12, 16, 20, 24, 28, 30]);
-        let model = small_model();
         let trainer = crate::train::trainer::Trainer::new(&model, &settings, 1.0).unwrap();
         let weights = trainer.final_weights().unwrap();
         let evaluator = || Evaluator::new(&model, &weights).unwrap();
@@ -146,17 +141,17 @@ mod tests {
         assert_eq!(pictures.draw(evaluator(), 3).unwrap(), (sheet.clone(), psnr));
         let (inputs, outputs) = take_apart(&sheet, 5, 16).unwrap();
         assert_eq!((&inputs, outputs.len()), (&pictures.originals, 5));
-        let held = split.held_out.len();
+        let held_out = &loader.split.held_out;
         for (i, input) in inputs.iter().enumerate() {
-            let expected = loader.plain(split.held_out[i * held / 5] as usize).unwrap();
+            let expected = loader.plain(held_out[i * held_out.len() / 5] as usize).unwrap();
             assert_eq!(input.as_raw(), &expected);
         }
         assert!(take_apart(&sheet, 4, 16).is_none());
 
         let none = TrainSettings { pictures: 0, ..settings.clone() };
-        assert!(!Pictures::choose(&none, &split, &loader, 3, 16).due(30));
+        assert!(!Pictures::choose(&none, &loader, &model).unwrap().due(30));
         let often = TrainSettings { picture_every: 10, ..settings };
-        let pictures = Pictures::choose(&often, &split, &loader, 3, 16);
+        let pictures = Pictures::choose(&often, &loader, &model).unwrap();
         assert_eq!((0..=30).filter(|s| pictures.due(*s)).collect::<Vec<_>>(), [10, 20, 30]);
     }
 

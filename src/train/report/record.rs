@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use super::tensorboard::{EventFile, Value as Shown};
 use crate::data::contact_sheet::png;
 use crate::error::{Error, Result};
+use crate::metrics::{CodeCounts, LevelUse};
 use crate::train::trainer::state::Lengths;
-use crate::train::{Event, Observer};
+use crate::train::trainer::step_report::StepReport;
 use crate::util::atomic_file;
 use crate::util::portable_fs;
 
@@ -175,34 +176,37 @@ fn scalars(value: &Value, prefix: &str) -> Vec<Shown> {
     shown
 }
 
-/// An observer that keeps the warnings for the record and passes everything on.
-pub struct Listener<'a> {
-    inner: &'a mut dyn Observer,
-    warnings: Vec<String>,
+/// A line of the training record.
+#[derive(Serialize)]
+pub struct LogLine<'a> {
+    #[serde(flatten)]
+    report: &'a StepReport,
+    /// Over all steps since the last line that has them; None before the codebook starts, and
+    /// where these steps are too few to speak for the data set.
+    usage: Option<f64>,
+    perplexity: Option<f64>,
+    /// Both for each residual level, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    levels: Vec<LevelUse>,
+    /// Root mean square length of the codes; none for rules without codebook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codebook_norm: Option<f64>,
 }
 
-impl<'a> Listener<'a> {
-    /// In front of `inner`.
-    pub fn new(inner: &'a mut dyn Observer) -> Listener<'a> {
-        Listener { inner, warnings: Vec::new() }
-    }
-
-    /// The warnings since the last call.
-    pub fn warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.warnings)
-    }
-}
-
-impl Observer for Listener<'_> {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Warning(text) = event {
-            self.warnings.push((*text).to_string());
+impl<'a> LogLine<'a> {
+    /// Of the step `report`; `window` counts the codes since the last line that has them.
+    pub fn new(
+        report: &'a StepReport,
+        window: Option<&CodeCounts>,
+        codebook_norm: Option<f64>,
+    ) -> LogLine<'a> {
+        LogLine {
+            report,
+            usage: window.map(CodeCounts::usage),
+            perplexity: window.map(CodeCounts::perplexity),
+            levels: window.map(CodeCounts::by_level).unwrap_or_default(),
+            codebook_norm,
         }
-        self.inner.event(event);
-    }
-
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
     }
 }
 

@@ -1,12 +1,9 @@
-//! Owns what the adversarial and the perceptual part of a training can be told, and how it is
-//! watched: the tables `[train.adversarial]`, `[train.perceptual]` and `[train.watch]`, their
-//! defaults, their checks. Must not know: files, tensors.
+//! Owns the table `[train.adversarial]`: the discriminator and the loss that it gives.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::train::losses::discriminator::{AdversarialLoss, Discriminator};
-use crate::util::numbers;
+use crate::train::settings::ranges::within;
 
 /// The `[train.adversarial]` table; without it there is no discriminator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,65 +60,16 @@ impl Default for AdversarialSettings {
     }
 }
 
-/// The `[train.perceptual]` table; without it there is no LPIPS.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PerceptualSettings {
-    /// Factor of LPIPS (VGG16) beside the reconstruction loss.
-    pub weight: f64,
-    /// File or folder with the weights of torchvision's VGG16 and of the lpips heads. Empty: trains
-    /// without LPIPS and says so.
-    pub weights: String,
-}
-
-impl Default for PerceptualSettings {
-    fn default() -> Self {
-        PerceptualSettings { weight: 1.0, weights: String::new() }
-    }
-}
-
-/// The `[train.watch]` table: a training looks at a few fixed images every so often.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WatchSettings {
-    /// Share of the steps between two looks.
-    pub every_share: f64,
-    /// Images looked at, of those trained on and of those held out each; 0 = none, which also
-    /// means that nothing is rolled back.
-    pub images: usize,
-    /// A fall of PSNR below that before the discriminator's start, in dB, that rolls the weights
-    /// back and halves the adversarial weight.
-    pub fall_db: f64,
-    /// Growth of the PSNR's lead on images trained on, in dB, that is called overfitting.
-    pub overfitting_db: f64,
-    /// Usage of the codes, 0 to 1, under which they are called dead.
-    pub dead_usage: f64,
-}
-
-impl Default for WatchSettings {
-    fn default() -> Self {
-        WatchSettings {
-            every_share: 0.02,
-            images: 16,
-            fall_db: 1.0,
-            overfitting_db: 1.5,
-            dead_usage: 0.5,
-        }
-    }
-}
-
-/// Errors unless each value lies within its bounds.
-fn within(table: &str, ranges: &[(&str, f64, f64, f64)]) -> Result<()> {
-    for (name, value, low, high) in ranges {
-        if !(low..=high).contains(&value) {
-            return Err(Error::Input(format!(
-                "train.{table}.{name} is {}; it must be {}",
-                numbers::number(*value),
-                numbers::between(*low, *high)
-            )));
-        }
-    }
-    Ok(())
+/// The pair of losses of discriminator and generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdversarialLoss {
+    /// D: 1/2 (mean relu(1 - D(x)) + mean relu(1 + D(x'))); G: -mean D(x').
+    Hinge,
+    /// D: 1/2 (mean softplus(-D(x)) + mean softplus(D(x'))); G: -mean D(x').
+    Vanilla,
+    /// D: mean softplus(-D(x)) + mean softplus(D(x')); G: mean softplus(-D(x')).
+    NonSaturating,
 }
 
 impl AdversarialSettings {
@@ -132,7 +80,7 @@ impl AdversarialSettings {
     pub fn check(&self, side: usize) -> Result<()> {
         const BELOW_ONE: f64 = 0.999_999_9;
         within(
-            "adversarial",
+            "train.adversarial",
             &[
                 ("weight", self.weight, 0.0, 1e4),
                 ("cap", self.cap, 0.0, 1e4),
@@ -149,126 +97,22 @@ impl AdversarialSettings {
                 ("layers", self.layers as f64, 1.0, 8.0),
             ],
         )?;
-        match Discriminator::logits_side(side, self.layers) {
-            Some(_) => Ok(()),
-            None => Err(Error::Input(format!(
-                "train.adversarial.layers is {}: a discriminator of that depth needs images of {} \
-                 pixels, not {side}",
-                self.layers,
-                3 << self.layers
-            ))),
+        // 4x4 with padding 1: stride 2 halves, stride 1 takes one off.
+        if side >> self.layers > 2 {
+            return Ok(());
         }
-    }
-}
-
-impl PerceptualSettings {
-    /// Refuses what can't work on images of `side` pixels.
-    ///
-    /// # Errors
-    /// One line that names the setting and what it may be.
-    pub fn check(&self, side: usize) -> Result<()> {
-        within("perceptual", &[("weight", self.weight, 0.0, 1e4)])?;
-        match side {
-            0..16 => Err(Error::Input(format!(
-                "train.perceptual needs images of 16 pixels at least, not {side}"
-            ))),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl WatchSettings {
-    /// Refuses what can't work.
-    ///
-    /// # Errors
-    /// One line that names the setting and what it may be.
-    pub fn check(&self) -> Result<()> {
-        within(
-            "watch",
-            &[
-                ("every_share", self.every_share, 0.0, 1.0),
-                ("images", self.images as f64, 0.0, 4096.0),
-                ("fall_db", self.fall_db, 0.0, 100.0),
-                ("overfitting_db", self.overfitting_db, 0.0, 100.0),
-                ("dead_usage", self.dead_usage, 0.0, 1.0),
-            ],
-        )
-    }
-
-    /// Steps between two looks of a training of `steps`.
-    pub fn every(&self, steps: usize) -> usize {
-        ((self.every_share * steps as f64).round() as usize).max(1)
-    }
-}
-
-/// What a step does about the discriminator.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Phase {
-    /// It has not started.
-    Off,
-    /// It learns, the generator doesn't hear it.
-    Alone,
-    /// Both learn; the share of its full weight that the generator's loss has, above 0 up to 1.
-    Both(f64),
-}
-
-/// When what happens, in steps counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    /// The first step with a discriminator.
-    pub start: usize,
-    /// Steps in which it learns alone.
-    pub alone: usize,
-    /// Steps over which the generator's loss gains weight.
-    pub ramp: usize,
-}
-
-impl Schedule {
-    /// Of a training of `steps`.
-    pub fn new(settings: &AdversarialSettings, steps: usize) -> Schedule {
-        let share = |share: f64| (share * steps as f64).round() as usize;
-        Schedule {
-            start: share(settings.start),
-            alone: share(settings.alone_share),
-            ramp: share(settings.ramp_share),
-        }
-    }
-
-    /// What step `step` does where the ramp begins at `ramp_from` (later than planned where the
-    /// weights were rolled back).
-    pub fn phase(&self, step: usize, ramp_from: usize) -> Phase {
-        if step < self.start {
-            return Phase::Off;
-        }
-        if step < ramp_from {
-            return Phase::Alone;
-        }
-        Phase::Both(((step - ramp_from + 1) as f64 / self.ramp.max(1) as f64).min(1.0))
+        Err(Error::invalid(format!(
+            "train.adversarial.layers is {}: a discriminator of that depth needs images of {} \
+             pixels, not {side}",
+            self.layers,
+            3 << self.layers
+        )))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_discriminator_learns_alone_then_the_ramp_rises() {
-        let settings = AdversarialSettings {
-            start: 0.5,
-            alone_share: 0.02,
-            ramp_share: 0.04,
-            ..AdversarialSettings::default()
-        };
-        let schedule = Schedule::new(&settings, 100);
-        assert_eq!(schedule, Schedule { start: 50, alone: 2, ramp: 4 });
-        let phases: Vec<Phase> = (48..58).map(|s| schedule.phase(s, 52)).collect();
-        let both = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0].map(Phase::Both);
-        assert_eq!(phases[..4], [Phase::Off, Phase::Off, Phase::Alone, Phase::Alone]);
-        assert_eq!(phases[4..], both);
-        // No ramp is the full weight at once.
-        let schedule = Schedule { start: 0, alone: 0, ramp: 0 };
-        assert_eq!(schedule.phase(0, 0), Phase::Both(1.0));
-    }
 
     #[test]
     fn impossible_tables_are_refused_by_name() {
@@ -283,8 +127,5 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         a().check(24).unwrap();
-        assert!(PerceptualSettings::default().check(8).is_err());
-        let watch = WatchSettings { dead_usage: 2.0, ..WatchSettings::default() };
-        assert!(watch.check().unwrap_err().to_string().contains("train.watch.dead_usage"));
     }
 }

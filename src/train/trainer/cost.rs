@@ -3,20 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 
 use crate::error::Result;
 use crate::model::config::{ModelConfig, QuantizerRule};
-use crate::train::around::KMEANS_BATCHES;
 use crate::train::losses::discriminator::at_image;
 use crate::train::network::checkpointing::{Sums, Tape, graph_bytes};
-use crate::train::quantizer::ema::nearest;
-use crate::train::settings::{Method, Start};
-use crate::train::trainer::Trainer;
+use crate::train::quantizer::nearest::nearest;
+use crate::train::settings::codebook::{CodebookMethod, CodebookStart, KMEANS_BATCHES};
+use crate::train::trainer::trainer::Trainer;
 
 /// What is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
+    /// Those that are left.
+    pub steps: usize,
     /// Until the end of the training.
     pub remaining: Duration,
     /// Most memory that a step needs, in bytes, without the images read ahead.
@@ -38,23 +39,20 @@ struct Rehearsed {
 }
 
 impl Trainer {
-    /// Rehearses on `images` black images, which changes nothing, and says what the rest takes:
-    /// the steps, the start of the codebook, the looks at `looked_at` images, and the judgement of
-    /// `judged` ones.
-    pub fn cost(
-        &mut self,
-        images: usize,
-        model: &ModelConfig,
-        judged: usize,
-        looked_at: usize,
-    ) -> Result<Cost> {
+    /// Rehearses on a few black images, which changes nothing, and says what the rest takes with
+    /// so many images to train on and held-out ones: the steps, the start of the codebook, the
+    /// looks, the evaluation.
+    pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
+        let images = rayon::current_num_threads().min(self.settings.images_at_once());
         let found = self.rehearse(images)?;
         let s = &self.settings;
+        let judged = if held_out == 0 { trained } else { held_out }.min(s.evaluation_images_max);
+        let looked_at = trained.min(s.watch.images) + held_out.min(s.watch.images);
         let [factor, _] = model.factor();
-        let image_rows = (self.side / factor).pow(2);
+        let image_rows = (self.pixels.side / factor).pow(2);
         let search = self.search(model)?;
-        let (all, step) = (s.steps - self.step, s.batch_size as f64);
-        let start = self.adversary.as_ref().map_or(s.steps, |a| a.start()).max(self.step);
+        let (all, step) = (s.steps - self.progress.step, s.batch_size as f64);
+        let start = self.adversary.as_ref().map_or(s.steps, |a| a.start()).max(self.progress.step);
         let with = s.steps.saturating_sub(start);
         let an_image = found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64);
         let a_step =
@@ -63,16 +61,18 @@ impl Trainer {
         let mut remaining = a_step.mul_f64(all as f64)
             + found.adversarial.mul_f64(step / images as f64 * with as f64)
             + an_image.mul_f64((judged + looks * looked_at) as f64);
-        if !self.code_use.started() {
-            let wanted = self.codes * s.codebook.kmeans_rows_per_code;
+        if !self.codes.usage.started() {
+            let wanted = self.codes.count * s.codebook.kmeans_rows_per_code;
             let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;
             remaining += found.forward.mul_f64(rows / (2 * images * image_rows) as f64);
-            if s.codebook.start == Start::Kmeans && s.codebook.method != Method::Simvq {
+            if s.codebook.start == CodebookStart::Kmeans
+                && s.codebook.method != CodebookMethod::Simvq
+            {
                 remaining += search.mul_f64(rows * (s.codebook.kmeans_steps + 1) as f64);
             }
         }
         let memory = found.bytes * s.images_at_once() as f64 + self.held_bytes() as f64;
-        Ok(Cost { remaining, memory_bytes: memory as u64 })
+        Ok(Cost { steps: all, remaining, memory_bytes: memory as u64 })
     }
 
     /// Time of the search for the codes of one latent, of all levels together; none where there is
@@ -83,10 +83,11 @@ impl Trainer {
             return Ok(Duration::ZERO);
         }
         let rows = ROWS_A_THREAD * rayon::current_num_threads();
-        let (latents, codes) = (vec![0.0; rows * self.dim], vec![0.0; self.codes * self.dim]);
+        let (latents, codes) =
+            (vec![0.0; rows * self.codes.dim], vec![0.0; self.codes.count * self.codes.dim]);
         let begun = Instant::now();
-        nearest(&latents, &codes, self.dim);
-        Ok(begun.elapsed().mul_f64(self.depth as f64 / rows as f64))
+        nearest(&latents, &codes, self.codes.dim);
+        Ok(begun.elapsed().mul_f64(self.codes.depth as f64 / rows as f64))
     }
 
     /// Weights, moments, averages and gradients, a snapshot to roll back to, and a checkpoint on
@@ -95,8 +96,8 @@ impl Trainer {
         let own = 4 * self.parameters.count() as u64;
         let averages = if self.average.is_some() { own } else { 0 };
         let theirs = 4 * self.adversary.as_ref().map_or(0, |a| a.parameter_count()) as u64;
-        let codes = self.depth * self.codes;
-        let codes = 4 * (2 * codes * self.dim + 3 * codes) as u64;
+        let codes = self.codes.depth * self.codes.count;
+        let codes = 4 * (2 * codes * self.codes.dim + 3 * codes) as u64;
         let state = 3 * own + averages + 3 * theirs + codes;
         let snapshots = u64::from(self.adversary.is_some());
         let checkpoint = state * (1 + snapshots);
@@ -105,7 +106,7 @@ impl Trainer {
 
     fn rehearse(&mut self, images: usize) -> Result<Rehearsed> {
         let begun = Instant::now();
-        let x = self.images(&vec![0; images * self.side * self.side * self.channels])?;
+        let x = self.images(&vec![0; images * self.pixels.image_size()])?;
         let recompute = self.settings.recompute;
         let mut sums = Sums::new(&self.vars);
         let encoder = Tape::record(self.network.encoder_blocks()?, &x, false, recompute)?;
@@ -143,20 +144,31 @@ impl Trainer {
         encoder.backward(z, &mut sums)?;
         let plain = begun.elapsed().saturating_sub(paused);
 
-        let begun = Instant::now();
-        if let Some(adversary) = &mut self.adversary {
-            adversary.begin();
-            let last = self.network.last_layer()?;
-            let none = image.zeros_like()?;
-            adversary.judge(&image, &none, (&activation, last), 1.0)?;
-            let own = adversary.own_loss(&x, &image)?;
-            most = most.max(graph_bytes(&own));
-            own.backward()?;
-            adversary.undo();
-        }
+        let (adversarial, discriminator) = self.rehearse_adversary(&x, &image, &activation)?;
+        most = most.max(discriminator);
         let all = held + most;
         let in_flight = if recompute { most } else { all } as f64 * GRADIENTS_IN_FLIGHT;
         let bytes = (all as f64 + in_flight) / images as f64;
-        Ok(Rehearsed { forward, plain, adversarial: begun.elapsed(), bytes })
+        Ok(Rehearsed { forward, plain, adversarial, bytes })
+    }
+
+    /// Time of the discriminator's part of a step, and the bytes of its graph.
+    fn rehearse_adversary(
+        &mut self,
+        x: &Tensor,
+        image: &Tensor,
+        activation: &Tensor,
+    ) -> Result<(Duration, u64)> {
+        let begun = Instant::now();
+        let Some(adversary) = &mut self.adversary else { return Ok((Duration::ZERO, 0)) };
+        adversary.begin();
+        let last = self.network.last_layer()?;
+        let none = image.zeros_like()?;
+        adversary.generator_loss(image, &none, (activation, last), 1.0)?;
+        let own = adversary.own_loss(x, image)?;
+        let bytes = graph_bytes(&own);
+        own.backward()?;
+        adversary.undo();
+        Ok((begun.elapsed(), bytes))
     }
 }

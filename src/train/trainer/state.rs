@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::train::losses::adversarial::AdversaryCounters;
 use crate::train::network::parameters::Named;
 use crate::train::quantizer::revival::RevivalSchedule;
+use crate::train::trainer::monitor::MonitorState;
 use crate::util::atomic_file;
+use crate::util::float_bits::Bits;
 use crate::util::hex::hex;
 
 /// The format word of a checkpoint.
@@ -44,16 +46,17 @@ pub struct Counters {
     pub recent_skips: Vec<u64>,
     /// Codes revived.
     pub revived: u64,
-    /// Bits of the variance of the data: a float64 may change its last bit in JSON.
-    pub variance_bits: u64,
+    /// Variance of the data, in the units of the network.
+    #[serde(rename = "variance_bits")]
+    pub variance: Bits,
     /// When codes are revived next; None before the codebook starts.
     pub revival: Option<RevivalSchedule>,
     /// The discriminator's; None without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversary: Option<AdversaryCounters>,
-    /// What the watch remembers.
-    #[serde(default)]
-    pub watch: WatchState,
+    /// What the monitor remembers.
+    #[serde(rename = "watch", default)]
+    pub monitor: MonitorState,
     /// Those of the snapshot to roll back to, whose tensors are named `snapshot.*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Box<Counters>>,
@@ -63,28 +66,6 @@ pub struct Counters {
 
 /// What the names of a snapshot's tensors begin with in a checkpoint.
 pub const SNAPSHOT: &str = "snapshot.";
-
-/// What the watch remembers between its looks, for the checkpoint. Floats as bits, since a float64 may change
-/// its last bit in JSON.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WatchState {
-    /// PSNR before the discriminator touched the weights.
-    pub baseline_bits: Option<u64>,
-    /// Lead of the images trained on over those held out, at the first look behind the start of
-    /// the codebook.
-    pub lead_bits: Option<u64>,
-    /// The best PSNR of the images held out, and its step.
-    pub best_held_out: Option<(u64, usize)>,
-    /// Overfitting was said.
-    pub overfitting: bool,
-    /// Dead codes were said, and there are still some.
-    pub dead: bool,
-    /// Times that the weights were rolled back.
-    pub rollbacks: u64,
-    /// The step of the snapshot.
-    pub snapshot_step: usize,
-}
 
 /// How much of the record belongs to a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -167,8 +148,8 @@ struct Envelope {
 const ENTRY: &str = "vqtok";
 
 impl State {
-    /// Writes the file as [`atomic_file::write`] does, tensor by tensor: a network's state is large, and
-    /// no second copy of it is made. Equal states give equal bytes.
+    /// Writes the file as [`atomic_file::write`] does, tensor by tensor: a network's state is large,
+    /// and no second copy of it is made. Equal states give equal bytes.
     ///
     /// # Errors
     /// Where the file can't be written; what was there is still there.
@@ -262,81 +243,4 @@ pub fn through_text(value: &serde_json::Value) -> serde_json::Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state() -> State {
-        State {
-            counters: Counters {
-                format: FORMAT.into(),
-                recipe: serde_json::json!({"train": {"steps": 3}}),
-                step: 2,
-                updates: 2,
-                average_updates: 2,
-                skipped: 1,
-                recent_skips: vec![2],
-                revived: 7,
-                variance_bits: (0.1f64 + 0.2).to_bits(),
-                revival: Some(RevivalSchedule { interval: 20, next: 40, armed: true }),
-                adversary: Some(AdversaryCounters {
-                    updates: 1,
-                    skipped: 0,
-                    lecam_real_bits: (0.1f64 + 0.2).to_bits(),
-                    lecam_fake_bits: (-0.0f64).to_bits(),
-                    trust_bits: 0.5f64.to_bits(),
-                    ramp_from: 4,
-                }),
-                watch: WatchState { dead: true, ..WatchState::default() },
-                snapshot: None,
-                record: Lengths { lines: 12, events: 34 },
-            },
-            floats: Named::from([
-                ("weights.a".into(), vec![1.0, -0.0, f32::MIN_POSITIVE / 8.0, 3.3]),
-                ("moment1.a".into(), vec![]),
-            ]),
-            integers: BTreeMap::from([("codebook.idle".into(), vec![5, -1])]),
-        }
-    }
-
-    fn bytes() -> Vec<u8> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        state().save(&path).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        std::fs::read(path).unwrap()
-    }
-
-    #[test]
-    fn a_state_survives_the_file_bit_for_bit() {
-        let bytes = bytes();
-        assert_eq!(bytes, self::bytes());
-        let back = State::from_bytes(&bytes, Path::new("x")).unwrap();
-        assert_eq!(back, state());
-        assert!(back.floats["weights.a"][1].is_sign_negative());
-        assert_eq!(back.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
-    }
-
-    #[test]
-    fn a_state_within_a_state_comes_out_again() {
-        let mut outer = state();
-        outer.nest("snapshot.", &state());
-        assert_eq!(outer.floats.len(), 2 * state().floats.len());
-        assert_eq!(outer.part("weights.").keys().collect::<Vec<_>>(), ["a"]);
-        let (floats, integers) = outer.nested("snapshot.");
-        assert_eq!((floats, integers), (state().floats, state().integers));
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_cut_is_found() {
-        let bytes = bytes();
-        for at in 0..bytes.len() {
-            let mut broken = bytes.clone();
-            broken[at] ^= 4;
-            if let Ok(read) = State::from_bytes(&broken, Path::new("x")) {
-                // White space in the header may change without changing what it says.
-                assert_eq!(read, state(), "byte {at}");
-            }
-            assert!(State::from_bytes(&bytes[..at], Path::new("x")).is_err());
-        }
-    }
-}
+mod tests;

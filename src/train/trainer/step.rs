@@ -13,16 +13,27 @@ use candle_core::{Tensor, Var};
 
 use crate::error::{Error, Result};
 use crate::metrics::{mse, psnr_of_mse};
-use crate::train::losses::adversarial::Adversary;
+use crate::train::losses::adversarial::{Adversary, GeneratorLoss};
 use crate::train::losses::discriminator::at_image;
+use crate::train::losses::schedule::AdversarialPhase;
 use crate::train::network::autoencoder::LastLayer;
 use crate::train::network::checkpointing::{Stop, Sums, Tape, stoppable, stopped};
 use crate::train::network::optimizer::{clip, cosine, global_norm};
 use crate::train::network::parameters::Named;
 use crate::train::network::parameters::flat;
-use crate::train::quantizer::{Losses, Quantized};
-use crate::train::settings::adversarial::Phase;
-use crate::train::trainer::{AdversarialReport, StepReport, Trainer};
+use crate::train::quantizer::trainable::{Losses, QuantizeOutput};
+use crate::train::trainer::step_report::{AdversarialReport, StepReport};
+use crate::train::trainer::trainer::Trainer;
+
+/// Images of a step that go through the network at once.
+struct Part<'a> {
+    /// `[n, C, H, W]`.
+    x: &'a Tensor,
+    /// Their share of the batch.
+    share: f64,
+    phase: AdversarialPhase,
+    stop: Stop<'a>,
+}
 
 /// What the parts of a step add up to; means over the batch.
 #[derive(Default)]
@@ -41,7 +52,7 @@ struct Tally {
     weighted: f64,
     discriminator: f64,
     /// Of all parts in order; latents and losses are those of the first.
-    quantized: Option<Quantized>,
+    quantized: Option<QuantizeOutput>,
 }
 
 impl Tally {
@@ -59,6 +70,24 @@ impl Tally {
         Ok(loss)
     }
 
+    /// Notes the generator's loss.
+    fn add_generator(&mut self, found: &GeneratorLoss, share: f64) {
+        self.generator += found.loss * share;
+        self.weight += found.weight * share;
+        self.weighted += found.loss * found.weight * share;
+    }
+
+    /// Adds the rows and codes of a part.
+    fn add_quantized(&mut self, quantized: Option<QuantizeOutput>) {
+        match (&mut self.quantized, quantized) {
+            (Some(all), Some(more)) => {
+                all.rows.extend(more.rows);
+                all.indices.extend(more.indices);
+            }
+            (all, more) => *all = more,
+        }
+    }
+
     /// The whole loss.
     fn loss(&self) -> f64 {
         let quantizer = self.code_loss.unwrap_or(0.0) + self.entropy_loss.unwrap_or(0.0);
@@ -66,10 +95,11 @@ impl Tally {
     }
 }
 
-/// The gradients of a step.
-struct Gradients<'a> {
+/// The gradients of a step, and what it reports.
+struct StepSums<'a> {
     generator: Sums<'a>,
     discriminator: Sums<'a>,
+    tally: Tally,
 }
 
 impl Trainer {
@@ -103,22 +133,25 @@ impl Trainer {
         mut adversary: Option<&mut Adversary>,
         stop: Stop<'_>,
     ) -> Result<StepReport> {
-        let phase = adversary.as_ref().map_or(Phase::Off, |a| a.phase(self.step));
-        if phase == Phase::Off {
+        let phase =
+            adversary.as_ref().map_or(AdversarialPhase::Off, |a| a.phase(self.progress.step));
+        if phase == AdversarialPhase::Off {
             adversary = None;
         }
         let their_vars = adversary.as_ref().map_or_else(BTreeMap::new, |a| a.vars().clone());
         if let Some(adversary) = &mut adversary {
             adversary.begin();
         }
-        let mut gradients =
-            Gradients { generator: Sums::new(&self.vars), discriminator: Sums::new(&their_vars) };
-        let mut tally = Tally::default();
+        let mut sums = StepSums {
+            generator: Sums::new(&self.vars),
+            discriminator: Sums::new(&their_vars),
+            tally: Tally::default(),
+        };
         let (count, at_once) = (x.dim(0)?, self.settings.images_at_once());
         for first in (0..count).step_by(at_once) {
-            let part = x.narrow(0, first, at_once.min(count - first))?;
-            let with = adversary.as_deref_mut();
-            let passed = self.pass(&part, (count, phase), with, &mut gradients, &mut tally, stop);
+            let x = &x.narrow(0, first, at_once.min(count - first))?;
+            let part = Part { x, share: x.dim(0)? as f64 / count as f64, phase, stop };
+            let passed = self.pass(&part, adversary.as_deref_mut(), &mut sums);
             if let Err(error) = passed {
                 if let Some(adversary) = adversary {
                     adversary.undo();
@@ -126,34 +159,32 @@ impl Trainer {
                 return Err(error);
             }
         }
-        let (own, theirs) = (gradients.generator.named, gradients.discriminator.named);
+        let StepSums { generator, discriminator, tally } = sums;
+        let (own, theirs) = (generator.named, discriminator.named);
         let mut report = self.update(own, &tally)?;
         if let Some(adversary) = adversary {
             report.adversarial = Some(self.update_adversary(adversary, theirs, &report, &tally)?);
         }
-        self.step += 1;
-        self.recent_skips.note(self.step, report.skipped, self.settings.steps);
+        self.progress.step += 1;
+        self.progress.recent_skips.note(self.progress.step, report.skipped, self.settings.steps);
         Ok(report)
     }
 
-    /// Forward and backward pass of some images of a batch of `count`.
+    /// Forward and backward pass of a part.
     fn pass(
         &self,
-        x: &Tensor,
-        (count, phase): (usize, Phase),
+        part: &Part<'_>,
         adversary: Option<&mut Adversary>,
-        gradients: &mut Gradients<'_>,
-        tally: &mut Tally,
-        stop: Stop<'_>,
+        sums: &mut StepSums<'_>,
     ) -> Result<()> {
-        let share = x.dim(0)? as f64 / count as f64;
+        let Part { x, share, stop, .. } = *part;
         let recompute = self.settings.recompute;
         let blocks = stoppable(self.network.encoder_blocks()?, stop);
         let encoder = Tape::record(blocks, x, false, recompute)?;
-        tally.latent_squares += mean_square(&flat(encoder.output())?) * share;
+        sums.tally.latent_squares += mean_square(&flat(encoder.output())?) * share;
         let z = Var::from_tensor(encoder.output())?;
         // Latents pass as they are until the codes have places.
-        let started = self.code_use.started();
+        let started = self.codes.usage.started();
         let quantized = started.then(|| self.quantizer.forward(&z)).transpose()?;
         let latents =
             quantized.as_ref().map_or_else(|| z.as_tensor().clone(), |q| q.latents.clone());
@@ -162,44 +193,53 @@ impl Trainer {
         let activation = Var::from_tensor(decoder.output())?;
         let last = self.network.last_layer()?;
         let image = last.forward(&activation)?;
-        tally.squares += mse(&flat(x)?, &flat(&image)?) * share;
+        sums.tally.squares += mse(&flat(x)?, &flat(&image)?) * share;
 
-        let nll = self.nll(x, &image, share, tally)?;
-        let gradient = match adversary {
-            Some(adversary) => {
-                let at = (activation.as_tensor(), last);
-                let gradient = generator(adversary, &image, nll, at, phase, share, tally)?;
-                let own = adversary.own_loss(x, &image)?;
-                tally.discriminator += scalar(&own)? * share;
-                gradients.discriminator.take(&mut (own * share)?.backward()?)?;
-                gradient
-            }
-            None => nll,
-        };
-
-        let sums = &mut gradients.generator;
+        let at = (activation.as_tensor(), last);
+        let gradient = self.image_gradient(part, &image, at, adversary, sums)?;
         let mut store = (image * (gradient * share)?)?.sum_all()?.backward()?;
-        sums.take(&mut store)?;
+        sums.generator.take(&mut store)?;
         let upstream = store.remove(&activation).ok_or_else(no_gradient)?.detach();
         drop((store, activation));
-        let upstream = decoder.backward(upstream, sums)?.ok_or_else(no_gradient)?;
+        let upstream = decoder.backward(upstream, &mut sums.generator)?.ok_or_else(no_gradient)?;
         let mut loss = (latents * upstream)?.sum_all()?;
         if let Some(quantized) = &quantized {
-            loss = tally.add_losses(&quantized.losses, share, loss)?;
+            loss = sums.tally.add_losses(&quantized.losses, share, loss)?;
         }
         let mut store = loss.backward()?;
-        sums.take(&mut store)?;
+        sums.generator.take(&mut store)?;
         let upstream = store.remove(&z).ok_or_else(no_gradient)?.detach();
         drop((store, loss));
-        encoder.backward(upstream, sums)?;
-        match (&mut tally.quantized, quantized) {
-            (Some(all), Some(more)) => {
-                all.rows.extend(more.rows);
-                all.indices.extend(more.indices);
-            }
-            (all, more) => *all = more,
-        }
+        encoder.backward(upstream, &mut sums.generator)?;
+        sums.tally.add_quantized(quantized);
         Ok(())
+    }
+
+    /// The gradient of all losses at the reconstruction `image`, which the last layer makes of an
+    /// activation; that of the discriminator goes into the sums.
+    fn image_gradient(
+        &self,
+        part: &Part<'_>,
+        image: &Tensor,
+        at: (&Tensor, LastLayer<'_>),
+        adversary: Option<&mut Adversary>,
+        sums: &mut StepSums<'_>,
+    ) -> Result<Tensor> {
+        let Part { x, share, phase, .. } = *part;
+        let nll = self.nll(x, image, share, &mut sums.tally)?;
+        let Some(adversary) = adversary else { return Ok(nll) };
+        let gradient = match phase {
+            AdversarialPhase::Both(ramp) => {
+                let found = adversary.generator_loss(image, &nll, at, ramp)?;
+                sums.tally.add_generator(&found, share);
+                found.gradient
+            }
+            _ => nll,
+        };
+        let own = adversary.own_loss(x, image)?;
+        sums.tally.discriminator += scalar(&own)? * share;
+        sums.discriminator.take(&mut (own * share)?.backward()?)?;
+        Ok(gradient)
     }
 
     /// The gradient, at the reconstruction, of its distance from the images.
@@ -225,7 +265,7 @@ impl Trainer {
         };
         let t = tally;
         let mut report = StepReport {
-            step: self.step + 1,
+            step: self.progress.step + 1,
             loss: t.loss(),
             reconstruction: t.reconstruction,
             perceptual: self.perceptual.as_ref().map(|_| t.perceptual),
@@ -233,10 +273,10 @@ impl Trainer {
             code_loss: t.code_loss,
             entropy_loss: t.entropy_loss,
             adversarial: None,
-            psnr: psnr_of_mse(t.squares.max(1e-12), self.peak),
+            psnr: psnr_of_mse(t.squares.max(1e-12), self.pixels.peak()),
             learning_rate: self.learning_rate(),
             gradient_norm,
-            latent_norm: (t.latent_squares * self.dim as f64).sqrt(),
+            latent_norm: (t.latent_squares * self.codes.dim as f64).sqrt(),
             revived: 0,
             skipped: false,
         };
@@ -250,7 +290,7 @@ impl Trainer {
             }
         } else {
             report.skipped = true;
-            self.skipped += 1;
+            self.progress.skipped += 1;
         }
         Ok(report)
     }
@@ -273,7 +313,7 @@ impl Trainer {
         Ok(AdversarialReport {
             loss: tally.generator,
             weight: tally.weight,
-            trust: adversary.trust(),
+            weight_scale: adversary.weight_scale(),
             discriminator: tally.discriminator,
             discriminator_norm: norm,
             discriminator_skipped: skipped,
@@ -282,26 +322,8 @@ impl Trainer {
 
     fn learning_rate(&self) -> f64 {
         let s = &self.settings;
-        cosine(self.step, s.steps, s.warm_up_share, s.learning_rate, s.learning_rate_floor)
+        cosine(self.progress.step, s.steps, s.warm_up_share, s.learning_rate, s.learning_rate_floor)
     }
-}
-
-/// The gradient of `nll` and of what the discriminator says of the reconstruction.
-fn generator(
-    adversary: &mut Adversary,
-    image: &Tensor,
-    nll: Tensor,
-    at: (&Tensor, LastLayer<'_>),
-    phase: Phase,
-    share: f64,
-    tally: &mut Tally,
-) -> Result<Tensor> {
-    let Phase::Both(ramp) = phase else { return Ok(nll) };
-    let verdict = adversary.judge(image, &nll, at, ramp)?;
-    tally.generator += verdict.loss * share;
-    tally.weight += verdict.weight * share;
-    tally.weighted += verdict.loss * verdict.weight * share;
-    Ok(verdict.gradient)
 }
 
 fn no_gradient() -> Error {

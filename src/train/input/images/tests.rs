@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::data::resize::rules::ResizeRule;
 use crate::data::synthetic;
-use crate::train::input::loader::{Loader, Split, prefetched};
+use crate::train::fixtures::{small_model, small_settings};
+use crate::train::input::loader::{Loader, prefetched};
+use crate::train::input::split::Split;
+use crate::train::settings::TrainSettings;
 
 const CROP: CropSettings = CropSettings { scale: (0.3, 0.9), ratio: (0.75, 1.34) };
 
@@ -74,17 +77,10 @@ fn a_view_depends_on_seed_key_and_epoch_alone() {
 fn threads_and_a_late_start_change_no_byte_of_a_batch() {
     let root = tempfile::tempdir().unwrap();
     let inputs = folders(root.path());
-    let train: Vec<u32> = (0..40).collect();
     let batches = |threads: usize, from: usize| {
         let images = images(&inputs, AugmentSettings { flip: 0.5, crop: Some(CROP) }, 1);
-        let loader = Loader {
-            data: &images,
-            train: &train,
-            seed: 1,
-            batch_size: 12,
-            image_bytes: 16 * 16 * 3,
-            unreadable: Default::default(),
-        };
+        let settings = TrainSettings { batch_size: 12, held_out_share: 0.0, ..small_settings() };
+        let loader = Loader::new(&images, &small_model(), &settings).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             prefetched(&loader, from, 8, |batches| {

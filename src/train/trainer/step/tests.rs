@@ -9,12 +9,13 @@ use crate::model::config::{
     QuantizerConfig, QuantizerRule,
 };
 use crate::train::golden::{Case, assert_close, vqgan};
-use crate::train::losses::pixel::ReconstructionLoss;
 use crate::train::network::parameters::set_flat;
 use crate::train::network::random::{fnv1a64, unit};
 use crate::train::settings::TrainSettings;
 use crate::train::settings::adversarial::AdversarialSettings;
+use crate::train::settings::training::ReconstructionLoss;
 use crate::train::trainer::state::Lengths;
+use crate::util::float_bits::Bits;
 
 fn model(side: u32, codes: usize) -> ModelConfig {
     ModelConfig {
@@ -89,7 +90,7 @@ fn golden_vqgan_steps() {
     let book = [("embedding", "codebook"), ("count", "ema_count"), ("sum", "ema_sum")];
     let state = book.map(|(ours, theirs)| (ours.to_string(), case.f32(theirs)));
     trainer.quantizer.restore(state.into()).unwrap();
-    trainer.code_use.start(0);
+    trainer.codes.usage.start(0);
 
     let images = case.tensor("images");
     let mut reports = Vec::new();
@@ -291,14 +292,14 @@ fn a_fall_of_psnr_goes_back_to_the_snapshot_and_is_resumed_bit_for_bit() {
         trainer.step(&bytes).unwrap();
     }
     // At the discriminator's start: a snapshot.
-    assert!(trainer.look(&probe).unwrap().1.is_empty());
+    assert!(trainer.evaluate_probe(&probe).unwrap().1.is_empty());
     let kept = trainer.state(&nothing, Lengths::default()).unwrap();
     for _ in 0..3 {
         trainer.step(&bytes).unwrap();
     }
     // As if PSNR had been 90 dB before.
-    trainer.watch.baseline_bits = Some(90f64.to_bits());
-    let (look, words) = trainer.look(&probe).unwrap();
+    trainer.monitor.baseline = Some(Bits(90.0));
+    let (look, words) = trainer.evaluate_probe(&probe).unwrap();
     assert!(words[0].contains("back to the weights of step 2"), "{words:?}");
     assert_eq!((look.rollbacks, trainer.step_count()), (1, 5));
     let after = trainer.state(&nothing, Lengths::default()).unwrap();
@@ -306,16 +307,16 @@ fn a_fall_of_psnr_goes_back_to_the_snapshot_and_is_resumed_bit_for_bit() {
         assert!(values == &after.floats[name], "{name}");
     }
     let adversary = trainer.adversary.as_ref().unwrap();
-    assert_eq!((adversary.trust(), adversary.counters().ramp_from), (0.5, 5));
+    assert_eq!((adversary.weight_scale(), adversary.counters().ramp_from), (0.5, 5));
     // Another trainer goes on from the checkpoint with the same bits, snapshot and trust included.
     let mut other = Trainer::new(&model, &settings, 1.0).unwrap();
     other.restore(&after).unwrap();
     for trainer in [&mut trainer, &mut other] {
         trainer.step(&bytes).unwrap();
-        trainer.look(&probe).unwrap();
+        trainer.evaluate_probe(&probe).unwrap();
         trainer.step(&bytes).unwrap();
     }
     let states = [&trainer, &other].map(|t| t.state(&nothing, Lengths::default()).unwrap());
     assert!(states[0] == states[1]);
-    assert_eq!(states[0].counters.watch.rollbacks, 2);
+    assert_eq!(states[0].counters.monitor.rollbacks, 2);
 }

@@ -1,21 +1,15 @@
 //! Tests of whole trainings with every kind of quantizer: resumption bit for bit, models that give
 //! the tokens training saw, recovery from a collapse, refusals.
 
-use std::path::Path;
-
-use candle_core::{Device, Tensor};
-
 use crate::checkpoint::recognise::detect::{DetectOptions, begin};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::tests::off_by;
 use crate::engine::{Encoded, Engine, PixelBatch};
 use crate::model::config::{QuantizerConfig, QuantizerRule};
-use crate::train::run_tests::{Discs, small_model, small_settings};
-use crate::train::settings::{Method, Start};
-use crate::train::*;
 
-const DATA: Discs = Discs { count: 50, side: 16 };
+use super::*;
+use crate::train::settings::codebook::{CodebookMethod, CodebookStart};
 
 /// A model and settings for each kind.
 fn kinds() -> Vec<(&'static str, ModelConfig, TrainSettings)> {
@@ -36,32 +30,17 @@ fn kinds() -> Vec<(&'static str, ModelConfig, TrainSettings)> {
         (name, model, settings)
     };
     vec![
-        residual("ema of three levels", Method::Ema),
-        residual("gradient of three levels", Method::Gradient),
-        kind("ema", L2, 16, 4, Method::Ema),
-        kind("ema on the sphere", L2Normalised, 16, 4, Method::Ema),
-        kind("gradient", L2, 16, 4, Method::Gradient),
-        kind("gradient on the sphere", L2Normalised, 16, 4, Method::Gradient),
-        kind("simvq", L2, 16, 4, Method::Simvq),
-        kind("simvq on the sphere", L2Normalised, 16, 4, Method::Simvq),
-        kind("fsq", Fsq, 36, 3, Method::Ema),
-        kind("lfq", Sign, 16, 4, Method::Ema),
+        residual("ema of three levels", CodebookMethod::Ema),
+        residual("gradient of three levels", CodebookMethod::Gradient),
+        kind("ema", L2, 16, 4, CodebookMethod::Ema),
+        kind("ema on the sphere", L2Normalised, 16, 4, CodebookMethod::Ema),
+        kind("gradient", L2, 16, 4, CodebookMethod::Gradient),
+        kind("gradient on the sphere", L2Normalised, 16, 4, CodebookMethod::Gradient),
+        kind("simvq", L2, 16, 4, CodebookMethod::Simvq),
+        kind("simvq on the sphere", L2Normalised, 16, 4, CodebookMethod::Simvq),
+        kind("fsq", Fsq, 36, 3, CodebookMethod::Ema),
+        kind("lfq", Sign, 16, 4, CodebookMethod::Ema),
     ]
-}
-
-/// Stops before the step with this number.
-struct StopAt(usize, usize);
-
-impl Observer for StopAt {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Step { report, .. } = event {
-            self.1 = report.step;
-        }
-    }
-
-    fn interrupted(&self) -> bool {
-        self.1 >= self.0
-    }
 }
 
 fn bytes_of(folder: &Path, file: &str) -> Vec<u8> {
@@ -97,7 +76,7 @@ fn every_kind_resumes_to_the_same_bytes_and_opens() {
         let says = |word: &str| record.contains(&format!("\"{word}\":"));
         let learned = model.quantizer.rule != QuantizerRule::Fsq
             && has_codebook
-            && settings.codebook.method != Method::Ema;
+            && settings.codebook.method != CodebookMethod::Ema;
         assert_eq!(says("code_loss"), learned, "{name}");
         assert_eq!(says("entropy_loss"), name == "lfq", "{name}");
         assert_eq!(says("codebook_norm"), has_codebook, "{name}");
@@ -174,9 +153,9 @@ fn usage(trainer: &Trainer) -> f64 {
 #[test]
 fn a_collapsed_codebook_recovers_within_200_updates() {
     for (method, rule) in [
-        (Method::Ema, QuantizerRule::L2),
-        (Method::Gradient, QuantizerRule::L2),
-        (Method::Gradient, QuantizerRule::L2Normalised),
+        (CodebookMethod::Ema, QuantizerRule::L2),
+        (CodebookMethod::Gradient, QuantizerRule::L2),
+        (CodebookMethod::Gradient, QuantizerRule::L2Normalised),
     ] {
         // Both while revival is scheduled and behind its end, where only the alarm brings it back.
         for revive_until in [0.8, 0.3] {
@@ -203,7 +182,7 @@ fn a_collapsed_codebook_recovers_within_200_updates() {
 
 #[test]
 fn each_residual_level_recovers_from_its_own_collapse() {
-    for method in [Method::Ema, Method::Gradient] {
+    for method in [CodebookMethod::Ema, CodebookMethod::Gradient] {
         let mut model = small_model();
         model.quantizer = QuantizerConfig { depth: 2, ..model.quantizer };
         let mut settings = TrainSettings { steps: 300, batch_size: 20, ..small_settings() };
@@ -230,7 +209,7 @@ fn each_residual_level_recovers_from_its_own_collapse() {
 #[test]
 fn a_collapse_without_revival_stays() {
     let mut settings = TrainSettings { steps: 300, batch_size: 20, ..small_settings() };
-    settings.codebook.method = Method::Gradient;
+    settings.codebook.method = CodebookMethod::Gradient;
     settings.codebook.revive_every = 0;
     let mut trainer = Trainer::new(&small_model(), &settings, 0.1).unwrap();
     train(&mut trainer, 20, 20);
@@ -254,7 +233,7 @@ fn codes_are_placed_only_where_they_have_places() {
 #[test]
 fn placed_codes_are_in_the_averaged_weights_at_once() {
     let mut settings = small_settings();
-    settings.codebook.method = Method::Gradient;
+    settings.codebook.method = CodebookMethod::Gradient;
     settings.weight_average = 0.999;
     let mut trainer = Trainer::new(&small_model(), &settings, 0.1).unwrap();
     train(&mut trainer, 8, 6);
@@ -273,10 +252,10 @@ fn placed_codes_are_in_the_averaged_weights_at_once() {
 
 #[test]
 fn a_random_start_is_small_and_the_same_for_the_same_seed() {
-    for method in [Method::Ema, Method::Gradient] {
+    for method in [CodebookMethod::Ema, CodebookMethod::Gradient] {
         let mut settings = small_settings();
         settings.codebook.method = method;
-        settings.codebook.start = Start::Random;
+        settings.codebook.start = CodebookStart::Random;
         let codes = || {
             let mut trainer = Trainer::new(&small_model(), &settings, 0.1).unwrap();
             trainer.start_codebook(&[1.0; 40], 10, &mut |_, _| Ok(())).unwrap();
@@ -310,7 +289,7 @@ fn impossible_quantizers_are_refused_in_one_line() {
     refused(&|q, _| (q.depth, q.rule) = (2, sphere), &["model.depth", "\"l2-normalised\""]);
     refused(&|q, _| q.depth = 17, &["model.depth", "1 to 16"]);
     refused(
-        &|q, s| (q.depth, s.codebook.method) = (2, Method::Simvq),
+        &|q, s| (q.depth, s.codebook.method) = (2, CodebookMethod::Simvq),
         &["model.depth", "not \"simvq\""],
     );
     let bits = |q: &mut QuantizerConfig, codes, dim| {
@@ -321,7 +300,7 @@ fn impossible_quantizers_are_refused_in_one_line() {
     refused(
         &|q, s| {
             bits(q, 16, 4);
-            s.estimator = crate::train::quantizer::estimator::Estimator::Rotation;
+            s.estimator = crate::train::settings::codebook::Estimator::Rotation;
         },
         &["straight-through only"],
     );

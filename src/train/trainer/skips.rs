@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::trainer::StepReport;
+use crate::train::trainer::step_report::StepReport;
 use crate::util::numbers::counted;
 
 /// The steps that were skipped among the last few.

@@ -10,15 +10,15 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::parameters::flat;
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::checkpoint::recognise::flags::Flags;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
-use crate::train::CODEBOOK_NAME;
 use crate::train::input::pixels::limits;
-use crate::train::settings::{InitSettings, Method};
+use crate::train::network::parameters::{CODEBOOK_NAME, flat};
+use crate::train::settings::codebook::CodebookMethod;
+use crate::train::settings::training::InitSettings;
 use crate::train::trainer::Trainer;
 use crate::util::json_diff;
 use crate::util::numbers::counted;
@@ -93,10 +93,10 @@ impl Init {
 
     /// The codebook, where the one to be trained is of the same kind and size and its codes have
     /// places of their own.
-    fn codebook(&self, model: &ModelConfig, method: Method) -> Result<Option<Vec<f32>>> {
+    fn codebook(&self, model: &ModelConfig, method: CodebookMethod) -> Result<Option<Vec<f32>>> {
         let (theirs, ours) = (&self.config.quantizer, &model.quantizer);
         let placed = matches!(ours.rule, QuantizerRule::L2 | QuantizerRule::L2Normalised)
-            && method != Method::Simvq;
+            && method != CodebookMethod::Simvq;
         match self.weights.get(CODEBOOK_NAME) {
             Some(codes) if placed && theirs == ours => Ok(Some(flat(codes)?)),
             _ => Ok(None),
@@ -132,15 +132,31 @@ impl Init {
             return self.refuse(format!("its weight {extra} has no place"));
         }
         let codebook = self.codebook(model, trainer.method())?;
-        let taken = shapes.len() - fresh.len();
+        let text = self.taken_over(model, shapes.len() - fresh.len(), codebook.is_some(), &fresh);
+        trainer.begin_with(&values)?;
+        if let Some(codes) = codebook {
+            trainer.place_codes(&codes)?;
+        }
+        Ok(text)
+    }
+
+    /// What a training of `model` begins with, in words: so many weights, the codebook or not, and
+    /// which weights begin again.
+    fn taken_over(
+        &self,
+        model: &ModelConfig,
+        taken: usize,
+        codebook: bool,
+        fresh: &[&str],
+    ) -> String {
         let (theirs, ours) = (&self.config.quantizer, &model.quantizer);
         let mut text =
             format!("beginning with {} of {}", counted(taken, "weight tensor"), self.from);
         let ruled = matches!(ours.rule, QuantizerRule::Fsq | QuantizerRule::Sign);
-        text += &match &codebook {
-            None if ruled && theirs == ours => format!(" and its {} codes by rule", ours.codes),
-            Some(_) => format!(" and its codebook of {} codes", ours.codes_in_words()),
-            None => format!(
+        text += &match codebook {
+            false if ruled && theirs == ours => format!(" and its {} codes by rule", ours.codes),
+            true => format!(" and its codebook of {} codes", ours.codes_in_words()),
+            false => format!(
                 "; a new codebook of {} codes of length {} instead of its {} of length {} (rule {})",
                 ours.codes_in_words(),
                 ours.dim,
@@ -152,11 +168,7 @@ impl Init {
         if !fresh.is_empty() {
             text += &format!("; {} begin anew with it", fresh.join(", "));
         }
-        trainer.begin_with(&values)?;
-        if let Some(codes) = codebook {
-            trainer.place_codes(&codes)?;
-        }
-        Ok(text)
+        text
     }
 }
 
@@ -171,7 +183,7 @@ fn touches_codes(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::checkpoint::folder;
-    use crate::train::run_tests::{DATA, small_model, small_settings};
+    use crate::train::fixtures::{DATA, small_model, small_settings};
     use crate::train::{Event, Observer, TrainSettings, TrainSummary, run};
 
     /// Keeps the notices.

@@ -1,120 +1,19 @@
 //! Tests of whole trainings: resumption bit for bit, threads, refusals, learning.
 
-use std::collections::BTreeMap;
+mod quantizers;
+mod record;
+
 use std::path::Path;
 
 use super::*;
 use crate::error::Reject;
-use crate::model::config::{
-    Architecture, FORMAT, InputRange, OutputRange, PixelConfig, PreprocessConfig, QuantizerConfig,
-    QuantizerRule, VqvaeConfig,
-};
-
-/// Pictures of discs on gradients, drawn from their index.
-pub struct Discs {
-    pub count: usize,
-    pub side: usize,
-}
-
-impl TrainData for Discs {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn example(&self, index: usize, _: u64) -> Result<Vec<u8>, Reject> {
-        let mut draws = crate::train::network::random::Draws::new(5, "discs", index as u64);
-        let mut draw = |n: usize| draws.below(n as u64) as i64;
-        let side = self.side as i64;
-        let (x0, y0, r) = (draw(self.side), draw(self.side), 2 + draw(self.side / 2));
-        let colours: Vec<i64> = (0..6).map(|_| draw(256)).collect();
-        let mut pixels = Vec::with_capacity(self.side * self.side * 3);
-        for y in 0..side {
-            for x in 0..side {
-                let inside = (x - x0).pow(2) + (y - y0).pow(2) < r * r;
-                for c in 0..3 {
-                    let back = colours[c] * x / side;
-                    pixels.push(if inside { colours[3 + c] } else { back } as u8);
-                }
-            }
-        }
-        Ok(pixels)
-    }
-}
-
-pub fn small_model() -> ModelConfig {
-    ModelConfig {
-        format: FORMAT.into(),
-        family: "vqtok".into(),
-        architecture: Architecture::Vqvae(VqvaeConfig {
-            hidden: 8,
-            downsamples: 2,
-            res_blocks: 1,
-            res_hidden: 8,
-        }),
-        quantizer: QuantizerConfig::new(QuantizerRule::L2, 16, 4),
-        pixels: PixelConfig {
-            channels: 3,
-            input: InputRange::Centered,
-            output: OutputRange::CenteredRound,
-        },
-        preprocess: PreprocessConfig::new("bicubic", Some(16)),
-        provenance: BTreeMap::new(),
-    }
-}
-
-pub fn small_settings() -> TrainSettings {
-    TrainSettings {
-        steps: 30,
-        batch_size: 6,
-        held_out_share: 0.2,
-        log_every: 4,
-        checkpoint_every: 7,
-        codebook: CodebookSettings {
-            start_after: 3,
-            revive_every: 4,
-            ..CodebookSettings::default()
-        },
-        ..TrainSettings::default()
-    }
-}
-
-pub const DATA: Discs = Discs { count: 50, side: 16 };
-
-/// Interrupts before the step with this number (from 0).
-struct StopAt(usize, usize);
-
-impl Observer for StopAt {
-    fn event(&mut self, event: &Event<'_>) {
-        if let Event::Step { report, .. } = event {
-            self.1 = report.step;
-        }
-    }
-
-    fn interrupted(&self) -> bool {
-        self.1 >= self.0
-    }
-}
-
-/// Every file below `folder` by its name there; the wall times of events as 0.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in walkdir::WalkDir::new(folder) {
-        let entry = entry.unwrap();
-        if entry.file_type().is_dir() {
-            continue;
-        }
-        let name = entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_string();
-        let mut bytes = std::fs::read(entry.path()).unwrap();
-        if name.starts_with("tensorboard/") {
-            let mut events = crate::train::report::tensorboard::read(&bytes).unwrap();
-            events.iter_mut().for_each(|event| event.wall_time = 0.0);
-            bytes =
-                events.iter().flat_map(prost::Message::encode_length_delimited_to_vec).collect();
-        }
-        found.insert(name, bytes);
-    }
-    found
-}
+use crate::train::fixtures::{DATA, Discs, StopAt, Warnings, files, small_model, small_settings};
+use crate::train::network::parameters::CODEBOOK_NAME;
+use crate::train::settings::adversarial::AdversarialSettings;
+use crate::train::settings::codebook::CodebookSettings;
+use crate::train::settings::monitor::MonitorSettings;
+use crate::train::settings::perceptual::PerceptualSettings;
+use crate::train::workspace::{failed, unfinished};
 
 fn train(folder: &Path, resume: bool, observer: &mut dyn Observer) -> Result<TrainSummary> {
     run(&small_model(), &small_settings(), &DATA, folder, resume, observer)
@@ -203,108 +102,6 @@ fn folders_of_others_are_refused() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     assert!(said(train(&checkpoint, true, &mut ())).contains("damaged"));
-}
-
-#[test]
-fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
-    use crate::train::report::tensorboard::{Content, What};
-    let temp = tempfile::tempdir().unwrap();
-    let folder = temp.path().join("m");
-    // A kill behind step 13 leaves lines and events that no checkpoint (step 7) knows.
-    assert!(train(&folder, false, &mut StopAt(7, 0)).is_err());
-    let checkpoint = std::fs::read(folder.join("state/checkpoint.safetensors")).unwrap();
-    assert!(train(&folder, true, &mut StopAt(13, 0)).is_err());
-    std::fs::write(folder.join("state/checkpoint.safetensors"), checkpoint).unwrap();
-    let summary = train(&folder, true, &mut ()).unwrap();
-
-    let text = std::fs::read_to_string(folder.join("training.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let steps = |with: &str| -> Vec<u64> {
-        lines
-            .iter()
-            .filter(|l| l.get(with).is_some())
-            .map(|l| l["step"].as_u64().unwrap())
-            .collect()
-    };
-    let logged = [4, 8, 12, 16, 20, 24, 28, 30];
-    assert_eq!((steps("loss"), steps("picture")), (logged.to_vec(), logged.to_vec()));
-
-    let bytes = std::fs::read(folder.join("tensorboard/events.out.tfevents.vqtok")).unwrap();
-    let mut shown: BTreeMap<String, Vec<(u64, f32)>> = BTreeMap::new();
-    let (mut pictures, mut histograms) = (vec![], vec![]);
-    for event in crate::train::report::tensorboard::read(&bytes).unwrap() {
-        let Some(What::Summary(values)) = event.what else { continue };
-        for value in values.values {
-            match value.content.unwrap() {
-                Content::Scalar(v) => {
-                    shown.entry(value.tag).or_default().push((event.step as u64, v));
-                }
-                Content::Image(_) => pictures.push(event.step),
-                Content::Histogram(h) => {
-                    histograms.push((event.step, h.bucket.iter().sum::<f64>()))
-                }
-            }
-        }
-    }
-    for (tag, values) in shown.iter().filter(|(tag, _)| !tag.starts_with("summary/")) {
-        let expected: Vec<(u64, f32)> = lines
-            .iter()
-            .filter_map(|line| {
-                let value = match &line[tag] {
-                    serde_json::Value::Bool(yes) => f64::from(u8::from(*yes)),
-                    value => value.as_f64()?,
-                };
-                Some((line["step"].as_u64()?, value as f32))
-            })
-            .collect();
-        assert_eq!(values, &expected, "{tag}");
-    }
-    for tag in ["loss", "psnr", "usage", "learning_rate", "gradient_norm", "pictures_psnr"] {
-        assert!(shown.contains_key(tag), "{tag}");
-    }
-    let psnr = shown["summary/evaluation/psnr"].as_slice();
-    assert_eq!(psnr, [(30, summary.evaluation.psnr as f32)]);
-    assert_eq!(pictures, logged.map(|s| s as i64));
-    // Two histograms a line that speaks of usage: of all tokens (6 images with 16 each a step), and
-    // of the 16 codes.
-    let of_usage =
-        lines.iter().filter(|l| l["usage"].is_number()).filter_map(|l| l["step"].as_i64());
-    assert!(histograms.iter().map(|h| h.0).eq(of_usage.flat_map(|step| [step, step])));
-    assert!(!histograms.is_empty());
-    for pair in histograms.chunks(2) {
-        assert!(pair[0].1 > 0.0 && pair[0].1 % 96.0 == 0.0 && pair[1].1 == 16.0, "{pair:?}");
-    }
-
-    let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
-    assert!(!page.contains("<script") && !page.contains("http"));
-    for words in
-        ["Reconstructions over time", "step 30", "PSNR, dB", "Perplexity", "What codes look"]
-    {
-        assert!(page.contains(words), "{words}");
-    }
-    // Eight images in nine rows, and the codes.
-    assert_eq!(page.matches("<img").count(), 8 * 9 + 1);
-}
-
-#[test]
-fn warnings_are_in_the_record_and_on_the_page() {
-    let temp = tempfile::tempdir().unwrap();
-    let folder = temp.path().join("m");
-    let settings = TrainSettings { perceptual: Some(Default::default()), ..small_settings() };
-    let mut settings = TrainSettings { steps: 12, ..settings };
-    settings.watch = WatchSettings { dead_usage: 1.0, ..settings.watch };
-    settings.codebook.revive_every = 0;
-    settings.batch_size = 16;
-    settings.log_every = 2;
-    let mut said = Warnings::default();
-    run(&small_model(), &settings, &DATA, &folder, false, &mut said).unwrap();
-    assert!(said.0.iter().any(|text| text.contains("dead codes")), "{:?}", said.0);
-    let text = std::fs::read_to_string(folder.join("training.jsonl")).unwrap();
-    let warned = text.lines().filter(|line| line.contains("\"warning\":")).count();
-    assert_eq!(warned, said.0.len() - 1, "all but the one before the first step");
-    let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
-    assert!(page.contains("dead codes"));
 }
 
 #[test]
@@ -456,7 +253,7 @@ fn adversarial_settings() -> TrainSettings {
             learning_rate: 1e-3,
             ..AdversarialSettings::default()
         }),
-        watch: WatchSettings { every_share: 0.1, images: 4, ..WatchSettings::default() },
+        watch: MonitorSettings { every_share: 0.1, images: 4, ..MonitorSettings::default() },
         ..small_settings()
     }
 }
@@ -488,22 +285,6 @@ fn a_resumed_adversarial_training_ends_with_the_same_bytes() {
     assert!(files("whole") == files("parts"), "the folders differ");
     let record = String::from_utf8(files("whole")["training.jsonl"].clone()).unwrap();
     assert!(record.contains("\"adversarial\":{") && record.contains("\"rollbacks\":"), "{record}");
-}
-
-/// Keeps what is said.
-#[derive(Default)]
-struct Warnings(Vec<String>);
-
-impl Observer for Warnings {
-    fn event(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Warning(text) => self.0.push((*text).to_string()),
-            Event::Estimate { memory_bytes, remaining, .. } => {
-                assert!(*memory_bytes > 0 && !remaining.is_zero());
-            }
-            _ => {}
-        }
-    }
 }
 
 #[test]
