@@ -5,13 +5,13 @@
 //!
 //! | what happened | how it is said |
 //! |---|---|
-//! | a setting's value can't be used | [`Error::setting`]`(SIZE, "is 1 to 4096, not 0")` |
-//! | a recipe, model, list or set of images can't be used as asked | [`Error::invalid`] |
-//! | a file is broken, cut or hostile | [`Error::corrupt`], [`Error::corrupt_by`] with a source |
-//! | an output's own file is broken | [`Error::damaged`], which says how it is repaired |
-//! | the system refused a file operation | `map_err(`[`Error::io`]`(path))` |
+//! | a setting's value can't be used | `Error::setting(SIZE, "is 1 to 4096, not 0")` |
+//! | a recipe, model, list or set of images can't be used as asked | `Error::invalid` |
+//! | a file is broken, cut or hostile | `Error::corrupt`, `Error::corrupt_by` with a source |
+//! | an output's own file is broken | `Error::damaged`, which says how it is repaired |
+//! | the system refused a file operation | `map_err(Error::io(path))` |
 //! | the folder is another job's | [`Error::Mismatch`] |
-//! | vqtok is wrong: an invariant doesn't hold | [`Error::internal`], exit code 70 |
+//! | vqtok is wrong: an invariant doesn't hold | `Error::internal`, exit code 70 |
 //!
 //! Messages call a setting by its name, never by a flag: `format!("use another {OUT}")` with the
 //! names of `util::settings`. A program reads `out` there, the command line shows `--out`.

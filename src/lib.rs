@@ -199,6 +199,7 @@
 #[cfg(not(unix))]
 compile_error!("vqtok runs on Unix only: Linux and macOS");
 
+#[doc(hidden)]
 pub mod error;
 
 #[doc(hidden)]

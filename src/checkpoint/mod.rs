@@ -1,7 +1,7 @@
 //! Owns reading and writing of weights: containers, pickles, our own model folder, the maps from
 //! published names. Must not know: engines, images.
 //!
-//! [`open`] gives a checkpoint as it was published, untouched: names as in the file, tensors as
+//! `open` gives a checkpoint as it was published, untouched: names as in the file, tensors as
 //! data. What the names mean is decided behind it. Every file is untrusted: no code runs, sizes
 //! are checked before memory is taken, and a file without tensors is an error that says what was
 //! found instead.

@@ -168,7 +168,7 @@ pub struct Pass {
 pub struct DamageReport {
     /// The output's folder.
     pub dir: PathBuf,
-    /// What [`verify`](crate::verify) finds.
+    /// What [`verify`](crate::verify()) finds.
     pub report: VerifyReport,
     /// Partitions that are there and have to be made again.
     pub partitions: usize,
