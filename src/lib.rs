@@ -247,14 +247,16 @@ pub use job::{
     TokenizerOptions, Train, set_threads,
 };
 
-pub use audit::{BadRows, Finding, Part, VerifyReport, verify};
+pub use audit::verify::verify;
+pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
 pub use data::{Alpha, Orientation, PillowVersion, Skipped};
 pub use engine::{DeviceChoice, Precision};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
-pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt, finalize};
+pub use tokens::finalize::finalize;
+pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};
 pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
 
 /// The type of pictures in memory.
