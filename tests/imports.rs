@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("audit", &["checkpoint", "data", "engine", "model", "tokens", "weights"]),
     ("data", &["engine", "model", "weights"]),
+    ("engine", &["checkpoint"]),
     ("pipeline", &["checkpoint", "weights"]),
     ("tokens", &["checkpoint", "model", "weights"]),
     ("train", &["engine", "tokens"]),

@@ -73,6 +73,24 @@ impl Dataset {
     }
 }
 
+fn file(f: &FileFacts) -> Value {
+    json!({"path": f.path, "bytes": f.bytes, "sha256": f.sha256})
+}
+
+fn shard(s: &PartitionFacts) -> Value {
+    json!({
+        "partition": s.index,
+        "first_ordinal": s.first_ordinal,
+        "planned": s.planned,
+        "written": s.written,
+        "failed": s.failed,
+        "rows": s.rows,
+        "tokens": s.files.first().map(file),
+        "failures": s.files.get(1).map(file),
+        "codebook": s.files.get(2).map(file),
+    })
+}
+
 /// What it must say.
 pub fn expected(
     report: &VerifyReport,
@@ -81,7 +99,6 @@ pub fn expected(
     shards: &[PartitionFacts],
     codebook: &FileFacts,
 ) -> Value {
-    let file = |f: &FileFacts| json!({"path": f.path, "bytes": f.bytes, "sha256": f.sha256});
     let round = |x: f64| (x * 1e6).round() / 1e6;
     let level = |(index, codes): (usize, u64)| {
         let entropy = code_counts.entropy_bits(index);
@@ -91,19 +108,6 @@ pub fn expected(
             "used": code_counts.used(index),
             "entropy_bits": round(entropy),
             "perplexity": round(entropy.exp2()),
-        })
-    };
-    let shard = |s: &PartitionFacts| {
-        json!({
-            "partition": s.index,
-            "first_ordinal": s.first_ordinal,
-            "planned": s.planned,
-            "written": s.written,
-            "failed": s.failed,
-            "rows": s.rows,
-            "tokens": s.files.first().map(file),
-            "failures": s.files.get(1).map(file),
-            "codebook": s.files.get(2).map(file),
         })
     };
     json!({

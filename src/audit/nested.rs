@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::util::settings::COLUMN;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, UInt64Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
@@ -125,7 +124,7 @@ pub fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String> {
         let names: Vec<_> =
             inner.iter().map(|field| format!("{}.{}", path.join("."), field.name())).collect();
         return Err(format!(
-            "is a struct: name one of its fields with {COLUMN} ({})",
+            "is a struct: name one of its fields with --column ({})",
             names.join(", ")
         ));
     }

@@ -92,22 +92,12 @@ impl TokenFile {
         }
         let mut tables = without_copies(tables, &mut sources);
         for missing in &sources.missing {
-            tables.push(Err(BadRows {
-                file: missing.path.as_path().into(),
-                rows: 0..missing.rows,
-                key: None,
-                problem: "missing from a finished output; `vqtok repair` makes it anew".into(),
-                whole_file: true,
-            }));
+            let problem = "missing from a finished output; `vqtok repair` makes it anew".into();
+            tables.push(Err(BadRows::all_of(&missing.path, missing.rows, problem)));
         }
         for foreign in &sources.foreign {
-            tables.push(Err(BadRows {
-                file: foreign.path.as_path().into(),
-                rows: 0..foreign.rows,
-                key: None,
-                problem: foreign.problem.clone(),
-                whole_file: true,
-            }));
+            let problem = foreign.problem.clone();
+            tables.push(Err(BadRows::all_of(&foreign.path, foreign.rows, problem)));
         }
         // A shard that is missing is told where it should be.
         tables.sort_by(|a, b| file_of(a).cmp(file_of(b)));
@@ -281,7 +271,7 @@ fn lost(path: &Path, error: &Error) -> BadRows {
         Error::Io { source, .. } => error_text::reason(source),
         other => other.to_string(),
     };
-    BadRows { file: path.into(), rows: 0..rows, key: None, problem, whole_file: true }
+    BadRows::all_of(path, rows, problem)
 }
 
 fn reason_of(error: Error) -> String {

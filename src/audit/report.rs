@@ -106,9 +106,8 @@ pub struct FailureReport {
 /// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
     let tokens = TokenFile::open(path)?;
-    let made_by: BTreeMap<_, _> = tokens
-        .entries()
-        .iter()
+    let entries = tokens.entries().iter();
+    let made_by: BTreeMap<_, _> = entries
         .filter_map(|(key, value)| Some((key.strip_prefix("vqtok.")?.to_string(), value.clone())))
         .filter(|(key, _)| key != "identity")
         .collect();
@@ -150,13 +149,18 @@ pub fn report(path: &Path) -> Result<AuditReport> {
         Some(_) => tokens.sources().failures(),
         None => sources::of(&path.join("failures")).map_or(Vec::new(), |found| found.files),
     };
-    for file in failures {
-        if let Err(error) = take_failures(&mut report, &file) {
-            report.problems.push(error.to_string());
-            report.unusable += 1;
+    failures.iter().for_each(|file| report.failures_of(file));
+    Ok(report)
+}
+
+impl AuditReport {
+    /// Adds a file of failures; one that can't be read is a problem.
+    fn failures_of(&mut self, file: &Path) {
+        if let Err(error) = take_failures(self, file) {
+            self.problems.push(error.to_string());
+            self.unusable += 1;
         }
     }
-    Ok(report)
 }
 
 fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelReport {

@@ -53,6 +53,11 @@ pub struct BadRows {
 }
 
 impl BadRows {
+    /// All rows of a file.
+    pub(super) fn all_of(file: &Path, rows: u64, problem: String) -> BadRows {
+        BadRows { file: file.into(), rows: 0..rows, key: None, problem, whole_file: true }
+    }
+
     /// How many rows that is known to be; 0 where a file can't even be counted.
     pub fn count(&self) -> u64 {
         self.rows.end - self.rows.start

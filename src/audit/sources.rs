@@ -110,16 +110,12 @@ pub fn is_output(dir: &Path) -> bool {
 
 fn of_output(dir: &Path) -> Result<Sources> {
     let mut sources = Sources { output: Some(dir.to_path_buf()), ..Sources::default() };
-    let (dataset, finished) = match dataset::read(dir) {
-        Ok(dataset) => {
-            let finished = dataset.is_some();
-            (dataset, finished)
-        }
-        Err(reason) => {
-            sources.notes.push(format!("{reason}; `vqtok verify` tells what is wrong"));
-            (None, true)
-        }
-    };
+    let read = dataset::read(dir);
+    let finished = !matches!(read, Ok(None));
+    let dataset = read.unwrap_or_else(|reason| {
+        sources.notes.push(format!("{reason}; `vqtok verify` tells what is wrong"));
+        None
+    });
     let mut digest =
         dataset.as_ref().and_then(|dataset| dataset.text("/plan/digest")).map(String::from);
     let partitions = match &dataset {
@@ -145,10 +141,7 @@ fn of_output(dir: &Path) -> Result<Sources> {
         }
     }
     if let Some(digest) = digest {
-        let found = sources.files.par_iter().map(|path| foreign(path, &digest));
-        let found: Vec<Option<Foreign>> = found.collect();
-        sources.foreign = found.into_iter().flatten().collect();
-        sources.files.retain(|path| sources.foreign.iter().all(|foreign| foreign.path != *path));
+        sources.part_foreign(&digest);
     }
     if !finished {
         sources.unfinished = Some((sources.files.len(), partitions));
@@ -161,6 +154,16 @@ fn of_output(dir: &Path) -> Result<Sources> {
     }
     sources.strays = strays::among_shards(dir, partitions);
     Ok(sources)
+}
+
+impl Sources {
+    /// Parts the shards of other plans than that with `digest` from the output's own.
+    fn part_foreign(&mut self, digest: &str) {
+        let found = self.files.par_iter().map(|path| foreign(path, digest));
+        let found: Vec<Option<Foreign>> = found.collect();
+        self.foreign = found.into_iter().flatten().collect();
+        self.files.retain(|path| self.foreign.iter().all(|foreign| foreign.path != *path));
+    }
 }
 
 /// What a shard is that was made by another plan than that with `digest`; None of the output's own,

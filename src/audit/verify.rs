@@ -44,17 +44,8 @@ pub fn verify(dir: &Path) -> Result<VerifyReport> {
     report.partitions = partitions as u64;
     let mut code_counts = CodeCounts::default();
     let mut shards = Vec::new();
-    let present: Vec<usize> = (0..partitions)
-        .filter(|&index| {
-            let there = dir.join(partition::shard_name(index)).exists();
-            report.missing += u64::from(!there);
-            if !there && report.finished {
-                report.find(Part::Partition(index), format!("partition {index} is missing"));
-            }
-            there
-        })
-        .collect();
-    // In waves, so that memory holds a few partitions' counts; folded in order, so that float
+    let present = present(dir, partitions, &mut report);
+    // In waves, so that memory holds a few partitions' counts; merged in order, so that float
     // sums are those of the definition.
     for wave in present.chunks(rayon::current_num_threads().max(1) * 2) {
         let facts: Vec<_> =
@@ -79,6 +70,19 @@ pub fn verify(dir: &Path) -> Result<VerifyReport> {
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
+}
+
+/// The partitions that are there; the others are counted as missing.
+fn present(dir: &Path, partitions: usize, report: &mut VerifyReport) -> Vec<usize> {
+    let present = (0..partitions).filter(|&index| {
+        let there = dir.join(partition::shard_name(index)).exists();
+        report.missing += u64::from(!there);
+        if !there && report.finished {
+            report.find(Part::Partition(index), format!("partition {index} is missing"));
+        }
+        there
+    });
+    present.collect()
 }
 
 fn verify_plan(

@@ -6,6 +6,7 @@
 //! only what it asked for.
 
 use super::console;
+use crate::cli::flags;
 use crate::util::text;
 use crate::util::{numbers, portable_fs};
 use indicatif::style::ProgressTracker;
@@ -74,7 +75,8 @@ impl Reporter {
 
     /// Says what file systems refused since the last call.
     pub fn notices(&self) {
-        for text in portable_fs::take_notices() {
+        for notice in portable_fs::take_notices() {
+            let text = flags::remark(&notice);
             match self.voice {
                 Voice::Human => beside_bar(|| console::err(&text::lines(&text))),
                 Voice::Json => emit("notice", json!({"message": text})),

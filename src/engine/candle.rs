@@ -129,7 +129,7 @@ impl Engine for CandleEngine {
         for image in images {
             for (grid, level) in levels.iter_mut().zip(image) {
                 if level.codes.len() != grid.height * grid.width {
-                    return Err(Error::invalid(format!(
+                    return Err(Error::internal(format!(
                         "the model gave {} codes for a grid of {}x{}",
                         level.codes.len(),
                         grid.height,

@@ -42,11 +42,11 @@ impl Autoencoder {
     }
 
     fn encoder(&self) -> Result<&Sequential> {
-        self.encoder.as_ref().ok_or_else(|| Error::invalid("this network has no encoder"))
+        self.encoder.as_ref().ok_or_else(|| Error::internal("this network has no encoder"))
     }
 
     fn decoder(&self) -> Result<&Sequential> {
-        self.decoder.as_ref().ok_or_else(|| Error::invalid("this network has no decoder"))
+        self.decoder.as_ref().ok_or_else(|| Error::internal("this network has no decoder"))
     }
 
     /// Images `[B, C, H, W]` to latents before quantization `[B, D, h, w]`.
@@ -75,7 +75,7 @@ impl Autoencoder {
     /// The layer after [`Autoencoder::decoder_blocks`].
     pub fn last_layer(&self) -> Result<LastLayer<'_>> {
         let last = self.decoder()?.last_layer();
-        last.ok_or_else(|| Error::invalid("a decoder that doesn't end with a convolution"))
+        last.ok_or_else(|| Error::internal("a decoder that doesn't end with a convolution"))
     }
 }
 

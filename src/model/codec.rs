@@ -63,13 +63,13 @@ pub struct QuantizedModel<N> {
 
 impl<N: Network> Codec for QuantizedModel<N> {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let latents = self.net.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
+        let latents = self.net.latents(x)?.ok_or_else(|| Error::internal("no encoder"))?;
         quantize_map(&self.quantizer, latents)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         let q = lookup_map(&self.quantizer, batch, levels, &self.device)?;
-        self.net.images(&q)?.ok_or_else(|| Error::invalid("no decoder"))
+        self.net.images(&q)?.ok_or_else(|| Error::internal("no decoder"))
     }
 }
 

@@ -57,12 +57,12 @@ impl OneHot {
 
 impl Codec for Dalle {
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        let logits = self.network.latents(x)?.ok_or_else(|| Error::invalid("no encoder"))?;
+        let logits = self.network.latents(x)?.ok_or_else(|| Error::internal("no encoder"))?;
         quantize_map(&self.quantizer, logits)
     }
 
     fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        let input = self.input.as_ref().ok_or_else(|| Error::invalid("no decoder"))?;
+        let input = self.input.as_ref().ok_or_else(|| Error::internal("no decoder"))?;
         self.quantizer.check(&levels.iter().map(|level| level.codes).collect::<Vec<_>>())?;
         self.network.decode(&input.forward(batch, &levels[0])?)
     }

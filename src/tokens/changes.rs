@@ -84,33 +84,13 @@ impl Changes {
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
-        // Sums of hashes of (key, size): zero where both have the same.
-        let mut sums = vec![0u64; SHARES];
-        let mut rows = 0;
-        for row in planned()? {
-            let row = row?;
-            let sum = &mut sums[share(hash(&row.key))];
-            *sum = sum.wrapping_add(hash(&(&row.key, row.bytes)));
-            rows += 1;
-        }
-        for row in today()? {
-            let row = row?;
-            let sum = &mut sums[share(hash(&row.key))];
-            *sum = sum.wrapping_sub(hash(&(&row.key, row.bytes)));
-        }
+        let (sums, rows) = sums_of_shares(planned()?, today()?)?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
-        let keys = (rows as u128 * u128::from(differing) / SHARES as u128) as u64;
+        let keys = (u128::from(rows) * u128::from(differing) / SHARES as u128) as u64;
         let part = keys.div_ceil(keys_max).max(1);
         let looked_at = |hash: u64| sums[share(hash)] != 0 && (hash >> 20).is_multiple_of(part);
 
-        let mut known: HashMap<u64, (i64, bool)> = HashMap::new();
-        for row in planned()? {
-            let row = row?;
-            let hash = hash(&row.key);
-            if looked_at(hash) {
-                known.insert(hash, (row.bytes, false));
-            }
-        }
+        let mut known = sizes_by_hash(planned()?, looked_at)?;
         let mut changes = Changes { about: part > 1, ..Changes::default() };
         for row in today()? {
             let row = row?;
@@ -153,6 +133,44 @@ impl Changes {
     pub fn is_none(&self) -> bool {
         self.new.count + self.gone.count + self.changed.count == 0
     }
+}
+
+/// By share, the sums of the hashes of (key, size), zero where both have the same; and how many
+/// rows were planned.
+fn sums_of_shares(
+    planned: impl Iterator<Item = Result<PlanRow>>,
+    today: impl Iterator<Item = Result<PlanRow>>,
+) -> Result<(Vec<u64>, u64)> {
+    let mut sums = vec![0u64; SHARES];
+    let mut rows = 0;
+    for row in planned {
+        let row = row?;
+        let sum = &mut sums[share(hash(&row.key))];
+        *sum = sum.wrapping_add(hash(&(&row.key, row.bytes)));
+        rows += 1;
+    }
+    for row in today {
+        let row = row?;
+        let sum = &mut sums[share(hash(&row.key))];
+        *sum = sum.wrapping_sub(hash(&(&row.key, row.bytes)));
+    }
+    Ok((sums, rows))
+}
+
+/// The sizes of the rows that are looked at, by the hash of their keys; none is seen yet.
+fn sizes_by_hash(
+    planned: impl Iterator<Item = Result<PlanRow>>,
+    looked_at: impl Fn(u64) -> bool,
+) -> Result<HashMap<u64, (i64, bool)>> {
+    let mut known = HashMap::new();
+    for row in planned {
+        let row = row?;
+        let hash = hash(&row.key);
+        if looked_at(hash) {
+            known.insert(hash, (row.bytes, false));
+        }
+    }
+    Ok(known)
 }
 
 fn share(hash: u64) -> usize {

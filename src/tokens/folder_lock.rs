@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::util::portable_fs::{self, Locked};
+use crate::util::settings::RETRY_FAILED;
 use crate::util::text;
 
 /// The file that [`FolderLock`] locks where it can't lock the folder. Empty, and never removed: a
@@ -32,8 +33,10 @@ impl FolderLock {
             Ok((Locked::Unknown, _)) => {
                 portable_fs::notice(
                     dir,
-                    "this file system has no locks; don't start `vqtok repair` or \
-                     --retry-failed there while another job is at work on it",
+                    &format!(
+                        "this file system has no locks; don't start `vqtok repair` or \
+                         {RETRY_FAILED} there while another job is at work on it"
+                    ),
                 );
                 Ok(FolderLock { _file: None })
             }

@@ -212,13 +212,9 @@ impl PartitionWriter {
         }
         self.write_pending()?;
         let shard = shard_path(&self.dir, self.partition);
-        let failures = columns::failures_file(
-            &shard,
-            &self.failures,
-            self.sidecar_entries(Sidecar::Failures),
-        )?;
-        let codebook =
-            self.statistics.encode(&shard, false, self.sidecar_entries(Sidecar::Codebook))?;
+        let [of_failures, of_codebook] = Sidecar::ALL.map(|kind| self.sidecar_entries(kind));
+        let failures = columns::failures_file(&shard, &self.failures, of_failures)?;
+        let codebook = self.statistics.encode(&shard, false, of_codebook)?;
         for (key, value) in [
             ("vqtok.rows", self.rows.to_string()),
             ("vqtok.written", self.written.to_string()),
@@ -235,6 +231,7 @@ impl PartitionWriter {
         for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
             commit::write_sidecar(path, bytes)?;
         }
+        let (partition, rows, written) = (self.partition, self.rows, self.written);
         let commit = match self.mode {
             CommitMode::New => match sealed.publish()? {
                 Published::Created => Commit::Committed,
@@ -242,20 +239,13 @@ impl PartitionWriter {
             },
             CommitMode::Replace => {
                 sealed.replace()?;
-                cleanup::remove_sidecars(&self.dir, |kind, partition, path| {
-                    partition == self.partition && path != kind.path(&self.dir, partition, &sha256)
+                cleanup::remove_sidecars(&self.dir, |kind, of, path| {
+                    of == partition && path != kind.path(&self.dir, partition, &sha256)
                 })?;
                 Commit::Committed
             }
         };
-        Ok(Receipt {
-            partition: self.partition,
-            rows: self.rows,
-            written: self.written,
-            failures: failed,
-            sha256,
-            commit,
-        })
+        Ok(Receipt { partition, rows, written, failures: failed, sha256, commit })
     }
 
     /// Metadata of a sidecar.

@@ -27,8 +27,8 @@ macro_rules! settings {
 settings! {
     ALPHA = "alpha",
     BATCH_SIZE = "batch_size",
-    COLUMN = "column",
     COUNT = "count",
+    COLUMN = "column",
     DEVICE = "device",
     FAMILY = "family",
     FORCE = "force",

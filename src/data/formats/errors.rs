@@ -50,9 +50,7 @@ fn named_chunks(text: &str) -> String {
 
 /// An error of the `tiff` crate.
 pub(crate) fn tiff(error: &tiff::TiffError) -> String {
-    use tiff::{
-        TiffError as Error, TiffFormatError as Format, TiffUnsupportedError as Unsupported,
-    };
+    use tiff::{TiffError as Error, TiffFormatError as Format};
     let tag = |tag: &tiff::tags::Tag| tag.to_u16();
     match error {
         Error::LimitsExceeded | Error::IntSizeError => "sizes beyond what is supported".into(),
@@ -80,42 +78,47 @@ pub(crate) fn tiff(error: &tiff::TiffError) -> String {
             other => plain(&other.to_string()),
         },
         Error::UnsupportedError(error) => {
-            let what = match error {
-                Unsupported::FloatingPointPredictor(color) => {
-                    format!("predictor 3 for {}", tiff_color(*color))
-                }
-                Unsupported::HorizontalPredictor(color) => {
-                    format!("predictor 2 for {}", tiff_color(*color))
-                }
-                Unsupported::InconsistentBitsPerSample(bits) => {
-                    let bits: Vec<String> = bits.iter().map(u8::to_string).collect();
-                    format!("samples of {} bits", bits.join(", "))
-                }
-                Unsupported::InterpretationWithBits(photometric, bits) => format!(
-                    "{} with {} samples of {} bits",
-                    photometric_name(*photometric),
-                    bits.len(),
-                    bits.first().unwrap_or(&0)
-                ),
-                Unsupported::UnsupportedInterpretation(photometric) => {
-                    photometric_name(*photometric).into()
-                }
-                Unsupported::UnknownInterpretation => "its photometric interpretation".into(),
-                Unsupported::UnsupportedCompressionMethod(method) => {
-                    format!("compression number {}", method.to_u16())
-                }
-                Unsupported::UnknownCompressionMethod => "its compression".into(),
-                Unsupported::UnsupportedSampleDepth(depth) => format!("{depth} samples a pixel"),
-                Unsupported::UnsupportedSampleFormat(_) => "its format of samples".into(),
-                Unsupported::UnsupportedColorType(color) => tiff_color(*color),
-                Unsupported::UnsupportedBitsPerChannel(bits) => format!("{bits}-bit samples"),
-                Unsupported::UnsupportedPlanarConfig(_) => "its planar configuration".into(),
-                Unsupported::ChromaSubsampling => "subsampled YCbCr without JPEG".into(),
-                Unsupported::MisalignedTileBoundaries => "tiles that end inside a byte".into(),
-                _ => "its kind of data".into(),
-            };
-            format!("this variant is not supported: {what}")
+            format!("this variant is not supported: {}", tiff_unsupported(error))
         }
+    }
+}
+
+/// What of TIFF the `tiff` crate doesn't read.
+fn tiff_unsupported(error: &tiff::TiffUnsupportedError) -> String {
+    use tiff::TiffUnsupportedError as Unsupported;
+    match error {
+        Unsupported::FloatingPointPredictor(color) => {
+            format!("predictor 3 for {}", tiff_color(*color))
+        }
+        Unsupported::HorizontalPredictor(color) => {
+            format!("predictor 2 for {}", tiff_color(*color))
+        }
+        Unsupported::InconsistentBitsPerSample(bits) => {
+            let bits: Vec<String> = bits.iter().map(u8::to_string).collect();
+            format!("samples of {} bits", bits.join(", "))
+        }
+        Unsupported::InterpretationWithBits(photometric, bits) => format!(
+            "{} with {} samples of {} bits",
+            photometric_name(*photometric),
+            bits.len(),
+            bits.first().unwrap_or(&0)
+        ),
+        Unsupported::UnsupportedInterpretation(photometric) => {
+            photometric_name(*photometric).into()
+        }
+        Unsupported::UnknownInterpretation => "its photometric interpretation".into(),
+        Unsupported::UnsupportedCompressionMethod(method) => {
+            format!("compression number {}", method.to_u16())
+        }
+        Unsupported::UnknownCompressionMethod => "its compression".into(),
+        Unsupported::UnsupportedSampleDepth(depth) => format!("{depth} samples a pixel"),
+        Unsupported::UnsupportedSampleFormat(_) => "its format of samples".into(),
+        Unsupported::UnsupportedColorType(color) => tiff_color(*color),
+        Unsupported::UnsupportedBitsPerChannel(bits) => format!("{bits}-bit samples"),
+        Unsupported::UnsupportedPlanarConfig(_) => "its planar configuration".into(),
+        Unsupported::ChromaSubsampling => "subsampled YCbCr without JPEG".into(),
+        Unsupported::MisalignedTileBoundaries => "tiles that end inside a byte".into(),
+        _ => "its kind of data".into(),
     }
 }
 

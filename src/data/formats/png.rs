@@ -181,25 +181,13 @@ fn checked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Reject> {
         }
         match &chunk.kind {
             b"tRNS" => {
-                let shallow = bytes.get(25) == Some(&0) && bytes.get(24).is_some_and(|d| *d < 8);
-                if shallow && chunk.data.len() >= 2 {
-                    let mask = ((1u16 << bytes[24]) - 1) as u8;
-                    let grey = [0, chunk.data[1] & mask];
-                    if chunk.data[..2] != grey {
-                        out.to_mut()[chunk.at..chunk.at + 2].copy_from_slice(&grey);
-                    }
+                if let Some(grey) = kept_bits(bytes, chunk.data) {
+                    out.to_mut()[chunk.at..chunk.at + 2].copy_from_slice(&grey);
                 }
             }
             // It is never used, but a file made to exhaust its readers is no picture to trust, and
             // Pillow refuses it too. Deflate shrinks at most 1032 times.
-            b"iCCP" if chunk.data.len() as u64 * 1032 > INFLATED_MAX => {
-                let stream = split(chunk.data).and_then(|(_, rest)| rest.get(1..)).unwrap_or(&[]);
-                if matches!(inflate(stream), Inflated::TooMuch) {
-                    return Err(reject(format!(
-                        "PNG: the colour profile inflates to more than {INFLATED_MAX} bytes"
-                    )));
-                }
-            }
+            b"iCCP" if chunk.data.len() as u64 * 1032 > INFLATED_MAX => check_profile(chunk.data)?,
             _ => {}
         }
         end = chunk.at + chunk.data.len() + 4;
@@ -218,13 +206,36 @@ fn checked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Reject> {
             return Ok(out);
         }
     }
-    Err(reject(if chunks(bytes).any(|chunk| &chunk.kind == b"IEND") {
+    Err(without_pixels(bytes, end))
+}
+
+/// The transparent grey of fewer than 8 bits as the standard says, where the chunk says another.
+fn kept_bits(bytes: &[u8], transparent: &[u8]) -> Option<[u8; 2]> {
+    let depth = bytes.get(24).filter(|depth| **depth < 8 && bytes.get(25) == Some(&0))?;
+    let grey = [0, transparent.get(1)? & ((1u16 << depth) - 1) as u8];
+    (transparent[..2] != grey).then_some(grey)
+}
+
+/// Refuses a colour profile that inflates without measure.
+fn check_profile(data: &[u8]) -> Result<(), Reject> {
+    let stream = split(data).and_then(|(_, rest)| rest.get(1..)).unwrap_or(&[]);
+    match inflate(stream) {
+        Inflated::TooMuch => Err(reject(format!(
+            "PNG: the colour profile inflates to more than {INFLATED_MAX} bytes"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Why no pixels came up to `end`.
+fn without_pixels(bytes: &[u8], end: usize) -> Reject {
+    reject(if chunks(bytes).any(|chunk| &chunk.kind == b"IEND") {
         "PNG: the file holds no pixels"
     } else if bytes.get(end..end + 8).is_none() {
         "PNG: the file ends before any pixels: truncated"
     } else {
         "PNG: a chunk has no valid name: the file is damaged"
-    }))
+    })
 }
 
 /// Inflates all IDAT chunks for the sake of their checksum.

@@ -63,19 +63,25 @@ pub(crate) fn samples<R: Read + Seek>(
         let (left, top) = (place % across * chunk_width, place / across * chunk_height);
         let width = chunk_width.min(layout.width - left);
         let height = chunk_height.min(layout.height - top);
-        let expected = if layout.planar { 1 } else { layout.channels };
-        if part.channels != expected {
-            return Err(named(&format!("has {} components, not {expected}", part.channels)));
-        }
-        if (part.width as usize) < width || (part.height as usize) < height {
-            return Err(named("is smaller than its place"));
-        }
+        fits(&part, layout, (width, height)).map_err(|what| named(&what))?;
         for row in 0..height {
             let to = ((top + row) * layout.width + left) * layout.channels + plane;
             copy(&part, row, width, &mut out[to..], layout.channels);
         }
     }
     Ok(out)
+}
+
+/// Refuses a part of other components than the layout's, or smaller than its place.
+fn fits(part: &Raster, layout: &Layout, (width, height): (usize, usize)) -> Result<(), String> {
+    let expected = if layout.planar { 1 } else { layout.channels };
+    if part.channels != expected {
+        return Err(format!("has {} components, not {expected}", part.channels));
+    }
+    if (part.width as usize) < width || (part.height as usize) < height {
+        return Err("is smaller than its place".into());
+    }
+    Ok(())
 }
 
 /// `width` pixels of a row of `part` to `out`, whose pixels are `stride` samples apart.

@@ -126,25 +126,7 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
                 text::path(input)
             )));
         }
-        let same = roots.get(&root).copied();
-        let mounted = || folders.get(&(kind.dev(), kind.ino())).copied().filter(|_| kind.is_dir());
-        if let Some(other) = same.or_else(mounted) {
-            return Err(Error::invalid(format!(
-                "{} and {} are the same place: its images would be tokenized twice",
-                text::path(input),
-                text::path(other)
-            )));
-        }
-        let outer =
-            root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
-        let nested = outer.or_else(|| first_inside(&roots, &root).map(|inner| (*inner, input)));
-        if let Some((inner, outer)) = nested {
-            return Err(Error::invalid(format!(
-                "{} lies inside {}: its images would be tokenized twice",
-                text::path(inner),
-                text::path(outer)
-            )));
-        }
+        refuse_overlap(input, &root, &kind, &roots, &folders)?;
         roots.insert(root, input);
         if kind.is_dir() {
             folders.insert((kind.dev(), kind.ino()), input);
@@ -163,6 +145,35 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
         key: String::new(),
         skipped: Skipped::default(),
     })
+}
+
+/// Refuses an INPUT that is, holds or lies inside another one.
+fn refuse_overlap(
+    input: &PathBuf,
+    root: &Path,
+    kind: &Metadata,
+    roots: &BTreeMap<PathBuf, &PathBuf>,
+    folders: &BTreeMap<(u64, u64), &PathBuf>,
+) -> Result<()> {
+    let same = roots.get(root).copied();
+    let mounted = || folders.get(&(kind.dev(), kind.ino())).copied().filter(|_| kind.is_dir());
+    if let Some(other) = same.or_else(mounted) {
+        return Err(Error::invalid(format!(
+            "{} and {} are the same place: its images would be tokenized twice",
+            text::path(input),
+            text::path(other)
+        )));
+    }
+    let outer = root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
+    let nested = outer.or_else(|| first_inside(roots, root).map(|inner| (*inner, input)));
+    if let Some((inner, outer)) = nested {
+        return Err(Error::invalid(format!(
+            "{} lies inside {}: its images would be tokenized twice",
+            text::path(inner),
+            text::path(outer)
+        )));
+    }
+    Ok(())
 }
 
 /// What lies inside `outer` among places in order; paths are ordered by their parts, so what lies

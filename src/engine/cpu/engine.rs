@@ -281,7 +281,7 @@ impl Engine for CpuEngine {
         let (graph, bound) = network.bind(batch.height, batch.width);
         let (height, width) = (bound.output.height, bound.output.width);
         if grids.iter().any(|grid| *grid != (height, width)) {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "the network gives a grid of {height}x{width} where {grids:?} was announced"
             )));
         }

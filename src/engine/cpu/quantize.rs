@@ -153,7 +153,7 @@ impl CpuQuantizer {
     ) -> Result<()> {
         let book = self.books.get(index);
         let PackedCodebook { search, measured } =
-            book.ok_or_else(|| Error::invalid("a level too many"))?;
+            book.ok_or_else(|| Error::internal("a level too many"))?;
         nearest(search, latents, stride, codes, scratch);
         debug_assert!(codes.iter().all(|&code| (code as usize) < self.codes));
         if measured.is_empty() {

@@ -86,7 +86,7 @@ impl TwoLevels {
         };
         let found = [bound[1].output, bound[0].output].map(|shape| (shape.height, shape.width));
         if grids != found {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "the network gives grids {found:?} where {grids:?} were announced"
             )));
         }

@@ -84,7 +84,7 @@ impl CudaEngine {
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
         self.load([height, width])?;
         let (device, Some((_, loaded))) = (&self.device, &mut self.loaded) else {
-            return Err(Error::invalid("no program is loaded"));
+            return Err(Error::internal("no program is loaded"));
         };
         let pixels = vec![128; loaded.program.images * loaded.program.image_bytes];
         let mut marks: Vec<Mark> = Vec::new();
@@ -140,11 +140,11 @@ impl CudaEngine {
     fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<Encoded> {
         self.load([batch.height, batch.width])?;
         let Some((_, loaded)) = &mut self.loaded else {
-            return Err(Error::invalid("no program is loaded"));
+            return Err(Error::internal("no program is loaded"));
         };
         let (height, width) = loaded.program.grid;
         if (height, width) != grid {
-            return Err(Error::invalid(format!(
+            return Err(Error::internal(format!(
                 "the network gives a grid of {height}x{width} where {grid:?} was announced"
             )));
         }
@@ -192,7 +192,7 @@ impl CudaEngine {
 
     fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
         let grids = batch.check(&self.config)?;
-        grids.first().copied().ok_or_else(|| Error::invalid("the model has no grid"))
+        grids.first().copied().ok_or_else(|| Error::internal("the model has no grid"))
     }
 }
 

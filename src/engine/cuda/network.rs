@@ -32,7 +32,7 @@ impl<'e, 'a> Network<'e, 'a> {
 
     /// What an encoder ends with.
     pub fn finish(self) -> Result<Latents> {
-        self.latents.ok_or_else(|| Error::invalid("the network gives no latents"))
+        self.latents.ok_or_else(|| Error::internal("the network gives no latents"))
     }
 
     /// A map in the place of the last one, which nothing reads any more.

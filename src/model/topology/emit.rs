@@ -88,7 +88,7 @@ pub trait Emit {
 }
 
 fn missing(layer: &str) -> Error {
-    Error::invalid(format!("`{layer}` is a layer that this engine doesn't have"))
+    Error::internal(format!("`{layer}` is a layer that this engine doesn't have"))
 }
 
 /// What kind of residual block.

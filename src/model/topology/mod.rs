@@ -74,5 +74,5 @@ pub fn is_sequence(architecture: &Architecture) -> bool {
 }
 
 fn no_sequence() -> Error {
-    Error::invalid("this architecture is no sequence of convolutional layers")
+    Error::internal("this architecture is no sequence of convolutional layers")
 }
