@@ -29,7 +29,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms whose faces still define what their files import.
-const NOT_YET_FACES: &[&str] = &["engine"];
+const NOT_YET_FACES: &[&str] = &[];
 
 type ModulePath = Vec<String>;
 

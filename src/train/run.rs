@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
         }
         let _drawing = panics::at("training page", None);
         let page = page::render(self.workspace.record()?, &summary, &self.recipe, &map)?;
-        let config = evaluation::described(self.model, &summary, &self.recipe);
+        let config = self.described(&summary);
         self.workspace.finish(&summary, &page, &config, &tensors)?;
         announce_unreadable(self.loader, self.unreadable, self.observer);
         Ok(summary)

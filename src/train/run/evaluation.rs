@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
@@ -78,23 +77,20 @@ impl Run<'_> {
             evaluation,
         }
     }
-}
 
-/// The model's configuration with what the model card should say about its training.
-pub(super) fn described(
-    model: &ModelConfig,
-    summary: &TrainSummary,
-    recipe: &Value,
-) -> ModelConfig {
-    let mut model = model.clone();
-    let mut say = |name: &str, value: String| {
-        model.provenance.insert(name.into(), value);
-    };
-    say("trained_by", format!("vqtok {}", env!("CARGO_PKG_VERSION")));
-    say("training_images", summary.images.to_string());
-    say(STEPS_ENTRY, summary.steps.to_string());
-    say("training_psnr_db", format!("{:.2}", summary.evaluation.psnr));
-    say("training_code_usage", format!("{:.4}", summary.evaluation.usage));
-    say("training_keys_sha256", recipe["data"]["keys_sha256"].as_str().unwrap_or("").into());
-    model
+    /// The model's configuration with what the model card should say about its training.
+    pub(super) fn described(&self, summary: &TrainSummary) -> ModelConfig {
+        let mut model = self.model.clone();
+        let mut say = |name: &str, value: String| {
+            model.provenance.insert(name.into(), value);
+        };
+        say("trained_by", format!("vqtok {}", env!("CARGO_PKG_VERSION")));
+        say("training_images", summary.images.to_string());
+        say(STEPS_ENTRY, summary.steps.to_string());
+        say("training_psnr_db", format!("{:.2}", summary.evaluation.psnr));
+        say("training_code_usage", format!("{:.4}", summary.evaluation.usage));
+        let keys = &self.recipe["data"]["keys_sha256"];
+        say("training_keys_sha256", keys.as_str().unwrap_or("").into());
+        model
+    }
 }
