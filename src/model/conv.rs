@@ -12,10 +12,11 @@ use candle_core::{
 };
 
 use super::conv_kernels::{
-    Geometry, add_bias_in_place, bias_gradient, forward, input_gradient, weight_gradient,
+    add_bias_in_place, bias_gradient, forward, input_gradient, weight_gradient,
 };
 
-pub use super::conv_kernels::Padding;
+use super::conv_sizes::ConvSizes;
+pub use super::conv_sizes::Padding;
 
 /// `conv2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[O, C, k, k]`, bias `[O]`.
 /// Differentiable in all three; no gradient is computed for what doesn't want one.
@@ -159,7 +160,7 @@ impl CustomOp3 for Conv2dOp {
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         use candle_core::backend::BackendStorage;
-        let g = Geometry::of(xl.dims(), wl.dims(), self.stride, self.padding)?;
+        let g = ConvSizes::of(xl.dims(), wl.dims(), self.stride, self.padding)?;
         let shape = Shape::from((g.batch, g.filters, g.out_h, g.out_w));
         for_float!(x.dtype(), T, {
             let mut y = forward::<T>(&g, slice(x, xl)?, slice(w, wl)?);
@@ -176,7 +177,7 @@ impl CustomOp3 for Conv2dOp {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<Gradients> {
-        let g = Geometry::of(x.dims(), w.dims(), self.stride, self.padding)?;
+        let g = ConvSizes::of(x.dims(), w.dims(), self.stride, self.padding)?;
         for_float!(x.dtype(), T, {
             with_slices::<T, _, 3>([x, w, dy], |[xs, ws, dys]| {
                 let device = x.device();
@@ -206,7 +207,7 @@ struct ConvTranspose2dOp {
 
 impl ConvTranspose2dOp {
     /// The convolution whose adjoint this is: from our output to our input.
-    fn adjoint(&self, x: &[usize], w: &[usize]) -> Result<Geometry> {
+    fn adjoint(&self, x: &[usize], w: &[usize]) -> Result<ConvSizes> {
         let ([n, c, h, wd], [wc, o, kh, kw]) = (x, w) else {
             bail!("a transposed convolution of {x:?} with {w:?}: both need four dimensions");
         };
@@ -215,7 +216,7 @@ impl ConvTranspose2dOp {
             bail!("a transposed convolution of {x:?} with {w:?}, padding {}", self.padding);
         }
         let out = [*n, *o, full(*h, *kh) - 2 * self.padding, full(*wd, *kw) - 2 * self.padding];
-        Geometry::of(&out, w, self.stride, Padding::same(self.padding))
+        ConvSizes::of(&out, w, self.stride, Padding::same(self.padding))
     }
 }
 

@@ -4,158 +4,11 @@
 //! All three are im2col and a matrix product over blocks that fit the cache. The split of the work
 //! depends on shapes only, so results don't depend on the number of threads.
 
-use candle_core::{Result, WithDType, bail};
+use candle_core::WithDType;
 use rayon::prelude::*;
 
+use super::conv_sizes::{ColumnBlock, ConvSizes};
 use super::gemm::{Matrix, matmul};
-
-/// Zeros put around an image, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Padding {
-    /// Above and on the left.
-    pub before: usize,
-    /// Below and on the right.
-    pub after: usize,
-}
-
-impl Padding {
-    /// The same on all four sides.
-    pub fn same(pixels: usize) -> Padding {
-        Padding { before: pixels, after: pixels }
-    }
-}
-
-/// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Geometry {
-    pub batch: usize,
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-    pub filters: usize,
-    kernel_h: usize,
-    kernel_w: usize,
-    stride: usize,
-    before: usize,
-    pub out_h: usize,
-    pub out_w: usize,
-}
-
-/// Elements of a block of columns that should stay in a core's own cache.
-const BLOCK_ELEMENTS: usize = 1 << 17;
-/// How many parts a batch is split into at most.
-const CHUNKS: usize = 8;
-
-impl Geometry {
-    pub fn of(x: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<Geometry> {
-        let ([n, c, h, w], [o, wc, kh, kw]) = (x, weight) else {
-            bail!("a convolution of {x:?} with {weight:?}: both need four dimensions");
-        };
-        let pad = padding.before + padding.after;
-        if wc != c || h + pad < *kh || w + pad < *kw || stride == 0 {
-            bail!("a convolution of {x:?} with {weight:?}, stride {stride}, {padding:?}");
-        }
-        Ok(Geometry {
-            batch: *n,
-            channels: *c,
-            height: *h,
-            width: *w,
-            filters: *o,
-            kernel_h: *kh,
-            kernel_w: *kw,
-            stride,
-            before: padding.before,
-            out_h: (h + pad - kh) / stride + 1,
-            out_w: (w + pad - kw) / stride + 1,
-        })
-    }
-
-    fn in_size(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    pub fn out_plane(&self) -> usize {
-        self.out_h * self.out_w
-    }
-
-    fn out_size(&self) -> usize {
-        self.filters * self.out_plane()
-    }
-
-    /// Rows of the column matrix: C kh kw.
-    fn taps(&self) -> usize {
-        self.channels * self.kernel_h * self.kernel_w
-    }
-
-    fn weight_size(&self) -> usize {
-        self.filters * self.taps()
-    }
-
-    /// Images in one of the parts that run in parallel.
-    fn chunk(&self) -> usize {
-        self.batch.div_ceil(CHUNKS).max(1)
-    }
-
-    /// The column matrix of a 1x1 convolution with stride 1 is the image itself.
-    fn is_pointwise(&self) -> bool {
-        self.kernel_h == 1
-            && self.kernel_w == 1
-            && self.stride == 1
-            && self.before == 0
-            && (self.out_h, self.out_w) == (self.height, self.width)
-    }
-
-    /// Blocks of one chunk of `images`: groups of whole images where those are small, ranges of
-    /// rows of one image where it is large.
-    fn blocks(&self, images: usize) -> Vec<ColumnBlock> {
-        let columns = (BLOCK_ELEMENTS / self.taps().max(1)).max(1);
-        let plane = self.out_plane();
-        if plane <= columns {
-            let group = columns / plane.max(1);
-            (0..images)
-                .step_by(group.max(1))
-                .map(|first| ColumnBlock {
-                    first,
-                    images: group.min(images - first),
-                    row: 0,
-                    rows: self.out_h,
-                })
-                .collect()
-        } else {
-            let rows = (columns / self.out_w).max(1);
-            (0..images)
-                .flat_map(|first| {
-                    (0..self.out_h).step_by(rows).map(move |row| ColumnBlock {
-                        first,
-                        images: 1,
-                        row,
-                        rows: rows.min(self.out_h - row),
-                    })
-                })
-                .collect()
-        }
-    }
-}
-
-/// Whole images of a chunk (`row` 0, all rows), or rows of one.
-#[derive(Debug, Clone, Copy)]
-struct ColumnBlock {
-    first: usize,
-    images: usize,
-    row: usize,
-    rows: usize,
-}
-
-impl ColumnBlock {
-    /// Columns of one image in this block.
-    fn columns_each(&self, g: &Geometry) -> usize {
-        self.rows * g.out_w
-    }
-
-    fn columns(&self, g: &Geometry) -> usize {
-        self.images * self.columns_each(g)
-    }
-}
 
 /// The range of output columns whose input column `ox * stride + k - before` lies inside.
 fn valid(out: usize, k: usize, before: usize, stride: usize, size: usize) -> (usize, usize) {
@@ -165,7 +18,7 @@ fn valid(out: usize, k: usize, before: usize, stride: usize, size: usize) -> (us
 }
 
 /// Columns `[taps, block columns]` of the images `x` (of one chunk).
-fn im2col<T: WithDType>(g: &Geometry, block: &ColumnBlock, x: &[T], columns: &mut [T]) {
+fn im2col<T: WithDType>(g: &ConvSizes, block: &ColumnBlock, x: &[T], columns: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for image in 0..block.images {
         let source = &x[(block.first + image) * g.in_size()..][..g.in_size()];
@@ -207,7 +60,7 @@ fn im2col<T: WithDType>(g: &Geometry, block: &ColumnBlock, x: &[T], columns: &mu
 }
 
 /// Adds columns back to where they came from: the adjoint of [`im2col`].
-fn col2im<T: WithDType>(g: &Geometry, block: &ColumnBlock, columns: &[T], x: &mut [T]) {
+fn col2im<T: WithDType>(g: &ConvSizes, block: &ColumnBlock, columns: &[T], x: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for image in 0..block.images {
         let target = &mut x[(block.first + image) * g.in_size()..][..g.in_size()];
@@ -251,7 +104,7 @@ fn col2im<T: WithDType>(g: &Geometry, block: &ColumnBlock, columns: &[T], x: &mu
 }
 
 /// The block's part of an output `[images, O, OH, OW]` as a matrix `[O, block columns]`.
-fn pack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, y: &[T], matrix: &mut [T]) {
+fn pack_block<T: WithDType>(g: &ConvSizes, block: &ColumnBlock, y: &[T], matrix: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for (o, row) in matrix.chunks_exact_mut(total).take(g.filters).enumerate() {
         for (image, part) in row.chunks_exact_mut(each).enumerate() {
@@ -262,7 +115,7 @@ fn pack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, y: &[T], matrix: 
 }
 
 /// The reverse of [`pack_block`].
-fn unpack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, matrix: &[T], y: &mut [T]) {
+fn unpack_block<T: WithDType>(g: &ConvSizes, block: &ColumnBlock, matrix: &[T], y: &mut [T]) {
     let (each, total) = (block.columns_each(g), block.columns(g));
     for (o, row) in matrix.chunks_exact(total).take(g.filters).enumerate() {
         for (image, part) in row.chunks_exact(each).enumerate() {
@@ -273,7 +126,7 @@ fn unpack_block<T: WithDType>(g: &Geometry, block: &ColumnBlock, matrix: &[T], y
 }
 
 /// y `[N, O, OH, OW]` of x `[N, C, H, W]`, weight `[O, taps]`, without bias.
-pub fn forward<T: WithDType>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
+pub fn forward<T: WithDType>(g: &ConvSizes, x: &[T], weight: &[T]) -> Vec<T> {
     let mut y = vec![T::zero(); g.batch * g.out_size()];
     let kernel = Matrix::row_major(weight, g.filters, g.taps());
     let chunk = g.chunk();
@@ -304,7 +157,7 @@ pub fn forward<T: WithDType>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
 
 /// The gradient of the input `[N, C, H, W]` from that of the output `[N, O, OH, OW]`; also the
 /// forward pass of the transposed convolution.
-pub fn input_gradient<T: WithDType>(g: &Geometry, dy: &[T], weight: &[T]) -> Vec<T> {
+pub fn input_gradient<T: WithDType>(g: &ConvSizes, dy: &[T], weight: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); g.batch * g.in_size()];
     let kernel = Matrix::row_major(weight, g.filters, g.taps()).transposed();
     let chunk = g.chunk();
@@ -335,7 +188,7 @@ pub fn input_gradient<T: WithDType>(g: &Geometry, dy: &[T], weight: &[T]) -> Vec
 }
 
 /// The gradient of the weight `[O, C, kh, kw]`. Chunks are summed in their order.
-pub fn weight_gradient<T: WithDType>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+pub fn weight_gradient<T: WithDType>(g: &ConvSizes, x: &[T], dy: &[T]) -> Vec<T> {
     let chunk = g.chunk();
     let parts: Vec<Vec<T>> = x
         .par_chunks((chunk * g.in_size()).max(1))

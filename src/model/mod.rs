@@ -16,6 +16,7 @@ pub mod codec;
 pub mod config;
 pub mod conv;
 mod conv_kernels;
+mod conv_sizes;
 pub mod dalle;
 pub mod finite;
 pub mod fsq;

@@ -34,26 +34,7 @@ pub fn check(config: &ModelConfig) -> Result<(), String> {
             positive(&[("channels", c.channels / 2)])?;
             block("res_channels", c.res_channels, c.res_blocks)
         }
-        Architecture::Vqgan(c) => {
-            positive(&[("ch", c.ch), ("z_channels", c.z_channels)])?;
-            let own = c.decoder();
-            widths("widths", &c.widths, c.res_blocks.max(usize::from(!c.parts.encoder())), c.ch)?;
-            same_length(&c.widths, &c.attention)?;
-            let first = own.widths.last().copied().unwrap_or(0);
-            if !c.parts.decoder() {
-                return Ok(());
-            }
-            widths("the decoder's widths", &own.widths, own.blocks, first)?;
-            same_length(&own.widths, &own.attention)?;
-            match c.parts == Parts::Both && own.widths.len() != c.widths.len() {
-                true => Err(format!(
-                    "the encoder has {} levels and the decoder {}: they must be as many",
-                    c.widths.len(),
-                    own.widths.len()
-                )),
-                false => Ok(()),
-            }
-        }
+        Architecture::Vqgan(c) => check_vqgan(c),
         Architecture::Maskgit(c) => widths("widths", &c.widths, c.res_blocks, c.ch),
         Architecture::OpenMagvit2(c) => widths("widths", &c.widths, c.res_blocks, c.ch),
         Architecture::Dalle(c) => {
@@ -79,6 +60,27 @@ pub fn check(config: &ModelConfig) -> Result<(), String> {
             }
             Ok(())
         }
+    }
+}
+
+fn check_vqgan(c: &VqganConfig) -> Result<(), String> {
+    positive(&[("ch", c.ch), ("z_channels", c.z_channels)])?;
+    let own = c.decoder();
+    widths("widths", &c.widths, c.res_blocks.max(usize::from(!c.parts.encoder())), c.ch)?;
+    same_length(&c.widths, &c.attention)?;
+    let first = own.widths.last().copied().unwrap_or(0);
+    if !c.parts.decoder() {
+        return Ok(());
+    }
+    widths("the decoder's widths", &own.widths, own.blocks, first)?;
+    same_length(&own.widths, &own.attention)?;
+    match c.parts == Parts::Both && own.widths.len() != c.widths.len() {
+        true => Err(format!(
+            "the encoder has {} levels and the decoder {}: they must be as many",
+            c.widths.len(),
+            own.widths.len()
+        )),
+        false => Ok(()),
     }
 }
 

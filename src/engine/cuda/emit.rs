@@ -258,7 +258,7 @@ impl<'a> Emitter<'a> {
     /// The GroupNorm `name` of `from`, and SiLU behind it where `silu`.
     pub fn norm(&mut self, name: &str, from: Map, norm: NormSpec, silu: bool) -> Result<Map> {
         self.layer = name.to_owned();
-        let (pixels, channels) = (from.pixels(), from.channels);
+        let channels = from.channels;
         if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(norm.groups) {
             return Err(refused(format!(
                 "`{name}` has {channels} channels in {} groups; widths have to be multiples of \
@@ -266,6 +266,26 @@ impl<'a> Emitter<'a> {
                 norm.groups
             )));
         }
+        let [sums, affine] = self.group_affine(name, from, norm)?;
+        let to = self.map(from.height, from.width, channels)?;
+        let args = vec![
+            Arg::At(from.place, 0),
+            Arg::At(affine, 0),
+            Arg::At(to.place, 0),
+            int(from.elements()),
+            int(channels),
+            int(usize::from(silu)),
+        ];
+        let blocks = from.elements().div_ceil(BLOCK * PACK);
+        self.launch("apply_affine", [blocks, self.images, 1], BLOCK, args);
+        self.release(sums);
+        self.release(affine);
+        Ok(to)
+    }
+
+    /// The sums of every channel, and its scale and shift in every image, `[images, channels, 2]`.
+    fn group_affine(&mut self, name: &str, from: Map, norm: NormSpec) -> Result<[Place; 2]> {
+        let (pixels, channels) = (from.pixels(), from.channels);
         let weight = self.weights.floats(&format!("{name}.weight"))?;
         let bias = self.weights.floats(&format!("{name}.bias"))?;
         let chunks = pixels.div_ceil(SUM_PIXELS);
@@ -294,21 +314,7 @@ impl<'a> Emitter<'a> {
             Arg::Float(norm.eps as f32),
         ];
         self.launch("group_affine", [norm.groups, self.images, 1], 32, args);
-
-        let to = self.map(from.height, from.width, channels)?;
-        let args = vec![
-            Arg::At(from.place, 0),
-            Arg::At(affine, 0),
-            Arg::At(to.place, 0),
-            int(from.elements()),
-            int(channels),
-            int(usize::from(silu)),
-        ];
-        let blocks = from.elements().div_ceil(BLOCK * PACK);
-        self.launch("apply_affine", [blocks, self.images, 1], BLOCK, args);
-        self.release(sums);
-        self.release(affine);
-        Ok(to)
+        Ok([sums, affine])
     }
 
     /// One head of attention over all pixels of queries, keys and values, which stand side by side

@@ -7,6 +7,7 @@ use crate::engine::device::Precision;
 
 /// Bytes of the products that the search for codes reads at a time.
 const PRODUCTS_BYTES: usize = 64 << 20;
+
 impl Emitter<'_> {
     /// Divides each latent by its length, in place.
     pub fn normalise(&mut self, latents: Place, rows: usize, dim: usize) {
@@ -39,43 +40,10 @@ impl Emitter<'_> {
         let products = self.acquire(at_once * count * 4);
         let codes = self.acquire(rows * 4);
         let distances = self.acquire(rows * 4);
-        let slack = rule.slack(element, book);
         for start in (0..rows).step_by(at_once) {
-            let some = at_once.min(rows - start);
-            let matrix = |place: Place, offset: usize, row: usize, element: Precision| Matrix {
-                place,
-                offset,
-                row,
-                step: 0,
-                element,
-            };
-            self.push(Work::Gemm(Gemm {
-                a: matrix(factor, start * dim, dim, element),
-                b: matrix(book.reduced, 0, dim, element),
-                b_transposed: true,
-                c: matrix(products, 0, count, Precision::F32),
-                rows: some,
-                columns: count,
-                inner: dim,
-                batch: 1,
-                alpha: 1.0,
-            }));
-            let args = vec![
-                Arg::At(products, 0),
-                Arg::At(latents, start * dim * 4),
-                Arg::At(book.f32, 0),
-                Arg::At(book.offsets, 0),
-                Arg::At(codes, start * 4),
-                Arg::At(distances, start * 4),
-                int(count),
-                int(dim),
-                Arg::Float(rule.factor),
-                int(usize::from(rule.squared_base)),
-                Arg::Float(slack[0]),
-                Arg::Float(slack[1]),
-                int(usize::from(rule.measured)),
-            ];
-            self.launch("nearest", [some, 1, 1], 128, args);
+            let some = Rows { start, count: at_once.min(rows - start) };
+            self.products(factor, some, book, products);
+            self.nearest([products, latents], some, (book, rule), [codes, distances]);
         }
         self.release(products);
         if factor != latents {
@@ -83,6 +51,64 @@ impl Emitter<'_> {
         }
         [codes, distances]
     }
+
+    /// The products of some rows with every code.
+    fn products(&mut self, factor: Place, some: Rows, book: PackedCodebook, products: Place) {
+        let PackedCodebook { codes: count, dim, .. } = book;
+        let element = self.weights.precision();
+        let matrix = |place: Place, offset: usize, row: usize, element: Precision| Matrix {
+            place,
+            offset,
+            row,
+            step: 0,
+            element,
+        };
+        self.push(Work::Gemm(Gemm {
+            a: matrix(factor, some.start * dim, dim, element),
+            b: matrix(book.reduced, 0, dim, element),
+            b_transposed: true,
+            c: matrix(products, 0, count, Precision::F32),
+            rows: some.count,
+            columns: count,
+            inner: dim,
+            batch: 1,
+            alpha: 1.0,
+        }));
+    }
+
+    /// The best code of some rows, by their products.
+    fn nearest(
+        &mut self,
+        [products, latents]: [Place; 2],
+        some: Rows,
+        (book, rule): (PackedCodebook, Rule),
+        [codes, distances]: [Place; 2],
+    ) {
+        let slack = rule.slack(self.weights.precision(), book);
+        let args = vec![
+            Arg::At(products, 0),
+            Arg::At(latents, some.start * book.dim * 4),
+            Arg::At(book.f32, 0),
+            Arg::At(book.offsets, 0),
+            Arg::At(codes, some.start * 4),
+            Arg::At(distances, some.start * 4),
+            int(book.codes),
+            int(book.dim),
+            Arg::Float(rule.factor),
+            int(usize::from(rule.squared_base)),
+            Arg::Float(slack[0]),
+            Arg::Float(slack[1]),
+            int(usize::from(rule.measured)),
+        ];
+        self.launch("nearest", [some.count, 1, 1], 128, args);
+    }
+}
+
+/// Rows of the latents that are searched together.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    start: usize,
+    count: usize,
 }
 
 /// A search of the smallest `base + offset[k] + factor * z.e[k]`.

@@ -1,7 +1,8 @@
 //! Owns DALL-E's dVAE (Ramesh et al. 2021, openai/DALL-E): four groups of bottleneck blocks on each
 //! side, codes as the largest logit.
 
-use super::{BottleneckSpec, ConvGeometry, Emit, Io, Resample};
+use super::emit::{BottleneckSpec, Emit, Resample};
+use super::geometry::{ConvGeometry, Io};
 use crate::error::Result;
 use crate::model::config::DalleConfig;
 

@@ -1,9 +1,9 @@
 //! Owns MaskGIT-VQ as open-muse published it: no biases inside blocks, average pooling, no
 //! attention, no 1x1 around the quantizer.
 
-use super::emit::resnets;
+use super::emit::{Emit, Resample, ResnetSpec, Shortcut, resnets};
+use super::geometry::{ConvGeometry, Io, NormSpec};
 use super::vqgan::no_level;
-use super::{ConvGeometry, Emit, Io, NormSpec, Resample, ResnetSpec, Shortcut};
 use crate::error::Result;
 use crate::model::config::ResnetConfig;
 

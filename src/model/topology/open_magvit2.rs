@@ -1,9 +1,9 @@
 //! Owns Open-MAGVIT2 (SEED-Voken's improved model): blocks without biases, strided convolutions
 //! that round up, a decoder modulated by its codes, depth-to-space.
 
-use super::emit::resnets;
+use super::emit::{Emit, ResnetSpec, Shortcut, resnets};
+use super::geometry::{ConvGeometry, Io, NormSpec};
 use super::vqgan::no_level;
-use super::{ConvGeometry, Emit, Io, NormSpec, ResnetSpec, Shortcut};
 use crate::error::Result;
 use crate::model::config::ResnetConfig;
 

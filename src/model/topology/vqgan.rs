@@ -1,7 +1,8 @@
 //! Owns the canonical encoder and decoder (Esser et al. 2021, taming-transformers), which most
 //! published tokenizers share.
 
-use super::{ConvGeometry, Emit, Io, NormSpec, ResnetSpec, Shortcut};
+use super::emit::{Emit, ResnetSpec, Shortcut};
+use super::geometry::{ConvGeometry, Io, NormSpec};
 use crate::error::{Error, Result};
 use crate::model::config::VqganConfig;
 

@@ -4,7 +4,8 @@
 //! `enc.conv{1..n}` are the stride-2 convolutions, `enc.conv{n+1}` the 3x3 after them, `dec.up{1..n}`
 //! the way up.
 
-use super::{ConvGeometry, Emit, Io};
+use super::emit::Emit;
+use super::geometry::{ConvGeometry, Io};
 use crate::error::Result;
 use crate::model::config::VqvaeConfig;
 

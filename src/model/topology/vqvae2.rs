@@ -2,7 +2,8 @@
 //! which its two quantizers stand: a top level of codes, and a bottom level that depends on the
 //! decoded top.
 
-use super::{ConvGeometry, Emit, Io};
+use super::emit::Emit;
+use super::geometry::{ConvGeometry, Io};
 use crate::error::Result;
 use crate::model::config::Vqvae2Config;
 

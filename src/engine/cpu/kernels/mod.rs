@@ -18,6 +18,7 @@ mod norm;
 mod rows;
 mod simd;
 mod winograd;
+mod winograd_tiles;
 mod winograd_transforms;
 mod winograd_weights;
 #[cfg(target_arch = "x86_64")]

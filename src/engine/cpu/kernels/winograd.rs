@@ -15,20 +15,13 @@
 //! ones a single tap, whose transform is zero at the last point: those products are left out.
 
 use super::buffer::Buffer;
-use super::isa::{CHANNEL_BLOCK, Kernel, channel_stride};
+use super::isa::{CHANNEL_BLOCK, Kernel};
 use super::micro::{Left, Right, Store, product};
 use super::rows::{Input, Output, Target};
 use super::simd::Simd;
+use super::winograd_tiles::TileShape;
 use super::winograd_transforms::{input_transform, output_transform};
-use super::winograd_weights::{Scheme, WinogradWeights};
-
-/// Tiles of 4x4 transformed at a time: their matrices stay near the core while each packed weight
-/// that is read from further away is used for all of them. Tiles of 2x2 have half as many
-/// positions, so that twice as many lie as near.
-const TILES: usize = 32;
-
-/// Floats between the matrices: keeps their rows out of each other's cache sets.
-const SKEW: usize = 3 * CHANNEL_BLOCK;
+use super::winograd_weights::WinogradWeights;
 
 /// Phases of the largest stride, 2.
 const PHASES_MAX: usize = 4;
@@ -58,71 +51,6 @@ pub fn winograd(
             weights.isa.run(Winograd::<6, 4, 1> { weights, input, above, target, shape, scratch })
         }
         _ => weights.isa.run(Winograd::<5, 4, 2> { weights, input, above, target, shape, scratch }),
-    }
-}
-
-/// How a map is cut into tiles, bands of tile rows and chunks.
-#[derive(Clone, Copy)]
-struct TileShape {
-    height: usize,
-    width: usize,
-    /// Tiles in a row.
-    across: usize,
-    /// Tile rows.
-    down: usize,
-    /// Tiles of a chunk.
-    tiles: usize,
-    /// Tile rows that are worked on together.
-    band: usize,
-    /// Pixels of a ring row.
-    columns: usize,
-    /// Floats of a ring row.
-    row: usize,
-    /// Rows of the ring: a band's and what its last tiles reach below.
-    ring: usize,
-    /// Matrices on the input side.
-    matrices: usize,
-    /// Floats of a matrix on the input side.
-    wide_in: usize,
-    /// Matrices on the output side.
-    positions: usize,
-    /// Floats of a matrix on the output side.
-    wide_out: usize,
-}
-
-impl TileShape {
-    fn new(
-        scheme: Scheme,
-        stride: usize,
-        outputs: usize,
-        height: usize,
-        width: usize,
-    ) -> TileShape {
-        let (step, side, wide) = (scheme.window.stride, scheme.side, scheme.wide());
-        let (down, across) = (height.div_ceil(side), width.div_ceil(side));
-        // The phases' matrices are more: fewer tiles keep them as near.
-        let tiles = TILES / step * 4 / side;
-        let band = tiles.div_ceil(across.max(1)).clamp(1, down.max(1));
-        let columns = step * (side * across + wide - side);
-        TileShape {
-            height,
-            width,
-            across,
-            down,
-            tiles,
-            band,
-            columns,
-            row: columns * stride,
-            ring: step * (side * band + wide - side),
-            matrices: wide * wide * step * step,
-            wide_in: tiles * stride + SKEW,
-            positions: wide * wide,
-            wide_out: tiles * channel_stride(outputs) + SKEW,
-        }
-    }
-
-    fn scratch(&self) -> usize {
-        self.ring * self.row + self.matrices * self.wide_in + self.positions * self.wide_out
     }
 }
 

@@ -1,0 +1,151 @@
+//! Owns the sizes of one convolution, and how its work is cut into blocks by them alone.
+
+use candle_core::{Result, bail};
+
+/// Zeros put around an image, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    /// Above and on the left.
+    pub before: usize,
+    /// Below and on the right.
+    pub after: usize,
+}
+
+impl Padding {
+    /// The same on all four sides.
+    pub fn same(pixels: usize) -> Padding {
+        Padding { before: pixels, after: pixels }
+    }
+}
+
+/// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvSizes {
+    pub batch: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub filters: usize,
+    pub kernel_h: usize,
+    pub kernel_w: usize,
+    pub stride: usize,
+    pub before: usize,
+    pub out_h: usize,
+    pub out_w: usize,
+}
+
+/// Elements of a block of columns that should stay in a core's own cache.
+const BLOCK_ELEMENTS: usize = 1 << 17;
+/// How many parts a batch is split into at most.
+const CHUNKS: usize = 8;
+
+impl ConvSizes {
+    pub fn of(x: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<ConvSizes> {
+        let ([n, c, h, w], [o, wc, kh, kw]) = (x, weight) else {
+            bail!("a convolution of {x:?} with {weight:?}: both need four dimensions");
+        };
+        let pad = padding.before + padding.after;
+        if wc != c || h + pad < *kh || w + pad < *kw || stride == 0 {
+            bail!("a convolution of {x:?} with {weight:?}, stride {stride}, {padding:?}");
+        }
+        Ok(ConvSizes {
+            batch: *n,
+            channels: *c,
+            height: *h,
+            width: *w,
+            filters: *o,
+            kernel_h: *kh,
+            kernel_w: *kw,
+            stride,
+            before: padding.before,
+            out_h: (h + pad - kh) / stride + 1,
+            out_w: (w + pad - kw) / stride + 1,
+        })
+    }
+
+    pub fn in_size(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    pub fn out_plane(&self) -> usize {
+        self.out_h * self.out_w
+    }
+
+    pub fn out_size(&self) -> usize {
+        self.filters * self.out_plane()
+    }
+
+    /// Rows of the column matrix: C kh kw.
+    pub fn taps(&self) -> usize {
+        self.channels * self.kernel_h * self.kernel_w
+    }
+
+    pub fn weight_size(&self) -> usize {
+        self.filters * self.taps()
+    }
+
+    /// Images in one of the parts that run in parallel.
+    pub fn chunk(&self) -> usize {
+        self.batch.div_ceil(CHUNKS).max(1)
+    }
+
+    /// The column matrix of a 1x1 convolution with stride 1 is the image itself.
+    pub fn is_pointwise(&self) -> bool {
+        self.kernel_h == 1
+            && self.kernel_w == 1
+            && self.stride == 1
+            && self.before == 0
+            && (self.out_h, self.out_w) == (self.height, self.width)
+    }
+
+    /// Blocks of one chunk of `images`: groups of whole images where those are small, ranges of
+    /// rows of one image where it is large.
+    pub fn blocks(&self, images: usize) -> Vec<ColumnBlock> {
+        let columns = (BLOCK_ELEMENTS / self.taps().max(1)).max(1);
+        let plane = self.out_plane();
+        if plane <= columns {
+            let group = columns / plane.max(1);
+            (0..images)
+                .step_by(group.max(1))
+                .map(|first| ColumnBlock {
+                    first,
+                    images: group.min(images - first),
+                    row: 0,
+                    rows: self.out_h,
+                })
+                .collect()
+        } else {
+            let rows = (columns / self.out_w).max(1);
+            (0..images)
+                .flat_map(|first| {
+                    (0..self.out_h).step_by(rows).map(move |row| ColumnBlock {
+                        first,
+                        images: 1,
+                        row,
+                        rows: rows.min(self.out_h - row),
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+/// Whole images of a chunk (`row` 0, all rows), or rows of one.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnBlock {
+    pub first: usize,
+    pub images: usize,
+    pub row: usize,
+    pub rows: usize,
+}
+
+impl ColumnBlock {
+    /// Columns of one image in this block.
+    pub fn columns_each(&self, g: &ConvSizes) -> usize {
+        self.rows * g.out_w
+    }
+
+    pub fn columns(&self, g: &ConvSizes) -> usize {
+        self.images * self.columns_each(g)
+    }
+}

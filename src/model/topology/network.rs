@@ -1,0 +1,55 @@
+//! Owns which family's layers make up an architecture.
+
+use super::emit::Emit;
+use super::geometry::Io;
+use super::{dalle, maskgit, open_magvit2, vqgan, vqvae};
+use crate::error::{Error, Result};
+use crate::model::config::Architecture;
+
+/// Images to latents: emits the encoder of an architecture that [`is_sequence`].
+///
+/// # Errors
+/// Those of the emitter; an architecture that isn't a sequence of layers.
+pub fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
+    match architecture {
+        Architecture::Vqgan(c) => vqgan::encoder(e, c, io),
+        Architecture::Vqvae(c) => vqvae::encoder(e, c, io),
+        Architecture::Maskgit(c) => maskgit::encoder(e, c, io),
+        Architecture::OpenMagvit2(c) => open_magvit2::encoder(e, c, io),
+        Architecture::Dalle(c) => dalle::encoder(e, c, io),
+        Architecture::Vqvae2(_) | Architecture::VitVqgan(_) => Err(no_sequence()),
+    }
+}
+
+/// Looked-up codes to images: emits the decoder of an architecture that [`is_sequence`].
+///
+/// # Errors
+/// As [`encoder`].
+pub fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
+    match architecture {
+        Architecture::Vqgan(c) => vqgan::decoder(e, c, io),
+        Architecture::Vqvae(c) => vqvae::decoder(e, c, io),
+        Architecture::Maskgit(c) => maskgit::decoder(e, c, io),
+        Architecture::OpenMagvit2(c) => open_magvit2::decoder(e, c, io),
+        Architecture::Dalle(c) => dalle::decoder(e, c, io),
+        Architecture::Vqvae2(_) | Architecture::VitVqgan(_) => Err(no_sequence()),
+    }
+}
+
+/// Channels of what a decoder starts from.
+pub fn decoder_input(architecture: &Architecture, io: Io) -> usize {
+    match architecture {
+        Architecture::Dalle(c) => c.init,
+        _ => io.dim,
+    }
+}
+
+/// Whether both halves are plain sequences of convolutional layers. VQ-VAE-2 has a quantizer
+/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN is a transformer.
+pub fn is_sequence(architecture: &Architecture) -> bool {
+    !matches!(architecture, Architecture::Vqvae2(_) | Architecture::VitVqgan(_))
+}
+
+fn no_sequence() -> Error {
+    Error::internal("this architecture is no sequence of convolutional layers")
+}
