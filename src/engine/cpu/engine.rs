@@ -11,7 +11,7 @@ use super::graph::{Arena, BoundGraph, Graph};
 use super::kernels::{Isa, thread_seconds};
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, each_image};
-use super::vqvae2::TwoLevels;
+use super::vqvae2::Vqvae2;
 use crate::engine::candle::CandleEngine;
 use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub struct CpuEngine {
     encoder: Option<Network>,
     decoder: Option<Network>,
     /// VQ-VAE-2, whose encoder and decoder are no single graphs.
-    two_levels: Option<TwoLevels>,
+    vqvae2: Option<Vqvae2>,
     /// What candle runs where the family has no kernels of ours, built when first needed.
     candle: Option<CandleEngine>,
     weights: Weights,
@@ -44,7 +44,7 @@ pub struct CpuEngine {
 /// A graph, the quantizer at its end or start, and the size it is bound to.
 struct Network {
     graph: Graph,
-    coder: Arc<CpuQuantizer>,
+    quantizer: Arc<CpuQuantizer>,
     bound: Option<((usize, usize), BoundGraph)>,
 }
 
@@ -98,19 +98,19 @@ impl CpuEngine {
         let decoder = (sequence && parts.decoder()).then(decoder).transpose()?;
         // Families that candle runs may have quantizers of another form.
         let own = encoder.is_some() || decoder.is_some();
-        let coder =
+        let quantizer =
             own.then(|| CpuQuantizer::new(isa, &config, &weights)).transpose()?.map(Arc::new);
         let network = |graph: Option<Graph>| {
-            let coder = coder.clone()?;
-            Some(Network { graph: graph?, coder, bound: None })
+            let quantizer = quantizer.clone()?;
+            Some(Network { graph: graph?, quantizer, bound: None })
         };
-        let two_levels = match &config.architecture {
-            Architecture::Vqvae2(c) => Some(TwoLevels::new(isa, &weights, &config, c)?),
+        let vqvae2 = match &config.architecture {
+            Architecture::Vqvae2(c) => Some(Vqvae2::new(isa, &weights, &config, c)?),
             _ => None,
         };
         Ok(CpuEngine {
             isa,
-            two_levels,
+            vqvae2,
             table: config.pixels.input.table(),
             encoder: network(encoder),
             decoder: network(decoder),
@@ -141,12 +141,12 @@ impl CpuEngine {
 
     /// Whether encoding runs through our own kernels.
     pub fn encodes_itself(&self) -> bool {
-        self.encoder.is_some() || self.two_levels.is_some()
+        self.encoder.is_some() || self.vqvae2.is_some()
     }
 
     /// Whether decoding runs through our own kernels.
     pub fn decodes_itself(&self) -> bool {
-        self.decoder.is_some() || self.two_levels.is_some()
+        self.decoder.is_some() || self.vqvae2.is_some()
     }
 
     /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
@@ -170,18 +170,18 @@ impl CpuEngine {
     /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
     /// decodes.
     pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Option<Vec<Vec<f32>>>> {
-        if let Some(network) = &mut self.two_levels {
+        if let Some(network) = &mut self.vqvae2 {
             return network.decode(codes).map(Some);
         }
         let Some(network) = &mut self.decoder else { return Ok(None) };
         let (height, width) = one_grid(codes)?;
-        let coder = Arc::clone(&network.coder);
+        let quantizer = Arc::clone(&network.quantizer);
         let (graph, bound) = network.bind(height, width);
         let area = height * width;
         let arenas = &self.arenas;
         let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
-            let vectors = coder.lookup(&levels.collect::<Vec<_>>())?;
+            let vectors = quantizer.lookup(&levels.collect::<Vec<_>>())?;
             arenas.with(|arena| {
                 arena.fit(bound)?;
                 arena.put(graph, bound, &vectors);
@@ -273,11 +273,11 @@ impl Engine for CpuEngine {
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
         let grids = batch.check(&self.config)?;
         self.digests.get()?;
-        if let Some(network) = &mut self.two_levels {
+        if let Some(network) = &mut self.vqvae2 {
             return network.encode(batch, &grids, &self.table);
         }
         let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
-        let coder = Arc::clone(&network.coder);
+        let quantizer = Arc::clone(&network.quantizer);
         let (graph, bound) = network.bind(batch.height, batch.width);
         let (height, width) = (bound.output.height, bound.output.width);
         if grids.iter().any(|grid| *grid != (height, width)) {
@@ -301,7 +301,7 @@ impl Engine for CpuEngine {
                 arena.fill(graph, batch.image(i), table);
                 graph.run(bound, arena, threads)?;
                 let (latents, scratch) = arena.output(graph);
-                coder.quantize(latents, bound.output, &mut levels, scratch)
+                quantizer.quantize(latents, bound.output, &mut levels, scratch)
             })
         })?;
         Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })

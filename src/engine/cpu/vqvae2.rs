@@ -21,7 +21,7 @@ use crate::model::topology::{ConvGeometry, Io, vqvae2 as topology};
 use crate::weights::store::Weights;
 
 /// The network with its two codebooks.
-pub struct TwoLevels {
+pub struct Vqvae2 {
     /// Image to the top's latents, keeping the encoder's part of the bottom's.
     trunk: Graph,
     /// The top's code vectors to the other part of the bottom's latents.
@@ -41,25 +41,25 @@ pub struct TwoLevels {
     arenas: ScratchPool<Arena>,
 }
 
-/// Plans bound to a size, which is kept beside them.
+/// Graphs bound to a size, which is kept beside them.
 type BoundPair = Option<((usize, usize), [BoundGraph; 2])>;
 
-impl TwoLevels {
+impl Vqvae2 {
     /// From weights under canonical names.
     pub fn new(
         isa: Isa,
         weights: &Weights,
         model: &ModelConfig,
         config: &Vqvae2Config,
-    ) -> Result<TwoLevels> {
+    ) -> Result<Vqvae2> {
         let io = Io::from(model);
-        Ok(TwoLevels {
+        Ok(Vqvae2 {
             trunk: trunk(isa, weights, config, io)?,
             back: back(isa, weights, config, io)?,
             up: up(isa, weights, io)?,
             decoder: decoder(isa, weights, config, io)?,
-            top: coder(isa, weights, model, "quantize_t")?,
-            bottom: coder(isa, weights, model, "quantize_b")?,
+            top: quantizer(isa, weights, model, "quantize_t")?,
+            bottom: quantizer(isa, weights, model, "quantize_b")?,
             dim: io.dim,
             encoding: None,
             decoding: None,
@@ -193,7 +193,7 @@ fn per_image(level: &mut CodeGrid) -> impl Iterator<Item = LevelMut<'_>> {
 }
 
 /// The quantizer of a level, whose codebook is stored transposed, `[D, K]`.
-fn coder(isa: Isa, weights: &Weights, model: &ModelConfig, name: &str) -> Result<CpuQuantizer> {
+fn quantizer(isa: Isa, weights: &Weights, model: &ModelConfig, name: &str) -> Result<CpuQuantizer> {
     let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}.embed`"));
     let embed = weights.get(&format!("{name}.embed")).ok_or_else(missing)?;
     let rows: Tensor = embed.tensor()?.t()?.contiguous()?;

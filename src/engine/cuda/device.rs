@@ -16,10 +16,9 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys as nvrtc_sys};
 
-use super::KERNELS;
 use super::convolution::{Addresses, Call, Convolutions};
 use super::libraries::failed;
-use super::program::{Arg, Command, Gemm, Launch, Matrix, Place, Program, Work};
+use super::program::{Arg, Command, Gemm, KERNELS, Launch, Matrix, Place, Program, Work};
 use super::weights::DeviceWeights;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};

@@ -33,6 +33,3 @@ pub mod weights;
 
 #[cfg(feature = "cuda")]
 pub use engine::{CudaEngine, StageTime};
-
-/// Our kernels, in CUDA C.
-pub const KERNELS: &str = include_str!("kernels.cu");

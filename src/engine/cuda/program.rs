@@ -3,6 +3,9 @@
 
 use crate::engine::device::Precision;
 
+/// Our kernels, in CUDA C, which launches name.
+pub const KERNELS: &str = include_str!("kernels.cu");
+
 /// A buffer on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
+use super::encoder;
 use super::host::Host;
 use super::program::*;
 use super::weights::DeviceWeights;
-use super::{KERNELS, encoder};
 use crate::checkpoint::recognise::detect::{DetectOptions, open};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::tests::{Maker, images, model, vqgan};

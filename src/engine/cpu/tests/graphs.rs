@@ -92,7 +92,7 @@ fn whole_networks_equal_candle_at_any_size() {
 }
 
 #[test]
-fn an_arena_serves_plans_of_any_widths_and_slots_in_turn() {
+fn an_arena_serves_graphs_of_any_widths_and_slots_in_turn() {
     let config = vqgan(&[64, 64], 32, 8);
     let (settings, weights) = model(config, QuantizerRule::L2, 50, 8);
     let (isa, weights) = (Isa::available()[0], Weights::from(weights));
