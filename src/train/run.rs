@@ -1,5 +1,4 @@
-//! Owns a training from its first line to its model: it is opened, goes on step by step, and is
-//! finished, in this order below. Must not know: what a step computes.
+//! Owns a training, in order: opened, step by step, finished. Must not know: what a step computes.
 
 mod evaluation;
 
@@ -20,12 +19,12 @@ use crate::train::input::loader::{Batch, Loader, Order, prefetched};
 use crate::train::input::manifest::Manifest;
 use crate::train::input::pixels;
 use crate::train::input::train_data::TrainData;
-use crate::train::losses::lpips::PerceptualLoss;
-use crate::train::losses::lpips_weights;
+use crate::train::losses::{lpips::PerceptualLoss, lpips_weights};
 use crate::train::recipe::{going_on, recipe, same_recipe};
 use crate::train::report::page;
 use crate::train::report::pictures::Pictures;
 use crate::train::report::record::LogLine;
+use crate::train::run::evaluation::{Evaluated, described, summary};
 use crate::train::settings::TrainSettings;
 use crate::train::settings::codebook::KMEANS_BATCHES;
 use crate::train::trainer::Trainer;
@@ -304,16 +303,17 @@ impl<'a> Run<'a> {
     /// that of the last step then.
     fn finish(mut self) -> Result<TrainSummary> {
         let weights = self.trainer.final_weights()?;
-        let skipped = self.trainer.skipped();
-        if let Some(reason) = skips::no_result(skipped, self.settings.steps, &weights) {
+        let (skipped, steps) = (self.trainer.skipped(), self.settings.steps);
+        if let Some(reason) = skips::no_result(skipped, steps, &weights) {
             return Err(self.fail(&reason));
         }
         let _evaluating = panics::at("evaluation", None);
-        let (evaluator, held_out) = self.evaluate(&weights)?;
-        let (factor, channels) = (self.model.factor()[0], self.model.pixels.channels);
-        let map = page::CodeMap::new(&evaluator, factor, channels)?;
-        let summary = self.summary(evaluator.finish(), held_out);
-        let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
+        let Run { model, settings, loader, .. } = self;
+        let evaluated = Evaluated { model, settings, loader, weights: &weights };
+        let (evaluator, held_out) = evaluated.evaluate(self.folder, self.observer)?;
+        let map = page::CodeMap::new(&evaluator, model.factor()[0], model.pixels.channels)?;
+        let summary = summary(&self.trainer, loader, (evaluator.finish(), held_out));
+        let mut tensors = BTreeMap::new();
         for (name, shape) in self.trainer.shapes() {
             if let Some(values) = weights.get(&name) {
                 tensors.insert(name, Tensor::from_slice(values, shape, &Device::Cpu)?);
@@ -321,9 +321,9 @@ impl<'a> Run<'a> {
         }
         let _drawing = panics::at("training page", None);
         let page = page::render(self.workspace.record()?, &summary, &self.recipe, &map)?;
-        let config = self.described(&summary);
+        let config = described(model, &summary, &self.recipe);
         self.workspace.finish(&summary, &page, &config, &tensors)?;
-        announce_unreadable(self.loader, self.unreadable, self.observer);
+        announce_unreadable(loader, self.unreadable, self.observer);
         Ok(summary)
     }
 }

@@ -28,7 +28,7 @@ pub trait TrainData: Send + Sync {
         self.example(index, 0)
     }
 
-    /// What a look at the outside of an image says of it; None where images can't change.
+    /// An image's size and time of writing; None where images can't change.
     fn stamp(&self, index: usize) -> Option<Stamp> {
         let _ = index;
         None

@@ -1,5 +1,5 @@
-//! Owns the watch over the codes: which were used and when, over how many tokens, and when the dead
-//! ones are given a new place. Must not know: how codes learn, what they look like.
+//! Owns the use of the codes: which were used and when, over how many tokens, and when dead ones are
+//! given a new place. Must not know: how codes learn, what they look like.
 
 use std::collections::BTreeMap;
 

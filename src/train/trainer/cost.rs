@@ -41,13 +41,13 @@ struct Rehearsed {
 impl Trainer {
     /// Rehearses on a few black images, which changes nothing, and says what the rest takes with
     /// so many images to train on and held-out ones: the steps, the start of the codebook, the
-    /// looks, the evaluation.
+    /// evaluations of the probe and of the result.
     pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
         let images = rayon::current_num_threads().min(self.settings.images_at_once());
         let found = self.rehearse(images)?;
         let s = &self.settings;
         let judged = if held_out == 0 { trained } else { held_out }.min(s.evaluation_images_max);
-        let looked_at = trained.min(s.watch.images) + held_out.min(s.watch.images);
+        let probed = trained.min(s.watch.images) + held_out.min(s.watch.images);
         let [factor, _] = model.factor();
         let image_rows = (self.pixels.side / factor).pow(2);
         let search = self.search(model)?;
@@ -57,10 +57,10 @@ impl Trainer {
         let an_image = found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64);
         let a_step =
             found.plain.mul_f64(step / images as f64) + search.mul_f64(step * image_rows as f64);
-        let looks = all / s.watch.every(s.steps);
+        let evaluations = all / s.watch.every(s.steps);
         let mut remaining = a_step.mul_f64(all as f64)
             + found.adversarial.mul_f64(step / images as f64 * with as f64)
-            + an_image.mul_f64((judged + looks * looked_at) as f64);
+            + an_image.mul_f64((judged + evaluations * probed) as f64);
         if !self.codes.usage.started() {
             let wanted = self.codes.count * s.codebook.kmeans_rows_per_code;
             let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;

@@ -19,7 +19,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Whether there is nothing to look at.
+    /// Whether it has no image.
     pub fn is_empty(&self) -> bool {
         self.trained.is_empty() && self.held_out.is_empty()
     }
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(look(AdversarialPhase::Both(1.0), 23.0), Advice::GoOn);
         assert_eq!(look(AdversarialPhase::Both(1.0), 22.9), Advice::RollBack(24.0));
         assert_eq!(look(AdversarialPhase::Both(1.0), f64::NAN), Advice::RollBack(24.0));
-        // A discriminator from the first step on: the first look is what there is.
+        // A discriminator from the first step on: the first evaluation is what there is.
         let mut state = MonitorState::default();
         assert_eq!(state.fall(&settings, AdversarialPhase::Both(1.0), 12.0), Advice::Keep);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Tests of the watch over the codes: what counts as dead, when it is revived, what is reported.
+//! Tests of the use of the codes: what counts as dead, when it is revived, what is reported.
 
 use super::*;
 
