@@ -32,7 +32,7 @@ mod tests {
             let takes = |command: &&clap::Command| {
                 command.get_arguments().any(|arg| arg.get_long() == flag.strip_prefix("--"))
             };
-            assert!(commands.iter().any(|command| takes(&command)), "{flag}");
+            assert!(commands.iter().any(takes), "{flag}");
         }
     }
 }
