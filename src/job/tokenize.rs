@@ -265,6 +265,9 @@ pub struct TokenizeSummary {
     pub unseen: u64,
     /// What the finished output holds, of all runs and workers; None while something is missing.
     pub dataset: Option<DatasetSummary>,
+    /// Of `failed`, the images that had failed before. They were reported then: until the output
+    /// is finished, they don't make a run unclean again.
+    failed_again: u64,
 }
 
 impl TokenizeSummary {
@@ -286,13 +289,14 @@ impl TokenizeSummary {
             kept: retried.kept,
             unseen,
             dataset,
+            failed_again: retried.failed,
         })
     }
 
     /// Whether every image that was asked for has its tokens: of the whole output where it is
     /// finished, else of this run.
     pub fn is_clean(&self) -> bool {
-        let failed = self.dataset.as_ref().map_or(self.failed, |d| d.totals.failed);
+        let failed = self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
         failed + self.kept + self.unseen == 0
     }
 }
