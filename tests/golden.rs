@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
+use cases::{Case, cases, family_word, largest_difference, pixel_batch};
 
 use candle_core::{Device, Tensor};
 use support::{NpzArray, npz, shared};
@@ -159,15 +159,8 @@ fn golden_decoder_images_of_every_family_are_within_bounds() {
     for case in cases("golden_decoder") {
         for file in case.checkpoints() {
             let mut engine = case.engine(&file);
-            for array in ["golden.npz", "golden_nonsquare.npz"] {
-                let path = case.folder.join(array);
-                if !path.exists() {
-                    continue;
-                }
-                let golden = npz(path);
+            for (array, golden, codes) in case.decoded(engine.config().factor()) {
                 let decoded = &golden["decoded"];
-                let levels = code_levels(&golden, decoded, engine.config().factor());
-                let codes = Encoded { count: decoded.shape[0], levels, failed: Vec::new() };
                 let images =
                     engine.decode_floats(&codes).unwrap_or_else(|e| panic!("{}: {e}", case.name));
                 let floats: Vec<f32> = images

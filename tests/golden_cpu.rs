@@ -7,7 +7,7 @@ mod support;
 
 use std::path::Path;
 
-use cases::{Case, cases, code_levels, family_word, largest_difference, pixel_batch};
+use cases::{Case, cases, family_word, largest_difference, pixel_batch};
 use support::{NpzArray, npz};
 use vqtok::checkpoint::recognise::detect::{DetectOptions, open};
 use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
@@ -86,15 +86,8 @@ fn golden_cpu_decoder_images_of_every_family_are_within_bounds() {
             if !engine.decodes_itself() {
                 continue;
             }
-            for array in ["golden.npz", "golden_nonsquare.npz"] {
-                let path = case.folder.join(array);
-                if !path.exists() {
-                    continue;
-                }
-                let golden = npz(path);
+            for (array, golden, codes) in case.decoded(engine.config().factor()) {
                 let decoded = &golden["decoded"];
-                let levels = code_levels(&golden, decoded, engine.config().factor());
-                let codes = Encoded { count: decoded.shape[0], levels, failed: Vec::new() };
                 let (dx, off) = differences(&mut engine, &codes, decoded, &golden["decoded_u8"]);
                 println!("{:<24} {:<9} {array:<22} {dx:>9.2e} {off}", case.name, isa.name());
                 if dx > 2e-4 || off > 1 {

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use vqtok::engine::{CodeGrid, PixelBatch};
+use vqtok::engine::{CodeGrid, Encoded, PixelBatch};
 
-use crate::support::{NpzArray, shared};
+use crate::support::{NpzArray, npz, shared};
+
+/// The arrays of a file, by name.
+pub type Arrays = BTreeMap<String, NpzArray>;
 
 /// The word of `--family` for a case's own word.
 pub fn family_word(case: &Value) -> &'static str {
@@ -85,6 +88,21 @@ impl Case {
         });
         if published { None } else { self.json.get("config") }
     }
+
+    /// What a decoder's case holds: the name of each file of arrays, the arrays, and the codes that
+    /// `decoded` was made of. `factor` is the model's.
+    pub fn decoded(&self, factor: [usize; 2]) -> Vec<(&'static str, Arrays, Encoded)> {
+        let files = ["golden.npz", "golden_nonsquare.npz"];
+        let there = files.into_iter().filter(|name| self.folder.join(name).exists());
+        let read = |name| {
+            let golden = npz(self.folder.join(name));
+            let decoded = &golden["decoded"];
+            let levels = code_levels(&golden, decoded, factor);
+            let codes = Encoded { count: decoded.shape[0], levels, failed: Vec::new() };
+            (name, golden, codes)
+        };
+        there.map(read).collect()
+    }
 }
 
 /// Images `[N, H, W, C]`.
@@ -115,11 +133,7 @@ fn code_grid(tokens: &NpzArray, decoded: &NpzArray, factor: [usize; 2]) -> CodeG
 }
 
 /// The levels of codes that a decoder's case holds, the finest first.
-pub fn code_levels(
-    golden: &BTreeMap<String, NpzArray>,
-    decoded: &NpzArray,
-    factor: [usize; 2],
-) -> Vec<CodeGrid> {
+fn code_levels(golden: &Arrays, decoded: &NpzArray, factor: [usize; 2]) -> Vec<CodeGrid> {
     if golden.contains_key("tokens_bottom") {
         let grid = |name: &str| code_grid(&golden[name], decoded, [1, 1]);
         return vec![grid("tokens_bottom"), grid("tokens_top")];
