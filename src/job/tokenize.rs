@@ -296,7 +296,8 @@ impl TokenizeSummary {
     /// Whether every image that was asked for has its tokens: of the whole output where it is
     /// finished, else of this run.
     pub fn is_clean(&self) -> bool {
-        let failed = self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
+        let failed =
+            self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
         failed + self.kept + self.unseen == 0
     }
 }
