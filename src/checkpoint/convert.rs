@@ -102,7 +102,7 @@ mod tests {
         cases
     }
 
-    /// The word of `--family` for a case's own; None where the configuration says it by itself.
+    /// The family that a case has to be told; None where the configuration says it by itself.
     fn word(family: &str) -> Option<&'static str> {
         let known = match family {
             "hf_chameleon" => "chameleon-hf",

@@ -1,4 +1,4 @@
-//! Owns the identity card: what a model is, where each fact is from, what was left out.
+//! Owns the model card: what a model is, where each fact is from, what was left out.
 //! Must not know: devices, how it is shown.
 
 use super::folder;
@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::util::hex::sha256_hex;
 use crate::util::numbers;
+use crate::util::settings::SIZE;
 use crate::util::text;
 use crate::weights::digests::Digests;
 use crate::weights::store::Weights;
@@ -76,7 +77,8 @@ impl Card {
     /// Name and value of every fact, for people.
     pub fn lines(&self) -> Vec<(String, String)> {
         let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
-        let size = preprocess.size.map_or("not said: pass --size".into(), |s| format!("{s} px"));
+        let size =
+            preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
         let mut lines: Vec<(String, String)> = [
             ("family", format!("{family}, {}", kind(architecture))),
             ("factor", format!("{} pixels a token", self.config.factor()[0])),

@@ -2,6 +2,7 @@
 //! Must not know: how any of them is read.
 
 use super::common::CheckpointFlags;
+use super::flags;
 use super::outcome::Finished;
 use crate::audit::{TokenFile, sources};
 use crate::checkpoint::model_card;
@@ -109,9 +110,9 @@ fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     Ok(Finished::Clean)
 }
 
-/// The identity card.
+/// The model card.
 pub(super) fn model(card: &Card, reporter: &Reporter) {
     let lines: Vec<String> =
         card.lines().into_iter().map(|(name, value)| format!("{name:16} {value}")).collect();
-    reporter.result("model", &lines.join("\n"), card.to_json());
+    reporter.result("model", &flags::remark(&lines.join("\n")), card.to_json());
 }

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
-use crate::checkpoint::recognise::flags::Flags;
+use crate::checkpoint::recognise::setting_names::SettingNames;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::train::input::pixels::limits;
@@ -43,8 +43,12 @@ impl Init {
         }
         let family = (!settings.family.is_empty()).then_some(settings.family.as_str());
         let weights = (!settings.weights.is_empty()).then_some(settings.weights.as_str());
-        let options =
-            DetectOptions { family, weights, flags: Flags::OF_INIT, ..DetectOptions::default() };
+        let options = DetectOptions {
+            family,
+            weights,
+            settings: SettingNames::OF_INIT,
+            ..DetectOptions::default()
+        };
         let (config, weights) = detect::open(Path::new(&settings.from), &options)?;
         let init = Init { from: settings.from.clone(), config, weights: weights.tensors()? };
         init.check(model)?;

@@ -1,5 +1,16 @@
-//! Owns the families that `--family` names: which names each uses, and the conventions of its
-//! published scripts that no weight shows. Must not know: tensors, files.
+//! Owns the table of families: what each is called, by which names its weights go, and the
+//! conventions of its published scripts that no weight shows. Must not know: tensors, files.
+//!
+//! # Adding a family
+//!
+//! 1. A row in [`FAMILIES`]. Whatever code asks about a family is a field of the row; nothing
+//!    compares its name.
+//! 2. Where its files name their weights in a new way: a [`Layout`] in `keys.rs`, with an anchor by
+//!    which it is recognised and the map from its names to ours.
+//! 3. Where its network is a new one: an `Architecture` in `model::config` with its topology in
+//!    `model`, an arm in `geometry.rs` that reads its sizes from shapes, and an arm in `fields.rs`
+//!    for the settings that must agree with them.
+//! 4. Settings of its class that nothing here computes yet: the tables of `fields.rs`.
 
 use super::keys::Layout;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
@@ -23,15 +34,45 @@ pub struct Signs {
     pub codebook_used: bool,
 }
 
+/// What a published configuration calls a family by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The `_class_name` of diffusers.
+    ClassName(&'static str),
+    /// The `model_type` of transformers.
+    ModelType(&'static str),
+    /// The end of Lightning's dotted class.
+    TargetEnd(&'static str),
+    /// The start of it.
+    TargetStart(&'static str),
+    /// Any part of it.
+    TargetPart(&'static str),
+}
+
+/// The setting by which a family's configurations turn the normalisation of codes off.
+#[derive(Debug, Clone, Copy)]
+pub struct L2Switch {
+    /// Its key.
+    pub key: &'static str,
+    /// Whether provenance says so too where it is on.
+    pub noted_when_on: bool,
+}
+
 /// A published family.
 #[derive(Debug)]
 pub struct Family {
-    /// The word of `--family`.
+    /// Its name, as the user gives it.
     pub word: &'static str,
     /// The layouts its files come in.
     pub layouts: &'static [Layout],
+    /// What its configurations call it.
+    pub named_by: &'static [NamedBy],
+    /// The setting, off unless said, whose value tells it from a family of the same class.
+    pub told_by: Option<(&'static str, bool)>,
     /// How latents become codes, unless its configuration says otherwise.
     pub rule: QuantizerRule,
+    /// What turns [`QuantizerRule::L2Normalised`] into [`QuantizerRule::L2`].
+    pub l2_switch: Option<L2Switch>,
     /// Codes are normalised before decoding although the rule doesn't.
     pub decode_normalised: bool,
     /// Bytes to floats.
@@ -44,6 +85,12 @@ pub struct Family {
     pub size: Option<u32>,
     /// Its checkpoints are meant to be used with their moving averages.
     pub ema: bool,
+    /// Settings that other classes honour and its own passes over.
+    pub passed_over: &'static [&'static str],
+    /// Settings of which only one value is computed.
+    pub only: &'static [(&'static str, u64)],
+    /// Its encoder runs a level's attention only where the level has more than one.
+    pub skips_lone_attention: bool,
     /// Whether these signs fit it.
     fits: fn(&Signs) -> bool,
     /// Whether, without a configuration, names alone may propose it.
@@ -67,31 +114,54 @@ impl Family {
     }
 }
 
+/// Classes whose quantizers aren't built: a part of the dotted name, and its end.
+pub const UNBUILT: [(&str, &str); 2] = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
+
 const ANY: fn(&Signs) -> bool = |_| true;
 const L2_WITH_MID: fn(&Signs) -> bool = |s| !s.gumbel && s.mid_attention;
 
-/// taming's conventions, which several families took over.
+/// taming's conventions, which several families took over: what a row says where it says nothing
+/// else.
 const TAMING: Family = Family {
     word: "taming",
     layouts: &[Layout::Canonical],
+    named_by: &[],
+    told_by: None,
     rule: QuantizerRule::L2,
+    l2_switch: None,
     decode_normalised: false,
     input: InputRange::Taming,
     output: OutputRange::SymmetricTruncate,
     resize: "taming",
     size: Some(256),
     ema: false,
+    passed_over: &[],
+    only: &[],
+    skips_lone_attention: false,
     fits: L2_WITH_MID,
     proposed: ANY,
 };
 
 /// Every family, in the order of the documentation.
 pub const FAMILIES: &[Family] = &[
-    TAMING,
-    Family { word: "taming-gumbel", rule: QuantizerRule::Projection, fits: |s| s.gumbel, ..TAMING },
-    Family { word: "latent-diffusion", fits: |s| !s.gumbel, ..TAMING },
+    Family { named_by: &[NamedBy::TargetStart("taming.")], ..TAMING },
+    Family {
+        word: "taming-gumbel",
+        named_by: &[NamedBy::TargetEnd(".GumbelVQ")],
+        rule: QuantizerRule::Projection,
+        fits: |s| s.gumbel,
+        ..TAMING
+    },
+    Family {
+        word: "latent-diffusion",
+        named_by: &[NamedBy::TargetStart("ldm.")],
+        fits: |s| !s.gumbel,
+        ..TAMING
+    },
     Family {
         word: "diffusers",
+        named_by: &[NamedBy::ClassName("VQModel")],
+        told_by: Some(("lookup_from_codebook", false)),
         layouts: &[Layout::Diffusers],
         input: InputRange::Diffusers,
         output: OutputRange::SymmetricRound,
@@ -103,6 +173,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "amused",
+        named_by: &[NamedBy::ClassName("VQModel")],
+        told_by: Some(("lookup_from_codebook", true)),
         layouts: &[Layout::Diffusers],
         input: InputRange::Unit,
         output: OutputRange::UnitRound,
@@ -120,6 +192,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "janus-hf",
+        named_by: &[NamedBy::ModelType("janus"), NamedBy::ModelType("janus_vqgan")],
         layouts: &[Layout::CanonicalReversedUp, Layout::Canonical],
         decode_normalised: true,
         input: InputRange::Symmetric,
@@ -132,6 +205,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "chameleon",
+        // Its published YAML names taming's class.
+        named_by: &[NamedBy::TargetStart("taming.")],
         input: InputRange::Chameleon,
         resize: "chameleon",
         size: Some(512),
@@ -143,6 +218,11 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "chameleon-hf",
+        named_by: &[
+            NamedBy::ModelType("chameleon"),
+            NamedBy::ModelType("chameleon_vqgan"),
+            NamedBy::ModelType("chameleon_vqvae"),
+        ],
         input: InputRange::ChameleonHf,
         resize: "chameleon",
         size: Some(512),
@@ -150,9 +230,17 @@ pub const FAMILIES: &[Family] = &[
         proposed: |s| !s.decoder && s.mid_attention && !s.level_attention,
         ..TAMING
     },
-    Family { word: "ibq", rule: QuantizerRule::Dot, ema: true, ..TAMING },
+    Family {
+        word: "ibq",
+        named_by: &[NamedBy::TargetPart("IBQ"), NamedBy::TargetPart("IndexBackprop")],
+        rule: QuantizerRule::Dot,
+        ema: true,
+        ..TAMING
+    },
     Family {
         word: "open-muse",
+        named_by: &[NamedBy::ClassName("VQGANModel")],
+        skips_lone_attention: true,
         input: InputRange::Unit,
         output: OutputRange::UnitMuse,
         resize: "muse",
@@ -163,6 +251,9 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "maskgit",
+        named_by: &[NamedBy::ClassName("MaskGitVQGAN")],
+        // It halves its maps without one.
+        passed_over: &["resample_with_conv"],
         layouts: &[Layout::Maskgit],
         input: InputRange::Unit,
         output: OutputRange::UnitMuse,
@@ -172,6 +263,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "open-magvit2",
+        named_by: &[NamedBy::TargetPart("Open_MAGVIT2"), NamedBy::TargetPart("lfqgan")],
         layouts: &[Layout::OpenMagvit2],
         rule: QuantizerRule::Sign,
         ema: true,
@@ -180,6 +272,8 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "vit-vqgan",
+        named_by: &[NamedBy::TargetStart("enhancing.")],
+        l2_switch: Some(L2Switch { key: "use_norm", noted_when_on: false }),
         layouts: &[Layout::Vit],
         rule: QuantizerRule::L2Normalised,
         input: InputRange::Unit,
@@ -190,6 +284,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         word: "dalle",
+        only: &[("group_count", 4)],
         layouts: &[Layout::DalleEncoder, Layout::DalleDecoder, Layout::DallePair],
         rule: QuantizerRule::Logits,
         input: InputRange::Dalle,
@@ -211,6 +306,7 @@ pub const FAMILIES: &[Family] = &[
 
 const LLAMAGEN: Family = Family {
     word: "llamagen",
+    l2_switch: Some(L2Switch { key: "codebook_l2_norm", noted_when_on: true }),
     layouts: &[Layout::LlamaGen],
     rule: QuantizerRule::L2Normalised,
     input: InputRange::Symmetric,

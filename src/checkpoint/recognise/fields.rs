@@ -38,6 +38,19 @@ const WITHOUT_EFFECT: &[&str] = &[
     "shift_factor",
 ];
 
+/// Settings of which some words are computed.
+const WORDS: [(&str, &[&str]); 3] = [
+    ("norm_type", &["group"]),
+    ("act_fn", &["silu", "swish"]),
+    ("attn_type", &["vanilla", "none", "vanilla-xformers"]),
+];
+
+/// The blocks of diffusers that are computed.
+const BLOCK_TYPES: [(&str, [&str; 2]); 2] = [
+    ("down_block_types", ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]),
+    ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]),
+];
+
 /// Settings that are looked at.
 const LOOKED_AT: &[&[&str]] =
     &[MUST_BE_FALSE, MUST_BE_TRUE, WIDTH, FACTORS, BLOCKS, Z, DIM, CODES, CHANNELS, OUT, OTHERS];
@@ -90,9 +103,8 @@ const OTHERS: &[&str] = &[
 pub fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
     for (keys, wanted) in [(MUST_BE_FALSE, false), (MUST_BE_TRUE, true)] {
         for &key in keys {
-            // MaskGIT's halves its maps without one.
-            let unused = key == "resample_with_conv" && family.word == "maskgit";
-            if let Some((on, _)) = published.bool(key)?.filter(|_| !unused)
+            let passed_over = family.passed_over.contains(&key);
+            if let Some((on, _)) = published.bool(key)?.filter(|_| !passed_over)
                 && on != wanted
                 && let Some(setting) = published.find(&[key])?
             {
@@ -109,26 +121,21 @@ pub fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
     if let Some(setting) = published.find(&["remap"])? {
         return setting.refuse("vqtok computes only null");
     }
-    for (key, known) in [
-        ("norm_type", &["group"][..]),
-        ("act_fn", &["silu", "swish"]),
-        ("attn_type", &["vanilla", "none", "vanilla-xformers"]),
-    ] {
+    for (key, known) in WORDS {
         if let Some(setting) = published.find(&[key])?
             && !known.iter().any(|word| setting.value == *word)
         {
             return setting.refuse(&only(known));
         }
     }
-    if let Some(setting) = published.find(&["group_count"])?.filter(|_| family.word == "dalle")
-        && setting.value != 4
-    {
-        return setting.refuse("vqtok computes only 4");
+    for &(key, value) in family.only {
+        if let Some(setting) = published.find(&[key])?
+            && *setting.value != value
+        {
+            return setting.refuse(&format!("vqtok computes only {value}"));
+        }
     }
-    for (key, known) in [
-        ("down_block_types", ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]),
-        ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]),
-    ] {
+    for (key, known) in BLOCK_TYPES {
         if let Some(setting) = published.find(&[key])?
             && !blocks(setting)?.iter().all(|block| known.iter().any(|word| block == word))
         {
@@ -155,21 +162,14 @@ fn only(words: &[&str]) -> String {
 ///
 /// # Errors
 /// The first setting that differs.
-pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
+pub fn check(config: &ModelConfig, family: &Family, published: &Published) -> Result<()> {
     let contradiction = LOOKED_AT.iter().copied().flatten();
     if let Some([one, two]) = contradiction.copied().find_map(|key| published.contradiction(key)) {
         let what = format!("but {} says {}; ", two.source, two.value);
-        let advice = format!("leave the right one there{}", published.flags.or_config());
+        let advice = format!("leave the right one there{}", published.settings.or_config());
         return one.refuse(&(what + &advice));
     }
-    let agree = |keys: &[&'static str], found: usize, what: &str| -> Result<()> {
-        match (published.usize(keys)?, published.find(keys)?) {
-            (Some((stated, _)), Some(setting)) if stated != found => {
-                other_checkpoint(setting, &format!("{found} ({what})"))
-            }
-            _ => Ok(()),
-        }
-    };
+    let agree = |keys, found, what| agree(published, keys, found, what);
     agree(CODES, config.quantizer.codes, "codes")?;
     agree(DIM, config.quantizer.dim, "numbers a code")?;
     if config.parts().encoder() {
@@ -178,6 +178,22 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
     if config.parts().decoder() {
         agree(OUT, config.pixels.channels, "channels an image")?;
     }
+    check_network(config, family, published)
+}
+
+/// Errors where a number under one of `keys` isn't the one that was `found`.
+fn agree(published: &Published, keys: &[&'static str], found: usize, what: &str) -> Result<()> {
+    match (published.usize(keys)?, published.find(keys)?) {
+        (Some((stated, _)), Some(setting)) if stated != found => {
+            other_checkpoint(setting, &format!("{found} ({what})"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The settings of one kind of network.
+fn check_network(config: &ModelConfig, family: &Family, published: &Published) -> Result<()> {
+    let agree = |keys: &[&'static str], found, what| agree(published, keys, found, what);
     match &config.architecture {
         Architecture::Vqgan(c) => {
             if c.parts.encoder() {
@@ -186,7 +202,8 @@ pub fn check(config: &ModelConfig, published: &Published) -> Result<()> {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, c.z_channels, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)?;
-            check_attention(config, c, published)
+            check_attention(c, published)?;
+            check_levels(c, family, published)
         }
         Architecture::Maskgit(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
@@ -246,7 +263,7 @@ fn check_widths(ch: usize, widths: &[usize], published: &Published) -> Result<()
 
 /// Where attention is: the reference's loaders pass over weights that the configuration has no
 /// place for, so that both must say the same.
-fn check_attention(config: &ModelConfig, c: &VqganConfig, published: &Published) -> Result<()> {
+fn check_attention(c: &VqganConfig, published: &Published) -> Result<()> {
     let found = |on: bool| if on { "attention in the middle" } else { "none in the middle" };
     for (key, with) in [("mid_block_add_attention", true), ("no_attn_mid_block", false)] {
         if let Some((on, _)) = published.bool(key)?
@@ -278,16 +295,22 @@ fn check_attention(config: &ModelConfig, c: &VqganConfig, published: &Published)
             return other_checkpoint(setting, &levels(&own));
         }
     }
+    Ok(())
+}
+
+/// The levels with attention, as `attn_resolutions` says them.
+fn check_levels(c: &VqganConfig, family: &Family, published: &Published) -> Result<()> {
+    let kind = published.find(&["attn_type"])?;
     let none = kind.is_some_and(|setting| setting.value == "none");
     let stated = published.list(&["attn_resolutions"])?;
     let resolution = published.usize(&["resolution"])?;
     let (Some((places, setting)), Some((resolution, _))) = (stated, resolution) else {
         return Ok(());
     };
-    // open-muse's weights are there although a lone one isn't run.
-    let attention = match config.family.as_str() {
-        "open-muse" => c.decoder().attention,
-        _ => c.attention.clone(),
+    // The weights are there although a lone one isn't run.
+    let attention = match family.skips_lone_attention {
+        true => c.decoder().attention,
+        false => c.attention.clone(),
     };
     let here = |level: usize| !none && places.contains(&(resolution >> level.min(63)));
     if (0..attention.len()).any(|level| here(level) != attention[level]) {
@@ -306,7 +329,7 @@ fn levels(attention: &[bool]) -> String {
     }
 }
 
-/// Settings of the network that are in none of the tables, with their files: for the identity card.
+/// Settings of the network that are in none of the tables, with their files: for the model card.
 pub fn unknown(published: &Published) -> Vec<String> {
     let known = |key: &&str| {
         LOOKED_AT.iter().copied().flatten().chain(WITHOUT_EFFECT).any(|known| known == key)

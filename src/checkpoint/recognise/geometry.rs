@@ -62,6 +62,16 @@ impl Shapes<'_> {
     }
 }
 
+/// A number that no weight shows and a configuration may say.
+pub struct Optional {
+    /// What it is, for provenance.
+    pub name: &'static str,
+    /// The keys it stands under; none where no configuration says it.
+    pub keys: &'static [&'static str],
+    /// What it is where none says it.
+    pub default: String,
+}
+
 /// The architecture of `layout` with these shapes, the image channels, and codes and dim.
 pub struct Geometry {
     /// The network.
@@ -72,6 +82,10 @@ pub struct Geometry {
     pub codes: usize,
     /// D.
     pub dim: usize,
+    /// Pixels a side, where the network has no other size.
+    pub side: Option<u32>,
+    /// What it takes besides the weights.
+    pub optional: Vec<Optional>,
 }
 
 /// Infers everything that shapes tell; `published` gives what they don't (groups, heads).
@@ -88,8 +102,15 @@ pub fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<G
     }
 }
 
+const NORM_GROUPS: &[&str] = &["norm_num_groups"];
+
 fn norm_groups(published: &Published) -> Result<usize> {
-    Ok(published.usize(&["norm_num_groups"])?.map_or(32, |(groups, _)| groups))
+    Ok(published.usize(NORM_GROUPS)?.map_or(32, |(groups, _)| groups))
+}
+
+/// [`norm_groups`] for provenance.
+fn of_norms() -> Vec<Optional> {
+    vec![Optional { name: "norm groups", keys: NORM_GROUPS, default: "32".to_owned() }]
 }
 
 /// Channels of an image, from the encoder's input or the decoder's output.
@@ -109,16 +130,7 @@ fn codebook(shapes: &Shapes) -> Result<(usize, usize)> {
 fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     let parts = shapes.parts("encoder.", "decoder.");
     let (codes, dim) = codebook(shapes)?;
-    let decoder = parts.decoder().then(|| {
-        let widths = shapes.widths("decoder.up")?;
-        Ok::<_, Error>(VqganDecoderConfig {
-            blocks: shapes.count("decoder.up.0.block."),
-            attention: shapes.attention("decoder.up", widths.len()),
-            mid_attention: shapes.any("decoder.mid.attn_1."),
-            widths,
-        })
-    });
-    let decoder = decoder.transpose()?;
+    let decoder = parts.decoder().then(|| vqgan_decoder(shapes)).transpose()?;
     let mut config = VqganConfig {
         ch: 0,
         widths: vec![],
@@ -129,7 +141,7 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         norm_groups: norm_groups(published)?,
         norm_eps: 1e-6,
         parts,
-        decoder,
+        decoder: None,
     };
     if parts.encoder() {
         config.ch = shapes.axis("encoder.conv_in.weight", 0)?;
@@ -138,7 +150,7 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         config.attention = shapes.attention("encoder.down", config.widths.len());
         config.mid_attention = shapes.any("encoder.mid.attn_1.");
         config.z_channels = shapes.axis("encoder.conv_out.weight", 0)?;
-    } else if let Some(decoder) = &config.decoder {
+    } else if let Some(decoder) = &decoder {
         config.widths = decoder.widths.clone();
         config.ch = decoder.widths.first().copied().unwrap_or(0);
         config.res_blocks = decoder.blocks.saturating_sub(1);
@@ -152,15 +164,21 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         ));
     }
     // The mirror needs no words of its own.
-    let own = config.decoder.take();
-    if own.as_ref().is_some_and(|own| *own != config.decoder()) {
-        config.decoder = own;
+    if decoder.as_ref().is_some_and(|own| *own != config.decoder()) {
+        config.decoder = decoder;
     }
-    Ok(Geometry {
-        architecture: Architecture::Vqgan(config),
-        channels: image_channels(shapes)?,
-        codes,
-        dim,
+    let channels = image_channels(shapes)?;
+    let architecture = Architecture::Vqgan(config);
+    Ok(Geometry { architecture, channels, codes, dim, side: None, optional: of_norms() })
+}
+
+fn vqgan_decoder(shapes: &Shapes) -> Result<VqganDecoderConfig> {
+    let widths = shapes.widths("decoder.up")?;
+    Ok(VqganDecoderConfig {
+        blocks: shapes.count("decoder.up.0.block."),
+        attention: shapes.attention("decoder.up", widths.len()),
+        mid_attention: shapes.any("decoder.mid.attn_1."),
+        widths,
     })
 }
 
@@ -190,12 +208,9 @@ fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         norm_eps: 1e-6,
         parts,
     };
-    Ok(Geometry {
-        architecture: Architecture::Maskgit(config),
-        channels: image_channels(shapes)?,
-        codes,
-        dim,
-    })
+    let channels = image_channels(shapes)?;
+    let architecture = Architecture::Maskgit(config);
+    Ok(Geometry { architecture, channels, codes, dim, side: None, optional: of_norms() })
 }
 
 fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
@@ -218,12 +233,9 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         norm_eps: 1e-6,
         parts,
     };
-    Ok(Geometry {
-        architecture: Architecture::OpenMagvit2(config),
-        channels: image_channels(shapes)?,
-        codes: 1 << dim,
-        dim,
-    })
+    let channels = image_channels(shapes)?;
+    let architecture = Architecture::OpenMagvit2(config);
+    Ok(Geometry { architecture, channels, codes: 1 << dim, dim, side: None, optional: of_norms() })
 }
 
 fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<TransformerConfig> {
@@ -238,7 +250,7 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
                 "the number of attention heads isn't visible in the weights ({inner} channels are no \
                  multiple of 64); put the model's configuration, with its `heads`, beside the \
                  checkpoint as config.yaml{}",
-                published.flags.or_config()
+                published.settings.or_config()
             )));
         }
     };
@@ -264,7 +276,8 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     };
     let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
     let tokens = shapes.axis(position, 1)?;
-    let grid = match published.pair(&["image_size"])? {
+    let stated = published.pair(&["image_size"])?;
+    let grid = match stated {
         Some(([height, width], _)) => [height / patch[0], width / patch[1]],
         None => [tokens.isqrt(); 2],
     };
@@ -274,7 +287,7 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
              `image_size`, beside the checkpoint as config.yaml{}",
             grid[0],
             grid[1],
-            published.flags.or_config()
+            published.settings.or_config()
         )));
     }
     let own = transformer(shapes, side, published)?;
@@ -290,11 +303,20 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         decoder: other("decoder")?,
         parts,
     };
+    let heads = format!("{} of width 64", config.encoder.heads);
+    let mut optional = vec![Optional { name: "attention heads", keys: &["heads"], default: heads }];
+    if stated.is_none() {
+        optional.push(Optional { name: "grid", keys: &[], default: "square".to_owned() });
+    }
+    let channels = shapes.axis(patches, 1)?;
+    let side = Some((grid[0] * patch[0]) as u32);
     Ok(Geometry {
         architecture: Architecture::VitVqgan(config),
-        channels: shapes.axis(patches, 1)?,
+        channels,
         codes,
         dim,
+        side,
+        optional,
     })
 }
 
@@ -324,7 +346,8 @@ fn dalle(shapes: &Shapes) -> Result<Geometry> {
         blocks += 1;
     }
     let config = DalleConfig { hidden, init, blocks, parts };
-    Ok(Geometry { architecture: Architecture::Dalle(config), channels, codes, dim: codes })
+    let architecture = Architecture::Dalle(config);
+    Ok(Geometry { architecture, channels, codes, dim: codes, side: None, optional: Vec::new() })
 }
 
 fn vqvae2(shapes: &Shapes) -> Result<Geometry> {
@@ -345,5 +368,7 @@ fn vqvae2(shapes: &Shapes) -> Result<Geometry> {
         // Stored transposed: (dim, n).
         codes: shapes.axis("quantize_b.embed", 1)?,
         dim: shapes.axis("quantize_b.embed", 0)?,
+        side: None,
+        optional: Vec::new(),
     })
 }

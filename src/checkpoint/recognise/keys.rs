@@ -43,6 +43,9 @@ pub const ANCHORS: &[&str] = &[
     "enc_b.blocks.0.weight",
 ];
 
+/// LitEma's moving averages, which lie beside the live weights under names without dots.
+pub const AVERAGES: &str = "model_ema";
+
 impl Layout {
     /// The layout of stripped names; None where no anchor is known.
     pub fn of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Layout> {

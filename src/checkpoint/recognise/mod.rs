@@ -1,13 +1,16 @@
 //! From a published checkpoint to a vqtok model: its family, its sizes, its conventions, the canonical
 //! names of its weights. Must not know: containers.
 
-pub(crate) mod conventions;
+mod choice;
+mod config;
 pub mod detect;
 pub mod families;
-pub(crate) mod fields;
-pub mod flags;
+mod fields;
 pub mod geometry;
 pub mod keys;
+mod placement;
+mod provenance;
 pub mod published;
-pub(crate) mod sets;
-pub(crate) mod sound;
+mod sets;
+pub mod setting_names;
+mod validate;

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::flags::Flags;
+use super::setting_names::SettingNames;
 use crate::checkpoint::find::interpolate;
+use crate::checkpoint::pickle::metadata::SETTINGS;
 use crate::error::{Error, Result};
 
 /// Pixels along a side that a configuration may ask for.
 const SIDE_MAX: u32 = 1 << 16;
-
-/// Keys under which a pickle carries settings, each a configuration.
-const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
 
 /// All configurations found beside or inside a checkpoint, the decisive one first.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +22,8 @@ pub struct Published {
     files: Vec<String>,
     /// Whether the user has given one.
     explicit: bool,
-    /// How the command calls what its user may say, for messages.
-    pub flags: Flags,
+    /// How a front end calls what its user may say, for messages.
+    pub settings: SettingNames,
 }
 
 /// A setting that was found.
@@ -93,7 +91,12 @@ impl Published {
         let (own, others): (Vec<String>, Vec<String>) =
             files.iter().map(|(path, _)| name(path)).partition(|name| name.starts_with("config."));
         let files = if own.is_empty() { others } else { own };
-        Published { sources, files, explicit: explicit.is_some(), flags: Flags::default() }
+        Published {
+            sources,
+            files,
+            explicit: explicit.is_some(),
+            settings: SettingNames::default(),
+        }
     }
 
     /// The first value of any of `keys` in any scope.
@@ -233,46 +236,6 @@ impl Published {
         }
         names
     }
-
-    /// Families that the configurations name; empty where they say nothing.
-    ///
-    /// # Errors
-    /// Where they name a class whose quantizer isn't built.
-    pub fn families(&self) -> Result<Vec<&'static str>> {
-        match self.word(&["_class_name"])? {
-            Some(("VQModel", _)) => {
-                let amused = matches!(self.bool("lookup_from_codebook")?, Some((true, _)));
-                return Ok(vec![if amused { "amused" } else { "diffusers" }]);
-            }
-            Some(("MaskGitVQGAN", _)) => return Ok(vec!["maskgit"]),
-            Some(("VQGANModel", _)) => return Ok(vec!["open-muse"]),
-            _ => {}
-        }
-        match self.word(&["model_type"])?.map_or("", |(word, _)| word) {
-            "chameleon" | "chameleon_vqgan" | "chameleon_vqvae" => return Ok(vec!["chameleon-hf"]),
-            "janus" | "janus_vqgan" => return Ok(vec!["janus-hf"]),
-            _ => {}
-        }
-        // Lightning's YAML: the dotted name of the class.
-        const TARGET: [&str; 2] = ["target", "class_path"];
-        let target = self.word(&TARGET)?.map_or("", |(word, _)| word);
-        let unbuilt = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
-        if unbuilt.iter().any(|(of, class)| target.contains(of) && target.ends_with(class))
-            && let Some(setting) = self.find(&TARGET)?
-        {
-            return setting.refuse("vqtok doesn't compute the quantizer of that class");
-        }
-        Ok(match target {
-            t if t.ends_with(".GumbelVQ") => vec!["taming-gumbel"],
-            // Chameleon's published YAML names taming's class.
-            t if t.starts_with("taming.") => vec!["taming", "chameleon"],
-            t if t.starts_with("ldm.") => vec!["latent-diffusion"],
-            t if t.contains("IBQ") || t.contains("IndexBackprop") => vec!["ibq"],
-            t if t.contains("Open_MAGVIT2") || t.contains("lfqgan") => vec!["open-magvit2"],
-            t if t.starts_with("enhancing.") => vec!["vit-vqgan"],
-            _ => vec![],
-        })
-    }
 }
 
 /// The error for a setting that is needed and can't be resolved.
@@ -333,20 +296,15 @@ mod tests {
             "params": {"n_embed": 8192, "ddconfig": {"resolution": 256, "attn_resolutions": [32]}}}}));
         assert_eq!(yaml.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
         assert_eq!(yaml.usize(&["num_embeddings", "n_embed"]).unwrap().map(|x| x.0), Some(8192));
-        assert_eq!(yaml.families().unwrap(), ["taming-gumbel"]);
         let full = published(json!({"model_type": "chameleon", "vq_config": {"resolution": 512}}));
-        assert_eq!(full.families().unwrap(), ["chameleon-hf"]);
         assert_eq!(full.usize(&["resolution"]).unwrap().map(|x| x.0), Some(512));
         let ldm = published(
             json!({"model": {"target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {
             "image_size": 64, "first_stage_config": {"target": "ldm.models.autoencoder.VQModelInterface",
                 "params": {"n_embed": 8192, "ddconfig": {"resolution": 256}}}}}}),
         );
-        assert_eq!(ldm.families().unwrap(), ["latent-diffusion"]);
         assert_eq!(ldm.usize(&["resolution"]).unwrap().map(|x| x.0), Some(256));
         assert_eq!(ldm.pair(&["image_size"]).unwrap(), None);
-        let amused = published(json!({"_class_name": "VQModel", "lookup_from_codebook": true}));
-        assert_eq!(amused.families().unwrap(), ["amused"]);
     }
 
     #[test]
@@ -432,17 +390,5 @@ mod tests {
         assert!(Published::new(None, &own, None).contradiction("resolution").is_none());
         let told = Published::new(Some(&json!({"resolution": 16})), &files, None);
         assert!(told.contradiction("resolution").is_none());
-    }
-
-    #[test]
-    fn classes_with_quantizers_that_are_not_built_are_refused() {
-        for target in
-            ["src.IBQ.models.ibqgan.VQModel", "enhancing.modules.stage1.vitvqgan.ViTVQGumbel"]
-        {
-            let config = published(json!({"model": {"target": target}}));
-            assert!(config.families().unwrap_err().to_string().contains(target));
-        }
-        let config = published(json!({"model": {"target": "src.IBQ.models.ibqgan.IBQ"}}));
-        assert_eq!(config.families().unwrap(), ["ibq"]);
     }
 }

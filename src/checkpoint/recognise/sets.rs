@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::flags::Flags;
-use super::keys::{ANCHORS, Layout};
+use super::keys::{ANCHORS, AVERAGES, Layout};
+use super::provenance::BY_WEIGHTS;
+use super::setting_names::SettingNames;
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 use crate::util::text::printable;
@@ -26,9 +27,6 @@ const WRAPPERS: &[&str] = &[
 /// Parts of names under which no set of weights lies, whatever stands behind them.
 const NO_WEIGHTS: &[&str] =
     &["optimizer", "optimizers", "optimizer_states", "exp_avg", "exp_avg_sq", "grad", "loss"];
-
-/// LitEma's moving averages, which lie beside the live weights under names without dots.
-pub const AVERAGES: &str = "model_ema";
 
 /// Shapes by the name in the file.
 pub type Named = BTreeMap<String, Vec<usize>>;
@@ -58,7 +56,7 @@ pub fn unwrapped(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Finds the set that is meant among `shapes`; `asked` is the word of `--weights`, `same` tells
+/// Finds the set that is meant among `shapes`; `asked` is the user's word, `same` tells
 /// whether two names of the file hold the same values.
 ///
 /// # Errors
@@ -66,7 +64,7 @@ pub fn unwrapped(name: &str) -> Cow<'_, str> {
 pub fn choose(
     shapes: &Named,
     asked: Option<&str>,
-    flags: &Flags,
+    settings: SettingNames,
     same: impl Fn(&str, &str) -> bool,
 ) -> Result<Chosen> {
     let mut sets = Sets::of(shapes);
@@ -78,12 +76,12 @@ pub fn choose(
     let mut why = None;
     let index = match asked.and_then(|asked| asked.prefix) {
         Some(prefix) => {
-            let index = sets.asked(&prefix, flags)?;
+            let index = sets.asked(&prefix, settings)?;
             let chosen = quoted(&sets.0[index].prefix);
-            why = Some(format!("{chosen} of {}: from --weights", sets.list()));
+            why = Some(format!("{chosen} of {}: from {BY_WEIGHTS}", sets.list()));
             index
         }
-        None => sets.only(&same, flags, &mut why)?,
+        None => sets.only(&same, settings, &mut why)?,
     };
     let others = sets.0.iter().enumerate().filter(|&(i, _)| i != index);
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
@@ -121,7 +119,7 @@ pub fn unknown_names() -> Error {
     ))
 }
 
-/// The word of `--weights`, understood.
+/// The user's word for a set, understood.
 struct Asked {
     /// Without wrappers and outer dots; None where only the averages were asked for.
     prefix: Option<String>,
@@ -241,12 +239,12 @@ impl Sets {
         self.0.iter().position(is).or(only)
     }
 
-    fn asked(&self, word: &str, flags: &Flags) -> Result<usize> {
+    fn asked(&self, word: &str, settings: SettingNames) -> Result<usize> {
         self.find(word).ok_or_else(|| {
             Error::invalid(format!(
                 "{} {}: the checkpoint has {}; give the start of the names of one of them (. for \
                  those without a prefix)",
-                flags.weights,
+                settings.weights,
                 printable(word),
                 self.list()
             ))
@@ -257,7 +255,7 @@ impl Sets {
     fn only(
         &self,
         same: &impl Fn(&str, &str) -> bool,
-        flags: &Flags,
+        settings: SettingNames,
         why: &mut Option<String>,
     ) -> Result<usize> {
         let mut left: Vec<usize> = (0..self.0.len()).collect();
@@ -300,11 +298,11 @@ impl Sets {
             *why = Some(format!("all of {} hold the same values", self.list()));
             return Ok(*first);
         }
-        let flag = flags.weights;
+        let setting = settings.weights;
         let example = self.0[*left.last().unwrap_or(&0)].prefix.trim_end_matches('.').to_owned();
         Err(Error::invalid(format!(
             "the checkpoint holds {} sets of weights, whose tokens differ: {}; say which with \
-             {flag} PREFIX, such as {flag} {}",
+             {setting} PREFIX, such as {setting} {}",
             left.len(),
             self.listed(&left),
             if example.is_empty() { ".".into() } else { printable(&example) }

@@ -4,6 +4,8 @@ use candle_core::{Device, Tensor};
 use serde_json::json;
 
 use super::*;
+use crate::checkpoint::recognise::placement::Placement;
+use crate::model::config::{Architecture, PreprocessConfig, QuantizerRule};
 
 /// Names and shapes of a tiny canonical VQGAN: 2 levels of 32 and 64, one block, z 8, 16 codes of 4.
 fn canonical(level_attention: bool, mid_attention: bool) -> BTreeMap<String, Vec<usize>> {
@@ -88,7 +90,12 @@ fn detect_shapes(
     published: &Published,
     family: Option<&str>,
 ) -> Result<Detected> {
-    detect(shapes, published, family, sets::choose(shapes, None, &Flags::default(), |_, _| false)?)
+    detect(
+        shapes,
+        published,
+        family,
+        sets::choose(shapes, None, SettingNames::default(), |_, _| false)?,
+    )
 }
 
 fn refused(
@@ -104,9 +111,9 @@ fn refused(
 }
 
 #[test]
-fn same_names_of_several_families_are_refused_with_the_candidates_and_the_flag() {
+fn same_names_of_several_families_are_refused_with_the_candidates_and_the_setting() {
     let text = refused(&canonical(true, true), None, None);
-    for word in ["taming", "latent-diffusion", "ibq", "--family"] {
+    for word in ["taming", "latent-diffusion", "ibq", "say which with family"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!text.contains("chameleon"), "its levels have no attention: {text}");
@@ -117,27 +124,29 @@ fn same_names_of_several_families_are_refused_with_the_candidates_and_the_flag()
 }
 
 #[test]
-fn advice_names_the_flags_of_the_command() {
+fn advice_names_the_settings_of_the_front_end() {
     let mut published = Published::default();
-    published.flags = Flags::OF_INIT;
+    published.settings = SettingNames::OF_INIT;
     let said = |published: &Published, family| {
         detect_shapes(&canonical(true, true), published, family).unwrap_err().to_string()
     };
     let text = said(&published, None);
-    assert!(text.ends_with("; say which with --init-family"), "{text}");
+    assert!(text.ends_with("; say which with init_family"), "{text}");
     let text = said(&published, Some("maskgit"));
-    assert!(text.contains("aren't those of --init-family maskgit"), "{text}");
-    published.flags = Flags::default();
-    assert!(said(&published, None).ends_with("; say which with --family"));
+    assert!(text.contains("aren't those of init_family maskgit"), "{text}");
+    published.settings = SettingNames::default();
+    assert!(said(&published, None).ends_with("; say which with family"));
     let both: BTreeMap<_, _> = ["one.", "two."]
         .into_iter()
         .flat_map(|prefix| prefixed(canonical(true, true), prefix))
         .collect();
-    let text = sets::choose(&both, None, &Flags::OF_INIT, |_, _| false).err().unwrap().to_string();
-    let advice = "say which with --init-weights PREFIX, such as --init-weights two";
+    let text =
+        sets::choose(&both, None, SettingNames::OF_INIT, |_, _| false).err().unwrap().to_string();
+    let advice = "say which with init_weights PREFIX, such as init_weights two";
     assert!(text.ends_with(advice), "{text}");
-    let asked = sets::choose(&both, Some("three"), &Flags::OF_INIT, |_, _| false).err().unwrap();
-    assert!(asked.to_string().starts_with("--init-weights three: "), "{asked}");
+    let asked =
+        sets::choose(&both, Some("three"), SettingNames::OF_INIT, |_, _| false).err().unwrap();
+    assert!(asked.to_string().starts_with("init_weights three: "), "{asked}");
 }
 
 #[test]
@@ -165,7 +174,7 @@ fn the_family_or_its_configuration_settles_it_and_the_network_builds() {
 #[test]
 fn a_family_that_does_not_fit_is_refused() {
     let text = refused(&canonical(true, true), None, Some("maskgit"));
-    assert!(text.contains("aren't those of --family maskgit") && text.contains("taming"), "{text}");
+    assert!(text.contains("aren't those of family maskgit") && text.contains("taming"), "{text}");
     assert!(refused(&canonical(true, true), None, Some("tamming")).contains("no family `tamming`"));
     let mut kl = canonical(true, true);
     kl.remove("quantize.embedding.weight");
@@ -210,7 +219,7 @@ fn moving_averages_are_chosen_and_refused_by_a_word() {
         shapes.insert(format!("state_dict.model_ema.{}", name.replace('.', "")), shape);
     }
     let found = |family: &str, word: Option<&str>| {
-        let chosen = sets::choose(&shapes, word, &Flags::default(), |_, _| false).unwrap();
+        let chosen = sets::choose(&shapes, word, SettingNames::default(), |_, _| false).unwrap();
         let found = detect(&shapes, &Published::default(), Some(family), chosen).unwrap();
         assert_eq!(found.placements.len() + found.ignored.len(), shapes.len());
         let source = found.placements["encoder.conv_in.weight"].source.clone();
@@ -227,7 +236,8 @@ fn moving_averages_are_chosen_and_refused_by_a_word() {
     let (source, said) = found("ibq", Some("state_dict"));
     assert!(source == live && said.contains("from --weights"), "{said}");
     let plain = canonical(true, true);
-    let chosen = sets::choose(&plain, Some("model_ema"), &Flags::default(), |_, _| false).unwrap();
+    let chosen =
+        sets::choose(&plain, Some("model_ema"), SettingNames::default(), |_, _| false).unwrap();
     let error = detect(&plain, &Published::default(), Some("ibq"), chosen).unwrap_err();
     assert!(error.to_string().contains("no moving averages"), "{error}");
 }

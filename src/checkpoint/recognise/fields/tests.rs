@@ -12,6 +12,10 @@ fn family(word: &str) -> &'static Family {
     Family::named(word).unwrap()
 }
 
+fn check(model: &ModelConfig, published: &Published) -> Result<()> {
+    super::check(model, family(&model.family), published)
+}
+
 #[test]
 fn options_that_are_not_built_are_refused_by_name() {
     let cases = [

@@ -14,7 +14,7 @@ fn several(prefixes: &[&str]) -> Named {
 
 fn chosen(shapes: &Named, asked: Option<&str>) -> Result<String, String> {
     let chosen =
-        choose(shapes, asked, &Flags::default(), |_, _| false).map_err(|e| e.to_string())?;
+        choose(shapes, asked, SettingNames::default(), |_, _| false).map_err(|e| e.to_string())?;
     let named = chosen.names.len() + chosen.others.len();
     assert_eq!(named, shapes.len(), "every name is used or has a reason");
     Ok(chosen.prefix)
@@ -37,7 +37,7 @@ fn one_set_is_found_under_any_prefix_and_any_wrapper() {
         format!("net.{side}._orig_mod.{}", rest.replace("conv_in", "conv_in.module"))
     };
     let shapes: Named = set("").into_iter().map(|(n, s)| (wrapped(&n), s)).collect();
-    let found = choose(&shapes, None, &Flags::default(), |_, _| false).unwrap();
+    let found = choose(&shapes, None, SettingNames::default(), |_, _| false).unwrap();
     let own: Vec<&str> = found.names.keys().map(String::as_str).collect();
     assert_eq!(own, set("").keys().collect::<Vec<_>>());
     assert_eq!(
@@ -68,18 +68,18 @@ fn several_sets_are_refused_with_all_of_them_and_the_flag_chooses() {
             };
             assert!(text.contains(&name), "{name}: {text}");
         }
-        assert!(text.contains("--weights PREFIX"), "{text}");
+        assert!(text.contains("weights PREFIX"), "{text}");
         let found = chosen(&shapes, Some(asked)).unwrap();
         assert!(found.trim_end_matches('.').ends_with(asked.trim_matches('.')), "{found}");
         let text = chosen(&shapes, Some("nothing")).unwrap_err();
-        assert!(text.starts_with("--weights nothing: the checkpoint has "), "{text}");
+        assert!(text.starts_with("weights nothing: the checkpoint has "), "{text}");
     }
 }
 
 #[test]
 fn equal_sets_are_one_and_other_networks_are_none() {
     let shapes = several(&["ema.", "model."]);
-    let found = choose(&shapes, None, &Flags::default(), |_, _| true).unwrap();
+    let found = choose(&shapes, None, SettingNames::default(), |_, _| true).unwrap();
     assert_eq!(found.prefix, "model.");
     assert!(found.why.unwrap().contains("hold the same values"));
 
@@ -111,11 +111,14 @@ fn what_lies_beside_a_wrapped_module_is_none_of_it() {
     let mut shapes = set("module.");
     shapes.insert("n_averaged".into(), vec![]);
     shapes.insert("loss".into(), vec![]);
-    let found = choose(&shapes, None, &Flags::default(), |_, _| false).unwrap();
+    let found = choose(&shapes, None, SettingNames::default(), |_, _| false).unwrap();
     assert_eq!((found.names.len(), found.others.len()), (3, 2));
     let mut shapes = set("state.module.");
     shapes.insert("state.n_averaged".into(), vec![]);
-    assert_eq!(choose(&shapes, None, &Flags::default(), |_, _| false).unwrap().others.len(), 1);
+    assert_eq!(
+        choose(&shapes, None, SettingNames::default(), |_, _| false).unwrap().others.len(),
+        1
+    );
 }
 
 #[test]

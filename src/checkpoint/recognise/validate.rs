@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::sets::{AVERAGES, Chosen};
+use super::keys::AVERAGES;
+use super::sets::Chosen;
 use crate::error::{Error, Result};
 use crate::util::text::printable;
 use crate::util::text::quoted;
