@@ -2,7 +2,7 @@
 //! published names. Must not know: engines, images.
 //!
 //! `open` gives a checkpoint as it was published, untouched: names as in the file, tensors as
-//! data. What the names mean is decided behind it. Every file is untrusted: no code runs, sizes
+//! data. What the names mean is decided in `recognise`. Every file is untrusted: no code runs, sizes
 //! are checked before memory is taken, and a file without tensors is an error that says what was
 //! found instead.
 

@@ -55,7 +55,7 @@ pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
         let weights = detected.place(&raw)?;
         (detected.config, weights, detected.ignored)
     };
-    // A tensor that is missing or misshapen is told now, not when the model is first used.
+    // A tensor that is missing or misshapen is reported now, not when the model is first used.
     Model::check(&config, &weights)?;
     Ok(Card {
         config,

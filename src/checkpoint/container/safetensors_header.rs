@@ -28,7 +28,7 @@ pub struct Entry {
     pub dtype: String,
     /// Outermost dimension first.
     pub shape: Vec<usize>,
-    /// First byte, and the one behind the last, from the end of the header.
+    /// First byte, and the one after the last, from the end of the header.
     pub range: (usize, usize),
 }
 

@@ -112,16 +112,7 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<LocatedCheckpoint>> {
         match (&indices[..], &single[..]) {
             ([index], _) => return found(index, WeightFiles::Sharded, Vec::new()),
             ([], [name]) => {
-                if let Some((_, parts)) =
-                    Path::new(name).file_stem().and_then(|s| part_of(s.to_str()?))
-                {
-                    return Err(Error::invalid(format!(
-                        "{}: {} is one of {parts} parts, and their index isn't there; download the \
-                         others and the index, or give this part itself as the model",
-                        text::path(dir),
-                        quoted(name)
-                    )));
-                }
+                refuse_part(dir, name)?;
                 let others = pickles.iter().filter(|n| *n != name);
                 return found(name, WeightFiles::One, passed_over(name, others));
             }
@@ -130,6 +121,18 @@ fn choose(dir: &Path, names: &[String]) -> Result<Option<LocatedCheckpoint>> {
         }
     }
     Ok(None)
+}
+
+/// Errors where the only candidate is a part of a checkpoint whose index isn't there.
+fn refuse_part(dir: &Path, name: &str) -> Result<()> {
+    let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str());
+    let Some((_, parts)) = stem.and_then(part_of) else { return Ok(()) };
+    Err(Error::invalid(format!(
+        "{}: {} is one of {parts} parts, and their index isn't there; download the others and the \
+         index, or give this part itself as the model",
+        text::path(dir),
+        quoted(name)
+    )))
 }
 
 /// A note on candidates that were not taken.

@@ -62,7 +62,7 @@ impl DetectOptions<'_> {
 /// on the CPU.
 ///
 /// # Errors
-/// Where it can't be read or is damaged, or its family can't be told: the error lists what fits.
+/// Where it can't be read or is damaged, or its family isn't clear: the error lists what fits.
 pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weights)> {
     let Opened { config, weights, digests } = begin(path, options)?;
     digests.get()?;

@@ -268,17 +268,15 @@ fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<Tra
     })
 }
 
-fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
-    let parts = shapes.parts("encoder.", "decoder.");
-    let (side, patches, position) = match parts.encoder() {
-        true => ("encoder", "encoder.to_patch_embedding.0.weight", "encoder.en_pos_embedding"),
-        false => ("decoder", "decoder.to_pixel.1.weight", "decoder.de_pos_embedding"),
-    };
-    let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
-    let tokens = shapes.axis(position, 1)?;
-    let stated = published.pair(&["image_size"])?;
+/// Tokens of a column and of a row, of an image of `stated` height and width, else of a square one.
+fn grid(
+    tokens: usize,
+    patch: [usize; 2],
+    stated: Option<[usize; 2]>,
+    published: &Published,
+) -> Result<[usize; 2]> {
     let grid = match stated {
-        Some(([height, width], _)) => [height / patch[0], width / patch[1]],
+        Some([height, width]) => [height / patch[0], width / patch[1]],
         None => [tokens.isqrt(); 2],
     };
     if grid[0] * grid[1] != tokens {
@@ -290,6 +288,19 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
             published.settings.or_config()
         )));
     }
+    Ok(grid)
+}
+
+fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let parts = shapes.parts("encoder.", "decoder.");
+    let (side, patches, position) = match parts.encoder() {
+        true => ("encoder", "encoder.to_patch_embedding.0.weight", "encoder.en_pos_embedding"),
+        false => ("decoder", "decoder.to_pixel.1.weight", "decoder.de_pos_embedding"),
+    };
+    let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
+    let tokens = shapes.axis(position, 1)?;
+    let stated = published.pair(&["image_size"])?;
+    let grid = grid(tokens, patch, stated.map(|(size, _)| size), published)?;
     let own = transformer(shapes, side, published)?;
     let other = |wanted: &str| match parts {
         Parts::Both => transformer(shapes, wanted, published),

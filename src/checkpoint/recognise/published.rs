@@ -105,13 +105,13 @@ impl Published {
     /// Where it, or a table it may stand in, is a reference that can't be resolved.
     pub fn find(&self, keys: &[&'static str]) -> Result<Option<Setting<'_>>> {
         for (source, value) in &self.sources {
-            let scopes = scopes(value).map_err(|reason| told(source, reason))?;
+            let scopes = scopes(value).map_err(|reason| unresolved(source, reason))?;
             let hit = keys
                 .iter()
                 .find_map(|key| scopes.iter().find_map(|scope| Some((*key, scope.get(*key)?))));
             if let Some((key, value)) = hit.filter(|(_, value)| !value.is_null()) {
                 return match interpolate::unresolved(value) {
-                    Some(reason) => Err(told(source, reason)),
+                    Some(reason) => Err(unresolved(source, reason)),
                     None => Ok(Some(Setting { key, value, source })),
                 };
             }
@@ -140,10 +140,10 @@ impl Published {
     /// The same within the table `side` (`encoder`, `decoder`), where it has its own.
     pub fn usize_of(&self, side: &str, key: &'static str) -> Result<Option<(usize, &str)>> {
         for (source, value) in &self.sources {
-            for scope in scopes(value).map_err(|reason| told(source, reason))? {
+            for scope in scopes(value).map_err(|reason| unresolved(source, reason))? {
                 if let Some(value) = scope.get(side).and_then(|inner| inner.get(key)) {
                     if let Some(reason) = interpolate::unresolved(value) {
-                        return Err(told(source, reason));
+                        return Err(unresolved(source, reason));
                     }
                     return Ok(Some((Setting { key, value, source }.positive()?, source)));
                 }
@@ -239,7 +239,7 @@ impl Published {
 }
 
 /// The error for a setting that is needed and can't be resolved.
-fn told(source: &str, reason: &str) -> Error {
+fn unresolved(source: &str, reason: &str) -> Error {
     Error::invalid(format!("{source}: {reason}"))
 }
 

@@ -24,7 +24,7 @@ const WRAPPERS: &[&str] = &[
     "_checkpoint_wrapped_module",
 ];
 
-/// Parts of names under which no set of weights lies, whatever stands behind them.
+/// Parts of names under which no set of weights lies, whatever follows them.
 const NO_WEIGHTS: &[&str] =
     &["optimizer", "optimizers", "optimizer_states", "exp_avg", "exp_avg_sq", "grad", "loss"];
 
@@ -164,6 +164,15 @@ impl Set {
         self.shapes.iter().all(|(name, shape)| other.shapes.get(name) == Some(shape))
     }
 
+    /// Whether both hold the same values under the same names.
+    fn equals(&self, other: &Set, same: &impl Fn(&str, &str) -> bool) -> bool {
+        self.names.len() == other.names.len()
+            && self
+                .names
+                .iter()
+                .all(|(own, name)| other.names.get(own).is_some_and(|other| same(name, other)))
+    }
+
     /// What stands last in the prefix, and what stands before that.
     fn last(&self) -> (&str, &str) {
         let prefix = self.prefix.trim_end_matches('.');
@@ -258,13 +267,7 @@ impl Sets {
         settings: SettingNames,
         why: &mut Option<String>,
     ) -> Result<usize> {
-        let mut left: Vec<usize> = (0..self.0.len()).collect();
-        // A network of another kind beside the tokenizer, such as a KL autoencoder, is none to
-        // choose; a part of a tokenizer's copy is.
-        if self.0.iter().any(|set| set.tokenizer) {
-            let copy = |set: &Set| self.0.iter().any(|other| other.tokenizer && set.copies(other));
-            left.retain(|&i| self.0[i].tokenizer || copy(&self.0[i]));
-        }
+        let mut left = self.tokenizers();
         // Transformers carry the tokenizer of their condition beside that of their images.
         let condition = |i: usize| match self.0[i].last() {
             (before, "cond_stage_model") => {
@@ -283,17 +286,11 @@ impl Sets {
         if let [index] = left[..] {
             return Ok(index);
         }
-        let equal = |a: &Set, b: &Set| {
-            a.names.len() == b.names.len()
-                && a.names
-                    .iter()
-                    .all(|(own, name)| b.names.get(own).is_some_and(|other| same(name, other)))
-        };
         // Averages come last, so that the name of the set is the usual one.
         let averages = |i: usize| self.0[i].prefix.contains("ema");
         left.sort_by_key(|&i| (averages(i), i));
         if let [first, rest @ ..] = &left[..]
-            && rest.iter().all(|&other| equal(&self.0[*first], &self.0[other]))
+            && rest.iter().all(|&other| self.0[*first].equals(&self.0[other], same))
         {
             *why = Some(format!("all of {} hold the same values", self.list()));
             return Ok(*first);
@@ -307,6 +304,17 @@ impl Sets {
             self.listed(&left),
             if example.is_empty() { ".".into() } else { printable(&example) }
         )))
+    }
+
+    /// Those that can be meant. A network of another kind beside a tokenizer, such as a KL
+    /// autoencoder, is none to choose; a part of a tokenizer's copy is.
+    fn tokenizers(&self) -> Vec<usize> {
+        let mut left: Vec<usize> = (0..self.0.len()).collect();
+        if self.0.iter().any(|set| set.tokenizer) {
+            let copy = |set: &Set| self.0.iter().any(|other| other.tokenizer && set.copies(other));
+            left.retain(|&i| self.0[i].tokenizer || copy(&self.0[i]));
+        }
+        left
     }
 }
 
@@ -343,7 +351,7 @@ fn prefix_of(name: &str) -> Option<&str> {
         ways.filter_map(|way| name.strip_suffix(&way)).min_by_key(|prefix| prefix.len())
     };
     let prefixes = ANCHORS.iter().filter_map(strip);
-    // `encoder.blocks.input.w` is an anchor itself, not `blocks.input.w` behind a prefix.
+    // `encoder.blocks.input.w` is an anchor itself, not `blocks.input.w` after a prefix.
     let prefix = prefixes.min_by_key(|prefix| prefix.len())?;
     let at_a_dot = prefix.is_empty() || prefix.ends_with('.');
     let of_weights = !prefix.split('.').any(|part| NO_WEIGHTS.contains(&part));

@@ -90,8 +90,8 @@ pub fn refuse_values(name: &str, source: &str, tensor: &RawTensor) -> Result<()>
     Ok(())
 }
 
-/// Whether a codebook's codes can't be told apart. Looks no further than to the first that can;
-/// codes that aren't finite are told elsewhere.
+/// Whether a codebook's codes can't be told apart. Looks no further than the first that can;
+/// codes that aren't finite are reported elsewhere.
 fn holds_one_code(name: &str, tensor: &RawTensor) -> bool {
     let (bytes, size) = (tensor.bytes(), tensor.dtype().size());
     let alike = match (name, tensor.shape()) {
