@@ -7,7 +7,9 @@ use super::geometry::Geometry;
 use super::provenance::{Provenance, word};
 use super::published::Published;
 use crate::error::{Error, Result};
-use crate::model::config::*;
+use crate::model::config::{
+    FORMAT, ModelConfig, PixelConfig, PreprocessConfig, QuantizerConfig, QuantizerRule,
+};
 
 /// The model's configuration, with everything assumed in `provenance`; `how` the family was found.
 ///
