@@ -13,10 +13,10 @@ use std::process::{Command, ExitCode};
 
 use image::{Rgb, RgbImage, imageops};
 use serde_json::Value;
-use vqtok::data::contact_sheet::Layout;
-use vqtok::data::source::file;
-use vqtok::data::subsample;
-use vqtok::data::walk;
+use vqtok::internals::data::contact_sheet::Layout;
+use vqtok::internals::data::source::file;
+use vqtok::internals::data::subsample;
+use vqtok::internals::data::walk;
 
 const PHOTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
 const CIFAR: &str =

@@ -10,17 +10,17 @@
 use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
-use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::resize::rules::ResizeRule;
-use vqtok::data::walk;
-use vqtok::data::{Alpha, subsample};
-use vqtok::engine::candle::CandleEngine;
-use vqtok::engine::cpu::{CpuEngine, kernels};
-use vqtok::engine::{Engine, PixelBatch};
-use vqtok::model::Model;
-use vqtok::model::config::Parts;
-use vqtok::train::network::random::Draws;
-use vqtok::train::quantizer::kmeans::KMeans;
+use vqtok::internals::data::prepare::{Preparation, prepare};
+use vqtok::internals::data::resize::rules::ResizeRule;
+use vqtok::internals::data::walk;
+use vqtok::internals::data::{Alpha, subsample};
+use vqtok::internals::engine::candle::CandleEngine;
+use vqtok::internals::engine::cpu::{CpuEngine, kernels};
+use vqtok::internals::engine::{Engine, PixelBatch};
+use vqtok::internals::model::Model;
+use vqtok::internals::model::config::Parts;
+use vqtok::internals::train::network::random::Draws;
+use vqtok::internals::train::quantizer::kmeans::KMeans;
 
 #[path = "common/encoder.rs"]
 mod encoder;

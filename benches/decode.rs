@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vqtok::data::resize::rules::{ResizeRule, prepare};
-use vqtok::data::{Alpha, Limits, PillowVersion, decode};
+use vqtok::internals::data::resize::rules::{ResizeRule, prepare};
+use vqtok::internals::data::{Alpha, Limits, PillowVersion, decode};
 
 const ROUNDS: usize = 5;
 const RULES: [ResizeRule; 3] = [ResizeRule::Bilinear, ResizeRule::Bicubic, ResizeRule::Lanczos];

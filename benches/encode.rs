@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::Device;
-use vqtok::engine::candle::CandleEngine;
-use vqtok::engine::cpu::{CpuEngine, kernels};
-use vqtok::engine::{Engine, PixelBatch};
-use vqtok::model::Model;
-use vqtok::model::config::Parts;
+use vqtok::internals::engine::candle::CandleEngine;
+use vqtok::internals::engine::cpu::{CpuEngine, kernels};
+use vqtok::internals::engine::{Engine, PixelBatch};
+use vqtok::internals::model::Model;
+use vqtok::internals::model::config::Parts;
 
 #[path = "common/encoder.rs"]
 mod encoder;

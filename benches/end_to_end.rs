@@ -16,15 +16,15 @@ use std::time::Instant;
 use arrow::array::{AsArray, ListArray, cast};
 use arrow::datatypes::{Int64Type, UInt16Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use vqtok::checkpoint::recognise::detect::{DetectOptions, begin};
-use vqtok::data::prepare::{Preparation, prepare};
-use vqtok::data::source::file;
-use vqtok::data::walk;
-use vqtok::data::{SourceFile, subsample};
-use vqtok::engine::{self, PixelBatch};
-use vqtok::model::config::Parts;
-use vqtok::pipeline;
-use vqtok::tokens::{CommitMode, Plan, PlanRow};
+use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin};
+use vqtok::internals::data::prepare::{Preparation, prepare};
+use vqtok::internals::data::source::file;
+use vqtok::internals::data::walk;
+use vqtok::internals::data::{SourceFile, subsample};
+use vqtok::internals::engine::{self, PixelBatch};
+use vqtok::internals::model::config::Parts;
+use vqtok::internals::pipeline;
+use vqtok::internals::tokens::{CommitMode, Plan, PlanRow};
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -65,7 +65,7 @@ fn main() -> vqtok::Result<()> {
     let (mut config, weights) = encoder::f16_vqgan(1024, Parts::Both);
     config.preprocess.resize = "bicubic".into();
     config.preprocess.size = Some(SIDE);
-    vqtok::checkpoint::folder::save(&model, &config, &weights)?;
+    vqtok::internals::checkpoint::folder::save(&model, &config, &weights)?;
     let photos = scratch.path().join("photos");
     copied(&settings, &photos)?;
     let found = subsample::evenly(walk(std::slice::from_ref(&photos))?, settings.count)?;

@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use vqtok::checkpoint::recognise::detect::{DetectOptions, begin};
-use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
-use vqtok::engine::cuda::{CudaEngine, StageTime};
-use vqtok::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
-use vqtok::model::config::Parts;
+use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin};
+use vqtok::internals::engine::cpu::{CpuEngine, kernels::Isa};
+use vqtok::internals::engine::cuda::{CudaEngine, StageTime};
+use vqtok::internals::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
+use vqtok::internals::model::config::Parts;
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -87,7 +87,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
     config.preprocess.resize = "bicubic".into();
     config.preprocess.size = Some(SIDE as u32);
     if !folder.exists() {
-        vqtok::checkpoint::folder::save(&folder, &config, &weights)?;
+        vqtok::internals::checkpoint::folder::save(&folder, &config, &weights)?;
     }
     let mut exact =
         CudaEngine::open(begin(&folder, &DetectOptions::default())?, 0, Precision::F32)?;

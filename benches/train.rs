@@ -14,13 +14,13 @@ use std::time::Instant;
 #[path = "common/peer.rs"]
 mod peer;
 use peer::Peer;
-use vqtok::config::Recipe;
-use vqtok::error::{Reject, Result};
-use vqtok::model::config::Architecture;
-use vqtok::train::input::images::Images;
-use vqtok::train::settings::codebook::Estimator;
-use vqtok::train::trainer::Trainer;
-use vqtok::train::{Event, Observer, TrainData, run};
+use vqtok::internals::config::Recipe;
+use vqtok::internals::model::config::Architecture;
+use vqtok::internals::train::input::images::Images;
+use vqtok::internals::train::settings::codebook::Estimator;
+use vqtok::internals::train::trainer::Trainer;
+use vqtok::internals::train::{Event, Observer, TrainData, run};
+use vqtok::{Reject, Result};
 
 /// A name, its `[model.quantizer]` and its `[train.codebook]` over those of the recipe.
 type Kind = (&'static str, &'static str, &'static str);
@@ -231,7 +231,9 @@ fn step_cost(args: &[String]) {
         let settings = &recipe.train;
         let mut trainer = Trainer::new(&recipe.model_config(), settings, 0.06).expect("a trainer");
         let bytes: Vec<u8> = (0..settings.batch_size * 32 * 32 * 3)
-            .map(|i| (vqtok::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8)
+            .map(|i| {
+                (vqtok::internals::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8
+            })
             .collect();
         let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
         trainer

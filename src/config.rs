@@ -144,7 +144,7 @@ impl Default for TokenizeRecipe {
 }
 
 /// Images a batch at most, in training and tokenizing.
-pub const BATCH_SIZE_MAX: usize = 1 << 16;
+pub(crate) const BATCH_SIZE_MAX: usize = 1 << 16;
 
 impl Recipe {
     /// What `vqtok tokenize` trains where nobody says otherwise.

@@ -70,7 +70,7 @@ pub enum Error {
 }
 
 /// The exit code of a bug of vqtok's.
-pub const INTERNAL_ERROR: u8 = 70;
+pub(crate) const INTERNAL_ERROR: u8 = 70;
 
 /// Where bugs are reported.
 pub(crate) const ISSUES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues");

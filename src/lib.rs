@@ -194,47 +194,41 @@
     clippy::expect_used,
     reason = "what is wrong with an input is an error that names it, never a panic"
 )]
+#![warn(unreachable_pub, reason = "the public interface is what this file re-exports")]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "the command line alone calls some of it")
+)]
 #![warn(clippy::wildcard_imports, reason = "a file says where its names come from")]
 
 #[cfg(not(unix))]
 compile_error!("vqtok runs on Unix only: Linux and macOS");
 
-#[doc(hidden)]
-pub mod error;
+mod error;
 
-#[doc(hidden)]
-pub mod util;
-#[doc(hidden)]
-pub mod weights;
+mod util;
+mod weights;
 
-#[doc(hidden)]
-pub mod checkpoint;
-#[doc(hidden)]
-pub mod data;
-#[doc(hidden)]
-pub mod engine;
-#[doc(hidden)]
-pub mod metrics;
-#[doc(hidden)]
-pub mod model;
+mod checkpoint;
+mod data;
+mod engine;
+mod metrics;
+mod model;
 
-#[doc(hidden)]
-pub mod audit;
-#[doc(hidden)]
-pub mod tokens;
-#[doc(hidden)]
-pub mod train;
+mod audit;
+mod tokens;
+mod train;
 
-#[doc(hidden)]
-pub mod config;
-#[doc(hidden)]
-pub mod pipeline;
+mod config;
+mod pipeline;
 
 mod job;
 
-#[cfg(feature = "cli")]
 #[doc(hidden)]
-pub mod cli;
+pub mod internals;
+
+#[cfg(feature = "cli")]
+mod cli;
 
 #[cfg(test)]
 mod testing;

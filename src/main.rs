@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vqtok::cli::main()
+    vqtok::internals::cli::main()
 }

@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// Mean of squared differences, in float64.
-pub fn mse(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn mse(a: &[f32], b: &[f32]) -> f64 {
     let sum: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     sum / a.len().max(1) as f64
 }
 
 /// 10 log10(peak^2 / mse), in dB; infinite for equal images.
-pub fn psnr_of_mse(mse: f64, peak: f64) -> f64 {
+pub(crate) fn psnr_of_mse(mse: f64, peak: f64) -> f64 {
     10.0 * (peak * peak / mse).log10()
 }
 
 /// PSNR of one image, `peak` the difference of white and black.
-pub fn psnr(a: &[f32], b: &[f32], peak: f64) -> f64 {
+pub(crate) fn psnr(a: &[f32], b: &[f32], peak: f64) -> f64 {
     psnr_of_mse(mse(a, b), peak)
 }
 
 /// Sum of the squared differences of neighbouring pixels, along both sides, of one image
 /// `[channels, height, width]`: what blur takes away.
-pub fn gradient_energy(image: &[f32], channels: usize, height: usize, width: usize) -> f64 {
+pub(crate) fn gradient_energy(image: &[f32], channels: usize, height: usize, width: usize) -> f64 {
     let mut sum = 0.0;
     for plane in image.chunks_exact(height * width).take(channels) {
         for (y, row) in plane.chunks_exact(width).enumerate() {
@@ -54,7 +54,13 @@ fn gaussian() -> [f64; WINDOW] {
 ///
 /// # Errors
 /// Where a side is shorter than the window.
-pub fn ssim_channel(a: &[f32], b: &[f32], height: usize, width: usize, peak: f64) -> Result<f64> {
+pub(crate) fn ssim_channel(
+    a: &[f32],
+    b: &[f32],
+    height: usize,
+    width: usize,
+    peak: f64,
+) -> Result<f64> {
     if height < WINDOW || width < WINDOW {
         return Err(Error::invalid(format!(
             "SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {width}x{height}"
@@ -98,7 +104,7 @@ fn blur(values: &[f64], height: usize, width: usize) -> Vec<f64> {
 }
 
 /// SSIM of one image `[channels, height, width]`: the mean over its channels.
-pub fn ssim(
+pub(crate) fn ssim(
     a: &[f32],
     b: &[f32],
     channels: usize,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Panics
 /// Where the data is missing and `VQTOK_REQUIRE_SHARED=1`, as CI sets it.
-pub fn shared(path: &str) -> Option<PathBuf> {
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let full = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if full.exists() {
         return Some(full);
@@ -26,7 +26,7 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 
 /// One array of an npz file, C order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NpzArray {
+pub(crate) struct NpzArray {
     /// Outermost dimension first; empty for a scalar.
     pub shape: Vec<usize>,
     /// numpy's word for the element type, as in `<f4`, `|u1`, `|b1`, `<U12`.
@@ -72,7 +72,7 @@ impl NpzArray {
     /// # Panics
     /// Where the array is of another type.
     #[track_caller]
-    pub fn bool(&self) -> Vec<bool> {
+    pub(crate) fn bool(&self) -> Vec<bool> {
         assert_eq!(self.dtype, "|b1", "the array has another type");
         self.data.iter().map(|&b| b != 0).collect()
     }
@@ -82,7 +82,7 @@ impl NpzArray {
     /// # Panics
     /// Where the array holds no integers.
     #[track_caller]
-    pub fn to_i64(&self) -> Vec<i64> {
+    pub(crate) fn to_i64(&self) -> Vec<i64> {
         match self.dtype.as_str() {
             "<i8" => self.i64(),
             "<i4" => self.i32().into_iter().map(i64::from).collect(),
@@ -96,12 +96,12 @@ impl NpzArray {
     }
 
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Whether there is no element.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
@@ -112,7 +112,7 @@ impl NpzArray {
 /// # Panics
 /// Where the file can't be read: tests have no use for an npz they can't trust.
 #[track_caller]
-pub fn npz(path: impl AsRef<Path>) -> BTreeMap<String, NpzArray> {
+pub(crate) fn npz(path: impl AsRef<Path>) -> BTreeMap<String, NpzArray> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let u16_at = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
@@ -145,7 +145,7 @@ pub fn npz(path: impl AsRef<Path>) -> BTreeMap<String, NpzArray> {
 
 /// One array in numpy's format, C order.
 #[track_caller]
-pub fn npy(bytes: &[u8]) -> NpzArray {
+pub(crate) fn npy(bytes: &[u8]) -> NpzArray {
     assert_eq!(&bytes[..6], b"\x93NUMPY", "an npy file");
     let (start, length) = match bytes[6] {
         1 => (10, usize::from(u16::from_le_bytes([bytes[8], bytes[9]]))),

@@ -24,7 +24,7 @@ fn without_the_engine_one_line_says_how_to_build_it() {
 #[cfg(feature = "cuda")]
 #[test]
 fn without_its_libraries_one_line_names_each_that_is_missing() {
-    use vqtok::engine::{Precision, cuda::libraries::Library};
+    use vqtok::internals::engine::{Precision, cuda::libraries::Library};
     let job = Job::new(2);
     for precision in [Precision::F32, Precision::Bf16] {
         let missing: Vec<_> =

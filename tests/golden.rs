@@ -13,12 +13,12 @@ use cases::{Case, cases, family_word, largest_difference, pixel_batch};
 
 use candle_core::{Device, Tensor};
 use support::{NpzArray, npz, shared};
-use vqtok::checkpoint::recognise::detect::{DetectOptions, begin, detect_raw, open};
-use vqtok::engine::candle::CandleEngine;
-use vqtok::engine::{CodeGrid, Encoded, Engine, PixelBatch};
-use vqtok::model::Model;
-use vqtok::model::config::{InputRange, OutputRange};
-use vqtok::weights::store::Weights;
+use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin, detect_raw, open};
+use vqtok::internals::engine::candle::CandleEngine;
+use vqtok::internals::engine::{CodeGrid, Encoded, Engine, PixelBatch};
+use vqtok::internals::model::Model;
+use vqtok::internals::model::config::{InputRange, OutputRange};
+use vqtok::internals::weights::store::Weights;
 
 impl Case {
     fn engine(&self, file: &Path) -> CandleEngine {
@@ -280,7 +280,8 @@ fn golden_batch_and_threads_change_nothing() {
 fn golden_detection_agrees_or_asks() {
     for case in cases("golden").into_iter().chain(cases("golden_decoder")) {
         for file in case.checkpoints() {
-            let mut raw = vqtok::checkpoint::open(&file).unwrap_or_else(|e| panic!("{e}"));
+            let mut raw =
+                vqtok::internals::checkpoint::open(&file).unwrap_or_else(|e| panic!("{e}"));
             let told = DetectOptions {
                 family: Some(family_word(&case.json)),
                 config: case.config(),
@@ -314,7 +315,7 @@ fn golden_detection_agrees_or_asks() {
 fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
     for case in cases("golden") {
         let file = &case.checkpoints()[0];
-        let raw = vqtok::checkpoint::open(file).unwrap_or_else(|e| panic!("{e}"));
+        let raw = vqtok::internals::checkpoint::open(file).unwrap_or_else(|e| panic!("{e}"));
         let options = DetectOptions {
             family: Some(family_word(&case.json)),
             config: case.config(),
@@ -367,10 +368,10 @@ fn golden_own_folder_gives_equal_tokens() {
             open(file, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         let dir = tempfile::tempdir().expect("a folder");
         let weights = weights.tensors().expect("tensors");
-        vqtok::checkpoint::folder::save(dir.path(), &config, &weights).expect("saved");
+        vqtok::internals::checkpoint::folder::save(dir.path(), &config, &weights).expect("saved");
         let golden = npz(case.folder.join("golden.npz"));
         let batch = pixel_batch(&golden["images_u8"]);
-        let weights_file = dir.path().join(vqtok::checkpoint::folder::WEIGHTS_FILE);
+        let weights_file = dir.path().join(vqtok::internals::checkpoint::folder::WEIGHTS_FILE);
         for path in [dir.path(), weights_file.as_path()] {
             let mut engine = begin(path, &DetectOptions::default())
                 .and_then(|opened| CandleEngine::open(opened, &Device::Cpu))

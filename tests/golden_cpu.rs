@@ -9,9 +9,9 @@ use std::path::Path;
 
 use cases::{Case, cases, family_word, largest_difference, pixel_batch};
 use support::{NpzArray, npz};
-use vqtok::checkpoint::recognise::detect::{DetectOptions, open};
-use vqtok::engine::cpu::{CpuEngine, kernels::Isa};
-use vqtok::engine::{Encoded, Engine};
+use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, open};
+use vqtok::internals::engine::cpu::{CpuEngine, kernels::Isa};
+use vqtok::internals::engine::{Encoded, Engine};
 
 fn engine(case: &Case, file: &Path, isa: Isa) -> CpuEngine {
     let options = DetectOptions {

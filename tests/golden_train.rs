@@ -5,20 +5,20 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use vqtok::model;
-use vqtok::model::config::{Architecture, VqvaeConfig};
-use vqtok::model::conv::{Padding, conv_transpose2d, conv2d, relu};
-use vqtok::model::layers::{GroupNorm, double_nearest};
-use vqtok::model::topology::{Io, NormSpec};
-use vqtok::train::network::autoencoder::Autoencoder;
-use vqtok::train::network::optimizer::{AdamW, gradients};
-use vqtok::train::network::parameters::Named;
-use vqtok::train::network::parameters::{Parameters, flat, set_flat};
-use vqtok::train::network::random::{fnv1a64, unit};
-use vqtok::train::quantizer::ema::{Averages, EmaCodebook};
-use vqtok::train::quantizer::estimator::{code_loss, commitment, straight_through};
-use vqtok::train::quantizer::layout::{lookup, to_rows};
-use vqtok::train::quantizer::nearest::nearest;
+use vqtok::internals::model;
+use vqtok::internals::model::config::{Architecture, VqvaeConfig};
+use vqtok::internals::model::conv::{Padding, conv_transpose2d, conv2d, relu};
+use vqtok::internals::model::layers::{GroupNorm, double_nearest};
+use vqtok::internals::model::topology::{Io, NormSpec};
+use vqtok::internals::train::network::autoencoder::Autoencoder;
+use vqtok::internals::train::network::optimizer::{AdamW, gradients};
+use vqtok::internals::train::network::parameters::Named;
+use vqtok::internals::train::network::parameters::{Parameters, flat, set_flat};
+use vqtok::internals::train::network::random::{fnv1a64, unit};
+use vqtok::internals::train::quantizer::ema::{Averages, EmaCodebook};
+use vqtok::internals::train::quantizer::estimator::{code_loss, commitment, straight_through};
+use vqtok::internals::train::quantizer::layout::{lookup, to_rows};
+use vqtok::internals::train::quantizer::nearest::nearest;
 
 #[path = "../src/train/golden.rs"]
 mod golden;
@@ -399,7 +399,7 @@ fn golden_clip_and_adamw_of_a_vqgan_step() {
         .collect();
     let mut named: Named =
         vars.keys().map(|name| (name.clone(), case.f32(&format!("step1.grad.{name}")))).collect();
-    let norm = vqtok::train::network::optimizer::clip(&mut named, 1.0);
+    let norm = vqtok::internals::train::network::optimizer::clip(&mut named, 1.0);
     let stored = case.scalars("generator_grad_norm")[0];
     golden::assert_close("norm", &[norm], &[stored], 3e-5);
     // This reference decays every tensor, ours only those with two and more dimensions: the rest

@@ -169,7 +169,7 @@ fn hammer_images(until: Until) {
 }
 
 fn hammer_recipes(until: Until) {
-    let own = vqtok::config::RECIPES.map(|(_, text)| text.as_bytes().to_vec());
+    let own = vqtok::internals::config::RECIPES.map(|(_, text)| text.as_bytes().to_vec());
     let change = |random: &mut Random, bytes: &mut Vec<u8>| match random.below(4) {
         0 => damage(random, bytes, 0),
         _ => reword(random, bytes),
@@ -249,7 +249,11 @@ fn damage_does_no_harm_for_long() {
 /// Sizes are refused when a recipe is read, not when memory for them is asked for.
 #[test]
 fn recipes_of_impossible_sizes_are_refused() {
-    let text = vqtok::config::RECIPES.iter().find(|(name, _)| *name == "vqgan-f16-256").unwrap().1;
+    let text = vqtok::internals::config::RECIPES
+        .iter()
+        .find(|(name, _)| *name == "vqgan-f16-256")
+        .unwrap()
+        .1;
     let text = &format!("{text}\n[tokenize]\nbatch_size = 31\n");
     let numbers = text.lines().filter_map(|line| {
         let (name, value) = line.split_once(" = ")?;
@@ -258,7 +262,7 @@ fn recipes_of_impossible_sizes_are_refused() {
     let mut refused = Vec::new();
     for (name, line) in numbers {
         let huge = text.replacen(line, &format!("{name} = 4294967295"), 1);
-        if let Err(error) = vqtok::config::Recipe::parse(&huge, "huge") {
+        if let Err(error) = vqtok::internals::config::Recipe::parse(&huge, "huge") {
             assert!(error.to_string().contains(name), "{error}");
             refused.push(name);
         }
@@ -268,7 +272,7 @@ fn recipes_of_impossible_sizes_are_refused() {
     let batches = ["size", "batch_size", "micro_batch", "batch_size"];
     assert_eq!(refused, [&sizes[..], &batches].concat());
     let wide = text.replace("widths = [128, 128", "widths = [128, 4294967296");
-    assert!(vqtok::config::Recipe::parse(&wide, "wide").is_err());
+    assert!(vqtok::internals::config::Recipe::parse(&wide, "wide").is_err());
 }
 
 /// Footers that agree with themselves and lie about what is in the file.
@@ -396,9 +400,9 @@ fn no_path_of_a_summary_is_followed() {
             Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
         let lying = format!("{body}  \"self_sha256\": \"{digest}\"\n}}\n");
         std::fs::write(out.join("dataset.json"), lying).unwrap();
-        assert!(!vqtok::audit::verify(&out).unwrap().clean(), "{lie}");
+        assert!(!vqtok::internals::audit::verify(&out).unwrap().clean(), "{lie}");
         std::fs::write(out.join("dataset.json"), &text).unwrap();
     }
-    assert!(vqtok::audit::verify(&out).unwrap().clean());
+    assert!(vqtok::internals::audit::verify(&out).unwrap().clean());
     assert!(whole == outputs::tree(&out) && outside.exists());
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vqtok::data::{self, Alpha, Limits};
+use vqtok::internals::data::{self, Alpha, Limits};
 
 /// The file that a child process decodes.
 const CHILD: &str = "VQTOK_NASTY_FILE";

@@ -32,7 +32,7 @@ fn child_job() {
 
 /// `--retry-failed`: partitions with failures are made again and take the old ones' places.
 fn retry(dir: &Path) -> vqtok::Result<()> {
-    use vqtok::tokens::{CommitMode, repair};
+    use vqtok::internals::tokens::{CommitMode, repair};
     let plan = outputs::plan(dir, IMAGES, SHARD_ROWS)?;
     let lock = plan.lock_exclusive()?;
     repair::reopen(dir, &lock)?;
@@ -40,14 +40,17 @@ fn retry(dir: &Path) -> vqtok::Result<()> {
         outputs::write(&plan, partition, CommitMode::Replace)?;
     }
     drop(lock);
-    vqtok::tokens::finalize(dir).map(|_| ())
+    vqtok::internals::tokens::finalize(dir).map(|_| ())
 }
 
 /// `repair` of partition 1 and of the plan.
 fn repair(dir: &Path) -> vqtok::Result<()> {
-    let damage =
-        vqtok::tokens::repair::Damage { plan: true, aggregates: false, partitions: [1].into() };
-    vqtok::tokens::repair::clear(dir, &damage, &|_| None)?;
+    let damage = vqtok::internals::tokens::repair::Damage {
+        plan: true,
+        aggregates: false,
+        partitions: [1].into(),
+    };
+    vqtok::internals::tokens::repair::clear(dir, &damage, &|_| None)?;
     job(dir, IMAGES, SHARD_ROWS)
 }
 
@@ -85,7 +88,7 @@ fn undisturbed() -> Vec<(PathBuf, Vec<u8>)> {
 /// What can be seen at any time is whole: every shard has its companions and verifies.
 fn must_be_consistent(dir: &Path, when: &str) {
     if dir.join("plan.parquet").exists() {
-        let report = vqtok::audit::verify(dir).unwrap();
+        let report = vqtok::internals::audit::verify(dir).unwrap();
         assert!(report.clean(), "{when}: {:?}", report.findings);
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use support::*;
 
 use candle_core::{Device, Tensor};
-use vqtok::checkpoint::folder;
+use vqtok::internals::checkpoint::folder;
 
 /// A copy of the trained model as `name`, with every value of some tensors replaced.
 fn filled(job: &Job, name: &str, changed: &[&str], value: f32) {

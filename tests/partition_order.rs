@@ -6,8 +6,8 @@ mod outputs;
 
 use outputs::{TOKENS, codes, fails, plan, tree, write};
 use proptest::prelude::*;
-use vqtok::audit::{TokenFile, report, verify};
-use vqtok::tokens::{CommitMode, finalize};
+use vqtok::internals::audit::{TokenFile, report, verify};
+use vqtok::internals::tokens::{CommitMode, finalize};
 
 /// A number of images, a shard size, and an order of the partitions.
 fn data_sets() -> impl Strategy<Value = (i64, u64, Vec<usize>)> {

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{npz, shared};
-use vqtok::checkpoint;
-use vqtok::weights::tensor::{Dtype, RawTensor};
+use vqtok::internals::checkpoint;
+use vqtok::internals::weights::tensor::{Dtype, RawTensor};
 
 /// Where a child process finds the file it shall read.
 const CHILD: &str = "VQTOK_TEST_HOSTILE_FILE";

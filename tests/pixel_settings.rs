@@ -9,7 +9,7 @@ use std::path::Path;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use vqtok::tokens::Plan;
+use vqtok::internals::tokens::Plan;
 
 const TOKENIZE: &str = "tokenize images --model model";
 

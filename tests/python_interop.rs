@@ -5,7 +5,9 @@
 #[path = "support/outputs.rs"]
 mod outputs;
 
-use vqtok::tokens::{CommitMode, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow, TokenGrid};
+use vqtok::internals::tokens::{
+    CommitMode, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow, TokenGrid,
+};
 
 #[test]
 fn python_reads_what_was_written() {
@@ -68,7 +70,7 @@ fn write_varying(out: &std::path::Path) {
         }
         writer.close().unwrap();
     }
-    vqtok::tokens::finalize(out).unwrap();
+    vqtok::internals::tokens::finalize(out).unwrap();
 }
 
 /// Two residual levels behind the first.
@@ -96,5 +98,5 @@ fn write_residual(out: &std::path::Path) {
         writer.push(outcome).unwrap();
     }
     writer.close().unwrap();
-    vqtok::tokens::finalize(out).unwrap();
+    vqtok::internals::tokens::finalize(out).unwrap();
 }

@@ -4,8 +4,8 @@
 mod support;
 use support::*;
 
-use vqtok::audit::TokenFile;
-use vqtok::data::contact_sheet::Layout;
+use vqtok::internals::audit::TokenFile;
+use vqtok::internals::data::contact_sheet::Layout;
 
 /// The tiny recipe with another `[model]` and `[train.codebook]`.
 fn recipe(codes: usize, dim: usize, quantizer: &str, codebook: &str) -> String {

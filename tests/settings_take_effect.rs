@@ -355,7 +355,7 @@ fn every_flag_of_every_command_has_an_effect_or_is_refused_by_name() {
 /// Each command with each of its flags, but those for help.
 fn all_flags() -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
-    let mut commands: Vec<(String, clap::Command)> = vqtok::cli::command_line()
+    let mut commands: Vec<(String, clap::Command)> = vqtok::internals::cli::command_line()
         .get_subcommands()
         .map(|command| (command.get_name().to_string(), command.clone()))
         .collect();

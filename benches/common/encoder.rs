@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use vqtok::model::autoencoder::Autoencoder;
-use vqtok::model::config::*;
-use vqtok::model::topology::Io;
+use vqtok::internals::model::autoencoder::Autoencoder;
+use vqtok::internals::model::config::*;
+use vqtok::internals::model::topology::Io;
 
 /// A number in [-1, 1) for a name and an index (splitmix64).
 pub fn random(seed: u64, index: usize) -> f32 {

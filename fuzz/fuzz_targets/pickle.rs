@@ -3,5 +3,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    vqtok::checkpoint::probe(data);
+    vqtok::internals::checkpoint::probe(data);
 });

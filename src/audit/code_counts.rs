@@ -9,14 +9,14 @@ use super::levels::LEVELS_MAX;
 use crate::audit::parquet_file::ParquetFile;
 
 /// The data set's codebook file.
-pub const NAME: &str = "codebook.parquet";
+pub(super) const NAME: &str = "codebook.parquet";
 
 /// The largest code that is counted: one counter each is held in memory.
 const CODES_MAX: i32 = 1 << 24;
 
 /// Uses and summed distances of codes.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct CodeCounts {
+pub(super) struct CodeCounts {
     /// Up to the last level with a use.
     levels: Vec<LevelCounts>,
 }
@@ -32,7 +32,7 @@ struct LevelCounts {
 
 impl CodeCounts {
     /// Of a codebook part, whose order and values are checked.
-    pub fn read(path: &Path) -> Result<CodeCounts, String> {
+    pub(super) fn read(path: &Path) -> Result<CodeCounts, String> {
         let mut counts = CodeCounts::default();
         let mut last = (-1, -1);
         for (place, count, sum) in rows(path)? {
@@ -55,7 +55,7 @@ impl CodeCounts {
     }
 
     /// Adds a later partition's.
-    pub fn merge(&mut self, other: &CodeCounts) {
+    pub(super) fn merge(&mut self, other: &CodeCounts) {
         let levels = self.levels.len().max(other.levels.len());
         self.levels.resize(levels, LevelCounts::default());
         for (mine, theirs) in self.levels.iter_mut().zip(&other.levels) {
@@ -79,39 +79,39 @@ impl CodeCounts {
     }
 
     /// Tokens of a level.
-    pub fn tokens_of(&self, level: usize) -> u64 {
+    pub(super) fn tokens_of(&self, level: usize) -> u64 {
         self.codes(level).iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.0 as u64))
     }
 
     /// Tokens of all levels.
-    pub fn tokens(&self) -> u64 {
+    pub(super) fn tokens(&self) -> u64 {
         (0..self.levels.len()).fold(0, |sum, level| sum.saturating_add(self.tokens_of(level)))
     }
 
     /// Uses of a code.
-    pub fn count(&self, level: usize, code: usize) -> i64 {
+    pub(super) fn count(&self, level: usize, code: usize) -> i64 {
         self.codes(level).get(code).map_or(0, |entry| entry.0)
     }
 
     /// Whether `counts` are exactly this level's.
-    pub fn equals(&self, level: usize, counts: &[i64]) -> bool {
+    pub(super) fn equals(&self, level: usize, counts: &[i64]) -> bool {
         self.codes(level).len() <= counts.len()
             && counts.iter().enumerate().all(|(code, &count)| self.count(level, code) == count)
     }
 
     /// Codes of a level that are used.
-    pub fn used(&self, level: usize) -> u64 {
+    pub(super) fn used(&self, level: usize) -> u64 {
         self.codes(level).iter().filter(|entry| entry.0 > 0).count() as u64
     }
 
     /// The sum of a level's distances; None where one is unknown.
-    pub fn distance(&self, level: usize) -> Option<f64> {
+    pub(super) fn distance(&self, level: usize) -> Option<f64> {
         let sum = || self.codes(level).iter().map(|entry| entry.1).sum();
         (!self.unknown(level)).then(sum)
     }
 
     /// Entropy in bits of a level's codes.
-    pub fn entropy_bits(&self, level: usize) -> f64 {
+    pub(super) fn entropy_bits(&self, level: usize) -> f64 {
         let total = self.tokens_of(level) as f64;
         let used = self.codes(level).iter().filter(|entry| entry.0 > 0);
         used.map(|entry| entry.0 as f64 / total).map(|p| -p * p.log2()).sum::<f64>() + 0.0
@@ -119,7 +119,7 @@ impl CodeCounts {
 
     /// A dense `codebook.parquet` against these counts: every code of every level (`codes` gives K of
     /// each, where known), equal counts, equal bits of the sums.
-    pub fn compare(&self, path: &Path, codes: Option<&[u64]>) -> Result<(), String> {
+    pub(super) fn compare(&self, path: &Path, codes: Option<&[u64]>) -> Result<(), String> {
         let mut due = (0, 0);
         for (place, count, sum) in rows(path)? {
             let full = match codes {

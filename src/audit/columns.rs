@@ -41,7 +41,7 @@ impl Asked {
 }
 
 /// The columns of one file.
-pub struct Layout {
+pub(super) struct Layout {
     key: bool,
     view: bool,
     levels: Vec<Place>,
@@ -58,7 +58,7 @@ struct Place {
 }
 
 /// What one row says.
-pub struct Parsed {
+pub(super) struct Parsed {
     pub key: Option<String>,
     pub view: Option<i64>,
     pub levels: Vec<Grid>,
@@ -66,11 +66,11 @@ pub struct Parsed {
 }
 
 /// Why a row can't be used, and its key.
-pub type Refused = (Option<String>, String);
+pub(super) type Refused = (Option<String>, String);
 
 impl Layout {
     /// Finds the columns. Errors in a few words: one that is missing, or can't hold codes.
-    pub fn of(schema: &Schema, asked: &Asked) -> Result<Layout, String> {
+    pub(super) fn of(schema: &Schema, asked: &Asked) -> Result<Layout, String> {
         let has = |name: &str| schema.column_with_name(name).is_some();
         let there = |name: &str| has(name).then(|| name.to_string());
         let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
@@ -116,7 +116,7 @@ impl Layout {
     }
 
     /// The top-level columns that are read.
-    pub fn roots(&self) -> Vec<&str> {
+    pub(super) fn roots(&self) -> Vec<&str> {
         let mut roots = Vec::new();
         roots.extend(self.key.then_some("key"));
         roots.extend(self.view.then_some("view"));
@@ -128,7 +128,7 @@ impl Layout {
     }
 
     /// A batch row by row. Errors in a few words where it isn't as its file's schema says.
-    pub fn rows(
+    pub(super) fn rows(
         &self,
         batch: &RecordBatch,
         asked: &Asked,
@@ -292,14 +292,14 @@ fn unfit(count: usize, known: Option<(usize, usize)>) -> String {
 }
 
 /// Keys, or other texts, of any plain type.
-pub enum Keys {
+pub(super) enum Keys {
     Bytes(ArrayRef),
     Texts(ArrayRef),
 }
 
 impl Keys {
     /// Errors in a few words, for lists and structs.
-    pub fn of(column: &ArrayRef) -> Result<Keys, String> {
+    pub(super) fn of(column: &ArrayRef) -> Result<Keys, String> {
         match column.data_type() {
             DataType::Binary => Ok(Keys::Bytes(column.clone())),
             DataType::FixedSizeBinary(_) => {
@@ -311,7 +311,7 @@ impl Keys {
 
     /// Text `i`, None where it is missing. Bytes that are no UTF-8 become `%XX`, as in the keys of
     /// file names.
-    pub fn get(&self, i: usize) -> Option<String> {
+    pub(super) fn get(&self, i: usize) -> Option<String> {
         match self {
             Keys::Bytes(keys) => {
                 let keys = keys.as_binary::<i32>();

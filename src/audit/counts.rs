@@ -18,9 +18,9 @@ use crate::error::Result;
 /// Labels that are counted one by one; the images of further ones are summed up.
 pub const LABELS_MAX: usize = 20_000;
 /// Rows that can't be used, and are listed one by one.
-pub const PROBLEMS_MAX: usize = 100;
+pub(super) const PROBLEMS_MAX: usize = 100;
 /// Codes are counted below it.
-pub const CODES_MAX: u64 = 1 << 24;
+pub(super) const CODES_MAX: u64 = 1 << 24;
 
 /// The distribution of quantization errors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,12 +47,12 @@ pub struct LabelReport {
 }
 
 /// What is counted in every file: the levels of the first, with K where its metadata says it.
-pub struct Columns {
+pub(super) struct Columns {
     pub levels: Vec<(&'static Level, Option<u64>)>,
 }
 
 impl Columns {
-    pub fn of(path: &Path, made_by: &BTreeMap<String, String>) -> Result<Columns> {
+    pub(super) fn of(path: &Path, made_by: &BTreeMap<String, String>) -> Result<Columns> {
         let sheet = ParquetFile::open_plain(path, Some(&[]))?;
         let known =
             |level: &&'static Level| made_by.get(&level.codes).and_then(|text| text.parse().ok());
@@ -67,7 +67,7 @@ impl Columns {
 }
 
 #[derive(Default)]
-pub struct Counts {
+pub(super) struct Counts {
     pub rows: u64,
     pub levels: Vec<Vec<u64>>,
     pub errors: Errors,
@@ -78,7 +78,7 @@ pub struct Counts {
 }
 
 #[derive(Default, Clone, Copy)]
-pub struct LabelSums {
+pub(super) struct LabelSums {
     rows: u64,
     measured: u64,
     error: f64,
@@ -91,14 +91,14 @@ impl LabelSums {
         self.error += other.error;
     }
 
-    pub fn report(&self) -> LabelReport {
+    pub(super) fn report(&self) -> LabelReport {
         let mean = (self.measured > 0).then(|| self.error / self.measured as f64);
         LabelReport { rows: self.rows, mean_error: mean }
     }
 }
 
 #[derive(Default)]
-pub struct Errors {
+pub(super) struct Errors {
     rows: u64,
     sum: f64,
     range: Option<(f64, f64)>,
@@ -128,7 +128,7 @@ impl Errors {
         }
     }
 
-    pub fn report(&self) -> Option<ErrorReport> {
+    pub(super) fn report(&self) -> Option<ErrorReport> {
         let (min, max) = self.range?;
         let edge = |bucket: u32| f64::from(f32::from_bits(bucket << 20));
         let histogram = self.buckets.iter().map(|(&bucket, &rows)| (edge(bucket), rows)).collect();
@@ -143,7 +143,7 @@ impl Errors {
 }
 
 impl Counts {
-    pub fn merge(&mut self, other: Counts) {
+    pub(super) fn merge(&mut self, other: Counts) {
         self.rows += other.rows;
         self.further_labels += other.further_labels;
         self.unusable += other.unusable;
@@ -170,7 +170,7 @@ impl Counts {
         }
     }
 
-    pub fn bad(&mut self, bad: &BadRows) {
+    pub(super) fn bad(&mut self, bad: &BadRows) {
         self.unusable += bad.count();
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(bad.in_words());
@@ -246,7 +246,7 @@ fn floats(column: &arrow::array::ArrayRef) -> Vec<Option<f64>> {
 }
 
 /// Counts one file; what can't be used of it is in the counts.
-pub fn count(path: &Path, columns: &Columns) -> Counts {
+pub(super) fn count(path: &Path, columns: &Columns) -> Counts {
     let _at = crate::util::panics::at("report", path.file_name().and_then(|name| name.to_str()));
     let mut counts = Counts::default();
     let bad =

@@ -13,13 +13,13 @@ use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
 
 /// The data set's own file.
-pub const NAME: &str = "dataset.json";
+pub(super) const NAME: &str = "dataset.json";
 
 /// A `dataset.json` whose digest of itself was found right.
-pub struct Dataset(Value);
+pub(super) struct Dataset(Value);
 
 /// None where there is none. Errors in one line.
-pub fn read(dir: &Path) -> Result<Option<Dataset>, String> {
+pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, String> {
     let bytes = match std::fs::read(dir.join(NAME)) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -38,22 +38,22 @@ pub fn read(dir: &Path) -> Result<Option<Dataset>, String> {
 
 impl Dataset {
     /// A text by JSON pointer.
-    pub fn text(&self, pointer: &str) -> Option<&str> {
+    pub(super) fn text(&self, pointer: &str) -> Option<&str> {
         self.0.pointer(pointer)?.as_str()
     }
 
     /// Partitions it lists.
-    pub fn partitions(&self) -> usize {
+    pub(super) fn partitions(&self) -> usize {
         self.0["shards"].as_array().map_or(0, Vec::len)
     }
 
     /// Rows of a partition's shard.
-    pub fn shard_rows(&self, index: usize) -> u64 {
+    pub(super) fn shard_rows(&self, index: usize) -> u64 {
         self.0["shards"][index]["rows"].as_u64().unwrap_or(0)
     }
 
     /// A partition's files against the digests recorded for them.
-    pub fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
+    pub(super) fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
         let recorded = &self.0["shards"][facts.index];
         for (file, kind) in facts.files.iter().zip(["tokens", "failures", "codebook"]) {
             let recorded = &recorded[kind];
@@ -66,7 +66,7 @@ impl Dataset {
     }
 
     /// The first value that isn't as computed.
-    pub fn compare(&self, expected: &Value) -> Option<String> {
+    pub(super) fn compare(&self, expected: &Value) -> Option<String> {
         let mut value = self.0.clone();
         value.as_object_mut()?.remove("self_sha256");
         difference("", &value, expected)
@@ -92,7 +92,7 @@ fn shard(s: &PartitionFacts) -> Value {
 }
 
 /// What it must say.
-pub fn expected(
+pub(super) fn expected(
     report: &VerifyReport,
     plan: &PlanFacts,
     code_counts: &CodeCounts,

@@ -102,7 +102,7 @@ pub(super) struct FileFacts {
 
 impl FileFacts {
     /// Reads `path` under `dir`.
-    pub fn of(dir: &Path, path: &str) -> Result<FileFacts> {
+    pub(super) fn of(dir: &Path, path: &str) -> Result<FileFacts> {
         let full = dir.join(path);
         let mut file = File::open(&full).map_err(Error::io(&full))?;
         let mut hasher = Sha256::new();
@@ -124,7 +124,7 @@ impl FileFacts {
 
 /// What a partition holds, and what is wrong with it.
 #[derive(Debug, Default)]
-pub struct PartitionFacts {
+pub(super) struct PartitionFacts {
     pub index: usize,
     pub first_ordinal: u64,
     pub planned: u64,

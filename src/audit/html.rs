@@ -11,7 +11,7 @@ use crate::util::html::{
 use crate::util::numbers;
 
 /// The page. The same report gives the same bytes.
-pub fn render(report: &AuditReport) -> String {
+pub(crate) fn render(report: &AuditReport) -> String {
     let name = report.made_by.get("family").map_or("tokens", String::as_str);
     let mut page = open_page(&format!("{name}: token audit"), "");
     page.push_str("<p>");

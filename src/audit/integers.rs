@@ -7,7 +7,7 @@ use arrow::datatypes::{
 };
 
 /// Lists of codes: list `i` is `values[ends[i-1]..ends[i]]`.
-pub struct Lists {
+pub(crate) struct Lists {
     /// All codes, one list after the other.
     pub values: Vec<u32>,
     /// Where each list ends in `values`.
@@ -16,14 +16,14 @@ pub struct Lists {
 
 impl Lists {
     /// The codes of row `row`.
-    pub fn get(&self, row: usize) -> &[u32] {
+    pub(crate) fn get(&self, row: usize) -> &[u32] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.values[start..self.ends[row]]
     }
 }
 
 /// The lists of a List, LargeList or FixedSizeList of integers. Errors in a few words.
-pub fn lists(column: &ArrayRef) -> Result<Lists, String> {
+pub(crate) fn lists(column: &ArrayRef) -> Result<Lists, String> {
     if column.null_count() > 0 {
         return Err("has rows without tokens (null)".into());
     }
@@ -77,7 +77,7 @@ where
 }
 
 /// A plain column of integers of any width.
-pub fn column(values: &ArrayRef) -> Result<Vec<i64>, String> {
+pub(crate) fn column(values: &ArrayRef) -> Result<Vec<i64>, String> {
     if values.null_count() > 0 {
         return Err("has missing values (null)".into());
     }

@@ -7,11 +7,11 @@ use arrow::datatypes::Schema;
 use serde_json::Value;
 
 /// Grids of a row at most.
-pub const LEVELS_MAX: usize = 16;
+pub(super) const LEVELS_MAX: usize = 16;
 
 /// The names of one level.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Level {
+pub(super) struct Level {
     /// The column of its codes.
     pub tokens: String,
     /// The column of its grid's height.
@@ -25,7 +25,7 @@ pub struct Level {
 }
 
 /// Every level that a file can have: `tokens`, `tokens_top`, `tokens_residual_1`, ...
-pub fn all() -> &'static [Level] {
+pub(super) fn all() -> &'static [Level] {
     static ALL: LazyLock<Vec<Level>> = LazyLock::new(|| {
         let level = |suffix: String, residual| Level {
             tokens: format!("tokens{suffix}"),
@@ -42,7 +42,7 @@ pub fn all() -> &'static [Level] {
 }
 
 /// The columns of every level that a file can have.
-pub fn columns() -> impl Iterator<Item = &'static str> {
+pub(super) fn columns() -> impl Iterator<Item = &'static str> {
     let names = |level: &'static Level| {
         [&level.tokens, &level.grid_height, &level.grid_width].map(String::as_str)
     };
@@ -50,14 +50,14 @@ pub fn columns() -> impl Iterator<Item = &'static str> {
 }
 
 /// The levels that a file with these columns has; residual ones up to the first that is missing.
-pub fn of(schema: &Schema) -> Vec<&'static Level> {
+pub(super) fn of(schema: &Schema) -> Vec<&'static Level> {
     let has = |level: &&Level| schema.column_with_name(&level.tokens).is_some();
     let (alone, residual) = all().split_at(2);
     alone.iter().filter(has).chain(residual.iter().take_while(has)).collect()
 }
 
 /// The levels that a plan's identity announces.
-pub fn announced(identity: &Value) -> Vec<&'static Level> {
+pub(super) fn announced(identity: &Value) -> Vec<&'static Level> {
     let levels = identity["levels"].as_array().into_iter().flatten().enumerate();
     let index = |(index, level): (usize, &Value)| match (index, level["residual"] == true) {
         (0, _) => 0,
@@ -68,7 +68,7 @@ pub fn announced(identity: &Value) -> Vec<&'static Level> {
 }
 
 /// Which of the levels `quantization_error` is of: the last residual one, else the first.
-pub fn measured(levels: &[&Level]) -> usize {
+pub(super) fn measured(levels: &[&Level]) -> usize {
     levels.iter().rposition(|level| level.residual).unwrap_or(0)
 }
 

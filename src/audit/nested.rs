@@ -11,7 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
 /// Whole numbers of any width, taken one at a time.
-pub enum Whole {
+pub(super) enum Whole {
     Signed(Int64Array),
     Unsigned(UInt64Array),
     Float(Float64Array),
@@ -19,7 +19,7 @@ pub enum Whole {
 
 impl Whole {
     /// Of a column that [`is_whole`].
-    pub fn of(values: &ArrayRef) -> Result<Whole, String> {
+    pub(super) fn of(values: &ArrayRef) -> Result<Whole, String> {
         let to = |kind: DataType| cast(values, &kind).map_err(|e| e.to_string());
         use DataType::*;
         match values.data_type() {
@@ -33,7 +33,7 @@ impl Whole {
     }
 
     /// Value `i`: None where it is missing, a text where it is no whole number.
-    pub fn get(&self, i: usize) -> Option<Result<i64, String>> {
+    pub(super) fn get(&self, i: usize) -> Option<Result<i64, String>> {
         let (null, value) = match self {
             Whole::Signed(values) => (values.is_null(i), Ok(values.value(i))),
             Whole::Unsigned(values) => {
@@ -58,12 +58,12 @@ impl Whole {
 }
 
 /// Whether values of this type can be whole numbers.
-pub fn is_whole(kind: &DataType) -> bool {
+pub(super) fn is_whole(kind: &DataType) -> bool {
     kind.is_integer() || kind.is_floating() || kind.is_decimal()
 }
 
 /// A type in words.
-pub fn named(kind: &DataType) -> String {
+pub(super) fn named(kind: &DataType) -> String {
     use DataType::*;
     match kind {
         Utf8 | LargeUtf8 | Utf8View => "text".into(),
@@ -80,7 +80,7 @@ pub fn named(kind: &DataType) -> String {
 
 /// Finds a column by its name, or by the dotted names of structs and their fields; gives the names
 /// on the way. Errors in a few words.
-pub fn place(schema: &Schema, name: &str) -> Result<Option<Vec<String>>, String> {
+pub(super) fn place(schema: &Schema, name: &str) -> Result<Option<Vec<String>>, String> {
     if schema.column_with_name(name).is_some() {
         return Ok(Some(vec![name.to_string()]));
     }
@@ -102,7 +102,7 @@ pub fn place(schema: &Schema, name: &str) -> Result<Option<Vec<String>>, String>
 }
 
 /// Whether a column at `path` can hold codes. Errors in a few words.
-pub fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String> {
+pub(super) fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String> {
     let mut kind = None;
     let mut fields = schema.fields();
     for name in path {
@@ -136,7 +136,7 @@ pub fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String> {
 }
 
 /// Lists inside lists, down to whole numbers.
-pub struct Nested {
+pub(super) struct Nested {
     /// Where the structs around it are missing.
     around: Vec<NullBuffer>,
     depths: Vec<Depth>,
@@ -150,14 +150,14 @@ struct Depth {
 }
 
 /// The codes of a row and how they are nested: `[256]`, or `[16, 16]`.
-pub struct Codes {
+pub(super) struct Codes {
     pub codes: Vec<u32>,
     pub sides: Vec<usize>,
 }
 
 impl Nested {
     /// Of a column that [`check_lists`] found fit, reached through `path` from its batch.
-    pub fn of(root: &ArrayRef, path: &[String]) -> Result<Nested, String> {
+    pub(super) fn of(root: &ArrayRef, path: &[String]) -> Result<Nested, String> {
         let (mut column, mut around) = (root.clone(), Vec::new());
         for name in &path[1..] {
             let outer = column.as_struct_opt().ok_or("is no struct")?;
@@ -200,7 +200,7 @@ impl Nested {
     }
 
     /// The codes of row `row`, or why it has none.
-    pub fn get(&self, row: usize) -> Result<Codes, String> {
+    pub(super) fn get(&self, row: usize) -> Result<Codes, String> {
         let absent = |nulls: &NullBuffer| nulls.is_null(row);
         if self.around.iter().any(absent) || self.depths[0].missing.as_ref().is_some_and(absent) {
             return Err("has no tokens (null)".into());

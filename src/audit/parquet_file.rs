@@ -36,7 +36,7 @@ const GROUP_ROWS_MAX: i64 = 1 << 32;
 const BATCH_ROWS: u64 = 1024;
 
 /// A Parquet file whose footer and page headers were found to agree with each other.
-pub struct ParquetFile {
+pub(crate) struct ParquetFile {
     path: PathBuf,
     metadata: ArrowReaderMetadata,
     /// Key-value metadata, the Arrow schema left out.
@@ -50,7 +50,7 @@ pub struct ParquetFile {
 impl ParquetFile {
     /// Reads and checks the footer, and the page headers of `columns` (all where None; names that
     /// the file lacks are passed over).
-    pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
+    pub(crate) fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
         ParquetFile::open_as(path, |file, length| {
             let (metadata, rows, bad) = check(file, length, columns, ArrowReaderOptions::new())?;
             match bad.into_values().next() {
@@ -64,7 +64,7 @@ impl ParquetFile {
     /// every list a List, dictionaries and extensions as what they hold, and texts as Binary, so
     /// that one that isn't UTF-8 costs its row and no more. A row group whose pages are damaged is
     /// an error when it is read.
-    pub fn open_plain(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
+    pub(crate) fn open_plain(path: &Path, columns: Option<&[&str]>) -> Result<ParquetFile> {
         ParquetFile::open_as(path, |file, length| {
             let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let (metadata, rows, bad) = check(file, length, columns, options())?;
@@ -101,28 +101,28 @@ impl ParquetFile {
     }
 
     /// Its columns.
-    pub fn schema(&self) -> &Schema {
+    pub(crate) fn schema(&self) -> &Schema {
         self.metadata.schema()
     }
 
     /// Rows of each row group.
-    pub fn group_rows(&self) -> Vec<u64> {
+    pub(crate) fn group_rows(&self) -> Vec<u64> {
         let groups = self.metadata.metadata().row_groups().iter();
         groups.map(|group| group.num_rows() as u64).collect()
     }
 
     /// Where it lies.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The rows of some columns (those that the file has, in its order), a batch at a time.
-    pub fn batches(&self, columns: &[&str]) -> Result<Batches> {
+    pub(crate) fn batches(&self, columns: &[&str]) -> Result<Batches> {
         self.batches_of(columns, None)
     }
 
     /// The same, of one row group where one is given.
-    pub fn batches_of(&self, columns: &[&str], group: Option<usize>) -> Result<Batches> {
+    pub(crate) fn batches_of(&self, columns: &[&str], group: Option<usize>) -> Result<Batches> {
         let mut unreadable = self.unreadable.iter();
         if let Some((_, reason)) = unreadable.find(|(bad, _)| group.is_none_or(|g| g == **bad)) {
             return Err(Error::corrupt(&self.path, reason));
@@ -158,7 +158,7 @@ impl ParquetFile {
 }
 
 /// The batches of a [`ParquetFile`]; after an error there are no more.
-pub struct Batches {
+pub(crate) struct Batches {
     path: PathBuf,
     reader: Option<ParquetRecordBatchReader>,
     /// Rows given so far, over all row groups.
@@ -167,7 +167,7 @@ pub struct Batches {
 
 impl Batches {
     /// The next batch; errors are the reader's reason alone.
-    pub fn next_batch(&mut self) -> Option<Result<RecordBatch, String>> {
+    pub(crate) fn next_batch(&mut self) -> Option<Result<RecordBatch, String>> {
         let reader = self.reader.as_mut()?;
         match reading(|| reader.next().transpose().map_err(told)) {
             Ok(Some(batch)) => {

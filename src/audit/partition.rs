@@ -14,12 +14,12 @@ use crate::error::Error;
 use crate::util::panics;
 
 /// `tokens/part-00000.parquet`.
-pub fn shard_name(index: usize) -> String {
+pub(super) fn shard_name(index: usize) -> String {
     format!("tokens/part-{index:05}.parquet")
 }
 
 /// The partition that a file name is a sidecar's of: `part-00000-<16 hex digits>.parquet`.
-pub fn sidecar_of(name: &str) -> Option<usize> {
+pub(super) fn sidecar_of(name: &str) -> Option<usize> {
     let (shard, hash) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
     let index = shard.strip_prefix("part-")?.parse().ok()?;
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
@@ -28,7 +28,7 @@ pub fn sidecar_of(name: &str) -> Option<usize> {
 }
 
 /// The failures that belong to a shard, where they are there: the shard's own digest names them.
-pub fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
+pub(super) fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
     let stem = shard.file_stem()?.to_str()?;
     let facts = FileFacts::of(dir, &format!("tokens/{stem}.parquet")).ok()?;
     let path = dir.join(format!("failures/{stem}-{}.parquet", &facts.sha256[..16]));
@@ -36,7 +36,7 @@ pub fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
 }
 
 /// The highest partition among the shards of an output.
-pub fn highest(dir: &Path) -> Option<usize> {
+pub(super) fn highest(dir: &Path) -> Option<usize> {
     let entries = std::fs::read_dir(dir.join("tokens")).ok()?;
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let index = |name: String| -> Option<usize> {
@@ -51,7 +51,7 @@ pub fn highest(dir: &Path) -> Option<usize> {
 }
 
 /// Verifies a partition that is there.
-pub fn verify(dir: &Path, index: usize, plan: Option<&PlanFacts>) -> PartitionFacts {
+pub(super) fn verify(dir: &Path, index: usize, plan: Option<&PlanFacts>) -> PartitionFacts {
     let mut facts = PartitionFacts { index, ..PartitionFacts::default() };
     let name = shard_name(index);
     let _at = panics::at("verify", Some(&name));

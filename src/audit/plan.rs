@@ -13,12 +13,12 @@ use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
 /// The plan's name in an output.
-pub const NAME: &str = "plan.parquet";
+pub(super) const NAME: &str = "plan.parquet";
 
 const COLUMNS: [&str; 4] = ["ordinal", "key", "uri", "bytes"];
 
 /// A plan whose digest was found right.
-pub struct PlanFacts {
+pub(super) struct PlanFacts {
     sheet: ParquetFile,
     /// `vqtok.identity`, as it stands there.
     pub identity_text: String,
@@ -32,7 +32,7 @@ pub struct PlanFacts {
 }
 
 /// A planned image.
-pub struct Planned {
+pub(super) struct Planned {
     pub ordinal: i64,
     pub key: String,
     pub uri: String,
@@ -40,29 +40,29 @@ pub struct Planned {
 }
 
 impl PlanFacts {
-    pub fn partitions(&self) -> usize {
+    pub(super) fn partitions(&self) -> usize {
         self.sheet.group_rows().len()
     }
 
-    pub fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.sheet.rows
     }
 
     /// K of each level.
-    pub fn codes(&self) -> Vec<u64> {
+    pub(super) fn codes(&self) -> Vec<u64> {
         let levels = self.identity["levels"].as_array().into_iter().flatten();
         levels.filter_map(|level| level["codes"].as_u64()).collect()
     }
 
     /// h and w of each level, None where grids vary.
-    pub fn grids(&self) -> Vec<Option<[i64; 2]>> {
+    pub(super) fn grids(&self) -> Vec<Option<[i64; 2]>> {
         let levels = self.identity["levels"].as_array().into_iter().flatten();
         let side = |v: &serde_json::Value, i: usize| v["grid"][i].as_i64();
         levels.map(|level| Some([side(level, 0)?, side(level, 1)?])).collect()
     }
 
     /// The images of a partition.
-    pub fn partition(&self, index: usize) -> Result<Vec<Planned>> {
+    pub(super) fn partition(&self, index: usize) -> Result<Vec<Planned>> {
         let mut rows = Vec::new();
         self.each(Some(index), |row| {
             rows.push(row);
@@ -72,7 +72,7 @@ impl PlanFacts {
     }
 
     /// The first ordinal of a partition.
-    pub fn first_ordinal(&self, index: usize) -> u64 {
+    pub(super) fn first_ordinal(&self, index: usize) -> u64 {
         index as u64 * self.shard_rows
     }
 
@@ -110,7 +110,7 @@ impl PlanFacts {
 }
 
 /// Reads the plan and proves its digest, its order and its partitions.
-pub fn read(dir: &Path) -> Result<PlanFacts> {
+pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let path = dir.join(NAME);
     let broken = |reason: &str| Error::corrupt(&path, reason);
     let file = FileFacts::of(dir, NAME)?;

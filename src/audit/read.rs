@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 use crate::util::error_text;
 use crate::util::text;
 
-pub use super::columns::Asked;
-pub use super::rows::{BadRows, Grid, GridRow, MadeBy, Shard, Table};
+pub(crate) use super::columns::Asked;
+use super::rows::BadRows;
+pub(crate) use super::rows::{Grid, GridRow, MadeBy, Shard, Table};
 
 /// The rows of a file, or of all shards of a folder in the order of their names.
 pub struct TokenFile {

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
-use super::read::{BadRows, Table, TokenFile};
+use super::read::{Table, TokenFile};
+use super::rows::BadRows;
 use super::sources;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};

@@ -78,7 +78,7 @@ pub struct Foreign {
 ///
 /// # Errors
 /// A path that can't be looked at; a folder with no Parquet file in it; an output with no shard.
-pub fn of(path: &Path) -> Result<Sources> {
+pub(crate) fn of(path: &Path) -> Result<Sources> {
     let facts = std::fs::metadata(path).map_err(Error::io(path))?;
     if !facts.is_dir() {
         return Ok(Sources { files: vec![path.to_path_buf()], ..Sources::default() });
@@ -90,7 +90,7 @@ pub fn of(path: &Path) -> Result<Sources> {
 }
 
 /// The output of vqtok that a folder is, or whose `tokens` it is.
-pub fn output(path: &Path) -> Option<PathBuf> {
+pub(crate) fn output(path: &Path) -> Option<PathBuf> {
     let is_output =
         |dir: &Path| dir.join(plan::NAME).is_file() || dir.join(dataset::NAME).is_file();
     if is_output(path) {
@@ -102,7 +102,7 @@ pub fn output(path: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a folder is an output of vqtok, finished or not.
-pub fn is_output(dir: &Path) -> bool {
+pub(crate) fn is_output(dir: &Path) -> bool {
     // A plan, or where that is lost, what lies beside it.
     dir.join(plan::NAME).is_file()
         || (dir.join(dataset::NAME).is_file() && dir.join("tokens").is_dir())

@@ -14,7 +14,7 @@ const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
 
 /// What lies in an output and isn't its own; paths relative to it, folders with a `/` behind.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Strays {
+pub(super) struct Strays {
     /// What belongs to nothing: whoever reads the folder reads it too.
     pub foreign: Vec<String>,
     /// What killed workers left, and the next run of theirs removes.
@@ -22,7 +22,7 @@ pub struct Strays {
 }
 
 /// What a look at the partitions says of the files that are theirs.
-pub struct Known {
+pub(super) struct Known {
     /// So many shards belong to it.
     pub partitions: usize,
     /// Sidecars that were found right.
@@ -34,7 +34,7 @@ pub struct Known {
 }
 
 /// Goes through an output. What can't be listed is passed over: it was told before.
-pub fn find(dir: &Path, known: &Known) -> Strays {
+pub(super) fn find(dir: &Path, known: &Known) -> Strays {
     let mut strays = Strays::default();
     let top = [plan::NAME, code_counts::NAME, dataset::NAME, ".lock"];
     for (name, is_dir) in list(dir) {
@@ -62,7 +62,7 @@ pub fn find(dir: &Path, known: &Known) -> Strays {
 }
 
 /// Files in `tokens` that are none of the shards of so many partitions, nor leftovers.
-pub fn among_shards(dir: &Path, partitions: usize) -> Vec<String> {
+pub(super) fn among_shards(dir: &Path, partitions: usize) -> Vec<String> {
     let mut strays = Strays::default();
     for (name, is_dir) in list(&dir.join("tokens")) {
         let path = format!("tokens/{name}");

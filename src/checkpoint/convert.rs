@@ -15,7 +15,7 @@ use crate::util::text;
 use crate::weights::digests::Digests;
 
 /// The entry of `provenance` that says which files a converted model came from.
-pub const SOURCE_ENTRY: &str = "converted from";
+pub(crate) const SOURCE_ENTRY: &str = "converted from";
 
 /// Writes the model at `path` (published, or ours) as the model folder `out`: the same weights bit
 /// for bit under canonical names, with what was assumed in the configuration's `provenance`. The
@@ -24,7 +24,7 @@ pub const SOURCE_ENTRY: &str = "converted from";
 /// # Errors
 /// As [`open`] and [`detect::detect_raw`]; and where `out` holds a model already, ours or
 /// published: nothing is overwritten.
-pub fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
+pub(crate) fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
     for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
         if out.join(file).symlink_metadata().is_ok() {
             let place = out.join(file);

@@ -20,20 +20,20 @@ use crate::weights::store::Weights;
 use crate::weights::tensor::Bytes;
 
 /// What the model is.
-pub const CONFIG_FILE: &str = "config.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// Its weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// The entry of `provenance` that ties a `config.json` to its weights, [`Digests::weights_sha256`]:
 /// a save that was cut between its two renames, or a flipped bit, is found when the folder is read.
-pub const DIGEST_ENTRY: &str = "weights_sha256";
+pub(crate) const DIGEST_ENTRY: &str = "weights_sha256";
 
 /// Largest `config.json` read, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// Whether `dir` is a model folder of ours, of whatever version.
-pub fn is_own(dir: &Path) -> bool {
+pub(crate) fn is_own(dir: &Path) -> bool {
     // Bytes of the start, not JSON: a folder of ours whose config is damaged is still ours.
     let start = FORMAT.split(".v").next().unwrap_or(FORMAT);
     read_config_bytes(dir).is_ok_and(|text| {
@@ -43,7 +43,7 @@ pub fn is_own(dir: &Path) -> bool {
 }
 
 /// The model folder of ours that `path` means: itself, or the one whose weights file it is.
-pub fn own(path: &Path) -> Option<&Path> {
+pub(crate) fn own(path: &Path) -> Option<&Path> {
     let parent = path.parent().filter(|_| path.ends_with(WEIGHTS_FILE));
     [Some(path), parent].into_iter().flatten().find(|dir| is_own(dir))
 }
@@ -99,7 +99,7 @@ pub fn load(dir: &Path) -> Result<(ModelConfig, Weights)> {
 /// of them is used.
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Noted {
+pub(crate) struct Noted {
     weights: PathBuf,
     bytes: Bytes,
     digest: Option<String>,
@@ -110,7 +110,7 @@ impl Noted {
     ///
     /// # Errors
     /// Where the two files don't belong together.
-    pub fn check(&self, digests: &Digests) -> Result<()> {
+    pub(crate) fn check(&self, digests: &Digests) -> Result<()> {
         let found = &digests.weights_sha256;
         let Some(noted) = self.digest.as_ref().filter(|noted| *noted != found) else {
             return Ok(());
@@ -134,7 +134,7 @@ impl Noted {
 ///
 /// # Errors
 /// Where a file is missing, broken or of another version.
-pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
+pub(crate) fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
     let config = load_config(dir)?;
     let path = dir.join(WEIGHTS_FILE);
     let bytes = Bytes::map(&path)?;
@@ -148,7 +148,7 @@ pub fn open(dir: &Path) -> Result<(ModelConfig, Weights, Noted)> {
 ///
 /// # Errors
 /// Where it is missing, broken or of another version.
-pub fn load_config(dir: &Path) -> Result<ModelConfig> {
+pub(crate) fn load_config(dir: &Path) -> Result<ModelConfig> {
     let path = dir.join(CONFIG_FILE);
     let text = read_config_bytes(dir)?;
     let json: serde_json::Value = serde_json::from_slice(&text)
@@ -167,7 +167,7 @@ pub fn load_config(dir: &Path) -> Result<ModelConfig> {
 ///
 /// # Errors
 /// Where they differ.
-pub fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
+pub(crate) fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
     for (_, config) in &checkpoint.configs {
         if config.get("format").and_then(|f| f.as_str()) == Some(FORMAT)
             && let [(path, bytes)] = &checkpoint.files[..]

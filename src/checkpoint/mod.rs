@@ -7,17 +7,16 @@
 //! found instead.
 
 mod budget;
-pub mod container;
-pub mod convert;
-pub mod find;
-pub mod folder;
-pub mod model_card;
+pub(crate) mod container;
+pub(crate) mod convert;
+pub(crate) mod find;
+pub(crate) mod folder;
+pub(crate) mod model_card;
 mod open;
-pub mod pickle;
+pub(crate) mod pickle;
 mod raw;
-pub mod recognise;
+pub(crate) mod recognise;
 
 pub use container::file::probe;
 pub(crate) use find::weights::named_as_weights;
 pub use open::open;
-pub use raw::RawCheckpoint;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// What is known of a model without running it.
 #[derive(Debug, Clone)]
-pub struct Card {
+pub(crate) struct Card {
     /// Family, network, quantizer, pixels, preprocessing, provenance.
     pub config: ModelConfig,
     /// Of the weights, whatever their container.
@@ -41,7 +41,7 @@ pub struct Card {
 ///
 /// # Errors
 /// As opening the model: unreadable, unknown, or of several possible families.
-pub fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
+pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     let raw = open(path)?;
     let (config, weights, ignored) = if let Some(own) = folder::own(path) {
         // Already held against its configuration, in whose names it is.
@@ -75,7 +75,7 @@ fn word_or(said: &Option<String>, otherwise: &str) -> String {
 
 impl Card {
     /// Name and value of every fact, for people.
-    pub fn lines(&self) -> Vec<(String, String)> {
+    pub(crate) fn lines(&self) -> Vec<(String, String)> {
         let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
         let size =
             preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
@@ -126,7 +126,7 @@ impl Card {
     }
 
     /// The same for machines, complete.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let files: Vec<_> =
             self.files.iter().map(|(path, sha256)| (text::lossy(path), sha256)).collect();
         json!({

@@ -30,7 +30,7 @@ pub struct RawCheckpoint {
 
 /// What one file holds.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// By the name in the file.
     pub tensors: BTreeMap<String, RawTensor>,
     /// See [`RawCheckpoint::unread`].

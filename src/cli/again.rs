@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// The command line `arguments`, the program's name first, with `more` flags at its end.
-pub fn line(arguments: impl Iterator<Item = OsString>, more: &[&str]) -> String {
+pub(super) fn line(arguments: impl Iterator<Item = OsString>, more: &[&str]) -> String {
     let mut words: Vec<String> = arguments.map(|word| quoted(&word)).collect();
     // Flags behind a `--` would be inputs.
     let at = words.iter().position(|word| word == "--").unwrap_or(words.len());

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Common {
+pub(super) struct Common {
     /// Where images are encoded: auto is the CPU; decoding and training run there anyway
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     pub device: String,
@@ -61,7 +61,7 @@ impl From<&PixelFlags> for PixelSettings {
 
 /// Flags that say what a published checkpoint doesn't.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct CheckpointFlags {
+pub(super) struct CheckpointFlags {
     /// Family of the checkpoint, where its names can't tell [default: what its names tell]
     #[arg(long, value_name = "NAME")]
     pub family: Option<String>,
@@ -78,7 +78,7 @@ pub struct CheckpointFlags {
 
 impl CheckpointFlags {
     /// How a tokenizer is opened with them.
-    pub fn options(&self) -> TokenizerOptions {
+    pub(super) fn options(&self) -> TokenizerOptions {
         let mut options = TokenizerOptions::new();
         if let Some(family) = &self.family {
             options = options.family(family);
@@ -95,12 +95,12 @@ impl CheckpointFlags {
 
 impl Common {
     /// Sets the size of the thread pool. Call once, before any work.
-    pub fn start_threads(&self) -> Result<()> {
+    pub(super) fn start_threads(&self) -> Result<()> {
         set_threads(self.threads)
     }
 
     /// Training runs on the CPU, in f32; refuses what was asked otherwise.
-    pub fn device_for_training(&self) -> Result<()> {
+    pub(super) fn device_for_training(&self) -> Result<()> {
         if self.precision != Precision::F32 {
             let text = format!("--precision {}: vqtok trains in f32 only", self.precision);
             return Err(Error::invalid(text));
@@ -114,7 +114,7 @@ impl Common {
     }
 
     /// How a tokenizer is opened, all flags together.
-    pub fn options(
+    pub(super) fn options(
         &self,
         checkpoint: &CheckpointFlags,
         pixels: &PixelFlags,
@@ -140,7 +140,7 @@ fn size_of(text: &str) -> std::result::Result<u32, String> {
 
 /// A flag that SIGINT and SIGTERM raise; the second signal ends the process at once, which the
 /// commit protocol survives.
-pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let exit = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// Flags of `vqtok convert`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Checkpoint: a file or a folder
     model: PathBuf,
     /// Folder for config.json and model.safetensors
@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     places::check_new(OUT, &args.out)?;
     overwrite::check_folders(&args.out)?;
     refuse_unfinished(&args.model)?;

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Flags of `vqtok decode`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Output folder of `vqtok tokenize`, or any Parquet file with a `tokens` column
     input: PathBuf,
     /// Tokenizer: a folder or checkpoint file with a decoder
@@ -56,7 +56,7 @@ fn grid_of(text: &str) -> Result<(usize, usize), String> {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let job = args.job();
     job.check()?;
     args.common.start_threads()?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Flags of `vqtok finalize`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
     /// Events for machines on stdout
@@ -21,7 +21,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let dataset = finalize(&args.dir)?;
     report(&args.dir, &dataset, reporter);
     Ok(if dataset.totals.failed > 0 { Finished::WithFailures } else { Finished::Clean })

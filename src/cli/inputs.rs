@@ -6,7 +6,7 @@ use crate::job::Inputs;
 
 /// The inputs, at least one.
 #[derive(Debug, Clone, clap::Args)]
-pub struct InputFlags {
+pub(crate) struct InputFlags {
     /// Folders (searched recursively, in sorted order) or image files
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// Flags of `vqtok inspect`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A model (folder or checkpoint file), an output folder, or a Parquet file with tokens
     path: PathBuf,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let path = &args.path;
     if !path.exists() {
         return Err(Error::invalid(format!(

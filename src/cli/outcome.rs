@@ -13,7 +13,7 @@ use crate::util::text;
 
 /// How a command that didn't fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finished {
+pub(super) enum Finished {
     /// Everything asked for is done: exit code 0.
     Clean,
     /// Done, but some images or rows failed: exit code 1.

@@ -22,7 +22,7 @@ use crate::util::numbers::seconds as human_seconds;
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
+pub(super) enum Voice {
     /// For people: bars on a terminal, lines otherwise.
     Human,
     /// `--json`: events on stdout, one a line; nothing else there.
@@ -31,7 +31,7 @@ pub enum Voice {
 
 /// A command's mouth. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
-pub struct Reporter {
+pub(super) struct Reporter {
     voice: Voice,
 }
 
@@ -40,17 +40,17 @@ static SHOWN: Mutex<Option<(u64, ProgressBar)>> = Mutex::new(None);
 
 impl Reporter {
     /// A reporter for `--json` or for people.
-    pub fn new(json: bool) -> Reporter {
+    pub(super) fn new(json: bool) -> Reporter {
         Reporter { voice: if json { Voice::Json } else { Voice::Human } }
     }
 
     /// Whether machines are listening.
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.voice == Voice::Json
     }
 
     /// A sentence for people, an event for machines. `event` names it, `fields` is an object.
-    pub fn say(&self, event: &str, sentence: &str, fields: Value) {
+    pub(super) fn say(&self, event: &str, sentence: &str, fields: Value) {
         self.notices();
         match self.voice {
             Voice::Human => beside_bar(|| console::err(&text::lines(sentence))),
@@ -59,7 +59,7 @@ impl Reporter {
     }
 
     /// The result of a command: for people on stdout.
-    pub fn result(&self, event: &str, text: &str, fields: Value) {
+    pub(super) fn result(&self, event: &str, text: &str, fields: Value) {
         match self.voice {
             Voice::Human => beside_bar(|| console::out(&text::lines(text))),
             Voice::Json => emit(event, fields),
@@ -67,14 +67,14 @@ impl Reporter {
     }
 
     /// For machines only.
-    pub fn event(&self, event: &str, fields: Value) {
+    pub(super) fn event(&self, event: &str, fields: Value) {
         if self.is_json() {
             emit(event, fields);
         }
     }
 
     /// Says what file systems refused since the last call.
-    pub fn notices(&self) {
+    pub(super) fn notices(&self) {
         for notice in portable_fs::take_notices() {
             let text = flags::remark(&notice);
             match self.voice {
@@ -86,7 +86,7 @@ impl Reporter {
 
     /// A bar over `total` items of work called `stage` (`tokenize`, `train`, ...) counted in
     /// `unit` (`images`, `steps`).
-    pub fn meter(&self, stage: &'static str, unit: &'static str, total: u64) -> Meter {
+    pub(super) fn meter(&self, stage: &'static str, unit: &'static str, total: u64) -> Meter {
         self.notices();
         let target = match self.voice {
             Voice::Human if is_shown() => ProgressDrawTarget::stderr(),
@@ -245,7 +245,7 @@ fn columns() -> usize {
 
 /// Progress of one stage. Dropping it takes the bar away.
 #[derive(Debug)]
-pub struct Meter {
+pub(super) struct Meter {
     voice: Voice,
     /// Which of the process's meters this is.
     number: u64,
@@ -260,7 +260,7 @@ impl Meter {
     const EVENT_INTERVAL: Duration = Duration::from_millis(1000);
 
     /// The work begins now, with `done` items that an earlier run did.
-    pub fn begin(&mut self, done: u64) {
+    pub(super) fn begin(&mut self, done: u64) {
         let mut line = lock(&self.line);
         (line.done, line.begun_at, line.begun) = (done, done, Instant::now());
         drop(line);
@@ -268,7 +268,7 @@ impl Meter {
     }
 
     /// One more item done; `failed` if it is one of the failures.
-    pub fn step(&mut self, failed: bool) {
+    pub(super) fn step(&mut self, failed: bool) {
         self.failed += u64::from(failed);
         {
             let mut line = lock(&self.line);
@@ -282,7 +282,7 @@ impl Meter {
     }
 
     /// Sets the position, with a short text for people and fields for machines.
-    pub fn set(&mut self, done: u64, message: String, fields: Value) {
+    pub(super) fn set(&mut self, done: u64, message: String, fields: Value) {
         {
             let mut line = lock(&self.line);
             (line.done, line.message) = (done, message);
@@ -292,17 +292,17 @@ impl Meter {
     }
 
     /// Items of this run a second, since it began.
-    pub fn rate(&self) -> f64 {
+    pub(super) fn rate(&self) -> f64 {
         lock(&self.line).rate()
     }
 
     /// Seconds since this run began.
-    pub fn seconds(&self) -> f64 {
+    pub(super) fn seconds(&self) -> f64 {
         lock(&self.line).begun.elapsed().as_secs_f64()
     }
 
     /// Takes the bar away.
-    pub fn close(self) {}
+    pub(super) fn close(self) {}
 
     fn maybe_emit(&mut self, extra: Value) {
         if self.voice != Voice::Json || self.last.elapsed() < Self::EVENT_INTERVAL {

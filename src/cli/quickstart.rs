@@ -22,7 +22,7 @@ const SIDE: u32 = 64;
 
 /// Flags of `vqtok quickstart`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder for everything that the tour makes
     #[arg(long, value_name = "DIR", default_value = "vqtok-quickstart")]
     out: PathBuf,
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let [images, model, tokens, sheet] =
         ["images", "model", "tokens", "reconstructions.png"].map(|name| args.out.join(name));
     let text = format!("drawing {} pictures in {}", PICTURES_PER_MOTIF * 8, text::path(&images));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// Flags of `vqtok recipe`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
 }
@@ -44,7 +44,7 @@ impl Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     match args.command {
         Command::List { .. } => {
             for (name, _) in RECIPES {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Flags of `vqtok reconstruct`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     inputs: InputFlags,
     /// Tokenizer: a folder or checkpoint file with a decoder
@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let job = Reconstruct::of(args.inputs.into(), args.out.clone())
         .count(args.count)

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// Flags of `vqtok repair`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
     /// The tokenizer that made it; needed where shards have to be made anew [default: none]
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let mut job = Repair::new(&args.dir).batch_size(args.batch_size);
     if let Some(model) = &args.model {

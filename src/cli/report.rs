@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// Flags of `vqtok report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Output folder of `vqtok tokenize`, or any Parquet with tokens
     input: PathBuf,
     /// The page, one self-contained HTML file
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
     places::check_page(OUT, &args.out, foreign)?;
     let report = report::report(&args.input)?;

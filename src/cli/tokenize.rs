@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Flags of `vqtok tokenize`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     inputs: InputFlags,
     /// Output folder: plan, token shards, failures, codebook statistics, dataset.json
@@ -62,7 +62,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
     options.check_device()?;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Flags of `vqtok train`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     inputs: InputFlags,
     /// Folder for the model: config.json, model.safetensors, the training record
@@ -65,7 +65,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     args.common.device_for_training()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Flags of `vqtok verify`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
     /// Let an unfinished output pass where what is there is right
@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let report = verify(&args.dir)?;
     for finding in &report.findings {
         reporter.result("finding", &format!("bad: {}", finding.problem), json!(finding));

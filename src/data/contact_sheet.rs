@@ -82,7 +82,7 @@ impl Layout {
 ///
 /// # Errors
 /// Where it is too large even so.
-pub fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> Result<RgbImage> {
+pub(crate) fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> Result<RgbImage> {
     let layout = layout_of(pairs);
     if layout.pixels() <= PIXELS_MAX {
         return Ok(drawn(pairs, layout));
@@ -114,10 +114,10 @@ fn drawn(pairs: &[(RgbImage, RgbImage)], layout: Layout) -> RgbImage {
 }
 
 /// Sides of a tile of [`tiles`], in pixels at most.
-pub const TILE_MAX: u32 = 256;
+pub(crate) const TILE_MAX: u32 = 256;
 
 /// A picture in the size that it has on a sheet of [`tiles`]: larger ones are made smaller.
-pub fn tile(picture: RgbImage) -> RgbImage {
+pub(crate) fn tile(picture: RgbImage) -> RgbImage {
     match picture.width().max(picture.height()) {
         side if side > TILE_MAX => {
             let scaled = |a: u32| (a * TILE_MAX).div_ceil(side).max(1);
@@ -129,7 +129,7 @@ pub fn tile(picture: RgbImage) -> RgbImage {
 }
 
 /// A sheet of pictures in reading order, of whatever sizes up to [`TILE_MAX`].
-pub fn tiles(pictures: &[RgbImage]) -> RgbImage {
+pub(crate) fn tiles(pictures: &[RgbImage]) -> RgbImage {
     let widest = pictures.iter().map(|picture| picture.width()).max().unwrap_or(1);
     let highest = pictures.iter().map(|picture| picture.height()).max().unwrap_or(1);
     let zoom = TILE_MIN.div_ceil(widest.max(highest)).max(1);
@@ -146,7 +146,7 @@ pub fn tiles(pictures: &[RgbImage]) -> RgbImage {
 }
 
 /// A picture as the bytes of a PNG file, the same for the same pixels.
-pub fn png<P>(image: &ImageBuffer<P, Vec<u8>>) -> Result<Vec<u8>>
+pub(crate) fn png<P>(image: &ImageBuffer<P, Vec<u8>>) -> Result<Vec<u8>>
 where
     P: PixelWithColorType<Subpixel = u8>,
 {

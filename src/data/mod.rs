@@ -2,21 +2,26 @@
 //! ([`source`]), bytes to oriented RGB ([`mod@decode`]), the reference rules of resizing
 //! ([`mod@resize`]). Must not know: models, shards.
 
-pub mod contact_sheet;
+pub(crate) mod contact_sheet;
 pub mod decode;
-pub mod formats;
-pub mod orientation;
-pub mod prepare;
-pub mod resize;
-pub mod source;
-pub mod subsample;
-pub mod synthetic;
+pub(crate) mod formats;
+pub(crate) mod orientation;
+pub(crate) mod prepare;
+pub(crate) mod resize;
+pub(crate) mod source;
+pub(crate) mod subsample;
+pub(crate) mod synthetic;
 
 pub use crate::data::formats::raw_image::Limits;
 pub use crate::data::resize::pillow::PillowVersion;
 pub use crate::data::source::file::read;
-pub use crate::data::source::hidden::is_hidden;
+pub(crate) use crate::data::source::hidden::is_hidden;
 pub use crate::data::source::skipped::Skipped;
-pub use crate::data::source::walk::{ImageWalk, SourceFile, Take, walk, walk_taking};
-pub use decode::{Alpha, Decoded, SUPPORTED, decode};
+pub(crate) use crate::data::source::walk::ImageWalk;
+pub use crate::data::source::walk::SourceFile;
+pub use crate::data::source::walk::Take;
+pub use crate::data::source::walk::walk;
+pub use crate::data::source::walk::walk_taking;
+pub use decode::Alpha;
+pub(crate) use decode::decode;
 pub use orientation::Orientation;

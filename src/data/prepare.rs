@@ -151,7 +151,7 @@ fn begin_resize(stage: &mut Stage) {
 ///
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
-pub fn prepare_part(
+pub(crate) fn prepare_part(
     uri: &str,
     preparation: &Preparation,
     choose: impl FnOnce((u32, u32)) -> rules::Crop,

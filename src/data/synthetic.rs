@@ -10,7 +10,7 @@ use image::{Rgb, RgbImage};
 use std::path::Path;
 
 /// The motifs; each gets a folder, which becomes the rows' label.
-pub const MOTIFS: [&str; 8] =
+pub(crate) const MOTIFS: [&str; 8] =
     ["checkers", "discs", "hills", "plasma", "polygons", "rings", "stripes", "weave"];
 
 /// Draws `per_motif` pictures of each motif, `side` pixels square, as
@@ -18,7 +18,7 @@ pub const MOTIFS: [&str; 8] =
 ///
 /// # Errors
 /// A folder or file that can't be written, or stands there with another picture.
-pub fn draw(folder: &Path, per_motif: u32, side: u32, seed: u64) -> Result<()> {
+pub(crate) fn draw(folder: &Path, per_motif: u32, side: u32, seed: u64) -> Result<()> {
     for (motif_index, motif) in MOTIFS.iter().enumerate() {
         let to = folder.join(motif);
         overwrite::create_folder(&to)?;

@@ -93,7 +93,7 @@ pub struct Decoded {
 
 /// Images of a batch that came to nothing, ascending, and why, in one line that depends on the
 /// model and the image alone.
-pub type Failed = Vec<(usize, String)>;
+pub(crate) type Failed = Vec<(usize, String)>;
 
 /// The images that have a reason, by their places.
 pub(crate) fn failed(reasons: impl IntoIterator<Item = Option<String>>) -> Failed {
@@ -103,7 +103,7 @@ pub(crate) fn failed(reasons: impl IntoIterator<Item = Option<String>>) -> Faile
 
 /// Images a batch where each thread takes one at a time: two for every thread, so that the last
 /// ones of a batch leave few of them idle.
-pub fn images_for_threads() -> usize {
+pub(crate) fn images_for_threads() -> usize {
     (2 * rayon::current_num_threads()).max(16)
 }
 

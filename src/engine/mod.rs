@@ -4,14 +4,18 @@
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
 //! kernels, `cuda/` those for NVIDIA's GPUs.
 
-pub mod candle;
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod candle;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
 mod device;
 mod interface;
-pub mod oom_split;
+pub(crate) mod oom_split;
 mod open;
 
 pub use device::{DeviceChoice, Precision};
-pub use interface::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch, images_for_threads};
+pub use interface::CodeGrid;
+pub use interface::Encoded;
+pub use interface::Engine;
+pub use interface::PixelBatch;
+pub(crate) use interface::{Decoded, images_for_threads};
 pub use open::{open, require};

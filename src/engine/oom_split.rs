@@ -15,7 +15,7 @@ use crate::util::panics;
 ///
 /// # Errors
 /// Those of the engine; [`Error::OutOfMemory`] only where a single image is too much.
-pub fn encode(
+pub(crate) fn encode(
     engine: &mut dyn Engine,
     batch: &PixelBatch,
     images_max: &mut usize,
@@ -31,7 +31,11 @@ pub fn encode(
 ///
 /// # Errors
 /// As for [`encode`].
-pub fn decode(engine: &mut dyn Engine, codes: &Encoded, images_max: &mut usize) -> Result<Decoded> {
+pub(crate) fn decode(
+    engine: &mut dyn Engine,
+    codes: &Encoded,
+    images_max: &mut usize,
+) -> Result<Decoded> {
     let _at = panics::at("decode tokens", None);
     let parts = in_parts(codes.count, images_max, |range| match range.len() == codes.count {
         true => engine.decode(codes),

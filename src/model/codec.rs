@@ -33,7 +33,7 @@ pub struct CodeLevel<'a> {
 }
 
 /// Images to codes and back: a network with its quantizer.
-pub trait Codec: Send + Sync {
+pub(crate) trait Codec: Send + Sync {
     /// Images `[B, C, H, W]`, already in the input range, to levels, the finest first.
     fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>>;
 
@@ -43,7 +43,7 @@ pub trait Codec: Send + Sync {
 }
 
 /// Both halves of a network, without the quantizer between them.
-pub trait Network: Send + Sync {
+pub(crate) trait Network: Send + Sync {
     /// Images `[B, C, H, W]` to latents `[B, D, h, w]`; None where there is no encoder.
     fn latents(&self, x: &Tensor) -> CandleResult<Option<Tensor>>;
 
@@ -52,7 +52,7 @@ pub trait Network: Send + Sync {
 }
 
 /// A network with its quantizer.
-pub struct QuantizedModel<N> {
+pub(crate) struct QuantizedModel<N> {
     /// The network.
     pub net: N,
     /// What stands between its halves.

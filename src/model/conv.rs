@@ -68,7 +68,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 }
 
 /// x where x > 0, else `slope` x; the gradient at 0 is `slope`. `slope` from 0 to 1.
-pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+pub(crate) fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     if x.device().is_cpu() {
         return x.contiguous()?.apply_op1(LeakyReluOp { slope });
     }

@@ -126,7 +126,7 @@ fn unpack_block<T: WithDType>(g: &ConvSizes, block: &ColumnBlock, matrix: &[T], 
 }
 
 /// y `[N, O, OH, OW]` of x `[N, C, H, W]`, weight `[O, taps]`, without bias.
-pub fn forward<T: WithDType>(g: &ConvSizes, x: &[T], weight: &[T]) -> Vec<T> {
+pub(super) fn forward<T: WithDType>(g: &ConvSizes, x: &[T], weight: &[T]) -> Vec<T> {
     let mut y = vec![T::zero(); g.batch * g.out_size()];
     let kernel = Matrix::row_major(weight, g.filters, g.taps());
     let chunk = g.chunk();
@@ -157,7 +157,7 @@ pub fn forward<T: WithDType>(g: &ConvSizes, x: &[T], weight: &[T]) -> Vec<T> {
 
 /// The gradient of the input `[N, C, H, W]` from that of the output `[N, O, OH, OW]`; also the
 /// forward pass of the transposed convolution.
-pub fn input_gradient<T: WithDType>(g: &ConvSizes, dy: &[T], weight: &[T]) -> Vec<T> {
+pub(super) fn input_gradient<T: WithDType>(g: &ConvSizes, dy: &[T], weight: &[T]) -> Vec<T> {
     let mut dx = vec![T::zero(); g.batch * g.in_size()];
     let kernel = Matrix::row_major(weight, g.filters, g.taps()).transposed();
     let chunk = g.chunk();
@@ -188,7 +188,7 @@ pub fn input_gradient<T: WithDType>(g: &ConvSizes, dy: &[T], weight: &[T]) -> Ve
 }
 
 /// The gradient of the weight `[O, C, kh, kw]`. Chunks are summed in their order.
-pub fn weight_gradient<T: WithDType>(g: &ConvSizes, x: &[T], dy: &[T]) -> Vec<T> {
+pub(super) fn weight_gradient<T: WithDType>(g: &ConvSizes, x: &[T], dy: &[T]) -> Vec<T> {
     let chunk = g.chunk();
     let parts: Vec<Vec<T>> = x
         .par_chunks((chunk * g.in_size()).max(1))
@@ -227,7 +227,7 @@ pub fn weight_gradient<T: WithDType>(g: &ConvSizes, x: &[T], dy: &[T]) -> Vec<T>
     weight
 }
 
-pub fn add_bias_in_place<T: WithDType>(y: &mut [T], bias: &[T], plane: usize) {
+pub(super) fn add_bias_in_place<T: WithDType>(y: &mut [T], bias: &[T], plane: usize) {
     for (i, part) in y.chunks_exact_mut(plane.max(1)).enumerate() {
         let b = bias[i % bias.len()];
         part.iter_mut().for_each(|v| *v += b);
@@ -236,7 +236,7 @@ pub fn add_bias_in_place<T: WithDType>(y: &mut [T], bias: &[T], plane: usize) {
 
 /// Sums of each channel over images and positions; eight running sums so that the loop is as
 /// fast as memory and the rounding error small.
-pub fn bias_gradient<T: WithDType>(dy: &[T], channels: usize, plane: usize) -> Vec<T> {
+pub(super) fn bias_gradient<T: WithDType>(dy: &[T], channels: usize, plane: usize) -> Vec<T> {
     let mut sums = vec![T::zero(); channels];
     for (i, part) in dy.chunks_exact(plane.max(1)).enumerate() {
         let mut lanes = [T::zero(); 8];

@@ -20,7 +20,7 @@ impl Padding {
 
 /// The sizes of one convolution from `[N, C, H, W]` to `[N, O, OH, OW]`.
 #[derive(Debug, Clone, Copy)]
-pub struct ConvSizes {
+pub(super) struct ConvSizes {
     pub batch: usize,
     pub channels: usize,
     pub height: usize,
@@ -40,7 +40,12 @@ const BLOCK_ELEMENTS: usize = 1 << 17;
 const CHUNKS: usize = 8;
 
 impl ConvSizes {
-    pub fn of(x: &[usize], weight: &[usize], stride: usize, padding: Padding) -> Result<ConvSizes> {
+    pub(super) fn of(
+        x: &[usize],
+        weight: &[usize],
+        stride: usize,
+        padding: Padding,
+    ) -> Result<ConvSizes> {
         let ([n, c, h, w], [o, wc, kh, kw]) = (x, weight) else {
             bail!("a convolution of {x:?} with {weight:?}: both need four dimensions");
         };
@@ -63,34 +68,34 @@ impl ConvSizes {
         })
     }
 
-    pub fn in_size(&self) -> usize {
+    pub(super) fn in_size(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    pub fn out_plane(&self) -> usize {
+    pub(super) fn out_plane(&self) -> usize {
         self.out_h * self.out_w
     }
 
-    pub fn out_size(&self) -> usize {
+    pub(super) fn out_size(&self) -> usize {
         self.filters * self.out_plane()
     }
 
     /// Rows of the column matrix: C kh kw.
-    pub fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.channels * self.kernel_h * self.kernel_w
     }
 
-    pub fn weight_size(&self) -> usize {
+    pub(super) fn weight_size(&self) -> usize {
         self.filters * self.taps()
     }
 
     /// Images in one of the parts that run in parallel.
-    pub fn chunk(&self) -> usize {
+    pub(super) fn chunk(&self) -> usize {
         self.batch.div_ceil(CHUNKS).max(1)
     }
 
     /// The column matrix of a 1x1 convolution with stride 1 is the image itself.
-    pub fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         self.kernel_h == 1
             && self.kernel_w == 1
             && self.stride == 1
@@ -100,7 +105,7 @@ impl ConvSizes {
 
     /// Blocks of one chunk of `images`: groups of whole images where those are small, ranges of
     /// rows of one image where it is large.
-    pub fn blocks(&self, images: usize) -> Vec<ColumnBlock> {
+    pub(super) fn blocks(&self, images: usize) -> Vec<ColumnBlock> {
         let columns = (BLOCK_ELEMENTS / self.taps().max(1)).max(1);
         let plane = self.out_plane();
         if plane <= columns {
@@ -132,7 +137,7 @@ impl ConvSizes {
 
 /// Whole images of a chunk (`row` 0, all rows), or rows of one.
 #[derive(Debug, Clone, Copy)]
-pub struct ColumnBlock {
+pub(super) struct ColumnBlock {
     pub first: usize,
     pub images: usize,
     pub row: usize,
@@ -141,11 +146,11 @@ pub struct ColumnBlock {
 
 impl ColumnBlock {
     /// Columns of one image in this block.
-    pub fn columns_each(&self, g: &ConvSizes) -> usize {
+    pub(super) fn columns_each(&self, g: &ConvSizes) -> usize {
         self.rows * g.out_w
     }
 
-    pub fn columns(&self, g: &ConvSizes) -> usize {
+    pub(super) fn columns(&self, g: &ConvSizes) -> usize {
         self.images * self.columns_each(g)
     }
 }

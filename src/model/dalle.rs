@@ -11,7 +11,7 @@ use super::topology::Io;
 use crate::error::{Error, Result};
 
 /// The network with what stands between its halves.
-pub struct Dalle {
+pub(crate) struct Dalle {
     network: Autoencoder,
     input: Option<OneHot>,
     quantizer: ResidualQuantizer,
@@ -26,7 +26,7 @@ struct OneHot {
 
 impl Dalle {
     /// Reads what `config.parts` names.
-    pub fn load(
+    pub(crate) fn load(
         vb: VarBuilder,
         config: &DalleConfig,
         io: Io,

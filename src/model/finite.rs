@@ -5,19 +5,19 @@
 use super::config::{Architecture, ModelConfig, QuantizerRule};
 
 /// Whether no value is NaN or infinite.
-pub fn all_finite(values: &[f32]) -> bool {
+pub(crate) fn all_finite(values: &[f32]) -> bool {
     // A fold of a chunk is vectorised where a search that ends early isn't.
     values.chunks(1024).all(|some| some.iter().fold(true, |all, v| all & v.is_finite()))
 }
 
 /// Why latents, `[T, stride]`, can't become codes, in one line; None where all are finite.
-pub fn latents(latents: &[f32], stride: usize) -> Option<String> {
+pub(crate) fn latents(latents: &[f32], stride: usize) -> Option<String> {
     told(latents, stride, "latents are not finite: the encoder overflows float32 on this image")
 }
 
 /// The same for the distances of latents to their codes. Rules that measure none give NaN for
 /// each, which says nothing.
-pub fn distances(rule: QuantizerRule, distances: &[f32]) -> Option<String> {
+pub(crate) fn distances(rule: QuantizerRule, distances: &[f32]) -> Option<String> {
     use QuantizerRule::{Dot, Fsq, L2, L2Normalised};
     if !matches!(rule, L2 | L2Normalised | Dot | Fsq) {
         return None;
@@ -26,7 +26,7 @@ pub fn distances(rule: QuantizerRule, distances: &[f32]) -> Option<String> {
 }
 
 /// Why a decoder's floats, `[pixels, C]` or `[C, pixels]` of a grid of that size, are no picture.
-pub fn pixels(config: &ModelConfig, grid: (usize, usize), floats: &[f32]) -> Option<String> {
+pub(crate) fn pixels(config: &ModelConfig, grid: (usize, usize), floats: &[f32]) -> Option<String> {
     if all_finite(floats) {
         return None;
     }
@@ -46,7 +46,7 @@ pub fn pixels(config: &ModelConfig, grid: (usize, usize), floats: &[f32]) -> Opt
 }
 
 /// How many rows of `[T, stride]` hold a value that isn't finite, and what that means.
-pub fn told(values: &[f32], stride: usize, meaning: &str) -> Option<String> {
+pub(crate) fn told(values: &[f32], stride: usize, meaning: &str) -> Option<String> {
     if all_finite(values) {
         return None;
     }

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 
 /// Levels of a channel, at most: from about a thousand on, the bound would let a digit through
 /// that is no level.
-pub const LEVELS_MAX: usize = 256;
+pub(crate) const LEVELS_MAX: usize = 256;
 
 /// One channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Channel {
+pub(crate) struct Channel {
     /// L.
     pub levels: usize,
     /// Largest |b + offset|.
@@ -34,19 +34,19 @@ impl Channel {
     }
 
     /// floor(L/2): the digit of n = 0, and what n is divided by for the decoder.
-    pub fn middle(&self) -> usize {
+    pub(crate) fn middle(&self) -> usize {
         self.levels / 2
     }
 
     /// b, before rounding.
-    pub fn bound(&self, z: f32) -> f64 {
+    pub(crate) fn bound(&self, z: f32) -> f64 {
         (f64::from(z) + self.shift).tanh() * self.half - self.offset
     }
 }
 
 /// The channels of a latent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fsq {
+pub(crate) struct Fsq {
     /// One a channel of the latent.
     pub channels: Vec<Channel>,
     codes: usize,
@@ -57,7 +57,7 @@ impl Fsq {
     ///
     /// # Errors
     /// No channel, a number of levels outside 2 to [`LEVELS_MAX`], more codes than 2^24.
-    pub fn new(levels: &[usize]) -> Result<Fsq> {
+    pub(crate) fn new(levels: &[usize]) -> Result<Fsq> {
         if levels.is_empty() {
             return Err(Error::invalid("the quantizer rule fsq needs levels, such as [8, 8, 8]"));
         }
@@ -76,23 +76,23 @@ impl Fsq {
     }
 
     /// K, the product of the levels.
-    pub fn codes(&self) -> usize {
+    pub(crate) fn codes(&self) -> usize {
         self.codes
     }
 
     /// D.
-    pub fn dim(&self) -> usize {
+    pub(crate) fn dim(&self) -> usize {
         self.channels.len()
     }
 
     /// n of every value of the latents `z`, `[T, D]`.
-    pub fn round(&self, z: &[f32]) -> Vec<f32> {
+    pub(crate) fn round(&self, z: &[f32]) -> Vec<f32> {
         let channels = self.channels.iter().cycle();
         z.iter().zip(channels).map(|(z, c)| c.bound(*z).round_ties_even() as f32).collect()
     }
 
     /// The code of each row of `n`, `[T, D]`. NaN counts as level 0.
-    pub fn codes_of(&self, n: &[f32]) -> Vec<u32> {
+    pub(crate) fn codes_of(&self, n: &[f32]) -> Vec<u32> {
         let code = |row: &[f32]| {
             let mut place = 1;
             let mut code = 0;
@@ -107,7 +107,7 @@ impl Fsq {
     }
 
     /// Squared distance of each bounded latent of `z` to its rounded one, as the decoder sees them.
-    pub fn distances(&self, z: &[f32]) -> Vec<f32> {
+    pub(crate) fn distances(&self, z: &[f32]) -> Vec<f32> {
         let distance = |row: &[f32]| {
             let square = |(z, c): (&f32, &Channel)| {
                 let b = c.bound(*z);
@@ -119,7 +119,7 @@ impl Fsq {
     }
 
     /// Appends the vector of a code that is below K.
-    pub fn lookup(&self, mut code: u32, vector: &mut Vec<f32>) {
+    pub(crate) fn lookup(&self, mut code: u32, vector: &mut Vec<f32>) {
         for c in &self.channels {
             let digit = code % c.levels as u32;
             code /= c.levels as u32;

@@ -8,7 +8,7 @@ use candle_core::WithDType;
 
 /// A matrix inside a slice: element (r, c) lies at `r * row_stride + c * col_stride`.
 #[derive(Clone, Copy)]
-pub struct Matrix<'a, T> {
+pub(crate) struct Matrix<'a, T> {
     /// The elements, more or fewer than `rows * cols` as the strides want.
     pub data: &'a [T],
     /// Number of rows.
@@ -23,12 +23,12 @@ pub struct Matrix<'a, T> {
 
 impl<'a, T> Matrix<'a, T> {
     /// `rows` x `cols`, rows one after the other.
-    pub fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
+    pub(crate) fn row_major(data: &'a [T], rows: usize, cols: usize) -> Self {
         Matrix { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
     /// The same elements with rows and columns exchanged.
-    pub fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Matrix {
             data: self.data,
             rows: self.cols,
@@ -52,7 +52,7 @@ impl<'a, T> Matrix<'a, T> {
 ///
 /// # Panics
 /// Where shapes and slices do not fit each other: a defect of the caller.
-pub fn matmul<T: WithDType>(
+pub(crate) fn matmul<T: WithDType>(
     out: &mut [T],
     out_stride: usize,
     accumulate: bool,

@@ -11,31 +11,31 @@
 //! `quantizer` and `conv_kernels` take rayon's threads: rows and blocks are split by their number
 //! alone, so that no bit depends on how many threads there are.
 
-pub mod autoencoder;
-pub mod codec;
-pub mod config;
-pub mod conv;
+pub(crate) mod autoencoder;
+pub(crate) mod codec;
+pub(crate) mod config;
+pub(crate) mod conv;
 mod conv_kernels;
 mod conv_sizes;
-pub mod dalle;
-pub mod finite;
-pub mod fsq;
-pub mod gemm;
-pub mod layers;
-pub mod opened;
-pub mod pixels;
-pub mod pool;
-pub mod quantizer;
+pub(crate) mod dalle;
+pub(crate) mod finite;
+pub(crate) mod fsq;
+pub(crate) mod gemm;
+pub(crate) mod layers;
+pub(crate) mod opened;
+pub(crate) mod pixels;
+pub(crate) mod pool;
+pub(crate) mod quantizer;
 mod reference;
-pub mod residual;
-pub mod sequential;
+pub(crate) mod residual;
+pub(crate) mod sequential;
 mod sizes;
-pub mod topology;
-pub mod vit_vqgan;
-pub mod vqvae2;
+pub(crate) mod topology;
+pub(crate) mod vit_vqgan;
+pub(crate) mod vqvae2;
 
 pub(crate) use codec::lookup_map;
-pub use codec::{CodeLevel, EncodedLevel};
+pub(crate) use codec::{CodeLevel, EncodedLevel};
 pub use reference::Model;
 #[cfg(test)]
 pub(crate) use reference::build;

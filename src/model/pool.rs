@@ -8,7 +8,7 @@ use super::conv::{for_float, slice};
 
 /// Maximum of each 2x2 window, stride 2: `[B, C, H, W]` to `[B, C, H/2, W/2]`, rounding down; NaN
 /// where one is. Of equal values the first in row order gets the gradient. On the CPU.
-pub fn max_pool2(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn max_pool2(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool2)
 }
 

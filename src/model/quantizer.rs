@@ -19,7 +19,7 @@ const CHUNK: usize = 64;
 /// A table of K vectors, packed for the search of the smallest
 /// `base + offset[k] + factor * (z . e[k])`. Memory: one copy of the table.
 #[derive(Debug, Clone)]
-pub struct SearchTable {
+pub(crate) struct SearchTable {
     dim: usize,
     /// Blocks of LANES codes, `[ceil(K/LANES), dim, LANES]`.
     packed: Vec<f32>,
@@ -34,13 +34,13 @@ pub struct SearchTable {
 
 impl SearchTable {
     /// Searches the smallest |z|^2 + |e|^2 - 2 z.e over the rows of `codes`, `[K, dim]`.
-    pub fn nearest(codes: &[f32], dim: usize) -> SearchTable {
+    pub(crate) fn nearest(codes: &[f32], dim: usize) -> SearchTable {
         let offset = codes.chunks_exact(dim).map(|e| dot(e, e)).collect();
         Self::pack(codes, dim, offset, -2.0, true)
     }
 
     /// Searches the largest z.e + bias over the rows of `codes`, `[K, dim]`.
-    pub fn largest(codes: &[f32], dim: usize, bias: Option<&[f32]>) -> SearchTable {
+    pub(crate) fn largest(codes: &[f32], dim: usize, bias: Option<&[f32]>) -> SearchTable {
         let count = codes.len() / dim;
         let offset = bias.map_or(vec![0.0; count], |bias| bias.iter().map(|b| -b).collect());
         Self::pack(codes, dim, offset, -1.0, false)
@@ -78,7 +78,7 @@ impl SearchTable {
     }
 
     /// The best code of each row of `z`, `[T, dim]`; ties go to the lower index.
-    pub fn search(&self, z: &[f32]) -> Vec<u32> {
+    pub(crate) fn search(&self, z: &[f32]) -> Vec<u32> {
         let rows_per_task = 64 * ROWS;
         let mut best = vec![0; z.len() / self.dim];
         best.par_chunks_mut(rows_per_task).zip(z.par_chunks(rows_per_task * self.dim)).for_each(
@@ -151,7 +151,7 @@ fn length(v: &[f32]) -> f64 {
 
 /// Each row of `rows`, `[T, dim]`, divided by its length (at least 1e-12), as `F.normalize`; NaN
 /// where the length is beyond float32, which would make zeros of it.
-pub fn normalise_rows(rows: &mut [f32], dim: usize) {
+pub(crate) fn normalise_rows(rows: &mut [f32], dim: usize) {
     for row in rows.chunks_exact_mut(dim) {
         let length = length(row) as f32;
         let length = if length.is_finite() { length.max(1e-12) } else { f32::NAN };
@@ -161,7 +161,7 @@ pub fn normalise_rows(rows: &mut [f32], dim: usize) {
 
 /// A family's quantizer with its tables.
 #[derive(Debug, Clone)]
-pub struct VectorQuantizer {
+pub(crate) struct VectorQuantizer {
     config: QuantizerConfig,
     /// What decoding looks up, `[K, D]`; None where codes are bits.
     lookup: Option<Vec<f32>>,
@@ -175,7 +175,7 @@ pub struct VectorQuantizer {
 impl VectorQuantizer {
     /// `codebook` is `[K, D]` as published; `projection` the weight `[K, Z]` and bias `[K]` of rule
     /// `projection`. Errors where the rule lacks its table or a length is wrong.
-    pub fn new(
+    pub(crate) fn new(
         config: &QuantizerConfig,
         codebook: Option<Vec<f32>>,
         projection: Option<(Vec<f32>, Vec<f32>)>,
@@ -215,14 +215,9 @@ impl VectorQuantizer {
         Ok(VectorQuantizer { config: config.clone(), lookup, measured, search, fsq })
     }
 
-    /// What it does, K and D.
-    pub fn config(&self) -> &QuantizerConfig {
-        &self.config
-    }
-
     /// Why latents, `[T, stride]` with as many channels as the rule takes in front, can't be
     /// quantized, in one line: a value isn't finite, or a score that is compared might not be.
-    pub fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
+    pub(crate) fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
         finite::latents(latents, stride).or_else(|| {
             let table = self.search.as_ref()?;
             let far = latents.chunks_exact(stride).filter(|z| table.overflows(z)).count();
@@ -233,7 +228,11 @@ impl VectorQuantizer {
 
     /// Codes of the latents `z`, `[T, channels]` row-major, and the squared distance of each to its
     /// code (between the normalised vectors for `l2-normalised`; NaN for rules without one).
-    pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<(Vec<u32>, Vec<f32>)> {
+    pub(crate) fn quantize(
+        &self,
+        mut z: Vec<f32>,
+        channels: usize,
+    ) -> Result<(Vec<u32>, Vec<f32>)> {
         let QuantizerConfig { rule, codes, dim, .. } = self.config;
         let wanted = match (&self.search, rule) {
             (Some(table), _) => table.dim,
@@ -277,7 +276,7 @@ impl VectorQuantizer {
     }
 
     /// Errors on a code that isn't below K.
-    pub fn check(&self, codes: &[u32]) -> Result<()> {
+    pub(crate) fn check(&self, codes: &[u32]) -> Result<()> {
         let count = self.config.codes;
         match codes.iter().find(|&&code| code as usize >= count) {
             Some(code) => {
@@ -289,7 +288,7 @@ impl VectorQuantizer {
 
     /// The vectors of `codes` as the decoder takes them, `[T, D]`. Errors on a code that isn't
     /// below K, and where codes have no vectors (rule `logits`).
-    pub fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
+    pub(crate) fn lookup(&self, codes: &[u32]) -> Result<Vec<f32>> {
         self.check(codes)?;
         let QuantizerConfig { rule, dim, .. } = self.config;
         if let Some(fsq) = &self.fsq {
@@ -332,7 +331,7 @@ fn levels(config: &QuantizerConfig) -> Result<Fsq> {
 }
 
 /// Bit b is set where `z[b] > 0`.
-pub fn sign_bits(z: &[f32]) -> u32 {
+pub(crate) fn sign_bits(z: &[f32]) -> u32 {
     z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
 }
 

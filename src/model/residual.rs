@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// The quantizers of all levels.
 #[derive(Debug, Clone)]
-pub struct ResidualQuantizer {
+pub(crate) struct ResidualQuantizer {
     config: QuantizerConfig,
     /// At least one.
     levels: Vec<VectorQuantizer>,
@@ -20,7 +20,7 @@ impl ResidualQuantizer {
     ///
     /// # Errors
     /// A depth that the rule doesn't have; those of [`VectorQuantizer::new`].
-    pub fn new(
+    pub(crate) fn new(
         config: &QuantizerConfig,
         codebook: Option<Vec<f32>>,
         projection: Option<(Vec<f32>, Vec<f32>)>,
@@ -49,17 +49,17 @@ impl ResidualQuantizer {
     }
 
     /// What it does: K, D, depth.
-    pub fn config(&self) -> &QuantizerConfig {
+    pub(crate) fn config(&self) -> &QuantizerConfig {
         &self.config
     }
 
     /// The quantizers, first level first.
-    pub fn levels(&self) -> &[VectorQuantizer] {
+    pub(crate) fn levels(&self) -> &[VectorQuantizer] {
         &self.levels
     }
 
     /// The first level alone: what it makes of latents by itself.
-    pub fn first_level(&self) -> ResidualQuantizer {
+    pub(crate) fn first_level(&self) -> ResidualQuantizer {
         let levels = vec![self.levels[0].clone()];
         ResidualQuantizer { config: self.config.of_level(), levels }
     }
@@ -69,7 +69,11 @@ impl ResidualQuantizer {
     ///
     /// # Errors
     /// Those of [`VectorQuantizer::quantize`].
-    pub fn quantize(&self, mut z: Vec<f32>, channels: usize) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
+    pub(crate) fn quantize(
+        &self,
+        mut z: Vec<f32>,
+        channels: usize,
+    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
         let mut found = Vec::with_capacity(self.levels.len());
         for (index, level) in self.levels.iter().enumerate() {
             if index + 1 == self.levels.len() {
@@ -85,12 +89,12 @@ impl ResidualQuantizer {
 
     /// Why latents, `[T, stride]`, can't be quantized: [`VectorQuantizer::unusable`] of the first level.
     /// What later levels measure tells of overflow in them.
-    pub fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
+    pub(crate) fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
         self.levels[0].unusable(latents, stride)
     }
 
     /// Errors where there are not as many levels, of equal lengths, or a code isn't below K.
-    pub fn check(&self, levels: &[&[u32]]) -> Result<()> {
+    pub(crate) fn check(&self, levels: &[&[u32]]) -> Result<()> {
         if levels.len() != self.levels.len() {
             return Err(Error::invalid(format!(
                 "{} levels of codes where the model has {}",
@@ -109,7 +113,7 @@ impl ResidualQuantizer {
     ///
     /// # Errors
     /// As for [`ResidualQuantizer::check`] and [`VectorQuantizer::lookup`].
-    pub fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
+    pub(crate) fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
         self.check(levels)?;
         let mut vectors = self.levels[0].lookup(levels[0])?;
         for (level, codes) in self.levels.iter().zip(levels).skip(1) {

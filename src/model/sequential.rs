@@ -16,7 +16,7 @@ use super::topology::{
 use crate::error::Result;
 
 /// One differentiable piece of a network.
-pub type Block<'a> = Box<dyn Fn(&Tensor) -> CandleResult<Tensor> + 'a>;
+pub(crate) type Block<'a> = Box<dyn Fn(&Tensor) -> CandleResult<Tensor> + 'a>;
 
 /// A layer with its weights.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl Layer {
 
 /// Layers that run one after another.
 #[derive(Debug, Clone)]
-pub struct Sequential {
+pub(crate) struct Sequential {
     layers: Vec<Layer>,
     device: Device,
 }
@@ -95,28 +95,28 @@ impl LastLayer<'_> {
 
 impl Sequential {
     /// `[B, C, H, W]` to what the last layer gives.
-    pub fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         forward(&self.layers, x)
     }
 
     /// Where its weights are.
-    pub fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.device
     }
 
     /// [`Sequential::forward`] in pieces: large blocks on their own, what stands between them
     /// together. Not for networks with a layer that reads the network's input again.
-    pub fn blocks(&self) -> Vec<Block<'_>> {
+    pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
         blocks(&self.layers)
     }
 
     /// The same without the last layer.
-    pub fn blocks_before_last(&self) -> Vec<Block<'_>> {
+    pub(crate) fn blocks_before_last(&self) -> Vec<Block<'_>> {
         blocks(&self.layers[..self.layers.len().saturating_sub(1)])
     }
 
     /// The last layer, where it is a convolution with a bias.
-    pub fn last_layer(&self) -> Option<LastLayer<'_>> {
+    pub(crate) fn last_layer(&self) -> Option<LastLayer<'_>> {
         match self.layers.last()? {
             Layer::Conv(Conv2d { weight, bias: Some(bias), .. }) => {
                 Some(LastLayer { weight, bias, transposed: false })
@@ -140,7 +140,7 @@ fn blocks(layers: &[Layer]) -> Vec<Block<'_>> {
 }
 
 /// A sequence under construction.
-pub struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     vb: VarBuilder<'a>,
     layers: Vec<Layer>,
     /// Of the network's input.
@@ -151,12 +151,12 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// Over inputs of so many channels, with weights from the root of `vb`.
-    pub fn new(vb: VarBuilder<'a>, channels: usize) -> Builder<'a> {
+    pub(crate) fn new(vb: VarBuilder<'a>, channels: usize) -> Builder<'a> {
         Builder { vb, layers: Vec::new(), input: channels, channels }
     }
 
     /// What was emitted.
-    pub fn finish(self) -> Sequential {
+    pub(crate) fn finish(self) -> Sequential {
         Sequential { layers: self.layers, device: self.vb.device().clone() }
     }
 

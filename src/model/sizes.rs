@@ -15,7 +15,7 @@ const BITS_MAX: usize = 31;
 
 /// Errors where a count or a width is zero or another list's length is wrong, so that the network
 /// could not be built, or not be run.
-pub fn check(config: &ModelConfig) -> Result<(), String> {
+pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
     if !matches!(config.pixels.channels, 1 | 3) {
         let channels = config.pixels.channels;
         return Err(format!("the model takes pictures of {channels} channels: 1 or 3 are known"));

@@ -144,7 +144,7 @@ struct Decoder {
 }
 
 /// The network.
-pub struct VitVqgan {
+pub(crate) struct VitVqgan {
     config: VitVqganConfig,
     channels: usize,
     encoder: Option<Encoder>,
@@ -153,7 +153,7 @@ pub struct VitVqgan {
 
 impl VitVqgan {
     /// Reads what `config.parts` names.
-    pub fn load(vb: VarBuilder, config: &VitVqganConfig, io: Io) -> CandleResult<VitVqgan> {
+    pub(crate) fn load(vb: VarBuilder, config: &VitVqganConfig, io: Io) -> CandleResult<VitVqgan> {
         let (channels, code) = (io.channels, io.dim);
         let [ph, pw] = config.patch;
         let tokens = config.grid[0] * config.grid[1];

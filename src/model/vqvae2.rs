@@ -14,7 +14,7 @@ use super::topology::{Io, vqvae2};
 use crate::error::{Error, Result};
 
 /// The networks with the quantizers of both levels.
-pub struct Vqvae2 {
+pub(crate) struct Vqvae2 {
     bottom_features: Sequential,
     top_latents: Sequential,
     quantize_t: ResidualQuantizer,
@@ -27,7 +27,7 @@ pub struct Vqvae2 {
 
 impl Vqvae2 {
     /// Reads the model.
-    pub fn load(
+    pub(crate) fn load(
         vb: VarBuilder,
         config: &Vqvae2Config,
         io: Io,

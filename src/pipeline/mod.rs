@@ -17,7 +17,8 @@ mod settings;
 mod tests;
 mod write;
 
-pub use events::{Event, Observer};
+pub use events::Event;
+pub(crate) use events::Observer;
 pub use identity::identity;
 pub use run::run;
 pub use settings::{DECODE_TIME_MAX, OnError, Settings, Sizes, Summary};

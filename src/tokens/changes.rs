@@ -22,7 +22,7 @@ const EXAMPLES: usize = 3;
 
 /// Some images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Group {
+pub(crate) struct Group {
     /// How many.
     pub count: u64,
     /// How many of them are of the kind that was asked about.
@@ -43,7 +43,7 @@ impl Group {
 
 /// What has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Keys that were not planned.
     pub new: Group,
     /// Planned keys that aren't there.
@@ -62,7 +62,7 @@ impl Changes {
     ///
     /// # Errors
     /// The first of either.
-    pub fn between<P, T>(
+    pub(crate) fn between<P, T>(
         planned: impl Fn() -> Result<P>,
         today: impl Fn() -> Result<T>,
         marks: impl Fn(&str) -> bool,
@@ -130,7 +130,7 @@ impl Changes {
     }
 
     /// Whether the same images are there, so that only their order can differ.
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.new.count + self.gone.count + self.changed.count == 0
     }
 }

@@ -22,12 +22,12 @@ use crate::util::text;
 
 /// Tokens of one grid at most; with [`TEXT_BYTES_MAX`] it keeps a batch far below the 2^31 that
 /// Arrow's offsets can count.
-pub const TOKENS_MAX: i64 = 1 << 22;
+pub(crate) const TOKENS_MAX: i64 = 1 << 22;
 /// Bytes of any text of a row.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// A checked row with what follows from it.
-pub struct PendingRow {
+pub(super) struct PendingRow {
     /// As given.
     pub row: TokenRow,
     quantization_error: Option<f32>,
@@ -37,7 +37,7 @@ pub struct PendingRow {
 
 impl PendingRow {
     /// Checks the grids against the identity. Errors name the image.
-    pub fn new(row: TokenRow, identity: &Identity) -> Result<PendingRow> {
+    pub(super) fn new(row: TokenRow, identity: &Identity) -> Result<PendingRow> {
         let wrong = |what: String| {
             Error::invalid(format!(
                 "image {} ('{}'): {what}",
@@ -106,7 +106,7 @@ fn grid_hash(levels: &[TokenGrid]) -> [u8; 16] {
 }
 
 /// The columns of `tokens.v1`.
-pub fn batch(rows: &[PendingRow], identity: &Identity) -> Result<RecordBatch> {
+pub(super) fn batch(rows: &[PendingRow], identity: &Identity) -> Result<RecordBatch> {
     let build = || -> Result<RecordBatch, ArrowError> {
         let text = |get: fn(&TokenRow) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(&r.row))))
@@ -186,7 +186,11 @@ fn token_column(
 }
 
 /// A `failures.v1` file.
-pub fn failures_file(path: &Path, rows: &[FailureRow], entries: Vec<KeyValue>) -> Result<Vec<u8>> {
+pub(super) fn failures_file(
+    path: &Path,
+    rows: &[FailureRow],
+    entries: Vec<KeyValue>,
+) -> Result<Vec<u8>> {
     let batches = rows.chunks(256).map(|rows| -> Vec<ArrayRef> {
         let text = |get: fn(&FailureRow) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(get)))

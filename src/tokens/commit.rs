@@ -27,7 +27,7 @@ fn fail_point(operation: &str, path: &Path) -> Result<()> {
 }
 
 /// sha256 and length of a file, read in blocks.
-pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
+pub(crate) fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut hasher = Sha256::new();
     let mut block = vec![0; 1 << 20];
@@ -45,13 +45,13 @@ pub fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
 }
 
 /// Makes the entries of a folder durable.
-pub fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     fail_point("sync-folder", folder)?;
     portable_fs::sync_folder(folder).map_err(Error::io(folder))
 }
 
 /// Creates a folder (and what leads to it) durably.
-pub fn create_folder(folder: &Path) -> Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub fn create_folder(folder: &Path) -> Result<()> {
 }
 
 /// Removes a file durably; one that is gone already is fine. Says whether there was one.
-pub fn remove_durably(path: &Path) -> Result<bool> {
+pub(crate) fn remove_durably(path: &Path) -> Result<bool> {
     fail_point("remove", path)?;
     match fs::remove_file(path) {
         Ok(()) => sync_folder(parent_of(path)).map(|()| true),
@@ -80,7 +80,7 @@ pub fn remove_durably(path: &Path) -> Result<bool> {
 
 /// Creates `path` with `bytes`, durably and whole. Where it exists with the same bytes that is
 /// fine; a broken one (no shard of ours can have written it) is replaced.
-pub fn write_sidecar(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_sidecar(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Published::Exists = write_exclusive(path, bytes)? {
         if fs::read(path).is_ok_and(|existing| existing == bytes) {
             // Its writer may have died between the link and the folder's sync.
@@ -92,14 +92,14 @@ pub fn write_sidecar(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Creates `path` with `bytes` unless it exists.
-pub fn write_exclusive(path: &Path, bytes: &[u8]) -> Result<Published> {
+pub(crate) fn write_exclusive(path: &Path, bytes: &[u8]) -> Result<Published> {
     let mut temp = TempFile::create(path)?;
     temp.write_all(bytes).map_err(Error::io(path))?;
     temp.seal()?.publish()
 }
 
 /// Puts `bytes` at `path` whether it exists or not; readers see the old file or the new one.
-pub fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temp = TempFile::create(path)?;
     temp.write_all(bytes).map_err(Error::io(path))?;
     temp.seal()?.replace()
@@ -107,7 +107,7 @@ pub fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// How an exclusive creation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
+pub(crate) enum Published {
     /// The file is ours.
     Created,
     /// Somebody else's file has the name; ours is gone.
@@ -116,18 +116,17 @@ pub enum Published {
 
 /// A hidden file beside its target, locked while its process lives, removed when dropped. What is
 /// written is hashed on the way.
-pub struct TempFile {
+pub(crate) struct TempFile {
     target: PathBuf,
     path: PathBuf,
     file: File,
     hasher: Sha256,
-    bytes: u64,
     refusal: Refusal,
 }
 
 impl TempFile {
     /// A new temporary file `.<target's name>.<process>-<n>.tmp` in the target's folder.
-    pub fn create(target: &Path) -> Result<TempFile> {
+    pub(crate) fn create(target: &Path) -> Result<TempFile> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         loop {
@@ -147,26 +146,21 @@ impl TempFile {
             }
             let target = target.to_path_buf();
             let refusal = Refusal::default();
-            return Ok(TempFile { target, path, file, hasher: Sha256::new(), bytes: 0, refusal });
+            return Ok(TempFile { target, path, file, hasher: Sha256::new(), refusal });
         }
     }
 
-    /// Where it will be seen.
-    pub fn target(&self) -> &Path {
-        &self.target
-    }
-
     /// What tells, later on, why a write was refused.
-    pub fn refusal(&self) -> Refusal {
+    pub(crate) fn refusal(&self) -> Refusal {
         self.refusal.clone()
     }
 
     /// Makes the content durable and gives its digest.
-    pub fn seal(mut self) -> Result<Sealed> {
+    pub(crate) fn seal(mut self) -> Result<Sealed> {
         fail_point("sync", &self.path)?;
         portable_fs::sync_file(&self.file).map_err(Error::io(&self.target))?;
         let sha256 = std::mem::take(&mut self.hasher).finalize().into();
-        Ok(Sealed { sha256, bytes: self.bytes, temp: self })
+        Ok(Sealed { sha256, temp: self })
     }
 }
 
@@ -182,7 +176,6 @@ impl Write for TempFile {
         }
         let count = self.file.write(bytes).map_err(|error| self.refusal.keep(error))?;
         self.hasher.update(&bytes[..count]);
-        self.bytes += count as u64;
         Ok(count)
     }
 
@@ -199,27 +192,25 @@ impl Drop for TempFile {
 }
 
 /// A temporary file whose content is complete and durable, but not yet seen.
-pub struct Sealed {
+pub(crate) struct Sealed {
     /// Of the content.
     pub sha256: [u8; 32],
-    /// Length of the content.
-    pub bytes: u64,
     temp: TempFile,
 }
 
 impl Sealed {
     /// The temporary file's own path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.temp.path
     }
 
     /// Gives the file its final name unless that is taken. This is the commit.
-    pub fn publish(self) -> Result<Published> {
+    pub(crate) fn publish(self) -> Result<Published> {
         self.publish_keeping().map(|(published, _)| published)
     }
 
     /// The same, handing back the temporary file for a comparison with whoever was faster.
-    pub fn publish_keeping(self) -> Result<(Published, Sealed)> {
+    pub(crate) fn publish_keeping(self) -> Result<(Published, Sealed)> {
         let TempFile { target, path, file, .. } = &self.temp;
         fail_point("link", target)?;
         match portable_fs::name_exclusively(path, target) {
@@ -238,7 +229,7 @@ impl Sealed {
     }
 
     /// Gives the file its final name in place of whatever has it.
-    pub fn replace(self) -> Result<()> {
+    pub(crate) fn replace(self) -> Result<()> {
         fail_point("rename", &self.temp.target)?;
         fs::rename(&self.temp.path, &self.temp.target).map_err(Error::io(&self.temp.target))?;
         sync_folder(parent_of(&self.temp.target))
@@ -246,7 +237,7 @@ impl Sealed {
 }
 
 /// Removes the temporary files of dead processes from a folder: those whose lock is free.
-pub fn remove_orphans(folder: &Path) -> Result<usize> {
+pub(crate) fn remove_orphans(folder: &Path) -> Result<usize> {
     let mut removed = 0;
     for path in list(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -272,7 +263,7 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// The files of a folder, sorted by name; none where there is no folder.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -330,7 +321,7 @@ mod tests {
         temp.write_all(b"hello").unwrap();
         temp.write_all(b" world").unwrap();
         let sealed = temp.seal().unwrap();
-        assert_eq!(sealed.bytes, 11);
+        assert_eq!(fs::metadata(sealed.path()).unwrap().len(), 11);
         assert_eq!(
             hex(sealed.sha256),
             "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"

@@ -19,7 +19,7 @@ const HASHES_MAX: u64 = 1 << 22;
 ///
 /// # Errors
 /// [`Error::Input`] naming a key and the two places it comes from.
-pub fn check<I: Iterator<Item = Result<PlanRow>>>(
+pub(super) fn check<I: Iterator<Item = Result<PlanRow>>>(
     count: u64,
     rows: impl Fn() -> Result<I>,
 ) -> Result<()> {

@@ -47,7 +47,7 @@ pub(crate) const FOLDERS: [&str; 3] =
     [TOKENS_FOLDER, Sidecar::Failures.folder(), Sidecar::Codebook.folder()];
 
 /// `tokens/part-00000.parquet` under an output folder.
-pub fn shard_path(dir: &Path, partition: usize) -> PathBuf {
+pub(crate) fn shard_path(dir: &Path, partition: usize) -> PathBuf {
     dir.join(TOKENS_FOLDER).join(format!("part-{partition:05}.parquet"))
 }
 

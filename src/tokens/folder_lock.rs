@@ -11,7 +11,7 @@ use crate::util::text;
 
 /// The file that [`FolderLock`] locks where it can't lock the folder. Empty, and never removed: a
 /// lock on a removed file would keep nobody out.
-pub const LOCK_FILE: &str = ".lock";
+pub(super) const LOCK_FILE: &str = ".lock";
 
 /// The lock of an output folder: shared by the workers of a job, exclusive for what replaces or
 /// removes committed partitions. Held until dropped. It is taken on the folder itself; where a file

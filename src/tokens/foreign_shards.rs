@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The first shard that is of another plan, can't be read, or isn't there.
-pub fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> {
+pub(crate) fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> {
     let own = |&partition: &usize| -> Result<()> {
         let path = shard_path(plan.dir(), partition);
         let broken = |what: &str| Error::damaged(&path, what);

@@ -9,10 +9,10 @@ use crate::util::json_diff::{self, Names};
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
-pub const CODES_MAX: u64 = 1 << 24;
+pub(crate) const CODES_MAX: u64 = 1 << 24;
 
 /// Grids of a row at most.
-pub const LEVELS_MAX: usize = 16;
+pub(crate) const LEVELS_MAX: usize = 16;
 
 /// Everything that must be equal for an output folder to be continued. What is equal here gives
 /// byte-identical shards on one kind of device.
@@ -193,7 +193,7 @@ impl Identity {
 }
 
 /// A setting of [`Identity::difference`] and its value as a user gives them.
-pub fn as_given(name: &str, value: &str) -> String {
+pub(crate) fn as_given(name: &str, value: &str) -> String {
     let setting = match name {
         "preprocessing.size" => settings::SIZE,
         "preprocessing.rule" => settings::RESIZE,

@@ -4,7 +4,7 @@ use super::identity::LevelLayout;
 
 /// The names of one level.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LevelNames {
+pub(super) struct LevelNames {
     /// The column of its codes.
     pub tokens: String,
     /// The column of its grid's height.
@@ -19,7 +19,7 @@ pub struct LevelNames {
 
 /// The names of all levels, in their order: `tokens`, then `tokens_top` or `tokens_residual_1`,
 /// `tokens_residual_2` ...
-pub fn names(levels: &[LevelLayout]) -> Vec<LevelNames> {
+pub(super) fn names(levels: &[LevelLayout]) -> Vec<LevelNames> {
     let suffixes = levels.iter().enumerate().map(|(index, level)| match (index, level.residual) {
         (0, _) => String::new(),
         (_, true) => format!("_residual_{index}"),

@@ -23,38 +23,39 @@
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
 //! and begin by removing `dataset.json`, so that it never describes shards that have changed.
 
-pub mod changes;
+pub(crate) mod changes;
 mod cleanup;
 mod columns;
-pub mod commit;
+pub(crate) mod commit;
 mod duplicate_keys;
 pub(crate) mod files;
 pub mod finalize;
 mod folder_lock;
 mod foreign_shards;
-pub mod identity;
+pub(crate) mod identity;
 mod levels;
 mod moved;
 mod occupied;
-pub mod plan;
-pub mod repair;
+pub(crate) mod plan;
+pub(crate) mod repair;
 mod rows;
-pub mod schema;
-pub mod shard;
+pub(crate) mod schema;
+pub(crate) mod shard;
 mod shard_contents;
-pub mod stats;
+pub(crate) mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 mod untrusted;
 mod write_refusal;
 
-pub use crate::tokens::foreign_shards::refuse_foreign;
+pub(crate) use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
 pub(crate) use columns::TOKENS_MAX;
 pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
-pub use moved::Moved;
-pub use plan::{FILE as PLAN_FILE, Held, Plan};
+pub(crate) use moved::Moved;
+pub use plan::Plan;
+pub(crate) use plan::{FILE as PLAN_FILE, Held};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

@@ -20,7 +20,7 @@ const TAIL_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The first such file.
-pub fn check(dir: &Path, plan_digest: &str) -> Result<()> {
+pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     let mut files: Vec<PathBuf> = vec![dir.join(FILE), dir.join(CODEBOOK_FILE)];
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();

@@ -24,7 +24,7 @@ use crate::util::text::shorten;
 use crate::util::{panics, text};
 
 /// The plan's name in an output folder.
-pub const FILE: &str = "plan.parquet";
+pub(crate) const FILE: &str = "plan.parquet";
 
 /// A plan on disk. Holds its footer in memory, not its rows.
 pub struct Plan {

@@ -123,7 +123,7 @@ fn rebuild_plan(
 ///
 /// # Errors
 /// Neither is left.
-pub fn identity(dir: &Path, damage: &Damage) -> Result<Identity> {
+pub(crate) fn identity(dir: &Path, damage: &Damage) -> Result<Identity> {
     if !damage.plan {
         return Ok(Plan::open(dir)?.identity().clone());
     }

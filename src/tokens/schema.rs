@@ -21,18 +21,19 @@ use crate::error::{Error, Result};
 use crate::util::parquet_errors::told;
 
 /// Schema word of `plan.parquet`.
-pub const PLAN: &str = "plan.v1";
+pub(crate) const PLAN: &str = "plan.v1";
 /// Schema word of token shards.
-pub const TOKENS: &str = "tokens.v1";
+pub(crate) const TOKENS: &str = "tokens.v1";
 /// Schema word of failure sidecars.
-pub const FAILURES: &str = "failures.v1";
+pub(crate) const FAILURES: &str = "failures.v1";
 /// Schema word of codebook sidecars and `codebook.parquet`.
-pub const CODEBOOK: &str = "codebook.v1";
+pub(crate) const CODEBOOK: &str = "codebook.v1";
 /// Schema word of `dataset.json`.
-pub const DATASET: &str = "dataset.v1";
+pub(crate) const DATASET: &str = "dataset.v1";
 
 /// The published descriptions, by schema word.
-pub const DESCRIPTIONS: [(&str, &str); 5] = [
+#[cfg(test)]
+pub(crate) const DESCRIPTIONS: [(&str, &str); 5] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (TOKENS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
@@ -49,7 +50,7 @@ fn nullable(name: &str, kind: DataType) -> Field {
 }
 
 /// Columns of `plan.parquet`.
-pub fn plan() -> SchemaRef {
+pub(crate) fn plan() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("ordinal", DataType::Int64),
         field("key", DataType::Utf8),
@@ -59,12 +60,12 @@ pub fn plan() -> SchemaRef {
 }
 
 /// The type of one token: u16 up to 65,536 codes, u32 above.
-pub fn token_type(codes: u64) -> DataType {
+pub(crate) fn token_type(codes: u64) -> DataType {
     if codes <= 1 << 16 { DataType::UInt16 } else { DataType::UInt32 }
 }
 
 /// The field inside the lists of tokens.
-pub fn token_item(codes: u64) -> Arc<Field> {
+pub(crate) fn token_item(codes: u64) -> Arc<Field> {
     Arc::new(field("element", token_type(codes)))
 }
 
@@ -77,7 +78,7 @@ fn token_column(name: &str, level: &LevelLayout) -> Field {
 }
 
 /// Columns of a token shard: each level has its tokens and its grid.
-pub fn tokens(levels: &[LevelLayout]) -> SchemaRef {
+pub(crate) fn tokens(levels: &[LevelLayout]) -> SchemaRef {
     let mut fields = vec![
         field("key", DataType::Utf8),
         field("uri", DataType::Utf8),
@@ -112,7 +113,7 @@ pub fn tokens(levels: &[LevelLayout]) -> SchemaRef {
 }
 
 /// Columns of a failures sidecar.
-pub fn failures() -> SchemaRef {
+pub(crate) fn failures() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("ordinal", DataType::Int64),
         field("key", DataType::Utf8),
@@ -123,7 +124,7 @@ pub fn failures() -> SchemaRef {
 }
 
 /// Columns of a codebook sidecar and of `codebook.parquet`.
-pub fn codebook() -> SchemaRef {
+pub(crate) fn codebook() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("level", DataType::Int32),
         field("code", DataType::Int32),
@@ -136,7 +137,7 @@ pub fn codebook() -> SchemaRef {
 ///
 /// Tokens of small codebooks go through a dictionary (the codes packed to log2 K bits), those of
 /// large ones through byte streams; hashes are noise, which neither dictionary nor zstd helps.
-pub fn properties(
+pub(crate) fn properties(
     entries: Option<Vec<KeyValue>>,
     levels: Option<&[LevelLayout]>,
 ) -> WriterProperties {
@@ -170,14 +171,14 @@ pub fn properties(
 
 /// The schema with a file's key-value metadata in it as well: readers that go by the embedded Arrow
 /// schema (pyarrow) show that one's metadata and not the file's.
-pub fn with_entries(schema: SchemaRef, entries: &[KeyValue]) -> SchemaRef {
+pub(crate) fn with_entries(schema: SchemaRef, entries: &[KeyValue]) -> SchemaRef {
     let entry = |e: &KeyValue| (e.key.clone(), e.value.clone().unwrap_or_default());
     let entries: BTreeMap<String, String> = entries.iter().map(entry).collect();
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), entries))
 }
 
 /// A small file in memory.
-pub fn encode(
+pub(crate) fn encode(
     path: &Path,
     schema: SchemaRef,
     batches: impl IntoIterator<Item = Vec<ArrayRef>>,
@@ -196,7 +197,7 @@ pub fn encode(
 }
 
 /// For `map_err` while writing: the system's refusals (a full disk) keep their reason.
-pub fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> Error {
+pub(crate) fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> Error {
     let path = path.to_path_buf();
     move |error| match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
@@ -209,7 +210,7 @@ pub fn parquet_error(path: &Path) -> impl FnOnce(ParquetError) -> Error {
 
 /// Writes what is left of a file, its footer. Of what the system refuses here the Parquet crate
 /// keeps a text alone, so the file is asked.
-pub fn finish(mut writer: ArrowWriter<TempFile>, path: &Path) -> Result<TempFile> {
+pub(crate) fn finish(mut writer: ArrowWriter<TempFile>, path: &Path) -> Result<TempFile> {
     let refusal = writer.inner_mut().refusal();
     writer.into_inner().map_err(|error| match refusal.take() {
         Some(source) => Error::io(path)(source),

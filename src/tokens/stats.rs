@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// One level's codebook: how often each code was used, and at what distance.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LevelStatistics {
+pub(crate) struct LevelStatistics {
     counts: Vec<i64>,
     distance_sums: Vec<f64>,
     /// False once a distance was missing: sums over some of the tokens would mislead.
@@ -27,14 +27,14 @@ pub struct LevelStatistics {
 
 impl LevelStatistics {
     /// Nothing counted yet of `codes` codes.
-    pub fn new(codes: u64) -> LevelStatistics {
+    pub(crate) fn new(codes: u64) -> LevelStatistics {
         let codes = codes as usize;
         LevelStatistics { counts: vec![0; codes], distance_sums: vec![0.0; codes], measured: true }
     }
 
     /// Counts the tokens of one grid; `distances` are squared, NaN or absent where unknown.
     /// Errors where a code is not below K.
-    pub fn add(&mut self, codes: &[u32], distances: &[f32]) -> Result<()> {
+    pub(crate) fn add(&mut self, codes: &[u32], distances: &[f32]) -> Result<()> {
         if let Some(code) = codes.iter().find(|&&code| code as usize >= self.counts.len()) {
             return Err(Error::internal(format!(
                 "the engine gave code {code} of a codebook with {}",
@@ -70,23 +70,18 @@ impl LevelStatistics {
         Ok(())
     }
 
-    /// Uses of each code.
-    pub fn counts(&self) -> &[i64] {
-        &self.counts
-    }
-
     /// All tokens.
-    pub fn tokens(&self) -> i64 {
+    pub(crate) fn tokens(&self) -> i64 {
         self.counts.iter().fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     /// Codes that were used at all.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.counts.iter().filter(|&&count| count > 0).count()
     }
 
     /// Entropy of the use of codes, in bits; 0 where there are no tokens.
-    pub fn entropy_bits(&self) -> f64 {
+    pub(crate) fn entropy_bits(&self) -> f64 {
         let total = self.tokens() as f64;
         let term = |count: i64| {
             let p = count as f64 / total;
@@ -100,20 +95,25 @@ impl LevelStatistics {
 
 /// The statistics of a partition or of a data set, one entry a level.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// In the order of [`Identity::levels`].
     pub levels: Vec<LevelStatistics>,
 }
 
 impl Statistics {
     /// Nothing counted yet.
-    pub fn new(identity: &Identity) -> Statistics {
+    pub(crate) fn new(identity: &Identity) -> Statistics {
         let levels = identity.levels.iter().map(|level| LevelStatistics::new(level.codes));
         Statistics { levels: levels.collect() }
     }
 
     /// A `codebook.v1` file: of a partition only the codes that were used, of a data set all.
-    pub fn encode(&self, path: &Path, dense: bool, entries: Vec<KeyValue>) -> Result<Vec<u8>> {
+    pub(crate) fn encode(
+        &self,
+        path: &Path,
+        dense: bool,
+        entries: Vec<KeyValue>,
+    ) -> Result<Vec<u8>> {
         let mut level_column = Vec::new();
         let mut codes = Vec::new();
         let mut counts = Vec::new();
@@ -138,7 +138,7 @@ impl Statistics {
     }
 
     /// Adds a partition's `codebook` part to these.
-    pub fn merge_file(&mut self, path: &Path) -> Result<()> {
+    pub(crate) fn merge_file(&mut self, path: &Path) -> Result<()> {
         untrusted::for_each_batch(path, None, |batch| self.merge_batch(batch))
             .map_err(|reason| Error::damaged(path, reason))
     }

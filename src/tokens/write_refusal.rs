@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The reason of the last write into a file that was refused; clones are of the same file.
 #[derive(Clone, Default)]
-pub struct Refusal(Arc<Mutex<Option<io::Error>>>);
+pub(crate) struct Refusal(Arc<Mutex<Option<io::Error>>>);
 
 impl Refusal {
     /// The reason, where a write was refused.
-    pub fn take(&self) -> Option<io::Error> {
+    pub(crate) fn take(&self) -> Option<io::Error> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Keeps a reason and gives an equal one.
-    pub fn keep(&self, error: io::Error) -> io::Error {
+    pub(crate) fn keep(&self, error: io::Error) -> io::Error {
         let number = error.raw_os_error();
         let same = number.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
         // Whoever writes tries again after an interrupt.

@@ -44,7 +44,7 @@ pub struct Evaluation {
 }
 
 /// A tokenizer ready to be judged.
-pub struct Evaluator {
+pub(crate) struct Evaluator {
     network: Autoencoder,
     quantizer: ResidualQuantizer,
     pixels: Pixels,
@@ -60,7 +60,10 @@ pub struct Evaluator {
 impl Evaluator {
     /// From weights by name, the codebook among them where the model has one. Codes are chosen as
     /// they will be when the model is used.
-    pub fn new(model: &ModelConfig, weights: &BTreeMap<String, Vec<f32>>) -> Result<Evaluator> {
+    pub(crate) fn new(
+        model: &ModelConfig,
+        weights: &BTreeMap<String, Vec<f32>>,
+    ) -> Result<Evaluator> {
         let parameters = Parameters::new();
         let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
         let mut weights = weights.clone();
@@ -81,7 +84,7 @@ impl Evaluator {
     }
 
     /// Adds a batch of `[N, H, W, C]` bytes; gives the reconstructions, `[N, C, H, W]` from 0 to 1.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<Vec<f32>> {
         self.add_until(bytes, &|| false)
     }
 
@@ -89,7 +92,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`crate::Error::Interrupted`] where it was given up.
-    pub fn add_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
+    pub(crate) fn add_until(&mut self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
         let x = self.pixels.to_tensor(bytes)?;
         let z = encode_until(&self.network, &x, stop)?;
         let (batch, dim, height, width) = z.dims4()?;
@@ -119,22 +122,22 @@ impl Evaluator {
     }
 
     /// Images added so far.
-    pub fn images(&self) -> usize {
+    pub(crate) fn images(&self) -> usize {
         self.images
     }
 
     /// Residual levels.
-    pub fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.counts.levels
     }
 
     /// Uses of each code of the first level in all that was added, `[K]`.
-    pub fn uses(&self) -> &[u64] {
+    pub(crate) fn uses(&self) -> &[u64] {
         &self.counts.counts[..self.quantizer.config().codes]
     }
 
     /// The vectors of all codes of the first level as the decoder takes them, `[K, D]`, and D.
-    pub fn vectors(&self) -> Result<(Vec<f32>, usize)> {
+    pub(crate) fn vectors(&self) -> Result<(Vec<f32>, usize)> {
         let config = self.quantizer.config();
         let all: Vec<u32> = (0..).take(config.codes).collect();
         Ok((self.quantizer.first_level().lookup(&[&all])?, config.dim))
@@ -142,7 +145,7 @@ impl Evaluator {
 
     /// What each of `codes` of the first level looks like: the middle of a field of that code
     /// alone, as wide as the pixels a token covers; `[N, C, f, f]` from 0 to 1.
-    pub fn patches(&self, codes: &[u32], factor: usize) -> Result<Vec<f32>> {
+    pub(crate) fn patches(&self, codes: &[u32], factor: usize) -> Result<Vec<f32>> {
         const FIELD: usize = 3;
         const BATCH: usize = 64;
         let first = self.quantizer.first_level();
@@ -166,7 +169,7 @@ impl Evaluator {
     }
 
     /// The figures over everything that was added.
-    pub fn finish(self) -> Evaluation {
+    pub(crate) fn finish(self) -> Evaluation {
         let n = self.images.max(1) as f64;
         let levels = self.counts.by_level().into_iter().map(|level| LevelUse {
             usage: rounded(level.usage),

@@ -25,7 +25,7 @@ use crate::util::numbers::counted;
 
 /// A checkpoint whose network is the one to be trained.
 #[derive(Debug)]
-pub struct Init {
+pub(super) struct Init {
     from: String,
     config: ModelConfig,
     weights: BTreeMap<String, Tensor>,
@@ -37,7 +37,7 @@ impl Init {
     /// # Errors
     /// Where it can't be read, or its network is another one than `model`'s: the first difference
     /// is named.
-    pub fn read(settings: &InitSettings, model: &ModelConfig) -> Result<Option<Init>> {
+    pub(super) fn read(settings: &InitSettings, model: &ModelConfig) -> Result<Option<Init>> {
         if settings.from.is_empty() {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ impl Init {
     ///
     /// # Errors
     /// Where a weight is missing, is too much, or has another shape.
-    pub fn apply(&self, model: &ModelConfig, trainer: &mut Trainer) -> Result<String> {
+    pub(super) fn apply(&self, model: &ModelConfig, trainer: &mut Trainer) -> Result<String> {
         let other_length = self.config.quantizer.dim != model.quantizer.dim;
         let mut values = trainer.weights()?;
         let mut shapes = trainer.shapes();

@@ -14,7 +14,7 @@ use crate::train::settings::TrainSettings;
 use crate::train::settings::codebook::CodebookSettings;
 
 /// Pictures of discs on gradients, drawn from their index.
-pub struct Discs {
+pub(super) struct Discs {
     pub count: usize,
     pub side: usize,
 }
@@ -44,7 +44,7 @@ impl TrainData for Discs {
     }
 }
 
-pub fn small_model() -> ModelConfig {
+pub(super) fn small_model() -> ModelConfig {
     ModelConfig {
         format: FORMAT.into(),
         family: "vqtok".into(),
@@ -65,7 +65,7 @@ pub fn small_model() -> ModelConfig {
     }
 }
 
-pub fn small_settings() -> TrainSettings {
+pub(super) fn small_settings() -> TrainSettings {
     TrainSettings {
         steps: 30,
         batch_size: 6,
@@ -81,11 +81,11 @@ pub fn small_settings() -> TrainSettings {
     }
 }
 
-pub const DATA: Discs = Discs { count: 50, side: 16 };
+pub(super) const DATA: Discs = Discs { count: 50, side: 16 };
 
 /// Interrupts before the step with the first number (from 0); the second one is that of the last
 /// step done.
-pub struct StopAt(pub usize, pub usize);
+pub(super) struct StopAt(pub usize, pub usize);
 
 impl Observer for StopAt {
     fn event(&mut self, event: &Event<'_>) {
@@ -100,7 +100,7 @@ impl Observer for StopAt {
 }
 
 /// Every file below `folder` by its name there; the wall times of events as 0.
-pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in walkdir::WalkDir::new(folder) {
         let entry = entry.unwrap();
@@ -122,7 +122,7 @@ pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// Keeps what is said.
 #[derive(Default)]
-pub struct Warnings(pub Vec<String>);
+pub(super) struct Warnings(pub Vec<String>);
 
 impl Observer for Warnings {
     fn event(&mut self, event: &Event<'_>) {

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::model::config::{Parts, VqganConfig};
 
 /// `../shared/golden_train/<name>`.
-pub struct Case {
+pub(crate) struct Case {
     /// `case.json`.
     pub json: serde_json::Value,
     /// `data.safetensors`.
@@ -19,7 +19,7 @@ pub struct Case {
 
 impl Case {
     /// None, with a word on stderr, where the reference data is not there.
-    pub fn open(name: &str) -> Option<Case> {
+    pub(crate) fn open(name: &str) -> Option<Case> {
         let folder = crate::testing::shared(&format!("golden_train/{name}"))?;
         let json = std::fs::read(folder.join("case.json")).unwrap();
         Some(Case {
@@ -30,22 +30,22 @@ impl Case {
     }
 
     /// A tensor as it is stored.
-    pub fn tensor(&self, name: &str) -> Tensor {
+    pub(crate) fn tensor(&self, name: &str) -> Tensor {
         self.tensors.get(name).unwrap_or_else(|| panic!("no tensor {name}")).clone()
     }
 
     /// The elements of a float tensor.
-    pub fn f32(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn f32(&self, name: &str) -> Vec<f32> {
         self.tensor(name).flatten_all().unwrap().to_vec1().unwrap()
     }
 
     /// The elements of an index tensor.
-    pub fn i64(&self, name: &str) -> Vec<i64> {
+    pub(crate) fn i64(&self, name: &str) -> Vec<i64> {
         self.tensor(name).flatten_all().unwrap().to_vec1().unwrap()
     }
 
     /// The value or values of a scalar.
-    pub fn scalars(&self, name: &str) -> Vec<f64> {
+    pub(crate) fn scalars(&self, name: &str) -> Vec<f64> {
         let value = &self.json["scalars"][name]["value"];
         match value {
             serde_json::Value::Array(list) => list.iter().map(|v| v.as_f64().unwrap()).collect(),
@@ -54,19 +54,19 @@ impl Case {
     }
 
     /// Panics unless the scalar is met within its tolerance.
-    pub fn check_scalar(&self, name: &str, mine: f64) {
+    pub(crate) fn check_scalar(&self, name: &str, mine: f64) {
         let tol = self.json["scalars"][name]["tol"].as_f64().unwrap();
         assert_close(name, &[mine], &self.scalars(name), tol);
     }
 
     /// Panics unless the list of scalars is met within its tolerance.
-    pub fn check_scalars(&self, name: &str, mine: &[f64]) {
+    pub(crate) fn check_scalars(&self, name: &str, mine: &[f64]) {
         let tol = self.json["scalars"][name]["tol"].as_f64().unwrap();
         assert_close(name, mine, &self.scalars(name), tol);
     }
 
     /// Panics unless the tensor is met within its tolerance.
-    pub fn check(&self, name: &str, mine: &[f32]) {
+    pub(crate) fn check(&self, name: &str, mine: &[f32]) {
         let tol = self.json["tensors"][name]["tol"]
             .as_f64()
             .unwrap_or_else(|| panic!("no tolerance for {name}"));
@@ -76,7 +76,7 @@ impl Case {
     }
 
     /// [`Case::check`] of a tensor, whose shape must be the stored one too.
-    pub fn check_tensor(&self, name: &str, mine: &Tensor) {
+    pub(crate) fn check_tensor(&self, name: &str, mine: &Tensor) {
         assert_eq!(mine.dims(), self.tensor(name).dims(), "shape of {name}");
         let mine: Vec<f32> =
             mine.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
@@ -85,7 +85,7 @@ impl Case {
 }
 
 /// The reference's VQGAN at any width: factor 2, attention on the lower level and in the middle.
-pub fn vqgan(ch: usize, z_channels: usize, norm_groups: usize) -> VqganConfig {
+pub(crate) fn vqgan(ch: usize, z_channels: usize, norm_groups: usize) -> VqganConfig {
     VqganConfig {
         ch,
         widths: vec![ch, 2 * ch],
@@ -101,7 +101,7 @@ pub fn vqgan(ch: usize, z_channels: usize, norm_groups: usize) -> VqganConfig {
 }
 
 /// The pass rule of the reference: max |mine - golden| <= tol * max |golden|.
-pub fn assert_close(name: &str, mine: &[f64], golden: &[f64], tol: f64) {
+pub(crate) fn assert_close(name: &str, mine: &[f64], golden: &[f64], tol: f64) {
     assert_eq!(mine.len(), golden.len(), "length of {name}");
     let largest = golden.iter().fold(0f64, |m, v| m.max(v.abs()));
     let off = mine.iter().zip(golden).fold(0f64, |m, (a, b)| {

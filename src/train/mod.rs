@@ -20,29 +20,30 @@
 //! | `workspace`, `recipe` | the model folder; what a resumed run must share |
 //! | `run` | the loop |
 
-pub mod evaluate;
+pub(crate) mod evaluate;
 mod events;
 mod fine_tune;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 pub(crate) mod golden;
-pub mod input;
-pub mod losses;
-pub mod network;
-pub mod quantizer;
+pub(crate) mod input;
+pub(crate) mod losses;
+pub(crate) mod network;
+pub(crate) mod quantizer;
 mod recipe;
-pub mod report;
+pub(crate) mod report;
 mod run;
-pub mod settings;
-pub mod trainer;
+pub(crate) mod settings;
+pub(crate) mod trainer;
 mod workspace;
 
 pub use evaluate::Evaluation;
 pub use events::{Event, Observer, TrainSummary};
 pub use input::train_data::TrainData;
-pub use run::{Start, run};
-pub use settings::TrainSettings;
-pub use settings::ineffective::refuse_ineffective;
+pub(crate) use run::Start;
+pub use run::run;
+pub(crate) use settings::TrainSettings;
+pub(crate) use settings::ineffective::refuse_ineffective;
 pub use trainer::step_report::StepReport;
-pub use workspace::{RECIPE_FILE, begun, failed, finished_steps, last_summary, unfinished};
+pub(crate) use workspace::{RECIPE_FILE, begun, failed, finished_steps, last_summary, unfinished};

@@ -13,7 +13,7 @@ use crate::util::json_diff;
 use crate::util::text;
 
 /// Everything that a resumed run must share with the one it goes on with.
-pub fn recipe(
+pub(super) fn recipe(
     model: &ModelConfig,
     settings: &TrainSettings,
     split: &Split,
@@ -55,7 +55,7 @@ fn in_full(model: &mut Value) {
 ///
 /// # Errors
 /// The first difference.
-pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
+pub(super) fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
     let mut then = then.clone();
     let steps = |recipe: &Value| recipe["train"]["steps"].as_u64();
     if steps(now) > steps(&then) {
@@ -90,7 +90,7 @@ pub fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()> {
 }
 
 /// Where a training resumed from `state` goes on, in words.
-pub fn going_on(state: &State, steps: usize) -> String {
+pub(super) fn going_on(state: &State, steps: usize) -> String {
     let step = state.counters.step;
     let then = state.counters.recipe["train"]["steps"].as_u64().unwrap_or(steps as u64);
     if (then as usize) < steps {

@@ -43,23 +43,23 @@ const LOCK: &str = "lock";
 const PAGE: &str = "training.html";
 
 /// The recipe in a model folder.
-pub const RECIPE_FILE: &str = "recipe.toml";
+pub(crate) const RECIPE_FILE: &str = "recipe.toml";
 
 /// The entry of a model's `provenance` with the steps that it was trained for.
-pub const STEPS_ENTRY: &str = "training_steps";
+pub(super) const STEPS_ENTRY: &str = "training_steps";
 
 /// Whether a folder holds a training that has no model yet.
-pub fn unfinished(folder: &Path) -> bool {
+pub(crate) fn unfinished(folder: &Path) -> bool {
     folder.join(LINES).exists() && !folder.join(CONFIG_FILE).exists()
 }
 
 /// Whether a folder holds steps that a training could go on from.
-pub fn begun(folder: &Path) -> bool {
+pub(crate) fn begun(folder: &Path) -> bool {
     checkpoint_path(folder).exists()
 }
 
 /// Steps of the model in a folder, where it was trained there to its end.
-pub fn finished_steps(folder: &Path) -> Option<usize> {
+pub(crate) fn finished_steps(folder: &Path) -> Option<usize> {
     if !folder.join(LINES).exists() {
         return None;
     }
@@ -67,7 +67,7 @@ pub fn finished_steps(folder: &Path) -> Option<usize> {
 }
 
 /// Why the training in a folder stopped for good, where it did.
-pub fn failed(folder: &Path) -> Option<Error> {
+pub(crate) fn failed(folder: &Path) -> Option<Error> {
     let reason = std::fs::read_to_string(failed_path(folder)).ok()?;
     let (shown, reason) = (text::path(folder), reason.trim().to_string());
     Some(Error::Mismatch(match finished_steps(folder) {
@@ -83,7 +83,7 @@ pub fn failed(folder: &Path) -> Option<Error> {
 }
 
 /// What a folder held when it was opened.
-pub enum WorkspaceState {
+pub(super) enum WorkspaceState {
     /// Nothing of a training.
     Nothing,
     /// A checkpoint to go on from.
@@ -93,7 +93,7 @@ pub enum WorkspaceState {
 }
 
 /// A model folder that this process holds.
-pub struct Workspace {
+pub(super) struct Workspace {
     folder: PathBuf,
     /// None where the model is finished.
     record: Option<Record>,
@@ -107,7 +107,11 @@ impl Workspace {
     /// # Errors
     /// Where it holds something else, a model, a training that stopped for good, an unfinished one
     /// without `resume`, or where another process is training in it.
-    pub fn open(folder: &Path, resume: bool, steps: usize) -> Result<(Workspace, WorkspaceState)> {
+    pub(super) fn open(
+        folder: &Path,
+        resume: bool,
+        steps: usize,
+    ) -> Result<(Workspace, WorkspaceState)> {
         let shown = text::path(folder);
         let has_model = folder.join(CONFIG_FILE).exists();
         if has_model && !resume {
@@ -146,7 +150,7 @@ impl Workspace {
 
     /// Opens the record of a training that goes on, or begins: of what was recorded, `keep` belongs
     /// to it. Its recipe is written beside it first.
-    pub fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<()> {
+    pub(super) fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<()> {
         let path = self.folder.join(RECIPE_FILE);
         if let Some(recipe) = recipe
             && std::fs::read(&path).ok().as_deref() != Some(recipe.as_bytes())
@@ -158,7 +162,7 @@ impl Workspace {
     }
 
     /// The images that the training in the folder was begun with; None where it doesn't say.
-    pub fn images(&self) -> Result<Option<Manifest>> {
+    pub(super) fn images(&self) -> Result<Option<Manifest>> {
         Manifest::read(&images_path(&self.folder))
     }
 
@@ -166,13 +170,13 @@ impl Workspace {
     ///
     /// # Errors
     /// Where the model is finished.
-    pub fn record(&mut self) -> Result<&mut Record> {
+    pub(super) fn record(&mut self) -> Result<&mut Record> {
         self.record.as_mut().ok_or_else(|| Error::invalid("a finished training has no more to say"))
     }
 
     /// Replaces the checkpoint; the record, and the list of the images of `data`, are on the disk
     /// before it.
-    pub fn checkpoint(
+    pub(super) fn checkpoint(
         &mut self,
         state: &State,
         images: &mut Manifest,
@@ -184,7 +188,7 @@ impl Workspace {
     }
 
     /// The training stopped for good: no model comes of it, and no resumed run tries again.
-    pub fn fail(&mut self, step: usize, reason: &str) -> Result<()> {
+    pub(super) fn fail(&mut self, step: usize, reason: &str) -> Result<()> {
         let record = self.record()?;
         record.warning(step, &format!("stopped for good: {reason}"))?;
         record.sync()?;
@@ -192,7 +196,7 @@ impl Workspace {
     }
 
     /// Turns the folder into a model: summary, page, weights, then `config.json`.
-    pub fn finish(
+    pub(super) fn finish(
         mut self,
         summary: &TrainSummary,
         page: &str,
@@ -322,7 +326,7 @@ fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
 ///
 /// # Errors
 /// Where there is none.
-pub fn last_summary(folder: &Path) -> Result<TrainSummary> {
+pub(crate) fn last_summary(folder: &Path) -> Result<TrainSummary> {
     let path = &folder.join(LINES);
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let last = text.lines().last().unwrap_or_default();

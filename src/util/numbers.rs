@@ -2,7 +2,7 @@
 //! Must not know: what is counted.
 
 /// `1234567` as `1,234,567`.
-pub fn count(n: impl TryInto<u64>) -> String {
+pub(crate) fn count(n: impl TryInto<u64>) -> String {
     let digits = n.try_into().unwrap_or(u64::MAX).to_string();
     let groups = digits.as_bytes().rchunks(3).rev();
     // Chunks of ASCII digits are valid text.
@@ -11,7 +11,7 @@ pub fn count(n: impl TryInto<u64>) -> String {
 }
 
 /// `1 image`, `2,000 images`; `noun` is the singular, regular in its plural.
-pub fn counted(n: impl TryInto<u64>, noun: &str) -> String {
+pub(crate) fn counted(n: impl TryInto<u64>, noun: &str) -> String {
     match n.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {noun}"),
         n => format!("{} {}", count(n), plural(noun)),
@@ -30,7 +30,7 @@ fn plural(noun: &str) -> String {
 }
 
 /// `1536` as `1.5 KiB`, in the unit that leaves the fewest digits.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if n < 1024 {
         return counted(n, "byte");
@@ -49,7 +49,7 @@ pub fn bytes(n: u64) -> String {
 }
 
 /// `90` as `1 min 30 s`; never `0 s`, which nothing takes.
-pub fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "an unknown time".into();
     }
@@ -65,7 +65,7 @@ pub fn seconds(seconds: f64) -> String {
 
 /// Items a second as `2,182/s`, `3.5/s`, `12/min` or `1.5/h`; `noun` (with a blank before it) comes
 /// before the slash.
-pub fn rate(per_second: f64, noun: &str) -> String {
+pub(crate) fn rate(per_second: f64, noun: &str) -> String {
     let (value, unit) = match per_second {
         r if !r.is_finite() || r <= 0.0 => return format!("0{noun}/s"),
         r if r >= 0.95 => (r, "s"),
@@ -80,7 +80,7 @@ pub fn rate(per_second: f64, noun: &str) -> String {
 }
 
 /// A number of any size in few characters: `0.25`, `1,000,000`, `1e300` and not 300 zeros.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     match value {
         v if v.is_nan() => "not a number".into(),
@@ -95,7 +95,7 @@ pub fn number(value: f64) -> String {
 }
 
 /// What a setting may be: `between 0.1 and 10`, `0 or more`, `above 0 and at most 1,000`.
-pub fn between(low: f64, high: f64) -> String {
+pub(crate) fn between(low: f64, high: f64) -> String {
     let above = low == f64::MIN_POSITIVE;
     match (above, high == f64::MAX) {
         (true, true) => "above 0".into(),

@@ -29,7 +29,7 @@ const PNG_TEXT: &[u8] = b"tEXtSoftware\0vqtok";
 
 /// What becomes of a file that has the name of a result and isn't vqtok's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
+pub(crate) enum Foreign {
     /// It stays, and the result is refused.
     Keep,
     /// The result takes its place: `--overwrite`.
@@ -38,7 +38,7 @@ pub enum Foreign {
 
 impl Foreign {
     /// What `--overwrite` means.
-    pub fn overwritten(overwrite: bool) -> Foreign {
+    pub(crate) fn overwritten(overwrite: bool) -> Foreign {
         if overwrite { Foreign::Replace } else { Foreign::Keep }
     }
 }

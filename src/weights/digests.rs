@@ -100,7 +100,7 @@ impl Digests {
 
 /// Values of one tensor that are NaN or infinite.
 #[derive(Debug, PartialEq)]
-pub struct NotFinite {
+pub(crate) struct NotFinite {
     count: usize,
     /// Row-major index and value of the first.
     first: (usize, f32),
@@ -108,7 +108,7 @@ pub struct NotFinite {
 
 impl NotFinite {
     /// Those among `values`, if there are any.
-    pub fn among(values: &[f32]) -> Option<NotFinite> {
+    pub(crate) fn among(values: &[f32]) -> Option<NotFinite> {
         // Without a branch, so that values are compared as wide as the core does.
         if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
             return None;
@@ -127,7 +127,7 @@ impl NotFinite {
     }
 
     /// For a tensor of that name and shape: how many there are, and which is the first.
-    pub fn in_words(&self, name: &str, shape: &[usize]) -> String {
+    pub(crate) fn in_words(&self, name: &str, shape: &[usize]) -> String {
         let (mut at, value) = self.first;
         let mut index: Vec<usize> = shape
             .iter()

@@ -2,6 +2,6 @@
 //! know: containers, families, networks.
 
 mod bytes;
-pub mod digests;
-pub mod store;
-pub mod tensor;
+pub(crate) mod digests;
+pub(crate) mod store;
+pub(crate) mod tensor;

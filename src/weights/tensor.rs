@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-pub use super::bytes::Bytes;
+pub(crate) use super::bytes::Bytes;
 use crate::error::{Error, Result};
 
 /// Type of an element.
@@ -238,7 +238,7 @@ impl RawTensor {
 ///
 /// # Errors
 /// Where the product is larger than the address space.
-pub fn byte_count(dtype: Dtype, shape: &[usize]) -> Result<usize, String> {
+pub(crate) fn byte_count(dtype: Dtype, shape: &[usize]) -> Result<usize, String> {
     // Zero-sized tensors have zero bytes whatever their other dimensions say.
     if shape.contains(&0) {
         return Ok(0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use vqtok::engine::{CodeGrid, Encoded, PixelBatch};
+use vqtok::internals::engine::{CodeGrid, Encoded, PixelBatch};
 
 use crate::support::{NpzArray, npz, shared};
 

@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use vqtok::audit::{self, TokenFile};
-use vqtok::config::Recipe;
-use vqtok::data::prepare::{Preparation, from_bytes};
-use vqtok::data::resize::rules::ResizeRule;
-use vqtok::data::{Alpha, Limits, decode};
-use vqtok::tokens::{Plan, contents, repair};
+use vqtok::internals::audit::{self, TokenFile};
+use vqtok::internals::config::Recipe;
+use vqtok::internals::data::prepare::{Preparation, from_bytes};
+use vqtok::internals::data::resize::rules::ResizeRule;
+use vqtok::internals::data::{Alpha, Limits, decode};
+use vqtok::internals::tokens::{Plan, contents, repair};
 
 /// Whether a message is one line about the file, and not about types and variants of a program.
 pub fn is_in_words(message: &str) -> bool {

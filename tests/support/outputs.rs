@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vqtok::tokens::{
+use vqtok::internals::tokens::{
     CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
     Preprocessing, Receipt, TokenGrid, TokenRow, TokenizerId,
 };
@@ -100,11 +100,11 @@ pub fn write(plan: &Plan, partition: usize, mode: CommitMode) -> Result<Receipt>
 pub fn job(dir: &Path, images: i64, shard_rows: u64) -> Result<()> {
     let plan = plan(dir, images, shard_rows)?;
     for partition in 0..plan.partitions() {
-        if !vqtok::tokens::committed(dir, partition) {
+        if !vqtok::internals::tokens::committed(dir, partition) {
             write(&plan, partition, CommitMode::New)?;
         }
     }
-    match vqtok::tokens::finalize(dir) {
+    match vqtok::internals::tokens::finalize(dir) {
         // Another worker has partitions in hand; it will finalize.
         Err(Error::Busy(_)) => Ok(()),
         other => other.map(|_| ()),

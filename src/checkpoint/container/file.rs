@@ -29,7 +29,7 @@ pub(crate) fn open(path: &Path) -> Result<RawCheckpoint> {
 ///
 /// # Errors
 /// With the reason, in one line, where the file is broken, hostile or without tensors.
-pub fn parse(bytes: &Bytes) -> Result<Contents, String> {
+pub(crate) fn parse(bytes: &Bytes) -> Result<Contents, String> {
     match safetensors::looks_like(bytes) {
         true => safetensors::read(bytes),
         false => torch::read(bytes),

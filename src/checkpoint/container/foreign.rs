@@ -2,7 +2,7 @@
 //! archives, files of other programs. Must not know: checkpoints.
 
 /// What the bytes are, with what to do; None where they could be anything.
-pub fn describe(bytes: &[u8]) -> Option<String> {
+pub(crate) fn describe(bytes: &[u8]) -> Option<String> {
     const LOOKED_AT: usize = 4 << 10;
     if bytes.is_empty() {
         return Some("an empty file: the download or the copy didn't finish".into());

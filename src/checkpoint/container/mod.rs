@@ -3,9 +3,9 @@
 
 pub(crate) mod file;
 pub(crate) mod foreign;
-pub mod safetensors;
+pub(crate) mod safetensors;
 pub(crate) mod safetensors_header;
 pub(crate) mod sharded;
-pub mod torch;
+pub(crate) mod torch;
 pub(crate) mod torch_legacy;
 pub(crate) mod zip;

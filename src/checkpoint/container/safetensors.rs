@@ -16,7 +16,7 @@ use crate::util::text::quoted;
 use crate::weights::tensor::{Bytes, Dtype, RawTensor};
 
 /// Whether the first bytes are those of a safetensors file: a small length, then JSON.
-pub fn looks_like(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     match bytes.first_chunk::<9>() {
         Some([length @ .., b'{']) => {
             u64::from_le_bytes(*length) >> 32 == 0 && !bytes.starts_with(b"PK")
@@ -29,7 +29,7 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Where the header is not JSON, lies about sizes, or leaves holes or overlaps in the data.
-pub fn read(bytes: &Bytes) -> Result<Contents, String> {
+pub(crate) fn read(bytes: &Bytes) -> Result<Contents, String> {
     let length = bytes.first_chunk::<8>().ok_or("shorter than any safetensors file")?;
     let header_bytes = u64::from_le_bytes(*length);
     if header_bytes > safetensors_header::BYTES_MAX {
@@ -68,7 +68,7 @@ fn word(dtype: &str) -> String {
 }
 
 /// What a safetensors file is written from.
-pub trait Source {
+pub(crate) trait Source {
     /// Type of its elements.
     fn dtype(&self) -> FileDtype;
 
@@ -102,7 +102,7 @@ impl Source for Tensor {
 ///
 /// # Errors
 /// Where a tensor can't be brought to the CPU, or `out` can't be written (as `io` wraps it).
-pub fn write<N: AsRef<str> + Ord, S: Source>(
+pub(crate) fn write<N: AsRef<str> + Ord, S: Source>(
     tensors: &BTreeMap<N, S>,
     (key, value): (&str, &str),
     out: &mut impl Write,

@@ -14,14 +14,14 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use crate::util::text::quoted;
 
 /// Largest header, in bytes: the format's own limit.
-pub const BYTES_MAX: u64 = 100_000_000;
+pub(crate) const BYTES_MAX: u64 = 100_000_000;
 
 /// Most tensors; a checkpoint has hundreds.
 const TENSORS_MAX: usize = 1 << 20;
 
 /// One tensor, as the header says.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its name.
     pub name: String,
     /// The word for its type, such as `F32`.
@@ -37,7 +37,7 @@ pub struct Entry {
 /// # Errors
 /// Where it is no JSON of this form, two tensors have one name, or their data overlaps, leaves
 /// holes, or isn't as long as the file's.
-pub fn read(text: &[u8], data: usize) -> Result<Vec<Entry>, String> {
+pub(crate) fn read(text: &[u8], data: usize) -> Result<Vec<Entry>, String> {
     let header: Header = serde_json::from_slice(text)
         .map_err(|e| format!("its header isn't that of a safetensors file: {}", words(&e)))?;
     let mut entries = header.0;

@@ -27,7 +27,7 @@ const COPIES_PER_BYTE: usize = 4;
 ///
 /// # Errors
 /// Where it is none, or broken, hostile or without tensors.
-pub fn read(bytes: &Bytes) -> Result<Contents, String> {
+pub(crate) fn read(bytes: &Bytes) -> Result<Contents, String> {
     let budget = Budget(COPIES_BYTES_MIN.max(bytes.len().saturating_mul(COPIES_PER_BYTE)));
     if zip::looks_like(bytes) {
         return read_zip(bytes, budget);
@@ -53,7 +53,7 @@ pub fn read(bytes: &Bytes) -> Result<Contents, String> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_pickle(pickle: &Bytes, storage: &Bytes) -> Result<Contents, String> {
+pub(crate) fn read_pickle(pickle: &Bytes, storage: &Bytes) -> Result<Contents, String> {
     let pickle = Pickle::read(pickle)?;
     contents(&pickle, &mut One(storage.clone()), Budget(COPIES_BYTES_MIN), false, "pickle (bare)")
 }

@@ -18,7 +18,7 @@ const MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 const VERSION: i64 = 1001;
 
 /// What the stream holds.
-pub struct Stream {
+pub(crate) struct Stream {
     /// The saved object.
     pub pickle: Pickle,
     /// The data.
@@ -28,7 +28,7 @@ pub struct Stream {
 }
 
 /// Storages by key.
-pub struct Legacy(BTreeMap<String, Bytes>);
+pub(crate) struct Legacy(BTreeMap<String, Bytes>);
 
 impl Storages for Legacy {
     fn bytes(&mut self, key: &str, _: &mut Budget) -> Result<Bytes, String> {
@@ -37,7 +37,7 @@ impl Storages for Legacy {
 }
 
 /// Whether the first bytes are those of such a stream.
-pub fn looks_like(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x80) && bytes.get(2..).is_some_and(|b| b.starts_with(MAGIC))
 }
 
@@ -45,7 +45,7 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Where it is of another version, or cut.
-pub fn read(bytes: &Bytes) -> Result<Stream, String> {
+pub(crate) fn read(bytes: &Bytes) -> Result<Stream, String> {
     let mut rest = bytes.slice(2 + MAGIC.len()..bytes.len()).ok_or("the file ends too early")?;
     let mut next = || -> Result<Pickle, String> {
         let pickle = Pickle::read(&rest)?;

@@ -24,7 +24,7 @@ const END_BYTES_MAX: usize = 22 + 0xffff;
 
 /// An archive whose directory has been read.
 #[derive(Debug)]
-pub struct Archive {
+pub(crate) struct Archive {
     bytes: Bytes,
     entries: BTreeMap<String, Entry>,
 }
@@ -41,7 +41,7 @@ struct Entry {
 }
 
 /// Whether the first bytes are those of a zip archive.
-pub fn looks_like(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06")
 }
 
@@ -50,7 +50,7 @@ impl Archive {
     ///
     /// # Errors
     /// Where it is missing (a file that was cut), contradicts itself, or is over a limit.
-    pub fn open(bytes: Bytes) -> Result<Archive, String> {
+    pub(crate) fn open(bytes: Bytes) -> Result<Archive, String> {
         let (count, start, end) = directory(&bytes)?;
         if count > ENTRIES_MAX {
             return Err(format!("an archive of {count} entries; checkpoints have fewer"));
@@ -71,7 +71,7 @@ impl Archive {
     }
 
     /// The names of all entries, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
@@ -80,7 +80,7 @@ impl Archive {
     ///
     /// # Errors
     /// Where there is no such entry, or its content is damaged.
-    pub fn read(&self, name: &str, budget: &mut Budget) -> Result<Bytes, String> {
+    pub(crate) fn read(&self, name: &str, budget: &mut Budget) -> Result<Bytes, String> {
         let entry = self.entries.get(name);
         let entry = entry.ok_or_else(|| format!("entry {} is missing", quoted(name)))?;
         self.content(name, entry, budget)

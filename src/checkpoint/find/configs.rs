@@ -19,7 +19,7 @@ const YAML_BYTES_MAX: u64 = 64 << 10;
 
 /// A configuration beside the weights.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Config {
+pub(crate) struct Config {
     /// The file.
     pub path: PathBuf,
     /// Whether its name says that it belongs to these weights, so that it must be readable.
@@ -31,7 +31,10 @@ pub struct Config {
 ///
 /// # Errors
 /// Where a configuration that belongs to the weights can't be read.
-pub fn read_all(configs: &[Config], notes: &mut Vec<String>) -> Result<Vec<(PathBuf, Json)>> {
+pub(crate) fn read_all(
+    configs: &[Config],
+    notes: &mut Vec<String>,
+) -> Result<Vec<(PathBuf, Json)>> {
     let mut values = Vec::new();
     for config in configs {
         match read(&config.path) {
@@ -47,7 +50,7 @@ pub fn read_all(configs: &[Config], notes: &mut Vec<String>) -> Result<Vec<(Path
 ///
 /// # Errors
 /// Where it can't be read, is too large, or is neither JSON nor YAML.
-pub fn read(path: &Path) -> Result<Json> {
+pub(crate) fn read(path: &Path) -> Result<Json> {
     let is_json = path.extension().is_some_and(|e| e == "json");
     let (kind, bytes_max) =
         if is_json { ("JSON", JSON_BYTES_MAX) } else { ("YAML", YAML_BYTES_MAX) };

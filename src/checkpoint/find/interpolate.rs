@@ -19,12 +19,12 @@ const CHAIN_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 1 << 16;
 
 /// Why the value can't be resolved, if it can't.
-pub fn unresolved(value: &Value) -> Option<&str> {
+pub(crate) fn unresolved(value: &Value) -> Option<&str> {
     value.as_object()?.get(UNRESOLVED)?.as_str()
 }
 
 /// The configuration with its references resolved.
-pub fn resolve(root: &Value) -> Value {
+pub(crate) fn resolve(root: &Value) -> Value {
     let mut resolver = Resolver { root, values_left: VALUES_MAX, chain: Vec::new() };
     resolver.value(&[], root)
 }

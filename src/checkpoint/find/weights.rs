@@ -28,7 +28,7 @@ const LISTED_MAX: usize = 8;
 
 /// What to read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum WeightFiles {
+pub(crate) enum WeightFiles {
     /// One file.
     One(PathBuf),
     /// An index (`*.safetensors.index.json`, `*.bin.index.json`) over shards beside it.
@@ -37,7 +37,7 @@ pub enum WeightFiles {
 
 /// The outcome of the search.
 #[derive(Debug)]
-pub struct LocatedCheckpoint {
+pub(crate) struct LocatedCheckpoint {
     /// What to read.
     pub weights: WeightFiles,
     /// Configurations beside it, sorted; see [`Config`].
@@ -50,7 +50,7 @@ pub struct LocatedCheckpoint {
 ///
 /// # Errors
 /// Where there is no candidate, or more than one; all are listed.
-pub fn locate(path: &Path) -> Result<LocatedCheckpoint> {
+pub(crate) fn locate(path: &Path) -> Result<LocatedCheckpoint> {
     let meta = std::fs::metadata(path).map_err(Error::io(path))?;
     if !meta.is_dir() {
         let name = name_of(path);

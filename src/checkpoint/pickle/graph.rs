@@ -18,7 +18,7 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// The graph of one pickle.
 #[derive(Debug)]
-pub struct Pickle {
+pub(crate) struct Pickle {
     input: Bytes,
     nodes: Vec<Node>,
     tuple_items: Vec<Id>,
@@ -33,7 +33,7 @@ impl Pickle {
     ///
     /// # Errors
     /// With the byte and the reason, where it is malformed, truncated or over a limit.
-    pub fn read(input: &Bytes) -> Result<Pickle, String> {
+    pub(crate) fn read(input: &Bytes) -> Result<Pickle, String> {
         let length = input.len().min(PICKLE_BYTES_MAX);
         let input = input.slice(0..length).unwrap_or_else(|| input.clone());
         let mut machine = Machine::new(&input);
@@ -43,33 +43,33 @@ impl Pickle {
     }
 
     /// A value.
-    pub fn node(&self, id: Id) -> &Node {
+    pub(crate) fn node(&self, id: Id) -> &Node {
         &self.nodes[id as usize]
     }
 
     /// All values, in order of their ids.
-    pub fn nodes(&self) -> &[Node] {
+    pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// The text of a range; None where it is no UTF-8.
-    pub fn text_of(&self, span: Span) -> Option<&str> {
+    pub(crate) fn text_of(&self, span: Span) -> Option<&str> {
         std::str::from_utf8(self.bytes_of(span)).ok()
     }
 
     /// The bytes of a range.
-    pub fn bytes_of(&self, span: Span) -> &[u8] {
+    pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
         &self.input[span.start as usize..span.end as usize]
     }
 
     /// The bytes of a range, shared.
-    pub fn shared_bytes_of(&self, span: Span) -> Bytes {
+    pub(crate) fn shared_bytes_of(&self, span: Span) -> Bytes {
         let range = span.start as usize..span.end as usize;
         self.input.slice(range).unwrap_or_else(|| Vec::new().into())
     }
 
     /// A string value of less than 4 KiB.
-    pub fn text(&self, id: Id) -> Option<&str> {
+    pub(crate) fn text(&self, id: Id) -> Option<&str> {
         match self.node(id) {
             Node::Text(span) if self.bytes_of(*span).len() <= TEXT_BYTES_MAX => self.text_of(*span),
             _ => None,
@@ -77,7 +77,7 @@ impl Pickle {
     }
 
     /// An integer value.
-    pub fn int(&self, id: Id) -> Option<i64> {
+    pub(crate) fn int(&self, id: Id) -> Option<i64> {
         match self.node(id) {
             Node::Int(value) => Some(*value),
             _ => None,
@@ -85,12 +85,12 @@ impl Pickle {
     }
 
     /// The items of a tuple, given its range.
-    pub fn tuple_items(&self, span: Span) -> &[Id] {
+    pub(crate) fn tuple_items(&self, span: Span) -> &[Id] {
         &self.tuple_items[span.start as usize..span.end as usize]
     }
 
     /// The items of a tuple or list.
-    pub fn sequence(&self, id: Id) -> Option<&[Id]> {
+    pub(crate) fn sequence(&self, id: Id) -> Option<&[Id]> {
         match self.node(id) {
             Node::Tuple(span) => Some(self.tuple_items(*span)),
             Node::List(items) => Some(items),
@@ -99,7 +99,7 @@ impl Pickle {
     }
 
     /// Module and name of a global.
-    pub fn global(&self, id: Id) -> Option<(&str, &str)> {
+    pub(crate) fn global(&self, id: Id) -> Option<(&str, &str)> {
         match self.node(id) {
             Node::Global(module, name) => Some((self.text_of(*module)?, self.text_of(*name)?)),
             _ => None,
@@ -107,7 +107,7 @@ impl Pickle {
     }
 
     /// An object.
-    pub fn object(&self, id: Id) -> Option<&Object> {
+    pub(crate) fn object(&self, id: Id) -> Option<&Object> {
         match self.node(id) {
             Node::Object(object) => Some(object),
             _ => None,
@@ -115,7 +115,7 @@ impl Pickle {
     }
 
     /// Calls `visit` with everything a value refers to.
-    pub fn children(&self, id: Id, mut visit: impl FnMut(Id)) {
+    pub(crate) fn children(&self, id: Id, mut visit: impl FnMut(Id)) {
         match self.node(id) {
             Node::Tuple(span) => self.tuple_items(*span).iter().for_each(|&i| visit(i)),
             Node::List(items) | Node::Set(items) => items.iter().for_each(|&i| visit(i)),

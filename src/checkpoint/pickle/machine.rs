@@ -34,7 +34,7 @@ type Step<T> = Result<T, String>;
 
 impl Machine<'_> {
     /// At the start of a pickle.
-    pub fn new(bytes: &[u8]) -> Machine<'_> {
+    pub(super) fn new(bytes: &[u8]) -> Machine<'_> {
         Machine {
             bytes,
             at: 0,
@@ -49,7 +49,7 @@ impl Machine<'_> {
     }
 
     /// Runs to STOP.
-    pub fn run(&mut self) -> Step<Id> {
+    pub(super) fn run(&mut self) -> Step<Id> {
         for _ in 0..OPCODES_MAX {
             let opcode = self.byte()?;
             if opcode == b'.' {

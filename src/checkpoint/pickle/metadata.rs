@@ -31,10 +31,11 @@ const CLASSES_MAX: usize = 12;
 const FILE_CLASSES_MAX: usize = 1000;
 
 /// Keys of the root that are settings even where a tensor hides in them; each is a configuration.
-pub const SETTINGS: [&str; 6] = ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
+pub(crate) const SETTINGS: [&str; 6] =
+    ["hyper_parameters", "hparams", "args", "config", "cfg", "opt"];
 
 /// The plain data that the root holds beside tensors, by key; for a module, its attributes.
-pub fn beside_tensors(
+pub(crate) fn beside_tensors(
     pickle: &Pickle,
     reaches_tensor: &[bool],
     notes: &mut Vec<String>,
@@ -63,7 +64,7 @@ pub fn beside_tensors(
 }
 
 /// A note on objects whose classes mean nothing to vqtok, if there are any.
-pub fn opaque(pickle: &Pickle) -> Option<String> {
+pub(crate) fn opaque(pickle: &Pickle) -> Option<String> {
     let mut work = Work(WORK_MAX);
     let mut counts: BTreeMap<Option<Id>, (Id, usize)> = BTreeMap::new();
     for id in 0..pickle.nodes().len() as Id {

@@ -14,7 +14,7 @@ fn is_multiarray(module: &str) -> bool {
 }
 
 /// Whether the call makes an array, and its content was saved.
-pub fn is_array(pickle: &Pickle, object: &Object) -> bool {
+pub(crate) fn is_array(pickle: &Pickle, object: &Object) -> bool {
     let makes = pickle.global(object.callable);
     makes.is_some_and(|(module, name)| is_multiarray(module) && name == "_reconstruct")
         && object.state.is_some()
@@ -24,7 +24,7 @@ pub fn is_array(pickle: &Pickle, object: &Object) -> bool {
 ///
 /// # Errors
 /// Where its size is not what its shape says.
-pub fn array(pickle: &Pickle, object: &Object, budget: &mut Budget) -> Result<Made, String> {
+pub(crate) fn array(pickle: &Pickle, object: &Object, budget: &mut Budget) -> Result<Made, String> {
     let state = object.state.and_then(|s| pickle.sequence(s)).unwrap_or_default();
     let &[_version, shape, dtype, fortran, data] = state else {
         return Err("a numpy array whose state is none".into());
@@ -56,7 +56,7 @@ pub fn array(pickle: &Pickle, object: &Object, budget: &mut Budget) -> Result<Ma
 }
 
 /// The value of `scalar(dtype, bytes)`; None where the object is another.
-pub fn scalar(pickle: &Pickle, object: &Object) -> Option<Json> {
+pub(crate) fn scalar(pickle: &Pickle, object: &Object) -> Option<Json> {
     let (module, name) = pickle.global(object.callable)?;
     if !is_multiarray(module) || name != "scalar" {
         return None;
@@ -79,7 +79,7 @@ pub fn scalar(pickle: &Pickle, object: &Object) -> Option<Json> {
 }
 
 /// A float; JSON has no word for those that aren't finite.
-pub fn float(value: f64) -> Json {
+pub(crate) fn float(value: f64) -> Json {
     serde_json::Number::from_f64(value).map_or(Json::from(value.to_string()), Json::Number)
 }
 

@@ -11,24 +11,24 @@ const LABEL_BYTES_MAX: usize = 1 << 10;
 
 /// What may still be looked at. A container can be shared by a million objects, so looking into it
 /// is charged each time.
-pub struct Work(pub usize);
+pub(crate) struct Work(pub usize);
 
 impl Work {
     /// Whether `count` entries may be looked at.
-    pub fn take(&mut self, count: usize) -> bool {
+    pub(crate) fn take(&mut self, count: usize) -> bool {
         let enough = self.0 >= count;
         self.0 = self.0.saturating_sub(count);
         enough
     }
 
     /// `items`, or none of them where that is more than may still be looked at.
-    pub fn slice<'a, T>(&mut self, items: &'a [T]) -> &'a [T] {
+    pub(crate) fn slice<'a, T>(&mut self, items: &'a [T]) -> &'a [T] {
         if self.take(items.len()) { items } else { &[] }
     }
 }
 
 /// The parts of a pickled `torch.nn.Module`.
-pub struct Module {
+pub(crate) struct Module {
     /// Names and values.
     pub parameters: Vec<(Id, Id)>,
     /// Names and values.
@@ -41,7 +41,7 @@ pub struct Module {
 
 impl Module {
     /// None where the attributes are not those of a module.
-    pub fn of(pickle: &Pickle, attributes: &[(Id, Id)], work: &mut Work) -> Option<Module> {
+    pub(crate) fn of(pickle: &Pickle, attributes: &[(Id, Id)], work: &mut Work) -> Option<Module> {
         let find = |name: &str| {
             let found = attributes.iter().rev().find(|&&(k, _)| pickle.text(k) == Some(name));
             found.map(|&(_, value)| value)
@@ -59,14 +59,14 @@ impl Module {
 }
 
 /// Whether the attributes are those of a pickled module.
-pub fn is_module(pickle: &Pickle, object: &Object, work: &mut Work) -> bool {
+pub(crate) fn is_module(pickle: &Pickle, object: &Object, work: &mut Work) -> bool {
     let attributes = attributes(pickle, object, work);
     let has = |name| attributes.iter().any(|&(k, _)| pickle.text(k) == Some(name));
     has("_parameters") && has("_modules")
 }
 
 /// The attributes of an object: its state, or both parts where it has slots too.
-pub fn attributes(pickle: &Pickle, object: &Object, work: &mut Work) -> Vec<(Id, Id)> {
+pub(crate) fn attributes(pickle: &Pickle, object: &Object, work: &mut Work) -> Vec<(Id, Id)> {
     match object.state.map(|s| (s, pickle.node(s))) {
         Some((_, Node::Dict(entries))) => work.slice(entries).to_vec(),
         Some((state, Node::Tuple(_))) => {
@@ -78,7 +78,7 @@ pub fn attributes(pickle: &Pickle, object: &Object, work: &mut Work) -> Vec<(Id,
 }
 
 /// The entries of a dict, or of an object that is one.
-pub fn mapping(pickle: &Pickle, id: Id, work: &mut Work) -> Vec<(Id, Id)> {
+pub(crate) fn mapping(pickle: &Pickle, id: Id, work: &mut Work) -> Vec<(Id, Id)> {
     match pickle.node(id) {
         Node::Dict(entries) => work.slice(entries).to_vec(),
         Node::Object(object) => {
@@ -101,7 +101,7 @@ pub fn mapping(pickle: &Pickle, id: Id, work: &mut Work) -> Vec<(Id, Id)> {
 
 /// Whether the object is a container of the standard library (or `torch.Size`), whose arguments
 /// are its content.
-pub fn builds_container(pickle: &Pickle, object: &Object) -> bool {
+pub(crate) fn builds_container(pickle: &Pickle, object: &Object) -> bool {
     matches!(
         pickle.global(object.callable),
         Some(
@@ -113,7 +113,7 @@ pub fn builds_container(pickle: &Pickle, object: &Object) -> bool {
 }
 
 /// `[(key, value), ...]`, as OrderedDict was pickled by Python 2; None where it is anything else.
-pub fn pairs_of(pickle: &Pickle, id: Id, work: &mut Work) -> Option<Vec<(Id, Id)>> {
+pub(crate) fn pairs_of(pickle: &Pickle, id: Id, work: &mut Work) -> Option<Vec<(Id, Id)>> {
     let items = pickle.sequence(id).filter(|items| !items.is_empty())?;
     work.slice(items)
         .iter()
@@ -138,7 +138,7 @@ fn members(pickle: &Pickle, id: Id, work: &mut Work) -> HashSet<String> {
 }
 
 /// A key as a part of a name.
-pub fn label(pickle: &Pickle, key: Id) -> String {
+pub(crate) fn label(pickle: &Pickle, key: Id) -> String {
     match pickle.node(key) {
         Node::Text(span) | Node::Bytes(span) => {
             let bytes = pickle.bytes_of(*span);
@@ -157,7 +157,7 @@ pub fn label(pickle: &Pickle, key: Id) -> String {
 }
 
 /// The class of an object, for messages.
-pub fn class_name(pickle: &Pickle, id: Id) -> String {
+pub(crate) fn class_name(pickle: &Pickle, id: Id) -> String {
     match class_of(pickle, id).and_then(|class| pickle.global(class)) {
         Some((module, name)) => format!("{module}.{name}"),
         None => "a class without a name".into(),
@@ -165,7 +165,7 @@ pub fn class_name(pickle: &Pickle, id: Id) -> String {
 }
 
 /// The global that is the class of an object, if it has one.
-pub fn class_of(pickle: &Pickle, id: Id) -> Option<Id> {
+pub(crate) fn class_of(pickle: &Pickle, id: Id) -> Option<Id> {
     let object = pickle.object(id)?;
     match pickle.node(object.callable) {
         // `copyreg._reconstructor(class, ...)`

@@ -25,7 +25,7 @@ const WORK_MAX: usize = 4_000_000;
 const NAME_BYTES_MAX: usize = 16 << 20;
 
 /// A state dict, flat.
-pub struct StateDict {
+pub(crate) struct StateDict {
     /// By dotted name.
     pub tensors: BTreeMap<String, RawTensor>,
     /// Tensors of kinds that aren't read, with the word for the kind.
@@ -40,7 +40,10 @@ const TOO_MUCH: &str = "more tensors and settings than any checkpoint has; not r
 ///
 /// # Errors
 /// Where a tensor is broken, two have one name, or a limit is reached.
-pub fn flatten_state_dict(pickle: &Pickle, rebuild: &mut Rebuild) -> Result<StateDict, String> {
+pub(crate) fn flatten_state_dict(
+    pickle: &Pickle,
+    rebuild: &mut Rebuild,
+) -> Result<StateDict, String> {
     let reaches_tensor = reaches_tensor(pickle);
     let mut flattening = Flattening {
         pickle,

@@ -5,7 +5,7 @@ use crate::checkpoint::budget::Budget;
 use crate::weights::tensor::{Bytes, Dtype, RawTensor, byte_count};
 
 /// Where the bytes of storages come from.
-pub trait Storages {
+pub(crate) trait Storages {
     /// The whole storage that the file calls `key`, as it lies there.
     ///
     /// # Errors
@@ -15,7 +15,7 @@ pub trait Storages {
 
 /// What a call that makes tensors makes.
 #[derive(Debug, Clone)]
-pub enum Made {
+pub(crate) enum Made {
     /// A tensor.
     Tensor(RawTensor),
     /// One of a kind no tokenizer is published in (complex, sparse, quantized), by its word.
@@ -24,7 +24,7 @@ pub enum Made {
 
 /// A strided view of a storage.
 #[derive(Debug)]
-pub struct View {
+pub(crate) struct View {
     /// Type of the elements.
     pub dtype: Dtype,
     /// First element.
@@ -41,7 +41,7 @@ impl View {
     ///
     /// # Errors
     /// Where any element would lie outside of the storage.
-    pub fn of(
+    pub(crate) fn of(
         self,
         storage: &Bytes,
         big_endian: bool,

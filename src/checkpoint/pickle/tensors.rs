@@ -18,7 +18,7 @@ const RANK_MAX: usize = 16;
 const WRAPPERS_MAX: usize = 8;
 
 /// Rebuilds the tensors of one pickle; one that is shared is rebuilt once.
-pub struct Rebuild<'a> {
+pub(crate) struct Rebuild<'a> {
     pickle: &'a Pickle,
     storages: &'a mut dyn Storages,
     held: HashMap<String, Bytes>,
@@ -29,7 +29,7 @@ pub struct Rebuild<'a> {
 
 /// A storage as the pickle refers to it.
 #[derive(Debug)]
-pub struct StorageRef {
+pub(crate) struct StorageRef {
     /// Its name in the file.
     pub key: String,
     /// Bytes of an element, of complex and quantized ones too.
@@ -44,7 +44,7 @@ pub struct StorageRef {
 }
 
 /// Whether the value is the result of a call that makes tensors (or numpy arrays).
-pub fn is_tensor(pickle: &Pickle, id: Id) -> bool {
+pub(crate) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
     let Some(object) = pickle.object(id) else { return false };
     match pickle.global(object.callable) {
         Some(("torch._utils" | "torch._tensor" | "torch.tensor", name)) => {
@@ -57,7 +57,7 @@ pub fn is_tensor(pickle: &Pickle, id: Id) -> bool {
 
 impl<'a> Rebuild<'a> {
     /// Over the tensors of `pickle`.
-    pub fn new(
+    pub(crate) fn new(
         pickle: &'a Pickle,
         storages: &'a mut dyn Storages,
         budget: Budget,
@@ -71,7 +71,7 @@ impl<'a> Rebuild<'a> {
     ///
     /// # Errors
     /// Where its arguments are none, or reach beyond its storage.
-    pub fn tensor(&mut self, id: Id) -> Result<Made, String> {
+    pub(crate) fn tensor(&mut self, id: Id) -> Result<Made, String> {
         if let Some(made) = self.made.get(&id) {
             return Ok(made.clone());
         }
@@ -165,7 +165,7 @@ impl StorageRef {
     ///
     /// # Errors
     /// Where the reference is none.
-    pub fn read(pickle: &Pickle, id: Id) -> Result<StorageRef, String> {
+    pub(crate) fn read(pickle: &Pickle, id: Id) -> Result<StorageRef, String> {
         let items = pickle.sequence(id).unwrap_or_default();
         let &[kind, class, key, _location, numel, ..] = items else {
             return Err("no reference to a storage".into());

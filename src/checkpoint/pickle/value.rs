@@ -1,14 +1,14 @@
 //! Owns the values of a pickle: nodes of a graph that refer to each other by number.
 
 /// A value: an index into [`Pickle::nodes`](super::graph::Pickle::nodes).
-pub type Id = u32;
+pub(crate) type Id = u32;
 
 /// Longest name of a class or textual number, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 512;
 
 /// A range of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
+pub(crate) struct Span {
     pub(crate) start: u32,
     pub(crate) end: u32,
 }
@@ -21,7 +21,7 @@ impl Span {
 
 /// A value of the graph.
 #[derive(Debug)]
-pub enum Node {
+pub(crate) enum Node {
     /// `None`
     None,
     /// `True` or `False`
@@ -54,7 +54,7 @@ pub enum Node {
 
 /// A call that was not made, and what was then put into its result.
 #[derive(Debug)]
-pub struct Object {
+pub(crate) struct Object {
     /// What would have been called: a global, or whatever the file says.
     pub callable: Id,
     /// The tuple of arguments.

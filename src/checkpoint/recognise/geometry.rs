@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::model::config::*;
 
 /// Shapes by canonical name.
-pub struct Shapes<'a>(pub &'a BTreeMap<String, Vec<usize>>);
+pub(crate) struct Shapes<'a>(pub &'a BTreeMap<String, Vec<usize>>);
 
 impl Shapes<'_> {
     /// The length of one axis of a weight that the family must have.
-    pub fn axis(&self, name: &str, axis: usize) -> Result<usize> {
+    pub(crate) fn axis(&self, name: &str, axis: usize) -> Result<usize> {
         let shape = self.0.get(name);
         let length = shape.and_then(|shape| shape.get(axis)).filter(|&&length| length > 0);
         length.copied().ok_or_else(|| match shape {
@@ -26,17 +26,17 @@ impl Shapes<'_> {
     }
 
     /// Whether a weight exists.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// Whether any name begins with `prefix`.
-    pub fn any(&self, prefix: &str) -> bool {
+    pub(crate) fn any(&self, prefix: &str) -> bool {
         self.0.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
     /// How many different numbers follow `prefix`.
-    pub fn count(&self, prefix: &str) -> usize {
+    pub(crate) fn count(&self, prefix: &str) -> usize {
         let names =
             self.0.range(prefix.to_owned()..).map_while(|(name, _)| name.strip_prefix(prefix));
         let numbers = names.filter_map(|rest| rest.split('.').next()?.parse::<usize>().ok());
@@ -73,7 +73,7 @@ pub struct Optional {
 }
 
 /// The architecture of `layout` with these shapes, the image channels, and codes and dim.
-pub struct Geometry {
+pub(crate) struct Geometry {
     /// The network.
     pub architecture: Architecture,
     /// Channels of an image.
@@ -89,7 +89,7 @@ pub struct Geometry {
 }
 
 /// Infers everything that shapes tell; `published` gives what they don't (groups, heads).
-pub fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<Geometry> {
+pub(crate) fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<Geometry> {
     match layout {
         Layout::Canonical | Layout::CanonicalReversedUp | Layout::Diffusers | Layout::LlamaGen => {
             vqgan(shapes, published)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A way of naming weights; several families can share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// taming's names, which are ours.
     Canonical,
     /// Hugging Face Janus: canonical, but `decoder.up` counts from the lowest resolution.
@@ -32,7 +32,7 @@ pub enum Layout {
 
 /// Names that exist in every file of a layout, and the layouts they can belong to. The first part
 /// of a published name, before such an anchor, is a prefix to strip.
-pub const ANCHORS: &[&str] = &[
+pub(crate) const ANCHORS: &[&str] = &[
     "encoder.conv_in.weight",
     "decoder.conv_in.weight",
     "encoder.to_patch_embedding.0.weight",
@@ -48,7 +48,7 @@ pub const AVERAGES: &str = "model_ema";
 
 impl Layout {
     /// The layout of stripped names; None where no anchor is known.
-    pub fn of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Layout> {
+    pub(crate) fn of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Layout> {
         let any = |prefix: &str| {
             shapes.range(prefix.to_owned()..).next().is_some_and(|(n, _)| n.starts_with(prefix))
         };
@@ -81,7 +81,7 @@ impl Layout {
     }
 
     /// Whether its files hold a codebook under a canonical name.
-    pub fn has_codebook(self) -> bool {
+    pub(crate) fn has_codebook(self) -> bool {
         !matches!(
             self,
             Layout::OpenMagvit2
@@ -94,7 +94,7 @@ impl Layout {
 
     /// The canonical name of every stripped name. A name that no rule knows maps to itself, so that
     /// the loader, which insists on a place for every weight, names it.
-    pub fn canonical_names<'a>(
+    pub(crate) fn canonical_names<'a>(
         self,
         names: impl Iterator<Item = &'a str> + Clone,
     ) -> BTreeMap<String, String> {

@@ -11,7 +11,7 @@ use crate::util::text::quoted;
 use crate::weights::tensor::RawTensor;
 
 /// Why a name that stands beside a tokenizer's weights is none of them.
-pub fn reason_to_ignore(name: &str) -> Option<&'static str> {
+pub(crate) fn reason_to_ignore(name: &str) -> Option<&'static str> {
     let first = name.split('.').next().unwrap_or(name);
     Some(match first {
         "loss" | "discriminator" | "perceptual_loss" | "lpips" | "lpips_vgg" | "lpips_alex"
@@ -33,7 +33,7 @@ pub fn reason_to_ignore(name: &str) -> Option<&'static str> {
 }
 
 /// Errors where a needed weight is of a type that vqtok doesn't read.
-pub fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Result<()> {
+pub(crate) fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Result<()> {
     const NAMED_MAX: usize = 3;
     let needed: Vec<String> = chosen
         .names
@@ -54,7 +54,7 @@ pub fn refuse_unread(chosen: &Chosen, unread: &BTreeMap<String, String>) -> Resu
 }
 
 /// Errors where a weight is stored in factors, whose product depends on how it is computed.
-pub fn refuse_taken_apart(chosen: &Chosen) -> Result<()> {
+pub(crate) fn refuse_taken_apart(chosen: &Chosen) -> Result<()> {
     for (own, name) in &chosen.names {
         let ends = [".weight_v", ".weight_orig", ".parametrizations.weight.original1"];
         if reason_to_ignore(own).is_some() || !ends.iter().any(|end| own.ends_with(end)) {
@@ -71,7 +71,7 @@ pub fn refuse_taken_apart(chosen: &Chosen) -> Result<()> {
 }
 
 /// Errors where the values of a weight, `source` in its checkpoint, can't be those of a trained one.
-pub fn refuse_values(name: &str, source: &str, tensor: &RawTensor) -> Result<()> {
+pub(crate) fn refuse_values(name: &str, source: &str, tensor: &RawTensor) -> Result<()> {
     if !tensor.dtype().is_float() {
         return Err(Error::invalid(format!(
             "tensor `{}` holds {} values, as quantised weights do, whose scale vqtok doesn't know; \

@@ -217,7 +217,7 @@ pub fn prepare(
 ///
 /// # Errors
 /// A [`Stage::Resize`] rejection where there is no size, or the part is not inside the picture.
-pub fn part(
+pub(crate) fn part(
     image: &RgbImage,
     crop: Crop,
     rule: ResizeRule,
@@ -264,7 +264,7 @@ fn keeps_whole(rule: ResizeRule) -> bool {
 }
 
 /// Pillow's `convert("L")` of every pixel, row-major: (19595 R + 38470 G + 7471 B + 2^15) >> 16.
-pub fn to_grey(image: &RgbImage) -> Vec<u8> {
+pub(crate) fn to_grey(image: &RgbImage) -> Vec<u8> {
     let grey = |p: &[u8]| {
         (19595 * u32::from(p[0]) + 38470 * u32::from(p[1]) + 7471 * u32::from(p[2]) + 0x8000) >> 16
     };

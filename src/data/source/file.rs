@@ -23,26 +23,26 @@ pub(crate) fn open(path: &Path) -> std::io::Result<File> {
 ///
 /// # Errors
 /// Where the working folder is needed and can't be told.
-pub fn folder_uri(folder: &Path) -> std::io::Result<String> {
+pub(crate) fn folder_uri(folder: &Path) -> std::io::Result<String> {
     let uri = uri::of_path(&std::path::absolute(folder)?);
     Ok(format!("{}/", uri.trim_end_matches('/')))
 }
 
 /// Whether two uris lead to one place, by other words for the path or by links.
-pub fn same_place(a: &str, b: &str) -> bool {
+pub(crate) fn same_place(a: &str, b: &str) -> bool {
     let real = |uri| uri::to_path(uri)?.canonicalize().ok();
     real(a).is_some_and(|place| real(b) == Some(place))
 }
 
 /// Bytes of the regular file that `uri` names; None where there is none.
-pub fn size(uri: &str) -> Option<u64> {
+pub(crate) fn size(uri: &str) -> Option<u64> {
     let path = uri::to_path(uri)?;
     reach(&path, |path| path.metadata()).ok().filter(|m| m.is_file()).map(|m| m.len())
 }
 
 /// When the file that `uri` names was last written, in nanoseconds since 1970; None where that can't
 /// be told.
-pub fn modified(uri: &str) -> Option<i64> {
+pub(crate) fn modified(uri: &str) -> Option<i64> {
     let path = uri::to_path(uri)?;
     let modified = reach(&path, |path| path.metadata()).ok()?.modified().ok()?;
     let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
@@ -50,7 +50,7 @@ pub fn modified(uri: &str) -> Option<i64> {
 }
 
 /// sha256 of the regular file that `uri` names; None where there is none that can be read.
-pub fn digest(uri: &str) -> Option<[u8; 32]> {
+pub(crate) fn digest(uri: &str) -> Option<[u8; 32]> {
     let file = open(&uri::to_path(uri)?).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
@@ -72,7 +72,7 @@ pub fn digest(uri: &str) -> Option<[u8; 32]> {
 ///
 /// # Errors
 /// Those of [`read`]; another size, before or after.
-pub fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
     let bytes = read(uri, limits)?;
     if bytes.len() as u64 != planned {
         return Err(Reject::new(

@@ -45,7 +45,7 @@ pub(crate) fn whose(name: &[u8]) -> Option<Whose> {
 }
 
 /// Whether a key lies in a hidden or system folder, or is such a file.
-pub fn is_hidden(key: &str) -> bool {
+pub(crate) fn is_hidden(key: &str) -> bool {
     key.split('/').any(|part| whose(part.as_bytes()).is_some())
 }
 

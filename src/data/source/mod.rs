@@ -1,12 +1,12 @@
 //! Finding image files, in one order that depends on names alone, and reading them. Must not know:
 //! what an image holds.
 
-pub mod file;
+pub(crate) mod file;
 pub(crate) mod hidden;
-pub mod labels;
+pub(crate) mod labels;
 pub(crate) mod long_paths;
 pub(crate) mod own;
 mod peek;
 pub(crate) mod skipped;
 pub(crate) mod uri;
-pub mod walk;
+pub(crate) mod walk;

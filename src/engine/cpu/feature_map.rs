@@ -8,7 +8,7 @@ use crate::model::topology::Resample;
 
 /// MapShape of a map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MapShape {
+pub(super) struct MapShape {
     /// Rows.
     pub height: usize,
     /// Columns.
@@ -21,13 +21,13 @@ pub struct MapShape {
 
 impl MapShape {
     /// Of whole vectors a pixel, as every kernel takes them.
-    pub fn padded(height: usize, width: usize, channels: usize) -> MapShape {
+    pub(super) fn padded(height: usize, width: usize, channels: usize) -> MapShape {
         MapShape { height, width, channels, stride: channel_stride(channels) }
     }
 
     /// Of a graph's input. Pixels of fewer channels than a vector lie close together: the direct
     /// convolution takes any stride, and no other reads so few (`layer`).
-    pub fn of_input(height: usize, width: usize, channels: usize) -> MapShape {
+    pub(super) fn of_input(height: usize, width: usize, channels: usize) -> MapShape {
         if channels < CHANNEL_BLOCK {
             return MapShape { height, width, channels, stride: channels };
         }
@@ -35,12 +35,12 @@ impl MapShape {
     }
 
     /// Floats, the padding of the channels included.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.height * self.width * self.stride
     }
 
     /// Writes `[pixels, C]` into a map, with zeros for padding.
-    pub fn spread(&self, rows: &[f32], map: &mut [f32]) {
+    pub(super) fn spread(&self, rows: &[f32], map: &mut [f32]) {
         if self.stride == self.channels {
             map[..rows.len()].copy_from_slice(rows);
             return;
@@ -53,14 +53,14 @@ impl MapShape {
     }
 
     /// The map without the padding of its channels, `[H, W, C]`.
-    pub fn real(&self, map: &[f32]) -> Vec<f32> {
+    pub(super) fn real(&self, map: &[f32]) -> Vec<f32> {
         let pixels = map.chunks_exact(self.stride).take(self.height * self.width);
         pixels.flat_map(|pixel| &pixel[..self.channels]).copied().collect()
     }
 }
 
 /// Height and width after a resampling.
-pub fn resampled(how: Resample, height: usize, width: usize) -> (usize, usize) {
+pub(super) fn resampled(how: Resample, height: usize, width: usize) -> (usize, usize) {
     match how {
         Resample::Mean | Resample::Largest => (height / 2, width / 2),
         Resample::Double => (2 * height, 2 * width),
@@ -68,7 +68,7 @@ pub fn resampled(how: Resample, height: usize, width: usize) -> (usize, usize) {
 }
 
 /// `[h, w, stride]` to the new size, the same stride.
-pub fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f32]) {
+pub(super) fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f32]) {
     let (height, width) = resampled(how, shape.height, shape.width);
     let stride = shape.stride;
     let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
@@ -96,7 +96,7 @@ fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
-pub fn shuffle(from: &[f32], shape: MapShape, to: &mut [f32], channels: usize) {
+pub(super) fn shuffle(from: &[f32], shape: MapShape, to: &mut [f32], channels: usize) {
     let stride = channel_stride(channels);
     for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
     {
@@ -111,7 +111,7 @@ pub fn shuffle(from: &[f32], shape: MapShape, to: &mut [f32], channels: usize) {
 }
 
 /// y = x * scale + shift by channel, in place; the moments of the result.
-pub fn affine(
+pub(super) fn affine(
     map: &mut [f32],
     shape: MapShape,
     scale: &[f32],
@@ -128,7 +128,7 @@ pub fn affine(
 }
 
 /// The linear maps of Open-MAGVIT2's adaptive GroupNorm.
-pub struct Modulation {
+pub(super) struct Modulation {
     /// Groups of the norm in front of it.
     pub groups: usize,
     /// Added to both variances.
@@ -142,7 +142,7 @@ pub struct Modulation {
 impl Modulation {
     /// Scale and shift by channel for the looked-up codes, a map of as many channels as bits. A
     /// single token has no variance: the reference divides by zero there, and so do we.
-    pub fn of(&self, codes: &[f32], shape: MapShape) -> (Vec<f32>, Vec<f32>) {
+    pub(super) fn of(&self, codes: &[f32], shape: MapShape) -> (Vec<f32>, Vec<f32>) {
         let MapShape { channels: bits, stride, .. } = shape;
         let tokens = (shape.height * shape.width) as f64;
         let column = |bit: usize| codes.iter().skip(bit).step_by(stride).map(|v| f64::from(*v));

@@ -23,7 +23,7 @@ const WINOGRAD_INPUTS_MIN: usize = CHANNEL_BLOCK;
 const WINOGRAD4_TILES_MIN: usize = 32;
 
 /// A convolution with its bias.
-pub struct ConvLayer {
+pub(super) struct ConvLayer {
     /// For messages and profiles.
     pub name: String,
     /// Input channels.
@@ -42,7 +42,7 @@ pub struct ConvLayer {
 }
 
 /// A layer's weights as a kernel wants them.
-pub enum PackedConv {
+pub(super) enum PackedConv {
     /// For `pointwise` and `direct`.
     Direct(DirectWeights),
     /// For `winograd`.
@@ -51,7 +51,7 @@ pub enum PackedConv {
 
 /// How a layer is computed for one size of map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
+pub(super) enum Algorithm {
     /// 1x1, any number of pixels in a row.
     Pointwise,
     /// As defined.
@@ -64,7 +64,7 @@ pub enum Algorithm {
 
 impl ConvLayer {
     /// `weight` as PyTorch has it; without `bias` it is zero.
-    pub fn new(
+    pub(super) fn new(
         name: &str,
         weight: impl Into<Weight>,
         bias: Option<&Tensor>,
@@ -93,12 +93,12 @@ impl ConvLayer {
     }
 
     /// Zero for each channel behind the last.
-    pub fn bias(&self) -> &[f32] {
+    pub(super) fn bias(&self) -> &[f32] {
         &self.bias
     }
 
     /// Multiplications and additions of the definition for an output of that many pixels.
-    pub fn operations(&self, pixels: usize) -> f64 {
+    pub(super) fn operations(&self, pixels: usize) -> f64 {
         let taps = self.geometry.kernel * self.geometry.kernel;
         2.0 * (taps * self.inputs * self.outputs) as f64 * pixels as f64
     }
@@ -107,7 +107,7 @@ impl ConvLayer {
     /// the multiplications or more, since their transforms cost time too. Small tiles on small maps:
     /// a layer there takes a sixth longer, 1 % of an image, but its weights less than half the
     /// memory and packing (`benches/results/2026-11-encode.md`).
-    pub fn algorithm(&self, height: usize, width: usize) -> Algorithm {
+    pub(super) fn algorithm(&self, height: usize, width: usize) -> Algorithm {
         if self.geometry == ConvGeometry::POINT {
             return Algorithm::Pointwise;
         }
@@ -147,7 +147,7 @@ impl ConvLayer {
     ///
     /// # Errors
     /// Weights that can't be read.
-    pub fn packed(&self, isa: Isa, algorithm: Algorithm) -> Result<&PackedConv> {
+    pub(super) fn packed(&self, isa: Isa, algorithm: Algorithm) -> Result<&PackedConv> {
         let packed = self.slot(algorithm).get_or_init(|| {
             self.weight.read(|w| self.pack(isa, algorithm, w)).map_err(|e| e.to_string())
         });
@@ -171,7 +171,7 @@ impl ConvLayer {
 
 impl PackedConv {
     /// Runs the convolution for the output's rows: `size` is how many, and their pixels.
-    pub fn run(
+    pub(super) fn run(
         &self,
         input: Input<'_>,
         output: Output<'_>,
@@ -191,7 +191,7 @@ impl PackedConv {
 /// Begins to pack what is needed soon, in that order, on threads of its own: the first image runs
 /// through the first layers meanwhile, and checking a checkpoint takes as long as packing it. One
 /// thread less than the pool's: that one is the caller's.
-pub fn pack_ahead(isa: Isa, layers: impl Iterator<Item = (Arc<ConvLayer>, Algorithm)>) {
+pub(super) fn pack_ahead(isa: Isa, layers: impl Iterator<Item = (Arc<ConvLayer>, Algorithm)>) {
     let missing = layers.filter(|(layer, algorithm)| layer.slot(*algorithm).get().is_none());
     // A layer that is dropped before its turn needs no packing.
     let missing = missing.map(|(layer, algorithm)| (Arc::downgrade(&layer), algorithm));

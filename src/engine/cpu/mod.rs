@@ -11,7 +11,7 @@ mod drawn;
 mod engine;
 mod feature_map;
 mod graph;
-pub mod kernels;
+pub(crate) mod kernels;
 mod layer;
 mod memory;
 #[cfg(test)]
@@ -23,4 +23,4 @@ mod schedule;
 pub(crate) mod tests;
 mod vqvae2;
 
-pub use engine::{CpuEngine, StepTime};
+pub use engine::CpuEngine;

@@ -14,7 +14,7 @@ use crate::util::panics;
 use crate::weights::store::Weights;
 
 /// The quantizer of a model, packed for this engine.
-pub struct CpuQuantizer {
+pub(super) struct CpuQuantizer {
     reference: ResidualQuantizer,
     rule: QuantizerRule,
     codes: usize,
@@ -32,11 +32,11 @@ struct PackedCodebook {
 }
 
 /// Codes and squared distances of one level of one image.
-pub type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
+pub(super) type LevelMut<'a> = (&'a mut [u32], &'a mut [f32]);
 
 impl CpuQuantizer {
     /// Reads the codebook, and the projection where the rule has one.
-    pub fn new(isa: Isa, config: &ModelConfig, all: &Weights) -> Result<CpuQuantizer> {
+    pub(super) fn new(isa: Isa, config: &ModelConfig, all: &Weights) -> Result<CpuQuantizer> {
         let vb = all.reader().var_builder(&Device::Cpu);
         let reference = load_quantizer(config, &vb)?;
         let rule = config.quantizer.rule;
@@ -75,7 +75,7 @@ impl CpuQuantizer {
     }
 
     /// The vectors of the levels' codes as the decoder takes them, `[T, D]`.
-    pub fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
+    pub(super) fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
         let Some(rows) = &self.rows else { return self.reference.lookup(levels) };
         self.reference.check(levels)?;
         let length = rows.len() / self.codes.max(1);
@@ -86,7 +86,7 @@ impl CpuQuantizer {
     /// Codes and squared distances of the latents `[h, w, stride]` (NaN for rules without one), for
     /// each residual level of what the levels before it left over. Why they mean nothing where
     /// something isn't finite.
-    pub fn quantize(
+    pub(super) fn quantize(
         &self,
         latents: &[f32],
         shape: MapShape,

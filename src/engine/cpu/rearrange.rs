@@ -10,7 +10,7 @@ use crate::error::Result;
 /// bias `[outputs]`, as a 3x3 convolution whose four groups of outputs `Graph::shuffle` spreads:
 /// each output pixel of a block of 2x2 sees 2x2 of the 3x3 input pixels around it. More than half
 /// of the window is zeros, yet Winograd's tiles make it cheaper than the definition.
-pub fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
+pub(super) fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
     let (inputs, outputs, _, _) = weight.dims4()?;
     let weight = weight.flatten_all()?.to_vec1::<f32>()?;
     let bias = bias.to_vec1::<f32>()?;
@@ -44,7 +44,7 @@ pub fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
 
 /// `[outputs, inputs, 1, 1]` weights and `[outputs]` biases of three 1x1 convolutions as one whose
 /// outputs stand a channel stride apart, as attention reads them.
-pub fn side_by_side(parts: &[(Tensor, Tensor)]) -> Result<(Tensor, Tensor)> {
+pub(super) fn side_by_side(parts: &[(Tensor, Tensor)]) -> Result<(Tensor, Tensor)> {
     let (mut weight, mut bias) = (Vec::new(), Vec::new());
     let mut inputs = 0;
     for (w, b) in parts {

@@ -9,11 +9,11 @@ use crate::error::Result;
 /// Things that are lent to one thread at a time and used again: as many come to be as are needed
 /// at once.
 #[derive(Default)]
-pub struct ScratchPool<T>(Mutex<Vec<T>>);
+pub(super) struct ScratchPool<T>(Mutex<Vec<T>>);
 
 impl<T: Default> ScratchPool<T> {
     /// Lends one that was used before, where there is one.
-    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         let free = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lent = free().pop().unwrap_or_default();
         let result = work(&mut lent);
@@ -24,7 +24,7 @@ impl<T: Default> ScratchPool<T> {
 
 /// Which threads a piece of work may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Threads {
+pub(super) enum Threads {
     /// The one it runs on.
     One,
     /// All of the pool it runs in.
@@ -33,7 +33,11 @@ pub enum Threads {
 
 impl Threads {
     /// Does the work on each part.
-    pub fn each<T: Send>(self, parts: impl Iterator<Item = T>, work: impl Fn(T) + Sync + Send) {
+    pub(super) fn each<T: Send>(
+        self,
+        parts: impl Iterator<Item = T>,
+        work: impl Fn(T) + Sync + Send,
+    ) {
         match self {
             Threads::One => parts.for_each(work),
             Threads::All => parts.collect::<Vec<_>>().into_par_iter().for_each(work),
@@ -47,7 +51,7 @@ impl Threads {
 ///
 /// # Errors
 /// The first of the work's.
-pub fn each_image<I: Send, T: Send>(
+pub(super) fn each_image<I: Send, T: Send>(
     mut images: Vec<I>,
     alone: bool,
     work: impl Fn(I, Threads) -> Result<T> + Sync,

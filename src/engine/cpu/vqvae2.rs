@@ -21,7 +21,7 @@ use crate::model::topology::{ConvGeometry, Io, vqvae2 as topology};
 use crate::weights::store::Weights;
 
 /// The network with its two codebooks.
-pub struct Vqvae2 {
+pub(super) struct Vqvae2 {
     /// Image to the top's latents, keeping the encoder's part of the bottom's.
     trunk: Graph,
     /// The top's code vectors to the other part of the bottom's latents.
@@ -46,7 +46,7 @@ type BoundPair = Option<((usize, usize), [BoundGraph; 2])>;
 
 impl Vqvae2 {
     /// From weights under canonical names.
-    pub fn new(
+    pub(super) fn new(
         isa: Isa,
         weights: &Weights,
         model: &ModelConfig,
@@ -69,7 +69,7 @@ impl Vqvae2 {
 
     /// Images to the codes of both levels, bottom first; `grids` are the levels' heights and
     /// widths, `table` the float of every byte.
-    pub fn encode(
+    pub(super) fn encode(
         &mut self,
         batch: &PixelBatch,
         grids: &[(usize, usize)],
@@ -135,7 +135,7 @@ impl Vqvae2 {
     }
 
     /// Codes of both levels, bottom first, to floats, `[H, W, C]` for each image.
-    pub fn decode(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
+    pub(super) fn decode(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
         let [bottom, top] = &codes.levels[..] else {
             return Err(Error::invalid("a VQ-VAE-2 decodes two levels of codes: bottom and top"));
         };

@@ -10,7 +10,7 @@ use crate::model::topology::{ConvGeometry, NormSpec};
 use crate::util::settings::{DEVICE, SIZE};
 
 /// Threads of a block where each has one element to do.
-pub const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 /// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.
 const SUM_PIXELS: usize = 256;
 /// Channels of a block of `channel_sums`.
@@ -24,7 +24,7 @@ const MAP_ELEMENTS_MAX: usize = 1 << 30;
 
 /// A map that a step has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Map {
+pub(super) struct Map {
     pub place: Place,
     pub height: usize,
     pub width: usize,
@@ -42,7 +42,7 @@ impl Map {
 }
 
 /// Commands under construction.
-pub struct Emitter<'a> {
+pub(super) struct Emitter<'a> {
     pub weights: &'a mut DeviceWeights,
     pub images: usize,
     pub commands: Vec<Command>,
@@ -53,7 +53,7 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(weights: &'a mut DeviceWeights, images: usize) -> Self {
+    pub(super) fn new(weights: &'a mut DeviceWeights, images: usize) -> Self {
         Emitter {
             weights,
             images,
@@ -65,7 +65,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// A buffer of so many bytes that nothing else uses; the fitting free one that wastes least.
-    pub fn acquire(&mut self, bytes: usize) -> Place {
+    pub(super) fn acquire(&mut self, bytes: usize) -> Place {
         // 256 bytes: what device allocations are aligned to anyway.
         let bytes = bytes.next_multiple_of(256);
         let waste = |&index: &usize| self.maps[index].abs_diff(bytes);
@@ -84,7 +84,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Gives a buffer back: commands from here on may overwrite it.
-    pub fn release(&mut self, place: Place) {
+    pub(super) fn release(&mut self, place: Place) {
         if let Place::Map(index) = place {
             debug_assert!(!self.free.contains(&index), "released twice");
             self.free.push(index);
@@ -103,18 +103,24 @@ impl<'a> Emitter<'a> {
         Ok(Map { place: self.acquire(bytes), height, width, channels })
     }
 
-    pub fn push(&mut self, work: Work) {
+    pub(super) fn push(&mut self, work: Work) {
         self.commands.push(Command { layer: self.layer.clone(), work });
     }
 
-    pub fn launch(&mut self, kernel: &'static str, grid: [usize; 3], block: usize, args: Vec<Arg>) {
+    pub(super) fn launch(
+        &mut self,
+        kernel: &'static str,
+        grid: [usize; 3],
+        block: usize,
+        args: Vec<Arg>,
+    ) {
         let grid = grid.map(|blocks| blocks as u32);
         self.push(Work::Launch(Launch { kernel, grid, block: block as u32, arguments: args }));
     }
 
     /// The images' bytes as a map, through the table of the input range. Returns where the bytes
     /// go, too.
-    pub fn pixels(
+    pub(super) fn pixels(
         &mut self,
         table: &[f32; 256],
         [height, width, channels]: [usize; 3],
@@ -137,7 +143,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The convolution `name` of `from`, plus `residual`. Both stay.
-    pub fn conv(
+    pub(super) fn conv(
         &mut self,
         name: &str,
         from: Map,
@@ -149,7 +155,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The same with given weights.
-    pub fn convolve(
+    pub(super) fn convolve(
         &mut self,
         name: &str,
         packed: PackedConv,
@@ -183,7 +189,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The convolution `name` to float32, which the quantizer reads; the place and the channels.
-    pub fn conv_to_floats(
+    pub(super) fn conv_to_floats(
         &mut self,
         name: &str,
         from: Map,
@@ -256,7 +262,13 @@ impl<'a> Emitter<'a> {
     }
 
     /// The GroupNorm `name` of `from`, and SiLU behind it where `silu`.
-    pub fn norm(&mut self, name: &str, from: Map, norm: NormSpec, silu: bool) -> Result<Map> {
+    pub(super) fn norm(
+        &mut self,
+        name: &str,
+        from: Map,
+        norm: NormSpec,
+        silu: bool,
+    ) -> Result<Map> {
         self.layer = name.to_owned();
         let channels = from.channels;
         if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(norm.groups) {
@@ -319,7 +331,7 @@ impl<'a> Emitter<'a> {
 
     /// One head of attention over all pixels of queries, keys and values, which stand side by side
     /// in `from`: `[images, pixels, 3, channels]` to `[images, pixels, channels]`.
-    pub fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
+    pub(super) fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
         self.layer = name.to_owned();
         let element = self.weights.precision();
         let (pixels, channels) = (from.pixels(), from.channels / 3);
@@ -372,7 +384,7 @@ impl<'a> Emitter<'a> {
 }
 
 /// Sizes are checked where maps are made: each fits `int`.
-pub fn int(value: usize) -> Arg {
+pub(super) fn int(value: usize) -> Arg {
     debug_assert!(i32::try_from(value).is_ok());
     Arg::Int(value as i32)
 }

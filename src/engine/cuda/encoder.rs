@@ -14,12 +14,12 @@ use crate::util::settings::DEVICE;
 
 /// Images a run for pictures of that size: about as many pixels as 64 of 256x256 have. It doesn't
 /// depend on the caller's batch, so that a library which chooses by the batch chooses the same.
-pub fn images(height: usize, width: usize) -> usize {
+pub(crate) fn images(height: usize, width: usize) -> usize {
     ((64 << 16) / (height * width).max(1)).clamp(1, 256)
 }
 
 /// The canonical encoder's settings, or, in one line, why there is none for the GPU.
-pub fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
+pub(crate) fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
     let unsupported =
         |what: &str| Err(refused(format!("{what} (family `{}`); use {DEVICE} cpu", config.family)));
     if config.quantizer.depth > 1 {
@@ -44,7 +44,7 @@ pub fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
 ///
 /// # Errors
 /// A model that [`supported`] refuses, a missing tensor, a size that is too large.
-pub fn program(
+pub(crate) fn program(
     weights: &mut DeviceWeights,
     config: &ModelConfig,
     images: usize,

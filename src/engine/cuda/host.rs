@@ -81,7 +81,7 @@ impl Buffer {
 }
 
 /// Carries out commands as a device would.
-pub struct Host {
+pub(super) struct Host {
     element: Precision,
     weights: Vec<Buffer>,
     maps: Vec<Buffer>,
@@ -91,7 +91,7 @@ pub struct Host {
 
 impl Host {
     /// With every map unwritten.
-    pub fn new(packed: &DeviceWeights, program: &Program) -> Host {
+    pub(super) fn new(packed: &DeviceWeights, program: &Program) -> Host {
         let weights = packed.blobs().iter().map(|blob| {
             let mut buffer = Buffer::new(blob.len(), 0);
             buffer.all()[..blob.len()].copy_from_slice(blob);
@@ -113,7 +113,7 @@ impl Host {
     }
 
     /// Runs a program on images' bytes.
-    pub fn run(&mut self, program: &Program, pixels: &[u8]) {
+    pub(super) fn run(&mut self, program: &Program, pixels: &[u8]) {
         let Place::Map(input) = program.input else { panic!("the input is a map") };
         self.maps[input].all()[..pixels.len()].copy_from_slice(pixels);
         for command in &program.commands {
@@ -230,7 +230,7 @@ impl Host {
     }
 
     /// The first 32-bit words of a buffer.
-    pub fn result(&self, place: Place, count: usize) -> Vec<f32> {
+    pub(super) fn result(&self, place: Place, count: usize) -> Vec<f32> {
         decode(&self.buffer(place).get()[..count * 4], Precision::F32)
     }
 }

@@ -3,7 +3,9 @@
 //! Must not know: what they are used for.
 
 use crate::engine::device::Precision;
+#[cfg(any(test, feature = "cuda"))]
 use crate::error::{Error, Result};
+#[cfg(any(test, feature = "cuda"))]
 use crate::util::settings::{DEVICE, PRECISION};
 
 /// A shared library that is loaded at run time.
@@ -31,6 +33,7 @@ impl Library {
     }
 
     /// What brings it.
+    #[cfg(any(test, feature = "cuda"))]
     const fn from(self) -> &'static str {
         match self {
             Library::Driver => "NVIDIA's driver",
@@ -67,7 +70,8 @@ impl Library {
 }
 
 /// Errors, in one line, with every library that `present` doesn't know.
-pub fn require(precision: Precision, present: impl Fn(Library) -> bool) -> Result<()> {
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn require(precision: Precision, present: impl Fn(Library) -> bool) -> Result<()> {
     let missing: Vec<String> = Library::needed(precision)
         .iter()
         .filter(|library| !present(**library))
@@ -87,11 +91,13 @@ pub fn require(precision: Precision, present: impl Fn(Library) -> bool) -> Resul
 }
 
 /// An error of a library's, in one line.
-pub fn failed(library: &str, what: &str, reason: &str) -> Error {
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) fn failed(library: &str, what: &str, reason: &str) -> Error {
     refused(format!("{library}: {what}: {}", reason.replace('\n', " ")))
 }
 
 /// Why the GPU isn't used.
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) fn refused(reason: String) -> Error {
     Error::setting(DEVICE, format!("cuda: {reason}"))
 }

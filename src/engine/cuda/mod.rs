@@ -17,19 +17,25 @@ mod convolution;
 mod descriptor;
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(any(test, feature = "cuda"))]
 mod emit;
-pub mod encoder;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod encoder;
 #[cfg(feature = "cuda")]
 mod engine;
 #[cfg(test)]
 mod host;
-pub mod libraries;
+pub(crate) mod libraries;
+#[cfg(any(test, feature = "cuda"))]
 mod network;
-pub mod program;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod program;
+#[cfg(any(test, feature = "cuda"))]
 mod search;
 #[cfg(test)]
 mod tests;
-pub mod weights;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod weights;
 
 #[cfg(feature = "cuda")]
 pub use engine::{CudaEngine, StageTime};

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::topology::{ConvGeometry, ConvSpec, Emit, NormSpec, ResnetSpec, Shortcut};
 
 /// Layers after one another.
-pub struct Network<'e, 'a> {
+pub(super) struct Network<'e, 'a> {
     e: &'e mut Emitter<'a>,
     /// What the last layer gave.
     x: Map,
@@ -17,7 +17,7 @@ pub struct Network<'e, 'a> {
 
 /// What the quantizer reads: float32 `[images, h, w, dim]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Latents {
+pub(super) struct Latents {
     pub place: Place,
     /// h and w.
     pub grid: (usize, usize),
@@ -26,12 +26,12 @@ pub struct Latents {
 
 impl<'e, 'a> Network<'e, 'a> {
     /// Over a map of pixels.
-    pub fn new(e: &'e mut Emitter<'a>, pixels: Map) -> Network<'e, 'a> {
+    pub(super) fn new(e: &'e mut Emitter<'a>, pixels: Map) -> Network<'e, 'a> {
         Network { e, x: pixels, latents: None }
     }
 
     /// What an encoder ends with.
-    pub fn finish(self) -> Result<Latents> {
+    pub(super) fn finish(self) -> Result<Latents> {
         self.latents.ok_or_else(|| Error::internal("the network gives no latents"))
     }
 

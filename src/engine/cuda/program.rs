@@ -4,11 +4,11 @@
 use crate::engine::device::Precision;
 
 /// Our kernels, in CUDA C, which launches name.
-pub const KERNELS: &str = include_str!("kernels.cu");
+pub(crate) const KERNELS: &str = include_str!("kernels.cu");
 
 /// A buffer on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub(crate) enum Place {
     /// A packed tensor of the weights, the same for every program.
     Weight(usize),
     /// A buffer of the program.
@@ -17,7 +17,7 @@ pub enum Place {
 
 /// An argument of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Arg {
+pub(crate) enum Arg {
     /// The address of a buffer, so many bytes behind its start.
     At(Place, usize),
     /// No address.
@@ -30,7 +30,7 @@ pub enum Arg {
 
 /// One of our kernels over a grid of blocks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// Its name in `kernels.cu`.
     pub kernel: &'static str,
     /// Blocks along x, y, z.
@@ -43,7 +43,7 @@ pub struct Launch {
 
 /// A row-major matrix, repeated along a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// Its buffer.
     pub place: Place,
     /// Elements in front of it.
@@ -59,7 +59,7 @@ pub struct Matrix {
 /// `c = alpha * a * b` or `alpha * a * b^T`, for each matrix of a batch: a `[rows, inner]`, b
 /// `[inner, columns]` or `[columns, inner]`, c `[rows, columns]`. Sums are float32.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gemm {
+pub(crate) struct Gemm {
     /// Left factor.
     pub a: Matrix,
     /// Right factor, of the elements of `a`.
@@ -83,7 +83,7 @@ pub struct Gemm {
 /// A [`Gemm`] as BLAS wants it: column-major, where our rows are its columns, so that the factors
 /// change places.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ColumnMajor {
+pub(crate) struct ColumnMajor {
     /// Whether its first factor is transposed; the second one never is.
     pub transpose_first: bool,
     /// Rows of its result.
@@ -100,7 +100,7 @@ pub struct ColumnMajor {
 
 impl Gemm {
     /// The call that computes it: `c^T = (b or b^T)^T * a^T`.
-    pub fn column_major(&self) -> ColumnMajor {
+    pub(crate) fn column_major(&self) -> ColumnMajor {
         ColumnMajor {
             transpose_first: self.b_transposed,
             m: self.columns,
@@ -114,7 +114,7 @@ impl Gemm {
 
 /// Everything that a library chooses a convolution's kernel by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConvShape {
+pub(crate) struct ConvShape {
     /// Images.
     pub images: usize,
     /// Rows of the input.
@@ -139,7 +139,7 @@ pub struct ConvShape {
 
 impl ConvShape {
     /// Rows and columns of the output.
-    pub fn output(&self) -> (usize, usize) {
+    pub(crate) fn output(&self) -> (usize, usize) {
         let side = |input: usize| {
             (input + self.before + self.after).saturating_sub(self.kernel) / self.stride + 1
         };
@@ -147,7 +147,7 @@ impl ConvShape {
     }
 
     /// Multiplications and additions of the definition.
-    pub fn operations(&self) -> f64 {
+    pub(crate) fn operations(&self) -> f64 {
         let (height, width) = self.output();
         let sums = self.images * height * width * self.outputs;
         2.0 * sums as f64 * (self.kernel * self.kernel * self.inputs) as f64
@@ -156,7 +156,7 @@ impl ConvShape {
 
 /// A bfloat16 convolution that is left to cuDNN: input, weights, bias (bfloat16), residual, output.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Convolve {
+pub(crate) struct Convolve {
     /// Its shape.
     pub shape: ConvShape,
     /// Input map.
@@ -173,7 +173,7 @@ pub struct Convolve {
 
 /// One step of a program.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Of our kernels.
     Launch(Launch),
     /// Of cuBLAS.
@@ -184,7 +184,7 @@ pub enum Work {
 
 /// A step with what it belongs to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Command {
+pub(crate) struct Command {
     /// The layer, for profiles and messages.
     pub layer: String,
     /// What is done.
@@ -193,7 +193,7 @@ pub struct Command {
 
 /// What is read once a program has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Result {
+pub(crate) enum Result {
     /// Codes (u32) and distances (f32), one for each token.
     Codes {
         /// Where codes are.
@@ -207,7 +207,7 @@ pub enum Result {
 
 /// An encoder for a number of images of one size.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Program {
+pub(crate) struct Program {
     /// Images a run.
     pub images: usize,
     /// Bytes of an image: `[height, width, channels]`.
@@ -230,7 +230,7 @@ pub struct Program {
 
 impl Program {
     /// Bytes of all buffers.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.maps.iter().sum()
     }
 }

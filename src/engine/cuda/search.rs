@@ -10,14 +10,14 @@ const PRODUCTS_BYTES: usize = 64 << 20;
 
 impl Emitter<'_> {
     /// Divides each latent by its length, in place.
-    pub fn normalise(&mut self, latents: Place, rows: usize, dim: usize) {
+    pub(super) fn normalise(&mut self, latents: Place, rows: usize, dim: usize) {
         self.layer = "quantize".to_owned();
         let args = vec![Arg::At(latents, 0), int(dim)];
         self.launch("normalise_rows", [rows, 1, 1], 32, args);
     }
 
     /// Codes and distances of float32 latents `[rows, book.dim]`; see `nearest` in `kernels.cu`.
-    pub fn search(
+    pub(super) fn search(
         &mut self,
         latents: Place,
         rows: usize,
@@ -113,7 +113,7 @@ struct Rows {
 
 /// A search of the smallest `base + offset[k] + factor * z.e[k]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rule {
+pub(super) struct Rule {
     /// Of the product.
     pub factor: f32,
     /// Whether base is |z|^2 or 0.
@@ -124,11 +124,11 @@ pub struct Rule {
 
 impl Rule {
     /// |z|^2 + |e|^2 - 2 z.e
-    pub const NEAREST: Rule = Rule { factor: -2.0, squared_base: true, measured: true };
+    pub(super) const NEAREST: Rule = Rule { factor: -2.0, squared_base: true, measured: true };
     /// z.e
-    pub const LARGEST: Rule = Rule { factor: -1.0, squared_base: false, measured: true };
+    pub(super) const LARGEST: Rule = Rule { factor: -1.0, squared_base: false, measured: true };
     /// z.e + bias, of a projection
-    pub const PROJECTION: Rule = Rule { measured: false, ..Rule::LARGEST };
+    pub(super) const PROJECTION: Rule = Rule { measured: false, ..Rule::LARGEST };
 
     /// Twice what two scores of the same code can differ by: what of it grows with |z|, and the
     /// rest. Rounding both factors to bfloat16 (2^-9 each) moves a product by 2^-8 |z||e|

@@ -13,11 +13,11 @@ use crate::error::{Error, Result};
 use crate::model::quantizer::normalise_rows;
 
 /// Channels of maps are padded to a multiple of this: 16 bytes of bfloat16.
-pub const CHANNELS: usize = 8;
+pub(crate) const CHANNELS: usize = 8;
 
 /// Who computes a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConvBackend {
+pub(crate) enum ConvBackend {
     /// Our kernel: any element; its bias is float32.
     Custom,
     /// cuDNN: bfloat16 in and out; its bias is bfloat16.
@@ -26,7 +26,7 @@ pub enum ConvBackend {
 
 /// A convolution's packed tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackedConv {
+pub(crate) struct PackedConv {
     /// `[outputs, kernel, kernel, inputs]`
     pub weights: Place,
     /// `[outputs]`
@@ -43,7 +43,7 @@ pub struct PackedConv {
 
 /// A codebook as the search for codes wants it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PackedCodebook {
+pub(crate) struct PackedCodebook {
     /// float32 `[codes, dim]`.
     pub f32: Place,
     /// The same in the weights' elements: the product's factor.
@@ -62,7 +62,7 @@ pub struct PackedCodebook {
 
 /// Which search a codebook is packed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Search {
+pub(crate) enum Search {
     /// Smallest |z|^2 + |e|^2 - 2 z.e.
     Nearest,
     /// The same over rows of length one.
@@ -74,7 +74,7 @@ pub enum Search {
 }
 
 /// Packed weights.
-pub struct DeviceWeights {
+pub(crate) struct DeviceWeights {
     precision: Precision,
     weights: BTreeMap<String, Tensor>,
     blobs: Vec<Vec<u8>>,
@@ -85,7 +85,7 @@ pub struct DeviceWeights {
 
 impl DeviceWeights {
     /// Over weights under canonical names, on the CPU.
-    pub fn new(weights: BTreeMap<String, Tensor>, precision: Precision) -> DeviceWeights {
+    pub(crate) fn new(weights: BTreeMap<String, Tensor>, precision: Precision) -> DeviceWeights {
         DeviceWeights {
             precision,
             weights,
@@ -97,32 +97,32 @@ impl DeviceWeights {
     }
 
     /// Elements of maps and weights.
-    pub fn precision(&self) -> Precision {
+    pub(crate) fn precision(&self) -> Precision {
         self.precision
     }
 
     /// The bytes of every `Place::Weight`, in order; only ever grows.
-    pub fn blobs(&self) -> &[Vec<u8>] {
+    pub(crate) fn blobs(&self) -> &[Vec<u8>] {
         &self.blobs
     }
 
     /// Whether there is a tensor of that name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.weights.contains_key(name)
     }
 
     /// The convolution `name`.
-    pub fn conv(&mut self, name: &str) -> Result<PackedConv> {
+    pub(crate) fn conv(&mut self, name: &str) -> Result<PackedConv> {
         self.conv_of(name, &[name], false)
     }
 
     /// The same with float32 output, which only our kernel gives.
-    pub fn conv_to_floats(&mut self, name: &str) -> Result<PackedConv> {
+    pub(crate) fn conv_to_floats(&mut self, name: &str) -> Result<PackedConv> {
         self.conv_of(name, &[name], true)
     }
 
     /// Several convolutions of the same input as one, `key`: outputs side by side.
-    pub fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<PackedConv> {
+    pub(crate) fn side_by_side(&mut self, key: &str, names: &[&str]) -> Result<PackedConv> {
         self.conv_of(key, names, false)
     }
 
@@ -164,7 +164,7 @@ impl DeviceWeights {
     }
 
     /// A tensor as float32, whatever the weights' elements are.
-    pub fn floats(&mut self, name: &str) -> Result<Place> {
+    pub(crate) fn floats(&mut self, name: &str) -> Result<Place> {
         if let Some(place) = self.floats.get(name) {
             return Ok(*place);
         }
@@ -175,7 +175,7 @@ impl DeviceWeights {
     }
 
     /// A table of the caller's as float32.
-    pub fn table(&mut self, key: &str, values: &[f32]) -> Place {
+    pub(crate) fn table(&mut self, key: &str, values: &[f32]) -> Place {
         if let Some(place) = self.floats.get(key) {
             return *place;
         }
@@ -185,7 +185,7 @@ impl DeviceWeights {
     }
 
     /// The codebook, or the projection that takes its place.
-    pub fn book(&mut self, search: Search) -> Result<PackedCodebook> {
+    pub(crate) fn book(&mut self, search: Search) -> Result<PackedCodebook> {
         let name = match search {
             Search::Projection => "quantize.proj.weight",
             _ => "quantize.embedding.weight",
@@ -249,7 +249,7 @@ fn krsc(rows: &[f32], [outputs, inputs, kernel]: [usize; 3], padded: usize) -> V
 }
 
 /// Little-endian elements; bfloat16 rounded to even.
-pub fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
+pub(crate) fn encode(values: &[f32], precision: Precision) -> Vec<u8> {
     match precision {
         Precision::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         Precision::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),

@@ -9,7 +9,7 @@ use crate::model::topology::{ConvGeometry, NormSpec};
 
 /// Self-attention over all pixels: one head, 1x1 convolutions, scale C^-1/2.
 #[derive(Debug, Clone)]
-pub struct AttnBlock {
+pub(crate) struct AttnBlock {
     /// Before the projections.
     pub norm: GroupNorm,
     /// Queries.
@@ -24,7 +24,7 @@ pub struct AttnBlock {
 
 impl AttnBlock {
     /// Reads a block of `channels`.
-    pub fn load(vb: VarBuilder, channels: usize, norm: NormSpec) -> Result<AttnBlock> {
+    pub(crate) fn load(vb: VarBuilder, channels: usize, norm: NormSpec) -> Result<AttnBlock> {
         let conv = |name: &str| Conv2d::load(vb.pp(name), [channels; 2], ConvGeometry::POINT);
         Ok(AttnBlock {
             norm: GroupNorm::load(vb.pp("norm"), channels, norm)?,
@@ -36,7 +36,7 @@ impl AttnBlock {
     }
 
     /// `[B, C, H, W]` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
         let normed = self.norm.forward(x)?;
         let flat = |conv: &Conv2d| conv.forward(&normed)?.reshape((b, c, h * w));

@@ -17,7 +17,7 @@ const CONV_INIT: Init = Init::Kaiming {
 
 /// A 2-d convolution; every convolution of every model goes through its `forward`.
 #[derive(Debug, Clone)]
-pub struct Conv2d {
+pub(crate) struct Conv2d {
     /// `[c_out, c_in, k, k]`
     pub weight: Tensor,
     /// `[c_out]`
@@ -28,7 +28,7 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Reads the weight and the bias.
-    pub fn load(
+    pub(crate) fn load(
         vb: VarBuilder,
         [c_in, c_out]: [usize; 2],
         spec: impl Into<ConvSpec>,
@@ -43,7 +43,7 @@ impl Conv2d {
     }
 
     /// `[B, c_in, H, W]` to `[B, c_out, H', W']`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, before, after, .. } = self.geometry;
         if after > before {
             let more = after - before;
@@ -73,7 +73,7 @@ impl Conv2d {
 
 /// A 2-d transposed convolution, kernel 4, stride 2, padding 1: doubles the size.
 #[derive(Debug, Clone)]
-pub struct ConvTranspose2d {
+pub(crate) struct ConvTranspose2d {
     /// `[c_in, c_out, 4, 4]`
     pub weight: Tensor,
     /// `[c_out]`
@@ -82,7 +82,7 @@ pub struct ConvTranspose2d {
 
 impl ConvTranspose2d {
     /// Reads `weight` and `bias`.
-    pub fn load(vb: VarBuilder, [c_in, c_out]: [usize; 2]) -> Result<ConvTranspose2d> {
+    pub(crate) fn load(vb: VarBuilder, [c_in, c_out]: [usize; 2]) -> Result<ConvTranspose2d> {
         let weight = vb.get_with_hints((c_in, c_out, 4, 4), "weight", CONV_INIT)?;
         let bound = 1.0 / ((c_out * 16) as f64).sqrt();
         let bias = vb.get_with_hints(c_out, "bias", Init::Uniform { lo: -bound, up: bound })?;
@@ -90,7 +90,7 @@ impl ConvTranspose2d {
     }
 
     /// `[B, c_in, H, W]` to `[B, c_out, 2H, 2W]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if self.weight.is_variable() {
             // As for [`Conv2d`].
             return conv::conv_transpose2d(x, &self.weight, Some(&self.bias), 2, 1);
@@ -109,7 +109,7 @@ pub fn double_nearest(x: &Tensor) -> Result<Tensor> {
 
 /// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx):
 /// `[B, 4C, H, W]` to `[B, C, 2H, 2W]`.
-pub fn depth_to_space(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn depth_to_space(x: &Tensor) -> Result<Tensor> {
     let (b, c4, h, w) = x.dims4()?;
     let c = c4 / 4;
     // [B, dy, dx, C, H, W] -> [B, C, H, dy, W, dx]

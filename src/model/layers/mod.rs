@@ -6,7 +6,9 @@ mod conv;
 mod norm;
 mod residual;
 
-pub use attention::AttnBlock;
-pub use conv::{Conv2d, ConvTranspose2d, depth_to_space, double_nearest};
-pub use norm::{AdaptiveNorm, GroupNorm, finite_or_nan};
-pub use residual::{Bottleneck, PlainResidual, ResnetBlock};
+pub(crate) use attention::AttnBlock;
+pub use conv::double_nearest;
+pub(crate) use conv::{Conv2d, ConvTranspose2d, depth_to_space};
+pub use norm::GroupNorm;
+pub(crate) use norm::{AdaptiveNorm, finite_or_nan};
+pub(crate) use residual::{Bottleneck, PlainResidual, ResnetBlock};

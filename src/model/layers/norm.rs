@@ -56,13 +56,13 @@ fn normalise_groups(x: &Tensor, spec: NormSpec) -> Result<Tensor> {
 
 /// The divisor of a norm, NaN where it overflowed: an infinite one would make zeros of whatever it
 /// divides, which look like any other values.
-pub fn finite_or_nan(deviation: Tensor) -> Result<Tensor> {
+pub(crate) fn finite_or_nan(deviation: Tensor) -> Result<Tensor> {
     &deviation + (deviation.detach() * 0.0)?
 }
 
 /// GroupNorm whose scale and shift come from the codes' statistics over the whole grid.
 #[derive(Debug, Clone)]
-pub struct AdaptiveNorm {
+pub(crate) struct AdaptiveNorm {
     /// `[C, bits]`
     gamma: (Tensor, Tensor),
     /// `[C, bits]`
@@ -72,7 +72,12 @@ pub struct AdaptiveNorm {
 
 impl AdaptiveNorm {
     /// Reads `gamma` and `beta`.
-    pub fn load(vb: VarBuilder, bits: usize, width: usize, spec: NormSpec) -> Result<AdaptiveNorm> {
+    pub(crate) fn load(
+        vb: VarBuilder,
+        bits: usize,
+        width: usize,
+        spec: NormSpec,
+    ) -> Result<AdaptiveNorm> {
         let linear = |vb: VarBuilder| -> Result<(Tensor, Tensor)> {
             Ok((vb.get((width, bits), "weight")?, vb.get(width, "bias")?))
         };
@@ -81,7 +86,7 @@ impl AdaptiveNorm {
 
     /// `h` `[B, C, H, W]`, `q` `[B, bits, h, w]`. A grid of one token has no variance: the reference
     /// divides by zero there, and so do we.
-    pub fn forward(&self, h: &Tensor, q: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, h: &Tensor, q: &Tensor) -> Result<Tensor> {
         let (b, bits, height, width) = q.dims4()?;
         let count = height * width;
         let q = q.reshape((b, bits, count))?;

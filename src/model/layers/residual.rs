@@ -11,7 +11,7 @@ use crate::model::topology::{BottleneckSpec, ConvGeometry, ResnetSpec, Shortcut}
 /// GroupNorm, swish, 3x3, GroupNorm, swish, 3x3, plus the input through a 1x1 where the width
 /// changes.
 #[derive(Debug, Clone)]
-pub struct ResnetBlock {
+pub(crate) struct ResnetBlock {
     /// Before `conv1`.
     pub norm1: GroupNorm,
     /// `c_in` to `c_out`.
@@ -28,7 +28,7 @@ pub struct ResnetBlock {
 
 impl ResnetBlock {
     /// Reads a block.
-    pub fn load(
+    pub(crate) fn load(
         vb: VarBuilder,
         [c_in, c_out]: [usize; 2],
         ResnetSpec { norm, bias, shortcut }: ResnetSpec,
@@ -49,7 +49,7 @@ impl ResnetBlock {
     }
 
     /// `[B, c_in, H, W]` to `[B, c_out, H, W]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
         let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
         let skip = match (&self.nin_shortcut, self.shortcut) {
@@ -63,14 +63,14 @@ impl ResnetBlock {
 
 /// x + conv2(relu(conv1(relu(x)))): 3x3 to `hidden` channels, 1x1 back.
 #[derive(Debug, Clone)]
-pub struct PlainResidual {
+pub(crate) struct PlainResidual {
     conv1: Conv2d,
     conv2: Conv2d,
 }
 
 impl PlainResidual {
     /// Reads both convolutions, each from its own place.
-    pub fn load(
+    pub(crate) fn load(
         [conv1, conv2]: [VarBuilder; 2],
         channels: usize,
         hidden: usize,
@@ -82,7 +82,7 @@ impl PlainResidual {
     }
 
     /// `[B, channels, H, W]` to the same shape.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&relu(x)?)?;
         x + self.conv2.forward(&relu(&h)?)?
     }
@@ -90,7 +90,7 @@ impl PlainResidual {
 
 /// id(x) + gain * res(x), a ReLU before each of the four convolutions.
 #[derive(Debug, Clone)]
-pub struct Bottleneck {
+pub(crate) struct Bottleneck {
     id_path: Option<Conv2d>,
     res_path: [Conv2d; 4],
     gain: f64,
@@ -98,7 +98,7 @@ pub struct Bottleneck {
 
 impl Bottleneck {
     /// Reads a block; its middle is four times narrower than `c_out`.
-    pub fn load(
+    pub(crate) fn load(
         vb: VarBuilder,
         [c_in, c_out]: [usize; 2],
         spec: BottleneckSpec,
@@ -126,7 +126,7 @@ impl Bottleneck {
     }
 
     /// `[B, c_in, H, W]` to `[B, c_out, H, W]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let identity = match &self.id_path {
             Some(conv) => conv.forward(x)?,
             None => x.clone(),

@@ -10,7 +10,7 @@ use crate::model::config::DalleConfig;
 const PARAMETERS: [&str; 2] = ["w", "b"];
 
 /// Images to the logits of the codes.
-pub fn encoder(e: &mut impl Emit, config: &DalleConfig, io: Io) -> Result<()> {
+pub(crate) fn encoder(e: &mut impl Emit, config: &DalleConfig, io: Io) -> Result<()> {
     let n = config.hidden;
     e.conv("encoder.blocks.input", n, ConvGeometry::same(7).named(PARAMETERS))?;
     let widths = [n, 2 * n, 4 * n, 8 * n];
@@ -21,7 +21,7 @@ pub fn encoder(e: &mut impl Emit, config: &DalleConfig, io: Io) -> Result<()> {
 /// What the decoder's first layer, a 1x1 convolution of one-hot codes, makes of each code (`init`
 /// channels) to the means of the pixels; the scales of their Laplace distributions come after
 /// these, and pictures don't need them.
-pub fn decoder(e: &mut impl Emit, config: &DalleConfig, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, config: &DalleConfig, io: Io) -> Result<()> {
     let n = config.hidden;
     let widths = [8 * n, 4 * n, 2 * n, n];
     groups(e, "decoder", config, (widths, [1, 3, 3, 3]), Resample::Double)?;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// one before it gave, the first one the network's input; names are those of the weights.
 ///
 /// Layers that only some families have are refused unless an emitter has them.
-pub trait Emit {
+pub(crate) trait Emit {
     /// A convolution to `outputs` channels.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ fn missing(layer: &str) -> Error {
 
 /// What kind of residual block.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ResnetSpec {
+pub(crate) struct ResnetSpec {
     /// Both norms.
     pub norm: NormSpec,
     /// Whether the convolutions have biases.
@@ -104,7 +104,7 @@ pub struct ResnetSpec {
 
 /// What the 1x1 shortcut of a residual block acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shortcut {
+pub(crate) enum Shortcut {
     /// The block's input, as everywhere.
     Input,
     /// The output of `conv2`, dropping the input: MaskGIT-VQ's published behaviour.
@@ -113,7 +113,7 @@ pub enum Shortcut {
 
 /// A bottleneck's four windows and the factor of its path.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BottleneckSpec {
+pub(crate) struct BottleneckSpec {
     /// Sides of the windows of `conv_1` to `conv_4`.
     pub kernels: [usize; 4],
     /// Factor of the residual path.
@@ -124,7 +124,7 @@ pub struct BottleneckSpec {
 
 /// How a map changes its size without weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resample {
+pub(crate) enum Resample {
     /// The mean of 2x2 pixels, rounding the size down.
     Mean,
     /// The largest of 2x2 pixels, rounding the size down.

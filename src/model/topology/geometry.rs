@@ -4,7 +4,7 @@ use crate::model::config::{ModelConfig, QuantizerRule};
 
 /// Where the square window of a convolution goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvGeometry {
+pub(crate) struct ConvGeometry {
     /// Rows and columns of the window.
     pub kernel: usize,
     /// Pixels from a window to the next, both ways.
@@ -17,41 +17,44 @@ pub struct ConvGeometry {
 
 impl ConvGeometry {
     /// 3x3, size kept.
-    pub const SAME_3: ConvGeometry = ConvGeometry::same(3);
+    pub(crate) const SAME_3: ConvGeometry = ConvGeometry::same(3);
     /// 1x1.
-    pub const POINT: ConvGeometry = ConvGeometry::same(1);
+    pub(crate) const POINT: ConvGeometry = ConvGeometry::same(1);
     /// 3x3, stride 2, one row and column of zeros at the bottom and right: rounds the size down.
-    pub const HALVE_3: ConvGeometry = ConvGeometry { kernel: 3, stride: 2, before: 0, after: 1 };
+    pub(crate) const HALVE_3: ConvGeometry =
+        ConvGeometry { kernel: 3, stride: 2, before: 0, after: 1 };
     /// 3x3, stride 2, padding 1 on all sides: rounds the size up.
-    pub const HALVE_UP_3: ConvGeometry = ConvGeometry { kernel: 3, stride: 2, before: 1, after: 1 };
+    pub(crate) const HALVE_UP_3: ConvGeometry =
+        ConvGeometry { kernel: 3, stride: 2, before: 1, after: 1 };
     /// 4x4, stride 2, padding 1 on all sides: rounds the size down.
-    pub const HALVE_4: ConvGeometry = ConvGeometry { kernel: 4, stride: 2, before: 1, after: 1 };
+    pub(crate) const HALVE_4: ConvGeometry =
+        ConvGeometry { kernel: 4, stride: 2, before: 1, after: 1 };
 
     /// Stride 1, size kept, for an odd side.
-    pub const fn same(kernel: usize) -> ConvGeometry {
+    pub(crate) const fn same(kernel: usize) -> ConvGeometry {
         ConvGeometry { kernel, stride: 1, before: kernel / 2, after: kernel / 2 }
     }
 
     /// Output pixels along a side of `input`.
-    pub fn output(&self, input: usize) -> usize {
+    pub(crate) fn output(&self, input: usize) -> usize {
         let rest = (input + self.before + self.after).checked_sub(self.kernel);
         rest.map_or(0, |rest| rest / self.stride + 1)
     }
 
     /// A convolution without a bias.
-    pub const fn unbiased(self) -> ConvSpec {
+    pub(crate) const fn unbiased(self) -> ConvSpec {
         ConvSpec { bias: false, ..self.named(["weight", "bias"]) }
     }
 
     /// A convolution whose weight and bias have these names.
-    pub const fn named(self, parameters: [&'static str; 2]) -> ConvSpec {
+    pub(crate) const fn named(self, parameters: [&'static str; 2]) -> ConvSpec {
         ConvSpec { geometry: self, bias: true, parameters }
     }
 }
 
 /// A convolution: where its window goes, and which parameters it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvSpec {
+pub(crate) struct ConvSpec {
     /// Of the window.
     pub geometry: ConvGeometry,
     /// Whether a bias is added.

@@ -14,16 +14,18 @@
 //! A writer of graph files (ONNX nodes and initializers) is one more implementation: the names are
 //! those of the weights, and every layer says its geometry.
 
-pub mod dalle;
+pub(crate) mod dalle;
 mod emit;
 mod geometry;
-pub mod maskgit;
+pub(crate) mod maskgit;
 mod network;
-pub mod open_magvit2;
-pub mod vqgan;
-pub mod vqvae;
-pub mod vqvae2;
+pub(crate) mod open_magvit2;
+pub(crate) mod vqgan;
+pub(crate) mod vqvae;
+pub(crate) mod vqvae2;
 
-pub use emit::{BottleneckSpec, Emit, Resample, ResnetSpec, Shortcut};
-pub use geometry::{ConvGeometry, ConvSpec, Io, NormSpec};
-pub use network::{decoder, decoder_input, encoder, is_sequence};
+pub(crate) use emit::{BottleneckSpec, Emit, Resample, ResnetSpec, Shortcut};
+pub use geometry::Io;
+pub use geometry::NormSpec;
+pub(crate) use geometry::{ConvGeometry, ConvSpec};
+pub(crate) use network::{decoder, decoder_input, encoder, is_sequence};

@@ -10,7 +10,7 @@ use crate::model::config::Architecture;
 ///
 /// # Errors
 /// Those of the emitter; an architecture that isn't a sequence of layers.
-pub fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
+pub(crate) fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
     match architecture {
         Architecture::Vqgan(c) => vqgan::encoder(e, c, io),
         Architecture::Vqvae(c) => vqvae::encoder(e, c, io),
@@ -25,7 +25,7 @@ pub fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result
 ///
 /// # Errors
 /// As [`encoder`].
-pub fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result<()> {
     match architecture {
         Architecture::Vqgan(c) => vqgan::decoder(e, c, io),
         Architecture::Vqvae(c) => vqvae::decoder(e, c, io),
@@ -37,7 +37,7 @@ pub fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) -> Result
 }
 
 /// Channels of what a decoder starts from.
-pub fn decoder_input(architecture: &Architecture, io: Io) -> usize {
+pub(crate) fn decoder_input(architecture: &Architecture, io: Io) -> usize {
     match architecture {
         Architecture::Dalle(c) => c.init,
         _ => io.dim,
@@ -46,7 +46,7 @@ pub fn decoder_input(architecture: &Architecture, io: Io) -> usize {
 
 /// Whether both halves are plain sequences of convolutional layers. VQ-VAE-2 has a quantizer
 /// between its parts, each of which is one (`vqvae2`); ViT-VQGAN is a transformer.
-pub fn is_sequence(architecture: &Architecture) -> bool {
+pub(crate) fn is_sequence(architecture: &Architecture) -> bool {
     !matches!(architecture, Architecture::Vqvae2(_) | Architecture::VitVqgan(_))
 }
 

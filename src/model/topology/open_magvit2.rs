@@ -13,7 +13,7 @@ fn block(config: &ResnetConfig) -> ResnetSpec {
 }
 
 /// Images to the values whose signs are the bits.
-pub fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
+pub(crate) fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
     let (spec, count) = (block(config), config.res_blocks);
     e.conv("encoder.conv_in", config.ch, ConvGeometry::SAME_3.unbiased())?;
     let mut width = config.ch;
@@ -30,7 +30,7 @@ pub fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
 }
 
 /// Bits, -1 or 1, to images.
-pub fn decoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
     let (spec, count) = (block(config), config.res_blocks);
     let &deepest = config.widths.last().ok_or_else(no_level)?;
     e.conv("decoder.conv_in", deepest, ConvGeometry::SAME_3)?;

@@ -12,7 +12,7 @@ fn block(config: &VqganConfig) -> ResnetSpec {
 }
 
 /// Images to latents.
-pub fn encoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result<()> {
+pub(crate) fn encoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result<()> {
     let spec = block(config);
     e.conv("encoder.conv_in", config.ch, ConvGeometry::SAME_3)?;
     let mut width = config.ch;
@@ -31,7 +31,7 @@ pub fn encoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result<()> {
 }
 
 /// Looked-up codes to images.
-pub fn decoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result<()> {
     let (spec, own) = (block(config), config.decoder());
     let &deepest = own.widths.last().ok_or_else(no_level)?;
     e.conv("post_quant_conv", config.z_channels, ConvGeometry::POINT)?;

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::config::VqvaeConfig;
 
 /// Images to latents.
-pub fn encoder(e: &mut impl Emit, config: &VqvaeConfig, io: Io) -> Result<()> {
+pub(crate) fn encoder(e: &mut impl Emit, config: &VqvaeConfig, io: Io) -> Result<()> {
     for i in 0..config.downsamples {
         e.conv(&format!("enc.conv{}", i + 1), width(config, i), ConvGeometry::HALVE_4)?;
         e.relu()?;
@@ -22,7 +22,7 @@ pub fn encoder(e: &mut impl Emit, config: &VqvaeConfig, io: Io) -> Result<()> {
 }
 
 /// Looked-up codes to images.
-pub fn decoder(e: &mut impl Emit, config: &VqvaeConfig, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, config: &VqvaeConfig, io: Io) -> Result<()> {
     let n = config.downsamples;
     e.conv("dec.conv", config.hidden, ConvGeometry::SAME_3)?;
     residuals(e, "dec.res", config)?;

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::config::Vqvae2Config;
 
 /// Images to the features that both levels see, a quarter of the size.
-pub fn bottom_features(e: &mut impl Emit, config: &Vqvae2Config) -> Result<()> {
+pub(crate) fn bottom_features(e: &mut impl Emit, config: &Vqvae2Config) -> Result<()> {
     e.conv("enc_b.blocks.0", config.channels / 2, ConvGeometry::HALVE_4)?;
     e.relu()?;
     e.conv("enc_b.blocks.2", config.channels, ConvGeometry::HALVE_4)?;
@@ -18,7 +18,7 @@ pub fn bottom_features(e: &mut impl Emit, config: &Vqvae2Config) -> Result<()> {
 }
 
 /// [`bottom_features`] to the top's latents, an eighth of the image's size.
-pub fn top_latents(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
+pub(crate) fn top_latents(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
     e.conv("enc_t.blocks.0", config.channels / 2, ConvGeometry::HALVE_4)?;
     e.relu()?;
     e.conv("enc_t.blocks.2", config.channels, ConvGeometry::SAME_3)?;
@@ -27,24 +27,24 @@ pub fn top_latents(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<(
 }
 
 /// The top's code vectors to what the bottom's latents take of them, at the bottom's size.
-pub fn decoded_top(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
+pub(crate) fn decoded_top(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
     e.conv("dec_t.blocks.0", config.channels, ConvGeometry::SAME_3)?;
     residuals(e, "dec_t.blocks", 1, config)?;
     e.transposed(&format!("dec_t.blocks.{}", config.res_blocks + 2), io.dim)
 }
 
 /// [`decoded_top`] and [`bottom_features`] side by side, in that order, to the bottom's latents.
-pub fn bottom_latents(e: &mut impl Emit, io: Io) -> Result<()> {
+pub(crate) fn bottom_latents(e: &mut impl Emit, io: Io) -> Result<()> {
     e.latents("quantize_conv_b", io.dim, ConvGeometry::POINT)
 }
 
 /// The top's code vectors to the bottom's size.
-pub fn upsampled_top(e: &mut impl Emit, io: Io) -> Result<()> {
+pub(crate) fn upsampled_top(e: &mut impl Emit, io: Io) -> Result<()> {
     e.transposed("upsample_t", io.dim)
 }
 
 /// [`upsampled_top`] and the bottom's code vectors side by side, in that order, to images.
-pub fn decoder(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
+pub(crate) fn decoder(e: &mut impl Emit, config: &Vqvae2Config, io: Io) -> Result<()> {
     e.conv("dec.blocks.0", config.channels, ConvGeometry::SAME_3)?;
     residuals(e, "dec.blocks", 1, config)?;
     e.transposed(&format!("dec.blocks.{}", config.res_blocks + 2), config.channels / 2)?;

@@ -12,12 +12,12 @@ use crate::train::settings::augment::CropSettings;
 const ATTEMPTS: usize = 10;
 
 /// Whether the view of an image in an epoch is mirrored; `share` of the views are.
-pub fn flips(share: f64, seed: u64, key: &str, epoch: u64) -> bool {
+pub(crate) fn flips(share: f64, seed: u64, key: &str, epoch: u64) -> bool {
     share > 0.0 && draws(seed, "augment: flip", key, epoch).fraction() < share
 }
 
 /// The part of an image of `width` x `height` pixels that an epoch sees.
-pub fn crop(
+pub(crate) fn crop(
     settings: &CropSettings,
     seed: u64,
     key: &str,
@@ -63,7 +63,7 @@ fn between(draws: &mut Draws, low: f64, high: f64) -> f64 {
 }
 
 /// Mirrors rows of `width` pixels of `channels` bytes in place.
-pub fn mirror(pixels: &mut [u8], width: usize, channels: usize) {
+pub(crate) fn mirror(pixels: &mut [u8], width: usize, channels: usize) {
     for row in pixels.chunks_exact_mut(width * channels) {
         for x in 0..width / 2 {
             let (left, right) = row.split_at_mut((width - 1 - x) * channels);

@@ -19,15 +19,13 @@ use crate::util::panics;
 
 /// The images of one step.
 #[derive(Debug)]
-pub struct Batch {
-    /// The step they belong to.
-    pub step: usize,
+pub(crate) struct Batch {
     /// `[N, H, W, C]` bytes.
     pub pixels: Vec<u8>,
 }
 
 /// Makes the batch of any step.
-pub struct Loader<'a> {
+pub(crate) struct Loader<'a> {
     /// The images.
     pub data: &'a dyn TrainData,
     /// Which of them are trained on.
@@ -44,7 +42,7 @@ pub struct Loader<'a> {
 
 /// The order of one epoch, kept while it lasts.
 #[derive(Default)]
-pub struct Order {
+pub(crate) struct Order {
     epochs: Vec<(u64, Vec<u32>)>,
 }
 
@@ -70,7 +68,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// No image to train on; a model without an image size.
-    pub fn new(
+    pub(crate) fn new(
         data: &'a dyn TrainData,
         model: &ModelConfig,
         settings: &TrainSettings,
@@ -90,7 +88,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// Where no image can be read.
-    pub fn batch(&self, step: usize, order: &mut Order) -> Result<Batch> {
+    pub(crate) fn batch(&self, step: usize, order: &mut Order) -> Result<Batch> {
         let n = self.split.train.len() as u64;
         let first = step as u64 * self.batch_size as u64;
         let places: Vec<u64> = (first..first + self.batch_size as u64).collect();
@@ -103,7 +101,7 @@ impl<'a> Loader<'a> {
             .into_par_iter()
             .map(|place| self.image(place / n, (place % n) as usize, order))
             .collect::<Result<_>>()?;
-        Ok(Batch { step, pixels: images.concat() })
+        Ok(Batch { pixels: images.concat() })
     }
 
     fn image(&self, epoch: u64, position: usize, order: &Order) -> Result<Vec<u8>> {
@@ -136,13 +134,13 @@ impl<'a> Loader<'a> {
     }
 
     /// One image to judge by, not augmented, of the right size.
-    pub fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
+    pub(crate) fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
         let pixels = self.sized(self.data.plain(index));
         pixels.inspect_err(|reject| self.unreadable.note(index, &self.data.key(index), reject))
     }
 
     /// The pixels of the first `count` of these images that can be read, `[N, H, W, C]` bytes.
-    pub fn readable(&self, images: &[u32], count: usize) -> Vec<u8> {
+    pub(crate) fn readable(&self, images: &[u32], count: usize) -> Vec<u8> {
         let read = images.iter().filter_map(|i| self.plain(*i as usize).ok());
         read.take(count).flatten().collect()
     }
@@ -152,7 +150,7 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// Where no image can be read; [`Error::Interrupted`] where `stop` says so.
-    pub fn variance(&self, table: &[f32; 256], stop: Stop<'_>) -> Result<f64> {
+    pub(crate) fn variance(&self, table: &[f32; 256], stop: Stop<'_>) -> Result<f64> {
         const IMAGES: usize = 1024;
         let mut order = Order::default();
         let (mut n, mut sum, mut squares) = (0u64, 0f64, 0f64);
@@ -189,7 +187,7 @@ const AHEAD: usize = 2;
 
 /// Runs `body` with the batches `from..to` in order, read ahead by a thread of their own, which
 /// ends when `body` does.
-pub fn prefetched<R>(
+pub(crate) fn prefetched<R>(
     loader: &Loader<'_>,
     from: usize,
     to: usize,

@@ -31,7 +31,7 @@ struct Entry {
 
 /// The images of a training, in their order.
 #[derive(Debug, Default)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     entries: Vec<Entry>,
 }
 
@@ -43,7 +43,7 @@ const NAMED: usize = 3;
 impl Manifest {
     /// Of the images as they are; what was read of them is added by [`Manifest::write`]. Nothing
     /// where images can't change.
-    pub fn of(data: &dyn TrainData) -> Manifest {
+    pub(crate) fn of(data: &dyn TrainData) -> Manifest {
         let entry = |index| {
             let (key, stamp) = (data.key(index), data.stamp(index)?);
             Some(Entry { key, stamp, sha256: None })
@@ -56,7 +56,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A file that can't be read, or is none.
-    pub fn read(path: &Path) -> Result<Option<Manifest>> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Manifest>> {
         if !path.exists() {
             return Ok(None);
         }
@@ -70,7 +70,7 @@ impl Manifest {
     ///
     /// # Errors
     /// Where the file can't be written; what was there is still there.
-    pub fn write(&mut self, data: &dyn TrainData, path: &Path) -> Result<()> {
+    pub(crate) fn write(&mut self, data: &dyn TrainData, path: &Path) -> Result<()> {
         let mut text = String::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
             if entry.sha256.is_none() {
@@ -92,7 +92,7 @@ impl Manifest {
     ///
     /// # Errors
     /// Where they are not: how many are new, gone, changed, with examples.
-    pub fn resumed(
+    pub(crate) fn resumed(
         then: Option<Manifest>,
         data: &dyn TrainData,
         folder: &Path,

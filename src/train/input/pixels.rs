@@ -7,7 +7,7 @@ use crate::model::config::{InputRange, ModelConfig};
 use crate::train::settings::training::side;
 
 /// The floats that black and white become.
-pub fn limits(range: InputRange) -> (f64, f64) {
+pub(crate) fn limits(range: InputRange) -> (f64, f64) {
     match range {
         InputRange::Unit => (0.0, 1.0),
         InputRange::Dalle => (0.1, 0.9),
@@ -21,7 +21,7 @@ pub fn limits(range: InputRange) -> (f64, f64) {
 }
 
 /// How images become what a network sees.
-pub struct Pixels {
+pub(crate) struct Pixels {
     /// The float of each byte.
     table: [f32; 256],
     /// The floats of black and white.
@@ -37,24 +37,24 @@ impl Pixels {
     ///
     /// # Errors
     /// Where it doesn't say their size.
-    pub fn of(model: &ModelConfig) -> Result<Pixels> {
+    pub(crate) fn of(model: &ModelConfig) -> Result<Pixels> {
         let (channels, input) = (model.pixels.channels, model.pixels.input);
         let (table, limits) = (input.table(), limits(input));
         Ok(Pixels { table, limits, channels, side: side(model)? })
     }
 
     /// Numbers of one image, H W C.
-    pub fn image_size(&self) -> usize {
+    pub(crate) fn image_size(&self) -> usize {
         self.side * self.side * self.channels
     }
 
     /// Difference of white and black.
-    pub fn peak(&self) -> f64 {
+    pub(crate) fn peak(&self) -> f64 {
         self.limits.1 - self.limits.0
     }
 
     /// `[N, H, W, C]` bytes to `[N, C, H, W]` floats.
-    pub fn to_tensor(&self, bytes: &[u8]) -> Result<Tensor> {
+    pub(crate) fn to_tensor(&self, bytes: &[u8]) -> Result<Tensor> {
         let (channels, side) = (self.channels, self.side);
         let plane = side * side;
         let count = bytes.len() / (plane * channels);

@@ -10,7 +10,7 @@ use crate::util::hex::hex;
 
 /// Which images are trained on and which judge the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
+pub(crate) struct Split {
     /// Indices, ascending.
     pub train: Vec<u32>,
     /// Indices, ascending.
@@ -25,7 +25,7 @@ impl Split {
     ///
     /// # Errors
     /// Where nothing is left to train on.
-    pub fn new(data: &dyn TrainData, share: f64) -> Result<Split> {
+    pub(crate) fn new(data: &dyn TrainData, share: f64) -> Result<Split> {
         let count = u32::try_from(data.len())
             .map_err(|_| Error::invalid("more than 4,294,967,295 images to train on"))?;
         let (mut train, mut held_out) = (Vec::new(), Vec::new());

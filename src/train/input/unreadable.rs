@@ -11,7 +11,7 @@ const EXAMPLES: usize = 5;
 
 /// Each once, however often it was tried. Shared by the threads that read.
 #[derive(Debug, Default)]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     found: Mutex<Found>,
 }
 
@@ -26,12 +26,12 @@ struct Found {
 
 impl Unreadable {
     /// Whether an image is among them.
-    pub fn has(&self, index: usize) -> bool {
+    pub(crate) fn has(&self, index: usize) -> bool {
         self.with(|found| found.marked.get(index).copied().unwrap_or(false))
     }
 
     /// Adds one.
-    pub fn note(&self, index: usize, key: &str, reject: &Reject) {
+    pub(crate) fn note(&self, index: usize, key: &str, reject: &Reject) {
         self.with(|found| {
             if found.marked.len() <= index {
                 found.marked.resize(index + 1, false);
@@ -48,17 +48,17 @@ impl Unreadable {
     }
 
     /// How many there are so far.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.with(|found| found.count)
     }
 
     /// The first ones, each key with its reason.
-    pub fn examples(&self) -> Vec<(String, String)> {
+    pub(crate) fn examples(&self) -> Vec<(String, String)> {
         self.with(|found| found.examples.values().cloned().collect())
     }
 
     /// The same in one line.
-    pub fn examples_in_words(&self) -> String {
+    pub(crate) fn examples_in_words(&self) -> String {
         let shown: Vec<_> = self
             .examples()
             .iter()

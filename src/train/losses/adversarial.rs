@@ -39,7 +39,7 @@ pub struct AdversaryCounters {
 }
 
 /// What the discriminator says about a reconstruction.
-pub struct GeneratorLoss {
+pub(crate) struct GeneratorLoss {
     /// The generator's loss, unweighted.
     pub loss: f64,
     /// Its weight: adaptive, ramp and weight_scale together.
@@ -49,7 +49,7 @@ pub struct GeneratorLoss {
 }
 
 /// The discriminator and everything that its steps change.
-pub struct Adversary {
+pub(crate) struct Adversary {
     settings: AdversarialSettings,
     schedule: AdversarialSchedule,
     parameters: Parameters,
@@ -67,7 +67,7 @@ pub struct Adversary {
 
 impl Adversary {
     /// A fresh one for images of `channels`, in a training of `steps`.
-    pub fn new(
+    pub(crate) fn new(
         settings: &AdversarialSettings,
         channels: usize,
         steps: usize,
@@ -96,51 +96,51 @@ impl Adversary {
     }
 
     /// The step at which the discriminator starts.
-    pub fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.schedule.start
     }
 
     /// What step `step` (from 0) does.
-    pub fn phase(&self, step: usize) -> AdversarialPhase {
+    pub(crate) fn phase(&self, step: usize) -> AdversarialPhase {
         self.schedule.phase(step, self.ramp_from)
     }
 
     /// Trainable scalars of the discriminator.
-    pub fn parameter_count(&self) -> usize {
+    pub(crate) fn parameter_count(&self) -> usize {
         self.parameters.count()
     }
 
     /// Updates skipped since something was not finite.
-    pub fn skipped(&self) -> u64 {
+    pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
 
     /// The share of its weight that falls of PSNR have left to the generator's loss.
-    pub fn weight_scale(&self) -> f64 {
+    pub(crate) fn weight_scale(&self) -> f64 {
         self.weight_scale
     }
 
     /// Halves the weight of the generator's loss and starts its ramp anew behind step `now`.
     /// `weight_scale` and `skipped` are those of before the weights were put back.
-    pub fn reduce_weight(&mut self, weight_scale: f64, skipped: u64, now: usize) {
+    pub(crate) fn reduce_weight(&mut self, weight_scale: f64, skipped: u64, now: usize) {
         self.weight_scale = weight_scale / 2.0;
         self.skipped = skipped;
         self.ramp_from = now;
     }
 
     /// The discriminator's weights.
-    pub fn vars(&self) -> &BTreeMap<String, Var> {
+    pub(crate) fn vars(&self) -> &BTreeMap<String, Var> {
         &self.vars
     }
 
     /// Remembers what a skipped step goes back to.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.before = (self.lecam, self.statistics.clone());
     }
 
     /// The weighted generator's loss of a reconstruction made by `last` from `activation`, on top
     /// of the reconstruction loss whose gradient is `nll`. `ramp` as in [`AdversarialPhase::Both`].
-    pub fn generator_loss(
+    pub(crate) fn generator_loss(
         &mut self,
         image: &Tensor,
         nll: &Tensor,
@@ -170,7 +170,7 @@ impl Adversary {
 
     /// The discriminator's own loss on images and their reconstructions, both detached. Its
     /// gradient is that of [`Adversary::vars`].
-    pub fn own_loss(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
+    pub(crate) fn own_loss(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let on_real = self.network.forward(&real.detach(), &mut self.statistics)?;
         let on_fake = self.network.forward(&fake.detach(), &mut self.statistics)?;
         let loss = self.settings.loss.discriminator(&on_real, &on_fake)?;
@@ -184,7 +184,7 @@ impl Adversary {
     /// One update of the discriminator, or none where its loss or a gradient is not finite: then
     /// all is as before [`Adversary::begin`]. `decay` is what the schedule has left of the learning
     /// rates. Returns the norm of the gradient, and whether it was skipped.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         mut gradients: Named,
         loss: f64,
@@ -207,12 +207,12 @@ impl Adversary {
     }
 
     /// Goes back to [`Adversary::begin`].
-    pub fn undo(&mut self) {
+    pub(crate) fn undo(&mut self) {
         (self.lecam, self.statistics) = self.before.clone();
     }
 
     /// Everything that is no tensor.
-    pub fn counters(&self) -> AdversaryCounters {
+    pub(crate) fn counters(&self) -> AdversaryCounters {
         AdversaryCounters {
             updates: self.optimizer.updates,
             skipped: self.skipped,
@@ -224,7 +224,7 @@ impl Adversary {
     }
 
     /// Every tensor, by a name that begins with `adversary.`.
-    pub fn floats(&self) -> Result<Named> {
+    pub(crate) fn floats(&self) -> Result<Named> {
         let mut floats = Named::new();
         for (part, values) in [
             ("weights", &self.parameters.values()?),
@@ -245,7 +245,7 @@ impl Adversary {
     ///
     /// # Errors
     /// Where they are of another discriminator.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         counters: &AdversaryCounters,
         step: usize,
@@ -273,7 +273,7 @@ impl Adversary {
 }
 
 /// What the names of all its tensors begin with in a checkpoint.
-pub const TENSOR_PREFIX: &str = "adversary.";
+pub(crate) const TENSOR_PREFIX: &str = "adversary.";
 
 #[cfg(test)]
 mod tests {

@@ -66,7 +66,7 @@ impl BatchNorm {
 
 /// Running mean and variance of each BatchNorm by name: part of the checkpoint.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// `<norm>.running_mean` and `<norm>.running_var`.
     pub values: BTreeMap<String, Vec<f32>>,
 }
@@ -98,7 +98,7 @@ impl Statistics {
 }
 
 /// Patches of an image to logits: real or made. Names `main.0` .. as in pix2pix and taming.
-pub struct Discriminator {
+pub(crate) struct Discriminator {
     first: Conv,
     middle: Vec<(Conv, BatchNorm)>,
     last: Conv,
@@ -106,7 +106,7 @@ pub struct Discriminator {
 
 impl Discriminator {
     /// `ndf` filters in the first layer, doubling up to eight times; `layers` stride-2 layers.
-    pub fn new(
+    pub(crate) fn new(
         channels: usize,
         ndf: usize,
         layers: usize,
@@ -136,7 +136,7 @@ impl Discriminator {
     }
 
     /// The same network without gradients for its weights, as the generator's loss sees it.
-    pub fn frozen(&self) -> Discriminator {
+    pub(crate) fn frozen(&self) -> Discriminator {
         let norm = |n: &BatchNorm| BatchNorm {
             name: n.name.clone(),
             weight: n.weight.detach(),
@@ -150,7 +150,7 @@ impl Discriminator {
     }
 
     /// `[B, C, H, W]` to logits `[B, 1, h, w]`; updates the running statistics.
-    pub fn forward(&self, x: &Tensor, statistics: &mut Statistics) -> TensorResult<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, statistics: &mut Statistics) -> TensorResult<Tensor> {
         let mut h = leaky_relu(&self.first.forward(x)?, 0.2)?;
         for (conv, norm) in &self.middle {
             h = leaky_relu(&norm.forward(&conv.forward(&h)?, statistics)?, 0.2)?;
@@ -191,7 +191,7 @@ impl AdversarialLoss {
 
 /// LeCAM's anchors (Tseng et al. 2021): the moving means of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Lecam {
+pub(crate) struct Lecam {
     /// Mean logit of real images.
     pub real: f64,
     /// Mean logit of made images.
@@ -203,7 +203,7 @@ pub struct Lecam {
 impl Lecam {
     /// Takes the logits into the means, then
     /// mean relu(D(x) - ema_fake)^2 + mean relu(ema_real - D(x'))^2.
-    pub fn penalty(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
+    pub(crate) fn penalty(&mut self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let mean = |t: &Tensor| -> Result<f64> {
             let values = crate::train::network::parameters::flat(t)?;
             let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
@@ -219,13 +219,15 @@ impl Lecam {
 
 /// The weight of the adversarial loss (Esser et al. 2021) and the gradient that the generator's
 /// backward pass starts from, without a second pass through the decoder.
-pub struct AdaptiveWeight {
+pub(crate) struct AdaptiveWeight {
     /// scale * clamp(|d nll| / (|d g| + 1e-4), 0, 1e4), at most `cap`; norms at the weight of the
     /// decoder's last convolution.
     pub lambda: f64,
     /// |d nll| at that weight.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held against the reference"))]
     pub norm_nll: f64,
     /// |d g| at that weight.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held against the reference"))]
     pub norm_g: f64,
     /// d (nll + lambda g) / d x', detached.
     pub gradient: Tensor,
@@ -234,7 +236,7 @@ pub struct AdaptiveWeight {
 /// From the decoder's last activation and last layer, and from the gradients of the two losses,
 /// (nll, g), with respect to the reconstruction. The caller's one backward pass is that of
 /// sum(x' * gradient).
-pub fn adaptive_weight(
+pub(crate) fn adaptive_weight(
     activation: &Tensor,
     last: LastLayer<'_>,
     (nll, g): (&Tensor, &Tensor),
@@ -260,7 +262,7 @@ pub fn adaptive_weight(
 }
 
 /// The value of a loss of the reconstruction, and its gradient with respect to it, detached.
-pub fn at_image(
+pub(crate) fn at_image(
     image: &Tensor,
     loss: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<(f64, Tensor)> {

@@ -14,9 +14,9 @@ const STAGES: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &
 /// Channels of each stage.
 const WIDTHS: [usize; 5] = [64, 128, 256, 512, 512];
 /// Subtracted from each channel of images in [-1, 1].
-pub const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
+pub(crate) const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 /// What each channel is then divided by.
-pub const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
+pub(crate) const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 const EPSILON: f64 = 1e-10;
 
 /// Where the epsilon of the unit normalisation stands.
@@ -29,7 +29,7 @@ pub enum Normalisation {
 }
 
 /// f of length one along the channels.
-pub fn normalise(f: &Tensor, form: Normalisation) -> TensorResult<Tensor> {
+pub(crate) fn normalise(f: &Tensor, form: Normalisation) -> TensorResult<Tensor> {
     let squares = f.sqr()?.sum_keepdim(1)?;
     let length = match form {
         Normalisation::Inside => (squares + EPSILON)?.sqrt()?,

@@ -54,7 +54,7 @@ fn canonical(name: &str) -> Option<String> {
 /// # Errors
 /// Where nothing can be read, a weight is missing or misshapen (its name is given), two files
 /// disagree, or the scaling is another one.
-pub fn load(path: &Path) -> Result<(Lpips, String)> {
+pub(crate) fn load(path: &Path) -> Result<(Lpips, String)> {
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
     for file in files(path)? {
         let raw = checkpoint::open(&file)?;

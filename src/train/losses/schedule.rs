@@ -5,7 +5,7 @@ use crate::train::settings::adversarial::AdversarialSettings;
 
 /// What a step does about the discriminator.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum AdversarialPhase {
+pub(crate) enum AdversarialPhase {
     /// It has not started.
     Off,
     /// It learns; its loss isn't applied to the generator.
@@ -16,7 +16,7 @@ pub enum AdversarialPhase {
 
 /// When what happens, in steps counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdversarialSchedule {
+pub(crate) struct AdversarialSchedule {
     /// The first step with a discriminator.
     pub start: usize,
     /// Steps in which it learns alone.
@@ -27,7 +27,7 @@ pub struct AdversarialSchedule {
 
 impl AdversarialSchedule {
     /// Of a training of `steps`.
-    pub fn new(settings: &AdversarialSettings, steps: usize) -> AdversarialSchedule {
+    pub(crate) fn new(settings: &AdversarialSettings, steps: usize) -> AdversarialSchedule {
         let share = |share: f64| (share * steps as f64).round() as usize;
         AdversarialSchedule {
             start: share(settings.start),
@@ -38,7 +38,7 @@ impl AdversarialSchedule {
 
     /// What step `step` does where the ramp begins at `ramp_from` (later than planned where the
     /// weights were rolled back).
-    pub fn phase(&self, step: usize, ramp_from: usize) -> AdversarialPhase {
+    pub(crate) fn phase(&self, step: usize, ramp_from: usize) -> AdversarialPhase {
         if step < self.start {
             return AdversarialPhase::Off;
         }

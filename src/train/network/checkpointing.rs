@@ -13,14 +13,14 @@ use super::parameters::Named;
 use super::parameters::flat;
 use crate::error::{Error, Result};
 
-pub use crate::model::sequential::Block;
+pub(crate) use crate::model::sequential::Block;
 
 /// Asked between the blocks of a network: whether to give up. Blocks of large images take seconds.
-pub type Stop<'a> = &'a dyn Fn() -> bool;
+pub(crate) type Stop<'a> = &'a dyn Fn() -> bool;
 
 /// The same blocks, each of which fails where `stop` says so before its turn, on the way forward and
 /// on the way back; see [`stopped`].
-pub fn stoppable<'a>(blocks: Vec<Block<'a>>, stop: Stop<'a>) -> Vec<Block<'a>> {
+pub(crate) fn stoppable<'a>(blocks: Vec<Block<'a>>, stop: Stop<'a>) -> Vec<Block<'a>> {
     let checked = |block: Block<'a>| -> Block<'a> {
         Box::new(move |x| match stop() {
             true => Err(candle_core::Error::Msg("stopped".into())),
@@ -31,7 +31,7 @@ pub fn stoppable<'a>(blocks: Vec<Block<'a>>, stop: Stop<'a>) -> Vec<Block<'a>> {
 }
 
 /// What the failure of [`stoppable`] blocks means.
-pub fn stopped(stop: Stop<'_>) -> impl Fn(Error) -> Error {
+pub(crate) fn stopped(stop: Stop<'_>) -> impl Fn(Error) -> Error {
     move |error| if stop() { Error::Interrupted } else { error }
 }
 
@@ -44,7 +44,7 @@ enum Kept {
 }
 
 /// A forward pass that can be walked back once.
-pub struct Tape<'a> {
+pub(crate) struct Tape<'a> {
     blocks: Vec<Block<'a>>,
     kept: Kept,
     output: Tensor,
@@ -59,7 +59,7 @@ fn leaf(x: &Tensor, gradient: bool) -> Result<Tensor> {
 
 impl<'a> Tape<'a> {
     /// Runs `blocks` one after another on `x`. With `recompute`, nothing inside a block is kept.
-    pub fn record(
+    pub(crate) fn record(
         blocks: Vec<Block<'a>>,
         x: &Tensor,
         input_gradient: bool,
@@ -83,13 +83,13 @@ impl<'a> Tape<'a> {
     }
 
     /// What came out, detached.
-    pub fn output(&self) -> &Tensor {
+    pub(crate) fn output(&self) -> &Tensor {
         &self.output
     }
 
     /// Bytes that the tape holds until its way back, and the most that one block needs beyond
     /// them on the way.
-    pub fn bytes(&self) -> Result<(u64, u64)> {
+    pub(crate) fn bytes(&self) -> Result<(u64, u64)> {
         match &self.kept {
             Kept::Graph(_, output) => Ok((graph_bytes(output), 0)),
             Kept::Borders(borders) => {
@@ -105,7 +105,7 @@ impl<'a> Tape<'a> {
 
     /// Walks back from the gradient `upstream` of the output: adds the gradients of all weights to
     /// `sums` and returns that of the input where it was wanted.
-    pub fn backward(self, upstream: Tensor, sums: &mut Sums<'_>) -> Result<Option<Tensor>> {
+    pub(crate) fn backward(self, upstream: Tensor, sums: &mut Sums<'_>) -> Result<Option<Tensor>> {
         let wants = self.input_gradient;
         match self.kept {
             Kept::Graph(first, output) => {
@@ -149,7 +149,7 @@ fn through(
 }
 
 /// The runs of blocks without a graph, for judging: nothing is kept.
-pub fn run(blocks: &[Block<'_>], x: &Tensor) -> Result<Tensor> {
+pub(crate) fn run(blocks: &[Block<'_>], x: &Tensor) -> Result<Tensor> {
     let mut h = x.detach();
     for block in blocks {
         h = block(&h)?.detach();
@@ -158,7 +158,7 @@ pub fn run(blocks: &[Block<'_>], x: &Tensor) -> Result<Tensor> {
 }
 
 /// Gradients of a set of weights, summed over several backward passes in the order of the calls.
-pub struct Sums<'a> {
+pub(crate) struct Sums<'a> {
     vars: &'a BTreeMap<String, Var>,
     /// The sums so far; a weight that had no part in any loss is missing.
     pub named: Named,
@@ -166,12 +166,12 @@ pub struct Sums<'a> {
 
 impl<'a> Sums<'a> {
     /// Nothing yet.
-    pub fn new(vars: &'a BTreeMap<String, Var>) -> Sums<'a> {
+    pub(crate) fn new(vars: &'a BTreeMap<String, Var>) -> Sums<'a> {
         Sums { vars, named: Named::new() }
     }
 
     /// Adds what `store` has for the weights.
-    pub fn take(&mut self, store: &mut GradStore) -> Result<()> {
+    pub(crate) fn take(&mut self, store: &mut GradStore) -> Result<()> {
         for (name, var) in self.vars {
             let Some(gradient) = store.remove(var) else { continue };
             let gradient = flat(&gradient)?;
@@ -191,13 +191,13 @@ impl<'a> Sums<'a> {
 }
 
 /// Bytes of a tensor's elements.
-pub fn tensor_bytes(tensor: &Tensor) -> u64 {
+pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
 /// Bytes of everything that `output`'s graph keeps alive, the weights left out; storage that is
 /// shared (a reshaped tensor) counts once.
-pub fn graph_bytes(output: &Tensor) -> u64 {
+pub(crate) fn graph_bytes(output: &Tensor) -> u64 {
     let mut seen = HashSet::new();
     let mut bytes = 0;
     for node in output.sorted_nodes() {

@@ -1,8 +1,8 @@
 //! What is trained: the network, its parameters, their initial values and their optimizer. Must not
 //! know: the loop.
 
-pub mod autoencoder;
-pub mod checkpointing;
-pub mod optimizer;
-pub mod parameters;
-pub mod random;
+pub(crate) mod autoencoder;
+pub(crate) mod checkpointing;
+pub(crate) mod optimizer;
+pub(crate) mod parameters;
+pub(crate) mod random;

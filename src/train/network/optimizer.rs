@@ -22,7 +22,7 @@ pub fn gradients(store: &mut GradStore, vars: &BTreeMap<String, Var>) -> Result<
 }
 
 /// The norm over all gradients; summed in float64 in the order of names.
-pub fn global_norm(gradients: &Named) -> f64 {
+pub(crate) fn global_norm(gradients: &Named) -> f64 {
     let sum: f64 = gradients
         .values()
         .map(|g| g.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>())
@@ -44,7 +44,7 @@ pub fn clip(gradients: &mut Named, limit: f64) -> f64 {
 
 /// Linear warm-up over `max(1, round(share * total))` steps, then half a cosine from `base` to
 /// `floor`. `step` counts from 0.
-pub fn cosine(step: usize, total: usize, warm_up_share: f64, base: f64, floor: f64) -> f64 {
+pub(crate) fn cosine(step: usize, total: usize, warm_up_share: f64, base: f64, floor: f64) -> f64 {
     let warm_up = (warm_up_share * total as f64).round().max(1.0);
     let step = step as f64;
     if step < warm_up {
@@ -145,7 +145,7 @@ fn entry<'a>(named: &'a mut Named, name: &str, len: usize) -> &'a mut Vec<f32> {
 /// The moving average of the weights: e <- d e + (1 - d) p, with d = min(decay, (1+i)/(10+i)) for
 /// the i-th update, so that short runs don't keep their beginning.
 #[derive(Debug, Clone)]
-pub struct WeightAverage {
+pub(crate) struct WeightAverage {
     /// The largest d.
     pub decay: f64,
     /// Updates done.
@@ -156,19 +156,19 @@ pub struct WeightAverage {
 
 impl WeightAverage {
     /// Starts at `values`.
-    pub fn new(decay: f64, values: Named) -> WeightAverage {
+    pub(crate) fn new(decay: f64, values: Named) -> WeightAverage {
         WeightAverage { decay, updates: 0, values }
     }
 
     /// Takes over values that were set from outside: their past means nothing.
-    pub fn take_over(&mut self, moved: &Moved, now: &[f32]) {
+    pub(crate) fn take_over(&mut self, moved: &Moved, now: &[f32]) {
         if let Some(values) = self.values.get_mut(moved.name) {
             values[moved.range.clone()].copy_from_slice(&now[moved.range.clone()]);
         }
     }
 
     /// Takes in the weights after an update.
-    pub fn update(&mut self, vars: &BTreeMap<String, Var>) -> Result<()> {
+    pub(crate) fn update(&mut self, vars: &BTreeMap<String, Var>) -> Result<()> {
         self.updates += 1;
         let i = self.updates as f64;
         let d = self.decay.min((1.0 + i) / (10.0 + i));

@@ -23,10 +23,10 @@ pub type Named = BTreeMap<String, Vec<f32>>;
 
 /// The name of the codebook among a model's weights, `[K, D]` for each residual level, concatenated
 /// by level.
-pub const CODEBOOK_NAME: &str = "quantize.embedding.weight";
+pub(crate) const CODEBOOK_NAME: &str = "quantize.embedding.weight";
 
 /// What the names of a quantizer's trained weights begin with.
-pub const QUANTIZER_PREFIX: &str = "quantize.";
+pub(crate) const QUANTIZER_PREFIX: &str = "quantize.";
 
 /// Values of a trained weight that were set and not learned: whoever remembers older ones (moments,
 /// averages) has to forget them.

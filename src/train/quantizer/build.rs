@@ -20,7 +20,7 @@ use crate::train::settings::codebook::CodebookMethod;
 ///
 /// # Errors
 /// A rule that can't be trained.
-pub fn build(
+pub(crate) fn build(
     model: &ModelConfig,
     settings: &TrainSettings,
     parameters: &Parameters,

@@ -107,7 +107,7 @@ impl EmaCodebook {
 }
 
 /// A [`EmaCodebook`] in training.
-pub struct EmaCodes {
+pub(crate) struct EmaCodes {
     nearest: Nearest,
     codebook: EmaCodebook,
     start: CodebookStart,
@@ -116,7 +116,7 @@ pub struct EmaCodes {
 
 impl EmaCodes {
     /// Codes of zeros until they are started.
-    pub fn new(nearest: Nearest, settings: &CodebookSettings) -> EmaCodes {
+    pub(crate) fn new(nearest: Nearest, settings: &CodebookSettings) -> EmaCodes {
         let averages = Averages { decay: settings.decay, epsilon: settings.epsilon };
         EmaCodes {
             nearest,

@@ -25,7 +25,7 @@ pub fn straight_through(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
 
 /// q~ = s [z - 2 (z.w) w + 2 (z.u) q^] along the channels, with u and q^ of length one along z and
 /// q, w along u + q^, s = |q| / |z|, all four detached.
-pub fn rotation(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
+pub(crate) fn rotation(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
     let (fixed, quantized) = (z.detach(), quantized.detach());
     // A latent of exactly zero has no direction; the smallest length gives a finite answer.
     let length = |t: &Tensor| t.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12f64);

@@ -10,7 +10,7 @@ use crate::train::quantizer::layout::{laid_out, rows_of};
 use crate::train::quantizer::trainable::{Losses, QuantizeOutput, TrainableQuantizer};
 
 /// FSQ: nothing to learn, no losses.
-pub struct FsqCodes {
+pub(super) struct FsqCodes {
     fsq: Fsq,
 }
 
@@ -19,12 +19,12 @@ impl FsqCodes {
     ///
     /// # Errors
     /// Levels that [`Fsq`] doesn't take.
-    pub fn new(levels: &[usize]) -> Result<FsqCodes> {
+    pub(super) fn new(levels: &[usize]) -> Result<FsqCodes> {
         Ok(FsqCodes { fsq: Fsq::new(levels)? })
     }
 
     /// b = tanh(z + shift) half - offset, `[B, D, h, w]`.
-    pub fn bounded(&self, z: &Tensor) -> Result<Tensor> {
+    pub(super) fn bounded(&self, z: &Tensor) -> Result<Tensor> {
         let half = self.constant(z, |c| c.half)?;
         let bent = z.broadcast_add(&self.constant(z, |c| c.shift)?)?.tanh()?;
         Ok(bent.broadcast_mul(&half)?.broadcast_sub(&self.constant(z, |c| c.offset)?)?)

@@ -15,7 +15,7 @@ use crate::train::quantizer::trainable::{Follow, QuantizeOutput, TrainableQuanti
 use crate::train::settings::codebook::{CodebookSettings, CodebookStart};
 
 /// A codebook among the trained weights, under [`CODEBOOK_NAME`].
-pub struct GradientCodes {
+pub(super) struct GradientCodes {
     nearest: Nearest,
     /// Those of all residual levels, `[depth * K, D]`.
     codes: Var,
@@ -28,7 +28,7 @@ pub struct GradientCodes {
 impl GradientCodes {
     /// Adds the codebook to `parameters`: of all residual levels one weight, of which this is level
     /// `level` of `depth`.
-    pub fn new(
+    pub(super) fn new(
         nearest: Nearest,
         (level, depth): (usize, usize),
         settings: &CodebookSettings,

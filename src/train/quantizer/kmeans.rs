@@ -94,7 +94,8 @@ fn nearest_followed(
 
 /// One step of Lloyd's algorithm: assignments (ties lower) and inertia before the update; centres
 /// become the means of their members, an empty one stays.
-pub fn lloyd(rows: &[f32], centres: &mut [f32], dim: usize) -> (Vec<u32>, f64) {
+#[cfg(test)]
+pub(crate) fn lloyd(rows: &[f32], centres: &mut [f32], dim: usize) -> (Vec<u32>, f64) {
     let (indices, distances) = nearest(rows, centres, dim);
     move_centres(rows, &indices, centres, dim);
     (indices, distances.iter().map(|d| f64::from(*d)).sum())

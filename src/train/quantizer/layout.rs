@@ -33,7 +33,7 @@ pub fn lookup(codes: &[f32], dim: usize, indices: &[u32], plane: usize) -> Vec<f
 }
 
 /// Latents `[B, D, h, w]` as rows `[B h w, D]`.
-pub fn rows_of(z: &Tensor) -> Result<Vec<f32>> {
+pub(crate) fn rows_of(z: &Tensor) -> Result<Vec<f32>> {
     let (_, dim, height, width) = z.dims4()?;
     Ok(to_rows(&flat(z)?, dim, height * width))
 }

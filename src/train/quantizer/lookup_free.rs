@@ -24,7 +24,7 @@ const PARTS: usize = 32;
 
 /// Both entropies in nats, and their gradients by the latents, `[rows, D]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entropies {
+pub(super) struct Entropies {
     /// Mean over the latents of -sum p log p.
     pub sample: f64,
     /// -sum m log(m + 1e-5), m the mean over the latents of p.
@@ -80,7 +80,7 @@ fn mean_probabilities(rows: &[f64], bits: usize, tau: f64) -> Vec<f64> {
 
 /// The entropies of latents `[rows, bits]` at temperature `tau`. The order of every sum depends on
 /// the number of latents only.
-pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
+pub(super) fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
     let count = (rows.len() / bits).max(1) as f64;
     let part = part_of(rows, bits);
     let slope = 4.0 / (tau * count);
@@ -121,7 +121,7 @@ pub fn entropies(rows: &[f64], bits: usize, tau: f64) -> Entropies {
 }
 
 /// LFQ: nothing to learn but the encoder.
-pub struct LfqCodes {
+pub(super) struct LfqCodes {
     /// D.
     pub bits: usize,
     /// beta.

@@ -18,19 +18,19 @@
 //! the quantizer's own state. Either way the model folder gets one codebook, or none.
 
 mod build;
-pub mod ema;
-pub mod estimator;
+pub(crate) mod ema;
+pub(crate) mod estimator;
 mod finite_scalar;
 mod gradient;
-pub mod kmeans;
-pub mod layout;
+pub(crate) mod kmeans;
+pub(crate) mod layout;
 mod lookup_free;
-pub mod nearest;
+pub(crate) mod nearest;
 mod residual;
-pub mod revival;
+pub(crate) mod revival;
 mod simvq;
 #[cfg(test)]
 mod tests;
-pub mod trainable;
+pub(crate) mod trainable;
 
 pub(super) use build::build;

@@ -21,7 +21,7 @@ pub(super) const BLOCK_ROWS: usize = 64;
 
 /// How latents and the codes of a codebook find each other, and what holds them together.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Nearest {
+pub(crate) struct Nearest {
     /// K.
     pub codes: usize,
     /// D.

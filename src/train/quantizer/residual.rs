@@ -12,20 +12,20 @@ use crate::train::quantizer::nearest::Nearest;
 use crate::train::quantizer::trainable::{Follow, Losses, QuantizeOutput, TrainableQuantizer};
 
 /// Levels of codes, one behind the other. Code k of level l is `l * K + k`.
-pub struct ResidualCodes {
+pub(super) struct ResidualCodes {
     nearest: Nearest,
     levels: Vec<Box<dyn TrainableQuantizer>>,
 }
 
 impl ResidualCodes {
     /// Of quantizers with `nearest.codes` codes each, whose codes have places.
-    pub fn new(nearest: Nearest, levels: Vec<Box<dyn TrainableQuantizer>>) -> ResidualCodes {
+    pub(super) fn new(nearest: Nearest, levels: Vec<Box<dyn TrainableQuantizer>>) -> ResidualCodes {
         ResidualCodes { nearest, levels }
     }
 
     /// What each level makes of what the ones before it left over of `z` `[B, D, h, w]`, and what
     /// the last one leaves. Codes count from 0 in each.
-    pub fn by_level(&self, z: &Tensor) -> Result<(Vec<QuantizeOutput>, Tensor)> {
+    pub(super) fn by_level(&self, z: &Tensor) -> Result<(Vec<QuantizeOutput>, Tensor)> {
         let mut rest = z.clone();
         let mut found = Vec::with_capacity(self.levels.len());
         for level in &self.levels {

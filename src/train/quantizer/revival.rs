@@ -12,7 +12,7 @@ const VISITS: usize = 8;
 
 /// The use of the codes so far.
 #[derive(Debug, Clone)]
-pub struct CodeUse {
+pub(crate) struct CodeUse {
     /// Steps since each code was last used.
     idle: Vec<u32>,
     /// Uses since the last report.
@@ -29,7 +29,7 @@ pub struct CodeUse {
 impl CodeUse {
     /// Of the codes of `window`, which is empty, where a step uses `step_rows` codes and the run
     /// has `steps` steps.
-    pub fn new(
+    pub(crate) fn new(
         window: CodeCounts,
         step_rows: usize,
         steps: usize,
@@ -52,17 +52,17 @@ impl CodeUse {
     }
 
     /// The codes have places from step `now` on.
-    pub fn start(&mut self, now: u64) {
+    pub(crate) fn start(&mut self, now: u64) {
         self.schedule = Some(RevivalSchedule::new(self.rule, now));
     }
 
     /// Whether they have.
-    pub fn started(&self) -> bool {
+    pub(crate) fn started(&self) -> bool {
         self.schedule.is_some()
     }
 
     /// Takes in the codes of a step.
-    pub fn note(&mut self, indices: &[u32]) {
+    pub(crate) fn note(&mut self, indices: &[u32]) {
         self.idle.iter_mut().for_each(|idle| *idle = idle.saturating_add(1));
         indices.iter().for_each(|k| self.idle[*k as usize] = 0);
         self.window.add(indices);
@@ -70,13 +70,13 @@ impl CodeUse {
     }
 
     /// Share of the codes used lately: in as many steps as make a code dead.
-    pub fn recent_usage(&self) -> f64 {
+    pub(crate) fn recent_usage(&self) -> f64 {
         let alive = self.idle.iter().filter(|idle| **idle < self.dead_after).count();
         alive as f64 / self.idle.len().max(1) as f64
     }
 
     /// The codes to be revived behind step `now`; none where no revival is due.
-    pub fn due(&mut self, now: u64) -> Vec<usize> {
+    pub(crate) fn due(&mut self, now: u64) -> Vec<usize> {
         let recent = self.recent_usage();
         let Some(schedule) = &mut self.schedule else { return Vec::new() };
         if !schedule.due(self.rule, now, recent) {
@@ -86,13 +86,13 @@ impl CodeUse {
     }
 
     /// These codes have new places.
-    pub fn revived(&mut self, codes: &[usize]) {
+    pub(crate) fn revived(&mut self, codes: &[usize]) {
         codes.iter().for_each(|k| self.idle[*k] = 0);
     }
 
     /// Uses since the last report, and a new beginning; None as long as they are of too few steps
     /// to speak for the data set.
-    pub fn take_window(&mut self) -> Option<CodeCounts> {
+    pub(crate) fn take_window(&mut self) -> Option<CodeCounts> {
         if self.window_steps < self.dead_after {
             return None;
         }
@@ -102,12 +102,12 @@ impl CodeUse {
     }
 
     /// When codes are revived next, for a checkpoint.
-    pub fn schedule(&self) -> Option<RevivalSchedule> {
+    pub(crate) fn schedule(&self) -> Option<RevivalSchedule> {
         self.schedule
     }
 
     /// The rest of the state, for a checkpoint.
-    pub fn state(&self) -> BTreeMap<String, Vec<i64>> {
+    pub(crate) fn state(&self) -> BTreeMap<String, Vec<i64>> {
         BTreeMap::from([
             ("codebook.idle".into(), self.idle.iter().map(|i| i64::from(*i)).collect()),
             ("codebook.window".into(), self.window.counts.iter().map(|n| *n as i64).collect()),
@@ -119,7 +119,7 @@ impl CodeUse {
     ///
     /// # Errors
     /// Where the state is of another number of codes.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         schedule: Option<RevivalSchedule>,
         state: &BTreeMap<String, Vec<i64>>,

@@ -18,7 +18,7 @@ const BIAS: &str = "quantize.proj.bias";
 
 /// The frozen table `[K, D]`: independent, of mean 0 and variance 1/D, near enough normal (each
 /// the sum of twelve uniform numbers, which every machine adds to the same bits).
-pub fn table(codes: usize, dim: usize, seed: u64) -> Vec<f32> {
+pub(super) fn table(codes: usize, dim: usize, seed: u64) -> Vec<f32> {
     let mut draws = Draws::new(seed, "simvq table", 0);
     let scale = 1.0 / (dim as f64).sqrt();
     let mut normal = || (0..12).map(|_| draws.fraction()).sum::<f64>() - 6.0;
@@ -26,7 +26,7 @@ pub fn table(codes: usize, dim: usize, seed: u64) -> Vec<f32> {
 }
 
 /// e = table W^T + b with W `[D, D]` and b `[D]` trained.
-pub struct SimVqCodes {
+pub(super) struct SimVqCodes {
     nearest: Nearest,
     start: CodebookStart,
     table: Vec<f32>,
@@ -37,7 +37,7 @@ pub struct SimVqCodes {
 
 impl SimVqCodes {
     /// Adds the map to `parameters`; `table` is `[K, D]`.
-    pub fn new(
+    pub(super) fn new(
         nearest: Nearest,
         start: CodebookStart,
         table: Vec<f32>,

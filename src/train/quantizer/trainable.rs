@@ -9,10 +9,10 @@ use crate::train::network::parameters::{Moved, Named};
 use crate::train::network::random::Draws;
 
 /// Who follows work that can take long: told how much of how much is done, an error stops it.
-pub type Follow<'a> = dyn FnMut(usize, usize) -> Result<()> + 'a;
+pub(crate) type Follow<'a> = dyn FnMut(usize, usize) -> Result<()> + 'a;
 
 /// What a quantizer made of latents.
-pub struct QuantizeOutput {
+pub(crate) struct QuantizeOutput {
     /// What the decoder gets, `[B, D, h, w]`, with a gradient to the latents.
     pub latents: Tensor,
     /// The vectors of the codes, `[B, D, h, w]`, without a gradient; of residual levels their sum.
@@ -28,7 +28,7 @@ pub struct QuantizeOutput {
 
 /// The parts of the loss that a quantizer brings, weighted.
 #[derive(Default)]
-pub struct Losses {
+pub(crate) struct Losses {
     /// beta mean((sg(q) - z)^2): its gradient reaches the encoder.
     pub commitment: Option<Tensor>,
     /// mean((q - sg(z))^2): its gradient reaches the codes.
@@ -39,7 +39,8 @@ pub struct Losses {
 
 impl Losses {
     /// `loss` with all of them added.
-    pub fn added_to(&self, loss: &Tensor) -> Result<Tensor> {
+    #[cfg(test)]
+    pub(crate) fn added_to(&self, loss: &Tensor) -> Result<Tensor> {
         let all = [&self.commitment, &self.codes, &self.entropy];
         Ok(all.into_iter().flatten().try_fold(loss.clone(), |sum, part| sum + part)?)
     }
@@ -61,7 +62,7 @@ impl Losses {
 }
 
 /// A quantizer in training.
-pub trait TrainableQuantizer {
+pub(crate) trait TrainableQuantizer {
     /// Quantizes `[B, D, h, w]`.
     fn forward(&self, z: &Tensor) -> Result<QuantizeOutput>;
 

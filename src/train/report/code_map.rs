@@ -22,7 +22,7 @@ const TILE_MIN: u32 = 12;
 const GAP: u32 = 2;
 
 /// The codes of a tokenizer over the images that it was judged on.
-pub struct CodeMap {
+pub(crate) struct CodeMap {
     /// Residual levels: the map is of the first one's codes.
     depth: usize,
     /// Of all codes.
@@ -41,7 +41,7 @@ pub struct CodeMap {
 
 impl CodeMap {
     /// From an evaluator that has seen the images; `factor` pixels a token.
-    pub fn new(evaluator: &Evaluator, factor: usize, channels: usize) -> Result<CodeMap> {
+    pub(crate) fn new(evaluator: &Evaluator, factor: usize, channels: usize) -> Result<CodeMap> {
         let uses = evaluator.uses().to_vec();
         let mut shown: Vec<u32> = (0..).take(uses.len()).collect();
         shown.sort_by_key(|code| (std::cmp::Reverse(uses[*code as usize]), *code));
@@ -59,7 +59,7 @@ impl CodeMap {
     }
 
     /// The section of the page; `images` is how many the uses are from.
-    pub fn draw(&self, page: &mut String, images: usize) -> Result<()> {
+    pub(crate) fn draw(&self, page: &mut String, images: usize) -> Result<()> {
         let used = self.uses.iter().filter(|n| **n > 0).count() as u64;
         let (codes, tokens) = (self.uses.len() as u64, self.uses.iter().sum::<u64>());
         let first = match self.depth {
@@ -195,7 +195,7 @@ impl CodeMap {
 }
 
 /// A PNG file as an address that needs no file.
-pub fn data_uri(png: &[u8]) -> String {
+pub(crate) fn data_uri(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png))
 }
 

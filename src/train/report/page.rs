@@ -13,7 +13,7 @@ use crate::data::contact_sheet::png;
 use crate::error::Result;
 use crate::metrics::LevelUse;
 use crate::train::events::TrainSummary;
-pub use crate::train::report::code_map::CodeMap;
+pub(crate) use crate::train::report::code_map::CodeMap;
 use crate::train::report::code_map::data_uri;
 use crate::util::charts::{Frame, Series, line_chart};
 use crate::util::html::{COLOURS, big, escape, open_page, short, table, text};
@@ -84,7 +84,7 @@ const SIDE_MAX: u32 = 128;
 const WARNINGS_MAX: usize = 20;
 
 /// The page of a training from its record, its figures, its recipe and its codes.
-pub fn render(
+pub(crate) fn render(
     record: &Record,
     summary: &TrainSummary,
     recipe: &Value,

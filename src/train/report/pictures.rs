@@ -17,7 +17,7 @@ const DEFAULT_COUNT: usize = 8;
 const ATTEMPTS: usize = 16;
 
 /// The images that a training is watched on: the same from its beginning to its end.
-pub struct Pictures {
+pub(crate) struct Pictures {
     /// `[N, H, W, C]`.
     bytes: Vec<u8>,
     originals: Vec<RgbImage>,
@@ -32,7 +32,7 @@ impl Pictures {
     ///
     /// # Errors
     /// A model without an image size.
-    pub fn choose(
+    pub(crate) fn choose(
         settings: &TrainSettings,
         loader: &Loader<'_>,
         model: &ModelConfig,
@@ -58,13 +58,17 @@ impl Pictures {
     }
 
     /// Whether a picture belongs to the state behind `step`.
-    pub fn due(&self, step: usize) -> bool {
+    pub(crate) fn due(&self, step: usize) -> bool {
         let round = step.is_multiple_of(self.every) || step == self.last;
         round && step >= self.first && !self.originals.is_empty()
     }
 
     /// The sheet of images above reconstructions, and the mean PSNR of these, dB.
-    pub fn draw(&self, mut evaluator: Evaluator, channels: usize) -> Result<(RgbImage, f64)> {
+    pub(crate) fn draw(
+        &self,
+        mut evaluator: Evaluator,
+        channels: usize,
+    ) -> Result<(RgbImage, f64)> {
         let reconstructions = evaluator.add(&self.bytes)?;
         let size = self.bytes.len() / self.originals.len().max(1);
         let side = (size / channels).isqrt();
@@ -80,7 +84,7 @@ impl Pictures {
 
 /// The inputs (first) and the reconstructions of a sheet by [`Pictures::draw`] that shows `count`
 /// pairs of `side` pixels; None where it is not such a sheet.
-pub fn take_apart(
+pub(crate) fn take_apart(
     sheet: &RgbImage,
     count: usize,
     side: usize,
@@ -108,7 +112,7 @@ fn of_bytes(pixels: &[u8], channels: usize, side: usize) -> RgbImage {
 }
 
 /// `[C, H, W]` floats from 0 to 1 as a picture, grey spread over three channels.
-pub fn of_unit(values: &[f32], channels: usize, side: usize) -> RgbImage {
+pub(crate) fn of_unit(values: &[f32], channels: usize, side: usize) -> RgbImage {
     let byte = |value: f32| (value * 255.0).round() as u8;
     RgbImage::from_fn(side as u32, side as u32, |x, y| {
         let at = y as usize * side + x as usize;

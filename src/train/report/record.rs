@@ -28,15 +28,15 @@ use crate::util::atomic_file;
 use crate::util::portable_fs;
 
 /// The file of lines in a model folder.
-pub const LINES: &str = "training.jsonl";
+pub(crate) const LINES: &str = "training.jsonl";
 /// The folder of events.
-pub const EVENTS: &str = "tensorboard";
+pub(crate) const EVENTS: &str = "tensorboard";
 /// The folder of pictures.
-pub const SAMPLES: &str = "samples";
+pub(crate) const SAMPLES: &str = "samples";
 const EVENT_FILE: &str = "events.out.tfevents.vqtok";
 
 /// The record of one training, open for more.
-pub struct Record {
+pub(crate) struct Record {
     folder: PathBuf,
     lines: File,
     line_bytes: u64,
@@ -45,7 +45,7 @@ pub struct Record {
 
 impl Record {
     /// Opens or creates the record in `folder` and cuts what lies behind `keep`.
-    pub fn open(folder: &Path, keep: Lengths) -> Result<Record> {
+    pub(crate) fn open(folder: &Path, keep: Lengths) -> Result<Record> {
         let path = folder.join(LINES);
         let opened = || -> std::io::Result<(File, u64)> {
             let mut file =
@@ -63,24 +63,24 @@ impl Record {
     }
 
     /// Its lengths now.
-    pub fn lengths(&self) -> Lengths {
+    pub(crate) fn lengths(&self) -> Lengths {
         Lengths { lines: self.line_bytes, events: self.events.bytes() }
     }
 
     /// Adds the fields of `line` as a line, and its numbers to the events.
-    pub fn line(&mut self, step: usize, line: &impl Serialize) -> Result<()> {
+    pub(crate) fn line(&mut self, step: usize, line: &impl Serialize) -> Result<()> {
         let value = self.note(line)?;
         self.events.add(step, scalars(&value, ""))
     }
 
     /// Adds the uses of each code since the last call to the events.
-    pub fn codes(&mut self, step: usize, uses: &[u64]) -> Result<()> {
+    pub(crate) fn codes(&mut self, step: usize, uses: &[u64]) -> Result<()> {
         self.events
             .add(step, vec![Shown::codes("codes", uses), Shown::uses("uses of a code", uses)])
     }
 
     /// Adds a picture, `psnr` that of its reconstructions in dB.
-    pub fn picture(&mut self, step: usize, picture: &RgbImage, psnr: f64) -> Result<()> {
+    pub(crate) fn picture(&mut self, step: usize, picture: &RgbImage, psnr: f64) -> Result<()> {
         let name = format!("{SAMPLES}/step-{step:06}.png");
         let path = self.folder.join(&name);
         let folder = self.folder.join(SAMPLES);
@@ -93,31 +93,31 @@ impl Record {
     }
 
     /// Adds what the user was warned of.
-    pub fn warning(&mut self, step: usize, text: &str) -> Result<()> {
+    pub(crate) fn warning(&mut self, step: usize, text: &str) -> Result<()> {
         self.note(&json!({"step": step, "warning": text})).map(|_| ())
     }
 
     /// Adds the last line; its numbers are shown under `summary/`.
-    pub fn summary(&mut self, step: usize, summary: &impl Serialize) -> Result<()> {
+    pub(crate) fn summary(&mut self, step: usize, summary: &impl Serialize) -> Result<()> {
         let value = self.note(summary)?;
         self.events.add(step, scalars(&value, "summary/"))
     }
 
     /// All of it is on the disk.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         portable_fs::sync_file(&self.lines).map_err(Error::io(self.folder.join(LINES)))?;
         self.events.sync()
     }
 
     /// The lines so far, those that are JSON.
-    pub fn read_lines(&self) -> Result<Vec<Value>> {
+    pub(crate) fn read_lines(&self) -> Result<Vec<Value>> {
         let path = self.folder.join(LINES);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// The pictures that `lines` name, with their steps; those that can't be read are left out.
-    pub fn read_pictures(&self, lines: &[Value]) -> Vec<(usize, RgbImage)> {
+    pub(crate) fn read_pictures(&self, lines: &[Value]) -> Vec<(usize, RgbImage)> {
         let picture = |line: &Value| {
             let bytes = std::fs::read(self.folder.join(line["picture"].as_str()?)).ok()?;
             let image =
@@ -138,13 +138,13 @@ impl Record {
 }
 
 /// Whether `name` is one that a record has in a model folder besides its lines.
-pub fn is_part(name: &str) -> bool {
+pub(crate) fn is_part(name: &str) -> bool {
     [EVENTS, SAMPLES].contains(&name)
 }
 
 /// Removes a record that no checkpoint vouches for. What can't be removed stays and harms nobody;
 /// files of others are left alone, and so are the folders that hold them.
-pub fn remove(folder: &Path) {
+pub(crate) fn remove(folder: &Path) {
     let _ = std::fs::remove_file(folder.join(LINES));
     let _ = std::fs::remove_file(folder.join(EVENTS).join(EVENT_FILE));
     let _ = std::fs::remove_dir(folder.join(EVENTS));
@@ -178,7 +178,7 @@ fn scalars(value: &Value, prefix: &str) -> Vec<Shown> {
 
 /// A line of the training record.
 #[derive(Serialize)]
-pub struct LogLine<'a> {
+pub(crate) struct LogLine<'a> {
     #[serde(flatten)]
     report: &'a StepReport,
     /// Over all steps since the last line that has them; None before the codebook starts, and
@@ -195,7 +195,7 @@ pub struct LogLine<'a> {
 
 impl<'a> LogLine<'a> {
     /// Of the step `report`; `window` counts the codes since the last line that has them.
-    pub fn new(
+    pub(crate) fn new(
         report: &'a StepReport,
         window: Option<&CodeCounts>,
         codebook_norm: Option<f64>,

@@ -104,19 +104,19 @@ pub(crate) struct Histogram {
 
 impl Value {
     /// A number.
-    pub fn scalar(tag: &str, value: f64) -> Value {
+    pub(crate) fn scalar(tag: &str, value: f64) -> Value {
         Value { tag: tag.into(), content: Some(Content::Scalar(value as f32)) }
     }
 
     /// A picture of RGB pixels, as the bytes of a PNG file.
-    pub fn image(tag: &str, width: u32, height: u32, png: &[u8]) -> Value {
+    pub(crate) fn image(tag: &str, width: u32, height: u32, png: &[u8]) -> Value {
         let (width, height) = (width as i32, height as i32);
         let image = Image { height, width, colorspace: 3, png: png.to_vec() };
         Value { tag: tag.into(), content: Some(Content::Image(image)) }
     }
 
     /// Which codes were used: code k takes the place from k to k + 1 on the axis.
-    pub fn codes(tag: &str, uses: &[u64]) -> Value {
+    pub(crate) fn codes(tag: &str, uses: &[u64]) -> Value {
         let bars = uses.len().min(CODE_BARS);
         let edge = |bar: usize| bar * uses.len() / bars.max(1);
         let bars = (0..bars).map(|bar| {
@@ -129,7 +129,7 @@ impl Value {
 
     /// How often codes were used: bars [0, 1), [1, 2), [2, 4), [4, 8) ... of uses, the height the
     /// number of codes.
-    pub fn uses(tag: &str, uses: &[u64]) -> Value {
+    pub(crate) fn uses(tag: &str, uses: &[u64]) -> Value {
         let bar = |uses: u64| (u64::BITS - uses.leading_zeros()) as usize;
         let mut counts = vec![0.0; uses.iter().map(|n| bar(*n) + 1).max().unwrap_or(1)];
         uses.iter().for_each(|n| counts[bar(*n)] += 1.0);
@@ -166,7 +166,7 @@ pub(crate) struct EventFile {
 
 impl EventFile {
     /// Opens or creates the file and cuts what lies behind `keep` bytes.
-    pub fn open(path: &Path, keep: u64) -> Result<EventFile> {
+    pub(crate) fn open(path: &Path, keep: u64) -> Result<EventFile> {
         let opened = || -> std::io::Result<(File, u64)> {
             let mut file =
                 OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
@@ -184,12 +184,12 @@ impl EventFile {
     }
 
     /// Its length.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Adds the values of a step; nothing where there are none.
-    pub fn add(&mut self, step: usize, values: Vec<Value>) -> Result<()> {
+    pub(crate) fn add(&mut self, step: usize, values: Vec<Value>) -> Result<()> {
         if values.is_empty() {
             return Ok(());
         }
@@ -197,7 +197,7 @@ impl EventFile {
     }
 
     /// Everything that was added is on the disk.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         portable_fs::sync_file(&self.file).map_err(Error::io(&self.path))
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Evaluated<'a> {
 impl Evaluated<'_> {
     /// The result evaluated on held-out images, or on those trained on where none is held out or
     /// none of those can be read; and which. `folder` is for messages.
-    pub fn evaluate(
+    pub(super) fn evaluate(
         &self,
         folder: &Path,
         observer: &mut dyn Observer,

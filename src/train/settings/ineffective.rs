@@ -55,7 +55,7 @@ fn refuse(name: &str, reason: &str) -> Result<()> {
 ///
 /// # Errors
 /// One line that names the first, and what switches it off.
-pub fn refuse_ineffective(settings: &TrainSettings, model: &ModelConfig) -> Result<()> {
+pub(crate) fn refuse_ineffective(settings: &TrainSettings, model: &ModelConfig) -> Result<()> {
     let tables = Tables::of(settings)?;
     match model.quantizer.rule {
         rule @ (QuantizerRule::Fsq | QuantizerRule::Sign) => {

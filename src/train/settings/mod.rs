@@ -1,14 +1,14 @@
 //! What a training can be told: the `[train]` table of a recipe and the tables in it, their defaults,
 //! their checks. Must not know: files, tensors.
 
-pub mod adversarial;
-pub mod augment;
+pub(crate) mod adversarial;
+pub(crate) mod augment;
 mod check;
-pub mod codebook;
+pub(crate) mod codebook;
 pub(crate) mod ineffective;
-pub mod monitor;
-pub mod perceptual;
+pub(crate) mod monitor;
+pub(crate) mod perceptual;
 mod ranges;
-pub mod training;
+pub(crate) mod training;
 
-pub use training::TrainSettings;
+pub(crate) use training::TrainSettings;

@@ -163,7 +163,7 @@ impl TrainSettings {
 ///
 /// # Errors
 /// Where the model doesn't say one.
-pub fn side(model: &ModelConfig) -> Result<usize> {
+pub(crate) fn side(model: &ModelConfig) -> Result<usize> {
     match model.preprocess.size {
         Some(size) if size > 0 => Ok(size as usize),
         Some(_) => Err(Error::invalid("data.size is 0; it must be at least 1")),

@@ -12,13 +12,13 @@
 //! | `state` | the checkpoint |
 
 mod codes;
-pub mod cost;
-pub mod monitor;
+pub(crate) mod cost;
+pub(crate) mod monitor;
 mod probe;
 pub(crate) mod skips;
-pub mod state;
+pub(crate) mod state;
 pub(crate) mod step;
-pub mod step_report;
+pub(crate) mod step_report;
 #[allow(clippy::module_inception, reason = "the room is named by what is in its main file")]
 mod trainer;
 

@@ -11,24 +11,24 @@ use crate::util::numbers::counted;
 
 /// The steps that were skipped among the last few.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RecentSkips {
+pub(crate) struct RecentSkips {
     /// Their numbers, ascending.
     steps: Vec<u64>,
 }
 
 impl RecentSkips {
     /// From a checkpoint.
-    pub fn of(steps: Vec<u64>) -> RecentSkips {
+    pub(crate) fn of(steps: Vec<u64>) -> RecentSkips {
         RecentSkips { steps }
     }
 
     /// For a checkpoint.
-    pub fn steps(&self) -> &[u64] {
+    pub(crate) fn steps(&self) -> &[u64] {
         &self.steps
     }
 
     /// Step `step` of a training of `steps` was done, skipped or not.
-    pub fn note(&mut self, step: usize, skipped: bool, steps: usize) {
+    pub(crate) fn note(&mut self, step: usize, skipped: bool, steps: usize) {
         let window = window(steps) as u64;
         self.steps.retain(|s| s + window > step as u64);
         if skipped {
@@ -37,7 +37,7 @@ impl RecentSkips {
     }
 
     /// Why a training of `steps` can't go on behind step `step`; None where it can.
-    pub fn stops(&self, step: usize, steps: usize) -> Option<String> {
+    pub(crate) fn stops(&self, step: usize, steps: usize) -> Option<String> {
         let window = window(steps);
         (2 * self.steps.len() > window).then(|| {
             format!(
@@ -56,7 +56,7 @@ fn window(steps: usize) -> usize {
 
 /// Why a training that is through has no result: most of all its steps were skipped, or a weight
 /// is not finite.
-pub fn no_result(
+pub(crate) fn no_result(
     skipped: u64,
     steps: usize,
     weights: &BTreeMap<String, Vec<f32>>,
@@ -70,12 +70,12 @@ pub fn no_result(
 }
 
 /// What helps.
-pub const ADVICE: &str = "a lower train.learning_rate helps most often";
+pub(crate) const ADVICE: &str = "a lower train.learning_rate helps most often";
 
 /// The warning behind a step, with the counts of skipped steps and of skipped updates of the
 /// discriminator so far: at the first, the hundredth, the
 /// thousandth.
-pub fn warning(report: &StepReport, skipped: u64, theirs: u64) -> Option<String> {
+pub(crate) fn warning(report: &StepReport, skipped: u64, theirs: u64) -> Option<String> {
     let step = report.step;
     if report.skipped {
         return match skipped {

@@ -23,7 +23,7 @@ use crate::util::float_bits::Bits;
 use crate::util::hex::hex;
 
 /// The format word of a checkpoint.
-pub const FORMAT: &str = "vqtok.training.v1";
+pub(crate) const FORMAT: &str = "vqtok.training.v1";
 
 /// Everything but tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct Counters {
 }
 
 /// What the names of a snapshot's tensors begin with in a checkpoint.
-pub const SNAPSHOT: &str = "snapshot.";
+pub(crate) const SNAPSHOT: &str = "snapshot.";
 
 /// How much of the record belongs to a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -238,7 +238,7 @@ fn behind<T: Clone>(map: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String,
 }
 
 /// A value as it comes back from a file, so that it equals one that did.
-pub fn through_text(value: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn through_text(value: &serde_json::Value) -> serde_json::Value {
     serde_json::from_str(&value.to_string()).unwrap_or(serde_json::Value::Null)
 }
 

@@ -8,7 +8,7 @@ use crate::model::fsq::Fsq;
 use crate::model::quantizer::{normalise_rows, sign_bits};
 
 /// Codebooks as each rule compares with them.
-pub struct Books<'a> {
+pub(super) struct Books<'a> {
     config: &'a ModelConfig,
     /// `[K, D]` of each level, as they are; empty for rules without.
     pub per_level: Vec<Vec<f32>>,
@@ -16,7 +16,7 @@ pub struct Books<'a> {
 }
 
 impl<'a> Books<'a> {
-    pub fn new(drawn: &'a Drawn) -> Books<'a> {
+    pub(super) fn new(drawn: &'a Drawn) -> Books<'a> {
         let QuantizerConfig { rule, codes, dim, .. } = drawn.config.quantizer;
         let floats = |tensor: &Tensor| -> Vec<f32> {
             tensor.flatten_all().expect("flat").to_vec1().expect("floats")
@@ -46,7 +46,7 @@ impl<'a> Books<'a> {
     }
 
     /// Every level's codes, each of what the levels before it left over.
-    pub fn all_right(&self, latents: &[f32], codes: &[Vec<u32>]) -> Result<(), String> {
+    pub(super) fn all_right(&self, latents: &[f32], codes: &[Vec<u32>]) -> Result<(), String> {
         let mut rest = latents.to_vec();
         for (level, codes) in codes.iter().enumerate() {
             self.right(level, &rest, codes, 0.0)?;
@@ -63,7 +63,7 @@ impl<'a> Books<'a> {
 
     /// Whether no code is better than the one that was found by more than the rounding of the
     /// scores in float32 can hide, and what latents that are off by `slack` of the largest add.
-    pub fn right(
+    pub(super) fn right(
         &self,
         level: usize,
         latents: &[f32],

@@ -30,7 +30,7 @@ type Latents = Vec<Vec<Vec<f32>>>;
 
 /// What was compared.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Tokens of our engine.
     pub tokens: usize,
     /// Of these, other than candle's, and explained.
@@ -44,7 +44,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, other: &Tally) {
+    pub(super) fn add(&mut self, other: &Tally) {
         self.tokens += other.tokens;
         self.explained += other.explained;
         self.delicate += other.delicate;
@@ -68,7 +68,7 @@ impl fmt::Display for Tally {
 }
 
 /// What is found, in one line, or what was compared.
-pub fn compare(drawn: &Drawn, seed: u64) -> Result<Tally, String> {
+pub(super) fn compare(drawn: &Drawn, seed: u64) -> Result<Tally, String> {
     let mut tally = Tally::default();
     let mut reference = candle(drawn, &drawn.weights.clone().into());
     let theirs = reference.encode(&drawn.images).map_err(|e| e.to_string());

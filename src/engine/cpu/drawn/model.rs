@@ -20,10 +20,10 @@ const WIDTH_MAX: usize = 70;
 const WORK_MAX: usize = 80_000_000;
 
 /// Seeded choices.
-pub struct Random(SplitMix64);
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         Random(SplitMix64(seed.wrapping_mul(0xd1b5_4a32_d192_ed03)))
     }
 
@@ -32,7 +32,7 @@ impl Random {
     }
 
     /// From 0 to below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() >> 11) as usize % n
     }
 
@@ -63,7 +63,7 @@ impl Random {
 
 /// The networks that the engine knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     Vqgan,
     Vqvae,
     Maskgit,
@@ -74,7 +74,7 @@ pub enum Family {
 }
 
 /// A model with what goes into it.
-pub struct Drawn {
+pub(crate) struct Drawn {
     pub config: ModelConfig,
     pub weights: BTreeMap<String, Tensor>,
     /// Images, and their height and width.
@@ -85,7 +85,7 @@ pub struct Drawn {
 }
 
 /// A model of a family, the same for the same chance.
-pub fn draw(family: Family, mut random: Random) -> Drawn {
+pub(crate) fn draw(family: Family, mut random: Random) -> Drawn {
     let r = &mut random;
     r.0.0 ^= family as u64;
     let pixels = PixelConfig {

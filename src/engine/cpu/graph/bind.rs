@@ -10,7 +10,7 @@ use crate::engine::cpu::layer::{Algorithm, pack_ahead};
 const LARGE: usize = 1 << 30;
 
 /// A graph for one image size: shapes and algorithms.
-pub struct BoundGraph {
+pub(crate) struct BoundGraph {
     pub(super) steps: Vec<BoundStep>,
     /// Floats of each slot.
     pub(super) lens: Vec<usize>,
@@ -34,7 +34,7 @@ pub(super) struct BoundStep {
 impl BoundGraph {
     /// Whether one image's maps are so large that several at once would take too much memory. All
     /// of them have rows for many threads then.
-    pub fn is_large(&self) -> bool {
+    pub(crate) fn is_large(&self) -> bool {
         4 * self.lens.iter().sum::<usize>() > LARGE
     }
 }
@@ -42,7 +42,7 @@ impl BoundGraph {
 impl Graph {
     /// Binds to inputs of `height` x `width` pixels, and begins to pack the weights that this size
     /// needs.
-    pub fn bind(&self, height: usize, width: usize) -> BoundGraph {
+    pub(crate) fn bind(&self, height: usize, width: usize) -> BoundGraph {
         let mut shapes = vec![MapShape::default(); self.slots];
         let input = MapShape::of_input(height, width, self.input_channels);
         shapes[self.input.0] = input;

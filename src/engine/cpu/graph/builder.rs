@@ -18,7 +18,7 @@ use crate::model::topology::{
 use crate::weights::store::{Weight, Weights};
 
 /// A graph under construction.
-pub struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     weights: &'a Weights,
     graph: Graph,
     /// What the last layer gave.
@@ -34,14 +34,24 @@ pub struct Builder<'a> {
 /// # Errors
 /// Here and below: a weight that is missing or has another shape; an architecture that isn't a
 /// sequence of layers.
-pub fn encoder(isa: Isa, weights: &Weights, network: &Architecture, io: Io) -> Result<Graph> {
+pub(crate) fn encoder(
+    isa: Isa,
+    weights: &Weights,
+    network: &Architecture,
+    io: Io,
+) -> Result<Graph> {
     let mut b = Builder::new(isa, weights, io.channels);
     topology::encoder(&mut b, network, io)?;
     Ok(b.finish(None))
 }
 
 /// Looked-up codes, `[h, w, D]`, to pixels in the output range.
-pub fn decoder(isa: Isa, weights: &Weights, network: &Architecture, io: Io) -> Result<Graph> {
+pub(crate) fn decoder(
+    isa: Isa,
+    weights: &Weights,
+    network: &Architecture,
+    io: Io,
+) -> Result<Graph> {
     let mut b = Builder::new(isa, weights, topology::decoder_input(network, io));
     topology::decoder(&mut b, network, io)?;
     Ok(b.finish(None))
@@ -49,20 +59,20 @@ pub fn decoder(isa: Isa, weights: &Weights, network: &Architecture, io: Io) -> R
 
 impl<'a> Builder<'a> {
     /// Over inputs whose pixels have so many channels.
-    pub fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
+    pub(crate) fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
         let graph = Graph::new(isa, channels);
         Builder { weights, x: graph.input(), graph, channels, before: Before::Nothing }
     }
 
     /// What was emitted; `kept` is read beside its result.
-    pub fn finish(self, kept: Option<Slot>) -> Graph {
+    pub(crate) fn finish(self, kept: Option<Slot>) -> Graph {
         debug_assert!(self.before == Before::Nothing, "an activation without a convolution");
         let graph = self.graph.finish(self.x);
         kept.into_iter().fold(graph, Graph::keep)
     }
 
     /// Convolves into a new slot, which becomes the map of the layers to come.
-    pub fn convolve(&mut self, layer: ConvLayer) {
+    pub(crate) fn convolve(&mut self, layer: ConvLayer) {
         let (from, outputs) = (self.x, layer.outputs);
         self.x = self.branch(layer);
         self.before = Before::Nothing;
@@ -71,14 +81,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Convolves into a slot beside the map of the layers to come, behind the same activation.
-    pub fn branch(&mut self, layer: ConvLayer) -> Slot {
+    pub(crate) fn branch(&mut self, layer: ConvLayer) -> Slot {
         let to = self.graph.acquire();
         self.graph.convolve(layer, self.x, to, self.before, Residual::None);
         to
     }
 
     /// A tensor of the checkpoint, float32.
-    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<Tensor> {
         Ok(self.weight(name)?.tensor()?.to_dtype(DType::F32)?)
     }
 

@@ -2,10 +2,10 @@
 //! layers, `bind` fits it to an image size, `run` runs it. Must not know: which networks there are.
 
 mod bind;
-pub mod builder;
+pub(super) mod builder;
 mod run;
 mod steps;
 
-pub use bind::BoundGraph;
-pub use run::Arena;
-pub use steps::Graph;
+pub(super) use bind::BoundGraph;
+pub(super) use run::Arena;
+pub(super) use steps::Graph;

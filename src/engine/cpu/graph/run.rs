@@ -26,7 +26,7 @@ const PART_QUERIES: usize = 192;
 
 /// The memory that one image at a time is computed in. Grows to the largest size it has seen.
 #[derive(Default)]
-pub struct Arena {
+pub(crate) struct Arena {
     slots: Vec<Buffer>,
     moments: Vec<Moments>,
     /// Of each part of a step's output.
@@ -44,7 +44,7 @@ impl Arena {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] for maps that are larger than the memory there is.
-    pub fn fit(&mut self, bound: &BoundGraph) -> Result<()> {
+    pub(crate) fn fit(&mut self, bound: &BoundGraph) -> Result<()> {
         self.require(bound)?;
         let slots = self.slots.len().max(bound.lens.len());
         self.slots.resize_with(slots, Buffer::default);
@@ -84,12 +84,12 @@ impl Arena {
     }
 
     /// `[H, W, channels]` without padding as the input of a graph.
-    pub fn put(&mut self, graph: &Graph, bound: &BoundGraph, rows: &[f32]) {
+    pub(crate) fn put(&mut self, graph: &Graph, bound: &BoundGraph, rows: &[f32]) {
         bound.input.spread(rows, &mut self.slots[graph.input.0]);
     }
 
     /// What the graph keeps beside its result, once it has run; empty where it keeps nothing.
-    pub fn kept(&self, graph: &Graph, bound: &BoundGraph) -> &[f32] {
+    pub(crate) fn kept(&self, graph: &Graph, bound: &BoundGraph) -> &[f32] {
         graph.kept.map_or(&[], |slot| &self.slots[slot.0][..bound.kept.len()])
     }
 
@@ -112,14 +112,14 @@ impl Arena {
 
     /// An image's bytes as the graph's input, each through the table. Its pixels are of fewer
     /// channels than a vector, so that they lie close together.
-    pub fn fill(&mut self, graph: &Graph, bytes: &[u8], table: &[f32; 256]) {
+    pub(crate) fn fill(&mut self, graph: &Graph, bytes: &[u8], table: &[f32; 256]) {
         for (float, &byte) in self.slots[graph.input.0].iter_mut().zip(bytes) {
             *float = table[usize::from(byte)];
         }
     }
 
     /// The result and the scratch, once the graph has run.
-    pub fn output(&mut self, graph: &Graph) -> (&[f32], &mut Buffer) {
+    pub(crate) fn output(&mut self, graph: &Graph) -> (&[f32], &mut Buffer) {
         (&self.slots[graph.output.0], &mut self.scratch)
     }
 }
@@ -132,7 +132,12 @@ impl Graph {
     ///
     /// # Errors
     /// Weights that can't be read.
-    pub fn run(&self, bound: &BoundGraph, arena: &mut Arena, threads: Threads) -> Result<()> {
+    pub(crate) fn run(
+        &self,
+        bound: &BoundGraph,
+        arena: &mut Arena,
+        threads: Threads,
+    ) -> Result<()> {
         self.run_steps(bound, arena, threads, &mut |_, _, _| {})
     }
 
@@ -140,7 +145,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::run`].
-    pub fn run_profiled(
+    pub(crate) fn run_profiled(
         &self,
         bound: &BoundGraph,
         arena: &mut Arena,

@@ -9,11 +9,11 @@ use crate::model::topology::Resample;
 
 /// A map that steps write and read: an index into the arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot(pub(super) usize);
+pub(crate) struct Slot(pub(super) usize);
 
 /// What stands in front of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Before {
+pub(crate) enum Before {
     /// Nothing.
     Nothing,
     /// max(x, 0).
@@ -25,7 +25,7 @@ pub enum Before {
 }
 
 /// A GroupNorm's parameters.
-pub struct Norm {
+pub(crate) struct Norm {
     /// Groups; divides the channels.
     pub groups: usize,
     /// Added to the variance.
@@ -70,7 +70,7 @@ pub(super) enum Step {
 }
 
 /// A network: steps over slots, with their weights.
-pub struct Graph {
+pub(crate) struct Graph {
     pub(super) isa: Isa,
     pub(super) layers: Vec<Arc<ConvLayer>>,
     pub(super) norms: Vec<Norm>,
@@ -86,7 +86,7 @@ pub struct Graph {
 
 impl Graph {
     /// An empty network whose input has pixels of `channels` floats, [`MapShape::of_input`].
-    pub fn new(isa: Isa, channels: usize) -> Graph {
+    pub(crate) fn new(isa: Isa, channels: usize) -> Graph {
         let input = Slot(0);
         Graph {
             isa,
@@ -104,24 +104,24 @@ impl Graph {
     }
 
     /// Where the input goes.
-    pub fn input(&self) -> Slot {
+    pub(crate) fn input(&self) -> Slot {
         self.input
     }
 
     /// Says which slot is the result.
-    pub fn finish(mut self, output: Slot) -> Graph {
+    pub(crate) fn finish(mut self, output: Slot) -> Graph {
         self.output = output;
         self
     }
 
     /// Says which other slot is read when the graph has run; nothing may give it back.
-    pub fn keep(mut self, slot: Slot) -> Graph {
+    pub(crate) fn keep(mut self, slot: Slot) -> Graph {
         self.kept = Some(slot);
         self
     }
 
     /// A slot that holds nothing needed.
-    pub fn acquire(&mut self) -> Slot {
+    pub(crate) fn acquire(&mut self) -> Slot {
         self.free.pop().unwrap_or_else(|| {
             self.slots += 1;
             Slot(self.slots - 1)
@@ -129,20 +129,20 @@ impl Graph {
     }
 
     /// Gives a slot back. Not the input's, which steps read until the end.
-    pub fn release(&mut self, slot: Slot) {
+    pub(crate) fn release(&mut self, slot: Slot) {
         if slot != self.input {
             self.free.push(slot);
         }
     }
 
     /// Adds a GroupNorm; [`Before`] takes its index.
-    pub fn norm(&mut self, norm: Norm) -> usize {
+    pub(crate) fn norm(&mut self, norm: Norm) -> usize {
         self.norms.push(norm);
         self.norms.len() - 1
     }
 
     /// Adds a convolution into a slot.
-    pub fn convolve(
+    pub(crate) fn convolve(
         &mut self,
         layer: ConvLayer,
         from: Slot,
@@ -154,7 +154,7 @@ impl Graph {
     }
 
     /// The same, reading every pixel twice along both sides.
-    pub fn convolve_upsampled(&mut self, layer: ConvLayer, from: Slot, to: Slot) {
+    pub(crate) fn convolve_upsampled(&mut self, layer: ConvLayer, from: Slot, to: Slot) {
         self.convolve_from(layer, from, to, Before::Nothing, Residual::None, true);
     }
 
@@ -173,22 +173,22 @@ impl Graph {
     }
 
     /// Adds attention over queries, keys and values that stand side by side in `from`.
-    pub fn attend(&mut self, from: Slot, to: Slot, channels: usize) {
+    pub(crate) fn attend(&mut self, from: Slot, to: Slot, channels: usize) {
         self.steps.push(Step::Attend { from, to, channels });
     }
 
     /// Adds the step that makes 2x2 pixels of `channels` of each pixel's four groups.
-    pub fn shuffle(&mut self, from: Slot, to: Slot, channels: usize) {
+    pub(crate) fn shuffle(&mut self, from: Slot, to: Slot, channels: usize) {
         self.steps.push(Step::Shuffle { from, to, channels });
     }
 
     /// Adds a pooling or doubling.
-    pub fn resample(&mut self, from: Slot, to: Slot, how: Resample) {
+    pub(crate) fn resample(&mut self, from: Slot, to: Slot, how: Resample) {
         self.steps.push(Step::Resample { from, to, how });
     }
 
     /// Adds a GroupNorm of `slot`, in place, whose scale and shift the graph's input gives.
-    pub fn adapt(&mut self, modulation: Modulation, slot: Slot) {
+    pub(crate) fn adapt(&mut self, modulation: Modulation, slot: Slot) {
         self.modulations.push(modulation);
         self.steps.push(Step::Adapt { modulation: self.modulations.len() - 1, slot });
     }

@@ -14,7 +14,7 @@ const SUM_LANES: usize = 16;
 /// Queries, keys and values of a map of `pixels`, channel strides side by side:
 /// `[pixels, 3 * channel_stride(channels)]`.
 #[derive(Clone, Copy)]
-pub struct Attention<'a> {
+pub(crate) struct Attention<'a> {
     /// The floats.
     pub data: &'a [f32],
     /// Height times width.
@@ -26,7 +26,7 @@ pub struct Attention<'a> {
 }
 
 /// The keys and values of a map, packed for all of its queries.
-pub struct KeysValues<'a> {
+pub(crate) struct KeysValues<'a> {
     isa: Isa,
     from: Attention<'a>,
     keys: &'a [f32],
@@ -35,7 +35,7 @@ pub struct KeysValues<'a> {
 
 impl<'a> KeysValues<'a> {
     /// Packs them into the scratch.
-    pub fn pack(isa: Isa, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
+    pub(crate) fn pack(isa: Isa, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
         let stride = channel_stride(from.channels);
         assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
         let width = isa.panel();
@@ -68,7 +68,7 @@ impl Kernel for Pack<'_> {
 
 /// softmax(q k^T * scale) v for the queries from pixel `first` on, as many as
 /// `[queries, channel_stride(channels)]` has.
-pub fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &mut Buffer) {
+pub(crate) fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &mut Buffer) {
     let stride = channel_stride(all.from.channels);
     let queries = to.len() / stride;
     assert!(first + queries <= all.from.pixels, "more queries than pixels");

@@ -9,7 +9,7 @@ const CACHE_LINE: usize = 64;
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Floats on a cache-line boundary, zero at first. Grows only by [`Buffer::reserve`].
-pub struct Buffer {
+pub(crate) struct Buffer {
     start: NonNull<f32>,
     len: usize,
 }
@@ -22,7 +22,7 @@ unsafe impl Sync for Buffer {}
 impl Buffer {
     /// `len` zeros. Large ones ask for huge pages before the first touch, since a fresh 4 KiB page
     /// costs as much as the arithmetic on it.
-    pub fn zeroed(len: usize) -> Buffer {
+    pub(crate) fn zeroed(len: usize) -> Buffer {
         if len == 0 {
             return Buffer { start: NonNull::dangling(), len: 0 };
         }
@@ -44,7 +44,7 @@ impl Buffer {
     }
 
     /// Makes room for at least `len` floats. What was in it is lost when it grows.
-    pub fn reserve(&mut self, len: usize) {
+    pub(crate) fn reserve(&mut self, len: usize) {
         if self.len < len {
             *self = Buffer::zeroed(0);
             *self = Buffer::zeroed(len);

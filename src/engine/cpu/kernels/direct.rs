@@ -15,7 +15,7 @@ const TAPS_MAX: usize = 64;
 
 /// Where a convolution's window goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// Rows of the window.
     pub height: usize,
     /// Columns of the window.
@@ -29,11 +29,11 @@ pub struct Window {
 
 impl Window {
     /// 1x1.
-    pub const POINT: Window = Window { height: 1, width: 1, stride: 1, padding: 0 };
+    pub(crate) const POINT: Window = Window { height: 1, width: 1, stride: 1, padding: 0 };
 }
 
 /// Weights of a direct convolution, packed for one instruction set.
-pub struct DirectWeights {
+pub(crate) struct DirectWeights {
     isa: Isa,
     window: Window,
     inputs: usize,
@@ -43,7 +43,7 @@ pub struct DirectWeights {
 
 impl DirectWeights {
     /// From `[outputs, inputs, height, width]`, PyTorch's order.
-    pub fn new(
+    pub(crate) fn new(
         isa: Isa,
         weight: &[f32],
         outputs: usize,
@@ -61,7 +61,7 @@ impl DirectWeights {
     }
 
     /// The window they were packed for.
-    pub fn window(&self) -> Window {
+    pub(crate) fn window(&self) -> Window {
         self.window
     }
 
@@ -72,7 +72,7 @@ impl DirectWeights {
 }
 
 /// Convolves the input into `height` rows of `width` pixels.
-pub fn direct(
+pub(crate) fn direct(
     weights: &DirectWeights,
     input: Input<'_>,
     mut output: Output<'_>,
@@ -145,7 +145,7 @@ impl Kernel for Direct<'_> {
 }
 
 /// A 1x1 convolution, stride 1: every pixel on its own, all of the input's.
-pub fn pointwise(
+pub(crate) fn pointwise(
     weights: &DirectWeights,
     input: Input<'_>,
     mut output: Output<'_>,

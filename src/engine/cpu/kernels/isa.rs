@@ -5,10 +5,10 @@ use super::simd::{self, Simd};
 use crate::error::{Error, Result};
 
 /// Floats that the channel stride is a multiple of: the widest vector.
-pub const CHANNEL_BLOCK: usize = 16;
+pub(crate) const CHANNEL_BLOCK: usize = 16;
 
 /// Channels rounded up to a whole number of the widest vectors.
-pub fn channel_stride(channels: usize) -> usize {
+pub(crate) fn channel_stride(channels: usize) -> usize {
     channels.next_multiple_of(CHANNEL_BLOCK)
 }
 

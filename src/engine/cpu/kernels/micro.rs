@@ -10,16 +10,16 @@ use super::isa::{Isa, Kernel};
 use super::simd::Simd;
 
 /// Vectors of columns in a block.
-pub const VECTORS: usize = 2;
+pub(super) const VECTORS: usize = 2;
 
 /// The largest `Simd::ROWS`.
 const ROWS_MAX: usize = 12;
 
 /// The sums of a block.
-pub type Block<S, const PX: usize> = [[<S as Simd>::V; VECTORS]; PX];
+pub(super) type Block<S, const PX: usize> = [[<S as Simd>::V; VECTORS]; PX];
 
 /// What becomes of a block's sums.
-pub trait Sink {
+pub(super) trait Sink {
     /// Takes the sums of rows `row..row + PX` and of two vectors of columns from `column` on.
     /// Columns behind the last real one come too; they are zero.
     ///
@@ -36,7 +36,7 @@ pub trait Sink {
 
 /// The left-hand side: `rows` rows, each the concatenation of `depth` floats at every tap.
 #[derive(Clone, Copy)]
-pub struct Left<'a> {
+pub(super) struct Left<'a> {
     /// Where each tap's first row starts.
     pub taps: &'a [*const f32],
     /// Floats from a row to the next.
@@ -49,7 +49,7 @@ pub struct Left<'a> {
 
 /// The right-hand side, packed: `[panels][taps][depth][panel width]`.
 #[derive(Clone, Copy)]
-pub struct Right {
+pub(super) struct Right {
     /// The first panel.
     pub start: *const f32,
     /// Number of panels.
@@ -61,7 +61,7 @@ pub struct Right {
 /// # Safety
 /// `left` and `right` are valid for their shapes, the sink for `rows` and all panels.
 #[inline(always)]
-pub unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut impl Sink) {
+pub(super) unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: &mut impl Sink) {
     let width = VECTORS * S::LANES;
     let panel_len = left.taps.len() * left.depth * width;
     let groups = left.rows.div_ceil(S::ROWS);
@@ -154,7 +154,7 @@ unsafe fn sums<S: Simd, const PX: usize>(
 
 /// Writes the sums, times a factor, as rows of a matrix whose stride holds whole panels or at
 /// least whole vectors.
-pub struct Store {
+pub(super) struct Store {
     /// Row 0, column 0.
     pub start: *mut f32,
     /// Floats from a row to the next; columns from it on are dropped.
@@ -189,7 +189,12 @@ impl Sink for Store {
 }
 
 /// Packs `[steps][columns]`, given as a function of (step, column), into panels.
-pub fn pack(isa: Isa, steps: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Buffer {
+pub(super) fn pack(
+    isa: Isa,
+    steps: usize,
+    columns: usize,
+    value: impl Fn(usize, usize) -> f32,
+) -> Buffer {
     let width = isa.panel();
     let panels = columns.div_ceil(width);
     let mut packed = Buffer::zeroed(panels * steps * width);

@@ -27,14 +27,15 @@ mod x86;
 #[cfg(test)]
 mod reference;
 
-pub use crate::engine::cpu::kernels::winograd_weights::{WinogradWeights, winograd_cost};
-pub use attention::{Attention, KeysValues, attention};
-pub use buffer::Buffer;
+pub(crate) use crate::engine::cpu::kernels::winograd_weights::{WinogradWeights, winograd_cost};
+pub(crate) use attention::{Attention, KeysValues, attention};
+pub(crate) use buffer::Buffer;
 pub use clock::thread_seconds;
-pub use direct::{DirectWeights, Window, direct, pointwise};
-pub use isa::{CHANNEL_BLOCK, Isa, channel_stride};
+pub(crate) use direct::{DirectWeights, Window, direct, pointwise};
+pub use isa::Isa;
+pub(crate) use isa::{CHANNEL_BLOCK, channel_stride};
 pub use micro::peak;
-pub use nearest::{Codebook, nearest};
-pub use norm::{GroupNorm, Moments, scale_and_shift};
-pub use rows::{Activation, Input, Output, Residual};
-pub use winograd::winograd;
+pub(crate) use nearest::{Codebook, nearest};
+pub(crate) use norm::{GroupNorm, Moments, scale_and_shift};
+pub(crate) use rows::{Activation, Input, Output, Residual};
+pub(crate) use winograd::winograd;

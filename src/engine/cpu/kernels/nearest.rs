@@ -14,7 +14,7 @@ const ROWS: usize = 256;
 const WIDTH_MAX: usize = 32;
 
 /// Codes packed for the search of the smallest `base + offset - factor * z.e`.
-pub struct Codebook {
+pub(crate) struct Codebook {
     isa: Isa,
     codes: usize,
     dim: usize,
@@ -28,13 +28,18 @@ pub struct Codebook {
 
 impl Codebook {
     /// Searches the smallest |z|^2 + |e|^2 - 2 z.e over the rows of `[codes, dim]`.
-    pub fn nearest(isa: Isa, embedding: &[f32], dim: usize) -> Codebook {
+    pub(crate) fn nearest(isa: Isa, embedding: &[f32], dim: usize) -> Codebook {
         let offsets = embedding.chunks(dim).map(square_sum);
         Codebook::new(isa, embedding, dim, offsets, 2.0, true)
     }
 
     /// Searches the largest z.e + bias over the rows of `[codes, dim]`.
-    pub fn largest(isa: Isa, embedding: &[f32], dim: usize, bias: Option<&[f32]>) -> Codebook {
+    pub(crate) fn largest(
+        isa: Isa,
+        embedding: &[f32],
+        dim: usize,
+        bias: Option<&[f32]>,
+    ) -> Codebook {
         let offsets = (0..embedding.len() / dim).map(|code| bias.map_or(0.0, |bias| -bias[code]));
         Codebook::new(isa, embedding, dim, offsets, 1.0, false)
     }
@@ -58,19 +63,19 @@ impl Codebook {
     }
 
     /// Floats of a code.
-    pub fn dim(&self) -> usize {
+    pub(crate) fn dim(&self) -> usize {
         self.dim
     }
 }
 
 /// |v|^2 in float32, rounded once.
-pub fn square_sum(v: &[f32]) -> f32 {
+pub(super) fn square_sum(v: &[f32]) -> f32 {
     v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() as f32
 }
 
 /// For every latent of `[latents, stride]` (its first `dim` floats) the best code in float32, ties
 /// to the lower index.
-pub fn nearest(
+pub(crate) fn nearest(
     codebook: &Codebook,
     latents: &[f32],
     stride: usize,

@@ -9,32 +9,32 @@ use super::isa::channel_stride;
 /// only error is the summation's, below 1e-16 of the magnitudes: more accurate than two passes in
 /// float32, and the same for every vector length.
 #[derive(Debug, Clone, Default)]
-pub struct Moments {
+pub(crate) struct Moments {
     sums: Vec<f64>,
     squares: Vec<f64>,
 }
 
 impl Moments {
     /// For maps of up to that many channels.
-    pub fn new(channels: usize) -> Moments {
+    pub(crate) fn new(channels: usize) -> Moments {
         let len = channel_stride(channels);
         Moments { sums: vec![0.0; len], squares: vec![0.0; len] }
     }
 
     /// Starts anew.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.sums.fill(0.0);
         self.squares.fill(0.0);
     }
 
     /// Takes in those of another part of the map.
-    pub fn add(&mut self, other: &Moments) {
+    pub(crate) fn add(&mut self, other: &Moments) {
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, part)| *sum += part);
         self.squares.iter_mut().zip(&other.squares).for_each(|(square, part)| *square += part);
     }
 
     /// The moments of a map of whole pixels, `[pixels, stride]`.
-    pub fn take(&mut self, map: &[f32], stride: usize) {
+    pub(crate) fn take(&mut self, map: &[f32], stride: usize) {
         self.clear();
         for pixel in map.chunks_exact(stride) {
             for ((v, sum), square) in pixel.iter().zip(&mut self.sums).zip(&mut self.squares) {
@@ -55,7 +55,7 @@ impl Moments {
 #[cfg(test)]
 impl Moments {
     /// Asserts that these are the moments of a map of `[pixels, channel_stride(channels)]`.
-    pub fn assert_equal(&self, map: &[f32], channels: usize) {
+    pub(crate) fn assert_equal(&self, map: &[f32], channels: usize) {
         let stride = channel_stride(channels);
         let (mut sums, mut squares) = (vec![0f64; stride], vec![0f64; stride]);
         for pixel in map.chunks(stride) {
@@ -74,7 +74,7 @@ impl Moments {
 
 /// A GroupNorm's parameters.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupNorm<'a> {
+pub(crate) struct GroupNorm<'a> {
     /// Groups; divides the channel count.
     pub groups: usize,
     /// Added to the variance.
@@ -95,7 +95,7 @@ const EQUAL: f64 = 1.0 / (1_u64 << 46) as f64;
 ///
 /// Of equal values, such as a group of one value, only the bias is left: scaled by a thousand for
 /// an epsilon of 1e-6, x and the shift would leave their rounding instead.
-pub fn scale_and_shift(
+pub(crate) fn scale_and_shift(
     moments: &Moments,
     pixels: usize,
     norm: GroupNorm<'_>,

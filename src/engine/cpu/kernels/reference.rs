@@ -7,28 +7,28 @@ use super::rows::{Activation, Input, Output, Residual};
 use crate::util::random::SplitMix64;
 
 /// Seeded numbers.
-pub struct Random(SplitMix64);
+pub(super) struct Random(SplitMix64);
 
 impl Random {
-    pub fn new(seed: u64) -> Random {
+    pub(super) fn new(seed: u64) -> Random {
         Random(SplitMix64(seed))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0.next()
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
     /// In [-1, 1).
-    pub fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub(super) fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
     /// `[pixels, channel_stride(channels)]`, zero behind the last channel.
-    pub fn map(&mut self, pixels: usize, channels: usize) -> Vec<f32> {
+    pub(super) fn map(&mut self, pixels: usize, channels: usize) -> Vec<f32> {
         let stride = channel_stride(channels);
         let mut map = vec![0.0; pixels * stride];
         for pixel in map.chunks_mut(stride) {
@@ -41,7 +41,7 @@ impl Random {
 /// Asserts |got - want| <= bound * size, where `size` is the sum of the magnitudes that `want`
 /// was added up from.
 #[track_caller]
-pub fn assert_close(got: f32, want: f64, size: f64, bound: f64, what: &str) {
+pub(super) fn assert_close(got: f32, want: f64, size: f64, bound: f64, what: &str) {
     let error = (f64::from(got) - want).abs();
     // The smallest float32 keeps a sum of nothing comparable.
     assert!(
@@ -52,7 +52,7 @@ pub fn assert_close(got: f32, want: f64, size: f64, bound: f64, what: &str) {
 }
 
 /// A map after its activation, as float64: `[height][width][channels]` without padding.
-pub struct Plain {
+pub(super) struct Plain {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
@@ -105,7 +105,7 @@ fn one_output(
 }
 
 /// What a test convolves: random activation, residual and moments around a given shape.
-pub struct Case {
+pub(super) struct Case {
     pub height: usize,
     pub width: usize,
     pub inputs: usize,
@@ -122,7 +122,7 @@ impl Case {
     /// every output and the moments. The error of an output may be `bound` times the sum of
     /// magnitudes; times the largest such sum of the map where `spread`, for algorithms that mix
     /// neighbouring outputs.
-    pub fn check(
+    pub(super) fn check(
         &self,
         random: &mut Random,
         bound: f64,

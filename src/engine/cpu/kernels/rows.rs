@@ -9,7 +9,7 @@ use super::simd::{Simd, silu};
 
 /// What happens to a pixel's channels before the convolution sees them. Padding is zero after it.
 #[derive(Clone, Copy)]
-pub enum Activation<'a> {
+pub(crate) enum Activation<'a> {
     /// Nothing.
     Identity,
     /// max(x, 0).
@@ -32,7 +32,7 @@ pub enum Activation<'a> {
 
 /// What a convolution reads: `[height, width, stride]`.
 #[derive(Clone, Copy)]
-pub struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// The floats.
     pub data: &'a [f32],
     /// Rows.
@@ -51,7 +51,7 @@ pub struct Input<'a> {
 
 /// What is added to a convolution's sums.
 #[derive(Clone, Copy)]
-pub enum Residual {
+pub(crate) enum Residual {
     /// Nothing.
     None,
     /// What the output holds already.
@@ -60,7 +60,7 @@ pub enum Residual {
 
 /// Where a convolution writes: `[height, width, channel_stride(channels)]`, a whole map or some
 /// rows of it.
-pub struct Output<'a> {
+pub(crate) struct Output<'a> {
     /// The floats.
     pub data: &'a mut [f32],
     /// The row of the whole map that they begin with.
@@ -75,13 +75,13 @@ pub struct Output<'a> {
 
 impl<'a> Input<'a> {
     /// Some of its rows as a map of their own.
-    pub fn rows(&self, first: usize, rows: usize) -> Input<'a> {
+    pub(crate) fn rows(&self, first: usize, rows: usize) -> Input<'a> {
         let len = self.width * self.stride;
         Input { data: &self.data[first * len..][..rows * len], height: rows, ..*self }
     }
 
     /// Height and width as the convolution sees them.
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let factor = if self.upsample { 2 } else { 1 };
         (self.height * factor, self.width * factor)
     }

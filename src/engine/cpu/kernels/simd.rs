@@ -11,7 +11,7 @@ use super::isa::Kernel;
 ///
 /// On instruction sets with a fused multiply-add every kernel rounds each output in the same
 /// order whatever `LANES` is, so AVX2 and AVX-512 give the same bits.
-pub trait Simd: Copy + Send + Sync + 'static {
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Floats in a vector.
     const LANES: usize;
     /// Rows of the micro-kernel's register block; with two vectors a row it fills the registers.
@@ -78,7 +78,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
 /// Arrays of eight that the compiler turns into whatever the target has.
 #[derive(Clone, Copy)]
-pub struct Portable;
+pub(super) struct Portable;
 
 /// 1.5 * 2^23: adding it leaves the whole number nearest to a small float in the low bits.
 pub(super) const ROUNDER: f32 = 12_582_912.0;
@@ -196,7 +196,7 @@ fn isolate_portable<K: Kernel>(kernel: K) -> K::Out {
 ///
 /// The polynomial is Cephes' expf.
 #[inline(always)]
-pub fn exp<S: Simd>(s: S, z: S::V) -> S::V {
+pub(super) fn exp<S: Simd>(s: S, z: S::V) -> S::V {
     // The bounds come first: both give their second operand where it is NaN.
     let z = s.min(s.splat(88.02), s.max(s.splat(-87.336_54), z));
     let n = s.round(s.mul(z, s.splat(std::f32::consts::LOG2_E)));
@@ -212,6 +212,6 @@ pub fn exp<S: Simd>(s: S, z: S::V) -> S::V {
 
 /// v / (1 + e^-v)
 #[inline(always)]
-pub fn silu<S: Simd>(s: S, v: S::V) -> S::V {
+pub(super) fn silu<S: Simd>(s: S, v: S::V) -> S::V {
     s.div(v, s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), v))))
 }

@@ -27,7 +27,7 @@ use super::winograd_weights::WinogradWeights;
 const PHASES_MAX: usize = 4;
 
 /// Convolves into `height` rows of `width` pixels.
-pub fn winograd(
+pub(crate) fn winograd(
     weights: &WinogradWeights,
     input: Input<'_>,
     mut output: Output<'_>,

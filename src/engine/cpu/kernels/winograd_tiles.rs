@@ -13,7 +13,7 @@ const SKEW: usize = 3 * CHANNEL_BLOCK;
 
 /// How a map is cut into tiles, bands of tile rows and chunks.
 #[derive(Clone, Copy)]
-pub struct TileShape {
+pub(super) struct TileShape {
     pub height: usize,
     pub width: usize,
     /// Tiles in a row.
@@ -41,7 +41,7 @@ pub struct TileShape {
 }
 
 impl TileShape {
-    pub fn new(
+    pub(super) fn new(
         scheme: Scheme,
         stride: usize,
         outputs: usize,
@@ -71,7 +71,7 @@ impl TileShape {
         }
     }
 
-    pub fn scratch(&self) -> usize {
+    pub(super) fn scratch(&self) -> usize {
         self.ring * self.row + self.matrices * self.wide_in + self.positions * self.wide_out
     }
 }

@@ -4,7 +4,7 @@ use super::simd::Simd;
 
 /// B^T d of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
-pub fn input_transform<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
+pub(super) fn input_transform<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S::V; WIDE] {
     let two = s.splat(2.0);
     let mut out = d;
     if WIDE == 6 {
@@ -39,7 +39,7 @@ pub fn input_transform<S: Simd, const WIDE: usize>(s: S, d: [S::V; WIDE]) -> [S:
 
 /// A^T m of F(4, 3), F(4, 2) or F(2, 3).
 #[inline(always)]
-pub fn output_transform<S: Simd, const WIDE: usize, const SIDE: usize>(
+pub(super) fn output_transform<S: Simd, const WIDE: usize, const SIDE: usize>(
     s: S,
     m: [S::V; WIDE],
 ) -> [S::V; SIDE] {

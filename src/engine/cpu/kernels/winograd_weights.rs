@@ -39,7 +39,7 @@ pub(crate) struct Scheme {
 
 impl Scheme {
     /// Side of a tile in the transformed domain, and of a phase's input tile.
-    pub fn wide(self) -> usize {
+    pub(crate) fn wide(self) -> usize {
         self.side + if self.window.stride == 1 { 2 } else { 1 }
     }
 
@@ -52,7 +52,7 @@ impl Scheme {
     }
 
     /// Phases, row by row, that a position adds up.
-    pub fn phases(self, position: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn phases(self, position: usize) -> impl Iterator<Item = usize> {
         let last = self.wide() - 1;
         let (i, j) = (position / self.wide(), position % self.wide());
         let stride = self.window.stride;
@@ -72,7 +72,7 @@ impl Scheme {
 
 /// Multiplications a tile of `side` x `side` outputs costs for each pair of channels; None where
 /// the window has no fast form with such tiles.
-pub fn winograd_cost(window: Window, side: usize) -> Option<usize> {
+pub(crate) fn winograd_cost(window: Window, side: usize) -> Option<usize> {
     let fast = match (window.height, window.width, window.stride) {
         (3, 3, 1) => window.padding == 1 && (side == 4 || side == 2),
         (3, 3, 2) | (4, 4, 2) => side == 4,
@@ -82,7 +82,7 @@ pub fn winograd_cost(window: Window, side: usize) -> Option<usize> {
 }
 
 /// Transformed and packed weights of a convolution.
-pub struct WinogradWeights {
+pub(crate) struct WinogradWeights {
     pub(crate) isa: Isa,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
@@ -96,7 +96,7 @@ pub struct WinogradWeights {
 impl WinogradWeights {
     /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
     /// [`winograd_cost`] with tiles of `side`. Transformed in float64, rounded once.
-    pub fn new(
+    pub(crate) fn new(
         isa: Isa,
         weight: &[f32],
         outputs: usize,

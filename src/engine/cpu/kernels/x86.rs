@@ -11,26 +11,26 @@ use std::arch::x86_64::*;
 
 /// AVX2 and FMA. Making one promises that the processor has both.
 #[derive(Clone, Copy)]
-pub struct Avx2(());
+pub(super) struct Avx2(());
 
 impl Avx2 {
     /// # Safety
     /// The processor has AVX2 and FMA.
     #[inline(always)]
-    pub unsafe fn new() -> Avx2 {
+    pub(super) unsafe fn new() -> Avx2 {
         Avx2(())
     }
 }
 
 /// AVX-512F. Making one promises that the processor has it.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub(super) struct Avx512(());
 
 impl Avx512 {
     /// # Safety
     /// The processor has AVX-512F.
     #[inline(always)]
-    pub unsafe fn new() -> Avx512 {
+    pub(super) unsafe fn new() -> Avx512 {
         Avx512(())
     }
 }
