@@ -43,7 +43,7 @@ macro_rules! accessor {
         /// # Panics
         /// Where the array is of another type.
         #[track_caller]
-        pub fn $name(&self) -> Vec<$type> {
+        pub(crate) fn $name(&self) -> Vec<$type> {
             assert_eq!(self.dtype, $dtype, "the array has another type");
             let size = size_of::<$type>();
             self.data

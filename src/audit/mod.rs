@@ -27,6 +27,6 @@ pub mod verify;
 pub use facts::{Finding, Part, VerifyReport};
 pub use read::TokenFile;
 pub(crate) use read::{Asked, Grid, GridRow, MadeBy};
-pub(crate) use report::report;
+pub use report::report;
 pub use rows::BadRows;
 pub use verify::verify;

@@ -23,5 +23,5 @@ pub use crate::data::source::walk::Take;
 pub use crate::data::source::walk::walk;
 pub use crate::data::source::walk::walk_taking;
 pub use decode::Alpha;
-pub(crate) use decode::decode;
+pub use decode::decode;
 pub use orientation::Orientation;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// What weights show beyond their layout: `own` are their shapes by their names without a prefix,
 /// `canonical` our names for them.
-pub fn signs(
+pub(super) fn signs(
     own: &BTreeMap<String, Vec<usize>>,
     canonical: &BTreeMap<String, String>,
     prefix: &str,
@@ -37,7 +37,7 @@ pub fn signs(
 ///
 /// # Errors
 /// Where the word or the configuration doesn't fit, or several families do: they are listed.
-pub fn choose(
+pub(super) fn choose(
     layout: Layout,
     signs: &Signs,
     published: &Published,

@@ -15,7 +15,7 @@ use crate::model::config::{
 ///
 /// # Errors
 /// Where a setting can't be meant.
-pub fn configure(
+pub(super) fn configure(
     family: &Family,
     geometry: Geometry,
     published: &Published,

@@ -17,7 +17,7 @@ use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
 /// What the names of a checkpoint show beyond their layout.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Signs {
+pub(crate) struct Signs {
     /// `quantize.proj` exists.
     pub gumbel: bool,
     /// The middle block has attention.
@@ -36,7 +36,7 @@ pub struct Signs {
 
 /// What a published configuration calls a family by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedBy {
+pub(crate) enum NamedBy {
     /// The `_class_name` of diffusers.
     ClassName(&'static str),
     /// The `model_type` of transformers.
@@ -51,7 +51,7 @@ pub enum NamedBy {
 
 /// The setting by which a family's configurations turn the normalisation of codes off.
 #[derive(Debug, Clone, Copy)]
-pub struct L2Switch {
+pub(crate) struct L2Switch {
     /// Its key.
     pub key: &'static str,
     /// Whether provenance says so too where it is on.
@@ -60,7 +60,7 @@ pub struct L2Switch {
 
 /// A published family.
 #[derive(Debug)]
-pub struct Family {
+pub(crate) struct Family {
     /// Its name, as the user gives it.
     pub word: &'static str,
     /// The layouts its files come in.
@@ -99,23 +99,23 @@ pub struct Family {
 
 impl Family {
     /// The family of a word.
-    pub fn named(word: &str) -> Option<&'static Family> {
+    pub(crate) fn named(word: &str) -> Option<&'static Family> {
         FAMILIES.iter().find(|family| family.word == word)
     }
 
     /// Whether a checkpoint of this layout with these signs can be of this family.
-    pub fn fits(&self, layout: Layout, signs: &Signs) -> bool {
+    pub(crate) fn fits(&self, layout: Layout, signs: &Signs) -> bool {
         self.layouts.contains(&layout) && (self.fits)(signs)
     }
 
     /// Whether names alone make it a candidate.
-    pub fn proposed(&self, layout: Layout, signs: &Signs) -> bool {
+    pub(crate) fn proposed(&self, layout: Layout, signs: &Signs) -> bool {
         self.fits(layout, signs) && (self.proposed)(signs)
     }
 }
 
 /// Classes whose quantizers aren't built: a part of the dotted name, and its end.
-pub const UNBUILT: [(&str, &str); 2] = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
+pub(crate) const UNBUILT: [(&str, &str); 2] = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
 
 const ANY: fn(&Signs) -> bool = |_| true;
 const L2_WITH_MID: fn(&Signs) -> bool = |s| !s.gumbel && s.mid_attention;
@@ -143,7 +143,7 @@ const TAMING: Family = Family {
 };
 
 /// Every family, in the order of the documentation.
-pub const FAMILIES: &[Family] = &[
+pub(crate) const FAMILIES: &[Family] = &[
     Family { named_by: &[NamedBy::TargetStart("taming.")], ..TAMING },
     Family {
         word: "taming-gumbel",

@@ -100,7 +100,7 @@ const OTHERS: &[&str] = &[
 ///
 /// # Errors
 /// The first such option, with its file and value.
-pub fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
+pub(super) fn refuse_unbuilt(family: &Family, published: &Published) -> Result<()> {
     for (keys, wanted) in [(MUST_BE_FALSE, false), (MUST_BE_TRUE, true)] {
         for &key in keys {
             let passed_over = family.passed_over.contains(&key);
@@ -162,7 +162,7 @@ fn only(words: &[&str]) -> String {
 ///
 /// # Errors
 /// The first setting that differs.
-pub fn check(config: &ModelConfig, family: &Family, published: &Published) -> Result<()> {
+pub(super) fn check(config: &ModelConfig, family: &Family, published: &Published) -> Result<()> {
     let contradiction = LOOKED_AT.iter().copied().flatten();
     if let Some([one, two]) = contradiction.copied().find_map(|key| published.contradiction(key)) {
         let what = format!("but {} says {}; ", two.source, two.value);
@@ -330,7 +330,7 @@ fn levels(attention: &[bool]) -> String {
 }
 
 /// Settings of the network that are in none of the tables, with their files: for the model card.
-pub fn unknown(published: &Published) -> Vec<String> {
+pub(super) fn unknown(published: &Published) -> Vec<String> {
     let known = |key: &&str| {
         LOOKED_AT.iter().copied().flatten().chain(WITHOUT_EFFECT).any(|known| known == key)
     };

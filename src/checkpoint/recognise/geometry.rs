@@ -63,7 +63,7 @@ impl Shapes<'_> {
 }
 
 /// A number that no weight shows and a configuration may say.
-pub struct Optional {
+pub(crate) struct Optional {
     /// What it is, for provenance.
     pub name: &'static str,
     /// The keys it stands under; none where no configuration says it.

@@ -44,7 +44,7 @@ pub(crate) const ANCHORS: &[&str] = &[
 ];
 
 /// LitEma's moving averages, which lie beside the live weights under names without dots.
-pub const AVERAGES: &str = "model_ema";
+pub(crate) const AVERAGES: &str = "model_ema";
 
 impl Layout {
     /// The layout of stripped names; None where no anchor is known.

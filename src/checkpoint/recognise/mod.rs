@@ -3,14 +3,14 @@
 
 mod choice;
 mod config;
-pub mod detect;
-pub mod families;
+pub(crate) mod detect;
+pub(crate) mod families;
 mod fields;
-pub mod geometry;
-pub mod keys;
+pub(crate) mod geometry;
+pub(crate) mod keys;
 mod placement;
 mod provenance;
-pub mod published;
+pub(crate) mod published;
 mod sets;
-pub mod setting_names;
+pub(crate) mod setting_names;
 mod validate;

@@ -89,7 +89,7 @@ impl Detected {
 }
 
 /// The chosen weights of a checkpoint on the way to their places.
-pub struct Placing<'a> {
+pub(super) struct Placing<'a> {
     /// Of every tensor of the file, by its name there.
     shapes: &'a BTreeMap<String, Vec<usize>>,
     /// Own names (without prefix and wrappers) to those in the file.
@@ -111,7 +111,7 @@ impl<'a> Placing<'a> {
     ///
     /// # Errors
     /// Where averages were asked for and aren't there.
-    pub fn of(
+    pub(super) fn of(
         shapes: &'a BTreeMap<String, Vec<usize>>,
         chosen: Chosen,
         setting: Setting,
@@ -142,7 +142,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Leaves out weights of a family that take no part in its mathematics.
-    pub fn leave_out(&mut self, layout: Layout) {
+    pub(super) fn leave_out(&mut self, layout: Layout) {
         let any = |stem: &str| self.own.keys().any(|name| name.starts_with(stem));
         let (encoder, decoder) = (any("encoder."), any("decoder."));
         let of_encoder = ["quant_conv.", "pre_quant.", "quantize.proj."];
@@ -166,7 +166,11 @@ impl<'a> Placing<'a> {
     ///
     /// # Errors
     /// Where an average has another shape than its weight, or two weights have one place.
-    pub fn place(&mut self, canonical: BTreeMap<String, String>, averaged: bool) -> Result<()> {
+    pub(super) fn place(
+        &mut self,
+        canonical: BTreeMap<String, String>,
+        averaged: bool,
+    ) -> Result<()> {
         let averaged = self.averages_use.asked.unwrap_or(averaged);
         for (name, canonical) in canonical {
             let full = self.published[&name].clone();
@@ -215,7 +219,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Shapes in the model by canonical name.
-    pub fn canonical_shapes(&self) -> BTreeMap<String, Vec<usize>> {
+    pub(super) fn canonical_shapes(&self) -> BTreeMap<String, Vec<usize>> {
         self.placements.iter().map(|(name, p)| (name.clone(), p.shape.clone())).collect()
     }
 }

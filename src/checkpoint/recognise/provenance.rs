@@ -8,26 +8,26 @@ use super::keys::AVERAGES;
 
 /// How the record says that the user named the family. As the next one, a part of the format:
 /// folders that were written hold it.
-pub const BY_FAMILY: &str = "--family";
+pub(super) const BY_FAMILY: &str = "--family";
 
 /// How it says that the user chose the weights.
-pub const BY_WEIGHTS: &str = "--weights";
+pub(super) const BY_WEIGHTS: &str = "--weights";
 
 /// The word that a setting has in `config.json`.
-pub fn word(setting: &impl serde::Serialize) -> String {
+pub(super) fn word(setting: &impl serde::Serialize) -> String {
     let value = serde_json::to_value(setting).unwrap_or_default();
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The facts of a model of one family.
-pub struct Provenance {
+pub(super) struct Provenance {
     family: &'static str,
     facts: BTreeMap<String, String>,
 }
 
 impl Provenance {
     /// Of a family that was found so.
-    pub fn new(family: &'static str, how: &str) -> Provenance {
+    pub(super) fn new(family: &'static str, how: &str) -> Provenance {
         let mut provenance = Provenance { family, facts: BTreeMap::new() };
         provenance.stated("family", family, how);
         provenance
@@ -39,13 +39,13 @@ impl Provenance {
     }
 
     /// A fact that nothing says.
-    pub fn assumed(&mut self, name: &str, value: impl Display) {
+    pub(super) fn assumed(&mut self, name: &str, value: impl Display) {
         let text = format!("{value}: assumed, the convention of {}", self.family);
         self.facts.insert(name.to_owned(), text);
     }
 
     /// A fact that a configuration may say: as `found` there with its source, else the default.
-    pub fn setting<T: Display>(
+    pub(super) fn setting<T: Display>(
         &mut self,
         name: &str,
         found: Option<(T, &str)>,
@@ -62,14 +62,14 @@ impl Provenance {
     }
 
     /// All of them.
-    pub fn into_facts(self) -> BTreeMap<String, String> {
+    pub(super) fn into_facts(self) -> BTreeMap<String, String> {
         self.facts
     }
 }
 
 /// Which of the live weights and LitEma's moving averages were taken.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AveragesUse {
+pub(super) struct AveragesUse {
     /// Live weights in use.
     pub live: usize,
     /// Averages in use.
@@ -82,7 +82,7 @@ pub struct AveragesUse {
 
 impl AveragesUse {
     /// What the record says of it, where there are any.
-    pub fn in_words(&self, family: &str) -> Option<String> {
+    pub(super) fn in_words(&self, family: &str) -> Option<String> {
         let AveragesUse { live, used, there, asked } = *self;
         match (used, there) {
             (0, 0) => None,
@@ -106,7 +106,7 @@ impl AveragesUse {
 }
 
 /// One line on the tensors that were left out, each with its reason: how many, and why.
-pub fn ignored_in_words(ignored: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn ignored_in_words(ignored: &BTreeMap<String, String>) -> Option<String> {
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in ignored.values() {
         let group = match reason.ends_with("is used in its place") {

@@ -15,7 +15,7 @@ const SIDE_MAX: u32 = 1 << 16;
 
 /// All configurations found beside or inside a checkpoint, the decisive one first.
 #[derive(Debug, Clone, Default)]
-pub struct Published {
+pub(crate) struct Published {
     /// Where each comes from, for messages, and its content.
     sources: Vec<(String, Value)>,
     /// Those that are files beside the checkpoint.
@@ -28,7 +28,7 @@ pub struct Published {
 
 /// A setting that was found.
 #[derive(Debug, Clone, Copy)]
-pub struct Setting<'a> {
+pub(crate) struct Setting<'a> {
     /// The key it stands under.
     pub key: &'a str,
     /// Its value, never null.
@@ -39,7 +39,7 @@ pub struct Setting<'a> {
 
 impl Setting<'_> {
     /// The error for a value that can't be meant: `where: `key` is VALUE; what belongs there`.
-    pub fn refuse<T>(&self, what: &str) -> Result<T> {
+    pub(crate) fn refuse<T>(&self, what: &str) -> Result<T> {
         const CHARS_MAX: usize = 80;
         let value = self.value.to_string();
         let cut = value.chars().take(CHARS_MAX).collect::<String>();
@@ -59,7 +59,7 @@ impl Setting<'_> {
 impl Published {
     /// `explicit` was given by the user and comes first; then the files beside the checkpoint, then
     /// what the pickle carries.
-    pub fn new(
+    pub(crate) fn new(
         explicit: Option<&Value>,
         files: &[(PathBuf, Value)],
         hparams: Option<&Value>,
@@ -103,7 +103,7 @@ impl Published {
     ///
     /// # Errors
     /// Where it, or a table it may stand in, is a reference that can't be resolved.
-    pub fn find(&self, keys: &[&'static str]) -> Result<Option<Setting<'_>>> {
+    pub(crate) fn find(&self, keys: &[&'static str]) -> Result<Option<Setting<'_>>> {
         for (source, value) in &self.sources {
             let scopes = scopes(value).map_err(|reason| unresolved(source, reason))?;
             let hit = keys
@@ -123,13 +123,13 @@ impl Published {
     ///
     /// # Errors
     /// Where there is something else, as for the other types.
-    pub fn usize(&self, keys: &[&'static str]) -> Result<Option<(usize, &str)>> {
+    pub(crate) fn usize(&self, keys: &[&'static str]) -> Result<Option<(usize, &str)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
         Ok(Some((setting.positive()?, setting.source)))
     }
 
     /// A number of pixels under any of `keys`.
-    pub fn side(&self, keys: &[&'static str]) -> Result<Option<(u32, &str)>> {
+    pub(crate) fn side(&self, keys: &[&'static str]) -> Result<Option<(u32, &str)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
         match u32::try_from(setting.positive()?) {
             Ok(side) if side <= SIDE_MAX => Ok(Some((side, setting.source))),
@@ -138,7 +138,7 @@ impl Published {
     }
 
     /// The same within the table `side` (`encoder`, `decoder`), where it has its own.
-    pub fn usize_of(&self, side: &str, key: &'static str) -> Result<Option<(usize, &str)>> {
+    pub(crate) fn usize_of(&self, side: &str, key: &'static str) -> Result<Option<(usize, &str)>> {
         for (source, value) in &self.sources {
             for scope in scopes(value).map_err(|reason| unresolved(source, reason))? {
                 if let Some(value) = scope.get(side).and_then(|inner| inner.get(key)) {
@@ -153,7 +153,7 @@ impl Published {
     }
 
     /// One integer, or a pair (height, width).
-    pub fn pair(&self, keys: &[&'static str]) -> Result<Option<([usize; 2], &str)>> {
+    pub(crate) fn pair(&self, keys: &[&'static str]) -> Result<Option<([usize; 2], &str)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
         let int = |v: &Value| v.as_u64().filter(|&v| v > 0).map(|v| v as usize);
         let pair = match setting.value {
@@ -168,7 +168,7 @@ impl Published {
 
     /// A list of non-negative integers under any of `keys`; no lone one, which the reference
     /// classes can't go through.
-    pub fn list(&self, keys: &[&'static str]) -> Result<Option<(Vec<usize>, Setting<'_>)>> {
+    pub(crate) fn list(&self, keys: &[&'static str]) -> Result<Option<(Vec<usize>, Setting<'_>)>> {
         let Some(setting) = self.find(keys)? else { return Ok(None) };
         let list: Option<Vec<usize>> = setting
             .value
@@ -181,7 +181,7 @@ impl Published {
     }
 
     /// A boolean under `key`, also as YAML of old wrote it.
-    pub fn bool(&self, key: &'static str) -> Result<Option<(bool, &str)>> {
+    pub(crate) fn bool(&self, key: &'static str) -> Result<Option<(bool, &str)>> {
         let Some(setting) = self.find(&[key])? else { return Ok(None) };
         let on = match setting.value {
             Value::Bool(on) => Some(*on),
@@ -199,14 +199,14 @@ impl Published {
     }
 
     /// A word under any of `keys`; None where something else stands there.
-    pub fn word(&self, keys: &[&'static str]) -> Result<Option<(&str, &str)>> {
+    pub(crate) fn word(&self, keys: &[&'static str]) -> Result<Option<(&str, &str)>> {
         let found = self.find(keys)?;
         Ok(found.and_then(|setting| Some((setting.value.as_str()?, setting.source))))
     }
 
     /// What two files say differently of `key`, where the user has given no configuration that
     /// would decide.
-    pub fn contradiction(&self, key: &'static str) -> Option<[Setting<'_>; 2]> {
+    pub(crate) fn contradiction(&self, key: &'static str) -> Option<[Setting<'_>; 2]> {
         let settings = self.sources.iter().filter_map(|(source, value)| {
             let scopes = scopes(value).ok()?;
             let value = scopes.iter().find_map(|scope| scope.get(key))?;
@@ -223,7 +223,7 @@ impl Published {
 
     /// Names in the tables that describe the network (`ddconfig`, the root of diffusers' JSON), with
     /// their sources.
-    pub fn network_settings(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn network_settings(&self) -> Vec<(&str, &str)> {
         let mut names = Vec::new();
         for (source, value) in &self.sources {
             let Ok(scopes) = scopes(value) else { continue };

@@ -29,11 +29,11 @@ const NO_WEIGHTS: &[&str] =
     &["optimizer", "optimizers", "optimizer_states", "exp_avg", "exp_avg_sq", "grad", "loss"];
 
 /// Shapes by the name in the file.
-pub type Named = BTreeMap<String, Vec<usize>>;
+pub(super) type Named = BTreeMap<String, Vec<usize>>;
 
 /// The set of weights that is meant.
 #[derive(Debug, Default)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// What stands before its names, with the dot; without wrappers.
     pub prefix: String,
     /// Its own names, without prefix and wrappers, and those in the file.
@@ -47,7 +47,7 @@ pub struct Chosen {
 }
 
 /// A name without the parts that wrappers put into it.
-pub fn unwrapped(name: &str) -> Cow<'_, str> {
+pub(super) fn unwrapped(name: &str) -> Cow<'_, str> {
     match name.split('.').any(|part| WRAPPERS.contains(&part)) {
         false => name.into(),
         true => {
@@ -61,7 +61,7 @@ pub fn unwrapped(name: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// Where there is none, or more than one: all are listed.
-pub fn choose(
+pub(super) fn choose(
     shapes: &Named,
     asked: Option<&str>,
     settings: SettingNames,
@@ -112,7 +112,7 @@ pub fn choose(
 }
 
 /// The error where no tokenizer is among the names.
-pub fn unknown_names() -> Error {
+pub(super) fn unknown_names() -> Error {
     Error::invalid(format!(
         "no tokenizer was recognised in the checkpoint: none of {} is among its names",
         ANCHORS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

@@ -91,7 +91,7 @@ pub(crate) fn require(precision: Precision, present: impl Fn(Library) -> bool) -
 }
 
 /// An error of a library's, in one line.
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(feature = "cuda")]
 pub(crate) fn failed(library: &str, what: &str, reason: &str) -> Error {
     refused(format!("{library}: {what}: {}", reason.replace('\n', " ")))
 }
