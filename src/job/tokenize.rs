@@ -13,6 +13,7 @@ use crate::data::source::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
+use crate::tokens::files::DATASET_FILE;
 use crate::tokens::{
     CommitMode, DatasetSummary, Plan, committed, finalize, refuse_foreign, repair,
 };
@@ -130,7 +131,7 @@ impl Tokenize {
 
     /// Whether there is nothing to do but to look.
     fn is_finished(&self) -> bool {
-        self.out.join(finalize::FILE).exists() && !self.retry_failed
+        self.out.join(DATASET_FILE).exists() && !self.retry_failed
     }
 
     /// Runs the job.
@@ -167,7 +168,7 @@ impl Tokenize {
             false => pipeline::Summary::default(),
         };
         let todo: Vec<usize> = ours.filter(|&p| !committed(&self.out, p)).collect();
-        if !todo.is_empty() && self.out.join(finalize::FILE).exists() {
+        if !todo.is_empty() && self.out.join(DATASET_FILE).exists() {
             // A shard was lost from a finished output, and what is made again may differ from it.
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }

@@ -39,6 +39,12 @@ impl Sidecar {
     }
 }
 
+/// The data set's own file, written last.
+pub(crate) const DATASET_FILE: &str = "dataset.json";
+
+/// The use of every code over the whole data set.
+pub(crate) const CODEBOOK_FILE: &str = "codebook.parquet";
+
 /// The folder of the shards.
 pub(crate) const TOKENS_FOLDER: &str = "tokens";
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cleanup;
 use super::commit;
-use super::files::{Sidecar, committed, shard_path};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, committed, shard_path};
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::{self, Plan};
@@ -20,11 +20,6 @@ use super::untrusted;
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
 use crate::util::{panics, text};
-
-/// The data set's own file, written last.
-pub const FILE: &str = "dataset.json";
-/// The sum of the codebook parts.
-pub const CODEBOOK_FILE: &str = "codebook.parquet";
 
 /// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -155,7 +150,7 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {
         if summary.plan.digest != plan.digest() {
-            return Err(Error::damaged(dir.join(FILE), "it belongs to another plan"));
+            return Err(Error::damaged(dir.join(DATASET_FILE), "it belongs to another plan"));
         }
         refuse_foreign(&plan, (0..plan.partitions()).collect())?;
         // A worker that was killed while another one finished leaves temporary files.
@@ -181,13 +176,13 @@ pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
         .collect::<Result<Vec<_>>>()?;
     remove_unreferenced(dir, &shards)?;
     let summary = aggregate(&plan, shards)?;
-    commit::replace_durably(&dir.join(FILE), render(&summary).as_bytes())?;
+    commit::replace_durably(&dir.join(DATASET_FILE), render(&summary).as_bytes())?;
     Ok(summary)
 }
 
 /// The summary of a finished output; None where it isn't finished.
 pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
-    let path = dir.join(FILE);
+    let path = dir.join(DATASET_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

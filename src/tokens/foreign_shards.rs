@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::files::{committed, shard_path};
 use super::plan::Plan;
-use super::repair::entry;
+use super::untrusted;
 use crate::error::{Error, Result};
 
 /// Looks at the footers of some partitions' shards.
@@ -18,7 +18,7 @@ pub(crate) fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> 
         let broken = |what: &str| Error::damaged(&path, what);
         match () {
             () if !committed(plan.dir(), partition) => Err(broken("it is missing")),
-            () if entry(&path, "vqtok.plan_sha256")? == plan.digest() => Ok(()),
+            () if untrusted::entry_of(&path, "vqtok.plan_sha256")? == plan.digest() => Ok(()),
             () => Err(broken("it belongs to another output")),
         }
     };

@@ -6,8 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::commit;
+use super::files::{CODEBOOK_FILE, DATASET_FILE};
 use super::files::{TOKENS_FOLDER, partition_of};
-use super::finalize::{CODEBOOK_FILE, FILE};
 use crate::error::{Error, Result};
 use crate::util::settings::OUT;
 use crate::util::text;
@@ -21,7 +21,7 @@ const TAIL_BYTES: u64 = 1 << 20;
 /// # Errors
 /// The first such file.
 pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
-    let mut files: Vec<PathBuf> = vec![dir.join(FILE), dir.join(CODEBOOK_FILE)];
+    let mut files: Vec<PathBuf> = vec![dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)];
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     files.extend(shards.filter(|path| partition_of(path).is_some()));

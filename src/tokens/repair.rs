@@ -7,23 +7,24 @@
 //! partitions of [`with_failures`] again with `CommitMode::Replace`, drops the lock and finalizes.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::commit;
-use super::files::{Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path};
+use super::files::{
+    CODEBOOK_FILE, DATASET_FILE, Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path,
+};
 use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, Plan};
 use super::rows::PlanRow;
-use super::{cleanup, finalize, untrusted};
+use super::{cleanup, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::hex;
 use crate::util::settings::OUT;
-use crate::util::{error_text, text};
+use crate::util::text;
 
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub struct Damage {
 /// Takes the finished look from an output, durably, before any of its partitions changes: without
 /// `dataset.json` it is work in progress, whatever happens next.
 pub fn reopen(dir: &Path, _lock: &FolderLock) -> Result<()> {
-    commit::remove_durably(&dir.join(finalize::FILE))?;
-    commit::remove_durably(&dir.join(finalize::CODEBOOK_FILE)).map(|_| ())
+    commit::remove_durably(&dir.join(DATASET_FILE))?;
+    commit::remove_durably(&dir.join(CODEBOOK_FILE)).map(|_| ())
 }
 
 /// The committed partitions that hold failures.
@@ -48,7 +49,7 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     let mut found = Vec::new();
     for partition in (0..plan.partitions()).filter(|&p| committed(plan.dir(), p)) {
         let path = shard_path(plan.dir(), partition);
-        if entry(&path, "vqtok.failed")?.parse::<u64>() != Ok(0) {
+        if untrusted::entry_of(&path, "vqtok.failed")?.parse::<u64>() != Ok(0) {
             found.push(partition);
         }
     }
@@ -88,9 +89,9 @@ fn rebuild_plan(
     let lost = |reason: String| lost(dir, &reason);
     let good = good_shards(dir, bad)?;
     let first = first(dir, &good)?;
-    let digest = entry(first, "vqtok.plan_sha256")?;
+    let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
-    let partitions: usize = entry(first, "vqtok.partitions")?.parse().unwrap_or(0);
+    let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
     let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
     let mut reason = "its rows are lost".to_string();
     // Sizes stand in the plan alone. What can be read of it comes first; then the files' own.
@@ -132,8 +133,9 @@ pub(crate) fn identity(dir: &Path, damage: &Damage) -> Result<Identity> {
 }
 
 fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
-    let identity: Identity = serde_json::from_str(&entry(shard, "vqtok.identity")?)
-        .map_err(|e| lost(dir, &format!("a shard's identity can't be read: {e}")))?;
+    let identity: Identity =
+        serde_json::from_str(&untrusted::entry_of(shard, "vqtok.identity")?)
+            .map_err(|e| lost(dir, &format!("a shard's identity can't be read: {e}")))?;
     identity.check()?;
     Ok(identity)
 }
@@ -196,15 +198,4 @@ fn names(path: &Path) -> Result<Vec<(i64, String, String)>> {
         Ok(())
     });
     read.map(|()| names).map_err(|reason| Error::corrupt(path, reason))
-}
-
-/// A value of a file's key-value metadata.
-pub(super) fn entry(path: &Path, key: &str) -> Result<String> {
-    let read = || -> Result<String, String> {
-        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
-        let metadata = untrusted::metadata(&file, "")?;
-        let value = untrusted::entry(&metadata, key).map(str::to_owned);
-        value.ok_or_else(|| format!("its metadata has no {key}"))
-    };
-    read().map_err(|reason| Error::damaged(path, reason))
 }

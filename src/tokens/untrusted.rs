@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
+use crate::error::{Error, Result};
 use crate::util::parquet_errors::{reading, told};
 use crate::util::{error_text, parquet_guard};
 
@@ -64,4 +65,15 @@ pub(super) fn column<'a>(
     let column = batch.column_by_name(name);
     let column = column.filter(|c| c.data_type() == kind && c.null_count() == 0);
     column.ok_or_else(|| format!("it has no column {name}"))
+}
+
+/// A value of a file's key-value metadata.
+pub(super) fn entry_of(path: &Path, key: &str) -> Result<String> {
+    let read = || -> Result<String, String> {
+        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
+        let metadata = metadata(&file, "")?;
+        let value = entry(&metadata, key).map(str::to_owned);
+        value.ok_or_else(|| format!("its metadata has no {key}"))
+    };
+    read().map_err(|reason| Error::damaged(path, reason))
 }

@@ -1,12 +1,12 @@
 //! Owns what a command shows of its jobs: which event goes where, the bar, the failures told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::tokenizing;
 use crate::cli::flags;
 use crate::cli::progress::{Meter, Reporter};
 use crate::data::Skipped;
@@ -101,7 +101,7 @@ impl<'a> ProgressPrinter<'a> {
     fn listed(&self, skipped: &Skipped) {
         if skipped.total() > 0 {
             let text = flags::remark(&skipped.message());
-            self.say("skipped", &text, tokenizing::skipped_fields(skipped));
+            self.say("skipped", &text, skipped_fields(skipped));
         }
     }
 }
@@ -137,4 +137,11 @@ impl Observer for ProgressPrinter<'_> {
     fn interrupted(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+}
+
+/// What was passed over, for machines.
+pub(super) fn skipped_fields(skipped: &Skipped) -> serde_json::Value {
+    json!({"skipped": skipped.total(),
+           "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
+           "unreadable": skipped.unreadable})
 }

@@ -1,13 +1,11 @@
 //! Owns how tokenizing is shown: the plan, the run, what the output is at its end.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::progress_printer::ProgressPrinter;
+use super::progress_printer::{ProgressPrinter, skipped_fields};
 use crate::cli::{finalize, flags};
-use crate::data::Skipped;
 use crate::data::source::labels::LabelLevel;
 use crate::job::{Pass, Planned, TokenizeSummary};
 use crate::pipeline::Event;
@@ -15,13 +13,6 @@ use crate::tokens::{Commit, FailureRow, Receipt};
 use crate::util::numbers;
 use crate::util::numbers::counted;
 use crate::util::text;
-
-/// What was passed over, for machines.
-pub(super) fn skipped_fields(skipped: &Skipped) -> serde_json::Value {
-    json!({"skipped": skipped.total(),
-           "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
-           "unreadable": skipped.unreadable})
-}
 
 impl ProgressPrinter<'_> {
     pub(super) fn planned(&self, planned: &Planned<'_>) {

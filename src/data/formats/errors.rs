@@ -3,6 +3,9 @@
 
 use std::io::ErrorKind;
 
+use super::raw_image::reject;
+use crate::error::Reject;
+
 /// What stands where a decoder says nothing that a person could use.
 const DAMAGED: &str = "the data is damaged, or a variant that is not supported";
 
@@ -46,6 +49,11 @@ fn named_chunks(text: &str) -> String {
         rest = after;
     }
     out + rest
+}
+
+/// The same as why an image is rejected.
+pub(crate) fn tiff_reject(error: tiff::TiffError) -> Reject {
+    reject(format!("TIFF: {}", tiff(&error)))
 }
 
 /// An error of the `tiff` crate.

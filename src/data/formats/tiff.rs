@@ -14,23 +14,20 @@ use crate::error::Reject;
 
 const DNG_VERSION: u16 = 50706;
 
-pub(crate) fn failed(error: tiff::TiffError) -> Reject {
-    reject(format!("TIFF: {}", errors::tiff(&error)))
-}
-
 /// The first image of a TIFF file.
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let (bytes, palette) = header_repair::tiff(bytes);
-    let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(failed)?;
-    if decoder.find_tag(Tag::Unknown(DNG_VERSION)).map_err(failed)?.is_some() {
+    let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(errors::tiff_reject)?;
+    if decoder.find_tag(Tag::Unknown(DNG_VERSION)).map_err(errors::tiff_reject)?.is_some() {
         return Err(reject("camera raw (DNG) is not supported; develop it to JPEG, PNG or TIFF"));
     }
-    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let (width, height) = decoder.dimensions().map_err(errors::tiff_reject)?;
     limits.check(width.into(), height.into(), 3)?;
-    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(failed)?;
+    let compression =
+        decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(errors::tiff_reject)?;
     let compression = compression.unwrap_or(NONE);
     check_compression(compression)?;
-    let color = decoder.colortype().map_err(failed)?;
+    let color = decoder.colortype().map_err(errors::tiff_reject)?;
     check_format(&mut decoder, color)?;
     let samples = u64::from(color.num_samples());
     let wide = samples * (u64::from(color.bit_depth()).div_ceil(8) + 1);
@@ -55,7 +52,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
         return Err(reject("TIFF: the data ends early"));
     }
     let (samples, color_mode) = if palette {
-        let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(failed)?;
+        let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(errors::tiff_reject)?;
         (Samples::Rgb(through_palette(&raster.bytes, &map)), "P")
     } else {
         scale_up(&mut raster.bytes, color.bit_depth());
@@ -101,7 +98,8 @@ fn check_compression(compression: u16) -> Result<(), Reject> {
 /// Refuses kinds of samples whose range says nothing about brightness. Values of unsigned samples
 /// up to 16 bits are plain; those of floats are where all lie within 0..1, seen when they are read.
 fn check_format<R: Read + Seek>(decoder: &mut Decoder<R>, color: ColorType) -> Result<(), Reject> {
-    let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(failed)?;
+    let formats =
+        decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(errors::tiff_reject)?;
     let bits = color.bit_depth();
     let name = match formats.as_deref().and_then(|formats| formats.first()) {
         Some(2) => format!("signed {bits}-bit"),
@@ -132,15 +130,17 @@ fn from_jpeg<R: Read + Seek>(
         let bits = color.bit_depth();
         return Err(reject(format!("TIFF: JPEG of {bits}-bit samples is not supported")));
     }
-    let planar = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(failed)?;
+    let planar =
+        decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(errors::tiff_reject)?;
     let photometric = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation);
     // With those that mean nothing and are left out.
-    let stored = decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(failed)?;
+    let stored =
+        decoder.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).map_err(errors::tiff_reject)?;
     let stored = stored.unwrap_or(1).max(color.num_samples());
     if stored > 4 {
         return Err(reject(format!("TIFF: JPEG of {stored} samples a pixel is not supported")));
     }
-    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let (width, height) = decoder.dimensions().map_err(errors::tiff_reject)?;
     let layout = tiff_jpeg::Layout {
         width: width as usize,
         height: height as usize,
@@ -158,7 +158,7 @@ fn from_jpeg<R: Read + Seek>(
         bytes = pixels.flat_map(|pixel| &pixel[..wanted]).copied().collect();
     }
     // White is zero.
-    if photometric.map_err(failed)? == Some(0) {
+    if photometric.map_err(errors::tiff_reject)? == Some(0) {
         bytes.iter_mut().for_each(|sample| *sample = 255 - *sample);
     }
     Ok(Raster { bytes, float: false })
@@ -174,17 +174,18 @@ fn read<R: Read + Seek>(
     if DEFLATE.contains(&compression) {
         check_sums(decoder, file, limits)?;
     }
-    let (width, height) = decoder.dimensions().map_err(failed)?;
+    let (width, height) = decoder.dimensions().map_err(errors::tiff_reject)?;
     let (width, height) = (width as usize, height as usize);
     let mut data = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut data).map_err(failed)?;
+    let layout = decoder.read_image_to_buffer(&mut data).map_err(errors::tiff_reject)?;
     let plane_stride = layout.plane_stride.map_or(0, |stride| stride.get());
     let planes = layout.planes;
     let channels = usize::from(color.num_samples());
     let bits = color.bit_depth();
     let mut raster = narrow(data, color)?;
     let bytes = &mut raster.bytes;
-    let reversed = decoder.find_tag_unsigned::<u16>(Tag::FillOrder).map_err(failed)? == Some(2);
+    let reversed =
+        decoder.find_tag_unsigned::<u16>(Tag::FillOrder).map_err(errors::tiff_reject)? == Some(2);
     // Facsimile coding minds the order itself; for other coded data nobody writes it.
     if reversed && bits <= 8 && compression == NONE {
         bytes.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
@@ -210,8 +211,8 @@ fn check_sums<R: Read + Seek>(
         ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
         ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
     };
-    let offsets = decoder.get_tag_u64_vec(offsets).map_err(failed)?;
-    let lengths = decoder.get_tag_u64_vec(lengths).map_err(failed)?;
+    let offsets = decoder.get_tag_u64_vec(offsets).map_err(errors::tiff_reject)?;
+    let lengths = decoder.get_tag_u64_vec(lengths).map_err(errors::tiff_reject)?;
     let mut left = limits.decoded_bytes_max;
     for (index, (offset, length)) in offsets.into_iter().zip(lengths).enumerate() {
         let place = usize::try_from(offset).ok().zip(usize::try_from(length).ok());

@@ -33,10 +33,10 @@ pub(crate) fn samples<R: Read + Seek>(
         ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
         ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
     };
-    let offsets = decoder.get_tag_u64_vec(offsets).map_err(super::tiff::failed)?;
-    let lengths = decoder.get_tag_u64_vec(lengths).map_err(super::tiff::failed)?;
-    let tables = match decoder.find_tag(Tag::JPEGTables).map_err(super::tiff::failed)? {
-        Some(tables) => tables.into_u8_vec().map_err(super::tiff::failed)?,
+    let offsets = decoder.get_tag_u64_vec(offsets).map_err(super::errors::tiff_reject)?;
+    let lengths = decoder.get_tag_u64_vec(lengths).map_err(super::errors::tiff_reject)?;
+    let tables = match decoder.find_tag(Tag::JPEGTables).map_err(super::errors::tiff_reject)? {
+        Some(tables) => tables.into_u8_vec().map_err(super::errors::tiff_reject)?,
         None => Vec::new(),
     };
     let chunk_width = (decoder.chunk_dimensions().0 as usize).max(1);

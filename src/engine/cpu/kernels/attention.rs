@@ -1,9 +1,9 @@
 //! Owns single-head attention over the pixels of a map. Must not know: the projections around it.
 
 use super::buffer::Buffer;
-use super::isa::{CHANNEL_BLOCK, Isa, Kernel, channel_stride};
+use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
 use super::micro::{Left, Right, Store, product};
-use super::simd::{Simd, exp};
+use super::simd::{Kernel, Simd, exp};
 
 /// Queries worked on at a time: the scores in memory are this many rows, whatever the map's size.
 const QUERIES: usize = 48;

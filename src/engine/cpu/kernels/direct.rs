@@ -2,10 +2,10 @@
 //! input kept in a ring. Must not know: the fast transform of 3x3 windows (`winograd`).
 
 use super::buffer::Buffer;
-use super::isa::{Isa, Kernel};
+use super::isa::Isa;
 use super::micro::{Left, Right, pack, product};
 use super::rows::{Input, Output, Pixels, Target};
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 
 /// Pixels of a 1x1 convolution that are read at a time.
 const POINTS: usize = 48;

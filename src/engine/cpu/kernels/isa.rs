@@ -1,7 +1,7 @@
 //! Owns the choice of the instruction set that kernels run with, and the channel stride that suits
 //! all of them. Must not know: what kernels compute.
 
-use super::simd::{self, Simd};
+use super::simd::{self, Kernel, Simd};
 use crate::error::{Error, Result};
 
 /// Floats that the channel stride is a multiple of: the widest vector.
@@ -21,15 +21,6 @@ pub enum Isa {
     Avx2,
     /// Whatever the program was compiled for.
     Portable,
-}
-
-/// Work that runs at an instruction set: a struct of arguments whose `run` is generic over the vector type.
-pub(crate) trait Kernel {
-    /// What it returns.
-    type Out;
-    /// The work; must be `inline(always)`, as everything hot that it calls, so that it is
-    /// compiled with the instruction set's instructions.
-    fn run<S: Simd>(self, s: S) -> Self::Out;
 }
 
 impl Isa {

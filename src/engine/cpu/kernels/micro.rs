@@ -6,8 +6,8 @@
 //! doesn't depend on the rows it is computed with.
 
 use super::buffer::Buffer;
-use super::isa::{Isa, Kernel};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Kernel, Simd};
 
 /// Vectors of columns in a block.
 pub(super) const VECTORS: usize = 2;

@@ -2,9 +2,9 @@
 //! Must not know: quantizer rules other than this one.
 
 use super::buffer::Buffer;
-use super::isa::{Isa, Kernel};
+use super::isa::Isa;
 use super::micro::{Block, Left, Right, Sink, VECTORS, pack, product};
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 
 /// Latents searched at a time: memory is this many rows of running minima, whatever the number
 /// of codes and latents.

@@ -5,7 +5,15 @@
 //! [`super::isa::Isa::run`] makes one, after asking the processor. So arithmetic is safe, and only
 //! loads and stores are `unsafe`.
 
-use super::isa::Kernel;
+/// Work that runs at an instruction set: a struct of arguments whose `run` is generic over the
+/// vector type.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Out;
+    /// The work; must be `inline(always)`, as everything hot that it calls, so that it is
+    /// compiled with the instruction set's instructions.
+    fn run<S: Simd>(self, s: S) -> Self::Out;
+}
 
 /// One instruction set. Each algorithm is generic over it and compiled once for each.
 ///

@@ -15,10 +15,10 @@
 //! ones a single tap, whose transform is zero at the last point: those products are left out.
 
 use super::buffer::Buffer;
-use super::isa::{CHANNEL_BLOCK, Kernel};
+use super::isa::CHANNEL_BLOCK;
 use super::micro::{Left, Right, Store, product};
 use super::rows::{Input, Output, Target};
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 use super::winograd_tiles::TileShape;
 use super::winograd_transforms::{input_transform, output_transform};
 use super::winograd_weights::WinogradWeights;

@@ -3,8 +3,8 @@
 
 use super::buffer::Buffer;
 use super::direct::Window;
-use super::isa::{Isa, Kernel};
-use super::simd::Simd;
+use super::isa::Isa;
+use super::simd::{Kernel, Simd};
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
 const G3: [[f64; 3]; 6] = [

@@ -4,8 +4,7 @@
 //! Every method is `inline(always)` and ends up inside a function compiled for the instruction
 //! set (`super::isa::Isa::run`), where the intrinsics become single instructions.
 
-use super::isa::Kernel;
-use super::simd::{ROUNDER, Simd};
+use super::simd::{Kernel, ROUNDER, Simd};
 #[allow(clippy::wildcard_imports, reason = "instructions, each named for itself")]
 use std::arch::x86_64::*;
 
