@@ -15,8 +15,7 @@ use image::{Rgb, RgbImage, imageops};
 use serde_json::Value;
 use vqtok::internals::data::contact_sheet::Layout;
 use vqtok::internals::data::source::file;
-use vqtok::internals::data::subsample;
-use vqtok::internals::data::walk;
+use vqtok::internals::data::{subsample, walk};
 
 const PHOTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/images/photos");
 const CIFAR: &str =

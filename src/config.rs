@@ -13,8 +13,7 @@ use crate::model::config::{
 };
 use crate::pipeline::OnError;
 use crate::train::{RECIPE_FILE, TrainSettings, refuse_ineffective};
-use crate::util::error_text;
-use crate::util::text;
+use crate::util::{error_text, text};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

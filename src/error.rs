@@ -20,9 +20,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::util::error_text;
 use crate::util::settings::{self, DEVICE, SIZE, Setting};
-use crate::util::text;
+use crate::util::{error_text, text};
 
 /// What ends a run. Every message is one line: what, where, what to do.
 #[derive(Debug)]

@@ -7,8 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::facts::PartitionFacts;
-use super::facts::{FileFacts, VerifyReport};
+use super::facts::{FileFacts, PartitionFacts, VerifyReport};
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
 

@@ -22,9 +22,8 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::error::{Error, Result};
-use crate::util::error_text;
 use crate::util::parquet_errors::{reading, told};
-use crate::util::{parquet_guard, text};
+use crate::util::{error_text, parquet_guard, text};
 
 /// Values of one list at most, on average over a column chunk.
 const LIST_VALUES_MAX: u64 = 1 << 22;

@@ -18,8 +18,7 @@ use super::columns::{Layout, Parsed, Refused};
 use super::sources::{self, Sources};
 use crate::audit::parquet_file::{Batches, ParquetFile};
 use crate::error::{Error, Result};
-use crate::util::error_text;
-use crate::util::text;
+use crate::util::{error_text, text};
 
 pub(crate) use super::columns::Asked;
 use super::rows::BadRows;

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::partition::{failures_of, shard_name};
-use super::strays;
-use super::{dataset, plan};
+use super::{dataset, plan, strays};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::util::text;

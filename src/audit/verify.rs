@@ -11,8 +11,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::dataset::{self, Dataset};
-use super::facts::PartitionFacts;
-use super::facts::{FileFacts, Part, VerifyReport};
+use super::facts::{FileFacts, Part, PartitionFacts, VerifyReport};
 use super::partition;
 use super::plan::{self, PlanFacts};
 use super::strays::{self, Known};

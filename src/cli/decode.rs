@@ -6,9 +6,8 @@ use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;
 use crate::job::{Decode, DecodeSummary};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -12,9 +12,7 @@ use super::console;
 use super::outcome::{Finished, end, fail, internal_error};
 use super::progress::Reporter;
 use crate::error::Error;
-use crate::util::error_text;
-use crate::util::panics;
-use crate::util::text;
+use crate::util::{error_text, panics, text};
 
 /// All commands with their flags, for tests that go through them.
 pub fn command_line() -> clap::Command {

@@ -4,9 +4,8 @@ use super::outcome::Finished;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
 use crate::tokens::{DatasetSummary, finalize};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -11,9 +11,8 @@ use crate::cli::progress::Reporter;
 use crate::error::{Error, Result};
 use crate::job::refuse_unfinished;
 use crate::tokens::{Plan, committed, finalize, plan};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

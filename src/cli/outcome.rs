@@ -7,9 +7,8 @@ use serde_json::json;
 use super::progress::Reporter;
 use super::{console, flags};
 use crate::error::{Error, INTERNAL_ERROR, Result};
-use crate::util::error_text;
 use crate::util::panics::Bug;
-use crate::util::text;
+use crate::util::{error_text, text};
 
 /// How a command that didn't fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

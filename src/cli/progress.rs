@@ -7,8 +7,7 @@
 
 use super::console;
 use crate::cli::flags;
-use crate::util::text;
-use crate::util::{numbers, portable_fs};
+use crate::util::{numbers, portable_fs, text};
 use indicatif::style::ProgressTracker;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};

@@ -6,10 +6,9 @@ use crate::cli::progress::Reporter;
 use crate::error::Result;
 use crate::job::places;
 use crate::util::numbers::counted;
-use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::OUT;
-use crate::util::text;
+use crate::util::{overwrite, text};
 use serde_json::json;
 use std::path::PathBuf;
 

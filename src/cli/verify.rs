@@ -6,9 +6,8 @@ use crate::audit::verify::verify;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
 use crate::job::places::holds_model;
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -13,9 +13,6 @@ pub(crate) mod oom_split;
 mod open;
 
 pub use device::{DeviceChoice, Precision};
-pub use interface::CodeGrid;
-pub use interface::Encoded;
-pub use interface::Engine;
-pub use interface::PixelBatch;
+pub use interface::{CodeGrid, Encoded, Engine, PixelBatch};
 pub(crate) use interface::{Decoded, images_for_threads};
 pub use open::{open, require};

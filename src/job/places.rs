@@ -7,11 +7,9 @@ use crate::audit::sources;
 use crate::checkpoint::folder;
 use crate::error::{Error, Result};
 use crate::train;
-use crate::util::error_text;
-use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{OUT, SHEET, Setting};
-use crate::util::text;
+use crate::util::{error_text, overwrite, text};
 
 /// Formats that a name can promise.
 const PICTURES: [&str; 12] =

@@ -15,10 +15,9 @@ use crate::data::{SourceFile, contact_sheet, subsample};
 use crate::engine::PixelBatch;
 use crate::error::{Error, Reject, Result};
 use crate::metrics;
-use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{COUNT, OUT};
-use crate::util::text;
+use crate::util::{overwrite, text};
 
 /// Images on their way through a model and back, onto a contact sheet.
 #[derive(Debug, Clone)]

@@ -34,8 +34,7 @@ pub(crate) mod topology;
 pub(crate) mod vit_vqgan;
 pub(crate) mod vqvae2;
 
-pub(crate) use codec::lookup_map;
-pub(crate) use codec::{CodeLevel, EncodedLevel};
+pub(crate) use codec::{CodeLevel, EncodedLevel, lookup_map};
 pub use reference::Model;
 #[cfg(test)]
 pub(crate) use reference::build;

@@ -11,8 +11,7 @@ use super::events::{Event, Observer};
 use super::settings::{Settings, Summary};
 use crate::error::{Error, Result};
 use crate::tokens::{Commit, CommitMode, Outcome, PartitionWriter, Plan, contents};
-use crate::util::panics;
-use crate::util::text;
+use crate::util::{panics, text};
 
 /// How often the observer is asked whether to stop while no outcome comes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

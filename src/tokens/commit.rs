@@ -12,10 +12,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::tokens::write_refusal::Refusal;
-use crate::util::fail_point;
 use crate::util::fail_point::Fate;
-use crate::util::portable_fs;
 use crate::util::portable_fs::Locked;
+use crate::util::{fail_point, portable_fs};
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
 fn fail_point(operation: &str, path: &Path) -> Result<()> {

@@ -8,15 +8,12 @@ use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::cleanup;
-use super::commit;
 use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, committed, shard_path};
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::{self, Plan};
-use super::schema;
 use super::stats::Statistics;
-use super::untrusted;
+use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
 use crate::util::{panics, text};

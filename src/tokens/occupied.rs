@@ -6,8 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::commit;
-use super::files::{CODEBOOK_FILE, DATASET_FILE};
-use super::files::{TOKENS_FOLDER, partition_of};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
 use crate::error::{Error, Result};
 use crate::util::settings::OUT;
 use crate::util::text;

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::commit;
 use super::files::{
     CODEBOOK_FILE, DATASET_FILE, Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path,
 };
@@ -20,7 +19,7 @@ use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, Plan};
 use super::rows::PlanRow;
-use super::{cleanup, untrusted};
+use super::{cleanup, commit, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::hex;
 use crate::util::settings::OUT;

@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
-use super::cleanup;
 use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
 use super::files::{FOLDERS, Sidecar, shard_path};
 use super::folder_lock::FolderLock;
 use super::identity::{Identity, LevelLayout};
-use super::levels;
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
-use super::schema;
 use super::stats::Statistics;
+use super::{cleanup, levels, schema};
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
 

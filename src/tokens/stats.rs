@@ -12,8 +12,7 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 
 use super::identity::Identity;
-use super::schema;
-use super::untrusted;
+use super::{schema, untrusted};
 use crate::error::{Error, Result};
 
 /// One level's codebook: how often each code was used, and at what distance.

@@ -9,8 +9,7 @@ use crate::model::config::ModelConfig;
 use crate::train::input::split::Split;
 use crate::train::settings::TrainSettings;
 use crate::train::trainer::state::{State, through_text};
-use crate::util::json_diff;
-use crate::util::text;
+use crate::util::{json_diff, text};
 
 /// Everything that a resumed run must share with the one it goes on with.
 pub(super) fn recipe(

@@ -27,11 +27,10 @@ use crate::train::report::record::LogLine;
 use crate::train::run::evaluation::{Evaluated, described, summary};
 use crate::train::settings::TrainSettings;
 use crate::train::settings::codebook::KMEANS_BATCHES;
-use crate::train::trainer::Trainer;
 use crate::train::trainer::monitor::Probe;
-use crate::train::trainer::skips;
 use crate::train::trainer::state::Lengths;
 use crate::train::trainer::step_report::StepReport;
+use crate::train::trainer::{Trainer, skips};
 use crate::train::workspace::{Workspace, WorkspaceState, finished_steps, last_summary};
 use crate::util::{panics, text};
 

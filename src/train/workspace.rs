@@ -30,12 +30,9 @@ use crate::train::input::manifest::Manifest;
 use crate::train::input::train_data::TrainData;
 use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
-use crate::train::trainer::state::Lengths;
-use crate::train::trainer::state::State;
-use crate::util::atomic_file;
-use crate::util::portable_fs;
+use crate::train::trainer::state::{Lengths, State};
 use crate::util::portable_fs::Locked;
-use crate::util::text;
+use crate::util::{atomic_file, portable_fs, text};
 
 const STATE: &str = "state";
 const LOCK: &str = "lock";

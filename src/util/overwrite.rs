@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
-use crate::util::portable_fs;
 use crate::util::settings::OVERWRITE;
-use crate::util::text;
+use crate::util::{portable_fs, text};
 
 /// The mark of a page, in its head.
 pub(crate) const HTML_MARK: &str = "<meta name=generator content=vqtok>";

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Error, Result};
-use crate::util::portable_fs;
-use crate::util::text;
+use crate::util::{portable_fs, text};
 
 /// A shared, read-only range of bytes; cloning and slicing copy nothing.
 #[derive(Clone)]

@@ -2,17 +2,14 @@
 //! its storages lie. Must not know: folders, families.
 
 use crate::checkpoint::budget::Budget;
-use crate::checkpoint::container::foreign;
-use crate::checkpoint::container::torch_legacy;
-use crate::checkpoint::container::zip;
 use crate::checkpoint::container::zip::Archive;
+use crate::checkpoint::container::{foreign, torch_legacy, zip};
 use crate::checkpoint::pickle::graph::Pickle;
-use crate::checkpoint::pickle::metadata;
-use crate::checkpoint::pickle::objects;
 use crate::checkpoint::pickle::state_dict::flatten_state_dict;
 use crate::checkpoint::pickle::storage::Storages;
 use crate::checkpoint::pickle::tensors::Rebuild;
 use crate::checkpoint::pickle::value::Node;
+use crate::checkpoint::pickle::{metadata, objects};
 use crate::checkpoint::raw::Contents;
 use crate::util::text::quoted;
 use crate::weights::tensor::Bytes;

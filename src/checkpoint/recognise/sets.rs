@@ -10,8 +10,7 @@ use super::provenance::BY_WEIGHTS;
 use super::setting_names::SettingNames;
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
-use crate::util::text::printable;
-use crate::util::text::quoted;
+use crate::util::text::{printable, quoted};
 
 /// What wrappers of modules put into names, anywhere: `torch.compile`, (Distributed)DataParallel
 /// and DeepSpeed, Lightning, FSDP, activation checkpointing.

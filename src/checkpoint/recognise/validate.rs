@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::keys::AVERAGES;
 use super::sets::Chosen;
 use crate::error::{Error, Result};
-use crate::util::text::printable;
-use crate::util::text::quoted;
+use crate::util::text::{printable, quoted};
 use crate::weights::tensor::RawTensor;
 
 /// Why a name that stands beside a tokenizer's weights is none of them.

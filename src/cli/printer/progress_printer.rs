@@ -11,9 +11,8 @@ use crate::cli::flags;
 use crate::cli::progress::{Meter, Reporter};
 use crate::data::Skipped;
 use crate::job::{DamageReport, Event, Observer};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 
 /// Shows a command's jobs.
 pub(in crate::cli) struct ProgressPrinter<'a> {

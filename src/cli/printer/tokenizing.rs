@@ -10,9 +10,8 @@ use crate::data::source::labels::LabelLevel;
 use crate::job::{Pass, Planned, TokenizeSummary};
 use crate::pipeline::Event;
 use crate::tokens::{Commit, FailureRow, Receipt};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 
 impl ProgressPrinter<'_> {
     pub(super) fn planned(&self, planned: &Planned<'_>) {

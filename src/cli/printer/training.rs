@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use super::progress_printer::{ProgressPrinter, Training};
 use crate::config::Recipe;
 use crate::train::{Evaluation, Event, TrainSummary};
-use crate::util::numbers;
 use crate::util::numbers::counted;
-use crate::util::text;
+use crate::util::{numbers, text};
 
 impl ProgressPrinter<'_> {
     pub(super) fn nothing_to_resume(&self, model: &Path, recipe: &Recipe) {

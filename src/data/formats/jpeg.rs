@@ -7,9 +7,8 @@
 //! codes that don't exist, a lost restart marker, more than [`SCANS_MAX`] scans.
 
 use std::any::Any;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr;
+use std::{mem, ptr};
 
 use mozjpeg_sys as ffi;
 

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::str::FromStr;
+use std::{fmt, fs};
 
 use super::walk::Take;
 use super::{hidden, own, uri};

@@ -28,8 +28,7 @@ use super::{own, uri};
 use crate::data::formats::sniff;
 use crate::data::source::long_paths::reach;
 use crate::error::{Error, Result};
-use crate::util::error_text;
-use crate::util::text;
+use crate::util::{error_text, text};
 
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
 const PATH_BYTES_MAX: usize = 20_000;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use rayon::prelude::*;
 
-use super::graph::builder;
-use super::graph::{Arena, BoundGraph, Graph};
+use super::graph::{Arena, BoundGraph, Graph, builder};
 use super::kernels::{Isa, thread_seconds};
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, each_image};

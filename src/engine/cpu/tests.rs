@@ -18,13 +18,12 @@ use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::graph::{Arena, Graph};
 use crate::engine::cpu::schedule::Threads;
 use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
-use crate::model::Model;
 use crate::model::autoencoder::Autoencoder;
 use crate::model::config::*;
-use crate::model::sequential;
 use crate::model::topology::{
     BottleneckSpec, ConvGeometry, Emit, Io, NormSpec, Resample, ResnetSpec, Shortcut,
 };
+use crate::model::{Model, sequential};
 pub(crate) use crate::util::random::units as random;
 use crate::weights::store::Weights;
 

@@ -25,7 +25,6 @@ pub(crate) mod vqvae;
 pub(crate) mod vqvae2;
 
 pub(crate) use emit::{BottleneckSpec, Emit, Resample, ResnetSpec, Shortcut};
-pub use geometry::Io;
-pub use geometry::NormSpec;
 pub(crate) use geometry::{ConvGeometry, ConvSpec};
+pub use geometry::{Io, NormSpec};
 pub(crate) use network::{decoder, decoder_input, encoder, is_sequence};

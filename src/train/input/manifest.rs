@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::train::input::train_data::{Stamp, TrainData};
-use crate::util::atomic_file;
 use crate::util::hex::hex;
-use crate::util::text;
+use crate::util::{atomic_file, text};
 
 /// An image as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

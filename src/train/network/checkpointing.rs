@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use candle_core::backprop::GradStore;
 use candle_core::{Storage, Tensor, Var};
 
-use super::parameters::Named;
-use super::parameters::flat;
+use super::parameters::{Named, flat};
 use crate::error::{Error, Result};
 
 pub(crate) use crate::model::sequential::Block;

@@ -24,8 +24,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{CodeCounts, LevelUse};
 use crate::train::trainer::state::Lengths;
 use crate::train::trainer::step_report::StepReport;
-use crate::util::atomic_file;
-use crate::util::portable_fs;
+use crate::util::{atomic_file, portable_fs};
 
 /// The file of lines in a model folder.
 pub(crate) const LINES: &str = "training.jsonl";
