@@ -171,10 +171,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Error::Io { source, .. } | Error::Output(source) => Some(source),
-            Error::Corrupt { source, .. } => match source {
-                Some(source) => Some(source.as_ref()),
-                None => None,
-            },
+            Error::Corrupt { source: Some(source), .. } => Some(source.as_ref()),
             Error::Tensor(source) => Some(source),
             _ => None,
         }

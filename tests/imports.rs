@@ -141,7 +141,7 @@ fn add(folder: &Path, file: &Path, path: ModulePath, into: &mut BTreeMap<ModuleP
         let candidates = [folder.join(format!("{child}.rs")), inner.join("mod.rs")];
         let file = candidates.iter().find(|file| file.is_file());
         let file = file.unwrap_or_else(|| panic!("no file of {child} in {}", folder.display()));
-        add(&inner, file, [&path[..], &[child.clone()]].concat(), into);
+        add(&inner, file, [&path[..], std::slice::from_ref(child)].concat(), into);
     }
     into.insert(path, module);
 }

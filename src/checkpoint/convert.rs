@@ -146,7 +146,7 @@ mod tests {
             let again = dir.path().join("again");
             convert(&one, &DetectOptions::default(), &again).unwrap();
             for name in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
-                let bytes = |dir: &Path| sha256_hex(&std::fs::read(dir.join(name)).unwrap());
+                let bytes = |dir: &Path| sha256_hex(std::fs::read(dir.join(name)).unwrap());
                 assert_eq!(bytes(&one), bytes(&two), "{place}: {name} twice");
                 assert_eq!(bytes(&one), bytes(&again), "{place}: {name} of ours");
             }

@@ -317,5 +317,5 @@ fn file_summary(dir: &Path, path: &Path) -> Result<FileSummary> {
     let (sha256, bytes) = commit::digest_file(path)?;
     let relative = path.strip_prefix(dir).unwrap_or(path);
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-    Ok(FileSummary { path: parts.join("/"), bytes, sha256: hex(&sha256) })
+    Ok(FileSummary { path: parts.join("/"), bytes, sha256: hex(sha256) })
 }

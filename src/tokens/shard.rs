@@ -224,7 +224,7 @@ impl PartitionWriter {
         }
         let temp = schema::finish(self.writer, &shard)?;
         let sealed = temp.seal()?;
-        let sha256 = hex(&sealed.sha256);
+        let sha256 = hex(sealed.sha256);
         let paths = Sidecar::ALL.map(|kind| kind.path(&self.dir, self.partition, &sha256));
         for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
             commit::write_sidecar(path, bytes)?;
@@ -307,7 +307,7 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
 
 /// The loser's part: the winner stays; our sidecars go unless they are the winner's as well.
 fn compare(shard: &Path, ours: &str, sidecars: &[PathBuf; 2]) -> Result<Commit> {
-    let theirs = hex(&commit::digest_file(shard)?.0);
+    let theirs = hex(commit::digest_file(shard)?.0);
     if theirs == ours {
         return Ok(Commit::Already);
     }

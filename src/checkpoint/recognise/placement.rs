@@ -150,7 +150,7 @@ impl<'a> Placing<'a> {
             let starts = |stem: &&str| name.starts_with(stem);
             let reason = if starts(&"post_quant") && !decoder {
                 "it belongs to a decoder, which isn't here"
-            } else if of_encoder.iter().any(|stem| starts(stem)) && !encoder {
+            } else if of_encoder.iter().any(&starts) && !encoder {
                 "it belongs to an encoder, which isn't here"
             } else if layout == Layout::OpenMagvit2 && starts(&"quantize.") {
                 "constants of the bits"

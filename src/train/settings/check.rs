@@ -186,7 +186,7 @@ fn check_model(model: &ModelConfig) -> Result<()> {
 }
 
 fn check_vqvae(c: &VqvaeConfig) -> Result<()> {
-    if c.downsamples == 0 || c.hidden < 2 || c.hidden % 2 != 0 || c.res_hidden == 0 {
+    if c.downsamples == 0 || c.hidden < 2 || !c.hidden.is_multiple_of(2) || c.res_hidden == 0 {
         return refuse(
             "model.architecture: a VQ-VAE needs downsamples >= 1, an even hidden >= 2 and \
              res_hidden >= 1"

@@ -51,7 +51,7 @@ fn every_layer_equals_candle() {
             check("residual", both!(isa, x, |e| Emit::plain_residual(e, ["c", "d"], 12)));
             let spec = bottleneck([3, 3, 3, 1]);
             check("bottleneck", both!(isa, x, |e| Emit::bottleneck(e, "b", c_out, spec)));
-            check("depth to space", both!(isa, x, |e| Emit::depth_to_space(e)));
+            check("depth to space", both!(isa, x, Emit::depth_to_space));
             check("double", both!(isa, x, |e| Emit::resample(e, Resample::Double)));
             if height > 1 && width > 1 {
                 let halve = ConvGeometry::HALVE_3;
