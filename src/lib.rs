@@ -33,7 +33,7 @@
 //!     data = { size = 16 }
 //!     train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
 //! "#)?;
-//! Train::new([&photos], &model).recipe(recipe.to_string_lossy()).run(&mut ())?;
+//! Train::new([&photos], &model).recipe(recipe.to_string_lossy().into_owned()).run(&mut ())?;
 //!
 //! let mut tokenizer = Tokenizer::open(&model)?;
 //! let codes = tokenizer.encode(&[picture(1), picture(200)])?;
@@ -70,7 +70,7 @@
 //!     }
 //! }
 //!
-//! let pixels = PixelSettings::default().size(256);
+//! let pixels = PixelSettings::new().size(256);
 //! let mut tokenizer = TokenizerOptions::new().pixels(pixels).open("vqgan_imagenet.ckpt")?;
 //! let job = Tokenize::new(["train/", "val/"], "tokens/").shard_rows(10_000);
 //! match job.run(&mut tokenizer, &mut Failures(0)) {
@@ -236,9 +236,9 @@ mod testing;
 pub use error::{Error, Reject, Result, Stage};
 pub use job::{
     Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, Likeness, ModelIdentity,
-    Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, Reconstruct,
-    ReconstructSummary, Repair, RepairSummary, Share, Tokenize, TokenizeSummary, Tokenizer,
-    TokenizerOptions, Train, set_threads,
+    Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, RecipeChoice,
+    Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Tokenize, TokenizeSummary,
+    Tokenizer, TokenizerOptions, Train, set_threads,
 };
 
 pub use audit::verify::verify;
@@ -252,6 +252,32 @@ pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};
 pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
+
+/// The tables of a [`Recipe`].
+pub mod recipe {
+    pub use crate::config::{DataRecipe, ModelRecipe, QuantizerRecipe};
+    pub use crate::data::prepare::Preparation;
+    pub use crate::model::config::*;
+    pub use crate::train::settings::adversarial::*;
+    pub use crate::train::settings::augment::*;
+    pub use crate::train::settings::codebook::*;
+    pub use crate::train::settings::monitor::*;
+    pub use crate::train::settings::perceptual::*;
+    pub use crate::train::settings::training::*;
+}
+
+/// What `dataset.json` says: the parts of a [`DatasetSummary`].
+pub mod dataset {
+    pub use crate::tokens::finalize::{
+        CodebookSummary, FileSummary, PlanSummary, ShardSummary, Totals,
+    };
+    pub use crate::tokens::identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
+}
+
+pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sources};
+pub use data::source::labels::Layout as LabelLayout;
+pub use metrics::LevelUse;
+pub use train::trainer::monitor::ProbeEvaluation;
 
 /// The type of pictures in memory.
 pub use image::RgbImage;

@@ -298,7 +298,7 @@ fn golden_detection_agrees_or_asks() {
                 Err(error) => {
                     let text = error.to_string();
                     assert!(
-                        text.contains("--family") || text.contains("config.yaml"),
+                        text.contains("say which with family") || text.contains("config.yaml"),
                         "{}: {text}",
                         case.name
                     );

@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::util::text;
 
 /// Verifies an output folder. Damage is in the report; errors are for what can't be looked at.
-pub fn verify(dir: &Path) -> Result<VerifyReport> {
+pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
+    let dir = dir.as_ref();
     std::fs::read_dir(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = match dataset::read(dir) {

@@ -79,11 +79,13 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .batch_size(args.batch_size)
         .micro_batch(args.micro_batch)
         .recompute(args.recompute)
-        .perceptual_weights(args.perceptual_weights)
         .init_from(init)
         .seed(args.seed)
         .resume(args.resume)
         .pixels((&args.pixels).into());
+    if let Some(weights) = args.perceptual_weights {
+        job = job.perceptual_weights(weights);
+    }
     if let Some(recipe) = args.recipe {
         job = job.recipe(recipe);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::events::Observer;
 use super::tokenize::Tokenize;
 use super::tokenizer::TokenizerOptions;
-use super::train::{Train, by_name};
+use super::train::{Train, chosen};
 use super::{places, resume};
 use crate::checkpoint::named_as_weights;
 use crate::config::{Recipe, TokenizeRecipe};
@@ -64,7 +64,7 @@ fn ensure(
     let stored = if unfinished { Recipe::of_model(model)? } else { None };
     let asked = match (&training.recipe, &stored) {
         (None, Some(stored)) => stored.clone(),
-        (named, _) => by_name(named.as_deref())?,
+        (choice, _) => chosen(choice.as_ref())?,
     };
     let asked = training.pixels.over(asked)?;
     let recipe = match &stored {
@@ -78,10 +78,10 @@ fn ensure(
 /// The pixel settings are not the recipe's here: a model that stands has rules of its own.
 fn beside_a_model(training: &Train) -> Result<TokenizeRecipe> {
     let model = &training.model;
-    let Some(name) = &training.recipe else {
+    let Some(choice) = &training.recipe else {
         return Ok(Recipe::of_model(model)?.map(|r| r.tokenize).unwrap_or_default());
     };
-    let named = Recipe::load(name)?;
+    let (named, name) = (choice.load()?, choice.name());
     // The same command again, after the training that it began with.
     let again = training.pixels.over(named.clone());
     if !again.is_ok_and(|again| resume::refuse_another(model, &again, name).is_ok()) {

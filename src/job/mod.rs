@@ -34,7 +34,7 @@ pub use share::{RankFrom, Share};
 pub use threads::set_threads;
 pub use tokenize::{Tokenize, TokenizeSummary};
 pub use tokenizer::{Tokenizer, TokenizerOptions};
-pub use train::{InitFrom, Train};
+pub use train::{InitFrom, RecipeChoice, Train};
 
 #[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;

@@ -23,6 +23,11 @@ pub struct PixelSettings {
 }
 
 impl PixelSettings {
+    /// Everything as the model says.
+    pub fn new() -> PixelSettings {
+        PixelSettings::default()
+    }
+
     /// Side of the square crop, in pixels.
     pub fn size(mut self, side: u32) -> PixelSettings {
         self.size = Some(side);

@@ -1,6 +1,7 @@
 //! Owns the opened tokenizer: how it is opened, and pictures to codes and back in memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -15,6 +16,7 @@ use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, 
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
 use crate::train;
+use crate::util::settings::{MODEL, RESUME};
 use crate::util::text;
 
 /// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
@@ -117,7 +119,7 @@ pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
     Err(train::failed(model).unwrap_or_else(|| {
         Error::invalid(format!(
             "{0}: its training isn't finished, so there is no model yet; go on with `vqtok train \
-             INPUT --model {0} --resume`",
+             INPUT {MODEL} {0} {RESUME}`",
             text::path(model)
         ))
     }))
@@ -133,6 +135,13 @@ pub struct Tokenizer {
     pixels: PixelSettings,
     /// As many images go to the device at a time: fewer once it ran out of memory.
     images_max: usize,
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Tokenizer");
+        shown.field("path", &self.path).field("pixels", &self.pixels).finish_non_exhaustive()
+    }
 }
 
 impl Tokenizer {

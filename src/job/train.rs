@@ -23,7 +23,7 @@ use crate::util::text;
 pub struct Train {
     inputs: Inputs,
     pub(super) model: PathBuf,
-    pub(super) recipe: Option<String>,
+    pub(super) recipe: Option<RecipeChoice>,
     steps: Option<usize>,
     batch_size: Option<usize>,
     micro_batch: Option<usize>,
@@ -33,6 +33,53 @@ pub struct Train {
     seed: Option<u64>,
     resume: bool,
     pub(super) pixels: PixelSettings,
+}
+
+/// The recipe that a training is asked to follow.
+#[derive(Debug, Clone)]
+pub enum RecipeChoice {
+    /// By the name of one that comes with vqtok, or a TOML file.
+    Named(String),
+    /// As it is; checked when the training begins.
+    Given(Box<Recipe>),
+}
+
+impl RecipeChoice {
+    pub(super) fn load(&self) -> Result<Recipe> {
+        match self {
+            RecipeChoice::Named(name) => Recipe::load(name),
+            RecipeChoice::Given(recipe) => {
+                recipe.check()?;
+                Ok(Recipe::clone(recipe))
+            }
+        }
+    }
+
+    /// What messages call it.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            RecipeChoice::Named(name) => name,
+            RecipeChoice::Given(recipe) => &recipe.name,
+        }
+    }
+}
+
+impl From<Recipe> for RecipeChoice {
+    fn from(recipe: Recipe) -> RecipeChoice {
+        RecipeChoice::Given(Box::new(recipe))
+    }
+}
+
+impl From<&str> for RecipeChoice {
+    fn from(name_or_file: &str) -> RecipeChoice {
+        RecipeChoice::Named(name_or_file.into())
+    }
+}
+
+impl From<String> for RecipeChoice {
+    fn from(name_or_file: String) -> RecipeChoice {
+        RecipeChoice::Named(name_or_file)
+    }
 }
 
 /// The checkpoint whose weights a training begins with.
@@ -95,10 +142,10 @@ impl Train {
         self
     }
 
-    /// What to train: the name of a recipe that comes with vqtok, or a TOML file. By default
-    /// [`Recipe::DEFAULT`].
-    pub fn recipe(mut self, name_or_file: impl Into<String>) -> Train {
-        self.recipe = Some(name_or_file.into());
+    /// What to train: the name of a recipe that comes with vqtok, a TOML file, or a [`Recipe`]. By
+    /// default [`Recipe::DEFAULT`].
+    pub fn recipe(mut self, recipe: impl Into<RecipeChoice>) -> Train {
+        self.recipe = Some(recipe.into());
         self
     }
 
@@ -128,8 +175,8 @@ impl Train {
     }
 
     /// File or folder with the weights of LPIPS.
-    pub fn perceptual_weights(mut self, path: impl Into<Option<String>>) -> Train {
-        self.perceptual_weights = path.into();
+    pub fn perceptual_weights(mut self, path: impl Into<String>) -> Train {
+        self.perceptual_weights = Some(path.into());
         self
     }
 
@@ -195,7 +242,7 @@ impl Train {
     fn asked(&self, stored: Option<&Recipe>) -> Result<Recipe> {
         let mut recipe = match (&self.recipe, stored) {
             (None, Some(stored)) => stored.clone(),
-            (named, _) => by_name(named.as_deref())?,
+            (choice, _) => chosen(choice.as_ref())?,
         };
         self.overrule(&mut recipe)?;
         let recipe = self.pixels.over(recipe)?;
@@ -207,7 +254,8 @@ impl Train {
     }
 
     pub(super) fn resumed(&self, stored: &Recipe, asked: Recipe) -> Result<Recipe> {
-        resume::resumed(&self.model, stored, asked, self.recipe.as_deref(), &self.given())
+        let named = self.recipe.as_ref().map(RecipeChoice::name);
+        resume::resumed(&self.model, stored, asked, named, &self.given())
     }
 
     /// Whether a model that was trained for `done` steps is what is asked for. A folder of an older
@@ -216,8 +264,8 @@ impl Train {
         if has_recipe {
             return Ok(recipe.train.steps == done);
         }
-        if let Some(name) = &self.recipe {
-            resume::refuse_another(&self.model, recipe, name)?;
+        if let Some(choice) = &self.recipe {
+            resume::refuse_another(&self.model, recipe, choice.name())?;
         }
         Ok(self.steps.is_none_or(|steps| steps == done))
     }
@@ -309,9 +357,9 @@ impl Train {
     }
 }
 
-/// The recipe by name or file, or the default one.
-pub(super) fn by_name(name_or_file: Option<&str>) -> Result<Recipe> {
-    Recipe::load(name_or_file.unwrap_or(Recipe::DEFAULT))
+/// The recipe that was asked for, or the default one.
+pub(super) fn chosen(choice: Option<&RecipeChoice>) -> Result<Recipe> {
+    choice.map_or_else(|| Recipe::load(Recipe::DEFAULT), RecipeChoice::load)
 }
 
 /// Tells the allocator to keep what is freed. Each step allocates the same large tensors again, and

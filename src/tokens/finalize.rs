@@ -142,7 +142,8 @@ impl ShardSummary {
 /// plan's. Who holds the folder's exclusive lock drops it first.
 ///
 /// Errors: [`Error::Busy`] where partitions are missing, naming how many.
-pub fn finalize(dir: &Path) -> Result<DatasetSummary> {
+pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
+    let dir = dir.as_ref();
     let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {

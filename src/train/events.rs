@@ -10,6 +10,7 @@ use crate::train::trainer::step_report::StepReport;
 
 /// What happens while a training runs.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// Before the first step: the expected time and memory, from a rehearsal on a few images.
     Estimate {

@@ -9,6 +9,7 @@ use crate::model::config::ModelConfig;
 use crate::train::input::split::Split;
 use crate::train::settings::TrainSettings;
 use crate::train::trainer::state::{State, through_text};
+use crate::util::settings::RECIPE;
 use crate::util::{json_diff, text};
 
 /// Everything that a resumed run must share with the one it goes on with.
@@ -82,7 +83,7 @@ pub(super) fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()
         None => Ok(()),
         Some(difference) => Err(Error::Mismatch(format!(
             "{}: the training to resume is another one: {difference}; give its recipe with \
-             --recipe, and its images, or another path",
+             {RECIPE}, and its images, or another path",
             text::path(folder)
         ))),
     }

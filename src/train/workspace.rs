@@ -32,6 +32,7 @@ use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::{Lengths, State};
 use crate::util::portable_fs::Locked;
+use crate::util::settings::{INIT_FROM, MODEL, RESUME, STEPS};
 use crate::util::{atomic_file, portable_fs, text};
 
 const STATE: &str = "state";
@@ -114,7 +115,7 @@ impl Workspace {
         if has_model && !resume {
             return Err(Error::Mismatch(format!(
                 "{shown} already holds a model; give another path or remove it to train again, or \
-                 train it further with --resume --steps N"
+                 train it further with {RESUME} {STEPS} N"
             )));
         }
         refuse_strangers(folder)?;
@@ -133,7 +134,7 @@ impl Workspace {
         } else if path.exists() {
             if !resume {
                 return Err(Error::Mismatch(format!(
-                    "{shown} holds an unfinished training; go on with --resume, or remove the \
+                    "{shown} holds an unfinished training; go on with {RESUME}, or remove the \
                      folder to start again"
                 )));
             }
@@ -245,17 +246,17 @@ fn refuse_to_go_on(folder: &Path, steps: usize) -> Result<()> {
     match finished_steps(folder) {
         None => refuse(format!(
             "{shown} holds a model that was not trained there to its end by vqtok: there is nothing \
-             to go on with. A new training begins with its weights by --init-from {shown} and \
-             another --model"
+             to go on with. A new training begins with its weights by {INIT_FROM} {shown} and \
+             another {MODEL}"
         )),
         Some(done) if done > steps => refuse(format!(
             "{shown} was trained for {done} steps; a training can be made longer than that, not \
-             shorter (--steps {steps})"
+             shorter ({STEPS} {steps})"
         )),
         Some(done) if done < steps && !begun(folder) => refuse(format!(
             "{shown} is a finished model of {done} steps, and the state of its training ({STATE}/) \
              is gone, so that it can't go on to {steps}. A new training begins with its weights by \
-             --init-from {shown} and another --model"
+             {INIT_FROM} {shown} and another {MODEL}"
         )),
         Some(_) => Ok(()),
     }
