@@ -24,7 +24,7 @@ const CIFAR_IMAGES: usize = 500;
 const SIDE: usize = 64;
 const PICTURES: usize = 8;
 const STEPS: usize = 400;
-/// Step behind which the discriminator counts.
+/// Step after which the discriminator counts.
 const START: usize = STEPS / 2;
 const FALL_DB_MAX: f64 = 1.0;
 

@@ -1,5 +1,4 @@
 //! Owns recipes: TOML to checked settings. Reads the one file it is asked for, nothing else.
-//! Must not know: flags, what the settings do.
 
 use crate::data::decode::Alpha;
 use crate::data::orientation::Orientation;

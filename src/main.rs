@@ -1,4 +1,4 @@
-//! Owns the exit code. Must not know: anything else.
+//! Owns the exit code.
 
 use std::process::ExitCode;
 

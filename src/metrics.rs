@@ -1,5 +1,4 @@
 //! Owns the numbers a reconstruction and a codebook are judged by: PSNR, SSIM, usage, perplexity.
-//! Must not know: models, training.
 
 use serde::{Deserialize, Serialize};
 

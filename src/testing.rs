@@ -1,6 +1,5 @@
 //! Owns what tests share: finding the reference data beside the checkout, reading npz files.
-//! Must not know: anything of the product. Integration tests include this very file, so it names
-//! nothing of the crate.
+//! Integration tests include this very file, so it names nothing of the crate.
 
 #![allow(dead_code)]
 

@@ -345,7 +345,7 @@ fn a_mended_file_of_another_size_is_taken_by_a_retry_and_stays_taken() {
     job.expect(0, "verify out");
     let mended = job.files("out");
     assert_eq!(rows(&job.path("out/tokens/part-00001.parquet"), "key").len(), 10);
-    // What was mended is as tokenized; whoever makes the shard anew meets the planned size first.
+    // What was mended is as tokenized; whoever makes the shard again meets the planned size first.
     job.expect(0, &format!("{TOKENIZE} --out out"));
     job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
     assert!(mended == job.files("out"));

@@ -226,7 +226,7 @@ fn a_moved_data_folder_resumes_to_the_same_bytes() {
     job.expect(1, "tokenize else/where/photos --model model --out same");
     assert!(job.expect(1, same).events("plan")[0]["moved"].is_null());
 
-    // Bad shards and a lost plan are made anew from there as well, once that is said; never as
+    // Bad shards and a lost plan are made again from there as well, once that is said; never as
     // failures.
     let finished = shards(&job, "out");
     let shard = job.path("out/tokens/part-00002.parquet");

@@ -112,7 +112,7 @@ fn a_kill_at_every_operation_costs_nothing() {
         must_equal(&dir, &expected, &point);
         std::fs::remove_dir_all(&dir).unwrap();
     }
-    // 3 partitions of 3 files, the plan, 2 files of the fold, each created, written, synced and
+    // 3 partitions of 3 files, the plan, 2 files of the merge, each created, written, synced and
     // linked or renamed, with its folder synced.
     assert!(kills > 12 * 5, "only {kills} operations were met");
     eprintln!("killed at {kills} operations");

@@ -73,7 +73,7 @@ fn write_varying(out: &std::path::Path) {
     vqtok::internals::tokens::finalize(out).unwrap();
 }
 
-/// Two residual levels behind the first.
+/// Two residual levels after the first.
 fn write_residual(out: &std::path::Path) {
     let mut identity = outputs::identity(20);
     let deeper = LevelLayout { residual: true, ..identity.levels[0].clone() };

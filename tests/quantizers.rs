@@ -71,7 +71,7 @@ fn residual_levels_go_the_whole_way_and_come_back_as_the_same_pixels() {
         job.expect(0, &format!("report {out} --out page.html"));
         let page = std::fs::read_to_string(job.path("page.html")).unwrap();
         assert!(page.contains("tokens_residual_2") && !page.contains("tokens_top"));
-        // A shard that is lost is made anew, byte for byte.
+        // A shard that is lost is made again, byte for byte.
         let whole = job.files(&out);
         std::fs::write(job.path(&format!("{out}/tokens/part-00000.parquet")), b"lost").unwrap();
         job.expect(1, &format!("verify {out}"));

@@ -335,7 +335,7 @@ fn other_contents_are_told_when_a_training_is_resumed() {
     recipe(&job, "long.toml", &[("steps = 4", "steps = 100000")]);
     let goes_on = || {
         let line = "train images --model model --resume";
-        let done = interrupted(&job, line, "going on behind step", Duration::ZERO);
+        let done = interrupted(&job, line, "resuming after step", Duration::ZERO);
         assert!(done.code == 130, "{}", done.stderr);
     };
     let line = "train images --model model --recipe long.toml";

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A Slurm job array over one output folder on a shared file system: every task takes every N-th
-# shard; the last one to finish folds. Resubmit it as it stands after any failure: committed
+# shard; the last one to finish finalizes. Resubmit it as it stands after any failure: committed
 # shards are skipped, and no image is done twice.
 #
 #   sbatch --array=0-7 pipelines/launch/slurm.sh IMAGES OUT MODEL

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
 
-/// Which part of an output a finding is about: what `repair` has to make anew.
+/// Which part of an output a finding is about: what `repair` has to rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
@@ -30,7 +30,7 @@ pub enum Part {
 /// Something that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// What has to be made anew.
+    /// What has to be rebuilt.
     pub part: Part,
     /// One line.
     pub problem: String,
@@ -59,7 +59,7 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// Files and folders (with a `/` behind) that are not the output's own: copies, somebody
+    /// Files and folders (with a `/` after them) that are not the output's own: copies, somebody
     /// else's. Whoever reads `tokens/*.parquet` reads copies too.
     pub strays: Vec<String>,
     /// Files of workers that were killed or are at work.
@@ -77,7 +77,7 @@ impl VerifyReport {
         self.clean() && self.finished
     }
 
-    /// The partitions that have to be made anew.
+    /// The partitions that have to be rebuilt.
     pub fn bad_partitions(&self) -> BTreeSet<usize> {
         let partition = |finding: &Finding| match finding.part {
             Part::Partition(index) => Some(index),

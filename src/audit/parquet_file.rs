@@ -126,7 +126,7 @@ impl ParquetFile {
         if let Some((_, reason)) = unreadable.find(|(bad, _)| group.is_none_or(|g| g == **bad)) {
             return Err(Error::corrupt(&self.path, reason));
         }
-        // Opened anew: clones of a `File` share its position.
+        // Opened again: clones of a `File` share its position.
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());

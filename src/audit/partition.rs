@@ -119,7 +119,7 @@ impl Check<'_> {
     fn sidecar(&mut self, name: &str) -> Result<FileFacts, String> {
         if !self.dir.join(name).exists() {
             return Err(format!(
-                "it has no companion {name}: either that is missing or the shard has changed"
+                "it has no sidecar {name}: either that is missing or the shard has changed"
             ));
         }
         let file = FileFacts::of(self.dir, name).map_err(|error| error.to_string())?;

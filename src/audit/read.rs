@@ -92,7 +92,7 @@ impl TokenFile {
         }
         let mut tables = without_copies(tables, &mut sources);
         for missing in &sources.missing {
-            let problem = "missing from a finished output; `vqtok repair` makes it anew".into();
+            let problem = "missing from a finished output; `vqtok repair` rebuilds it".into();
             tables.push(Err(BadRows::all_of(&missing.path, missing.rows, problem)));
         }
         for foreign in &sources.foreign {
@@ -183,7 +183,7 @@ impl Current {
         Ok(Current { table, sheet, layout, groups, group: 0, row: 0, batches: None })
     }
 
-    /// The rows of the next batch; None behind the last. What can't be read of a row group is one
+    /// The rows of the next batch; None after the last. What can't be read of a row group is one
     /// stretch of bad rows, and the next group is tried.
     fn advance(&mut self, asked: &Asked, given: u64) -> Option<Vec<Result<GridRow, BadRows>>> {
         let rows = *self.groups.get(self.group)?;

@@ -171,8 +171,8 @@ fn foreign(path: &Path, digest: &str) -> Option<Foreign> {
     let sheet = ParquetFile::open_plain(path, Some(&[])).ok()?;
     let problem = match sheet.entries.get("vqtok.plan_sha256") {
         Some(plan) if plan == digest => return None,
-        Some(_) => "it belongs to another output; `vqtok repair` makes this one's anew",
-        None => "it isn't the output's own; `vqtok repair` makes its shard anew",
+        Some(_) => "it belongs to another output; `vqtok repair` rebuilds this one's",
+        None => "it isn't the output's own; `vqtok repair` rebuilds its shard",
     };
     Some(Foreign { path: path.into(), rows: sheet.rows, problem: problem.into() })
 }

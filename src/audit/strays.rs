@@ -12,7 +12,7 @@ use crate::util::overwrite;
 /// Folders of an output.
 const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
 
-/// What lies in an output and isn't its own; paths relative to it, folders with a `/` behind.
+/// What lies in an output and isn't its own; paths relative to it, folders with a `/` after them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Strays {
     /// What belongs to nothing: whoever reads the folder reads it too.

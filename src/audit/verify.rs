@@ -1,4 +1,4 @@
-//! Owns the proof that an output is whole: every sum, digest and row is computed anew from what
+//! Owns the proof that an output is whole: every sum, digest and row is computed again from what
 //! lies there. Must not know: the writer.
 //!
 //! What is proven: the plan's digest; that every planned image is in exactly one of shard and

@@ -1,5 +1,4 @@
 //! Owns the way from a published checkpoint to a model folder of ours.
-//! Must not know: devices, how the result is shown.
 
 use std::path::Path;
 

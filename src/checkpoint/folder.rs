@@ -1,5 +1,5 @@
 //! Owns vqtok's own model folder: `config.json` and `model.safetensors`, written atomically and
-//! byte-identical for equal weights. Must not know: where models come from.
+//! byte-identical for equal weights.
 
 use std::collections::BTreeMap;
 use std::io::Write;

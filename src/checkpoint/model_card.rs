@@ -1,5 +1,4 @@
 //! Owns the model card: what a model is, where each fact is from, what was left out.
-//! Must not know: devices, how it is shown.
 
 use super::folder;
 use super::open::open;

@@ -1,5 +1,5 @@
-//! Owns opening a checkpoint as it was published: which of its files, in which container, with which
-//! configurations. Must not know: what names mean.
+//! Owns opening a checkpoint as it was published: which of its files, in which container, with
+//! which configurations.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
-//! Owns the command that goes on with an interrupted one, as a shell takes it. Must not know: what
-//! commands do.
+//! Owns the command that goes on with an interrupted one, as a shell takes it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

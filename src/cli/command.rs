@@ -35,21 +35,21 @@ pub(super) enum Command {
     Train(train::Args),
     /// Turn tokens back into PNG pictures.
     Decode(decode::Args),
-    /// Draw a contact sheet: inputs above their reconstructions, with PSNR and SSIM.
+    /// Draw a contact sheet of inputs and reconstructions, with PSNR and SSIM.
     Reconstruct(reconstruct::Args),
-    /// Show what a model, an output folder or a token file is.
+    /// Describe a model, an output folder or a token file.
     Inspect(inspect::Args),
-    /// Draw pictures, train a small model, tokenize, reconstruct: the whole tour in minutes.
+    /// Draw images, train a small model, tokenize, reconstruct: an end-to-end demo in minutes.
     Quickstart(quickstart::Args),
-    /// List, show and check recipes.
+    /// List and show recipes.
     Recipe(recipe::Args),
-    /// Fold the shards of several workers into codebook.parquet and dataset.json.
+    /// Merge the statistics of several workers into codebook.parquet and dataset.json.
     Finalize(finalize::Args),
-    /// Check every byte of an output against what it claims.
+    /// Check every byte of an output against its digests.
     Verify(verify::Args),
-    /// Make the bad parts of an output anew, and nothing else.
+    /// Rebuild the damaged parts of an output, and nothing else.
     Repair(repair::Args),
-    /// Draw a page about an output: use of the codebook, errors, labels, failures.
+    /// Write a page about an output: codebook usage, errors, labels, failures.
     Report(report::Args),
     /// Turn a published checkpoint into a model folder.
     Convert(convert::Args),

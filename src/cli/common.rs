@@ -1,5 +1,4 @@
-//! Owns the flags that several commands share, and their signals. Must not know: what a command does
-//! with them.
+//! Owns the flags that several commands share, and their signals.
 
 use super::flags;
 use crate::data::resize::rules::ResizeRule;
@@ -14,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Where images are encoded: auto is the CPU; decoding and training run there anyway
+    /// Where images are encoded: auto is the CPU, where decoding and training always run
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
     pub device: String,
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
@@ -23,7 +22,7 @@ pub(super) struct Common {
     /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Events for machines on stdout, one JSON object a line
+    /// Print events as JSON on stdout, one object per line
     #[arg(long)]
     pub json: bool,
 }
@@ -38,16 +37,18 @@ pub struct PixelFlags {
     /// muse, vit, vqvae2, stretch, pad or none [default: the model's; in training, the recipe's]
     #[arg(long, value_name = "RULE")]
     pub resize: Option<ResizeRule>,
-    /// What shows through transparent pixels: white, black or drop [default: white; in training,
+    /// Background of transparent pixels: white, black or drop [default: white; in training,
     /// the recipe's]
     #[arg(long, value_name = "COLOUR")]
     pub alpha: Option<Alpha>,
-    /// What becomes of EXIF orientation: apply turns pictures upright; ignore takes them as stored,
-    /// as many published extraction scripts do [default: the model's or recipe's, else apply]
+    /// Whether EXIF orientation is applied: apply turns images upright; ignore takes them as
+    /// stored, as many published extraction scripts do [default: the model's or recipe's, else
+    /// apply]
     #[arg(long, value_name = "apply|ignore")]
     pub orientation: Option<Orientation>,
-    /// Pillow whose resampling is followed, bit for bit: 12 for every version up to it, 13 for those
-    /// that resize tall pictures vertically first [default: the model's or recipe's, else 12]
+    /// Pillow version whose resampling is matched bit for bit: 12 for every version up to 12, 13
+    /// for those that resize tall images vertically first [default: the model's or recipe's, else
+    /// 12]
     #[arg(long, value_name = "12|13")]
     pub pillow: Option<PillowVersion>,
 }
@@ -62,11 +63,11 @@ impl From<&PixelFlags> for PixelSettings {
 /// Flags that say what a published checkpoint doesn't.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct CheckpointFlags {
-    /// Family of the checkpoint, where its names can't tell [default: what its names tell]
+    /// Family of the checkpoint, where the names of its weights are ambiguous [default: detected]
     #[arg(long, value_name = "NAME")]
     pub family: Option<String>,
-    /// Published configuration of the checkpoint (JSON or YAML), where it doesn't lie beside it
-    /// [default: the one beside it]
+    /// Published configuration of the checkpoint (JSON or YAML), where it isn't beside it [default:
+    /// the one beside it]
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
     /// Which of several sets of weights in one file: the start of their names, such as ema, teacher,

@@ -1,5 +1,4 @@
 //! Owns `vqtok convert`: a published checkpoint into a model folder of ours.
-//! Must not know: how either is read or written.
 
 use super::common::CheckpointFlags;
 use super::outcome::Finished;

@@ -1,4 +1,4 @@
-//! Owns `vqtok decode`. Must not know: how codes become pixels.
+//! Owns `vqtok decode`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::outcome::Finished;
@@ -19,19 +19,19 @@ pub(super) struct Args {
     /// Tokenizer: a folder or checkpoint file with a decoder
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// Folder for the pictures, one PNG a row [default: none where there is --sheet]
+    /// Folder for the pictures, one PNG per row [default: none with --sheet]
     #[arg(long, value_name = "DIR", required_unless_present = "sheet")]
     out: Option<PathBuf>,
-    /// One picture of up to 64 decoded ones, taken evenly from the rows [default: none]
+    /// A contact sheet of up to 64 decoded pictures, taken evenly from the rows [default: none]
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
     /// Column of tokens (a.b inside a struct); once a level, finest first [default: tokens]
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
-    /// Grid of rows that don't say theirs [default: the model's own, else a square]
+    /// Grid of rows that don't state theirs [default: the model's own, else a square]
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = grid_of)]
     grid: Option<(usize, usize)>,
-    /// Decode tokens that say they were made by another model
+    /// Decode even where the tokens name another model
     #[arg(long)]
     force: bool,
     /// Replace files of the same names that vqtok didn't write
@@ -39,7 +39,7 @@ pub(super) struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Rows decoded at once [default: two for every thread, at least 16]
+    /// Rows decoded at once [default: two per thread, at least 16]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     #[command(flatten)]

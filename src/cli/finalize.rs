@@ -1,4 +1,4 @@
-//! Owns `vqtok finalize`: folds what several workers wrote. Must not know: how.
+//! Owns `vqtok finalize`: folds what several workers wrote.
 
 use super::outcome::Finished;
 use crate::cli::progress::Reporter;

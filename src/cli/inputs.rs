@@ -10,8 +10,8 @@ pub(crate) struct InputFlags {
     /// Folders (searched recursively, in sorted order) or image files
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Take hidden and system files and folders too (.*, @eaDir, __MACOSX, lost+found, ...), which
-    /// are passed over otherwise
+    /// Include hidden and system files and folders (.*, @eaDir, __MACOSX, lost+found, ...), which
+    /// are skipped by default
     #[arg(long)]
     hidden: bool,
 }

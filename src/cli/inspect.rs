@@ -1,5 +1,4 @@
 //! Owns `vqtok inspect`: what a model, an output folder or a token file is.
-//! Must not know: how any of them is read.
 
 use super::common::CheckpointFlags;
 use super::flags;
@@ -75,7 +74,7 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     for missing in &sources.missing {
         let path = text::path(&missing.path);
         let text = format!(
-            "missing: {path} with {}; `vqtok repair` makes it anew",
+            "missing: {path} with {}; `vqtok repair` rebuilds it",
             counted(missing.rows, "row")
         );
         reporter.result(

@@ -1,5 +1,4 @@
 //! Owns `vqtok quickstart`: the whole tour without a file of the user's.
-//! Must not know: more than the commands it calls.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::outcome::Finished;

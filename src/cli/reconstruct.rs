@@ -1,4 +1,4 @@
-//! Owns `vqtok reconstruct`. Must not know: how pictures are encoded, decoded or drawn.
+//! Owns `vqtok reconstruct`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::inputs::InputFlags;
@@ -29,7 +29,7 @@ pub(super) struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Pictures on the sheet, taken evenly from the inputs
+    /// Images on the sheet, taken evenly from the inputs
     #[arg(long, value_name = "N", default_value_t = 16)]
     count: usize,
     #[command(flatten)]

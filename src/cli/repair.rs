@@ -1,4 +1,4 @@
-//! Owns `vqtok repair`. Must not know: how damage looks, how partitions are made.
+//! Owns `vqtok repair`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::outcome::Finished;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
-    /// The tokenizer that made it; needed where shards have to be made anew [default: none]
+    /// The tokenizer that made it; needed where shards have to be rebuilt [default: none]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Where the images lie now, if they moved since they were tokenized: the folder they were in

@@ -1,4 +1,4 @@
-//! Owns `vqtok report`: a page about an output. Must not know: what is on it.
+//! Owns `vqtok report`: a page about an output.
 
 use super::outcome::Finished;
 use crate::audit::{html, report};

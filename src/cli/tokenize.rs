@@ -1,4 +1,4 @@
-//! Owns `vqtok tokenize`. Must not know: how images become tokens.
+//! Owns `vqtok tokenize`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::inputs::InputFlags;
@@ -34,10 +34,12 @@ pub(super) struct Args {
     /// [default: 0, or 1 where all first folders are splits such as train and val]
     #[arg(long, value_name = "N|none")]
     label_level: Option<LabelLevel>,
-    /// Images a batch; tokens don't depend on it [default: the recipe's, else what suits the device]
+    /// Images per batch; tokens don't depend on it [default: the recipe's, else what suits the
+    /// device]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Rows a shard: what a kill can cost, and the unit workers share [default: the recipe's, else
+    /// Rows per shard: the most work a kill can lose, and the unit that workers share [default: the
+    /// recipe's, else
     /// 4096]
     #[arg(long, value_name = "N")]
     shard_rows: Option<usize>,
@@ -48,13 +50,14 @@ pub(super) struct Args {
     /// Take I/N from the environment: slurm, kubernetes or torch [default: from --partition]
     #[arg(long, value_name = "SOURCE")]
     rank_from: Option<RankFrom>,
-    /// Number of workers, where --rank-from's source doesn't tell [default: what it tells]
+    /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
     #[arg(long, value_name = "N", requires = "rank_from")]
     ranks: Option<usize>,
-    /// Make the shards that hold failures anew, once the reason is mended
+    /// Rebuild the shards that hold failures, once the cause is fixed
     #[arg(long)]
     retry_failed: bool,
-    /// What a bad image costs: a row in failures, or the run [default: the recipe's, else record]
+    /// What happens on a bad image: it becomes a row in failures, or the run stops [default: the
+    /// recipe's, else record]
     #[arg(long, value_name = "record|stop")]
     on_error: Option<OnError>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Owns `vqtok train`. Must not know: how a model learns.
+//! Owns `vqtok train`.
 
 use super::common::{Common, PixelFlags, stop_flag};
 use super::inputs::InputFlags;
@@ -24,15 +24,15 @@ pub(super) struct Args {
     /// Updates [default: the recipe's]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Images an update [default: the recipe's]
+    /// Images per update [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Images that go through the network at once; fewer take less memory [default: the recipe's,
-    /// else all of an update]
+    /// Images per forward and backward pass; fewer take less memory [default: the recipe's, else
+    /// all of an update]
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
-    /// Run each block of the network again in the backward pass instead of keeping what it
-    /// computed: much less memory, a third more time, the same result
+    /// Recompute each block's activations in the backward pass instead of keeping them (gradient
+    /// checkpointing): much less memory, a third more time, the same result
     #[arg(long)]
     recompute: bool,
     /// File or folder with the weights of LPIPS: torchvision's VGG16 and the heads of lpips
@@ -40,11 +40,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     perceptual_weights: Option<String>,
     /// Begin with the weights of a checkpoint, published or vqtok's own, of the recipe's
-    /// architecture; a codebook of another size or length begins anew [default: the recipe's, else
+    /// architecture; a codebook of another size or length begins again [default: the recipe's, else
     /// random weights]
     #[arg(long, value_name = "PATH")]
     init_from: Option<String>,
-    /// Family of the checkpoint to begin with, where it can't be told [default: what its names tell]
+    /// Family of the checkpoint to begin with, where it is ambiguous [default: detected]
     #[arg(long, value_name = "FAMILY", requires = "init_from")]
     init_family: Option<String>,
     /// Which of several sets of weights in the checkpoint to begin with: the start of their names
@@ -54,8 +54,7 @@ pub(super) struct Args {
     /// Seed of everything random [default: the recipe's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Go on with the training in PATH, by the recipe that lies there; --steps makes it longer, also
-    /// one that is finished
+    /// Resume the training in PATH with its own recipe; --steps extends it, even a finished one
     #[arg(long)]
     pub(super) resume: bool,
     #[command(flatten)]

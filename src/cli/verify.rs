@@ -1,4 +1,4 @@
-//! Owns `vqtok verify`: prints what the auditor finds. Must not know: how it looks.
+//! Owns `vqtok verify`: prints what the auditor finds.
 
 use super::outcome::Finished;
 use crate::audit::VerifyReport;
@@ -37,7 +37,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let there = report.partitions - report.missing.min(report.partitions);
     let state = match report.finished {
         true => "finished".to_string(),
-        false if there == report.partitions => "UNFINISHED (not folded yet)".to_string(),
+        false if there == report.partitions => "UNFINISHED (not finalized yet)".to_string(),
         false => "UNFINISHED".to_string(),
     };
     let text = format!(
@@ -107,7 +107,7 @@ fn verdict(report: &VerifyReport) -> String {
         (findings, _) => {
             let with = if strays.is_empty() { strays } else { format!("; {strays}") };
             let findings = counted(findings, "finding");
-            format!("{findings}; `vqtok repair` makes the bad parts anew{with}")
+            format!("{findings}; `vqtok repair` rebuilds the damaged parts{with}")
         }
     }
 }

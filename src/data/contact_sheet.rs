@@ -1,5 +1,4 @@
 //! Owns the contact sheet: pairs of pictures, each input above its reconstruction.
-//! Must not know: where pictures come from.
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ImageBuffer, PixelWithColorType, Rgb, RgbImage, imageops};

@@ -1,4 +1,4 @@
-//! Owns whether a picture is turned as its file asks. Must not know: where files say so, pixels.
+//! Owns whether a picture is turned as its file asks.
 
 use std::fmt;
 use std::str::FromStr;

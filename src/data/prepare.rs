@@ -1,6 +1,6 @@
 //! Owns the whole way of one image from its place to the model's pixels: read, decode, orient,
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
-//! see the same pixels. Must not know: models, batches.
+//! see the same pixels.
 
 use super::decode;
 use super::orientation::Orientation;

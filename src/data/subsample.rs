@@ -1,5 +1,4 @@
 //! Owns choosing some images of a stream of unknown length, evenly and in order.
-//! Must not know: what they are chosen for.
 
 use crate::data::source::walk::SourceFile;
 use crate::error::Result;

@@ -1,5 +1,5 @@
 //! Owns the pictures that `vqtok quickstart` draws for itself: small, colourful, varied, the same
-//! for the same seed on every machine. Must not know: what becomes of them.
+//! for the same seed on every machine.
 
 use crate::error::{Error, Result};
 use crate::util::overwrite;

@@ -1,6 +1,5 @@
 //! Owns the reference engine: every image of a batch goes through the candle model on its own, so
-//! that its codes can't depend on the batch or on the number of threads. Must not know: shards,
-//! names of published weights.
+//! that its codes can't depend on the batch or on the number of threads.
 
 use std::sync::Arc;
 

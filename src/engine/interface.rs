@@ -1,5 +1,4 @@
-//! Owns what every engine is: batches of pixels in, codes out, and back. Must not know: how it is
-//! computed.
+//! Owns what every engine is: batches of pixels in, codes out, and back.
 
 use super::device::Precision;
 use crate::error::{Error, Result};
@@ -52,7 +51,7 @@ impl PixelBatch {
 pub struct CodeGrid {
     /// Index into the codebook, below the model's code count.
     pub codes: Vec<u32>,
-    /// Squared distance |z - e|^2 of each latent (behind the first residual level: of what is left
+    /// Squared distance |z - e|^2 of each latent (after the first residual level: of what is left
     /// over of it) to its code, same order, float32; NaN where the family's quantizer has no
     /// distance (gumbel, dVAE, LFQ logits).
     pub distances: Vec<f32>,
@@ -63,7 +62,7 @@ pub struct CodeGrid {
 }
 
 /// What an engine returns for a batch. `levels[0]` is what goes into `tokens`; hierarchical
-/// models (VQ-VAE-2) add their coarser grids behind it, residual ones a grid of the same size for
+/// models (VQ-VAE-2) add their coarser grids after it, residual ones a grid of the same size for
 /// each further level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {

@@ -1,4 +1,4 @@
-//! Owns choosing the engine for a model, a device and a precision. Must not know: what engines do.
+//! Owns choosing the engine for a model, a device and a precision.
 
 use super::cpu::CpuEngine;
 use super::device::{DeviceChoice, Precision};

@@ -1,5 +1,4 @@
 //! Owns the way from rows of tokens to pictures: batches, files and the sheet.
-//! Must not know: where rows come from.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

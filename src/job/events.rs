@@ -170,7 +170,7 @@ pub struct DamageReport {
     pub dir: PathBuf,
     /// What [`verify`](crate::verify()) finds.
     pub report: VerifyReport,
-    /// Partitions that are there and have to be made again.
+    /// Partitions that are there and have to be rebuilt.
     pub partitions: usize,
 }
 

@@ -1,6 +1,5 @@
 //! Owns the names of decoded pictures. Keys come from files that others wrote: no name leaves the
 //! output folder, and no two are one file, on whatever file system.
-//! Must not know: what is written.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

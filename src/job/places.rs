@@ -1,5 +1,5 @@
 //! Owns what is asked of the places that results go to, before any work: the right kind of name,
-//! and not among the files of an output. Must not know: how results are written.
+//! and not among the files of an output.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan that
-//! is there, and says what differs. Must not know: how images become tokens.
+//! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan
+//! that is there, and says what differs.
 
 use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;

@@ -76,7 +76,7 @@ impl Reconstruct {
         self
     }
 
-    /// Pictures on the sheet, taken evenly from the inputs; 16 by default.
+    /// Images on the sheet, taken evenly from the inputs; 16 by default.
     pub fn count(mut self, pictures: usize) -> Reconstruct {
         self.count = pictures;
         self

@@ -1,5 +1,4 @@
 //! Owns repairing outputs: from what the auditor finds to an output that is whole again.
-//! Must not know: how damage looks, how partitions are made.
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +58,7 @@ impl Repair {
         }
     }
 
-    /// The tokenizer that made the output; needed where shards have to be made again. What images
+    /// The tokenizer that made the output; needed where shards have to be rebuilt. What images
     /// become before it sees them is as the output says, whatever the options do.
     pub fn model(mut self, model: impl Into<PathBuf>, options: TokenizerOptions) -> Repair {
         (self.model, self.options) = (Some(model.into()), options);
@@ -81,7 +80,7 @@ impl Repair {
     /// Runs the job. Nothing is removed before what it takes to make it again is there.
     ///
     /// # Errors
-    /// No model where shards have to be made again, or another one than made the output; images that
+    /// No model where shards have to be rebuilt, or another one than made the output; images that
     /// aren't at their places; [`Error::Interrupted`] where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
         check_batch_size(self.batch_size)?;
@@ -139,7 +138,7 @@ impl Repair {
     fn maker(&self, damage: &Damage) -> Result<(Tokenizer, Preparation)> {
         let Some(model) = &self.model else {
             return Err(Error::invalid(format!(
-                "shards have to be made anew: pass {MODEL} with the tokenizer that made them"
+                "shards have to be rebuilt: pass {MODEL} with the tokenizer that made them"
             )));
         };
         let identity = repair::identity(&self.dir, damage)?;

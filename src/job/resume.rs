@@ -1,5 +1,5 @@
-//! Owns which recipe a training follows where several have a say: settings, a recipe, and the recipe
-//! that the model folder holds. Must not know: how training works.
+//! Owns which recipe a training follows where several have a say: settings, a recipe, and the
+//! recipe that the model folder holds.
 
 use crate::checkpoint::folder::CONFIG_FILE;
 use crate::checkpoint::model_card;

@@ -1,5 +1,4 @@
 //! Owns which partitions a worker takes: I of N, and the ranks that schedulers hand out.
-//! Must not know: what a partition holds.
 
 use crate::error::{Error, Result};
 use crate::util::settings::{RANK_FROM, RANKS};

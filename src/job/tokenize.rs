@@ -76,7 +76,8 @@ impl Tokenize {
         self
     }
 
-    /// Images a batch; tokens don't depend on it. By default the recipe's, or what suits the device.
+    /// Images per batch; tokens don't depend on it. By default the recipe's, or what suits the
+    /// device.
     pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Tokenize {
         self.batch_size = images.into();
         self

@@ -155,7 +155,7 @@ impl Train {
         self
     }
 
-    /// Images an update.
+    /// Images per update.
     pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Train {
         self.batch_size = images.into();
         self

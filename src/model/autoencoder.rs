@@ -1,5 +1,5 @@
-//! Owns a network whose halves are sequences of layers: what the reference engine runs and
-//! training differentiates. Must not know: quantizers, losses.
+//! Owns a network whose halves are sequences of layers: what the reference engine runs and training
+//! differentiates.
 
 use candle_core::{Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;

@@ -1,5 +1,5 @@
 //! Owns the contract of a model, images to codes and back, and how a network and a quantizer make
-//! one. Must not know: layers, names.
+//! one.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 

@@ -1,6 +1,5 @@
-//! Owns telling what is no number: latents, distances and pixels that are not finite. Codes and bytes
-//! that come of them look like any others, so their image fails instead. Must not know: engines,
-//! batches, files.
+//! Owns telling what is no number: latents, distances and pixels that are not finite. Codes and
+//! bytes that come of them look like any others, so their image fails instead.
 
 use super::config::{Architecture, ModelConfig, QuantizerRule};
 

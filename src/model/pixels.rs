@@ -1,5 +1,5 @@
 //! Owns the two ways between bytes and floats: the 256-entry tables of the input ranges and the
-//! rules that turn a decoder's floats into bytes. Must not know: tensors, families.
+//! rules that turn a decoder's floats into bytes.
 
 use super::config::{InputRange, OutputRange};
 

@@ -1,5 +1,5 @@
-//! Owns 2x2 max pooling that hides no NaN and has a right gradient: candle's is a quarter of it, and
-//! a maximum over a reshaped window gives every tied element the whole. Must not know: networks.
+//! Owns 2x2 max pooling that hides no NaN and has a right gradient: candle's is a quarter of it,
+//! and a maximum over a reshaped window gives every tied element the whole.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, WithDType, bail};

@@ -1,6 +1,6 @@
 //! Owns the step from latents to codes and back, in float32 over plain slices: each pair of latent
 //! and code is computed in one fixed order, so that equal codes tie exactly (the lower index wins)
-//! and nothing depends on the batch or the number of threads. Must not know: networks, files.
+//! and nothing depends on the batch or the number of threads.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Owns a model as candle computes it, made of a configuration and weights: the reference that every
-//! engine is held against. Must not know: layers, files, threads.
+//! Owns a model as candle computes it, made of a configuration and weights: the reference that
+//! every engine is held against.
 
 use std::sync::Arc;
 
@@ -147,7 +147,7 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Code
     })
 }
 
-/// The codebook `quantize.embedding.weight`, `[K, D]` for each level, one behind the other, and, for
+/// The codebook `quantize.embedding.weight`, `[K, D]` for each level, concatenated, and, for
 /// gumbel, `quantize.proj`.
 pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<ResidualQuantizer> {
     let q = &config.quantizer;

@@ -1,6 +1,6 @@
 //! Owns residual levels of codes (Zeghidour et al. 2021; Lee et al. 2022): each quantizes what the
 //! levels before it left over, and the vectors of all of them add up. One level is a plain
-//! quantizer. Must not know: how a code is found, networks, files.
+//! quantizer.
 
 use super::config::QuantizerConfig;
 use super::quantizer::VectorQuantizer;
@@ -15,7 +15,7 @@ pub(crate) struct ResidualQuantizer {
 }
 
 impl ResidualQuantizer {
-    /// `codebook` holds the levels' codebooks one behind the other, `[depth * K, D]`; otherwise as
+    /// `codebook` holds the levels' codebooks concatenated, `[depth * K, D]`; otherwise as
     /// [`VectorQuantizer::new`].
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Owns networks as sequences of candle's layers: the emitter behind the reference engine and
-//! training. Must not know: which networks there are, quantizers, losses.
+//! training.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;

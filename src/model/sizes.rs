@@ -1,5 +1,5 @@
 //! Owns refusing, in one line, sizes of a model that no network has: a `config.json` is written by
-//! hand too. Must not know: weights; what a family's published files say.
+//! hand too.
 
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use super::config::*;

@@ -1,5 +1,5 @@
 //! Owns ViT-VQGAN (Yu et al. 2022, as in enhancing-transformers): patches, a transformer on each
-//! side, a fixed grid. Must not know: published names, files, threads.
+//! side, a fixed grid.
 
 use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;

@@ -1,5 +1,5 @@
 //! Owns VQ-VAE-2 around its networks: a top level of codes, and a bottom level that depends on the
-//! decoded top. Must not know: layers, published names, files, threads.
+//! decoded top.
 
 use std::slice;
 

@@ -215,7 +215,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let tokens = file_summary(dir, &path)?;
     let sidecars = Sidecar::ALL.map(|kind| kind.path(dir, partition, &tokens.sha256));
     if let Some(missing) = sidecars.iter().find(|path| !path.exists()) {
-        return Err(broken(format!("its companion {} is missing", text::path(missing))));
+        return Err(broken(format!("its sidecar {} is missing", text::path(missing))));
     }
     let [failures, codebook] = sidecars;
     let file = File::open(&path).map_err(Error::io(&path))?;

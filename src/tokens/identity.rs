@@ -125,7 +125,7 @@ impl Identity {
         let first = self.levels.first().is_some_and(|level| !level.residual);
         if !first || count > LEVELS_MAX || (!top && residual != count - 1) {
             return Err(Error::invalid(format!(
-                "tokens have a first level and behind it a coarser one or residual ones, at most \
+                "tokens have a first level and after it a coarser one or residual ones, at most \
                  {LEVELS_MAX} in all; this model has {count} levels, {residual} of them residual"
             )));
         }

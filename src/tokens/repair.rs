@@ -55,7 +55,7 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     Ok(found)
 }
 
-/// Removes what is bad, so that the next run makes just that anew; a broken plan is rebuilt from
+/// Removes what is bad, so that the next run makes just that again; a broken plan is rebuilt from
 /// the shards, with `size_of` giving the present size of a uri's file. Kill it anywhere and run it
 /// again.
 ///
@@ -77,7 +77,7 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
     Ok(())
 }
 
-/// Writes `plan.parquet` anew from its own rows where they can still be read, else from the shards
+/// Writes `plan.parquet` again from its own rows where they can still be read, else from the shards
 /// and failures. The digest that every shard carries proves the result.
 fn rebuild_plan(
     dir: &Path,

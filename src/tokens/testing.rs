@@ -63,7 +63,7 @@ pub(crate) fn token_row(ordinal: i64) -> TokenRow {
     }
 }
 
-/// Of rows with two residual levels behind the first.
+/// Of rows with two residual levels after the first.
 pub(crate) fn deep_identity(shard_rows: u64) -> Identity {
     let mut deep = identity(CODES, Some([2, 3]), shard_rows);
     let residual = LevelLayout { residual: true, ..deep.levels[0].clone() };

@@ -1,5 +1,5 @@
-//! Owns the judgement of a finished tokenizer: its reconstructions and the use of its codes, over
-//! a set of images. Must not know: how it was trained.
+//! Owns the judgement of a finished tokenizer: its reconstructions and the use of its codes, over a
+//! set of images.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Owns what a training tells while it runs, and its result. Must not know: who is told.
+//! Owns what a training tells while it runs, and its result.
 
 use std::time::Duration;
 

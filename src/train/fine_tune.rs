@@ -1,8 +1,8 @@
 //! Owns the beginning of a fine-tuning: which weights of a checkpoint a new training takes over, and
-//! which begin anew. Must not know: how weights are learned.
+//! which begin again. Must not know: how weights are learned.
 //!
 //! The network must be the checkpoint's, weight by weight: nothing is left out or made up silently.
-//! Only a codebook of another size or length begins anew, and with another length the layers that
+//! Only a codebook of another size or length begins again, and with another length the layers that
 //! lead into it and out of it.
 
 use std::collections::BTreeMap;
@@ -170,7 +170,7 @@ impl Init {
             ),
         };
         if !fresh.is_empty() {
-            text += &format!("; {} begin anew with it", fresh.join(", "));
+            text += &format!("; {} start afresh with it", fresh.join(", "));
         }
         text
     }

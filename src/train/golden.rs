@@ -1,5 +1,5 @@
 //! Owns reading a case of the training reference in tests: tensors, scalars, tolerances.
-//! Must not know: what is compared. Integration tests include this very file.
+//! Integration tests include this very file.
 
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Owns what a resumed training must share with the one it goes on with. Must not know: files.
+//! Owns what a resumed training must share with the one it goes on with.
 
 use std::path::Path;
 
@@ -95,11 +95,11 @@ pub(super) fn going_on(state: &State, steps: usize) -> String {
     let then = state.counters.recipe["train"]["steps"].as_u64().unwrap_or(steps as u64);
     if (then as usize) < steps {
         format!(
-            "going on behind step {step} to {steps} instead of {then}: from here on the learning \
+            "resuming after step {step}, to {steps} instead of {then}: from here on the learning \
              rate and all that depends on the number of steps follow a training of {steps}"
         )
     } else {
-        format!("going on behind step {step} of {steps}")
+        format!("resuming after step {step} of {steps}")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns a training, in order: opened, step by step, finished. Must not know: what a step computes.
+//! Owns a training, in order: opened, step by step, finished.
 
 mod evaluation;
 
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
         }))
     }
 
-    /// The loop: every step up to the last one, and the checkpoint behind it.
+    /// The loop: every step up to the last one, and the checkpoint after it.
     fn steps(&mut self) -> Result<()> {
         let (loader, steps) = (self.loader, self.settings.steps);
         let (first, begun) = (self.trainer.step_count(), Instant::now());

@@ -1,5 +1,5 @@
 //! Owns putting a file in its place so that a reader, or a power cut, sees the old one or the new
-//! one, each whole. Must not know: what the bytes mean.
+//! one, each whole.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

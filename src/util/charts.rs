@@ -1,4 +1,4 @@
-//! Owns charts as SVG in a page: axes, lines, bars. Must not know: what is drawn.
+//! Owns charts as SVG in a page: axes, lines, bars.
 
 use std::fmt::Write;
 

@@ -1,6 +1,5 @@
 //! Owns what other people's error messages become before a user sees them: the system's without
 //! their numbers, those of TOML and JSON readers without Rust's names of types.
-//! Must not know: where they come from.
 
 use std::borrow::Cow;
 use std::io;

@@ -1,4 +1,4 @@
-//! Owns the first difference of two JSON values. Must not know: what they describe.
+//! Owns the first difference of two JSON values.
 
 use serde_json::Value;
 

@@ -1,5 +1,4 @@
 //! Owns numbers as people read them: counts with their nouns, bytes, times, rates.
-//! Must not know: what is counted.
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn count(n: impl TryInto<u64>) -> String {

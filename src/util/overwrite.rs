@@ -42,7 +42,7 @@ impl Foreign {
     }
 }
 
-/// The same PNG with vqtok's mark: a chunk `Software: vqtok` behind its header.
+/// The same PNG with vqtok's mark: a chunk `Software: vqtok` after its header.
 pub(crate) fn mark_png(png: &[u8]) -> Vec<u8> {
     let (head, body) = png.split_at(PNG_HEAD.min(png.len()));
     [head, &png_mark(), body].concat()

@@ -1,6 +1,6 @@
 //! Owns what becomes of panics. Those of third-party readers become values and print nothing; any
 //! other is a bug of ours: the first one is remembered with its stage and key, and the command ends
-//! with one line about it. Must not know: which reader or stage it runs.
+//! with one line about it.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,5 @@
 //! Owns what the errors and panics of the Parquet and Arrow crates become before a user sees them:
 //! one line of plain words, whatever those crates print of their own structs.
-//! Must not know: which file is read or written.
 
 use std::error::Error as StdError;
 use std::io;

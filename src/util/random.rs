@@ -1,5 +1,5 @@
 //! Owns seeded numbers, the same everywhere: splitmix64 by index and in sequence, and the hash that
-//! makes a seed of a name. Must not know: what the numbers are for.
+//! makes a seed of a name.
 
 /// FNV-1a, 64 bits.
 pub fn fnv1a64(text: &str) -> u64 {

@@ -1,6 +1,5 @@
 //! Owns how names that others chose (keys, paths, tensor names) stand in messages: on one line,
 //! with nothing in them that a terminal obeys or that reorders what is read.
-//! Must not know: who prints them.
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Owns what a model's weights are called by: digests that don't depend on the container they came
-//! in. Must not know: families.
+//! in.
 
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
 //! Owns a model's weights by their canonical names, and the bridge from them to candle's modules: a
 //! `VarBuilder` that records which names the modules asked for, so that no weight of a checkpoint is
-//! silently left out. Must not know: containers, families.
+//! silently left out.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,4 @@
-//! Owns the tensors of a checkpoint as data: element type, shape, bytes. Must not know: containers,
-//! names.
+//! Owns the tensors of a checkpoint as data: element type, shape, bytes.
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};

@@ -96,7 +96,7 @@ pub fn write(plan: &Plan, partition: usize, mode: CommitMode) -> Result<Receipt>
     writer.close()
 }
 
-/// A whole job: plan, the partitions that aren't there, the fold.
+/// A whole job: plan, the partitions that aren't there, the merge.
 pub fn job(dir: &Path, images: i64, shard_rows: u64) -> Result<()> {
     let plan = plan(dir, images, shard_rows)?;
     for partition in 0..plan.partitions() {

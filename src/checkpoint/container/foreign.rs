@@ -1,5 +1,5 @@
 //! Owns the words for what lies where a checkpoint should: pages of web sites, pointers of Git LFS,
-//! archives, files of other programs. Must not know: checkpoints.
+//! archives, files of other programs.
 
 /// What the bytes are, with what to do; None where they could be anything.
 pub(crate) fn describe(bytes: &[u8]) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Owns reading and writing of safetensors files. Must not know: folders, families.
+//! Owns reading and writing of safetensors files.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

@@ -64,7 +64,7 @@ pub(crate) fn read(text: &[u8], data: usize) -> Result<Vec<Entry>, String> {
             "cut: {data} bytes of data where its header promises {end}; download it again"
         )),
         data => Err(format!(
-            "{} bytes behind the last tensor; the file is damaged or two are glued together",
+            "{} bytes after the last tensor; the file is damaged or two are glued together",
             data - end
         )),
     }
@@ -156,7 +156,7 @@ mod tests {
                 3,
                 "cut: 3 bytes of data where its header promises 4",
             ),
-            (format!("{{{}}}", tensor("a", 0, 4)), 9, "5 bytes behind the last tensor"),
+            (format!("{{{}}}", tensor("a", 0, 4)), 9, "5 bytes after the last tensor"),
             ("{\"a\":1}".into(), 0, "isn't that of a safetensors file"),
             ("{\"a\":{}}".into(), 0, "missing field `dtype`"),
             ("{".into(), 0, "EOF"),

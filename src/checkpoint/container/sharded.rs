@@ -1,5 +1,4 @@
 //! Owns checkpoints of several files: the index that says which tensor lies in which.
-//! Must not know: which folder's index is meant.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};

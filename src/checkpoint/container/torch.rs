@@ -1,5 +1,5 @@
 //! Owns the way from a PyTorch file to named tensors: which container, which pickle inside, where
-//! its storages lie. Must not know: folders, families.
+//! its storages lie.
 
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::container::zip::Archive;

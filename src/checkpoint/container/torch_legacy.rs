@@ -1,5 +1,4 @@
 //! Owns the stream that `torch.save` wrote before 1.6: five pickles, then the storages.
-//! Must not know: tensors.
 
 use std::collections::BTreeMap;
 

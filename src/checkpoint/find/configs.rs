@@ -1,5 +1,4 @@
 //! Owns reading of configurations beside weights: JSON, or YAML turned into JSON.
-//! Must not know: what they say.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 //! Owns the search: which files of a folder are the weights, and which configurations lie beside
-//! them. Must not know: what the files hold.
+//! them.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 //! Owns the pickle machine: opcodes of protocols 0 to 5 to nodes of a graph, each step charged
-//! against a budget. Must not know: what any name means.
+//! against a budget.
 
 use std::collections::HashMap;
 

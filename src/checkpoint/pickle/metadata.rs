@@ -1,5 +1,5 @@
 //! Owns what lies beside the tensors of a pickle: plain data as JSON (hyperparameters, arguments,
-//! attributes of a module), and a note on objects of unknown classes. Must not know: what it means.
+//! attributes of a module), and a note on objects of unknown classes.
 
 use std::collections::BTreeMap;
 

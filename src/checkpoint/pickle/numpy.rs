@@ -1,4 +1,4 @@
-//! Owns numpy values inside a pickle: arrays and scalars. Must not know: PyTorch.
+//! Owns numpy values inside a pickle: arrays and scalars.
 
 use serde_json::Value as Json;
 

@@ -1,5 +1,5 @@
 //! Owns what the objects of a pickle are: modules, containers of the standard library, classes by
-//! their names. Must not know: how tensors are made.
+//! their names.
 
 use std::collections::HashSet;
 

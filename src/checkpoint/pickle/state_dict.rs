@@ -1,6 +1,5 @@
 //! Owns the flattening of a graph to a state dict: nested dicts, lists and modules become dotted
 //! names.
-//! Must not know: containers, how tensors are made.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,5 +1,5 @@
 //! Owns storages and the strided views of them that tensors are. Every number is checked against
-//! the storage before memory is taken. Must not know: pickles, where storages lie.
+//! the storage before memory is taken.
 
 use crate::checkpoint::budget::Budget;
 use crate::weights::tensor::{Bytes, Dtype, RawTensor, byte_count};

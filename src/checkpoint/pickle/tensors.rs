@@ -1,5 +1,5 @@
 //! Owns tensors inside a pickle: which calls would have made one, of which storage, with which
-//! strides. Must not know: names of tensors, containers, how a view is read.
+//! strides.
 
 use std::collections::HashMap;
 

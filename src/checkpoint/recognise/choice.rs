@@ -1,5 +1,5 @@
 //! Owns which family a checkpoint is of: by the user's word, its configuration, or what the names
-//! of its weights show. Must not know: tensors, files.
+//! of its weights show.
 
 use std::collections::BTreeMap;
 

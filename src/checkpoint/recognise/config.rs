@@ -1,6 +1,5 @@
 //! Owns the configuration of a recognised model: what its weights show, what its published
-//! configuration says, and the conventions of its family where neither does. Must not know:
-//! tensors, files.
+//! configuration says, and the conventions of its family where neither does.
 
 use super::families::Family;
 use super::geometry::Geometry;

@@ -1,5 +1,5 @@
 //! Owns the step from a published checkpoint to a vqtok model: which family, which sizes, which
-//! weight goes where, what was assumed. Must not know: how files are read, devices.
+//! weight goes where, what was assumed.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -197,7 +197,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
     match &config.architecture {
         Architecture::Vqgan(c) => {
             if c.parts.encoder() {
-                agree(WIDTH, c.ch, "channels behind the first convolution")?;
+                agree(WIDTH, c.ch, "channels after the first convolution")?;
             }
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, c.z_channels, "channels of latents")?;
@@ -227,7 +227,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             agree(&["n_blk_per_group"], c.blocks, "blocks a group")?;
             agree(&["vocab_size"], config.quantizer.codes, "codes")?;
             match c.parts.decoder() {
-                true => agree(&["n_init"], c.init, "channels behind the decoder's first layer"),
+                true => agree(&["n_init"], c.init, "channels after the decoder's first layer"),
                 false => Ok(()),
             }
         }

@@ -1,5 +1,4 @@
 //! Owns the inference of a network's sizes from the shapes of its weights under canonical names.
-//! Must not know: tensors' values, prefixes, published names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
-//! Owns the maps from published names of weights to canonical ones, per layout. Must not know:
-//! tensors, configurations, which family a layout belongs to.
+//! Owns the maps from published names of weights to canonical ones, per layout.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
 //! Owns where each published weight goes: its place in the model, or the reason why it has none.
-//! Must not know: configurations, how files are read.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Owns the record of where each fact of a model is from, which its `config.json` keeps and the
-//! model card shows. Must not know: how facts are found.
+//! model card shows.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -1,5 +1,5 @@
 //! Owns the reading of published configurations (taming's YAML, diffusers' and transformers' JSON,
-//! Lightning's hyper-parameters): only what names and shapes can't tell. Must not know: tensors.
+//! Lightning's hyper-parameters): only what names and shapes can't tell.
 
 use std::path::PathBuf;
 

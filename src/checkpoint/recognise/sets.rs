@@ -1,6 +1,5 @@
 //! Owns the sets of weights in a checkpoint: what stands before a tokenizer's names, what training
-//! frameworks put into them, and which set is meant where there are several. Must not know:
-//! values, families, configurations.
+//! frameworks put into them, and which set is meant where there are several.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

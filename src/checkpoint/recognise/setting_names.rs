@@ -1,5 +1,5 @@
 //! Owns how a front end calls what its user may say of a checkpoint, so that each message gives
-//! advice which can be followed. Must not know: what is said.
+//! advice which can be followed.
 
 use crate::util::settings::{FAMILY, INIT_FAMILY, INIT_WEIGHTS, MODEL_CONFIG, Setting, WEIGHTS};
 

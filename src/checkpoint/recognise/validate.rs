@@ -1,5 +1,5 @@
-//! Owns what a tokenizer's weights must be before they are put to use: of a type that is read, whole,
-//! with values that mean something; and which names beside them are none. Must not know: families.
+//! Owns what a tokenizer's weights must be before they are put to use: of a type that is read,
+//! whole, with values that mean something; and which names beside them are none.
 
 use std::collections::BTreeMap;
 

@@ -86,7 +86,7 @@ impl<'a> ProgressPrinter<'a> {
     fn damage(&self, damage: &DamageReport) {
         let report = &damage.report;
         let text = format!(
-            "{}: {}, {}, {} to make anew, {} missing",
+            "{}: {}, {}, {} to rebuild, {} missing",
             text::path(&damage.dir),
             counted(report.findings.len(), "finding"),
             counted(report.strays.len(), "stray"),

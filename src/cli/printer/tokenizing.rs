@@ -117,7 +117,7 @@ impl ProgressPrinter<'_> {
             return finalize::report(dir, dataset, self.reporter);
         }
         let text = format!(
-            "{} of {} left to other workers; the last one to finish folds",
+            "{} of {} left to other workers; the last one to finish finalizes",
             numbers::count(summary.missing),
             counted(summary.partitions, "partition")
         );

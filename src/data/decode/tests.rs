@@ -1,4 +1,4 @@
-//! Owns the unit tests of `decode`. Must not know: resizing.
+//! Owns the unit tests of `decode`.
 
 use super::*;
 

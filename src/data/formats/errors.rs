@@ -1,5 +1,5 @@
 //! Owns what a decoder's errors are called in messages: words about the file, never the name of a
-//! type or a field of the decoder. Must not know: what raises them.
+//! type or a field of the decoder.
 
 use std::io::ErrorKind;
 

@@ -139,7 +139,7 @@ fn settle(exif: Option<u64>, xmp: Option<&[u8]>) -> u8 {
     if (1..=8).contains(&value) { value as u8 } else { 1 }
 }
 
-/// The digit behind the first `tiff:Orientation="` or `tiff:Orientation>`.
+/// The digit after the first `tiff:Orientation="` or `tiff:Orientation>`.
 fn in_xmp(packet: &[u8]) -> Option<u64> {
     const NAME: &[u8] = b"tiff:Orientation";
     packet.windows(NAME.len()).enumerate().find_map(|(at, part)| {

@@ -1,5 +1,5 @@
 //! Owns small, safe corrections of headers that the decoders refuse or misread and every viewer
-//! accepts: each makes a copy only where it applies. Must not know: how pixels are decoded.
+//! accepts: each makes a copy only where it applies.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ const PALETTE: usize = 3;
 const BLACK_IS_ZERO: u8 = 1;
 
 /// TIFF and BigTIFF: a palette's indices become grey values, which the decoder reads where it
-/// refuses palettes; and the chain of images ends behind the first, which alone is read, so that
+/// refuses palettes; and the chain of images ends after the first, which alone is read, so that
 /// a loop in it does no harm. Returns whether there is a palette.
 pub(crate) fn tiff(bytes: &[u8]) -> (Cow<'_, [u8]>, bool) {
     let (big_endian, big) = match bytes.get(..4) {

@@ -3,7 +3,7 @@
 //! Must not know: EXIF, alpha, resizing.
 //!
 //! What is recovered, as in Pillow: stray bytes before a marker, an odd JFIF version or Adobe
-//! transform, data behind the end, an odd progression. What is a rejection: data that ends early,
+//! transform, data after the end, an odd progression. What is a rejection: data that ends early,
 //! codes that don't exist, a lost restart marker, more than [`SCANS_MAX`] scans.
 
 use std::any::Any;

@@ -132,7 +132,7 @@ pub(crate) fn text<'a>(
     }
 }
 
-/// What stands before the first zero byte and behind it.
+/// What stands before the first zero byte and after it.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == 0)?;
     Some((&bytes[..end], &bytes[end + 1..]))

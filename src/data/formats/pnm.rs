@@ -1,5 +1,5 @@
 //! Owns PBM, PGM and PPM, plain and raw: from bytes to samples, with Pillow's rounding for every
-//! largest value. PAM goes through the `image` crate. Must not know: the other formats.
+//! largest value. PAM goes through the `image` crate.
 
 use crate::data::formats::raw_image::{Limits, Pixels, Samples, reject};
 use crate::error::Reject;
@@ -45,7 +45,7 @@ impl<'a> Tokens<'a> {
             .ok_or_else(|| reject(format!("PNM: the {what} is no number that fits: damaged")))
     }
 
-    /// What follows the header and the one white space behind it.
+    /// What follows the header and the one white space after it.
     fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at + 1..).unwrap_or(&[])
     }

@@ -1,5 +1,5 @@
 //! Owns what every format's decoder shares: what an image may cost, the samples it hands over, a
-//! rejection in one line. Must not know: formats.
+//! rejection in one line.
 
 use crate::error::{Reject, Stage};
 use crate::util::text::printable;

@@ -1,5 +1,4 @@
-//! Owns GIF, QOI and PAM: each from bytes to samples, through the decoders of the
-//! image-rs family. Must not know: alpha rules, orientation, the other formats.
+//! Owns GIF, QOI and PAM: each from bytes to samples, through the decoders of the image-rs family.
 
 use std::io::Cursor;
 use std::num::NonZeroU64;

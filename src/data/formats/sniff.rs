@@ -1,5 +1,4 @@
 //! Owns telling image formats apart by their first bytes and by file extension.
-//! Must not know: how any of them is decoded.
 
 /// The formats that are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +117,7 @@ fn decoded_format(bytes: &[u8]) -> Option<Format> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Format::WebP,
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
         [b'B', b'M', ..] => Format::Bmp,
-        // Canon's raw files are TIFF with their own mark behind the header.
+        // Canon's raw files are TIFF with their own mark after the header.
         [b'I', b'I', b'*', 0, _, _, _, _, b'C', b'R', ..] => return None,
         _ if tiff.iter().any(|magic| bytes.starts_with(*magic)) => Format::Tiff,
         [b'q', b'o', b'i', b'f', ..] => Format::Qoi,

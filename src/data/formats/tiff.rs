@@ -1,5 +1,5 @@
 //! Owns TIFF: from bytes to 8-bit samples through the `tiff` crate, with Pillow's conversions of
-//! deep, float, palette and CMYK pixels. Must not know: alpha rules, orientation.
+//! deep, float, palette and CMYK pixels.
 
 use std::io::{Cursor, Read, Seek};
 

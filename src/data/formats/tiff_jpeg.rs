@@ -1,5 +1,5 @@
 //! Owns JPEG inside TIFF (compression 7): its strips and tiles through the decoder of .jpg files,
-//! put together, so that both give the same pixels. Must not know: what the samples mean.
+//! put together, so that both give the same pixels.
 
 use std::io::{Read, Seek};
 

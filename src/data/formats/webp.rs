@@ -1,5 +1,5 @@
 //! Owns WebP: from bytes to samples through the `image-webp` crate, and the first frame of an
-//! animation on its canvas as libwebp shows it. Must not know: alpha rules, orientation.
+//! animation on its canvas as libwebp shows it.
 
 use std::borrow::Cow;
 use std::io::Cursor;

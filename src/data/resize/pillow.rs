@@ -223,7 +223,7 @@ impl FilterTaps {
         FilterTaps { bounds, values, taps }
     }
 
-    /// The first source position that is read, and the one behind the last.
+    /// The first source position that is read, and the one after the last.
     fn span(&self) -> (usize, usize) {
         let first = self.bounds.first().map_or(0, |bound| bound.0);
         let last = self.bounds.last().map_or(0, |bound| bound.0 + bound.1);

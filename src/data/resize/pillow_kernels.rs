@@ -1,5 +1,5 @@
 //! Owns the inner loops of Pillow's resampling: weighted sums of bytes in 22-bit fixed point, as
-//! plain Rust and for AVX2, equal bit for bit. Must not know: filters, sizes, pictures.
+//! plain Rust and for AVX2, equal bit for bit.
 
 /// Fractional bits of a weight.
 pub(crate) const PRECISION: u32 = 22;

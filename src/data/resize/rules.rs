@@ -1,5 +1,5 @@
 //! Owns the resize rules of the published tokenizers, by name: from an upright picture to the
-//! model's square, every pixel that of the reference pipeline. Must not know: models, files.
+//! model's square, every pixel that of the reference pipeline.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Owns reading one image file. Must not know: how it was found, what it holds.
+//! Owns reading one image file.
 
 use std::fs::{self, File};
 use std::io::Read as _;

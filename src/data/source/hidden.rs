@@ -1,5 +1,4 @@
 //! Owns which names are hidden, or a system's own: what no user means by "the images in here".
-//! Must not know: files.
 
 /// Whose a name is that isn't the user's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Owns the label of an image by ImageFolder's convention, and telling splits (`train/`, `val/`)
-//! from classes. Must not know: what labels are for.
+//! from classes.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -1,5 +1,5 @@
 //! Owns reaching places whose paths are longer than the system takes in one call (4,096 bytes on
-//! Linux), in steps from folder to folder. Must not know: what is done there.
+//! Linux), in steps from folder to folder.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Owns recognising what vqtok itself wrote, so that it never becomes an input: model folders (with
 //! pictures in `samples/`), output folders, from their first file on, and pictures that it drew.
-//! Must not know: what is done with them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -71,7 +70,7 @@ pub(crate) fn is_sample(real: &Path) -> bool {
 }
 
 /// Whether a PNG is one that vqtok drew (`decode`, `reconstruct`): those have a mark of their own
-/// behind the header.
+/// after the header.
 pub(crate) fn is_drawn(path: &Path) -> bool {
     /// Signature, header chunk, and the length of the next one.
     const BEFORE: usize = 8 + 25 + 4;

@@ -1,5 +1,5 @@
 //! Owns what is looked at without being taken: the names in a folder, whether a file of another
-//! extension holds an image. Must not know: what is walked.
+//! extension holds an image.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Owns what a walk passed over, by reason, and how that is told. Must not know: how it walks.
+//! Owns what a walk passed over, by reason, and how that is told.
 
 use crate::util::settings::{self, HIDDEN};
 use crate::util::text;

@@ -1,4 +1,4 @@
-//! Owns how bytes of file names become keys and URIs, and back. Must not know: the file system.
+//! Owns how bytes of file names become keys and URIs, and back.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -81,7 +81,7 @@ struct Input {
 #[derive(Debug)]
 struct Folder {
     path_bytes: usize,
-    /// With the `/` behind it; 0 for an INPUT.
+    /// With the `/` after it; 0 for an INPUT.
     key_bytes: usize,
     names: std::vec::IntoIter<OsString>,
     /// Whether vqtok drew the first PNG in it: only then are the others looked at.

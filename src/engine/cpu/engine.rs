@@ -1,5 +1,4 @@
 //! Owns the engine over graphs: images in, codes out, and back.
-//! Must not know: layers, kernels' insides.
 
 use std::sync::Arc;
 

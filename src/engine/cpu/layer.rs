@@ -1,5 +1,5 @@
 //! Owns a convolution's weights in the form the chosen kernel wants, packed when first needed or
-//! ahead of that. Must not know: the network around it.
+//! ahead of that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -92,7 +92,7 @@ impl ConvLayer {
         })
     }
 
-    /// Zero for each channel behind the last.
+    /// Zero for each channel after the last.
     pub(super) fn bias(&self) -> &[f32] {
         &self.bias
     }
@@ -128,7 +128,7 @@ impl ConvLayer {
         }
     }
 
-    /// As kernels take it, which know the zeros behind the last pixel by the output's size.
+    /// As kernels take it, which know the zeros after the last pixel by the output's size.
     fn window(&self) -> Window {
         let ConvGeometry { kernel, stride, before, .. } = self.geometry;
         Window { height: kernel, width: kernel, stride, padding: before }

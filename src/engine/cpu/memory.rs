@@ -1,5 +1,5 @@
 //! Owns how much memory there is to take: where a system gives more than it has, it kills the
-//! process that uses it. Must not know: what it is taken for.
+//! process that uses it.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! Owns the step from latents to codes on this engine: the blocked search where the rule is one,
-//! the reference quantizer for the rest. Must not know: networks.
+//! the reference quantizer for the rest.
 
 use candle_core::{DType, Device, Tensor};
 

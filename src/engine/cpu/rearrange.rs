@@ -1,5 +1,4 @@
 //! Owns weights rearranged so that one convolution does another's or several ones' work.
-//! Must not know: steps, networks.
 
 use candle_core::Tensor;
 

@@ -1,4 +1,4 @@
-//! Owns how images and their parts share threads and memory. Must not know: what is computed.
+//! Owns how images and their parts share threads and memory.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,5 +1,5 @@
 //! Owns convolutions through cuDNN's backend graphs: bfloat16 maps in NHWC, float32 sums, bias and
-//! residual fused, padding that differs before and behind. Must not know: networks, who owns the
+//! residual fused, padding that differs before and after. Must not know: networks, who owns the
 //! buffers.
 //!
 //! Descriptors' attributes follow NVIDIA's "cuDNN Backend API" reference. Of the configurations

@@ -198,7 +198,7 @@ impl Device {
     }
 
     /// Runs a program on at most `program.images` images' bytes; results are there once [`Self::read`]
-    /// returns. `observer` hears of each command before it is queued, and once behind the last.
+    /// returns. `observer` hears of each command before it is queued, and once after the last.
     pub fn run(
         &self,
         loaded: &mut Loaded,

@@ -1,5 +1,4 @@
 //! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
-//! Must not know: networks, drivers.
 
 use super::libraries::refused;
 use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
@@ -261,7 +260,7 @@ impl<'a> Emitter<'a> {
         self.launch(kernel, grid, BLOCK, args);
     }
 
-    /// The GroupNorm `name` of `from`, and SiLU behind it where `silu`.
+    /// The GroupNorm `name` of `from`, and SiLU after it where `silu`.
     pub(super) fn norm(
         &mut self,
         name: &str,

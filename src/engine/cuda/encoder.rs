@@ -1,5 +1,4 @@
-//! Owns an encoder and its quantizer as a program. Must not know: how a layer becomes commands,
-//! drivers.
+//! Owns an encoder and its quantizer as a program.
 
 use super::emit::Emitter;
 use super::libraries::refused;

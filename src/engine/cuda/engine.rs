@@ -1,5 +1,5 @@
 //! Owns the engine trait on a GPU: batches cut into the program's images, results put together.
-//! Must not know: commands, drivers' calls. Decoding is the CPU engine's.
+//! Decoding is the CPU engine's.
 
 use std::sync::Arc;
 

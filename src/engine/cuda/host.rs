@@ -1,6 +1,5 @@
 //! Owns carrying out programs on the host, for the tests: our kernels on emulated threads, the
 //! libraries' products and convolutions as plain loops, guards behind every buffer.
-//! Must not know: networks, what is expected.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::Path;

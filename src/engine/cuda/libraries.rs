@@ -1,6 +1,6 @@
 //! Owns which of CUDA's libraries a run needs, and saying which of them aren't there. They are
-//! looked for at run time, so that the same binary starts on a machine without any; and their errors.
-//! Must not know: what they are used for.
+//! looked for at run time, so that the same binary starts on a machine without any; and their
+//! errors.
 
 use crate::engine::device::Precision;
 #[cfg(any(test, feature = "cuda"))]

@@ -1,5 +1,5 @@
 //! Owns the emitter that makes a network's layers commands, each map given back once nothing reads
-//! it. Must not know: which networks there are, drivers.
+//! it.
 
 use super::emit::{Emitter, Map};
 use super::libraries::refused;

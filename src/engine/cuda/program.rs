@@ -1,5 +1,4 @@
-//! Owns the language between what is computed and what computes it: commands over numbered
-//! buffers. Must not know: networks, drivers.
+//! Owns the language between what is computed and what computes it: commands over numbered buffers.
 
 use crate::engine::device::Precision;
 
@@ -18,7 +17,7 @@ pub(crate) enum Place {
 /// An argument of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Arg {
-    /// The address of a buffer, so many bytes behind its start.
+    /// The address of a buffer, so many bytes after its start.
     At(Place, usize),
     /// No address.
     Null,

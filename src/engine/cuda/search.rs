@@ -1,4 +1,4 @@
-//! Owns the search for codes as commands. Must not know: networks, drivers.
+//! Owns the search for codes as commands.
 
 use super::emit::{BLOCK, Emitter, int};
 use super::program::{Arg, Gemm, Matrix, Place, Work};

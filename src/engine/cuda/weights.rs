@@ -1,6 +1,5 @@
 //! Owns weights in the form that the device wants: `[outputs, ky, kx, inputs]`, channels padded,
 //! float32 or bfloat16. PackedConv when first asked for, kept for every size of image.
-//! Must not know: commands, drivers.
 
 use std::collections::BTreeMap;
 
@@ -234,7 +233,7 @@ impl DeviceWeights {
     }
 }
 
-/// `[outputs, inputs, k, k]` to `[outputs, k, k, padded]`, zeros behind the inputs.
+/// `[outputs, inputs, k, k]` to `[outputs, k, k, padded]`, zeros after the inputs.
 fn krsc(rows: &[f32], [outputs, inputs, kernel]: [usize; 3], padded: usize) -> Vec<f32> {
     let window = kernel * kernel;
     let mut packed = vec![0.0; outputs * window * padded];

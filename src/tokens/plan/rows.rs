@@ -14,7 +14,7 @@ use crate::tokens::rows::PlanRow;
 use crate::tokens::schema;
 use crate::util::parquet_errors::{reading, told};
 
-/// The rows of one partition or of all, streaming. The file is opened anew: a `File`'s clones
+/// The rows of one partition or of all, streaming. The file is opened again: a `File`'s clones
 /// share their position, so that two threads could not read at once.
 pub(super) fn rows_of(
     path: &Path,

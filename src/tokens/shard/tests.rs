@@ -1,4 +1,4 @@
-//! Tests of partitions: accounting, order, commits, races, byte identity, the fold.
+//! Tests of partitions: accounting, order, commits, races, byte identity, the merge.
 
 use crate::tokens::files::{committed, partition_of};
 use std::fs;

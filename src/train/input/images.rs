@@ -1,5 +1,5 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
-//! them, and varied where the recipe asks for it. Must not know: what is learned from them.
+//! them, and varied where the recipe asks for it.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -71,7 +71,7 @@ impl Images {
         Ok(prepared.pixels.into_boxed_slice())
     }
 
-    /// The part of an image that an epoch sees; decoded anew each time.
+    /// The part of an image that an epoch sees; decoded again each time.
     fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
         let SourceFile { key, uri, .. } = &self.found[index];
         if self.digests[index].get().is_none()

@@ -1,4 +1,4 @@
-//! Owns the way between bytes and the tensors that training sees. Must not know: what is learned.
+//! Owns the way between bytes and the tensors that training sees.
 
 use candle_core::{Device, Tensor};
 

@@ -1,4 +1,4 @@
-//! Owns the form in which a training gets its images. Must not know: where they come from.
+//! Owns the form in which a training gets its images.
 
 use serde::{Deserialize, Serialize};
 

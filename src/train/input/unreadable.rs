@@ -1,4 +1,4 @@
-//! Owns the images that a training could not read: which, and why. Must not know: who is told.
+//! Owns the images that a training could not read: which, and why.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,5 +1,5 @@
 //! Owns the adversarial side of a training: the discriminator, its optimizer, LeCAM's averages, the
-//! weight that the generator's loss has. Must not know: the tokenizer, files.
+//! weight that the generator's loss has.
 
 use std::collections::BTreeMap;
 
@@ -119,7 +119,7 @@ impl Adversary {
         self.weight_scale
     }
 
-    /// Halves the weight of the generator's loss and starts its ramp anew behind step `now`.
+    /// Halves the weight of the generator's loss and starts its ramp again after step `now`.
     /// `weight_scale` and `skipped` are those of before the weights were put back.
     pub(crate) fn reduce_weight(&mut self, weight_scale: f64, skipped: u64, now: usize) {
         self.weight_scale = weight_scale / 2.0;
@@ -238,7 +238,7 @@ impl Adversary {
         Ok(floats)
     }
 
-    /// Takes back what [`Adversary::counters`] and [`Adversary::floats`] gave behind step `step`;
+    /// Takes back what [`Adversary::counters`] and [`Adversary::floats`] gave after step `step`;
     /// `part` gives the tensors behind a prefix. In a training that was made longer, one that has
     /// begun doesn't wait for its start again.
     ///

@@ -1,5 +1,4 @@
-//! Owns the PatchGAN discriminator (Isola et al. 2017) and its losses. Must not know: the
-//! tokenizer, when it is trained.
+//! Owns the PatchGAN discriminator (Isola et al. 2017) and its losses.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
 //! Owns LPIPS (Zhang et al. 2018) on VGG16: the distance of two images as a network sees it.
-//! Must not know: where its weights are kept.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::conv::{Padding, conv2d, relu};
 use crate::model::pool::max_pool2;
 
-/// torchvision's `features.N` of the 13 convolutions, by stage; a tap stands behind each stage.
+/// torchvision's `features.N` of the 13 convolutions, by stage; a tap stands after each stage.
 const STAGES: [&[usize]; 5] = [&[0, 2], &[5, 7], &[10, 12, 14], &[17, 19, 21], &[24, 26, 28]];
 /// Channels of each stage.
 const WIDTHS: [usize; 5] = [64, 128, 256, 512, 512];

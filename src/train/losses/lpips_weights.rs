@@ -1,6 +1,6 @@
 //! Owns the reading of LPIPS weights from local files: torchvision's VGG16 and the lpips package's
 //! heads, together or in two files, or the lpips package's whole module, alone or inside a larger
-//! checkpoint. Must not know: what LPIPS computes.
+//! checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! Owns the distance between an image and its reconstruction. Must not know: where either comes
-//! from.
+//! Owns the distance between an image and its reconstruction.
 
 use candle_core::Tensor;
 

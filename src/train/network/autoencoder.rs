@@ -1,5 +1,4 @@
-//! Owns the choice of the network that is trained, and its passes without a graph. Must not know:
-//! losses, codebooks.
+//! Owns the choice of the network that is trained, and its passes without a graph.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;

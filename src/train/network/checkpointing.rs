@@ -134,7 +134,7 @@ fn cut() -> Error {
     Error::invalid("a block of the network passes no gradient to its input")
 }
 
-/// One backward pass from `output` (consumed: its graph is freed behind it) under `upstream`.
+/// One backward pass from `output` (consumed: its graph is freed after it) under `upstream`.
 fn through(
     first: &Tensor,
     output: Tensor,

@@ -1,5 +1,5 @@
 //! Owns the update of the weights: AdamW with readable moments, clipping by the global norm, the
-//! learning rate's schedule, the average of the weights. Must not know: networks, losses.
+//! learning rate's schedule, the average of the weights.
 
 use std::collections::BTreeMap;
 

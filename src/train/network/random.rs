@@ -1,5 +1,5 @@
 //! Owns randomness: every draw is a function of (seed, purpose, counter), so that a resumed run
-//! needs to remember nothing but its step. Must not know: what the numbers are for.
+//! needs to remember nothing but its step.
 
 pub use crate::util::random::{fnv1a64, splitmix64, unit};
 

@@ -1,5 +1,5 @@
 //! Owns the codes that are moving averages of the latents that chose them (EMA; van den Oord et al.
-//! 2017, appendix): updates with consistent counts. Must not know: gradients beyond the commitment.
+//! 2017, appendix): updates with consistent counts.
 
 use candle_core::Tensor;
 

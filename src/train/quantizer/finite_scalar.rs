@@ -1,5 +1,5 @@
-//! Owns finite scalar quantization in training: the rounding of [`Fsq`] with a gradient through
-//! the bound. Must not know: codebooks.
+//! Owns finite scalar quantization in training: the rounding of [`Fsq`] with a gradient through the
+//! bound.
 
 use candle_core::{Device, Tensor};
 

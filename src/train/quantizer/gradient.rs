@@ -1,5 +1,5 @@
 //! Owns the codes that learn by the gradient of their own loss (van den Oord et al. 2017; with
-//! vectors of length one: ViT-VQGAN, LlamaGen). Must not know: optimizers.
+//! vectors of length one: ViT-VQGAN, LlamaGen).
 
 use std::ops::Range;
 

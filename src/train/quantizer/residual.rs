@@ -1,6 +1,5 @@
-//! Owns residual levels in training (Zeghidour et al. 2021; Lee et al. 2022): each quantizes what the
-//! ones before it left over, and has losses of its own. Must not know: how the codes of a level
-//! learn.
+//! Owns residual levels in training (Zeghidour et al. 2021; Lee et al. 2022): each quantizes what
+//! the ones before it left over, and has losses of its own.
 
 use candle_core::{Device, Tensor};
 
@@ -11,7 +10,7 @@ use crate::train::quantizer::layout::rows_of;
 use crate::train::quantizer::nearest::Nearest;
 use crate::train::quantizer::trainable::{Follow, Losses, QuantizeOutput, TrainableQuantizer};
 
-/// Levels of codes, one behind the other. Code k of level l is `l * K + k`.
+/// Levels of codes, concatenated. Code k of level l is `l * K + k`.
 pub(super) struct ResidualCodes {
     nearest: Nearest,
     levels: Vec<Box<dyn TrainableQuantizer>>,

@@ -1,5 +1,5 @@
-//! Owns the use of the codes: which were used and when, over how many tokens, and when dead ones are
-//! given a new place. Must not know: how codes learn, what they look like.
+//! Owns the use of the codes: which were used and when, over how many tokens, and when dead ones
+//! are given a new place.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ impl CodeUse {
         alive as f64 / self.idle.len().max(1) as f64
     }
 
-    /// The codes to be revived behind step `now`; none where no revival is due.
+    /// The codes to be revived after step `now`; none where no revival is due.
     pub(crate) fn due(&mut self, now: u64) -> Vec<usize> {
         let recent = self.recent_usage();
         let Some(schedule) = &mut self.schedule else { return Vec::new() };
@@ -176,7 +176,7 @@ impl RevivalSchedule {
         RevivalSchedule { interval: rule.every, next: now + rule.every, armed: false }
     }
 
-    /// Whether to revive behind step `now`, given the share of codes used lately.
+    /// Whether to revive after step `now`, given the share of codes used lately.
     pub fn due(&mut self, rule: RevivalRule, now: u64, recent_usage: f64) -> bool {
         if rule.every == 0 {
             return false;

@@ -1,6 +1,6 @@
 //! Owns SimVQ (Zhu et al. 2024): codes that are a trained linear map of a frozen random table, so
 //! that the gradient of any code moves them all. The model folder gets the mapped codes, an
-//! ordinary codebook. Must not know: optimizers.
+//! ordinary codebook.
 
 use candle_core::{DType, Device, Tensor, Var};
 

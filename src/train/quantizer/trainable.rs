@@ -1,6 +1,5 @@
 //! Owns the one form that all quantizers of the trainer have: latents to what the decoder gets, the
-//! losses that come with it, the codes; what is learned and how. Must not know: networks,
-//! optimizers, files.
+//! losses that come with it, the codes; what is learned and how.
 
 use candle_core::Tensor;
 
@@ -20,7 +19,7 @@ pub(crate) struct QuantizeOutput {
     /// What is added to the loss.
     pub losses: Losses,
     /// The latents as the codes were chosen for them, `[B h w, D]`: of length one where the rule
-    /// wants that. Of residual levels what was left over for each, level behind level.
+    /// wants that. Of residual levels what was left over for each, concatenated by level.
     pub rows: Vec<f32>,
     /// The code of each row; code k of residual level l is `l * K + k`.
     pub indices: Vec<u32>,
@@ -89,7 +88,7 @@ pub(crate) trait TrainableQuantizer {
     }
 
     /// What the codes learn from a step apart from gradients, from its rows and their codes;
-    /// behind the optimizer's update.
+    /// after the optimizer's update.
     fn update(&mut self, rows: &[f32], indices: &[u32]) {
         let _ = (rows, indices);
     }

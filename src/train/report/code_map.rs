@@ -1,5 +1,5 @@
 //! Owns the map of a codebook for the page: what codes look like, how often they are used, where
-//! they lie. Must not know: how it was trained.
+//! they lie.
 
 use std::fmt::Write;
 

@@ -1,5 +1,4 @@
 //! Owns the page at the end of a training, `training.html`: one file, no scripts, nothing fetched.
-//! Must not know: how training works; it shows whatever the record's lines hold.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

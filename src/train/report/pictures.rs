@@ -1,5 +1,5 @@
 //! Owns the pictures of a training: which images they show, when they are due, how pixels of the
-//! network become pictures. Must not know: files, what is learned.
+//! network become pictures.
 
 use image::{Rgb, RgbImage};
 
@@ -134,7 +134,7 @@ mod tests {
         let (model, settings) = (small_model(), TrainSettings { pictures: 5, ..small_settings() });
         let loader = Loader::new(&data, &model, &settings).unwrap();
         let pictures = Pictures::choose(&settings, &loader, &model).unwrap();
-        // 30 steps, so every fourth; the codebook starts behind step 3.
+        // 30 steps, so every fourth; the codebook starts after step 3.
         let due: Vec<usize> = (0..=30).filter(|step| pictures.due(*step)).collect();
         assert_eq!(due, [4, 8, 12, 16, 20, 24, 28, 30]);
         let trainer = crate::train::trainer::Trainer::new(&model, &settings, 1.0).unwrap();

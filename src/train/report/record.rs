@@ -7,7 +7,7 @@
 //! samples/step-000100.png                     held-out images above their reconstructions
 //! ```
 //!
-//! A checkpoint knows how long the first two were; a resumed run cuts what lies behind, and makes
+//! A checkpoint knows how long the first two were; a resumed run cuts what lies after, and makes
 //! it again. Nothing goes into them but what the run computes, wall times of events apart.
 
 use std::fs::{File, OpenOptions};
@@ -43,7 +43,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Opens or creates the record in `folder` and cuts what lies behind `keep`.
+    /// Opens or creates the record in `folder` and cuts what lies after `keep`.
     pub(crate) fn open(folder: &Path, keep: Lengths) -> Result<Record> {
         let path = folder.join(LINES);
         let opened = || -> std::io::Result<(File, u64)> {

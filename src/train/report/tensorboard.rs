@@ -165,7 +165,7 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Opens or creates the file and cuts what lies behind `keep` bytes.
+    /// Opens or creates the file and cuts what lies after `keep` bytes.
     pub(crate) fn open(path: &Path, keep: u64) -> Result<EventFile> {
         let opened = || -> std::io::Result<(File, u64)> {
             let mut file =
@@ -307,7 +307,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         assert_eq!(whole.len() as u64, file.bytes());
         drop(file);
-        // What came behind the checkpoint, and half a record of a kill, go.
+        // What came after the checkpoint, and half a record of a kill, go.
         std::fs::write(&path, [whole.as_slice(), &[7; 5]].concat()).unwrap();
         let mut file = EventFile::open(&path, keep).unwrap();
         file.add(2, vec![Value::scalar("a", 2.0)]).unwrap();

@@ -275,7 +275,7 @@ fn a_resumed_adversarial_training_ends_with_the_same_bytes() {
     assert_eq!(expected.skipped_discriminator_steps, 0, "{expected:?}");
     let fell = said.0.iter().filter(|w| w.contains("adversarial weight halved")).count();
     assert_eq!(fell as u64, expected.rollbacks);
-    // Before, at and behind its start, in its time alone, in the ramp, behind a rollback.
+    // Before, at and after its start, in its time alone, in the ramp, after a rollback.
     for (i, stop) in [4, 14, 15, 16, 18, 20, 21, 22, 25, 29].into_iter().enumerate() {
         let error = train("parts", i > 0, &mut StopAt(stop, 0)).unwrap_err();
         assert!(matches!(error, Error::Interrupted), "{error}");

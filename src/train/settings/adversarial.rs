@@ -21,7 +21,7 @@ pub struct AdversarialSettings {
     pub start: f64,
     /// Share of the steps, from `start`, in which the discriminator learns alone.
     pub alone_share: f64,
-    /// Share of the steps, behind these, over which the generator's loss gains its full weight.
+    /// Share of the steps, after these, over which the generator's loss gains its full weight.
     pub ramp_share: f64,
     /// Weight of LeCAM's penalty (Tseng et al. 2021); 0 = none.
     pub lecam: f64,

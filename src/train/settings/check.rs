@@ -1,4 +1,4 @@
-//! Owns the refusal of trainings that can't work, before any work. Must not know: files, tensors.
+//! Owns the refusal of trainings that can't work, before any work.
 
 use crate::error::{Error, Result};
 use crate::model::config::{

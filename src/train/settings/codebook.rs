@@ -35,7 +35,7 @@ pub struct CodebookSettings {
     /// code is dead that was not used for as many steps, or for longer where a batch has few
     /// latents for many codes.
     pub revive_every: usize,
-    /// Share of the steps behind which there is no scheduled revival.
+    /// Share of the steps after which there is no scheduled revival.
     pub revive_until: f64,
     /// Recent usage under which codes are revived behind `revive_until` too.
     pub rearm_usage: f64,

@@ -117,7 +117,7 @@ fn adversarial(settings: &TrainSettings, tables: &Tables) -> Result<()> {
         refuse("adversarial", "its weight is 0")?;
     }
     if a.start == 1.0 {
-        refuse("adversarial", "its start is 1, behind the last step")?;
+        refuse("adversarial", "its start is 1, after the last step")?;
     }
     if !a.adaptive {
         tables.refuse(&["adversarial.cap"], "train.adversarial.adaptive is false")?;
@@ -189,7 +189,7 @@ mod tests {
             (said(&l2, &|s| s.watch.fall_db = 2.0), "watch.fall_db", "discriminator"),
             (adversarial(&|a| (a.adaptive, a.cap) = (false, 5.0)), "adversarial.cap", "adaptive"),
             (adversarial(&|a| a.weight = 0.0), "train.adversarial", "weight is 0"),
-            (adversarial(&|a| a.start = 1.0), "train.adversarial", "behind the last step"),
+            (adversarial(&|a| a.start = 1.0), "train.adversarial", "after the last step"),
             (said(&l2, &|s| s.micro_batch = 33), "train.micro_batch", "batch_size, 32"),
             (
                 said(&l2, &|s| {

@@ -1,4 +1,4 @@
-//! Owns the `[train]` table of a recipe and its defaults. Must not know: files, tensors.
+//! Owns the `[train]` table of a recipe and its defaults.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::train::settings::perceptual::PerceptualSettings;
 pub struct TrainSettings {
     /// Updates of the weights.
     pub steps: usize,
-    /// Images an update.
+    /// Images per update.
     pub batch_size: usize,
     /// Images that go through the network at once; their gradients are summed over the batch, in
     /// order. 0 = the whole batch. Less memory; with another value the last bits (and with a

@@ -1,5 +1,5 @@
 //! Owns the codes of a [`Trainer`]: their start, what they learn besides gradients, the revival of
-//! dead ones. Must not know: how a step works.
+//! dead ones.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +126,7 @@ impl Trainer {
         Ok(revived.len())
     }
 
-    /// Which of the dead codes get a new place behind step `now`, and where: each on a latent of
+    /// Which of the dead codes get a new place after step `now`, and where: each on a latent of
     /// its own level. Where a batch has fewer of these than there are dead codes, the rest waits.
     fn new_places(
         &self,

@@ -1,6 +1,5 @@
 //! Owns what a training notices about itself: falls of PSNR after the discriminator's start,
-//! overfitting, dead codes; and the words in which the user hears of them. Must not know: files, who
-//! is told.
+//! overfitting, dead codes; and the words in which the user hears of them.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Owns the evaluation of the probe, a few fixed images, and the way back to a snapshot where it got
-//! worse. Must not know: files, who is told.
+//! Owns the evaluation of the probe, a few fixed images, and the way back to a snapshot where it
+//! got worse.
 
 use candle_core::Tensor;
 

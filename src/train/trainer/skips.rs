@@ -36,7 +36,7 @@ impl RecentSkips {
         }
     }
 
-    /// Why a training of `steps` can't go on behind step `step`; None where it can.
+    /// Why a training of `steps` can't go on after step `step`; None where it can.
     pub(crate) fn stops(&self, step: usize, steps: usize) -> Option<String> {
         let window = window(steps);
         (2 * self.steps.len() > window).then(|| {
@@ -72,7 +72,7 @@ pub(crate) fn no_result(
 /// What helps.
 pub(crate) const ADVICE: &str = "a lower train.learning_rate helps most often";
 
-/// The warning behind a step, with the counts of skipped steps and of skipped updates of the
+/// The warning after a step, with the counts of skipped steps and of skipped updates of the
 /// discriminator so far: at the first, the hundredth, the
 /// thousandth.
 pub(crate) fn warning(report: &StepReport, skipped: u64, theirs: u64) -> Option<String> {

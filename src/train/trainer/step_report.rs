@@ -1,4 +1,4 @@
-//! Owns what one step reports. Must not know: how it is computed.
+//! Owns what one step reports.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Owns what follows an opcode: bytes, lengths, lines, numbers in text. Must not know: opcodes.
+//! Owns what follows an opcode: bytes, lengths, lines, numbers in text.
 
 use super::{Machine, Node, Span, Step};
 use crate::checkpoint::pickle::value::NAME_BYTES_MAX;

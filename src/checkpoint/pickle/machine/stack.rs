@@ -1,5 +1,5 @@
 //! Owns the stack, the marks and the memo, and what is put together from them, each step charged
-//! against the budget. Must not know: opcodes.
+//! against the budget.
 
 use super::{Machine, Step};
 use crate::checkpoint::pickle::value::{Id, Node, Object, Span};

@@ -1,4 +1,4 @@
-//! Owns the tests of the pickle machine. Must not know: PyTorch.
+//! Owns the tests of the pickle machine.
 
 use crate::checkpoint::pickle::graph::Pickle;
 use crate::checkpoint::pickle::value::*;

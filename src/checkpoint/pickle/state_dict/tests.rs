@@ -1,5 +1,4 @@
 //! Owns the tests of names: pickles put together by hand, read with storages of 0, 7, 14, ...
-//! Must not know: files.
 
 use crate::checkpoint::container::torch;
 use crate::checkpoint::raw::Contents;

@@ -1,4 +1,4 @@
-//! Owns the unit tests of `bmp`. Must not know: other formats.
+//! Owns the unit tests of `bmp`.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 //! Owns the unit tests of `jpeg` and its kernels: pixels equal to libjpeg's portable code, which
-//! the `mozjpeg` crate calls without them. Must not know: other formats.
+//! the `mozjpeg` crate calls without them.
 
 use super::*;
 use crate::testing::shared;

@@ -1,5 +1,4 @@
 //! Owns the unit tests of `png`, and small PNG files for those of its neighbours.
-//! Must not know: other formats.
 
 use super::*;
 

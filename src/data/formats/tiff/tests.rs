@@ -1,4 +1,4 @@
-//! Owns the unit tests of `tiff` and `tiff_jpeg`. Must not know: other formats.
+//! Owns the unit tests of `tiff` and `tiff_jpeg`.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn packed_samples_come_apart_row_by_row() {
 }
 
 /// One directory with an entry for each tag (its values as longs, those of JPEGTables as bytes and those of ExtraSamples as shorts), and
-/// `data` behind it as the only strip.
+/// `data` after it as the only strip.
 fn file(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
     let mut entries: Vec<(u16, Vec<u32>)> =
         tags.iter().map(|(tag, values)| (*tag, values.to_vec())).collect();

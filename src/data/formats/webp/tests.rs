@@ -1,4 +1,4 @@
-//! Owns the unit tests of `webp`. Must not know: other formats.
+//! Owns the unit tests of `webp`.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn riff(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     [b"RIFF", &(body.len() as u32).to_le_bytes()[..], &body].concat()
 }
 
-/// An animation of one frame of 2 x 1 pixels at (2, 2) on a canvas of 6 x 4, red behind it.
+/// An animation of one frame of 2 x 1 pixels at (2, 2) on a canvas of 6 x 4, red after it.
 fn animation(pixels: [u8; 8], flags: u8, announced: u8) -> Vec<u8> {
     let still = lossless(pixels);
     let picture = chunks(&still[12..]).find(|(name, _)| name == b"VP8L").unwrap().1;

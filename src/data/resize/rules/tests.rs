@@ -1,5 +1,4 @@
 //! Owns the unit tests of `resize`, `pillow` and `opencv`, on the reference pixels where they are.
-//! Must not know: decoding beyond PNG.
 
 use super::PillowVersion::{Thirteen, Twelve};
 use super::*;

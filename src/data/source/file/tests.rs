@@ -1,4 +1,4 @@
-//! Owns the unit tests of `source`. Must not know: decoders, walks.
+//! Owns the unit tests of `source`.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Owns the unit tests of `walk`. Must not know: decoders.
+//! Owns the unit tests of `walk`.
 
 use std::os::unix::fs::symlink;
 

@@ -1,6 +1,5 @@
 //! Owns the emitter that makes a graph of a network's layers and a checkpoint's weights; where an
-//! activation can be computed with the convolution after it, it is. Must not know: which networks
-//! there are.
+//! activation can be computed with the convolution after it, it is.
 
 use candle_core::{DType, Device, Tensor};
 

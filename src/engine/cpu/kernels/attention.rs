@@ -1,4 +1,4 @@
-//! Owns single-head attention over the pixels of a map. Must not know: the projections around it.
+//! Owns single-head attention over the pixels of a map.
 
 use super::buffer::Buffer;
 use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
@@ -175,7 +175,7 @@ unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
                 let at = row.add(i + part * S::LANES);
                 let mut e = exp(s, s.sub(s.load(at), s.splat(top)));
                 if i + SUM_LANES > count {
-                    // exp clamps: what lies behind the end is not quite zero.
+                    // exp clamps: what lies after the end is not quite zero.
                     let lane = s.add(s.iota(), s.splat((i + part * S::LANES) as f32));
                     e = s.select_less(lane, s.splat(count as f32), e, s.splat(0.0));
                 }

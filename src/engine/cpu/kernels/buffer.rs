@@ -1,5 +1,5 @@
 //! Owns memory for activations and packed weights: zeroed, aligned to cache lines, in huge pages
-//! where it is large. Must not know: what it holds.
+//! where it is large.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
@@ -53,7 +53,7 @@ impl Buffer {
 
     fn layout(len: usize) -> Layout {
         let align = if len * 4 >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
-        // 32 floats behind the end: room for one aligned vector pair past a rounded length.
+        // 32 floats after the end: room for one aligned vector pair past a rounded length.
         #[allow(clippy::expect_used)]
         Layout::from_size_align((len + 32) * 4, align)
             // Fails only above isize::MAX bytes, which no allocator could give either.

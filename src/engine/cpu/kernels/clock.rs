@@ -1,5 +1,5 @@
-//! Owns the clock that kernels are measured by: processor time, which a busy machine stretches
-//! less than wall time. Must not know: what is measured.
+//! Owns the clock that kernels are measured by: processor time, which a busy machine stretches less
+//! than wall time.
 
 /// Seconds the calling thread has spent on a processor; where the system has no such clock, wall
 /// time.

@@ -1,5 +1,5 @@
 //! Owns convolutions computed as they are defined: any window, stride and padding, rows of the
-//! input kept in a ring. Must not know: the fast transform of 3x3 windows (`winograd`).
+//! input kept in a ring.
 
 use super::buffer::Buffer;
 use super::isa::Isa;

@@ -1,5 +1,5 @@
 //! Owns the choice of the instruction set that kernels run with, and the channel stride that suits
-//! all of them. Must not know: what kernels compute.
+//! all of them.
 
 use super::simd::{self, Kernel, Simd};
 use crate::error::{Error, Result};

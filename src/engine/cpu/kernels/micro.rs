@@ -21,7 +21,7 @@ pub(super) type Block<S, const PX: usize> = [[<S as Simd>::V; VECTORS]; PX];
 /// What becomes of a block's sums.
 pub(super) trait Sink {
     /// Takes the sums of rows `row..row + PX` and of two vectors of columns from `column` on.
-    /// Columns behind the last real one come too; they are zero.
+    /// Columns after the last real one come too; they are zero.
     ///
     /// # Safety
     /// Memory behind the sink is valid for these rows and the real columns.

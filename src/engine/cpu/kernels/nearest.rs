@@ -1,5 +1,4 @@
 //! Owns the search for the nearest code: distances as a blocked product with the arg-min fused.
-//! Must not know: quantizer rules other than this one.
 
 use super::buffer::Buffer;
 use super::isa::Isa;
@@ -19,7 +18,7 @@ pub(crate) struct Codebook {
     codes: usize,
     dim: usize,
     packed: Buffer,
-    /// |e|^2 or the negative bias; infinite behind the last code.
+    /// |e|^2 or the negative bias; infinite after the last code.
     offsets: Buffer,
     factor: f32,
     /// Whether the base is |z|^2; else 0.

@@ -1,5 +1,5 @@
 //! Owns GroupNorm's statistics: sums and squares by channel in float64, and the scale and shift
-//! they give. Must not know: where they are applied (`rows`).
+//! they give.
 
 use super::isa::channel_stride;
 
@@ -21,7 +21,7 @@ impl Moments {
         Moments { sums: vec![0.0; len], squares: vec![0.0; len] }
     }
 
-    /// Starts anew.
+    /// Starts again.
     pub(crate) fn clear(&mut self) {
         self.sums.fill(0.0);
         self.squares.fill(0.0);

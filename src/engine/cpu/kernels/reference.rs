@@ -1,5 +1,4 @@
 //! Owns what the kernels' tests compare with: plain loops in float64, seeded random numbers.
-//! Must not know: how a kernel works.
 
 use super::isa::channel_stride;
 use super::norm::Moments;
@@ -27,7 +26,7 @@ impl Random {
         (0..n).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    /// `[pixels, channel_stride(channels)]`, zero behind the last channel.
+    /// `[pixels, channel_stride(channels)]`, zero after the last channel.
     pub(super) fn map(&mut self, pixels: usize, channels: usize) -> Vec<f32> {
         let stride = channel_stride(channels);
         let mut map = vec![0.0; pixels * stride];
@@ -174,7 +173,7 @@ impl Case {
             for c in 0..stride {
                 let y = got[pixel * stride + c];
                 if c >= self.outputs {
-                    assert_eq!(y, 0.0, "channels behind the last stay zero");
+                    assert_eq!(y, 0.0, "channels after the last stay zero");
                     continue;
                 }
                 let (sum, size) = &mut want[pixel * self.outputs + c];

@@ -1,6 +1,5 @@
 //! Owns what a convolution reads and writes: rows of the input with the activation in front of it
 //! applied and zeros around the edges, and the bias, residual and moments behind its sums.
-//! Must not know: the convolution's algorithm.
 
 use super::isa::{CHANNEL_BLOCK, channel_stride};
 use super::micro::{Block, Sink, VECTORS};
@@ -16,14 +15,14 @@ pub(crate) enum Activation<'a> {
     Relu,
     /// x * scale + shift by channel: a normalisation.
     Affine {
-        /// By channel, as long as the channel stride; zero behind the last channel.
+        /// By channel, as long as the channel stride; zero after the last channel.
         scale: &'a [f32],
         /// Likewise.
         shift: &'a [f32],
     },
     /// A normalisation, then SiLU: y / (1 + e^-y).
     AffineSilu {
-        /// By channel, as long as the channel stride; zero behind the last channel.
+        /// By channel, as long as the channel stride; zero after the last channel.
         scale: &'a [f32],
         /// Likewise.
         shift: &'a [f32],
@@ -65,7 +64,7 @@ pub(crate) struct Output<'a> {
     pub data: &'a mut [f32],
     /// The row of the whole map that they begin with.
     pub first_row: usize,
-    /// Added to every pixel: one for each channel, zero behind the last.
+    /// Added to every pixel: one for each channel, zero after the last.
     pub bias: &'a [f32],
     /// Added after the bias.
     pub residual: Residual,

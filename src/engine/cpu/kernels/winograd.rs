@@ -298,7 +298,7 @@ mod tests {
         let factor = if upsample { 2 } else { 1 };
         let window = WINDOWS[random.below(4)];
         let side = if window.stride == 1 { [2, 4][random.below(2)] } else { 4 };
-        // One row and column of zeros behind the end, as the asymmetric halving has.
+        // One row and column of zeros after the end, as the asymmetric halving has.
         let size = |side: usize| {
             let padded = side * factor + window.padding + window.padding.max(1);
             padded.saturating_sub(window.height) / window.stride + 1

@@ -1,5 +1,4 @@
 //! Owns which products Winograd's convolutions add up, and their weights transformed and packed.
-//! Must not know: how maps are cut into tiles and run through (`winograd`).
 
 use super::buffer::Buffer;
 use super::direct::Window;
@@ -184,7 +183,7 @@ type Lanes = [f64; LANES];
 
 impl Packing<'_> {
     /// The taps, row by row, of one phase's window for outputs `first..` and input `i`; zero
-    /// outside the window and behind the last output.
+    /// outside the window and after the last output.
     #[inline(always)]
     fn taps(&self, first: usize, i: usize, phase: usize) -> [[Lanes; 3]; 3] {
         let Window { height, width, stride, .. } = self.scheme.window;

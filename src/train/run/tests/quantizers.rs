@@ -157,7 +157,7 @@ fn a_collapsed_codebook_recovers_within_200_updates() {
         (CodebookMethod::Gradient, QuantizerRule::L2),
         (CodebookMethod::Gradient, QuantizerRule::L2Normalised),
     ] {
-        // Both while revival is scheduled and behind its end, where only the alarm brings it back.
+        // Both while revival is scheduled and after its end, where only the alarm brings it back.
         for revive_until in [0.8, 0.3] {
             let mut model = small_model();
             model.quantizer = QuantizerConfig::new(rule, 64, 4);

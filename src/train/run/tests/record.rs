@@ -9,7 +9,7 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
     use crate::train::report::tensorboard::{Content, What};
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("m");
-    // A kill behind step 13 leaves lines and events that no checkpoint (step 7) knows.
+    // A kill after step 13 leaves lines and events that no checkpoint (step 7) knows.
     assert!(train(&folder, false, &mut StopAt(7, 0)).is_err());
     let checkpoint = std::fs::read(folder.join("state/checkpoint.safetensors")).unwrap();
     assert!(train(&folder, true, &mut StopAt(13, 0)).is_err());
