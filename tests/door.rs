@@ -11,8 +11,8 @@ use arrow::array::{AsArray, FixedSizeListArray};
 use arrow::datatypes::UInt16Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use vqtok::{
-    Decode, Error, Event, Observer, PipelineEvent, PixelSettings, Reconstruct, Repair, RgbImage,
-    Share, Tokenize, Tokenizer, TokenizerOptions, Train,
+    Codes, Decode, Error, Event, Grid, Observer, PipelineEvent, PixelSettings, Recipe, Reconstruct,
+    Repair, RgbImage, Share, Tokenize, Tokenizer, TokenizerOptions, Train,
 };
 
 /// The column of an output's only shard, by key.
@@ -189,4 +189,39 @@ fn settings_are_refused_by_their_names_before_any_work() {
     assert!(error.starts_with("size 2 doesn't suit the model"), "{error}");
     let missing: PathBuf = job.path("missing");
     assert!(Tokenizer::open(missing).is_err());
+}
+
+#[test]
+fn codes_that_are_no_grid_of_the_model_are_errors_in_words() {
+    let job = Job::new(4).trained();
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    let grid = |height, width, codes| Codes { levels: vec![Grid { height, width, codes }] };
+    let huge = 1 << (usize::BITS - 1);
+    for codes in [
+        grid(huge, 2, vec![]),
+        grid(0, 0, vec![]),
+        grid(2, 2, vec![0; 3]),
+        grid(1, 1, vec![u32::MAX]),
+        Codes { levels: vec![] },
+    ] {
+        let error = tokenizer.decode(&[codes]).unwrap_err().to_string();
+        assert!(!error.is_empty() && !error.contains('\n'), "{error}");
+    }
+    assert_eq!(tokenizer.decode(&[]).unwrap().len(), 0);
+}
+
+#[test]
+fn a_recipe_made_by_a_program_is_trained_as_its_file_is() {
+    let job = Job::new(4).trained();
+    let recipe = Recipe::of_model(&job.path("model")).unwrap().unwrap();
+    let train = Train::new([job.path("images")], job.path("ours")).recipe(recipe.clone());
+    train.run(&mut ()).unwrap();
+    let weights = |model: &str| std::fs::read(job.path(model).join("model.safetensors")).unwrap();
+    assert!(weights("model") == weights("ours"));
+
+    let mut impossible = recipe;
+    impossible.train.batch_size = 0;
+    let train = Train::new([job.path("images")], job.path("none")).recipe(impossible);
+    assert!(train.run(&mut ()).is_err());
+    assert!(!job.path("none").exists());
 }

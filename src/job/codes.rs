@@ -70,7 +70,10 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
             "{given} levels of tokens where the model decodes {wanted}: was another model used?"
         ));
     }
-    if let Some(level) = codes.levels.iter().find(|l| l.codes.len() != l.height * l.width) {
+    if let Some(level) = codes.levels.iter().find(|l| {
+        // A grid may be of any numbers that a caller makes up.
+        l.height.checked_mul(l.width) != Some(l.codes.len())
+    }) {
         return Some(format!(
             "{} tokens for a grid of {} x {}",
             level.codes.len(),

@@ -196,7 +196,7 @@ impl Decode {
         let [fh, fw] = config.factor();
         let grids = match (self.grid, &config.architecture, config.preprocess.size) {
             (Some((height, width)), _, _) => engine
-                .grid(height * fh, width * fw)
+                .grid(height.saturating_mul(fh), width.saturating_mul(fw))
                 .map_err(|why| Error::setting(GRID, format!("{height}x{width}: {why}")))?,
             (None, Architecture::VitVqgan(c), _) => vec![(c.grid[0], c.grid[1])],
             // A size that the model itself can't take says nothing of its grid.
