@@ -195,7 +195,10 @@ fn settings_are_refused_by_their_names_before_any_work() {
 fn codes_that_are_no_grid_of_the_model_are_errors_in_words() {
     let job = Job::new(4).trained();
     let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
-    let grid = |height, width, codes| Codes { levels: vec![Grid { height, width, codes }] };
+    let grid = |height, width, codes| {
+        let distances = Vec::new();
+        Codes { levels: vec![Grid { height, width, codes, distances }] }
+    };
     let huge = 1 << (usize::BITS - 1);
     for codes in [
         grid(huge, 2, vec![]),
@@ -208,6 +211,13 @@ fn codes_that_are_no_grid_of_the_model_are_errors_in_words() {
         assert!(!error.is_empty() && !error.contains('\n'), "{error}");
     }
     assert_eq!(tokenizer.decode(&[]).unwrap().len(), 0);
+
+    let large = TokenizerOptions::new().pixels(PixelSettings::new().size(1 << 20));
+    let mut tokenizer = large.open(job.path("model")).unwrap();
+    let error = tokenizer.encode(&[RgbImage::new(9, 9)]).unwrap_err().to_string();
+    assert!(error.starts_with("size 1048576 gives"), "{error}");
+    job.expect(2, "reconstruct images --model model --out s.png --size 1048576")
+        .assert_one_line(&["--size 1048576 gives"]);
 }
 
 #[test]

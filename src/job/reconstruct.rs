@@ -113,7 +113,7 @@ impl Reconstruct {
         observer: &mut dyn Observer,
     ) -> Result<ReconstructSummary> {
         self.check()?;
-        let preparation = tokenizer.preparation()?;
+        let preparation = tokenizer.bounded_preparation()?;
         let mut walk = self.inputs.walk()?;
         let chosen = subsample::evenly(walk.by_ref(), self.count)?;
         observer.event(&Event::Listed(walk.skipped()));

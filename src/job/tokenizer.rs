@@ -15,8 +15,9 @@ use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
+use crate::tokens::TOKENS_MAX;
 use crate::train;
-use crate::util::settings::{MODEL, RESUME};
+use crate::util::settings::{MODEL, RESUME, SIZE};
 use crate::util::text;
 
 /// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
@@ -200,7 +201,7 @@ impl Tokenizer {
     /// # Errors
     /// Those of the engine.
     pub fn encode_each(&mut self, images: &[RgbImage]) -> Result<Vec<Result<Codes, Reject>>> {
-        let preparation = self.preparation()?;
+        let preparation = self.bounded_preparation()?;
         let together = self.images_together(&preparation);
         let mut outcomes = Vec::with_capacity(images.len());
         for some in images.chunks(together) {
@@ -253,6 +254,25 @@ impl Tokenizer {
     /// What images become before the model sees them.
     pub(crate) fn preparation(&self) -> Result<Preparation> {
         self.pixels.preparation(self.config())
+    }
+
+    /// The same, for work that no plan has bounded yet.
+    ///
+    /// # Errors
+    /// A size at which an image has more tokens than a row of a shard takes.
+    pub(super) fn bounded_preparation(&self) -> Result<Preparation> {
+        let preparation = self.preparation()?;
+        let side = preparation.size.unwrap_or(0) as usize;
+        let tokens = |&(h, w): &(usize, usize)| h.saturating_mul(w);
+        match self.engine.grid(side, side).unwrap_or_default().iter().map(tokens).max() {
+            Some(tokens) if tokens > TOKENS_MAX as usize => Err(Error::setting(
+                SIZE,
+                format!(
+                    "{side} gives {tokens} tokens an image, more than the {TOKENS_MAX} of a row"
+                ),
+            )),
+            _ => Ok(preparation),
+        }
     }
 
     /// Images that suit the device at a time.
