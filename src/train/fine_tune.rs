@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn another_codebook_begins_anew_on_the_old_network() {
+    fn another_codebook_starts_afresh_on_the_old_network() {
         let temp = tempfile::tempdir().unwrap();
         let first = temp.path().join("first");
         train(&small_model(), &small_settings(), &first).unwrap();
@@ -254,12 +254,12 @@ mod tests {
         let folder = temp.path().join("more");
         let (_, said) = train(&more, &settings(&first, 12), &folder).unwrap();
         assert!(said[0].contains("24 codes of length 4 instead of its 16 of length 4"), "{said:?}");
-        assert!(!said[0].contains("anew"), "{said:?}");
+        assert!(!said[0].contains("start afresh"), "{said:?}");
         let mut longer = small_model();
         longer.quantizer.dim = 6;
         let folder = temp.path().join("longer");
         let (_, said) = train(&longer, &settings(&first, 12), &folder).unwrap();
-        assert!(said[0].contains("dec.conv.weight, enc.proj.bias, enc.proj.weight begin anew"));
+        assert!(said[0].contains("dec.conv.weight, enc.proj.bias, enc.proj.weight start afresh"));
         let (_, weights) = folder::load(&folder).unwrap();
         assert_eq!(weights.get(CODEBOOK_NAME).unwrap().dims(), [16, 6]);
     }

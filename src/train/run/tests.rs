@@ -80,7 +80,7 @@ fn folders_of_others_are_refused() {
 
     let folder = temp.path().join("model");
     assert!(train(&folder, false, &mut StopAt(8, 0)).is_err());
-    assert!(said(train(&folder, false, &mut ())).contains("--resume"));
+    assert!(said(train(&folder, false, &mut ())).contains("go on with resume"));
     let other = TrainSettings { seed: 7, ..small_settings() };
     let text = said(run(&small_model(), &other, &DATA, &folder, true, &mut ()));
     assert!(text.contains("train.seed was 1 and is 7"), "{text}");
@@ -162,7 +162,7 @@ fn a_finished_training_is_made_longer_and_stays_a_model_meanwhile() {
     // Without its state it is as good a model, and no more.
     std::fs::remove_dir_all(parts.join("state")).unwrap();
     assert_eq!(train(&parts, 40, &mut ()).unwrap(), expected);
-    assert!(refused(50).contains("is gone") && refused(50).contains("--init-from"));
+    assert!(refused(50).contains("is gone") && refused(50).contains("by init_from"));
 }
 
 /// Images none of which can be read.
