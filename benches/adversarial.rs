@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 
 use image::{Rgb, RgbImage, imageops};
 use serde_json::Value;
-use vqtok::internals::data::contact_sheet::Layout;
+use vqtok::internals::data::contact_sheet::SheetLayout;
 use vqtok::internals::data::source::file;
 use vqtok::internals::data::{subsample, walk};
 
@@ -189,7 +189,7 @@ impl Run {
 /// One row of a training's own sheet: the images (0) or their reconstructions (1).
 fn pictures(sheet: &RgbImage, row: usize) -> Vec<RgbImage> {
     let side = SIDE as u32;
-    let layout = Layout::new(PICTURES, side, side);
+    let layout = SheetLayout::new(PICTURES, side, side);
     let places = (0..PICTURES).map(|i| layout.places(i)[row]);
     let picture = |place| layout.picture(sheet, place, (side, side));
     places.map(|place| picture(place).expect("a sheet of a training")).collect()

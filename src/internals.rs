@@ -29,7 +29,7 @@ pub mod data {
         Alpha, Limits, PillowVersion, SourceFile, Take, decode, read, walk, walk_taking,
     };
     pub mod contact_sheet {
-        pub use crate::data::contact_sheet::Layout;
+        pub use crate::data::contact_sheet::SheetLayout;
     }
     pub mod prepare {
         pub use crate::data::prepare::{Preparation, from_bytes, prepare};

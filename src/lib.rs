@@ -278,7 +278,7 @@ pub mod dataset {
 }
 
 pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sources};
-pub use data::source::labels::Layout as LabelLayout;
+pub use data::source::labels::LabelLayout;
 pub use metrics::LevelUse;
 pub use train::trainer::monitor::ProbeEvaluation;
 

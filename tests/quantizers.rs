@@ -5,7 +5,7 @@ mod support;
 use support::*;
 
 use vqtok::internals::audit::TokenFile;
-use vqtok::internals::data::contact_sheet::Layout;
+use vqtok::internals::data::contact_sheet::SheetLayout;
 
 /// The tiny recipe with another `[model]` and `[train.codebook]`.
 fn recipe(codes: usize, dim: usize, quantizer: &str, codebook: &str) -> String {
@@ -47,7 +47,7 @@ fn every_kind_trains_tokenizes_verifies_and_decodes() {
 
 /// The picture of the reconstruction at `index` of `count` on the sheet, 16 pixels a side.
 fn reconstruction(sheet: &image::RgbImage, index: usize, count: usize) -> image::RgbImage {
-    let layout = Layout::new(count, 16, 16);
+    let layout = SheetLayout::new(count, 16, 16);
     layout.picture(sheet, layout.places(index)[1], (16, 16)).unwrap()
 }
 

@@ -41,7 +41,7 @@ impl Asked {
 }
 
 /// The columns of one file.
-pub(super) struct Layout {
+pub(super) struct ColumnLayout {
     key: bool,
     view: bool,
     levels: Vec<Place>,
@@ -68,9 +68,9 @@ pub(super) struct Parsed {
 /// Why a row can't be used, and its key.
 pub(super) type Refused = (Option<String>, String);
 
-impl Layout {
+impl ColumnLayout {
     /// Finds the columns. Errors in a few words: one that is missing, or can't hold codes.
-    pub(super) fn of(schema: &Schema, asked: &Asked) -> Result<Layout, String> {
+    pub(super) fn of(schema: &Schema, asked: &Asked) -> Result<ColumnLayout, String> {
         let has = |name: &str| schema.column_with_name(name).is_some();
         let there = |name: &str| has(name).then(|| name.to_string());
         let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
@@ -112,7 +112,7 @@ impl Layout {
         }
         let view = schema.field_with_name("view");
         let view = view.is_ok_and(|field| field.data_type().is_integer());
-        Ok(Layout { key: has("key"), view, levels })
+        Ok(ColumnLayout { key: has("key"), view, levels })
     }
 
     /// The top-level columns that are read.

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::columns::{Layout, Parsed, Refused};
+use super::columns::{ColumnLayout, Parsed, Refused};
 use super::sources::{self, Sources};
 use crate::audit::parquet_file::{Batches, ParquetFile};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub struct TokenFile {
 struct Current {
     table: Table,
     sheet: ParquetFile,
-    layout: Layout,
+    layout: ColumnLayout,
     /// Rows of its row groups.
     groups: Vec<u64>,
     group: usize,
@@ -255,10 +255,10 @@ impl Current {
     }
 }
 
-fn open(path: &Path, asked: &Asked) -> Result<(ParquetFile, Layout)> {
+fn open(path: &Path, asked: &Asked) -> Result<(ParquetFile, ColumnLayout)> {
     let sheet = ParquetFile::open_plain(path, Some(&asked.roots()))?;
     let layout =
-        Layout::of(sheet.schema(), asked).map_err(|reason| Error::corrupt(path, reason))?;
+        ColumnLayout::of(sheet.schema(), asked).map_err(|reason| Error::corrupt(path, reason))?;
     Ok((sheet, layout))
 }
 

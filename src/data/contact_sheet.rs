@@ -17,7 +17,7 @@ const PIXELS_MAX: u64 = 1 << 28;
 
 /// Where the pictures of a sheet stand, for pairs of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct SheetLayout {
     /// Whole factor by which pictures are enlarged.
     pub zoom: u32,
     /// Of a tile, in pixels of the sheet.
@@ -26,14 +26,14 @@ pub struct Layout {
     rows: u32,
 }
 
-impl Layout {
+impl SheetLayout {
     /// For `pairs` pairs of pictures of at most `width` x `height` pixels.
-    pub fn new(pairs: usize, width: u32, height: u32) -> Layout {
+    pub fn new(pairs: usize, width: u32, height: u32) -> SheetLayout {
         let (width, height) = (width.max(1), height.max(1));
         let zoom = TILE_MIN.div_ceil(width.max(height)).max(1);
         let tile = (width * zoom, height * zoom);
         let columns = ((SHEET_WIDTH_MAX - GAP) / (tile.0 + GAP)).clamp(1, pairs.max(1) as u32);
-        Layout { zoom, tile, columns, rows: (pairs as u32).div_ceil(columns) }
+        SheetLayout { zoom, tile, columns, rows: (pairs as u32).div_ceil(columns) }
     }
 
     /// Width and height of the sheet.
@@ -95,13 +95,13 @@ pub(crate) fn contact_sheet(pairs: &[(RgbImage, RgbImage)]) -> Result<RgbImage> 
     Err(Error::invalid(format!("{} pictures are too many for one sheet", pairs.len())))
 }
 
-fn layout_of(pairs: &[(RgbImage, RgbImage)]) -> Layout {
+fn layout_of(pairs: &[(RgbImage, RgbImage)]) -> SheetLayout {
     let widest = pairs.iter().map(|(input, _)| input.width()).max().unwrap_or(1);
     let highest = pairs.iter().map(|(input, _)| input.height()).max().unwrap_or(1);
-    Layout::new(pairs.len(), widest, highest)
+    SheetLayout::new(pairs.len(), widest, highest)
 }
 
-fn drawn(pairs: &[(RgbImage, RgbImage)], layout: Layout) -> RgbImage {
+fn drawn(pairs: &[(RgbImage, RgbImage)], layout: SheetLayout) -> RgbImage {
     let (width, height) = layout.size();
     let mut sheet = RgbImage::from_pixel(width, height, Rgb([255; 3]));
     for (index, (input, output)) in pairs.iter().enumerate() {
@@ -188,7 +188,7 @@ mod tests {
             let pairs: Vec<_> =
                 (0..count).map(|i| (picture(i as u32), picture(100 + i as u32))).collect();
             let sheet = contact_sheet(&pairs).unwrap();
-            let layout = Layout::new(count, side, side);
+            let layout = SheetLayout::new(count, side, side);
             assert_eq!(layout.size(), sheet.dimensions());
             for (i, (input, output)) in pairs.iter().enumerate() {
                 let [above, below] = layout.places(i);

@@ -9,7 +9,7 @@ use crate::audit::sources::Sources;
 use crate::audit::{BadRows, VerifyReport};
 use crate::config::Recipe;
 use crate::data::Skipped;
-use crate::data::source::labels::{LabelLevel, Layout};
+use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::error::Reject;
 use crate::pipeline;
 use crate::train::{self, Evaluation, TrainSummary};
@@ -149,7 +149,7 @@ pub struct Planned<'a> {
     /// Which folder of a key is its label.
     pub label_level: LabelLevel,
     /// What the first folders of the inputs look like, where that was looked at.
-    pub layout: Option<&'a Layout>,
+    pub layout: Option<&'a LabelLayout>,
 }
 
 /// One pass over images that were to do.

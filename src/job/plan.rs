@@ -4,7 +4,7 @@
 use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;
 use crate::data::source::file;
-use crate::data::source::labels::{LabelLevel, Layout};
+use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::{SourceFile, Take, is_hidden, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::changes::{Changes, Group};
@@ -18,7 +18,7 @@ use std::path::Path;
 pub(super) struct Labels {
     level: LabelLevel,
     /// What the first folders look like, where they were looked at.
-    layout: Option<Layout>,
+    layout: Option<LabelLayout>,
 }
 
 impl Labels {
@@ -32,7 +32,7 @@ impl Labels {
             let level = made.and_then(|level| level.parse().ok()).unwrap_or_default();
             return Labels { level, layout: None };
         }
-        let layout = Layout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
         Labels { level: layout.level(), layout: Some(layout) }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::families::{FAMILIES, Family, NamedBy, Signs, UNBUILT};
-use super::keys::Layout;
+use super::keys::KeyLayout;
 use super::provenance;
 use super::published::Published;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ pub(super) fn signs(
     own: &BTreeMap<String, Vec<usize>>,
     canonical: &BTreeMap<String, String>,
     prefix: &str,
-    layout: Layout,
+    layout: KeyLayout,
 ) -> Signs {
     let any = |stem: &str| canonical.values().any(|name| name.starts_with(stem));
     let level = |name: &String| {
@@ -27,7 +27,7 @@ pub(super) fn signs(
         mid_attention: any("encoder.mid.attn_1.") || any("decoder.mid.attn_1."),
         level_attention: canonical.values().any(level),
         decoder: any("decoder."),
-        reversed_up: layout == Layout::CanonicalReversedUp,
+        reversed_up: layout == KeyLayout::CanonicalReversedUp,
         gen_vision_model: prefix.contains("gen_vision_model."),
         codebook_used: own.contains_key("quantize.codebook_used"),
     }
@@ -38,7 +38,7 @@ pub(super) fn signs(
 /// # Errors
 /// Where the word or the configuration doesn't fit, or several families do: they are listed.
 pub(super) fn choose(
-    layout: Layout,
+    layout: KeyLayout,
     signs: &Signs,
     published: &Published,
     asked: Option<&str>,

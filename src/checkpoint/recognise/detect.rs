@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::config::configure;
 use super::geometry::{self, Shapes};
-use super::keys::Layout;
+use super::keys::KeyLayout;
 use super::placement::{Detected, Placing};
 use super::published::Published;
 use super::sets::{self, Chosen};
@@ -118,7 +118,7 @@ fn detect(
     validate::refuse_taken_apart(&chosen)?;
     let (prefix, why) = (chosen.prefix.clone(), chosen.why.clone());
     let mut placing = Placing::of(shapes, chosen, published.settings.weights)?;
-    let layout = Layout::of(&placing.own).ok_or_else(sets::unknown_names)?;
+    let layout = KeyLayout::of(&placing.own).ok_or_else(sets::unknown_names)?;
     let names = layout.canonical_names(placing.own.keys().map(String::as_str));
     if layout.has_codebook() && !names.values().any(|name| name == "quantize.embedding.weight") {
         return Err(Error::invalid(

@@ -5,14 +5,14 @@
 //!
 //! 1. A row in [`FAMILIES`]. Whatever code asks about a family is a field of the row; nothing
 //!    compares its name.
-//! 2. Where its files name their weights in a new way: a [`Layout`] in `keys.rs`, with an anchor by
+//! 2. Where its files name their weights in a new way: a [`KeyLayout`] in `keys.rs`, with an anchor by
 //!    which it is recognised and the map from its names to ours.
 //! 3. Where its network is a new one: an `Architecture` in `model::config` with its topology in
 //!    `model`, an arm in `geometry.rs` that reads its sizes from shapes, and an arm in `fields.rs`
 //!    for the settings that must agree with them.
 //! 4. Settings of its class that nothing here computes yet: the tables of `fields.rs`.
 
-use super::keys::Layout;
+use super::keys::KeyLayout;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
 /// What the names of a checkpoint show beyond their layout.
@@ -64,7 +64,7 @@ pub(crate) struct Family {
     /// Its name, as the user gives it.
     pub word: &'static str,
     /// The layouts its files come in.
-    pub layouts: &'static [Layout],
+    pub layouts: &'static [KeyLayout],
     /// What its configurations call it.
     pub named_by: &'static [NamedBy],
     /// The setting, off unless said, whose value tells it from a family of the same class.
@@ -104,12 +104,12 @@ impl Family {
     }
 
     /// Whether a checkpoint of this layout with these signs can be of this family.
-    pub(crate) fn fits(&self, layout: Layout, signs: &Signs) -> bool {
+    pub(crate) fn fits(&self, layout: KeyLayout, signs: &Signs) -> bool {
         self.layouts.contains(&layout) && (self.fits)(signs)
     }
 
     /// Whether names alone make it a candidate.
-    pub(crate) fn proposed(&self, layout: Layout, signs: &Signs) -> bool {
+    pub(crate) fn proposed(&self, layout: KeyLayout, signs: &Signs) -> bool {
         self.fits(layout, signs) && (self.proposed)(signs)
     }
 }
@@ -124,7 +124,7 @@ const L2_WITH_MID: fn(&Signs) -> bool = |s| !s.gumbel && s.mid_attention;
 /// else.
 const TAMING: Family = Family {
     word: "taming",
-    layouts: &[Layout::Canonical],
+    layouts: &[KeyLayout::Canonical],
     named_by: &[],
     told_by: None,
     rule: QuantizerRule::L2,
@@ -162,7 +162,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         word: "diffusers",
         named_by: &[NamedBy::ClassName("VQModel")],
         told_by: Some(("lookup_from_codebook", false)),
-        layouts: &[Layout::Diffusers],
+        layouts: &[KeyLayout::Diffusers],
         input: InputRange::Diffusers,
         output: OutputRange::SymmetricRound,
         resize: "lanczos",
@@ -175,7 +175,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         word: "amused",
         named_by: &[NamedBy::ClassName("VQModel")],
         told_by: Some(("lookup_from_codebook", true)),
-        layouts: &[Layout::Diffusers],
+        layouts: &[KeyLayout::Diffusers],
         input: InputRange::Unit,
         output: OutputRange::UnitRound,
         resize: "muse",
@@ -193,7 +193,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family {
         word: "janus-hf",
         named_by: &[NamedBy::ModelType("janus"), NamedBy::ModelType("janus_vqgan")],
-        layouts: &[Layout::CanonicalReversedUp, Layout::Canonical],
+        layouts: &[KeyLayout::CanonicalReversedUp, KeyLayout::Canonical],
         decode_normalised: true,
         input: InputRange::Symmetric,
         resize: "llamagen",
@@ -254,7 +254,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         named_by: &[NamedBy::ClassName("MaskGitVQGAN")],
         // It halves its maps without one.
         passed_over: &["resample_with_conv"],
-        layouts: &[Layout::Maskgit],
+        layouts: &[KeyLayout::Maskgit],
         input: InputRange::Unit,
         output: OutputRange::UnitMuse,
         resize: "maskgit",
@@ -264,7 +264,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family {
         word: "open-magvit2",
         named_by: &[NamedBy::TargetPart("Open_MAGVIT2"), NamedBy::TargetPart("lfqgan")],
-        layouts: &[Layout::OpenMagvit2],
+        layouts: &[KeyLayout::OpenMagvit2],
         rule: QuantizerRule::Sign,
         ema: true,
         fits: ANY,
@@ -274,7 +274,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         word: "vit-vqgan",
         named_by: &[NamedBy::TargetStart("enhancing.")],
         l2_switch: Some(L2Switch { key: "use_norm", noted_when_on: false }),
-        layouts: &[Layout::Vit],
+        layouts: &[KeyLayout::Vit],
         rule: QuantizerRule::L2Normalised,
         input: InputRange::Unit,
         output: OutputRange::UnitTruncate,
@@ -285,7 +285,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     Family {
         word: "dalle",
         only: &[("group_count", 4)],
-        layouts: &[Layout::DalleEncoder, Layout::DalleDecoder, Layout::DallePair],
+        layouts: &[KeyLayout::DalleEncoder, KeyLayout::DalleDecoder, KeyLayout::DallePair],
         rule: QuantizerRule::Logits,
         input: InputRange::Dalle,
         output: OutputRange::Dalle,
@@ -295,7 +295,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     },
     Family {
         word: "vqvae2",
-        layouts: &[Layout::Vqvae2],
+        layouts: &[KeyLayout::Vqvae2],
         input: InputRange::Symmetric,
         output: OutputRange::SymmetricSaveImage,
         resize: "vqvae2",
@@ -307,7 +307,7 @@ pub(crate) const FAMILIES: &[Family] = &[
 const LLAMAGEN: Family = Family {
     word: "llamagen",
     l2_switch: Some(L2Switch { key: "codebook_l2_norm", noted_when_on: true }),
-    layouts: &[Layout::LlamaGen],
+    layouts: &[KeyLayout::LlamaGen],
     rule: QuantizerRule::L2Normalised,
     input: InputRange::Symmetric,
     output: OutputRange::SymmetricHalfUp,

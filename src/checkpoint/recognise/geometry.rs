@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::Layout;
+use super::keys::KeyLayout;
 use super::published::Published;
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
@@ -88,16 +88,17 @@ pub(crate) struct Geometry {
 }
 
 /// Infers everything that shapes tell; `published` gives what they don't (groups, heads).
-pub(crate) fn infer(layout: Layout, shapes: &Shapes, published: &Published) -> Result<Geometry> {
+pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -> Result<Geometry> {
     match layout {
-        Layout::Canonical | Layout::CanonicalReversedUp | Layout::Diffusers | Layout::LlamaGen => {
-            vqgan(shapes, published)
-        }
-        Layout::Maskgit => maskgit(shapes, published),
-        Layout::OpenMagvit2 => open_magvit2(shapes, published),
-        Layout::Vit => vit(shapes, published),
-        Layout::DalleEncoder | Layout::DalleDecoder | Layout::DallePair => dalle(shapes),
-        Layout::Vqvae2 => vqvae2(shapes),
+        KeyLayout::Canonical
+        | KeyLayout::CanonicalReversedUp
+        | KeyLayout::Diffusers
+        | KeyLayout::LlamaGen => vqgan(shapes, published),
+        KeyLayout::Maskgit => maskgit(shapes, published),
+        KeyLayout::OpenMagvit2 => open_magvit2(shapes, published),
+        KeyLayout::Vit => vit(shapes, published),
+        KeyLayout::DalleEncoder | KeyLayout::DalleDecoder | KeyLayout::DallePair => dalle(shapes),
+        KeyLayout::Vqvae2 => vqvae2(shapes),
     }
 }
 

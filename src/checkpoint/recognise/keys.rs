@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A way of naming weights; several families can share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum KeyLayout {
     /// taming's names, which are ours.
     Canonical,
     /// Hugging Face Janus: canonical, but `decoder.up` counts from the lowest resolution.
@@ -45,35 +45,35 @@ pub(crate) const ANCHORS: &[&str] = &[
 /// LitEma's moving averages, which lie beside the live weights under names without dots.
 pub(crate) const AVERAGES: &str = "model_ema";
 
-impl Layout {
+impl KeyLayout {
     /// The layout of stripped names; None where no anchor is known.
-    pub(crate) fn of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Layout> {
+    pub(crate) fn of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<KeyLayout> {
         let any = |prefix: &str| {
             shapes.range(prefix.to_owned()..).next().is_some_and(|(n, _)| n.starts_with(prefix))
         };
         if let Some(input) = shapes.get("blocks.input.w") {
             // The encoder sees an image through 7x7, the decoder one-hot codes through 1x1.
             let encoder = input.last().is_some_and(|&kernel| kernel > 1);
-            return Some(if encoder { Layout::DalleEncoder } else { Layout::DalleDecoder });
+            return Some(if encoder { KeyLayout::DalleEncoder } else { KeyLayout::DalleDecoder });
         }
         Some(if any("encoder.blocks.input.") || any("decoder.blocks.input.") {
-            Layout::DallePair
+            KeyLayout::DallePair
         } else if any("enc_b.blocks.") {
-            Layout::Vqvae2
+            KeyLayout::Vqvae2
         } else if any("encoder.to_patch_embedding.") || any("decoder.to_pixel.") {
-            Layout::Vit
+            KeyLayout::Vit
         } else if any("encoder.down_blocks.") || any("decoder.up_blocks.") {
-            Layout::Diffusers
+            KeyLayout::Diffusers
         } else if any("encoder.conv_blocks.") || any("decoder.conv_blocks.") {
-            Layout::LlamaGen
+            KeyLayout::LlamaGen
         } else if any("encoder.mid_block.0.") || any("decoder.mid_block.0.") {
-            Layout::OpenMagvit2
+            KeyLayout::OpenMagvit2
         } else if any("encoder.mid.0.") || any("decoder.mid.0.") {
-            Layout::Maskgit
+            KeyLayout::Maskgit
         } else if any("decoder.up.0.upsample.") {
-            Layout::CanonicalReversedUp
+            KeyLayout::CanonicalReversedUp
         } else if any("encoder.conv_in.") || any("decoder.conv_in.") {
-            Layout::Canonical
+            KeyLayout::Canonical
         } else {
             return None;
         })
@@ -83,11 +83,11 @@ impl Layout {
     pub(crate) fn has_codebook(self) -> bool {
         !matches!(
             self,
-            Layout::OpenMagvit2
-                | Layout::DalleEncoder
-                | Layout::DalleDecoder
-                | Layout::DallePair
-                | Layout::Vqvae2
+            KeyLayout::OpenMagvit2
+                | KeyLayout::DalleEncoder
+                | KeyLayout::DalleDecoder
+                | KeyLayout::DallePair
+                | KeyLayout::Vqvae2
         )
     }
 
@@ -104,9 +104,9 @@ impl Layout {
     /// How many levels the decoder has, where its levels are counted the other way round.
     fn decoder_levels<'a>(self, names: impl Iterator<Item = &'a str>) -> usize {
         let stem = match self {
-            Layout::Diffusers => "decoder.up_blocks.",
-            Layout::LlamaGen => "decoder.conv_blocks.",
-            Layout::CanonicalReversedUp => "decoder.up.",
+            KeyLayout::Diffusers => "decoder.up_blocks.",
+            KeyLayout::LlamaGen => "decoder.conv_blocks.",
+            KeyLayout::CanonicalReversedUp => "decoder.up.",
             _ => return 0,
         };
         let index = |name: &str| name.strip_prefix(stem)?.split('.').next()?.parse::<usize>().ok();
@@ -119,17 +119,17 @@ impl Layout {
         }
         let parts: Vec<&str> = name.split('.').collect();
         let mapped = match self {
-            Layout::Canonical
-            | Layout::Maskgit
-            | Layout::OpenMagvit2
-            | Layout::Vit
-            | Layout::Vqvae2
-            | Layout::DallePair => None,
-            Layout::CanonicalReversedUp => reversed_up(&parts, levels),
-            Layout::Diffusers => diffusers(&parts, levels),
-            Layout::LlamaGen => llamagen(&parts, levels),
-            Layout::DalleEncoder => Some(format!("encoder.{name}")),
-            Layout::DalleDecoder => Some(format!("decoder.{name}")),
+            KeyLayout::Canonical
+            | KeyLayout::Maskgit
+            | KeyLayout::OpenMagvit2
+            | KeyLayout::Vit
+            | KeyLayout::Vqvae2
+            | KeyLayout::DallePair => None,
+            KeyLayout::CanonicalReversedUp => reversed_up(&parts, levels),
+            KeyLayout::Diffusers => diffusers(&parts, levels),
+            KeyLayout::LlamaGen => llamagen(&parts, levels),
+            KeyLayout::DalleEncoder => Some(format!("encoder.{name}")),
+            KeyLayout::DalleDecoder => Some(format!("decoder.{name}")),
         };
         mapped.unwrap_or_else(|| name.to_owned())
     }
@@ -227,7 +227,7 @@ fn llamagen(parts: &[&str], levels: usize) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn map(layout: Layout, names: &[&str]) -> Vec<String> {
+    fn map(layout: KeyLayout, names: &[&str]) -> Vec<String> {
         let map = layout.canonical_names(names.iter().copied());
         names.iter().map(|name| map[*name].clone()).collect()
     }
@@ -246,7 +246,7 @@ mod tests {
             "quant_conv.weight",
         ];
         assert_eq!(
-            map(Layout::Diffusers, &names),
+            map(KeyLayout::Diffusers, &names),
             [
                 "decoder.up.2.block.1.nin_shortcut.weight",
                 "decoder.up.0.attn.0.proj_out.bias",
@@ -272,7 +272,7 @@ mod tests {
             "decoder.conv_blocks.0.upsample.conv.weight",
         ];
         assert_eq!(
-            map(Layout::LlamaGen, &names),
+            map(KeyLayout::LlamaGen, &names),
             [
                 "encoder.down.1.block.0.conv1.weight",
                 "encoder.down.0.downsample.conv.weight",
@@ -292,9 +292,9 @@ mod tests {
             "encoder.conv_in.bias",
         ];
         let shapes = names.iter().map(|n| ((*n).to_owned(), vec![1])).collect();
-        assert_eq!(Layout::of(&shapes), Some(Layout::CanonicalReversedUp));
+        assert_eq!(KeyLayout::of(&shapes), Some(KeyLayout::CanonicalReversedUp));
         assert_eq!(
-            map(Layout::CanonicalReversedUp, &names),
+            map(KeyLayout::CanonicalReversedUp, &names),
             [
                 "decoder.up.1.upsample.conv.weight",
                 "decoder.up.0.block.0.conv1.weight",
@@ -312,15 +312,15 @@ mod tests {
             "vq.embedding.weight",
             "codebook.weight",
         ] {
-            assert_eq!(map(Layout::Canonical, &[name]), ["quantize.embedding.weight"]);
+            assert_eq!(map(KeyLayout::Canonical, &[name]), ["quantize.embedding.weight"]);
         }
-        assert_eq!(map(Layout::Canonical, &["quantize.proj.weight"]), ["quantize.proj.weight"]);
+        assert_eq!(map(KeyLayout::Canonical, &["quantize.proj.weight"]), ["quantize.proj.weight"]);
     }
 
     #[test]
     fn an_unknown_name_stays_itself() {
         assert_eq!(
-            map(Layout::Diffusers, &["encoder.surprise.weight"]),
+            map(KeyLayout::Diffusers, &["encoder.surprise.weight"]),
             ["encoder.surprise.weight"]
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::keys::{AVERAGES, Layout};
+use super::keys::{AVERAGES, KeyLayout};
 use super::provenance::AveragesUse;
 use super::sets::Chosen;
 use super::validate;
@@ -141,7 +141,7 @@ impl<'a> Placing<'a> {
     }
 
     /// Leaves out weights of a family that take no part in its mathematics.
-    pub(super) fn leave_out(&mut self, layout: Layout) {
+    pub(super) fn leave_out(&mut self, layout: KeyLayout) {
         let any = |stem: &str| self.own.keys().any(|name| name.starts_with(stem));
         let (encoder, decoder) = (any("encoder."), any("decoder."));
         let of_encoder = ["quant_conv.", "pre_quant.", "quantize.proj."];
@@ -151,7 +151,7 @@ impl<'a> Placing<'a> {
                 "it belongs to a decoder, which isn't here"
             } else if of_encoder.iter().any(&starts) && !encoder {
                 "it belongs to an encoder, which isn't here"
-            } else if layout == Layout::OpenMagvit2 && starts(&"quantize.") {
+            } else if layout == KeyLayout::OpenMagvit2 && starts(&"quantize.") {
                 "constants of the bits"
             } else {
                 continue;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::{ANCHORS, AVERAGES, Layout};
+use super::keys::{ANCHORS, AVERAGES, KeyLayout};
 use super::provenance::BY_WEIGHTS;
 use super::setting_names::SettingNames;
 use crate::error::{Error, Result};
@@ -211,7 +211,7 @@ impl Sets {
             set.shapes.insert(own, shapes[*name].clone());
         }
         for set in &mut sets {
-            let layout = Layout::of(&set.shapes);
+            let layout = KeyLayout::of(&set.shapes);
             set.tokenizer = layout.is_some_and(|layout| {
                 let names = layout.canonical_names(set.shapes.keys().map(String::as_str));
                 !layout.has_codebook() || names.values().any(|n| n == "quantize.embedding.weight")

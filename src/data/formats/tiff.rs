@@ -141,7 +141,7 @@ fn from_jpeg<R: Read + Seek>(
         return Err(reject(format!("TIFF: JPEG of {stored} samples a pixel is not supported")));
     }
     let (width, height) = decoder.dimensions().map_err(errors::tiff_reject)?;
-    let layout = tiff_jpeg::Layout {
+    let layout = tiff_jpeg::TileLayout {
         width: width as usize,
         height: height as usize,
         channels: usize::from(stored),

@@ -11,7 +11,7 @@ use crate::data::formats::raw_image::{Limits, reject};
 use crate::error::Reject;
 
 /// Where the samples go.
-pub(crate) struct Layout {
+pub(crate) struct TileLayout {
     pub(crate) width: usize,
     pub(crate) height: usize,
     /// Samples a pixel.
@@ -26,7 +26,7 @@ pub(crate) struct Layout {
 pub(crate) fn samples<R: Read + Seek>(
     decoder: &mut Decoder<R>,
     bytes: &[u8],
-    layout: &Layout,
+    layout: &TileLayout,
     limits: &Limits,
 ) -> Result<Vec<u8>, Reject> {
     let (offsets, lengths) = match decoder.get_chunk_type() {
@@ -73,7 +73,7 @@ pub(crate) fn samples<R: Read + Seek>(
 }
 
 /// Refuses a part of other components than the layout's, or smaller than its place.
-fn fits(part: &Raster, layout: &Layout, (width, height): (usize, usize)) -> Result<(), String> {
+fn fits(part: &Raster, layout: &TileLayout, (width, height): (usize, usize)) -> Result<(), String> {
     let expected = if layout.planar { 1 } else { layout.channels };
     if part.channels != expected {
         return Err(format!("has {} components, not {expected}", part.channels));

@@ -88,7 +88,7 @@ fn is_split(name: &str) -> bool {
 
 /// What the first folders of the inputs look like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layout {
+pub struct LabelLayout {
     /// Those named like splits.
     pub splits: BTreeSet<String>,
     /// One that isn't.
@@ -97,10 +97,10 @@ pub struct Layout {
     pub classes: bool,
 }
 
-impl Layout {
+impl LabelLayout {
     /// Looks at the folders among `inputs`; what can't be listed counts as empty.
-    pub fn of<'a>(inputs: impl IntoIterator<Item = &'a Path>, take: Take) -> Layout {
-        let mut layout = Layout::default();
+    pub fn of<'a>(inputs: impl IntoIterator<Item = &'a Path>, take: Take) -> LabelLayout {
+        let mut layout = LabelLayout::default();
         for input in inputs.into_iter().filter(|input| input.is_dir()) {
             for name in subfolders(input, take) {
                 let readable = uri::readable(name.as_bytes());
@@ -182,7 +182,7 @@ mod tests {
             for folder in folders {
                 fs::create_dir_all(root.path().join(folder)).unwrap();
             }
-            let layout = Layout::of([root.path()], Take::default());
+            let layout = LabelLayout::of([root.path()], Take::default());
             assert_eq!(layout.level(), LabelLevel::Folder(level), "{folders:?} {layout:?}");
         }
     }

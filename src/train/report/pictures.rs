@@ -3,7 +3,7 @@
 
 use image::{Rgb, RgbImage};
 
-use crate::data::contact_sheet::{Layout, contact_sheet};
+use crate::data::contact_sheet::{SheetLayout, contact_sheet};
 use crate::error::Result;
 use crate::model::config::ModelConfig;
 use crate::train::evaluate::Evaluator;
@@ -90,7 +90,7 @@ pub(crate) fn take_apart(
     side: usize,
 ) -> Option<(Vec<RgbImage>, Vec<RgbImage>)> {
     let side = u32::try_from(side).ok()?;
-    let layout = Layout::new(count, side, side);
+    let layout = SheetLayout::new(count, side, side);
     if layout.size() != sheet.dimensions() {
         return None;
     }
