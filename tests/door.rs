@@ -122,7 +122,7 @@ fn a_job_that_was_stopped_goes_on_to_the_shards_of_the_command() {
     let totals = second.dataset.unwrap().totals;
     assert_eq!((totals.planned, totals.written, totals.failed), (40, 40, 0));
     job.assert_same("out", "again");
-    assert!(vqtok::verify(&job.path("again")).unwrap().complete());
+    assert!(vqtok::verify(job.path("again")).unwrap().complete());
 }
 
 #[test]

@@ -142,7 +142,7 @@ pub trait Engine: Send {
     }
 
     /// Pixels to codes; an image whose latents aren't finite is a failure of its own. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
-    /// which the engine still works: callers come through [`super::oom_split`], which halves the batch.
+    /// which the engine still works: callers come through `oom_split`, which halves the batch.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
 
     /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has

@@ -22,7 +22,7 @@ use crate::util::{panics, text};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSummary {
-    /// [`schema::DATASET`].
+    /// `dataset.v1`.
     pub schema: String,
     /// What made it.
     pub identity: Identity,

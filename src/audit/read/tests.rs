@@ -517,7 +517,7 @@ fn copies_of_shards_are_not_read_twice() {
     let dir = tempfile::tempdir().unwrap();
     let plan = crate::tokens::testing::plan(&dir.path().join("out"), 25, 10);
     (0..3).for_each(|partition| drop(crate::tokens::testing::write(&plan, partition)));
-    crate::tokens::finalize(&dir.path().join("out")).unwrap();
+    crate::tokens::finalize(dir.path().join("out")).unwrap();
     let shard = |n: usize| dir.path().join(format!("out/tokens/part-{n:05}.parquet"));
     // Shards alone, one of them twice and one not at all.
     let alone = dir.path().join("alone");

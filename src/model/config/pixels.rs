@@ -15,7 +15,7 @@ pub struct PixelConfig {
 }
 
 /// Named normalisations; each is a 256-entry float32 table, since the order of rounding alone
-/// moves half of the entries by 6e-8. [`crate::model::pixels`] computes them.
+/// moves half of the entries by 6e-8. `model::pixels` computes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputRange {
@@ -37,7 +37,7 @@ pub enum InputRange {
     Centered,
 }
 
-/// From the decoder's floats to bytes; all clamp. [`crate::model::pixels`] applies them.
+/// From the decoder's floats to bytes; all clamp. `model::pixels` applies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputRange {
