@@ -235,7 +235,7 @@ fn plan(target: &Target, shape: &ConvShape) -> Result<CudnnPlan> {
 }
 
 /// Device addresses of a convolution.
-pub struct Addresses {
+pub(super) struct Addresses {
     pub from: u64,
     pub weights: u64,
     pub bias: u64,
@@ -244,13 +244,13 @@ pub struct Addresses {
 }
 
 /// A convolution with its addresses.
-pub struct Call {
+pub(super) struct Call {
     shape: ConvShape,
     pack: Descriptor,
 }
 
 /// cuDNN on a stream, with the plans of every shape it has met.
-pub struct Convolutions {
+pub(super) struct Convolutions {
     handle: sys::cudnnHandle_t,
     plans: BTreeMap<ConvShape, CudnnPlan>,
 }
@@ -268,7 +268,7 @@ impl Drop for Convolutions {
 
 impl Convolutions {
     /// Work goes to `stream`.
-    pub fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
         let handle = cudarc::cudnn::result::create_handle()
             .map_err(|error| failed("cuDNN", "a handle", &error.to_string()))?;
         let convolutions = Convolutions { handle, plans: BTreeMap::new() };
@@ -279,7 +279,7 @@ impl Convolutions {
     }
 
     /// Bytes of workspace that a shape needs; plans it where it is new.
-    pub fn workspace(&mut self, shape: &ConvShape) -> Result<usize> {
+    pub(super) fn workspace(&mut self, shape: &ConvShape) -> Result<usize> {
         if let Some(plan) = self.plans.get(shape) {
             return Ok(plan.workspace_bytes);
         }
@@ -291,7 +291,7 @@ impl Convolutions {
 
     /// Ties a shape to addresses, which stay valid as long as the call is used. `workspace` has
     /// the bytes that [`Self::workspace`] said.
-    pub fn call(&self, shape: ConvShape, at: &Addresses, workspace: u64) -> Result<Call> {
+    pub(super) fn call(&self, shape: ConvShape, at: &Addresses, workspace: u64) -> Result<Call> {
         let mut ids = vec![FROM, WEIGHTS, BIAS, TO];
         let mut pointers = vec![at.from, at.weights, at.bias, at.to];
         if let Some(residual) = at.residual {
@@ -309,7 +309,7 @@ impl Convolutions {
     }
 
     /// Queues a convolution.
-    pub fn run(&self, call: &Call) -> Result<()> {
+    pub(super) fn run(&self, call: &Call) -> Result<()> {
         let Some(plan) = self.plans.get(&call.shape) else {
             return Err(failed(
                 "cuDNN",

@@ -12,7 +12,7 @@ use super::libraries::failed;
 use crate::error::{Error, Result};
 
 /// An opaque descriptor of cuDNN's.
-pub struct Descriptor(pub sys::cudnnBackendDescriptor_t);
+pub(super) struct Descriptor(pub sys::cudnnBackendDescriptor_t);
 
 // SAFETY: a descriptor belongs to no thread; it is only used by the engine that owns it.
 unsafe impl Send for Descriptor {}
@@ -24,7 +24,7 @@ impl Drop for Descriptor {
     }
 }
 
-pub fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
+pub(super) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
     match status {
         sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
         sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED => {
@@ -35,7 +35,7 @@ pub fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
 }
 
 impl Descriptor {
-    pub fn new(kind: Kind) -> Result<Descriptor> {
+    pub(super) fn new(kind: Kind) -> Result<Descriptor> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `raw` outlives the call, which writes it where it succeeds.
         check(unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut raw) }, "a descriptor")?;
@@ -43,7 +43,7 @@ impl Descriptor {
     }
 
     /// `T` is what `kind` stands for; cuDNN copies the values.
-    pub fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
+    pub(super) fn set<T: Copy>(&self, name: Attribute, kind: Type, values: &[T]) -> Result<&Self> {
         let data = values.as_ptr().cast::<c_void>();
         // SAFETY: `data` points to as many values as it says, of the attribute's own type.
         let status =
@@ -52,26 +52,31 @@ impl Descriptor {
         Ok(self)
     }
 
-    pub fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
+    pub(super) fn sizes(&self, name: Attribute, values: &[i64]) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_INT64, values)
     }
 
-    pub fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
+    pub(super) fn data_type(&self, name: Attribute, value: sys::cudnnDataType_t) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_DATA_TYPE, &[value])
     }
 
-    pub fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
+    pub(super) fn link(&self, name: Attribute, other: &Descriptor) -> Result<&Self> {
         self.set(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &[other.0])
     }
 
-    pub fn finalize(self) -> Result<Descriptor> {
+    pub(super) fn finalize(self) -> Result<Descriptor> {
         // SAFETY: a live descriptor.
         check(unsafe { sys::cudnnBackendFinalize(self.0) }, "finalizing a descriptor")?;
         Ok(self)
     }
 
     /// How many values of an attribute were written to `values`.
-    pub fn get<T: Copy>(&self, name: Attribute, kind: Type, values: &mut [T]) -> Result<usize> {
+    pub(super) fn get<T: Copy>(
+        &self,
+        name: Attribute,
+        kind: Type,
+        values: &mut [T],
+    ) -> Result<usize> {
         let mut count = 0i64;
         let data = values.as_mut_ptr().cast::<c_void>();
         // SAFETY: `data` has room for as many values as it says, of the attribute's own type.

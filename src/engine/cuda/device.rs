@@ -45,7 +45,7 @@ fn cublas(what: &str) -> impl Fn(blas::CublasError) -> Error {
 
 /// Machine code of our kernels for an architecture such as `sm_90`: not PTX, which an older driver
 /// than the compiler refuses.
-pub fn compile(architecture: &str, element: Precision) -> Result<Vec<u8>> {
+pub(super) fn compile(architecture: &str, element: Precision) -> Result<Vec<u8>> {
     let wrong = |what: &'static str| {
         move |error: nvrtc::NvrtcError| failed("NVRTC", what, &format!("{:?}", error.0))
     };
@@ -87,7 +87,7 @@ unsafe fn cubin(program: nvrtc_sys::nvrtcProgram) -> Result<Vec<u8>, nvrtc::Nvrt
 }
 
 /// A GPU with everything loaded that programs of one element type need.
-pub struct Device {
+pub(super) struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     functions: BTreeMap<&'static str, CudaFunction>,
@@ -97,7 +97,7 @@ pub struct Device {
 }
 
 /// A program with its buffers.
-pub struct Loaded {
+pub(super) struct Loaded {
     /// What runs.
     pub program: Program,
     maps: Vec<CudaSlice<u8>>,
@@ -109,7 +109,7 @@ pub struct Loaded {
 
 impl Device {
     /// Opens GPU `number`. The libraries are there: see [`super::libraries`].
-    pub fn open(number: usize, element: Precision) -> Result<Device> {
+    pub(super) fn open(number: usize, element: Precision) -> Result<Device> {
         let count = CudaContext::device_count().map_err(driver("no GPU"))?;
         if number >= usize::try_from(count).unwrap_or(0) {
             let reason = format!("cuda:{number}: this machine has {count} GPUs, counted from 0");
@@ -134,12 +134,12 @@ impl Device {
     }
 
     /// The GPU's name.
-    pub fn name(&self) -> Result<String> {
+    pub(super) fn name(&self) -> Result<String> {
         self.context.name().map_err(driver("the GPU's name"))
     }
 
     /// Uploads what `weights` has packed since the last time and makes room for a program.
-    pub fn load(&mut self, weights: &DeviceWeights, program: Program) -> Result<Loaded> {
+    pub(super) fn load(&mut self, weights: &DeviceWeights, program: Program) -> Result<Loaded> {
         self.context.bind_to_thread().map_err(driver("the thread"))?;
         for blob in &weights.blobs()[self.weights.len()..] {
             let weights = self.stream.clone_htod(blob).map_err(driver("weights"))?;
@@ -199,7 +199,7 @@ impl Device {
 
     /// Runs a program on at most `program.images` images' bytes; results are there once [`Self::read`]
     /// returns. `observer` hears of each command before it is queued, and once after the last.
-    pub fn run(
+    pub(super) fn run(
         &self,
         loaded: &mut Loaded,
         pixels: &[u8],
@@ -312,7 +312,7 @@ impl Device {
     }
 
     /// The first `words` 32-bit words of a buffer, once everything queued is done.
-    pub fn read(&self, loaded: &Loaded, place: Place, words: usize) -> Result<Vec<u32>> {
+    pub(super) fn read(&self, loaded: &Loaded, place: Place, words: usize) -> Result<Vec<u32>> {
         let slice = match place {
             Place::Weight(index) => &self.weights[index],
             Place::Map(index) => &loaded.maps[index],
@@ -324,30 +324,30 @@ impl Device {
     }
 
     /// A mark in the stream, for times.
-    pub fn mark(&self) -> Result<Mark> {
+    pub(super) fn mark(&self) -> Result<Mark> {
         let flags = cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
         self.stream.record_event(Some(flags)).map(Mark).map_err(driver("an event"))
     }
 
     /// Waits for everything queued.
-    pub fn wait(&self) -> Result<()> {
+    pub(super) fn wait(&self) -> Result<()> {
         self.stream.synchronize().map_err(driver("a run"))
     }
 }
 
 /// A point in a stream's work.
-pub struct Mark(cudarc::driver::CudaEvent);
+pub(super) struct Mark(cudarc::driver::CudaEvent);
 
 impl Mark {
     /// Seconds from this mark to a later one, both reached.
-    pub fn seconds_to(&self, later: &Mark) -> Result<f64> {
+    pub(super) fn seconds_to(&self, later: &Mark) -> Result<f64> {
         let ms = self.0.elapsed_ms(&later.0).map_err(driver("an event"))?;
         Ok(f64::from(ms) * 1e-3)
     }
 }
 
 /// The names behind `KERNEL` in the source.
-pub fn kernel_names() -> impl Iterator<Item = &'static str> {
+pub(super) fn kernel_names() -> impl Iterator<Item = &'static str> {
     KERNELS.lines().filter_map(|line| line.strip_prefix("KERNEL ")?.split('(').next())
 }
 

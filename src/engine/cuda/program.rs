@@ -229,6 +229,7 @@ pub(crate) struct Program {
 
 impl Program {
     /// Bytes of all buffers.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.maps.iter().sum()
     }
