@@ -40,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     perceptual_weights: Option<String>,
     /// Begin with the weights of a checkpoint, published or vqtok's own, of the recipe's
-    /// architecture; a codebook of another size or length begins again [default: the recipe's, else
+    /// architecture; a codebook of another size or length starts afresh [default: the recipe's, else
     /// random weights]
     #[arg(long, value_name = "PATH")]
     init_from: Option<String>,

@@ -196,27 +196,25 @@ fn mirrored(shapes: &Shapes, parts: Parts) -> Result<(usize, Vec<usize>, usize)>
     Ok((ch, widths, shapes.count(&format!("{stem}.0.block."))))
 }
 
-fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+/// What MaskGIT-VQ and Open-MAGVIT2 have in common.
+fn resnets(shapes: &Shapes, published: &Published) -> Result<ResnetConfig> {
     let parts = shapes.parts("encoder.", "decoder.");
     let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
+    let norm_groups = norm_groups(published)?;
+    Ok(ResnetConfig { ch, widths, res_blocks, norm_groups, norm_eps: 1e-6, parts })
+}
+
+fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+    let config = resnets(shapes, published)?;
     let (codes, dim) = codebook(shapes)?;
-    let config = ResnetConfig {
-        ch,
-        widths,
-        res_blocks,
-        norm_groups: norm_groups(published)?,
-        norm_eps: 1e-6,
-        parts,
-    };
     let channels = image_channels(shapes)?;
     let architecture = Architecture::Maskgit(config);
     Ok(Geometry { architecture, channels, codes, dim, side: None, optional: of_norms() })
 }
 
 fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
-    let parts = shapes.parts("encoder.", "decoder.");
-    let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
-    let dim = match parts.encoder() {
+    let config = resnets(shapes, published)?;
+    let dim = match config.parts.encoder() {
         true => shapes.axis("encoder.conv_out.weight", 0)?,
         false => shapes.axis("decoder.conv_in.weight", 1)?,
     };
@@ -225,14 +223,6 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
             "{dim} bits a code are more than the 31 that vqtok can number"
         )));
     }
-    let config = ResnetConfig {
-        ch,
-        widths,
-        res_blocks,
-        norm_groups: norm_groups(published)?,
-        norm_eps: 1e-6,
-        parts,
-    };
     let channels = image_channels(shapes)?;
     let architecture = Architecture::OpenMagvit2(config);
     Ok(Geometry { architecture, channels, codes: 1 << dim, dim, side: None, optional: of_norms() })

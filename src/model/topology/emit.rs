@@ -2,6 +2,7 @@
 
 use super::geometry::{ConvSpec, NormSpec};
 use crate::error::{Error, Result};
+use crate::model::config::ResnetConfig;
 
 /// Receives the layers of a network in the order in which they run. Each takes the map that the
 /// one before it gave, the first one the network's input; names are those of the weights.
@@ -100,6 +101,14 @@ pub(crate) struct ResnetSpec {
     pub bias: bool,
     /// What the 1x1 shortcut acts on.
     pub shortcut: Shortcut,
+}
+
+impl ResnetSpec {
+    /// The blocks of a network whose convolutions have no biases.
+    pub(crate) fn unbiased(config: &ResnetConfig, shortcut: Shortcut) -> ResnetSpec {
+        let norm = NormSpec { groups: config.norm_groups, eps: config.norm_eps };
+        ResnetSpec { norm, bias: false, shortcut }
+    }
 }
 
 /// What the 1x1 shortcut of a residual block acts on.

@@ -2,19 +2,14 @@
 //! attention, no 1x1 around the quantizer.
 
 use super::emit::{Emit, Resample, ResnetSpec, Shortcut, resnets};
-use super::geometry::{ConvGeometry, Io, NormSpec};
+use super::geometry::{ConvGeometry, Io};
 use super::vqgan::no_level;
 use crate::error::Result;
 use crate::model::config::ResnetConfig;
 
-fn block(config: &ResnetConfig) -> ResnetSpec {
-    let norm = NormSpec { groups: config.norm_groups, eps: config.norm_eps };
-    ResnetSpec { norm, bias: false, shortcut: Shortcut::Output }
-}
-
 /// Images to latents.
 pub(crate) fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
-    let (spec, count) = (block(config), config.res_blocks);
+    let (spec, count) = (ResnetSpec::unbiased(config, Shortcut::Output), config.res_blocks);
     e.conv("encoder.conv_in", config.ch, ConvGeometry::SAME_3.unbiased())?;
     let mut width = config.ch;
     for (i, &c_out) in config.widths.iter().enumerate() {
@@ -31,7 +26,7 @@ pub(crate) fn encoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Resul
 
 /// Looked-up codes to images.
 pub(crate) fn decoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Result<()> {
-    let (spec, count) = (block(config), config.res_blocks);
+    let (spec, count) = (ResnetSpec::unbiased(config, Shortcut::Output), config.res_blocks);
     let &deepest = config.widths.last().ok_or_else(no_level)?;
     e.conv("decoder.conv_in", deepest, ConvGeometry::SAME_3)?;
     resnets(e, "decoder.mid", count, deepest, spec)?;
