@@ -89,8 +89,8 @@
 //! | is an output whole? | [`verify()`], then [`Repair`] |
 //! | a published checkpoint | [`TokenizerOptions`] |
 //!
-//! A job blocks its thread and computes on rayon's global pool, so call it from a thread of your own,
-//! never from within that pool: jobs on all of the pool's threads would wait for each other for ever.
+//! A job blocks its thread and computes on rayon's global pool; called from a thread of a pool, it
+//! makes one of its own of the same size.
 //!
 //! What isn't named here can change with any version, public or not. Without default features
 //! neither clap nor a progress bar is compiled.

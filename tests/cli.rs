@@ -457,3 +457,20 @@ fn recipes_are_listed_shown_and_read_back() {
         assert_eq!(job.expect(0, "recipe show shown.toml").stdout, shown);
     }
 }
+
+#[test]
+fn threads_beyond_any_machine_are_refused_by_the_environment_too() {
+    let job = Job::new(1).trained();
+    let run = |line: &str, threads: &str| {
+        job.command(line).env("RAYON_NUM_THREADS", threads).output().unwrap()
+    };
+    for line in ["verify out", &format!("{TOKENIZE} --out out"), "inspect model"] {
+        let refused = run(line, "1025");
+        assert_eq!(refused.status.code(), Some(2), "{line}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(said, "vqtok: RAYON_NUM_THREADS=1025: choose 1 to 1024\n", "{line}");
+    }
+    assert!(!job.path("out").exists());
+    assert_eq!(run("inspect model", "1024").status.code(), Some(0));
+    assert_eq!(run(&format!("{TOKENIZE} --out out --threads 2"), "1025").status.code(), Some(0));
+}

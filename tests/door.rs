@@ -6,10 +6,12 @@ use support::*;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow::array::{AsArray, FixedSizeListArray};
 use arrow::datatypes::UInt16Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rayon::prelude::*;
 use vqtok::{
     Codes, Decode, Error, Event, Grid, Observer, PipelineEvent, PixelSettings, Recipe, Reconstruct,
     Repair, RgbImage, Share, Tokenize, Tokenizer, TokenizerOptions, Train,
@@ -234,4 +236,25 @@ fn a_recipe_made_by_a_program_is_trained_as_its_file_is() {
     let train = Train::new([job.path("images")], job.path("none")).recipe(impossible);
     assert!(train.run(&mut ()).is_err());
     assert!(!job.path("none").exists());
+}
+
+#[test]
+fn jobs_called_from_every_thread_of_a_pool_end() {
+    let job = Job::new(9).trained();
+    let (sender, done) = std::sync::mpsc::channel();
+    let (images, model, out) = (job.path("images"), job.path("model"), job.path("outs"));
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let written = |n: u32| {
+            let mut tokenizer = Tokenizer::open(&model).unwrap();
+            let tokenize = Tokenize::new([&images], out.join(n.to_string()));
+            tokenize.run(&mut tokenizer, &mut ()).unwrap().written
+        };
+        let all: Vec<_> = pool.install(|| (0..6).into_par_iter().map(written).collect());
+        sender.send(all).unwrap();
+    });
+    assert_eq!(done.recv_timeout(Duration::from_secs(120)), Ok(vec![9; 6]));
+    for n in 1..6 {
+        job.assert_same("outs/0/tokens", &format!("outs/{n}/tokens"));
+    }
 }

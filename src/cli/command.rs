@@ -9,6 +9,7 @@ use super::{
     tokenize, train, verify,
 };
 use crate::error::Result;
+use crate::job;
 
 #[derive(Parser)]
 #[command(
@@ -100,7 +101,23 @@ impl Command {
         }
     }
 
+    /// Whether the command sets its threads, which stands above the environment.
+    fn has_threads(&self) -> bool {
+        !matches!(
+            self,
+            Command::Inspect(_)
+                | Command::Recipe(_)
+                | Command::Finalize(_)
+                | Command::Verify(_)
+                | Command::Report(_)
+                | Command::Convert(_)
+        )
+    }
+
     pub(super) fn run(self, reporter: &Reporter) -> Result<Finished> {
+        if !self.has_threads() {
+            job::check_environment()?;
+        }
         match self {
             Command::Tokenize(args) => tokenize::run(args, reporter),
             Command::Train(args) => train::run(args, reporter),

@@ -13,6 +13,9 @@ const THREADS_MAX: usize = 1 << 10;
 /// # Errors
 /// None, or too many; a pool that is there already.
 pub fn set_threads(count: Option<usize>) -> Result<()> {
+    if count.is_none() {
+        check_environment()?;
+    }
     let mut pool =
         rayon::ThreadPoolBuilder::new().thread_name(|index| format!("vqtok-worker-{index}"));
     if let Some(threads) = count {
@@ -22,4 +25,14 @@ pub fn set_threads(count: Option<usize>) -> Result<()> {
         pool = pool.num_threads(threads);
     }
     pool.build_global().map_err(|e| Error::invalid(format!("thread pool: {e}")))
+}
+
+/// Refuses a `RAYON_NUM_THREADS` that rayon would take and the machine could not.
+pub(crate) fn check_environment() -> Result<()> {
+    match std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse::<usize>().ok()) {
+        Some(threads) if threads > THREADS_MAX => {
+            Err(Error::invalid(format!("RAYON_NUM_THREADS={threads}: choose 1 to {THREADS_MAX}")))
+        }
+        _ => Ok(()),
+    }
 }

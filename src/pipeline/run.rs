@@ -15,6 +15,7 @@ use crate::data::source::file;
 use crate::engine::Engine;
 use crate::error::{Error, Reject, Result};
 use crate::tokens::{Plan, PlanRow};
+use crate::util::compute_pool::ComputePool;
 use crate::util::panics;
 use crate::util::worker_pool::{Timer, WorkerPool};
 
@@ -35,6 +36,7 @@ pub fn run(
     let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
     let pool = &decoders(settings)?;
     let rows = Rows::of(settings, plan)?;
+    let compute = &ComputePool::of_caller()?;
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
@@ -43,7 +45,9 @@ pub fn run(
             .map_err(Error::io("thread vqtok-reader"))?;
         let encoder = std::thread::Builder::new()
             .name("vqtok-engine".into())
-            .spawn_scoped(scope, move || encode(settings, &rows, engine, items, done_in, stop))
+            .spawn_scoped(scope, move || {
+                compute.run(|| encode(settings, &rows, engine, items, done_in, stop))
+            })
             .map_err(Error::io("thread vqtok-engine"))?;
         // The writer is this thread. Where it fails, dropping `done` ends the engine, which ends
         // the reader; where one of these fails, `done` runs dry here. Its error is the real one.

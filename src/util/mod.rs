@@ -1,11 +1,9 @@
 //! What every room needs and no room owns: text for people, panics, threads, files. Must not know:
 //! images, models, shards.
 
-// A program without the command line shows no bars, messages or panics of ours.
-#![cfg_attr(not(feature = "cli"), allow(dead_code))]
-
 pub(crate) mod atomic_file;
 pub(crate) mod charts;
+pub(crate) mod compute_pool;
 pub(crate) mod error_text;
 pub(crate) mod fail_point;
 pub(crate) mod float_bits;

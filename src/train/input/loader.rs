@@ -15,6 +15,7 @@ use crate::train::network::checkpointing::Stop;
 use crate::train::network::random::Draws;
 use crate::train::settings::TrainSettings;
 use crate::train::settings::training::side;
+use crate::util::compute_pool::ComputePool;
 use crate::util::panics;
 
 /// The images of one step.
@@ -194,12 +195,13 @@ pub(crate) fn prefetched<R>(
     body: impl FnOnce(&Receiver<Result<Batch>>) -> Result<R>,
 ) -> Result<R> {
     let (sender, receiver) = bounded(AHEAD);
+    let compute = &ComputePool::of_caller()?;
     std::thread::scope(|scope| {
         let reader =
             std::thread::Builder::new().name("train-data".into()).spawn_scoped(scope, move || {
                 let mut order = Order::default();
                 for step in from..to {
-                    let batch = loader.batch(step, &mut order);
+                    let batch = compute.run(|| loader.batch(step, &mut order));
                     let failed = batch.is_err();
                     if sender.send(batch).is_err() || failed {
                         return;
