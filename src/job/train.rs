@@ -48,10 +48,7 @@ impl RecipeChoice {
     pub(super) fn load(&self) -> Result<Recipe> {
         match self {
             RecipeChoice::Named(name) => Recipe::load(name),
-            RecipeChoice::Given(recipe) => {
-                recipe.check()?;
-                Ok(Recipe::clone(recipe))
-            }
+            RecipeChoice::Given(recipe) => Ok(Recipe::clone(recipe)),
         }
     }
 
