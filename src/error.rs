@@ -31,11 +31,11 @@ pub enum Error {
     Setting {
         /// The setting, such as `shard_rows`.
         name: &'static str,
-        /// What is wrong with its value, to be read after the name.
-        reason: String,
+        /// What is wrong with its value, to be read after the name; a colon may stand first.
+        reason: Message,
     },
     /// A recipe, model or input that can't be used as asked.
-    Input(String),
+    Input(Message),
     /// The operating system refused a file operation.
     Io {
         /// The file or folder.
@@ -48,24 +48,46 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it and what to do.
-        reason: String,
+        reason: Message,
         /// The reader's own error, where there is one.
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
     /// The output folder belongs to another model, other settings or other input.
-    Mismatch(String),
+    Mismatch(Message),
     /// Another process holds what this one needs; trying again later can succeed.
-    Busy(String),
+    Busy(Message),
     /// The device can't hold what it was asked to work on; a smaller batch may fit.
-    OutOfMemory(String),
+    OutOfMemory(Message),
     /// Stopped by SIGINT or SIGTERM after leaving everything consistent.
     Interrupted,
     /// Not everything that was meant for stdout could be written there.
     Output(std::io::Error),
     /// An invariant of vqtok's own doesn't hold: a bug.
-    Internal(String),
+    Internal(Message),
     /// A tensor operation failed: a shape or device problem inside vqtok.
     Tensor(candle_core::Error),
+}
+
+/// A text for people, in one line. The settings that it names are shown by their names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message(String);
+
+impl Message {
+    fn of(text: impl Into<String>) -> Message {
+        Message(error_text::plain(&text.into()).into_owned())
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&settings::plain(&self.0))
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", settings::plain(&self.0))
+    }
 }
 
 /// The exit code of a bug of vqtok's.
@@ -96,21 +118,25 @@ impl Error {
     /// The message as part of another error's, in which settings stay settings.
     pub(crate) fn message(&self) -> String {
         match self {
-            Error::Setting { name, reason } => format!("{} {reason}", Setting(name)),
-            Error::Input(text) | Error::Mismatch(text) | Error::Busy(text) => text.clone(),
+            Error::Setting { name, reason } => {
+                let space = if reason.0.starts_with(':') { "" } else { " " };
+                format!("{}{space}{}", Setting(name), reason.0)
+            }
+            Error::Input(text) | Error::Mismatch(text) | Error::Busy(text) => text.0.clone(),
             Error::Io { path, source } => {
                 format!("{}: {}", text::path(path), error_text::reason(source))
             }
-            Error::Corrupt { path, reason, .. } => format!("{}: {reason}", text::path(path)),
+            Error::Corrupt { path, reason, .. } => format!("{}: {}", text::path(path), reason.0),
             Error::OutOfMemory(what) => format!(
-                "the device is out of memory: {what}; use a smaller {SIZE}, model or {DEVICE}"
+                "the device is out of memory: {}; use a smaller {SIZE}, model or {DEVICE}",
+                what.0
             ),
             Error::Interrupted => "interrupted; run the same command again to go on".into(),
             Error::Output(source) => {
                 format!("stdout: {}; not everything was written there", error_text::reason(source))
             }
             Error::Internal(what) => {
-                format!("internal error: {what}; please report it at {ISSUES}")
+                format!("internal error: {}; please report it at {ISSUES}", what.0)
             }
             Error::Tensor(source) => format!("tensor operation failed: {source}"),
         }
@@ -118,13 +144,12 @@ impl Error {
 
     /// A setting whose value can't be used; `reason` is read after its name.
     pub(crate) fn setting(setting: Setting, reason: impl Into<String>) -> Error {
-        let reason = error_text::plain(&reason.into()).into_owned();
-        Error::Setting { name: setting.0, reason }
+        Error::Setting { name: setting.0, reason: Message::of(reason) }
     }
 
     /// A recipe, model or input that can't be used as asked.
     pub fn invalid(message: impl Into<String>) -> Error {
-        Error::Input(error_text::plain(&message.into()).into_owned())
+        Error::Input(Message::of(message))
     }
 
     /// For `map_err`: an I/O error with the path it happened at.
@@ -134,8 +159,8 @@ impl Error {
 
     /// A file whose content can't be used, with the reason.
     pub fn corrupt(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
-        let reason = error_text::plain(&reason.into()).into_owned();
-        Error::Corrupt { path: path.as_ref().to_path_buf(), reason, source: None }
+        let path = path.as_ref().to_path_buf();
+        Error::Corrupt { path, reason: Message::of(reason), source: None }
     }
 
     /// For `map_err`: a file that its reader can't use: `what: the reader's words`.
@@ -144,7 +169,7 @@ impl Error {
         E: StdError + Send + Sync + 'static,
     {
         move |source| {
-            let reason = error_text::plain(&format!("{what}: {source}")).into_owned();
+            let reason = Message::of(format!("{what}: {source}"));
             let path = path.as_ref().to_path_buf();
             Error::Corrupt { path, reason, source: Some(Box::new(source)) }
         }
@@ -157,7 +182,22 @@ impl Error {
 
     /// A bug: `what` is the invariant that doesn't hold.
     pub(crate) fn internal(what: impl Into<String>) -> Error {
-        Error::Internal(error_text::plain(&what.into()).into_owned())
+        Error::Internal(Message::of(what))
+    }
+
+    /// The folder is of another model, other settings or other input.
+    pub(crate) fn mismatch(what: impl Into<String>) -> Error {
+        Error::Mismatch(Message(what.into()))
+    }
+
+    /// Another process holds what this one needs.
+    pub(crate) fn busy(what: impl Into<String>) -> Error {
+        Error::Busy(Message(what.into()))
+    }
+
+    /// The device can't hold `what`.
+    pub(crate) fn out_of_memory(what: impl Into<String>) -> Error {
+        Error::OutOfMemory(Message(what.into()))
     }
 }
 

@@ -236,7 +236,7 @@ mod cli;
 #[cfg(test)]
 mod testing;
 
-pub use error::{Error, Reject, Result, Stage};
+pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
     Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, Likeness, ModelIdentity,
     Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, RecipeChoice,

@@ -187,8 +187,20 @@ fn settings_are_refused_by_their_names_before_any_work() {
     assert!(!job.path("out").exists());
     let odd = TokenizerOptions::new().pixels(PixelSettings::default().size(2));
     let mut tokenizer = odd.open(job.path("model")).unwrap();
-    let error = tokenize.run(&mut tokenizer, &mut ()).unwrap_err().to_string();
-    assert!(error.starts_with("size 2 doesn't suit the model"), "{error}");
+    let error = tokenize.run(&mut tokenizer, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::Setting { name: "size", .. }), "{error:?}");
+    assert!(error.to_string().starts_with("size 2 doesn't suit the model"), "{error}");
+    let own = Tokenize::new([job.path("images")], job.path("images"));
+    let error = own.run(&mut tokenizer, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::Setting { name: "out", .. }), "{error:?}");
+    let again = Train::new([job.path("images")], job.path("model"));
+    let Err(Error::Mismatch(message)) =
+        again.recipe(job.path("tiny.toml").to_str().unwrap()).run(&mut ())
+    else {
+        panic!("a model that stands is not trained again");
+    };
+    assert!(message.to_string().ends_with("train it further with resume steps N"), "{message}");
+    assert!(!format!("{message:?}").contains('\\'), "{message:?}");
     let missing: PathBuf = job.path("missing");
     assert!(Tokenizer::open(missing).is_err());
 }

@@ -267,7 +267,7 @@ fn lost(path: &Path, error: &Error) -> BadRows {
     // Its footer may still count its rows.
     let rows = ParquetFile::open_plain(path, Some(&[])).map_or(0, |sheet| sheet.rows);
     let problem = match error {
-        Error::Corrupt { reason, .. } => reason.clone(),
+        Error::Corrupt { reason, .. } => reason.to_string(),
         Error::Io { source, .. } => error_text::reason(source),
         other => other.to_string(),
     };
@@ -276,7 +276,7 @@ fn lost(path: &Path, error: &Error) -> BadRows {
 
 fn reason_of(error: Error) -> String {
     match error {
-        Error::Corrupt { reason, .. } => reason,
+        Error::Corrupt { reason, .. } => reason.to_string(),
         other => other.to_string(),
     }
 }

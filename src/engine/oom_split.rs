@@ -135,7 +135,7 @@ mod tests {
         let mut asked = Vec::new();
         let parts = in_parts(count, &mut images_max, |range| {
             asked.push([range.start, range.end]);
-            if range.len() > fits { Err(Error::OutOfMemory("full".into())) } else { Ok(range) }
+            if range.len() > fits { Err(Error::out_of_memory("full")) } else { Ok(range) }
         });
         let done: Vec<usize> = parts.unwrap().into_iter().flatten().collect();
         assert_eq!(done, (0..count).collect::<Vec<_>>(), "every image once, in order");
@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn one_image_that_does_not_fit_is_the_devices_error() {
         let mut images_max = usize::MAX;
-        let work = |_| -> Result<()> { Err(Error::OutOfMemory("full".into())) };
+        let work = |_| -> Result<()> { Err(Error::out_of_memory("full")) };
         let error = in_parts(8, &mut images_max, work).unwrap_err();
-        assert!(matches!(&error, Error::OutOfMemory(reason) if reason == "full"));
+        assert!(matches!(&error, Error::OutOfMemory(reason) if reason.to_string() == "full"));
         assert_eq!((images_max, error.exit_code()), (1, 2));
         assert!(error.to_string().contains("full; use a smaller size"), "{error}");
     }

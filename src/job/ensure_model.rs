@@ -54,7 +54,7 @@ fn ensure(
         refuse_to_train(model, options)?;
     }
     if out.join(PLAN_FILE).exists() {
-        return Err(Error::Mismatch(format!(
+        return Err(Error::mismatch(format!(
             "{OUT} {}: it holds tokens of another model, as {} is still to be trained; give \
              another {OUT}",
             text::path(out),
@@ -101,5 +101,5 @@ fn refuse_to_train(model: &Path, options: &TokenizerOptions) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("{MODEL} {}: no such checkpoint; {reason}", text::path(model))))
+    Err(Error::setting(MODEL, format!("{}: no such checkpoint; {reason}", text::path(model))))
 }

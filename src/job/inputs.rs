@@ -60,17 +60,20 @@ impl Inputs {
         for root in self.walk()?.roots() {
             // The same folder may be mounted in two places.
             if root == place || known.is_some() && known == identity(root) {
-                return Err(Error::invalid(format!(
-                    "{OUT} {}: that is the INPUT; give a folder of its own",
-                    text::path(out)
-                )));
+                return Err(Error::setting(
+                    OUT,
+                    format!("{}: that is the INPUT; give a folder of its own", text::path(out)),
+                ));
             }
             if outer && root.starts_with(&place) {
-                return Err(Error::invalid(format!(
-                    "{OUT} {}: the INPUT {} lies in it; give a folder of its own",
-                    text::path(out),
-                    text::path(root)
-                )));
+                return Err(Error::setting(
+                    OUT,
+                    format!(
+                        "{}: the INPUT {} lies in it; give a folder of its own",
+                        text::path(out),
+                        text::path(root)
+                    ),
+                ));
             }
         }
         Ok(())
@@ -83,16 +86,19 @@ impl Inputs {
     pub(crate) fn check_picture(&self, out: &Path) -> Result<()> {
         let place = whole(out);
         match self.walk()?.roots().find(|root| place.starts_with(root)) {
-            Some(root) if root == place => Err(Error::invalid(format!(
-                "{OUT} {}: that is the INPUT; give another name",
-                text::path(out)
-            ))),
-            Some(root) => Err(Error::invalid(format!(
-                "{OUT} {}: in the INPUT {} it would be an image of the next run; give a place \
+            Some(root) if root == place => Err(Error::setting(
+                OUT,
+                format!("{}: that is the INPUT; give another name", text::path(out)),
+            )),
+            Some(root) => Err(Error::setting(
+                OUT,
+                format!(
+                    "{}: in the INPUT {} it would be an image of the next run; give a place \
                  outside of it",
-                text::path(out),
-                text::path(root)
-            ))),
+                    text::path(out),
+                    text::path(root)
+                ),
+            )),
             None => Ok(()),
         }
     }

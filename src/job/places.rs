@@ -108,7 +108,7 @@ pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
         _ if holds_model(out) => "it holds a model".to_string(),
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!("{OUT} {}: {what}; give a folder of its own", text::path(out))))
+    Err(Error::setting(OUT, format!("{}: {what}; give a folder of its own", text::path(out))))
 }
 
 /// Refuses a folder that couldn't be made or written into; nothing is made.

@@ -66,7 +66,7 @@ pub(super) fn plan(
     }
     let today = || Ok(rows(walk_taking(&inputs.paths, inputs.take())?));
     let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
-    Err(Error::Mismatch(format!(
+    Err(Error::mismatch(format!(
         "the input of {} has changed: {}; use another {OUT}, or restore the input",
         text::path(out),
         told(&changes, inputs.hidden, &first)
@@ -195,7 +195,7 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
         for (digest, row) in rows.step_by(each) {
             let place = plan.place(&row);
             if file::digest(&place).is_some_and(|found| found != digest) {
-                return Err(Error::Mismatch(format!(
+                return Err(Error::mismatch(format!(
                     "the input of {} is another one: '{}' at {} isn't the file that was \
                      tokenized; use another {OUT}, or restore the input",
                     text::path(plan.dir()),

@@ -205,7 +205,7 @@ fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
 fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
     match made.difference(ours) {
         None => Ok(()),
-        Some((name, was, now)) => Err(Error::Mismatch(format!(
+        Some((name, was, now)) => Err(Error::mismatch(format!(
             "{} was made with {}, this repair has {now}; use the model and program it was made with",
             text::path(dir),
             as_given(&name, &was)

@@ -124,11 +124,14 @@ pub(super) fn resumed(
 /// The first difference.
 pub(super) fn refuse_another(model: &Path, recipe: &Recipe, name: &str) -> Result<()> {
     let refuse = |reason: String| {
-        Err(Error::invalid(format!(
-            "{RECIPE} {name}: the model {} is there already and {reason}; leave {RECIPE} away, or \
+        Err(Error::setting(
+            RECIPE,
+            format!(
+                "{name}: the model {} is there already and {reason}; leave {RECIPE} away, or \
              give another {MODEL} to train one",
-            text::path(model)
-        )))
+                text::path(model)
+            ),
+        ))
     };
     if let Some(stored) = Recipe::of_model(model)? {
         return match compared(&stored, &with_absolute_paths(recipe.clone())).first() {

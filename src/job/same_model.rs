@@ -43,7 +43,7 @@ pub(super) fn require(
         decoder: identity(&engine.config().family, &ours.weights_sha256, &ours.codebook_sha256),
     };
     if !force {
-        return Err(Error::Mismatch(format!(
+        return Err(Error::mismatch(format!(
             "{other}: decode them with the model that made them, or pass {FORCE}"
         )));
     }

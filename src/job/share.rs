@@ -70,18 +70,18 @@ impl RankFrom {
         let optional = |name: &str| match env(name) {
             None => Ok(None),
             Some(text) => text.trim().parse::<usize>().map(Some).map_err(|_| {
-                Error::invalid(format!("{RANK_FROM}: {name} is {text:?}, not a number"))
+                Error::setting(RANK_FROM, format!(": {name} is {text:?}, not a number"))
             }),
         };
         let required = |name: &str| {
             optional(name)?.ok_or_else(|| {
-                Error::invalid(format!("{RANK_FROM}: {name} is not set in the environment"))
+                Error::setting(RANK_FROM, format!(": {name} is not set in the environment"))
             })
         };
         let workers = |name: &str| match ranks {
             Some(ranks) => Ok(ranks),
             None => optional(name)?.ok_or_else(|| {
-                Error::invalid(format!("{RANK_FROM}: {name} is not set; pass {RANKS} N"))
+                Error::setting(RANK_FROM, format!(": {name} is not set; pass {RANKS} N"))
             }),
         };
         let (rank, of) = match self {
@@ -97,9 +97,10 @@ impl RankFrom {
             RankFrom::Torch => (required("RANK")?, workers("WORLD_SIZE")?),
         };
         if rank >= of {
-            return Err(Error::invalid(format!(
-                "{RANK_FROM}: rank {rank} is beyond the {of} workers (ranks count from 0)"
-            )));
+            return Err(Error::setting(
+                RANK_FROM,
+                format!(": rank {rank} is beyond the {of} workers (ranks count from 0)"),
+            ));
         }
         Share::new(rank, of)
     }

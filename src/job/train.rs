@@ -224,11 +224,14 @@ impl Train {
         }
         if self.resume && !train::begun(model) && !model.join("config.json").exists() {
             if self.recipe.is_none() && stored.is_none() {
-                return Err(Error::invalid(format!(
-                    "{RESUME}: there is no training in {}; to begin one, name its {RECIPE} or \
+                return Err(Error::setting(
+                    RESUME,
+                    format!(
+                        ": there is no training in {}; to begin one, name its {RECIPE} or \
                      leave {RESUME} away",
-                    text::path(model)
-                )));
+                        text::path(model)
+                    ),
+                ));
             }
             observer.event(&Event::NothingToResume { model, recipe: &recipe });
         }
@@ -301,10 +304,13 @@ impl Train {
         }
         if let Some(micro_batch) = self.micro_batch {
             if micro_batch > train.batch_size {
-                return Err(Error::invalid(format!(
-                    "{MICRO_BATCH} {micro_batch}: a batch has {} only",
-                    counted(train.batch_size, "image")
-                )));
+                return Err(Error::setting(
+                    MICRO_BATCH,
+                    format!(
+                        "{micro_batch}: a batch has {} only",
+                        counted(train.batch_size, "image")
+                    ),
+                ));
             }
             train.micro_batch = micro_batch;
         }
@@ -312,10 +318,13 @@ impl Train {
         if let Some(weights) = self.perceptual_weights.clone() {
             let perceptual = train.perceptual.get_or_insert_default();
             if perceptual.weight == 0.0 {
-                return Err(Error::invalid(format!(
-                    "{PERCEPTUAL_WEIGHTS}: the recipe's train.perceptual.weight is 0, so that LPIPS \
+                return Err(Error::setting(
+                    PERCEPTUAL_WEIGHTS,
+                    format!(
+                        ": the recipe's train.perceptual.weight is 0, so that LPIPS \
                      has no part in the loss"
-                )));
+                    ),
+                ));
             }
             perceptual.weights = weights;
         }

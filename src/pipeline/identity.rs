@@ -22,7 +22,7 @@ pub fn identity(
         Some(size) => {
             let side = size as usize;
             let grids = engine.grid(side, side).map_err(|reason| {
-                Error::invalid(format!("{SIZE} {size} doesn't suit the model: {reason}"))
+                Error::setting(SIZE, format!("{size} doesn't suit the model: {reason}"))
             })?;
             grids.into_iter().map(|(h, w)| Some([h as u32, w as u32])).collect()
         }

@@ -44,7 +44,7 @@ impl Engine for Fake {
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
         if batch.count > self.fits {
-            return Err(Error::OutOfMemory(format!("{} images", batch.count)));
+            return Err(Error::out_of_memory(format!("{} images", batch.count)));
         }
         let image = batch.pixels.len() / batch.count;
         let sum = |bytes: &[u8]| bytes.iter().map(|&b| u32::from(b)).sum::<u32>() % 256;

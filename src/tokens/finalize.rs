@@ -158,7 +158,7 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     let _lock = plan.lock_shared()?;
     let missing: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(dir, p)).collect();
     if let Some(first) = missing.first() {
-        return Err(Error::Busy(format!(
+        return Err(Error::busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
              first",
             text::path(dir),

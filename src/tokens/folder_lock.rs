@@ -25,7 +25,7 @@ impl FolderLock {
     /// For those who only add partitions, which the commit protocol allows without any lock.
     pub fn shared(dir: &Path) -> Result<FolderLock> {
         match FolderLock::take(dir, false) {
-            Ok((Locked::Busy, _)) => Err(Error::Busy(format!(
+            Ok((Locked::Busy, _)) => Err(Error::busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
                 text::path(dir)
             ))),
@@ -51,7 +51,7 @@ impl FolderLock {
     pub fn exclusive(dir: &Path) -> Result<FolderLock> {
         match FolderLock::take(dir, true).map_err(Error::io(dir))? {
             (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
-            (Locked::Busy, _) => Err(Error::Busy(format!(
+            (Locked::Busy, _) => Err(Error::busy(format!(
                 "{}: another job is at work on this output; try again when it is done",
                 text::path(dir)
             ))),

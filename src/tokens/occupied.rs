@@ -26,7 +26,7 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     files.extend(shards.filter(|path| partition_of(path).is_some()));
     match files.iter().find(|path| path.symlink_metadata().is_ok() && !names(path, plan_digest)) {
         None => Ok(()),
-        Some(path) => Err(Error::Mismatch(format!(
+        Some(path) => Err(Error::mismatch(format!(
             "{} exists and isn't of this job: nothing is overwritten; use another {OUT}",
             text::path(path)
         ))),

@@ -57,7 +57,7 @@ impl Plan {
     ) -> Result<Plan> {
         match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))? {
             Held::Same(plan) => Ok(plan),
-            Held::Other(plan, difference) => Err(Error::Mismatch(format!(
+            Held::Other(plan, difference) => Err(Error::mismatch(format!(
                 "the input of {} has changed: {difference}; use another {OUT}, or restore the input",
                 text::path(plan.dir())
             ))),
@@ -246,7 +246,7 @@ impl Plan {
         accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
         if let Some((name, was, now)) = self.identity.difference(identity) {
-            return Err(Error::Mismatch(format!(
+            return Err(Error::mismatch(format!(
                 "{} was made with {}, this run has {}; use another {OUT}, or the settings it was \
                  made with",
                 text::path(&self.dir),

@@ -56,7 +56,7 @@ impl Init {
     }
 
     fn refuse<T>(&self, reason: String) -> Result<T> {
-        Err(Error::Mismatch(format!(
+        Err(Error::mismatch(format!(
             "{}: can't begin with this checkpoint: {reason}; `vqtok inspect` shows what it is",
             self.from
         )))

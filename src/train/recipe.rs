@@ -81,7 +81,7 @@ pub(super) fn same_recipe(then: &Value, now: &Value, folder: &Path) -> Result<()
     }
     match json_diff::in_words(&then, now, "") {
         None => Ok(()),
-        Some(difference) => Err(Error::Mismatch(format!(
+        Some(difference) => Err(Error::mismatch(format!(
             "{}: the training to resume is another one: {difference}; give its recipe with \
              {RECIPE}, and its images, or another path",
             text::path(folder)

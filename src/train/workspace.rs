@@ -68,7 +68,7 @@ pub(crate) fn finished_steps(folder: &Path) -> Option<usize> {
 pub(crate) fn failed(folder: &Path) -> Option<Error> {
     let reason = std::fs::read_to_string(failed_path(folder)).ok()?;
     let (shown, reason) = (text::path(folder), reason.trim().to_string());
-    Some(Error::Mismatch(match finished_steps(folder) {
+    Some(Error::mismatch(match finished_steps(folder) {
         Some(steps) => format!(
             "{shown}: the training beyond {steps} steps stopped for good: {reason}; the model of \
              {steps} steps stays as it is"
@@ -113,7 +113,7 @@ impl Workspace {
         let shown = text::path(folder);
         let has_model = folder.join(CONFIG_FILE).exists();
         if has_model && !resume {
-            return Err(Error::Mismatch(format!(
+            return Err(Error::mismatch(format!(
                 "{shown} already holds a model; give another path or remove it to train again, or \
                  train it further with {RESUME} {STEPS} N"
             )));
@@ -133,7 +133,7 @@ impl Workspace {
             WorkspaceState::Finished
         } else if path.exists() {
             if !resume {
-                return Err(Error::Mismatch(format!(
+                return Err(Error::mismatch(format!(
                     "{shown} holds an unfinished training; go on with {RESUME}, or remove the \
                      folder to start again"
                 )));
@@ -242,7 +242,7 @@ fn failed_path(folder: &Path) -> PathBuf {
 /// `steps`, and its state is still there. Equally many are no work at all.
 fn refuse_to_go_on(folder: &Path, steps: usize) -> Result<()> {
     let shown = text::path(folder);
-    let refuse = |text: String| Err(Error::Mismatch(text));
+    let refuse = |text: String| Err(Error::mismatch(text));
     match finished_steps(folder) {
         None => refuse(format!(
             "{shown} holds a model that was not trained there to its end by vqtok: there is nothing \
@@ -287,7 +287,7 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     }
     strangers.sort();
     match strangers.first() {
-        Some(name) => Err(Error::Mismatch(format!(
+        Some(name) => Err(Error::mismatch(format!(
             "{} is no model folder: it holds {name:?}; give a path that doesn't exist yet",
             text::path(folder)
         ))),
@@ -305,7 +305,7 @@ fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
         .map_err(Error::io(path))?;
     match portable_fs::try_lock(&file, true).map_err(Error::io(path))? {
         Locked::Held => Ok(Some(file)),
-        Locked::Busy => Err(Error::Busy(format!(
+        Locked::Busy => Err(Error::busy(format!(
             "{}: another process is training here; wait for it or give another path",
             text::path(folder)
         ))),

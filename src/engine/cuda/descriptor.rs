@@ -28,7 +28,7 @@ pub(super) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
     match status {
         sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
         sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED => {
-            Err(Error::OutOfMemory(format!("cuDNN, {what}")))
+            Err(Error::out_of_memory(format!("cuDNN, {what}")))
         }
         other => Err(failed("cuDNN", what, &format!("{other:?}"))),
     }

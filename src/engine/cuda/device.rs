@@ -28,7 +28,7 @@ use crate::util::settings::DEVICE;
 fn driver(what: &str) -> impl Fn(DriverError) -> Error {
     let what = what.to_owned();
     move |error| match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory(format!("CUDA, {what}")),
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::out_of_memory(format!("CUDA, {what}")),
         _ => failed("CUDA", &what, &error.to_string()),
     }
 }
@@ -37,7 +37,7 @@ fn cublas(what: &str) -> impl Fn(blas::CublasError) -> Error {
     let what = what.to_owned();
     move |error| match error.0 {
         blas_sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
-            Error::OutOfMemory(format!("cuBLAS, {what}"))
+            Error::out_of_memory(format!("cuBLAS, {what}"))
         }
         _ => failed("cuBLAS", &what, &error.to_string()),
     }

@@ -116,7 +116,7 @@ impl Manifest {
             }
             return Ok(now);
         }
-        Err(Error::Mismatch(format!(
+        Err(Error::mismatch(format!(
             "{}: the images are not those that this training was begun with: {} new, {} gone, {} \
              changed{}; give it the same images, or begin another training in another folder",
             text::path(folder),

@@ -30,7 +30,7 @@ impl PerceptualSettings {
     pub fn check(&self, side: usize) -> Result<()> {
         within("train.perceptual", &[("weight", self.weight, 0.0, 1e4)])?;
         match side {
-            0..16 => Err(Error::Input(format!(
+            0..16 => Err(Error::invalid(format!(
                 "train.perceptual needs images of 16 pixels at least, not {side}"
             ))),
             _ => Ok(()),

@@ -75,7 +75,7 @@ impl Arena {
         match memory::available() {
             Some(free) if free < needed => {
                 let (needed, free) = (numbers::bytes(needed), numbers::bytes(free));
-                Err(Error::OutOfMemory(format!(
+                Err(Error::out_of_memory(format!(
                     "the maps of one input of {width}x{height} take {needed}, {free} are free"
                 )))
             }
