@@ -25,60 +25,70 @@ fn floats(shape: &[usize], values: impl Iterator<Item = f32>) -> Tensor {
 
 /// Two levels of 32 and 64 channels, attention in the middle, 16 codes of 8: taming's names.
 fn vqgan(seed: u64) -> Weights {
-    let mut random = Random(seed);
-    let mut values = move || (random.next() % 2001) as f32 / 10_000.0 - 0.1;
-    let mut weights = Weights::new();
-    let mut conv = |weights: &mut Weights, name: &str, out: usize, input: usize, kernel: usize| {
-        let weight = floats(&[out, input, kernel, kernel], std::iter::repeat_with(&mut values));
-        weights.insert(format!("{name}.weight"), weight);
-        weights.insert(format!("{name}.bias"), floats(&[out], std::iter::repeat(0.01)));
-    };
-    let norm = |weights: &mut Weights, name: &str, width: usize| {
-        weights.insert(format!("{name}.weight"), floats(&[width], std::iter::repeat(1.0)));
-        weights.insert(format!("{name}.bias"), floats(&[width], std::iter::repeat(0.0)));
-    };
-    for (side, first, last) in [("encoder", [3, 32], [64, 16]), ("decoder", [16, 64], [32, 3])] {
-        let mut width = first[1];
-        conv(&mut weights, &format!("{side}.conv_in"), width, first[0], 3);
-        let mut block = |weights: &mut Weights, name: String, width: &mut usize, out: usize| {
-            norm(weights, &format!("{name}.norm1"), *width);
-            conv(weights, &format!("{name}.conv1"), out, *width, 3);
-            norm(weights, &format!("{name}.norm2"), out);
-            conv(weights, &format!("{name}.conv2"), out, out, 3);
-            if *width != out {
-                conv(weights, &format!("{name}.nin_shortcut"), out, *width, 1);
-            }
-            *width = out;
-        };
-        if side == "encoder" {
-            block(&mut weights, "encoder.down.0.block.0".into(), &mut width, 32);
-            block(&mut weights, "encoder.down.1.block.0".into(), &mut width, 64);
-        } else {
-            for (level, out) in [(1, 64), (0, 32)] {
-                for j in 0..2 {
-                    block(&mut weights, format!("decoder.up.{level}.block.{j}"), &mut width, out);
-                }
-            }
-        }
-        let mut middle = 64;
-        for name in ["block_1", "block_2"] {
-            block(&mut weights, format!("{side}.mid.{name}"), &mut middle, 64);
-        }
-        norm(&mut weights, &format!("{side}.mid.attn_1.norm"), 64);
-        for name in ["q", "k", "v", "proj_out"] {
-            conv(&mut weights, &format!("{side}.mid.attn_1.{name}"), 64, 64, 1);
-        }
-        norm(&mut weights, &format!("{side}.norm_out"), last[0]);
-        conv(&mut weights, &format!("{side}.conv_out"), last[1], last[0], 3);
-    }
-    conv(&mut weights, "encoder.down.0.downsample.conv", 32, 32, 3);
-    conv(&mut weights, "decoder.up.1.upsample.conv", 64, 64, 3);
-    conv(&mut weights, "quant_conv", 8, 16, 1);
-    conv(&mut weights, "post_quant_conv", 16, 8, 1);
+    let mut network = Network { random: Random(seed), weights: Weights::new() };
+    network.side("encoder", [3, 32], [64, 16]);
+    network.side("decoder", [16, 64], [32, 3]);
+    network.conv("encoder.down.0.downsample.conv", 32, 32, 3);
+    network.conv("decoder.up.1.upsample.conv", 64, 64, 3);
+    network.conv("quant_conv", 8, 16, 1);
+    network.conv("post_quant_conv", 16, 8, 1);
     let mut random = Random(seed + 1);
     let codes = std::iter::repeat_with(move || (random.next() % 2001) as f32 / 1000.0 - 1.0);
-    weights.insert("quantize.embedding.weight".into(), floats(&[16, 8], codes));
-    weights
+    network.weights.insert("quantize.embedding.weight".into(), floats(&[16, 8], codes));
+    network.weights
+}
+
+/// A network's weights, drawn in the order of its layers.
+struct Network {
+    random: Random,
+    weights: Weights,
+}
+
+impl Network {
+    fn conv(&mut self, name: &str, out: usize, input: usize, kernel: usize) {
+        let value = || (self.random.next() % 2001) as f32 / 10_000.0 - 0.1;
+        let weight = floats(&[out, input, kernel, kernel], std::iter::repeat_with(value));
+        self.weights.insert(format!("{name}.weight"), weight);
+        self.weights.insert(format!("{name}.bias"), floats(&[out], std::iter::repeat(0.01)));
+    }
+
+    fn norm(&mut self, name: &str, width: usize) {
+        self.weights.insert(format!("{name}.weight"), floats(&[width], std::iter::repeat(1.0)));
+        self.weights.insert(format!("{name}.bias"), floats(&[width], std::iter::repeat(0.0)));
+    }
+
+    fn block(&mut self, name: &str, input: usize, out: usize) {
+        self.norm(&format!("{name}.norm1"), input);
+        self.conv(&format!("{name}.conv1"), out, input, 3);
+        self.norm(&format!("{name}.norm2"), out);
+        self.conv(&format!("{name}.conv2"), out, out, 3);
+        if input != out {
+            self.conv(&format!("{name}.nin_shortcut"), out, input, 1);
+        }
+    }
+
+    /// The encoder or the decoder; channels before and behind its first and its last convolution.
+    fn side(&mut self, side: &str, first: [usize; 2], last: [usize; 2]) {
+        self.conv(&format!("{side}.conv_in"), first[1], first[0], 3);
+        if side == "encoder" {
+            self.block("encoder.down.0.block.0", 32, 32);
+            self.block("encoder.down.1.block.0", 32, 64);
+        } else {
+            self.block("decoder.up.1.block.0", 64, 64);
+            self.block("decoder.up.1.block.1", 64, 64);
+            self.block("decoder.up.0.block.0", 64, 32);
+            self.block("decoder.up.0.block.1", 32, 32);
+        }
+        for name in ["block_1", "block_2"] {
+            self.block(&format!("{side}.mid.{name}"), 64, 64);
+        }
+        self.norm(&format!("{side}.mid.attn_1.norm"), 64);
+        for name in ["q", "k", "v", "proj_out"] {
+            self.conv(&format!("{side}.mid.attn_1.{name}"), 64, 64, 1);
+        }
+        self.norm(&format!("{side}.norm_out"), last[0]);
+        self.conv(&format!("{side}.conv_out"), last[1], last[0], 3);
+    }
 }
 
 const CONFIG: &str = "model:

@@ -117,7 +117,6 @@ fn golden_gradient_codebook() {
         let code_loss = code_loss(&z, &quantized, weight).unwrap();
         let commitment = commitment(&z, &quantized, beta).unwrap();
         let loss = (&code_loss + &commitment).unwrap();
-        let value = |t: &Tensor| f64::from(t.to_scalar::<f32>().unwrap());
         case.check_scalar(&format!("{tag}codebook_loss"), value(&code_loss));
         case.check_scalar(&format!("{tag}commitment_loss"), value(&commitment));
         case.check_scalar(&format!("{tag}vq_loss"), value(&loss));
@@ -149,6 +148,58 @@ fn protocol_p(case: &Case) -> (Parameters, Autoencoder) {
     (parameters, network)
 }
 
+/// What one step of protocol P computes before its gradients.
+struct Forward {
+    z: Tensor,
+    rows: Vec<f32>,
+    indices: Vec<u32>,
+    codes: Tensor,
+    y: Tensor,
+    commitment: Tensor,
+    mse: Tensor,
+    loss: Tensor,
+}
+
+impl Forward {
+    /// With the quantizer or without.
+    fn new(
+        network: &Autoencoder,
+        codebook: &EmaCodebook,
+        x: &Tensor,
+        variance: f64,
+        quantized: bool,
+    ) -> Forward {
+        let z = network.encode(x).unwrap();
+        let rows = to_rows(&flat(&z).unwrap(), 8, 64);
+        let (indices, _) = nearest(&rows, &codebook.embedding, 8);
+        let codes = lookup(&codebook.embedding, 8, &indices, 64);
+        let codes = Tensor::from_vec(codes, z.shape(), &Device::Cpu).unwrap();
+        let through = straight_through(&z, &codes).unwrap();
+        let commitment = commitment(&z, &codes, 0.25).unwrap();
+        let y = network.decode(if quantized { &through } else { &z }).unwrap();
+        let mse = (x - &y).unwrap().sqr().unwrap().mean_all().unwrap();
+        let mut loss = (&mse / variance).unwrap();
+        if quantized {
+            loss = (loss + &commitment).unwrap();
+        }
+        Forward { z, rows, indices, codes, y, commitment, mse, loss }
+    }
+
+    /// Holds the first step's against the reference.
+    fn check(&self, case: &Case) {
+        case.check_tensor("z", &self.z);
+        case.check_tensor("quantized", &self.codes);
+        case.check_tensor("x_rec", &self.y);
+        case.check_scalar("mse", value(&self.mse));
+        case.check_scalar("vq_loss", value(&self.commitment));
+        case.check_scalar("loss", value(&self.loss));
+    }
+}
+
+fn value(t: &Tensor) -> f64 {
+    f64::from(t.to_scalar::<f32>().unwrap())
+}
+
 /// Twenty steps of protocol P, with the quantizer or without, each as the trainer does it.
 fn twenty_steps(case: &Case, quantized: bool) {
     let tag = if quantized { "" } else { "autoencoder_" };
@@ -167,41 +218,23 @@ fn twenty_steps(case: &Case, quantized: bool) {
     let mut adam = AdamW::new((0.9, 0.999), 1e-8, 0.0);
     let (mut losses, mut mses, mut all_indices) = (vec![], vec![], vec![]);
     for step in 0..20 {
-        let z = network.encode(&x).unwrap();
-        let rows = to_rows(&flat(&z).unwrap(), 8, 64);
-        let (indices, _) = nearest(&rows, &codebook.embedding, 8);
-        let codes = lookup(&codebook.embedding, 8, &indices, 64);
-        let codes = Tensor::from_vec(codes, z.shape(), &Device::Cpu).unwrap();
-        let through = straight_through(&z, &codes).unwrap();
-        let commitment = commitment(&z, &codes, 0.25).unwrap();
-        let y = network.decode(if quantized { &through } else { &z }).unwrap();
-        let mse = (&x - &y).unwrap().sqr().unwrap().mean_all().unwrap();
-        let mut loss = (&mse / variance).unwrap();
-        if quantized {
-            loss = (loss + &commitment).unwrap();
-        }
-        let value = |t: &Tensor| f64::from(t.to_scalar::<f32>().unwrap());
-        losses.push(value(&loss));
-        mses.push(value(&mse));
-        all_indices.extend(indices.iter().map(|i| i64::from(*i)));
-        let mut store = loss.backward().unwrap();
+        let forward = Forward::new(&network, &codebook, &x, variance, quantized);
+        losses.push(value(&forward.loss));
+        mses.push(value(&forward.mse));
+        all_indices.extend(forward.indices.iter().map(|i| i64::from(*i)));
+        let mut store = forward.loss.backward().unwrap();
         let named = gradients(&mut store, &vars).unwrap();
         assert_eq!(named.len(), vars.len(), "a weight without gradient");
         if step == 0 {
             if quantized {
-                case.check_tensor("z", &z);
-                case.check_tensor("quantized", &codes);
-                case.check_tensor("x_rec", &y);
-                case.check_scalar("mse", value(&mse));
-                case.check_scalar("vq_loss", value(&commitment));
-                case.check_scalar("loss", value(&loss));
+                forward.check(case);
             }
             for (name, gradient) in &named {
                 case.check(&format!("{tag}grad.{name}"), gradient);
             }
         }
         adam.step(&vars, &named, 1e-3).unwrap();
-        codebook.update(&rows, &indices);
+        codebook.update(&forward.rows, &forward.indices);
     }
     case.check_scalars(&format!("{tag}loss_curve"), &losses);
     for (name, values) in parameters.values().unwrap() {

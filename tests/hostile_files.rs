@@ -15,6 +15,10 @@ mod support;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use parquet::file::metadata::{
+    ColumnChunkMetaDataBuilder, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
+    RowGroupMetaData,
+};
 use support::random::Random;
 use support::{Job, shared};
 
@@ -275,56 +279,59 @@ fn recipes_of_impossible_sizes_are_refused() {
     assert!(vqtok::internals::config::Recipe::parse(&wide, "wide").is_err());
 }
 
-/// Footers that agree with themselves and lie about what is in the file.
+type Lie = fn(RowGroupMetaData) -> RowGroupMetaData;
+
+/// Changes of a footer's row groups that agree with themselves and lie about what is in the file.
+const LIES: [(&str, Lie); 8] = [
+    ("rows", |g| with_rows(g, HUGE)),
+    ("negative rows", |g| with_rows(g, -1)),
+    ("values", |g| with_columns(g, |c| c.set_num_values(HUGE))),
+    ("few values", |g| with_columns(g, |c| c.set_num_values(1))),
+    ("rows and values", |g| with_columns(with_rows(g, HUGE), |c| c.set_num_values(HUGE))),
+    ("length", |g| with_columns(g, |c| c.set_total_compressed_size(HUGE))),
+    ("offset", |g| with_columns(g, |c| c.set_data_page_offset(HUGE))),
+    ("offset before the file", |g| with_columns(g, |c| c.set_data_page_offset(-5))),
+];
+
+const HUGE: i64 = 1 << 60;
+
+fn with_rows(group: RowGroupMetaData, rows: i64) -> RowGroupMetaData {
+    group.into_builder().set_num_rows(rows).build().unwrap()
+}
+
+fn with_columns(
+    group: RowGroupMetaData,
+    change: fn(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder,
+) -> RowGroupMetaData {
+    let columns = group.columns().iter().cloned();
+    let columns = columns.map(|column| change(column.into_builder()).build().unwrap()).collect();
+    group.into_builder().set_column_metadata(columns).build().unwrap()
+}
+
+/// The file with the footer that `lie` makes of its own.
+fn with_footer(bytes: &[u8], lie: Lie) -> Vec<u8> {
+    let body = bytes.len() - footer(bytes);
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
+    let groups = metadata.row_groups().iter().cloned().map(lie).collect();
+    let metadata: ParquetMetaData = metadata.into_builder().set_row_groups(groups).build();
+    let mut out = bytes[..body].to_vec();
+    ParquetMetaDataWriter::new(&mut out, &metadata).finish().unwrap();
+    out
+}
+
 #[test]
 fn lying_footers_are_errors_that_cost_nothing() {
-    use parquet::file::metadata::{
-        ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, ParquetMetaDataWriter,
-        RowGroupMetaData,
-    };
-    const HUGE: i64 = 1 << 60;
-    fn column(
-        group: RowGroupMetaData,
-        change: impl Fn(ColumnChunkMetaData) -> ColumnChunkMetaData,
-    ) -> RowGroupMetaData {
-        let columns = group.columns().iter().cloned().map(change).collect();
-        group.into_builder().set_column_metadata(columns).build().unwrap()
-    }
-    let rebuilt =
-        |column: parquet::file::metadata::ColumnChunkMetaDataBuilder| column.build().unwrap();
-    let lies: [(&str, &dyn Fn(RowGroupMetaData) -> RowGroupMetaData); 8] = [
-        ("rows", &|g| g.into_builder().set_num_rows(HUGE).build().unwrap()),
-        ("negative rows", &|g| g.into_builder().set_num_rows(-1).build().unwrap()),
-        ("values", &|g| column(g, |c| rebuilt(c.into_builder().set_num_values(HUGE)))),
-        ("few values", &|g| column(g, |c| rebuilt(c.into_builder().set_num_values(1)))),
-        ("rows and values", &|g| {
-            let group = g.into_builder().set_num_rows(HUGE).build().unwrap();
-            column(group, |c| rebuilt(c.into_builder().set_num_values(HUGE)))
-        }),
-        ("length", &|g| column(g, |c| rebuilt(c.into_builder().set_total_compressed_size(HUGE)))),
-        ("offset", &|g| column(g, |c| rebuilt(c.into_builder().set_data_page_offset(HUGE)))),
-        ("offset before the file", &|g| {
-            column(g, |c| rebuilt(c.into_builder().set_data_page_offset(-5)))
-        }),
-    ];
-    let lie = |bytes: &[u8], how: &dyn Fn(RowGroupMetaData) -> RowGroupMetaData| {
-        let body = bytes.len() - footer(bytes);
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, bytes).unwrap();
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).unwrap();
-        let groups = metadata.row_groups().iter().cloned().map(how).collect();
-        let metadata: ParquetMetaData = metadata.into_builder().set_row_groups(groups).build();
-        let mut out = bytes[..body].to_vec();
-        ParquetMetaDataWriter::new(&mut out, &metadata).finish().unwrap();
-        out
-    };
     let (_dir, output) = output();
     let before = peak_mebibytes();
-    for (name, how) in lies {
+    for (name, lie) in LIES {
         let begun = Instant::now();
-        assert!(!output.plan(&lie(&output.plan, how)), "a plan that lies about its {name}");
+        let plan = with_footer(&output.plan, lie);
+        assert!(!output.plan(&plan), "a plan that lies about its {name}");
         output.restore();
-        assert!(!output.shard(&lie(&output.shard, how)), "a shard that lies about its {name}");
+        let shard = with_footer(&output.shard, lie);
+        assert!(!output.shard(&shard), "a shard that lies about its {name}");
         output.restore();
         assert!(begun.elapsed() < Duration::from_secs(2), "{name}: {:?}", begun.elapsed());
     }

@@ -204,34 +204,45 @@ fn zip(parts: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-#[test]
-fn hostile_files_of_our_own_are_refused() {
-    let floats = vec![0u8; 4 << 20];
-    let archive = |pickle: &[u8]| zip(&[("data.pkl", pickle), ("data/0", &floats)]);
-    let start = b"\x80\x02".as_slice();
-    let repeat = |unit: &[u8], count: usize| [start, &unit.repeat(count), b"."].concat();
-    let mut cases: Vec<(&str, Vec<u8>)> = Vec::new();
+/// Names and contents of files.
+type Cases = Vec<(&'static str, Vec<u8>)>;
 
+/// How a pickle of protocol 2 begins.
+const START: &[u8] = b"\x80\x02";
+
+/// The archive of a pickle and four megabytes of floats, its storage "0".
+fn archive(pickle: &[u8]) -> Vec<u8> {
+    zip(&[("data.pkl", pickle), ("data/0", &vec![0; 4 << 20])])
+}
+
+/// Few bytes that stand for many tensors, huge ones or ones without end.
+fn expanding_pickles() -> Cases {
     // A tensor behind forty levels of pairs has 2^40 names.
-    let mut laughs = [start, &tensor(1, &[1], &[1]), b"q\x00"].concat();
+    let mut laughs = [START, &tensor(1, &[1], &[1]), b"q\x00"].concat();
     for level in 0..40u8 {
         laughs.extend([b'h', level, 0x86, b'q', level + 1]);
     }
     laughs.push(b'.');
-    cases.push(("laughs_with_a_tensor", archive(&laughs)));
     // One element expanded to a terabyte; a storage transposed a thousand times.
-    let expanded = [start, &tensor(1, &[1 << 20, 1 << 20], &[0, 0]), b"."].concat();
-    cases.push(("expanded_terabyte", archive(&expanded)));
-    let mut transposed = [start, b"]("].concat();
+    let expanded = [START, &tensor(1, &[1 << 20, 1 << 20], &[0, 0]), b"."].concat();
+    let mut transposed = [START, b"]("].concat();
     (0..1000).for_each(|_| transposed.extend(tensor(1 << 20, &[1024, 1024], &[1, 1024])));
     transposed.extend(b"e.");
-    cases.push(("transposed_a_thousand_times", archive(&transposed)));
     // A list that holds itself and a tensor; a chain of tuples around a tensor.
-    let cycle = [start, b"]q\x00h\x00a", &tensor(1, &[99], &[1]), b"a."].concat();
-    cases.push(("cycle", archive(&cycle)));
-    let deep = [start, &tensor(1, &[1], &[1]), &b"\x85".repeat(100_000), b"."].concat();
-    cases.push(("deep_around_a_tensor", archive(&deep)));
-    // A million of everything.
+    let cycle = [START, b"]q\x00h\x00a", &tensor(1, &[99], &[1]), b"a."].concat();
+    let deep = [START, &tensor(1, &[1], &[1]), &b"\x85".repeat(100_000), b"."].concat();
+    vec![
+        ("laughs_with_a_tensor", archive(&laughs)),
+        ("expanded_terabyte", archive(&expanded)),
+        ("transposed_a_thousand_times", archive(&transposed)),
+        ("cycle", archive(&cycle)),
+        ("deep_around_a_tensor", archive(&deep)),
+    ]
+}
+
+/// A million of everything, in an archive and alone.
+fn repeating_pickles() -> Cases {
+    let mut cases = Cases::new();
     for (name, unit) in [
         ("marks", &b"("[..]),
         ("lists", b"]"),
@@ -241,26 +252,30 @@ fn hostile_files_of_our_own_are_refused() {
         ("calls", b"cm\nn\n)R"),
         ("persistent", b"NQ"),
     ] {
-        cases.push((name, archive(&repeat(unit, 4 << 20))));
-        cases.push((name, repeat(unit, 4 << 20)));
+        let pickle = [START, &unit.repeat(4 << 20), b"."].concat();
+        cases.push((name, archive(&pickle)));
+        cases.push((name, pickle));
     }
+    cases
+}
+
+/// What is large and used by many.
+fn sharing_pickles() -> Cases {
     // Fifty thousand objects that share one state of twenty thousand entries.
-    let mut shared_state = [start, b"}q\x00("].concat();
+    let mut shared_state = [START, b"}q\x00("].concat();
     for i in 0..20_000u32 {
         shared_state.extend([&b"J"[..], &i.to_le_bytes(), b"N"].concat());
     }
     shared_state.extend(b"u0cm\nn\nq\x010](");
     shared_state.extend(b"h\x01)Rh\x00b".repeat(50_000));
     shared_state.extend(b"e.");
-    cases.push(("shared_state", archive(&shared_state)));
     // The same state, now with a tensor, walked from each of them.
     let with_tensor = [b"N".as_slice(), &tensor(1, &[1], &[1]), b"uh\x00"].concat();
     let mut walked = shared_state.clone();
     let at = walked.windows(3).position(|w| w == b"u0c").unwrap();
     walked.splice(at..at + 1, with_tensor.into_iter().chain(*b"0"));
-    cases.push(("shared_state_with_a_tensor", archive(&walked)));
     // Long keys, each used by many names.
-    let mut keys = [start, b"}(X"].concat();
+    let mut keys = [START, b"}(X"].concat();
     keys.extend((8u32 << 20).to_le_bytes());
     keys.extend(vec![b'k'; 8 << 20]);
     keys.extend(b"q\x00");
@@ -268,8 +283,16 @@ fn hostile_files_of_our_own_are_refused() {
     keys.extend(b"h\x00h\x01".repeat(100_000));
     keys.extend(b"u."); // the same key again and again: one tensor at most, of a cut name
     keys.truncate(keys.len() - 1);
-    cases.push(("long_keys_cut", archive(&keys)));
-    // Archives: a directory that claims billions, one with a hundred thousand empty entries.
+    vec![
+        ("shared_state", archive(&shared_state)),
+        ("shared_state_with_a_tensor", archive(&walked)),
+        ("long_keys_cut", archive(&keys)),
+    ]
+}
+
+/// Containers that claim more than there is, or hold too much of one thing.
+fn lying_containers() -> Cases {
+    // Archives: a directory that claims billions.
     let mut claims = archive(b"\x80\x02N.");
     let end = claims.len() - 22;
     let directory = u32::from_le_bytes(claims[end + 16..end + 20].try_into().unwrap());
@@ -278,26 +301,33 @@ fn hostile_files_of_our_own_are_refused() {
     wide.extend(u64::from(directory).to_le_bytes());
     wide.extend([b"PK\x06\x07\0\0\0\0", &(end as u64).to_le_bytes()[..], &[0; 4]].concat());
     claims.splice(end..end, wide);
-    cases.push(("claims_billions", claims));
     // Legacy: a storage of 2^60 elements.
     let mut legacy =
         b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}."
             .to_vec();
-    legacy.extend([start, &tensor(4, &[4], &[1]), b".", start, b"](U\x010e."].concat());
+    legacy.extend([START, &tensor(4, &[4], &[1]), b".", START, b"](U\x010e."].concat());
     legacy.extend((1u64 << 60).to_le_bytes());
-    cases.push(("legacy_storage_of_exabytes", legacy));
     // Safetensors: a header of a hundred megabytes, and one of many dimensions.
     let mut header = (100u64 << 20).to_le_bytes().to_vec();
     header.extend(vec![b'{'; 100 << 20]);
-    cases.push(("safetensors_long_header", header));
     let shape = "1,".repeat((2 << 20) - 64);
     let json =
         format!("{{\"a\":{{\"dtype\":\"U8\",\"shape\":[{shape}1],\"data_offsets\":[0,2]}}}}");
     let json = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[0]].concat();
-    cases.push(("safetensors_many_dimensions", json));
+    vec![
+        ("claims_billions", claims),
+        ("legacy_storage_of_exabytes", legacy),
+        ("safetensors_long_header", header),
+        ("safetensors_many_dimensions", json),
+    ]
+}
 
+#[test]
+fn hostile_files_of_our_own_are_refused() {
+    let kinds = [expanding_pickles, repeating_pickles, sharing_pickles, lying_containers];
+    let cases = kinds.iter().flat_map(|kind| kind());
     let dir = tempfile::tempdir().unwrap();
-    for (i, (name, bytes)) in cases.iter().enumerate() {
+    for (i, (name, bytes)) in cases.enumerate() {
         let path = dir.path().join(format!("{i:02}_{name}.pt"));
         std::fs::write(&path, bytes).unwrap();
         assert_refused(&path);

@@ -24,17 +24,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     std::fs::read_dir(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
-    let dataset = match dataset::read(dir) {
-        Ok(dataset) => {
-            report.finished = dataset.is_some();
-            dataset
-        }
-        Err(problem) => {
-            report.finished = true;
-            report.find(Part::Dataset, problem);
-            None
-        }
-    };
+    let dataset = read_dataset(dir, &mut report);
     let plan = verify_plan(dir, dataset.as_ref(), &mut report)?;
     let partitions = match (&plan, &dataset) {
         (Some(plan), _) => plan.partitions(),
@@ -70,6 +60,21 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
+}
+
+/// What `dataset.json` says, without which an output isn't finished.
+fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Option<Dataset> {
+    match dataset::read(dir) {
+        Ok(dataset) => {
+            report.finished = dataset.is_some();
+            dataset
+        }
+        Err(problem) => {
+            report.finished = true;
+            report.find(Part::Dataset, problem);
+            None
+        }
+    }
 }
 
 /// The partitions that are there; the others are counted as missing.

@@ -65,30 +65,37 @@ fn small(name: &str) -> Value {
     if at(&mut recipe, "train.micro_batch").as_integer() > Some(0) {
         set(&mut recipe, "train.micro_batch", "2");
     }
-    let architecture = at(&mut recipe, "model.architecture");
-    if architecture["kind"].as_str() == Some("vqvae") {
-        set(architecture, "hidden", "4");
-        set(architecture, "res_blocks", "1");
-        set(architecture, "res_hidden", "4");
-    } else {
-        set(architecture, "ch", "4");
-        set(architecture, "widths", "[4, 4]");
-        set(architecture, "attention", "[false, true]");
-        set(architecture, "z_channels", "4");
-        set(architecture, "norm_groups", "2");
-        set(architecture, "res_blocks", "1");
-        for (path, text) in [("start", "0.3"), ("alone_share", "0.1"), ("ramp_share", "0.2")] {
-            set(&mut recipe, &format!("train.adversarial.{path}"), text);
-        }
-        // More than its tokens use, so that some are dead.
-        set(&mut recipe, "model.codes", "128");
-        set(&mut recipe, "train.recompute", "true");
-        set(&mut recipe, "train.adversarial.filters", "2");
-        set(&mut recipe, "train.adversarial.layers", "1");
-        set(&mut recipe, "train.adversarial.learning_rate", "1e-3");
-    }
+    let cut: &[(&str, &str)] = match recipe["model"]["architecture"]["kind"].as_str() {
+        Some("vqvae") => &SMALL_VQVAE,
+        _ => &SMALL_VQGAN,
+    };
+    cut.iter().for_each(|(path, text)| set(&mut recipe, path, text));
     recipe
 }
+
+const SMALL_VQVAE: [(&str, &str); 3] = [
+    ("model.architecture.hidden", "4"),
+    ("model.architecture.res_blocks", "1"),
+    ("model.architecture.res_hidden", "4"),
+];
+
+const SMALL_VQGAN: [(&str, &str); 14] = [
+    ("model.architecture.ch", "4"),
+    ("model.architecture.widths", "[4, 4]"),
+    ("model.architecture.attention", "[false, true]"),
+    ("model.architecture.z_channels", "4"),
+    ("model.architecture.norm_groups", "2"),
+    ("model.architecture.res_blocks", "1"),
+    ("train.adversarial.start", "0.3"),
+    ("train.adversarial.alone_share", "0.1"),
+    ("train.adversarial.ramp_share", "0.2"),
+    // More than its tokens use, so that some are dead.
+    ("model.codes", "128"),
+    ("train.recompute", "true"),
+    ("train.adversarial.filters", "2"),
+    ("train.adversarial.layers", "1"),
+    ("train.adversarial.learning_rate", "1e-3"),
+];
 
 /// Other values where half, twice, one more, or the opposite won't do.
 const OTHERS: [(&str, &str); 34] = [

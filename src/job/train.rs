@@ -320,10 +320,8 @@ impl Train {
             if perceptual.weight == 0.0 {
                 return Err(Error::setting(
                     PERCEPTUAL_WEIGHTS,
-                    format!(
-                        ": the recipe's train.perceptual.weight is 0, so that LPIPS \
-                     has no part in the loss"
-                    ),
+                    ": the recipe's train.perceptual.weight is 0, so that LPIPS has no part in the \
+                     loss",
                 ));
             }
             perceptual.weights = weights;

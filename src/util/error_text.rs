@@ -216,28 +216,36 @@ mod tests {
         }
     }
 
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+    #[allow(dead_code)]
+    struct Table {
+        steps: usize,
+        side: u32,
+        share: f64,
+        on: bool,
+        name: String,
+        pair: (f64, f64),
+        kind: Kind,
+        within: Option<Within>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Within {}
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Kind {
+        Plain,
+    }
+
+    fn assert_said(line: &str, said: &str) {
+        let error = toml::from_str::<Table>(line).unwrap_err();
+        assert_eq!(plain(error.message()), said, "{line}: {}", error.message());
+    }
+
     #[test]
     fn types_are_told_in_words() {
-        #[derive(Debug, serde::Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        #[allow(dead_code)]
-        struct Table {
-            steps: usize,
-            side: u32,
-            share: f64,
-            on: bool,
-            name: String,
-            pair: (f64, f64),
-            kind: Kind,
-            within: Option<Within>,
-        }
-        #[derive(Debug, serde::Deserialize)]
-        struct Within {}
-        #[derive(Debug, serde::Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        enum Kind {
-            Plain,
-        }
         for (line, said) in [
             ("steps = \"a\"", "the text \"a\" where a whole number (0 or more) belongs"),
             ("steps = -1", "the number -1 where a whole number (0 or more) belongs"),
@@ -251,25 +259,12 @@ mod tests {
             ("pair = [1.0]", "1 values where a list of 2 values belongs"),
             ("pair = 3", "the number 3 where a list of 2 values belongs"),
             ("within = 2020", "the number 2020 where a table belongs"),
-        ] {
-            let error = toml::from_str::<Table>(line).unwrap_err();
-            assert_eq!(plain(error.message()), said, "{line}: {}", error.message());
-        }
-        for (line, said) in [
-            (
-                "colour = 3",
-                "there is no setting `colour`; use `steps`, `side`, `share`, `on`, `name`, `pair`, \
-                 `kind`, `within`",
-            ),
-            ("kind = \"x`, y\"", "there is no `x`, y`; use `plain`"),
-            ("steps = 3", "the setting `side` is missing"),
             (
                 "steps = 99999999999999999999",
                 "the number 99999999999999999999 where a whole number (0 or more) belongs",
             ),
         ] {
-            let error = toml::from_str::<Table>(line).unwrap_err();
-            assert_eq!(plain(error.message()), said, "{line}: {}", error.message());
+            assert_said(line, said);
         }
         let error = serde_json::from_str::<Table>("{\"steps\": null}").unwrap_err().to_string();
         let said = plain(&error);
@@ -277,5 +272,16 @@ mod tests {
             said.starts_with("nothing where a whole number (0 or more) belongs at line 1"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn names_that_are_unknown_or_missing_are_told_in_words() {
+        assert_said(
+            "colour = 3",
+            "there is no setting `colour`; use `steps`, `side`, `share`, `on`, `name`, `pair`, \
+             `kind`, `within`",
+        );
+        assert_said("kind = \"x`, y\"", "there is no `x`, y`; use `plain`");
+        assert_said("steps = 3", "the setting `side` is missing");
     }
 }

@@ -46,6 +46,29 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, Reject> {
     two.map(|two| u16::from_le_bytes(two).into()).ok_or_else(ends_early)
 }
 
+/// Entries of the palette for pixels of `depth` bits, of which the header says that it has `used`,
+/// 0 for as many as the pixels can name.
+fn palette_colors(depth: u32, used: u32) -> Result<usize, Reject> {
+    match depth {
+        ..=8 if used > 1 << 16 => {
+            Err(reject(format!("BMP: a palette of {used} colours is impossible")))
+        }
+        1..=8 if used == 0 => Ok(1 << depth),
+        1..=8 => Ok(used as usize),
+        _ => Ok(0),
+    }
+}
+
+/// Where the pixels start in a file whose palette of so many bytes starts at `behind`.
+fn pixels_start(bytes: &[u8], behind: usize, palette: usize) -> Result<usize, Reject> {
+    Ok(match long(bytes, 10)? as usize {
+        0 => behind + palette,
+        // Some writers forget the palette.
+        at if at == behind => behind + palette,
+        at => at,
+    })
+}
+
 impl Header {
     fn read(bytes: &[u8]) -> Result<Header, Reject> {
         let size = long(bytes, FILE_HEADER)? as usize;
@@ -70,23 +93,8 @@ impl Header {
                 "BMP: the image is {width} x {height}, which is no size of a picture"
             )));
         }
-        if depth <= 8 && used > 1 << 16 {
-            return Err(reject(format!("BMP: a palette of {used} colours is impossible")));
-        }
-        let whole = 1usize << depth.min(8);
-        let colors = match depth {
-            1..=8 if used == 0 => whole,
-            1..=8 => used as usize,
-            _ => 0,
-        };
-        let behind = FILE_HEADER + size;
-        let palette = colors.saturating_mul(if short { 3 } else { 4 });
-        let pixels = match long(bytes, 10)? as usize {
-            0 => behind.saturating_add(palette),
-            // Some writers forget the palette.
-            at if at == behind => behind.saturating_add(palette),
-            at => at,
-        };
+        let colors = palette_colors(depth, used)?;
+        let pixels = pixels_start(bytes, FILE_HEADER + size, colors * if short { 3 } else { 4 })?;
         let header = Header {
             size,
             width: width as u32,
@@ -216,62 +224,101 @@ fn indices(data: &[u8], header: &Header) -> Result<Vec<u8>, Reject> {
 /// picture pass over have index 0. A run of one index ends with its row, as in Pillow; pixels that
 /// cross its end are damage. `start` is the place of `data` in the file.
 fn run_lengths(data: &[u8], start: usize, header: &Header) -> Result<Vec<u8>, Reject> {
-    let (width, height) = (header.width as usize, header.height as usize);
-    let four = header.compression == RLE4;
-    let mut out = vec![0; width * height];
-    let (mut x, mut y, mut at) = (0usize, 0usize, 0usize);
-    let place = |x: usize, y: usize, count: usize| {
-        let row = if header.top_down { y } else { height - 1 - y };
-        match x + count <= width {
-            true => Ok(row * width + x..row * width + x + count),
-            false => Err(reject("BMP: pixels cross the end of their row: damaged")),
-        }
-    };
-    // Pixel `n` of bytes that hold two pixels each, or one.
-    let pixel = |byte: u8, n: usize| match (four, n % 2) {
-        (false, _) => byte,
-        (true, 0) => byte >> 4,
-        (true, _) => byte & 15,
-    };
-    while y < height {
+    let mut canvas = Canvas::new(header);
+    let mut at = 0usize;
+    while canvas.y < canvas.height {
         let Some(&[count, byte]) = data.get(at..at + 2) else {
             // All pixels may be there though the end isn't said.
-            return match (x >= width && y + 1 == height) || y >= height {
-                true => Ok(out),
+            return match canvas.is_full() {
+                true => Ok(canvas.indices),
                 false => Err(ends_early()),
             };
         };
         at += 2;
         match (count, byte) {
-            (0, 0) => (x, y) = (0, y + 1),
-            (0, 1) => return Ok(out),
+            (0, 0) => (canvas.x, canvas.y) = (0, canvas.y + 1),
+            (0, 1) => return Ok(canvas.indices),
             (0, 2) => {
                 let Some(&[right, up]) = data.get(at..at + 2) else { return Err(ends_early()) };
                 at += 2;
-                (x, y) = (x + usize::from(right), y + usize::from(up));
+                (canvas.x, canvas.y) = (canvas.x + usize::from(right), canvas.y + usize::from(up));
             }
             (0, count) => {
                 let count = usize::from(count);
-                let length = if four { count.div_ceil(2) } else { count };
+                let length = if canvas.four { count.div_ceil(2) } else { count };
                 let bytes = data.get(at..at + length).ok_or_else(ends_early)?;
-                for (n, out) in out[place(x, y, count)?].iter_mut().enumerate() {
-                    *out = pixel(bytes[if four { n / 2 } else { n }], n);
-                }
-                x += count;
+                canvas.draw_pixels(bytes, count)?;
                 at += length;
                 // The next code starts at an even place of the file.
                 at += (start + at) % 2;
             }
-            (count, byte) => {
-                let count = usize::from(count);
-                let inside = count.min(width.saturating_sub(x));
-                let run = out[place(x.min(width), y, inside)?].iter_mut().enumerate();
-                run.for_each(|(n, out)| *out = pixel(byte, n));
-                x += count;
-            }
+            (count, byte) => canvas.draw_run(byte, usize::from(count))?,
         }
     }
-    Ok(out)
+    Ok(canvas.indices)
+}
+
+/// The picture that run lengths draw, and the place of the next pixel; rows in the file's order.
+struct Canvas {
+    width: usize,
+    height: usize,
+    top_down: bool,
+    /// Whether bytes hold two pixels each, or one.
+    four: bool,
+    x: usize,
+    y: usize,
+    indices: Vec<u8>,
+}
+
+impl Canvas {
+    fn new(header: &Header) -> Canvas {
+        let (width, height) = (header.width as usize, header.height as usize);
+        let (top_down, four) = (header.top_down, header.compression == RLE4);
+        Canvas { width, height, top_down, four, x: 0, y: 0, indices: vec![0; width * height] }
+    }
+
+    /// Whether the next place is behind the last pixel.
+    fn is_full(&self) -> bool {
+        self.x >= self.width && self.y + 1 == self.height
+    }
+
+    /// `count` pixels from `x` on in the current row.
+    fn place(&mut self, x: usize, count: usize) -> Result<&mut [u8], Reject> {
+        let row = if self.top_down { self.y } else { self.height - 1 - self.y };
+        match x + count <= self.width {
+            true => Ok(&mut self.indices[row * self.width + x..][..count]),
+            false => Err(reject("BMP: pixels cross the end of their row: damaged")),
+        }
+    }
+
+    /// Pixels that `bytes` name one by one.
+    fn draw_pixels(&mut self, bytes: &[u8], count: usize) -> Result<(), Reject> {
+        let four = self.four;
+        for (n, out) in self.place(self.x, count)?.iter_mut().enumerate() {
+            *out = pixel(bytes[if four { n / 2 } else { n }], n, four);
+        }
+        self.x += count;
+        Ok(())
+    }
+
+    /// Pixels that are all in `byte`, as far as the row goes.
+    fn draw_run(&mut self, byte: u8, count: usize) -> Result<(), Reject> {
+        let four = self.four;
+        let inside = count.min(self.width.saturating_sub(self.x));
+        let run = self.place(self.x.min(self.width), inside)?.iter_mut().enumerate();
+        run.for_each(|(n, out)| *out = pixel(byte, n, four));
+        self.x += count;
+        Ok(())
+    }
+}
+
+/// Pixel `n` of bytes that hold two pixels each, where `four`, or one.
+fn pixel(byte: u8, n: usize, four: bool) -> u8 {
+    match (four, n % 2) {
+        (false, _) => byte,
+        (true, 0) => byte >> 4,
+        (true, _) => byte & 15,
+    }
 }
 
 /// A channel of a pixel of 16 to 32 bits.

@@ -92,36 +92,13 @@ impl Axis {
 }
 
 fn interpolate(image: &RgbImage, across: &[Tap], down: &[Tap]) -> RgbImage {
-    let (source_width, source_height) = (image.width() as i32, image.height() as i32);
-    let stride = source_width as usize * 3;
-    let row = |y: i32| {
-        let y = y.clamp(0, source_height - 1) as usize;
-        &image.as_raw()[y * stride..(y + 1) * stride]
+    let stride = image.width() as usize * 3;
+    let columns = columns(across, image.width() as i32);
+    let spread = |y: i32| {
+        let y = y.clamp(0, image.height() as i32 - 1) as usize;
+        spread(&image.as_raw()[y * stride..(y + 1) * stride], &columns)
     };
-    // Across, a place outside takes the border pixel alone.
-    let across: Vec<(usize, usize, [i32; 2])> = across
-        .iter()
-        .map(|&(low, weights)| match low {
-            ..0 => (0, 0, [ONE, 0]),
-            low if low >= source_width - 1 => {
-                let last = (source_width - 1) as usize * 3;
-                (last, last, [ONE, 0])
-            }
-            low => (low as usize * 3, low as usize * 3 + 3, weights),
-        })
-        .collect();
-    let spread = |y: i32| -> Vec<i32> {
-        let row = row(y);
-        let mut out = Vec::with_capacity(across.len() * 3);
-        for &(left, right, [a, b]) in &across {
-            for channel in 0..3 {
-                let (p, q) = (i32::from(row[left + channel]), i32::from(row[right + channel]));
-                out.push(p * a + q * b);
-            }
-        }
-        out
-    };
-    let mut data = Vec::with_capacity(across.len() * 3 * down.len());
+    let mut data = Vec::with_capacity(columns.len() * 3 * down.len());
     // The two rows of the place before, which most often are needed again.
     let mut kept: [(i32, Vec<i32>); 2] = [(i32::MIN, Vec::new()), (i32::MIN, Vec::new())];
     for &(low, [a, b]) in down {
@@ -140,8 +117,36 @@ fn interpolate(image: &RgbImage, across: &[Tap], down: &[Tap]) -> RgbImage {
         }));
     }
     #[allow(clippy::expect_used, reason = "the loops above make that many")]
-    RgbImage::from_raw(across.len() as u32, down.len() as u32, data)
+    RgbImage::from_raw(columns.len() as u32, down.len() as u32, data)
         .expect("one pixel was made for each pair of places")
+}
+
+/// For a position: the places of two source pixels in the bytes of a row, and their weights.
+type Column = (usize, usize, [i32; 2]);
+
+/// Across, a place outside takes the border pixel alone.
+fn columns(across: &[Tap], source_width: i32) -> Vec<Column> {
+    let column = |&(low, weights): &Tap| match low {
+        ..0 => (0, 0, [ONE, 0]),
+        low if low >= source_width - 1 => {
+            let last = (source_width - 1) as usize * 3;
+            (last, last, [ONE, 0])
+        }
+        low => (low as usize * 3, low as usize * 3 + 3, weights),
+    };
+    across.iter().map(column).collect()
+}
+
+/// A row's weighted sums, `BITS` bits after the point.
+fn spread(row: &[u8], columns: &[Column]) -> Vec<i32> {
+    let mut out = Vec::with_capacity(columns.len() * 3);
+    for &(left, right, [a, b]) in columns {
+        for channel in 0..3 {
+            let (p, q) = (i32::from(row[left + channel]), i32::from(row[right + channel]));
+            out.push(p * a + q * b);
+        }
+    }
+    out
 }
 
 fn whole_blocks(image: &RgbImage, width: u32, height: u32, across: usize, down: usize) -> RgbImage {

@@ -157,18 +157,26 @@ mod avx2 {
                 upper = _mm256_add_epi32(upper, first);
                 lower = _mm256_add_epi32(lower, second);
             }
-            let upper = _mm256_srai_epi32::<{ PRECISION as i32 }>(upper);
-            let lower = _mm256_srai_epi32::<{ PRECISION as i32 }>(lower);
-            // Saturating both ways is the clip to 0..=255. Halves: rows 0 and 2, rows 1 and 3.
-            let words = _mm256_packs_epi32(upper, lower);
-            let bytes = _mm256_packus_epi16(words, words);
-            let even = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes)).to_le_bytes();
-            let odd = _mm_cvtsi128_si64(_mm256_extracti128_si256::<1>(bytes)).to_le_bytes();
+            let [even, odd] = clipped(upper, lower);
             let pixels = [&even[..3], &odd[..3], &even[4..7], &odd[4..7]];
             for (row, pixel) in pixels.into_iter().enumerate() {
                 out[row * out_stride + column * 3..][..3].copy_from_slice(pixel);
             }
         }
+    }
+
+    /// The values of sums of rows 0 and 1, and of rows 2 and 3: bytes of rows 0 and 2, of 1 and 3.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn clipped(upper: __m256i, lower: __m256i) -> [[u8; 8]; 2] {
+        let upper = _mm256_srai_epi32::<{ PRECISION as i32 }>(upper);
+        let lower = _mm256_srai_epi32::<{ PRECISION as i32 }>(lower);
+        // Saturating both ways is the clip to 0..=255. Halves: rows 0 and 2, rows 1 and 3.
+        let words = _mm256_packs_epi32(upper, lower);
+        let bytes = _mm256_packus_epi16(words, words);
+        let even = _mm_cvtsi128_si64(_mm256_castsi256_si128(bytes)).to_le_bytes();
+        let odd = _mm_cvtsi128_si64(_mm256_extracti128_si256::<1>(bytes)).to_le_bytes();
+        [even, odd]
     }
 
     #[target_feature(enable = "avx2")]

@@ -192,18 +192,8 @@ pub fn prepare(
         ResizeRule::Box => torchvision(image, size, version, Filter::Box),
         ResizeRule::Taming => taming(image, size),
         ResizeRule::Llamagen => llamagen(image, size, version),
-        ResizeRule::Chameleon => {
-            let scale = f64::from(size) / short as f64;
-            let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
-            let offset = (floor_middle(w, size), floor_middle(h, size));
-            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
-        }
-        ResizeRule::Dalle => {
-            let scale = f64::from(size) / short as f64;
-            let (w, h) = (round(scale * f64::from(width)), round(scale * f64::from(height)));
-            let offset = (even_middle(w, size), even_middle(h, size));
-            through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
-        }
+        ResizeRule::Chameleon => rounded_lanczos(image, size, version, floor_middle),
+        ResizeRule::Dalle => rounded_lanczos(image, size, version, even_middle),
         ResizeRule::Vit => stretch(image, size, (Filter::Bilinear, version)),
         ResizeRule::Stretch => stretch(image, size, (Filter::Bicubic, version)),
         ResizeRule::Pad => Prepared { image: pad(image, size, version), crop: whole },
@@ -280,6 +270,20 @@ fn torchvision(image: &RgbImage, size: u32, version: PillowVersion, filter: Filt
         if width <= height { (target, long(height, width)) } else { (long(width, height), target) };
     let offset = (even_middle(w, size), even_middle(h, size));
     through_pillow(image, (w, h), (filter, version), offset, size)
+}
+
+/// The short side to `size` by LANCZOS, the long one rounded; the crop is in the `middle`.
+fn rounded_lanczos(
+    image: &RgbImage,
+    size: u32,
+    version: PillowVersion,
+    middle: fn(u64, u32) -> u64,
+) -> Prepared {
+    let (width, height) = image.dimensions();
+    let scale = f64::from(size) / f64::from(width.min(height));
+    let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
+    let offset = (middle(w, size), middle(h, size));
+    through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
 }
 
 /// Halved by BOX as long as the short side stays at least `size`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device as Candle;
 
 use super::device::{Device, Loaded, Mark};
-use super::program::{Place, Result as Outcome, Work};
+use super::program::{Place, Program, Result as Outcome, Work};
 use super::weights::DeviceWeights;
 use super::{encoder, libraries};
 use crate::engine::cpu::{CpuEngine, kernels::Isa};
@@ -148,42 +148,14 @@ impl CudaEngine {
                 "the network gives a grid of {height}x{width} where {grid:?} was announced"
             )));
         }
-        let (mut codes, mut distances, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
-        let (rule, dim, area) = (self.config.quantizer.rule, loaded.program.dim, height * width);
-        let unusable = |latents: &[f32]| self.quantizer.unusable(latents, dim);
         let bytes = loaded.program.image_bytes;
+        let rule = self.config.quantizer.rule;
+        let mut found = Found::default();
         for pixels in batch.pixels.chunks(loaded.program.images * bytes) {
             self.device.run(loaded, pixels, &mut |_| Ok(()))?;
-            let rows = pixels.len() / bytes * height * width;
-            let floats = |place: Place, words: usize| -> Result<Vec<f32>> {
-                let words = self.device.read(loaded, place, words)?;
-                Ok(words.into_iter().map(f32::from_bits).collect())
-            };
-            match loaded.program.result {
-                Outcome::Codes { codes: at, distances: measured } => {
-                    codes.extend(self.device.read(loaded, at, rows)?);
-                    let measured = floats(measured, rows)?;
-                    if rule == QuantizerRule::Projection {
-                        // Without distances only the latents tell what overflowed.
-                        let latents = floats(loaded.program.latents, rows * dim)?;
-                        reasons.extend(latents.chunks(area * dim).map(unusable));
-                    } else {
-                        let images = measured.chunks(area);
-                        reasons.extend(images.map(|image| finite::distances(rule, image)));
-                    }
-                    distances.extend(measured);
-                }
-                Outcome::Latents => {
-                    let latents = floats(loaded.program.latents, rows * dim)?;
-                    reasons.extend(latents.chunks(area * dim).map(unusable));
-                    // One level: `supported` refuses more.
-                    for (found, measured) in self.quantizer.quantize(latents, dim)? {
-                        codes.extend(found);
-                        distances.extend(measured);
-                    }
-                }
-            }
+            found.take(&self.device, loaded, &self.quantizer, rule, pixels.len() / bytes)?;
         }
+        let Found { codes, distances, reasons } = found;
         // The device's codes index the codebook when they are read again.
         self.quantizer.check(&[&codes])?;
         let levels = vec![CodeGrid { codes, distances, height, width }];
@@ -193,6 +165,62 @@ impl CudaEngine {
     fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
         let grids = batch.check(&self.config)?;
         grids.first().copied().ok_or_else(|| Error::internal("the model has no grid"))
+    }
+}
+
+/// What the runs of a batch gave so far.
+#[derive(Default)]
+struct Found {
+    codes: Vec<u32>,
+    distances: Vec<f32>,
+    /// By image: why it can't be used, if so.
+    reasons: Vec<Option<String>>,
+}
+
+impl Found {
+    /// Adds what the program left on the device for `images` images. Latents that it left to the
+    /// host are quantized here.
+    fn take(
+        &mut self,
+        device: &Device,
+        loaded: &Loaded,
+        quantizer: &ResidualQuantizer,
+        rule: QuantizerRule,
+        images: usize,
+    ) -> Result<()> {
+        let Program { dim, grid: (height, width), latents, .. } = loaded.program;
+        let area = height * width;
+        let rows = images * area;
+        let floats = |place: Place, words: usize| -> Result<Vec<f32>> {
+            let words = device.read(loaded, place, words)?;
+            Ok(words.into_iter().map(f32::from_bits).collect())
+        };
+        let unusable = |latents: &[f32]| quantizer.unusable(latents, dim);
+        match loaded.program.result {
+            Outcome::Codes { codes, distances } => {
+                self.codes.extend(device.read(loaded, codes, rows)?);
+                let distances = floats(distances, rows)?;
+                if rule == QuantizerRule::Projection {
+                    // Without distances only the latents tell what overflowed.
+                    let latents = floats(latents, rows * dim)?;
+                    self.reasons.extend(latents.chunks(area * dim).map(unusable));
+                } else {
+                    let images = distances.chunks(area);
+                    self.reasons.extend(images.map(|image| finite::distances(rule, image)));
+                }
+                self.distances.extend(distances);
+            }
+            Outcome::Latents => {
+                let latents = floats(latents, rows * dim)?;
+                self.reasons.extend(latents.chunks(area * dim).map(unusable));
+                // One level: `supported` refuses more.
+                for (codes, distances) in quantizer.quantize(latents, dim)? {
+                    self.codes.extend(codes);
+                    self.distances.extend(distances);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,18 +9,51 @@ use crate::model::config::{Architecture, PreprocessConfig, QuantizerRule};
 
 /// Names and shapes of a tiny canonical VQGAN: 2 levels of 32 and 64, one block, z 8, 16 codes of 4.
 fn canonical(level_attention: bool, mid_attention: bool) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = BTreeMap::new();
-    let mut conv = |name: String, out: usize, input: usize, kernel: usize| {
-        shapes.insert(format!("{name}.weight"), vec![out, input, kernel, kernel]);
-        shapes.insert(format!("{name}.bias"), vec![out]);
-    };
-    let mut norms: Vec<(String, usize)> = Vec::new();
-    for side in ["encoder", "decoder"] {
-        let (outer, inner, stem, blocks) = match side {
-            "encoder" => (3, 8, "encoder.down", 1),
-            _ => (8, 3, "decoder.up", 2),
+    let mut network = Shapes(BTreeMap::new());
+    network.side("encoder", level_attention, mid_attention);
+    network.side("decoder", level_attention, mid_attention);
+    network.conv("quant_conv", 4, 8, 1);
+    network.conv("post_quant_conv", 8, 4, 1);
+    network.0.insert("quantize.embedding.weight".into(), vec![16, 4]);
+    network.0
+}
+
+struct Shapes(BTreeMap<String, Vec<usize>>);
+
+impl Shapes {
+    fn conv(&mut self, name: &str, out: usize, input: usize, kernel: usize) {
+        self.0.insert(format!("{name}.weight"), vec![out, input, kernel, kernel]);
+        self.0.insert(format!("{name}.bias"), vec![out]);
+    }
+
+    fn norm(&mut self, name: &str, width: usize) {
+        self.0.insert(format!("{name}.weight"), vec![width]);
+        self.0.insert(format!("{name}.bias"), vec![width]);
+    }
+
+    fn block(&mut self, name: &str, input: usize, width: usize) {
+        self.conv(&format!("{name}.conv1"), width, input, 3);
+        self.conv(&format!("{name}.conv2"), width, width, 3);
+        if input != width {
+            self.conv(&format!("{name}.nin_shortcut"), width, input, 1);
+        }
+        self.norm(&format!("{name}.norm1"), input);
+        self.norm(&format!("{name}.norm2"), width);
+    }
+
+    fn attention(&mut self, name: &str, width: usize) {
+        for layer in ["q", "k", "v", "proj_out"] {
+            self.conv(&format!("{name}.{layer}"), width, width, 1);
+        }
+        self.norm(&format!("{name}.norm"), width);
+    }
+
+    fn side(&mut self, side: &str, level_attention: bool, mid_attention: bool) {
+        let (outer, inner, stem, blocks, first, last, sampler) = match side {
+            "encoder" => (3, 8, "encoder.down", 1, 32, 64, "0.downsample.conv"),
+            _ => (8, 3, "decoder.up", 2, 64, 32, "1.upsample.conv"),
         };
-        conv(format!("{side}.conv_in"), if side == "encoder" { 32 } else { 64 }, outer, 3);
+        self.conv(&format!("{side}.conv_in"), first, outer, 3);
         for (i, width) in [32usize, 64].into_iter().enumerate() {
             for j in 0..blocks {
                 let input = match (side, i, j) {
@@ -28,49 +61,22 @@ fn canonical(level_attention: bool, mid_attention: bool) -> BTreeMap<String, Vec
                     ("decoder", 0, 0) => 64,
                     _ => width,
                 };
-                let block = format!("{stem}.{i}.block.{j}");
-                conv(format!("{block}.conv1"), width, input, 3);
-                conv(format!("{block}.conv2"), width, width, 3);
-                if input != width {
-                    conv(format!("{block}.nin_shortcut"), width, input, 1);
-                }
-                norms.push((format!("{block}.norm1"), input));
-                norms.push((format!("{block}.norm2"), width));
+                self.block(&format!("{stem}.{i}.block.{j}"), input, width);
                 if level_attention && i == 1 {
-                    for name in ["q", "k", "v", "proj_out"] {
-                        conv(format!("{stem}.{i}.attn.{j}.{name}"), width, width, 1);
-                    }
-                    norms.push((format!("{stem}.{i}.attn.{j}.norm"), width));
+                    self.attention(&format!("{stem}.{i}.attn.{j}"), width);
                 }
             }
         }
-        let sampler = if side == "encoder" { ".0.downsample.conv" } else { ".1.upsample.conv" };
-        let width = if side == "encoder" { 32 } else { 64 };
-        conv(format!("{stem}{sampler}"), width, width, 3);
+        self.conv(&format!("{stem}.{sampler}"), first, first, 3);
         for block in ["block_1", "block_2"] {
-            conv(format!("{side}.mid.{block}.conv1"), 64, 64, 3);
-            conv(format!("{side}.mid.{block}.conv2"), 64, 64, 3);
-            norms.push((format!("{side}.mid.{block}.norm1"), 64));
-            norms.push((format!("{side}.mid.{block}.norm2"), 64));
+            self.block(&format!("{side}.mid.{block}"), 64, 64);
         }
         if mid_attention {
-            for name in ["q", "k", "v", "proj_out"] {
-                conv(format!("{side}.mid.attn_1.{name}"), 64, 64, 1);
-            }
-            norms.push((format!("{side}.mid.attn_1.norm"), 64));
+            self.attention(&format!("{side}.mid.attn_1"), 64);
         }
-        let last = if side == "encoder" { 64 } else { 32 };
-        conv(format!("{side}.conv_out"), inner, last, 3);
-        norms.push((format!("{side}.norm_out"), last));
+        self.conv(&format!("{side}.conv_out"), inner, last, 3);
+        self.norm(&format!("{side}.norm_out"), last);
     }
-    conv("quant_conv".into(), 4, 8, 1);
-    conv("post_quant_conv".into(), 8, 4, 1);
-    shapes.insert("quantize.embedding.weight".into(), vec![16, 4]);
-    for (name, width) in norms {
-        shapes.insert(format!("{name}.weight"), vec![width]);
-        shapes.insert(format!("{name}.bias"), vec![width]);
-    }
-    shapes
 }
 
 fn prefixed(shapes: BTreeMap<String, Vec<usize>>, prefix: &str) -> BTreeMap<String, Vec<usize>> {

@@ -16,9 +16,9 @@ fn check(model: &ModelConfig, published: &Published) -> Result<()> {
     super::check(model, family(&model.family), published)
 }
 
-#[test]
-fn options_that_are_not_built_are_refused_by_name() {
-    let cases = [
+/// Families, options of theirs that are not built, and what is said of them.
+fn unbuilt() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
         (
             "diffusers",
             json!({"norm_type": "spatial"}),
@@ -55,8 +55,12 @@ fn options_that_are_not_built_are_refused_by_name() {
         ("vit-vqgan", json!({"quantizer": {"use_residual": true}}), "use_residual"),
         ("taming", json!({"codebook_l2_norm": true}), "aren't normalised"),
         ("dalle", json!({"group_count": 5}), "only 4"),
-    ];
-    for (word, value, expected) in cases {
+    ]
+}
+
+#[test]
+fn options_that_are_not_built_are_refused_by_name() {
+    for (word, value, expected) in unbuilt() {
         let error = refuse_unbuilt(family(word), &published(value.clone())).unwrap_err();
         assert!(error.to_string().contains(expected), "{value}: {error}");
     }

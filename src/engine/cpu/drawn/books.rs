@@ -70,72 +70,86 @@ impl<'a> Books<'a> {
         codes: &[u32],
         slack: f64,
     ) -> Result<(), String> {
-        let QuantizerConfig { rule, codes: count, dim, .. } = self.config.quantizer;
-        let wrong =
-            |token: usize| Err(format!("level {level}, token {token}: not the rule's code"));
-        let width = latents.len() / codes.len();
-        match rule {
-            QuantizerRule::Sign => {
-                let all = latents.chunks_exact(width).zip(codes);
-                return match all.into_iter().position(|(z, &code)| sign_bits(z) != code) {
-                    Some(token) => wrong(token),
-                    None => Ok(()),
-                };
+        let wrong = match self.config.quantizer.rule {
+            QuantizerRule::Sign | QuantizerRule::Fsq | QuantizerRule::Logits => {
+                self.first_other(latents, codes)
             }
+            _ => self.first_beaten(level, latents, codes, slack),
+        };
+        match wrong {
+            Some(token) => Err(format!("level {level}, token {token}: not the rule's code")),
+            None => Ok(()),
+        }
+    }
+
+    /// The first token whose code isn't the only right one, of rules without rounding.
+    fn first_other(&self, latents: &[f32], codes: &[u32]) -> Option<usize> {
+        let mut all = latents.chunks_exact(latents.len() / codes.len()).zip(codes);
+        match self.config.quantizer.rule {
+            QuantizerRule::Sign => all.position(|(z, &code)| sign_bits(z) != code),
             QuantizerRule::Fsq => {
                 let fsq = Fsq::new(&self.config.quantizer.levels).expect("levels");
-                return if fsq.codes_of(&fsq.round(latents)) == codes { Ok(()) } else { wrong(0) };
+                let right = fsq.codes_of(&fsq.round(latents));
+                assert_eq!(right.len(), codes.len());
+                right.iter().zip(codes).position(|(right, code)| right != code)
             }
-            QuantizerRule::Logits => {
+            _ => {
                 let best = |z: &[f32]| {
                     let largest = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     z.iter().position(|&v| v == largest)
                 };
-                let mut all = latents.chunks_exact(width).zip(codes);
-                return match all.position(|(z, &code)| best(z) != Some(code as usize)) {
-                    Some(token) => wrong(token),
-                    None => Ok(()),
-                };
+                all.position(|(z, &code)| best(z) != Some(code as usize))
             }
-            _ => {}
         }
+    }
+
+    /// The first token of some for which another code is better, whatever rounding did.
+    fn first_beaten(
+        &self,
+        level: usize,
+        latents: &[f32],
+        codes: &[u32],
+        slack: f64,
+    ) -> Option<usize> {
+        let QuantizerConfig { rule, codes: count, dim, .. } = self.config.quantizer;
         let mut latents = latents.to_vec();
         if rule == QuantizerRule::L2Normalised {
             normalise_rows(&mut latents, dim);
         }
         let largest = latents.iter().fold(0.0, |most: f64, v| most.max(f64::from(v.abs())));
-        let (unit, moved) = (f64::from(f32::EPSILON), slack * largest * (dim as f64).sqrt());
-        let book = &self.per_level[level];
-        // Score and how far float32 may be from it.
-        let score = |z: &[f32], k: usize| -> (f64, f64) {
-            let e = &book[k * dim..][..dim];
-            let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-                z.iter().zip(e).map(|(&z, &e)| f(f64::from(z), f64::from(e))).sum()
-            };
-            let (zz, ee) = (sum(&|z, _| z * z), sum(&|_, e| e * e));
-            let reach = (dim + 8) as f64 * unit;
-            match rule {
-                QuantizerRule::Dot | QuantizerRule::Projection => {
-                    let bias = self.bias.get(k).map_or(0.0, |&b| f64::from(b));
-                    let size = (zz * ee).sqrt() + bias.abs();
-                    (-sum(&|z, e| z * e) - bias, reach * size + moved * ee.sqrt())
-                }
-                _ => {
-                    let size = zz.sqrt() + ee.sqrt();
-                    (sum(&|z, e| (z - e) * (z - e)), reach * size * size + 2.0 * moved * size)
-                }
-            }
-        };
+        let moved = slack * largest * (dim as f64).sqrt();
         // All of a few tokens, not to take longer than the networks.
         let step = (codes.len() * count * dim / 400_000).max(1);
-        for (token, (z, &code)) in latents.chunks_exact(dim).zip(codes).enumerate().step_by(step) {
-            let (mine, reach) = score(z, code as usize);
-            let scores = (0..count).map(|k| score(z, k));
+        let mut some = latents.chunks_exact(dim).zip(codes).enumerate().step_by(step);
+        let beaten = some.find(|(_, (z, code))| {
+            let (mine, reach) = self.score(level, z, **code as usize, moved);
+            let scores = (0..count).map(|k| self.score(level, z, k, moved));
             let best = scores.map(|(s, reach)| s + reach).fold(f64::INFINITY, f64::min);
-            if mine - reach > best {
-                return wrong(token);
+            mine - reach > best
+        });
+        beaten.map(|(token, _)| token)
+    }
+
+    /// Code `k`'s score for a latent and how far float32 may be from it, where the latent itself
+    /// may be off by `moved`.
+    fn score(&self, level: usize, z: &[f32], k: usize, moved: f64) -> (f64, f64) {
+        let QuantizerConfig { rule, dim, .. } = self.config.quantizer;
+        let e = &self.per_level[level][k * dim..][..dim];
+        let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+            z.iter().zip(e).map(|(&z, &e)| f(f64::from(z), f64::from(e))).sum()
+        };
+        let (zz, ee) = (sum(&|z, _| z * z), sum(&|_, e| e * e));
+        let reach = (dim + 8) as f64 * f64::from(f32::EPSILON);
+        match rule {
+            QuantizerRule::Dot | QuantizerRule::Projection => {
+                let bias = self.bias.get(k).map_or(0.0, |&b| f64::from(b));
+                let size = (zz * ee).sqrt() + bias.abs();
+                (-sum(&|z, e| z * e) - bias, reach * size + moved * ee.sqrt())
+            }
+            _ => {
+                let size = zz.sqrt() + ee.sqrt();
+                (sum(&|z, e| (z - e) * (z - e)), reach * size * size + 2.0 * moved * size)
             }
         }
-        Ok(())
     }
 }

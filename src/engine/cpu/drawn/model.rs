@@ -127,48 +127,17 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
     let norm_eps = r.of(&[1e-6, 1e-5]);
     let levels = r.among(1, 4);
     let res_blocks = r.among(1, 2);
-    let widths = |r: &mut Random| (0..levels).map(|_| r.multiple(norm_groups)).collect::<Vec<_>>();
-    let attention = |r: &mut Random| (0..levels).map(|_| r.one_in(3)).collect::<Vec<_>>();
+    let sizes = Sizes { parts, norm_groups, norm_eps, levels, res_blocks };
     match family {
-        Family::Vqgan => Architecture::Vqgan(VqganConfig {
-            ch: r.multiple(norm_groups),
-            widths: widths(r),
-            res_blocks,
-            attention: attention(r),
-            mid_attention: r.one_in(2),
-            z_channels: r.width(),
-            norm_groups,
-            norm_eps,
-            parts,
-            decoder: r.one_in(3).then(|| VqganDecoderConfig {
-                widths: widths(r),
-                blocks: r.among(1, 2),
-                attention: attention(r),
-                mid_attention: r.one_in(2),
-            }),
-        }),
+        Family::Vqgan => Architecture::Vqgan(sizes.vqgan(r)),
         Family::Vqvae => Architecture::Vqvae(VqvaeConfig {
             hidden: r.width().max(2),
             downsamples: r.among(1, 3),
             res_blocks: r.below(3),
             res_hidden: r.width(),
         }),
-        Family::Maskgit => Architecture::Maskgit(ResnetConfig {
-            ch: r.multiple(norm_groups),
-            widths: widths(r),
-            res_blocks,
-            norm_groups,
-            norm_eps,
-            parts,
-        }),
-        Family::OpenMagvit2 => Architecture::OpenMagvit2(ResnetConfig {
-            ch: r.multiple(norm_groups),
-            widths: widths(r),
-            res_blocks,
-            norm_groups,
-            norm_eps,
-            parts,
-        }),
+        Family::Maskgit => Architecture::Maskgit(sizes.resnet(r)),
+        Family::OpenMagvit2 => Architecture::OpenMagvit2(sizes.resnet(r)),
         Family::Dalle => Architecture::Dalle(DalleConfig {
             hidden: r.among(4, 17),
             init: r.width(),
@@ -180,25 +149,71 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
             res_blocks: r.below(3),
             res_channels: r.width(),
         }),
-        Family::VitVqgan => {
-            let mut transformer = || TransformerConfig {
-                dim: r.width(),
-                depth: r.among(1, 2),
-                heads: r.among(1, 4),
-                head_dim: r.among(1, 20),
-                mlp_dim: r.width(),
-            };
-            let (encoder, decoder) = (transformer(), transformer());
-            let mut pair = || [r.among(1, 7), r.among(1, 7)];
-            Architecture::VitVqgan(VitVqganConfig {
-                patch: pair(),
-                grid: pair(),
-                encoder,
-                decoder,
-                parts,
-            })
+        Family::VitVqgan => Architecture::VitVqgan(vit_vqgan(parts, r)),
+    }
+}
+
+/// What convolutional architectures share.
+struct Sizes {
+    parts: Parts,
+    norm_groups: usize,
+    norm_eps: f64,
+    levels: usize,
+    res_blocks: usize,
+}
+
+impl Sizes {
+    fn widths(&self, r: &mut Random) -> Vec<usize> {
+        (0..self.levels).map(|_| r.multiple(self.norm_groups)).collect()
+    }
+
+    fn attention(&self, r: &mut Random) -> Vec<bool> {
+        (0..self.levels).map(|_| r.one_in(3)).collect()
+    }
+
+    fn vqgan(&self, r: &mut Random) -> VqganConfig {
+        VqganConfig {
+            ch: r.multiple(self.norm_groups),
+            widths: self.widths(r),
+            res_blocks: self.res_blocks,
+            attention: self.attention(r),
+            mid_attention: r.one_in(2),
+            z_channels: r.width(),
+            norm_groups: self.norm_groups,
+            norm_eps: self.norm_eps,
+            parts: self.parts,
+            decoder: r.one_in(3).then(|| VqganDecoderConfig {
+                widths: self.widths(r),
+                blocks: r.among(1, 2),
+                attention: self.attention(r),
+                mid_attention: r.one_in(2),
+            }),
         }
     }
+
+    fn resnet(&self, r: &mut Random) -> ResnetConfig {
+        ResnetConfig {
+            ch: r.multiple(self.norm_groups),
+            widths: self.widths(r),
+            res_blocks: self.res_blocks,
+            norm_groups: self.norm_groups,
+            norm_eps: self.norm_eps,
+            parts: self.parts,
+        }
+    }
+}
+
+fn vit_vqgan(parts: Parts, r: &mut Random) -> VitVqganConfig {
+    let mut transformer = || TransformerConfig {
+        dim: r.width(),
+        depth: r.among(1, 2),
+        heads: r.among(1, 4),
+        head_dim: r.among(1, 20),
+        mlp_dim: r.width(),
+    };
+    let (encoder, decoder) = (transformer(), transformer());
+    let mut pair = || [r.among(1, 7), r.among(1, 7)];
+    VitVqganConfig { patch: pair(), grid: pair(), encoder, decoder, parts }
 }
 
 fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> QuantizerConfig {

@@ -165,11 +165,27 @@ impl Case {
             let output = Output { data, first_row, bias: &bias, residual, moments };
             convolution(&weight, input, output, (rows.min(height - first_row), width));
         }
-        let plain = Plain::new(&input);
-        let mut want = convolve(&plain, &weight, self);
-        let largest = want.iter().map(|w| w.1).fold(0.0, f64::max);
+        let mut want = convolve(&Plain::new(&input), &weight, self);
+        if spread {
+            let largest = want.iter().map(|w| w.1).fold(0.0, f64::max);
+            want.iter_mut().for_each(|w| w.1 = largest);
+        }
+        self.assert_outputs(&got, want, &bias, added, bound);
+        moments.assert_equal(&got, self.outputs);
+    }
+
+    /// Holds every output against the convolution's sum and size in `want`, to which the bias and
+    /// what was `added` come.
+    fn assert_outputs(
+        &self,
+        got: &[f32],
+        mut want: Vec<(f64, f64)>,
+        bias: &[f32],
+        added: Option<&Vec<f32>>,
+        bound: f64,
+    ) {
         let stride = channel_stride(self.outputs);
-        for pixel in 0..pixels {
+        for pixel in 0..self.output_size.0 * self.output_size.1 {
             for c in 0..stride {
                 let y = got[pixel * stride + c];
                 if c >= self.outputs {
@@ -177,9 +193,6 @@ impl Case {
                     continue;
                 }
                 let (sum, size) = &mut want[pixel * self.outputs + c];
-                if spread {
-                    *size = largest;
-                }
                 for v in [Some(bias[c]), added.map(|a| a[pixel * stride + c])].into_iter().flatten()
                 {
                     *sum += f64::from(v);
@@ -188,7 +201,6 @@ impl Case {
                 assert_close(y, *sum, *size, bound, "convolution");
             }
         }
-        moments.assert_equal(&got, self.outputs);
     }
 }
 

@@ -3,10 +3,41 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::train::report::tensorboard::{self, Content, What};
+
+/// What a training left for TensorBoard.
+#[derive(Default)]
+struct Shown {
+    /// Steps and values by tag.
+    scalars: BTreeMap<String, Vec<(u64, f32)>>,
+    /// Steps of pictures.
+    pictures: Vec<i64>,
+    /// Steps of histograms, and how many values are in each.
+    histograms: Vec<(i64, f64)>,
+}
+
+fn shown(folder: &Path) -> Shown {
+    let bytes = std::fs::read(folder.join("tensorboard/events.out.tfevents.vqtok")).unwrap();
+    let mut shown = Shown::default();
+    for event in tensorboard::read(&bytes).unwrap() {
+        let Some(What::Summary(values)) = event.what else { continue };
+        for value in values.values {
+            match value.content.unwrap() {
+                Content::Scalar(v) => {
+                    shown.scalars.entry(value.tag).or_default().push((event.step as u64, v));
+                }
+                Content::Image(_) => shown.pictures.push(event.step),
+                Content::Histogram(h) => {
+                    shown.histograms.push((event.step, h.bucket.iter().sum::<f64>()));
+                }
+            }
+        }
+    }
+    shown
+}
 
 #[test]
 fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
-    use crate::train::report::tensorboard::{Content, What};
     let temp = tempfile::tempdir().unwrap();
     let folder = temp.path().join("m");
     // A kill after step 13 leaves lines and events that no checkpoint (step 7) knows.
@@ -29,24 +60,8 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
     let logged = [4, 8, 12, 16, 20, 24, 28, 30];
     assert_eq!((steps("loss"), steps("picture")), (logged.to_vec(), logged.to_vec()));
 
-    let bytes = std::fs::read(folder.join("tensorboard/events.out.tfevents.vqtok")).unwrap();
-    let mut shown: BTreeMap<String, Vec<(u64, f32)>> = BTreeMap::new();
-    let (mut pictures, mut histograms) = (vec![], vec![]);
-    for event in crate::train::report::tensorboard::read(&bytes).unwrap() {
-        let Some(What::Summary(values)) = event.what else { continue };
-        for value in values.values {
-            match value.content.unwrap() {
-                Content::Scalar(v) => {
-                    shown.entry(value.tag).or_default().push((event.step as u64, v));
-                }
-                Content::Image(_) => pictures.push(event.step),
-                Content::Histogram(h) => {
-                    histograms.push((event.step, h.bucket.iter().sum::<f64>()))
-                }
-            }
-        }
-    }
-    for (tag, values) in shown.iter().filter(|(tag, _)| !tag.starts_with("summary/")) {
+    let Shown { scalars, pictures, histograms } = shown(&folder);
+    for (tag, values) in scalars.iter().filter(|(tag, _)| !tag.starts_with("summary/")) {
         let expected: Vec<(u64, f32)> = lines
             .iter()
             .filter_map(|line| {
@@ -60,9 +75,9 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
         assert_eq!(values, &expected, "{tag}");
     }
     for tag in ["loss", "psnr", "usage", "learning_rate", "gradient_norm", "pictures_psnr"] {
-        assert!(shown.contains_key(tag), "{tag}");
+        assert!(scalars.contains_key(tag), "{tag}");
     }
-    let psnr = shown["summary/evaluation/psnr"].as_slice();
+    let psnr = scalars["summary/evaluation/psnr"].as_slice();
     assert_eq!(psnr, [(30, summary.evaluation.psnr as f32)]);
     assert_eq!(pictures, logged.map(|s| s as i64));
     // Two histograms a line that speaks of usage: of all tokens (6 images with 16 each a step), and
@@ -75,6 +90,10 @@ fn the_record_has_each_step_once_in_lines_events_and_on_the_page() {
         assert!(pair[0].1 > 0.0 && pair[0].1 % 96.0 == 0.0 && pair[1].1 == 16.0, "{pair:?}");
     }
 
+    assert_page(&folder);
+}
+
+fn assert_page(folder: &Path) {
     let page = std::fs::read_to_string(folder.join("training.html")).unwrap();
     assert!(!page.contains("<script") && !page.contains("http"));
     for words in
