@@ -1,13 +1,17 @@
 //! Sets every setting of every recipe to another value: each changes what a training tells or
 //! leaves, or is refused by name. A setting that is new has to have an effect, too.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use super::{RECIPES, Recipe};
 use crate::data::Take;
+use crate::error::Result;
 use crate::train::input::images::Images;
 use crate::train::{self, Event, Observer};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use toml::{Table, Value};
 
 /// A value by the path to it.
 fn at<'a>(value: &'a mut Value, path: &str) -> &'a mut Value {

@@ -13,14 +13,16 @@
 //! that keep every file once, with links to them). A link to a folder that holds an input, or to a
 //! folder that another link led to already, would never end or read twice and is skipped too.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod inputs;
+
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use self::inputs::{Checked, Input};
 use super::hidden::{self, Whose};
 use super::peek::{holds_an_image, list};
 use super::skipped::Skipped;
@@ -28,7 +30,7 @@ use super::{own, uri};
 use crate::data::formats::sniff;
 use crate::data::source::long_paths::reach;
 use crate::error::{Error, Result};
-use crate::util::{error_text, text};
+use crate::util::error_text;
 
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
 const PATH_BYTES_MAX: usize = 20_000;
@@ -73,12 +75,6 @@ pub struct ImageWalk {
 }
 
 #[derive(Debug)]
-struct Input {
-    path: PathBuf,
-    is_folder: bool,
-}
-
-#[derive(Debug)]
 struct Folder {
     path_bytes: usize,
     /// With the `/` after it; 0 for an INPUT.
@@ -102,41 +98,11 @@ pub fn walk(inputs: &[PathBuf]) -> Result<ImageWalk> {
 /// An input that does not exist, is neither a file nor a folder, is given twice, lies inside
 /// another one, or was written by vqtok.
 pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
-    if inputs.is_empty() {
-        return Err(Error::invalid("no input given; name at least one folder or image"));
-    }
-    // By resolved path, and folders by identity as well: one may be mounted in several places.
-    let mut roots: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
-    let mut folders: BTreeMap<(u64, u64), &PathBuf> = BTreeMap::new();
-    let mut checked = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let root = fs::canonicalize(input).map_err(Error::io(input))?;
-        let kind = fs::metadata(&root).map_err(Error::io(input))?;
-        if !kind.is_dir() && !kind.is_file() {
-            return Err(Error::invalid(format!(
-                "{}: neither a folder nor a regular file; images are read from those only",
-                text::path(input)
-            )));
-        }
-        let own = if kind.is_dir() && !take.own { own::kind_of(&root) } else { None };
-        if let Some(what) = own {
-            return Err(Error::invalid(format!(
-                "{} is {what} of vqtok: what it wrote is no input; name the folder of your images",
-                text::path(input)
-            )));
-        }
-        refuse_overlap(input, &root, &kind, &roots, &folders)?;
-        roots.insert(root, input);
-        if kind.is_dir() {
-            folders.insert((kind.dev(), kind.ino()), input);
-        }
-        let path = std::path::absolute(input).map_err(Error::io(input))?;
-        checked.push(Input { path, is_folder: kind.is_dir() });
-    }
+    let Checked { inputs, roots } = inputs::check(inputs, take.own)?;
     Ok(ImageWalk {
-        inputs: checked.into_iter(),
+        inputs: inputs.into_iter(),
         take,
-        roots: roots.into_keys().collect(),
+        roots,
         followed: BTreeSet::new(),
         drawn: None,
         stack: Vec::new(),
@@ -144,43 +110,6 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
         key: String::new(),
         skipped: Skipped::default(),
     })
-}
-
-/// Refuses an INPUT that is, holds or lies inside another one.
-fn refuse_overlap(
-    input: &PathBuf,
-    root: &Path,
-    kind: &Metadata,
-    roots: &BTreeMap<PathBuf, &PathBuf>,
-    folders: &BTreeMap<(u64, u64), &PathBuf>,
-) -> Result<()> {
-    let same = roots.get(root).copied();
-    let mounted = || folders.get(&(kind.dev(), kind.ino())).copied().filter(|_| kind.is_dir());
-    if let Some(other) = same.or_else(mounted) {
-        return Err(Error::invalid(format!(
-            "{} and {} are the same place: its images would be tokenized twice",
-            text::path(input),
-            text::path(other)
-        )));
-    }
-    let outer = root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
-    let nested = outer.or_else(|| first_inside(roots, root).map(|inner| (*inner, input)));
-    if let Some((inner, outer)) = nested {
-        return Err(Error::invalid(format!(
-            "{} lies inside {}: its images would be tokenized twice",
-            text::path(inner),
-            text::path(outer)
-        )));
-    }
-    Ok(())
-}
-
-/// What lies inside `outer` among places in order; paths are ordered by their parts, so what lies
-/// inside one follows it directly.
-fn first_inside<'a, T>(places: &'a BTreeMap<PathBuf, T>, outer: &Path) -> Option<&'a T> {
-    let behind = (Bound::Included(outer), Bound::Unbounded);
-    let (first, value) = places.range::<Path, _>(behind).next()?;
-    first.starts_with(outer).then_some(value)
 }
 
 impl Iterator for ImageWalk {

@@ -1,0 +1,13 @@
+//! Recipes: TOML to checked settings. Must not know: any file but the recipe's.
+
+mod check;
+mod known;
+mod parse_error;
+mod recipe;
+
+#[cfg(test)]
+mod effects;
+
+pub(crate) use check::BATCH_SIZE_MAX;
+pub use known::RECIPES;
+pub use recipe::{DataRecipe, ModelRecipe, QuantizerRecipe, Recipe, TokenizeRecipe};

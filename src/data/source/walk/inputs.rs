@@ -1,0 +1,100 @@
+//! Owns what may be an INPUT: folders and files that are there, each once, none inside another, and
+//! nothing that vqtok wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::data::source::own;
+use crate::error::{Error, Result};
+use crate::util::text;
+
+#[derive(Debug)]
+pub(super) struct Input {
+    pub path: PathBuf,
+    pub is_folder: bool,
+}
+
+/// Inputs that may be walked.
+pub(super) struct Checked {
+    /// As given, their paths made absolute.
+    pub inputs: Vec<Input>,
+    /// Every input, links resolved.
+    pub roots: BTreeSet<PathBuf>,
+}
+
+/// Checks inputs, of which those that vqtok wrote pass where `take_own`; nothing below them is
+/// touched.
+pub(super) fn check(inputs: &[PathBuf], take_own: bool) -> Result<Checked> {
+    if inputs.is_empty() {
+        return Err(Error::invalid("no input given; name at least one folder or image"));
+    }
+    // By resolved path, and folders by identity as well: one may be mounted in several places.
+    let mut roots: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
+    let mut folders: BTreeMap<(u64, u64), &PathBuf> = BTreeMap::new();
+    let mut checked = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let root = fs::canonicalize(input).map_err(Error::io(input))?;
+        let kind = fs::metadata(&root).map_err(Error::io(input))?;
+        if !kind.is_dir() && !kind.is_file() {
+            return Err(Error::invalid(format!(
+                "{}: neither a folder nor a regular file; images are read from those only",
+                text::path(input)
+            )));
+        }
+        let own = if kind.is_dir() && !take_own { own::kind_of(&root) } else { None };
+        if let Some(what) = own {
+            return Err(Error::invalid(format!(
+                "{} is {what} of vqtok: what it wrote is no input; name the folder of your images",
+                text::path(input)
+            )));
+        }
+        refuse_overlap(input, &root, &kind, &roots, &folders)?;
+        roots.insert(root, input);
+        if kind.is_dir() {
+            folders.insert((kind.dev(), kind.ino()), input);
+        }
+        let path = std::path::absolute(input).map_err(Error::io(input))?;
+        checked.push(Input { path, is_folder: kind.is_dir() });
+    }
+    Ok(Checked { inputs: checked, roots: roots.into_keys().collect() })
+}
+
+/// Refuses an INPUT that is, holds or lies inside another one.
+fn refuse_overlap(
+    input: &PathBuf,
+    root: &Path,
+    kind: &Metadata,
+    roots: &BTreeMap<PathBuf, &PathBuf>,
+    folders: &BTreeMap<(u64, u64), &PathBuf>,
+) -> Result<()> {
+    let same = roots.get(root).copied();
+    let mounted = || folders.get(&(kind.dev(), kind.ino())).copied().filter(|_| kind.is_dir());
+    if let Some(other) = same.or_else(mounted) {
+        return Err(Error::invalid(format!(
+            "{} and {} are the same place: its images would be tokenized twice",
+            text::path(input),
+            text::path(other)
+        )));
+    }
+    let outer = root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
+    let nested = outer.or_else(|| first_inside(roots, root).map(|inner| (*inner, input)));
+    if let Some((inner, outer)) = nested {
+        return Err(Error::invalid(format!(
+            "{} lies inside {}: its images would be tokenized twice",
+            text::path(inner),
+            text::path(outer)
+        )));
+    }
+    Ok(())
+}
+
+/// What lies inside `outer` among places in order; paths are ordered by their parts, so what lies
+/// inside one follows it directly.
+fn first_inside<'a, T>(places: &'a BTreeMap<PathBuf, T>, outer: &Path) -> Option<&'a T> {
+    let behind = (Bound::Included(outer), Bound::Unbounded);
+    let (first, value) = places.range::<Path, _>(behind).next()?;
+    first.starts_with(outer).then_some(value)
+}
