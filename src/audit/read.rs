@@ -53,7 +53,8 @@ struct Current {
 impl TokenFile {
     /// Opens a Parquet file, an output folder of vqtok, or a folder of Parquet files.
     ///
-    /// Errors where there is no Parquet file, or none that has `tokens`.
+    /// # Errors
+    /// Where there is no Parquet file, or none that has `tokens`.
     pub fn open(path: &Path) -> Result<TokenFile> {
         TokenFile::open_as(path, Asked::default())
     }

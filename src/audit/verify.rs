@@ -19,7 +19,11 @@ use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
 use crate::util::text;
 
-/// Verifies an output folder. Damage is in the report; errors are for what can't be looked at.
+/// Verifies an output folder. Damage is in the report.
+///
+/// # Errors
+/// What can't be looked at: a folder that isn't there or holds no output, a file that the system
+/// doesn't let us read.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     std::fs::read_dir(dir).map_err(Error::io(dir))?;

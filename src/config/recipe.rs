@@ -153,6 +153,9 @@ impl Recipe {
     }
 
     /// A recipe from its TOML text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// TOML that doesn't parse, an unknown field, impossible settings.
     pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
         let recipe: Recipe = toml::from_str(text).map_err(|e| {
             Error::invalid(format!("recipe {origin}: {}", parse_error::one_line(&e, text)))
@@ -176,6 +179,9 @@ impl Recipe {
     }
 
     /// The recipe with every setting filled in, as TOML that reads back to the same.
+    ///
+    /// # Errors
+    /// A setting that TOML has no form for, such as a seed beyond 2^63.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::invalid(format!("recipe {}: {e}", self.name)))
     }

@@ -40,12 +40,20 @@ impl CandleEngine {
 
     /// The latents of each image and level, as they go into the quantizer: `[image][level]`,
     /// `[1, D, h, w]` each.
+    ///
+    /// # Errors
+    /// A batch that the model can't take; a checkpoint without an encoder; a device without room
+    /// for it.
     pub fn latents(&self, batch: &PixelBatch) -> Result<Vec<Vec<Tensor>>> {
         let images = self.encode_images(batch)?;
         Ok(images.into_iter().map(|l| l.into_iter().map(|l| l.latents).collect()).collect())
     }
 
     /// The decoder's output of each image before it becomes bytes, `[1, C, H, W]` each.
+    ///
+    /// # Errors
+    /// Codes that don't match the sizes of their grids, or aren't below the model's number of
+    /// codes; a checkpoint without a decoder.
     pub fn decode_floats(&self, codes: &Encoded) -> Result<Vec<Tensor>> {
         self.each(codes.count, |i| self.decode_image(codes, i))
     }

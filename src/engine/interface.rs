@@ -113,7 +113,10 @@ pub trait Engine: Send {
     /// What the model is.
     fn config(&self) -> &ModelConfig;
 
-    /// What its weights are called by. Errors where one can't be read as float32.
+    /// What its weights are called by.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
     fn digests(&self) -> Result<&Digests>;
 
     /// The device's kind as written to shards (`cpu`, `cuda`).
@@ -133,6 +136,9 @@ pub trait Engine: Send {
 
     /// The grid (h, w), in tokens, of each level for images of `height` x `width` pixels; or, in
     /// one line, why the model can't take this size.
+    ///
+    /// # Errors
+    /// A size that is smaller than a token, or another one than the model is made for.
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String>;
 
     /// Begins what the first batch of images of `height` x `width` pixels would wait for, such as
@@ -141,11 +147,18 @@ pub trait Engine: Send {
         let _ = (height, width);
     }
 
-    /// Pixels to codes; an image whose latents aren't finite is a failure of its own. A batch that the device can't hold is [`crate::Error::OutOfMemory`], after
-    /// which the engine still works: callers come through `oom_split`, which halves the batch.
+    /// Pixels to codes; an image whose latents aren't finite is a failure of its own.
+    ///
+    /// # Errors
+    /// A batch or a model that doesn't suit. A batch that the device can't hold is
+    /// [`crate::Error::OutOfMemory`], after which the engine still works: callers come through
+    /// `oom_split`, which halves the batch.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
 
-    /// Codes to pixels, by the family's own rule from floats to bytes. Errors where the model has
-    /// no decoder; a picture that isn't finite is a failure of its own. `count` and sizes of `codes` give the shape; distances are not read.
+    /// Codes to pixels, by the family's own rule from floats to bytes; a picture that isn't finite
+    /// is a failure of its own. `count` and sizes of `codes` give the shape; distances are not read.
+    ///
+    /// # Errors
+    /// A model without a decoder; levels or codes that the model doesn't have.
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded>;
 }

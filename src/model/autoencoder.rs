@@ -58,21 +58,33 @@ impl Autoencoder {
     }
 
     /// Quantized latents `[B, D, h, w]` to images `[B, C, H, W]`, not clamped.
+    ///
+    /// # Errors
+    /// Where it lacks the decoder, or the latents have another number of channels.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
         Ok(self.decoder()?.forward(latents)?)
     }
 
     /// [`Autoencoder::encode`] in pieces.
+    ///
+    /// # Errors
+    /// Where it lacks the encoder.
     pub fn encoder_blocks(&self) -> Result<Vec<Block<'_>>> {
         Ok(self.encoder()?.blocks())
     }
 
     /// [`Autoencoder::decode`] in pieces, up to what the last layer sees.
+    ///
+    /// # Errors
+    /// Where it lacks the decoder.
     pub fn decoder_blocks(&self) -> Result<Vec<Block<'_>>> {
         Ok(self.decoder()?.blocks_before_last())
     }
 
     /// The layer after [`Autoencoder::decoder_blocks`].
+    ///
+    /// # Errors
+    /// Where it lacks the decoder, or that doesn't end with a convolution.
     pub fn last_layer(&self) -> Result<LastLayer<'_>> {
         let last = self.decoder()?.last_layer();
         last.ok_or_else(|| Error::internal("a decoder that doesn't end with a convolution"))

@@ -20,6 +20,9 @@ pub use super::conv_sizes::Padding;
 
 /// `conv2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[O, C, k, k]`, bias `[O]`.
 /// Differentiable in all three; no gradient is computed for what doesn't want one.
+///
+/// # Errors
+/// Shapes that don't go together; on the CPU, numbers that are neither float32 nor float64.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -47,6 +50,9 @@ pub fn conv2d(
 
 /// `conv_transpose2d(x, weight) + bias`: x `[B, C, H, W]`, weight `[C, O, k, k]`, bias `[O]`,
 /// result `[B, O, (H-1) stride - 2 padding + k, ...]`. Differentiable in all three.
+///
+/// # Errors
+/// Shapes that don't go together; on the CPU, numbers that are neither float32 nor float64.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
@@ -63,6 +69,9 @@ pub fn conv_transpose2d(
 }
 
 /// max(x, 0), with NaN for NaN and the gradient 0 at 0 as PyTorch has them (candle's are 0 and 1).
+///
+/// # Errors
+/// On the CPU, numbers that are neither float32 nor float64.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     leaky_relu(x, 0.0)
 }

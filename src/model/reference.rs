@@ -30,8 +30,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Builds the network from `weights` under canonical names. Errors where one is missing, has
-    /// another shape, or is left over: a weight that nothing reads means a wrong map of names.
+    /// Builds the network from `weights` under canonical names.
+    ///
+    /// # Errors
+    /// A weight that is missing, has another shape, or is left over: one that nothing reads means a
+    /// wrong map of names.
     pub fn load(
         config: ModelConfig,
         weights: impl Into<Weights>,
@@ -52,7 +55,10 @@ impl Model {
         Ok(Model { config, digests, codec, device: device.clone() })
     }
 
-    /// Errors where [`Model::load`] would for the names or shapes of the weights; reads no value.
+    /// Holds the names and shapes of weights against what the network needs; reads no value.
+    ///
+    /// # Errors
+    /// Where [`Model::load`] would fail for a name or a shape.
     pub fn check(config: &ModelConfig, weights: &Weights) -> Result<()> {
         assemble(config, &weights.shape_only_reader(), &Device::Cpu).map(drop)
     }
@@ -76,6 +82,10 @@ impl Model {
     }
 
     /// See [`Codec::encode`].
+    ///
+    /// # Errors
+    /// A checkpoint without an encoder; images of other channels, or of a size that the network
+    /// can't take.
     pub fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
         if !self.config.parts().encoder() {
             return Err(Error::invalid("this checkpoint has no encoder: it can decode codes only"));
@@ -84,6 +94,9 @@ impl Model {
     }
 
     /// See [`Codec::decode`].
+    ///
+    /// # Errors
+    /// A checkpoint without a decoder; levels or codes that the model doesn't have.
     pub fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
         if !self.config.parts().decoder() {
             return Err(Error::invalid(

@@ -141,7 +141,9 @@ impl ShardSummary {
 /// `dataset.json` is there already, it is read and returned once every shard is found to be the
 /// plan's. Who holds the folder's exclusive lock drops it first.
 ///
-/// Errors: [`Error::Busy`] where partitions are missing, naming how many.
+/// # Errors
+/// [`Error::Busy`] where partitions are missing, naming how many; a shard or a file of the output's
+/// that is damaged or of another plan.
 pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     let dir = dir.as_ref();
     let _at = panics::at("finalize", None);
@@ -179,6 +181,9 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 }
 
 /// The summary of a finished output; None where it isn't finished.
+///
+/// # Errors
+/// A file that can't be read, or whose digest of itself is wrong.
 pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
     let path = dir.join(DATASET_FILE);
     let text = match std::fs::read_to_string(&path) {

@@ -116,8 +116,10 @@ impl LevelLayout {
 }
 
 impl Identity {
-    /// Refuses what can't be written: no level, more than there are names for, sizes of zero, too
-    /// many codes.
+    /// Refuses what can't be written.
+    ///
+    /// # Errors
+    /// No level, more than there are names for, a size of zero or beyond a row, too many codes.
     pub fn check(&self) -> Result<()> {
         let residual = self.levels.iter().filter(|level| level.residual).count();
         let count = self.levels.len();

@@ -48,7 +48,8 @@ impl Plan {
     /// Makes the plan of an output folder, or checks that the one there is the same: same settings,
     /// same rows. Memory holds one partition's rows, whatever the input's size.
     ///
-    /// Errors: [`Error::Mismatch`] naming the first difference; no rows at all; two rows of one key.
+    /// # Errors
+    /// [`Error::Mismatch`] naming the first difference; no rows at all; two rows of one key.
     pub fn create_or_open(
         dir: &Path,
         identity: &Identity,
@@ -114,6 +115,9 @@ impl Plan {
     }
 
     /// Opens the plan of an output folder.
+    ///
+    /// # Errors
+    /// A folder without a plan; a plan that can't be read or doesn't hold together.
     pub fn open(dir: &Path) -> Result<Plan> {
         Plan::open_file(dir, &dir.join(FILE))
     }
@@ -194,6 +198,10 @@ impl Plan {
     }
 
     /// The rows of a partition, in order.
+    ///
+    /// # Errors
+    /// No partition of that number; a plan that can't be read any more, or doesn't hold the
+    /// partition's ordinals.
     pub fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
         let range = self.ordinals(index)?;
         let path = self.dir.join(FILE);
@@ -209,16 +217,25 @@ impl Plan {
     }
 
     /// All rows, streaming.
+    ///
+    /// # Errors
+    /// A plan that can't be read any more; rows that are broken come as errors of their own.
     pub fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         rows_of(&self.dir.join(FILE), &self.metadata, None)
     }
 
     /// The lock for adding partitions: any number of workers hold it together.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where a repair or retry is at work on the output.
     pub fn lock_shared(&self) -> Result<FolderLock> {
         FolderLock::shared(&self.dir)
     }
 
     /// The lock for replacing or removing partitions.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where any other job is at work on the output; what the system refuses.
     pub fn lock_exclusive(&self) -> Result<FolderLock> {
         FolderLock::exclusive(&self.dir)
     }

@@ -38,12 +38,18 @@ pub struct Damage {
 
 /// Takes the finished look from an output, durably, before any of its partitions changes: without
 /// `dataset.json` it is work in progress, whatever happens next.
+///
+/// # Errors
+/// What the system refuses.
 pub fn reopen(dir: &Path, _lock: &FolderLock) -> Result<()> {
     commit::remove_durably(&dir.join(DATASET_FILE))?;
     commit::remove_durably(&dir.join(CODEBOOK_FILE)).map(|_| ())
 }
 
 /// The committed partitions that hold failures.
+///
+/// # Errors
+/// A shard that can't be read, or doesn't say how many failures it holds.
 pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     let mut found = Vec::new();
     for partition in (0..plan.partitions()).filter(|&p| committed(plan.dir(), p)) {
@@ -59,7 +65,8 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
 /// the shards, with `size_of` giving the present size of a uri's file. Kill it anywhere and run it
 /// again.
 ///
-/// Errors: [`Error::Busy`] where another job is at work; a plan that can't be rebuilt.
+/// # Errors
+/// [`Error::Busy`] where another job is at work; a plan that can't be rebuilt.
 pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>) -> Result<()> {
     let lock = FolderLock::exclusive(dir)?;
     if damage.plan {

@@ -92,6 +92,10 @@ pub struct PartitionWriter {
 
 impl PartitionWriter {
     /// Starts a partition of the plan; creates the folders it needs.
+    ///
+    /// # Errors
+    /// No partition of that number; [`Error::Busy`] where a repair is at work; what the system
+    /// refuses.
     pub fn create(plan: &Plan, partition: usize, mode: CommitMode) -> Result<PartitionWriter> {
         let ordinals = plan.ordinals(partition)?;
         let (dir, identity) = (plan.dir(), plan.identity());
@@ -135,7 +139,8 @@ impl PartitionWriter {
 
     /// Takes the outcome of the next ordinal, or a further view of the last one.
     ///
-    /// Errors where an ordinal is missing, doubled or foreign, or a grid doesn't fit the identity.
+    /// # Errors
+    /// An ordinal that is missing, doubled or foreign; a grid that doesn't fit the identity.
     pub fn push(&mut self, outcome: Outcome) -> Result<()> {
         let (ordinal, view) = match &outcome {
             Outcome::Written(row) => (row.ordinal, row.view),
@@ -198,7 +203,10 @@ impl PartitionWriter {
         Ok(())
     }
 
-    /// Commits the partition. Errors where planned = written + failed doesn't hold.
+    /// Commits the partition.
+    ///
+    /// # Errors
+    /// Where planned = written + failed doesn't hold; what the system refuses.
     pub fn close(mut self) -> Result<Receipt> {
         let planned = (self.ordinals.end - self.ordinals.start) as u64;
         let failed = self.failures.len() as u64;

@@ -258,7 +258,7 @@ fn run_lengths(data: &[u8], start: usize, header: &Header) -> Result<Vec<u8>, Re
     Ok(canvas.indices)
 }
 
-/// The picture that run lengths draw, and the place of the next pixel; rows in the file's order.
+/// The picture that run lengths draw, and where the next pixel goes: `y` counts the file's rows.
 struct Canvas {
     width: usize,
     height: usize,

@@ -74,6 +74,10 @@ impl CpuEngine {
     }
 
     /// From weights under canonical names, on the CPU.
+    ///
+    /// # Errors
+    /// A weight that is missing, left over, has another shape or can't be read as float32; a
+    /// quantizer that the configuration can't have.
     pub fn new(config: ModelConfig, weights: impl Into<Weights>, isa: Isa) -> Result<CpuEngine> {
         let weights = weights.into();
         let digests = Arc::new(Pending::of(&weights));
@@ -148,6 +152,10 @@ impl CpuEngine {
     }
 
     /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
+    ///
+    /// # Errors
+    /// A batch that the model can't take; [`Error::OutOfMemory`] for a size whose maps don't fit
+    /// into memory.
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
         let Some(network) = &mut self.encoder else { return Ok(None) };
@@ -167,6 +175,10 @@ impl CpuEngine {
 
     /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
     /// decodes.
+    ///
+    /// # Errors
+    /// Levels or codes that the model doesn't have; [`Error::OutOfMemory`] for a grid whose maps
+    /// don't fit into memory.
     pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Option<Vec<Vec<f32>>>> {
         if let Some(network) = &mut self.vqvae2 {
             return network.decode(codes).map(Some);
@@ -192,6 +204,9 @@ impl CpuEngine {
 
     /// Runs one image of zeros on this thread and measures every step of the encoder. Empty where
     /// candle encodes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for a size whose maps don't fit into memory.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<Vec<StepTime>> {
         let Some(network) = &mut self.encoder else { return Ok(Vec::new()) };
         let (graph, bound) = network.bind(height, width);

@@ -76,11 +76,18 @@ impl CudaEngine {
     }
 
     /// The GPU's name.
+    ///
+    /// # Errors
+    /// Where the driver doesn't tell it.
     pub fn device_name(&self) -> Result<String> {
         self.device.name()
     }
 
     /// Runs one batch of grey images and measures every command on the device, and the whole run.
+    ///
+    /// # Errors
+    /// A size that the network can't take or the GPU has no room for; what driver and libraries
+    /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
         self.load([height, width])?;
         let (device, Some((_, loaded))) = (&self.device, &mut self.loaded) else {

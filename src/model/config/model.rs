@@ -66,6 +66,10 @@ impl ModelConfig {
 
     /// The grid (h, w), in tokens, of each level for an image of `height` x `width` pixels, as the
     /// reference code computes it; or, in one line, why the model can't take this size.
+    ///
+    /// # Errors
+    /// A size that is smaller than a token, another one than a ViT-VQGAN is made for, or one whose
+    /// grid VQ-VAE-2 can't halve.
     pub fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
         let [fh, fw] = self.factor();
         let too_small =

@@ -67,6 +67,10 @@ impl QuantizerConfig {
 
     /// Refuses, in one line, a depth that can't be. Vectors of length one leave no residuals of
     /// length one, and rules without a codebook leave none that their codes could hold.
+    ///
+    /// # Errors
+    /// A depth outside 1 to [`DEPTH_MAX`]; more than one level with another rule than `l2`, or with
+    /// `decode_normalised`.
     pub fn check_depth(&self) -> Result<(), String> {
         if !(1..=DEPTH_MAX).contains(&self.depth) {
             return Err(format!("the depth is {}; it must be 1 to {DEPTH_MAX}", self.depth));

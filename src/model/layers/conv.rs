@@ -102,6 +102,9 @@ impl ConvTranspose2d {
 
 /// Every pixel twice along both sides, `[B, C, H, W]` to `[B, C, 2H, 2W]`; by broadcasting, since
 /// the gradient of candle's `upsample_nearest2d` overwrites what others have added.
+///
+/// # Errors
+/// A tensor that hasn't four dimensions.
 pub fn double_nearest(x: &Tensor) -> Result<Tensor> {
     let (b, c, h, w) = x.dims4()?;
     x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.reshape((b, c, 2 * h, 2 * w))

@@ -19,6 +19,9 @@ pub struct GroupNorm {
 
 impl GroupNorm {
     /// Reads `weight` and `bias`.
+    ///
+    /// # Errors
+    /// Channels that the groups don't divide; a weight that is missing or has another shape.
     pub fn load(vb: VarBuilder, channels: usize, spec: NormSpec) -> Result<GroupNorm> {
         if spec.groups == 0 || !channels.is_multiple_of(spec.groups) {
             candle_core::bail!(
@@ -33,6 +36,9 @@ impl GroupNorm {
     }
 
     /// `[B, C, H, W]` to the same shape.
+    ///
+    /// # Errors
+    /// Another number of channels than the weights have.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let channels = x.dim(1)?;
         let per_channel = |t: &Tensor| t.reshape((1, channels, 1, 1));

@@ -21,9 +21,15 @@ pub trait TrainData: Send + Sync {
 
     /// The pixels of an image in an epoch (augmentation may differ by it), `[H, W, C]` bytes.
     /// Called from many threads, several at a time.
+    ///
+    /// # Errors
+    /// A file that can't be read, decoded or resized.
     fn example(&self, index: usize, epoch: u64) -> Result<Vec<u8>, Reject>;
 
     /// The pixels of an image as it is judged: never augmented.
+    ///
+    /// # Errors
+    /// As [`TrainData::example`].
     fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {
         self.example(index, 0)
     }

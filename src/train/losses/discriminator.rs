@@ -166,6 +166,9 @@ fn softplus(x: &Tensor) -> TensorResult<Tensor> {
 
 impl AdversarialLoss {
     /// What the discriminator minimises.
+    ///
+    /// # Errors
+    /// Numbers that are neither float32 nor float64.
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let relu = |t: Tensor| leaky_relu(&t, 0.0)?.mean_all();
         Ok(match self {
@@ -180,6 +183,9 @@ impl AdversarialLoss {
     }
 
     /// What the generator minimises.
+    ///
+    /// # Errors
+    /// Numbers that are neither float32 nor float64.
     pub fn generator(self, fake: &Tensor) -> Result<Tensor> {
         Ok(match self {
             AdversarialLoss::Hinge | AdversarialLoss::Vanilla => fake.mean_all()?.neg()?,

@@ -7,6 +7,9 @@ use crate::train::settings::training::ReconstructionLoss;
 
 impl ReconstructionLoss {
     /// The scalar; `variance` is that of the data set in the units of x.
+    ///
+    /// # Errors
+    /// Tensors of different shapes.
     pub fn value(self, x: &Tensor, reconstruction: &Tensor, variance: f64) -> Result<Tensor> {
         let difference = (x - reconstruction)?;
         Ok(match self {

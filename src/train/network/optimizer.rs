@@ -11,6 +11,9 @@ use crate::error::Result;
 
 /// Takes the gradients of `vars` out of `store`; a weight without one (it had no part in the loss)
 /// is left out.
+///
+/// # Errors
+/// A gradient that can't be read as float32.
 pub fn gradients(store: &mut GradStore, vars: &BTreeMap<String, Var>) -> Result<Named> {
     let mut named = Named::new();
     for (name, var) in vars {
@@ -85,6 +88,9 @@ impl AdamW {
     }
 
     /// One update of every weight that has a gradient.
+    ///
+    /// # Errors
+    /// A weight that can't be read or set as float32.
     pub fn step(
         &mut self,
         vars: &BTreeMap<String, Var>,

@@ -122,6 +122,9 @@ impl Parameters {
     /// PyTorch's initial values: weights of convolutions and linear layers and their biases
     /// uniform in +-1/sqrt(fan_in) (`kaiming_uniform_` with a = sqrt 5), norms one and zero. For
     /// transposed convolutions fan_in is, as there, that of the stored `[in, out, k, k]`.
+    ///
+    /// # Errors
+    /// Variables of a type that float32 can't be turned into.
     pub fn initialize(&self, seed: u64) -> Result<()> {
         let vars = self.vars();
         for (name, var) in &vars {
@@ -147,6 +150,9 @@ impl Parameters {
     }
 
     /// All values, flat.
+    ///
+    /// # Errors
+    /// A value that can't be read as float32.
     pub fn values(&self) -> Result<BTreeMap<String, Vec<f32>>> {
         self.vars().iter().map(|(name, var)| Ok((name.clone(), flat(var)?))).collect()
     }
@@ -172,11 +178,17 @@ impl Parameters {
 }
 
 /// The elements of a tensor in row-major order, as float32.
+///
+/// # Errors
+/// Numbers that can't be read as float32.
 pub fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
 /// Replaces a variable's values.
+///
+/// # Errors
+/// Another number of values than the variable has.
 pub fn set_flat(var: &Var, values: Vec<f32>) -> Result<()> {
     Ok(var.set(&Tensor::from_vec(values, var.shape(), var.device())?.to_dtype(var.dtype())?)?)
 }

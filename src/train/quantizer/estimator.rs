@@ -10,6 +10,9 @@ use crate::train::settings::codebook::Estimator;
 
 impl Estimator {
     /// What the decoder gets: the value of `quantized`, with a gradient to `z`.
+    ///
+    /// # Errors
+    /// Tensors of different shapes.
     pub fn pass(self, z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
         match self {
             Estimator::StraightThrough => straight_through(z, quantized),
@@ -19,6 +22,9 @@ impl Estimator {
 }
 
 /// z + sg(q - z)
+///
+/// # Errors
+/// Tensors of different shapes.
 pub fn straight_through(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
     Ok((z + (quantized.detach() - z.detach())?)?)
 }
@@ -41,12 +47,18 @@ pub(crate) fn rotation(z: &Tensor, quantized: &Tensor) -> Result<Tensor> {
 }
 
 /// The commitment beta mean((sg(q) - z)^2): its gradient reaches the encoder only.
+///
+/// # Errors
+/// Tensors of different shapes.
 pub fn commitment(z: &Tensor, quantized: &Tensor, beta: f64) -> Result<Tensor> {
     Ok(((quantized.detach() - z)?.sqr()?.mean_all()? * beta)?)
 }
 
 /// What pulls codes that learn by gradients: weight mean((q - sg(z))^2). In the right form the
 /// weight is 1 and beta stands at the commitment; taming-transformers has them exchanged.
+///
+/// # Errors
+/// Tensors of different shapes.
 pub fn code_loss(z: &Tensor, quantized: &Tensor, weight: f64) -> Result<Tensor> {
     Ok(((quantized - z.detach())?.sqr()?.mean_all()? * weight)?)
 }

@@ -155,6 +155,9 @@ impl Trainer {
 
     /// The codes as they are now, `[K, D]` for each residual level, not those of the averaged
     /// weights; None for rules without codebook.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
     pub fn codebook(&self) -> Result<Option<Vec<f32>>> {
         let own = self.vars.iter().filter(|(name, _)| name.starts_with(QUANTIZER_PREFIX));
         let own = own.map(|(name, var)| Ok((name.clone(), flat(var)?)));
@@ -162,6 +165,9 @@ impl Trainer {
     }
 
     /// Root mean square length of the codes as they are now; None for rules without codebook.
+    ///
+    /// # Errors
+    /// As [`Trainer::codebook`].
     pub fn codebook_norm(&self) -> Result<Option<f64>> {
         Ok(self.codebook()?.map(|codes| {
             let sum: f64 = codes.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();

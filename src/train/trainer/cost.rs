@@ -42,6 +42,9 @@ impl Trainer {
     /// Rehearses on a few black images, which changes nothing, and says what the rest takes with
     /// so many images to train on and held-out ones: the steps, the start of the codebook, the
     /// evaluations of the probe and of the result.
+    ///
+    /// # Errors
+    /// What the rehearsed step fails of: images that the network can't take.
     pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
         let images = rayon::current_num_threads().min(self.settings.images_at_once());
         let found = self.rehearse(images)?;

@@ -24,6 +24,10 @@ impl Trainer {
 
     /// Evaluates the probe and does what follows: keeps a snapshot, or goes back to it.
     /// Returns what was found and what the user should hear.
+    ///
+    /// # Errors
+    /// Images that don't have the size and channels of the model; a snapshot that doesn't fit the
+    /// network.
     pub fn evaluate_probe(&mut self, probe: &Probe) -> Result<(ProbeEvaluation, Vec<String>)> {
         let (trained, held_out) = (self.psnr_of(&probe.trained)?, self.psnr_of(&probe.held_out)?);
         let mut found = ProbeEvaluation {
@@ -81,6 +85,9 @@ impl Trainer {
     }
 
     /// PSNR of each image, dB, of reconstructions clamped to the range of pixels.
+    ///
+    /// # Errors
+    /// Bytes that are no images of the model's size and channels.
     pub fn psnr_of(&self, bytes: &[u8]) -> Result<Vec<f64>> {
         let size = self.pixels.image_size();
         let (low, high) = self.pixels.limits;
@@ -98,6 +105,9 @@ impl Trainer {
     }
 
     /// Images `[B, C, H, W]` through network and quantizer, without a graph.
+    ///
+    /// # Errors
+    /// Images of other channels, or of a size that the network can't take.
     pub fn reconstruct(&self, x: &Tensor) -> Result<Tensor> {
         let z = encode_plain(&self.network, x)?;
         let started = self.codes.usage.started();

@@ -104,6 +104,9 @@ struct StepSums<'a> {
 impl Trainer {
     /// The whole way of a batch of `[N, H, W, C]` bytes: the losses of its reconstruction, one
     /// update of the weights, one of the codebook, one of the discriminator where it has started.
+    ///
+    /// # Errors
+    /// Bytes that are no images of the model's size and channels.
     pub fn step(&mut self, bytes: &[u8]) -> Result<StepReport> {
         self.step_until(bytes, &|| false)
     }
@@ -118,6 +121,9 @@ impl Trainer {
     }
 
     /// The same for images `[N, C, H, W]` as the network sees them.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where it was given up; images that the network can't take.
     pub fn step_on(&mut self, x: &Tensor, stop: Stop<'_>) -> Result<StepReport> {
         // Out of `self` while the rest of it is read.
         let mut adversary = self.adversary.take();

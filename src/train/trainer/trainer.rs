@@ -76,6 +76,10 @@ pub struct Trainer {
 
 impl Trainer {
     /// A fresh start. `variance` is that of the data in the units of the network.
+    ///
+    /// # Errors
+    /// Settings that make no network: an architecture or a quantizer rule that can't be trained,
+    /// channels that the groups don't divide, pixels of no one size.
     pub fn new(model: &ModelConfig, settings: &TrainSettings, variance: f64) -> Result<Trainer> {
         let parameters = Parameters::new();
         let network = build(model, parameters.builder(DType::F32, &Device::Cpu))?;
@@ -143,11 +147,17 @@ impl Trainer {
     }
 
     /// All trained weights by name, flat, the quantizer's among them.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
     pub fn weights(&self) -> Result<BTreeMap<String, Vec<f32>>> {
         self.parameters.values()
     }
 
     /// Begins with these weights instead of random ones.
+    ///
+    /// # Errors
+    /// Weights of another network: a name that is missing or too much, or another size.
     pub fn begin_with(&mut self, weights: &BTreeMap<String, Vec<f32>>) -> Result<()> {
         self.parameters.set_values(weights)?;
         if let Some(average) = &mut self.average {
@@ -172,17 +182,26 @@ impl Trainer {
     }
 
     /// Bytes `[N, H, W, C]` as the network sees them.
+    ///
+    /// # Errors
+    /// Bytes that are no images of the model's size and channels.
     pub fn images(&self, bytes: &[u8]) -> Result<Tensor> {
         self.pixels.to_tensor(bytes)
     }
 
     /// Latents of images as rows, without gradients; given up where `stop` says so.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where it was given up; bytes that are no images of the model's size.
     pub fn latent_rows(&self, bytes: &[u8], stop: Stop<'_>) -> Result<Vec<f32>> {
         rows_of(&encode_until(&self.network, &self.images(bytes)?, stop)?)
     }
 
     /// The codes of images as the quantizer chooses them now, `[N h w]`; of residual levels one
     /// behind the other, code k of level l as `l * K + k`.
+    ///
+    /// # Errors
+    /// Bytes that are no images of the model's size and channels.
     pub fn tokens(&self, bytes: &[u8]) -> Result<Vec<u32>> {
         let z = encode_plain(&self.network, &self.images(bytes)?)?;
         Ok(self.quantizer.forward(&z)?.indices)
@@ -190,6 +209,9 @@ impl Trainer {
 
     /// The weights to save, with the codebook where the model has one: the averages where there
     /// are any.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
     pub fn final_weights(&self) -> Result<BTreeMap<String, Vec<f32>>> {
         let mut weights = match &self.average {
             Some(average) => average.values.clone(),
@@ -202,6 +224,9 @@ impl Trainer {
     }
 
     /// Everything, for a checkpoint.
+    ///
+    /// # Errors
+    /// A weight that can't be read as float32.
     pub fn state(&self, recipe: &serde_json::Value, record: Lengths) -> Result<State> {
         let mut floats = BTreeMap::new();
         let mut put = |prefix: &str, values: &BTreeMap<String, Vec<f32>>| {

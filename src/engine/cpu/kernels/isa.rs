@@ -41,7 +41,10 @@ impl Isa {
     }
 
     /// The best instruction set, or the one that the environment's `VQTOK_CPU` names (`avx512`, `avx2`,
-    /// `portable`). An error where the processor lacks it.
+    /// `portable`).
+    ///
+    /// # Errors
+    /// As [`Isa::named`].
     pub fn detect() -> Result<Isa> {
         match std::env::var("VQTOK_CPU") {
             Ok(word) if !word.is_empty() => Isa::named(&word),
@@ -50,6 +53,9 @@ impl Isa {
     }
 
     /// The instruction set of that name, where the processor has it.
+    ///
+    /// # Errors
+    /// A name that is none, or of one that the processor lacks; the message lists what it has.
     pub fn named(word: &str) -> Result<Isa> {
         let available = Isa::available();
         available.iter().copied().find(|isa| isa.name() == word).ok_or_else(|| {
