@@ -146,7 +146,7 @@ fn beside_the_engine(
         };
         let rows = found.iter().enumerate().map(|(i, f)| {
             let (key, uri, bytes) = (f.key.clone(), f.uri.clone(), f.bytes as i64);
-            Ok(PlanRow { ordinal: i as i64, key, uri, bytes })
+            Ok(PlanRow { ordinal: i as i64, key, uri, bytes, ..PlanRow::default() })
         });
         let identity = pipeline::identity(engine.as_ref(), &preparation, 4096)?;
         let plan = Plan::create_or_open(&out, &identity, rows, 4096)?;

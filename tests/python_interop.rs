@@ -43,6 +43,7 @@ fn write_varying(out: &std::path::Path) {
         key: format!("class/{ordinal}.png"),
         uri: uri(ordinal),
         bytes: 9,
+        ..PlanRow::default()
     };
     // Image 4 fails, and is alone in the last partition.
     let order = [0, 1, 2, 4];
@@ -83,6 +84,7 @@ fn write_residual(out: &std::path::Path) {
         key: format!("class/{ordinal}.png"),
         uri: format!("file:///data/class/{ordinal}.png"),
         bytes: 9,
+        ..PlanRow::default()
     };
     let plan = Plan::create_or_open(out, &identity, (0..12).map(|i| Ok(row(i))), 20).unwrap();
     let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();

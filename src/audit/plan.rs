@@ -1,9 +1,9 @@
-//! Owns reading a plan as `schemas/plan.v1.json` describes it, and its digest. Must not know: the
+//! Owns reading a plan as `schemas/plan.v1.json` and `plan.v2.json` describe it, and its digest. Must not know: the
 //! writer.
 
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,22 @@ use crate::error::{Error, Result};
 /// The plan's name in an output.
 pub(super) const NAME: &str = "plan.parquet";
 
-const COLUMNS: [&str; 4] = ["ordinal", "key", "uri", "bytes"];
+/// Columns with their types; those of plan.v2 alone behind the fourth.
+const COLUMNS: [(&str, DataType); 11] = [
+    ("ordinal", DataType::Int64),
+    ("key", DataType::Utf8),
+    ("uri", DataType::Utf8),
+    ("bytes", DataType::Int64),
+    ("member", DataType::Utf8),
+    ("offset", DataType::Int64),
+    ("label", DataType::Utf8),
+    ("caption", DataType::Utf8),
+    ("meta_json", DataType::Utf8),
+    ("fault", DataType::Utf8),
+    ("forward", DataType::Boolean),
+];
+/// Columns of plan.v1.
+const COLUMNS_OF_FILES: usize = 4;
 
 /// A plan whose digest was found right.
 pub(super) struct PlanFacts {
@@ -28,7 +43,10 @@ pub(super) struct PlanFacts {
     pub digest: String,
     /// Of the file.
     pub file: FileFacts,
-    shard_rows: u64,
+    /// Columns that it has.
+    columns: usize,
+    /// The ordinal at which each partition begins.
+    starts: Vec<u64>,
 }
 
 /// A planned image.
@@ -37,6 +55,19 @@ pub(super) struct Planned {
     pub key: String,
     pub uri: String,
     bytes: i64,
+    /// What plan.v2 says beyond that.
+    pub part: Option<PlannedPart>,
+}
+
+/// The columns of plan.v2, in their order.
+pub(super) struct PlannedPart {
+    pub member: Option<String>,
+    offset: Option<i64>,
+    pub label: Option<String>,
+    pub caption: Option<String>,
+    meta_json: Option<String>,
+    pub fault: Option<String>,
+    forward: bool,
 }
 
 impl PlanFacts {
@@ -73,7 +104,7 @@ impl PlanFacts {
 
     /// The first ordinal of a partition.
     pub(super) fn first_ordinal(&self, index: usize) -> u64 {
-        index as u64 * self.shard_rows
+        self.starts.get(index).copied().unwrap_or_default()
     }
 
     fn each(
@@ -82,30 +113,50 @@ impl PlanFacts {
         mut take: impl FnMut(Planned) -> Result<(), String>,
     ) -> Result<()> {
         let broken = |reason: String| Error::corrupt(self.sheet.path(), reason);
-        for batch in self.sheet.batches_of(&COLUMNS, group)? {
+        let columns = &COLUMNS[..self.columns];
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        for batch in self.sheet.batches_of(&names, group)? {
             let batch = batch?;
-            let types = [DataType::Int64, DataType::Utf8, DataType::Utf8, DataType::Int64];
-            let fits = batch.num_columns() == 4
-                && batch.columns().iter().zip(&types).all(|(c, t)| c.data_type() == t)
-                && batch.columns().iter().all(|c| c.null_count() == 0);
+            let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS.len() - 1).contains(&index);
+            let mut fields = batch.columns().iter().zip(columns).enumerate();
+            let fits = batch.num_columns() == columns.len()
+                && fields.all(|(i, (column, (_, kind)))| {
+                    column.data_type() == kind && (nullable(i) || column.null_count() == 0)
+                });
             if !fits {
-                return Err(broken("its columns are not those of plan.v1".into()));
+                return Err(broken("its columns are not those of its schema".into()));
             }
-            let ordinals = batch.column(0).as_primitive::<Int64Type>();
-            let (keys, uris) = (batch.column(1).as_string::<i32>(), batch.column(2).as_string());
-            let uris: &arrow::array::StringArray = uris;
-            let bytes = batch.column(3).as_primitive::<Int64Type>();
-            for i in 0..batch.num_rows() {
-                let row = Planned {
-                    ordinal: ordinals.value(i),
-                    key: keys.value(i).to_string(),
-                    uri: uris.value(i).to_string(),
-                    bytes: bytes.value(i),
-                };
-                take(row).map_err(broken)?;
-            }
+            (0..batch.num_rows()).try_for_each(|i| take(planned(&batch, i))).map_err(broken)?;
         }
         Ok(())
+    }
+}
+
+/// Row `i` of a batch whose columns are known to fit.
+fn planned(batch: &RecordBatch, i: usize) -> Planned {
+    let text = |column: usize| {
+        let column = batch.column(column).as_string::<i32>();
+        column.is_valid(i).then(|| column.value(i).to_string())
+    };
+    let number = |column: usize| {
+        let column = batch.column(column).as_primitive::<Int64Type>();
+        column.is_valid(i).then(|| column.value(i))
+    };
+    let part = || PlannedPart {
+        member: text(4),
+        offset: number(5),
+        label: text(6),
+        caption: text(7),
+        meta_json: text(8),
+        fault: text(9),
+        forward: batch.column(10).as_boolean().value(i),
+    };
+    Planned {
+        ordinal: number(0).unwrap_or_default(),
+        key: text(1).unwrap_or_default(),
+        uri: text(2).unwrap_or_default(),
+        bytes: number(3).unwrap_or_default(),
+        part: (batch.num_columns() == COLUMNS.len()).then(part),
     }
 }
 
@@ -116,9 +167,12 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let file = FileFacts::of(dir, NAME)?;
     let sheet = ParquetFile::open(&path, None)?;
     let entry = |key: &str| sheet.entries.get(key).cloned().unwrap_or_default();
-    if entry("vqtok.schema") != "plan.v1" {
-        return Err(broken("its metadata doesn't say plan.v1"));
-    }
+    let word = entry("vqtok.schema");
+    let columns = match &*word {
+        "plan.v1" => COLUMNS_OF_FILES,
+        "plan.v2" => COLUMNS.len(),
+        _ => return Err(broken("its metadata doesn't say plan.v1 or plan.v2")),
+    };
     let identity_text = entry("vqtok.identity");
     let identity: serde_json::Value =
         serde_json::from_str(&identity_text).map_err(|_| broken("its identity is no JSON"))?;
@@ -126,31 +180,61 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let shard_rows = shard_rows.ok_or_else(|| broken("its identity has no shard_rows"))?;
     let groups = sheet.group_rows();
     let (last, full) = groups.split_last().ok_or_else(|| broken("it is empty"))?;
-    if full.iter().any(|&rows| rows != shard_rows) || *last == 0 || *last > shard_rows {
+    let of_files = columns == COLUMNS_OF_FILES;
+    if of_files && full.iter().any(|&rows| rows != shard_rows)
+        || groups.iter().any(|&rows| rows == 0 || rows > shard_rows)
+        || *last == 0
+    {
         return Err(broken("its partitions are not of shard_rows images"));
     }
+    let start = |sum: &mut u64, rows: &u64| {
+        *sum += rows;
+        Some(*sum - rows)
+    };
+    let starts = groups.iter().scan(0, start).collect();
     let digest = entry("vqtok.plan_sha256");
-    let facts = PlanFacts { identity_text, identity, digest, file, shard_rows, sheet };
+    let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, sheet };
     let mut hasher = Sha256::new();
-    hasher.update(b"plan.v1\n");
-    hasher.update(&facts.identity_text);
-    hasher.update(b"\n");
+    hasher.update(format!("{word}\n{}\n", facts.identity_text));
     let mut due = 0;
     facts.each(None, |row| {
         if row.ordinal != due {
             return Err(format!("image {} stands where {due} is due", row.ordinal));
         }
+        let begins = facts.starts.binary_search(&(due as u64)).is_ok();
         due += 1;
-        hasher.update(row.ordinal.to_le_bytes());
-        hasher.update((row.key.len() as u64).to_le_bytes());
-        hasher.update(&row.key);
-        hasher.update((row.uri.len() as u64).to_le_bytes());
-        hasher.update(&row.uri);
-        hasher.update(row.bytes.to_le_bytes());
+        hash(&mut hasher, &row, begins);
         Ok(())
     })?;
     if hex(&hasher.finalize()) != facts.digest {
         return Err(broken("its rows and identity don't give its digest"));
     }
     Ok(facts)
+}
+
+/// Takes a row into the plan's digest; whether a partition begins with it.
+fn hash(hasher: &mut Sha256, row: &Planned, begins: bool) {
+    if row.part.is_some() {
+        hasher.update([u8::from(begins)]);
+    }
+    let text = |hasher: &mut Sha256, text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    hasher.update(row.ordinal.to_le_bytes());
+    text(hasher, &row.key);
+    text(hasher, &row.uri);
+    hasher.update(row.bytes.to_le_bytes());
+    let Some(part) = &row.part else { return };
+    let optional = |hasher: &mut Sha256, value: Option<&str>| {
+        hasher.update([u8::from(value.is_some())]);
+        value.into_iter().for_each(|value| text(hasher, value));
+    };
+    optional(hasher, part.member.as_deref());
+    hasher.update([u8::from(part.offset.is_some())]);
+    part.offset.iter().for_each(|offset| hasher.update(offset.to_le_bytes()));
+    for value in [&part.label, &part.caption, &part.meta_json, &part.fault] {
+        optional(hasher, value.as_deref());
+    }
+    hasher.update([u8::from(part.forward)]);
 }

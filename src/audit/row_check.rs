@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Float32Type;
 use sha2::{Digest, Sha256};
 
@@ -25,6 +25,34 @@ pub(super) struct Counted {
     pub(super) measured: usize,
     /// Sum of its squared distances; None where a row has none.
     pub(super) distance: Option<f64>,
+}
+
+/// The columns of what stands beside the images.
+struct Beside<'a> {
+    member: &'a StringArray,
+    label: &'a StringArray,
+    caption: &'a StringArray,
+}
+
+impl Beside<'_> {
+    /// Whether row `i` says what the plan says: where that knows no label, the key's folders may.
+    fn check(&self, i: usize, planned: Option<&Planned>) -> Result<(), String> {
+        let text = |column: &StringArray| column.is_valid(i).then(|| column.value(i).to_string());
+        let Some(part) = planned.and_then(|planned| planned.part.as_ref()) else { return Ok(()) };
+        if part.fault.is_some() {
+            return Err("it has tokens, where the plan says that it can't be read".into());
+        }
+        for (name, is, was) in [
+            ("member", text(self.member), &part.member),
+            ("caption", text(self.caption), &part.caption),
+            ("label", text(self.label), &part.label),
+        ] {
+            if is != *was && !(name == "label" && was.is_none()) {
+                return Err(format!("its {name} isn't the one that was planned"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The state of going through a shard's rows.
@@ -97,15 +125,21 @@ impl<'a> RowCheck<'a> {
             return Err("it has missing values".into());
         }
         let (ordinals, views, unique) = (int("ordinal")?, int("view")?, int("unique_codes")?);
-        let keys: &arrow::array::StringArray = get("key")?.as_string();
-        let uris: &arrow::array::StringArray = get("uri")?.as_string();
+        let keys: &StringArray = get("key")?.as_string();
+        let uris: &StringArray = get("uri")?.as_string();
         let hashes = get("grid_hash")?.as_fixed_size_binary();
         let errors = get("quantization_error")?.as_primitive::<Float32Type>();
+        let beside = Beside {
+            member: get("member")?.as_string(),
+            label: get("label")?.as_string(),
+            caption: get("caption")?.as_string(),
+        };
         for i in 0..batch.num_rows() {
             let key = keys.value(i);
             let row = || format!("image {} ('{}')", ordinals[i], text::printable(key));
             self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
-            self.planned_as(ordinals[i], key, uris.value(i))?;
+            let planned = self.planned_as(ordinals[i], key, uris.value(i))?;
+            beside.check(i, planned).map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])
                 .map_err(|why| format!("{}: {why}", row()))?;
             let tokens = levels[levels::measured(&self.levels)].0.get(i).len() as f64;
@@ -131,13 +165,15 @@ impl<'a> RowCheck<'a> {
         }
     }
 
-    fn planned_as(&self, ordinal: i64, key: &str, uri: &str) -> Result<(), String> {
-        let Some(planned) = &self.planned else { return Ok(()) };
-        let fits = usize::try_from(ordinal - self.first)
-            .ok()
-            .and_then(|place| planned.get(place))
-            .is_some_and(|p| p.ordinal == ordinal && p.key == key && p.uri == uri);
-        if fits { Ok(()) } else { Err(format!("image {ordinal} is not the one that was planned")) }
+    /// The planned image that a row says it is of; None where there is no plan to ask.
+    fn planned_as(&self, ordinal: i64, key: &str, uri: &str) -> Result<Option<&Planned>, String> {
+        let Some(planned) = &self.planned else { return Ok(None) };
+        let place = usize::try_from(ordinal - self.first).ok();
+        let planned = place.and_then(|place| planned.get(place));
+        let fits = planned.filter(|p| p.ordinal == ordinal && p.key == key && p.uri == uri);
+        let fits =
+            fits.ok_or_else(|| format!("image {ordinal} is not the one that was planned"))?;
+        Ok(Some(fits))
     }
 
     fn grids(
@@ -201,8 +237,8 @@ impl<'a> RowCheck<'a> {
                 return Err(told("it has missing values".into()));
             }
             let ordinals = integers::column(batch.column(0)).map_err(told)?;
-            let keys: &arrow::array::StringArray = batch.column(1).as_string();
-            let uris: &arrow::array::StringArray = batch.column(2).as_string();
+            let keys: &StringArray = batch.column(1).as_string();
+            let uris: &StringArray = batch.column(2).as_string();
             for (i, &ordinal) in ordinals.iter().enumerate() {
                 let place = usize::try_from(ordinal - self.first).ok();
                 match place.and_then(|place| self.seen.get_mut(place)) {

@@ -16,6 +16,7 @@ pub use crate::data::formats::raw_image::Limits;
 pub use crate::data::resize::pillow::PillowVersion;
 pub use crate::data::source::file::read;
 pub(crate) use crate::data::source::hidden::is_hidden;
+pub(crate) use crate::data::source::image::{Facts, Part, SourceImage};
 pub use crate::data::source::skipped::Skipped;
 pub(crate) use crate::data::source::walk::ImageWalk;
 pub use crate::data::source::walk::{SourceFile, Take, walk, walk_taking};

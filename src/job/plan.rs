@@ -92,8 +92,8 @@ fn hold(
         )));
     };
     let rows = rows(std::iter::once(Ok(first)).chain(walk.by_ref()));
-    let mut resized = Resized::new(out, identity.shard_rows);
-    let accept = &mut |was: &PlanRow, now: &PlanRow| resized.accept(was, now);
+    let mut resized = Resized { out, partition: None, count: 0 };
+    let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
     let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
     let skipped = walk.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
@@ -118,7 +118,7 @@ fn hold(
 fn rows(found: impl Iterator<Item = Result<SourceFile>>) -> impl Iterator<Item = Result<PlanRow>> {
     found.zip(0..).map(|(found, ordinal)| {
         let SourceFile { key, uri, bytes } = found?;
-        Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64 })
+        Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64, ..PlanRow::default() })
     })
 }
 
@@ -212,19 +212,14 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
 /// whose outcome tells of it, and those that were mended and tokenized as they are.
 struct Resized<'a> {
     out: &'a Path,
-    shard_rows: u64,
     /// The partition looked at last, and what has tokens in it.
     partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
     count: u64,
 }
 
 impl Resized<'_> {
-    fn new(out: &Path, shard_rows: u64) -> Resized<'_> {
-        Resized { out, shard_rows, partition: None, count: 0 }
-    }
-
-    fn accept(&mut self, was: &PlanRow, now: &PlanRow) -> Result<bool> {
-        let partition = (was.ordinal.unsigned_abs() / self.shard_rows.max(1)) as usize;
+    fn accept(&mut self, plan: &Plan, was: &PlanRow, now: &PlanRow) -> Result<bool> {
+        let partition = plan.partition_of(was.ordinal);
         self.count += 1;
         if !committed(self.out, partition) {
             return Ok(true);

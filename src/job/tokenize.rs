@@ -162,7 +162,7 @@ impl Tokenize {
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
         let (plan, unseen) = plan::plan(&self.inputs, &self.out, &identity, &labels, observer)?;
-        let ours = (0..plan.partitions()).filter(|&p| self.share.has(p));
+        let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         refuse_foreign(&plan, ours.clone().filter(|&p| committed(&self.out, p)).collect())?;
         let retried = match self.retry_failed {
             true => self.retry(&settings, &plan, engine, observer)?,
@@ -206,7 +206,7 @@ impl Tokenize {
     ) -> Result<pipeline::Summary> {
         let lock = plan.lock_exclusive()?;
         let mut again = repair::with_failures(plan)?;
-        again.retain(|&partition| self.share.has(partition));
+        again.retain(|&partition| self.share.has(plan.taken_with(partition)));
         if again.is_empty() {
             return Ok(pipeline::Summary::default());
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::row::Rows;
+use super::run::Task;
 use super::settings::Settings;
 use crate::data::prepare::Prepared;
 use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
@@ -22,7 +23,7 @@ pub(super) struct InFlight<T> {
 }
 
 /// An image in line: its pixels are still to come.
-pub(super) type Awaited = InFlight<TaskHandle<PlanRow, Result<Prepared, Reject>>>;
+pub(super) type Awaited = InFlight<TaskHandle<Task, Result<Prepared, Reject>>>;
 
 /// An image with its pixels, or why it has none.
 type Item = InFlight<Result<Prepared, Reject>>;

@@ -41,8 +41,10 @@ impl Rows {
             }
         };
         TokenRow {
-            label: self.labels.label(&plan.key).map(str::to_string),
-            meta_json: self.remarks(&plan.key, prepared),
+            label: plan.label.or_else(|| self.labels.label(&plan.key).map(str::to_string)),
+            caption: plan.caption,
+            meta_json: self.remarks(&plan.key, plan.meta_json, prepared),
+            member: plan.member,
             key: plan.key,
             uri: plan.uri,
             ordinal: plan.ordinal,
@@ -60,15 +62,25 @@ impl Rows {
         }
     }
 
-    /// What no column says, as a JSON object; None where there is nothing to say.
-    fn remarks(&self, key: &str, prepared: &Prepared) -> Option<String> {
-        let mut remarks = serde_json::Map::new();
+    /// What no column says, as a JSON object, together with what its source says (`known`); None where
+    /// there is nothing to say.
+    fn remarks(&self, key: &str, known: Option<String>, prepared: &Prepared) -> Option<String> {
+        let mut remarks = Vec::new();
         if self.orientation == Orientation::Ignore && prepared.orientation != 1 {
-            remarks.insert("orientation".into(), "ignored".into());
+            remarks.push(("orientation", "ignored"));
         }
         if let Some(split) = self.labels.split(key) {
-            remarks.insert("split".into(), split.into());
+            remarks.push(("split", split));
         }
-        (!remarks.is_empty()).then(|| serde_json::Value::Object(remarks).to_string())
+        if remarks.is_empty() {
+            return known;
+        }
+        let parsed = known.and_then(|text| serde_json::from_str(&text).ok());
+        let mut object: serde_json::Map<String, serde_json::Value> = parsed.unwrap_or_default();
+        for (name, value) in remarks {
+            // What the source says of itself stays.
+            object.entry(name).or_insert_with(|| value.into());
+        }
+        Some(serde_json::Value::Object(object).to_string())
     }
 }

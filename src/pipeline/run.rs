@@ -7,14 +7,16 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::encode::{Awaited, Done, InFlight, encode};
 use super::events::Observer;
+use super::planned::image_of;
 use super::row::Rows;
 use super::settings::{Settings, Sizes, Summary};
 use super::write::write;
+use crate::data::SourceImage;
 use crate::data::prepare::{self, Prepared};
-use crate::data::source::file;
+use crate::data::source::fetch::{Fetched, Fetcher};
 use crate::engine::Engine;
 use crate::error::{Error, Reject, Result};
-use crate::tokens::{Plan, PlanRow};
+use crate::tokens::Plan;
 use crate::util::compute_pool::ComputePool;
 use crate::util::panics;
 use crate::util::worker_pool::{Timer, WorkerPool};
@@ -41,7 +43,7 @@ pub fn run(
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
             .name("vqtok-reader".into())
-            .spawn_scoped(scope, move || read(plan, partitions, pool, items_in, stop))
+            .spawn_scoped(scope, move || read(settings, plan, partitions, pool, items_in, stop))
             .map_err(Error::io("thread vqtok-reader"))?;
         let encoder = std::thread::Builder::new()
             .name("vqtok-engine".into())
@@ -69,18 +71,17 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
     written
 }
 
+/// An image to decode, and how its bytes are had.
+pub(super) type Task = (SourceImage, Fetched);
+
 /// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
-fn decoders(settings: &Settings) -> Result<WorkerPool<PlanRow, Result<Prepared, Reject>>> {
+fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Result<Prepared, Reject>>> {
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
-    let work = move |row: PlanRow, timer: &Timer| {
-        let limits = &preparation.limits;
-        let reading = panics::at("read", Some(&row.key));
-        let bytes = match sizes {
-            Sizes::Planned => file::read_planned(&row.uri, row.bytes.unsigned_abs(), limits)?,
-            Sizes::Present => file::read(&row.uri, limits)?,
-        };
+    let work = move |(image, fetched): Task, timer: &Timer| {
+        let reading = panics::at("read", Some(&image.key));
+        let bytes = fetched.bytes(&image, sizes == Sizes::Planned, &preparation.limits)?;
         drop(reading);
-        let _decoding = panics::at("decode", Some(&row.key));
+        let _decoding = panics::at("decode", Some(&image.key));
         timer.start();
         prepare::from_bytes(&bytes, &preparation)
     };
@@ -89,21 +90,25 @@ fn decoders(settings: &Settings) -> Result<WorkerPool<PlanRow, Result<Prepared, 
 }
 
 /// Sends every image of the partitions in order. The channel holds places in line; each place is
-/// filled by its decoder, in any order.
+/// filled by its decoder, in any order. What can only be read in its order is read here.
 fn read(
+    settings: &Settings,
     plan: &Plan,
     partitions: &[usize],
-    pool: &WorkerPool<PlanRow, Result<Prepared, Reject>>,
+    pool: &WorkerPool<Task, Result<Prepared, Reject>>,
     items: Sender<Awaited>,
     stop: &AtomicBool,
 ) -> Result<()> {
     let _at = panics::at("read the plan", None);
+    let mut fetcher = Fetcher::new(settings.preparation.limits.clone());
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let prepared = pool.submit(PlanRow { uri: plan.place(&row), ..row.clone() });
+            let image = image_of(plan, &row);
+            let fetched = fetcher.fetch(&image);
+            let prepared = pool.submit((image, fetched));
             if items.send(InFlight { partition, plan: row, prepared }).is_err() {
                 return Ok(()); // the engine ended; its error is the one to report
             }

@@ -137,7 +137,7 @@ impl Scene {
         let identity = identity(&self.engine(1), &self.recipe.preparation(), 10).unwrap();
         let rows = walk(&[self.path("in")]).unwrap().zip(0..).map(|(found, ordinal)| {
             let SourceFile { key, uri, bytes } = found?;
-            Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64 })
+            Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64, ..PlanRow::default() })
         });
         Plan::create_or_open(&self.path(out), &identity, rows, 10).unwrap()
     }
@@ -235,7 +235,8 @@ fn a_retry_never_costs_an_image_its_tokens() {
 #[test]
 fn a_decoder_that_hangs_costs_its_image() {
     let scene = Scene::new(1);
-    let row = PlanRow { ordinal: 0, key: "k".into(), uri: "u".into(), bytes: 1 };
+    let row =
+        PlanRow { ordinal: 0, key: "k".into(), uri: "u".into(), bytes: 1, ..PlanRow::default() };
     let limit = Duration::from_millis(30);
     let work = move |_: PlanRow, timer: &Timer| -> Result<Prepared, Reject> {
         timer.start();

@@ -189,7 +189,13 @@ mod tests {
     use super::*;
 
     fn rows(keys: impl IntoIterator<Item = (String, i64)>) -> Vec<PlanRow> {
-        let row = |((key, bytes), ordinal)| PlanRow { ordinal, key, uri: String::new(), bytes };
+        let row = |((key, bytes), ordinal)| PlanRow {
+            ordinal,
+            key,
+            uri: String::new(),
+            bytes,
+            ..PlanRow::default()
+        };
         keys.into_iter().zip(0..).map(row).collect()
     }
 

@@ -57,17 +57,31 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
             continue;
         }
         if let Some(first) = seen.get(&row.key) {
+            let advice = match row.member {
+                Some(_) => format!("keys must differ: tokenize them into an {OUT} each"),
+                None => format!(
+                    "a key is the path below its INPUT: name a folder that holds both as the one \
+                     INPUT, or tokenize them into an {OUT} each"
+                ),
+            };
             return Err(Error::invalid(format!(
-                "two images would have the key '{}': {first} and {}; a key is the path below its \
-                 INPUT: name a folder that holds both as the one INPUT, or tokenize them into an \
-                 {OUT} each",
+                "two images would have the key '{}': {first} and {}; {advice}",
                 shorten(&row.key),
-                row.uri
+                place(&row)
             )));
         }
-        seen.insert(row.key, row.uri);
+        let place = place(&row);
+        seen.insert(row.key, place);
     }
     Ok(())
+}
+
+/// Where an image lies, in words.
+fn place(row: &PlanRow) -> String {
+    match &row.member {
+        Some(member) => format!("'{}' in {}", shorten(member), row.uri),
+        None => row.uri.clone(),
+    }
 }
 
 /// The same in every process: a message doesn't depend on chance.
@@ -84,7 +98,13 @@ mod tests {
     fn rows(keys: &[String]) -> impl Iterator<Item = Result<PlanRow>> + use<> {
         let rows: Vec<_> = keys.iter().cloned().zip(0..).collect();
         rows.into_iter().map(|(key, ordinal)| {
-            Ok(PlanRow { ordinal, key, uri: format!("file:///{ordinal}"), bytes: 1 })
+            Ok(PlanRow {
+                ordinal,
+                key,
+                uri: format!("file:///{ordinal}"),
+                bytes: 1,
+                ..PlanRow::default()
+            })
         })
     }
 

@@ -42,7 +42,8 @@ impl Moved {
         if known {
             return;
         }
-        let parts = was.key.matches('/').count() + 1;
+        // The key of a part says nothing of where its file lies.
+        let parts = if was.member.is_some() { 1 } else { was.key.matches('/').count() + 1 };
         let (mut then, mut today) = (start(&was.uri, parts), start(&now.uri, parts));
         if was.uri[then.len()..] != now.uri[today.len()..] {
             (then, today) = (&was.uri, &now.uri);
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     fn row(ordinal: i64, key: &str, uri: &str) -> PlanRow {
-        PlanRow { ordinal, key: key.into(), uri: uri.into(), bytes: 1 }
+        PlanRow { ordinal, key: key.into(), uri: uri.into(), bytes: 1, ..PlanRow::default() }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use self::rows::rows_of;
+use self::write::Layout;
 pub(super) use self::write::write;
 use super::commit::{self, Published};
 use super::folder_lock::FolderLock;
@@ -31,7 +32,11 @@ pub struct Plan {
     dir: PathBuf,
     identity: Identity,
     digest: String,
-    rows: u64,
+    layout: Layout,
+    /// The ordinal at which each partition begins, and the number of images behind them.
+    starts: Vec<u64>,
+    /// Partitions that one worker takes: first and end of each run of them.
+    together: Vec<[usize; 2]>,
     metadata: ArrowReaderMetadata,
     moved: Moved,
 }
@@ -56,7 +61,7 @@ impl Plan {
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
     ) -> Result<Plan> {
-        match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _| Ok(false))? {
+        match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _, _| Ok(false))? {
             Held::Same(plan) => Ok(plan),
             Held::Other(plan, difference) => Err(Error::mismatch(format!(
                 "the input of {} has changed: {difference}; use another {OUT}, or restore the input",
@@ -77,7 +82,7 @@ impl Plan {
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
-        accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
+        accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
         let _at = panics::at("plan", None);
         identity.check()?;
@@ -97,7 +102,7 @@ impl Plan {
         let (sealed, digest) = write(&path, identity, rows)?;
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
-        duplicate_keys::check(ours.rows, || rows_of(&temp, &ours.metadata, None))?;
+        duplicate_keys::check(ours.rows(), || rows_of(&temp, &ours.metadata, None))?;
         if !path.exists() {
             occupied::check(dir, &digest)?;
         }
@@ -136,24 +141,28 @@ impl Plan {
             file => file.map_err(Error::io(path))?,
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        if metadata.schema().fields() != schema::plan().fields() {
-            return Err(broken("its columns are not those of plan.v1".into()));
-        }
+        let layouts = [Layout::Files, Layout::Parts];
+        let fields = metadata.schema().fields();
+        let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
+        let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
         let entry = |key: &str| {
             let value = untrusted::entry(&metadata, key).map(str::to_owned);
             value.ok_or_else(|| broken(format!("its metadata has no {key}")))
         };
-        if entry("vqtok.schema")? != schema::PLAN {
-            return Err(broken(format!("not a {}", schema::PLAN)));
+        if entry("vqtok.schema")? != layout.word() {
+            return Err(broken(format!("not a {}", layout.word())));
         }
         let identity: Identity = serde_json::from_str(&entry("vqtok.identity")?)
             .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
         let length = file.metadata().map_err(Error::io(path))?.len();
-        let rows = check_groups(&metadata, identity.shard_rows, length).map_err(broken)?;
-        let moved = Moved::default();
-        Ok(Plan { dir: dir.to_path_buf(), identity, digest, rows, metadata, moved })
+        let starts = starts(&metadata, identity.shard_rows, layout, length).map_err(broken)?;
+        let together = untrusted::entry(&metadata, "vqtok.together");
+        let together = together.and_then(|text| serde_json::from_str(text).ok());
+        let together = together.unwrap_or_default();
+        let (dir, moved) = (dir.to_path_buf(), Moved::default());
+        Ok(Plan { dir, identity, digest, layout, starts, together, metadata, moved })
     }
 
     /// The output folder.
@@ -173,7 +182,7 @@ impl Plan {
 
     /// Images.
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.starts.last().copied().unwrap_or(0)
     }
 
     /// Number of partitions.
@@ -192,9 +201,24 @@ impl Plan {
                 self.partitions()
             )));
         }
-        let start = index as u64 * self.identity.shard_rows;
-        let end = (start + self.identity.shard_rows).min(self.rows);
-        Ok(start as i64..end as i64)
+        Ok(self.starts[index] as i64..self.starts[index + 1] as i64)
+    }
+
+    /// The partition that holds an image of the plan.
+    pub fn partition_of(&self, ordinal: i64) -> usize {
+        self.starts.partition_point(|&start| start <= ordinal.unsigned_abs()).saturating_sub(1)
+    }
+
+    /// The first of the partitions that one worker takes with this one: those of a file that can
+    /// only be read from its beginning on.
+    pub fn taken_with(&self, index: usize) -> usize {
+        let run = self.together.iter().find(|[first, end]| (first..end).contains(&&index));
+        run.map_or(index, |[first, _]| *first)
+    }
+
+    /// Whether images may be parts of files, and have something beside them.
+    pub fn has_parts(&self) -> bool {
+        self.layout == Layout::Parts
     }
 
     /// The rows of a partition, in order.
@@ -260,7 +284,7 @@ impl Plan {
         mut self,
         identity: &Identity,
         rows: impl Iterator<Item = Result<PlanRow>>,
-        accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
+        accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
         if let Some((name, was, now)) = self.identity.difference(identity) {
             return Err(Error::mismatch(format!(
@@ -282,8 +306,13 @@ impl Plan {
                 return Ok(Held::Other(self, difference));
             };
             moved.note(&was, &row);
-            let same = (was.ordinal, &was.key) == (row.ordinal, &row.key);
-            if !same || was.bytes != row.bytes && !accept(&was, &row)? {
+            // Outputs of files alone were begun without what may stand beside these now.
+            let same_beside = match self.layout {
+                Layout::Files => row.member.is_none(),
+                Layout::Parts => same_beside(&was, &row),
+            };
+            let same = (was.ordinal, &was.key) == (row.ordinal, &row.key) && same_beside;
+            if !same || was.bytes != row.bytes && !accept(&self, &was, &row)? {
                 return Ok(Held::Other(self, difference(&was, &row)));
             }
             count += 1;
@@ -292,7 +321,7 @@ impl Plan {
             let difference = format!(
                 "image {count}, '{}', is gone (it had {}, now {count})",
                 shorten(&row.key),
-                self.rows
+                self.rows()
             );
             return Ok(Held::Other(self, difference));
         }
@@ -302,21 +331,23 @@ impl Plan {
 }
 
 /// Checks that the row groups are the partitions and lie within the file's `length` bytes; gives the
-/// number of rows.
-fn check_groups(
+/// ordinal at which each begins, and the number of rows behind them.
+fn starts(
     metadata: &ArrowReaderMetadata,
     shard_rows: u64,
+    layout: Layout,
     length: u64,
-) -> Result<u64, String> {
+) -> Result<Vec<u64>, String> {
     let groups = metadata.metadata().row_groups();
-    let mut rows = 0;
+    let (mut rows, mut starts) = (0, vec![0]);
     for (index, group) in groups.iter().enumerate() {
         let count = u64::try_from(group.num_rows()).unwrap_or(0);
-        let last = index + 1 == groups.len();
-        if count == 0 || count > shard_rows || (!last && count != shard_rows) {
+        let full = layout == Layout::Files && index + 1 < groups.len();
+        if count == 0 || count > shard_rows || (full && count != shard_rows) {
             return Err(format!("partition {index} has {} rows", group.num_rows()));
         }
         rows += count;
+        starts.push(rows);
         if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
             return Err(format!("partition {index} has columns of other lengths"));
         }
@@ -331,9 +362,21 @@ fn check_groups(
     }
     let counted = metadata.metadata().file_metadata().num_rows();
     match rows > 0 && i64::try_from(rows).ok() == Some(counted) {
-        true => Ok(rows),
+        true => Ok(starts),
         false => Err(format!("its footer counts {counted} rows")),
     }
+}
+
+/// Whether an image has the place in its file, and everything beside it, that it was planned with.
+fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
+    let of = |row: &PlanRow| PlanRow {
+        ordinal: 0,
+        key: String::new(),
+        uri: String::new(),
+        bytes: 0,
+        ..row.clone()
+    };
+    of(was) == of(now)
 }
 
 /// The first difference between a planned row and today's, in words.
@@ -344,6 +387,24 @@ fn difference(was: &PlanRow, now: &PlanRow) -> String {
     }
     if was.key != now.key {
         return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
+    }
+    for (what, was, now) in [
+        ("label", &was.label, &now.label),
+        ("caption", &was.caption, &now.caption),
+        ("meta_json", &was.meta_json, &now.meta_json),
+        ("member", &was.member, &now.member),
+        ("fault", &was.fault, &now.fault),
+    ] {
+        if was != now {
+            let told = |text: &Option<String>| match text {
+                Some(text) => format!("'{}'", shorten(text)),
+                None => "none".to_string(),
+            };
+            return format!("the {what} of '{key}' was {} and is now {}", told(was), told(now));
+        }
+    }
+    if was.bytes == now.bytes {
+        return format!("'{key}' lies elsewhere in its file");
     }
     format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
 }

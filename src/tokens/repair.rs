@@ -186,7 +186,7 @@ fn rows_of_partition(
         let bytes = bytes.ok_or_else(|| {
             Error::invalid(format!("the size of '{}' is not known", text::printable(&key)))
         })?;
-        Ok(PlanRow { ordinal, key, uri, bytes })
+        Ok(PlanRow { ordinal, key, uri, bytes, ..PlanRow::default() })
     };
     rows.into_iter().map(row).collect()
 }

@@ -2,7 +2,7 @@
 //! files.
 
 /// One image to tokenize.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanRow {
     /// Its place in the plan, from 0, without holes.
     pub ordinal: i64,
@@ -10,8 +10,31 @@ pub struct PlanRow {
     pub key: String,
     /// Where it was when it was planned.
     pub uri: String,
-    /// Its size when planned.
+    /// Its size when planned; 0 where its source doesn't say.
     pub bytes: i64,
+    /// Its name in the file at `uri`, where that holds several images.
+    pub member: Option<String>,
+    /// Where it begins in that file, as the file's format counts.
+    pub offset: Option<i64>,
+    /// Its class, where its source says one.
+    pub label: Option<String>,
+    /// The text beside it.
+    pub caption: Option<String>,
+    /// Anything else known of it, as a JSON object.
+    pub meta_json: Option<String>,
+    /// Why it can't be read, where planning found that out.
+    pub fault: Option<String>,
+    /// Whether the file at `uri` can only be read from its beginning on, by one worker.
+    pub forward: bool,
+}
+
+impl PlanRow {
+    /// Whether there is more to it than a file: what `plan.v2` has columns for.
+    pub(super) fn is_more_than_a_file(&self) -> bool {
+        let PlanRow { member, label, caption, meta_json, fault, .. } = self;
+        let texts = [member, label, caption, meta_json, fault];
+        self.offset.is_some() || texts.iter().any(|text| text.is_some())
+    }
 }
 
 /// One grid of codes.

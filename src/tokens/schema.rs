@@ -22,6 +22,8 @@ use crate::util::parquet_errors::told;
 
 /// Schema word of `plan.parquet`.
 pub(crate) const PLAN: &str = "plan.v1";
+/// Schema word of a `plan.parquet` whose images are more than files.
+pub(crate) const PLAN_OF_PARTS: &str = "plan.v2";
 /// Schema word of token shards.
 pub(crate) const TOKENS: &str = "tokens.v1";
 /// Schema word of failure sidecars.
@@ -33,8 +35,9 @@ pub(crate) const DATASET: &str = "dataset.v1";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 5] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 6] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
+    (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (TOKENS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
@@ -57,6 +60,21 @@ pub(crate) fn plan() -> SchemaRef {
         field("uri", DataType::Utf8),
         field("bytes", DataType::Int64),
     ]))
+}
+
+/// Columns of a `plan.parquet` whose images are parts of files, or have something beside them.
+pub(crate) fn plan_of_parts() -> SchemaRef {
+    let more = [
+        nullable("member", DataType::Utf8),
+        nullable("offset", DataType::Int64),
+        nullable("label", DataType::Utf8),
+        nullable("caption", DataType::Utf8),
+        nullable("meta_json", DataType::Utf8),
+        nullable("fault", DataType::Utf8),
+        field("forward", DataType::Boolean),
+    ];
+    let fields: Vec<_> = plan().fields().iter().cloned().chain(more.map(Arc::new)).collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// The type of one token: u16 up to 65,536 codes, u32 above.
@@ -282,6 +300,7 @@ mod tests {
         let deeper = LevelLayout { residual: true, ..fixed[0].clone() };
         let residual = [fixed[0].clone(), deeper.clone(), deeper];
         assert_eq!(described(PLAN, true, 0), written(&plan()));
+        assert_eq!(described(PLAN_OF_PARTS, true, 0), written(&plan_of_parts()));
         assert_eq!(described(FAILURES, true, 0), written(&failures()));
         assert_eq!(described(CODEBOOK, true, 0), written(&codebook()));
         assert_eq!(described(TOKENS, false, 0), written(&tokens(&fixed)));

@@ -22,6 +22,7 @@ pub(crate) fn plan_with(dir: &Path, images: i64, identity: &Identity) -> Plan {
         key: format!("c/{ordinal}.png"),
         uri: format!("file:///c/{ordinal}.png"),
         bytes: 7,
+        ..PlanRow::default()
     };
     let rows = (0..images).map(|i| Ok(row(i)));
     Plan::create_or_open(dir, identity, rows, identity.shard_rows as usize).unwrap()

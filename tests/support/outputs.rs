@@ -51,6 +51,7 @@ pub fn plan(dir: &Path, images: i64, shard_rows: u64) -> Result<Plan> {
         key: format!("class/{ordinal}.png"),
         uri: format!("file:///data/class/{ordinal}.png"),
         bytes: 100 + ordinal,
+        ..PlanRow::default()
     };
     let rows = (0..images).map(|ordinal| Ok(row(ordinal)));
     Plan::create_or_open(dir, &identity(shard_rows), rows, shard_rows as usize)

@@ -2,6 +2,7 @@
 //! what an image holds.
 
 pub(crate) mod container;
+pub(crate) mod fetch;
 pub(crate) mod file;
 pub(crate) mod hidden;
 pub(crate) mod image;

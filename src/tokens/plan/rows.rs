@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -50,10 +50,13 @@ pub(super) fn rows_of(
 }
 
 fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
-    if batch.schema().fields() != schema::plan().fields()
-        || batch.columns().iter().any(|c| c.null_count() > 0)
-    {
-        return Err("its columns are not those of plan.v1".into());
+    let schema = batch.schema();
+    let parts = schema.fields() == schema::plan_of_parts().fields();
+    let fits = parts || schema.fields() == schema::plan().fields();
+    let fields = schema.fields().iter().zip(batch.columns());
+    let whole = fits && fields.into_iter().all(|(f, c)| f.is_nullable() || c.null_count() == 0);
+    if !whole {
+        return Err("its columns are not those of a plan".into());
     }
     let ordinals = batch.column(0).as_primitive::<Int64Type>();
     let keys = batch.column(1).as_string::<i32>();
@@ -64,6 +67,29 @@ fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
         key: keys.value(i).to_string(),
         uri: uris.value(i).to_string(),
         bytes: bytes.value(i),
+        ..PlanRow::default()
     };
-    Ok((0..batch.num_rows()).map(row).collect())
+    let mut rows: Vec<PlanRow> = (0..batch.num_rows()).map(row).collect();
+    if parts {
+        add_parts(&mut rows, batch);
+    }
+    Ok(rows)
+}
+
+/// What `plan.v2` says beyond `plan.v1`.
+fn add_parts(rows: &mut [PlanRow], batch: &RecordBatch) {
+    let [members, labels, captions, metas, faults] =
+        [4, 6, 7, 8, 9].map(|column| batch.column(column).as_string::<i32>());
+    let offsets = batch.column(5).as_primitive::<Int64Type>();
+    let forward = batch.column(10).as_boolean();
+    let text = |column: &StringArray, i| column.is_valid(i).then(|| column.value(i).to_string());
+    for (i, row) in rows.iter_mut().enumerate() {
+        row.member = text(members, i);
+        row.offset = offsets.is_valid(i).then(|| offsets.value(i));
+        row.label = text(labels, i);
+        row.caption = text(captions, i);
+        row.meta_json = text(metas, i);
+        row.fault = text(faults, i);
+        row.forward = forward.value(i);
+    }
 }

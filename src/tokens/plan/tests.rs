@@ -9,6 +9,7 @@ fn rows(count: i64) -> Vec<PlanRow> {
         key: format!("class/{ordinal:04}.png"),
         uri: format!("file:///data/class/{ordinal:04}.png"),
         bytes: 100 + ordinal,
+        ..PlanRow::default()
     };
     (0..count).map(row).collect()
 }

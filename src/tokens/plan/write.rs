@@ -3,100 +3,274 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
+use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
-use crate::tokens::schema;
+use crate::tokens::{schema, untrusted};
 use crate::util::hex::hex;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
 const TEXT_BYTES_MAX: usize = 1 << 16;
+/// The longest of the other texts, in bytes.
+const FACT_BYTES_MAX: usize = 1 << 20;
+/// Texts of a row group at most, in bytes: far below what Arrow's offsets count.
+const GROUP_BYTES_MAX: usize = 1 << 30;
 
-/// The digest of a plan, fed row by row.
-struct PlanHasher(Sha256);
+/// Which columns a plan has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `plan.v1`: every image is a file.
+    Files,
+    /// `plan.v2`.
+    Parts,
+}
 
-impl PlanHasher {
-    fn new(identity: &Identity) -> PlanHasher {
-        let mut hasher = Sha256::new();
-        hasher.update(format!("{}\n{}\n", schema::PLAN, identity.canonical()));
-        PlanHasher(hasher)
-    }
-
-    fn row(&mut self, row: &PlanRow) {
-        self.0.update(row.ordinal.to_le_bytes());
-        for text in [&row.key, &row.uri] {
-            self.0.update((text.len() as u64).to_le_bytes());
-            self.0.update(text);
+impl Layout {
+    /// Its schema word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Layout::Files => schema::PLAN,
+            Layout::Parts => schema::PLAN_OF_PARTS,
         }
-        self.0.update(row.bytes.to_le_bytes());
     }
 
-    fn finish(self) -> String {
-        hex(self.0.finalize())
+    /// Its columns.
+    pub(super) fn columns(self) -> SchemaRef {
+        match self {
+            Layout::Files => schema::plan(),
+            Layout::Parts => schema::plan_of_parts(),
+        }
     }
 }
 
-/// Streams the rows into a sealed temporary file, and gives the digest.
+/// The digest of a plan, fed row by row.
+struct PlanHasher {
+    layout: Layout,
+    digest: Sha256,
+}
+
+impl PlanHasher {
+    fn new(identity: &Identity, layout: Layout) -> PlanHasher {
+        let mut digest = Sha256::new();
+        digest.update(format!("{}\n{}\n", layout.word(), identity.canonical()));
+        PlanHasher { layout, digest }
+    }
+
+    /// Takes the next row; whether a partition begins with it.
+    fn row(&mut self, row: &PlanRow, begins: bool) {
+        if self.layout == Layout::Parts {
+            self.digest.update([u8::from(begins)]);
+        }
+        self.digest.update(row.ordinal.to_le_bytes());
+        self.text(&row.key);
+        self.text(&row.uri);
+        self.digest.update(row.bytes.to_le_bytes());
+        if self.layout == Layout::Parts {
+            self.optional(row.member.as_deref());
+            self.digest.update([u8::from(row.offset.is_some())]);
+            row.offset.iter().for_each(|offset| self.digest.update(offset.to_le_bytes()));
+            for text in [&row.label, &row.caption, &row.meta_json, &row.fault] {
+                self.optional(text.as_deref());
+            }
+            self.digest.update([u8::from(row.forward)]);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.digest.update((text.len() as u64).to_le_bytes());
+        self.digest.update(text);
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.digest.update([u8::from(text.is_some())]);
+        text.into_iter().for_each(|text| self.text(text));
+    }
+}
+
+/// A plan on its way into a temporary file.
+struct PlanWriter<'a> {
+    path: &'a Path,
+    identity: &'a Identity,
+    layout: Layout,
+    writer: ArrowWriter<TempFile>,
+    hasher: PlanHasher,
+    rows: i64,
+    group: Vec<PlanRow>,
+    group_bytes: usize,
+    /// For each file that is read forward, the partitions that it has: first and end.
+    together: Vec<[usize; 2]>,
+    groups: usize,
+}
+
+impl<'a> PlanWriter<'a> {
+    fn create(path: &'a Path, identity: &'a Identity, layout: Layout) -> Result<PlanWriter<'a>> {
+        let entries = vec![
+            KeyValue::new("vqtok.schema".into(), layout.word().to_string()),
+            KeyValue::new("vqtok.identity".into(), identity.canonical()),
+        ];
+        let temp = TempFile::create(path)?;
+        let columns = schema::with_entries(layout.columns(), &entries);
+        let properties = schema::properties(Some(entries), None);
+        let writer = ArrowWriter::try_new(temp, columns, Some(properties))
+            .map_err(schema::parquet_error(path))?;
+        Ok(PlanWriter {
+            path,
+            identity,
+            layout,
+            writer,
+            hasher: PlanHasher::new(identity, layout),
+            rows: 0,
+            group: Vec::new(),
+            group_bytes: 0,
+            together: Vec::new(),
+            groups: 0,
+        })
+    }
+
+    fn push(&mut self, row: PlanRow) -> Result<()> {
+        if row.ordinal != self.rows {
+            let due = self.rows;
+            return Err(Error::invalid(format!(
+                "planned image {} where {due} was due",
+                row.ordinal
+            )));
+        }
+        let bytes = bytes_of(&row).ok_or_else(|| {
+            Error::invalid(format!("image {} has an impossible name or size", row.ordinal))
+        })?;
+        let full = self.group.len() as u64 == self.identity.shard_rows
+            || self.group_bytes + bytes > GROUP_BYTES_MAX;
+        let apart = self
+            .group
+            .last()
+            .is_some_and(|last| (last.forward || row.forward) && last.uri != row.uri);
+        if full || apart {
+            let same = !apart && row.forward;
+            self.write_group(same)?;
+        }
+        self.hasher.row(&row, self.group.is_empty());
+        self.rows += 1;
+        self.group_bytes += bytes;
+        self.group.push(row);
+        Ok(())
+    }
+
+    /// Ends a partition; `continued`: the next one is of the same file, which is read forward.
+    fn write_group(&mut self, continued: bool) -> Result<()> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let columns = columns_of(&self.group, self.layout);
+        let mut write = || -> parquet::errors::Result<()> {
+            self.writer.write(&RecordBatch::try_new(self.layout.columns(), columns)?)?;
+            self.writer.flush()
+        };
+        write().map_err(schema::parquet_error(self.path))?;
+        self.group.clear();
+        self.group_bytes = 0;
+        self.groups += 1;
+        if continued {
+            match self.together.last_mut() {
+                Some([_, end]) if *end == self.groups => *end += 1,
+                _ => self.together.push([self.groups - 1, self.groups + 1]),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Sealed, String)> {
+        self.write_group(false)?;
+        let digest = hex(self.hasher.digest.finalize());
+        let mut entry = |key: &str, value: String| {
+            self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
+        };
+        entry("vqtok.plan_sha256", digest.clone());
+        if !self.together.is_empty() {
+            let together = serde_json::json!(self.together).to_string();
+            entry("vqtok.together", together);
+        }
+        let temp = schema::finish(self.writer, self.path)?;
+        Ok((temp.seal()?, digest))
+    }
+
+    /// The same rows in the layout that has columns for more.
+    fn of_parts(self) -> Result<PlanWriter<'a>> {
+        let (path, identity) = (self.path, self.identity);
+        let mut wider = PlanWriter::create(path, identity, Layout::Parts)?;
+        if self.rows == 0 {
+            return Ok(wider);
+        }
+        let (sealed, _) = self.finish()?;
+        let file = std::fs::File::open(sealed.path()).map_err(Error::io(sealed.path()))?;
+        let metadata = untrusted::metadata(&file, "").map_err(|r| Error::corrupt(path, r))?;
+        for row in rows_of(sealed.path(), &metadata, None)? {
+            wider.push(row?)?;
+        }
+        Ok(wider)
+    }
+}
+
+/// Streams the rows into a sealed temporary file, and gives the digest. Where every image is a file
+/// the plan is a `plan.v1`, as it always was.
 pub(in crate::tokens) fn write(
     path: &Path,
     identity: &Identity,
     rows: impl Iterator<Item = Result<PlanRow>>,
 ) -> Result<(Sealed, String)> {
-    let entries = vec![
-        KeyValue::new("vqtok.schema".into(), schema::PLAN.to_string()),
-        KeyValue::new("vqtok.identity".into(), identity.canonical()),
-    ];
-    let temp = TempFile::create(path)?;
-    let columns = schema::with_entries(schema::plan(), &entries);
-    let properties = schema::properties(Some(entries), None);
-    let mut writer = ArrowWriter::try_new(temp, columns, Some(properties))
-        .map_err(schema::parquet_error(path))?;
-    let mut hasher = PlanHasher::new(identity);
-    let mut group: Vec<PlanRow> = Vec::new();
-    for (next, row) in rows.enumerate() {
+    let mut plan = PlanWriter::create(path, identity, Layout::Files)?;
+    for row in rows {
         let row = row?;
-        if row.ordinal != next as i64 {
-            return Err(Error::invalid(format!(
-                "planned image {} where {next} was due",
-                row.ordinal
-            )));
+        if plan.layout == Layout::Files && row.is_more_than_a_file() {
+            plan = plan.of_parts()?;
         }
-        if row.key.is_empty() || row.key.len().max(row.uri.len()) > TEXT_BYTES_MAX || row.bytes < 0
-        {
-            return Err(Error::invalid(format!("image {next} has an impossible name or size")));
-        }
-        hasher.row(&row);
-        group.push(row);
-        if group.len() as u64 == identity.shard_rows {
-            write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
-            group.clear();
-        }
+        plan.push(row)?;
     }
-    if !group.is_empty() {
-        write_group(&mut writer, &group).map_err(schema::parquet_error(path))?;
-    }
-    let digest = hasher.finish();
-    writer.append_key_value_metadata(KeyValue::new("vqtok.plan_sha256".into(), digest.clone()));
-    let temp = schema::finish(writer, path)?;
-    Ok((temp.seal()?, digest))
+    plan.finish()
 }
 
-fn write_group(
-    writer: &mut ArrowWriter<TempFile>,
-    rows: &[PlanRow],
-) -> parquet::errors::Result<()> {
-    let columns: Vec<ArrayRef> = vec![
+/// Bytes of its texts; None where a text or number can't be.
+fn bytes_of(row: &PlanRow) -> Option<usize> {
+    let names = [Some(&row.key), Some(&row.uri), row.member.as_ref()];
+    let facts = [&row.label, &row.caption, &row.meta_json, &row.fault].map(Option::as_ref);
+    let longest = |texts: &[Option<&String>]| {
+        texts.iter().flatten().map(|text| text.len()).max().unwrap_or(0)
+    };
+    let fits = !row.key.is_empty()
+        && longest(&names) <= TEXT_BYTES_MAX
+        && longest(&facts) <= FACT_BYTES_MAX
+        && row.bytes >= 0
+        && row.offset.is_none_or(|offset| offset >= 0);
+    fits.then(|| names.iter().chain(&facts).flatten().map(|text| text.len()).sum())
+}
+
+fn columns_of(rows: &[PlanRow], layout: Layout) -> Vec<ArrayRef> {
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.ordinal))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.key))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.uri))),
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.bytes))),
     ];
-    writer.write(&RecordBatch::try_new(schema::plan(), columns)?)?;
-    writer.flush()
+    if layout == Layout::Parts {
+        let text = |get: fn(&PlanRow) -> Option<&String>| -> ArrayRef {
+            Arc::new(StringArray::from_iter(rows.iter().map(get)))
+        };
+        columns.extend([
+            text(|r| r.member.as_ref()),
+            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.offset))),
+            text(|r| r.label.as_ref()),
+            text(|r| r.caption.as_ref()),
+            text(|r| r.meta_json.as_ref()),
+            text(|r| r.fault.as_ref()),
+            Arc::new(BooleanArray::from_iter(rows.iter().map(|r| Some(r.forward)))),
+        ]);
+    }
+    columns
 }

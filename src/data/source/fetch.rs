@@ -1,0 +1,115 @@
+//! Owns reading images wherever they lie: files of their own, parts of containers. Must not know:
+//! what an image holds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::container::listing::ReadPart;
+use super::container::open::{Opened, open};
+use super::file;
+use super::image::{Part, SourceImage};
+use crate::data::formats::raw_image::Limits;
+use crate::error::{Reject, Stage};
+
+/// Reads images in the order of a plan, from one thread; what any thread can read is left to others.
+pub(crate) struct Fetcher {
+    limits: Limits,
+    /// The container read last.
+    current: Option<(String, Result<Opened, Reject>)>,
+}
+
+/// How the bytes of an image are had.
+pub(crate) enum Fetched {
+    /// They have been read, or can't be.
+    Read(Result<Vec<u8>, Reject>),
+    /// They are a file's.
+    File,
+    /// They are a part of a container.
+    Part(Arc<dyn ReadPart>, Part),
+}
+
+impl Fetcher {
+    /// Under these bounds.
+    pub(crate) fn new(limits: Limits) -> Fetcher {
+        Fetcher { limits, current: None }
+    }
+
+    /// The bytes of the next image, or how to have them.
+    pub(crate) fn fetch(&mut self, image: &SourceImage) -> Fetched {
+        if let Some(fault) = &image.fault {
+            return Fetched::Read(Err(Reject::new(Stage::Read, fault.clone())));
+        }
+        let Some(part) = &image.part else { return Fetched::File };
+        if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
+            self.current = Some((image.uri.clone(), open(&image.uri)));
+        }
+        // It was set just now.
+        let Some((_, opened)) = &mut self.current else { return Fetched::File };
+        match opened {
+            Err(reject) => Fetched::Read(Err(reject.clone())),
+            Ok(Opened::Anywhere(reader)) => Fetched::Part(Arc::clone(reader), part.clone()),
+            Ok(Opened::Forward(reader)) => {
+                Fetched::Read(reader.read(part, image.bytes, &self.limits))
+            }
+        }
+    }
+}
+
+impl Fetched {
+    /// The bytes of `image`. `planned`: they must be as many as when it was planned.
+    ///
+    /// # Errors
+    /// A [`Reject`] of [`Stage::Read`].
+    pub(crate) fn bytes(
+        self,
+        image: &SourceImage,
+        planned: bool,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, Reject> {
+        match self {
+            Fetched::Read(bytes) => bytes,
+            Fetched::File if planned => file::read_planned(&image.uri, image.bytes, limits),
+            Fetched::File => file::read(&image.uri, limits),
+            Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
+        }
+    }
+}
+
+/// Reads images in any order, from any thread.
+#[derive(Default)]
+pub(crate) struct Library {
+    /// Containers that were opened, by their uris.
+    opened: Mutex<HashMap<String, Result<Arc<dyn ReadPart>, Reject>>>,
+}
+
+impl Library {
+    /// Containers that are open at once: each holds a file.
+    const OPEN_MAX: usize = 64;
+
+    /// The bytes of an image.
+    ///
+    /// # Errors
+    /// A [`Reject`] of [`Stage::Read`].
+    pub(crate) fn read(&self, image: &SourceImage, limits: &Limits) -> Result<Vec<u8>, Reject> {
+        if let Some(fault) = &image.fault {
+            return Err(Reject::new(Stage::Read, fault.clone()));
+        }
+        match &image.part {
+            None => file::read(&image.uri, limits),
+            Some(part) => self.reader(&image.uri)?.read(part, image.bytes, limits),
+        }
+    }
+
+    fn reader(&self, uri: &str) -> Result<Arc<dyn ReadPart>, Reject> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = opened.get(uri) {
+            return reader.clone();
+        }
+        if opened.len() >= Library::OPEN_MAX {
+            opened.clear(); // Who is reading keeps its own.
+        }
+        let reader = open(uri).and_then(Opened::anywhere);
+        opened.insert(uri.to_string(), reader.clone());
+        reader
+    }
+}

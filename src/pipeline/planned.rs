@@ -1,0 +1,26 @@
+//! Owns the way between an image of a source and its row in a plan.
+
+use crate::data::{Facts, Part, SourceImage};
+use crate::tokens::{Plan, PlanRow};
+
+/// The row of an image. `forward`: its container can only be read from its beginning on.
+pub(crate) fn row_of(ordinal: i64, image: SourceImage, forward: bool) -> PlanRow {
+    let SourceImage { key, uri, bytes, part, facts, fault } = image;
+    let Facts { label, caption, meta_json } = facts;
+    let (member, offset) = part.map(|part| (part.member, part.offset as i64)).unzip();
+    let bytes = bytes as i64;
+    PlanRow { ordinal, key, uri, bytes, member, offset, label, caption, meta_json, fault, forward }
+}
+
+/// The image of a row, at its place of today; what stands beside it is in the row alone.
+pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
+    let part = row.member.clone().zip(row.offset);
+    SourceImage {
+        key: row.key.clone(),
+        uri: plan.place(row),
+        bytes: row.bytes.unsigned_abs(),
+        part: part.map(|(member, offset)| Part { member, offset: offset.unsigned_abs() }),
+        facts: Facts::default(),
+        fault: row.fault.clone(),
+    }
+}
