@@ -18,6 +18,6 @@ pub(crate) struct InputFlags {
 
 impl From<InputFlags> for Inputs {
     fn from(flags: InputFlags) -> Inputs {
-        Inputs { paths: flags.inputs, hidden: flags.hidden }
+        Inputs { hidden: flags.hidden, ..Inputs::new(flags.inputs) }
     }
 }

@@ -146,20 +146,19 @@ fn begin_resize(stage: &mut Stage) {
     fail_point::stage("resize");
 }
 
-/// Reads one image and prepares a part of it, which `choose` picks by the image's
+/// Prepares a part of the image whose file holds `bytes`, which `choose` picks by the image's
 /// (width, height): the square of [`rules::part`], `size * size * channels` bytes.
 ///
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
-pub(crate) fn prepare_part(
-    uri: &str,
+pub(crate) fn part_from_bytes(
+    bytes: &[u8],
     preparation: &Preparation,
     choose: impl FnOnce((u32, u32)) -> rules::Crop,
 ) -> Result<Vec<u8>, Reject> {
     let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
-    let bytes = file::read(uri, limits)?;
     guarded(|stage| {
-        let decoded = decode::decode_as(&bytes, limits, *alpha, *orientation)?;
+        let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
         begin_resize(stage);
         let crop = choose(decoded.image.dimensions());
         let square = rules::part(&decoded.image, crop, *rule, *size, *pillow)?;

@@ -1,6 +1,5 @@
 //! Owns choosing some images of a stream of unknown length, evenly and in order.
 
-use crate::data::source::walk::SourceFile;
 use crate::error::Result;
 
 /// `count` of the stream's images at even distances, in order, or all where there are fewer.
@@ -8,10 +7,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// The stream's first.
-pub fn evenly(
-    stream: impl Iterator<Item = Result<SourceFile>>,
-    count: usize,
-) -> Result<Vec<SourceFile>> {
+pub fn evenly<T>(stream: impl Iterator<Item = Result<T>>, count: usize) -> Result<Vec<T>> {
     let count = count.max(1);
     // Keeps every stride-th image; whenever that is too many, every second of them and twice the
     // stride.
@@ -37,16 +33,15 @@ pub fn evenly(
 mod tests {
     use super::*;
 
-    fn stream(length: usize) -> impl Iterator<Item = Result<SourceFile>> {
-        (0..length).map(|i| Ok(SourceFile { key: format!("{i:04}"), uri: String::new(), bytes: 0 }))
+    fn stream(length: usize) -> impl Iterator<Item = Result<String>> {
+        (0..length).map(|i| Ok(format!("{i:04}")))
     }
 
     #[test]
     fn takes_what_is_asked_for_in_order_over_the_whole_stream() {
         for length in [0, 1, 2, 7, 16, 31, 32, 33, 100, 1000] {
             for count in [1, 2, 3, 16, 50] {
-                let keys: Vec<_> =
-                    evenly(stream(length), count).unwrap().into_iter().map(|f| f.key).collect();
+                let keys = evenly(stream(length), count).unwrap();
                 assert_eq!(keys.len(), count.min(length), "{count} of {length}");
                 assert!(keys.is_sorted());
                 if count >= 16 && length >= 100 {

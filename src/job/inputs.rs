@@ -4,6 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::places::resolved;
+use crate::data::source::container::fields::Fields;
+use crate::data::source::patterns;
+use crate::data::source::stream::{self, SourceStream};
 use crate::data::{ImageWalk, Take, walk_taking};
 use crate::error::{Error, Result};
 use crate::tokens::PLAN_FILE;
@@ -16,20 +19,31 @@ pub(crate) struct Inputs {
     pub(crate) paths: Vec<PathBuf>,
     /// Take hidden and system files and folders too.
     pub(crate) hidden: bool,
+    /// What to take of containers and lists.
+    pub(crate) fields: Fields,
 }
 
 impl Inputs {
     /// Of these places.
     pub(crate) fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Inputs {
-        Inputs { paths: paths.into_iter().map(Into::into).collect(), hidden: false }
+        let paths = paths.into_iter().flat_map(|path| patterns::expanded(path.into())).collect();
+        Inputs { paths, hidden: false, fields: Fields::default() }
     }
 
     /// What is taken of them.
     pub(crate) fn take(&self) -> Take {
-        Take { hidden: self.hidden, own: false }
+        Take { hidden: self.hidden, ..Take::default() }
     }
 
-    /// The images under them, in order.
+    /// The images of them, in order, those in containers and lists among them.
+    ///
+    /// # Errors
+    /// Those of [`walk_taking`].
+    pub(crate) fn images(&self, take: Take) -> Result<SourceStream> {
+        stream::images(&self.paths, take, &self.fields)
+    }
+
+    /// The files under them, in order.
     ///
     /// # Errors
     /// Those of [`walk_taking`].

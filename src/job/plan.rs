@@ -3,10 +3,12 @@
 
 use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;
+use crate::data::source::fetch::Library;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
-use crate::data::{SourceFile, Take, is_hidden, walk_taking};
+use crate::data::{SourceImage, Take, is_hidden};
 use crate::error::{Error, Result};
+use crate::pipeline::{image_of, row_of};
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
 use crate::util::settings::{HIDDEN, OUT};
@@ -64,7 +66,7 @@ pub(super) fn plan(
     if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, observer)? {
         return Ok((plan, unseen));
     }
-    let today = || Ok(rows(walk_taking(&inputs.paths, inputs.take())?));
+    let today = || Ok(rows(inputs.images(inputs.take())?));
     let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
     Err(Error::mismatch(format!(
         "the input of {} has changed: {}; use another {OUT}, or restore the input",
@@ -82,20 +84,20 @@ fn hold(
     labels: &Labels,
     observer: &mut dyn Observer,
 ) -> Result<(Held, u64)> {
-    let mut walk = walk_taking(&inputs.paths, take)?;
-    let first = walk.next().transpose()?;
+    let mut images = inputs.images(take)?;
+    let first = images.next().transpose()?;
     let Some(first) = first else {
         return Err(Error::invalid(format!(
             "no image under {}: nothing to tokenize; {}",
             inputs.names(),
-            walk.skipped().message()
+            images.skipped().message()
         )));
     };
-    let rows = rows(std::iter::once(Ok(first)).chain(walk.by_ref()));
-    let mut resized = Resized { out, partition: None, count: 0 };
+    let rows = rows(std::iter::once(Ok(first)).chain(images.by_ref()));
+    let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
     let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
     let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
-    let skipped = walk.skipped();
+    let skipped = images.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
     let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
     if moved.is_some() {
@@ -104,7 +106,7 @@ fn hold(
     observer.event(&Event::Planned(&Planned {
         images: plan.rows(),
         partitions: plan.partitions(),
-        skipped,
+        skipped: &skipped,
         resized: resized.count,
         moved,
         own: take.own,
@@ -115,11 +117,8 @@ fn hold(
 }
 
 /// What is found as rows of a plan.
-fn rows(found: impl Iterator<Item = Result<SourceFile>>) -> impl Iterator<Item = Result<PlanRow>> {
-    found.zip(0..).map(|(found, ordinal)| {
-        let SourceFile { key, uri, bytes } = found?;
-        Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64, ..PlanRow::default() })
-    })
+fn rows(found: impl Iterator<Item = Result<SourceImage>>) -> impl Iterator<Item = Result<PlanRow>> {
+    found.zip(0..).map(|(image, ordinal)| Ok(row_of(ordinal, image?)))
 }
 
 /// The changes in words, with what may have brought them about.
@@ -183,6 +182,7 @@ fn listed(group: &Group, examples: Vec<String>) -> String {
 pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
     const PARTITIONS: usize = 64;
     const IMAGES: usize = 256;
+    let library = Library::default();
     let good = |p: &usize| committed(plan.dir(), *p) && !bad.contains(p);
     let made: Vec<usize> = (0..plan.partitions()).filter(good).collect();
     let chosen: Vec<usize> =
@@ -193,14 +193,13 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
         let rows = plan.partition(*partition)?.into_iter();
         let rows = rows.filter_map(|row| Some((*known.get(&row.ordinal)?, row)));
         for (digest, row) in rows.step_by(each) {
-            let place = plan.place(&row);
-            if file::digest(&place).is_some_and(|found| found != digest) {
+            if library.digest(&image_of(plan, &row)).is_some_and(|found| found != digest) {
                 return Err(Error::mismatch(format!(
                     "the input of {} is another one: '{}' at {} isn't the file that was \
                      tokenized; use another {OUT}, or restore the input",
                     text::path(plan.dir()),
                     text::shorten(&row.key),
-                    text::printable(&place)
+                    text::printable(&plan.place(&row))
                 )));
             }
         }
@@ -212,6 +211,7 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
 /// whose outcome tells of it, and those that were mended and tokenized as they are.
 struct Resized<'a> {
     out: &'a Path,
+    library: Library,
     /// The partition looked at last, and what has tokens in it.
     partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
     count: u64,
@@ -230,6 +230,7 @@ impl Resized<'_> {
         };
         let before = known.get(&was.ordinal).copied();
         self.partition = Some((partition, known));
-        Ok(before.is_none_or(|before| file::digest(&now.uri) == Some(before)))
+        let today = || self.library.digest(&image_of(plan, now));
+        Ok(before.is_none_or(|before| today() == Some(before)))
     }
 }

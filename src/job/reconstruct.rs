@@ -11,7 +11,8 @@ use super::places;
 use super::tokenizer::{Tokenizer, to_rgb};
 use crate::audit::sources;
 use crate::data::prepare::{self, Pixels, Preparation};
-use crate::data::{SourceFile, contact_sheet, subsample};
+use crate::data::source::fetch::Library;
+use crate::data::{SourceImage, contact_sheet, subsample};
 use crate::engine::PixelBatch;
 use crate::error::{Error, Reject, Result};
 use crate::metrics;
@@ -114,21 +115,24 @@ impl Reconstruct {
     ) -> Result<ReconstructSummary> {
         self.check()?;
         let preparation = tokenizer.bounded_preparation()?;
-        let mut walk = self.inputs.walk()?;
-        let chosen = subsample::evenly(walk.by_ref(), self.count)?;
-        observer.event(&Event::Listed(walk.skipped()));
+        let mut images = self.inputs.images(self.inputs.take())?;
+        let chosen = subsample::evenly(images.by_ref(), self.count)?;
+        observer.event(&Event::Listed(&images.skipped()));
+        let library = Library::default();
         if chosen.is_empty() {
             return Err(Error::invalid("no image under the inputs: nothing to reconstruct"));
         }
-        let (mut pairs, mut images, mut failed) = (Vec::new(), Vec::new(), 0);
+        let (mut pairs, mut likenesses, mut failed) = (Vec::new(), Vec::new(), 0);
         for some in chosen.chunks(tokenizer.images_together(&preparation)) {
             if observer.interrupted() {
                 return Err(Error::Interrupted);
             }
-            for (found, outcome) in some.iter().zip(reconstruct(some, &preparation, tokenizer)?) {
+            for (found, outcome) in
+                some.iter().zip(reconstruct(some, &library, &preparation, tokenizer)?)
+            {
                 match outcome {
                     Ok(pair) => {
-                        images.push(likeness(&found.key, &pair));
+                        likenesses.push(likeness(&found.key, &pair));
                         pairs.push(pair);
                     }
                     Err(reject) => {
@@ -148,9 +152,9 @@ impl Reconstruct {
         let sheet = contact_sheet::png(&contact_sheet::contact_sheet(&pairs)?)?;
         let foreign = Foreign::overwritten(self.overwrite);
         overwrite::write(&self.out, &overwrite::mark_png(&sheet), foreign)?;
-        let psnr_db = mean(images.iter().map(|image| image.psnr_db).filter(|p| p.is_finite()));
-        let ssim = mean(images.iter().filter_map(|image| image.ssim));
-        Ok(ReconstructSummary { images, psnr_db, ssim, failed })
+        let psnr_db = mean(likenesses.iter().map(|image| image.psnr_db).filter(|p| p.is_finite()));
+        let ssim = mean(likenesses.iter().filter_map(|image| image.ssim));
+        Ok(ReconstructSummary { images: likenesses, psnr_db, ssim, failed })
     }
 }
 
@@ -174,14 +178,16 @@ fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
 
 /// Some images in their order.
 fn reconstruct(
-    some: &[SourceFile],
+    some: &[SourceImage],
+    library: &Library,
     preparation: &Preparation,
     tokenizer: &mut Tokenizer,
 ) -> Result<Vec<Result<Pair, Reject>>> {
     let channels = preparation.channels;
-    let prepare = |found: &SourceFile| {
+    let prepare = |image: &SourceImage| {
+        let bytes = library.read(image, &preparation.limits)?;
         let prepare::Prepared { pixels: bytes, width, height, .. } =
-            prepare::prepare(&found.uri, preparation)?;
+            prepare::from_bytes(&bytes, preparation)?;
         Ok(Pixels { bytes, width, height })
     };
     let prepared: Vec<Result<Pixels, Reject>> = some.par_iter().map(prepare).collect();

@@ -346,7 +346,7 @@ impl Train {
         let folder = &self.model;
         places::writable_folder(MODEL, folder)?;
         let recipe = &resume::with_absolute_paths(recipe.clone());
-        let images = Images::list(&self.inputs.paths, self.inputs.take(), recipe.preparation())?
+        let images = Images::list(self.inputs.images(self.inputs.take())?, recipe.preparation())?
             .augmented(recipe.train.augment, recipe.train.seed);
         observer.event(&Event::Listed(images.skipped()));
         observer.event(&Event::BeginTraining { model: folder, recipe });

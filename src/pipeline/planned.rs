@@ -3,9 +3,9 @@
 use crate::data::{Facts, Part, SourceImage};
 use crate::tokens::{Plan, PlanRow};
 
-/// The row of an image. `forward`: its container can only be read from its beginning on.
-pub(crate) fn row_of(ordinal: i64, image: SourceImage, forward: bool) -> PlanRow {
-    let SourceImage { key, uri, bytes, part, facts, fault } = image;
+/// The row of an image.
+pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
+    let SourceImage { key, uri, bytes, part, forward, facts, fault } = image;
     let Facts { label, caption, meta_json } = facts;
     let (member, offset) = part.map(|part| (part.member, part.offset as i64)).unzip();
     let bytes = bytes as i64;
@@ -19,6 +19,7 @@ pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
         key: row.key.clone(),
         uri: plan.place(row),
         bytes: row.bytes.unsigned_abs(),
+        forward: row.forward,
         part: part.map(|(member, offset)| Part { member, offset: offset.unsigned_abs() }),
         facts: Facts::default(),
         fault: row.fault.clone(),

@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::encode::{InFlight, arrive};
+use super::run::Task;
 use super::*;
 use crate::config::Recipe;
 use crate::data::SourceFile;
 use crate::data::prepare::Prepared;
+use crate::data::source::fetch::Fetched;
 use crate::data::source::walk::walk;
 use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::error::{Error, Reject, Result, Stage};
@@ -136,7 +138,7 @@ impl Scene {
     fn plan(&self, out: &str) -> Plan {
         let identity = identity(&self.engine(1), &self.recipe.preparation(), 10).unwrap();
         let rows = walk(&[self.path("in")]).unwrap().zip(0..).map(|(found, ordinal)| {
-            let SourceFile { key, uri, bytes } = found?;
+            let SourceFile { key, uri, bytes, .. } = found?;
             Ok(PlanRow { ordinal, key, uri, bytes: bytes as i64, ..PlanRow::default() })
         });
         Plan::create_or_open(&self.path(out), &identity, rows, 10).unwrap()
@@ -238,13 +240,15 @@ fn a_decoder_that_hangs_costs_its_image() {
     let row =
         PlanRow { ordinal: 0, key: "k".into(), uri: "u".into(), bytes: 1, ..PlanRow::default() };
     let limit = Duration::from_millis(30);
-    let work = move |_: PlanRow, timer: &Timer| -> Result<Prepared, Reject> {
+    let work = move |_: Task, timer: &Timer| -> Result<Prepared, Reject> {
         timer.start();
         std::thread::sleep(Duration::from_secs(2));
         Err(Reject::new(Stage::Decode, "too late"))
     };
     let pool = WorkerPool::new(1, 1, limit, work).unwrap();
-    let awaited = InFlight { partition: 0, plan: row.clone(), prepared: pool.submit(row) };
+    let image = crate::data::SourceImage::default();
+    let awaited =
+        InFlight { partition: 0, plan: row.clone(), prepared: pool.submit((image, Fetched::File)) };
     let settings = Settings { decode_time_max: limit, ..scene.settings() };
     let item = arrive(&settings, awaited, &AtomicBool::new(false)).unwrap().unwrap();
     let reject = item.prepared.unwrap_err();

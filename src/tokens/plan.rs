@@ -18,7 +18,7 @@ use super::folder_lock::FolderLock;
 use super::identity::{Identity, as_given};
 use super::moved::Moved;
 use super::rows::PlanRow;
-use super::{duplicate_keys, occupied, schema, untrusted};
+use super::{duplicate_keys, occupied, untrusted};
 use crate::error::{Error, Result};
 use crate::util::settings::OUT;
 use crate::util::text::shorten;

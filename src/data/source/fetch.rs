@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sha2::{Digest, Sha256};
+
 use super::container::listing::ReadPart;
 use super::container::open::{Opened, open};
 use super::file;
@@ -97,6 +99,17 @@ impl Library {
         match &image.part {
             None => file::read(&image.uri, limits),
             Some(part) => self.reader(&image.uri)?.read(part, image.bytes, limits),
+        }
+    }
+
+    /// sha256 of an image's bytes; None where they can't be read.
+    pub(crate) fn digest(&self, image: &SourceImage) -> Option<[u8; 32]> {
+        match &image.part {
+            None => file::digest(&image.uri),
+            Some(_) => {
+                let bytes = self.read(image, &Limits::default()).ok()?;
+                Some(Sha256::digest(&bytes).into())
+            }
         }
     }
 

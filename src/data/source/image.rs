@@ -12,6 +12,8 @@ pub struct SourceImage {
     pub bytes: u64,
     /// Its place in a file that holds several; None where the file is the image.
     pub part: Option<Part>,
+    /// Whether that file can only be read from its beginning on.
+    pub forward: bool,
     /// What its source says of it.
     pub facts: Facts,
     /// Why it can't be read, where its source says so already: it is planned all the same, and

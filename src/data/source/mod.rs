@@ -4,12 +4,16 @@
 pub(crate) mod container;
 pub(crate) mod fetch;
 pub(crate) mod file;
+mod file_kind;
 pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
+mod listings;
 pub(crate) mod long_paths;
 pub(crate) mod own;
+pub(crate) mod patterns;
 mod peek;
 pub(crate) mod skipped;
+pub(crate) mod stream;
 pub(crate) mod uri;
 pub(crate) mod walk;

@@ -11,13 +11,13 @@ use crate::data::source::file::open;
 use crate::data::source::long_paths::reach;
 
 /// The names in a folder, sorted by their bytes.
-pub(super) fn list(path: &Path) -> std::io::Result<std::vec::IntoIter<OsString>> {
+pub(super) fn list(path: &Path) -> std::io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in reach(path, |path| fs::read_dir(path))? {
         names.push(entry?.file_name());
     }
     names.sort_unstable();
-    Ok(names.into_iter())
+    Ok(names)
 }
 
 /// Whether a file begins as an image does.

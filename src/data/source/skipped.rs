@@ -29,7 +29,15 @@ pub struct Skipped {
     pub unreadable_folders: u64,
     /// Folders and files whose paths are longer than a plan takes.
     pub too_long: u64,
-    /// The first of the last two, up to [`Skipped::NAMED_MAX`], each with its reason.
+    /// Tars, Parquet files and zips that lie beside images.
+    pub containers: u64,
+    /// Samples and rows of containers that hold no image.
+    pub without_image: u64,
+    /// Members of archives that are hidden, or neither an image nor beside one.
+    pub members: u64,
+    /// What is odd about containers and lists: each with what it is, up to [`Skipped::NAMED_MAX`].
+    pub odd: Vec<(String, String)>,
+    /// The first folders and files that couldn't be looked at, up to [`Skipped::NAMED_MAX`], each with its reason.
     pub unreadable: Vec<(String, String)>,
 }
 
@@ -40,7 +48,7 @@ impl Skipped {
     const TOLD_MAX: usize = 3;
 
     /// Each reason with its count, zeros included, in a fixed order.
-    pub fn reasons(&self) -> [(&'static str, u64); 11] {
+    pub fn reasons(&self) -> [(&'static str, u64); 14] {
         [
             ("other extension", self.other_extension),
             ("no extension and no image inside", self.no_extension),
@@ -53,6 +61,9 @@ impl Skipped {
             ("broken link", self.broken_links),
             ("unreadable folder", self.unreadable_folders),
             ("path too long", self.too_long),
+            ("tar, Parquet or zip beside images", self.containers),
+            ("sample without an image", self.without_image),
+            ("member of an archive that is no image", self.members),
         ]
     }
 
@@ -65,6 +76,13 @@ impl Skipped {
     /// may be less than what is in it.
     pub fn unseen(&self) -> u64 {
         self.unreadable_folders + self.too_long
+    }
+
+    /// Takes note of what is odd about the container or list `key`.
+    pub(crate) fn note(&mut self, key: &str, what: &str) {
+        if self.odd.len() < Skipped::NAMED_MAX {
+            self.odd.push((key.to_string(), what.to_string()));
+        }
     }
 
     pub(crate) fn name(&mut self, key: &str, reason: String) {
@@ -89,6 +107,9 @@ impl Skipped {
         let mut text = format!("{} skipped ({})", self.total(), reasons.join(", "));
         if self.hidden + self.system > 0 {
             text += &format!("; {HIDDEN} takes what is hidden or of a system");
+        }
+        if self.containers > 0 {
+            text += "; name tars, Parquet files and zips as INPUTs to take what is in them";
         }
         if self.unseen() > 0 {
             let named = self.unreadable.iter().take(Skipped::TOLD_MAX);

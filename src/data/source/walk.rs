@@ -23,7 +23,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use self::inputs::{Checked, Input};
+use super::file_kind::{self, FileKind};
 use super::hidden::{self, Whose};
+use super::image::Facts;
 use super::peek::{holds_an_image, list};
 use super::skipped::Skipped;
 use super::{own, uri};
@@ -36,7 +38,7 @@ use crate::util::error_text;
 const PATH_BYTES_MAX: usize = 20_000;
 
 /// One file that is an input: by its extension, or by its first bytes where it has none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceFile {
     /// The path relative to its INPUT, `/` between parts, extension kept; the file's name where
     /// the INPUT is the file. Bytes that are not UTF-8 are percent-encoded. Unique within an INPUT.
@@ -45,6 +47,10 @@ pub struct SourceFile {
     pub uri: String,
     /// The file's size; 0 where a link leads nowhere (reading it says so).
     pub bytes: u64,
+    /// What it is by its name.
+    pub kind: FileKind,
+    /// What stands beside it.
+    pub facts: Facts,
 }
 
 /// What a walk takes beside a user's plain files.
@@ -54,6 +60,8 @@ pub struct Take {
     pub hidden: bool,
     /// What vqtok itself wrote, as earlier versions did: only to recognise their plans.
     pub own: bool,
+    /// Files that are images alone, and no container of a folder.
+    pub files_alone: bool,
 }
 
 /// The stream of [`SourceFile`], made by [`walk`].
@@ -67,6 +75,8 @@ pub struct ImageWalk {
     followed: BTreeSet<PathBuf>,
     /// Whether the current INPUT's pictures that vqtok drew are taken; None until there is one.
     drawn: Option<bool>,
+    /// Whether the current INPUT's containers are taken; None until it is known.
+    containers: Option<bool>,
     stack: Vec<Folder>,
     /// The path and the key of what is visited; those of each folder on the stack are their starts.
     path: Vec<u8>,
@@ -79,7 +89,9 @@ struct Folder {
     path_bytes: usize,
     /// With the `/` after it; 0 for an INPUT.
     key_bytes: usize,
-    names: std::vec::IntoIter<OsString>,
+    names: Vec<OsString>,
+    /// How many of them have been visited.
+    visited: usize,
     /// Whether vqtok drew the first PNG in it: only then are the others looked at.
     drawn: Option<bool>,
 }
@@ -105,6 +117,7 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
         roots,
         followed: BTreeSet::new(),
         drawn: None,
+        containers: None,
         stack: Vec::new(),
         path: Vec::new(),
         key: String::new(),
@@ -126,10 +139,11 @@ impl Iterator for ImageWalk {
             };
             self.path.truncate(folder.path_bytes);
             self.key.truncate(folder.key_bytes);
-            let Some(name) = folder.names.next() else {
+            let Some(name) = folder.names.get(folder.visited).cloned() else {
                 self.stack.pop();
                 continue;
             };
+            folder.visited += 1;
             if let Some(found) = self.visit(&name) {
                 return Some(Ok(found));
             }
@@ -153,26 +167,30 @@ impl ImageWalk {
     fn open_input(&mut self, is_folder: bool) -> Result<Option<SourceFile>> {
         let Some(Input { path, .. }) = self.inputs.next() else { return Ok(None) };
         self.drawn = None;
+        self.containers = self.take.files_alone.then_some(false);
         if is_folder {
             let names = list(&path).map_err(Error::io(&path))?;
             self.path = path.into_os_string().into_encoded_bytes();
             let path_bytes = self.path.len();
-            self.stack.push(Folder { path_bytes, key_bytes: 0, names, drawn: None });
+            self.stack.push(Folder { path_bytes, key_bytes: 0, names, visited: 0, drawn: None });
             return Ok(None);
         }
         let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
         let name = path.file_name().unwrap_or(path.as_os_str());
         let key = uri::readable(name.as_bytes());
-        Ok(Some(SourceFile { key, uri: uri::of_path(&path), bytes }))
+        let kind = file_kind::of_input(&path);
+        let (uri, facts) = (uri::of_path(&path), Facts::default());
+        Ok(Some(SourceFile { key, uri, bytes, kind, facts }))
     }
 
     fn at(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    /// The image at the place that `path` and `key` say.
-    fn found(&self, bytes: u64) -> SourceFile {
-        SourceFile { key: self.key.clone(), uri: uri::of_path(self.at()), bytes }
+    /// The file at the place that `path` and `key` say.
+    fn found(&self, bytes: u64, kind: FileKind) -> SourceFile {
+        let (key, uri) = (self.key.clone(), uri::of_path(self.at()));
+        SourceFile { key, uri, bytes, kind, facts: Facts::default() }
     }
 
     fn visit(&mut self, name: &OsStr) -> Option<SourceFile> {
@@ -228,15 +246,15 @@ impl ImageWalk {
         None
     }
 
-    fn enter(&mut self, names: std::vec::IntoIter<OsString>) {
+    fn enter(&mut self, names: Vec<OsString>) {
         let samples = self.path.ends_with(b"/samples") && own::is_sample(self.at());
-        if !self.take.own && (samples || own::kind(self.at(), names.as_slice()).is_some()) {
+        if !self.take.own && (samples || own::kind(self.at(), &names).is_some()) {
             self.skipped.own += 1;
             return;
         }
         self.key.push('/');
         let (path_bytes, key_bytes) = (self.path.len(), self.key.len());
-        self.stack.push(Folder { path_bytes, key_bytes, names, drawn: None });
+        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None });
     }
 
     fn file(&mut self, target: &Metadata) -> Option<SourceFile> {
@@ -246,6 +264,7 @@ impl ImageWalk {
         }
         match self.at().extension().filter(|extension| !extension.is_empty()) {
             Some(extension) if sniff::is_image_extension(extension.as_bytes()) => {}
+            Some(_) if file_kind::is_container(self.at()) => return self.container(target.len()),
             Some(_) => {
                 self.skipped.other_extension += 1;
                 return None;
@@ -260,7 +279,32 @@ impl ImageWalk {
             self.skipped.own += 1;
             return None;
         }
-        Some(self.found(target.len()))
+        self.containers.get_or_insert(false);
+        Some(self.found(target.len(), FileKind::Image))
+    }
+
+    /// A container in a folder is taken where the INPUT holds nothing but containers: beside images
+    /// it is more likely a copy of them.
+    fn container(&mut self, bytes: u64) -> Option<SourceFile> {
+        let taken = match self.containers {
+            Some(taken) => taken,
+            None => {
+                let end = self.stack.first().map_or(0, |input| input.path_bytes);
+                let input = PathBuf::from(OsStr::from_bytes(&self.path[..end]));
+                *self.containers.insert(holds_no_image(input, self.take))
+            }
+        };
+        if !taken {
+            self.skipped.containers += 1;
+            return None;
+        }
+        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
+        let name = self.at().file_name().unwrap_or_default();
+        if file_kind::describes_another(name, |other| names.iter().any(|n| n == other)) {
+            self.skipped.other_extension += 1;
+            return None;
+        }
+        Some(self.found(bytes, FileKind::Container))
     }
 
     /// Whether the file at the current place is a picture that vqtok drew, among others. Where the
@@ -290,7 +334,7 @@ impl ImageWalk {
     fn broken(&mut self) -> Option<SourceFile> {
         let extension = self.at().extension().unwrap_or(OsStr::new(""));
         if sniff::is_image_extension(extension.as_bytes()) {
-            return Some(self.found(0));
+            return Some(self.found(0, FileKind::Image));
         }
         self.skipped.broken_links += 1;
         None
@@ -324,6 +368,12 @@ impl ImageWalk {
         }
         true
     }
+}
+
+/// Whether no image lies under an INPUT as a file of its own.
+fn holds_no_image(input: PathBuf, take: Take) -> bool {
+    let take = Take { files_alone: true, ..take };
+    walk_taking(&[input], take).is_ok_and(|mut walk| walk.next().is_none())
 }
 
 /// Whether vqtok drew every image under an INPUT.

@@ -169,7 +169,7 @@ impl<'a> PlanWriter<'a> {
             return Ok(());
         }
         let columns = columns_of(&self.group, self.layout);
-        let mut write = || -> parquet::errors::Result<()> {
+        let write = || -> parquet::errors::Result<()> {
             self.writer.write(&RecordBatch::try_new(self.layout.columns(), columns)?)?;
             self.writer.flush()
         };

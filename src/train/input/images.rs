@@ -1,12 +1,15 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
 //! them, and varied where the recipe asks for it.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::data::prepare::{Preparation, prepare, prepare_part};
+use sha2::{Digest, Sha256};
+
+use crate::data::prepare::{Preparation, from_bytes, part_from_bytes};
+use crate::data::source::fetch::Library;
 use crate::data::source::file;
-use crate::data::{Skipped, SourceFile, Take, subsample, walk_taking};
+use crate::data::source::stream::SourceStream;
+use crate::data::{Skipped, SourceImage, subsample};
 use crate::error::{Error, Reject, Result};
 use crate::train::input::augment::{self, mirror};
 use crate::train::input::train_data::{Stamp, TrainData};
@@ -20,7 +23,8 @@ const CACHE_BYTES_MAX: u64 = 1 << 30;
 
 /// Training data from image files.
 pub struct Images {
-    found: Vec<SourceFile>,
+    found: Vec<SourceImage>,
+    library: Library,
     skipped: Skipped,
     preparation: Preparation,
     augment: AugmentSettings,
@@ -32,17 +36,16 @@ pub struct Images {
 }
 
 impl Images {
-    /// Lists the images under `inputs`.
+    /// Lists the images of some inputs.
     ///
     /// # Errors
-    /// An input that can't be walked; no image at all.
-    pub fn list(inputs: &[PathBuf], take: Take, preparation: Preparation) -> Result<Images> {
-        let mut walk = walk_taking(inputs, take)?;
-        let found = subsample::evenly(walk.by_ref(), IMAGES_MAX)?;
+    /// The stream's first; no image at all.
+    pub(crate) fn list(mut stream: SourceStream, preparation: Preparation) -> Result<Images> {
+        let found = subsample::evenly(stream.by_ref(), IMAGES_MAX)?;
         if found.is_empty() {
             return Err(Error::invalid(format!(
                 "nothing to train on: no image under the inputs ({})",
-                walk.skipped().message()
+                stream.skipped().message()
             )));
         }
         let size = u64::from(preparation.size.unwrap_or(0));
@@ -51,8 +54,8 @@ impl Images {
         let cache = (0..slots).map(|_| OnceLock::new()).collect();
         let augment = AugmentSettings::default();
         let digests = (0..found.len()).map(|_| OnceLock::new()).collect();
-        let skipped = walk.skipped().clone();
-        Ok(Images { found, skipped, preparation, augment, seed: 0, cache, digests })
+        let (skipped, library) = (stream.skipped(), Library::default());
+        Ok(Images { found, library, skipped, preparation, augment, seed: 0, cache, digests })
     }
 
     /// What was passed over when they were listed.
@@ -66,21 +69,19 @@ impl Images {
     }
 
     fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
-        let prepared = prepare(&self.found[index].uri, &self.preparation)?;
+        let bytes = self.library.read(&self.found[index], &self.preparation.limits)?;
+        let prepared = from_bytes(&bytes, &self.preparation)?;
         self.digests[index].get_or_init(|| prepared.content_sha256);
         Ok(prepared.pixels.into_boxed_slice())
     }
 
     /// The part of an image that an epoch sees; decoded again each time.
     fn part(&self, index: usize, epoch: u64, crop: &CropSettings) -> Result<Vec<u8>, Reject> {
-        let SourceFile { key, uri, .. } = &self.found[index];
-        if self.digests[index].get().is_none()
-            && let Some(digest) = file::digest(uri)
-        {
-            self.digests[index].get_or_init(|| digest);
-        }
-        prepare_part(uri, &self.preparation, |size| {
-            augment::crop(crop, self.seed, key, epoch, size)
+        let image = &self.found[index];
+        let bytes = self.library.read(image, &self.preparation.limits)?;
+        self.digests[index].get_or_init(|| Sha256::digest(&bytes).into());
+        part_from_bytes(&bytes, &self.preparation, |size| {
+            augment::crop(crop, self.seed, &image.key, epoch, size)
         })
     }
 }
@@ -108,7 +109,7 @@ impl TrainData for Images {
     }
 
     fn stamp(&self, index: usize) -> Option<Stamp> {
-        let SourceFile { uri, bytes, .. } = &self.found[index];
+        let SourceImage { uri, bytes, .. } = &self.found[index];
         Some(Stamp { bytes: *bytes, modified: file::modified(uri) })
     }
 
@@ -117,7 +118,7 @@ impl TrainData for Images {
     }
 
     fn content_digest(&self, index: usize) -> Option<[u8; 32]> {
-        file::digest(&self.found[index].uri)
+        self.library.digest(&self.found[index])
     }
 
     fn plain(&self, index: usize) -> Result<Vec<u8>, Reject> {

@@ -14,4 +14,6 @@ pub(crate) struct Fields {
     pub(crate) caption: Option<String>,
     /// Further columns or fields that go into `meta_json`, by their names.
     pub(crate) pass: Vec<String>,
+    /// Whether hidden members and those of systems are taken.
+    pub(crate) hidden: bool,
 }

@@ -132,7 +132,7 @@ fn what_is_hidden_or_a_systems_is_passed_over_unless_it_is_asked_for_or_named() 
     let told = skipped.to_string();
     assert!(told.starts_with("14 skipped (6 hidden, 8 of a system); hidden takes"), "{told}");
 
-    let all = Take { hidden: true, own: false };
+    let all = Take { hidden: true, ..Take::default() };
     let mut walked = walk_taking(&[root.path().to_path_buf()], all).unwrap();
     assert_eq!(keys(&mut walked).len(), 13);
     assert_eq!((walked.skipped().other_extension, walked.skipped().hidden), (2, 0));
@@ -156,7 +156,7 @@ fn links_into_a_hidden_store_are_followed_since_it_is_not_read_itself() {
     let mut plain = walk(&[root.path().to_path_buf()]).unwrap();
     assert_eq!(keys(&mut plain), ["one.png", "plain.png", "two/cd.png"]);
     assert_eq!((plain.skipped().hidden, plain.skipped().links_inside), (1, 1));
-    let all = Take { hidden: true, own: false };
+    let all = Take { hidden: true, ..Take::default() };
     let mut walked = walk_taking(&[root.path().to_path_buf()], all).unwrap();
     assert_eq!(keys(&mut walked), [".store/ab/cd.png", "plain.png"]);
     assert_eq!(walked.skipped().links_inside, 3);
@@ -213,7 +213,7 @@ fn what_vqtok_wrote_is_no_input_wherever_it_lies_and_however_it_is_led_to() {
     // Pictures of a model can be had by naming them.
     assert_eq!(keys(&mut walk(&[at("sub/model/samples")]).unwrap()), ["step-000100.png"]);
     let mut as_before =
-        walk_taking(&[root.path().to_path_buf()], Take { hidden: false, own: true }).unwrap();
+        walk_taking(&[root.path().to_path_buf()], Take { own: true, ..Take::default() }).unwrap();
     assert_eq!(keys(&mut as_before).len(), 4 + 6);
 }
 

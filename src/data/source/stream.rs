@@ -1,0 +1,99 @@
+//! Owns the stream of all images of the inputs: files as they are found, and what containers and
+//! lists hold, each at its place. Must not know: what an image holds.
+
+use std::path::PathBuf;
+
+use super::container::fields::Fields;
+use super::container::listing::Listing;
+use super::file_kind::FileKind;
+use super::image::SourceImage;
+use super::skipped::Skipped;
+use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
+use super::{listings, uri};
+use crate::error::Result;
+
+/// The stream of [`SourceImage`], made by [`images`].
+pub(crate) struct SourceStream {
+    walk: ImageWalk,
+    fields: Fields,
+    /// The container or list that is gone through, with its key.
+    open: Option<(String, Box<dyn Listing>)>,
+    /// What was passed over in containers and lists.
+    inside: Skipped,
+}
+
+/// Checks the inputs and starts the stream; nothing below them is touched yet.
+///
+/// # Errors
+/// Those of [`walk_taking`].
+pub(crate) fn images(inputs: &[PathBuf], take: Take, fields: &Fields) -> Result<SourceStream> {
+    let walk = walk_taking(inputs, take)?;
+    let fields = Fields { hidden: take.hidden, ..fields.clone() };
+    Ok(SourceStream { walk, fields, open: None, inside: Skipped::default() })
+}
+
+/// The images of some inputs as a user finds them without saying anything.
+///
+/// # Errors
+/// Those of [`images`].
+#[cfg(test)]
+pub(crate) fn plain(inputs: &[PathBuf]) -> Result<SourceStream> {
+    images(inputs, Take::default(), &Fields::default())
+}
+
+impl SourceStream {
+    /// What was passed over so far; complete once the iterator has ended.
+    pub(crate) fn skipped(&self) -> Skipped {
+        let mut skipped = self.walk.skipped().clone();
+        skipped.without_image += self.inside.without_image;
+        skipped.members += self.inside.members;
+        skipped.odd.extend(self.inside.odd.iter().cloned());
+        skipped
+    }
+
+    /// Opens what a file holds; a file that is an image is that.
+    fn enter(&mut self, file: SourceFile) -> Result<Option<SourceImage>> {
+        let SourceFile { key, uri, bytes, kind, facts } = file;
+        let listing = match (kind, uri::to_path(&uri)) {
+            (FileKind::Container, Some(path)) => {
+                listings::of_container(&path, &uri, &key, &self.fields)?
+            }
+            (FileKind::List, Some(path)) => listings::of_list(&path, &self.fields)?,
+            _ => return Ok(Some(SourceImage { key, uri, bytes, facts, ..SourceImage::default() })),
+        };
+        self.open = Some((key, listing));
+        Ok(None)
+    }
+
+    /// Takes note of what a container or list was found to be when it has ended.
+    fn close(&mut self) {
+        if let Some((key, listing)) = self.open.take() {
+            let remarks = listing.remarks();
+            self.inside.without_image += remarks.without_image;
+            self.inside.members += remarks.other;
+            remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
+        }
+    }
+}
+
+impl Iterator for SourceStream {
+    type Item = Result<SourceImage>;
+
+    fn next(&mut self) -> Option<Result<SourceImage>> {
+        loop {
+            if let Some((_, listing)) = &mut self.open {
+                match listing.next() {
+                    Some(image) => return Some(image),
+                    None => self.close(),
+                }
+            }
+            let entered = match self.walk.next()? {
+                Ok(file) => self.enter(file),
+                Err(error) => Err(error),
+            };
+            if let Some(image) = entered.transpose() {
+                return Some(image);
+            }
+        }
+    }
+}
