@@ -416,7 +416,8 @@ fn odd_names_are_walked_once_each() {
     assert_eq!((skipped.not_regular, skipped.link_loops, skipped.links_inside), (1, 1, 2));
     assert!(!keys.contains(&".hidden.jpg"));
     assert_eq!((skipped.hidden, skipped.system), (1, 0));
-    let all = data::walk_taking(&[root], data::Take { hidden: true, own: false }).unwrap();
+    let all =
+        data::walk_taking(&[root], data::Take { hidden: true, ..data::Take::default() }).unwrap();
     let hidden: Vec<String> = all.map(|found| found.unwrap().key).collect();
     let more: Vec<_> = hidden.iter().filter(|key| !keys.contains(&key.as_str())).collect();
     assert_eq!(more, [".hidden.jpg"]);
@@ -428,7 +429,8 @@ fn odd_names_decode_where_the_list_says_so() {
     let list = support::shared("images/nasty/oddnames.json").unwrap();
     let list: Value = serde_json::from_str(&std::fs::read_to_string(list).unwrap()).unwrap();
     let owed = list.as_array().unwrap().iter().filter(|entry| entry["expect"] == "decode").count();
-    let walk = data::walk_taking(&[root], data::Take { hidden: true, own: false }).unwrap();
+    let walk =
+        data::walk_taking(&[root], data::Take { hidden: true, ..data::Take::default() }).unwrap();
     let limits = Limits::default();
     let decoded = walk
         .map(|found| data::read(&found.unwrap().uri, &limits))

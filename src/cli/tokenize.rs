@@ -1,7 +1,7 @@
 //! Owns `vqtok tokenize`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
-use super::inputs::InputFlags;
+use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -16,6 +16,8 @@ use std::path::PathBuf;
 pub(super) struct Args {
     #[command(flatten)]
     inputs: InputFlags,
+    #[command(flatten)]
+    facts: FactFlags,
     /// Output folder: plan, token shards, failures, codebook statistics, dataset.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -69,7 +71,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
     options.check_device()?;
-    let inputs = Inputs::from(args.inputs);
+    let inputs = args.facts.of(Inputs::from(args.inputs));
     let mut job = Tokenize::of(inputs.clone(), args.out.clone())
         .label_level(args.label_level)
         .batch_size(args.batch_size)

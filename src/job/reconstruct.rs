@@ -71,6 +71,13 @@ impl Reconstruct {
         Reconstruct { inputs, out, count: 16, overwrite: false }
     }
 
+    /// The column of tables and lists, or the extension of tars' members, that is the image; found
+    /// by type and name where it isn't given.
+    pub fn image_column(mut self, name: impl Into<Option<String>>) -> Reconstruct {
+        self.inputs.fields.image = name.into();
+        self
+    }
+
     /// Takes hidden and system files and folders too.
     pub fn hidden(mut self, hidden: bool) -> Reconstruct {
         self.inputs.hidden = hidden;

@@ -41,7 +41,8 @@ pub struct Tokenize {
 }
 
 impl Tokenize {
-    /// The images under `inputs` (folders and files) into the folder `out`.
+    /// The images of `inputs` (folders, images, tars, Parquet files, zips, lists) into the folder
+    /// `out`.
     pub fn new<P: Into<PathBuf>>(
         inputs: impl IntoIterator<Item = P>,
         out: impl Into<PathBuf>,
@@ -66,6 +67,37 @@ impl Tokenize {
     /// Takes hidden and system files and folders too.
     pub fn hidden(mut self, hidden: bool) -> Tokenize {
         self.inputs.hidden = hidden;
+        self
+    }
+
+    /// The column of tables and lists, or the extension of tars' members, that is the image; found
+    /// by type and name where it isn't given.
+    pub fn image_column(mut self, name: impl Into<Option<String>>) -> Tokenize {
+        self.inputs.fields.image = name.into();
+        self
+    }
+
+    /// The column that names the images of tables and lists.
+    pub fn key_column(mut self, name: impl Into<Option<String>>) -> Tokenize {
+        self.inputs.fields.key = name.into();
+        self
+    }
+
+    /// The column or tar field with the class.
+    pub fn label_column(mut self, name: impl Into<Option<String>>) -> Tokenize {
+        self.inputs.fields.label = name.into();
+        self
+    }
+
+    /// The column or tar field with the text.
+    pub fn caption_column(mut self, name: impl Into<Option<String>>) -> Tokenize {
+        self.inputs.fields.caption = name.into();
+        self
+    }
+
+    /// Further columns or tar fields, which go into `meta_json`.
+    pub fn pass(mut self, names: impl IntoIterator<Item = String>) -> Tokenize {
+        self.inputs.fields.pass = names.into_iter().collect();
         self
     }
 

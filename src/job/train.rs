@@ -133,6 +133,13 @@ impl Train {
         }
     }
 
+    /// The column of tables and lists, or the extension of tars' members, that is the image; found
+    /// by type and name where it isn't given.
+    pub fn image_column(mut self, name: impl Into<Option<String>>) -> Train {
+        self.inputs.fields.image = name.into();
+        self
+    }
+
     /// Takes hidden and system files and folders too.
     pub fn hidden(mut self, hidden: bool) -> Train {
         self.inputs.hidden = hidden;

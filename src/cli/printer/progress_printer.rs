@@ -12,7 +12,7 @@ use crate::cli::progress::{Meter, Reporter};
 use crate::data::Skipped;
 use crate::job::{DamageReport, Event, Observer};
 use crate::util::numbers::counted;
-use crate::util::{numbers, text};
+use crate::util::{numbers, settings, text};
 
 /// Shows a command's jobs.
 pub(in crate::cli) struct ProgressPrinter<'a> {
@@ -96,12 +96,30 @@ impl<'a> ProgressPrinter<'a> {
         self.say("damage", &text, json!(report));
     }
 
+    /// Says what is odd about containers and lists: the first of it to people, all to machines.
+    pub(super) fn odd(&self, skipped: &Skipped) {
+        const SHOWN: usize = 8;
+        for (index, (key, what)) in skipped.odd.iter().enumerate() {
+            let text = format!("note: {}: {}", text::printable(key), flags::remark(what));
+            let fields = json!({"key": key, "note": settings::plain(what)});
+            match index < SHOWN {
+                true => self.say("odd", &text, fields),
+                false => self.reporter.event("odd", fields),
+            }
+        }
+        if let Some(more @ 1..) = skipped.odd_count.checked_sub(SHOWN as u64) {
+            let text = format!("note: {} more of this kind", numbers::count(more));
+            self.say("odd-untold", &text, json!({"notes": skipped.odd_count}));
+        }
+    }
+
     /// Says what was passed over, where something was.
     fn listed(&self, skipped: &Skipped) {
         if skipped.total() > 0 {
             let text = flags::remark(&skipped.message());
             self.say("skipped", &text, skipped_fields(skipped));
         }
+        self.odd(skipped);
     }
 }
 

@@ -43,6 +43,7 @@ impl ProgressPrinter<'_> {
         fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
         self.say("plan", &text, fields);
+        self.odd(planned.skipped);
     }
 
     pub(super) fn tokenizing(&mut self, event: &Event<'_>) {

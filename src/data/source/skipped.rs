@@ -37,6 +37,8 @@ pub struct Skipped {
     pub members: u64,
     /// What is odd about containers and lists: each with what it is, up to [`Skipped::NAMED_MAX`].
     pub odd: Vec<(String, String)>,
+    /// How many of them there are in all.
+    pub odd_count: u64,
     /// The first folders and files that couldn't be looked at, up to [`Skipped::NAMED_MAX`], each with its reason.
     pub unreadable: Vec<(String, String)>,
 }
@@ -80,6 +82,7 @@ impl Skipped {
 
     /// Takes note of what is odd about the container or list `key`.
     pub(crate) fn note(&mut self, key: &str, what: &str) {
+        self.odd_count += 1;
         if self.odd.len() < Skipped::NAMED_MAX {
             self.odd.push((key.to_string(), what.to_string()));
         }

@@ -48,6 +48,7 @@ impl SourceStream {
         skipped.without_image += self.inside.without_image;
         skipped.members += self.inside.members;
         skipped.odd.extend(self.inside.odd.iter().cloned());
+        skipped.odd_count += self.inside.odd_count;
         skipped
     }
 

@@ -121,3 +121,89 @@ fn racing_jobs_make_one_plan() {
     assert!(digests.iter().all(|d| d == &digests[0]));
     assert_eq!(commit::list(&out).unwrap(), [out.join(FILE)]);
 }
+
+/// Rows of two files, then of three compressed tars, then of a table.
+fn parts() -> Vec<PlanRow> {
+    let of = |uri: &str, forward: bool, members: i64| {
+        let uri = uri.to_string();
+        (0..members).map(move |offset| PlanRow {
+            key: format!("{uri}/{offset}"),
+            uri: uri.clone(),
+            bytes: offset,
+            member: Some(format!("{offset}.jpg")),
+            offset: Some(512 * offset),
+            caption: (offset % 3 == 0).then(|| format!("a cat {offset}")),
+            label: (offset % 2 == 0).then(|| "cat".to_string()),
+            meta_json: (offset == 4).then(|| r#"{"a":1}"#.to_string()),
+            fault: (offset == 5).then(|| "cut".to_string()),
+            forward,
+            ..PlanRow::default()
+        })
+    };
+    let all = rows(2).into_iter().chain(of("a.tar.gz", true, 13)).chain(of("b.tar.gz", true, 25));
+    let all = all.chain(of("c.tar.gz", true, 10)).chain(of("d.parquet", false, 3));
+    all.chain(of("e.tar", false, 9))
+        .zip(0..)
+        .map(|(row, ordinal)| PlanRow { ordinal, ..row })
+        .collect()
+}
+
+#[test]
+fn partitions_begin_and_end_with_what_is_read_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = create(dir.path(), parts()).unwrap();
+    assert!(plan.has_parts());
+    let sizes: Vec<usize> =
+        (0..plan.partitions()).map(|p| plan.ordinals(p).unwrap().count()).collect();
+    assert_eq!(sizes, [2, 10, 3, 10, 10, 5, 10, 10, 2]);
+    let together: Vec<usize> = (0..plan.partitions()).map(|p| plan.taken_with(p)).collect();
+    assert_eq!(together, [0, 1, 1, 3, 3, 3, 6, 7, 8]);
+    let all: Vec<PlanRow> = plan.all_rows().unwrap().map(Result::unwrap).collect();
+    assert_eq!(all, parts());
+    for partition in 0..plan.partitions() {
+        for ordinal in plan.ordinals(partition).unwrap() {
+            assert_eq!(plan.partition_of(ordinal), partition);
+        }
+    }
+    let bytes = std::fs::read(dir.path().join(FILE)).unwrap();
+    create(dir.path(), parts()).unwrap();
+    assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), bytes);
+    assert_eq!(crate::audit::verify(dir.path()).unwrap().findings, []);
+}
+
+#[test]
+fn what_stands_beside_an_image_is_part_of_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    create(dir.path(), parts()).unwrap();
+    for (change, words) in [
+        (|row: &mut PlanRow| row.caption = Some("a dog".into()), "the caption of 'a.tar.gz/3'"),
+        (|row: &mut PlanRow| row.label = Some("dog".into()), "the label of 'a.tar.gz/3' was none"),
+        (|row: &mut PlanRow| row.offset = Some(1), "'a.tar.gz/3' lies elsewhere in its file"),
+        (
+            |row: &mut PlanRow| row.member = Some("x".into()),
+            "the member of 'a.tar.gz/3' was '3.jpg'",
+        ),
+    ] as [(fn(&mut PlanRow), &str); 4]
+    {
+        let mut changed = parts();
+        change(&mut changed[5]);
+        let error = create(dir.path(), changed).err().unwrap().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_plan_of_files_is_what_it_always_was() {
+    let (files, late) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plan = create(files.path(), rows(25)).unwrap();
+    assert!(!plan.has_parts());
+    assert_eq!(plan.digest(), "ada383f15d91ee3434ca78683c94d34a2d2ed8103d051b9eb354fe578af2836d");
+    // A caption in the last row gives every row the wider layout.
+    let mut with = rows(25);
+    with[24].caption = Some("late".into());
+    let wide = create(late.path(), with.clone()).unwrap();
+    assert!(wide.has_parts() && wide.digest() != plan.digest());
+    assert_eq!(wide.all_rows().unwrap().map(Result::unwrap).collect::<Vec<_>>(), with);
+    // Files that have texts beside them now are those of an output that was begun without.
+    create(files.path(), with).unwrap();
+}

@@ -302,7 +302,8 @@ fn the_summary_reads_back_and_keeps_its_schema() {
     assert_eq!(finalize::read(dir.path()).unwrap().unwrap(), summary);
     let text = fs::read_to_string(dir.path().join("dataset.json")).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let description = schema::DESCRIPTIONS[4].1;
+    let dataset = schema::DESCRIPTIONS.iter().find(|(word, _)| *word == schema::DATASET);
+    let description = dataset.unwrap().1;
     let description: serde_json::Value = serde_json::from_str(description).unwrap();
     conforms(&value, &description, &description["$defs"], "dataset");
     let deep = tempfile::tempdir().unwrap();
