@@ -1,8 +1,10 @@
 //! Finding image files, in one order that depends on names alone, and reading them. Must not know:
 //! what an image holds.
 
+pub(crate) mod container;
 pub(crate) mod file;
 pub(crate) mod hidden;
+pub(crate) mod image;
 pub(crate) mod labels;
 pub(crate) mod long_paths;
 pub(crate) mod own;

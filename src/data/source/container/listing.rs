@@ -1,0 +1,45 @@
+//! Owns what listing a container gives beside its images.
+
+use crate::data::formats::raw_image::Limits;
+use crate::data::source::image::{Part, SourceImage};
+use crate::error::{Reject, Result};
+
+/// The images of a container, in its own order; nothing is read of their pixels.
+///
+/// An error ends a run; what is wrong with the container's content is a
+/// [`fault`](SourceImage::fault) of an image, or of one more that stands for what is lost.
+pub(crate) trait Listing: Iterator<Item = Result<SourceImage>> + Send {
+    /// What there is to say of it; complete once the iterator has ended.
+    fn remarks(&self) -> &Remarks;
+}
+
+/// What isn't an image, and what is odd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Remarks {
+    /// Members or rows that hold no image and were passed over.
+    pub(crate) without_image: u64,
+    /// Members that are hidden, a system's, or neither file nor image.
+    pub(crate) other: u64,
+    /// What a user should know, in one line each, the container's path not in it: `ends without an
+    /// end mark; it may have been cut`.
+    pub(crate) odd: Vec<String>,
+}
+
+/// Reads images of one container from any thread, in any order.
+pub(crate) trait ReadPart: Send + Sync {
+    /// The bytes of an image that had `bytes` of them when it was listed.
+    ///
+    /// # Errors
+    /// A [`Reject`] of the stage `read`: another member there, damage, more than
+    /// `limits.file_bytes_max`.
+    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject>;
+}
+
+/// Reads images of one container one after the other, in its order.
+pub(crate) trait ReadForward: Send {
+    /// As [`ReadPart::read`]; a part that lies before the last one read costs a new start.
+    ///
+    /// # Errors
+    /// Those of [`ReadPart::read`].
+    fn read(&mut self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject>;
+}

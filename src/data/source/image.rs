@@ -1,0 +1,41 @@
+//! Owns what is known of an image before it is read: its name, its place, what stands beside it.
+
+/// An image of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceImage {
+    /// The name that users know it by, unique within an INPUT. Bytes that are not UTF-8 are
+    /// percent-encoded.
+    pub key: String,
+    /// `file:///...`: the file that holds it, alone or among others; percent-encoded reversibly.
+    pub uri: String,
+    /// Size of the image's own bytes; 0 where that isn't known.
+    pub bytes: u64,
+    /// Its place in a file that holds several; None where the file is the image.
+    pub part: Option<Part>,
+    /// What its source says of it.
+    pub facts: Facts,
+    /// Why it can't be read, where its source says so already: it is planned all the same, and
+    /// fails.
+    pub fault: Option<String>,
+}
+
+/// A place in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The member's name as it stands in an archive, or the column of a table (`image`, or
+    /// `images[2]` of a list).
+    pub member: String,
+    /// Where it begins, as the container's format counts: bytes, or rows.
+    pub offset: u64,
+}
+
+/// What stands beside an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Its class, in words where the source has them.
+    pub label: Option<String>,
+    /// A text that describes it.
+    pub caption: Option<String>,
+    /// Anything else, as a JSON object.
+    pub meta_json: Option<String>,
+}
