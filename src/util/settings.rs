@@ -34,6 +34,7 @@ settings! {
     FORCE = "force",
     GRID = "grid",
     HIDDEN = "hidden",
+    IMAGE_FIELD = "image_field",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
     INIT_WEIGHTS = "init_weights",
