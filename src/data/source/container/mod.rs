@@ -6,3 +6,4 @@ pub(crate) mod fields;
 pub(crate) mod listing;
 pub(crate) mod open;
 mod shared;
+pub(crate) mod tar;

@@ -1,0 +1,29 @@
+//! WebDataset tars, plain and compressed: their samples, and how their images are read. Must not
+//! know: what an image holds.
+//!
+//! Samples are those of the `webdataset` package (1.0.2): a member's name up to the first dot of its
+//! last part is the key, the rest is the field, and members of one key that stand side by side are
+//! one sample. Unlike there, nothing that is damaged is lost without a word.
+
+mod facts;
+mod header;
+mod listing;
+mod member;
+mod name;
+mod notes;
+mod pax;
+mod read;
+mod sample;
+mod sparse;
+mod stream;
+mod unpack;
+mod walker;
+
+pub(crate) use header::is_tar;
+pub(crate) use listing::{TarListing, list};
+pub(crate) use read::{TarReader, TarStream};
+pub(crate) use stream::holds_tar;
+pub(crate) use unpack::{Compression, compression};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! Owns what members' names say: the key and the field of a sample, whose they are. Must not know:
+//! what a field means.
+
+use crate::data::source::hidden::{self, Whose};
+use crate::data::source::uri::readable;
+
+/// Longer names are passed over: a plan doesn't take them.
+pub(super) const NAME_BYTES_MAX: usize = 60_000;
+
+/// A member's name: of which sample it is which field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Unique for a sample's own bytes, as it stands in the tar.
+    pub(super) key: Vec<u8>,
+    /// In lower case.
+    pub(super) field: String,
+}
+
+/// The place of a member; None where it has none, or is metadata or rubbish of a system.
+pub(super) fn place(name: &[u8]) -> Option<Place> {
+    if is_metadata(name) || is_rubbish(name) {
+        return None;
+    }
+    let (key, field) = split(name)?;
+    Some(Place { key: key.to_vec(), field: readable(field).to_lowercase() })
+}
+
+/// Key and field, by `^((?:.*/|)[^.]+)[.]([^/]*)$`: before and after the first dot of the last part.
+/// Where that part begins with the dot, its folder is the key, unless there is none or it has a dot.
+fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let last = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let dot = last + name[last..].iter().position(|&byte| byte == b'.')?;
+    if dot == last {
+        let folder = name[..last].strip_suffix(b"/")?;
+        if folder.rsplit(|&byte| byte == b'/').next().is_some_and(|part| part.contains(&b'.')) {
+            return None;
+        }
+    }
+    Some((&name[..dot], &name[dot + 1..]))
+}
+
+/// `__meta__`, or what is in a folder of such a name.
+fn is_metadata(name: &[u8]) -> bool {
+    let first = name.split(|&byte| byte == b'/').next().unwrap_or_default();
+    first.len() >= 4 && first.starts_with(b"__") && first.ends_with(b"__")
+}
+
+/// What a system put there, and the twins that macOS writes beside every file.
+fn is_rubbish(name: &[u8]) -> bool {
+    let mut parts = name.split(|&byte| byte == b'/');
+    parts.clone().next_back().is_some_and(|last| last.starts_with(b"._"))
+        || parts.any(|part| hidden::whose(part) == Some(Whose::System))
+}

@@ -1,0 +1,173 @@
+//! Owns reading images back from a tar by the parts that listing gave. Must not know: plans.
+
+use std::io;
+use std::sync::Arc;
+
+use super::header::{self, BLOCK};
+use super::member::{self, EXTENSION_BYTES_MAX, Kind, Member};
+use super::stream::{Broken, Damage, Stream};
+use super::unpack::Compression;
+use super::walker::{Step, Walker};
+use crate::data::formats::raw_image::Limits;
+use crate::data::formats::sniff;
+use crate::data::source::container::bytes_at::BytesAt;
+use crate::data::source::container::listing::{ReadForward, ReadPart};
+use crate::data::source::image::Part;
+use crate::data::source::uri::readable;
+use crate::error::{Reject, Stage};
+use crate::util::error_text;
+use crate::util::text::quoted;
+
+/// Images of a plain tar, by their positions.
+pub(crate) struct TarReader {
+    bytes: Arc<dyn BytesAt>,
+}
+
+impl TarReader {
+    pub(crate) fn new(bytes: Arc<dyn BytesAt>) -> TarReader {
+        TarReader { bytes }
+    }
+
+    /// The first member from `position` on, if it is what was planned.
+    fn member_from(&self, position: u64, wanted: &Wanted) -> io::Result<Option<(Walker, Member)>> {
+        let mut walker = Walker::new(Stream::plain(Arc::clone(&self.bytes), position));
+        let step = walker.step()?;
+        Ok(match step {
+            Step::Member(member) if wanted.is(&member) => Some((walker, member)),
+            _ => None,
+        })
+    }
+
+    /// Where the headers begin that extend the one at `offset`.
+    fn extensions_before(&self, offset: u64) -> io::Result<u64> {
+        // A long name and a PAX header, each with its own.
+        let reach = offset.min(EXTENSION_BYTES_MAX + 256 * BLOCK as u64);
+        let mut before = vec![0; reach as usize];
+        let filled = self.bytes.fill_at(offset - reach, &mut before)?;
+        let (_, blocks) = before[..filled].as_rchunks::<BLOCK>();
+        let mut begin = blocks.len();
+        // From the member backward: a header whose content ends where the next one begins.
+        while let Some(found) = (0..begin).rev().find(|&at| {
+            let content = ((begin - at - 1) * BLOCK) as u64;
+            member::is_extension(&blocks[at])
+                && header::size(&blocks[at]).and_then(|size| size.checked_next_multiple_of(512))
+                    == Some(content)
+                && header::is_valid(&blocks[at])
+        }) {
+            begin = found;
+        }
+        Ok(offset - ((blocks.len() - begin) * BLOCK) as u64)
+    }
+}
+
+impl ReadPart for TarReader {
+    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+        let wanted = Wanted::new(part, bytes, limits)?;
+        let found = self.member_from(part.offset, &wanted).map_err(system)?;
+        let found = match found {
+            Some(found) => Some(found),
+            // Its name or size stands in a header before it, or it isn't what was planned.
+            None => {
+                let begin = self.extensions_before(part.offset).map_err(system)?;
+                self.member_from(begin, &wanted).map_err(system)?
+            }
+        };
+        let (mut walker, member) = found.ok_or_else(|| wanted.changed())?;
+        walker.content(&member).map_err(broken)
+    }
+}
+
+/// Images of a compressed tar, one after the other.
+pub(crate) struct TarStream {
+    bytes: Arc<dyn BytesAt>,
+    compression: Compression,
+    /// None before the first image, and after damage.
+    walker: Option<Walker>,
+}
+
+impl TarStream {
+    pub(crate) fn new(bytes: Arc<dyn BytesAt>, compression: Compression) -> TarStream {
+        TarStream { bytes, compression, walker: None }
+    }
+}
+
+impl ReadForward for TarStream {
+    fn read(&mut self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+        let wanted = Wanted::new(part, bytes, limits)?;
+        let ahead = self.walker.take().filter(|walker| walker.stream.position() <= part.offset);
+        let mut walker = ahead.unwrap_or_else(|| {
+            Walker::new(Stream::packed(Arc::clone(&self.bytes), self.compression))
+        });
+        loop {
+            let member = match walker.step().map_err(system)? {
+                Step::Member(member) => member,
+                Step::End => return Err(wanted.changed()),
+                Step::Damage(damage) => return Err(broken(Broken::Damage(damage))),
+            };
+            if member.header_at < part.offset {
+                continue;
+            }
+            if !wanted.is(&member) {
+                return Err(wanted.changed());
+            }
+            let content = walker.content(&member).map_err(broken)?;
+            self.walker = Some(walker);
+            return Ok(content);
+        }
+    }
+}
+
+/// What was planned of an image.
+struct Wanted<'a> {
+    part: &'a Part,
+    bytes: u64,
+}
+
+impl Wanted<'_> {
+    fn new<'a>(part: &'a Part, bytes: u64, limits: &Limits) -> Result<Wanted<'a>, Reject> {
+        let extension = part.member.rsplit('.').next().unwrap_or_default();
+        if sniff::is_raw_extension(extension.as_bytes()) {
+            let name = extension.to_uppercase();
+            return Err(reject(format!(
+                "camera raw ({name}) is not supported; develop it to JPEG, PNG or TIFF first"
+            )));
+        }
+        let max = limits.file_bytes_max;
+        if bytes > max {
+            return Err(reject(format!("the image has {bytes} bytes, more than the limit of {max}")));
+        }
+        Ok(Wanted { part, bytes })
+    }
+
+    fn is(&self, member: &Member) -> bool {
+        (member.header_at, member.size, member.kind) == (self.part.offset, self.bytes, Kind::File)
+            && readable(&member.name) == self.part.member
+    }
+
+    fn changed(&self) -> Reject {
+        let Wanted { part: Part { member, offset }, bytes } = self;
+        reject(format!(
+            "the file has changed since it was planned: {} of {bytes} bytes is no longer at byte \
+             {offset}; --retry-failed takes it as it is",
+            quoted(member)
+        ))
+    }
+}
+
+fn broken(broken: Broken) -> Reject {
+    match broken {
+        Broken::System(error) => system(error),
+        Broken::Damage(Damage { at: Some(at), why, .. }) => {
+            reject(format!("the tar is damaged at byte {at}: {why}"))
+        }
+        Broken::Damage(damage) => reject(damage.why),
+    }
+}
+
+fn system(error: io::Error) -> Reject {
+    reject(error_text::reason(&error))
+}
+
+fn reject(message: String) -> Reject {
+    Reject::new(Stage::Read, message)
+}
