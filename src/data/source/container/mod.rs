@@ -4,3 +4,4 @@
 pub(crate) mod bytes_at;
 pub(crate) mod fields;
 pub(crate) mod listing;
+pub(crate) mod parquet_table;
