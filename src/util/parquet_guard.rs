@@ -19,8 +19,13 @@ const SKIP_MAX: usize = 32;
 
 /// Errors in a few words. A file that is no Parquet passes: the reader says so better.
 pub(crate) fn check(file: &File) -> Result<(), String> {
-    let mut file = file;
     let length = file.metadata().map_err(|e| error_text::reason(&e))?.len();
+    let mut file = file;
+    check_read(&mut file, length)
+}
+
+/// [`check`], of anything that has `length` bytes; it is left at its beginning.
+pub(crate) fn check_read(file: &mut (impl Read + Seek), length: u64) -> Result<(), String> {
     if length < 12 {
         return Ok(());
     }

@@ -55,6 +55,11 @@ pub(crate) fn to_path(uri: &str) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(bytes)))
 }
 
+/// The path behind a `file://` URI for messages; any other URI as it is.
+pub(crate) fn place(uri: &str) -> PathBuf {
+    to_path(uri).unwrap_or_else(|| PathBuf::from(uri))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

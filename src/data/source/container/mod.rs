@@ -7,3 +7,4 @@ pub(crate) mod listing;
 pub(crate) mod open;
 mod shared;
 pub(crate) mod tar;
+pub(crate) mod parquet_table;
