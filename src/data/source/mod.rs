@@ -6,9 +6,11 @@ pub(crate) mod file;
 pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
+// LISTS
 pub(crate) mod long_paths;
 pub(crate) mod own;
 mod peek;
+pub(crate) mod sidecar;
 pub(crate) mod skipped;
 pub(crate) mod uri;
 pub(crate) mod walk;

@@ -4,3 +4,5 @@
 pub(crate) mod bytes_at;
 pub(crate) mod fields;
 pub(crate) mod listing;
+pub(crate) mod odd;
+pub(crate) mod zip;
