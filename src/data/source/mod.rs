@@ -9,10 +9,12 @@ pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
 mod listings;
+// LISTS
 pub(crate) mod long_paths;
 pub(crate) mod own;
 pub(crate) mod patterns;
 mod peek;
+pub(crate) mod sidecar;
 pub(crate) mod skipped;
 pub(crate) mod stream;
 pub(crate) mod uri;

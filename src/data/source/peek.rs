@@ -27,10 +27,14 @@ pub(super) fn holds_an_image(path: &Path) -> bool {
     if file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head).is_err() {
         return false;
     }
+    is_images_head(&head)
+}
+
+/// Whether the first bytes are an image's.
+pub(super) fn is_images_head(head: &[u8]) -> bool {
     // TGA is only a guess and "an archive" no image: without extension, only images by signature.
-    matches!(sniff::sniff(&head), Sniffed::Known(_))
-        || matches!(
-            sniff::sniff(&head),
-            Sniffed::Named("HEIC" | "HEIF" | "AVIF" | "JPEG XL" | "JPEG 2000")
-        )
+    matches!(
+        sniff::sniff(head),
+        Sniffed::Known(_) | Sniffed::Named("HEIC" | "HEIF" | "AVIF" | "JPEG XL" | "JPEG 2000")
+    )
 }

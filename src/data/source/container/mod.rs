@@ -8,3 +8,5 @@ pub(crate) mod open;
 mod shared;
 pub(crate) mod tar;
 pub(crate) mod parquet_table;
+pub(crate) mod odd;
+pub(crate) mod zip;
