@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::container::listing::ReadPart;
-use super::container::open::{Opened, open};
+use super::container::open::{Container, InOrder};
 use super::file;
 use super::image::{Part, SourceImage};
 use crate::data::formats::raw_image::Limits;
@@ -17,7 +17,7 @@ use crate::error::{Reject, Stage};
 pub(crate) struct Fetcher {
     limits: Limits,
     /// The container read last.
-    current: Option<(String, Result<Opened, Reject>)>,
+    current: Option<(String, Result<InOrder, Reject>)>,
 }
 
 /// How the bytes of an image are had.
@@ -43,14 +43,15 @@ impl Fetcher {
         }
         let Some(part) = &image.part else { return Fetched::File };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
-            self.current = Some((image.uri.clone(), open(&image.uri)));
+            let opened = Container::open(&image.uri).and_then(Container::in_order);
+            self.current = Some((image.uri.clone(), opened));
         }
         // It was set just now.
         let Some((_, opened)) = &mut self.current else { return Fetched::File };
         match opened {
             Err(reject) => Fetched::Read(Err(reject.clone())),
-            Ok(Opened::Anywhere(reader)) => Fetched::Part(Arc::clone(reader), part.clone()),
-            Ok(Opened::Forward(reader)) => {
+            Ok(InOrder::Anywhere(reader)) => Fetched::Part(Arc::clone(reader), part.clone()),
+            Ok(InOrder::Forward(reader)) => {
                 Fetched::Read(reader.read(part, image.bytes, &self.limits))
             }
         }
@@ -121,7 +122,7 @@ impl Library {
         if opened.len() >= Library::OPEN_MAX {
             opened.clear(); // Who is reading keeps its own.
         }
-        let reader = open(uri).and_then(Opened::anywhere);
+        let reader = Container::open(uri).and_then(Container::anywhere);
         opened.insert(uri.to_string(), reader.clone());
         reader
     }

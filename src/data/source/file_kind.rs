@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use super::container::open::kind_of;
+use super::container::open;
 use crate::data::formats::sniff;
 
 /// What a file is taken for.
@@ -55,7 +55,7 @@ pub(super) fn of_input(path: &Path) -> FileKind {
     let extension = path.extension().unwrap_or_default();
     match sniff::is_image_extension(extension.as_bytes()) {
         true => FileKind::Image,
-        false if kind_of(path).is_some() => FileKind::Container,
+        false if open::is_container(path) => FileKind::Container,
         false => FileKind::Image,
     }
 }

@@ -1,16 +1,44 @@
 //! Owns opening containers and lists for their images.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::container::bytes_at::{BytesAt, LocalFile};
 use super::container::fields::Fields;
 use super::container::listing::{Listing, Remarks};
+use super::container::open::{Kind, kind_of};
+use super::container::parquet_table::{self, TableKind};
+use super::container::{tar, zip};
 use super::image::SourceImage;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::util::error_text;
+
+/// What a file was found to hold.
+pub(super) enum Held {
+    /// Images. `forward`: the file can only be read from its beginning on.
+    Images { listing: Box<dyn Listing>, forward: bool },
+    /// None, for this reason.
+    Nothing(&'static str),
+}
+
+impl Held {
+    fn images(listing: impl Listing + 'static) -> Held {
+        Held::Images { listing: Box::new(listing), forward: false }
+    }
+}
 
 /// One image that stands for a whole container that can't be read, so that it isn't lost.
 struct Lost {
     image: Option<SourceImage>,
     remarks: Remarks,
+}
+
+impl Lost {
+    fn new(uri: &str, key: &str, fault: String) -> Lost {
+        let (key, uri) = (key.to_string(), uri.to_string());
+        let image = SourceImage { key, uri, fault: Some(fault), ..SourceImage::default() };
+        Lost { image: Some(image), remarks: Remarks::default() }
+    }
 }
 
 impl Iterator for Lost {
@@ -27,30 +55,48 @@ impl Listing for Lost {
     }
 }
 
-/// The images of the container at `path`; `key` names it.
+/// What the container at `path` holds; `key` names it.
 ///
 /// # Errors
-/// One that is named and holds no images.
-pub(super) fn of_container(
-    path: &Path,
-    uri: &str,
-    key: &str,
-    fields: &Fields,
-) -> Result<Box<dyn Listing>> {
-    let _ = (path, fields);
-    let image = SourceImage {
-        key: key.to_string(),
-        uri: uri.to_string(),
-        fault: Some("not yet".into()),
-        ..SourceImage::default()
+/// It can't be told which of its columns holds the images.
+pub(super) fn of_container(path: &Path, uri: &str, key: &str, fields: &Fields) -> Result<Held> {
+    let file = match LocalFile::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Held::images(Lost::new(uri, key, error_text::reason(&error)))),
     };
-    Ok(Box::new(Lost { image: Some(image), remarks: Remarks::default() }))
+    let bytes: Arc<dyn BytesAt> = Arc::new(file);
+    let kind = kind_of(&bytes).map_err(Error::io(path))?.unwrap_or_else(|| kind_by_name(path));
+    Ok(match kind {
+        Kind::Tar => Held::images(tar::list(bytes, uri, key, fields)?),
+        Kind::CompressedTar(_) => {
+            let listing = Box::new(tar::list(bytes, uri, key, fields)?);
+            Held::Images { listing, forward: true }
+        }
+        Kind::Zip => Held::images(zip::list(bytes, uri, key, fields)?),
+        Kind::Table => match parquet_table::kind(Arc::clone(&bytes), uri, fields)? {
+            TableKind::Images => Held::images(parquet_table::list(bytes, uri, key, fields)?),
+            TableKind::Vqtok => Held::Nothing("it was written by vqtok: what it wrote is no input"),
+            TableKind::Account => Held::Nothing("it lists what lies in a tar or folder beside it"),
+            TableKind::List | TableKind::Other => Held::Nothing("it holds no images"),
+        },
+    })
 }
 
-/// The images that the list at `path` names.
+/// What a file is called that holds nothing of the kind: listing it says what is wrong.
+fn kind_by_name(path: &Path) -> Kind {
+    let is = |extension| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
+    match (is("parquet"), is("zip")) {
+        (true, _) => Kind::Table,
+        (_, true) => Kind::Zip,
+        _ => Kind::Tar,
+    }
+}
+
+/// What the list at `path` names.
 ///
 /// # Errors
 /// One that can't be read.
-pub(super) fn of_list(path: &Path, fields: &Fields) -> Result<Box<dyn Listing>> {
-    of_container(path, "", "", fields)
+pub(super) fn of_list(path: &Path, fields: &Fields) -> Result<Held> {
+    let _ = (path, fields);
+    Ok(Held::Nothing("not yet"))
 }

@@ -9,7 +9,7 @@ pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
 mod listings;
-// LISTS
+
 pub(crate) mod long_paths;
 pub(crate) mod own;
 pub(crate) mod patterns;

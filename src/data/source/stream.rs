@@ -7,19 +7,28 @@ use super::container::fields::Fields;
 use super::container::listing::Listing;
 use super::file_kind::FileKind;
 use super::image::SourceImage;
+use super::listings::{self, Held};
 use super::skipped::Skipped;
+use super::uri;
 use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
-use super::{listings, uri};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::util::text;
 
 /// The stream of [`SourceImage`], made by [`images`].
 pub(crate) struct SourceStream {
     walk: ImageWalk,
     fields: Fields,
-    /// The container or list that is gone through, with its key.
-    open: Option<(String, Box<dyn Listing>)>,
+    /// The container or list that is gone through.
+    open: Option<Open>,
     /// What was passed over in containers and lists.
     inside: Skipped,
+}
+
+struct Open {
+    key: String,
+    listing: Box<dyn Listing>,
+    /// Whether it can only be read from its beginning on.
+    forward: bool,
 }
 
 /// Checks the inputs and starts the stream; nothing below them is touched yet.
@@ -45,6 +54,7 @@ impl SourceStream {
     /// What was passed over so far; complete once the iterator has ended.
     pub(crate) fn skipped(&self) -> Skipped {
         let mut skipped = self.walk.skipped().clone();
+        skipped.other_extension += self.inside.other_extension;
         skipped.without_image += self.inside.without_image;
         skipped.members += self.inside.members;
         skipped.odd.extend(self.inside.odd.iter().cloned());
@@ -55,20 +65,29 @@ impl SourceStream {
     /// Opens what a file holds; a file that is an image is that.
     fn enter(&mut self, file: SourceFile) -> Result<Option<SourceImage>> {
         let SourceFile { key, uri, bytes, kind, facts } = file;
-        let listing = match (kind, uri::to_path(&uri)) {
+        let (held, path) = match (kind, uri::to_path(&uri)) {
             (FileKind::Container, Some(path)) => {
-                listings::of_container(&path, &uri, &key, &self.fields)?
+                (listings::of_container(&path, &uri, &key, &self.fields)?, path)
             }
-            (FileKind::List, Some(path)) => listings::of_list(&path, &self.fields)?,
+            (FileKind::List, Some(path)) => (listings::of_list(&path, &self.fields)?, path),
             _ => return Ok(Some(SourceImage { key, uri, bytes, facts, ..SourceImage::default() })),
         };
-        self.open = Some((key, listing));
+        match held {
+            Held::Images { listing, forward } => self.open = Some(Open { key, listing, forward }),
+            Held::Nothing(why) if self.walk.is_in_folder() => {
+                self.inside.other_extension += 1;
+                self.inside.note(&key, &format!("passed over: {why}"));
+            }
+            Held::Nothing(why) => {
+                return Err(Error::invalid(format!("{}: {why}", text::path(&path))));
+            }
+        }
         Ok(None)
     }
 
     /// Takes note of what a container or list was found to be when it has ended.
     fn close(&mut self) {
-        if let Some((key, listing)) = self.open.take() {
+        if let Some(Open { key, listing, .. }) = self.open.take() {
             let remarks = listing.remarks();
             self.inside.without_image += remarks.without_image;
             self.inside.members += remarks.other;
@@ -82,9 +101,10 @@ impl Iterator for SourceStream {
 
     fn next(&mut self) -> Option<Result<SourceImage>> {
         loop {
-            if let Some((_, listing)) = &mut self.open {
+            if let Some(Open { listing, forward, .. }) = &mut self.open {
+                let forward = *forward;
                 match listing.next() {
-                    Some(image) => return Some(image),
+                    Some(image) => return Some(image.map(|i| SourceImage { forward, ..i })),
                     None => self.close(),
                 }
             }

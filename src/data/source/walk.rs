@@ -183,6 +183,11 @@ impl ImageWalk {
         Ok(Some(SourceFile { key, uri, bytes, kind, facts }))
     }
 
+    /// Whether the last file was found in a folder, rather than named.
+    pub(super) fn is_in_folder(&self) -> bool {
+        !self.stack.is_empty()
+    }
+
     fn at(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }

@@ -50,7 +50,14 @@ impl LocalFile {
     /// # Errors
     /// As the system says; not a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<LocalFile> {
-        let file = file::open(path)?;
+        LocalFile::of(file::open(path)?)
+    }
+
+    /// A file that is open.
+    ///
+    /// # Errors
+    /// As the system says; not a regular file.
+    pub(crate) fn of(file: File) -> io::Result<LocalFile> {
         let facts = file.metadata()?;
         if !facts.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -14,7 +14,6 @@ pub(crate) struct Fields {
     pub(crate) caption: Option<String>,
     /// Further columns or fields that go into `meta_json`, by their names.
     pub(crate) pass: Vec<String>,
-    /// Whether hidden members and those of systems are taken.
     /// Whether members of an archive that are hidden or a system's are taken too.
     pub(crate) hidden: bool,
 }

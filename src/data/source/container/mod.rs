@@ -4,9 +4,10 @@
 pub(crate) mod bytes_at;
 pub(crate) mod fields;
 pub(crate) mod listing;
-pub(crate) mod open;
-mod shared;
-pub(crate) mod tar;
-pub(crate) mod parquet_table;
 pub(crate) mod odd;
+pub(crate) mod open;
+pub(crate) mod parquet_table;
+mod shared;
+mod spool;
+pub(crate) mod tar;
 pub(crate) mod zip;

@@ -231,6 +231,7 @@ impl Rows {
             bytes: 0,
             part: Some(Part { member, offset: number }),
             facts: row.facts,
+            forward: false,
             fault: None,
         }
     }

@@ -53,7 +53,7 @@ pub(crate) fn list(
     name: &str,
     fields: &Fields,
 ) -> Result<TarListing> {
-    let stream = Stream::open(bytes).map_err(Error::io(place(uri)))?;
+    let stream = Stream::open(bytes).map_err(Error::io(uri::place(uri)))?;
     Ok(TarListing {
         walker: Walker::new(stream),
         uri: uri.to_owned(),
@@ -69,11 +69,6 @@ pub(crate) fn list(
     })
 }
 
-/// The place behind a uri, for messages.
-fn place(uri: &str) -> PathBuf {
-    uri::to_path(uri).unwrap_or_else(|| Path::new(uri).to_owned())
-}
-
 impl Listing for TarListing {
     fn remarks(&self) -> &Remarks {
         &self.remarks
@@ -87,7 +82,7 @@ impl Iterator for TarListing {
         while self.ready.is_empty() && !self.over {
             if let Err(error) = self.advance() {
                 self.over = true;
-                return Some(Err(Error::io(place(&self.uri))(error)));
+                return Some(Err(Error::io(uri::place(&self.uri))(error)));
             }
         }
         self.ready.pop_front().map(Ok)
@@ -182,10 +177,7 @@ impl TarListing {
     fn fault(&self, damage: &Damage) -> String {
         let Some(at) = damage.at else { return damage.why.clone() };
         let counted = if self.walker.stream.is_packed() { " of its unpacked content" } else { "" };
-        let line = format!(
-            "damaged at byte {at}{counted}: {}; what follows is lost",
-            damage.why
-        );
+        let line = format!("damaged at byte {at}{counted}: {}; what follows is lost", damage.why);
         let Some(sample) = &self.sample else { return line };
         let key = quoted(&readable(&sample.key));
         match &sample.image {

@@ -57,7 +57,12 @@ impl Extensions {
     ///
     /// # Errors
     /// The system's; damage.
-    pub(super) fn add(&mut self, stream: &mut Stream, at: u64, block: &Block) -> Result<(), Broken> {
+    pub(super) fn add(
+        &mut self,
+        stream: &mut Stream,
+        at: u64,
+        block: &Block,
+    ) -> Result<(), Broken> {
         if header::typeflag(block) != b'g' {
             self.of_one_at.get_or_insert(at);
         }

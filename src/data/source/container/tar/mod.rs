@@ -23,7 +23,7 @@ pub(crate) use header::is_tar;
 pub(crate) use listing::{TarListing, list};
 pub(crate) use read::{TarReader, TarStream};
 pub(crate) use stream::holds_tar;
-pub(crate) use unpack::{Compression, compression};
+pub(crate) use unpack::{Compression, compression, unpack};
 
 #[cfg(test)]
 mod tests;

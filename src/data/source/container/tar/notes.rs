@@ -28,10 +28,14 @@ impl Notes {
              their order; {IMAGE_FIELD} takes another"
         );
         let long_names = format!("members' names are longer than {NAME_BYTES_MAX} bytes; left out");
-        let long_texts = format!("labels, captions or other facts exceed {FACT_BYTES_MAX} bytes; left out");
+        let long_texts =
+            format!("labels, captions or other facts exceed {FACT_BYTES_MAX} bytes; left out");
         let lines = [
             (self.several_images, several.as_str()),
-            (self.apart, "samples have their image and their text apart; only side by side they join"),
+            (
+                self.apart,
+                "samples have their image and their text apart; only side by side they join",
+            ),
             (self.repeated_keys, "images have the key of an earlier one"),
             (self.repeated_fields, "members repeat a field of their sample; the first one counts"),
             (self.long_names, &long_names),

@@ -120,6 +120,7 @@ impl Sample {
             uri: uri.to_owned(),
             bytes,
             part: Some(part),
+            forward: false,
             facts: wanted.facts(&self.texts, notes),
             fault: fault.or_else(twice).or_else(overfull),
         })

@@ -74,6 +74,25 @@ pub(super) enum Failure {
     Content(String),
 }
 
+/// Gives what a compressed file holds to `write`, up to its end or to what is damaged.
+///
+/// # Errors
+/// As the system or the store says; those of `write`.
+pub(crate) fn unpack(
+    bytes: Arc<dyn BytesAt>,
+    compression: Compression,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut stream, mut buffer) = (Unpack::new(bytes, compression), vec![0; INPUT_BYTES]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(Failure::Content(_)) => return Ok(()),
+            Ok(count) => write(&buffer[..count])?,
+            Err(Failure::System(error)) => return Err(error),
+        }
+    }
+}
+
 /// What a compressed file holds.
 pub(super) struct Unpack {
     compression: Compression,
@@ -93,7 +112,8 @@ enum State {
 impl Unpack {
     pub(super) fn new(bytes: Arc<dyn BytesAt>, compression: Compression) -> Unpack {
         let failed = Arc::default();
-        let input = Input { bytes, offset: 0, buffer: Vec::new(), at: 0, failed: Arc::clone(&failed) };
+        let input =
+            Input { bytes, offset: 0, buffer: Vec::new(), at: 0, failed: Arc::clone(&failed) };
         Unpack { compression, state: State::Between(input), failed, trailing: 0 }
     }
 

@@ -181,6 +181,7 @@ impl ZipListing {
             uri: self.uri.clone(),
             bytes: entry.bytes,
             facts,
+            forward: false,
             fault,
         }
     }
@@ -191,6 +192,7 @@ impl ZipListing {
             key: self.name.clone(),
             uri: self.uri.clone(),
             part: Some(Part::default()),
+            forward: false,
             fault: Some(reason),
             ..SourceImage::default()
         }

@@ -1,0 +1,51 @@
+//! Owns unpacking a compressed tar into a temporary file, for reading it in any order.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::bytes_at::{BytesAt, LocalFile};
+use super::tar::{Compression, unpack};
+use crate::util::error_text;
+
+/// The stream that `bytes` unpacks to, in a file without a name. What is damaged ends it: whoever
+/// reads behind that finds out.
+///
+/// # Errors
+/// Why the file can't be written, in words.
+pub(super) fn unpacked(
+    bytes: Arc<dyn BytesAt>,
+    compression: Compression,
+) -> Result<Arc<dyn BytesAt>, String> {
+    let folder = std::env::temp_dir();
+    let failed = |error: io::Error| {
+        format!(
+            "a compressed tar is read in any order from a copy in {}, which can't be written: {}; \
+             set TMPDIR to a folder with room, or unpack the tar",
+            folder.display(),
+            error_text::reason(&error)
+        )
+    };
+    let mut file = nameless(&folder).map_err(&failed)?;
+    let write = |some: &[u8]| file.write_all(some);
+    unpack(bytes, compression, write).map_err(&failed)?;
+    Ok(Arc::new(LocalFile::of(file).map_err(&failed)?))
+}
+
+/// A new file in `folder` that is gone with its last handle.
+fn nameless(folder: &std::path::Path) -> io::Result<File> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".vqtok-{}-{next}", std::process::id()));
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
+            Ok(file) => {
+                std::fs::remove_file(&path)?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
