@@ -6,7 +6,7 @@ pub(crate) mod file;
 pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
-// LISTS
+pub(crate) mod lists;
 pub(crate) mod long_paths;
 pub(crate) mod own;
 mod peek;
