@@ -2,32 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::names::{CAPTION, IMAGE, KEY, LABEL, known_among};
 use super::row::{NOT_UTF8, Row, facts};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::util::text;
-
-/// What data sets call the column of paths (any case), the likeliest first.
-pub(super) const IMAGE: &[&str] = &[
-    "file_name",
-    "image_path",
-    "image",
-    "img_path",
-    "path",
-    "filepath",
-    "file_path",
-    "file",
-    "filename",
-    "image_file",
-    "img",
-    "image_url",
-    "img_url",
-    "url",
-];
-pub(super) const LABEL: &[&str] =
-    &["label", "class", "class_name", "label_name", "class_id", "cls", "target", "category"];
-pub(super) const CAPTION: &[&str] = &["caption", "text", "prompt", "description"];
-pub(super) const KEY: &[&str] = &["key"];
 
 /// Which columns of a table are taken for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,10 +92,4 @@ impl Columns {
         let image = cell(self.image).unwrap_or_default().to_vec();
         Row { image: Ok(image), key, facts: facts(label, caption, meta, place, odd) }
     }
-}
-
-/// The first of the known names (any case) that is there.
-pub(super) fn known_among(names: &[String], known: &[&str]) -> Option<usize> {
-    let named = |known: &&str| names.iter().position(|name| name.eq_ignore_ascii_case(known));
-    known.iter().find_map(named)
 }

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::columns::{Columns, IMAGE, known_among};
+use super::columns::Columns;
+use super::names::{IMAGE, known_among};
 use super::place::scheme;
 use super::records::Records;
 use crate::data::formats::sniff;

@@ -48,7 +48,9 @@ pub(crate) fn metadata_of(
     names: &[OsString],
     fields: &Fields,
 ) -> Result<Option<FolderMetadata>> {
-    let mut found = NAMES.into_iter().filter(|name| names.iter().any(|other| other == name));
+    let there =
+        |name: &&str| names.iter().any(|other| other == name) && folder.join(name).is_file();
+    let mut found = NAMES.into_iter().filter(there);
     let Some(name) = found.next() else { return Ok(None) };
     let path = folder.join(name);
     let mut metadata = FolderMetadata::new(name);
@@ -129,5 +131,45 @@ impl FolderMetadata {
             self.odd.note(what, &uri::readable(&path));
         }
         self.odd.lines()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::shared;
+
+    #[test]
+    fn metadata_of_a_folder_is_found_by_file_name() {
+        let Some(folder) = shared("sources/lists/img") else { return };
+        let names = ["0.jpg".into(), "metadata.jsonl".into()];
+        let mut metadata = metadata_of(&folder, &names, &Fields::default()).unwrap().unwrap();
+        let facts = metadata.take(Path::new("sub/3.jpg"));
+        assert_eq!((facts.caption.as_deref(), facts.label.as_deref()), (Some("m3"), Some("4")));
+        assert_eq!(metadata.take(Path::new("1.jpg")), Default::default());
+        assert_eq!(
+            metadata.odd(),
+            [
+                "images without a row in metadata.jsonl are taken without label or caption: 1 (the first: \
+             1.jpg)",
+                "rows in metadata.jsonl whose file isn't an image here: 1 (the first: 0.jpg)"
+            ]
+        );
+        assert!(metadata_of(&folder, &names[..1], &Fields::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn another_table_called_metadata_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("metadata.csv"), "image_id,age\n1,2\n").unwrap();
+        std::fs::write(dir.path().join("metadata.jsonl"), "").unwrap();
+        let names = ["metadata.csv".into(), "metadata.jsonl".into()];
+        let metadata = metadata_of(dir.path(), &names, &Fields::default()).unwrap().unwrap();
+        let odd = metadata.odd();
+        assert!(
+            odd[0].starts_with("metadata.csv is not used: it has no column \"file_name\""),
+            "{odd:?}"
+        );
+        assert_eq!(odd[1], "metadata.jsonl is not used beside metadata.csv");
     }
 }

@@ -16,6 +16,7 @@ mod folder;
 mod input;
 mod lines;
 mod listing;
+mod names;
 mod place;
 mod records;
 mod row;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::columns::{CAPTION, IMAGE, KEY, LABEL};
+use super::names::{CAPTION, IMAGE, KEY, LABEL};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;

@@ -43,9 +43,9 @@ impl Kind {
     fn of(path: &Path) -> Option<Kind> {
         let extension = path.extension()?.to_ascii_lowercase();
         Some(match extension.to_str()? {
-            "txt" | "lst" | "list" => Kind::Text,
-            "csv" | "psv" => Kind::Table { tabs: false },
-            "tsv" | "tab" => Kind::Table { tabs: true },
+            "txt" => Kind::Text,
+            "csv" => Kind::Table { tabs: false },
+            "tsv" => Kind::Table { tabs: true },
             "jsonl" | "ndjson" => Kind::Objects,
             "json" => Kind::Array,
             _ => return None,
@@ -65,7 +65,7 @@ enum Source {
     /// A path a line.
     Text(Lines),
     Table {
-        records: Records,
+        records: Box<Records>,
         columns: Columns,
         width: usize,
     },
@@ -222,7 +222,7 @@ fn table(
         }
     }
     let Dialect { delimiter, header, quoting } = Dialect::of(lines.text(), tabs, fields);
-    let open = || Records::new(input::open(bytes), delimiter, quoting);
+    let open = || Box::new(Records::new(input::open(bytes), delimiter, quoting));
     let mut records = open();
     match records.next()? {
         Some((_, Ok(()))) => {}

@@ -323,39 +323,6 @@ fn what_is_no_list_is_refused() {
     assert!(is_list(Path::new("a/B.TSV")) && !is_list(Path::new("a.parquet")));
 }
 
-#[test]
-fn metadata_of_a_folder_is_found_by_file_name() {
-    let Some(folder) = shared("sources/lists/img") else { return };
-    let names = ["0.jpg".into(), "metadata.jsonl".into()];
-    let mut metadata = metadata_of(&folder, &names, &Fields::default()).unwrap().unwrap();
-    let facts = metadata.take(Path::new("sub/3.jpg"));
-    assert_eq!((facts.caption.as_deref(), facts.label.as_deref()), (Some("m3"), Some("4")));
-    assert_eq!(metadata.take(Path::new("1.jpg")), Default::default());
-    assert_eq!(
-        metadata.odd(),
-        [
-            "images without a row in metadata.jsonl are taken without label or caption: 1 (the first: \
-         1.jpg)",
-            "rows in metadata.jsonl whose file isn't an image here: 1 (the first: 0.jpg)"
-        ]
-    );
-    assert!(metadata_of(&folder, &names[..1], &Fields::default()).unwrap().is_none());
-}
-
-#[test]
-fn another_table_called_metadata_is_not_used() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("metadata.csv"), "image_id,age\n1,2\n").unwrap();
-    let names = ["metadata.csv".into(), "metadata.jsonl".into()];
-    let metadata = metadata_of(dir.path(), &names, &Fields::default()).unwrap().unwrap();
-    let odd = metadata.odd();
-    assert!(
-        odd[0].starts_with("metadata.csv is not used: it has no column \"file_name\""),
-        "{odd:?}"
-    );
-    assert_eq!(odd[1], "metadata.jsonl is not used beside metadata.csv");
-}
-
 /// A cell as RFC 4180 writes it.
 fn quoted(cell: &str) -> String {
     format!("\"{}\"", cell.replace('"', "\"\""))
