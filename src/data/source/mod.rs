@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod labels;
 mod listings;
 
+pub(crate) mod lists;
 pub(crate) mod long_paths;
 pub(crate) mod own;
 pub(crate) mod patterns;

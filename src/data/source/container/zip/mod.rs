@@ -5,7 +5,7 @@
 //! position of its line in the directory, which says all that reading it takes: sizes, method, sum,
 //! where its content lies. Reading one is three small reads and the content, however many members
 //! there are. Listing goes over the directory twice: to learn which names stand in it, and to give
-//! images with what stands beside them. It keeps about 50 bytes a member.
+//! images with what stands beside them. It keeps about 100 bytes a member.
 //!
 //! Where the format leaves room, Python's `zipfile` decides, which most archives of images were made
 //! with or are read with elsewhere: names without the UTF-8 flag are cp437, of two members of a name

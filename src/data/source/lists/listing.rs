@@ -1,0 +1,67 @@
+//! Owns listing the images that a list names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::place::Place;
+use super::rows::Rows;
+use crate::data::source::container::bytes_at::BytesAt;
+use crate::data::source::container::fields::Fields;
+use crate::data::source::container::listing::{Listing, Remarks};
+use crate::data::source::container::odd::Oddities;
+use crate::data::source::image::SourceImage;
+use crate::error::{Error, Result};
+use crate::util::text;
+
+/// The images that a list names, in its order.
+pub(crate) struct ListListing {
+    path: PathBuf,
+    place: Place,
+    /// None once all are given.
+    rows: Option<Rows>,
+    odd: Oddities,
+    remarks: Remarks,
+}
+
+/// Lists what the list at `path` names; `bytes` is its content, and its rows are spoken of as those
+/// of `name`. Images have no [`Part`](crate::data::source::image::Part): they are files.
+///
+/// # Errors
+/// The system's; it can't be used as a list at all: no text, no column that names images, one that
+/// is asked for and missing.
+pub(crate) fn list(
+    path: &Path,
+    bytes: Arc<dyn BytesAt>,
+    name: &str,
+    fields: &Fields,
+) -> Result<ListListing> {
+    let mut odd = Oddities::default();
+    let place = Place::of(path, name).map_err(Error::io(path))?;
+    let rows = Rows::open(path, name, &bytes, fields, &mut odd).map_err(Error::io(path))?;
+    let rows = rows.map_err(|reason| Error::invalid(format!("{}: {reason}", text::path(path))))?;
+    let path = path.to_path_buf();
+    Ok(ListListing { path, place, rows: Some(rows), odd, remarks: Remarks::default() })
+}
+
+impl Iterator for ListListing {
+    type Item = Result<SourceImage>;
+
+    fn next(&mut self) -> Option<Result<SourceImage>> {
+        let next = self.rows.as_mut()?.next(&mut self.odd);
+        match next {
+            Ok(Some((number, Ok(row)))) => Some(Ok(self.place.image(row, number))),
+            Ok(Some((number, Err(reason)))) => Some(Ok(self.place.lost(number, reason))),
+            end => {
+                self.rows = None;
+                self.remarks.odd = self.odd.lines();
+                end.err().map(|error| Err(Error::io(&self.path)(error)))
+            }
+        }
+    }
+}
+
+impl Listing for ListListing {
+    fn remarks(&self) -> &Remarks {
+        &self.remarks
+    }
+}

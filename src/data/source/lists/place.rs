@@ -1,0 +1,142 @@
+//! Owns where the images lie that a list names, and what they are called. Must not know: the list's
+//! format.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::input::trimmed;
+use super::row::Row;
+use crate::data::source::image::SourceImage;
+use crate::data::source::{file, uri};
+
+/// Longest key, in bytes.
+const KEY_BYTES_MAX: usize = 60_000;
+/// As of a walk: longer paths would give longer URIs than a plan takes.
+const PATH_BYTES_MAX: usize = 20_000;
+
+/// A list's place, which the paths in it are relative to.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    folder: PathBuf,
+    uri: String,
+    name: String,
+}
+
+impl Place {
+    /// Of the list at `path`, which is called `name` where its rows are spoken of.
+    ///
+    /// # Errors
+    /// Where the working folder is needed and can't be told.
+    pub(crate) fn of(path: &Path, name: &str) -> io::Result<Place> {
+        let path = std::path::absolute(path)?;
+        let folder = path.parent().unwrap_or(&path).to_path_buf();
+        Ok(Place { folder, uri: uri::of_path(&path), name: name.to_string() })
+    }
+
+    /// What a row is called: `list.csv:7`.
+    pub(crate) fn row(&self, number: u64) -> String {
+        format!("{}:{number}", self.name)
+    }
+
+    /// The image that a row names. It is called by the path as it is written, without `./` or `/`
+    /// before it, or by its address, unless the row has a name for it.
+    pub(crate) fn image(&self, row: Row, number: u64) -> SourceImage {
+        let found = row.image.and_then(|written| self.find(trimmed(&written)));
+        let image = found.and_then(|found| {
+            let key = row.key.as_deref().map(str::trim).filter(|key| !key.is_empty());
+            let key = key.map_or(found.key, str::to_string);
+            if key.len() >= KEY_BYTES_MAX {
+                return Err(format!(
+                    "its name has {} bytes; a key has under {KEY_BYTES_MAX}",
+                    key.len()
+                ));
+            }
+            Ok(SourceImage { key, ..found })
+        });
+        match image {
+            Ok(image) => SourceImage { facts: row.facts, ..image },
+            Err(reason) => self.lost(number, reason),
+        }
+    }
+
+    /// The image that stands for a row that names none.
+    pub(crate) fn lost(&self, number: u64, reason: String) -> SourceImage {
+        let (key, uri) = (self.row(number), self.uri.clone());
+        SourceImage { key, uri, fault: Some(reason), ..SourceImage::default() }
+    }
+
+    /// Key, URI and size of what is written so.
+    fn find(&self, written: &[u8]) -> Result<SourceImage, String> {
+        if written.is_empty() {
+            return Err("it names no image: its path is empty".into());
+        }
+        if written.len() > PATH_BYTES_MAX {
+            return Err(format!("its path has more than {PATH_BYTES_MAX} bytes"));
+        }
+        let path = match scheme(written) {
+            None => Cow::Borrowed(without_dot(written)),
+            Some(name) if name.eq_ignore_ascii_case("file") => match of_file_uri(written) {
+                Some(path) => Cow::Owned(path),
+                None => {
+                    let fault = "it is no file:// address of an absolute path, percent-encoded";
+                    return Ok(elsewhere(written, fault.into()));
+                }
+            },
+            Some(name) => return Ok(elsewhere(written, not_built_in(name))),
+        };
+        let key = uri::readable(&path).trim_start_matches('/').to_string();
+        if key.is_empty() {
+            return Err("it names no image: its path is a folder's".into());
+        }
+        let place = self.folder.join(OsStr::from_bytes(&path));
+        let uri = uri::of_path(&std::path::absolute(&place).unwrap_or(place));
+        let bytes = file::size(&uri).unwrap_or(0);
+        Ok(SourceImage { key, uri, bytes, ..SourceImage::default() })
+    }
+}
+
+/// An image whose address is kept as it is written, and why it can't be read.
+fn elsewhere(written: &[u8], fault: String) -> SourceImage {
+    let address = uri::readable(written);
+    SourceImage { key: address.clone(), uri: address, fault: Some(fault), ..SourceImage::default() }
+}
+
+/// Why addresses of a scheme aren't read: the one place to change where they are.
+fn not_built_in(scheme: &str) -> String {
+    format!(
+        "reading {}:// addresses is not built in; download the images (img2dataset) and list the \
+         files",
+        scheme.to_ascii_lowercase()
+    )
+}
+
+/// The scheme of an address: `https` of `https://...`.
+pub(super) fn scheme(written: &[u8]) -> Option<&str> {
+    let end = written.windows(3).take(20).position(|part| part == b"://")?;
+    let scheme = std::str::from_utf8(&written[..end]).ok()?;
+    let first = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    let others = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    (first && others).then_some(scheme)
+}
+
+/// The path of `file:///x` or `file://localhost/x`, in any case.
+fn of_file_uri(written: &[u8]) -> Option<Vec<u8>> {
+    let rest = std::str::from_utf8(written).ok()?.get("file://".len()..)?;
+    let host = rest.get(..9).filter(|host| host.eq_ignore_ascii_case("localhost"));
+    let path = host.map_or(rest, |host| &rest[host.len()..]);
+    let path = uri::to_path(&format!("file://{path}"))?;
+    Some(path.as_os_str().as_bytes().to_vec())
+}
+
+/// A relative path without `./` before it.
+pub(super) fn without_dot(path: &[u8]) -> &[u8] {
+    let mut rest = path;
+    while let Some(after) = rest.strip_prefix(b"./") {
+        let slashes = after.iter().take_while(|&&byte| byte == b'/').count();
+        rest = &after[slashes..];
+    }
+    rest
+}
