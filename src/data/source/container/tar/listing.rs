@@ -182,10 +182,7 @@ impl TarListing {
     fn fault(&self, damage: &Damage) -> String {
         let Some(at) = damage.at else { return damage.why.clone() };
         let counted = if self.walker.stream.is_packed() { " of its unpacked content" } else { "" };
-        let line = format!(
-            "damaged at byte {at}{counted}: {}; what follows is lost",
-            damage.why
-        );
+        let line = format!("damaged at byte {at}{counted}: {}; what follows is lost", damage.why);
         let Some(sample) = &self.sample else { return line };
         let key = quoted(&readable(&sample.key));
         match &sample.image {

@@ -134,7 +134,9 @@ impl Wanted<'_> {
         }
         let max = limits.file_bytes_max;
         if bytes > max {
-            return Err(reject(format!("the image has {bytes} bytes, more than the limit of {max}")));
+            return Err(reject(format!(
+                "the image has {bytes} bytes, more than the limit of {max}"
+            )));
         }
         Ok(Wanted { part, bytes })
     }

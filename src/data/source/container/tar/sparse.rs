@@ -97,7 +97,8 @@ impl Lines {
             }
             match byte {
                 b'\n' => {
-                    self.numbers.push(header::decimal(&self.line).ok_or("its map of holes is damaged")?);
+                    self.numbers
+                        .push(header::decimal(&self.line).ok_or("its map of holes is damaged")?);
                     self.line.clear();
                 }
                 _ if self.line.len() < 20 => self.line.push(byte),

@@ -93,7 +93,8 @@ enum State {
 impl Unpack {
     pub(super) fn new(bytes: Arc<dyn BytesAt>, compression: Compression) -> Unpack {
         let failed = Arc::default();
-        let input = Input { bytes, offset: 0, buffer: Vec::new(), at: 0, failed: Arc::clone(&failed) };
+        let input =
+            Input { bytes, offset: 0, buffer: Vec::new(), at: 0, failed: Arc::clone(&failed) };
         Unpack { compression, state: State::Between(input), failed, trailing: 0 }
     }
 
