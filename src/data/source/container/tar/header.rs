@@ -6,8 +6,8 @@ pub(super) const BLOCK: usize = 512;
 
 pub(super) type Block = [u8; BLOCK];
 
-/// Sizes beyond it are no file's.
-const SIZE_MAX: u64 = i64::MAX as u64;
+/// Sizes and places beyond it are no file's.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// Whether `head` begins with the header of a tar's member.
 pub(crate) fn is_tar(head: &[u8]) -> bool {
@@ -48,23 +48,24 @@ pub(super) fn name(block: &Block) -> Vec<u8> {
 
 /// How many bytes follow it; None where that is no number, negative or too large.
 pub(super) fn size(block: &Block) -> Option<u64> {
-    number(&block[124..136]).filter(|&size| size <= SIZE_MAX)
+    number(&block[124..136])
 }
 
 /// A decimal number of at most that size, as PAX headers have them.
 pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let number: u64 = std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()?;
-    (number <= SIZE_MAX).then_some(number)
+    (number <= NUMBER_MAX).then_some(number)
 }
 
 /// A number in octal digits between spaces and zeros, or in base 256 where its first bit is set.
 pub(super) fn number(field: &[u8]) -> Option<u64> {
-    if field[0] & 0x80 != 0 {
-        return base_256(field);
-    }
-    let digits = text(field).trim_ascii();
-    digits.iter().try_fold(0_u64, |number, &digit| match digit {
+    let number = if field[0] & 0x80 != 0 { base_256(field) } else { octal(field) };
+    number.filter(|&number| number <= NUMBER_MAX)
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    text(field).trim_ascii().iter().try_fold(0_u64, |number, &digit| match digit {
         b'0'..=b'7' => number.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     })

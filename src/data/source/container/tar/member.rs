@@ -45,7 +45,7 @@ pub(super) fn is_extension(block: &Block) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     /// Where the first of those begins that tell of one member.
-    pub(super) of_one_at: Option<u64>,
+    of_one_at: Option<u64>,
     /// Whether a header for all members says what only one can have; it isn't followed.
     pub(super) global_name: bool,
     pax: Pax,
@@ -90,6 +90,17 @@ impl Extensions {
         }
         // Its last block is filled up.
         pass(stream, padding(size))
+    }
+
+    /// Sees to it that no member is missing that they tell of.
+    ///
+    /// # Errors
+    /// Damage.
+    pub(super) fn check_unused(&self) -> Result<(), Broken> {
+        match self.of_one_at {
+            Some(at) => Err(Broken::at(at, "a header tells of a member that is missing")),
+            None => Ok(()),
+        }
     }
 
     /// The member with the header `block`, which began at `at`.

@@ -2,6 +2,7 @@
 
 use super::facts::FACT_BYTES_MAX;
 use super::name::NAME_BYTES_MAX;
+use crate::util::numbers::counted;
 use crate::util::settings::IMAGE_FIELD;
 
 /// How often what was seen.
@@ -24,8 +25,8 @@ impl Notes {
     /// One line for each kind that was seen.
     pub(super) fn lines(&self) -> Vec<String> {
         let several = format!(
-            "samples hold several images; one of each is taken: jpg before png, jpeg, webp, then by \
-             their order; {IMAGE_FIELD} takes another"
+            " with several images: one is taken, jpg before png, jpeg, webp, then by their order; \
+             {IMAGE_FIELD} takes another"
         );
         let long_names = format!("members' names are longer than {NAME_BYTES_MAX} bytes; left out");
         let long_texts =
@@ -43,8 +44,21 @@ impl Notes {
             (self.no_text, "labels, captions or other facts are no text (UTF-8); left out"),
             (self.no_object, "members for JSON hold no JSON object; left out"),
             (self.unread, "labels, captions or other facts are damaged; left out"),
+        let apart = " whose captions stand apart from their images: only what lies side by side is \
+                     joined";
+        let long_name = format!(" left out: names of {NAME_BYTES_MAX} bytes or more");
+        let long_text = format!(" left out: longer than {FACT_BYTES_MAX} bytes");
+            (self.several_images, "sample", several.as_str()),
+            (self.apart, "sample", apart),
+            (self.repeated_keys, "image", " with the key of an earlier one"),
+            (self.repeated_fields, "member", " with a field that its sample has: the first counts"),
+            (self.long_names, "member", &long_name),
+            (self.long_texts, "field", &long_text),
+            (self.no_text, "field", " left out: not text (UTF-8)"),
+            (self.no_object, "field", " left out: not a JSON object"),
+            (self.unread, "field", " left out: damaged"),
         ];
-        let seen = lines.into_iter().filter(|(count, _)| *count > 0);
-        seen.map(|(count, what)| format!("{count} {what}")).collect()
+        let seen = lines.into_iter().filter(|(count, ..)| *count > 0);
+        seen.map(|(count, noun, what)| counted(count, noun) + what).collect()
     }
 }

@@ -8,6 +8,7 @@ use super::header::{self, BLOCK, Block};
 use super::member::{self, Extensions, Member};
 use super::stream::{Broken, Damage, Stream};
 use crate::data::source::uri::readable;
+use crate::util::numbers::counted;
 use crate::util::text::quoted;
 
 #[derive(Debug)]
@@ -31,14 +32,14 @@ pub(super) struct Oddities {
 impl Oddities {
     /// One line each.
     pub(super) fn lines(&self) -> Vec<String> {
-        let counted = [
-            (self.lone_zeros, "single blocks of zeros lie between members; read on behind them"),
-            (self.inner_ends, "end marks have members behind them; read on there"),
-            (self.global_names, "PAX headers give one name or size to all members; not followed"),
+        let lines = [
+            (self.lone_zeros, "lone zero block", " between members: passed over"),
+            (self.inner_ends, "end mark", " before the end: what follows is read too"),
+            (self.global_names, "PAX header", " with a name or size for all members: not followed"),
         ];
-        let counted = counted.iter().filter(|(count, _)| *count > 0);
-        let counted = counted.map(|(count, what)| format!("{count} {what}"));
-        counted.chain(self.end.iter().cloned()).collect()
+        let seen = lines.into_iter().filter(|(count, ..)| *count > 0);
+        let seen = seen.map(|(count, noun, what)| counted(count, noun) + what);
+        seen.chain(self.end.iter().cloned()).collect()
     }
 }
 
@@ -78,10 +79,16 @@ impl Walker {
     fn walk(&mut self) -> Result<Option<Member>, Broken> {
         self.pass_content()?;
         let mut before = Extensions::default();
+        let mut next = self.stream.position();
         while let Some(block) = self.next_header()? {
             let at = self.stream.position() - BLOCK as u64;
+            // Behind zeros, what follows may be another tar's.
+            if at > next {
+                before.check_unused()?;
+            }
             if member::is_extension(&block) {
                 before.add(&mut self.stream, at, &block)?;
+                next = self.stream.position();
                 continue;
             }
             self.oddities.global_names += u64::from(before.global_name);
@@ -90,11 +97,8 @@ impl Walker {
             (self.content, self.padding) = (member.stored, member.padding);
             return Ok(Some(member));
         }
-        // A header for all members may stand alone.
-        match before.of_one_at {
-            Some(at) => Err(Broken::at(at, "a header tells of a member that is missing")),
-            None => Ok(None),
-        }
+        before.check_unused()?;
+        Ok(None)
     }
 
     /// The next block that is a valid header; None at the end.
@@ -105,7 +109,7 @@ impl Walker {
             let filled = self.stream.fill(&mut block)?;
             if block.iter().all(|&byte| byte == 0) {
                 if filled < BLOCK {
-                    return self.end().map(|()| None);
+                    return self.end(filled > 0).map(|()| None);
                 }
                 self.zeros += 1;
             } else if filled == BLOCK && header::is_valid(&block) {
@@ -115,7 +119,7 @@ impl Walker {
                 let count = self.stream.skip(u64::MAX - BLOCK as u64)? + filled as u64;
                 let line = format!("{count} bytes behind its end mark are no part of it");
                 self.oddities.end.push(line);
-                return self.end().map(|()| None);
+                return self.end(false).map(|()| None);
             } else {
                 return Err(self.no_header(at, &block, filled));
             }
@@ -143,8 +147,8 @@ impl Walker {
         }
     }
 
-    /// Looks at how it ends.
-    fn end(&mut self) -> Result<(), Broken> {
+    /// Looks at how it ends, within a block perhaps.
+    fn end(&mut self, within_block: bool) -> Result<(), Broken> {
         if self.stream.position() == 0 {
             return Err(Broken::no_tar("it is empty"));
         }
@@ -152,6 +156,7 @@ impl Walker {
             _ if !self.any_header => Some("has no members, zeros alone"),
             0 => Some("ends without an end mark; it may have been cut"),
             1 => Some("ends with half an end mark; it may have been cut"),
+            _ if within_block => Some("has a length that no tar has; bytes of it may be missing"),
             _ => None,
         };
         self.oddities.end.extend(mark.map(str::to_owned));
