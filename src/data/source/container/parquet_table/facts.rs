@@ -96,19 +96,19 @@ impl FactColumns {
     }
 
     /// What stands in the next row, whose number is `row`.
-    pub(super) fn next(&mut self, row: u64) -> RowFacts {
+    pub(super) fn next(&mut self, table: &Table, row: u64) -> RowFacts {
         let key = self.key.as_mut().and_then(|column| {
-            let key = key_of(column.next(row));
+            let key = key_of(column.next(table, row));
             self.odd.without_key += u64::from(key.is_none());
             key
         });
-        let label = self.label.as_mut().map(|column| column.next(row));
-        let caption = match self.caption.as_mut().map(|column| column.next(row)) {
+        let label = self.label.as_mut().map(|column| column.next(table, row));
+        let caption = match self.caption.as_mut().map(|column| column.next(table, row)) {
             Some(Value::String(caption)) => Some(caption),
             _ => None,
         };
         let label = label.and_then(|label| self.label_of(label));
-        let meta_json = self.meta_json(row);
+        let meta_json = self.meta_json(table, row);
         RowFacts { key, facts: Facts { label, caption, meta_json } }
     }
 
@@ -132,8 +132,8 @@ impl FactColumns {
         name
     }
 
-    fn meta_json(&mut self, row: u64) -> Option<String> {
-        let mut object = match self.meta.as_mut().map(|column| column.next(row)) {
+    fn meta_json(&mut self, table: &Table, row: u64) -> Option<String> {
+        let mut object = match self.meta.as_mut().map(|column| column.next(table, row)) {
             Some(Value::Object(object)) => object,
             Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or_else(|_| {
                 self.odd.no_object += 1;
@@ -142,7 +142,7 @@ impl FactColumns {
             _ => Map::new(),
         };
         for column in &mut self.passed {
-            let value = column.next(row);
+            let value = column.next(table, row);
             object.insert(column.name().into(), value);
         }
         if object.is_empty() {

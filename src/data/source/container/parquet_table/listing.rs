@@ -195,8 +195,8 @@ impl Rows {
             _ => None,
         };
         self.place.row += 1;
-        let row = self.facts.next(number);
-        let status = self.status.as_mut().map(|status| status.next(number));
+        let row = self.facts.next(&self.table, number);
+        let status = self.status.as_mut().map(|status| status.next(&self.table, number));
         let failed = status.is_some_and(|status| status.as_str().is_some_and(|s| s != "success"));
         if failed || count == Some(0) {
             remarks.without_image += 1;

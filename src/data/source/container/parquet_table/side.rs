@@ -15,8 +15,11 @@ const BATCH: usize = 32;
 /// A column beside the images.
 pub(super) struct SideColumn {
     column: Column,
+    group: usize,
     /// One to a leaf; none where it is damaged, or before the first row group.
     leaves: Vec<LeafRows>,
+    /// Whether rows of the row group are decoded one by one.
+    slow: bool,
     too_long: u64,
     damaged: u64,
     /// The first damage: its row, and the reason.
@@ -26,7 +29,8 @@ pub(super) struct SideColumn {
 impl SideColumn {
     pub(super) fn new(column: &Column) -> SideColumn {
         let column = column.clone();
-        SideColumn { column, leaves: Vec::new(), too_long: 0, damaged: 0, damage: None }
+        let (group, leaves, slow) = (0, Vec::new(), false);
+        SideColumn { column, group, leaves, slow, too_long: 0, damaged: 0, damage: None }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -35,25 +39,42 @@ impl SideColumn {
 
     /// Goes to a row group's first row.
     pub(super) fn enter(&mut self, table: &Table, group: usize) {
-        let open = |leaf| LeafRows::open(table, group, leaf, BATCH);
-        match self.column.leaves.clone().map(open).collect() {
+        (self.group, self.slow) = (group, false);
+        self.leaves = self.open(table, BATCH).unwrap_or_default();
+        if self.leaves.is_empty() {
+            self.enter_slowly(table, table.rows_of(group).0);
+        }
+    }
+
+    fn open(&self, table: &Table, batch: usize) -> Result<Vec<LeafRows>, String> {
+        let open = |leaf| LeafRows::open(table, self.group, leaf, batch);
+        self.column.leaves.clone().map(open).collect()
+    }
+
+    /// Goes to a row of the row group, from where rows are decoded one by one: what is damaged
+    /// further on costs them nothing then.
+    fn enter_slowly(&mut self, table: &Table, row: u64) {
+        let before = usize::try_from(row - table.rows_of(self.group).0);
+        let leaves = self.open(table, 1).and_then(|mut leaves| {
+            let before = before.map_err(|error| error.to_string())?;
+            leaves.iter_mut().try_for_each(|leaf| leaf.skip(before))?;
+            Ok(leaves)
+        });
+        self.slow = true;
+        match leaves {
             Ok(leaves) => self.leaves = leaves,
-            Err(reason) => self.give_up(table.rows_of(group).0, reason),
+            Err(reason) => self.give_up(row, reason),
         }
     }
 
     /// The value in the next row, whose number is `row`; null where there is none to be had.
-    pub(super) fn next(&mut self, row: u64) -> Value {
-        if self.leaves.is_empty() {
-            self.damaged += 1;
-            return Value::Null;
+    pub(super) fn next(&mut self, table: &Table, row: u64) -> Value {
+        let mut moved = self.advance();
+        if moved.is_err() && !self.slow {
+            self.enter_slowly(table, row);
+            moved = self.advance();
         }
-        for leaf in &mut self.leaves {
-            let reason = match leaf.advance() {
-                Ok(true) => continue,
-                Ok(false) => TOO_FEW.into(),
-                Err(reason) => reason,
-            };
+        if let Err(reason) = moved {
             self.damaged += 1;
             self.give_up(row, reason);
             return Value::Null;
@@ -71,6 +92,16 @@ impl SideColumn {
                 Value::Null
             }
         }
+    }
+
+    fn advance(&mut self) -> Result<(), String> {
+        if self.leaves.is_empty() {
+            return Err(TOO_FEW.into());
+        }
+        self.leaves.iter_mut().try_for_each(|leaf| match leaf.advance()? {
+            true => Ok(()),
+            false => Err(TOO_FEW.into()),
+        })
     }
 
     /// Leaves the rest of the row group without values.

@@ -84,7 +84,7 @@ impl Iterator for TextRows {
         }
         let row = self.row;
         self.row += 1;
-        let texts = self.columns.iter_mut().map(|column| match column.next(row) {
+        let texts = self.columns.iter_mut().map(|column| match column.next(&self.table, row) {
             Value::Null => None,
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
