@@ -146,6 +146,8 @@ pub struct Planned<'a> {
     pub moved: Option<(&'a str, &'a str)>,
     /// Whether what vqtok wrote itself is among the images, as an earlier version planned it.
     pub own: bool,
+    /// Images with labels, captions or metadata beside them that the output was begun without.
+    pub unplanned_facts: u64,
     /// Which folder of a key is its label.
     pub label_level: LabelLevel,
     /// What the first folders of the inputs look like, where that was looked at.

@@ -35,12 +35,13 @@ impl Inputs {
         Take { hidden: self.hidden, ..Take::default() }
     }
 
-    /// The images of them, in order, those in containers and lists among them.
+    /// The images of them, in order, those in containers and lists among them. `facts`: also what
+    /// stands beside files.
     ///
     /// # Errors
     /// Those of [`walk_taking`].
-    pub(crate) fn images(&self, take: Take) -> Result<SourceStream> {
-        stream::images(&self.paths, take, &self.fields)
+    pub(crate) fn images(&self, take: Take, facts: bool) -> Result<SourceStream> {
+        stream::images(&self.paths, take, facts, &self.fields)
     }
 
     /// The files under them, in order.

@@ -66,7 +66,7 @@ pub(super) fn plan(
     if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, observer)? {
         return Ok((plan, unseen));
     }
-    let today = || Ok(rows(inputs.images(inputs.take())?));
+    let today = || Ok(rows(inputs.images(inputs.take(), true)?));
     let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
     Err(Error::mismatch(format!(
         "the input of {} has changed: {}; use another {OUT}, or restore the input",
@@ -84,7 +84,7 @@ fn hold(
     labels: &Labels,
     observer: &mut dyn Observer,
 ) -> Result<(Held, u64)> {
-    let mut images = inputs.images(take)?;
+    let mut images = inputs.images(take, true)?;
     let first = images.next().transpose()?;
     let Some(first) = first else {
         return Err(Error::invalid(format!(
@@ -110,6 +110,7 @@ fn hold(
         resized: resized.count,
         moved,
         own: take.own,
+        unplanned_facts: plan.unplanned_facts(),
         label_level: labels.level,
         layout: labels.layout.as_ref(),
     }));

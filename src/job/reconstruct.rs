@@ -122,7 +122,7 @@ impl Reconstruct {
     ) -> Result<ReconstructSummary> {
         self.check()?;
         let preparation = tokenizer.bounded_preparation()?;
-        let mut images = self.inputs.images(self.inputs.take())?;
+        let mut images = self.inputs.images(self.inputs.take(), false)?;
         let chosen = subsample::evenly(images.by_ref(), self.count)?;
         observer.event(&Event::Listed(&images.skipped()));
         let library = Library::default();

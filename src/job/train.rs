@@ -353,8 +353,9 @@ impl Train {
         let folder = &self.model;
         places::writable_folder(MODEL, folder)?;
         let recipe = &resume::with_absolute_paths(recipe.clone());
-        let images = Images::list(self.inputs.images(self.inputs.take())?, recipe.preparation())?
-            .augmented(recipe.train.augment, recipe.train.seed);
+        let images =
+            Images::list(self.inputs.images(self.inputs.take(), false)?, recipe.preparation())?
+                .augmented(recipe.train.augment, recipe.train.seed);
         observer.event(&Event::Listed(images.skipped()));
         observer.event(&Event::BeginTraining { model: folder, recipe });
         keep_freed_memory();

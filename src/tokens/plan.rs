@@ -39,6 +39,8 @@ pub struct Plan {
     together: Vec<[usize; 2]>,
     metadata: ArrowReaderMetadata,
     moved: Moved,
+    /// Today's images with something beside them that the plan has no columns for.
+    unplanned_facts: u64,
 }
 
 /// What an output folder's plan is to today's input.
@@ -162,7 +164,18 @@ impl Plan {
         let together = together.and_then(|text| serde_json::from_str(text).ok());
         let together = together.unwrap_or_default();
         let (dir, moved) = (dir.to_path_buf(), Moved::default());
-        Ok(Plan { dir, identity, digest, layout, starts, together, metadata, moved })
+        let unplanned_facts = 0;
+        Ok(Plan {
+            dir,
+            identity,
+            digest,
+            layout,
+            starts,
+            together,
+            metadata,
+            moved,
+            unplanned_facts,
+        })
     }
 
     /// The output folder.
@@ -269,6 +282,12 @@ impl Plan {
         &self.moved
     }
 
+    /// How many of today's images have labels, captions or metadata beside them that this plan,
+    /// which was made without, doesn't know.
+    pub fn unplanned_facts(&self) -> u64 {
+        self.unplanned_facts
+    }
+
     /// The same plan, its files lying elsewhere.
     pub fn with_moved(self, moved: Moved) -> Plan {
         Plan { moved, ..self }
@@ -295,7 +314,7 @@ impl Plan {
                 shorten(&now)
             )));
         }
-        let mut moved = Moved::default();
+        let (mut moved, mut unplanned_facts) = (Moved::default(), 0);
         let mut planned = self.all_rows()?;
         let mut count: i64 = 0;
         for row in rows {
@@ -308,7 +327,10 @@ impl Plan {
             moved.note(&was, &row);
             // Outputs of files alone were begun without what may stand beside these now.
             let same_beside = match self.layout {
-                Layout::Files => row.member.is_none(),
+                Layout::Files => {
+                    unplanned_facts += u64::from(row.is_more_than_a_file());
+                    row.member.is_none()
+                }
                 Layout::Parts => same_beside(&was, &row),
             };
             let same = (was.ordinal, &was.key) == (row.ordinal, &row.key) && same_beside;
@@ -326,6 +348,7 @@ impl Plan {
             return Ok(Held::Other(self, difference));
         }
         self.moved = moved;
+        self.unplanned_facts = unplanned_facts;
         Ok(Held::Same(self))
     }
 }

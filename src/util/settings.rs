@@ -36,7 +36,6 @@ settings! {
     GRID = "grid",
     HIDDEN = "hidden",
     IMAGE_COLUMN = "image_column",
-    IMAGE_FIELD = "image_field",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
     INIT_WEIGHTS = "init_weights",

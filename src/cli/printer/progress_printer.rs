@@ -100,7 +100,9 @@ impl<'a> ProgressPrinter<'a> {
     pub(super) fn odd(&self, skipped: &Skipped) {
         const SHOWN: usize = 8;
         for (index, (key, what)) in skipped.odd.iter().enumerate() {
-            let text = format!("note: {}: {}", text::printable(key), flags::remark(what));
+            let of =
+                if key.is_empty() { String::new() } else { format!("{}: ", text::printable(key)) };
+            let text = format!("note: {of}{}", flags::remark(what));
             let fields = json!({"key": key, "note": settings::plain(what)});
             match index < SHOWN {
                 true => self.say("odd", &text, fields),

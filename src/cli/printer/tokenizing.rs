@@ -32,6 +32,13 @@ impl ProgressPrinter<'_> {
         if planned.own {
             text += "; what vqtok wrote itself is among them, as an earlier version planned it";
         }
+        if planned.unplanned_facts > 0 {
+            let images = counted(planned.unplanned_facts, "image");
+            text += &format!(
+                "; {images} with captions, labels or metadata beside them, which this output was \
+                 begun without: another --out has them"
+            );
+        }
         if let Some(words) = labels_in_words(planned) {
             text += &format!("; {words}");
         }
@@ -39,6 +46,7 @@ impl ProgressPrinter<'_> {
         fields["images"] = planned.images.into();
         fields["partitions"] = planned.partitions.into();
         fields["resized"] = planned.resized.into();
+        fields["unplanned_facts"] = planned.unplanned_facts.into();
         fields["label_level"] = planned.label_level.to_string().into();
         fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::container::open;
+use super::lists;
 use crate::data::formats::sniff;
 
 /// What a file is taken for.
@@ -35,9 +36,6 @@ const CONTAINERS: [&str; 12] = [
     ".tar.zstd",
 ];
 
-/// Ends of names of lists.
-const LISTS: [&str; 7] = [".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".lst"];
-
 /// Whether a file is named as a container is.
 pub(super) fn is_container(path: &Path) -> bool {
     ends_with(path.file_name().unwrap_or_default(), &CONTAINERS).is_some()
@@ -49,7 +47,7 @@ pub(super) fn of_input(path: &Path) -> FileKind {
     if ends_with(name, &CONTAINERS).is_some() {
         return FileKind::Container;
     }
-    if ends_with(name, &LISTS).is_some() {
+    if lists::is_list(path) {
         return FileKind::List;
     }
     let extension = path.extension().unwrap_or_default();

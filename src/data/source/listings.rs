@@ -10,6 +10,7 @@ use super::container::open::{Kind, kind_of};
 use super::container::parquet_table::{self, TableKind};
 use super::container::{tar, zip};
 use super::image::SourceImage;
+use super::lists;
 use crate::error::{Error, Result};
 use crate::util::error_text;
 
@@ -77,7 +78,8 @@ pub(super) fn of_container(path: &Path, uri: &str, key: &str, fields: &Fields) -
             TableKind::Images => Held::images(parquet_table::list(bytes, uri, key, fields)?),
             TableKind::Vqtok => Held::Nothing("it was written by vqtok: what it wrote is no input"),
             TableKind::Account => Held::Nothing("it lists what lies in a tar or folder beside it"),
-            TableKind::List | TableKind::Other => Held::Nothing("it holds no images"),
+            TableKind::List => Held::images(lists::list_table(path, bytes, uri, key, fields)?),
+            TableKind::Other => Held::Nothing("it holds no images"),
         },
     })
 }
@@ -92,11 +94,11 @@ fn kind_by_name(path: &Path) -> Kind {
     }
 }
 
-/// What the list at `path` names.
+/// What the list at `path` names; `key` names it.
 ///
 /// # Errors
 /// One that can't be read.
-pub(super) fn of_list(path: &Path, fields: &Fields) -> Result<Held> {
-    let _ = (path, fields);
-    Ok(Held::Nothing("not yet"))
+pub(super) fn of_list(path: &Path, key: &str, fields: &Fields) -> Result<Held> {
+    let bytes: Arc<dyn BytesAt> = Arc::new(LocalFile::open(path).map_err(Error::io(path))?);
+    Ok(Held::images(lists::list(path, bytes, key, fields)?))
 }

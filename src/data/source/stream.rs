@@ -31,13 +31,22 @@ struct Open {
     forward: bool,
 }
 
-/// Checks the inputs and starts the stream; nothing below them is touched yet.
+/// Checks the inputs and starts the stream; nothing below them is touched yet. `facts`: also what
+/// stands beside files.
 ///
 /// # Errors
 /// Those of [`walk_taking`].
-pub(crate) fn images(inputs: &[PathBuf], take: Take, fields: &Fields) -> Result<SourceStream> {
-    let walk = walk_taking(inputs, take)?;
+pub(crate) fn images(
+    inputs: &[PathBuf],
+    take: Take,
+    facts: bool,
+    fields: &Fields,
+) -> Result<SourceStream> {
     let fields = Fields { hidden: take.hidden, ..fields.clone() };
+    let mut walk = walk_taking(inputs, take)?;
+    if facts {
+        walk = walk.with_facts(fields.clone());
+    }
     Ok(SourceStream { walk, fields, open: None, inside: Skipped::default() })
 }
 
@@ -47,7 +56,7 @@ pub(crate) fn images(inputs: &[PathBuf], take: Take, fields: &Fields) -> Result<
 /// Those of [`images`].
 #[cfg(test)]
 pub(crate) fn plain(inputs: &[PathBuf]) -> Result<SourceStream> {
-    images(inputs, Take::default(), &Fields::default())
+    images(inputs, Take::default(), true, &Fields::default())
 }
 
 impl SourceStream {
@@ -59,6 +68,7 @@ impl SourceStream {
         skipped.members += self.inside.members;
         skipped.odd.extend(self.inside.odd.iter().cloned());
         skipped.odd_count += self.inside.odd_count;
+        self.walk.odd_beside().iter().for_each(|what| skipped.note("", what));
         skipped
     }
 
@@ -69,7 +79,7 @@ impl SourceStream {
             (FileKind::Container, Some(path)) => {
                 (listings::of_container(&path, &uri, &key, &self.fields)?, path)
             }
-            (FileKind::List, Some(path)) => (listings::of_list(&path, &self.fields)?, path),
+            (FileKind::List, Some(path)) => (listings::of_list(&path, &key, &self.fields)?, path),
             _ => return Ok(Some(SourceImage { key, uri, bytes, facts, ..SourceImage::default() })),
         };
         match held {

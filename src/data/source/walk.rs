@@ -23,10 +23,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use self::inputs::{Checked, Input};
+use super::container::fields::Fields;
+use super::container::odd::Oddities;
 use super::file_kind::{self, FileKind};
 use super::hidden::{self, Whose};
 use super::image::Facts;
+use super::lists::{self, FolderMetadata};
 use super::peek::{holds_an_image, list};
+use super::sidecar;
 use super::skipped::Skipped;
 use super::{own, uri};
 use crate::data::formats::sniff;
@@ -82,6 +86,10 @@ pub struct ImageWalk {
     path: Vec<u8>,
     key: String,
     skipped: Skipped,
+    /// Which columns of metadata are what, where it is asked for what stands beside images.
+    fields: Option<Fields>,
+    /// What is odd of files beside images.
+    beside: Oddities,
 }
 
 #[derive(Debug)]
@@ -94,6 +102,8 @@ struct Folder {
     visited: usize,
     /// Whether vqtok drew the first PNG in it: only then are the others looked at.
     drawn: Option<bool>,
+    /// What a metadata file in it says of the images in it and below.
+    metadata: Option<FolderMetadata>,
 }
 
 /// [`walk_taking`] of a user's plain files.
@@ -122,6 +132,8 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
         path: Vec::new(),
         key: String::new(),
         skipped: Skipped::default(),
+        fields: None,
+        beside: Oddities::default(),
     })
 }
 
@@ -140,12 +152,12 @@ impl Iterator for ImageWalk {
             self.path.truncate(folder.path_bytes);
             self.key.truncate(folder.key_bytes);
             let Some(name) = folder.names.get(folder.visited).cloned() else {
-                self.stack.pop();
+                self.leave();
                 continue;
             };
             folder.visited += 1;
-            if let Some(found) = self.visit(&name) {
-                return Some(Ok(found));
+            if let Some(found) = self.visit(&name).transpose() {
+                return Some(found);
             }
         }
     }
@@ -171,8 +183,7 @@ impl ImageWalk {
         if is_folder {
             let names = list(&path).map_err(Error::io(&path))?;
             self.path = path.into_os_string().into_encoded_bytes();
-            let path_bytes = self.path.len();
-            self.stack.push(Folder { path_bytes, key_bytes: 0, names, visited: 0, drawn: None });
+            self.push(names, 0)?;
             return Ok(None);
         }
         let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -181,6 +192,16 @@ impl ImageWalk {
         let kind = file_kind::of_input(&path);
         let (uri, facts) = (uri::of_path(&path), Facts::default());
         Ok(Some(SourceFile { key, uri, bytes, kind, facts }))
+    }
+
+    /// The same walk, which looks at what stands beside images too.
+    pub(super) fn with_facts(self, fields: Fields) -> ImageWalk {
+        ImageWalk { fields: Some(fields), ..self }
+    }
+
+    /// What is odd of files beside images, so far.
+    pub(super) fn odd_beside(&self) -> Vec<String> {
+        self.beside.lines()
     }
 
     /// Whether the last file was found in a folder, rather than named.
@@ -198,7 +219,7 @@ impl ImageWalk {
         SourceFile { key, uri, bytes, kind, facts: Facts::default() }
     }
 
-    fn visit(&mut self, name: &OsStr) -> Option<SourceFile> {
+    fn visit(&mut self, name: &OsStr) -> Result<Option<SourceFile>> {
         match hidden::whose(name.as_bytes()).filter(|_| !self.take.hidden) {
             Some(Whose::Hidden) => self.skipped.hidden += 1,
             Some(Whose::System) => self.skipped.system += 1,
@@ -211,55 +232,98 @@ impl ImageWalk {
                 return self.look();
             }
         }
-        None
+        Ok(None)
     }
 
     /// Looks at the place that `path` and `key` say.
-    fn look(&mut self) -> Option<SourceFile> {
+    fn look(&mut self) -> Result<Option<SourceFile>> {
         if self.path.len() > PATH_BYTES_MAX {
             self.skipped.too_long += 1;
             let reason = format!("a path of more than {PATH_BYTES_MAX} bytes");
             self.skipped.name(&self.key, reason);
-            return None;
+            return Ok(None);
         }
         // A file that vanished since the listing is treated like a link that leads nowhere.
         let Ok(own) = reach(self.at(), |path| path.symlink_metadata()) else {
-            return self.broken();
+            return Ok(self.broken());
         };
         let target = if own.is_symlink() {
             let Ok(real) = reach(self.at(), |path| path.canonicalize()) else {
-                return self.broken();
+                return Ok(self.broken());
             };
-            let Ok(target) = fs::metadata(&real) else { return self.broken() };
+            let Ok(target) = fs::metadata(&real) else { return Ok(self.broken()) };
             if !self.may_follow(&real, target.is_dir()) {
-                return None;
+                return Ok(None);
             }
             target
         } else {
             own
         };
         if !target.is_dir() {
-            return self.file(&target);
+            return Ok(self.file(&target));
         }
         match list(self.at()) {
-            Ok(names) => self.enter(names),
+            Ok(names) => self.enter(names)?,
             Err(error) => {
                 self.skipped.unreadable_folders += 1;
                 self.skipped.name(&self.key, error_text::reason(&error));
             }
         }
-        None
+        Ok(None)
     }
 
-    fn enter(&mut self, names: Vec<OsString>) {
+    fn enter(&mut self, names: Vec<OsString>) -> Result<()> {
         let samples = self.path.ends_with(b"/samples") && own::is_sample(self.at());
         if !self.take.own && (samples || own::kind(self.at(), &names).is_some()) {
             self.skipped.own += 1;
-            return;
+            return Ok(());
         }
         self.key.push('/');
-        let (path_bytes, key_bytes) = (self.path.len(), self.key.len());
-        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None });
+        self.push(names, self.key.len())
+    }
+
+    /// Puts the folder at the current place on the stack.
+    fn push(&mut self, names: Vec<OsString>, key_bytes: usize) -> Result<()> {
+        let metadata = match &self.fields {
+            Some(fields) => lists::metadata_of(self.at(), &names, fields)?,
+            None => None,
+        };
+        let path_bytes = self.path.len();
+        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None, metadata });
+        Ok(())
+    }
+
+    /// Leaves the folder on top of the stack.
+    fn leave(&mut self) {
+        let Some(Folder { metadata: Some(metadata), key_bytes, .. }) = self.stack.pop() else {
+            return;
+        };
+        let key = self.key[..key_bytes].to_string();
+        metadata.odd().iter().for_each(|what| self.skipped.note(&key, what));
+    }
+
+    /// What stands beside the image at the current place: the row of the nearest metadata file, and
+    /// the files of the image's name.
+    fn facts(&mut self) -> Facts {
+        if self.fields.is_none() {
+            return Facts::default();
+        }
+        let path = Path::new(OsStr::from_bytes(&self.path));
+        let nearest = self.stack.iter_mut().rev().find(|folder| folder.metadata.is_some());
+        let row = nearest.and_then(|folder| {
+            let below = &self.path[folder.path_bytes..];
+            let below = below.strip_prefix(b"/").unwrap_or(below);
+            Some(folder.metadata.as_mut()?.take(Path::new(OsStr::from_bytes(below))))
+        });
+        let row = row.unwrap_or_default();
+        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
+        let has = |name: &OsStr| names.binary_search_by(|n| n.as_os_str().cmp(name)).is_ok();
+        let files = sidecar::facts_beside(path, has, &mut self.beside);
+        Facts {
+            label: row.label.or(files.label),
+            caption: row.caption.or(files.caption),
+            meta_json: row.meta_json.or(files.meta_json),
+        }
     }
 
     fn file(&mut self, target: &Metadata) -> Option<SourceFile> {
@@ -285,7 +349,8 @@ impl ImageWalk {
             return None;
         }
         self.containers.get_or_insert(false);
-        Some(self.found(target.len(), FileKind::Image))
+        let facts = self.facts();
+        Some(SourceFile { facts, ..self.found(target.len(), FileKind::Image) })
     }
 
     /// A container in a folder is taken where the INPUT holds nothing but containers: beside images

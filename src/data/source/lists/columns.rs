@@ -6,6 +6,7 @@ use super::names::{CAPTION, IMAGE, KEY, LABEL, known_among};
 use super::row::{NOT_UTF8, Row, facts};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
+use crate::util::settings::IMAGE_COLUMN;
 use crate::util::text;
 
 /// Which columns of a table are taken for what.
@@ -41,8 +42,8 @@ impl Columns {
         };
         let image = find(&fields.image, IMAGE)?.ok_or_else(|| {
             format!(
-                "none of its columns is known to name images; say which one does. It has {}, and \
-                 looked for are {}",
+                "none of its columns is known to name images; {IMAGE_COLUMN} says which one does. It \
+                 has {}, and looked for are {}",
                 there(),
                 IMAGE.join(", ")
             )

@@ -5,9 +5,6 @@
 //! its end, a row at a time, and never held; a row that can't be understood is an image that fails,
 //! called by the list and the row: `list.csv:7`. Rows are counted as an editor counts lines, those
 //! of a JSON array as its values, both from 1.
-//!
-//! Other readers of tables (Parquet) use [`Columns`] for which column is what, and [`Place`] for
-//! the images that rows name.
 
 mod columns;
 mod dialect;
@@ -21,13 +18,12 @@ mod place;
 mod records;
 mod row;
 mod rows;
+mod table;
 
-pub(crate) use columns::Columns;
 pub(crate) use folder::{FolderMetadata, metadata_of};
-pub(crate) use listing::{ListListing, list};
-pub(crate) use place::Place;
-pub(crate) use row::Row;
+pub(crate) use listing::list;
 pub(crate) use rows::is_list;
+pub(crate) use table::list_table;
 
 #[cfg(test)]
 mod tests;

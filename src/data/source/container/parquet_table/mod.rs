@@ -29,7 +29,7 @@ mod text_rows;
 mod tree;
 
 pub(crate) use kind::{TableKind, is_parquet, kind};
-pub(crate) use listing::{TableListing, list};
+pub(crate) use listing::list;
 pub(crate) use read::TableReader;
 pub(crate) use text_rows::{TextRows, text_columns, text_rows};
 

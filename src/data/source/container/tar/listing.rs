@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::{Path, PathBuf};
+
 use std::sync::Arc;
 
 use super::facts::{FACT_BYTES_MAX, Wanted};

@@ -20,7 +20,7 @@ mod unpack;
 mod walker;
 
 pub(crate) use header::is_tar;
-pub(crate) use listing::{TarListing, list};
+pub(crate) use listing::list;
 pub(crate) use read::{TarReader, TarStream};
 pub(crate) use stream::holds_tar;
 pub(crate) use unpack::{Compression, compression, unpack};

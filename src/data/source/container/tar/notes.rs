@@ -3,7 +3,7 @@
 use super::facts::FACT_BYTES_MAX;
 use super::name::NAME_BYTES_MAX;
 use crate::util::numbers::counted;
-use crate::util::settings::IMAGE_FIELD;
+use crate::util::settings::IMAGE_COLUMN;
 
 /// How often what was seen.
 #[derive(Debug, Default)]
@@ -26,28 +26,13 @@ impl Notes {
     pub(super) fn lines(&self) -> Vec<String> {
         let several = format!(
             " with several images: one is taken, jpg before png, jpeg, webp, then by their order; \
-             {IMAGE_FIELD} takes another"
+             {IMAGE_COLUMN} takes another"
         );
-        let long_names = format!("members' names are longer than {NAME_BYTES_MAX} bytes; left out");
-        let long_texts =
-            format!("labels, captions or other facts exceed {FACT_BYTES_MAX} bytes; left out");
-        let lines = [
-            (self.several_images, several.as_str()),
-            (
-                self.apart,
-                "samples have their image and their text apart; only side by side they join",
-            ),
-            (self.repeated_keys, "images have the key of an earlier one"),
-            (self.repeated_fields, "members repeat a field of their sample; the first one counts"),
-            (self.long_names, &long_names),
-            (self.long_texts, &long_texts),
-            (self.no_text, "labels, captions or other facts are no text (UTF-8); left out"),
-            (self.no_object, "members for JSON hold no JSON object; left out"),
-            (self.unread, "labels, captions or other facts are damaged; left out"),
         let apart = " whose captions stand apart from their images: only what lies side by side is \
                      joined";
         let long_name = format!(" left out: names of {NAME_BYTES_MAX} bytes or more");
         let long_text = format!(" left out: longer than {FACT_BYTES_MAX} bytes");
+        let lines = [
             (self.several_images, "sample", several.as_str()),
             (self.apart, "sample", apart),
             (self.repeated_keys, "image", " with the key of an earlier one"),

@@ -22,7 +22,7 @@ mod name;
 mod read;
 
 pub(crate) use directory::is_zip;
-pub(crate) use listing::{ZipListing, list};
+pub(crate) use listing::list;
 pub(crate) use read::ZipReader;
 
 #[cfg(test)]

@@ -15,41 +15,19 @@ const TAKEN: &str = include_str!("real.txt");
 #[test]
 fn of_each_file_what_is_written_down_is_taken() {
     let Some(folder) = shared("sources/webdataset") else { return };
-    let mut names: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.to_string_lossy().contains(".tar"))
-        .collect();
-    names.sort();
-    for path in names {
-        let tar = std::fs::read(&path).unwrap();
-        let (images, remarks) = listed(&tar, &Fields::default());
-        println!(
-            "== {} without {} other {}",
-            path.file_name().unwrap().display(),
-            remarks.without_image,
-            remarks.other
-        );
-        for image in &images {
-            let m = image.part.as_ref().map(|p| (p.offset, p.member.clone()));
-            println!(
-                "   {:?} {} {:?} {:?} {:?}",
-                image.key, image.bytes, m, image.facts, image.fault
-            );
-        }
-        for read in contents(&tar, &images) {
-            println!("     {:?}", read.map(|r| r.len()));
-        }
-        for odd in &remarks.odd {
-            println!("   odd {odd}");
-        }
     let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.contains(".tar"))
+        .collect();
+    names.sort();
     let taken: Vec<String> = names.iter().map(|name| taken(name, &folder.join(name))).collect();
     for (found, expected) in taken.concat().lines().zip(TAKEN.lines()) {
         assert_eq!(found, expected);
+    }
     assert_eq!(taken.concat().len(), TAKEN.len());
+}
+
 fn taken(name: &str, path: &std::path::Path) -> String {
     let tar = std::fs::read(path).unwrap();
     let (images, remarks) = listed(&tar);
@@ -62,8 +40,12 @@ fn taken(name: &str, path: &std::path::Path) -> String {
             "{} | {} | {caption} | {label} | {fault}\n",
             shortened(key),
             shortened(member)
+        );
+    }
     remarks.odd.iter().for_each(|line| out += &format!("odd: {}\n", settings::plain(line)));
     out
+}
+
 /// The long names of these files repeat their letters.
 fn shortened(name: &str) -> String {
     let chars: Vec<char> = name.chars().collect();
@@ -73,6 +55,10 @@ fn shortened(name: &str) -> String {
             let (begin, end) = (&chars[..8], &chars[length - 8..]);
             let text = |chars: &[char]| chars.iter().collect::<String>();
             format!("{}({} more){}", text(begin), length - 16, text(end))
+        }
+    }
+}
+
 #[test]
 fn contents_are_those_that_the_package_yields() {
     let Some(folder) = shared("sources/webdataset") else { return };
@@ -102,7 +88,11 @@ fn contents_are_those_that_the_package_yields() {
             assert_eq!(theirs["sha256_16"], digest, "{name}: {key}");
             ours.by_ref().find(|image| image.key == key);
             compared += 1;
+        }
+    }
     assert_eq!(compared, 76);
+}
+
 #[test]
 fn holes_that_gnu_tar_left_are_filled() {
     for name in ["sparse_gnu.tar", "sparse_pax10.tar"] {
@@ -115,5 +105,6 @@ fn holes_that_gnu_tar_left_are_filled() {
             assert_eq!(images[0].facts.caption.as_deref(), Some("sparse file before"));
             let content = Reader::new(&tar).read(&images[0]).unwrap();
             assert_eq!(&sha256_hex(content)[..16], "c12299d77f1471d9", "{name}");
+        }
     }
 }

@@ -81,7 +81,7 @@ fn of_several_images_trainers_first_one_is_taken() {
         assert_eq!(odd.len(), usize::from(names.len() > 1), "{names:?}");
         assert!(odd.iter().all(|line| {
             settings::plain(line).starts_with("1 sample with several images")
-                && settings::plain(line).ends_with("image_field takes another")
+                && settings::plain(line).ends_with("image_column takes another")
         }));
     }
 }
