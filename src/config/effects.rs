@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::{RECIPES, Recipe};
-use crate::data::source::stream;
+use crate::data::Take;
 use crate::error::Result;
 use crate::train::input::images::Images;
 use crate::train::{self, Event, Observer};
@@ -217,7 +217,7 @@ fn outcome(recipe: &Value, images: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let recipe = Recipe::parse(&toml::to_string(recipe).unwrap(), "changed")?;
     let temp = scratch();
     let folder = temp.path().join("model");
-    let data = Images::list(stream::plain(&[images.to_path_buf()])?, recipe.preparation())?
+    let data = Images::list(&[images.to_path_buf()], Take::default(), recipe.preparation())?
         .augmented(recipe.train.augment, recipe.train.seed);
     let mut told = Told::default();
     train::run(&recipe.model_config(), &recipe.train, &data, &folder, false, &mut told)?;

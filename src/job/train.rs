@@ -354,7 +354,7 @@ impl Train {
         places::writable_folder(MODEL, folder)?;
         let recipe = &resume::with_absolute_paths(recipe.clone());
         let images =
-            Images::list(self.inputs.images(self.inputs.take(), false)?, recipe.preparation())?
+            Images::of(self.inputs.images(self.inputs.take(), false)?, recipe.preparation())?
                 .augmented(recipe.train.augment, recipe.train.seed);
         observer.event(&Event::Listed(images.skipped()));
         observer.event(&Event::BeginTraining { model: folder, recipe });

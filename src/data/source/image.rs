@@ -2,33 +2,33 @@
 
 /// An image of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SourceImage {
+pub(crate) struct SourceImage {
     /// The name that users know it by, unique within an INPUT. Bytes that are not UTF-8 are
     /// percent-encoded.
-    pub key: String,
+    pub(crate) key: String,
     /// `file:///...`: the file that holds it, alone or among others; percent-encoded reversibly.
-    pub uri: String,
+    pub(crate) uri: String,
     /// Size of the image's own bytes; 0 where that isn't known.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Its place in a file that holds several; None where the file is the image.
-    pub part: Option<Part>,
+    pub(crate) part: Option<Part>,
     /// Whether that file can only be read from its beginning on.
-    pub forward: bool,
+    pub(crate) forward: bool,
     /// What its source says of it.
-    pub facts: Facts,
+    pub(crate) facts: Facts,
     /// Why it can't be read, where its source says so already: it is planned all the same, and
     /// fails.
-    pub fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 /// A place in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// The member's name as it stands in an archive, or the column of a table (`image`, or
     /// `images[2]` of a list).
-    pub member: String,
+    pub(crate) member: String,
     /// Where it begins, as the container's format counts: bytes, or rows.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// What stands beside an image.

@@ -50,15 +50,6 @@ pub(crate) fn images(
     Ok(SourceStream { walk, fields, open: None, inside: Skipped::default() })
 }
 
-/// The images of some inputs as a user finds them without saying anything.
-///
-/// # Errors
-/// Those of [`images`].
-#[cfg(test)]
-pub(crate) fn plain(inputs: &[PathBuf]) -> Result<SourceStream> {
-    images(inputs, Take::default(), true, &Fields::default())
-}
-
 impl SourceStream {
     /// What was passed over so far; complete once the iterator has ended.
     pub(crate) fn skipped(&self) -> Skipped {

@@ -1,15 +1,17 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
 //! them, and varied where the recipe asks for it.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
 use crate::data::prepare::{Preparation, from_bytes, part_from_bytes};
+use crate::data::source::container::fields::Fields;
 use crate::data::source::fetch::Library;
 use crate::data::source::file;
-use crate::data::source::stream::SourceStream;
-use crate::data::{Skipped, SourceImage, subsample};
+use crate::data::source::stream::{self, SourceStream};
+use crate::data::{Skipped, SourceImage, Take, subsample};
 use crate::error::{Error, Reject, Result};
 use crate::train::input::augment::{self, mirror};
 use crate::train::input::train_data::{Stamp, TrainData};
@@ -36,11 +38,19 @@ pub struct Images {
 }
 
 impl Images {
-    /// Lists the images of some inputs.
+    /// Lists the images of `inputs`.
+    ///
+    /// # Errors
+    /// An input that can't be walked; no image at all.
+    pub fn list(inputs: &[PathBuf], take: Take, preparation: Preparation) -> Result<Images> {
+        Images::of(stream::images(inputs, take, false, &Fields::default())?, preparation)
+    }
+
+    /// Lists the images of a stream.
     ///
     /// # Errors
     /// The stream's first; no image at all.
-    pub(crate) fn list(mut stream: SourceStream, preparation: Preparation) -> Result<Images> {
+    pub(crate) fn of(mut stream: SourceStream, preparation: Preparation) -> Result<Images> {
         let found = subsample::evenly(stream.by_ref(), IMAGES_MAX)?;
         if found.is_empty() {
             return Err(Error::invalid(format!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::columns::Columns;
 use super::*;
 use crate::data::source::container::bytes_at::{BytesAt, LocalFile};
 use crate::data::source::container::fields::Fields;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::data::Take;
 use crate::data::resize::rules::ResizeRule;
-use crate::data::source::stream::plain;
 use crate::data::synthetic;
 use crate::train::fixtures::{small_model, small_settings};
 use crate::train::input::loader::{Loader, prefetched};
@@ -27,7 +27,7 @@ fn preparation(rule: ResizeRule, channels: usize) -> Preparation {
 }
 
 fn images(inputs: &[PathBuf], augment: AugmentSettings, seed: u64) -> Images {
-    Images::list(plain(inputs).unwrap(), preparation(ResizeRule::Bicubic, 3))
+    Images::list(inputs, Take::default(), preparation(ResizeRule::Bicubic, 3))
         .unwrap()
         .augmented(augment, seed)
 }
@@ -122,7 +122,7 @@ fn a_flip_alone_mirrors_the_plain_pixels() {
     let inputs = folders(root.path());
     for channels in [1, 3] {
         let images =
-            Images::list(plain(&inputs).unwrap(), preparation(ResizeRule::Taming, channels))
+            Images::list(&inputs, Take::default(), preparation(ResizeRule::Taming, channels))
                 .unwrap();
         let images = images.augmented(AugmentSettings { flip: 1.0, crop: None }, 2);
         let mut pixels = images.example(7, 0).unwrap();
@@ -139,7 +139,7 @@ fn the_whole_image_as_crop_is_the_stretched_image_of_each_rule() {
     let whole = CropSettings { scale: (1.0, 1.0), ratio: (1.0, 1.0) };
     // The pictures are square: nothing is cut by the rules that crop either.
     for rule in ResizeRule::all().filter(|r| !matches!(r, ResizeRule::Pad | ResizeRule::None)) {
-        let images = Images::list(plain(&inputs).unwrap(), preparation(rule, 3)).unwrap();
+        let images = Images::list(&inputs, Take::default(), preparation(rule, 3)).unwrap();
         let images = images.augmented(AugmentSettings { flip: 0.0, crop: Some(whole) }, 2);
         assert_eq!(images.example(3, 0).unwrap(), images.plain(3).unwrap(), "{rule}");
     }
