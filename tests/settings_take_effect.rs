@@ -22,6 +22,7 @@ enum Case {
 use Case::{Bounded, Differs, Kept, Refused};
 
 const TOKENIZE: &str = "tokenize images --model model --out @";
+const LIST: &str = "tokenize list.csv --model model --out @";
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const DECODE: &str = "decode out --model model --out @";
 const RECONSTRUCT: &str = "reconstruct images --model model --out @.png";
@@ -86,6 +87,17 @@ fn json_case(command: &str) -> Option<Case> {
 fn tokenize_case(flag: &str) -> Option<Case> {
     Some(match flag {
         "hidden" => Differs(TOKENIZE, "tokenize images --model model --out @ --hidden"),
+        "image-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --image-column second")
+        }
+        "key-column" => Differs(LIST, "tokenize list.csv --model model --out @ --key-column id"),
+        "label-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --label-column id")
+        }
+        "caption-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --caption-column id")
+        }
+        "pass" => Differs(LIST, "tokenize list.csv --model model --out @ --pass id"),
         "label-level" => {
             Differs(TOKENIZE, "tokenize images --model model --out @ --label-level none")
         }
@@ -131,6 +143,10 @@ fn train_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(TRAIN, line);
     Some(match flag {
         "hidden" => with("train images --model @ --recipe tiny.toml --hidden"),
+        "image-column" => Differs(
+            "train list.csv --model @ --recipe tiny.toml",
+            "train list.csv --model @ --recipe tiny.toml --image-column second",
+        ),
         "model" => with("train images --model @b --recipe tiny.toml"),
         "recipe" => with("train images --model @ --recipe five.toml"),
         "steps" => with("train images --model @ --recipe tiny.toml --steps 5"),
@@ -190,6 +206,10 @@ fn decode_case(flag: &str) -> Option<Case> {
 fn reconstruct_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(RECONSTRUCT, line);
     Some(match flag {
+        "image-column" => Differs(
+            "reconstruct list.csv --model model --out @.png",
+            "reconstruct list.csv --model model --out @.png --image-column second",
+        ),
         "hidden" => with("reconstruct images --model model --out @.png --hidden"),
         "model" => with("reconstruct images --model other --out @.png"),
         "out" => with("reconstruct images --model model --out @b.png"),
@@ -260,6 +280,9 @@ fn job() -> Job {
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
     picture(7).write_with_encoder(encoder).unwrap();
     picture(10).save(job.path("images/.hidden.png")).unwrap();
+    let list = "image_path,second,id\nimages/0000.png,images/cat/0001.bmp,7\n\
+                images/0003.qoi,images/cat/0004.png,8\n";
+    std::fs::write(job.path("list.csv"), list).unwrap();
     let five = TINY_RECIPE.replace("steps = 4", "steps = 5");
     std::fs::write(job.path("five.toml"), five).unwrap();
     std::fs::create_dir(job.path("broken")).unwrap();
