@@ -9,7 +9,7 @@ use bzip2::bufread::BzDecoder;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 
-use super::is_tar;
+use super::header::is_tar;
 use crate::data::source::container::bytes_at::BytesAt;
 use crate::util::error_text;
 
