@@ -4,9 +4,9 @@
 //! A usual run makes a few rounds of each. The long one:
 //! `VQTOK_FAULT_ROUNDS=100 cargo test --release --test kill_sources -- --nocapture`.
 
-mod support;
 #[path = "support/containers.rs"]
 mod containers;
+mod support;
 use containers::{Layout, Sample, compressed, members, table, tar, zip};
 use support::random::{Random, rounds};
 use support::*;
@@ -43,7 +43,9 @@ fn survives(job: &Job, input: &str, code: i32, seed: u64) {
         job.assert_same("whole", "out");
         std::fs::remove_dir_all(job.path("out")).unwrap();
     }
-    println!("{input}: {killed} kills ({unfinished} in the midst), every output the same afterwards");
+    println!(
+        "{input}: {killed} kills ({unfinished} in the midst), every output the same afterwards"
+    );
     std::fs::remove_dir_all(job.path("whole")).unwrap();
 }
 

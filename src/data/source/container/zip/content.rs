@@ -7,6 +7,22 @@ use super::bytes::{CUT, Trouble, array_at, u16_at, vec_at};
 use super::entry::Entry;
 use crate::data::source::container::bytes_at::{BytesAt, Cursor};
 
+/// Methods of compression, as the format numbers them.
+const STORED: u16 = 0;
+const DEFLATE: u16 = 8;
+const BZIP2: u16 = 12;
+const LZMA: u16 = 14;
+const ZSTD: u16 = 93;
+const XZ: u16 = 95;
+
+/// Whether members of this method can be read.
+pub(super) fn is_readable(method: u16) -> bool {
+    matches!(method, STORED | DEFLATE | BZIP2 | LZMA | ZSTD | XZ)
+}
+
+/// A dictionary of more is refused.
+const DICTIONARY_BYTES_MAX: u32 = 1 << 28;
+
 /// Deflate can't do better than 1,032 to 1, so a larger claim is a lie.
 const RATIO_MAX: u64 = 1032;
 
@@ -20,14 +36,17 @@ pub(super) fn read(bytes: &Arc<dyn BytesAt>, entry: &Entry, max: u64) -> Result<
         return Err(format!("it has {size} bytes, more than the limit of {max}").into());
     }
     let lies = match entry.method {
-        0 => size != entry.stored_bytes,
-        _ => size / RATIO_MAX > entry.stored_bytes.saturating_add(1),
+        STORED => size != entry.stored_bytes,
+        DEFLATE => size / RATIO_MAX > entry.stored_bytes.saturating_add(1),
+        _ => false,
     };
     if lies {
         return Err("its sizes in the archive's directory contradict each other".into());
     }
     let reader = open(bytes, entry)?;
-    let mut content = Vec::with_capacity(size as usize);
+    // Other methods have no bound: what is really there decides.
+    let known = matches!(entry.method, STORED | DEFLATE);
+    let mut content = Vec::with_capacity(if known { size as usize } else { 0 });
     // One byte more than expected tells a longer stream from an exact one.
     reader.take(size + 1).read_to_end(&mut content).map_err(damaged)?;
     if content.len() as u64 != size {
@@ -69,11 +88,32 @@ fn open(bytes: &Arc<dyn BytesAt>, entry: &Entry) -> Result<Box<dyn Read>, Troubl
     let mut cursor = Cursor::new(Arc::clone(bytes));
     cursor.seek(SeekFrom::Start(start))?;
     let stored = cursor.take(entry.stored_bytes);
-    if entry.method == 0 {
+    if entry.method == STORED {
         return Ok(Box::new(stored));
     }
     let stored = BufReader::with_capacity(1 << 16, stored);
-    Ok(Box::new(flate2::bufread::DeflateDecoder::new(stored)))
+    Ok(match entry.method {
+        BZIP2 => Box::new(bzip2::bufread::BzDecoder::new(stored)),
+        LZMA => lzma(stored, entry.bytes)?,
+        ZSTD => Box::new(zstd::stream::read::Decoder::with_buffer(stored)?),
+        XZ => {
+            Box::new(lzma_rust2::XzReader::new_mem_limit(stored, true, DICTIONARY_BYTES_MAX >> 10))
+        }
+        _ => Box::new(flate2::bufread::DeflateDecoder::new(stored)),
+    })
+}
+
+/// LZMA in a zip has a header of its own: a version, the size of what follows, properties and the
+/// size of the dictionary.
+fn lzma(mut stored: impl Read + 'static, bytes: u64) -> Result<Box<dyn Read>, Trouble> {
+    let mut header = [0; 9];
+    stored.read_exact(&mut header).map_err(damaged)?;
+    let dictionary = u32::from_le_bytes([header[5], header[6], header[7], header[8]]);
+    if header[2..4] != [5, 0] || dictionary > DICTIONARY_BYTES_MAX {
+        return Err("damaged: it can't be inflated".into());
+    }
+    let reader = lzma_rust2::LzmaReader::new_with_props(stored, bytes, header[4], dictionary, None);
+    Ok(Box::new(reader.map_err(damaged)?))
 }
 
 /// Where the content lies: behind a header that repeats the name.

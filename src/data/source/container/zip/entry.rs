@@ -2,7 +2,7 @@
 //! images.
 
 use super::bytes::{Trouble, u16_at, u32_at, u64_at};
-use super::name;
+use super::{content, name};
 
 /// A line without its name, its extra fields and its comment.
 pub(super) const LINE_BYTES: usize = 46;
@@ -89,14 +89,11 @@ impl Entry {
             return Some("it holds a patch and no file".into());
         }
         let method = match self.method {
-            0 | 8 => return None,
+            method if content::is_readable(method) => return None,
             1..=5 | 7 | 10 | 18 => "an outdated method".into(),
             6 => "Implode".into(),
             9 => "Deflate64".into(),
-            12 => "bzip2".into(),
-            14 => "LZMA".into(),
-            20 | 93 => "Zstandard".into(),
-            95 => "xz".into(),
+            20 => "an early Zstandard".into(),
             96 => "a method for JPEG alone".into(),
             98 => "PPMd".into(),
             other => format!("method {other}"),

@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) flags: u16,
     /// Instead of 0 or 8.
     pub(super) method: Option<u16>,
+    /// Instead of the content, by a method that isn't written here.
+    pub(super) stored: Option<Vec<u8>>,
     pub(super) extra: Vec<u8>,
     pub(super) comment: Vec<u8>,
     pub(super) mode: u32,
@@ -56,7 +58,8 @@ fn deflate(content: &[u8]) -> Vec<u8> {
 pub(super) fn pack(members: &[Member]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for m in members {
-        let stored = if m.deflated { deflate(&m.content) } else { m.content.clone() };
+        let plain = || if m.deflated { deflate(&m.content) } else { m.content.clone() };
+        let stored = m.stored.clone().unwrap_or_else(plain);
         let header_at = out.len() as u32;
         let method = m.method.unwrap_or(if m.deflated { 8 } else { 0 });
         let mut fields = vec![20, 0];
