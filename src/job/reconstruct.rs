@@ -9,6 +9,7 @@ use super::events::{Event, Observer};
 use super::inputs::Inputs;
 use super::places;
 use super::tokenizer::{Tokenizer, to_rgb};
+use crate::audit::parquet_file::ParquetFile;
 use crate::audit::sources;
 use crate::data::prepare::{self, Pixels, Preparation};
 use crate::data::source::fetch::Library;
@@ -172,7 +173,12 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 /// Tokens are no images: whoever gives an output of vqtok means decoding.
 fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
-    let parquet = |path: &Path| path.is_file() && path.extension().is_some_and(|e| e == "parquet");
+    let parquet = |path: &Path| path.extension().is_some_and(|e| e == "parquet");
+    let has_tokens = |path: &Path| {
+        ParquetFile::open(path, Some(&[]))
+            .is_ok_and(|file| file.schema().index_of("tokens").is_ok())
+    };
+    let parquet = |path: &Path| parquet(path) && path.is_file() && has_tokens(path);
     match inputs.iter().find(|path| parquet(path) || sources::output(path).is_some()) {
         Some(path) => Err(Error::invalid(format!(
             "{}: it holds tokens, and images are reconstructed: `vqtok decode` turns tokens into \
