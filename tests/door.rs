@@ -273,3 +273,59 @@ fn jobs_called_from_every_thread_of_a_pool_end() {
         job.assert_same("outs/0/tokens", &format!("outs/{n}/tokens"));
     }
 }
+
+/// Runs this file's test `name` again in a process of its own, with a variable set, where it finds
+/// `VQTOK_DOOR_AGAIN`.
+fn again(name: &str, variable: (&str, &str)) {
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    test.args([name, "--exact", "--nocapture"]).env(variable.0, variable.1);
+    let output = test.env("VQTOK_DOOR_AGAIN", "1").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{told}");
+}
+
+#[test]
+fn threads_of_the_environment_beyond_any_machine_are_refused_at_every_door() {
+    const NAME: &str = "threads_of_the_environment_beyond_any_machine_are_refused_at_every_door";
+    if std::env::var_os("VQTOK_DOOR_AGAIN").is_none() {
+        return again(NAME, ("RAYON_NUM_THREADS", "1025"));
+    }
+    let job = Job::new(3).trained();
+    job.expect(0, "tokenize images --out out --model model");
+    let refused = |error: Error| {
+        assert_eq!(error.to_string(), "RAYON_NUM_THREADS=1025: choose 1 to 1024");
+    };
+    refused(vqtok::set_threads(None).unwrap_err());
+    refused(Tokenizer::open(job.path("model")).unwrap_err());
+    refused(Train::new([job.path("images")], job.path("ours")).run(&mut ()).unwrap_err());
+    refused(Repair::new(job.path("out")).run(&mut ()).unwrap_err());
+    refused(vqtok::verify(job.path("out")).unwrap_err());
+    refused(vqtok::finalize(job.path("out")).unwrap_err());
+    // What the program itself says stands above the environment.
+    vqtok::set_threads(Some(2)).unwrap();
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    assert_eq!(tokenizer.encode(&[picture(1)]).unwrap().len(), 1);
+    assert!(vqtok::verify(job.path("out")).unwrap().complete());
+    let late = vqtok::set_threads(Some(3)).unwrap_err().to_string();
+    assert!(late.ends_with("once, before any work and before anything else uses rayon"), "{late}");
+}
+
+#[test]
+fn numbers_beyond_everything_are_refused_or_mean_everything() {
+    let job = Job::new(5).trained();
+    let mut tokenizer = Tokenizer::open(job.path("model")).unwrap();
+    for count in [5, 1 << (usize::BITS - 1), usize::MAX] {
+        let sheet = job.path(&format!("{count}.png"));
+        let reconstruct = Reconstruct::new([job.path("images")], sheet).count(count);
+        assert_eq!(reconstruct.run(&mut tokenizer, &mut ()).unwrap().images.len(), 5);
+    }
+    for size in [1 << 20, u32::MAX] {
+        let large = TokenizerOptions::new().pixels(PixelSettings::new().size(size));
+        let mut tokenizer = large.open(job.path("model")).unwrap();
+        let tokenize = Tokenize::new([job.path("images")], job.path("large"));
+        let error = tokenize.run(&mut tokenizer, &mut ()).unwrap_err().to_string();
+        assert!(error.contains("doesn't fit into a row"), "{error}");
+        assert!(error.ends_with("take a smaller size"), "{error}");
+    }
+}

@@ -17,7 +17,7 @@ use super::plan::{self, PlanFacts};
 use super::strays::{self, Known};
 use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
-use crate::util::text;
+use crate::util::{compute_pool, text};
 
 /// Verifies an output folder. Damage is in the report.
 ///
@@ -26,6 +26,7 @@ use crate::util::text;
 /// doesn't let us read.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
+    compute_pool::check_environment()?;
     std::fs::read_dir(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = read_dataset(dir, &mut report);

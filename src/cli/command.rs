@@ -9,7 +9,7 @@ use super::{
     tokenize, train, verify,
 };
 use crate::error::Result;
-use crate::job;
+use crate::util::compute_pool;
 
 #[derive(Parser)]
 #[command(
@@ -116,7 +116,7 @@ impl Command {
 
     pub(super) fn run(self, reporter: &Reporter) -> Result<Finished> {
         if !self.has_threads() {
-            job::check_environment()?;
+            compute_pool::check_environment()?;
         }
         match self {
             Command::Tokenize(args) => tokenize::run(args, reporter),

@@ -5,10 +5,8 @@ use crate::data::resize::rules::ResizeRule;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, DEPTH_MAX};
 use crate::train::refuse_ineffective;
+use crate::train::settings::BATCH_SIZE_MAX;
 use crate::util::text;
-
-/// Images a batch at most, in training and tokenizing.
-pub(crate) const BATCH_SIZE_MAX: usize = 1 << 16;
 
 impl Recipe {
     /// Checks what types can't: sizes that fit the network, counts above zero.

@@ -8,6 +8,6 @@ mod recipe;
 #[cfg(test)]
 mod effects;
 
-pub(crate) use check::BATCH_SIZE_MAX;
+pub(crate) use crate::train::settings::BATCH_SIZE_MAX;
 pub use known::RECIPES;
 pub use recipe::{DataRecipe, ModelRecipe, QuantizerRecipe, Recipe, TokenizeRecipe};

@@ -17,7 +17,8 @@ pub fn evenly<T>(stream: impl Iterator<Item = Result<T>>, count: usize) -> Resul
         if index % stride == 0 {
             kept.push(found);
         }
-        if kept.len() >= 2 * count {
+        // Half of them, since twice the count may be more than a number holds.
+        if kept.len() / 2 >= count {
             kept = kept.into_iter().step_by(2).collect();
             stride *= 2;
         }
@@ -25,7 +26,8 @@ pub fn evenly<T>(stream: impl Iterator<Item = Result<T>>, count: usize) -> Resul
     let total = kept.len();
     let wanted = count.min(total);
     // The i-th of `total` is taken where i * wanted / total moves on: `wanted` times, evenly.
-    let taken = |i: usize| i * wanted / total != (i + 1) * wanted / total;
+    let whole = |i: usize| i as u128 * wanted as u128 / total as u128;
+    let taken = |i: usize| whole(i) != whole(i + 1);
     Ok(kept.into_iter().enumerate().filter(|&(i, _)| taken(i)).map(|(_, found)| found).collect())
 }
 
@@ -40,7 +42,7 @@ mod tests {
     #[test]
     fn takes_what_is_asked_for_in_order_over_the_whole_stream() {
         for length in [0, 1, 2, 7, 16, 31, 32, 33, 100, 1000] {
-            for count in [1, 2, 3, 16, 50] {
+            for count in [1, 2, 3, 16, 50, usize::MAX / 2, 1 << (usize::BITS - 1), usize::MAX] {
                 let keys = evenly(stream(length), count).unwrap();
                 assert_eq!(keys.len(), count.min(length), "{count} of {length}");
                 assert!(keys.is_sorted());

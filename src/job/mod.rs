@@ -39,6 +39,4 @@ pub use train::{InitFrom, RecipeChoice, Train};
 #[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;
 #[cfg(feature = "cli")]
-pub(crate) use threads::check_environment;
-#[cfg(feature = "cli")]
 pub(crate) use tokenizer::refuse_unfinished;

@@ -185,9 +185,11 @@ impl Tokenize {
             None => Recipe::of_model(&tokenizer.path)?.map(|r| r.tokenize).unwrap_or_default(),
         };
         let settings = self.settings(tokenizer, &recipe)?;
+        // The plan refuses a size beyond it, in words.
+        let fits = tokenizer.bounded_preparation().is_ok();
         let engine = tokenizer.engine.as_mut();
         let shard_rows = self.shard_rows.unwrap_or(recipe.shard_rows);
-        if let (Some(side), false) = (settings.preparation.size, self.is_finished()) {
+        if let (Some(side), true) = (settings.preparation.size, fits && !self.is_finished()) {
             // While the weights are still being hashed, whose digests the identity waits for.
             engine.prepare(side as usize, side as usize);
         }

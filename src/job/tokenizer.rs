@@ -18,7 +18,7 @@ use crate::model::config::ModelConfig;
 use crate::tokens::TOKENS_MAX;
 use crate::train;
 use crate::util::settings::{MODEL, RESUME, SIZE};
-use crate::util::text;
+use crate::util::{compute_pool, text};
 
 /// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
 /// and what images become before it sees them.
@@ -89,6 +89,7 @@ impl TokenizerOptions {
     /// asks for a device that isn't there or a precision that the device doesn't have.
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = model.as_ref();
+        compute_pool::check_environment()?;
         refuse_unfinished(path)?;
         self.check_device()?;
         let opened = self.detect(|options| detect::begin(path, options))?;

@@ -16,7 +16,7 @@ use crate::util::settings::{
     ALPHA, BATCH_SIZE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS, PILLOW,
     RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
 };
-use crate::util::text;
+use crate::util::{compute_pool, text};
 
 /// The training of a model on images; each setting stands above the recipe's own.
 #[derive(Debug, Clone)]
@@ -214,6 +214,7 @@ impl Train {
     /// Settings that can't work, before any work; a training of another recipe or other images in
     /// the folder; [`Error::Interrupted`] where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
+        compute_pool::check_environment()?;
         let model = &self.model;
         places::check_new(MODEL, model)?;
         if let Some(error) = train::failed(model) {

@@ -105,10 +105,11 @@ fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
         let reason = match engine.grid(height, width) {
             Err(reason) => Some(reason),
             Ok(grids) => {
-                grids.into_iter().find(|(h, w)| h * w > TOKENS_MAX as usize).map(|(h, w)| {
+                let too_many = |&(h, w): &(usize, usize)| h.saturating_mul(w) > TOKENS_MAX as usize;
+                grids.into_iter().find(too_many).map(|(h, w)| {
                     format!(
                         "{width}x{height} pixels give a grid of {w}x{h} tokens, more than the \
-                     {TOKENS_MAX} of a row; take a --size"
+                     {TOKENS_MAX} of a row; resize images to a smaller size"
                     )
                 })
             }

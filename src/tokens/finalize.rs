@@ -16,7 +16,7 @@ use super::stats::Statistics;
 use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
-use crate::util::{panics, text};
+use crate::util::{compute_pool, panics, text};
 
 /// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,6 +146,7 @@ impl ShardSummary {
 /// that is damaged or of another plan.
 pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     let dir = dir.as_ref();
+    compute_pool::check_environment()?;
     let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)? {

@@ -57,6 +57,79 @@ fn no_number_may_be_without_end_or_none_at_all() {
     assert!(tried > 300, "{tried}");
 }
 
+/// Paths of all whole numbers below `value`.
+fn integers(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
+    let below = |name: String| [path, &[name]].concat();
+    match value {
+        Value::Integer(_) => found.push(path.to_vec()),
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                integers(item, &below(i.to_string()), found);
+            }
+        }
+        Value::Table(table) => {
+            for (name, item) in table {
+                integers(item, &below(name.clone()), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A recipe with every table and every whole number written out.
+fn in_full(name: &str) -> Value {
+    let mut recipe = Recipe::load(name).unwrap();
+    recipe.tokenize.batch_size = Some(1);
+    let mut full: Value = recipe.to_toml().unwrap().parse::<toml::Table>().unwrap().into();
+    full["model"].as_table_mut().unwrap().insert("depth".into(), Value::Integer(1));
+    full
+}
+
+#[test]
+fn no_count_may_be_without_bound() {
+    let mut tried = std::collections::BTreeSet::new();
+    for (name, _) in RECIPES {
+        let full = in_full(name);
+        Recipe::parse(&toml::to_string(&full).unwrap(), name).unwrap();
+        let mut paths = Vec::new();
+        integers(&full, &[], &mut paths);
+        // Any number is a seed.
+        paths.retain(|path| path.join(".") != "train.seed");
+        for path in paths {
+            for number in [1_i64 << 31, i64::MAX] {
+                let mut wrong = full.clone();
+                let place = path.iter().fold(&mut wrong, |value, name| match value {
+                    Value::Array(items) => &mut items[name.parse::<usize>().unwrap()],
+                    value => &mut value[name.as_str()],
+                });
+                *place = Value::Integer(number);
+                let text = toml::to_string(&wrong).unwrap();
+                let error = Recipe::parse(&text, name).expect_err(&path.join(".")).to_string();
+                let setting = path.iter().rfind(|p| p.parse::<usize>().is_err()).unwrap();
+                assert!(error.contains(setting.as_str()), "{path:?} = {number}: {error}");
+            }
+            tried.insert(path);
+        }
+    }
+    assert!(tried.len() > 20, "{tried:?}");
+}
+
+#[test]
+fn a_decoder_of_no_level_or_of_too_many_is_refused() {
+    let mut recipe = Recipe::load("vqgan-f8-256").unwrap();
+    for levels in [0, 10, 100] {
+        let Architecture::Vqgan(c) = &mut recipe.model.architecture else { unreachable!() };
+        let mut decoder = c.decoder();
+        (decoder.widths, decoder.attention) = (vec![32; levels], vec![false; levels]);
+        (c.decoder, c.parts) = (Some(decoder), crate::model::config::Parts::Decoder);
+        let error = recipe.check().unwrap_err().to_string();
+        assert!(error.contains("decoder.widths needs 1 to 9 levels"), "{error}");
+    }
+    let Architecture::Vqgan(c) = &mut recipe.model.architecture else { unreachable!() };
+    (c.decoder, c.res_blocks) = (None, usize::MAX);
+    assert!(recipe.check().unwrap_err().to_string().contains("res_blocks"));
+}
+
 const TINY: &str = "name = \"tiny\"\ndescription = \"\"\n[model]\nchannels = 3\ncodes = 16\n\
     dim = 4\narchitecture = { kind = \"vqvae\", hidden = 8, downsamples = 2, res_blocks = 1, \
     res_hidden = 4 }\n[data]\nsize = 16\n[train]\nsteps = 4\nbatch_size = 4\n";

@@ -34,9 +34,9 @@ impl MapShape {
         MapShape::padded(height, width, channels)
     }
 
-    /// Floats, the padding of the channels included.
+    /// Floats, the padding of the channels included. A map that no memory could hold stays one.
     pub(super) fn len(&self) -> usize {
-        self.height * self.width * self.stride
+        self.height.saturating_mul(self.width).saturating_mul(self.stride)
     }
 
     /// Writes `[pixels, C]` into a map, with zeros for padding.
@@ -181,6 +181,13 @@ mod tests {
         let mut out = [0.0];
         resample(Resample::Largest, &[1.0, -2.0, 4.0, 3.0], shape, &mut out);
         assert_eq!(out, [4.0]);
+    }
+
+    #[test]
+    fn maps_beyond_any_memory_are_no_small_ones() {
+        let side = u32::MAX as usize;
+        assert_eq!(MapShape::of_input(side, side, 3).len(), usize::MAX);
+        assert_eq!(MapShape::padded(1 << 32, 1 << 32, 1).len(), usize::MAX);
     }
 
     #[test]

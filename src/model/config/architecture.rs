@@ -123,7 +123,7 @@ impl VqganConfig {
     pub fn decoder(&self) -> VqganDecoderConfig {
         self.decoder.clone().unwrap_or_else(|| VqganDecoderConfig {
             widths: self.widths.clone(),
-            blocks: self.res_blocks + 1,
+            blocks: self.res_blocks.saturating_add(1),
             attention: self.attention.clone(),
             mid_attention: self.mid_attention,
         })

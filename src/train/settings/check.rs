@@ -12,6 +12,16 @@ use crate::util::numbers;
 
 /// Bits of the rule `sign` whose codes' entropy can be trained: it takes 2^bits numbers.
 const BITS_MAX: usize = 16;
+/// Updates at most, and steps from one thing to the next: beyond any training.
+const STEPS_MAX: usize = 1_000_000_000;
+/// Images a batch at most, in training and tokenizing.
+pub(crate) const BATCH_SIZE_MAX: usize = 1 << 16;
+/// Images that a result is judged on, at most.
+const IMAGES_MAX: usize = 1_000_000_000;
+/// Steps of Lloyd's algorithm at most; it has settled long before.
+const KMEANS_STEPS_MAX: usize = 10_000;
+/// Latents a code for k-means, at most; a few dozen are taken.
+const KMEANS_ROWS_MAX: usize = 1 << 16;
 /// Images on one picture, at most.
 const PICTURES_MAX: usize = 64;
 
@@ -52,13 +62,26 @@ impl TrainSettings {
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return refuse(format!("train.{name} is 0; it must be at least 1"));
         }
-        if self.pictures > PICTURES_MAX {
-            return refuse(format!(
-                "train.pictures is {}; it must be at most {PICTURES_MAX}",
-                self.pictures
-            ));
+        let bounded = [
+            ("steps", self.steps, STEPS_MAX),
+            ("batch_size", self.batch_size, BATCH_SIZE_MAX),
+            ("micro_batch", self.micro_batch, BATCH_SIZE_MAX),
+            ("evaluation_images_max", self.evaluation_images_max, IMAGES_MAX),
+            ("checkpoint_every", self.checkpoint_every, STEPS_MAX),
+            ("log_every", self.log_every, STEPS_MAX),
+            ("pictures", self.pictures, PICTURES_MAX),
+            ("picture_every", self.picture_every, STEPS_MAX),
+            ("codebook.start_after", self.codebook.start_after, STEPS_MAX),
+            ("codebook.kmeans_steps", self.codebook.kmeans_steps, KMEANS_STEPS_MAX),
+            ("codebook.kmeans_rows_per_code", self.codebook.kmeans_rows_per_code, KMEANS_ROWS_MAX),
+            ("codebook.revive_every", self.codebook.revive_every, STEPS_MAX),
+        ];
+        match bounded.iter().find(|(_, value, max)| value > max) {
+            Some((name, value, max)) => {
+                refuse(format!("train.{name} is {value}; it must be at most {max}"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_ranges(&self) -> Result<()> {
@@ -164,6 +187,9 @@ fn check_model(model: &ModelConfig) -> Result<()> {
         }
         Architecture::Vqgan(c) if c.widths.is_empty() || c.widths.len() > 9 => {
             return refuse("model.architecture.widths needs 1 to 9 levels".into());
+        }
+        Architecture::Vqgan(c) if !(1..=9).contains(&c.decoder().widths.len()) => {
+            return refuse("model.architecture.decoder.widths needs 1 to 9 levels".into());
         }
         Architecture::Vqvae(_) | Architecture::Vqgan(_) => {}
         _ => return refuse("training has the architectures vqvae and vqgan".into()),
