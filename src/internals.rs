@@ -40,6 +40,9 @@ pub mod data {
         }
     }
     pub mod source {
+        pub mod fetch {
+            pub use crate::data::source::fetch::contents;
+        }
         pub mod file {
             pub use crate::data::source::file::read;
         }

@@ -10,6 +10,7 @@ use vqtok::internals::audit::{self, TokenFile};
 use vqtok::internals::config::Recipe;
 use vqtok::internals::data::prepare::{Preparation, from_bytes};
 use vqtok::internals::data::resize::rules::ResizeRule;
+use vqtok::internals::data::source::fetch::contents as contents_of;
 use vqtok::internals::data::{Alpha, Limits, decode};
 use vqtok::internals::tokens::{Plan, contents, repair};
 
@@ -49,6 +50,31 @@ pub fn image(bytes: &[u8]) -> bool {
         assert!(decoded.is_ok());
     }
     decoded.is_ok()
+}
+
+/// A container or list of this name in a folder of its own: listed, and its images read in order and
+/// in any order, which must be the same. Says whether it held images that can be read.
+pub fn container(folder: &Path, name: &str, bytes: &[u8]) -> bool {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).expect("a file of our own");
+    let images = match contents_of(&[path]) {
+        Ok(images) => images,
+        Err(error) => {
+            assert!(!error.to_string().contains(char::is_control), "{error}");
+            return false;
+        }
+    };
+    for (key, in_order, in_any) in &images {
+        assert!(!key.is_empty() && key.len() < 1 << 16, "a key of {} bytes", key.len());
+        match (in_order, in_any) {
+            (Ok(a), Ok(b)) => assert!(a == b, "{key}: read in order it is another image"),
+            (Err(a), Err(_)) => {
+                assert!(!a.message.contains(char::is_control), "{}", a.message);
+            }
+            (a, b) => panic!("{key}: read in order {a:?}, in any {b:?}"),
+        }
+    }
+    images.iter().any(|(_, in_order, _)| in_order.is_ok())
 }
 
 /// A recipe: one that is accepted must come back the same. Says whether it was.

@@ -2,16 +2,20 @@
 //! what an image holds.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::container::fields::Fields;
 use super::container::listing::ReadPart;
 use super::container::open::{Container, InOrder};
 use super::file;
 use super::image::{Part, SourceImage};
+use super::stream;
+use super::walk::Take;
 use crate::data::formats::raw_image::Limits;
-use crate::error::{Reject, Stage};
+use crate::error::{Error, Reject, Stage};
 
 /// Reads images in the order of a plan, from one thread; what any thread can read is left to others.
 pub(crate) struct Fetcher {
@@ -76,6 +80,26 @@ impl Fetched {
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
         }
     }
+}
+
+/// An image's bytes, or why it has none.
+pub type Content = Result<Vec<u8>, Reject>;
+
+/// The key of every image of some inputs, and its bytes twice: as they are read in order, and in any.
+/// For tests and fuzzing.
+///
+/// # Errors
+/// Those of listing them.
+pub fn contents(inputs: &[PathBuf]) -> Result<Vec<(String, Content, Content)>, Error> {
+    let (limits, library) = (Limits::default(), Library::default());
+    let mut fetcher = Fetcher::new(limits.clone());
+    let read = |image: Result<SourceImage, Error>| {
+        let image = image?;
+        let in_order = fetcher.fetch(&image).bytes(&image, false, &limits);
+        let in_any = library.read(&image, &limits);
+        Ok((image.key, in_order, in_any))
+    };
+    stream::images(inputs, Take::default(), true, &Fields::default())?.map(read).collect()
 }
 
 /// Reads images in any order, from any thread.
