@@ -16,6 +16,7 @@
 //! Messages call a setting by its name, never by a flag: `format!("use another {OUT}")` with the
 //! names of `util::settings`. A program reads `out` there, the command line shows `--out`.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -74,7 +75,12 @@ pub struct Message(String);
 
 impl Message {
     fn of(text: impl Into<String>) -> Message {
-        Message(error_text::plain(&text.into()).into_owned())
+        Message::as_it_is(error_text::plain(&text.into()))
+    }
+
+    /// Without anything that steers a terminal, whoever wrote it.
+    fn as_it_is<'a>(text: impl Into<Cow<'a, str>>) -> Message {
+        Message(settings::printable(&text.into()).into_owned())
     }
 }
 
@@ -138,7 +144,9 @@ impl Error {
             Error::Internal(what) => {
                 format!("internal error: {}; please report it at {ISSUES}", what.0)
             }
-            Error::Tensor(source) => format!("tensor operation failed: {source}"),
+            Error::Tensor(source) => {
+                format!("tensor operation failed: {}", text::printable(&source.to_string()))
+            }
         }
     }
 
@@ -147,7 +155,8 @@ impl Error {
         Error::Setting { name: setting.0, reason: Message::of(reason) }
     }
 
-    /// A recipe, model or input that can't be used as asked.
+    /// A recipe, model or input that can't be used as asked. Control characters are escaped here as
+    /// in all messages.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::Input(Message::of(message))
     }
@@ -161,6 +170,18 @@ impl Error {
     pub fn corrupt(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
         let path = path.as_ref().to_path_buf();
         Error::Corrupt { path, reason: Message::of(reason), source: None }
+    }
+
+    /// For `map_err`: what is wrong with the file or folder at `path` as what it was opened for, which
+    /// stands in front unless it does already.
+    pub(crate) fn about(path: impl AsRef<Path>) -> impl FnOnce(Error) -> Error {
+        let shown = text::path(path);
+        move |error| match error {
+            Error::Input(Message(text)) if !begins_with(&text, &shown) => {
+                Error::Input(Message(format!("{shown}: {text}")))
+            }
+            error => error,
+        }
     }
 
     /// For `map_err`: a file that its reader can't use: `what: the reader's words`.
@@ -187,18 +208,24 @@ impl Error {
 
     /// The folder is of another model, other settings or other input.
     pub(crate) fn mismatch(what: impl Into<String>) -> Error {
-        Error::Mismatch(Message(what.into()))
+        Error::Mismatch(Message::as_it_is(what.into()))
     }
 
     /// Another process holds what this one needs.
     pub(crate) fn busy(what: impl Into<String>) -> Error {
-        Error::Busy(Message(what.into()))
+        Error::Busy(Message::as_it_is(what.into()))
     }
 
     /// The device can't hold `what`.
     pub(crate) fn out_of_memory(what: impl Into<String>) -> Error {
-        Error::OutOfMemory(Message(what.into()))
+        Error::OutOfMemory(Message::as_it_is(what.into()))
     }
+}
+
+/// Whether a message is about a path, or about a file below it.
+fn begins_with(text: &str, path: &str) -> bool {
+    let rest = text.strip_prefix(path);
+    rest.is_some_and(|rest| path.ends_with('/') || rest.starts_with([':', '/']))
 }
 
 impl fmt::Display for Error {
@@ -261,8 +288,9 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// A rejection at `stage`.
+    /// A rejection at `stage`. Control characters of the message are escaped.
     pub fn new(stage: Stage, message: impl Into<String>) -> Reject {
-        Reject { stage, message: error_text::plain(&message.into()).into_owned() }
+        let message = error_text::plain(&message.into()).into_owned();
+        Reject { stage, message: text::printable(&message).into_owned() }
     }
 }

@@ -259,6 +259,7 @@ pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
 /// The tables of a [`Recipe`].
 pub mod recipe {
     pub use crate::config::{DataRecipe, ModelRecipe, QuantizerRecipe};
+    pub use crate::data::Limits;
     pub use crate::data::prepare::Preparation;
     pub use crate::model::config::*;
     pub use crate::train::settings::adversarial::*;
@@ -272,7 +273,7 @@ pub mod recipe {
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
     pub use crate::tokens::finalize::{
-        CodebookSummary, FileSummary, PlanSummary, ShardSummary, Totals,
+        CodebookSummary, FileSummary, LevelSummary, PlanSummary, ShardSummary, Totals,
     };
     pub use crate::tokens::identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 }
@@ -281,6 +282,7 @@ pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sourc
 pub use data::source::labels::LabelLayout;
 pub use metrics::LevelUse;
 pub use train::trainer::monitor::ProbeEvaluation;
+pub use train::trainer::step_report::AdversarialReport;
 
 /// The type of pictures in memory.
 pub use image::RgbImage;

@@ -131,7 +131,7 @@ fn an_output_of_other_settings_or_input_is_refused_by_name() {
     refused(&format!("{TOKENIZE} --out out --resize bilinear"), &["bilinear", "bicubic"]);
     refused("tokenize images --model model --shard-rows 11 --out out", &["10", "11"]);
     job.expect(0, "train images --model other --recipe tiny.toml --seed 5");
-    refused("tokenize images --model other --shard-rows 10 --out out", &["sha256"]);
+    refused("tokenize images --model other --shard-rows 10 --out out", &["another model"]);
     picture(99).save(job.path("images/zz.png")).unwrap();
     refused(&format!("{TOKENIZE} --out out"), &["zz.png"]);
     std::fs::remove_file(job.path("images/zz.png")).unwrap();
@@ -351,7 +351,11 @@ fn a_mended_file_of_another_size_is_taken_by_a_retry_and_stays_taken() {
     assert!(mended == job.files("out"));
     std::fs::write(job.path("out/tokens/part-00001.parquet"), b"PAR1").unwrap();
     let repaired = job.expect(1, "repair out --model model");
-    assert!(repaired.stderr.contains("--retry-failed takes it as it is"), "{}", repaired.stderr);
+    assert!(
+        repaired.stderr.contains("retrying failed images takes it as it is"),
+        "{}",
+        repaired.stderr
+    );
     job.expect(0, &format!("{TOKENIZE} --out out --retry-failed"));
     assert!(mended == job.files("out"));
     // An image that has tokens may not change under them.
@@ -401,12 +405,12 @@ fn repair_with_another_model_removes_nothing() {
     bytes[100] ^= 1;
     std::fs::write(&shard, &bytes).unwrap();
     let damaged = job.files("out");
-    job.expect(2, "repair out --model other").assert_one_line(&["weights_sha256", "out"]);
+    job.expect(2, "repair out --model other").assert_one_line(&["another model", "out"]);
     job.expect(2, "repair out --model nowhere").assert_one_line(&["nowhere"]);
     job.expect(2, "repair out").assert_one_line(&["--model"]);
     // The plan's damage must not hide which model it was.
     std::fs::write(job.path("out/plan.parquet"), b"PAR1").unwrap();
-    job.expect(2, "repair out --model other").assert_one_line(&["weights_sha256", "out"]);
+    job.expect(2, "repair out --model other").assert_one_line(&["another model", "out"]);
     let plan = damaged.iter().find(|(name, _)| name == "plan.parquet").unwrap();
     std::fs::write(job.path("out/plan.parquet"), &plan.1).unwrap();
     assert!(damaged == job.files("out"), "something was removed");

@@ -199,7 +199,10 @@ fn settings_are_refused_by_their_names_before_any_work() {
     else {
         panic!("a model that stands is not trained again");
     };
-    assert!(message.to_string().ends_with("train it further with resume steps N"), "{message}");
+    assert!(
+        message.to_string().ends_with("train it further with resume and more steps"),
+        "{message}"
+    );
     assert!(!format!("{message:?}").contains('\\'), "{message:?}");
     let missing: PathBuf = job.path("missing");
     assert!(Tokenizer::open(missing).is_err());

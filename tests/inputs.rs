@@ -232,7 +232,7 @@ fn a_moved_data_folder_resumes_to_the_same_bytes() {
     let shard = job.path("out/tokens/part-00002.parquet");
     std::fs::write(&shard, b"PAR1").unwrap();
     let lost = job.expect(2, "repair out --model model");
-    lost.assert_one_line(&["shard 2", "aren't at their place", "/images/", "--moved OLD=NEW"]);
+    lost.assert_one_line(&["shard 2", "aren't at their place", "/images/", "pass --moved with"]);
     assert_eq!(std::fs::read(&shard).unwrap(), b"PAR1");
     job.expect(2, "repair out --model model --moved nowhere=else");
     job.expect(1, "repair out --model model --moved images=else/where/photos");

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
 use super::rows::Grid;
+use crate::util::settings::COLUMN;
 use crate::util::text;
 
 /// What to read of a token file, and what is known of its grids beforehand.
@@ -183,8 +184,7 @@ fn missing(schema: &Schema, name: &str) -> String {
     let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
     let names = names[..names.len().min(NAMED_MAX)].join(", ");
     format!(
-        "has no column '{}' (it has: {names}{more}); `vqtok decode --column NAME` reads \
-         another",
+        "has no column '{}' (it has: {names}{more}); name another with {COLUMN}",
         text::printable(name)
     )
 }
@@ -279,7 +279,7 @@ fn unfit(count: usize, known: Option<(usize, usize)>) -> String {
     let Some((height, width)) = known else {
         return format!(
             "has {count} tokens, which is no square; add columns grid_height and grid_width, or \
-             pass --grid HEIGHTxWIDTH"
+             give the grid (HEIGHTxWIDTH)"
         );
     };
     let expected = height * width;

@@ -10,6 +10,8 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
+use crate::util::settings::COLUMN;
+
 /// Whole numbers of any width, taken one at a time.
 pub(super) enum Whole {
     Signed(Int64Array),
@@ -124,7 +126,7 @@ pub(super) fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String
         let names: Vec<_> =
             inner.iter().map(|field| format!("{}.{}", path.join("."), field.name())).collect();
         return Err(format!(
-            "is a struct: name one of its fields with --column ({})",
+            "is a struct: name one of its fields with {COLUMN} ({})",
             names.join(", ")
         ));
     }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::folder;
-use super::open::open;
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
@@ -21,7 +20,7 @@ pub(crate) const SOURCE_ENTRY: &str = "converted from";
 /// same input gives the same bytes, wherever it lies.
 ///
 /// # Errors
-/// As [`open`] and [`detect::detect_raw`]; and where `out` holds a model already, ours or
+/// As [`detect::read`]; and where `out` holds a model already, ours or
 /// published: nothing is overwritten.
 pub(crate) fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Result<ModelConfig> {
     for file in [folder::CONFIG_FILE, folder::WEIGHTS_FILE] {
@@ -39,11 +38,9 @@ pub(crate) fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Resul
         folder::save(out, &config, &weights.tensors()?)?;
         return folder::load_config(out);
     }
-    let raw = open(path)?;
-    let detected = detect::detect_raw(&raw, options)?;
-    let weights = detected.place(&raw)?;
+    let (raw, detected, weights) = detect::read(path, options)?;
     let mut config = detected.config;
-    Model::check(&config, &weights)?;
+    Model::check(&config, &weights).map_err(Error::about(path))?;
     // Saving would refuse the same values, under our names for them.
     Digests::of(&weights)?;
     // Names without their folders: where a file lay must not change what is written.

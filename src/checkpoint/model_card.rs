@@ -4,7 +4,7 @@ use super::folder;
 use super::open::open;
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
 use crate::util::hex::sha256_hex;
@@ -40,21 +40,20 @@ pub(crate) struct Card {
 /// # Errors
 /// As opening the model: unreadable, unknown, or of several possible families.
 pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
-    let raw = open(path)?;
-    let (config, weights, ignored) = if let Some(own) = folder::own(path) {
+    let (raw, config, weights, ignored) = if let Some(own) = folder::own(path) {
+        let raw = open(path)?;
         // Already held against its configuration, in whose names it is.
         let config = folder::load_config(own)?;
         options.refuse_for_own(own, &config)?;
         let weights = Weights::from(raw.tensors.clone());
         let file = own.join(folder::WEIGHTS_FILE);
-        (config, weights.read_from(&file, BTreeMap::new()), BTreeMap::new())
+        (raw, config, weights.read_from(&file, BTreeMap::new()), BTreeMap::new())
     } else {
-        let detected = detect::detect_raw(&raw, options)?;
-        let weights = detected.place(&raw)?;
-        (detected.config, weights, detected.ignored)
+        let (raw, detected, weights) = detect::read(path, options)?;
+        (raw, detected.config, weights, detected.ignored)
     };
     // A tensor that is missing or misshapen is reported now, not when the model is first used.
-    Model::check(&config, &weights)?;
+    Model::check(&config, &weights).map_err(Error::about(path))?;
     Ok(Card {
         config,
         digests: Digests::of(&weights)?,
@@ -68,7 +67,7 @@ pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
 
 /// What a configuration says, or what goes without saying.
 fn word_or(said: &Option<String>, otherwise: &str) -> String {
-    said.clone().unwrap_or_else(|| otherwise.to_string())
+    text::printable(said.as_deref().unwrap_or(otherwise)).into_owned()
 }
 
 impl Card {
@@ -78,7 +77,7 @@ impl Card {
         let size =
             preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
         let mut lines: Vec<(String, String)> = [
-            ("family", format!("{family}, {}", kind(architecture))),
+            ("family", format!("{}, {}", text::printable(family), kind(architecture))),
             ("factor", format!("{} pixels a token", self.config.factor()[0])),
             (
                 "codebook",
@@ -88,7 +87,7 @@ impl Card {
             ("channels", pixels.channels.to_string()),
             ("input range", word(&json!(pixels.input))),
             ("output range", word(&json!(pixels.output))),
-            ("resize rule", preprocess.resize.clone()),
+            ("resize rule", text::printable(&preprocess.resize).into_owned()),
             ("size", size),
             ("alpha", word_or(&preprocess.alpha, "white")),
             ("orientation", word_or(&preprocess.orientation, "apply")),
@@ -104,7 +103,8 @@ impl Card {
             lines.push(("file".into(), format!("{} sha256 {sha256}", text::path(file))));
         }
         for (name, value) in &self.config.provenance {
-            lines.push((format!("from: {name}"), value.clone()));
+            let [name, value] = [name, value].map(|text| text::printable(text));
+            lines.push((format!("from: {name}"), value.into_owned()));
         }
         for (reason, names) in self.ignored_by_reason() {
             let examples = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
@@ -118,7 +118,7 @@ impl Card {
     fn ignored_by_reason(&self) -> BTreeMap<&str, Vec<String>> {
         let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, reason) in &self.ignored {
-            reasons.entry(reason).or_default().push(name.clone());
+            reasons.entry(reason).or_default().push(text::printable(name).into_owned());
         }
         reasons
     }

@@ -39,7 +39,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         counted(dataset.shards.len(), "shard"),
         counted(totals.tokens, "token"),
         counted(tokenizer.codes, "code"),
-        tokenizer.family,
+        text::printable(&tokenizer.family),
         tokenizer.factor,
     );
     for (index, level) in dataset.codebook.levels.iter().enumerate() {

@@ -84,7 +84,11 @@ fn shards(dir: &Path, reporter: &Reporter) -> Result<Finished> {
         );
     }
     for foreign in &sources.foreign {
-        let text = format!("foreign: {}: {}", text::path(&foreign.path), foreign.problem);
+        let text = format!(
+            "foreign: {}: {}",
+            text::path(&foreign.path),
+            text::printable(&foreign.problem)
+        );
         reporter.result("foreign", &text, json!({"path": foreign.path, "rows": foreign.rows}));
     }
     for stray in &sources.strays {
@@ -102,7 +106,7 @@ fn token_file(path: &Path, reporter: &Reporter) -> Result<Finished> {
     let (metadata, rows) = (file.entries(), file.row_count());
     let mut text = format!("{}: {}", text::path(path), counted(rows, "row"));
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "ARROW:schema") {
-        text += &format!("\n  {name:28} {value}");
+        text += &format!("\n  {:28} {}", text::printable(name), text::printable(value));
     }
     reporter.result("tokens", &text, json!({"rows": rows, "metadata": metadata}));
     Ok(Finished::Clean)

@@ -19,7 +19,8 @@ use crate::model::config::{
 };
 use crate::pipeline::OnError;
 use crate::train::{RECIPE_FILE, TrainSettings};
-use crate::util::text;
+use crate::util::regular_file::TEXT_BYTES_MAX;
+use crate::util::{regular_file, text};
 
 /// A complete job: what to train on what, and how to tokenize with it. Every field has a value
 /// once it is read; unknown fields are rejected.
@@ -157,10 +158,11 @@ impl Recipe {
     /// # Errors
     /// TOML that doesn't parse, an unknown field, impossible settings.
     pub fn parse(text: &str, origin: &str) -> Result<Recipe> {
+        let origin = text::printable(origin);
         let recipe: Recipe = toml::from_str(text).map_err(|e| {
             Error::invalid(format!("recipe {origin}: {}", parse_error::one_line(&e, text)))
         })?;
-        recipe.check().map_err(|e| Error::invalid(format!("recipe {origin}: {e}")))?;
+        recipe.check().map_err(|e| Error::invalid(format!("recipe {origin}: {}", e.message())))?;
         Ok(recipe)
     }
 
@@ -174,7 +176,7 @@ impl Recipe {
         if !path.is_file() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = regular_file::read_to_string(&path, TEXT_BYTES_MAX).map_err(Error::io(&path))?;
         Recipe::parse(&text, &text::path(&path)).map(Some)
     }
 
@@ -183,7 +185,8 @@ impl Recipe {
     /// # Errors
     /// A setting that TOML has no form for, such as a seed beyond 2^63.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::invalid(format!("recipe {}: {e}", self.name)))
+        toml::to_string(self)
+            .map_err(|e| Error::invalid(format!("recipe {}: {e}", text::printable(&self.name))))
     }
 
     /// What an image becomes before it is trained on: the same as when it is tokenized.
@@ -226,11 +229,12 @@ fn read(file: &str) -> Result<String> {
     if !path.exists() {
         let names: Vec<_> = RECIPES.iter().map(|(name, _)| *name).collect();
         return Err(Error::invalid(format!(
-            "recipe {file}: no such file, and no recipe of that name ({})",
+            "recipe {}: no such file, and no recipe of that name ({})",
+            text::path(path),
             names.join(", ")
         )));
     }
-    std::fs::read_to_string(path).map_err(Error::io(path))
+    regular_file::read_to_string(path, TEXT_BYTES_MAX).map_err(Error::io(path))
 }
 
 #[cfg(test)]

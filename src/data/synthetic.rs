@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
 use crate::util::random::SplitMix64;
+use crate::util::regular_file;
+use crate::util::regular_file::ANY_SIZE;
 use crate::util::settings::OUT;
 use image::{Rgb, RgbImage};
 use std::path::Path;
@@ -38,7 +40,7 @@ fn save(path: &Path, picture: &RgbImage) -> Result<()> {
     picture
         .write_to(&mut png, image::ImageFormat::Png)
         .map_err(Error::corrupt_by(path, "can't be written"))?;
-    match std::fs::read(path) {
+    match regular_file::read(path, ANY_SIZE) {
         Ok(there) if there == *png.get_ref() => Ok(()),
         Ok(_) => Err(Error::corrupt(
             path,

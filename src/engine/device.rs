@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::util::settings::{DEVICE, PRECISION};
+use crate::util::text;
 
 /// Where an engine computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +24,10 @@ impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<DeviceChoice> {
-        let wrong = || Error::setting(DEVICE, format!("{word}: choose auto, cpu, cuda or cuda:N"));
+        let wrong = || {
+            let shown = text::shorten(word);
+            Error::setting(DEVICE, format!("{shown}: choose auto, cpu, cuda or cuda:N"))
+        };
         match word.split_once(':') {
             None => match word {
                 "auto" => Ok(DeviceChoice::Auto),
@@ -78,7 +82,10 @@ impl FromStr for Precision {
         [Precision::F32, Precision::Bf16]
             .into_iter()
             .find(|precision| precision.as_str() == word)
-            .ok_or_else(|| Error::setting(PRECISION, format!("{word}: choose f32 or bf16")))
+            .ok_or_else(|| {
+                let shown = text::shorten(word);
+                Error::setting(PRECISION, format!("{shown}: choose f32 or bf16"))
+            })
     }
 }
 

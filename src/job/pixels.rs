@@ -58,6 +58,14 @@ impl PixelSettings {
         self
     }
 
+    /// Refuses what no model takes.
+    pub(crate) fn check(self) -> Result<()> {
+        match self.size {
+            Some(0) => Err(Error::setting(SIZE, "is at least 1, not 0")),
+            _ => Ok(()),
+        }
+    }
+
     /// The recipe with these on top, checked.
     pub(crate) fn over(self, mut recipe: Recipe) -> Result<Recipe> {
         let data = &mut recipe.data;

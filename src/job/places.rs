@@ -33,6 +33,17 @@ pub(crate) fn check_page(setting: Setting, path: &Path, foreign: Foreign) -> Res
     check_file(setting, path, &["html", "htm"], "HTML", foreign)
 }
 
+/// Refuses a path that is none, and would be the current folder to whoever joins names to it.
+///
+/// # Errors
+/// That.
+pub(crate) fn refuse_empty(setting: Setting, path: &Path) -> Result<()> {
+    match path.as_os_str().is_empty() {
+        true => Err(Error::setting(setting, "is an empty path; name a place for what is written")),
+        false => Ok(()),
+    }
+}
+
 fn check_file(
     setting: Setting,
     path: &Path,
@@ -40,6 +51,7 @@ fn check_file(
     format: &str,
     foreign: Foreign,
 ) -> Result<()> {
+    refuse_empty(setting, path)?;
     if let Some(extension) = extension(path)
         && !extensions.contains(&extension.as_str())
     {
@@ -63,13 +75,14 @@ fn check_file(
 /// # Errors
 /// A file in its place, or a name that promises one; a place inside an output.
 pub(crate) fn check_folder(setting: Setting, path: &Path) -> Result<()> {
+    refuse_empty(setting, path)?;
     if let Some(extension) = extension(path)
         && PICTURES.contains(&extension.as_str())
         && !path.is_dir()
     {
         return Err(Error::invalid(format!(
             "{setting} {}: one PNG a row is written into a folder; name a folder, or draw them on one \
-             picture with {SHEET} FILE.png",
+             picture with {SHEET}",
             text::path(path)
         )));
     }
@@ -84,6 +97,7 @@ pub(crate) fn check_folder(setting: Setting, path: &Path) -> Result<()> {
 /// # Errors
 /// That.
 pub(crate) fn check_new(setting: Setting, path: &Path) -> Result<()> {
+    refuse_empty(setting, path)?;
     match around(path).filter(|_| !path.exists()) {
         Some(output) => Err(among(setting, path, &output)),
         None => Ok(()),
@@ -96,6 +110,7 @@ pub(crate) fn check_new(setting: Setting, path: &Path) -> Result<()> {
 /// # Errors
 /// That.
 pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
+    refuse_empty(OUT, out)?;
     if sources::is_output(out) {
         return Ok(());
     }
@@ -113,6 +128,7 @@ pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
 
 /// Refuses a folder that couldn't be made or written into; nothing is made.
 pub(crate) fn writable_folder(setting: Setting, folder: &Path) -> Result<()> {
+    refuse_empty(setting, folder)?;
     let shown = text::path(folder);
     let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
     let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {

@@ -13,7 +13,7 @@ use crate::data::resize::pillow::PillowVersion;
 use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
-use crate::tokens::identity::as_given;
+use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
 use crate::util::settings::{MODEL, MOVED};
@@ -169,7 +169,7 @@ fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
             let first = rows.first().map(|row| plan.place(row)).unwrap_or_default();
             return Err(Error::invalid(format!(
                 "{}: the images of shard {partition} aren't at their place ({}); restore them, or \
-                 pass {MOVED} OLD=NEW with the folder they were in and the one they are in now",
+                 pass {MOVED} with the folder they were in and the one they are in now",
                 text::path(plan.dir()),
                 text::printable(&first)
             )));
@@ -203,12 +203,11 @@ fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
 
 /// Refuses a model or program that would make other shards.
 fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
-    match made.difference(ours) {
+    match difference_in_words(made, ours) {
         None => Ok(()),
-        Some((name, was, now)) => Err(Error::mismatch(format!(
-            "{} was made with {}, this repair has {now}; use the model and program it was made with",
-            text::path(dir),
-            as_given(&name, &was)
+        Some((was, now)) => Err(Error::mismatch(format!(
+            "{} was made with {was}, this repair has {now}; use the model and program it was made with",
+            text::path(dir)
         ))),
     }
 }

@@ -36,12 +36,17 @@ impl Share {
 }
 
 impl FromStr for Share {
-    type Err = String;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Share, String> {
-        let (index, of) = text.split_once('/').ok_or("write it as I/N, for example 0/3")?;
-        let number = |part: &str| part.trim().parse().map_err(|_| format!("{part:?} is no number"));
-        Share::new(number(index)?, number(of)?).map_err(|error| error.to_string())
+    fn from_str(text: &str) -> Result<Share> {
+        let Some((index, of)) = text.split_once('/') else {
+            return Err(Error::invalid("write it as I/N, for example 0/3"));
+        };
+        let number = |part: &str| {
+            let number = part.trim().parse();
+            number.map_err(|_| Error::invalid(format!("{part:?} is no number")))
+        };
+        Share::new(number(index)?, number(of)?)
     }
 }
 

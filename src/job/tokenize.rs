@@ -154,6 +154,7 @@ impl Tokenize {
             ));
         }
         check_batch_size(self.batch_size)?;
+        places::refuse_empty(OUT, &self.out)?;
         self.inputs.check_folder(&self.out)?;
         places::check_output(&self.out, model)?;
         if self.is_finished() {
@@ -218,6 +219,7 @@ impl Tokenize {
         tokenizer: &Tokenizer,
         recipe: &TokenizeRecipe,
     ) -> Result<pipeline::Settings> {
+        tokenizer.require_encoder()?;
         let preparation = tokenizer.preparation()?;
         let suits = tokenizer.images_together(&preparation);
         Ok(pipeline::Settings {
@@ -285,9 +287,9 @@ pub(super) fn tokenize(
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TokenizeSummary {
-    /// Token rows that this run wrote.
+    /// Token rows that this run wrote: not those of shards that another worker committed first.
     pub written: u64,
-    /// Failure rows that this run wrote.
+    /// Failure rows that this run wrote, counted as these.
     pub failed: u64,
     /// Images of the plan.
     pub planned: u64,

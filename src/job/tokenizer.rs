@@ -90,10 +90,12 @@ impl TokenizerOptions {
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = model.as_ref();
         compute_pool::check_environment()?;
+        self.pixels.check()?;
         refuse_unfinished(path)?;
         self.check_device()?;
         let opened = self.detect(|options| detect::begin(path, options))?;
-        let engine = engine::open(opened, self.device, self.precision)?;
+        let engine = engine::open(opened, self.device, self.precision);
+        let engine = engine.map_err(Error::about(path))?;
         let (path, pixels) = (path.to_path_buf(), self.pixels);
         Ok(Tokenizer { engine, path, pixels, images_max: usize::MAX })
     }
@@ -120,8 +122,8 @@ pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
     }
     Err(train::failed(model).unwrap_or_else(|| {
         Error::invalid(format!(
-            "{0}: its training isn't finished, so there is no model yet; go on with `vqtok train \
-             INPUT {MODEL} {0} {RESUME}`",
+            "{0}: its training isn't finished, so there is no model yet; train into this {MODEL} \
+             again with {RESUME}",
             text::path(model)
         ))
     }))
@@ -131,6 +133,8 @@ pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
 ///
 /// The codes of an image depend on the image, the model and the settings alone: not on the other
 /// images of a call, nor on the number of threads.
+///
+/// It is [`Send`] and not [`Sync`]: another thread may take it over, and one uses it at a time.
 pub struct Tokenizer {
     pub(super) engine: Box<dyn Engine>,
     pub(super) path: PathBuf,
@@ -260,8 +264,9 @@ impl Tokenizer {
     /// The same, for work that no plan has bounded yet.
     ///
     /// # Errors
-    /// A size at which an image has more tokens than a row of a shard takes.
+    /// A model without encoder; a size at which an image has more tokens than a row of a shard takes.
     pub(super) fn bounded_preparation(&self) -> Result<Preparation> {
+        self.require_encoder()?;
         let preparation = self.preparation()?;
         let side = preparation.size.unwrap_or(0) as usize;
         let tokens = |&(h, w): &(usize, usize)| h.saturating_mul(w);
@@ -279,6 +284,16 @@ impl Tokenizer {
     /// Images that suit the device at a time.
     pub(super) fn images_together(&self, preparation: &Preparation) -> usize {
         self.engine.batch_images(preparation.size.map(|side| side as usize)).max(1)
+    }
+
+    pub(super) fn require_encoder(&self) -> Result<()> {
+        match self.config().parts().encoder() {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "{}: this checkpoint has no encoder: it can decode codes only",
+                text::path(&self.path)
+            ))),
+        }
     }
 
     pub(super) fn require_decoder(&self) -> Result<()> {

@@ -17,7 +17,7 @@ use super::vit_vqgan::VitVqgan;
 use super::vqvae2::Vqvae2;
 use crate::error::{Error, Result};
 use crate::util::settings::FAMILY;
-use crate::util::text::printable;
+use crate::util::text::{printable, shorten};
 use crate::weights::digests::{Digests, Pending};
 use crate::weights::store::{Reader, Weights};
 
@@ -118,7 +118,7 @@ fn assemble(config: &ModelConfig, reader: &Reader, device: &Device) -> Result<Bo
         };
         return Err(Error::invalid(format!(
             "a `{}` model has no place for the checkpoint's tensor `{}`{more}; is {FAMILY} right?",
-            config.family,
+            shorten(&config.family),
             printable(first)
         )));
     }

@@ -71,9 +71,9 @@ impl Settings {
 /// What a run did; images of partitions that were there already are not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Token rows written.
+    /// Token rows of the partitions committed by this run.
     pub written: u64,
-    /// Failure rows written.
+    /// Failure rows of these.
     pub failed: u64,
     /// Partitions committed by this run.
     pub partitions: u64,

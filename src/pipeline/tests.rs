@@ -165,6 +165,9 @@ fn a_device_out_of_memory_halves_the_batch_once_and_loses_nothing() {
     assert_eq!((summary.written, heard.halved), (25, vec![]));
     let (summary, heard) = scene.run(&scene.settings(), &tight, 3);
     assert_eq!((summary.written, summary.partitions), (25, 3));
+    // What another worker had committed first is not of this run.
+    let (summary, _) = scene.run(&scene.settings(), &tight, 100);
+    assert_eq!((summary.already, summary.written, summary.partitions), (3, 0, 0));
     // From 8 to 4 to 2, said once; the batches after it begin there.
     assert_eq!(heard.halved, [2]);
     assert!(tree(roomy.dir()) == tree(tight.dir()), "tokens depend on the device's memory");
@@ -187,7 +190,7 @@ fn files_that_change_or_vanish_after_the_plan_are_failures_that_a_retry_takes() 
     assert_eq!((summary.written, summary.failed), (10, 2));
     let changed = format!(
         "03.ppm read: the file has changed since it was planned: it had {} bytes and now has {}; \
-         --retry-failed takes it as it is",
+         retrying failed images takes it as it is",
         good.len(),
         longer.len()
     );

@@ -54,10 +54,12 @@ pub(super) fn write(
         let committing = panics::at("commit", Some(&format!("shard {partition}")));
         let receipt = writer.close()?;
         drop(committing);
-        summary.written += receipt.written;
-        summary.failed += receipt.failures;
         match receipt.commit {
-            Commit::Committed => summary.partitions += 1,
+            Commit::Committed => {
+                summary.partitions += 1;
+                summary.written += receipt.written;
+                summary.failed += receipt.failures;
+            }
             Commit::Already => summary.already += 1,
             Commit::Lost { .. } => summary.lost += 1,
         }

@@ -16,7 +16,8 @@ use super::stats::Statistics;
 use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
-use crate::util::{compute_pool, panics, text};
+use crate::util::regular_file::ANY_SIZE;
+use crate::util::{compute_pool, panics, regular_file, text};
 
 /// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -187,7 +188,7 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 /// A file that can't be read, or whose digest of itself is wrong.
 pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
     let path = dir.join(DATASET_FILE);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match regular_file::read_to_string(&path, ANY_SIZE) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(&path)(error)),

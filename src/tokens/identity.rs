@@ -1,12 +1,15 @@
 //! Owns what makes two runs the same data set: tokenizer, preprocessing, layout, program.
 //! Must not know: files, how any of it was computed.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::util::hex::sha256_hex;
 use crate::util::json_diff::{self, Names};
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
+use crate::util::text;
 
 /// The largest codebook that is counted: statistics hold one counter a code in memory.
 pub(crate) const CODES_MAX: u64 = 1 << 24;
@@ -194,8 +197,30 @@ impl Identity {
     }
 }
 
+/// What differs, in words: how an output was made, and what this run has instead.
+pub(crate) fn difference_in_words(made: &Identity, ours: &Identity) -> Option<(String, String)> {
+    let (name, was, now) = made.difference(ours)?;
+    let models = [made, ours].map(|identity| identity.tokenizer.to_string());
+    if !name.starts_with("tokenizer.") || models[0] == models[1] {
+        return Some((as_given(&name, &text::shorten(&was)), text::shorten(&now)));
+    }
+    let [was, now] = models;
+    Some((format!("another model ({was})"), now))
+}
+
+impl fmt::Display for TokenizerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = |digest: &str| {
+            let start: String = digest.chars().take(12).collect();
+            text::printable(&start).into_owned()
+        };
+        let (weights, codebook) = (start(&self.weights_sha256), start(&self.codebook_sha256));
+        write!(f, "{} with weights {weights}, codebook {codebook}", text::shorten(&self.family))
+    }
+}
+
 /// A setting of [`Identity::difference`] and its value as a user gives them.
-pub(crate) fn as_given(name: &str, value: &str) -> String {
+fn as_given(name: &str, value: &str) -> String {
     let setting = match name {
         "preprocessing.size" => settings::SIZE,
         "preprocessing.rule" => settings::RESIZE,

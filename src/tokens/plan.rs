@@ -15,7 +15,7 @@ use self::write::Layout;
 pub(super) use self::write::write;
 use super::commit::{self, Published};
 use super::folder_lock::FolderLock;
-use super::identity::{Identity, as_given};
+use super::identity::{Identity, difference_in_words};
 use super::moved::Moved;
 use super::rows::PlanRow;
 use super::{duplicate_keys, occupied, untrusted};
@@ -305,13 +305,11 @@ impl Plan {
         rows: impl Iterator<Item = Result<PlanRow>>,
         accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
-        if let Some((name, was, now)) = self.identity.difference(identity) {
+        if let Some((was, now)) = difference_in_words(&self.identity, identity) {
             return Err(Error::mismatch(format!(
-                "{} was made with {}, this run has {}; use another {OUT}, or the settings it was \
-                 made with",
-                text::path(&self.dir),
-                as_given(&name, &shorten(&was)),
-                shorten(&now)
+                "{} was made with {was}, this run has {now}; use another {OUT}, or the settings it \
+                 was made with",
+                text::path(&self.dir)
             )));
         }
         let (mut moved, mut unplanned_facts) = (Moved::default(), 0);

@@ -69,6 +69,7 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
 /// [`Error::Busy`] where another job is at work; a plan that can't be rebuilt.
 pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>) -> Result<()> {
     let lock = FolderLock::exclusive(dir)?;
+    refuse_folders(dir, damage)?;
     if damage.plan {
         rebuild_plan(dir, &damage.partitions, size_of)?;
     }
@@ -82,6 +83,22 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
         cleanup::remove_sidecars(dir, |_, of, _| of == partition)?;
     }
     Ok(())
+}
+
+/// Refuses, before anything is removed, a folder in the place of a file that is to be made again.
+fn refuse_folders(dir: &Path, damage: &Damage) -> Result<()> {
+    let aggregates = damage.aggregates || !damage.partitions.is_empty();
+    let own = [(plan::FILE, damage.plan), (DATASET_FILE, aggregates), (CODEBOOK_FILE, aggregates)];
+    let own = own.into_iter().filter(|(_, bad)| *bad).map(|(name, _)| dir.join(name));
+    let shards = damage.partitions.iter().map(|&partition| shard_path(dir, partition));
+    let is_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|facts| facts.is_dir());
+    match own.chain(shards).find(is_folder) {
+        Some(path) => Err(Error::corrupt(
+            path,
+            "it is a folder, where a file of the output belongs; move it away, then repair again",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Writes `plan.parquet` again from its own rows where they can still be read, else from the shards

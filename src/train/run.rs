@@ -357,7 +357,7 @@ fn perceptual_loss(
     if p.weights.is_empty() {
         observer.event(&Event::Warning(
             "training without LPIPS: its weights are not given. They make reconstructions of photos \
-             sharper: --perceptual-weights PATH, VGG16 of torchvision and the heads of lpips",
+             sharper: train.perceptual.weights, VGG16 of torchvision and the heads of lpips",
         ));
         return Ok((None, String::new()));
     }

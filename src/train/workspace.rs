@@ -32,8 +32,9 @@ use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::{Lengths, State};
 use crate::util::portable_fs::Locked;
+use crate::util::regular_file::{ANY_SIZE, TEXT_BYTES_MAX};
 use crate::util::settings::{INIT_FROM, MODEL, RESUME, STEPS};
-use crate::util::{atomic_file, portable_fs, text};
+use crate::util::{atomic_file, portable_fs, regular_file, text};
 
 const STATE: &str = "state";
 const LOCK: &str = "lock";
@@ -66,7 +67,7 @@ pub(crate) fn finished_steps(folder: &Path) -> Option<usize> {
 
 /// Why the training in a folder stopped for good, where it did.
 pub(crate) fn failed(folder: &Path) -> Option<Error> {
-    let reason = std::fs::read_to_string(failed_path(folder)).ok()?;
+    let reason = regular_file::read_to_string(&failed_path(folder), TEXT_BYTES_MAX).ok()?;
     let (shown, reason) = (text::path(folder), reason.trim().to_string());
     Some(Error::mismatch(match finished_steps(folder) {
         Some(steps) => format!(
@@ -115,7 +116,7 @@ impl Workspace {
         if has_model && !resume {
             return Err(Error::mismatch(format!(
                 "{shown} already holds a model; give another path or remove it to train again, or \
-                 train it further with {RESUME} {STEPS} N"
+                 train it further with {RESUME} and more {STEPS}"
             )));
         }
         refuse_strangers(folder)?;
@@ -138,7 +139,7 @@ impl Workspace {
                      folder to start again"
                 )));
             }
-            let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+            let bytes = regular_file::read(&path, ANY_SIZE).map_err(Error::io(&path))?;
             WorkspaceState::Unfinished(Box::new(State::from_bytes(&bytes, &path)?))
         } else {
             WorkspaceState::Nothing
@@ -151,7 +152,7 @@ impl Workspace {
     pub(super) fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<()> {
         let path = self.folder.join(RECIPE_FILE);
         if let Some(recipe) = recipe
-            && std::fs::read(&path).ok().as_deref() != Some(recipe.as_bytes())
+            && regular_file::read(&path, ANY_SIZE).ok().as_deref() != Some(recipe.as_bytes())
         {
             atomic_file::write(&path, recipe.as_bytes())?;
         }
@@ -326,7 +327,7 @@ fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
 /// Where there is none.
 pub(crate) fn last_summary(folder: &Path) -> Result<TrainSummary> {
     let path = &folder.join(LINES);
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = regular_file::read_to_string(path, ANY_SIZE).map_err(Error::io(path))?;
     let last = text.lines().last().unwrap_or_default();
     serde_json::from_str(last).map_err(|_| {
         Error::corrupt(path, "has no summary at its end: the model was not trained here to its end")

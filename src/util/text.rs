@@ -18,9 +18,13 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_steering)
 }
 
-/// A path for a message: as [`printable`], and with U+FFFD for bytes that are no UTF-8.
+/// A path for a message: as [`printable`], with U+FFFD for bytes that are no UTF-8, and `''` for one
+/// that is empty.
 pub(crate) fn path(path: impl AsRef<Path>) -> String {
-    printable(&path.as_ref().to_string_lossy()).into_owned()
+    match &*path.as_ref().to_string_lossy() {
+        "" => "''".into(),
+        path => printable(path).into_owned(),
+    }
 }
 
 /// A path for a machine: as it is, with U+FFFD for bytes that are no UTF-8, which JSON can't hold.
@@ -106,6 +110,7 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let name = std::ffi::OsStr::from_bytes(b"a\xFF\nb");
         assert_eq!(path(Path::new(name)), "a\u{fffd}\\nb");
+        assert_eq!(path(""), "''");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::keys::KeyLayout;
 use super::provenance;
 use super::published::Published;
 use crate::error::{Error, Result};
+use crate::util::text;
 
 /// What weights show beyond their layout: `own` are their shapes by their names without a prefix,
 /// `canonical` our names for them.
@@ -48,7 +49,8 @@ pub(super) fn choose(
     if let Some(word) = asked {
         let Some(family) = Family::named(word) else {
             return Err(Error::invalid(format!(
-                "there is no family `{word}`; vqtok knows {}",
+                "there is no family `{}`; vqtok knows {}",
+                text::shorten(word),
                 listed(FAMILIES)
             )));
         };

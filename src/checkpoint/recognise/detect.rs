@@ -51,9 +51,9 @@ impl DetectOptions<'_> {
         };
         Err(Error::invalid(format!(
             "{setting} is for published checkpoints; {} is a model folder of vqtok, whose config.json \
-             says what it is (family {}); leave the flag out",
+             says what it is (family {}); leave {setting} out",
             text::path(dir),
-            config.family
+            text::shorten(&config.family)
         )))
     }
 }
@@ -80,11 +80,28 @@ pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
         let digests = Pending::checked(&weights, move |digests| noted.check(digests));
         return Ok(Opened { config, weights, digests });
     }
-    let raw = open_raw(path)?;
-    let detected = detect_raw(&raw, options)?;
-    let weights = detected.place(&raw)?;
+    let (_, detected, weights) = read(path, options)?;
     let digests = Pending::of(&weights);
     Ok(Opened { config: detected.config, weights, digests })
+}
+
+/// Reads a published checkpoint, recognises it and puts its weights under canonical names. Errors name
+/// it.
+///
+/// # Errors
+/// As [`open_raw`] and [`detect_raw`].
+pub(crate) fn read(
+    path: &Path,
+    options: &DetectOptions,
+) -> Result<(RawCheckpoint, Detected, Weights)> {
+    let raw = open_raw(path)?;
+    let placed = || -> Result<(Detected, Weights)> {
+        let detected = detect_raw(&raw, options)?;
+        let weights = detected.place(&raw)?;
+        Ok((detected, weights))
+    };
+    let (detected, weights) = placed().map_err(Error::about(path))?;
+    Ok((raw, detected, weights))
 }
 
 /// Recognises a checkpoint that was read.

@@ -134,7 +134,7 @@ impl ProgressPrinter<'_> {
         let found = &summary.evaluation;
         let text = format!(
             "trained {0}: PSNR {1:.2} dB, {2:.1} % of {3} codes used, perplexity {4:.1}{7}, on \
-             {5} {6} {8}; {0}/training.html shows how",
+             {5} {6} {8}; {9} shows how",
             text::path(model),
             found.psnr,
             100.0 * found.usage,
@@ -144,6 +144,7 @@ impl ProgressPrinter<'_> {
             if summary.held_out { "held-out" } else { "training" },
             by_level(found),
             if found.images == 1 { "image" } else { "images" },
+            text::path(model.join("training.html")),
         );
         let fields = json!({"model": text::lossy(model), "summary": summary,
                             "unreadable": summary.unreadable});

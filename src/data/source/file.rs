@@ -79,7 +79,7 @@ pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<V
             Stage::Read,
             format!(
                 "the file has changed since it was planned: it had {planned} bytes and now has {}; \
-                 --retry-failed takes it as it is",
+                 retrying failed images takes it as it is",
                 bytes.len()
             ),
         ));

@@ -99,7 +99,7 @@ pub struct LabelLayout {
 
 impl LabelLayout {
     /// Looks at the folders among `inputs`; what can't be listed counts as empty.
-    pub fn of<'a>(inputs: impl IntoIterator<Item = &'a Path>, take: Take) -> LabelLayout {
+    pub(crate) fn of<'a>(inputs: impl IntoIterator<Item = &'a Path>, take: Take) -> LabelLayout {
         let mut layout = LabelLayout::default();
         for input in inputs.into_iter().filter(|input| input.is_dir()) {
             for name in subfolders(input, take) {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
 use crate::model::topology::{self, Io};
 use crate::util::settings::DEVICE;
+use crate::util::text;
 
 /// Images a run for pictures of that size: about as many pixels as 64 of 256x256 have. It doesn't
 /// depend on the caller's batch, so that a library which chooses by the batch chooses the same.
@@ -19,8 +20,12 @@ pub(crate) fn images(height: usize, width: usize) -> usize {
 
 /// The canonical encoder's settings, or, in one line, why there is none for the GPU.
 pub(crate) fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
-    let unsupported =
-        |what: &str| Err(refused(format!("{what} (family `{}`); use {DEVICE} cpu", config.family)));
+    let unsupported = |what: &str| {
+        Err(refused(format!(
+            "{what} (family `{}`); use {DEVICE} cpu",
+            text::shorten(&config.family)
+        )))
+    };
     if config.quantizer.depth > 1 {
         return unsupported("residual levels of codes don't run on the GPU");
     }

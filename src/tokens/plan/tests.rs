@@ -64,8 +64,9 @@ fn a_changed_input_is_refused_by_name() {
     other.tokenizer.weights_sha256 = "12".repeat(32);
     let all = rows(25).into_iter().map(Ok);
     let error = Plan::create_or_open(dir.path(), &other, all, 10).err().unwrap().to_string();
-    assert!(error.contains("tokenizer.weights_sha256 = abab"), "{error}");
-    assert!(error.contains("this run has 1212"), "{error}");
+    assert!(error.contains("another model (vqtok with weights abababababab, codebook"), "{error}");
+    assert!(error.contains("this run has vqtok with weights 121212121212, codebook"), "{error}");
+    assert!(!error.contains(&"ab".repeat(7)), "{error}");
 }
 
 #[test]

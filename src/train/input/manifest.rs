@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::train::input::train_data::{Stamp, TrainData};
 use crate::util::hex::hex;
-use crate::util::{atomic_file, text};
+use crate::util::regular_file::ANY_SIZE;
+use crate::util::{atomic_file, regular_file, text};
 
 /// An image as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl Manifest {
         if !path.exists() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = regular_file::read_to_string(path, ANY_SIZE).map_err(Error::io(path))?;
         let entries = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         let entries = entries.map_err(|e| Error::corrupt(path, format!("no list of images: {e}")));
         Ok(Some(Manifest { entries: entries? }))

@@ -24,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::metrics::{CodeCounts, LevelUse};
 use crate::train::trainer::state::Lengths;
 use crate::train::trainer::step_report::StepReport;
-use crate::util::{atomic_file, portable_fs};
+use crate::util::regular_file::ANY_SIZE;
+use crate::util::{atomic_file, portable_fs, regular_file};
 
 /// The file of lines in a model folder.
 pub(crate) const LINES: &str = "training.jsonl";
@@ -111,14 +112,15 @@ impl Record {
     /// The lines so far, those that are JSON.
     pub(crate) fn read_lines(&self) -> Result<Vec<Value>> {
         let path = self.folder.join(LINES);
-        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let text = regular_file::read_to_string(&path, ANY_SIZE).map_err(Error::io(&path))?;
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// The pictures that `lines` name, with their steps; those that can't be read are left out.
     pub(crate) fn read_pictures(&self, lines: &[Value]) -> Vec<(usize, RgbImage)> {
         let picture = |line: &Value| {
-            let bytes = std::fs::read(self.folder.join(line["picture"].as_str()?)).ok()?;
+            let bytes =
+                regular_file::read(&self.folder.join(line["picture"].as_str()?), ANY_SIZE).ok()?;
             let image =
                 image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).ok()?;
             Some((line["step"].as_u64()? as usize, image.into_rgb8()))
