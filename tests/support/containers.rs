@@ -1,5 +1,7 @@
 //! Containers for tests, written by rules of the formats alone: tars, zips, tables.
 
+#![allow(dead_code)]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;

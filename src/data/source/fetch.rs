@@ -83,7 +83,7 @@ impl Fetched {
 }
 
 /// An image's bytes, or why it has none.
-pub type Content = Result<Vec<u8>, Reject>;
+pub(crate) type Content = Result<Vec<u8>, Reject>;
 
 /// The key of every image of some inputs, and its bytes twice: as they are read in order, and in any.
 /// For tests and fuzzing.

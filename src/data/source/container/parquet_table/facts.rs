@@ -11,7 +11,7 @@ use super::tree::{Column, Kind, Leaf};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::Facts;
 use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS, Setting};
-use crate::util::text;
+use crate::util::{numbers, text};
 
 const KEYS: [&str; 2] = ["__key__", "key"];
 const LABELS: [&str; 6] = ["label", "labels", "cls", "class", "class_name", "fine_label"];
@@ -158,13 +158,14 @@ impl FactColumns {
     pub(super) fn odd(&self) -> Vec<String> {
         let odd = &self.odd;
         let counts = [
-            (odd.without_key, "rows have no key that can be one, and are called by their numbers"),
-            (odd.without_class, "rows have a label beyond the names of the classes, so none"),
-            (odd.no_object, "rows have no JSON object in column \"json\""),
-            (odd.long_meta, "rows have a meta_json of more than 1 MiB, which was left out"),
+            (odd.without_key, "without a key that can be one, called by their numbers"),
+            (odd.without_class, "with a label beyond the names of the classes, taken for none"),
+            (odd.no_object, "without a JSON object in column \"json\""),
+            (odd.long_meta, "with a meta_json of more than 1 MiB, which was left out"),
         ];
         let counted = counts.into_iter().filter(|(count, _)| *count > 0);
-        let counted = counted.map(|(count, what)| format!("{count} {what}"));
+        let counted =
+            counted.map(|(count, what)| format!("{} {what}", numbers::counted(count, "row")));
         counted.chain(self.all().flat_map(SideColumn::odd)).collect()
     }
 }

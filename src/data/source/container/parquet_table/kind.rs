@@ -27,9 +27,9 @@ pub(crate) enum TableKind {
     Other,
 }
 
-/// Whether a file that begins with `head` is Parquet.
+/// Whether a file that begins with `head` is Parquet, encrypted or not.
 pub(crate) fn is_parquet(head: &[u8]) -> bool {
-    head.starts_with(b"PAR1")
+    head.starts_with(b"PAR1") || head.starts_with(b"PARE")
 }
 
 /// What the Parquet file at `uri` is.
@@ -52,6 +52,8 @@ pub(crate) fn kind(bytes: Arc<dyn BytesAt>, uri: &str, fields: &Fields) -> Resul
         Err(NoImages::Refused(_)) if fields.image.is_none() => TableKind::Images,
         Err(_) if has_text(&table, ["url", "key", "status"]) => TableKind::Account,
         Err(_) if table.columns().iter().any(|c| names_images(c, &features)) => TableKind::List,
+        // A column was asked for that isn't there, or holds no images: listing says so.
+        Err(NoImages::Refused(_)) => TableKind::Images,
         Err(_) => TableKind::Other,
     })
 }

@@ -105,11 +105,13 @@ fn choose(
     }
     let find = |name: &str| table.column(name).and_then(|column| with_path(table, column));
     let plain = find(member).filter(is(member, false)).map(|image| (image, None));
-    let listed = || {
-        let (name, element) = element?;
-        Some((find(name).filter(is(name, true))?, Some(element)))
-    };
-    let (found, element) = plain.or_else(listed).ok_or_else(changed)?;
+    let listed = element
+        .and_then(|(name, element)| Some((find(name).filter(is(name, true))?, Some(element))));
+    if plain.is_some() && listed.is_some() {
+        let name = text::quoted(member);
+        return Err(reject(format!("a column {name} and a list mean the same; rename one")));
+    }
+    let (found, element) = plain.or(listed).ok_or_else(changed)?;
     *image = Some(found);
     Ok(element)
 }

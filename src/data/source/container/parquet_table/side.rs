@@ -7,7 +7,7 @@ use super::json::{NoValue, value};
 use super::leaf::{Cells, LeafRows, TOO_FEW};
 use super::table::Table;
 use super::tree::Column;
-use crate::util::text;
+use crate::util::{numbers, text};
 
 /// Rows that are decoded at once: each may hold on to a page.
 const BATCH: usize = 32;
@@ -114,11 +114,12 @@ impl SideColumn {
     pub(super) fn odd(&self) -> Vec<String> {
         let name = text::quoted(&self.column.name);
         let long = (self.too_long > 0).then(|| {
-            format!("column {name}: {} values of more than 1 MiB were left out", self.too_long)
+            let values = numbers::counted(self.too_long, "value");
+            format!("column {name}: {values} of more than 1 MiB left out")
         });
         let damaged = self.damage.as_ref().map(|(row, reason)| {
-            let count = self.damaged;
-            format!("column {name} is damaged from row {row} on ({reason}); {count} rows lack it")
+            let rows = numbers::counted(self.damaged, "row");
+            format!("column {name} is damaged from row {row} on ({reason}); left out in {rows}")
         });
         long.into_iter().chain(damaged).collect()
     }

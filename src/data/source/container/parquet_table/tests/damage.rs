@@ -79,7 +79,7 @@ fn a_damaged_column_beside_the_images_costs_its_values() {
         remarks.odd[0].starts_with("column \"text\" is damaged from row 12 on ("),
         "{remarks:?}"
     );
-    assert!(remarks.odd[0].ends_with("; 8 rows lack it"), "{remarks:?}");
+    assert!(remarks.odd[0].ends_with("; left out in 8 rows"), "{remarks:?}");
     let mut reader = reader(&path);
     for (i, (image, wanted)) in found.iter().zip(images).enumerate() {
         assert_eq!(image.key, (100 + i).to_string());

@@ -1,6 +1,8 @@
 //! Tests of tables: those of the real packages, those made here, damaged ones.
 
+mod adhoc;
 mod damage;
+mod facts;
 mod made;
 mod samples;
 
@@ -8,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -84,4 +86,14 @@ fn write(
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     path.to_path_buf()
+}
+
+/// As `write` has it.
+fn plain(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    properties
+}
+
+/// Images of a few bytes.
+fn pixels(count: usize) -> ArrayRef {
+    Arc::new(BinaryArray::from_iter_values((0..count).map(|i| i.to_string())))
 }
