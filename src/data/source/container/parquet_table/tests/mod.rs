@@ -1,6 +1,5 @@
 //! Tests of tables: those of the real packages, those made here, damaged ones.
 
-mod adhoc;
 mod damage;
 mod facts;
 mod made;
