@@ -21,7 +21,7 @@ use crate::data::source::container::listing::ReadForward;
 use crate::data::source::image::Part;
 
 /// The ways that a writer may lay pages out.
-pub(super) fn layouts() -> Vec<fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder> {
+fn layouts() -> Vec<fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder> {
     vec![
         plain,
         |p| p.set_writer_version(WriterVersion::PARQUET_2_0),
@@ -34,10 +34,10 @@ pub(super) fn layouts() -> Vec<fn(WriterPropertiesBuilder) -> WriterPropertiesBu
     ]
 }
 
-pub(super) type Cell = Option<(Option<Vec<u8>>, Option<String>)>;
+type Cell = Option<(Option<Vec<u8>>, Option<String>)>;
 
 /// A struct column of bytes and path, in either order.
-pub(super) fn structs(cells: &[Cell], swapped: bool) -> StructArray {
+fn structs(cells: &[Cell], swapped: bool) -> StructArray {
     let bytes: Vec<_> = cells.iter().map(|c| c.as_ref().and_then(|c| c.0.as_deref())).collect();
     let paths: Vec<_> = cells.iter().map(|c| c.as_ref().and_then(|c| c.1.as_deref())).collect();
     let mut children: Vec<(Field, ArrayRef)> = vec![
@@ -65,7 +65,7 @@ fn wanted(cell: &Cell) -> Option<Vec<u8>> {
     }
 }
 
-pub(super) fn cells(count: usize) -> Vec<Cell> {
+fn cells(count: usize) -> Vec<Cell> {
     (0..count)
         .map(|i| match i % 6 {
             0 | 3 => Some((Some(image(i)), None)),
@@ -137,7 +137,7 @@ fn every_kind_of_bytes_is_read() {
 }
 
 /// Lists of structs, of the kind that `make` gives of their offsets.
-pub(super) fn lists(rows: &[Option<Vec<Cell>>], large: bool) -> ArrayRef {
+fn lists(rows: &[Option<Vec<Cell>>], large: bool) -> ArrayRef {
     let flat: Vec<Cell> = rows.iter().flatten().flatten().cloned().collect();
     let lengths: Vec<usize> = rows.iter().map(|row| row.as_ref().map_or(0, Vec::len)).collect();
     let values = Arc::new(structs(&flat, false));
