@@ -37,6 +37,9 @@ fn samples() -> Vec<Sample> {
 /// Changes some bytes: bits, numbers, pieces cut out or put elsewhere, the end.
 fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     for _ in 0..=random.below(3) {
+        if bytes.is_empty() {
+            return;
+        }
         let at = random.below(bytes.len());
         match random.below(6) {
             0 => bytes[at] ^= 1 << random.below(8),

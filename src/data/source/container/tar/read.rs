@@ -150,7 +150,7 @@ impl Wanted<'_> {
         let Wanted { part: Part { member, offset }, bytes } = self;
         reject(format!(
             "the file has changed since it was planned: {} of {bytes} bytes is no longer at byte \
-             {offset}; --retry-failed takes it as it is",
+             {offset}; restore it, or tokenize it as it is into another output",
             quoted(member)
         ))
     }

@@ -19,8 +19,8 @@ const GONE: &str = "the directory at its end is missing: the archive has been cu
                     copy or pack it again";
 const LOST: &str =
     "its directory isn't where its end says: the archive is damaged; copy or pack it again";
-const SPLIT: &str = "it is one part of a split archive; join the parts first: `zip -s 0 split.zip \
-                     --out whole.zip`";
+const SPLIT: &str = "it is one part of a split archive; join the parts first, as `zip -s 0 split.zip \
+                     -O whole.zip` does";
 
 /// Where the directory lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,10 +23,7 @@ fn keys_come_from_a_column_or_from_the_row() {
     let (images, remarks) = listed(&path, &Fields::default()).unwrap();
     let keys: Vec<_> = images.iter().map(|image| image.key.as_str()).collect();
     assert_eq!(keys, ["a", "d/t/1", "d/t/2", "d/t/3", "é"]);
-    assert_eq!(
-        remarks.odd,
-        ["3 rows have no key that can be one, and are called by their numbers"]
-    );
+    assert_eq!(remarks.odd, ["3 rows without a key that can be one, called by their numbers"]);
     let columns: Vec<(&str, ArrayRef)> =
         vec![("id", Arc::new(UInt32Array::from(vec![u32::MAX, 7]))), ("img", pixels(2))];
     write(&path, columns, 2, None, plain);
@@ -58,7 +55,7 @@ fn labels_are_names_of_classes_or_texts() {
     let (images, remarks) = listed(&path, &Fields::default()).unwrap();
     let labels: Vec<_> = images.iter().map(|image| image.facts.label.as_deref()).collect();
     assert_eq!(labels, [Some("dog"), None, None, None, Some("cat")]);
-    assert_eq!(remarks.odd, ["1 rows have a label beyond the names of the classes, so none"]);
+    assert_eq!(remarks.odd, ["1 row with a label beyond the names of the classes, taken for none"]);
     write(&path, vec![("cls", column), ("labels", flags), ("img", pixels(5))], 2, None, plain);
     let (images, _) = listed(&path, &Fields::default()).unwrap();
     assert_eq!(images[1].facts.label.as_deref(), Some("false"));
@@ -145,7 +142,7 @@ fn passed_columns_become_json() {
         "{}",
         metas[4]
     );
-    assert_eq!(remarks.odd[0], "2 rows have no JSON object in column \"json\"");
+    assert_eq!(remarks.odd[0], "2 rows without a JSON object in column \"json\"");
     let binary = Fields { pass: vec!["png".into()], ..Fields::default() };
     let line = listed(&path, &binary).unwrap_err();
     assert!(
@@ -178,8 +175,8 @@ fn long_texts_are_left_out_with_a_word() {
     assert_eq!(
         remarks.odd,
         [
-            "column \"text\": 1 values of more than 1 MiB were left out",
-            "column \"numbers\": 1 values of more than 1 MiB were left out",
+            "column \"text\": 1 value of more than 1 MiB left out",
+            "column \"numbers\": 1 value of more than 1 MiB left out",
         ]
     );
 }
