@@ -249,7 +249,7 @@ pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
-pub use data::{Alpha, Orientation, PillowVersion, Skipped};
+pub use data::{Alpha, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;

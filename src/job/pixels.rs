@@ -93,6 +93,7 @@ impl PixelSettings {
             rule,
             size,
             channels: model.pixels.channels,
+            views: None,
         })
     }
 }

@@ -67,6 +67,7 @@ settings! {
     SIZE = "size",
     STEPS = "steps",
     THREADS = "threads",
+    VIEWS = "views",
     WEIGHTS = "weights",
 }
 
