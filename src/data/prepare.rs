@@ -270,3 +270,6 @@ fn to_bytes(image: RgbImage, channels: usize) -> Vec<u8> {
         _ => image.into_raw(),
     }
 }
+
+#[cfg(test)]
+mod tests;
