@@ -122,6 +122,7 @@ fn beside_the_engine(
         rule: Default::default(),
         size: Some(SIDE),
         channels: 3,
+        views: None,
     };
     let (device, precision) = (engine::DeviceChoice::Cpu, engine::Precision::F32);
     let mut engine = engine::open(begin(model, &DetectOptions::default())?, device, precision)?;

@@ -117,7 +117,7 @@
 //! | `job` | this page: jobs with their builders, the tokenizer in memory | flags, who calls |
 //! | `pipeline` | images to committed shards, on several threads | flags, where models come from |
 //! | `config` | recipes: TOML to checked settings | I/O beyond the recipe file |
-//! | `data` | inputs in order, bytes to oriented RGB, the reference resize rules | models |
+//! | `data` | inputs in order, bytes to oriented RGB, the reference resize rules, views | models |
 //! | `engine` | inference behind one trait | files, shards |
 //! | `train` | the training loop, codebook, losses, optimizer, exact resume | shards |
 //! | `metrics` | PSNR, SSIM, use of codes | what is measured |
@@ -147,6 +147,7 @@
 //! | factor | pixels a side that one token stands for |
 //! | dead code | one that no latent is nearest to any more |
 //! | perplexity | the exponential of the entropy of code use: as many codes seem to be in use |
+//! | view | a part of an image, mirrored or not, that is a row of its own beside others |
 //! | recipe | a TOML file: model, data, training, tokenizing |
 //! | probe | fixed images that a training is judged by while it runs |
 //! | family | a kind of published checkpoint, known by the names of its weights |
@@ -249,7 +250,7 @@ pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
-pub use data::{Alpha, Orientation, PillowVersion, Skipped};
+pub use data::{Alpha, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;

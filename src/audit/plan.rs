@@ -92,6 +92,20 @@ impl PlanFacts {
         levels.map(|level| Some([side(level, 0)?, side(level, 1)?])).collect()
     }
 
+    /// Rows that each image with tokens has; None where the identity says it in words of another
+    /// version.
+    pub(super) fn views(&self) -> Option<i64> {
+        match self.identity["preprocessing"]["views"].as_str() {
+            None => Some(1),
+            Some("flips") => Some(2),
+            Some(words) => match words.split_once('=')? {
+                ("ten-crop", _) => Some(10),
+                ("random-crops", count) => count.parse().ok(),
+                _ => None,
+            },
+        }
+    }
+
     /// The images of a partition.
     pub(super) fn partition(&self, index: usize) -> Result<Vec<Planned>> {
         let mut rows = Vec::new();

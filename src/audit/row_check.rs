@@ -149,8 +149,22 @@ impl<'a> RowCheck<'a> {
         Ok(())
     }
 
+    /// Every view of the last image must have been seen.
+    fn all_views(&self) -> Result<(), String> {
+        let (ordinal, view) = self.last;
+        match self.plan.and_then(PlanFacts::views) {
+            Some(views) if ordinal >= 0 && view + 1 != views => {
+                Err(format!("image {ordinal} has {} rows, where its views are {views}", view + 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Ordinals ascend; the views of one ordinal count from 0.
     fn place(&mut self, ordinal: i64, view: i64) -> Result<(), String> {
+        if ordinal != self.last.0 {
+            self.all_views()?;
+        }
         let fits = (ordinal > self.last.0 && view == 0)
             || (ordinal == self.last.0 && view == self.last.1 + 1);
         let place = usize::try_from(ordinal - self.first).ok();
@@ -224,6 +238,7 @@ impl<'a> RowCheck<'a> {
 
     /// Takes the failures; then every planned image must have been seen once.
     pub(super) fn finish(mut self, failures: &Path) -> Result<Counted, String> {
+        self.all_views()?;
         let written = self.seen.iter().filter(|&&seen| seen == 1).count() as u64;
         let sheet = ParquetFile::open(failures, None).map_err(|error| error.to_string())?;
         let name = text::path(failures);

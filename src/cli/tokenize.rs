@@ -5,6 +5,7 @@ use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use crate::data::Views;
 use crate::data::source::labels::LabelLevel;
 use crate::error::Result;
 use crate::job::{Inputs, RankFrom, Share, Tokenize, Train};
@@ -36,11 +37,17 @@ pub(super) struct Args {
     /// [default: 0, or 1 where all first folders are splits such as train and val]
     #[arg(long, value_name = "N|none")]
     label_level: Option<LabelLevel>,
-    /// Images per batch; tokens don't depend on it [default: the recipe's, else what suits the
+    /// Several rows for each image: flips (it and its mirror), ten-crop (LlamaGen's: corners and
+    /// centre of a square 1.1 times the size, and the same mirrored; ten-crop=1.05 for another
+    /// range), random-crops=N (torchvision's RandomResizedCrop and flips, drawn from the key)
+    /// [default: one row]
+    #[arg(long, value_name = "VIEWS")]
+    views: Option<Views>,
+    /// Images per batch, or views; tokens don't depend on it [default: the recipe's, else what suits the
     /// device]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Rows per shard: the most work a kill can lose, and the unit that workers share [default: the
+    /// Images per shard: the most work a kill can lose, and the unit that workers share [default: the
     /// recipe's, else
     /// 4096]
     #[arg(long, value_name = "N")]
@@ -74,6 +81,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let inputs = args.facts.of(Inputs::from(args.inputs));
     let mut job = Tokenize::of(inputs.clone(), args.out.clone())
         .label_level(args.label_level)
+        .views(args.views)
         .batch_size(args.batch_size)
         .shard_rows(args.shard_rows)
         .retry_failed(args.retry_failed)

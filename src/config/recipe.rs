@@ -199,6 +199,7 @@ impl Recipe {
             rule: self.data.resize,
             size: Some(self.data.size),
             channels: self.model.channels,
+            views: None,
         }
     }
 

@@ -2,8 +2,9 @@
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
 //! see the same pixels.
 
-use super::decode;
+use super::decode::{self, Decoded};
 use super::orientation::Orientation;
+use super::views::{self, Cut, Views, mirror};
 use crate::data::formats::raw_image::Limits;
 use crate::data::resize::pillow::PillowVersion;
 use crate::data::resize::rules;
@@ -12,6 +13,7 @@ use crate::error::{Reject, Stage};
 use crate::util::hex::sha256_hex;
 use crate::util::{fail_point, panics};
 use image::RgbImage;
+use image::imageops::crop_imm;
 use sha2::{Digest, Sha256};
 
 /// How an image becomes the model's pixels.
@@ -31,12 +33,14 @@ pub struct Preparation {
     pub size: Option<u32>,
     /// 1 (grey, by Pillow's L) or 3 (RGB).
     pub channels: usize,
+    /// What is seen of an image where that is more than one thing; [`views_from_bytes`] alone asks.
+    pub views: Option<Views>,
 }
 
 impl Preparation {
     /// Hex sha256 over every setting that can change a pixel or reject an image.
     pub fn digest(&self) -> String {
-        let Preparation { limits, alpha, orientation, pillow, rule, size, channels } = self;
+        let Preparation { limits, alpha, orientation, pillow, rule, size, channels, views } = self;
         let mut settings = format!("{limits:?} {alpha} {rule} {size:?} {channels}");
         // Outputs from before these could be chosen have digests without them.
         if *orientation != Orientation::default() {
@@ -44,6 +48,9 @@ impl Preparation {
         }
         if *pillow != PillowVersion::default() {
             settings += &format!(" pillow {pillow}");
+        }
+        if let Some(views) = views {
+            settings += &format!(" views {views}");
         }
         sha256_hex(settings)
     }
@@ -68,6 +75,8 @@ pub struct Prepared {
     pub color_mode: &'static str,
     /// What the model sees of that source, in its pixels.
     pub crop: rules::Crop,
+    /// Whether it sees that mirrored.
+    pub flip: bool,
     /// Of the file's bytes.
     pub content_sha256: [u8; 32],
 }
@@ -110,23 +119,114 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
 /// # Errors
 /// A [`Reject`] with the stage that gave it up.
 pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, Reject> {
-    let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
-    guarded(|stage| {
-        let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
-        begin_resize(stage);
-        let resized = rules::prepare(&decoded.image, *rule, *size, *pillow)?;
-        let (width, height) = resized.image.dimensions();
-        Ok(Prepared {
-            pixels: to_bytes(resized.image, preparation.channels),
-            width: width as usize,
-            height: height as usize,
+    decoded(bytes, preparation, |decoded| {
+        let seen = whole(&decoded.image, preparation)?;
+        Ok(seen.prepared(decoded, preparation, Sha256::digest(bytes).into()))
+    })
+}
+
+/// Prepares every view of the image whose file holds `bytes`, all of one size: the image alone
+/// where the preparation has no views. Random ones are drawn from `key`.
+///
+/// # Errors
+/// A [`Reject`] with the stage that gave it up: of one view as of all.
+pub(crate) fn views_from_bytes(
+    bytes: &[u8],
+    key: &str,
+    preparation: &Preparation,
+) -> Result<Vec<Prepared>, Reject> {
+    decoded(bytes, preparation, |decoded| {
+        let image = &decoded.image;
+        let seen = match preparation.views {
+            None => vec![whole(image, preparation)?],
+            Some(Views::Flips) => {
+                let seen = whole(image, preparation)?;
+                vec![seen.clone(), Seen { flip: true, ..seen }]
+            }
+            Some(Views::TenCrop { range }) => ten_crop(image, range, preparation)?,
+            Some(Views::RandomCrops { count }) => {
+                let draw = |view| random_crop(image, key, view, preparation);
+                (0..count).map(draw).collect::<Result<_, _>>()?
+            }
+        };
+        let digest = Sha256::digest(bytes).into();
+        Ok(seen.into_iter().map(|seen| seen.prepared(decoded, preparation, digest)).collect())
+    })
+}
+
+/// What is seen of an image, as large as the model takes it, before it is mirrored.
+#[derive(Clone)]
+struct Seen {
+    image: RgbImage,
+    crop: rules::Crop,
+    flip: bool,
+}
+
+impl Seen {
+    fn prepared(self, decoded: &Decoded, how: &Preparation, content_sha256: [u8; 32]) -> Prepared {
+        let (width, height) = (self.image.width() as usize, self.image.height() as usize);
+        let mut pixels = to_bytes(self.image, how.channels);
+        if self.flip {
+            mirror(&mut pixels, width, how.channels);
+        }
+        Prepared {
+            pixels,
+            width,
+            height,
             image_width: decoded.image.width(),
             image_height: decoded.image.height(),
             orientation: decoded.orientation,
             color_mode: decoded.color_mode,
-            crop: resized.crop,
-            content_sha256: Sha256::digest(bytes).into(),
-        })
+            crop: self.crop,
+            flip: self.flip,
+            content_sha256,
+        }
+    }
+}
+
+/// What the rule for resizing shows.
+fn whole(image: &RgbImage, preparation: &Preparation) -> Result<Seen, Reject> {
+    let Preparation { pillow, rule, size, .. } = preparation;
+    let resized = rules::prepare(image, *rule, *size, *pillow)?;
+    Ok(Seen { image: resized.image, crop: resized.crop, flip: false })
+}
+
+/// The crops of what the rule shows at a size that is `range` times as large.
+fn ten_crop(image: &RgbImage, range: f64, preparation: &Preparation) -> Result<Vec<Seen>, Reject> {
+    let Preparation { pillow, rule, size, .. } = preparation;
+    let size = size.ok_or_else(|| Reject::new(Stage::Resize, "ten crops need a size in pixels"))?;
+    let side = views::ten_crop_side(size, range);
+    let square = rules::prepare(image, *rule, Some(side), *pillow)?;
+    let seen = |Cut { x, y, flip }| Seen {
+        image: crop_imm(&square.image, x, y, size, size).to_image(),
+        crop: square.placement.region((x, y), size),
+        flip,
+    };
+    Ok(views::ten_crop(side, size).map(seen).into())
+}
+
+fn random_crop(
+    image: &RgbImage,
+    key: &str,
+    view: u32,
+    preparation: &Preparation,
+) -> Result<Seen, Reject> {
+    let Preparation { pillow, rule, size, .. } = preparation;
+    let (crop, flip) = views::random_crop(key, view, image.dimensions());
+    Ok(Seen { image: rules::part(image, crop, *rule, *size, *pillow)?, crop, flip })
+}
+
+/// Decodes an image and does what is left to do with it.
+fn decoded<T>(
+    bytes: &[u8],
+    preparation: &Preparation,
+    then: impl FnOnce(&Decoded) -> Result<T, Reject>,
+) -> Result<T, Reject> {
+    let Preparation { limits, alpha, orientation, .. } = preparation;
+    guarded(|stage| {
+        let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
+        begin_resize(stage);
+        then(&decoded)
     })
 }
 
@@ -156,10 +256,8 @@ pub(crate) fn part_from_bytes(
     preparation: &Preparation,
     choose: impl FnOnce((u32, u32)) -> rules::Crop,
 ) -> Result<Vec<u8>, Reject> {
-    let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = preparation;
-    guarded(|stage| {
-        let decoded = decode::decode_as(bytes, limits, *alpha, *orientation)?;
-        begin_resize(stage);
+    let Preparation { pillow, rule, size, .. } = preparation;
+    decoded(bytes, preparation, |decoded| {
         let crop = choose(decoded.image.dimensions());
         let square = rules::part(&decoded.image, crop, *rule, *size, *pillow)?;
         Ok(to_bytes(square, preparation.channels))
@@ -172,3 +270,6 @@ fn to_bytes(image: RgbImage, channels: usize) -> Vec<u8> {
         _ => image.into_raw(),
     }
 }
+
+#[cfg(test)]
+mod tests;

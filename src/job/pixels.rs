@@ -101,6 +101,7 @@ impl PixelSettings {
             rule,
             size,
             channels: model.pixels.channels,
+            views: None,
         })
     }
 }

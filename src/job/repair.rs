@@ -198,6 +198,7 @@ fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
         rule: made.rule.parse()?,
         size: made.size,
         channels,
+        views: made.views.as_deref().map(str::parse).transpose()?,
     })
 }
 

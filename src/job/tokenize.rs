@@ -9,6 +9,8 @@ use super::plan::{self, Labels};
 use super::share::Share;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
+use crate::data::Views;
+use crate::data::prepare::Preparation;
 use crate::data::source::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -17,7 +19,7 @@ use crate::tokens::files::DATASET_FILE;
 use crate::tokens::{
     CommitMode, DatasetSummary, Plan, committed, finalize, refuse_foreign, repair,
 };
-use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
+use crate::util::settings::{BATCH_SIZE, OUT, RESIZE, SHARD_ROWS, VIEWS};
 
 /// Rows a shard at most.
 const SHARD_ROWS_MAX: usize = 1 << 24;
@@ -31,6 +33,7 @@ pub struct Tokenize {
     pub(super) inputs: Inputs,
     pub(super) out: PathBuf,
     label_level: Option<LabelLevel>,
+    views: Option<Views>,
     batch_size: Option<usize>,
     shard_rows: Option<usize>,
     share: Share,
@@ -55,6 +58,7 @@ impl Tokenize {
             inputs,
             out,
             label_level: None,
+            views: None,
             batch_size: None,
             shard_rows: None,
             share: Share::ALL,
@@ -108,14 +112,21 @@ impl Tokenize {
         self
     }
 
-    /// Images per batch; tokens don't depend on it. By default the recipe's, or what suits the
+    /// Several rows for each image, one for each of its views; by default one row. The rule for
+    /// resizing must have a size.
+    pub fn views(mut self, views: impl Into<Option<Views>>) -> Tokenize {
+        self.views = views.into();
+        self
+    }
+
+    /// Images per batch, or views; tokens don't depend on it. By default the recipe's, or what suits the
     /// device.
     pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Tokenize {
         self.batch_size = images.into();
         self
     }
 
-    /// Rows a shard: what a kill can cost, and the unit that workers share. By default the
+    /// Images a shard: what a kill can cost, and the unit that workers share. By default the
     /// recipe's, else 4096.
     pub fn shard_rows(mut self, rows: impl Into<Option<usize>>) -> Tokenize {
         self.shard_rows = rows.into();
@@ -154,6 +165,7 @@ impl Tokenize {
             ));
         }
         check_batch_size(self.batch_size)?;
+        self.views.map_or(Ok(()), Views::check)?;
         places::refuse_empty(OUT, &self.out)?;
         self.inputs.check_folder(&self.out)?;
         places::check_output(&self.out, model)?;
@@ -220,7 +232,7 @@ impl Tokenize {
         recipe: &TokenizeRecipe,
     ) -> Result<pipeline::Settings> {
         tokenizer.require_encoder()?;
-        let preparation = tokenizer.preparation()?;
+        let preparation = with_views(tokenizer.preparation()?, self.views)?;
         let suits = tokenizer.images_together(&preparation);
         Ok(pipeline::Settings {
             preparation,
@@ -249,6 +261,21 @@ impl Tokenize {
         repair::reopen(plan.dir(), &lock)?;
         let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
         tokenize(&settings, plan, &again, engine, observer)
+    }
+}
+
+/// The preparation that gives the views of an image.
+fn with_views(preparation: Preparation, views: Option<Views>) -> Result<Preparation> {
+    match (views, preparation.size) {
+        (Some(views), None) => Err(Error::setting(
+            VIEWS,
+            format!(
+                "{views}: views are of one size, and under the {RESIZE} rule {} images keep \
+                 theirs; leave one of both away",
+                preparation.rule
+            ),
+        )),
+        _ => Ok(Preparation { views, ..preparation }),
     }
 }
 
@@ -287,9 +314,10 @@ pub(super) fn tokenize(
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TokenizeSummary {
-    /// Token rows that this run wrote: not those of shards that another worker committed first.
+    /// Images that this run wrote, a row each or one for each of their views; not those of shards that
+    /// another worker committed first.
     pub written: u64,
-    /// Failure rows that this run wrote, counted as these.
+    /// Images that this run gave up, a row in `failures` each; counted as those.
     pub failed: u64,
     /// Images of the plan.
     pub planned: u64,

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::data::prepare::Prepared;
 use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
-use crate::tokens::{FailureRow, Outcome, PlanRow, TOKENS_MAX};
+use crate::tokens::{FailureRow, PlanRow, TOKENS_MAX, TokenRow};
 use crate::util::panics;
 use crate::util::worker_pool::{TaskHandle, WaitOutcome};
 
@@ -22,15 +22,21 @@ pub(super) struct InFlight<T> {
     pub(super) prepared: T,
 }
 
-/// An image in line: its pixels are still to come.
-pub(super) type Awaited = InFlight<TaskHandle<Task, Result<Prepared, Reject>>>;
+/// An image's views, all of one size, or why it has none.
+pub(super) type Views = Result<Vec<Prepared>, Reject>;
 
-/// An image with its pixels, or why it has none.
-type Item = InFlight<Result<Prepared, Reject>>;
+/// An image in line: its pixels are still to come.
+pub(super) type Awaited = InFlight<TaskHandle<Task, Views>>;
+
+/// An image with the pixels of its views, or why it has none.
+type Item = InFlight<Views>;
+
+/// What became of an image: a row for each of its views, or one failure.
+pub(super) type ImageOutcome = Result<Vec<TokenRow>, FailureRow>;
 
 /// What reaches the writer.
 pub(super) enum Done {
-    Image { partition: usize, outcome: Outcome },
+    Image { partition: usize, outcome: ImageOutcome },
     BatchHalved(usize),
 }
 
@@ -43,8 +49,7 @@ pub(super) fn encode(
     done: Sender<Done>,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut batch =
-        Batch { items: Vec::with_capacity(settings.batch_size), images_max: usize::MAX };
+    let mut batch = Batch::new(settings.batch_size);
     let mut size = None;
     for awaited in items {
         if stop.load(Ordering::Relaxed) {
@@ -57,16 +62,16 @@ pub(super) fn encode(
         if let Err(reject) = &item.prepared {
             settings.cost_of(&item.plan, reject)?;
         }
-        let item_size = item.prepared.as_ref().ok().map(|p| (p.width, p.height));
+        let item_size = first_view(&item).map(|view| (view.width, view.height));
         let differs = item_size.is_some() && size.is_some() && item_size != size;
-        if differs || batch.items.len() == settings.batch_size {
+        if differs || !batch.has_room_for(&item) {
             if !flush(engine, &mut batch, settings, rows, &done)? {
                 return Ok(());
             }
             size = None;
         }
         size = size.or(item_size);
-        batch.items.push(item);
+        batch.push(item);
     }
     flush(engine, &mut batch, settings, rows, &done)?;
     Ok(())
@@ -77,7 +82,7 @@ pub(super) fn arrive(
     settings: &Settings,
     awaited: Awaited,
     stop: &AtomicBool,
-) -> Result<Option<InFlight<Result<Prepared, Reject>>>> {
+) -> Result<Option<Item>> {
     let InFlight { partition, plan, prepared } = awaited;
     let prepared = match prepared.wait(stop)? {
         WaitOutcome::Done(prepared) => prepared,
@@ -95,13 +100,45 @@ pub(super) fn arrive(
 /// Images of one size, and those without pixels between them.
 struct Batch {
     items: Vec<Item>,
-    /// As many go to the device at a time.
+    /// As many views and failures it takes, unless a single image has more views.
+    room: usize,
+    taken: usize,
+    /// As many views go to the device at a time.
     images_max: usize,
+}
+
+impl Batch {
+    fn new(room: usize) -> Batch {
+        Batch { items: Vec::with_capacity(room), room, taken: 0, images_max: room }
+    }
+
+    fn has_room_for(&self, item: &Item) -> bool {
+        self.taken == 0 || self.taken + places(item) <= self.room
+    }
+
+    fn push(&mut self, item: Item) {
+        self.taken += places(&item);
+        self.items.push(item);
+    }
+
+    fn views(&self) -> impl Iterator<Item = &Prepared> {
+        self.items.iter().filter_map(|item| item.prepared.as_ref().ok()).flatten()
+    }
+}
+
+/// What an item takes up in a batch.
+fn places(item: &Item) -> usize {
+    item.prepared.as_ref().map_or(1, Vec::len)
+}
+
+/// The size of one view is that of all.
+fn first_view(item: &Item) -> Option<&Prepared> {
+    item.prepared.as_ref().ok()?.first()
 }
 
 /// Rejects an image whose size the model can't take, or whose tokens are too many for a row.
 fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
-    if let Ok(Prepared { height, width, .. }) = item.prepared {
+    if let Some(&Prepared { height, width, .. }) = first_view(&item) {
         let reason = match engine.grid(height, width) {
             Err(reason) => Some(reason),
             Ok(grids) => {
@@ -136,21 +173,23 @@ fn flush(
     }
     let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
     let mut index = 0;
-    for mut item in batch.items.drain(..) {
-        if item.prepared.is_ok() {
-            if let Some(reason) = failed.remove(&index) {
-                let reject = Reject::new(Stage::Encode, reason);
-                settings.cost_of(&item.plan, &reject)?;
-                item.prepared = Err(reject);
-            }
-            index += 1;
-        }
-        let InFlight { partition, plan, prepared } = item;
+    batch.taken = 0;
+    for InFlight { partition, plan, prepared } in batch.items.drain(..) {
         let outcome = match prepared {
-            Ok(prepared) => {
-                Outcome::Written(Box::new(rows.row(plan, &prepared, &encoded, index - 1)))
+            Err(reject) => Err(failure(plan, reject)),
+            Ok(views) => {
+                let first = index;
+                index += views.len();
+                // One view that can't be encoded costs the image all of them.
+                match (first..index).find_map(|view| failed.remove(&view)) {
+                    None => Ok(rows.of_views(&plan, &views, &encoded, first)),
+                    Some(reason) => {
+                        let reject = Reject::new(Stage::Encode, reason);
+                        settings.cost_of(&plan, &reject)?;
+                        Err(failure(plan, reject))
+                    }
+                }
             }
-            Err(reject) => Outcome::Failed(failure(plan, reject)),
         };
         if done.send(Done::Image { partition, outcome }).is_err() {
             return Ok(false);
@@ -159,11 +198,11 @@ fn flush(
     Ok(true)
 }
 
-/// The codes of the images of a batch that have pixels.
+/// The codes of the views of a batch.
 fn codes(engine: &mut dyn Engine, batch: &mut Batch, channels: usize) -> Result<Encoded> {
     let mut pixels = Vec::new();
     let (mut count, mut height, mut width) = (0, 0, 0);
-    for prepared in batch.items.iter().filter_map(|item| item.prepared.as_ref().ok()) {
+    for prepared in batch.views() {
         pixels.extend_from_slice(&prepared.pixels);
         (count, height, width) = (count + 1, prepared.height, prepared.width);
     }

@@ -43,6 +43,7 @@ pub fn identity(
             alpha: preparation.alpha.to_string(),
             orientation: Some(preparation.orientation.to_string()),
             pillow: Some(preparation.pillow.into()),
+            views: preparation.views.map(|views| views.to_string()),
             digest: preparation.digest(),
         },
         label_level: None,

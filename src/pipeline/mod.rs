@@ -4,8 +4,8 @@
 //!
 //! An image that fails takes the same way as one that succeeds, so ordinals have no holes and what
 //! a shard holds never depends on timing. Memory is bounded by the two channels: at most
-//! `Settings::images_in_flight` prepared images exist at once, whatever the data set's size. Time is
-//! bounded for each image by `Settings::decode_time_max`.
+//! `Settings::images_in_flight` prepared images exist at once, fewer where each has several views,
+//! whatever the data set's size. Time is bounded for each image by `Settings::decode_time_max`.
 
 mod encode;
 mod events;

@@ -22,14 +22,23 @@ impl Rows {
         Ok(Rows { labels, orientation: settings.preparation.orientation })
     }
 
-    /// The row of image `index` of a batch.
-    pub(super) fn row(
+    /// The rows of an image's views, of which a batch's `first` is the first.
+    pub(super) fn of_views(
         &self,
-        plan: PlanRow,
-        prepared: &Prepared,
+        plan: &PlanRow,
+        views: &[Prepared],
         encoded: &Encoded,
-        index: usize,
-    ) -> TokenRow {
+        first: usize,
+    ) -> Vec<TokenRow> {
+        let row = |(number, view)| TokenRow {
+            view: number as i32,
+            ..self.row(plan.clone(), view, encoded, first + number)
+        };
+        views.iter().enumerate().map(row).collect()
+    }
+
+    /// The row of view `index` of a batch.
+    fn row(&self, plan: PlanRow, prepared: &Prepared, encoded: &Encoded, index: usize) -> TokenRow {
         let grid = |level: &CodeGrid| {
             let tokens = level.height * level.width;
             let range = index * tokens..(index + 1) * tokens;
@@ -57,6 +66,7 @@ impl Rows {
             crop_y: prepared.crop.y,
             crop_w: prepared.crop.width,
             crop_h: prepared.crop.height,
+            flip: prepared.flip,
             content_sha256: prepared.content_sha256,
             ..TokenRow::default()
         }

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::encode::{Awaited, Done, InFlight, encode};
+use super::encode::{Awaited, Done, InFlight, Views, encode};
 use super::events::Observer;
 use super::planned::image_of;
 use super::row::Rows;
 use super::settings::{Settings, Sizes, Summary};
 use super::write::write;
 use crate::data::SourceImage;
-use crate::data::prepare::{self, Prepared};
+use crate::data::prepare;
 use crate::data::source::fetch::{Fetched, Fetcher};
 use crate::engine::Engine;
-use crate::error::{Error, Reject, Result};
+use crate::error::{Error, Result};
 use crate::tokens::Plan;
 use crate::util::compute_pool::ComputePool;
 use crate::util::panics;
@@ -35,7 +35,7 @@ pub fn run(
 ) -> Result<Summary> {
     let in_flight = settings.images_in_flight();
     let (items_in, items) = bounded::<Awaited>(in_flight);
-    let (done_in, done) = bounded::<Done>(2 * settings.batch_size);
+    let (done_in, done) = bounded::<Done>(settings.outcomes_in_flight());
     let pool = &decoders(settings)?;
     let rows = Rows::of(settings, plan)?;
     let compute = &ComputePool::of_caller()?;
@@ -75,7 +75,7 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
 pub(super) type Task = (SourceImage, Fetched);
 
 /// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
-fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Result<Prepared, Reject>>> {
+fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Views>> {
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
     let work = move |(image, fetched): Task, timer: &Timer| {
         let reading = panics::at("read", Some(&image.key));
@@ -83,7 +83,7 @@ fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Result<Prepared, Rej
         drop(reading);
         let _decoding = panics::at("decode", Some(&image.key));
         timer.start();
-        prepare::from_bytes(&bytes, &preparation)
+        prepare::views_from_bytes(&bytes, &image.key, &preparation)
     };
     let threads = rayon::current_num_threads();
     WorkerPool::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
@@ -95,7 +95,7 @@ fn read(
     settings: &Settings,
     plan: &Plan,
     partitions: &[usize],
-    pool: &WorkerPool<Task, Result<Prepared, Reject>>,
+    pool: &WorkerPool<Task, Views>,
     items: Sender<Awaited>,
     stop: &AtomicBool,
 ) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::data::Views;
 use crate::data::prepare::Preparation;
 use crate::error::{Error, Reject, Result};
 use crate::tokens::{CommitMode, PlanRow};
@@ -33,7 +34,7 @@ pub enum Sizes {
 pub struct Settings {
     /// From bytes to pixels.
     pub preparation: Preparation,
-    /// Images a batch.
+    /// Images a batch; views, where each has several.
     pub batch_size: usize,
     /// What a bad image costs.
     pub on_error: OnError,
@@ -62,18 +63,29 @@ impl Settings {
         }
     }
 
-    /// Images read ahead of the engine: two batches, and enough to keep every core decoding.
+    /// Images read ahead of the engine: two batches, and enough to keep every core decoding; fewer
+    /// where each has several views, since they are all in memory.
     pub(super) fn images_in_flight(&self) -> usize {
-        (2 * self.batch_size).max(4 * rayon::current_num_threads())
+        let views = (2 * self.batch_size).max(4 * rayon::current_num_threads());
+        views.div_ceil(self.views_of_image())
+    }
+
+    /// Images whose outcomes wait for the writer.
+    pub(super) fn outcomes_in_flight(&self) -> usize {
+        (2 * self.batch_size).div_ceil(self.views_of_image())
+    }
+
+    fn views_of_image(&self) -> usize {
+        self.preparation.views.map_or(1, Views::count).max(1)
     }
 }
 
 /// What a run did; images of partitions that were there already are not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Token rows of the partitions committed by this run.
+    /// Images of the partitions committed by this run: one row each, or one for each of their views.
     pub written: u64,
-    /// Failure rows of these.
+    /// Images of these that were given up: one row in `failures` each.
     pub failed: u64,
     /// Partitions committed by this run.
     pub partitions: u64,

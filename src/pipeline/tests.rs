@@ -243,7 +243,7 @@ fn a_decoder_that_hangs_costs_its_image() {
     let row =
         PlanRow { ordinal: 0, key: "k".into(), uri: "u".into(), bytes: 1, ..PlanRow::default() };
     let limit = Duration::from_millis(30);
-    let work = move |_: Task, timer: &Timer| -> Result<Prepared, Reject> {
+    let work = move |_: Task, timer: &Timer| -> Result<Vec<Prepared>, Reject> {
         timer.start();
         std::thread::sleep(Duration::from_secs(2));
         Err(Reject::new(Stage::Decode, "too late"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::encode::Done;
+use super::encode::{Done, ImageOutcome};
 use super::events::{Event, Observer};
 use super::settings::{Settings, Summary};
 use crate::error::{Error, Result};
@@ -36,14 +36,10 @@ pub(super) fn write(
         let mut loss = None;
         for _ in plan.ordinals(partition)? {
             let outcome = next_outcome(partition, &done, stop, observer)?;
-            let failure = match &outcome {
-                Outcome::Failed(failure) => Some(failure),
-                Outcome::Written(_) => None,
-            };
-            observer.event(&Event::Image { failure });
+            observer.event(&Event::Image { failure: outcome.as_ref().err() });
             loss = loss.or_else(|| lost_by(&before, &outcome));
             if loss.is_none() {
-                writer.push(outcome)?;
+                push(&mut writer, outcome)?;
             }
         }
         if let Some(reason) = loss {
@@ -68,13 +64,22 @@ pub(super) fn write(
     Ok(summary)
 }
 
+fn push(writer: &mut PartitionWriter, outcome: ImageOutcome) -> Result<()> {
+    match outcome {
+        Err(failure) => writer.push(Outcome::Failed(failure)),
+        Ok(rows) => {
+            rows.into_iter().try_for_each(|row| writer.push(Outcome::Written(Box::new(row))))
+        }
+    }
+}
+
 /// The next image's outcome, which is of `partition`. Raises `stop` where the observer says so.
 fn next_outcome(
     partition: usize,
     done: &Receiver<Done>,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
-) -> Result<Outcome> {
+) -> Result<ImageOutcome> {
     loop {
         if observer.interrupted() {
             stop.store(true, Ordering::Relaxed);
@@ -94,17 +99,20 @@ fn next_outcome(
 
 /// Why an outcome must not take the place of what is committed (`before`: contents of the images
 /// with tokens, by ordinal): an image that has tokens would lose them, or get another's.
-fn lost_by(before: &BTreeMap<i64, [u8; 32]>, outcome: &Outcome) -> Option<String> {
+fn lost_by(before: &BTreeMap<i64, [u8; 32]>, outcome: &ImageOutcome) -> Option<String> {
     match outcome {
-        Outcome::Failed(row) if before.contains_key(&row.ordinal) => Some(format!(
+        Err(row) if before.contains_key(&row.ordinal) => Some(format!(
             "'{}' has tokens, and now fails ({}: {})",
             text::printable(&row.key),
             row.stage,
             row.error
         )),
-        Outcome::Written(row) if before.get(&row.ordinal)? != &row.content_sha256 => {
-            Some(format!("'{}' has changed since it was tokenized", text::printable(&row.key)))
+        Err(_) => None,
+        Ok(rows) => {
+            let row = rows.first()?;
+            let changed = before.get(&row.ordinal)? != &row.content_sha256;
+            let key = text::printable(&row.key);
+            changed.then(|| format!("'{key}' has changed since it was tokenized"))
         }
-        _ => None,
     }
 }

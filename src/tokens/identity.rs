@@ -60,6 +60,9 @@ pub struct TokenizerId {
     pub factor: u64,
 }
 
+/// What stands for views where there are none.
+const NONE: &str = "none";
+
 /// How an image file becomes the model's pixels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +81,10 @@ pub struct Preprocessing {
     /// from before it could be chosen: 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pillow: Option<u32>,
+    /// Which views of an image are rows of their own: `flips`, `ten-crop=1.1`, `random-crops=8`, ...
+    /// None where an image is one row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<String>,
     /// Hex sha256 over every setting that can change a pixel, limits included.
     pub digest: String,
 }
@@ -88,6 +95,7 @@ impl Preprocessing {
         let mut full = self.clone();
         full.orientation.get_or_insert_with(|| "apply".into());
         full.pillow.get_or_insert(12);
+        full.views.get_or_insert_with(|| NONE.into());
         full
     }
 }
@@ -227,6 +235,8 @@ fn as_given(name: &str, value: &str) -> String {
         "preprocessing.alpha" => settings::ALPHA,
         "preprocessing.orientation" => settings::ORIENTATION,
         "preprocessing.pillow" => settings::PILLOW,
+        "preprocessing.views" if value == NONE => return format!("no {}", settings::VIEWS),
+        "preprocessing.views" => settings::VIEWS,
         "shard_rows" => settings::SHARD_ROWS,
         "precision" => settings::PRECISION,
         "device" => settings::DEVICE,
@@ -252,6 +262,7 @@ fn sort(value: serde_json::Value) -> serde_json::Value {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::util::settings::plain;
 
     /// An identity for tests: `codes` codes, a fixed `grid`, `shard_rows` to a partition.
     pub(crate) fn identity(codes: u64, grid: Option<[u32; 2]>, shard_rows: u64) -> Identity {
@@ -270,6 +281,7 @@ pub(crate) mod tests {
                 alpha: "white".into(),
                 orientation: Some("apply".into()),
                 pillow: Some(12),
+                views: None,
                 digest: "ef".repeat(32),
             },
             label_level: None,
@@ -320,6 +332,13 @@ pub(crate) mod tests {
         let text = old.canonical();
         assert!(!text.contains("orientation") && !text.contains("pillow"), "{text}");
         assert_eq!(serde_json::from_str::<Identity>(&text).unwrap().canonical(), text);
+        let mut views = now.clone();
+        views.preprocessing.views = Some("flips".into());
+        views.preprocessing.digest = "11".into();
+        let (name, was, is) = old.difference(&views).unwrap();
+        assert_eq!((&*name, &*was, &*is), ("preprocessing.views", "none", "flips"));
+        assert_eq!(plain(&as_given(&name, &was)), "no views");
+        assert_eq!(plain(&as_given(&name, &is)), "views flips");
         let mut labels = now.clone();
         labels.label_level = Some("1".into());
         let found = old.difference(&labels).unwrap();

@@ -303,6 +303,9 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
     if let Some(version) = pixels.pillow {
         entries.push(("vqtok.pillow", version.to_string()));
     }
+    if let Some(views) = &pixels.views {
+        entries.push(("vqtok.views", views.clone()));
+    }
     if let Some(level) = &identity.label_level {
         entries.push(("vqtok.label_level", level.clone()));
     }

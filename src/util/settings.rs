@@ -69,6 +69,7 @@ settings! {
     SIZE = "size",
     STEPS = "steps",
     THREADS = "threads",
+    VIEWS = "views",
     WEIGHTS = "weights",
 }
 

@@ -30,6 +30,7 @@ pub fn identity(shard_rows: u64) -> Identity {
             alpha: "white".into(),
             orientation: Some("apply".into()),
             pillow: Some(12),
+            views: None,
             digest: "ef".repeat(32),
         },
         label_level: None,

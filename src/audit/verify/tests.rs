@@ -286,3 +286,37 @@ fn whatever_is_not_the_outputs_own_is_a_stray() {
     repair::clear(dir.path(), &repair::Damage::default(), &|_| Some(7)).unwrap();
     assert!(before == tree(dir.path()), "something of others' was removed");
 }
+
+#[test]
+fn an_image_without_all_its_views_is_found() {
+    let checked = |words: Option<&str>, views: &dyn Fn(i64) -> i32| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut identity = deep_identity(10);
+        identity.levels.truncate(1);
+        identity.preprocessing.views = words.map(str::to_string);
+        let plan = plan_with(dir.path(), 10, &identity);
+        let mode = tokens::CommitMode::New;
+        let mut writer = tokens::PartitionWriter::create(&plan, 0, mode).unwrap();
+        for ordinal in 0..10 {
+            for view in 0..views(ordinal) {
+                let row = tokens::TokenRow { view, ..token_row(ordinal) };
+                writer.push(tokens::Outcome::Written(Box::new(row))).unwrap();
+            }
+        }
+        writer.close().unwrap();
+        let summary = finalize(dir.path()).unwrap();
+        assert_eq!((summary.totals.written, summary.totals.failed), (10, 0));
+        let report = verify(dir.path()).unwrap();
+        report.findings.first().map_or_else(String::new, |finding| finding.problem.clone())
+    };
+    assert_eq!(checked(Some("flips"), &|_| 2), "");
+    assert_eq!(checked(Some("ten-crop=1.1"), &|_| 10), "");
+    assert_eq!(checked(Some("random-crops=3"), &|_| 3), "");
+    assert_eq!(checked(None, &|_| 1), "");
+    let lost = checked(Some("flips"), &|ordinal| if ordinal == 4 { 1 } else { 2 });
+    assert!(lost.contains("image 4 has 1 rows, where its views are 2"), "{lost}");
+    let last = checked(Some("random-crops=3"), &|ordinal| if ordinal == 9 { 2 } else { 3 });
+    assert!(last.contains("image 9 has 2 rows, where its views are 3"), "{last}");
+    let more = checked(None, &|ordinal| if ordinal == 0 { 2 } else { 1 });
+    assert!(more.contains("image 0 has 2 rows"), "{more}");
+}

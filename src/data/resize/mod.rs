@@ -3,4 +3,5 @@
 pub(crate) mod opencv;
 pub(crate) mod pillow;
 pub(crate) mod pillow_kernels;
+pub(crate) mod placement;
 pub(crate) mod rules;

@@ -11,7 +11,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::opencv;
 use super::pillow::{self, Filter, PillowVersion, Region};
+use super::placement::{Placement, even_middle, floor_middle, round};
 use crate::error::{Error, Reject, Stage};
+
+pub(crate) use super::placement::Crop;
 
 /// How a picture becomes the square that a model sees. Each is known by its name in recipes, model
 /// configurations, `--resize` and shard metadata.
@@ -131,19 +134,6 @@ impl<'de> Deserialize<'de> for ResizeRule {
     }
 }
 
-/// The region of the upright source that the model sees, in source pixels, edges rounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crop {
-    /// Left edge.
-    pub x: i32,
-    /// Top edge.
-    pub y: i32,
-    /// Width, at least 1.
-    pub width: i32,
-    /// Height, at least 1.
-    pub height: i32,
-}
-
 /// The pixels that a model gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
@@ -151,6 +141,29 @@ pub struct Prepared {
     pub image: RgbImage,
     /// Where they come from.
     pub crop: Crop,
+    /// How they were cut from the resized picture.
+    pub(crate) placement: Placement,
+}
+
+impl Prepared {
+    /// What [`ResizeRule::None`] gives.
+    fn as_it_is(image: &RgbImage) -> Prepared {
+        let (source, offset) = (image.dimensions(), (0, 0));
+        let placement = Placement { source, full: (source.0.into(), source.1.into()), offset };
+        Prepared { image: image.clone(), crop: whole(image), placement }
+    }
+
+    /// A square of `size` pixels from `offset` on of a picture that `source` became, `full` pixels
+    /// in size.
+    fn cut(square: RgbImage, source: &RgbImage, full: (u64, u64), offset: (u64, u64)) -> Prepared {
+        let offset = (offset.0 as i64, offset.1 as i64);
+        let placement = Placement { source: source.dimensions(), full, offset };
+        Prepared { crop: placement.region((0, 0), square.width()), image: square, placement }
+    }
+}
+
+fn whole(image: &RgbImage) -> Crop {
+    Crop { x: 0, y: 0, width: image.width() as i32, height: image.height() as i32 }
 }
 
 /// Applies `rule` for a square of `size` pixels, the rules of Pillow as its `version` does them;
@@ -170,9 +183,8 @@ pub fn prepare(
     if width == 0 || height == 0 {
         return reject(format!("the image is {width} x {height}: it has no pixels"));
     }
-    let whole = Crop { x: 0, y: 0, width: width as i32, height: height as i32 };
     if rule == ResizeRule::None {
-        return Ok(Prepared { image: image.clone(), crop: whole });
+        return Ok(Prepared::as_it_is(image));
     }
     let Some(size @ 1..) = size else {
         return reject(format!("the rule {rule} needs a size in pixels"));
@@ -196,8 +208,8 @@ pub fn prepare(
         ResizeRule::Dalle => rounded_lanczos(image, size, version, even_middle),
         ResizeRule::Vit => stretch(image, size, (Filter::Bilinear, version)),
         ResizeRule::Stretch => stretch(image, size, (Filter::Bicubic, version)),
-        ResizeRule::Pad => Prepared { image: pad(image, size, version), crop: whole },
-        ResizeRule::None => Prepared { image: image.clone(), crop: whole },
+        ResizeRule::Pad => pad(image, size, version),
+        ResizeRule::None => Prepared::as_it_is(image),
     })
 }
 
@@ -306,7 +318,7 @@ fn llamagen(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
     let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
     let offset = (floor_middle(w, size), floor_middle(h, size));
     let prepared = through_pillow(&halved, (w, h), (Filter::Bicubic, version), offset, size);
-    Prepared { crop: source_region(image, (w, h), offset, size), ..prepared }
+    Prepared::cut(prepared.image, image, (w, h), offset)
 }
 
 fn taming(image: &RgbImage, size: u32) -> Prepared {
@@ -318,10 +330,10 @@ fn taming(image: &RgbImage, size: u32) -> Prepared {
     let offset = (floor_middle(w, size), floor_middle(h, size));
     let resized = opencv::linear(image, w as u32, h as u32);
     let view = crop_imm(&resized, offset.0 as u32, offset.1 as u32, size, size);
-    Prepared { image: view.to_image(), crop: source_region(image, (w, h), offset, size) }
+    Prepared::cut(view.to_image(), image, (w, h), offset)
 }
 
-fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> RgbImage {
+fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
     let (width, height) = image.dimensions();
     let long = width.max(height);
     let fitting = if long <= size {
@@ -334,9 +346,12 @@ fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> RgbImage {
         Cow::Owned(pillow::resize(image, (w, h), (Filter::Bicubic, version), region))
     };
     let mut square = RgbImage::new(size, size);
-    let (x, y) = ((size - fitting.width()) / 2, (size - fitting.height()) / 2);
-    image::imageops::replace(&mut square, fitting.as_ref(), x.into(), y.into());
-    square
+    let (wide, high) = fitting.dimensions();
+    let (x, y) = (i64::from((size - wide) / 2), i64::from((size - high) / 2));
+    image::imageops::replace(&mut square, fitting.as_ref(), x, y);
+    let full = (wide.into(), high.into());
+    let placement = Placement { source: image.dimensions(), full, offset: (-x, -y) };
+    Prepared { image: square, crop: whole(image), placement }
 }
 
 fn stretch(image: &RgbImage, size: u32, filter: (Filter, PillowVersion)) -> Prepared {
@@ -352,35 +367,7 @@ fn through_pillow(
     size: u32,
 ) -> Prepared {
     let region = Region { x: offset.0, y: offset.1, width: size, height: size };
-    let resized = pillow::resize(image, full, filter, region);
-    Prepared { image: resized, crop: source_region(image, full, offset, size) }
-}
-
-/// Where the crop at `offset` of a picture resized to `full` lies in its source.
-fn source_region(image: &RgbImage, full: (u64, u64), offset: (u64, u64), size: u32) -> Crop {
-    let edges = |source: u32, full: u64, start: u64| {
-        let at = |place: u64| (place as f64 * f64::from(source) / full as f64).round() as i32;
-        let low = at(start).min(source as i32 - 1);
-        (low, (at(start + u64::from(size)) - low).max(1))
-    };
-    let (x, width) = edges(image.width(), full.0, offset.0);
-    let (y, height) = edges(image.height(), full.1, offset.1);
-    Crop { x, y, width, height }
-}
-
-/// Python's `round`: halves to even.
-fn round(value: f64) -> u64 {
-    value.round_ties_even() as u64
-}
-
-/// `(full - size) // 2`.
-fn floor_middle(full: u64, size: u32) -> u64 {
-    full.saturating_sub(size.into()) / 2
-}
-
-/// torchvision's `int(round((full - size) / 2.0))`.
-fn even_middle(full: u64, size: u32) -> u64 {
-    round(full.saturating_sub(size.into()) as f64 / 2.0)
+    Prepared::cut(pillow::resize(image, full, filter, region), image, full, offset)
 }
 
 #[cfg(test)]

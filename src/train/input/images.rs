@@ -11,9 +11,10 @@ use crate::data::source::container::fields::Fields;
 use crate::data::source::fetch::Library;
 use crate::data::source::file;
 use crate::data::source::stream::{self, SourceStream};
+use crate::data::views::mirror;
 use crate::data::{Skipped, SourceImage, Take, subsample};
 use crate::error::{Error, Reject, Result};
-use crate::train::input::augment::{self, mirror};
+use crate::train::input::augment;
 use crate::train::input::train_data::{Stamp, TrainData};
 use crate::train::settings::augment::{AugmentSettings, CropSettings};
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+pub use crate::data::random_crop::CropSettings;
+
 /// The `[train.augment]` table. Off unless a recipe says so.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,23 +16,6 @@ pub struct AugmentSettings {
     /// where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<CropSettings>,
-}
-
-/// The `[train.augment.crop]` table: torchvision's `RandomResizedCrop`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CropSettings {
-    /// Least and largest share of the image's area.
-    pub scale: (f64, f64),
-    /// Least and largest width / height, drawn evenly in their logarithm.
-    pub ratio: (f64, f64),
-}
-
-impl Default for CropSettings {
-    /// Milder in scale than for classifiers (0.08): a tokenizer should see images as they are used.
-    fn default() -> CropSettings {
-        CropSettings { scale: (0.5, 1.0), ratio: (0.75, 4.0 / 3.0) }
-    }
 }
 
 impl AugmentSettings {

@@ -23,6 +23,7 @@ fn preparation(rule: ResizeRule, channels: usize) -> Preparation {
         rule,
         size: Some(16),
         channels,
+        views: None,
     }
 }
 
