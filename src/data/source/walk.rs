@@ -6,25 +6,22 @@
 //!
 //! Passed over and counted: what is hidden or a system's, unless it is asked for, and what vqtok
 //! itself wrote. An INPUT is taken whatever its name, since it was named.
-//!
-//! Symbolic links: one that leads outside every input is followed, to a file or a folder. One that
-//! leads to something inside an input is skipped and counted, since that is read at its own place
-//! and nothing may be tokenized twice; it is followed where its own place is a hidden one (stores
-//! that keep every file once, with links to them). A link to a folder that holds an input, or to a
-//! folder that another link led to already, would never end or read twice and is skipped too.
 
+mod beside;
+mod found;
 mod inputs;
+mod links;
 
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use self::beside::Beside;
+pub use self::found::{SourceFile, Take};
 use self::inputs::{Checked, Input};
+use self::links::{Follow, Links};
 use super::container::fields::Fields;
-use super::container::odd::Oddities;
 use super::file_kind::{self, FileKind};
 use super::hidden::{self, Whose};
 use super::image::Facts;
@@ -41,42 +38,12 @@ use crate::util::error_text;
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
 const PATH_BYTES_MAX: usize = 20_000;
 
-/// One file that is an input: by its extension, or by its first bytes where it has none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SourceFile {
-    /// The path relative to its INPUT, `/` between parts, extension kept; the file's name where
-    /// the INPUT is the file. Bytes that are not UTF-8 are percent-encoded. Unique within an INPUT.
-    pub key: String,
-    /// `file:///...`: the absolute path, percent-encoded reversibly, links not resolved.
-    pub uri: String,
-    /// The file's size; 0 where a link leads nowhere (reading it says so).
-    pub bytes: u64,
-    /// What it is by its name.
-    pub kind: FileKind,
-    /// What stands beside it.
-    pub facts: Facts,
-}
-
-/// What a walk takes beside a user's plain files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Take {
-    /// Hidden files and folders, and those of systems.
-    pub hidden: bool,
-    /// What vqtok itself wrote, as earlier versions did: only to recognise their plans.
-    pub own: bool,
-    /// Files that are images alone, and no container of a folder.
-    pub files_alone: bool,
-}
-
 /// The stream of [`SourceFile`], made by [`walk`].
 #[derive(Debug)]
 pub struct ImageWalk {
     inputs: std::vec::IntoIter<Input>,
     take: Take,
-    /// Every input, links resolved.
-    roots: BTreeSet<PathBuf>,
-    /// Every folder outside the inputs that a link led to, links resolved.
-    followed: BTreeSet<PathBuf>,
+    links: Links,
     /// Whether the current INPUT's pictures that vqtok drew are taken; None until there is one.
     drawn: Option<bool>,
     /// Whether the current INPUT's containers are taken; None until it is known.
@@ -86,10 +53,8 @@ pub struct ImageWalk {
     path: Vec<u8>,
     key: String,
     skipped: Skipped,
-    /// Which columns of metadata are what, where it is asked for what stands beside images.
-    fields: Option<Fields>,
-    /// What is odd of files beside images.
-    beside: Oddities,
+    /// What stands beside images.
+    beside: Beside,
 }
 
 #[derive(Debug)]
@@ -102,8 +67,6 @@ struct Folder {
     visited: usize,
     /// Whether vqtok drew the first PNG in it: only then are the others looked at.
     drawn: Option<bool>,
-    /// What a metadata file in it says of the images in it and below.
-    metadata: Option<FolderMetadata>,
 }
 
 /// [`walk_taking`] of a user's plain files.
@@ -124,16 +87,14 @@ pub fn walk_taking(inputs: &[PathBuf], take: Take) -> Result<ImageWalk> {
     Ok(ImageWalk {
         inputs: inputs.into_iter(),
         take,
-        roots,
-        followed: BTreeSet::new(),
+        links: Links::new(roots),
         drawn: None,
         containers: None,
         stack: Vec::new(),
         path: Vec::new(),
         key: String::new(),
         skipped: Skipped::default(),
-        fields: None,
-        beside: Oddities::default(),
+        beside: Beside::default(),
     })
 }
 
@@ -171,7 +132,7 @@ impl ImageWalk {
 
     /// Every input, links resolved, in the order of their paths.
     pub fn roots(&self) -> impl Iterator<Item = &Path> {
-        self.roots.iter().map(PathBuf::as_path)
+        self.links.roots()
     }
 
     /// Takes the next input. A folder goes on the stack, a file is found whatever its extension,
@@ -196,12 +157,12 @@ impl ImageWalk {
 
     /// The same walk, which looks at what stands beside images too.
     pub(super) fn with_facts(self, fields: Fields) -> ImageWalk {
-        ImageWalk { fields: Some(fields), ..self }
+        ImageWalk { beside: Beside::asked(fields), ..self }
     }
 
     /// What is odd of files beside images, so far.
     pub(super) fn odd_beside(&self) -> Vec<String> {
-        self.beside.lines()
+        self.beside.odd()
     }
 
     /// Whether the last file was found in a folder, rather than named.
@@ -284,45 +245,17 @@ impl ImageWalk {
 
     /// Puts the folder at the current place on the stack.
     fn push(&mut self, names: Vec<OsString>, key_bytes: usize) -> Result<()> {
-        let metadata = match &self.fields {
-            Some(fields) => lists::metadata_of(self.at(), &names, fields)?,
-            None => None,
-        };
+        self.beside.enter(Path::new(OsStr::from_bytes(&self.path)), &names)?;
         let path_bytes = self.path.len();
-        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None, metadata });
+        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None });
         Ok(())
     }
 
     /// Leaves the folder on top of the stack.
     fn leave(&mut self) {
-        let Some(Folder { metadata: Some(metadata), key_bytes, .. }) = self.stack.pop() else {
-            return;
-        };
-        let key = self.key[..key_bytes].to_string();
-        metadata.odd().iter().for_each(|what| self.skipped.note(&key, what));
-    }
-
-    /// What stands beside the image at the current place: the row of the nearest metadata file, and
-    /// the files of the image's name.
-    fn facts(&mut self) -> Facts {
-        if self.fields.is_none() {
-            return Facts::default();
-        }
-        let path = Path::new(OsStr::from_bytes(&self.path));
-        let nearest = self.stack.iter_mut().rev().find(|folder| folder.metadata.is_some());
-        let row = nearest.and_then(|folder| {
-            let below = &self.path[folder.path_bytes..];
-            let below = below.strip_prefix(b"/").unwrap_or(below);
-            Some(folder.metadata.as_mut()?.take(Path::new(OsStr::from_bytes(below))))
-        });
-        let row = row.unwrap_or_default();
-        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
-        let has = |name: &OsStr| names.binary_search_by(|n| n.as_os_str().cmp(name)).is_ok();
-        let files = sidecar::facts_beside(path, has, &mut self.beside);
-        Facts {
-            label: row.label.or(files.label),
-            caption: row.caption.or(files.caption),
-            meta_json: row.meta_json.or(files.meta_json),
+        let Some(Folder { path_bytes, key_bytes, .. }) = self.stack.pop() else { return };
+        for what in self.beside.leave(path_bytes) {
+            self.skipped.note(&self.key[..key_bytes], &what);
         }
     }
 
@@ -349,7 +282,8 @@ impl ImageWalk {
             return None;
         }
         self.containers.get_or_insert(false);
-        let facts = self.facts();
+        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
+        let facts = self.beside.facts(&self.path, names);
         Some(SourceFile { facts, ..self.found(target.len(), FileKind::Image) })
     }
 
@@ -416,27 +350,12 @@ impl ImageWalk {
             self.skipped.own += 1;
             return false;
         }
-        if let Some(root) = real.ancestors().find(|place| self.roots.contains(*place)) {
-            let below = real.strip_prefix(root).unwrap_or(real);
-            let hidden = below.iter().any(|part| hidden::whose(part.as_bytes()).is_some());
-            if self.take.hidden || !hidden {
-                self.skipped.links_inside += 1;
-                return false;
-            }
+        match self.links.follow(real, is_folder, self.take.hidden) {
+            Follow::Yes => return true,
+            Follow::Inside => self.skipped.links_inside += 1,
+            Follow::Loop => self.skipped.link_loops += 1,
         }
-        let seen = real.ancestors().any(|place| self.followed.contains(place));
-        let holds = |places: &BTreeSet<PathBuf>| {
-            let behind = (Bound::Included(real), Bound::Unbounded);
-            places.range::<Path, _>(behind).next().is_some_and(|place| place.starts_with(real))
-        };
-        if seen || is_folder && (holds(&self.roots) || holds(&self.followed)) {
-            self.skipped.link_loops += 1;
-            return false;
-        }
-        if is_folder {
-            self.followed.insert(real.to_path_buf());
-        }
-        true
+        false
     }
 }
 
