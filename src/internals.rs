@@ -94,8 +94,9 @@ pub mod pipeline {
 }
 pub mod tokens {
     pub use crate::tokens::{
-        CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-        Preprocessing, Receipt, TokenGrid, TokenRow, TokenizerId, committed, contents, finalize,
+        CommitMode, Container, ContainerFile, FailureRow, Held, Identity, LevelLayout, Outcome,
+        PartitionWriter, Plan, PlanRow, Preprocessing, Receipt, Today, TokenGrid, TokenRow,
+        TokenizerId, committed, contents, finalize,
     };
     pub mod repair {
         pub use crate::tokens::repair::{Damage, clear, reopen, with_failures};
