@@ -50,7 +50,7 @@ pub mod data {
 }
 pub mod engine {
     pub use crate::engine::{
-        CodeGrid, DeviceChoice, Encoded, Engine, PixelBatch, Precision, open, require,
+        CodeGrid, Decoded, DeviceChoice, Encoded, Engine, PixelBatch, Precision, open, require,
     };
     pub mod candle {
         pub use crate::engine::candle::CandleEngine;
@@ -67,6 +67,19 @@ pub mod engine {
         pub mod libraries {
             pub use crate::engine::cuda::libraries::Library;
         }
+    }
+}
+pub mod job {
+    use crate::error::Result;
+    use crate::tokens::PlanRow;
+    use std::path::PathBuf;
+
+    /// The rows that tokenizing `inputs` would plan.
+    ///
+    /// # Errors
+    /// Inputs that can't be used.
+    pub fn rows(inputs: &[PathBuf]) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        crate::job::rows(inputs)
     }
 }
 pub mod model {
@@ -150,6 +163,9 @@ pub mod train {
     }
 }
 pub mod weights {
+    pub mod digests {
+        pub use crate::weights::digests::Digests;
+    }
     pub mod store {
         pub use crate::weights::store::Weights;
     }

@@ -22,6 +22,8 @@ enum Case {
 use Case::{Bounded, Differs, Kept, Refused};
 
 const TOKENIZE: &str = "tokenize images --model model --out @";
+const LIST: &str = "tokenize list.csv --model model --out @";
+const PLAN: &str = "plan list.csv";
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const DECODE: &str = "decode out --model model --out @";
 const RECONSTRUCT: &str = "reconstruct images --model model --out @.png";
@@ -32,6 +34,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
     Some(match (command, flag) {
         (_, "json") => return json_case(command),
         ("tokenize", flag) => return tokenize_case(flag),
+        ("plan", flag) => return plan_case(flag),
         ("train", flag) => return train_case(flag),
         ("decode", flag) => return decode_case(flag),
         ("reconstruct", flag) => return reconstruct_case(flag),
@@ -64,6 +67,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
 fn json_case(command: &str) -> Option<Case> {
     Some(match command {
         "tokenize" => Differs(TOKENIZE, "tokenize images --model model --out @ --json"),
+        "plan" => Differs(PLAN, "plan list.csv --json"),
         "train" => Differs(TRAIN, "train images --model @ --recipe tiny.toml --json"),
         "decode" => Differs(DECODE, "decode out --model model --out @ --json"),
         "reconstruct" => {
@@ -86,6 +90,17 @@ fn json_case(command: &str) -> Option<Case> {
 fn tokenize_case(flag: &str) -> Option<Case> {
     Some(match flag {
         "hidden" => Differs(TOKENIZE, "tokenize images --model model --out @ --hidden"),
+        "image-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --image-column second")
+        }
+        "key-column" => Differs(LIST, "tokenize list.csv --model model --out @ --key-column id"),
+        "label-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --label-column id")
+        }
+        "caption-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --caption-column id")
+        }
+        "pass" => Differs(LIST, "tokenize list.csv --model model --out @ --pass id"),
         "label-level" => {
             Differs(TOKENIZE, "tokenize images --model model --out @ --label-level none")
         }
@@ -127,10 +142,29 @@ fn tokenize_case(flag: &str) -> Option<Case> {
     })
 }
 
+fn plan_case(flag: &str) -> Option<Case> {
+    let with = |line| Differs(PLAN, line);
+    Some(match flag {
+        "hidden" => Differs("plan images", "plan images --hidden"),
+        "image-column" => with("plan list.csv --image-column second"),
+        "key-column" => with("plan list.csv --key-column id"),
+        "label-column" => with("plan list.csv --label-column id"),
+        "caption-column" => with("plan list.csv --caption-column id"),
+        "pass" => with("plan list.csv --pass id"),
+        "rows" => with("plan list.csv --rows 1"),
+        "diff" => Differs("plan images", "plan images --diff out"),
+        _ => return None,
+    })
+}
+
 fn train_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(TRAIN, line);
     Some(match flag {
         "hidden" => with("train images --model @ --recipe tiny.toml --hidden"),
+        "image-column" => Differs(
+            "train list.csv --model @ --recipe tiny.toml",
+            "train list.csv --model @ --recipe tiny.toml --image-column second",
+        ),
         "model" => with("train images --model @b --recipe tiny.toml"),
         "recipe" => with("train images --model @ --recipe five.toml"),
         "steps" => with("train images --model @ --recipe tiny.toml --steps 5"),
@@ -190,6 +224,10 @@ fn decode_case(flag: &str) -> Option<Case> {
 fn reconstruct_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(RECONSTRUCT, line);
     Some(match flag {
+        "image-column" => Differs(
+            "reconstruct list.csv --model model --out @.png",
+            "reconstruct list.csv --model model --out @.png --image-column second",
+        ),
         "hidden" => with("reconstruct images --model model --out @.png --hidden"),
         "model" => with("reconstruct images --model other --out @.png"),
         "out" => with("reconstruct images --model model --out @b.png"),
@@ -260,6 +298,9 @@ fn job() -> Job {
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
     picture(7).write_with_encoder(encoder).unwrap();
     picture(10).save(job.path("images/.hidden.png")).unwrap();
+    let list = "image_path,second,id\nimages/0000.png,images/cat/0001.bmp,7\n\
+                images/0003.qoi,images/cat/0004.png,8\n";
+    std::fs::write(job.path("list.csv"), list).unwrap();
     let five = TINY_RECIPE.replace("steps = 4", "steps = 5");
     std::fs::write(job.path("five.toml"), five).unwrap();
     std::fs::create_dir(job.path("broken")).unwrap();

@@ -39,6 +39,8 @@ pub use tokenize::{Tokenize, TokenizeSummary};
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 pub use train::{InitFrom, RecipeChoice, Train};
 
+pub(crate) use plan::rows_of_inputs as rows;
+
 #[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;
 #[cfg(feature = "cli")]

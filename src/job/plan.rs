@@ -15,7 +15,7 @@ use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, content
 use crate::util::settings::{HIDDEN, OUT};
 use crate::util::text;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where labels stand, and what is to be told of it.
 pub(super) struct Labels {
@@ -126,8 +126,21 @@ pub(super) fn no_image(inputs: &Inputs, skipped: &Skipped) -> Error {
 }
 
 /// What is found as rows of a plan.
-pub(super) fn rows(found: impl Iterator<Item = Result<SourceImage>>) -> impl Iterator<Item = Result<PlanRow>> {
+pub(super) fn rows(
+    found: impl Iterator<Item = Result<SourceImage>>,
+) -> impl Iterator<Item = Result<PlanRow>> {
     found.zip(0..).map(|(image, ordinal)| Ok(row_of(ordinal, image?)))
+}
+
+/// The rows that tokenizing `inputs` would plan.
+///
+/// # Errors
+/// Those of [`Inputs::images`].
+pub(crate) fn rows_of_inputs(
+    inputs: &[PathBuf],
+) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+    let inputs = Inputs::new(inputs);
+    Ok(rows(inputs.images(inputs.take(), true)?))
 }
 
 /// The changes in words, with what may have brought them about.

@@ -101,8 +101,7 @@ impl Changes {
             sums[share] = sums[share].wrapping_sub(sum);
         })?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
-        let mut changes =
-            Changes { planned: was.rows, found: now.rows, ..Changes::default() };
+        let mut changes = Changes { planned: was.rows, found: now.rows, ..Changes::default() };
         if differing == 0 {
             changes.reordered = was.order != now.order;
             return Ok(changes);

@@ -55,7 +55,7 @@ pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;
-pub use plan::{Container, ContainerFile, Held, Plan, Today};
 pub(crate) use plan::FILE as PLAN_FILE;
+pub use plan::{Container, ContainerFile, Held, Plan, Today};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

@@ -176,8 +176,7 @@ impl Plan {
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
         let facts = file.metadata().map_err(Error::io(path))?;
-        let starts =
-            starts(&metadata, identity.shard_rows, layout, facts.len()).map_err(broken)?;
+        let starts = starts(&metadata, identity.shard_rows, layout, facts.len()).map_err(broken)?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, starts.last().copied().unwrap_or(0));
         let together = untrusted::entry(&metadata, "vqtok.together");
@@ -263,7 +262,8 @@ impl Plan {
     pub fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
         let range = self.ordinals(index)?;
         let path = self.dir.join(FILE);
-        let rows = rows_of(&path, &self.metadata, Some(index..index + 1))?.collect::<Result<Vec<_>>>()?;
+        let rows =
+            rows_of(&path, &self.metadata, Some(index..index + 1))?.collect::<Result<Vec<_>>>()?;
         let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
         if !expected {
             return Err(Error::corrupt(

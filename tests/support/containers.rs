@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch, StringArray,
-    StructArray,
+    Array, ArrayRef, BinaryArray, Int64Array, LargeBinaryArray, ListArray, RecordBatch,
+    StringArray, StructArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -157,14 +157,12 @@ pub fn table(path: &Path, samples: &[Sample], layout: Layout, group: usize) {
         ("__key__", text(|s| &s.key)),
         ("width", Arc::new(Int64Array::from_iter_values(samples.iter().map(|_| 7)))),
     ];
-    let field = |(name, column): &(&str, ArrayRef)| {
-        Field::new(*name, column.data_type().clone(), true)
-    };
+    let field =
+        |(name, column): &(&str, ArrayRef)| Field::new(*name, column.data_type().clone(), true);
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
     let columns = columns.into_iter().map(|(_, column)| column).collect();
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
-    let properties =
-        WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
     writer.write(&batch).unwrap();
