@@ -53,7 +53,7 @@ pub mod data {
 }
 pub mod engine {
     pub use crate::engine::{
-        CodeGrid, DeviceChoice, Encoded, Engine, PixelBatch, Precision, open, require,
+        CodeGrid, Decoded, DeviceChoice, Encoded, Engine, PixelBatch, Precision, open, require,
     };
     pub mod candle {
         pub use crate::engine::candle::CandleEngine;
@@ -70,6 +70,19 @@ pub mod engine {
         pub mod libraries {
             pub use crate::engine::cuda::libraries::Library;
         }
+    }
+}
+pub mod job {
+    use crate::error::Result;
+    use crate::tokens::PlanRow;
+    use std::path::PathBuf;
+
+    /// The rows that tokenizing `inputs` would plan.
+    ///
+    /// # Errors
+    /// Inputs that can't be used.
+    pub fn rows(inputs: &[PathBuf]) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        crate::job::rows(inputs)
     }
 }
 pub mod model {
@@ -97,8 +110,9 @@ pub mod pipeline {
 }
 pub mod tokens {
     pub use crate::tokens::{
-        CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
-        Preprocessing, Receipt, TokenGrid, TokenRow, TokenizerId, committed, contents, finalize,
+        CommitMode, Container, ContainerFile, FailureRow, Held, Identity, LevelLayout, Outcome,
+        PartitionWriter, Plan, PlanRow, Preprocessing, Receipt, Today, TokenGrid, TokenRow,
+        TokenizerId, committed, contents, finalize,
     };
     pub mod repair {
         pub use crate::tokens::repair::{Damage, clear, reopen, with_failures};
@@ -152,6 +166,9 @@ pub mod train {
     }
 }
 pub mod weights {
+    pub mod digests {
+        pub use crate::weights::digests::Digests;
+    }
     pub mod store {
         pub use crate::weights::store::Weights;
     }

@@ -83,6 +83,7 @@
 //! | what for | call |
 //! |---|---|
 //! | images to shards | [`Tokenize`], by a [`Tokenizer`]; its end, of several workers: [`finalize()`] |
+//! | what would be planned, and what has changed since | [`Survey`] |
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |
 //! | how well a model does | [`Reconstruct`] |
@@ -152,6 +153,7 @@
 //! | probe | fixed images that a training is judged by while it runs |
 //! | family | a kind of published checkpoint, known by the names of its weights |
 //! | identity | everything that the bytes of an output depend on, beside its images |
+//! | container | a file that holds several images: a tar, a Parquet file, a zip |
 //! | plan | the ordered list of input images, `plan.parquet` |
 //! | key | an image's path below its input: its name in the output |
 //! | ordinal | an image's number in the plan |
@@ -239,10 +241,11 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, Likeness, ModelIdentity,
-    Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, RecipeChoice,
-    Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Tokenize, TokenizeSummary,
-    Tokenizer, TokenizerOptions, Train, set_threads,
+    ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, InputChanges,
+    Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned,
+    RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Survey,
+    SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train,
+    set_threads,
 };
 
 pub use audit::verify::verify;

@@ -23,6 +23,7 @@ use Case::{Bounded, Differs, Kept, Refused};
 
 const TOKENIZE: &str = "tokenize images --model model --out @";
 const LIST: &str = "tokenize list.csv --model model --out @";
+const PLAN: &str = "plan list.csv";
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const DECODE: &str = "decode out --model model --out @";
 const RECONSTRUCT: &str = "reconstruct images --model model --out @.png";
@@ -33,6 +34,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
     Some(match (command, flag) {
         (_, "json") => return json_case(command),
         ("tokenize", flag) => return tokenize_case(flag),
+        ("plan", flag) => return plan_case(flag),
         ("train", flag) => return train_case(flag),
         ("decode", flag) => return decode_case(flag),
         ("reconstruct", flag) => return reconstruct_case(flag),
@@ -65,6 +67,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
 fn json_case(command: &str) -> Option<Case> {
     Some(match command {
         "tokenize" => Differs(TOKENIZE, "tokenize images --model model --out @ --json"),
+        "plan" => Differs(PLAN, "plan list.csv --json"),
         "train" => Differs(TRAIN, "train images --model @ --recipe tiny.toml --json"),
         "decode" => Differs(DECODE, "decode out --model model --out @ --json"),
         "reconstruct" => {
@@ -136,6 +139,21 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         "device" => Refused("tokenize images --model model --out @ --device tpu"),
         "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
         "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
+        _ => return None,
+    })
+}
+
+fn plan_case(flag: &str) -> Option<Case> {
+    let with = |line| Differs(PLAN, line);
+    Some(match flag {
+        "hidden" => Differs("plan images", "plan images --hidden"),
+        "image-column" => with("plan list.csv --image-column second"),
+        "key-column" => with("plan list.csv --key-column id"),
+        "label-column" => with("plan list.csv --label-column id"),
+        "caption-column" => with("plan list.csv --caption-column id"),
+        "pass" => with("plan list.csv --pass id"),
+        "rows" => with("plan list.csv --rows 1"),
+        "diff" => Differs("plan images", "plan images --diff out"),
         _ => return None,
     })
 }

@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, convert, decode, finalize, inspect, quickstart, recipe, reconstruct, repair, report,
-    tokenize, train, verify,
+    again, convert, decode, finalize, inspect, plan, quickstart, recipe, reconstruct, repair,
+    report, tokenize, train, verify,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -32,6 +32,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Turn images into token shards; trains the model first where there is none.
     Tokenize(tokenize::Args),
+    /// Show what tokenize would plan, or what has changed since it did.
+    Plan(plan::Args),
     /// Train a tokenizer on images.
     Train(train::Args),
     /// Turn tokens back into PNG pictures.
@@ -60,6 +62,7 @@ impl Command {
     pub(super) fn json(&self) -> bool {
         match self {
             Command::Tokenize(args) => args.common.json,
+            Command::Plan(args) => args.json,
             Command::Train(args) => args.common.json,
             Command::Decode(args) => args.common.json,
             Command::Reconstruct(args) => args.common.json,
@@ -87,6 +90,7 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Command::Tokenize(_) => "vqtok tokenize",
+            Command::Plan(_) => "vqtok plan",
             Command::Train(_) => "vqtok train",
             Command::Decode(_) => "vqtok decode",
             Command::Reconstruct(_) => "vqtok reconstruct",
@@ -105,7 +109,8 @@ impl Command {
     fn has_threads(&self) -> bool {
         !matches!(
             self,
-            Command::Inspect(_)
+            Command::Plan(_)
+                | Command::Inspect(_)
                 | Command::Recipe(_)
                 | Command::Finalize(_)
                 | Command::Verify(_)
@@ -120,6 +125,7 @@ impl Command {
         }
         match self {
             Command::Tokenize(args) => tokenize::run(args, reporter),
+            Command::Plan(args) => plan::run(args, reporter),
             Command::Train(args) => train::run(args, reporter),
             Command::Decode(args) => decode::run(args, reporter),
             Command::Reconstruct(args) => reconstruct::run(args, reporter),

@@ -13,6 +13,7 @@ mod flags;
 mod inputs;
 mod inspect;
 mod outcome;
+mod plan;
 mod printer;
 mod progress;
 mod quickstart;

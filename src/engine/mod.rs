@@ -13,6 +13,6 @@ pub(crate) mod oom_split;
 mod open;
 
 pub use device::{DeviceChoice, Precision};
-pub use interface::{CodeGrid, Encoded, Engine, PixelBatch};
-pub(crate) use interface::{Decoded, images_for_threads};
+pub(crate) use interface::images_for_threads;
+pub use interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 pub use open::{open, require};

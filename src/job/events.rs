@@ -142,6 +142,8 @@ pub struct Planned<'a> {
     pub skipped: &'a Skipped,
     /// Files that have another size than was planned, and may.
     pub resized: u64,
+    /// Containers that look as they did when they were planned, and weren't listed again.
+    pub unchanged: u64,
     /// The folders that a moved input was in and is in now, as URIs.
     pub moved: Option<(&'a str, &'a str)>,
     /// Whether what vqtok wrote itself is among the images, as an earlier version planned it.

@@ -35,6 +35,16 @@ impl Inputs {
         Take { hidden: self.hidden, ..Take::default() }
     }
 
+    /// What is taken of containers, in a word that is the same where that is.
+    pub(crate) fn taken(&self) -> String {
+        let Fields { image, key, label, caption, pass, hidden: _ } = &self.fields;
+        serde_json::json!({
+            "image_column": image, "key_column": key, "label_column": label,
+            "caption_column": caption, "pass": pass, "hidden": self.hidden,
+        })
+        .to_string()
+    }
+
     /// The images of them, in order, those in containers and lists among them. `facts`: also what
     /// stands beside files.
     ///

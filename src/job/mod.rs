@@ -8,6 +8,7 @@ mod decode_rows;
 mod ensure_model;
 mod events;
 mod inputs;
+mod listed;
 mod picture_names;
 mod pixels;
 pub(crate) mod places;
@@ -17,6 +18,7 @@ mod repair;
 mod resume;
 mod same_model;
 mod share;
+mod survey;
 mod threads;
 mod tokenize;
 mod tokenizer;
@@ -31,10 +33,13 @@ pub use pixels::PixelSettings;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};
 pub use repair::{Repair, RepairSummary};
 pub use share::{RankFrom, Share};
+pub use survey::{ChangedImages, InputChanges, Survey, SurveySummary, SurveyedImage};
 pub use threads::set_threads;
 pub use tokenize::{Tokenize, TokenizeSummary};
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 pub use train::{InitFrom, RecipeChoice, Train};
+
+pub(crate) use plan::rows_of_inputs as rows;
 
 #[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;

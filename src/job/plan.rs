@@ -3,10 +3,11 @@
 
 use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;
+use super::listed::Listed;
 use crate::data::source::fetch::Library;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
-use crate::data::{SourceImage, Take, is_hidden};
+use crate::data::{Skipped, SourceImage, Take, is_hidden};
 use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
 use crate::tokens::changes::{Changes, Group};
@@ -14,7 +15,7 @@ use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, content
 use crate::util::settings::{HIDDEN, OUT};
 use crate::util::text;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where labels stand, and what is to be told of it.
 pub(super) struct Labels {
@@ -67,7 +68,7 @@ pub(super) fn plan(
         return Ok((plan, unseen));
     }
     let today = || Ok(rows(inputs.images(inputs.take(), true)?));
-    let changes = Changes::between(|| plan.all_rows(), today, is_hidden)?;
+    let changes = Changes::between(|| plan.all_rows(), today, plan.has_parts(), is_hidden)?;
     Err(Error::mismatch(format!(
         "the input of {} has changed: {}; use another {OUT}, or restore the input",
         text::path(out),
@@ -84,20 +85,17 @@ fn hold(
     labels: &Labels,
     observer: &mut dyn Observer,
 ) -> Result<(Held, u64)> {
-    let mut images = inputs.images(take, true)?;
-    let first = images.next().transpose()?;
-    let Some(first) = first else {
-        return Err(Error::invalid(format!(
-            "no image under {}: nothing to tokenize; {}",
-            inputs.names(),
-            images.skipped().message()
-        )));
-    };
-    let rows = rows(std::iter::once(Ok(first)).chain(images.by_ref()));
+    let known = out.join(PLAN_FILE).exists().then(|| Plan::open(out)).transpose()?;
+    let mut listed = Listed::new(inputs, take, known.as_ref())?;
+    drop(known);
+    if listed.is_empty()? {
+        return Err(no_image(inputs, &listed.skipped()));
+    }
     let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
     let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
-    let held = Plan::hold(out, identity, rows, identity.shard_rows as usize, accept)?;
-    let skipped = images.skipped();
+    let rows = identity.shard_rows as usize;
+    let held = Plan::hold(out, identity, &inputs.taken(), listed.by_ref(), rows, accept)?;
+    let skipped = listed.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
     let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
     if moved.is_some() {
@@ -108,6 +106,7 @@ fn hold(
         partitions: plan.partitions(),
         skipped: &skipped,
         resized: resized.count,
+        unchanged: listed.unchanged(),
         moved,
         own: take.own,
         unplanned_facts: plan.unplanned_facts(),
@@ -117,9 +116,31 @@ fn hold(
     Ok((Held::Same(plan), skipped.unseen()))
 }
 
+/// Inputs with nothing to tokenize in them.
+pub(super) fn no_image(inputs: &Inputs, skipped: &Skipped) -> Error {
+    Error::invalid(format!(
+        "no image under {}: nothing to tokenize; {}",
+        inputs.names(),
+        skipped.message()
+    ))
+}
+
 /// What is found as rows of a plan.
-fn rows(found: impl Iterator<Item = Result<SourceImage>>) -> impl Iterator<Item = Result<PlanRow>> {
+pub(super) fn rows(
+    found: impl Iterator<Item = Result<SourceImage>>,
+) -> impl Iterator<Item = Result<PlanRow>> {
     found.zip(0..).map(|(image, ordinal)| Ok(row_of(ordinal, image?)))
+}
+
+/// The rows that tokenizing `inputs` would plan.
+///
+/// # Errors
+/// Those of [`Inputs::images`].
+pub(crate) fn rows_of_inputs(
+    inputs: &[PathBuf],
+) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+    let inputs = Inputs::new(inputs);
+    Ok(rows(inputs.images(inputs.take(), true)?))
 }
 
 /// The changes in words, with what may have brought them about.
@@ -127,14 +148,11 @@ fn told(changes: &Changes, hidden: bool, first: &str) -> String {
     if changes.is_none() {
         return format!("the same images in another order ({first}); give the INPUTs as then");
     }
-    let Changes { new, gone, changed, sizes, about } = changes;
+    let Changes { new, gone, changed, about, .. } = changes;
     let keys = |group: &Group| {
         let keys = group.examples.iter().map(|row| format!("'{}'", text::shorten(&row.key)));
         listed(group, keys.collect())
     };
-    let resized = changed.examples.iter().zip(sizes).map(|(row, now)| {
-        format!("'{}' had {} bytes and now has {now}", text::shorten(&row.key), row.bytes)
-    });
     let mut words = format!(
         "{}{} new{}, {} gone{}, {} changed{}",
         if *about { "about " } else { "" },
@@ -143,7 +161,7 @@ fn told(changes: &Changes, hidden: bool, first: &str) -> String {
         gone.count,
         keys(gone),
         changed.count,
-        listed(changed, resized.collect())
+        listed(changed, changes.examples())
     );
     if gone.marked > 0 && !hidden {
         let all = gone.marked == gone.count && new.count + changed.count == 0;

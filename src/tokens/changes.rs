@@ -1,5 +1,5 @@
 //! Owns what has changed between a planned input and today's: how many images are new, gone or of
-//! another size, with examples. Must not know: where either comes from.
+//! changed, with examples. Must not know: where either comes from.
 //!
 //! Memory stays bounded for any number of images: a first reading of both tells which shares of the
 //! keys differ at all, a second one looks at these. Where even they are too many, a part of them
@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::plan::difference_of_one;
 use super::rows::PlanRow;
 use crate::error::Result;
 
@@ -44,54 +45,72 @@ impl Group {
 /// What has changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
+    /// Images that were planned.
+    pub planned: u64,
+    /// Images today.
+    pub found: u64,
     /// Keys that were not planned.
     pub new: Group,
     /// Planned keys that aren't there.
     pub gone: Group,
-    /// Keys whose files have another size, as they were planned.
+    /// Keys whose images have another size or something else beside them, as they were planned.
     pub changed: Group,
-    /// The sizes of the examples of `changed` today.
-    pub sizes: Vec<i64>,
+    /// The examples of `changed` as they are today.
+    pub today: Vec<PlanRow>,
+    /// Whether the same images are there in another order.
+    pub reordered: bool,
     /// The counts are estimates.
     pub about: bool,
 }
 
 impl Changes {
-    /// Compares two inputs, each read up to three times; `marks` says of a key whether it is of the
-    /// kind that [`Group::marked`] counts.
+    /// Compares two inputs, each read up to three times; `beside`: by what stands beside their images
+    /// too. `marks` says of a key whether it is of the kind that [`Group::marked`] counts.
     ///
     /// # Errors
     /// The first of either.
     pub(crate) fn between<P, T>(
         planned: impl Fn() -> Result<P>,
         today: impl Fn() -> Result<T>,
+        beside: bool,
         marks: impl Fn(&str) -> bool,
     ) -> Result<Changes>
     where
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
-        Changes::within(KEYS_MAX, planned, today, marks)
+        Changes::within(KEYS_MAX, planned, today, beside, marks)
     }
 
     fn within<P, T>(
         keys_max: u64,
         planned: impl Fn() -> Result<P>,
         today: impl Fn() -> Result<T>,
+        beside: bool,
         marks: impl Fn(&str) -> bool,
     ) -> Result<Changes>
     where
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
-        let (sums, rows) = sums_of_shares(planned()?, today()?)?;
+        let mut sums = vec![0u64; SHARES];
+        let was = Read::all(planned()?, beside, |share, sum| {
+            sums[share] = sums[share].wrapping_add(sum);
+        })?;
+        let now = Read::all(today()?, beside, |share, sum| {
+            sums[share] = sums[share].wrapping_sub(sum);
+        })?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
-        let keys = (u128::from(rows) * u128::from(differing) / SHARES as u128) as u64;
+        let mut changes = Changes { planned: was.rows, found: now.rows, ..Changes::default() };
+        if differing == 0 {
+            changes.reordered = was.order != now.order;
+            return Ok(changes);
+        }
+        let keys = (u128::from(was.rows) * u128::from(differing) / SHARES as u128) as u64;
         let part = keys.div_ceil(keys_max).max(1);
         let looked_at = |hash: u64| sums[share(hash)] != 0 && (hash >> 20).is_multiple_of(part);
-
-        let mut known = sizes_by_hash(planned()?, looked_at)?;
-        let mut changes = Changes { about: part > 1, ..Changes::default() };
+        changes.about = part > 1;
+        let mut known = contents_by_hash(planned()?, beside, looked_at)?;
         for row in today()? {
             let row = row?;
             let hash = hash(&row.key);
@@ -99,10 +118,10 @@ impl Changes {
                 continue;
             }
             match known.get_mut(&hash) {
-                Some((bytes, seen)) if !*seen => {
+                Some((was, seen)) if !*seen => {
                     *seen = true;
-                    if *bytes != row.bytes {
-                        changes.resized(&row, *bytes, marks(&row.key));
+                    if *was != content(&row, beside) {
+                        changes.other(row, &marks);
                     }
                 }
                 // A key that comes twice is new the second time.
@@ -114,18 +133,27 @@ impl Changes {
             if known.get(&hash(&row.key)).is_some_and(|(_, seen)| !seen) {
                 changes.gone.add(&row, marks(&row.key));
             }
+            if let Some(at) = changes.today.iter().position(|now| now.key == row.key) {
+                changes.changed.examples[at] = row;
+            }
         }
-        for group in [&mut changes.new, &mut changes.gone, &mut changes.changed] {
-            group.count *= part;
-            group.marked *= part;
-        }
+        changes.multiplied(part);
         Ok(changes)
     }
 
-    fn resized(&mut self, now: &PlanRow, planned: i64, marked: bool) {
-        self.changed.add(&PlanRow { bytes: planned, ..now.clone() }, marked);
-        if self.sizes.len() < EXAMPLES {
-            self.sizes.push(now.bytes);
+    /// One more key whose image is another one; what it was comes later.
+    fn other(&mut self, now: PlanRow, marks: &impl Fn(&str) -> bool) {
+        self.changed.add(&now, marks(&now.key));
+        if self.today.len() < EXAMPLES {
+            self.today.push(now);
+        }
+    }
+
+    /// A part of the keys stands for all.
+    fn multiplied(&mut self, part: u64) {
+        for group in [&mut self.new, &mut self.gone, &mut self.changed] {
+            group.count *= part;
+            group.marked *= part;
         }
     }
 
@@ -133,41 +161,61 @@ impl Changes {
     pub(crate) fn is_none(&self) -> bool {
         self.new.count + self.gone.count + self.changed.count == 0
     }
+
+    /// The examples of `changed`, in words.
+    pub(crate) fn examples(&self) -> Vec<String> {
+        let pairs = self.changed.examples.iter().zip(&self.today);
+        pairs.map(|(was, now)| difference_of_one(was, now)).collect()
+    }
 }
 
-/// By share, the sums of the hashes of (key, size), zero where both have the same; and how many
-/// rows were planned.
-fn sums_of_shares(
-    planned: impl Iterator<Item = Result<PlanRow>>,
-    today: impl Iterator<Item = Result<PlanRow>>,
-) -> Result<(Vec<u64>, u64)> {
-    let mut sums = vec![0u64; SHARES];
-    let mut rows = 0;
-    for row in planned {
-        let row = row?;
-        let sum = &mut sums[share(hash(&row.key))];
-        *sum = sum.wrapping_add(hash(&(&row.key, row.bytes)));
-        rows += 1;
-    }
-    for row in today {
-        let row = row?;
-        let sum = &mut sums[share(hash(&row.key))];
-        *sum = sum.wrapping_sub(hash(&(&row.key, row.bytes)));
-    }
-    Ok((sums, rows))
+/// What a reading of an input gives beside the sums of its shares.
+struct Read {
+    rows: u64,
+    /// A digest of all rows in their order.
+    order: u64,
 }
 
-/// The sizes of the rows that are looked at, by the hash of their keys; none is seen yet.
-fn sizes_by_hash(
+impl Read {
+    /// Reads `rows`; `add` takes a share of the keys and the hash of a row that belongs to it.
+    fn all(
+        rows: impl Iterator<Item = Result<PlanRow>>,
+        beside: bool,
+        mut add: impl FnMut(usize, u64),
+    ) -> Result<Read> {
+        let mut read = Read { rows: 0, order: 0 };
+        for row in rows {
+            let row = row?;
+            let whole = hash(&(&row.key, content(&row, beside)));
+            add(share(hash(&row.key)), whole);
+            read.rows += 1;
+            read.order = read.order.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ whole;
+        }
+        Ok(read)
+    }
+}
+
+/// What an image is beside its name, as a hash.
+fn content(row: &PlanRow, beside: bool) -> u64 {
+    let PlanRow { bytes, member, offset, label, caption, meta_json, fault, .. } = row;
+    match beside {
+        true => hash(&(bytes, member, offset, label, caption, meta_json, fault)),
+        false => hash(&(bytes, member)),
+    }
+}
+
+/// The contents of the rows that are looked at, by the hash of their keys; none is seen yet.
+fn contents_by_hash(
     planned: impl Iterator<Item = Result<PlanRow>>,
+    beside: bool,
     looked_at: impl Fn(u64) -> bool,
-) -> Result<HashMap<u64, (i64, bool)>> {
+) -> Result<HashMap<u64, (u64, bool)>> {
     let mut known = HashMap::new();
     for row in planned {
         let row = row?;
         let hash = hash(&row.key);
         if looked_at(hash) {
-            known.insert(hash, (row.bytes, false));
+            known.insert(hash, (content(&row, beside), false));
         }
     }
     Ok(known)
@@ -205,7 +253,7 @@ mod tests {
 
     fn between(planned: &[PlanRow], today: &[PlanRow]) -> Changes {
         let marks = |key: &str| key.starts_with('.');
-        Changes::between(|| stream(planned), || stream(today), marks).unwrap()
+        Changes::between(|| stream(planned), || stream(today), true, marks).unwrap()
     }
 
     fn keys(group: &Group) -> Vec<&str> {
@@ -226,18 +274,34 @@ mod tests {
         assert_eq!(keys(&changes.new), [".x", "z.png"]);
         assert_eq!(keys(&changes.gone), ["class/00007.png", "class/01007.png", "class/02007.png"]);
         assert_eq!(keys(&changes.changed), ["class/00003.png"]);
-        assert_eq!((changes.changed.examples[0].bytes, &*changes.sizes), (103, &[1][..]));
+        assert_eq!((changes.changed.examples[0].bytes, changes.today[0].bytes), (103, 1));
+        assert_eq!((changes.planned, changes.found), (5000, 4997));
+        assert_eq!(changes.examples(), ["'class/00003.png' had 103 bytes and now has 1"]);
     }
 
     #[test]
     fn another_order_is_no_change_and_a_key_twice_is_one() {
         let a = rows([("a".into(), 1), ("b".into(), 2)]);
         let b = rows([("b".into(), 2), ("a".into(), 1)]);
-        assert!(between(&a, &b).is_none());
+        let changes = between(&a, &b);
+        assert!(changes.is_none() && changes.reordered);
+        assert!(!between(&a, &a).reordered);
         let twice = rows([("a".into(), 1), ("b".into(), 2), ("a".into(), 1)]);
         let changes = between(&a, &twice);
         assert_eq!((changes.new.count, changes.gone.count), (1, 0));
         assert_eq!(keys(&changes.new), ["a"]);
+    }
+
+    #[test]
+    fn what_stands_beside_an_image_counts_where_it_was_planned() {
+        let was = rows([("a".into(), 1), ("b".into(), 2)]);
+        let mut now = was.clone();
+        now[1].caption = Some("a dog".into());
+        let changes = between(&was, &now);
+        assert_eq!((changes.changed.count, changes.reordered), (1, false));
+        assert_eq!(changes.examples(), ["the caption of 'b' was none and is now 'a dog'"]);
+        let (was, now) = (|| stream(&was), || stream(&now));
+        assert!(Changes::between(was, now, false, |_| false).unwrap().is_none());
     }
 
     #[test]
@@ -247,7 +311,8 @@ mod tests {
         let changes = between(&planned, &today);
         let counts = (changes.new.count, changes.gone.count);
         assert_eq!((counts, changes.about), ((10_000, 40_000), false));
-        let some = Changes::within(500, || stream(&planned), || stream(&today), |_| false).unwrap();
+        let (was, now) = (|| stream(&planned), || stream(&today));
+        let some = Changes::within(500, was, now, true, |_| false).unwrap();
         assert!(some.about);
         for (found, right) in [(some.new.count, 10_000), (some.gone.count, 40_000)] {
             assert!(found.abs_diff(right) < right / 4, "{found} for {right}");

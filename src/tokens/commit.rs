@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -152,6 +153,16 @@ impl TempFile {
     /// What tells, later on, why a write was refused.
     pub(crate) fn refusal(&self) -> Refusal {
         self.refusal.clone()
+    }
+
+    /// When it was last written, by the file system's clock.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.file.metadata().and_then(|facts| facts.modified()).ok()
+    }
+
+    /// Sets when it was last written, where the file system can.
+    pub(crate) fn set_modified(&self, time: SystemTime) {
+        let _ = self.file.set_modified(time);
     }
 
     /// Makes the content durable and gives its digest.

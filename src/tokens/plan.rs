@@ -1,16 +1,23 @@
 //! Owns `plan.parquet`: the ordered input of a data set, written once, one row group to a
 //! partition. Must not know: where the rows come from, what becomes of them.
 
+mod compare;
+mod containers;
+mod partitions;
 mod rows;
 mod write;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::file::metadata::ColumnChunkMetaData;
 
-use self::rows::rows_of;
+use self::compare::Comparison;
+pub(crate) use self::compare::difference_of_one;
+pub use self::containers::{Container, ContainerFile, Today};
+use self::partitions::starts;
+use self::rows::{PlannedRows, rows_of};
 use self::write::Layout;
 pub(super) use self::write::write;
 use super::commit::{self, Published};
@@ -21,7 +28,6 @@ use super::rows::PlanRow;
 use super::{duplicate_keys, occupied, untrusted};
 use crate::error::{Error, Result};
 use crate::util::settings::OUT;
-use crate::util::text::shorten;
 use crate::util::{panics, text};
 
 /// The plan's name in an output folder.
@@ -38,6 +44,12 @@ pub struct Plan {
     /// Partitions that one worker takes: first and end of each run of them.
     together: Vec<[usize; 2]>,
     metadata: ArrowReaderMetadata,
+    /// Files that hold several images, in order.
+    containers: Vec<Container>,
+    /// What was taken of these.
+    taken: String,
+    /// When it was written: as old as what it says.
+    written: Option<SystemTime>,
     moved: Moved,
     /// Today's images with something beside them that the plan has no columns for.
     unplanned_facts: u64,
@@ -63,7 +75,8 @@ impl Plan {
         rows: impl Iterator<Item = Result<PlanRow>>,
         shard_rows: usize,
     ) -> Result<Plan> {
-        match Plan::hold(dir, identity, rows, shard_rows, &mut |_, _, _| Ok(false))? {
+        let rows = rows.map(|row| row.map(Today::Image));
+        match Plan::hold(dir, identity, "", rows, shard_rows, &mut |_, _, _| Ok(false))? {
             Held::Same(plan) => Ok(plan),
             Held::Other(plan, difference) => Err(Error::mismatch(format!(
                 "the input of {} has changed: {difference}; use another {OUT}, or restore the input",
@@ -75,6 +88,8 @@ impl Plan {
     /// Makes the plan of an output folder, or holds the one there against today's input. Keys and
     /// sizes must be the same; files may lie elsewhere, which [`Plan::place`] then knows. `accept`
     /// says of a planned row and today's, which differ in size, whether that is as it should be.
+    /// `taken` says what is taken of containers: where it was something else when they were planned,
+    /// none of them is unchanged.
     ///
     /// # Errors
     /// [`Error::Mismatch`] naming the first setting that differs; no rows at all; two rows of one
@@ -82,7 +97,8 @@ impl Plan {
     pub fn hold(
         dir: &Path,
         identity: &Identity,
-        rows: impl Iterator<Item = Result<PlanRow>>,
+        taken: &str,
+        mut items: impl Iterator<Item = Result<Today>>,
         shard_rows: usize,
         accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
@@ -93,15 +109,14 @@ impl Plan {
         }
         let path = dir.join(FILE);
         if path.exists() {
-            return Plan::open(dir)?.held_against(identity, rows, accept);
+            return Plan::open(dir)?.held_against(identity, items, accept);
         }
         // The folder appears with the first row, so that an input without images leaves nothing.
-        let mut rows = rows;
-        let first = rows.next().ok_or_else(|| Error::invalid("no image in the input"))??;
-        let rows = std::iter::once(Ok(first)).chain(rows);
+        let first = up_to_an_image(&mut items)?;
+        let items = first.into_iter().map(Ok).chain(items);
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
-        let (sealed, digest) = write(&path, identity, rows)?;
+        let (sealed, digest) = write(&path, identity, taken, None, items)?;
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
         duplicate_keys::check(ours.rows(), || rows_of(&temp, &ours.metadata, None))?;
@@ -116,7 +131,8 @@ impl Plan {
                 if plan.digest == digest {
                     return Ok(Held::Same(plan));
                 }
-                plan.held_against(identity, rows_of(&temp, &ours.metadata, None)?, accept)
+                let rows = rows_of(&temp, &ours.metadata, None)?;
+                plan.held_against(identity, rows.map(|row| row.map(Today::Image)), accept)
             }
         }
     }
@@ -158,23 +174,26 @@ impl Plan {
             .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
-        let starts = starts(&metadata, identity.shard_rows, layout, length).map_err(broken)?;
+        let facts = file.metadata().map_err(Error::io(path))?;
+        let starts = starts(&metadata, identity.shard_rows, layout, facts.len()).map_err(broken)?;
+        let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
+        let containers = containers::parse(containers, starts.last().copied().unwrap_or(0));
         let together = untrusted::entry(&metadata, "vqtok.together");
         let together = together.and_then(|text| serde_json::from_str(text).ok());
         let together = together.unwrap_or_default();
-        let (dir, moved) = (dir.to_path_buf(), Moved::default());
-        let unplanned_facts = 0;
         Ok(Plan {
-            dir,
+            dir: dir.to_path_buf(),
             identity,
             digest,
             layout,
             starts,
             together,
+            containers,
+            taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
+            written: facts.modified().ok(),
             metadata,
-            moved,
-            unplanned_facts,
+            moved: Moved::default(),
+            unplanned_facts: 0,
         })
     }
 
@@ -242,7 +261,8 @@ impl Plan {
     pub fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
         let range = self.ordinals(index)?;
         let path = self.dir.join(FILE);
-        let rows = rows_of(&path, &self.metadata, Some(index))?.collect::<Result<Vec<_>>>()?;
+        let rows =
+            rows_of(&path, &self.metadata, Some(index..index + 1))?.collect::<Result<Vec<_>>>()?;
         let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
         if !expected {
             return Err(Error::corrupt(
@@ -282,6 +302,22 @@ impl Plan {
         &self.moved
     }
 
+    /// The files that hold several images, in order: those that can be told to be unchanged.
+    pub fn containers(&self) -> &[Container] {
+        &self.containers
+    }
+
+    /// What was taken of [`Plan::containers`], as it was given.
+    pub fn taken(&self) -> &str {
+        &self.taken
+    }
+
+    /// When the input was listed, by the file system's clock: what was written to before then is
+    /// what was planned.
+    pub fn listed_at(&self) -> Option<SystemTime> {
+        self.written
+    }
+
     /// How many of today's images have labels, captions or metadata beside them that this plan,
     /// which was made without, doesn't know.
     pub fn unplanned_facts(&self) -> u64 {
@@ -302,7 +338,7 @@ impl Plan {
     fn held_against(
         mut self,
         identity: &Identity,
-        rows: impl Iterator<Item = Result<PlanRow>>,
+        items: impl Iterator<Item = Result<Today>>,
         accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
         if let Some((was, now)) = difference_in_words(&self.identity, identity) {
@@ -312,122 +348,40 @@ impl Plan {
                 text::path(&self.dir)
             )));
         }
-        let (mut moved, mut unplanned_facts) = (Moved::default(), 0);
-        let mut planned = self.all_rows()?;
-        let mut count: i64 = 0;
-        for row in rows {
-            let row = row?;
-            let Some(was) = planned.next().transpose()? else {
-                let key = shorten(&row.key);
-                let difference = format!("it had {count} images, now '{key}' is one more");
-                return Ok(Held::Other(self, difference));
-            };
-            moved.note(&was, &row);
-            // Outputs of files alone were begun without what may stand beside these now.
-            let same_beside = match self.layout {
-                Layout::Files => {
-                    unplanned_facts += u64::from(row.is_more_than_a_file());
-                    row.member.is_none()
+        let path = self.dir.join(FILE);
+        let planned = PlannedRows::new(&path, &self.metadata, &self.starts);
+        let mut comparison = Comparison::new(planned, self.layout);
+        for item in items {
+            let difference = match item? {
+                Today::Image(row) => {
+                    comparison.image(&row, &mut |was, now| accept(&self, was, now))?
                 }
-                Layout::Parts => same_beside(&was, &row),
+                Today::Opened(_) => None,
+                Today::Unchanged(container, uri) => comparison.unchanged(&container, &uri)?,
             };
-            let same = (was.ordinal, &was.key) == (row.ordinal, &row.key) && same_beside;
-            if !same || was.bytes != row.bytes && !accept(&self, &was, &row)? {
-                return Ok(Held::Other(self, difference(&was, &row)));
+            if let Some(difference) = difference {
+                return Ok(Held::Other(self, difference));
             }
-            count += 1;
         }
-        if let Some(row) = planned.next().transpose()? {
-            let difference = format!(
-                "image {count}, '{}', is gone (it had {}, now {count})",
-                shorten(&row.key),
-                self.rows()
-            );
+        if let Some(difference) = comparison.end()? {
             return Ok(Held::Other(self, difference));
         }
-        self.moved = moved;
-        self.unplanned_facts = unplanned_facts;
+        self.moved = comparison.moved;
+        self.unplanned_facts = comparison.unplanned_facts;
         Ok(Held::Same(self))
     }
 }
 
-/// Checks that the row groups are the partitions and lie within the file's `length` bytes; gives the
-/// ordinal at which each begins, and the number of rows behind them.
-fn starts(
-    metadata: &ArrowReaderMetadata,
-    shard_rows: u64,
-    layout: Layout,
-    length: u64,
-) -> Result<Vec<u64>, String> {
-    let groups = metadata.metadata().row_groups();
-    let (mut rows, mut starts) = (0, vec![0]);
-    for (index, group) in groups.iter().enumerate() {
-        let count = u64::try_from(group.num_rows()).unwrap_or(0);
-        let full = layout == Layout::Files && index + 1 < groups.len();
-        if count == 0 || count > shard_rows || (full && count != shard_rows) {
-            return Err(format!("partition {index} has {} rows", group.num_rows()));
-        }
-        rows += count;
-        starts.push(rows);
-        if group.columns().iter().any(|column| column.num_values() != group.num_rows()) {
-            return Err(format!("partition {index} has columns of other lengths"));
-        }
-        // The reader panics over places before the file.
-        let end = |column: &ColumnChunkMetaData| {
-            let (start, bytes) = panics::catch(|| column.byte_range()).ok()?;
-            start.checked_add(bytes)
-        };
-        if !group.columns().iter().all(|c| end(c).is_some_and(|end| end <= length)) {
-            return Err(format!("partition {index} lies outside of the file"));
+/// What is found up to the first image, that one included.
+fn up_to_an_image(items: &mut impl Iterator<Item = Result<Today>>) -> Result<Vec<Today>> {
+    let mut opened = None;
+    loop {
+        match items.next().transpose()? {
+            None => return Err(Error::invalid("no image in the input")),
+            Some(Today::Opened(file)) => opened = Some(Today::Opened(file)),
+            Some(item) => return Ok(opened.into_iter().chain([item]).collect()),
         }
     }
-    let counted = metadata.metadata().file_metadata().num_rows();
-    match rows > 0 && i64::try_from(rows).ok() == Some(counted) {
-        true => Ok(starts),
-        false => Err(format!("its footer counts {counted} rows")),
-    }
-}
-
-/// Whether an image has the place in its file, and everything beside it, that it was planned with.
-fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
-    let of = |row: &PlanRow| PlanRow {
-        ordinal: 0,
-        key: String::new(),
-        uri: String::new(),
-        bytes: 0,
-        ..row.clone()
-    };
-    of(was) == of(now)
-}
-
-/// The first difference between a planned row and today's, in words.
-fn difference(was: &PlanRow, now: &PlanRow) -> String {
-    let (ordinal, key) = (was.ordinal, shorten(&was.key));
-    if was.ordinal != now.ordinal {
-        return format!("image {ordinal} has become image {}", now.ordinal);
-    }
-    if was.key != now.key {
-        return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
-    }
-    for (what, was, now) in [
-        ("label", &was.label, &now.label),
-        ("caption", &was.caption, &now.caption),
-        ("meta_json", &was.meta_json, &now.meta_json),
-        ("member", &was.member, &now.member),
-        ("fault", &was.fault, &now.fault),
-    ] {
-        if was != now {
-            let told = |text: &Option<String>| match text {
-                Some(text) => format!("'{}'", shorten(text)),
-                None => "none".to_string(),
-            };
-            return format!("the {what} of '{key}' was {} and is now {}", told(was), told(now));
-        }
-    }
-    if was.bytes == now.bytes {
-        return format!("'{key}' lies elsewhere in its file");
-    }
-    format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ settings! {
     RESIZE = "resize",
     RESUME = "resume",
     RETRY_FAILED = "retry_failed",
+    ROWS = "rows",
     SEED = "seed",
     SHARD_ROWS = "shard_rows",
     SHEET = "sheet",

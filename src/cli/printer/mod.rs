@@ -6,4 +6,4 @@ mod progress_printer;
 mod tokenizing;
 mod training;
 
-pub(super) use progress_printer::ProgressPrinter;
+pub(super) use progress_printer::{ProgressPrinter, skipped_fields};

@@ -97,7 +97,7 @@ impl<'a> ProgressPrinter<'a> {
     }
 
     /// Says what is odd about containers and lists: the first of it to people, all to machines.
-    pub(super) fn odd(&self, skipped: &Skipped) {
+    pub(in crate::cli) fn odd(&self, skipped: &Skipped) {
         const SHOWN: usize = 8;
         for (index, (key, what)) in skipped.odd.iter().enumerate() {
             let of =
@@ -159,7 +159,7 @@ impl Observer for ProgressPrinter<'_> {
 }
 
 /// What was passed over, for machines.
-pub(super) fn skipped_fields(skipped: &Skipped) -> serde_json::Value {
+pub(in crate::cli) fn skipped_fields(skipped: &Skipped) -> serde_json::Value {
     json!({"skipped": skipped.total(),
            "skipped_by_reason": skipped.reasons().into_iter().collect::<BTreeMap<_, _>>(),
            "unreadable": skipped.unreadable})

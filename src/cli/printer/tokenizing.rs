@@ -25,6 +25,10 @@ impl ProgressPrinter<'_> {
             let resized = numbers::count(planned.resized);
             text += &format!(", {resized} of another size than was planned");
         }
+        if planned.unchanged > 0 {
+            let unchanged = counted(planned.unchanged, "container");
+            text += &format!(", {unchanged} unchanged since they were planned");
+        }
         if let Some((was, now)) = planned.moved {
             let (was, now) = (text::printable(was), text::printable(now));
             text += &format!("; moved since they were planned, from {was} to {now}");
@@ -46,6 +50,7 @@ impl ProgressPrinter<'_> {
         fields["images"] = planned.images.into();
         fields["partitions"] = planned.partitions.into();
         fields["resized"] = planned.resized.into();
+        fields["unchanged_containers"] = planned.unchanged.into();
         fields["unplanned_facts"] = planned.unplanned_facts.into();
         fields["label_level"] = planned.label_level.to_string().into();
         fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));

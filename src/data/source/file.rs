@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -40,12 +41,15 @@ pub(crate) fn size(uri: &str) -> Option<u64> {
     reach(&path, |path| path.metadata()).ok().filter(|m| m.is_file()).map(|m| m.len())
 }
 
-/// When the file that `uri` names was last written, in nanoseconds since 1970; None where that can't
-/// be told.
-pub(crate) fn modified(uri: &str) -> Option<i64> {
+/// When the file that `uri` names was last written; None where that can't be told.
+pub(crate) fn written(uri: &str) -> Option<SystemTime> {
     let path = uri::to_path(uri)?;
-    let modified = reach(&path, |path| path.metadata()).ok()?.modified().ok()?;
-    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    reach(&path, |path| path.metadata()).ok()?.modified().ok()
+}
+
+/// [`written`] in nanoseconds since 1970.
+pub(crate) fn modified(uri: &str) -> Option<i64> {
+    let since = written(uri)?.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_nanos()).ok()
 }
 

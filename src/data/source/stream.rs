@@ -24,6 +24,16 @@ pub(crate) struct SourceStream {
     inside: Skipped,
 }
 
+/// What a stream comes to.
+pub(crate) enum Found {
+    /// An image.
+    Image(SourceImage),
+    /// A container; its images follow.
+    Container(SourceFile),
+    /// A container that isn't gone into.
+    Unchanged(SourceFile),
+}
+
 struct Open {
     key: String,
     listing: Box<dyn Listing>,
@@ -63,18 +73,53 @@ impl SourceStream {
         skipped
     }
 
+    /// What comes next. Containers that `unchanged` knows aren't opened.
+    pub(crate) fn find(
+        &mut self,
+        unchanged: &mut dyn FnMut(&SourceFile) -> bool,
+    ) -> Option<Result<Found>> {
+        loop {
+            if let Some(Open { listing, forward, .. }) = &mut self.open {
+                let forward = *forward;
+                match listing.next() {
+                    Some(image) => {
+                        return Some(image.map(|i| Found::Image(SourceImage { forward, ..i })));
+                    }
+                    None => self.close(),
+                }
+            }
+            let entered = match self.walk.next()? {
+                Ok(file) if file.kind == FileKind::Container && unchanged(&file) => {
+                    return Some(Ok(Found::Unchanged(file)));
+                }
+                Ok(file) => self.enter(file),
+                Err(error) => Err(error),
+            };
+            if let Some(found) = entered.transpose() {
+                return Some(found);
+            }
+        }
+    }
+
     /// Opens what a file holds; a file that is an image is that.
-    fn enter(&mut self, file: SourceFile) -> Result<Option<SourceImage>> {
+    fn enter(&mut self, file: SourceFile) -> Result<Option<Found>> {
+        let found = (file.kind == FileKind::Container).then(|| Found::Container(file.clone()));
         let SourceFile { key, uri, bytes, kind, facts } = file;
         let (held, path) = match (kind, uri::to_path(&uri)) {
             (FileKind::Container, Some(path)) => {
                 (listings::of_container(&path, &uri, &key, &self.fields)?, path)
             }
             (FileKind::List, Some(path)) => (listings::of_list(&path, &key, &self.fields)?, path),
-            _ => return Ok(Some(SourceImage { key, uri, bytes, facts, ..SourceImage::default() })),
+            _ => {
+                let image = SourceImage { key, uri, bytes, facts, ..SourceImage::default() };
+                return Ok(Some(Found::Image(image)));
+            }
         };
         match held {
-            Held::Images { listing, forward } => self.open = Some(Open { key, listing, forward }),
+            Held::Images { listing, forward } => {
+                self.open = Some(Open { key, listing, forward });
+                return Ok(found);
+            }
             Held::Nothing(why) if self.walk.is_in_folder() => {
                 self.inside.other_extension += 1;
                 self.inside.note(&key, &format!("passed over: {why}"));
@@ -102,19 +147,10 @@ impl Iterator for SourceStream {
 
     fn next(&mut self) -> Option<Result<SourceImage>> {
         loop {
-            if let Some(Open { listing, forward, .. }) = &mut self.open {
-                let forward = *forward;
-                match listing.next() {
-                    Some(image) => return Some(image.map(|i| SourceImage { forward, ..i })),
-                    None => self.close(),
-                }
-            }
-            let entered = match self.walk.next()? {
-                Ok(file) => self.enter(file),
-                Err(error) => Err(error),
-            };
-            if let Some(image) = entered.transpose() {
-                return Some(image);
+            match self.find(&mut |_| false)? {
+                Ok(Found::Image(image)) => return Some(Ok(image)),
+                Ok(Found::Container(_) | Found::Unchanged(_)) => {}
+                Err(error) => return Some(Err(error)),
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Owns reading the rows of `plan.parquet`.
 
 use std::fs::File;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -14,19 +15,19 @@ use crate::tokens::rows::PlanRow;
 use crate::tokens::schema;
 use crate::util::parquet_errors::{reading, told};
 
-/// The rows of one partition or of all, streaming. The file is opened again: a `File`'s clones
+/// The rows of some partitions or of all, streaming. The file is opened again: a `File`'s clones
 /// share their position, so that two threads could not read at once.
 pub(super) fn rows_of(
     path: &Path,
     metadata: &ArrowReaderMetadata,
-    group: Option<usize>,
+    groups: Option<Range<usize>>,
 ) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
     let path = path.to_path_buf();
     let file = File::open(&path).map_err(Error::io(&path))?;
     let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
         .with_batch_size(4096);
-    if let Some(group) = group {
-        builder = builder.with_row_groups(vec![group]);
+    if let Some(groups) = groups {
+        builder = builder.with_row_groups(groups.collect());
     }
     let broken = move |reason: String| {
         Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
@@ -47,6 +48,59 @@ pub(super) fn rows_of(
         Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(reason) => vec![Err(broken(reason))],
     }))
+}
+
+/// The rows of a plan in order, of which stretches may be skipped; only the partitions that are
+/// needed are read.
+pub(super) struct PlannedRows {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    /// The ordinal at which each partition begins, and the number of images behind them.
+    starts: Vec<u64>,
+    /// The next row.
+    ordinal: u64,
+    /// From there on; None before the first row and after a skip.
+    rows: Option<Box<dyn Iterator<Item = Result<PlanRow>>>>,
+}
+
+impl PlannedRows {
+    /// From the first row on.
+    pub(super) fn new(path: &Path, metadata: &ArrowReaderMetadata, starts: &[u64]) -> PlannedRows {
+        let (path, metadata, starts) = (path.to_path_buf(), metadata.clone(), starts.to_vec());
+        PlannedRows { path, metadata, starts, ordinal: 0, rows: None }
+    }
+
+    /// How many the plan has.
+    pub(super) fn count(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// The next row; None at the end.
+    ///
+    /// # Errors
+    /// A plan that can't be read any more.
+    pub(super) fn next(&mut self) -> Result<Option<PlanRow>> {
+        if self.ordinal >= self.count() {
+            return Ok(None);
+        }
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            None => {
+                let at = self.starts.partition_point(|&start| start <= self.ordinal) - 1;
+                let rows = rows_of(&self.path, &self.metadata, Some(at..self.starts.len() - 1))?;
+                let before = (self.ordinal - self.starts[at]) as usize;
+                self.rows.insert(Box::new(rows.skip(before)))
+            }
+        };
+        self.ordinal += 1;
+        rows.next().transpose()
+    }
+
+    /// Passes over so many rows.
+    pub(super) fn skip(&mut self, rows: u64) {
+        self.ordinal = self.ordinal.saturating_add(rows);
+        self.rows = None;
+    }
 }
 
 fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {

@@ -208,3 +208,107 @@ fn a_plan_of_files_is_what_it_always_was() {
     // Files that have texts beside them now are those of an output that was begun without.
     create(files.path(), with).unwrap();
 }
+
+/// [`parts`] as they are found: each container, then its images; those called `unchanged` at once.
+fn found(plan: Option<&Plan>, unchanged: &[&str]) -> Vec<Today> {
+    let mut items = Vec::new();
+    let all = parts();
+    for rows in all.chunk_by(|a, b| a.uri == b.uri) {
+        let uri = rows[0].uri.clone();
+        let known = plan.and_then(|plan| plan.containers().iter().find(|c| c.file.uri == uri));
+        match known {
+            Some(known) if unchanged.contains(&&*uri) => {
+                items.push(Today::Unchanged(known.clone(), format!("elsewhere/{uri}")));
+            }
+            _ => {
+                let bytes = rows.len() as u64;
+                items.push(Today::Opened(ContainerFile { key: uri.clone(), uri, bytes }));
+                items.extend(rows.iter().cloned().map(Today::Image));
+            }
+        }
+    }
+    items
+}
+
+fn hold(dir: &Path, items: Vec<Today>) -> Result<Held> {
+    let identity = identity(16, Some([2, 2]), 10);
+    let items = items.into_iter().map(Ok);
+    Plan::hold(dir, &identity, "so", items, 10, &mut |_, _, _| Ok(false))
+}
+
+#[test]
+fn containers_are_recorded_and_passed_over_by_their_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let Held::Same(plan) = hold(dir.path(), found(None, &[])).unwrap() else { panic!() };
+    let known: Vec<_> =
+        plan.containers().iter().map(|c| (&*c.file.uri, c.first, c.images)).collect();
+    // The others hold an image that can't be read.
+    assert_eq!(known, [("d.parquet", 50, 3)]);
+    assert_eq!((plan.taken(), plan.rows()), ("so", 62));
+    assert_eq!(plan.digest(), create(&dir.path().join("other"), parts()).unwrap().digest());
+    let listed_at = plan.listed_at().unwrap().elapsed().unwrap().as_secs_f64();
+    assert!((2.0..60.0).contains(&listed_at), "{listed_at}");
+    let Held::Same(again) = hold(dir.path(), found(Some(&plan), &["d.parquet"])).unwrap() else {
+        panic!()
+    };
+    let rows: Vec<PlanRow> = again.all_rows().unwrap().map(Result::unwrap).collect();
+    for (row, place) in rows[48..54].iter().map(|row| (row, again.place(row))) {
+        let moved = if row.uri == "d.parquet" { "elsewhere/" } else { "" };
+        assert_eq!(place, format!("{moved}{}", row.uri));
+    }
+    let mut late = found(Some(&plan), &["d.parquet"]);
+    late.remove(0);
+    late.remove(0);
+    assert!(matches!(hold(dir.path(), late).unwrap(), Held::Other(..)));
+    let mut fewer = found(Some(&plan), &["d.parquet"]);
+    while !matches!(fewer.last(), Some(Today::Unchanged(..))) {
+        fewer.pop();
+    }
+    let Held::Other(_, told) = hold(dir.path(), fewer).unwrap() else { panic!() };
+    assert_eq!(told, "image 53, 'e.tar/0', is gone (it had 62, now 53)");
+    let Held::Other(_, told) =
+        hold(dir.path(), vec![Today::Unchanged(plan.containers()[0].clone(), "d".into())]).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(told, "image 0 was 'class/0000.png' and is now one of d");
+}
+
+#[test]
+fn a_plan_of_whole_containers_is_held_without_reading_a_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |ordinal: i64| PlanRow {
+        ordinal,
+        key: format!("{ordinal}"),
+        uri: format!("{}.tar", ordinal / 30),
+        member: Some("m".into()),
+        offset: Some(ordinal),
+        ..PlanRow::default()
+    };
+    let rows: Vec<PlanRow> = (0..90).map(row).collect();
+    let file = |uri: String| ContainerFile { uri, key: "k".into(), bytes: 1 };
+    let items = rows.chunks(30).flat_map(|rows| {
+        let images = rows.iter().cloned().map(Today::Image);
+        std::iter::once(Today::Opened(file(rows[0].uri.clone()))).chain(images)
+    });
+    let Held::Same(plan) = hold(dir.path(), items.collect()).unwrap() else { panic!() };
+    assert_eq!(plan.containers().len(), 3);
+    let again = |which: &[usize]| {
+        let mut items = Vec::new();
+        for (i, container) in plan.containers().iter().enumerate() {
+            if which.contains(&i) {
+                items.push(Today::Unchanged(container.clone(), container.file.uri.clone()));
+            } else {
+                items.extend(rows[30 * i..][..30].iter().cloned().map(Today::Image));
+            }
+        }
+        matches!(hold(dir.path(), items), Ok(Held::Same(_)))
+    };
+    assert!(again(&[]) && again(&[1]) && again(&[0, 2]) && again(&[0, 1, 2]));
+    // The rows of the second partition on are damaged: where they aren't needed nobody notices.
+    let path = dir.path().join(FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[600..1200].iter_mut().for_each(|byte| *byte = !*byte);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(again(&[0, 1, 2]) && !again(&[]));
+}

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
@@ -9,6 +10,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
+use super::containers::{Recorder, Today};
 use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::tokens::commit::{Sealed, TempFile};
@@ -16,6 +18,7 @@ use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
 use crate::tokens::{schema, untrusted};
 use crate::util::hex::hex;
+use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
 const TEXT_BYTES_MAX: usize = 1 << 16;
@@ -23,6 +26,8 @@ const TEXT_BYTES_MAX: usize = 1 << 16;
 const FACT_BYTES_MAX: usize = 1 << 20;
 /// Texts of a row group at most, in bytes: far below what Arrow's offsets count.
 const GROUP_BYTES_MAX: usize = 1 << 30;
+/// What a file system's times may be off by: some count in steps of two seconds.
+const TIME_STEP: Duration = Duration::from_secs(2);
 
 /// Which columns a plan has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +113,9 @@ struct PlanWriter<'a> {
     /// For each file that is read forward, the partitions that it has: first and end.
     together: Vec<[usize; 2]>,
     groups: usize,
+    containers: Recorder,
+    /// When listing the input began.
+    listed_at: Option<SystemTime>,
 }
 
 impl<'a> PlanWriter<'a> {
@@ -117,6 +125,7 @@ impl<'a> PlanWriter<'a> {
             KeyValue::new("vqtok.identity".into(), identity.canonical()),
         ];
         let temp = TempFile::create(path)?;
+        let listed_at = temp.modified().and_then(|time| time.checked_sub(TIME_STEP));
         let columns = schema::with_entries(layout.columns(), &entries);
         let properties = schema::properties(Some(entries), None);
         let writer = ArrowWriter::try_new(temp, columns, Some(properties))
@@ -132,6 +141,8 @@ impl<'a> PlanWriter<'a> {
             group_bytes: 0,
             together: Vec::new(),
             groups: 0,
+            containers: Recorder::default(),
+            listed_at,
         })
     }
 
@@ -157,6 +168,7 @@ impl<'a> PlanWriter<'a> {
             self.write_group(same)?;
         }
         self.hasher.row(&row, self.group.is_empty());
+        self.containers.row(&row);
         self.rows += 1;
         self.group_bytes += bytes;
         self.group.push(row);
@@ -186,54 +198,82 @@ impl<'a> PlanWriter<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(Sealed, String)> {
+    /// Ends the plan, whose time of writing becomes that of its listing: what is written to later
+    /// may have changed. `taken` says what was taken of containers.
+    fn finish(mut self, taken: &str) -> Result<(Sealed, String)> {
         self.write_group(false)?;
         let digest = hex(self.hasher.digest.finalize());
         let mut entry = |key: &str, value: String| {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         };
+        // Whoever looks for a plan looks at its end: the longest entry comes first.
+        if let Some(containers) = self.containers.finish() {
+            entry("vqtok.containers", containers);
+            entry("vqtok.taken", taken.to_string());
+        }
         entry("vqtok.plan_sha256", digest.clone());
         if !self.together.is_empty() {
             let together = serde_json::json!(self.together).to_string();
             entry("vqtok.together", together);
         }
         let temp = schema::finish(self.writer, self.path)?;
+        if let Some(time) = self.listed_at {
+            temp.set_modified(time);
+        }
         Ok((temp.seal()?, digest))
     }
 
     /// The same rows in the layout that has columns for more.
-    fn of_parts(self) -> Result<PlanWriter<'a>> {
+    fn of_parts(mut self) -> Result<PlanWriter<'a>> {
         let (path, identity) = (self.path, self.identity);
         let mut wider = PlanWriter::create(path, identity, Layout::Parts)?;
+        wider.listed_at = self.listed_at;
+        // The one whose first image it is; there was none before.
+        let containers = std::mem::take(&mut self.containers);
         if self.rows == 0 {
-            return Ok(wider);
+            return Ok(PlanWriter { containers, ..wider });
         }
-        let (sealed, _) = self.finish()?;
+        let (sealed, _) = self.finish("")?;
         let file = std::fs::File::open(sealed.path()).map_err(Error::io(sealed.path()))?;
         let metadata = untrusted::metadata(&file, "").map_err(|r| Error::corrupt(path, r))?;
         for row in rows_of(sealed.path(), &metadata, None)? {
             wider.push(row?)?;
         }
-        Ok(wider)
+        Ok(PlanWriter { containers, ..wider })
     }
 }
 
-/// Streams the rows into a sealed temporary file, and gives the digest. Where every image is a file
-/// the plan is a `plan.v1`, as it always was.
+/// Streams what is found into a sealed temporary file, and gives the digest. Where every image is a
+/// file the plan is a `plan.v1`, as it always was. `listed_at`: when it was listed, if not now.
 pub(in crate::tokens) fn write(
     path: &Path,
     identity: &Identity,
-    rows: impl Iterator<Item = Result<PlanRow>>,
+    taken: &str,
+    listed_at: Option<SystemTime>,
+    items: impl Iterator<Item = Result<Today>>,
 ) -> Result<(Sealed, String)> {
     let mut plan = PlanWriter::create(path, identity, Layout::Files)?;
-    for row in rows {
-        let row = row?;
+    plan.listed_at = listed_at.or(plan.listed_at);
+    for item in items {
+        let row = match item? {
+            Today::Image(row) => row,
+            Today::Opened(file) => {
+                plan.containers.open(file);
+                continue;
+            }
+            Today::Unchanged(..) => {
+                return Err(Error::invalid(format!(
+                    "{}: it was removed while the input was held against it; run again",
+                    text::path(path)
+                )));
+            }
+        };
         if plan.layout == Layout::Files && row.is_more_than_a_file() {
             plan = plan.of_parts()?;
         }
         plan.push(row)?;
     }
-    plan.finish()
+    plan.finish(taken)
 }
 
 /// Bytes of its texts; None where a text or number can't be.

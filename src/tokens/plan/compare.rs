@@ -1,0 +1,136 @@
+//! Owns holding planned rows against today's: the first difference, and where files have moved to.
+//! Must not know: where either comes from, what becomes of them.
+
+use super::containers::Container;
+use super::rows::PlannedRows;
+use super::write::Layout;
+use crate::error::Result;
+use crate::tokens::moved::Moved;
+use crate::tokens::rows::PlanRow;
+use crate::util::text::{self, shorten};
+
+/// A comparison on its way through a plan.
+pub(super) struct Comparison {
+    planned: PlannedRows,
+    layout: Layout,
+    /// Images of today.
+    count: u64,
+    /// Where the planned files lie today.
+    pub(super) moved: Moved,
+    /// Today's images with something beside them that the plan has no columns for.
+    pub(super) unplanned_facts: u64,
+}
+
+/// The first difference in words; None where there is none.
+type Difference = Option<String>;
+
+impl Comparison {
+    pub(super) fn new(planned: PlannedRows, layout: Layout) -> Comparison {
+        let moved = Moved::default();
+        Comparison { planned, layout, count: 0, moved, unplanned_facts: 0 }
+    }
+
+    /// Takes today's next image. `accept` says of a planned row and today's, which differ in size,
+    /// whether that is as it should be.
+    pub(super) fn image(
+        &mut self,
+        row: &PlanRow,
+        accept: &mut dyn FnMut(&PlanRow, &PlanRow) -> Result<bool>,
+    ) -> Result<Difference> {
+        let Some(was) = self.planned.next()? else {
+            let (key, count) = (shorten(&row.key), self.count);
+            return Ok(Some(format!("it had {count} images, now '{key}' is one more")));
+        };
+        self.count += 1;
+        self.moved.note(&was, row);
+        // Outputs of files alone were begun without what may stand beside these now.
+        let same_beside = match self.layout {
+            Layout::Files => {
+                self.unplanned_facts += u64::from(row.is_more_than_a_file());
+                row.member.is_none()
+            }
+            Layout::Parts => same_beside(&was, row),
+        };
+        let same = (was.ordinal, &was.key) == (row.ordinal, &row.key) && same_beside;
+        if !same || was.bytes != row.bytes && !accept(&was, row)? {
+            return Ok(Some(difference(&was, row)));
+        }
+        Ok(None)
+    }
+
+    /// Takes a container that looks unchanged, and lies at `uri` today.
+    pub(super) fn unchanged(&mut self, container: &Container, uri: &str) -> Result<Difference> {
+        if container.first != self.count {
+            let Some(was) = self.planned.next()? else { return self.end() };
+            let (key, uri) = (shorten(&was.key), text::printable(uri));
+            return Ok(Some(format!("image {} was '{key}' and is now one of {uri}", was.ordinal)));
+        }
+        let row = |uri: &str| PlanRow {
+            ordinal: container.first as i64,
+            uri: uri.to_string(),
+            member: Some(String::new()),
+            ..PlanRow::default()
+        };
+        self.moved.note(&row(&container.file.uri), &row(uri));
+        self.planned.skip(container.images);
+        self.count += container.images;
+        Ok(None)
+    }
+
+    /// There are no more images today.
+    pub(super) fn end(&mut self) -> Result<Difference> {
+        let count = self.count;
+        Ok(self.planned.next()?.map(|row| {
+            let (key, planned) = (shorten(&row.key), self.planned.count());
+            format!("image {count}, '{key}', is gone (it had {planned}, now {count})")
+        }))
+    }
+}
+
+/// Whether an image has the place in its file, and everything beside it, that it was planned with.
+fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
+    let of = |row: &PlanRow| PlanRow {
+        ordinal: 0,
+        key: String::new(),
+        uri: String::new(),
+        bytes: 0,
+        ..row.clone()
+    };
+    of(was) == of(now)
+}
+
+/// The first difference between a planned row and today's, in words.
+fn difference(was: &PlanRow, now: &PlanRow) -> String {
+    let (ordinal, key) = (was.ordinal, shorten(&was.key));
+    if was.ordinal != now.ordinal {
+        return format!("image {ordinal} has become image {}", now.ordinal);
+    }
+    if was.key != now.key {
+        return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));
+    }
+    difference_of_one(was, now)
+}
+
+/// The first difference of an image, in words, its number aside.
+pub(crate) fn difference_of_one(was: &PlanRow, now: &PlanRow) -> String {
+    let key = shorten(&was.key);
+    for (what, was, now) in [
+        ("label", &was.label, &now.label),
+        ("caption", &was.caption, &now.caption),
+        ("meta_json", &was.meta_json, &now.meta_json),
+        ("member", &was.member, &now.member),
+        ("fault", &was.fault, &now.fault),
+    ] {
+        if was != now {
+            let told = |text: &Option<String>| match text {
+                Some(text) => format!("'{}'", shorten(text)),
+                None => "none".to_string(),
+            };
+            return format!("the {what} of '{key}' was {} and is now {}", told(was), told(now));
+        }
+    }
+    if was.bytes == now.bytes {
+        return format!("'{key}' lies elsewhere in its file");
+    }
+    format!("'{key}' had {} bytes and now has {}", was.bytes, now.bytes)
+}

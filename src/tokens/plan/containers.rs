@@ -1,0 +1,169 @@
+//! Owns what a plan records of files that hold several images, so that one that looks unchanged
+//! needn't be listed again. Must not know: how files are found, which formats they have.
+
+use crate::tokens::rows::PlanRow;
+
+/// The record's texts at most, in bytes: a plan of more containers than that goes without.
+const BYTES_MAX: usize = 16 << 20;
+
+/// A file that holds several images, as it was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerFile {
+    /// Where it lies.
+    pub uri: String,
+    /// Its own name below its INPUT, by which its images may be called.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A file that holds several images, with its place in a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Container {
+    /// As it was planned.
+    pub file: ContainerFile,
+    /// The ordinal of its first image.
+    pub first: u64,
+    /// How many it has.
+    pub images: u64,
+}
+
+/// What is found of an input today, in its order.
+#[derive(Debug, Clone)]
+pub enum Today {
+    /// An image.
+    Image(PlanRow),
+    /// A file whose images follow.
+    Opened(ContainerFile),
+    /// A planned file that looks as it did: its images aren't listed. And where it lies today.
+    Unchanged(Container, String),
+}
+
+/// Takes note of the containers of a plan that is being written.
+#[derive(Default)]
+pub(super) struct Recorder {
+    open: Option<Open>,
+    done: Vec<Container>,
+    bytes: usize,
+    too_many: bool,
+}
+
+struct Open {
+    container: Container,
+    has_parts: bool,
+    is_damaged: bool,
+}
+
+impl Recorder {
+    /// The images of `file` follow.
+    pub(super) fn open(&mut self, file: ContainerFile) {
+        self.close();
+        let container = Container { file, first: 0, images: 0 };
+        self.open = Some(Open { container, has_parts: false, is_damaged: false });
+    }
+
+    /// The next row.
+    pub(super) fn row(&mut self, row: &PlanRow) {
+        let Some(open) = &mut self.open else { return };
+        if open.container.file.uri != row.uri {
+            return self.close();
+        }
+        if open.container.images == 0 {
+            open.container.first = row.ordinal.unsigned_abs();
+        }
+        open.container.images += 1;
+        open.has_parts |= row.member.is_some();
+        open.is_damaged |= row.fault.is_some();
+    }
+
+    /// Ends the current container. One that is damaged is looked at again each time: it may come to
+    /// be mended.
+    fn close(&mut self) {
+        let Some(Open { container, has_parts, is_damaged }) = self.open.take() else { return };
+        if !has_parts || is_damaged || self.too_many {
+            return;
+        }
+        self.bytes += container.file.uri.len() + container.file.key.len();
+        self.done.push(container);
+        if self.bytes > BYTES_MAX {
+            (self.done, self.too_many) = (Vec::new(), true);
+        }
+    }
+
+    /// The record as it stands in a plan; None where there is nothing to record.
+    pub(super) fn finish(mut self) -> Option<String> {
+        self.close();
+        let entry = |container: &Container| {
+            let Container { file: ContainerFile { uri, key, bytes }, first, images } = container;
+            serde_json::json!([uri, key, bytes, first, images])
+        };
+        let entries: Vec<_> = self.done.iter().map(entry).collect();
+        (!entries.is_empty()).then(|| serde_json::Value::from(entries).to_string())
+    }
+}
+
+/// The containers that a plan of `rows` images records; none where the record makes no sense, which
+/// costs time alone.
+pub(super) fn parse(text: &str, rows: u64) -> Vec<Container> {
+    let entries: Vec<(String, String, u64, u64, u64)> =
+        serde_json::from_str(text).unwrap_or_default();
+    let mut end = 0;
+    let mut containers = Vec::with_capacity(entries.len());
+    for (uri, key, bytes, first, images) in entries {
+        let behind = first.checked_add(images).filter(|behind| *behind <= rows);
+        let (Some(behind), true) = (behind, first >= end && images > 0) else {
+            return Vec::new();
+        };
+        end = behind;
+        containers.push(Container { file: ContainerFile { uri, key, bytes }, first, images });
+    }
+    containers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(uri: &str) -> ContainerFile {
+        ContainerFile { uri: uri.into(), key: "k".into(), bytes: 7 }
+    }
+
+    fn row(ordinal: i64, uri: &str, member: bool, fault: bool) -> PlanRow {
+        PlanRow {
+            ordinal,
+            uri: uri.into(),
+            member: member.then(|| "m".into()),
+            fault: fault.then(|| "f".into()),
+            ..PlanRow::default()
+        }
+    }
+
+    #[test]
+    fn whole_containers_are_recorded_and_nothing_else() {
+        let mut recorder = Recorder::default();
+        recorder.row(&row(0, "f:0", false, false));
+        recorder.open(file("f:a"));
+        (1..4).for_each(|i| recorder.row(&row(i, "f:a", true, false)));
+        recorder.row(&row(4, "f:4", false, false));
+        recorder.open(file("f:empty"));
+        recorder.open(file("f:damaged"));
+        recorder.row(&row(5, "f:damaged", true, false));
+        recorder.row(&row(6, "f:damaged", false, true));
+        // A table that lists files is no container of theirs.
+        recorder.open(file("f:list"));
+        recorder.row(&row(7, "f:7", false, false));
+        recorder.open(file("f:b"));
+        recorder.row(&row(8, "f:b", true, false));
+        let text = recorder.finish().unwrap();
+        assert_eq!(text, r#"[["f:a","k",7,1,3],["f:b","k",7,8,1]]"#);
+        let known = parse(&text, 9);
+        assert_eq!(known[0], Container { file: file("f:a"), first: 1, images: 3 });
+        assert_eq!((known.len(), parse(&text, 8).len()), (2, 0));
+        for broken in ["", "[", r#"[["a","k",7,1,0]]"#, r#"[["a","k",7,3,3],["b","k",7,5,1]]"#] {
+            assert_eq!(parse(broken, 9), [], "{broken}");
+        }
+        let huge = format!(r#"[["a","k",7,1,{}]]"#, u64::MAX);
+        assert_eq!(parse(&huge, 9), []);
+        assert_eq!(Recorder::default().finish(), None);
+    }
+}
