@@ -271,10 +271,9 @@ fn recipes_of_impossible_sizes_are_refused() {
             refused.push(name);
         }
     }
-    // A training of so many steps, and pictures and checkpoints so far apart, are no sizes.
     let sizes = ["channels", "codes", "dim", "ch", "res_blocks", "z_channels", "norm_groups"];
-    let batches = ["size", "batch_size", "micro_batch", "batch_size"];
-    assert_eq!(refused, [&sizes[..], &batches].concat());
+    let training = ["size", "steps", "batch_size", "micro_batch", "checkpoint_every", "batch_size"];
+    assert_eq!(refused, [&sizes[..], &training].concat());
     let wide = text.replace("widths = [128, 128", "widths = [128, 4294967296");
     assert!(vqtok::internals::config::Recipe::parse(&wide, "wide").is_err());
 }

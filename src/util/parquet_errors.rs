@@ -70,7 +70,8 @@ fn in_words(message: &str) -> String {
     if message.contains("Parquet does not support more than") || message.trim().is_empty() {
         return "damaged where no reader can go on".into();
     }
-    error_text::plain(&without_structs(message)).into_owned()
+    // A place for a value that they never fill in.
+    error_text::plain(&without_structs(message).replace("{}", "")).into_owned()
 }
 
 /// Debug output shortened to what a user can read: `Some(3)` is 3, `List(Field { .. })` a List, and
@@ -153,6 +154,8 @@ mod tests {
         assert_eq!(general("cut Utf8Error { at: ["), "cut Utf8Error");
         assert_eq!(general("Invalid page (at 3) of ä{x}"), "Invalid page (at 3) of ä{x}");
         assert_eq!(told(ParquetError::EOF("eof at 3".into())), "eof at 3");
+        let unfilled = "Received multiple fields for union from remote {}LogicalType";
+        assert_eq!(general(unfilled), "Received multiple fields for union from remote LogicalType");
         assert_eq!(general("invalid utf8"), "a name or text in it is no UTF-8");
         assert_eq!(
             told(ParquetError::IndexOutOfBound(3, 2)),
