@@ -33,7 +33,7 @@ pub struct Preparation {
     pub size: Option<u32>,
     /// 1 (grey, by Pillow's L) or 3 (RGB).
     pub channels: usize,
-    /// What is seen of an image where that is more than one thing; [`views_from_bytes`] alone asks.
+    /// What is seen of an image where that is more than one thing; tokenizing alone asks.
     pub views: Option<Views>,
 }
 
