@@ -90,17 +90,6 @@ fn json_case(command: &str) -> Option<Case> {
 fn tokenize_case(flag: &str) -> Option<Case> {
     Some(match flag {
         "hidden" => Differs(TOKENIZE, "tokenize images --model model --out @ --hidden"),
-        "image-column" => {
-            Differs(LIST, "tokenize list.csv --model model --out @ --image-column second")
-        }
-        "key-column" => Differs(LIST, "tokenize list.csv --model model --out @ --key-column id"),
-        "label-column" => {
-            Differs(LIST, "tokenize list.csv --model model --out @ --label-column id")
-        }
-        "caption-column" => {
-            Differs(LIST, "tokenize list.csv --model model --out @ --caption-column id")
-        }
-        "pass" => Differs(LIST, "tokenize list.csv --model model --out @ --pass id"),
         "label-level" => {
             Differs(TOKENIZE, "tokenize images --model model --out @ --label-level none")
         }
@@ -139,7 +128,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         "device" => Refused("tokenize images --model model --out @ --device tpu"),
         "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
         "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
-        _ => return None,
+        flag => return list_case(flag),
     })
 }
 
@@ -154,6 +143,24 @@ fn plan_case(flag: &str) -> Option<Case> {
         "pass" => with("plan list.csv --pass id"),
         "rows" => with("plan list.csv --rows 1"),
         "diff" => Differs("plan images", "plan images --diff out"),
+        _ => return None,
+    })
+}
+
+/// Flags about what a list says.
+fn list_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "image-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --image-column second")
+        }
+        "key-column" => Differs(LIST, "tokenize list.csv --model model --out @ --key-column id"),
+        "label-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --label-column id")
+        }
+        "caption-column" => {
+            Differs(LIST, "tokenize list.csv --model model --out @ --caption-column id")
+        }
+        "pass" => Differs(LIST, "tokenize list.csv --model model --out @ --pass id"),
         _ => return None,
     })
 }

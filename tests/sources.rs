@@ -79,99 +79,132 @@ fn tokenized(job: &Job, input: &str, out: &str) -> BTreeMap<String, Said> {
     rows(job, out)
 }
 
+/// A job, its images as samples, and what comes of them as a folder.
+struct Scene {
+    job: Job,
+    samples: Vec<Sample>,
+    folder: BTreeMap<String, Said>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let job = Job::new(50).trained();
+        let samples = samples(&job);
+        let folder = tokenized(&job, "images", "of-folder");
+        assert_eq!(folder.len(), 50);
+        Scene { job, samples, folder }
+    }
+
+    /// Tokens in the order of the images' names.
+    fn tokens(&self) -> Vec<&Vec<u16>> {
+        self.folder.values().map(|said| &said.tokens).collect()
+    }
+
+    /// Tokenizes what holds the samples under their keys, and holds it against the folder.
+    fn must_be_equal(&self, what: &str, input: &str) {
+        let out = format!("out-{}", input.replace('/', "-"));
+        let said = tokenized(&self.job, input, &out);
+        let in_order: Vec<&Vec<u16>> = self.samples.iter().map(|s| &said[&s.key].tokens).collect();
+        assert!(in_order == self.tokens(), "{what}: other tokens");
+        for sample in &self.samples {
+            let of = &said[&sample.key];
+            assert_eq!(of.caption.as_deref(), Some(&*sample.caption), "{what}");
+            assert_eq!(of.label.as_deref(), Some(&*sample.label), "{what}");
+            assert!(of.member.is_some(), "{what}");
+        }
+        line(what, &said);
+        // Once more it is the same, and made again the same bytes.
+        self.job.expect(0, &format!("tokenize {input} --out {out} {FLAGS}"));
+        self.job.expect(0, &format!("tokenize {input} --out again-{out} {FLAGS} --threads 1"));
+        self.job.assert_same(&out, &format!("again-{out}"));
+    }
+}
+
+/// A line of the table that a run with `--nocapture` prints.
+fn line(what: &str, said: &BTreeMap<String, Said>) {
+    let count = |some: &dyn Fn(&Said) -> bool| said.values().filter(|said| some(said)).count();
+    let captions = count(&|said| said.caption.is_some());
+    let labels = count(&|said| said.label.is_some());
+    println!(
+        "{what:20}{:>4} images, equal tokens,{captions:>3} captions,{labels:>3} labels",
+        said.len()
+    );
+}
+
+/// Keys and tokens.
+fn plain(said: &BTreeMap<String, Said>) -> Vec<(String, Vec<u16>)> {
+    said.iter().map(|(key, said)| (key.clone(), said.tokens.clone())).collect()
+}
+
 #[test]
-fn the_same_images_are_the_same_tokens_from_every_source() {
-    let job = Job::new(50).trained();
-    let samples = samples(&job);
-    let folder = tokenized(&job, "images", "of-folder");
-    let tokens: Vec<&Vec<u16>> = folder.values().map(|said| &said.tokens).collect();
-    assert_eq!(tokens.len(), 50);
-    let archive = tar(&members(&samples));
-    let halves = [tar(&members(&samples[..21])), tar(&members(&samples[21..]))];
+fn tars_give_the_tokens_of_the_folder() {
+    let scene = Scene::new();
+    line("folder", &scene.folder);
+    let (job, samples) = (&scene.job, &scene.samples);
+    let archive = tar(&members(samples));
     fs::create_dir(job.path("tars")).unwrap();
-    fs::write(job.path("tars/s-000.tar"), &halves[0]).unwrap();
-    fs::write(job.path("tars/s-001.tar"), &halves[1]).unwrap();
+    fs::write(job.path("tars/s-000.tar"), tar(&members(&samples[..21]))).unwrap();
+    fs::write(job.path("tars/s-001.tar"), tar(&members(&samples[21..]))).unwrap();
     fs::write(job.path("all.tar"), &archive).unwrap();
-    let mut inputs: Vec<(String, String)> = vec![
-        ("tar".into(), "all.tar".into()),
-        ("folder of tars".into(), "tars".into()),
-        ("tars by pattern".into(), "tars/s-{000..001}.tar".into()),
-    ];
+    scene.must_be_equal("tar", "all.tar");
+    scene.must_be_equal("folder of tars", "tars");
+    scene.must_be_equal("tars by pattern", "tars/s-{000..001}.tar");
     for extension in ["gz", "bz2", "xz", "zst"] {
         let name = format!("all.tar.{extension}");
         fs::write(job.path(&name), compressed(extension, &archive)).unwrap();
-        inputs.push((name.clone(), name));
+        scene.must_be_equal(&name, &name);
     }
+}
+
+#[test]
+fn tables_give_the_tokens_of_the_folder() {
+    let scene = Scene::new();
+    let (job, samples) = (&scene.job, &scene.samples);
     for (name, layout) in [
         ("struct", Layout::Struct),
         ("binary", Layout::Binary),
         ("large_binary", Layout::LargeBinary),
     ] {
-        table(&job.path(&format!("{name}.parquet")), &samples, layout, 7);
-        inputs.push((format!("Parquet, {name}"), format!("{name}.parquet")));
+        table(&job.path(&format!("{name}.parquet")), samples, layout, 7);
+        scene.must_be_equal(&format!("Parquet, {name}"), &format!("{name}.parquet"));
     }
-    println!("{:24}{:>8}{:>8}{:>10}{:>8}", "source", "images", "tokens", "captions", "labels");
-    let line = |name: &str, said: &BTreeMap<String, Said>| {
-        let count = |some: &dyn Fn(&Said) -> bool| said.values().filter(|s| some(s)).count();
-        println!(
-            "{name:24}{:>8}{:>8}{:>10}{:>8}",
-            said.len(),
-            "equal",
-            count(&|s| s.caption.is_some()),
-            count(&|s| s.label.is_some())
-        );
-    };
-    line("folder", &folder);
-    for (number, (name, input)) in inputs.iter().enumerate() {
-        let out = format!("out-{number}");
-        let said = tokenized(&job, input, &out);
-        let in_order: Vec<&Vec<u16>> = samples.iter().map(|s| &said[&s.key].tokens).collect();
-        assert!(in_order == tokens, "{name}: other tokens");
-        for sample in &samples {
-            let of = &said[&sample.key];
-            assert_eq!(of.caption.as_deref(), Some(&*sample.caption), "{name}");
-            assert_eq!(of.label.as_deref(), Some(&*sample.label), "{name}");
-            assert!(of.member.is_some(), "{name}");
-        }
-        line(name, &said);
-        // Once more it is the same, and made again the same bytes.
-        job.expect(0, &format!("tokenize {input} --out {out} {FLAGS}"));
-        job.expect(0, &format!("tokenize {input} --out again-{number} {FLAGS} --threads 1"));
-        job.assert_same(&out, &format!("again-{number}"));
-    }
-    // A list of one image a row is called by the file and the row's number.
-    table(&job.path("list.parquet"), &samples, Layout::List, 50);
-    let said = tokenized(&job, "list.parquet", "out-list");
-    let in_order: Vec<&Vec<u16>> =
-        samples.iter().map(|s| &said[&format!("{}/0", s.key)].tokens).collect();
-    assert!(in_order == tokens);
+    // A list of one image a row has the row's key and a number.
+    table(&job.path("list.parquet"), samples, Layout::List, 50);
+    let said = tokenized(job, "list.parquet", "out-list");
+    let of = |s: &Sample| said[&format!("{}/0", s.key)].tokens.clone();
+    assert!(samples.iter().map(of).eq(scene.tokens().into_iter().cloned()));
     line("Parquet, list", &said);
-    // Members of a zip and rows of a list are called as files are.
+}
+
+#[test]
+fn zips_and_lists_give_the_tokens_and_the_keys_of_the_folder() {
+    let scene = Scene::new();
+    let (job, samples, folder) = (&scene.job, &scene.samples, &scene.folder);
     fs::write(job.path("all.zip"), zip(&job.files("images"))).unwrap();
-    let said = tokenized(&job, "all.zip", "out-zip");
-    let plain = |said: &BTreeMap<String, Said>| -> Vec<(String, Vec<u16>)> {
-        said.iter().map(|(key, said)| (key.clone(), said.tokens.clone())).collect()
-    };
-    assert_eq!(plain(&said), plain(&folder));
+    let said = tokenized(job, "all.zip", "out-zip");
+    assert_eq!(plain(&said), plain(folder));
     line("zip", &said);
     let mut csv = String::from("image_path,caption,label\n");
-    for ((name, _), sample) in job.files("images").iter().zip(&samples) {
+    for ((name, _), sample) in job.files("images").iter().zip(samples) {
         csv += &format!("images/{name},\"{}\",{}\n", sample.caption, sample.label);
     }
     fs::write(job.path("all.csv"), csv).unwrap();
-    let said = tokenized(&job, "all.csv", "out-csv");
-    let keys = |said: &BTreeMap<String, Said>| -> Vec<String> { said.keys().cloned().collect() };
-    let below: Vec<String> = folder.keys().map(|key| format!("images/{key}")).collect();
-    assert_eq!(keys(&said), below);
-    assert!(said.values().map(|said| &said.tokens).eq(folder.values().map(|said| &said.tokens)));
+    let said = tokenized(job, "all.csv", "out-csv");
+    let below = |(key, tokens): (String, Vec<u16>)| (format!("images/{key}"), tokens);
+    assert_eq!(plain(&said), plain(folder).into_iter().map(below).collect::<Vec<_>>());
     line("CSV", &said);
-    // Files with texts beside them.
-    for ((name, _), sample) in job.files("images").iter().zip(&samples) {
+}
+
+#[test]
+fn texts_beside_images_are_their_captions() {
+    let scene = Scene::new();
+    let (job, samples, folder) = (&scene.job, &scene.samples, &scene.folder);
+    for ((name, _), sample) in job.files("images").iter().zip(samples) {
         let path = job.path(&format!("images/{name}")).with_extension("txt");
         fs::write(path, &sample.caption).unwrap();
     }
-    let said = tokenized(&job, "images", "out-texts");
-    assert_eq!(plain(&said), plain(&folder));
+    let said = tokenized(job, "images", "out-texts");
+    assert_eq!(plain(&said), plain(folder));
     let captions: Vec<&str> = samples.iter().map(|s| &*s.caption).collect();
     assert!(said.values().map(|said| said.caption.as_deref().unwrap()).eq(captions));
     line("folder with texts", &said);

@@ -50,7 +50,7 @@ impl Listed {
     pub(super) fn is_empty(&mut self) -> Result<bool> {
         let mut ahead = Vec::new();
         let mut is_empty = true;
-        while let Some(item) = self.next() {
+        for item in self.by_ref() {
             let item = item?;
             if let Today::Opened(_) = &item {
                 ahead.clear();

@@ -100,7 +100,7 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<()> {
     let _at = panics::at("read the plan", None);
-    let mut fetcher = Fetcher::new(settings.preparation.limits.clone());
+    let mut fetcher = Fetcher::new(settings.preparation.limits);
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if stop.load(Ordering::Relaxed) {

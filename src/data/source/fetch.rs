@@ -92,7 +92,7 @@ pub(crate) type Content = Result<Vec<u8>, Reject>;
 /// Those of listing them.
 pub fn contents(inputs: &[PathBuf]) -> Result<Vec<(String, Content, Content)>, Error> {
     let (limits, library) = (Limits::default(), Library::default());
-    let mut fetcher = Fetcher::new(limits.clone());
+    let mut fetcher = Fetcher::new(limits);
     let read = |image: Result<SourceImage, Error>| {
         let image = image?;
         let in_order = fetcher.fetch(&image).bytes(&image, false, &limits);

@@ -69,7 +69,7 @@ const OWN: [&[&str]; 4] = [
 /// Whether vqtok wrote it, or another program from what vqtok wrote.
 fn is_vqtok(table: &Table) -> bool {
     let is_ours = |name: &&str| table.column(name).is_some_and(|column| !column.is_bytes());
-    let has = |names: &[&str]| names.iter().all(|name| is_ours(name));
+    let has = |names: &[&str]| names.iter().all(&is_ours);
     table.entry("vqtok.schema").is_some() || OWN.into_iter().any(has)
 }
 

@@ -94,37 +94,25 @@ fn nested() -> ArrayRef {
     Arc::new(builder.finish())
 }
 
+/// Columns of every kind that `pass` may name, and one of JSON.
+fn of_every_kind() -> Vec<(&'static str, ArrayRef)> {
+    let floats = [Some(0.1), None, Some(f32::NAN), Some(1.0), Some(-2.5)];
+    let json = [Some(r#"{"b": 1, "a": [ ]}"#), None, Some("[1]"), Some("x"), Some("{}")];
+    vec![
+        ("png", pixels(5)),
+        ("deep", nested()),
+        ("f", Arc::new(Float32Array::from(floats.to_vec()))),
+        ("day", Arc::new(Date32Array::from(vec![0, 1, -1, 20_000, i32::MAX]))),
+        ("at", Arc::new(TimestampMillisecondArray::from(vec![0, 1500, 0, 0, 0]))),
+        ("json", Arc::new(StringArray::from(json.to_vec()))),
+    ]
+}
+
 #[test]
 fn passed_columns_become_json() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.parquet");
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("png", pixels(5)),
-        ("deep", nested()),
-        (
-            "f",
-            Arc::new(Float32Array::from(vec![
-                Some(0.1),
-                None,
-                Some(f32::NAN),
-                Some(1.0),
-                Some(-2.5),
-            ])),
-        ),
-        ("day", Arc::new(Date32Array::from(vec![0, 1, -1, 20_000, i32::MAX]))),
-        ("at", Arc::new(TimestampMillisecondArray::from(vec![0, 1500, 0, 0, 0]))),
-        (
-            "json",
-            Arc::new(StringArray::from(vec![
-                Some(r#"{"b": 1, "a": [ ]}"#),
-                None,
-                Some("[1]"),
-                Some("x"),
-                Some("{}"),
-            ])),
-        ),
-    ];
-    write(&path, columns, 3, None, plain);
+    write(&path, of_every_kind(), 3, None, plain);
     let pass = ["deep", "f", "day", "at"].map(String::from).to_vec();
     let (images, remarks) = listed(&path, &Fields { pass, ..Fields::default() }).unwrap();
     let metas: Vec<_> = images.iter().map(|i| i.facts.meta_json.as_deref().unwrap()).collect();

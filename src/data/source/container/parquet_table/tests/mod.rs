@@ -68,8 +68,7 @@ fn write(
     huggingface: Option<&str>,
     set: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
 ) -> PathBuf {
-    let batch =
-        RecordBatch::try_from_iter(columns.into_iter().map(|(name, array)| (name, array))).unwrap();
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
     let entries = huggingface.map(|features| {
         let value = format!(r#"{{"info": {{"features": {features}}}}}"#);
         vec![KeyValue::new("huggingface".into(), value)]

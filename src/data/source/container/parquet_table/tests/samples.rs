@@ -58,6 +58,30 @@ fn agrees(told: &Value, read: &Result<Vec<u8>, String>) -> Result<(), String> {
     }
 }
 
+/// What `datasets` yields of a column: row, place in a list and value of each image; and how many rows
+/// have none.
+fn cells_of(told: &Value, column: &str) -> (Vec<(usize, Option<usize>, Value)>, u64) {
+    let (mut cells, mut without) = (Vec::new(), 0);
+    for (row, told) in told["rows"].as_array().unwrap().iter().enumerate() {
+        let cell = match told.get("row_error") {
+            Some(error) if error.as_str().unwrap().starts_with("Value") => Value::Null,
+            Some(error) => error.clone(),
+            None => told[column].clone(),
+        };
+        match cell {
+            Value::Array(list) => {
+                without += u64::from(list.is_empty());
+                for (i, cell) in list.into_iter().enumerate() {
+                    cells.push((row, Some(i), cell));
+                }
+            }
+            Value::Null if column == "images" => without += 1,
+            cell => cells.push((row, None, cell)),
+        }
+    }
+    (cells, without)
+}
+
 #[test]
 fn what_datasets_yields_is_what_is_read() {
     let Some(dir) = shared("sources/hf_parquet") else { return };
@@ -80,25 +104,7 @@ fn what_datasets_yields_is_what_is_read() {
         let (images, remarks) = found.unwrap();
         let read = read_all(&path, &images);
         let column = images[0].part.as_ref().unwrap().member.split('[').next().unwrap().to_string();
-        let mut cells = Vec::new();
-        let mut without = 0;
-        for (row, told) in told["rows"].as_array().unwrap().iter().enumerate() {
-            let cell = match told.get("row_error") {
-                Some(error) if error.as_str().unwrap().starts_with("Value") => Value::Null,
-                Some(error) => error.clone(),
-                None => told[&column].clone(),
-            };
-            match cell {
-                Value::Array(list) => {
-                    without += u64::from(list.is_empty());
-                    for (i, cell) in list.into_iter().enumerate() {
-                        cells.push((row, Some(i), cell));
-                    }
-                }
-                Value::Null if column == "images" => without += 1,
-                cell => cells.push((row, None, cell)),
-            }
-        }
+        let (cells, without) = cells_of(told, &column);
         assert_eq!((images.len(), remarks.without_image), (cells.len(), without), "{name}");
         for ((image, read), (row, element, cell)) in images.iter().zip(&read).zip(&cells) {
             agrees(cell, read).unwrap_or_else(|line| panic!("{name} {row}: {line}"));
