@@ -33,6 +33,8 @@ pub(super) struct Cells<'a> {
 pub(super) struct LeafRows {
     reader: ColumnReader,
     max_def: i16,
+    /// Whether a row may have several values.
+    nested: bool,
     /// Rows that are decoded at once; the pages that hold them stay in memory.
     batch: usize,
     defs: Vec<i16>,
@@ -55,10 +57,11 @@ impl LeafRows {
         batch: usize,
     ) -> Result<LeafRows, String> {
         let reader = table.values(group, leaf)?;
-        let max_def = table.metadata().row_group(group).column(leaf).column_descr().max_def_level();
+        let column = table.metadata().row_group(group).column(leaf).column_descr();
         Ok(LeafRows {
             reader,
-            max_def,
+            max_def: column.max_def_level(),
+            nested: column.max_rep_level() > 0,
             batch,
             defs: Vec::new(),
             reps: Vec::new(),
@@ -68,12 +71,23 @@ impl LeafRows {
         })
     }
 
+    pub(super) fn is_nested(&self) -> bool {
+        self.nested
+    }
+
     /// Passes over rows that aren't needed: pages of a flat leaf without decoding them. Only before
     /// [`LeafRows::advance`], or with a batch of 1.
     ///
     /// # Errors
     /// Why that can't be, in a few words; there are fewer rows.
     pub(super) fn skip(&mut self, rows: usize) -> Result<(), String> {
+        // The reader's own way over repetition levels never ends where these are cut short.
+        if self.nested {
+            return (0..rows).try_for_each(|_| match self.advance()? {
+                true => Ok(()),
+                false => Err(TOO_FEW.into()),
+            });
+        }
         let skipped = reading(|| skip(&mut self.reader, rows))?;
         self.forget();
         if skipped == rows { Ok(()) } else { Err(TOO_FEW.into()) }

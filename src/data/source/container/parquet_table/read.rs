@@ -124,6 +124,8 @@ struct Rows {
     row: Option<u64>,
     /// The number of the row behind it.
     next: u64,
+    /// Why `next` and all behind it can't be read.
+    end: Option<String>,
     rows: LeafRows,
 }
 
@@ -139,34 +141,53 @@ impl Rows {
             let ahead = rows.row == Some(at.row) || rows.next <= at.row;
             rows.leaf == leaf && rows.group == at.group && ahead
         };
-        // What failed is taken up anew: the row behind a damaged page may be whole.
-        let mut rows = match held.take().filter(serves) {
+        let rows = match held.take().filter(serves) {
             Some(rows) => rows,
             None => Rows::open(table, leaf, at.group).map_err(damaged)?,
         };
-        rows.go_to(at.row).map_err(damaged)?;
         let rows = held.insert(rows);
+        let moved = rows.go_to(at.row);
+        // Behind a damaged page of a flat leaf there may be whole ones, which a new start finds. In a
+        // nested one there is no way past it, and none is sought again.
+        if moved.is_err() && !rows.rows.is_nested() {
+            *held = None;
+        }
+        moved.map_err(damaged)?;
+        let rows = held.as_ref().ok_or_else(changed)?;
         value(rows.rows.cells(), at)
     }
 
     fn open(table: &Table, leaf: usize, group: usize) -> Result<Rows, String> {
         let rows = LeafRows::open(table, group, leaf, 1)?;
-        Ok(Rows { leaf, group, row: None, next: table.rows_of(group).0, rows })
+        Ok(Rows { leaf, group, row: None, next: table.rows_of(group).0, end: None, rows })
     }
 
     fn go_to(&mut self, row: u64) -> Result<(), String> {
+        if let Some(reason) = &self.end {
+            return Err(reason.clone());
+        }
         if self.row == Some(row) {
             return Ok(());
         }
-        if row > self.next {
+        self.row = None;
+        if !self.rows.is_nested() && row > self.next {
             let between = usize::try_from(row - self.next).map_err(|e| e.to_string())?;
             self.rows.skip(between)?;
+            self.next = row;
         }
-        if !self.rows.advance()? {
-            return Err(TOO_FEW.into());
+        while self.next <= row {
+            let moved = match self.rows.advance() {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(TOO_FEW.into()),
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = moved {
+                self.end = Some(reason.clone());
+                return Err(reason);
+            }
+            self.next += 1;
         }
         self.row = Some(row);
-        self.next = row + 1;
         Ok(())
     }
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, StringArray};
 use parquet::basic::Compression;
+use parquet::file::properties::{WriterPropertiesBuilder, WriterVersion};
 use proptest::prelude::*;
 
-use super::super::{TableKind, is_parquet, kind, list};
+use super::super::{TableKind, TableReader, is_parquet, kind, list};
+use super::made::{Cell, cells, lists};
 use super::{listed, read, reader, write};
 use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
@@ -24,7 +26,7 @@ fn table(dir: &Path, compression: Compression) -> (PathBuf, Vec<Vec<u8>>) {
         ("image", Arc::new(BinaryArray::from_iter_values(&images))),
         ("text", Arc::new(texts)),
     ];
-    let set = move |p: parquet::file::properties::WriterPropertiesBuilder| {
+    let set = move |p: WriterPropertiesBuilder| {
         p.set_compression(compression).set_dictionary_enabled(false)
     };
     (write(&dir.join("t.parquet"), columns, 10, None, set), images)
@@ -85,6 +87,51 @@ fn a_damaged_column_beside_the_images_costs_its_values() {
         assert_eq!(image.key, (100 + i).to_string());
         assert_eq!(read(&mut reader, image), Ok(wanted));
         assert_eq!(image.facts.caption.is_none(), (12..20).contains(&i), "{i}");
+    }
+}
+
+/// A file in memory.
+struct Memory(Vec<u8>);
+
+impl BytesAt for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.0.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
+#[test]
+fn lists_with_any_byte_damaged_end_in_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let all = cells(12);
+    let rows: Vec<Option<Vec<Cell>>> =
+        (0..12).map(|i| (i % 5 != 1).then(|| all[i % 7..i % 7 + i % 4].to_vec())).collect();
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        let set = |p: WriterPropertiesBuilder| p.set_writer_version(version);
+        write(&path, vec![("images", lists(&rows, false))], 12, None, set);
+        let whole = fs::read(&path).unwrap();
+        // Behind the pages are indices that nobody reads, and the footer.
+        let pages = whole.len() / 2;
+        for (at, value) in (4..pages).flat_map(|at| [0, 2, 0xff].map(|value| (at, value))) {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            let bytes: Arc<dyn BytesAt> = Arc::new(Memory(bytes));
+            let listing = list(Arc::clone(&bytes), "file:///x", "x", &Fields::default());
+            let mut reader = TableReader::new(bytes, "file:///x", None);
+            for image in listing.unwrap().take(100) {
+                let image = image.unwrap();
+                if image.fault.is_none() {
+                    let _ = read(&mut reader, &image);
+                }
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn layouts() -> Vec<fn(WriterPropertiesBuilder) -> WriterPropertiesBuilder> {
     ]
 }
 
-type Cell = Option<(Option<Vec<u8>>, Option<String>)>;
+pub(super) type Cell = Option<(Option<Vec<u8>>, Option<String>)>;
 
 /// A struct column of bytes and path, in either order.
 fn structs(cells: &[Cell], swapped: bool) -> StructArray {
@@ -65,7 +65,7 @@ fn wanted(cell: &Cell) -> Option<Vec<u8>> {
     }
 }
 
-fn cells(count: usize) -> Vec<Cell> {
+pub(super) fn cells(count: usize) -> Vec<Cell> {
     (0..count)
         .map(|i| match i % 6 {
             0 | 3 => Some((Some(image(i)), None)),
@@ -137,7 +137,7 @@ fn every_kind_of_bytes_is_read() {
 }
 
 /// Lists of structs, of the kind that `make` gives of their offsets.
-fn lists(rows: &[Option<Vec<Cell>>], large: bool) -> ArrayRef {
+pub(super) fn lists(rows: &[Option<Vec<Cell>>], large: bool) -> ArrayRef {
     let flat: Vec<Cell> = rows.iter().flatten().flatten().cloned().collect();
     let lengths: Vec<usize> = rows.iter().map(|row| row.as_ref().map_or(0, Vec::len)).collect();
     let values = Arc::new(structs(&flat, false));
