@@ -168,6 +168,17 @@ fn tables_give_the_tokens_of_the_folder() {
         table(&job.path(&format!("{name}.parquet")), samples, layout, 7);
         scene.must_be_equal(&format!("Parquet, {name}"), &format!("{name}.parquet"));
     }
+    // Where there is no column of classes, no folder of a made-up key is one.
+    table(&job.path("tars-of.parquet"), samples, Layout::Binary, 7);
+    let flags = "--key-column caption --label-column width --caption-column label";
+    let said = tokenized(job, &format!("tars-of.parquet {flags}"), "out-flags");
+    assert!(said.values().all(|said| said.label.as_deref() == Some("7")));
+    fs::create_dir(job.path("lists")).unwrap();
+    let list: String =
+        job.files("images").iter().map(|(n, _)| format!("../images/{n}\n")).collect();
+    fs::write(job.path("lists/of.txt"), list).unwrap();
+    let said = tokenized(job, "lists/of.txt", "out-list-of");
+    assert!(said.len() == 50 && said.values().all(|said| said.label.is_none()));
     // A list of one image a row has the row's key and a number.
     table(&job.path("list.parquet"), samples, Layout::List, 50);
     let said = tokenized(job, "list.parquet", "out-list");
@@ -352,7 +363,7 @@ fn keys_that_come_twice_are_refused_with_both_places() {
     fs::write(job.path("a.tar"), &archive).unwrap();
     fs::write(job.path("b.tar"), &archive).unwrap();
     let done = job.expect(2, &format!("tokenize a.tar b.tar --out out {FLAGS}"));
-    done.assert_one_line(&["'0000.png' in file://", "a.tar", "b.tar", "keys must differ"]);
+    done.assert_one_line(&["'0000.png' (at 0) in file://", "a.tar", "b.tar", "keys must differ"]);
     assert!(!job.path("out/plan.parquet").exists());
 }
 

@@ -242,9 +242,9 @@ impl SurveySummary {
         if self.rows.len() >= rows {
             return;
         }
-        let of_folder = || self.label_level.label(&key).map(str::to_string);
+        let label = self.label_level.label_beside(facts.label.as_deref(), &key);
         self.rows.push(SurveyedImage {
-            label: facts.label.or_else(of_folder),
+            label: label.map(str::to_string),
             caption: facts.caption,
             meta_json: facts.meta_json,
             bytes: (bytes > 0).then_some(bytes),

@@ -50,7 +50,7 @@ impl Rows {
             }
         };
         TokenRow {
-            label: plan.label.or_else(|| self.labels.label(&plan.key).map(str::to_string)),
+            label: self.labels.label_beside(plan.label.as_deref(), &plan.key).map(str::to_string),
             caption: plan.caption,
             meta_json: self.remarks(&plan.key, plan.meta_json, prepared),
             member: plan.member,

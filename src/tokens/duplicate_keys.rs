@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
-use crate::util::settings::OUT;
+use crate::util::settings::{KEY_COLUMN, OUT};
 use crate::util::text::shorten;
 
 /// 32 MiB of them.
@@ -57,8 +57,13 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
             continue;
         }
         if let Some(first) = seen.get(&row.key) {
+            let one_file = row.member.is_some() && first.ends_with(&row.uri);
             let advice = match row.member {
+                Some(_) if one_file => {
+                    format!("keys must differ: rename one of them, or name another {KEY_COLUMN}")
+                }
                 Some(_) => format!("keys must differ: tokenize them into an {OUT} each"),
+                None if *first == row.uri => "it is named twice: leave one of them out".into(),
                 None => format!(
                     "a key is the path below its INPUT: name a folder that holds both as the one \
                      INPUT, or tokenize them into an {OUT} each"
@@ -79,7 +84,10 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
 /// Where an image lies, in words.
 fn place(row: &PlanRow) -> String {
     match &row.member {
-        Some(member) => format!("'{}' in {}", shorten(member), row.uri),
+        Some(member) => {
+            let at = row.offset.unwrap_or(0);
+            format!("'{}' (at {at}) in {}", shorten(member), row.uri)
+        }
         None => row.uri.clone(),
     }
 }

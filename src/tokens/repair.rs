@@ -23,7 +23,6 @@ use super::rows::PlanRow;
 use super::{cleanup, commit, untrusted};
 use crate::error::{Error, Result};
 use crate::util::hex::hex;
-use crate::util::settings::OUT;
 use crate::util::text;
 
 /// What an audit found to be bad.
@@ -140,7 +139,7 @@ fn rebuild_plan(
         });
         match plan::write(&path, &identity, taken, Some(listed_at), rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
-            Ok(_) => reason = "its files have changed since they were planned".into(),
+            Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
         }
     }
@@ -189,7 +188,10 @@ fn first<'a>(dir: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
 fn lost(dir: &Path, reason: &str) -> Error {
     Error::corrupt(
         dir.join(plan::FILE),
-        format!("it can't be rebuilt: {reason}; restore it, or tokenize into another {OUT}"),
+        format!(
+            "it can't be rebuilt: {reason}; restore it, or remove it and run the same `vqtok tokenize` \
+             again, which plans the same images and keeps the shards that are there"
+        ),
     )
 }
 

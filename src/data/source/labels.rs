@@ -34,6 +34,14 @@ impl LabelLevel {
         folders(key)?.nth(level as usize)
     }
 
+    /// The label of an image of which its source says `known`, empty for none at all: else the folder
+    /// of its key. Ways up or nowhere in archives are no classes.
+    pub(crate) fn label_beside<'a>(self, known: Option<&'a str>, key: &'a str) -> Option<&'a str> {
+        let path = key.strip_prefix("./").unwrap_or(key);
+        let label = known.or_else(|| self.label(path));
+        label.filter(|label| !matches!(*label, "" | "." | ".."))
+    }
+
     /// The split that an image is in: the first folder above its label's that is named like one.
     pub fn split(self, key: &str) -> Option<&str> {
         let LabelLevel::Folder(level) = self else { return None };

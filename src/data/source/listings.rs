@@ -16,15 +16,20 @@ use crate::util::error_text;
 
 /// What a file was found to hold.
 pub(super) enum Held {
-    /// Images. `forward`: the file can only be read from its beginning on.
-    Images { listing: Box<dyn Listing>, forward: bool },
+    /// Images. `forward`: the file can only be read from its beginning on. `paths`: keys are paths,
+    /// whose folders may be labels.
+    Images { listing: Box<dyn Listing>, forward: bool, paths: bool },
     /// None, for this reason.
     Nothing(&'static str),
 }
 
 impl Held {
     fn images(listing: impl Listing + 'static) -> Held {
-        Held::Images { listing: Box::new(listing), forward: false }
+        Held::Images { listing: Box::new(listing), forward: false, paths: false }
+    }
+
+    fn paths(listing: impl Listing + 'static, forward: bool) -> Held {
+        Held::Images { listing: Box::new(listing), forward, paths: true }
     }
 }
 
@@ -68,12 +73,9 @@ pub(super) fn of_container(path: &Path, uri: &str, key: &str, fields: &Fields) -
     let bytes: Arc<dyn BytesAt> = Arc::new(file);
     let kind = kind_of(&bytes).map_err(Error::io(path))?.unwrap_or_else(|| kind_by_name(path));
     Ok(match kind {
-        Kind::Tar => Held::images(tar::list(bytes, uri, key, fields)?),
-        Kind::CompressedTar(_) => {
-            let listing = Box::new(tar::list(bytes, uri, key, fields)?);
-            Held::Images { listing, forward: true }
-        }
-        Kind::Zip => Held::images(zip::list(bytes, uri, key, fields)?),
+        Kind::Tar => Held::paths(tar::list(bytes, uri, key, fields)?, false),
+        Kind::CompressedTar(_) => Held::paths(tar::list(bytes, uri, key, fields)?, true),
+        Kind::Zip => Held::paths(zip::list(bytes, uri, key, fields)?, false),
         Kind::Table => match parquet_table::kind(Arc::clone(&bytes), uri, fields)? {
             TableKind::Images => Held::images(parquet_table::list(bytes, uri, key, fields)?),
             TableKind::Vqtok => Held::Nothing("it was written by vqtok: what it wrote is no input"),

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use super::container::fields::Fields;
 use super::container::listing::Listing;
 use super::file_kind::FileKind;
-use super::image::SourceImage;
+use super::image::{Facts, SourceImage};
 use super::listings::{self, Held};
 use super::skipped::Skipped;
 use super::uri;
 use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
 use crate::error::{Error, Result};
+use crate::util::settings::{CAPTION_COLUMN, LABEL_COLUMN};
 use crate::util::text;
 
 /// The stream of [`SourceImage`], made by [`images`].
@@ -39,6 +40,24 @@ struct Open {
     listing: Box<dyn Listing>,
     /// Whether it can only be read from its beginning on.
     forward: bool,
+    /// Whether keys are paths, whose folders may be labels.
+    paths: bool,
+    /// Whether an image of it has a label, and whether one has a caption.
+    facts: [bool; 2],
+}
+
+impl Open {
+    /// An image of it, with what all of them have in common.
+    fn complete(&mut self, mut image: SourceImage) -> SourceImage {
+        image.forward = self.forward;
+        let Facts { label, caption, .. } = &image.facts;
+        self.facts = [self.facts[0] | label.is_some(), self.facts[1] | caption.is_some()];
+        if !self.paths {
+            // None in so many words: no folder of the key stands for it.
+            image.facts.label.get_or_insert_default();
+        }
+        image
+    }
 }
 
 /// Checks the inputs and starts the stream; nothing below them is touched yet. `facts`: also what
@@ -79,12 +98,9 @@ impl SourceStream {
         unchanged: &mut dyn FnMut(&SourceFile) -> bool,
     ) -> Option<Result<Found>> {
         loop {
-            if let Some(Open { listing, forward, .. }) = &mut self.open {
-                let forward = *forward;
-                match listing.next() {
-                    Some(image) => {
-                        return Some(image.map(|i| Found::Image(SourceImage { forward, ..i })));
-                    }
+            if let Some(open) = &mut self.open {
+                match open.listing.next() {
+                    Some(image) => return Some(image.map(|i| Found::Image(open.complete(i)))),
                     None => self.close(),
                 }
             }
@@ -116,8 +132,9 @@ impl SourceStream {
             }
         };
         match held {
-            Held::Images { listing, forward } => {
-                self.open = Some(Open { key, listing, forward });
+            Held::Images { listing, forward, paths } => {
+                let facts = [false; 2];
+                self.open = Some(Open { key, listing, forward, paths, facts });
                 return Ok(found);
             }
             Held::Nothing(why) if self.walk.is_in_folder() => {
@@ -133,11 +150,17 @@ impl SourceStream {
 
     /// Takes note of what a container or list was found to be when it has ended.
     fn close(&mut self) {
-        if let Some(Open { key, listing, .. }) = self.open.take() {
-            let remarks = listing.remarks();
-            self.inside.without_image += remarks.without_image;
-            self.inside.members += remarks.other;
-            remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
+        let Some(Open { key, listing, facts, .. }) = self.open.take() else { return };
+        let remarks = listing.remarks();
+        self.inside.without_image += remarks.without_image;
+        self.inside.members += remarks.other;
+        remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
+        let asked = [(&self.fields.label, LABEL_COLUMN), (&self.fields.caption, CAPTION_COLUMN)];
+        for ((asked, setting), found) in asked.into_iter().zip(facts) {
+            if let Some(name) = asked.as_ref().filter(|_| !found) {
+                let name = text::quoted(name);
+                self.inside.note(&key, &format!("no image has the {name} that {setting} names"));
+            }
         }
     }
 }

@@ -81,39 +81,75 @@ impl ReadPart for TarReader {
 pub(crate) struct TarStream {
     bytes: Arc<dyn BytesAt>,
     compression: Compression,
-    /// None before the first image, and after damage.
-    walker: Option<Walker>,
+    /// None before the first image.
+    way: Option<Way>,
+}
+
+/// How far a compressed tar has been read.
+struct Way {
+    walker: Walker,
+    /// The place that was asked for last: what lies before it is gone.
+    asked: u64,
+    /// A member behind that place, whose content comes next.
+    ahead: Option<Member>,
+    /// Why nothing more comes; None in it where that is the end.
+    over: Option<Option<String>>,
 }
 
 impl TarStream {
     pub(crate) fn new(bytes: Arc<dyn BytesAt>, compression: Compression) -> TarStream {
-        TarStream { bytes, compression, walker: None }
+        TarStream { bytes, compression, way: None }
+    }
+
+    fn begin(&self, asked: u64) -> Way {
+        let stream = Stream::packed(Arc::clone(&self.bytes), self.compression);
+        Way { walker: Walker::new(stream), asked, ahead: None, over: None }
     }
 }
 
 impl ReadForward for TarStream {
     fn read(&mut self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
         let wanted = Wanted::new(part, bytes, limits)?;
-        let ahead = self.walker.take().filter(|walker| walker.stream.position() <= part.offset);
-        let mut walker = ahead.unwrap_or_else(|| {
-            Walker::new(Stream::packed(Arc::clone(&self.bytes), self.compression))
-        });
+        // An image that isn't where it should be costs no new start: thousands may fail so.
+        let mut way = self.way.take().filter(|way| way.asked < part.offset);
+        let way = self.way.insert(way.take().unwrap_or_else(|| self.begin(part.offset)));
+        way.asked = part.offset;
+        way.read(&wanted)
+    }
+}
+
+impl Way {
+    fn read(&mut self, wanted: &Wanted) -> Result<Vec<u8>, Reject> {
         loop {
-            let member = match walker.step().map_err(system)? {
-                Step::Member(member) => member,
-                Step::End => return Err(wanted.changed()),
-                Step::Damage(damage) => return Err(broken(Broken::Damage(damage))),
+            let Some(member) = self.next().map_err(system)? else {
+                return Err(match &self.over {
+                    Some(Some(damage)) => reject(damage.clone()),
+                    _ => wanted.changed(),
+                });
             };
-            if member.header_at < part.offset {
+            if member.header_at < wanted.part.offset {
                 continue;
             }
             if !wanted.is(&member) {
+                self.ahead = Some(member).filter(|member| member.header_at > wanted.part.offset);
                 return Err(wanted.changed());
             }
-            let content = walker.content(&member).map_err(broken)?;
-            self.walker = Some(walker);
-            return Ok(content);
+            return self.walker.content(&member).map_err(broken);
         }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Member>> {
+        if self.ahead.is_some() || self.over.is_some() {
+            return Ok(self.ahead.take());
+        }
+        match self.walker.step()? {
+            Step::Member(member) => return Ok(Some(member)),
+            Step::End => self.over = Some(None),
+            Step::Damage(damage) => {
+                self.over = Some(Some(broken(Broken::Damage(damage)).message));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -152,6 +152,9 @@ impl Walker {
         if self.stream.position() == 0 {
             return Err(Broken::no_tar("it is empty"));
         }
+        if within_block && self.zeros < 2 && self.any_header {
+            return Err(Broken::at(self.stream.position(), "it ends within a block: it was cut"));
+        }
         let mark = match self.zeros {
             _ if !self.any_header => Some("has no members, zeros alone"),
             0 => Some("ends without an end mark; it may have been cut"),
@@ -175,8 +178,13 @@ impl Walker {
         if self.content > 0 {
             return Err(self.cut());
         }
-        // Where this is cut, the member is whole, and the end mark is missing.
-        self.stream.skip(mem::take(&mut self.padding))?;
+        let padding = mem::take(&mut self.padding);
+        if self.stream.skip(padding)? < padding {
+            let name = quoted(&readable(&self.current.1));
+            let why =
+                format!("it ends within the last block of {name}, which is whole: it was cut");
+            return Err(Broken::at(self.stream.position(), why));
+        }
         Ok(())
     }
 

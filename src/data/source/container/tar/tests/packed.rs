@@ -44,6 +44,50 @@ fn frames_to_be_skipped_are_skipped() {
     assert_eq!(contents(&packed), contents(&plain()));
 }
 
+/// Counts what is read of a file.
+struct Counting(Memory, std::sync::atomic::AtomicU64);
+
+impl BytesAt for Counting {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(offset, buffer)?;
+        self.1.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+#[test]
+fn images_that_are_not_there_any_more_cost_one_reading_of_the_file() {
+    let members = |names: std::ops::Range<u32>| {
+        let noise = |i: u32| (0..5000).map(|j| ((i * 7919 + j * 31) % 251) as u8).collect();
+        let add = |tar: Tar, i| {
+            let content: Vec<u8> = noise(i);
+            tar.file(&format!("{i:04}.jpg"), &content)
+        };
+        names.fold(Tar::default(), add).end()
+    };
+    let (planned, other) = (members(0..200), members(1000..1200));
+    let images = listed(&planned).0;
+    for kind in COMPRESSIONS {
+        let mut cut = pack(&planned, kind);
+        cut.truncate(cut.len() / 4);
+        for packed in [cut, pack(&other, kind)] {
+            let length = packed.len() as u64;
+            let counting = Arc::new(Counting(Memory(packed), Default::default()));
+            let mut stream = TarStream::new(Arc::clone(&counting) as Arc<dyn BytesAt>, kind);
+            let read = |image: &SourceImage| {
+                stream.read(image.part.as_ref().unwrap(), image.bytes, &Limits::default()).is_err()
+            };
+            assert!(images.iter().map(read).filter(|failed| *failed).count() > 100);
+            let read = counting.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(read <= 2 * length, "{kind:?}: {read} bytes of {length}");
+        }
+    }
+}
+
 #[test]
 fn images_read_back_in_any_order() {
     let plain = plain();
