@@ -21,6 +21,7 @@ use vqtok::internals::tokens::{
 };
 use vqtok::internals::{job, pipeline};
 
+#[allow(dead_code)]
 #[path = "../tests/support/containers.rs"]
 mod containers;
 #[path = "common/null_engine.rs"]

@@ -1,6 +1,7 @@
 //! Drives the binary over plans of containers: reruns that list nothing again, what they refuse, and
 //! `vqtok plan`. Must not know: how any of it is done.
 
+#[allow(dead_code)]
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
@@ -204,7 +205,7 @@ fn what_would_be_planned_is_shown_without_a_model() {
     assert!(text.contains("a.tar: 0000.png, label 'cat', caption 'picture 0'\n"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
     let mut cut = fs::read(job.path("a.tar")).unwrap();
-    cut.truncate(cut.len() / 2);
+    cut.truncate(5000);
     fs::write(job.path("cut.tar"), cut).unwrap();
     let text = job.expect(0, "plan cut.tar --rows 100").stdout;
     assert!(text.contains("1 of them can't be read"), "{text}");

@@ -1,9 +1,9 @@
 //! Drives the binary with data sets where they lie: tars, Parquet files, zips, lists, files with
 //! texts beside them. Must not know: how any of it is read.
 
+mod support;
 #[path = "support/containers.rs"]
 mod containers;
-mod support;
 use containers::{Layout, Sample, compressed, members, table, tar, zip};
 use support::*;
 
@@ -39,8 +39,7 @@ fn rows(job: &Job, out: &str) -> BTreeMap<String, Said> {
                 batch.column_by_name("tokens").unwrap().as_fixed_size_list().clone();
             let columns = ["key", "label", "caption", "member", "meta_json"].map(text);
             for i in 0..batch.num_rows() {
-                let cell =
-                    |c: usize| columns[c].is_valid(i).then(|| columns[c].value(i).to_string());
+                let cell = |c: usize| columns[c].is_valid(i).then(|| columns[c].value(i).to_string());
                 let said = Said {
                     tokens: tokens.value(i).as_primitive::<UInt16Type>().values().to_vec(),
                     label: cell(1),
