@@ -21,6 +21,7 @@ use vqtok::internals::tokens::{
 };
 use vqtok::internals::{job, pipeline};
 
+#[allow(dead_code)]
 #[path = "../tests/support/containers.rs"]
 mod containers;
 #[path = "common/null_engine.rs"]
@@ -52,31 +53,51 @@ fn main() -> Result<()> {
     if let [work, dir, count] = &words[..] {
         return child(work, Path::new(dir), count.parse().expect("a number"));
     }
+    // A process begins with the peak of the one that starts it: this one does nothing by itself.
     let full = std::env::var_os("VQTOK_BENCH_FULL").is_some();
     let asked = |what: &str| words.is_empty() || words.iter().any(|word| word == what);
     let scratch = tempfile::tempdir().expect("a scratch folder");
     if asked("formats") {
-        formats(scratch.path(), if full { 2000 } else { 200 })?;
+        inherit("formats", &scratch.path().join("formats"), if full { 2000 } else { 200 });
     }
     if asked("million") {
         million(&scratch.path().join("million"), if full { 1_000_000 } else { 5_000 });
     }
     if asked("plan") {
-        plan(&scratch.path().join("plan"), if full { 10_000_000 } else { 50_000 })?;
+        plan(&scratch.path().join("plan"), if full { 10_000_000 } else { 50_000 });
     }
     Ok(())
 }
 
-/// A process of this bench, for its peak of memory: seconds, MiB.
-fn measured(work: &str, dir: &Path, count: u64) -> (f64, f64) {
+/// This bench, asked for one thing.
+fn asked_for(work: &str, dir: &Path, count: u64) -> Command {
+    std::fs::create_dir_all(dir).expect("a folder");
     let mut command = Command::new(std::env::current_exe().expect("this bench"));
-    let (seconds, kib) = process::cost(command.arg(work).arg(dir).arg(count.to_string()));
+    command.arg(work).arg(dir).arg(count.to_string());
+    command
+}
+
+/// A process that says itself what it finds.
+fn inherit(work: &str, dir: &Path, count: u64) {
+    let status = asked_for(work, dir, count).status().expect("this bench");
+    assert!(status.success(), "{work}");
+}
+
+/// What a process of this bench costs: seconds, MiB.
+fn measured(work: &str, dir: &Path, count: u64) -> (f64, f64) {
+    let (seconds, kib) = process::cost(&mut asked_for(work, dir, count));
     (seconds, kib as f64 / 1024.0)
 }
 
-/// What [`measured`] runs.
+/// What a process of this bench does.
 fn child(work: &str, dir: &Path, count: u64) -> Result<()> {
     match work {
+        "formats" => formats(dir, count as usize),
+        "draw" => {
+            draw(dir, count);
+            Ok(())
+        }
+        "finish" => finished(&Plan::open(&dir.join("out"))?),
         "tokenize" => {
             let recipe = Recipe::parse(SMALL, "the bench")?;
             let mut engine = NullEngine::of(&recipe);
@@ -183,7 +204,7 @@ fn packed(dir: &Path, count: usize) -> Vec<(&'static str, PathBuf)> {
 
 /// Each kind of source through an engine that does nothing and through a small model.
 fn formats(dir: &Path, count: usize) -> Result<()> {
-    let sources = packed(&dir.join("formats"), count);
+    let sources = packed(&dir.join("sources"), count);
     let recipe = Recipe::parse(SMALL, "the bench")?;
     let model = small_model(dir);
     let chosen = (DeviceChoice::Cpu, Precision::F32);
@@ -192,7 +213,7 @@ fn formats(dir: &Path, count: usize) -> Result<()> {
     let engines: [(&str, &mut dyn Engine); 2] =
         [("no model", &mut null), ("small model", small.as_mut())];
     for (name, engine) in engines {
-        let out = dir.join("formats-out");
+        let out = dir.join("out");
         let mut runs = vec![(Vec::new(), Vec::new()); sources.len()];
         // In turn, so that what else the machine does meets all; the first round warms up.
         for round in 0..ROUNDS + 1 {
@@ -236,11 +257,13 @@ fn small_model(dir: &Path) -> PathBuf {
     model
 }
 
-/// Small images in tars of 10,000, through an engine that does nothing.
-fn million(dir: &Path, count: u64) {
-    const A_TAR: u64 = 10_000;
+/// Images a tar of [`million`].
+const A_TAR: u64 = 10_000;
+
+/// JPEG images of 1.3 kB, in tars.
+fn draw(dir: &Path, count: u64) {
     std::fs::create_dir_all(dir.join("tars")).expect("a folder");
-    let drawn: Vec<Vec<u8>> = (0..500).map(|seed| pictures::jpeg(seed, 36)).collect();
+    let drawn: Vec<Vec<u8>> = (0..500).map(|seed| pictures::jpeg(seed, 30)).collect();
     let bytes = drawn.iter().map(Vec::len).sum::<usize>() / drawn.len();
     for (number, first) in (0..count).step_by(A_TAR as usize).enumerate() {
         let member =
@@ -249,21 +272,23 @@ fn million(dir: &Path, count: u64) {
         let path = dir.join(format!("tars/{number:05}.tar"));
         std::fs::write(path, tar(&members)).expect("a tar");
     }
-    println!("\n{count} JPEG images of 36 px, {bytes} bytes on average, in tars of {A_TAR}\n");
-    let (listing, peak) = measured("list", dir, count);
-    println!("listed: {listing:.2} s, {:.0} images/s, peak {peak:.1} MiB", count as f64 / listing);
-    let (whole, peak) = measured("tokenize", dir, count);
-    println!(
-        "to shards, no model: {whole:.1} s, {:.0} images/s, peak {peak:.1} MiB",
-        count as f64 / whole
-    );
-    let few = count.min(2 * A_TAR) / 2;
-    let tars: Vec<_> = (few.div_ceil(A_TAR)..count.div_ceil(A_TAR)).collect();
-    for number in tars {
+    println!("\n{count} JPEG images of 30 px, {bytes} bytes on average, in tars of {A_TAR}\n");
+}
+
+/// Small images in tars of 10,000, through an engine that does nothing; then the first tar alone.
+fn million(dir: &Path, count: u64) {
+    inherit("draw", dir, count);
+    let told = |what: &str, count: u64, (seconds, peak): (f64, f64)| {
+        let rate = count as f64 / seconds;
+        println!("{what}: {seconds:.2} s, {rate:.0} images/s, peak {peak:.1} MiB");
+    };
+    told("listed", count, measured("list", dir, count));
+    told("to shards, no model", count, measured("tokenize", dir, count));
+    let few = count.min(A_TAR);
+    for number in 1..count.div_ceil(A_TAR) {
         std::fs::remove_file(dir.join(format!("tars/{number:05}.tar"))).expect("a tar");
     }
-    let (_, peak) = measured("tokenize", dir, few);
-    println!("the first tar alone: peak {peak:.1} MiB");
+    told("the first tar alone", few, measured("tokenize", dir, few));
     std::fs::remove_dir_all(dir).expect("what was written");
 }
 
@@ -317,7 +342,7 @@ fn row(ordinal: u64, uri: &str, each: u64) -> PlanRow {
 }
 
 /// A plan of many images: made, held again, run again on a finished output.
-fn plan(dir: &Path, count: u64) -> Result<()> {
+fn plan(dir: &Path, count: u64) {
     std::fs::create_dir_all(dir.join("tars")).expect("a folder");
     let model = small_model(dir);
     let old = SystemTime::now() - Duration::from_secs(3600);
@@ -348,14 +373,11 @@ fn plan(dir: &Path, count: u64) -> Result<()> {
     println!("plan.parquet: {} MiB", size >> 20);
     told("held row by row", measured("hold", dir, count));
     told("held by its containers", measured("hold-known", dir, count));
-    let started = Instant::now();
-    finished(&Plan::open(&out)?)?;
-    println!("(its shards, for what follows: {:.0} s)", started.elapsed().as_secs_f64());
+    println!("(its shards, for what follows: {:.0} s)", measured("finish", dir, count).0);
     for _ in 0..3 {
         told("vqtok tokenize on the finished output", tokenize(&dir.join("tars"), "out"));
     }
     std::fs::remove_dir_all(dir).expect("what was written");
-    Ok(())
 }
 
 /// Shards of zeros for a plan, and the end of the output.
