@@ -225,7 +225,7 @@ fn a_lost_plan_needs_the_same_files() {
     let damage = damage(&verify(dir.path()).unwrap());
     assert!(damage.plan);
     let error = repair::clear(dir.path(), &damage, &|_| Some(8)).unwrap_err().to_string();
-    assert!(error.contains("have changed since"), "{error}");
+    assert!(error.contains("don't give it back"), "{error}");
     let error = repair::clear(dir.path(), &damage, &|_| None).unwrap_err().to_string();
     assert!(error.contains("the size of 'c/0.png' is not known"), "{error}");
     repair::clear(dir.path(), &damage, &|_| Some(7)).unwrap();

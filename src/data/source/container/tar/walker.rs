@@ -152,9 +152,6 @@ impl Walker {
         if self.stream.position() == 0 {
             return Err(Broken::no_tar("it is empty"));
         }
-        if within_block && self.zeros < 2 && self.any_header {
-            return Err(Broken::at(self.stream.position(), "it ends within a block: it was cut"));
-        }
         let mark = match self.zeros {
             _ if !self.any_header => Some("has no members, zeros alone"),
             0 => Some("ends without an end mark; it may have been cut"),

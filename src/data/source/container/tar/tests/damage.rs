@@ -60,9 +60,11 @@ fn a_cut_is_told_where_it_is() {
              \"t\" too"
         ),
     );
-    // Within what fills up the last block, the image is whole.
+    // Within what fills up the last block, the image is whole; what followed is lost all the same.
     let (images, remarks) = listed(&tar[..b + 1536 - 3]);
-    assert_eq!((keys(&images), remarks.odd.len()), (vec!["a", "b"], 1));
+    assert_eq!((keys(&images), remarks.odd.len()), (vec!["a", "b", "x.tar"], 0));
+    let fault = last_fault(&images);
+    assert!(fault.contains("within the last block of \"b.jpg\", which is whole"), "{fault}");
     assert!(contents(&tar[..b + 1536 - 3]).iter().all(|(_, read)| read.is_ok()));
 }
 
