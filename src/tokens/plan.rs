@@ -116,7 +116,7 @@ impl Plan {
         let items = first.into_iter().map(Ok).chain(items);
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
-        let (sealed, digest) = write(&path, identity, taken, None, items)?;
+        let (sealed, digest) = write(&path, identity, taken, items)?;
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
         duplicate_keys::check(ours.rows(), || rows_of(&temp, &ours.metadata, None))?;

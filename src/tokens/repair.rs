@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
@@ -116,9 +115,6 @@ fn rebuild_plan(
     let identity = identity_of_shard(dir, first)?;
     let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
     let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
-    let taken = old.as_ref().map_or("", |old| old.taken());
-    // Nothing is older than a plan of which nobody knows when its input was listed.
-    let listed_at = old.as_ref().and_then(Plan::listed_at).unwrap_or(UNIX_EPOCH);
     let mut reason = "its rows are lost".to_string();
     // Sizes stand in the plan alone. What can be read of it comes first; then the files' own.
     for trust_plan in [true, false] {
@@ -134,24 +130,16 @@ fn rebuild_plan(
             }
         });
         let rows = rows.flat_map(|rows| match rows {
-            Ok(rows) => rows.into_iter().flat_map(|row| opened(old.as_ref(), row)).collect(),
+            Ok(rows) => rows.into_iter().map(|row| Ok(Today::Image(row))).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         });
-        match plan::write(&path, &identity, taken, Some(listed_at), rows) {
+        match plan::write(&path, &identity, "", rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
         }
     }
     Err(lost(reason))
-}
-
-/// A row of a plan, and before it the container that begins with it.
-fn opened(old: Option<&Plan>, row: PlanRow) -> Vec<Result<Today>> {
-    let known = old.map_or(&[][..], Plan::containers);
-    let at = known.binary_search_by_key(&row.ordinal.unsigned_abs(), |container| container.first);
-    let file = at.ok().map(|at| Today::Opened(known[at].file.clone()));
-    file.into_iter().chain([Today::Image(row)]).map(Ok).collect()
 }
 
 /// What made an output: its plan's word, or where that is damaged, that of the first good shard.

@@ -244,16 +244,14 @@ impl<'a> PlanWriter<'a> {
 }
 
 /// Streams what is found into a sealed temporary file, and gives the digest. Where every image is a
-/// file the plan is a `plan.v1`, as it always was. `listed_at`: when it was listed, if not now.
+/// file the plan is a `plan.v1`, as it always was.
 pub(in crate::tokens) fn write(
     path: &Path,
     identity: &Identity,
     taken: &str,
-    listed_at: Option<SystemTime>,
     items: impl Iterator<Item = Result<Today>>,
 ) -> Result<(Sealed, String)> {
     let mut plan = PlanWriter::create(path, identity, Layout::Files)?;
-    plan.listed_at = listed_at.or(plan.listed_at);
     for item in items {
         let row = match item? {
             Today::Image(row) => row,
