@@ -52,13 +52,13 @@ fn listed(tar: &[u8]) -> (Vec<SourceImage>, Remarks) {
 /// What reads the images of a tar, whichever way it must be.
 enum Reader {
     Plain(TarReader),
-    Packed(TarStream),
+    Packed(Box<TarStream>),
 }
 
 impl Reader {
     fn new(tar: &[u8]) -> Reader {
         match compression(&tar[..tar.len().min(512)]) {
-            Some(compression) => Reader::Packed(TarStream::new(memory(tar), compression)),
+            Some(compression) => Reader::Packed(Box::new(TarStream::new(memory(tar), compression))),
             None => Reader::Plain(TarReader::new(memory(tar))),
         }
     }
