@@ -1,7 +1,6 @@
 //! Drives the binary over plans of containers: reruns that list nothing again, what they refuse, and
 //! `vqtok plan`. Must not know: how any of it is done.
 
-#[allow(dead_code)]
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
