@@ -21,7 +21,6 @@ use vqtok::internals::tokens::{
 };
 use vqtok::internals::{job, pipeline};
 
-#[allow(dead_code)]
 #[path = "../tests/support/containers.rs"]
 mod containers;
 #[path = "common/null_engine.rs"]
