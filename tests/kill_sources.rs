@@ -7,7 +7,7 @@
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
-use containers::{Layout, Sample, compressed, members, table, tar, zip};
+use containers::{Layout, compressed, members, samples, table, tar, zip};
 use support::random::{Random, rounds};
 use support::*;
 
@@ -49,22 +49,10 @@ fn survives(job: &Job, input: &str, code: i32, seed: u64) {
     std::fs::remove_dir_all(job.path("whole")).unwrap();
 }
 
-/// Pictures as samples.
-fn samples(job: &Job) -> Vec<Sample> {
-    let sample = |(index, (name, bytes)): (usize, (String, Vec<u8>))| Sample {
-        key: format!("{index:06}"),
-        extension: name.rsplit_once('.').unwrap().1.to_string(),
-        bytes,
-        label: (index % 3).to_string(),
-        caption: format!("picture {index}"),
-    };
-    job.files("images").into_iter().enumerate().map(sample).collect()
-}
-
 #[test]
 fn kills_cost_nothing_whatever_holds_the_images() {
     let job = Job::new(40).trained();
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     let halves = [tar(&members(&samples[..25])), tar(&members(&samples[25..]))];
     for (name, half) in ["a.tar", "b.tar"].iter().zip(&halves) {
         std::fs::write(job.path(name), half).unwrap();

@@ -4,28 +4,13 @@
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
-use containers::{Layout, Sample, compressed, members, table, tar, zip};
+use containers::{Layout, Sample, compressed, members, samples, table, tar, zip};
 use support::*;
 
 use std::fs;
 use std::time::{Duration, SystemTime};
 
 const FLAGS: &str = "--model model --shard-rows 10 --json";
-
-/// The images of a job as samples, in the order of their files' names.
-fn samples(job: &Job) -> Vec<Sample> {
-    let sample = |(index, (name, bytes)): (usize, (String, Vec<u8>))| {
-        let (stem, extension) = name.rsplit_once('.').unwrap();
-        Sample {
-            key: stem.replace('/', "_"),
-            extension: extension.to_string(),
-            bytes,
-            label: ["cat", "dog"][index % 2].to_string(),
-            caption: format!("picture {index}"),
-        }
-    };
-    job.files("images").into_iter().enumerate().map(sample).collect()
-}
 
 /// Sets a file's time of last writing to so many hours ago.
 fn age(job: &Job, name: &str, hours: u64) {
@@ -46,7 +31,7 @@ const INPUTS: &str = "a.tar b.tar.gz c.parquet d.zip";
 /// 40 images in four containers that were written two hours ago.
 fn packed() -> Job {
     let job = Job::new(40).trained();
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     let files = |samples: &[Sample]| -> Vec<(String, Vec<u8>)> {
         let name = |s: &Sample| (format!("{}.{}", s.key, s.extension), s.bytes.clone());
         samples.iter().map(name).collect()
@@ -114,8 +99,10 @@ fn an_edited_tar_of_the_same_size_is_refused_by_what_has_changed() {
     bytes[at..at + 9].copy_from_slice(b"picture 8");
     fs::write(job.path("a.tar"), &bytes).unwrap();
     let refused = job.expect(2, &line);
-    refused
-        .assert_one_line(&["0 new, 0 gone, 1 changed", "was 'picture 7' and is now 'picture 8'"]);
+    refused.assert_one_line(&[
+        "0 new, 0 gone, 1 changed",
+        "was 'picture 7, 猫' and is now 'picture 8, 猫'",
+    ]);
     // Touched and the same: listed, and found so.
     bytes[at..at + 9].copy_from_slice(b"picture 7");
     fs::write(job.path("a.tar"), &bytes).unwrap();
@@ -197,11 +184,14 @@ fn what_would_be_planned_is_shown_without_a_model() {
     assert_eq!((&planned["images"], &planned["containers"]), (&40.into(), &4.into()));
     let rows = done.events("image");
     assert_eq!((rows.len(), &rows[0]["key"]), (14, &"0000".into()));
-    assert_eq!((&rows[13]["label"], &rows[13]["caption"]), (&"dog".into(), &"picture 13".into()));
+    assert_eq!(
+        (&rows[13]["label"], &rows[13]["caption"]),
+        (&"dog".into(), &"picture 13, 猫".into())
+    );
     assert!(rows[13]["uri"].as_str().unwrap().ends_with("/b.tar.gz"));
     let text = job.expect(0, &format!("plan {INPUTS} --rows 1")).stdout;
     assert!(text.starts_with("40 images in 4 containers, "), "{text}");
-    assert!(text.contains("a.tar: 0000.png, label 'cat', caption 'picture 0'\n"), "{text}");
+    assert!(text.contains("a.tar: 0000.png, label 'cat', caption 'picture 0, 猫'\n"), "{text}");
     assert_eq!(text.lines().count(), 2, "{text}");
     let mut cut = fs::read(job.path("a.tar")).unwrap();
     cut.truncate(cut.len() / 2 + 100); // in the midst of a block

@@ -4,7 +4,7 @@
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
-use containers::{Layout, Sample, compressed, members, table, tar, zip};
+use containers::{Layout, Sample, compressed, members, samples, table, tar, zip};
 use support::*;
 
 use std::collections::BTreeMap;
@@ -57,21 +57,6 @@ fn rows(job: &Job, out: &str) -> BTreeMap<String, Said> {
     rows
 }
 
-/// The images of a job as samples in the order of their files' names.
-fn samples(job: &Job) -> Vec<Sample> {
-    let sample = |(index, (name, bytes)): (usize, (String, Vec<u8>))| {
-        let (stem, extension) = name.rsplit_once('.').unwrap();
-        Sample {
-            key: stem.replace('/', "_"),
-            extension: extension.to_string(),
-            bytes,
-            label: ["cat", "dog"][index % 2].to_string(),
-            caption: format!("picture {index}, 猫"),
-        }
-    };
-    job.files("images").into_iter().enumerate().map(sample).collect()
-}
-
 /// Tokenizes `input` and gives what came of it.
 fn tokenized(job: &Job, input: &str, out: &str) -> BTreeMap<String, Said> {
     job.expect(0, &format!("tokenize {input} --out {out} {FLAGS}"));
@@ -89,7 +74,7 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let job = Job::new(50).trained();
-        let samples = samples(&job);
+        let samples = samples(job.files("images"));
         let folder = tokenized(&job, "images", "of-folder");
         assert_eq!(folder.len(), 50);
         Scene { job, samples, folder }
@@ -227,7 +212,7 @@ fn texts_beside_images_are_their_captions() {
 #[test]
 fn facts_are_taken_from_the_columns_that_are_named() {
     let job = Job::new(4).trained();
-    table(&job.path("t.parquet"), &samples(&job), Layout::Struct, 2);
+    table(&job.path("t.parquet"), &samples(job.files("images")), Layout::Struct, 2);
     let flags = "--key-column caption --label-column __key__ --caption-column label --pass width";
     let said = tokenized(&job, &format!("t.parquet {flags}"), "out");
     let first = &said["picture 0, 猫"];
@@ -244,7 +229,7 @@ fn facts_are_taken_from_the_columns_that_are_named() {
 #[test]
 fn a_damaged_tar_costs_what_is_damaged_and_says_so() {
     let job = Job::new(12).trained();
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     let whole = tar(&members(&samples));
     fs::write(job.path("whole.tar"), &whole).unwrap();
     let all = tokenized(&job, "whole.tar", "whole");
@@ -275,7 +260,7 @@ fn a_damaged_tar_costs_what_is_damaged_and_says_so() {
 #[test]
 fn shards_of_containers_are_repaired_byte_for_byte() {
     let job = Job::new(40).trained();
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     fs::write(job.path("a.tar"), tar(&members(&samples[..15]))).unwrap();
     let packed = compressed("gz", &tar(&members(&samples[15..30])));
     fs::write(job.path("b.tar.gz"), packed).unwrap();
@@ -318,7 +303,7 @@ fn shards_of_containers_are_repaired_byte_for_byte() {
 #[test]
 fn a_compressed_tar_is_one_workers() {
     let job = Job::new(45).trained();
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     for (index, some) in samples.chunks(15).enumerate() {
         let packed = compressed("zst", &tar(&members(some)));
         fs::write(job.path(&format!("{index}.tar.zst")), packed).unwrap();
@@ -340,7 +325,7 @@ fn a_compressed_tar_is_one_workers() {
 #[test]
 fn models_train_on_containers_and_reconstruct_from_them() {
     let job = Job::new(12);
-    let samples = samples(&job);
+    let samples = samples(job.files("images"));
     let archive = tar(&members(&samples));
     fs::write(job.path("a.tar"), &archive).unwrap();
     fs::write(job.path("a.tar.gz"), compressed("gz", &archive)).unwrap();
@@ -359,7 +344,7 @@ fn models_train_on_containers_and_reconstruct_from_them() {
 #[test]
 fn keys_that_come_twice_are_refused_with_both_places() {
     let job = Job::new(3).trained();
-    let archive = tar(&members(&samples(&job)));
+    let archive = tar(&members(&samples(job.files("images"))));
     fs::write(job.path("a.tar"), &archive).unwrap();
     fs::write(job.path("b.tar"), &archive).unwrap();
     let done = job.expect(2, &format!("tokenize a.tar b.tar --out out {FLAGS}"));
@@ -370,7 +355,7 @@ fn keys_that_come_twice_are_refused_with_both_places() {
 #[test]
 fn containers_beside_images_are_passed_over_with_a_word() {
     let job = Job::new(6).trained();
-    fs::write(job.path("images/copy.tar"), tar(&members(&samples(&job)))).unwrap();
+    fs::write(job.path("images/copy.tar"), tar(&members(&samples(job.files("images"))))).unwrap();
     let done = job.expect(0, &format!("tokenize images --out out {FLAGS}"));
     assert!(done.stderr.contains("1 tar, Parquet or zip beside images"), "{}", done.stderr);
     assert_eq!(rows(&job, "out").len(), 6);

@@ -25,6 +25,22 @@ pub struct Sample {
     pub caption: String,
 }
 
+/// Image files, each with its name, as samples in their order: called by their names, with cats and
+/// dogs in turn, and captions that number them.
+pub fn samples(files: Vec<(String, Vec<u8>)>) -> Vec<Sample> {
+    let sample = |(index, (name, bytes)): (usize, (String, Vec<u8>))| {
+        let (stem, extension) = name.rsplit_once('.').unwrap();
+        Sample {
+            key: stem.replace('/', "_"),
+            extension: extension.to_string(),
+            bytes,
+            label: ["cat", "dog"][index % 2].to_string(),
+            caption: format!("picture {index}, 猫"),
+        }
+    };
+    files.into_iter().enumerate().map(sample).collect()
+}
+
 /// A ustar archive of these members, with its end mark.
 pub fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();

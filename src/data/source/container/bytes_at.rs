@@ -110,6 +110,24 @@ impl Seek for Cursor {
     }
 }
 
+/// A file in memory.
+#[cfg(test)]
+pub(crate) struct Memory(pub(crate) Vec<u8>);
+
+#[cfg(test)]
+impl BytesAt for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.0.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

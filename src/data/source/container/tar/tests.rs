@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::BytesAt;
+use crate::data::source::container::bytes_at::{BytesAt, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, ReadForward, ReadPart, Remarks};
 use crate::data::source::image::{Part, SourceImage};
@@ -17,22 +17,6 @@ mod packed;
 mod random;
 mod real;
 mod samples;
-
-/// A file in memory.
-struct Memory(Vec<u8>);
-
-impl BytesAt for Memory {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
-    }
-}
 
 fn memory(tar: &[u8]) -> Arc<dyn BytesAt> {
     Arc::new(Memory(tar.to_vec()))

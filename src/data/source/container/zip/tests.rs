@@ -6,10 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use self::pack::{Member, Memory, member, pack};
+use self::pack::{Member, member, pack};
 use super::*;
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::{BytesAt, LocalFile};
+use crate::data::source::container::bytes_at::{BytesAt, LocalFile, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing as _, ReadPart as _, Remarks};
 use crate::data::source::image::{Part, SourceImage};

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::super::{TableKind, TableReader, is_parquet, kind, list};
 use super::made::{Cell, cells, lists};
 use super::{listed, read, reader, write};
-use crate::data::source::container::bytes_at::BytesAt;
+use crate::data::source::container::bytes_at::{BytesAt, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::SourceImage;
 
@@ -87,22 +87,6 @@ fn a_damaged_column_beside_the_images_costs_its_values() {
         assert_eq!(image.key, (100 + i).to_string());
         assert_eq!(read(&mut reader, image), Ok(wanted));
         assert_eq!(image.facts.caption.is_none(), (12..20).contains(&i), "{i}");
-    }
-}
-
-/// A file in memory.
-struct Memory(Vec<u8>);
-
-impl BytesAt for Memory {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
     }
 }
 

@@ -1,24 +1,6 @@
 //! Owns archives for tests, and those that no program writes.
 
-use std::io::{self, Write as _};
-
-use crate::data::source::container::bytes_at::BytesAt;
-
-/// A file in memory.
-pub(super) struct Memory(pub(super) Vec<u8>);
-
-impl BytesAt for Memory {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = usize::try_from(offset).ok().and_then(|at| self.0.get(at..)).unwrap_or(&[]);
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        Ok(count)
-    }
-}
+use std::io::Write as _;
 
 /// A member for [`pack`].
 #[derive(Debug, Clone, Default)]
