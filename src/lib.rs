@@ -127,11 +127,12 @@
 //! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
 //! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
+//! | `storage` | files by their addresses: the system's, object stores' | what files hold |
 //! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
 //! Imports point one way: `cli -> job -> config -> audit, pipeline, train -> data, engine, tokens ->
-//! checkpoint -> model -> metrics, weights -> error, util`. A test holds them to it.
+//! checkpoint -> model -> metrics, weights -> storage -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
 //! the binary as a user does, `benches/` measures and keeps its results, peers beside them.
@@ -213,6 +214,8 @@ compile_error!("vqtok runs on Unix only: Linux and macOS");
 mod error;
 
 mod util;
+
+mod storage;
 mod weights;
 
 mod checkpoint;

@@ -11,6 +11,7 @@ use super::raw::RawCheckpoint;
 use crate::checkpoint::container::safetensors;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
+use crate::storage;
 use crate::util::atomic_file::AtomicFile;
 use crate::util::hex::sha256_hex;
 use crate::util::portable_fs;
@@ -185,11 +186,11 @@ pub(crate) fn check_digest(checkpoint: &RawCheckpoint) -> Result<()> {
 /// The bytes of `config.json`, of a sane size.
 fn read_config_bytes(dir: &Path) -> Result<Vec<u8>> {
     let path = dir.join(CONFIG_FILE);
-    let meta = std::fs::metadata(&path).map_err(Error::io(&path))?;
-    if !meta.is_file() || meta.len() > CONFIG_BYTES_MAX {
+    let facts = storage::facts(&path).map_err(Error::io(&path))?;
+    if !facts.is_file || facts.bytes > CONFIG_BYTES_MAX {
         return Err(Error::corrupt(&path, "no regular file of at most a megabyte"));
     }
-    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    let bytes = storage::read(&path, CONFIG_BYTES_MAX).map_err(Error::io(&path))?;
     without_byte_order_mark(&bytes)
         .map(<[u8]>::to_vec)
         .map_err(|reason| Error::corrupt(&path, reason))

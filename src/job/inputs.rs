@@ -9,6 +9,7 @@ use crate::data::source::patterns;
 use crate::data::source::stream::{self, SourceStream};
 use crate::data::{ImageWalk, Take, walk_taking};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tokens::PLAN_FILE;
 use crate::util::settings::OUT;
 use crate::util::text;
@@ -78,6 +79,9 @@ impl Inputs {
     /// # Errors
     /// That, and those of [`walk_taking`].
     pub(crate) fn check_folder(&self, out: &Path) -> Result<()> {
+        if storage::is_remote(out) {
+            return self.check_remote(out);
+        }
         let place = whole(out);
         let identity = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
         let known = identity(&place);
@@ -102,6 +106,21 @@ impl Inputs {
             }
         }
         Ok(())
+    }
+
+    fn check_remote(&self, out: &Path) -> Result<()> {
+        let text = match self.paths.iter().find(|input| storage::same_or_below(input, out)) {
+            None => return Ok(()),
+            Some(input) if storage::same_or_below(out, input) => {
+                format!("{}: that is the INPUT; give a folder of its own", text::path(out))
+            }
+            Some(input) => format!(
+                "{}: the INPUT {} lies in it; give a folder of its own",
+                text::path(out),
+                text::path(input)
+            ),
+        };
+        Err(Error::setting(OUT, text))
     }
 
     /// Refuses a picture as output that would be an image of the next run.

@@ -16,6 +16,7 @@ use super::stream;
 use super::walk::Take;
 use crate::data::formats::raw_image::Limits;
 use crate::error::{Error, Reject, Stage};
+use crate::storage::Coming;
 
 /// Reads images in the order of a plan, from one thread; what any thread can read is left to others.
 pub(crate) struct Fetcher {
@@ -30,6 +31,8 @@ pub(crate) enum Fetched {
     Read(Result<Vec<u8>, Reject>),
     /// They are a file's.
     File,
+    /// They are a file's in a store, and on their way.
+    Coming(Coming),
     /// They are a part of a container.
     Part(Arc<dyn ReadPart>, Part),
 }
@@ -45,7 +48,13 @@ impl Fetcher {
         if let Some(fault) = &image.fault {
             return Fetched::Read(Err(Reject::new(Stage::Read, fault.clone())));
         }
-        let Some(part) = &image.part else { return Fetched::File };
+        let Some(part) = &image.part else {
+            return match file::begin(&image.uri, &self.limits) {
+                Ok(None) => Fetched::File,
+                Ok(Some(coming)) => Fetched::Coming(coming),
+                Err(reject) => Fetched::Read(Err(reject)),
+            };
+        };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
             let opened = Container::open(&image.uri).and_then(Container::in_order);
             self.current = Some((image.uri.clone(), opened));
@@ -75,6 +84,8 @@ impl Fetched {
     ) -> Result<Vec<u8>, Reject> {
         match self {
             Fetched::Read(bytes) => bytes,
+            Fetched::Coming(coming) if planned => file::arrived(coming, image.bytes),
+            Fetched::Coming(coming) => file::arrived(coming, 0),
             Fetched::File if planned => file::read_planned(&image.uri, image.bytes, limits),
             Fetched::File => file::read(&image.uri, limits),
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),

@@ -1,10 +1,8 @@
 //! Owns reading one image file.
 
-use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -12,39 +10,34 @@ use sha2::{Digest, Sha256};
 use super::uri;
 use crate::data::formats::raw_image::Limits;
 use crate::data::formats::sniff;
-use crate::data::source::long_paths::reach;
 use crate::error::{Reject, Stage};
-
-/// Opens without ever waiting, even if the file became a FIFO since it was found.
-pub(crate) fn open(path: &Path) -> std::io::Result<File> {
-    reach(path, |path| fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path))
-}
+use crate::storage::{self, Coming, Cursor};
+use crate::util::error_text;
 
 /// What the uris of all files in a folder begin with.
 ///
 /// # Errors
 /// Where the working folder is needed and can't be told.
 pub(crate) fn folder_uri(folder: &Path) -> std::io::Result<String> {
-    let uri = uri::of_path(&std::path::absolute(folder)?);
+    let uri = uri::of_path(&storage::absolute(folder)?);
     Ok(format!("{}/", uri.trim_end_matches('/')))
 }
 
 /// Whether two uris lead to one place, by other words for the path or by links.
 pub(crate) fn same_place(a: &str, b: &str) -> bool {
-    let real = |uri| uri::to_path(uri)?.canonicalize().ok();
+    let real = |uri| uri::to_path(uri)?.canonicalize().ok(); // None of a store's: there words are places
     real(a).is_some_and(|place| real(b) == Some(place))
 }
 
 /// Bytes of the regular file that `uri` names; None where there is none.
 pub(crate) fn size(uri: &str) -> Option<u64> {
-    let path = uri::to_path(uri)?;
-    reach(&path, |path| path.metadata()).ok().filter(|m| m.is_file()).map(|m| m.len())
+    let facts = storage::facts(&uri::to_path(uri)?).ok()?;
+    facts.is_file.then_some(facts.bytes)
 }
 
 /// When the file that `uri` names was last written; None where that can't be told.
 pub(crate) fn written(uri: &str) -> Option<SystemTime> {
-    let path = uri::to_path(uri)?;
-    reach(&path, |path| path.metadata()).ok()?.modified().ok()
+    storage::facts(&uri::to_path(uri)?).ok()?.written
 }
 
 /// [`written`] in nanoseconds since 1970.
@@ -55,12 +48,8 @@ pub(crate) fn modified(uri: &str) -> Option<i64> {
 
 /// sha256 of the regular file that `uri` names; None where there is none that can be read.
 pub(crate) fn digest(uri: &str) -> Option<[u8; 32]> {
-    let file = open(&uri::to_path(uri)?).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let mut file = Cursor::new(storage::open(&uri::to_path(uri)?).ok()?);
     let mut hasher = Sha256::new();
-    let mut file = file;
     let mut block = vec![0; 1 << 18];
     loop {
         match file.read(&mut block) {
@@ -77,7 +66,11 @@ pub(crate) fn digest(uri: &str) -> Option<[u8; 32]> {
 /// # Errors
 /// Those of [`read`]; another size, before or after.
 pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
-    let bytes = read(uri, limits)?;
+    as_planned(read(uri, limits)?, planned)
+}
+
+/// Bytes of a file that had `planned` of them when it was planned.
+fn as_planned(bytes: Vec<u8>, planned: u64) -> Result<Vec<u8>, Reject> {
     if bytes.len() as u64 != planned {
         return Err(Reject::new(
             Stage::Read,
@@ -98,17 +91,12 @@ pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<V
 /// `limits.file_bytes_max`; and by name alone, cameras' raw files, whose TIFF-like content would
 /// decode to a thumbnail.
 pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
-    let reject = |message: String| Reject::new(Stage::Read, message);
-    let path = uri::to_path(uri)
-        .ok_or_else(|| reject(format!("{uri:?} is no file:// URI with an absolute path")))?;
-    if let Some(extension) = path.extension().filter(|e| sniff::is_raw_extension(e.as_bytes())) {
-        let name = uri::readable(extension.as_bytes()).to_uppercase();
-        return Err(reject(format!(
-            "camera raw ({name}) is not supported; develop it to JPEG, PNG or TIFF first"
-        )));
+    let path = path_of(uri)?;
+    if storage::is_remote(&path) {
+        return arrived(storage::begin(&path, limits.file_bytes_max), 0);
     }
     let failed = |error: std::io::Error| reject(error.to_string());
-    let file = open(&path).map_err(failed)?;
+    let file = storage::open_without_waiting(&path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
         return Err(reject("not a regular file".into()));
@@ -127,6 +115,40 @@ pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
         return Err(too_large(bytes.len() as u64));
     }
     Ok(bytes)
+}
+
+/// Asks for the content of the file behind `uri`, where that lies in a store: [`arrived`] waits for it.
+///
+/// # Errors
+/// By name alone, as [`read`].
+pub(crate) fn begin(uri: &str, limits: &Limits) -> Result<Option<Coming>, Reject> {
+    let path = path_of(uri)?;
+    Ok(storage::is_remote(&path).then(|| storage::begin(&path, limits.file_bytes_max)))
+}
+
+/// The content of a remote file that had `planned` bytes when it was planned; 0 where that isn't known.
+///
+/// # Errors
+/// Those of [`read_planned`].
+pub(crate) fn arrived(coming: Coming, planned: u64) -> Result<Vec<u8>, Reject> {
+    let bytes = coming.wait().map_err(|error| reject(error_text::reason(&error)))?.into();
+    if planned == 0 { Ok(bytes) } else { as_planned(bytes, planned) }
+}
+
+fn reject(message: String) -> Reject {
+    Reject::new(Stage::Read, message)
+}
+
+fn path_of(uri: &str) -> Result<PathBuf, Reject> {
+    let path = uri::to_path(uri)
+        .ok_or_else(|| reject(format!("{uri:?} is no file:// URI with an absolute path")))?;
+    if let Some(extension) = path.extension().filter(|e| sniff::is_raw_extension(e.as_bytes())) {
+        let name = uri::readable(extension.as_bytes()).to_uppercase();
+        return Err(reject(format!(
+            "camera raw ({name}) is not supported; develop it to JPEG, PNG or TIFF first"
+        )));
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

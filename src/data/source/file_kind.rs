@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::container::open;
 use super::lists;
+use super::uri;
 use crate::data::formats::sniff;
 
 /// What a file is taken for.
@@ -43,14 +44,14 @@ pub(super) fn is_container(path: &Path) -> bool {
 
 /// What an INPUT that is a file is: as its name says, else as its content does.
 pub(super) fn of_input(path: &Path) -> FileKind {
-    let name = path.file_name().unwrap_or_default();
+    let name = OsStr::from_bytes(uri::name(path));
     if ends_with(name, &CONTAINERS).is_some() {
         return FileKind::Container;
     }
     if lists::is_list(path) {
         return FileKind::List;
     }
-    let extension = path.extension().unwrap_or_default();
+    let extension = Path::new(name).extension().unwrap_or_default();
     match sniff::is_image_extension(extension.as_bytes()) {
         true => FileKind::Image,
         false if open::is_container(path) => FileKind::Container,

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::container::bytes_at::{BytesAt, LocalFile};
 use super::container::fields::Fields;
 use super::container::listing::{Listing, Remarks};
 use super::container::open::{Kind, kind_of};
@@ -12,6 +11,7 @@ use super::container::{tar, zip};
 use super::image::SourceImage;
 use super::lists;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::error_text;
 
 /// What a file was found to hold.
@@ -66,11 +66,10 @@ impl Listing for Lost {
 /// # Errors
 /// It can't be told which of its columns holds the images.
 pub(super) fn of_container(path: &Path, uri: &str, key: &str, fields: &Fields) -> Result<Held> {
-    let file = match LocalFile::open(path) {
-        Ok(file) => file,
+    let bytes = match storage::open(path) {
+        Ok(bytes) => bytes,
         Err(error) => return Ok(Held::images(Lost::new(uri, key, error_text::reason(&error)))),
     };
-    let bytes: Arc<dyn BytesAt> = Arc::new(file);
     let kind = kind_of(&bytes).map_err(Error::io(path))?.unwrap_or_else(|| kind_by_name(path));
     Ok(match kind {
         Kind::Tar => Held::paths(tar::list(bytes, uri, key, fields)?, false),
@@ -101,6 +100,6 @@ fn kind_by_name(path: &Path) -> Kind {
 /// # Errors
 /// One that can't be read.
 pub(super) fn of_list(path: &Path, key: &str, fields: &Fields) -> Result<Held> {
-    let bytes: Arc<dyn BytesAt> = Arc::new(LocalFile::open(path).map_err(Error::io(path))?);
+    let bytes = storage::open(path).map_err(Error::io(path))?;
     Ok(Held::images(lists::list(path, bytes, key, fields)?))
 }

@@ -11,7 +11,6 @@ pub(crate) mod labels;
 mod listings;
 
 pub(crate) mod lists;
-pub(crate) mod long_paths;
 pub(crate) mod own;
 pub(crate) mod patterns;
 mod peek;

@@ -2,15 +2,13 @@
 //! pictures in `samples/`), output folders, from their first file on, and pictures that it drew.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::checkpoint::folder;
 use crate::data::formats::sniff;
-use crate::data::source::file;
-use crate::data::source::long_paths::reach;
+use crate::data::source::peek::list;
+use crate::storage::{self, reach};
 
 /// The folder of pictures in a model folder.
 const SAMPLES: &str = "samples";
@@ -25,14 +23,17 @@ pub(crate) fn kind(dir: &Path, names: &[OsString]) -> Option<&'static str> {
 
 /// [`kind`] of a folder that hasn't been listed.
 pub(crate) fn kind_of(dir: &Path) -> Option<&'static str> {
-    written(dir, |name| exists(&dir.join(name)))?;
-    let list = |dir: &Path| dir.read_dir()?.map(|entry| Ok(entry?.file_name())).collect();
-    let names: Vec<OsString> = reach(dir, list).ok()?;
-    kind(dir, &names)
+    if !storage::is_remote(dir) {
+        written(dir, |name| exists(&dir.join(name)))?;
+    }
+    kind(dir, &list(dir).ok()?.names)
 }
 
 fn exists(path: &Path) -> bool {
-    reach(path, |path| path.symlink_metadata()).is_ok()
+    match storage::is_remote(path) {
+        true => storage::exists(path).unwrap_or(false),
+        false => reach(path, |path| path.symlink_metadata()).is_ok(),
+    }
 }
 
 /// What vqtok wrote into a folder that has the entries that `has` says.
@@ -74,32 +75,27 @@ pub(crate) fn is_sample(real: &Path) -> bool {
 pub(crate) fn is_drawn(path: &Path) -> bool {
     /// Signature, header chunk, and the length of the next one.
     const BEFORE: usize = 8 + 25 + 4;
-    let mut head = Vec::new();
-    let read = file::open(path).and_then(|file| file.take(64).read_to_end(&mut head));
-    let chunk = head.get(BEFORE..).filter(|_| read.is_ok());
+    let head = storage::read_head(path, 64).unwrap_or_default();
+    let chunk = head.get(BEFORE..);
     head.starts_with(b"\x89PNG") && chunk.is_some_and(|c| c.starts_with(b"tEXtSoftware\0vqtok"))
 }
 
 /// The metadata at a plan's end says what it is.
 fn is_plan(path: &Path) -> bool {
-    let read = |path: &Path| {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(1 << 17)))?;
-        let mut tail = Vec::new();
-        file.take(1 << 17).read_to_end(&mut tail)?;
-        Ok(tail)
+    const TAIL_BYTES: u64 = 1 << 17;
+    let read = || {
+        let file = storage::open(path)?;
+        let start = file.size().saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; (file.size() - start) as usize];
+        let filled = file.fill_at(start, &mut tail)?;
+        tail.truncate(filled);
+        std::io::Result::Ok(tail)
     };
-    reach(path, read).is_ok_and(|tail| contains(&tail, b"vqtok.plan_sha256"))
+    read().is_ok_and(|tail| contains(&tail, b"vqtok.plan_sha256"))
 }
 
 fn begins_as_dataset(path: &Path) -> bool {
-    let read = |path: &Path| {
-        let mut start = Vec::new();
-        File::open(path)?.take(256).read_to_end(&mut start)?;
-        Ok(start)
-    };
-    reach(path, read).is_ok_and(|start| contains(&start, b"\"dataset.v1\""))
+    storage::read_head(path, 256).is_ok_and(|start| contains(&start, b"\"dataset.v1\""))
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {

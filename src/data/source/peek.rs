@@ -2,32 +2,35 @@
 //! extension holds an image.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::Read as _;
 use std::path::Path;
 
 use crate::data::formats::sniff::{self, Sniffed};
-use crate::data::source::file::open;
-use crate::data::source::long_paths::reach;
+use crate::storage::{self, Entry, Facts};
 
-/// The names in a folder, sorted by their bytes.
-pub(super) fn list(path: &Path) -> std::io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in reach(path, |path| fs::read_dir(path))? {
-        names.push(entry?.file_name());
+/// What lies in a folder, sorted by the bytes of the names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) names: Vec<OsString>,
+    /// What a store says of each along with the names; empty for a folder of the system.
+    pub(super) facts: Vec<Facts>,
+}
+
+/// Lists a folder.
+///
+/// # Errors
+/// As the system or the store says.
+pub(super) fn list(path: &Path) -> std::io::Result<Names> {
+    let mut listed = Names::default();
+    for Entry { name, facts } in storage::list(path)? {
+        listed.names.push(name);
+        listed.facts.extend(facts);
     }
-    names.sort_unstable();
-    Ok(names)
+    Ok(listed)
 }
 
 /// Whether a file begins as an image does.
 pub(super) fn holds_an_image(path: &Path) -> bool {
-    let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-    let Ok(file) = open(path) else { return false };
-    if file.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head).is_err() {
-        return false;
-    }
-    is_images_head(&head)
+    storage::read_head(path, sniff::HEAD_BYTES as u64).is_ok_and(|head| is_images_head(&head))
 }
 
 /// Whether the first bytes are an image's.

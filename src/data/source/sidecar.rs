@@ -3,15 +3,15 @@
 //! they lie in a folder or in an archive.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::container::odd::Oddities;
-use super::file;
 use super::image::Facts;
 use super::uri;
+use crate::storage;
 use crate::util::text;
 
 /// Largest file that is read, and longest text of a fact.
@@ -86,13 +86,7 @@ const NOT_AN_OBJECT: &str = "JSON files beside images that hold no JSON object a
 
 /// At most one byte more than is taken, so that a larger one shows.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = file::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Vec::new();
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    storage::read_head(path, BYTES_MAX + 1)
 }
 
 /// Takes what a file beside an image says; what is there already stays.

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::storage;
+
 /// `name` as text: UTF-8 stays as it is, every byte that belongs to no UTF-8 sequence becomes
 /// `%XX`. A literal `%` stays, so this is for reading and for keys, not for getting the name back.
 pub(crate) fn readable(name: &[u8]) -> String {
@@ -17,8 +19,12 @@ pub(crate) fn readable(name: &[u8]) -> String {
     out
 }
 
-/// `file://` and the absolute path, percent-encoded as RFC 3986 asks of a path; reversible.
+/// `file://` and the absolute path, percent-encoded as RFC 3986 asks of a path; reversible. An address
+/// in a store is one already.
 pub(crate) fn of_path(path: &Path) -> String {
+    if storage::is_remote(path) {
+        return path.to_string_lossy().into_owned();
+    }
     let bytes = path.as_os_str().as_bytes();
     let mut out = String::with_capacity(bytes.len() + 7);
     out.push_str("file://");
@@ -34,8 +40,12 @@ pub(crate) fn of_path(path: &Path) -> String {
     out
 }
 
-/// The path behind a `file://` URI; None where it isn't one or is encoded wrongly.
+/// The path behind a `file://` URI, or the address in a store; None where it is neither or is encoded
+/// wrongly.
 pub(crate) fn to_path(uri: &str) -> Option<PathBuf> {
+    if storage::is_remote(Path::new(uri)) {
+        return Some(uri.into());
+    }
     let rest = uri.strip_prefix("file://")?.as_bytes();
     if rest.first() != Some(&b'/') {
         return None;
@@ -53,6 +63,15 @@ pub(crate) fn to_path(uri: &str) -> Option<PathBuf> {
         }
     }
     Some(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// The last part of a path, without what follows a `?` in a web address.
+pub(crate) fn name(path: &Path) -> &[u8] {
+    let name = path.file_name().unwrap_or(path.as_os_str()).as_bytes();
+    match name.iter().position(|&byte| byte == b'?').filter(|_| storage::is_on_the_web(path)) {
+        Some(at) if at > 0 => &name[..at],
+        _ => name,
+    }
 }
 
 /// The path behind a `file://` URI for messages; any other URI as it is.
@@ -75,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn addresses_in_stores_stay_as_they_are() {
+        for address in ["s3://b/a%20b c.jpg", "https://h/x?y=%2F"] {
+            assert_eq!(to_path(address).unwrap().to_str(), Some(address));
+            assert_eq!(of_path(Path::new(address)), address);
+        }
+    }
+
+    #[test]
     fn only_what_is_not_utf8_is_escaped_in_keys() {
         assert_eq!(readable(b"bad\xFF\xFE.jpg"), "bad%FF%FE.jpg");
         assert_eq!(readable("caf\u{e9} %00.jpg".as_bytes()), "caf\u{e9} %00.jpg");
@@ -83,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_no_file_uri_is_refused() {
-        for uri in ["http://x/y", "file://host/x", "file:///a%2", "file:///a%zz", "/plain"] {
+        for uri in ["ftp://x/y", "file://host/x", "file:///a%2", "file:///a%zz", "/plain"] {
             assert_eq!(to_path(uri), None, "{uri}");
         }
     }

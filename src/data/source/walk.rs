@@ -12,8 +12,8 @@ mod found;
 mod inputs;
 mod links;
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -24,13 +24,13 @@ use self::links::{Follow, Links};
 use super::container::fields::Fields;
 use super::file_kind::{self, FileKind};
 use super::hidden::{self, Whose};
-use super::image::Facts;
-use super::peek::{holds_an_image, list};
+use super::image::Facts as FactsBeside;
+use super::peek::{Names, holds_an_image, list};
 use super::skipped::Skipped;
 use super::{own, uri};
 use crate::data::formats::sniff;
-use crate::data::source::long_paths::reach;
 use crate::error::{Error, Result};
+use crate::storage::{self, Facts, reach};
 use crate::util::error_text;
 
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
@@ -60,8 +60,8 @@ struct Folder {
     path_bytes: usize,
     /// With the `/` after it; 0 for an INPUT.
     key_bytes: usize,
-    names: Vec<OsString>,
-    /// How many of them have been visited.
+    listed: Names,
+    /// How many of its names have been visited.
     visited: usize,
     /// Whether vqtok drew the first PNG in it: only then are the others looked at.
     drawn: Option<bool>,
@@ -110,12 +110,13 @@ impl Iterator for ImageWalk {
             };
             self.path.truncate(folder.path_bytes);
             self.key.truncate(folder.key_bytes);
-            let Some(name) = folder.names.get(folder.visited).cloned() else {
+            let Some(name) = folder.listed.names.get(folder.visited).cloned() else {
                 self.leave();
                 continue;
             };
+            let facts = folder.listed.facts.get(folder.visited).copied();
             folder.visited += 1;
-            if let Some(found) = self.visit(&name).transpose() {
+            if let Some(found) = self.visit(&name, facts).transpose() {
                 return Some(found);
             }
         }
@@ -140,16 +141,15 @@ impl ImageWalk {
         self.drawn = None;
         self.containers = self.take.files_alone.then_some(false);
         if is_folder {
-            let names = list(&path).map_err(Error::io(&path))?;
+            let listed = list(&path).map_err(Error::io(&path))?;
             self.path = path.into_os_string().into_encoded_bytes();
-            self.push(names, 0)?;
+            self.push(listed, 0)?;
             return Ok(None);
         }
-        let bytes = fs::metadata(&path).map_err(Error::io(&path))?.len();
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let key = uri::readable(name.as_bytes());
+        let bytes = storage::facts(&path).map_err(Error::io(&path))?.bytes;
+        let key = uri::readable(uri::name(&path));
         let kind = file_kind::of_input(&path);
-        let (uri, facts) = (uri::of_path(&path), Facts::default());
+        let (uri, facts) = (uri::of_path(&path), FactsBeside::default());
         Ok(Some(SourceFile { key, uri, bytes, kind, facts }))
     }
 
@@ -175,10 +175,10 @@ impl ImageWalk {
     /// The file at the place that `path` and `key` say.
     fn found(&self, bytes: u64, kind: FileKind) -> SourceFile {
         let (key, uri) = (self.key.clone(), uri::of_path(self.at()));
-        SourceFile { key, uri, bytes, kind, facts: Facts::default() }
+        SourceFile { key, uri, bytes, kind, facts: FactsBeside::default() }
     }
 
-    fn visit(&mut self, name: &OsStr) -> Result<Option<SourceFile>> {
+    fn visit(&mut self, name: &OsStr, facts: Option<Facts>) -> Result<Option<SourceFile>> {
         match hidden::whose(name.as_bytes()).filter(|_| !self.take.hidden) {
             Some(Whose::Hidden) => self.skipped.hidden += 1,
             Some(Whose::System) => self.skipped.system += 1,
@@ -188,19 +188,22 @@ impl ImageWalk {
                 }
                 self.path.extend_from_slice(name.as_bytes());
                 self.key.push_str(&uri::readable(name.as_bytes()));
-                return self.look();
+                return self.look(facts);
             }
         }
         Ok(None)
     }
 
-    /// Looks at the place that `path` and `key` say.
-    fn look(&mut self) -> Result<Option<SourceFile>> {
+    /// Looks at the place that `path` and `key` say; `facts` are those that listing its folder gave.
+    fn look(&mut self, facts: Option<Facts>) -> Result<Option<SourceFile>> {
         if self.path.len() > PATH_BYTES_MAX {
             self.skipped.too_long += 1;
             let reason = format!("a path of more than {PATH_BYTES_MAX} bytes");
             self.skipped.name(&self.key, reason);
             return Ok(None);
+        }
+        if let Some(facts) = facts {
+            return self.take(&facts);
         }
         // A file that vanished since the listing is treated like a link that leads nowhere.
         let Ok(own) = reach(self.at(), |path| path.symlink_metadata()) else {
@@ -218,11 +221,16 @@ impl ImageWalk {
         } else {
             own
         };
-        if !target.is_dir() {
-            return Ok(self.file(&target));
+        self.take(&Facts::of(&target))
+    }
+
+    /// Takes what lies at the current place.
+    fn take(&mut self, target: &Facts) -> Result<Option<SourceFile>> {
+        if !target.is_folder {
+            return Ok(self.file(target));
         }
         match list(self.at()) {
-            Ok(names) => self.enter(names)?,
+            Ok(listed) => self.enter(listed)?,
             Err(error) => {
                 self.skipped.unreadable_folders += 1;
                 self.skipped.name(&self.key, error_text::reason(&error));
@@ -231,21 +239,21 @@ impl ImageWalk {
         Ok(None)
     }
 
-    fn enter(&mut self, names: Vec<OsString>) -> Result<()> {
+    fn enter(&mut self, listed: Names) -> Result<()> {
         let samples = self.path.ends_with(b"/samples") && own::is_sample(self.at());
-        if !self.take.own && (samples || own::kind(self.at(), &names).is_some()) {
+        if !self.take.own && (samples || own::kind(self.at(), &listed.names).is_some()) {
             self.skipped.own += 1;
             return Ok(());
         }
         self.key.push('/');
-        self.push(names, self.key.len())
+        self.push(listed, self.key.len())
     }
 
     /// Puts the folder at the current place on the stack.
-    fn push(&mut self, names: Vec<OsString>, key_bytes: usize) -> Result<()> {
-        self.beside.enter(Path::new(OsStr::from_bytes(&self.path)), &names)?;
+    fn push(&mut self, listed: Names, key_bytes: usize) -> Result<()> {
+        self.beside.enter(Path::new(OsStr::from_bytes(&self.path)), &listed.names)?;
         let path_bytes = self.path.len();
-        self.stack.push(Folder { path_bytes, key_bytes, names, visited: 0, drawn: None });
+        self.stack.push(Folder { path_bytes, key_bytes, listed, visited: 0, drawn: None });
         Ok(())
     }
 
@@ -257,14 +265,14 @@ impl ImageWalk {
         }
     }
 
-    fn file(&mut self, target: &Metadata) -> Option<SourceFile> {
-        if !target.is_file() {
+    fn file(&mut self, target: &Facts) -> Option<SourceFile> {
+        if !target.is_file {
             self.skipped.not_regular += 1;
             return None;
         }
         match self.at().extension().filter(|extension| !extension.is_empty()) {
             Some(extension) if sniff::is_image_extension(extension.as_bytes()) => {}
-            Some(_) if file_kind::is_container(self.at()) => return self.container(target.len()),
+            Some(_) if file_kind::is_container(self.at()) => return self.container(target.bytes),
             Some(_) => {
                 self.skipped.other_extension += 1;
                 return None;
@@ -280,9 +288,9 @@ impl ImageWalk {
             return None;
         }
         self.containers.get_or_insert(false);
-        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
+        let names = self.stack.last().map_or(&[][..], |folder| &folder.listed.names);
         let facts = self.beside.facts(&self.path, names);
-        Some(SourceFile { facts, ..self.found(target.len(), FileKind::Image) })
+        Some(SourceFile { facts, ..self.found(target.bytes, FileKind::Image) })
     }
 
     /// A container in a folder is taken where the INPUT holds nothing but containers: beside images
@@ -300,7 +308,7 @@ impl ImageWalk {
             self.skipped.containers += 1;
             return None;
         }
-        let names = self.stack.last().map_or(&[][..], |folder| &folder.names);
+        let names = self.stack.last().map_or(&[][..], |folder| &folder.listed.names);
         let name = self.at().file_name().unwrap_or_default();
         if file_kind::describes_another(name, |other| names.iter().any(|n| n == other)) {
             self.skipped.other_extension += 1;

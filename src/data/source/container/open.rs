@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bytes_at::{BytesAt, LocalFile};
 use super::listing::{ReadForward, ReadPart};
 use super::parquet_table::{self, TableReader};
 use super::shared::Shared;
@@ -13,6 +12,7 @@ use super::tar::{self, Compression, TarReader, TarStream};
 use super::zip::{self, ZipReader};
 use crate::data::source::uri;
 use crate::error::{Reject, Stage};
+use crate::storage::{self, BytesAt};
 use crate::util::error_text;
 
 /// What holds many images.
@@ -52,8 +52,7 @@ pub(crate) fn kind_of(bytes: &Arc<dyn BytesAt>) -> io::Result<Option<Kind>> {
 
 /// Whether the file at `path` is a container by its content.
 pub(crate) fn is_container(path: &Path) -> bool {
-    let Ok(file) = LocalFile::open(path) else { return false };
-    let bytes: Arc<dyn BytesAt> = Arc::new(file);
+    let Ok(bytes) = storage::open(path) else { return false };
     kind_of(&bytes).is_ok_and(|kind| kind.is_some())
 }
 
@@ -79,8 +78,7 @@ impl Container {
     /// A [`Reject`] of [`Stage::Read`]: no such file, or one that holds no parts.
     pub(crate) fn open(uri: &str) -> Result<Container, Reject> {
         let path = uri::to_path(uri).ok_or_else(|| reject(format!("{uri:?} is no file:// URI")))?;
-        let file = LocalFile::open(&path).map_err(|error| reject(error_text::reason(&error)))?;
-        let bytes: Arc<dyn BytesAt> = Arc::new(file);
+        let bytes = storage::open(&path).map_err(|error| reject(error_text::reason(&error)))?;
         let kind = kind_of(&bytes).map_err(|error| reject(error_text::reason(&error)))?;
         let kind = kind.ok_or_else(|| {
             reject("the file has changed since it was planned: it holds no images now".into())

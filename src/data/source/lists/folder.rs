@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::input::trimmed;
 use super::place::without_dot;
 use super::row::Row;
 use super::rows::Rows;
-use crate::data::source::container::bytes_at::{BytesAt, LocalFile};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;
 use crate::data::source::uri;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::text;
 
 /// The column that makes a table the metadata of a folder.
@@ -38,6 +37,10 @@ pub(crate) struct FolderMetadata {
     odd: Oddities,
 }
 
+fn is_file(path: &Path) -> bool {
+    storage::facts(path).is_ok_and(|facts| facts.is_file)
+}
+
 /// The metadata of the folder in which `names` lie, where it has such a file. One that can't be
 /// used says why in [`FolderMetadata::odd`]: other files are called so as well.
 ///
@@ -49,7 +52,7 @@ pub(crate) fn metadata_of(
     fields: &Fields,
 ) -> Result<Option<FolderMetadata>> {
     let there =
-        |name: &&str| names.iter().any(|other| other == name) && folder.join(name).is_file();
+        |name: &&str| names.iter().any(|other| other == name) && is_file(&folder.join(name));
     let mut found = NAMES.into_iter().filter(there);
     let Some(name) = found.next() else { return Ok(None) };
     let path = folder.join(name);
@@ -57,7 +60,7 @@ pub(crate) fn metadata_of(
     for other in found {
         metadata.odd.note(format!("{other} is not used beside {name}"), "");
     }
-    let bytes: Arc<dyn BytesAt> = Arc::new(LocalFile::open(&path).map_err(Error::io(&path))?);
+    let bytes = storage::open(&path).map_err(Error::io(&path))?;
     let fields = Fields { image: Some(FILE_NAME.into()), ..fields.clone() };
     let rows = Rows::open(&path, name, &bytes, &fields, &mut metadata.odd);
     match rows.map_err(Error::io(&path))? {

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
-use crate::data::source::container::bytes_at::{BytesAt, Cursor};
+use crate::storage::{BytesAt, Cursor};
 
 /// Longest row: a caption and as much again for the rest, of a few bytes a character. A longer one
 /// is a broken one, such as what follows a quote that nothing closes.

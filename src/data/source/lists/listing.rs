@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::place::Place;
 use super::rows::Rows;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::SourceImage;
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 use crate::util::text;
 
 /// The images that a list names, in its order.

@@ -11,6 +11,7 @@ use super::input::trimmed;
 use super::row::Row;
 use crate::data::source::image::SourceImage;
 use crate::data::source::{file, uri};
+use crate::storage;
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 60_000;
@@ -31,7 +32,7 @@ impl Place {
     /// # Errors
     /// Where the working folder is needed and can't be told.
     pub(crate) fn of(path: &Path, name: &str) -> io::Result<Place> {
-        let path = std::path::absolute(path)?;
+        let path = storage::absolute(path)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
         Ok(Place { folder, uri: uri::of_path(&path), name: name.to_string() })
     }
@@ -82,29 +83,41 @@ impl Place {
                 Some(path) => Cow::Owned(path),
                 None => {
                     let fault = "it is no file:// address of an absolute path, percent-encoded";
-                    return Ok(elsewhere(written, fault.into()));
+                    return Ok(unreadable(written, fault.into()));
                 }
             },
-            Some(name) => return Ok(elsewhere(written, not_built_in(name))),
+            Some(name) => return Ok(elsewhere(written, name)),
         };
         let key = uri::readable(&path).trim_start_matches('/').to_string();
         if key.is_empty() {
             return Err("it names no image: its path is a folder's".into());
         }
         let place = self.folder.join(OsStr::from_bytes(&path));
-        let uri = uri::of_path(&std::path::absolute(&place).unwrap_or(place));
-        let bytes = file::size(&uri).unwrap_or(0);
+        let uri = uri::of_path(&storage::absolute(&place).unwrap_or_else(|_| place.clone()));
+        // To ask a store for each would take longer than reading them.
+        let bytes = if storage::is_remote(&place) { None } else { file::size(&uri) };
+        let bytes = bytes.unwrap_or(0);
         Ok(SourceImage { key, uri, bytes, ..SourceImage::default() })
     }
 }
 
+/// An image at an address, which is its name.
+fn elsewhere(written: &[u8], scheme: &str) -> SourceImage {
+    let key = uri::readable(written);
+    let uri = format!("{}{}", scheme.to_ascii_lowercase(), &key[scheme.len()..]);
+    match storage::REACHES_STORES && storage::is_remote(Path::new(&uri)) {
+        true => SourceImage { key, uri, ..SourceImage::default() },
+        false => unreadable(written, not_built_in(scheme)),
+    }
+}
+
 /// An image whose address is kept as it is written, and why it can't be read.
-fn elsewhere(written: &[u8], fault: String) -> SourceImage {
+fn unreadable(written: &[u8], fault: String) -> SourceImage {
     let address = uri::readable(written);
     SourceImage { key: address.clone(), uri: address, fault: Some(fault), ..SourceImage::default() }
 }
 
-/// Why addresses of a scheme aren't read: the one place to change where they are.
+/// Why addresses of a scheme aren't read.
 fn not_built_in(scheme: &str) -> String {
     format!(
         "reading {}:// addresses is not built in; download the images (img2dataset) and list the \

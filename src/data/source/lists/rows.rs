@@ -16,10 +16,11 @@ use super::lines::Lines;
 use super::records::Records;
 use super::row::{Row, kind};
 use crate::data::formats::sniff;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;
+use crate::data::source::uri;
+use crate::storage::BytesAt;
 use crate::util::text;
 
 const COMMENTS: &str = "lines that begin with # are comments, though they end as images do; write \
@@ -41,7 +42,8 @@ enum Kind {
 
 impl Kind {
     fn of(path: &Path) -> Option<Kind> {
-        let extension = path.extension()?.to_ascii_lowercase();
+        let name = Path::new(OsStr::from_bytes(uri::name(path)));
+        let extension = name.extension()?.to_ascii_lowercase();
         Some(match extension.to_str()? {
             "txt" => Kind::Text,
             "csv" => Kind::Table { tabs: false },

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::columns::Columns;
 use super::place::Place;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::container::parquet_table::{TextRows, text_columns, text_rows};
 use crate::data::source::image::SourceImage;
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 use crate::util::text;
 
 /// The images that the rows of a Parquet file name.

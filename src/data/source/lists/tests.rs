@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::*;
-use crate::data::source::container::bytes_at::{BytesAt, LocalFile};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing as _, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::SourceImage;
 use crate::data::source::uri;
 use crate::error::Result;
+use crate::storage::{BytesAt, LocalFile};
 use crate::testing::shared;
 
 fn listed(path: &Path, fields: &Fields) -> Result<(Vec<SourceImage>, Remarks)> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::source::own;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::text;
 
 #[derive(Debug)]
@@ -34,8 +35,21 @@ pub(super) fn check(inputs: &[PathBuf], take_own: bool) -> Result<Checked> {
     // By resolved path, and folders by identity as well: one may be mounted in several places.
     let mut roots: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
     let mut folders: BTreeMap<(u64, u64), &PathBuf> = BTreeMap::new();
+    let mut remote = Vec::new();
     let mut checked = Vec::with_capacity(inputs.len());
     for input in inputs {
+        if let Some(scheme) = storage::unknown_scheme(input).filter(|_| !input.exists()) {
+            return Err(Error::invalid(format!(
+                "{}: {scheme}:// is nothing that vqtok reads; it reads paths, s3://, gs://, az:// and \
+                 https://",
+                text::path(input)
+            )));
+        }
+        if storage::is_remote(input) {
+            checked.push(check_remote(input, take_own, &mut remote)?);
+            roots.insert(input.clone(), input);
+            continue;
+        }
         let root = fs::canonicalize(input).map_err(Error::io(input))?;
         let kind = fs::metadata(&root).map_err(Error::io(input))?;
         if !kind.is_dir() && !kind.is_file() {
@@ -46,10 +60,7 @@ pub(super) fn check(inputs: &[PathBuf], take_own: bool) -> Result<Checked> {
         }
         let own = if kind.is_dir() && !take_own { own::kind_of(&root) } else { None };
         if let Some(what) = own {
-            return Err(Error::invalid(format!(
-                "{} is {what} of vqtok: what it wrote is no input; name the folder of your images",
-                text::path(input)
-            )));
+            return Err(of_vqtok(input, what));
         }
         refuse_overlap(input, &root, &kind, &roots, &folders)?;
         roots.insert(root, input);
@@ -60,6 +71,46 @@ pub(super) fn check(inputs: &[PathBuf], take_own: bool) -> Result<Checked> {
         checked.push(Input { path, is_folder: kind.is_dir() });
     }
     Ok(Checked { inputs: checked, roots: roots.into_keys().collect() })
+}
+
+/// An INPUT in a store, beside those before it.
+fn check_remote<'a>(
+    input: &'a PathBuf,
+    take_own: bool,
+    others: &mut Vec<&'a PathBuf>,
+) -> Result<Input> {
+    let is_folder = storage::facts(input).map_err(Error::io(input))?.is_folder;
+    if let Some(what) = own::kind_of(input).filter(|_| is_folder && !take_own) {
+        return Err(of_vqtok(input, what));
+    }
+    for other in others.iter() {
+        for (inner, outer) in [(input, *other), (*other, input)] {
+            if storage::same_or_below(inner, outer) {
+                return Err(inside(inner, outer));
+            }
+        }
+    }
+    others.push(input);
+    let path = match input.to_str() {
+        Some(text) => PathBuf::from(text.trim_end_matches('/')),
+        None => input.clone(),
+    };
+    Ok(Input { path, is_folder })
+}
+
+fn of_vqtok(input: &Path, what: &str) -> Error {
+    Error::invalid(format!(
+        "{} is {what} of vqtok: what it wrote is no input; name the folder of your images",
+        text::path(input)
+    ))
+}
+
+fn inside(inner: &Path, outer: &Path) -> Error {
+    Error::invalid(format!(
+        "{} lies inside {}: its images would be tokenized twice",
+        text::path(inner),
+        text::path(outer)
+    ))
 }
 
 /// Refuses an INPUT that is, holds or lies inside another one.
@@ -82,11 +133,7 @@ fn refuse_overlap(
     let outer = root.ancestors().find_map(|outer| roots.get(outer)).map(|outer| (input, *outer));
     let nested = outer.or_else(|| first_inside(roots, root).map(|inner| (*inner, input)));
     if let Some((inner, outer)) = nested {
-        return Err(Error::invalid(format!(
-            "{} lies inside {}: its images would be tokenized twice",
-            text::path(inner),
-            text::path(outer)
-        )));
+        return Err(inside(inner, outer));
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use super::detect::{NoImages, image_column};
 use super::features::{Feature, Features};
 use super::table::{Table, Unopened};
 use super::tree::Column;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::uri;
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 
 /// What a Parquet file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use super::kind::has_text;
 use super::leaf::{LeafRows, TOO_FEW};
 use super::side::SideColumn;
 use super::table::{Table, Unopened};
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::image::{Part, SourceImage};
 use crate::data::source::uri;
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 use crate::util::settings::IMAGE_COLUMN;
 use crate::util::text;
 

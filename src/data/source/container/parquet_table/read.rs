@@ -9,12 +9,11 @@ use super::detect::{ImageColumn, with_path};
 use super::leaf::{Cells, LeafRows, Stored, TOO_FEW};
 use super::table::Table;
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::listing::ReadForward;
 use crate::data::source::image::Part;
-use crate::data::source::long_paths::reach;
 use crate::data::source::{file, uri};
 use crate::error::{Reject, Stage};
+use crate::storage::{self, BytesAt};
 use crate::util::text;
 
 /// Reads the images of one Parquet file; cheapest in the order of the rows.
@@ -213,8 +212,10 @@ fn value<'a>(cells: Cells<'a>, at: &At) -> Result<Option<&'a [u8]>, Reject> {
 fn beside(path: &[u8], folders: &[PathBuf], limits: &Limits) -> Result<Vec<u8>, Reject> {
     let name = String::from_utf8_lossy(path);
     let path = uri::to_path(&name).unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(path)));
-    let is_file =
-        |path: &PathBuf| reach(path, |path| path.metadata()).is_ok_and(|facts| facts.is_file());
+    if storage::is_remote(&path) {
+        return file::read(&name, limits);
+    }
+    let is_file = |path: &PathBuf| storage::facts(path).is_ok_and(|facts| facts.is_file);
     // An absolute path stays one when it is joined to a folder.
     let bare = path.is_absolute().then(|| path.clone());
     let found = folders.iter().map(|folder| folder.join(&path)).chain(bare).find(is_file);

@@ -1,19 +1,16 @@
 //! Owns a Parquet file's footer, checked, and the way to its column chunks. Must not know: what any
 //! column means.
 
-use std::io::{self, BufReader, Seek, SeekFrom};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, get_column_reader};
-use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::pages::Guarded;
 use super::tree::{Column, columns_of};
-use crate::data::source::container::bytes_at::{BytesAt, Cursor};
+use crate::storage::{BytesAt, Chunks, Cursor};
 use crate::util::parquet_errors::{reading, told};
 use crate::util::{error_text, parquet_guard};
 
@@ -182,36 +179,5 @@ impl BytesAt for Watched {
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
             }
         })
-    }
-}
-
-/// The bytes as the Parquet reader takes them.
-struct Chunks(Arc<dyn BytesAt>);
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.0.size()
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<Cursor>;
-
-    fn get_read(&self, start: u64) -> ParquetResult<BufReader<Cursor>> {
-        let mut cursor = Cursor::new(Arc::clone(&self.0));
-        cursor.seek(SeekFrom::Start(start))?;
-        Ok(BufReader::new(cursor))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.0.size()) {
-            return Err(ParquetError::EOF("it ends too early".into()));
-        }
-        let mut buffer = vec![0; length];
-        if self.0.fill_at(start, &mut buffer)? < length {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        Ok(buffer.into())
     }
 }

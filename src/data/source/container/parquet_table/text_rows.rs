@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::side::SideColumn;
 use super::table::{Table, Unopened};
 use super::tree::Column;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::uri;
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 
 /// The names of the columns of the Parquet file at `uri` that can be read as text, in its order.
 ///

@@ -14,12 +14,12 @@ use super::notes::Notes;
 use super::sample::{Image, Sample};
 use super::stream::{Broken, Damage, Stream};
 use super::walker::{Step, Walker};
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::image::{Part, SourceImage};
 use crate::data::source::uri::{self, readable};
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 use crate::util::text::quoted;
 
 /// So many keys are remembered to find samples that were torn apart.

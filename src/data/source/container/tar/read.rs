@@ -10,11 +10,11 @@ use super::unpack::Compression;
 use super::walker::{Step, Walker};
 use crate::data::formats::raw_image::Limits;
 use crate::data::formats::sniff;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::listing::{ReadForward, ReadPart};
 use crate::data::source::image::Part;
 use crate::data::source::uri::readable;
 use crate::error::{Reject, Stage};
+use crate::storage::BytesAt;
 use crate::util::error_text;
 use crate::util::text::quoted;
 

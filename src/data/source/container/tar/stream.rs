@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::header::{self, BLOCK};
 use super::unpack::{self, Compression, Failure, Unpack};
-use crate::data::source::container::bytes_at::BytesAt;
+use crate::storage::BytesAt;
 
 /// Small for plain tars: a header and small members are in it, pixels hardly.
 const PLAIN_BYTES: usize = 8 << 10;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::{BytesAt, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, ReadForward, ReadPart, Remarks};
 use crate::data::source::image::{Part, SourceImage};
+use crate::storage::{BytesAt, Memory};
 
 mod damage;
 mod headers;

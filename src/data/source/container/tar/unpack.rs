@@ -10,7 +10,7 @@ use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
 
 use super::header::is_tar;
-use crate::data::source::container::bytes_at::BytesAt;
+use crate::storage::BytesAt;
 use crate::util::error_text;
 
 const INPUT_BYTES: usize = 1 << 16;

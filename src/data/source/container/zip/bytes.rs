@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::data::source::container::bytes_at::BytesAt;
+use crate::storage::BytesAt;
 
 /// What a place that a cut or lying archive promised gets.
 pub(super) const CUT: &str = "the archive is cut or damaged here";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bytes::{CUT, Trouble, array_at, u16_at, vec_at};
 use super::entry::Entry;
-use crate::data::source::container::bytes_at::{BytesAt, Cursor};
+use crate::storage::{BytesAt, Cursor};
 
 /// Methods of compression, as the format numbers them.
 const STORED: u16 = 0;

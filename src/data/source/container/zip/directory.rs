@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::bytes::{CUT, Trouble, array_at, u16_at, u32_at, u64_at};
 use super::entry::{Entry, LINE_BYTES};
-use crate::data::source::container::bytes_at::{BytesAt, Cursor};
+use crate::storage::{BytesAt, Cursor};
 
 /// The end record without its comment.
 const END_BYTES: usize = 22;

@@ -11,13 +11,13 @@ use super::entry::Entry;
 use super::index::Index;
 use super::kind::Kind;
 use crate::data::formats::sniff;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::{Facts, Part, SourceImage};
 use crate::data::source::{peek, sidecar, uri};
 use crate::error::{Error, Result};
+use crate::storage::BytesAt;
 use crate::util::text;
 
 /// Longest key of an image, in bytes; a longer one is cut, and its image fails.

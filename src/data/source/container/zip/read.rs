@@ -6,10 +6,10 @@ use super::bytes::Trouble;
 use super::content;
 use super::directory::{Directory, entry_at};
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::BytesAt;
 use crate::data::source::container::listing::ReadPart;
 use crate::data::source::image::Part;
 use crate::error::{Reject, Stage};
+use crate::storage::BytesAt;
 use crate::util::text;
 
 /// An archive whose images are read in any order, from any thread.

@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use self::pack::{Member, member, pack};
 use super::*;
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::{BytesAt, LocalFile, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing as _, ReadPart as _, Remarks};
 use crate::data::source::image::{Part, SourceImage};
+use crate::storage::{BytesAt, LocalFile, Memory};
 use crate::testing::shared;
 
 /// Everything that an archive gives: each image with its bytes, or why there are none.

@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use super::super::{TableKind, TableReader, is_parquet, kind, list};
 use super::made::{Cell, cells, lists};
 use super::{listed, read, reader, write};
-use crate::data::source::container::bytes_at::{BytesAt, Memory};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::SourceImage;
+use crate::storage::{BytesAt, Memory};
 
 /// 40 rows in 4 row groups; each image is its number many times over.
 fn table(dir: &Path, compression: Compression) -> (PathBuf, Vec<Vec<u8>>) {

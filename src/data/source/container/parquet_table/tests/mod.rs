@@ -16,11 +16,11 @@ use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 
 use super::{TableReader, list};
 use crate::data::formats::raw_image::Limits;
-use crate::data::source::container::bytes_at::{BytesAt, LocalFile};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, ReadForward, Remarks};
 use crate::data::source::image::SourceImage;
 use crate::data::source::uri;
+use crate::storage::{BytesAt, LocalFile};
 
 fn open(path: &Path) -> Arc<dyn BytesAt> {
     Arc::new(LocalFile::open(path).unwrap())

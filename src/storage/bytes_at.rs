@@ -2,11 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::data::source::file;
+use super::long_paths::reach;
+
+/// Opens without ever waiting, even if the file became a FIFO since it was found.
+///
+/// # Errors
+/// As the system says.
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    reach(path, |path| options.open(path))
+}
 
 /// A file whose parts can be read from several threads at once.
 pub(crate) trait BytesAt: Send + Sync {
@@ -50,7 +60,7 @@ impl LocalFile {
     /// # Errors
     /// As the system says; not a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<LocalFile> {
-        LocalFile::of(file::open(path)?)
+        LocalFile::of(open_without_waiting(path)?)
     }
 
     /// A file that is open.
@@ -86,7 +96,12 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// From its beginning.
     pub(crate) fn new(bytes: Arc<dyn BytesAt>) -> Cursor {
-        Cursor { bytes, position: 0 }
+        Cursor::at(bytes, 0)
+    }
+
+    /// From a position on.
+    pub(crate) fn at(bytes: Arc<dyn BytesAt>, position: u64) -> Cursor {
+        Cursor { bytes, position }
     }
 }
 

@@ -1,0 +1,45 @@
+//! Owns what is known of a place before it is read.
+
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::time::SystemTime;
+
+/// What lies at an address, links followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// A file's size.
+    pub(crate) bytes: u64,
+    /// A folder; in a store, that objects lie below.
+    pub(crate) is_folder: bool,
+    /// A regular file, or an object.
+    pub(crate) is_file: bool,
+    /// When it was last written, where that can be told.
+    pub(crate) written: Option<SystemTime>,
+}
+
+impl Facts {
+    /// Of a place of the system.
+    pub(crate) fn of(metadata: &Metadata) -> Facts {
+        Facts {
+            bytes: metadata.len(),
+            is_folder: metadata.is_dir(),
+            is_file: metadata.is_file(),
+            written: metadata.modified().ok(),
+        }
+    }
+
+    /// Of a folder in a store.
+    #[cfg_attr(not(feature = "stores"), expect(dead_code, reason = "there are no stores"))]
+    pub(super) fn folder() -> Facts {
+        Facts { bytes: 0, is_folder: true, is_file: false, written: None }
+    }
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Without its folder.
+    pub(crate) name: OsString,
+    /// What a store says of it along with the name; None for the system's files.
+    pub(crate) facts: Option<Facts>,
+}

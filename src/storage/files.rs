@@ -1,0 +1,217 @@
+//! Owns what is done with files by their addresses, wherever they lie.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::address::is_remote;
+use super::bytes_at::{BytesAt, LocalFile, open_without_waiting};
+use super::coming::Coming;
+use super::facts::{Entry, Facts};
+use super::long_paths::reach;
+use super::stores::store_of;
+use crate::util::regular_file;
+
+/// Bytes of one file that a store takes in one piece at most; S3's bound.
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
+/// What lies at an address, links followed.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] where nothing does; as the system or the store says.
+pub(crate) fn facts(path: &Path) -> io::Result<Facts> {
+    match is_remote(path) {
+        true => store_of(path)?.facts(path),
+        false => Ok(Facts::of(&reach(path, |path| path.metadata())?)),
+    }
+}
+
+/// Whether something lies at an address.
+///
+/// # Errors
+/// Where that can't be told.
+pub(crate) fn exists(path: &Path) -> io::Result<bool> {
+    match facts(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        // What can't be looked at isn't there for us, as `Path::exists` has it.
+        Err(_) if !is_remote(path) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a regular file for reads by place.
+///
+/// # Errors
+/// As the system or the store says; not a regular file.
+pub(crate) fn open(path: &Path) -> io::Result<Arc<dyn BytesAt>> {
+    match is_remote(path) {
+        true => store_of(path)?.open(path),
+        false => Ok(Arc::new(LocalFile::open(path)?)),
+    }
+}
+
+/// The bytes of a regular file.
+///
+/// # Errors
+/// As [`regular_file::read`]; as the store says.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    match is_remote(path) {
+        true => Ok(begin(path, bytes_max).wait()?.into()),
+        false => regular_file::read(path, bytes_max),
+    }
+}
+
+/// The same as text.
+///
+/// # Errors
+/// Those of [`read`]; bytes that are no UTF-8.
+pub(crate) fn read_to_string(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let not_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not text (UTF-8)");
+    String::from_utf8(read(path, bytes_max)?).map_err(not_text)
+}
+
+/// The first bytes of a regular file: so many, or as many as there are.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn read_head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    if is_remote(path) {
+        return match store_of(path)?.begin(path, Some(0..bytes), bytes).wait() {
+            // An empty object has no first byte.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
+            head => Ok(head?.into()),
+        };
+    }
+    let file = open_without_waiting(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut head = Vec::new();
+    file.take(bytes).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Asks for the bytes of a remote file, unless they are more than `bytes_max`.
+pub(crate) fn begin(path: &Path, bytes_max: u64) -> Coming {
+    match store_of(path) {
+        Ok(store) => store.begin(path, None, bytes_max),
+        Err(error) => Coming::failed(error),
+    }
+}
+
+/// The names in a folder, sorted by their bytes. In a store, a folder is there when something lies
+/// below it.
+///
+/// # Errors
+/// As the system or the store says.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
+    if is_remote(folder) {
+        return match store_of(folder)?.list(folder)? {
+            none if none.is_empty() => Err(ErrorKind::NotFound.into()),
+            entries => Ok(entries),
+        };
+    }
+    let mut entries = Vec::new();
+    for entry in reach(folder, |path| fs::read_dir(path))? {
+        entries.push(Entry { name: entry?.file_name(), facts: None });
+    }
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// How a conditional creation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// The object is ours.
+    Ours,
+    /// Something was there; it may be ours after all, where an answer was lost.
+    Exists,
+}
+
+/// Puts a local file's content at a remote address, unless something is there.
+///
+/// # Errors
+/// As the store says.
+pub(crate) fn create(path: &Path, content: &Path) -> io::Result<Created> {
+    match store_of(path)?.put(path, whole(content)?, true) {
+        Ok(()) => Ok(Created::Ours),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created::Exists),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a local file's content at a remote address, in place of what may be there.
+///
+/// # Errors
+/// As the store says.
+pub(crate) fn put(path: &Path, content: &Path) -> io::Result<()> {
+    store_of(path)?.put(path, whole(content)?, false)
+}
+
+/// A file's bytes, which the system reads as they are sent.
+fn whole(content: &Path) -> io::Result<bytes::Bytes> {
+    let file = File::open(content)?;
+    let bytes = file.metadata()?.len();
+    if bytes > PUT_BYTES_MAX {
+        let text = format!("{bytes} bytes are more than a store takes at once; use smaller shards");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+    }
+    if bytes == 0 {
+        return Ok(bytes::Bytes::new());
+    }
+    // SAFETY: the file is a temporary one of this process, which nobody writes to any more.
+    let map = unsafe { memmap2::Mmap::map(&file)? };
+    Ok(bytes::Bytes::from_owner(map))
+}
+
+/// Removes a remote file; says whether there was one.
+///
+/// # Errors
+/// As the store says.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    let there = exists(path)?;
+    if there {
+        store_of(path)?.remove(path)?;
+    }
+    Ok(there)
+}
+
+/// Makes sure that names are given once below a remote folder: some stores take a conditional
+/// creation for a plain one, and two workers would overwrite each other.
+///
+/// # Errors
+/// One that does; as the store says.
+pub(crate) fn probe(folder: &Path) -> io::Result<()> {
+    let store = store_of(folder)?;
+    let name = format!(".vqtok-probe-{}-{:016x}", std::process::id(), random()?);
+    let place: PathBuf = folder.join(name);
+    let content = || bytes::Bytes::from_static(b"vqtok looks whether names are given once\n");
+    match store.put(&place, content(), true) {
+        // A lost answer, asked again.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        created => created?,
+    }
+    let again = store.put(&place, content(), true);
+    // What stays behind is one small object, and no reason to fail.
+    let _ = store.remove(&place);
+    match again {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Err(io::Error::new(
+            ErrorKind::Unsupported,
+            "this store ignores If-None-Match: two workers could overwrite each other's shards \
+             without a word; write to a folder and copy it, or use a store with conditional writes",
+        )),
+    }
+}
+
+/// A number that no other process has.
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u64::from_le_bytes(bytes))
+}

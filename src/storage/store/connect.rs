@@ -1,0 +1,107 @@
+//! Owns making the store behind an address, by the settings of the environment.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use super::errors::told;
+use super::objects::Objects;
+use super::runtime::PATIENCE;
+use super::web::Web;
+use crate::storage::address::{Address, parts};
+use crate::storage::stores::Store;
+
+/// How long one answer is waited for: parts of a file, and lists.
+const READ_MAX: Duration = Duration::from_secs(30);
+/// How long sending one file may take.
+const WRITE_MAX: Duration = Duration::from_secs(600);
+
+/// The store of an address; the same one for all of a bucket.
+pub(crate) fn connect(address: &Path) -> io::Result<Arc<dyn Store>> {
+    static STORES: Mutex<Option<HashMap<String, Arc<dyn Store>>>> = Mutex::new(None);
+    let of = parts(address).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    check(&of)?;
+    let name = match of.scheme {
+        "http" | "https" => "the web".to_string(),
+        scheme => format!("{scheme}://{}", of.authority),
+    };
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    let stores = stores.get_or_insert_default();
+    if let Some(store) = stores.get(&name) {
+        return Ok(Arc::clone(store));
+    }
+    install_crypto();
+    let store: Arc<dyn Store> = match of.scheme {
+        "http" | "https" => Arc::new(Web::new()?),
+        _ => Arc::new(Objects::new(made(&of, READ_MAX)?, made(&of, WRITE_MAX)?)),
+    };
+    stores.insert(name, Arc::clone(&store));
+    Ok(store)
+}
+
+/// Refuses an address without a bucket, and one that holds a password.
+fn check(address: &Address<'_>) -> io::Result<()> {
+    let refused = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if address.authority.is_empty() {
+        return refused("it names no bucket or host");
+    }
+    let is_azure = address.scheme.starts_with("a");
+    if !is_azure && address.authority.contains('@') {
+        return refused("credentials don't belong into addresses; give them by the environment");
+    }
+    Ok(())
+}
+
+/// The cryptography of TLS, for all of the process.
+fn install_crypto() {
+    static ONCE: Once = Once::new();
+    // Somebody else in the process may have chosen one; that does as well.
+    ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectStore>> {
+    let options = ClientOptions::new()
+        .with_timeout(longest)
+        .with_connect_timeout(Duration::from_secs(10))
+        // Whoever names an endpoint without TLS wants that.
+        .with_allow_http(endpoint_without_tls());
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(5),
+        base: 2.0,
+    };
+    let retry = RetryConfig { backoff, max_retries: 100, retry_timeout: PATIENCE };
+    let bucket = address.authority;
+    let store: object_store::Result<Arc<dyn ObjectStore>> = match address.scheme {
+        "s3" | "s3a" => {
+            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+            let built = builder.with_client_options(options).with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+        "gs" | "gcs" => {
+            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+            let built = builder.with_client_options(options).with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+        scheme => {
+            let url = format!("{scheme}://{bucket}/");
+            let builder = MicrosoftAzureBuilder::from_env().with_url(url);
+            let built = builder.with_client_options(options).with_retry(retry).build();
+            built.map(|store| Arc::new(store) as _)
+        }
+    };
+    store.map_err(told)
+}
+
+fn endpoint_without_tls() -> bool {
+    std::env::vars().any(|(name, value)| {
+        name.to_ascii_uppercase().contains("ENDPOINT") && value.starts_with("http://")
+    })
+}

@@ -1,0 +1,171 @@
+//! Owns an object store as a place of files.
+
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use object_store::path::Path as Key;
+use object_store::{
+    Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload,
+};
+
+use super::errors::told;
+use super::runtime::{self, PATIENCE};
+use crate::storage::address::parts;
+use crate::storage::bytes_at::BytesAt;
+use crate::storage::coming::Coming;
+use crate::storage::facts::{Entry, Facts};
+use crate::storage::remote_file::RemoteFile;
+use crate::storage::stores::Store;
+
+/// A bucket.
+pub(super) struct Objects {
+    /// For what is answered soon.
+    reading: Arc<dyn ObjectStore>,
+    /// For sending files, which takes longer.
+    writing: Arc<dyn ObjectStore>,
+}
+
+impl Objects {
+    pub(super) fn new(reading: Arc<dyn ObjectStore>, writing: Arc<dyn ObjectStore>) -> Objects {
+        Objects { reading, writing }
+    }
+}
+
+fn key(address: &Path) -> io::Result<Key> {
+    let parts = parts(address).ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+    Key::parse(parts.key).map_err(|error| told(error.into()))
+}
+
+fn facts_of(object: &ObjectMeta) -> Facts {
+    let written = Some(object.last_modified.into());
+    Facts { bytes: object.size, is_folder: false, is_file: true, written }
+}
+
+impl Store for Objects {
+    fn facts(&self, address: &Path) -> io::Result<Facts> {
+        let key = key(address)?;
+        let asks_for_folder = address.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let store = Arc::clone(&self.reading);
+        runtime::wait(async move {
+            if !asks_for_folder && !key.as_ref().is_empty() {
+                match store.head(&key).await {
+                    Err(Error::NotFound { .. }) => {}
+                    object => return Ok(facts_of(&object.map_err(told)?)),
+                }
+            }
+            match any_below(&*store, &key).await? {
+                true => Ok(Facts::folder()),
+                false => Err(ErrorKind::NotFound.into()),
+            }
+        })
+    }
+
+    fn open(self: Arc<Self>, address: &Path) -> io::Result<Arc<dyn BytesAt>> {
+        let facts = self.facts(address)?;
+        match facts.is_file {
+            true => Ok(Arc::new(RemoteFile::new(self, address, facts.bytes))),
+            false => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn begin(&self, address: &Path, range: Option<Range<u64>>, bytes_max: u64) -> Coming {
+        let key = match key(address) {
+            Ok(key) => key,
+            Err(error) => return Coming::failed(error),
+        };
+        let store = Arc::clone(&self.reading);
+        runtime::begin(async move {
+            let range = range.map(GetRange::Bounded);
+            let options = GetOptions { range, ..GetOptions::default() };
+            let answer = store.get_opts(&key, options).await.map_err(told)?;
+            let bytes = answer.range.end.saturating_sub(answer.range.start);
+            if bytes > bytes_max {
+                let text =
+                    format!("it has more than the {bytes_max} bytes that such a file may have");
+                return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+            }
+            answer.bytes().await.map_err(told)
+        })
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        let key = key(folder)?;
+        let store = Arc::clone(&self.reading);
+        let prefix = key.clone();
+        let found = runtime::wait(async move {
+            let prefix = (!prefix.as_ref().is_empty()).then_some(&prefix);
+            store.list_with_delimiter(prefix).await.map_err(told)
+        })?;
+        let named = |key: &Key| key.filename().map(|name| name.to_string().into());
+        let files = found.objects.iter().filter_map(|object| {
+            let facts = Some(facts_of(object));
+            // The mark of a folder, as some tools put it, is the folder's own key.
+            let name = named(&object.location).filter(|_| object.location != key);
+            Some(Entry { name: name?, facts })
+        });
+        let folders = found.common_prefixes.iter();
+        let folders = folders
+            .filter_map(|key| Some(Entry { name: named(key)?, facts: Some(Facts::folder()) }));
+        let mut entries: Vec<Entry> = files.chain(folders).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn put(&self, address: &Path, bytes: Bytes, once: bool) -> io::Result<()> {
+        let (key, store) = (key(address)?, Arc::clone(&self.writing));
+        runtime::wait(async move {
+            match once {
+                true => create(&*store, &key, bytes).await,
+                false => store.put(&key, bytes.into()).await.map(drop).map_err(told),
+            }
+        })
+    }
+
+    fn remove(&self, address: &Path) -> io::Result<()> {
+        let (key, store) = (key(address)?, Arc::clone(&self.writing));
+        runtime::wait(async move {
+            match store.delete(&key).await {
+                Err(Error::NotFound { .. }) => Ok(()),
+                done => done.map_err(told),
+            }
+        })
+    }
+}
+
+async fn any_below(store: &dyn ObjectStore, key: &Key) -> io::Result<bool> {
+    let found = store.list_with_delimiter(Some(key)).await.map_err(told)?;
+    Ok(!found.objects.is_empty() || !found.common_prefixes.is_empty())
+}
+
+/// Puts an object unless one is there. An answer that was lost is asked for again, and may then say
+/// that there is one: ours.
+async fn create(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> io::Result<()> {
+    let started = Instant::now();
+    for repeats in 0.. {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let payload = PutPayload::from(bytes.clone());
+        let error = match store.put_opts(key, payload, options).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match &error {
+            // Two at the same instant: nobody may have won yet.
+            Error::AlreadyExists { .. } => match store.head(key).await {
+                Err(Error::NotFound { .. }) => {}
+                _ => return Err(told(error)),
+            },
+            Error::Generic { .. } => {}
+            _ => return Err(told(error)),
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(told(error));
+        }
+        runtime::pause(repeats).await;
+    }
+    Ok(())
+}

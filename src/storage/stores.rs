@@ -1,0 +1,50 @@
+//! Owns the one interface of remote places, and which of them stands behind an address.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::bytes_at::BytesAt;
+use super::coming::Coming;
+use super::facts::{Entry, Facts};
+
+/// Where remote files lie. Addresses are whole: `s3://bucket/key`.
+pub(super) trait Store: Send + Sync {
+    /// What lies at an address.
+    fn facts(&self, address: &Path) -> io::Result<Facts>;
+
+    /// Opens a file for reads by place.
+    fn open(self: Arc<Self>, address: &Path) -> io::Result<Arc<dyn BytesAt>>;
+
+    /// Asks for bytes: those of `range`, or all, unless they are more than `bytes_max`.
+    fn begin(&self, address: &Path, range: Option<Range<u64>>, bytes_max: u64) -> Coming;
+
+    /// The names in a folder, sorted by their bytes; none where nothing lies below.
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Puts bytes at an address; where `once`, only if nothing is there:
+    /// [`io::ErrorKind::AlreadyExists`].
+    fn put(&self, address: &Path, bytes: bytes::Bytes, once: bool) -> io::Result<()>;
+
+    /// Removes what lies at an address.
+    fn remove(&self, address: &Path) -> io::Result<()>;
+}
+
+/// The store of a remote address.
+///
+/// # Errors
+/// Settings of the environment that can't be used; a vqtok that was built without stores.
+#[cfg(feature = "stores")]
+pub(super) fn store_of(address: &Path) -> io::Result<Arc<dyn Store>> {
+    super::store::connect(address)
+}
+
+#[cfg(not(feature = "stores"))]
+pub(super) fn store_of(_address: &Path) -> io::Result<Arc<dyn Store>> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this vqtok was built without object stores; build it with the feature `stores`: cargo \
+         install vqtok --features stores",
+    ))
+}
