@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::facts::{FileFacts, PartitionFacts, VerifyReport};
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
-use crate::util::regular_file;
+use crate::storage;
 use crate::util::regular_file::ANY_SIZE;
 
 /// The data set's own file.
@@ -21,7 +21,7 @@ pub(super) struct Dataset(Value);
 
 /// None where there is none. Errors in one line.
 pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, String> {
-    let bytes = match regular_file::read(&dir.join(NAME), ANY_SIZE) {
+    let bytes = match storage::read(&dir.join(NAME), ANY_SIZE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{NAME}: {error}")),

@@ -2,8 +2,8 @@
 //! what is checked, and how.
 
 use crate::audit::hex::hex;
+use crate::storage::{self, Cursor};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -104,7 +104,7 @@ impl FileFacts {
     /// Reads `path` under `dir`.
     pub(super) fn of(dir: &Path, path: &str) -> Result<FileFacts> {
         let full = dir.join(path);
-        let mut file = File::open(&full).map_err(Error::io(&full))?;
+        let mut file = Cursor::new(storage::open(&full).map_err(Error::io(&full))?);
         let mut hasher = Sha256::new();
         let mut block = vec![0; 1 << 18];
         let mut bytes = 0;

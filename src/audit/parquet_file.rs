@@ -2,7 +2,6 @@
 //! lies are errors, panics of the reader as well. Must not know: what the columns mean.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,8 +21,9 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
 use crate::util::parquet_errors::{reading, told};
-use crate::util::{error_text, parquet_guard, text};
+use crate::util::text;
 
 /// Values of one list at most, on average over a column chunk.
 const LIST_VALUES_MAX: u64 = 1 << 22;
@@ -75,18 +75,18 @@ impl ParquetFile {
 
     fn open_as(
         path: &Path,
-        check: impl FnOnce(&File, u64) -> Result<Checked, String>,
+        check: impl FnOnce(&Chunks, u64) -> Result<Checked, String>,
     ) -> Result<ParquetFile> {
-        let facts = std::fs::metadata(path).map_err(Error::io(path))?;
-        if facts.is_dir() {
+        let facts = storage::facts(path).map_err(Error::io(path))?;
+        if facts.is_folder {
             return Err(Error::io(path)(std::io::ErrorKind::IsADirectory.into()));
         }
-        if !facts.is_file() {
+        if !facts.is_file {
             // Opening a pipe would wait for whoever writes into it.
             return Err(Error::corrupt(path, "it is no regular file"));
         }
-        let file = File::open(path).map_err(Error::io(path))?;
-        let checked = reading(|| check(&file, facts.len()));
+        let file = Chunks(storage::open(path).map_err(Error::io(path))?);
+        let checked = reading(|| check(&file, facts.bytes));
         let (metadata, rows, unreadable) = checked.map_err(|reason| {
             Error::corrupt(path, format!("not a readable Parquet file: {reason}"))
         })?;
@@ -126,8 +126,7 @@ impl ParquetFile {
         if let Some((_, reason)) = unreadable.find(|(bad, _)| group.is_none_or(|g| g == **bad)) {
             return Err(Error::corrupt(&self.path, reason));
         }
-        // Opened again: clones of a `File` share its position.
-        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let file = Chunks(storage::open(&self.path).map_err(Error::io(&self.path))?);
         let builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
         let roots = (0..self.schema().fields().len())
@@ -232,16 +231,16 @@ fn without_texts(metadata: &ParquetMetaData) -> Result<Arc<ParquetMetaData>, Str
 
 /// Footer and page headers against each other and the file's length.
 fn check(
-    file: &File,
+    file: &Chunks,
     length: u64,
     columns: Option<&[&str]>,
     options: ArrowReaderOptions,
 ) -> Result<Checked, String> {
-    parquet_guard::check(file)?;
+    file.check()?;
     let metadata = ArrowReaderMetadata::load(file, options).map_err(told)?;
     let mut unreadable = BTreeMap::new();
     let mut rows = 0_u64;
-    let pages = Arc::new(file.try_clone().map_err(|e| error_text::reason(&e))?);
+    let pages = Arc::new(file.clone());
     for (index, group) in metadata.metadata().row_groups().iter().enumerate() {
         let count = u64::try_from(group.num_rows())
             .map_err(|_| format!("row group {index} has {} rows", group.num_rows()))?;
@@ -273,7 +272,7 @@ fn check(
 }
 
 fn check_chunk(
-    file: &Arc<File>,
+    file: &Arc<Chunks>,
     length: u64,
     group: &RowGroupMetaData,
     column: &ColumnChunkMetaData,

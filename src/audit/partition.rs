@@ -1,6 +1,7 @@
 //! Owns the proof of one partition: its shard, row by row, against plan, sidecars and its own
 //! metadata. Must not know: the writer, other partitions.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::description::{TOKENS, check_columns};
@@ -11,7 +12,8 @@ use super::row_check::{Counted, RowCheck};
 use crate::audit::code_counts::CodeCounts;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::Error;
-use crate::util::panics;
+use crate::storage;
+use crate::util::{error_text, panics};
 
 /// `tokens/part-00000.parquet`.
 pub(super) fn shard_name(index: usize) -> String {
@@ -32,22 +34,24 @@ pub(super) fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
     let stem = shard.file_stem()?.to_str()?;
     let facts = FileFacts::of(dir, &format!("tokens/{stem}.parquet")).ok()?;
     let path = dir.join(format!("failures/{stem}-{}.parquet", &facts.sha256[..16]));
-    path.is_file().then_some(path)
+    storage::facts(&path).is_ok_and(|facts| facts.is_file).then_some(path)
 }
 
-/// The highest partition among the shards of an output.
-pub(super) fn highest(dir: &Path) -> Option<usize> {
-    let entries = std::fs::read_dir(dir.join("tokens")).ok()?;
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+/// The partitions whose shards are in an output.
+pub(super) fn shards(dir: &Path) -> BTreeSet<usize> {
+    let entries = storage::list(&dir.join("tokens")).unwrap_or_default().into_iter();
+    let names = entries.map(|entry| entry.name.to_string_lossy().into_owned());
     let index = |name: String| -> Option<usize> {
         let index = name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
         (shard_name(index) == format!("tokens/{name}")).then_some(index)
     };
-    names
-        .filter_map(index)
-        .max()
-        // A name is no proof: a folder of 2^40 partitions is not looked for.
-        .filter(|&highest| highest < 1 << 24)
+    names.filter_map(index).collect()
+}
+
+/// The highest partition among the shards of an output.
+pub(super) fn highest(dir: &Path) -> Option<usize> {
+    // A name is no proof: a folder of 2^40 partitions is not looked for.
+    shards(dir).last().copied().filter(|&highest| highest < 1 << 24)
 }
 
 /// Verifies a partition that is there.
@@ -117,7 +121,7 @@ impl Check<'_> {
     }
 
     fn sidecar(&mut self, name: &str) -> Result<FileFacts, String> {
-        if !self.dir.join(name).exists() {
+        if !storage::exists(&self.dir.join(name)).map_err(|error| error_text::reason(&error))? {
             return Err(format!(
                 "it has no sidecar {name}: either that is missing or the shard has changed"
             ));

@@ -12,6 +12,7 @@ use super::partition::{failures_of, shard_name};
 use super::{dataset, plan, strays};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::text;
 
 /// The files of a path, in the order of their names.
@@ -78,8 +79,8 @@ pub struct Foreign {
 /// # Errors
 /// A path that can't be looked at; a folder with no Parquet file in it; an output with no shard.
 pub(crate) fn of(path: &Path) -> Result<Sources> {
-    let facts = std::fs::metadata(path).map_err(Error::io(path))?;
-    if !facts.is_dir() {
+    let facts = storage::facts(path).map_err(Error::io(path))?;
+    if !facts.is_folder {
         return Ok(Sources { files: vec![path.to_path_buf()], ..Sources::default() });
     }
     match output(path) {
@@ -91,11 +92,14 @@ pub(crate) fn of(path: &Path) -> Result<Sources> {
 /// The output of vqtok that a folder is, or whose `tokens` it is.
 pub(crate) fn output(path: &Path) -> Option<PathBuf> {
     let is_output =
-        |dir: &Path| dir.join(plan::NAME).is_file() || dir.join(dataset::NAME).is_file();
+        |dir: &Path| is_file(&dir.join(plan::NAME)) || is_file(&dir.join(dataset::NAME));
     if is_output(path) {
         return Some(path.to_path_buf());
     }
-    let path = std::fs::canonicalize(path).ok()?;
+    let path = match storage::is_remote(path) {
+        true => path.to_path_buf(),
+        false => std::fs::canonicalize(path).ok()?,
+    };
     let parent = path.parent().filter(|parent| path.ends_with("tokens") && is_output(parent))?;
     Some(parent.to_path_buf())
 }
@@ -103,8 +107,16 @@ pub(crate) fn output(path: &Path) -> Option<PathBuf> {
 /// Whether a folder is an output of vqtok, finished or not.
 pub(crate) fn is_output(dir: &Path) -> bool {
     // A plan, or where that is lost, what lies beside it.
-    dir.join(plan::NAME).is_file()
-        || (dir.join(dataset::NAME).is_file() && dir.join("tokens").is_dir())
+    is_file(&dir.join(plan::NAME))
+        || (is_file(&dir.join(dataset::NAME)) && is_folder(&dir.join("tokens")))
+}
+
+fn is_file(path: &Path) -> bool {
+    storage::facts(path).is_ok_and(|facts| facts.is_file)
+}
+
+fn is_folder(path: &Path) -> bool {
+    storage::facts(path).is_ok_and(|facts| facts.is_folder)
 }
 
 fn of_output(dir: &Path) -> Result<Sources> {
@@ -130,9 +142,10 @@ fn of_output(dir: &Path) -> Result<Sources> {
             }
         },
     };
+    let there = super::partition::shards(dir);
     for index in 0..partitions {
         let path = dir.join(shard_name(index));
-        if path.exists() {
+        if there.contains(&index) {
             sources.files.push(path);
         } else if finished {
             let rows = dataset.as_ref().map_or(0, |dataset| dataset.shard_rows(index));
@@ -179,15 +192,15 @@ fn foreign(path: &Path, digest: &str) -> Option<Foreign> {
 
 fn of_folder(path: &Path) -> Result<Sources> {
     let shards = path.join("tokens");
-    let folder = if shards.is_dir() { shards.as_path() } else { path };
+    let folder = if is_folder(&shards) { shards.as_path() } else { path };
     let mut sources = Sources::default();
     let mut folders = 0;
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-        let path = entry.map_err(Error::io(folder))?.path();
+    for entry in storage::list(folder).map_err(Error::io(folder))? {
+        let path = folder.join(entry.name);
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if name.ends_with(".parquet") && !name.starts_with('.') {
             sources.files.push(path);
-        } else if path.is_dir() {
+        } else if is_folder(&path) {
             folders += 1;
         }
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::partition::{shard_name, sidecar_of};
 use super::{dataset, plan};
 use crate::audit::code_counts;
+use crate::storage;
 use crate::util::overwrite;
 
 /// Folders of an output.
@@ -104,12 +105,13 @@ fn is_temporary(name: &str) -> bool {
 
 /// Names in a folder, in their order, and which of them are folders; links are not followed.
 fn list(dir: &Path) -> Vec<(String, bool)> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = storage::list(dir).unwrap_or_default().into_iter();
     let named = entries.map(|entry| {
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        (entry.file_name().to_string_lossy().into_owned(), is_dir)
+        let is_dir = match entry.facts {
+            Some(facts) => facts.is_folder,
+            None => dir.join(&entry.name).symlink_metadata().is_ok_and(|facts| facts.is_dir()),
+        };
+        (entry.name.to_string_lossy().into_owned(), is_dir)
     });
-    let mut names: Vec<_> = named.collect();
-    names.sort();
-    names
+    named.collect()
 }

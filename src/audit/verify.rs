@@ -17,6 +17,7 @@ use super::plan::{self, PlanFacts};
 use super::strays::{self, Known};
 use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::{compute_pool, text};
 
 /// Verifies an output folder. Damage is in the report.
@@ -27,7 +28,7 @@ use crate::util::{compute_pool, text};
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     compute_pool::check_environment()?;
-    std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    storage::list(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = read_dataset(dir, &mut report);
     let plan = verify_plan(dir, dataset.as_ref(), &mut report)?;
@@ -84,8 +85,9 @@ fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Option<Dataset> {
 
 /// The partitions that are there; the others are counted as missing.
 fn present(dir: &Path, partitions: usize, report: &mut VerifyReport) -> Vec<usize> {
+    let shards = partition::shards(dir);
     let present = (0..partitions).filter(|&index| {
-        let there = dir.join(partition::shard_name(index)).exists();
+        let there = shards.contains(&index);
         report.missing += u64::from(!there);
         if !there && report.finished {
             report.find(Part::Partition(index), format!("partition {index} is missing"));
@@ -100,8 +102,9 @@ fn verify_plan(
     dataset: Option<&Dataset>,
     report: &mut VerifyReport,
 ) -> Result<Option<PlanFacts>> {
-    if !dir.join(plan::NAME).exists() {
-        if !dir.join("tokens").is_dir() && !report.finished {
+    let there = |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
+    if !there(plan::NAME)? {
+        if !there("tokens")? && !report.finished {
             return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
         }
         report.find(Part::Plan, "plan.parquet is missing");
@@ -152,7 +155,7 @@ fn verify_codebook(
     plan: Option<&PlanFacts>,
 ) -> Result<()> {
     let name = crate::audit::code_counts::NAME;
-    if !dir.join(name).exists() {
+    if !storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)))? {
         if report.finished {
             report.find(Part::Codebook, format!("{name} is missing"));
         }

@@ -6,8 +6,9 @@ use crate::checkpoint::convert::convert;
 use crate::checkpoint::model_card;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::cli::progress::Reporter;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::job::{places, refuse_unfinished};
+use crate::storage;
 use crate::util::overwrite;
 use crate::util::settings::OUT;
 use std::path::PathBuf;
@@ -31,8 +32,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     places::check_new(OUT, &args.out)?;
     overwrite::check_folders(&args.out)?;
-    refuse_unfinished(&args.model)?;
-    args.checkpoint.options().detect(|options| convert(&args.model, options, &args.out))?;
+    let model = storage::local_copy(&args.model).map_err(Error::io(&args.model))?;
+    refuse_unfinished(&model)?;
+    args.checkpoint.options().detect(|options| convert(&model, options, &args.out))?;
     super::inspect::model(&model_card::read(&args.out, &DetectOptions::default())?, reporter);
     Ok(Finished::Clean)
 }

@@ -9,7 +9,8 @@ use crate::checkpoint::model_card::Card;
 use crate::cli::progress::Reporter;
 use crate::error::{Error, Result};
 use crate::job::refuse_unfinished;
-use crate::tokens::{Plan, committed, finalize, plan};
+use crate::storage;
+use crate::tokens::{Plan, all_committed, finalize, plan};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 use serde_json::json;
@@ -30,18 +31,20 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let path = &args.path;
-    if !path.exists() {
+    let there = |path: &Path| storage::exists(path).map_err(Error::io(path));
+    if !there(path)? {
         return Err(Error::invalid(format!(
             "{}: there is no such file or folder",
             text::path(path)
         )));
     }
-    if path.join(plan::FILE).exists() {
+    if there(&path.join(plan::FILE))? {
         return output(path, reporter);
     }
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return token_file(path, reporter);
     }
+    let path = &storage::local_copy(path).map_err(Error::io(path))?;
     refuse_unfinished(path)?;
     model(&args.checkpoint.options().detect(|options| model_card::read(path, options))?, reporter);
     Ok(Finished::Clean)
@@ -54,7 +57,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
         return shards(dir, reporter);
     }
     let plan = Plan::open(dir)?;
-    let done = (0..plan.partitions()).filter(|&p| committed(dir, p)).count();
+    let done = all_committed(dir)?.range(..plan.partitions()).count();
     let text = format!(
         "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",
         text::path(dir),

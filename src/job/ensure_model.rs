@@ -11,6 +11,7 @@ use super::{places, resume};
 use crate::checkpoint::named_as_weights;
 use crate::config::{Recipe, TokenizeRecipe};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tokens::PLAN_FILE;
 use crate::train;
 use crate::util::settings::{FAMILY, MODEL, MODEL_CONFIG, OUT, WEIGHTS};
@@ -42,18 +43,21 @@ fn ensure(
     observer: &mut dyn Observer,
 ) -> Result<TokenizeRecipe> {
     let model = &training.model;
+    if storage::is_remote(model) {
+        return beside_a_model(training, &storage::local_copy(model).map_err(Error::io(model))?);
+    }
     let unfinished = train::unfinished(model);
     if let Some(error) = train::failed(model).filter(|_| unfinished) {
         return Err(error);
     }
     if !unfinished && model.exists() {
-        return beside_a_model(training);
+        return beside_a_model(training, model);
     }
     places::check_new(MODEL, model)?;
     if !unfinished {
         refuse_to_train(model, options)?;
     }
-    if out.join(PLAN_FILE).exists() {
+    if storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))? {
         return Err(Error::mismatch(format!(
             "{OUT} {}: it holds tokens of another model, as {} is still to be trained; give \
              another {OUT}",
@@ -76,8 +80,7 @@ fn ensure(
 }
 
 /// The pixel settings are not the recipe's here: a model that stands has rules of its own.
-fn beside_a_model(training: &Train) -> Result<TokenizeRecipe> {
-    let model = &training.model;
+fn beside_a_model(training: &Train, model: &Path) -> Result<TokenizeRecipe> {
     let Some(choice) = &training.recipe else {
         return Ok(Recipe::of_model(model)?.map(|r| r.tokenize).unwrap_or_default());
     };

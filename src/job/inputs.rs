@@ -85,7 +85,7 @@ impl Inputs {
         let place = whole(out);
         let identity = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
         let known = identity(&place);
-        let outer = !out.join(PLAN_FILE).exists();
+        let outer = !out.join(PLAN_FILE).exists(); // A local folder's.
         for root in self.walk()?.roots() {
             // The same folder may be mounted in two places.
             if root == place || known.is_some() && known == identity(root) {

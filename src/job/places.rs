@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::audit::sources;
 use crate::checkpoint::folder;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::train;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{OUT, SHEET, Setting};
@@ -33,13 +34,39 @@ pub(crate) fn check_page(setting: Setting, path: &Path, foreign: Foreign) -> Res
     check_file(setting, path, &["html", "htm"], "HTML", foreign)
 }
 
-/// Refuses a path that is none, and would be the current folder to whoever joins names to it.
+/// Refuses a path that is none, and would be the current folder to whoever joins names to it, and an
+/// address that nothing is written to.
 ///
 /// # Errors
 /// That.
 pub(crate) fn refuse_empty(setting: Setting, path: &Path) -> Result<()> {
-    match path.as_os_str().is_empty() {
-        true => Err(Error::setting(setting, "is an empty path; name a place for what is written")),
+    if path.as_os_str().is_empty() {
+        return Err(Error::setting(setting, "is an empty path; name a place for what is written"));
+    }
+    let shown = text::path(path);
+    if let Some(scheme) = storage::unknown_scheme(path) {
+        let text = format!(
+            "{shown}: {scheme}:// is no place that vqtok knows; stores are s3://, gs:// and az://"
+        );
+        return Err(Error::setting(setting, text));
+    }
+    match storage::is_on_the_web(path) {
+        true => Err(Error::setting(setting, format!("{shown}: nothing can be written to the web"))),
+        false => Ok(()),
+    }
+}
+
+/// The same for what is written into folders of the system alone.
+///
+/// # Errors
+/// That; an address in a store.
+pub(crate) fn refuse_remote(setting: Setting, path: &Path) -> Result<()> {
+    refuse_empty(setting, path)?;
+    match storage::is_remote(path) {
+        true => Err(Error::setting(
+            setting,
+            format!("{}: only tokens are written to stores; name a local place", text::path(path)),
+        )),
         false => Ok(()),
     }
 }
@@ -51,7 +78,7 @@ fn check_file(
     format: &str,
     foreign: Foreign,
 ) -> Result<()> {
-    refuse_empty(setting, path)?;
+    refuse_remote(setting, path)?;
     if let Some(extension) = extension(path)
         && !extensions.contains(&extension.as_str())
     {
@@ -75,7 +102,7 @@ fn check_file(
 /// # Errors
 /// A file in its place, or a name that promises one; a place inside an output.
 pub(crate) fn check_folder(setting: Setting, path: &Path) -> Result<()> {
-    refuse_empty(setting, path)?;
+    refuse_remote(setting, path)?;
     if let Some(extension) = extension(path)
         && PICTURES.contains(&extension.as_str())
         && !path.is_dir()
@@ -97,7 +124,7 @@ pub(crate) fn check_folder(setting: Setting, path: &Path) -> Result<()> {
 /// # Errors
 /// That.
 pub(crate) fn check_new(setting: Setting, path: &Path) -> Result<()> {
-    refuse_empty(setting, path)?;
+    refuse_remote(setting, path)?;
     match around(path).filter(|_| !path.exists()) {
         Some(output) => Err(among(setting, path, &output)),
         None => Ok(()),
@@ -114,6 +141,15 @@ pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
     if sources::is_output(out) {
         return Ok(());
     }
+    if storage::is_remote(out) {
+        return match holds_model(out) {
+            true => Err(Error::setting(
+                OUT,
+                format!("{}: it holds a model; give a folder of its own", text::path(out)),
+            )),
+            false => Ok(()),
+        };
+    }
     if let Some(output) = around(out) {
         return Err(among(OUT, out, &output));
     }
@@ -126,10 +162,16 @@ pub(crate) fn check_output(out: &Path, model: &Path) -> Result<()> {
     Err(Error::setting(OUT, format!("{}: {what}; give a folder of its own", text::path(out))))
 }
 
-/// Refuses a folder that couldn't be made or written into; nothing is made.
+/// Refuses a folder that couldn't be made or written into; nothing is made. One in a store must give
+/// names once.
 pub(crate) fn writable_folder(setting: Setting, folder: &Path) -> Result<()> {
     refuse_empty(setting, folder)?;
     let shown = text::path(folder);
+    if storage::is_remote(folder) {
+        let told =
+            |error| Error::setting(setting, format!("{shown}: {}", error_text::reason(&error)));
+        return storage::probe(folder).map_err(told);
+    }
     let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
     let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {
         return Ok(());
@@ -157,8 +199,8 @@ fn may_write(folder: &Path) -> std::io::Result<()> {
 
 /// Whether a folder is a model's, or a training's.
 pub(crate) fn holds_model(dir: &Path) -> bool {
-    let weights = |name: &str| dir.join(name).is_file();
-    folder::is_own(dir) || train::begun(dir) || weights(folder::WEIGHTS_FILE)
+    let weights = storage::facts(&dir.join(folder::WEIGHTS_FILE)).is_ok_and(|facts| facts.is_file);
+    folder::is_own(dir) || train::begun(dir) || weights
 }
 
 fn extension(path: &Path) -> Option<String> {

@@ -10,8 +10,9 @@ use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::{Skipped, SourceImage, Take, is_hidden};
 use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
+use crate::storage;
 use crate::tokens::changes::{Changes, Group};
-use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, committed, contents};
+use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, all_committed, committed, contents};
 use crate::util::settings::{HIDDEN, OUT};
 use crate::util::text;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,7 @@ impl Labels {
         if let Some(level) = flag {
             return Labels { level, layout: None };
         }
-        if out.join(PLAN_FILE).exists() {
+        if storage::exists(&out.join(PLAN_FILE)).unwrap_or(false) {
             let made = Plan::open(out).ok().and_then(|plan| plan.identity().label_level.clone());
             let level = made.and_then(|level| level.parse().ok()).unwrap_or_default();
             return Labels { level, layout: None };
@@ -85,7 +86,8 @@ fn hold(
     labels: &Labels,
     observer: &mut dyn Observer,
 ) -> Result<(Held, u64)> {
-    let known = out.join(PLAN_FILE).exists().then(|| Plan::open(out)).transpose()?;
+    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+    let known = there.then(|| Plan::open(out)).transpose()?;
     let mut listed = Listed::new(inputs, take, known.as_ref())?;
     drop(known);
     if listed.is_empty()? {
@@ -202,7 +204,8 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
     const PARTITIONS: usize = 64;
     const IMAGES: usize = 256;
     let library = Library::default();
-    let good = |p: &usize| committed(plan.dir(), *p) && !bad.contains(p);
+    let there = all_committed(plan.dir())?;
+    let good = |p: &usize| there.contains(p) && !bad.contains(p);
     let made: Vec<usize> = (0..plan.partitions()).filter(good).collect();
     let chosen: Vec<usize> =
         made.iter().copied().step_by(made.len().div_ceil(PARTITIONS).max(1)).collect();

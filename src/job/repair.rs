@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{CommitMode, Identity, Moved, Plan, committed};
+use crate::tokens::{CommitMode, Identity, Moved, Plan, all_committed};
 use crate::util::settings::{MODEL, MOVED};
 use crate::util::text;
 
@@ -115,8 +115,8 @@ impl Repair {
         preparation: Preparation,
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
-        let todo: Vec<usize> =
-            (0..plan.partitions()).filter(|&p| !committed(&self.dir, p)).collect();
+        let there = all_committed(&self.dir)?;
+        let todo: Vec<usize> = (0..plan.partitions()).filter(|p| !there.contains(p)).collect();
         if todo.is_empty() {
             return Ok(pipeline::Summary::default());
         }
@@ -161,7 +161,8 @@ fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
 /// few images of each shard one must be there.
 fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
     const IMAGES: usize = 16;
-    let bad = |p: &usize| damage.partitions.contains(p) || !committed(plan.dir(), *p);
+    let there = all_committed(plan.dir())?;
+    let bad = |p: &usize| damage.partitions.contains(p) || !there.contains(p);
     for partition in (0..plan.partitions()).filter(bad) {
         let rows = plan.partition(partition)?;
         let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));

@@ -15,9 +15,10 @@ use crate::data::source::labels::LabelLevel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
+use crate::storage;
 use crate::tokens::files::DATASET_FILE;
 use crate::tokens::{
-    CommitMode, DatasetSummary, Plan, committed, finalize, refuse_foreign, repair,
+    CommitMode, DatasetSummary, Plan, all_committed, finalize, refuse_foreign, repair,
 };
 use crate::util::settings::{BATCH_SIZE, OUT, RESIZE, SHARD_ROWS, VIEWS};
 
@@ -177,7 +178,7 @@ impl Tokenize {
 
     /// Whether there is nothing to do but to look.
     fn is_finished(&self) -> bool {
-        self.out.join(DATASET_FILE).exists() && !self.retry_failed
+        !self.retry_failed && storage::exists(&self.out.join(DATASET_FILE)).unwrap_or(false)
     }
 
     /// Runs the job.
@@ -210,13 +211,17 @@ impl Tokenize {
         identity.label_level = labels.recorded();
         let (plan, unseen) = plan::plan(&self.inputs, &self.out, &identity, &labels, observer)?;
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
-        refuse_foreign(&plan, ours.clone().filter(|&p| committed(&self.out, p)).collect())?;
+        let there = all_committed(&self.out)?;
+        refuse_foreign(&plan, ours.clone().filter(|p| there.contains(p)).collect())?;
         let retried = match self.retry_failed {
             true => self.retry(&settings, &plan, engine, observer)?,
             false => pipeline::Summary::default(),
         };
-        let todo: Vec<usize> = ours.filter(|&p| !committed(&self.out, p)).collect();
-        if !todo.is_empty() && self.out.join(DATASET_FILE).exists() {
+        let there = all_committed(&self.out)?;
+        let todo: Vec<usize> = ours.filter(|p| !there.contains(p)).collect();
+        let finished =
+            storage::exists(&self.out.join(DATASET_FILE)).map_err(Error::io(&self.out))?;
+        if !todo.is_empty() && finished {
             // A shard was lost from a finished output, and what is made again may differ from it.
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
@@ -344,7 +349,8 @@ impl TokenizeSummary {
         retried: pipeline::Summary,
         unseen: u64,
     ) -> Result<TokenizeSummary> {
-        let missing = (0..plan.partitions()).filter(|&p| !committed(plan.dir(), p)).count();
+        let there = all_committed(plan.dir())?;
+        let missing = (0..plan.partitions()).filter(|p| !there.contains(p)).count();
         let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
         Ok(TokenizeSummary {
             written: done.written + retried.written,

@@ -15,6 +15,7 @@ use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
+use crate::storage;
 use crate::tokens::TOKENS_MAX;
 use crate::train;
 use crate::util::settings::{MODEL, RESUME, SIZE};
@@ -89,6 +90,7 @@ impl TokenizerOptions {
     /// asks for a device that isn't there or a precision that the device doesn't have.
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = model.as_ref();
+        let path = &storage::local_copy(path).map_err(Error::io(path))?;
         compute_pool::check_environment()?;
         self.pixels.check()?;
         refuse_unfinished(path)?;

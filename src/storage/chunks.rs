@@ -8,10 +8,21 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::bytes_at::{BytesAt, Cursor};
+use crate::util::parquet_guard;
 
 /// A file for the reader of Parquet files.
 #[derive(Clone)]
 pub(crate) struct Chunks(pub(crate) Arc<dyn BytesAt>);
+
+impl Chunks {
+    /// Refuses a footer that would be dangerous to read.
+    ///
+    /// # Errors
+    /// Those of [`parquet_guard::check`].
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        parquet_guard::check(&mut Cursor::new(Arc::clone(&self.0)), self.0.size())
+    }
+}
 
 impl Length for Chunks {
     fn len(&self) -> u64 {

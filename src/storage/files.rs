@@ -111,7 +111,9 @@ pub(crate) fn begin(path: &Path, bytes_max: u64) -> Coming {
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
     if is_remote(folder) {
         return match store_of(folder)?.list(folder)? {
-            none if none.is_empty() => Err(ErrorKind::NotFound.into()),
+            none if none.is_empty() => {
+                Err(io::Error::new(ErrorKind::NotFound, "nothing lies below this address"))
+            }
             entries => Ok(entries),
         };
     }

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::storage::{self, Created, Cursor};
 use crate::tokens::write_refusal::Refusal;
 use crate::util::fail_point::Fate;
 use crate::util::portable_fs::Locked;
@@ -28,7 +29,7 @@ fn fail_point(operation: &str, path: &Path) -> Result<()> {
 
 /// sha256 and length of a file, read in blocks.
 pub(crate) fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut file = Cursor::new(storage::open(path).map_err(Error::io(path))?);
     let mut hasher = Sha256::new();
     let mut block = vec![0; 1 << 20];
     let mut bytes = 0;
@@ -44,15 +45,18 @@ pub(crate) fn digest_file(path: &Path) -> Result<([u8; 32], u64)> {
     }
 }
 
-/// Makes the entries of a folder durable.
+/// Makes the entries of a folder durable; those of a store are.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    if storage::is_remote(folder) {
+        return Ok(());
+    }
     fail_point("sync-folder", folder)?;
     portable_fs::sync_folder(folder).map_err(Error::io(folder))
 }
 
-/// Creates a folder (and what leads to it) durably.
+/// Creates a folder (and what leads to it) durably; stores have none.
 pub(crate) fn create_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
+    if storage::is_remote(folder) || folder.is_dir() {
         return Ok(());
     }
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -71,6 +75,9 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
 /// Removes a file durably; one that is gone already is fine. Says whether there was one.
 pub(crate) fn remove_durably(path: &Path) -> Result<bool> {
     fail_point("remove", path)?;
+    if storage::is_remote(path) {
+        return storage::remove(path).map_err(Error::io(path));
+    }
     match fs::remove_file(path) {
         Ok(()) => sync_folder(parent_of(path)).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -82,7 +89,7 @@ pub(crate) fn remove_durably(path: &Path) -> Result<bool> {
 /// fine; a broken one (no shard of ours can have written it) is replaced.
 pub(crate) fn write_sidecar(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Published::Exists = write_exclusive(path, bytes)? {
-        if fs::read(path).is_ok_and(|existing| existing == bytes) {
+        if storage::read(path, bytes.len() as u64).is_ok_and(|existing| existing == bytes) {
             // Its writer may have died between the link and the folder's sync.
             return sync_folder(parent_of(path));
         }
@@ -114,8 +121,8 @@ pub(crate) enum Published {
     Exists,
 }
 
-/// A hidden file beside its target, locked while its process lives, removed when dropped. What is
-/// written is hashed on the way.
+/// A hidden file beside its target (of one in a store: in the system's folder for temporary files),
+/// locked while its process lives, removed when dropped. What is written is hashed on the way.
 pub(crate) struct TempFile {
     target: PathBuf,
     path: PathBuf,
@@ -125,13 +132,17 @@ pub(crate) struct TempFile {
 }
 
 impl TempFile {
-    /// A new temporary file `.<target's name>.<process>-<n>.tmp` in the target's folder.
+    /// A new temporary file `.<target's name>.<process>-<n>.tmp` in its folder.
     pub(crate) fn create(target: &Path) -> Result<TempFile> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         loop {
             let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = target.with_file_name(format!(".{name}.{}-{n}.tmp", std::process::id()));
+            let name = format!(".{name}.{}-{n}.tmp", std::process::id());
+            let path = match storage::is_remote(target) {
+                true => staging_folder()?.join(name),
+                false => target.with_file_name(name),
+            };
             fail_point("create", &path)?;
             let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => file,
@@ -223,6 +234,9 @@ impl Sealed {
     pub(crate) fn publish_keeping(self) -> Result<(Published, Sealed)> {
         let TempFile { target, path, file, .. } = &self.temp;
         fail_point("link", target)?;
+        if storage::is_remote(target) {
+            return Ok((self.put_once()?, self));
+        }
         match portable_fs::name_exclusively(path, target) {
             Ok(()) => {}
             // NFS can make the link, lose its answer and try again.
@@ -238,18 +252,43 @@ impl Sealed {
         Ok((Published::Created, self))
     }
 
+    /// The commit of a store: one conditional creation.
+    fn put_once(&self) -> Result<Published> {
+        let TempFile { target, path, .. } = &self.temp;
+        match storage::create(target, path).map_err(Error::io(target))? {
+            Created::Ours => Ok(Published::Created),
+            Created::Exists => Ok(Published::Exists),
+        }
+    }
+
     /// Gives the file its final name in place of whatever has it.
     pub(crate) fn replace(self) -> Result<()> {
         fail_point("rename", &self.temp.target)?;
+        if storage::is_remote(&self.temp.target) {
+            return storage::put(&self.temp.target, &self.temp.path)
+                .map_err(Error::io(&self.temp.target));
+        }
         fs::rename(&self.temp.path, &self.temp.target).map_err(Error::io(&self.temp.target))?;
         sync_folder(parent_of(&self.temp.target))
     }
 }
 
-/// Removes the temporary files of dead processes from a folder: those whose lock is free.
+/// Where files of stores are written before they are sent.
+fn staging_folder() -> Result<PathBuf> {
+    let folder = std::env::temp_dir().join("vqtok-to-stores");
+    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    Ok(folder)
+}
+
+/// Removes the temporary files of dead processes from a folder: those whose lock is free. Of one in a
+/// store, from where they are written before.
 pub(crate) fn remove_orphans(folder: &Path) -> Result<usize> {
     let mut removed = 0;
-    for path in list(folder)? {
+    let folder = match storage::is_remote(folder) {
+        true => staging_folder()?,
+        false => folder.to_path_buf(),
+    };
+    for path in list(&folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !is_temporary(&name) {
             continue;
@@ -274,17 +313,11 @@ fn is_temporary(name: &str) -> bool {
 
 /// The files of a folder, sorted by name; none where there is no folder.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io(folder)(error)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(Error::io(folder))?.path());
+    match storage::list(folder) {
+        Ok(entries) => Ok(entries.iter().map(|entry| folder.join(&entry.name)).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::io(folder)(error)),
     }
-    paths.sort();
-    Ok(paths)
 }
 
 fn parent_of(path: &Path) -> &Path {

@@ -1,9 +1,12 @@
 //! Owns the names of an output's files: shards, the sidecars beside them, and what a name says.
 //! Must not know: what is in them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::schema;
+use super::{commit, schema};
+use crate::error::Result;
+use crate::storage;
 
 /// A kind of file beside each shard, in a folder of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +61,22 @@ pub(crate) fn shard_path(dir: &Path, partition: usize) -> PathBuf {
 }
 
 /// Whether a partition is there. A shard that can be seen is complete.
-pub fn committed(dir: &Path, partition: usize) -> bool {
-    shard_path(dir, partition).exists()
+pub(crate) fn committed(dir: &Path, partition: usize) -> bool {
+    // Where a store can't say, the partition is made again, and found to be there at its commit.
+    storage::exists(&shard_path(dir, partition)).unwrap_or(false)
+}
+
+/// The partitions that are there.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(crate) fn all_committed(dir: &Path) -> Result<BTreeSet<usize>> {
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
+    let partitions = shards.filter_map(|path| {
+        let partition = partition_of(&path)?;
+        (path == shard_path(dir, partition)).then_some(partition)
+    });
+    Ok(partitions.collect())
 }
 
 /// The partition that a file name `part-<n>[-<hash>].parquet` belongs to; None for a name that is

@@ -1,23 +1,23 @@
 //! Aggregates committed partitions to a data set: `codebook.parquet`, then `dataset.json`.
 //! Must not know: how partitions came about.
 
-use std::fs::File;
 use std::path::Path;
 
 use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, committed, shard_path};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, all_committed, shard_path};
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::{self, Plan};
 use super::stats::Statistics;
 use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
 use crate::util::hex::{hex, sha256_hex};
 use crate::util::regular_file::ANY_SIZE;
-use crate::util::{compute_pool, panics, regular_file, text};
+use crate::util::{compute_pool, panics, text};
 
 /// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,7 +160,8 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
         return Ok(summary);
     }
     let _lock = plan.lock_shared()?;
-    let missing: Vec<usize> = (0..plan.partitions()).filter(|&p| !committed(dir, p)).collect();
+    let there = all_committed(dir)?;
+    let missing: Vec<usize> = (0..plan.partitions()).filter(|p| !there.contains(p)).collect();
     if let Some(first) = missing.first() {
         return Err(Error::busy(format!(
             "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
@@ -188,7 +189,7 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
 /// A file that can't be read, or whose digest of itself is wrong.
 pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
     let path = dir.join(DATASET_FILE);
-    let text = match regular_file::read_to_string(&path, ANY_SIZE) {
+    let text = match storage::read_to_string(&path, ANY_SIZE) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(&path)(error)),
@@ -221,11 +222,13 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let broken = |reason: String| Error::damaged(&path, reason);
     let tokens = file_summary(dir, &path)?;
     let sidecars = Sidecar::ALL.map(|kind| kind.path(dir, partition, &tokens.sha256));
-    if let Some(missing) = sidecars.iter().find(|path| !path.exists()) {
-        return Err(broken(format!("its sidecar {} is missing", text::path(missing))));
+    for sidecar in &sidecars {
+        if !storage::exists(sidecar).map_err(Error::io(sidecar))? {
+            return Err(broken(format!("its sidecar {} is missing", text::path(sidecar))));
+        }
     }
     let [failures, codebook] = sidecars;
-    let file = File::open(&path).map_err(Error::io(&path))?;
+    let file = Chunks(storage::open(&path).map_err(Error::io(&path))?);
     let metadata = untrusted::metadata(&file, "").map_err(broken)?;
     let entry = |key: &str| untrusted::entry(&metadata, key).unwrap_or_default();
     let number =

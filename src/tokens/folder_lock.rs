@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::portable_fs::{self, Locked};
 use crate::util::settings::RETRY_FAILED;
 use crate::util::text;
@@ -24,6 +25,9 @@ pub struct FolderLock {
 impl FolderLock {
     /// For those who only add partitions, which the commit protocol allows without any lock.
     pub fn shared(dir: &Path) -> Result<FolderLock> {
+        if storage::is_remote(dir) {
+            return Ok(FolderLock { _file: None });
+        }
         match FolderLock::take(dir, false) {
             Ok((Locked::Busy, _)) => Err(Error::busy(format!(
                 "{}: a repair or retry is at work on this output; try again when it is done",
@@ -49,6 +53,14 @@ impl FolderLock {
 
     /// For those who replace or remove partitions.
     pub fn exclusive(dir: &Path) -> Result<FolderLock> {
+        if storage::is_remote(dir) {
+            portable_fs::notice(
+                dir,
+                "stores have no locks; nothing keeps another job from working on this output at the \
+                 same time: make sure that none does",
+            );
+            return Ok(FolderLock { _file: None });
+        }
         match FolderLock::take(dir, true).map_err(Error::io(dir))? {
             (Locked::Held, file) => Ok(FolderLock { _file: Some(file) }),
             (Locked::Busy, _) => Err(Error::busy(format!(

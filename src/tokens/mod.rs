@@ -51,7 +51,7 @@ mod write_refusal;
 pub(crate) use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
 pub(crate) use columns::TOKENS_MAX;
-pub use files::committed;
+pub(crate) use files::{all_committed, committed};
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;

@@ -1,13 +1,12 @@
 //! Owns finding files in a new output's place that another job, or somebody else, wrote under the
 //! names of ours. Must not know: what is in them.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::commit;
 use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::settings::OUT;
 use crate::util::text;
 
@@ -24,7 +23,19 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     files.extend(shards.filter(|path| partition_of(path).is_some()));
-    match files.iter().find(|path| path.symlink_metadata().is_ok() && !names(path, plan_digest)) {
+    let is_there = |path: &PathBuf| match storage::is_remote(path) {
+        true => storage::exists(path).map_err(Error::io(path)),
+        // A link that leads nowhere is somebody's too.
+        false => Ok(path.symlink_metadata().is_ok()),
+    };
+    let mut foreign = None;
+    for path in &files {
+        if is_there(path)? && !names(path, plan_digest) {
+            foreign = Some(path);
+            break;
+        }
+    }
+    match foreign {
         None => Ok(()),
         Some(path) => Err(Error::mismatch(format!(
             "{} exists and isn't of this job: nothing is overwritten; use another {OUT}",
@@ -35,11 +46,11 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
 
 fn names(path: &Path, digest: &str) -> bool {
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut tail = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+        let file = storage::open(path)?;
+        let start = file.size().saturating_sub(TAIL_BYTES);
+        let mut tail = vec![0; (file.size() - start) as usize];
+        let filled = file.fill_at(start, &mut tail)?;
+        tail.truncate(filled);
         Ok(tail)
     };
     read().is_ok_and(|tail| tail.windows(digest.len()).any(|w| w == digest.as_bytes()))

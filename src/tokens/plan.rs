@@ -7,9 +7,8 @@ mod partitions;
 mod rows;
 mod write;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
@@ -27,8 +26,13 @@ use super::moved::Moved;
 use super::rows::PlanRow;
 use super::{duplicate_keys, occupied, untrusted};
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
 use crate::util::settings::OUT;
 use crate::util::{panics, text};
+
+/// As long as listing the inputs may take until a plan is in a store: containers that were written in
+/// this time before it are listed again each time.
+const LISTING_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The plan's name in an output folder.
 pub(crate) const FILE: &str = "plan.parquet";
@@ -108,7 +112,8 @@ impl Plan {
             return Err(Error::internal("identity.shard_rows and the plan's differ"));
         }
         let path = dir.join(FILE);
-        if path.exists() {
+        let there = || storage::exists(&path).map_err(Error::io(&path));
+        if there()? {
             return Plan::open(dir)?.held_against(identity, items, accept);
         }
         // The folder appears with the first row, so that an input without images leaves nothing.
@@ -120,7 +125,7 @@ impl Plan {
         let temp = sealed.path().to_path_buf();
         let ours = Plan::open_file(dir, &temp)?;
         duplicate_keys::check(ours.rows(), || rows_of(&temp, &ours.metadata, None))?;
-        if !path.exists() {
+        if !there()? {
             occupied::check(dir, &digest)?;
         }
         match sealed.publish_keeping()? {
@@ -149,14 +154,14 @@ impl Plan {
         let broken = |reason: String| {
             Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
         };
-        let file = match File::open(path) {
+        let file = match storage::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::invalid(format!(
                     "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
                     text::path(dir)
                 )));
             }
-            file => file.map_err(Error::io(path))?,
+            file => Chunks(file.map_err(Error::io(path))?),
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         let layouts = [Layout::Files, Layout::Parts];
@@ -174,8 +179,8 @@ impl Plan {
             .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
-        let facts = file.metadata().map_err(Error::io(path))?;
-        let starts = starts(&metadata, identity.shard_rows, layout, facts.len()).map_err(broken)?;
+        let facts = storage::facts(path).map_err(Error::io(path))?;
+        let starts = starts(&metadata, identity.shard_rows, layout, facts.bytes).map_err(broken)?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, starts.last().copied().unwrap_or(0));
         let together = untrusted::entry(&metadata, "vqtok.together");
@@ -190,7 +195,11 @@ impl Plan {
             together,
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
-            written: facts.modified().ok(),
+            written: facts.written.and_then(|written| match storage::is_remote(path) {
+                // A store says when it was sent, which is later than what it says was seen.
+                true => written.checked_sub(LISTING_MAX),
+                false => Some(written),
+            }),
             metadata,
             moved: Moved::default(),
             unplanned_facts: 0,

@@ -21,6 +21,7 @@ use super::plan::{self, Plan, Today};
 use super::rows::PlanRow;
 use super::{cleanup, commit, untrusted};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::hex::hex;
 use crate::util::text;
 
@@ -90,7 +91,7 @@ fn refuse_folders(dir: &Path, damage: &Damage) -> Result<()> {
     let own = [(plan::FILE, damage.plan), (DATASET_FILE, aggregates), (CODEBOOK_FILE, aggregates)];
     let own = own.into_iter().filter(|(_, bad)| *bad).map(|(name, _)| dir.join(name));
     let shards = damage.partitions.iter().map(|&partition| shard_path(dir, partition));
-    let is_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|facts| facts.is_dir());
+    let is_folder = |path: &PathBuf| storage::facts(path).is_ok_and(|facts| facts.is_folder);
     match own.chain(shards).find(is_folder) {
         Some(path) => Err(Error::corrupt(
             path,

@@ -2,7 +2,6 @@
 //! reader sees it, panics of the reader are errors, columns are taken by name and type.
 //! Must not know: what any column means.
 
-use std::fs::File;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -13,15 +12,16 @@ use parquet::arrow::arrow_reader::{
 };
 
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
+use crate::util::error_text;
 use crate::util::parquet_errors::{reading, told};
-use crate::util::{error_text, parquet_guard};
 
 /// A file's footer. `what` stands before the reader's reason.
 ///
 /// # Errors
 /// Why the file can't be read, in a few words.
-pub(super) fn metadata(file: &File, what: &str) -> Result<ArrowReaderMetadata, String> {
-    parquet_guard::check(file)?;
+pub(super) fn metadata(file: &Chunks, what: &str) -> Result<ArrowReaderMetadata, String> {
+    file.check()?;
     let load = || ArrowReaderMetadata::load(file, ArrowReaderOptions::new());
     reading(|| load().map_err(told)).map_err(|reason| format!("{what}{reason}"))
 }
@@ -30,6 +30,10 @@ pub(super) fn metadata(file: &File, what: &str) -> Result<ArrowReaderMetadata, S
 pub(super) fn entry<'a>(metadata: &'a ArrowReaderMetadata, key: &str) -> Option<&'a str> {
     let entries = metadata.metadata().file_metadata().key_value_metadata();
     entries.into_iter().flatten().find(|entry| entry.key == key)?.value.as_deref()
+}
+
+fn open(path: &Path) -> Result<Chunks, String> {
+    storage::open(path).map(Chunks).map_err(|error| error_text::reason(&error))
 }
 
 /// Gives the batches of a file, one after the other, to `each`; of all columns, or of those named.
@@ -41,7 +45,7 @@ pub(super) fn for_each_batch(
     columns: Option<&[&str]>,
     mut each: impl FnMut(&RecordBatch) -> Result<(), String>,
 ) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| error_text::reason(&e))?;
+    let file = open(path)?;
     let metadata = metadata(&file, "")?;
     reading(|| {
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
@@ -70,7 +74,7 @@ pub(super) fn column<'a>(
 /// A value of a file's key-value metadata.
 pub(super) fn entry_of(path: &Path, key: &str) -> Result<String> {
     let read = || -> Result<String, String> {
-        let file = File::open(path).map_err(|e| error_text::reason(&e))?;
+        let file = open(path)?;
         let metadata = metadata(&file, "")?;
         let value = entry(&metadata, key).map(str::to_owned);
         value.ok_or_else(|| format!("its metadata has no {key}"))

@@ -5,7 +5,6 @@
 //! Reads just enough of Thrift's compact protocol: `FileMetaData` (field 2: a list of
 //! `SchemaElement`, whose field 5 is `num_children`, depth first).
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::util::error_text;
@@ -17,15 +16,12 @@ const ELEMENTS_MAX: usize = 1 << 14;
 /// Thrift values inside values that are skipped.
 const SKIP_MAX: usize = 32;
 
-/// Errors in a few words. A file that is no Parquet passes: the reader says so better.
-pub(crate) fn check(file: &File) -> Result<(), String> {
-    let length = file.metadata().map_err(|e| error_text::reason(&e))?.len();
-    let mut file = file;
-    check_read(&mut file, length)
-}
-
-/// [`check`], of anything that has `length` bytes; it is left at its beginning.
-pub(crate) fn check_read(file: &mut (impl Read + Seek), length: u64) -> Result<(), String> {
+/// Looks at the footer of anything that has `length` bytes; it is left at its beginning. One that is no
+/// Parquet file passes: the reader says so better.
+///
+/// # Errors
+/// In a few words.
+pub(crate) fn check(file: &mut (impl Read + Seek), length: u64) -> Result<(), String> {
     if length < 12 {
         return Ok(());
     }
@@ -278,6 +274,8 @@ mod tests {
     fn a_real_file_passes() {
         let dir = tempfile::tempdir().unwrap();
         crate::tokens::testing::plan(dir.path(), 3, 10);
-        check(&File::open(dir.path().join("plan.parquet")).unwrap()).unwrap();
+        let mut file = std::fs::File::open(dir.path().join("plan.parquet")).unwrap();
+        let length = file.metadata().unwrap().len();
+        check(&mut file, length).unwrap();
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn told(error: Error) -> io::Error {
         Error::NotFound { .. } if answer.contains("NoSuchBucket") => {
             (ErrorKind::NotFound, "there is no such bucket".to_string())
         }
-        Error::NotFound { .. } => return ErrorKind::NotFound.into(),
+        Error::NotFound { .. } => return nothing_there(),
         Error::AlreadyExists { .. } | Error::Precondition { .. } => {
             return ErrorKind::AlreadyExists.into();
         }
@@ -36,6 +36,11 @@ pub(super) fn told(error: Error) -> io::Error {
         _ => (ErrorKind::Other, format!("the store doesn't answer as it should: {answer}")),
     };
     io::Error::new(kind, text)
+}
+
+/// What there is to say of an address where nothing lies.
+pub(super) fn nothing_there() -> io::Error {
+    io::Error::new(ErrorKind::NotFound, "nothing lies at this address")
 }
 
 /// What a server said: `HTTP 503 SlowDown: Please reduce your request rate`; else the deepest reason.

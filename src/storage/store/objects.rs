@@ -13,7 +13,7 @@ use object_store::{
     PutPayload,
 };
 
-use super::errors::told;
+use super::errors::{nothing_there, told};
 use super::runtime::{self, PATIENCE};
 use crate::storage::address::parts;
 use crate::storage::bytes_at::BytesAt;
@@ -60,7 +60,7 @@ impl Store for Objects {
             }
             match any_below(&*store, &key).await? {
                 true => Ok(Facts::folder()),
-                false => Err(ErrorKind::NotFound.into()),
+                false => Err(nothing_there()),
             }
         })
     }

@@ -1,6 +1,5 @@
 //! Owns reading the rows of `plan.parquet`.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
 use crate::tokens::rows::PlanRow;
 use crate::tokens::schema;
 use crate::util::parquet_errors::{reading, told};
@@ -23,7 +23,7 @@ pub(super) fn rows_of(
     groups: Option<Range<usize>>,
 ) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
     let path = path.to_path_buf();
-    let file = File::open(&path).map_err(Error::io(&path))?;
+    let file = Chunks(storage::open(&path).map_err(Error::io(&path))?);
     let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
         .with_batch_size(4096);
     if let Some(groups) = groups {

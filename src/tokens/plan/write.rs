@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::containers::{Recorder, Today};
 use super::rows::rows_of;
 use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
@@ -234,7 +235,7 @@ impl<'a> PlanWriter<'a> {
             return Ok(PlanWriter { containers, ..wider });
         }
         let (sealed, _) = self.finish("")?;
-        let file = std::fs::File::open(sealed.path()).map_err(Error::io(sealed.path()))?;
+        let file = Chunks(storage::open(sealed.path()).map_err(Error::io(sealed.path()))?);
         let metadata = untrusted::metadata(&file, "").map_err(|r| Error::corrupt(path, r))?;
         for row in rows_of(sealed.path(), &metadata, None)? {
             wider.push(row?)?;

@@ -44,7 +44,7 @@ impl Table {
     fn of(watched: &Arc<Watched>) -> Result<Table, String> {
         let size = watched.size();
         let bytes: Arc<dyn BytesAt> = watched.clone();
-        parquet_guard::check_read(&mut Cursor::new(Arc::clone(&bytes)), size)?;
+        parquet_guard::check(&mut Cursor::new(Arc::clone(&bytes)), size)?;
         let chunks = Arc::new(Chunks(bytes));
         let metadata = reading(|| {
             ParquetMetaDataReader::new().parse_and_finish(chunks.as_ref()).map_err(told)
