@@ -11,6 +11,7 @@ pub(crate) mod labels;
 mod listings;
 
 pub(crate) mod lists;
+mod names;
 pub(crate) mod own;
 pub(crate) mod patterns;
 mod peek;

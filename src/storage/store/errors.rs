@@ -16,7 +16,7 @@ const CREDENTIALS: &str = "credentials come from the environment, as the store's
 pub(super) fn told(error: Error) -> io::Error {
     let answer = answer(&error);
     let (kind, text) = match &error {
-        Error::NotFound { .. } if answer.contains("NoSuchBucket") => {
+        _ if answer.contains("NoSuchBucket") => {
             (ErrorKind::NotFound, "there is no such bucket".to_string())
         }
         Error::NotFound { .. } => return nothing_there(),
@@ -33,7 +33,10 @@ pub(super) fn told(error: Error) -> io::Error {
             ErrorKind::InvalidInput,
             "a name that can't be asked for: an empty part, `.` or `..`".to_string(),
         ),
-        _ => (ErrorKind::Other, format!("the store doesn't answer as it should: {answer}")),
+        _ if answer.starts_with("HTTP") => {
+            (ErrorKind::Other, format!("the store doesn't answer as it should: {answer}"))
+        }
+        _ => (ErrorKind::Other, format!("the store can't be reached: {answer}")),
     };
     io::Error::new(kind, text)
 }
