@@ -1,17 +1,15 @@
 //! Owns reading images wherever they lie: files of their own, parts of containers. Must not know:
 //! what an image holds.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 use super::container::fields::Fields;
 use super::container::listing::ReadPart;
 use super::container::open::{Container, InOrder};
 use super::file;
 use super::image::{Part, SourceImage};
+use super::library::Library;
 use super::stream;
 use super::walk::Take;
 use crate::data::formats::raw_image::Limits;
@@ -111,54 +109,4 @@ pub fn contents(inputs: &[PathBuf]) -> Result<Vec<(String, Content, Content)>, E
         Ok((image.key, in_order, in_any))
     };
     stream::images(inputs, Take::default(), true, &Fields::default())?.map(read).collect()
-}
-
-/// Reads images in any order, from any thread.
-#[derive(Default)]
-pub(crate) struct Library {
-    /// Containers that were opened, by their uris.
-    opened: Mutex<HashMap<String, Result<Arc<dyn ReadPart>, Reject>>>,
-}
-
-impl Library {
-    /// Containers that are open at once: each holds a file.
-    const OPEN_MAX: usize = 64;
-
-    /// The bytes of an image.
-    ///
-    /// # Errors
-    /// A [`Reject`] of [`Stage::Read`].
-    pub(crate) fn read(&self, image: &SourceImage, limits: &Limits) -> Result<Vec<u8>, Reject> {
-        if let Some(fault) = &image.fault {
-            return Err(Reject::new(Stage::Read, fault.clone()));
-        }
-        match &image.part {
-            None => file::read(&image.uri, limits),
-            Some(part) => self.reader(&image.uri)?.read(part, image.bytes, limits),
-        }
-    }
-
-    /// sha256 of an image's bytes; None where they can't be read.
-    pub(crate) fn digest(&self, image: &SourceImage) -> Option<[u8; 32]> {
-        match &image.part {
-            None => file::digest(&image.uri),
-            Some(_) => {
-                let bytes = self.read(image, &Limits::default()).ok()?;
-                Some(Sha256::digest(&bytes).into())
-            }
-        }
-    }
-
-    fn reader(&self, uri: &str) -> Result<Arc<dyn ReadPart>, Reject> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reader) = opened.get(uri) {
-            return reader.clone();
-        }
-        if opened.len() >= Library::OPEN_MAX {
-            opened.clear(); // Who is reading keeps its own.
-        }
-        let reader = Container::open(uri).and_then(Container::anywhere);
-        opened.insert(uri.to_string(), reader.clone());
-        reader
-    }
 }

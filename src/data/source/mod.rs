@@ -8,6 +8,7 @@ mod file_kind;
 pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
+pub(crate) mod library;
 mod listings;
 
 pub(crate) mod lists;
