@@ -20,6 +20,7 @@ mod files;
 mod long_paths;
 mod model_cache;
 mod nameless;
+#[cfg(any(feature = "stores", test))]
 mod remote_file;
 #[cfg(feature = "stores")]
 mod store;
