@@ -23,6 +23,8 @@
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
 //! and begin by removing `dataset.json`, so that it never describes shards that have changed.
 
+pub(crate) mod append;
+mod arrivals;
 pub(crate) mod changes;
 mod cleanup;
 mod columns;
@@ -50,12 +52,13 @@ mod write_refusal;
 
 pub(crate) use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
+pub(crate) use arrivals::{Arrivals, Doubt, Verdict};
 pub(crate) use columns::TOKENS_MAX;
 pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;
-pub(crate) use plan::FILE as PLAN_FILE;
 pub use plan::{Container, ContainerFile, Held, Plan, Today};
+pub(crate) use plan::{FILE as PLAN_FILE, PlanFile};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

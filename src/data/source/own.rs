@@ -99,7 +99,8 @@ fn begins_as_dataset(path: &Path) -> bool {
         File::open(path)?.take(256).read_to_end(&mut start)?;
         Ok(start)
     };
-    reach(path, read).is_ok_and(|start| contains(&start, b"\"dataset.v1\""))
+    let words: [&[u8]; 2] = [b"\"dataset.v1\"", b"\"dataset.v2\""];
+    reach(path, read).is_ok_and(|start| words.iter().any(|word| contains(&start, word)))
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {
