@@ -93,6 +93,15 @@ impl Arrivals {
         items: &mut dyn Iterator<Item = Result<Today>>,
         judge: Judge<'_>,
     ) -> Result<Arrivals> {
+        Arrivals::within(KEYS_MAX, plan, items, judge)
+    }
+
+    fn within(
+        keys_max: u64,
+        plan: &Plan,
+        items: &mut dyn Iterator<Item = Result<Today>>,
+        judge: Judge<'_>,
+    ) -> Result<Arrivals> {
         let mut arrivals = Arrivals {
             new: 0,
             known: 0,
@@ -103,7 +112,7 @@ impl Arrivals {
         };
         if let Some(mut listed) = arrivals.list(plan, items)? {
             arrivals.new = listed.file.rows();
-            let shares = u128::from(plan.rows().div_ceil(KEYS_MAX).max(1));
+            let shares = u128::from(plan.rows().div_ceil(keys_max).max(1));
             for share in 0..shares {
                 arrivals.hold(plan, &mut listed, [share, shares], &mut *judge)?;
             }
@@ -343,3 +352,6 @@ impl Bits {
         self.0.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,10 @@
 //! the new one, each whole. An image that has tokens keeps them: where it can't be read any more, or
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
 //! and begin by removing `dataset.json`, so that it never describes shards that have changed.
+//!
+//! Appending adds one more plan, which stands upon the digest of the one before it. Its ordinals and
+//! partitions go on behind, and nothing that is there changes; `dataset.json` describes the plans
+//! before until [`finalize::finalize`] has folded all of them.
 
 pub(crate) mod append;
 mod arrivals;

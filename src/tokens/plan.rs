@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use self::compare::Comparison;
 pub(crate) use self::compare::difference_of_one;
+use self::containers::up_to_an_image;
 pub use self::containers::{Container, ContainerFile, Today};
 pub(crate) use self::file::{Base, FILE, PlanFile, name};
 use self::rows::PlannedRows;
@@ -386,18 +387,6 @@ pub(super) fn base(dir: &Path, number: usize) -> Result<Base> {
     match number {
         0 => Ok(Base::default()),
         number => Ok(Plan::open_first(dir, number)?.last().next()),
-    }
-}
-
-/// What is found up to the first image, that one included.
-fn up_to_an_image(items: &mut impl Iterator<Item = Result<Today>>) -> Result<Vec<Today>> {
-    let mut opened = None;
-    loop {
-        match items.next().transpose()? {
-            None => return Err(Error::invalid("no image in the input")),
-            Some(Today::Opened(file)) => opened = Some(Today::Opened(file)),
-            Some(item) => return Ok(opened.into_iter().chain([item]).collect()),
-        }
     }
 }
 
