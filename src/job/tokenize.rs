@@ -227,8 +227,10 @@ impl Tokenize {
             false => pipeline::Summary::default(),
         };
         let todo: Vec<usize> = ours.filter(|&p| !committed(&self.out, p)).collect();
-        let finished = finalize::finished_partitions(&self.out);
-        if todo.iter().any(|&partition| partition < finished) {
+        // Ascending: the first is the one that a finished state would have.
+        if let Some(&first) = todo.first()
+            && first < finalize::finished_partitions(out)
+        {
             // A shard was lost from a finished output, and what is made again may differ from it.
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
