@@ -83,6 +83,7 @@
 //! | what for | call |
 //! |---|---|
 //! | images to shards | [`Tokenize`], by a [`Tokenizer`]; its end, of several workers: [`finalize()`] |
+//! | images that came later | [`Tokenize::append`] |
 //! | what would be planned, and what has changed since | [`Survey`] |
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |

@@ -234,6 +234,17 @@ fn an_append_that_is_not_finished_says_so_and_demands_its_images() {
 }
 
 #[test]
+fn an_append_finishes_what_was_begun_before_it() {
+    let job = begun();
+    job.expect(0, &format!("tokenize images --out cut --partition 0/2 {FLAGS}"));
+    arrive(&job, 10..18);
+    let done = job.expect(0, &append("images", "cut"));
+    assert_eq!(appended(&done), [8, 10, 0]);
+    job.expect(0, &append("images", "out"));
+    job.assert_same("out", "cut");
+}
+
+#[test]
 fn workers_share_an_append() {
     let job = begun();
     arrive(&job, 10..18);
@@ -273,7 +284,7 @@ fn a_changed_image_keeps_its_rows_and_is_told() {
         "{told}"
     );
     let diff = job.expect(1, "plan images --diff out").stdout;
-    assert!(diff.contains("0 new, 1 gone ('cat/0001.bmp'), 1 changed"), "{diff}");
+    assert!(diff.contains("0 new, 1 gone (cat/0001.bmp), 1 changed"), "{diff}");
     job.expect(2, &format!("tokenize images --out out {FLAGS}")).assert_one_line(&[&words]);
     job.expect(0, "verify out");
 }
@@ -395,14 +406,9 @@ fn a_tar_that_comes_into_a_folder_of_tars_is_appended() {
     assert_eq!(codes(&job, "out"), codes(&job, "fresh"));
     job.expect(0, "verify out");
     // One that grows at its end: what it had is there, what is new comes in.
-    let more = members(
-        &[
-            samples[13..].to_vec(),
-            vec![containers::Sample { key: "more".into(), ..samples[0].clone() }],
-        ]
-        .concat(),
-    );
-    put("c.tar", tar(&more));
+    let more = containers::Sample { key: "more".into(), ..samples[0].clone() };
+    let grown = [samples[13..].to_vec(), vec![more]].concat();
+    fs::write(job.path("tars/c.tar"), tar(&members(&grown))).unwrap();
     let done = job.expect(0, &append("tars", "out"));
     assert_eq!((appended(&done), unchanged(&done)), ([1, 16, 0], 3));
     let done = job.expect(0, &append("tars", "out"));
@@ -425,7 +431,7 @@ fn other_settings_are_refused_and_files_of_others_are_kept() {
     job.expect(2, &format!("{line} --alpha black"))
         .assert_one_line(&["--alpha white", "out was made"]);
     let rows = line.replace("--shard-rows 4", "--shard-rows 5");
-    job.expect(2, &rows).assert_one_line(&["--shard-rows 4, this run has --shard-rows 5"]);
+    job.expect(2, &rows).assert_one_line(&["--shard-rows 4, this run has 5"]);
     job.expect(0, "train images --model other --recipe tiny.toml --seed 7");
     let other = line.replace("--model model", "--model other");
     job.expect(2, &other).assert_one_line(&["another model"]);

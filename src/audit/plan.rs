@@ -142,6 +142,29 @@ impl PlanFacts {
         self.before.0 + within.copied().unwrap_or_default()
     }
 
+    /// The digest of its rows, which must be in order, under its schema's word, and of what it stands
+    /// upon.
+    fn computed_digest(&self, word: &str, after: &str) -> Result<String> {
+        let (first_ordinal, first_partition) = self.before;
+        let mut hasher = Sha256::new();
+        hasher.update(format!("{word}\n{}\n", self.identity_text));
+        if first_partition > 0 {
+            hasher.update(format!("{after}\n{first_partition}\n"));
+        }
+        let mut within = 0;
+        self.each(None, |row| {
+            let due = first_ordinal.saturating_add(within) as i64;
+            if row.ordinal != due {
+                return Err(format!("image {} stands where {due} is due", row.ordinal));
+            }
+            let begins = self.starts.binary_search(&within).is_ok();
+            within += 1;
+            hash(&mut hasher, &row, begins);
+            Ok(())
+        })?;
+        Ok(hex(&hasher.finalize()))
+    }
+
     fn each(
         &self,
         group: Option<usize>,
@@ -239,26 +262,10 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     {
         return Err(broken("it wasn't appended to the plan before it"));
     }
-    let mut hasher = Sha256::new();
-    hasher.update(format!("{word}\n{}\n", facts.identity_text));
-    if number > 0 {
-        hasher.update(format!("{after}\n{}\n", facts.before.1));
+    match facts.computed_digest(&word, &after)? == facts.digest {
+        true => Ok(facts),
+        false => Err(broken("its rows and identity don't give its digest")),
     }
-    let mut within = 0;
-    facts.each(None, |row| {
-        let due = facts.before.0.saturating_add(within) as i64;
-        if row.ordinal != due {
-            return Err(format!("image {} stands where {due} is due", row.ordinal));
-        }
-        let begins = facts.starts.binary_search(&within).is_ok();
-        within += 1;
-        hash(&mut hasher, &row, begins);
-        Ok(())
-    })?;
-    if hex(&hasher.finalize()) != facts.digest {
-        return Err(broken("its rows and identity don't give its digest"));
-    }
-    Ok(facts)
 }
 
 /// How many images and partitions are before a plan, as it says; None where it doesn't, or where the
@@ -270,7 +277,7 @@ fn before(sheet: &ParquetFile, number: usize) -> Option<(u64, usize)> {
     }
     let ordinal: u64 = entry("vqtok.first_ordinal")?.parse().ok()?;
     let partition: usize = entry("vqtok.first_partition")?.parse().ok()?;
-    (ordinal < 1 << 62 && partition < 1 << 40).then_some((ordinal, partition))
+    (ordinal < 1 << 62 && (1..1 << 40).contains(&partition)).then_some((ordinal, partition))
 }
 
 /// Takes a row into the plan's digest; whether a partition begins with it.

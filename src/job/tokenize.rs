@@ -232,8 +232,10 @@ impl Tokenize {
         };
         let there = all_committed(&self.out)?;
         let todo: Vec<usize> = ours.filter(|p| !there.contains(p)).collect();
-        let finished = finalize::finished_partitions(&self.out);
-        if todo.iter().any(|&partition| partition < finished) {
+        // Ascending: the first is the one that a finished state would have.
+        if let Some(&first) = todo.first()
+            && first < finalize::finished_partitions(out)
+        {
             // A shard was lost from a finished output, and what is made again may differ from it.
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }

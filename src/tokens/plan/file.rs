@@ -86,14 +86,11 @@ impl PlanFile {
             Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
         };
         let file = match storage::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && number > 0 => {
-                return Err(broken("it is missing among the plans of this output".into()));
-            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::invalid(format!(
-                    "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
-                    text::path(path.parent().unwrap_or(path))
-                )));
+                return Err(match number {
+                    0 => no_plan(path.parent().unwrap_or(path)),
+                    _ => broken("it is missing among the plans of this output".into()),
+                });
             }
             file => Chunks(file.map_err(Error::io(path))?),
         };
@@ -123,7 +120,6 @@ impl PlanFile {
         let containers = containers::parse(containers, behind);
         let together = untrusted::entry(&metadata, "vqtok.together");
         let together = together.and_then(|text| serde_json::from_str(text).ok());
-        let together = together.unwrap_or_default();
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
@@ -131,7 +127,7 @@ impl PlanFile {
             layout,
             base,
             starts,
-            together,
+            together: together.unwrap_or_default(),
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
             written: facts.written.and_then(|written| match storage::is_remote(path) {
@@ -241,6 +237,14 @@ impl PlanFile {
     pub(crate) fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         rows_of(&self.path, &self.metadata, None)
     }
+}
+
+/// A folder without a plan.
+fn no_plan(dir: &Path) -> Error {
+    Error::invalid(format!(
+        "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
+        text::path(dir)
+    ))
 }
 
 /// What a plan says that it stands upon.
