@@ -253,7 +253,7 @@ pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
-pub use data::{Alpha, Orientation, PillowVersion, Skipped, Views};
+pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
@@ -263,6 +263,7 @@ pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
 /// The tables of a [`Recipe`].
 pub mod recipe {
     pub use crate::config::{DataRecipe, ModelRecipe, QuantizerRecipe};
+    pub use crate::data::BucketSizes;
     pub use crate::data::Limits;
     pub use crate::data::prepare::Preparation;
     pub use crate::model::config::*;

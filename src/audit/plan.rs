@@ -1,10 +1,10 @@
-//! Owns reading a plan as `schemas/plan.v1.json` and `plan.v2.json` describe it, and its digest. Must not know: the
-//! writer.
+//! Owns reading a plan as `schemas/plan.v1.json`, `plan.v2.json` and `plan.v3.json` describe it, and its
+//! digest. Must not know: the writer.
 
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 /// The plan's name in an output.
 pub(super) const NAME: &str = "plan.parquet";
 
-/// Columns with their types; those of plan.v2 alone behind the fourth.
-const COLUMNS: [(&str, DataType); 11] = [
+/// Columns with their types; those of plan.v2 behind the fourth, of plan.v3 behind the eleventh.
+const COLUMNS: [(&str, DataType); 14] = [
     ("ordinal", DataType::Int64),
     ("key", DataType::Utf8),
     ("uri", DataType::Utf8),
@@ -28,9 +28,14 @@ const COLUMNS: [(&str, DataType); 11] = [
     ("meta_json", DataType::Utf8),
     ("fault", DataType::Utf8),
     ("forward", DataType::Boolean),
+    ("position", DataType::Int64),
+    ("bucket_width", DataType::Int32),
+    ("bucket_height", DataType::Int32),
 ];
 /// Columns of plan.v1.
 const COLUMNS_OF_FILES: usize = 4;
+/// Columns of plan.v2.
+const COLUMNS_OF_PARTS: usize = 11;
 
 /// A plan whose digest was found right.
 pub(super) struct PlanFacts {
@@ -57,6 +62,15 @@ pub(super) struct Planned {
     bytes: i64,
     /// What plan.v2 says beyond that.
     pub part: Option<PlannedPart>,
+    /// What plan.v3 says beyond that.
+    bucket: Option<PlannedBucket>,
+}
+
+/// The further columns of plan.v3, in their order.
+struct PlannedBucket {
+    position: i64,
+    /// Width and height.
+    size: [i32; 2],
 }
 
 /// The columns of plan.v2, in their order.
@@ -106,6 +120,11 @@ impl PlanFacts {
         }
     }
 
+    /// Whether all images of a partition have one size.
+    pub(super) fn has_buckets(&self) -> bool {
+        self.columns == COLUMNS.len()
+    }
+
     /// The images of a partition.
     pub(super) fn partition(&self, index: usize) -> Result<Vec<Planned>> {
         let mut rows = Vec::new();
@@ -131,7 +150,7 @@ impl PlanFacts {
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         for batch in self.sheet.batches_of(&names, group)? {
             let batch = batch?;
-            let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS.len() - 1).contains(&index);
+            let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS_OF_PARTS - 1).contains(&index);
             let mut fields = batch.columns().iter().zip(columns).enumerate();
             let fits = batch.num_columns() == columns.len()
                 && fields.all(|(i, (column, (_, kind)))| {
@@ -165,12 +184,18 @@ fn planned(batch: &RecordBatch, i: usize) -> Planned {
         fault: text(9),
         forward: batch.column(10).as_boolean().value(i),
     };
+    let side = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(i);
+    let bucket = || PlannedBucket {
+        position: number(COLUMNS_OF_PARTS).unwrap_or_default(),
+        size: [1, 2].map(|n| side(COLUMNS_OF_PARTS + n)),
+    };
     Planned {
         ordinal: number(0).unwrap_or_default(),
         key: text(1).unwrap_or_default(),
         uri: text(2).unwrap_or_default(),
         bytes: number(3).unwrap_or_default(),
-        part: (batch.num_columns() == COLUMNS.len()).then(part),
+        part: (batch.num_columns() >= COLUMNS_OF_PARTS).then(part),
+        bucket: (batch.num_columns() == COLUMNS.len()).then(bucket),
     }
 }
 
@@ -184,8 +209,9 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let word = entry("vqtok.schema");
     let columns = match &*word {
         "plan.v1" => COLUMNS_OF_FILES,
-        "plan.v2" => COLUMNS.len(),
-        _ => return Err(broken("its metadata doesn't say plan.v1 or plan.v2")),
+        "plan.v2" => COLUMNS_OF_PARTS,
+        "plan.v3" => COLUMNS.len(),
+        _ => return Err(broken("its metadata doesn't say plan.v1, plan.v2 or plan.v3")),
     };
     let identity_text = entry("vqtok.identity");
     let identity: serde_json::Value =
@@ -210,13 +236,18 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, sheet };
     let mut hasher = Sha256::new();
     hasher.update(format!("{word}\n{}\n", facts.identity_text));
-    let mut due = 0;
+    let (mut due, mut last) = (0, None);
     facts.each(None, |row| {
         if row.ordinal != due {
             return Err(format!("image {} stands where {due} is due", row.ordinal));
         }
         let begins = facts.starts.binary_search(&(due as u64)).is_ok();
         due += 1;
+        let bucket = row.bucket.as_ref().map(|bucket| (bucket.size, bucket.position));
+        if !begins && !follows(last, bucket) {
+            return Err(format!("image {} isn't where its bucket is", row.ordinal));
+        }
+        last = bucket;
         hash(&mut hasher, &row, begins);
         Ok(())
     })?;
@@ -224,6 +255,16 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
         return Err(broken("its rows and identity don't give its digest"));
     }
     Ok(facts)
+}
+
+/// Whether an image can stand behind another in a partition: in the same bucket, in the order of the
+/// inputs.
+fn follows(last: Option<([i32; 2], i64)>, bucket: Option<([i32; 2], i64)>) -> bool {
+    match (last, bucket) {
+        (Some((size, before)), Some((same, position))) => size == same && before < position,
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Takes a row into the plan's digest; whether a partition begins with it.
@@ -251,4 +292,7 @@ fn hash(hasher: &mut Sha256, row: &Planned, begins: bool) {
         optional(hasher, value.as_deref());
     }
     hasher.update([u8::from(part.forward)]);
+    let Some(bucket) = &row.bucket else { return };
+    hasher.update(bucket.position.to_le_bytes());
+    bucket.size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
 }

@@ -2,6 +2,7 @@
 //! builder and run with an [`Observer`]; a [`Tokenizer`] turns pictures into codes and back in
 //! memory. Must not know: who calls, how results are shown.
 
+mod bucketed;
 mod codes;
 mod decode;
 mod decode_rows;

@@ -38,6 +38,7 @@ pub fn identity(
             factor: config.factor()[0] as u64,
         },
         preprocessing: Preprocessing {
+            buckets: preparation.buckets.as_ref().map(|buckets| buckets.to_string()),
             rule: preparation.rule.to_string(),
             size: preparation.size,
             alpha: preparation.alpha.to_string(),

@@ -3,8 +3,10 @@
 
 mod compare;
 mod containers;
+mod merged;
 mod partitions;
 mod rows;
+mod spool;
 mod write;
 
 use std::fs::File;
@@ -16,8 +18,9 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use self::compare::Comparison;
 pub(crate) use self::compare::difference_of_one;
 pub use self::containers::{Container, ContainerFile, Today};
+use self::merged::Planned;
 use self::partitions::starts;
-use self::rows::{PlannedRows, rows_of};
+use self::rows::rows_of;
 use self::write::Layout;
 pub(super) use self::write::write;
 use super::commit::{self, Published};
@@ -131,7 +134,7 @@ impl Plan {
                 if plan.digest == digest {
                     return Ok(Held::Same(plan));
                 }
-                let rows = rows_of(&temp, &ours.metadata, None)?;
+                let rows = Planned::of(&temp, &ours.metadata, &ours.starts, ours.layout)?.rows();
                 plan.held_against(identity, rows.map(|row| row.map(Today::Image)), accept)
             }
         }
@@ -159,7 +162,7 @@ impl Plan {
             file => file.map_err(Error::io(path))?,
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layouts = [Layout::Files, Layout::Parts];
+        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
         let fields = metadata.schema().fields();
         let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
@@ -250,7 +253,7 @@ impl Plan {
 
     /// Whether images may be parts of files, and have something beside them.
     pub fn has_parts(&self) -> bool {
-        self.layout == Layout::Parts
+        self.layout != Layout::Files
     }
 
     /// The rows of a partition, in order.
@@ -279,6 +282,15 @@ impl Plan {
     /// A plan that can't be read any more; rows that are broken come as errors of their own.
     pub fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         rows_of(&self.dir.join(FILE), &self.metadata, None)
+    }
+
+    /// The same in the order of the inputs: a plan of buckets has another one.
+    ///
+    /// # Errors
+    /// As for [`Plan::all_rows`].
+    pub fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        let path = self.dir.join(FILE);
+        Ok(Planned::of(&path, &self.metadata, &self.starts, self.layout)?.rows())
     }
 
     /// The lock for adding partitions: any number of workers hold it together.
@@ -349,7 +361,7 @@ impl Plan {
             )));
         }
         let path = self.dir.join(FILE);
-        let planned = PlannedRows::new(&path, &self.metadata, &self.starts);
+        let planned = Planned::of(&path, &self.metadata, &self.starts, self.layout)?;
         let mut comparison = Comparison::new(planned, self.layout);
         for item in items {
             let difference = match item? {

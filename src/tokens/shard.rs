@@ -272,6 +272,11 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         Some([height, width]) => format!("{height}x{width}"),
         None => "variable".to_string(),
     };
+    let size = match (pixels.size, &pixels.buckets) {
+        (Some(size), _) => size.to_string(),
+        (None, Some(_)) => "buckets".to_string(),
+        (None, None) => "source".to_string(),
+    };
     let names = levels::names(&identity.levels);
     let first = &names[0];
     let mut entries: Vec<(&str, String)> = vec![
@@ -285,7 +290,7 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.factor", model.factor.to_string()),
         (first.grid_entry.as_str(), grid(&identity.levels[0])),
         ("vqtok.resize", pixels.rule.clone()),
-        ("vqtok.size", pixels.size.map_or("source".to_string(), |size| size.to_string())),
+        ("vqtok.size", size),
         ("vqtok.alpha", pixels.alpha.clone()),
         ("vqtok.preprocessing_sha256", pixels.digest.clone()),
         ("vqtok.precision", identity.precision.clone()),
@@ -305,6 +310,9 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
     }
     if let Some(views) = &pixels.views {
         entries.push(("vqtok.views", views.clone()));
+    }
+    if let Some(buckets) = &pixels.buckets {
+        entries.push(("vqtok.buckets", buckets.clone()));
     }
     if let Some(level) = &identity.label_level {
         entries.push(("vqtok.label_level", level.clone()));

@@ -29,6 +29,7 @@ macro_rules! settings {
 settings! {
     ALPHA = "alpha",
     BATCH_SIZE = "batch_size",
+    BUCKETS = "buckets",
     CAPTION_COLUMN = "caption_column",
     COUNT = "count",
     COLUMN = "column",

@@ -91,6 +91,17 @@ pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<V
     Ok(bytes)
 }
 
+/// The first bytes of the file behind `uri`, `max` at most.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn head(uri: &str, max: usize, limits: &Limits) -> Result<Vec<u8>, Reject> {
+    let (file, size) = opened(uri, limits)?;
+    let mut bytes = Vec::with_capacity(max.min(size as usize));
+    file.take(max as u64).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
 /// The content of the file behind `uri` (as in [`SourceFile::uri`](crate::data::SourceFile::uri)).
 ///
 /// # Errors
@@ -98,7 +109,18 @@ pub(crate) fn read_planned(uri: &str, planned: u64, limits: &Limits) -> Result<V
 /// `limits.file_bytes_max`; and by name alone, cameras' raw files, whose TIFF-like content would
 /// decode to a thumbnail.
 pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
-    let reject = |message: String| Reject::new(Stage::Read, message);
+    let (file, size) = opened(uri, limits)?;
+    // A file that grows while it is read must not grow past the limit either.
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(limits.file_bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limits.file_bytes_max {
+        return Err(too_large(bytes.len() as u64, limits));
+    }
+    Ok(bytes)
+}
+
+/// The file behind `uri`, open, and its size.
+fn opened(uri: &str, limits: &Limits) -> Result<(File, u64), Reject> {
     let path = uri::to_path(uri)
         .ok_or_else(|| reject(format!("{uri:?} is no file:// URI with an absolute path")))?;
     if let Some(extension) = path.extension().filter(|e| sniff::is_raw_extension(e.as_bytes())) {
@@ -107,26 +129,28 @@ pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
             "camera raw ({name}) is not supported; develop it to JPEG, PNG or TIFF first"
         )));
     }
-    let failed = |error: std::io::Error| reject(error.to_string());
     let file = open(&path).map_err(failed)?;
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
         return Err(reject("not a regular file".into()));
     }
-    let too_large = |bytes: u64| {
-        let max = limits.file_bytes_max;
-        reject(format!("the file has {bytes} bytes, more than the limit of {max}"))
-    };
-    if facts.len() > limits.file_bytes_max {
-        return Err(too_large(facts.len()));
+    match facts.len() > limits.file_bytes_max {
+        true => Err(too_large(facts.len(), limits)),
+        false => Ok((file, facts.len())),
     }
-    // A file that grows while it is read must not grow past the limit either.
-    let mut bytes = Vec::with_capacity(facts.len() as usize);
-    file.take(limits.file_bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limits.file_bytes_max {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(bytes)
+}
+
+fn reject(message: String) -> Reject {
+    Reject::new(Stage::Read, message)
+}
+
+fn failed(error: std::io::Error) -> Reject {
+    reject(error.to_string())
+}
+
+fn too_large(bytes: u64, limits: &Limits) -> Reject {
+    let max = limits.file_bytes_max;
+    reject(format!("the file has {bytes} bytes, more than the limit of {max}"))
 }
 
 #[cfg(test)]

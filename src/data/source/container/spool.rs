@@ -1,13 +1,11 @@
 //! Owns unpacking a compressed tar into a temporary file, for reading it in any order.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bytes_at::{BytesAt, LocalFile};
 use super::tar::{Compression, unpack};
-use crate::util::error_text;
+use crate::util::{error_text, nameless_file};
 
 /// The stream that `bytes` unpacks to, in a file without a name. What is damaged ends it: whoever
 /// reads behind that finds out.
@@ -27,25 +25,8 @@ pub(super) fn unpacked(
             error_text::reason(&error)
         )
     };
-    let mut file = nameless(&folder).map_err(&failed)?;
+    let mut file = nameless_file::create(&folder).map_err(&failed)?;
     let write = |some: &[u8]| file.write_all(some);
     unpack(bytes, compression, write).map_err(&failed)?;
     Ok(Arc::new(LocalFile::of(file).map_err(&failed)?))
-}
-
-/// A new file in `folder` that is gone with its last handle.
-fn nameless(folder: &std::path::Path) -> io::Result<File> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".vqtok-{}-{next}", std::process::id()));
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => {
-                std::fs::remove_file(&path)?;
-                return Ok(file);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
