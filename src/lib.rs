@@ -149,6 +149,7 @@
 //! | dead code | one that no latent is nearest to any more |
 //! | perplexity | the exponential of the entropy of code use: as many codes seem to be in use |
 //! | view | a part of an image, mirrored or not, that is a row of its own beside others |
+//! | bucket | one of several sizes; an image goes to the one whose aspect ratio is nearest to its own |
 //! | recipe | a TOML file: model, data, training, tokenizing |
 //! | probe | fixed images that a training is judged by while it runs |
 //! | family | a kind of published checkpoint, known by the names of its weights |
@@ -192,7 +193,7 @@
 //!   dataset.json                             identity, totals, shards with digests; written last
 //! ```
 //!
-//! A partition is a range of ordinals of the plan. Its sidecars are durable before its token
+//! A partition is a range of ordinals of the plan; with buckets, of images of one of them. Its sidecars are durable before its token
 //! shard appears under its final name, in one exclusive step: that is the commit.
 
 #![warn(
