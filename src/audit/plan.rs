@@ -234,6 +234,14 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     let starts = groups.iter().scan(0, start).collect();
     let digest = entry("vqtok.plan_sha256");
     let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, sheet };
+    match digest_of(&facts, &word)? == facts.digest {
+        true => Ok(facts),
+        false => Err(broken("its rows and identity don't give its digest")),
+    }
+}
+
+/// The digest that its rows give, which are in their order.
+fn digest_of(facts: &PlanFacts, word: &str) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(format!("{word}\n{}\n", facts.identity_text));
     let (mut due, mut last) = (0, None);
@@ -251,10 +259,7 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
         hash(&mut hasher, &row, begins);
         Ok(())
     })?;
-    if hex(&hasher.finalize()) != facts.digest {
-        return Err(broken("its rows and identity don't give its digest"));
-    }
-    Ok(facts)
+    Ok(hex(&hasher.finalize()))
 }
 
 /// Whether an image can stand behind another in a partition: in the same bucket, in the order of the

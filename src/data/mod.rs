@@ -1,6 +1,7 @@
 //! Owns the way from files on disk to pixels of the model's size: finding and reading images
 //! ([`source`]), bytes to oriented RGB ([`mod@decode`]), the reference rules of resizing
-//! ([`mod@resize`]), the views of an image ([`mod@views`]), aspect buckets ([`mod@buckets`]). Must not know: models, shards.
+//! ([`mod@resize`]), the views of an image ([`mod@views`]), aspect buckets ([`mod@buckets`]). Must
+//! not know: models, shards.
 
 pub(crate) mod buckets;
 pub(crate) mod contact_sheet;

@@ -6,6 +6,7 @@
 //! where it fails, or shows its middle, when it is tokenized.
 
 use std::collections::VecDeque;
+use std::iter::Fuse;
 
 use rayon::prelude::*;
 
@@ -21,7 +22,7 @@ const TOGETHER: usize = 1024;
 
 /// What is found of the inputs, each image with its bucket.
 pub(super) struct Bucketed<'a, I, S> {
-    found: I,
+    found: Fuse<I>,
     buckets: &'a BucketSizes,
     preparation: &'a Preparation,
     stopped: S,
@@ -45,6 +46,7 @@ impl<'a, I: Iterator<Item = Result<Today>>, S: Fn() -> bool> Bucketed<'a, I, S> 
         stopped: S,
     ) -> Bucketed<'a, I, S> {
         let fetcher = Fetcher::new(preparation.limits);
+        let found = found.fuse();
         Bucketed { found, buckets, preparation, stopped, fetcher, ready: VecDeque::new() }
     }
 

@@ -113,6 +113,9 @@ fn rebuild_plan(
     let first = first(dir, &good)?;
     let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
+    if identity.buckets()?.is_some() {
+        return Err(lost("the order of the inputs, before buckets, stood in it alone".into()));
+    }
     let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
     let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
     let mut reason = "its rows are lost".to_string();
