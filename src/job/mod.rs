@@ -3,6 +3,7 @@
 //! memory. Must not know: who calls, how results are shown.
 
 mod append;
+mod bucketed;
 mod codes;
 mod decode;
 mod decode_rows;

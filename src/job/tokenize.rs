@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::events::{Appended, Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
+use super::pixels::{self, PixelSettings};
 use super::places;
-use super::plan::{self, Labels, PlanOfJob};
+use super::plan::{Labels, PlanOfJob, Planning};
 use super::share::Share;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
-use crate::data::Views;
 use crate::data::prepare::Preparation;
 use crate::data::source::labels::LabelLevel;
+use crate::data::{Buckets, Views};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
@@ -20,7 +21,7 @@ use crate::tokens::files::DATASET_FILE;
 use crate::tokens::{
     CommitMode, DatasetSummary, Plan, all_committed, finalize, refuse_foreign, repair,
 };
-use crate::util::settings::{BATCH_SIZE, OUT, RESIZE, SHARD_ROWS, VIEWS};
+use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
 const SHARD_ROWS_MAX: usize = 1 << 24;
@@ -35,6 +36,7 @@ pub struct Tokenize {
     pub(super) out: PathBuf,
     label_level: Option<LabelLevel>,
     views: Option<Views>,
+    buckets: Option<Buckets>,
     batch_size: Option<usize>,
     shard_rows: Option<usize>,
     share: Share,
@@ -61,6 +63,7 @@ impl Tokenize {
             out,
             label_level: None,
             views: None,
+            buckets: None,
             batch_size: None,
             shard_rows: None,
             share: Share::ALL,
@@ -122,6 +125,14 @@ impl Tokenize {
         self
     }
 
+    /// Brings each image to the one of several sizes whose aspect ratio is nearest to its own: scaled
+    /// until it covers it, its middle cut out. Shards are of one size each. Of views, flips alone
+    /// can be beside them.
+    pub fn buckets(mut self, buckets: impl Into<Option<Buckets>>) -> Tokenize {
+        self.buckets = buckets.into();
+        self
+    }
+
     /// Images per batch, or views; tokens don't depend on it. By default the recipe's, or what suits the
     /// device.
     pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Tokenize {
@@ -176,6 +187,7 @@ impl Tokenize {
         }
         check_batch_size(self.batch_size)?;
         self.views.map_or(Ok(()), Views::check)?;
+        pixels::check_views(self.buckets.as_ref(), self.views)?;
         places::refuse_empty(OUT, &self.out)?;
         self.inputs.check_folder(&self.out)?;
         places::check_output(&self.out, model)?;
@@ -220,9 +232,10 @@ impl Tokenize {
         }
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let (inputs, out) = (&self.inputs, &self.out);
+        let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
+        let planning = Planning { inputs, out, labels: &labels, preparation };
         let PlanOfJob { plan, unseen, appended } =
-            plan::plan(inputs, out, &identity, &labels, self.append, observer)?;
+            planning.plan(&identity, self.append, observer)?;
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
         refuse_foreign(&plan, ours.clone().filter(|p| there.contains(p)).collect())?;
@@ -246,13 +259,24 @@ impl Tokenize {
         Ok(TokenizeSummary { appended, ..summary })
     }
 
+    /// Refuses pixel settings that can't be beside buckets, as far as they say it themselves.
+    pub(super) fn check_pixels(&self, pixels: PixelSettings) -> Result<()> {
+        self.buckets.as_ref().map_or(Ok(()), |_| pixels.check_beside_buckets())
+    }
+
     fn settings(
         &self,
         tokenizer: &Tokenizer,
         recipe: &TokenizeRecipe,
     ) -> Result<pipeline::Settings> {
         tokenizer.require_encoder()?;
-        let preparation = with_views(tokenizer.preparation()?, self.views)?;
+        let preparation = match &self.buckets {
+            None => pixels::with_views(tokenizer.preparation()?, self.views)?,
+            Some(buckets) => {
+                let bucketed = tokenizer.pixels.bucketed(tokenizer.config(), buckets)?;
+                Preparation { views: self.views, ..bucketed }
+            }
+        };
         let suits = tokenizer.images_together(&preparation);
         Ok(pipeline::Settings {
             preparation,
@@ -281,21 +305,6 @@ impl Tokenize {
         repair::reopen(plan.dir(), &lock)?;
         let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
         tokenize(&settings, plan, &again, engine, observer)
-    }
-}
-
-/// The preparation that gives the views of an image.
-fn with_views(preparation: Preparation, views: Option<Views>) -> Result<Preparation> {
-    match (views, preparation.size) {
-        (Some(views), None) => Err(Error::setting(
-            VIEWS,
-            format!(
-                "{views}: views are of one size, and under the {RESIZE} rule {} images keep \
-                 theirs; leave one of both away",
-                preparation.rule
-            ),
-        )),
-        _ => Ok(Preparation { views, ..preparation }),
     }
 }
 

@@ -5,8 +5,10 @@
 mod compare;
 mod containers;
 mod file;
+mod merged;
 mod partitions;
 mod rows;
+mod spool;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ pub(crate) use self::compare::difference_of_one;
 use self::containers::up_to_an_image;
 pub use self::containers::{Container, ContainerFile, Today};
 pub(crate) use self::file::{Base, FILE, PlanFile, name};
-use self::rows::PlannedRows;
+use self::merged::Planned;
 use self::write::Layout;
 pub(super) use self::write::{About, write};
 use super::commit::{self, Published};
@@ -104,7 +106,8 @@ impl Plan {
         let items = first.into_iter().map(Ok).chain(items);
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
-        let about = About { identity, base: &Base::default(), taken, listed_at: None };
+        let about =
+            About { identity, base: &Base::default(), taken, listed_at: None, in_buckets: true };
         let (sealed, digest) = write(&path, about, items)?;
         let temp = sealed.path().to_path_buf();
         let ours = PlanFile::open(&temp, 0)?;
@@ -120,7 +123,7 @@ impl Plan {
                 if plan.digest() == digest {
                     return Ok(Held::Same(plan));
                 }
-                let rows = ours.all_rows()?;
+                let rows = ours.listed_rows()?;
                 plan.held_against(identity, rows.map(|row| row.map(Today::Image)), accept)
             }
         }
@@ -258,7 +261,7 @@ impl Plan {
     /// Whether images may be parts of files, and have something beside them; of several plans, in all
     /// of them.
     pub fn has_parts(&self) -> bool {
-        self.files.iter().all(|file| file.layout == Layout::Parts)
+        self.files.iter().all(|file| file.layout != Layout::Files)
     }
 
     /// The rows of a partition, in order.
@@ -277,6 +280,15 @@ impl Plan {
     /// A plan that can't be read any more; rows that are broken come as errors of their own.
     pub fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         let files = self.files.iter().map(PlanFile::all_rows).collect::<Result<Vec<_>>>()?;
+        Ok(files.into_iter().flatten())
+    }
+
+    /// The same in the order of the inputs: a plan of buckets has another one.
+    ///
+    /// # Errors
+    /// As for [`Plan::all_rows`].
+    pub fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        let files = self.files.iter().map(PlanFile::listed_rows).collect::<Result<Vec<_>>>()?;
         Ok(files.into_iter().flatten())
     }
 
@@ -343,7 +355,8 @@ impl Plan {
     ) -> Result<Held> {
         self.must_be_of(identity)?;
         let file = &self.files[0];
-        let planned = PlannedRows::new(&file.path, &file.metadata, &file.starts);
+        let planned =
+            Planned::of(&file.path, &file.metadata, &file.starts, file.base.ordinal, file.layout)?;
         let mut comparison = Comparison::new(planned, file.layout);
         for item in items {
             let difference = match item? {

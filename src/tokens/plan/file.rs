@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::containers::{self, Container};
+use super::merged::Planned;
 use super::partitions::starts;
 use super::rows::rows_of;
 use super::write::Layout;
@@ -95,7 +96,7 @@ impl PlanFile {
             file => Chunks(file.map_err(Error::io(path))?),
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layouts = [Layout::Files, Layout::Parts];
+        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
         let fields = metadata.schema().fields();
         let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
@@ -231,6 +232,12 @@ impl PlanFile {
             ));
         }
         Ok(rows)
+    }
+
+    /// All rows in the order of the inputs: a plan of buckets has another one.
+    pub(super) fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        let PlanFile { path, metadata, starts, base, layout, .. } = self;
+        Ok(Planned::of(path, metadata, starts, base.ordinal, *layout)?.rows())
     }
 
     /// All rows, streaming.

@@ -1,5 +1,7 @@
 //! Tests of the plan: made once, opened again, refused when anything differs.
 
+mod buckets;
+
 use super::*;
 use crate::tokens::identity::tests::identity;
 
