@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::events::{Appended, Event, Observer, Pass, Relay};
+use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
 use super::pixels::{self, PixelSettings};
 use super::places;
 use super::plan::{Labels, PlanOfJob, Planning};
 use super::share::Share;
+use super::tokenize_summary::TokenizeSummary;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
 use crate::data::prepare::Preparation;
@@ -18,9 +19,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{
-    CommitMode, DatasetSummary, Plan, all_committed, finalize, refuse_foreign, repair,
-};
+use crate::tokens::{CommitMode, Plan, all_committed, finalize, refuse_foreign, repair};
 use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
@@ -255,8 +254,9 @@ impl Tokenize {
         let lock = plan.lock_shared()?;
         let done = tokenize(&settings, &plan, &todo, engine, observer)?;
         drop(lock);
-        let summary = TokenizeSummary::of(out, done, retried, unseen)?;
-        Ok(TokenizeSummary { appended, ..summary })
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?;
+        summary.appended = appended;
+        Ok(summary)
     }
 
     /// Refuses pixel settings that can't be beside buckets, as far as they say it themselves.
@@ -337,68 +337,4 @@ pub(super) fn tokenize(
     let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
     observer.event(&Event::Tokenized(&Pass { images, summary }));
     Ok(summary)
-}
-
-/// What a run did, and what the output is now.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TokenizeSummary {
-    /// Images that this run wrote, a row each or one for each of their views; not those of shards that
-    /// another worker committed first.
-    pub written: u64,
-    /// Images that this run gave up, a row in `failures` each; counted as those.
-    pub failed: u64,
-    /// Images of the plan.
-    pub planned: u64,
-    /// Partitions of the plan.
-    pub partitions: u64,
-    /// Those that other workers have still to make; the last of them finishes the output.
-    pub missing: u64,
-    /// Partitions that were to be made again and are kept, as images would have lost their tokens.
-    pub kept: u64,
-    /// Folders and files of the inputs that couldn't be looked at.
-    pub unseen: u64,
-    /// What the finished output holds, of all runs and workers; None while something is missing.
-    pub dataset: Option<DatasetSummary>,
-    /// How the inputs stand to the output, where images were appended to it or are to be.
-    pub appended: Option<Appended>,
-    /// Of `failed`, the images that had failed before. They were reported then: until the output
-    /// is finished, they don't make a run unclean again.
-    failed_again: u64,
-}
-
-impl TokenizeSummary {
-    /// Finishes the output where it is whole.
-    pub(super) fn of(
-        out: &Path,
-        done: pipeline::Summary,
-        retried: pipeline::Summary,
-        unseen: u64,
-    ) -> Result<TokenizeSummary> {
-        // As it is now: another job may have appended to it.
-        let plan = Plan::open(out)?;
-        let there = all_committed(plan.dir())?;
-        let missing = (0..plan.partitions()).filter(|p| !there.contains(p)).count();
-        let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
-        Ok(TokenizeSummary {
-            written: done.written + retried.written,
-            failed: done.failed + retried.failed,
-            planned: plan.rows(),
-            partitions: plan.partitions() as u64,
-            missing: missing as u64,
-            kept: retried.kept,
-            unseen,
-            dataset,
-            appended: None,
-            failed_again: retried.failed,
-        })
-    }
-
-    /// Whether every image that was asked for has its tokens: of the whole output where it is
-    /// finished, else of this run.
-    pub fn is_clean(&self) -> bool {
-        let failed =
-            self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
-        failed + self.kept + self.unseen == 0
-    }
 }

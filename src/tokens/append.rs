@@ -34,6 +34,7 @@ pub(crate) fn hold(
 /// Two new images of one key; shards of another output in its partitions' places; what the system
 /// refuses.
 /// `placed` puts the images into their buckets, where the output has some.
+#[expect(clippy::needless_lifetimes, reason = "`I` holds what it is made of")]
 pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
     plan: &Plan,
     arrivals: &'a Arrivals,

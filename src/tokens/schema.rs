@@ -39,7 +39,7 @@ pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 7] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 8] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),

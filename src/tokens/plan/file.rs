@@ -131,11 +131,7 @@ impl PlanFile {
             together: together.unwrap_or_default(),
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
-            written: facts.written.and_then(|written| match storage::is_remote(path) {
-                // A store says when it was sent, which is later than what it says was seen.
-                true => written.checked_sub(LISTING_MAX),
-                false => Some(written),
-            }),
+            written: written(path, facts.written),
             metadata,
         })
     }
@@ -243,6 +239,15 @@ impl PlanFile {
     /// All rows, streaming.
     pub(crate) fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         rows_of(&self.path, &self.metadata, None)
+    }
+}
+
+/// When a plan's input was listed, by the time when its file was written. A store says when it was
+/// sent, which is later than what it says was seen.
+fn written(path: &Path, written: Option<SystemTime>) -> Option<SystemTime> {
+    match storage::is_remote(path) {
+        true => written?.checked_sub(LISTING_MAX),
+        false => written,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns writing `plan.parquet`, and the digest of a plan.
+//! Owns writing `plan.parquet`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, 
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
-use sha2::{Digest, Sha256};
 
 use super::containers::{Recorder, Today};
 use super::file::Base;
+use super::hasher::PlanHasher;
 use super::rows::rows_of;
 use super::spool::Spool;
 use crate::error::{Error, Result};
@@ -20,7 +20,6 @@ use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::{Bucket, PlanRow};
 use crate::tokens::{schema, untrusted};
-use crate::util::hex::hex;
 use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
@@ -75,58 +74,6 @@ pub(in crate::tokens) struct About<'a> {
     pub(in crate::tokens) listed_at: Option<SystemTime>,
     /// Whether its rows are sorted by their buckets, where its identity has some.
     pub(in crate::tokens) in_buckets: bool,
-}
-
-/// The digest of a plan, fed row by row.
-struct PlanHasher {
-    layout: Layout,
-    digest: Sha256,
-}
-
-impl PlanHasher {
-    fn new(identity: &Identity, base: &Base, layout: Layout) -> PlanHasher {
-        let mut digest = Sha256::new();
-        digest.update(format!("{}\n{}\n", layout.word(), identity.canonical()));
-        if base.number > 0 {
-            digest.update(format!("{}\n{}\n", base.after, base.partition));
-        }
-        PlanHasher { layout, digest }
-    }
-
-    /// Takes the next row; whether a partition begins with it.
-    fn row(&mut self, row: &PlanRow, begins: bool) {
-        if self.layout != Layout::Files {
-            self.digest.update([u8::from(begins)]);
-        }
-        self.digest.update(row.ordinal.to_le_bytes());
-        self.text(&row.key);
-        self.text(&row.uri);
-        self.digest.update(row.bytes.to_le_bytes());
-        if self.layout != Layout::Files {
-            self.optional(row.member.as_deref());
-            self.digest.update([u8::from(row.offset.is_some())]);
-            row.offset.iter().for_each(|offset| self.digest.update(offset.to_le_bytes()));
-            for text in [&row.label, &row.caption, &row.meta_json, &row.fault] {
-                self.optional(text.as_deref());
-            }
-            self.digest.update([u8::from(row.forward)]);
-        }
-        if let Some(Bucket { width, height, position }) = row.bucket {
-            self.digest.update(position.to_le_bytes());
-            self.digest.update(width.to_le_bytes());
-            self.digest.update(height.to_le_bytes());
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.digest.update((text.len() as u64).to_le_bytes());
-        self.digest.update(text);
-    }
-
-    fn optional(&mut self, text: Option<&str>) {
-        self.digest.update([u8::from(text.is_some())]);
-        text.into_iter().for_each(|text| self.text(text));
-    }
 }
 
 /// A plan on its way into a temporary file.
@@ -251,7 +198,7 @@ impl<'a> PlanWriter<'a> {
     /// may have changed. `taken` says what was taken of containers.
     fn finish(mut self, taken: &str) -> Result<(Sealed, String)> {
         self.write_group(false)?;
-        let digest = hex(self.hasher.digest.finalize());
+        let digest = self.hasher.finish();
         let mut entry = |key: &str, value: String| {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         };
