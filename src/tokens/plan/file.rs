@@ -96,9 +96,7 @@ impl PlanFile {
             file => Chunks(file.map_err(Error::io(path))?),
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
-        let fields = metadata.schema().fields();
-        let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
+        let layout = Layout::of(metadata.schema().fields());
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
         let entry = |key: &str| {
             let value = untrusted::entry(&metadata, key).map(str::to_owned);
@@ -119,8 +117,8 @@ impl PlanFile {
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
-        let together = untrusted::entry(&metadata, "vqtok.together");
-        let together = together.and_then(|text| serde_json::from_str(text).ok());
+        let together = untrusted::entry(&metadata, "vqtok.together")
+            .and_then(|text| serde_json::from_str(text).ok());
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,

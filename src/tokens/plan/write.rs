@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
@@ -43,6 +43,12 @@ pub(super) enum Layout {
 }
 
 impl Layout {
+    /// That with these columns.
+    pub(super) fn of(columns: &Fields) -> Option<Layout> {
+        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
+        layouts.into_iter().find(|layout| layout.columns().fields() == columns)
+    }
+
     /// Its schema word.
     pub(super) fn word(self) -> &'static str {
         match self {
