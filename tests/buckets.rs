@@ -341,6 +341,45 @@ fn retries_and_repairs_make_the_same_shards() {
 }
 
 #[test]
+fn new_images_are_appended_in_buckets_of_their_own() {
+    let job = scene();
+    let first: Vec<String> =
+        job.files("images").into_iter().map(|(name, _)| name).step_by(2).collect();
+    for (name, bytes) in job.files("images") {
+        let folder = if first.contains(&name) { "begun" } else { "later" };
+        let path = job.path(folder).join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let flags = format!("--model model {BUCKETS} --shard-rows 3 --append");
+    job.run(&format!("tokenize begun --out out {flags}"));
+    let before = job.files("out/tokens");
+    for (name, bytes) in job.files("later") {
+        let path = job.path("begun").join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    job.expect(1, &format!("tokenize begun --out out {flags}"));
+    job.expect(1, &format!("tokenize images --out whole --model model {BUCKETS} --shard-rows 3"));
+    job.expect(0, "verify out");
+    let now: BTreeMap<_, _> = job.files("out/tokens").into_iter().collect();
+    assert!(before.iter().all(|(name, bytes)| now[name] == *bytes) && now.len() > before.len());
+    let by_key = |out: &str| -> BTreeMap<String, (Vec<u16>, (u32, u32))> {
+        rows(&job, out).into_iter().map(|row| (row.key, (row.tokens, row.grid))).collect()
+    };
+    assert_eq!(by_key("out"), by_key("whole"));
+    let mut shapes: BTreeMap<String, BTreeSet<(u32, u32)>> = BTreeMap::new();
+    for row in rows(&job, "out") {
+        shapes.entry(row.shard).or_default().insert(row.grid);
+    }
+    assert!(shapes.values().all(|shapes| shapes.len() == 1));
+    // Nothing is new: no byte changes.
+    let files = job.files("out");
+    job.expect(1, &format!("tokenize begun --out out {flags}"));
+    assert!(job.files("out") == files);
+}
+
+#[test]
 fn what_changes_is_told_in_the_order_of_the_inputs() {
     let job = scene();
     let line = format!("{TOKENIZE} {BUCKETS} --out out");
