@@ -109,13 +109,12 @@ impl PlanFile {
         let base = base_of(&metadata, number).map_err(broken)?;
         let facts = file.metadata().map_err(Error::io(path))?;
         let starts = starts(&metadata, identity.shard_rows, layout, facts.len()).map_err(broken)?;
-        let rows = starts.last().copied().unwrap_or(0);
-        let behind = base.ordinal.checked_add(rows).filter(|&behind| i64::try_from(behind).is_ok());
+        let behind = base.ordinal.checked_add(starts.last().copied().unwrap_or(0));
+        let behind = behind.filter(|&behind| i64::try_from(behind).is_ok());
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
-        let together = untrusted::entry(&metadata, "vqtok.together");
-        let together = together.and_then(|text| serde_json::from_str(text).ok());
+        let together = untrusted::entry(&metadata, "vqtok.together").unwrap_or_default();
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
@@ -123,7 +122,7 @@ impl PlanFile {
             layout,
             base,
             starts,
-            together: together.unwrap_or_default(),
+            together: serde_json::from_str(together).unwrap_or_default(),
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
             written: facts.modified().ok(),
