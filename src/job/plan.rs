@@ -47,95 +47,85 @@ impl Labels {
     }
 }
 
-/// What is planned, and where.
-pub(super) struct Planning<'a> {
-    pub(super) inputs: &'a Inputs,
-    pub(super) out: &'a Path,
-    pub(super) labels: &'a Labels,
-    pub(super) preparation: &'a Preparation,
+/// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns how
+/// many folders and files of the inputs couldn't be looked at, too.
+///
+/// # Errors
+/// No image; inputs or settings that differ from those of the plan.
+pub(super) fn plan(
+    inputs: &Inputs,
+    out: &Path,
+    made: (&Identity, &Preparation),
+    labels: &Labels,
+    observer: &mut dyn Observer,
+) -> Result<(Plan, u64)> {
+    let (held, unseen) = hold(inputs, inputs.take(), out, made, labels, observer)?;
+    let (plan, first) = match held {
+        Held::Same(plan) => return Ok((plan, unseen)),
+        Held::Other(plan, first) => (plan, first),
+    };
+    // Earlier versions took what vqtok had written; their outputs are continued as they were begun.
+    let own = Take { own: true, ..inputs.take() };
+    if let (Held::Same(plan), unseen) = hold(inputs, own, out, made, labels, observer)? {
+        return Ok((plan, unseen));
+    }
+    let today = || Ok(rows(inputs.images(inputs.take(), true)?));
+    let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
+    Err(Error::mismatch(format!(
+        "the input of {} has changed: {}; use another {OUT}, or restore the input",
+        text::path(out),
+        told(&changes, inputs.hidden, &first)
+    )))
 }
 
-impl Planning<'_> {
-    /// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns
-    /// how many folders and files of the inputs couldn't be looked at, too.
-    ///
-    /// # Errors
-    /// No image; inputs or settings that differ from those of the plan.
-    pub(super) fn plan(
-        &self,
-        identity: &Identity,
-        observer: &mut dyn Observer,
-    ) -> Result<(Plan, u64)> {
-        let Planning { inputs, out, .. } = self;
-        let (held, unseen) = self.hold(inputs.take(), identity, observer)?;
-        let (plan, first) = match held {
-            Held::Same(plan) => return Ok((plan, unseen)),
-            Held::Other(plan, first) => (plan, first),
-        };
-        // Earlier versions took what vqtok had written; their outputs are continued as they were
-        // begun.
-        let own = Take { own: true, ..inputs.take() };
-        if let (Held::Same(plan), unseen) = self.hold(own, identity, observer)? {
-            return Ok((plan, unseen));
-        }
-        let today = || Ok(rows(inputs.images(inputs.take(), true)?));
-        let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
-        Err(Error::mismatch(format!(
-            "the input of {} has changed: {}; use another {OUT}, or restore the input",
-            text::path(out),
-            told(&changes, inputs.hidden, &first)
-        )))
+/// One try with one choice of what is taken.
+fn hold(
+    inputs: &Inputs,
+    take: Take,
+    out: &Path,
+    (identity, preparation): (&Identity, &Preparation),
+    labels: &Labels,
+    observer: &mut dyn Observer,
+) -> Result<(Held, u64)> {
+    let known = out.join(PLAN_FILE).exists().then(|| Plan::open(out)).transpose()?;
+    let mut listed = Listed::new(inputs, take, known.as_ref())?;
+    let begun = known.is_some();
+    drop(known);
+    if listed.is_empty()? {
+        return Err(no_image(inputs, &listed.skipped()));
     }
-
-    /// One try with one choice of what is taken.
-    fn hold(
-        &self,
-        take: Take,
-        identity: &Identity,
-        observer: &mut dyn Observer,
-    ) -> Result<(Held, u64)> {
-        let Planning { inputs, out, labels, preparation } = *self;
-        let known = out.join(PLAN_FILE).exists().then(|| Plan::open(out)).transpose()?;
-        let mut listed = Listed::new(inputs, take, known.as_ref())?;
-        let begun = known.is_some();
-        drop(known);
-        if listed.is_empty()? {
-            return Err(no_image(inputs, &listed.skipped()));
+    let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
+    let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
+    let rows = identity.shard_rows as usize;
+    let taken = inputs.taken();
+    // Whatever a header says today: an image stays in the bucket that it was planned for.
+    let held = match preparation.buckets.as_ref().filter(|_| !begun) {
+        None => Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept)?,
+        Some(buckets) => {
+            let stopped = || observer.interrupted();
+            let bucketed = Bucketed::new(listed.by_ref(), buckets, preparation, stopped);
+            Plan::hold(out, identity, &taken, bucketed, rows, accept)?
         }
-        let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
-        let accept =
-            &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
-        let rows = identity.shard_rows as usize;
-        let taken = inputs.taken();
-        // Whatever a header says today: an image stays in the bucket that it was planned for.
-        let held = match preparation.buckets.as_ref().filter(|_| !begun) {
-            None => Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept)?,
-            Some(buckets) => {
-                let stopped = || observer.interrupted();
-                let bucketed = Bucketed::new(listed.by_ref(), buckets, preparation, stopped);
-                Plan::hold(out, identity, &taken, bucketed, rows, accept)?
-            }
-        };
-        let skipped = listed.skipped();
-        let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
-        let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
-        if moved.is_some() {
-            check_contents(&plan, &BTreeSet::new())?;
-        }
-        observer.event(&Event::Planned(&Planned {
-            images: plan.rows(),
-            partitions: plan.partitions(),
-            skipped: &skipped,
-            resized: resized.count,
-            unchanged: listed.unchanged(),
-            moved,
-            own: take.own,
-            unplanned_facts: plan.unplanned_facts(),
-            label_level: labels.level,
-            layout: labels.layout.as_ref(),
-        }));
-        Ok((Held::Same(plan), skipped.unseen()))
+    };
+    let skipped = listed.skipped();
+    let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
+    let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
+    if moved.is_some() {
+        check_contents(&plan, &BTreeSet::new())?;
     }
+    observer.event(&Event::Planned(&Planned {
+        images: plan.rows(),
+        partitions: plan.partitions(),
+        skipped: &skipped,
+        resized: resized.count,
+        unchanged: listed.unchanged(),
+        moved,
+        own: take.own,
+        unplanned_facts: plan.unplanned_facts(),
+        label_level: labels.level,
+        layout: labels.layout.as_ref(),
+    }));
+    Ok((Held::Same(plan), skipped.unseen()))
 }
 
 /// Inputs with nothing to tokenize in them.

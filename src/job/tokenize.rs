@@ -6,7 +6,7 @@ use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
 use super::pixels::{self, PixelSettings};
 use super::places;
-use super::plan::{Labels, Planning};
+use super::plan::{self, Labels};
 use super::share::Share;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
@@ -220,10 +220,8 @@ impl Tokenize {
         }
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let preparation = &settings.preparation;
-        let planning =
-            Planning { inputs: &self.inputs, out: &self.out, labels: &labels, preparation };
-        let (plan, unseen) = planning.plan(&identity, observer)?;
+        let made = (&identity, &settings.preparation);
+        let (plan, unseen) = plan::plan(&self.inputs, &self.out, made, &labels, observer)?;
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         refuse_foreign(&plan, ours.clone().filter(|&p| committed(&self.out, p)).collect())?;
         let retried = match self.retry_failed {
