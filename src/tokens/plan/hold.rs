@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::Plan;
 use super::compare::Comparison;
 use super::containers::{Today, up_to_an_image};
 use super::file::{Base, FILE, PlanFile};
 use super::merged::Planned;
+use super::plans::Plan;
 use super::write::{About, write};
 use crate::error::{Error, Result};
 use crate::storage;

@@ -3,7 +3,12 @@
 mod buckets;
 
 use super::*;
+use crate::error::{Error, Result};
+use crate::tokens::commit;
+use crate::tokens::identity::Identity;
 use crate::tokens::identity::tests::identity;
+use crate::tokens::rows::PlanRow;
+use std::path::Path;
 
 fn rows(count: i64) -> Vec<PlanRow> {
     let row = |ordinal| PlanRow {
