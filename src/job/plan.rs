@@ -96,7 +96,9 @@ fn hold(
     let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
     let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
     let rows = identity.shard_rows as usize;
-    let held = Plan::hold(out, identity, &inputs.taken(), listed.by_ref(), rows, accept)?;
+    let taken = inputs.taken();
+    let held =
+        storage::resumable(|| Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept))?;
     let skipped = listed.skipped();
     let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
     let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));

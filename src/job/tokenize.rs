@@ -210,11 +210,23 @@ impl Tokenize {
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
         let (plan, unseen) = plan::plan(&self.inputs, &self.out, &identity, &labels, observer)?;
+        storage::resumable(|| self.run_planned(&settings, &plan, unseen, engine, observer))
+    }
+
+    /// What is still to do of a plan, of which `unseen` images aren't there.
+    fn run_planned(
+        &self,
+        settings: &pipeline::Settings,
+        plan: &Plan,
+        unseen: u64,
+        engine: &mut dyn Engine,
+        observer: &mut dyn Observer,
+    ) -> Result<TokenizeSummary> {
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
-        refuse_foreign(&plan, ours.clone().filter(|p| there.contains(p)).collect())?;
+        refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
         let retried = match self.retry_failed {
-            true => self.retry(&settings, &plan, engine, observer)?,
+            true => self.retry(settings, plan, engine, observer)?,
             false => pipeline::Summary::default(),
         };
         let there = all_committed(&self.out)?;
@@ -226,9 +238,9 @@ impl Tokenize {
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
         let lock = plan.lock_shared()?;
-        let done = tokenize(&settings, &plan, &todo, engine, observer)?;
+        let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        TokenizeSummary::of(&plan, done, retried, unseen)
+        TokenizeSummary::of(plan, done, retried, unseen)
     }
 
     fn settings(

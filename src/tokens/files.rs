@@ -61,7 +61,7 @@ pub(crate) fn shard_path(dir: &Path, partition: usize) -> PathBuf {
 }
 
 /// Whether a partition is there. A shard that can be seen is complete.
-pub(crate) fn committed(dir: &Path, partition: usize) -> bool {
+pub fn committed(dir: &Path, partition: usize) -> bool {
     // Where a store can't say, the partition is made again, and found to be there at its commit.
     storage::exists(&shard_path(dir, partition)).unwrap_or(false)
 }

@@ -16,7 +16,7 @@ use super::stream;
 use super::walk::Take;
 use crate::data::formats::raw_image::Limits;
 use crate::error::{Error, Reject, Stage};
-use crate::storage::Coming;
+use crate::storage::{self, Coming};
 
 /// Reads images in the order of a plan, from one thread; what any thread can read is left to others.
 pub(crate) struct Fetcher {
@@ -45,6 +45,14 @@ impl Fetcher {
 
     /// The bytes of the next image, or how to have them.
     pub(crate) fn fetch(&mut self, image: &SourceImage) -> Fetched {
+        let (fetched, outage) = storage::watching(|| self.fetch_now(image));
+        match fetched {
+            Fetched::Read(content) => Fetched::Read(content.map_err(|r| by(r, outage))),
+            fetched => fetched,
+        }
+    }
+
+    fn fetch_now(&mut self, image: &SourceImage) -> Fetched {
         if let Some(fault) = &image.fault {
             return Fetched::Read(Err(Reject::new(Stage::Read, fault.clone())));
         }
@@ -56,7 +64,7 @@ impl Fetcher {
             };
         };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
-            let opened = Container::open(&image.uri).and_then(Container::in_order);
+            let opened = watched(|| Container::open(&image.uri).and_then(Container::in_order));
             self.current = Some((image.uri.clone(), opened));
         }
         // It was set just now.
@@ -82,14 +90,27 @@ impl Fetched {
         planned: bool,
         limits: &Limits,
     ) -> Result<Vec<u8>, Reject> {
-        match self {
+        watched(|| match self {
             Fetched::Read(bytes) => bytes,
             Fetched::Coming(coming) if planned => file::arrived(coming, image.bytes),
             Fetched::Coming(coming) => file::arrived(coming, 0),
             Fetched::File if planned => file::read_planned(&image.uri, image.bytes, limits),
             Fetched::File => file::read(&image.uri, limits),
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
-        }
+        })
+    }
+}
+
+/// What `read` gives; where it gives nothing and a store couldn't be reached meanwhile, for that reason.
+fn watched<T>(read: impl FnOnce() -> Result<T, Reject>) -> Result<T, Reject> {
+    let (content, outage) = storage::watching(read);
+    content.map_err(|reject| by(reject, outage))
+}
+
+fn by(reject: Reject, outage: Option<String>) -> Reject {
+    match outage {
+        Some(why) => Reject { outage: true, ..Reject::new(Stage::Read, why) },
+        None => reject,
     }
 }
 
@@ -132,10 +153,10 @@ impl Library {
         if let Some(fault) = &image.fault {
             return Err(Reject::new(Stage::Read, fault.clone()));
         }
-        match &image.part {
+        watched(|| match &image.part {
             None => file::read(&image.uri, limits),
             Some(part) => self.reader(&image.uri)?.read(part, image.bytes, limits),
-        }
+        })
     }
 
     /// sha256 of an image's bytes; None where they can't be read.

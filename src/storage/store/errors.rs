@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 
 use object_store::Error;
 
+use crate::storage::outage;
+
 /// Where credentials are looked for.
 const CREDENTIALS: &str = "credentials come from the environment, as the store's own tools take them \
                            (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, \
@@ -24,18 +26,58 @@ pub(super) fn told(error: Error) -> io::Error {
             return ErrorKind::AlreadyExists.into();
         }
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            (ErrorKind::PermissionDenied, format!("the store refuses it ({answer}); {CREDENTIALS}"))
+            let text = format!("the store refuses it ({answer}); {CREDENTIALS}");
+            let everything = matches!(error, Error::Unauthenticated { .. })
+                || OF_CREDENTIALS.iter().any(|code| answer.contains(code));
+            return match everything {
+                true => outage::error(ErrorKind::PermissionDenied, text),
+                false => io::Error::new(ErrorKind::PermissionDenied, text),
+            };
         }
         Error::NotImplemented { .. } => {
             (ErrorKind::Unsupported, "the store can't do that".to_string())
         }
         Error::InvalidPath { .. } => (
             ErrorKind::InvalidInput,
-            "a name that can't be asked for: an empty part, `.` or `..`".to_string(),
+            format!(
+                "a name that can't be asked for, with an empty part, `.` or `..`: {answer}; rename it, \
+                 or name what lies beside it"
+            ),
         ),
-        _ => (ErrorKind::Other, format!("the store doesn't answer as it should: {answer}")),
+        _ if answer.starts_with("HTTP 416") => {
+            (ErrorKind::UnexpectedEof, "it ends before what was asked for".to_string())
+        }
+        _ => {
+            let text = format!("the store doesn't answer as it should: {answer}");
+            return match is_outage(&answer) {
+                true => outage::error(ErrorKind::Other, text),
+                false => io::Error::new(ErrorKind::Other, text),
+            };
+        }
     };
     io::Error::new(kind, text)
+}
+
+/// What a store says of credentials that aren't valid, or not any more: of everything, then.
+const OF_CREDENTIALS: [&str; 6] = [
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+];
+
+/// Whether a store that was asked for long enough answers so for its own reasons: by a status that
+/// says so, or by none.
+fn is_outage(answer: &str) -> bool {
+    let Some(status) = answer.strip_prefix("HTTP ") else { return true };
+    status.starts_with('5') || status.starts_with("429") || status.starts_with("408")
+}
+
+/// Settings that make no store, as the system's error would be.
+pub(super) fn unusable(error: Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, answer(&error))
 }
 
 /// What there is to say of an address where nothing lies.
@@ -117,7 +159,28 @@ mod tests {
         let denied = told(Error::PermissionDenied { path: "p".into(), source: source() });
         assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
         assert!(denied.to_string().starts_with("the store refuses it (HTTP 401 X); credentials"));
+        assert!(outage::of(&denied).is_some(), "nobody with these credentials");
         let gone = told(Error::NotFound { path: "p".into(), source: source() });
         assert_eq!(gone.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn outages_are_told_from_what_is_wrong_with_a_request() {
+        for (text, is) in [
+            ("Server returned non-2xx status code: 503 Service Unavailable: <Error/>", true),
+            ("Server returned non-2xx status code: 429 Too Many Requests: ", true),
+            ("Connection refused (os error 111)", true),
+            ("operation timed out", true),
+            ("Server returned non-2xx status code: 400 Bad Request: <Error/>", false),
+            ("Server returned non-2xx status code: 416 Range: ", false),
+        ] {
+            assert_eq!(outage::of(&told(generic(text))).is_some(), is, "{text}");
+        }
+        let forbidden = |code: &str| {
+            let text = format!("status code: 403 Forbidden: <Error><Code>{code}</Code></Error>");
+            told(Error::PermissionDenied { path: "p".into(), source: text.into() })
+        };
+        assert!(outage::of(&forbidden("ExpiredToken")).is_some());
+        assert!(outage::of(&forbidden("AccessDenied")).is_none(), "it may be this object alone");
     }
 }

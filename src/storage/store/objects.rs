@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use object_store::path::Path as Key;
 use object_store::{
     Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
@@ -138,8 +139,9 @@ impl Store for Objects {
 }
 
 async fn any_below(store: &dyn ObjectStore, key: &Key) -> io::Result<bool> {
-    let found = store.list_with_delimiter(Some(key)).await.map_err(told)?;
-    Ok(!found.objects.is_empty() || !found.common_prefixes.is_empty())
+    // The first page is enough, of however many.
+    let first = store.list(Some(key)).next().await.transpose().map_err(told)?;
+    Ok(first.is_some())
 }
 
 /// Puts an object unless one is there. An answer that was lost is asked for again, and may then say
