@@ -8,6 +8,7 @@ use std::path::Path;
 /// The rooms, from the ground up. A room imports from the lines below its own.
 const FLOORS: &[&[&str]] = &[
     &["error", "util"],
+    &["storage"],
     &["weights", "metrics"],
     &["model"],
     &["checkpoint"],
@@ -23,7 +24,9 @@ const FLOORS: &[&[&str]] = &[
 const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("audit", &["checkpoint", "data", "engine", "model", "tokens", "weights"]),
     ("data", &["engine", "model", "weights"]),
-    ("engine", &["checkpoint"]),
+    ("engine", &["checkpoint", "storage"]),
+    ("metrics", &["storage"]),
+    ("model", &["storage"]),
     ("pipeline", &["checkpoint", "weights"]),
     ("tokens", &["checkpoint", "model", "weights"]),
     ("train", &["engine", "tokens"]),

@@ -4,9 +4,9 @@
 use super::events::{Event, Observer, Planned};
 use super::inputs::Inputs;
 use super::listed::Listed;
-use crate::data::source::fetch::Library;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
+use crate::data::source::library::Library;
 use crate::data::{Skipped, SourceImage, Take, is_hidden};
 use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};

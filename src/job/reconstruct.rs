@@ -12,7 +12,7 @@ use super::tokenizer::{Tokenizer, to_rgb};
 use crate::audit::parquet_file::ParquetFile;
 use crate::audit::sources;
 use crate::data::prepare::{self, Pixels, Preparation};
-use crate::data::source::fetch::Library;
+use crate::data::source::library::Library;
 use crate::data::{SourceImage, contact_sheet, subsample};
 use crate::engine::PixelBatch;
 use crate::error::{Error, Reject, Result};

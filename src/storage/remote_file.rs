@@ -190,6 +190,10 @@ mod tests {
             Coming::new(receiver, Box::new(()))
         }
 
+        fn open(self: Arc<Self>, _: &Path) -> io::Result<Arc<dyn BytesAt>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
         fn list(&self, _: &Path) -> io::Result<Vec<Entry>> {
             Ok(Vec::new())
         }

@@ -44,7 +44,7 @@ pub(super) fn store_of(address: &Path) -> io::Result<Arc<dyn Store>> {
 pub(super) fn store_of(_address: &Path) -> io::Result<Arc<dyn Store>> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
-        "this vqtok was built without object stores; build it with the feature `stores`: cargo \
-         install vqtok --features stores",
+        "this vqtok was built without the feature `stores`, which object stores and web addresses \
+         need; the README says how to build it",
     ))
 }

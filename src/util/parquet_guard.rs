@@ -236,7 +236,8 @@ mod tests {
     fn check_bytes(bytes: &[u8]) -> Result<(), String> {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        check(&file)
+        let length = file.metadata().unwrap().len();
+        check(&mut file, length)
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod file_kind;
 pub(crate) mod hidden;
 pub(crate) mod image;
 pub(crate) mod labels;
+pub(crate) mod library;
 mod listings;
 
 pub(crate) mod lists;
+mod names;
 pub(crate) mod own;
 pub(crate) mod patterns;
 mod peek;
@@ -19,3 +21,4 @@ pub(crate) mod skipped;
 pub(crate) mod stream;
 pub(crate) mod uri;
 pub(crate) mod walk;
+mod watched;

@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::container::odd::Oddities;
 use super::image::Facts;
+use super::names::{FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS};
 use super::uri;
 use crate::storage::{self, Coming};
 use crate::util::text;
 
 /// Largest file that is read, and longest text of a fact.
-pub(crate) const BYTES_MAX: u64 = 1 << 20;
+pub(crate) const BYTES_MAX: u64 = FACT_BYTES_MAX as u64;
 
 /// What a file beside an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +159,9 @@ fn take_json(bytes: &[u8], place: &str, facts: &mut Facts, odd: &mut Oddities) {
         odd.note(NOT_AN_OBJECT, place);
         return;
     };
-    let text = |name: &str| object.get(name).and_then(scalar);
-    facts.caption = facts.caption.take().or_else(|| text("caption")).or_else(|| text("text"));
-    facts.label = facts.label.take().or_else(|| text("label"));
+    let first = |names: &[&str]| names.iter().find_map(|name| scalar(object.get(*name)?));
+    facts.caption = facts.caption.take().or_else(|| first(JSON_CAPTIONS));
+    facts.label = facts.label.take().or_else(|| first(JSON_LABELS));
     let compact = Value::Object(object).to_string();
     if compact.len() as u64 > BYTES_MAX {
         odd.note(TOO_LARGE, place);

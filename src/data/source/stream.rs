@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::container::fields::Fields;
 use super::container::listing::Listing;
 use super::file_kind::FileKind;
@@ -13,7 +15,7 @@ use super::uri;
 use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
 use crate::error::{Error, GO_ON, Result};
 use crate::storage;
-use crate::util::settings::{CAPTION_COLUMN, LABEL_COLUMN};
+use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS};
 use crate::util::text;
 
 /// The stream of [`SourceImage`], made by [`images`].
@@ -45,6 +47,8 @@ struct Open {
     paths: bool,
     /// Whether an image of it has a label, and whether one has a caption.
     facts: [bool; 2],
+    /// What is to be passed on and no image has had yet.
+    unseen: Vec<String>,
 }
 
 impl Open {
@@ -53,6 +57,9 @@ impl Open {
         image.forward = self.forward;
         let Facts { label, caption, .. } = &image.facts;
         self.facts = [self.facts[0] | label.is_some(), self.facts[1] | caption.is_some()];
+        if let Some(meta) = &image.facts.meta_json {
+            self.unseen.retain(|name| !meta.contains(&format!("{}:", Value::from(name.as_str()))));
+        }
         if !self.paths {
             // None in so many words: no folder of the key stands for it.
             image.facts.label.get_or_insert_default();
@@ -147,8 +154,8 @@ impl SourceStream {
         };
         match held {
             Held::Images { listing, forward, paths } => {
-                let facts = [false; 2];
-                self.open = Some(Open { key, listing, forward, paths, facts });
+                let (facts, unseen) = ([false; 2], self.fields.pass.clone());
+                self.open = Some(Open { key, listing, forward, paths, facts, unseen });
                 return Ok(found);
             }
             Held::Nothing(why) if self.walk.is_in_folder() => {
@@ -164,7 +171,9 @@ impl SourceStream {
 
     /// Takes note of what a container or list was found to be when it has ended.
     fn close(&mut self) {
-        let Some(Open { key, listing, facts, .. }) = self.open.take() else { return };
+        let Some(Open { key, listing, facts, unseen, paths, .. }) = self.open.take() else {
+            return;
+        };
         let remarks = listing.remarks();
         self.inside.without_image += remarks.without_image;
         self.inside.members += remarks.other;
@@ -175,6 +184,15 @@ impl SourceStream {
                 let name = text::quoted(name);
                 self.inside.note(&key, &format!("no image has the {name} that {setting} names"));
             }
+        }
+        for name in unseen {
+            let name = text::quoted(&name);
+            self.inside.note(&key, &format!("no image has the {name} that {PASS} names"));
+        }
+        if paths && self.fields.key.is_some() {
+            let text =
+                format!("its images are called by their paths in it; {KEY_COLUMN} is for tables");
+            self.inside.note(&key, &text);
         }
     }
 }

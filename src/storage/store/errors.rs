@@ -18,7 +18,7 @@ const CREDENTIALS: &str = "credentials come from the environment, as the store's
 pub(super) fn told(error: Error) -> io::Error {
     let answer = answer(&error);
     let (kind, text) = match &error {
-        Error::NotFound { .. } if answer.contains("NoSuchBucket") => {
+        _ if answer.contains("NoSuchBucket") => {
             (ErrorKind::NotFound, "there is no such bucket".to_string())
         }
         Error::NotFound { .. } => return nothing_there(),
@@ -48,7 +48,10 @@ pub(super) fn told(error: Error) -> io::Error {
             (ErrorKind::UnexpectedEof, "it ends before what was asked for".to_string())
         }
         _ => {
-            let text = format!("the store doesn't answer as it should: {answer}");
+            let text = match answer.starts_with("HTTP") {
+                true => format!("the store doesn't answer as it should: {answer}"),
+                false => format!("the store can't be reached: {answer}"),
+            };
             return match is_outage(&answer) {
                 true => outage::error(ErrorKind::Other, text),
                 false => io::Error::new(ErrorKind::Other, text),

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::data::prepare::{Preparation, from_bytes, part_from_bytes};
 use crate::data::source::container::fields::Fields;
-use crate::data::source::fetch::Library;
 use crate::data::source::file;
+use crate::data::source::library::Library;
 use crate::data::source::stream::{self, SourceStream};
 use crate::data::views::mirror;
 use crate::data::{Skipped, SourceImage, Take, subsample};

@@ -5,7 +5,7 @@ use super::*;
 const JPEG_HEAD: &[u8] = b"\xFF\xD8\xFF\xE0 not really";
 
 fn put(root: &Path, name: &str) {
-    fs::write(root.join(name), JPEG_HEAD).unwrap();
+    std::fs::write(root.join(name), JPEG_HEAD).unwrap();
 }
 
 #[test]

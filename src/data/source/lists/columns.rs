@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::names::{CAPTION, IMAGE, KEY, LABEL, known_among};
+use super::names::IMAGE;
 use super::row::{NOT_UTF8, Row, facts};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
+use crate::data::source::names::{CAPTIONS, KEYS, LABELS, known_among};
 use crate::util::settings::IMAGE_COLUMN;
 use crate::util::text;
 
@@ -38,7 +39,7 @@ impl Columns {
         };
         let find = |asked: &Option<String>, known: &[&str]| match asked {
             Some(asked) => exactly(asked).map(Some),
-            None => Ok(known_among(names, known)),
+            None => Ok(known_among(names.iter().map(String::as_str), known)),
         };
         let image = find(&fields.image, IMAGE)?.ok_or_else(|| {
             format!(
@@ -56,9 +57,9 @@ impl Columns {
         let passed = |name: &String| Ok((name.clone(), exactly(name)?));
         Ok(Columns {
             image,
-            key: find(&fields.key, KEY)?,
-            label: find(&fields.label, LABEL)?,
-            caption: find(&fields.caption, CAPTION)?,
+            key: find(&fields.key, KEYS)?,
+            label: find(&fields.label, LABELS)?,
+            caption: find(&fields.caption, CAPTIONS)?,
             pass: fields.pass.iter().map(passed).collect::<Result<_, String>>()?,
         })
     }

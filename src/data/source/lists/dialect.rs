@@ -6,12 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::columns::Columns;
-use super::names::{IMAGE, known_among};
+use super::names::IMAGE;
 use super::place::scheme;
 use super::records::Records;
 use crate::data::formats::sniff;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
+use crate::data::source::names::known_among;
 use crate::data::source::uri;
 
 /// How a table is written.
@@ -32,7 +33,10 @@ impl Dialect {
         let lines: Vec<(u8, Vec<String>)> = lines.collect();
         let named = lines.iter().find(|(_, cells)| match &fields.image {
             Some(name) => cells.contains(name),
-            None => known_among(cells, IMAGE).is_some() && !cells.iter().any(|cell| is_image(cell)),
+            None => {
+                known_among(cells.iter().map(String::as_str), IMAGE).is_some()
+                    && !cells.iter().any(|cell| is_image(cell))
+            }
         });
         if let Some(&(delimiter, _)) = named {
             return Dialect { delimiter, header: true, quoting: true };

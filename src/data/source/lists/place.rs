@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use super::input::trimmed;
 use super::row::Row;
 use crate::data::source::image::SourceImage;
+use crate::data::source::names::KEY_BYTES_MAX;
 use crate::data::source::{file, uri};
 use crate::storage;
 
-/// Longest key, in bytes.
-const KEY_BYTES_MAX: usize = 60_000;
 /// As of a walk: longer paths would give longer URIs than a plan takes.
 const PATH_BYTES_MAX: usize = 20_000;
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::names::{CAPTION, IMAGE, KEY, LABEL};
+use super::names::IMAGE;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;
+use crate::data::source::names::{CAPTIONS, KEYS, LABELS};
 use crate::data::source::sidecar::{BYTES_MAX, scalar};
 use crate::util::text;
 
@@ -53,8 +54,8 @@ impl Row {
             }
             scalar(value)
         };
-        let key = fact(&fields.key, KEY);
-        let (label, caption) = (fact(&fields.label, LABEL), fact(&fields.caption, CAPTION));
+        let key = fact(&fields.key, KEYS);
+        let (label, caption) = (fact(&fields.label, LABELS), fact(&fields.caption, CAPTIONS));
         let passed =
             |name: &String| (name.clone(), object.get(name).cloned().unwrap_or(Value::Null));
         let meta = fields.pass.iter().map(passed).collect();

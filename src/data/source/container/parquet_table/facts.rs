@@ -10,17 +10,12 @@ use super::table::Table;
 use super::tree::{Column, Kind, Leaf};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::Facts;
+use crate::data::source::names::{CAPTIONS, KEY_BYTES_MAX, KEYS, LABELS, known_among};
 use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS, Setting};
 use crate::util::{numbers, text};
 
-const KEYS: [&str; 2] = ["__key__", "key"];
-const LABELS: [&str; 6] = ["label", "labels", "cls", "class", "class_name", "fine_label"];
-const CAPTIONS: [&str; 6] = ["caption", "text", "txt", "prompt", "TEXT", "description"];
 /// A webdataset's further fields.
 const META: &str = "json";
-
-/// Longer keys are none.
-const KEY_BYTES_MAX: usize = 60_000;
 
 /// The columns beside a table's images, and what was odd in them.
 pub(super) struct FactColumns {
@@ -60,9 +55,9 @@ impl FactColumns {
         features: &Features,
         fields: &Fields,
     ) -> Result<FactColumns, String> {
-        let key = chosen(table, KEY_COLUMN, &fields.key, &KEYS, is_key)?;
-        let label = chosen(table, LABEL_COLUMN, &fields.label, &LABELS, is_label)?;
-        let caption = chosen(table, CAPTION_COLUMN, &fields.caption, &CAPTIONS, Column::is_text)?;
+        let key = chosen(table, KEY_COLUMN, &fields.key, KEYS, is_key)?;
+        let label = chosen(table, LABEL_COLUMN, &fields.label, LABELS, is_label)?;
+        let caption = chosen(table, CAPTION_COLUMN, &fields.caption, CAPTIONS, Column::is_text)?;
         let classes = match label.and_then(|label| features.of_column(&label.name)) {
             Some(Feature::Class(names)) => names.clone(),
             _ => Vec::new(),
@@ -104,7 +99,8 @@ impl FactColumns {
         });
         let label = self.label.as_mut().map(|column| column.next(table, row));
         let caption = match self.caption.as_mut().map(|column| column.next(table, row)) {
-            Some(Value::String(caption)) => Some(caption),
+            // An empty one is none, as everywhere.
+            Some(Value::String(caption)) => Some(caption).filter(|text| !text.trim().is_empty()),
             _ => None,
         };
         let label = label.and_then(|label| self.label_of(label));
@@ -179,7 +175,9 @@ fn chosen<'a>(
     fits: fn(&Column) -> bool,
 ) -> Result<Option<&'a Column>, String> {
     let Some(name) = given else {
-        return Ok(usual.iter().find_map(|name| table.column(name).filter(|c| fits(c))));
+        let columns = table.columns().iter().filter(|column| fits(column));
+        let found = known_among(columns.clone().map(|column| column.name.as_str()), usual);
+        return Ok(found.and_then(|at| columns.clone().nth(at)));
     };
     let column = named(table, name, setting)?;
     if fits(column) {

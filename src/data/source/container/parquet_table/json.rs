@@ -10,10 +10,11 @@ use serde_json::{Map, Number, Value};
 
 use super::leaf::{Cells, Stored};
 use super::tree::{Column, Kind, Leaf, Unit};
+use crate::data::source::names::FACT_BYTES_MAX;
 use crate::data::source::uri;
 
 /// The longest text that is made of a row's values.
-pub(super) const TEXT_MAX: usize = 1 << 20;
+pub(super) const TEXT_MAX: usize = FACT_BYTES_MAX;
 
 /// Why there is no value.
 #[derive(Debug, PartialEq, Eq)]

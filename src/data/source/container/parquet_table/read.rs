@@ -212,7 +212,7 @@ fn value<'a>(cells: Cells<'a>, at: &At) -> Result<Option<&'a [u8]>, Reject> {
 fn beside(path: &[u8], folders: &[PathBuf], limits: &Limits) -> Result<Vec<u8>, Reject> {
     let name = String::from_utf8_lossy(path);
     let path = uri::to_path(&name).unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(path)));
-    if storage::is_remote(&path) {
+    if storage::REACHES_STORES && storage::is_remote(&path) {
         return file::read(&name, limits);
     }
     let is_file = |path: &PathBuf| storage::facts(path).is_ok_and(|facts| facts.is_file);

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::notes::Notes;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::Facts;
+use crate::data::source::names::{
+    CAPTION_MEMBERS, FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS, LABEL_MEMBERS,
+};
 use crate::util::text::without_byte_order_mark;
-
-/// Longer facts are left out.
-pub(super) const FACT_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields that hold JSON.
 const JSON: [&str; 2] = ["json", "jsn"];
@@ -43,11 +43,9 @@ impl Names {
 
 impl Wanted {
     pub(super) fn new(fields: &Fields) -> Wanted {
-        let label = ["cls", "label", "class"];
-        let caption = ["txt", "caption", "text"];
         Wanted {
-            label: Names::of(fields.label.as_ref(), &label, &["label", "cls"]),
-            caption: Names::of(fields.caption.as_ref(), &caption, &["caption", "text"]),
+            label: Names::of(fields.label.as_ref(), LABEL_MEMBERS, JSON_LABELS),
+            caption: Names::of(fields.caption.as_ref(), CAPTION_MEMBERS, JSON_CAPTIONS),
             pass: fields.pass.clone(),
         }
     }
@@ -91,7 +89,7 @@ impl Wanted {
         let mut all = object.unwrap_or_default();
         all.extend(passed);
         let json = Value::Object(all).to_string();
-        let fits = json.len() as u64 <= FACT_BYTES_MAX;
+        let fits = json.len() <= FACT_BYTES_MAX;
         notes.long_texts += u64::from(!fits);
         Some(json).filter(|_| fits)
     }

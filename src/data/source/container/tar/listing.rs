@@ -7,9 +7,9 @@ use std::io;
 
 use std::sync::Arc;
 
-use super::facts::{FACT_BYTES_MAX, Wanted};
+use super::facts::Wanted;
 use super::member::{Kind, Member};
-use super::name::{self, NAME_BYTES_MAX, Place};
+use super::name::{self, Place};
 use super::notes::Notes;
 use super::sample::{Image, Sample};
 use super::stream::{Broken, Damage, Stream};
@@ -17,6 +17,7 @@ use super::walker::{Step, Walker};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::image::{Part, SourceImage};
+use crate::data::source::names::{FACT_BYTES_MAX, KEY_BYTES_MAX};
 use crate::data::source::uri::{self, readable};
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
@@ -111,7 +112,7 @@ impl TarListing {
     /// Adds a member to its sample.
     fn take(&mut self, member: &Member) -> io::Result<()> {
         let full_name = readable(&member.name);
-        let too_long = full_name.len() >= NAME_BYTES_MAX;
+        let too_long = full_name.len() >= KEY_BYTES_MAX;
         self.notes.long_names += u64::from(too_long);
         let place = name::place(&member.name).filter(|_| member.kind == Kind::File && !too_long);
         let Some(Place { key, field }) = place else {
@@ -135,7 +136,7 @@ impl TarListing {
         if !self.wanted.reads(&field) {
             return Ok(());
         }
-        if member.size > FACT_BYTES_MAX {
+        if member.size > FACT_BYTES_MAX as u64 {
             self.notes.long_texts += 1;
             return Ok(());
         }

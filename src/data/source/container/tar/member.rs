@@ -2,10 +2,10 @@
 //! lies between members.
 
 use super::header::{self, BLOCK, Block};
-use super::name::NAME_BYTES_MAX;
 use super::pax::Pax;
 use super::sparse::{self, GrowingMap, Lines, Piece};
 use super::stream::{Broken, Stream};
+use crate::data::source::names::KEY_BYTES_MAX;
 
 /// The longest PAX header that is read.
 pub(super) const EXTENSION_BYTES_MAX: u64 = 1 << 20;
@@ -70,7 +70,7 @@ impl Extensions {
         match header::typeflag(block) {
             b'K' => pass(stream, size)?,
             b'L' => {
-                let kept = size.min(NAME_BYTES_MAX as u64);
+                let kept = size.min(KEY_BYTES_MAX as u64);
                 let name = stream.take(kept)?;
                 pass(stream, size - name.len() as u64)?;
                 self.long_name = Some(header::text(&name).to_vec()).filter(|name| !name.is_empty());

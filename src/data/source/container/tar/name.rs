@@ -4,9 +4,6 @@
 use crate::data::source::hidden::{self, Whose};
 use crate::data::source::uri::readable;
 
-/// Longer names are passed over: a plan doesn't take them.
-pub(super) const NAME_BYTES_MAX: usize = 60_000;
-
 /// A member's name: of which sample it is which field.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {

@@ -1,7 +1,6 @@
 //! Owns counting what is odd about a tar's samples, and saying so. Must not know: how it is found.
 
-use super::facts::FACT_BYTES_MAX;
-use super::name::NAME_BYTES_MAX;
+use crate::data::source::names::{FACT_BYTES_MAX, KEY_BYTES_MAX};
 use crate::util::numbers::counted;
 use crate::util::settings::IMAGE_COLUMN;
 
@@ -30,7 +29,7 @@ impl Notes {
         );
         let apart = " whose captions stand apart from their images: only what lies side by side is \
                      joined";
-        let long_name = format!(" left out: names of {NAME_BYTES_MAX} bytes or more");
+        let long_name = format!(" left out: names of {KEY_BYTES_MAX} bytes or more");
         let long_text = format!(" left out: longer than {FACT_BYTES_MAX} bytes");
         let lines = [
             (self.several_images, "sample", several.as_str()),

@@ -2,8 +2,8 @@
 //! it is called. Must not know: where the headers lie.
 
 use super::header::decimal;
-use super::name::NAME_BYTES_MAX;
 use super::sparse::{self, Piece};
+use crate::data::source::names::KEY_BYTES_MAX;
 
 /// What PAX headers say of the member after them. Names may be cut behind the longest that is taken.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Pax {
 }
 
 fn name(value: &[u8]) -> Option<Vec<u8>> {
-    let kept = &value[..value.len().min(NAME_BYTES_MAX)];
+    let kept = &value[..value.len().min(KEY_BYTES_MAX)];
     Some(kept.to_vec()).filter(|name| !name.is_empty())
 }
 

@@ -15,13 +15,11 @@ use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::{Facts, Part, SourceImage};
+use crate::data::source::names::KEY_BYTES_MAX;
 use crate::data::source::{peek, sidecar, uri};
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
 use crate::util::text;
-
-/// Longest key of an image, in bytes; a longer one is cut, and its image fails.
-const KEY_BYTES_MAX: usize = 60_000;
 
 const TWICE: &str = "names that stand in its directory more than once; the last one is taken";
 const LINKS: &str = "symbolic links in it are not followed";

@@ -269,7 +269,7 @@ fn a_flattened_struct_has_its_paths_beside_it() {
     fs::write(input.join("a.png"), b"far").unwrap();
     fs::write(input.join("b.png"), b"input").unwrap();
     let absolute = input.join("b.png").to_str().unwrap().to_string();
-    let paths = StringArray::from(vec!["a.png", "b.png", "../b.png", &absolute, "https://x/b.png"]);
+    let paths = StringArray::from(vec!["a.png", "b.png", "../b.png", &absolute, "ftp://x/b.png"]);
     let bytes = BinaryArray::from(vec![None::<&[u8]>; 5]);
     let columns: Vec<(&str, ArrayRef)> =
         vec![("image.bytes", Arc::new(bytes)), ("image.path", Arc::new(paths))];
@@ -282,7 +282,7 @@ fn a_flattened_struct_has_its_paths_beside_it() {
         assert_eq!(read.as_deref(), Ok(wanted));
     }
     let line = read[4].as_ref().unwrap_err();
-    assert!(line.contains("\"https://x/b.png\"") && line.contains("to_parquet"), "{line}");
+    assert!(line.contains("\"ftp://x/b.png\"") && line.contains("to_parquet"), "{line}");
 }
 
 #[test]
