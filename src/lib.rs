@@ -83,6 +83,7 @@
 //! | what for | call |
 //! |---|---|
 //! | images to shards | [`Tokenize`], by a [`Tokenizer`]; its end, of several workers: [`finalize()`] |
+//! | images that came later | [`Tokenize::append`] |
 //! | what would be planned, and what has changed since | [`Survey`] |
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |
@@ -156,6 +157,7 @@
 //! | identity | everything that the bytes of an output depend on, beside its images |
 //! | container | a file that holds several images: a tar, a Parquet file, a zip |
 //! | plan | the ordered list of input images, `plan.parquet` |
+//! | append | to add images to an output: a plan of its own, `plan-00001.parquet`, with partitions behind those that are there |
 //! | key | an image's path below its input: its name in the output |
 //! | ordinal | an image's number in the plan |
 //! | partition | a range of ordinals: the unit of work, of commits, and of sharing between workers |
@@ -186,6 +188,7 @@
 //! ```text
 //! out/
 //!   plan.parquet                             ordinal, key, uri, bytes: the ordered input
+//!   plan-00001.parquet                       the same of what was appended, if anything was
 //!   tokens/part-00000.parquet                what everyone reads; tokens/*.parquet is always valid
 //!   failures/part-00000-<hash>.parquet       images without tokens, and why
 //!   codebook/part-00000-<hash>.parquet       code, count, distance sum of a shard
@@ -194,7 +197,9 @@
 //! ```
 //!
 //! A partition is a range of ordinals of the plan. Its sidecars are durable before its token
-//! shard appears under its final name, in one exclusive step: that is the commit.
+//! shard appears under its final name, in one exclusive step: that is the commit. What is appended
+//! touches nothing that is there: `dataset.json` and `codebook.parquet` describe the finished state
+//! before, until everything new is there too.
 
 #![warn(
     clippy::unwrap_used,
@@ -244,11 +249,11 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom, InputChanges,
-    Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, PixelSettings, Planned,
-    RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Survey,
-    SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train,
-    set_threads,
+    Appended, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom,
+    InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, PixelSettings,
+    Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share,
+    Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions,
+    Train, set_threads,
 };
 
 pub use audit::verify::verify;

@@ -46,7 +46,7 @@ fn retry(dir: &Path) -> vqtok::Result<()> {
 /// `repair` of partition 1 and of the plan.
 fn repair(dir: &Path) -> vqtok::Result<()> {
     let damage = vqtok::internals::tokens::repair::Damage {
-        plan: true,
+        plans: Default::default(),
         aggregates: false,
         partitions: [1].into(),
     };

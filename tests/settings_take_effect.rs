@@ -121,6 +121,10 @@ fn tokenize_case(flag: &str) -> Option<Case> {
             "tokenize mended --model model --out failed",
             "tokenize mended --model model --out failed --retry-failed",
         ),
+        "append" => Differs(
+            "tokenize mended --model model --out appended",
+            "tokenize mended --model model --out appended --append",
+        ),
         "on-error" => Differs(
             "tokenize broken --model model --out @",
             "tokenize broken --model model --out @ --on-error stop",
@@ -319,6 +323,7 @@ fn job() -> Job {
     job.expect(0, "tokenize images --model model --out out");
     job.expect(0, "tokenize images --model model --out lost");
     job.expect(0, "tokenize images --model model --out gone");
+    job.expect(0, "tokenize images --model model --out appended");
     let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
     job.expect(0, line);
     std::fs::create_dir(job.path("foreign")).unwrap();

@@ -1,4 +1,5 @@
-//! Owns reading `dataset.json` as `schemas/dataset.v1.json` describes it, and what it must say.
+//! Owns reading `dataset.json` as `schemas/dataset.v1.json` and `dataset.v2.json` describe it, and what
+//! it must say.
 //! Must not know: the writer.
 
 use crate::audit::hex::hex;
@@ -48,6 +49,28 @@ impl Dataset {
         self.0["shards"].as_array().map_or(0, Vec::len)
     }
 
+    /// Plans it names.
+    pub(super) fn plans(&self) -> usize {
+        1 + self.0["appended"].as_array().map_or(0, Vec::len)
+    }
+
+    /// A text of the plan with so many before it, by JSON pointer below that.
+    pub(super) fn plan_text(&self, number: usize, pointer: &str) -> Option<&str> {
+        match number.checked_sub(1) {
+            None => self.text(&format!("/plan/{pointer}")),
+            Some(appended) => self.text(&format!("/appended/{appended}/{pointer}")),
+        }
+    }
+
+    /// Partitions of the plan with so many before it.
+    pub(super) fn partitions_of(&self, number: usize) -> usize {
+        let plan = match number.checked_sub(1) {
+            None => &self.0["plan"],
+            Some(appended) => &self.0["appended"][appended],
+        };
+        plan["partitions"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+    }
+
     /// Rows of a partition's shard.
     pub(super) fn shard_rows(&self, index: usize) -> u64 {
         self.0["shards"][index]["rows"].as_u64().unwrap_or(0)
@@ -64,6 +87,16 @@ impl Dataset {
             }
         }
         None
+    }
+
+    /// `codebook.parquet` as it is recorded.
+    pub(super) fn codebook(&self) -> Option<FileFacts> {
+        let file = &self.0["codebook"]["file"];
+        Some(FileFacts {
+            path: file["path"].as_str()?.to_string(),
+            bytes: file["bytes"].as_u64()?,
+            sha256: file["sha256"].as_str()?.to_string(),
+        })
     }
 
     /// The first value that isn't as computed.
@@ -95,7 +128,7 @@ fn shard(s: &PartitionFacts) -> Value {
 /// What it must say.
 pub(super) fn expected(
     report: &VerifyReport,
-    plan: &PlanFacts,
+    (plan, appended): (&PlanFacts, &[PlanFacts]),
     code_counts: &CodeCounts,
     shards: &[PartitionFacts],
     codebook: &FileFacts,
@@ -111,8 +144,8 @@ pub(super) fn expected(
             "perplexity": round(entropy.exp2()),
         })
     };
-    json!({
-        "schema": "dataset.v1",
+    let mut expected = json!({
+        "schema": if appended.is_empty() { "dataset.v1" } else { "dataset.v2" },
         "identity": plan.identity,
         "plan": {
             "digest": plan.digest,
@@ -132,6 +165,21 @@ pub(super) fn expected(
             "levels": plan.codes().into_iter().enumerate().map(level).collect::<Vec<_>>(),
         },
         "shards": shards.iter().map(shard).collect::<Vec<_>>(),
+    });
+    if !appended.is_empty() {
+        expected["appended"] = appended.iter().map(appended_plan).collect();
+    }
+    expected
+}
+
+fn appended_plan(plan: &PlanFacts) -> Value {
+    json!({
+        "digest": plan.digest,
+        "rows": plan.rows(),
+        "partitions": plan.partitions(),
+        "first_ordinal": plan.start(),
+        "first_partition": plan.numbers().start,
+        "file": file(&plan.file),
     })
 }
 

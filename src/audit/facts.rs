@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 pub enum Part {
     /// `plan.parquet`.
     Plan,
+    /// The plan with so many before it: `plan-00001.parquet`, ...
+    AppendedPlan(usize),
     /// A shard or one of its sidecars.
     Partition(usize),
     /// `codebook.parquet`.
@@ -39,7 +41,7 @@ pub struct Finding {
 /// What was checked and found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct VerifyReport {
-    /// Whether there is a `dataset.json`.
+    /// Whether there is a `dataset.json` that describes all plans.
     pub finished: bool,
     /// Partitions of the plan.
     pub partitions: u64,

@@ -16,6 +16,7 @@ mod nested;
 pub(crate) mod parquet_file;
 mod partition;
 mod plan;
+mod plans;
 pub(crate) mod read;
 pub mod report;
 mod row_check;

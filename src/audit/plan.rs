@@ -12,8 +12,16 @@ use super::hex::hex;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
-/// The plan's name in an output.
+/// The first plan's name in an output.
 pub(super) const NAME: &str = "plan.parquet";
+
+/// The name of the plan with so many before it.
+pub(super) fn name(number: usize) -> String {
+    match number {
+        0 => NAME.to_string(),
+        number => format!("plan-{number:05}.parquet"),
+    }
+}
 
 /// Columns with their types; those of plan.v2 alone behind the fourth.
 const COLUMNS: [(&str, DataType); 11] = [
@@ -45,8 +53,10 @@ pub(super) struct PlanFacts {
     pub file: FileFacts,
     /// Columns that it has.
     columns: usize,
-    /// The ordinal at which each partition begins.
+    /// Behind how many images of its own each partition begins.
     starts: Vec<u64>,
+    /// How many images and partitions are in the plans before it.
+    before: (u64, usize),
 }
 
 /// A planned image.
@@ -79,6 +89,16 @@ impl PlanFacts {
         self.sheet.rows
     }
 
+    /// The numbers of its partitions.
+    pub(super) fn numbers(&self) -> std::ops::Range<usize> {
+        self.before.1..self.before.1.saturating_add(self.partitions())
+    }
+
+    /// The ordinal of its first image.
+    pub(super) fn start(&self) -> u64 {
+        self.before.0
+    }
+
     /// K of each level.
     pub(super) fn codes(&self) -> Vec<u64> {
         let levels = self.identity["levels"].as_array().into_iter().flatten();
@@ -106,19 +126,43 @@ impl PlanFacts {
         }
     }
 
-    /// The images of a partition.
+    /// The images of a partition of its own.
     pub(super) fn partition(&self, index: usize) -> Result<Vec<Planned>> {
         let mut rows = Vec::new();
-        self.each(Some(index), |row| {
+        self.each(Some(index.saturating_sub(self.before.1)), |row| {
             rows.push(row);
             Ok(())
         })?;
         Ok(rows)
     }
 
-    /// The first ordinal of a partition.
+    /// The first ordinal of a partition of its own.
     pub(super) fn first_ordinal(&self, index: usize) -> u64 {
-        self.starts.get(index).copied().unwrap_or_default()
+        let within = self.starts.get(index.saturating_sub(self.before.1));
+        self.before.0 + within.copied().unwrap_or_default()
+    }
+
+    /// The digest of its rows, which must be in order, under its schema's word, and of what it stands
+    /// upon.
+    fn computed_digest(&self, word: &str, after: &str) -> Result<String> {
+        let (first_ordinal, first_partition) = self.before;
+        let mut hasher = Sha256::new();
+        hasher.update(format!("{word}\n{}\n", self.identity_text));
+        if first_partition > 0 {
+            hasher.update(format!("{after}\n{first_partition}\n"));
+        }
+        let mut within = 0;
+        self.each(None, |row| {
+            let due = first_ordinal.saturating_add(within) as i64;
+            if row.ordinal != due {
+                return Err(format!("image {} stands where {due} is due", row.ordinal));
+            }
+            let begins = self.starts.binary_search(&within).is_ok();
+            within += 1;
+            hash(&mut hasher, &row, begins);
+            Ok(())
+        })?;
+        Ok(hex(&hasher.finalize()))
     }
 
     fn each(
@@ -174,11 +218,12 @@ fn planned(batch: &RecordBatch, i: usize) -> Planned {
     }
 }
 
-/// Reads the plan and proves its digest, its order and its partitions.
-pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
-    let path = dir.join(NAME);
+/// Reads the plan with so many before it and proves its digest, its order, its partitions and, where
+/// the one before it is known, that it stands upon that.
+pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Result<PlanFacts> {
+    let path = dir.join(name(number));
     let broken = |reason: &str| Error::corrupt(&path, reason);
-    let file = FileFacts::of(dir, NAME)?;
+    let file = FileFacts::of(dir, &name(number))?;
     let sheet = ParquetFile::open(&path, None)?;
     let entry = |key: &str| sheet.entries.get(key).cloned().unwrap_or_default();
     let word = entry("vqtok.schema");
@@ -207,23 +252,32 @@ pub(super) fn read(dir: &Path) -> Result<PlanFacts> {
     };
     let starts = groups.iter().scan(0, start).collect();
     let digest = entry("vqtok.plan_sha256");
-    let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, sheet };
-    let mut hasher = Sha256::new();
-    hasher.update(format!("{word}\n{}\n", facts.identity_text));
-    let mut due = 0;
-    facts.each(None, |row| {
-        if row.ordinal != due {
-            return Err(format!("image {} stands where {due} is due", row.ordinal));
-        }
-        let begins = facts.starts.binary_search(&(due as u64)).is_ok();
-        due += 1;
-        hash(&mut hasher, &row, begins);
-        Ok(())
-    })?;
-    if hex(&hasher.finalize()) != facts.digest {
-        return Err(broken("its rows and identity don't give its digest"));
+    let before = before(&sheet, number).ok_or_else(|| broken("what it was appended to is lost"))?;
+    let after = entry("vqtok.after");
+    let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, before, sheet };
+    if let Some(earlier) = earlier
+        && (after != earlier.digest
+            || facts.before != (earlier.start() + earlier.rows(), earlier.numbers().end)
+            || facts.identity_text != earlier.identity_text)
+    {
+        return Err(broken("it wasn't appended to the plan before it"));
     }
-    Ok(facts)
+    match facts.computed_digest(&word, &after)? == facts.digest {
+        true => Ok(facts),
+        false => Err(broken("its rows and identity don't give its digest")),
+    }
+}
+
+/// How many images and partitions are before a plan, as it says; None where it doesn't, or where the
+/// first one says that it isn't the first.
+fn before(sheet: &ParquetFile, number: usize) -> Option<(u64, usize)> {
+    let entry = |key: &str| sheet.entries.get(key);
+    if number == 0 {
+        return entry("vqtok.after").is_none().then_some((0, 0));
+    }
+    let ordinal: u64 = entry("vqtok.first_ordinal")?.parse().ok()?;
+    let partition: usize = entry("vqtok.first_partition")?.parse().ok()?;
+    (ordinal < 1 << 62 && (1..1 << 40).contains(&partition)).then_some((ordinal, partition))
 }
 
 /// Takes a row into the plan's digest; whether a partition begins with it.

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::dataset::Dataset;
 use super::partition::{failures_of, shard_name};
-use super::{dataset, plan, strays};
+use super::{dataset, plan, plans, strays};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -127,34 +128,23 @@ fn of_output(dir: &Path) -> Result<Sources> {
         sources.notes.push(format!("{reason}; `vqtok verify` tells what is wrong"));
         None
     });
-    let mut digest =
-        dataset.as_ref().and_then(|dataset| dataset.text("/plan/digest")).map(String::from);
-    let partitions = match &dataset {
-        Some(dataset) => dataset.partitions(),
-        None => match ParquetFile::open(&dir.join(plan::NAME), None) {
-            Ok(plan) => {
-                digest = plan.entries.get("vqtok.plan_sha256").cloned();
-                plan.group_rows().len()
-            }
-            Err(error) => {
-                sources.notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
-                super::partition::highest(dir).map_or(0, |highest| highest + 1)
-            }
-        },
-    };
+    let outline = outline(dir, dataset.as_ref(), &mut sources.notes);
+    // What `dataset.json` describes: all, unless something was appended that isn't finished.
+    let described = dataset.as_ref().map_or(outline.partitions, Dataset::partitions);
+    let complete = finished && described >= outline.partitions;
+    let mut expected = Vec::new();
     let there = super::partition::shards(dir);
-    for index in 0..partitions {
+    for index in 0..outline.partitions {
         let path = dir.join(shard_name(index));
         if there.contains(&index) {
-            sources.files.push(path);
-        } else if finished {
+            expected.push((path, outline.digest_of(index)));
+        } else if finished && index < described {
             let rows = dataset.as_ref().map_or(0, |dataset| dataset.shard_rows(index));
             sources.missing.push(Missing { path, rows });
         }
     }
-    if let Some(digest) = digest {
-        sources.part_foreign(&digest);
-    }
+    sources.take(expected);
+    let (finished, partitions) = (complete, outline.partitions);
     if !finished {
         sources.unfinished = Some((sources.files.len(), partitions));
     }
@@ -168,13 +158,66 @@ fn of_output(dir: &Path) -> Result<Sources> {
     Ok(sources)
 }
 
+/// Which partitions an output has, and the digests of their plans.
+#[derive(Default)]
+struct Outline {
+    partitions: usize,
+    /// By plan, behind its last partition.
+    digests: Vec<(usize, String)>,
+}
+
+impl Outline {
+    fn add(&mut self, partitions: usize, digest: Option<&str>) {
+        self.partitions = self.partitions.saturating_add(partitions);
+        self.digests.push((self.partitions, digest.unwrap_or_default().to_string()));
+    }
+
+    /// None where it isn't known.
+    fn digest_of(&self, index: usize) -> Option<&str> {
+        let plan = self.digests.iter().find(|(end, _)| index < *end);
+        plan.map(|(_, digest)| &**digest).filter(|digest| !digest.is_empty())
+    }
+}
+
+/// As `dataset.json` says, and of the plans that it doesn't name as they say.
+fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Outline {
+    let mut outline = Outline::default();
+    let named = dataset.map_or(0, Dataset::plans);
+    for number in 0..named {
+        let digest = dataset.and_then(|dataset| dataset.plan_text(number, "digest"));
+        outline.add(dataset.map_or(0, |dataset| dataset.partitions_of(number)), digest);
+    }
+    for number in named..plans::count(dir).max(usize::from(named == 0)) {
+        match ParquetFile::open(&dir.join(plan::name(number)), None) {
+            Ok(plan) => {
+                let digest = plan.entries.get("vqtok.plan_sha256").map(String::as_str);
+                outline.add(plan.group_rows().len(), digest);
+            }
+            Err(error) => {
+                notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
+                let highest = super::partition::highest(dir).map_or(0, |highest| highest + 1);
+                outline.partitions = outline.partitions.max(highest);
+                break;
+            }
+        }
+    }
+    outline
+}
+
 impl Sources {
-    /// Parts the shards of other plans than that with `digest` from the output's own.
-    fn part_foreign(&mut self, digest: &str) {
-        let found = self.files.par_iter().map(|path| foreign(path, digest));
-        let found: Vec<Option<Foreign>> = found.collect();
-        self.foreign = found.into_iter().flatten().collect();
-        self.files.retain(|path| self.foreign.iter().all(|foreign| foreign.path != *path));
+    /// Takes shards with the digests of their plans, and parts those of other plans from the output's
+    /// own.
+    fn take(&mut self, shards: Vec<(PathBuf, Option<&str>)>) {
+        let of = |(path, digest): &(PathBuf, Option<&str>)| {
+            digest.and_then(|digest| foreign(path, digest))
+        };
+        let found: Vec<Option<Foreign>> = shards.par_iter().map(of).collect();
+        for ((path, _), foreign) in shards.into_iter().zip(found) {
+            match foreign {
+                Some(foreign) => self.foreign.push(foreign),
+                None => self.files.push(path),
+            }
+        }
     }
 }
 

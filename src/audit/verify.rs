@@ -13,12 +13,13 @@ use rayon::prelude::*;
 use super::dataset::{self, Dataset};
 use super::facts::{FileFacts, Part, PartitionFacts, VerifyReport};
 use super::partition;
-use super::plan::{self, PlanFacts};
+use super::plan::PlanFacts;
+use super::plans::{self, Plans};
 use super::strays::{self, Known};
 use crate::audit::code_counts::CodeCounts;
 use crate::error::{Error, Result};
 use crate::storage;
-use crate::util::{compute_pool, text};
+use crate::util::compute_pool;
 
 /// Verifies an output folder. Damage is in the report.
 ///
@@ -31,32 +32,43 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     storage::list(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = read_dataset(dir, &mut report);
-    let plan = verify_plan(dir, dataset.as_ref(), &mut report)?;
-    let partitions = match (&plan, &dataset) {
-        (Some(plan), _) => plan.partitions(),
-        (None, Some(dataset)) => dataset.partitions(),
-        (None, None) => partition::highest(dir).map_or(0, |highest| highest + 1),
+    let plans = plans::verify(dir, dataset.as_ref(), &mut report)?;
+    // What `dataset.json` describes: all, unless something was appended that isn't finished.
+    let described = dataset.as_ref().map(|dataset| (dataset.plans(), dataset.partitions()));
+    report.finished &= described.is_none_or(|(described, _)| described >= plans.count);
+    let (named, described) = described.unwrap_or_default();
+    let partitions = match plans.are_whole() {
+        true => plans.partitions(),
+        false if named >= plans.count => described.max(plans.partitions()),
+        false => partition::highest(dir).map_or(0, |highest| highest + 1).max(plans.partitions()),
     };
     report.partitions = partitions as u64;
-    let mut code_counts = CodeCounts::default();
+    let mut sums = Sums::default();
+    let mut then = None;
     let mut shards = Vec::new();
-    let present = present(dir, partitions, &mut report);
+    let present = present(dir, partitions, described, &mut report);
     // In waves, so that memory holds a few partitions' counts; merged in order, so that float
     // sums are those of the definition.
     for wave in present.chunks(rayon::current_num_threads().max(1) * 2) {
-        let facts: Vec<_> =
-            wave.par_iter().map(|&index| partition::verify(dir, index, plan.as_ref())).collect();
+        let verify = |&index: &usize| partition::verify(dir, index, plans.of(index));
+        let facts: Vec<_> = wave.par_iter().map(verify).collect();
         for (&index, facts) in wave.iter().zip(facts) {
-            take_partition(&mut report, &mut code_counts, index, &facts);
+            if index >= described && then.is_none() && dataset.is_some() {
+                then = Some(sums.clone());
+            }
+            sums.take(&mut report, index, &facts);
             shards.push(facts);
         }
     }
-    verify_codebook(dir, &mut report, &code_counts, dataset.as_ref(), plan.as_ref())?;
-    if let (Some(dataset), Some(plan)) = (&dataset, &plan) {
-        verify_dataset(dir, &mut report, dataset, plan, &code_counts, &shards)?;
+    sums.told(&mut report);
+    let then = then.as_ref().unwrap_or(&sums);
+    verify_codebook(dir, &mut report, [then, &sums], dataset.as_ref(), plans.first())?;
+    if let Some(dataset) = dataset.as_ref().filter(|_| plans.are_whole()) {
+        verify_dataset(dir, &mut report, dataset, &plans, then, &shards)?;
     }
     let known = Known {
         partitions,
+        plans: plans.count,
         files: shards.iter().flat_map(|s| s.files.iter().map(|f| f.path.clone())).collect(),
         bad: report.bad_partitions(),
         finished: report.finished,
@@ -83,13 +95,19 @@ fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Option<Dataset> {
     }
 }
 
-/// The partitions that are there; the others are counted as missing.
-fn present(dir: &Path, partitions: usize, report: &mut VerifyReport) -> Vec<usize> {
+/// The partitions that are there; the others are counted as missing. Those of a finished output, and
+/// the first `described` of one, must be there.
+fn present(
+    dir: &Path,
+    partitions: usize,
+    described: usize,
+    report: &mut VerifyReport,
+) -> Vec<usize> {
     let shards = partition::shards(dir);
     let present = (0..partitions).filter(|&index| {
         let there = shards.contains(&index);
         report.missing += u64::from(!there);
-        if !there && report.finished {
+        if !there && (report.finished || index < described) {
             report.find(Part::Partition(index), format!("partition {index} is missing"));
         }
         there
@@ -97,82 +115,72 @@ fn present(dir: &Path, partitions: usize, report: &mut VerifyReport) -> Vec<usiz
     present.collect()
 }
 
-fn verify_plan(
-    dir: &Path,
-    dataset: Option<&Dataset>,
-    report: &mut VerifyReport,
-) -> Result<Option<PlanFacts>> {
-    let there = |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
-    if !there(plan::NAME)? {
-        if !there("tokens")? && !report.finished {
-            return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
-        }
-        report.find(Part::Plan, "plan.parquet is missing");
-        return Ok(None);
-    }
-    let facts = match plan::read(dir) {
-        Ok(facts) => facts,
-        Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
-        Err(error) => {
-            report.find(Part::Plan, error.to_string());
-            return Ok(None);
-        }
-    };
-    report.bytes += facts.file.bytes;
-    if let Some(recorded) = dataset.and_then(|d| d.text("/plan/file/sha256"))
-        && recorded != facts.file.sha256
-    {
-        report.find(Part::Plan, "plan.parquet: its sha256 is not the one in dataset.json");
-    }
-    Ok(Some(facts))
+/// Sums over partitions.
+#[derive(Clone, Default)]
+pub(super) struct Sums {
+    planned: u64,
+    written: u64,
+    failed: u64,
+    rows: u64,
+    tokens: u64,
+    code_counts: CodeCounts,
 }
 
-fn take_partition(
-    report: &mut VerifyReport,
-    code_counts: &mut CodeCounts,
-    index: usize,
-    facts: &PartitionFacts,
-) {
-    for problem in &facts.problems {
-        report.find(Part::Partition(index), problem.clone());
+impl Sums {
+    fn take(&mut self, report: &mut VerifyReport, index: usize, facts: &PartitionFacts) {
+        for problem in &facts.problems {
+            report.find(Part::Partition(index), problem.clone());
+        }
+        self.planned += facts.planned;
+        self.written += facts.written;
+        self.failed += facts.failed;
+        self.rows += facts.rows;
+        self.tokens += facts.code_counts.tokens();
+        report.bytes += facts.files.iter().map(|file| file.bytes).sum::<u64>();
+        self.code_counts.merge(&facts.code_counts);
     }
-    report.planned += facts.planned;
-    report.written += facts.written;
-    report.failed += facts.failed;
-    report.rows += facts.rows;
-    report.tokens += facts.code_counts.tokens();
-    report.bytes += facts.files.iter().map(|file| file.bytes).sum::<u64>();
-    code_counts.merge(&facts.code_counts);
+
+    fn told(&self, report: &mut VerifyReport) {
+        report.planned = self.planned;
+        report.written = self.written;
+        report.failed = self.failed;
+        report.rows = self.rows;
+        report.tokens = self.tokens;
+    }
 }
 
-/// `codebook.parquet` against the sum of the parts. Where a partition is bad or missing, the sum is
+/// `codebook.parquet` against the sum of the parts: `then`, of those that `dataset.json` describes, or
+/// `now`, of all, where it is being folded anew. Where a partition is bad or missing, the sum is
 /// unknown, and only the file's own digest tells.
 fn verify_codebook(
     dir: &Path,
     report: &mut VerifyReport,
-    code_counts: &CodeCounts,
+    [then, now]: [&Sums; 2],
     dataset: Option<&Dataset>,
     plan: Option<&PlanFacts>,
 ) -> Result<()> {
     let name = crate::audit::code_counts::NAME;
     if !storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)))? {
-        if report.finished {
+        if report.finished || dataset.is_some() {
             report.find(Part::Codebook, format!("{name} is missing"));
         }
         return Ok(());
     }
     let file = FileFacts::of(dir, name)?;
     report.bytes += file.bytes;
-    if let Some(recorded) = dataset.and_then(|d| d.text("/codebook/file/sha256"))
-        && recorded != file.sha256
-    {
+    let recorded = dataset.and_then(|d| d.text("/codebook/file/sha256"));
+    let differs = recorded.is_some_and(|recorded| recorded != file.sha256);
+    let anew = differs && !report.finished && report.missing == 0;
+    if differs && !anew {
         report.find(Part::Codebook, format!("{name}: its sha256 is not the one in dataset.json"));
     }
-    if report.missing > 0 || !report.bad_partitions().is_empty() {
+    let unknown = report.missing > 0 && (report.finished || dataset.is_none());
+    if unknown || !report.bad_partitions().is_empty() {
         return Ok(());
     }
+    let sums = if anew { now } else { then };
     let codes = plan.map(PlanFacts::codes);
-    if let Err(problem) = code_counts.compare(&dir.join(name), codes.as_deref()) {
+    if let Err(problem) = sums.code_counts.compare(&dir.join(name), codes.as_deref()) {
         report.find(Part::Codebook, format!("{name}: {problem}"));
     }
     Ok(())
@@ -183,22 +191,28 @@ fn verify_dataset(
     dir: &Path,
     report: &mut VerifyReport,
     dataset: &Dataset,
-    plan: &PlanFacts,
-    code_counts: &CodeCounts,
+    plans: &Plans,
+    sums: &Sums,
     shards: &[PartitionFacts],
 ) -> Result<()> {
+    let described = dataset.partitions();
+    let shards = &shards[..shards.partition_point(|facts| facts.index < described)];
     for facts in shards {
         if let Some(problem) = dataset.compare_shard(facts) {
             report.find(Part::Partition(facts.index), problem);
         }
     }
-    let consistent = report.missing == 0 && report.findings.is_empty();
-    if consistent {
-        let codebook = FileFacts::of(dir, crate::audit::code_counts::NAME)?;
-        let expected = dataset::expected(report, plan, code_counts, shards, &codebook);
-        if let Some(problem) = dataset.compare(&expected) {
-            report.find(Part::Dataset, format!("dataset.json: {problem}"));
-        }
+    let plans = plans.good.get(..dataset.plans()).and_then(<[PlanFacts]>::split_first);
+    let Some(plans) = plans.filter(|_| report.findings.is_empty()) else { return Ok(()) };
+    let mut codebook = FileFacts::of(dir, crate::audit::code_counts::NAME)?;
+    if let (false, Some(recorded)) = (report.finished, dataset.codebook()) {
+        codebook = recorded; // It is being folded anew, or is that.
+    }
+    let mut told = report.clone();
+    sums.told(&mut told);
+    let expected = dataset::expected(&told, plans, &sums.code_counts, shards, &codebook);
+    if let Some(problem) = dataset.compare(&expected) {
+        report.find(Part::Dataset, format!("dataset.json: {problem}"));
     }
     Ok(())
 }

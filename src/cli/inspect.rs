@@ -54,8 +54,17 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
 fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     if let Some(dataset) = finalize::read(dir)? {
         super::finalize::report(dir, &dataset, reporter);
+        if Plan::open(dir).is_ok_and(|plan| plan.partitions() > dataset.shards.len()) {
+            unfinished(dir, reporter)?;
+        }
         return shards(dir, reporter);
     }
+    let done = unfinished(dir, reporter)?;
+    if done > 0 { shards(dir, reporter) } else { Ok(Finished::Clean) }
+}
+
+/// How far an output is; how many partitions are there.
+fn unfinished(dir: &Path, reporter: &Reporter) -> Result<usize> {
     let plan = Plan::open(dir)?;
     let done = all_committed(dir)?.range(..plan.partitions()).count();
     let text = format!(
@@ -68,7 +77,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     let fields = json!({"dir": text::lossy(dir), "planned": plan.rows(), "partitions": plan.partitions(),
                         "committed": done, "identity": plan.identity()});
     reporter.result("unfinished", &text, fields);
-    if done > 0 { shards(dir, reporter) } else { Ok(Finished::Clean) }
+    Ok(done)
 }
 
 /// What an output lacks, or holds beside its own, by the names of its shards.

@@ -65,6 +65,9 @@ pub(super) struct Args {
     /// Rebuild the shards that hold failures, once the cause is fixed
     #[arg(long)]
     retry_failed: bool,
+    /// Add the images that DIR doesn't have yet; its shards stay as they are, new ones go on behind
+    #[arg(long)]
+    append: bool,
     /// What happens on a bad image: it becomes a row in failures, or the run stops [default: the
     /// recipe's, else record]
     #[arg(long, value_name = "record|stop")]
@@ -85,6 +88,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .batch_size(args.batch_size)
         .shard_rows(args.shard_rows)
         .retry_failed(args.retry_failed)
+        .append(args.append)
         .on_error(args.on_error);
     job.check(&args.model)?;
     job = job.share(match args.rank_from {

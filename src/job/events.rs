@@ -154,6 +154,22 @@ pub struct Planned<'a> {
     pub label_level: LabelLevel,
     /// What the first folders of the inputs look like, where that was looked at.
     pub layout: Option<&'a LabelLayout>,
+    /// How today's images stand to the plans', where images were appended or are to be.
+    pub appended: Option<Appended>,
+    /// The first of the images that have changed since, in words.
+    pub changed: &'a [String],
+}
+
+/// How today's images stand to those of an output that images are appended to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// Images that no plan had: they have one of their own now.
+    pub new: u64,
+    /// Images that were planned before.
+    pub known: u64,
+    /// How many of these have changed since; their rows stay.
+    pub changed: u64,
 }
 
 /// One pass over images that were to do.

@@ -1,6 +1,7 @@
 //! Owns listing the inputs for a plan: image by image, save for containers that the plan that is
 //! there knows and that look unchanged. Must not know: what becomes of it.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::inputs::Inputs;
@@ -9,12 +10,14 @@ use crate::data::source::stream::{Found, SourceStream};
 use crate::data::{Skipped, SourceFile, Take};
 use crate::error::Result;
 use crate::pipeline::row_of;
-use crate::tokens::{Container, ContainerFile, Plan, Today};
+use crate::tokens::{Container, ContainerFile, Plan, PlanFile, Today};
 
 /// What is found of the inputs, in order.
 pub(super) struct Listed {
     stream: SourceStream,
-    known: Option<Known>,
+    known: Vec<Known>,
+    /// Whether what is known may come anywhere, rather than at its ordinal.
+    anywhere: bool,
     /// Of the next image.
     ordinal: u64,
     unchanged: u64,
@@ -25,6 +28,8 @@ pub(super) struct Listed {
 /// The containers of a plan.
 struct Known {
     containers: Vec<Container>,
+    /// By their keys, where they lie in `containers`; empty where they are looked for by ordinal.
+    by_key: HashMap<String, Vec<usize>>,
     listed_at: SystemTime,
 }
 
@@ -35,12 +40,22 @@ impl Listed {
     /// Those of [`Inputs::images`].
     pub(super) fn new(inputs: &Inputs, take: Take, plan: Option<&Plan>) -> Result<Listed> {
         let stream = inputs.images(take, true)?;
-        let plan = plan.filter(|plan| plan.taken() == inputs.taken());
-        let known = plan.and_then(|plan| {
-            let containers = plan.containers().to_vec();
-            Some(Known { containers, listed_at: plan.listed_at()? })
-        });
-        Ok(Listed { stream, known, ordinal: 0, unchanged: 0, ahead: Vec::new() })
+        let first = plan.and_then(|plan| plan.files().first());
+        let known = first.and_then(|file| Known::of(file, inputs)).into_iter().collect();
+        let (anywhere, ahead) = (false, Vec::new());
+        Ok(Listed { stream, known, anywhere, ordinal: 0, unchanged: 0, ahead })
+    }
+
+    /// Of these inputs, what `plans` know in any order.
+    ///
+    /// # Errors
+    /// Those of [`Inputs::images`].
+    pub(super) fn in_any_order(inputs: &Inputs, plans: &Plan) -> Result<Listed> {
+        let stream = inputs.images(inputs.take(), true)?;
+        let known = plans.files().iter().filter_map(|file| Known::of(file, inputs));
+        let known = known.map(Known::by_key).collect();
+        let (anywhere, ahead) = (true, Vec::new());
+        Ok(Listed { stream, known, anywhere, ordinal: 0, unchanged: 0, ahead })
     }
 
     /// Whether there is no image at all.
@@ -78,17 +93,42 @@ impl Listed {
 }
 
 impl Known {
+    /// Those of a plan, where the same is taken of them today.
+    fn of(file: &PlanFile, inputs: &Inputs) -> Option<Known> {
+        let listed_at = file.listed_at().filter(|_| file.taken() == inputs.taken())?;
+        let (containers, by_key) = (file.containers().to_vec(), HashMap::new());
+        Some(Known { containers, by_key, listed_at })
+    }
+
+    fn by_key(mut self) -> Known {
+        for (at, container) in self.containers.iter().enumerate() {
+            self.by_key.entry(container.file.key.clone()).or_default().push(at);
+        }
+        self
+    }
+
+    /// A container that was planned anywhere, where `file` is it and looks as it did.
+    fn unchanged_anywhere(&self, file: &SourceFile) -> Option<Container> {
+        let known = self.by_key.get(&file.key).into_iter().flatten();
+        known.map(|&at| &self.containers[at]).find(|planned| self.is(planned, file)).cloned()
+    }
+
     /// The container that was planned at an ordinal, where `file` is it and looks as it did: it was
     /// last written before it was listed, and is as large. One that lies elsewhere must be gone from
     /// its place; a copy may be another one.
     fn unchanged(&self, ordinal: u64, file: &SourceFile) -> Option<Container> {
         let at = self.containers.binary_search_by_key(&ordinal, |planned| planned.first).ok()?;
         let planned = &self.containers[at];
+        self.is(planned, file).then(|| planned.clone())
+    }
+
+    /// Whether a file is a planned container, unchanged.
+    fn is(&self, planned: &Container, file: &SourceFile) -> bool {
         let ContainerFile { uri, key, bytes } = &planned.file;
         let same = (key, *bytes) == (&file.key, file.bytes);
         let here = || *uri == file.uri || file::size(uri).is_none();
         let old = || file::written(&file.uri).is_some_and(|written| written < self.listed_at);
-        (same && old() && here()).then(|| planned.clone())
+        same && old() && here()
     }
 }
 
@@ -99,10 +139,13 @@ impl Iterator for Listed {
         if let Some(item) = self.ahead.pop() {
             return Some(Ok(item));
         }
-        let Listed { stream, known, ordinal, .. } = self;
+        let Listed { stream, known, anywhere, ordinal, .. } = self;
         let mut planned = None;
         let found = stream.find(&mut |file| {
-            planned = known.as_ref().and_then(|known| known.unchanged(*ordinal, file));
+            planned = known.iter().find_map(|known| match anywhere {
+                true => known.unchanged_anywhere(file),
+                false => known.unchanged(*ordinal, file),
+            });
             planned.is_some()
         })?;
         Some(found.map(|found| match (found, planned) {

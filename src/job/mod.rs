@@ -2,6 +2,7 @@
 //! builder and run with an [`Observer`]; a [`Tokenizer`] turns pictures into codes and back in
 //! memory. Must not know: who calls, how results are shown.
 
+mod append;
 mod codes;
 mod decode;
 mod decode_rows;
@@ -27,7 +28,7 @@ mod train;
 pub use codes::{Codes, Grid};
 pub use decode::{Decode, DecodeSummary};
 pub use events::{
-    DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
+    Appended, DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
 };
 pub use pixels::PixelSettings;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};

@@ -1,7 +1,8 @@
 //! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan
 //! that is there, and says what differs.
 
-use super::events::{Event, Observer, Planned};
+use super::append;
+use super::events::{Appended, Event, Observer, Planned};
 use super::inputs::Inputs;
 use super::listed::Listed;
 use crate::data::source::file;
@@ -13,16 +14,16 @@ use crate::pipeline::{image_of, row_of};
 use crate::storage;
 use crate::tokens::changes::{Changes, Group};
 use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, all_committed, committed, contents};
-use crate::util::settings::{HIDDEN, OUT};
+use crate::util::settings::{APPEND, HIDDEN, OUT};
 use crate::util::text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where labels stand, and what is to be told of it.
 pub(super) struct Labels {
-    level: LabelLevel,
+    pub(super) level: LabelLevel,
     /// What the first folders look like, where they were looked at.
-    layout: Option<LabelLayout>,
+    pub(super) layout: Option<LabelLayout>,
 }
 
 impl Labels {
@@ -46,8 +47,17 @@ impl Labels {
     }
 }
 
-/// Lists the inputs into `plan.parquet`, or holds them against the plan that is there. Returns how
-/// many folders and files of the inputs couldn't be looked at, too.
+/// What a job is to do.
+pub(super) struct PlanOfJob {
+    pub(super) plan: Plan,
+    /// How many folders and files of the inputs couldn't be looked at.
+    pub(super) unseen: u64,
+    /// Where the output has several plans, or may come to have them.
+    pub(super) appended: Option<Appended>,
+}
+
+/// Lists the inputs into `plan.parquet`, or holds them against the plans that are there; `append`: adds
+/// a plan of what they don't have.
 ///
 /// # Errors
 /// No image; inputs or settings that differ from those of the plan.
@@ -56,24 +66,39 @@ pub(super) fn plan(
     out: &Path,
     identity: &Identity,
     labels: &Labels,
+    append: bool,
     observer: &mut dyn Observer,
-) -> Result<(Plan, u64)> {
+) -> Result<PlanOfJob> {
+    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+    if there && (append || Plan::open(out)?.files().len() > 1) {
+        return append::plan(inputs, out, identity, labels, append, observer);
+    }
+    let of_one = |plan, unseen| PlanOfJob { plan, unseen, appended: None };
     let (held, unseen) = hold(inputs, inputs.take(), out, identity, labels, observer)?;
     let (plan, first) = match held {
-        Held::Same(plan) => return Ok((plan, unseen)),
+        Held::Same(plan) => return Ok(of_one(plan, unseen)),
         Held::Other(plan, first) => (plan, first),
     };
     // Earlier versions took what vqtok had written; their outputs are continued as they were begun.
     let own = Take { own: true, ..inputs.take() };
     if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, observer)? {
-        return Ok((plan, unseen));
+        return Ok(of_one(plan, unseen));
     }
+    Err(changed(inputs, &plan, &first)?)
+}
+
+/// What has changed between the planned input and today's, of which `first` is the first difference.
+pub(super) fn changed(inputs: &Inputs, plan: &Plan, first: &str) -> Result<Error> {
     let today = || Ok(rows(inputs.images(inputs.take(), true)?));
     let changes = Changes::between(|| plan.all_rows(), today, plan.has_parts(), is_hidden)?;
-    Err(Error::mismatch(format!(
-        "the input of {} has changed: {}; use another {OUT}, or restore the input",
-        text::path(out),
-        told(&changes, inputs.hidden, &first)
+    let more = match changes.new.count > 0 {
+        true => format!("; {APPEND} adds new images"),
+        false => String::new(),
+    };
+    Ok(Error::mismatch(format!(
+        "the input of {} has changed: {}; use another {OUT}, or restore the input{more}",
+        text::path(plan.dir()),
+        told(&changes, inputs.hidden, first)
     )))
 }
 
@@ -93,7 +118,7 @@ fn hold(
     if listed.is_empty()? {
         return Err(no_image(inputs, &listed.skipped()));
     }
-    let mut resized = Resized { out, library: Library::default(), partition: None, count: 0 };
+    let mut resized = Resized::of(out);
     let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
     let rows = identity.shard_rows as usize;
     let taken = inputs.taken();
@@ -116,6 +141,8 @@ fn hold(
         unplanned_facts: plan.unplanned_facts(),
         label_level: labels.level,
         layout: labels.layout.as_ref(),
+        appended: None,
+        changed: &[],
     }));
     Ok((Held::Same(plan), skipped.unseen()))
 }
@@ -233,16 +260,21 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
 
 /// Which planned files may have another size today: those that failed or are still to be read,
 /// whose outcome tells of it, and those that were mended and tokenized as they are.
-struct Resized<'a> {
+pub(super) struct Resized<'a> {
     out: &'a Path,
     library: Library,
     /// The partition looked at last, and what has tokens in it.
     partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Resized<'_> {
-    fn accept(&mut self, plan: &Plan, was: &PlanRow, now: &PlanRow) -> Result<bool> {
+    pub(super) fn of(out: &Path) -> Resized<'_> {
+        Resized { out, library: Library::default(), partition: None, count: 0 }
+    }
+
+    /// Whether a planned image may be what it is today.
+    pub(super) fn accept(&mut self, plan: &Plan, was: &PlanRow, now: &PlanRow) -> Result<bool> {
         let partition = plan.partition_of(was.ordinal);
         self.count += 1;
         if !committed(self.out, partition) {

@@ -93,7 +93,7 @@ impl Repair {
         // Before anything is removed: another model, or none, must not cost what could still be read.
         let moved = self.moved.as_ref().map_or_else(|| Ok(Moved::default()), rule)?;
         let maker = if work { Some(self.maker(&bad)?) } else { None };
-        if work && !bad.plan {
+        if work && bad.plans.is_empty() {
             find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &bad)?;
         }
         repair::clear(&self.dir, &bad, &|uri| file::size(&moved.place_of(0, uri)))?;
@@ -103,7 +103,7 @@ impl Repair {
             None => pipeline::Summary::default(),
         };
         let none = pipeline::Summary::default();
-        let tokenized = TokenizeSummary::of(&plan, done, none, 0)?;
+        let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?;
         Ok(RepairSummary { damage, tokenized })
     }
 
@@ -180,9 +180,14 @@ fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
 }
 
 fn damage(report: &VerifyReport) -> Damage {
+    let plan = |part: Part| match part {
+        Part::Plan => Some(0),
+        Part::AppendedPlan(number) => Some(number),
+        _ => None,
+    };
     let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
     Damage {
-        plan: any(Part::Plan),
+        plans: report.findings.iter().filter_map(|finding| plan(finding.part)).collect(),
         aggregates: any(Part::Codebook) || any(Part::Dataset),
         partitions: report.bad_partitions(),
     }

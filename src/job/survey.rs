@@ -225,7 +225,8 @@ impl Survey {
             new: keys(&changes.new),
             gone: keys(&changes.gone),
             changed: ChangedImages { count: changes.changed.count, examples: changes.examples() },
-            reordered: changes.reordered,
+            // What was appended comes behind, wherever it lies among the inputs.
+            reordered: changes.reordered && plan.files().len() == 1,
             about: changes.about,
         })
     }

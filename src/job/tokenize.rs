@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::events::{Event, Observer, Pass, Relay};
+use super::events::{Appended, Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
 use super::places;
-use super::plan::{self, Labels};
+use super::plan::{self, Labels, PlanOfJob};
 use super::share::Share;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
@@ -39,6 +39,7 @@ pub struct Tokenize {
     shard_rows: Option<usize>,
     share: Share,
     retry_failed: bool,
+    append: bool,
     on_error: Option<OnError>,
     /// What counts where the three above aren't given; None = by the recipe of the model.
     pub(super) recipe: Option<TokenizeRecipe>,
@@ -64,6 +65,7 @@ impl Tokenize {
             shard_rows: None,
             share: Share::ALL,
             retry_failed: false,
+            append: false,
             on_error: None,
             recipe: None,
         }
@@ -146,6 +148,13 @@ impl Tokenize {
         self
     }
 
+    /// Adds the images that the output doesn't have yet, in shards behind those that are there; makes
+    /// the output where there is none. Inputs that were tokenized before may be left out.
+    pub fn append(mut self, append: bool) -> Tokenize {
+        self.append = append;
+        self
+    }
+
     /// What a bad image costs: a row in `failures`, or the run.
     pub fn on_error(mut self, on_error: impl Into<Option<OnError>>) -> Tokenize {
         self.on_error = on_error.into();
@@ -178,7 +187,9 @@ impl Tokenize {
 
     /// Whether there is nothing to do but to look.
     fn is_finished(&self) -> bool {
-        !self.retry_failed && storage::exists(&self.out.join(DATASET_FILE)).unwrap_or(false)
+        !self.retry_failed
+            && !self.append
+            && storage::exists(&self.out.join(DATASET_FILE)).unwrap_or(false)
     }
 
     /// Runs the job.
@@ -209,19 +220,20 @@ impl Tokenize {
         }
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let (plan, unseen) = plan::plan(&self.inputs, &self.out, &identity, &labels, observer)?;
-        storage::resumable(|| self.run_planned(&settings, &plan, unseen, engine, observer))
+        let (inputs, out) = (&self.inputs, &self.out);
+        let planned = plan::plan(inputs, out, &identity, &labels, self.append, observer)?;
+        storage::resumable(|| self.run_planned(&settings, &planned, engine, observer))
     }
 
-    /// What is still to do of a plan, of which `unseen` images aren't there.
+    /// What is still to do of a plan.
     fn run_planned(
         &self,
         settings: &pipeline::Settings,
-        plan: &Plan,
-        unseen: u64,
+        planned: &PlanOfJob,
         engine: &mut dyn Engine,
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
+        let (out, plan) = (&self.out, &planned.plan);
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
         refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
@@ -231,16 +243,18 @@ impl Tokenize {
         };
         let there = all_committed(&self.out)?;
         let todo: Vec<usize> = ours.filter(|p| !there.contains(p)).collect();
-        let finished =
-            storage::exists(&self.out.join(DATASET_FILE)).map_err(Error::io(&self.out))?;
-        if !todo.is_empty() && finished {
+        // Ascending: the first is the one that a finished state would have.
+        if let Some(&first) = todo.first()
+            && first < finalize::finished_partitions(out)
+        {
             // A shard was lost from a finished output, and what is made again may differ from it.
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        TokenizeSummary::of(plan, done, retried, unseen)
+        let summary = TokenizeSummary::of(out, done, retried, planned.unseen)?;
+        Ok(TokenizeSummary { appended: planned.appended, ..summary })
     }
 
     fn settings(
@@ -348,6 +362,8 @@ pub struct TokenizeSummary {
     pub unseen: u64,
     /// What the finished output holds, of all runs and workers; None while something is missing.
     pub dataset: Option<DatasetSummary>,
+    /// How the inputs stand to the output, where images were appended to it or are to be.
+    pub appended: Option<Appended>,
     /// Of `failed`, the images that had failed before. They were reported then: until the output
     /// is finished, they don't make a run unclean again.
     failed_again: u64,
@@ -356,11 +372,13 @@ pub struct TokenizeSummary {
 impl TokenizeSummary {
     /// Finishes the output where it is whole.
     pub(super) fn of(
-        plan: &Plan,
+        out: &Path,
         done: pipeline::Summary,
         retried: pipeline::Summary,
         unseen: u64,
     ) -> Result<TokenizeSummary> {
+        // As it is now: another job may have appended to it.
+        let plan = Plan::open(out)?;
         let there = all_committed(plan.dir())?;
         let missing = (0..plan.partitions()).filter(|p| !there.contains(p)).count();
         let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
@@ -373,6 +391,7 @@ impl TokenizeSummary {
             kept: retried.kept,
             unseen,
             dataset,
+            appended: None,
             failed_again: retried.failed,
         })
     }

@@ -16,7 +16,7 @@ pub(crate) struct Coming {
 
 impl Coming {
     /// What `receiver` will have; `request` ends it when dropped.
-    #[cfg_attr(not(feature = "stores"), expect(dead_code, reason = "there are no stores"))]
+    #[cfg(any(feature = "stores", test))]
     pub(super) fn new(
         receiver: Receiver<io::Result<Bytes>>,
         request: Box<dyn Send + Sync>,

@@ -29,7 +29,7 @@ impl Facts {
     }
 
     /// Of a folder in a store.
-    #[cfg_attr(not(feature = "stores"), expect(dead_code, reason = "there are no stores"))]
+    #[cfg(feature = "stores")]
     pub(super) fn folder() -> Facts {
         Facts { bytes: 0, is_folder: true, is_file: false, written: None }
     }

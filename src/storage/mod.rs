@@ -21,6 +21,7 @@ mod long_paths;
 mod model_cache;
 mod nameless;
 mod outage;
+#[cfg(any(feature = "stores", test))]
 mod remote_file;
 #[cfg(feature = "stores")]
 mod store;

@@ -196,7 +196,7 @@ impl Read {
 }
 
 /// What an image is beside its name, as a hash.
-fn content(row: &PlanRow, beside: bool) -> u64 {
+pub(super) fn content(row: &PlanRow, beside: bool) -> u64 {
     let PlanRow { bytes, member, offset, label, caption, meta_json, fault, .. } = row;
     match beside {
         true => hash(&(bytes, member, offset, label, caption, meta_json, fault)),
@@ -226,7 +226,7 @@ fn share(hash: u64) -> usize {
 }
 
 /// The same in every process: a message doesn't depend on chance.
-fn hash(what: &impl Hash) -> u64 {
+pub(super) fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()

@@ -57,28 +57,53 @@ fn must_differ(twice: Vec<u64>, rows: impl Iterator<Item = Result<PlanRow>>) -> 
             continue;
         }
         if let Some(first) = seen.get(&row.key) {
-            let one_file = row.member.is_some() && first.ends_with(&row.uri);
-            let advice = match row.member {
-                Some(_) if one_file => {
-                    format!("keys must differ: rename one of them, or name another {KEY_COLUMN}")
-                }
-                Some(_) => format!("keys must differ: tokenize them into an {OUT} each"),
-                None if *first == row.uri => "it is named twice: leave one of them out".into(),
-                None => format!(
-                    "a key is the path below its INPUT: name a folder that holds both as the one \
-                     INPUT, or tokenize them into an {OUT} each"
-                ),
-            };
-            return Err(Error::invalid(format!(
-                "two images would have the key '{}': {first} and {}; {advice}",
-                shorten(&row.key),
-                place(&row)
-            )));
+            return Err(refused(first, &row));
         }
         let place = place(&row);
         seen.insert(row.key, place);
     }
     Ok(())
+}
+
+/// An image whose key another one has that is planned in an output already.
+pub(super) fn refusal(planned: &PlanRow, row: &PlanRow) -> Error {
+    let advice = match (&row.member, planned.uri == row.uri) {
+        (None, true) => "it is named twice: leave one of them out".into(),
+        (None, false) => format!(
+            "a key is the path below its INPUT: name a folder further up, so that their keys differ, \
+             or tokenize them into another {OUT}"
+        ),
+        (Some(_), true) => {
+            format!("keys must differ: rename one of them, or name another {KEY_COLUMN}")
+        }
+        (Some(_), false) => format!("keys must differ: tokenize them into another {OUT}"),
+    };
+    two_of(&place(planned), row, &advice)
+}
+
+/// An image whose key that at `first` has.
+fn refused(first: &str, row: &PlanRow) -> Error {
+    let one_file = row.member.is_some() && first.ends_with(&row.uri);
+    let advice = match row.member {
+        Some(_) if one_file => {
+            format!("keys must differ: rename one of them, or name another {KEY_COLUMN}")
+        }
+        Some(_) => format!("keys must differ: tokenize them into an {OUT} each"),
+        None if first == row.uri => "it is named twice: leave one of them out".into(),
+        None => format!(
+            "a key is the path below its INPUT: name a folder that holds both as the one \
+             INPUT, or tokenize them into an {OUT} each"
+        ),
+    };
+    two_of(first, row, &advice)
+}
+
+fn two_of(first: &str, row: &PlanRow, advice: &str) -> Error {
+    Error::invalid(format!(
+        "two images would have the key '{}': {first} and {}; {advice}",
+        shorten(&row.key),
+        place(row)
+    ))
 }
 
 /// Where an image lies, in words.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, all_committed, shard_path};
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
-use super::plan::{self, Plan};
+use super::plan::{Plan, PlanFile};
 use super::stats::Statistics;
 use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
@@ -19,16 +19,19 @@ use crate::util::hex::{hex, sha256_hex};
 use crate::util::regular_file::ANY_SIZE;
 use crate::util::{compute_pool, panics, text};
 
-/// What `dataset.json` says. `schemas/dataset.v1.json` describes each name.
+/// What `dataset.json` says. `schemas/dataset.v1.json` and `dataset.v2.json` describe each name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSummary {
-    /// `dataset.v1`.
+    /// `dataset.v1`; `dataset.v2` where images were appended.
     pub schema: String,
     /// What made it.
     pub identity: Identity,
     /// The input.
     pub plan: PlanSummary,
+    /// What was appended to it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub appended: Vec<AppendedSummary>,
     /// Sums over the shards.
     pub totals: Totals,
     /// The use of the codebook.
@@ -60,6 +63,24 @@ pub struct PlanSummary {
     /// Row groups.
     pub partitions: u64,
     /// `plan.parquet`.
+    pub file: FileSummary,
+}
+
+/// A plan that was appended, in the summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendedSummary {
+    /// Its digest.
+    pub digest: String,
+    /// Images.
+    pub rows: u64,
+    /// Row groups.
+    pub partitions: u64,
+    /// The ordinal of its first image.
+    pub first_ordinal: u64,
+    /// The number of its first partition.
+    pub first_partition: u64,
+    /// `plan-00001.parquet`, ...
     pub file: FileSummary,
 }
 
@@ -139,8 +160,8 @@ impl ShardSummary {
 }
 
 /// Aggregates a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
-/// `dataset.json` is there already, it is read and returned once every shard is found to be the
-/// plan's. Who holds the folder's exclusive lock drops it first.
+/// `dataset.json` is there already and describes all plans, it is read and returned once every shard
+/// is found to be the plan's. Who holds the folder's exclusive lock drops it first.
 ///
 /// # Errors
 /// [`Error::Busy`] where partitions are missing, naming how many; a shard or a file of the output's
@@ -150,10 +171,9 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     compute_pool::check_environment()?;
     let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
-    if let Some(summary) = read(dir)? {
-        if summary.plan.digest != plan.digest() {
-            return Err(Error::damaged(dir.join(DATASET_FILE), "it belongs to another plan"));
-        }
+    if let Some(summary) = read(dir)?
+        && describes_all(&summary, &plan)?
+    {
         refuse_foreign(&plan, (0..plan.partitions()).collect())?;
         // A worker that was killed while another one finished leaves temporary files.
         cleanup::remove_orphans(dir)?;
@@ -183,7 +203,27 @@ pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     Ok(summary)
 }
 
-/// The summary of a finished output; None where it isn't finished.
+/// Whether a summary describes all plans, rather than what was finished before the last were appended.
+///
+/// # Errors
+/// One of other plans.
+fn describes_all(summary: &DatasetSummary, plan: &Plan) -> Result<bool> {
+    let appended = summary.appended.iter().map(|appended| &appended.digest);
+    let described: Vec<&String> = [&summary.plan.digest].into_iter().chain(appended).collect();
+    let mut files = plan.files().iter();
+    if !described.iter().all(|&digest| files.next().is_some_and(|file| file.digest() == digest)) {
+        return Err(Error::damaged(plan.dir().join(DATASET_FILE), "it belongs to another plan"));
+    }
+    Ok(files.next().is_none())
+}
+
+/// How many of the first partitions the finished state of an output has: none where it has no such
+/// state, all where that can't be told.
+pub(crate) fn finished_partitions(dir: &Path) -> usize {
+    read(dir).map_or(usize::MAX, |summary| summary.map_or(0, |summary| summary.shards.len()))
+}
+
+/// The summary of a finished output, or of what was finished before more was appended; None where it isn't finished.
 ///
 /// # Errors
 /// A file that can't be read, or whose digest of itself is wrong.
@@ -248,7 +288,7 @@ fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
     let rows = metadata.metadata().file_metadata().num_rows();
     let ordinals = plan.ordinals(partition)?;
     let checks = [
-        (entry("vqtok.plan_sha256") == plan.digest(), "it belongs to another plan"),
+        (entry("vqtok.plan_sha256") == plan.digest_of(partition), "it belongs to another plan"),
         (named == summary.partition, "it is another partition"),
         (summary.first_ordinal as i64 == ordinals.start, "it starts at another image"),
         (summary.planned as i64 == ordinals.end - ordinals.start, "it planned other images"),
@@ -300,19 +340,35 @@ fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
             perplexity: round(entropy_bits.exp2()),
         }
     });
+    let (first, appended) = plans(plan)?;
+    let schema = if appended.is_empty() { schema::DATASET } else { schema::DATASET_OF_PLANS };
     Ok(DatasetSummary {
-        schema: schema::DATASET.to_string(),
+        schema: schema.to_string(),
         identity: identity.clone(),
-        plan: PlanSummary {
-            digest: plan.digest().to_string(),
-            rows: plan.rows(),
-            partitions: plan.partitions() as u64,
-            file: file_summary(dir, &dir.join(plan::FILE))?,
-        },
+        plan: first,
+        appended,
         totals,
         codebook: CodebookSummary { levels: levels.collect(), file: file_summary(dir, &path)? },
         shards,
     })
+}
+
+/// The first plan, and those that were appended to it.
+fn plans(plan: &Plan) -> Result<(PlanSummary, Vec<AppendedSummary>)> {
+    let dir = plan.dir();
+    let summary = |file: &PlanFile| -> Result<AppendedSummary> {
+        Ok(AppendedSummary {
+            digest: file.digest().to_string(),
+            rows: file.rows(),
+            partitions: file.partitions() as u64,
+            first_ordinal: file.base().ordinal,
+            first_partition: file.base().partition as u64,
+            file: file_summary(dir, &dir.join(file.base().name()))?,
+        })
+    };
+    let mut plans = plan.files().iter().map(summary).collect::<Result<Vec<_>>>()?;
+    let AppendedSummary { digest, rows, partitions, file, .. } = plans.remove(0);
+    Ok((PlanSummary { digest, rows, partitions, file }, plans))
 }
 
 /// Removes what dead or beaten workers left: orphaned temporary files and unreferenced sidecars.

@@ -18,7 +18,9 @@ pub(crate) fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> 
         let broken = |what: &str| Error::damaged(&path, what);
         match () {
             () if !committed(plan.dir(), partition) => Err(broken("it is missing")),
-            () if untrusted::entry_of(&path, "vqtok.plan_sha256")? == plan.digest() => Ok(()),
+            () if untrusted::entry_of(&path, "vqtok.plan_sha256")? == plan.digest_of(partition) => {
+                Ok(())
+            }
             () => Err(broken("it belongs to another output")),
         }
     };

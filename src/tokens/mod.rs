@@ -22,7 +22,13 @@
 //! the new one, each whole. An image that has tokens keeps them: where it can't be read any more, or
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
 //! and begin by removing `dataset.json`, so that it never describes shards that have changed.
+//!
+//! Appending adds one more plan, which stands upon the digest of the one before it. Its ordinals and
+//! partitions go on behind, and nothing that is there changes; `dataset.json` describes the plans
+//! before until [`finalize::finalize`] has folded all of them.
 
+pub(crate) mod append;
+mod arrivals;
 pub(crate) mod changes;
 mod cleanup;
 mod columns;
@@ -50,13 +56,14 @@ mod write_refusal;
 
 pub(crate) use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
+pub(crate) use arrivals::{Arrivals, Doubt, Verdict};
 pub(crate) use columns::TOKENS_MAX;
 pub(crate) use files::all_committed;
 pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;
-pub(crate) use plan::FILE as PLAN_FILE;
 pub use plan::{Container, ContainerFile, Held, Plan, Today};
+pub(crate) use plan::{FILE as PLAN_FILE, PlanFile};
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

@@ -23,6 +23,21 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     files.extend(shards.filter(|path| partition_of(path).is_some()));
+    must_name(files, plan_digest)
+}
+
+/// Refuses shards of partitions from `first` on, unless they name the plan that is about to be
+/// appended.
+///
+/// # Errors
+/// The first such shard.
+pub(super) fn check_from(dir: &Path, plan_digest: &str, first: usize) -> Result<()> {
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
+    let behind = |path: &PathBuf| partition_of(path).is_some_and(|partition| partition >= first);
+    must_name(shards.filter(behind).collect(), plan_digest)
+}
+
+fn must_name(files: Vec<PathBuf>, plan_digest: &str) -> Result<()> {
     let is_there = |path: &PathBuf| match storage::is_remote(path) {
         true => storage::exists(path).map_err(Error::io(path)),
         // A link that leads nowhere is somebody's too.

@@ -1,59 +1,42 @@
-//! Owns `plan.parquet`: the ordered input of a data set, written once, one row group to a
-//! partition. Must not know: where the rows come from, what becomes of them.
+//! Owns the plans of an output: `plan.parquet`, the ordered input of a data set, written once, one
+//! row group to a partition, and those that were appended to it. Must not know: where the rows come
+//! from, what becomes of them.
 
 mod compare;
 mod containers;
+mod file;
 mod partitions;
 mod rows;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use std::time::SystemTime;
 
 use self::compare::Comparison;
 pub(crate) use self::compare::difference_of_one;
+use self::containers::up_to_an_image;
 pub use self::containers::{Container, ContainerFile, Today};
-use self::partitions::starts;
-use self::rows::{PlannedRows, rows_of};
+pub(crate) use self::file::{Base, FILE, PlanFile, name};
+use self::rows::PlannedRows;
 use self::write::Layout;
-pub(super) use self::write::write;
+pub(super) use self::write::{About, write};
 use super::commit::{self, Published};
 use super::folder_lock::FolderLock;
 use super::identity::{Identity, difference_in_words};
 use super::moved::Moved;
 use super::rows::PlanRow;
-use super::{duplicate_keys, occupied, untrusted};
+use super::{duplicate_keys, occupied};
 use crate::error::{Error, Result};
-use crate::storage::{self, Chunks};
+use crate::storage;
 use crate::util::settings::OUT;
 use crate::util::{panics, text};
 
-/// As long as listing the inputs may take until a plan is in a store: containers that were written in
-/// this time before it are listed again each time.
-const LISTING_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// The plan's name in an output folder.
-pub(crate) const FILE: &str = "plan.parquet";
-
-/// A plan on disk. Holds its footer in memory, not its rows.
+/// The plans of an output on disk, one behind the other: one, unless images were appended. Holds
+/// their footers in memory, not their rows.
 pub struct Plan {
     dir: PathBuf,
-    identity: Identity,
-    digest: String,
-    layout: Layout,
-    /// The ordinal at which each partition begins, and the number of images behind them.
-    starts: Vec<u64>,
-    /// Partitions that one worker takes: first and end of each run of them.
-    together: Vec<[usize; 2]>,
-    metadata: ArrowReaderMetadata,
-    /// Files that hold several images, in order.
-    containers: Vec<Container>,
-    /// What was taken of these.
-    taken: String,
-    /// When it was written: as old as what it says.
-    written: Option<SystemTime>,
+    /// At least one.
+    files: Vec<PlanFile>,
     moved: Moved,
     /// Today's images with something beside them that the plan has no columns for.
     unplanned_facts: u64,
@@ -121,10 +104,11 @@ impl Plan {
         let items = first.into_iter().map(Ok).chain(items);
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
-        let (sealed, digest) = write(&path, identity, taken, items)?;
+        let about = About { identity, base: &Base::default(), taken, listed_at: None };
+        let (sealed, digest) = write(&path, about, items)?;
         let temp = sealed.path().to_path_buf();
-        let ours = Plan::open_file(dir, &temp)?;
-        duplicate_keys::check(ours.rows(), || rows_of(&temp, &ours.metadata, None))?;
+        let ours = PlanFile::open(&temp, 0)?;
+        duplicate_keys::check(ours.rows(), || ours.all_rows())?;
         if !there()? {
             occupied::check(dir, &digest)?;
         }
@@ -133,77 +117,80 @@ impl Plan {
             (Published::Exists, _kept) => {
                 // Another job was faster; ours must be the same.
                 let plan = Plan::open(dir)?;
-                if plan.digest == digest {
+                if plan.digest() == digest {
                     return Ok(Held::Same(plan));
                 }
-                let rows = rows_of(&temp, &ours.metadata, None)?;
+                let rows = ours.all_rows()?;
                 plan.held_against(identity, rows.map(|row| row.map(Today::Image)), accept)
             }
         }
     }
 
-    /// Opens the plan of an output folder.
+    /// Opens the plans of an output folder.
     ///
     /// # Errors
-    /// A folder without a plan; a plan that can't be read or doesn't hold together.
+    /// A folder without a plan; a plan that can't be read or doesn't hold together; one that is
+    /// missing between others, or doesn't stand upon the one before it.
     pub fn open(dir: &Path) -> Result<Plan> {
-        Plan::open_file(dir, &dir.join(FILE))
+        let first = Plan::open_first(dir, 1)?;
+        let numbers: Vec<usize> =
+            commit::list(dir)?.iter().filter_map(|path| file::number_of(path)).collect();
+        match numbers.iter().max() {
+            Some(last) => first.extended(last + 1),
+            None => Ok(first),
+        }
     }
 
-    fn open_file(dir: &Path, path: &Path) -> Result<Plan> {
-        let broken = |reason: String| {
-            Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
-        };
-        let file = match storage::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::invalid(format!(
-                    "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
-                    text::path(dir)
-                )));
-            }
-            file => Chunks(file.map_err(Error::io(path))?),
-        };
-        let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layouts = [Layout::Files, Layout::Parts];
-        let fields = metadata.schema().fields();
-        let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
-        let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
-        let entry = |key: &str| {
-            let value = untrusted::entry(&metadata, key).map(str::to_owned);
-            value.ok_or_else(|| broken(format!("its metadata has no {key}")))
-        };
-        if entry("vqtok.schema")? != layout.word() {
-            return Err(broken(format!("not a {}", layout.word())));
+    /// The first `count` plans of an output folder, which are at least one.
+    ///
+    /// # Errors
+    /// Those of [`Plan::open`]; fewer plans than that.
+    fn open_first(dir: &Path, count: usize) -> Result<Plan> {
+        let file = PlanFile::open(&dir.join(FILE), 0)?;
+        if file.base != Base::default() {
+            let reason = "it is one that was appended to others; `vqtok repair` rebuilds the first";
+            return Err(Error::corrupt(dir.join(FILE), reason));
         }
-        let identity: Identity = serde_json::from_str(&entry("vqtok.identity")?)
-            .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
-        identity.check()?;
-        let digest = entry("vqtok.plan_sha256")?;
-        let facts = storage::facts(path).map_err(Error::io(path))?;
-        let starts = starts(&metadata, identity.shard_rows, layout, facts.bytes).map_err(broken)?;
-        let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
-        let containers = containers::parse(containers, starts.last().copied().unwrap_or(0));
-        let together = untrusted::entry(&metadata, "vqtok.together");
-        let together = together.and_then(|text| serde_json::from_str(text).ok());
-        let together = together.unwrap_or_default();
-        Ok(Plan {
-            dir: dir.to_path_buf(),
-            identity,
-            digest,
-            layout,
-            starts,
-            together,
-            containers,
-            taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
-            written: facts.written.and_then(|written| match storage::is_remote(path) {
-                // A store says when it was sent, which is later than what it says was seen.
-                true => written.checked_sub(LISTING_MAX),
-                false => Some(written),
-            }),
-            metadata,
-            moved: Moved::default(),
-            unplanned_facts: 0,
-        })
+        let (moved, unplanned_facts) = (Moved::default(), 0);
+        Plan { dir: dir.to_path_buf(), files: vec![file], moved, unplanned_facts }.extended(count)
+    }
+
+    /// The same with the plans behind, up to so many in all.
+    fn extended(mut self, count: usize) -> Result<Plan> {
+        while self.files.len() < count {
+            let base = self.last().next();
+            let path = self.dir.join(base.name());
+            let file = PlanFile::open(&path, base.number)?;
+            if file.base != base || file.identity != self.files[0].identity {
+                let reason =
+                    "it wasn't appended to the plans beside it; `vqtok repair` rebuilds it";
+                return Err(Error::corrupt(path, reason));
+            }
+            self.files.push(file);
+        }
+        Ok(self)
+    }
+
+    /// The plans, in order.
+    pub(crate) fn files(&self) -> &[PlanFile] {
+        &self.files
+    }
+
+    pub(super) fn last(&self) -> &PlanFile {
+        // There is at least one.
+        &self.files[self.files.len() - 1]
+    }
+
+    /// The plan that an image is of; the last one where it is of none.
+    pub(super) fn of_ordinal(&self, ordinal: u64) -> &PlanFile {
+        let behind = self.files.partition_point(|file| file.base.ordinal <= ordinal);
+        &self.files[behind.saturating_sub(1)]
+    }
+
+    /// The plan that a partition is of; the last one where it is of none.
+    fn of(&self, partition: usize) -> &PlanFile {
+        let behind = self.files.partition_point(|file| file.base.partition <= partition);
+        &self.files[behind.saturating_sub(1)]
     }
 
     /// The output folder.
@@ -213,22 +200,33 @@ impl Plan {
 
     /// What made it.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.files[0].identity
     }
 
-    /// Hex sha256 over the identity and all rows; see `schemas/plan.v1.json`.
+    /// Hex sha256 over the identity and all rows; see `schemas/plan.v1.json`. Of several plans, that
+    /// of the last, which stands upon the others'.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.last().digest
+    }
+
+    /// The digest of the plan that a partition is of.
+    pub(crate) fn digest_of(&self, partition: usize) -> &str {
+        &self.of(partition).digest
     }
 
     /// Images.
     pub fn rows(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.last().next().ordinal
     }
 
     /// Number of partitions.
     pub fn partitions(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
+        self.last().numbers().end
+    }
+
+    /// Number of partitions of the plan that a partition is of.
+    pub(crate) fn partitions_beside(&self, partition: usize) -> usize {
+        self.of(partition).partitions()
     }
 
     /// The ordinals of a partition.
@@ -242,24 +240,25 @@ impl Plan {
                 self.partitions()
             )));
         }
-        Ok(self.starts[index] as i64..self.starts[index + 1] as i64)
+        Ok(self.of(index).ordinals(index))
     }
 
     /// The partition that holds an image of the plan.
     pub fn partition_of(&self, ordinal: i64) -> usize {
-        self.starts.partition_point(|&start| start <= ordinal.unsigned_abs()).saturating_sub(1)
+        let ordinal = ordinal.unsigned_abs();
+        self.of_ordinal(ordinal).partition_of(ordinal)
     }
 
     /// The first of the partitions that one worker takes with this one: those of a file that can
     /// only be read from its beginning on.
     pub fn taken_with(&self, index: usize) -> usize {
-        let run = self.together.iter().find(|[first, end]| (first..end).contains(&&index));
-        run.map_or(index, |[first, _]| *first)
+        self.of(index).taken_with(index)
     }
 
-    /// Whether images may be parts of files, and have something beside them.
+    /// Whether images may be parts of files, and have something beside them; of several plans, in all
+    /// of them.
     pub fn has_parts(&self) -> bool {
-        self.layout == Layout::Parts
+        self.files.iter().all(|file| file.layout == Layout::Parts)
     }
 
     /// The rows of a partition, in order.
@@ -268,18 +267,8 @@ impl Plan {
     /// No partition of that number; a plan that can't be read any more, or doesn't hold the
     /// partition's ordinals.
     pub fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
-        let range = self.ordinals(index)?;
-        let path = self.dir.join(FILE);
-        let rows =
-            rows_of(&path, &self.metadata, Some(index..index + 1))?.collect::<Result<Vec<_>>>()?;
-        let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
-        if !expected {
-            return Err(Error::corrupt(
-                path,
-                format!("partition {index} does not hold {range:?}; `vqtok repair` rebuilds it"),
-            ));
-        }
-        Ok(rows)
+        self.ordinals(index)?;
+        self.of(index).partition(index)
     }
 
     /// All rows, streaming.
@@ -287,7 +276,8 @@ impl Plan {
     /// # Errors
     /// A plan that can't be read any more; rows that are broken come as errors of their own.
     pub fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
-        rows_of(&self.dir.join(FILE), &self.metadata, None)
+        let files = self.files.iter().map(PlanFile::all_rows).collect::<Result<Vec<_>>>()?;
+        Ok(files.into_iter().flatten())
     }
 
     /// The lock for adding partitions: any number of workers hold it together.
@@ -311,20 +301,21 @@ impl Plan {
         &self.moved
     }
 
-    /// The files that hold several images, in order: those that can be told to be unchanged.
+    /// The files of the first plan that hold several images, in order: those that can be told to be
+    /// unchanged.
     pub fn containers(&self) -> &[Container] {
-        &self.containers
+        &self.files[0].containers
     }
 
     /// What was taken of [`Plan::containers`], as it was given.
     pub fn taken(&self) -> &str {
-        &self.taken
+        &self.files[0].taken
     }
 
     /// When the input was listed, by the file system's clock: what was written to before then is
     /// what was planned.
     pub fn listed_at(&self) -> Option<SystemTime> {
-        self.written
+        self.files[0].written
     }
 
     /// How many of today's images have labels, captions or metadata beside them that this plan,
@@ -350,16 +341,10 @@ impl Plan {
         items: impl Iterator<Item = Result<Today>>,
         accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
-        if let Some((was, now)) = difference_in_words(&self.identity, identity) {
-            return Err(Error::mismatch(format!(
-                "{} was made with {was}, this run has {now}; use another {OUT}, or the settings it \
-                 was made with",
-                text::path(&self.dir)
-            )));
-        }
-        let path = self.dir.join(FILE);
-        let planned = PlannedRows::new(&path, &self.metadata, &self.starts);
-        let mut comparison = Comparison::new(planned, self.layout);
+        self.must_be_of(identity)?;
+        let file = &self.files[0];
+        let planned = PlannedRows::new(&file.path, &file.metadata, &file.starts);
+        let mut comparison = Comparison::new(planned, file.layout);
         for item in items {
             let difference = match item? {
                 Today::Image(row) => {
@@ -379,17 +364,31 @@ impl Plan {
         self.unplanned_facts = comparison.unplanned_facts;
         Ok(Held::Same(self))
     }
+
+    /// Demands the settings that the output was made with.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming the first that differs.
+    pub(super) fn must_be_of(&self, identity: &Identity) -> Result<()> {
+        match difference_in_words(self.identity(), identity) {
+            None => Ok(()),
+            Some((was, now)) => Err(Error::mismatch(format!(
+                "{} was made with {was}, this run has {now}; use another {OUT}, or the settings it \
+                 was made with",
+                text::path(&self.dir)
+            ))),
+        }
+    }
 }
 
-/// What is found up to the first image, that one included.
-fn up_to_an_image(items: &mut impl Iterator<Item = Result<Today>>) -> Result<Vec<Today>> {
-    let mut opened = None;
-    loop {
-        match items.next().transpose()? {
-            None => return Err(Error::invalid("no image in the input")),
-            Some(Today::Opened(file)) => opened = Some(Today::Opened(file)),
-            Some(item) => return Ok(opened.into_iter().chain([item]).collect()),
-        }
+/// What a plan with so many before it stands upon.
+///
+/// # Errors
+/// One of those before it that isn't there or can't be read.
+pub(super) fn base(dir: &Path, number: usize) -> Result<Base> {
+    match number {
+        0 => Ok(Base::default()),
+        number => Ok(Plan::open_first(dir, number)?.last().next()),
     }
 }
 

@@ -17,7 +17,7 @@ use super::files::{
 };
 use super::folder_lock::FolderLock;
 use super::identity::Identity;
-use super::plan::{self, Plan, Today};
+use super::plan::{self, About, Plan, PlanFile, Today};
 use super::rows::PlanRow;
 use super::{cleanup, commit, untrusted};
 use crate::error::{Error, Result};
@@ -28,8 +28,8 @@ use crate::util::text;
 /// What an audit found to be bad.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// `plan.parquet`.
-    pub plan: bool,
+    /// Plans, by how many are before them: 0 is `plan.parquet`, 1 `plan-00001.parquet`, ...
+    pub plans: BTreeSet<usize>,
     /// `codebook.parquet` or `dataset.json`.
     pub aggregates: bool,
     /// Shards or their sidecars, by partition.
@@ -70,8 +70,9 @@ pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
 pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>) -> Result<()> {
     let lock = FolderLock::exclusive(dir)?;
     refuse_folders(dir, damage)?;
-    if damage.plan {
-        rebuild_plan(dir, &damage.partitions, size_of)?;
+    // In order: a plan stands upon those before it.
+    for &number in &damage.plans {
+        rebuild_plan(dir, number, &damage.partitions, size_of)?;
     }
     cleanup::remove_orphans(dir)?;
     if damage.aggregates || !damage.partitions.is_empty() {
@@ -88,8 +89,9 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
 /// Refuses, before anything is removed, a folder in the place of a file that is to be made again.
 fn refuse_folders(dir: &Path, damage: &Damage) -> Result<()> {
     let aggregates = damage.aggregates || !damage.partitions.is_empty();
-    let own = [(plan::FILE, damage.plan), (DATASET_FILE, aggregates), (CODEBOOK_FILE, aggregates)];
+    let own = [(DATASET_FILE, aggregates), (CODEBOOK_FILE, aggregates)];
     let own = own.into_iter().filter(|(_, bad)| *bad).map(|(name, _)| dir.join(name));
+    let own = damage.plans.iter().map(|&number| dir.join(plan::name(number))).chain(own);
     let shards = damage.partitions.iter().map(|&partition| shard_path(dir, partition));
     let is_folder = |path: &PathBuf| storage::facts(path).is_ok_and(|facts| facts.is_folder);
     match own.chain(shards).find(is_folder) {
@@ -101,25 +103,29 @@ fn refuse_folders(dir: &Path, damage: &Damage) -> Result<()> {
     }
 }
 
-/// Writes `plan.parquet` again from its own rows where they can still be read, else from the shards
+/// Writes a plan again from its own rows where they can still be read, else from the shards
 /// and failures. The digest that every shard carries proves the result.
 fn rebuild_plan(
     dir: &Path,
+    number: usize,
     bad: &BTreeSet<usize>,
     size_of: &dyn Fn(&str) -> Option<u64>,
 ) -> Result<()> {
-    let path = dir.join(plan::FILE);
-    let lost = |reason: String| lost(dir, &reason);
-    let good = good_shards(dir, bad)?;
-    let first = first(dir, &good)?;
+    let base = plan::base(dir, number)?;
+    let path = dir.join(base.name());
+    let lost = |reason: String| lost(&path, &reason);
+    let mut good = good_shards(dir, bad)?;
+    good.retain(|(partition, _)| *partition >= base.partition);
+    let first = first(&path, &good)?;
     let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
     let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
-    let old = Plan::open(dir).ok().filter(|old| old.partitions() == partitions);
+    let old = PlanFile::open(&path, number).ok();
+    let old = old.filter(|old| old.partitions() == partitions && *old.base() == base);
     let mut reason = "its rows are lost".to_string();
     // Sizes stand in the plan alone. What can be read of it comes first; then the files' own.
     for trust_plan in [true, false] {
-        let rows = (0..partitions).map(|partition| {
+        let rows = (base.partition..base.partition + partitions).map(|partition| {
             let planned = old.as_ref().and_then(|old| old.partition(partition).ok());
             match (&planned, good.iter().find(|(p, _)| *p == partition)) {
                 (Some(planned), None) => Ok(planned.clone()),
@@ -134,7 +140,8 @@ fn rebuild_plan(
             Ok(rows) => rows.into_iter().map(|row| Ok(Today::Image(row))).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         });
-        match plan::write(&path, &identity, "", rows) {
+        let about = About { identity: &identity, base: &base, taken: "", listed_at: None };
+        match plan::write(&path, about, rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
@@ -148,17 +155,18 @@ fn rebuild_plan(
 /// # Errors
 /// Neither is left.
 pub(crate) fn identity(dir: &Path, damage: &Damage) -> Result<Identity> {
-    if !damage.plan {
+    if damage.plans.is_empty() {
         return Ok(Plan::open(dir)?.identity().clone());
     }
     let good = good_shards(dir, &damage.partitions)?;
-    identity_of_shard(dir, first(dir, &good)?)
+    identity_of_shard(dir, first(&dir.join(plan::FILE), &good)?)
 }
 
 fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
-    let identity: Identity =
-        serde_json::from_str(&untrusted::entry_of(shard, "vqtok.identity")?)
-            .map_err(|e| lost(dir, &format!("a shard's identity can't be read: {e}")))?;
+    let identity: Identity = serde_json::from_str(&untrusted::entry_of(shard, "vqtok.identity")?)
+        .map_err(|e| {
+        lost(&dir.join(plan::FILE), &format!("a shard's identity can't be read: {e}"))
+    })?;
     identity.check()?;
     Ok(identity)
 }
@@ -169,14 +177,14 @@ fn good_shards(dir: &Path, bad: &BTreeSet<usize>) -> Result<Vec<(usize, PathBuf)
     Ok(shards.filter(|(partition, _)| !bad.contains(partition)).collect())
 }
 
-fn first<'a>(dir: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
-    let first = good.first().ok_or_else(|| lost(dir, "no good shard is left"))?;
+fn first<'a>(plan: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
+    let first = good.first().ok_or_else(|| lost(plan, "no good shard is left"))?;
     Ok(&first.1)
 }
 
-fn lost(dir: &Path, reason: &str) -> Error {
+fn lost(plan: &Path, reason: &str) -> Error {
     Error::corrupt(
-        dir.join(plan::FILE),
+        plan,
         format!(
             "it can't be rebuilt: {reason}; restore it, or remove it and run the same `vqtok tokenize` \
              again, which plans the same images and keeps the shards that are there"

@@ -32,16 +32,19 @@ pub(crate) const FAILURES: &str = "failures.v1";
 pub(crate) const CODEBOOK: &str = "codebook.v1";
 /// Schema word of `dataset.json`.
 pub(crate) const DATASET: &str = "dataset.v1";
+/// Schema word of the `dataset.json` of an output that images were appended to.
+pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 6] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 7] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (TOKENS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
     (DATASET, include_str!("../../schemas/dataset.v1.json")),
+    (DATASET_OF_PLANS, include_str!("../../schemas/dataset.v2.json")),
 ];
 
 fn field(name: &str, kind: DataType) -> Field {

@@ -291,9 +291,9 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.precision", identity.precision.clone()),
         ("vqtok.device", identity.device.clone()),
         ("vqtok.identity", identity.canonical()),
-        ("vqtok.plan_sha256", plan.digest().to_string()),
+        ("vqtok.plan_sha256", plan.digest_of(partition).to_string()),
         ("vqtok.partition", partition.to_string()),
-        ("vqtok.partitions", plan.partitions().to_string()),
+        ("vqtok.partitions", plan.partitions_beside(partition).to_string()),
         ("vqtok.first_ordinal", ordinals.start.to_string()),
         ("vqtok.planned", (ordinals.end - ordinals.start).to_string()),
     ];

@@ -28,6 +28,7 @@ macro_rules! settings {
 
 settings! {
     ALPHA = "alpha",
+    APPEND = "append",
     BATCH_SIZE = "batch_size",
     CAPTION_COLUMN = "caption_column",
     COUNT = "count",

@@ -24,9 +24,14 @@ fn below(state: &mut u64, bound: usize) -> usize {
 }
 
 fn damage(report: &VerifyReport) -> repair::Damage {
+    let plan = |part| match part {
+        Part::Plan => Some(0),
+        Part::AppendedPlan(number) => Some(number),
+        _ => None,
+    };
     let has = |part| report.findings.iter().any(|finding| finding.part == part);
     repair::Damage {
-        plan: has(Part::Plan),
+        plans: report.findings.iter().filter_map(|finding| plan(finding.part)).collect(),
         aggregates: has(Part::Codebook) || has(Part::Dataset),
         partitions: report.bad_partitions(),
     }
@@ -223,7 +228,7 @@ fn a_lost_plan_needs_the_same_files() {
     let before = tree(dir.path());
     fs::remove_file(dir.path().join("plan.parquet")).unwrap();
     let damage = damage(&verify(dir.path()).unwrap());
-    assert!(damage.plan);
+    assert_eq!(damage.plans.iter().collect::<Vec<_>>(), [&0]);
     let error = repair::clear(dir.path(), &damage, &|_| Some(8)).unwrap_err().to_string();
     assert!(error.contains("don't give it back"), "{error}");
     let error = repair::clear(dir.path(), &damage, &|_| None).unwrap_err().to_string();

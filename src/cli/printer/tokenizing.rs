@@ -7,7 +7,7 @@ use serde_json::json;
 use super::progress_printer::{ProgressPrinter, skipped_fields};
 use crate::cli::{finalize, flags};
 use crate::data::source::labels::LabelLevel;
-use crate::job::{Pass, Planned, TokenizeSummary};
+use crate::job::{Appended, Pass, Planned, TokenizeSummary};
 use crate::pipeline::Event;
 use crate::tokens::{Commit, FailureRow, Receipt};
 use crate::util::numbers::counted;
@@ -21,6 +21,9 @@ impl ProgressPrinter<'_> {
             counted(planned.partitions, "partition"),
             flags::remark(&planned.skipped.message())
         );
+        if let Some(appended) = &planned.appended {
+            text += &format!(": {}", appended_in_words(appended));
+        }
         if planned.resized > 0 {
             let resized = numbers::count(planned.resized);
             text += &format!(", {resized} of another size than was planned");
@@ -55,8 +58,29 @@ impl ProgressPrinter<'_> {
         fields["label_level"] = planned.label_level.to_string().into();
         fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
+        if let Some(Appended { new, known, changed, .. }) = planned.appended {
+            fields["appended"] = json!({"new": new, "known": known, "changed": changed});
+        }
         self.say("plan", &text, fields);
         self.odd(planned.skipped);
+        self.changed(planned);
+    }
+
+    /// Images that aren't what they were when they were tokenized.
+    fn changed(&self, planned: &Planned<'_>) {
+        let changed = planned.appended.map_or(0, |appended| appended.changed);
+        if changed == 0 {
+            return;
+        }
+        let examples: Vec<_> = planned.changed.iter().map(|text| text::printable(text)).collect();
+        let more = if changed > examples.len() as u64 { ", ..." } else { "" };
+        let text = format!(
+            "changed since they were planned, their rows stay: {} ({}{more}); `vqtok plan --diff` says \
+             more",
+            counted(changed, "image"),
+            examples.join(", ")
+        );
+        self.say("changed", &text, json!({"images": changed, "examples": planned.changed}));
     }
 
     pub(super) fn tokenizing(&mut self, event: &Event<'_>) {
@@ -128,7 +152,13 @@ impl ProgressPrinter<'_> {
     /// What the output in `dir` is now.
     pub(in crate::cli) fn output(&self, dir: &Path, summary: &TokenizeSummary) {
         if let Some(dataset) = &summary.dataset {
-            return finalize::report(dir, dataset, self.reporter);
+            finalize::report(dir, dataset, self.reporter);
+            if let Some(appended) = &summary.appended {
+                let Appended { new, known, changed, .. } = appended;
+                let fields = json!({"new": new, "known": known, "changed": changed});
+                self.reporter.result("appended", &appended_in_words(appended), fields);
+            }
+            return;
         }
         let text = format!(
             "{} of {} left to other workers; the last one to finish finalizes",
@@ -138,6 +168,12 @@ impl ProgressPrinter<'_> {
         let fields = json!({"missing": summary.missing, "partitions": summary.partitions});
         self.say("waiting", &text, fields);
     }
+}
+
+/// How many images came, and how many were there.
+fn appended_in_words(appended: &Appended) -> String {
+    let Appended { new, known, .. } = appended;
+    format!("{} new, {} there already", numbers::count(*new), numbers::count(*known))
 }
 
 /// What the user should know of where labels stand.

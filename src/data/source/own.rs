@@ -94,7 +94,8 @@ fn is_plan(path: &Path) -> bool {
 }
 
 fn begins_as_dataset(path: &Path) -> bool {
-    storage::read_head(path, 256).is_ok_and(|start| contains(&start, b"\"dataset.v1\""))
+    let words: [&[u8]; 2] = [b"\"dataset.v1\"", b"\"dataset.v2\""];
+    storage::read_head(path, 256).is_ok_and(|start| words.iter().any(|word| contains(&start, word)))
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {

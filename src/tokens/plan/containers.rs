@@ -1,6 +1,7 @@
 //! Owns what a plan records of files that hold several images, so that one that looks unchanged
 //! needn't be listed again. Must not know: how files are found, which formats they have.
 
+use crate::error::{Error, Result};
 use crate::tokens::rows::PlanRow;
 
 /// The record's texts at most, in bytes: a plan of more containers than that goes without.
@@ -37,6 +38,20 @@ pub enum Today {
     Opened(ContainerFile),
     /// A planned file that looks as it did: its images aren't listed. And where it lies today.
     Unchanged(Container, String),
+}
+
+/// What is found up to the first image, that one included.
+pub(super) fn up_to_an_image(
+    items: &mut impl Iterator<Item = Result<Today>>,
+) -> Result<Vec<Today>> {
+    let mut opened = None;
+    loop {
+        match items.next().transpose()? {
+            None => return Err(Error::invalid("no image in the input")),
+            Some(Today::Opened(file)) => opened = Some(Today::Opened(file)),
+            Some(item) => return Ok(opened.into_iter().chain([item]).collect()),
+        }
+    }
 }
 
 /// Takes note of the containers of a plan that is being written.

@@ -11,6 +11,7 @@ use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
 use super::containers::{Recorder, Today};
+use super::file::Base;
 use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
@@ -57,6 +58,18 @@ impl Layout {
     }
 }
 
+/// What a plan says beside its rows.
+#[derive(Clone, Copy)]
+pub(in crate::tokens) struct About<'a> {
+    pub(in crate::tokens) identity: &'a Identity,
+    /// What it stands upon.
+    pub(in crate::tokens) base: &'a Base,
+    /// What was taken of containers.
+    pub(in crate::tokens) taken: &'a str,
+    /// When listing the input began; None where it begins now.
+    pub(in crate::tokens) listed_at: Option<SystemTime>,
+}
+
 /// The digest of a plan, fed row by row.
 struct PlanHasher {
     layout: Layout,
@@ -64,9 +77,12 @@ struct PlanHasher {
 }
 
 impl PlanHasher {
-    fn new(identity: &Identity, layout: Layout) -> PlanHasher {
+    fn new(identity: &Identity, base: &Base, layout: Layout) -> PlanHasher {
         let mut digest = Sha256::new();
         digest.update(format!("{}\n{}\n", layout.word(), identity.canonical()));
+        if base.number > 0 {
+            digest.update(format!("{}\n{}\n", base.after, base.partition));
+        }
         PlanHasher { layout, digest }
     }
 
@@ -105,10 +121,12 @@ impl PlanHasher {
 struct PlanWriter<'a> {
     path: &'a Path,
     identity: &'a Identity,
+    base: &'a Base,
     layout: Layout,
     writer: ArrowWriter<TempFile>,
     hasher: PlanHasher,
-    rows: i64,
+    /// The ordinal of the next row.
+    next: i64,
     group: Vec<PlanRow>,
     group_bytes: usize,
     /// For each file that is read forward, the partitions that it has: first and end.
@@ -120,11 +138,23 @@ struct PlanWriter<'a> {
 }
 
 impl<'a> PlanWriter<'a> {
-    fn create(path: &'a Path, identity: &'a Identity, layout: Layout) -> Result<PlanWriter<'a>> {
-        let entries = vec![
+    fn create(
+        path: &'a Path,
+        identity: &'a Identity,
+        base: &'a Base,
+        layout: Layout,
+    ) -> Result<PlanWriter<'a>> {
+        let mut entries = vec![
             KeyValue::new("vqtok.schema".into(), layout.word().to_string()),
             KeyValue::new("vqtok.identity".into(), identity.canonical()),
         ];
+        if base.number > 0 {
+            entries.extend([
+                KeyValue::new("vqtok.after".into(), base.after.clone()),
+                KeyValue::new("vqtok.first_ordinal".into(), base.ordinal.to_string()),
+                KeyValue::new("vqtok.first_partition".into(), base.partition.to_string()),
+            ]);
+        }
         let temp = TempFile::create(path)?;
         let listed_at = temp.modified().and_then(|time| time.checked_sub(TIME_STEP));
         let columns = schema::with_entries(layout.columns(), &entries);
@@ -134,10 +164,11 @@ impl<'a> PlanWriter<'a> {
         Ok(PlanWriter {
             path,
             identity,
+            base,
             layout,
             writer,
-            hasher: PlanHasher::new(identity, layout),
-            rows: 0,
+            hasher: PlanHasher::new(identity, base, layout),
+            next: base.ordinal as i64,
             group: Vec::new(),
             group_bytes: 0,
             together: Vec::new(),
@@ -148,8 +179,8 @@ impl<'a> PlanWriter<'a> {
     }
 
     fn push(&mut self, row: PlanRow) -> Result<()> {
-        if row.ordinal != self.rows {
-            let due = self.rows;
+        if row.ordinal != self.next {
+            let due = self.next;
             return Err(Error::invalid(format!(
                 "planned image {} where {due} was due",
                 row.ordinal
@@ -170,7 +201,7 @@ impl<'a> PlanWriter<'a> {
         }
         self.hasher.row(&row, self.group.is_empty());
         self.containers.row(&row);
-        self.rows += 1;
+        self.next += 1;
         self.group_bytes += bytes;
         self.group.push(row);
         Ok(())
@@ -226,12 +257,12 @@ impl<'a> PlanWriter<'a> {
 
     /// The same rows in the layout that has columns for more.
     fn of_parts(mut self) -> Result<PlanWriter<'a>> {
-        let (path, identity) = (self.path, self.identity);
-        let mut wider = PlanWriter::create(path, identity, Layout::Parts)?;
+        let (path, base) = (self.path, self.base);
+        let mut wider = PlanWriter::create(path, self.identity, base, Layout::Parts)?;
         wider.listed_at = self.listed_at;
         // The one whose first image it is; there was none before.
         let containers = std::mem::take(&mut self.containers);
-        if self.rows == 0 {
+        if self.next == base.ordinal as i64 {
             return Ok(PlanWriter { containers, ..wider });
         }
         let (sealed, _) = self.finish("")?;
@@ -248,11 +279,11 @@ impl<'a> PlanWriter<'a> {
 /// file the plan is a `plan.v1`, as it always was.
 pub(in crate::tokens) fn write(
     path: &Path,
-    identity: &Identity,
-    taken: &str,
+    about: About<'_>,
     items: impl Iterator<Item = Result<Today>>,
 ) -> Result<(Sealed, String)> {
-    let mut plan = PlanWriter::create(path, identity, Layout::Files)?;
+    let mut plan = PlanWriter::create(path, about.identity, about.base, Layout::Files)?;
+    plan.listed_at = about.listed_at.or(plan.listed_at);
     for item in items {
         let row = match item? {
             Today::Image(row) => row,
@@ -272,7 +303,7 @@ pub(in crate::tokens) fn write(
         }
         plan.push(row)?;
     }
-    plan.finish(taken)
+    plan.finish(about.taken)
 }
 
 /// Bytes of its texts; None where a text or number can't be.

@@ -313,12 +313,35 @@ fn the_summary_reads_back_and_keeps_its_schema() {
     conforms(&value["identity"], rule, &description["$defs"], "identity");
     assert_eq!(value["identity"]["levels"][2]["residual"], true);
     assert_eq!(value["codebook"]["levels"].as_array().unwrap().len(), 3);
+    conforms_where_appended();
     for flip in 0..text.len() {
         let mut bad = text.clone().into_bytes();
         bad[flip] ^= 1;
         fs::write(dir.path().join("dataset.json"), &bad).unwrap();
         assert!(finalize::read(dir.path()).is_err(), "a flipped bit at {flip} goes unseen");
     }
+}
+
+/// The summary of an output that images were appended to keeps a schema of its own.
+fn conforms_where_appended() {
+    let description =
+        schema::DESCRIPTIONS.iter().find(|(word, _)| *word == "dataset.v2").unwrap().1;
+    let description: serde_json::Value = serde_json::from_str(description).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    write(&plan(dir.path(), 5, 10), 0);
+    let mut summary = finalize(dir.path()).unwrap();
+    let first = &summary.plan;
+    summary.appended.push(finalize::AppendedSummary {
+        digest: first.digest.clone(),
+        rows: 5,
+        partitions: 1,
+        first_ordinal: 5,
+        first_partition: 1,
+        file: first.file.clone(),
+    });
+    summary.schema = schema::DATASET_OF_PLANS.to_string();
+    let value: serde_json::Value = serde_json::from_str(&finalize::render(&summary)).unwrap();
+    conforms(&value, &description, &description["$defs"], "dataset");
 }
 
 /// The part of JSON Schema that `dataset.v1.json` uses.

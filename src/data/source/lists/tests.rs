@@ -227,12 +227,10 @@ fn paths_and_addresses_are_found() {
     }
     assert_eq!((&images[4].fault, images[4].bytes), (&None, 0));
     assert_eq!(images[7].uri, "https://x/y.jpg?a,b");
-    assert_eq!(images[8].uri, "s3://b/k.png");
+    assert_eq!(images[8].uri, if REACHES_STORES { "s3://b/k.png" } else { "S3://b/k.png" });
     for image in &images[7..9] {
-        match &image.fault {
-            Some(fault) => assert!(fault.contains(":// addresses is not built in"), "{fault}"),
-            None => assert!(REACHES_STORES),
-        }
+        let fault = image.fault.as_deref().unwrap_or(":// addresses is not built in");
+        assert!(fault.contains(":// addresses is not built in"), "{fault}");
         assert_eq!(image.fault.is_none(), REACHES_STORES);
     }
     assert!(images[5..7].iter().chain(&images[9..]).all(|image| image.fault.is_some()));

@@ -99,8 +99,7 @@ impl FactColumns {
         });
         let label = self.label.as_mut().map(|column| column.next(table, row));
         let caption = match self.caption.as_mut().map(|column| column.next(table, row)) {
-            // An empty one is none, as everywhere.
-            Some(Value::String(caption)) => Some(caption).filter(|text| !text.trim().is_empty()),
+            Some(Value::String(caption)) => Some(caption),
             _ => None,
         };
         let label = label.and_then(|label| self.label_of(label));

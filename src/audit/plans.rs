@@ -1,0 +1,100 @@
+//! Owns the plans of an output together: which there are, which partition is of which. Must not know:
+//! the writer, what is in a shard.
+
+use std::path::Path;
+
+use super::dataset::Dataset;
+use super::facts::{Part, VerifyReport};
+use super::plan::{self, PlanFacts};
+use crate::error::{Error, Result};
+use crate::storage;
+use crate::util::text;
+
+/// The plans of an output that were found right, in order.
+#[derive(Default)]
+pub(super) struct Plans {
+    pub(super) good: Vec<PlanFacts>,
+    /// How many there should be.
+    pub(super) count: usize,
+}
+
+impl Plans {
+    /// The plan that a partition is of.
+    pub(super) fn of(&self, partition: usize) -> Option<&PlanFacts> {
+        self.good.iter().find(|plan| plan.numbers().contains(&partition))
+    }
+
+    /// The first one, where it was found right.
+    pub(super) fn first(&self) -> Option<&PlanFacts> {
+        self.good.first()
+    }
+
+    /// Whether none is missing or damaged.
+    pub(super) fn are_whole(&self) -> bool {
+        self.count > 0 && self.good.len() == self.count
+    }
+
+    /// Behind the last partition of those that were found right.
+    pub(super) fn partitions(&self) -> usize {
+        self.good.last().map_or(0, |plan| plan.numbers().end)
+    }
+}
+
+/// How many plans an output has by the names of its files: up to the last one.
+pub(super) fn count(dir: &Path) -> usize {
+    let entries = storage::list(dir).unwrap_or_default().into_iter();
+    let number = |name: &str| -> Option<usize> {
+        let number = name.strip_prefix("plan-")?.strip_suffix(".parquet")?.parse().ok()?;
+        (number > 0 && plan::name(number) == name).then_some(number)
+    };
+    let appended = entries.filter_map(|entry| number(entry.name.to_str()?)).max();
+    // A name is no proof: a million plans are not looked for.
+    match appended.filter(|&number| number < 1 << 20) {
+        Some(number) => number + 1,
+        None => usize::from(storage::exists(&dir.join(plan::NAME)).unwrap_or(false)),
+    }
+}
+
+/// Reads the plans of an output; what is missing or damaged is a finding.
+///
+/// # Errors
+/// A folder that holds no output; a file that the system doesn't let us read.
+pub(super) fn verify(
+    dir: &Path,
+    dataset: Option<&Dataset>,
+    report: &mut VerifyReport,
+) -> Result<Plans> {
+    let count = count(dir).max(dataset.map_or(0, Dataset::plans)).max(1);
+    let mut plans = Plans { good: Vec::new(), count };
+    for number in 0..count {
+        let name = plan::name(number);
+        let part = if number == 0 { Part::Plan } else { Part::AppendedPlan(number) };
+        let there =
+            |name: &str| storage::exists(&dir.join(name)).map_err(Error::io(dir.join(name)));
+        if !there(&name)? {
+            if count == 1 && !there("tokens")? && !report.finished {
+                return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
+            }
+            report.find(part, format!("{name} is missing"));
+            continue;
+        }
+        // The one before it, unless that is bad.
+        let before = plans.good.last().filter(|_| plans.good.len() == number);
+        let facts = match plan::read(dir, number, before) {
+            Ok(facts) => facts,
+            Err(Error::Io { path, source }) => return Err(Error::Io { path, source }),
+            Err(error) => {
+                report.find(part, error.to_string());
+                continue;
+            }
+        };
+        report.bytes += facts.file.bytes;
+        if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))
+            && recorded != facts.file.sha256
+        {
+            report.find(part, format!("{name}: its sha256 is not the one in dataset.json"));
+        }
+        plans.good.push(facts);
+    }
+    Ok(plans)
+}

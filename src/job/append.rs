@@ -1,0 +1,162 @@
+//! Owns the plan of a job whose output has several: holds the inputs against all of them, and appends
+//! one more with what is new. Must not know: what becomes of it.
+
+use std::path::Path;
+
+use super::events::{Appended, Event, Observer, Planned};
+use super::inputs::Inputs;
+use super::listed::Listed;
+use super::plan::{self, Labels, PlanOfJob, Resized, no_image};
+use crate::data::source::file;
+use crate::error::{Error, Result};
+use crate::tokens::append;
+use crate::tokens::{Arrivals, Doubt, Identity, Plan, Verdict, committed};
+use crate::util::numbers::counted;
+use crate::util::settings::{APPEND, OUT};
+use crate::util::text;
+
+/// Appends that other jobs may make while this one lists its inputs.
+const TRIES: usize = 8;
+/// Moved images whose contents are looked at.
+const CONTENTS: u64 = 256;
+
+/// Holds the inputs, in any order and with or without those of earlier plans, against the plans of
+/// `out`, which has one; `appends`: adds a plan of what they don't have.
+///
+/// # Errors
+/// No image; other settings than the output's; two images that would have one key; images of a plan
+/// that isn't finished that are gone; without `appends`, images that are new or have changed.
+pub(super) fn plan(
+    inputs: &Inputs,
+    out: &Path,
+    identity: &Identity,
+    labels: &Labels,
+    appends: bool,
+    observer: &mut dyn Observer,
+) -> Result<PlanOfJob> {
+    for _ in 0..TRIES {
+        let plan = Plan::open(out)?;
+        let mut listed = Listed::in_any_order(inputs, &plan)?;
+        if listed.is_empty()? {
+            return Err(no_image(inputs, &listed.skipped()));
+        }
+        let mut judge = Judge { resized: Resized::of(out), moved: None, looked_at: 0 };
+        let arrivals = append::hold(&plan, identity, &mut listed, &mut |plan, doubt| {
+            judge.verdict(plan, doubt)
+        })?;
+        must_be_there(&plan, &arrivals)?;
+        if !appends && arrivals.new + arrivals.changed > 0 {
+            let first = arrivals.examples.first().map_or("", String::as_str);
+            return Err(plan::changed(inputs, &plan, first)?);
+        }
+        let Some(plan) = append::append(&plan, &arrivals, &inputs.taken())? else { continue };
+        let Arrivals { new, known, changed, .. } = arrivals;
+        let appended = Some(Appended { new, known, changed });
+        let skipped = listed.skipped();
+        observer.event(&Event::Planned(&Planned {
+            images: plan.rows(),
+            partitions: plan.partitions(),
+            skipped: &skipped,
+            resized: judge.resized.count,
+            unchanged: listed.unchanged(),
+            moved: judge.moved.as_ref().map(|(was, now)| (&**was, &**now)),
+            own: false,
+            unplanned_facts: 0,
+            label_level: labels.level,
+            layout: labels.layout.as_ref(),
+            appended,
+            changed: &arrivals.examples,
+        }));
+        return Ok(PlanOfJob { plan, unseen: skipped.unseen(), appended });
+    }
+    Err(Error::busy(format!(
+        "{}: other jobs keep appending to this output; try again when they are done",
+        text::path(out)
+    )))
+}
+
+/// Refuses to go on with a plan that isn't finished and whose images aren't all there: they would
+/// become failures.
+fn must_be_there(plan: &Plan, arrivals: &Arrivals) -> Result<()> {
+    for file in plan.files() {
+        if file.numbers().all(|partition| committed(plan.dir(), partition)) {
+            continue;
+        }
+        let (gone, keys) = arrivals.gone(file)?;
+        if gone > 0 {
+            let keys: Vec<_> = keys.iter().map(|key| format!("'{}'", text::shorten(key))).collect();
+            let more = if gone > keys.len() as u64 { ", ..." } else { "" };
+            return Err(Error::mismatch(format!(
+                "{}: {} isn't finished, and {} of it {} among the inputs ({}{more}); give the INPUTs \
+                 that it was begun with, too, or use another {OUT}",
+                text::path(plan.dir()),
+                file.base().name(),
+                counted(gone, "image"),
+                if gone == 1 { "isn't" } else { "aren't" },
+                keys.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Says of planned images and today's of the same keys what they are to each other.
+struct Judge<'a> {
+    resized: Resized<'a>,
+    /// Where the first image that moved was, and where it is.
+    moved: Option<(String, String)>,
+    /// Moved images whose contents were looked at.
+    looked_at: u64,
+}
+
+impl Judge<'_> {
+    fn verdict(&mut self, plan: &Plan, doubt: Doubt<'_>) -> Result<Verdict> {
+        let Doubt { was, now, differs } = doubt;
+        if was.uri != now.uri && !file::same_place(&was.uri, &now.uri) {
+            return self.elsewhere(plan, doubt);
+        }
+        match differs && !(was.bytes != now.bytes && self.accept(plan, doubt)?) {
+            true => Ok(Verdict::Changed),
+            false => Ok(Verdict::Same),
+        }
+    }
+
+    fn accept(&mut self, plan: &Plan, Doubt { was, now, .. }: Doubt<'_>) -> Result<bool> {
+        let before = self.resized.count;
+        let accepted = self.resized.accept(plan, was, now)?;
+        if !accepted {
+            self.resized.count = before;
+        }
+        Ok(accepted)
+    }
+
+    /// One that lies elsewhere moved, if it is gone from its place and as large as it was: else there
+    /// are two files.
+    fn elsewhere(&mut self, plan: &Plan, doubt: Doubt<'_>) -> Result<Verdict> {
+        let Doubt { was, now, differs } = doubt;
+        if was.bytes != now.bytes || file::size(&was.uri).is_some() {
+            return Ok(Verdict::Another);
+        }
+        if !committed(plan.dir(), plan.partition_of(was.ordinal)) {
+            return Err(Error::mismatch(format!(
+                "{}: '{}' has moved from {} to {} before it was tokenized; restore the input, or run \
+                 again without {APPEND} where nothing was appended yet",
+                text::path(plan.dir()),
+                text::shorten(&was.key),
+                text::printable(&was.uri),
+                text::printable(&now.uri)
+            )));
+        }
+        if self.looked_at < CONTENTS {
+            self.looked_at += 1;
+            let before = self.resized.count;
+            let same = self.resized.accept(plan, was, now)?;
+            self.resized.count = before;
+            if !same {
+                return Ok(Verdict::Another);
+            }
+        }
+        self.moved.get_or_insert_with(|| (was.uri.clone(), now.uri.clone()));
+        Ok(if differs { Verdict::Changed } else { Verdict::Same })
+    }
+}

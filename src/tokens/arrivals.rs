@@ -1,0 +1,357 @@
+//! Owns how today's images stand to those that an output has: which are new, which are there, what
+//! else differs. Must not know: where either comes from, how files are looked at.
+//!
+//! Images are known by their keys, in any order. Memory stays bounded: what is found is first written
+//! to a hidden file, then held against shares of the planned keys, so many at a time as
+//! [`KEYS_MAX`] says; beyond that there is one bit an image. Keys are compared by 128 bits of their
+//! sha256, as contents are elsewhere: no two keys have met in these.
+
+use sha2::{Digest, Sha256};
+
+use super::changes::{content, hash};
+use super::commit::Sealed;
+use super::duplicate_keys;
+use super::plan::{About, Base, ContainerFile, Plan, PlanFile, Today, difference_of_one, write};
+use super::rows::PlanRow;
+use crate::error::{Error, Result};
+
+/// Keys that are held at a time: 96 MiB of them.
+const KEYS_MAX: u64 = 1 << 21;
+/// Images that are looked at together, since they aren't as planned.
+const DOUBTS_MAX: usize = 1 << 12;
+/// Examples of what has changed.
+const EXAMPLES: usize = 3;
+/// Names of containers that are recorded, in bytes: those of more aren't.
+const NAMES_MAX: usize = 16 << 20;
+
+/// What a planned image and today's of the same key are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// One image.
+    Same,
+    /// One image, which has changed.
+    Changed,
+    /// Two images that would have one key.
+    Another,
+}
+
+/// A planned image and today's of the same key, of which something isn't as planned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doubt<'a> {
+    /// As planned.
+    pub was: &'a PlanRow,
+    /// Today's.
+    pub now: &'a PlanRow,
+    /// Whether more differs than its place.
+    pub differs: bool,
+}
+
+/// Says what a [`Doubt`] comes to.
+pub(crate) type Judge<'a> = &'a mut dyn FnMut(&Plan, Doubt<'_>) -> Result<Verdict>;
+
+/// How today's images stand to the planned ones.
+pub(crate) struct Arrivals {
+    /// Images that no plan has.
+    pub new: u64,
+    /// Images that are planned.
+    pub known: u64,
+    /// How many of these have changed.
+    pub changed: u64,
+    /// The first of them, in words.
+    pub examples: Vec<String>,
+    /// Which planned images there are today, by ordinal.
+    seen: Bits,
+    /// Those of today that had to be listed.
+    pub(super) listed: Option<Listed>,
+}
+
+/// Today's images in a file of their own, gone when dropped.
+pub(super) struct Listed {
+    /// Ordinals count from 0.
+    pub(super) file: PlanFile,
+    /// Which of them are planned.
+    known: Bits,
+    /// The containers among them.
+    opened: Vec<Opened>,
+    _sealed: Sealed,
+}
+
+/// A container, with its place among the images that were listed.
+struct Opened {
+    file: ContainerFile,
+    first: u64,
+    images: u64,
+}
+
+impl Arrivals {
+    /// Holds `items` against the images of `plan`.
+    ///
+    /// # Errors
+    /// The first of `items`; two images that would have one key; what `judge` refuses.
+    pub(super) fn of(
+        plan: &Plan,
+        items: &mut dyn Iterator<Item = Result<Today>>,
+        judge: Judge<'_>,
+    ) -> Result<Arrivals> {
+        Arrivals::within(KEYS_MAX, plan, items, judge)
+    }
+
+    fn within(
+        keys_max: u64,
+        plan: &Plan,
+        items: &mut dyn Iterator<Item = Result<Today>>,
+        judge: Judge<'_>,
+    ) -> Result<Arrivals> {
+        let mut arrivals = Arrivals {
+            new: 0,
+            known: 0,
+            changed: 0,
+            examples: Vec::new(),
+            seen: Bits::default(),
+            listed: None,
+        };
+        if let Some(mut listed) = arrivals.list(plan, items)? {
+            arrivals.new = listed.file.rows();
+            let shares = u128::from(plan.rows().div_ceil(keys_max).max(1));
+            for share in 0..shares {
+                arrivals.hold(plan, &mut listed, [share, shares], &mut *judge)?;
+            }
+            arrivals.listed = Some(listed);
+        }
+        Ok(arrivals)
+    }
+
+    /// Of a plan, how many images aren't there today, with the keys of the first.
+    ///
+    /// # Errors
+    /// A plan that can't be read any more.
+    pub(crate) fn gone(&self, file: &PlanFile) -> Result<(u64, Vec<String>)> {
+        let base = file.base().ordinal;
+        let there = (base..base + file.rows()).filter(|&ordinal| self.seen.has(ordinal)).count();
+        let gone = file.rows() - there as u64;
+        let mut keys = Vec::new();
+        if gone > 0 {
+            for row in file.all_rows()? {
+                let row = row?;
+                if !self.seen.has(row.ordinal.unsigned_abs()) {
+                    keys.push(row.key);
+                }
+                if keys.len() == EXAMPLES {
+                    break;
+                }
+            }
+        }
+        Ok((gone, keys))
+    }
+
+    /// Writes what is found to a file; None where every image is in a container that looks as it
+    /// did.
+    fn list(
+        &mut self,
+        plan: &Plan,
+        items: &mut dyn Iterator<Item = Result<Today>>,
+    ) -> Result<Option<Listed>> {
+        let (mut next, mut opened, mut names) = (0, Vec::new(), 0);
+        let images = items.filter_map(|item| match item {
+            Ok(Today::Unchanged(container, _)) => {
+                self.known += container.images;
+                let ordinals = container.first..container.first + container.images;
+                for ordinal in ordinals {
+                    self.seen.set(ordinal);
+                }
+                None
+            }
+            Ok(Today::Opened(file)) => {
+                names += file.uri.len() + file.key.len();
+                if names <= NAMES_MAX {
+                    opened.push(Opened { file, first: next, images: 0 });
+                }
+                None
+            }
+            Ok(Today::Image(mut row)) => {
+                row.ordinal = next as i64;
+                next += 1;
+                if let Some(open) = opened.last_mut().filter(|open| open.file.uri == row.uri) {
+                    open.images += 1;
+                }
+                Some(Ok(Today::Image(row)))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        let mut images = images.peekable();
+        if images.peek().is_none() {
+            return Ok(None);
+        }
+        let path = plan.dir().join(plan.last().next().name());
+        let base = Base::default();
+        let about = About { identity: plan.identity(), base: &base, taken: "", listed_at: None };
+        let (sealed, _) = write(&path, about, images)?;
+        let file = PlanFile::open(sealed.path(), 0)?;
+        Ok(Some(Listed { file, known: Bits::default(), opened, _sealed: sealed }))
+    }
+
+    /// Holds what was listed against one of so many shares of the planned keys.
+    fn hold(
+        &mut self,
+        plan: &Plan,
+        listed: &mut Listed,
+        share: [u128; 2],
+        judge: Judge<'_>,
+    ) -> Result<()> {
+        let planned = Planned::share(plan, share)?;
+        let mut doubts = Vec::new();
+        for row in listed.file.all_rows()? {
+            let row = row?;
+            let Some(known) = planned.find(&row.key) else { continue };
+            listed.known.set(row.ordinal.unsigned_abs());
+            (self.known, self.new) = (self.known + 1, self.new - 1);
+            let again = self.seen.set(known.ordinal);
+            let beside = plan.of_ordinal(known.ordinal).has_parts();
+            let differs = known.content != content(&row, beside);
+            if again || differs || known.place != hash(&row.uri) {
+                doubts.push((known.ordinal, again, differs, row));
+            }
+            if doubts.len() == DOUBTS_MAX {
+                self.judge(plan, &mut doubts, &mut *judge)?;
+            }
+        }
+        self.judge(plan, &mut doubts, judge)
+    }
+
+    /// Looks at images of today that aren't as planned: each with the ordinal of the planned one,
+    /// whether that was there today before, and whether more differs than the place.
+    fn judge(
+        &mut self,
+        plan: &Plan,
+        doubts: &mut Vec<(u64, bool, bool, PlanRow)>,
+        judge: Judge<'_>,
+    ) -> Result<()> {
+        doubts.sort_by_key(|(ordinal, ..)| *ordinal);
+        let mut partition: Option<(usize, Vec<PlanRow>)> = None;
+        for (ordinal, again, differs, now) in doubts.drain(..) {
+            let of = plan.partition_of(ordinal as i64);
+            let rows = match partition.take() {
+                Some((known, rows)) if known == of => rows,
+                _ => plan.partition(of)?,
+            };
+            let was = rows.iter().find(|row| row.ordinal == ordinal as i64);
+            let was = was
+                .filter(|was| was.key == now.key)
+                .ok_or_else(|| Error::internal("a planned image isn't where its key was found"))?;
+            let verdict = match again {
+                true => Verdict::Another,
+                false => judge(plan, Doubt { was, now: &now, differs })?,
+            };
+            match verdict {
+                Verdict::Same => {}
+                Verdict::Changed => {
+                    self.changed += 1;
+                    if self.examples.len() < EXAMPLES {
+                        self.examples.push(difference_of_one(was, &now));
+                    }
+                }
+                Verdict::Another => return Err(duplicate_keys::refusal(was, &now)),
+            }
+            partition = Some((of, rows));
+        }
+        Ok(())
+    }
+}
+
+impl Listed {
+    /// The images that aren't planned, numbered from `ordinal` on, and the containers all of whose
+    /// images aren't.
+    pub(super) fn arrived(
+        &self,
+        mut ordinal: i64,
+    ) -> Result<impl Iterator<Item = Result<Today>> + use<'_>> {
+        let mut opened = self.opened.iter().peekable();
+        let rows = self.file.all_rows()?;
+        Ok(rows.flat_map(move |row| {
+            let mut row = match row {
+                Ok(row) if self.known.has(row.ordinal.unsigned_abs()) => return Vec::new(),
+                Ok(row) => row,
+                Err(error) => return vec![Err(error)],
+            };
+            let at = row.ordinal.unsigned_abs();
+            while opened.next_if(|open| open.first < at || open.images == 0).is_some() {}
+            let whole = opened.next_if(|open| open.first == at && self.is_new(open));
+            row.ordinal = ordinal;
+            ordinal += 1;
+            let container = whole.map(|open| Ok(Today::Opened(open.file.clone())));
+            container.into_iter().chain([Ok(Today::Image(row))]).collect()
+        }))
+    }
+
+    fn is_new(&self, open: &Opened) -> bool {
+        (open.first..open.first + open.images).all(|at| !self.known.has(at))
+    }
+}
+
+/// A share of the planned images, by their keys.
+struct Planned(Vec<Known>);
+
+#[derive(Clone, Copy)]
+struct Known {
+    key: u128,
+    place: u64,
+    content: u64,
+    ordinal: u64,
+}
+
+impl Planned {
+    fn share(plan: &Plan, [share, shares]: [u128; 2]) -> Result<Planned> {
+        let mut known = Vec::new();
+        for file in plan.files() {
+            let beside = file.has_parts();
+            for row in file.all_rows()? {
+                let row = row?;
+                let key = key_of(&row.key);
+                if key % shares == share {
+                    known.push(Known {
+                        key,
+                        place: hash(&row.uri),
+                        content: content(&row, beside),
+                        ordinal: row.ordinal.unsigned_abs(),
+                    });
+                }
+            }
+        }
+        known.sort_unstable_by_key(|known| known.key);
+        Ok(Planned(known))
+    }
+
+    fn find(&self, key: &str) -> Option<Known> {
+        let key = key_of(key);
+        self.0.binary_search_by_key(&key, |known| known.key).ok().map(|at| self.0[at])
+    }
+}
+
+fn key_of(key: &str) -> u128 {
+    let digest = Sha256::digest(key);
+    digest.iter().take(16).fold(0, |sum, &byte| sum << 8 | u128::from(byte))
+}
+
+/// A set of numbers from 0 on.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Takes a number; whether it was there before.
+    fn set(&mut self, number: u64) -> bool {
+        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word] & bit != 0;
+        self.0[word] |= bit;
+        before
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.0.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! Owns one plan on disk: `plan.parquet`, or one that was appended to it. Must not know: the others,
+//! where its rows come from, what becomes of them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
+use super::containers::{self, Container};
+use super::partitions::starts;
+use super::rows::rows_of;
+use super::write::Layout;
+use crate::error::{Error, Result};
+use crate::storage::{self, Chunks};
+use crate::tokens::identity::Identity;
+use crate::tokens::rows::PlanRow;
+use crate::tokens::untrusted;
+use crate::util::text;
+
+/// As long as listing the inputs may take until a plan is in a store: containers that were written in
+/// this time before it are listed again each time.
+const LISTING_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The first plan's name in an output folder.
+pub(crate) const FILE: &str = "plan.parquet";
+
+/// What a plan stands upon: nothing, where it is the first of its output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// How many plans are before it.
+    pub number: usize,
+    /// The digest of the last of them.
+    pub after: String,
+    /// Their images: its own ordinals go on behind.
+    pub ordinal: u64,
+    /// Their partitions: its own go on behind.
+    pub partition: usize,
+}
+
+impl Base {
+    /// The name of its plan: `plan.parquet`, `plan-00001.parquet`, ...
+    pub(crate) fn name(&self) -> String {
+        name(self.number)
+    }
+}
+
+/// The name of an output's plan with so many before it.
+pub(crate) fn name(number: usize) -> String {
+    match number {
+        0 => FILE.to_string(),
+        number => format!("plan-{number:05}.parquet"),
+    }
+}
+
+/// How many plans are before the one of that name; None for other names, and for the first plan's.
+pub(super) fn number_of(path: &Path) -> Option<usize> {
+    let text = path.file_name()?.to_str()?;
+    let number = text.strip_prefix("plan-")?.strip_suffix(".parquet")?.parse().ok()?;
+    (number > 0 && name(number) == text).then_some(number)
+}
+
+/// A plan on disk. Holds its footer in memory, not its rows.
+pub(crate) struct PlanFile {
+    pub(super) path: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) digest: String,
+    pub(super) layout: Layout,
+    pub(super) base: Base,
+    /// Behind how many of its images each partition begins, and the number of all.
+    pub(super) starts: Vec<u64>,
+    /// Partitions that one worker takes: first and end of each run of them, its own first being 0.
+    together: Vec<[usize; 2]>,
+    pub(super) metadata: ArrowReaderMetadata,
+    /// Files that hold several images, in order.
+    pub(super) containers: Vec<Container>,
+    /// What was taken of these.
+    pub(super) taken: String,
+    /// When it was written: as old as what it says.
+    pub(super) written: Option<SystemTime>,
+}
+
+impl PlanFile {
+    /// Opens the plan at `path`.
+    pub(in crate::tokens) fn open(path: &Path, number: usize) -> Result<PlanFile> {
+        let broken = |reason: String| {
+            Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+        };
+        let file = match storage::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(match number {
+                    0 => no_plan(path.parent().unwrap_or(path)),
+                    _ => broken("it is missing among the plans of this output".into()),
+                });
+            }
+            file => Chunks(file.map_err(Error::io(path))?),
+        };
+        let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
+        let layouts = [Layout::Files, Layout::Parts];
+        let fields = metadata.schema().fields();
+        let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
+        let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
+        let entry = |key: &str| {
+            let value = untrusted::entry(&metadata, key).map(str::to_owned);
+            value.ok_or_else(|| broken(format!("its metadata has no {key}")))
+        };
+        if entry("vqtok.schema")? != layout.word() {
+            return Err(broken(format!("not a {}", layout.word())));
+        }
+        let identity: Identity = serde_json::from_str(&entry("vqtok.identity")?)
+            .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
+        identity.check()?;
+        let digest = entry("vqtok.plan_sha256")?;
+        let base = base_of(&metadata, number).map_err(broken)?;
+        let facts = storage::facts(path).map_err(Error::io(path))?;
+        let starts = starts(&metadata, identity.shard_rows, layout, facts.bytes).map_err(broken)?;
+        let rows = starts.last().copied().unwrap_or(0);
+        let behind = base.ordinal.checked_add(rows).filter(|&behind| i64::try_from(behind).is_ok());
+        let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
+        let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
+        let containers = containers::parse(containers, behind);
+        let together = untrusted::entry(&metadata, "vqtok.together");
+        let together = together.and_then(|text| serde_json::from_str(text).ok());
+        Ok(PlanFile {
+            path: path.to_path_buf(),
+            identity,
+            digest,
+            layout,
+            base,
+            starts,
+            together: together.unwrap_or_default(),
+            containers,
+            taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
+            written: facts.written.and_then(|written| match storage::is_remote(path) {
+                // A store says when it was sent, which is later than what it says was seen.
+                true => written.checked_sub(LISTING_MAX),
+                false => Some(written),
+            }),
+            metadata,
+        })
+    }
+
+    /// Its images.
+    pub(crate) fn rows(&self) -> u64 {
+        self.starts.last().copied().unwrap_or(0)
+    }
+
+    /// Its partitions.
+    pub(crate) fn partitions(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// The numbers of its partitions.
+    pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
+        self.base.partition..self.base.partition + self.partitions()
+    }
+
+    /// Whether its images may be parts of files, and have something beside them.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.layout == Layout::Parts
+    }
+
+    /// Hex sha256 over the identity and all rows; see `schemas/plan.v1.json`.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What it stands upon.
+    pub(crate) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Files that hold several images, in order.
+    pub(crate) fn containers(&self) -> &[Container] {
+        &self.containers
+    }
+
+    /// What was taken of these, as it was given.
+    pub(crate) fn taken(&self) -> &str {
+        &self.taken
+    }
+
+    /// When its input was listed, by the file system's clock: what was written to before then is what
+    /// was planned.
+    pub(crate) fn listed_at(&self) -> Option<SystemTime> {
+        self.written
+    }
+
+    /// What stands upon it.
+    pub(in crate::tokens) fn next(&self) -> Base {
+        let Base { number, ordinal, partition, .. } = self.base;
+        Base {
+            number: number + 1,
+            after: self.digest.clone(),
+            ordinal: ordinal + self.rows(),
+            partition: partition + self.partitions(),
+        }
+    }
+
+    /// The ordinals of a partition of its own.
+    pub(super) fn ordinals(&self, index: usize) -> std::ops::Range<i64> {
+        let [start, end] = [index, index + 1]
+            .map(|at| (self.base.ordinal + self.starts[at - self.base.partition]) as i64);
+        start..end
+    }
+
+    /// The partition that holds an image of its own.
+    pub(super) fn partition_of(&self, ordinal: u64) -> usize {
+        let within = ordinal.saturating_sub(self.base.ordinal);
+        let behind = self.starts.partition_point(|&start| start <= within).saturating_sub(1);
+        self.base.partition + behind
+    }
+
+    /// The first of the partitions that one worker takes with this one.
+    pub(super) fn taken_with(&self, index: usize) -> usize {
+        let own = index - self.base.partition;
+        let run = self.together.iter().find(|[first, end]| (first..end).contains(&&own));
+        run.map_or(index, |[first, _]| self.base.partition + *first)
+    }
+
+    /// The rows of a partition of its own, in order.
+    pub(in crate::tokens) fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
+        let range = self.ordinals(index);
+        let own = index - self.base.partition;
+        let rows =
+            rows_of(&self.path, &self.metadata, Some(own..own + 1))?.collect::<Result<Vec<_>>>()?;
+        let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
+        if !expected {
+            return Err(Error::corrupt(
+                &self.path,
+                format!("partition {index} does not hold {range:?}; `vqtok repair` rebuilds it"),
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// All rows, streaming.
+    pub(crate) fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        rows_of(&self.path, &self.metadata, None)
+    }
+}
+
+/// A folder without a plan.
+fn no_plan(dir: &Path) -> Error {
+    Error::invalid(format!(
+        "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
+        text::path(dir)
+    ))
+}
+
+/// What a plan says that it stands upon.
+fn base_of(metadata: &ArrowReaderMetadata, number: usize) -> Result<Base, String> {
+    let Some(after) = untrusted::entry(metadata, "vqtok.after") else {
+        return match number {
+            0 => Ok(Base::default()),
+            _ => Err("its metadata doesn't say what it was appended to".into()),
+        };
+    };
+    let whole = |key: &str| {
+        let number = untrusted::entry(metadata, key).and_then(|text| text.parse::<u64>().ok());
+        number.ok_or_else(|| format!("its metadata has no number {key}"))
+    };
+    let (ordinal, partition) = (whole("vqtok.first_ordinal")?, whole("vqtok.first_partition")?);
+    // Names of shards count partitions by five digits or a few more.
+    let partition = usize::try_from(partition).ok().filter(|&partition| partition < 1 << 40);
+    let partition = partition.ok_or("its partitions are out of range")?;
+    Ok(Base { number, after: after.to_string(), ordinal, partition })
+}
