@@ -11,6 +11,7 @@
 //! | an output's own file is broken | `Error::damaged`, which says how it is repaired |
 //! | the system refused a file operation | `map_err(Error::io(path))` |
 //! | the folder is another job's | [`Error::Mismatch`] |
+//! | a store can't be reached in the midst of a run | `Error::busy`, by `Reject::refuse_outage` |
 //! | vqtok is wrong: an invariant doesn't hold | `Error::internal`, exit code 70 |
 //!
 //! Messages call a setting by its name, never by a flag: `format!("use another {OUT}")` with the
@@ -98,6 +99,9 @@ impl fmt::Debug for Message {
 
 /// The exit code of a bug of vqtok's.
 pub(crate) const INTERNAL_ERROR: u8 = 70;
+
+/// What is done after an outage.
+pub(crate) const GO_ON: &str = "nothing is lost: run the same command again to go on";
 
 /// Where bugs are reported.
 pub(crate) const ISSUES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/issues");
@@ -285,12 +289,26 @@ pub struct Reject {
     pub stage: Stage,
     /// One line: what is wrong with the image.
     pub message: String,
+    /// Whether nothing is wrong with the image: its store couldn't be reached. That ends a run.
+    pub(crate) outage: bool,
 }
 
 impl Reject {
     /// A rejection at `stage`. Control characters of the message are escaped.
     pub fn new(stage: Stage, message: impl Into<String>) -> Reject {
         let message = error_text::plain(&message.into()).into_owned();
-        Reject { stage, message: text::printable(&message).into_owned() }
+        Reject { stage, message: text::printable(&message).into_owned(), outage: false }
+    }
+
+    /// What ends a run where an image of this key has none of the fault.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where its store couldn't be reached.
+    pub(crate) fn refuse_outage(&self, key: &str) -> Result<()> {
+        if !self.outage {
+            return Ok(());
+        }
+        let (key, why) = (text::printable(key), &self.message);
+        Err(Error::busy(format!("{key}: {why}; {GO_ON}")))
     }
 }

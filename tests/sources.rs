@@ -3,58 +3,23 @@
 
 #[path = "support/containers.rs"]
 mod containers;
+#[path = "support/said.rs"]
+mod said;
 mod support;
 use containers::{Layout, Sample, compressed, members, samples, table, tar, zip};
+use said::{Said, rows_of};
 use support::*;
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use arrow::array::{Array, AsArray, FixedSizeListArray};
-use arrow::datatypes::UInt16Type;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
 const FLAGS: &str = "--model model --shard-rows 10 --batch-size 4";
 /// The same in shards of four rows.
 const SMALL: &str = "--model model --shard-rows 4 --batch-size 4";
 
-/// What an output says of an image.
-#[derive(Debug, Clone, PartialEq)]
-struct Said {
-    tokens: Vec<u16>,
-    label: Option<String>,
-    caption: Option<String>,
-    member: Option<String>,
-    meta: Option<String>,
-}
-
 /// Every row of an output, by its key.
 fn rows(job: &Job, out: &str) -> BTreeMap<String, Said> {
-    let mut rows = BTreeMap::new();
-    let shards = job.files(&format!("{out}/tokens"));
-    for (name, _) in shards {
-        let file = fs::File::open(job.path(&format!("{out}/tokens/{name}"))).unwrap();
-        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
-            let batch = batch.unwrap();
-            let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
-            let tokens: FixedSizeListArray =
-                batch.column_by_name("tokens").unwrap().as_fixed_size_list().clone();
-            let columns = ["key", "label", "caption", "member", "meta_json"].map(text);
-            for i in 0..batch.num_rows() {
-                let cell =
-                    |c: usize| columns[c].is_valid(i).then(|| columns[c].value(i).to_string());
-                let said = Said {
-                    tokens: tokens.value(i).as_primitive::<UInt16Type>().values().to_vec(),
-                    label: cell(1),
-                    caption: cell(2),
-                    member: cell(3),
-                    meta: cell(4),
-                };
-                assert!(rows.insert(cell(0).unwrap(), said).is_none(), "a key twice");
-            }
-        }
-    }
-    rows
+    rows_of(&job.files(&format!("{out}/tokens")))
 }
 
 /// Tokenizes `input` and gives what came of it.

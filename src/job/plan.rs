@@ -81,7 +81,7 @@ impl Planning<'_> {
         let Planning { inputs, out, .. } = self;
         let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
         if there && (append || Plan::open(out)?.files().len() > 1) {
-            return append::plan(self, identity, append, observer);
+            return storage::resumable(|| append::plan(self, identity, append, observer));
         }
         let of_one = |plan, unseen| PlanOfJob { plan, unseen, appended: None };
         let (held, unseen) = self.hold(inputs.take(), identity, observer)?;
@@ -120,11 +120,13 @@ impl Planning<'_> {
         let taken = inputs.taken();
         // Whatever a header says today: an image stays in the bucket that it was planned for.
         let held = match preparation.buckets.as_ref().filter(|_| !there) {
-            None => Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept)?,
+            None => storage::resumable(|| {
+                Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept)
+            })?,
             Some(buckets) => {
                 let stopped = || observer.interrupted();
                 let bucketed = Bucketed::new(listed.by_ref(), buckets, preparation, stopped);
-                Plan::hold(out, identity, &taken, bucketed, rows, accept)?
+                storage::resumable(|| Plan::hold(out, identity, &taken, bucketed, rows, accept))?
             }
         };
         let skipped = listed.skipped();

@@ -144,8 +144,9 @@ impl Reconstruct {
                         pairs.push(pair);
                     }
                     Err(reject) => {
-                        failed += 1;
                         let key = &found.key;
+                        reject.refuse_outage(key)?;
+                        failed += 1;
                         observer.event(&Event::Unreconstructed { key, reject: &reject });
                     }
                 }

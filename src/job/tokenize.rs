@@ -233,13 +233,24 @@ impl Tokenize {
         identity.label_level = labels.recorded();
         let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
         let planning = Planning { inputs, out, labels: &labels, preparation };
-        let PlanOfJob { plan, unseen, appended } =
-            planning.plan(&identity, self.append, observer)?;
+        let planned = planning.plan(&identity, self.append, observer)?;
+        storage::resumable(|| self.run_planned(&settings, &planned, engine, observer))
+    }
+
+    /// What is still to do of a plan.
+    fn run_planned(
+        &self,
+        settings: &pipeline::Settings,
+        planned: &PlanOfJob,
+        engine: &mut dyn Engine,
+        observer: &mut dyn Observer,
+    ) -> Result<TokenizeSummary> {
+        let (out, plan) = (&self.out, &planned.plan);
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
-        refuse_foreign(&plan, ours.clone().filter(|p| there.contains(p)).collect())?;
+        refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
         let retried = match self.retry_failed {
-            true => self.retry(&settings, &plan, engine, observer)?,
+            true => self.retry(settings, plan, engine, observer)?,
             false => pipeline::Summary::default(),
         };
         let there = all_committed(&self.out)?;
@@ -252,10 +263,10 @@ impl Tokenize {
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
         let lock = plan.lock_shared()?;
-        let done = tokenize(&settings, &plan, &todo, engine, observer)?;
+        let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?;
-        summary.appended = appended;
+        let mut summary = TokenizeSummary::of(out, done, retried, planned.unseen)?;
+        summary.appended = planned.appended;
         Ok(summary)
     }
 

@@ -52,8 +52,9 @@ pub struct Settings {
 pub const DECODE_TIME_MAX: Duration = Duration::from_secs(300);
 
 impl Settings {
-    /// What a bad image costs: an error where that is the run.
+    /// What a bad image costs: an error where that is the run. An outage is no fault of an image's.
     pub(super) fn cost_of(&self, plan: &PlanRow, reject: &Reject) -> Result<()> {
+        reject.refuse_outage(&plan.key)?;
         match self.on_error {
             OnError::Record => Ok(()),
             OnError::Stop => {

@@ -5,6 +5,8 @@ use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
 
+use super::outage;
+
 /// Bytes that were asked for; dropping it gives them up.
 pub(crate) struct Coming {
     receiver: Receiver<io::Result<Bytes>>,
@@ -36,6 +38,6 @@ impl Coming {
     /// As the store says, after it was asked again for a bounded time.
     pub(crate) fn wait(self) -> io::Result<Bytes> {
         let gone = || io::Error::other("the connection's thread has ended");
-        self.receiver.recv().map_err(|_| gone())?
+        outage::noted(self.receiver.recv().map_err(|_| gone())?)
     }
 }

@@ -80,11 +80,7 @@ pub(crate) fn read_to_string(path: &Path, bytes_max: u64) -> io::Result<String> 
 /// As [`open`].
 pub(crate) fn read_head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     if is_remote(path) {
-        return match store_of(path)?.begin(path, Some(0..bytes), bytes).wait() {
-            // An empty object has no first byte.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
-            head => Ok(head?.into()),
-        };
+        return arrived_head(begin_head(path, bytes));
     }
     let file = open_without_waiting(path)?;
     if !file.metadata()?.is_file() {
@@ -93,6 +89,26 @@ pub(crate) fn read_head(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     file.take(bytes).read_to_end(&mut head)?;
     Ok(head)
+}
+
+/// Asks for the first bytes of a remote file.
+pub(crate) fn begin_head(path: &Path, bytes: u64) -> Coming {
+    match store_of(path) {
+        Ok(store) => store.begin(path, Some(0..bytes), bytes),
+        Err(error) => Coming::failed(error),
+    }
+}
+
+/// The first bytes that were asked for.
+///
+/// # Errors
+/// As the store says.
+pub(crate) fn arrived_head(coming: Coming) -> io::Result<Vec<u8>> {
+    match coming.wait() {
+        // An empty object has no first byte.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        head => Ok(head?.into()),
+    }
 }
 
 /// Asks for the bytes of a remote file, unless they are more than `bytes_max`.

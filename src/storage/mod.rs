@@ -19,6 +19,7 @@ mod facts;
 mod files;
 mod long_paths;
 mod model_cache;
+mod outage;
 #[cfg(any(feature = "stores", test))]
 mod remote_file;
 #[cfg(feature = "stores")]
@@ -35,8 +36,9 @@ pub(crate) use chunks::Chunks;
 pub(crate) use coming::Coming;
 pub(crate) use facts::{Entry, Facts};
 pub(crate) use files::{
-    Created, begin, create, exists, facts, list, open, probe, put, read, read_head, read_to_string,
-    remove,
+    Created, arrived_head, begin, begin_head, create, exists, facts, list, open, probe, put, read,
+    read_head, read_to_string, remove,
 };
 pub(crate) use long_paths::reach;
 pub(crate) use model_cache::local_copy;
+pub(crate) use outage::{resumable, watching};

@@ -13,6 +13,7 @@ use super::image::{Part, SourceImage};
 use super::library::Library;
 use super::stream;
 use super::walk::Take;
+use super::watched::watched;
 use crate::data::formats::dimensions::{HEAD_BYTES, Said, said_by};
 use crate::data::formats::raw_image::Limits;
 use crate::data::orientation::Orientation;
@@ -46,27 +47,31 @@ impl Fetcher {
 
     /// The bytes of the next image, or how to have them.
     pub(crate) fn fetch(&mut self, image: &SourceImage) -> Fetched {
+        match watched(|| self.fetch_now(image)) {
+            Ok(fetched) => fetched,
+            Err(reject) => Fetched::Read(Err(reject)),
+        }
+    }
+
+    fn fetch_now(&mut self, image: &SourceImage) -> Result<Fetched, Reject> {
         if let Some(fault) = &image.fault {
-            return Fetched::Read(Err(Reject::new(Stage::Read, fault.clone())));
+            return Err(Reject::new(Stage::Read, fault.clone()));
         }
         let Some(part) = &image.part else {
-            return match file::begin(&image.uri, &self.limits) {
-                Ok(None) => Fetched::File,
-                Ok(Some(coming)) => Fetched::Coming(coming),
-                Err(reject) => Fetched::Read(Err(reject)),
-            };
+            let coming = file::begin(&image.uri, &self.limits)?;
+            return Ok(coming.map_or(Fetched::File, Fetched::Coming));
         };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
-            let opened = Container::open(&image.uri).and_then(Container::in_order);
+            let opened = watched(|| Container::open(&image.uri).and_then(Container::in_order));
             self.current = Some((image.uri.clone(), opened));
         }
         // It was set just now.
-        let Some((_, opened)) = &mut self.current else { return Fetched::File };
+        let Some((_, opened)) = &mut self.current else { return Ok(Fetched::File) };
         match opened {
-            Err(reject) => Fetched::Read(Err(reject.clone())),
-            Ok(InOrder::Anywhere(reader)) => Fetched::Part(Arc::clone(reader), part.clone()),
+            Err(reject) => Err(reject.clone()),
+            Ok(InOrder::Anywhere(reader)) => Ok(Fetched::Part(Arc::clone(reader), part.clone())),
             Ok(InOrder::Forward(reader)) => {
-                Fetched::Read(reader.read(part, image.bytes, &self.limits))
+                reader.read(part, image.bytes, &self.limits).map(|bytes| Fetched::Read(Ok(bytes)))
             }
         }
     }
@@ -83,14 +88,14 @@ impl Fetched {
         planned: bool,
         limits: &Limits,
     ) -> Result<Vec<u8>, Reject> {
-        match self {
+        watched(|| match self {
             Fetched::Read(bytes) => bytes,
             Fetched::Coming(coming) if planned => file::arrived(coming, image.bytes),
             Fetched::Coming(coming) => file::arrived(coming, 0),
             Fetched::File if planned => file::read_planned(&image.uri, image.bytes, limits),
             Fetched::File => file::read(&image.uri, limits),
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
-        }
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use super::container::listing::ReadPart;
 use super::container::open::Container;
 use super::file;
 use super::image::SourceImage;
+use super::watched::watched;
 use crate::data::formats::raw_image::Limits;
 use crate::error::{Reject, Stage};
 
@@ -53,10 +54,10 @@ impl Library {
         if let Some(fault) = &image.fault {
             return Err(Reject::new(Stage::Read, fault.clone()));
         }
-        match &image.part {
+        watched(|| match &image.part {
             None => file::read(&image.uri, limits),
             Some(part) => self.reader(&image.uri)?.read(part, image.bytes, limits),
-        }
+        })
     }
 
     /// sha256 of an image's bytes; None where they can't be read.
@@ -74,7 +75,9 @@ impl Library {
         let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = shelf.place(uri);
         drop(shelf);
-        opened.get_or_init(|| Container::open(uri).and_then(Container::anywhere)).clone()
+        // Whoever waits for the one who opens it hears of outages by its words alone.
+        let open = || watched(|| Container::open(uri).and_then(Container::anywhere));
+        opened.get_or_init(open).clone()
     }
 }
 

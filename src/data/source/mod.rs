@@ -21,3 +21,4 @@ pub(crate) mod skipped;
 pub(crate) mod stream;
 pub(crate) mod uri;
 pub(crate) mod walk;
+mod watched;

@@ -23,15 +23,14 @@ pub(crate) fn kind(dir: &Path, names: &[OsString]) -> Option<&'static str> {
 
 /// [`kind`] of a folder that hasn't been listed.
 pub(crate) fn kind_of(dir: &Path) -> Option<&'static str> {
-    if !storage::is_remote(dir) {
-        written(dir, |name| exists(&dir.join(name)))?;
-    }
+    written(dir, |name| exists(&dir.join(name)))?;
     kind(dir, &list(dir).ok()?.names)
 }
 
 fn exists(path: &Path) -> bool {
     match storage::is_remote(path) {
-        true => storage::exists(path).unwrap_or(false),
+        // One request for a file, and of no folder a list, which may be long.
+        true => storage::read_head(path, 1).is_ok(),
         false => reach(path, |path| path.symlink_metadata()).is_ok(),
     }
 }

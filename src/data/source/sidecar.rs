@@ -12,7 +12,7 @@ use super::container::odd::Oddities;
 use super::image::Facts;
 use super::names::{FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS};
 use super::uri;
-use crate::storage;
+use crate::storage::{self, Coming};
 use crate::util::text;
 
 /// Largest file that is read, and longest text of a fact.
@@ -53,8 +53,14 @@ impl Side {
     }
 }
 
-/// What the files beside the image file `path` say of it; `has` knows the names in its folder.
-pub(crate) fn facts_beside(path: &Path, has: impl Fn(&OsStr) -> bool, odd: &mut Oddities) -> Facts {
+/// What the files beside the image file `path` say of it; `has` knows the names in its folder, `read`
+/// gives their bytes.
+pub(crate) fn facts_beside(
+    path: &Path,
+    has: impl Fn(&OsStr) -> bool,
+    mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
+    odd: &mut Oddities,
+) -> Facts {
     let mut facts = Facts::default();
     let Some(stem) = path.file_stem() else { return facts };
     for side in Side::ALL {
@@ -85,9 +91,31 @@ const NUMBERS: &str =
 const NOT_TEXT: &str = "texts beside images that are not UTF-8 are left out";
 const NOT_AN_OBJECT: &str = "JSON files beside images that hold no JSON object are left out";
 
+/// Whether a file is named as those are that say something of an image.
+pub(crate) fn is_side(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension();
+    extension.is_some_and(|extension| Side::of(extension.as_encoded_bytes()).is_some())
+}
+
 /// At most one byte more than is taken, so that a larger one shows.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// As the system or the store says.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     storage::read_head(path, BYTES_MAX + 1)
+}
+
+/// Asks a store for the same.
+pub(crate) fn begin(path: &Path) -> Coming {
+    storage::begin_head(path, BYTES_MAX + 1)
+}
+
+/// What [`read`] would have given.
+///
+/// # Errors
+/// As the store says.
+pub(crate) fn arrived(coming: Coming) -> io::Result<Vec<u8>> {
+    storage::arrived_head(coming)
 }
 
 /// Takes what a file beside an image says; what is there already stays.

@@ -13,7 +13,8 @@ use super::listings::{self, Held};
 use super::skipped::Skipped;
 use super::uri;
 use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
-use crate::error::{Error, Result};
+use crate::error::{Error, GO_ON, Result};
+use crate::storage;
 use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS};
 use crate::util::text;
 
@@ -99,8 +100,21 @@ impl SourceStream {
         skipped
     }
 
-    /// What comes next. Containers that `unchanged` knows aren't opened.
+    /// What comes next. Containers that `unchanged` knows aren't opened. What a store doesn't show for
+    /// now isn't planned as if it weren't there.
     pub(crate) fn find(
+        &mut self,
+        unchanged: &mut dyn FnMut(&SourceFile) -> bool,
+    ) -> Option<Result<Found>> {
+        match storage::watching(|| self.find_now(unchanged)) {
+            (found, None) => found,
+            (_, Some(why)) => {
+                Some(Err(Error::busy(format!("while the input was listed: {why}; {GO_ON}"))))
+            }
+        }
+    }
+
+    fn find_now(
         &mut self,
         unchanged: &mut dyn FnMut(&SourceFile) -> bool,
     ) -> Option<Result<Found>> {

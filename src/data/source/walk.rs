@@ -7,6 +7,7 @@
 //! Passed over and counted: what is hidden or a system's, unless it is asked for, and what vqtok
 //! itself wrote. An INPUT is taken whatever its name, since it was named.
 
+mod ahead;
 mod beside;
 mod found;
 mod inputs;

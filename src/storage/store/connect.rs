@@ -11,7 +11,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::errors::told;
+use super::errors::unusable;
 use super::objects::Objects;
 use super::runtime::PATIENCE;
 use super::web::Web;
@@ -97,7 +97,7 @@ fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectSt
             built.map(|store| Arc::new(store) as _)
         }
     };
-    store.map_err(told)
+    store.map_err(unusable)
 }
 
 fn endpoint_without_tls() -> bool {

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 
 use object_store::Error;
 
+use crate::storage::outage;
+
 /// Where credentials are looked for.
 const CREDENTIALS: &str = "credentials come from the environment, as the store's own tools take them \
                            (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, \
@@ -15,6 +17,8 @@ const CREDENTIALS: &str = "credentials come from the environment, as the store's
 /// A store's error as the system's would be.
 pub(super) fn told(error: Error) -> io::Error {
     let answer = answer(&error);
+    let status =
+        |code: &str| answer.strip_prefix("HTTP ").is_some_and(|text| text.starts_with(code));
     let (kind, text) = match &error {
         _ if answer.contains("NoSuchBucket") => {
             (ErrorKind::NotFound, "there is no such bucket".to_string())
@@ -23,22 +27,72 @@ pub(super) fn told(error: Error) -> io::Error {
         Error::AlreadyExists { .. } | Error::Precondition { .. } => {
             return ErrorKind::AlreadyExists.into();
         }
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+        Error::NotImplemented { .. } => {
+            return io::Error::new(ErrorKind::Unsupported, "the store can't do that");
+        }
+        Error::InvalidPath { .. } => {
+            let text = format!(
+                "a name that can't be asked for, with an empty part, `.` or `..`: {answer}; rename it, \
+                 or name what lies beside it"
+            );
+            return io::Error::new(ErrorKind::InvalidInput, text);
+        }
+        _ if status("401") || status("403") => {
             (ErrorKind::PermissionDenied, format!("the store refuses it ({answer}); {CREDENTIALS}"))
         }
-        Error::NotImplemented { .. } => {
-            (ErrorKind::Unsupported, "the store can't do that".to_string())
+        _ if status("416") => {
+            (ErrorKind::UnexpectedEof, "it ends before what was asked for".to_string())
         }
-        Error::InvalidPath { .. } => (
-            ErrorKind::InvalidInput,
-            "a name that can't be asked for: an empty part, `.` or `..`".to_string(),
-        ),
         _ if answer.starts_with("HTTP") => {
             (ErrorKind::Other, format!("the store doesn't answer as it should: {answer}"))
         }
+        _ if asks_for_credentials(&error) => {
+            (ErrorKind::PermissionDenied, format!("no credentials ({answer}); {CREDENTIALS}"))
+        }
         _ => (ErrorKind::Other, format!("the store can't be reached: {answer}")),
     };
-    io::Error::new(kind, text)
+    match is_outage(&answer) {
+        true => outage::error(kind, text),
+        false => io::Error::new(kind, text),
+    }
+}
+
+/// What a store says of credentials that aren't valid, or not any more: of everything, then.
+const OF_CREDENTIALS: [&str; 6] = [
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+];
+
+/// Whether a store that was asked for long enough answers so for its own reasons, whatever is asked
+/// for: by a status that says so, or by none.
+fn is_outage(answer: &str) -> bool {
+    let Some(status) = answer.strip_prefix("HTTP ") else { return true };
+    ["5", "401", "408", "429"].iter().any(|code| status.starts_with(code))
+        || OF_CREDENTIALS.iter().any(|code| status.contains(code))
+}
+
+/// Whether the machine's role was asked for, as is done where the environment has no credentials.
+fn asks_for_credentials(error: &dyn StdError) -> bool {
+    const PLACES: [&str; 4] =
+        ["/latest/api/token", "/latest/meta-data", "/computeMetadata/", "/metadata/identity"];
+    let mut reason = Some(error);
+    while let Some(error) = reason {
+        let text = error.to_string();
+        if PLACES.iter().any(|place| text.contains(place)) {
+            return true;
+        }
+        reason = error.source();
+    }
+    false
+}
+
+/// Settings that make no store, as the system's error would be.
+pub(super) fn unusable(error: Error) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, answer(&error))
 }
 
 /// What there is to say of an address where nothing lies.
@@ -111,8 +165,10 @@ mod tests {
         let said = told(generic(body)).to_string();
         assert_eq!(
             said,
-            "the store doesn't answer as it should: HTTP 403 Forbidden, InvalidAccessKeyId: The key \
-             does not exist."
+            format!(
+                "the store refuses it (HTTP 403 Forbidden, InvalidAccessKeyId: The key does not exist.); \
+                 {CREDENTIALS}"
+            )
         );
         let said = told(generic("error sending request for url (https://a.b/c?sig=SECRET&x=1)"));
         assert!(said.to_string().ends_with("for url (https://a.b/c"), "{said}");
@@ -120,7 +176,30 @@ mod tests {
         let denied = told(Error::PermissionDenied { path: "p".into(), source: source() });
         assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
         assert!(denied.to_string().starts_with("the store refuses it (HTTP 401 X); credentials"));
+        assert!(outage::of(&denied).is_some(), "nobody with these credentials");
+        let role = told(generic("error sending request for url (http://a/latest/api/token)"));
+        assert!(role.to_string().starts_with("no credentials (error sending"), "{role}");
         let gone = told(Error::NotFound { path: "p".into(), source: source() });
         assert_eq!(gone.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn outages_are_told_from_what_is_wrong_with_a_request() {
+        for (text, is) in [
+            ("Server returned non-2xx status code: 503 Service Unavailable: <Error/>", true),
+            ("Server returned non-2xx status code: 429 Too Many Requests: ", true),
+            ("Connection refused (os error 111)", true),
+            ("operation timed out", true),
+            ("Server returned non-2xx status code: 400 Bad Request: <Error/>", false),
+            ("Server returned non-2xx status code: 416 Range: ", false),
+        ] {
+            assert_eq!(outage::of(&told(generic(text))).is_some(), is, "{text}");
+        }
+        let forbidden = |code: &str| {
+            let text = format!("status code: 403 Forbidden: <Error><Code>{code}</Code></Error>");
+            told(Error::PermissionDenied { path: "p".into(), source: text.into() })
+        };
+        assert!(outage::of(&forbidden("ExpiredToken")).is_some());
+        assert!(outage::of(&forbidden("AccessDenied")).is_none(), "it may be this object alone");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use object_store::path::Path as Key;
 use object_store::{
     Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
@@ -19,6 +20,7 @@ use crate::storage::address::parts;
 use crate::storage::bytes_at::BytesAt;
 use crate::storage::coming::Coming;
 use crate::storage::facts::{Entry, Facts};
+use crate::storage::outage;
 use crate::storage::remote_file::RemoteFile;
 use crate::storage::stores::Store;
 
@@ -51,18 +53,21 @@ impl Store for Objects {
         let key = key(address)?;
         let asks_for_folder = address.as_os_str().as_encoded_bytes().ends_with(b"/");
         let store = Arc::clone(&self.reading);
-        runtime::wait(async move {
-            if !asks_for_folder && !key.as_ref().is_empty() {
-                match store.head(&key).await {
-                    Err(Error::NotFound { .. }) => {}
-                    object => return Ok(facts_of(&object.map_err(told)?)),
+        runtime::wait(asked(move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move {
+                if !asks_for_folder && !key.as_ref().is_empty() {
+                    match store.head(&key).await {
+                        Err(Error::NotFound { .. }) => {}
+                        object => return Ok(facts_of(&object.map_err(told)?)),
+                    }
+                }
+                match any_below(&*store, &key).await? {
+                    true => Ok(Facts::folder()),
+                    false => Err(nothing_there()),
                 }
             }
-            match any_below(&*store, &key).await? {
-                true => Ok(Facts::folder()),
-                false => Err(nothing_there()),
-            }
-        })
+        }))
     }
 
     fn open(self: Arc<Self>, address: &Path) -> io::Result<Arc<dyn BytesAt>> {
@@ -79,28 +84,33 @@ impl Store for Objects {
             Err(error) => return Coming::failed(error),
         };
         let store = Arc::clone(&self.reading);
-        runtime::begin(async move {
-            let range = range.map(GetRange::Bounded);
-            let options = GetOptions { range, ..GetOptions::default() };
-            let answer = store.get_opts(&key, options).await.map_err(told)?;
-            let bytes = answer.range.end.saturating_sub(answer.range.start);
-            if bytes > bytes_max {
-                let text =
-                    format!("it has more than the {bytes_max} bytes that such a file may have");
-                return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        runtime::begin(asked(move || {
+            let (store, key, options) = (Arc::clone(&store), key.clone(), options.clone());
+            async move {
+                let answer = store.get_opts(&key, options).await.map_err(told)?;
+                let bytes = answer.range.end.saturating_sub(answer.range.start);
+                if bytes > bytes_max {
+                    let text =
+                        format!("it has more than the {bytes_max} bytes that such a file may have");
+                    return Err(io::Error::new(ErrorKind::FileTooLarge, text));
+                }
+                answer.bytes().await.map_err(told)
             }
-            answer.bytes().await.map_err(told)
-        })
+        }))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let key = key(folder)?;
         let store = Arc::clone(&self.reading);
         let prefix = key.clone();
-        let found = runtime::wait(async move {
-            let prefix = (!prefix.as_ref().is_empty()).then_some(&prefix);
-            store.list_with_delimiter(prefix).await.map_err(told)
-        })?;
+        let found = runtime::wait(asked(move || {
+            let (store, prefix) = (Arc::clone(&store), prefix.clone());
+            async move {
+                let prefix = (!prefix.as_ref().is_empty()).then_some(&prefix);
+                store.list_with_delimiter(prefix).await.map_err(told)
+            }
+        }))?;
         let named = |key: &Key| key.filename().map(|name| name.to_string().into());
         let files = found.objects.iter().filter_map(|object| {
             let facts = Some(facts_of(object));
@@ -118,28 +128,55 @@ impl Store for Objects {
 
     fn put(&self, address: &Path, bytes: Bytes, once: bool) -> io::Result<()> {
         let (key, store) = (key(address)?, Arc::clone(&self.writing));
-        runtime::wait(async move {
-            match once {
-                true => create(&*store, &key, bytes).await,
-                false => store.put(&key, bytes.into()).await.map(drop).map_err(told),
+        runtime::wait(asked(move || {
+            let (store, key, bytes) = (Arc::clone(&store), key.clone(), bytes.clone());
+            async move {
+                match once {
+                    true => create(&*store, &key, bytes).await,
+                    false => store.put(&key, bytes.into()).await.map(drop).map_err(told),
+                }
             }
-        })
+        }))
     }
 
     fn remove(&self, address: &Path) -> io::Result<()> {
         let (key, store) = (key(address)?, Arc::clone(&self.writing));
-        runtime::wait(async move {
-            match store.delete(&key).await {
-                Err(Error::NotFound { .. }) => Ok(()),
-                done => done.map_err(told),
+        runtime::wait(asked(move || {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            async move {
+                match store.delete(&key).await {
+                    Err(Error::NotFound { .. }) => Ok(()),
+                    done => done.map_err(told),
+                }
             }
-        })
+        }))
     }
 }
 
+/// Asks again where an answer ended in its midst, which the store's client takes for the end of it all.
+/// What it has asked for again itself takes longer than anybody is patient.
+async fn asked<T, F>(mut ask: impl FnMut() -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let started = Instant::now();
+    for repeats in 0.. {
+        match ask().await {
+            Err(error)
+                if outage::of(&error).is_some()
+                    && error.kind() != ErrorKind::PermissionDenied
+                    && started.elapsed() < PATIENCE => {}
+            answer => return answer,
+        }
+        runtime::pause(repeats).await;
+    }
+    Err(ErrorKind::TimedOut.into())
+}
+
 async fn any_below(store: &dyn ObjectStore, key: &Key) -> io::Result<bool> {
-    let found = store.list_with_delimiter(Some(key)).await.map_err(told)?;
-    Ok(!found.objects.is_empty() || !found.common_prefixes.is_empty())
+    // The first page is enough, of however many.
+    let first = store.list(Some(key)).next().await.transpose().map_err(told)?;
+    Ok(first.is_some())
 }
 
 /// Puts an object unless one is there. An answer that was lost is asked for again, and may then say
@@ -153,16 +190,10 @@ async fn create(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> io::Result<
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
-        match &error {
-            // Two at the same instant: nobody may have won yet.
-            Error::AlreadyExists { .. } => match store.head(key).await {
-                Err(Error::NotFound { .. }) => {}
-                _ => return Err(told(error)),
-            },
-            Error::Generic { .. } => {}
-            _ => return Err(told(error)),
-        }
-        if started.elapsed() > PATIENCE {
+        // Two at the same instant: nobody may have won yet.
+        let nobody = matches!(error, Error::AlreadyExists { .. })
+            && matches!(store.head(key).await, Err(Error::NotFound { .. }));
+        if !nobody || started.elapsed() > PATIENCE {
             return Err(told(error));
         }
         runtime::pause(repeats).await;

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
 use crate::storage::coming::Coming;
+use crate::storage::outage;
 
 /// Threads of the runtime: they copy and decrypt.
 const THREADS: usize = 2;
@@ -59,7 +60,8 @@ pub(super) fn wait<T: Send + 'static>(
     request: impl Future<Output = io::Result<T>> + Send + 'static,
 ) -> io::Result<T> {
     let (receiver, _request) = start(request)?;
-    receiver.recv().map_err(|_| io::Error::other("the connection's thread has ended"))?
+    let ended = |_| io::Error::other("the connection's thread has ended");
+    outage::noted(receiver.recv().map_err(ended)?)
 }
 
 /// How long a request is repeated that a server can't answer for now.

@@ -124,7 +124,11 @@ impl<'a> Loader<'a> {
             let _at = panics::at("read training images", Some(&self.data.key(index)));
             match self.sized(self.data.example(index, epoch)) {
                 Ok(pixels) => return Ok(pixels),
-                Err(reject) => self.unreadable.note(index, &self.data.key(index), &reject),
+                Err(reject) => {
+                    let key = self.data.key(index);
+                    reject.refuse_outage(&key)?;
+                    self.unreadable.note(index, &key, &reject);
+                }
             }
         }
         let all = if n == 1 { "the only image".into() } else { format!("all {n} images") };

@@ -12,7 +12,7 @@ fn beside(image: &str, files: &[(&str, &[u8])]) -> (Facts, Vec<String>) {
     }
     let names: BTreeSet<OsString> = files.iter().map(|(name, _)| OsString::from(name)).collect();
     let mut odd = Oddities::default();
-    let facts = facts_beside(&dir.path().join(image), |name| names.contains(name), &mut odd);
+    let facts = facts_beside(&dir.path().join(image), |name| names.contains(name), read, &mut odd);
     (facts, odd.lines())
 }
 
@@ -27,7 +27,7 @@ fn img2datasets_files_are_read_as_it_writes_them() {
     let captions = [Some("c0"), Some("c1 猫"), None, Some("c3\nline"), None];
     for (number, caption) in captions.into_iter().enumerate() {
         let image = folder.join(format!("{number:06}.jpg"));
-        let facts = facts_beside(&image, |name| folder.join(name).exists(), &mut odd);
+        let facts = facts_beside(&image, |name| folder.join(name).exists(), read, &mut odd);
         assert_eq!((facts.caption.as_deref(), facts.label), (caption, None));
         let meta: Value = serde_json::from_str(&facts.meta_json.unwrap()).unwrap();
         assert_eq!(meta["key"], format!("{number:06}"));

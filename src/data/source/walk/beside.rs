@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::ahead::Ahead;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;
@@ -21,6 +22,7 @@ pub(super) struct Beside {
     /// paths.
     folders: Vec<(usize, FolderMetadata)>,
     odd: Oddities,
+    ahead: Ahead,
 }
 
 impl Beside {
@@ -59,7 +61,9 @@ impl Beside {
         let row = row.unwrap_or_default();
         let has = |name: &OsStr| names.binary_search_by(|n| n.as_os_str().cmp(name)).is_ok();
         let path = Path::new(OsStr::from_bytes(path));
-        let files = sidecar::facts_beside(path, has, &mut self.odd);
+        self.ahead.reach(path, names);
+        let read = |path: &Path| self.ahead.read(path);
+        let files = sidecar::facts_beside(path, has, read, &mut self.odd);
         Facts {
             label: row.label.or(files.label),
             caption: row.caption.or(files.caption),

@@ -1,0 +1,109 @@
+//! Owns outages: a store that can't be reached, or lets nobody in any more. Nothing is wrong with
+//! what was asked for then, so that nobody may take it for lost.
+//!
+//! What fails in a thread by an outage can pass through readers of formats, which make texts of
+//! errors; so the thread itself remembers it, for who asks by [`watching`].
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+use crate::error::{Error, GO_ON, Result};
+use crate::util::text;
+
+/// What an error of an outage holds.
+#[derive(Debug)]
+struct Outage(String);
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Outage {}
+
+/// The error of an outage.
+#[cfg_attr(not(feature = "stores"), expect(dead_code, reason = "there are no stores"))]
+pub(super) fn error(kind: ErrorKind, text: String) -> io::Error {
+    io::Error::new(kind, Outage(text))
+}
+
+/// What is to be said of an error that is an outage's.
+pub(super) fn of(error: &io::Error) -> Option<String> {
+    Some(error.get_ref()?.downcast_ref::<Outage>()?.0.clone())
+}
+
+thread_local! {
+    /// The last one that this thread met.
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The same answer, remembered by this thread where it is an outage.
+pub(super) fn noted<T>(answer: io::Result<T>) -> io::Result<T> {
+    if let Some(outage) = answer.as_ref().err().and_then(of) {
+        LAST.with(|last| *last.borrow_mut() = Some(outage));
+    }
+    answer
+}
+
+/// Does `act`, and says which outage this thread met meanwhile.
+pub(crate) fn watching<T>(act: impl FnOnce() -> T) -> (T, Option<String>) {
+    let before = LAST.with(RefCell::take);
+    let done = act();
+    let met = LAST.with(RefCell::take);
+    // Whoever watches around this one hears of it too.
+    LAST.with(|last| *last.borrow_mut() = met.clone().or(before));
+    (done, met)
+}
+
+/// Does work that can go on another time: where an outage ends it, that is what its error says.
+///
+/// # Errors
+/// Those of `work`; [`Error::Busy`] in place of those of an outage.
+pub(crate) fn resumable<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (done, met) = watching(work);
+    done.map_err(|error| match (error, met) {
+        (Error::Io { path, source }, met) => match of(&source).or(met) {
+            Some(why) => Error::busy(format!("{}: {why}; {GO_ON}", text::path(path))),
+            None => Error::Io { path, source },
+        },
+        (Error::Corrupt { path, .. }, Some(why)) => {
+            Error::busy(format!("{}: {why}; {GO_ON}", text::path(path)))
+        }
+        (error, _) => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_an_outage_ends_can_go_on() {
+        let down = || Error::io("s3://b/k")(error(ErrorKind::Other, "down".into()));
+        let ended = resumable::<()>(|| Err(down())).unwrap_err();
+        assert_eq!(ended.exit_code(), 75);
+        assert_eq!(ended.to_string(), format!("s3://b/k: down; {GO_ON}"));
+        let full = || Error::io("/x")(io::Error::from_raw_os_error(libc::ENOSPC));
+        assert_eq!(resumable::<()>(|| Err(full())).unwrap_err().exit_code(), 2);
+        let swallowed = || {
+            let _ = noted::<()>(Err(error(ErrorKind::Other, "down".into())));
+            Err(Error::corrupt("s3://b/k", "no Parquet file"))
+        };
+        assert_eq!(resumable::<()>(swallowed).unwrap_err().exit_code(), 75);
+    }
+
+    #[test]
+    fn outages_are_heard_of_whatever_becomes_of_their_errors() {
+        let down = || noted::<()>(Err(error(ErrorKind::Other, "down".into()))).is_err();
+        let lost = || noted::<()>(Err(ErrorKind::NotFound.into())).is_err();
+        assert_eq!(watching(lost), (true, None));
+        assert_eq!(watching(down), (true, Some("down".into())));
+        assert_eq!(watching(lost), (true, None), "an older one is none of its");
+        let nested = || watching(down).1.is_some() && watching(lost).1.is_none();
+        assert_eq!(watching(nested), (true, Some("down".into())));
+        let elsewhere = || std::thread::spawn(move || down()).join().unwrap();
+        assert_eq!(watching(elsewhere), (true, None), "another thread's");
+    }
+}

@@ -1,0 +1,184 @@
+//! Drives the binary with stores on their bad days: what can be had is had, byte for byte; what can't
+//! be had is one clear line, and never an image's fault. Needs moto's server: `VQTOK_MOTO` names it.
+
+#[path = "support/containers.rs"]
+mod containers;
+#[path = "support/stores/mod.rs"]
+mod stores;
+mod support;
+use containers::{compressed, members, samples, tar};
+use stores::{Cloud, Ended, Faults, expect};
+use support::*;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const FLAGS: &str = "--model model --shard-rows 10 --batch-size 4";
+
+/// A folder, a tar and a compressed tar of 24 images in a bucket, and what comes of each undisturbed.
+fn scene() -> Option<Cloud> {
+    let cloud = Cloud::of(Job::new(24).trained())?;
+    cloud.upload("images", "photos");
+    let archive = tar(&members(&samples(cloud.job.files("images"))));
+    cloud.put("all.tar", &archive);
+    cloud.put("all.tar.zst", &compressed("zst", &archive));
+    for (index, input) in INPUTS.iter().enumerate() {
+        cloud.expect(0, &format!("tokenize {input} --out whole-{index} {FLAGS}"));
+    }
+    Some(cloud)
+}
+
+const INPUTS: [&str; 3] = ["@/photos", "@/all.tar", "@/all.tar.zst"];
+
+/// What goes wrong costs time and nothing else.
+fn survives(faults: &Faults, name: &str) {
+    let Some(cloud) = scene() else { return };
+    cloud.proxy.set(faults.clone());
+    for (index, input) in INPUTS.iter().enumerate() {
+        let out = format!("{name}-{index}");
+        cloud.expect(0, &format!("tokenize {input} --out {out} {FLAGS}"));
+        cloud.job.assert_same(&format!("whole-{index}"), &out);
+    }
+}
+
+#[test]
+fn a_busy_store_is_asked_again() {
+    survives(&Faults { busy_every: 3, ..Faults::default() }, "busy");
+}
+
+#[test]
+fn answers_that_end_too_early_are_asked_for_again() {
+    survives(&Faults { cut_every: 4, ..Faults::default() }, "cut");
+}
+
+#[test]
+fn a_store_may_be_away_for_ten_seconds() {
+    let Some(cloud) = scene() else { return };
+    cloud.proxy.set(Faults { delay: Duration::from_millis(100), ..Faults::default() });
+    let mut command = cloud.command(&format!("tokenize @/photos --out away {FLAGS} --threads 1"));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let before = cloud.proxy.requests();
+    wait_until(|| cloud.proxy.requests() > before + 12);
+    cloud.proxy.stop();
+    std::thread::sleep(Duration::from_secs(10));
+    cloud.proxy.again();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    cloud.job.assert_same("whole-0", "away");
+}
+
+fn wait_until(mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < deadline, "it doesn't come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// An outage that lasts, from the so many-th request of a run on: the run ends, its images are no
+/// failures, and it goes on when the store is back.
+fn ends(cloud: &Cloud, index: usize, requests: usize) -> Ended {
+    let line = format!("tokenize {} --out gone-{index}-{requests} {FLAGS}", INPUTS[index]);
+    cloud.proxy.set(Faults { busy_after: cloud.proxy.requests() + requests, ..Faults::default() });
+    let ended = cloud.expect(75, &line);
+    ended.assert_one_line(&["HTTP ", "run the same command again to go on"]);
+    assert!(ended.took < Duration::from_secs(100), "{:?}", ended.took);
+    cloud.proxy.set(Faults::default());
+    cloud.expect(0, &line);
+    cloud.job.assert_same(&format!("whole-{index}"), &format!("gone-{index}-{requests}"));
+    ended
+}
+
+#[test]
+fn an_outage_in_the_midst_of_a_folder_ends_the_run_and_fails_no_image() {
+    let Some(cloud) = scene() else { return };
+    // In the midst of the images, and in the midst of the list.
+    let all = cloud.proxy.requests();
+    cloud.expect(0, &format!("plan {}", INPUTS[0]));
+    let planning = cloud.proxy.requests() - all;
+    ends(&cloud, 0, planning + 12);
+    ends(&cloud, 0, planning - 1);
+}
+
+#[test]
+fn an_outage_in_the_midst_of_a_tar_ends_the_run_and_fails_no_image() {
+    let Some(cloud) = scene() else { return };
+    let all = cloud.proxy.requests();
+    cloud.expect(0, &format!("plan {}", INPUTS[2]));
+    let planning = cloud.proxy.requests() - all;
+    ends(&cloud, 2, planning);
+}
+
+#[test]
+fn a_training_ends_by_an_outage_too() {
+    let Some(cloud) = scene() else { return };
+    let all = cloud.proxy.requests();
+    cloud.expect(0, &format!("plan {}", INPUTS[0]));
+    let planning = cloud.proxy.requests() - all;
+    cloud.proxy.set(Faults { busy_after: cloud.proxy.requests() + planning, ..Faults::default() });
+    let ended = cloud.expect(75, "train @/photos --model new --recipe tiny.toml");
+    ended.assert_one_line(&["HTTP ", "run the same command again"]);
+}
+
+/// Runs a command that can't work, with and without `--json`: one line, soon, exit code 2.
+fn refused(cloud: &Cloud, set: &[(&str, Option<&str>)], line: &str, words: &[&str]) {
+    for json in ["", " --json"] {
+        let mut command = cloud.command(&format!("{line}{json}"));
+        for (name, value) in set {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let ended = expect(2, command);
+        ended.assert_one_line(words);
+        assert!(ended.took < Duration::from_secs(75), "{line}: {:?}", ended.took);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_in_one_line() {
+    let Some(cloud) = scene() else { return };
+    let line = |input: &str| format!("tokenize {input} --out no {FLAGS}");
+    let no_bucket = line("s3://no-such-bucket-of-ours/x");
+    refused(&cloud, &[], &no_bucket, &["s3://no-such-bucket-of-ours/x", "no such bucket"]);
+    let nothing = "nothing lies at this address";
+    refused(&cloud, &[], &line("@/nothing"), &["/nothing", nothing]);
+    refused(&cloud, &[], &line("@/phot"), &["/phot", nothing]);
+    refused(&cloud, &[], &line("@/all.tar/x"), &["/all.tar/x", nothing]);
+    refused(&cloud, &[], &line("s3:///x"), &["names no bucket"]);
+    refused(&cloud, &[], &line("ftp://h/x"), &["ftp://", "s3://"]);
+    refused(&cloud, &[], &line("https://u:secretword@127.0.0.1/x"), &["credentials don't belong"]);
+    refused(&cloud, &[], "plan @/nothing", &[nothing]);
+    refused(&cloud, &[], "train @/nothing --model new", &[nothing]);
+    refused(&cloud, &[], "reconstruct @/nothing --model model --out x.png", &[nothing]);
+}
+
+#[test]
+fn credentials_that_are_wrong_or_missing_are_said_in_one_line() {
+    let Some(cloud) = scene() else { return };
+    let line = format!("tokenize @/photos --out no {FLAGS}");
+    cloud.proxy.set(Faults { deny: true, ..Faults::default() });
+    refused(&cloud, &[], &line, &["/photos", "HTTP 403", "AWS_ACCESS_KEY_ID"]);
+    cloud.proxy.set(Faults::default());
+    let none = [("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)];
+    refused(&cloud, &none, &line, &["/photos", "AWS_ACCESS_KEY_ID"]);
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_said_in_one_line() {
+    let Some(cloud) = scene() else { return };
+    cloud.proxy.stop();
+    let line = format!("tokenize @/photos --out no {FLAGS}");
+    refused(&cloud, &[], &line, &["/photos", "Connection refused"]);
+}
+
+#[test]
+fn signatures_of_addresses_are_not_shown() {
+    let Some(cloud) = scene() else { return };
+    let url = format!("http://127.0.0.1:{}/x.png?X-Amz-Signature=feedface", cloud.proxy.port());
+    for line in [format!("tokenize {url} --out no {FLAGS}"), format!("plan {url}")] {
+        let ended = cloud.expect(2, &line);
+        ended.assert_one_line(&["/x.png"]);
+        assert!(!ended.stderr.contains("feedface"), "{}", ended.stderr);
+    }
+}
