@@ -81,6 +81,55 @@ def check_rows(table, levels):
         assert len(set(row["tokens"])) == row["unique_codes"], row["key"]
 
 
+def plans(dataset):
+    return [dataset["plan"], *dataset.get("appended", [])]
+
+
+def plan_of(dataset, partition):
+    """The plan that a partition is of."""
+    return [p for p in plans(dataset) if p.get("first_partition", 0) <= partition][-1]
+
+
+def check_plan(out, described_as, dataset):
+    """Columns and digest of a plan; its ordinals."""
+    file = pq.ParquetFile(out / described_as["file"]["path"])
+    metadata = file.schema_arrow.metadata
+    word = metadata[b"vqtok.schema"].decode()
+    check_schema(file.schema_arrow, word, dataset["identity"])
+    digest = hashlib.sha256(word.encode() + b"\n" + metadata[b"vqtok.identity"] + b"\n")
+    if "first_partition" in described_as:
+        digest.update(metadata[b"vqtok.after"] + b"\n" + metadata[b"vqtok.first_partition"] + b"\n")
+    ordinals = []
+    for group in range(file.num_row_groups):
+        for i, row in enumerate(file.read_row_group(group).to_pylist()):
+            if word != "plan.v1":
+                digest.update(bytes([i == 0]))
+            digest_row(digest, row, word)
+            ordinals.append(row["ordinal"])
+    assert digest.hexdigest() == described_as["digest"]
+    assert len(ordinals) == described_as["rows"]
+    return ordinals
+
+
+def digest_row(digest, row, word):
+    digest.update(struct.pack("<q", row["ordinal"]))
+    for text in (row["key"].encode(), row["uri"].encode()):
+        digest.update(struct.pack("<Q", len(text)) + text)
+    digest.update(struct.pack("<q", row["bytes"]))
+    if word == "plan.v1":
+        return
+    for name in ("member", "offset", "label", "caption", "meta_json", "fault"):
+        value = row[name]
+        digest.update(bytes([value is not None]))
+        if isinstance(value, int):
+            digest.update(struct.pack("<q", value))
+        elif value is not None:
+            digest.update(struct.pack("<Q", len(value.encode())) + value.encode())
+    digest.update(bytes([row["forward"]]))
+    if word == "plan.v3":
+        digest.update(struct.pack("<qII", row["position"], row["bucket_width"], row["bucket_height"]))
+
+
 def with_pyarrow(out, dataset):
     identity = dataset["identity"]
     tables = []
@@ -92,27 +141,22 @@ def with_pyarrow(out, dataset):
         check_schema(shard_file.schema_arrow, "tokens.v1", identity)
         metadata = shard_file.schema_arrow.metadata
         assert json.loads(metadata[b"vqtok.identity"]) == identity
-        assert metadata[b"vqtok.plan_sha256"].decode() == dataset["plan"]["digest"]
+        assert metadata[b"vqtok.plan_sha256"].decode() == plan_of(dataset, shard["partition"])["digest"]
         table = shard_file.read()
         assert table.num_rows == shard["rows"]
         check_rows(table, identity["levels"])
         tables.append(table)
-    check_schema(pq.read_schema(out / "plan.parquet"), "plan.v1", identity)
     check_schema(pq.read_schema(out / "codebook.parquet"), "codebook.v1", identity)
     whole = pa.concat_tables(tables)
     failures = pq.read_table(out / "failures")
     check_schema(failures.schema, "failures.v1", identity)
-    plan = pq.read_table(out / "plan.parquet")
-    ordinals = sorted(set(whole["ordinal"].to_pylist()) | set(failures["ordinal"].to_pylist()))
-    assert ordinals == plan["ordinal"].to_pylist() == list(range(plan.num_rows))
+    ordinals = []
+    for plan in plans(dataset):
+        ordinals += check_plan(out, plan, dataset)
+    assert ordinals == list(range(dataset["totals"]["planned"]))
+    known = sorted(set(whole["ordinal"].to_pylist()) | set(failures["ordinal"].to_pylist()))
+    assert known == ordinals
     assert not set(whole["ordinal"].to_pylist()) & set(failures["ordinal"].to_pylist())
-    digest = hashlib.sha256(b"plan.v1\n" + plan.schema.metadata[b"vqtok.identity"] + b"\n")
-    for row in plan.to_pylist():
-        digest.update(struct.pack("<q", row["ordinal"]))
-        for text in (row["key"].encode(), row["uri"].encode()):
-            digest.update(struct.pack("<Q", len(text)) + text)
-        digest.update(struct.pack("<q", row["bytes"]))
-    assert digest.hexdigest() == dataset["plan"]["digest"]
     counts = {}
     for tokens in whole["tokens"].to_pylist():
         for token in tokens:
