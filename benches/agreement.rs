@@ -117,6 +117,7 @@ fn photos(settings: &Settings) -> vqtok::Result<Vec<PixelBatch>> {
         size: Some(settings.side as u32),
         channels: 3,
         views: None,
+        buckets: None,
     };
     let found = subsample::evenly(walk(std::slice::from_ref(&settings.images))?, settings.count)?;
     let images: Vec<_> = found.iter().filter_map(|f| prepare(&f.uri, &how).ok()).collect();

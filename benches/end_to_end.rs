@@ -123,6 +123,7 @@ fn beside_the_engine(
         size: Some(SIDE),
         channels: 3,
         views: None,
+        buckets: None,
     };
     let (device, precision) = (engine::DeviceChoice::Cpu, engine::Precision::F32);
     let mut engine = engine::open(begin(model, &DetectOptions::default())?, device, precision)?;

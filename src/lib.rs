@@ -151,6 +151,7 @@
 //! | dead code | one that no latent is nearest to any more |
 //! | perplexity | the exponential of the entropy of code use: as many codes seem to be in use |
 //! | view | a part of an image, mirrored or not, that is a row of its own beside others |
+//! | bucket | one of several sizes; an image goes to the one whose aspect ratio is nearest to its own |
 //! | recipe | a TOML file: model, data, training, tokenizing |
 //! | probe | fixed images that a training is judged by while it runs |
 //! | family | a kind of published checkpoint, known by the names of its weights |
@@ -196,10 +197,10 @@
 //!   dataset.json                             identity, totals, shards with digests; written last
 //! ```
 //!
-//! A partition is a range of ordinals of the plan. Its sidecars are durable before its token
-//! shard appears under its final name, in one exclusive step: that is the commit. What is appended
-//! touches nothing that is there: `dataset.json` and `codebook.parquet` describe the finished state
-//! before, until everything new is there too.
+//! A partition is a range of ordinals of the plan; with buckets, of images of one of them. Its
+//! sidecars are durable before its token shard appears under its final name, in one exclusive step:
+//! that is the commit. What is appended touches nothing that is there: `dataset.json` and
+//! `codebook.parquet` describe the finished state before, until everything new is there too.
 
 #![warn(
     clippy::unwrap_used,
@@ -261,7 +262,7 @@ pub use audit::{BadRows, Finding, Part, VerifyReport};
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
-pub use data::{Alpha, Orientation, PillowVersion, Skipped, Views};
+pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
@@ -271,6 +272,7 @@ pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
 /// The tables of a [`Recipe`].
 pub mod recipe {
     pub use crate::config::{DataRecipe, ModelRecipe, QuantizerRecipe};
+    pub use crate::data::BucketSizes;
     pub use crate::data::Limits;
     pub use crate::data::prepare::Preparation;
     pub use crate::model::config::*;

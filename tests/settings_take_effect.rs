@@ -108,6 +108,9 @@ fn tokenize_case(flag: &str) -> Option<Case> {
             Differs(TOKENIZE, "tokenize images --model model --out @ --orientation ignore")
         }
         "pillow" => Differs(TOKENIZE, "tokenize images --model model --out @ --pillow 13"),
+        "buckets" => {
+            Differs(TOKENIZE, "tokenize images --model model --out @ --buckets 16x16,24x16,16x24")
+        }
         "views" => Differs(TOKENIZE, "tokenize images --model model --out @ --views flips"),
         "batch-size" => Bounded("tokenize images --model model --out @ --batch-size 0"),
         "shard-rows" => Differs(TOKENIZE, "tokenize images --model model --out @ --shard-rows 3"),

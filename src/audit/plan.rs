@@ -1,10 +1,10 @@
-//! Owns reading a plan as `schemas/plan.v1.json` and `plan.v2.json` describe it, and its digest. Must not know: the
-//! writer.
+//! Owns reading a plan as `schemas/plan.v1.json`, `plan.v2.json` and `plan.v3.json` describe it, and its
+//! digest. Must not know: the writer.
 
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use sha2::{Digest, Sha256};
 
 use super::facts::FileFacts;
@@ -23,8 +23,8 @@ pub(super) fn name(number: usize) -> String {
     }
 }
 
-/// Columns with their types; those of plan.v2 alone behind the fourth.
-const COLUMNS: [(&str, DataType); 11] = [
+/// Columns with their types; those of plan.v2 behind the fourth, of plan.v3 behind the eleventh.
+const COLUMNS: [(&str, DataType); 14] = [
     ("ordinal", DataType::Int64),
     ("key", DataType::Utf8),
     ("uri", DataType::Utf8),
@@ -36,9 +36,14 @@ const COLUMNS: [(&str, DataType); 11] = [
     ("meta_json", DataType::Utf8),
     ("fault", DataType::Utf8),
     ("forward", DataType::Boolean),
+    ("position", DataType::Int64),
+    ("bucket_width", DataType::Int32),
+    ("bucket_height", DataType::Int32),
 ];
 /// Columns of plan.v1.
 const COLUMNS_OF_FILES: usize = 4;
+/// Columns of plan.v2.
+const COLUMNS_OF_PARTS: usize = 11;
 
 /// A plan whose digest was found right.
 pub(super) struct PlanFacts {
@@ -67,6 +72,15 @@ pub(super) struct Planned {
     bytes: i64,
     /// What plan.v2 says beyond that.
     pub part: Option<PlannedPart>,
+    /// What plan.v3 says beyond that.
+    bucket: Option<PlannedBucket>,
+}
+
+/// The further columns of plan.v3, in their order.
+struct PlannedBucket {
+    position: i64,
+    /// Width and height.
+    size: [i32; 2],
 }
 
 /// The columns of plan.v2, in their order.
@@ -126,6 +140,11 @@ impl PlanFacts {
         }
     }
 
+    /// Whether all images of a partition have one size.
+    pub(super) fn has_buckets(&self) -> bool {
+        self.columns == COLUMNS.len()
+    }
+
     /// The images of a partition of its own.
     pub(super) fn partition(&self, index: usize) -> Result<Vec<Planned>> {
         let mut rows = Vec::new();
@@ -151,7 +170,7 @@ impl PlanFacts {
         if first_partition > 0 {
             hasher.update(format!("{after}\n{first_partition}\n"));
         }
-        let mut within = 0;
+        let (mut within, mut last) = (0, None);
         self.each(None, |row| {
             let due = first_ordinal.saturating_add(within) as i64;
             if row.ordinal != due {
@@ -159,6 +178,11 @@ impl PlanFacts {
             }
             let begins = self.starts.binary_search(&within).is_ok();
             within += 1;
+            let bucket = row.bucket.as_ref().map(|bucket| (bucket.size, bucket.position));
+            if !begins && !follows(last, bucket) {
+                return Err(format!("image {due} isn't where its bucket is"));
+            }
+            last = bucket;
             hash(&mut hasher, &row, begins);
             Ok(())
         })?;
@@ -175,7 +199,7 @@ impl PlanFacts {
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         for batch in self.sheet.batches_of(&names, group)? {
             let batch = batch?;
-            let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS.len() - 1).contains(&index);
+            let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS_OF_PARTS - 1).contains(&index);
             let mut fields = batch.columns().iter().zip(columns).enumerate();
             let fits = batch.num_columns() == columns.len()
                 && fields.all(|(i, (column, (_, kind)))| {
@@ -209,12 +233,18 @@ fn planned(batch: &RecordBatch, i: usize) -> Planned {
         fault: text(9),
         forward: batch.column(10).as_boolean().value(i),
     };
+    let side = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(i);
+    let bucket = || PlannedBucket {
+        position: number(COLUMNS_OF_PARTS).unwrap_or_default(),
+        size: [1, 2].map(|n| side(COLUMNS_OF_PARTS + n)),
+    };
     Planned {
         ordinal: number(0).unwrap_or_default(),
         key: text(1).unwrap_or_default(),
         uri: text(2).unwrap_or_default(),
         bytes: number(3).unwrap_or_default(),
-        part: (batch.num_columns() == COLUMNS.len()).then(part),
+        part: (batch.num_columns() >= COLUMNS_OF_PARTS).then(part),
+        bucket: (batch.num_columns() == COLUMNS.len()).then(bucket),
     }
 }
 
@@ -229,8 +259,9 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     let word = entry("vqtok.schema");
     let columns = match &*word {
         "plan.v1" => COLUMNS_OF_FILES,
-        "plan.v2" => COLUMNS.len(),
-        _ => return Err(broken("its metadata doesn't say plan.v1 or plan.v2")),
+        "plan.v2" => COLUMNS_OF_PARTS,
+        "plan.v3" => COLUMNS.len(),
+        _ => return Err(broken("its metadata doesn't say plan.v1, plan.v2 or plan.v3")),
     };
     let identity_text = entry("vqtok.identity");
     let identity: serde_json::Value =
@@ -280,6 +311,16 @@ fn before(sheet: &ParquetFile, number: usize) -> Option<(u64, usize)> {
     (ordinal < 1 << 62 && (1..1 << 40).contains(&partition)).then_some((ordinal, partition))
 }
 
+/// Whether an image can stand behind another in a partition: in the same bucket, in the order of the
+/// inputs.
+fn follows(last: Option<([i32; 2], i64)>, bucket: Option<([i32; 2], i64)>) -> bool {
+    match (last, bucket) {
+        (Some((size, before)), Some((same, position))) => size == same && before < position,
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 /// Takes a row into the plan's digest; whether a partition begins with it.
 fn hash(hasher: &mut Sha256, row: &Planned, begins: bool) {
     if row.part.is_some() {
@@ -305,4 +346,7 @@ fn hash(hasher: &mut Sha256, row: &Planned, begins: bool) {
         optional(hasher, value.as_deref());
     }
     hasher.update([u8::from(part.forward)]);
+    let Some(bucket) = &row.bucket else { return };
+    hasher.update(bucket.position.to_le_bytes());
+    bucket.size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
 }

@@ -72,6 +72,8 @@ pub(super) struct RowCheck<'a> {
     stamp: u32,
     distance: Option<f64>,
     hash_input: Vec<u8>,
+    /// The first grid of all rows, where they are of one bucket.
+    grid: Option<[i64; 2]>,
 }
 
 impl<'a> RowCheck<'a> {
@@ -102,6 +104,7 @@ impl<'a> RowCheck<'a> {
             stamp: 0,
             distance: Some(0.0),
             hash_input: Vec::new(),
+            grid: None,
         })
     }
 
@@ -143,6 +146,8 @@ impl<'a> RowCheck<'a> {
             self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
             let planned = self.planned_as(ordinals[i], key, uris.value(i))?;
             beside.check(i, planned).map_err(|why| format!("{}: {why}", row()))?;
+            self.one_grid([levels[0].1[i], levels[0].2[i]])
+                .map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])
                 .map_err(|why| format!("{}: {why}", row()))?;
             let tokens = levels[levels::measured(&self.levels)].0.get(i).len() as f64;
@@ -191,6 +196,18 @@ impl<'a> RowCheck<'a> {
         let fits =
             fits.ok_or_else(|| format!("image {ordinal} is not the one that was planned"))?;
         Ok(Some(fits))
+    }
+
+    /// Rows of one bucket have one grid.
+    fn one_grid(&mut self, grid: [i64; 2]) -> Result<(), String> {
+        let [height, width] = *self.grid.get_or_insert(grid);
+        match self.plan.is_some_and(PlanFacts::has_buckets) && grid != [height, width] {
+            true => Err(format!(
+                "a grid of {} x {} in the shard of a bucket of {height} x {width}",
+                grid[0], grid[1]
+            )),
+            false => Ok(()),
+        }
     }
 
     fn grids(

@@ -5,8 +5,8 @@ use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
-use crate::data::Views;
 use crate::data::source::labels::LabelLevel;
+use crate::data::{Buckets, Views};
 use crate::error::Result;
 use crate::job::{Inputs, RankFrom, Share, Tokenize, Train};
 use crate::pipeline::OnError;
@@ -43,6 +43,12 @@ pub(super) struct Args {
     /// [default: one row]
     #[arg(long, value_name = "VIEWS")]
     views: Option<Views>,
+    /// Aspect buckets: each image is brought to the size whose aspect ratio is nearest to its own,
+    /// and shards are of one size each. Sizes (512x512,640x384,384x640), as many pixels as a square
+    /// of a side at a ratio (256:1:1,256:4:3,256:3:4) or at every ratio from 1:2 to 2:1 (256)
+    /// [default: one size]
+    #[arg(long, value_name = "SIZES")]
+    buckets: Option<Buckets>,
     /// Images per batch, or views; tokens don't depend on it [default: the recipe's, else what suits the
     /// device]
     #[arg(long, value_name = "N")]
@@ -85,6 +91,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut job = Tokenize::of(inputs.clone(), args.out.clone())
         .label_level(args.label_level)
         .views(args.views)
+        .buckets(args.buckets)
         .batch_size(args.batch_size)
         .shard_rows(args.shard_rows)
         .retry_failed(args.retry_failed)

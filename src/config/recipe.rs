@@ -200,6 +200,7 @@ impl Recipe {
             size: Some(self.data.size),
             channels: self.model.channels,
             views: None,
+            buckets: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! resize, crop, channels. Tokenizing, training and reconstructing all come through here, so they
 //! see the same pixels.
 
+use super::buckets::BucketSizes;
 use super::decode::{self, Decoded};
 use super::orientation::Orientation;
 use super::views::{self, Cut, Views, mirror};
@@ -29,18 +30,21 @@ pub struct Preparation {
     pub pillow: PillowVersion,
     /// Resize and crop rule.
     pub rule: rules::ResizeRule,
-    /// Side of the crop, in pixels; None where the rule keeps sizes.
+    /// Side of the crop, in pixels; None where the rule keeps sizes, and beside buckets.
     pub size: Option<u32>,
     /// 1 (grey, by Pillow's L) or 3 (RGB).
     pub channels: usize,
     /// What is seen of an image where that is more than one thing; tokenizing alone asks.
     pub views: Option<Views>,
+    /// Sizes that images are brought to by their aspect ratios; tokenizing alone asks.
+    pub buckets: Option<BucketSizes>,
 }
 
 impl Preparation {
     /// Hex sha256 over every setting that can change a pixel or reject an image.
     pub fn digest(&self) -> String {
-        let Preparation { limits, alpha, orientation, pillow, rule, size, channels, views } = self;
+        let Preparation { limits, alpha, orientation, pillow, rule, size, .. } = self;
+        let Preparation { channels, views, buckets, .. } = self;
         let mut settings = format!("{limits:?} {alpha} {rule} {size:?} {channels}");
         // Outputs from before these could be chosen have digests without them.
         if *orientation != Orientation::default() {
@@ -51,6 +55,9 @@ impl Preparation {
         }
         if let Some(views) = views {
             settings += &format!(" views {views}");
+        }
+        if let Some(buckets) = buckets {
+            settings += &format!(" buckets {buckets}");
         }
         sha256_hex(settings)
     }
@@ -120,27 +127,29 @@ pub fn prepare(uri: &str, preparation: &Preparation) -> Result<Prepared, Reject>
 /// A [`Reject`] with the stage that gave it up.
 pub fn from_bytes(bytes: &[u8], preparation: &Preparation) -> Result<Prepared, Reject> {
     decoded(bytes, preparation, |decoded| {
-        let seen = whole(&decoded.image, preparation)?;
+        let seen = whole(&decoded.image, None, preparation)?;
         Ok(seen.prepared(decoded, preparation, Sha256::digest(bytes).into()))
     })
 }
 
 /// Prepares every view of the image whose file holds `bytes`, all of one size: the image alone
-/// where the preparation has no views. Random ones are drawn from `key`.
+/// where the preparation has no views. Random ones are drawn from `key`. `bucket`: the width and
+/// height that the image is brought to, where the preparation has buckets.
 ///
 /// # Errors
 /// A [`Reject`] with the stage that gave it up: of one view as of all.
 pub(crate) fn views_from_bytes(
     bytes: &[u8],
     key: &str,
+    bucket: Option<(u32, u32)>,
     preparation: &Preparation,
 ) -> Result<Vec<Prepared>, Reject> {
     decoded(bytes, preparation, |decoded| {
         let image = &decoded.image;
         let seen = match preparation.views {
-            None => vec![whole(image, preparation)?],
+            None => vec![whole(image, bucket, preparation)?],
             Some(Views::Flips) => {
-                let seen = whole(image, preparation)?;
+                let seen = whole(image, bucket, preparation)?;
                 vec![seen.clone(), Seen { flip: true, ..seen }]
             }
             Some(Views::TenCrop { range }) => ten_crop(image, range, preparation)?,
@@ -184,10 +193,17 @@ impl Seen {
     }
 }
 
-/// What the rule for resizing shows.
-fn whole(image: &RgbImage, preparation: &Preparation) -> Result<Seen, Reject> {
+/// What the rule for resizing shows, in a `bucket` where there is one.
+fn whole(
+    image: &RgbImage,
+    bucket: Option<(u32, u32)>,
+    preparation: &Preparation,
+) -> Result<Seen, Reject> {
     let Preparation { pillow, rule, size, .. } = preparation;
-    let resized = rules::prepare(image, *rule, *size, *pillow)?;
+    let resized = match bucket {
+        Some(bucket) => rules::prepare_to(image, *rule, bucket, *pillow)?,
+        None => rules::prepare(image, *rule, *size, *pillow)?,
+    };
     Ok(Seen { image: resized.image, crop: resized.crop, flip: false })
 }
 
@@ -199,7 +215,7 @@ fn ten_crop(image: &RgbImage, range: f64, preparation: &Preparation) -> Result<V
     let square = rules::prepare(image, *rule, Some(side), *pillow)?;
     let seen = |Cut { x, y, flip }| Seen {
         image: crop_imm(&square.image, x, y, size, size).to_image(),
-        crop: square.placement.region((x, y), size),
+        crop: square.placement.region((x, y), (size, size)),
         flip,
     };
     Ok(views::ten_crop(side, size).map(seen).into())

@@ -1,12 +1,10 @@
 //! Owns the plan of a job whose output has several: holds the inputs against all of them, and appends
 //! one more with what is new. Must not know: what becomes of it.
 
-use std::path::Path;
-
+use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
-use super::inputs::Inputs;
 use super::listed::Listed;
-use super::plan::{self, Labels, PlanOfJob, Resized, no_image};
+use super::plan::{self, PlanOfJob, Planning, Resized, no_image};
 use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::tokens::append;
@@ -27,13 +25,12 @@ const CONTENTS: u64 = 256;
 /// No image; other settings than the output's; two images that would have one key; images of a plan
 /// that isn't finished that are gone; without `appends`, images that are new or have changed.
 pub(super) fn plan(
-    inputs: &Inputs,
-    out: &Path,
+    planning: &Planning<'_>,
     identity: &Identity,
-    labels: &Labels,
     appends: bool,
     observer: &mut dyn Observer,
 ) -> Result<PlanOfJob> {
+    let Planning { inputs, out, labels, .. } = *planning;
     for _ in 0..TRIES {
         let plan = Plan::open(out)?;
         let mut listed = Listed::in_any_order(inputs, &plan)?;
@@ -49,7 +46,7 @@ pub(super) fn plan(
             let first = arrivals.examples.first().map_or("", String::as_str);
             return Err(plan::changed(inputs, &plan, first)?);
         }
-        let Some(plan) = append::append(&plan, &arrivals, &inputs.taken())? else { continue };
+        let Some(plan) = append(planning, &plan, &arrivals, observer)? else { continue };
         let Arrivals { new, known, changed, .. } = arrivals;
         let appended = Some(Appended { new, known, changed });
         let skipped = listed.skipped();
@@ -73,6 +70,23 @@ pub(super) fn plan(
         "{}: other jobs keep appending to this output; try again when they are done",
         text::path(out)
     )))
+}
+
+/// Appends a plan with what is new, each image in its bucket where the output has some.
+fn append(
+    planning: &Planning<'_>,
+    plan: &Plan,
+    arrivals: &Arrivals,
+    observer: &dyn Observer,
+) -> Result<Option<Plan>> {
+    let Planning { inputs, preparation, .. } = *planning;
+    let taken = inputs.taken();
+    let Some(buckets) = &preparation.buckets else {
+        return append::append(plan, arrivals, &taken, |new| new);
+    };
+    append::append(plan, arrivals, &taken, |new| {
+        Bucketed::new(new, buckets, preparation, || observer.interrupted())
+    })
 }
 
 /// Refuses to go on with a plan that isn't finished and whose images aren't all there: they would

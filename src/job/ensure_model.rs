@@ -30,6 +30,7 @@ impl Tokenize {
         options: &TokenizerOptions,
         observer: &mut dyn Observer,
     ) -> Result<()> {
+        self.check_pixels(options.pixels)?;
         self.recipe = Some(ensure(&self.out, training, options, observer)?);
         Ok(())
     }

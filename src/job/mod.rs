@@ -3,6 +3,7 @@
 //! memory. Must not know: who calls, how results are shown.
 
 mod append;
+mod bucketed;
 mod codes;
 mod decode;
 mod decode_rows;
@@ -22,6 +23,7 @@ mod share;
 mod survey;
 mod threads;
 mod tokenize;
+mod tokenize_summary;
 mod tokenizer;
 mod train;
 
@@ -36,7 +38,8 @@ pub use repair::{Repair, RepairSummary};
 pub use share::{RankFrom, Share};
 pub use survey::{ChangedImages, InputChanges, Survey, SurveySummary, SurveyedImage};
 pub use threads::set_threads;
-pub use tokenize::{Tokenize, TokenizeSummary};
+pub use tokenize::Tokenize;
+pub use tokenize_summary::TokenizeSummary;
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 pub use train::{InitFrom, RecipeChoice, Train};
 

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use crate::config::Recipe;
 use crate::data::prepare::Preparation;
 use crate::data::resize::rules::ResizeRule;
-use crate::data::{Alpha, Orientation, PillowVersion};
+use crate::data::{Alpha, Buckets, Orientation, PillowVersion, Views};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::util::settings::SIZE;
+use crate::tokens::TOKENS_MAX;
+use crate::util::settings::{BUCKETS, RESIZE, SIZE, VIEWS};
 
 /// What an image becomes before the model sees it. A setting that isn't given is the model's own; in
 /// training, the recipe's.
@@ -80,12 +81,59 @@ impl PixelSettings {
 
     /// What a model that stands is fed: its own preprocessing with these on top.
     pub(crate) fn preparation(self, model: &ModelConfig) -> Result<Preparation> {
+        self.by(model, |rule| side(self.size, model.preprocess.size, rule))
+    }
+
+    /// The same where images go into `buckets`.
+    pub(crate) fn bucketed(self, model: &ModelConfig, buckets: &Buckets) -> Result<Preparation> {
+        let preparation = self.by(model, |rule| self.check_buckets(rule).map(|()| None))?;
+        let sizes = buckets.sizes(model.factor())?;
+        for &(width, height) in sizes.all() {
+            let (w, h) = (width as usize, height as usize);
+            let tokens = model.grid(h, w).and_then(|grids| {
+                let tokens = grids.iter().map(|(h, w)| h.saturating_mul(*w)).max().unwrap_or(0);
+                let max = TOKENS_MAX as usize;
+                let few = tokens <= max;
+                few.then_some(())
+                    .ok_or_else(|| format!("{tokens} tokens, more than {max} of a row"))
+            });
+            tokens.map_err(|reason| {
+                let text = format!("{width}x{height} doesn't suit the model: {reason}");
+                Error::setting(BUCKETS, text)
+            })?;
+        }
+        Ok(Preparation { buckets: Some(sizes), ..preparation })
+    }
+
+    /// Refuses what can't be beside buckets; `rule`: that of the model where none is asked for.
+    fn check_buckets(self, rule: ResizeRule) -> Result<()> {
+        let reason = match self.size {
+            Some(size) => format!("and {SIZE} {size} exclude each other; leave one of both away"),
+            None if !rule.covers() => format!(
+                "beside the resize rule {rule}, which doesn't cut images to an aspect ratio; give \
+                 another {RESIZE}, such as bicubic"
+            ),
+            None => return Ok(()),
+        };
+        Err(Error::setting(BUCKETS, reason))
+    }
+
+    /// The same as far as it can be told before there is a model.
+    pub(crate) fn check_beside_buckets(self) -> Result<()> {
+        self.check_buckets(self.resize.unwrap_or_default())
+    }
+
+    fn by(
+        self,
+        model: &ModelConfig,
+        size: impl FnOnce(ResizeRule) -> Result<Option<u32>>,
+    ) -> Result<Preparation> {
         let own = &model.preprocess;
         let rule = match self.resize {
             Some(rule) => rule,
             None => own.resize.parse()?,
         };
-        let size = side(self.size, own.size, rule)?;
+        let size = size(rule)?;
         let mut pillow = own.pillow.map(PillowVersion::try_from).transpose()?.unwrap_or_default();
         if self.resize.is_some() && rule.check(pillow).is_err() {
             // The model's version was for its own rule; Pillow has no part in the one asked for.
@@ -102,6 +150,7 @@ impl PixelSettings {
             size,
             channels: model.pixels.channels,
             views: None,
+            buckets: None,
         })
     }
 }
@@ -122,6 +171,32 @@ fn side(asked: Option<u32>, own: Option<u32>, rule: ResizeRule) -> Result<Option
              multiple of its factor (rule {rule})"
         ))),
         (_, size, _) => Ok(size),
+    }
+}
+
+/// The preparation that gives the views of an image.
+pub(super) fn with_views(preparation: Preparation, views: Option<Views>) -> Result<Preparation> {
+    match (views, preparation.size) {
+        (Some(views), None) => Err(Error::setting(
+            VIEWS,
+            format!(
+                "{views}: views are of one size, and under the {RESIZE} rule {} images keep \
+                 theirs; leave one of both away",
+                preparation.rule
+            ),
+        )),
+        _ => Ok(Preparation { views, ..preparation }),
+    }
+}
+
+/// Refuses views that can't be beside buckets.
+pub(super) fn check_views(buckets: Option<&Buckets>, views: Option<Views>) -> Result<()> {
+    match views {
+        Some(views) if buckets.is_some() && views != Views::Flips => Err(Error::setting(
+            BUCKETS,
+            format!("and {VIEWS} {views} exclude each other: of views, flips alone go with them"),
+        )),
+        _ => Ok(()),
     }
 }
 

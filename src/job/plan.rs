@@ -2,9 +2,11 @@
 //! that is there, and says what differs.
 
 use super::append;
+use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
 use super::inputs::Inputs;
 use super::listed::Listed;
+use crate::data::prepare::Preparation;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::source::library::Library;
@@ -56,41 +58,103 @@ pub(super) struct PlanOfJob {
     pub(super) appended: Option<Appended>,
 }
 
-/// Lists the inputs into `plan.parquet`, or holds them against the plans that are there; `append`: adds
-/// a plan of what they don't have.
-///
-/// # Errors
-/// No image; inputs or settings that differ from those of the plan.
-pub(super) fn plan(
-    inputs: &Inputs,
-    out: &Path,
-    identity: &Identity,
-    labels: &Labels,
-    append: bool,
-    observer: &mut dyn Observer,
-) -> Result<PlanOfJob> {
-    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
-    if there && (append || Plan::open(out)?.files().len() > 1) {
-        return append::plan(inputs, out, identity, labels, append, observer);
+/// What is planned, and where.
+pub(super) struct Planning<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) out: &'a Path,
+    pub(super) labels: &'a Labels,
+    pub(super) preparation: &'a Preparation,
+}
+
+impl Planning<'_> {
+    /// Lists the inputs into `plan.parquet`, or holds them against the plans that are there; `append`:
+    /// adds a plan of what they don't have.
+    ///
+    /// # Errors
+    /// No image; inputs or settings that differ from those of the plan.
+    pub(super) fn plan(
+        &self,
+        identity: &Identity,
+        append: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<PlanOfJob> {
+        let Planning { inputs, out, .. } = self;
+        let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+        if there && (append || Plan::open(out)?.files().len() > 1) {
+            return append::plan(self, identity, append, observer);
+        }
+        let of_one = |plan, unseen| PlanOfJob { plan, unseen, appended: None };
+        let (held, unseen) = self.hold(inputs.take(), identity, observer)?;
+        let (plan, first) = match held {
+            Held::Same(plan) => return Ok(of_one(plan, unseen)),
+            Held::Other(plan, first) => (plan, first),
+        };
+        // Earlier versions took what vqtok had written; their outputs are continued as they were
+        // begun.
+        let own = Take { own: true, ..inputs.take() };
+        if let (Held::Same(plan), unseen) = self.hold(own, identity, observer)? {
+            return Ok(of_one(plan, unseen));
+        }
+        Err(changed(inputs, &plan, &first)?)
     }
-    let of_one = |plan, unseen| PlanOfJob { plan, unseen, appended: None };
-    let (held, unseen) = hold(inputs, inputs.take(), out, identity, labels, observer)?;
-    let (plan, first) = match held {
-        Held::Same(plan) => return Ok(of_one(plan, unseen)),
-        Held::Other(plan, first) => (plan, first),
-    };
-    // Earlier versions took what vqtok had written; their outputs are continued as they were begun.
-    let own = Take { own: true, ..inputs.take() };
-    if let (Held::Same(plan), unseen) = hold(inputs, own, out, identity, labels, observer)? {
-        return Ok(of_one(plan, unseen));
+
+    /// One try with one choice of what is taken.
+    fn hold(
+        &self,
+        take: Take,
+        identity: &Identity,
+        observer: &mut dyn Observer,
+    ) -> Result<(Held, u64)> {
+        let Planning { inputs, out, labels, preparation } = *self;
+        let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+        let known = there.then(|| Plan::open(out)).transpose()?;
+        let mut listed = Listed::new(inputs, take, known.as_ref())?;
+        drop(known);
+        if listed.is_empty()? {
+            return Err(no_image(inputs, &listed.skipped()));
+        }
+        let mut resized = Resized::of(out);
+        let accept =
+            &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
+        let rows = identity.shard_rows as usize;
+        let taken = inputs.taken();
+        // Whatever a header says today: an image stays in the bucket that it was planned for.
+        let held = storage::resumable(|| match preparation.buckets.as_ref().filter(|_| !there) {
+            None => Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept),
+            Some(buckets) => {
+                let stopped = || observer.interrupted();
+                let bucketed = Bucketed::new(listed.by_ref(), buckets, preparation, stopped);
+                Plan::hold(out, identity, &taken, bucketed, rows, accept)
+            }
+        })?;
+        let skipped = listed.skipped();
+        let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
+        let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
+        if moved.is_some() {
+            check_contents(&plan, &BTreeSet::new())?;
+        }
+        observer.event(&Event::Planned(&Planned {
+            images: plan.rows(),
+            partitions: plan.partitions(),
+            skipped: &skipped,
+            resized: resized.count,
+            unchanged: listed.unchanged(),
+            moved,
+            own: take.own,
+            unplanned_facts: plan.unplanned_facts(),
+            label_level: labels.level,
+            layout: labels.layout.as_ref(),
+            appended: None,
+            changed: &[],
+        }));
+        Ok((Held::Same(plan), skipped.unseen()))
     }
-    Err(changed(inputs, &plan, &first)?)
 }
 
 /// What has changed between the planned input and today's, of which `first` is the first difference.
 pub(super) fn changed(inputs: &Inputs, plan: &Plan, first: &str) -> Result<Error> {
     let today = || Ok(rows(inputs.images(inputs.take(), true)?));
-    let changes = Changes::between(|| plan.all_rows(), today, plan.has_parts(), is_hidden)?;
+    let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
     let more = match changes.new.count > 0 {
         true => format!("; {APPEND} adds new images"),
         false => String::new(),
@@ -100,51 +164,6 @@ pub(super) fn changed(inputs: &Inputs, plan: &Plan, first: &str) -> Result<Error
         text::path(plan.dir()),
         told(&changes, inputs.hidden, first)
     )))
-}
-
-/// One try with one choice of what is taken.
-fn hold(
-    inputs: &Inputs,
-    take: Take,
-    out: &Path,
-    identity: &Identity,
-    labels: &Labels,
-    observer: &mut dyn Observer,
-) -> Result<(Held, u64)> {
-    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
-    let known = there.then(|| Plan::open(out)).transpose()?;
-    let mut listed = Listed::new(inputs, take, known.as_ref())?;
-    drop(known);
-    if listed.is_empty()? {
-        return Err(no_image(inputs, &listed.skipped()));
-    }
-    let mut resized = Resized::of(out);
-    let accept = &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
-    let rows = identity.shard_rows as usize;
-    let taken = inputs.taken();
-    let held =
-        storage::resumable(|| Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept))?;
-    let skipped = listed.skipped();
-    let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
-    let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
-    if moved.is_some() {
-        check_contents(&plan, &BTreeSet::new())?;
-    }
-    observer.event(&Event::Planned(&Planned {
-        images: plan.rows(),
-        partitions: plan.partitions(),
-        skipped: &skipped,
-        resized: resized.count,
-        unchanged: listed.unchanged(),
-        moved,
-        own: take.own,
-        unplanned_facts: plan.unplanned_facts(),
-        label_level: labels.level,
-        layout: labels.layout.as_ref(),
-        appended: None,
-        changed: &[],
-    }));
-    Ok((Held::Same(plan), skipped.unseen()))
 }
 
 /// Inputs with nothing to tokenize in them.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use super::events::{DamageReport, Event, Observer};
 use super::pixels::told;
 use super::plan;
-use super::tokenize::{TokenizeSummary, check_batch_size, tokenize};
+use super::tokenize::{check_batch_size, tokenize};
+use super::tokenize_summary::TokenizeSummary;
 use super::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::audit::{Part, VerifyReport, verify};
+use crate::data::BucketSizes;
 use crate::data::prepare::Preparation;
 use crate::data::resize::pillow::PillowVersion;
 use crate::data::source::file;
@@ -204,6 +206,7 @@ fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
         rule: made.rule.parse()?,
         size: made.size,
         channels,
+        buckets: made.buckets.as_deref().map(BucketSizes::recorded).transpose()?,
         views: made.views.as_deref().map(str::parse).transpose()?,
     })
 }

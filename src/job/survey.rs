@@ -214,7 +214,7 @@ impl Survey {
             let found = rows(self.inputs.images(self.inputs.take(), true)?);
             Ok(found.map(|row| if stopped() { Err(Error::Interrupted) } else { row }))
         };
-        let changes = Changes::between(|| plan.all_rows(), today, plan.has_parts(), is_hidden)?;
+        let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
         let keys = |group: &Group| ChangedImages {
             count: group.count,
             examples: group.examples.iter().map(|row: &PlanRow| row.key.clone()).collect(),

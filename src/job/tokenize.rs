@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use super::events::{Appended, Event, Observer, Pass, Relay};
+use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
+use super::pixels::{self, PixelSettings};
 use super::places;
-use super::plan::{self, Labels, PlanOfJob};
+use super::plan::{Labels, PlanOfJob, Planning};
 use super::share::Share;
+use super::tokenize_summary::TokenizeSummary;
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
-use crate::data::Views;
 use crate::data::prepare::Preparation;
 use crate::data::source::labels::LabelLevel;
+use crate::data::{Buckets, Views};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{
-    CommitMode, DatasetSummary, Plan, all_committed, finalize, refuse_foreign, repair,
-};
-use crate::util::settings::{BATCH_SIZE, OUT, RESIZE, SHARD_ROWS, VIEWS};
+use crate::tokens::{CommitMode, Plan, all_committed, finalize, refuse_foreign, repair};
+use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
 const SHARD_ROWS_MAX: usize = 1 << 24;
@@ -35,6 +35,7 @@ pub struct Tokenize {
     pub(super) out: PathBuf,
     label_level: Option<LabelLevel>,
     views: Option<Views>,
+    buckets: Option<Buckets>,
     batch_size: Option<usize>,
     shard_rows: Option<usize>,
     share: Share,
@@ -61,6 +62,7 @@ impl Tokenize {
             out,
             label_level: None,
             views: None,
+            buckets: None,
             batch_size: None,
             shard_rows: None,
             share: Share::ALL,
@@ -122,6 +124,14 @@ impl Tokenize {
         self
     }
 
+    /// Brings each image to the one of several sizes whose aspect ratio is nearest to its own: scaled
+    /// until it covers it, its middle cut out. Shards are of one size each. Of views, flips alone
+    /// can be beside them.
+    pub fn buckets(mut self, buckets: impl Into<Option<Buckets>>) -> Tokenize {
+        self.buckets = buckets.into();
+        self
+    }
+
     /// Images per batch, or views; tokens don't depend on it. By default the recipe's, or what suits the
     /// device.
     pub fn batch_size(mut self, images: impl Into<Option<usize>>) -> Tokenize {
@@ -176,6 +186,7 @@ impl Tokenize {
         }
         check_batch_size(self.batch_size)?;
         self.views.map_or(Ok(()), Views::check)?;
+        pixels::check_views(self.buckets.as_ref(), self.views)?;
         places::refuse_empty(OUT, &self.out)?;
         self.inputs.check_folder(&self.out)?;
         places::check_output(&self.out, model)?;
@@ -220,20 +231,22 @@ impl Tokenize {
         }
         let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let (inputs, out) = (&self.inputs, &self.out);
-        let planned = plan::plan(inputs, out, &identity, &labels, self.append, observer)?;
-        storage::resumable(|| self.run_planned(&settings, &planned, engine, observer))
+        let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
+        let planning = Planning { inputs, out, labels: &labels, preparation };
+        let planned = planning.plan(&identity, self.append, observer)?;
+        storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
     }
 
     /// What is still to do of a plan.
     fn run_planned(
         &self,
         settings: &pipeline::Settings,
-        planned: &PlanOfJob,
+        planned: PlanOfJob,
         engine: &mut dyn Engine,
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
-        let (out, plan) = (&self.out, &planned.plan);
+        let PlanOfJob { ref plan, unseen, appended } = planned;
+        let out = &self.out;
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
         refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
@@ -253,8 +266,14 @@ impl Tokenize {
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let summary = TokenizeSummary::of(out, done, retried, planned.unseen)?;
-        Ok(TokenizeSummary { appended: planned.appended, ..summary })
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?;
+        summary.appended = appended;
+        Ok(summary)
+    }
+
+    /// Refuses pixel settings that can't be beside buckets, as far as they say it themselves.
+    pub(super) fn check_pixels(&self, pixels: PixelSettings) -> Result<()> {
+        self.buckets.as_ref().map_or(Ok(()), |_| pixels.check_beside_buckets())
     }
 
     fn settings(
@@ -263,7 +282,13 @@ impl Tokenize {
         recipe: &TokenizeRecipe,
     ) -> Result<pipeline::Settings> {
         tokenizer.require_encoder()?;
-        let preparation = with_views(tokenizer.preparation()?, self.views)?;
+        let preparation = match &self.buckets {
+            None => pixels::with_views(tokenizer.preparation()?, self.views)?,
+            Some(buckets) => {
+                let bucketed = tokenizer.pixels.bucketed(tokenizer.config(), buckets)?;
+                Preparation { views: self.views, ..bucketed }
+            }
+        };
         let suits = tokenizer.images_together(&preparation);
         Ok(pipeline::Settings {
             preparation,
@@ -292,21 +317,6 @@ impl Tokenize {
         repair::reopen(plan.dir(), &lock)?;
         let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
         tokenize(&settings, plan, &again, engine, observer)
-    }
-}
-
-/// The preparation that gives the views of an image.
-fn with_views(preparation: Preparation, views: Option<Views>) -> Result<Preparation> {
-    match (views, preparation.size) {
-        (Some(views), None) => Err(Error::setting(
-            VIEWS,
-            format!(
-                "{views}: views are of one size, and under the {RESIZE} rule {} images keep \
-                 theirs; leave one of both away",
-                preparation.rule
-            ),
-        )),
-        _ => Ok(Preparation { views, ..preparation }),
     }
 }
 
@@ -339,68 +349,4 @@ pub(super) fn tokenize(
     let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
     observer.event(&Event::Tokenized(&Pass { images, summary }));
     Ok(summary)
-}
-
-/// What a run did, and what the output is now.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TokenizeSummary {
-    /// Images that this run wrote, a row each or one for each of their views; not those of shards that
-    /// another worker committed first.
-    pub written: u64,
-    /// Images that this run gave up, a row in `failures` each; counted as those.
-    pub failed: u64,
-    /// Images of the plan.
-    pub planned: u64,
-    /// Partitions of the plan.
-    pub partitions: u64,
-    /// Those that other workers have still to make; the last of them finishes the output.
-    pub missing: u64,
-    /// Partitions that were to be made again and are kept, as images would have lost their tokens.
-    pub kept: u64,
-    /// Folders and files of the inputs that couldn't be looked at.
-    pub unseen: u64,
-    /// What the finished output holds, of all runs and workers; None while something is missing.
-    pub dataset: Option<DatasetSummary>,
-    /// How the inputs stand to the output, where images were appended to it or are to be.
-    pub appended: Option<Appended>,
-    /// Of `failed`, the images that had failed before. They were reported then: until the output
-    /// is finished, they don't make a run unclean again.
-    failed_again: u64,
-}
-
-impl TokenizeSummary {
-    /// Finishes the output where it is whole.
-    pub(super) fn of(
-        out: &Path,
-        done: pipeline::Summary,
-        retried: pipeline::Summary,
-        unseen: u64,
-    ) -> Result<TokenizeSummary> {
-        // As it is now: another job may have appended to it.
-        let plan = Plan::open(out)?;
-        let there = all_committed(plan.dir())?;
-        let missing = (0..plan.partitions()).filter(|p| !there.contains(p)).count();
-        let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
-        Ok(TokenizeSummary {
-            written: done.written + retried.written,
-            failed: done.failed + retried.failed,
-            planned: plan.rows(),
-            partitions: plan.partitions() as u64,
-            missing: missing as u64,
-            kept: retried.kept,
-            unseen,
-            dataset,
-            appended: None,
-            failed_again: retried.failed,
-        })
-    }
-
-    /// Whether every image that was asked for has its tokens: of the whole output where it is
-    /// finished, else of this run.
-    pub fn is_clean(&self) -> bool {
-        let failed =
-            self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
-        failed + self.kept + self.unseen == 0
-    }
 }

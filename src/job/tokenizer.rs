@@ -11,6 +11,7 @@ use super::codes::{Codes, problem};
 use super::pixels::PixelSettings;
 use crate::checkpoint::find::configs;
 use crate::checkpoint::recognise::detect::{self, DetectOptions};
+use crate::data::BucketSizes;
 use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
@@ -30,7 +31,7 @@ pub struct TokenizerOptions {
     pub(super) family: Option<String>,
     pub(super) model_config: Option<PathBuf>,
     pub(super) weights: Option<String>,
-    pixels: PixelSettings,
+    pub(super) pixels: PixelSettings,
 }
 
 impl TokenizerOptions {
@@ -140,7 +141,7 @@ pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
 pub struct Tokenizer {
     pub(super) engine: Box<dyn Engine>,
     pub(super) path: PathBuf,
-    pixels: PixelSettings,
+    pub(super) pixels: PixelSettings,
     /// As many images go to the device at a time: fewer once it ran out of memory.
     images_max: usize,
 }
@@ -285,7 +286,9 @@ impl Tokenizer {
 
     /// Images that suit the device at a time.
     pub(super) fn images_together(&self, preparation: &Preparation) -> usize {
-        self.engine.batch_images(preparation.size.map(|side| side as usize)).max(1)
+        let largest = |buckets: &BucketSizes| buckets.largest_side();
+        let side = preparation.size.or_else(|| preparation.buckets.as_ref().map(largest));
+        self.engine.batch_images(side.map(|side| side as usize)).max(1)
     }
 
     pub(super) fn require_encoder(&self) -> Result<()> {

@@ -37,15 +37,7 @@ pub fn identity(
             dim: config.quantizer.dim as u64,
             factor: config.factor()[0] as u64,
         },
-        preprocessing: Preprocessing {
-            rule: preparation.rule.to_string(),
-            size: preparation.size,
-            alpha: preparation.alpha.to_string(),
-            orientation: Some(preparation.orientation.to_string()),
-            pillow: Some(preparation.pillow.into()),
-            views: preparation.views.map(|views| views.to_string()),
-            digest: preparation.digest(),
-        },
+        preprocessing: preprocessing(preparation),
         label_level: None,
         levels: grids
             .into_iter()
@@ -60,4 +52,17 @@ pub fn identity(
         shard_rows: shard_rows as u64,
         version: env!("CARGO_PKG_VERSION").into(),
     })
+}
+
+fn preprocessing(preparation: &Preparation) -> Preprocessing {
+    Preprocessing {
+        buckets: preparation.buckets.as_ref().map(|buckets| buckets.to_string()),
+        rule: preparation.rule.to_string(),
+        size: preparation.size,
+        alpha: preparation.alpha.to_string(),
+        orientation: Some(preparation.orientation.to_string()),
+        pillow: Some(preparation.pillow.into()),
+        views: preparation.views.map(|views| views.to_string()),
+        digest: preparation.digest(),
+    }
 }

@@ -21,6 +21,6 @@ mod write;
 pub use events::Event;
 pub(crate) use events::Observer;
 pub use identity::identity;
-pub(crate) use planned::{image_of, row_of};
+pub(crate) use planned::{image_at, image_of, row_of};
 pub use run::run;
 pub use settings::{DECODE_TIME_MAX, OnError, Settings, Sizes, Summary};

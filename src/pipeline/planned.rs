@@ -9,15 +9,33 @@ pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
     let Facts { label, caption, meta_json } = facts;
     let (member, offset) = part.map(|part| (part.member, part.offset as i64)).unzip();
     let bytes = bytes as i64;
-    PlanRow { ordinal, key, uri, bytes, member, offset, label, caption, meta_json, fault, forward }
+    PlanRow {
+        ordinal,
+        key,
+        uri,
+        bytes,
+        member,
+        offset,
+        label,
+        caption,
+        meta_json,
+        fault,
+        forward,
+        bucket: None,
+    }
 }
 
 /// The image of a row, at its place of today; what stands beside it is in the row alone.
 pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
+    image_at(plan.place(row), row)
+}
+
+/// The image of a row that lies at `uri`.
+pub(crate) fn image_at(uri: String, row: &PlanRow) -> SourceImage {
     let part = row.member.clone().zip(row.offset);
     SourceImage {
         key: row.key.clone(),
-        uri: plan.place(row),
+        uri,
         bytes: row.bytes.unsigned_abs(),
         forward: row.forward,
         part: part.map(|(member, offset)| Part { member, offset: offset.unsigned_abs() }),

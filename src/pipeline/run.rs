@@ -71,19 +71,19 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
     written
 }
 
-/// An image to decode, and how its bytes are had.
-pub(super) type Task = (SourceImage, Fetched);
+/// An image to decode, how its bytes are had, and the bucket that it is brought to.
+pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
 
 /// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
 fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Views>> {
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
-    let work = move |(image, fetched): Task, timer: &Timer| {
+    let work = move |(image, fetched, bucket): Task, timer: &Timer| {
         let reading = panics::at("read", Some(&image.key));
         let bytes = fetched.bytes(&image, sizes == Sizes::Planned, &preparation.limits)?;
         drop(reading);
         let _decoding = panics::at("decode", Some(&image.key));
         timer.start();
-        prepare::views_from_bytes(&bytes, &image.key, &preparation)
+        prepare::views_from_bytes(&bytes, &image.key, bucket, &preparation)
     };
     let threads = rayon::current_num_threads();
     WorkerPool::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
@@ -108,7 +108,7 @@ fn read(
             }
             let image = image_of(plan, &row);
             let fetched = fetcher.fetch(&image);
-            let prepared = pool.submit((image, fetched));
+            let prepared = pool.submit((image, fetched, row.bucket_size()));
             if items.send(InFlight { partition, plan: row, prepared }).is_err() {
                 return Ok(()); // the engine ended; its error is the one to report
             }

@@ -250,8 +250,11 @@ fn a_decoder_that_hangs_costs_its_image() {
     };
     let pool = WorkerPool::new(1, 1, limit, work).unwrap();
     let image = crate::data::SourceImage::default();
-    let awaited =
-        InFlight { partition: 0, plan: row.clone(), prepared: pool.submit((image, Fetched::File)) };
+    let awaited = InFlight {
+        partition: 0,
+        plan: row.clone(),
+        prepared: pool.submit((image, Fetched::File, None)),
+    };
     let settings = Settings { decode_time_max: limit, ..scene.settings() };
     let item = arrive(&settings, awaited, &AtomicBool::new(false)).unwrap().unwrap();
     let reject = item.prepared.unwrap_err();

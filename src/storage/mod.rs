@@ -19,7 +19,6 @@ mod facts;
 mod files;
 mod long_paths;
 mod model_cache;
-mod nameless;
 mod outage;
 #[cfg(any(feature = "stores", test))]
 mod remote_file;
@@ -42,5 +41,4 @@ pub(crate) use files::{
 };
 pub(crate) use long_paths::reach;
 pub(crate) use model_cache::local_copy;
-pub(crate) use nameless::nameless;
 pub(crate) use outage::{resumable, watching};

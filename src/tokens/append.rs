@@ -33,7 +33,14 @@ pub(crate) fn hold(
 /// # Errors
 /// Two new images of one key; shards of another output in its partitions' places; what the system
 /// refuses.
-pub(crate) fn append(plan: &Plan, arrivals: &Arrivals, taken: &str) -> Result<Option<Plan>> {
+/// `placed` puts the images into their buckets, where the output has some.
+#[expect(clippy::needless_lifetimes, reason = "`I` holds what it is made of")]
+pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
+    plan: &Plan,
+    arrivals: &'a Arrivals,
+    taken: &str,
+    placed: impl FnOnce(Box<dyn Iterator<Item = Result<Today>> + 'a>) -> I,
+) -> Result<Option<Plan>> {
     let _at = panics::at("plan", None);
     let dir = plan.dir();
     let Some(listed) = arrivals.listed.as_ref().filter(|_| arrivals.new > 0) else {
@@ -42,8 +49,10 @@ pub(crate) fn append(plan: &Plan, arrivals: &Arrivals, taken: &str) -> Result<Op
     let base = plan.last().next();
     let path = dir.join(base.name());
     let listed_at = listed.file.listed_at();
-    let about = About { identity: plan.identity(), base: &base, taken, listed_at };
-    let (sealed, digest) = write(&path, about, listed.arrived(base.ordinal as i64)?)?;
+    let about =
+        About { identity: plan.identity(), base: &base, taken, listed_at, in_buckets: true };
+    let (sealed, digest) =
+        write(&path, about, placed(Box::new(listed.arrived(base.ordinal as i64)?)))?;
     let ours = PlanFile::open(sealed.path(), base.number)?;
     duplicate_keys::check(ours.rows(), || ours.all_rows())?;
     if !storage::exists(&path).map_err(Error::io(&path))? {

@@ -184,7 +184,13 @@ impl Arrivals {
         }
         let path = plan.dir().join(plan.last().next().name());
         let base = Base::default();
-        let about = About { identity: plan.identity(), base: &base, taken: "", listed_at: None };
+        let about = About {
+            identity: plan.identity(),
+            base: &base,
+            taken: "",
+            listed_at: None,
+            in_buckets: false,
+        };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;
         Ok(Some(Listed { file, known: Bits::default(), opened, _sealed: sealed }))

@@ -60,13 +60,17 @@ pub struct TokenizerId {
     pub factor: u64,
 }
 
-/// What stands for views where there are none.
+/// What stands for views or buckets where there are none.
 const NONE: &str = "none";
 
 /// How an image file becomes the model's pixels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
+    /// Sizes that images are brought to by their aspect ratios, as `512x512,640x384`, each width and
+    /// height in pixels. None where all have one size, or their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<String>,
     /// Name of the resize rule.
     pub rule: String,
     /// Side of the square crop in pixels; None where each image keeps its size.
@@ -96,6 +100,7 @@ impl Preprocessing {
         full.orientation.get_or_insert_with(|| "apply".into());
         full.pillow.get_or_insert(12);
         full.views.get_or_insert_with(|| NONE.into());
+        full.buckets.get_or_insert_with(|| NONE.into());
         full
     }
 }
@@ -127,6 +132,26 @@ impl LevelLayout {
 }
 
 impl Identity {
+    /// Width and height of every bucket, in their order; None where images go into none.
+    ///
+    /// # Errors
+    /// A text that names none.
+    pub(super) fn buckets(&self) -> Result<Option<Vec<(u32, u32)>>> {
+        let Some(text) = &self.preprocessing.buckets else { return Ok(None) };
+        let size = |word: &str| {
+            let (width, height) = word.split_once('x')?;
+            let sides = (width.parse::<u32>().ok()?, height.parse::<u32>().ok()?);
+            (sides.0 > 0 && sides.1 > 0).then_some(sides)
+        };
+        let sizes: Option<Vec<_>> = text.split(',').map(size).collect();
+        match sizes {
+            Some(sizes) if self.levels.iter().all(|level| level.grid.is_none()) => Ok(Some(sizes)),
+            _ => {
+                Err(Error::invalid(format!("no output has the buckets '{}'", text::shorten(text))))
+            }
+        }
+    }
+
     /// Refuses what can't be written.
     ///
     /// # Errors
@@ -162,6 +187,7 @@ impl Identity {
                 )));
             }
         }
+        self.buckets()?;
         if self.tokenizer.codes != self.levels[0].codes {
             return Err(Error::invalid("tokenizer.codes and levels[0].codes differ"));
         }
@@ -235,6 +261,8 @@ fn as_given(name: &str, value: &str) -> String {
         "preprocessing.alpha" => settings::ALPHA,
         "preprocessing.orientation" => settings::ORIENTATION,
         "preprocessing.pillow" => settings::PILLOW,
+        "preprocessing.buckets" if value == NONE => return format!("no {}", settings::BUCKETS),
+        "preprocessing.buckets" => settings::BUCKETS,
         "preprocessing.views" if value == NONE => return format!("no {}", settings::VIEWS),
         "preprocessing.views" => settings::VIEWS,
         "shard_rows" => settings::SHARD_ROWS,
@@ -276,6 +304,7 @@ pub(crate) mod tests {
                 factor: 4,
             },
             preprocessing: Preprocessing {
+                buckets: None,
                 rule: "bicubic".into(),
                 size: Some(16),
                 alpha: "white".into(),

@@ -65,5 +65,6 @@ pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;
 pub use plan::{Container, ContainerFile, Held, Plan, Today};
 pub(crate) use plan::{FILE as PLAN_FILE, PlanFile};
+pub(crate) use rows::Bucket;
 pub use rows::{FailureRow, Outcome, PlanRow, TokenGrid, TokenRow};
 pub use shard::{Commit, CommitMode, PartitionWriter, Receipt};

@@ -49,7 +49,7 @@ impl Moved {
             (then, today) = (&was.uri, &now.uri);
         }
         let (then, today) = (then.to_string(), today.to_string());
-        self.stretches.push(Stretch { first: was.ordinal, was: then, now: today });
+        self.stretches.push(Stretch { first: was.position(), was: then, now: today });
     }
 
     /// Whether every file lies where it was planned.
@@ -65,12 +65,12 @@ impl Moved {
 
     /// Where an image is read from.
     pub fn place(&self, row: &PlanRow) -> String {
-        self.place_of(row.ordinal, &row.uri)
+        self.place_of(row.position(), &row.uri)
     }
 
-    /// [`Moved::place`] of the image with that ordinal and that planned uri.
-    pub fn place_of(&self, ordinal: i64, uri: &str) -> String {
-        let behind = self.stretches.partition_point(|stretch| stretch.first <= ordinal);
+    /// [`Moved::place`] of the image at that place in the order of the inputs, with that planned uri.
+    pub fn place_of(&self, position: i64, uri: &str) -> String {
+        let behind = self.stretches.partition_point(|stretch| stretch.first <= position);
         let stretch = behind.checked_sub(1).and_then(|index| self.stretches.get(index));
         stretch.and_then(|stretch| stretch.place(uri)).unwrap_or_else(|| uri.to_string())
     }

@@ -119,6 +119,9 @@ fn rebuild_plan(
     let first = first(&path, &good)?;
     let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
+    if identity.buckets()?.is_some() {
+        return Err(lost("the order of the inputs, before buckets, stood in it alone".into()));
+    }
     let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
     let old = PlanFile::open(&path, number).ok();
     let old = old.filter(|old| old.partitions() == partitions && *old.base() == base);
@@ -140,7 +143,13 @@ fn rebuild_plan(
             Ok(rows) => rows.into_iter().map(|row| Ok(Today::Image(row))).collect::<Vec<_>>(),
             Err(error) => vec![Err(error)],
         });
-        let about = About { identity: &identity, base: &base, taken: "", listed_at: None };
+        let about = About {
+            identity: &identity,
+            base: &base,
+            taken: "",
+            listed_at: None,
+            in_buckets: true,
+        };
         match plan::write(&path, about, rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),

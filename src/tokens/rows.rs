@@ -1,8 +1,22 @@
 //! Owns what is known of an image that is planned, tokenized or given up. Must not know: columns,
 //! files.
 
+use serde::{Deserialize, Serialize};
+
+/// The aspect bucket of an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// The image's place among all in the order of the inputs, from 0: a plan has those of one
+    /// bucket behind each other.
+    pub position: i64,
+}
+
 /// One image to tokenize.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRow {
     /// Its place in the plan, from 0, without holes.
     pub ordinal: i64,
@@ -26,9 +40,21 @@ pub struct PlanRow {
     pub fault: Option<String>,
     /// Whether the file at `uri` can only be read from its beginning on, by one worker.
     pub forward: bool,
+    /// Where images go into buckets by their aspect ratios.
+    pub bucket: Option<Bucket>,
 }
 
 impl PlanRow {
+    /// Its place in the order of the inputs.
+    pub(super) fn position(&self) -> i64 {
+        self.bucket.map_or(self.ordinal, |bucket| bucket.position)
+    }
+
+    /// Width and height of its bucket.
+    pub(crate) fn bucket_size(&self) -> Option<(u32, u32)> {
+        self.bucket.map(|bucket| (bucket.width, bucket.height))
+    }
+
     /// Whether there is more to it than a file: what `plan.v2` has columns for.
     pub(super) fn is_more_than_a_file(&self) -> bool {
         let PlanRow { member, label, caption, meta_json, fault, .. } = self;

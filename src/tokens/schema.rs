@@ -24,6 +24,8 @@ use crate::util::parquet_errors::told;
 pub(crate) const PLAN: &str = "plan.v1";
 /// Schema word of a `plan.parquet` whose images are more than files.
 pub(crate) const PLAN_OF_PARTS: &str = "plan.v2";
+/// Schema word of a `plan.parquet` whose images go into buckets.
+pub(crate) const PLAN_OF_BUCKETS: &str = "plan.v3";
 /// Schema word of token shards.
 pub(crate) const TOKENS: &str = "tokens.v1";
 /// Schema word of failure sidecars.
@@ -37,9 +39,10 @@ pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 7] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 8] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
+    (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),
     (TOKENS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
@@ -77,6 +80,18 @@ pub(crate) fn plan_of_parts() -> SchemaRef {
         field("forward", DataType::Boolean),
     ];
     let fields: Vec<_> = plan().fields().iter().cloned().chain(more.map(Arc::new)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns of a `plan.parquet` whose images go into buckets.
+pub(crate) fn plan_of_buckets() -> SchemaRef {
+    let more = [
+        field("position", DataType::Int64),
+        field("bucket_width", DataType::Int32),
+        field("bucket_height", DataType::Int32),
+    ];
+    let parts = plan_of_parts();
+    let fields: Vec<_> = parts.fields().iter().cloned().chain(more.map(Arc::new)).collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -304,6 +319,7 @@ mod tests {
         let residual = [fixed[0].clone(), deeper.clone(), deeper];
         assert_eq!(described(PLAN, true, 0), written(&plan()));
         assert_eq!(described(PLAN_OF_PARTS, true, 0), written(&plan_of_parts()));
+        assert_eq!(described(PLAN_OF_BUCKETS, true, 0), written(&plan_of_buckets()));
         assert_eq!(described(FAILURES, true, 0), written(&failures()));
         assert_eq!(described(CODEBOOK, true, 0), written(&codebook()));
         assert_eq!(described(TOKENS, false, 0), written(&tokens(&fixed)));

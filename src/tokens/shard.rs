@@ -11,7 +11,7 @@ use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
 use super::files::{FOLDERS, Sidecar, shard_path};
 use super::folder_lock::FolderLock;
-use super::identity::{Identity, LevelLayout};
+use super::identity::{Identity, LevelLayout, Preprocessing};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
@@ -285,7 +285,7 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.factor", model.factor.to_string()),
         (first.grid_entry.as_str(), grid(&identity.levels[0])),
         ("vqtok.resize", pixels.rule.clone()),
-        ("vqtok.size", pixels.size.map_or("source".to_string(), |size| size.to_string())),
+        ("vqtok.size", size(pixels)),
         ("vqtok.alpha", pixels.alpha.clone()),
         ("vqtok.preprocessing_sha256", pixels.digest.clone()),
         ("vqtok.precision", identity.precision.clone()),
@@ -297,23 +297,28 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.first_ordinal", ordinals.start.to_string()),
         ("vqtok.planned", (ordinals.end - ordinals.start).to_string()),
     ];
-    if let Some(orientation) = &pixels.orientation {
-        entries.push(("vqtok.orientation", orientation.clone()));
-    }
-    if let Some(version) = pixels.pillow {
-        entries.push(("vqtok.pillow", version.to_string()));
-    }
-    if let Some(views) = &pixels.views {
-        entries.push(("vqtok.views", views.clone()));
-    }
-    if let Some(level) = &identity.label_level {
-        entries.push(("vqtok.label_level", level.clone()));
-    }
+    let optional = [
+        ("vqtok.orientation", pixels.orientation.clone()),
+        ("vqtok.pillow", pixels.pillow.map(|version| version.to_string())),
+        ("vqtok.views", pixels.views.clone()),
+        ("vqtok.buckets", pixels.buckets.clone()),
+        ("vqtok.label_level", identity.label_level.clone()),
+    ];
+    entries.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
     for (names, level) in names.iter().zip(&identity.levels).skip(1) {
         entries.push((&names.codes_entry, level.codes.to_string()));
         entries.push((&names.grid_entry, grid(level)));
     }
     entries.into_iter().map(|(key, value)| KeyValue::new(key.into(), value)).collect()
+}
+
+/// What sizes images are brought to, in a word.
+fn size(pixels: &Preprocessing) -> String {
+    match (pixels.size, &pixels.buckets) {
+        (Some(size), _) => size.to_string(),
+        (None, Some(_)) => "buckets".to_string(),
+        (None, None) => "source".to_string(),
+    }
 }
 
 /// The loser's part: the winner stays; our sidecars go unless they are the winner's as well.

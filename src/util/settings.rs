@@ -30,6 +30,7 @@ settings! {
     ALPHA = "alpha",
     APPEND = "append",
     BATCH_SIZE = "batch_size",
+    BUCKETS = "buckets",
     CAPTION_COLUMN = "caption_column",
     COUNT = "count",
     COLUMN = "column",

@@ -43,7 +43,9 @@ pub fn image(bytes: &[u8]) -> bool {
     let channels = [1, 3][bytes.len() % 2];
     let (rule, size) = (ResizeRule::default(), Some(16));
     let (orientation, pillow) = (Default::default(), Default::default());
-    let how = Preparation { limits, alpha, orientation, pillow, rule, size, channels, views: None };
+    let (views, buckets) = (None, None);
+    let how =
+        Preparation { limits, alpha, orientation, pillow, rule, size, channels, views, buckets };
     let prepared = from_bytes(bytes, &how);
     if let Ok(prepared) = &prepared {
         assert_eq!(prepared.pixels.len(), 16 * 16 * channels);

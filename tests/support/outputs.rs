@@ -25,6 +25,7 @@ pub fn identity(shard_rows: u64) -> Identity {
             factor: 4,
         },
         preprocessing: Preprocessing {
+            buckets: None,
             rule: "bicubic".into(),
             size: Some(16),
             alpha: "white".into(),

@@ -69,6 +69,11 @@ fn pixels_start(bytes: &[u8], behind: usize, palette: usize) -> Result<usize, Re
     })
 }
 
+/// Width and height, as the header says.
+pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+    Header::read(bytes).ok().map(|header| (header.width, header.height))
+}
+
 impl Header {
     fn read(bytes: &[u8]) -> Result<Header, Reject> {
         let size = long(bytes, FILE_HEADER)? as usize;

@@ -1,6 +1,7 @@
 //! Image formats, each from bytes to samples with Pillow's result. Must not know: resizing, models.
 
 pub(crate) mod bmp;
+pub(crate) mod dimensions;
 pub(crate) mod errors;
 pub(crate) mod exif;
 pub(crate) mod header_repair;

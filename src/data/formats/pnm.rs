@@ -55,6 +55,14 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\x0B' | b'\x0C' | b'\r')
 }
 
+/// Width and height of a file that starts with P1 to P6; None where its header ends early.
+pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut tokens = Tokens { bytes, at: 2 };
+    let size = (tokens.number("width").ok()?, tokens.number("height").ok()?);
+    // The last digits may be still to come.
+    (tokens.at < bytes.len()).then_some(size)
+}
+
 /// A file that starts with P1 to P6.
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, Reject> {
     let kind = bytes.get(1).copied().unwrap_or(0);

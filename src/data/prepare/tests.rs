@@ -14,6 +14,7 @@ fn preparation(rule: ResizeRule, views: Option<Views>) -> Preparation {
         size: Some(16),
         channels: 3,
         views,
+        buckets: None,
     }
 }
 
@@ -30,7 +31,7 @@ fn png(image: &RgbImage) -> Vec<u8> {
 }
 
 fn views_of(image: &RgbImage, rule: ResizeRule, views: Option<Views>) -> Vec<Prepared> {
-    views_from_bytes(&png(image), "a/b.png", &preparation(rule, views)).unwrap()
+    views_from_bytes(&png(image), "a/b.png", None, &preparation(rule, views)).unwrap()
 }
 
 /// `size` pixels a side from (x, y) on, mirrored or not.
@@ -138,8 +139,8 @@ fn a_view_that_cannot_be_made_costs_the_image() {
     let long = picture(40, 1);
     let how = Preparation { size: Some(1 << 26), ..preparation(ResizeRule::Bicubic, None) };
     let how = Preparation { views: Some(Views::TenCrop { range: 1.1 }), ..how };
-    let reject = views_from_bytes(&png(&long), "k", &how).unwrap_err();
+    let reject = views_from_bytes(&png(&long), "k", None, &how).unwrap_err();
     assert!(reject.stage == Stage::Resize && reject.message.contains("elongated"), "{reject}");
     let how = Preparation { size: None, views: "ten-crop".parse().ok(), ..how };
-    assert!(views_from_bytes(&png(&long), "k", &how).is_err());
+    assert!(views_from_bytes(&png(&long), "k", None, &how).is_err());
 }

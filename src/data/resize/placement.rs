@@ -14,7 +14,7 @@ pub struct Crop {
     pub height: i32,
 }
 
-/// How a square was cut from a picture: that was resized to `full`, and the square begins at
+/// How a part was cut from a picture: that was resized to `full`, and the part begins at
 /// `offset` in there; where it is larger than that, `offset` is negative and its rim is black.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placement {
@@ -27,18 +27,18 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// Where the part of `size` pixels a side lies in the source that begins at (`x`, `y`) of the
-    /// square.
-    pub(crate) fn region(&self, (x, y): (u32, u32), size: u32) -> Crop {
-        let edges = |source: u32, full: u64, start: i64| {
+    /// Where the part of `wide` times `high` pixels lies in the source that begins at (`x`, `y`) of
+    /// what was cut.
+    pub(crate) fn region(&self, (x, y): (u32, u32), (wide, high): (u32, u32)) -> Crop {
+        let edges = |source: u32, full: u64, start: i64, size: u32| {
             let at = |place: i64| (place as f64 * f64::from(source) / full as f64).round() as i32;
             let low = at(start).clamp(0, source as i32 - 1);
             let high = at(start + i64::from(size)).clamp(low + 1, source as i32);
             (low, high - low)
         };
         let Placement { source, full, offset } = self;
-        let (x, width) = edges(source.0, full.0, offset.0 + i64::from(x));
-        let (y, height) = edges(source.1, full.1, offset.1 + i64::from(y));
+        let (x, width) = edges(source.0, full.0, offset.0 + i64::from(x), wide);
+        let (y, height) = edges(source.1, full.1, offset.1 + i64::from(y), high);
         Crop { x, y, width, height }
     }
 }
@@ -66,9 +66,9 @@ mod tests {
     fn a_part_of_a_square_lies_where_its_pixels_come_from() {
         // 40 x 20 resized to 60 x 30, of which the middle 30 x 30 were kept.
         let placement = Placement { source: (40, 20), full: (60, 30), offset: (15, 0) };
-        let whole = placement.region((0, 0), 30);
+        let whole = placement.region((0, 0), (30, 30));
         assert_eq!(whole, Crop { x: 10, y: 0, width: 20, height: 20 });
-        let corner = placement.region((3, 6), 24);
+        let corner = placement.region((3, 6), (24, 24));
         assert_eq!(corner, Crop { x: 12, y: 4, width: 16, height: 16 });
     }
 
@@ -76,9 +76,9 @@ mod tests {
     fn a_black_rim_is_no_part_of_the_source() {
         // 10 x 4 in the middle of a square of 12.
         let placement = Placement { source: (10, 4), full: (10, 4), offset: (-1, -4) };
-        assert_eq!(placement.region((0, 0), 12), Crop { x: 0, y: 0, width: 10, height: 4 });
-        assert_eq!(placement.region((2, 2), 10), Crop { x: 1, y: 0, width: 9, height: 4 });
-        assert_eq!(placement.region((0, 0), 6), Crop { x: 0, y: 0, width: 5, height: 2 });
-        assert_eq!(placement.region((0, 9), 3), Crop { x: 0, y: 3, width: 2, height: 1 });
+        assert_eq!(placement.region((0, 0), (12, 12)), Crop { x: 0, y: 0, width: 10, height: 4 });
+        assert_eq!(placement.region((2, 2), (10, 10)), Crop { x: 1, y: 0, width: 9, height: 4 });
+        assert_eq!(placement.region((0, 0), (6, 6)), Crop { x: 0, y: 0, width: 5, height: 2 });
+        assert_eq!(placement.region((0, 9), (3, 3)), Crop { x: 0, y: 3, width: 2, height: 1 });
     }
 }

@@ -1,5 +1,5 @@
 //! Owns the resize rules of the published tokenizers, by name: from an upright picture to the
-//! model's square, every pixel that of the reference pipeline.
+//! model's square, or a bucket, every pixel that of the reference pipeline.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -96,6 +96,12 @@ impl ResizeRule {
         Ok(())
     }
 
+    /// Whether it gives a size of any aspect ratio by covering it and cutting its middle out.
+    pub(crate) fn covers(self) -> bool {
+        use ResizeRule::{None, Pad, Stretch, Vit};
+        !matches!(self, None | Pad | Stretch | Vit)
+    }
+
     /// The name.
     pub fn name(self) -> &'static str {
         // Every variant stands in NAMES; a test walks them.
@@ -137,7 +143,7 @@ impl<'de> Deserialize<'de> for ResizeRule {
 /// The pixels that a model gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// `size` x `size`, or the source's own size for [`ResizeRule::None`].
+    /// As large as asked for, or of the source's own size for [`ResizeRule::None`].
     pub image: RgbImage,
     /// Where they come from.
     pub crop: Crop,
@@ -153,12 +159,11 @@ impl Prepared {
         Prepared { image: image.clone(), crop: whole(image), placement }
     }
 
-    /// A square of `size` pixels from `offset` on of a picture that `source` became, `full` pixels
-    /// in size.
-    fn cut(square: RgbImage, source: &RgbImage, full: (u64, u64), offset: (u64, u64)) -> Prepared {
+    /// What lies from `offset` on in a picture that `source` became, `full` pixels in size.
+    fn cut(cut: RgbImage, source: &RgbImage, full: (u64, u64), offset: (u64, u64)) -> Prepared {
         let offset = (offset.0 as i64, offset.1 as i64);
         let placement = Placement { source: source.dimensions(), full, offset };
-        Prepared { crop: placement.region((0, 0), square.width()), image: square, placement }
+        Prepared { crop: placement.region((0, 0), cut.dimensions()), image: cut, placement }
     }
 }
 
@@ -170,12 +175,31 @@ fn whole(image: &RgbImage) -> Crop {
 /// `size` is not read for [`ResizeRule::None`].
 ///
 /// # Errors
-/// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), the picture has
-/// no pixels, or it is so elongated that the resized side is beyond 2^31.
+/// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), and those of
+/// [`prepare_to`].
 pub fn prepare(
     image: &RgbImage,
     rule: ResizeRule,
     size: Option<u32>,
+    version: PillowVersion,
+) -> Result<Prepared, Reject> {
+    match size {
+        Some(size @ 1..) => prepare_to(image, rule, (size, size), version),
+        _ if rule == ResizeRule::None => prepare_to(image, rule, (1, 1), version),
+        _ => Err(Reject::new(Stage::Resize, format!("the rule {rule} needs a size in pixels"))),
+    }
+}
+
+/// Applies `rule` for a picture of the width and height in `to`, at least 1 each: rules that
+/// [cover](ResizeRule::covers) scale the picture until its sides reach both, and cut the middle out.
+///
+/// # Errors
+/// A [`Stage::Resize`] rejection where the picture has no pixels, or it is so elongated that the
+/// resized side is beyond 2^31.
+pub(crate) fn prepare_to(
+    image: &RgbImage,
+    rule: ResizeRule,
+    to: (u32, u32),
     version: PillowVersion,
 ) -> Result<Prepared, Reject> {
     let (width, height) = image.dimensions();
@@ -183,32 +207,27 @@ pub fn prepare(
     if width == 0 || height == 0 {
         return reject(format!("the image is {width} x {height}: it has no pixels"));
     }
-    if rule == ResizeRule::None {
-        return Ok(Prepared::as_it_is(image));
-    }
-    let Some(size @ 1..) = size else {
-        return reject(format!("the rule {rule} needs a size in pixels"));
-    };
-    let (long, short) = (u64::from(width.max(height)), u64::from(width.min(height)));
-    if long * u64::from(size) / short >= 1 << 31 && !keeps_whole(rule) {
+    let (w, h) = covering(image, to);
+    if rule.covers() && w.max(h) >= 1 << 31 {
+        let size = if to.0 == to.1 { to.0.to_string() } else { format!("{}x{}", to.0, to.1) };
         return reject(format!(
             "the image is {width} x {height}: too elongated to resize to {size}"
         ));
     }
     Ok(match rule {
         ResizeRule::Bilinear | ResizeRule::Maskgit | ResizeRule::Muse | ResizeRule::Vqvae2 => {
-            torchvision(image, size, version, Filter::Bilinear)
+            torchvision(image, to, (Filter::Bilinear, version))
         }
-        ResizeRule::Bicubic => torchvision(image, size, version, Filter::Bicubic),
-        ResizeRule::Lanczos => torchvision(image, size, version, Filter::Lanczos),
-        ResizeRule::Box => torchvision(image, size, version, Filter::Box),
-        ResizeRule::Taming => taming(image, size),
-        ResizeRule::Llamagen => llamagen(image, size, version),
-        ResizeRule::Chameleon => rounded_lanczos(image, size, version, floor_middle),
-        ResizeRule::Dalle => rounded_lanczos(image, size, version, even_middle),
-        ResizeRule::Vit => stretch(image, size, (Filter::Bilinear, version)),
-        ResizeRule::Stretch => stretch(image, size, (Filter::Bicubic, version)),
-        ResizeRule::Pad => pad(image, size, version),
+        ResizeRule::Bicubic => torchvision(image, to, (Filter::Bicubic, version)),
+        ResizeRule::Lanczos => torchvision(image, to, (Filter::Lanczos, version)),
+        ResizeRule::Box => torchvision(image, to, (Filter::Box, version)),
+        ResizeRule::Taming => taming(image, to),
+        ResizeRule::Llamagen => llamagen(image, to, version),
+        ResizeRule::Chameleon => rounded_lanczos(image, to, version, floor_middle),
+        ResizeRule::Dalle => rounded_lanczos(image, to, version, even_middle),
+        ResizeRule::Vit => stretch(image, to, (Filter::Bilinear, version)),
+        ResizeRule::Stretch => stretch(image, to, (Filter::Bicubic, version)),
+        ResizeRule::Pad => pad(image, to.0, version),
         ResizeRule::None => Prepared::as_it_is(image),
     })
 }
@@ -250,19 +269,14 @@ pub(crate) fn part(
         ResizeRule::Lanczos | ResizeRule::Chameleon | ResizeRule::Dalle => Filter::Lanczos,
         ResizeRule::Box => Filter::Box,
         ResizeRule::Llamagen => {
-            let halved = halved(&part, size, version);
-            return Ok(stretch(&halved, size, (Filter::Bicubic, version)).image);
+            let halved = halved(&part, (size, size), version);
+            return Ok(stretch(&halved, (size, size), (Filter::Bicubic, version)).image);
         }
         ResizeRule::Bicubic | ResizeRule::Stretch | ResizeRule::Pad | ResizeRule::None => {
             Filter::Bicubic
         }
     };
-    Ok(stretch(&part, size, (filter, version)).image)
-}
-
-/// Rules that never scale the short side to the size.
-fn keeps_whole(rule: ResizeRule) -> bool {
-    matches!(rule, ResizeRule::Vit | ResizeRule::Stretch | ResizeRule::Pad)
+    Ok(stretch(&part, (size, size), (filter, version)).image)
 }
 
 /// Pillow's `convert("L")` of every pixel, row-major: (19595 R + 38470 G + 7471 B + 2^15) >> 16.
@@ -273,35 +287,49 @@ pub(crate) fn to_grey(image: &RgbImage) -> Vec<u8> {
     image.as_raw().chunks_exact(3).map(|pixel| grey(pixel) as u8).collect()
 }
 
-/// The short side to `size`, the long one to int(size * long / short); centre crop.
-fn torchvision(image: &RgbImage, size: u32, version: PillowVersion, filter: Filter) -> Prepared {
+/// The size of a picture that covers `to`: the side that reaches it last is that of `to`, the other
+/// one int(other * side / side).
+fn covering(image: &RgbImage, to: (u32, u32)) -> (u64, u64) {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
-    let target = u64::from(size);
-    let long = |long: u64, short: u64| ((target * long) as f64 / short as f64) as u64;
-    let (w, h) =
-        if width <= height { (target, long(height, width)) } else { (long(width, height), target) };
-    let offset = (even_middle(w, size), even_middle(h, size));
-    through_pillow(image, (w, h), (filter, version), offset, size)
+    let (w, h) = (u64::from(to.0), u64::from(to.1));
+    let other = |target: u64, long: u64, short: u64| ((target * long) as f64 / short as f64) as u64;
+    match width * h <= w * height {
+        true => (w, other(w, height, width)),
+        false => (other(h, width, height), h),
+    }
 }
 
-/// The short side to `size` by LANCZOS, the long one rounded; the crop is in the `middle`.
+/// The same with each side rounded.
+fn covering_rounded(image: &RgbImage, to: (u32, u32)) -> (u64, u64) {
+    let (width, height) = (f64::from(image.width()), f64::from(image.height()));
+    let scale = (f64::from(to.0) / width).max(f64::from(to.1) / height);
+    (round(width * scale), round(height * scale))
+}
+
+/// For a square the short side to its side, the long one to int(side * long / short); centre crop.
+fn torchvision(image: &RgbImage, to: (u32, u32), filter: (Filter, PillowVersion)) -> Prepared {
+    let (w, h) = covering(image, to);
+    let offset = (even_middle(w, to.0), even_middle(h, to.1));
+    through_pillow(image, (w, h), filter, offset, to)
+}
+
+/// By LANCZOS, sides rounded; the crop is in the `middle`.
 fn rounded_lanczos(
     image: &RgbImage,
-    size: u32,
+    to: (u32, u32),
     version: PillowVersion,
     middle: fn(u64, u32) -> u64,
 ) -> Prepared {
-    let (width, height) = image.dimensions();
-    let scale = f64::from(size) / f64::from(width.min(height));
-    let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
-    let offset = (middle(w, size), middle(h, size));
-    through_pillow(image, (w, h), (Filter::Lanczos, version), offset, size)
+    let (w, h) = covering_rounded(image, to);
+    let offset = (middle(w, to.0), middle(h, to.1));
+    through_pillow(image, (w, h), (Filter::Lanczos, version), offset, to)
 }
 
-/// Halved by BOX as long as the short side stays at least `size`.
-fn halved(image: &RgbImage, size: u32, version: PillowVersion) -> Cow<'_, RgbImage> {
+/// Halved by BOX as long as it still covers `to`.
+fn halved(image: &RgbImage, to: (u32, u32), version: PillowVersion) -> Cow<'_, RgbImage> {
     let mut halved = Cow::Borrowed(image);
-    while halved.width().min(halved.height()) >= size.saturating_mul(2) {
+    let twice = (to.0.saturating_mul(2), to.1.saturating_mul(2));
+    while halved.width() >= twice.0 && halved.height() >= twice.1 {
         let (width, height) = (halved.width() / 2, halved.height() / 2);
         let region = Region { x: 0, y: 0, width, height };
         let full = (width.into(), height.into());
@@ -311,25 +339,20 @@ fn halved(image: &RgbImage, size: u32, version: PillowVersion) -> Cow<'_, RgbIma
     halved
 }
 
-fn llamagen(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
-    let halved = halved(image, size, version);
-    let (width, height) = halved.dimensions();
-    let scale = f64::from(size) / f64::from(width.min(height));
-    let (w, h) = (round(f64::from(width) * scale), round(f64::from(height) * scale));
-    let offset = (floor_middle(w, size), floor_middle(h, size));
-    let prepared = through_pillow(&halved, (w, h), (Filter::Bicubic, version), offset, size);
+fn llamagen(image: &RgbImage, to: (u32, u32), version: PillowVersion) -> Prepared {
+    let halved = halved(image, to, version);
+    let (w, h) = covering_rounded(&halved, to);
+    let offset = (floor_middle(w, to.0), floor_middle(h, to.1));
+    let prepared = through_pillow(&halved, (w, h), (Filter::Bicubic, version), offset, to);
     Prepared::cut(prepared.image, image, (w, h), offset)
 }
 
-fn taming(image: &RgbImage, size: u32) -> Prepared {
-    let (width, height) = image.dimensions();
-    let scale = f64::from(size) / f64::from(width.min(height));
-    // The check for elongation in `prepare` keeps both below 2^31.
-    let w = round(f64::from(width) * scale);
-    let h = round(f64::from(height) * scale);
-    let offset = (floor_middle(w, size), floor_middle(h, size));
+fn taming(image: &RgbImage, to: (u32, u32)) -> Prepared {
+    // The check for elongation in `prepare_to` keeps both below 2^31.
+    let (w, h) = covering_rounded(image, to);
+    let offset = (floor_middle(w, to.0), floor_middle(h, to.1));
     let resized = opencv::linear(image, w as u32, h as u32);
-    let view = crop_imm(&resized, offset.0 as u32, offset.1 as u32, size, size);
+    let view = crop_imm(&resized, offset.0 as u32, offset.1 as u32, to.0, to.1);
     Prepared::cut(view.to_image(), image, (w, h), offset)
 }
 
@@ -354,9 +377,9 @@ fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
     Prepared { image: square, crop: whole(image), placement }
 }
 
-fn stretch(image: &RgbImage, size: u32, filter: (Filter, PillowVersion)) -> Prepared {
-    let full = (u64::from(size), u64::from(size));
-    through_pillow(image, full, filter, (0, 0), size)
+fn stretch(image: &RgbImage, to: (u32, u32), filter: (Filter, PillowVersion)) -> Prepared {
+    let full = (u64::from(to.0), u64::from(to.1));
+    through_pillow(image, full, filter, (0, 0), to)
 }
 
 fn through_pillow(
@@ -364,9 +387,9 @@ fn through_pillow(
     full: (u64, u64),
     filter: (Filter, PillowVersion),
     offset: (u64, u64),
-    size: u32,
+    (width, height): (u32, u32),
 ) -> Prepared {
-    let region = Region { x: offset.0, y: offset.1, width: size, height: size };
+    let region = Region { x: offset.0, y: offset.1, width, height };
     Prepared::cut(pillow::resize(image, full, filter, region), image, full, offset)
 }
 

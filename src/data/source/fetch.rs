@@ -1,6 +1,7 @@
 //! Owns reading images wherever they lie: files of their own, parts of containers. Must not know:
 //! what an image holds.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use super::library::Library;
 use super::stream;
 use super::walk::Take;
 use super::watched::watched;
+use crate::data::formats::dimensions::{HEAD_BYTES, Said, said_by};
 use crate::data::formats::raw_image::Limits;
+use crate::data::orientation::Orientation;
 use crate::error::{Error, Reject, Stage};
 use crate::storage::Coming;
 
@@ -93,6 +96,43 @@ impl Fetched {
             Fetched::File => file::read(&image.uri, limits),
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
         })
+    }
+}
+
+impl Fetched {
+    /// The width and height that the header of `image` says, upright where `rule` applies its
+    /// orientation; None where it can't be read.
+    pub(crate) fn size(
+        &self,
+        image: &SourceImage,
+        rule: Orientation,
+        limits: &Limits,
+    ) -> Option<(u32, u32)> {
+        let whole = || match self {
+            Fetched::Read(_) => None,
+            Fetched::File | Fetched::Coming(_) => file::read(&image.uri, limits).ok(),
+            Fetched::Part(reader, part) => reader.read(part, image.bytes, limits).ok(),
+        };
+        let read = match self {
+            Fetched::Read(bytes) => Cow::Borrowed(bytes.as_ref().ok()?.as_slice()),
+            Fetched::File | Fetched::Coming(_) => {
+                Cow::Owned(file::head(&image.uri, HEAD_BYTES, limits).ok()?)
+            }
+            Fetched::Part(reader, part) => {
+                Cow::Owned(reader.head(part, image.bytes, HEAD_BYTES, limits).ok()?)
+            }
+        };
+        // However it is read, the same bytes are looked at.
+        let head = &read[..read.len().min(HEAD_BYTES)];
+        let said = match said_by(head, head.len() < HEAD_BYTES, rule) {
+            Said::More if read.len() > HEAD_BYTES => said_by(&read, true, rule),
+            Said::More => said_by(&whole()?, true, rule),
+            said => said,
+        };
+        match said {
+            Said::Size(width, height) => Some((width, height)),
+            Said::More | Said::Nothing => None,
+        }
     }
 }
 

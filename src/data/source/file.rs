@@ -1,5 +1,6 @@
 //! Owns reading one image file.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,21 @@ fn as_planned(bytes: Vec<u8>, planned: u64) -> Result<Vec<u8>, Reject> {
     Ok(bytes)
 }
 
+/// The first bytes of the file behind `uri`, `max` at most.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn head(uri: &str, max: usize, limits: &Limits) -> Result<Vec<u8>, Reject> {
+    let path = path_of(uri)?;
+    if storage::is_remote(&path) {
+        return storage::read_head(&path, max as u64).map_err(|e| reject(error_text::reason(&e)));
+    }
+    let (file, size) = opened(&path, limits)?;
+    let mut bytes = Vec::with_capacity(max.min(size as usize));
+    file.take(max as u64).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
 /// The content of the file behind `uri` (as in [`SourceFile::uri`](crate::data::SourceFile::uri)).
 ///
 /// # Errors
@@ -95,24 +111,12 @@ pub fn read(uri: &str, limits: &Limits) -> Result<Vec<u8>, Reject> {
     if storage::is_remote(&path) {
         return arrived(storage::begin(&path, limits.file_bytes_max), 0);
     }
-    let failed = |error: std::io::Error| reject(error.to_string());
-    let file = storage::open_without_waiting(&path).map_err(failed)?;
-    let facts = file.metadata().map_err(failed)?;
-    if !facts.is_file() {
-        return Err(reject("not a regular file".into()));
-    }
-    let too_large = |bytes: u64| {
-        let max = limits.file_bytes_max;
-        reject(format!("the file has {bytes} bytes, more than the limit of {max}"))
-    };
-    if facts.len() > limits.file_bytes_max {
-        return Err(too_large(facts.len()));
-    }
+    let (file, size) = opened(&path, limits)?;
     // A file that grows while it is read must not grow past the limit either.
-    let mut bytes = Vec::with_capacity(facts.len() as usize);
+    let mut bytes = Vec::with_capacity(size as usize);
     file.take(limits.file_bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limits.file_bytes_max {
-        return Err(too_large(bytes.len() as u64));
+        return Err(too_large(bytes.len() as u64, limits));
     }
     Ok(bytes)
 }
@@ -135,10 +139,7 @@ pub(crate) fn arrived(coming: Coming, planned: u64) -> Result<Vec<u8>, Reject> {
     if planned == 0 { Ok(bytes) } else { as_planned(bytes, planned) }
 }
 
-fn reject(message: String) -> Reject {
-    Reject::new(Stage::Read, message)
-}
-
+/// The path or address behind `uri`.
 fn path_of(uri: &str) -> Result<PathBuf, Reject> {
     let path = uri::to_path(uri)
         .ok_or_else(|| reject(format!("{uri:?} is no file:// URI with an absolute path")))?;
@@ -149,6 +150,32 @@ fn path_of(uri: &str) -> Result<PathBuf, Reject> {
         )));
     }
     Ok(path)
+}
+
+/// A regular file of the system, open, and its size.
+fn opened(path: &Path, limits: &Limits) -> Result<(File, u64), Reject> {
+    let file = storage::open_without_waiting(path).map_err(failed)?;
+    let facts = file.metadata().map_err(failed)?;
+    if !facts.is_file() {
+        return Err(reject("not a regular file".into()));
+    }
+    match facts.len() > limits.file_bytes_max {
+        true => Err(too_large(facts.len(), limits)),
+        false => Ok((file, facts.len())),
+    }
+}
+
+fn reject(message: String) -> Reject {
+    Reject::new(Stage::Read, message)
+}
+
+fn failed(error: std::io::Error) -> Reject {
+    reject(error.to_string())
+}
+
+fn too_large(bytes: u64, limits: &Limits) -> Reject {
+    let max = limits.file_bytes_max;
+    reject(format!("the file has {bytes} bytes, more than the limit of {max}"))
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use super::runtime::{self, PATIENCE};
 use crate::storage::bytes_at::{BytesAt, LocalFile};
 use crate::storage::coming::Coming;
 use crate::storage::facts::{Entry, Facts};
-use crate::storage::nameless::nameless;
 use crate::storage::remote_file::RemoteFile;
 use crate::storage::stores::Store;
+use crate::util::nameless_file;
 
 /// How long one answer is waited for.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -224,7 +224,7 @@ impl Web {
     /// All of a file that its server doesn't send in parts.
     fn whole(&self, address: &Path) -> io::Result<LocalFile> {
         let (client, url) = (self.client.clone(), url(address)?);
-        let file = nameless(&std::env::temp_dir())?;
+        let file = nameless_file::create(&std::env::temp_dir())?;
         let sink = file.try_clone()?;
         runtime::wait(async move {
             patiently(|| async {

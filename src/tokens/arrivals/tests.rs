@@ -80,7 +80,7 @@ fn a_key_twice_today_is_refused_and_a_container_that_is_known_costs_nothing() {
 fn appended(dir: &Path, which: std::ops::Range<i64>) -> Plan {
     let made = Plan::open(dir).unwrap();
     let arrivals = held(7, &made, images(which)).0.unwrap();
-    append::append(&made, &arrivals, "").unwrap().unwrap()
+    append::append(&made, &arrivals, "", |new| new).unwrap().unwrap()
 }
 
 #[test]
@@ -115,9 +115,15 @@ fn two_jobs_that_append_make_one_plan_each_after_the_other() {
     let made = plan(dir.path(), 25, 10);
     let [one, same, other] =
         [20..30, 20..30, 20..31].map(|which| held(7, &made, images(which)).0.unwrap());
-    let first = append::append(&made, &one, "").unwrap().unwrap();
-    assert_eq!(append::append(&made, &same, "").unwrap().unwrap().digest(), first.digest());
-    assert!(append::append(&made, &other, "").unwrap().is_none(), "it has to look again");
+    let first = append::append(&made, &one, "", |new| new).unwrap().unwrap();
+    assert_eq!(
+        append::append(&made, &same, "", |new| new).unwrap().unwrap().digest(),
+        first.digest()
+    );
+    assert!(
+        append::append(&made, &other, "", |new| new).unwrap().is_none(),
+        "it has to look again"
+    );
     assert_eq!(appended(dir.path(), 20..31).rows(), 31);
 }
 

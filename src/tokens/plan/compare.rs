@@ -2,7 +2,7 @@
 //! Must not know: where either comes from, what becomes of them.
 
 use super::containers::Container;
-use super::rows::PlannedRows;
+use super::merged::Planned;
 use super::write::Layout;
 use crate::error::Result;
 use crate::tokens::moved::Moved;
@@ -11,7 +11,7 @@ use crate::util::text::{self, shorten};
 
 /// A comparison on its way through a plan.
 pub(super) struct Comparison {
-    planned: PlannedRows,
+    planned: Planned,
     layout: Layout,
     /// Images of today.
     count: u64,
@@ -25,7 +25,7 @@ pub(super) struct Comparison {
 type Difference = Option<String>;
 
 impl Comparison {
-    pub(super) fn new(planned: PlannedRows, layout: Layout) -> Comparison {
+    pub(super) fn new(planned: Planned, layout: Layout) -> Comparison {
         let moved = Moved::default();
         Comparison { planned, layout, count: 0, moved, unplanned_facts: 0 }
     }
@@ -49,9 +49,9 @@ impl Comparison {
                 self.unplanned_facts += u64::from(row.is_more_than_a_file());
                 row.member.is_none()
             }
-            Layout::Parts => same_beside(&was, row),
+            Layout::Parts | Layout::Buckets => same_beside(&was, row),
         };
-        let same = (was.ordinal, &was.key) == (row.ordinal, &row.key) && same_beside;
+        let same = (was.position(), &was.key) == (row.position(), &row.key) && same_beside;
         if !same || was.bytes != row.bytes && !accept(&was, row)? {
             return Ok(Some(difference(&was, row)));
         }
@@ -63,7 +63,8 @@ impl Comparison {
         if container.first != self.count {
             let Some(was) = self.planned.next()? else { return self.end() };
             let (key, uri) = (shorten(&was.key), text::printable(uri));
-            return Ok(Some(format!("image {} was '{key}' and is now one of {uri}", was.ordinal)));
+            let position = was.position();
+            return Ok(Some(format!("image {position} was '{key}' and is now one of {uri}")));
         }
         let row = |uri: &str| PlanRow {
             ordinal: container.first as i64,
@@ -94,6 +95,7 @@ fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
         key: String::new(),
         uri: String::new(),
         bytes: 0,
+        bucket: None,
         ..row.clone()
     };
     of(was) == of(now)
@@ -101,9 +103,9 @@ fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
 
 /// The first difference between a planned row and today's, in words.
 fn difference(was: &PlanRow, now: &PlanRow) -> String {
-    let (ordinal, key) = (was.ordinal, shorten(&was.key));
-    if was.ordinal != now.ordinal {
-        return format!("image {ordinal} has become image {}", now.ordinal);
+    let (ordinal, key) = (was.position(), shorten(&was.key));
+    if ordinal != now.position() {
+        return format!("image {ordinal} has become image {}", now.position());
     }
     if was.key != now.key {
         return format!("image {ordinal} was '{key}' and is now '{}'", shorten(&now.key));

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::containers::{self, Container};
+use super::merged::Planned;
 use super::partitions::starts;
 use super::rows::rows_of;
 use super::write::Layout;
@@ -95,9 +96,7 @@ impl PlanFile {
             file => Chunks(file.map_err(Error::io(path))?),
         };
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layouts = [Layout::Files, Layout::Parts];
-        let fields = metadata.schema().fields();
-        let layout = layouts.into_iter().find(|l| l.columns().fields() == fields);
+        let layout = Layout::of(metadata.schema().fields());
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
         let entry = |key: &str| {
             let value = untrusted::entry(&metadata, key).map(str::to_owned);
@@ -118,8 +117,8 @@ impl PlanFile {
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
-        let together = untrusted::entry(&metadata, "vqtok.together");
-        let together = together.and_then(|text| serde_json::from_str(text).ok());
+        let together = untrusted::entry(&metadata, "vqtok.together")
+            .and_then(|text| serde_json::from_str(text).ok());
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
@@ -130,11 +129,7 @@ impl PlanFile {
             together: together.unwrap_or_default(),
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
-            written: facts.written.and_then(|written| match storage::is_remote(path) {
-                // A store says when it was sent, which is later than what it says was seen.
-                true => written.checked_sub(LISTING_MAX),
-                false => Some(written),
-            }),
+            written: written(path, facts.written),
             metadata,
         })
     }
@@ -233,9 +228,24 @@ impl PlanFile {
         Ok(rows)
     }
 
+    /// All rows in the order of the inputs: a plan of buckets has another one.
+    pub(super) fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+        let PlanFile { path, metadata, starts, base, layout, .. } = self;
+        Ok(Planned::of(path, metadata, starts, base.ordinal, *layout)?.rows())
+    }
+
     /// All rows, streaming.
     pub(crate) fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
         rows_of(&self.path, &self.metadata, None)
+    }
+}
+
+/// When a plan's input was listed, by the time when its file was written. A store says when it was
+/// sent, which is later than what it says was seen.
+fn written(path: &Path, written: Option<SystemTime>) -> Option<SystemTime> {
+    match storage::is_remote(path) {
+        true => written?.checked_sub(LISTING_MAX),
+        false => written,
     }
 }
 

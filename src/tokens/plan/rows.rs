@@ -4,16 +4,19 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
-use crate::tokens::rows::PlanRow;
+use crate::tokens::rows::{Bucket, PlanRow};
 use crate::tokens::schema;
 use crate::util::parquet_errors::{reading, told};
+
+/// The column of positions in a `plan.v3`.
+pub(super) const POSITION: usize = 11;
 
 /// The rows of some partitions or of all, streaming. The file is opened again: a `File`'s clones
 /// share their position, so that two threads could not read at once.
@@ -22,10 +25,20 @@ pub(super) fn rows_of(
     metadata: &ArrowReaderMetadata,
     groups: Option<Range<usize>>,
 ) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
+    rows_in_batches(path, metadata, groups, 4096)
+}
+
+/// The same, so many decoded at a time.
+pub(super) fn rows_in_batches(
+    path: &Path,
+    metadata: &ArrowReaderMetadata,
+    groups: Option<Range<usize>>,
+    batch: usize,
+) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
     let path = path.to_path_buf();
     let file = Chunks(storage::open(&path).map_err(Error::io(&path))?);
     let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-        .with_batch_size(4096);
+        .with_batch_size(batch);
     if let Some(groups) = groups {
         builder = builder.with_row_groups(groups.collect());
     }
@@ -105,7 +118,8 @@ impl PlannedRows {
 
 fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
     let schema = batch.schema();
-    let parts = schema.fields() == schema::plan_of_parts().fields();
+    let buckets = schema.fields() == schema::plan_of_buckets().fields();
+    let parts = buckets || schema.fields() == schema::plan_of_parts().fields();
     let fits = parts || schema.fields() == schema::plan().fields();
     let fields = schema.fields().iter().zip(batch.columns());
     let whole = fits && fields.into_iter().all(|(f, c)| f.is_nullable() || c.null_count() == 0);
@@ -127,7 +141,24 @@ fn rows_of_batch(batch: &RecordBatch) -> Result<Vec<PlanRow>, String> {
     if parts {
         add_parts(&mut rows, batch);
     }
+    if buckets {
+        add_buckets(&mut rows, batch)?;
+    }
     Ok(rows)
+}
+
+/// What `plan.v3` says beyond `plan.v2`.
+fn add_buckets(rows: &mut [PlanRow], batch: &RecordBatch) -> Result<(), String> {
+    let positions = batch.column(POSITION).as_primitive::<Int64Type>();
+    let sides = [1, 2].map(|n| batch.column(POSITION + n).as_primitive::<Int32Type>());
+    for (i, row) in rows.iter_mut().enumerate() {
+        let [width, height] = sides.map(|side| u32::try_from(side.value(i)));
+        let (Ok(width), Ok(height)) = (width, height) else {
+            return Err(format!("image {} has a bucket of negative size", row.ordinal));
+        };
+        row.bucket = Some(Bucket { width, height, position: positions.value(i) });
+    }
+    Ok(())
 }
 
 /// What `plan.v2` says beyond `plan.v1`.

@@ -1,7 +1,14 @@
 //! Tests of the plan: made once, opened again, refused when anything differs.
 
+mod buckets;
+
 use super::*;
+use crate::error::{Error, Result};
+use crate::tokens::commit;
+use crate::tokens::identity::Identity;
 use crate::tokens::identity::tests::identity;
+use crate::tokens::rows::PlanRow;
+use std::path::Path;
 
 fn rows(count: i64) -> Vec<PlanRow> {
     let row = |ordinal| PlanRow {

@@ -1,25 +1,25 @@
-//! Owns writing `plan.parquet`, and the digest of a plan.
+//! Owns writing `plan.parquet`.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Fields, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
-use sha2::{Digest, Sha256};
 
 use super::containers::{Recorder, Today};
 use super::file::Base;
+use super::hasher::PlanHasher;
 use super::rows::rows_of;
+use super::spool::Spool;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
-use crate::tokens::rows::PlanRow;
+use crate::tokens::rows::{Bucket, PlanRow};
 use crate::tokens::{schema, untrusted};
-use crate::util::hex::hex;
 use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
@@ -38,14 +38,23 @@ pub(super) enum Layout {
     Files,
     /// `plan.v2`.
     Parts,
+    /// `plan.v3`: images go into buckets.
+    Buckets,
 }
 
 impl Layout {
+    /// That with these columns.
+    pub(super) fn of(columns: &Fields) -> Option<Layout> {
+        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
+        layouts.into_iter().find(|layout| layout.columns().fields() == columns)
+    }
+
     /// Its schema word.
     pub(super) fn word(self) -> &'static str {
         match self {
             Layout::Files => schema::PLAN,
             Layout::Parts => schema::PLAN_OF_PARTS,
+            Layout::Buckets => schema::PLAN_OF_BUCKETS,
         }
     }
 
@@ -54,6 +63,7 @@ impl Layout {
         match self {
             Layout::Files => schema::plan(),
             Layout::Parts => schema::plan_of_parts(),
+            Layout::Buckets => schema::plan_of_buckets(),
         }
     }
 }
@@ -68,53 +78,8 @@ pub(in crate::tokens) struct About<'a> {
     pub(in crate::tokens) taken: &'a str,
     /// When listing the input began; None where it begins now.
     pub(in crate::tokens) listed_at: Option<SystemTime>,
-}
-
-/// The digest of a plan, fed row by row.
-struct PlanHasher {
-    layout: Layout,
-    digest: Sha256,
-}
-
-impl PlanHasher {
-    fn new(identity: &Identity, base: &Base, layout: Layout) -> PlanHasher {
-        let mut digest = Sha256::new();
-        digest.update(format!("{}\n{}\n", layout.word(), identity.canonical()));
-        if base.number > 0 {
-            digest.update(format!("{}\n{}\n", base.after, base.partition));
-        }
-        PlanHasher { layout, digest }
-    }
-
-    /// Takes the next row; whether a partition begins with it.
-    fn row(&mut self, row: &PlanRow, begins: bool) {
-        if self.layout == Layout::Parts {
-            self.digest.update([u8::from(begins)]);
-        }
-        self.digest.update(row.ordinal.to_le_bytes());
-        self.text(&row.key);
-        self.text(&row.uri);
-        self.digest.update(row.bytes.to_le_bytes());
-        if self.layout == Layout::Parts {
-            self.optional(row.member.as_deref());
-            self.digest.update([u8::from(row.offset.is_some())]);
-            row.offset.iter().for_each(|offset| self.digest.update(offset.to_le_bytes()));
-            for text in [&row.label, &row.caption, &row.meta_json, &row.fault] {
-                self.optional(text.as_deref());
-            }
-            self.digest.update([u8::from(row.forward)]);
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        self.digest.update((text.len() as u64).to_le_bytes());
-        self.digest.update(text);
-    }
-
-    fn optional(&mut self, text: Option<&str>) {
-        self.digest.update([u8::from(text.is_some())]);
-        text.into_iter().for_each(|text| self.text(text));
-    }
+    /// Whether its rows are sorted by their buckets, where its identity has some.
+    pub(in crate::tokens) in_buckets: bool,
 }
 
 /// A plan on its way into a temporary file.
@@ -191,16 +156,21 @@ impl<'a> PlanWriter<'a> {
         })?;
         let full = self.group.len() as u64 == self.identity.shard_rows
             || self.group_bytes + bytes > GROUP_BYTES_MAX;
-        let apart = self
-            .group
-            .last()
-            .is_some_and(|last| (last.forward || row.forward) && last.uri != row.uri);
+        // Images of one bucket lie in many files, each of which has images of many buckets: one that
+        // is read forward is gone through for each bucket, by whoever has a partition of it.
+        let buckets = self.layout == Layout::Buckets;
+        let apart = self.group.last().is_some_and(|last| match buckets {
+            true => last.bucket_size() != row.bucket_size(),
+            false => (last.forward || row.forward) && last.uri != row.uri,
+        });
         if full || apart {
-            let same = !apart && row.forward;
+            let same = !buckets && !apart && row.forward;
             self.write_group(same)?;
         }
         self.hasher.row(&row, self.group.is_empty());
-        self.containers.row(&row);
+        if !buckets {
+            self.containers.row(&row);
+        }
         self.next += 1;
         self.group_bytes += bytes;
         self.group.push(row);
@@ -234,7 +204,7 @@ impl<'a> PlanWriter<'a> {
     /// may have changed. `taken` says what was taken of containers.
     fn finish(mut self, taken: &str) -> Result<(Sealed, String)> {
         self.write_group(false)?;
-        let digest = hex(self.hasher.digest.finalize());
+        let digest = self.hasher.finish();
         let mut entry = |key: &str, value: String| {
             self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
         };
@@ -282,21 +252,19 @@ pub(in crate::tokens) fn write(
     about: About<'_>,
     items: impl Iterator<Item = Result<Today>>,
 ) -> Result<(Sealed, String)> {
+    if let Some(buckets) = about.identity.buckets()?.filter(|_| about.in_buckets) {
+        return write_by_buckets(path, about, items, &buckets);
+    }
     let mut plan = PlanWriter::create(path, about.identity, about.base, Layout::Files)?;
     plan.listed_at = about.listed_at.or(plan.listed_at);
     for item in items {
         let row = match item? {
-            Today::Image(row) => row,
+            Today::Image(row) => PlanRow { bucket: None, ..row },
             Today::Opened(file) => {
                 plan.containers.open(file);
                 continue;
             }
-            Today::Unchanged(..) => {
-                return Err(Error::invalid(format!(
-                    "{}: it was removed while the input was held against it; run again",
-                    text::path(path)
-                )));
-            }
+            Today::Unchanged(..) => return Err(removed(path)),
         };
         if plan.layout == Layout::Files && row.is_more_than_a_file() {
             plan = plan.of_parts()?;
@@ -304,6 +272,40 @@ pub(in crate::tokens) fn write(
         plan.push(row)?;
     }
     plan.finish(about.taken)
+}
+
+/// The same where images go into `buckets`: those of the first come first, each bucket in the order
+/// of the inputs.
+fn write_by_buckets(
+    path: &Path,
+    about: About<'_>,
+    items: impl Iterator<Item = Result<Today>>,
+    buckets: &[(u32, u32)],
+) -> Result<(Sealed, String)> {
+    let mut plan = PlanWriter::create(path, about.identity, about.base, Layout::Buckets)?;
+    plan.listed_at = about.listed_at.or(plan.listed_at);
+    let mut spool = Spool::new(buckets)?;
+    for item in items {
+        match item? {
+            Today::Image(row) => {
+                plan.containers.row(&row);
+                spool.push(&row)?;
+            }
+            Today::Opened(file) => plan.containers.open(file),
+            Today::Unchanged(..) => return Err(removed(path)),
+        }
+    }
+    for (row, ordinal) in spool.rows().zip(about.base.ordinal as i64..) {
+        plan.push(PlanRow { ordinal, ..row? })?;
+    }
+    plan.finish(about.taken)
+}
+
+fn removed(path: &Path) -> Error {
+    Error::invalid(format!(
+        "{}: it was removed while the input was held against it; run again",
+        text::path(path)
+    ))
 }
 
 /// Bytes of its texts; None where a text or number can't be.
@@ -328,7 +330,7 @@ fn columns_of(rows: &[PlanRow], layout: Layout) -> Vec<ArrayRef> {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.uri))),
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.bytes))),
     ];
-    if layout == Layout::Parts {
+    if layout != Layout::Files {
         let text = |get: fn(&PlanRow) -> Option<&String>| -> ArrayRef {
             Arc::new(StringArray::from_iter(rows.iter().map(get)))
         };
@@ -340,6 +342,17 @@ fn columns_of(rows: &[PlanRow], layout: Layout) -> Vec<ArrayRef> {
             text(|r| r.meta_json.as_ref()),
             text(|r| r.fault.as_ref()),
             Arc::new(BooleanArray::from_iter(rows.iter().map(|r| Some(r.forward)))),
+        ]);
+    }
+    if layout == Layout::Buckets {
+        let bucket = |row: &PlanRow| row.bucket.unwrap_or_default();
+        let side = |get: fn(Bucket) -> u32| -> ArrayRef {
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| get(bucket(r)) as i32)))
+        };
+        columns.extend([
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| bucket(r).position))) as _,
+            side(|bucket| bucket.width),
+            side(|bucket| bucket.height),
         ]);
     }
     columns

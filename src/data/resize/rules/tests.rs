@@ -298,3 +298,37 @@ fn a_part_is_what_is_left_when_the_rest_is_cut_off_first() {
     }
     assert!(part(&image, crop, ResizeRule::Box, None, Twelve).is_err());
 }
+
+#[test]
+fn a_bucket_is_covered_and_its_middle_cut_out() {
+    let sides = [1, 7, 16, 33, 100, 257];
+    for rule in ResizeRule::all().filter(|rule| rule.covers()) {
+        for (width, height) in sides.into_iter().flat_map(|w| sides.map(|h| (w, h))) {
+            let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 0]));
+            for to in [(16, 16), (24, 16), (16, 40), (48, 8)] {
+                let made = prepare_to(&image, rule, to, Twelve).unwrap();
+                assert_eq!(made.image.dimensions(), to, "{rule} {width}x{height}");
+                let Crop { x, y, width: w, height: h } = made.crop;
+                let (wide, high) = (width as i32, height as i32);
+                assert!((w, x) == (wide, 0) || (h, y) == (high, 0), "{rule} {:?}", made.crop);
+                assert!((wide - w - 2 * x).abs() <= 2 && (high - h - 2 * y).abs() <= 2);
+                // As much of the other side as the ratio says, to the pixel that edges round to.
+                let ratio = f64::from(to.0) / f64::from(to.1);
+                let far = (f64::from(w) - f64::from(h) * ratio).abs();
+                assert!(
+                    far <= 2.0 * ratio.max(1.0),
+                    "{rule} {width}x{height} {to:?} {:?}",
+                    made.crop
+                );
+            }
+        }
+    }
+    // Of the same ratio: the whole picture, made smaller.
+    let image = RgbImage::from_fn(96, 64, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+    let region = Region { x: 0, y: 0, width: 24, height: 16 };
+    let whole = pillow::resize(&image, (24, 16), (Filter::Bicubic, Twelve), region);
+    assert_eq!(prepare_to(&image, ResizeRule::Bicubic, (24, 16), Twelve).unwrap().image, whole);
+    let long = RgbImage::new(1 << 20, 1);
+    let reject = prepare_to(&long, ResizeRule::Bicubic, (16, 1 << 12), Twelve).unwrap_err();
+    assert_eq!(reject.message, "the image is 1048576 x 1: too elongated to resize to 16x4096");
+}

@@ -33,6 +33,21 @@ pub(crate) trait ReadPart: Send + Sync {
     /// A [`Reject`] of the stage `read`: another member there, damage, more than
     /// `limits.file_bytes_max`.
     fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject>;
+
+    /// The first of these bytes, `max` at most or more; what follows may be damaged.
+    ///
+    /// # Errors
+    /// Those of [`ReadPart::read`].
+    fn head(
+        &self,
+        part: &Part,
+        bytes: u64,
+        max: usize,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, Reject> {
+        let _ = max;
+        self.read(part, bytes, limits)
+    }
 }
 
 /// Reads images of one container one after the other, in its order.

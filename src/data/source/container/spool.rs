@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use super::tar::{Compression, unpack};
-use crate::storage::{BytesAt, LocalFile, nameless};
-use crate::util::error_text;
+use crate::storage::{BytesAt, LocalFile};
+use crate::util::{error_text, nameless_file};
 
 /// The stream that `bytes` unpacks to, in a file without a name. What is damaged ends it: whoever
 /// reads behind that finds out.
@@ -25,7 +25,7 @@ pub(super) fn unpacked(
             error_text::reason(&error)
         )
     };
-    let mut file = nameless(&folder).map_err(&failed)?;
+    let mut file = nameless_file::create(&folder).map_err(&failed)?;
     let write = |some: &[u8]| file.write_all(some);
     unpack(bytes, compression, write).map_err(&failed)?;
     Ok(Arc::new(LocalFile::of(file).map_err(&failed)?))

@@ -24,6 +24,7 @@ fn preparation(rule: ResizeRule, channels: usize) -> Preparation {
         size: Some(16),
         channels,
         views: None,
+        buckets: None,
     }
 }
 

@@ -60,8 +60,9 @@ impl TarReader {
     }
 }
 
-impl ReadPart for TarReader {
-    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+impl TarReader {
+    /// The member that was planned, and a walker at its content.
+    fn found(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<(Walker, Member), Reject> {
         let wanted = Wanted::new(part, bytes, limits)?;
         let found = self.member_from(part.offset, &wanted).map_err(system)?;
         let found = match found {
@@ -72,8 +73,28 @@ impl ReadPart for TarReader {
                 self.member_from(begin, &wanted).map_err(system)?
             }
         };
-        let (mut walker, member) = found.ok_or_else(|| wanted.changed())?;
+        found.ok_or_else(|| wanted.changed())
+    }
+}
+
+impl ReadPart for TarReader {
+    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+        let (mut walker, member) = self.found(part, bytes, limits)?;
         walker.content(&member).map_err(broken)
+    }
+
+    fn head(
+        &self,
+        part: &Part,
+        bytes: u64,
+        max: usize,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, Reject> {
+        let (mut walker, member) = self.found(part, bytes, limits)?;
+        match member.pieces {
+            None => walker.stream.take(bytes.min(max as u64)).map_err(broken),
+            Some(_) => walker.content(&member).map_err(broken),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::bytes::Trouble;
 use super::content;
 use super::directory::{Directory, entry_at};
+use super::entry::Entry;
 use crate::data::formats::raw_image::Limits;
 use crate::data::source::container::listing::ReadPart;
 use crate::data::source::image::Part;
@@ -30,8 +31,9 @@ impl ZipReader {
     }
 }
 
-impl ReadPart for ZipReader {
-    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+impl ZipReader {
+    /// The entry that was planned.
+    fn found(&self, part: &Part, bytes: u64) -> Result<Entry, Reject> {
         let entry = entry_at(self.bytes.as_ref(), &self.directory, part.offset)
             .map_err(|error| reject(Trouble::System(error).message()))?;
         let Some(entry) = entry.filter(|entry| entry.key == part.member) else {
@@ -46,8 +48,20 @@ impl ReadPart for ZipReader {
                 entry.bytes
             )));
         }
+        Ok(entry)
+    }
+}
+
+impl ReadPart for ZipReader {
+    fn read(&self, part: &Part, bytes: u64, limits: &Limits) -> Result<Vec<u8>, Reject> {
+        let entry = self.found(part, bytes)?;
         content::read(&self.bytes, &entry, limits.file_bytes_max)
             .map_err(|trouble| reject(trouble.message()))
+    }
+
+    fn head(&self, part: &Part, bytes: u64, max: usize, _: &Limits) -> Result<Vec<u8>, Reject> {
+        let entry = self.found(part, bytes)?;
+        content::head(&self.bytes, &entry, max as u64).map_err(|trouble| reject(trouble.message()))
     }
 }
 

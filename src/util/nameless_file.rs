@@ -1,4 +1,5 @@
-//! Owns files without a name, which are gone when nobody has them open.
+//! Owns files that nobody else sees, for what is too large for memory. Must not know: what is kept in
+//! them.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -6,10 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A new file in `folder` that is gone with its last handle.
-///
-/// # Errors
-/// As the system says.
-pub(crate) fn nameless(folder: &Path) -> io::Result<File> {
+pub(crate) fn create(folder: &Path) -> io::Result<File> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
