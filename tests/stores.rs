@@ -10,7 +10,7 @@ mod stores;
 mod support;
 use containers::{Layout, compressed, members, samples, table, tar, zip};
 use said::{Said, rows_of};
-use stores::{Cloud, Page, Web};
+use stores::{Cloud, Faults, Page, Web};
 use support::*;
 
 use std::collections::BTreeMap;
@@ -258,4 +258,35 @@ fn lists_name_images_wherever_they_lie() {
     let web_alone = format!("tokenize {} --out one {FLAGS}", web.url("/file.png"));
     cloud.expect(0, &web_alone);
     assert_eq!(rows(&cloud, "one").keys().collect::<Vec<_>>(), ["file.png"]);
+}
+
+/// How fast small images are read from a store 30 ms away; run by hand, with `--ignored --nocapture`.
+#[test]
+#[ignore = "measures; nothing to fail"]
+fn speed_of_a_store_that_is_far_away() {
+    let Some(cloud) = Cloud::of(Job::new(500).trained()) else { return };
+    let (job, files) = (&cloud.job, cloud.job.files("images"));
+    cloud.upload("images", "photos");
+    cloud.upload("images", "told");
+    for (name, _) in &files {
+        let stem = name.rsplit_once('.').unwrap().0;
+        cloud.put(&format!("told/{stem}.txt"), format!("of {name}").as_bytes());
+    }
+    cloud.put("all.tar", &tar(&members(&samples(files))));
+    for input in ["images", "@/photos", "@/told", "@/all.tar"] {
+        for (out, delay) in [("warm", 0), ("far", 30)] {
+            let delay = Duration::from_millis(delay);
+            cloud.proxy.set(Faults { remember: true, delay, ..Faults::default() });
+            cloud.proxy.take_seen();
+            let plan = cloud.expect(0, &format!("plan {input}"));
+            let done = cloud.expect(0, &format!("tokenize {input} --out {out} --model model"));
+            let requests = cloud.proxy.take_seen().len();
+            let rate = done.stderr.lines().find(|line| line.contains("images/s")).unwrap();
+            println!(
+                "{input:10} {out}: plan {:?}, all {:?}, {rate}, {requests} requests",
+                plan.took, done.took
+            );
+            fs::remove_dir_all(job.path(out)).unwrap();
+        }
+    }
 }

@@ -7,7 +7,8 @@ mod containers;
 mod stores;
 mod support;
 use containers::{compressed, members, samples, tar};
-use stores::{Cloud, Ended, Faults, expect};
+use stores::{Cloud, Ended, Faults, Seen, expect};
+use support::random::Random;
 use support::*;
 
 use std::process::Stdio;
@@ -19,7 +20,15 @@ const FLAGS: &str = "--model model --shard-rows 10 --batch-size 4";
 fn scene() -> Option<Cloud> {
     let cloud = Cloud::of(Job::new(24).trained())?;
     cloud.upload("images", "photos");
-    let archive = tar(&members(&samples(cloud.job.files("images"))));
+    // Several blocks of what is asked for at once: between the images lies what is none.
+    let mut random = Random(7);
+    let mut noise = || (0..40_000).flat_map(|_| random.next().to_le_bytes()).collect::<Vec<_>>();
+    let mut all = Vec::new();
+    for sample in samples(cloud.job.files("images")) {
+        all.extend(members(std::slice::from_ref(&sample)));
+        all.push((format!("{}_.bin", sample.key), noise()));
+    }
+    let archive = tar(&all);
     cloud.put("all.tar", &archive);
     cloud.put("all.tar.zst", &compressed("zst", &archive));
     for (index, input) in INPUTS.iter().enumerate() {
@@ -74,48 +83,56 @@ fn wait_until(mut is: impl FnMut() -> bool) {
     }
 }
 
-/// An outage that lasts, from the so many-th request of a run on: the run ends, its images are no
+/// How many requests of an undisturbed command come before the first that is `wanted`.
+fn before(cloud: &Cloud, line: &str, code: i32, wanted: impl Fn(&Seen) -> bool) -> usize {
+    cloud.proxy.take_seen();
+    cloud.expect(code, line);
+    let seen = cloud.proxy.take_seen();
+    seen.iter().position(wanted).unwrap_or_else(|| panic!("{line}: {seen:?}"))
+}
+
+/// An outage that lasts, from the first request that is `wanted`: the run ends, its images are no
 /// failures, and it goes on when the store is back.
-fn ends(cloud: &Cloud, index: usize, requests: usize) -> Ended {
-    let line = format!("tokenize {} --out gone-{index}-{requests} {FLAGS}", INPUTS[index]);
+fn ends(cloud: &Cloud, index: usize, out: &str, wanted: impl Fn(&Seen) -> bool) {
+    let line = |out: &str| format!("tokenize {} --out {out} {FLAGS}", INPUTS[index]);
+    let requests = before(cloud, &line(&format!("{out}-before")), 0, wanted);
     cloud.proxy.set(Faults { busy_after: cloud.proxy.requests() + requests, ..Faults::default() });
-    let ended = cloud.expect(75, &line);
+    let ended = cloud.expect(75, &line(out));
     ended.assert_one_line(&["HTTP ", "run the same command again to go on"]);
     assert!(ended.took < Duration::from_secs(100), "{:?}", ended.took);
     cloud.proxy.set(Faults::default());
-    cloud.expect(0, &line);
-    cloud.job.assert_same(&format!("whole-{index}"), &format!("gone-{index}-{requests}"));
-    ended
+    cloud.expect(0, &line(out));
+    cloud.job.assert_same(&format!("whole-{index}"), out);
 }
 
 #[test]
-fn an_outage_in_the_midst_of_a_folder_ends_the_run_and_fails_no_image() {
+fn an_outage_among_images_ends_the_run_and_fails_no_image() {
     let Some(cloud) = scene() else { return };
-    // In the midst of the images, and in the midst of the list.
-    let all = cloud.proxy.requests();
-    cloud.expect(0, &format!("plan {}", INPUTS[0]));
-    let planning = cloud.proxy.requests() - all;
-    ends(&cloud, 0, planning + 12);
-    ends(&cloud, 0, planning - 1);
+    ends(&cloud, 0, "image", |seen| seen.target.contains("/photos/cat/") && seen.method == "GET");
+}
+
+#[test]
+fn an_outage_while_listing_ends_the_run_and_plans_no_less() {
+    let Some(cloud) = scene() else { return };
+    ends(&cloud, 0, "list", |seen| seen.target.ends_with("prefix=photos/dog/"));
 }
 
 #[test]
 fn an_outage_in_the_midst_of_a_tar_ends_the_run_and_fails_no_image() {
     let Some(cloud) = scene() else { return };
-    let all = cloud.proxy.requests();
-    cloud.expect(0, &format!("plan {}", INPUTS[2]));
-    let planning = cloud.proxy.requests() - all;
-    ends(&cloud, 2, planning);
+    let third = |seen: &Seen| seen.range.as_ref().is_some_and(|r| r.starts_with("bytes=3145728-"));
+    ends(&cloud, 1, "tar", third);
+    ends(&cloud, 2, "compressed", third);
 }
 
 #[test]
 fn a_training_ends_by_an_outage_too() {
     let Some(cloud) = scene() else { return };
-    let all = cloud.proxy.requests();
-    cloud.expect(0, &format!("plan {}", INPUTS[0]));
-    let planning = cloud.proxy.requests() - all;
-    cloud.proxy.set(Faults { busy_after: cloud.proxy.requests() + planning, ..Faults::default() });
-    let ended = cloud.expect(75, "train @/photos --model new --recipe tiny.toml");
+    let line = |model: &str| format!("train @/photos --model {model} --recipe tiny.toml");
+    let image = |seen: &Seen| seen.target.contains("/photos/cat/") && seen.range.is_none();
+    let requests = before(&cloud, &line("calm"), 0, image);
+    cloud.proxy.set(Faults { busy_after: cloud.proxy.requests() + requests, ..Faults::default() });
+    let ended: Ended = cloud.expect(75, &line("new"));
     ended.assert_one_line(&["HTTP ", "run the same command again"]);
 }
 

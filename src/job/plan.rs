@@ -119,16 +119,14 @@ impl Planning<'_> {
         let rows = identity.shard_rows as usize;
         let taken = inputs.taken();
         // Whatever a header says today: an image stays in the bucket that it was planned for.
-        let held = match preparation.buckets.as_ref().filter(|_| !there) {
-            None => storage::resumable(|| {
-                Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept)
-            })?,
+        let held = storage::resumable(|| match preparation.buckets.as_ref().filter(|_| !there) {
+            None => Plan::hold(out, identity, &taken, listed.by_ref(), rows, accept),
             Some(buckets) => {
                 let stopped = || observer.interrupted();
                 let bucketed = Bucketed::new(listed.by_ref(), buckets, preparation, stopped);
-                storage::resumable(|| Plan::hold(out, identity, &taken, bucketed, rows, accept))?
+                Plan::hold(out, identity, &taken, bucketed, rows, accept)
             }
-        };
+        })?;
         let skipped = listed.skipped();
         let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
         let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));

@@ -234,18 +234,19 @@ impl Tokenize {
         let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
         let planning = Planning { inputs, out, labels: &labels, preparation };
         let planned = planning.plan(&identity, self.append, observer)?;
-        storage::resumable(|| self.run_planned(&settings, &planned, engine, observer))
+        storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
     }
 
     /// What is still to do of a plan.
     fn run_planned(
         &self,
         settings: &pipeline::Settings,
-        planned: &PlanOfJob,
+        planned: PlanOfJob,
         engine: &mut dyn Engine,
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
-        let (out, plan) = (&self.out, &planned.plan);
+        let PlanOfJob { ref plan, unseen, appended } = planned;
+        let out = &self.out;
         let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
         let there = all_committed(&self.out)?;
         refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
@@ -265,8 +266,8 @@ impl Tokenize {
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let mut summary = TokenizeSummary::of(out, done, retried, planned.unseen)?;
-        summary.appended = planned.appended;
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?;
+        summary.appended = appended;
         Ok(summary)
     }
 

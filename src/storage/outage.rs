@@ -24,7 +24,7 @@ impl fmt::Display for Outage {
 impl std::error::Error for Outage {}
 
 /// The error of an outage.
-#[cfg_attr(not(feature = "stores"), expect(dead_code, reason = "there are no stores"))]
+#[cfg(any(feature = "stores", test))]
 pub(super) fn error(kind: ErrorKind, text: String) -> io::Error {
     io::Error::new(kind, Outage(text))
 }
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(watching(lost), (true, None), "an older one is none of its");
         let nested = || watching(down).1.is_some() && watching(lost).1.is_none();
         assert_eq!(watching(nested), (true, Some("down".into())));
-        let elsewhere = || std::thread::spawn(move || down()).join().unwrap();
+        let elsewhere = || std::thread::spawn(down).join().unwrap();
         assert_eq!(watching(elsewhere), (true, None), "another thread's");
     }
 }

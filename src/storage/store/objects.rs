@@ -200,3 +200,46 @@ async fn create(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> io::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it is asked until the answers `kinds` of outages have come, and what comes of it.
+    fn asked_of(kinds: &'static [ErrorKind]) -> (usize, io::Result<()>) {
+        let mut count = 0;
+        let done = runtime::wait(async move {
+            let ended = asked(|| {
+                let failed = kinds.get(count).copied();
+                count += 1;
+                async move {
+                    match failed {
+                        Some(kind) => Err(outage::error(kind, "cut".into())),
+                        None => Ok(()),
+                    }
+                }
+            });
+            let ended = ended.await;
+            Ok((count, ended))
+        });
+        done.unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_ends_in_its_midst_is_asked_for_again() {
+        let (count, ended) = asked_of(&[ErrorKind::Other, ErrorKind::Other]);
+        assert_eq!((count, ended.is_ok()), (3, true));
+        let (count, ended) = asked_of(&[ErrorKind::PermissionDenied]);
+        assert_eq!((count, ended.is_ok()), (1, false), "other credentials won't come");
+    }
+
+    #[test]
+    fn names_that_no_store_has_are_refused() {
+        let of = |address: &str| key(Path::new(address)).map(|key| key.to_string());
+        assert_eq!(of("s3://b/x/y z%41.jpg").unwrap(), "x/y z%41.jpg");
+        assert_eq!(of("s3://b/").unwrap(), "");
+        for address in ["s3://b/x//y", "s3://b/../y", "s3://b/./y"] {
+            assert!(of(address).unwrap_err().to_string().contains("rename it"), "{address}");
+        }
+    }
+}

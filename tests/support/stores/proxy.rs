@@ -1,5 +1,6 @@
 //! Owns a proxy before a store that does what stores do on bad days, and keeps a record.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,8 @@ pub struct Faults {
     pub ignore_if_none_match: bool,
     /// Every request is refused with 403, in words that repeat the key.
     pub deny: bool,
+    /// Answers are kept and given again: a store that is faster than the one behind.
+    pub remember: bool,
     /// Each answer takes so much longer.
     pub delay: Duration,
 }
@@ -44,6 +47,8 @@ pub struct Seen {
 struct State {
     faults: Mutex<Faults>,
     seen: Mutex<Vec<Seen>>,
+    /// Answers by method, target and range.
+    kept: Mutex<HashMap<String, Arc<Answer>>>,
     requests: AtomicUsize,
     gets: AtomicUsize,
     puts: AtomicUsize,
@@ -96,7 +101,7 @@ impl Proxy {
 
 /// Whether the so many-th event is one of every `every`.
 fn hits(number: usize, every: usize) -> bool {
-    every > 0 && number % every == 0
+    every > 0 && number.is_multiple_of(every)
 }
 
 impl State {
@@ -106,7 +111,7 @@ impl State {
         std::thread::sleep(faults.delay);
         let gone = faults.busy_after > 0 && number > faults.busy_after;
         if hits(number, faults.busy_every) || gone {
-            let status = if number % 2 == 0 { 503 } else { 429 };
+            let status = if number.is_multiple_of(2) { 503 } else { 429 };
             return self.answer(request, client, &refusal(status, "SlowDown", "slow down"), None);
         }
         if faults.deny {
@@ -117,7 +122,11 @@ impl State {
         let forgotten = |name: &str| faults.ignore_if_none_match && name == "if-none-match";
         let headers: Vec<_> =
             request.headers.iter().filter(|(name, _)| !forgotten(name)).cloned().collect();
-        let answer = call(upstream, &request.method, &request.target, &headers, &request.body)?;
+        let ask = || call(upstream, &request.method, &request.target, &headers, &request.body);
+        let answer = match faults.remember {
+            true => self.remembered(request, ask)?,
+            false => Arc::new(ask()?),
+        };
         let lost = request.method == "PUT"
             && hits(self.puts.fetch_add(1, Ordering::SeqCst) + 1, faults.lose_every);
         if lost {
@@ -129,6 +138,21 @@ impl State {
             && hits(self.gets.fetch_add(1, Ordering::SeqCst) + 1, faults.cut_every);
         let end = cuts.then_some(answer.body.len() / 2);
         self.answer(request, client, &answer, end)
+    }
+
+    fn remembered(
+        &self,
+        request: &Request,
+        ask: impl FnOnce() -> io::Result<Answer>,
+    ) -> io::Result<Arc<Answer>> {
+        let range = request.header("range").unwrap_or_default();
+        let name = format!("{} {} {range}", request.method, request.target);
+        if let Some(answer) = self.kept.lock().unwrap().get(&name) {
+            return Ok(Arc::clone(answer));
+        }
+        let answer = Arc::new(ask()?);
+        self.kept.lock().unwrap().insert(name, Arc::clone(&answer));
+        Ok(answer)
     }
 
     /// Sends an answer, as far as `end`; says whether the connection goes on.
