@@ -7,8 +7,9 @@ use super::listed::Listed;
 use super::plan::{self, PlanOfJob, Planning, Resized, no_image};
 use crate::data::source::file;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tokens::append;
-use crate::tokens::{Arrivals, Doubt, Identity, Plan, Verdict, committed};
+use crate::tokens::{Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, committed};
 use crate::util::numbers::counted;
 use crate::util::settings::{APPEND, OUT};
 use crate::util::text;
@@ -18,13 +19,32 @@ const TRIES: usize = 8;
 /// Moved images whose contents are looked at.
 const CONTENTS: u64 = 256;
 
+/// Lists the inputs into `plan.parquet`, or holds them against the plans that are there; `appends`:
+/// adds a plan of what they don't have.
+///
+/// # Errors
+/// Those of [`Planning::plan`] and of [`beside_others`].
+pub(super) fn plan(
+    planning: &Planning<'_>,
+    identity: &Identity,
+    appends: bool,
+    observer: &mut dyn Observer,
+) -> Result<PlanOfJob> {
+    let out = planning.out;
+    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+    match there && (appends || Plan::open(out)?.files().len() > 1) {
+        true => storage::resumable(|| beside_others(planning, identity, appends, observer)),
+        false => planning.plan(identity, observer),
+    }
+}
+
 /// Holds the inputs, in any order and with or without those of earlier plans, against the plans of
 /// `out`, which has one; `appends`: adds a plan of what they don't have.
 ///
 /// # Errors
 /// No image; other settings than the output's; two images that would have one key; images of a plan
 /// that isn't finished that are gone; without `appends`, images that are new or have changed.
-pub(super) fn plan(
+fn beside_others(
     planning: &Planning<'_>,
     identity: &Identity,
     appends: bool,

@@ -1,7 +1,6 @@
 //! Owns the plan of a job: lists the inputs into `plan.parquet`, or holds them against the plan
 //! that is there, and says what differs.
 
-use super::append;
 use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
 use super::inputs::Inputs;
@@ -67,22 +66,16 @@ pub(super) struct Planning<'a> {
 }
 
 impl Planning<'_> {
-    /// Lists the inputs into `plan.parquet`, or holds them against the plans that are there; `append`:
-    /// adds a plan of what they don't have.
+    /// Lists the inputs into `plan.parquet`, or holds them against the one plan that is there.
     ///
     /// # Errors
     /// No image; inputs or settings that differ from those of the plan.
     pub(super) fn plan(
         &self,
         identity: &Identity,
-        append: bool,
         observer: &mut dyn Observer,
     ) -> Result<PlanOfJob> {
-        let Planning { inputs, out, .. } = self;
-        let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
-        if there && (append || Plan::open(out)?.files().len() > 1) {
-            return storage::resumable(|| append::plan(self, identity, append, observer));
-        }
+        let inputs = self.inputs;
         let of_one = |plan, unseen| PlanOfJob { plan, unseen, appended: None };
         let (held, unseen) = self.hold(inputs.take(), identity, observer)?;
         let (plan, first) = match held {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::append;
 use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
 use super::pixels::{self, PixelSettings};
@@ -233,7 +234,7 @@ impl Tokenize {
         identity.label_level = labels.recorded();
         let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
         let planning = Planning { inputs, out, labels: &labels, preparation };
-        let planned = planning.plan(&identity, self.append, observer)?;
+        let planned = append::plan(&planning, &identity, self.append, observer)?;
         storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
     }
 

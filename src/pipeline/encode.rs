@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::planned::Task;
 use super::row::Rows;
-use super::run::Task;
 use super::settings::Settings;
 use crate::data::prepare::Prepared;
 use crate::engine::{Encoded, Engine, PixelBatch, oom_split};

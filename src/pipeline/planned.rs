@@ -1,7 +1,11 @@
-//! Owns the way between an image of a source and its row in a plan.
+//! Owns the way between an image of a source and its row in a plan, and what is decoded of it.
 
+use crate::data::source::fetch::Fetched;
 use crate::data::{Facts, Part, SourceImage};
 use crate::tokens::{Plan, PlanRow};
+
+/// An image to decode, how its bytes are had, and the bucket that it is brought to.
+pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
 
 /// The row of an image.
 pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {

@@ -7,13 +7,12 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::encode::{Awaited, Done, InFlight, Views, encode};
 use super::events::Observer;
-use super::planned::image_of;
+use super::planned::{Task, image_of};
 use super::row::Rows;
 use super::settings::{Settings, Sizes, Summary};
 use super::write::write;
-use crate::data::SourceImage;
 use crate::data::prepare;
-use crate::data::source::fetch::{Fetched, Fetcher};
+use crate::data::source::fetch::Fetcher;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tokens::Plan;
@@ -70,9 +69,6 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
     encoded?;
     written
 }
-
-/// An image to decode, how its bytes are had, and the bucket that it is brought to.
-pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
 
 /// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
 fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Views>> {

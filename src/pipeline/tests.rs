@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::encode::{InFlight, arrive};
-use super::run::Task;
+use super::planned::Task;
 use super::*;
 use crate::config::Recipe;
 use crate::data::SourceFile;

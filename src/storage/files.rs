@@ -10,11 +10,29 @@ use super::bytes_at::{BytesAt, LocalFile, open_without_waiting};
 use super::coming::Coming;
 use super::facts::{Entry, Facts};
 use super::long_paths::reach;
-use super::stores::store_of;
+use super::stores::Store;
 use crate::util::regular_file;
 
 /// Bytes of one file that a store takes in one piece at most; S3's bound.
 const PUT_BYTES_MAX: u64 = 5 << 30;
+
+/// The store of a remote address.
+///
+/// # Errors
+/// Settings of the environment that can't be used; a vqtok that was built without stores.
+#[cfg(feature = "stores")]
+fn store_of(address: &Path) -> io::Result<Arc<dyn Store>> {
+    super::store::connect(address)
+}
+
+#[cfg(not(feature = "stores"))]
+fn store_of(_address: &Path) -> io::Result<Arc<dyn Store>> {
+    Err(io::Error::new(
+        ErrorKind::Unsupported,
+        "this vqtok was built without the feature `stores`, which object stores and web addresses \
+         need; the README says how to build it",
+    ))
+}
 
 /// What lies at an address, links followed.
 ///

@@ -1,4 +1,4 @@
-//! Owns the one interface of remote places, and which of them stands behind an address.
+//! Owns the one interface of remote places.
 
 use std::io;
 use std::ops::Range;
@@ -29,22 +29,4 @@ pub(super) trait Store: Send + Sync {
 
     /// Removes what lies at an address.
     fn remove(&self, address: &Path) -> io::Result<()>;
-}
-
-/// The store of a remote address.
-///
-/// # Errors
-/// Settings of the environment that can't be used; a vqtok that was built without stores.
-#[cfg(feature = "stores")]
-pub(super) fn store_of(address: &Path) -> io::Result<Arc<dyn Store>> {
-    super::store::connect(address)
-}
-
-#[cfg(not(feature = "stores"))]
-pub(super) fn store_of(_address: &Path) -> io::Result<Arc<dyn Store>> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "this vqtok was built without the feature `stores`, which object stores and web addresses \
-         need; the README says how to build it",
-    ))
 }

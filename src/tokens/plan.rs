@@ -6,6 +6,7 @@ mod containers;
 mod file;
 mod hasher;
 mod hold;
+mod layout;
 mod merged;
 mod partitions;
 mod plans;

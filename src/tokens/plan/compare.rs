@@ -2,8 +2,8 @@
 //! Must not know: where either comes from, what becomes of them.
 
 use super::containers::Container;
+use super::layout::Layout;
 use super::merged::Planned;
-use super::write::Layout;
 use crate::error::Result;
 use crate::tokens::moved::Moved;
 use crate::tokens::rows::PlanRow;

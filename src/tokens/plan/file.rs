@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::containers::{self, Container};
+use super::layout::Layout;
 use super::merged::Planned;
 use super::partitions::starts;
 use super::rows::rows_of;
-use super::write::Layout;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::tokens::identity::Identity;

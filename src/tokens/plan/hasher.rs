@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::file::Base;
-use super::write::Layout;
+use super::layout::Layout;
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::{Bucket, PlanRow};
 use crate::util::hex::hex;

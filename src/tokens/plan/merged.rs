@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::statistics::Statistics;
 
+use super::layout::Layout;
 use super::rows::{POSITION, PlannedRows, rows_in_batches};
-use super::write::Layout;
 use crate::error::{Error, Result};
 use crate::tokens::rows::PlanRow;
 

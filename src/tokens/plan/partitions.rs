@@ -3,7 +3,7 @@
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use super::write::Layout;
+use super::layout::Layout;
 use crate::util::panics;
 
 /// Checks that the row groups are the partitions and lie within the file's `length` bytes; gives the

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::containers::Container;
 use super::file::{self, Base, FILE, PlanFile};
-use super::write::Layout;
+use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::tokens::commit;
 use crate::tokens::folder_lock::FolderLock;

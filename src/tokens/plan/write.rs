@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Fields, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
 use super::containers::{Recorder, Today};
 use super::file::Base;
 use super::hasher::PlanHasher;
+use super::layout::Layout;
 use super::rows::rows_of;
 use super::spool::Spool;
 use crate::error::{Error, Result};
@@ -30,43 +30,6 @@ const FACT_BYTES_MAX: usize = 1 << 20;
 const GROUP_BYTES_MAX: usize = 1 << 30;
 /// What a file system's times may be off by: some count in steps of two seconds.
 const TIME_STEP: Duration = Duration::from_secs(2);
-
-/// Which columns a plan has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// `plan.v1`: every image is a file.
-    Files,
-    /// `plan.v2`.
-    Parts,
-    /// `plan.v3`: images go into buckets.
-    Buckets,
-}
-
-impl Layout {
-    /// That with these columns.
-    pub(super) fn of(columns: &Fields) -> Option<Layout> {
-        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
-        layouts.into_iter().find(|layout| layout.columns().fields() == columns)
-    }
-
-    /// Its schema word.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Layout::Files => schema::PLAN,
-            Layout::Parts => schema::PLAN_OF_PARTS,
-            Layout::Buckets => schema::PLAN_OF_BUCKETS,
-        }
-    }
-
-    /// Its columns.
-    pub(super) fn columns(self) -> SchemaRef {
-        match self {
-            Layout::Files => schema::plan(),
-            Layout::Parts => schema::plan_of_parts(),
-            Layout::Buckets => schema::plan_of_buckets(),
-        }
-    }
-}
 
 /// What a plan says beside its rows.
 #[derive(Clone, Copy)]

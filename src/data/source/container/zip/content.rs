@@ -5,20 +5,8 @@ use std::sync::Arc;
 
 use super::bytes::{CUT, Trouble, array_at, u16_at, vec_at};
 use super::entry::Entry;
+use super::method::{BZIP2, DEFLATE, LZMA, STORED, XZ, ZSTD};
 use crate::storage::{BytesAt, Cursor};
-
-/// Methods of compression, as the format numbers them.
-const STORED: u16 = 0;
-const DEFLATE: u16 = 8;
-const BZIP2: u16 = 12;
-const LZMA: u16 = 14;
-const ZSTD: u16 = 93;
-const XZ: u16 = 95;
-
-/// Whether members of this method can be read.
-pub(super) fn is_readable(method: u16) -> bool {
-    matches!(method, STORED | DEFLATE | BZIP2 | LZMA | ZSTD | XZ)
-}
 
 /// A dictionary of more is refused.
 const DICTIONARY_BYTES_MAX: u32 = 1 << 28;

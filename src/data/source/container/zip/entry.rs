@@ -2,7 +2,8 @@
 //! images.
 
 use super::bytes::{Trouble, u16_at, u32_at, u64_at};
-use super::{content, name};
+use super::method::is_readable;
+use super::name;
 
 /// A line without its name, its extra fields and its comment.
 pub(super) const LINE_BYTES: usize = 46;
@@ -89,7 +90,7 @@ impl Entry {
             return Some("it holds a patch and no file".into());
         }
         let method = match self.method {
-            method if content::is_readable(method) => return None,
+            method if is_readable(method) => return None,
             1..=5 | 7 | 10 | 18 => "an outdated method".into(),
             6 => "Implode".into(),
             9 => "Deflate64".into(),

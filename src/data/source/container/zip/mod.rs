@@ -18,6 +18,7 @@ mod entry;
 mod index;
 mod kind;
 mod listing;
+mod method;
 mod name;
 mod read;
 
