@@ -25,7 +25,7 @@ fn scene() -> Option<Cloud> {
     let mut noise = || (0..40_000).flat_map(|_| random.next().to_le_bytes()).collect::<Vec<_>>();
     let mut all = Vec::new();
     for sample in samples(cloud.job.files("images")) {
-        all.extend(members(&[sample.clone()]));
+        all.extend(members(std::slice::from_ref(&sample)));
         all.push((format!("{}_.bin", sample.key), noise()));
     }
     let archive = tar(&all);

@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(watching(lost), (true, None), "an older one is none of its");
         let nested = || watching(down).1.is_some() && watching(lost).1.is_none();
         assert_eq!(watching(nested), (true, Some("down".into())));
-        let elsewhere = || std::thread::spawn(move || down()).join().unwrap();
+        let elsewhere = || std::thread::spawn(down).join().unwrap();
         assert_eq!(watching(elsewhere), (true, None), "another thread's");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use super::http::{Answer, call};
 /// A running server.
 pub struct Moto {
     pub port: u16,
-    /// The server ends when this is closed, as it is with the tests' process.
-    _lifeline: Mutex<Option<ChildStdin>>,
+    /// The server ends when the standard input of this is closed, as it is with the tests' process.
+    _lifeline: Mutex<Child>,
 }
 
 /// Starts the server `$0` on the port `$1` and ends it with the standard input.
@@ -50,8 +50,7 @@ impl Moto {
         let mut command = Command::new("sh");
         command.args(["-c", UNTIL_EOF, &program, &port.to_string()]).stdin(Stdio::piped());
         quiet(&mut command);
-        let mut child: Child = command.spawn().unwrap();
-        let moto = Moto { port, _lifeline: Mutex::new(child.stdin.take()) };
+        let moto = Moto { port, _lifeline: Mutex::new(command.spawn().unwrap()) };
         let deadline = Instant::now() + Duration::from_secs(60);
         while moto.call("GET", "/", &[]).is_err() {
             assert!(Instant::now() < deadline, "{program} doesn't answer");

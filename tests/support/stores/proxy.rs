@@ -101,7 +101,7 @@ impl Proxy {
 
 /// Whether the so many-th event is one of every `every`.
 fn hits(number: usize, every: usize) -> bool {
-    every > 0 && number % every == 0
+    every > 0 && number.is_multiple_of(every)
 }
 
 impl State {
@@ -111,7 +111,7 @@ impl State {
         std::thread::sleep(faults.delay);
         let gone = faults.busy_after > 0 && number > faults.busy_after;
         if hits(number, faults.busy_every) || gone {
-            let status = if number % 2 == 0 { 503 } else { 429 };
+            let status = if number.is_multiple_of(2) { 503 } else { 429 };
             return self.answer(request, client, &refusal(status, "SlowDown", "slow down"), None);
         }
         if faults.deny {
