@@ -45,7 +45,7 @@ impl<'a, I: Iterator<Item = Result<Today>>, S: Fn() -> bool> Bucketed<'a, I, S> 
         preparation: &'a Preparation,
         stopped: S,
     ) -> Bucketed<'a, I, S> {
-        let fetcher = Fetcher::new(preparation.limits);
+        let fetcher = Fetcher::of_heads(preparation.limits);
         let found = found.fuse();
         Bucketed { found, buckets, preparation, stopped, fetcher, ready: VecDeque::new() }
     }
@@ -60,7 +60,10 @@ impl<'a, I: Iterator<Item = Result<Today>>, S: Fn() -> bool> Bucketed<'a, I, S> 
             // Its bytes aren't kept.
             fetched @ Fetched::Read(_) => {
                 let Preparation { orientation, limits, .. } = self.preparation;
-                Sized::Read(row, fetched.size(&image, *orientation, limits))
+                match fetched.size(&image, *orientation, limits) {
+                    Ok(size) => Sized::Read(row, size),
+                    Err(error) => Sized::Known(Err(error)),
+                }
             }
             fetched => Sized::Unread(row, fetched),
         }
@@ -81,7 +84,7 @@ impl<'a, I: Iterator<Item = Result<Today>>, S: Fn() -> bool> Bucketed<'a, I, S> 
             Sized::Read(row, size) => Ok(Today::Image(in_bucket(row, size, buckets))),
             Sized::Unread(row, fetched) => {
                 let image = image_at(row.uri.clone(), &row);
-                let size = fetched.size(&image, *orientation, limits);
+                let size = fetched.size(&image, *orientation, limits)?;
                 Ok(Today::Image(in_bucket(row, size, buckets)))
             }
         };

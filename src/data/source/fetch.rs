@@ -1,7 +1,6 @@
 //! Owns reading images wherever they lie: files of their own, parts of containers. Must not know:
 //! what an image holds.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +22,8 @@ use crate::storage::Coming;
 /// Reads images in the order of a plan, from one thread; what any thread can read is left to others.
 pub(crate) struct Fetcher {
     limits: Limits,
+    /// Whether headers alone are looked at.
+    heads: bool,
     /// The container read last.
     current: Option<(String, Result<InOrder, Reject>)>,
 }
@@ -42,7 +43,12 @@ pub(crate) enum Fetched {
 impl Fetcher {
     /// Under these bounds.
     pub(crate) fn new(limits: Limits) -> Fetcher {
-        Fetcher { limits, current: None }
+        Fetcher { limits, heads: false, current: None }
+    }
+
+    /// The same, for those who look at headers alone: [`Fetched::size`].
+    pub(crate) fn of_heads(limits: Limits) -> Fetcher {
+        Fetcher { heads: true, ..Fetcher::new(limits) }
     }
 
     /// The bytes of the next image, or how to have them.
@@ -58,7 +64,10 @@ impl Fetcher {
             return Err(Reject::new(Stage::Read, fault.clone()));
         }
         let Some(part) = &image.part else {
-            let coming = file::begin(&image.uri, &self.limits)?;
+            let coming = match self.heads {
+                true => file::begin_head(&image.uri, HEAD_BYTES)?,
+                false => file::begin(&image.uri, &self.limits)?,
+            };
             return Ok(coming.map_or(Fetched::File, Fetched::Coming));
         };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
@@ -102,24 +111,43 @@ impl Fetched {
 impl Fetched {
     /// The width and height that the header of `image` says, upright where `rule` applies its
     /// orientation; None where it can't be read.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where its store can't be reached.
     pub(crate) fn size(
-        &self,
+        self,
         image: &SourceImage,
         rule: Orientation,
         limits: &Limits,
-    ) -> Option<(u32, u32)> {
-        let whole = || match self {
-            Fetched::Read(_) => None,
-            Fetched::File | Fetched::Coming(_) => file::read(&image.uri, limits).ok(),
-            Fetched::Part(reader, part) => reader.read(part, image.bytes, limits).ok(),
+    ) -> Result<Option<(u32, u32)>, Error> {
+        if let Fetched::Read(Err(reject)) = &self {
+            reject.refuse_outage(&image.key)?;
+        }
+        let nothing = || Reject::new(Stage::Read, "no header");
+        let size = watched(|| self.said(image, rule, limits).ok_or_else(nothing));
+        match size {
+            Ok(size) => Ok(Some(size)),
+            Err(reject) => reject.refuse_outage(&image.key).map(|()| None),
+        }
+    }
+
+    fn said(self, image: &SourceImage, rule: Orientation, limits: &Limits) -> Option<(u32, u32)> {
+        let part = match &self {
+            Fetched::Part(reader, part) => Some((Arc::clone(reader), part.clone())),
+            _ => None,
+        };
+        let in_file = matches!(self, Fetched::File | Fetched::Coming(_));
+        let whole = || match &part {
+            Some((reader, part)) => reader.read(part, image.bytes, limits).ok(),
+            None if in_file => file::read(&image.uri, limits).ok(),
+            None => None,
         };
         let read = match self {
-            Fetched::Read(bytes) => Cow::Borrowed(bytes.as_ref().ok()?.as_slice()),
-            Fetched::File | Fetched::Coming(_) => {
-                Cow::Owned(file::head(&image.uri, HEAD_BYTES, limits).ok()?)
-            }
+            Fetched::Read(bytes) => bytes.ok()?,
+            Fetched::File => file::head(&image.uri, HEAD_BYTES, limits).ok()?,
+            Fetched::Coming(coming) => file::arrived_head(coming).ok()?,
             Fetched::Part(reader, part) => {
-                Cow::Owned(reader.head(part, image.bytes, HEAD_BYTES, limits).ok()?)
+                reader.head(&part, image.bytes, HEAD_BYTES, limits).ok()?
             }
         };
         // However it is read, the same bytes are looked at.

@@ -85,6 +85,23 @@ fn as_planned(bytes: Vec<u8>, planned: u64) -> Result<Vec<u8>, Reject> {
     Ok(bytes)
 }
 
+/// Asks for the first bytes of the file behind `uri`, `max` at most, where that lies in a store.
+///
+/// # Errors
+/// By name alone, as [`read`].
+pub(crate) fn begin_head(uri: &str, max: usize) -> Result<Option<Coming>, Reject> {
+    let path = path_of(uri)?;
+    Ok(storage::is_remote(&path).then(|| storage::begin_head(&path, max as u64)))
+}
+
+/// The first bytes that were asked for.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn arrived_head(coming: Coming) -> Result<Vec<u8>, Reject> {
+    storage::arrived_head(coming).map_err(|error| reject(error_text::reason(&error)))
+}
+
 /// The first bytes of the file behind `uri`, `max` at most.
 ///
 /// # Errors

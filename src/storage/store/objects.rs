@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -30,11 +30,18 @@ pub(super) struct Objects {
     reading: Arc<dyn ObjectStore>,
     /// For sending files, which takes longer.
     writing: Arc<dyn ObjectStore>,
+    down: Arc<Down>,
 }
+
+/// The last outage: when, and what is to be said of it.
+type Down = Mutex<Option<(Instant, String)>>;
+
+/// As long after an outage nobody asks again: who looks for several files is patient once.
+const DOWN_FOR: Duration = Duration::from_secs(5);
 
 impl Objects {
     pub(super) fn new(reading: Arc<dyn ObjectStore>, writing: Arc<dyn ObjectStore>) -> Objects {
-        Objects { reading, writing }
+        Objects { reading, writing, down: Arc::default() }
     }
 }
 
@@ -53,7 +60,7 @@ impl Store for Objects {
         let key = key(address)?;
         let asks_for_folder = address.as_os_str().as_encoded_bytes().ends_with(b"/");
         let store = Arc::clone(&self.reading);
-        runtime::wait(asked(move || {
+        runtime::wait(asked(Arc::clone(&self.down), move || {
             let (store, key) = (Arc::clone(&store), key.clone());
             async move {
                 if !asks_for_folder && !key.as_ref().is_empty() {
@@ -85,7 +92,7 @@ impl Store for Objects {
         };
         let store = Arc::clone(&self.reading);
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        runtime::begin(asked(move || {
+        runtime::begin(asked(Arc::clone(&self.down), move || {
             let (store, key, options) = (Arc::clone(&store), key.clone(), options.clone());
             async move {
                 let answer = store.get_opts(&key, options).await.map_err(told)?;
@@ -104,7 +111,7 @@ impl Store for Objects {
         let key = key(folder)?;
         let store = Arc::clone(&self.reading);
         let prefix = key.clone();
-        let found = runtime::wait(asked(move || {
+        let found = runtime::wait(asked(Arc::clone(&self.down), move || {
             let (store, prefix) = (Arc::clone(&store), prefix.clone());
             async move {
                 let prefix = (!prefix.as_ref().is_empty()).then_some(&prefix);
@@ -128,7 +135,7 @@ impl Store for Objects {
 
     fn put(&self, address: &Path, bytes: Bytes, once: bool) -> io::Result<()> {
         let (key, store) = (key(address)?, Arc::clone(&self.writing));
-        runtime::wait(asked(move || {
+        runtime::wait(asked(Arc::clone(&self.down), move || {
             let (store, key, bytes) = (Arc::clone(&store), key.clone(), bytes.clone());
             async move {
                 match once {
@@ -141,7 +148,7 @@ impl Store for Objects {
 
     fn remove(&self, address: &Path) -> io::Result<()> {
         let (key, store) = (key(address)?, Arc::clone(&self.writing));
-        runtime::wait(asked(move || {
+        runtime::wait(asked(Arc::clone(&self.down), move || {
             let (store, key) = (Arc::clone(&store), key.clone());
             async move {
                 match store.delete(&key).await {
@@ -155,20 +162,28 @@ impl Store for Objects {
 
 /// Asks again where an answer ended in its midst, which the store's client takes for the end of it all.
 /// What it has asked for again itself takes longer than anybody is patient.
-async fn asked<T, F>(mut ask: impl FnMut() -> F) -> io::Result<T>
+async fn asked<T, F>(down: Arc<Down>, mut ask: impl FnMut() -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
 {
+    let last = || down.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((since, why)) = &*last()
+        && since.elapsed() < DOWN_FOR
+    {
+        return Err(outage::error(ErrorKind::Other, why.clone()));
+    }
     let started = Instant::now();
     for repeats in 0.. {
-        match ask().await {
-            Err(error)
-                if outage::of(&error).is_some()
-                    && error.kind() != ErrorKind::PermissionDenied
-                    && started.elapsed() < PATIENCE => {}
-            answer => return answer,
+        let answer = ask().await;
+        let is_patient = |e: &io::Error| e.kind() != ErrorKind::PermissionDenied;
+        match answer.as_ref().err().filter(|e| is_patient(e)).and_then(outage::of) {
+            None => return answer,
+            Some(why) if started.elapsed() >= PATIENCE => {
+                *last() = Some((Instant::now(), why));
+                return answer;
+            }
+            Some(_) => runtime::pause(repeats).await,
         }
-        runtime::pause(repeats).await;
     }
     Err(ErrorKind::TimedOut.into())
 }
@@ -209,7 +224,7 @@ mod tests {
     fn asked_of(kinds: &'static [ErrorKind]) -> (usize, io::Result<()>) {
         let mut count = 0;
         let done = runtime::wait(async move {
-            let ended = asked(|| {
+            let ended = asked(Arc::default(), || {
                 let failed = kinds.get(count).copied();
                 count += 1;
                 async move {
@@ -231,6 +246,16 @@ mod tests {
         assert_eq!((count, ended.is_ok()), (3, true));
         let (count, ended) = asked_of(&[ErrorKind::PermissionDenied]);
         assert_eq!((count, ended.is_ok()), (1, false), "other credentials won't come");
+    }
+
+    #[test]
+    fn who_has_been_patient_once_is_told_at_once() {
+        let down = Arc::new(Mutex::new(Some((Instant::now(), "down".to_string()))));
+        let ask = || async { Ok(()) };
+        let told = runtime::wait(asked(Arc::clone(&down), ask)).unwrap_err();
+        assert_eq!(outage::of(&told).as_deref(), Some("down"));
+        *down.lock().unwrap() = Some((Instant::now() - 2 * DOWN_FOR, "down".to_string()));
+        assert!(runtime::wait(asked(down, ask)).is_ok());
     }
 
     #[test]

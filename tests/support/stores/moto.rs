@@ -11,8 +11,8 @@ use super::http::{Answer, call};
 /// A running server.
 pub struct Moto {
     pub port: u16,
-    /// The server ends when this is closed, as it is with the tests' process.
-    _server: Mutex<Child>,
+    /// The server ends when the standard input of this is closed, as it is with the tests' process.
+    _lifeline: Mutex<Child>,
 }
 
 /// Starts the server `$0` on the port `$1` and ends it with the standard input.
@@ -50,7 +50,7 @@ impl Moto {
         let mut command = Command::new("sh");
         command.args(["-c", UNTIL_EOF, &program, &port.to_string()]).stdin(Stdio::piped());
         quiet(&mut command);
-        let moto = Moto { port, _server: Mutex::new(command.spawn().unwrap()) };
+        let moto = Moto { port, _lifeline: Mutex::new(command.spawn().unwrap()) };
         let deadline = Instant::now() + Duration::from_secs(60);
         while moto.call("GET", "/", &[]).is_err() {
             assert!(Instant::now() < deadline, "{program} doesn't answer");
