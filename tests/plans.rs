@@ -229,3 +229,35 @@ fn changes_are_told_and_are_exit_code_1() {
     job.expect(2, "plan a.tar --diff images").assert_one_line(&["images", "plan.parquet"]);
     job.expect(2, "plan a.tar --diff out --rows 3");
 }
+
+#[test]
+fn a_table_that_was_written_anew_is_never_read_as_the_planned_one() {
+    let job = Job::new(12).trained();
+    let mut all = samples(job.files("images"));
+    for (index, sample) in all.iter_mut().enumerate() {
+        sample.label = ["cat", "dog"][index / 6].into();
+        sample.caption = "one".into();
+    }
+    let path = job.path("t.parquet");
+    table(&path, &all, Layout::Struct, 12);
+    let flags = "--model model --shard-rows 4";
+    job.expect(0, &format!("tokenize t.parquet --out out {flags} --partition 0/3"));
+    // The same names over other images.
+    let images: Vec<_> = all.iter().rev().map(|s| (s.bytes.clone(), s.extension.clone())).collect();
+    for (sample, (bytes, extension)) in all.iter_mut().zip(images) {
+        (sample.bytes, sample.extension) = (bytes, extension);
+    }
+    all[3].bytes.extend([0; 9]);
+    table(&path, &all, Layout::Struct, 12);
+    let refused = job.expect(2, &format!("tokenize t.parquet --out out {flags}"));
+    refused.assert_one_line(&["has changed: 't.parquet' had", "its images may be others"]);
+    // Who makes the rest of it all the same gives no row the tokens of another image.
+    let done = job.expect(1, "repair out --model model");
+    assert!(
+        done.stderr.contains("the Parquet file has changed since it was planned"),
+        "{}",
+        done.stderr
+    );
+    let done = job.expect(1, &format!("tokenize t.parquet --out out {flags} --append"));
+    assert!(done.stdout.contains("8 failed"), "{}", done.stdout);
+}

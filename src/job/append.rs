@@ -11,7 +11,7 @@ use crate::storage;
 use crate::tokens::append;
 use crate::tokens::{Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, committed};
 use crate::util::numbers::counted;
-use crate::util::settings::{APPEND, OUT};
+use crate::util::settings::APPEND;
 use crate::util::text;
 
 /// Appends that other jobs may make while this one lists its inputs.
@@ -122,7 +122,8 @@ fn must_be_there(plan: &Plan, arrivals: &Arrivals) -> Result<()> {
             let more = if gone > keys.len() as u64 { ", ..." } else { "" };
             return Err(Error::mismatch(format!(
                 "{}: {} isn't finished, and {} of it {} among the inputs ({}{more}); give the INPUTs \
-                 that it was begun with, too, or use another {OUT}",
+                 that it was begun with, too; `vqtok repair` finishes it with a failure for each that is \
+                 gone",
                 text::path(plan.dir()),
                 file.base().name(),
                 counted(gone, "image"),

@@ -189,7 +189,10 @@ pub(crate) fn rows_of_inputs(
 /// The changes in words, with what may have brought them about.
 fn told(changes: &Changes, hidden: bool, first: &str) -> String {
     if changes.is_none() {
-        return format!("the same images in another order ({first}); give the INPUTs as then");
+        return match first.ends_with("its images may be others") {
+            true => format!("{first}; give the INPUTs as then"),
+            false => format!("the same images in another order ({first}); give the INPUTs as then"),
+        };
     }
     let Changes { new, gone, changed, about, .. } = changes;
     let keys = |group: &Group| {

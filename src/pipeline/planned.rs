@@ -9,7 +9,7 @@ pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
 
 /// The row of an image.
 pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
-    let SourceImage { key, uri, bytes, part, forward, facts, fault } = image;
+    let SourceImage { key, uri, bytes, part, forward, facts, fault, .. } = image;
     let Facts { label, caption, meta_json } = facts;
     let (member, offset) = part.map(|part| (part.member, part.offset as i64)).unzip();
     let bytes = bytes as i64;
@@ -38,6 +38,7 @@ pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
 pub(crate) fn image_at(uri: String, row: &PlanRow) -> SourceImage {
     let part = row.member.clone().zip(row.offset);
     SourceImage {
+        file_bytes: 0,
         key: row.key.clone(),
         uri,
         bytes: row.bytes.unsigned_abs(),

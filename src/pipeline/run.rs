@@ -102,7 +102,10 @@ fn read(
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let image = image_of(plan, &row);
+            let mut image = image_of(plan, &row);
+            if settings.sizes == Sizes::Planned {
+                image.file_bytes = plan.container_of(&row).map_or(0, |held| held.file.bytes);
+            }
             let fetched = fetcher.fetch(&image);
             let prepared = pool.submit((image, fetched, row.bucket_size()));
             if items.send(InFlight { partition, plan: row, prepared }).is_err() {

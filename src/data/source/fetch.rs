@@ -71,7 +71,9 @@ impl Fetcher {
             return Ok(coming.map_or(Fetched::File, Fetched::Coming));
         };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
-            let opened = watched(|| Container::open(&image.uri).and_then(Container::in_order));
+            let opened = watched(|| {
+                Container::open(&image.uri)?.unless_changed(image.file_bytes)?.in_order()
+            });
             self.current = Some((image.uri.clone(), opened));
         }
         // It was set just now.

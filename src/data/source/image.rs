@@ -12,6 +12,8 @@ pub(crate) struct SourceImage {
     pub(crate) bytes: u64,
     /// Its place in a file that holds several; None where the file is the image.
     pub(crate) part: Option<Part>,
+    /// Size of that file when it was planned; 0 where that isn't known.
+    pub(crate) file_bytes: u64,
     /// Whether that file can only be read from its beginning on.
     pub(crate) forward: bool,
     /// What its source says of it.

@@ -1,7 +1,7 @@
 //! Owns holding planned rows against today's: the first difference, and where files have moved to.
 //! Must not know: where either comes from, what becomes of them.
 
-use super::containers::Container;
+use super::containers::{Container, ContainerFile};
 use super::layout::Layout;
 use super::merged::Planned;
 use crate::error::Result;
@@ -56,6 +56,17 @@ impl Comparison {
             return Ok(Some(difference(&was, row)));
         }
         Ok(None)
+    }
+
+    /// Takes a container whose images follow, beside those that were planned.
+    pub(super) fn opened(&self, held: &ContainerFile, planned: &[Container]) -> Option<String> {
+        let at = planned.binary_search_by_key(&self.count, |container| container.first).ok()?;
+        let was = &planned[at].file;
+        let changed = was.key == held.key && was.bytes != held.bytes;
+        changed.then(|| {
+            let (key, was, now) = (shorten(&was.key), was.bytes, held.bytes);
+            format!("'{key}' had {was} bytes and now has {now}: its images may be others")
+        })
     }
 
     /// Takes a container that looks unchanged, and lies at `uri` today.

@@ -120,7 +120,7 @@ impl Plan {
                 Today::Image(row) => {
                     comparison.image(&row, &mut |was, now| accept(&self, was, now))?
                 }
-                Today::Opened(_) => None,
+                Today::Opened(held) => comparison.opened(&held, self.containers()),
                 Today::Unchanged(container, uri) => comparison.unchanged(&container, &uri)?,
             };
             if let Some(difference) = difference {

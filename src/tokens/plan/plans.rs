@@ -216,6 +216,17 @@ impl Plan {
         &self.files[0].containers
     }
 
+    /// The file that holds an image among others, where it was recorded.
+    pub(crate) fn container_of(&self, row: &PlanRow) -> Option<&Container> {
+        row.member.as_ref()?;
+        let position = row.position().unsigned_abs();
+        let containers = &self.of_ordinal(row.ordinal.unsigned_abs()).containers;
+        let behind = containers.partition_point(|container| container.first <= position);
+        let container = containers.get(behind.checked_sub(1)?)?;
+        let holds = position - container.first < container.images && container.file.uri == row.uri;
+        holds.then_some(container)
+    }
+
     /// What was taken of [`Plan::containers`], as it was given.
     pub fn taken(&self) -> &str {
         &self.files[0].taken

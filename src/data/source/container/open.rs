@@ -86,6 +86,22 @@ impl Container {
         Ok(Container { uri: uri.to_string(), bytes, kind })
     }
 
+    /// The same, unless it is a table of another size than when it was planned, 0 where that isn't known:
+    /// members of archives tell themselves whether they are the planned ones, and rows don't.
+    ///
+    /// # Errors
+    /// That.
+    pub(crate) fn unless_changed(self, bytes: u64) -> Result<Container, Reject> {
+        let size = self.bytes.size();
+        match self.kind == Kind::Table && bytes > 0 && size != bytes {
+            true => Err(reject(format!(
+                "the Parquet file has changed since it was planned: it had {bytes} bytes and now has \
+                 {size}; its rows may be others"
+            ))),
+            false => Ok(self),
+        }
+    }
+
     /// For reading in the order of a plan.
     ///
     /// # Errors

@@ -226,6 +226,7 @@ impl Rows {
 
     fn image_of(&self, row: RowFacts, number: u64, member: String) -> SourceImage {
         SourceImage {
+            file_bytes: 0,
             key: row.key.unwrap_or_else(|| format!("{}/{number}", self.stem)),
             uri: self.uri.clone(),
             bytes: 0,

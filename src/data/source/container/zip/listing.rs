@@ -174,6 +174,7 @@ impl ZipListing {
             }
         };
         SourceImage {
+            file_bytes: 0,
             part: Some(Part { member: key.clone(), offset: entry.at }),
             key,
             uri: self.uri.clone(),
