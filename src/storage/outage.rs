@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 
 use crate::error::{Error, GO_ON, Result};
 use crate::util::text;
@@ -25,7 +25,7 @@ impl std::error::Error for Outage {}
 
 /// The error of an outage.
 #[cfg(any(feature = "stores", test))]
-pub(super) fn error(kind: ErrorKind, text: String) -> io::Error {
+pub(super) fn error(kind: io::ErrorKind, text: String) -> io::Error {
     io::Error::new(kind, Outage(text))
 }
 
@@ -78,6 +78,7 @@ pub(crate) fn resumable<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::ErrorKind;
 
     #[test]
     fn work_that_an_outage_ends_can_go_on() {
