@@ -176,7 +176,7 @@ fn whole(image: &RgbImage) -> Crop {
 ///
 /// # Errors
 /// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), and those of
-/// [`prepare_to`].
+/// `prepare_to`.
 pub fn prepare(
     image: &RgbImage,
     rule: ResizeRule,
