@@ -72,12 +72,14 @@ fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectSt
         .with_connect_timeout(Duration::from_secs(10))
         // Whoever names an endpoint without TLS wants that.
         .with_allow_http(endpoint_without_tls());
+    // Each pause is drawn from 0.2 s to `base` times the last one: with 2 they would stay short.
     let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(100),
+        init_backoff: Duration::from_millis(200),
         max_backoff: Duration::from_secs(5),
-        base: 2.0,
+        base: 3.0,
     };
-    let retry = RetryConfig { backoff, max_retries: 100, retry_timeout: PATIENCE };
+    // Time bounds them alone: who gave up sooner would be asked for another minute.
+    let retry = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: PATIENCE };
     let bucket = address.authority;
     let store: object_store::Result<Arc<dyn ObjectStore>> = match address.scheme {
         "s3" | "s3a" => {
