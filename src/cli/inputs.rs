@@ -9,7 +9,8 @@ use crate::job::Inputs;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct InputFlags {
     /// Folders (searched recursively, in sorted order); images; tars (WebDataset), Parquet files,
-    /// zips; lists of images (CSV, TSV, JSON, JSONL, TXT). `shard-{000..146}.tar` names many
+    /// zips; lists of images (CSV, TSV, JSON, JSONL, TXT). `shard-{000..146}.tar` names many.
+    /// s3://, gs://, az:// and https:// addresses where this vqtok is built with stores
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// Include hidden and system files and folders (.*, @eaDir, __MACOSX, lost+found, ...), which

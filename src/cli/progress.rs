@@ -7,7 +7,7 @@
 
 use super::console;
 use crate::cli::flags;
-use crate::util::{numbers, portable_fs, text};
+use crate::util::{numbers, portable_fs, secrets, text};
 use indicatif::style::ProgressTracker;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Value, json};
@@ -131,7 +131,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn emit(event: &str, fields: Value) {
+fn emit(event: &str, mut fields: Value) {
+    secrets::take_out(&mut fields);
     let mut line = json!({ "event": event });
     if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
         line.extend(fields);

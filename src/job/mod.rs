@@ -11,6 +11,7 @@ mod ensure_model;
 mod events;
 mod inputs;
 mod listed;
+mod model_copy;
 mod picture_names;
 mod pixels;
 pub(crate) mod places;

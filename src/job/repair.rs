@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::events::{DamageReport, Event, Observer};
+use super::model_copy;
 use super::pixels::told;
 use super::plan;
 use super::tokenize::{check_batch_size, tokenize};
@@ -147,7 +148,7 @@ impl Repair {
         let tokenizer = self.options.open(model)?;
         let preparation = preparation(&identity, tokenizer.config().pixels.channels)?;
         let rows = identity.shard_rows as usize;
-        let ours = pipeline::identity(tokenizer.engine.as_ref(), &preparation, rows)?;
+        let ours = model_copy::identity(tokenizer.engine.as_ref(), model, &preparation, rows)?;
         same(&self.dir, &identity, &ours)?;
         Ok((tokenizer, preparation))
     }

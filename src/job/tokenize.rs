@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::append;
 use super::events::{Event, Observer, Pass, Relay};
 use super::inputs::Inputs;
+use super::model_copy;
 use super::pixels::{self, PixelSettings};
 use super::places;
 use super::plan::{Labels, PlanOfJob, Planning};
@@ -224,17 +225,18 @@ impl Tokenize {
         let settings = self.settings(tokenizer, &recipe)?;
         // The plan refuses a size beyond it, in words.
         let fits = tokenizer.bounded_preparation().is_ok();
-        let engine = tokenizer.engine.as_mut();
         let shard_rows = self.shard_rows.unwrap_or(recipe.shard_rows);
         if let (Some(side), true) = (settings.preparation.size, fits && !self.is_finished()) {
             // While the weights are still being hashed, whose digests the identity waits for.
-            engine.prepare(side as usize, side as usize);
+            tokenizer.engine.prepare(side as usize, side as usize);
         }
-        let mut identity = pipeline::identity(engine, &settings.preparation, shard_rows)?;
+        let (engine, preparation) = (tokenizer.engine.as_ref(), &settings.preparation);
+        let mut identity = model_copy::identity(engine, &tokenizer.model, preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
+        let (inputs, out) = (&self.inputs, &self.out);
         let planning = Planning { inputs, out, labels: &labels, preparation };
         let planned = append::plan(&planning, &identity, self.append, observer)?;
+        let engine = tokenizer.engine.as_mut();
         storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
     }
 

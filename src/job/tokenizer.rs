@@ -8,6 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::codes::{Codes, problem};
+use super::model_copy::of_a_copy;
 use super::pixels::PixelSettings;
 use crate::checkpoint::find::configs;
 use crate::checkpoint::recognise::detect::{self, DetectOptions};
@@ -90,17 +91,19 @@ impl TokenizerOptions {
     /// A model that can't be read, whose family isn't clear, whose training isn't finished, or that
     /// asks for a device that isn't there or a precision that the device doesn't have.
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
-        let path = model.as_ref();
-        let path = &storage::local_copy(path).map_err(Error::io(path))?;
+        let model = model.as_ref();
+        let path = &storage::local_copy(model).map_err(Error::io(model))?;
         compute_pool::check_environment()?;
         self.pixels.check()?;
         refuse_unfinished(path)?;
         self.check_device()?;
-        let opened = self.detect(|options| detect::begin(path, options))?;
-        let engine = engine::open(opened, self.device, self.precision);
-        let engine = engine.map_err(Error::about(path))?;
-        let (path, pixels) = (path.to_path_buf(), self.pixels);
-        Ok(Tokenizer { engine, path, pixels, images_max: usize::MAX })
+        let opened = self.detect(|options| detect::begin(path, options));
+        let engine = opened.and_then(|opened| {
+            engine::open(opened, self.device, self.precision).map_err(Error::about(path))
+        });
+        let engine = engine.map_err(|error| of_a_copy(error, model))?;
+        let (path, model, pixels) = (path.to_path_buf(), model.to_path_buf(), self.pixels);
+        Ok(Tokenizer { engine, path, model, pixels, images_max: usize::MAX })
     }
 
     /// Reads a checkpoint with what is said about it.
@@ -140,7 +143,10 @@ pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
 /// It is [`Send`] and not [`Sync`]: another thread may take it over, and one uses it at a time.
 pub struct Tokenizer {
     pub(super) engine: Box<dyn Engine>,
+    /// Where it was read from.
     pub(super) path: PathBuf,
+    /// As it was named: another place where `path` is a copy.
+    pub(super) model: PathBuf,
     pub(super) pixels: PixelSettings,
     /// As many images go to the device at a time: fewer once it ran out of memory.
     images_max: usize,

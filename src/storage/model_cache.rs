@@ -10,6 +10,7 @@ use super::bytes_at::Cursor;
 use super::facts::Facts;
 use super::{files, is_remote};
 use crate::util::hex::hex;
+use crate::util::{error_text, text};
 
 /// Files of a model folder at most, folders in it included.
 const FILES_MAX: usize = 1000;
@@ -42,12 +43,20 @@ pub(crate) fn local_copy(path: &Path) -> io::Result<PathBuf> {
         true => folder.clone(),
         false => folder.join(name),
     };
+    // A copy that somebody has cut or thinned out is made anew.
+    let is_whole = |(name, facts): &(PathBuf, Facts)| {
+        folder.join(name).metadata().is_ok_and(|local| local.len() == facts.bytes)
+    };
+    if folder.is_dir() && !found.iter().all(is_whole) {
+        fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
+    }
     if !folder.is_dir() {
         let from = |name: &Path| match facts.is_folder {
             true => path.join(name),
             false => path.to_path_buf(),
         };
-        fetch_all(&folder, found.iter().map(|(name, _)| (from(name), name.as_path())))?;
+        let files = found.iter().map(|(name, _)| (from(name), name.as_path()));
+        fetch_all(&folder, files)?;
     }
     Ok(place)
 }
@@ -58,6 +67,16 @@ fn cache_folder() -> io::Result<PathBuf> {
     let folder = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     let text = "no folder for copies of remote models: set XDG_CACHE_HOME or HOME";
     Ok(folder.ok_or_else(|| io::Error::new(ErrorKind::NotFound, text))?.join("vqtok"))
+}
+
+/// Why there is no copy of a model.
+fn unusable(folder: &Path, error: &io::Error) -> io::Error {
+    let text = format!(
+        "its copy can't be kept in {}: {}; set XDG_CACHE_HOME to a folder with room",
+        text::path(folder),
+        error_text::reason(error)
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// The files below a remote folder, by their names in it.
@@ -84,18 +103,20 @@ fn fetch_all<'a>(
     files: impl Iterator<Item = (PathBuf, &'a Path)>,
 ) -> io::Result<()> {
     let unfinished = folder.with_extension(format!("{}.partial", std::process::id()));
+    let unusable = |error: io::Error| unusable(folder, &error);
     let fetched = (|| {
         for (from, name) in files {
             let place = unfinished.join(name);
-            fs::create_dir_all(place.parent().unwrap_or(&unfinished))?;
-            let mut file = fs::File::create(&place)?;
-            io::copy(&mut Cursor::new(files::open(&from)?), &mut file)?;
-            file.flush()?;
+            fs::create_dir_all(place.parent().unwrap_or(&unfinished)).map_err(unusable)?;
+            let mut file = fs::File::create(&place).map_err(unusable)?;
+            let mut bytes = Cursor::new(files::open(&from)?);
+            io::copy(&mut bytes, &mut file)?;
+            file.flush().map_err(unusable)?;
         }
         match fs::rename(&unfinished, folder) {
             // Another process was faster; its copy is the same.
             Err(_) if folder.is_dir() => Ok(()),
-            renamed => renamed,
+            renamed => renamed.map_err(unusable),
         }
     })();
     // After the renaming there is nothing of this name.

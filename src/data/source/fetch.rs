@@ -108,9 +108,7 @@ impl Fetched {
             Fetched::Part(reader, part) => reader.read(&part, image.bytes, limits),
         })
     }
-}
 
-impl Fetched {
     /// The width and height that the header of `image` says, upright where `rule` applies its
     /// orientation; None where it can't be read.
     ///

@@ -15,6 +15,7 @@ mod links;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -232,6 +233,8 @@ impl ImageWalk {
         }
         match list(self.at()) {
             Ok(listed) => self.enter(listed)?,
+            // A store's folder is its mark alone, as some tools put it: there is nothing in it.
+            Err(error) if error.kind() == ErrorKind::NotFound && storage::is_remote(self.at()) => {}
             Err(error) => {
                 self.skipped.unreadable_folders += 1;
                 self.skipped.name(&self.key, error_text::reason(&error));

@@ -1,6 +1,7 @@
 //! Owns making the store behind an address, by the settings of the environment.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -17,6 +18,7 @@ use super::runtime::PATIENCE;
 use super::web::Web;
 use crate::storage::address::{Address, parts};
 use crate::storage::stores::Store;
+use crate::util::text;
 
 /// How long one answer is waited for: parts of a file, and lists.
 const READ_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ pub(crate) fn connect(address: &Path) -> io::Result<Arc<dyn Store>> {
     if let Some(store) = stores.get(&name) {
         return Ok(Arc::clone(store));
     }
+    check_endpoints(std::env::vars_os())?;
     install_crypto();
     let store: Arc<dyn Store> = match of.scheme {
         "http" | "https" => Arc::new(Web::new()?),
@@ -55,6 +58,26 @@ fn check(address: &Address<'_>) -> io::Result<()> {
     let is_azure = address.scheme.starts_with("a");
     if !is_azure && address.authority.contains('@') {
         return refused("credentials don't belong into addresses; give them by the environment");
+    }
+    Ok(())
+}
+
+/// Refuses what the environment names as a store's endpoint and is no address: the clients panic.
+fn check_endpoints(vars: impl Iterator<Item = (OsString, OsString)>) -> io::Result<()> {
+    for (name, value) in vars {
+        let name = name.to_string_lossy();
+        let is_endpoint = name.to_ascii_uppercase().contains("ENDPOINT");
+        let ours = ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|start| name.starts_with(start));
+        let value = value.to_string_lossy();
+        let url = reqwest::Url::parse(&value);
+        if ours && is_endpoint && !url.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            let value = text::quoted(&text::printable(&value));
+            let text = format!(
+                "the environment's {name} is {value}, which is no address: write https:// or http:// \
+                 and the host"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
     }
     Ok(())
 }
@@ -103,7 +126,31 @@ fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectSt
 }
 
 fn endpoint_without_tls() -> bool {
-    std::env::vars().any(|(name, value)| {
-        name.to_ascii_uppercase().contains("ENDPOINT") && value.starts_with("http://")
+    std::env::vars_os().any(|(name, value)| {
+        name.to_string_lossy().to_ascii_uppercase().contains("ENDPOINT")
+            && value.as_encoded_bytes().starts_with(b"http://")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address() {
+        let check =
+            |name: &str, value: &str| check_endpoints([(name.into(), value.into())].into_iter());
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+            ("AZURE_STORAGE_ENDPOINT", "https://h/x"),
+            ("OTHER_ENDPOINT", "h:9"),
+            ("AWS_REGION", ""),
+        ] {
+            check(name, value).unwrap();
+        }
+        for value in ["", "127.0.0.1:9", "localhost:9", "not a url", "ftp://h"] {
+            let said = check("AWS_ENDPOINT_URL", value).unwrap_err().to_string();
+            assert!(said.starts_with("the environment's AWS_ENDPOINT_URL is \""), "{said}");
+        }
+    }
 }

@@ -118,10 +118,17 @@ impl Store for Objects {
                 store.list_with_delimiter(prefix).await.map_err(told)
             }
         }))?;
+        // The mark of a folder, as some tools put it, is the folder's own key; with something in it, it
+        // is somebody's object, whose name can't be asked for.
+        let mark = found.objects.iter().find(|object| object.location == key);
+        if let Some(bytes) = mark.map(|mark| mark.size).filter(|&bytes| bytes > 0) {
+            let text =
+                format!("an object of {bytes} bytes is called by this name with a / behind it");
+            return Err(io::Error::new(ErrorKind::InvalidInput, text));
+        }
         let named = |key: &Key| key.filename().map(|name| name.to_string().into());
         let files = found.objects.iter().filter_map(|object| {
             let facts = Some(facts_of(object));
-            // The mark of a folder, as some tools put it, is the folder's own key.
             let name = named(&object.location).filter(|_| object.location != key);
             Some(Entry { name: name?, facts })
         });

@@ -91,6 +91,10 @@ impl Place {
         if key.is_empty() {
             return Err("it names no image: its path is a folder's".into());
         }
+        if path.starts_with(b"/") && storage::is_remote(&self.folder) {
+            let fault = "a list in a store or on the web names no files of this machine";
+            return Ok(unreadable(written, fault.into()));
+        }
         let place = self.folder.join(OsStr::from_bytes(&path));
         let uri = uri::of_path(&storage::absolute(&place).unwrap_or_else(|_| place.clone()));
         // To ask a store for each would take longer than reading them.
