@@ -1,6 +1,7 @@
 //! Finding image files, in one order that depends on names alone, and reading them. Must not know:
 //! what an image holds.
 
+mod asked;
 pub(crate) mod container;
 pub(crate) mod fetch;
 pub(crate) mod file;

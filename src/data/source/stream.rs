@@ -3,19 +3,17 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
+use super::asked::Asked;
 use super::container::fields::Fields;
 use super::container::listing::Listing;
 use super::file_kind::FileKind;
-use super::image::{Facts, SourceImage};
+use super::image::SourceImage;
 use super::listings::{self, Held};
 use super::skipped::Skipped;
 use super::uri;
 use super::walk::{ImageWalk, SourceFile, Take, walk_taking};
 use crate::error::{Error, GO_ON, Result};
 use crate::storage;
-use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS};
 use crate::util::text;
 
 /// The stream of [`SourceImage`], made by [`images`].
@@ -26,6 +24,8 @@ pub(crate) struct SourceStream {
     open: Option<Open>,
     /// What was passed over in containers and lists.
     inside: Skipped,
+    /// What is asked for of files that are images, where what stands beside them is looked for.
+    beside: Option<Asked>,
 }
 
 /// What a stream comes to.
@@ -45,21 +45,15 @@ struct Open {
     forward: bool,
     /// Whether keys are paths, whose folders may be labels.
     paths: bool,
-    /// Whether an image of it has a label, and whether one has a caption.
-    facts: [bool; 2],
-    /// What is to be passed on and no image has had yet.
-    unseen: Vec<String>,
+    /// What is asked for beside its images.
+    asked: Asked,
 }
 
 impl Open {
     /// An image of it, with what all of them have in common.
     fn complete(&mut self, mut image: SourceImage) -> SourceImage {
         image.forward = self.forward;
-        let Facts { label, caption, .. } = &image.facts;
-        self.facts = [self.facts[0] | label.is_some(), self.facts[1] | caption.is_some()];
-        if let Some(meta) = &image.facts.meta_json {
-            self.unseen.retain(|name| !meta.contains(&format!("{}:", Value::from(name.as_str()))));
-        }
+        self.asked.seen(&image.facts);
         if !self.paths {
             // None in so many words: no folder of the key stands for it.
             image.facts.label.get_or_insert_default();
@@ -84,7 +78,8 @@ pub(crate) fn images(
     if facts {
         walk = walk.with_facts(fields.clone());
     }
-    Ok(SourceStream { walk, fields, open: None, inside: Skipped::default() })
+    let beside = facts.then(|| Asked::of(&fields));
+    Ok(SourceStream { walk, fields, open: None, inside: Skipped::default(), beside })
 }
 
 impl SourceStream {
@@ -97,6 +92,8 @@ impl SourceStream {
         skipped.odd.extend(self.inside.odd.iter().cloned());
         skipped.odd_count += self.inside.odd_count;
         self.walk.odd_beside().iter().for_each(|what| skipped.note("", what));
+        let beside = self.beside.iter().flat_map(|asked| asked.lines(true));
+        beside.for_each(|what| skipped.note("files", &what));
         skipped
     }
 
@@ -148,14 +145,17 @@ impl SourceStream {
             }
             (FileKind::List, Some(path)) => (listings::of_list(&path, &key, &self.fields)?, path),
             _ => {
+                if let Some(beside) = &mut self.beside {
+                    beside.seen(&facts);
+                }
                 let image = SourceImage { key, uri, bytes, facts, ..SourceImage::default() };
                 return Ok(Some(Found::Image(image)));
             }
         };
         match held {
             Held::Images { listing, forward, paths } => {
-                let (facts, unseen) = ([false; 2], self.fields.pass.clone());
-                self.open = Some(Open { key, listing, forward, paths, facts, unseen });
+                let asked = Asked::of(&self.fields);
+                self.open = Some(Open { key, listing, forward, paths, asked });
                 return Ok(found);
             }
             Held::Nothing(why) if self.walk.is_in_folder() => {
@@ -171,29 +171,14 @@ impl SourceStream {
 
     /// Takes note of what a container or list was found to be when it has ended.
     fn close(&mut self) {
-        let Some(Open { key, listing, facts, unseen, paths, .. }) = self.open.take() else {
+        let Some(Open { key, listing, asked, paths, .. }) = self.open.take() else {
             return;
         };
         let remarks = listing.remarks();
         self.inside.without_image += remarks.without_image;
         self.inside.members += remarks.other;
         remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
-        let asked = [(&self.fields.label, LABEL_COLUMN), (&self.fields.caption, CAPTION_COLUMN)];
-        for ((asked, setting), found) in asked.into_iter().zip(facts) {
-            if let Some(name) = asked.as_ref().filter(|_| !found) {
-                let name = text::quoted(name);
-                self.inside.note(&key, &format!("no image has the {name} that {setting} names"));
-            }
-        }
-        for name in unseen {
-            let name = text::quoted(&name);
-            self.inside.note(&key, &format!("no image has the {name} that {PASS} names"));
-        }
-        if paths && self.fields.key.is_some() {
-            let text =
-                format!("its images are called by their paths in it; {KEY_COLUMN} is for tables");
-            self.inside.note(&key, &text);
-        }
+        asked.lines(paths).iter().for_each(|what| self.inside.note(&key, what));
     }
 }
 

@@ -37,6 +37,12 @@ pub(crate) struct FolderMetadata {
     odd: Oddities,
 }
 
+/// Whether a file's path ends as that of a folder's metadata does.
+pub(crate) fn is_metadata(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    NAMES.contains(&name) || name == "metadata.parquet"
+}
+
 fn is_file(path: &Path) -> bool {
     storage::facts(path).is_ok_and(|facts| facts.is_file)
 }

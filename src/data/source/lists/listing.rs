@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::place::Place;
+use super::row::Row;
 use super::rows::Rows;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
@@ -11,6 +12,7 @@ use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::SourceImage;
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
+use crate::util::settings::KEY_COLUMN;
 use crate::util::text;
 
 /// The images that a list names, in its order.
@@ -19,6 +21,9 @@ pub(crate) struct ListListing {
     place: Place,
     /// None once all are given.
     rows: Option<Rows>,
+    /// What it is called, and the column of names that is asked for.
+    name: String,
+    key: Option<String>,
     odd: Oddities,
     remarks: Remarks,
 }
@@ -39,8 +44,18 @@ pub(crate) fn list(
     let place = Place::of(path, name).map_err(Error::io(path))?;
     let rows = Rows::open(path, name, &bytes, fields, &mut odd).map_err(Error::io(path))?;
     let rows = rows.map_err(|reason| Error::invalid(format!("{}: {reason}", text::path(path))))?;
-    let path = path.to_path_buf();
-    Ok(ListListing { path, place, rows: Some(rows), odd, remarks: Remarks::default() })
+    let (path, name, key) = (path.to_path_buf(), name.to_string(), fields.key.clone());
+    Ok(ListListing { path, place, rows: Some(rows), name, key, odd, remarks: Remarks::default() })
+}
+
+impl ListListing {
+    /// Takes note of a row that lacks the name that is asked for.
+    fn look_at(&mut self, row: &Row, number: u64) {
+        if let Some(key) = self.key.as_ref().filter(|_| row.key.is_none()) {
+            let what = format!("rows without the {} that {KEY_COLUMN} names", text::quoted(key));
+            self.odd.note(what, &format!("{}:{number}", self.name));
+        }
+    }
 }
 
 impl Iterator for ListListing {
@@ -49,7 +64,10 @@ impl Iterator for ListListing {
     fn next(&mut self) -> Option<Result<SourceImage>> {
         let next = self.rows.as_mut()?.next(&mut self.odd);
         match next {
-            Ok(Some((number, Ok(row)))) => Some(Ok(self.place.image(row, number))),
+            Ok(Some((number, Ok(row)))) => {
+                self.look_at(&row, number);
+                Some(Ok(self.place.image(row, number)))
+            }
             Ok(Some((number, Err(reason)))) => Some(Ok(self.place.lost(number, reason))),
             end => {
                 self.rows = None;

@@ -20,7 +20,7 @@ mod row;
 mod rows;
 mod table;
 
-pub(crate) use folder::{FolderMetadata, metadata_of};
+pub(crate) use folder::{FolderMetadata, is_metadata, metadata_of};
 pub(crate) use listing::list;
 pub(crate) use rows::is_list;
 pub(crate) use table::list_table;

@@ -26,6 +26,8 @@ pub(super) struct FactColumns {
     caption: Option<SideColumn>,
     meta: Option<SideColumn>,
     passed: Vec<SideColumn>,
+    /// A line for each column of a usual name that can't be what the name says.
+    unfit: Vec<String>,
     odd: Odd,
 }
 
@@ -66,6 +68,10 @@ impl FactColumns {
             let is_struct = matches!(column.kind, Kind::Struct(_)) && column.not_json().is_none();
             is_struct || column.is_text()
         });
+        let unfit = [
+            (label.is_none()).then(|| unfit(table, LABELS, "labels", fields)),
+            (caption.is_none()).then(|| unfit(table, CAPTIONS, "captions", fields)),
+        ];
         let passed = fields.pass.iter().map(|name| passed(table, name));
         Ok(FactColumns {
             key: key.map(SideColumn::new),
@@ -74,6 +80,7 @@ impl FactColumns {
             caption: caption.map(SideColumn::new),
             meta: meta.filter(|meta| !fields.pass.contains(&meta.name)).map(SideColumn::new),
             passed: passed.collect::<Result<_, _>>()?,
+            unfit: unfit.into_iter().flatten().flatten().collect(),
             odd: Odd::default(),
         })
     }
@@ -161,8 +168,24 @@ impl FactColumns {
         let counted = counts.into_iter().filter(|(count, _)| *count > 0);
         let counted =
             counted.map(|(count, what)| format!("{} {what}", numbers::counted(count, "row")));
-        counted.chain(self.all().flat_map(SideColumn::odd)).collect()
+        let unfit = self.unfit.iter().cloned();
+        counted.chain(unfit).chain(self.all().flat_map(SideColumn::odd)).collect()
     }
+}
+
+/// What to know of a column that is called as `what` are and holds numbers, lists or the like;
+/// structs and bytes may be images, and are nobody's label.
+fn unfit(table: &Table, usual: &[&str], what: &str, fields: &Fields) -> Option<String> {
+    let names = table.columns().iter().map(|column| column.name.as_str());
+    let column = &table.columns()[known_among(names, usual)?];
+    if column.not_json().is_some()
+        || matches!(column.kind, Kind::Struct(_))
+        || fields.pass.contains(&column.name)
+    {
+        return None;
+    }
+    let (name, words) = (text::quoted(&column.name), text::shorten(&column.words()));
+    Some(format!("its column {name} holds {words}, which make no {what}; {PASS} takes it along"))
 }
 
 /// The column that a setting names, or else the first of the usual names that fits.
@@ -207,7 +230,7 @@ fn is_key(column: &Column) -> bool {
 }
 
 fn is_label(column: &Column) -> bool {
-    is_key(column) || column.leaf() == Some(Leaf::Bool)
+    is_key(column) || matches!(column.leaf(), Some(Leaf::Bool | Leaf::Float | Leaf::Half))
 }
 
 fn key_of(value: Value) -> Option<String> {

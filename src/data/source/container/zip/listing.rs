@@ -16,7 +16,7 @@ use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::{Facts, Part, SourceImage};
 use crate::data::source::names::KEY_BYTES_MAX;
-use crate::data::source::{peek, sidecar, uri};
+use crate::data::source::{lists, peek, sidecar, uri};
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
 use crate::util::text;
@@ -24,6 +24,8 @@ use crate::util::text;
 const TWICE: &str = "names that stand in its directory more than once; the last one is taken";
 const LINKS: &str = "symbolic links in it are not followed";
 const ARCHIVES: &str = "archives inside it are not opened; unpack them to read their images";
+const METADATA: &str =
+    "metadata of a folder isn't read inside an archive; unpack it, or name the images by a list";
 const LOCKED: &str = "members without extension that can't be looked at are taken for no images";
 
 /// The images of an archive, in the order of its directory.
@@ -124,6 +126,7 @@ impl ZipListing {
                 match kind {
                     Kind::Link => self.odd.note(LINKS, &entry.key),
                     Kind::Archive => self.odd.note(ARCHIVES, &entry.key),
+                    _ if lists::is_metadata(&entry.key) => self.odd.note(METADATA, &entry.key),
                     _ => {}
                 }
                 return Ok(None);

@@ -65,6 +65,39 @@ fn labels_are_names_of_classes_or_texts() {
     assert_eq!(labels, [Some("1"), Some("-1"), None, Some("2"), Some("0")]);
 }
 
+#[test]
+fn numbers_are_labels_and_what_can_be_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let scores: ArrayRef = Arc::new(Float32Array::from(vec![Some(0.1), None]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["", "a"]));
+    write(&path, vec![("label", scores), ("text", texts), ("img", pixels(2))], 2, None, plain);
+    let (images, remarks) = listed(&path, &Fields::default()).unwrap();
+    let facts = images.into_iter().map(|image| (image.facts.label, image.facts.caption));
+    assert_eq!(
+        Vec::from_iter(facts),
+        [(Some("0.1".into()), Some(String::new())), (None, Some("a".into()))]
+    );
+    assert!(remarks.odd.is_empty(), "{:?}", remarks.odd);
+    let several = [Some(vec![Some(1)]), Some(vec![Some(1), Some(2)])];
+    let several: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(several));
+    // A picture of a usual name is no label, and no remark.
+    let columns = vec![("label", several), ("target", pixels(2)), ("img", pixels(2))];
+    write(&path, columns, 2, None, plain);
+    let image = Fields { image: Some("img".into()), ..Fields::default() };
+    let (images, remarks) = listed(&path, &image).unwrap();
+    assert!(images.iter().all(|image| image.facts.label.as_deref().is_none_or(str::is_empty)));
+    assert_eq!(remarks.odd.len(), 1);
+    let line = crate::util::settings::plain(&remarks.odd[0]);
+    assert_eq!(
+        line,
+        "its column \"label\" holds lists of whole numbers, which make no labels; pass takes it along"
+    );
+    let passed = Fields { pass: vec!["label".into()], ..image };
+    let (_, remarks) = listed(&path, &passed).unwrap();
+    assert!(remarks.odd.is_empty(), "{:?}", remarks.odd);
+}
+
 /// A struct of lists, itself null at times.
 fn nested() -> ArrayRef {
     let list = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
