@@ -3,12 +3,15 @@
 
 #[path = "support/containers.rs"]
 mod containers;
+#[path = "support/photos.rs"]
+mod photos;
 #[path = "support/said.rs"]
 mod said;
 #[path = "support/stores/mod.rs"]
 mod stores;
 mod support;
 use containers::{Layout, compressed, members, samples, table, tar, zip};
+use photos::{line, take_photos};
 use said::{Said, rows_of};
 use stores::{Cloud, Faults, Page, Web};
 use support::*;
@@ -107,10 +110,74 @@ fn an_object_may_be_called_as_a_prefix_is() {
     assert_eq!(tokenized(&cloud, "@/photos/x", "one").keys().collect::<Vec<_>>(), ["x"]);
     let below = tokenized(&cloud, "@/photos/x/", "below");
     assert_eq!(below.keys().collect::<Vec<_>>(), ["y.png", "y.png/z.png"]);
-    // Names that no path has can't be listed; they are said.
-    cloud.put("photos//double.png", picture(3));
-    let done = cloud.expect(2, &format!("tokenize @/photos --out odd {FLAGS}"));
-    done.assert_one_line(&["/photos: ", "photos//", "rename it"]);
+}
+
+/// What comes of the images of a folder, wherever they lie: the lines beside those of `sources`.
+#[test]
+fn every_source_of_photos_gives_the_tokens_of_the_folder_from_a_store_too() {
+    let Some(cloud) = Cloud::of(Job::new(50).trained()) else { return };
+    let job = &cloud.job;
+    let images = take_photos(job).unwrap_or(50);
+    let samples = samples(job.files("images"));
+    let folder = tokenized(&cloud, "images", "of-folder");
+    assert_eq!(folder.len(), images);
+    line("folder", &folder);
+    cloud.upload("images", "photos");
+    cloud.put("all.tar", &tar(&members(&samples)));
+    cloud.put("all.zip", &zip(&job.files("images")));
+    table(&job.path("all.parquet"), &samples, Layout::Struct, 7);
+    cloud.put("all.parquet", &fs::read(job.path("all.parquet")).unwrap());
+    let addresses = job.files("images").into_iter().map(|(name, _)| {
+        let address = cloud.at(&format!("photos/{name}"));
+        format!("{address}\n")
+    });
+    cloud.put("list.txt", addresses.collect::<String>().as_bytes());
+    for (what, input) in [
+        ("prefix", "@/photos"),
+        ("tar in a store", "@/all.tar"),
+        ("Parquet in a store", "@/all.parquet"),
+        ("list of addresses", "@/list.txt"),
+        ("zip in a store", "@/all.zip"),
+    ] {
+        let said = tokenized(&cloud, input, &format!("out-{}", what.replace(' ', "-")));
+        // Keys are of each source's own kind; all of them keep the folder's order.
+        let keys: Vec<String> = match what {
+            "tar in a store" | "Parquet in a store" => {
+                samples.iter().map(|sample| sample.key.clone()).collect()
+            }
+            "list of addresses" => {
+                folder.keys().map(|name| cloud.at(&format!("photos/{name}"))).collect()
+            }
+            _ => folder.keys().cloned().collect(),
+        };
+        let tokens = keys.iter().map(|key| &said[key].tokens);
+        assert!(tokens.eq(folder.values().map(|said| &said.tokens)), "{what}: other tokens");
+        line(what, &said);
+    }
+}
+
+#[test]
+fn odd_names_cost_themselves_alone() {
+    let Some(cloud) = Cloud::of(Job::new(8).trained()) else { return };
+    let images = cloud.job.files("images");
+    let names = ["a.png", "b/c.png", "b/d.png", "e/f.png", "z.png"];
+    for (name, (_, bytes)) in names.iter().zip(&images) {
+        cloud.put(&format!("photos/{name}"), bytes);
+    }
+    let odd = ["/double.png", "/twice/x.png", "b/../up.png", "b//x.png", "b/./here.png", "e/"];
+    for name in odd {
+        cloud.put(&format!("photos/{name}"), &images[7].1);
+    }
+    let done = cloud.expect(1, &format!("tokenize @/photos --out odd {FLAGS}"));
+    assert!(done.stdout.contains("5 written, 0 failed"), "{}\n{}", done.stdout, done.stderr);
+    assert_eq!(rows(&cloud, "odd").keys().collect::<Vec<_>>(), names);
+    // `//` is one name of its folder, however much lies below it.
+    assert!(done.stderr.contains("5 name that can't be asked for"), "{}", done.stderr);
+    assert!(done.stderr.contains("'/' (a name with an empty part"), "{}", done.stderr);
+    let plan = cloud.expect(0, "plan @/photos --json").stdout;
+    for name in ["/", "b/../", "b/./", "b//", "e/"] {
+        assert!(plan.contains(&format!("\"{name}\"")), "{name}: {plan}");
+    }
 }
 
 #[test]
@@ -258,6 +325,36 @@ fn lists_name_images_wherever_they_lie() {
     let web_alone = format!("tokenize {} --out one {FLAGS}", web.url("/file.png"));
     cloud.expect(0, &web_alone);
     assert_eq!(rows(&cloud, "one").keys().collect::<Vec<_>>(), ["file.png"]);
+}
+
+#[test]
+fn a_body_that_drips_costs_its_image_and_not_the_run() {
+    let Some(cloud) = Cloud::of(Job::new(3).trained()).map(Cloud::impatient) else { return };
+    let images = cloud.job.files("images");
+    let mut drip = images[0].1.clone();
+    drip.resize(30_000, 0);
+    let web = Web::serve(BTreeMap::from([
+        ("/drip.png".to_string(), Page::Slow(drip, Duration::from_millis(5))),
+        ("/good.png".to_string(), Page::File(images[1].1.clone())),
+    ]));
+    let list = format!("{}\n{}\n", web.url("/drip.png"), web.url("/good.png"));
+    fs::write(cloud.job.path("l.txt"), list).unwrap();
+    let done = cloud.expect(1, &format!("tokenize l.txt --out out {FLAGS}"));
+    assert!(done.took < Duration::from_secs(20), "{:?}", done.took);
+    assert!(done.stdout.contains("1 written, 1 failed"), "{}", done.stdout);
+    assert!(done.stderr.contains("less than 65536 bytes in 6 s"), "{}", done.stderr);
+}
+
+#[test]
+fn nothing_is_looked_for_below_a_file_of_the_web() {
+    let Some(cloud) = Cloud::of(Job::new(12).trained()) else { return };
+    let archive = tar(&members(&samples(cloud.job.files("images"))));
+    let web = Web::serve(BTreeMap::from([("/all.tar".to_string(), Page::File(archive))]));
+    cloud.expect(0, &format!("tokenize {} --out out {FLAGS}", web.url("/all.tar")));
+    assert_eq!(rows(&cloud, "out").len(), 12);
+    let mut seen = web.take_seen();
+    seen.dedup();
+    assert_eq!(seen, ["GET /all.tar"]);
 }
 
 /// How fast small images are read from a store 30 ms away; run by hand, with `--ignored --nocapture`.

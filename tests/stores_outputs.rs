@@ -5,9 +5,12 @@
 //! A usual run makes a few kills. The long one:
 //! `VQTOK_FAULT_ROUNDS=100 cargo test --release --features stores --test stores_outputs -- --nocapture`.
 
+#[path = "support/containers.rs"]
+mod containers;
 #[path = "support/stores/mod.rs"]
 mod stores;
 mod support;
+use containers::{members, samples, tar};
 use stores::{Cloud, Faults, Seen};
 use support::random::{Random, rounds};
 use support::*;
@@ -28,7 +31,7 @@ fn scene() -> Option<(Cloud, Duration)> {
     cloud.expect(1, &format!("{LINE} --out whole"));
     let ended = cloud.expect(1, &format!("{LINE} --out @/calm"));
     cloud.assert_same("whole", "calm");
-    assert_eq!(cloud.left(), [] as [&str; 0]);
+    assert!(!cloud.job.path("tmp/vqtok-to-stores").exists(), "an empty folder is left");
     Some((cloud, ended.took))
 }
 
@@ -117,6 +120,7 @@ fn wait_until(mut is: impl FnMut() -> bool) {
 #[test]
 fn an_outage_that_lasts_ends_the_run_and_the_next_goes_on() {
     let Some((cloud, _)) = scene() else { return };
+    let cloud = cloud.impatient();
     let line = format!("{LINE} --out @/gone");
     cloud.proxy.set(Faults { delay: Duration::from_millis(50), ..Faults::default() });
     let mut worker = cloud.command(&line);
@@ -136,6 +140,7 @@ fn an_outage_that_lasts_ends_the_run_and_the_next_goes_on() {
 #[test]
 fn a_store_that_gives_names_twice_is_refused_before_any_work() {
     let Some((cloud, _)) = scene() else { return };
+    let cloud = cloud.impatient();
     cloud.proxy.set(Faults { ignore_if_none_match: true, ..Faults::default() });
     let ended = cloud.expect(2, &format!("{LINE} --out @/twice"));
     ended.assert_one_line(&["/twice", "ignores If-None-Match"]);
@@ -148,40 +153,64 @@ fn a_store_that_gives_names_twice_is_refused_before_any_work() {
     cloud.proxy.stop();
     let ended = cloud.expect(2, &format!("{LINE} --out @/nowhere"));
     ended.assert_one_line(&["/nowhere", "Connection refused"]);
-    assert!(ended.took < Duration::from_secs(75), "{:?}", ended.took);
+    assert!(ended.took < Duration::from_secs(20), "{:?}", ended.took);
+}
+
+/// What is read, what it is called in a store's bucket, and whether the output lies there too.
+const KILLED: [(&str, &str, bool); 3] =
+    [("images", "images", true), ("tar", "@/all.tar", true), ("tar", "@/all.tar", false)];
+
+/// One kill: of the one worker, or of the first of two. Returns whether it hit, and whether it hit in
+/// the midst: when the first shard was there and the last one wasn't.
+fn one_kill(cloud: &Cloud, line: &str, out: &str, two: bool, after: Duration) -> (bool, bool) {
+    let mut workers = vec![start(cloud, line)];
+    workers.extend(two.then(|| start(cloud, line)));
+    std::thread::sleep(after);
+    workers[0].kill().unwrap();
+    let died = workers[0].wait().unwrap().code().is_none();
+    let names = cloud.names(out);
+    let shards = names.iter().filter(|name| name.contains("tokens/part-")).count();
+    for survivor in &mut workers[1..] {
+        assert_eq!(survivor.wait().unwrap().code(), Some(1), "{out}: the survivor");
+    }
+    if cloud.names(out).iter().any(|name| name == "plan.parquet") {
+        cloud.expect(0, &format!("verify {out} --partial"));
+    }
+    (died, died && (1..SHARDS).contains(&shards))
 }
 
 #[test]
 fn a_kill_at_a_random_moment_costs_nothing() {
-    let Some((cloud, whole)) = scene() else { return };
+    let Some((cloud, _)) = scene() else { return };
+    cloud.put("all.tar", &tar(&members(&samples(cloud.job.files("images")))));
+    cloud.expect(1, &format!("{} --out whole-tar", LINE.replace("images", "@/all.tar")));
+    // How long each takes undisturbed, so that the kills fall into all of it.
+    let took = KILLED.map(|(_, input, remote)| {
+        let out = format!("{}timed-{}", if remote { "@/" } else { "" }, input.len());
+        cloud.expect(1, &format!("{} --out {out}", LINE.replace("images", input))).took
+    });
     let mut random = Random(0x57035);
-    let (mut kills, mut round) = (0, 0);
-    while kills < rounds(6) {
-        let (out, two) = (format!("cut{round}"), round % 2 == 1);
-        let line = format!("{LINE} --out @/{out}");
-        let mut workers = vec![start(&cloud, &line)];
-        workers.extend(two.then(|| start(&cloud, &line)));
-        std::thread::sleep(whole.mul_f64(random.below(1000) as f64 / 1000.0));
-        workers[0].kill().unwrap();
-        let died = workers[0].wait().unwrap().code().is_none();
-        kills += usize::from(died);
-        for survivor in &mut workers[1..] {
-            assert_eq!(survivor.wait().unwrap().code(), Some(1), "round {round}: the survivor");
-        }
-        if cloud
-            .moto
-            .keys(&cloud.bucket, &format!("{out}/"))
-            .iter()
-            .any(|k| k.ends_with("plan.parquet"))
-        {
-            cloud.expect(0, &format!("verify @/{out} --partial"));
-        }
+    let (mut kills, mut midst, mut round) = ([0; KILLED.len()], [0; KILLED.len()], 0);
+    while kills.iter().sum::<usize>() < rounds(6) {
+        let case = round % KILLED.len();
+        let (of, input, remote) = KILLED[case];
+        let out = format!("{}cut{round}", if remote { "@/" } else { "" });
+        let line = format!("{} --out {out}", LINE.replace("images", input));
+        let after = took[case].mul_f64(random.below(1000) as f64 / 1000.0);
+        let (died, in_midst) = one_kill(&cloud, &line, &out, round / KILLED.len() % 2 == 1, after);
+        kills[case] += usize::from(died);
+        midst[case] += usize::from(in_midst);
         cloud.expect(1, &line);
-        cloud.assert_same("whole", &out);
+        let reference = if of == "tar" { "whole-tar" } else { "whole" };
+        match remote {
+            true => cloud.assert_same(reference, &out["@/".len()..]),
+            false => cloud.job.assert_same(reference, &out),
+        }
         assert_eq!(cloud.left(), [] as [&str; 0], "round {round}");
         round += 1;
     }
-    println!("{kills} kills in {round} rounds, every output the same afterwards");
+    println!("{kills:?} kills, {midst:?} of them in the midst, in {round} rounds of {KILLED:?}:");
+    println!("every output is the same afterwards");
 }
 
 #[test]
@@ -222,6 +251,60 @@ fn what_lies_in_a_store_is_verified_and_repaired_there() {
     cloud.assert_same("whole", "calm");
     cloud.put("calm/tokens/part-00099.parquet", b"somebody else's");
     cloud.expect(1, "verify @/calm");
+}
+
+/// Runs a command while the store is away from its `requests`-th request on: it can be run again.
+fn ends(cloud: &Cloud, line: &str, requests: usize) {
+    let busy_after = cloud.proxy.requests() + requests;
+    cloud.proxy.set(Faults { busy_after, ..Faults::default() });
+    let ended = cloud.expect(75, line);
+    ended.assert_one_line(&["/calm", "HTTP ", "run the same command again to go on"]);
+    cloud.proxy.set(Faults::default());
+}
+
+#[test]
+fn an_outage_is_no_damage_to_verify_or_repair() {
+    let Some((cloud, _)) = scene() else { return };
+    let cloud = cloud.impatient();
+    for requests in [1, 6, 14] {
+        ends(&cloud, "verify @/calm", requests);
+        ends(&cloud, "repair @/calm --model model", requests);
+    }
+    cloud.assert_same("whole", "calm");
+    cloud.expect(0, "verify @/calm");
+}
+
+#[test]
+fn an_outage_costs_no_row_that_is_decoded_or_reported() {
+    let Some((cloud, _)) = scene() else { return };
+    let cloud = cloud.impatient();
+    for requests in [1, 9] {
+        ends(&cloud, "decode @/calm --model model --out pictures", requests);
+        ends(&cloud, "report @/calm --out page.html", requests);
+    }
+}
+
+#[test]
+fn an_outage_ends_finalize_and_append_as_it_ends_a_run() {
+    let Some((cloud, _)) = scene() else { return };
+    let cloud = cloud.impatient();
+    cloud.moto.remove(&format!("{}/calm/dataset.json", cloud.bucket));
+    for requests in [1, 6, 14] {
+        ends(&cloud, "finalize @/calm", requests);
+    }
+    cloud.expect(1, "finalize @/calm");
+    cloud.assert_same("whole", "calm");
+    // Behind the probe, which refuses a store that isn't there before any work, and its list.
+    let append = format!("{LINE} --out @/calm --append");
+    cloud.proxy.take_seen();
+    cloud.expect(1, &append);
+    let seen = cloud.proxy.take_seen();
+    let probe = seen.iter().rposition(|seen| seen.target.contains("vqtok-probe")).unwrap() + 2;
+    assert!(seen.len() > probe + 3, "{seen:?}");
+    for requests in [probe + 1, probe + 3] {
+        ends(&cloud, &append, requests);
+    }
+    cloud.assert_same("whole", "calm");
 }
 
 #[test]

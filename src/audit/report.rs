@@ -18,6 +18,7 @@ use super::rows::BadRows;
 use super::sources;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
+use crate::storage;
 
 pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
 
@@ -106,6 +107,10 @@ pub struct FailureReport {
 /// # Errors
 /// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
+    storage::complete(path, || report_now(path))
+}
+
+fn report_now(path: &Path) -> Result<AuditReport> {
     let tokens = TokenFile::open(path)?;
     let entries = tokens.entries().iter();
     let made_by: BTreeMap<_, _> = entries

@@ -29,6 +29,10 @@ use crate::util::compute_pool;
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     compute_pool::check_environment()?;
+    storage::complete(dir, || verify_now(dir))
+}
+
+fn verify_now(dir: &Path) -> Result<VerifyReport> {
     storage::list(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
     let dataset = read_dataset(dir, &mut report);

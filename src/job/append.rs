@@ -31,8 +31,11 @@ pub(super) fn plan(
     observer: &mut dyn Observer,
 ) -> Result<PlanOfJob> {
     let out = planning.out;
-    let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
-    match there && (appends || Plan::open(out)?.files().len() > 1) {
+    let beside = storage::resumable(|| {
+        let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
+        Ok(there && (appends || Plan::open(out)?.files().len() > 1))
+    });
+    match beside? {
         true => storage::resumable(|| beside_others(planning, identity, appends, observer)),
         false => planning.plan(identity, observer),
     }

@@ -15,6 +15,7 @@ use crate::data::contact_sheet;
 use crate::engine::images_for_threads;
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
+use crate::storage;
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{COLUMN, GRID, OUT, SHEET};
@@ -143,6 +144,14 @@ impl Decode {
         observer: &mut dyn Observer,
     ) -> Result<DecodeSummary> {
         self.check()?;
+        storage::complete(&self.input, || self.run_now(tokenizer, observer))
+    }
+
+    fn run_now(
+        &self,
+        tokenizer: &mut Tokenizer,
+        observer: &mut dyn Observer,
+    ) -> Result<DecodeSummary> {
         let asked = self.asked(tokenizer)?;
         let open = || TokenFile::open_as(&self.input, asked.clone());
         let rows = open()?;

@@ -16,6 +16,7 @@ mod picture_names;
 mod pixels;
 pub(crate) mod places;
 mod plan;
+mod readable;
 mod reconstruct;
 mod repair;
 mod resume;

@@ -16,6 +16,7 @@ use crate::data::resize::pillow::PillowVersion;
 use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
+use crate::storage;
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
 use crate::tokens::{CommitMode, Identity, Moved, Plan, all_committed};
@@ -87,6 +88,10 @@ impl Repair {
     /// aren't at their places; [`Error::Interrupted`] where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
         check_batch_size(self.batch_size)?;
+        storage::complete(&self.dir, || self.run_now(observer))
+    }
+
+    fn run_now(&self, observer: &mut dyn Observer) -> Result<RepairSummary> {
         let report = verify(&self.dir)?;
         let bad = damage(&report);
         let damage =

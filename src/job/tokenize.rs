@@ -9,6 +9,7 @@ use super::model_copy;
 use super::pixels::{self, PixelSettings};
 use super::places;
 use super::plan::{Labels, PlanOfJob, Planning};
+use super::readable;
 use super::share::Share;
 use super::tokenize_summary::TokenizeSummary;
 use super::tokenizer::Tokenizer;
@@ -348,6 +349,7 @@ pub(super) fn tokenize(
     for &partition in todo {
         images += plan.ordinals(partition)?.count() as u64;
     }
+    readable::check(plan, todo, images)?;
     observer.event(&Event::Begin { stage: "tokenize", images });
     let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
     observer.event(&Event::Tokenized(&Pass { images, summary }));

@@ -43,3 +43,21 @@ pub(crate) struct Entry {
     /// What a store says of it along with the name; None for the system's files.
     pub(crate) facts: Option<Facts>,
 }
+
+/// What lies in a folder of a store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    /// Sorted by the bytes of the names.
+    pub(crate) entries: Vec<Entry>,
+    /// What lies there and can't be asked for.
+    pub(crate) odd: Vec<Odd>,
+}
+
+/// An object that can't be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Odd {
+    /// Its key behind the folder's.
+    pub(crate) name: String,
+    /// Why, and what to do.
+    pub(crate) reason: String,
+}

@@ -1,14 +1,16 @@
 //! Owns what is done with files by their addresses, wherever they lie.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::address::is_remote;
 use super::bytes_at::{BytesAt, LocalFile, open_without_waiting};
 use super::coming::Coming;
-use super::facts::{Entry, Facts};
+use super::facts::{Entry, Facts, Listing};
 use super::long_paths::reach;
 use super::stores::Store;
 use crate::util::regular_file;
@@ -143,12 +145,20 @@ pub(crate) fn begin(path: &Path, bytes_max: u64) -> Coming {
 /// # Errors
 /// As the system or the store says.
 pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
+    Ok(list_all(folder)?.entries)
+}
+
+/// The same, with what can't be asked for.
+///
+/// # Errors
+/// Those of [`list`].
+pub(crate) fn list_all(folder: &Path) -> io::Result<Listing> {
     if is_remote(folder) {
         return match store_of(folder)?.list(folder)? {
-            none if none.is_empty() => {
+            none if none.entries.is_empty() && none.odd.is_empty() => {
                 Err(io::Error::new(ErrorKind::NotFound, "nothing lies below this address"))
             }
-            entries => Ok(entries),
+            listing => Ok(listing),
         };
     }
     let mut entries = Vec::new();
@@ -156,7 +166,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
         entries.push(Entry { name: entry?.file_name(), facts: None });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    Ok(Listing { entries, odd: Vec::new() })
 }
 
 /// How a conditional creation ended.
@@ -216,6 +226,34 @@ pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     Ok(there)
 }
 
+/// What the names of objects begin with by which [`probe`] looks.
+const PROBE: &str = ".vqtok-probe-";
+
+/// How old one of them is that nobody looks by any more.
+const PROBE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Removes what killed workers have left in a folder. It is hidden and small: what can't be removed
+/// stays.
+fn remove_old_probes(store: &dyn Store, folder: &Path) {
+    for entry in store.list(folder).unwrap_or_default().entries {
+        let written = entry.facts.filter(|facts| facts.is_file).and_then(|facts| facts.written);
+        let age = written.and_then(|written| written.elapsed().ok());
+        if is_probe(&entry.name) && age.is_some_and(|age| age > PROBE_AGE) {
+            let _ = store.remove(&folder.join(&entry.name));
+        }
+    }
+}
+
+/// Whether a name is one that [`probe`] gives. Nothing else is ours to remove.
+fn is_probe(name: &OsStr) -> bool {
+    let all =
+        |text: &str, digit: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| digit(&b));
+    let rest = name.to_str().and_then(|name| name.strip_prefix(PROBE)?.split_once('-'));
+    rest.is_some_and(|(process, number)| {
+        all(process, u8::is_ascii_digit) && number.len() == 16 && all(number, u8::is_ascii_hexdigit)
+    })
+}
+
 /// Makes sure that names are given once below a remote folder: some stores take a conditional
 /// creation for a plain one, and two workers would overwrite each other.
 ///
@@ -223,7 +261,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<bool> {
 /// One that does; as the store says.
 pub(crate) fn probe(folder: &Path) -> io::Result<()> {
     let store = store_of(folder)?;
-    let name = format!(".vqtok-probe-{}-{:016x}", std::process::id(), random()?);
+    let name = format!("{PROBE}{}-{:016x}", std::process::id(), random()?);
     let place: PathBuf = folder.join(name);
     let content = || bytes::Bytes::from_static(b"vqtok looks whether names are given once\n");
     match store.put(&place, content(), true) {
@@ -235,7 +273,10 @@ pub(crate) fn probe(folder: &Path) -> io::Result<()> {
     // What stays behind is one small object, and no reason to fail.
     let _ = store.remove(&place);
     match again {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            remove_old_probes(&*store, folder);
+            Ok(())
+        }
         Err(error) => Err(error),
         Ok(()) => Err(io::Error::new(
             ErrorKind::Unsupported,
@@ -250,4 +291,74 @@ fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_a_probe_is_removed_as_one() {
+        let is = |name: &str| is_probe(OsStr::new(name));
+        assert!(is(".vqtok-probe-12-0123456789abcdef"));
+        for name in [
+            ".vqtok-probe-",
+            ".vqtok-probe-12",
+            ".vqtok-probe-12-0123456789abcde",
+            ".vqtok-probe-x-0123456789abcdef",
+            ".vqtok-probe-12-0123456789abcdef.png",
+            "x.vqtok-probe-12-0123456789abcdef",
+            "part-00000.parquet",
+        ] {
+            assert!(!is(name), "{name}");
+        }
+    }
+
+    /// A store of names, each of them so old.
+    struct Names(std::sync::Mutex<Vec<(&'static str, Duration)>>);
+
+    impl Store for Names {
+        fn facts(&self, _: &Path) -> io::Result<Facts> {
+            Err(ErrorKind::Unsupported.into())
+        }
+
+        fn open(self: Arc<Self>, _: &Path) -> io::Result<Arc<dyn BytesAt>> {
+            Err(ErrorKind::Unsupported.into())
+        }
+
+        fn begin(&self, _: &Path, _: Option<std::ops::Range<u64>>, _: u64) -> Coming {
+            Coming::failed(ErrorKind::Unsupported.into())
+        }
+
+        fn list(&self, _: &Path) -> io::Result<Listing> {
+            let entry = |&(name, age): &(&'static str, Duration)| {
+                let written = Some(std::time::SystemTime::now() - age);
+                let facts = Some(Facts { bytes: 1, is_folder: false, is_file: true, written });
+                Entry { name: name.into(), facts }
+            };
+            let entries = self.0.lock().unwrap().iter().map(entry).collect();
+            Ok(Listing { entries, odd: Vec::new() })
+        }
+
+        fn put(&self, _: &Path, _: bytes::Bytes, _: bool) -> io::Result<()> {
+            Err(ErrorKind::Unsupported.into())
+        }
+
+        fn remove(&self, address: &Path) -> io::Result<()> {
+            let gone = address.file_name().unwrap();
+            self.0.lock().unwrap().retain(|(name, _)| OsStr::new(name) != gone);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn probes_of_yesterday_go_and_those_of_today_stay() {
+        const OLD: &str = ".vqtok-probe-1-0123456789abcdef";
+        const NEW: &str = ".vqtok-probe-2-0123456789abcdef";
+        let names = [(OLD, 2 * PROBE_AGE), (NEW, PROBE_AGE / 2), ("plan.parquet", 2 * PROBE_AGE)];
+        let store = Names(std::sync::Mutex::new(names.to_vec()));
+        remove_old_probes(&store, Path::new("s3://b/out"));
+        let left: Vec<_> = store.0.lock().unwrap().iter().map(|(name, _)| *name).collect();
+        assert_eq!(left, [NEW, "plan.parquet"]);
+    }
 }

@@ -34,11 +34,11 @@ pub(crate) use bytes_at::Memory;
 pub(crate) use bytes_at::{BytesAt, Cursor, LocalFile, open_without_waiting};
 pub(crate) use chunks::Chunks;
 pub(crate) use coming::Coming;
-pub(crate) use facts::{Entry, Facts};
+pub(crate) use facts::{Entry, Facts, Odd};
 pub(crate) use files::{
-    Created, arrived_head, begin, begin_head, create, exists, facts, list, open, probe, put, read,
-    read_head, read_to_string, remove,
+    Created, arrived_head, begin, begin_head, create, exists, facts, list, list_all, open, probe,
+    put, read, read_head, read_to_string, remove,
 };
 pub(crate) use long_paths::reach;
 pub(crate) use model_cache::local_copy;
-pub(crate) use outage::{resumable, watching};
+pub(crate) use outage::{complete, resumable, watching};

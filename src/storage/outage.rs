@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, GO_ON, Result};
 use crate::util::text;
@@ -39,12 +41,39 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// The outages that any thread has met: how many, and the last one.
+static MET: Mutex<(u64, String)> = Mutex::new((0, String::new()));
+
 /// The same answer, remembered by this thread where it is an outage.
 pub(super) fn noted<T>(answer: io::Result<T>) -> io::Result<T> {
     if let Some(outage) = answer.as_ref().err().and_then(of) {
+        let mut met = MET.lock().unwrap_or_else(PoisonError::into_inner);
+        *met = (met.0 + 1, outage.clone());
         LAST.with(|last| *last.borrow_mut() = Some(outage));
     }
     answer
+}
+
+/// Does work on what lies at `place` that takes whatever can't be read for lost or damaged, on
+/// several threads: where an outage was met meanwhile, by whomever, that is how it ends.
+///
+/// # Errors
+/// Those of `work`; [`Error::Busy`] in place of them and of what an outage left of it.
+pub(crate) fn complete<T>(place: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let met = || MET.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (before, _) = met();
+    let done = work();
+    let (count, why) = met();
+    match done {
+        Err(Error::Busy(_) | Error::Interrupted | Error::Internal(_)) => done,
+        _ if count == before => done,
+        Err(Error::Io { path, .. } | Error::Corrupt { path, .. }) => Err(ended(&path, &why)),
+        _ => Err(ended(place, &why)),
+    }
+}
+
+fn ended(place: &Path, why: &str) -> Error {
+    Error::busy(format!("{}: {why}; {GO_ON}", text::path(place)))
 }
 
 /// Does `act`, and says which outage this thread met meanwhile.
@@ -65,12 +94,10 @@ pub(crate) fn resumable<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let (done, met) = watching(work);
     done.map_err(|error| match (error, met) {
         (Error::Io { path, source }, met) => match of(&source).or(met) {
-            Some(why) => Error::busy(format!("{}: {why}; {GO_ON}", text::path(path))),
+            Some(why) => ended(&path, &why),
             None => Error::Io { path, source },
         },
-        (Error::Corrupt { path, .. }, Some(why)) => {
-            Error::busy(format!("{}: {why}; {GO_ON}", text::path(path)))
-        }
+        (Error::Corrupt { path, .. }, Some(why)) => ended(&path, &why),
         (error, _) => error,
     })
 }
@@ -93,6 +120,17 @@ mod tests {
             Err(Error::corrupt("s3://b/k", "no Parquet file"))
         };
         assert_eq!(resumable::<()>(swallowed).unwrap_err().exit_code(), 75);
+    }
+
+    #[test]
+    fn what_an_outage_left_of_work_is_no_result() {
+        let place = Path::new("s3://b/out");
+        let down = || noted::<()>(Err(error(ErrorKind::Other, "down".into()))).is_err();
+        let elsewhere = || Ok(std::thread::spawn(down).join().unwrap());
+        let ended = complete(place, elsewhere).unwrap_err();
+        assert_eq!(ended.to_string(), format!("s3://b/out: down; {GO_ON}"));
+        let interrupted = complete::<()>(place, || elsewhere().and(Err(Error::Interrupted)));
+        assert!(matches!(interrupted, Err(Error::Interrupted)));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl BytesAt for RemoteFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::facts::{Entry, Facts};
+    use crate::storage::facts::{Facts, Listing};
     use std::ops::Range;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::sync_channel;
@@ -194,8 +194,8 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn list(&self, _: &Path) -> io::Result<Vec<Entry>> {
-            Ok(Vec::new())
+        fn list(&self, _: &Path) -> io::Result<Listing> {
+            Ok(Listing::default())
         }
 
         fn put(&self, _: &Path, _: Bytes, _: bool) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::bytes_at::BytesAt;
 use super::coming::Coming;
-use super::facts::{Entry, Facts};
+use super::facts::{Facts, Listing};
 
 /// Where remote files lie. Addresses are whole: `s3://bucket/key`.
 pub(super) trait Store: Send + Sync {
@@ -20,8 +20,8 @@ pub(super) trait Store: Send + Sync {
     /// Asks for bytes: those of `range`, or all, unless they are more than `bytes_max`.
     fn begin(&self, address: &Path, range: Option<Range<u64>>, bytes_max: u64) -> Coming;
 
-    /// The names in a folder, sorted by their bytes; none where nothing lies below.
-    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
+    /// What lies in a folder; nothing where nothing lies below.
+    fn list(&self, folder: &Path) -> io::Result<Listing>;
 
     /// Puts bytes at an address; where `once`, only if nothing is there:
     /// [`io::ErrorKind::AlreadyExists`].

@@ -136,16 +136,23 @@ impl TempFile {
     pub(crate) fn create(target: &Path) -> Result<TempFile> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let remote = storage::is_remote(target);
         loop {
             let n = COUNTER.fetch_add(1, Ordering::Relaxed);
             let name = format!(".{name}.{}-{n}.tmp", std::process::id());
-            let path = match storage::is_remote(target) {
-                true => staging_folder()?.join(name),
+            let path = match remote {
+                true => {
+                    let folder = staging_folder();
+                    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+                    folder.join(name)
+                }
                 false => target.with_file_name(name),
             };
             fail_point("create", &path)?;
             let file = match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => file,
+                // Somebody found the folder of what goes to stores empty, and removed it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && remote => continue,
                 // Left by a dead process that had our number, or made on another host.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(Error::io(&path)(error)),
@@ -209,6 +216,9 @@ impl Drop for TempFile {
     fn drop(&mut self) {
         // After a rename there is nothing at the name; after a link it is only a second name.
         let _ = fs::remove_file(&self.path);
+        if storage::is_remote(&self.target) {
+            let _ = fs::remove_dir(parent_of(&self.path)); // Refused while anything lies there.
+        }
     }
 }
 
@@ -273,11 +283,9 @@ impl Sealed {
     }
 }
 
-/// Where files of stores are written before they are sent.
-fn staging_folder() -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join("vqtok-to-stores");
-    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    Ok(folder)
+/// Where files of stores are written before they are sent; gone where there are none.
+fn staging_folder() -> PathBuf {
+    std::env::temp_dir().join("vqtok-to-stores")
 }
 
 /// Removes the temporary files of dead processes from a folder: those whose lock is free. Of one in a
@@ -285,7 +293,7 @@ fn staging_folder() -> Result<PathBuf> {
 pub(crate) fn remove_orphans(folder: &Path) -> Result<usize> {
     let mut removed = 0;
     let folder = match storage::is_remote(folder) {
-        true => staging_folder()?,
+        true => staging_folder(),
         false => folder.to_path_buf(),
     };
     for path in list(&folder)? {

@@ -169,6 +169,10 @@ impl ShardSummary {
 pub fn finalize(dir: impl AsRef<Path>) -> Result<DatasetSummary> {
     let dir = dir.as_ref();
     compute_pool::check_environment()?;
+    storage::complete(dir, || finalize_now(dir))
+}
+
+fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
     let _at = panics::at("finalize", None);
     let plan = Plan::open(dir)?;
     if let Some(summary) = read(dir)?

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::data::formats::sniff::{self, Sniffed};
-use crate::storage::{self, Entry, Facts};
+use crate::storage::{self, Entry, Facts, Odd};
 
 /// What lies in a folder, sorted by the bytes of the names.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(super) struct Names {
     pub(super) names: Vec<OsString>,
     /// What a store says of each along with the names; empty for a folder of the system.
     pub(super) facts: Vec<Facts>,
+    /// What lies there and can't be asked for.
+    pub(super) odd: Vec<Odd>,
 }
 
 /// Lists a folder.
@@ -20,8 +22,9 @@ pub(super) struct Names {
 /// # Errors
 /// As the system or the store says.
 pub(super) fn list(path: &Path) -> std::io::Result<Names> {
-    let mut listed = Names::default();
-    for Entry { name, facts } in storage::list(path)? {
+    let listing = storage::list_all(path)?;
+    let mut listed = Names { odd: listing.odd, ..Names::default() };
+    for Entry { name, facts } in listing.entries {
         listed.names.push(name);
         listed.facts.extend(facts);
     }

@@ -29,6 +29,8 @@ pub struct Skipped {
     pub unreadable_folders: u64,
     /// Folders and files whose paths are longer than a plan takes.
     pub too_long: u64,
+    /// Objects of stores whose names can't be asked for.
+    pub odd_names: u64,
     /// Tars, Parquet files and zips that lie beside images.
     pub containers: u64,
     /// Samples and rows of containers that hold no image.
@@ -50,7 +52,7 @@ impl Skipped {
     const TOLD_MAX: usize = 3;
 
     /// Each reason with its count, zeros included, in a fixed order.
-    pub fn reasons(&self) -> [(&'static str, u64); 14] {
+    pub fn reasons(&self) -> [(&'static str, u64); 15] {
         [
             ("other extension", self.other_extension),
             ("no extension and no image inside", self.no_extension),
@@ -63,6 +65,7 @@ impl Skipped {
             ("broken link", self.broken_links),
             ("unreadable folder", self.unreadable_folders),
             ("path too long", self.too_long),
+            ("name that can't be asked for", self.odd_names),
             ("tar, Parquet or zip beside images", self.containers),
             ("sample without an image", self.without_image),
             ("member of an archive that is no image", self.members),
@@ -77,7 +80,7 @@ impl Skipped {
     /// Folders and files that may hold images and couldn't be looked at: what comes of the input
     /// may be less than what is in it.
     pub fn unseen(&self) -> u64 {
-        self.unreadable_folders + self.too_long
+        self.unreadable_folders + self.too_long + self.odd_names
     }
 
     /// Takes note of what is odd about the container or list `key`.

@@ -32,7 +32,7 @@ use super::skipped::Skipped;
 use super::{own, uri};
 use crate::data::formats::sniff;
 use crate::error::{Error, Result};
-use crate::storage::{self, Facts, reach};
+use crate::storage::{self, Facts, Odd, reach};
 use crate::util::error_text;
 
 /// Longer paths would give longer URIs than a plan takes: each byte may become three.
@@ -256,6 +256,10 @@ impl ImageWalk {
     /// Puts the folder at the current place on the stack.
     fn push(&mut self, listed: Names, key_bytes: usize) -> Result<()> {
         self.beside.enter(Path::new(OsStr::from_bytes(&self.path)), &listed.names)?;
+        for Odd { name, reason } in &listed.odd {
+            self.skipped.odd_names += 1;
+            self.skipped.name(&format!("{}{name}", &self.key[..key_bytes]), reason.clone());
+        }
         let path_bytes = self.path.len();
         self.stack.push(Folder { path_bytes, key_bytes, listed, visited: 0, drawn: None });
         Ok(())

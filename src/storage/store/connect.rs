@@ -10,11 +10,11 @@ use std::time::Duration;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use super::errors::unusable;
-use super::objects::Objects;
-use super::runtime::PATIENCE;
+use super::objects::{Client, Objects};
+use super::runtime;
 use super::web::Web;
 use crate::storage::address::{Address, parts};
 use crate::storage::stores::Store;
@@ -40,6 +40,7 @@ pub(crate) fn connect(address: &Path) -> io::Result<Arc<dyn Store>> {
         return Ok(Arc::clone(store));
     }
     check_endpoints(std::env::vars_os())?;
+    runtime::check_patience(runtime::set_patience())?;
     install_crypto();
     let store: Arc<dyn Store> = match of.scheme {
         "http" | "https" => Arc::new(Web::new()?),
@@ -89,7 +90,7 @@ fn install_crypto() {
     ONCE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
-fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectStore>> {
+fn made(address: &Address<'_>, longest: Duration) -> io::Result<Client> {
     let options = ClientOptions::new()
         .with_timeout(longest)
         .with_connect_timeout(Duration::from_secs(10))
@@ -102,27 +103,28 @@ fn made(address: &Address<'_>, longest: Duration) -> io::Result<Arc<dyn ObjectSt
         base: 3.0,
     };
     // Time bounds them alone: who gave up sooner would be asked for another minute.
-    let retry = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: PATIENCE };
+    let retry =
+        RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: runtime::patience() };
     let bucket = address.authority;
-    let store: object_store::Result<Arc<dyn ObjectStore>> = match address.scheme {
+    let client: object_store::Result<Client> = match address.scheme {
         "s3" | "s3a" => {
             let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
             let built = builder.with_client_options(options).with_retry(retry).build();
-            built.map(|store| Arc::new(store) as _)
+            built.map(Client::of)
         }
         "gs" | "gcs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
             let built = builder.with_client_options(options).with_retry(retry).build();
-            built.map(|store| Arc::new(store) as _)
+            built.map(Client::of)
         }
         scheme => {
             let url = format!("{scheme}://{bucket}/");
             let builder = MicrosoftAzureBuilder::from_env().with_url(url);
             let built = builder.with_client_options(options).with_retry(retry).build();
-            built.map(|store| Arc::new(store) as _)
+            built.map(Client::of)
         }
     };
-    store.map_err(unusable)
+    client.map_err(unusable)
 }
 
 fn endpoint_without_tls() -> bool {

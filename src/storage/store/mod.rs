@@ -4,6 +4,7 @@
 mod connect;
 mod errors;
 mod objects;
+mod odd_names;
 mod runtime;
 mod web;
 

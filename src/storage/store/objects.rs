@@ -8,26 +8,41 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use object_store::list::PaginatedListStore;
 use object_store::path::Path as Key;
 use object_store::{
-    Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
-    PutPayload,
+    Error, GetOptions, GetRange, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload,
 };
 
 use super::errors::{nothing_there, told};
-use super::runtime::{self, PATIENCE};
+use super::{odd_names, runtime};
 use crate::storage::address::parts;
 use crate::storage::bytes_at::BytesAt;
 use crate::storage::coming::Coming;
-use crate::storage::facts::{Entry, Facts};
+use crate::storage::facts::{Entry, Facts, Listing, Odd};
 use crate::storage::outage;
 use crate::storage::remote_file::RemoteFile;
 use crate::storage::stores::Store;
+
+/// A bucket as it is reached.
+pub(super) struct Client {
+    objects: Arc<dyn ObjectStore>,
+    lists: Arc<dyn PaginatedListStore>,
+}
+
+impl Client {
+    pub(super) fn of<S: ObjectStore + PaginatedListStore>(store: S) -> Client {
+        let store = Arc::new(store);
+        Client { objects: Arc::clone(&store) as _, lists: store }
+    }
+}
 
 /// A bucket.
 pub(super) struct Objects {
     /// For what is answered soon.
     reading: Arc<dyn ObjectStore>,
+    lists: Arc<dyn PaginatedListStore>,
     /// For sending files, which takes longer.
     writing: Arc<dyn ObjectStore>,
     down: Arc<Down>,
@@ -40,8 +55,9 @@ type Down = Mutex<Option<(Instant, String)>>;
 const DOWN_FOR: Duration = Duration::from_secs(5);
 
 impl Objects {
-    pub(super) fn new(reading: Arc<dyn ObjectStore>, writing: Arc<dyn ObjectStore>) -> Objects {
-        Objects { reading, writing, down: Arc::default() }
+    pub(super) fn new(reading: Client, writing: Client) -> Objects {
+        let Client { objects: reading, lists } = reading;
+        Objects { reading, lists, writing: writing.objects, down: Arc::default() }
     }
 }
 
@@ -107,37 +123,22 @@ impl Store for Objects {
         }))
     }
 
-    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, folder: &Path) -> io::Result<Listing> {
         let key = key(folder)?;
-        let store = Arc::clone(&self.reading);
+        let (store, lists) = (Arc::clone(&self.reading), Arc::clone(&self.lists));
         let prefix = key.clone();
-        let found = runtime::wait(asked(Arc::clone(&self.down), move || {
-            let (store, prefix) = (Arc::clone(&store), prefix.clone());
+        let (found, odd) = runtime::wait(asked(Arc::clone(&self.down), move || {
+            let (store, lists, prefix) = (Arc::clone(&store), Arc::clone(&lists), prefix.clone());
             async move {
-                let prefix = (!prefix.as_ref().is_empty()).then_some(&prefix);
-                store.list_with_delimiter(prefix).await.map_err(told)
+                let below = (!prefix.as_ref().is_empty()).then_some(&prefix);
+                match store.list_with_delimiter(below).await {
+                    Err(Error::InvalidPath { .. }) => odd_names::list(&*lists, &prefix).await,
+                    found => found.map(|found| (found, Vec::new())),
+                }
+                .map_err(told)
             }
         }))?;
-        // The mark of a folder, as some tools put it, is the folder's own key; with something in it, it
-        // is somebody's object, whose name can't be asked for.
-        let mark = found.objects.iter().find(|object| object.location == key);
-        if let Some(bytes) = mark.map(|mark| mark.size).filter(|&bytes| bytes > 0) {
-            let text =
-                format!("an object of {bytes} bytes is called by this name with a / behind it");
-            return Err(io::Error::new(ErrorKind::InvalidInput, text));
-        }
-        let named = |key: &Key| key.filename().map(|name| name.to_string().into());
-        let files = found.objects.iter().filter_map(|object| {
-            let facts = Some(facts_of(object));
-            let name = named(&object.location).filter(|_| object.location != key);
-            Some(Entry { name: name?, facts })
-        });
-        let folders = found.common_prefixes.iter();
-        let folders = folders
-            .filter_map(|key| Some(Entry { name: named(key)?, facts: Some(Facts::folder()) }));
-        let mut entries: Vec<Entry> = files.chain(folders).collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok(listing(&key, found, odd))
     }
 
     fn put(&self, address: &Path, bytes: Bytes, once: bool) -> io::Result<()> {
@@ -167,6 +168,30 @@ impl Store for Objects {
     }
 }
 
+/// What was found in the folder `key`.
+fn listing(key: &Key, found: ListResult, mut odd: Vec<Odd>) -> Listing {
+    // The mark of a folder, as some tools put it, is the folder's own key; with something in it, it
+    // is somebody's object, whose name can't be asked for.
+    let mark = found.objects.iter().find(|object| object.location == *key);
+    if let Some(bytes) = mark.map(|mark| mark.size).filter(|&bytes| bytes > 0) {
+        let reason =
+            format!("an object of {bytes} bytes is called by this name with a / behind it");
+        odd.push(Odd { name: String::new(), reason });
+    }
+    let named = |key: &Key| key.filename().map(|name| name.to_string().into());
+    let files = found.objects.iter().filter_map(|object| {
+        let facts = Some(facts_of(object));
+        let name = named(&object.location).filter(|_| object.location != *key);
+        Some(Entry { name: name?, facts })
+    });
+    let folders = found.common_prefixes.iter();
+    let folders =
+        folders.filter_map(|key| Some(Entry { name: named(key)?, facts: Some(Facts::folder()) }));
+    let mut entries: Vec<Entry> = files.chain(folders).collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Listing { entries, odd }
+}
+
 /// Asks again where an answer ended in its midst, which the store's client takes for the end of it all.
 /// What it has asked for again itself takes longer than anybody is patient.
 async fn asked<T, F>(down: Arc<Down>, mut ask: impl FnMut() -> F) -> io::Result<T>
@@ -185,7 +210,7 @@ where
         let is_patient = |e: &io::Error| e.kind() != ErrorKind::PermissionDenied;
         match answer.as_ref().err().filter(|e| is_patient(e)).and_then(outage::of) {
             None => return answer,
-            Some(why) if started.elapsed() >= PATIENCE => {
+            Some(why) if started.elapsed() >= runtime::patience() => {
                 *last() = Some((Instant::now(), why));
                 return answer;
             }
@@ -197,8 +222,11 @@ where
 
 async fn any_below(store: &dyn ObjectStore, key: &Key) -> io::Result<bool> {
     // The first page is enough, of however many.
-    let first = store.list(Some(key)).next().await.transpose().map_err(told)?;
-    Ok(first.is_some())
+    match store.list(Some(key)).next().await.transpose() {
+        // Something that can't be asked for is among them.
+        Err(Error::InvalidPath { .. }) => Ok(true),
+        first => Ok(first.map_err(told)?.is_some()),
+    }
 }
 
 /// Puts an object unless one is there. An answer that was lost is asked for again, and may then say
@@ -215,7 +243,7 @@ async fn create(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> io::Result<
         // Two at the same instant: nobody may have won yet.
         let nobody = matches!(error, Error::AlreadyExists { .. })
             && matches!(store.head(key).await, Err(Error::NotFound { .. }));
-        if !nobody || started.elapsed() > PATIENCE {
+        if !nobody || started.elapsed() > runtime::patience() {
             return Err(told(error));
         }
         runtime::pause(repeats).await;

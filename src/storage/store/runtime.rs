@@ -1,5 +1,6 @@
 //! Owns the one runtime of all requests: its threads wait for the network, everybody else's for it.
 
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io;
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::storage::coming::Coming;
 use crate::storage::outage;
+use crate::util::text;
 
 /// Threads of the runtime: they copy and decrypt.
 const THREADS: usize = 2;
@@ -64,8 +66,46 @@ pub(super) fn wait<T: Send + 'static>(
     outage::noted(receiver.recv().map_err(ended)?)
 }
 
-/// How long a request is repeated that a server can't answer for now.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// The environment's word for how many seconds a request is repeated.
+const PATIENCE: &str = "VQTOK_STORE_PATIENCE";
+
+/// How long a request is repeated that a server can't answer for now, as the environment says.
+pub(super) fn patience() -> Duration {
+    static SET: OnceLock<Duration> = OnceLock::new();
+    // Who can't be understood is told so by `check_patience`, before anything is asked for.
+    *SET.get_or_init(|| {
+        set_patience().and_then(|value| seconds(&value)).unwrap_or(Duration::from_secs(60))
+    })
+}
+
+/// A day at most: beyond, a number is a mistake.
+fn seconds(value: &OsStr) -> Option<Duration> {
+    let seconds = value.to_str()?.parse().ok().filter(|seconds| (1..=86_400).contains(seconds))?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Refuses a patience of the environment that is none.
+///
+/// # Errors
+/// One that is no number of seconds.
+pub(super) fn check_patience(set: Option<OsString>) -> io::Result<()> {
+    match set.filter(|value| seconds(value).is_none()) {
+        None => Ok(()),
+        Some(value) => {
+            let value = text::quoted(&text::printable(&value.to_string_lossy()));
+            let text = format!(
+                "the environment's {PATIENCE} is {value}: write the seconds that a store is asked \
+                 again for, from 1 to 86400"
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+    }
+}
+
+/// What the environment says of patience.
+pub(super) fn set_patience() -> Option<OsString> {
+    std::env::var_os(PATIENCE)
+}
 
 /// Waits before a request is repeated: from 0.1 s on, twice as long each time, 5 s at most.
 pub(super) async fn pause(repeats: u32) {
@@ -74,4 +114,20 @@ pub(super) async fn pause(repeats: u32) {
     let share =
         0.5 + 0.5 * f64::from(std::process::id().wrapping_mul(2_654_435_769) >> 16) / 65536.0;
     tokio::time::sleep(longest.mul_f64(share)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_a_minute_or_what_the_environment_says() {
+        assert_eq!(patience(), Duration::from_secs(60));
+        assert_eq!(seconds(OsStr::new("600")), Some(Duration::from_secs(600)));
+        assert!(check_patience(None).is_ok() && check_patience(Some("1".into())).is_ok());
+        for word in ["", "0", "-1", "1.5", "a minute", "86401"] {
+            let said = check_patience(Some(word.into())).unwrap_err().to_string();
+            assert!(said.starts_with("the environment's VQTOK_STORE_PATIENCE is \""), "{said}");
+        }
+    }
 }

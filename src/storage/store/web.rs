@@ -12,10 +12,10 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, LAST_MODIFIED, RANGE};
 use reqwest::{Client, Response, StatusCode};
 
 use super::errors::one_line;
-use super::runtime::{self, PATIENCE};
+use super::runtime;
 use crate::storage::bytes_at::{BytesAt, LocalFile};
 use crate::storage::coming::Coming;
-use crate::storage::facts::{Entry, Facts};
+use crate::storage::facts::{Facts, Listing};
 use crate::storage::remote_file::RemoteFile;
 use crate::storage::stores::Store;
 use crate::util::nameless_file;
@@ -25,6 +25,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// How long a host is asked again that can't be reached: dead ones are many in lists of addresses.
 const REACH_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes of a body that come at least while somebody is patient: a server that sends less holds up a
+/// decoder for hours.
+const SLOWEST: u64 = 64 << 10;
 
 /// What is asked for by HTTP.
 pub(super) struct Web {
@@ -88,7 +92,9 @@ where
     loop {
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err((error, patience)) if started.elapsed() >= patience => return Err(error),
+            Err((error, patience)) if started.elapsed() >= patience.min(runtime::patience()) => {
+                return Err(error);
+            }
             Err(_) => runtime::pause(repeats).await,
         }
         repeats += 1;
@@ -106,12 +112,45 @@ fn refused(status: StatusCode) -> Failure {
     let soon = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     let error = io::Error::new(kind, format!("the server answers HTTP {status}"));
-    (error, if soon { PATIENCE } else { Duration::ZERO })
+    (error, if soon { runtime::patience() } else { Duration::ZERO })
 }
 
 fn too_large(bytes_max: u64) -> Failure {
     let text = format!("it has more than the {bytes_max} bytes that such a file may have");
     (io::Error::new(ErrorKind::FileTooLarge, text), Duration::ZERO)
+}
+
+/// Whether a body comes fast enough.
+struct Pace {
+    patience: Duration,
+    /// When the current stretch of [`SLOWEST`] bytes has to be there, and what is missing of it.
+    until: Instant,
+    missing: u64,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Pace {
+        Pace { patience, until: Instant::now() + patience, missing: SLOWEST }
+    }
+
+    /// The next part of a body.
+    async fn next(&mut self, answer: &mut Response) -> Result<Option<Bytes>, Failure> {
+        let rest = self.until.saturating_duration_since(Instant::now());
+        let Ok(chunk) = tokio::time::timeout(rest, answer.chunk()).await else {
+            let text = format!(
+                "the server sends less than {SLOWEST} bytes in {} s (VQTOK_STORE_PATIENCE)",
+                self.patience.as_secs()
+            );
+            return Err((io::Error::new(ErrorKind::TimedOut, text), Duration::ZERO));
+        };
+        let chunk = chunk.map_err(|error| (told(error), runtime::patience()))?;
+        let came = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        match self.missing.checked_sub(came).filter(|&missing| missing > 0) {
+            Some(missing) => self.missing = missing,
+            None => *self = Pace::new(self.patience),
+        }
+        Ok(chunk)
+    }
 }
 
 /// Gives the parts of an answer to `take`, unless they are more than so many bytes.
@@ -124,8 +163,8 @@ async fn body(
     if promised.is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let mut bytes = 0;
-    while let Some(chunk) = answer.chunk().await.map_err(|error| (told(error), PATIENCE))? {
+    let (mut bytes, mut pace) = (0, Pace::new(runtime::patience()));
+    while let Some(chunk) = pace.next(&mut answer).await? {
         bytes += chunk.len() as u64;
         if bytes > bytes_max {
             return Err(too_large(bytes_max));
@@ -136,7 +175,7 @@ async fn body(
         true => Ok(()),
         false => {
             let text = "the connection ended too early";
-            Err((io::Error::new(ErrorKind::UnexpectedEof, text), PATIENCE))
+            Err((io::Error::new(ErrorKind::UnexpectedEof, text), runtime::patience()))
         }
     }
 }
@@ -268,7 +307,7 @@ impl Store for Web {
         )
     }
 
-    fn list(&self, _: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, _: &Path) -> io::Result<Listing> {
         Err(io::Error::new(ErrorKind::Unsupported, "nothing can be listed on the web"))
     }
 

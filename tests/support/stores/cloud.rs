@@ -11,12 +11,17 @@ use crate::support::Job;
 pub const KEY: &str = "AKIAOFTESTSALONE";
 pub const SECRET: &str = "secretOfTestsAlone+/=";
 
+/// Seconds: several attempts, and long enough that a busy machine isn't taken for an outage.
+const IMPATIENT: &str = "6";
+
 /// A scratch folder, a bucket of its own.
 pub struct Cloud {
     pub job: Job,
     pub moto: &'static Moto,
     pub proxy: Proxy,
     pub bucket: String,
+    /// What `VQTOK_STORE_PATIENCE` says; None leaves it to vqtok.
+    patience: Option<&'static str>,
 }
 
 /// How a command ended, as [`Job::run`] has it, and how long it took.
@@ -34,7 +39,12 @@ impl Cloud {
         let moto = Moto::get()?;
         let bucket = format!("tests-{}", BUCKETS.fetch_add(1, Ordering::SeqCst));
         moto.bucket(&bucket);
-        Some(Cloud { job, moto, proxy: Proxy::before(moto.port), bucket })
+        Some(Cloud { job, moto, proxy: Proxy::before(moto.port), bucket, patience: None })
+    }
+
+    /// The same for a user who gives a store up after some seconds, where a test waits for that.
+    pub fn impatient(self) -> Cloud {
+        Cloud { patience: Some(IMPATIENT), ..self }
     }
 
     /// Puts an object.
@@ -55,6 +65,22 @@ impl Cloud {
         let mut files = self.moto.files(&self.bucket, prefix);
         files.retain(|(name, _)| !name.starts_with(".vqtok-probe-"));
         files
+    }
+
+    /// The names in an output: `@/out` in the bucket, or a local folder.
+    pub fn names(&self, out: &str) -> Vec<String> {
+        let first = |(name, _): (String, Vec<u8>)| name;
+        match out.strip_prefix("@/") {
+            Some(prefix) => {
+                let prefix = format!("{prefix}/");
+                let keys = self.moto.keys(&self.bucket, &prefix);
+                keys.iter().map(|key| key[prefix.len()..].to_string()).collect()
+            }
+            None if self.job.path(out).exists() => {
+                self.job.files(out).into_iter().map(first).collect()
+            }
+            None => Vec::new(),
+        }
     }
 
     /// Asserts that what lies below a prefix is a local folder's content, byte for byte.
@@ -93,6 +119,10 @@ impl Cloud {
         command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         command.env("AWS_REGION", "us-east-1").env("TMPDIR", self.job.dir.path().join("tmp"));
         command.env("XDG_CACHE_HOME", self.job.dir.path().join("cache"));
+        match self.patience {
+            Some(seconds) => command.env("VQTOK_STORE_PATIENCE", seconds),
+            None => command.env_remove("VQTOK_STORE_PATIENCE"),
+        };
         std::fs::create_dir_all(self.job.dir.path().join("tmp")).unwrap();
     }
 

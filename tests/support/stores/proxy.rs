@@ -25,6 +25,9 @@ pub struct Faults {
     pub ignore_if_none_match: bool,
     /// Every request is refused with 403, in words that repeat the key.
     pub deny: bool,
+    /// Objects whose target holds this word are refused with 403 where they are read; lists, and what
+    /// is asked of an object without its bytes, are answered.
+    pub deny_reading: Option<&'static str>,
     /// Answers are kept and given again: a store that is faster than the one behind.
     pub remember: bool,
     /// Each answer takes so much longer.
@@ -118,6 +121,10 @@ impl State {
             let given = request.header("authorization").unwrap_or_default();
             let refused = refusal(403, "InvalidAccessKeyId", &format!("no such key: {given}"));
             return self.answer(request, client, &refused, None);
+        }
+        let reads = request.method == "GET" && !request.target.contains('?');
+        if faults.deny_reading.is_some_and(|word| reads && request.target.contains(word)) {
+            return self.answer(request, client, &refusal(403, "AccessDenied", "no"), None);
         }
         let forgotten = |name: &str| faults.ignore_if_none_match && name == "if-none-match";
         let headers: Vec<_> =

@@ -80,7 +80,11 @@ fn check_remote<'a>(
     others: &mut Vec<&'a PathBuf>,
 ) -> Result<Input> {
     let is_folder = storage::facts(input).map_err(Error::io(input))?.is_folder;
-    if let Some(what) = own::kind_of(input).filter(|_| is_folder && !take_own) {
+    // Below a file nothing is looked for: a busy server would be asked for minutes.
+    if is_folder
+        && !take_own
+        && let Some(what) = own::kind_of(input)
+    {
         return Err(of_vqtok(input, what));
     }
     for other in others.iter() {
