@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use super::changes::{content, hash};
 use super::commit::Sealed;
 use super::duplicate_keys;
-use super::plan::{About, Base, ContainerFile, Plan, PlanFile, Today, difference_of_one, write};
+use super::plan::{
+    About, Base, ChangedContainers, ContainerFile, Plan, PlanFile, Today, difference_of_one, write,
+};
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
 
@@ -71,9 +73,17 @@ pub(super) struct Listed {
     pub(super) file: PlanFile,
     /// Which of them are planned.
     known: Bits,
-    /// The containers among them.
-    opened: Vec<Opened>,
+    containers: Containers,
     _sealed: Sealed,
+}
+
+/// The containers among them.
+struct Containers {
+    opened: Vec<Opened>,
+    /// Bytes of their names so far.
+    names: usize,
+    /// Those that aren't the planned ones.
+    changed: ChangedContainers,
 }
 
 /// A container, with its place among the images that were listed.
@@ -151,7 +161,9 @@ impl Arrivals {
         plan: &Plan,
         items: &mut dyn Iterator<Item = Result<Today>>,
     ) -> Result<Option<Listed>> {
-        let (mut next, mut opened, mut names) = (0, Vec::new(), 0);
+        let mut next = 0;
+        let changed = ChangedContainers::of(plan);
+        let mut containers = Containers { opened: Vec::new(), names: 0, changed };
         let images = items.filter_map(|item| match item {
             Ok(Today::Unchanged(container, _)) => {
                 self.known += container.images;
@@ -162,18 +174,17 @@ impl Arrivals {
                 None
             }
             Ok(Today::Opened(file)) => {
-                names += file.uri.len() + file.key.len();
-                if names <= NAMES_MAX {
-                    opened.push(Opened { file, first: next, images: 0 });
-                }
+                containers.open(file, next);
+                None
+            }
+            Ok(Today::Ended(digest)) => {
+                containers.end(digest);
                 None
             }
             Ok(Today::Image(mut row)) => {
                 row.ordinal = next as i64;
                 next += 1;
-                if let Some(open) = opened.last_mut().filter(|open| open.file.uri == row.uri) {
-                    open.images += 1;
-                }
+                containers.image(&row);
                 Some(Ok(Today::Image(row)))
             }
             Err(error) => Some(Err(error)),
@@ -193,7 +204,7 @@ impl Arrivals {
         };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;
-        Ok(Some(Listed { file, known: Bits::default(), opened, _sealed: sealed }))
+        Ok(Some(Listed { file, known: Bits::default(), containers, _sealed: sealed }))
     }
 
     /// Holds what was listed against one of so many shares of the planned keys.
@@ -213,7 +224,8 @@ impl Arrivals {
             (self.known, self.new) = (self.known + 1, self.new - 1);
             let again = self.seen.set(known.ordinal);
             let beside = plan.of_ordinal(known.ordinal).has_parts();
-            let differs = known.content != content(&row, beside);
+            let differs =
+                known.content != content(&row, beside) || listed.containers.changed.doubts(&row);
             if again || differs || known.place != hash(&row.uri) {
                 doubts.push((known.ordinal, again, differs, row));
             }
@@ -264,6 +276,30 @@ impl Arrivals {
     }
 }
 
+impl Containers {
+    fn open(&mut self, file: ContainerFile, first: u64) {
+        self.changed.opened(&file);
+        self.names += file.uri.len() + file.key.len();
+        if self.names <= NAMES_MAX {
+            self.opened.push(Opened { file, first, images: 0 });
+        }
+    }
+
+    fn end(&mut self, digest: String) {
+        self.changed.ended(&digest);
+        if let Some(open) = self.opened.last_mut().filter(|_| self.names <= NAMES_MAX) {
+            open.file.digest = Some(digest);
+        }
+    }
+
+    fn image(&mut self, row: &PlanRow) {
+        self.changed.image(row);
+        if let Some(open) = self.opened.last_mut().filter(|open| open.file.uri == row.uri) {
+            open.images += 1;
+        }
+    }
+}
+
 impl Listed {
     /// The images that aren't planned, numbered from `ordinal` on, and the containers all of whose
     /// images aren't.
@@ -271,7 +307,7 @@ impl Listed {
         &self,
         mut ordinal: i64,
     ) -> Result<impl Iterator<Item = Result<Today>> + use<'_>> {
-        let mut opened = self.opened.iter().peekable();
+        let mut opened = self.containers.opened.iter().peekable();
         let rows = self.file.all_rows()?;
         Ok(rows.flat_map(move |row| {
             let mut row = match row {
