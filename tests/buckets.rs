@@ -448,3 +448,26 @@ fn a_mended_image_of_another_bucket_stays_a_failure_that_says_so() {
     let row = rows(&job, "out").into_iter().find(|row| row.stem() == "turned1b").unwrap();
     assert_eq!(row.bucket(), (32, 16));
 }
+
+#[test]
+fn an_output_whose_plan_was_lost_goes_on_with_its_own_images() {
+    let job = scene();
+    let line = format!("{TOKENIZE} {BUCKETS} --out out --shard-rows 5");
+    job.expect(1, &line);
+    let whole = job.files("out");
+    fs::remove_file(job.path("out/plan.parquet")).unwrap();
+    sized(3, 30, 20).save(job.path("images/new.png")).unwrap();
+    let told = job.expect(2, &line);
+    told.assert_one_line(&[
+        "part-00000.parquet is of another plan, and nothing is overwritten",
+        "give exactly the INPUTs that it was made of, with what came since out of their way",
+        "--append afterwards",
+    ]);
+    job.expect(2, "repair out").assert_one_line(&["must be out of the way", "--append adds them"]);
+    fs::rename(job.path("images/new.png"), job.path("new.png")).unwrap();
+    job.expect(1, &line);
+    assert!(job.files("out") == whole);
+    fs::rename(job.path("new.png"), job.path("images/new.png")).unwrap();
+    job.expect(1, &format!("{line} --append"));
+    assert!(rows(&job, "out").iter().any(|row| row.key == "new.png"));
+}
