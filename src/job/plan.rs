@@ -46,6 +46,13 @@ impl Labels {
         Labels { level: layout.level(), layout: Some(layout) }
     }
 
+    /// What these inputs alone would be given, where they look otherwise than the output was begun.
+    pub(super) fn other_level(&self, inputs: &Inputs) -> Option<LabelLevel> {
+        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let looks = !layout.splits.is_empty() || layout.other.is_some();
+        Some(layout.level()).filter(|level| looks && *level != self.level)
+    }
+
     /// For the identity: None where it goes without saying.
     pub(super) fn recorded(&self) -> Option<String> {
         (self.level != LabelLevel::default()).then(|| self.level.to_string())
@@ -141,6 +148,7 @@ impl Planning<'_> {
             unplanned_facts: plan.unplanned_facts(),
             label_level: labels.level,
             layout: labels.layout.as_ref(),
+            other_level: None,
             appended: None,
             changed: &[],
         }));

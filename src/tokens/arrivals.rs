@@ -6,7 +6,9 @@
 //! [`KEYS_MAX`] says; beyond that there is one bit an image. Keys are compared by 128 bits of their
 //! sha256, as contents are elsewhere: no two keys have met in these.
 
-use sha2::{Digest, Sha256};
+mod planned;
+
+use planned::{Bits, Planned};
 
 use super::changes::{content, hash};
 use super::commit::Sealed;
@@ -61,6 +63,8 @@ pub(crate) struct Arrivals {
     pub changed: u64,
     /// The first of them, in words.
     pub examples: Vec<String>,
+    /// How many of the new ones are planned under another key, at the same place.
+    pub twice: u64,
     /// Which planned images there are today, by ordinal.
     seen: Bits,
     /// Those of today that had to be listed.
@@ -73,6 +77,8 @@ pub(super) struct Listed {
     pub(super) file: PlanFile,
     /// Which of them are planned.
     known: Bits,
+    /// Which of them are at the places of planned ones.
+    placed: Bits,
     containers: Containers,
     _sealed: Sealed,
 }
@@ -117,6 +123,7 @@ impl Arrivals {
             known: 0,
             changed: 0,
             examples: Vec::new(),
+            twice: 0,
             seen: Bits::default(),
             listed: None,
         };
@@ -126,6 +133,8 @@ impl Arrivals {
             for share in 0..shares {
                 arrivals.hold(plan, &mut listed, [share, shares], &mut *judge)?;
             }
+            let new = (0..listed.file.rows()).filter(|&at| !listed.known.has(at));
+            arrivals.twice = new.filter(|&at| listed.placed.has(at)).count() as u64;
             arrivals.listed = Some(listed);
         }
         Ok(arrivals)
@@ -152,6 +161,33 @@ impl Arrivals {
             }
         }
         Ok((gone, keys))
+    }
+
+    /// Of the new images that are planned under another key, the first: as planned, and today's.
+    ///
+    /// # Errors
+    /// What was listed or a plan can't be read any more.
+    pub(crate) fn first_twice(&self, plan: &Plan) -> Result<Option<(PlanRow, PlanRow)>> {
+        let Some(listed) = self.listed.as_ref().filter(|_| self.twice > 0) else {
+            return Ok(None);
+        };
+        let placed = |at: u64| listed.placed.has(at) && !listed.known.has(at);
+        for now in listed.file.all_rows()? {
+            let now = now?;
+            if !placed(now.ordinal.unsigned_abs()) {
+                continue;
+            }
+            let place = |row: &PlanRow| (row.uri.clone(), row.member.clone(), row.offset);
+            for was in plan.all_rows()? {
+                let was = was?;
+                if place(&was) == place(&now) {
+                    return Ok(Some((was, now)));
+                }
+            }
+            // Its hash alone was that of a planned place, which no second one's is.
+            return Ok(None);
+        }
+        Ok(None)
     }
 
     /// Writes what is found to a file; None where every image is in a container that looks as it
@@ -204,7 +240,13 @@ impl Arrivals {
         };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;
-        Ok(Some(Listed { file, known: Bits::default(), containers, _sealed: sealed }))
+        Ok(Some(Listed {
+            file,
+            known: Bits::default(),
+            placed: Bits::default(),
+            containers,
+            _sealed: sealed,
+        }))
     }
 
     /// Holds what was listed against one of so many shares of the planned keys.
@@ -219,7 +261,12 @@ impl Arrivals {
         let mut doubts = Vec::new();
         for row in listed.file.all_rows()? {
             let row = row?;
-            let Some(known) = planned.find(&row.key) else { continue };
+            let Some(known) = planned.find(&row.key) else {
+                if planned.is_place_of(&row) {
+                    listed.placed.set(row.ordinal.unsigned_abs());
+                }
+                continue;
+            };
             listed.known.set(row.ordinal.unsigned_abs());
             (self.known, self.new) = (self.known + 1, self.new - 1);
             let again = self.seen.set(known.ordinal);
@@ -327,71 +374,6 @@ impl Listed {
 
     fn is_new(&self, open: &Opened) -> bool {
         (open.first..open.first + open.images).all(|at| !self.known.has(at))
-    }
-}
-
-/// A share of the planned images, by their keys.
-struct Planned(Vec<Known>);
-
-#[derive(Clone, Copy)]
-struct Known {
-    key: u128,
-    place: u64,
-    content: u64,
-    ordinal: u64,
-}
-
-impl Planned {
-    fn share(plan: &Plan, [share, shares]: [u128; 2]) -> Result<Planned> {
-        let mut known = Vec::new();
-        for file in plan.files() {
-            let beside = file.has_parts();
-            for row in file.all_rows()? {
-                let row = row?;
-                let key = key_of(&row.key);
-                if key % shares == share {
-                    known.push(Known {
-                        key,
-                        place: hash(&row.uri),
-                        content: content(&row, beside),
-                        ordinal: row.ordinal.unsigned_abs(),
-                    });
-                }
-            }
-        }
-        known.sort_unstable_by_key(|known| known.key);
-        Ok(Planned(known))
-    }
-
-    fn find(&self, key: &str) -> Option<Known> {
-        let key = key_of(key);
-        self.0.binary_search_by_key(&key, |known| known.key).ok().map(|at| self.0[at])
-    }
-}
-
-fn key_of(key: &str) -> u128 {
-    let digest = Sha256::digest(key);
-    digest.iter().take(16).fold(0, |sum, &byte| sum << 8 | u128::from(byte))
-}
-
-/// A set of numbers from 0 on.
-#[derive(Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    /// Takes a number; whether it was there before.
-    fn set(&mut self, number: u64) -> bool {
-        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        let before = self.0[word] & bit != 0;
-        self.0[word] |= bit;
-        before
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.0.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 }
 
