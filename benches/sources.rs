@@ -316,7 +316,7 @@ fn held(dir: &Path, out: &Path, count: u64, known: bool) -> Result<Held> {
         let bytes = size_of_tar(number);
         let head = match known {
             true => Today::Unchanged(planned[number as usize].clone(), uri.clone()),
-            false => Today::Opened(ContainerFile { uri: uri.clone(), key, bytes }),
+            false => Today::Opened(ContainerFile { uri: uri.clone(), key, bytes, digest: None }),
         };
         let rows = if known { 0..0 } else { number * each..(number + 1) * each };
         let images = rows.map(move |ordinal| Today::Image(row(ordinal, &uri, each)));

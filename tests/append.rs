@@ -443,3 +443,99 @@ fn other_settings_are_refused_and_files_of_others_are_kept() {
     job.expect(2, &append("empty", "out")).assert_one_line(&["no image under empty"]);
     job.expect(0, &line);
 }
+
+#[test]
+fn images_that_are_planned_under_another_key_are_refused() {
+    let job = begun();
+    let before = job.files("out");
+    let cats = names_of(10).iter().filter(|name| name.starts_with("cat/")).count();
+    let refused = job.expect(2, &append("images/cat", "out"));
+    refused.assert_one_line(&[
+        &format!(
+            "{cats} images of these INPUTs are planned already under other keys: '0001.bmp' at"
+        ),
+        "as 'cat/0001.bmp'",
+        "give the one that was given then",
+    ]);
+    assert!(job.files("out") == before);
+    // New ones beside them don't make them new.
+    arrive(&job, 10..18);
+    job.expect(2, &append("images/cat", "out")).assert_one_line(&["under other keys"]);
+    job.expect(0, &append("images", "out"));
+    // Who names keys has named them.
+    let list = format!("file,id\n{},mine\n", job.path("images/cat/0001.bmp").display());
+    fs::write(job.path("list.csv"), list).unwrap();
+    let named = format!("{} --key-column id", append("list.csv", "out"));
+    assert_eq!(appended(&job.expect(0, &named)), [1, 0, 0]);
+}
+
+#[test]
+fn what_is_gone_and_where_labels_stand_is_told() {
+    let job = begun();
+    arrive(&job, 10..14);
+    fs::remove_file(job.path("images/0000.png")).unwrap();
+    let done = job.expect(0, &append("images", "out"));
+    assert_eq!(done.events("gone")[0]["images"], 1);
+    assert_eq!(done.events("plan")[0]["appended"]["gone"], 1);
+    let told = job.expect(0, &append("images", "out").replace("--json", "")).stderr;
+    let line =
+        "not among these INPUTs, their rows stay: 1 image of the output; `vqtok plan --diff`";
+    assert!(told.contains(line), "{told}");
+    // New ones alone leave out the others.
+    for (index, name) in ["train/cat/a.png", "val/cat/b.png"].into_iter().enumerate() {
+        fs::create_dir_all(job.path("more").join(name).parent().unwrap()).unwrap();
+        fs::rename(job.path(&format!("later/{}", 14 + index)), job.path("more").join(name))
+            .unwrap();
+    }
+    let done = job.expect(0, &append("more", "out"));
+    assert_eq!((appended(&done), done.events("gone").len()), ([2, 0, 0], 0));
+    let labels = &done.events("labels")[0];
+    assert_eq!((&labels["level"], &labels["of_inputs"]), (&"0".into(), &"1".into()));
+    assert_eq!(job.expect(0, &append("more", "out")).events("labels").len(), 0);
+}
+
+#[test]
+fn a_plan_of_another_output_is_told_before_anything_is_written() {
+    let job = begun();
+    job.expect(0, &format!("tokenize later --out other {FLAGS}"));
+    fs::copy(job.path("other/plan.parquet"), job.path("out/plan.parquet")).unwrap();
+    let before = job.files("out");
+    arrive(&job, 10..18);
+    let refused = job.expect(2, &append("images", "out"));
+    refused.assert_one_line(&["part-00000.parquet", "it belongs to another output"]);
+    assert!(job.files("out") == before);
+}
+
+#[test]
+fn an_append_beside_one_that_runs_is_to_be_tried_again() {
+    let job = begun();
+    job.expect(0, &format!("{} --partition 1/2", append("later", "out")));
+    let other = fs::read(job.path("later/10")).unwrap();
+    fs::create_dir(job.path("another")).unwrap();
+    fs::write(job.path("another/x.png"), other).unwrap();
+    let running = fs::File::open(job.path("out")).unwrap();
+    running.lock_shared().unwrap();
+    let busy = job.expect(75, &append("another", "out"));
+    busy.assert_one_line(&["another job is at work on this output; try again when it is done"]);
+    drop(running);
+    let refused = job.expect(2, &append("another", "out"));
+    refused.assert_one_line(&["plan-00001.parquet isn't finished"]);
+}
+
+#[test]
+fn an_older_finished_state_is_mended_by_the_next_run() {
+    let job = begun();
+    let older = ["dataset.json", "codebook.parquet"]
+        .map(|name| (name, fs::read(job.path("out").join(name)).unwrap()));
+    arrive(&job, 10..18);
+    job.expect(0, &append("images", "out"));
+    let newer = job.files("out");
+    // As a job leaves it that summed up before the other one appended, and was slower.
+    for (name, bytes) in &older {
+        fs::write(job.path("out").join(name), bytes).unwrap();
+    }
+    assert!(job.files("out") != newer);
+    job.expect(0, &format!("tokenize images --out out {FLAGS}"));
+    assert!(job.files("out") == newer);
+    job.expect(0, "verify out");
+}

@@ -4,7 +4,7 @@
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
-use containers::{Layout, Sample, compressed, members, samples, table, tar, zip};
+use containers::{Layout, Sample, compressed, members, samples, table, tar, tar_of_time, zip};
 use support::*;
 
 use std::fs;
@@ -260,4 +260,101 @@ fn a_table_that_was_written_anew_is_never_read_as_the_planned_one() {
     );
     let done = job.expect(1, &format!("tokenize t.parquet --out out {flags} --append"));
     assert!(done.stdout.contains("8 failed"), "{}", done.stdout);
+}
+
+/// Samples of one size each, the images of the second half and the first changed for each other.
+fn swapped(all: &[Sample]) -> Vec<Sample> {
+    let half = all.len() / 2;
+    let swap = |(index, sample): (usize, &Sample)| Sample {
+        bytes: all[(index + half) % all.len()].bytes.clone(),
+        ..sample.clone()
+    };
+    all.iter().enumerate().map(swap).collect()
+}
+
+/// Twelve PNG files of one size, under their names.
+fn equal_sizes() -> (Job, Vec<Sample>) {
+    let job = Job::new(12).trained();
+    let mut all = samples(job.files("images"));
+    for (index, sample) in all.iter_mut().enumerate() {
+        let mut bytes = b"P6 16 16 255\n".to_vec();
+        bytes.extend((0..768).map(|i| (i * (index + 1) % 251) as u8));
+        (sample.bytes, sample.extension) = (bytes, "ppm".into());
+    }
+    (job, all)
+}
+
+/// Writes a container of each kind; a tar is of the time that it says.
+fn write_container(job: &Job, name: &str, all: &[Sample], time: u8) {
+    let path = job.path(name);
+    let name_of = |s: &Sample| format!("{}.{}", s.key, s.extension);
+    let files: Vec<_> = all.iter().map(|s| (name_of(s), s.bytes.clone())).collect();
+    match name.rsplit_once('.').unwrap().1 {
+        "parquet" => table(&path, all, Layout::Struct, 4),
+        "zip" => fs::write(path, zip(&files)).unwrap(),
+        _ => fs::write(path, tar_of_time(&files, time)).unwrap(),
+    }
+}
+
+#[test]
+fn another_container_of_equal_size_and_names_is_told() {
+    let (job, all) = equal_sizes();
+    for name in ["t.parquet", "t.zip", "t.tar"] {
+        write_container(&job, name, &all, 1);
+        let before = fs::read(job.path(name)).unwrap();
+        let line = format!("tokenize {name} --out out-{name} --model model --shard-rows 4");
+        job.expect(0, &format!("{line} --partition 0/3"));
+        // Written anew with the same content it is the same.
+        fs::write(job.path(name), &before).unwrap();
+        job.expect(0, &format!("plan {name} --diff out-{name}"));
+        write_container(&job, name, &swapped(&all), 2);
+        let now = fs::read(job.path(name)).unwrap();
+        assert!(before.len() == now.len() && before != now, "{name}");
+        let told =
+            [&*format!("'{name}' is another file of the same size: its images may be others")];
+        job.expect(2, &line).assert_one_line(&told);
+        let text = job.expect(1, &format!("plan {name} --diff out-{name}")).stdout;
+        assert!(text.contains("0 new, 0 gone, 12 changed ("), "{text}");
+        assert!(text.contains("may be another image: its file is another one now"), "{text}");
+        let appended = job.expect(if name == "t.tar" { 0 } else { 1 }, &format!("{line} --append"));
+        assert!(
+            appended.stderr.contains("changed since they were planned, their rows stay: 12 images"),
+            "{}",
+            appended.stderr
+        );
+        // Rows and members of no header of their own are never read as the planned ones.
+        let failed = if name == "t.tar" { "0 failed" } else { "8 failed" };
+        assert!(appended.stdout.contains(failed), "{name}: {}", appended.stdout);
+        fs::write(job.path(name), &before).unwrap();
+        job.expect(0, &format!("{line} --retry-failed"));
+    }
+}
+
+#[test]
+fn a_shard_that_is_made_again_otherwise_is_told() {
+    let job = Job::new(9).trained();
+    job.expect(0, "tokenize images --out out --model model --shard-rows 4");
+    let lose = || fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
+    let shard = fs::read(job.path("out/tokens/part-00001.parquet")).unwrap();
+    lose();
+    let same = job.expect(0, "repair out --model model");
+    assert!(!same.stderr.contains("made again, but"), "{}", same.stderr);
+    // As many bytes of another picture.
+    let planned: Vec<_> = job.files("images").into_iter().map(|(name, _)| name).collect();
+    let name = planned[4..8].iter().find(|name| name.ends_with(".ppm")).unwrap();
+    let path = job.path("images").join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    lose();
+    let other = job.expect(1, "repair out --model model");
+    let line = "made again, but not what dataset.json had: 1 shard, the first tokens/part-00001.parquet: \
+                an image of it, or what the model computes here, has changed since;";
+    assert!(other.stderr.contains(line), "{}", other.stderr);
+    job.expect(0, "verify out");
+    fs::write(&path, good).unwrap();
+    lose();
+    job.expect(1, "repair out --model model");
+    assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
 }

@@ -201,10 +201,30 @@ fn whole(
 ) -> Result<Seen, Reject> {
     let Preparation { pillow, rule, size, .. } = preparation;
     let resized = match bucket {
-        Some(bucket) => rules::prepare_to(image, *rule, bucket, *pillow)?,
+        Some(bucket) => {
+            must_suit(image, bucket, preparation)?;
+            rules::prepare_to(image, *rule, bucket, *pillow)?
+        }
         None => rules::prepare(image, *rule, *size, *pillow)?,
     };
     Ok(Seen { image: resized.image, crop: resized.crop, flip: false })
+}
+
+/// Refuses an image in a bucket that isn't the nearest to it: it was planned when it was another one,
+/// or when its size couldn't be read.
+fn must_suit(image: &RgbImage, bucket: (u32, u32), how: &Preparation) -> Result<(), Reject> {
+    let (width, height) = image.dimensions();
+    match how.buckets.as_ref().map(|buckets| buckets.nearest((width, height))) {
+        Some(nearest) if nearest != bucket => Err(Reject::new(
+            Stage::Resize,
+            format!(
+                "its shape, {width}x{height}, is of the bucket {}x{}, and it was planned for {}x{}, \
+                 when it was another one or couldn't be read; append it under another name",
+                nearest.0, nearest.1, bucket.0, bucket.1
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The crops of what the rule shows at a size that is `range` times as large.

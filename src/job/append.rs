@@ -3,15 +3,18 @@
 
 use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
+use super::inputs::Inputs;
 use super::listed::Listed;
 use super::plan::{self, PlanOfJob, Planning, Resized, no_image};
 use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::append;
-use crate::tokens::{Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, committed};
+use crate::tokens::{
+    Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, all_committed, committed, refuse_foreign,
+};
 use crate::util::numbers::counted;
-use crate::util::settings::APPEND;
+use crate::util::settings::{APPEND, KEY_COLUMN, OUT};
 use crate::util::text;
 
 /// Appends that other jobs may make while this one lists its inputs.
@@ -65,13 +68,20 @@ fn beside_others(
             judge.verdict(plan, doubt)
         })?;
         must_be_there(&plan, &arrivals)?;
+        let gone = gone(&plan, &arrivals)?;
         if !appends && arrivals.new + arrivals.changed > 0 {
             let first = arrivals.examples.first().map_or("", String::as_str);
             return Err(plan::changed(inputs, &plan, first)?);
         }
+        if arrivals.new > 0 {
+            refuse_twice(inputs, &plan, &arrivals)?;
+            // Before anything is written: in an output of others nothing is appended.
+            let there = all_committed(out)?.into_iter();
+            refuse_foreign(&plan, there.filter(|&p| p < plan.partitions()).collect())?;
+        }
         let Some(plan) = append(planning, &plan, &arrivals, observer)? else { continue };
         let Arrivals { new, known, changed, .. } = arrivals;
-        let appended = Some(Appended { new, known, changed });
+        let appended = Some(Appended { new, known, changed, gone });
         let skipped = listed.skipped();
         observer.event(&Event::Planned(&Planned {
             images: plan.rows(),
@@ -84,6 +94,7 @@ fn beside_others(
             unplanned_facts: 0,
             label_level: labels.level,
             layout: labels.layout.as_ref(),
+            other_level: (new > 0).then(|| labels.other_level(inputs)).flatten(),
             appended,
             changed: &arrivals.examples,
         }));
@@ -121,6 +132,8 @@ fn must_be_there(plan: &Plan, arrivals: &Arrivals) -> Result<()> {
         }
         let (gone, keys) = arrivals.gone(file)?;
         if gone > 0 {
+            // Its partitions may be in work just now.
+            drop(plan.lock_exclusive_where_known()?);
             let keys: Vec<_> = keys.iter().map(|key| format!("'{}'", text::shorten(key))).collect();
             let more = if gone > keys.len() as u64 { ", ..." } else { "" };
             return Err(Error::mismatch(format!(
@@ -136,6 +149,34 @@ fn must_be_there(plan: &Plan, arrivals: &Arrivals) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many planned images aren't among the inputs; 0 where these are new ones alone, beside which
+/// earlier ones aren't given.
+fn gone(plan: &Plan, arrivals: &Arrivals) -> Result<u64> {
+    if arrivals.known == 0 {
+        return Ok(0);
+    }
+    let gone = |file| arrivals.gone(file).map(|(gone, _)| gone);
+    plan.files().iter().map(gone).sum()
+}
+
+/// Refuses to take images a second time that are planned under other keys, as those of a folder
+/// within an earlier one are; where the user names the keys, they are as they should be.
+fn refuse_twice(inputs: &Inputs, plan: &Plan, arrivals: &Arrivals) -> Result<()> {
+    let named = inputs.fields.key.is_some();
+    let Some((was, now)) = arrivals.first_twice(plan)?.filter(|_| !named) else { return Ok(()) };
+    Err(Error::mismatch(format!(
+        "{}: {} of these INPUTs {} planned already under other keys: '{}' at {} as '{}'; keys are \
+         counted from the INPUT: give the one that was given then, use another {OUT}, or name keys of \
+         their own by {KEY_COLUMN} in a list",
+        text::path(plan.dir()),
+        counted(arrivals.twice, "image"),
+        if arrivals.twice == 1 { "is" } else { "are" },
+        text::shorten(&now.key),
+        text::printable(&now.uri),
+        text::shorten(&was.key),
+    )))
 }
 
 /// Says of planned images and today's of the same keys what they are to each other.

@@ -3,7 +3,7 @@
 //!
 //! Headers are read on all threads, some images at a time; what can only be read in its order is
 //! read on the way. An image without a readable header goes into the bucket nearest to a square,
-//! where it fails, or shows its middle, when it is tokenized.
+//! where it fails when it is tokenized, unless it comes to be one of that bucket.
 
 use std::collections::VecDeque;
 use std::iter::Fuse;

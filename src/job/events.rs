@@ -154,6 +154,9 @@ pub struct Planned<'a> {
     pub label_level: LabelLevel,
     /// What the first folders of the inputs look like, where that was looked at.
     pub layout: Option<&'a LabelLayout>,
+    /// Which folder would be the label of today's inputs alone, where that is another one than the
+    /// output was begun with and images are appended.
+    pub other_level: Option<LabelLevel>,
     /// How today's images stand to the plans', where images were appended or are to be.
     pub appended: Option<Appended>,
     /// The first of the images that have changed since, in words.
@@ -170,6 +173,9 @@ pub struct Appended {
     pub known: u64,
     /// How many of these have changed since; their rows stay.
     pub changed: u64,
+    /// Planned images that aren't among today's inputs, whose rows stay; 0 where none of the planned
+    /// ones is.
+    pub gone: u64,
 }
 
 /// One pass over images that were to do.

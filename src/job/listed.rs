@@ -67,7 +67,7 @@ impl Listed {
         let mut is_empty = true;
         for item in self.by_ref() {
             let item = item?;
-            if let Today::Opened(_) = &item {
+            if let Today::Opened(_) | Today::Ended(_) = &item {
                 ahead.clear();
                 ahead.push(item);
                 continue;
@@ -124,12 +124,18 @@ impl Known {
 
     /// Whether a file is a planned container, unchanged.
     fn is(&self, planned: &Container, file: &SourceFile) -> bool {
-        let ContainerFile { uri, key, bytes } = &planned.file;
+        let ContainerFile { uri, key, bytes, .. } = &planned.file;
         let same = (key, *bytes) == (&file.key, file.bytes);
         let here = || *uri == file.uri || file::size(uri).is_none();
         let old = || file::written(&file.uri).is_some_and(|written| written < self.listed_at);
         same && old() && here()
     }
+}
+
+/// A file as a plan has it, its digest being still to come.
+pub(super) fn container_of(file: SourceFile) -> ContainerFile {
+    let SourceFile { uri, key, bytes, .. } = file;
+    ContainerFile { uri, key, bytes, digest: None }
 }
 
 impl Iterator for Listed {
@@ -153,14 +159,14 @@ impl Iterator for Listed {
                 self.ordinal += 1;
                 Today::Image(row_of(self.ordinal as i64 - 1, image))
             }
+            (Found::Ended(digest), _) => Today::Ended(digest),
             (Found::Unchanged(file), Some(container)) => {
                 self.ordinal += container.images;
                 self.unchanged += 1;
                 Today::Unchanged(container, file.uri)
             }
             (Found::Container(file) | Found::Unchanged(file), _) => {
-                let SourceFile { uri, key, bytes, .. } = file;
-                Today::Opened(ContainerFile { uri, key, bytes })
+                Today::Opened(container_of(file))
             }
         }))
     }

@@ -4,19 +4,23 @@
 use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
 use super::inputs::Inputs;
-use super::listed::Listed;
+use super::listed::{Listed, container_of};
 use crate::data::prepare::Preparation;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::source::library::Library;
+use crate::data::source::stream::{Found, SourceStream};
 use crate::data::{Skipped, SourceImage, Take, is_hidden};
 use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
 use crate::storage;
 use crate::tokens::changes::{Changes, Group};
-use crate::tokens::{Held, Identity, PLAN_FILE, Plan, PlanRow, all_committed, committed, contents};
+use crate::tokens::{
+    ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, all_committed, committed, contents,
+};
 use crate::util::settings::{APPEND, HIDDEN, OUT};
 use crate::util::text;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +44,13 @@ impl Labels {
         }
         let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
         Labels { level: layout.level(), layout: Some(layout) }
+    }
+
+    /// What these inputs alone would be given, where they look otherwise than the output was begun.
+    pub(super) fn other_level(&self, inputs: &Inputs) -> Option<LabelLevel> {
+        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let looks = !layout.splits.is_empty() || layout.other.is_some();
+        Some(layout.level()).filter(|level| looks && *level != self.level)
     }
 
     /// For the identity: None where it goes without saying.
@@ -137,6 +148,7 @@ impl Planning<'_> {
             unplanned_facts: plan.unplanned_facts(),
             label_level: labels.level,
             layout: labels.layout.as_ref(),
+            other_level: None,
             appended: None,
             changed: &[],
         }));
@@ -146,8 +158,7 @@ impl Planning<'_> {
 
 /// What has changed between the planned input and today's, of which `first` is the first difference.
 pub(super) fn changed(inputs: &Inputs, plan: &Plan, first: &str) -> Result<Error> {
-    let today = || Ok(rows(inputs.images(inputs.take(), true)?));
-    let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
+    let changes = changes(inputs, plan, &|| false)?;
     let more = match changes.new.count > 0 {
         true => format!("; {APPEND} adds new images"),
         false => String::new(),
@@ -157,6 +168,66 @@ pub(super) fn changed(inputs: &Inputs, plan: &Plan, first: &str) -> Result<Error
         text::path(plan.dir()),
         told(&changes, inputs.hidden, first)
     )))
+}
+
+/// What has changed between the planned input and today's. An image counts as changed where its
+/// container is another one now, although it looks as it did.
+///
+/// # Errors
+/// Those of listing; [`Error::Interrupted`] where `stopped` says so.
+pub(super) fn changes(inputs: &Inputs, plan: &Plan, stopped: &dyn Fn() -> bool) -> Result<Changes> {
+    let compared = |known: &ChangedContainers| -> Result<(Changes, ChangedContainers)> {
+        let found = RefCell::new(ChangedContainers::of(plan));
+        let today = || {
+            let mut stream = inputs.images(inputs.take(), true)?;
+            let found = &found;
+            let mut next = 0;
+            Ok(std::iter::from_fn(move || {
+                image(&mut stream, found, &mut next, stopped).transpose()
+            }))
+        };
+        let doubts = |row: &PlanRow| known.doubts(row);
+        let beside = plan.has_parts();
+        let changes = Changes::between(|| plan.listed_rows(), today, beside, is_hidden, doubts)?;
+        Ok((changes, found.into_inner()))
+    };
+    let (changes, found) = compared(&ChangedContainers::of(plan))?;
+    if found.is_none() {
+        return Ok(changes);
+    }
+    // Which images are in doubt is known once all of them were listed.
+    let (changes, again) = compared(&found)?;
+    match changes.is_none() {
+        true => Ok(compared(&again.strict())?.0),
+        false => Ok(changes),
+    }
+}
+
+/// The next image of today, by its number; `found` takes note of containers.
+fn image(
+    stream: &mut SourceStream,
+    found: &RefCell<ChangedContainers>,
+    next: &mut i64,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Option<PlanRow>> {
+    while let Some(item) = stream.find(&mut |_| false) {
+        if stopped() {
+            return Err(Error::Interrupted);
+        }
+        match item? {
+            Found::Image(image) => {
+                let row = row_of(*next, image);
+                found.borrow_mut().image(&row);
+                *next += 1;
+                return Ok(Some(row));
+            }
+            Found::Container(file) | Found::Unchanged(file) => {
+                found.borrow_mut().opened(&container_of(file));
+            }
+            Found::Ended(digest) => found.borrow_mut().ended(&digest),
+        }
+    }
+    Ok(None)
 }
 
 /// Inputs with nothing to tokenize in them.
@@ -188,11 +259,12 @@ pub(crate) fn rows_of_inputs(
 
 /// The changes in words, with what may have brought them about.
 fn told(changes: &Changes, hidden: bool, first: &str) -> String {
+    let of_a_container = first.ends_with("its images may be others");
+    if of_a_container && changes.new.count + changes.gone.count == 0 {
+        return format!("{first}; give the INPUTs as then");
+    }
     if changes.is_none() {
-        return match first.ends_with("its images may be others") {
-            true => format!("{first}; give the INPUTs as then"),
-            false => format!("the same images in another order ({first}); give the INPUTs as then"),
-        };
+        return format!("the same images in another order ({first}); give the INPUTs as then");
     }
     let Changes { new, gone, changed, about, .. } = changes;
     let keys = |group: &Group| {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::events::Observer;
 use super::inputs::Inputs;
-use super::plan::{no_image, rows};
+use super::plan::{changes, no_image};
 use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::source::stream::Found;
-use crate::data::{Skipped, SourceImage, is_hidden};
+use crate::data::{Skipped, SourceImage};
 use crate::error::{Error, Result};
-use crate::tokens::changes::{Changes, Group};
+use crate::tokens::changes::Group;
 use crate::tokens::{Plan, PlanRow};
 use crate::util::settings::ROWS;
 use crate::util::text;
@@ -184,6 +184,7 @@ impl Survey {
             }
             match item? {
                 Found::Image(image) => summary.add(image, self.rows),
+                Found::Ended(_) => {}
                 Found::Container(file) | Found::Unchanged(file) => {
                     summary.containers += 1;
                     summary.bytes += file.bytes;
@@ -209,12 +210,7 @@ impl Survey {
         observer: &mut dyn Observer,
     ) -> Result<InputChanges> {
         let plan = Plan::open(out.as_ref())?;
-        let stopped = || observer.interrupted();
-        let today = || {
-            let found = rows(self.inputs.images(self.inputs.take(), true)?);
-            Ok(found.map(|row| if stopped() { Err(Error::Interrupted) } else { row }))
-        };
-        let changes = Changes::between(|| plan.listed_rows(), today, plan.has_parts(), is_hidden)?;
+        let changes = changes(&self.inputs, &plan, &|| observer.interrupted())?;
         let keys = |group: &Group| ChangedImages {
             count: group.count,
             examples: group.examples.iter().map(|row: &PlanRow| row.key.clone()).collect(),

@@ -1,8 +1,9 @@
 //! Owns the way between an image of a source and its row in a plan, and what is decoded of it.
 
 use crate::data::source::fetch::Fetched;
+use crate::data::source::image::Planned;
 use crate::data::{Facts, Part, SourceImage};
-use crate::tokens::{Plan, PlanRow};
+use crate::tokens::{ContainerFile, Plan, PlanRow};
 
 /// An image to decode, how its bytes are had, and the bucket that it is brought to.
 pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
@@ -29,6 +30,12 @@ pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
     }
 }
 
+/// The file that holds the image of a row among others, as it was recorded.
+pub(super) fn planned_file(plan: &Plan, row: &PlanRow) -> Option<Planned> {
+    let ContainerFile { bytes, digest, .. } = &plan.container_of(row)?.file;
+    Some(Planned { bytes: *bytes, digest: digest.clone() })
+}
+
 /// The image of a row, at its place of today; what stands beside it is in the row alone.
 pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
     image_at(plan.place(row), row)
@@ -38,7 +45,7 @@ pub(crate) fn image_of(plan: &Plan, row: &PlanRow) -> SourceImage {
 pub(crate) fn image_at(uri: String, row: &PlanRow) -> SourceImage {
     let part = row.member.clone().zip(row.offset);
     SourceImage {
-        file_bytes: 0,
+        planned: None,
         key: row.key.clone(),
         uri,
         bytes: row.bytes.unsigned_abs(),

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::encode::{Awaited, Done, InFlight, Views, encode};
 use super::events::Observer;
-use super::planned::{Task, image_of};
+use super::planned::{Task, image_of, planned_file};
 use super::row::Rows;
 use super::settings::{Settings, Sizes, Summary};
 use super::write::write;
@@ -104,7 +104,7 @@ fn read(
             }
             let mut image = image_of(plan, &row);
             if settings.sizes == Sizes::Planned {
-                image.file_bytes = plan.container_of(&row).map_or(0, |held| held.file.bytes);
+                image.planned = planned_file(plan, &row);
             }
             let fetched = fetcher.fetch(&image);
             let prepared = pool.submit((image, fetched, row.bucket_size()));

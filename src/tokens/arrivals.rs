@@ -6,12 +6,16 @@
 //! [`KEYS_MAX`] says; beyond that there is one bit an image. Keys are compared by 128 bits of their
 //! sha256, as contents are elsewhere: no two keys have met in these.
 
-use sha2::{Digest, Sha256};
+mod planned;
+
+use planned::{Bits, Planned};
 
 use super::changes::{content, hash};
 use super::commit::Sealed;
 use super::duplicate_keys;
-use super::plan::{About, Base, ContainerFile, Plan, PlanFile, Today, difference_of_one, write};
+use super::plan::{
+    About, Base, ChangedContainers, ContainerFile, Plan, PlanFile, Today, difference_of_one, write,
+};
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
 
@@ -59,6 +63,8 @@ pub(crate) struct Arrivals {
     pub changed: u64,
     /// The first of them, in words.
     pub examples: Vec<String>,
+    /// How many of the new ones are planned under another key, at the same place.
+    pub twice: u64,
     /// Which planned images there are today, by ordinal.
     seen: Bits,
     /// Those of today that had to be listed.
@@ -71,9 +77,19 @@ pub(super) struct Listed {
     pub(super) file: PlanFile,
     /// Which of them are planned.
     known: Bits,
-    /// The containers among them.
-    opened: Vec<Opened>,
+    /// Which of them are at the places of planned ones.
+    placed: Bits,
+    containers: Containers,
     _sealed: Sealed,
+}
+
+/// The containers among them.
+struct Containers {
+    opened: Vec<Opened>,
+    /// Bytes of their names so far.
+    names: usize,
+    /// Those that aren't the planned ones.
+    changed: ChangedContainers,
 }
 
 /// A container, with its place among the images that were listed.
@@ -107,6 +123,7 @@ impl Arrivals {
             known: 0,
             changed: 0,
             examples: Vec::new(),
+            twice: 0,
             seen: Bits::default(),
             listed: None,
         };
@@ -116,6 +133,8 @@ impl Arrivals {
             for share in 0..shares {
                 arrivals.hold(plan, &mut listed, [share, shares], &mut *judge)?;
             }
+            let new = (0..listed.file.rows()).filter(|&at| !listed.known.has(at));
+            arrivals.twice = new.filter(|&at| listed.placed.has(at)).count() as u64;
             arrivals.listed = Some(listed);
         }
         Ok(arrivals)
@@ -144,6 +163,33 @@ impl Arrivals {
         Ok((gone, keys))
     }
 
+    /// Of the new images that are planned under another key, the first: as planned, and today's.
+    ///
+    /// # Errors
+    /// What was listed or a plan can't be read any more.
+    pub(crate) fn first_twice(&self, plan: &Plan) -> Result<Option<(PlanRow, PlanRow)>> {
+        let Some(listed) = self.listed.as_ref().filter(|_| self.twice > 0) else {
+            return Ok(None);
+        };
+        let placed = |at: u64| listed.placed.has(at) && !listed.known.has(at);
+        for now in listed.file.all_rows()? {
+            let now = now?;
+            if !placed(now.ordinal.unsigned_abs()) {
+                continue;
+            }
+            let place = |row: &PlanRow| (row.uri.clone(), row.member.clone(), row.offset);
+            for was in plan.all_rows()? {
+                let was = was?;
+                if place(&was) == place(&now) {
+                    return Ok(Some((was, now)));
+                }
+            }
+            // Its hash alone was that of a planned place, which no second one's is.
+            return Ok(None);
+        }
+        Ok(None)
+    }
+
     /// Writes what is found to a file; None where every image is in a container that looks as it
     /// did.
     fn list(
@@ -151,7 +197,9 @@ impl Arrivals {
         plan: &Plan,
         items: &mut dyn Iterator<Item = Result<Today>>,
     ) -> Result<Option<Listed>> {
-        let (mut next, mut opened, mut names) = (0, Vec::new(), 0);
+        let mut next = 0;
+        let changed = ChangedContainers::of(plan);
+        let mut containers = Containers { opened: Vec::new(), names: 0, changed };
         let images = items.filter_map(|item| match item {
             Ok(Today::Unchanged(container, _)) => {
                 self.known += container.images;
@@ -162,18 +210,17 @@ impl Arrivals {
                 None
             }
             Ok(Today::Opened(file)) => {
-                names += file.uri.len() + file.key.len();
-                if names <= NAMES_MAX {
-                    opened.push(Opened { file, first: next, images: 0 });
-                }
+                containers.open(file, next);
+                None
+            }
+            Ok(Today::Ended(digest)) => {
+                containers.end(digest);
                 None
             }
             Ok(Today::Image(mut row)) => {
                 row.ordinal = next as i64;
                 next += 1;
-                if let Some(open) = opened.last_mut().filter(|open| open.file.uri == row.uri) {
-                    open.images += 1;
-                }
+                containers.image(&row);
                 Some(Ok(Today::Image(row)))
             }
             Err(error) => Some(Err(error)),
@@ -193,7 +240,13 @@ impl Arrivals {
         };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;
-        Ok(Some(Listed { file, known: Bits::default(), opened, _sealed: sealed }))
+        Ok(Some(Listed {
+            file,
+            known: Bits::default(),
+            placed: Bits::default(),
+            containers,
+            _sealed: sealed,
+        }))
     }
 
     /// Holds what was listed against one of so many shares of the planned keys.
@@ -208,12 +261,18 @@ impl Arrivals {
         let mut doubts = Vec::new();
         for row in listed.file.all_rows()? {
             let row = row?;
-            let Some(known) = planned.find(&row.key) else { continue };
+            let Some(known) = planned.find(&row.key) else {
+                if planned.is_place_of(&row) {
+                    listed.placed.set(row.ordinal.unsigned_abs());
+                }
+                continue;
+            };
             listed.known.set(row.ordinal.unsigned_abs());
             (self.known, self.new) = (self.known + 1, self.new - 1);
             let again = self.seen.set(known.ordinal);
             let beside = plan.of_ordinal(known.ordinal).has_parts();
-            let differs = known.content != content(&row, beside);
+            let differs =
+                known.content != content(&row, beside) || listed.containers.changed.doubts(&row);
             if again || differs || known.place != hash(&row.uri) {
                 doubts.push((known.ordinal, again, differs, row));
             }
@@ -264,6 +323,30 @@ impl Arrivals {
     }
 }
 
+impl Containers {
+    fn open(&mut self, file: ContainerFile, first: u64) {
+        self.changed.opened(&file);
+        self.names += file.uri.len() + file.key.len();
+        if self.names <= NAMES_MAX {
+            self.opened.push(Opened { file, first, images: 0 });
+        }
+    }
+
+    fn end(&mut self, digest: String) {
+        self.changed.ended(&digest);
+        if let Some(open) = self.opened.last_mut().filter(|_| self.names <= NAMES_MAX) {
+            open.file.digest = Some(digest);
+        }
+    }
+
+    fn image(&mut self, row: &PlanRow) {
+        self.changed.image(row);
+        if let Some(open) = self.opened.last_mut().filter(|open| open.file.uri == row.uri) {
+            open.images += 1;
+        }
+    }
+}
+
 impl Listed {
     /// The images that aren't planned, numbered from `ordinal` on, and the containers all of whose
     /// images aren't.
@@ -271,7 +354,7 @@ impl Listed {
         &self,
         mut ordinal: i64,
     ) -> Result<impl Iterator<Item = Result<Today>> + use<'_>> {
-        let mut opened = self.opened.iter().peekable();
+        let mut opened = self.containers.opened.iter().peekable();
         let rows = self.file.all_rows()?;
         Ok(rows.flat_map(move |row| {
             let mut row = match row {
@@ -291,71 +374,6 @@ impl Listed {
 
     fn is_new(&self, open: &Opened) -> bool {
         (open.first..open.first + open.images).all(|at| !self.known.has(at))
-    }
-}
-
-/// A share of the planned images, by their keys.
-struct Planned(Vec<Known>);
-
-#[derive(Clone, Copy)]
-struct Known {
-    key: u128,
-    place: u64,
-    content: u64,
-    ordinal: u64,
-}
-
-impl Planned {
-    fn share(plan: &Plan, [share, shares]: [u128; 2]) -> Result<Planned> {
-        let mut known = Vec::new();
-        for file in plan.files() {
-            let beside = file.has_parts();
-            for row in file.all_rows()? {
-                let row = row?;
-                let key = key_of(&row.key);
-                if key % shares == share {
-                    known.push(Known {
-                        key,
-                        place: hash(&row.uri),
-                        content: content(&row, beside),
-                        ordinal: row.ordinal.unsigned_abs(),
-                    });
-                }
-            }
-        }
-        known.sort_unstable_by_key(|known| known.key);
-        Ok(Planned(known))
-    }
-
-    fn find(&self, key: &str) -> Option<Known> {
-        let key = key_of(key);
-        self.0.binary_search_by_key(&key, |known| known.key).ok().map(|at| self.0[at])
-    }
-}
-
-fn key_of(key: &str) -> u128 {
-    let digest = Sha256::digest(key);
-    digest.iter().take(16).fold(0, |sum, &byte| sum << 8 | u128::from(byte))
-}
-
-/// A set of numbers from 0 on.
-#[derive(Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    /// Takes a number; whether it was there before.
-    fn set(&mut self, number: u64) -> bool {
-        let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        let before = self.0[word] & bit != 0;
-        self.0[word] |= bit;
-        before
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.0.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Compares two inputs, each read up to three times; `beside`: by what stands beside their images
-    /// too. `marks` says of a key whether it is of the kind that [`Group::marked`] counts.
+    /// too. `marks` says of a key whether it is of the kind that [`Group::marked`] counts; `doubts` of
+    /// one of today's images whether it may be another one however it looks, which counts as changed.
     ///
     /// # Errors
     /// The first of either.
@@ -74,12 +75,13 @@ impl Changes {
         today: impl Fn() -> Result<T>,
         beside: bool,
         marks: impl Fn(&str) -> bool,
+        doubts: impl Fn(&PlanRow) -> bool,
     ) -> Result<Changes>
     where
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
-        Changes::within(KEYS_MAX, planned, today, beside, marks)
+        Changes::within(KEYS_MAX, planned, today, beside, marks, doubts)
     }
 
     fn within<P, T>(
@@ -88,16 +90,19 @@ impl Changes {
         today: impl Fn() -> Result<T>,
         beside: bool,
         marks: impl Fn(&str) -> bool,
+        doubts: impl Fn(&PlanRow) -> bool,
     ) -> Result<Changes>
     where
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
+        let planned_content = |row: &PlanRow| content(row, beside);
+        let content = |row: &PlanRow| content(row, beside) ^ u64::from(doubts(row));
         let mut sums = vec![0u64; SHARES];
-        let was = Read::all(planned()?, beside, |share, sum| {
+        let was = Read::all(planned()?, planned_content, |share, sum| {
             sums[share] = sums[share].wrapping_add(sum);
         })?;
-        let now = Read::all(today()?, beside, |share, sum| {
+        let now = Read::all(today()?, content, |share, sum| {
             sums[share] = sums[share].wrapping_sub(sum);
         })?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
@@ -120,7 +125,7 @@ impl Changes {
             match known.get_mut(&hash) {
                 Some((was, seen)) if !*seen => {
                     *seen = true;
-                    if *was != content(&row, beside) {
+                    if *was != content(&row) {
                         changes.other(row, &marks);
                     }
                 }
@@ -180,13 +185,13 @@ impl Read {
     /// Reads `rows`; `add` takes a share of the keys and the hash of a row that belongs to it.
     fn all(
         rows: impl Iterator<Item = Result<PlanRow>>,
-        beside: bool,
+        content: impl Fn(&PlanRow) -> u64,
         mut add: impl FnMut(usize, u64),
     ) -> Result<Read> {
         let mut read = Read { rows: 0, order: 0 };
         for row in rows {
             let row = row?;
-            let whole = hash(&(&row.key, content(&row, beside)));
+            let whole = hash(&(&row.key, content(&row)));
             add(share(hash(&row.key)), whole);
             read.rows += 1;
             read.order = read.order.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ whole;
@@ -253,7 +258,7 @@ mod tests {
 
     fn between(planned: &[PlanRow], today: &[PlanRow]) -> Changes {
         let marks = |key: &str| key.starts_with('.');
-        Changes::between(|| stream(planned), || stream(today), true, marks).unwrap()
+        Changes::between(|| stream(planned), || stream(today), true, marks, |_| false).unwrap()
     }
 
     fn keys(group: &Group) -> Vec<&str> {
@@ -301,7 +306,7 @@ mod tests {
         assert_eq!((changes.changed.count, changes.reordered), (1, false));
         assert_eq!(changes.examples(), ["the caption of 'b' was none and is now 'a dog'"]);
         let (was, now) = (|| stream(&was), || stream(&now));
-        assert!(Changes::between(was, now, false, |_| false).unwrap().is_none());
+        assert!(Changes::between(was, now, false, |_| false, |_| false).unwrap().is_none());
     }
 
     #[test]
@@ -312,7 +317,7 @@ mod tests {
         let counts = (changes.new.count, changes.gone.count);
         assert_eq!((counts, changes.about), ((10_000, 40_000), false));
         let (was, now) = (|| stream(&planned), || stream(&today));
-        let some = Changes::within(500, was, now, true, |_| false).unwrap();
+        let some = Changes::within(500, was, now, true, |_| false, |_| false).unwrap();
         assert!(some.about);
         for (found, right) in [(some.new.count, 10_000), (some.gone.count, 40_000)] {
             assert!(found.abs_diff(right) < right / 4, "{found} for {right}");

@@ -7,7 +7,7 @@ use super::commit;
 use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
 use crate::error::{Error, Result};
 use crate::storage;
-use crate::util::settings::OUT;
+use crate::util::settings::{APPEND, OUT};
 use crate::util::text;
 
 /// As far from a file's end as its metadata is looked for.
@@ -19,11 +19,11 @@ const TAIL_BYTES: u64 = 1 << 20;
 /// # Errors
 /// The first such file.
 pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
-    let mut files: Vec<PathBuf> = vec![dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)];
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    files.extend(shards.filter(|path| partition_of(path).is_some()));
-    must_name(files, plan_digest)
+    let mut files: Vec<_> = shards.filter(|path| partition_of(path).is_some()).collect();
+    files.extend([dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)]);
+    must_name(files, plan_digest, true)
 }
 
 /// Refuses shards of partitions from `first` on, unless they name the plan that is about to be
@@ -34,10 +34,11 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
 pub(super) fn check_from(dir: &Path, plan_digest: &str, first: usize) -> Result<()> {
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     let behind = |path: &PathBuf| partition_of(path).is_some_and(|partition| partition >= first);
-    must_name(shards.filter(behind).collect(), plan_digest)
+    must_name(shards.filter(behind).collect(), plan_digest, false)
 }
 
-fn must_name(files: Vec<PathBuf>, plan_digest: &str) -> Result<()> {
+/// `first`: there is no plan at all, which may have been lost.
+fn must_name(files: Vec<PathBuf>, plan_digest: &str, first: bool) -> Result<()> {
     let is_there = |path: &PathBuf| match storage::is_remote(path) {
         true => storage::exists(path).map_err(Error::io(path)),
         // A link that leads nowhere is somebody's too.
@@ -52,11 +53,22 @@ fn must_name(files: Vec<PathBuf>, plan_digest: &str) -> Result<()> {
     }
     match foreign {
         None => Ok(()),
+        Some(path) if first && names_a_plan(path) => Err(Error::mismatch(format!(
+            "{} is of another plan, and nothing is overwritten: where the plan of this output was lost, \
+             give exactly the INPUTs that it was made of, with what came since out of their way, and \
+             add that by {APPEND} afterwards; else use another {OUT}",
+            text::path(path)
+        ))),
         Some(path) => Err(Error::mismatch(format!(
             "{} exists and isn't of this job: nothing is overwritten; use another {OUT}",
             text::path(path)
         ))),
     }
+}
+
+/// Whether a shard is of some plan.
+fn names_a_plan(path: &Path) -> bool {
+    partition_of(path).is_some() && names(path, "vqtok.plan_sha256")
 }
 
 fn names(path: &Path, digest: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Owns the plans of an output: the ordered input of a data set, written once, one row group to a
 //! partition. Must not know: where the rows come from, what becomes of them.
 
+mod changed;
 mod compare;
 mod containers;
 mod file;
@@ -14,6 +15,7 @@ mod rows;
 mod spool;
 mod write;
 
+pub(crate) use changed::ChangedContainers;
 pub(crate) use compare::difference_of_one;
 pub use containers::{Container, ContainerFile, Today};
 pub(crate) use file::{Base, FILE, PlanFile, name};

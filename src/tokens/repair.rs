@@ -23,6 +23,7 @@ use super::{cleanup, commit, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::hex;
+use crate::util::settings::APPEND;
 use crate::util::text;
 
 /// What an audit found to be bad.
@@ -196,7 +197,8 @@ fn lost(plan: &Path, reason: &str) -> Error {
         plan,
         format!(
             "it can't be rebuilt: {reason}; restore it, or remove it and run the same `vqtok tokenize` \
-             again, which plans the same images and keeps the shards that are there"
+             again, which plans the same images and keeps the shards that are there; images that came \
+             since must be out of the way until then: {APPEND} adds them"
         ),
     )
 }

@@ -43,6 +43,11 @@ pub fn samples(files: Vec<(String, Vec<u8>)>) -> Vec<Sample> {
 
 /// A ustar archive of these members, with its end mark.
 pub fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    tar_of_time(members, 0)
+}
+
+/// The same, its members last written so many seconds after the beginning of 1970, under 8.
+pub fn tar_of_time(members: &[(String, Vec<u8>)], time: u8) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, bytes) in members {
         let mut header = [0u8; 512];
@@ -50,7 +55,7 @@ pub fn tar(members: &[(String, Vec<u8>)]) -> Vec<u8> {
         header[..name.len()].copy_from_slice(name.as_bytes());
         header[100..108].copy_from_slice(b"0000644\0");
         header[124..136].copy_from_slice(format!("{:011o}\0", bytes.len()).as_bytes());
-        header[136..148].copy_from_slice(b"00000000000\0");
+        header[136..148].copy_from_slice(format!("{time:011o}\0").as_bytes());
         header[148..156].copy_from_slice(b"        ");
         header[156] = b'0';
         header[257..265].copy_from_slice(b"ustar\x0000");

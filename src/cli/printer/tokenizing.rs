@@ -58,12 +58,35 @@ impl ProgressPrinter<'_> {
         fields["label_level"] = planned.label_level.to_string().into();
         fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
-        if let Some(Appended { new, known, changed, .. }) = planned.appended {
-            fields["appended"] = json!({"new": new, "known": known, "changed": changed});
+        if let Some(appended) = &planned.appended {
+            fields["appended"] = appended_fields(appended);
         }
         self.say("plan", &text, fields);
         self.odd(planned.skipped);
         self.changed(planned);
+        self.beside(planned);
+    }
+
+    /// What of an output isn't as its new images would have it alone.
+    fn beside(&self, planned: &Planned<'_>) {
+        let gone = planned.appended.map_or(0, |appended| appended.gone);
+        if gone > 0 {
+            let text = format!(
+                "not among these INPUTs, their rows stay: {} of the output; `vqtok plan --diff` names \
+                 some",
+                counted(gone, "image")
+            );
+            self.say("gone", &text, json!({"images": gone}));
+        }
+        if let Some(other) = planned.other_level {
+            let level = planned.label_level;
+            let text = format!(
+                "labels stand where this output was begun with them, --label-level {level}; by their \
+                 folders these INPUTs alone would have --label-level {other}"
+            );
+            let fields = json!({"level": level.to_string(), "of_inputs": other.to_string()});
+            self.say("labels", &text, fields);
+        }
     }
 
     /// Images that aren't what they were when they were tokenized.
@@ -154,8 +177,7 @@ impl ProgressPrinter<'_> {
         if let Some(dataset) = &summary.dataset {
             finalize::report(dir, dataset, self.reporter);
             if let Some(appended) = &summary.appended {
-                let Appended { new, known, changed, .. } = appended;
-                let fields = json!({"new": new, "known": known, "changed": changed});
+                let fields = appended_fields(appended);
                 self.reporter.result("appended", &appended_in_words(appended), fields);
             }
             return;
@@ -168,6 +190,11 @@ impl ProgressPrinter<'_> {
         let fields = json!({"missing": summary.missing, "partitions": summary.partitions});
         self.say("waiting", &text, fields);
     }
+}
+
+fn appended_fields(appended: &Appended) -> serde_json::Value {
+    let Appended { new, known, changed, gone, .. } = appended;
+    json!({"new": new, "known": known, "changed": changed, "gone": gone})
 }
 
 /// How many images came, and how many were there.

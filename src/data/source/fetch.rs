@@ -72,7 +72,7 @@ impl Fetcher {
         };
         if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
             let opened = watched(|| {
-                Container::open(&image.uri)?.unless_changed(image.file_bytes)?.in_order()
+                Container::open(&image.uri)?.unless_changed(image.planned.as_ref())?.in_order()
             });
             self.current = Some((image.uri.clone(), opened));
         }

@@ -12,8 +12,8 @@ pub(crate) struct SourceImage {
     pub(crate) bytes: u64,
     /// Its place in a file that holds several; None where the file is the image.
     pub(crate) part: Option<Part>,
-    /// Size of that file when it was planned; 0 where that isn't known.
-    pub(crate) file_bytes: u64,
+    /// What that file was when it was planned, where it must still be that.
+    pub(crate) planned: Option<Planned>,
     /// Whether that file can only be read from its beginning on.
     pub(crate) forward: bool,
     /// What its source says of it.
@@ -21,6 +21,15 @@ pub(crate) struct SourceImage {
     /// Why it can't be read, where its source says so already: it is planned all the same, and
     /// fails.
     pub(crate) fault: Option<String>,
+}
+
+/// A file that holds several images, as it was planned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Planned {
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// The digest of what it says of its images, where that was taken.
+    pub(crate) digest: Option<String>,
 }
 
 /// A place in a container.

@@ -34,6 +34,8 @@ pub(crate) enum Found {
     Image(SourceImage),
     /// A container; its images follow.
     Container(SourceFile),
+    /// The end of a container, and the digest of what it says of its images.
+    Ended(String),
     /// A container that isn't gone into.
     Unchanged(SourceFile),
 }
@@ -119,7 +121,11 @@ impl SourceStream {
             if let Some(open) = &mut self.open {
                 match open.listing.next() {
                     Some(image) => return Some(image.map(|i| Found::Image(open.complete(i)))),
-                    None => self.close(),
+                    None => {
+                        if let Some(digest) = self.close() {
+                            return Some(Ok(Found::Ended(digest)));
+                        }
+                    }
                 }
             }
             let entered = match self.walk.next()? {
@@ -169,16 +175,15 @@ impl SourceStream {
         Ok(None)
     }
 
-    /// Takes note of what a container or list was found to be when it has ended.
-    fn close(&mut self) {
-        let Some(Open { key, listing, asked, paths, .. }) = self.open.take() else {
-            return;
-        };
+    /// Takes note of what a container or list was found to be when it has ended; its digest.
+    fn close(&mut self) -> Option<String> {
+        let Open { key, listing, asked, paths, .. } = self.open.take()?;
         let remarks = listing.remarks();
         self.inside.without_image += remarks.without_image;
         self.inside.members += remarks.other;
         remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
         asked.lines(paths).iter().for_each(|what| self.inside.note(&key, what));
+        listing.digest()
     }
 }
 
@@ -189,7 +194,7 @@ impl Iterator for SourceStream {
         loop {
             match self.find(&mut |_| false)? {
                 Ok(Found::Image(image)) => return Some(Ok(image)),
-                Ok(Found::Container(_) | Found::Unchanged(_)) => {}
+                Ok(Found::Container(_) | Found::Ended(_) | Found::Unchanged(_)) => {}
                 Err(error) => return Some(Err(error)),
             }
         }

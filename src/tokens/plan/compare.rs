@@ -1,7 +1,7 @@
 //! Owns holding planned rows against today's: the first difference, and where files have moved to.
 //! Must not know: where either comes from, what becomes of them.
 
-use super::containers::{Container, ContainerFile};
+use super::containers::{Change, Container, ContainerFile};
 use super::layout::Layout;
 use super::merged::Planned;
 use crate::error::Result;
@@ -15,6 +15,8 @@ pub(super) struct Comparison {
     layout: Layout,
     /// Images of today.
     count: u64,
+    /// The container that is gone through, as planned and today's.
+    open: Option<(ContainerFile, ContainerFile)>,
     /// Where the planned files lie today.
     pub(super) moved: Moved,
     /// Today's images with something beside them that the plan has no columns for.
@@ -27,7 +29,7 @@ type Difference = Option<String>;
 impl Comparison {
     pub(super) fn new(planned: Planned, layout: Layout) -> Comparison {
         let moved = Moved::default();
-        Comparison { planned, layout, count: 0, moved, unplanned_facts: 0 }
+        Comparison { planned, layout, count: 0, open: None, moved, unplanned_facts: 0 }
     }
 
     /// Takes today's next image. `accept` says of a planned row and today's, which differ in size,
@@ -59,14 +61,21 @@ impl Comparison {
     }
 
     /// Takes a container whose images follow, beside those that were planned.
-    pub(super) fn opened(&self, held: &ContainerFile, planned: &[Container]) -> Option<String> {
+    pub(super) fn opened(&mut self, now: ContainerFile, planned: &[Container]) -> Difference {
+        self.open = None;
         let at = planned.binary_search_by_key(&self.count, |container| container.first).ok()?;
         let was = &planned[at].file;
-        let changed = was.key == held.key && was.bytes != held.bytes;
-        changed.then(|| {
-            let (key, was, now) = (shorten(&was.key), was.bytes, held.bytes);
-            format!("'{key}' had {was} bytes and now has {now}: its images may be others")
-        })
+        if was.key == now.key {
+            let (was, now) = self.open.insert((was.clone(), now));
+            return changed(was, now);
+        }
+        None
+    }
+
+    /// The images of the container that was opened last have come; its digest.
+    pub(super) fn ended(&mut self, digest: String) -> Difference {
+        let (was, now) = self.open.take()?;
+        changed(&was, &ContainerFile { digest: Some(digest), ..now })
     }
 
     /// Takes a container that looks unchanged, and lies at `uri` today.
@@ -97,6 +106,20 @@ impl Comparison {
             format!("image {count}, '{key}', is gone (it had {planned}, now {count})")
         }))
     }
+}
+
+/// What tells of a container that it isn't the planned one, in words.
+fn changed(was: &ContainerFile, now: &ContainerFile) -> Difference {
+    let key = shorten(&was.key);
+    was.change(now).map(|change| match change {
+        Change::Size => {
+            let (was, now) = (was.bytes, now.bytes);
+            format!("'{key}' had {was} bytes and now has {now}: its images may be others")
+        }
+        Change::Content => {
+            format!("'{key}' is another file of the same size: its images may be others")
+        }
+    })
 }
 
 /// Whether an image has the place in its file, and everything beside it, that it was planned with.
@@ -141,6 +164,9 @@ pub(crate) fn difference_of_one(was: &PlanRow, now: &PlanRow) -> String {
             };
             return format!("the {what} of '{key}' was {} and is now {}", told(was), told(now));
         }
+    }
+    if was.bytes == now.bytes && was.offset == now.offset {
+        return format!("'{key}' may be another image: its file is another one now");
     }
     if was.bytes == now.bytes {
         return format!("'{key}' lies elsewhere in its file");

@@ -16,6 +16,29 @@ pub struct ContainerFile {
     pub key: String,
     /// Its size.
     pub bytes: u64,
+    /// The digest of what it says of its images beside their bytes, where it was taken.
+    pub digest: Option<String>,
+}
+
+impl ContainerFile {
+    /// What tells of a planned one that it isn't the same today; None where nothing does.
+    pub(super) fn change(&self, today: &ContainerFile) -> Option<Change> {
+        let known = |file: &ContainerFile| file.digest.is_some();
+        match self.bytes == today.bytes {
+            false => Some(Change::Size),
+            true => (known(self) && known(today) && self.digest != today.digest)
+                .then_some(Change::Content),
+        }
+    }
+}
+
+/// How a container isn't the planned one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is as large or small as another one.
+    Size,
+    /// It is as large, and says something else of its images.
+    Content,
 }
 
 /// A file that holds several images, with its place in a plan.
@@ -36,6 +59,8 @@ pub enum Today {
     Image(PlanRow),
     /// A file whose images follow.
     Opened(ContainerFile),
+    /// The end of the file that was opened last, and its digest.
+    Ended(String),
     /// A planned file that looks as it did: its images aren't listed. And where it lies today.
     Unchanged(Container, String),
 }
@@ -49,6 +74,7 @@ pub(super) fn up_to_an_image(
         match items.next().transpose()? {
             None => return Err(Error::invalid("no image in the input")),
             Some(Today::Opened(file)) => opened = Some(Today::Opened(file)),
+            Some(Today::Ended(_)) => opened = None,
             Some(item) => return Ok(opened.into_iter().chain([item]).collect()),
         }
     }
@@ -77,6 +103,13 @@ impl Recorder {
         self.open = Some(Open { container, has_parts: false, is_damaged: false });
     }
 
+    /// The images of the current container have come; its digest.
+    pub(super) fn ended(&mut self, digest: String) {
+        if let Some(open) = &mut self.open {
+            open.container.file.digest = Some(digest);
+        }
+    }
+
     /// The next row.
     pub(super) fn row(&mut self, row: &PlanRow) {
         let Some(open) = &mut self.open else { return };
@@ -98,7 +131,8 @@ impl Recorder {
         if !has_parts || is_damaged || self.too_many {
             return;
         }
-        self.bytes += container.file.uri.len() + container.file.key.len();
+        let ContainerFile { uri, key, digest, .. } = &container.file;
+        self.bytes += uri.len() + key.len() + digest.as_ref().map_or(0, String::len);
         self.done.push(container);
         if self.bytes > BYTES_MAX {
             (self.done, self.too_many) = (Vec::new(), true);
@@ -109,28 +143,36 @@ impl Recorder {
     pub(super) fn finish(mut self) -> Option<String> {
         self.close();
         let entry = |container: &Container| {
-            let Container { file: ContainerFile { uri, key, bytes }, first, images } = container;
-            serde_json::json!([uri, key, bytes, first, images])
+            let Container { file, first, images } = container;
+            let ContainerFile { uri, key, bytes, digest } = file;
+            match digest {
+                Some(digest) => serde_json::json!([uri, key, bytes, first, images, digest]),
+                None => serde_json::json!([uri, key, bytes, first, images]),
+            }
         };
         let entries: Vec<_> = self.done.iter().map(entry).collect();
         (!entries.is_empty()).then(|| serde_json::Value::from(entries).to_string())
     }
 }
 
+/// A container as it stands in a plan. Earlier versions took no digest.
+#[derive(serde::Deserialize)]
+struct Entry(String, String, u64, u64, u64, #[serde(default)] Option<String>);
+
 /// The containers that a plan of `rows` images records; none where the record makes no sense, which
 /// costs time alone.
 pub(super) fn parse(text: &str, rows: u64) -> Vec<Container> {
-    let entries: Vec<(String, String, u64, u64, u64)> =
-        serde_json::from_str(text).unwrap_or_default();
+    let entries: Vec<Entry> = serde_json::from_str(text).unwrap_or_default();
     let mut end = 0;
     let mut containers = Vec::with_capacity(entries.len());
-    for (uri, key, bytes, first, images) in entries {
+    for Entry(uri, key, bytes, first, images, digest) in entries {
         let behind = first.checked_add(images).filter(|behind| *behind <= rows);
         let (Some(behind), true) = (behind, first >= end && images > 0) else {
             return Vec::new();
         };
         end = behind;
-        containers.push(Container { file: ContainerFile { uri, key, bytes }, first, images });
+        let file = ContainerFile { uri, key, bytes, digest };
+        containers.push(Container { file, first, images });
     }
     containers
 }
@@ -140,7 +182,7 @@ mod tests {
     use super::*;
 
     fn file(uri: &str) -> ContainerFile {
-        ContainerFile { uri: uri.into(), key: "k".into(), bytes: 7 }
+        ContainerFile { uri: uri.into(), key: "k".into(), bytes: 7, digest: None }
     }
 
     fn row(ordinal: i64, uri: &str, member: bool, fault: bool) -> PlanRow {
@@ -169,8 +211,9 @@ mod tests {
         recorder.row(&row(7, "f:7", false, false));
         recorder.open(file("f:b"));
         recorder.row(&row(8, "f:b", true, false));
+        recorder.ended("d1".into());
         let text = recorder.finish().unwrap();
-        assert_eq!(text, r#"[["f:a","k",7,1,3],["f:b","k",7,8,1]]"#);
+        assert_eq!(text, r#"[["f:a","k",7,1,3],["f:b","k",7,8,1,"d1"]]"#);
         let known = parse(&text, 9);
         assert_eq!(known[0], Container { file: file("f:a"), first: 1, images: 3 });
         assert_eq!((known.len(), parse(&text, 8).len()), (2, 0));

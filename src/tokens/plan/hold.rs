@@ -120,7 +120,8 @@ impl Plan {
                 Today::Image(row) => {
                     comparison.image(&row, &mut |was, now| accept(&self, was, now))?
                 }
-                Today::Opened(held) => comparison.opened(&held, self.containers()),
+                Today::Opened(held) => comparison.opened(held, self.containers()),
+                Today::Ended(digest) => comparison.ended(digest),
                 Today::Unchanged(container, uri) => comparison.unchanged(&container, &uri)?,
             };
             if let Some(difference) = difference {

@@ -8,6 +8,7 @@ use super::containers::Container;
 use super::file::{self, Base, FILE, PlanFile};
 use super::layout::Layout;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tokens::commit;
 use crate::tokens::folder_lock::FolderLock;
 use crate::tokens::identity::Identity;
@@ -203,6 +204,17 @@ impl Plan {
     /// [`Error::Busy`] where any other job is at work on the output; what the system refuses.
     pub fn lock_exclusive(&self) -> Result<FolderLock> {
         FolderLock::exclusive(&self.dir)
+    }
+
+    /// The same where a lock keeps other jobs out: in a folder of this system's.
+    ///
+    /// # Errors
+    /// Those of [`Plan::lock_exclusive`].
+    pub(crate) fn lock_exclusive_where_known(&self) -> Result<Option<FolderLock>> {
+        match storage::is_remote(&self.dir) {
+            true => Ok(None),
+            false => self.lock_exclusive().map(Some),
+        }
     }
 
     /// Where the planned files lie today.

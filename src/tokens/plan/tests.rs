@@ -229,7 +229,12 @@ fn found(plan: Option<&Plan>, unchanged: &[&str]) -> Vec<Today> {
             }
             _ => {
                 let bytes = rows.len() as u64;
-                items.push(Today::Opened(ContainerFile { key: uri.clone(), uri, bytes }));
+                items.push(Today::Opened(ContainerFile {
+                    key: uri.clone(),
+                    uri,
+                    bytes,
+                    digest: None,
+                }));
                 items.extend(rows.iter().cloned().map(Today::Image));
             }
         }
@@ -293,7 +298,7 @@ fn a_plan_of_whole_containers_is_held_without_reading_a_row() {
         ..PlanRow::default()
     };
     let rows: Vec<PlanRow> = (0..90).map(row).collect();
-    let file = |uri: String| ContainerFile { uri, key: "k".into(), bytes: 1 };
+    let file = |uri: String| ContainerFile { uri, key: "k".into(), bytes: 1, digest: None };
     let items = rows.chunks(30).flat_map(|rows| {
         let images = rows.iter().cloned().map(Today::Image);
         std::iter::once(Today::Opened(file(rows[0].uri.clone()))).chain(images)

@@ -227,6 +227,10 @@ pub(in crate::tokens) fn write(
                 plan.containers.open(file);
                 continue;
             }
+            Today::Ended(digest) => {
+                plan.containers.ended(digest);
+                continue;
+            }
             Today::Unchanged(..) => return Err(removed(path)),
         };
         if plan.layout == Layout::Files && row.is_more_than_a_file() {
@@ -255,6 +259,7 @@ fn write_by_buckets(
                 spool.push(&row)?;
             }
             Today::Opened(file) => plan.containers.open(file),
+            Today::Ended(digest) => plan.containers.ended(digest),
             Today::Unchanged(..) => return Err(removed(path)),
         }
     }

@@ -11,6 +11,13 @@ use crate::error::{Reject, Result};
 pub(crate) trait Listing: Iterator<Item = Result<SourceImage>> + Send {
     /// What there is to say of it; complete once the iterator has ended.
     fn remarks(&self) -> &Remarks;
+
+    /// The digest of what the container says of its images beside their bytes, by which another one
+    /// of the same names and sizes is told; known once the iterator has ended, None where it is
+    /// damaged.
+    fn digest(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What isn't an image, and what is odd.

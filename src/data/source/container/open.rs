@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::spool;
 use super::tar::{self, Compression, TarReader, TarStream};
 use super::zip::{self, ZipReader};
+use crate::data::source::image::Planned;
 use crate::data::source::uri;
 use crate::error::{Reject, Stage};
 use crate::storage::{self, BytesAt};
@@ -86,18 +87,36 @@ impl Container {
         Ok(Container { uri: uri.to_string(), bytes, kind })
     }
 
-    /// The same, unless it is a table of another size than when it was planned, 0 where that isn't known:
-    /// members of archives tell themselves whether they are the planned ones, and rows don't.
+    /// The same, unless it has changed since it was `planned`. Of another size, members of archives
+    /// tell themselves whether they are the planned ones, and rows don't; of the same, neither do,
+    /// but its footer or directory does. A tar's headers lie all over it: they are for listings.
     ///
     /// # Errors
-    /// That.
-    pub(crate) fn unless_changed(self, bytes: u64) -> Result<Container, Reject> {
+    /// That; where it can't be read.
+    pub(crate) fn unless_changed(self, planned: Option<&Planned>) -> Result<Container, Reject> {
+        let Some(Planned { bytes, digest }) = planned else { return Ok(self) };
         let size = self.bytes.size();
-        match self.kind == Kind::Table && bytes > 0 && size != bytes {
-            true => Err(reject(format!(
-                "the Parquet file has changed since it was planned: it had {bytes} bytes and now has \
-                 {size}; its rows may be others"
-            ))),
+        if size != *bytes {
+            return match self.kind {
+                Kind::Table => Err(reject(format!(
+                    "the Parquet file has changed since it was planned: it had {bytes} bytes and now \
+                     has {size}; its rows may be others"
+                ))),
+                _ => Ok(self),
+            };
+        }
+        let today = match self.kind {
+            Kind::Table => parquet_table::digest(self.bytes.as_ref()),
+            Kind::Zip => zip::digest(self.bytes.as_ref()),
+            Kind::Tar | Kind::CompressedTar(_) => return Ok(self),
+        };
+        let today = today.map_err(|error| reject(error_text::reason(&error)))?;
+        match digest.is_some() && today != *digest {
+            true => Err(reject(
+                "the file has changed since it was planned: it is another one of the same size, and \
+                 its images may be others"
+                    .into(),
+            )),
             false => Ok(self),
         }
     }

@@ -43,7 +43,7 @@ fn found(plan: Option<&Plan>, unchanged: &[usize]) -> Vec<Today> {
             }
             None => {
                 let (uri, key) = (rows[0].uri.clone(), format!("{index}.tar"));
-                items.push(Today::Opened(ContainerFile { uri, key, bytes: 1 }));
+                items.push(Today::Opened(ContainerFile { uri, key, bytes: 1, digest: None }));
                 let bare = |row: &PlanRow| match plan {
                     Some(_) => PlanRow { bucket: None, ..row.clone() },
                     None => row.clone(),

@@ -9,7 +9,7 @@ use super::features::Features;
 use super::kind::has_text;
 use super::leaf::{LeafRows, TOO_FEW};
 use super::side::SideColumn;
-use super::table::{Table, Unopened};
+use super::table::{Table, Unopened, digest};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::image::{Part, SourceImage};
@@ -25,6 +25,7 @@ pub(crate) struct TableListing {
     /// One that stands for all, where the footer is damaged.
     fault: Option<SourceImage>,
     remarks: Remarks,
+    digest: Option<String>,
 }
 
 /// The images of the Parquet file at `uri`, called `name` below its INPUT.
@@ -38,11 +39,12 @@ pub(crate) fn list(
     name: &str,
     fields: &Fields,
 ) -> Result<TableListing> {
-    let table = match Table::open(bytes) {
+    let table = match Table::open(Arc::clone(&bytes)) {
         Ok(table) => table,
         Err(Unopened::Failed(failure)) => return Err(Error::io(uri::place(uri))(failure)),
         Err(Unopened::Damaged(reason)) => return Ok(TableListing::damaged(uri, name, &reason)),
     };
+    let digest = digest(bytes.as_ref()).map_err(Error::io(uri::place(uri)))?;
     let refused = |line: String| Error::invalid(format!("{}: {line}", text::path(uri::place(uri))));
     let features = Features::of(&table);
     let image = image_column(&table, &features, fields).map_err(|why| {
@@ -59,7 +61,7 @@ pub(crate) fn list(
     let (uri, stem) = (uri.to_owned(), stem.to_owned());
     let place = Place { group: 0, row: 0, entered: false };
     let rows = Rows { table, image, facts, status, uri, stem, place, lengths: None, list: None };
-    Ok(TableListing { rows: Some(rows), fault: None, remarks: Remarks::default() })
+    Ok(TableListing { rows: Some(rows), fault: None, remarks: Remarks::default(), digest })
 }
 
 impl TableListing {
@@ -72,7 +74,8 @@ impl TableListing {
             fault: Some(fault),
             ..SourceImage::default()
         };
-        TableListing { rows: None, fault: Some(image), remarks: Remarks::default() }
+        let remarks = Remarks::default();
+        TableListing { rows: None, fault: Some(image), remarks, digest: None }
     }
 }
 
@@ -103,6 +106,10 @@ impl Iterator for TableListing {
 impl Listing for TableListing {
     fn remarks(&self) -> &Remarks {
         &self.remarks
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.digest.clone()
     }
 }
 
@@ -226,7 +233,7 @@ impl Rows {
 
     fn image_of(&self, row: RowFacts, number: u64, member: String) -> SourceImage {
         SourceImage {
-            file_bytes: 0,
+            planned: None,
             key: row.key.unwrap_or_else(|| format!("{}/{number}", self.stem)),
             uri: self.uri.clone(),
             bytes: 0,

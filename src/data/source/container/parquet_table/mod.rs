@@ -31,6 +31,7 @@ mod tree;
 pub(crate) use kind::{TableKind, is_parquet, kind};
 pub(crate) use listing::list;
 pub(crate) use read::TableReader;
+pub(crate) use table::digest;
 pub(crate) use text_rows::{TextRows, text_columns, text_rows};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::pages::Guarded;
 use super::tree::{Column, columns_of};
+use crate::data::source::container::digest::Description;
 use crate::storage::{BytesAt, Chunks, Cursor};
 use crate::util::parquet_errors::{reading, told};
 use crate::util::{error_text, parquet_guard};
@@ -17,6 +18,24 @@ use crate::util::{error_text, parquet_guard};
 /// A table of more rows than this has at least a byte to a row: an image is more than that, and
 /// what repeats one or none so often is made to be refused.
 const ROWS_FREE: u64 = 1 << 24;
+
+/// What stands behind the footer: its length and the format's name.
+const TAIL_BYTES: u64 = 8;
+
+/// The digest of a Parquet file's footer, which has the place and size of every column chunk, and
+/// statistics of some; None where there is none.
+///
+/// # Errors
+/// As the system or the store says.
+pub(crate) fn digest(bytes: &dyn BytesAt) -> io::Result<Option<String>> {
+    let Some(end) = bytes.size().checked_sub(TAIL_BYTES) else { return Ok(None) };
+    let mut length = [0; 4];
+    let filled = bytes.fill_at(end, &mut length)?;
+    match end.checked_sub(u64::from(u32::from_le_bytes(length))) {
+        Some(start) if filled == length.len() => Description::of(bytes, start, end),
+        _ => Ok(None),
+    }
+}
 
 /// An open Parquet file.
 pub(super) struct Table {

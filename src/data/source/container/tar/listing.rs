@@ -40,6 +40,8 @@ pub(crate) struct TarListing {
     keys: HashMap<u64, bool>,
     notes: Notes,
     remarks: Remarks,
+    /// Known at a sound end.
+    digest: Option<String>,
     over: bool,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn list(
         keys: HashMap::new(),
         notes: Notes::default(),
         remarks: Remarks::default(),
+        digest: None,
         over: false,
     })
 }
@@ -73,6 +76,10 @@ pub(crate) fn list(
 impl Listing for TarListing {
     fn remarks(&self) -> &Remarks {
         &self.remarks
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.digest.clone()
     }
 }
 
@@ -94,7 +101,10 @@ impl TarListing {
     fn advance(&mut self) -> io::Result<()> {
         match self.walker.step()? {
             Step::Member(member) => return self.take(&member),
-            Step::End => self.close(),
+            Step::End => {
+                self.close();
+                self.digest = Some(std::mem::take(&mut self.walker.headers).finish());
+            }
             Step::Damage(damage) => {
                 let fault = self.fault(&damage);
                 self.close();

@@ -116,7 +116,7 @@ impl Sample {
             overfull.then(|| "its sample has too many members".to_owned())
         };
         Some(SourceImage {
-            file_bytes: 0,
+            planned: None,
             key: readable(&self.key),
             uri: uri.to_owned(),
             bytes,

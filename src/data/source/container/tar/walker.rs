@@ -7,6 +7,7 @@ use std::mem;
 use super::header::{self, BLOCK, Block};
 use super::member::{self, Extensions, Member};
 use super::stream::{Broken, Damage, Stream};
+use crate::data::source::container::digest::Description;
 use crate::data::source::uri::readable;
 use crate::util::numbers::counted;
 use crate::util::text::quoted;
@@ -47,6 +48,8 @@ impl Oddities {
 pub(super) struct Walker {
     pub(super) stream: Stream,
     pub(super) oddities: Oddities,
+    /// Of all headers so far: names, sizes, times.
+    pub(super) headers: Description,
     /// Header and name of the member whose content comes next, how much of it, and what fills up its
     /// last block.
     current: (u64, Vec<u8>),
@@ -59,8 +62,10 @@ pub(super) struct Walker {
 
 impl Walker {
     pub(super) fn new(stream: Stream) -> Walker {
-        let (oddities, current) = (Oddities::default(), (0, Vec::new()));
-        Walker { stream, oddities, current, content: 0, padding: 0, zeros: 0, any_header: false }
+        let (oddities, headers) = (Oddities::default(), Description::default());
+        let (current, content, padding, zeros) = ((0, Vec::new()), 0, 0, 0);
+        let any_header = false;
+        Walker { stream, oddities, headers, current, content, padding, zeros, any_header }
     }
 
     /// The next member.
@@ -114,6 +119,7 @@ impl Walker {
                 self.zeros += 1;
             } else if filled == BLOCK && header::is_valid(&block) {
                 self.note_zeros();
+                self.headers.add(&block);
                 return Ok(Some(block));
             } else if self.zeros >= 2 && self.any_header {
                 let count = self.stream.skip(u64::MAX - BLOCK as u64)? + filled as u64;

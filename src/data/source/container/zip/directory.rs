@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::bytes::{CUT, Trouble, array_at, u16_at, u32_at, u64_at};
 use super::entry::{Entry, LINE_BYTES};
+use crate::data::source::container::digest::Description;
 use crate::storage::{BytesAt, Cursor};
 
 /// The end record without its comment.
@@ -44,6 +45,18 @@ pub(crate) fn is_zip(bytes: &dyn BytesAt) -> bool {
     begins || find_among(bytes, true).is_ok()
 }
 
+/// The digest of an archive's directory; None where it has none.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn digest(bytes: &dyn BytesAt) -> std::io::Result<Option<String>> {
+    match Directory::find(bytes) {
+        Ok(directory) => directory.digest(bytes),
+        Err(Trouble::Content(_)) => Ok(None),
+        Err(Trouble::System(error)) => Err(error),
+    }
+}
+
 impl Directory {
     /// Finds it.
     ///
@@ -55,6 +68,14 @@ impl Directory {
             Err(Trouble::Content(_)) => find_among(bytes, false),
             found => found,
         }
+    }
+
+    /// The digest of its lines, which have a checksum of each member.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn digest(&self, bytes: &dyn BytesAt) -> std::io::Result<Option<String>> {
+        Description::of(bytes, self.start, self.end)
     }
 
     /// Whether so many lines are not what it says to have.

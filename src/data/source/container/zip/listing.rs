@@ -40,6 +40,7 @@ pub(crate) struct ZipListing {
     damage: Option<String>,
     odd: Oddities,
     remarks: Remarks,
+    digest: Option<String>,
 }
 
 struct Open {
@@ -69,6 +70,7 @@ pub(crate) fn list(
         damage: None,
         odd: Oddities::default(),
         remarks: Remarks::default(),
+        digest: None,
     };
     match listing.begin() {
         Ok(()) => Ok(listing),
@@ -85,6 +87,7 @@ impl ZipListing {
         let directory = Directory::find(self.bytes.as_ref())?;
         let entries = || Entries::new(Arc::clone(&self.bytes), directory);
         let index = Index::of(entries()?, self.hidden)?;
+        self.digest = directory.digest(self.bytes.as_ref())?.filter(|_| index.damage.is_none());
         self.open = Some(Open { directory, index, entries: entries()?, given: 0 });
         Ok(())
     }
@@ -177,7 +180,7 @@ impl ZipListing {
             }
         };
         SourceImage {
-            file_bytes: 0,
+            planned: None,
             part: Some(Part { member: key.clone(), offset: entry.at }),
             key,
             uri: self.uri.clone(),
@@ -233,5 +236,9 @@ impl Iterator for ZipListing {
 impl Listing for ZipListing {
     fn remarks(&self) -> &Remarks {
         &self.remarks
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.digest.clone()
     }
 }

@@ -22,7 +22,7 @@ mod method;
 mod name;
 mod read;
 
-pub(crate) use directory::is_zip;
+pub(crate) use directory::{digest, is_zip};
 pub(crate) use listing::list;
 pub(crate) use read::ZipReader;
 
