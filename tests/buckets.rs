@@ -432,7 +432,7 @@ fn a_mended_image_of_another_bucket_stays_a_failure_that_says_so() {
     let job = scene();
     let line = format!("{TOKENIZE} {BUCKETS} --out out --shard-rows 5");
     let good = fs::read(job.path("images/turned1.jpg")).unwrap();
-    fs::write(job.path("images/m-broken.png"), &fs::read(job.path("images/0000.png")).unwrap())
+    fs::write(job.path("images/m-broken.png"), fs::read(job.path("images/0000.png")).unwrap())
         .unwrap();
     fs::write(job.path("images/turned1.jpg"), vec![0; good.len()]).unwrap();
     job.expect(1, &line);
