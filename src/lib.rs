@@ -250,11 +250,11 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Appended, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid, InitFrom,
-    InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, PixelSettings,
-    Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share,
-    Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions,
-    Train, set_threads,
+    Appended, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid,
+    InitFrom, InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass,
+    PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
+    RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
+    Tokenizer, TokenizerOptions, Train, set_threads,
 };
 
 pub use audit::verify::verify;

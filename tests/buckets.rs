@@ -432,7 +432,7 @@ fn a_mended_image_of_another_bucket_stays_a_failure_that_says_so() {
     let job = scene();
     let line = format!("{TOKENIZE} {BUCKETS} --out out --shard-rows 5");
     let good = fs::read(job.path("images/turned1.jpg")).unwrap();
-    fs::write(job.path("images/m-broken.png"), &fs::read(job.path("images/0000.png")).unwrap())
+    fs::write(job.path("images/m-broken.png"), fs::read(job.path("images/0000.png")).unwrap())
         .unwrap();
     fs::write(job.path("images/turned1.jpg"), vec![0; good.len()]).unwrap();
     job.expect(1, &line);
@@ -470,4 +470,26 @@ fn an_output_whose_plan_was_lost_goes_on_with_its_own_images() {
     fs::rename(job.path("new.png"), job.path("images/new.png")).unwrap();
     job.expect(1, &format!("{line} --append"));
     assert!(rows(&job, "out").iter().any(|row| row.key == "new.png"));
+}
+
+#[test]
+fn how_many_images_each_bucket_gets_is_told_before_anything_is_tokenized() {
+    let job = scene();
+    let line = "plan images --rows 1 --model model";
+    let told = job.expect(0, &format!("{line} {BUCKETS} --json")).events("bucket");
+    job.expect(1, &format!("{TOKENIZE} --out out {BUCKETS}"));
+    let found = rows(&job, "out");
+    assert_eq!(told.len(), SIZES.len());
+    for ((width, height), told) in SIZES.into_iter().zip(&told) {
+        let images = found.iter().filter(|row| row.bucket() == (width, height)).count();
+        // The broken one goes with the squares.
+        let broken = usize::from((width, height) == (16, 16));
+        assert_eq!((&told["width"], &told["height"]), (&width.into(), &height.into()));
+        assert_eq!(told["images"], images + broken, "{width}x{height}");
+    }
+    let text = job.expect(0, &format!("{line} {BUCKETS}")).stdout;
+    assert!(text.contains(&format!("bucket 24x16: {} images\n", told[1]["images"])), "{text}");
+    job.expect(2, &format!("{line} --buckets 18x16"))
+        .assert_one_line(&["--buckets 18x16", "factor, 4"]);
+    assert!(job.run("plan images --buckets 16x16").stderr.contains("--model"));
 }

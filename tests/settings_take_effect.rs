@@ -149,6 +149,8 @@ fn plan_case(flag: &str) -> Option<Case> {
         "caption-column" => with("plan list.csv --caption-column id"),
         "pass" => with("plan list.csv --pass id"),
         "rows" => with("plan list.csv --rows 1"),
+        "buckets" => with("plan list.csv --buckets 16x16,24x16 --model model"),
+        "model" => Refused("plan list.csv --buckets 16x16,24x16 --model nowhere"),
         "diff" => Differs("plan images", "plan images --diff out"),
         _ => return None,
     })

@@ -6,8 +6,9 @@ use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
 use super::printer::{ProgressPrinter, skipped_fields};
 use crate::cli::progress::Reporter;
+use crate::data::Buckets;
 use crate::error::Result;
-use crate::job::{ChangedImages, InputChanges, Inputs, Survey, SurveySummary};
+use crate::job::{BucketCount, ChangedImages, InputChanges, Inputs, Survey, SurveySummary};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 use serde_json::json;
@@ -23,6 +24,13 @@ pub(super) struct Args {
     /// How many of the first images to show
     #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "diff")]
     rows: usize,
+    /// Say as well how many images go into each of these aspect buckets, as tokenizing with MODEL
+    /// brings them there; sizes as `vqtok tokenize` takes them [default: none]
+    #[arg(long, value_name = "SIZES", conflicts_with = "diff", requires = "model")]
+    buckets: Option<Buckets>,
+    /// The tokenizer whose factor the buckets' sides are multiples of [default: none]
+    #[arg(long, value_name = "PATH", requires = "buckets")]
+    model: Option<PathBuf>,
     /// Say instead what has changed since the output in DIR was planned; exit code 1 where something
     /// has [default: none]
     #[arg(long, value_name = "DIR")]
@@ -44,6 +52,15 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     let summary = survey.run(&mut printer)?;
     planned(&summary, reporter);
+    if let Some((buckets, model)) = args.buckets.as_ref().zip(args.model.as_ref()) {
+        for BucketCount { width, height, images, .. } in
+            survey.bucket_counts(buckets, model, &mut printer)?
+        {
+            let text = format!("bucket {width}x{height}: {}", counted(images, "image"));
+            let fields = json!({"width": width, "height": height, "images": images});
+            reporter.result("bucket", &text, fields);
+        }
+    }
     printer.odd(&summary.skipped);
     Ok(Finished::Clean)
 }

@@ -3,6 +3,7 @@
 //! memory. Must not know: who calls, how results are shown.
 
 mod append;
+mod bucket_counts;
 mod bucketed;
 mod codes;
 mod decode;
@@ -29,6 +30,7 @@ mod tokenize_summary;
 mod tokenizer;
 mod train;
 
+pub use bucket_counts::BucketCount;
 pub use codes::{Codes, Grid};
 pub use decode::{Decode, DecodeSummary};
 pub use events::{

@@ -114,6 +114,10 @@ impl Survey {
         Survey { inputs, rows: 10 }
     }
 
+    pub(super) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     /// Takes hidden and system files and folders too.
     pub fn hidden(mut self, hidden: bool) -> Survey {
         self.inputs.hidden = hidden;
