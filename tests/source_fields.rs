@@ -29,9 +29,10 @@ fn what_no_image_has_is_named_for_every_source() {
     for source in ["images", "l.jsonl", "t.tar", "z.zip"] {
         let silent = job.expect(0, &format!("plan {source}"));
         assert!(!silent.stderr.contains("names"), "{source}: {}", silent.stderr);
-        for flag in ["--label-column", "--caption-column", "--pass"] {
-            let done = job.expect(0, &format!("plan {source} {flag} nothing"));
-            let line = format!("no image has the \"nothing\" that {flag} names");
+        let kinds = [("label-column", "label"), ("caption-column", "caption"), ("pass", "value")];
+        for (flag, what) in kinds {
+            let done = job.expect(0, &format!("plan {source} --{flag} nothing"));
+            let line = format!("note: \"nothing\", which --{flag} names, gives no image a {what}");
             assert!(done.stderr.contains(&line), "{source}: {}", done.stderr);
         }
         let keyed = job.expect(0, &format!("plan {source} --key-column id"));
@@ -53,6 +54,32 @@ fn what_is_there_is_no_remark() {
     assert!(!done.stderr.contains("--pass"), "{}", done.stderr);
     let done = job.expect(0, "plan t.tar --label-column cls --caption-column txt");
     assert!(!done.stderr.contains("names"), "{}", done.stderr);
+}
+
+#[test]
+fn a_field_of_one_container_alone_is_there() {
+    let job = sources();
+    let members = [("0.png", fs::read(job.path("images/0000.png")).unwrap())];
+    let members = members.map(|(name, bytes)| (name.to_string(), bytes));
+    let score = ("0.json".to_string(), b"{\"score\":3}".to_vec());
+    fs::write(job.path("a.tar"), tar(&members)).unwrap();
+    fs::write(job.path("b.tar"), tar(&[&members[..], &[score]].concat())).unwrap();
+    for (sources, said) in [("a.tar b.tar", false), ("b.tar images", false), ("a.tar", true)] {
+        let done = job.expect(0, &format!("plan {sources} --pass score"));
+        assert_eq!(done.stderr.contains("--pass"), said, "{sources}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn no_password_in_an_address_is_kept() {
+    let job = Job::new(4).trained();
+    fs::write(job.path("u.txt"), "http://user:feedface@127.0.0.1:9/x.png\nimages/0000.png\n")
+        .unwrap();
+    let done = job.expect(1, "tokenize u.txt --out out --model model");
+    assert!(done.stderr.contains("credentials don't belong into addresses"), "{}", done.stderr);
+    for (name, bytes) in job.files("out") {
+        assert!(!bytes.windows(8).any(|part| part == b"feedface"), "{name}");
+    }
 }
 
 #[test]

@@ -29,6 +29,13 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown + rest)
 }
 
+/// Whether an address has a user's name and password before its host.
+pub(crate) fn has_password(address: &str) -> bool {
+    let behind = address.split_once("://").map_or("", |(_, behind)| behind);
+    let authority = behind.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
 /// Takes them out of every text of a value.
 #[cfg(feature = "cli")]
 pub(crate) fn take_out(value: &mut Value) {
@@ -97,6 +104,18 @@ mod tests {
         ] {
             assert_eq!(printable(address), shown);
             assert_eq!(path(address), shown);
+        }
+    }
+
+    #[test]
+    fn passwords_are_told_from_other_signs() {
+        for address in ["http://u:p@h/x", "s3://:p@b", "https://a@b:c@h?x"] {
+            assert!(has_password(address), "{address}");
+        }
+        for address in
+            ["https://h/a@b:c", "https://h?u:p@x", "abfs://c@account/x", "u:p@h", "s3://b"]
+        {
+            assert!(!has_password(address), "{address}");
         }
     }
 

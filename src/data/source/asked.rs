@@ -14,21 +14,31 @@ pub(super) struct Asked {
     label: Option<String>,
     caption: Option<String>,
     pass: Vec<String>,
-    /// Whether a column of names is asked for.
+    /// Whether a column of names is asked for, and images are called by their paths.
     key: bool,
+    paths: bool,
     /// Whether there was an image at all.
     any: bool,
+    /// Whether there are images that weren't looked at.
+    unseen: bool,
 }
 
 impl Asked {
     pub(super) fn of(fields: &Fields) -> Asked {
         let Fields { label, caption, pass, key, .. } = fields.clone();
-        Asked { label, caption, pass, key: key.is_some(), any: false }
+        Asked { label, caption, pass, key: key.is_some(), ..Asked::default() }
     }
 
-    /// An image has these.
-    pub(super) fn seen(&mut self, facts: &Facts) {
+    /// There are images that aren't looked at.
+    pub(super) fn pass_over(&mut self) {
+        self.unseen = true;
+    }
+
+    /// An image has these; `path` says that it is called by its path, so that a column of names is
+    /// of no use.
+    pub(super) fn seen(&mut self, facts: &Facts, path: bool) {
         self.any = true;
+        self.paths |= path;
         self.label.take_if(|_| facts.label.is_some());
         self.caption.take_if(|_| facts.caption.is_some());
         if let Some(meta) = facts.meta_json.as_ref().filter(|_| !self.pass.is_empty()) {
@@ -36,19 +46,18 @@ impl Asked {
         }
     }
 
-    /// A line for each that no image had; `paths` says whether the images are called by their paths,
-    /// so that a column of names is of no use.
-    pub(super) fn lines(&self, paths: bool) -> Vec<String> {
-        if !self.any {
+    /// A line for each that no image had.
+    pub(super) fn lines(&self) -> Vec<String> {
+        if !self.any || self.unseen {
             return Vec::new();
         }
-        let line = |name: &String, setting: Setting| {
-            format!("no image has the {} that {setting} names", text::quoted(name))
+        let line = |name: &String, setting: Setting, what: &str| {
+            format!("{}, which {setting} names, gives no image a {what}", text::quoted(name))
         };
-        let label = self.label.iter().map(|name| line(name, LABEL_COLUMN));
-        let caption = self.caption.iter().map(|name| line(name, CAPTION_COLUMN));
-        let pass = self.pass.iter().map(|name| line(name, PASS));
-        let key = (paths && self.key)
+        let label = self.label.iter().map(|name| line(name, LABEL_COLUMN, "label"));
+        let caption = self.caption.iter().map(|name| line(name, CAPTION_COLUMN, "caption"));
+        let pass = self.pass.iter().map(|name| line(name, PASS, "value"));
+        let key = (self.paths && self.key)
             .then(|| format!("images are called by their paths; {KEY_COLUMN} is for tables"));
         label.chain(caption).chain(pass).chain(key).collect()
     }
@@ -68,22 +77,27 @@ mod tests {
 
     #[test]
     fn what_no_image_has_is_named() {
-        let fields = Fields {
+        let mut fields = Fields {
             key: Some("id".into()),
             label: Some("kind".into()),
             pass: vec!["score".into(), "width".into()],
             ..Fields::default()
         };
         let mut asked = Asked::of(&fields);
-        assert!(asked.lines(true).is_empty(), "there is no image that could have it");
-        asked.seen(&Facts { meta_json: Some(r#"{"score":null}"#.into()), ..Facts::default() });
-        let lines = asked.lines(true).join("; ");
+        assert!(asked.lines().is_empty(), "there is no image that could have it");
+        let meta_json = Some(r#"{"score":null}"#.into());
+        asked.seen(&Facts { meta_json, ..Facts::default() }, true);
+        let lines = asked.lines().join("; ");
         for name in ["kind", "score", "width", "paths"] {
             assert!(lines.contains(name), "{lines}");
         }
+        fields.key = None;
+        let mut asked = Asked::of(&fields);
         let meta_json = Some(r#"{"score":null,"of":{"score":0}}"#.into());
-        asked.seen(&Facts { label: Some("cat".into()), meta_json, caption: None });
-        let lines: Vec<_> = asked.lines(false).iter().map(|line| settings::plain(line)).collect();
-        assert_eq!(lines, ["no image has the \"width\" that pass names"]);
+        asked.seen(&Facts { label: Some("cat".into()), meta_json, caption: None }, true);
+        let lines: Vec<_> = asked.lines().iter().map(|line| settings::plain(line)).collect();
+        assert_eq!(lines, ["\"width\", which pass names, gives no image a value"]);
+        asked.pass_over();
+        assert!(asked.lines().is_empty(), "what wasn't looked at may have it");
     }
 }

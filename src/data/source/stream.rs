@@ -24,8 +24,9 @@ pub(crate) struct SourceStream {
     open: Option<Open>,
     /// What was passed over in containers and lists.
     inside: Skipped,
-    /// What is asked for of files that are images, where what stands beside them is looked for.
-    beside: Option<Asked>,
+    /// What is asked for beside images, and whether what stands beside files is looked at.
+    asked: Asked,
+    beside: bool,
 }
 
 /// What a stream comes to.
@@ -47,15 +48,12 @@ struct Open {
     forward: bool,
     /// Whether keys are paths, whose folders may be labels.
     paths: bool,
-    /// What is asked for beside its images.
-    asked: Asked,
 }
 
 impl Open {
     /// An image of it, with what all of them have in common.
     fn complete(&mut self, mut image: SourceImage) -> SourceImage {
         image.forward = self.forward;
-        self.asked.seen(&image.facts);
         if !self.paths {
             // None in so many words: no folder of the key stands for it.
             image.facts.label.get_or_insert_default();
@@ -80,8 +78,8 @@ pub(crate) fn images(
     if facts {
         walk = walk.with_facts(fields.clone());
     }
-    let beside = facts.then(|| Asked::of(&fields));
-    Ok(SourceStream { walk, fields, open: None, inside: Skipped::default(), beside })
+    let (asked, inside) = (Asked::of(&fields), Skipped::default());
+    Ok(SourceStream { walk, fields, open: None, inside, asked, beside: facts })
 }
 
 impl SourceStream {
@@ -94,8 +92,7 @@ impl SourceStream {
         skipped.odd.extend(self.inside.odd.iter().cloned());
         skipped.odd_count += self.inside.odd_count;
         self.walk.odd_beside().iter().for_each(|what| skipped.note("", what));
-        let beside = self.beside.iter().flat_map(|asked| asked.lines(true));
-        beside.for_each(|what| skipped.note("files", &what));
+        self.asked.lines().iter().for_each(|what| skipped.note("", what));
         skipped
     }
 
@@ -120,7 +117,10 @@ impl SourceStream {
         loop {
             if let Some(open) = &mut self.open {
                 match open.listing.next() {
-                    Some(image) => return Some(image.map(|i| Found::Image(open.complete(i)))),
+                    Some(image) => {
+                        let image = image.inspect(|i| self.asked.seen(&i.facts, open.paths));
+                        return Some(image.map(|i| Found::Image(open.complete(i))));
+                    }
                     None => {
                         if let Some(digest) = self.close() {
                             return Some(Ok(Found::Ended(digest)));
@@ -130,6 +130,7 @@ impl SourceStream {
             }
             let entered = match self.walk.next()? {
                 Ok(file) if file.kind == FileKind::Container && unchanged(&file) => {
+                    self.asked.pass_over();
                     return Some(Ok(Found::Unchanged(file)));
                 }
                 Ok(file) => self.enter(file),
@@ -151,8 +152,8 @@ impl SourceStream {
             }
             (FileKind::List, Some(path)) => (listings::of_list(&path, &key, &self.fields)?, path),
             _ => {
-                if let Some(beside) = &mut self.beside {
-                    beside.seen(&facts);
+                if self.beside {
+                    self.asked.seen(&facts, true);
                 }
                 let image = SourceImage { key, uri, bytes, facts, ..SourceImage::default() };
                 return Ok(Some(Found::Image(image)));
@@ -160,8 +161,7 @@ impl SourceStream {
         };
         match held {
             Held::Images { listing, forward, paths } => {
-                let asked = Asked::of(&self.fields);
-                self.open = Some(Open { key, listing, forward, paths, asked });
+                self.open = Some(Open { key, listing, forward, paths });
                 return Ok(found);
             }
             Held::Nothing(why) if self.walk.is_in_folder() => {
@@ -177,12 +177,11 @@ impl SourceStream {
 
     /// Takes note of what a container or list was found to be when it has ended; its digest.
     fn close(&mut self) -> Option<String> {
-        let Open { key, listing, asked, paths, .. } = self.open.take()?;
+        let Open { key, listing, .. } = self.open.take()?;
         let remarks = listing.remarks();
         self.inside.without_image += remarks.without_image;
         self.inside.members += remarks.other;
         remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
-        asked.lines(paths).iter().for_each(|what| self.inside.note(&key, what));
         listing.digest()
     }
 }

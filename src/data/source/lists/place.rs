@@ -13,6 +13,7 @@ use crate::data::source::image::SourceImage;
 use crate::data::source::names::KEY_BYTES_MAX;
 use crate::data::source::{file, uri};
 use crate::storage;
+use crate::util::secrets;
 
 /// As of a walk: longer paths would give longer URIs than a plan takes.
 const PATH_BYTES_MAX: usize = 20_000;
@@ -108,6 +109,12 @@ impl Place {
 fn elsewhere(written: &[u8], scheme: &str) -> SourceImage {
     let key = uri::readable(written);
     let uri = format!("{}{}", scheme.to_ascii_lowercase(), &key[scheme.len()..]);
+    if secrets::has_password(&uri) {
+        // It would be kept in the plan, and in the row of the failure.
+        let fault = "credentials don't belong into addresses; give them by the environment";
+        let shown = secrets::without_secrets(&key).into_owned();
+        return unreadable(shown.as_bytes(), fault.into());
+    }
     match storage::REACHES_STORES && storage::is_remote(Path::new(&uri)) {
         true => SourceImage { key, uri, ..SourceImage::default() },
         false => unreadable(written, not_built_in(scheme)),
