@@ -26,6 +26,7 @@ const LIST: &str = "tokenize list.csv --model model --out @";
 const PLAN: &str = "plan list.csv";
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const DECODE: &str = "decode out --model model --out @";
+const EXPORT: &str = "export out --to megatron --out @";
 const RECONSTRUCT: &str = "reconstruct images --model model --out @.png";
 const CONVERT: &str = "convert model --out @";
 
@@ -37,6 +38,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("plan", flag) => return plan_case(flag),
         ("train", flag) => return train_case(flag),
         ("decode", flag) => return decode_case(flag),
+        ("export", flag) => return export_case(flag),
         ("reconstruct", flag) => return reconstruct_case(flag),
         ("recipe show", flag) => return recipe_case(flag),
         ("repair", flag) => return repair_case(flag),
@@ -232,6 +234,37 @@ fn decode_case(flag: &str) -> Option<Case> {
         "device" => Refused("decode out --model model --out @ --device tpu"),
         "precision" => Refused("decode out --model model --out @ --precision bf16"),
         "threads" => Bounded("decode out --model model --out @ --threads 0"),
+        _ => return None,
+    })
+}
+
+fn export_case(flag: &str) -> Option<Case> {
+    const TARS: &str = "export out --to webdataset --out @";
+    Some(match flag {
+        "to" => Differs(EXPORT, TARS),
+        "out" => Differs(EXPORT, "export out --to megatron --out @b"),
+        "order" => Differs(EXPORT, "export out --to megatron --out @ --order shuffle=1"),
+        "split" => Differs(EXPORT, "export out --to megatron --out @ --split a=0.5,b=0.5"),
+        "vocab-offset" => Differs(EXPORT, "export out --to megatron --out @ --vocab-offset 9"),
+        "bos" => Differs(EXPORT, "export out --to megatron --out @ --bos 99"),
+        "eos" => Differs(EXPORT, "export out --to megatron --out @ --eos 99"),
+        "class-tokens" => Refused("export out --to megatron --out @ --class-tokens 3"),
+        "label-map" => Refused("export out --to megatron --out @ --label-map five.toml"),
+        "levels" => Refused("export out --to megatron --out @ --levels all"),
+        "codes" => Refused("export out --to megatron --out @ --codes 17"),
+        "shard-rows" => Differs(TARS, "export out --to webdataset --out @ --shard-rows 2"),
+        "column" => Refused("export out --to megatron --out @ --column nowhere"),
+        "grid" => Bounded("export out --to megatron --out @ --grid 0x4"),
+        // What isn't read back is the same; that it isn't is said.
+        "no-check" => Differs(
+            "export out --to megatron --out @ --json",
+            "export out --to megatron --out @ --json --no-check",
+        ),
+        "partial" => Differs(
+            "export part --to megatron --out @",
+            "export part --to megatron --out @ --partial",
+        ),
+        "threads" => Bounded("export out --to megatron --out @ --threads 0"),
         _ => return None,
     })
 }

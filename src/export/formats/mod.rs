@@ -1,0 +1,19 @@
+//! The formats, one file each. Must not know: where rows come from, splits, how files get their names.
+
+mod megatron;
+mod webdataset;
+
+use super::format::{Facts, Format};
+use super::target::Target;
+use crate::error::Result;
+
+/// A format for these rows.
+///
+/// # Errors
+/// What it has no place for, by the setting's name.
+pub(super) fn of(target: Target, facts: &Facts) -> Result<Box<dyn Format>> {
+    Ok(match target {
+        Target::WebDataset => Box::new(webdataset::WebDataset::of(facts)),
+        Target::Megatron => Box::new(megatron::Megatron::of(facts)?),
+    })
+}
