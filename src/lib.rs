@@ -267,7 +267,9 @@ pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
 pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
-pub use export::{ExportSummary, LevelChoice, RowOrder, Splits, Target as ExportFormat};
+pub use export::{
+    ExportSummary, Fields as ExportFields, LevelChoice, RowOrder, Splits, Target as ExportFormat,
+};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};

@@ -115,8 +115,11 @@ fn an_export_goes_on_to_the_same_bytes_and_keeps_foreign_files() {
     assert_eq!(std::fs::read(job.path("whole/tokens-000004.tar")).unwrap(), b"theirs");
     job.expect(2, "export out --to megatron --out images")
         .assert_one_line(&["images/", "new or empty"]);
-    job.expect(2, "export out --to webdataset --out killed1 --shard-rows 1")
-        .assert_one_line(&["killed1/export.json", "order \"shuffle=3\"", "another folder"]);
+    job.expect(2, "export out --to webdataset --out killed1 --shard-rows 1").assert_one_line(&[
+        "killed1/export.json",
+        "order \"shuffle=3\"",
+        "another folder",
+    ]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;
-use crate::export::{ExportSummary, LevelChoice, RowOrder, Splits, Target};
+use crate::export::{ExportSummary, Fields, LevelChoice, RowOrder, Splits, Target};
 use crate::job::{Export, set_threads};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -21,7 +21,8 @@ use crate::util::{numbers, text};
 pub(super) struct Args {
     /// Output folder of `vqtok tokenize`, or any Parquet file with a `tokens` column
     input: PathBuf,
-    /// What is written: webdataset (tars) or megatron (.bin and .idx)
+    /// What is written: webdataset (tars), megatron (.bin and .idx), jsonl, bin (bare ids) or
+    /// datatrove (.ds)
     #[arg(long, value_name = "FORMAT")]
     to: Target,
     /// Folder for the files: new, or of the same export, which goes on
@@ -59,6 +60,10 @@ pub(super) struct Args {
     /// Rows of a file, where there are many [default: 10000]
     #[arg(long, value_name = "N")]
     shard_rows: Option<u64>,
+    /// Fields of jsonl, of class_id, tokens, key, label, caption, grid_height and grid_width;
+    /// tokens:NAME calls one otherwise [default: class_id,tokens]
+    #[arg(long, value_name = "FIELD,...")]
+    fields: Option<Fields>,
     /// Column of tokens (a.b inside a struct); once a level, finest first [default: tokens]
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
@@ -113,6 +118,7 @@ impl Args {
             .levels(self.levels)
             .codes(self.codes)
             .shard_rows(self.shard_rows)
+            .fields(self.fields.clone())
             .columns(&self.column)
             .grid(self.grid)
             .check(!self.no_check)
@@ -134,6 +140,9 @@ impl Args {
         }
         if summary.left_out > 0 {
             words += &format!("; {} left out", counted(summary.left_out, "row"));
+        }
+        if self.no_check {
+            words += "; not read back";
         }
         match summary.written {
             0 => words += "; all of it was there",

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::fields::Fields;
 use super::ids::Ids;
 use super::labels::Labels;
 use super::part::Made;
@@ -14,6 +15,8 @@ pub(super) struct Facts {
     pub labels: Labels,
     /// Whether any row has a caption.
     pub captions: bool,
+    /// Those of JSON lines.
+    pub fields: Fields,
 }
 
 /// A row as a format's bytes.

@@ -7,6 +7,7 @@ use super::events::{Event, Observer};
 use super::source::{Source, refused};
 use crate::error::{Error, Result};
 use crate::util::numbers::{count, counted};
+use crate::util::settings::{FIELDS, Setting};
 use crate::util::text;
 
 /// Class names at most: what has more is no label.
@@ -79,19 +80,20 @@ impl Index {
         }
     }
 
-    /// Refuses rows without labels where `what` needs them of all.
+    /// Refuses rows without labels where a setting needs them of all.
     ///
     /// # Errors
     /// That, with their number and the first.
-    pub(super) fn require_labels(&self, what: &str) -> Result<()> {
+    pub(super) fn require_labels(&self, setting: Setting) -> Result<()> {
         let Some(first) = &self.first_unlabelled else { return Ok(()) };
         Err(Error::invalid(format!(
-            "{} no label, the first: '{}'; {what} needs one of every row",
+            "{} no label, the first: '{}'; {setting} needs one of every row{}",
             match self.unlabelled {
                 1 => "1 row has".to_string(),
                 rows => format!("{} have", counted(rows, "row")),
             },
-            text::shorten(first)
+            text::shorten(first),
+            if setting == FIELDS { ", where class_id is among them as by default" } else { "" }
         )))
     }
 }

@@ -15,6 +15,7 @@
 
 mod check;
 mod events;
+mod fields;
 mod format;
 mod formats;
 mod ids;
@@ -37,6 +38,7 @@ mod testing;
 mod write;
 
 pub(crate) use events::{Event, Observer};
+pub use fields::Fields;
 pub use run::ExportSummary;
 pub(crate) use run::run;
 pub(crate) use settings::Settings;

@@ -20,6 +20,7 @@ use super::write::SplitWriter;
 use crate::audit::{BadRows, GridRow, TokenFile};
 use crate::error::{Error, Result};
 use crate::tokens::commit;
+use crate::util::hex::sha256_hex;
 
 /// What an export holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,14 +57,15 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
         None => vec![None],
     };
     let index = Index::of(&source, settings.partial, observer)?;
-    if settings.class_tokens.is_some() {
-        index.require_labels(&crate::util::settings::CLASS_TOKENS.to_string())?;
+    if let Some(setting) = settings.needs_labels() {
+        index.require_labels(setting)?;
     }
     let labels = Labels::of(index.names.clone(), settings.label_map.as_deref())?;
     let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
-    let facts = Facts { ids, labels, captions: index.captions };
+    let fields = settings.fields.clone().unwrap_or_default();
+    let facts = Facts { ids, labels, captions: index.captions, fields };
     let mut identity = settings.identity();
-    identity["labels"] = crate::util::hex::sha256_hex(facts.labels.file()).into();
+    identity["labels"] = sha256_hex(facts.labels.file()).into();
     let mut journal =
         Journal::open(&settings.out, identity, &source.digest, splits.iter().cloned())?;
     let mut written = 0;

@@ -5,10 +5,13 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::fields::{Field, Fields};
 use super::split::Splits;
 use super::target::Target;
 use crate::error::{Error, Result};
-use crate::util::settings::{BOS, CLASS_TOKENS, EOS, LEVELS, SHARD_ROWS, VOCAB_OFFSET};
+use crate::util::settings::{
+    BOS, CLASS_TOKENS, EOS, FIELDS, LEVELS, SHARD_ROWS, Setting, VOCAB_OFFSET,
+};
 
 /// The order of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,6 +73,7 @@ pub(crate) struct Settings {
     pub levels: Option<LevelChoice>,
     pub codes: Option<u64>,
     pub shard_rows: Option<u64>,
+    pub fields: Option<Fields>,
     pub columns: Vec<String>,
     pub grid: Option<(usize, usize)>,
     pub check: bool,
@@ -92,6 +96,7 @@ impl Settings {
             levels: None,
             codes: None,
             shard_rows: None,
+            fields: None,
             columns: Vec::new(),
             grid: None,
             check: true,
@@ -125,6 +130,10 @@ impl Settings {
             let text = format!("all: {} holds one grid a row; use first", self.to);
             return Err(Error::setting(LEVELS, text));
         }
+        if self.fields.is_some() && self.to != Target::Jsonl {
+            let text = format!("is of jsonl, and {} has fields of its own; leave it out", self.to);
+            return Err(Error::setting(FIELDS, text));
+        }
         match (self.shard_rows, traits.shard_rows) {
             (Some(0), _) => Err(Error::setting(SHARD_ROWS, "0: a file has at least one row")),
             (Some(_), None) => {
@@ -134,6 +143,16 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The setting that needs a label of every row, where one does.
+    pub(super) fn needs_labels(&self) -> Option<Setting> {
+        if self.class_tokens.is_some() {
+            return Some(CLASS_TOKENS);
+        }
+        let fields = self.fields.clone().unwrap_or_default();
+        let listed = fields.name_of(Field::ClassId).is_some() && self.to == Target::Jsonl;
+        listed.then_some(FIELDS)
     }
 
     /// Rows of a file, where there are many.
@@ -161,6 +180,7 @@ impl Settings {
             },
             "codes": self.codes,
             "shard_rows": self.shard_rows,
+            "fields": self.fields.as_ref().map(Fields::text),
             "columns": self.columns,
             "grid": self.grid,
             "partial": self.partial,

@@ -11,6 +11,12 @@ pub enum Target {
     WebDataset,
     /// Megatron-Core's `IndexedDataset`: `.bin` and `.idx`.
     Megatron,
+    /// JSON lines, as 1d-tokenizer's RAR reads them; fields and their names can be chosen.
+    Jsonl,
+    /// Bare ids, as nanoGPT reads them.
+    Bin,
+    /// datatrove's `.ds`, as nanotron reads it.
+    Datatrove,
 }
 
 /// What a format is like.
@@ -26,12 +32,16 @@ pub(super) struct Traits {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 2] = [Target::WebDataset, Target::Megatron];
+    pub const ALL: [Target; 5] =
+        [Target::WebDataset, Target::Megatron, Target::Jsonl, Target::Bin, Target::Datatrove];
 
     pub(super) const fn traits(self) -> Traits {
         let (name, grids, shard_rows) = match self {
             Target::WebDataset => ("webdataset", true, Some(10_000)),
             Target::Megatron => ("megatron", false, None),
+            Target::Jsonl => ("jsonl", false, None),
+            Target::Bin => ("bin", false, None),
+            Target::Datatrove => ("datatrove", false, None),
         };
         Traits { name, grids, shard_rows }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::events::{Observer, Relay};
 use super::places;
 use crate::error::Result;
-use crate::export::{self, ExportSummary, LevelChoice, RowOrder, Settings, Splits, Target};
+use crate::export::{self, ExportSummary, Fields, LevelChoice, RowOrder, Settings, Splits, Target};
 use crate::util::settings::OUT;
 
 /// Tokens on their way into the files that trainers read. The same job again goes on behind the last
@@ -86,6 +86,12 @@ impl Export {
     /// Rows of a file, in formats of many. By default as many as suit the format.
     pub fn shard_rows(mut self, rows: impl Into<Option<u64>>) -> Export {
         self.settings.shard_rows = rows.into();
+        self
+    }
+
+    /// What an object of JSON lines holds, and what that is called. By default `class_id,tokens`.
+    pub fn fields(mut self, fields: impl Into<Option<Fields>>) -> Export {
+        self.settings.fields = fields.into();
         self
     }
 

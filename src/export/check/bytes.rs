@@ -1,6 +1,6 @@
 //! Owns reading a file from its beginning on, with its length known. Must not know: formats.
 
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::storage::{self, Cursor};
@@ -27,6 +27,11 @@ impl Source {
         self.file.read_exact(&mut bytes).map_err(|error| error.to_string())?;
         self.left = left;
         Ok(bytes)
+    }
+
+    /// All the rest.
+    pub(super) fn reader(&mut self) -> &mut impl BufRead {
+        &mut self.file
     }
 
     pub(super) fn take_array<const N: usize>(&mut self) -> Result<[u8; N], String> {

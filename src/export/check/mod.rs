@@ -2,12 +2,15 @@
 //! how the formats are written; it imports nothing of `formats/`.
 
 mod bytes;
+mod flat;
+mod jsonl;
 mod megatron;
 mod webdataset;
 
 use std::path::Path;
 
 use self::bytes::Source;
+use super::fields::{Field, Fields};
 use super::format::Facts;
 use super::ids::Ids;
 use super::row::{Given, RowDigest};
@@ -17,11 +20,12 @@ use super::target::Target;
 pub(super) struct Reader {
     target: Target,
     ids: Ids,
+    fields: Fields,
 }
 
 impl Reader {
     pub(super) fn of(target: Target, facts: &Facts) -> Reader {
-        Reader { target, ids: facts.ids.clone() }
+        Reader { target, ids: facts.ids.clone(), fields: facts.fields.clone() }
     }
 
     /// Compares a part's files with the digest of its rows; the first one has so many codes.
@@ -31,7 +35,7 @@ impl Reader {
     pub(super) fn compare(
         &self,
         files: &[&Path],
-        _codes: usize,
+        codes: usize,
         expected: RowDigest,
     ) -> Result<(), String> {
         let mut found = RowDigest::default();
@@ -42,6 +46,26 @@ impl Reader {
             (Target::WebDataset, [tar]) => webdataset::read(tar, &mut each)?,
             (Target::Megatron, [ids, index]) => {
                 megatron::read(ids, index, &mut |ids| self.undo(ids).map(&mut each))?;
+            }
+            (Target::Datatrove, [ids, ends, metadata]) => {
+                let files = [ids, ends, metadata];
+                flat::documents(files, &mut |ids| self.undo(ids).map(&mut each))?;
+            }
+            (Target::Bin, [file]) => {
+                let Ids { bos, eos, class_first, largest, .. } = self.ids;
+                let width = if largest > 0xffff { 4 } else { 2 };
+                let specials = [bos, eos, class_first].into_iter().flatten().count();
+                let undo = &mut |ids| self.undo(ids).map(&mut each);
+                flat::rows(file, width, eos, codes + specials, undo)?;
+            }
+            (Target::Jsonl, [lines]) => {
+                let class = self.fields.name_of(Field::ClassId);
+                let tokens = self.fields.name_of(Field::Tokens).unwrap_or("tokens");
+                jsonl::read(lines, class, tokens, &mut |class, ids| {
+                    let given = self.undo(ids)?;
+                    each(Given { class: class.or(given.class), ..given });
+                    Ok(())
+                })?;
             }
             _ => return Err("it has other files than were written".into()),
         }

@@ -1,5 +1,7 @@
 //! The formats, one file each. Must not know: where rows come from, splits, how files get their names.
 
+mod flat;
+mod jsonl;
 mod megatron;
 mod webdataset;
 
@@ -15,5 +17,8 @@ pub(super) fn of(target: Target, facts: &Facts) -> Result<Box<dyn Format>> {
     Ok(match target {
         Target::WebDataset => Box::new(webdataset::WebDataset::of(facts)),
         Target::Megatron => Box::new(megatron::Megatron::of(facts)?),
+        Target::Jsonl => Box::new(jsonl::Jsonl::of(facts)),
+        Target::Bin => Box::new(flat::Flat::of(facts, flat::Kind::Bin)),
+        Target::Datatrove => Box::new(flat::Flat::of(facts, flat::Kind::Datatrove)),
     })
 }
