@@ -87,6 +87,7 @@
 //! | what would be planned, and what has changed since | [`Survey`] |
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |
+//! | tokens to what trainers read | [`Export`] |
 //! | how well a model does | [`Reconstruct`] |
 //! | is an output whole? | [`verify()`], then [`Repair`] |
 //! | a published checkpoint | [`TokenizerOptions`] |
@@ -128,11 +129,12 @@
 //! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
 //! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
+//! | `export` | rows of tokens in the files that trainers read, read back and compared | models, who wrote the rows |
 //! | `storage` | files by their addresses: the system's, object stores' | what files hold |
 //! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
-//! Imports point one way: `cli -> job -> config -> audit, pipeline, train -> data, engine, tokens ->
+//! Imports point one way: `cli -> job -> config, export -> audit, pipeline, train -> data, engine, tokens ->
 //! checkpoint -> model -> metrics, weights -> storage -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
@@ -235,6 +237,7 @@ mod tokens;
 mod train;
 
 mod config;
+mod export;
 mod pipeline;
 
 mod job;
@@ -250,9 +253,9 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Appended, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event, Grid,
-    InitFrom, InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel, Pass,
-    PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
+    Appended, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event,
+    Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel,
+    Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
     RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
     Tokenizer, TokenizerOptions, Train, set_threads,
 };
@@ -264,6 +267,9 @@ pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
 pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
+pub use export::{
+    ExportSummary, Fields as ExportFields, LevelChoice, RowOrder, Splits, Target as ExportFormat,
+};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};

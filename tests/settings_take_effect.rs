@@ -26,6 +26,7 @@ const LIST: &str = "tokenize list.csv --model model --out @";
 const PLAN: &str = "plan list.csv";
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const DECODE: &str = "decode out --model model --out @";
+const EXPORT: &str = "export out --to megatron --out @";
 const RECONSTRUCT: &str = "reconstruct images --model model --out @.png";
 const CONVERT: &str = "convert model --out @";
 
@@ -37,6 +38,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("plan", flag) => return plan_case(flag),
         ("train", flag) => return train_case(flag),
         ("decode", flag) => return decode_case(flag),
+        ("export", flag) => return export_case(flag),
         ("reconstruct", flag) => return reconstruct_case(flag),
         ("recipe show", flag) => return recipe_case(flag),
         ("repair", flag) => return repair_case(flag),
@@ -70,6 +72,7 @@ fn json_case(command: &str) -> Option<Case> {
         "plan" => Differs(PLAN, "plan list.csv --json"),
         "train" => Differs(TRAIN, "train images --model @ --recipe tiny.toml --json"),
         "decode" => Differs(DECODE, "decode out --model model --out @ --json"),
+        "export" => Differs(EXPORT, "export out --to megatron --out @ --json"),
         "reconstruct" => {
             Differs(RECONSTRUCT, "reconstruct images --model model --out @.png --json")
         }
@@ -238,6 +241,37 @@ fn decode_case(flag: &str) -> Option<Case> {
     })
 }
 
+fn export_case(flag: &str) -> Option<Case> {
+    const TARS: &str = "export out --to webdataset --out @";
+    Some(match flag {
+        "to" => Differs(EXPORT, TARS),
+        "out" => Differs(EXPORT, "export out --to megatron --out @b"),
+        "order" => Differs(EXPORT, "export out --to megatron --out @ --order shuffle=1"),
+        "split" => Differs(EXPORT, "export out --to megatron --out @ --split a=0.5,b=0.5"),
+        "vocab-offset" => Differs(EXPORT, "export out --to megatron --out @ --vocab-offset 9"),
+        "bos" => Differs(EXPORT, "export out --to megatron --out @ --bos 99"),
+        "eos" => Differs(EXPORT, "export out --to megatron --out @ --eos 99"),
+        "class-tokens" => Refused("export out --to megatron --out @ --class-tokens 3"),
+        "label-map" => Refused("export out --to megatron --out @ --label-map five.toml"),
+        "levels" => Refused("export out --to megatron --out @ --levels all"),
+        "codes" => Refused("export out --to megatron --out @ --codes 17"),
+        "shard-rows" => Differs(TARS, "export out --to webdataset --out @ --shard-rows 2"),
+        "fields" => Differs(
+            "export out --to jsonl --out @ --fields tokens",
+            "export out --to jsonl --out @ --fields tokens,key",
+        ),
+        "column" => Refused("export out --to megatron --out @ --column nowhere"),
+        "grid" => Bounded("export out --to megatron --out @ --grid 0x4"),
+        "no-check" => Differs(EXPORT, "export out --to megatron --out @ --no-check"),
+        "partial" => Differs(
+            "export part --to megatron --out @",
+            "export part --to megatron --out @ --partial",
+        ),
+        "threads" => Bounded("export out --to megatron --out @ --threads 0"),
+        _ => return None,
+    })
+}
+
 fn reconstruct_case(flag: &str) -> Option<Case> {
     let with = |line| Differs(RECONSTRUCT, line);
     Some(match flag {
@@ -355,12 +389,17 @@ fn outcome(job: &Job, line: &str, out: &str) -> Outcome {
     let done = job.run(&line.replace('@', out));
     let mut files = BTreeMap::new();
     for (name, bytes) in job.files("") {
-        let settings = ["recipe.toml", "state/", "tensorboard", "training.html"];
+        let settings = ["recipe.toml", "state/", "tensorboard", "training.html", "export.json"];
         if name.starts_with(out) && !settings.iter().any(|s| name.contains(s)) {
             files.insert(name.replacen(out, "@", 1), bytes);
         }
     }
-    (done.code, done.stdout.replace(out, "@"), files)
+    // How fast an export was stands at its line's end.
+    let said = match line.starts_with("export ") && !line.contains("--json") {
+        true => done.stdout.split(" (").next().unwrap_or_default(),
+        false => &done.stdout,
+    };
+    (done.code, said.replace(out, "@"), files)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Schema};
 
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
-use super::rows::Grid;
+use super::rows::{Beside, Grid};
 use crate::util::settings::COLUMN;
 use crate::util::text;
 
@@ -22,12 +22,25 @@ pub struct Asked {
     pub grids: Vec<(usize, usize)>,
     /// Whether rows of another number of tokens are refused rather than taken for squares.
     pub strict: bool,
+    /// Whether what stands beside the tokens is read as well.
+    pub beside: bool,
+    /// Whether nothing else is: rows have no levels then.
+    pub without_tokens: bool,
 }
+
+/// The columns of what stands beside the tokens.
+const BESIDE: [&str; 3] = ["label", "caption", "meta_json"];
 
 impl Asked {
     /// The top-level columns that may be read; a file needn't have them.
     pub fn roots(&self) -> Vec<&str> {
         let mut roots: Vec<&str> = vec!["key", "view"];
+        if self.beside {
+            roots.extend(BESIDE);
+        }
+        if self.without_tokens {
+            return roots;
+        }
         if self.columns.is_empty() {
             levels::columns().for_each(|name| roots.push(name));
         } else {
@@ -45,6 +58,8 @@ impl Asked {
 pub(super) struct ColumnLayout {
     key: bool,
     view: bool,
+    /// Which of [`BESIDE`] are asked for and there.
+    beside: [bool; 3],
     levels: Vec<Place>,
 }
 
@@ -64,6 +79,7 @@ pub(super) struct Parsed {
     pub view: Option<i64>,
     pub levels: Vec<Grid>,
     pub guessed: bool,
+    pub beside: Beside,
 }
 
 /// Why a row can't be used, and its key.
@@ -88,10 +104,11 @@ impl ColumnLayout {
         };
         let first = &levels::all()[0];
         let mut levels = Vec::new();
-        for (index, name) in asked.columns.iter().enumerate() {
+        let named = if asked.without_tokens { &[][..] } else { &asked.columns };
+        for (index, name) in named.iter().enumerate() {
             levels.push(place(name, Some(first).filter(|_| index == 0))?);
         }
-        if asked.columns.is_empty() {
+        if asked.columns.is_empty() && !asked.without_tokens {
             if !has(&first.tokens) {
                 return Err(missing(schema, &first.tokens));
             }
@@ -113,7 +130,11 @@ impl ColumnLayout {
         }
         let view = schema.field_with_name("view");
         let view = view.is_ok_and(|field| field.data_type().is_integer());
-        Ok(ColumnLayout { key: has("key"), view, levels })
+        let plain = |name: &str| {
+            schema.field_with_name(name).is_ok_and(|field| !field.data_type().is_nested())
+        };
+        let beside = BESIDE.map(|name| asked.beside && plain(name));
+        Ok(ColumnLayout { key: has("key"), view, beside, levels })
     }
 
     /// The top-level columns that are read.
@@ -121,6 +142,9 @@ impl ColumnLayout {
         let mut roots = Vec::new();
         roots.extend(self.key.then_some("key"));
         roots.extend(self.view.then_some("view"));
+        roots.extend(
+            BESIDE.iter().zip(self.beside).filter(|(_, there)| *there).map(|(name, _)| name),
+        );
         for level in &self.levels {
             roots.push(level.path[0].as_str());
             roots.extend([&level.height, &level.width].into_iter().flatten().map(String::as_str));
@@ -140,6 +164,10 @@ impl ColumnLayout {
         let whole = |name: &str| Whole::of(column(name)?);
         let keys = if self.key { Some(Keys::of(column("key")?)?) } else { None };
         let views = if self.view { Some(whole("view")?) } else { None };
+        let mut beside = [None, None, None];
+        for ((place, name), there) in beside.iter_mut().zip(BESIDE).zip(self.beside) {
+            *place = if there { Some(Keys::of(column(name)?)?) } else { None };
+        }
         let mut levels = Vec::new();
         for place in &self.levels {
             let told = |reason| format!("column '{}' {reason}", text::printable(&place.name));
@@ -171,7 +199,10 @@ impl ColumnLayout {
                 guessed |= square && index == 0;
                 grids.push(grid);
             }
-            Ok(Parsed { key, view, levels: grids, guessed })
+            let [label, caption, meta_json] =
+                beside.each_ref().map(|texts| texts.as_ref().and_then(|texts| texts.get(i)));
+            let beside = Beside { label, caption, meta_json };
+            Ok(Parsed { key, view, levels: grids, guessed, beside })
         };
         Ok((0..batch.num_rows()).map(row).collect())
     }

@@ -27,7 +27,7 @@ pub mod verify;
 
 pub use facts::{Finding, Part, VerifyReport};
 pub use read::TokenFile;
-pub(crate) use read::{Asked, Grid, GridRow, MadeBy};
+pub(crate) use read::{Asked, Beside, Grid, GridRow, MadeBy};
 pub use report::report;
 pub use rows::BadRows;
 pub use verify::verify;

@@ -22,7 +22,7 @@ use crate::util::{error_text, text};
 
 pub(crate) use super::columns::Asked;
 use super::rows::BadRows;
-pub(crate) use super::rows::{Grid, GridRow, MadeBy, Shard, Table};
+pub(crate) use super::rows::{Beside, Grid, GridRow, MadeBy, Shard, Table};
 
 /// The rows of a file, or of all shards of a folder in the order of their names.
 pub struct TokenFile {
@@ -237,7 +237,7 @@ impl Current {
         parsed: Result<Parsed, Refused>,
     ) -> Result<GridRow, BadRows> {
         match parsed {
-            Ok(Parsed { key, view, levels, guessed }) => Ok(GridRow {
+            Ok(Parsed { key, view, levels, guessed, beside }) => Ok(GridRow {
                 keyed: key.is_some(),
                 key: key.unwrap_or_else(|| number.to_string()),
                 view,
@@ -245,6 +245,7 @@ impl Current {
                 guessed,
                 file: self.table.path.clone(),
                 row,
+                beside,
             }),
             Err((key, problem)) => Err(self.bad(row..row + 1, key, problem)),
         }

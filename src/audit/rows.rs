@@ -35,6 +35,19 @@ pub struct GridRow {
     pub file: Arc<Path>,
     /// Its number in there, from 0.
     pub row: u64,
+    /// What stands beside the tokens, where that was asked for.
+    pub beside: Beside,
+}
+
+/// What a row says of its image; all of it may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beside {
+    /// `label`.
+    pub label: Option<String>,
+    /// `caption`.
+    pub caption: Option<String>,
+    /// `meta_json`.
+    pub meta_json: Option<String>,
 }
 
 /// Rows that can't be used: one, or a stretch or file of them.

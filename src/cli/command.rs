@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, convert, decode, finalize, inspect, plan, quickstart, recipe, reconstruct, repair,
-    report, tokenize, train, verify,
+    again, convert, decode, export, finalize, inspect, plan, quickstart, recipe, reconstruct,
+    repair, report, tokenize, train, verify,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -38,6 +38,8 @@ pub(super) enum Command {
     Train(train::Args),
     /// Turn tokens back into PNG pictures.
     Decode(decode::Args),
+    /// Turn tokens into the files that trainers read.
+    Export(export::Args),
     /// Draw a contact sheet of inputs and reconstructions, with PSNR and SSIM.
     Reconstruct(reconstruct::Args),
     /// Describe a model, an output folder or a token file.
@@ -65,6 +67,7 @@ impl Command {
             Command::Plan(args) => args.json,
             Command::Train(args) => args.common.json,
             Command::Decode(args) => args.common.json,
+            Command::Export(args) => args.json,
             Command::Reconstruct(args) => args.common.json,
             Command::Inspect(args) => args.json,
             Command::Quickstart(args) => args.common.json,
@@ -93,6 +96,7 @@ impl Command {
             Command::Plan(_) => "vqtok plan",
             Command::Train(_) => "vqtok train",
             Command::Decode(_) => "vqtok decode",
+            Command::Export(_) => "vqtok export",
             Command::Reconstruct(_) => "vqtok reconstruct",
             Command::Inspect(_) => "vqtok inspect",
             Command::Quickstart(_) => "vqtok quickstart",
@@ -128,6 +132,7 @@ impl Command {
             Command::Plan(args) => plan::run(args, reporter),
             Command::Train(args) => train::run(args, reporter),
             Command::Decode(args) => decode::run(args, reporter),
+            Command::Export(args) => export::run(args, reporter),
             Command::Reconstruct(args) => reconstruct::run(args, reporter),
             Command::Inspect(args) => inspect::run(args, reporter),
             Command::Quickstart(args) => quickstart::run(args, reporter),

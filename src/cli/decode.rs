@@ -46,7 +46,7 @@ pub(super) struct Args {
     pub(super) common: Common,
 }
 
-fn grid_of(text: &str) -> Result<(usize, usize), String> {
+pub(super) fn grid_of(text: &str) -> Result<(usize, usize), String> {
     let sides = text.split_once(['x', 'X']);
     let side = |text: &str| text.trim().parse().ok().filter(|side| (1..=1 << 22).contains(side));
     sides

@@ -8,6 +8,7 @@ mod console;
 mod convert;
 mod decode;
 mod entry;
+mod export;
 mod finalize;
 mod flags;
 mod inputs;

@@ -212,7 +212,8 @@ impl Decode {
             (None, _, Some(side)) => engine.grid(side as usize, side as usize).unwrap_or_default(),
             (None, _, None) => Vec::new(),
         };
-        Ok(Asked { columns: self.columns.clone(), grids, strict: self.grid.is_some() })
+        let (columns, strict) = (self.columns.clone(), self.grid.is_some());
+        Ok(Asked { columns, grids, strict, ..Asked::default() })
     }
 
     fn names(&self, rows: u64) -> Names {

@@ -11,6 +11,7 @@ use crate::config::Recipe;
 use crate::data::Skipped;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::error::Reject;
+use crate::export;
 use crate::pipeline;
 use crate::train::{self, Evaluation, TrainSummary};
 use crate::util::numbers::counted;
@@ -26,7 +27,7 @@ pub enum Event<'a> {
     Planned(&'a Planned<'a>),
     /// Work of a known length begins.
     Begin {
-        /// `tokenize` or `decode`.
+        /// `tokenize`, `decode`, `index` or `export`.
         stage: &'static str,
         /// Images of it.
         images: u64,
@@ -79,7 +80,9 @@ pub enum Event<'a> {
     OtherGrid(&'a OtherGrid<'a>),
     /// A row was decoded, or passed over on the way to those on a sheet.
     Decoded,
-    /// Rows that can't be decoded.
+    /// A row was looked at or exported.
+    Exported,
+    /// Rows that can't be decoded or exported.
     BadRows(&'a BadRows),
     /// An image that can't be reconstructed.
     Unreconstructed {
@@ -113,6 +116,23 @@ pub(super) struct Relay<'a>(pub(super) &'a mut dyn Observer);
 impl pipeline::Observer for Relay<'_> {
     fn event(&mut self, event: &pipeline::Event<'_>) {
         self.0.event(&Event::Tokenizing(event));
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0.interrupted()
+    }
+}
+
+impl export::Observer for Relay<'_> {
+    fn event(&mut self, event: &export::Event<'_>) {
+        match *event {
+            export::Event::Sources(sources) => self.0.event(&Event::Sources(sources)),
+            export::Event::Begin { stage, rows: images } => {
+                self.0.event(&Event::Begin { stage, images });
+            }
+            export::Event::Row => self.0.event(&Event::Exported),
+            export::Event::BadRows(bad) => self.0.event(&Event::BadRows(bad)),
+        }
     }
 
     fn interrupted(&self) -> bool {

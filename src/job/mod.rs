@@ -10,6 +10,7 @@ mod decode;
 mod decode_rows;
 mod ensure_model;
 mod events;
+mod export;
 mod inputs;
 mod listed;
 mod model_copy;
@@ -36,6 +37,7 @@ pub use decode::{Decode, DecodeSummary};
 pub use events::{
     Appended, DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
 };
+pub use export::Export;
 pub use pixels::PixelSettings;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};
 pub use repair::{Repair, RepairSummary};

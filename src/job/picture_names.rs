@@ -105,6 +105,7 @@ fn shorten(name: &mut String, bytes_max: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Beside;
 
     #[test]
     fn names_stay_in_the_output_folder() {
@@ -124,7 +125,16 @@ mod tests {
     fn row(key: &str, keyed: bool) -> GridRow {
         let (view, levels, guessed) = (None, Vec::new(), false);
         let file = std::path::Path::new("t.parquet").into();
-        GridRow { key: key.into(), keyed, view, levels, guessed, file, row: 0 }
+        GridRow {
+            key: key.into(),
+            keyed,
+            view,
+            levels,
+            guessed,
+            file,
+            row: 0,
+            beside: Beside::default(),
+        }
     }
 
     #[test]

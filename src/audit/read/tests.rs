@@ -70,7 +70,9 @@ fn every_integer_type_and_list_reads_the_same() {
             let second = Grid { codes: vec![4, 5, 6, 7], height: 2, width: 2 };
             let (view, levels, file) = (None, vec![second], path.as_path().into());
             let key = "1".into();
-            let row = GridRow { key, keyed: false, view, levels, guessed: true, file, row: 1 };
+            let beside = Beside::default();
+            let row =
+                GridRow { key, keyed: false, view, levels, guessed: true, file, row: 1, beside };
             assert_eq!(rows[1], row);
         }
     }

@@ -14,7 +14,7 @@ impl ProgressPrinter<'_> {
         if let Some((there, partitions)) = sources.unfinished {
             let text = format!(
                 "warning: an unfinished output, {there} of {partitions} shards are there: only \
-                 those are decoded"
+                 those are read"
             );
             self.say("unfinished", &text, json!({"there": there, "partitions": partitions}));
         }

@@ -130,7 +130,10 @@ impl Observer for ProgressPrinter<'_> {
         match event {
             Event::Listed(skipped) => self.listed(skipped),
             Event::Planned(planned) => self.planned(planned),
-            Event::Begin { stage, images } => self.begin(stage, "images", *images),
+            Event::Begin { stage, images } => {
+                let unit = if matches!(*stage, "index" | "export") { "rows" } else { "images" };
+                self.begin(stage, unit, *images);
+            }
             Event::Tokenizing(event) => self.tokenizing(event),
             Event::Tokenized(pass) => self.tokenized(pass),
             Event::Damage(damage) => self.damage(damage),
@@ -144,7 +147,7 @@ impl Observer for ProgressPrinter<'_> {
             Event::Sources(sources) => self.sources(sources),
             Event::OtherModel(other) => self.other_model(other),
             Event::OtherGrid(other) => self.other_grid(other),
-            Event::Decoded => self.step(false),
+            Event::Decoded | Event::Exported => self.step(false),
             Event::BadRows(bad) => self.bad_rows(bad),
             Event::Unreconstructed { key, reject } => {
                 let text = format!("failed: {}: {reject}", text::printable(key));

@@ -1,0 +1,161 @@
+//! Owns ids with nothing between them: `tokens.bin` alone, as nanoGPT reads it, and datatrove's `.ds`
+//! with the ends of its documents beside it, as nanotron does. Must not know: how files get their
+//! names.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::ids::{Ids, Width};
+use crate::export::part::{Growing, Made};
+use crate::export::row::Row;
+use crate::util::settings::EOS;
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing says where a row ends: rows are equally long, or end with an id of their own.
+    Bin,
+    Datatrove,
+}
+
+pub(super) struct Flat {
+    ids: Ids,
+    kind: Kind,
+}
+
+impl Flat {
+    pub(super) fn of(facts: &Facts, kind: Kind) -> Flat {
+        Flat { ids: facts.ids.clone(), kind }
+    }
+}
+
+impl Format for Flat {
+    fn encode(&self, row: &Row) -> Encoded {
+        let ids = self.ids.sequence(row);
+        let mut bytes = Vec::new();
+        self.ids.wide().put(&ids, &mut bytes);
+        Encoded { bytes, ids: ids.len() }
+    }
+
+    fn part(&self, folder: &Path, _number: usize) -> Result<Box<dyn Part>> {
+        Ok(match self.kind {
+            Kind::Bin => Box::new(Bare {
+                file: Growing::create(folder, "tokens.bin")?,
+                length: None,
+                ended: self.ids.eos.is_some(),
+            }),
+            Kind::Datatrove => Box::new(Documents {
+                ids: Growing::create(folder, "00000_tokens.ds")?,
+                ends: Growing::create(folder, "00000_tokens.ds.index")?,
+                metadata: Growing::create(folder, "00000_tokens.ds.metadata")?,
+                width: self.ids.wide(),
+                count: 0,
+            }),
+        })
+    }
+
+    fn gives_class(&self) -> bool {
+        self.ids.class_first.is_some()
+    }
+
+    fn gives_sides(&self) -> bool {
+        false
+    }
+}
+
+struct Bare {
+    file: Growing,
+    /// Of the first row.
+    length: Option<usize>,
+    ended: bool,
+}
+
+impl Part for Bare {
+    fn push(&mut self, row: &Encoded) -> Result<()> {
+        let first = *self.length.get_or_insert(row.ids);
+        if first != row.ids && !self.ended {
+            return Err(Error::invalid(format!(
+                "a row has {} ids and another one {first}, and bin says nowhere where a row ends: \
+                 give {EOS}",
+                row.ids
+            )));
+        }
+        self.file.write(&row.bytes)
+    }
+
+    fn seal(self: Box<Self>) -> Result<Vec<Made>> {
+        Ok(vec![self.file.seal()?])
+    }
+}
+
+struct Documents {
+    ids: Growing,
+    /// Of each document, in ids from the file's start.
+    ends: Growing,
+    metadata: Growing,
+    width: Width,
+    count: u64,
+}
+
+impl Part for Documents {
+    fn push(&mut self, row: &Encoded) -> Result<()> {
+        self.ids.write(&row.bytes)?;
+        self.count += row.ids as u64;
+        self.ends.write(&self.count.to_le_bytes())
+    }
+
+    fn seal(mut self: Box<Self>) -> Result<Vec<Made>> {
+        let (width, count) = (self.width.bytes(), self.count);
+        self.metadata.write(format!("vqtok|{width}\n{count}\n{}", in_units(count)).as_bytes())?;
+        Ok(vec![self.ids.seal()?, self.ends.seal()?, self.metadata.seal()?])
+    }
+}
+
+/// A count as datatrove writes it: thousands by one word, `T` for ones.
+fn in_units(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["", "K", "M", "B"] {
+        if value < 1000.0 {
+            return format!("{value:.1} {unit}T");
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::testing;
+
+    #[test]
+    fn files_are_those_of_datatroves_own_writer() {
+        let Some(rows) = testing::golden() else { return };
+        let names = ["00000_tokens.ds", "00000_tokens.ds.index", "00000_tokens.ds.metadata"];
+        let golden = |folder: &str| names.map(|name| format!("datatrove/{folder}/{name}"));
+        let narrow = Flat::of(&testing::facts(&rows, |_| ()), Kind::Datatrove);
+        testing::assert_made(&narrow, 0, &rows, &golden("u16").each_ref().map(String::as_str));
+        // Twice the bytes for one id more than 16 bits hold, which no row of these has.
+        let mut facts = testing::facts(&rows, |_| ());
+        facts.ids.largest = 65_536;
+        let wide = Flat::of(&facts, Kind::Datatrove);
+        testing::assert_made(&wide, 0, &rows, &golden("u32").each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn bare_ids_are_nanogpts_and_rows_of_two_lengths_need_an_end() {
+        let Some(mut rows) = testing::golden() else { return };
+        let flat = |eos| Flat::of(&testing::facts(&[], |s| s.eos = eos), Kind::Bin);
+        testing::assert_made(&flat(None), 0, &rows, &["nanogpt_flat/train.bin"]);
+        rows[1].codes.pop();
+        let dir = tempfile::tempdir().unwrap();
+        let push = |format: &Flat| {
+            let mut part = format.part(dir.path(), 0).unwrap();
+            rows[..2].iter().try_for_each(|row| part.push(&format.encode(row)))
+        };
+        push(&flat(Some(70_000))).unwrap();
+        let error = push(&flat(None)).unwrap_err().to_string();
+        assert!(error.contains("15 ids") && error.ends_with("give eos"), "{error}");
+    }
+}

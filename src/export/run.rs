@@ -1,0 +1,230 @@
+//! Owns the way of all rows: read in order, encoded on all threads, appended in order. Must not know:
+//! formats.
+
+use rayon::prelude::*;
+
+use super::check::Reader;
+use super::events::{Event, Observer};
+use super::format::{Encoded, Facts, Format};
+use super::formats;
+use super::ids::Ids;
+use super::index::Index;
+use super::journal::{Journal, LABELS};
+use super::labels::Labels;
+use super::order;
+use super::row::Row;
+use super::settings::Settings;
+use super::source::{Source, refused};
+use super::split::Splits;
+use super::write::SplitWriter;
+use crate::audit::{BadRows, GridRow, TokenFile};
+use crate::error::{Error, Result};
+use crate::tokens::commit;
+use crate::util::hex::sha256_hex;
+
+/// What an export holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportSummary {
+    /// Rows in all files.
+    pub rows: u64,
+    /// Ids in all files, special ones among them.
+    pub tokens: u64,
+    /// Files with rows.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Rows by split; one without a name where there are no splits.
+    pub splits: Vec<(Option<String>, u64)>,
+    /// Rows of the source that can't be used, where such may be left out.
+    pub left_out: u64,
+    /// Rows that this run wrote; the others were there.
+    pub written: u64,
+}
+
+/// Exports all rows, or goes on with it.
+///
+/// # Errors
+/// Settings that don't fit; a source that isn't whole; a place that is another's; what the system
+/// refuses; an interrupt.
+pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<ExportSummary> {
+    settings.check()?;
+    let (source, file) = Source::open(settings)?;
+    observer.event(&Event::Sources(file.sources()));
+    let names = || settings.split.iter().flat_map(Splits::names).map(str::to_string);
+    let splits: Vec<Option<String>> = match settings.split {
+        Some(_) => names().map(Some).collect(),
+        None => vec![None],
+    };
+    let index = Index::of(&source, settings.partial, observer)?;
+    if let Some(setting) = settings.needs_labels() {
+        index.require_labels(setting)?;
+    }
+    let labels = Labels::of(index.names.clone(), settings.label_map.as_deref())?;
+    let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
+    let fields = settings.fields.clone().unwrap_or_default();
+    let facts = Facts { ids, labels, captions: index.captions, fields };
+    let mut identity = settings.identity();
+    identity["labels"] = sha256_hex(facts.labels.file()).into();
+    let mut journal =
+        Journal::open(&settings.out, identity, &source.digest, splits.iter().cloned())?;
+    let mut written = 0;
+    if !journal.record.finished {
+        let format = formats::of(settings.to, &facts)?;
+        let reader = settings.check.then(|| Reader::of(settings.to, &facts));
+        let writers = splits.iter().zip(0..).map(|(name, split)| {
+            let (root, rows) = (&settings.out, settings.rows_of_file());
+            SplitWriter::new(format.as_ref(), reader.as_ref(), root, name.as_deref(), split, rows)
+        });
+        let writers = writers.collect();
+        let there = journal.record.splits.iter().map(|split| split.rows).collect();
+        let mut work = Work {
+            settings,
+            source: &source,
+            facts: &facts,
+            views: index.views,
+            format: format.as_ref(),
+            writers,
+            journal: &mut journal,
+            observer,
+            seen: vec![0; splits.len()],
+            there,
+            number: 0,
+            left_out: 0,
+            written: 0,
+        };
+        work.run(file)?;
+        written = work.written;
+    }
+    Ok(summary(&journal, written))
+}
+
+fn summary(journal: &Journal, written: u64) -> ExportSummary {
+    let mut summary =
+        ExportSummary { written, left_out: journal.record.left_out, ..ExportSummary::default() };
+    for split in &journal.record.splits {
+        summary.rows += split.rows;
+        summary.tokens += split.ids;
+        summary.splits.push((split.name.clone(), split.rows));
+        for file in split.parts.iter().flat_map(|part| &part.files) {
+            summary.files += 1;
+            summary.bytes += file.bytes;
+        }
+    }
+    summary
+}
+
+/// The rows on their way.
+struct Work<'a> {
+    settings: &'a Settings,
+    source: &'a Source<'a>,
+    facts: &'a Facts,
+    /// Whether there are several views of an image.
+    views: bool,
+    format: &'a dyn Format,
+    writers: Vec<SplitWriter<'a>>,
+    journal: &'a mut Journal,
+    observer: &'a mut dyn Observer,
+    /// Rows of each split so far, those that were there among them.
+    seen: Vec<u64>,
+    /// Rows of each that were there before.
+    there: Vec<u64>,
+    /// Of the next row.
+    number: u64,
+    left_out: u64,
+    written: u64,
+}
+
+impl Work<'_> {
+    fn run(&mut self, file: TokenFile) -> Result<()> {
+        for writer in &self.writers {
+            commit::create_folder(writer.folder())?;
+            commit::remove_orphans(writer.folder())?;
+        }
+        if !self.facts.labels.is_empty() {
+            commit::replace_durably(&self.settings.out.join(LABELS), &self.facts.labels.file())?;
+        }
+        self.journal.save()?;
+        self.observer.event(&Event::Begin { stage: "export", rows: self.source.rows() });
+        let done = self.rows(file);
+        if done.is_err() {
+            // What is whole is kept; the error is what counts.
+            let _ = self.journal.save();
+        }
+        done?;
+        for writer in &mut self.writers {
+            writer.close(self.journal)?;
+        }
+        self.journal.record.finished = true;
+        self.journal.record.left_out = self.left_out;
+        self.journal.save()
+    }
+
+    /// Takes rows until there are no more.
+    fn rows(&mut self, file: TokenFile) -> Result<()> {
+        let (order, folder) = (self.settings.order, self.settings.out.as_path());
+        let (sender, chunks) = order::channel();
+        std::thread::scope(|scope| {
+            // Ends with the receiver, which this closure owns.
+            let chunks = chunks;
+            scope.spawn(move || order::read(file, order, folder, &sender));
+            for chunk in &chunks {
+                if self.observer.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                self.chunk(chunk?)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn chunk(&mut self, items: Vec<order::Item>) -> Result<()> {
+        let mut rows = Vec::with_capacity(items.len());
+        for item in items {
+            match item.and_then(|row| self.row(row)) {
+                Ok((split, row)) => {
+                    self.seen[split] += 1;
+                    match self.seen[split] <= self.there[split] {
+                        true => self.observer.event(&Event::Row),
+                        false => rows.push((split, row)),
+                    }
+                }
+                Err(bad) if self.settings.partial => {
+                    self.left_out += bad.count();
+                    self.observer.event(&Event::BadRows(&bad));
+                }
+                Err(bad) => return Err(refused(&bad)),
+            }
+        }
+        let format = self.format;
+        let encoded: Vec<Encoded> = rows.par_iter().map(|(_, row)| format.encode(row)).collect();
+        for ((split, row), encoded) in rows.iter().zip(&encoded) {
+            self.writers[*split].push(row, encoded, self.journal)?;
+            self.written += 1;
+            self.observer.event(&Event::Row);
+        }
+        Ok(())
+    }
+
+    /// A row with its split.
+    fn row(&mut self, mut row: GridRow) -> Result<(usize, Row), BadRows> {
+        let (codes, height, width) = self.source.codes_of(&mut row).map_err(|problem| BadRows {
+            file: row.file.clone(),
+            rows: row.row..row.row + 1,
+            key: row.keyed.then(|| row.key.clone()),
+            problem,
+            whole_file: false,
+        })?;
+        let split = self.settings.split.as_ref().map_or(0, |splits| splits.of(&row.key));
+        let number = self.number;
+        self.number += 1;
+        let key = match self.views {
+            true => format!("{}/v{}", row.key, row.view.unwrap_or(0)),
+            false => row.key,
+        };
+        let class = row.beside.label.as_deref().and_then(|label| self.facts.labels.id(label));
+        let (label, caption) = (row.beside.label, row.beside.caption);
+        let meta_json = row.beside.meta_json;
+        Ok((split, Row { number, key, label, class, caption, meta_json, codes, height, width }))
+    }
+}

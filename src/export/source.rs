@@ -1,0 +1,191 @@
+//! Owns opening the rows of an export, and refusing a source that isn't whole. Must not know: formats.
+
+use sha2::{Digest, Sha256};
+
+use super::settings::{LevelChoice, Settings};
+use crate::audit::sources::Sources;
+use crate::audit::{Asked, BadRows, GridRow, TokenFile};
+use crate::error::{Error, Result};
+use crate::storage;
+use crate::util::hex::hex;
+use crate::util::numbers::{count, counted};
+use crate::util::settings::{CODES, LEVELS, PARTIAL};
+use crate::util::text;
+
+/// The rows of an export, as far as footers say.
+pub(super) struct Source<'a> {
+    settings: &'a Settings,
+    rows: u64,
+    /// What identifies the files.
+    pub digest: String,
+    /// By level, how many codes there are.
+    pub codes: Vec<u64>,
+}
+
+impl<'a> Source<'a> {
+    /// # Errors
+    /// A source that can't be read, isn't whole, or doesn't say what has to be known of it.
+    pub(super) fn open(settings: &'a Settings) -> Result<(Source<'a>, TokenFile)> {
+        let file = TokenFile::open_as(&settings.input, asked(settings, false))?;
+        if !settings.partial {
+            refuse_parts(&file)?;
+        }
+        let levels = levels_of(settings, &file)?;
+        let codes = codes_of(settings, &file, levels)?;
+        let digest = digest(&file)?;
+        Ok((Source { settings, rows: file.row_count(), digest, codes }, file))
+    }
+
+    /// Rows, as far as they can be counted.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The rows without their tokens.
+    ///
+    /// # Errors
+    /// A source that has changed since.
+    pub(super) fn beside(&self) -> Result<TokenFile> {
+        TokenFile::open_as(&self.settings.input, asked(self.settings, true))
+    }
+
+    /// The chosen levels of a row as one list of codes, with its grid's height and width.
+    ///
+    /// # Errors
+    /// In a few words: levels that the first file lacks, a code beyond the codebook.
+    pub(super) fn codes_of(&self, row: &mut GridRow) -> Result<(Vec<u32>, usize, usize), String> {
+        let mut levels = std::mem::take(&mut row.levels).into_iter();
+        let first = levels.next().ok_or("has no tokens")?;
+        let (mut codes, height, width) = (first.codes, first.height, first.width);
+        within(&codes, self.codes[0])?;
+        let mut shift = 0;
+        for (level, before) in self.codes[1..].iter().zip(&self.codes) {
+            shift += before;
+            let grid = levels.next().ok_or("has fewer levels than the rows before")?;
+            within(&grid.codes, *level)?;
+            codes.extend(grid.codes.iter().map(|code| code + shift as u32));
+        }
+        Ok((codes, height, width))
+    }
+}
+
+fn within(codes: &[u32], count: u64) -> Result<(), String> {
+    match codes.iter().find(|code| u64::from(**code) >= count) {
+        Some(code) => Err(format!("token {code} is beyond the {count} codes")),
+        None => Ok(()),
+    }
+}
+
+fn asked(settings: &Settings, without_tokens: bool) -> Asked {
+    Asked {
+        columns: settings.columns.clone(),
+        grids: settings.grid.into_iter().collect(),
+        strict: settings.grid.is_some(),
+        beside: true,
+        without_tokens,
+    }
+}
+
+/// Refuses a source of which something is missing.
+fn refuse_parts(file: &TokenFile) -> Result<()> {
+    let Sources { unfinished, output, .. } = file.sources();
+    if let Some(bad) = file.lost().next() {
+        return Err(refused(bad));
+    }
+    if let (Some((there, partitions)), Some(output)) = (unfinished, output) {
+        let output = text::path(output);
+        let what = match there == partitions {
+            true => format!("run `vqtok finalize {output}`"),
+            false => "run the same `vqtok tokenize` again".to_string(),
+        };
+        return Err(Error::invalid(format!(
+            "{output}: an unfinished output, {} of {} are there: {what}, or take what is there \
+             with {PARTIAL}",
+            count(*there),
+            counted(*partitions, "shard")
+        )));
+    }
+    Ok(())
+}
+
+/// What a row that can't be used says where no row may be left out.
+pub(super) fn refused(bad: &BadRows) -> Error {
+    Error::invalid(format!(
+        "{}: an export leaves no row out; `vqtok verify` tells what is wrong, and with {PARTIAL} such \
+         rows are passed over",
+        bad.in_words()
+    ))
+}
+
+/// How many levels are taken.
+fn levels_of(settings: &Settings, file: &TokenFile) -> Result<usize> {
+    let entries = file.entries();
+    let levels = match settings.columns.len() {
+        0 => 1 + entries.keys().filter(|name| name.starts_with("vqtok.codes_")).count(),
+        named => named,
+    };
+    match settings.levels {
+        None if levels > 1 => Err(Error::setting(
+            LEVELS,
+            format!(
+                "must be given, since a row has {levels} levels: first takes the finest alone, all \
+                 takes one behind the other, the codes of each after those of the levels before \
+                 (sequences only)"
+            ),
+        )),
+        None | Some(LevelChoice::First) => Ok(1),
+        Some(LevelChoice::All) if levels == 1 => {
+            Err(Error::setting(LEVELS, "all: a row has one level; leave it out"))
+        }
+        Some(LevelChoice::All) => Ok(levels),
+    }
+}
+
+/// By level, how many codes there are: as the files say, or the setting.
+fn codes_of(settings: &Settings, file: &TokenFile, levels: usize) -> Result<Vec<u64>> {
+    let entries = file.entries();
+    let told = |name: &str| entries.get(name).and_then(|codes| codes.parse::<u64>().ok());
+    let first = told("vqtok.codes");
+    if let (Some(asked), Some(told)) = (settings.codes, first)
+        && asked != told
+    {
+        let text = format!("{asked}: the files say that there are {told}; leave it out");
+        return Err(Error::setting(CODES, text));
+    }
+    let other = file
+        .tables()
+        .find(|table| table.made_by.as_ref().is_some_and(|made_by| made_by.codes != first));
+    if let Some(other) = other.filter(|_| first.is_some()) {
+        return Err(Error::corrupt(&*other.path, "made with another codebook than the first file"));
+    }
+    let Some(first) = first.or(settings.codes) else {
+        return Err(Error::setting(
+            CODES,
+            "must be given, since the files don't say how many codes there are: the size of the \
+             codebook",
+        ));
+    };
+    let further = |level: usize| {
+        let names = [format!("vqtok.codes_residual_{level}"), "vqtok.codes_top".to_string()];
+        names.iter().find_map(|name| told(name)).unwrap_or(first)
+    };
+    let codes: Vec<u64> = (0..levels).map(|l| if l == 0 { first } else { further(l) }).collect();
+    match codes.iter().all(|codes| (1..=1 << 32).contains(codes)) {
+        true => Ok(codes),
+        false => Err(Error::setting(CODES, "must lie between 1 and 2^32")),
+    }
+}
+
+/// What identifies the files that are read: their plans and models, names, sizes and rows.
+fn digest(file: &TokenFile) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for table in file.tables() {
+        let name = table.path.file_name().unwrap_or_default();
+        let bytes = storage::facts(&table.path).map_err(Error::io(&table.path))?.bytes;
+        let plan = table.shard.as_ref().map_or("", |shard| &shard.plan);
+        let weights = table.made_by.as_ref().map_or("", |made_by| &made_by.weights_sha256);
+        let line = format!("{} {bytes} {} {plan} {weights}\n", name.display(), table.rows);
+        hasher.update(line);
+    }
+    Ok(hex(hasher.finalize()))
+}
