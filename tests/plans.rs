@@ -333,28 +333,32 @@ fn another_container_of_equal_size_and_names_is_told() {
 #[test]
 fn a_shard_that_is_made_again_otherwise_is_told() {
     let job = Job::new(9).trained();
-    job.expect(0, "tokenize images --out out --model model --shard-rows 4");
+    let tokenize = "tokenize images --out out --model model --shard-rows 4";
+    job.expect(0, tokenize);
     let lose = || fs::remove_file(job.path("out/tokens/part-00001.parquet")).unwrap();
     let shard = fs::read(job.path("out/tokens/part-00001.parquet")).unwrap();
-    lose();
-    let same = job.expect(0, "repair out --model model");
-    assert!(!same.stderr.contains("made again, but"), "{}", same.stderr);
     // As many bytes of another picture.
     let planned: Vec<_> = job.files("images").into_iter().map(|(name, _)| name).collect();
     let name = planned[4..8].iter().find(|name| name.ends_with(".ppm")).unwrap();
     let path = job.path("images").join(name);
-    let mut bytes = fs::read(&path).unwrap();
-    bytes.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
     let good = fs::read(&path).unwrap();
-    fs::write(&path, bytes).unwrap();
-    lose();
-    let other = job.expect(1, "repair out --model model");
-    let line = "made again, but not what dataset.json had: 1 shard, the first tokens/part-00001.parquet: \
-                an image of it, or what the model computes here, has changed since;";
-    assert!(other.stderr.contains(line), "{}", other.stderr);
-    job.expect(0, "verify out");
-    fs::write(&path, good).unwrap();
-    lose();
-    job.expect(1, "repair out --model model");
-    assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
+    let mut bytes = good.clone();
+    bytes.iter_mut().rev().take(30).for_each(|byte| *byte = !*byte);
+    for command in ["repair out --model model", tokenize] {
+        lose();
+        let same = job.expect(0, command);
+        assert!(!same.stderr.contains("made again, but"), "{}", same.stderr);
+        fs::write(&path, &bytes).unwrap();
+        lose();
+        let other = job.expect(1, command);
+        let line = "made again, but not what dataset.json had: 1 shard, the first \
+                    tokens/part-00001.parquet: an image of it, or what the model computes here, has \
+                    changed since;";
+        assert!(other.stderr.contains(line), "{command}: {}", other.stderr);
+        job.expect(0, "verify out");
+        fs::write(&path, &good).unwrap();
+        lose();
+        job.expect(1, command);
+        assert!(fs::read(job.path("out/tokens/part-00001.parquet")).unwrap() == shard);
+    }
 }

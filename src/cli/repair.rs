@@ -45,16 +45,6 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let summary = job.run(&mut printer)?;
     printer.output(&args.dir, &summary.tokenized);
-    if let Some(first) = summary.differing.first() {
-        let count = summary.differing.len();
-        let text = format!(
-            "made again, but not what dataset.json had: {}, the first tokens/part-{first:05}.parquet: \
-             an image of it, or what the model computes here, has changed since; `vqtok plan --diff` \
-             tells changed inputs: restore them, remove the shard and repair again to have what it was",
-            counted(count, "shard")
-        );
-        reporter.say("differing", &text, json!({"partitions": summary.differing}));
-    }
     let strays = &summary.damage.report.strays;
     if !strays.is_empty() {
         let text = format!(

@@ -1,6 +1,5 @@
 //! Owns repairing outputs: from what the auditor finds to an output that is whole again.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::events::{DamageReport, Event, Observer};
@@ -8,7 +7,7 @@ use super::model_copy;
 use super::pixels::told;
 use super::plan;
 use super::tokenize::{check_batch_size, tokenize};
-use super::tokenize_summary::TokenizeSummary;
+use super::tokenize_summary::{Recorded, TokenizeSummary};
 use super::tokenizer::{Tokenizer, TokenizerOptions};
 use crate::audit::{Part, VerifyReport, verify};
 use crate::data::BucketSizes;
@@ -20,7 +19,7 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{CommitMode, DatasetSummary, Identity, Moved, Plan, all_committed, finalize};
+use crate::tokens::{CommitMode, Identity, Moved, Plan, all_committed};
 use crate::util::settings::{MODEL, MOVED};
 use crate::util::text;
 
@@ -42,17 +41,12 @@ pub struct RepairSummary {
     pub damage: DamageReport,
     /// What was made, and what the output is now.
     pub tokenized: TokenizeSummary,
-    /// Partitions that were made again otherwise than `dataset.json` had recorded them: an image has
-    /// changed since, or what computes.
-    pub differing: Vec<u64>,
 }
 
 impl RepairSummary {
     /// Whether the output is whole, what it was before, without failures, and alone in its folder.
     pub fn is_clean(&self) -> bool {
-        self.tokenized.is_clean()
-            && self.differing.is_empty()
-            && self.damage.report.strays.is_empty()
+        self.tokenized.is_clean() && self.damage.report.strays.is_empty()
     }
 }
 
@@ -110,7 +104,7 @@ impl Repair {
         if work && bad.plans.is_empty() {
             find_images(&Plan::open(&self.dir)?.with_moved(moved.clone()), &bad)?;
         }
-        let before = recorded(finalize::read(&self.dir).ok().flatten());
+        let before = Recorded::before(&self.dir);
         repair::clear(&self.dir, &bad, &|uri| file::size(&moved.place_of(0, uri)))?;
         let plan = Plan::open(&self.dir)?.with_moved(moved);
         let done = match maker {
@@ -118,13 +112,8 @@ impl Repair {
             None => pipeline::Summary::default(),
         };
         let none = pipeline::Summary::default();
-        let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?;
-        let now = recorded(tokenized.dataset.clone());
-        let differs = |(partition, digest): &(&u64, &String)| {
-            now.get(partition).is_some_and(|now| now != *digest)
-        };
-        let differing = before.iter().filter(differs).map(|(partition, _)| *partition).collect();
-        Ok(RepairSummary { damage, tokenized, differing })
+        let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&before);
+        Ok(RepairSummary { damage, tokenized })
     }
 
     /// Makes the partitions that aren't there.
@@ -169,12 +158,6 @@ impl Repair {
         same(&self.dir, &identity, &ours)?;
         Ok((tokenizer, preparation))
     }
-}
-
-/// The digest of every shard in a summary, by its partition.
-fn recorded(summary: Option<DatasetSummary>) -> BTreeMap<u64, String> {
-    let shards = summary.into_iter().flat_map(|summary| summary.shards);
-    shards.map(|shard| (shard.partition, shard.tokens.sha256)).collect()
 }
 
 /// Where the images of a folder are found that moved to another one.

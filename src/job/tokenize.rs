@@ -11,7 +11,7 @@ use super::places;
 use super::plan::{Labels, PlanOfJob, Planning};
 use super::readable;
 use super::share::Share;
-use super::tokenize_summary::TokenizeSummary;
+use super::tokenize_summary::{Recorded, TokenizeSummary};
 use super::tokenizer::Tokenizer;
 use crate::config::{BATCH_SIZE_MAX, Recipe, TokenizeRecipe};
 use crate::data::prepare::Preparation;
@@ -260,17 +260,22 @@ impl Tokenize {
         };
         let there = all_committed(&self.out)?;
         let todo: Vec<usize> = ours.filter(|p| !there.contains(p)).collect();
+        let mut before = Recorded::default();
         // Ascending: the first is the one that a finished state would have.
         if let Some(&first) = todo.first()
             && first < finalize::finished_partitions(out)
         {
-            // A shard was lost from a finished output, and what is made again may differ from it.
+            // A shard was lost from a finished output, and what is made again may differ from it: as
+            // is meant where failures are retried.
+            if !self.retry_failed {
+                before = Recorded::before(out);
+            }
             repair::reopen(&self.out, &plan.lock_exclusive()?)?;
         }
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?;
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(&before);
         summary.appended = appended;
         Ok(summary)
     }

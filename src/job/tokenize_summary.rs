@@ -1,5 +1,6 @@
 //! Owns what a job that tokenizes tells of itself in the end, and finishing an output that is whole.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::events::Appended;
@@ -28,6 +29,9 @@ pub struct TokenizeSummary {
     pub unseen: u64,
     /// What the finished output holds, of all runs and workers; None while something is missing.
     pub dataset: Option<DatasetSummary>,
+    /// Partitions that were lost of a finished output and were made otherwise than it had recorded
+    /// them: an image has changed since, or what computes.
+    pub differing: Vec<u64>,
     /// How the inputs stand to the output, where images were appended to it or are to be.
     pub appended: Option<Appended>,
     /// Of `failed`, the images that had failed before. They were reported then: until the output
@@ -57,16 +61,43 @@ impl TokenizeSummary {
             kept: retried.kept,
             unseen,
             dataset,
+            differing: Vec::new(),
             appended: None,
             failed_again: retried.failed,
         })
     }
 
-    /// Whether every image that was asked for has its tokens: of the whole output where it is
-    /// finished, else of this run.
+    /// Compares what was made again with what a finished output had recorded.
+    pub(super) fn compared(mut self, before: &Recorded) -> TokenizeSummary {
+        let now = Recorded::of(self.dataset.as_ref());
+        let differs = |(partition, digest): &(&u64, &String)| {
+            now.0.get(partition).is_some_and(|now| now != *digest)
+        };
+        self.differing = before.0.iter().filter(differs).map(|(partition, _)| *partition).collect();
+        self
+    }
+
+    /// Whether every image that was asked for has its tokens, of the whole output where it is
+    /// finished, else of this run; and whether they are those that it had.
     pub fn is_clean(&self) -> bool {
         let failed =
             self.dataset.as_ref().map_or(self.failed - self.failed_again, |d| d.totals.failed);
-        failed + self.kept + self.unseen == 0
+        failed + self.kept + self.unseen == 0 && self.differing.is_empty()
+    }
+}
+
+/// The digest of every shard of a finished output, by its partition.
+#[derive(Default)]
+pub(super) struct Recorded(BTreeMap<u64, String>);
+
+impl Recorded {
+    /// What `dataset.json` says before shards are made again.
+    pub(super) fn before(dir: &Path) -> Recorded {
+        Recorded::of(finalize::read(dir).ok().flatten().as_ref())
+    }
+
+    fn of(summary: Option<&DatasetSummary>) -> Recorded {
+        let shards = summary.into_iter().flat_map(|summary| &summary.shards);
+        Recorded(shards.map(|shard| (shard.partition, shard.tokens.sha256.clone())).collect())
     }
 }

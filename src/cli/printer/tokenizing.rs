@@ -176,6 +176,7 @@ impl ProgressPrinter<'_> {
     pub(in crate::cli) fn output(&self, dir: &Path, summary: &TokenizeSummary) {
         if let Some(dataset) = &summary.dataset {
             finalize::report(dir, dataset, self.reporter);
+            self.differing(&summary.differing);
             if let Some(appended) = &summary.appended {
                 let fields = appended_fields(appended);
                 self.reporter.result("appended", &appended_in_words(appended), fields);
@@ -189,6 +190,21 @@ impl ProgressPrinter<'_> {
         );
         let fields = json!({"missing": summary.missing, "partitions": summary.partitions});
         self.say("waiting", &text, fields);
+    }
+}
+
+impl ProgressPrinter<'_> {
+    /// Says which partitions were made otherwise than they were.
+    fn differing(&self, partitions: &[u64]) {
+        let Some(first) = partitions.first() else { return };
+        let text = format!(
+            "made again, but not what dataset.json had: {}, the first tokens/part-{first:05}.parquet: \
+             an image of it, or what the model computes here, has changed since; `vqtok plan --diff` \
+             tells images of another size and most other containers: restore them, remove the shard \
+             and make it again to have what it was",
+            counted(partitions.len(), "shard")
+        );
+        self.reporter.say("differing", &text, json!({"partitions": partitions}));
     }
 }
 
