@@ -149,7 +149,7 @@ impl Args {
             written if seconds > 0.0 => {
                 let share = written as f64 / summary.rows.max(1) as f64;
                 let rate = summary.tokens as f64 * share / seconds;
-                words += &format!(" ({})", numbers::rate(rate, "token"));
+                words += &format!(" ({})", numbers::rate(rate, " tokens"));
             }
             _ => {}
         }
