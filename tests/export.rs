@@ -211,3 +211,42 @@ fn several_views_are_rows_with_keys_of_their_own() {
     let keys: Vec<String> = samples(&job, "tars").into_iter().map(|(key, _, _)| key).collect();
     assert_eq!(keys, ["0000.png/v0", "0000.png/v1", "cat/0001.bmp/v0", "cat/0001.bmp/v1"]);
 }
+
+#[test]
+fn every_format_comes_to_the_same_bytes_whatever_the_threads_and_kills() {
+    let job = job();
+    let formats = [
+        "webdataset",
+        "megatron",
+        "jsonl --fields tokens,key",
+        "bin",
+        "datatrove",
+        "litdata",
+        "mds",
+    ];
+    for (index, format) in formats.into_iter().enumerate() {
+        let line = |out: &str| {
+            format!("export out --to {format} --out {out} --order shuffle=1 --split a=0.5,b=0.5")
+        };
+        let (whole, other) = (format!("whole{index}"), format!("other{index}"));
+        let done = job.expect(0, &line(&whole));
+        assert!(done.stdout.contains(": 6 rows in "), "{}", done.stdout);
+        for nth in [5, 12, 20, 25] {
+            let mut command = job.command(&line(&other));
+            command.env("VQTOK_FAILPOINT", format!("any:{nth}")).output().unwrap();
+        }
+        job.expect(0, &(line(&other) + " --threads 1"));
+        job.assert_same(&whole, &other);
+    }
+    let index = std::fs::read(job.path("whole6/a/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let names = serde_json::json!(["key", "label", "label_id", "tokens"]);
+    assert_eq!(index["shards"][0]["column_names"], names);
+    let lines = std::fs::read_to_string(job.path("whole2/a/tokens.jsonl")).unwrap();
+    assert!(lines.starts_with("{\"tokens\": ["), "{lines}");
+    job.expect(2, "export out --to jsonl --out none").assert_one_line(&[
+        "2 rows have no label",
+        "--fields",
+        "class_id",
+    ]);
+}

@@ -21,8 +21,8 @@ use crate::util::{numbers, text};
 pub(super) struct Args {
     /// Output folder of `vqtok tokenize`, or any Parquet file with a `tokens` column
     input: PathBuf,
-    /// What is written: webdataset (tars), megatron (.bin and .idx), jsonl, bin (bare ids) or
-    /// datatrove (.ds)
+    /// What is written: webdataset (tars), megatron (.bin and .idx), jsonl, bin (bare ids),
+    /// datatrove (.ds), litdata or mds
     #[arg(long, value_name = "FORMAT")]
     to: Target,
     /// Folder for the files: new, or of the same export, which goes on
@@ -149,7 +149,7 @@ impl Args {
             written if seconds > 0.0 => {
                 let share = written as f64 / summary.rows.max(1) as f64;
                 let rate = summary.tokens as f64 * share / seconds;
-                words += &format!(" ({})", numbers::rate(rate, "token"));
+                words += &format!(" ({})", numbers::rate(rate, " tokens"));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::fields::Fields;
 use super::ids::Ids;
+use super::journal::PartRecord;
 use super::labels::Labels;
 use super::part::Made;
 use super::row::Row;
@@ -36,6 +37,11 @@ pub(super) trait Format: Sync {
     /// # Errors
     /// What the system refuses.
     fn part(&self, folder: &Path, number: usize) -> Result<Box<dyn Part>>;
+
+    /// The file that lists a split's parts, with its name, where the format has one.
+    fn index(&self, _parts: &[PartRecord]) -> Option<(&'static str, Vec<u8>)> {
+        None
+    }
 
     /// Whether a label's id is among what a file gives back.
     fn gives_class(&self) -> bool;

@@ -180,7 +180,7 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
     let foreign = commit::list(folder)?.into_iter().find(|path| {
         // What a killed export left before its first file.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        !(name.starts_with('.') && name.ends_with(".tmp")) && name != LABELS
+        !(name.starts_with('.') && name.ends_with(".tmp"))
     });
     match foreign {
         None => Ok(()),
@@ -194,3 +194,45 @@ fn refuse_foreign(folder: &Path) -> Result<()> {
 
 /// The ids of labels, beside it.
 pub(super) const LABELS: &str = "labels.json";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn its_description_names_what_it_holds() {
+        let schema = include_str!("../../schemas/export.v1.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema["schema"], SCHEMA);
+        let file = FileRecord { path: "a".into(), bytes: 1, sha256: "0".into() };
+        let part = PartRecord { rows: 1, ids: 1, files: vec![file] };
+        let split = SplitRecord { name: None, rows: 1, ids: 1, parts: vec![part] };
+        let record = Record {
+            schema: SCHEMA.into(),
+            settings: Value::Null,
+            source_sha256: "0".into(),
+            finished: true,
+            left_out: 0,
+            splits: vec![split],
+        };
+        let record = serde_json::to_value(record).unwrap();
+        let (split, defs) = (&record["splits"][0], &schema["$defs"]);
+        let part = &split["parts"][0];
+        for (value, described) in [
+            (&record, &schema),
+            (split, &defs["split"]),
+            (part, &defs["part"]),
+            (&part["files"][0], &defs["file"]),
+        ] {
+            let keys = |value: &Value| -> BTreeSet<String> {
+                value.as_object().unwrap().keys().cloned().collect()
+            };
+            assert_eq!(keys(value), keys(&described["properties"]));
+            let required: BTreeSet<String> =
+                serde_json::from_value(described["required"].clone()).unwrap();
+            assert_eq!(keys(value), required);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! what becomes of them.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -25,15 +26,22 @@ pub(super) fn channel() -> (Sender<Chunk>, Receiver<Chunk>) {
     bounded(CHUNKS_AHEAD)
 }
 
-/// Puts all rows in order, until nobody takes any more. `folder` holds what doesn't fit into memory.
-pub(super) fn read(mut file: TokenFile, order: RowOrder, folder: &Path, chunks: &Sender<Chunk>) {
+/// Puts all rows in order, until nobody takes any more or `stop` says so. `folder` holds what doesn't
+/// fit into memory.
+pub(super) fn read(
+    mut file: TokenFile,
+    order: RowOrder,
+    folder: &Path,
+    stop: &AtomicBool,
+    chunks: &Sender<Chunk>,
+) {
     let done = match order {
         RowOrder::Plan => {
             put(&mut std::iter::from_fn(|| file.next_row()), chunks);
             Ok(())
         }
         RowOrder::Shuffle(seed) => {
-            Shuffled::of(file, seed, folder, chunks).and_then(|mut shuffled| {
+            Shuffled::of(file, seed, folder, stop, chunks).and_then(|mut shuffled| {
                 while let Some(rows) = shuffled.next_bucket()? {
                     if !put(&mut rows.into_iter().map(Ok), chunks) {
                         break;

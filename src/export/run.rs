@@ -1,6 +1,10 @@
 //! Owns the way of all rows: read in order, encoded on all threads, appended in order. Must not know:
 //! formats.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rayon::prelude::*;
 
 use super::check::Reader;
@@ -21,6 +25,8 @@ use crate::audit::{BadRows, GridRow, TokenFile};
 use crate::error::{Error, Result};
 use crate::tokens::commit;
 use crate::util::hex::sha256_hex;
+use crate::util::numbers::{count, counted};
+use crate::util::text;
 
 /// What an export holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,6 +94,7 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
             journal: &mut journal,
             observer,
             seen: vec![0; splits.len()],
+            expected: index.rows,
             there,
             number: 0,
             left_out: 0,
@@ -127,6 +134,8 @@ struct Work<'a> {
     observer: &'a mut dyn Observer,
     /// Rows of each split so far, those that were there among them.
     seen: Vec<u64>,
+    /// Rows that the first pass counted.
+    expected: u64,
     /// Rows of each that were there before.
     there: Vec<u64>,
     /// Of the next row.
@@ -137,6 +146,9 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&mut self, file: TokenFile) -> Result<()> {
+        // First of all: by it the folder is known as an export's from now on.
+        self.journal.save()?;
+        commit::remove_orphans(&self.settings.out)?;
         for writer in &self.writers {
             commit::create_folder(writer.folder())?;
             commit::remove_orphans(writer.folder())?;
@@ -144,7 +156,6 @@ impl Work<'_> {
         if !self.facts.labels.is_empty() {
             commit::replace_durably(&self.settings.out.join(LABELS), &self.facts.labels.file())?;
         }
-        self.journal.save()?;
         self.observer.event(&Event::Begin { stage: "export", rows: self.source.rows() });
         let done = self.rows(file);
         if done.is_err() {
@@ -152,30 +163,56 @@ impl Work<'_> {
             let _ = self.journal.save();
         }
         done?;
+        self.check_count()?;
         for writer in &mut self.writers {
-            writer.close(self.journal)?;
+            writer.finish(self.journal)?;
         }
         self.journal.record.finished = true;
         self.journal.record.left_out = self.left_out;
         self.journal.save()
     }
 
+    /// Every row that was counted has come, or was left out.
+    fn check_count(&self) -> Result<()> {
+        let (seen, expected) = (self.seen.iter().sum::<u64>(), self.expected);
+        match seen == expected || self.settings.partial {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "{}: gave {} where {} had been counted: its files changed meanwhile; run it again in \
+                 another folder",
+                text::path(&self.settings.input),
+                counted(seen, "row"),
+                count(expected)
+            ))),
+        }
+    }
+
     /// Takes rows until there are no more.
     fn rows(&mut self, file: TokenFile) -> Result<()> {
         let (order, folder) = (self.settings.order, self.settings.out.as_path());
         let (sender, chunks) = order::channel();
+        let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            // Ends with the receiver, which this closure owns.
-            let chunks = chunks;
-            scope.spawn(move || order::read(file, order, folder, &sender));
-            for chunk in &chunks {
-                if self.observer.interrupted() {
-                    return Err(Error::Interrupted);
-                }
-                self.chunk(chunk?)?;
-            }
-            Ok(())
+            // The reader ends with the receiver, which this closure owns, or where it is told to.
+            let (chunks, stop) = (chunks, &stop);
+            scope.spawn(move || order::read(file, order, folder, stop, &sender));
+            let done = self.take(&chunks);
+            stop.store(true, Ordering::Relaxed);
+            done
         })
+    }
+
+    fn take(&mut self, chunks: &Receiver<order::Chunk>) -> Result<()> {
+        loop {
+            if self.observer.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            match chunks.recv_timeout(Duration::from_millis(100)) {
+                Ok(chunk) => self.chunk(chunk?)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
     }
 
     fn chunk(&mut self, items: Vec<order::Item>) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Owns the shuffled order: rows go by their hash into buckets on disk, and each bucket is sorted in
-//! memory, so that memory stays the same however many rows there are.
+//! memory. Up to 13 million rows that is 65,536 at a time; of more, it is a 200th of them.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 
@@ -15,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::util::nameless_file;
 
 /// Rows of a bucket, about.
-const BUCKET_ROWS: u64 = 1 << 15;
-/// Buckets at most: each is an open file.
-const BUCKETS_MAX: u64 = 512;
+const BUCKET_ROWS: u64 = 1 << 16;
+/// Buckets at most: each is an open file, of which some systems grant 256.
+const BUCKETS_MAX: u64 = 200;
 
 /// Rows in buckets on disk.
 pub(super) struct Shuffled {
@@ -35,6 +36,7 @@ impl Shuffled {
         mut file: TokenFile,
         seed: u64,
         folder: &Path,
+        stop: &AtomicBool,
         chunks: &Sender<Chunk>,
     ) -> Result<Shuffled> {
         let count = file.row_count().div_ceil(BUCKET_ROWS).clamp(1, BUCKETS_MAX);
@@ -44,6 +46,9 @@ impl Shuffled {
             buckets.push(BufWriter::with_capacity(1 << 16, bucket));
         }
         while let Some(row) = file.next_row() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             match row {
                 Ok(row) => {
                     let place = (u128::from(place(seed, &row)) * u128::from(count)) >> 64;

@@ -17,6 +17,10 @@ pub enum Target {
     Bin,
     /// datatrove's `.ds`, as nanotron reads it.
     Datatrove,
+    /// LitData's chunks of ids, as litgpt reads them.
+    LitData,
+    /// MosaicML Streaming's shards.
+    Mds,
 }
 
 /// What a format is like.
@@ -32,8 +36,15 @@ pub(super) struct Traits {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 5] =
-        [Target::WebDataset, Target::Megatron, Target::Jsonl, Target::Bin, Target::Datatrove];
+    pub const ALL: [Target; 7] = [
+        Target::WebDataset,
+        Target::Megatron,
+        Target::Jsonl,
+        Target::Bin,
+        Target::Datatrove,
+        Target::LitData,
+        Target::Mds,
+    ];
 
     pub(super) const fn traits(self) -> Traits {
         let (name, grids, shard_rows) = match self {
@@ -42,6 +53,8 @@ impl Target {
             Target::Jsonl => ("jsonl", false, None),
             Target::Bin => ("bin", false, None),
             Target::Datatrove => ("datatrove", false, None),
+            Target::LitData => ("litdata", false, Some(10_000)),
+            Target::Mds => ("mds", true, Some(10_000)),
         };
         Traits { name, grids, shard_rows }
     }

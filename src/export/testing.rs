@@ -5,6 +5,7 @@ use std::path::Path;
 use super::check::Reader;
 use super::format::{Facts, Format};
 use super::ids::Ids;
+use super::journal::{FileRecord, PartRecord};
 use super::labels::Labels;
 use super::row::{Row, RowDigest};
 use super::settings::Settings;
@@ -45,6 +46,13 @@ pub(super) fn facts(rows: &[Row], set: impl FnOnce(&mut Settings)) -> Facts {
     Facts { ids, labels, captions: true, fields: settings.fields.unwrap_or_default() }
 }
 
+/// What the journal says of rows with so many ids in a golden file.
+pub(super) fn record(rows: &[Row], ids: u64, golden: &str) -> PartRecord {
+    let (path, bytes) = (golden.to_string(), file(golden).len() as u64);
+    let files = vec![FileRecord { path, bytes, sha256: String::new() }];
+    PartRecord { rows: rows.len() as u64, ids, files }
+}
+
 /// The files that a format makes of rows.
 pub(super) fn made(format: &dyn Format, number: usize, rows: &[Row]) -> Vec<Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +85,7 @@ pub(super) fn assert_read(target: Target, rows: &[Row], golden: &[&str], tokens:
     let digest = || {
         let mut digest = RowDigest::default();
         for row in rows {
-            let gives = [Target::WebDataset, Target::Jsonl].contains(&target);
+            let gives = [Target::WebDataset, Target::Jsonl, Target::Mds].contains(&target);
             let class = row.class.filter(|_| gives);
             let sides = target.traits().grids.then_some((row.height, row.width));
             digest.add(class, sides, &row.codes);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::check::Reader;
 use super::format::{Encoded, Format, Part};
 use super::journal::{FileRecord, Journal, PartRecord};
-use super::part::Made;
+use super::part::{Growing, Made};
 use super::row::{Row, RowDigest};
 use crate::error::{Error, Result};
 use crate::tokens::commit::{Published, digest_file};
@@ -102,6 +102,21 @@ impl<'a> SplitWriter<'a> {
         }
         let files = made.into_iter().map(|made| self.publish(made)).collect::<Result<_>>()?;
         journal.add(self.split, PartRecord { rows, ids, files })
+    }
+
+    /// Ends the split: what was begun gets its names, and the list of all parts is written.
+    ///
+    /// # Errors
+    /// As [`SplitWriter::push`].
+    pub(super) fn finish(&mut self, journal: &mut Journal) -> Result<()> {
+        self.close(journal)?;
+        let parts = &journal.record.splits[self.split].parts;
+        let Some((name, bytes)) = self.format.index(parts).filter(|_| !parts.is_empty()) else {
+            return Ok(());
+        };
+        let mut file = Growing::create(&self.folder, name)?;
+        file.write(&bytes)?;
+        self.publish(file.seal()?).map(drop)
     }
 
     /// Gives a file its name. Where the same file has it, a run before this one made it.

@@ -74,7 +74,8 @@ fn sample_of(sample: &[u8], columns: &[(String, String)]) -> Result<Given, Strin
                 given.class = Some(class).filter(|class| *class >= 0);
             }
             "tokens" => {
-                let width = encoding.strip_prefix("ndarray:uint").and_then(|bits| bits.parse().ok());
+                let width =
+                    encoding.strip_prefix("ndarray:uint").and_then(|bits| bits.parse().ok());
                 let width = width.map(|bits: usize| bits / 8).ok_or("tokens have no type")?;
                 let (head, rest) = value.split_first().ok_or_else(short)?;
                 let side = 1 << (head & 3);

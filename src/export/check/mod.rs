@@ -3,6 +3,7 @@
 
 mod bytes;
 mod flat;
+mod headed;
 mod jsonl;
 mod megatron;
 mod webdataset;
@@ -58,6 +59,10 @@ impl Reader {
                 let undo = &mut |ids| self.undo(ids).map(&mut each);
                 flat::rows(file, width, eos, codes + specials, undo)?;
             }
+            (Target::LitData, [chunk]) => {
+                headed::items(chunk, &mut |ids| self.undo(ids).map(&mut each))?;
+            }
+            (Target::Mds, [shard]) => headed::mds(shard, &mut each)?,
             (Target::Jsonl, [lines]) => {
                 let class = self.fields.name_of(Field::ClassId);
                 let tokens = self.fields.name_of(Field::Tokens).unwrap_or("tokens");

@@ -1,7 +1,10 @@
 //! The formats, one file each. Must not know: where rows come from, splits, how files get their names.
 
 mod flat;
+mod headed;
 mod jsonl;
+mod litdata;
+mod mds;
 mod megatron;
 mod webdataset;
 
@@ -20,5 +23,7 @@ pub(super) fn of(target: Target, facts: &Facts) -> Result<Box<dyn Format>> {
         Target::Jsonl => Box::new(jsonl::Jsonl::of(facts)),
         Target::Bin => Box::new(flat::Flat::of(facts, flat::Kind::Bin)),
         Target::Datatrove => Box::new(flat::Flat::of(facts, flat::Kind::Datatrove)),
+        Target::LitData => Box::new(litdata::LitData::of(facts)?),
+        Target::Mds => Box::new(mds::Mds::of(facts)),
     })
 }
