@@ -191,9 +191,7 @@ impl ProgressPrinter<'_> {
         let fields = json!({"missing": summary.missing, "partitions": summary.partitions});
         self.say("waiting", &text, fields);
     }
-}
 
-impl ProgressPrinter<'_> {
     /// Says which partitions were made otherwise than they were.
     fn differing(&self, partitions: &[u64]) {
         let Some(first) = partitions.first() else { return };

@@ -26,11 +26,13 @@ pub(super) fn documents(
     }
 }
 
-/// Gives each row of ids of `width` bytes: `length` of them, or up to and with `eos`.
+/// Gives each row of ids of `width` bytes: `length` of them, or up to and with `eos`, which may be what
+/// a row begins with as well.
 pub(super) fn rows(
     ids: &mut Source,
     width: usize,
     eos: Option<u32>,
+    begins_with_eos: bool,
     length: usize,
     each: &mut dyn FnMut(Vec<u32>) -> Result<(), String>,
 ) -> Result<(), String> {
@@ -40,7 +42,8 @@ pub(super) fn rows(
         let stretch = ids.left.min(1 << 20);
         for id in numbers(&ids.take(stretch)?, width) {
             row.push(id);
-            if eos.map_or(row.len() == length, |eos| id == eos) {
+            let begins = begins_with_eos && row.len() == 1;
+            if eos.map_or(row.len() == length, |eos| id == eos && !begins) {
                 each(std::mem::take(&mut row))?;
             }
         }
@@ -53,8 +56,23 @@ pub(super) fn rows(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::export::target::Target;
     use crate::export::testing;
+
+    #[test]
+    fn one_id_may_begin_and_end_a_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens.bin");
+        std::fs::write(&path, [9, 0, 1, 0, 9, 0, 9, 0, 2, 0, 3, 0, 9, 0]).unwrap();
+        let mut found = Vec::new();
+        let mut each = |row| {
+            found.push(row);
+            Ok(())
+        };
+        rows(&mut Source::open(&path).unwrap(), 2, Some(9), true, 3, &mut each).unwrap();
+        assert_eq!(found, [vec![9, 1, 9], vec![9, 2, 3, 9]]);
+    }
 
     #[test]
     fn the_golden_files_are_read_and_any_change_is_seen() {

@@ -57,7 +57,8 @@ impl Reader {
                 let width = if largest > 0xffff { 4 } else { 2 };
                 let specials = [bos, eos, class_first].into_iter().flatten().count();
                 let undo = &mut |ids| self.undo(ids).map(&mut each);
-                flat::rows(file, width, eos, codes + specials, undo)?;
+                let both = eos.is_some() && bos == eos;
+                flat::rows(file, width, eos, both, codes + specials, undo)?;
             }
             (Target::LitData, [chunk]) => {
                 headed::items(chunk, &mut |ids| self.undo(ids).map(&mut each))?;

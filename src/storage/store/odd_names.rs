@@ -39,9 +39,13 @@ pub(super) async fn list(
             Ok(part) => {
                 let more = part.page_token.is_some();
                 let last = found.take(part.result, folder, &prefix);
-                // A list that doesn't come forward would never end.
-                if !more || last <= after {
+                if !more {
                     return Ok((found.all(), odd));
+                }
+                // Such a list would never end, and what is behind it isn't nothing.
+                if last <= after {
+                    let source = "its list of names doesn't come forward".into();
+                    return Err(Error::Generic { store: "list", source });
                 }
                 (after, page) = (last, (2 * page).min(PAGE));
             }
