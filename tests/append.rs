@@ -1,100 +1,17 @@
 //! Drives `tokenize --append`: images that come later into an output that is there already. Must not
 //! know: how any of it is done.
 
+#[path = "support/appends.rs"]
+mod appends;
 #[path = "support/containers.rs"]
 mod containers;
 mod support;
+use appends::*;
 use containers::{compressed, members, samples, tar};
 use support::*;
-use vqtok::internals::audit::TokenFile;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime};
-
-const FLAGS: &str = "--model model --shard-rows 4 --batch-size 2 --threads 1 --json";
-
-/// The line that appends `inputs` to `out`.
-fn append(inputs: &str, out: &str) -> String {
-    format!("tokenize {inputs} --out {out} --append {FLAGS}")
-}
-
-/// 18 pictures, of which those from the 10th on are kept for later, and `out` of the others.
-fn begun() -> Job {
-    let job = Job::new(18).trained();
-    fs::create_dir(job.path("later")).unwrap();
-    for (index, name) in names(&job).iter().enumerate().skip(10) {
-        fs::rename(job.path("images").join(name), job.path(&format!("later/{index}"))).unwrap();
-    }
-    job.expect(0, &format!("tokenize images --out out {FLAGS}"));
-    job
-}
-
-/// The names of the first pictures, in the order in which they are made.
-fn names_of(count: usize) -> Vec<String> {
-    let name = |index: usize| {
-        let extension = ["png", "bmp", "ppm", "qoi"][index % 4];
-        format!("{}{index:04}.{extension}", ["", "cat/", "dog/"][index % 3])
-    };
-    (0..count).map(name).collect()
-}
-
-fn names(job: &Job) -> Vec<String> {
-    let names = names_of(18);
-    assert!(names.iter().all(|name| job.path("images").join(name).exists()));
-    names
-}
-
-/// Pictures that were kept for later come in.
-fn arrive(job: &Job, which: std::ops::Range<usize>) {
-    for index in which {
-        let to = job.path("images").join(&names_of(18)[index]);
-        fs::rename(job.path(&format!("later/{index}")), to).unwrap();
-    }
-}
-
-/// How many images were new, there already, and changed.
-fn appended(done: &Done) -> [u64; 3] {
-    let last = &done.events("appended")[0];
-    let planned = &done.events("plan")[0]["appended"];
-    ["new", "known", "changed"].map(|name| {
-        assert_eq!(last[name], planned[name]);
-        last[name].as_u64().unwrap()
-    })
-}
-
-/// The codes of every image, by its key.
-fn codes(job: &Job, out: &str) -> BTreeMap<String, Vec<i64>> {
-    let rows = TokenFile::open(&job.path(out)).unwrap().map(Result::unwrap);
-    let rows = rows.map(|row| {
-        let codes = row.levels[0].codes.iter().map(|&code| i64::from(code)).collect();
-        (row.key, codes)
-    });
-    let mut all = BTreeMap::new();
-    rows.for_each(|(key, codes)| assert!(all.insert(key, codes).is_none(), "a key comes twice"));
-    all
-}
-
-fn dataset(job: &Job, out: &str) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(job.path(out).join("dataset.json")).unwrap()).unwrap()
-}
-
-/// Files of `before` other than the two that are folded anew, which `out` must hold as they were.
-fn must_stay(job: &Job, out: &str, before: &[(String, Vec<u8>)]) {
-    let now: BTreeMap<String, Vec<u8>> = job.files(out).into_iter().collect();
-    for (name, bytes) in before {
-        let folded = ["dataset.json", "codebook.parquet"].contains(&name.as_str());
-        assert!(folded || now.get(name) == Some(bytes), "{name} has changed");
-    }
-}
-
-fn copy(job: &Job, from: &str, to: &str) {
-    for (name, bytes) in job.files(from) {
-        let path = job.path(to).join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-}
 
 #[test]
 fn a_grown_folder_is_appended_and_what_was_there_stays() {
@@ -421,121 +338,4 @@ fn a_tar_that_comes_into_a_folder_of_tars_is_appended() {
         "b.tar and '",
         "e.tar; keys must differ",
     ]);
-}
-
-#[test]
-fn other_settings_are_refused_and_files_of_others_are_kept() {
-    let job = begun();
-    arrive(&job, 10..18);
-    let line = append("images", "out");
-    job.expect(2, &format!("{line} --alpha black"))
-        .assert_one_line(&["--alpha white", "out was made"]);
-    let rows = line.replace("--shard-rows 4", "--shard-rows 5");
-    job.expect(2, &rows).assert_one_line(&["--shard-rows 4, this run has 5"]);
-    job.expect(0, "train images --model other --recipe tiny.toml --seed 7");
-    let other = line.replace("--model model", "--model other");
-    job.expect(2, &other).assert_one_line(&["another model"]);
-    fs::copy(job.path("out/tokens/part-00000.parquet"), job.path("out/tokens/part-00004.parquet"))
-        .unwrap();
-    job.expect(2, &line).assert_one_line(&["part-00004.parquet exists and isn't of this job"]);
-    fs::remove_file(job.path("out/tokens/part-00004.parquet")).unwrap();
-    fs::create_dir(job.path("empty")).unwrap();
-    job.expect(2, &append("empty", "out")).assert_one_line(&["no image under empty"]);
-    job.expect(0, &line);
-}
-
-#[test]
-fn images_that_are_planned_under_another_key_are_refused() {
-    let job = begun();
-    let before = job.files("out");
-    let cats = names_of(10).iter().filter(|name| name.starts_with("cat/")).count();
-    let refused = job.expect(2, &append("images/cat", "out"));
-    refused.assert_one_line(&[
-        &format!(
-            "{cats} images of these INPUTs are planned already under other keys: '0001.bmp' at"
-        ),
-        "as 'cat/0001.bmp'",
-        "give the one that was given then",
-    ]);
-    assert!(job.files("out") == before);
-    // New ones beside them don't make them new.
-    arrive(&job, 10..18);
-    job.expect(2, &append("images/cat", "out")).assert_one_line(&["under other keys"]);
-    job.expect(0, &append("images", "out"));
-    // Who names keys has named them.
-    let list = format!("file,id\n{},mine\n", job.path("images/cat/0001.bmp").display());
-    fs::write(job.path("list.csv"), list).unwrap();
-    let named = format!("{} --key-column id", append("list.csv", "out"));
-    assert_eq!(appended(&job.expect(0, &named)), [1, 0, 0]);
-}
-
-#[test]
-fn what_is_gone_and_where_labels_stand_is_told() {
-    let job = begun();
-    arrive(&job, 10..14);
-    fs::remove_file(job.path("images/0000.png")).unwrap();
-    let done = job.expect(0, &append("images", "out"));
-    assert_eq!(done.events("gone")[0]["images"], 1);
-    assert_eq!(done.events("plan")[0]["appended"]["gone"], 1);
-    let told = job.expect(0, &append("images", "out").replace("--json", "")).stderr;
-    let line =
-        "not among these INPUTs, their rows stay: 1 image of the output; `vqtok plan --diff`";
-    assert!(told.contains(line), "{told}");
-    // New ones alone leave out the others.
-    for (index, name) in ["train/cat/a.png", "val/cat/b.png"].into_iter().enumerate() {
-        fs::create_dir_all(job.path("more").join(name).parent().unwrap()).unwrap();
-        fs::rename(job.path(&format!("later/{}", 14 + index)), job.path("more").join(name))
-            .unwrap();
-    }
-    let done = job.expect(0, &append("more", "out"));
-    assert_eq!((appended(&done), done.events("gone").len()), ([2, 0, 0], 0));
-    let labels = &done.events("labels")[0];
-    assert_eq!((&labels["level"], &labels["of_inputs"]), (&"0".into(), &"1".into()));
-    assert_eq!(job.expect(0, &append("more", "out")).events("labels").len(), 0);
-}
-
-#[test]
-fn a_plan_of_another_output_is_told_before_anything_is_written() {
-    let job = begun();
-    job.expect(0, &format!("tokenize later --out other {FLAGS}"));
-    fs::copy(job.path("other/plan.parquet"), job.path("out/plan.parquet")).unwrap();
-    let before = job.files("out");
-    arrive(&job, 10..18);
-    let refused = job.expect(2, &append("images", "out"));
-    refused.assert_one_line(&["part-00000.parquet", "it belongs to another output"]);
-    assert!(job.files("out") == before);
-}
-
-#[test]
-fn an_append_beside_one_that_runs_is_to_be_tried_again() {
-    let job = begun();
-    job.expect(0, &format!("{} --partition 1/2", append("later", "out")));
-    let other = fs::read(job.path("later/10")).unwrap();
-    fs::create_dir(job.path("another")).unwrap();
-    fs::write(job.path("another/x.png"), other).unwrap();
-    let running = fs::File::open(job.path("out")).unwrap();
-    running.lock_shared().unwrap();
-    let busy = job.expect(75, &append("another", "out"));
-    busy.assert_one_line(&["another job is at work on this output; try again when it is done"]);
-    drop(running);
-    let refused = job.expect(2, &append("another", "out"));
-    refused.assert_one_line(&["plan-00001.parquet isn't finished"]);
-}
-
-#[test]
-fn an_older_finished_state_is_mended_by_the_next_run() {
-    let job = begun();
-    let older = ["dataset.json", "codebook.parquet"]
-        .map(|name| (name, fs::read(job.path("out").join(name)).unwrap()));
-    arrive(&job, 10..18);
-    job.expect(0, &append("images", "out"));
-    let newer = job.files("out");
-    // As a job leaves it that summed up before the other one appended, and was slower.
-    for (name, bytes) in &older {
-        fs::write(job.path("out").join(name), bytes).unwrap();
-    }
-    assert!(job.files("out") != newer);
-    job.expect(0, &format!("tokenize images --out out {FLAGS}"));
-    assert!(job.files("out") == newer);
-    job.expect(0, "verify out");
 }

@@ -308,6 +308,30 @@ fn an_outage_ends_finalize_and_append_as_it_ends_a_run() {
 }
 
 #[test]
+fn a_store_that_is_busy_from_the_start_is_tried_again_another_time() {
+    let Some((cloud, _)) = scene() else { return };
+    cloud.upload("images", "calm-images");
+    cloud.upload("model", "calm-model");
+    let cloud = cloud.impatient();
+    for line in [
+        "tokenize images --model model --out @/calm",
+        "tokenize images --model model --out @/calm --append",
+        "tokenize @/calm-images --model model --out fresh",
+        "tokenize images --model @/calm-model --out fresh",
+        "plan @/calm-images",
+        "plan images --diff @/calm",
+        "inspect @/calm",
+        "export @/calm --to jsonl --out lines",
+        "reconstruct @/calm-images --model model --out pairs.png",
+        "train @/calm-images --model new --recipe tiny.toml",
+    ] {
+        for requests in [0, 1] {
+            ends(&cloud, line, requests);
+        }
+    }
+}
+
+#[test]
 fn the_other_commands_read_what_lies_in_a_store() {
     let Some((cloud, _)) = scene() else { return };
     cloud.upload("model", "model");

@@ -29,6 +29,12 @@ pub enum Part {
     Dataset,
 }
 
+impl Part {
+    pub(crate) fn is_plan(self) -> bool {
+        matches!(self, Part::Plan | Part::AppendedPlan(_))
+    }
+}
+
 /// Something that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {

@@ -30,6 +30,10 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    storage::opening(|| inspect(&args, reporter))
+}
+
+fn inspect(args: &Args, reporter: &Reporter) -> Result<Finished> {
     let path = &args.path;
     let there = |path: &Path| storage::exists(path).map_err(Error::io(path));
     if !there(path)? {

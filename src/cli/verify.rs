@@ -107,7 +107,11 @@ fn verdict(report: &VerifyReport) -> String {
         (findings, _) => {
             let with = if strays.is_empty() { strays } else { format!("; {strays}") };
             let findings = counted(findings, "finding");
-            format!("{findings}; `vqtok repair` rebuilds the damaged parts{with}")
+            let plan = match report.findings.iter().any(|finding| finding.part.is_plan()) {
+                true => " or says how to get a plan back",
+                false => "",
+            };
+            format!("{findings}; `vqtok repair` rebuilds the damaged parts{plan}{with}")
         }
     }
 }

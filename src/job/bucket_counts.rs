@@ -42,7 +42,7 @@ impl Survey {
         observer: &mut dyn Observer,
     ) -> Result<Vec<BucketCount>> {
         let model = model.as_ref();
-        let path = storage::local_copy(model).map_err(Error::io(model))?;
+        let path = storage::opening(|| storage::local_copy(model).map_err(Error::io(model)))?;
         let card = TokenizerOptions::new().detect(|options| model_card::read(&path, options))?;
         let preparation = PixelSettings::new().bucketed(&card.config, buckets)?;
         let Some(sizes) = &preparation.buckets else { return Ok(Vec::new()) };

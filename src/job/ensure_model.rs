@@ -31,7 +31,8 @@ impl Tokenize {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         self.check_pixels(options.pixels)?;
-        self.recipe = Some(ensure(&self.out, training, options, observer)?);
+        let recipe = storage::opening(|| ensure(&self.out, training, options, observer))?;
+        self.recipe = Some(recipe);
         Ok(())
     }
 }

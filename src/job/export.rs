@@ -6,6 +6,7 @@ use super::events::{Observer, Relay};
 use super::places;
 use crate::error::Result;
 use crate::export::{self, ExportSummary, Fields, LevelChoice, RowOrder, Settings, Splits, Target};
+use crate::storage;
 use crate::util::settings::OUT;
 
 /// Tokens on their way into the files that trainers read. The same job again goes on behind the last
@@ -127,6 +128,6 @@ impl Export {
     /// else in it; [`Error::Interrupted`](crate::Error::Interrupted) where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<ExportSummary> {
         places::check_new(OUT, &self.settings.out)?;
-        export::run(&self.settings, &mut Relay(observer))
+        storage::opening(|| export::run(&self.settings, &mut Relay(observer)))
     }
 }

@@ -168,9 +168,13 @@ pub(crate) fn writable_folder(setting: Setting, folder: &Path) -> Result<()> {
     refuse_empty(setting, folder)?;
     let shown = text::path(folder);
     if storage::is_remote(folder) {
-        let told =
-            |error| Error::setting(setting, format!("{shown}: {}", error_text::reason(&error)));
-        return storage::probe(folder).map_err(told);
+        let probe = || storage::probe(folder).map_err(Error::io(folder));
+        return storage::opening(probe).map_err(|error| match error {
+            Error::Io { source, .. } => {
+                Error::setting(setting, format!("{shown}: {}", error_text::reason(&source)))
+            }
+            error => error,
+        });
     }
     let whole = std::path::absolute(folder).map_err(Error::io(folder))?;
     let Some(there) = whole.ancestors().find(|path| path.symlink_metadata().is_ok()) else {

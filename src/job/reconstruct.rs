@@ -17,6 +17,7 @@ use crate::data::{SourceImage, contact_sheet, subsample};
 use crate::engine::PixelBatch;
 use crate::error::{Error, Reject, Result};
 use crate::metrics;
+use crate::storage;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{COUNT, OUT};
 use crate::util::{overwrite, text};
@@ -122,6 +123,14 @@ impl Reconstruct {
         observer: &mut dyn Observer,
     ) -> Result<ReconstructSummary> {
         self.check()?;
+        storage::resumable(|| self.run_now(tokenizer, observer))
+    }
+
+    fn run_now(
+        &self,
+        tokenizer: &mut Tokenizer,
+        observer: &mut dyn Observer,
+    ) -> Result<ReconstructSummary> {
         let preparation = tokenizer.bounded_preparation()?;
         let mut images = self.inputs.images(self.inputs.take(), false)?;
         let chosen = subsample::evenly(images.by_ref(), self.count)?;

@@ -10,6 +10,7 @@ use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::data::source::stream::Found;
 use crate::data::{Skipped, SourceImage};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tokens::changes::Group;
 use crate::tokens::{Plan, PlanRow};
 use crate::util::settings::ROWS;
@@ -170,6 +171,10 @@ impl Survey {
             let text = format!("is at most {ROWS_MAX}, not {}", self.rows);
             return Err(Error::setting(ROWS, text));
         }
+        storage::opening(|| self.run_now(observer))
+    }
+
+    fn run_now(&self, observer: &mut dyn Observer) -> Result<SurveySummary> {
         let inputs = &self.inputs;
         let mut found = inputs.images(inputs.take(), true)?;
         let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
@@ -213,8 +218,11 @@ impl Survey {
         out: impl AsRef<Path>,
         observer: &mut dyn Observer,
     ) -> Result<InputChanges> {
-        let plan = Plan::open(out.as_ref())?;
-        let changes = changes(&self.inputs, &plan, &|| observer.interrupted())?;
+        let (plan, changes) = storage::opening(|| {
+            let plan = Plan::open(out.as_ref())?;
+            let changes = changes(&self.inputs, &plan, &|| observer.interrupted())?;
+            Ok((plan, changes))
+        })?;
         let keys = |group: &Group| ChangedImages {
             count: group.count,
             examples: group.examples.iter().map(|row: &PlanRow| row.key.clone()).collect(),

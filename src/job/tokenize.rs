@@ -192,11 +192,13 @@ impl Tokenize {
         pixels::check_views(self.buckets.as_ref(), self.views)?;
         places::refuse_empty(OUT, &self.out)?;
         self.inputs.check_folder(&self.out)?;
-        places::check_output(&self.out, model)?;
-        if self.is_finished() {
-            return Ok(()); // Nothing is written.
-        }
-        places::writable_folder(OUT, &self.out)
+        storage::opening(|| {
+            places::check_output(&self.out, model)?;
+            if self.is_finished() {
+                return Ok(()); // Nothing is written.
+            }
+            places::writable_folder(OUT, &self.out)
+        })
     }
 
     /// Whether there is nothing to do but to look.
@@ -218,6 +220,17 @@ impl Tokenize {
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
         self.check(&tokenizer.path)?;
+        let (settings, planned) = storage::opening(|| self.plan(tokenizer, observer))?;
+        let engine = tokenizer.engine.as_mut();
+        storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
+    }
+
+    /// What is planned, and how it is tokenized.
+    fn plan(
+        &self,
+        tokenizer: &mut Tokenizer,
+        observer: &mut dyn Observer,
+    ) -> Result<(pipeline::Settings, PlanOfJob)> {
         let labels = Labels::choose(self.label_level, &self.inputs, &self.out);
         let recipe = match &self.recipe {
             Some(recipe) => recipe.clone(),
@@ -237,8 +250,7 @@ impl Tokenize {
         let (inputs, out) = (&self.inputs, &self.out);
         let planning = Planning { inputs, out, labels: &labels, preparation };
         let planned = append::plan(&planning, &identity, self.append, observer)?;
-        let engine = tokenizer.engine.as_mut();
-        storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
+        Ok((settings, planned))
     }
 
     /// What is still to do of a plan.

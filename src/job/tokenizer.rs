@@ -92,7 +92,7 @@ impl TokenizerOptions {
     /// asks for a device that isn't there or a precision that the device doesn't have.
     pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
         let model = model.as_ref();
-        let path = &storage::local_copy(model).map_err(Error::io(model))?;
+        let path = &storage::opening(|| storage::local_copy(model).map_err(Error::io(model)))?;
         compute_pool::check_environment()?;
         self.pixels.check()?;
         refuse_unfinished(path)?;

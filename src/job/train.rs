@@ -9,6 +9,7 @@ use super::tokenizer::refuse_unfinished;
 use super::{places, resume};
 use crate::config::Recipe;
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::train::input::images::Images;
 use crate::train::{self, TrainSummary};
 use crate::util::numbers::counted;
@@ -214,6 +215,10 @@ impl Train {
     /// Settings that can't work, before any work; a training of another recipe or other images in
     /// the folder; [`Error::Interrupted`] where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
+        storage::opening(|| self.run_now(observer))
+    }
+
+    fn run_now(&self, observer: &mut dyn Observer) -> Result<TrainSummary> {
         compute_pool::check_environment()?;
         let model = &self.model;
         places::check_new(MODEL, model)?;

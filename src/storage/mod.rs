@@ -41,4 +41,4 @@ pub(crate) use files::{
 };
 pub(crate) use long_paths::reach;
 pub(crate) use model_cache::local_copy;
-pub(crate) use outage::{complete, resumable, watching};
+pub(crate) use outage::{complete, opening, resumable, watching};

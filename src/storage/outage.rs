@@ -14,12 +14,18 @@ use crate::error::{Error, GO_ON, Result};
 use crate::util::text;
 
 /// What an error of an outage holds.
-#[derive(Debug)]
-struct Outage(String);
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Outage {
+    /// What is to be said of it.
+    pub(super) why: String,
+    /// Whether the store has ever answered, if only that it is busy: an endpoint that hasn't may be
+    /// a wrong one, which no patience mends.
+    pub(super) passes: bool,
+}
 
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -27,18 +33,18 @@ impl std::error::Error for Outage {}
 
 /// The error of an outage.
 #[cfg(any(feature = "stores", test))]
-pub(super) fn error(kind: io::ErrorKind, text: String) -> io::Error {
-    io::Error::new(kind, Outage(text))
+pub(super) fn error(kind: io::ErrorKind, outage: Outage) -> io::Error {
+    io::Error::new(kind, outage)
 }
 
-/// What is to be said of an error that is an outage's.
-pub(super) fn of(error: &io::Error) -> Option<String> {
-    Some(error.get_ref()?.downcast_ref::<Outage>()?.0.clone())
+/// The outage that an error is of.
+pub(super) fn of(error: &io::Error) -> Option<Outage> {
+    error.get_ref()?.downcast_ref::<Outage>().cloned()
 }
 
 thread_local! {
     /// The last one that this thread met.
-    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Outage>> = const { RefCell::new(None) };
 }
 
 /// The outages that any thread has met: how many, and the last one.
@@ -48,7 +54,7 @@ static MET: Mutex<(u64, String)> = Mutex::new((0, String::new()));
 pub(super) fn noted<T>(answer: io::Result<T>) -> io::Result<T> {
     if let Some(outage) = answer.as_ref().err().and_then(of) {
         let mut met = MET.lock().unwrap_or_else(PoisonError::into_inner);
-        *met = (met.0 + 1, outage.clone());
+        *met = (met.0 + 1, outage.why.clone());
         LAST.with(|last| *last.borrow_mut() = Some(outage));
     }
     answer
@@ -78,6 +84,11 @@ fn ended(place: &Path, why: &str) -> Error {
 
 /// Does `act`, and says which outage this thread met meanwhile.
 pub(crate) fn watching<T>(act: impl FnOnce() -> T) -> (T, Option<String>) {
+    let (done, met) = watched(act);
+    (done, met.map(|outage| outage.why))
+}
+
+fn watched<T>(act: impl FnOnce() -> T) -> (T, Option<Outage>) {
     let before = LAST.with(RefCell::take);
     let done = act();
     let met = LAST.with(RefCell::take);
@@ -91,13 +102,28 @@ pub(crate) fn watching<T>(act: impl FnOnce() -> T) -> (T, Option<String>) {
 /// # Errors
 /// Those of `work`; [`Error::Busy`] in place of those of an outage.
 pub(crate) fn resumable<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let (done, met) = watching(work);
+    ending(work, |_| true)
+}
+
+/// Looks at what is there before any work: where a store that has answered before, or says that it is
+/// busy, ends it, the same can be tried another time. Where nothing has ever answered, the address
+/// is likely wrong, and its error stays.
+///
+/// # Errors
+/// Those of `work`; [`Error::Busy`] in place of those of an outage that passes.
+pub(crate) fn opening<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    ending(work, |outage| outage.passes)
+}
+
+fn ending<T>(work: impl FnOnce() -> Result<T>, is: impl Fn(&Outage) -> bool) -> Result<T> {
+    let (done, met) = watched(work);
+    let met = met.filter(&is);
     done.map_err(|error| match (error, met) {
-        (Error::Io { path, source }, met) => match of(&source).or(met) {
-            Some(why) => ended(&path, &why),
+        (Error::Io { path, source }, met) => match of(&source).filter(is).or(met) {
+            Some(outage) => ended(&path, &outage.why),
             None => Error::Io { path, source },
         },
-        (Error::Corrupt { path, .. }, Some(why)) => ended(&path, &why),
+        (Error::Corrupt { path, .. }, Some(outage)) => ended(&path, &outage.why),
         (error, _) => error,
     })
 }
@@ -107,16 +133,28 @@ mod tests {
     use super::*;
     use std::io::ErrorKind;
 
+    fn down_since(passes: bool) -> io::Error {
+        error(ErrorKind::Other, Outage { why: "down".into(), passes })
+    }
+
+    #[test]
+    fn what_never_answered_may_be_no_store_at_all() {
+        let look = |passes| move || Err::<(), _>(Error::io("s3://b/k")(down_since(passes)));
+        assert_eq!(opening(look(true)).unwrap_err().exit_code(), 75);
+        assert_eq!(opening(look(false)).unwrap_err().exit_code(), 2);
+        assert_eq!(resumable(look(false)).unwrap_err().exit_code(), 75);
+    }
+
     #[test]
     fn work_that_an_outage_ends_can_go_on() {
-        let down = || Error::io("s3://b/k")(error(ErrorKind::Other, "down".into()));
+        let down = || Error::io("s3://b/k")(down_since(true));
         let ended = resumable::<()>(|| Err(down())).unwrap_err();
         assert_eq!(ended.exit_code(), 75);
         assert_eq!(ended.to_string(), format!("s3://b/k: down; {GO_ON}"));
         let full = || Error::io("/x")(io::Error::from_raw_os_error(libc::ENOSPC));
         assert_eq!(resumable::<()>(|| Err(full())).unwrap_err().exit_code(), 2);
         let swallowed = || {
-            let _ = noted::<()>(Err(error(ErrorKind::Other, "down".into())));
+            let _ = noted::<()>(Err(down_since(true)));
             Err(Error::corrupt("s3://b/k", "no Parquet file"))
         };
         assert_eq!(resumable::<()>(swallowed).unwrap_err().exit_code(), 75);
@@ -125,7 +163,7 @@ mod tests {
     #[test]
     fn what_an_outage_left_of_work_is_no_result() {
         let place = Path::new("s3://b/out");
-        let down = || noted::<()>(Err(error(ErrorKind::Other, "down".into()))).is_err();
+        let down = || noted::<()>(Err(down_since(true))).is_err();
         let elsewhere = || Ok(std::thread::spawn(down).join().unwrap());
         let ended = complete(place, elsewhere).unwrap_err();
         assert_eq!(ended.to_string(), format!("s3://b/out: down; {GO_ON}"));
@@ -135,7 +173,7 @@ mod tests {
 
     #[test]
     fn outages_are_heard_of_whatever_becomes_of_their_errors() {
-        let down = || noted::<()>(Err(error(ErrorKind::Other, "down".into()))).is_err();
+        let down = || noted::<()>(Err(down_since(true))).is_err();
         let lost = || noted::<()>(Err(ErrorKind::NotFound.into())).is_err();
         assert_eq!(watching(lost), (true, None));
         assert_eq!(watching(down), (true, Some("down".into())));

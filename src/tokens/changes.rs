@@ -96,8 +96,8 @@ impl Changes {
         P: Iterator<Item = Result<PlanRow>>,
         T: Iterator<Item = Result<PlanRow>>,
     {
-        let planned_content = |row: &PlanRow| content(row, beside);
-        let content = |row: &PlanRow| content(row, beside) ^ u64::from(doubts(row));
+        let planned_content = |row: &PlanRow| named_content(row, beside);
+        let content = |row: &PlanRow| named_content(row, beside) ^ u64::from(doubts(row));
         let mut sums = vec![0u64; SHARES];
         let was = Read::all(planned()?, planned_content, |share, sum| {
             sums[share] = sums[share].wrapping_add(sum);
@@ -209,6 +209,14 @@ pub(super) fn content(row: &PlanRow, beside: bool) -> u64 {
     }
 }
 
+/// The same with the name of its file: a key may be of a list that names another one today.
+fn named_content(row: &PlanRow, beside: bool) -> u64 {
+    match beside {
+        true => hash(&(content(row, true), row.file_name())),
+        false => content(row, false),
+    }
+}
+
 /// The contents of the rows that are looked at, by the hash of their keys; none is seen yet.
 fn contents_by_hash(
     planned: impl Iterator<Item = Result<PlanRow>>,
@@ -220,7 +228,7 @@ fn contents_by_hash(
         let row = row?;
         let hash = hash(&row.key);
         if looked_at(hash) {
-            known.insert(hash, (content(&row, beside), false));
+            known.insert(hash, (named_content(&row, beside), false));
         }
     }
     Ok(known)
@@ -282,6 +290,18 @@ mod tests {
         assert_eq!((changes.changed.examples[0].bytes, changes.today[0].bytes), (103, 1));
         assert_eq!((changes.planned, changes.found), (5000, 4997));
         assert_eq!(changes.examples(), ["'class/00003.png' had 103 bytes and now has 1"]);
+    }
+
+    #[test]
+    fn a_key_of_another_file_is_changed_and_a_moved_one_is_not() {
+        let at = |uri: &str| PlanRow { uri: uri.into(), ..rows([("a".into(), 1)]).remove(0) };
+        let changes = between(&[at("file:///x/1.png")], &[at("file:///x/2.png")]);
+        assert_eq!(changes.examples(), ["'a' was 1.png and is now 2.png, of the same size"]);
+        assert!(between(&[at("file:///x/1.png")], &[at("s3://b/y/1.png")]).is_none());
+        let signed = [at("https://h/1.png?sig=a"), at("https://h/1.png?sig=b#c")];
+        assert!(between(&signed[..1], &signed[1..]).is_none());
+        let within = |uri: &str| PlanRow { member: Some("m".into()), ..at(uri) };
+        assert!(between(&[within("file:///a.tar")], &[within("file:///b.tar")]).is_none());
     }
 
     #[test]

@@ -55,6 +55,14 @@ impl PlanRow {
         self.bucket.map(|bucket| (bucket.width, bucket.height))
     }
 
+    /// The name of the file that is the image, wherever it lies; None where it is within one.
+    pub(super) fn file_name(&self) -> Option<&str> {
+        let name = self.uri.rsplit('/').next().filter(|_| self.member.is_none())?;
+        // What follows in an address of the web may be a signature of the day.
+        let address = self.uri.starts_with("http").then(|| self.uri.split(['?', '#']).next());
+        Some(address.flatten().map_or(name, |address| address.rsplit('/').next().unwrap_or(name)))
+    }
+
     /// Whether there is more to it than a file: what `plan.v2` has columns for.
     pub(super) fn is_more_than_a_file(&self) -> bool {
         let PlanRow { member, label, caption, meta_json, fault, .. } = self;

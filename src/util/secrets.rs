@@ -21,19 +21,29 @@ pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("://") {
         let (before, address) = rest.split_at(at + 3);
+        let names_host = names_only_a_host(before);
         let end = address.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(address.len());
         shown += before;
-        take_address(&address[..end], &mut shown);
+        take_address(&address[..end], names_host, &mut shown);
         rest = &address[end..];
     }
     Cow::Owned(shown + rest)
 }
 
-/// Whether an address has a user's name and password before its host.
+/// Whether an address has a password before its host: behind a user's name, or a token alone.
 pub(crate) fn has_password(address: &str) -> bool {
-    let behind = address.split_once("://").map_or("", |(_, behind)| behind);
+    let Some((scheme, behind)) = address.split_once("://") else { return false };
     let authority = behind.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':') || names_only_a_host(scheme))
+}
+
+/// Whether the scheme at the end of `before` has nothing but users before the `@` of its addresses:
+/// Azure's have a container there, which is no secret.
+fn names_only_a_host(before: &str) -> bool {
+    let before = before.trim_end_matches("://");
+    let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    ["http", "https"].iter().any(|name| scheme.eq_ignore_ascii_case(name))
 }
 
 /// Takes them out of every text of a value.
@@ -52,12 +62,11 @@ pub(crate) fn take_out(value: &mut Value) {
 }
 
 /// Adds what follows an address's `://`.
-fn take_address(address: &str, shown: &mut String) {
+fn take_address(address: &str, names_host: bool, shown: &mut String) {
     let path = address.find(['/', '?', '#']).unwrap_or(address.len());
     let (authority, rest) = address.split_at(path);
     match authority.rsplit_once('@') {
-        // Azure's `container@account` is no secret.
-        Some((user, host)) if user.contains(':') => {
+        Some((user, host)) if names_host || user.contains(':') => {
             *shown += "...@";
             *shown += host;
         }
@@ -98,6 +107,7 @@ mod tests {
             ("https://h/x?sv=2020&SIG=abc%3D", "https://h/x?sv=2020&SIG=..."),
             ("https://h/a@b:c/x", "https://h/a@b:c/x"),
             ("https://u:p@h", "https://...@h"),
+            ("(HTTPS://token@h/x", "(HTTPS://...@h/x"),
             ("https://u:p@h?sig=S", "https://...@h?sig=..."),
             ("https://h/x?a=b#sig=S", "https://h/x?a=b#sig=..."),
             ("no address?token=x", "no address?token=x"),
@@ -109,7 +119,7 @@ mod tests {
 
     #[test]
     fn passwords_are_told_from_other_signs() {
-        for address in ["http://u:p@h/x", "s3://:p@b", "https://a@b:c@h?x"] {
+        for address in ["http://u:p@h/x", "s3://:p@b", "https://a@b:c@h?x", "https://token@h"] {
             assert!(has_password(address), "{address}");
         }
         for address in

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::container::fields::Fields;
 use super::container::odd::Oddities;
 use super::image::Facts;
 use super::names::{FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS};
@@ -54,11 +55,12 @@ impl Side {
 }
 
 /// What the files beside the image file `path` say of it; `has` knows the names in its folder, `read`
-/// gives their bytes.
+/// gives their bytes, `fields` says which of them are asked for.
 pub(crate) fn facts_beside(
     path: &Path,
     has: impl Fn(&OsStr) -> bool,
     mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
+    fields: &Fields,
     odd: &mut Oddities,
 ) -> Facts {
     let mut facts = Facts::default();
@@ -76,7 +78,7 @@ pub(crate) fn facts_beside(
         };
         let place = uri::readable(name.as_encoded_bytes());
         match read(&path.with_file_name(&name)) {
-            Ok(bytes) => take(side, &bytes, &place, &mut facts, odd),
+            Ok(bytes) => take(side, &bytes, &place, fields, &mut facts, odd),
             Err(_) => odd.note(UNREADABLE, &place),
         }
     }
@@ -118,13 +120,22 @@ pub(crate) fn arrived(coming: Coming) -> io::Result<Vec<u8>> {
     storage::arrived_head(coming)
 }
 
-/// Takes what a file beside an image says; what is there already stays.
-pub(crate) fn take(side: Side, bytes: &[u8], place: &str, facts: &mut Facts, odd: &mut Oddities) {
+/// Takes what a file beside an image says; what is there already stays. A caption or label that
+/// `fields` names is looked for in the file of this extension and in the JSON object, nowhere else.
+pub(crate) fn take(
+    side: Side,
+    bytes: &[u8],
+    place: &str,
+    fields: &Fields,
+    facts: &mut Facts,
+    odd: &mut Oddities,
+) {
+    let named = |name: &String| name.eq_ignore_ascii_case(side.extension());
     if bytes.len() as u64 > BYTES_MAX {
         odd.note(TOO_LARGE, place);
     } else if side == Side::Json {
-        take_json(bytes, place, facts, odd);
-    } else if facts.caption.is_none() {
+        take_json(bytes, place, fields, facts, odd);
+    } else if facts.caption.is_none() && fields.caption.as_ref().is_none_or(named) {
         facts.caption = caption(bytes, place, odd);
     }
 }
@@ -153,15 +164,18 @@ fn is_number(word: &str) -> bool {
 }
 
 /// The whole object, and its caption and label where they aren't known otherwise.
-fn take_json(bytes: &[u8], place: &str, facts: &mut Facts, odd: &mut Oddities) {
+fn take_json(bytes: &[u8], place: &str, fields: &Fields, facts: &mut Facts, odd: &mut Oddities) {
     let bytes = text::without_byte_order_mark(bytes).unwrap_or(bytes);
     let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(bytes) else {
         odd.note(NOT_AN_OBJECT, place);
         return;
     };
-    let first = |names: &[&str]| names.iter().find_map(|name| scalar(object.get(*name)?));
-    facts.caption = facts.caption.take().or_else(|| first(JSON_CAPTIONS));
-    facts.label = facts.label.take().or_else(|| first(JSON_LABELS));
+    let first = |named: &Option<String>, usual: &[&str]| match named {
+        Some(name) => scalar(object.get(name)?),
+        None => usual.iter().find_map(|name| scalar(object.get(*name)?)),
+    };
+    facts.caption = facts.caption.take().or_else(|| first(&fields.caption, JSON_CAPTIONS));
+    facts.label = facts.label.take().or_else(|| first(&fields.label, JSON_LABELS));
     let compact = Value::Object(object).to_string();
     if compact.len() as u64 > BYTES_MAX {
         odd.note(TOO_LARGE, place);

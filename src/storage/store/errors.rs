@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 
 use object_store::Error;
 
-use crate::storage::outage;
+use crate::storage::outage::{self, Outage};
 
 /// Where credentials are looked for.
 const CREDENTIALS: &str = "credentials come from the environment, as the store's own tools take them \
@@ -49,10 +49,16 @@ pub(super) fn told(error: Error) -> io::Error {
         _ if asks_for_credentials(&error) => {
             (ErrorKind::PermissionDenied, format!("no credentials ({answer}); {CREDENTIALS}"))
         }
+        _ if is_no_store(&error) => {
+            let text = format!("what answers isn't a store ({answer}); check its endpoint");
+            (ErrorKind::Other, text)
+        }
         _ => (ErrorKind::Other, format!("the store can't be reached: {answer}")),
     };
+    // Credentials that aren't valid are somebody's to mend.
+    let passes = answer.starts_with("HTTP") && kind != ErrorKind::PermissionDenied;
     match is_outage(&answer) {
-        true => outage::error(kind, text),
+        true => outage::error(kind, Outage { why: text, passes }),
         false => io::Error::new(kind, text),
     }
 }
@@ -79,10 +85,19 @@ fn is_outage(answer: &str) -> bool {
 fn asks_for_credentials(error: &dyn StdError) -> bool {
     const PLACES: [&str; 4] =
         ["/latest/api/token", "/latest/meta-data", "/computeMetadata/", "/metadata/identity"];
+    says(error, |text| PLACES.iter().any(|place| text.contains(place)))
+}
+
+/// Whether an answer came that no store gives, such as the page of a proxy.
+fn is_no_store(error: &dyn StdError) -> bool {
+    says(error, |text| text.starts_with("Got invalid") && text.contains("response"))
+}
+
+/// Whether one of an error's reasons is `such` a text.
+fn says(error: &dyn StdError, such: impl Fn(&str) -> bool) -> bool {
     let mut reason = Some(error);
     while let Some(error) = reason {
-        let text = error.to_string();
-        if PLACES.iter().any(|place| text.contains(place)) {
+        if such(&error.to_string()) {
             return true;
         }
         reason = error.source();

@@ -21,7 +21,7 @@ use crate::storage::address::parts;
 use crate::storage::bytes_at::BytesAt;
 use crate::storage::coming::Coming;
 use crate::storage::facts::{Entry, Facts, Listing, Odd};
-use crate::storage::outage;
+use crate::storage::outage::{self, Outage};
 use crate::storage::remote_file::RemoteFile;
 use crate::storage::stores::Store;
 
@@ -48,8 +48,16 @@ pub(super) struct Objects {
     down: Arc<Down>,
 }
 
-/// The last outage: when, and what is to be said of it.
-type Down = Mutex<Option<(Instant, String)>>;
+/// How a store has answered so far.
+type Down = Mutex<Answers>;
+
+#[derive(Debug, Default)]
+struct Answers {
+    /// Whether it has.
+    any: bool,
+    /// The last outage: when, and what is to be said of it.
+    outage: Option<(Instant, Outage)>,
+}
 
 /// As long after an outage nobody asks again: who looks for several files is patient once.
 const DOWN_FOR: Duration = Duration::from_secs(5);
@@ -198,24 +206,29 @@ async fn asked<T, F>(down: Arc<Down>, mut ask: impl FnMut() -> F) -> io::Result<
 where
     F: Future<Output = io::Result<T>>,
 {
-    let last = || down.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((since, why)) = &*last()
+    let answers = || down.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((since, outage)) = &answers().outage
         && since.elapsed() < DOWN_FOR
     {
-        return Err(outage::error(ErrorKind::Other, why.clone()));
+        return Err(outage::error(ErrorKind::Other, outage.clone()));
     }
     let started = Instant::now();
     for repeats in 0.. {
         let answer = ask().await;
-        let is_patient = |e: &io::Error| e.kind() != ErrorKind::PermissionDenied;
-        match answer.as_ref().err().filter(|e| is_patient(e)).and_then(outage::of) {
-            None => return answer,
-            Some(why) if started.elapsed() >= runtime::patience() => {
-                *last() = Some((Instant::now(), why));
-                return answer;
-            }
-            Some(_) => runtime::pause(repeats).await,
+        let Some(error) = answer.as_ref().err().filter(|e| outage::of(e).is_some()) else {
+            answers().any = true;
+            return answer;
+        };
+        let (kind, mut outage) = (error.kind(), outage::of(error).unwrap_or_default());
+        if kind == ErrorKind::PermissionDenied {
+            return answer;
         }
+        outage.passes |= answers().any;
+        if started.elapsed() >= runtime::patience() {
+            answers().outage = Some((Instant::now(), outage.clone()));
+            return Err(outage::error(kind, outage));
+        }
+        runtime::pause(repeats).await;
     }
     Err(ErrorKind::TimedOut.into())
 }
@@ -264,7 +277,7 @@ mod tests {
                 count += 1;
                 async move {
                     match failed {
-                        Some(kind) => Err(outage::error(kind, "cut".into())),
+                        Some(kind) => Err(outage::error(kind, Outage::default())),
                         None => Ok(()),
                     }
                 }
@@ -285,12 +298,16 @@ mod tests {
 
     #[test]
     fn who_has_been_patient_once_is_told_at_once() {
-        let down = Arc::new(Mutex::new(Some((Instant::now(), "down".to_string()))));
+        let outage = Outage { why: "down".into(), passes: false };
+        let since = |at| Some((at, outage.clone()));
+        let down: Arc<Down> = Arc::default();
+        down.lock().unwrap().outage = since(Instant::now());
         let ask = || async { Ok(()) };
         let told = runtime::wait(asked(Arc::clone(&down), ask)).unwrap_err();
-        assert_eq!(outage::of(&told).as_deref(), Some("down"));
-        *down.lock().unwrap() = Some((Instant::now() - 2 * DOWN_FOR, "down".to_string()));
-        assert!(runtime::wait(asked(down, ask)).is_ok());
+        assert_eq!(outage::of(&told), Some(outage.clone()));
+        down.lock().unwrap().outage = since(Instant::now() - 2 * DOWN_FOR);
+        assert!(runtime::wait(asked(Arc::clone(&down), ask)).is_ok());
+        assert!(down.lock().unwrap().any, "an outage passes from now on");
     }
 
     #[test]

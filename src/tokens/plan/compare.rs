@@ -132,7 +132,7 @@ fn same_beside(was: &PlanRow, now: &PlanRow) -> bool {
         bucket: None,
         ..row.clone()
     };
-    of(was) == of(now)
+    of(was) == of(now) && was.file_name() == now.file_name()
 }
 
 /// The first difference between a planned row and today's, in words.
@@ -164,6 +164,12 @@ pub(crate) fn difference_of_one(was: &PlanRow, now: &PlanRow) -> String {
             };
             return format!("the {what} of '{key}' was {} and is now {}", told(was), told(now));
         }
+    }
+    if let (Some(before), Some(after)) = (was.file_name(), now.file_name())
+        && (before != after && was.bytes == now.bytes)
+    {
+        let (before, after) = (shorten(before), shorten(after));
+        return format!("'{key}' was {before} and is now {after}, of the same size");
     }
     if was.bytes == now.bytes && was.offset == now.offset {
         return format!("'{key}' may be another image: its file is another one now");

@@ -13,6 +13,7 @@ use super::partitions::starts;
 use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
+use crate::tokens::files::TOKENS_FOLDER;
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
 use crate::tokens::untrusted;
@@ -251,6 +252,13 @@ fn written(path: &Path, written: Option<SystemTime>) -> Option<SystemTime> {
 
 /// A folder without a plan.
 fn no_plan(dir: &Path) -> Error {
+    if storage::exists(&dir.join(TOKENS_FOLDER)).unwrap_or(false) {
+        return Error::corrupt(
+            dir.join(FILE),
+            "it is missing from an output that has shards; `vqtok repair` rebuilds it, or says how to \
+             get it back",
+        );
+    }
     Error::invalid(format!(
         "{}: no output of `vqtok tokenize`: there is no {FILE} in it",
         text::path(dir)

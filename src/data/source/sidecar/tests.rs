@@ -6,13 +6,19 @@ use crate::testing::shared;
 
 /// What lies beside `image` in a folder of these files, and what is odd.
 fn beside(image: &str, files: &[(&str, &[u8])]) -> (Facts, Vec<String>) {
+    asked(image, files, &Fields::default())
+}
+
+/// The same where these are named.
+fn asked(image: &str, files: &[(&str, &[u8])], fields: &Fields) -> (Facts, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         fs::write(dir.path().join(name), content).unwrap();
     }
     let names: BTreeSet<OsString> = files.iter().map(|(name, _)| OsString::from(name)).collect();
     let mut odd = Oddities::default();
-    let facts = facts_beside(&dir.path().join(image), |name| names.contains(name), read, &mut odd);
+    let (image, has) = (dir.path().join(image), |name: &OsStr| names.contains(name));
+    let facts = facts_beside(&image, has, read, fields, &mut odd);
     (facts, odd.lines())
 }
 
@@ -27,7 +33,13 @@ fn img2datasets_files_are_read_as_it_writes_them() {
     let captions = [Some("c0"), Some("c1 猫"), None, Some("c3\nline"), None];
     for (number, caption) in captions.into_iter().enumerate() {
         let image = folder.join(format!("{number:06}.jpg"));
-        let facts = facts_beside(&image, |name| folder.join(name).exists(), read, &mut odd);
+        let facts = facts_beside(
+            &image,
+            |name| folder.join(name).exists(),
+            read,
+            &Fields::default(),
+            &mut odd,
+        );
         assert_eq!((facts.caption.as_deref(), facts.label), (caption, None));
         let meta: Value = serde_json::from_str(&facts.meta_json.unwrap()).unwrap();
         assert_eq!(meta["key"], format!("{number:06}"));
@@ -49,6 +61,27 @@ fn captions_are_texts() {
     assert_eq!(beside("a.b.jpg", &[("a.b.txt", b"t")]).0.caption.as_deref(), Some("t"));
     assert_eq!(beside("x", &[("x.txt", b"t")]).0.caption.as_deref(), Some("t"));
     assert_eq!(beside("x.txt", &[("x.txt", b"t")]).0, Facts::default());
+}
+
+#[test]
+fn what_is_named_is_taken_and_nothing_else() {
+    let json = br#"{"caption":"usual","title":"T","kind":3,"label":"l"}"#;
+    let files: [(&str, &[u8]); 3] = [("x.txt", b"text"), ("x.caption", b"other"), ("x.json", json)];
+    let named = |caption: &str, label: &str| {
+        let given = |name: &str| Some(name.to_string()).filter(|name| !name.is_empty());
+        let fields = Fields { caption: given(caption), label: given(label), ..Fields::default() };
+        let facts = asked("x.jpg", &files, &fields).0;
+        (facts.caption.unwrap_or_default(), facts.label.unwrap_or_default())
+    };
+    for (caption, label, found) in [
+        ("", "", ("text", "l")),
+        ("title", "kind", ("T", "3")),
+        ("TXT", "none", ("text", "")),
+        ("caption", "label", ("other", "l")),
+        ("gone", "", ("", "l")),
+    ] {
+        assert_eq!(named(caption, label), (found.0.into(), found.1.into()), "{caption} {label}");
+    }
 }
 
 #[test]

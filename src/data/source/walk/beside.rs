@@ -51,9 +51,7 @@ impl Beside {
     /// Of the image at `path`, beside which `names` lie, sorted: the row of the nearest metadata file,
     /// and the files of the image's name.
     pub(super) fn facts(&mut self, path: &[u8], names: &[OsString]) -> Facts {
-        if self.fields.is_none() {
-            return Facts::default();
-        }
+        let Some(fields) = &self.fields else { return Facts::default() };
         let row = self.folders.last_mut().map(|(bytes, metadata)| {
             let below = path[*bytes..].strip_prefix(b"/").unwrap_or(&path[*bytes..]);
             metadata.take(Path::new(OsStr::from_bytes(below)))
@@ -63,7 +61,7 @@ impl Beside {
         let path = Path::new(OsStr::from_bytes(path));
         self.ahead.reach(path, names);
         let read = |path: &Path| self.ahead.read(path);
-        let files = sidecar::facts_beside(path, has, read, &mut self.odd);
+        let files = sidecar::facts_beside(path, has, read, fields, &mut self.odd);
         Facts {
             label: row.label.or(files.label),
             caption: row.caption.or(files.caption),

@@ -33,7 +33,7 @@ pub(crate) struct ZipListing {
     bytes: Arc<dyn BytesAt>,
     uri: String,
     name: String,
-    hidden: bool,
+    fields: Fields,
     /// None once all are given.
     open: Option<Open>,
     /// Why there is nothing more, once what there is has been given.
@@ -65,7 +65,7 @@ pub(crate) fn list(
         bytes,
         uri: uri.to_string(),
         name: name.to_string(),
-        hidden: fields.hidden,
+        fields: fields.clone(),
         open: None,
         damage: None,
         odd: Oddities::default(),
@@ -86,7 +86,7 @@ impl ZipListing {
     fn begin(&mut self) -> Result<(), Trouble> {
         let directory = Directory::find(self.bytes.as_ref())?;
         let entries = || Entries::new(Arc::clone(&self.bytes), directory);
-        let index = Index::of(entries()?, self.hidden)?;
+        let index = Index::of(entries()?, self.fields.hidden)?;
         self.digest = directory.digest(self.bytes.as_ref())?.filter(|_| index.damage.is_none());
         self.open = Some(Open { directory, index, entries: entries()?, given: 0 });
         Ok(())
@@ -119,7 +119,7 @@ impl ZipListing {
 
     /// What becomes of a member; None where it is no image.
     fn look(&mut self, entry: Entry) -> Result<Option<SourceImage>, Trouble> {
-        match Kind::of(&entry, self.hidden) {
+        match Kind::of(&entry, self.fields.hidden) {
             Kind::Image => {}
             Kind::Nameless if self.holds_an_image(&entry)? => {}
             // Whether they belong to an image is known at the end.
@@ -162,7 +162,10 @@ impl ZipListing {
         for (side, at) in open.index.beside(image) {
             let Some(entry) = entry_at(self.bytes.as_ref(), &open.directory, at)? else { continue };
             match content::read(&self.bytes, &entry, sidecar::BYTES_MAX) {
-                Ok(bytes) => sidecar::take(side, &bytes, &entry.key, &mut facts, &mut self.odd),
+                Ok(bytes) => {
+                    let (fields, odd) = (&self.fields, &mut self.odd);
+                    sidecar::take(side, &bytes, &entry.key, fields, &mut facts, odd);
+                }
                 Err(Trouble::Content(_)) => self.odd.note(sidecar::UNREADABLE, &entry.key),
                 Err(trouble) => return Err(trouble),
             }
