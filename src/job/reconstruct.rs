@@ -109,7 +109,7 @@ impl Reconstruct {
         }
         places::check_png(OUT, &self.out, Foreign::overwritten(self.overwrite))?;
         refuse_tokens(&self.inputs.paths)?;
-        self.inputs.check_picture(&self.out)
+        storage::opening(|| self.inputs.check_picture(&self.out))
     }
 
     /// Runs the job.

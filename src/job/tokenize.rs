@@ -191,8 +191,8 @@ impl Tokenize {
         self.views.map_or(Ok(()), Views::check)?;
         pixels::check_views(self.buckets.as_ref(), self.views)?;
         places::refuse_empty(OUT, &self.out)?;
-        self.inputs.check_folder(&self.out)?;
         storage::opening(|| {
+            self.inputs.check_folder(&self.out)?;
             places::check_output(&self.out, model)?;
             if self.is_finished() {
                 return Ok(()); // Nothing is written.
