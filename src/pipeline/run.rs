@@ -96,16 +96,18 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<()> {
     let _at = panics::at("read the plan", None);
-    let mut fetcher = Fetcher::new(settings.preparation.limits);
+    let limits = settings.preparation.limits;
+    let mut fetcher = match settings.sizes {
+        Sizes::Planned => Fetcher::new(limits),
+        Sizes::Present => Fetcher::of_present(limits),
+    };
     for &partition in partitions {
         for row in plan.partition(partition)? {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             let mut image = image_of(plan, &row);
-            if settings.sizes == Sizes::Planned {
-                image.planned = planned_file(plan, &row);
-            }
+            image.planned = planned_file(plan, &row);
             let fetched = fetcher.fetch(&image);
             let prepared = pool.submit((image, fetched, row.bucket_size()));
             if items.send(InFlight { partition, plan: row, prepared }).is_err() {

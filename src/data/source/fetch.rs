@@ -8,7 +8,7 @@ use super::container::fields::Fields;
 use super::container::listing::ReadPart;
 use super::container::open::{Container, InOrder};
 use super::file;
-use super::image::{Part, SourceImage};
+use super::image::{Part, Planned, SourceImage};
 use super::library::Library;
 use super::stream;
 use super::walk::Take;
@@ -24,8 +24,17 @@ pub(crate) struct Fetcher {
     limits: Limits,
     /// Whether headers alone are looked at.
     heads: bool,
+    /// Whether archives are taken as they are today, whatever was planned.
+    present: bool,
     /// The container read last.
-    current: Option<(String, Result<InOrder, Reject>)>,
+    current: Option<Current>,
+}
+
+/// A container that is open. As planned: one that has grown is planned again, with its new rows.
+struct Current {
+    uri: String,
+    planned: Option<Planned>,
+    opened: Result<InOrder, Reject>,
 }
 
 /// How the bytes of an image are had.
@@ -43,7 +52,13 @@ pub(crate) enum Fetched {
 impl Fetcher {
     /// Under these bounds.
     pub(crate) fn new(limits: Limits) -> Fetcher {
-        Fetcher { limits, heads: false, current: None }
+        Fetcher { limits, heads: false, present: false, current: None }
+    }
+
+    /// The same, for images that may have been mended since they were planned. Members of archives
+    /// tell themselves whether they are the planned ones; rows of tables don't.
+    pub(crate) fn of_present(limits: Limits) -> Fetcher {
+        Fetcher { present: true, ..Fetcher::new(limits) }
     }
 
     /// The same, for those who look at headers alone: [`Fetched::size`].
@@ -70,14 +85,20 @@ impl Fetcher {
             };
             return Ok(coming.map_or(Fetched::File, Fetched::Coming));
         };
-        if self.current.as_ref().is_none_or(|(uri, _)| *uri != image.uri) {
+        let is_open = |c: &Current| c.uri == image.uri && c.planned == image.planned;
+        if !self.current.as_ref().is_some_and(is_open) {
             let opened = watched(|| {
-                Container::open(&image.uri)?.unless_changed(image.planned.as_ref())?.in_order()
+                let container = Container::open(&image.uri)?;
+                match self.present && !container.is_table() {
+                    true => container.in_order(),
+                    false => container.unless_changed(image.planned.as_ref())?.in_order(),
+                }
             });
-            self.current = Some((image.uri.clone(), opened));
+            let (uri, planned) = (image.uri.clone(), image.planned.clone());
+            self.current = Some(Current { uri, planned, opened });
         }
         // It was set just now.
-        let Some((_, opened)) = &mut self.current else { return Ok(Fetched::File) };
+        let Some(Current { opened, .. }) = &mut self.current else { return Ok(Fetched::File) };
         match opened {
             Err(reject) => Err(reject.clone()),
             Ok(InOrder::Anywhere(reader)) => Ok(Fetched::Part(Arc::clone(reader), part.clone())),

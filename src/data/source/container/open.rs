@@ -87,6 +87,11 @@ impl Container {
         Ok(Container { uri: uri.to_string(), bytes, kind })
     }
 
+    /// Whether its images are rows.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.kind, Kind::Table)
+    }
+
     /// The same, unless it has changed since it was `planned`. Of another size, members of archives
     /// tell themselves whether they are the planned ones, and rows don't; of the same, neither do,
     /// but its footer or directory does. A tar's headers lie all over it: they are for listings.
