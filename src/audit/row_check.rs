@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::Float32Type;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type};
 use sha2::{Digest, Sha256};
 
+use super::classes::Classes;
 use super::description::{FAILURES, check_columns};
 use super::facts::PartitionFacts;
 use super::integers::{self, Lists};
@@ -32,9 +34,27 @@ struct Beside<'a> {
     member: &'a StringArray,
     label: &'a StringArray,
     caption: &'a StringArray,
+    /// None in a shard without ids of classes.
+    label_id: Option<&'a Int64Array>,
 }
 
 impl Beside<'_> {
+    /// Whether row `i` has the id of its label; `classes`, where they are known.
+    fn check_id(&self, i: usize, classes: Option<&Classes>) -> Result<(), String> {
+        let Some(ids) = self.label_id else { return Ok(()) };
+        let id = ids.is_valid(i).then(|| ids.value(i));
+        let label = self.label.is_valid(i).then(|| self.label.value(i));
+        let due = match (label, classes) {
+            (None, _) => None,
+            (Some(label), Some(classes)) => classes.id(label)?,
+            (Some(_), None) => return Ok(()),
+        };
+        match id == due {
+            true => Ok(()),
+            false => Err("its label_id isn't the place of its label".into()),
+        }
+    }
+
     /// Whether row `i` says what the plan says: where that knows no label, the key's folders may.
     fn check(&self, i: usize, planned: Option<&Planned>) -> Result<(), String> {
         let text = |column: &StringArray| column.is_valid(i).then(|| column.value(i).to_string());
@@ -133,19 +153,30 @@ impl<'a> RowCheck<'a> {
         let (ordinals, views, unique) = (int("ordinal")?, int("view")?, int("unique_codes")?);
         let keys: &StringArray = get("key")?.as_string();
         let uris: &StringArray = get("uri")?.as_string();
-        let hashes = get("grid_hash")?.as_fixed_size_binary();
+        let [contents, hashes] = ["content_sha256", "grid_hash"].map(|name| {
+            let column = get(name)?;
+            cast(column, &DataType::Binary).map_err(|e| format!("column {name} {e}"))
+        });
+        let (contents, hashes) = (contents?, hashes?);
+        let (contents, hashes) = (contents.as_binary::<i32>(), hashes.as_binary::<i32>());
         let errors = get("quantization_error")?.as_primitive::<Float32Type>();
         let beside = Beside {
             member: get("member")?.as_string(),
             label: get("label")?.as_string(),
             caption: get("caption")?.as_string(),
+            label_id: get("label_id").ok().map(|column| column.as_primitive()),
         };
+        let classes = self.plan.and_then(|plan| plan.classes.as_ref());
         for i in 0..batch.num_rows() {
             let key = keys.value(i);
             let row = || format!("image {} ('{}')", ordinals[i], text::printable(key));
             self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
             let planned = self.planned_as(ordinals[i], key, uris.value(i))?;
             beside.check(i, planned).map_err(|why| format!("{}: {why}", row()))?;
+            beside.check_id(i, classes).map_err(|why| format!("{}: {why}", row()))?;
+            if contents.value(i).len() != 32 {
+                return Err(format!("{}: its content_sha256 isn't 32 bytes long", row()));
+            }
             self.one_grid([levels[0].1[i], levels[0].2[i]])
                 .map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])

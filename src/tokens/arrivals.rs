@@ -237,6 +237,7 @@ impl Arrivals {
             taken: "",
             listed_at: None,
             in_buckets: false,
+            classes: None,
         };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;

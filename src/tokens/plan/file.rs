@@ -13,6 +13,7 @@ use super::partitions::starts;
 use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
+use crate::tokens::classes::Classes;
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
 use crate::tokens::untrusted;
@@ -76,6 +77,8 @@ pub(crate) struct PlanFile {
     pub(super) containers: Vec<Container>,
     /// What was taken of these.
     pub(super) taken: String,
+    /// The class names of its images and of those before; None where its shards have no ids of them.
+    classes: Option<Classes>,
     /// When it was written: as old as what it says.
     pub(super) written: Option<SystemTime>,
 }
@@ -117,6 +120,7 @@ impl PlanFile {
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
         let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
+        let classes = untrusted::entry(&metadata, "vqtok.classes").map(Classes::parse);
         let together = untrusted::entry(&metadata, "vqtok.together")
             .and_then(|text| serde_json::from_str(text).ok());
         Ok(PlanFile {
@@ -130,8 +134,15 @@ impl PlanFile {
             containers,
             taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
             written: written(path, facts.written),
+            classes: classes.transpose().map_err(broken)?,
             metadata,
         })
+    }
+
+    /// The class names of its images and of those before, with their ids; None in a plan from before
+    /// there were any, whose shards go on without.
+    pub(in crate::tokens) fn classes(&self) -> Option<&Classes> {
+        self.classes.as_ref()
     }
 
     /// Its images.
