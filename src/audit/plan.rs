@@ -196,6 +196,25 @@ impl PlanFacts {
         Ok((hex(&hasher.finalize()), labels))
     }
 
+    /// What of its rows isn't as it says; `earlier` are the class names of the plan before it, where
+    /// that is known.
+    fn problem(
+        &self,
+        word: &str,
+        after: &str,
+        earlier: Option<Option<&Classes>>,
+    ) -> Result<Option<&'static str>> {
+        let (digest, labels) = self.computed_digest(word, after)?;
+        if digest != self.digest {
+            return Ok(Some("its rows and identity don't give its digest"));
+        }
+        let wrong = match (&self.classes, earlier) {
+            (Some(classes), Some(earlier)) => !labels.give(classes, earlier),
+            _ => false,
+        };
+        Ok(wrong.then_some("its rows don't give its class names"))
+    }
+
     fn each(
         &self,
         group: Option<usize>,
@@ -275,28 +294,13 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
         serde_json::from_str(&identity_text).map_err(|_| broken("its identity is no JSON"))?;
     let shard_rows = identity["shard_rows"].as_u64().filter(|&rows| rows > 0);
     let shard_rows = shard_rows.ok_or_else(|| broken("its identity has no shard_rows"))?;
-    let groups = sheet.group_rows();
-    let (last, full) = groups.split_last().ok_or_else(|| broken("it is empty"))?;
-    let of_files = columns == COLUMNS_OF_FILES;
-    if of_files && full.iter().any(|&rows| rows != shard_rows)
-        || groups.iter().any(|&rows| rows == 0 || rows > shard_rows)
-        || *last == 0
-    {
-        return Err(broken("its partitions are not of shard_rows images"));
-    }
-    let start = |sum: &mut u64, rows: &u64| {
-        *sum += rows;
-        Some(*sum - rows)
-    };
-    let starts = groups.iter().scan(0, start).collect();
+    let starts = starts(&sheet.group_rows(), shard_rows, columns).map_err(broken)?;
     let digest = entry("vqtok.plan_sha256");
     let before = before(&sheet, number).ok_or_else(|| broken("what it was appended to is lost"))?;
     let after = entry("vqtok.after");
     let classes = sheet.entries.get("vqtok.classes").map(|text| Classes::parse(text));
-    if let Some(None) = classes {
-        return Err(broken("its class names can't be read"));
-    }
-    let classes = classes.flatten();
+    let unreadable = || broken("its class names can't be read");
+    let classes = classes.map(|classes| classes.ok_or_else(unreadable)).transpose()?;
     let facts = PlanFacts {
         identity_text,
         identity,
@@ -315,16 +319,29 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     {
         return Err(broken("it wasn't appended to the plan before it"));
     }
-    let (digest, labels) = facts.computed_digest(&word, &after)?;
-    if digest != facts.digest {
-        return Err(broken("its rows and identity don't give its digest"));
-    }
     let known = number == 0 || earlier.is_some();
     let earlier = earlier.and_then(|earlier| earlier.classes.as_ref());
-    match facts.classes.as_ref().is_none_or(|classes| !known || labels.give(classes, earlier)) {
-        true => Ok(facts),
-        false => Err(broken("its rows don't give its class names")),
+    match facts.problem(&word, &after, known.then_some(earlier))? {
+        None => Ok(facts),
+        Some(problem) => Err(broken(problem)),
     }
+}
+
+/// Behind how many images each partition begins, by their images.
+fn starts(groups: &[u64], shard_rows: u64, columns: usize) -> Result<Vec<u64>, &'static str> {
+    let (last, full) = groups.split_last().ok_or("it is empty")?;
+    let of_files = columns == COLUMNS_OF_FILES;
+    if of_files && full.iter().any(|&rows| rows != shard_rows)
+        || groups.iter().any(|&rows| rows == 0 || rows > shard_rows)
+        || *last == 0
+    {
+        return Err("its partitions are not of shard_rows images");
+    }
+    let start = |sum: &mut u64, rows: &u64| {
+        *sum += rows;
+        Some(*sum - rows)
+    };
+    Ok(groups.iter().scan(0, start).collect())
 }
 
 /// How many images and partitions are before a plan, as it says; None where it doesn't, or where the

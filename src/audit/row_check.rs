@@ -38,7 +38,21 @@ struct Beside<'a> {
     label_id: Option<&'a Int64Array>,
 }
 
-impl Beside<'_> {
+impl<'a> Beside<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Beside<'a>, String> {
+        let text = |name: &str| {
+            let column =
+                batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}"));
+            column.map(|column| column.as_string())
+        };
+        Ok(Beside {
+            member: text("member")?,
+            label: text("label")?,
+            caption: text("caption")?,
+            label_id: batch.column_by_name("label_id").map(|column| column.as_primitive()),
+        })
+    }
+
     /// Whether row `i` has the id of its label; `classes`, where they are known.
     fn check_id(&self, i: usize, classes: Option<&Classes>) -> Result<(), String> {
         let Some(ids) = self.label_id else { return Ok(()) };
@@ -75,6 +89,18 @@ impl Beside<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A column of digests, whatever their type says of their length.
+fn bytes(column: &ArrayRef) -> Result<ArrayRef, String> {
+    cast(column, &DataType::Binary).map_err(|error| error.to_string())
+}
+
+fn is_sha256(digest: &[u8]) -> Result<(), String> {
+    match digest.len() {
+        32 => Ok(()),
+        bytes => Err(format!("its content_sha256 has {bytes} bytes, not 32")),
     }
 }
 
@@ -153,19 +179,10 @@ impl<'a> RowCheck<'a> {
         let (ordinals, views, unique) = (int("ordinal")?, int("view")?, int("unique_codes")?);
         let keys: &StringArray = get("key")?.as_string();
         let uris: &StringArray = get("uri")?.as_string();
-        let [contents, hashes] = ["content_sha256", "grid_hash"].map(|name| {
-            let column = get(name)?;
-            cast(column, &DataType::Binary).map_err(|e| format!("column {name} {e}"))
-        });
-        let (contents, hashes) = (contents?, hashes?);
+        let (contents, hashes) = (bytes(get("content_sha256")?)?, bytes(get("grid_hash")?)?);
         let (contents, hashes) = (contents.as_binary::<i32>(), hashes.as_binary::<i32>());
         let errors = get("quantization_error")?.as_primitive::<Float32Type>();
-        let beside = Beside {
-            member: get("member")?.as_string(),
-            label: get("label")?.as_string(),
-            caption: get("caption")?.as_string(),
-            label_id: get("label_id").ok().map(|column| column.as_primitive()),
-        };
+        let beside = Beside::of(batch)?;
         let classes = self.plan.and_then(|plan| plan.classes.as_ref());
         for i in 0..batch.num_rows() {
             let key = keys.value(i);
@@ -174,9 +191,7 @@ impl<'a> RowCheck<'a> {
             let planned = self.planned_as(ordinals[i], key, uris.value(i))?;
             beside.check(i, planned).map_err(|why| format!("{}: {why}", row()))?;
             beside.check_id(i, classes).map_err(|why| format!("{}: {why}", row()))?;
-            if contents.value(i).len() != 32 {
-                return Err(format!("{}: its content_sha256 isn't 32 bytes long", row()));
-            }
+            is_sha256(contents.value(i)).map_err(|why| format!("{}: {why}", row()))?;
             self.one_grid([levels[0].1[i], levels[0].2[i]])
                 .map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])

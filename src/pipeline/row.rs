@@ -17,7 +17,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Of a plan, by its identity.
     pub(super) fn of(settings: &Settings, plan: &Plan) -> Result<Rows> {
-        let labels = plan.identity().labels()?;
+        let labels = LabelLevel::recorded(plan.identity().label_level.as_deref())?;
         Ok(Rows { labels, orientation: settings.preparation.orientation })
     }
 

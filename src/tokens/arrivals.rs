@@ -230,10 +230,9 @@ impl Arrivals {
             return Ok(None);
         }
         let path = plan.dir().join(plan.last().next().name());
-        let base = Base::default();
         let about = About {
             identity: plan.identity(),
-            base: &base,
+            base: &Base::default(),
             taken: "",
             listed_at: None,
             in_buckets: false,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::util::hex::sha256_hex;
 use crate::util::json_diff::{self, Names};
-use crate::util::label_level::LabelLevel;
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 use crate::util::text;
 
@@ -151,14 +150,6 @@ impl Identity {
                 Err(Error::invalid(format!("no output has the buckets '{}'", text::shorten(text))))
             }
         }
-    }
-
-    /// Which folder of a key is its label.
-    ///
-    /// # Errors
-    /// A text that names none.
-    pub(crate) fn labels(&self) -> Result<LabelLevel> {
-        Ok(self.label_level.as_deref().map(str::parse).transpose()?.unwrap_or_default())
     }
 
     /// Refuses what can't be written.

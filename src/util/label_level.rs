@@ -22,6 +22,14 @@ impl Default for LabelLevel {
 }
 
 impl LabelLevel {
+    /// That which an identity records.
+    ///
+    /// # Errors
+    /// A text that names none.
+    pub(crate) fn recorded(text: Option<&str>) -> Result<LabelLevel> {
+        Ok(text.map(str::parse).transpose()?.unwrap_or_default())
+    }
+
     /// The label of an image, if it has one.
     pub fn label(self, key: &str) -> Option<&str> {
         let LabelLevel::Folder(level) = self else { return None };

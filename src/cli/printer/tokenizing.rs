@@ -55,9 +55,7 @@ impl ProgressPrinter<'_> {
         fields["resized"] = planned.resized.into();
         fields["unchanged_containers"] = planned.unchanged.into();
         fields["unplanned_facts"] = planned.unplanned_facts.into();
-        fields["label_level"] = planned.label_level.to_string().into();
-        fields["classes"] = planned.classes.into();
-        fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
+        label_fields(planned, &mut fields);
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
         if let Some(appended) = &planned.appended {
             fields["appended"] = appended_fields(appended);
@@ -218,6 +216,12 @@ impl ProgressPrinter<'_> {
         );
         self.reporter.say("differing", &text, json!({"partitions": partitions}));
     }
+}
+
+fn label_fields(planned: &Planned<'_>, fields: &mut serde_json::Value) {
+    fields["label_level"] = planned.label_level.to_string().into();
+    fields["classes"] = planned.classes.into();
+    fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
 }
 
 fn appended_fields(appended: &Appended) -> serde_json::Value {

@@ -101,10 +101,9 @@ impl PlanFile {
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         let layout = Layout::of(metadata.schema().fields());
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
-        let entry = |key: &str| {
-            let value = untrusted::entry(&metadata, key).map(str::to_owned);
-            value.ok_or_else(|| broken(format!("its metadata has no {key}")))
-        };
+        let known = |key: &str| untrusted::entry(&metadata, key);
+        let lacks = |key: &str| broken(format!("its metadata has no {key}"));
+        let entry = |key: &str| known(key).map(str::to_owned).ok_or_else(|| lacks(key));
         if entry("vqtok.schema")? != layout.word() {
             return Err(broken(format!("not a {}", layout.word())));
         }
@@ -118,11 +117,10 @@ impl PlanFile {
         let rows = starts.last().copied().unwrap_or(0);
         let behind = base.ordinal.checked_add(rows).filter(|&behind| i64::try_from(behind).is_ok());
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
-        let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
+        let containers = known("vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
-        let classes = untrusted::entry(&metadata, "vqtok.classes").map(Classes::parse);
-        let together = untrusted::entry(&metadata, "vqtok.together")
-            .and_then(|text| serde_json::from_str(text).ok());
+        let classes = known("vqtok.classes").map(Classes::parse);
+        let together = known("vqtok.together").and_then(|text| serde_json::from_str(text).ok());
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
@@ -132,7 +130,7 @@ impl PlanFile {
             starts,
             together: together.unwrap_or_default(),
             containers,
-            taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
+            taken: known("vqtok.taken").unwrap_or_default().to_string(),
             written: written(path, facts.written),
             classes: classes.transpose().map_err(broken)?,
             metadata,

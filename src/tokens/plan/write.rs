@@ -95,7 +95,7 @@ impl<'a> PlanWriter<'a> {
             path,
             about,
             layout,
-            labels: identity.labels()?,
+            labels: LabelLevel::recorded(identity.label_level.as_deref())?,
             classes: about.classes.map(ClassCollector::new),
             writer,
             hasher: PlanHasher::new(identity, base, layout),
