@@ -168,6 +168,7 @@
 //! | sidecar | a file beside a shard and named by its digest: failures, use of the codebook |
 //! | commit | the exclusive step in which a shard appears under its final name |
 //! | finalize | to merge the sidecars of all shards into `codebook.parquet` and `dataset.json` |
+//! | class | a label that occurs in an output; its id is its place among the names that the plan records |
 //! | failure | an image without tokens: a row that says why |
 //!
 //! # Invariants
@@ -201,7 +202,8 @@
 //!
 //! A partition is a range of ordinals of the plan; with buckets, of images of one of them. Its
 //! sidecars are durable before its token shard appears under its final name, in one exclusive step:
-//! that is the commit. What is appended touches nothing that is there: `dataset.json` and
+//! that is the commit. Shards are of the schema that their plan says: `tokens.v2`, or `tokens.v1` in
+//! outputs from before classes had ids. What is appended touches nothing that is there: `dataset.json` and
 //! `codebook.parquet` describe the finished state before, until everything new is there too.
 
 #![warn(

@@ -29,7 +29,7 @@ pub struct Asked {
 }
 
 /// The columns of what stands beside the tokens.
-const BESIDE: [&str; 3] = ["label", "caption", "meta_json"];
+const BESIDE: [&str; 4] = ["label", "label_id", "caption", "meta_json"];
 
 impl Asked {
     /// The top-level columns that may be read; a file needn't have them.
@@ -59,7 +59,7 @@ pub(super) struct ColumnLayout {
     key: bool,
     view: bool,
     /// Which of [`BESIDE`] are asked for and there.
-    beside: [bool; 3],
+    beside: [bool; BESIDE.len()],
     levels: Vec<Place>,
 }
 
@@ -164,7 +164,7 @@ impl ColumnLayout {
         let whole = |name: &str| Whole::of(column(name)?);
         let keys = if self.key { Some(Keys::of(column("key")?)?) } else { None };
         let views = if self.view { Some(whole("view")?) } else { None };
-        let mut beside = [None, None, None];
+        let mut beside = [const { None }; BESIDE.len()];
         for ((place, name), there) in beside.iter_mut().zip(BESIDE).zip(self.beside) {
             *place = if there { Some(Keys::of(column(name)?)?) } else { None };
         }
@@ -199,9 +199,10 @@ impl ColumnLayout {
                 guessed |= square && index == 0;
                 grids.push(grid);
             }
-            let [label, caption, meta_json] =
-                beside.each_ref().map(|texts| texts.as_ref().and_then(|texts| texts.get(i)));
-            let beside = Beside { label, caption, meta_json };
+            let [label, label_id, caption, meta_json] =
+                beside.each_ref().map(|texts| texts.as_ref().and_then(|texts: &Keys| texts.get(i)));
+            let label_id = label_id.and_then(|id| id.parse().ok());
+            let beside = Beside { label, label_id, caption, meta_json };
             Ok(Parsed { key, view, levels: grids, guessed, beside })
         };
         Ok((0..batch.num_rows()).map(row).collect())

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::classes::Classes;
 use super::facts::{FileFacts, PartitionFacts, VerifyReport};
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
@@ -166,6 +167,9 @@ pub(super) fn expected(
         },
         "shards": shards.iter().map(shard).collect::<Vec<_>>(),
     });
+    if let Some(names) = appended.last().unwrap_or(plan).classes.as_ref().and_then(Classes::names) {
+        expected["classes"] = names.into();
+    }
     if !appended.is_empty() {
         expected["appended"] = appended.iter().map(appended_plan).collect();
     }

@@ -7,8 +7,10 @@ use super::levels::Level;
 use crate::audit::parquet_file::ParquetFile;
 use crate::util::text;
 
-/// The published description of a shard's columns.
-pub(super) const TOKENS: &str = include_str!("../../schemas/tokens.v1.json");
+/// The published description of a shard's columns, where it has no ids of classes.
+pub(super) const TOKENS_V1: &str = include_str!("../../schemas/tokens.v1.json");
+/// The same where it has ids.
+pub(super) const TOKENS_V2: &str = include_str!("../../schemas/tokens.v2.json");
 /// The same of failures.
 pub(super) const FAILURES: &str = include_str!("../../schemas/failures.v1.json");
 

@@ -89,7 +89,7 @@ mod tests {
         deepest.levels.resize(LEVELS_MAX, deep.levels[1].clone());
         for (identity, measured) in [(deep, 2), (plain, 0), (hierarchical, 0), (deepest, 15)] {
             identity.check().unwrap();
-            let levels = of(&schema::tokens(&identity.levels));
+            let levels = of(&schema::tokens(&identity.levels, schema::TOKENS));
             assert_eq!(levels.len(), identity.levels.len());
             assert_eq!(announced(&identity.sorted()), levels);
             assert_eq!(super::measured(&levels), measured);
@@ -101,8 +101,11 @@ mod tests {
         let deep = deep_identity(10);
         let mut other = deep.clone();
         other.levels.pop();
-        assert_ne!(of(&schema::tokens(&other.levels)), announced(&deep.sorted()));
+        assert_ne!(of(&schema::tokens(&other.levels, schema::TOKENS)), announced(&deep.sorted()));
         other.levels[1].residual = false;
-        assert_ne!(of(&schema::tokens(&deep.levels[..2])), announced(&other.sorted()));
+        assert_ne!(
+            of(&schema::tokens(&deep.levels[..2], schema::TOKENS)),
+            announced(&other.sorted())
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! output is whole. Must not know: the writer. Nothing here imports `tokens`; what both sides must
 //! agree on stands in `schemas/`, and is read here as it was written down, not as it was coded.
 
+mod classes;
 mod code_counts;
 mod columns;
 mod counts;

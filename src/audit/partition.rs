@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::description::{TOKENS, check_columns};
+use super::description::{TOKENS_V1, TOKENS_V2, check_columns};
 use super::facts::{FileFacts, PartitionFacts};
 use super::levels;
 use super::plan::PlanFacts;
@@ -14,6 +14,10 @@ use crate::audit::parquet_file::ParquetFile;
 use crate::error::Error;
 use crate::storage;
 use crate::util::{error_text, panics};
+
+/// Schema words of a shard: without ids of classes, and with them.
+const V1: &str = "tokens.v1";
+const V2: &str = "tokens.v2";
 
 /// `tokens/part-00000.parquet`.
 pub(super) fn shard_name(index: usize) -> String {
@@ -97,8 +101,9 @@ impl Check<'_> {
         if self.plan.is_some_and(|plan| levels::announced(&plan.identity) != levels) {
             return Err("its levels of tokens are not the plan's".into());
         }
-        check_columns(&sheet, TOKENS, &levels)?;
         let entry = |key: &str| sheet.entries.get(key).map(String::as_str).unwrap_or_default();
+        let description = if entry("vqtok.schema") == V2 { TOKENS_V2 } else { TOKENS_V1 };
+        check_columns(&sheet, description, &levels)?;
         let (failures, codebook) = (failures?, codebook?);
         for (file, key) in
             [(&failures, "vqtok.failures_sha256"), (&codebook, "vqtok.codebook_part_sha256")]
@@ -138,8 +143,9 @@ impl Check<'_> {
             let parsed = entry(key).parse::<u64>().ok();
             parsed.ok_or_else(|| format!("its metadata has no number {key}"))
         };
-        if entry("vqtok.schema") != "tokens.v1" {
-            return Err("its metadata doesn't say tokens.v1".into());
+        let word = entry("vqtok.schema");
+        if ![V1, V2].contains(&word) {
+            return Err(format!("its metadata doesn't say {V1} or {V2}"));
         }
         if number("vqtok.partition")? != self.index as u64 {
             return Err(format!("it is partition {}", entry("vqtok.partition")));
@@ -162,6 +168,10 @@ impl Check<'_> {
         let Some(plan) = self.plan else { return Ok(()) };
         if entry("vqtok.plan_sha256") != plan.digest {
             return Err("it belongs to another plan".into());
+        }
+        let due = if plan.classes.is_some() { V2 } else { V1 };
+        if word != due {
+            return Err(format!("it is a {word}, where its plan's shards are {due}"));
         }
         if entry("vqtok.identity") != plan.identity_text {
             return Err("it was made with other settings than the plan".into());

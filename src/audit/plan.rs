@@ -7,6 +7,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use sha2::{Digest, Sha256};
 
+use super::classes::{self, Classes, Labels};
 use super::facts::FileFacts;
 use super::hex::hex;
 use crate::audit::parquet_file::ParquetFile;
@@ -56,6 +57,8 @@ pub(super) struct PlanFacts {
     pub digest: String,
     /// Of the file.
     pub file: FileFacts,
+    /// The class names of its images and of those before; None where its shards have no ids of them.
+    pub classes: Option<Classes>,
     /// Columns that it has.
     columns: usize,
     /// Behind how many images of its own each partition begins.
@@ -162,8 +165,8 @@ impl PlanFacts {
     }
 
     /// The digest of its rows, which must be in order, under its schema's word, and of what it stands
-    /// upon.
-    fn computed_digest(&self, word: &str, after: &str) -> Result<String> {
+    /// upon; and the labels of its images.
+    fn computed_digest(&self, word: &str, after: &str) -> Result<(String, Labels)> {
         let (first_ordinal, first_partition) = self.before;
         let mut hasher = Sha256::new();
         hasher.update(format!("{word}\n{}\n", self.identity_text));
@@ -171,6 +174,7 @@ impl PlanFacts {
             hasher.update(format!("{after}\n{first_partition}\n"));
         }
         let (mut within, mut last) = (0, None);
+        let (mut labels, level) = (Labels::default(), classes::label_level(&self.identity));
         self.each(None, |row| {
             let due = first_ordinal.saturating_add(within) as i64;
             if row.ordinal != due {
@@ -184,9 +188,31 @@ impl PlanFacts {
             }
             last = bucket;
             hash(&mut hasher, &row, begins);
+            let known = row.part.as_ref().and_then(|part| part.label.as_deref());
+            let label = classes::label(known, &row.key, level).filter(|_| self.classes.is_some());
+            label.into_iter().for_each(|label| labels.take(label));
             Ok(())
         })?;
-        Ok(hex(&hasher.finalize()))
+        Ok((hex(&hasher.finalize()), labels))
+    }
+
+    /// What of its rows isn't as it says; `earlier` are the class names of the plan before it, where
+    /// that is known.
+    fn problem(
+        &self,
+        word: &str,
+        after: &str,
+        earlier: Option<Option<&Classes>>,
+    ) -> Result<Option<&'static str>> {
+        let (digest, labels) = self.computed_digest(word, after)?;
+        if digest != self.digest {
+            return Ok(Some("its rows and identity don't give its digest"));
+        }
+        let wrong = match (&self.classes, earlier) {
+            (Some(classes), Some(earlier)) => !labels.give(classes, earlier),
+            _ => false,
+        };
+        Ok(wrong.then_some("its rows don't give its class names"))
     }
 
     fn each(
@@ -268,24 +294,24 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
         serde_json::from_str(&identity_text).map_err(|_| broken("its identity is no JSON"))?;
     let shard_rows = identity["shard_rows"].as_u64().filter(|&rows| rows > 0);
     let shard_rows = shard_rows.ok_or_else(|| broken("its identity has no shard_rows"))?;
-    let groups = sheet.group_rows();
-    let (last, full) = groups.split_last().ok_or_else(|| broken("it is empty"))?;
-    let of_files = columns == COLUMNS_OF_FILES;
-    if of_files && full.iter().any(|&rows| rows != shard_rows)
-        || groups.iter().any(|&rows| rows == 0 || rows > shard_rows)
-        || *last == 0
-    {
-        return Err(broken("its partitions are not of shard_rows images"));
-    }
-    let start = |sum: &mut u64, rows: &u64| {
-        *sum += rows;
-        Some(*sum - rows)
-    };
-    let starts = groups.iter().scan(0, start).collect();
+    let starts = starts(&sheet.group_rows(), shard_rows, columns).map_err(broken)?;
     let digest = entry("vqtok.plan_sha256");
     let before = before(&sheet, number).ok_or_else(|| broken("what it was appended to is lost"))?;
     let after = entry("vqtok.after");
-    let facts = PlanFacts { identity_text, identity, digest, file, columns, starts, before, sheet };
+    let classes = sheet.entries.get("vqtok.classes").map(|text| Classes::parse(text));
+    let unreadable = || broken("its class names can't be read");
+    let classes = classes.map(|classes| classes.ok_or_else(unreadable)).transpose()?;
+    let facts = PlanFacts {
+        identity_text,
+        identity,
+        digest,
+        file,
+        classes,
+        columns,
+        starts,
+        before,
+        sheet,
+    };
     if let Some(earlier) = earlier
         && (after != earlier.digest
             || facts.before != (earlier.start() + earlier.rows(), earlier.numbers().end)
@@ -293,10 +319,29 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     {
         return Err(broken("it wasn't appended to the plan before it"));
     }
-    match facts.computed_digest(&word, &after)? == facts.digest {
-        true => Ok(facts),
-        false => Err(broken("its rows and identity don't give its digest")),
+    let known = number == 0 || earlier.is_some();
+    let earlier = earlier.and_then(|earlier| earlier.classes.as_ref());
+    match facts.problem(&word, &after, known.then_some(earlier))? {
+        None => Ok(facts),
+        Some(problem) => Err(broken(problem)),
     }
+}
+
+/// Behind how many images each partition begins, by their images.
+fn starts(groups: &[u64], shard_rows: u64, columns: usize) -> Result<Vec<u64>, &'static str> {
+    let (last, full) = groups.split_last().ok_or("it is empty")?;
+    let of_files = columns == COLUMNS_OF_FILES;
+    if of_files && full.iter().any(|&rows| rows != shard_rows)
+        || groups.iter().any(|&rows| rows == 0 || rows > shard_rows)
+        || *last == 0
+    {
+        return Err("its partitions are not of shard_rows images");
+    }
+    let start = |sum: &mut u64, rows: &u64| {
+        *sum += rows;
+        Some(*sum - rows)
+    };
+    Ok(groups.iter().scan(0, start).collect())
 }
 
 /// How many images and partitions are before a plan, as it says; None where it doesn't, or where the

@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::Float32Type;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type};
 use sha2::{Digest, Sha256};
 
+use super::classes::Classes;
 use super::description::{FAILURES, check_columns};
 use super::facts::PartitionFacts;
 use super::integers::{self, Lists};
@@ -32,9 +34,41 @@ struct Beside<'a> {
     member: &'a StringArray,
     label: &'a StringArray,
     caption: &'a StringArray,
+    /// None in a shard without ids of classes.
+    label_id: Option<&'a Int64Array>,
 }
 
-impl Beside<'_> {
+impl<'a> Beside<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Beside<'a>, String> {
+        let text = |name: &str| {
+            let column =
+                batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}"));
+            column.map(|column| column.as_string())
+        };
+        Ok(Beside {
+            member: text("member")?,
+            label: text("label")?,
+            caption: text("caption")?,
+            label_id: batch.column_by_name("label_id").map(|column| column.as_primitive()),
+        })
+    }
+
+    /// Whether row `i` has the id of its label; `classes`, where they are known.
+    fn check_id(&self, i: usize, classes: Option<&Classes>) -> Result<(), String> {
+        let Some(ids) = self.label_id else { return Ok(()) };
+        let id = ids.is_valid(i).then(|| ids.value(i));
+        let label = self.label.is_valid(i).then(|| self.label.value(i));
+        let due = match (label, classes) {
+            (None, _) => None,
+            (Some(label), Some(classes)) => classes.id(label)?,
+            (Some(_), None) => return Ok(()),
+        };
+        match id == due {
+            true => Ok(()),
+            false => Err("its label_id isn't the place of its label".into()),
+        }
+    }
+
     /// Whether row `i` says what the plan says: where that knows no label, the key's folders may.
     fn check(&self, i: usize, planned: Option<&Planned>) -> Result<(), String> {
         let text = |column: &StringArray| column.is_valid(i).then(|| column.value(i).to_string());
@@ -55,6 +89,18 @@ impl Beside<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A column of digests, whatever their type says of their length.
+fn bytes(column: &ArrayRef) -> Result<ArrayRef, String> {
+    cast(column, &DataType::Binary).map_err(|error| error.to_string())
+}
+
+fn is_sha256(digest: &[u8]) -> Result<(), String> {
+    match digest.len() {
+        32 => Ok(()),
+        bytes => Err(format!("its content_sha256 has {bytes} bytes, not 32")),
     }
 }
 
@@ -133,19 +179,19 @@ impl<'a> RowCheck<'a> {
         let (ordinals, views, unique) = (int("ordinal")?, int("view")?, int("unique_codes")?);
         let keys: &StringArray = get("key")?.as_string();
         let uris: &StringArray = get("uri")?.as_string();
-        let hashes = get("grid_hash")?.as_fixed_size_binary();
+        let (contents, hashes) = (bytes(get("content_sha256")?)?, bytes(get("grid_hash")?)?);
+        let (contents, hashes) = (contents.as_binary::<i32>(), hashes.as_binary::<i32>());
         let errors = get("quantization_error")?.as_primitive::<Float32Type>();
-        let beside = Beside {
-            member: get("member")?.as_string(),
-            label: get("label")?.as_string(),
-            caption: get("caption")?.as_string(),
-        };
+        let beside = Beside::of(batch)?;
+        let classes = self.plan.and_then(|plan| plan.classes.as_ref());
         for i in 0..batch.num_rows() {
             let key = keys.value(i);
             let row = || format!("image {} ('{}')", ordinals[i], text::printable(key));
             self.place(ordinals[i], views[i]).map_err(|why| format!("{}: {why}", row()))?;
             let planned = self.planned_as(ordinals[i], key, uris.value(i))?;
             beside.check(i, planned).map_err(|why| format!("{}: {why}", row()))?;
+            beside.check_id(i, classes).map_err(|why| format!("{}: {why}", row()))?;
+            is_sha256(contents.value(i)).map_err(|why| format!("{}: {why}", row()))?;
             self.one_grid([levels[0].1[i], levels[0].2[i]])
                 .map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])

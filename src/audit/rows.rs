@@ -44,6 +44,8 @@ pub struct GridRow {
 pub struct Beside {
     /// `label`.
     pub label: Option<String>,
+    /// `label_id`, where it is a whole number.
+    pub label_id: Option<i64>,
     /// `caption`.
     pub caption: Option<String>,
     /// `meta_json`.

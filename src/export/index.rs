@@ -1,7 +1,7 @@
 //! Owns the first pass over the rows, without their tokens: what has to be known of all of them before
 //! the first is written. Must not know: formats.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::events::{Event, Observer};
 use super::source::{Source, refused};
@@ -18,7 +18,8 @@ const NAMES_MAX: usize = 1 << 20;
 pub(super) struct Index {
     /// Rows that could be read.
     pub rows: u64,
-    pub names: BTreeSet<String>,
+    /// Class names, each with the one id that its rows give it, if they do.
+    pub names: BTreeMap<String, Option<i64>>,
     /// Rows without a label, and the key of the first.
     unlabelled: u64,
     first_unlabelled: Option<String>,
@@ -51,7 +52,7 @@ impl Index {
                     index.rows += 1;
                     index.captions |= row.beside.caption.is_some_and(|caption| !caption.is_empty());
                     index.views |= row.view.is_some_and(|view| view != 0);
-                    index.label(row.beside.label, row.key)?;
+                    index.label(row.beside.label, row.beside.label_id, row.key)?;
                 }
                 Err(bad) if partial => drop(bad),
                 Err(bad) => return Err(refused(&bad)),
@@ -60,16 +61,16 @@ impl Index {
         Ok(index)
     }
 
-    fn label(&mut self, label: Option<String>, key: String) -> Result<()> {
+    fn label(&mut self, label: Option<String>, id: Option<i64>, key: String) -> Result<()> {
         match label {
             None => {
                 self.unlabelled += 1;
                 self.first_unlabelled.get_or_insert(key);
             }
-            Some(label) if !self.names.contains(&label) => {
-                self.names.insert(label);
-            }
-            Some(_) => {}
+            Some(label) => match self.names.get_mut(&label) {
+                Some(known) => *known = known.filter(|known| Some(*known) == id),
+                None => drop(self.names.insert(label, id)),
+            },
         }
         match self.names.len() > NAMES_MAX {
             true => Err(Error::invalid(format!(

@@ -1,5 +1,5 @@
-//! Owns the ids of labels: a class name's place among the sorted ones, as ImageFolder has it, or what
-//! a file says.
+//! Owns the ids of labels: those of the rows, or a class name's place among the sorted ones, as
+//! ImageFolder has it, or what a file says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,16 +18,18 @@ const MAP_BYTES_MAX: u64 = 1 << 26;
 pub(super) struct Labels(BTreeMap<String, i64>);
 
 impl Labels {
-    /// Of the names that occur, by the map where there is one.
+    /// Of the names that occur, by the map where there is one, else by the ids that all rows give
+    /// them, else by their order.
     ///
     /// # Errors
     /// A map that can't be read; a name that it lacks.
-    pub(super) fn of(names: BTreeSet<String>, map: Option<&Path>) -> Result<Labels> {
+    pub(super) fn of(names: &BTreeMap<String, Option<i64>>, map: Option<&Path>) -> Result<Labels> {
         let Some(path) = map else {
-            return Ok(Labels(names.into_iter().zip(0..).collect()));
+            let sorted = || names.keys().cloned().zip(0..).collect();
+            return Ok(Labels(of_rows(names).unwrap_or_else(sorted)));
         };
         let labels = read(path)?;
-        let mut unknown = names.iter().filter(|name| !labels.contains_key(*name));
+        let mut unknown = names.keys().filter(|name| !labels.contains_key(*name));
         if let Some(first) = unknown.next() {
             let (more, path) = (unknown.count() + 1, text::path(path));
             let text = format!(
@@ -65,6 +67,15 @@ impl Labels {
     }
 }
 
+/// The ids that rows give their labels; None where one has none, or two have the same.
+fn of_rows(names: &BTreeMap<String, Option<i64>>) -> Option<BTreeMap<String, i64>> {
+    let fits = |id: &i64| (0..1 << 31).contains(id);
+    let ids = names.iter().map(|(name, id)| Some((name.clone(), id.filter(fits)?)));
+    let ids: BTreeMap<String, i64> = ids.collect::<Option<_>>()?;
+    let different: BTreeSet<&i64> = ids.values().collect();
+    (different.len() == ids.len()).then_some(ids)
+}
+
 /// A JSON object of names and ids, or a text with a name a line, the first of which has the id 0.
 fn read(path: &Path) -> Result<BTreeMap<String, i64>> {
     let wrong = |why: String| Error::setting(LABEL_MAP, format!("{}: {why}", text::path(path)));
@@ -99,20 +110,32 @@ fn read(path: &Path) -> Result<BTreeMap<String, i64>> {
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| name.to_string()).collect()
+    fn names(names: &[&str]) -> BTreeMap<String, Option<i64>> {
+        names.iter().map(|name| (name.to_string(), None)).collect()
+    }
+
+    #[test]
+    fn ids_are_those_of_the_rows_where_these_agree() {
+        let ids = |names: &[(&str, Option<i64>)]| {
+            let names = names.iter().map(|(name, id)| (name.to_string(), *id)).collect();
+            Labels::of(&names, None).unwrap().0.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[("ant", Some(2)), ("cat", Some(0)), ("owl", Some(5))]), [2, 0, 5]);
+        for other in [None, Some(2), Some(-1), Some(1 << 31)] {
+            assert_eq!(ids(&[("ant", Some(2)), ("cat", other)]), [0, 1], "{other:?}");
+        }
     }
 
     #[test]
     fn ids_are_places_among_sorted_names_or_what_a_map_says() {
-        let labels = Labels::of(names(&["owl", "cat", "Dog"]), None).unwrap();
+        let labels = Labels::of(&names(&["owl", "cat", "Dog"]), None).unwrap();
         assert_eq!(["Dog", "cat", "owl"].map(|name| labels.id(name)), [Some(0), Some(1), Some(2)]);
         assert_eq!(labels.file(), b"{\n  \"Dog\": 0,\n  \"cat\": 1,\n  \"owl\": 2\n}\n");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("map");
         for map in ["{\"owl\": 7, \"cat\": 2}", "fox\nant\ncat\nowl\n"] {
             std::fs::write(&path, map).unwrap();
-            let labels = Labels::of(names(&["owl", "cat"]), Some(&path)).unwrap();
+            let labels = Labels::of(&names(&["owl", "cat"]), Some(&path)).unwrap();
             assert_eq!(labels.id("cat"), Some(2), "{map}");
         }
         for (map, told) in [
@@ -122,7 +145,7 @@ mod tests {
             ("owl\nowl\n", "twice (line 2)"),
         ] {
             std::fs::write(&path, map).unwrap();
-            let error = Labels::of(names(&["owl", "cat"]), Some(&path)).unwrap_err().to_string();
+            let error = Labels::of(&names(&["owl", "cat"]), Some(&path)).unwrap_err().to_string();
             assert!(error.starts_with("label_map") && error.contains(told), "{error}");
         }
     }

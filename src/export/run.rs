@@ -66,7 +66,7 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
     if let Some(setting) = settings.needs_labels() {
         index.require_labels(setting)?;
     }
-    let labels = Labels::of(index.names.clone(), settings.label_map.as_deref())?;
+    let labels = Labels::of(&index.names, settings.label_map.as_deref())?;
     let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
     let fields = settings.fields.clone().unwrap_or_default();
     let facts = Facts { ids, labels, captions: index.captions, fields };

@@ -103,7 +103,8 @@ fn put(out: &mut impl Write, row: &GridRow) -> io::Result<()> {
         u64::from(row.keyed) | u64::from(row.guessed) << 1 | u64::from(row.view.is_some()) << 2,
     )?;
     number(out, row.view.unwrap_or(0) as u64)?;
-    let Beside { label, caption, meta_json } = &row.beside;
+    // Ids are needed before the rows are.
+    let Beside { label, label_id: _, caption, meta_json } = &row.beside;
     for beside in [label, caption, meta_json] {
         text(out, beside.as_deref())?;
     }
@@ -141,7 +142,7 @@ fn take(from: &mut impl Read) -> io::Result<GridRow> {
         guessed: flags & 2 > 0,
         file,
         row,
-        beside: Beside { label, caption, meta_json },
+        beside: Beside { label, label_id: None, caption, meta_json },
     })
 }
 
@@ -183,7 +184,7 @@ mod tests {
                 guessed: false,
                 file: Path::new("a.parquet").into(),
                 row: 9,
-                beside: Beside { label: Some(String::new()), caption, meta_json: None },
+                beside: Beside { label: Some(String::new()), caption, ..Beside::default() },
             };
             let mut bytes = Vec::new();
             put(&mut bytes, &row).unwrap();

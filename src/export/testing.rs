@@ -40,8 +40,8 @@ pub(super) fn golden() -> Option<Vec<Row>> {
 pub(super) fn facts(rows: &[Row], set: impl FnOnce(&mut Settings)) -> Facts {
     let mut settings = Settings::new("in".into(), "out".into(), Target::Megatron);
     set(&mut settings);
-    let names = rows.iter().filter_map(|row| row.label.clone()).collect();
-    let labels = Labels::of(names, None).unwrap();
+    let names = rows.iter().filter_map(|row| Some((row.label.clone()?, None))).collect();
+    let labels = Labels::of(&names, None).unwrap();
     let ids = Ids::of(&settings, 65_536, labels.count()).unwrap();
     Facts { ids, labels, captions: true, fields: settings.fields.unwrap_or_default() }
 }

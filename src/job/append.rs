@@ -93,6 +93,8 @@ fn beside_others(
             own: false,
             unplanned_facts: 0,
             label_level: labels.level,
+            classes: plan.classes().map(<[_]>::len),
+            too_many_classes: plan.has_too_many_classes(),
             layout: labels.layout.as_ref(),
             other_level: (new > 0).then(|| labels.other_level(inputs)).flatten(),
             appended,

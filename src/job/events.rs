@@ -172,6 +172,11 @@ pub struct Planned<'a> {
     pub unplanned_facts: u64,
     /// Which folder of a key is its label.
     pub label_level: LabelLevel,
+    /// How many classes have ids; None where none has: there are too many, or the output was begun
+    /// without.
+    pub classes: Option<usize>,
+    /// Whether there are too many classes for ids.
+    pub too_many_classes: bool,
     /// What the first folders of the inputs look like, where that was looked at.
     pub layout: Option<&'a LabelLayout>,
     /// Which folder would be the label of today's inputs alone, where that is another one than the

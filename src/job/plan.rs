@@ -147,6 +147,8 @@ impl Planning<'_> {
             own: take.own,
             unplanned_facts: plan.unplanned_facts(),
             label_level: labels.level,
+            classes: plan.classes().map(<[_]>::len),
+            too_many_classes: plan.has_too_many_classes(),
             layout: labels.layout.as_ref(),
             other_level: None,
             appended: None,

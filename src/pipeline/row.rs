@@ -17,8 +17,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Of a plan, by its identity.
     pub(super) fn of(settings: &Settings, plan: &Plan) -> Result<Rows> {
-        let labels = plan.identity().label_level.as_deref();
-        let labels = labels.map(str::parse).transpose()?.unwrap_or_default();
+        let labels = LabelLevel::recorded(plan.identity().label_level.as_deref())?;
         Ok(Rows { labels, orientation: settings.preparation.orientation })
     }
 

@@ -49,8 +49,14 @@ pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
     let base = plan.last().next();
     let path = dir.join(base.name());
     let listed_at = listed.file.listed_at();
-    let about =
-        About { identity: plan.identity(), base: &base, taken, listed_at, in_buckets: true };
+    let about = About {
+        identity: plan.identity(),
+        base: &base,
+        taken,
+        listed_at,
+        in_buckets: true,
+        classes: plan.last().classes(),
+    };
     let (sealed, digest) =
         write(&path, about, placed(Box::new(listed.arrived(base.ordinal as i64)?)))?;
     let ours = PlanFile::open(sealed.path(), base.number)?;

@@ -230,13 +230,13 @@ impl Arrivals {
             return Ok(None);
         }
         let path = plan.dir().join(plan.last().next().name());
-        let base = Base::default();
         let about = About {
             identity: plan.identity(),
-            base: &base,
+            base: &Base::default(),
             taken: "",
             listed_at: None,
             in_buckets: false,
+            classes: None,
         };
         let (sealed, _) = write(&path, about, images)?;
         let file = PlanFile::open(sealed.path(), 0)?;

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
-    Int64Array, ListArray, RecordBatch, StringArray, UInt16Array, UInt32Array,
+    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
+    Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt16Array, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::error::ArrowError;
 use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
+use super::classes::Classes;
 use super::identity::{Identity, LevelLayout};
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
@@ -30,14 +31,20 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 pub(super) struct PendingRow {
     /// As given.
     pub row: TokenRow,
+    label_id: Option<i64>,
     quantization_error: Option<f32>,
     unique_codes: i32,
     grid_hash: [u8; 16],
 }
 
 impl PendingRow {
-    /// Checks the grids against the identity. Errors name the image.
-    pub(super) fn new(row: TokenRow, identity: &Identity) -> Result<PendingRow> {
+    /// Checks the grids against the identity; `classes`, where the shard has ids of them. Errors name
+    /// the image.
+    pub(super) fn new(
+        row: TokenRow,
+        identity: &Identity,
+        classes: Option<&Classes>,
+    ) -> Result<PendingRow> {
         let wrong = |what: String| {
             Error::invalid(format!(
                 "image {} ('{}'): {what}",
@@ -70,9 +77,14 @@ impl PendingRow {
         if texts.iter().chain(&more).flatten().any(|text| text.len() > TEXT_BYTES_MAX) {
             return Err(wrong(format!("a text of more than {TEXT_BYTES_MAX} bytes")));
         }
+        let label_id = match (classes, &row.label) {
+            (Some(classes), Some(label)) => classes.id(label).map_err(&wrong)?,
+            _ => None,
+        };
         // The last residual level's distances are those of the latents to what the decoder gets.
         let last = identity.levels.iter().rposition(|level| level.residual).unwrap_or(0);
         Ok(PendingRow {
+            label_id,
             quantization_error: mean_distance(&row.levels[last]),
             unique_codes: row.levels[0].codes.iter().collect::<HashSet<_>>().len() as i32,
             grid_hash: grid_hash(&row.levels),
@@ -105,8 +117,9 @@ fn grid_hash(levels: &[TokenGrid]) -> [u8; 16] {
     half
 }
 
-/// The columns of `tokens.v1`.
-pub(super) fn batch(rows: &[PendingRow], identity: &Identity) -> Result<RecordBatch> {
+/// The columns of a shard; `word` is its schema's.
+pub(super) fn batch(rows: &[PendingRow], identity: &Identity, word: &str) -> Result<RecordBatch> {
+    let ids = word == schema::TOKENS;
     let build = || -> Result<RecordBatch, ArrowError> {
         let text = |get: fn(&TokenRow) -> &str| -> ArrayRef {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| get(&r.row))))
@@ -140,22 +153,33 @@ pub(super) fn batch(rows: &[PendingRow], identity: &Identity) -> Result<RecordBa
             int(&|r| r.row.crop_w),
             int(&|r| r.row.crop_h),
             optional(|r| r.label.as_deref()),
+        ]);
+        let label_ids = || Int64Array::from_iter(rows.iter().map(|r| r.label_id));
+        columns.extend(ids.then(|| Arc::new(label_ids()) as ArrayRef));
+        columns.extend([
             optional(|r| r.caption.as_deref()),
             optional(|r| r.meta_json.as_deref()),
-            binary(32, rows.iter().flat_map(|r| r.row.content_sha256))?,
+            digests(ids, rows.iter().map(|r| r.row.content_sha256))?,
             Arc::new(Float32Array::from_iter(rows.iter().map(|r| r.quantization_error))),
             int(&|r| r.unique_codes),
-            binary(16, rows.iter().flat_map(|r| r.grid_hash))?,
+            digests(ids, rows.iter().map(|r| r.grid_hash))?,
         ]);
-        RecordBatch::try_new(schema::tokens(&identity.levels), columns)
+        RecordBatch::try_new(schema::tokens(&identity.levels, word), columns)
     };
     // Lengths were checked row by row; what is left is a bug, told like any other error.
     build().map_err(|e| Error::invalid(format!("rows don't form columns: {e}")))
 }
 
-fn binary(size: i32, bytes: impl Iterator<Item = u8>) -> Result<ArrayRef, ArrowError> {
-    let bytes: Vec<u8> = bytes.collect();
-    Ok(Arc::new(FixedSizeBinaryArray::try_new(size, bytes.into(), None)?))
+/// Digests as plain bytes, or as bytes of a fixed length.
+fn digests<const N: usize>(
+    plain: bool,
+    digests: impl Iterator<Item = [u8; N]>,
+) -> Result<ArrayRef, ArrowError> {
+    if plain {
+        return Ok(Arc::new(BinaryArray::from_iter_values(digests)));
+    }
+    let bytes: Vec<u8> = digests.flatten().collect();
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(N as i32, bytes.into(), None)?))
 }
 
 fn token_column(

@@ -32,6 +32,9 @@ pub struct DatasetSummary {
     /// What was appended to it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub appended: Vec<AppendedSummary>,
+    /// Class names: `label_id` of the shards is a place among them. None where classes have no ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
     /// Sums over the shards.
     pub totals: Totals,
     /// The use of the codebook.
@@ -351,6 +354,7 @@ fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
         identity: identity.clone(),
         plan: first,
         appended,
+        classes: plan.classes().map(<[String]>::to_vec),
         totals,
         codebook: CodebookSummary { levels: levels.collect(), file: file_summary(dir, &path)? },
         shards,

@@ -3,15 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::commit;
 use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
+use super::{commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::settings::{APPEND, OUT};
 use crate::util::text;
 
 /// As far from a file's end as its metadata is looked for.
-const TAIL_BYTES: u64 = 1 << 20;
+const TAIL_BYTES: u64 = 1 << 22;
 
 /// Refuses a folder without a plan that holds files of an output all the same, unless they name the
 /// plan that is about to be written: those were found again with their plan lost.
@@ -24,6 +24,18 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
     let mut files: Vec<_> = shards.filter(|path| partition_of(path).is_some()).collect();
     files.extend([dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)]);
     must_name(files, plan_digest, true)
+}
+
+/// Whether the shards of a folder without a plan, which was lost, have no ids of classes: then the
+/// others are made without as well.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(super) fn without_ids(dir: &Path) -> Result<bool> {
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
+    let mut shards = shards.filter(|path| partition_of(path).is_some());
+    let word = shards.find_map(|path| untrusted::entry_of(&path, "vqtok.schema").ok());
+    Ok(word.as_deref() == Some(schema::TOKENS_WITHOUT_IDS))
 }
 
 /// Refuses shards of partitions from `first` on, unless they name the plan that is about to be

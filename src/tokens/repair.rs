@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
+use super::classes::Classes;
 use super::files::{
     CODEBOOK_FILE, DATASET_FILE, Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path,
 };
@@ -19,7 +20,7 @@ use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, About, Plan, PlanFile, Today};
 use super::rows::PlanRow;
-use super::{cleanup, commit, untrusted};
+use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::hex;
@@ -120,6 +121,7 @@ fn rebuild_plan(
     let first = first(&path, &good)?;
     let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
+    let classes = classes_before(dir, number, first)?;
     if identity.buckets()?.is_some() {
         return Err(lost("the order of the inputs, before buckets, stood in it alone".into()));
     }
@@ -150,6 +152,7 @@ fn rebuild_plan(
             taken: "",
             listed_at: None,
             in_buckets: true,
+            classes: classes.as_ref(),
         };
         match plan::write(&path, about, rows) {
             Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
@@ -158,6 +161,17 @@ fn rebuild_plan(
         }
     }
     Err(lost(reason))
+}
+
+/// The class names that a plan of this shard begins with; None where the shard has no ids of classes.
+fn classes_before(dir: &Path, number: usize, shard: &Path) -> Result<Option<Classes>> {
+    if untrusted::entry_of(shard, "vqtok.schema")? == schema::TOKENS_WITHOUT_IDS {
+        return Ok(None);
+    }
+    let before =
+        number.checked_sub(1).map(|last| PlanFile::open(&dir.join(plan::name(last)), last));
+    let before = before.transpose()?.and_then(|plan| plan.classes().cloned());
+    Ok(Some(before.unwrap_or_else(Classes::none_yet)))
 }
 
 /// What made an output: its plan's word, or where that is damaged, that of the first good shard.

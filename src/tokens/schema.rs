@@ -27,7 +27,9 @@ pub(crate) const PLAN_OF_PARTS: &str = "plan.v2";
 /// Schema word of a `plan.parquet` whose images go into buckets.
 pub(crate) const PLAN_OF_BUCKETS: &str = "plan.v3";
 /// Schema word of token shards.
-pub(crate) const TOKENS: &str = "tokens.v1";
+pub(crate) const TOKENS: &str = "tokens.v2";
+/// Schema word of the token shards of outputs that were begun without class names in their plans.
+pub(crate) const TOKENS_WITHOUT_IDS: &str = "tokens.v1";
 /// Schema word of failure sidecars.
 pub(crate) const FAILURES: &str = "failures.v1";
 /// Schema word of codebook sidecars and `codebook.parquet`.
@@ -39,11 +41,12 @@ pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 8] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 9] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),
-    (TOKENS, include_str!("../../schemas/tokens.v1.json")),
+    (TOKENS, include_str!("../../schemas/tokens.v2.json")),
+    (TOKENS_WITHOUT_IDS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
     (DATASET, include_str!("../../schemas/dataset.v1.json")),
@@ -113,8 +116,11 @@ fn token_column(name: &str, level: &LevelLayout) -> Field {
     }
 }
 
-/// Columns of a token shard: each level has its tokens and its grid.
-pub(crate) fn tokens(levels: &[LevelLayout]) -> SchemaRef {
+/// Columns of a token shard: each level has its tokens and its grid. Under `tokens.v2` digests are
+/// plain bytes, since Hugging Face's `datasets` has no type for those of a fixed length before 5.1.
+pub(crate) fn tokens(levels: &[LevelLayout], word: &str) -> SchemaRef {
+    let ids = word == TOKENS;
+    let digest = |bytes| if ids { DataType::Binary } else { DataType::FixedSizeBinary(bytes) };
     let mut fields = vec![
         field("key", DataType::Utf8),
         field("uri", DataType::Utf8),
@@ -138,12 +144,15 @@ pub(crate) fn tokens(levels: &[LevelLayout]) -> SchemaRef {
         field("crop_w", DataType::Int32),
         field("crop_h", DataType::Int32),
         nullable("label", DataType::Utf8),
+    ]);
+    fields.extend(ids.then(|| nullable("label_id", DataType::Int64)));
+    fields.extend([
         nullable("caption", DataType::Utf8),
         nullable("meta_json", DataType::Utf8),
-        field("content_sha256", DataType::FixedSizeBinary(32)),
+        field("content_sha256", digest(32)),
         nullable("quantization_error", DataType::Float32),
         field("unique_codes", DataType::Int32),
-        field("grid_hash", DataType::FixedSizeBinary(16)),
+        field("grid_hash", digest(16)),
     ]);
     Arc::new(Schema::new(fields))
 }
@@ -172,11 +181,16 @@ pub(crate) fn codebook() -> SchemaRef {
 /// How every file is encoded. `levels` are given for token shards only.
 ///
 /// Tokens of small codebooks go through a dictionary (the codes packed to log2 K bits), those of
-/// large ones through byte streams; hashes are noise, which neither dictionary nor zstd helps.
+/// large ones through byte streams; hashes are noise, which neither dictionary nor zstd helps. Where
+/// they are plain bytes (`tokens.v2`) their lengths, which are all equal, stand apart and take nothing.
 pub(crate) fn properties(
     entries: Option<Vec<KeyValue>>,
     levels: Option<&[LevelLayout]>,
 ) -> WriterProperties {
+    let ids = entries
+        .iter()
+        .flatten()
+        .any(|entry| entry.key == "vqtok.schema" && entry.value.as_deref() == Some(TOKENS));
     // Level 3 exists, so the fallback is never taken.
     let zstd = Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default());
     let mut builder = WriterProperties::builder()
@@ -190,7 +204,10 @@ pub(crate) fn properties(
     }
     for name in ["content_sha256", "grid_hash"] {
         let column = ColumnPath::from(name);
-        builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
+        builder = builder.set_column_compression(column.clone(), Compression::UNCOMPRESSED);
+        if ids {
+            builder = builder.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY);
+        }
     }
     let levels = levels.unwrap_or_default();
     for (names, level) in levels::names(levels).iter().zip(levels) {
@@ -271,6 +288,7 @@ mod tests {
             DataType::Float32 => "float32".into(),
             DataType::Float64 => "float64".into(),
             DataType::Boolean => "bool".into(),
+            DataType::Binary => "binary".into(),
             DataType::FixedSizeBinary(n) => format!("fixed_size_binary[{n}]"),
             DataType::FixedSizeList(..) | DataType::List(_) => "tokens".into(),
             other => panic!("{other} is in no schema"),
@@ -322,16 +340,19 @@ mod tests {
         assert_eq!(described(PLAN_OF_BUCKETS, true, 0), written(&plan_of_buckets()));
         assert_eq!(described(FAILURES, true, 0), written(&failures()));
         assert_eq!(described(CODEBOOK, true, 0), written(&codebook()));
-        assert_eq!(described(TOKENS, false, 0), written(&tokens(&fixed)));
-        assert_eq!(described(TOKENS, false, 0), written(&tokens(&variable)));
-        assert_eq!(described(TOKENS, true, 0), written(&tokens(&two)));
-        assert_eq!(described(TOKENS, false, 2), written(&tokens(&residual)));
+        for word in [TOKENS, TOKENS_WITHOUT_IDS] {
+            assert_eq!(described(word, false, 0), written(&tokens(&fixed, word)));
+            assert_eq!(described(word, false, 0), written(&tokens(&variable, word)));
+            assert_eq!(described(word, true, 0), written(&tokens(&two, word)));
+            assert_eq!(described(word, false, 2), written(&tokens(&residual, word)));
+        }
     }
 
     #[test]
     fn tokens_are_as_narrow_as_the_codebook_allows() {
-        let kind =
-            |codes, grid| tokens(&[LevelLayout::new(codes, grid)]).field(4).data_type().clone();
+        let kind = |codes, grid| {
+            tokens(&[LevelLayout::new(codes, grid)], TOKENS).field(4).data_type().clone()
+        };
         let item = |kind| Arc::new(Field::new("element", kind, false));
         assert_eq!(kind(1 << 16, Some([4, 2])), DataType::FixedSizeList(item(DataType::UInt16), 8));
         assert_eq!(

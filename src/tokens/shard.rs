@@ -4,9 +4,11 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
+use super::classes::Classes;
 use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
 use super::files::{FOLDERS, Sidecar, shard_path};
@@ -15,7 +17,7 @@ use super::identity::{Identity, LevelLayout, Preprocessing};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
-use super::{cleanup, levels, schema};
+use super::{cleanup, features, levels, schema};
 use crate::error::{Error, Result};
 use crate::util::hex::{hex, sha256_hex};
 
@@ -72,6 +74,8 @@ pub struct Receipt {
 pub struct PartitionWriter {
     dir: PathBuf,
     identity: Identity,
+    /// Of the plan; None where its shards have no ids.
+    classes: Option<Classes>,
     partition: usize,
     mode: CommitMode,
     ordinals: Range<i64>,
@@ -108,7 +112,8 @@ impl PartitionWriter {
         }
         let path = shard_path(dir, partition);
         let entries = shard_entries(plan, partition, &ordinals);
-        let columns = schema::with_entries(schema::tokens(&identity.levels), &entries);
+        let classes = plan.classes_of(partition);
+        let columns = schema_of(identity, classes, &entries);
         let properties = schema::properties(Some(entries), Some(&identity.levels));
         let temp = TempFile::create(&path)?;
         let writer = ArrowWriter::try_new(temp, columns, Some(properties))
@@ -119,6 +124,7 @@ impl PartitionWriter {
         Ok(PartitionWriter {
             dir: dir.to_path_buf(),
             identity: identity.clone(),
+            classes: classes.cloned(),
             partition,
             mode,
             next: ordinals.start,
@@ -173,7 +179,7 @@ impl PartitionWriter {
     }
 
     fn push_row(&mut self, row: TokenRow) -> Result<()> {
-        let pending = PendingRow::new(row, &self.identity)?;
+        let pending = PendingRow::new(row, &self.identity, self.classes.as_ref())?;
         for (level, grid) in self.statistics.levels.iter_mut().zip(&pending.row.levels) {
             level.add(&grid.codes, &grid.distances)?;
         }
@@ -190,7 +196,7 @@ impl PartitionWriter {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let batch = columns::batch(&self.pending, &self.identity)?;
+        let batch = columns::batch(&self.pending, &self.identity, word(self.classes.as_ref()))?;
         let path = shard_path(&self.dir, self.partition);
         self.writer.write(&batch).map_err(schema::parquet_error(&path))?;
         self.group_rows += self.pending.len();
@@ -264,6 +270,21 @@ impl PartitionWriter {
     }
 }
 
+/// The schema word of a shard.
+fn word(classes: Option<&Classes>) -> &'static str {
+    if classes.is_some() { schema::TOKENS } else { schema::TOKENS_WITHOUT_IDS }
+}
+
+/// The embedded schema of a shard. What `datasets` looks for stands in it alone, and not among the
+/// file's entries as well, since it may be long.
+fn schema_of(identity: &Identity, classes: Option<&Classes>, entries: &[KeyValue]) -> SchemaRef {
+    let schema = schema::tokens(&identity.levels, word(classes));
+    let features = classes.map(|classes| features::features(&schema, classes));
+    let features = features.map(|features| KeyValue::new(features::KEY.into(), features));
+    let entries: Vec<KeyValue> = entries.iter().cloned().chain(features).collect();
+    schema::with_entries(schema, &entries)
+}
+
 /// Metadata of a shard that is known from the start.
 fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<KeyValue> {
     let identity = plan.identity();
@@ -275,7 +296,7 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
     let names = levels::names(&identity.levels);
     let first = &names[0];
     let mut entries: Vec<(&str, String)> = vec![
-        ("vqtok.schema", schema::TOKENS.to_string()),
+        ("vqtok.schema", word(plan.classes_of(partition)).to_string()),
         ("vqtok.version", identity.version.clone()),
         ("vqtok.family", model.family.clone()),
         ("vqtok.weights_sha256", model.weights_sha256.clone()),

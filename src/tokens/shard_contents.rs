@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::AsArray;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::files::shard_path;
@@ -26,10 +27,17 @@ fn read(path: &Path) -> Result<BTreeMap<i64, [u8; 32]>, String> {
     untrusted::for_each_batch(path, Some(&["ordinal", "content_sha256"]), |batch| {
         let column = |name: &str, kind: DataType| untrusted::column(batch, name, &kind);
         let ordinals = column("ordinal", DataType::Int64)?.as_primitive::<Int64Type>();
-        let digests =
-            column("content_sha256", DataType::FixedSizeBinary(32))?.as_fixed_size_binary();
+        // Those of tokens.v1 have a fixed length.
+        let fixed = column("content_sha256", DataType::FixedSizeBinary(32));
+        let digests = match fixed {
+            Ok(fixed) => cast(fixed, &DataType::Binary).map_err(|e| e.to_string())?,
+            Err(_) => column("content_sha256", DataType::Binary)?.clone(),
+        };
+        let digests = digests.as_binary::<i32>();
         for (i, &ordinal) in ordinals.values().iter().enumerate() {
-            let digest = <[u8; 32]>::try_from(digests.value(i)).map_err(|e| e.to_string())?;
+            let digest = <[u8; 32]>::try_from(digests.value(i)).map_err(|_| {
+                format!("the content_sha256 of image {ordinal} isn't 32 bytes long")
+            })?;
             found.insert(ordinal, digest); // The views of an image have the same.
         }
         Ok(())

@@ -10,6 +10,7 @@ pub(crate) mod float_bits;
 pub(crate) mod hex;
 pub(crate) mod html;
 pub(crate) mod json_diff;
+pub(crate) mod label_level;
 pub(crate) mod nameless_file;
 pub(crate) mod numbers;
 pub(crate) mod overwrite;

@@ -26,6 +26,7 @@ TYPES = {
     "int64": pa.int64(),
     "float32": pa.float32(),
     "float64": pa.float64(),
+    "binary": pa.binary(),
     "fixed_size_binary[16]": pa.binary(16),
     "fixed_size_binary[32]": pa.binary(32),
 }
@@ -69,8 +70,12 @@ def check_schema(schema, word, identity):
             assert field.type == pa.list_(item), field
 
 
-def check_rows(table, levels):
+def check_rows(table, levels, classes):
     for row in table.to_pylist():
+        assert len(row["content_sha256"]) == 32
+        if "label_id" in row:
+            known = classes is not None and row["label"] is not None
+            assert row["label_id"] == (classes.index(row["label"]) if known else None), row["key"]
         data = b""
         for suffix in suffixes(levels):
             tokens, height, width = f"tokens{suffix}", f"grid{suffix}_height", f"grid{suffix}_width"
@@ -88,6 +93,22 @@ def plans(dataset):
 def plan_of(dataset, partition):
     """The plan that a partition is of."""
     return [p for p in plans(dataset) if p.get("first_partition", 0) <= partition][-1]
+
+
+def classes_of(out, dataset, partition):
+    """The class names of the plan that a partition is of; None where there are none or too many."""
+    file = pq.ParquetFile(out / plan_of(dataset, partition)["file"]["path"])
+    return json.loads(file.metadata.metadata.get(b"vqtok.classes", b"null"))
+
+
+def check_features(schema, classes):
+    """What `datasets` reads: every column in order, the classes by their names."""
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == schema.names, list(features)
+    if classes:
+        assert features["label_id"] == {"names": classes, "_type": "ClassLabel"}
+    else:
+        assert features["label_id"] == {"dtype": "int64", "_type": "Value"}
 
 
 def check_plan(out, described_as, dataset):
@@ -138,13 +159,16 @@ def with_pyarrow(out, dataset):
             file = out / shard[kind]["path"]
             assert hashlib.sha256(file.read_bytes()).hexdigest() == shard[kind]["sha256"], file
         shard_file = pq.ParquetFile(out / shard["tokens"]["path"])
-        check_schema(shard_file.schema_arrow, "tokens.v1", identity)
         metadata = shard_file.schema_arrow.metadata
+        check_schema(shard_file.schema_arrow, metadata[b"vqtok.schema"].decode(), identity)
+        classes = classes_of(out, dataset, shard["partition"])
+        if metadata[b"vqtok.schema"] != b"tokens.v1":
+            check_features(shard_file.schema_arrow, classes)
         assert json.loads(metadata[b"vqtok.identity"]) == identity
         assert metadata[b"vqtok.plan_sha256"].decode() == plan_of(dataset, shard["partition"])["digest"]
         table = shard_file.read()
         assert table.num_rows == shard["rows"]
-        check_rows(table, identity["levels"])
+        check_rows(table, identity["levels"], classes)
         tables.append(table)
     check_schema(pq.read_schema(out / "codebook.parquet"), "codebook.v1", identity)
     whole = pa.concat_tables(tables)

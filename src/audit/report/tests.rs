@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::audit::html;
+use crate::tokens::identity::tests::identity;
 use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, write};
-use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter};
+use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter, Plan, PlanRow};
 
 #[test]
 fn the_numbers_are_those_of_the_tokens() {
@@ -77,9 +78,12 @@ fn every_residual_level_has_its_own_numbers_by_its_columns_name() {
 #[test]
 fn text_of_an_attacker_stays_text() {
     let dir = tempfile::tempdir().unwrap();
-    let plan = plan(dir.path(), 2, 10);
-    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
     let bad = "<script>alert('1')</script>\u{202e}\n&";
+    let planned = plan(&dir.path().join("planned"), 2, 10).all_rows().unwrap();
+    let rows = planned.map(|row| row.map(|row| PlanRow { label: Some(bad.into()), ..row }));
+    let identity = identity(tokens::testing::CODES, Some([2, 3]), 10);
+    let plan = Plan::create_or_open(dir.path(), &identity, rows, 10).unwrap();
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
     let row = tokens::TokenRow { label: Some(bad.into()), ..token_row(0) };
     writer.push(Outcome::Written(Box::new(row))).unwrap();
     let (key, uri) = (bad.to_string(), bad.to_string());

@@ -9,7 +9,7 @@ use crate::cli::{finalize, flags};
 use crate::data::source::labels::LabelLevel;
 use crate::job::{Appended, Pass, Planned, TokenizeSummary};
 use crate::pipeline::Event;
-use crate::tokens::{Commit, FailureRow, Receipt};
+use crate::tokens::{CLASSES_MAX, Commit, FailureRow, Receipt};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 
@@ -55,16 +55,28 @@ impl ProgressPrinter<'_> {
         fields["resized"] = planned.resized.into();
         fields["unchanged_containers"] = planned.unchanged.into();
         fields["unplanned_facts"] = planned.unplanned_facts.into();
-        fields["label_level"] = planned.label_level.to_string().into();
-        fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
+        label_fields(planned, &mut fields);
         fields["moved"] = json!(planned.moved.map(|(was, now)| json!({"from": was, "to": now})));
         if let Some(appended) = &planned.appended {
             fields["appended"] = appended_fields(appended);
         }
         self.say("plan", &text, fields);
+        self.too_many_classes(planned);
         self.odd(planned.skipped);
         self.changed(planned);
         self.beside(planned);
+    }
+
+    /// Classes that have no ids.
+    fn too_many_classes(&self, planned: &Planned<'_>) {
+        if planned.too_many_classes {
+            let text = format!(
+                "too many classes for ids (more than {}, or 1 MiB of names): label_id is null in every \
+                 row, label has the name",
+                numbers::count(CLASSES_MAX as u64)
+            );
+            self.say("too-many-classes", &text, json!({"classes_max": CLASSES_MAX}));
+        }
     }
 
     /// What of an output isn't as its new images would have it alone.
@@ -204,6 +216,12 @@ impl ProgressPrinter<'_> {
         );
         self.reporter.say("differing", &text, json!({"partitions": partitions}));
     }
+}
+
+fn label_fields(planned: &Planned<'_>, fields: &mut serde_json::Value) {
+    fields["label_level"] = planned.label_level.to_string().into();
+    fields["classes"] = planned.classes.into();
+    fields["splits"] = json!(planned.layout.map(|layout| &layout.splits));
 }
 
 fn appended_fields(appended: &Appended) -> serde_json::Value {

@@ -13,6 +13,7 @@ use super::partitions::starts;
 use super::rows::rows_of;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
+use crate::tokens::classes::Classes;
 use crate::tokens::files::TOKENS_FOLDER;
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
@@ -77,6 +78,8 @@ pub(crate) struct PlanFile {
     pub(super) containers: Vec<Container>,
     /// What was taken of these.
     pub(super) taken: String,
+    /// The class names of its images and of those before; None where its shards have no ids of them.
+    classes: Option<Classes>,
     /// When it was written: as old as what it says.
     pub(super) written: Option<SystemTime>,
 }
@@ -99,10 +102,9 @@ impl PlanFile {
         let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
         let layout = Layout::of(metadata.schema().fields());
         let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
-        let entry = |key: &str| {
-            let value = untrusted::entry(&metadata, key).map(str::to_owned);
-            value.ok_or_else(|| broken(format!("its metadata has no {key}")))
-        };
+        let known = |key: &str| untrusted::entry(&metadata, key);
+        let lacks = |key: &str| broken(format!("its metadata has no {key}"));
+        let entry = |key: &str| known(key).map(str::to_owned).ok_or_else(|| lacks(key));
         if entry("vqtok.schema")? != layout.word() {
             return Err(broken(format!("not a {}", layout.word())));
         }
@@ -116,10 +118,10 @@ impl PlanFile {
         let rows = starts.last().copied().unwrap_or(0);
         let behind = base.ordinal.checked_add(rows).filter(|&behind| i64::try_from(behind).is_ok());
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
-        let containers = untrusted::entry(&metadata, "vqtok.containers").unwrap_or_default();
+        let containers = known("vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
-        let together = untrusted::entry(&metadata, "vqtok.together")
-            .and_then(|text| serde_json::from_str(text).ok());
+        let classes = known("vqtok.classes").map(Classes::parse);
+        let together = known("vqtok.together").and_then(|text| serde_json::from_str(text).ok());
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
@@ -129,10 +131,17 @@ impl PlanFile {
             starts,
             together: together.unwrap_or_default(),
             containers,
-            taken: untrusted::entry(&metadata, "vqtok.taken").unwrap_or_default().to_string(),
+            taken: known("vqtok.taken").unwrap_or_default().to_string(),
             written: written(path, facts.written),
+            classes: classes.transpose().map_err(broken)?,
             metadata,
         })
+    }
+
+    /// The class names of its images and of those before, with their ids; None in a plan from before
+    /// there were any, whose shards go on without.
+    pub(in crate::tokens) fn classes(&self) -> Option<&Classes> {
+        self.classes.as_ref()
     }
 
     /// Its images.

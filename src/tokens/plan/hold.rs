@@ -11,6 +11,7 @@ use super::plans::Plan;
 use super::write::{About, write};
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::tokens::classes::Classes;
 use crate::tokens::commit::{self, Published};
 use crate::tokens::identity::{Identity, difference_in_words};
 use crate::tokens::rows::PlanRow;
@@ -80,8 +81,15 @@ impl Plan {
         let items = first.into_iter().map(Ok).chain(items);
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
-        let about =
-            About { identity, base: &Base::default(), taken, listed_at: None, in_buckets: true };
+        let none = Classes::none_yet();
+        let about = About {
+            identity,
+            base: &Base::default(),
+            taken,
+            listed_at: None,
+            in_buckets: true,
+            classes: (!occupied::without_ids(dir)?).then_some(&none),
+        };
         let (sealed, digest) = write(&path, about, items)?;
         let temp = sealed.path().to_path_buf();
         let ours = PlanFile::open(&temp, 0)?;

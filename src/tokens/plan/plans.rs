@@ -9,6 +9,7 @@ use super::file::{self, Base, FILE, PlanFile};
 use super::layout::Layout;
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::tokens::classes::Classes;
 use crate::tokens::commit;
 use crate::tokens::folder_lock::FolderLock;
 use crate::tokens::identity::Identity;
@@ -123,6 +124,22 @@ impl Plan {
     /// Number of partitions.
     pub fn partitions(&self) -> usize {
         self.last().numbers().end
+    }
+
+    /// The class names of the plan that a partition is of; None where its shards have no ids of them:
+    /// it was written before there were any.
+    pub(in crate::tokens) fn classes_of(&self, partition: usize) -> Option<&Classes> {
+        self.of(partition).classes()
+    }
+
+    /// Whether the last plan has more classes than there can be ids for.
+    pub(crate) fn has_too_many_classes(&self) -> bool {
+        self.last().classes().is_some_and(|classes| classes.names().is_none())
+    }
+
+    /// The class names of all images in the order of their ids; None where they have no ids.
+    pub(crate) fn classes(&self) -> Option<&[String]> {
+        self.last().classes()?.names()
     }
 
     /// Number of partitions of the plan that a partition is of.

@@ -16,10 +16,12 @@ use super::rows::rows_of;
 use super::spool::Spool;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
+use crate::tokens::classes::{ClassCollector, Classes};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::{Bucket, PlanRow};
 use crate::tokens::{schema, untrusted};
+use crate::util::label_level::LabelLevel;
 use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
@@ -43,14 +45,18 @@ pub(in crate::tokens) struct About<'a> {
     pub(in crate::tokens) listed_at: Option<SystemTime>,
     /// Whether its rows are sorted by their buckets, where its identity has some.
     pub(in crate::tokens) in_buckets: bool,
+    /// The class names of the plans before, to which it adds its own; None where its shards have no ids
+    /// of them.
+    pub(in crate::tokens) classes: Option<&'a Classes>,
 }
 
 /// A plan on its way into a temporary file.
 struct PlanWriter<'a> {
     path: &'a Path,
-    identity: &'a Identity,
-    base: &'a Base,
+    about: About<'a>,
     layout: Layout,
+    labels: LabelLevel,
+    classes: Option<ClassCollector>,
     writer: ArrowWriter<TempFile>,
     hasher: PlanHasher,
     /// The ordinal of the next row.
@@ -66,12 +72,8 @@ struct PlanWriter<'a> {
 }
 
 impl<'a> PlanWriter<'a> {
-    fn create(
-        path: &'a Path,
-        identity: &'a Identity,
-        base: &'a Base,
-        layout: Layout,
-    ) -> Result<PlanWriter<'a>> {
+    fn create(path: &'a Path, about: About<'a>, layout: Layout) -> Result<PlanWriter<'a>> {
+        let About { identity, base, .. } = about;
         let mut entries = vec![
             KeyValue::new("vqtok.schema".into(), layout.word().to_string()),
             KeyValue::new("vqtok.identity".into(), identity.canonical()),
@@ -84,16 +86,17 @@ impl<'a> PlanWriter<'a> {
             ]);
         }
         let temp = TempFile::create(path)?;
-        let listed_at = temp.modified().and_then(|time| time.checked_sub(TIME_STEP));
+        let begun = temp.modified().and_then(|time| time.checked_sub(TIME_STEP));
         let columns = schema::with_entries(layout.columns(), &entries);
         let properties = schema::properties(Some(entries), None);
         let writer = ArrowWriter::try_new(temp, columns, Some(properties))
             .map_err(schema::parquet_error(path))?;
         Ok(PlanWriter {
             path,
-            identity,
-            base,
+            about,
             layout,
+            labels: LabelLevel::recorded(identity.label_level.as_deref())?,
+            classes: about.classes.map(ClassCollector::new),
             writer,
             hasher: PlanHasher::new(identity, base, layout),
             next: base.ordinal as i64,
@@ -102,7 +105,7 @@ impl<'a> PlanWriter<'a> {
             together: Vec::new(),
             groups: 0,
             containers: Recorder::default(),
-            listed_at,
+            listed_at: about.listed_at.or(begun),
         })
     }
 
@@ -117,7 +120,7 @@ impl<'a> PlanWriter<'a> {
         let bytes = bytes_of(&row).ok_or_else(|| {
             Error::invalid(format!("image {} has an impossible name or size", row.ordinal))
         })?;
-        let full = self.group.len() as u64 == self.identity.shard_rows
+        let full = self.group.len() as u64 == self.about.identity.shard_rows
             || self.group_bytes + bytes > GROUP_BYTES_MAX;
         // Images of one bucket lie in many files, each of which has images of many buckets: one that
         // is read forward is gone through for each bucket, by whoever has a partition of it.
@@ -131,6 +134,10 @@ impl<'a> PlanWriter<'a> {
             self.write_group(same)?;
         }
         self.hasher.row(&row, self.group.is_empty());
+        if let Some(classes) = &mut self.classes {
+            let label = self.labels.label_beside(row.label.as_deref(), &row.key);
+            label.into_iter().for_each(|label| classes.take(label));
+        }
         if !buckets {
             self.containers.row(&row);
         }
@@ -164,8 +171,8 @@ impl<'a> PlanWriter<'a> {
     }
 
     /// Ends the plan, whose time of writing becomes that of its listing: what is written to later
-    /// may have changed. `taken` says what was taken of containers.
-    fn finish(mut self, taken: &str) -> Result<(Sealed, String)> {
+    /// may have changed.
+    fn finish(mut self) -> Result<(Sealed, String)> {
         self.write_group(false)?;
         let digest = self.hasher.finish();
         let mut entry = |key: &str, value: String| {
@@ -174,7 +181,10 @@ impl<'a> PlanWriter<'a> {
         // Whoever looks for a plan looks at its end: the longest entry comes first.
         if let Some(containers) = self.containers.finish() {
             entry("vqtok.containers", containers);
-            entry("vqtok.taken", taken.to_string());
+            entry("vqtok.taken", self.about.taken.to_string());
+        }
+        if let Some(classes) = self.classes {
+            entry("vqtok.classes", classes.finish().text());
         }
         entry("vqtok.plan_sha256", digest.clone());
         if !self.together.is_empty() {
@@ -190,15 +200,15 @@ impl<'a> PlanWriter<'a> {
 
     /// The same rows in the layout that has columns for more.
     fn of_parts(mut self) -> Result<PlanWriter<'a>> {
-        let (path, base) = (self.path, self.base);
-        let mut wider = PlanWriter::create(path, self.identity, base, Layout::Parts)?;
+        let path = self.path;
+        let mut wider = PlanWriter::create(path, self.about, Layout::Parts)?;
         wider.listed_at = self.listed_at;
         // The one whose first image it is; there was none before.
         let containers = std::mem::take(&mut self.containers);
-        if self.next == base.ordinal as i64 {
+        if self.next == self.about.base.ordinal as i64 {
             return Ok(PlanWriter { containers, ..wider });
         }
-        let (sealed, _) = self.finish("")?;
+        let (sealed, _) = self.finish()?;
         let file = Chunks(storage::open(sealed.path()).map_err(Error::io(sealed.path()))?);
         let metadata = untrusted::metadata(&file, "").map_err(|r| Error::corrupt(path, r))?;
         for row in rows_of(sealed.path(), &metadata, None)? {
@@ -218,8 +228,7 @@ pub(in crate::tokens) fn write(
     if let Some(buckets) = about.identity.buckets()?.filter(|_| about.in_buckets) {
         return write_by_buckets(path, about, items, &buckets);
     }
-    let mut plan = PlanWriter::create(path, about.identity, about.base, Layout::Files)?;
-    plan.listed_at = about.listed_at.or(plan.listed_at);
+    let mut plan = PlanWriter::create(path, about, Layout::Files)?;
     for item in items {
         let row = match item? {
             Today::Image(row) => PlanRow { bucket: None, ..row },
@@ -238,7 +247,7 @@ pub(in crate::tokens) fn write(
         }
         plan.push(row)?;
     }
-    plan.finish(about.taken)
+    plan.finish()
 }
 
 /// The same where images go into `buckets`: those of the first come first, each bucket in the order
@@ -249,8 +258,7 @@ fn write_by_buckets(
     items: impl Iterator<Item = Result<Today>>,
     buckets: &[(u32, u32)],
 ) -> Result<(Sealed, String)> {
-    let mut plan = PlanWriter::create(path, about.identity, about.base, Layout::Buckets)?;
-    plan.listed_at = about.listed_at.or(plan.listed_at);
+    let mut plan = PlanWriter::create(path, about, Layout::Buckets)?;
     let mut spool = Spool::new(buckets)?;
     for item in items {
         match item? {
@@ -266,7 +274,7 @@ fn write_by_buckets(
     for (row, ordinal) in spool.rows().zip(about.base.ordinal as i64..) {
         plan.push(PlanRow { ordinal, ..row? })?;
     }
-    plan.finish(about.taken)
+    plan.finish()
 }
 
 fn removed(path: &Path) -> Error {

@@ -47,7 +47,7 @@ fn a_partition_holds_what_was_pushed() {
     let distinct: std::collections::BTreeSet<_> = expected.iter().collect();
     assert_eq!(unique.value(3), distinct.len() as i32);
     // sha256 over 00000000 01000000 04000000 09000000 10000000 19000000, then 02000000 03000000.
-    let hash = batch.column_by_name("grid_hash").unwrap().as_fixed_size_binary();
+    let hash = batch.column_by_name("grid_hash").unwrap().as_binary::<i32>();
     assert_eq!(hex(hash.value(0)), "ff956c7410175882a974a0499207e283");
     let entry = |key: &str| entries.iter().find(|(k, _)| k == key).unwrap().1.clone();
     assert_eq!(entry("vqtok.planned"), "10");
@@ -183,7 +183,7 @@ fn wide_codebooks_and_varying_grids_keep_their_types() {
     }
     writer.close().unwrap();
     let (batch, _) = read(&shard_path(dir.path(), 0));
-    assert_eq!(batch.schema().fields(), schema::tokens(&id.levels).fields());
+    assert_eq!(batch.schema().fields(), schema::tokens(&id.levels, schema::TOKENS).fields());
     assert!(batch.column_by_name("quantization_error").unwrap().is_null(0));
     let summary = finalize(dir.path()).unwrap();
     let levels = &summary.codebook.levels;
