@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::resolved;
 use crate::data::source::container::fields::Fields;
+use crate::data::source::labels::LabelLayout;
 use crate::data::source::patterns;
 use crate::data::source::stream::{self, SourceStream};
 use crate::data::{ImageWalk, Take, walk_taking};
@@ -53,6 +54,16 @@ impl Inputs {
     /// Those of [`walk_taking`].
     pub(crate) fn images(&self, take: Take, facts: bool) -> Result<SourceStream> {
         stream::images(&self.paths, take, facts, &self.fields)
+    }
+
+    /// What the first folders of their images look like.
+    pub(crate) fn label_layout(&self) -> LabelLayout {
+        let layout = LabelLayout::of(self.paths.iter().map(|path| path.as_path()), self.take());
+        if layout != LabelLayout::default() {
+            return layout;
+        }
+        // Whoever lists them hears of what is wrong with them.
+        self.images(self.take(), false).map(LabelLayout::within).unwrap_or_default()
     }
 
     /// The files under them, in order.

@@ -42,13 +42,13 @@ impl Labels {
             let level = made.and_then(|level| level.parse().ok()).unwrap_or_default();
             return Labels { level, layout: None };
         }
-        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let layout = inputs.label_layout();
         Labels { level: layout.level(), layout: Some(layout) }
     }
 
     /// What these inputs alone would be given, where they look otherwise than the output was begun.
     pub(super) fn other_level(&self, inputs: &Inputs) -> Option<LabelLevel> {
-        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let layout = inputs.label_layout();
         let looks = !layout.splits.is_empty() || layout.other.is_some();
         Some(layout.level()).filter(|level| looks && *level != self.level)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::events::Observer;
 use super::inputs::Inputs;
 use super::plan::{changes, no_image};
-use crate::data::source::labels::{LabelLayout, LabelLevel};
+use crate::data::source::labels::LabelLevel;
 use crate::data::source::stream::Found;
 use crate::data::{Skipped, SourceImage};
 use crate::error::{Error, Result};
@@ -177,7 +177,7 @@ impl Survey {
     fn run_now(&self, observer: &mut dyn Observer) -> Result<SurveySummary> {
         let inputs = &self.inputs;
         let mut found = inputs.images(inputs.take(), true)?;
-        let layout = LabelLayout::of(inputs.paths.iter().map(|i| i.as_path()), inputs.take());
+        let layout = inputs.label_layout();
         let mut summary = SurveySummary {
             images: 0,
             faulty: 0,

@@ -7,8 +7,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::image::SourceImage;
 use super::walk::Take;
 use super::{hidden, own, uri};
+use crate::error::Result;
 use crate::storage;
 pub use crate::util::label_level::LabelLevel;
 use crate::util::label_level::is_split;
@@ -22,7 +24,12 @@ pub struct LabelLayout {
     pub other: Option<String>,
     /// Whether a split has folders.
     pub classes: bool,
+    /// Whether some are shards of img2dataset, which are no classes.
+    pub shards: bool,
 }
+
+/// Images of archives whose folders are looked at.
+const PEEKED: usize = 1000;
 
 impl LabelLayout {
     /// Looks at the folders among `inputs`; what can't be listed counts as empty.
@@ -31,23 +38,60 @@ impl LabelLayout {
         for input in inputs.into_iter().filter(|input| is_folder(input)) {
             for name in subfolders(input, take) {
                 let readable = uri::readable(name.as_bytes());
-                if is_split(&readable) {
-                    let split = input.join(&name);
-                    layout.classes = layout.classes || !subfolders(&split, take).is_empty();
-                    layout.splits.insert(readable);
+                if is_shard(input, &readable) {
+                    layout.shards = true;
                 } else {
-                    layout.other.get_or_insert(readable);
+                    let inner = || !subfolders(&input.join(&name), take).is_empty();
+                    layout.note(&readable, inner);
                 }
             }
         }
         layout
     }
 
+    /// Looks at the folders in archives that the first images lie in.
+    pub(crate) fn within(images: impl Iterator<Item = Result<SourceImage>>) -> LabelLayout {
+        let mut layout = LabelLayout::default();
+        for image in images.take(PEEKED).map_while(Result::ok) {
+            let own_label = image.facts.label.is_some();
+            let Some(part) = image.part.filter(|_| !own_label) else { break };
+            let mut folders = part.member.trim_start_matches("./").split('/');
+            let (first, second, third) = (folders.next(), folders.next(), folders.next());
+            // A file of no folder, or a column.
+            let Some(folder) = first.filter(|_| second.is_some()) else { break };
+            layout.note(folder, || third.is_some());
+            if layout.other.is_some() {
+                break;
+            }
+        }
+        layout
+    }
+
+    /// Takes note of a first folder; `inner` says whether there are folders in it.
+    fn note(&mut self, name: &str, inner: impl FnOnce() -> bool) {
+        if is_split(name) {
+            self.classes = self.classes || inner();
+            self.splits.insert(name.to_string());
+        } else {
+            self.other.get_or_insert(name.to_string());
+        }
+    }
+
     /// Where labels stand: in the second folder where every first one is a split that has classes.
     pub fn level(&self) -> LabelLevel {
-        let below = !self.splits.is_empty() && self.other.is_none() && self.classes;
-        LabelLevel::Folder(below.into())
+        let is_class = self.other.is_some();
+        match (self.splits.is_empty(), self.shards) {
+            (true, true) if !is_class => LabelLevel::None,
+            (false, _) if !is_class && self.classes => LabelLevel::Folder(1),
+            _ => LabelLevel::default(),
+        }
     }
+}
+
+/// Whether a folder is a shard of img2dataset's format of files: a number, with its table beside it.
+fn is_shard(input: &Path, name: &str) -> bool {
+    let beside = |end: &str| storage::exists(&input.join(format!("{name}{end}"))).unwrap_or(false);
+    name.bytes().all(|byte| byte.is_ascii_digit()) && (beside("_stats.json") || beside(".parquet"))
 }
 
 fn is_folder(input: &Path) -> bool {
@@ -81,10 +125,11 @@ fn subfolders(folder: &Path, take: Take) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::source::image::Part;
 
     #[test]
     fn labels_stand_below_splits_where_every_first_folder_is_one() {
-        let cases: [(&[&str], u32); 9] = [
+        let cases: [(&[&str], u32); 10] = [
             (&["train/cat", "val/dog"], 1),
             (&["Train/cat", "TEST/dog", ".git/x", "@eaDir/x"], 1),
             (&["train/cat", "val"], 1),
@@ -92,6 +137,7 @@ mod tests {
             (&["train/cat", "val/cat", "extra/cat"], 0),
             (&["train/steam", "car/red"], 0),
             (&["cat", "dog"], 0),
+            (&["00000", "00001"], 0),
             (&["train/.hidden", "val/@eaDir"], 0),
             (&[], 0),
         ];
@@ -102,6 +148,39 @@ mod tests {
             }
             let layout = LabelLayout::of([root.path()], Take::default());
             assert_eq!(layout.level(), LabelLevel::Folder(level), "{folders:?} {layout:?}");
+        }
+    }
+
+    #[test]
+    fn shards_of_img2dataset_are_no_classes() {
+        let root = tempfile::tempdir().unwrap();
+        let level = || LabelLayout::of([root.path()], Take::default()).level();
+        for shard in ["00000", "00001"] {
+            fs::create_dir(root.path().join(shard)).unwrap();
+            fs::write(root.path().join(format!("{shard}_stats.json")), "{}").unwrap();
+        }
+        assert_eq!(level(), LabelLevel::None);
+        fs::create_dir(root.path().join("0")).unwrap();
+        assert_eq!(level(), LabelLevel::Folder(0), "a class may be a number");
+    }
+
+    #[test]
+    fn archives_tell_splits_by_their_members() {
+        let image = |member: &&str| {
+            let part = Some(Part { member: member.to_string(), offset: 0 });
+            Ok(SourceImage { part, ..SourceImage::default() })
+        };
+        for (members, level) in [
+            (&["train/cat/1.png", "val/dog/2.png"][..], 1),
+            (&["./train/cat/1.png"], 1),
+            (&["train/1.png", "val/2.png"], 0),
+            (&["train/cat/1.png", "other/dog/2.png"], 0),
+            (&["cat/1.png", "train/dog/2.png"], 0),
+            (&["image"], 0),
+            (&[], 0),
+        ] {
+            let layout = LabelLayout::within(members.iter().map(image));
+            assert_eq!(layout.level(), LabelLevel::Folder(level), "{members:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::detect::{ImageColumn, NoImages, image_column};
 use super::facts::{FactColumns, RowFacts};
 use super::features::Features;
+use super::hive::Hive;
 use super::kind::has_text;
 use super::leaf::{LeafRows, TOO_FEW};
 use super::side::SideColumn;
@@ -53,14 +54,16 @@ pub(crate) fn list(
             NoImages::None => format!("no column of it looks like images; set {IMAGE_COLUMN}"),
         })
     })?;
-    let facts = FactColumns::of(&table, &features, fields).map_err(refused)?;
+    let (hive, fields) = Hive::of(name, fields, |name| table.column(name).is_some());
+    let facts = FactColumns::of(&table, &features, &fields).map_err(refused)?;
     // img2dataset keeps rows of what it couldn't download.
     let status = has_text(&table, ["url", "key", "status"]).then(|| table.column("status"));
     let status = status.flatten().map(SideColumn::new);
     let stem = name.strip_suffix(".parquet").filter(|stem| !stem.is_empty()).unwrap_or(name);
     let (uri, stem) = (uri.to_owned(), stem.to_owned());
     let place = Place { group: 0, row: 0, entered: false };
-    let rows = Rows { table, image, facts, status, uri, stem, place, lengths: None, list: None };
+    let rows =
+        Rows { table, image, facts, hive, status, uri, stem, place, lengths: None, list: None };
     Ok(TableListing { rows: Some(rows), fault: None, remarks: Remarks::default(), digest })
 }
 
@@ -117,6 +120,7 @@ struct Rows {
     table: Table,
     image: ImageColumn,
     facts: FactColumns,
+    hive: Hive,
     status: Option<SideColumn>,
     uri: String,
     /// What rows without a key are called by, before their numbers.
@@ -202,7 +206,8 @@ impl Rows {
             _ => None,
         };
         self.place.row += 1;
-        let row = self.facts.next(&self.table, number);
+        let mut row = self.facts.next(&self.table, number);
+        self.hive.add(&mut row.facts);
         let status = self.status.as_mut().map(|status| status.next(&self.table, number));
         let failed = status.is_some_and(|status| status.as_str().is_some_and(|s| s != "success"));
         if failed || count == Some(0) {

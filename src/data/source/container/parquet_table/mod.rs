@@ -12,11 +12,14 @@
 //! | label | `label`, `labels`, `cls`, `class`, `class_name`, `fine_label` |
 //! | caption | `caption`, `text`, `txt`, `prompt`, `TEXT`, `description` |
 //! | meta_json | `json`, and what is passed |
+//!
+//! Folders called `NAME=VALUE` are columns of every file in them.
 
 mod delta;
 mod detect;
 mod facts;
 mod features;
+mod hive;
 mod json;
 mod kind;
 mod leaf;
