@@ -3,8 +3,12 @@
 
 #[path = "support/appends.rs"]
 mod appends;
+#[path = "support/containers.rs"]
+mod containers;
 mod support;
 use appends::*;
+use containers::{Layout, members, samples, table, tar};
+use support::*;
 
 use std::fs;
 
@@ -156,4 +160,76 @@ fn a_plan_that_nothing_stands_upon_is_a_stray_and_a_lost_one_is_not() {
         verified.contains("rebuilds the damaged parts or says how to get a plan back"),
         "{verified}"
     );
+}
+
+/// Three tars, of which the second and third were appended.
+fn tars() -> Job {
+    let job = Job::new(18).trained();
+    let files = samples(job.files("images"));
+    for (name, some) in ["a", "b", "c"].iter().zip(files.chunks(6)) {
+        fs::write(job.path(&format!("{name}.tar")), tar(&members(some))).unwrap();
+        job.expect(0, &append(&format!("{name}.tar"), "out"));
+    }
+    job
+}
+
+#[test]
+fn a_lost_plan_of_containers_comes_back_where_it_can() {
+    let job = tars();
+    let whole = job.files("out");
+    // The first: from its own INPUT, whatever was appended.
+    fs::remove_file(job.path("out/plan.parquet")).unwrap();
+    job.expect(2, "repair out --model model").assert_one_line(&["run the same `vqtok tokenize`"]);
+    job.expect(2, &format!("tokenize b.tar --out out {FLAGS}")).assert_one_line(&["another plan"]);
+    job.expect(0, &format!("tokenize a.tar --out out {FLAGS}"));
+    assert!(job.files("out") == whole);
+    // The last one: by appending again.
+    fs::remove_file(job.path("out/plan-00002.parquet")).unwrap();
+    job.expect(2, "repair out --model model").assert_one_line(&["again with --append"]);
+    job.expect(0, &append("c.tar", "out"));
+    assert!(job.files("out") == whole);
+    // One in the midst can't, which is said by all.
+    fs::remove_file(job.path("out/plan-00001.parquet")).unwrap();
+    job.expect(2, "repair out --model model").assert_one_line(&["later plans stand upon it"]);
+    job.expect(2, &append("b.tar", "out"))
+        .assert_one_line(&["missing among the plans", "rebuilds it, or says what to do"]);
+    job.expect(0, "export out --to jsonl --out rows --partial");
+}
+
+#[test]
+fn captions_that_came_later_are_told() {
+    let job = begun();
+    for name in names_of(10).iter().take(3) {
+        let caption = job.path("images").join(name).with_extension("txt");
+        fs::write(caption, "a caption").unwrap();
+    }
+    let words =
+        "3 images with captions, labels or metadata beside them, which this output was begun";
+    let diff = job.expect(0, "plan images --diff out").stdout;
+    assert!(diff.contains("nothing has changed") && diff.contains(words), "{diff}");
+    arrive(&job, 10..12);
+    let line = append("images", "out");
+    assert!(job.expect(0, &line.replace(" --json", "")).stderr.contains(words));
+    assert_eq!(job.expect(0, &line).events("plan")[0]["unplanned_facts"], 3);
+}
+
+#[test]
+fn rows_of_a_changed_table_are_never_taken_for_the_planned_ones() {
+    let job = Job::new(18).trained();
+    let mut rows = samples(job.files("images"));
+    rows.truncate(4);
+    let good = rows.clone();
+    for row in &mut rows[..2] {
+        row.bytes = b"no image".to_vec();
+    }
+    let file = job.path("rows.parquet");
+    table(&file, &rows, Layout::Struct, 2);
+    let line = format!("tokenize rows.parquet --out out {FLAGS}").replace("rows 4", "rows 2");
+    job.expect(1, &line);
+    let before = codes(&job, "out");
+    assert_eq!(before.len(), 2);
+    let mended: Vec<_> = [1, 0, 2, 3].iter().map(|&at: &usize| good[at].clone()).collect();
+    table(&file, &mended, Layout::Struct, 2);
+    job.expect(1, &format!("{line} --append --retry-failed"));
+    assert_eq!(codes(&job, "out"), before, "no row has another one's tokens");
 }

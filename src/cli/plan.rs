@@ -4,7 +4,7 @@ use super::common::stop_flag;
 use super::flags;
 use super::inputs::{FactFlags, InputFlags};
 use super::outcome::Finished;
-use super::printer::{ProgressPrinter, skipped_fields};
+use super::printer::{ProgressPrinter, skipped_fields, unplanned_in_words};
 use crate::cli::progress::Reporter;
 use crate::data::Buckets;
 use crate::error::Result;
@@ -112,7 +112,12 @@ fn changed(out: &Path, changes: &InputChanges, reporter: &Reporter) {
             kind(changed, "changed")
         ),
     };
+    if changes.unplanned_facts > 0 {
+        text += "; ";
+        text += &unplanned_in_words(changes.unplanned_facts);
+    }
     let fields = json!({
+        "unplanned_facts": changes.unplanned_facts,
         "out": text::lossy(out), "planned": planned, "found": found, "new": new, "gone": gone,
         "changed": changed, "reordered": reordered, "estimated": about,
     });

@@ -91,7 +91,7 @@ fn beside_others(
             unchanged: listed.unchanged(),
             moved: judge.moved.as_ref().map(|(was, now)| (&**was, &**now)),
             own: false,
-            unplanned_facts: 0,
+            unplanned_facts: arrivals.unplanned_facts,
             label_level: labels.level,
             classes: plan.classes().map(<[_]>::len),
             too_many_classes: plan.has_too_many_classes(),

@@ -82,6 +82,9 @@ pub struct InputChanges {
     pub gone: ChangedImages,
     /// Images of another size, or with something else beside them.
     pub changed: ChangedImages,
+    /// Images with captions, labels or metadata beside them, which an output that was begun without
+    /// such doesn't take.
+    pub unplanned_facts: u64,
     /// Whether the same images come in another order.
     pub reordered: bool,
     /// Whether the counts are estimates, as very many images differ.
@@ -233,6 +236,7 @@ impl Survey {
             new: keys(&changes.new),
             gone: keys(&changes.gone),
             changed: ChangedImages { count: changes.changed.count, examples: changes.examples() },
+            unplanned_facts: changes.unplanned_facts,
             // What was appended comes behind, wherever it lies among the inputs.
             reordered: changes.reordered && plan.files().len() == 1,
             about: changes.about,

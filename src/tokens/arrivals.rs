@@ -63,6 +63,9 @@ pub(crate) struct Arrivals {
     pub changed: u64,
     /// The first of them, in words.
     pub examples: Vec<String>,
+    /// How many of them have something beside them that their plan, of files alone, has no columns
+    /// for.
+    pub unplanned_facts: u64,
     /// How many of the new ones are planned under another key, at the same place.
     pub twice: u64,
     /// Which planned images there are today, by ordinal.
@@ -124,6 +127,7 @@ impl Arrivals {
             changed: 0,
             examples: Vec::new(),
             twice: 0,
+            unplanned_facts: 0,
             seen: Bits::default(),
             listed: None,
         };
@@ -271,6 +275,7 @@ impl Arrivals {
             (self.known, self.new) = (self.known + 1, self.new - 1);
             let again = self.seen.set(known.ordinal);
             let beside = plan.of_ordinal(known.ordinal).has_parts();
+            self.unplanned_facts += u64::from(!beside && row.is_more_than_a_file());
             let differs =
                 known.content != content(&row, beside) || listed.containers.changed.doubts(&row);
             if again || differs || known.place != hash(&row.uri) {

@@ -57,6 +57,8 @@ pub(crate) struct Changes {
     pub changed: Group,
     /// The examples of `changed` as they are today.
     pub today: Vec<PlanRow>,
+    /// Images of today with something beside them that the plan, of files alone, has no columns for.
+    pub unplanned_facts: u64,
     /// Whether the same images are there in another order.
     pub reordered: bool,
     /// The counts are estimates.
@@ -102,11 +104,18 @@ impl Changes {
         let was = Read::all(planned()?, planned_content, |share, sum| {
             sums[share] = sums[share].wrapping_add(sum);
         })?;
-        let now = Read::all(today()?, content, |share, sum| {
+        let mut unplanned_facts = 0;
+        let today_rows = today()?.inspect(|row| {
+            let more = row.as_ref().is_ok_and(PlanRow::is_more_than_a_file);
+            unplanned_facts += u64::from(more && !beside);
+        });
+        let now = Read::all(today_rows, content, |share, sum| {
             sums[share] = sums[share].wrapping_sub(sum);
         })?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
-        let mut changes = Changes { planned: was.rows, found: now.rows, ..Changes::default() };
+        let (planned_rows, found) = (was.rows, now.rows);
+        let mut changes =
+            Changes { planned: planned_rows, found, unplanned_facts, ..Changes::default() };
         if differing == 0 {
             changes.reordered = was.order != now.order;
             return Ok(changes);

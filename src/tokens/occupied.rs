@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
-use super::{commit, schema, untrusted};
+use super::{commit, plan, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::settings::{APPEND, OUT};
@@ -19,6 +19,10 @@ const TAIL_BYTES: u64 = 1 << 22;
 /// # Errors
 /// The first such file.
 pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
+    // What was appended to it tells for all.
+    if let Some(base) = plan::base_of_second(dir).filter(|base| base.after == plan_digest) {
+        return check_below(dir, plan_digest, base.partition);
+    }
     // Sidecars don't name their plan; nobody looks at them but through their shards.
     let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
     let mut files: Vec<_> = shards.filter(|path| partition_of(path).is_some()).collect();
@@ -36,6 +40,13 @@ pub(super) fn without_ids(dir: &Path) -> Result<bool> {
     let mut shards = shards.filter(|path| partition_of(path).is_some());
     let word = shards.find_map(|path| untrusted::entry_of(&path, "vqtok.schema").ok());
     Ok(word.as_deref() == Some(schema::TOKENS_WITHOUT_IDS))
+}
+
+/// Refuses shards of partitions below `end`, unless they name the plan that is about to be written.
+fn check_below(dir: &Path, plan_digest: &str, end: usize) -> Result<()> {
+    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
+    let below = |path: &PathBuf| partition_of(path).is_some_and(|partition| partition < end);
+    must_name(shards.filter(below).collect(), plan_digest, true)
 }
 
 /// Refuses shards of partitions from `first` on, unless they name the plan that is about to be

@@ -18,10 +18,11 @@ mod write;
 pub(crate) use changed::ChangedContainers;
 pub(crate) use compare::difference_of_one;
 pub use containers::{Container, ContainerFile, Today};
+pub(super) use file::number_of;
 pub(crate) use file::{Base, FILE, PlanFile, name};
 pub use hold::Held;
 pub use plans::Plan;
-pub(super) use plans::base;
+pub(super) use plans::{base, base_of_second};
 pub(super) use write::{About, write};
 
 #[cfg(test)]

@@ -207,14 +207,25 @@ fn first<'a>(plan: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
 }
 
 fn lost(plan: &Path, reason: &str) -> Error {
-    Error::corrupt(
-        plan,
-        format!(
-            "it can't be rebuilt: {reason}; restore it, or remove it and run the same `vqtok tokenize` \
-             again, which plans the same images and keeps the shards that are there; images that came \
-             since must be out of the way until then: {APPEND} adds them"
+    let number = plan::number_of(plan).unwrap_or(0);
+    let later = storage::exists(&plan.with_file_name(plan::name(number + 1))).unwrap_or(false);
+    let advice = match number {
+        0 => format!(
+            "restore it, or remove it and run the same `vqtok tokenize` again, which plans the same \
+             images and keeps the shards that are there; images that came since must be out of the way \
+             until then: {APPEND} adds them"
         ),
-    )
+        _ if later => {
+            "restore it from a copy, since later plans stand upon it; the rows of its shards \
+                       can be read without it"
+                .to_string()
+        }
+        _ => format!(
+            "restore it, or remove it and give the INPUTs that it was made of again with {APPEND}, \
+             which keeps the shards that are there"
+        ),
+    };
+    Error::corrupt(plan, format!("it can't be rebuilt: {reason}; {advice}"))
 }
 
 /// The planned rows of a partition from its shard and failures.

@@ -7,3 +7,4 @@ mod tokenizing;
 mod training;
 
 pub(super) use progress_printer::{ProgressPrinter, skipped_fields};
+pub(super) use tokenizing::unplanned_in_words;

@@ -40,11 +40,8 @@ impl ProgressPrinter<'_> {
             text += "; what vqtok wrote itself is among them, as an earlier version planned it";
         }
         if planned.unplanned_facts > 0 {
-            let images = counted(planned.unplanned_facts, "image");
-            text += &format!(
-                "; {images} with captions, labels or metadata beside them, which this output was \
-                 begun without: another --out has them"
-            );
+            text += "; ";
+            text += &unplanned_in_words(planned.unplanned_facts);
         }
         if let Some(words) = labels_in_words(planned) {
             text += &format!("; {words}");
@@ -237,6 +234,11 @@ fn appended_in_words(appended: &Appended) -> String {
 
 /// What the user should know of where labels stand.
 fn labels_in_words(planned: &Planned<'_>) -> Option<String> {
+    if planned.label_level == LabelLevel::None && planned.layout.is_some_and(|l| l.shards) {
+        return Some(
+            "folders are img2dataset's shards and no classes: --label-level 0 takes them".into(),
+        );
+    }
     let layout = planned.layout.filter(|layout| !layout.splits.is_empty())?;
     let names: Vec<_> = layout.splits.iter().map(|name| text::printable(name)).collect();
     let names = names.join(", ");
@@ -256,4 +258,13 @@ fn labels_in_words(planned: &Planned<'_>) -> Option<String> {
         )),
         Some(_) => None,
     }
+}
+
+/// What there is to say of images with something beside them that an output was begun without.
+pub(in crate::cli) fn unplanned_in_words(images: u64) -> String {
+    format!(
+        "{} with captions, labels or metadata beside them, which this output was begun without: \
+         another --out has them",
+        counted(images, "image")
+    )
 }

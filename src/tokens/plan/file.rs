@@ -56,7 +56,7 @@ pub(crate) fn name(number: usize) -> String {
 }
 
 /// How many plans are before the one of that name; None for other names, and for the first plan's.
-pub(super) fn number_of(path: &Path) -> Option<usize> {
+pub(in crate::tokens) fn number_of(path: &Path) -> Option<usize> {
     let text = path.file_name()?.to_str()?;
     let number = text.strip_prefix("plan-")?.strip_suffix(".parquet")?.parse().ok()?;
     (number > 0 && name(number) == text).then_some(number)
@@ -88,7 +88,10 @@ impl PlanFile {
     /// Opens the plan at `path`.
     pub(in crate::tokens) fn open(path: &Path, number: usize) -> Result<PlanFile> {
         let broken = |reason: String| {
-            Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+            Error::corrupt(
+                path,
+                format!("{reason}; `vqtok repair` rebuilds it, or says what to do"),
+            )
         };
         let file = match storage::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

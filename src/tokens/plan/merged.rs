@@ -112,7 +112,10 @@ impl Merged {
         first: u64,
     ) -> Result<Merged> {
         let broken = |reason: &str| {
-            Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+            Error::corrupt(
+                path,
+                format!("{reason}; `vqtok repair` rebuilds it, or says what to do"),
+            )
         };
         let (mut firsts, mut runs) = (Vec::new(), Vec::<Range<usize>>::new());
         let mut last = i64::MAX;

@@ -294,3 +294,8 @@ pub(in crate::tokens) fn base(dir: &Path, number: usize) -> Result<Base> {
         number => Ok(Plan::open_first(dir, number)?.last().next()),
     }
 }
+
+/// What the first plan that was appended stands upon; None where there is none, or none to be read.
+pub(in crate::tokens) fn base_of_second(dir: &Path) -> Option<Base> {
+    Some(PlanFile::open(&dir.join(file::name(1)), 1).ok()?.base)
+}

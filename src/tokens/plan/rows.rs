@@ -43,7 +43,7 @@ pub(super) fn rows_in_batches(
         builder = builder.with_row_groups(groups.collect());
     }
     let broken = move |reason: String| {
-        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds a broken plan"))
+        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds it, or says what to do"))
     };
     let mut reader: ParquetRecordBatchReader =
         reading(|| builder.build().map_err(told)).map_err(&broken)?;
