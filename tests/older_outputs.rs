@@ -160,6 +160,10 @@ fn ids_of_classes_stay_when_others_come() {
     assert_eq!(classes(&job, "new"), serde_json::json!(["cat", "dog", "ant", "emu"]));
     assert_eq!(shards(&job, "new"), v2(4));
     job.expect(0, "verify new");
+    job.expect(0, "export new --to webdataset --out tars");
+    let ids: serde_json::Value =
+        serde_json::from_slice(&fs::read(job.path("tars/labels.json")).unwrap()).unwrap();
+    assert_eq!(ids, serde_json::json!({"cat": 0, "dog": 1, "ant": 2, "emu": 3}));
     let whole = job.files("new");
     // The appended plan and shard, lost together with the first shard.
     for lost in ["plan-00001.parquet", "tokens/part-00000.parquet"] {

@@ -47,8 +47,8 @@ pub(super) struct Args {
     /// Id of class 0: the row's class stands before its codes [default: none does]
     #[arg(long, value_name = "FIRST")]
     class_tokens: Option<u32>,
-    /// Ids of the labels: a JSON object of names and ids, or a name a line [default: places among
-    /// the sorted names]
+    /// Ids of the labels: a JSON object of names and ids, or a name a line [default: the rows'
+    /// label_id, else places among the sorted names]
     #[arg(long, value_name = "FILE")]
     label_map: Option<PathBuf>,
     /// Levels taken of a row that has several [default: none; it must be said]

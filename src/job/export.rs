@@ -66,7 +66,8 @@ impl Export {
         self
     }
 
-    /// A file of class names and their ids. By default an id is a name's place among the sorted ones.
+    /// A file of class names and their ids. By default an id is the rows' `label_id`, or where they have
+    /// none a name's place among the sorted ones.
     pub fn label_map(mut self, file: impl Into<Option<PathBuf>>) -> Export {
         self.settings.label_map = file.into();
         self
