@@ -33,8 +33,8 @@ pub(crate) struct FactFlags {
     /// Column, tar field or key of a JSON file with the class [default: label, class or cls]
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Column, tar field, or extension or JSON key of files beside images, with the text [default:
-    /// caption, text, txt or prompt]
+    /// Column, tar field or key of a JSON file with the text; txt or caption: files of that extension
+    /// [default: caption, text, txt or prompt]
     #[arg(long, value_name = "NAME")]
     caption_column: Option<String>,
     /// Further column or tar field, which goes into meta_json; may be given several times
