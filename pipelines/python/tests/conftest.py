@@ -41,7 +41,7 @@ def png(shade: int, side: int = 16) -> bytes:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """A folder with 30 images of three classes, five without one, and a recipe."""
+    """A folder with 30 images of three classes, five without one, recipes, and a model."""
     root = tmp_path_factory.mktemp("place")
     number = 0
     for folder, count in (("zebra", 10), ("ant", 8), ("bee", 7), ("", 5)):
@@ -51,6 +51,7 @@ def place(tmp_path_factory):
             number += 1
     (root / "tiny.toml").write_text(RECIPE)
     (root / "deep.toml").write_text(DEEP)
+    vqtok.run(["train", root / "images", "--model", root / "model", "--recipe", root / "tiny.toml"])
     return root
 
 
@@ -58,9 +59,7 @@ def place(tmp_path_factory):
 def output(place):
     """Its tokens, in five shards of seven images."""
     out = place / "tokens"
-    summary = vqtok.tokenize(
-        place / "images", out=out, model=place / "model", recipe=place / "tiny.toml", shard_rows=7
-    )
+    summary = vqtok.tokenize(place / "images", out=out, model=place / "model", shard_rows=7)
     assert (summary.exit_code, summary.written, summary.shards) == (0, 30, 5)
     return out
 
