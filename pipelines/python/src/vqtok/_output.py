@@ -139,13 +139,19 @@ class Dataset:
             return tuple(told)
         # What is appended can add some behind those that were there.
         told = [self._told_classes(shard) for shard in self._ends]
-        return max(told, key=len, default=()) or self._found_classes()
+        names = max((names for names in told if names is not None), key=len, default=None)
+        return self._found_classes() if names is None else names
 
-    def _told_classes(self, shard: Shard) -> tuple[str, ...]:
-        """Give the classes that a shard's footer names; none in outputs of before it did."""
-        footer = self._folder.parquet(shard.path).metadata.metadata or {}
+    def _told_classes(self, shard: Shard) -> tuple[str, ...] | None:
+        """Give the classes that a shard names: none where there are too many for ids.
+
+        None where it is of tokens.v1, which doesn't have ids.
+        """
+        schema = self._folder.parquet(shard.path).schema_arrow
+        if LABEL_ID not in schema.names:
+            return None
         try:
-            features = json.loads(footer[b"huggingface"])["info"]["features"]
+            features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
             return tuple(features[LABEL_ID]["names"])
         except (KeyError, TypeError, ValueError):
             return ()
