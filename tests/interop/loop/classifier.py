@@ -1,5 +1,5 @@
-"""Says whether generated digits are what they should be: a small classifier learns real ones, and is
-then shown pictures whose folder names their class.
+"""Says whether generated digits are what they should be: a small classifier learns real ones,
+and is then shown pictures whose folder names their class.
 
 usage: classifier.py TRAIN.parquet TEST.parquet FOLDER...
        classifier.py TRAIN.parquet TEST.parquet generated/ restored/

@@ -3,8 +3,8 @@
 usage: pictures.py generated FOLDER --out generated.png
        pictures.py restored DECODED FOLDER... --out restored.png
 
-FOLDERs are what `vqtok decode` wrote of samples, or of several restorations (`--seed` 0, 1, 2) of the
-images in DECODED.
+FOLDERs are what `vqtok decode` wrote of samples, or of several restorations (`--seed` 0, 1, 2) of
+the images in DECODED.
 """
 
 import argparse

@@ -1,5 +1,6 @@
-"""A small class-conditional transformer on the tokens of `vqtok tokenize`: train it, draw new images
-with it, fill in masked ones. What it draws is Parquet that `vqtok decode` turns into pictures.
+"""A small class-conditional transformer on the tokens of `vqtok tokenize`: train it, draw new
+images with it, fill in masked ones. What it draws is Parquet that `vqtok decode` turns into
+pictures.
 
 usage: transformer.py train TOKENS --held-out TOKENS --out prior.pt
        transformer.py sample prior.pt --out samples.parquet
@@ -30,7 +31,8 @@ class Block(nn.Module):
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        wide = 4 * width
+        self.mlp = nn.Sequential(nn.Linear(width, wide), nn.GELU(), nn.Linear(wide, width))
 
     def forward(self, x, past=None):
         """`past`, a list of keys and values, grows by those of `x`."""
