@@ -191,9 +191,11 @@ def test_even_ranks_get_equally_many(dataset):
 
 @needs_torch
 @quietly
-def test_workers_that_stay_hear_of_the_next_epoch(dataset):
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_that_stay_hear_of_the_next_epoch(dataset, context):
     rows = dataset.iter_torch(["ordinal"], shuffle=0)
-    loader = DataLoader(rows, batch_size=5, num_workers=2, persistent_workers=True)
+    stay = dict(persistent_workers=True, multiprocessing_context=context)
+    loader = DataLoader(rows, batch_size=5, num_workers=2, **stay)
     first = batched(loader)
     rows.set_epoch(1)
     second = batched(loader)
