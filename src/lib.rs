@@ -137,8 +137,9 @@
 //! Imports point one way: `cli -> job -> config, export -> audit, pipeline, train -> data, engine, tokens ->
 //! checkpoint -> model -> metrics, weights -> storage -> error, util`. A test holds them to it.
 //!
-//! Outside `src`: `pipelines/` holds complete recipes, `schemas/` what is written, `tests/` drives
-//! the binary as a user does, `benches/` measures and keeps its results, peers beside them.
+//! Outside `src`: `pipelines/` holds complete recipes and the Python module, `schemas/` what is
+//! written, `tests/` drives the binary as a user does, `benches/` measures and keeps its results,
+//! peers beside them.
 //!
 //! # Glossary
 //!

@@ -61,6 +61,8 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("verify", "complete") => {
             Differs("verify part --partial", "verify part --partial --complete")
         }
+        ("man", "out") => Differs("man --out @", "man --out @b"),
+        ("man", "overwrite") => Differs("man --out pages", "man --out pages --overwrite"),
         ("report", "out") => Differs("report out --out @.html", "report out --out @b.html"),
         _ => return None,
     })
@@ -84,6 +86,8 @@ fn json_case(command: &str) -> Option<Case> {
         "repair" => Differs("repair out", "repair out --json"),
         "report" => Differs("report out --out @.html", "report out --out @.html --json"),
         "convert" => Differs(CONVERT, "convert model --out @ --json"),
+        "completions" => Differs("completions bash", "completions bash --json"),
+        "man" => Differs("man --out @", "man --out @ --json"),
         // The whole tour takes minutes; its events are those of the commands it calls.
         "quickstart" => Refused("quickstart --out @ --json --device tpu"),
         _ => return None,
@@ -366,10 +370,13 @@ fn job() -> Job {
     let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
     job.expect(0, line);
     std::fs::create_dir(job.path("foreign")).unwrap();
+    std::fs::create_dir(job.path("pages")).unwrap();
     for name in ["foreign/tall.png", "taken.png"] {
         picture(11).save(job.path(name)).unwrap();
     }
-    std::fs::write(job.path("taken.html"), b"mine").unwrap();
+    for name in ["pages/vqtok.1", "taken.html"] {
+        std::fs::write(job.path(name), b"mine").unwrap();
+    }
     for out in ["lost", "gone"] {
         std::fs::write(job.path(out).join("tokens/part-00000.parquet"), b"lost").unwrap();
     }

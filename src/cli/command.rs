@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, convert, decode, export, finalize, inspect, plan, quickstart, recipe, reconstruct,
-    repair, report, tokenize, train, verify,
+    again, completions, convert, decode, export, finalize, inspect, man, plan, quickstart, recipe,
+    reconstruct, repair, report, tokenize, train, verify,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -58,6 +58,10 @@ pub(super) enum Command {
     Report(report::Args),
     /// Turn a published checkpoint into a model folder.
     Convert(convert::Args),
+    /// Print what completes commands and flags in a shell.
+    Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
 }
 
 impl Command {
@@ -77,6 +81,8 @@ impl Command {
             Command::Repair(args) => args.common.json,
             Command::Report(args) => args.json,
             Command::Convert(args) => args.json,
+            Command::Completions(args) => args.json,
+            Command::Man(args) => args.json,
         }
     }
 
@@ -106,6 +112,8 @@ impl Command {
             Command::Repair(_) => "vqtok repair",
             Command::Report(_) => "vqtok report",
             Command::Convert(_) => "vqtok convert",
+            Command::Completions(_) => "vqtok completions",
+            Command::Man(_) => "vqtok man",
         }
     }
 
@@ -120,6 +128,8 @@ impl Command {
                 | Command::Verify(_)
                 | Command::Report(_)
                 | Command::Convert(_)
+                | Command::Completions(_)
+                | Command::Man(_)
         )
     }
 
@@ -142,6 +152,8 @@ impl Command {
             Command::Repair(args) => repair::run(args, reporter),
             Command::Report(args) => report::run(args, reporter),
             Command::Convert(args) => convert::run(args, reporter),
+            Command::Completions(args) => completions::run(&args, reporter),
+            Command::Man(args) => man::run(&args, reporter),
         }
     }
 }

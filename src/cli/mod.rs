@@ -4,6 +4,7 @@
 mod again;
 mod command;
 mod common;
+mod completions;
 mod console;
 mod convert;
 mod decode;
@@ -13,6 +14,7 @@ mod finalize;
 mod flags;
 mod inputs;
 mod inspect;
+mod man;
 mod outcome;
 mod plan;
 mod printer;

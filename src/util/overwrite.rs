@@ -18,6 +18,8 @@ use crate::util::{portable_fs, text};
 /// The mark of a page, in its head.
 pub(crate) const HTML_MARK: &str = "<meta name=generator content=vqtok>";
 const HTML_START: &[u8] = b"<!doctype html>";
+/// The mark of a manual page, its first line.
+pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
 /// As far into a page as its mark stands.
 const HEAD_BYTES: u64 = 1024;
 
@@ -67,6 +69,7 @@ pub(crate) fn is_ours(path: &Path) -> bool {
     let marked = |page: &[u8]| page.windows(HTML_MARK.len()).any(|w| w == HTML_MARK.as_bytes());
     head.starts_with(PNG_START) && head[PNG_HEAD.min(head.len())..].starts_with(&png_mark())
         || head.starts_with(HTML_START) && marked(&head)
+        || head.starts_with(MAN_MARK)
 }
 
 /// What has the name of a result.
@@ -238,7 +241,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/er/a.png");
         let page = format!("<!doctype html><html><meta charset=utf-8>{HTML_MARK}");
-        for ours in [mark_png(&png()), page.into_bytes()] {
+        let manual = [MAN_MARK, b".TH vqtok 1"].concat();
+        for ours in [mark_png(&png()), page.into_bytes(), manual] {
             write(&path, &ours, Foreign::Keep).unwrap();
             assert!(is_ours(&path));
         }
