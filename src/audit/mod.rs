@@ -5,6 +5,7 @@
 mod code_counts;
 mod columns;
 mod counts;
+mod crops;
 mod dataset;
 mod description;
 mod facts;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::events::{Observer, Relay};
 use super::places;
 use crate::error::Result;
-use crate::export::{self, ExportSummary, Fields, LevelChoice, RowOrder, Settings, Splits, Target};
+use crate::export::{
+    self, ExportSummary, Fields, Header, LevelChoice, RowOrder, Settings, Splits, Target,
+};
 use crate::util::settings::OUT;
 
 /// Tokens on their way into the files that trainers read. The same job again goes on behind the last
@@ -89,9 +91,16 @@ impl Export {
         self
     }
 
-    /// What an object of JSON lines holds, and what that is called. By default `class_id,tokens`.
+    /// What an object of JSON lines holds, and what that is called, by default `class_id,tokens`; what
+    /// the tokens of open-muse are called, by default `tokens`.
     pub fn fields(mut self, fields: impl Into<Option<Fields>>) -> Export {
         self.settings.fields = fields.into();
+        self
+    }
+
+    /// What stands before bare ids, in the format of these. By default nothing does.
+    pub fn header(mut self, header: impl Into<Option<Header>>) -> Export {
+        self.settings.header = header.into();
         self
     }
 
@@ -126,7 +135,7 @@ impl Export {
     /// Settings that the format has no place for; a source that isn't whole; a folder with anything
     /// else in it; [`Error::Interrupted`](crate::Error::Interrupted) where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<ExportSummary> {
-        places::check_new(OUT, &self.settings.out)?;
+        places::check_outside(OUT, &self.settings.out)?;
         export::run(&self.settings, &mut Relay(observer))
     }
 }

@@ -33,6 +33,7 @@ pub(crate) mod changes;
 mod cleanup;
 mod columns;
 pub(crate) mod commit;
+pub(crate) mod commit_many;
 mod duplicate_keys;
 pub(crate) mod files;
 pub mod finalize;
