@@ -271,7 +271,8 @@ pub use data::source::labels::LabelLevel;
 pub use data::{Alpha, Buckets, Orientation, PillowVersion, Skipped, Views};
 pub use engine::{DeviceChoice, Precision};
 pub use export::{
-    ExportSummary, Fields as ExportFields, LevelChoice, RowOrder, Splits, Target as ExportFormat,
+    ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
+    Target as ExportFormat,
 };
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;

@@ -223,6 +223,13 @@ fn every_format_comes_to_the_same_bytes_whatever_the_threads_and_kills() {
         "datatrove",
         "litdata",
         "mds",
+        "hf",
+        "tfrecord",
+        "npy",
+        "emu3",
+        "4m",
+        "open-muse",
+        "bin --header llmc",
     ];
     for (index, format) in formats.into_iter().enumerate() {
         let line = |out: &str| {

@@ -264,6 +264,9 @@ fn export_case(flag: &str) -> Option<Case> {
             "export out --to jsonl --out @ --fields tokens",
             "export out --to jsonl --out @ --fields tokens,key",
         ),
+        "header" => {
+            Differs("export out --to bin --out @", "export out --to bin --out @ --header llmc")
+        }
         "column" => Refused("export out --to megatron --out @ --column nowhere"),
         "grid" => Bounded("export out --to megatron --out @ --grid 0x4"),
         "no-check" => Differs(EXPORT, "export out --to megatron --out @ --no-check"),

@@ -5,6 +5,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
+use super::crops::{self, Crops};
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
 use super::rows::{Beside, Grid};
@@ -24,6 +25,8 @@ pub struct Asked {
     pub strict: bool,
     /// Whether what stands beside the tokens is read as well.
     pub beside: bool,
+    /// Whether the place in the image is.
+    pub crops: bool,
     /// Whether nothing else is: rows have no levels then.
     pub without_tokens: bool,
 }
@@ -37,6 +40,9 @@ impl Asked {
         let mut roots: Vec<&str> = vec!["key", "view"];
         if self.beside {
             roots.extend(BESIDE);
+        }
+        if self.crops {
+            roots.extend(crops::COLUMNS);
         }
         if self.without_tokens {
             return roots;
@@ -60,6 +66,7 @@ pub(super) struct ColumnLayout {
     view: bool,
     /// Which of [`BESIDE`] are asked for and there.
     beside: [bool; BESIDE.len()],
+    crops: bool,
     levels: Vec<Place>,
 }
 
@@ -134,7 +141,8 @@ impl ColumnLayout {
             schema.field_with_name(name).is_ok_and(|field| !field.data_type().is_nested())
         };
         let beside = BESIDE.map(|name| asked.beside && plain(name));
-        Ok(ColumnLayout { key: has("key"), view, beside, levels })
+        let crops = asked.crops && crops::are_in(schema);
+        Ok(ColumnLayout { key: has("key"), view, beside, crops, levels })
     }
 
     /// The top-level columns that are read.
@@ -145,6 +153,7 @@ impl ColumnLayout {
         roots.extend(
             BESIDE.iter().zip(self.beside).filter(|(_, there)| *there).map(|(name, _)| name),
         );
+        roots.extend(crops::COLUMNS.iter().filter(|_| self.crops));
         for level in &self.levels {
             roots.push(level.path[0].as_str());
             roots.extend([&level.height, &level.width].into_iter().flatten().map(String::as_str));
@@ -168,6 +177,7 @@ impl ColumnLayout {
         for ((place, name), there) in beside.iter_mut().zip(BESIDE).zip(self.beside) {
             *place = if there { Some(Keys::of(column(name)?)?) } else { None };
         }
+        let crops = if self.crops { Crops::of(batch) } else { None };
         let mut levels = Vec::new();
         for place in &self.levels {
             let told = |reason| format!("column '{}' {reason}", text::printable(&place.name));
@@ -202,7 +212,8 @@ impl ColumnLayout {
             let [label, label_id, caption, meta_json] =
                 beside.each_ref().map(|texts| texts.as_ref().and_then(|texts: &Keys| texts.get(i)));
             let label_id = label_id.and_then(|id| id.parse().ok());
-            let beside = Beside { label, label_id, caption, meta_json };
+            let crops = crops.as_ref().and_then(|crops| crops.get(i)).into_iter().collect();
+            let beside = Beside { label, label_id, caption, meta_json, crops };
             Ok(Parsed { key, view, levels: grids, guessed, beside })
         };
         Ok((0..batch.num_rows()).map(row).collect())

@@ -6,6 +6,7 @@ mod classes;
 mod code_counts;
 mod columns;
 mod counts;
+mod crops;
 mod dataset;
 mod description;
 mod facts;

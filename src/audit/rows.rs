@@ -50,6 +50,9 @@ pub struct Beside {
     pub caption: Option<String>,
     /// `meta_json`.
     pub meta_json: Option<String>,
+    /// Where in its image it is, where that was asked for: top, left, height, width, and 1 where it is
+    /// mirrored. One, unless rows were put together.
+    pub crops: Vec<[i64; 5]>,
 }
 
 /// Rows that can't be used: one, or a stretch or file of them.

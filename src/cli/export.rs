@@ -11,7 +11,7 @@ use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::error::Result;
-use crate::export::{ExportSummary, Fields, LevelChoice, RowOrder, Splits, Target};
+use crate::export::{ExportSummary, Fields, Header, LevelChoice, RowOrder, Splits, Target};
 use crate::job::{Export, set_threads};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -22,7 +22,8 @@ pub(super) struct Args {
     /// Output folder of `vqtok tokenize`, or any Parquet file with a `tokens` column
     input: PathBuf,
     /// What is written: webdataset (tars), megatron (.bin and .idx), jsonl, bin (bare ids),
-    /// datatrove (.ds), litdata or mds
+    /// datatrove (.ds), litdata, mds, hf (save_to_disk), tfrecord, npy (one array), llamagen, emu3,
+    /// 4m or open-muse
     #[arg(long, value_name = "FORMAT")]
     to: Target,
     /// Folder for the files: new, or of the same export, which goes on
@@ -57,13 +58,16 @@ pub(super) struct Args {
     /// Size of the codebook, where the files don't say it [default: theirs]
     #[arg(long, value_name = "N")]
     codes: Option<u64>,
-    /// Rows of a file, where there are many [default: 10000]
+    /// Rows of a file, where there are many [default: 10000; hf: 100000]
     #[arg(long, value_name = "N")]
     shard_rows: Option<u64>,
     /// Fields of jsonl, of class_id, tokens, key, label, caption, grid_height and grid_width;
-    /// tokens:NAME calls one otherwise [default: class_id,tokens]
+    /// tokens:NAME calls one otherwise, and names open-muse's [default: class_id,tokens]
     #[arg(long, value_name = "FIELD,...")]
     fields: Option<Fields>,
+    /// What stands before the ids of bin: llmc, for llm.c and modded-nanogpt [default: none]
+    #[arg(long, value_name = "llmc")]
+    header: Option<Header>,
     /// Column of tokens (a.b inside a struct); once a level, finest first [default: tokens]
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
@@ -119,6 +123,7 @@ impl Args {
             .codes(self.codes)
             .shard_rows(self.shard_rows)
             .fields(self.fields.clone())
+            .header(self.header)
             .columns(&self.column)
             .grid(self.grid)
             .check(!self.no_check)

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::fields::Fields;
 use super::ids::Ids;
-use super::journal::PartRecord;
+use super::journal::SplitRecord;
 use super::labels::Labels;
 use super::part::Made;
 use super::row::Row;
+use super::settings::Header;
 use crate::error::Result;
 
 /// What a format may know of all rows.
@@ -16,8 +17,32 @@ pub(super) struct Facts {
     pub labels: Labels,
     /// Whether any row has a caption.
     pub captions: bool,
-    /// Those of JSON lines.
+    /// Those of JSON lines, and what the tokens of open-muse are called.
     pub fields: Fields,
+    /// Views of an image in one row, in formats that have them so; else 1.
+    pub views: usize,
+    /// Whether rows say which place of their images they show.
+    pub crops: bool,
+    /// Ids of each row, where they are equally many and that is known beforehand.
+    pub length: Option<usize>,
+    /// Height and width of all grids, where they are alike.
+    pub grid: Option<(usize, usize)>,
+    /// Side of the images in pixels, where the files say it and it is one.
+    pub pixels: Option<u32>,
+    /// Rows of a part that is full.
+    pub rows_of_part: u64,
+    /// What stands before bare ids, where anything does.
+    pub header: Option<Header>,
+}
+
+/// Where a part belongs.
+pub(super) struct Place<'a> {
+    /// Its split's.
+    pub folder: &'a Path,
+    /// Its number in the split.
+    pub number: usize,
+    /// Rows of the whole split.
+    pub rows: u64,
 }
 
 /// A row as a format's bytes.
@@ -32,14 +57,19 @@ pub(super) trait Format: Sync {
     /// A row's bytes; called from many threads.
     fn encode(&self, row: &Row) -> Encoded;
 
-    /// Begins part `number` of a split in its folder.
+    /// Begins a part.
     ///
     /// # Errors
-    /// What the system refuses.
-    fn part(&self, folder: &Path, number: usize) -> Result<Box<dyn Part>>;
+    /// What the system refuses, or the format has no place for.
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>>;
 
-    /// The file that lists a split's parts, with its name, where the format has one.
-    fn index(&self, _parts: &[PartRecord]) -> Option<(&'static str, Vec<u8>)> {
+    /// The files that list a split's parts, with their names, where the format has any.
+    fn index(&self, _split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
+        Vec::new()
+    }
+
+    /// The file that lists the splits, with its name, where the format has one.
+    fn root(&self, _splits: &[&str]) -> Option<(&'static str, Vec<u8>)> {
         None
     }
 
@@ -56,7 +86,7 @@ pub(super) trait Part {
     ///
     /// # Errors
     /// What the system refuses, or the format has no place for.
-    fn push(&mut self, row: &Encoded) -> Result<()>;
+    fn push(&mut self, row: &Row, encoded: &Encoded) -> Result<()>;
 
     /// Makes the files whole and durable, under temporary names.
     ///

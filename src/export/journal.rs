@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,10 +50,40 @@ pub(super) struct PartRecord {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct FileRecord {
-    /// Below the export's folder.
+    /// Below the export's folder; of many files with their numbers in braces, `{0..9}.npy`.
     pub path: String,
+    /// Of many files, how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Of all of them.
     pub bytes: u64,
     pub sha256: String,
+}
+
+impl FileRecord {
+    /// The names below the export's folder.
+    fn names(&self) -> Vec<String> {
+        let range = || {
+            let (before, rest) = self.path.rsplit_once('{')?;
+            let (range, after) = rest.split_once('}')?;
+            let (first, last) = range.split_once("..")?;
+            let digits = if first.starts_with('0') { first.len() } else { 1 };
+            let numbers = first.parse::<u64>().ok()?..=last.parse().ok()?;
+            Some(numbers.map(|n| format!("{before}{n:0digits$}{after}")).collect::<Vec<_>>())
+        };
+        self.count.and_then(|_| range()).unwrap_or_else(|| vec![self.path.clone()])
+    }
+
+    /// Whether files of these names and lengths are there.
+    fn is_there(&self, folder: &Path) -> bool {
+        let names = self.names();
+        let bytes = names.par_iter().map(|name| {
+            let facts = storage::facts(&folder.join(name)).ok();
+            facts.filter(|facts| facts.is_file).map(|facts| facts.bytes)
+        });
+        names.len() as u64 == self.count.unwrap_or(1)
+            && bytes.sum::<Option<u64>>() == Some(self.bytes)
+    }
 }
 
 /// The record with its place.
@@ -104,12 +135,8 @@ impl Journal {
     fn forget_lost(&mut self) -> Result<()> {
         let mut lost = false;
         for split in &mut self.record.splits {
-            let there = |part: &PartRecord| {
-                part.files.iter().all(|file| {
-                    let facts = storage::facts(&self.folder.join(&file.path));
-                    facts.is_ok_and(|facts| facts.is_file && facts.bytes == file.bytes)
-                })
-            };
+            let there =
+                |part: &PartRecord| part.files.iter().all(|file| file.is_there(&self.folder));
             let kept = split.parts.iter().take_while(|part| there(part)).count();
             lost |= kept < split.parts.len();
             split.parts.truncate(kept);
@@ -202,11 +229,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_with_a_range_is_many_names() {
+        let names = |path: &str, count| {
+            let path = path.to_string();
+            FileRecord { path, count, bytes: 1, sha256: String::new() }.names()
+        };
+        assert_eq!(names("a{b/{8..10}.npy", Some(3)), ["a{b/8.npy", "a{b/9.npy", "a{b/10.npy"]);
+        assert_eq!(names("f/{000..001}.pth", Some(2)), ["f/000.pth", "f/001.pth"]);
+        assert_eq!(names("{0..1}.npy", None), ["{0..1}.npy"]);
+    }
+
+    #[test]
     fn its_description_names_what_it_holds() {
         let schema = include_str!("../../schemas/export.v1.json");
         let schema: Value = serde_json::from_str(schema).unwrap();
         assert_eq!(schema["schema"], SCHEMA);
-        let file = FileRecord { path: "a".into(), bytes: 1, sha256: "0".into() };
+        let file = FileRecord { path: "a".into(), count: Some(1), bytes: 1, sha256: "0".into() };
         let part = PartRecord { rows: 1, ids: 1, files: vec![file] };
         let split = SplitRecord { name: None, rows: 1, ids: 1, parts: vec![part] };
         let record = Record {
@@ -232,7 +270,10 @@ mod tests {
             assert_eq!(keys(value), keys(&described["properties"]));
             let required: BTreeSet<String> =
                 serde_json::from_value(described["required"].clone()).unwrap();
-            assert_eq!(keys(value), required);
+            // `count` stands there only where a path names many files.
+            let always: BTreeSet<String> =
+                keys(value).into_iter().filter(|key| key != "count").collect();
+            assert_eq!(always, required);
         }
     }
 }

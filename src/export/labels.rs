@@ -55,6 +55,15 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// By id: what has none is called by its number.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = (0..self.count()).map(|id| id.to_string()).collect();
+        for (name, id) in &self.0 {
+            names[*id as usize].clone_from(name);
+        }
+        names
+    }
+
     /// `labels.json`: each name with its id, in the order of the ids.
     pub(super) fn file(&self) -> Vec<u8> {
         let mut pairs: Vec<(&String, &i64)> = self.0.iter().collect();

@@ -32,9 +32,11 @@ mod settings;
 mod shuffle;
 mod source;
 mod split;
+mod tar;
 mod target;
 #[cfg(test)]
 mod testing;
+mod torch;
 mod write;
 
 pub(crate) use events::{Event, Observer};
@@ -42,6 +44,6 @@ pub use fields::Fields;
 pub use run::ExportSummary;
 pub(crate) use run::run;
 pub(crate) use settings::Settings;
-pub use settings::{LevelChoice, RowOrder};
+pub use settings::{Header, LevelChoice, RowOrder};
 pub use split::Splits;
 pub use target::Target;

@@ -15,10 +15,15 @@ pub(super) struct Row {
     pub class: Option<i64>,
     pub caption: Option<String>,
     pub meta_json: Option<String>,
-    /// The chosen levels' codes; those of further levels come after those of the levels before.
+    /// The chosen levels' codes; those of further levels come after those of the levels before. In
+    /// formats that have the views of an image in one row: of one view after the other.
     pub codes: Vec<u32>,
     pub height: usize,
     pub width: usize,
+    /// Views in it.
+    pub views: usize,
+    /// Where each is in its image: top, left, height, width, mirrored.
+    pub crops: Vec<[i64; 5]>,
 }
 
 /// What of a row a file gives back.

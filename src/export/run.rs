@@ -15,17 +15,19 @@ use super::ids::Ids;
 use super::index::Index;
 use super::journal::{Journal, LABELS};
 use super::labels::Labels;
-use super::order;
+use super::order::{self, Way};
 use super::row::Row;
 use super::settings::Settings;
 use super::source::{Source, refused};
 use super::split::Splits;
-use super::write::SplitWriter;
-use crate::audit::{BadRows, GridRow, TokenFile};
+use super::target::Target;
+use super::write::{SplitWriter, write_whole};
+use crate::audit::{BadRows, Beside, GridRow, TokenFile};
 use crate::error::{Error, Result};
-use crate::tokens::commit;
+use crate::tokens::{commit, commit_many};
 use crate::util::hex::sha256_hex;
 use crate::util::numbers::{count, counted};
+use crate::util::settings::OUT;
 use crate::util::text;
 
 /// What an export holds.
@@ -62,14 +64,8 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
         Some(_) => names().map(Some).collect(),
         None => vec![None],
     };
-    let index = Index::of(&source, settings.partial, observer)?;
-    if let Some(setting) = settings.needs_labels() {
-        index.require_labels(setting)?;
-    }
-    let labels = Labels::of(&index.names, settings.label_map.as_deref())?;
-    let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
-    let fields = settings.fields.clone().unwrap_or_default();
-    let facts = Facts { ids, labels, captions: index.captions, fields };
+    let index = Index::of(&source, settings, observer)?;
+    let facts = facts_of(settings, &source, &index)?;
     let mut identity = settings.identity();
     identity["labels"] = sha256_hex(facts.labels.file()).into();
     let mut journal =
@@ -78,24 +74,22 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
     if !journal.record.finished {
         let format = formats::of(settings.to, &facts)?;
         let reader = settings.check.then(|| Reader::of(settings.to, &facts));
-        let writers = splits.iter().zip(0..).map(|(name, split)| {
-            let (root, rows) = (&settings.out, settings.rows_of_file());
+        let writers = splits.iter().zip(index.rows()).enumerate().map(|(split, (name, rows))| {
+            let (root, rows) = (&settings.out, [rows, facts.rows_of_part]);
             SplitWriter::new(format.as_ref(), reader.as_ref(), root, name.as_deref(), split, rows)
         });
-        let writers = writers.collect();
-        let there = journal.record.splits.iter().map(|split| split.rows).collect();
         let mut work = Work {
             settings,
             source: &source,
             facts: &facts,
-            views: index.views,
+            views: index.views && !settings.to.traits().stacked,
             format: format.as_ref(),
-            writers,
+            writers: writers.collect(),
+            there: journal.record.splits.iter().map(|split| split.rows).collect(),
             journal: &mut journal,
             observer,
             seen: vec![0; splits.len()],
-            expected: index.rows,
-            there,
+            expected: index.rows().iter().sum(),
             number: 0,
             left_out: 0,
             written: 0,
@@ -106,6 +100,49 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
     Ok(summary(&journal, written))
 }
 
+/// Refuses views where their reader wouldn't find them.
+fn refuse_unread_views(settings: &Settings, views: usize) -> Result<()> {
+    let out = text::path(&settings.out);
+    match settings.to == Target::LlamaGen && views > 1 && !out.contains("flip") {
+        true => Err(Error::setting(
+            OUT,
+            format!(
+                "{out}: LlamaGen draws one of an image's {views} views only where the path contains \
+                 'flip'; name a folder so"
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// What the format may know.
+fn facts_of(settings: &Settings, source: &Source<'_>, index: &Index) -> Result<Facts> {
+    if let Some(setting) = settings.needs_labels() {
+        index.require_labels(setting, settings)?;
+    }
+    index.require_one_grid(settings)?;
+    refuse_unread_views(settings, index.views_of_row())?;
+    let labels = Labels::of(&index.names, settings.label_map.as_deref())?;
+    let codes =
+        source.length.or(index.grid.filter(|_| source.codes.len() == 1).map(|(h, w)| h * w));
+    let specials = [settings.bos, settings.eos, settings.class_tokens].iter().flatten().count();
+    let length = codes.map(|codes| codes + specials);
+    let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
+    Ok(Facts {
+        ids,
+        labels,
+        captions: index.captions,
+        fields: settings.fields.clone().unwrap_or_default(),
+        views: index.views_of_row(),
+        grid: index.grid,
+        crops: source.ours,
+        length,
+        pixels: source.pixels,
+        rows_of_part: settings.rows_of_part(),
+        header: settings.header,
+    })
+}
+
 fn summary(journal: &Journal, written: u64) -> ExportSummary {
     let mut summary =
         ExportSummary { written, left_out: journal.record.left_out, ..ExportSummary::default() };
@@ -114,7 +151,7 @@ fn summary(journal: &Journal, written: u64) -> ExportSummary {
         summary.tokens += split.ids;
         summary.splits.push((split.name.clone(), split.rows));
         for file in split.parts.iter().flat_map(|part| &part.files) {
-            summary.files += 1;
+            summary.files += file.count.unwrap_or(1);
             summary.bytes += file.bytes;
         }
     }
@@ -152,6 +189,7 @@ impl Work<'_> {
         for writer in &self.writers {
             commit::create_folder(writer.folder())?;
             commit::remove_orphans(writer.folder())?;
+            commit_many::remove_orphans(writer.folder())?;
         }
         if !self.facts.labels.is_empty() {
             commit::replace_durably(&self.settings.out.join(LABELS), &self.facts.labels.file())?;
@@ -167,6 +205,10 @@ impl Work<'_> {
         for writer in &mut self.writers {
             writer.finish(self.journal)?;
         }
+        let names: Vec<&str> = self.settings.split.iter().flat_map(Splits::names).collect();
+        if let Some((name, bytes)) = self.format.root(&names) {
+            write_whole(&self.settings.out, &self.settings.out, name, &bytes)?;
+        }
         self.journal.record.finished = true;
         self.journal.record.left_out = self.left_out;
         self.journal.save()
@@ -175,7 +217,7 @@ impl Work<'_> {
     /// Every row that was counted has come, or was left out.
     fn check_count(&self) -> Result<()> {
         let (seen, expected) = (self.seen.iter().sum::<u64>(), self.expected);
-        match seen == expected || self.settings.partial {
+        match seen == expected {
             true => Ok(()),
             false => Err(Error::invalid(format!(
                 "{}: gave {} where {} had been counted: its files changed meanwhile; run it again in \
@@ -189,13 +231,14 @@ impl Work<'_> {
 
     /// Takes rows until there are no more.
     fn rows(&mut self, file: TokenFile) -> Result<()> {
-        let (order, folder) = (self.settings.order, self.settings.out.as_path());
+        let stacked = self.settings.to.traits().stacked;
+        let way = Way { order: self.settings.order, stacked, folder: &self.settings.out };
         let (sender, chunks) = order::channel();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             // The reader ends with the receiver, which this closure owns, or where it is told to.
-            let (chunks, stop) = (chunks, &stop);
-            scope.spawn(move || order::read(file, order, folder, stop, &sender));
+            let (chunks, stop, way) = (chunks, &stop, &way);
+            scope.spawn(move || order::read(file, way, stop, &sender));
             let done = self.take(&chunks);
             stop.store(true, Ordering::Relaxed);
             done
@@ -245,13 +288,13 @@ impl Work<'_> {
 
     /// A row with its split.
     fn row(&mut self, mut row: GridRow) -> Result<(usize, Row), BadRows> {
-        let (codes, height, width) = self.source.codes_of(&mut row).map_err(|problem| BadRows {
-            file: row.file.clone(),
-            rows: row.row..row.row + 1,
-            key: row.keyed.then(|| row.key.clone()),
-            problem,
-            whole_file: false,
-        })?;
+        let views = if self.settings.to.traits().stacked { row.levels.len() } else { 1 };
+        if views < self.facts.views {
+            let why = format!("has {views} of {}", counted(self.facts.views, "view"));
+            return Err(self.source.bad(&row, why));
+        }
+        let codes = self.source.codes_of(&mut row);
+        let (codes, height, width) = codes.map_err(|why| self.source.bad(&row, why))?;
         let split = self.settings.split.as_ref().map_or(0, |splits| splits.of(&row.key));
         let number = self.number;
         self.number += 1;
@@ -260,8 +303,20 @@ impl Work<'_> {
             false => row.key,
         };
         let class = row.beside.label.as_deref().and_then(|label| self.facts.labels.id(label));
-        let (label, caption) = (row.beside.label, row.beside.caption);
-        let meta_json = row.beside.meta_json;
-        Ok((split, Row { number, key, label, class, caption, meta_json, codes, height, width }))
+        let Beside { label, label_id: _, caption, meta_json, crops } = row.beside;
+        let row = Row {
+            number,
+            key,
+            label,
+            class,
+            caption,
+            meta_json,
+            codes,
+            height,
+            width,
+            views,
+            crops,
+        };
+        Ok((split, row))
     }
 }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::fields::{Field, Fields};
 use super::split::Splits;
-use super::target::Target;
+use super::target::{Files, Target};
 use crate::error::{Error, Result};
 use crate::util::settings::{
-    BOS, CLASS_TOKENS, EOS, FIELDS, LEVELS, SHARD_ROWS, Setting, VOCAB_OFFSET,
+    BOS, CLASS_TOKENS, EOS, FIELDS, HEADER, LEVELS, SHARD_ROWS, Setting, TO, VOCAB_OFFSET,
 };
 
 /// The order of the rows.
@@ -57,6 +57,25 @@ impl FromStr for LevelChoice {
     }
 }
 
+/// What stands before bare ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Header {
+    /// llm.c's 256 numbers, which modded-nanogpt reads as well.
+    Llmc,
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Header, String> {
+        match text {
+            "llmc" => Ok(Header::Llmc),
+            _ => Err("llmc".into()),
+        }
+    }
+}
+
 /// What an export is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -74,6 +93,7 @@ pub(crate) struct Settings {
     pub codes: Option<u64>,
     pub shard_rows: Option<u64>,
     pub fields: Option<Fields>,
+    pub header: Option<Header>,
     pub columns: Vec<String>,
     pub grid: Option<(usize, usize)>,
     pub check: bool,
@@ -97,6 +117,7 @@ impl Settings {
             codes: None,
             shard_rows: None,
             fields: None,
+            header: None,
             columns: Vec::new(),
             grid: None,
             check: true,
@@ -130,19 +151,44 @@ impl Settings {
             let text = format!("all: {} holds one grid a row; use first", self.to);
             return Err(Error::setting(LEVELS, text));
         }
-        if self.fields.is_some() && self.to != Target::Jsonl {
-            let text = format!("is of jsonl, and {} has fields of its own; leave it out", self.to);
-            return Err(Error::setting(FIELDS, text));
+        self.check_fields()?;
+        if self.header.is_some() && self.to != Target::Bin {
+            let text = format!("is of bin, and {} has one of its own; leave it out", self.to);
+            return Err(Error::setting(HEADER, text));
         }
-        match (self.shard_rows, traits.shard_rows) {
-            (Some(0), _) => Err(Error::setting(SHARD_ROWS, "0: a file has at least one row")),
-            (Some(_), None) => {
-                let text =
-                    format!("is of formats of many files, and {} is one; leave it out", self.to);
-                Err(Error::setting(SHARD_ROWS, text))
+        let text = match (self.shard_rows, traits.files) {
+            (None, _) | (Some(1..), Files::Shards(_)) => return Ok(()),
+            (Some(0), _) => "0: a file has at least one row".to_string(),
+            (_, Files::One) => {
+                format!("is of formats of many files, and {} is one; leave it out", self.to)
             }
-            _ => Ok(()),
-        }
+            (_, _) => format!("is of shards, and {} has files for each row; leave it out", self.to),
+        };
+        Err(Error::setting(SHARD_ROWS, text))
+    }
+
+    fn check_fields(&self) -> Result<()> {
+        let Some(fields) = &self.fields else { return Ok(()) };
+        let text = match self.to {
+            Target::Jsonl => return Ok(()),
+            Target::OpenMuse if fields.iter().all(|(field, _)| field == Field::Tokens) => {
+                return Ok(());
+            }
+            Target::OpenMuse => {
+                "names one field of open-muse, tokens:NAME; leave out the others".to_string()
+            }
+            other => {
+                format!(
+                    "is of jsonl and open-muse, and {other} has fields of its own; leave it out"
+                )
+            }
+        };
+        Err(Error::setting(FIELDS, text))
+    }
+
+    /// Whether rows have to be equally long.
+    pub(super) fn needs_one_grid(&self) -> bool {
+        self.to.traits().alike || self.header.is_some()
     }
 
     /// The setting that needs a label of every row, where one does.
@@ -150,19 +196,26 @@ impl Settings {
         if self.class_tokens.is_some() {
             return Some(CLASS_TOKENS);
         }
+        if self.to == Target::LlamaGen {
+            return Some(TO);
+        }
         let fields = self.fields.clone().unwrap_or_default();
         let listed = fields.name_of(Field::ClassId).is_some() && self.to == Target::Jsonl;
         listed.then_some(FIELDS)
     }
 
-    /// Rows of a file, where there are many.
-    pub(super) fn rows_of_file(&self) -> u64 {
-        self.shard_rows.or(self.to.traits().shard_rows).unwrap_or(u64::MAX)
+    /// Rows of a part that is full.
+    pub(super) fn rows_of_part(&self) -> u64 {
+        match self.to.traits().files {
+            Files::One => u64::MAX,
+            Files::Shards(rows) => self.shard_rows.unwrap_or(rows),
+            Files::Each(rows) => rows,
+        }
     }
 
     /// What the bytes depend on, beside the source.
     pub(super) fn identity(&self) -> Value {
-        json!({
+        let mut identity = json!({
             "to": self.to.to_string(),
             "order": match self.order {
                 RowOrder::Plan => "plan".to_string(),
@@ -184,7 +237,12 @@ impl Settings {
             "columns": self.columns,
             "grid": self.grid,
             "partial": self.partial,
-        })
+        });
+        // Only where it is asked for, so that exports from before there was one go on.
+        if let Some(Header::Llmc) = self.header {
+            identity["header"] = "llmc".into();
+        }
+        identity
     }
 }
 

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::settings::{LevelChoice, Settings};
+use super::target::Target;
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, GridRow, TokenFile};
 use crate::error::{Error, Result};
@@ -12,6 +13,9 @@ use crate::util::numbers::{count, counted};
 use crate::util::settings::{CODES, LEVELS, PARTIAL};
 use crate::util::text;
 
+/// Bytes of a `dataset.json` at most.
+const DATASET_BYTES_MAX: u64 = 1 << 30;
+
 /// The rows of an export, as far as footers say.
 pub(super) struct Source<'a> {
     settings: &'a Settings,
@@ -20,6 +24,14 @@ pub(super) struct Source<'a> {
     pub digest: String,
     /// By level, how many codes there are.
     pub codes: Vec<u64>,
+    /// Height and width of all grids, where the files say that they are alike.
+    pub grid: Option<(usize, usize)>,
+    /// Codes of a row's chosen levels, where they are alike and the files say how many.
+    pub length: Option<usize>,
+    /// Whether the files are vqtok's own.
+    pub ours: bool,
+    /// Side of the images in pixels, where they say it.
+    pub pixels: Option<u32>,
 }
 
 impl<'a> Source<'a> {
@@ -33,7 +45,14 @@ impl<'a> Source<'a> {
         let levels = levels_of(settings, &file)?;
         let codes = codes_of(settings, &file, levels)?;
         let digest = digest(&file)?;
-        Ok((Source { settings, rows: file.row_count(), digest, codes }, file))
+        let ours =
+            settings.columns.is_empty() && file.tables().all(|table| table.made_by.is_some());
+        let grids: Vec<Option<(usize, usize)>> =
+            (0..codes.len()).map(|level| grid_of(&file, level).filter(|_| ours)).collect();
+        let length = grids.iter().map(|grid| grid.map(|(height, width)| height * width)).sum();
+        let pixels = file.entries().get("vqtok.size").and_then(|size| size.parse().ok());
+        let (rows, grid) = (file.row_count(), grids[0]);
+        Ok((Source { settings, rows, digest, codes, grid, length, ours, pixels }, file))
     }
 
     /// Rows, as far as they can be counted.
@@ -41,12 +60,12 @@ impl<'a> Source<'a> {
         self.rows
     }
 
-    /// The rows without their tokens.
+    /// The rows once more, without their tokens.
     ///
     /// # Errors
     /// A source that has changed since.
-    pub(super) fn beside(&self) -> Result<TokenFile> {
-        TokenFile::open_as(&self.settings.input, asked(self.settings, true))
+    pub(super) fn again(&self, without_tokens: bool) -> Result<TokenFile> {
+        TokenFile::open_as(&self.settings.input, asked(self.settings, without_tokens))
     }
 
     /// The chosen levels of a row as one list of codes, with its grid's height and width.
@@ -54,6 +73,9 @@ impl<'a> Source<'a> {
     /// # Errors
     /// In a few words: levels that the first file lacks, a code beyond the codebook.
     pub(super) fn codes_of(&self, row: &mut GridRow) -> Result<(Vec<u32>, usize, usize), String> {
+        if self.settings.to.traits().stacked {
+            return self.views_of(row);
+        }
         let mut levels = std::mem::take(&mut row.levels).into_iter();
         let first = levels.next().ok_or("has no tokens")?;
         let (mut codes, height, width) = (first.codes, first.height, first.width);
@@ -67,6 +89,44 @@ impl<'a> Source<'a> {
         }
         Ok((codes, height, width))
     }
+
+    /// A row that can't be used.
+    pub(super) fn bad(&self, row: &GridRow, problem: String) -> BadRows {
+        BadRows {
+            file: row.file.clone(),
+            rows: row.row..row.row + 1,
+            key: row.keyed.then(|| row.key.clone()),
+            problem,
+            whole_file: false,
+        }
+    }
+
+    /// Those of all views of an image, one behind the other.
+    fn views_of(&self, row: &mut GridRow) -> Result<(Vec<u32>, usize, usize), String> {
+        let views = std::mem::take(&mut row.levels);
+        let first = views.first().ok_or("has no tokens")?;
+        let (height, width) = (first.height, first.width);
+        let mut codes = Vec::with_capacity(first.codes.len() * views.len());
+        for view in &views {
+            within(&view.codes, self.codes[0])?;
+            if (view.height, view.width) != (height, width) {
+                return Err("has views of several grids".into());
+            }
+            codes.extend(&view.codes);
+        }
+        Ok((codes, height, width))
+    }
+}
+
+/// Height and width of all of a level's grids, as the files say.
+fn grid_of(file: &TokenFile, level: usize) -> Option<(usize, usize)> {
+    let names = match level {
+        0 => vec!["vqtok.grid".to_string()],
+        _ => vec![format!("vqtok.grid_residual_{level}"), "vqtok.grid_top".to_string()],
+    };
+    let grid = names.iter().find_map(|name| file.entries().get(name))?;
+    let (height, width) = grid.split_once('x')?;
+    Some((height.parse().ok()?, width.parse().ok()?))
 }
 
 fn within(codes: &[u32], count: u64) -> Result<(), String> {
@@ -82,6 +142,7 @@ fn asked(settings: &Settings, without_tokens: bool) -> Asked {
         grids: settings.grid.into_iter().collect(),
         strict: settings.grid.is_some(),
         beside: true,
+        crops: settings.to == Target::FourM && !without_tokens,
         without_tokens,
     }
 }
@@ -176,9 +237,16 @@ fn codes_of(settings: &Settings, file: &TokenFile, levels: usize) -> Result<Vec<
     }
 }
 
-/// What identifies the files that are read: their plans and models, names, sizes and rows.
+/// What identifies the files that are read: their plans and models, names, sizes and rows; of an output
+/// also its `dataset.json`, which has the digests of their contents.
 fn digest(file: &TokenFile) -> Result<String> {
     let mut hasher = Sha256::new();
+    if let Some(output) = &file.sources().output {
+        let path = output.join("dataset.json");
+        if storage::exists(&path).map_err(Error::io(&path))? {
+            hasher.update(storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?);
+        }
+    }
     for table in file.tables() {
         let name = table.path.file_name().unwrap_or_default();
         let bytes = storage::facts(&table.path).map_err(Error::io(&table.path))?.bytes;

@@ -21,6 +21,20 @@ pub enum Target {
     LitData,
     /// MosaicML Streaming's shards.
     Mds,
+    /// Hugging Face datasets' `save_to_disk`: Arrow streams.
+    Hf,
+    /// TFRecord files of `tf.train.Example`.
+    TfRecord,
+    /// One array of numpy, with a JSON line a row beside it.
+    Npy,
+    /// LlamaGen's arrays of numpy, two files an image.
+    LlamaGen,
+    /// Emu3's `.pth`, a file a row.
+    Emu3,
+    /// 4M's tars, a folder a modality.
+    FourM,
+    /// open-muse's tars of `.pth` and `.json`.
+    OpenMuse,
 }
 
 /// What a format is like.
@@ -30,13 +44,27 @@ pub(super) struct Traits {
     /// Whether it holds grids of codes as they are; else sequences of ids, with offsets and special
     /// ids where they are asked for.
     pub grids: bool,
-    /// Rows of a file, where there are many of them.
-    pub shard_rows: Option<u64>,
+    /// Whether the views of an image are one row.
+    pub stacked: bool,
+    /// Whether all grids have to be alike.
+    pub alike: bool,
+    pub files: Files,
+}
+
+/// How many files there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// One, or a few, for all rows.
+    One,
+    /// One for so many rows, unless a setting says otherwise.
+    Shards(u64),
+    /// One or more for each row; so many rows are named and noted together.
+    Each(u64),
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 7] = [
+    pub const ALL: [Target; 14] = [
         Target::WebDataset,
         Target::Megatron,
         Target::Jsonl,
@@ -44,19 +72,36 @@ impl Target {
         Target::Datatrove,
         Target::LitData,
         Target::Mds,
+        Target::Hf,
+        Target::TfRecord,
+        Target::Npy,
+        Target::LlamaGen,
+        Target::Emu3,
+        Target::FourM,
+        Target::OpenMuse,
     ];
 
     pub(super) const fn traits(self) -> Traits {
-        let (name, grids, shard_rows) = match self {
-            Target::WebDataset => ("webdataset", true, Some(10_000)),
-            Target::Megatron => ("megatron", false, None),
-            Target::Jsonl => ("jsonl", false, None),
-            Target::Bin => ("bin", false, None),
-            Target::Datatrove => ("datatrove", false, None),
-            Target::LitData => ("litdata", false, Some(10_000)),
-            Target::Mds => ("mds", true, Some(10_000)),
+        use Files::{Each, One, Shards};
+        let (name, grids, files) = match self {
+            Target::WebDataset => ("webdataset", true, Shards(10_000)),
+            Target::Megatron => ("megatron", false, One),
+            Target::Jsonl => ("jsonl", false, One),
+            Target::Bin => ("bin", false, One),
+            Target::Datatrove => ("datatrove", false, One),
+            Target::LitData => ("litdata", false, Shards(10_000)),
+            Target::Mds => ("mds", true, Shards(10_000)),
+            Target::Hf => ("hf", false, Shards(100_000)),
+            Target::TfRecord => ("tfrecord", false, Shards(10_000)),
+            Target::Npy => ("npy", true, One),
+            Target::LlamaGen => ("llamagen", true, Each(1024)),
+            Target::Emu3 => ("emu3", true, Each(1024)),
+            Target::FourM => ("4m", true, Shards(10_000)),
+            Target::OpenMuse => ("open-muse", true, Shards(10_000)),
         };
-        Traits { name, grids, shard_rows }
+        let stacked = matches!(self, Target::LlamaGen | Target::FourM);
+        let alike = stacked || matches!(self, Target::Npy | Target::OpenMuse);
+        Traits { name, grids, stacked, alike, files }
     }
 }
 

@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use super::check::Reader;
-use super::format::{Encoded, Format, Part};
-use super::journal::{FileRecord, Journal, PartRecord};
+use super::format::{Encoded, Format, Part, Place};
+use super::journal::{Journal, PartRecord};
 use super::part::{Growing, Made};
 use super::row::{Row, RowDigest};
 use crate::error::{Error, Result};
-use crate::tokens::commit::{Published, digest_file};
-use crate::util::hex::hex;
+use crate::tokens::commit;
 use crate::util::text;
 
 /// What writes a split.
@@ -23,7 +22,9 @@ pub(super) struct SplitWriter<'a> {
     folder: PathBuf,
     /// Its number.
     split: usize,
-    rows_of_file: u64,
+    /// Of the whole split, and of a part that is full.
+    rows: u64,
+    rows_of_part: u64,
     open: Option<OpenPart>,
 }
 
@@ -43,10 +44,10 @@ impl<'a> SplitWriter<'a> {
         root: &'a Path,
         name: Option<&str>,
         split: usize,
-        rows_of_file: u64,
+        [rows, rows_of_part]: [u64; 2],
     ) -> SplitWriter<'a> {
         let folder = name.map_or_else(|| root.to_path_buf(), |name| root.join(name));
-        SplitWriter { format, reader, root, folder, split, rows_of_file, open: None }
+        SplitWriter { format, reader, root, folder, split, rows, rows_of_part, open: None }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -67,18 +68,19 @@ impl<'a> SplitWriter<'a> {
             Some(open) => open,
             None => {
                 let number = journal.record.splits[self.split].parts.len();
-                let part = self.format.part(&self.folder, number)?;
+                let place = Place { folder: &self.folder, number, rows: self.rows };
+                let part = self.format.part(&place)?;
                 let (digest, codes) = (RowDigest::default(), row.codes.len());
                 self.open.insert(OpenPart { part, digest, rows: 0, ids: 0, codes })
             }
         };
-        open.part.push(encoded)?;
+        open.part.push(row, encoded)?;
         open.rows += 1;
         open.ids += encoded.ids as u64;
         let class = row.class.filter(|_| self.format.gives_class());
         let sides = self.format.gives_sides().then_some((row.height, row.width));
         open.digest.add(class, sides, &row.codes);
-        match open.rows >= self.rows_of_file {
+        match open.rows >= self.rows_of_part {
             true => self.close(journal),
             false => Ok(()),
         }
@@ -94,13 +96,17 @@ impl<'a> SplitWriter<'a> {
         };
         let made = part.seal()?;
         if let Some(reader) = self.reader {
-            let files: Vec<&Path> = made.iter().map(|made| made.sealed.path()).collect();
-            let name = made.first().map_or(self.root, |made| &made.path);
+            let files: Vec<Vec<PathBuf>> = made.iter().flat_map(Made::paths).collect();
             reader.compare(&files, codes, digest).map_err(|why| {
-                Error::internal(format!("{} reads back as something else: {why}", text::path(name)))
+                let part = journal.record.splits[self.split].parts.len();
+                let folder = text::path(&self.folder);
+                Error::internal(format!(
+                    "{folder}: part {part} reads back as something else: {why}"
+                ))
             })?;
         }
-        let files = made.into_iter().map(|made| self.publish(made)).collect::<Result<_>>()?;
+        let publish = |made: Made| made.publish(self.root, &self.folder);
+        let files = made.into_iter().map(publish).collect::<Result<Vec<_>>>()?.concat();
         journal.add(self.split, PartRecord { rows, ids, files })
     }
 
@@ -110,26 +116,27 @@ impl<'a> SplitWriter<'a> {
     /// As [`SplitWriter::push`].
     pub(super) fn finish(&mut self, journal: &mut Journal) -> Result<()> {
         self.close(journal)?;
-        let parts = &journal.record.splits[self.split].parts;
-        let Some((name, bytes)) = self.format.index(parts).filter(|_| !parts.is_empty()) else {
+        let split = &journal.record.splits[self.split];
+        if split.parts.is_empty() {
             return Ok(());
-        };
-        let mut file = Growing::create(&self.folder, name)?;
-        file.write(&bytes)?;
-        self.publish(file.seal()?).map(drop)
-    }
-
-    /// Gives a file its name. Where the same file has it, a run before this one made it.
-    fn publish(&self, made: Made) -> Result<FileRecord> {
-        let Made { path, bytes, sealed } = made;
-        let sha256 = sealed.sha256;
-        if sealed.publish()? == Published::Exists && digest_file(&path)? != (sha256, bytes) {
-            return Err(Error::invalid(format!(
-                "{} exists and isn't this export's: nothing is overwritten; name another folder",
-                text::path(path)
-            )));
         }
-        let below = path.strip_prefix(self.root).unwrap_or(&path);
-        Ok(FileRecord { path: text::lossy(below).into_owned(), bytes, sha256: hex(sha256) })
+        for (name, bytes) in self.format.index(split) {
+            write_whole(self.root, &self.folder, name, &bytes)?;
+        }
+        Ok(())
     }
+}
+
+/// Writes a file of bytes that are there.
+///
+/// # Errors
+/// What the system refuses; a name that is taken.
+pub(super) fn write_whole(root: &Path, folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    if let Some(folder) = path.parent() {
+        commit::create_folder(folder)?;
+    }
+    let mut file = Growing::create(folder, name)?;
+    file.write(bytes)?;
+    file.seal()?.publish(root, folder).map(drop)
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::events::{Observer, Relay};
 use super::places;
 use crate::error::Result;
-use crate::export::{self, ExportSummary, Fields, LevelChoice, RowOrder, Settings, Splits, Target};
+use crate::export::{
+    self, ExportSummary, Fields, Header, LevelChoice, RowOrder, Settings, Splits, Target,
+};
 use crate::storage;
 use crate::util::settings::OUT;
 
@@ -91,9 +93,16 @@ impl Export {
         self
     }
 
-    /// What an object of JSON lines holds, and what that is called. By default `class_id,tokens`.
+    /// What an object of JSON lines holds, and what that is called, by default `class_id,tokens`; what
+    /// the tokens of open-muse are called, by default `tokens`.
     pub fn fields(mut self, fields: impl Into<Option<Fields>>) -> Export {
         self.settings.fields = fields.into();
+        self
+    }
+
+    /// What stands before bare ids, in the format of these. By default nothing does.
+    pub fn header(mut self, header: impl Into<Option<Header>>) -> Export {
+        self.settings.header = header.into();
         self
     }
 
@@ -128,7 +137,7 @@ impl Export {
     /// Settings that the format has no place for; a source that isn't whole; a folder with anything
     /// else in it; [`Error::Interrupted`](crate::Error::Interrupted) where the observer says so.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<ExportSummary> {
-        places::check_new(OUT, &self.settings.out)?;
+        places::check_outside(OUT, &self.settings.out)?;
         storage::opening(|| export::run(&self.settings, &mut Relay(observer)))
     }
 }

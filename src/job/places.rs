@@ -131,6 +131,18 @@ pub(crate) fn check_new(setting: Setting, path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a folder, new or not, which `setting` gives, that is an output or lies in one.
+///
+/// # Errors
+/// That.
+pub(crate) fn check_outside(setting: Setting, path: &Path) -> Result<()> {
+    refuse_remote(setting, path)?;
+    match around(path) {
+        Some(output) => Err(among(setting, path, &output)),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a folder for tokens that a model is, or lies in, or that lies in another output: the one's
 /// files would count as strays of the other. One that holds an output already can be finished.
 ///

@@ -19,7 +19,7 @@ use crate::util::portable_fs::Locked;
 use crate::util::{fail_point, portable_fs};
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
-fn fail_point(operation: &str, path: &Path) -> Result<()> {
+pub(super) fn fail_point(operation: &str, path: &Path) -> Result<()> {
     match fail_point::file(operation, path) {
         Fate::Pass => Ok(()),
         Fate::Fail(error) => Err(Error::io(path)(error)),

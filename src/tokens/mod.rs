@@ -34,6 +34,7 @@ mod classes;
 mod cleanup;
 mod columns;
 pub(crate) mod commit;
+pub(crate) mod commit_many;
 mod duplicate_keys;
 mod features;
 pub(crate) mod files;

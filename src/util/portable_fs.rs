@@ -29,6 +29,25 @@ pub(crate) fn sync_file(file: &File) -> io::Result<()> {
     pass_unknown(file.sync_all())
 }
 
+/// Makes everything durable that was written to a file's file system so far, and says so; where the
+/// system has no such call nothing is done.
+pub(crate) fn sync_file_system(file: &File) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is that of an open file, and the call takes nothing else.
+        match unsafe { libc::syncfs(file.as_raw_fd()) } {
+            0 => Ok(true),
+            _ => pass_unknown(Err(io::Error::last_os_error())).map(|()| false),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        Ok(false)
+    }
+}
+
 /// Makes the entries of a folder durable, as far as its file system does that.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     let opened = match File::open(folder) {

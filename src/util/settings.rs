@@ -43,6 +43,7 @@ settings! {
     FIELDS = "fields",
     FORCE = "force",
     GRID = "grid",
+    HEADER = "header",
     HIDDEN = "hidden",
     IMAGE_COLUMN = "image_column",
     INIT_FAMILY = "init_family",

@@ -54,3 +54,16 @@ pub(super) fn numbers(bytes: &[u8], width: usize) -> Vec<u32> {
     };
     bytes.chunks_exact(width).map(number).collect()
 }
+
+/// Little-endian numbers of so many bytes, with a sign or without.
+pub(super) fn wide_numbers(bytes: &[u8], width: usize, signed: bool) -> Vec<i64> {
+    let number = |bytes: &[u8]| {
+        let value = bytes.iter().rev().fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
+        let unused = 64 - 8 * width as u32;
+        match signed {
+            true => (value << unused) as i64 >> unused,
+            false => value as i64,
+        }
+    };
+    bytes.chunks_exact(width).map(number).collect()
+}

@@ -26,6 +26,16 @@ pub(super) fn documents(
     }
 }
 
+/// Reads llm.c's header: 256 numbers, of which the third counts the ids behind it.
+pub(super) fn llmc(file: &mut Source) -> Result<(), String> {
+    let head = numbers(&file.take(1024)?, 4);
+    match head[..3] == [20_240_520, 1, (file.left / 2) as u32] && head[3..].iter().all(|n| *n == 0)
+    {
+        true => Ok(()),
+        false => Err("its header says something else".into()),
+    }
+}
+
 /// Gives each row of ids of `width` bytes: `length` of them, or up to and with `eos`, which may be what
 /// a row begins with as well.
 pub(super) fn rows(

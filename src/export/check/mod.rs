@@ -1,20 +1,28 @@
 //! Reads what was written back, by code of its own, and compares it with what was read. Must not know:
 //! how the formats are written; it imports nothing of `formats/`.
 
+mod arrays;
 mod bytes;
 mod flat;
 mod headed;
+mod hf;
 mod jsonl;
 mod megatron;
+mod npy;
+mod scattered;
+mod tars;
+mod tfrecord;
+mod torch;
 mod webdataset;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use self::bytes::Source;
 use super::fields::{Field, Fields};
 use super::format::Facts;
 use super::ids::Ids;
 use super::row::{Given, RowDigest};
+use super::settings::Header;
 use super::target::Target;
 
 /// What reads a format back.
@@ -22,11 +30,13 @@ pub(super) struct Reader {
     target: Target,
     ids: Ids,
     fields: Fields,
+    header: Option<Header>,
 }
 
 impl Reader {
     pub(super) fn of(target: Target, facts: &Facts) -> Reader {
-        Reader { target, ids: facts.ids.clone(), fields: facts.fields.clone() }
+        let (ids, fields) = (facts.ids.clone(), facts.fields.clone());
+        Reader { target, ids, fields, header: facts.header }
     }
 
     /// Compares a part's files with the digest of its rows; the first one has so many codes.
@@ -35,35 +45,71 @@ impl Reader {
     /// The first difference, in a few words.
     pub(super) fn compare(
         &self,
-        files: &[&Path],
+        files: &[Vec<PathBuf>],
         codes: usize,
         expected: RowDigest,
     ) -> Result<(), String> {
         let mut found = RowDigest::default();
-        let mut files: Vec<Source> =
-            files.iter().map(|path| Source::open(path)).collect::<Result<_, _>>()?;
         let mut each = |given: Given| found.add(given.class, given.sides, &given.codes);
+        match self.target {
+            Target::LlamaGen => scattered::llamagen(files, &mut each)?,
+            Target::Emu3 => scattered::emu3(files, &mut each)?,
+            _ => self.whole_files(files, codes, &mut each)?,
+        }
+        let ((found, found_rows), (expected, rows)) = (found.finish(), expected.finish());
+        if found_rows != rows {
+            return Err(format!("it holds {found_rows} rows, of {rows} that were written"));
+        }
+        match found == expected {
+            true => Ok(()),
+            false => Err("its codes, labels or grids differ from the source's".into()),
+        }
+    }
+
+    /// Reads a part of whole files.
+    fn whole_files(
+        &self,
+        files: &[Vec<PathBuf>],
+        codes: usize,
+        each: &mut dyn FnMut(Given),
+    ) -> Result<(), String> {
+        let mut files: Vec<Source> =
+            files.iter().flatten().map(|path| Source::open(path)).collect::<Result<_, _>>()?;
         match (self.target, &mut files[..]) {
-            (Target::WebDataset, [tar]) => webdataset::read(tar, &mut each)?,
+            (Target::WebDataset, [tar]) => webdataset::read(tar, &mut *each)?,
             (Target::Megatron, [ids, index]) => {
-                megatron::read(ids, index, &mut |ids| self.undo(ids).map(&mut each))?;
+                megatron::read(ids, index, &mut |ids| self.undo(ids).map(&mut *each))?;
             }
             (Target::Datatrove, [ids, ends, metadata]) => {
                 let files = [ids, ends, metadata];
-                flat::documents(files, &mut |ids| self.undo(ids).map(&mut each))?;
+                flat::documents(files, &mut |ids| self.undo(ids).map(&mut *each))?;
             }
             (Target::Bin, [file]) => {
+                if let Some(Header::Llmc) = self.header {
+                    flat::llmc(file)?;
+                }
                 let Ids { bos, eos, class_first, largest, .. } = self.ids;
                 let width = if largest > 0xffff { 4 } else { 2 };
                 let specials = [bos, eos, class_first].into_iter().flatten().count();
-                let undo = &mut |ids| self.undo(ids).map(&mut each);
+                let undo = &mut |ids| self.undo(ids).map(&mut *each);
                 let both = eos.is_some() && bos == eos;
                 flat::rows(file, width, eos, both, codes + specials, undo)?;
             }
             (Target::LitData, [chunk]) => {
-                headed::items(chunk, &mut |ids| self.undo(ids).map(&mut each))?;
+                headed::items(chunk, &mut |ids| self.undo(ids).map(&mut *each))?;
             }
-            (Target::Mds, [shard]) => headed::mds(shard, &mut each)?,
+            (Target::Hf, [stream]) => hf::read(stream, &mut |ids, class, sides| {
+                each(Given { class, sides, ..self.undo(ids)? });
+                Ok(())
+            })?,
+            (Target::TfRecord, [file]) => tfrecord::read(file, &mut |ids, class, sides| {
+                each(Given { class, sides, ..self.undo(ids)? });
+                Ok(())
+            })?,
+            (Target::Npy, [tokens, rest @ ..]) => arrays::read(tokens, rest, each)?,
+            (Target::FourM, tars) => tars::four_m(tars, each)?,
+            (Target::OpenMuse, [tar]) => tars::open_muse(tar, each)?,
+            (Target::Mds, [shard]) => headed::mds(shard, &mut *each)?,
             (Target::Jsonl, [lines]) => {
                 let class = self.fields.name_of(Field::ClassId);
                 let tokens = self.fields.name_of(Field::Tokens).unwrap_or("tokens");
@@ -75,14 +121,7 @@ impl Reader {
             }
             _ => return Err("it has other files than were written".into()),
         }
-        let ((found, found_rows), (expected, rows)) = (found.finish(), expected.finish());
-        if found_rows != rows {
-            return Err(format!("it holds {found_rows} rows, of {rows} that were written"));
-        }
-        match found == expected {
-            true => Ok(()),
-            false => Err("its codes, labels or grids differ from the source's".into()),
-        }
+        Ok(())
     }
 
     /// Takes from a sequence what was added to its codes.

@@ -1,19 +1,13 @@
 //! Owns reading a tar of samples back: adjacent members of one name up to its first dot.
 
-use super::bytes::{Source, numbers};
+use super::bytes::Source;
+use super::npy;
 use crate::export::row::Given;
 
 /// Gives each sample.
 pub(super) fn read(tar: &mut Source, each: &mut dyn FnMut(Given)) -> Result<(), String> {
     let mut open: Option<(String, Given)> = None;
-    while tar.left > 0 {
-        let header = tar.take(512)?;
-        if header.iter().all(|byte| *byte == 0) {
-            break;
-        }
-        let (name, size) = member(&header)?;
-        let content = tar.take(size)?;
-        tar.take(size.next_multiple_of(512) - size)?;
+    while let Some((name, content)) = next_member(tar)? {
         let (key, field) = name.split_once('.').ok_or("a member's name has no dot")?;
         if open.as_ref().is_none_or(|(open, _)| open != key)
             && let Some((_, given)) = open.replace((key.to_string(), Given::default()))
@@ -27,17 +21,36 @@ pub(super) fn read(tar: &mut Source, each: &mut dyn FnMut(Given)) -> Result<(), 
                 let class: i64 = class.ok_or("a class isn't a number")?;
                 given.class = Some(class).filter(|class| *class >= 0);
             }
-            "tokens.npy" => (given.sides, given.codes) = array(&content)?,
+            "tokens.npy" => {
+                let array = npy::array(&content)?;
+                let [height, width] = array.shape[..] else {
+                    return Err("an array isn't a grid".into());
+                };
+                (given.sides, given.codes) = (Some((height, width)), array.codes()?);
+            }
             _ => {}
         }
     }
     if let Some((_, given)) = open {
         each(given);
     }
-    match tar.left.checked_sub(512) {
-        Some(_) => Ok(()),
-        None => Err("its end is missing".into()),
+    Ok(())
+}
+
+/// The next file, with its name; none where zeros end the tar.
+pub(super) fn next_member(tar: &mut Source) -> Result<Option<(String, Vec<u8>)>, String> {
+    let header = tar.take(512).map_err(|_| "its end is missing")?;
+    if header.iter().all(|byte| *byte == 0) {
+        let end = tar.take(512).map_err(|_| "its end is missing")?;
+        return match end.iter().all(|byte| *byte == 0) {
+            true => Ok(None),
+            false => Err("a member stands behind its end".into()),
+        };
     }
+    let (name, size) = member(&header)?;
+    let content = tar.take(size)?;
+    tar.take(size.next_multiple_of(512) - size)?;
+    Ok(Some((name, content)))
 }
 
 /// A member's name and size.
@@ -56,35 +69,6 @@ fn member(header: &[u8]) -> Result<(String, u64), String> {
     match header.iter().enumerate().map(of).sum::<u64>() == told {
         true => Ok((text(0, 100), size)),
         false => Err("a member's checksum is wrong".into()),
-    }
-}
-
-/// Height, width and elements of an array.
-type Array = (Option<(usize, usize)>, Vec<u32>);
-
-fn array(bytes: &[u8]) -> Result<Array, String> {
-    let wrong = || "an array isn't one of numpy's".to_string();
-    let (head, rest) = bytes.split_at_checked(10).ok_or_else(wrong)?;
-    let length = usize::from(u16::from_le_bytes([head[8], head[9]]));
-    let (header, values) = rest.split_at_checked(length).ok_or_else(wrong)?;
-    let header = String::from_utf8_lossy(header);
-    let between = |from: &str, to: char| header.split(from).nth(1)?.split(to).next();
-    let width = match between("'descr': '", '\'') {
-        Some("|u1") => 1,
-        Some("<u2") => 2,
-        Some("<u4") => 4,
-        _ => return Err(wrong()),
-    };
-    let sides: Vec<usize> = between("'shape': (", ')')
-        .ok_or_else(wrong)?
-        .split(", ")
-        .map(|side| side.parse().map_err(|_| wrong()))
-        .collect::<Result<_, _>>()?;
-    match sides[..] {
-        [height, across] if values.len() == height * across * width => {
-            Ok((Some((height, across)), numbers(values, width)))
-        }
-        _ => Err(wrong()),
     }
 }
 

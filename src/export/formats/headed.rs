@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::export::format::{Encoded, Part};
 use crate::export::part::{Growing, Made};
+use crate::export::row::Row;
 use crate::util::numbers::bytes;
 use crate::util::settings::SHARD_ROWS;
 
@@ -29,7 +30,7 @@ impl Headed {
 }
 
 impl Part for Headed {
-    fn push(&mut self, row: &Encoded) -> Result<()> {
+    fn push(&mut self, _row: &Row, row: &Encoded) -> Result<()> {
         self.samples.extend(&row.bytes);
         self.ends.push(self.samples.len() as u32);
         match self.samples.len() > BYTES_MAX {

@@ -1,13 +1,11 @@
 //! Owns JSON lines: one object a row, by default the `class_id` and `tokens` that 1d-tokenizer's RAR
 //! reads. Must not know: how files get their names.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use crate::error::Result;
 use crate::export::fields::{Field, Fields};
-use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::format::{Encoded, Facts, Format, Part, Place};
 use crate::export::ids::Ids;
 use crate::export::json;
 use crate::export::part::Stream;
@@ -46,8 +44,8 @@ impl Format for Jsonl {
         Encoded { bytes, ids: count }
     }
 
-    fn part(&self, folder: &Path, _number: usize) -> Result<Box<dyn Part>> {
-        Ok(Box::new(Stream::create(folder, "tokens.jsonl", |_| Vec::new())?))
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
+        Ok(Box::new(Stream::create(place.folder, "tokens.jsonl", |_| Vec::new())?))
     }
 
     fn gives_class(&self) -> bool {

@@ -1,15 +1,13 @@
 //! Owns LitData's chunks of bare ids with `index.json`, as litgpt's `TokensLoader` reads them. Ids are
 //! int32: the type that every version of it knows. Must not know: how files get their names.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::headed::Headed;
 use crate::error::{Error, Result};
-use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::format::{Encoded, Facts, Format, Part, Place};
 use crate::export::ids::{Ids, Width};
-use crate::export::journal::PartRecord;
+use crate::export::journal::{PartRecord, SplitRecord};
 use crate::export::json;
 use crate::export::row::Row;
 use crate::util::settings::VOCAB_OFFSET;
@@ -45,11 +43,11 @@ impl Format for LitData {
         Encoded { bytes, ids: ids.len() }
     }
 
-    fn part(&self, folder: &Path, number: usize) -> Result<Box<dyn Part>> {
-        Ok(Box::new(Headed::new(folder, name(number), Vec::new())))
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
+        Ok(Box::new(Headed::new(place.folder, name(place.number), Vec::new())))
     }
 
-    fn index(&self, parts: &[PartRecord]) -> Option<(&'static str, Vec<u8>)> {
+    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
         let chunk = |(number, part): (usize, &PartRecord)| {
             json!({
                 "chunk_bytes": part.files[0].bytes,
@@ -58,7 +56,7 @@ impl Format for LitData {
                 "filename": name(number),
             })
         };
-        let chunks: Vec<Value> = parts.iter().enumerate().map(chunk).collect();
+        let chunks: Vec<Value> = split.parts.iter().enumerate().map(chunk).collect();
         let config = json!({
             "chunk_bytes": null,
             "chunk_size": null,
@@ -75,7 +73,7 @@ impl Format for LitData {
         });
         // The same bytes at any time.
         let index = json!({"chunks": chunks, "config": config, "updated_at": "0"});
-        Some(("index.json", json::dumps(&index)))
+        vec![("index.json", json::dumps(&index))]
     }
 
     fn gives_class(&self) -> bool {
@@ -103,7 +101,7 @@ mod tests {
         }
         let ids = |rows: &[Row]| 16 * rows.len() as u64;
         let records = parts.map(|(rows, golden)| testing::record(rows, ids(rows), golden));
-        let (_, index) = format.index(&records).unwrap();
+        let (_, index) = format.index(&testing::split(&records)).remove(0);
         let parsed = |bytes: &[u8]| {
             let mut index: Value = serde_json::from_slice(bytes).unwrap();
             index["updated_at"].take();

@@ -1,14 +1,12 @@
 //! Owns MosaicML Streaming's shards, MDS, with `index.json`. Must not know: how files get their names.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 
 use super::headed::Headed;
 use crate::error::Result;
-use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::format::{Encoded, Facts, Format, Part, Place};
 use crate::export::ids::Width;
-use crate::export::journal::PartRecord;
+use crate::export::journal::{PartRecord, SplitRecord};
 use crate::export::json;
 use crate::export::row::Row;
 
@@ -100,11 +98,11 @@ impl Format for Mds {
         Encoded { bytes: [lengths, values].concat(), ids: row.codes.len() }
     }
 
-    fn part(&self, folder: &Path, number: usize) -> Result<Box<dyn Part>> {
-        Ok(Box::new(Headed::new(folder, name(number), json::dumps(&self.config()))))
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
+        Ok(Box::new(Headed::new(place.folder, name(place.number), json::dumps(&self.config()))))
     }
 
-    fn index(&self, parts: &[PartRecord]) -> Option<(&'static str, Vec<u8>)> {
+    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
         let shard = |(number, part): (usize, &PartRecord)| {
             let mut shard = self.config();
             let file =
@@ -115,8 +113,8 @@ impl Format for Mds {
             shard.sort_keys();
             Value::from(shard)
         };
-        let shards: Vec<Value> = parts.iter().enumerate().map(shard).collect();
-        Some(("index.json", json::dumps(&json!({"shards": shards, "version": 2}))))
+        let shards: Vec<Value> = split.parts.iter().enumerate().map(shard).collect();
+        vec![("index.json", json::dumps(&json!({"shards": shards, "version": 2})))]
     }
 
     fn gives_class(&self) -> bool {
@@ -139,7 +137,8 @@ mod tests {
         let format = Mds::of(&testing::facts(&rows, |_| ()));
         let golden = "mds/dtype_only/shard.00000.mds";
         testing::assert_made(&format, 0, &rows, &[golden]);
-        let (_, index) = format.index(&[testing::record(&rows, 96, golden)]).unwrap();
+        let record = testing::record(&rows, 96, golden);
+        let (_, index) = format.index(&testing::split(&[record])).remove(0);
         assert_eq!(index, testing::file("mds/dtype_only/index.json"));
     }
 }

@@ -3,10 +3,10 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::format::{Encoded, Facts, Format, Part, Place};
 use crate::export::ids::{Ids, Width};
 use crate::export::part::{Growing, Made};
 use crate::export::row::Row;
@@ -44,7 +44,8 @@ impl Format for Megatron {
         Encoded { bytes, ids: ids.len() }
     }
 
-    fn part(&self, folder: &Path, _number: usize) -> Result<Box<dyn Part>> {
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
+        let folder = place.folder;
         let spool = nameless_file::create(folder).map_err(Error::io(folder))?;
         Ok(Box::new(Pair {
             folder: folder.to_path_buf(),
@@ -74,7 +75,7 @@ struct Pair {
 }
 
 impl Part for Pair {
-    fn push(&mut self, row: &Encoded) -> Result<()> {
+    fn push(&mut self, _row: &Row, row: &Encoded) -> Result<()> {
         self.ids.write(&row.bytes)?;
         self.rows += 1;
         let length = i32::try_from(row.ids)

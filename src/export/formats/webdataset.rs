@@ -1,20 +1,13 @@
 //! Owns WebDataset's tars: a sample is `NNNNNNNN.cls`, `.json`, `.tokens.npy` and `.txt`, with the bytes
 //! that webdataset's own `ShardWriter` gives them. Must not know: how files get their names.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use crate::error::Result;
-use crate::export::format::{Encoded, Facts, Format, Part};
+use crate::export::format::{Encoded, Facts, Format, Part, Place};
 use crate::export::ids::Width;
-use crate::export::part::Stream;
 use crate::export::row::Row;
-use crate::export::{json, npy};
-
-const BLOCK: usize = 512;
-/// A tar's length is a multiple of that.
-const RECORD: u64 = 10_240;
+use crate::export::{json, npy, tar};
 
 /// Samples are alike: each has `.cls` where any row has a label (-1 for none), and `.txt` where any has
 /// a caption (empty for none).
@@ -35,7 +28,7 @@ impl Format for WebDataset {
     fn encode(&self, row: &Row) -> Encoded {
         let mut bytes = Vec::new();
         let mut put = |field: &str, content: &[u8]| {
-            member(&mut bytes, &format!("{:08}.{field}", row.number), content);
+            tar::member(&mut bytes, &format!("{:08}.{field}", row.number), content);
         };
         if self.labels {
             put("cls", row.class.unwrap_or(-1).to_string().as_bytes());
@@ -50,13 +43,9 @@ impl Format for WebDataset {
         Encoded { bytes, ids: row.codes.len() }
     }
 
-    fn part(&self, folder: &Path, number: usize) -> Result<Box<dyn Part>> {
-        // Two blocks of zeros end a tar.
-        let end = |bytes: u64| {
-            let length = (bytes + 2 * BLOCK as u64).next_multiple_of(RECORD);
-            vec![0; (length - bytes) as usize]
-        };
-        Ok(Box::new(Stream::create(folder, &format!("tokens-{number:06}.tar"), end)?))
+    fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
+        let name = format!("tokens-{:06}.tar", place.number);
+        Ok(Box::new(tar::create(place.folder, &name)?))
     }
 
     fn gives_class(&self) -> bool {
@@ -79,23 +68,6 @@ fn about(row: &Row) -> Value {
         about.insert("meta".into(), meta);
     }
     about.into()
-}
-
-/// Appends a regular file: a ustar header as Python's `tarfile` writes it, and whole blocks.
-fn member(out: &mut Vec<u8>, name: &str, content: &[u8]) {
-    let mut header = [0; BLOCK];
-    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, name.as_bytes());
-    put(100, b"0000444\x000000000\x000000000\0");
-    put(124, format!("{:011o}\0", content.len()).as_bytes());
-    put(136, b"00000000000\0        0");
-    put(257, b"ustar\x0000bigdata");
-    put(297, b"bigdata");
-    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    out.extend(header);
-    out.extend(content);
-    out.resize(out.len().next_multiple_of(BLOCK), 0);
 }
 
 #[cfg(test)]
