@@ -37,6 +37,32 @@ const CONTAINERS: [&str; 12] = [
     ".tar.zstd",
 ];
 
+/// Ends of names of archives that aren't read, in lower case.
+const CLOSED: [&str; 11] = [
+    ".7z",
+    ".rar",
+    ".tar.lz4",
+    ".tar.z",
+    ".tar.lz",
+    ".tar.lzma",
+    ".tar.lzo",
+    ".tar.br",
+    ".tlz",
+    ".cpio",
+    ".ace",
+];
+
+/// Whether a name is that of an archive of a format that isn't read.
+pub(super) fn is_closed_archive(path: &Path) -> bool {
+    ends_with(path.file_name().unwrap_or_default(), &CLOSED).is_some()
+}
+
+/// Whether a name is that of an archive, which may hold images.
+pub(super) fn is_archive(name: &[u8]) -> bool {
+    let archives = CONTAINERS.iter().filter(|end| **end != ".parquet").chain(&CLOSED);
+    archives.into_iter().any(|end| ends_with(OsStr::from_bytes(name), &[end]).is_some())
+}
+
 /// Whether a file is named as a container is.
 pub(super) fn is_container(path: &Path) -> bool {
     ends_with(path.file_name().unwrap_or_default(), &CONTAINERS).is_some()

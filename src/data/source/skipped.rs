@@ -11,7 +11,8 @@ pub struct Skipped {
     pub other_extension: u64,
     /// Files without extension whose first bytes are no image's (or can't be read).
     pub no_extension: u64,
-    /// Files and folders whose names begin with a dot; nothing in the folders is counted.
+    /// Files and folders whose names begin with a dot; nothing in the folders is counted. Members of
+    /// archives that are hidden or a system's.
     pub hidden: u64,
     /// Those of a system: `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db`, ...
     pub system: u64,
@@ -35,8 +36,16 @@ pub struct Skipped {
     pub containers: u64,
     /// Samples and rows of containers that hold no image.
     pub without_image: u64,
-    /// Members of archives that are hidden, or neither an image nor beside one.
+    /// Members of archives that are neither an image nor beside one.
     pub members: u64,
+    /// Images of a tar's samples of which another one is taken.
+    pub further_images: u64,
+    /// Links in archives, which aren't followed.
+    pub inner_links: u64,
+    /// Archives inside others, and those of formats that aren't read.
+    pub archives: u64,
+    /// The first of them.
+    pub first_archive: Option<String>,
     /// What is odd about containers and lists: each with what it is, up to [`Skipped::NAMED_MAX`].
     pub odd: Vec<(String, String)>,
     /// How many of them there are in all.
@@ -52,7 +61,7 @@ impl Skipped {
     const TOLD_MAX: usize = 3;
 
     /// Each reason with its count, zeros included, in a fixed order.
-    pub fn reasons(&self) -> [(&'static str, u64); 15] {
+    pub fn reasons(&self) -> [(&'static str, u64); 18] {
         [
             ("other extension", self.other_extension),
             ("no extension and no image inside", self.no_extension),
@@ -69,6 +78,9 @@ impl Skipped {
             ("tar, Parquet or zip beside images", self.containers),
             ("sample without an image", self.without_image),
             ("member of an archive that is no image", self.members),
+            ("further image of a sample", self.further_images),
+            ("link in an archive", self.inner_links),
+            ("archive that isn't opened", self.archives),
         ]
     }
 
@@ -81,6 +93,26 @@ impl Skipped {
     /// may be less than what is in it.
     pub fn unseen(&self) -> u64 {
         self.unreadable_folders + self.too_long + self.odd_names
+    }
+
+    /// One more archive that isn't opened.
+    pub(crate) fn archive(&mut self, key: &str) {
+        self.archives += 1;
+        self.first_archive.get_or_insert_with(|| key.to_string());
+    }
+
+    /// Adds what was passed over elsewhere, inside containers.
+    pub(crate) fn add(&mut self, other: &Skipped) {
+        self.other_extension += other.other_extension;
+        self.without_image += other.without_image;
+        self.members += other.members;
+        self.hidden += other.hidden;
+        self.further_images += other.further_images;
+        self.inner_links += other.inner_links;
+        self.archives += other.archives;
+        self.first_archive = self.first_archive.take().or_else(|| other.first_archive.clone());
+        self.odd.extend(other.odd.iter().cloned());
+        self.odd_count += other.odd_count;
     }
 
     /// Takes note of what is odd about the container or list `key`.
@@ -116,6 +148,12 @@ impl Skipped {
         }
         if self.containers > 0 {
             text += "; name tars, Parquet files and zips as INPUTs to take what is in them";
+        }
+        if let Some(first) = &self.first_archive {
+            text += &format!(
+                "; archives inside others or of formats that aren't read stay closed (the first: '{}'):                  unpack them, or pack what is in them as tar, tar.zst or zip",
+                text::shorten(first)
+            );
         }
         if self.unseen() > 0 {
             let named = self.unreadable.iter().take(Skipped::TOLD_MAX);

@@ -86,11 +86,7 @@ impl SourceStream {
     /// What was passed over so far; complete once the iterator has ended.
     pub(crate) fn skipped(&self) -> Skipped {
         let mut skipped = self.walk.skipped().clone();
-        skipped.other_extension += self.inside.other_extension;
-        skipped.without_image += self.inside.without_image;
-        skipped.members += self.inside.members;
-        skipped.odd.extend(self.inside.odd.iter().cloned());
-        skipped.odd_count += self.inside.odd_count;
+        skipped.add(&self.inside);
         self.walk.odd_beside().iter().for_each(|what| skipped.note("", what));
         self.asked.lines().iter().for_each(|what| skipped.note("", what));
         skipped
@@ -181,6 +177,13 @@ impl SourceStream {
         let remarks = listing.remarks();
         self.inside.without_image += remarks.without_image;
         self.inside.members += remarks.other;
+        self.inside.hidden += remarks.hidden;
+        self.inside.further_images += remarks.further_images;
+        self.inside.inner_links += remarks.links;
+        self.inside.archives += remarks.archives;
+        if let (None, Some(first)) = (&self.inside.first_archive, &remarks.first_archive) {
+            self.inside.first_archive = Some(format!("{key}: {first}"));
+        }
         remarks.odd.iter().for_each(|what| self.inside.note(&key, what));
         listing.digest()
     }

@@ -281,6 +281,10 @@ impl ImageWalk {
         match self.at().extension().filter(|extension| !extension.is_empty()) {
             Some(extension) if sniff::is_image_extension(extension.as_bytes()) => {}
             Some(_) if file_kind::is_container(self.at()) => return self.container(target.bytes),
+            Some(_) if file_kind::is_closed_archive(self.at()) => {
+                self.skipped.archive(&self.key);
+                return None;
+            }
             Some(_) => {
                 self.skipped.other_extension += 1;
                 return None;

@@ -25,12 +25,33 @@ pub(crate) trait Listing: Iterator<Item = Result<SourceImage>> + Send {
 pub(crate) struct Remarks {
     /// Members or rows that hold no image and were passed over.
     pub(crate) without_image: u64,
-    /// Members that are hidden, a system's, or neither file nor image.
+    /// Members that are neither an image nor beside one.
     pub(crate) other: u64,
+    /// Members that are hidden or a system's.
+    pub(crate) hidden: u64,
+    /// Images of samples of which another one is taken.
+    pub(crate) further_images: u64,
+    /// Links, which aren't followed.
+    pub(crate) links: u64,
+    /// Archives inside it: how many, and the first of them.
+    pub(crate) archives: u64,
+    pub(crate) first_archive: Option<String>,
     /// What a user should know, in one line each, the container's path not in it: `ends without an
     /// end mark; it may have been cut`.
     pub(crate) odd: Vec<String>,
 }
+
+impl Remarks {
+    /// One more archive inside it.
+    pub(crate) fn archive(&mut self, member: &str) {
+        self.archives += 1;
+        self.first_archive.get_or_insert_with(|| member.to_owned());
+    }
+}
+
+/// What there is to say of archives inside containers.
+pub(crate) const ARCHIVES: &str =
+    "archives inside it are not opened; unpack them to read their images";
 
 /// Reads images of one container from any thread, in any order.
 pub(crate) trait ReadPart: Send + Sync {

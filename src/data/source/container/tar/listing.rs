@@ -11,17 +11,21 @@ use super::facts::Wanted;
 use super::member::{Kind, Member};
 use super::name::{self, Place};
 use super::notes::Notes;
-use super::sample::{Image, Sample};
+use super::sample::{Image, Sample, Taken};
 use super::stream::{Broken, Damage, Stream};
 use super::walker::{Step, Walker};
 use crate::data::source::container::fields::Fields;
-use crate::data::source::container::listing::{Listing, Remarks};
+use crate::data::source::container::listing::{ARCHIVES, Listing, Remarks};
+use crate::data::source::container::odd::Oddities;
+use crate::data::source::file_kind;
 use crate::data::source::image::{Part, SourceImage};
 use crate::data::source::names::{FACT_BYTES_MAX, KEY_BYTES_MAX};
 use crate::data::source::uri::{self, readable};
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
 use crate::util::text::quoted;
+
+const LINKS: &str = "links in it are not followed; unpack it to have what they lead to";
 
 /// So many keys are remembered to find samples that were torn apart.
 const KEYS_MAX: usize = 1 << 20;
@@ -32,13 +36,16 @@ pub(crate) struct TarListing {
     uri: String,
     name: String,
     image_field: Option<String>,
+    /// Whether hidden members are taken.
+    hidden: bool,
     wanted: Wanted,
     /// Whose members are still coming.
     sample: Option<Sample>,
-    ready: VecDeque<SourceImage>,
+    ready: VecDeque<Taken>,
     /// By hashes of keys: whether an image was there.
     keys: HashMap<u64, bool>,
     notes: Notes,
+    odd: Oddities,
     remarks: Remarks,
     /// Known at a sound end.
     digest: Option<String>,
@@ -62,11 +69,13 @@ pub(crate) fn list(
         uri: uri.to_owned(),
         name: name.to_owned(),
         image_field: fields.image.as_ref().map(|field| field.to_lowercase()),
+        hidden: fields.hidden,
         wanted: Wanted::new(fields),
         sample: None,
         ready: VecDeque::new(),
         keys: HashMap::new(),
         notes: Notes::default(),
+        odd: Oddities::default(),
         remarks: Remarks::default(),
         digest: None,
         over: false,
@@ -93,7 +102,8 @@ impl Iterator for TarListing {
                 return Some(Err(Error::io(uri::place(&self.uri))(error)));
             }
         }
-        self.ready.pop_front().map(Ok)
+        let (image, facts) = self.ready.pop_front()?;
+        Some(Ok(SourceImage { facts: Arc::unwrap_or_clone(facts), ..image }))
     }
 }
 
@@ -110,11 +120,14 @@ impl TarListing {
                 self.close();
                 let (key, uri) = (self.name.clone(), self.uri.clone());
                 let fault = Some(fault);
-                self.ready.push_back(SourceImage { key, uri, fault, ..SourceImage::default() });
+                let lost = SourceImage { key, uri, fault, ..SourceImage::default() };
+                self.ready.push_back((lost, Arc::default()));
             }
         }
         self.over = true;
+        self.remarks.further_images = self.notes.left_out;
         self.remarks.odd = self.notes.lines();
+        self.remarks.odd.extend(self.odd.lines());
         self.remarks.odd.extend(self.walker.oddities.lines());
         Ok(())
     }
@@ -122,18 +135,12 @@ impl TarListing {
     /// Adds a member to its sample.
     fn take(&mut self, member: &Member) -> io::Result<()> {
         let full_name = readable(&member.name);
-        let too_long = full_name.len() >= KEY_BYTES_MAX;
-        self.notes.long_names += u64::from(too_long);
-        let place = name::place(&member.name).filter(|_| member.kind == Kind::File && !too_long);
-        let Some(Place { key, field }) = place else {
-            self.remarks.other += u64::from(member.kind != Kind::Folder);
-            return Ok(());
-        };
+        let Some(Place { key, field }) = self.place(member, &full_name) else { return Ok(()) };
         if self.sample.as_ref().is_none_or(|sample| sample.key != key) {
             self.close();
         }
         let sample = self.sample.get_or_insert_with(|| Sample::new(key));
-        let part = Part { member: full_name, offset: member.header_at };
+        let part = Part { member: full_name.clone(), offset: member.header_at };
         let image = Image::new(&field, self.image_field.as_deref(), part, member.size);
         if !sample.is_new(&field, image.is_some(), &mut self.notes) {
             return Ok(());
@@ -141,9 +148,16 @@ impl TarListing {
         if let Some(image) = image {
             let fault = member.pieces.as_ref().and_then(|pieces| pieces.as_ref().err());
             sample.add(image.with_fault(fault.cloned()));
+            if sample.is_full() {
+                let given = sample.part(&self.uri, &self.wanted, &mut self.notes);
+                self.give(given, true);
+            }
             return Ok(());
         }
         if !self.wanted.reads(&field) {
+            if file_kind::is_archive(&member.name) {
+                sample.archive.get_or_insert(full_name);
+            }
             return Ok(());
         }
         if member.size > FACT_BYTES_MAX as u64 {
@@ -159,22 +173,57 @@ impl TarListing {
         Ok(())
     }
 
-    /// Ends the current sample.
-    fn close(&mut self) {
-        let Some(sample) = self.sample.take() else { return };
-        let hash = hash(&sample.key);
-        let image = sample.finish(&self.uri, &self.wanted, &mut self.notes);
-        self.note_key(hash, image.is_some());
-        match image {
-            Some(image) => self.ready.push_back(image),
-            None => self.remarks.without_image += 1,
+    /// Where a member belongs; None, counted, where it is left out.
+    fn place(&mut self, member: &Member, full_name: &str) -> Option<Place> {
+        if full_name.len() >= KEY_BYTES_MAX {
+            self.notes.long_names += 1;
+        } else if !self.hidden && name::is_hidden(&member.name) {
+            self.remarks.hidden += u64::from(member.kind != Kind::Folder);
+            return None;
+        } else if member.kind == Kind::Link {
+            self.odd.note(LINKS, full_name);
+            self.remarks.links += 1;
+            return None;
+        } else if member.kind == Kind::File
+            && let Some(place) = name::place(&member.name)
+        {
+            return Some(place);
         }
+        self.remarks.other += u64::from(member.kind != Kind::Folder);
+        None
     }
 
-    /// Notes samples that were torn apart, and keys of several images.
-    fn note_key(&mut self, hash: u64, has_image: bool) {
+    /// Ends the current sample.
+    fn close(&mut self) {
+        let Some(mut sample) = self.sample.take() else { return };
+        let (hash, has_image, own) = (hash(&sample.key), sample.has_image(), sample.has_own());
+        match sample.archive.take() {
+            _ if has_image => {}
+            Some(archive) => {
+                self.odd.note(ARCHIVES, &archive);
+                self.remarks.archive(&archive);
+            }
+            None => self.remarks.without_image += 1,
+        }
+        self.note_key(hash, has_image, own);
+        let images = sample.finish(&self.uri, &self.wanted, &mut self.notes);
+        self.give(images, own);
+    }
+
+    /// Gives images of a sample, each of which has its `own` key or that of the sample.
+    fn give(&mut self, images: Vec<Taken>, own: bool) {
+        for (image, _) in images.iter().filter(|_| own) {
+            self.note_key(hash(image.key.as_bytes()), true, false);
+        }
+        self.ready.extend(images);
+    }
+
+    /// Notes samples that were torn apart, and keys of several images; those of a sample may have
+    /// their `own`.
+    fn note_key(&mut self, hash: u64, has_image: bool, own: bool) {
         let known = self.keys.get(&hash).copied();
         match known {
+            Some(true) if has_image && own => {}
             Some(true) if has_image => self.notes.repeated_keys += 1,
             Some(had_image) if had_image != has_image => self.notes.apart += 1,
             _ => {}
@@ -191,11 +240,11 @@ impl TarListing {
         let line = format!("damaged at byte {at}{counted}: {}; what follows is lost", damage.why);
         let Some(sample) = &self.sample else { return line };
         let key = quoted(&readable(&sample.key));
-        match &sample.image {
-            None => format!("{line}, maybe the image of {key} too"),
+        match damage.within {
+            _ if !sample.has_image() => format!("{line}, maybe the image of {key} too"),
             // It fails by itself.
-            Some(image) if damage.within == Some(image.part.offset) => line,
-            Some(_) => format!("{line}, maybe what else belongs to {key} too"),
+            Some(offset) if sample.has_image_at(offset) => line,
+            _ => format!("{line}, maybe what else belongs to {key} too"),
         }
     }
 }

@@ -32,7 +32,9 @@ pub(super) struct Member {
 pub(super) enum Kind {
     File,
     Folder,
-    /// A link, a device, what an archiver notes for itself.
+    /// To another member, or to anywhere.
+    Link,
+    /// A device, what an archiver notes for itself.
     Other,
 }
 
@@ -122,7 +124,8 @@ impl Extensions {
             0 if name.ends_with(b"/") => (Kind::Folder, 0),
             b'5' => (Kind::Folder, 0),
             0 | b'0' | b'7' | b'S' => (Kind::File, stored),
-            b'1'..=b'6' => (Kind::Other, 0),
+            b'1' | b'2' => (Kind::Link, 0),
+            b'3'..=b'6' => (Kind::Other, 0),
             _ => (Kind::Other, stored),
         };
         let (size, padding) = (stored, padding(stored));

@@ -13,9 +13,9 @@ pub(super) struct Place {
     pub(super) field: String,
 }
 
-/// The place of a member; None where it has none, or is metadata or rubbish of a system.
+/// The place of a member; None where it has none, or is metadata.
 pub(super) fn place(name: &[u8]) -> Option<Place> {
-    if is_metadata(name) || is_rubbish(name) {
+    if is_metadata(name) {
         return None;
     }
     let (key, field) = split(name)?;
@@ -42,9 +42,15 @@ fn is_metadata(name: &[u8]) -> bool {
     first.len() >= 4 && first.starts_with(b"__") && first.ends_with(b"__")
 }
 
-/// What a system put there, and the twins that macOS writes beside every file.
-fn is_rubbish(name: &[u8]) -> bool {
-    let mut parts = name.split(|&byte| byte == b'/');
-    parts.clone().next_back().is_some_and(|last| last.starts_with(b"._"))
-        || parts.any(|part| hidden::whose(part) == Some(Whose::System))
+/// What lies in a hidden folder, what a system put there, and the twins that macOS writes beside every
+/// file. Another hidden file is what webdataset takes it for.
+pub(super) fn is_hidden(name: &[u8]) -> bool {
+    let parts = || name.split(|&byte| byte == b'/');
+    let (folders, last) = (parts().count() - 1, parts().next_back().unwrap_or_default());
+    // `.` and `..` are steps on the way and no hidden folders.
+    let in_hidden =
+        |part: &[u8]| !matches!(part, b"." | b"..") && hidden::whose(part) == Some(Whose::Hidden);
+    last.starts_with(b"._")
+        || parts().any(|part| hidden::whose(part) == Some(Whose::System))
+        || parts().take(folders).any(in_hidden)
 }

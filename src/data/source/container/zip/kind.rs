@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::entry::Entry;
 use crate::data::formats::sniff;
-use crate::data::source::hidden;
 use crate::data::source::sidecar::Side;
+use crate::data::source::{file_kind, hidden};
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Kind {
         match extension(key) {
             None => Kind::Nameless,
             Some(extension) if sniff::is_image_extension(extension) => Kind::Image,
-            Some(extension) if is_archive(extension) => Kind::Archive,
+            Some(_) if file_kind::is_archive(key.as_bytes()) => Kind::Archive,
             Some(extension) => Side::of(extension).map_or(Kind::Other, Kind::Beside),
         }
     }
@@ -63,13 +63,6 @@ pub(super) fn stem(key: &str) -> &str {
         Some(extension) => &key[..key.len() - extension.len() - 1],
         None => key,
     }
-}
-
-/// Whether an extension (any case) is that of an archive, which may hold images.
-fn is_archive(extension: &[u8]) -> bool {
-    const KNOWN: [&str; 11] =
-        ["zip", "tar", "gz", "tgz", "bz2", "tbz2", "xz", "txz", "zst", "7z", "rar"];
-    KNOWN.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(extension))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::index::Index;
 use super::kind::Kind;
 use crate::data::formats::sniff;
 use crate::data::source::container::fields::Fields;
-use crate::data::source::container::listing::{Listing, Remarks};
+use crate::data::source::container::listing::{ARCHIVES, Listing, Remarks};
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::{Facts, Part, SourceImage};
 use crate::data::source::names::KEY_BYTES_MAX;
@@ -23,7 +23,6 @@ use crate::util::text;
 
 const TWICE: &str = "names that stand in its directory more than once; the last one is taken";
 const LINKS: &str = "symbolic links in it are not followed";
-const ARCHIVES: &str = "archives inside it are not opened; unpack them to read their images";
 const METADATA: &str =
     "metadata of a folder isn't read inside an archive; unpack it, or name the images by a list";
 const LOCKED: &str = "members without extension that can't be looked at are taken for no images";
@@ -125,13 +124,7 @@ impl ZipListing {
             // Whether they belong to an image is known at the end.
             Kind::Beside(_) | Kind::Folder => return Ok(None),
             kind => {
-                self.remarks.other += 1;
-                match kind {
-                    Kind::Link => self.odd.note(LINKS, &entry.key),
-                    Kind::Archive => self.odd.note(ARCHIVES, &entry.key),
-                    _ if lists::is_metadata(&entry.key) => self.odd.note(METADATA, &entry.key),
-                    _ => {}
-                }
+                self.pass_over(kind, &entry.key);
                 return Ok(None);
             }
         }
@@ -142,6 +135,27 @@ impl ZipListing {
         }
         let facts = self.facts(&entry)?;
         Ok(Some(self.image(entry, facts)))
+    }
+
+    /// Counts a member that isn't taken.
+    fn pass_over(&mut self, kind: Kind, key: &str) {
+        match kind {
+            Kind::Hidden => self.remarks.hidden += 1,
+            Kind::Link => {
+                self.remarks.links += 1;
+                self.odd.note(LINKS, key);
+            }
+            Kind::Archive => {
+                self.remarks.archive(key);
+                self.odd.note(ARCHIVES, key);
+            }
+            _ => {
+                self.remarks.other += 1;
+                if lists::is_metadata(key) {
+                    self.odd.note(METADATA, key);
+                }
+            }
+        }
     }
 
     fn holds_an_image(&mut self, entry: &Entry) -> Result<bool, Trouble> {

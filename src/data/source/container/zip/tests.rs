@@ -100,7 +100,7 @@ fn real_archives_say_what_is_odd_in_them() {
     };
     let (_, said) = remarks("names.zip");
     assert_eq!(
-        (said.other, said.odd),
+        (said.hidden, said.odd),
         (
             2,
             vec![
@@ -111,7 +111,7 @@ fn real_archives_say_what_is_odd_in_them() {
         )
     );
     let (_, said) = remarks("nested.zip");
-    assert_eq!((said.other, said.odd.len()), (1, 1));
+    assert_eq!((said.archives, said.odd.len()), (1, 1));
     assert!(said.odd[0].starts_with("archives inside it are not opened"), "{:?}", said.odd);
     let (images, _) = remarks("bad_crc.zip");
     assert_eq!(images[0].1, Err("damaged: its checksum (CRC-32) differs".into()));
@@ -178,7 +178,8 @@ fn what_is_no_image_is_counted() {
     ];
     let (images, remarks) = of(pack(&members));
     assert_eq!(keys(&images), ["../c.jpg", "./d.jpg", "png"]);
-    assert_eq!(remarks.other, 5);
+    assert_eq!((remarks.other, remarks.hidden, remarks.links, remarks.archives), (1, 2, 1, 1));
+    assert_eq!(remarks.first_archive.as_deref(), Some("t.tar.gz"));
     let all_members = Fields { hidden: true, ..Fields::default() };
     let (images, _) = all(Arc::new(Memory(pack(&members))), &all_members);
     assert_eq!(keys(&images)[..2], ["__MACOSX/._a.jpg", "folder/.b.jpg"]);

@@ -119,7 +119,9 @@ fn only_files_are_samples() {
     assert_contents(&tar, &[("a", b"1"), ("b", b"2")]);
     let (images, remarks) = listed(&tar);
     assert_eq!(images[0].facts.caption.as_deref(), Some("caption"), "links don't part a sample");
-    assert_eq!((remarks.other, remarks.without_image, remarks.odd.len()), (8, 0, 0));
+    assert_eq!((remarks.other, remarks.without_image, remarks.links), (6, 0, 2));
+    let line = "links in it are not followed; unpack it to have what they lead to: 2 (the first: link.jpg)";
+    assert_eq!(remarks.odd, [line]);
 }
 
 /// `ab`, a hole of 1000 bytes, `cde`, a hole of 5.

@@ -2,8 +2,8 @@
 
 use super::make::Tar;
 use super::*;
-use crate::data::source::container::tar::name::place;
-use crate::util::settings;
+use crate::data::source::container::tar::name::{is_hidden, place};
+use crate::util::{numbers, settings};
 
 fn fields(image: Option<&str>) -> Fields {
     Fields { image: image.map(str::to_owned), ..Fields::default() }
@@ -49,10 +49,7 @@ fn names_are_parted_as_webdataset_does() {
         ("___/a.jpg", Some(("___/a", "jpg"))),
         ("__dunder__.jpg", Some(("__dunder__", "jpg"))),
         ("sub/__meta__/a.jpg", Some(("sub/__meta__/a", "jpg"))),
-        ("__MACOSX/a.jpg", None),
-        ("sub/._a.jpg", None),
-        ("@eaDir/a.jpg/t.jpg", None),
-        ("Thumbs.db", None),
+        ("__MACOSX/a.jpg", Some(("__MACOSX/a", "jpg"))),
     ];
     for (name, expected) in cases {
         let found = place(name.as_bytes());
@@ -64,26 +61,112 @@ fn names_are_parted_as_webdataset_does() {
 }
 
 #[test]
+fn hidden_members_are_left_out_unless_they_are_asked_for() {
+    for name in [
+        "__MACOSX/a.jpg",
+        "sub/._a.jpg",
+        "@eaDir/a.jpg/t.jpg",
+        "Thumbs.db",
+        ".h/a.jpg",
+        "a/.h/b.jpg",
+    ] {
+        assert!(is_hidden(name.as_bytes()), "{name}");
+    }
+    for name in
+        ["./a.jpg", "../a.jpg", "a/../b.jpg", ".hidden.jpg", "sub/.hidden.png", "__m__/a.jpg"]
+    {
+        assert!(!is_hidden(name.as_bytes()), "{name}");
+    }
+    let tar =
+        tar_of(&["a.jpg", ".h/b.jpg", "@eaDir/c.jpg", "sub/._d.jpg", "__m__/e.jpg", ".f.jpg"]);
+    let (images, remarks) = listed(&tar);
+    assert_eq!((keys(&images), remarks.hidden, remarks.other), (vec!["a"], 3, 2));
+    let (images, remarks) = listed_as(&tar, &Fields { hidden: true, ..Fields::default() });
+    assert_eq!(keys(&images), ["a", ".h/b", "@eaDir/c", "sub/"]);
+    assert_eq!((remarks.hidden, remarks.other), (0, 2), "webdataset's own rule stays");
+}
+
+#[test]
 fn of_several_images_trainers_first_one_is_taken() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["a.webp", "a.jpeg", "a.png", "a.jpg"], "a.jpg"),
         (&["a.tif", "a.webp", "a.jpeg", "a.png"], "a.png"),
         (&["a.tif", "a.webp", "a.jpeg"], "a.jpeg"),
         (&["a.seg.png", "a.tif", "a.bmp"], "a.tif"),
-        (&["a.seg.png", "a.img0.jpg"], "a.seg.png"),
         (&["a.gif"], "a.gif"),
         (&["a.PPM"], "a.PPM"),
         (&["a.heic"], "a.heic"),
     ];
     for (names, expected) in cases {
         assert_eq!(members(names, None), [expected]);
-        let odd = listed(&tar_of(names)).1.odd;
-        assert_eq!(odd.len(), usize::from(names.len() > 1), "{names:?}");
-        assert!(odd.iter().all(|line| {
-            settings::plain(line).starts_with("1 sample with several images")
-                && settings::plain(line).ends_with("image_column takes another")
-        }));
+        let remarks = listed(&tar_of(names)).1;
+        let others = names.len() - 1;
+        assert_eq!(remarks.further_images, others as u64, "{names:?}");
+        let line = format!(
+            "{} left out of samples with several (the first: a): jpg is taken before png, jpeg, webp, \
+             then what comes first; image_column takes another",
+            numbers::counted(others, "image")
+        );
+        let expected: Vec<String> = (others > 0).then_some(line).into_iter().collect();
+        assert_eq!(remarks.odd.iter().map(|l| settings::plain(l)).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn images_of_dotted_names_alone_are_images_of_their_own() {
+    let names = ["f/x.0.PNG", "f/x.cls", "f/x.B.1.jpg", "f/x.txt", "f/y.0.png", "f/y.png"];
+    let (images, remarks) = listed(&tar_of(&names));
+    assert_eq!(keys(&images), ["f/x.0", "f/x.B.1", "f/y"]);
+    for image in &images[..2] {
+        let facts = (image.facts.caption.as_deref(), image.facts.label.as_deref());
+        assert_eq!(facts, (Some("f/x.txt"), Some("f/x.cls")));
+    }
+    assert_eq!((remarks.further_images, remarks.without_image), (1, 0));
+    assert!(
+        remarks.odd[0].starts_with("1 image left out of samples with several (the first: f/y)")
+    );
+    let read: Vec<_> = contents(&tar_of(&names)).into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(read, [Ok(names[0].into()), Ok(names[2].into()), Ok(names[5].into())]);
+    // One alone is its sample's; of two that would be called the same, trainers' first is taken.
+    assert_eq!(keys(&listed(&tar_of(&["x.0.png", "y.0.png"])).0), ["x", "y"]);
+    let (images, remarks) = listed(&tar_of(&["x.0.png", "x.1.png", "x.0.jpg"]));
+    assert_eq!((keys(&images), remarks.further_images), (vec!["x.1", "x.0"], 1));
+    assert_eq!(images[1].part.as_ref().unwrap().member, "x.0.jpg");
+    // A field that is asked for is the image.
+    assert_eq!(members(&["x.0.png", "x.1.png"], Some("1.png")), ["x.1.png"]);
+    // Torn apart, they have their own names all the same.
+    let (images, remarks) = listed(&tar_of(&["x.0.png", "x.1.png", "y.png", "x.2.png", "x.3.png"]));
+    assert_eq!((keys(&images).len(), remarks.odd), (5, vec![]));
+    let (images, _) = listed(&tar_of(&["x.0.png", "x.1.png", "x.1.png"]));
+    let faults: Vec<_> = images.iter().map(|image| image.fault.is_some()).collect();
+    assert_eq!(faults, [false, true]);
+}
+
+#[test]
+fn so_many_frames_as_a_film_has_are_given_in_parts() {
+    let long = "n".repeat(80);
+    let tar =
+        (0..13_000).fold(Tar::default(), |tar, at| tar.file(&format!("f.{at:05}{long}.png"), b""));
+    let (images, remarks) = listed(&tar.file("f.txt", b"late").end());
+    assert_eq!((images.len(), remarks.further_images), (13_000, 0));
+    assert!(images.iter().all(|image| image.fault.is_none()));
+    assert_eq!(images[12_999].key, format!("f.12999{long}"));
+    let captions = images.iter().filter(|image| image.facts.caption.is_some()).count();
+    assert!(captions > 0 && captions < 13_000, "{captions}");
+    assert!(
+        remarks.odd.len() == 1 && remarks.odd[0].starts_with("1 sample whose captions stand apart")
+    );
+}
+
+#[test]
+fn archives_in_a_tar_are_told() {
+    let (images, remarks) =
+        listed(&tar_of(&["./n01.tar", "n02.v1.TAR.GZ", "a.jpg", "a.zip", "b.txt"]));
+    assert_eq!((keys(&images), remarks.archives, remarks.without_image), (vec!["a"], 2, 1));
+    assert_eq!(remarks.first_archive.as_deref(), Some("./n01.tar"));
+    let line = "archives inside it are not opened; unpack them to read their images: 2 (the first: \
+                ./n01.tar)";
+    assert_eq!(remarks.odd, [line]);
 }
 
 #[test]
