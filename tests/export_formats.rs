@@ -253,17 +253,17 @@ fn a_source_that_has_changed_is_told() {
 #[test]
 fn stopped_at_any_time_it_goes_on_to_the_same_bytes() {
     let job = Job::new(1);
-    outputs::job(&job.path("out"), 6000, 500).unwrap();
+    outputs::job(&job.path("out"), 3000, 500).unwrap();
     for (format, last) in
         [("llamagen", "imagenet16_codes/"), ("webdataset --shard-rows 500", ".tar")]
     {
         let line = |out: &str| format!("export out --to {format} --order shuffle=2 --out {out}");
         job.expect(0, &line("whole"));
         let (mut stopped, mut begun) = (0, 0);
-        for round in 0..40 {
+        for round in 0..20 {
             let out = format!("stopped{}", round / 4);
             let mut child = job.command(&line(&out)).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(20 + 15 * round));
+            std::thread::sleep(Duration::from_millis(20 + 25 * round));
             let signal = if round % 2 == 0 { libc::SIGTERM } else { libc::SIGKILL };
             // SAFETY: a child of ours that nobody has waited for.
             unsafe { libc::kill(child.id() as i32, signal) };

@@ -52,6 +52,14 @@ pub(super) struct Encoded {
     pub ids: usize,
 }
 
+/// A file that lists others: its name, and its bytes piece by piece, since it can be long.
+pub(super) type Listing<'a> = (&'static str, Box<dyn Iterator<Item = Vec<u8>> + 'a>);
+
+/// A listing whose bytes are there.
+pub(super) fn listing<'a>(name: &'static str, bytes: Vec<u8>) -> Listing<'a> {
+    (name, Box::new(std::iter::once(bytes)))
+}
+
 /// How rows become files.
 pub(super) trait Format: Sync {
     /// A row's bytes; called from many threads.
@@ -64,7 +72,7 @@ pub(super) trait Format: Sync {
     fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>>;
 
     /// The files that list a split's parts, with their names, where the format has any.
-    fn index(&self, _split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
+    fn index<'a>(&'a self, _split: &'a SplitRecord) -> Vec<Listing<'a>> {
         Vec::new()
     }
 

@@ -53,10 +53,10 @@ impl Index {
         observer.event(&Event::Begin { stage: "index", rows: source.rows() });
         let stack = settings.to.traits().stacked;
         let mut plain = std::iter::from_fn(|| file.next_row());
-        let mut rows: Box<dyn Iterator<Item = _>> =
+        let rows: Box<dyn Iterator<Item = _>> =
             if stack { Box::new(stacked(&mut plain)) } else { Box::new(plain) };
         let mut grids = BTreeSet::new();
-        while let Some(row) = rows.next() {
+        for row in rows {
             if observer.interrupted() {
                 return Err(Error::Interrupted);
             }

@@ -207,7 +207,8 @@ impl Work<'_> {
         }
         let names: Vec<&str> = self.settings.split.iter().flat_map(Splits::names).collect();
         if let Some((name, bytes)) = self.format.root(&names) {
-            write_whole(&self.settings.out, &self.settings.out, name, &bytes)?;
+            let out = &self.settings.out;
+            write_whole(out, out, name, std::iter::once(bytes))?;
         }
         self.journal.record.finished = true;
         self.journal.record.left_out = self.left_out;

@@ -69,11 +69,13 @@ pub(super) fn record(rows: &[Row], ids: u64, golden: &str) -> PartRecord {
     PartRecord { rows: rows.len() as u64, ids, files }
 }
 
-/// A split of these parts.
-pub(super) fn split(parts: &[PartRecord]) -> SplitRecord {
+/// The first file that lists a split of these parts.
+pub(super) fn index(format: &dyn Format, parts: &[PartRecord]) -> Vec<u8> {
     let rows = parts.iter().map(|part| part.rows).sum();
     let ids = parts.iter().map(|part| part.ids).sum();
-    SplitRecord { name: None, rows, ids, parts: parts.to_vec() }
+    let split = SplitRecord { name: None, rows, ids, parts: parts.to_vec() };
+    let (_, bytes) = format.index(&split).remove(0);
+    bytes.flatten().collect()
 }
 
 /// The files that a format makes of rows, series by series.

@@ -121,22 +121,29 @@ impl<'a> SplitWriter<'a> {
             return Ok(());
         }
         for (name, bytes) in self.format.index(split) {
-            write_whole(self.root, &self.folder, name, &bytes)?;
+            write_whole(self.root, &self.folder, name, bytes)?;
         }
         Ok(())
     }
 }
 
-/// Writes a file of bytes that are there.
+/// Writes a whole file, piece by piece.
 ///
 /// # Errors
 /// What the system refuses; a name that is taken.
-pub(super) fn write_whole(root: &Path, folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_whole(
+    root: &Path,
+    folder: &Path,
+    name: &str,
+    pieces: impl Iterator<Item = Vec<u8>>,
+) -> Result<()> {
     let path = folder.join(name);
     if let Some(folder) = path.parent() {
         commit::create_folder(folder)?;
     }
     let mut file = Growing::create(folder, name)?;
-    file.write(bytes)?;
+    for piece in pieces {
+        file.write(&piece)?;
+    }
     file.seal()?.publish(root, folder).map(drop)
 }

@@ -84,17 +84,7 @@ impl Reader {
                 let files = [ids, ends, metadata];
                 flat::documents(files, &mut |ids| self.undo(ids).map(&mut *each))?;
             }
-            (Target::Bin, [file]) => {
-                if let Some(Header::Llmc) = self.header {
-                    flat::llmc(file)?;
-                }
-                let Ids { bos, eos, class_first, largest, .. } = self.ids;
-                let width = if largest > 0xffff { 4 } else { 2 };
-                let specials = [bos, eos, class_first].into_iter().flatten().count();
-                let undo = &mut |ids| self.undo(ids).map(&mut *each);
-                let both = eos.is_some() && bos == eos;
-                flat::rows(file, width, eos, both, codes + specials, undo)?;
-            }
+            (Target::Bin, [file]) => self.bare(file, codes, each)?,
             (Target::LitData, [chunk]) => {
                 headed::items(chunk, &mut |ids| self.undo(ids).map(&mut *each))?;
             }
@@ -122,6 +112,24 @@ impl Reader {
             _ => return Err("it has other files than were written".into()),
         }
         Ok(())
+    }
+
+    /// Reads bare ids, behind a header where there is one.
+    fn bare(
+        &self,
+        file: &mut Source,
+        codes: usize,
+        each: &mut dyn FnMut(Given),
+    ) -> Result<(), String> {
+        if let Some(Header::Llmc) = self.header {
+            flat::llmc(file)?;
+        }
+        let Ids { bos, eos, class_first, largest, .. } = self.ids;
+        let width = if largest > 0xffff { 4 } else { 2 };
+        let specials = [bos, eos, class_first].into_iter().flatten().count();
+        let undo = &mut |ids| self.undo(ids).map(&mut *each);
+        let both = eos.is_some() && bos == eos;
+        flat::rows(file, width, eos, both, codes + specials, undo)
     }
 
     /// Takes from a sequence what was added to its codes.

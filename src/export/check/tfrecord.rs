@@ -42,8 +42,7 @@ pub(super) fn read(
 }
 
 fn masked(bytes: &[u8]) -> u32 {
-    let sum = crc32c::crc32c(bytes);
-    (sum >> 15 | sum << 17).wrapping_add(0xa282_ead8)
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Name and int64s of an entry of the map.

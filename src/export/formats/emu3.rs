@@ -1,12 +1,9 @@
 //! Owns Emu3's store: for each row `feature/NNNNNN.pth` of `name`, `images`, an int64 tensor of height
 //! and width, and `texts`; `list/train.json` names them. Must not know: how files get their names.
 
-use serde_json::{Value, json};
-
 use crate::error::Result;
-use crate::export::format::{Encoded, Facts, Format, Part, Place};
+use crate::export::format::{Encoded, Facts, Format, Listing, Part, Place};
 use crate::export::journal::SplitRecord;
-use crate::export::json;
 use crate::export::part::Scattered;
 use crate::export::row::Row;
 use crate::export::torch::{self, Pickle};
@@ -45,11 +42,15 @@ impl Format for Emu3 {
         Ok(Box::new(Scattered::create(place.folder, [series], |row| [row])?))
     }
 
-    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
-        let names: Vec<Value> =
-            (0..split.rows).map(|number| format!("{number:06}.pth").into()).collect();
-        let list = json!({"prefix": "feature", "path_list": names});
-        vec![("list/train.json", json::dumps(&list))]
+    fn index<'a>(&'a self, split: &'a SplitRecord) -> Vec<Listing<'a>> {
+        let head = b"{\"prefix\": \"feature\", \"path_list\": [".to_vec();
+        let name = |number| {
+            let comma = if number == 0 { "" } else { ", " };
+            format!("{comma}\"{number:06}.pth\"").into_bytes()
+        };
+        let names = (0..split.rows).map(name);
+        let list = [head].into_iter().chain(names).chain([b"]}".to_vec()]);
+        vec![("list/train.json", Box::new(list))]
     }
 
     fn gives_class(&self) -> bool {
@@ -73,8 +74,7 @@ mod tests {
         rows[1].key = "000001".into();
         let golden = testing::file("emu3/feature_tensor/000001.pth");
         assert!(format.encode(&rows[1]).bytes == golden);
-        let split = SplitRecord { name: None, rows: 6, ids: 96, parts: Vec::new() };
-        let (name, list) = format.index(&split).remove(0);
-        assert_eq!((name, list), ("list/train.json", testing::file("emu3/list/train.json")));
+        let list = testing::index(&format, &[testing::record(&rows, 96, "emu3/list/train.json")]);
+        assert_eq!(list, testing::file("emu3/list/train.json"));
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::export::format::{Encoded, Facts, Format, Part, Place};
+use crate::export::format::{Encoded, Facts, Format, Listing, Part, Place, listing};
 use crate::export::ids::{Ids, Width};
 use crate::export::journal::SplitRecord;
 use crate::export::part::{Growing, Made};
@@ -126,7 +126,7 @@ impl Format for Hf {
         Ok(Box::new(Stream { file, out, schema: self.schema.clone(), width, length, columns }))
     }
 
-    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
+    fn index<'a>(&'a self, split: &'a SplitRecord) -> Vec<Listing<'a>> {
         let names = 0..split.parts.len();
         let files: Vec<Value> =
             names.map(|number| json!({"filename": self.name(number, split.rows)})).collect();
@@ -152,7 +152,7 @@ impl Format for Hf {
             "license": "",
         });
         let pretty = |value: Value| format!("{value:#}").into_bytes();
-        vec![("state.json", pretty(state)), ("dataset_info.json", pretty(info))]
+        vec![listing("state.json", pretty(state)), listing("dataset_info.json", pretty(info))]
     }
 
     fn root(&self, splits: &[&str]) -> Option<(&'static str, Vec<u8>)> {

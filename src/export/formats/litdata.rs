@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::headed::Headed;
 use crate::error::{Error, Result};
-use crate::export::format::{Encoded, Facts, Format, Part, Place};
+use crate::export::format::{Encoded, Facts, Format, Listing, Part, Place, listing};
 use crate::export::ids::{Ids, Width};
 use crate::export::journal::{PartRecord, SplitRecord};
 use crate::export::json;
@@ -47,7 +47,7 @@ impl Format for LitData {
         Ok(Box::new(Headed::new(place.folder, name(place.number), Vec::new())))
     }
 
-    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
+    fn index<'a>(&'a self, split: &'a SplitRecord) -> Vec<Listing<'a>> {
         let chunk = |(number, part): (usize, &PartRecord)| {
             json!({
                 "chunk_bytes": part.files[0].bytes,
@@ -73,7 +73,7 @@ impl Format for LitData {
         });
         // The same bytes at any time.
         let index = json!({"chunks": chunks, "config": config, "updated_at": "0"});
-        vec![("index.json", json::dumps(&index))]
+        vec![listing("index.json", json::dumps(&index))]
     }
 
     fn gives_class(&self) -> bool {
@@ -101,7 +101,7 @@ mod tests {
         }
         let ids = |rows: &[Row]| 16 * rows.len() as u64;
         let records = parts.map(|(rows, golden)| testing::record(rows, ids(rows), golden));
-        let (_, index) = format.index(&testing::split(&records)).remove(0);
+        let index = testing::index(&format, &records);
         let parsed = |bytes: &[u8]| {
             let mut index: Value = serde_json::from_slice(bytes).unwrap();
             index["updated_at"].take();

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::headed::Headed;
 use crate::error::Result;
-use crate::export::format::{Encoded, Facts, Format, Part, Place};
+use crate::export::format::{Encoded, Facts, Format, Listing, Part, Place, listing};
 use crate::export::ids::Width;
 use crate::export::journal::{PartRecord, SplitRecord};
 use crate::export::json;
@@ -102,7 +102,7 @@ impl Format for Mds {
         Ok(Box::new(Headed::new(place.folder, name(place.number), json::dumps(&self.config()))))
     }
 
-    fn index(&self, split: &SplitRecord) -> Vec<(&'static str, Vec<u8>)> {
+    fn index<'a>(&'a self, split: &'a SplitRecord) -> Vec<Listing<'a>> {
         let shard = |(number, part): (usize, &PartRecord)| {
             let mut shard = self.config();
             let file =
@@ -114,7 +114,7 @@ impl Format for Mds {
             Value::from(shard)
         };
         let shards: Vec<Value> = split.parts.iter().enumerate().map(shard).collect();
-        vec![("index.json", json::dumps(&json!({"shards": shards, "version": 2})))]
+        vec![listing("index.json", json::dumps(&json!({"shards": shards, "version": 2})))]
     }
 
     fn gives_class(&self) -> bool {
@@ -138,7 +138,7 @@ mod tests {
         let golden = "mds/dtype_only/shard.00000.mds";
         testing::assert_made(&format, 0, &rows, &[golden]);
         let record = testing::record(&rows, 96, golden);
-        let (_, index) = format.index(&testing::split(&[record])).remove(0);
+        let index = testing::index(&format, &[record]);
         assert_eq!(index, testing::file("mds/dtype_only/index.json"));
     }
 }
