@@ -87,3 +87,29 @@ fn metadata_of_a_folder_in_an_archive_is_no_silent_loss() {
     let done = sources().expect(0, "plan z.zip");
     assert!(done.stderr.contains("(the first: cat/metadata.csv)"), "{}", done.stderr);
 }
+
+#[test]
+fn what_stays_closed_in_archives_and_beside_them_is_told() {
+    let job = sources();
+    let picture = fs::read(job.path("images/0000.png")).unwrap();
+    let member = |name: &str| (name.to_string(), picture.clone());
+    fs::write(job.path("nested.tar"), tar(&[member("./n01.tar"), member("./n02.tar")])).unwrap();
+    let closed =
+        ["2 archive that isn't opened", "(the first: 'nested.tar: ./n01.tar')", "unpack them"];
+    job.expect(2, "plan nested.tar").assert_one_line(&closed);
+    fs::create_dir(job.path("packed")).unwrap();
+    let members = ["a/0.png", ".h/1.png", "@eaDir/2.png", "b.0.png", "b.1.png"].map(member);
+    fs::write(job.path("packed/a.tar"), tar(&members)).unwrap();
+    for name in ["b.tar.lz4", "c.7z", "d.TAR.Z", "e.txt"] {
+        fs::write(job.path("packed").join(name), "x").unwrap();
+    }
+    let done = job.expect(0, "plan packed");
+    let skipped =
+        "6 skipped (1 other extension, 2 hidden, 3 archive that isn't opened); --hidden takes";
+    assert!(done.stdout.contains("3 images in 1 container"), "{}", done.stdout);
+    assert!(done.stdout.contains(skipped), "{}", done.stdout);
+    assert!(done.stdout.contains("(the first: 'b.tar.lz4')"), "{}", done.stdout);
+    assert!(done.stdout.contains("b.0: ") && done.stdout.contains("b.1: "), "{}", done.stdout);
+    let done = job.expect(0, "plan packed --hidden");
+    assert!(done.stdout.contains("5 images in 1 container"), "{}", done.stdout);
+}

@@ -1,5 +1,6 @@
 //! Owns which addresses lie in stores, and their parts. Must not know: how stores are reached.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Schemes of object stores.
@@ -43,6 +44,23 @@ pub(crate) fn absolute(path: &Path) -> std::io::Result<PathBuf> {
         true => Ok(path.to_path_buf()),
         false => std::path::absolute(path),
     }
+}
+
+/// The address in a store without its steps up (`..`), which no store takes; a path of the system as it
+/// is. None where they lead out of the bucket.
+pub(crate) fn without_steps_up(path: &Path) -> Option<Cow<'_, Path>> {
+    let steps = |address: &Address<'_>| address.key.split('/').any(|part| part == "..");
+    let Some(Address { scheme, authority, key }) = parts(path).filter(steps) else {
+        return Some(Cow::Borrowed(path));
+    };
+    let mut taken = Vec::new();
+    for part in key.split('/') {
+        match part {
+            ".." => drop(taken.pop()?),
+            part => taken.push(part),
+        }
+    }
+    Some(Cow::Owned(format!("{scheme}://{authority}/{}", taken.join("/")).into()))
 }
 
 /// Whether this vqtok can reach stores.
@@ -91,6 +109,21 @@ mod tests {
         let joined = Path::new("s3://b/out").join("tokens").join("part-00000.parquet");
         assert_eq!(joined.to_str(), Some("s3://b/out/tokens/part-00000.parquet"));
         assert_eq!(joined.parent().unwrap().to_str(), Some("s3://b/out/tokens"));
+    }
+
+    #[test]
+    fn steps_up_are_taken_within_a_bucket() {
+        for (path, expected) in [
+            ("s3://b/l/../photos/x.png", Some("s3://b/photos/x.png")),
+            ("s3://b/l/m/../../x..y/..z.png", Some("s3://b/x..y/..z.png")),
+            ("https://h/a/../x.png", Some("https://h/x.png")),
+            ("s3://b/l/../../x.png", None),
+            ("s3://b/l/x.png", Some("s3://b/l/x.png")),
+            ("/l/../x.png", Some("/l/../x.png")),
+        ] {
+            let found = without_steps_up(Path::new(path));
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{path}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Chunks {
     /// # Errors
     /// Those of [`parquet_guard::check`].
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
-        parquet_guard::check(&mut Cursor::new(Arc::clone(&self.0)), self.0.size())
+        parquet_guard::check(&mut Cursor::new(Arc::clone(&self.0)), self.0.size()).map(|_| ())
     }
 }
 

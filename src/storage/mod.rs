@@ -28,6 +28,7 @@ mod stores;
 
 pub(crate) use address::{
     REACHES_STORES, absolute, is_on_the_web, is_remote, same_or_below, unknown_scheme,
+    without_steps_up,
 };
 #[cfg(test)]
 pub(crate) use bytes_at::Memory;

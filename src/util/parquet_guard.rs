@@ -16,14 +16,18 @@ const ELEMENTS_MAX: usize = 1 << 14;
 /// Thrift values inside values that are skipped.
 const SKIP_MAX: usize = 32;
 
+/// What to say of an encrypted file.
+pub(crate) const ENCRYPTED: &str =
+    "it is encrypted, and Parquet files are read without keys; write it again without encryption";
+
 /// Looks at the footer of anything that has `length` bytes; it is left at its beginning. One that is no
-/// Parquet file passes: the reader says so better.
+/// Parquet file passes: the reader says so better. Whether columns of it may be encrypted.
 ///
 /// # Errors
 /// In a few words.
-pub(crate) fn check(file: &mut (impl Read + Seek), length: u64) -> Result<(), String> {
+pub(crate) fn check(file: &mut (impl Read + Seek), length: u64) -> Result<bool, String> {
     if length < 12 {
-        return Ok(());
+        return Ok(false);
     }
     let mut tail = [0; 8];
     let mut read = |from: u64, into: &mut [u8]| {
@@ -32,8 +36,11 @@ pub(crate) fn check(file: &mut (impl Read + Seek), length: u64) -> Result<(), St
     read(length - 8, &mut tail).map_err(|e| error_text::reason(&e))?;
     let [a, b, c, d, ..] = tail;
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
+    if tail[4..] == *b"PARE" {
+        return Err(ENCRYPTED.into());
+    }
     if tail[4..] != *b"PAR1" || footer > length - 8 {
-        return Ok(());
+        return Ok(false);
     }
     let mut bytes = vec![0; footer as usize];
     read(length - 8 - footer, &mut bytes).map_err(|e| error_text::reason(&e))?;
@@ -50,17 +57,19 @@ const LIST: u8 = 9;
 const STRUCT: u8 = 12;
 
 impl Cursor<'_> {
-    fn file_metadata(&mut self) -> Result<(), String> {
-        let mut id = 0;
+    fn file_metadata(&mut self) -> Result<bool, String> {
+        let (mut id, mut encrypted) = (0, false);
         while let Some(kind) = self.field(&mut id)? {
             // A field can come twice: every schema is looked at.
             if id == 2 && kind == LIST {
                 self.schema()?;
             } else {
+                // The algorithm.
+                encrypted |= id == 8;
                 self.skip(kind, SKIP_MAX)?;
             }
         }
-        Ok(())
+        Ok(encrypted)
     }
 
     fn schema(&mut self) -> Result<(), String> {
@@ -233,11 +242,23 @@ mod tests {
         [b"PAR1", footer, &length, b"PAR1"].concat()
     }
 
-    fn check_bytes(bytes: &[u8]) -> Result<(), String> {
+    fn check_bytes(bytes: &[u8]) -> Result<bool, String> {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let length = file.metadata().unwrap().len();
         check(&mut file, length)
+    }
+
+    #[test]
+    fn encrypted_files_are_known_with_and_without_a_plain_footer() {
+        let plain = nested(2);
+        assert_eq!(check_bytes(&plain), Ok(false));
+        let footer = &plain[4..plain.len() - 9];
+        // Field 8 after field 4: a union of which AES_GCM_V1 is set.
+        let encrypted = file_of(&[footer, &[0x4c, 0x1c, 0, 0, 0]].concat());
+        assert_eq!(check_bytes(&encrypted), Ok(true));
+        let hidden = [b"PARE", &plain[4..plain.len() - 4], b"PARE"].concat();
+        assert_eq!(check_bytes(&hidden), Err(ENCRYPTED.into()));
     }
 
     #[test]

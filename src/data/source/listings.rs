@@ -20,7 +20,7 @@ pub(super) enum Held {
     /// whose folders may be labels.
     Images { listing: Box<dyn Listing>, forward: bool, paths: bool },
     /// None, for this reason.
-    Nothing(&'static str),
+    Nothing(String),
 }
 
 impl Held {
@@ -77,10 +77,14 @@ pub(super) fn of_container(path: &Path, uri: &str, key: &str, fields: &Fields) -
         Kind::Zip => Held::paths(zip::list(bytes, uri, key, fields)?, false),
         Kind::Table => match parquet_table::kind(Arc::clone(&bytes), uri, fields)? {
             TableKind::Images => Held::images(parquet_table::list(bytes, uri, key, fields)?),
-            TableKind::Vqtok => Held::Nothing("it was written by vqtok: what it wrote is no input"),
-            TableKind::Account => Held::Nothing("it lists what lies in a tar or folder beside it"),
+            TableKind::Vqtok => {
+                Held::Nothing("it was written by vqtok: what it wrote is no input".into())
+            }
+            TableKind::Account => {
+                Held::Nothing("it lists what lies in a tar or folder beside it".into())
+            }
             TableKind::List => Held::images(lists::list_table(path, bytes, uri, key, fields)?),
-            TableKind::Other => Held::Nothing("it holds no images"),
+            TableKind::Other => Held::Nothing(parquet_table::why_none(bytes, uri)?),
         },
     })
 }

@@ -8,6 +8,7 @@ pub(crate) mod file;
 mod file_kind;
 pub(crate) mod hidden;
 pub(crate) mod image;
+mod json;
 pub(crate) mod labels;
 pub(crate) mod library;
 mod listings;

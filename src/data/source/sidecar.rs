@@ -12,7 +12,7 @@ use super::container::fields::Fields;
 use super::container::odd::Oddities;
 use super::image::Facts;
 use super::names::{FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS};
-use super::uri;
+use super::{json, uri};
 use crate::storage::{self, Coming};
 use crate::util::text;
 
@@ -166,7 +166,7 @@ fn is_number(word: &str) -> bool {
 /// The whole object, and its caption and label where they aren't known otherwise.
 fn take_json(bytes: &[u8], place: &str, fields: &Fields, facts: &mut Facts, odd: &mut Oddities) {
     let bytes = text::without_byte_order_mark(bytes).unwrap_or(bytes);
-    let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(bytes) else {
+    let Ok(Value::Object(object)) = json::value(bytes) else {
         odd.note(NOT_AN_OBJECT, place);
         return;
     };

@@ -74,6 +74,13 @@ impl Place {
         if written.is_empty() {
             return Err("it names no image: its path is empty".into());
         }
+        if is_image_itself(written) {
+            return Err(
+                "it holds the image itself as base64 text, which isn't read: write the images \
+                        into files, a tar or a Parquet column of bytes"
+                    .into(),
+            );
+        }
         if written.len() > PATH_BYTES_MAX {
             return Err(format!("its path has more than {PATH_BYTES_MAX} bytes"));
         }
@@ -97,7 +104,11 @@ impl Place {
             return Ok(unreadable(written, fault.into()));
         }
         let place = self.folder.join(OsStr::from_bytes(&path));
-        let uri = uri::of_path(&storage::absolute(&place).unwrap_or_else(|_| place.clone()));
+        let Some(place) = storage::without_steps_up(&place) else {
+            let fault = "its path leads out of the store's bucket or the server";
+            return Ok(unreadable(written, fault.into()));
+        };
+        let uri = uri::of_path(&storage::absolute(&place).unwrap_or_else(|_| place.to_path_buf()));
         // To ask a store for each would take longer than reading them.
         let bytes = if storage::is_remote(&place) { None } else { file::size(&uri) };
         let bytes = bytes.unwrap_or(0);
@@ -152,6 +163,19 @@ fn of_file_uri(written: &[u8]) -> Option<Vec<u8>> {
     let path = host.map_or(rest, |host| &rest[host.len()..]);
     let path = uri::to_path(&format!("file://{path}"))?;
     Some(path.as_os_str().as_bytes().to_vec())
+}
+
+/// Whether a text is an image in base64, or a `data:` address: what tables are made of that hold no
+/// bytes. It begins as JPEG, PNG, GIF or WebP does there, and goes on like no path.
+fn is_image_itself(written: &[u8]) -> bool {
+    const BEGINS: [&[u8]; 4] = [b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR"];
+    if written.get(..11).is_some_and(|head| head.eq_ignore_ascii_case(b"data:image/")) {
+        return true;
+    }
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
+    written.len() >= 100
+        && BEGINS.iter().any(|begin| written.starts_with(begin))
+        && written.iter().all(is_base64)
 }
 
 /// A relative path without `./` before it.

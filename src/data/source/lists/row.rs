@@ -33,7 +33,14 @@ impl Row {
         place: &str,
         odd: &mut Oddities,
     ) -> Row {
+        let long_key =
+            find(object, fields.key.as_deref(), KEYS).filter(|(_, key)| has_lost_digits(key));
         let image = match find(object, fields.image.as_deref(), IMAGE) {
+            _ if long_key.is_some() => {
+                Err("its key is a number that is too large to be read without \
+                                            losing digits; write it in quotes"
+                    .into())
+            }
             Some((_, Value::String(path))) => Ok(path.clone().into_bytes()),
             Some((name, other)) => Err(format!(
                 "its field {} holds {} where a path belongs",
@@ -61,6 +68,12 @@ impl Row {
         let meta = fields.pass.iter().map(passed).collect();
         Row { image, key, facts: facts(label, caption, meta, place, odd) }
     }
+}
+
+/// Whether a number is one of more than 64 bits, of which nobody knows the last digits any more.
+fn has_lost_digits(value: &Value) -> bool {
+    let number = value.as_f64().filter(|_| value.is_f64());
+    number.is_some_and(|number| number.abs() >= i64::MAX as f64)
 }
 
 /// The facts of a row, each of them bounded.

@@ -19,7 +19,7 @@ use crate::data::formats::sniff;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::odd::Oddities;
 use crate::data::source::image::Facts;
-use crate::data::source::uri;
+use crate::data::source::{json, uri};
 use crate::storage::BytesAt;
 use crate::util::text;
 
@@ -158,14 +158,14 @@ impl Rows {
                 Ok(Some(columns.row(|at| cells.get(at).copied(), place, odd)))
             }
             Source::Objects(lines) if trimmed(lines.text()).is_empty() => Ok(None),
-            Source::Objects(lines) => match serde_json::from_slice(lines.text()) {
+            Source::Objects(lines) => match json::value(lines.text()) {
                 Ok(Value::Object(object)) => {
                     Ok(Some(Row::of_object(&object, &self.fields, place, odd)))
                 }
                 Ok(other) => Err(format!("it is {} where an object belongs", kind(&other))),
                 Err(error) => Err(broken(&error)),
             },
-            Source::Array(elements) => match serde_json::from_slice(elements.text()) {
+            Source::Array(elements) => match json::value(elements.text()) {
                 Ok(Value::Object(object)) => {
                     Ok(Some(Row::of_object(&object, &self.fields, place, odd)))
                 }
@@ -253,7 +253,7 @@ fn json(bytes: &Arc<dyn BytesAt>) -> io::Result<Result<Source, String>> {
             while let Some((_, Ok(()))) = lines.next()?
                 && trimmed(lines.text()).is_empty()
             {}
-            match serde_json::from_slice(lines.text()) {
+            match json::value(lines.text()) {
                 Ok(Value::Object(_)) => Ok(Source::Objects(Lines::new(input::open(bytes)))),
                 _ => Err(NEITHER.into()),
             }

@@ -1,3 +1,5 @@
+mod odd;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use super::table::Table;
 use super::tree::{Column, Kind, Leaf};
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::Facts;
+use crate::data::source::json;
 use crate::data::source::names::{CAPTIONS, KEY_BYTES_MAX, KEYS, LABELS, known_among};
 use crate::util::settings::{CAPTION_COLUMN, KEY_COLUMN, LABEL_COLUMN, PASS, Setting};
 use crate::util::{numbers, text};
@@ -137,10 +138,13 @@ impl FactColumns {
     fn meta_json(&mut self, table: &Table, row: u64) -> Option<String> {
         let mut object = match self.meta.as_mut().map(|column| column.next(table, row)) {
             Some(Value::Object(object)) => object,
-            Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or_else(|_| {
-                self.odd.no_object += 1;
-                Map::new()
-            }),
+            Some(Value::String(text)) => match json::value(text.as_bytes()) {
+                Ok(Value::Object(object)) => object,
+                _ => {
+                    self.odd.no_object += 1;
+                    Map::new()
+                }
+            },
             _ => Map::new(),
         };
         for column in &mut self.passed {

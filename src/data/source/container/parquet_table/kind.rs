@@ -10,6 +10,8 @@ use crate::data::source::container::fields::Fields;
 use crate::data::source::uri;
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
+use crate::util::settings::IMAGE_COLUMN;
+use crate::util::text;
 
 /// What a Parquet file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +53,30 @@ pub(crate) fn kind(bytes: Arc<dyn BytesAt>, uri: &str, fields: &Fields) -> Resul
         Ok(_) => TableKind::Images,
         Err(NoImages::Refused(_)) if fields.image.is_none() => TableKind::Images,
         Err(_) if has_text(&table, ["url", "key", "status"]) => TableKind::Account,
+        Err(_) if is_asked_for(&table, fields) => TableKind::List,
         Err(_) if table.columns().iter().any(|c| names_images(c, &features)) => TableKind::List,
         // A column was asked for that isn't there, or holds no images: listing says so.
         Err(NoImages::Refused(_)) => TableKind::Images,
         Err(_) => TableKind::Other,
     })
+}
+
+/// Why no image comes of the Parquet file `bytes`, which holds nothing of the kind.
+///
+/// # Errors
+/// As the system or the store says.
+pub(crate) fn why_none(bytes: Arc<dyn BytesAt>, uri: &str) -> Result<String> {
+    let table = match Table::open(bytes) {
+        Ok(table) => table,
+        Err(Unopened::Failed(failure)) => return Err(Error::io(uri::place(uri))(failure)),
+        Err(Unopened::Damaged(reason)) => return Ok(reason),
+    };
+    let names: Vec<&str> = table.columns().iter().map(|column| column.name.as_str()).collect();
+    Ok(format!(
+        "it holds no images, and none of its columns is known to name them; {IMAGE_COLUMN} says which \
+         one does. It has {}",
+        text::shorten(&names.join(", "))
+    ))
 }
 
 /// Columns of what vqtok writes: plans, shards, failures, codebooks.
@@ -94,6 +115,11 @@ const LISTS: [&str; 14] = [
     "image_file",
     "img_path",
 ];
+
+/// Whether the column that is asked for holds texts: what else could they be than paths?
+fn is_asked_for(table: &Table, fields: &Fields) -> bool {
+    fields.image.as_ref().is_some_and(|name| table.column(name).is_some_and(Column::is_text))
+}
 
 fn names_images(column: &Column, features: &Features) -> bool {
     let named = LISTS.iter().any(|name| column.name.eq_ignore_ascii_case(name));

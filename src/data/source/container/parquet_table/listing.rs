@@ -17,6 +17,7 @@ use crate::data::source::image::{Part, SourceImage};
 use crate::data::source::uri;
 use crate::error::{Error, Result};
 use crate::storage::BytesAt;
+use crate::util::parquet_guard::ENCRYPTED;
 use crate::util::settings::IMAGE_COLUMN;
 use crate::util::text;
 
@@ -54,6 +55,12 @@ pub(crate) fn list(
             NoImages::None => format!("no column of it looks like images; set {IMAGE_COLUMN}"),
         })
     })?;
+    if table.encrypted && first_row(&table, &image).is_err() {
+        return match table.failure() {
+            Some(failure) => Err(Error::io(uri::place(uri))(failure)),
+            None => Ok(TableListing::damaged(uri, name, ENCRYPTED)),
+        };
+    }
     let (hive, fields) = Hive::of(name, fields, |name| table.column(name).is_some());
     let facts = FactColumns::of(&table, &features, &fields).map_err(refused)?;
     // img2dataset keeps rows of what it couldn't download.
@@ -65,6 +72,14 @@ pub(crate) fn list(
     let rows =
         Rows { table, image, facts, hive, status, uri, stem, place, lengths: None, list: None };
     Ok(TableListing { rows: Some(rows), fault: None, remarks: Remarks::default(), digest })
+}
+
+/// Tries to read the first row of the images.
+fn first_row(table: &Table, image: &ImageColumn) -> Result<(), String> {
+    if table.groups() > 0 {
+        LeafRows::open(table, 0, image.bytes, 1)?.advance()?;
+    }
+    Ok(())
 }
 
 impl TableListing {

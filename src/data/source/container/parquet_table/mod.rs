@@ -31,7 +31,7 @@ mod table;
 mod text_rows;
 mod tree;
 
-pub(crate) use kind::{TableKind, is_parquet, kind};
+pub(crate) use kind::{TableKind, is_parquet, kind, why_none};
 pub(crate) use listing::list;
 pub(crate) use read::TableReader;
 pub(crate) use table::digest;

@@ -43,6 +43,8 @@ pub(super) struct Table {
     chunks: Arc<Chunks>,
     metadata: ParquetMetaData,
     columns: Vec<Column>,
+    /// Whether columns of it may be encrypted.
+    pub(super) encrypted: bool,
     /// The number of each row group's first row, and behind them that of all rows.
     starts: Vec<u64>,
 }
@@ -63,14 +65,15 @@ impl Table {
     fn of(watched: &Arc<Watched>) -> Result<Table, String> {
         let size = watched.size();
         let bytes: Arc<dyn BytesAt> = watched.clone();
-        parquet_guard::check(&mut Cursor::new(Arc::clone(&bytes)), size)?;
+        let encrypted = parquet_guard::check(&mut Cursor::new(Arc::clone(&bytes)), size)?;
         let chunks = Arc::new(Chunks(bytes));
         let metadata = reading(|| {
             ParquetMetaDataReader::new().parse_and_finish(chunks.as_ref()).map_err(told)
         })?;
         let columns = reading(|| Ok(columns_of(metadata.file_metadata().schema())))?;
         let starts = starts_of(&metadata, size)?;
-        Ok(Table { watched: Arc::clone(watched), chunks, metadata, columns, starts })
+        let watched = Arc::clone(watched);
+        Ok(Table { watched, chunks, metadata, columns, encrypted, starts })
     }
 
     /// What the system or the store said when it failed to read, once: what was told of the content

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::notes::Notes;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::image::Facts;
+use crate::data::source::json;
 use crate::data::source::names::{
     CAPTION_MEMBERS, FACT_BYTES_MAX, JSON_CAPTIONS, JSON_LABELS, LABEL_MEMBERS,
 };
@@ -135,7 +136,10 @@ fn texts<'a>(
 
 fn object(texts: &BTreeMap<&str, &str>, notes: &mut Notes) -> Option<Map<String, Value>> {
     JSON.iter().filter_map(|field| texts.get(field)).find_map(|text| {
-        let object = serde_json::from_str(text).ok();
+        let object = match json::value(text.as_bytes()) {
+            Ok(Value::Object(object)) => Some(object),
+            _ => None,
+        };
         notes.no_object += u64::from(object.is_none());
         object
     })

@@ -3,7 +3,8 @@
 //!
 //! Samples are those of the `webdataset` package (1.0.2): a member's name up to the first dot of its
 //! last part is the key, the rest is the field, and members of one key that stand side by side are
-//! one sample. Unlike there, nothing that is damaged is lost without a word.
+//! one sample. Unlike there, nothing that is damaged is lost without a word, and several images none
+//! of whose fields is an extension alone (`frame.0000.png`) are samples of their own.
 
 mod facts;
 mod header;

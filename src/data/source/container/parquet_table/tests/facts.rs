@@ -9,9 +9,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields as ArrowFields, Int32Type};
 
-use super::super::{TableKind, kind, text_columns, text_rows};
+use super::super::{TableKind, kind, text_columns, text_rows, why_none};
 use super::{listed, open, pixels, plain, write};
 use crate::data::source::container::fields::Fields;
+use crate::util::settings;
 
 #[test]
 fn keys_come_from_a_column_or_from_the_row() {
@@ -226,6 +227,22 @@ fn lists_are_read_as_text() {
     let some = |text: &str| Some(text.to_string());
     assert_eq!(rows, [[some("-1"), some("a")], [some("2"), None], [None, some("c")]]);
     assert!(text_rows(open(&path), "file:///x", &["deep"]).is_err());
+}
+
+#[test]
+fn a_column_of_texts_that_is_asked_for_names_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.parquet");
+    let column: ArrayRef = Arc::new(StringArray::from(vec!["a.png"]));
+    write(&path, vec![("photo", Arc::clone(&column)), ("memo", column)], 2, None, plain);
+    let of = |image: Option<&str>| {
+        let fields = Fields { image: image.map(str::to_string), ..Fields::default() };
+        kind(open(&path), "file:///x", &fields).unwrap()
+    };
+    let kinds = (of(None), of(Some("photo")), of(Some("none")));
+    assert_eq!(kinds, (TableKind::Other, TableKind::List, TableKind::Images));
+    let why = settings::plain(&why_none(open(&path), "file:///x").unwrap());
+    assert!(why.ends_with("; image_column says which one does. It has photo, memo"), "{why}");
 }
 
 #[test]
