@@ -18,6 +18,9 @@ const SHARES: usize = 1 << 18;
 /// Keys that are looked at by themselves: of about 100 MiB.
 const KEYS_MAX: u64 = 1 << 21;
 
+/// Planned contents by the hashes of their keys, and whether today's had the key.
+type Known = HashMap<u64, (u64, bool)>;
+
 /// Examples of a kind.
 const EXAMPLES: usize = 3;
 
@@ -113,9 +116,8 @@ impl Changes {
             sums[share] = sums[share].wrapping_sub(sum);
         })?;
         let differing = sums.iter().filter(|&&sum| sum != 0).count() as u64;
-        let (planned_rows, found) = (was.rows, now.rows);
-        let mut changes =
-            Changes { planned: planned_rows, found, unplanned_facts, ..Changes::default() };
+        let (keys, found) = (was.rows, now.rows);
+        let mut changes = Changes { planned: keys, found, unplanned_facts, ..Changes::default() };
         if differing == 0 {
             changes.reordered = was.order != now.order;
             return Ok(changes);
@@ -143,16 +145,20 @@ impl Changes {
             }
         }
         for row in planned()? {
-            let row = row?;
-            if known.get(&hash(&row.key)).is_some_and(|(_, seen)| !seen) {
-                changes.gone.add(&row, marks(&row.key));
-            }
-            if let Some(at) = changes.today.iter().position(|now| now.key == row.key) {
-                changes.changed.examples[at] = row;
-            }
+            changes.was(row?, &known, &marks);
         }
         changes.multiplied(part);
         Ok(changes)
+    }
+
+    /// One of the planned rows, after today's: it may be gone, or what an example was.
+    fn was(&mut self, row: PlanRow, known: &Known, marks: &impl Fn(&str) -> bool) {
+        if known.get(&hash(&row.key)).is_some_and(|(_, seen)| !seen) {
+            self.gone.add(&row, marks(&row.key));
+        }
+        if let Some(at) = self.today.iter().position(|now| now.key == row.key) {
+            self.changed.examples[at] = row;
+        }
     }
 
     /// One more key whose image is another one; what it was comes later.
@@ -231,7 +237,7 @@ fn contents_by_hash(
     planned: impl Iterator<Item = Result<PlanRow>>,
     beside: bool,
     looked_at: impl Fn(u64) -> bool,
-) -> Result<HashMap<u64, (u64, bool)>> {
+) -> Result<Known> {
     let mut known = HashMap::new();
     for row in planned {
         let row = row?;

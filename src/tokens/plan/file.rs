@@ -87,12 +87,7 @@ pub(crate) struct PlanFile {
 impl PlanFile {
     /// Opens the plan at `path`.
     pub(in crate::tokens) fn open(path: &Path, number: usize) -> Result<PlanFile> {
-        let broken = |reason: String| {
-            Error::corrupt(
-                path,
-                format!("{reason}; `vqtok repair` rebuilds it, or says what to do"),
-            )
-        };
+        let broken = |reason: String| broken(path, &reason);
         let file = match storage::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(match number {
@@ -260,6 +255,11 @@ fn written(path: &Path, written: Option<SystemTime>) -> Option<SystemTime> {
         true => written?.checked_sub(LISTING_MAX),
         false => written,
     }
+}
+
+/// A plan that can't be used.
+pub(super) fn broken(path: &Path, reason: &str) -> Error {
+    Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds it, or says what to do"))
 }
 
 /// A folder without a plan.

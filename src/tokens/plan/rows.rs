@@ -42,9 +42,7 @@ pub(super) fn rows_in_batches(
     if let Some(groups) = groups {
         builder = builder.with_row_groups(groups.collect());
     }
-    let broken = move |reason: String| {
-        Error::corrupt(&path, format!("{reason}; `vqtok repair` rebuilds it, or says what to do"))
-    };
+    let broken = move |reason: String| broken_plan(&path, &reason);
     let mut reader: ParquetRecordBatchReader =
         reading(|| builder.build().map_err(told)).map_err(&broken)?;
     let mut ended = false;
