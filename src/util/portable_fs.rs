@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | a lock | NFS without a lock service, Lustre without `flock`, some FUSE | nothing is locked, and a notice says what that leaves unprotected |
 //! | syncing a folder | CIFS, FUSE, 9p | nothing: such a file system gives no more than it gives |
+//! | syncing all files at once | macOS, FUSE | each file is synced |
 //! | a file in memory (`mmap`) | FUSE without a page cache, 9p | a private map, else the file is read |
 //! | a hard link, for a name that is given once | exFAT, FAT, CIFS, FUSE, some overlays | an exclusive rename; where that is refused too, a rename once nobody has the name |
 
