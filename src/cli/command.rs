@@ -152,8 +152,8 @@ impl Command {
             Command::Repair(args) => repair::run(args, reporter),
             Command::Report(args) => report::run(args, reporter),
             Command::Convert(args) => convert::run(args, reporter),
-            Command::Completions(args) => completions::run(&args, reporter),
-            Command::Man(args) => man::run(&args, reporter),
+            Command::Completions(args) => completions::run(&args, command(), reporter),
+            Command::Man(args) => man::run(&args, command(), reporter),
         }
     }
 }

@@ -3,7 +3,6 @@
 use clap_complete::Shell;
 use serde_json::json;
 
-use super::command::command;
 use super::outcome::Finished;
 use super::progress::Reporter;
 use crate::error::Result;
@@ -18,10 +17,10 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// Runs the command.
-pub(super) fn run(args: &Args, reporter: &Reporter) -> Result<Finished> {
+/// Runs the command, for the command line `all`.
+pub(super) fn run(args: &Args, mut all: clap::Command, reporter: &Reporter) -> Result<Finished> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "vqtok", &mut script);
+    clap_complete::generate(args.shell, &mut all, "vqtok", &mut script);
     let script = String::from_utf8_lossy(&script);
     let fields = json!({"shell": args.shell.to_string(), "script": script});
     reporter.result("completions", script.trim_end(), fields);

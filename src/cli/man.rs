@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap_mangen::Man;
 use serde_json::json;
 
-use super::command::command;
 use super::outcome::Finished;
 use super::progress::Reporter;
 use crate::error::{Error, Result};
@@ -29,11 +28,11 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-/// Runs the command.
-pub(super) fn run(args: &Args, reporter: &Reporter) -> Result<Finished> {
+/// Runs the command, for the command line `all`.
+pub(super) fn run(args: &Args, all: clap::Command, reporter: &Reporter) -> Result<Finished> {
     places::check_folder(OUT, &args.out)?;
     let foreign = Foreign::overwritten(args.overwrite);
-    let mut root = command().disable_help_subcommand(true);
+    let mut root = all.disable_help_subcommand(true);
     root.build();
     let mut pages = Vec::new();
     add_pages(&root, &mut pages).map_err(Error::io(&args.out))?;

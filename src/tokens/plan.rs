@@ -1,6 +1,7 @@
 //! Owns the plans of an output: the ordered input of a data set, written once, one row group to a
 //! partition. Must not know: where the rows come from, what becomes of them.
 
+mod broken;
 mod changed;
 mod compare;
 mod containers;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
+use super::broken::broken;
 use super::containers::{self, Container};
 use super::layout::Layout;
 use super::merged::Planned;
@@ -255,11 +256,6 @@ fn written(path: &Path, written: Option<SystemTime>) -> Option<SystemTime> {
         true => written?.checked_sub(LISTING_MAX),
         false => written,
     }
-}
-
-/// A plan that can't be used.
-pub(super) fn broken(path: &Path, reason: &str) -> Error {
-    Error::corrupt(path, format!("{reason}; `vqtok repair` rebuilds it, or says what to do"))
 }
 
 /// A folder without a plan.

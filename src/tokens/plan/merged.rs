@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::statistics::Statistics;
 
-use super::file;
+use super::broken::broken;
 use super::layout::Layout;
 use super::rows::{POSITION, PlannedRows, rows_in_batches};
 use crate::error::{Error, Result};
@@ -112,7 +112,7 @@ impl Merged {
         starts: &[u64],
         first: u64,
     ) -> Result<Merged> {
-        let broken = |reason: &str| file::broken(path, reason);
+        let broken = |reason: &str| broken(path, reason);
         let (mut firsts, mut runs) = (Vec::new(), Vec::<Range<usize>>::new());
         let mut last = i64::MAX;
         for (partition, group) in metadata.metadata().row_groups().iter().enumerate() {

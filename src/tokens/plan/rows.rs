@@ -42,7 +42,7 @@ pub(super) fn rows_in_batches(
     if let Some(groups) = groups {
         builder = builder.with_row_groups(groups.collect());
     }
-    let broken = move |reason: String| super::file::broken(&path, &reason);
+    let broken = move |reason: String| super::broken::broken(&path, &reason);
     let mut reader: ParquetRecordBatchReader =
         reading(|| builder.build().map_err(told)).map_err(&broken)?;
     let mut ended = false;
