@@ -151,7 +151,8 @@ impl Skipped {
         }
         if let Some(first) = &self.first_archive {
             text += &format!(
-                "; archives inside others or of formats that aren't read stay closed (the first: '{}'):                  unpack them, or pack what is in them as tar, tar.zst or zip",
+                "; archives inside others or of formats that aren't read stay closed (the first: '{}'): \
+                 unpack them, or pack what is in them as tar, tar.zst or zip",
                 text::shorten(first)
             );
         }
