@@ -208,3 +208,17 @@ fn too_long_names_are_passed_over_with_a_word() {
     assert_eq!((remarks.other, remarks.odd.len()), (3, 1));
     assert_eq!(remarks.odd, ["3 members left out: names of 60000 bytes or more"]);
 }
+
+#[test]
+fn bytes_that_add_up_to_nothing_are_no_header() {
+    // As the first ones of a compressed file or an image do one time in some thousands.
+    let mut block = [0; 512];
+    block[..3].copy_from_slice(b"BZh");
+    block[200..205].fill(156);
+    block[205] = 240;
+    let signed = block.iter().map(|&byte| i64::from(byte.cast_signed())).sum::<i64>();
+    assert_eq!(signed + 8 * i64::from(b' '), 0);
+    assert!(!is_valid(&block));
+    block[148..156].fill(b' ');
+    assert!(!is_valid(&block));
+}
