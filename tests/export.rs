@@ -204,6 +204,50 @@ fn a_source_that_is_not_whole_is_refused_unless_it_may_be_partial() {
 }
 
 #[test]
+fn a_shard_that_lost_a_bit_is_never_exported() {
+    let job = job();
+    let shard = job.path("out/tokens/part-00001.parquet");
+    let whole = std::fs::read(&shard).unwrap();
+    for at in (10..whole.len()).step_by(whole.len() / 7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&shard, &bytes).unwrap();
+        let refused = job.expect(2, "export out --to npy --out never");
+        refused.assert_one_line(&["part-00001.parquet", "`vqtok verify` tells what is wrong"]);
+        assert!(!job.path("never").exists());
+    }
+    // Without its end nothing of it can be read: that is told, and is no success.
+    std::fs::write(&shard, &whole[..whole.len() - 9]).unwrap();
+    let done = job.expect(1, "export out --to jsonl --fields key,tokens --out part --partial --json");
+    assert!(done.events("exported")[0]["left_out"].as_u64().unwrap() > 0);
+    job.expect(0, "repair out --model model");
+    job.expect(0, "export out --to npy --out never");
+}
+
+#[test]
+fn classes_keep_their_names_where_all_images_of_one_failed() {
+    let job = Job::new(6).trained();
+    for (class, image) in [("1", "0000.png"), ("2", "none"), ("3", "0000.png")] {
+        std::fs::create_dir_all(job.path(&format!("few/{class}"))).unwrap();
+        let bytes = std::fs::read(job.path("images").join(image)).unwrap_or_default();
+        std::fs::write(job.path(&format!("few/{class}/a.png")), bytes).unwrap();
+    }
+    job.expect(1, "tokenize few --model model --out few-out");
+    job.expect(0, "export few-out --to hf --out hf --split train=0.98,val=0.02");
+    let info = std::fs::read(job.path("hf/train/dataset_info.json")).unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&info).unwrap();
+    assert_eq!(info["features"]["label"]["names"], serde_json::json!(["1", "2", "3"]));
+    // A split that no image fell into isn't promised.
+    let splits = std::fs::read_to_string(job.path("hf/dataset_dict.json")).unwrap();
+    assert_eq!(splits, "{\"splits\":[\"train\"]}");
+    std::fs::write(job.path("map"), "{\"1\": 0, \"3\": 2000000000}").unwrap();
+    let many = job.expect(2, "export few-out --to hf --out many --label-map map");
+    many.assert_one_line(&["--label-map", "its largest id is 2000000000"]);
+    job.expect(1, "tokenize few/2 --model model --out none");
+    job.expect(2, "export none --to hf --out nothing").assert_one_line(&["holds no row to export"]);
+}
+
+#[test]
 fn several_views_are_rows_with_keys_of_their_own() {
     let job = Job::new(2).trained();
     job.expect(0, "tokenize images --model model --out out --views flips");

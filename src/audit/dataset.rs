@@ -14,6 +14,7 @@ use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
 use crate::storage;
 use crate::util::regular_file::ANY_SIZE;
+use crate::util::text;
 
 /// The data set's own file.
 pub(super) const NAME: &str = "dataset.json";
@@ -36,7 +37,13 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, String> {
     if hex(&Sha256::digest(body)) != claimed {
         return Err(format!("{NAME}: its content does not give its own digest"));
     }
-    Ok(Some(Dataset(value)))
+    match value["schema"].as_str() {
+        Some("dataset.v1" | "dataset.v2") => Ok(Some(Dataset(value))),
+        schema => Err(format!(
+            "{NAME}: it is a '{}', of a later version of vqtok; use that one",
+            text::shorten(schema.unwrap_or_default())
+        )),
+    }
 }
 
 impl Dataset {

@@ -37,6 +37,7 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod torch;
+mod whole;
 mod write;
 
 pub(crate) use events::{Event, Observer};

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::tokens::{commit, commit_many};
 use crate::util::hex::sha256_hex;
 use crate::util::numbers::{count, counted};
-use crate::util::settings::OUT;
+use crate::util::settings::{LABEL_MAP, OUT};
 use crate::util::text;
 
 /// What an export holds.
@@ -65,6 +65,10 @@ pub(crate) fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Ex
         None => vec![None],
     };
     let index = Index::of(&source, settings, observer)?;
+    if index.rows().iter().sum::<u64>() == 0 {
+        let input = text::path(&settings.input);
+        return Err(Error::invalid(format!("{input}: holds no row to export")));
+    }
     let facts = facts_of(settings, &source, &index)?;
     let mut identity = settings.identity();
     identity["labels"] = sha256_hex(facts.labels.file()).into();
@@ -115,6 +119,21 @@ fn refuse_unread_views(settings: &Settings, views: usize) -> Result<()> {
     }
 }
 
+/// Refuses ids up to so large a one that nobody's names could be listed.
+fn refuse_many_names(settings: &Settings, count: u64) -> Result<()> {
+    const NAMES_MAX: u64 = 1 << 20;
+    match settings.to == Target::Hf && count > NAMES_MAX {
+        true => Err(Error::setting(
+            LABEL_MAP,
+            format!(
+                "its largest id is {}: hf lists a name for every id up to it, and takes {NAMES_MAX}",
+                count - 1
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// What the format may know.
 fn facts_of(settings: &Settings, source: &Source<'_>, index: &Index) -> Result<Facts> {
     if let Some(setting) = settings.needs_labels() {
@@ -122,7 +141,9 @@ fn facts_of(settings: &Settings, source: &Source<'_>, index: &Index) -> Result<F
     }
     index.require_one_grid(settings)?;
     refuse_unread_views(settings, index.views_of_row())?;
-    let labels = Labels::of(&index.names, settings.label_map.as_deref())?;
+    let classes = &source.whole.classes;
+    let labels = Labels::of(&index.names, classes, settings.label_map.as_deref())?;
+    refuse_many_names(settings, labels.count())?;
     let codes =
         source.length.or(index.grid.filter(|_| source.codes.len() == 1).map(|(h, w)| h * w));
     let specials = [settings.bos, settings.eos, settings.class_tokens].iter().flatten().count();
@@ -205,7 +226,9 @@ impl Work<'_> {
         for writer in &mut self.writers {
             writer.finish(self.journal)?;
         }
-        let names: Vec<&str> = self.settings.split.iter().flat_map(Splits::names).collect();
+        // A split without rows has no files.
+        let names = self.settings.split.iter().flat_map(Splits::names).zip(&self.seen);
+        let names: Vec<&str> = names.filter(|(_, seen)| **seen > 0).map(|(name, _)| name).collect();
         if let Some((name, bytes)) = self.format.root(&names) {
             let out = &self.settings.out;
             write_whole(out, out, name, std::iter::once(bytes))?;
@@ -271,7 +294,8 @@ impl Work<'_> {
                     }
                 }
                 Err(bad) if self.settings.partial => {
-                    self.left_out += bad.count();
+                    // Of a file that can't be read nobody knows how many they were.
+                    self.left_out += bad.count().max(1);
                     self.observer.event(&Event::BadRows(&bad));
                 }
                 Err(bad) => return Err(refused(&bad)),

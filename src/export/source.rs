@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::settings::{LevelChoice, Settings};
 use super::target::Target;
+use super::whole::Whole;
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, GridRow, TokenFile};
 use crate::error::{Error, Result};
@@ -12,9 +13,6 @@ use crate::util::hex::hex;
 use crate::util::numbers::{count, counted};
 use crate::util::settings::{CODES, LEVELS, PARTIAL};
 use crate::util::text;
-
-/// Bytes of a `dataset.json` at most.
-const DATASET_BYTES_MAX: u64 = 1 << 30;
 
 /// The rows of an export, as far as footers say.
 pub(super) struct Source<'a> {
@@ -30,6 +28,8 @@ pub(super) struct Source<'a> {
     pub length: Option<usize>,
     /// Whether the files are vqtok's own.
     pub ours: bool,
+    /// What the source's `dataset.json` says.
+    pub whole: Whole,
     /// Side of the images in pixels, where they say it.
     pub pixels: Option<u32>,
 }
@@ -39,12 +39,17 @@ impl<'a> Source<'a> {
     /// A source that can't be read, isn't whole, or doesn't say what has to be known of it.
     pub(super) fn open(settings: &'a Settings) -> Result<(Source<'a>, TokenFile)> {
         let file = TokenFile::open_as(&settings.input, asked(settings, false))?;
+        let whole = match &file.sources().output {
+            Some(output) => Whole::read(output)?,
+            None => Whole::default(),
+        };
         if !settings.partial {
             refuse_parts(&file)?;
+            whole.check(&file)?;
         }
         let levels = levels_of(settings, &file)?;
         let codes = codes_of(settings, &file, levels)?;
-        let digest = digest(&file)?;
+        let digest = digest(&file, &whole)?;
         let ours =
             settings.columns.is_empty() && file.tables().all(|table| table.made_by.is_some());
         let grids: Vec<Option<(usize, usize)>> =
@@ -52,7 +57,7 @@ impl<'a> Source<'a> {
         let length = grids.iter().map(|grid| grid.map(|(height, width)| height * width)).sum();
         let pixels = file.entries().get("vqtok.size").and_then(|size| size.parse().ok());
         let (rows, grid) = (file.row_count(), grids[0]);
-        Ok((Source { settings, rows, digest, codes, grid, length, ours, pixels }, file))
+        Ok((Source { settings, rows, digest, codes, grid, length, ours, whole, pixels }, file))
     }
 
     /// Rows, as far as they can be counted.
@@ -239,14 +244,9 @@ fn codes_of(settings: &Settings, file: &TokenFile, levels: usize) -> Result<Vec<
 
 /// What identifies the files that are read: their plans and models, names, sizes and rows; of an output
 /// also its `dataset.json`, which has the digests of their contents.
-fn digest(file: &TokenFile) -> Result<String> {
+fn digest(file: &TokenFile, whole: &Whole) -> Result<String> {
     let mut hasher = Sha256::new();
-    if let Some(output) = &file.sources().output {
-        let path = output.join("dataset.json");
-        if storage::exists(&path).map_err(Error::io(&path))? {
-            hasher.update(storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?);
-        }
-    }
+    hasher.update(&whole.bytes);
     for table in file.tables() {
         let name = table.path.file_name().unwrap_or_default();
         let bytes = storage::facts(&table.path).map_err(Error::io(&table.path))?.bytes;

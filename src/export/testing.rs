@@ -45,7 +45,7 @@ pub(super) fn facts(rows: &[Row], set: impl FnOnce(&mut Settings)) -> Facts {
     let mut settings = Settings::new("in".into(), "out".into(), Target::Megatron);
     set(&mut settings);
     let names = rows.iter().filter_map(|row| Some((row.label.clone()?, None))).collect();
-    let labels = Labels::of(&names, None).unwrap();
+    let labels = Labels::of(&names, &[], None).unwrap();
     let ids = Ids::of(&settings, 65_536, labels.count()).unwrap();
     Facts {
         ids,

@@ -250,7 +250,16 @@ pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
         return Err(broken("its digest of itself is wrong".into()));
     }
     let body = format!("{}\n}}", body.trim_end().trim_end_matches(','));
-    serde_json::from_str(&body).map(Some).map_err(|e| broken(e.to_string()))
+    let summary: DatasetSummary = serde_json::from_str(&body).map_err(|e| broken(e.to_string()))?;
+    match [schema::DATASET, schema::DATASET_OF_PLANS].contains(&&*summary.schema) {
+        true => Ok(Some(summary)),
+        false => Err(Error::corrupt(&path, later(&summary.schema))),
+    }
+}
+
+/// What there is to say of an output that this version doesn't know.
+fn later(schema: &str) -> String {
+    format!("it is a '{}', of a later version of vqtok; use that one", text::shorten(schema))
 }
 
 /// The bytes of `dataset.json`.

@@ -198,6 +198,16 @@ def test_residual_levels_have_columns(place, tmp_path):
     assert all(len(row["tokens_residual_1"]) == 16 for row in dataset.table(names).to_pylist())
 
 
+def test_an_output_of_failures_alone_has_no_rows(place, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    summary = vqtok.tokenize(tmp_path / "images", out=out, model=place / "model")
+    assert (summary.exit_code, summary.failed) == (1, 1)
+    table = vqtok.open(out).table(["key", "tokens", "label_id", "key"])
+    assert (table.num_rows, table.column_names) == (0, ["key", "tokens", "label_id"])
+
+
 def test_without_pyarrow_the_extra_is_named(output):
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"

@@ -208,8 +208,17 @@ def test_what_makes_no_sense_is_refused(dataset):
         dataset.iter_torch(rank=0)
     with pytest.raises(ValueError, match="rank=2: must be 0 to"):
         dataset.iter_torch(rank=2, world_size=2)
+    with pytest.raises(ValueError, match="world_size=0: there is at least one"):
+        dataset.iter_torch(rank=0, world_size=0)
     with pytest.raises(ValueError, match="buffer=0"):
         dataset.iter_torch(buffer=0)
+    for seed in (False, True, "x", 1.5):
+        with pytest.raises(TypeError, match="give a seed"):
+            dataset.iter_torch(shuffle=seed)
+    with pytest.raises(ValueError, match="can't hold the code 15"):
+        dataset.torch(dtype=torch.bool)
+    with pytest.raises(TypeError, match="give one of PyTorch's"):
+        dataset.torch(dtype="int32")
 
 
 @needs_torch

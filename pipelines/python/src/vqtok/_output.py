@@ -194,7 +194,7 @@ class Dataset:
         """Columns that were asked for, or all."""
         if columns is None:
             return self.columns
-        names = [columns] if isinstance(columns, str) else list(columns)
+        names = [columns] if isinstance(columns, str) else list(dict.fromkeys(columns))
         unknown = [name for name in names if name not in self.schema.names]
         if unknown:
             raise ValueError(f"no column {unknown[0]!r}; there are: {', '.join(self.columns)}")
@@ -224,7 +224,10 @@ class Dataset:
         """All rows in memory, in their order, with these columns or with all."""
         pa = needed("Dataset.table")
         names = self._named(columns)
-        return pa.concat_tables([table for _, table in self._groups(names)])
+        tables = [table for _, table in self._groups(names)]
+        if not tables:
+            return pa.schema([self.schema.field(name) for name in names]).empty_table()
+        return pa.concat_tables(tables)
 
     def scanner(self, columns: Iterable[str] | None = None, **options: Any) -> pa.dataset.Scanner:
         """pyarrow's scanner, for more rows than fit in memory.

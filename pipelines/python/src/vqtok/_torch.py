@@ -28,8 +28,8 @@ class _Rows:
 
     def __init__(self, dataset: Dataset, columns: Sequence[str], dtype: torch.dtype | None) -> None:
         self.names = dataset._named(columns)
-        self.dtype = torch.int64 if dtype is None else dtype
         self.is_tokens = [name.startswith("tokens") for name in self.names]
+        self.dtype = torch.int64 if dtype is None else _holding(dtype, dataset)
         self._dataset = dataset
         # Known to every worker that gets a copy of this.
         if "label_id" in self.names:
@@ -61,6 +61,16 @@ class _Rows:
                 value = value if self.dtype == torch.int64 else value.to(self.dtype)
             row[name] = value
         return row
+
+
+def _holding(dtype: torch.dtype, dataset: Dataset) -> torch.dtype:
+    """Refuse a type in which tokens would be others."""
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype={dtype!r}: give one of PyTorch's, such as torch.int32")
+    last = max(level.codes for level in dataset.levels) - 1
+    if dtype == torch.bool or int(torch.tensor(last).to(dtype)) != last:
+        raise ValueError(f"dtype={dtype}: it can't hold the code {last}")
+    return dtype
 
 
 class MapTokens(torch.utils.data.Dataset[Row]):
@@ -125,6 +135,10 @@ class Order:
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
+        if self.seed is not None and (
+            isinstance(self.seed, bool) or not isinstance(self.seed, int)
+        ):
+            raise TypeError(f"shuffle={self.seed!r}: give a seed, or None for the output's order")
         if self.buffer < 1:
             raise ValueError(f"buffer={self.buffer}: a buffer holds at least one row")
 
@@ -150,6 +164,8 @@ class Share:
             group = torch.distributed
             known = group.is_available() and group.is_initialized()
             rank, world_size = (group.get_rank(), group.get_world_size()) if known else (0, 1)
+        if world_size < 1:
+            raise ValueError(f"world_size={world_size}: there is at least one")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank={rank}: must be 0 to world_size - 1, {world_size - 1}")
         return Share(rank, world_size, even)

@@ -1,0 +1,90 @@
+//! Owns what the `dataset.json` of a finished output says of its shards and classes. Must not know:
+//! rows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::audit::TokenFile;
+use crate::error::{Error, Result};
+use crate::storage;
+use crate::util::hex::hex;
+
+/// Bytes that are read at once.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Bytes of `dataset.json` at most.
+const DATASET_BYTES_MAX: u64 = 1 << 32;
+
+/// What it says; nothing where there is none.
+#[derive(Default)]
+pub(super) struct Whole {
+    pub bytes: Vec<u8>,
+    /// Names of the classes in the order of their ids.
+    pub classes: Vec<String>,
+    /// sha256 of the shards, by their names.
+    shards: BTreeMap<String, String>,
+}
+
+impl Whole {
+    /// That of the output `dir`.
+    ///
+    /// # Errors
+    /// One that can't be read.
+    pub(super) fn read(dir: &Path) -> Result<Whole> {
+        let path = dir.join("dataset.json");
+        if !storage::exists(&path).map_err(Error::io(&path))? {
+            return Ok(Whole::default());
+        }
+        let bytes = storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?;
+        let json: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))?;
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
+        let classes = list("classes").iter().filter_map(text).collect();
+        let shard = |shard: &Value| {
+            let path = text(&shard["tokens"]["path"])?;
+            Some((path.rsplit('/').next()?.to_string(), text(&shard["tokens"]["sha256"])?))
+        };
+        let shards = list("shards").iter().filter_map(shard).collect();
+        Ok(Whole { bytes, classes, shards })
+    }
+
+    /// Refuses a source whose shards aren't those that it names: a bit that was lost is another token.
+    ///
+    /// # Errors
+    /// The first such shard; one that can't be read.
+    pub(super) fn check(&self, file: &TokenFile) -> Result<()> {
+        let tables: Vec<_> = file.tables().map(|table| table.path.as_ref()).collect();
+        tables.par_iter().try_for_each(|path: &&Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match self.shards.get(name) {
+                Some(told) if digest(path)? != *told => Err(Error::corrupt(
+                    *path,
+                    "its sha256 isn't the one in dataset.json; `vqtok verify` tells what is wrong, \
+                     `vqtok repair` makes it again",
+                )),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let read = || -> std::io::Result<String> {
+        let (file, mut hasher) = (storage::open(path)?, Sha256::new());
+        let (mut block, mut at) = (vec![0; BLOCK_BYTES], 0);
+        loop {
+            let filled = file.fill_at(at, &mut block)?;
+            if filled == 0 {
+                return Ok(hex(hasher.finalize()));
+            }
+            hasher.update(&block[..filled]);
+            at += filled as u64;
+        }
+    };
+    read().map_err(Error::io(path))
+}
