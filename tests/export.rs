@@ -218,7 +218,8 @@ fn a_shard_that_lost_a_bit_is_never_exported() {
     }
     // Without its end nothing of it can be read: that is told, and is no success.
     std::fs::write(&shard, &whole[..whole.len() - 9]).unwrap();
-    let done = job.expect(1, "export out --to jsonl --fields key,tokens --out part --partial --json");
+    let done =
+        job.expect(1, "export out --to jsonl --fields key,tokens --out part --partial --json");
     assert!(done.events("exported")[0]["left_out"].as_u64().unwrap() > 0);
     job.expect(0, "repair out --model model");
     job.expect(0, "export out --to npy --out never");
