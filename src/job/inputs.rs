@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::resolved;
 use crate::data::source::container::fields::Fields;
-use crate::data::source::labels::LabelLayout;
+use crate::data::source::labels::{LabelLayout, may_hold_splits};
 use crate::data::source::patterns;
 use crate::data::source::stream::{self, SourceStream};
 use crate::data::{ImageWalk, Take, walk_taking};
@@ -59,7 +59,7 @@ impl Inputs {
     /// What the first folders of their images look like.
     pub(crate) fn label_layout(&self) -> LabelLayout {
         let layout = LabelLayout::of(self.paths.iter().map(|path| path.as_path()), self.take());
-        if layout != LabelLayout::default() {
+        if layout != LabelLayout::default() || !self.paths.iter().any(|p| may_hold_splits(p)) {
             return layout;
         }
         // Whoever lists them hears of what is wrong with them.

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::container::tar;
 use super::image::SourceImage;
 use super::walk::Take;
 use super::{hidden, own, uri};
@@ -88,6 +89,15 @@ impl LabelLayout {
     }
 }
 
+/// Whether an INPUT may hold splits, as far as its first bytes tell: they do in a tar that begins with a
+/// member, which spares a store the reading of the next ones.
+pub(crate) fn may_hold_splits(input: &Path) -> bool {
+    let name = storage::read_head(input, 512).ok().and_then(|head| tar::first_name(&head));
+    let Some(name) = name.map(|name| uri::readable(&name)) else { return true };
+    let first = name.trim_start_matches("./").split('/').next().unwrap_or_default();
+    first.is_empty() || is_split(first)
+}
+
 /// Whether a folder is a shard of img2dataset's format of files: a number, with its table beside it.
 fn is_shard(input: &Path, name: &str) -> bool {
     let beside = |end: &str| storage::exists(&input.join(format!("{name}{end}"))).unwrap_or(false);
@@ -162,6 +172,30 @@ mod tests {
         assert_eq!(level(), LabelLevel::None);
         fs::create_dir(root.path().join("0")).unwrap();
         assert_eq!(level(), LabelLevel::Folder(0), "a class may be a number");
+    }
+
+    #[test]
+    fn a_tars_first_member_tells_whether_there_may_be_splits() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x");
+        let mut may = |name: &str, flag: u8| {
+            let mut block = [0; 512];
+            block[..name.len()].copy_from_slice(name.as_bytes());
+            block[124] = b'0';
+            block[156] = flag;
+            let sum = block.iter().map(|&byte| u64::from(byte)).sum::<u64>() + 8 * 32;
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            fs::write(&path, block).unwrap();
+            may_hold_splits(&path)
+        };
+        for (name, flag) in [("train/cat/1.png", b'0'), ("./val/", b'5'), ("./", b'5'), ("x", b'x')]
+        {
+            assert!(may(name, flag), "{name}");
+        }
+        for (name, flag) in [("cat/1.png", b'0'), ("0001.png", 0), ("./cat/", b'5')] {
+            assert!(!may(name, flag), "{name}");
+        }
+        assert!(may_hold_splits(root.path()), "a folder of tars");
     }
 
     #[test]

@@ -14,6 +14,13 @@ pub(crate) fn is_tar(head: &[u8]) -> bool {
     head.first_chunk::<BLOCK>().is_some_and(is_valid)
 }
 
+/// The name of the file or folder that a tar begins with; None where `head` isn't a tar's, or begins with
+/// what is said of a member.
+pub(crate) fn first_name(head: &[u8]) -> Option<Vec<u8>> {
+    let block = head.first_chunk::<BLOCK>().filter(|block| is_valid(block))?;
+    matches!(typeflag(block), 0 | b'0' | b'5').then(|| name(block))
+}
+
 /// Whether a block's checksum is that of its bytes. Some old writers summed them as signed numbers,
 /// which add up to zero in many a file that is no tar: a checksum has digits.
 pub(super) fn is_valid(block: &Block) -> bool {

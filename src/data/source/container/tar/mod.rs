@@ -20,7 +20,7 @@ mod stream;
 mod unpack;
 mod walker;
 
-pub(crate) use header::is_tar;
+pub(crate) use header::{first_name, is_tar};
 pub(crate) use listing::list;
 pub(crate) use read::{TarReader, TarStream};
 pub(crate) use stream::holds_tar;
