@@ -178,7 +178,7 @@ mod tests {
     fn a_tars_first_member_tells_whether_there_may_be_splits() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("x");
-        let mut may = |name: &str, flag: u8| {
+        let may = |name: &str, flag: u8| {
             let mut block = [0; 512];
             block[..name.len()].copy_from_slice(name.as_bytes());
             block[124] = b'0';
