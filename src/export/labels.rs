@@ -37,7 +37,7 @@ impl Labels {
                 return Ok(Labels(names.keys().cloned().zip(0..).collect()));
             };
             let all: BTreeMap<String, i64> = classes.iter().cloned().zip(0..).collect();
-            if ids.iter().all(|(name, id)| all.get(name) == Some(id)) {
+            if !ids.is_empty() && ids.iter().all(|(name, id)| all.get(name) == Some(id)) {
                 // Those of images that all failed too.
                 ids = all;
             }

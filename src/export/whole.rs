@@ -6,15 +6,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::audit::TokenFile;
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::tokens::commit;
 use crate::util::hex::hex;
-
-/// Bytes that are read at once.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// Bytes of `dataset.json` at most.
 const DATASET_BYTES_MAX: u64 = 1 << 32;
@@ -43,6 +40,9 @@ impl Whole {
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))?;
         let text = |value: &Value| value.as_str().map(str::to_string);
+        if !matches!(json["schema"].as_str(), Some("dataset.v1" | "dataset.v2")) {
+            return Err(Error::corrupt(&path, "it is of a later version of vqtok; use that one"));
+        }
         let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
         let classes = list("classes").iter().filter_map(text).collect();
         let shard = |shard: &Value| {
@@ -62,7 +62,7 @@ impl Whole {
         tables.par_iter().try_for_each(|path: &&Path| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match self.shards.get(name) {
-                Some(told) if digest(path)? != *told => Err(Error::corrupt(
+                Some(told) if hex(commit::digest_file(path)?.0) != *told => Err(Error::corrupt(
                     *path,
                     "its sha256 isn't the one in dataset.json; `vqtok verify` tells what is wrong, \
                      `vqtok repair` makes it again",
@@ -71,20 +71,4 @@ impl Whole {
             }
         })
     }
-}
-
-fn digest(path: &Path) -> Result<String> {
-    let read = || -> std::io::Result<String> {
-        let (file, mut hasher) = (storage::open(path)?, Sha256::new());
-        let (mut block, mut at) = (vec![0; BLOCK_BYTES], 0);
-        loop {
-            let filled = file.fill_at(at, &mut block)?;
-            if filled == 0 {
-                return Ok(hex(hasher.finalize()));
-            }
-            hasher.update(&block[..filled]);
-            at += filled as u64;
-        }
-    };
-    read().map_err(Error::io(path))
 }
