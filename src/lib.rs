@@ -89,6 +89,7 @@
 //! | tokens to PNG files | [`Decode`] |
 //! | tokens to what trainers read | [`Export`] |
 //! | how well a model does | [`Reconstruct`] |
+//! | what is in it: duplicates, leaks, outliers | [`Audit`] |
 //! | is an output whole? | [`verify()`], then [`Repair`] |
 //! | a published checkpoint | [`TokenizerOptions`] |
 //!
@@ -129,12 +130,13 @@
 //! | `checkpoint` | published weights: containers, pickles, name maps, families | devices |
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
 //! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
+//! | `findings` | what a data set holds, seen through its tokens: duplicates, leaks, outliers | models, who calls |
 //! | `export` | rows of tokens in the files that trainers read, read back and compared | models, who wrote the rows |
 //! | `storage` | files by their addresses: the system's, object stores' | what files hold |
 //! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
-//! Imports point one way: `cli -> job -> config, export -> audit, pipeline, train -> data, engine, tokens ->
+//! Imports point one way: `cli -> job -> config, export, findings -> audit, pipeline, train -> data, engine, tokens ->
 //! checkpoint -> model -> metrics, weights -> storage -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes and the Python module, `schemas/` what is
@@ -241,6 +243,7 @@ mod train;
 
 mod config;
 mod export;
+mod findings;
 mod pipeline;
 
 mod job;
@@ -256,7 +259,7 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Appended, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event,
+    Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event,
     Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel,
     Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
     RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
@@ -274,6 +277,7 @@ pub use export::{
     ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
     Target as ExportFormat,
 };
+pub use findings::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};

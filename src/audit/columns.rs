@@ -6,6 +6,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
 use super::crops::{self, Crops};
+use super::image_facts::{self, Facts};
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
 use super::rows::{Beside, Grid};
@@ -27,6 +28,8 @@ pub struct Asked {
     pub beside: bool,
     /// Whether the place in the image is.
     pub crops: bool,
+    /// Whether what its image is, is.
+    pub image: bool,
     /// Whether nothing else is: rows have no levels then.
     pub without_tokens: bool,
 }
@@ -43,6 +46,9 @@ impl Asked {
         }
         if self.crops {
             roots.extend(crops::COLUMNS);
+        }
+        if self.image {
+            roots.extend(image_facts::COLUMNS);
         }
         if self.without_tokens {
             return roots;
@@ -67,6 +73,7 @@ pub(super) struct ColumnLayout {
     /// Which of [`BESIDE`] are asked for and there.
     beside: [bool; BESIDE.len()],
     crops: bool,
+    image: Vec<&'static str>,
     levels: Vec<Place>,
 }
 
@@ -142,7 +149,8 @@ impl ColumnLayout {
         };
         let beside = BESIDE.map(|name| asked.beside && plain(name));
         let crops = asked.crops && crops::are_in(schema);
-        Ok(ColumnLayout { key: has("key"), view, beside, crops, levels })
+        let image = image_facts::in_schema(schema).filter(|_| asked.image).collect();
+        Ok(ColumnLayout { key: has("key"), view, beside, crops, image, levels })
     }
 
     /// The top-level columns that are read.
@@ -154,6 +162,7 @@ impl ColumnLayout {
             BESIDE.iter().zip(self.beside).filter(|(_, there)| *there).map(|(name, _)| name),
         );
         roots.extend(crops::COLUMNS.iter().filter(|_| self.crops));
+        roots.extend(&self.image);
         for level in &self.levels {
             roots.push(level.path[0].as_str());
             roots.extend([&level.height, &level.width].into_iter().flatten().map(String::as_str));
@@ -178,6 +187,7 @@ impl ColumnLayout {
             *place = if there { Some(Keys::of(column(name)?)?) } else { None };
         }
         let crops = if self.crops { Crops::of(batch) } else { None };
+        let images = asked.image.then(|| Facts::of(batch));
         let mut levels = Vec::new();
         for place in &self.levels {
             let told = |reason| format!("column '{}' {reason}", text::printable(&place.name));
@@ -213,7 +223,8 @@ impl ColumnLayout {
                 beside.each_ref().map(|texts| texts.as_ref().and_then(|texts: &Keys| texts.get(i)));
             let label_id = label_id.and_then(|id| id.parse().ok());
             let crops = crops.as_ref().and_then(|crops| crops.get(i)).into_iter().collect();
-            let beside = Beside { label, label_id, caption, meta_json, crops };
+            let image = images.as_ref().map(|images| Box::new(images.get(i)));
+            let beside = Beside { label, label_id, caption, meta_json, crops, image };
             Ok(Parsed { key, view, levels: grids, guessed, beside })
         };
         Ok((0..batch.num_rows()).map(row).collect())

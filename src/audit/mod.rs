@@ -12,6 +12,7 @@ mod description;
 mod facts;
 mod hex;
 pub(crate) mod html;
+mod image_facts;
 pub(crate) mod integers;
 mod levels;
 mod nested;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(super) use super::image_facts::ImageFacts;
 use crate::util::text;
 
 /// One grid of codes.
@@ -19,7 +20,7 @@ pub struct Grid {
 }
 
 /// One row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GridRow {
     /// The row's key, or its number over all files.
     pub key: String,
@@ -40,7 +41,7 @@ pub struct GridRow {
 }
 
 /// What a row says of its image; all of it may be missing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Beside {
     /// `label`.
     pub label: Option<String>,
@@ -53,6 +54,8 @@ pub struct Beside {
     /// Where in its image it is, where that was asked for: top, left, height, width, and 1 where it is
     /// mirrored. One, unless rows were put together.
     pub crops: Vec<[i64; 5]>,
+    /// What its image is, where that was asked for.
+    pub image: Option<Box<ImageFacts>>,
 }
 
 /// Rows that can't be used: one, or a stretch or file of them.

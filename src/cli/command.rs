@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, completions, convert, decode, export, finalize, inspect, man, plan, quickstart, recipe,
-    reconstruct, repair, report, tokenize, train, verify,
+    again, audit, completions, convert, decode, export, finalize, inspect, man, plan, quickstart,
+    recipe, reconstruct, repair, report, tokenize, train, verify,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -50,6 +50,8 @@ pub(super) enum Command {
     Recipe(recipe::Args),
     /// Merge the statistics of several workers into codebook.parquet and dataset.json.
     Finalize(finalize::Args),
+    /// Find duplicates, leaks, empty and odd images, and what else is in an output.
+    Audit(audit::Args),
     /// Check every byte of an output against its digests.
     Verify(verify::Args),
     /// Rebuild the damaged parts of an output, and nothing else.
@@ -77,6 +79,7 @@ impl Command {
             Command::Quickstart(args) => args.common.json,
             Command::Recipe(args) => args.json(),
             Command::Finalize(args) => args.json,
+            Command::Audit(args) => args.events,
             Command::Verify(args) => args.json,
             Command::Repair(args) => args.common.json,
             Command::Report(args) => args.json,
@@ -108,6 +111,7 @@ impl Command {
             Command::Quickstart(_) => "vqtok quickstart",
             Command::Recipe(_) => "vqtok recipe",
             Command::Finalize(_) => "vqtok finalize",
+            Command::Audit(_) => "vqtok audit",
             Command::Verify(_) => "vqtok verify",
             Command::Repair(_) => "vqtok repair",
             Command::Report(_) => "vqtok report",
@@ -148,6 +152,7 @@ impl Command {
             Command::Quickstart(args) => quickstart::run(args, reporter),
             Command::Recipe(args) => recipe::run(args, reporter),
             Command::Finalize(args) => finalize::run(args, reporter),
+            Command::Audit(args) => audit::run(args, reporter),
             Command::Verify(args) => verify::run(args, reporter),
             Command::Repair(args) => repair::run(args, reporter),
             Command::Report(args) => report::run(args, reporter),

@@ -2,6 +2,7 @@
 //! Must not know: how anything works.
 
 mod again;
+mod audit;
 mod command;
 mod common;
 mod completions;

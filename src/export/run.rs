@@ -328,7 +328,7 @@ impl Work<'_> {
             false => row.key,
         };
         let class = row.beside.label.as_deref().and_then(|label| self.facts.labels.id(label));
-        let Beside { label, label_id: _, caption, meta_json, crops } = row.beside;
+        let Beside { label, label_id: _, caption, meta_json, crops, image: _ } = row.beside;
         let row = Row {
             number,
             key,

@@ -178,7 +178,7 @@ fn put(out: &mut impl Write, row: &GridRow) -> io::Result<()> {
     )?;
     number(out, row.view.unwrap_or(0) as u64)?;
     // Ids are needed before the rows are.
-    let Beside { label, label_id: _, caption, meta_json, crops } = &row.beside;
+    let Beside { label, label_id: _, caption, meta_json, crops, image: _ } = &row.beside;
     for beside in [label, caption, meta_json] {
         text(out, beside.as_deref())?;
     }
@@ -224,7 +224,7 @@ fn take(from: &mut impl Read) -> io::Result<GridRow> {
         guessed: flags & 2 > 0,
         file,
         row,
-        beside: Beside { label, label_id: None, caption, meta_json, crops },
+        beside: Beside { label, label_id: None, caption, meta_json, crops, image: None },
     })
 }
 

@@ -148,6 +148,7 @@ fn asked(settings: &Settings, without_tokens: bool) -> Asked {
         strict: settings.grid.is_some(),
         beside: true,
         crops: settings.to == Target::FourM && !without_tokens,
+        image: false,
         without_tokens,
     }
 }

@@ -12,6 +12,7 @@ use crate::data::Skipped;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
 use crate::error::Reject;
 use crate::export;
+use crate::findings;
 use crate::pipeline;
 use crate::train::{self, Evaluation, TrainSummary};
 use crate::util::numbers::counted;
@@ -27,7 +28,7 @@ pub enum Event<'a> {
     Planned(&'a Planned<'a>),
     /// Work of a known length begins.
     Begin {
-        /// `tokenize`, `decode`, `index` or `export`.
+        /// `tokenize`, `decode`, `index`, `export` or `audit`.
         stage: &'static str,
         /// Images of it.
         images: u64,
@@ -82,6 +83,8 @@ pub enum Event<'a> {
     Decoded,
     /// A row was looked at or exported.
     Exported,
+    /// A row was audited.
+    Audited,
     /// Rows that can't be decoded or exported.
     BadRows(&'a BadRows),
     /// An image that can't be reconstructed.
@@ -116,6 +119,23 @@ pub(super) struct Relay<'a>(pub(super) &'a mut dyn Observer);
 impl pipeline::Observer for Relay<'_> {
     fn event(&mut self, event: &pipeline::Event<'_>) {
         self.0.event(&Event::Tokenizing(event));
+    }
+
+    fn interrupted(&self) -> bool {
+        self.0.interrupted()
+    }
+}
+
+impl findings::Observer for Relay<'_> {
+    fn event(&mut self, event: &findings::Event<'_>) {
+        match *event {
+            findings::Event::Sources(sources) => self.0.event(&Event::Sources(sources)),
+            findings::Event::Begin { stage, rows: images } => {
+                self.0.event(&Event::Begin { stage, images });
+            }
+            findings::Event::Row => self.0.event(&Event::Audited),
+            findings::Event::BadRows(bad) => self.0.event(&Event::BadRows(bad)),
+        }
     }
 
     fn interrupted(&self) -> bool {

@@ -3,11 +3,13 @@
 //! memory. Must not know: who calls, how results are shown.
 
 mod append;
+mod audit;
 mod bucket_counts;
 mod bucketed;
 mod codes;
 mod decode;
 mod decode_rows;
+mod drawing;
 mod ensure_model;
 mod events;
 mod export;
@@ -31,6 +33,7 @@ mod tokenize_summary;
 mod tokenizer;
 mod train;
 
+pub use audit::Audit;
 pub use bucket_counts::BucketCount;
 pub use codes::{Codes, Grid};
 pub use decode::{Decode, DecodeSummary};

@@ -71,6 +71,20 @@ pub(crate) fn refuse_remote(setting: Setting, path: &Path) -> Result<()> {
     }
 }
 
+/// The same for a file of any name.
+///
+/// # Errors
+/// As for [`check_png`].
+pub(crate) fn check_plain(setting: Setting, path: &Path, foreign: Foreign) -> Result<()> {
+    refuse_remote(setting, path)?;
+    if let Some(output) = around(path)
+        && path_in(&output, path).is_some_and(|inner| inner.components().count() > 1)
+    {
+        return Err(among(setting, path, &output));
+    }
+    overwrite::check(path, foreign)
+}
+
 fn check_file(
     setting: Setting,
     path: &Path,
@@ -78,7 +92,6 @@ fn check_file(
     format: &str,
     foreign: Foreign,
 ) -> Result<()> {
-    refuse_remote(setting, path)?;
     if let Some(extension) = extension(path)
         && !extensions.contains(&extension.as_str())
     {
@@ -89,12 +102,7 @@ fn check_file(
             text::path(better)
         )));
     }
-    if let Some(output) = around(path)
-        && path_in(&output, path).is_some_and(|inner| inner.components().count() > 1)
-    {
-        return Err(among(setting, path, &output));
-    }
-    overwrite::check(path, foreign)
+    check_plain(setting, path, foreign)
 }
 
 /// Checks a folder for many pictures, which `setting` gives.

@@ -20,6 +20,8 @@ pub(crate) const HTML_MARK: &str = "<meta name=generator content=vqtok>";
 const HTML_START: &[u8] = b"<!doctype html>";
 /// The mark of a manual page, its first line.
 pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
+/// How the JSON file of an audit begins.
+const AUDIT_MARK: &[u8] = b"{\n  \"schema\": \"audit.";
 /// As far into a page as its mark stands.
 const HEAD_BYTES: u64 = 1024;
 
@@ -70,6 +72,7 @@ pub(crate) fn is_ours(path: &Path) -> bool {
     head.starts_with(PNG_START) && head[PNG_HEAD.min(head.len())..].starts_with(&png_mark())
         || head.starts_with(HTML_START) && marked(&head)
         || head.starts_with(MAN_MARK)
+        || head.starts_with(AUDIT_MARK)
 }
 
 /// What has the name of a result.

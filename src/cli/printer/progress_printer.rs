@@ -147,7 +147,7 @@ impl Observer for ProgressPrinter<'_> {
             Event::Sources(sources) => self.sources(sources),
             Event::OtherModel(other) => self.other_model(other),
             Event::OtherGrid(other) => self.other_grid(other),
-            Event::Decoded | Event::Exported => self.step(false),
+            Event::Decoded | Event::Exported | Event::Audited => self.step(false),
             Event::BadRows(bad) => self.bad_rows(bad),
             Event::Unreconstructed { key, reject } => {
                 let text = format!("failed: {}: {reject}", text::printable(key));

@@ -1,0 +1,196 @@
+//! Owns `vqtok audit`: what is in an output.
+
+use super::common::{CheckpointFlags, stop_flag};
+use super::outcome::Finished;
+use super::printer::ProgressPrinter;
+use super::progress::Reporter;
+use crate::error::{Error, Result};
+use crate::findings::{Findings, Kind};
+use crate::job::{Audit, places, set_threads};
+use crate::util::numbers::{count, counted};
+use crate::util::overwrite::{self, Foreign};
+use crate::util::settings::{JSON, REMOVE_LIST};
+use crate::util::text;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Flags of `vqtok audit`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Output folder of `vqtok tokenize`, or any Parquet with tokens
+    input: PathBuf,
+    /// Tokenizer that made the tokens; without one, only what needs none is looked for [default: none]
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Another output of the same model: images that both have are leaks [default: none]
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Everything that was found, as one JSON object [default: none]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The keys of the duplicates that needn't be kept, one a line [default: none]
+    #[arg(long, value_name = "FILE")]
+    remove_list: Option<PathBuf>,
+    /// Beginning of keys that are kept before others; may be repeated [default: the largest image]
+    #[arg(long, value_name = "PREFIX")]
+    keep: Vec<String>,
+    /// Similarity from which two images count as one [default: estimated, and printed]
+    #[arg(long, value_name = "0-1")]
+    threshold: Option<f64>,
+    /// Findings that make the exit code 1; may be repeated [default: all]
+    #[arg(long, value_name = "KIND")]
+    fail_on: Vec<FailOn>,
+    /// Use the model even where the tokens name another
+    #[arg(long)]
+    force: bool,
+    /// Replace files of the same names that vqtok didn't write
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
+    /// Worker threads [default: RAYON_NUM_THREADS, else every core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print events as JSON on stdout, one object per line
+    #[arg(long)]
+    pub(super) events: bool,
+}
+
+/// What can make the exit code 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum FailOn {
+    /// Any of these.
+    Any,
+    /// Images that are there twice, exactly or nearly.
+    Duplicates,
+    /// Duplicates with different labels.
+    LabelConflicts,
+    /// Images that the other output has.
+    Leaks,
+    /// Images that show hardly anything.
+    LowInformation,
+    /// Images given up when the output was made, and rows that can't be read.
+    Failures,
+    /// Nothing does.
+    None,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let foreign = Foreign::overwritten(args.overwrite);
+    for (setting, path) in [(JSON, &args.json), (REMOVE_LIST, &args.remove_list)] {
+        if let Some(path) = path {
+            places::check_plain(setting, path, foreign)?;
+        }
+    }
+    let job = args.job();
+    job.check()?;
+    set_threads(args.threads)?;
+    let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
+    let options = args.checkpoint.options();
+    let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
+    let findings = job.run(tokenizer.as_mut(), &mut printer)?;
+    printer.close();
+    args.write(&findings, foreign)?;
+    for line in in_words(&findings) {
+        reporter.say("finding", &line, json!({"message": line}));
+    }
+    let found = args.fails(&findings);
+    reporter.result(
+        "audited",
+        &args.summary(&findings),
+        json!({"images": findings.images, "clean": !found}),
+    );
+    Ok(Finished::of(!found))
+}
+
+impl Args {
+    fn job(&self) -> Audit {
+        Audit::new(&self.input)
+            .against(self.against.clone())
+            .threshold(self.threshold)
+            .keep(&self.keep)
+            .force(self.force)
+    }
+
+    fn write(&self, findings: &Findings, foreign: Foreign) -> Result<()> {
+        if let Some(path) = &self.json {
+            let mut bytes = serde_json::to_vec_pretty(findings)
+                .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
+            bytes.push(b'\n');
+            overwrite::write(path, &bytes, foreign)?;
+        }
+        if let Some(path) = &self.remove_list {
+            overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), foreign)?;
+        }
+        Ok(())
+    }
+
+    fn fails(&self, findings: &Findings) -> bool {
+        let any = [FailOn::Any];
+        let kinds = if self.fail_on.is_empty() { &any[..] } else { &self.fail_on };
+        kinds.iter().any(|kind| kind.is_in(findings))
+    }
+
+    fn summary(&self, findings: &Findings) -> String {
+        format!("{}: {} looked at", text::path(&self.input), counted(findings.images, "image"))
+    }
+}
+
+impl FailOn {
+    fn is_in(self, findings: &Findings) -> bool {
+        match self {
+            FailOn::None => false,
+            FailOn::Duplicates => !findings.duplicates.is_empty(),
+            FailOn::LabelConflicts => findings.duplicates.iter().any(|group| group.label_conflict),
+            FailOn::Leaks => !findings.leaks.is_empty(),
+            FailOn::LowInformation => !findings.low_information.is_empty(),
+            FailOn::Failures => findings.failures.count > 0 || !findings.report.complete(),
+            FailOn::Any => {
+                use clap::ValueEnum;
+                let all = FailOn::value_variants().iter();
+                all.filter(|kind| **kind != FailOn::Any).any(|kind| kind.is_in(findings))
+            }
+        }
+    }
+}
+
+/// A line for each kind of finding that there is.
+fn in_words(findings: &Findings) -> Vec<String> {
+    let mut lines = Vec::new();
+    let kinds = [
+        (Kind::ExactFile, "the same file"),
+        (Kind::ExactPixels, "the same pixels"),
+        (Kind::Near, "nearly the same"),
+    ];
+    for (kind, words) in kinds {
+        let groups: Vec<_> = findings.duplicates.iter().filter(|g| g.kind == kind).collect();
+        let images: u64 = groups.iter().map(|group| group.members.len() as u64).sum();
+        if !groups.is_empty() {
+            lines.push(format!(
+                "{} in {}: {words}",
+                counted(images, "image"),
+                counted(groups.len(), "group")
+            ));
+        }
+    }
+    let mut say = |number: usize, thing: &str, what: &str| {
+        if number > 0 {
+            lines.push(format!("{}: {what}", counted(number, thing)));
+        }
+    };
+    let conflicts = findings.duplicates.iter().filter(|group| group.label_conflict).count();
+    say(conflicts, "group", "one image under several labels");
+    say(findings.leaks.len(), "image", "in the other output as well");
+    say(findings.low_information.len(), "image", "show hardly anything");
+    if let (Some(threshold), Some(false_pairs)) =
+        (findings.threshold, findings.expected_false_pairs)
+    {
+        lines.push(format!(
+            "similarity from {threshold:.3} on counts; about {} of the pairs are chance",
+            count(false_pairs.round() as u64)
+        ));
+    }
+    lines.extend(findings.remarks.iter().map(|remark| remark.text.clone()));
+    lines
+}

@@ -1,0 +1,38 @@
+//! Owns what one image looks like in numbers: its signature, by which it is compared, and features, by
+//! which it is judged. Must not know: other images.
+
+use std::collections::HashSet;
+
+use super::picture::Picture;
+use crate::audit::{Grid, GridRow};
+
+/// An image in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Look {
+    /// Different codes of its first level.
+    pub unique_codes: f32,
+}
+
+/// What looks are made with.
+#[derive(Debug)]
+pub(super) struct Looks {
+    /// By level, K; empty where nothing says it.
+    pub codes: Vec<u64>,
+}
+
+impl Looks {
+    /// Why a row's grids can't be looked at, in a few words.
+    pub(super) fn problem(&self, levels: &[Grid]) -> Option<String> {
+        levels.iter().zip(&self.codes).find_map(|(level, &codes)| {
+            let beyond = level.codes.iter().find(|&&code| u64::from(code) >= codes)?;
+            Some(format!("holds {beyond}, which is beyond the {codes} codes"))
+        })
+    }
+
+    /// The look of an image.
+    pub(super) fn of(&self, row: &GridRow, _picture: Option<&Picture>) -> Look {
+        let codes = row.levels.first().map_or(&[][..], |level| &level.codes);
+        Look { unique_codes: codes.iter().collect::<HashSet<_>>().len() as f32 }
+    }
+}

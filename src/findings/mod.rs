@@ -1,0 +1,25 @@
+//! The `findings` room: what a data set holds, seen through its tokens: images that are there twice,
+//! that stand in another set too, that show hardly anything or nothing like the others. Must not
+//! know: models (pictures of codes come through [`Draw`](picture::Draw)), who calls.
+//!
+//! ```text
+//! TokenFile ---> rows ---> Images ---> exact, near ---> groups ---> Findings ---> page
+//! audit::        images    a column    signature,      keepers,    result        JSON
+//!                          a fact      index, align    conflicts
+//! ```
+//!
+//! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
+//! a file once they are many, and are looked at through a map of it.
+
+mod columns;
+mod exact;
+mod groups;
+mod images;
+mod look;
+mod picture;
+mod result;
+mod run;
+
+pub(crate) use picture::{Draw, Picture};
+pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
+pub(crate) use run::{Event, Observer, Settings, run};

@@ -1,0 +1,154 @@
+//! Owns what an audit gives, as it stands in its JSON file. Must not know: how anything is found.
+
+use serde::Serialize;
+
+use crate::audit::report::AuditReport;
+
+/// What was found in an output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Findings {
+    /// `audit.v1`.
+    pub schema: &'static str,
+    /// Images that were looked at; of several views of one, the first.
+    pub images: u64,
+    /// Images of the other output, where there is one.
+    pub against: Option<u64>,
+    /// Groups of images that are one: files first, then pixels, then near ones; the largest first.
+    pub duplicates: Vec<Duplicates>,
+    /// Images that the other output has as well, the surest first.
+    pub leaks: Vec<Leak>,
+    /// Images that show hardly anything.
+    pub low_information: Vec<LowInformation>,
+    /// Images unlike the others, the oddest first.
+    pub outliers: Vec<Outlier>,
+    /// Similarity from which two images count as one; None where nothing could be compared.
+    pub threshold: Option<f64>,
+    /// Pairs above the threshold that are two images for all that, as far as can be estimated.
+    pub expected_false_pairs: Option<f64>,
+    /// What else there is to say, and what can't be told.
+    pub remarks: Vec<Remark>,
+    /// Use of the codebook.
+    pub codebook: Vec<crate::audit::report::LevelReport>,
+    /// Images given up.
+    pub failures: FailuresFound,
+    /// What is counted of the shards.
+    #[serde(skip)]
+    pub report: AuditReport,
+}
+
+impl Findings {
+    /// The keys of duplicates that needn't be kept, one a line: of every group all but the keeper, and
+    /// none that begins with a protected prefix.
+    pub fn remove_list(&self, protected: &[String]) -> String {
+        let mut kept: std::collections::BTreeSet<&str> = Default::default();
+        let mut gone: std::collections::BTreeSet<&str> = Default::default();
+        for group in &self.duplicates {
+            kept.insert(&group.keep);
+            let others = group.members.iter().map(|member| member.key.as_str());
+            gone.extend(others.filter(|key| *key != group.keep));
+        }
+        let mut list = String::new();
+        for key in gone {
+            let protected = protected.iter().any(|prefix| key.starts_with(prefix.as_str()));
+            if !protected && !kept.contains(key) {
+                list.push_str(key);
+                list.push('\n');
+            }
+        }
+        list
+    }
+}
+
+/// What makes a group one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The bytes of the files.
+    ExactFile,
+    /// Equal grids of equal sizes, though the files differ.
+    ExactPixels,
+    /// Alike enough.
+    Near,
+}
+
+/// Images that are one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Duplicates {
+    /// What makes them one.
+    pub kind: Kind,
+    /// The keeper first, then by score.
+    pub members: Vec<Member>,
+    /// The key of the one to keep.
+    pub keep: String,
+    /// Whether they have several labels.
+    pub label_conflict: bool,
+}
+
+/// One image of a group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Member {
+    /// Its key.
+    pub key: String,
+    /// Similarity to the nearest other of its group, at most 1.
+    pub score: f64,
+    /// What it is of the keeper: `same`, `mirrored`, `turned` ...
+    pub relation: &'static str,
+    /// Its label, where it has one.
+    pub label: Option<String>,
+}
+
+/// An image that two outputs have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Leak {
+    /// Its key here.
+    pub key: String,
+    /// Its key in the other.
+    pub other_key: String,
+    /// Similarity, at most 1.
+    pub score: f64,
+    /// What makes them one.
+    pub kind: Kind,
+    /// Whether their labels differ.
+    pub label_conflict: bool,
+}
+
+/// An image that shows hardly anything.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LowInformation {
+    /// Its key.
+    pub key: String,
+    /// What it lacks: `constant`, `dark` ...
+    pub reason: &'static str,
+    /// How sure that is, from 0 to 1.
+    pub score: f64,
+}
+
+/// An image unlike the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outlier {
+    /// Its key.
+    pub key: String,
+    /// How far from them: comparable within one audit only.
+    pub score: f64,
+}
+
+/// One thing to say of the whole set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Remark {
+    /// What it is about, such as `near-duplicates`.
+    pub about: &'static str,
+    /// Whether it is something to look into, rather than something to know.
+    pub finding: bool,
+    /// One line.
+    pub text: String,
+}
+
+/// Images given up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailuresFound {
+    /// How many.
+    pub count: u64,
+    /// How many by stage and then error text.
+    pub by_error: std::collections::BTreeMap<String, u64>,
+}

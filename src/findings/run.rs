@@ -1,0 +1,120 @@
+//! Owns the course of an audit: what is read, what is looked for, in which order. Must not know: how
+//! anything is found or shown.
+
+use std::path::PathBuf;
+
+use super::exact;
+use super::groups;
+use super::images::Images;
+use super::look::Looks;
+use super::picture::Draw;
+use super::result::{FailuresFound, Findings, Kind};
+use crate::audit::report::{AuditReport, report};
+use crate::audit::sources::Sources;
+use crate::audit::{Asked, BadRows, TokenFile};
+use crate::error::Result;
+use crate::storage;
+
+/// What an audit is asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// The output.
+    pub input: PathBuf,
+    /// Another one, whose images shouldn't be in it.
+    pub against: Option<PathBuf>,
+    /// Similarity from which two images count as one; estimated where it isn't given.
+    pub threshold: Option<f64>,
+    /// Beginnings of keys that are kept whatever else their group holds, the first one first.
+    pub keep: Vec<String>,
+}
+
+/// What happens meanwhile.
+pub(crate) enum Event<'a> {
+    /// The files that rows are read from.
+    Sources(&'a Sources),
+    /// A stretch of work of so many rows begins.
+    Begin { stage: &'static str, rows: u64 },
+    /// A row was read.
+    Row,
+    /// Rows that can't be used.
+    BadRows(&'a BadRows),
+}
+
+/// Who is told, and who can stop an audit.
+pub(crate) trait Observer {
+    /// Called from the calling thread.
+    fn event(&mut self, event: &Event<'_>);
+
+    /// Whether to end with [`crate::Error::Interrupted`].
+    fn interrupted(&self) -> bool;
+}
+
+/// Audits an output; `draw` makes pictures of its tokens, where there is a model.
+///
+/// # Errors
+/// An output that can't be read; a file system that is full; an interrupt; those of `draw`.
+pub(crate) fn run(
+    settings: &Settings,
+    mut draw: Option<&mut (dyn Draw + '_)>,
+    observer: &mut dyn Observer,
+) -> Result<Findings> {
+    let report = report(&settings.input)?;
+    let looks = Looks { codes: report.levels.iter().map(|level| level.codes).collect() };
+    let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
+    let other = match &settings.against {
+        Some(other) => Some(read(other, &looks, draw, observer)?),
+        None => None,
+    };
+    Ok(findings(settings, report, &images, other.as_ref()))
+}
+
+fn read(
+    input: &std::path::Path,
+    looks: &Looks,
+    draw: Option<&mut (dyn Draw + '_)>,
+    observer: &mut dyn Observer,
+) -> Result<Images> {
+    storage::complete(input, || {
+        let asked = Asked { beside: true, image: true, ..Asked::default() };
+        let rows = TokenFile::open_as(input, asked)?;
+        observer.event(&Event::Sources(rows.sources()));
+        observer.event(&Event::Begin { stage: "audit", rows: rows.row_count() });
+        Images::read(rows, looks, draw, observer)
+    })
+}
+
+fn findings(
+    settings: &Settings,
+    report: AuditReport,
+    images: &Images,
+    other: Option<&Images>,
+) -> Findings {
+    let known = |at: usize| images.files[at] != [0; 16];
+    let files = exact::groups(&images.files, known);
+    let pixels = exact::groups(&images.grids, |_| true);
+    let grouped = |groups: &[Vec<u32>], kind| {
+        let made = groups.iter().map(|group| groups::exact(images, group, kind, &settings.keep));
+        made.collect::<Vec<_>>()
+    };
+    let mut duplicates = grouped(&files, Kind::ExactFile);
+    let several = |group: &&Vec<u32>| {
+        group.iter().any(|&at| images.files[at as usize] != images.files[group[0] as usize])
+    };
+    let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
+    duplicates.extend(grouped(&pixels, Kind::ExactPixels));
+    Findings {
+        schema: "audit.v1",
+        images: images.len() as u64,
+        against: other.map(|other| other.len() as u64),
+        duplicates,
+        leaks: Vec::new(),
+        low_information: Vec::new(),
+        outliers: Vec::new(),
+        threshold: None,
+        expected_false_pairs: None,
+        remarks: Vec::new(),
+        codebook: report.levels.clone(),
+        failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        report,
+    }
+}
