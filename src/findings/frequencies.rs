@@ -12,11 +12,8 @@ pub(super) const LEN: usize = KEPT * KEPT + 2 * COLOUR_SIDE * COLOUR_SIDE;
 pub(super) type Frequencies = [f32; LEN];
 
 /// Where each plane's frequencies begin, and how many a side there are.
-const PLANES: [(usize, usize); 3] = [
-    (0, KEPT),
-    (KEPT * KEPT, COLOUR_SIDE),
-    (KEPT * KEPT + COLOUR_SIDE * COLOUR_SIDE, COLOUR_SIDE),
-];
+const PLANES: [(usize, usize); 3] =
+    [(0, KEPT), (KEPT * KEPT, COLOUR_SIDE), (KEPT * KEPT + COLOUR_SIDE * COLOUR_SIDE, COLOUR_SIDE)];
 
 /// How an image is turned before it is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::columns::{Column, Growing, Scratch};
-use super::frequencies::{Frequencies, LEN, Turn, Window, frequencies};
-use super::signature::{BITS, Signature, Weights};
+use super::frequencies::{LEN, Turn, Window, frequencies};
+use super::signature::{Signature, Weights};
 use super::thumbnail::Thumbnail;
 use crate::error::Result;
 use crate::util::random::SplitMix64;
@@ -83,7 +83,9 @@ impl<'a> Set<'a> {
         for (block, thumbnails) in thumbnails.chunks(BLOCK).enumerate() {
             let made: Vec<Signature> = (thumbnails.par_iter().enumerate())
                 .map(|(at, thumbnail)| match taken(block * BLOCK + at) {
-                    true => Signature::of(&frequencies(thumbnail, &whole, &whole), &weights.finding),
+                    true => {
+                        Signature::of(&frequencies(thumbnail, &whole, &whole), &weights.finding)
+                    }
                     false => Signature { values: [0; LEN], scale: 0.0 },
                 })
                 .collect();
@@ -142,26 +144,24 @@ impl Table {
         self.signs.iter().enumerate().map(bit).fold(0, |key, bit| key | bit)
     }
 
-    /// The images of a key and of those that differ from it in weak signs.
-    fn ask(&self, query: &Query, weights: &Weights, mut each: impl FnMut(u32)) {
-        let strength = |at: &usize| query.values[weights.strongest[self.signs[*at]]].unsigned_abs();
-        let mut weakest = [usize::MAX; WEAKEST];
-        for at in 0..self.signs.len() {
-            let before = |other: &usize| *other != usize::MAX && strength(other) <= strength(&at);
-            let place = weakest.iter().take_while(|other| before(other)).count();
-            if place < WEAKEST {
-                weakest[place..].rotate_right(1);
-                weakest[place] = at;
+    /// Where the images of a key are, and those of keys that differ from it in weak signs.
+    #[inline(always)]
+    fn ask(&self, query: &Query) -> [Range<usize>; 1 << WEAKEST] {
+        // Strength, then the sign's place in the key; the smallest first.
+        let mut weakest = [u32::MAX; WEAKEST];
+        for (at, &sign) in self.signs.iter().enumerate() {
+            let mut next = u32::from(query.strengths[sign]) << 8 | at as u32;
+            for weak in &mut weakest {
+                (*weak, next) = (next.min(*weak), next.max(*weak));
             }
         }
         let key = self.key(query.bits);
-        for which in 0..1 << WEAKEST {
-            let flipped = |(at, &sign): (usize, &usize)| (which >> at & 1) << sign;
+        std::array::from_fn(|which| {
+            let flipped = |(at, &weak): (usize, &u32)| (which >> at & 1) << (weak & 0xff);
             let flips = weakest.iter().enumerate().map(flipped).fold(0, |flips, flip| flips | flip);
             let (start, end) = (self.starts[key ^ flips] as usize, self.starts[(key ^ flips) + 1]);
-            let end = (end as usize).min(start + BUCKET);
-            self.rows[start..end].iter().for_each(|&row| each(row));
-        }
+            start..(end as usize).min(start + BUCKET)
+        })
     }
 }
 
@@ -170,7 +170,23 @@ struct Query {
     values: [i8; LEN],
     scale: f32,
     bits: u128,
+    /// How far each sign that tables know is from the other one.
+    strengths: [u8; CHOSEN_FROM],
     turn: Turn,
+}
+
+impl Query {
+    fn new(signature: &Signature, turn: Turn, weights: &Weights) -> Query {
+        let values = turn.of(&signature.values);
+        let strength = |sign: usize| values[weights.strongest[sign]].unsigned_abs();
+        Query {
+            bits: weights.bits(&values),
+            strengths: std::array::from_fn(strength),
+            scale: signature.scale,
+            values,
+            turn,
+        }
+    }
 }
 
 /// What every image is asked for.
@@ -203,7 +219,7 @@ pub(super) fn find(
     let same = std::ptr::eq(queries, targets);
     let asker = Asker { queries, targets, same, weights, parts };
     let mut lists = Lists::zeroed(queries.bits.len())?;
-    let signs = images.max(2).ilog2().clamp(8, MOST_SIGNS);
+    let signs = (images.max(2).ilog2() + 2).clamp(8, MOST_SIGNS);
     for numbers in together(signs, targets.bits.len()) {
         let tables: Vec<Table> =
             numbers.into_par_iter().map(|number| Table::new(number, signs, targets)).collect();
@@ -233,36 +249,68 @@ impl Asker<'_> {
             let seen = frequencies(&self.queries.thumbnails[at], across, down);
             Signature::of(&seen, &self.weights.finding)
         });
-        for signature in std::iter::once(self.queries.signatures[at]).chain(parts) {
-            for turn in Turn::ALL {
-                let values = turn.of(&signature.values);
-                let bits = self.weights.bits(&values);
-                let query = Query { values, scale: signature.scale, bits, turn };
-                self.ask_tables(at, &query, tables, best);
-            }
+        let whole = self.queries.signatures[at];
+        let whole = Turn::ALL.iter().map(|&turn| Query::new(&whole, turn, self.weights));
+        let parts = parts.flat_map(|part| {
+            // What is cropped is seldom turned as well.
+            [Turn::None, Turn::Mirrored].map(|turn| Query::new(&part, turn, self.weights))
+        });
+        for query in whole.chain(parts) {
+            self.ask_tables(at, &query, tables, best);
         }
     }
 
     fn ask_tables(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: the processor has these instructions.
+            return unsafe { self.ask_tables_wide(at, query, tables, best) };
+        }
+        self.ask_each(at, query, tables, best);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,popcnt")]
+    fn ask_tables_wide(
+        &self,
+        at: usize,
+        query: &Query,
+        tables: &[Table],
+        best: &mut [Found; KEEP],
+    ) {
+        self.ask_each(at, query, tables, best);
+    }
+
+    #[inline(always)]
+    fn ask_each(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
         // What was looked at before, as far as it wasn't looked at long ago.
         let mut seen = [u32::MAX; 256];
         for table in tables {
-            table.ask(query, self.weights, |row| {
-                let known = &mut seen[row as usize % 256];
-                if *known == row || (self.same && row as usize == at) {
-                    return;
+            for range in table.ask(query) {
+                for &row in &table.rows[range] {
+                    let known = &mut seen[row as usize % 256];
+                    if *known == row || (self.same && row as usize == at) {
+                        continue;
+                    }
+                    *known = row;
+                    self.look(row, query, best);
                 }
-                *known = row;
-                let row = row as usize;
-                if (self.targets.bits[row] ^ query.bits).count_ones() > DIFFERENT {
-                    return;
-                }
-                let score = self.targets.signatures[row].like(&query.values, query.scale);
-                if score >= WORTH {
-                    let score = (score.min(1.0) * 65_535.0) as u16;
-                    offer(best, Found { row: row as u32 + 1, turn: query.turn as u16, score });
-                }
-            });
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn look(&self, row: u32, query: &Query, best: &mut [Found; KEEP]) {
+        let at = row as usize;
+        let different = self.targets.bits[at] ^ query.bits;
+        let ones = (different as u64).count_ones() + ((different >> 64) as u64).count_ones();
+        if ones > DIFFERENT {
+            return;
+        }
+        let score = self.targets.signatures[at].like(&query.values, query.scale);
+        if score >= WORTH {
+            let score = (score.min(1.0) * 65_535.0) as u16;
+            offer(best, Found { row: row + 1, turn: query.turn as u16, score });
         }
     }
 }

@@ -11,14 +11,24 @@
 //! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
 //! a file once they are many, and are looked at through a map of it.
 
+mod align;
+mod cluster;
 mod columns;
 mod exact;
+mod frequencies;
 mod groups;
 mod images;
+mod index;
+mod leaks;
 mod look;
+mod near;
 mod picture;
 mod result;
 mod run;
+mod signature;
+mod threshold;
+mod thumbnail;
+mod twins;
 
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};

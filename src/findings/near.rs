@@ -3,12 +3,13 @@
 
 use rayon::prelude::*;
 
-use super::align::{Aligner, What};
+use super::align::{Aligner, Likeness, What};
 use super::columns::{Column, Growing};
 use super::frequencies::{Turn, Window, frequencies};
 use super::index::{self, Lists, Set};
 use super::signature::{Weights, unit};
 use super::threshold::{COUNTED, Similarities};
+use super::thumbnail::Thumbnail;
 use crate::error::Result;
 
 /// Images that are compared together with those they may be like.
@@ -114,8 +115,7 @@ fn compare(
             let pairs = list.iter().filter_map(|found| found.get()).map(pair);
             Some(pairs.filter(|pair| pair.score >= COUNTED).collect::<Vec<_>>())
         };
-        let found: Vec<Vec<Pair>> =
-            lists.par_iter().enumerate().filter_map(compared).collect();
+        let found: Vec<Vec<Pair>> = lists.par_iter().enumerate().filter_map(compared).collect();
         found.into_iter().flatten().try_for_each(&mut *each)?;
     }
     Ok(())
@@ -136,4 +136,44 @@ fn once(pairs: Growing<Pair>) -> Result<Pairs> {
         pairs.push(same[0])?;
     }
     Ok(Pairs { pairs: pairs.finish()?, similarities })
+}
+
+/// Compares two images of a set that no index found for each other.
+pub(super) struct Comparer<'a> {
+    set: &'a Set<'a>,
+    weights: &'a Weights,
+    aligner: Aligner,
+}
+
+impl<'a> Comparer<'a> {
+    pub(super) fn new(set: &'a Set<'a>, weights: &'a Weights) -> Comparer<'a> {
+        Comparer { set, weights, aligner: Aligner::new() }
+    }
+
+    /// How alike they are, by whichever turn and way round they are alike most.
+    pub(super) fn pair(&self, first: u32, second: u32) -> Pair {
+        let whole = Window::new(0.0, 1.0);
+        let weights = &self.weights.comparing;
+        let [a, b] = [first, second].map(|at| &self.set.thumbnails[at as usize]);
+        let one_way = |a: &Thumbnail, b: &Thumbnail| {
+            let (views, seen) = (self.aligner.views(a, weights), frequencies(b, &whole, &whole));
+            let seen = unit(&seen, weights);
+            let like = |turn| (views.like(&seen, turn), turn);
+            Turn::ALL.map(like).into_iter().max_by(|a, b| a.0.score.total_cmp(&b.0.score))
+        };
+        let likest = [one_way(a, b), one_way(b, a)].into_iter().flatten();
+        let likest = likest.max_by(|a, b| a.0.score.total_cmp(&b.0.score));
+        let (like, turn) = likest.unwrap_or((Likeness { score: 0.0, what: What::All }, Turn::None));
+        let (what, turn) = (like.what as u16, turn as u16);
+        Pair { first, second, score: like.score.clamp(0.0, 1.0), what, turn }
+    }
+
+    /// How many times as bright the second is as the first.
+    pub(super) fn brightness(&self, first: u32, second: u32) -> f32 {
+        let mean = |at: u32| {
+            let points = &self.set.thumbnails[at as usize].luma;
+            points.iter().map(|&point| f32::from(point)).sum::<f32>() + 1.0
+        };
+        mean(second) / mean(first)
+    }
 }

@@ -3,12 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::exact;
-use super::groups;
 use super::images::Images;
 use super::look::Looks;
 use super::picture::Draw;
-use super::result::{FailuresFound, Findings, Kind};
+use super::result::{FailuresFound, Findings};
+use super::twins;
 use crate::audit::report::{AuditReport, report};
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
@@ -65,7 +64,7 @@ pub(crate) fn run(
         Some(other) => Some(read(other, &looks, draw, observer)?),
         None => None,
     };
-    Ok(findings(settings, report, &images, other.as_ref()))
+    findings(settings, report, &images, other.as_ref(), observer)
 }
 
 fn read(
@@ -88,33 +87,22 @@ fn findings(
     report: AuditReport,
     images: &Images,
     other: Option<&Images>,
-) -> Findings {
-    let known = |at: usize| images.files[at] != [0; 16];
-    let files = exact::groups(&images.files, known);
-    let pixels = exact::groups(&images.grids, |_| true);
-    let grouped = |groups: &[Vec<u32>], kind| {
-        let made = groups.iter().map(|group| groups::exact(images, group, kind, &settings.keep));
-        made.collect::<Vec<_>>()
-    };
-    let mut duplicates = grouped(&files, Kind::ExactFile);
-    let several = |group: &&Vec<u32>| {
-        group.iter().any(|&at| images.files[at as usize] != images.files[group[0] as usize])
-    };
-    let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
-    duplicates.extend(grouped(&pixels, Kind::ExactPixels));
-    Findings {
+    observer: &mut dyn Observer,
+) -> Result<Findings> {
+    let twins = twins::find(settings, images, other, observer)?;
+    Ok(Findings {
         schema: "audit.v1",
         images: images.len() as u64,
         against: other.map(|other| other.len() as u64),
-        duplicates,
-        leaks: Vec::new(),
+        duplicates: twins.duplicates,
+        leaks: twins.leaks,
         low_information: Vec::new(),
         outliers: Vec::new(),
-        threshold: None,
-        expected_false_pairs: None,
-        remarks: Vec::new(),
+        threshold: twins.threshold.map(|threshold| threshold.value),
+        expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
+        remarks: twins.remarks,
         codebook: report.levels.clone(),
         failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
         report,
-    }
+    })
 }

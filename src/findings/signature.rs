@@ -107,6 +107,7 @@ impl Signature {
     }
 
     /// Similarity, from -1 to 1, of which `scale` is this one's share.
+    #[inline(always)]
     pub(super) fn like(&self, values: &[i8; LEN], scale: f32) -> f32 {
         let product = |(&a, &b): (&i8, &i8)| i32::from(i16::from(a) * i16::from(b));
         let sum: i32 = self.values.iter().zip(values).map(product).sum();

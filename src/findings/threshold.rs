@@ -6,9 +6,9 @@ pub(super) const COUNTED: f32 = 0.6;
 /// Pairs of different images above the threshold, as a share of all above it, that are put up with.
 const PUT_UP_WITH: f64 = 0.01;
 /// And their number that is put up with in any case.
-const AT_LEAST: f64 = 0.25;
+const AT_LEAST: f64 = 0.03;
 /// The threshold is within these, whatever the data say.
-const WITHIN: (f64, f64) = (0.72, 0.97);
+const WITHIN: (f64, f64) = (0.80, 0.97);
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
 const USUAL_RATE: f64 = 9.0;
 /// Pairs that the usual rate counts for.
