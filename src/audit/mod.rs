@@ -10,6 +10,7 @@ mod crops;
 mod dataset;
 mod description;
 mod facts;
+pub(crate) mod failures;
 mod hex;
 pub(crate) mod html;
 mod image_facts;

@@ -1,12 +1,14 @@
 //! Owns `vqtok audit`: what is in an output.
 
+use super::audit_sample;
 use super::common::{CheckpointFlags, stop_flag};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::findings::{Findings, Kind};
-use crate::job::{Audit, places, set_threads};
+use crate::job::{Audit, EngineChoice, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{JSON, REMOVE_LIST};
@@ -25,6 +27,15 @@ pub(super) struct Args {
     /// Another output of the same model: images that both have are leaks [default: none]
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// The images that the tokens were made of; may be repeated [default: none]
+    #[arg(long, value_name = "INPUT")]
+    source: Vec<PathBuf>,
+    /// Rows whose images of the source are compared with what the model makes of their tokens
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    sample: usize,
+    /// Encode the sample again by this engine, and say which tokens change; may be repeated [default: none]
+    #[arg(long, value_name = "ENGINE")]
+    precision_audit: Vec<Engine>,
     /// Everything that was found, as one JSON object [default: none]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -54,6 +65,19 @@ pub(super) struct Args {
     /// Print events as JSON on stdout, one object per line
     #[arg(long)]
     pub(super) events: bool,
+}
+
+/// What encodes a sample again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Engine {
+    /// That of `vqtok tokenize` on the processor.
+    Cpu,
+    /// The slow one that all others are tested against, on the processor.
+    Reference,
+    /// The NVIDIA GPU, in float32.
+    Cuda,
+    /// The NVIDIA GPU, in bfloat16.
+    CudaBf16,
 }
 
 /// What can make the exit code 1.
@@ -110,6 +134,9 @@ impl Args {
             .against(self.against.clone())
             .threshold(self.threshold)
             .keep(&self.keep)
+            .source(&self.source)
+            .sample(self.sample)
+            .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
     }
 
@@ -134,6 +161,17 @@ impl Args {
 
     fn summary(&self, findings: &Findings) -> String {
         format!("{}: {} looked at", text::path(&self.input), counted(findings.images, "image"))
+    }
+}
+
+impl Engine {
+    fn choice(self) -> EngineChoice {
+        match self {
+            Engine::Cpu => EngineChoice::Cpu,
+            Engine::Reference => EngineChoice::Reference,
+            Engine::Cuda => EngineChoice::Cuda(Precision::F32),
+            Engine::CudaBf16 => EngineChoice::Cuda(Precision::Bf16),
+        }
     }
 }
 
@@ -192,5 +230,6 @@ fn in_words(findings: &Findings) -> Vec<String> {
         ));
     }
     lines.extend(findings.remarks.iter().map(|remark| remark.text.clone()));
+    lines.extend(audit_sample::in_words(findings));
     lines
 }

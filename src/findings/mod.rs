@@ -12,14 +12,20 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod columns;
+pub(crate) mod diff;
 mod exact;
 mod groups;
 mod images;
 mod look;
 mod picture;
+mod reconstructions;
 mod result;
 mod run;
 
+pub use diff::Difference;
 pub(crate) use picture::{Draw, Picture};
+pub use reconstructions::{
+    Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
+};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};

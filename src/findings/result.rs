@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::reconstructions::{PrecisionFindings, Reconstructions};
 use crate::audit::report::AuditReport;
 
 /// What was found in an output.
@@ -32,6 +33,11 @@ pub struct Findings {
     pub codebook: Vec<crate::audit::report::LevelReport>,
     /// Images given up.
     pub failures: FailuresFound,
+    /// A sample decoded from its tokens, beside its images; None without a model with a decoder and a
+    /// source.
+    pub reconstructions: Option<Reconstructions>,
+    /// Whether other arithmetic gives the same tokens; None where that wasn't asked.
+    pub precision: Option<PrecisionFindings>,
     /// What is counted of the shards.
     #[serde(skip)]
     pub report: AuditReport,

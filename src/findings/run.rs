@@ -115,6 +115,8 @@ fn findings(
         remarks: Vec::new(),
         codebook: report.levels.clone(),
         failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        reconstructions: None,
+        precision: None,
         report,
     }
 }

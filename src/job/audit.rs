@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
+use super::inputs::Inputs;
+use super::precision::{self, EngineChoice};
+use super::reconstructed::reconstructions;
 use super::same_model;
+use super::sampled::Sample;
 use super::tokenizer::Tokenizer;
 use crate::audit::TokenFile;
 use crate::error::{Error, Result};
-use crate::findings::{self, Draw, Findings, Settings};
-use crate::util::settings::THRESHOLD;
+use crate::findings::{self, Draw, Findings, Remark, Settings};
+use crate::storage;
+use crate::util::settings::{MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -27,13 +32,17 @@ use crate::util::settings::THRESHOLD;
 #[derive(Debug, Clone)]
 pub struct Audit {
     settings: Settings,
+    source: Option<Inputs>,
+    sample: usize,
+    engines: Vec<EngineChoice>,
     force: bool,
 }
 
 impl Audit {
     /// An output folder of vqtok, or any Parquet file with a column of tokens.
     pub fn new(input: impl Into<PathBuf>) -> Audit {
-        Audit { settings: Settings { input: input.into(), ..Settings::default() }, force: false }
+        let settings = Settings { input: input.into(), ..Settings::default() };
+        Audit { settings, source: None, sample: 200, engines: Vec::new(), force: false }
     }
 
     /// Another output of the same model, whose images shouldn't be in this one: a test set.
@@ -55,6 +64,28 @@ impl Audit {
         self
     }
 
+    /// The images that the tokens were made of, as folders and files: the page shows them instead of
+    /// pictures drawn from tokens, and with a model a sample of them is compared with what its decoder
+    /// makes of their tokens.
+    pub fn source<P: Into<PathBuf>>(mut self, inputs: impl IntoIterator<Item = P>) -> Audit {
+        let inputs = Inputs::new(inputs);
+        self.source = (!inputs.paths.is_empty()).then_some(inputs);
+        self
+    }
+
+    /// Rows, evenly over the output, whose images of the source are looked at; 200 by default.
+    pub fn sample(mut self, rows: usize) -> Audit {
+        self.sample = rows;
+        self
+    }
+
+    /// Encodes the sample again by these: which tokens change, and how near to that they were. Needs
+    /// a source and a model with an encoder.
+    pub fn precision_audit(mut self, engines: impl IntoIterator<Item = EngineChoice>) -> Audit {
+        self.engines = engines.into_iter().collect();
+        self
+    }
+
     /// Takes a model that the tokens say they weren't made by.
     pub fn force(mut self, force: bool) -> Audit {
         self.force = force;
@@ -64,8 +95,19 @@ impl Audit {
     /// Everything that can be refused before a model is opened.
     ///
     /// # Errors
-    /// A threshold that is no similarity.
+    /// A threshold that is no similarity; an empty sample; an audit of precision without a source, or
+    /// by an engine that isn't there.
     pub fn check(&self) -> Result<()> {
+        if self.sample == 0 {
+            return Err(Error::setting(SAMPLE, "0: a sample has at least one row"));
+        }
+        if !self.engines.is_empty() && self.source.is_none() {
+            return Err(Error::setting(
+                PRECISION_AUDIT,
+                format!("encodes images again: say with {SOURCE} where they are"),
+            ));
+        }
+        self.engines.iter().try_for_each(|engine| engine.require())?;
         match self.settings.threshold {
             Some(threshold) if !(threshold > 0.0 && threshold <= 1.0) => Err(Error::setting(
                 THRESHOLD,
@@ -87,14 +129,53 @@ impl Audit {
     ) -> Result<Findings> {
         self.check()?;
         let Some(tokenizer) = tokenizer else {
+            if !self.engines.is_empty() {
+                return Err(Error::setting(
+                    PRECISION_AUDIT,
+                    format!("encodes images again: give the {MODEL} that made the tokens"),
+                ));
+            }
             return findings::run(&self.settings, None, &mut Relay(observer));
         };
         for input in [Some(&self.settings.input), self.settings.against.as_ref()] {
             let Some(input) = input else { continue };
             same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?;
         }
-        let mut drawing = tokenizer.has_decoder().then(|| Drawing { tokenizer });
+        let mut drawing = tokenizer.has_decoder().then_some(Drawing { tokenizer: &mut *tokenizer });
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
-        findings::run(&self.settings, draw, &mut Relay(observer))
+        let mut findings = findings::run(&self.settings, draw, &mut Relay(observer))?;
+        self.look_at_sample(tokenizer, &mut findings, observer)?;
+        Ok(findings)
+    }
+
+    /// Compares a sample of the source with what the model makes of its tokens, and of itself.
+    fn look_at_sample(
+        &self,
+        tokenizer: &mut Tokenizer,
+        findings: &mut Findings,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let Some(source) = &self.source else { return Ok(()) };
+        storage::resumable(|| {
+            let input = &self.settings.input;
+            let sample = Sample::take(input, source, self.sample, tokenizer, observer)?;
+            if !sample.told {
+                findings.remarks.push(Remark {
+                    about: "sample",
+                    finding: false,
+                    text: "the output doesn't say how its images were prepared: the sample is \
+                           prepared as the model says"
+                        .into(),
+                });
+            }
+            if tokenizer.has_decoder() {
+                findings.reconstructions = Some(reconstructions(&sample, tokenizer, observer)?);
+            }
+            if !self.engines.is_empty() {
+                let found = precision::audit(&sample, &self.engines, tokenizer, observer)?;
+                findings.precision = Some(found);
+            }
+            Ok(())
+        })
     }
 }
