@@ -279,8 +279,9 @@ pub use export::{
     Target as ExportFormat,
 };
 pub use findings::{
-    Difference, Duplicates, Findings, Kind, Leak, LowInformation, Margins, Member, NotCompared,
-    Outlier, PrecisionFindings, Reconstruction, Reconstructions, Remark, TokenPair,
+    CodePicture, CodePictures, Difference, Duplicates, Findings, Kind, Leak, LowInformation,
+    Margins, Member, NotCompared, Outlier, PrecisionFindings, Reconstruction, Reconstructions,
+    Remark, TokenPair,
 };
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;

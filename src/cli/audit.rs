@@ -7,11 +7,12 @@ use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
+use crate::findings::codes::PICTURES_MAX;
 use crate::findings::{Findings, Kind};
 use crate::job::{Audit, EngineChoice, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{JSON, REMOVE_LIST};
+use crate::util::settings::{CODE_PICTURES, JSON, REMOVE_LIST};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Another output of the same model: images that both have are leaks [default: none]
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// Every code alone and in its commonest neighbourhood, the most used first, as a PNG file [default: none]
+    #[arg(long, value_name = "FILE.png")]
+    code_pictures: Option<PathBuf>,
     /// The images that the tokens were made of; may be repeated [default: none]
     #[arg(long, value_name = "INPUT")]
     source: Vec<PathBuf>,
@@ -107,6 +111,9 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             places::check_plain(setting, path, foreign)?;
         }
     }
+    if let Some(path) = &args.code_pictures {
+        places::check_png(CODE_PICTURES, path, foreign)?;
+    }
     let job = args.job();
     job.check()?;
     set_threads(args.threads)?;
@@ -136,6 +143,7 @@ impl Args {
             .keep(&self.keep)
             .source(&self.source)
             .sample(self.sample)
+            .code_pictures(self.code_pictures.as_ref().map_or(0, |_| PICTURES_MAX))
             .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
     }
@@ -146,6 +154,9 @@ impl Args {
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
             bytes.push(b'\n');
             overwrite::write(path, &bytes, foreign)?;
+        }
+        if let Some(path) = &self.code_pictures {
+            overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;
         }
         if let Some(path) = &self.remove_list {
             overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), foreign)?;

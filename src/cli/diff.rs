@@ -53,7 +53,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         overwrite::write(path, &bytes, foreign)?;
     }
     for line in in_words(&difference) {
-        reporter.say("difference", &line, json!({"message": line.trim_start()}));
+        reporter.result("difference", &line, json!({"message": line.trim_start()}));
     }
     let shared = &difference.shared;
     let summary = match (difference.equal, shared.tokens) {

@@ -11,6 +11,7 @@
 //! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
 //! a file once they are many, and are looked at through a map of it.
 
+pub(crate) mod codes;
 mod columns;
 pub(crate) mod diff;
 mod exact;
@@ -22,6 +23,7 @@ mod reconstructions;
 mod result;
 mod run;
 
+pub use codes::{CodePicture, CodePictures};
 pub use diff::Difference;
 pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{

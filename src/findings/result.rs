@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::codes::CodePictures;
 use super::reconstructions::{PrecisionFindings, Reconstructions};
 use crate::audit::report::AuditReport;
 
@@ -33,6 +34,8 @@ pub struct Findings {
     pub codebook: Vec<crate::audit::report::LevelReport>,
     /// Images given up.
     pub failures: FailuresFound,
+    /// Pictures of codes, the most used first; None where they weren't asked for.
+    pub code_pictures: Option<CodePictures>,
     /// A sample decoded from its tokens, beside its images; None without a model with a decoder and a
     /// source.
     pub reconstructions: Option<Reconstructions>,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::code_sheet;
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
 use super::inputs::Inputs;
@@ -11,10 +12,12 @@ use super::same_model;
 use super::sampled::Sample;
 use super::tokenizer::Tokenizer;
 use crate::audit::TokenFile;
+use crate::data::contact_sheet;
 use crate::error::{Error, Result};
-use crate::findings::{self, Draw, Findings, Remark, Settings};
+use crate::findings::{self, Draw, Findings, Remark, Settings, codes};
 use crate::storage;
-use crate::util::settings::{MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
+use crate::util::overwrite;
+use crate::util::settings::{CODE_PICTURES, MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -35,6 +38,7 @@ pub struct Audit {
     source: Option<Inputs>,
     sample: usize,
     engines: Vec<EngineChoice>,
+    code_pictures: usize,
     force: bool,
 }
 
@@ -42,7 +46,8 @@ impl Audit {
     /// An output folder of vqtok, or any Parquet file with a column of tokens.
     pub fn new(input: impl Into<PathBuf>) -> Audit {
         let settings = Settings { input: input.into(), ..Settings::default() };
-        Audit { settings, source: None, sample: 200, engines: Vec::new(), force: false }
+        let (engines, code_pictures) = (Vec::new(), 0);
+        Audit { settings, source: None, sample: 200, engines, code_pictures, force: false }
     }
 
     /// Another output of the same model, whose images shouldn't be in this one: a test set.
@@ -83,6 +88,13 @@ impl Audit {
     /// a source and a model with an encoder.
     pub fn precision_audit(mut self, engines: impl IntoIterator<Item = EngineChoice>) -> Audit {
         self.engines = engines.into_iter().collect();
+        self
+    }
+
+    /// Draws the so many most used codes, alone and in their commonest neighbourhoods, at most 16,384.
+    /// Needs a model with a decoder. By default none.
+    pub fn code_pictures(mut self, codes: usize) -> Audit {
+        self.code_pictures = codes;
         self
     }
 
@@ -129,23 +141,52 @@ impl Audit {
     ) -> Result<Findings> {
         self.check()?;
         let Some(tokenizer) = tokenizer else {
-            if !self.engines.is_empty() {
-                return Err(Error::setting(
-                    PRECISION_AUDIT,
-                    format!("encodes images again: give the {MODEL} that made the tokens"),
-                ));
-            }
+            self.refuse_without_model()?;
             return findings::run(&self.settings, None, &mut Relay(observer));
         };
         for input in [Some(&self.settings.input), self.settings.against.as_ref()] {
             let Some(input) = input else { continue };
             same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?;
         }
+        if self.code_pictures > 0 {
+            tokenizer.require_decoder()?;
+        }
+        if !self.engines.is_empty() {
+            tokenizer.require_encoder()?;
+        }
         let mut drawing = tokenizer.has_decoder().then_some(Drawing { tokenizer: &mut *tokenizer });
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
         let mut findings = findings::run(&self.settings, draw, &mut Relay(observer))?;
+        if let Some(drawing) = drawing.as_mut().filter(|_| self.code_pictures > 0) {
+            let (input, levels) = (&self.settings.input, &findings.report.levels);
+            let (wanted, relay) = (self.code_pictures, &mut Relay(observer));
+            let pictures = codes::code_pictures(input, levels, wanted, drawing, relay)?;
+            findings.code_pictures = Some(pictures);
+        }
         self.look_at_sample(tokenizer, &mut findings, observer)?;
         Ok(findings)
+    }
+
+    fn refuse_without_model(&self) -> Result<()> {
+        let refused = |setting, what: &str| {
+            let reason = format!("{what}: give the {MODEL} that made the tokens");
+            Err(Error::setting(setting, reason))
+        };
+        match self.engines.is_empty() {
+            false => refused(PRECISION_AUDIT, "encodes images again"),
+            true if self.code_pictures > 0 => refused(CODE_PICTURES, "are drawn by a decoder"),
+            true => Ok(()),
+        }
+    }
+
+    /// The pictures of codes that were asked for as a PNG file, from the most used to the least.
+    ///
+    /// # Errors
+    /// Findings without any.
+    pub fn code_sheet(findings: &Findings) -> Result<Vec<u8>> {
+        let sheet = findings.code_pictures.as_ref().map(code_sheet::sheet).transpose()?;
+        let none = || Error::invalid("the model can draw none of the codes");
+        Ok(overwrite::mark_png(&contact_sheet::png(&sheet.flatten().ok_or_else(none)?)?))
     }
 
     /// Compares a sample of the source with what the model makes of its tokens, and of itself.

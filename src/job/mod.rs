@@ -6,6 +6,7 @@ mod append;
 mod audit;
 mod bucket_counts;
 mod bucketed;
+mod code_sheet;
 mod codes;
 mod decode;
 mod decode_rows;
