@@ -11,7 +11,6 @@ mod dataset;
 mod description;
 mod facts;
 mod hex;
-pub(crate) mod html;
 mod image_facts;
 pub(crate) mod integers;
 mod levels;

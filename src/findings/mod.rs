@@ -16,10 +16,14 @@ mod exact;
 mod groups;
 mod images;
 mod look;
+mod page;
 mod picture;
 mod result;
 mod run;
+mod thumbnails;
 
+pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};
+pub(crate) use thumbnails::draw as draw_thumbnails;
