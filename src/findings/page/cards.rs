@@ -42,7 +42,7 @@ pub(super) fn picture(page: &mut String, thumbnails: &Thumbnails, side: Side, ke
             let class = if picture.exact { " class=px" } else { "" };
             let _ = write!(
                 page,
-                "<span class=shot><img{class} loading=lazy decoding=async width={} height={} \
+                "<span class=shot><img{class} decoding=async width={} height={} \
                  alt=\"{}\" src=\"{}\"></span>",
                 picture.width,
                 picture.height,

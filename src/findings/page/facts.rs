@@ -43,14 +43,14 @@ fn draw_labels(page: &mut String, report: &AuditReport) {
 }
 
 fn draw_failures(page: &mut String, report: &AuditReport) {
-    open_section(page, "failures", "Failures", Some(numbers::counted(report.failed, "image")));
-    if report.failed > 0 {
-        wide(page, |page| errors(page, report));
-        page.push_str("<details><summary>The first of them</summary>");
-        wide(page, |page| failures(page, report));
-        page.push_str("</details>");
+    if report.failed == 0 {
+        return;
     }
-    page.push_str("</section>");
+    open_section(page, "failures", "Failures", Some(numbers::counted(report.failed, "image")));
+    wide(page, |page| errors(page, report));
+    page.push_str("<details><summary>The first of them</summary>");
+    wide(page, |page| failures(page, report));
+    page.push_str("</details></section>");
 }
 
 fn draw_unusable(page: &mut String, report: &AuditReport) {

@@ -88,7 +88,7 @@ fn draw_each(page: &mut String, group: &Duplicates, thumbnails: &Thumbnails) {
         let kept = member.key == group.keep;
         let mut above = match kept {
             true => tag("keep", "good"),
-            false => tag(member.relation, ""),
+            false => tag(words::relation(member.relation), ""),
         };
         if let Some(label) = member.label.as_ref().filter(|_| group.label_conflict) {
             above += &tag(label, "bad");

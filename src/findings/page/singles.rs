@@ -97,10 +97,11 @@ fn draw_low(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thumbnails
         "<p class=soft>Little can be learned from these. The surest stand first: look at the last \
          ones before you drop them all.</p>",
     );
+    page.push_str("<div class=reasons>");
     for (reason, part) in &shown.low {
         let number = count(part.len());
         let title = escape(&words::capitalised(reason));
-        let _ = write!(page, "<h3>{title}<span class=n>{number}</span></h3>");
+        let _ = write!(page, "<div><h3>{title}<span class=n>{number}</span></h3>");
         let explained = words::reason(reason);
         if !explained.is_empty() {
             let _ = write!(page, "<p class=soft>{explained}</p>");
@@ -110,8 +111,9 @@ fn draw_low(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thumbnails
         rest(page, &part.rest, "image", &["key", "score"], |low: &LowInformation| {
             vec![text(&low.key), format!("<td class=n>{}</td>", words::similarity(low.score))]
         });
+        page.push_str("</div>");
     }
-    page.push_str("</section>");
+    page.push_str("</div></section>");
 }
 
 fn draw_outliers(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thumbnails>) {

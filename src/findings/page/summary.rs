@@ -13,9 +13,9 @@ use crate::util::settings::{AGAINST, JSON, MODEL, REMOVE_LIST, SOURCE, THRESHOLD
 
 /// A figure at the head of the page.
 struct Tile {
-    /// The part of the page that it leads to.
-    id: &'static str,
-    number: u64,
+    /// The part of the page that it leads to, where there is one.
+    id: Option<&'static str>,
+    number: String,
     what: &'static str,
     /// Of its edge.
     colour: &'static str,
@@ -41,31 +41,56 @@ pub(super) fn draw(page: &mut String, findings: &Findings, shown: &Shown<'_>, ab
 }
 
 fn draw_tiles(page: &mut String, findings: &Findings, shown: &Shown<'_>) {
-    let low: usize = shown.low.iter().map(|(_, part)| part.len()).sum();
-    let tile = |id, number: usize, what, colour| Tile { id, number: number as u64, what, colour };
-    let mut tiles = vec![
-        tile("conflicts", shown.conflicts.len(), "groups with several labels", "--bad"),
-        tile("near", images(&shown.near), "images in near duplicates", "--c0"),
-        tile("pixels", images(&shown.pixels), "images of equal pixels", "--c0"),
-        tile("files", images(&shown.files), "images of equal files", "--c0"),
-        tile("low", low, "images with hardly anything to see", "--c3"),
-        tile("failures", findings.failures.count as usize, "images that failed", "--c4"),
-    ];
-    if findings.against.is_some() {
-        tiles.insert(1, tile("leaks", shown.leaks.len(), "images in both sets", "--bad"));
-    }
     page.push_str("<ul class=tiles>");
-    for Tile { id, number, what, colour } in tiles {
-        let inner = format!("<b>{}</b><span>{what}</span>", count(number));
-        let _ = match number {
-            0 => write!(page, "<li><div class=tile>{inner}</div></li>"),
-            _ => write!(
+    for Tile { id, number, what, colour } in tiles(findings, shown) {
+        let inner = format!("<b>{number}</b><span>{what}</span>");
+        let _ = match id {
+            None => write!(page, "<li><div class=\"tile zero\">{inner}</div></li>"),
+            Some(id) => write!(
                 page,
                 "<li><a class=tile style=\"--k:var({colour})\" href=#{id}>{inner}</a></li>"
             ),
         };
     }
     page.push_str("</ul>");
+}
+
+fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
+    let tile = |id, number: usize, what, colour| {
+        let id = Some(id).filter(|_| number > 0);
+        Tile { id, number: count(number), what, colour }
+    };
+    let unseen = |what| Tile { id: None, number: "–".into(), what, colour: "" };
+    let exact = if shown.pixels.len() > 0 { "pixels" } else { "files" };
+    let equal = images(&shown.pixels) + images(&shown.files);
+    let low: usize = shown.low.iter().map(|(_, part)| part.len()).sum();
+    let (used, codes) = (findings.report.levels.iter())
+        .fold((0, 0), |(used, codes), level| (used + level.used, codes + level.codes));
+    let usage = match codes {
+        0 => unseen("codes used"),
+        _ => Tile {
+            id: Some("codebook"),
+            number: format!("{:.0} %", 100.0 * used as f64 / codes as f64),
+            what: "of the codes used",
+            colour: "--c2",
+        },
+    };
+    vec![
+        tile("conflicts", shown.conflicts.len(), "groups under several labels", "--bad"),
+        match findings.against {
+            Some(_) => tile("leaks", shown.leaks.len(), "images in both sets", "--bad"),
+            None => unseen("leaks: no other set given"),
+        },
+        match findings.threshold {
+            Some(_) => tile("near", images(&shown.near), "images nearly the same", "--c0"),
+            None => unseen("near duplicates: not looked for"),
+        },
+        tile(exact, equal, "images exactly the same", "--c0"),
+        tile("low", low, "show hardly anything", "--c3"),
+        tile("outliers", shown.outliers.len(), "ranked as least like the others", "--c3"),
+        tile("failures", findings.failures.count as usize, "failed to be tokenized", "--c4"),
+        usage,
+    ]
 }
 
 /// Images of all groups.
@@ -207,6 +232,9 @@ fn draw_remarks(page: &mut String, findings: &Findings) {
     }
     let told = findings.remarks.iter().filter(|remark| !remark.finding);
     notes.extend(told.map(|remark| words::message(&remark.text)));
+    if notes.is_empty() {
+        return;
+    }
     page.push_str("<div class=notes>");
     for note in notes {
         let _ = write!(page, "<p>{note}</p>");

@@ -15,6 +15,14 @@ pub(super) fn kind(kind: Kind) -> &'static str {
     }
 }
 
+/// What a member is of the one to keep.
+pub(super) fn relation(relation: &'static str) -> &'static str {
+    match relation {
+        "same" => "copy",
+        other => other,
+    }
+}
+
 /// What a reason for low information means, in a sentence.
 pub(super) fn reason(reason: &str) -> &'static str {
     match reason {
