@@ -11,14 +11,20 @@
 //! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
 //! a file once they are many, and are looked at through a map of it.
 
+mod blocks;
 mod columns;
 mod exact;
+mod features;
 mod groups;
 mod images;
 mod look;
+mod low;
+mod outliers;
 mod picture;
 mod result;
 mod run;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
