@@ -9,8 +9,10 @@ use crate::util::html::{escape, table};
 use crate::util::numbers::{count, counted};
 use crate::util::settings::JSON;
 
-/// Characters of a key that are shown beneath a picture; the table and the JSON have all.
+/// Characters of a key that are shown beneath a picture; the JSON has all.
 const KEY_MAX: usize = 96;
+/// The same in a table, and where a pointer asks.
+const TITLE_MAX: usize = 400;
 
 /// One picture of a card.
 pub(super) struct Shot<'a> {
@@ -46,7 +48,7 @@ pub(super) fn picture(page: &mut String, thumbnails: &Thumbnails, side: Side, ke
                  alt=\"{}\" src=\"{}\"></span>",
                 picture.width,
                 picture.height,
-                escape(key),
+                cell(key),
                 picture.uri
             );
         }
@@ -56,14 +58,26 @@ pub(super) fn picture(page: &mut String, thumbnails: &Thumbnails, side: Side, ke
 
 /// A key as markup, cut in its middle where it is long.
 pub(super) fn key(key: &str) -> String {
-    let letters: Vec<char> = key.chars().collect();
-    if letters.len() <= KEY_MAX {
-        return format!("<span>{}</span>", escape(key));
+    match cut(key, KEY_MAX) {
+        None => format!("<span>{}</span>", escape(key)),
+        Some(shown) => {
+            let whole = cut(key, TITLE_MAX).unwrap_or_else(|| key.into());
+            format!("<span title=\"{}\">{}</span>", escape(&whole), escape(&shown))
+        }
     }
-    let half = KEY_MAX / 2;
-    let [head, tail] = [&letters[..half], &letters[letters.len() - half..]]
-        .map(|part| escape(&part.iter().collect::<String>()));
-    format!("<span title=\"{}\">{head}…{tail}</span>", escape(key))
+}
+
+/// A key in a table.
+pub(super) fn cell(key: &str) -> String {
+    escape(&cut(key, TITLE_MAX).unwrap_or_else(|| key.into()))
+}
+
+/// `text` without its middle, where it has more characters than that.
+fn cut(text: &str, most: usize) -> Option<String> {
+    text.char_indices().nth(most)?;
+    let letters: Vec<char> = text.chars().collect();
+    let (head, tail) = (&letters[..most / 2], &letters[letters.len() - most / 2..]);
+    Some(head.iter().chain(&['…']).chain(tail).collect())
 }
 
 /// A small label: `good`, `bad` or neither.

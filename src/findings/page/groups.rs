@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::cards::{Shot, figure, key, picture, rest, tag};
+use super::cards::{Shot, cell, figure, key, picture, rest, tag};
 use super::shown::{MEMBERS_MAX, Part, Shown};
 use super::thumbnails::{Side, Thumbnails};
 use super::{open_section, words};
@@ -139,8 +139,8 @@ fn draw_one(page: &mut String, group: &Duplicates, thumbnails: Option<&Thumbnail
 fn row(group: &Duplicates) -> Vec<String> {
     let others = || group.members.iter().filter(|member| member.key != group.keep);
     let shown = |member: &Member| match (&member.label, group.label_conflict) {
-        (Some(label), true) => format!("{} ({})", escape(&member.key), escape(label)),
-        _ => escape(&member.key),
+        (Some(label), true) => format!("{} ({})", cell(&member.key), escape(label)),
+        _ => cell(&member.key),
     };
     let mut keys: Vec<String> = others().take(KEYS_MAX).map(shown).collect();
     if let Some(more @ 1..) = others().count().checked_sub(KEYS_MAX) {

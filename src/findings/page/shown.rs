@@ -8,7 +8,7 @@ use crate::findings::result::{Duplicates, Findings, Kind, Leak, LowInformation, 
 /// Pictures of a group that are drawn.
 pub(super) const MEMBERS_MAX: usize = 8;
 /// Rows of a table; the JSON has all.
-pub(super) const ROWS_MAX: usize = 2500;
+pub(super) const ROWS_MAX: usize = 2000;
 /// Pictures of each part of the page, at most, so that the whole stays light.
 const CONFLICTS_MAX: usize = 120;
 const EXACT_MAX: usize = 40;
@@ -87,6 +87,8 @@ impl<'a> Shown<'a> {
             }
         }
         reasons.sort_by_key(|(reason, some)| (std::cmp::Reverse(some.len()), *reason));
+        // The surest first; equally sure ones as they come.
+        reasons.iter_mut().for_each(|(_, some)| some.sort_by(|a, b| b.score.total_cmp(&a.score)));
         let low =
             reasons.into_iter().map(|(reason, some)| (reason, Part::of(some, REASON_MAX, |_| 1)));
         Shown {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::cards::{Shot, figure, key, rest, tag};
+use super::cards::{Shot, cell, figure, key, rest, tag};
 use super::shown::Shown;
 use super::thumbnails::{Side, Thumbnails};
 use super::{About, open_section, words};
@@ -49,7 +49,7 @@ fn draw_leaks(
         let what = words::kind(leak.kind);
         let what = if leak.label_conflict { format!("{what}, other label") } else { what.into() };
         let score = format!("<td class=n>{}</td>", words::similarity(leak.score));
-        vec![text(&leak.key), text(&leak.other_key), score, text(&what)]
+        vec![td(&leak.key), td(&leak.other_key), score, text(&what)]
     });
     page.push_str("</section>");
 }
@@ -109,7 +109,7 @@ fn draw_low(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thumbnails
         let strip: Vec<_> = part.pictured.iter().map(|low| (&*low.key, String::new())).collect();
         draw_strip(page, &strip, thumbnails);
         rest(page, &part.rest, "image", &["key", "score"], |low: &LowInformation| {
-            vec![text(&low.key), format!("<td class=n>{}</td>", words::similarity(low.score))]
+            vec![td(&low.key), format!("<td class=n>{}</td>", words::similarity(low.score))]
         });
         page.push_str("</div>");
     }
@@ -132,7 +132,7 @@ fn draw_outliers(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thumb
         ranked.map(|(rank, outlier)| (&*outlier.key, tag(&format!("{}", rank + 1), ""))).collect();
     draw_strip(page, &strip, thumbnails);
     rest(page, &part.rest, "image", &["key", "score"], |outlier: &Outlier| {
-        vec![text(&outlier.key), format!("<td class=n>{}</td>", short(outlier.score))]
+        vec![td(&outlier.key), format!("<td class=n>{}</td>", short(outlier.score))]
     });
     page.push_str("</section>");
 }
@@ -157,4 +157,8 @@ fn draw_strip(page: &mut String, keys: &[(&str, String)], thumbnails: Option<&Th
             page.push_str("</ul></div>");
         }
     }
+}
+
+fn td(key: &str) -> String {
+    format!("<td>{}</td>", cell(key))
 }

@@ -87,7 +87,7 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
         },
         tile(exact, equal, "images exactly the same", "--c0"),
         tile("low", low, "show hardly anything", "--c3"),
-        tile("outliers", shown.outliers.len(), "ranked as least like the others", "--c3"),
+        tile("outliers", shown.outliers.pictured.len(), "least like the others", "--c3"),
         tile("failures", findings.failures.count as usize, "failed to be tokenized", "--c4"),
         usage,
     ]

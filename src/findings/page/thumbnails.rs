@@ -14,8 +14,10 @@ use crate::findings::picture::Picture;
 const SIDE_MAX: u32 = 144;
 /// Side up to which a picture keeps every pixel, and is shown with its pixels.
 const EXACT_MAX: u32 = 48;
-/// Of JPEG, from 1 to 100.
-const QUALITY: u8 = 78;
+/// Of JPEG, from 1 to 100: the first by which a picture has few bytes, else the last.
+const QUALITIES: [u8; 3] = [78, 55, 30];
+/// Bytes that are few: a page with all its pictures has 8 MB of them at most.
+const BYTES_FEW: usize = 6500;
 
 /// Whose picture it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,12 +104,19 @@ impl Small {
 /// reason to.
 fn encoded(image: &RgbImage, exact: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let (much, filter) = (CompressionType::Default, FilterType::Adaptive);
-    let written = match exact {
-        true => image.write_with_encoder(PngEncoder::new_with_quality(&mut bytes, much, filter)),
-        false => image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY)),
-    };
-    written.ok().map(|()| bytes)
+    if exact {
+        let (much, filter) = (CompressionType::Default, FilterType::Adaptive);
+        let encoder = PngEncoder::new_with_quality(&mut bytes, much, filter);
+        return image.write_with_encoder(encoder).ok().map(|()| bytes);
+    }
+    for quality in QUALITIES {
+        bytes.clear();
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).ok()?;
+        if bytes.len() <= BYTES_FEW {
+            break;
+        }
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -129,7 +138,7 @@ mod tests {
         let expected = [(32, 32, true), (64, 64, false), (144, 72, false), (1, 144, false)];
         assert_eq!(shapes, expected);
         // Noise costs the most.
-        assert!(made(144, 144).uri.len() < 24_000, "{}", made(144, 144).uri.len());
+        assert!(made(144, 144).uri.len() < 13_000, "{}", made(144, 144).uri.len());
         assert!(made(32, 32).uri.starts_with("data:image/png;base64,"));
         assert_eq!(made(200, 100), made(200, 100));
         assert_eq!(Small::of(picture(0, 9), true), None);

@@ -30,10 +30,9 @@ pub(super) fn reason(reason: &str) -> &'static str {
         "near-constant" => "Hardly more than one colour.",
         "gradient" => "A smooth run of colour and nothing in it.",
         "dark" => "So dark that little can be seen.",
-        "overexposed" | "bright" => "So bright that little can be seen.",
-        "letterbox" | "letterboxed" => "A picture between bars of one colour.",
-        "blurred" | "blurry" => "Too blurred to show detail.",
-        "blank" => "Nothing in it.",
+        "overexposed" => "So bright that little can be seen.",
+        "letterbox" => "Mostly empty: between bars, or a small thing on a blank page.",
+        "blurred" => "Too blurred to show detail.",
         _ => "",
     }
 }
