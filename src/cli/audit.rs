@@ -1,6 +1,7 @@
 //! Owns `vqtok audit`: what is in an output.
 
 use super::common::{CheckpointFlags, stop_flag};
+use super::flags::remark;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -9,7 +10,7 @@ use crate::findings::{Findings, Kind};
 use crate::job::{Audit, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{JSON, REMOVE_LIST};
+use crate::util::settings::{HTML, JSON, REMOVE_LIST};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -25,6 +26,12 @@ pub(super) struct Args {
     /// Another output of the same model: images that both have are leaks [default: none]
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// A page of what was found, one self-contained HTML file [default: none]
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// The images that the tokens were made of, to be shown on the page; may be repeated [default: drawn from tokens, where there is a model]
+    #[arg(long, value_name = "INPUT")]
+    source: Vec<PathBuf>,
     /// Everything that was found, as one JSON object [default: none]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -83,6 +90,9 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             places::check_plain(setting, path, foreign)?;
         }
     }
+    if let Some(path) = &args.html {
+        places::check_page(HTML, path, foreign)?;
+    }
     let job = args.job();
     job.check()?;
     set_threads(args.threads)?;
@@ -90,8 +100,15 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let options = args.checkpoint.options();
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
     let findings = job.run(tokenizer.as_mut(), &mut printer)?;
+    let page = match &args.html {
+        Some(path) => Some((path, job.marked_page(&findings, tokenizer.as_mut(), &mut printer)?)),
+        None => None,
+    };
     printer.close();
     args.write(&findings, foreign)?;
+    if let Some((path, page)) = page {
+        overwrite::write(path, remark(&page).as_bytes(), foreign)?;
+    }
     for line in in_words(&findings) {
         reporter.say("finding", &line, json!({"message": line}));
     }
@@ -110,6 +127,7 @@ impl Args {
             .against(self.against.clone())
             .threshold(self.threshold)
             .keep(&self.keep)
+            .source(&self.source)
             .force(self.force)
     }
 

@@ -11,15 +11,25 @@
 //! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
 //! a file once they are many, and are looked at through a map of it.
 
+mod blocks;
 mod columns;
 mod exact;
+mod features;
 mod groups;
 mod images;
 mod look;
+mod low;
+mod outliers;
+mod page;
 mod picture;
 mod result;
 mod run;
+#[cfg(test)]
+mod testing;
+mod thumbnails;
 
+pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};
+pub(crate) use thumbnails::draw as draw_thumbnails;

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
+use super::inputs::Inputs;
+use super::originals;
 use super::same_model;
 use super::tokenizer::Tokenizer;
 use crate::audit::TokenFile;
 use crate::error::{Error, Result};
-use crate::findings::{self, Draw, Findings, Settings};
-use crate::util::settings::THRESHOLD;
+use crate::findings::{self, About, Draw, Findings, Settings, Side, Thumbnails};
+use crate::util::settings::{self, THRESHOLD};
+use crate::util::text;
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -27,13 +30,15 @@ use crate::util::settings::THRESHOLD;
 #[derive(Debug, Clone)]
 pub struct Audit {
     settings: Settings,
+    source: Option<Inputs>,
     force: bool,
 }
 
 impl Audit {
     /// An output folder of vqtok, or any Parquet file with a column of tokens.
     pub fn new(input: impl Into<PathBuf>) -> Audit {
-        Audit { settings: Settings { input: input.into(), ..Settings::default() }, force: false }
+        let settings = Settings { input: input.into(), ..Settings::default() };
+        Audit { settings, source: None, force: false }
     }
 
     /// Another output of the same model, whose images shouldn't be in this one: a test set.
@@ -52,6 +57,14 @@ impl Audit {
     /// second. By default the largest image is kept, then the first.
     pub fn keep<K: Into<String>>(mut self, prefixes: impl IntoIterator<Item = K>) -> Audit {
         self.settings.keep = prefixes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The images that the tokens were made of, as folders and files: the page shows them instead of
+    /// pictures drawn from tokens.
+    pub fn source<P: Into<PathBuf>>(mut self, inputs: impl IntoIterator<Item = P>) -> Audit {
+        let inputs = Inputs::new(inputs);
+        self.source = (!inputs.paths.is_empty()).then_some(inputs);
         self
     }
 
@@ -96,5 +109,51 @@ impl Audit {
         let mut drawing = tokenizer.has_decoder().then(|| Drawing { tokenizer });
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
         findings::run(&self.settings, draw, &mut Relay(observer))
+    }
+
+    /// What [`Audit::run`] found as one HTML page, which needs nothing beside it. Its pictures are
+    /// those of the source, else drawn by the model from the tokens; without either there are none.
+    ///
+    /// # Errors
+    /// Those of [`Audit::run`]; a source that can't be listed.
+    pub fn page(
+        &self,
+        findings: &Findings,
+        tokenizer: Option<&mut Tokenizer>,
+        observer: &mut dyn Observer,
+    ) -> Result<String> {
+        Ok(settings::plain(&self.marked_page(findings, tokenizer, observer)?))
+    }
+
+    /// The same with marks around the names of settings.
+    pub(crate) fn marked_page(
+        &self,
+        findings: &Findings,
+        tokenizer: Option<&mut Tokenizer>,
+        observer: &mut dyn Observer,
+    ) -> Result<String> {
+        let wanted = findings::wanted(findings);
+        let mut pictures = Thumbnails::default();
+        if let Some(source) = &self.source {
+            originals::take(source, &wanted.here, &mut pictures, observer)?;
+        }
+        if let Some(tokenizer) = tokenizer.filter(|tokenizer| tokenizer.has_decoder()) {
+            let (mut draw, mut relay) = (Drawing { tokenizer }, Relay(observer));
+            let sides = [
+                (Some(&self.settings.input), Side::Here, &wanted.here),
+                (self.settings.against.as_ref(), Side::There, &wanted.there),
+            ];
+            for (input, side, keys) in sides {
+                let Some(input) = input else { continue };
+                let drawn = &mut pictures;
+                findings::draw_thumbnails(input, side, keys, &mut draw, drawn, &mut relay)?;
+            }
+        }
+        let about = About {
+            name: text::path(&self.settings.input),
+            against: self.settings.against.as_ref().map(text::path),
+            keep: &self.settings.keep,
+        };
+        Ok(findings::render(findings, &pictures, &about))
     }
 }

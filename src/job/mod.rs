@@ -16,6 +16,7 @@ mod export;
 mod inputs;
 mod listed;
 mod model_copy;
+mod originals;
 mod picture_names;
 mod pixels;
 pub(crate) mod places;
