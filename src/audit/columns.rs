@@ -363,6 +363,20 @@ impl Keys {
         }
     }
 
+    /// Text `i` as it is stored.
+    pub(super) fn bytes(&self, i: usize) -> Option<&[u8]> {
+        match self {
+            Keys::Bytes(keys) => {
+                let keys = keys.as_binary::<i32>();
+                keys.is_valid(i).then(|| keys.value(i))
+            }
+            Keys::Texts(keys) => {
+                let keys = keys.as_string::<i32>();
+                keys.is_valid(i).then(|| keys.value(i).as_bytes())
+            }
+        }
+    }
+
     /// Text `i`, None where it is missing. Bytes that are no UTF-8 become `%XX`, as in the keys of
     /// file names.
     pub(super) fn get(&self, i: usize) -> Option<String> {

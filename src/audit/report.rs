@@ -13,13 +13,15 @@ use serde::Serialize;
 
 use super::counts::{CODES_MAX, Columns, Counts, count};
 use super::failures;
+use super::patterns::Patterns;
 use super::read::{Table, TokenFile};
 use super::rows::BadRows;
 use super::sources;
 use crate::error::{Error, Result};
 use crate::storage;
 
-pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
+pub use super::error_counts::ErrorReport;
+pub use super::label_counts::{LABELS_MAX, LabelReport};
 
 /// Failures that are listed one by one.
 pub const FAILURES_MAX: usize = 500;
@@ -106,10 +108,28 @@ pub struct FailureReport {
 /// # Errors
 /// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
+    Ok(with_patterns(path)?.0)
+}
+
+/// How the codes of an output are used, and what its files say of how they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    /// By level.
+    pub patterns: Vec<Patterns>,
+    /// Files made with other settings than the first, by the names of what differs: how many, and the
+    /// name of the first of them.
+    pub others: BTreeMap<Vec<String>, (u64, String)>,
+}
+
+/// The same, and more of how codes are used than a page shows.
+///
+/// # Errors
+/// As for [`report`].
+pub(crate) fn with_patterns(path: &Path) -> Result<(AuditReport, Uses)> {
     storage::complete(path, || report_now(path))
 }
 
-fn report_now(path: &Path) -> Result<AuditReport> {
+fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let tokens = TokenFile::open(path)?;
     let entries = tokens.entries().iter();
     let made_by: BTreeMap<_, _> = entries
@@ -121,14 +141,17 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         let why = tokens.lost().next().map(BadRows::in_words).unwrap_or_default();
         return Err(Error::invalid(format!("no shard can be used; the first: {why}")));
     };
-    let columns = Columns::of(&first.path, &made_by)?;
+    let columns = Columns::of(&first.path, &made_by, tokens.row_count())?;
     let mut counts = Counts::default();
     tokens.lost().for_each(|bad| counts.bad(bad));
-    for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted: Vec<Counts> =
-            wave.par_iter().map(|table| count(&table.path, &columns)).collect();
+    let files_in_order: Vec<(u64, &Table)> = (0..).zip(files.iter().copied()).collect();
+    for wave in files_in_order.chunks(rayon::current_num_threads().max(1) * 2) {
+        let counted = wave.par_iter().map(|(number, table)| count(&table.path, &columns, *number));
+        let counted: Vec<Counts> = counted.collect();
         counted.into_iter().for_each(|part| counts.merge(part));
     }
+    let (labels, patterns) = (&counts.labels, counts.patterns);
+    let uses = Uses { patterns, others: counts.others };
     let mut report = AuditReport {
         files: files.len() as u64,
         rows: counts.rows,
@@ -138,8 +161,8 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         notes: tokens.sources().in_words(),
         levels: Vec::new(),
         quantization_error: counts.errors.report(),
-        labels: counts.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
-        further_labels: counts.further_labels,
+        labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
+        further_labels: labels.further,
         failed: 0,
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
@@ -155,7 +178,7 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         None => sources::of(&path.join("failures")).map_or(Vec::new(), |found| found.files),
     };
     failures.iter().for_each(|file| report.failures_of(file));
-    Ok(report)
+    Ok((report, uses))
 }
 
 impl AuditReport {

@@ -7,9 +7,12 @@ use super::exact;
 use super::groups;
 use super::images::Images;
 use super::look::Looks;
+use super::low;
+use super::outliers;
 use super::picture::Draw;
 use super::result::{FailuresFound, Findings, Kind};
-use crate::audit::report::{AuditReport, report};
+use crate::audit::patterns::CommonCodes;
+use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
@@ -58,8 +61,11 @@ pub(crate) fn run(
     mut draw: Option<&mut (dyn Draw + '_)>,
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
-    let report = report(&settings.input)?;
-    let looks = Looks { codes: report.levels.iter().map(|level| level.codes).collect() };
+    let (report, uses) = report::with_patterns(&settings.input)?;
+    let looks = Looks {
+        codes: report.levels.iter().map(|level| level.codes).collect(),
+        common: uses.patterns.first().map(CommonCodes::of),
+    };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
     let other = match &settings.against {
         Some(other) => Some(read(other, &looks, draw, observer)?),
@@ -102,14 +108,15 @@ fn findings(
     };
     let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
     duplicates.extend(grouped(&pixels, Kind::ExactPixels));
+    let low = low::find(images);
     Findings {
         schema: "audit.v1",
         images: images.len() as u64,
         against: other.map(|other| other.len() as u64),
         duplicates,
         leaks: Vec::new(),
-        low_information: Vec::new(),
-        outliers: Vec::new(),
+        low_information: low.iter().map(|(_, found)| found.clone()).collect(),
+        outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
         threshold: None,
         expected_false_pairs: None,
         remarks: Vec::new(),

@@ -27,6 +27,7 @@ macro_rules! settings {
 }
 
 settings! {
+    AGAINST = "against",
     ALPHA = "alpha",
     APPEND = "append",
     BATCH_SIZE = "batch_size",
@@ -46,6 +47,7 @@ settings! {
     GRID = "grid",
     HEADER = "header",
     HIDDEN = "hidden",
+    HTML = "html",
     IMAGE_COLUMN = "image_column",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
@@ -100,6 +102,11 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{OPEN}{}{CLOSE}", self.0)
     }
+}
+
+/// Whether `c` begins or ends the name of a setting in a message that is [`printable`].
+pub(crate) fn is_mark(c: char) -> bool {
+    matches!(c, OPEN | CLOSE)
 }
 
 /// A message in which `name` says how each of its settings is called.
