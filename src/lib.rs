@@ -277,7 +277,8 @@ pub use export::{
     ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
     Target as ExportFormat,
 };
-pub use findings::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
+pub use findings::{
+    Codebook as CodebookUse, Drift, Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};

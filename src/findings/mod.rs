@@ -12,7 +12,10 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod blocks;
+mod chance;
+mod codebook;
 mod columns;
+mod drift;
 mod exact;
 mod features;
 mod groups;
@@ -26,6 +29,8 @@ mod run;
 #[cfg(test)]
 mod testing;
 
+pub use codebook::{Codebook, Places};
+pub use drift::Drift;
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};

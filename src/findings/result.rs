@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::codebook::Codebook;
 use crate::audit::report::AuditReport;
 
 /// What was found in an output.
@@ -28,8 +29,8 @@ pub struct Findings {
     pub expected_false_pairs: Option<f64>,
     /// What else there is to say, and what can't be told.
     pub remarks: Vec<Remark>,
-    /// Use of the codebook.
-    pub codebook: Vec<crate::audit::report::LevelReport>,
+    /// Use of the codebook, by level.
+    pub codebook: Vec<Codebook>,
     /// Images given up.
     pub failures: FailuresFound,
     /// What is counted of the shards.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::codebook;
 use super::exact;
 use super::groups;
 use super::images::Images;
@@ -67,11 +68,17 @@ pub(crate) fn run(
         common: uses.patterns.first().map(CommonCodes::of),
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
-    let other = match &settings.against {
-        Some(other) => Some(read(other, &looks, draw, observer)?),
-        None => None,
+    let (other, other_uses) = match &settings.against {
+        Some(other) => {
+            let uses = report::with_patterns(other)?.1;
+            (Some(read(other, &looks, draw, observer)?), Some(uses))
+        }
+        None => (None, None),
     };
-    Ok(findings(settings, report, &images, other.as_ref()))
+    let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
+    let remarks = codebook::remarks(&codebook, &uses);
+    let found = findings(settings, report, &images, other.as_ref());
+    Ok(Findings { codebook, remarks, ..found })
 }
 
 fn read(
@@ -120,7 +127,7 @@ fn findings(
         threshold: None,
         expected_false_pairs: None,
         remarks: Vec::new(),
-        codebook: report.levels.clone(),
+        codebook: Vec::new(),
         failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
         report,
     }
