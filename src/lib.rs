@@ -277,8 +277,7 @@ pub use export::{
     ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
     Target as ExportFormat,
 };
-pub use findings::{
-    Codebook as CodebookUse, Drift, Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
+pub use findings::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};
@@ -297,6 +296,14 @@ pub mod recipe {
     pub use crate::train::settings::monitor::*;
     pub use crate::train::settings::perceptual::*;
     pub use crate::train::settings::training::*;
+}
+
+/// What an [`Audit`] finds: the parts of its [`Findings`].
+pub mod found {
+    pub use crate::audit::report::{
+        AuditReport, ErrorReport, FailureReport, LabelReport, LevelReport,
+    };
+    pub use crate::findings::{Codebook, Drift, Listed, OddImage, Places, Sizes};
 }
 
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].

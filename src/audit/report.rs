@@ -11,8 +11,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
+use super::keys::Keys;
 use super::patterns::Patterns;
 use super::read::{Table, TokenFile};
 use super::rows::BadRows;
@@ -54,6 +54,8 @@ pub struct AuditReport {
     pub further_labels: u64,
     /// Images given up.
     pub failed: u64,
+    /// The same by stage.
+    pub failed_by_stage: BTreeMap<String, u64>,
     /// The same by stage and then error text.
     pub failed_by_error: BTreeMap<String, u64>,
     /// The first of them.
@@ -165,6 +167,7 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
         further_labels: labels.further,
         failed: 0,
+        failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
@@ -243,6 +246,10 @@ fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
         let errors = column("error").map_err(broken)?;
         for ((key, stage), error) in keys.into_iter().zip(stages).zip(errors) {
             report.failed += 1;
+            let stages = &mut report.failed_by_stage;
+            if stages.len() < FAILURES_MAX || stages.contains_key(&stage) {
+                *stages.entry(stage.clone()).or_default() += 1;
+            }
             let kind = format!("{stage}: {error}");
             // Messages that name sizes are many: the rest is in the count alone.
             if report.failed_by_error.len() < FAILURES_MAX

@@ -146,11 +146,10 @@ mod tests {
         parts.iter().for_each(|part| sum(&mut whole, part));
         for rows in [10, 100, 400, 3000] {
             let alike = drawn(&mut random, rows, 0);
-            let z = |other: &[f64]| {
-                chance.deviations(divergence(&whole, other).unwrap(), [1600, rows])
-            };
+            let z =
+                |other: &[f64]| chance.deviations(divergence(&whole, other).unwrap(), [1600, rows]);
             assert!(z(&alike).abs() < 4.0, "{rows} rows: {}", z(&alike));
-            let other = drawn(&mut random, rows, 40);
+            let other = drawn(&mut random, rows, 90);
             assert!(rows < 400 || z(&other) > 5.0, "{rows} rows: {}", z(&other));
         }
         assert!(Chance::of(&parts, &[7; 32]).is_none());

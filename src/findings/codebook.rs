@@ -86,9 +86,8 @@ pub(super) fn remarks(codebook: &[Codebook], uses: &Uses) -> Vec<Remark> {
         })
         .collect();
     let Some(level) = codebook.first() else { return remarks };
-    let differs = |drift: &&Drift| {
-        drift.z.is_some_and(|z| z >= DEVIATIONS) && drift.divergence >= APART
-    };
+    let differs =
+        |drift: &&Drift| drift.z.is_some_and(|z| z >= DEVIATIONS) && drift.divergence >= APART;
     let odd: Vec<&Drift> = level.shards.iter().filter(differs).collect();
     if let Some(most) = odd.iter().max_by(|a, b| a.divergence.total_cmp(&b.divergence)) {
         let (of, more) = (most.of.join(" to "), odd.len() - 1);
@@ -117,7 +116,9 @@ fn other(drift: &Drift, differs: bool) -> Remark {
             drift.divergence,
             if z < 0.0 { "from" } else { "above" }
         ),
-        None => format!("divergence {:.3} bits, of too few images to tell chance", drift.divergence),
+        None => {
+            format!("divergence {:.3} bits, of too few images to tell chance", drift.divergence)
+        }
     };
     let text = match differs {
         true => format!(

@@ -47,6 +47,17 @@ pub(super) struct ImageSize {
     pub mode: u32,
     /// Mean squared distance of its latents to their codes; NaN where the row doesn't say it.
     pub quantization_error: f32,
+    /// Of what the row shows of it, in pixels; 0 where the row doesn't say it.
+    pub shown_width: u32,
+    /// In pixels.
+    pub shown_height: u32,
+}
+
+impl ImageSize {
+    /// Whether the row says it.
+    pub(super) fn is_known(&self) -> bool {
+        self.width > 0 && self.height > 0
+    }
 }
 
 /// Colour modes, as Pillow calls them.
@@ -160,7 +171,13 @@ impl GrowingImages {
             let mode = image.map_or(MODES.len(), |image| {
                 MODES.iter().position(|mode| *mode == image.color_mode).unwrap_or(MODES.len())
             });
+            let shown = row.beside.crops.first();
+            let shown = |side: usize| {
+                shown.and_then(|crop| u32::try_from(crop[side]).ok()).unwrap_or_default()
+            };
             self.sizes.push(ImageSize {
+                shown_width: shown(3),
+                shown_height: shown(2),
                 width: image.map_or(0, |image| image.width),
                 height: image.map_or(0, |image| image.height),
                 mode: mode as u32,

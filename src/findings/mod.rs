@@ -26,6 +26,7 @@ mod outliers;
 mod picture;
 mod result;
 mod run;
+mod sizes;
 #[cfg(test)]
 mod testing;
 
@@ -34,3 +35,4 @@ pub use drift::Drift;
 pub(crate) use picture::{Draw, Picture};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};
+pub use sizes::{Listed, OddImage, Sizes};

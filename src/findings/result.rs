@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::codebook::Codebook;
-use crate::audit::report::AuditReport;
+use super::sizes::Sizes;
+use crate::audit::report::{AuditReport, FailureReport};
 
 /// What was found in an output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,8 @@ pub struct Findings {
     pub remarks: Vec<Remark>,
     /// Use of the codebook, by level.
     pub codebook: Vec<Codebook>,
+    /// Images of odd sizes, shapes and modes.
+    pub sizes: Sizes,
     /// Images given up.
     pub failures: FailuresFound,
     /// What is counted of the shards.
@@ -150,6 +153,10 @@ pub struct Remark {
 pub struct FailuresFound {
     /// How many.
     pub count: u64,
+    /// How many by stage.
+    pub by_stage: std::collections::BTreeMap<String, u64>,
     /// How many by stage and then error text.
     pub by_error: std::collections::BTreeMap<String, u64>,
+    /// The first of them.
+    pub list: Vec<FailureReport>,
 }

@@ -12,6 +12,7 @@ use super::low;
 use super::outliers;
 use super::picture::Draw;
 use super::result::{FailuresFound, Findings, Kind};
+use super::sizes;
 use crate::audit::patterns::CommonCodes;
 use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
@@ -88,7 +89,7 @@ fn read(
     observer: &mut dyn Observer,
 ) -> Result<Images> {
     storage::complete(input, || {
-        let asked = Asked { beside: true, image: true, ..Asked::default() };
+        let asked = Asked { beside: true, crops: true, image: true, ..Asked::default() };
         let rows = TokenFile::open_as(input, asked)?;
         observer.event(&Event::Sources(rows.sources()));
         observer.event(&Event::Begin { stage: "audit", rows: rows.row_count() });
@@ -116,6 +117,8 @@ fn findings(
     let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
     duplicates.extend(grouped(&pixels, Kind::ExactPixels));
     let low = low::find(images);
+    // Of buckets, and where images keep their sizes, it is a word.
+    let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Findings {
         schema: "audit.v1",
         images: images.len() as u64,
@@ -128,7 +131,13 @@ fn findings(
         expected_false_pairs: None,
         remarks: Vec::new(),
         codebook: Vec::new(),
-        failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        sizes: sizes::find(images, model),
+        failures: FailuresFound {
+            count: report.failed,
+            by_stage: report.failed_by_stage.clone(),
+            by_error: report.failed_by_error.clone(),
+            list: report.failures.clone(),
+        },
         report,
     }
 }
