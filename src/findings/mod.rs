@@ -29,6 +29,7 @@ mod run;
 mod sizes;
 #[cfg(test)]
 mod testing;
+mod turned;
 
 pub use codebook::{Codebook, Places};
 pub use drift::Drift;

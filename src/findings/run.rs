@@ -13,6 +13,7 @@ use super::outliers;
 use super::picture::Draw;
 use super::result::{FailuresFound, Findings, Kind};
 use super::sizes;
+use super::turned;
 use crate::audit::patterns::CommonCodes;
 use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
@@ -67,6 +68,7 @@ pub(crate) fn run(
     let looks = Looks {
         codes: report.levels.iter().map(|level| level.codes).collect(),
         common: uses.patterns.first().map(CommonCodes::of),
+        turned: settings.against.is_some(),
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
     let (other, other_uses) = match &settings.against {
@@ -77,7 +79,11 @@ pub(crate) fn run(
         None => (None, None),
     };
     let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
-    let remarks = codebook::remarks(&codebook, &uses);
+    let mut remarks = codebook::remarks(&codebook, &uses);
+    let reference = other.as_ref().and_then(|other| other.turned.as_ref());
+    if let Some((set, reference)) = images.turned.as_ref().zip(reference) {
+        remarks.extend(turned::remarks(set, reference));
+    }
     let found = findings(settings, report, &images, other.as_ref());
     Ok(Findings { codebook, remarks, ..found })
 }
