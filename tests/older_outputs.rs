@@ -8,6 +8,8 @@ use support::*;
 use std::fs;
 use std::path::Path;
 
+use sha2::Digest;
+
 use vqtok::internals::audit::TokenFile;
 
 /// Where the images lay that the output was made of.
@@ -188,4 +190,20 @@ fn too_many_classes_have_no_ids_and_that_is_said() {
     assert_eq!(plan.events("plan")[0]["classes"], serde_json::Value::Null);
     assert_eq!(shards(&job, "out2"), v2(1));
     job.expect(0, "verify out2 --partial");
+}
+
+#[test]
+fn an_output_of_a_later_version_is_left_to_it() {
+    let job = old();
+    let path = job.path("out/dataset.json");
+    let now = fs::read_to_string(&path).unwrap().replace("\"dataset.v1\"", "\"dataset.v9\"");
+    let body = &now[..now.rfind("  \"self_sha256\"").unwrap()];
+    let digest = sha2::Sha256::digest(body);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&path, format!("{body}  \"self_sha256\": \"{digest}\"\n}}\n")).unwrap();
+    let before = job.files("out");
+    for line in ["verify out", "repair out --model model"] {
+        job.expect(2, line).assert_one_line(&["dataset.json", "'dataset.v9'", "use that one"]);
+    }
+    assert_eq!(job.files("out"), before);
 }

@@ -22,12 +22,27 @@ pub(super) const NAME: &str = "dataset.json";
 /// A `dataset.json` whose digest of itself was found right.
 pub(super) struct Dataset(Value);
 
-/// None where there is none. Errors in one line.
-pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, String> {
+/// Why there is none to go by, in one line.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is damaged, or can't be read.
+    Damaged(String),
+    /// It is whole, of a version that isn't known here.
+    Later(String),
+}
+
+impl From<String> for Unread {
+    fn from(words: String) -> Unread {
+        Unread::Damaged(words)
+    }
+}
+
+/// None where there is none.
+pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
     let bytes = match storage::read(&dir.join(NAME), ANY_SIZE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{NAME}: {error}")),
+        Err(error) => return Err(format!("{NAME}: {error}").into()),
     };
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| format!("{NAME}: {e}"))?;
     let claimed = value["self_sha256"].as_str().unwrap_or_default();
@@ -35,14 +50,14 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, String> {
     let body = bytes.strip_suffix(tail.as_bytes());
     let body = body.ok_or_else(|| format!("{NAME}: it does not end in its own digest"))?;
     if hex(&Sha256::digest(body)) != claimed {
-        return Err(format!("{NAME}: its content does not give its own digest"));
+        return Err(format!("{NAME}: its content does not give its own digest").into());
     }
     match value["schema"].as_str() {
         Some("dataset.v1" | "dataset.v2") => Ok(Some(Dataset(value))),
-        schema => Err(format!(
-            "{NAME}: it is a '{}', of a later version of vqtok; use that one",
+        schema => Err(Unread::Later(format!(
+            "it is a '{}', of a later version of vqtok; use that one",
             text::shorten(schema.unwrap_or_default())
-        )),
+        ))),
     }
 }
 

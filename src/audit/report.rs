@@ -11,16 +11,17 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
+use super::failures;
+use super::patterns::Patterns;
 use super::read::{Table, TokenFile};
 use super::rows::BadRows;
 use super::sources;
-use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::storage;
 
-pub use super::counts::{ErrorReport, LABELS_MAX, LabelReport};
+pub use super::error_counts::ErrorReport;
+pub use super::label_counts::{LABELS_MAX, LabelReport};
 
 /// Failures that are listed one by one.
 pub const FAILURES_MAX: usize = 500;
@@ -52,6 +53,8 @@ pub struct AuditReport {
     pub further_labels: u64,
     /// Images given up.
     pub failed: u64,
+    /// The same by stage.
+    pub failed_by_stage: BTreeMap<String, u64>,
     /// The same by stage and then error text.
     pub failed_by_error: BTreeMap<String, u64>,
     /// The first of them.
@@ -107,10 +110,28 @@ pub struct FailureReport {
 /// # Errors
 /// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
+    Ok(with_patterns(path)?.0)
+}
+
+/// How the codes of an output are used, and what its files say of how they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    /// By level.
+    pub patterns: Vec<Patterns>,
+    /// Files made with other settings than the first, by the names of what differs: how many, and the
+    /// name of the first of them.
+    pub others: BTreeMap<Vec<String>, (u64, String)>,
+}
+
+/// The same, and more of how codes are used than a page shows.
+///
+/// # Errors
+/// As for [`report`].
+pub(crate) fn with_patterns(path: &Path) -> Result<(AuditReport, Uses)> {
     storage::complete(path, || report_now(path))
 }
 
-fn report_now(path: &Path) -> Result<AuditReport> {
+fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let tokens = TokenFile::open(path)?;
     let entries = tokens.entries().iter();
     let made_by: BTreeMap<_, _> = entries
@@ -122,14 +143,17 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         let why = tokens.lost().next().map(BadRows::in_words).unwrap_or_default();
         return Err(Error::invalid(format!("no shard can be used; the first: {why}")));
     };
-    let columns = Columns::of(&first.path, &made_by)?;
+    let columns = Columns::of(&first.path, &made_by, tokens.row_count())?;
     let mut counts = Counts::default();
     tokens.lost().for_each(|bad| counts.bad(bad));
-    for wave in files.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted: Vec<Counts> =
-            wave.par_iter().map(|table| count(&table.path, &columns)).collect();
+    let files_in_order: Vec<(u64, &Table)> = (0..).zip(files.iter().copied()).collect();
+    for wave in files_in_order.chunks(rayon::current_num_threads().max(1) * 2) {
+        let counted = wave.par_iter().map(|(number, table)| count(&table.path, &columns, *number));
+        let counted: Vec<Counts> = counted.collect();
         counted.into_iter().for_each(|part| counts.merge(part));
     }
+    let (labels, patterns) = (&counts.labels, counts.patterns);
+    let uses = Uses { patterns, others: counts.others };
     let mut report = AuditReport {
         files: files.len() as u64,
         rows: counts.rows,
@@ -139,9 +163,10 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         notes: tokens.sources().in_words(),
         levels: Vec::new(),
         quantization_error: counts.errors.report(),
-        labels: counts.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
-        further_labels: counts.further_labels,
+        labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
+        further_labels: labels.further,
         failed: 0,
+        failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
@@ -156,7 +181,7 @@ fn report_now(path: &Path) -> Result<AuditReport> {
         None => sources::of(&path.join("failures")).map_or(Vec::new(), |found| found.files),
     };
     failures.iter().for_each(|file| report.failures_of(file));
-    Ok(report)
+    Ok((report, uses))
 }
 
 impl AuditReport {
@@ -205,34 +230,23 @@ fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelR
 }
 
 fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
-    let columns = ["key", "stage", "error"];
-    let sheet = ParquetFile::open_plain(path, Some(&columns))?;
-    for batch in sheet.batches(&columns)? {
-        let batch = batch?;
-        let column = |name: &str| -> Result<Vec<String>, String> {
-            let column = batch.column_by_name(name).ok_or(format!("has no column {name}"))?;
-            let (texts, rows) = (Keys::of(column)?, 0..batch.num_rows());
-            let texts: Option<Vec<_>> = rows.map(|i| texts.get(i)).collect();
-            texts.ok_or_else(|| format!("column {name} has missing values (null)"))
-        };
-        let broken = |reason: String| Error::corrupt(path, reason);
-        let (keys, stages) = (column("key").map_err(broken)?, column("stage").map_err(broken)?);
-        let errors = column("error").map_err(broken)?;
-        for ((key, stage), error) in keys.into_iter().zip(stages).zip(errors) {
-            report.failed += 1;
-            let kind = format!("{stage}: {error}");
-            // Messages that name sizes are many: the rest is in the count alone.
-            if report.failed_by_error.len() < FAILURES_MAX
-                || report.failed_by_error.contains_key(&kind)
-            {
-                *report.failed_by_error.entry(kind).or_default() += 1;
-            }
-            if report.failures.len() < FAILURES_MAX {
-                report.failures.push(FailureReport { key, stage, error });
-            }
+    failures::each(path, |failure| {
+        report.failed += 1;
+        let stages = &mut report.failed_by_stage;
+        if stages.len() < FAILURES_MAX || stages.contains_key(&failure.stage) {
+            *stages.entry(failure.stage.clone()).or_default() += 1;
         }
-    }
-    Ok(())
+        let kind = format!("{}: {}", failure.stage, failure.error);
+        // Messages that name sizes are many: the rest is in the count alone.
+        if report.failed_by_error.len() < FAILURES_MAX || report.failed_by_error.contains_key(&kind)
+        {
+            *report.failed_by_error.entry(kind).or_default() += 1;
+        }
+        if report.failures.len() < FAILURES_MAX {
+            report.failures.push(failure);
+        }
+        true
+    })
 }
 
 #[cfg(test)]

@@ -125,7 +125,12 @@ fn of_output(dir: &Path) -> Result<Sources> {
     let read = dataset::read(dir);
     let finished = !matches!(read, Ok(None));
     let dataset = read.unwrap_or_else(|reason| {
-        sources.notes.push(format!("{reason}; `vqtok verify` tells what is wrong"));
+        sources.notes.push(match reason {
+            dataset::Unread::Damaged(reason) => {
+                format!("{reason}; `vqtok verify` tells what is wrong")
+            }
+            dataset::Unread::Later(reason) => format!("{}: {reason}", dataset::NAME),
+        });
         None
     });
     let outline = outline(dir, dataset.as_ref(), &mut sources.notes);

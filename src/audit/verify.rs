@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::dataset::{self, Dataset};
+use super::dataset::{self, Dataset, Unread};
 use super::facts::{FileFacts, Part, PartitionFacts, VerifyReport};
 use super::partition;
 use super::plan::PlanFacts;
@@ -24,8 +24,8 @@ use crate::util::compute_pool;
 /// Verifies an output folder. Damage is in the report.
 ///
 /// # Errors
-/// What can't be looked at: a folder that isn't there or holds no output, a file that the system
-/// doesn't let us read.
+/// What can't be looked at: a folder that isn't there or holds no output, an output of a later
+/// version, a file that the system doesn't let us read.
 pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
     let dir = dir.as_ref();
     compute_pool::check_environment()?;
@@ -35,7 +35,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport> {
 fn verify_now(dir: &Path) -> Result<VerifyReport> {
     storage::list(dir).map_err(Error::io(dir))?;
     let mut report = VerifyReport::default();
-    let dataset = read_dataset(dir, &mut report);
+    let dataset = read_dataset(dir, &mut report)?;
     let plans = plans::verify(dir, dataset.as_ref(), &mut report)?;
     // What `dataset.json` describes: all, unless something was appended that isn't finished.
     let described = dataset.as_ref().map(|dataset| (dataset.plans(), dataset.partitions()));
@@ -85,16 +85,20 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
 }
 
 /// What `dataset.json` says, without which an output isn't finished.
-fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Option<Dataset> {
+///
+/// # Errors
+/// One of a later version, of which nothing here can tell what is right.
+fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Result<Option<Dataset>> {
     match dataset::read(dir) {
         Ok(dataset) => {
             report.finished = dataset.is_some();
-            dataset
+            Ok(dataset)
         }
-        Err(problem) => {
+        Err(Unread::Later(problem)) => Err(Error::corrupt(dir.join(dataset::NAME), problem)),
+        Err(Unread::Damaged(problem)) => {
             report.finished = true;
             report.find(Part::Dataset, problem);
-            None
+            Ok(None)
         }
     }
 }

@@ -1,15 +1,19 @@
 //! Owns `vqtok audit`: what is in an output.
 
+use super::audit_sample;
 use super::common::{CheckpointFlags, stop_flag};
+use super::flags::remark;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
+use crate::findings::codes::{ON_PAGE, PICTURES_MAX};
 use crate::findings::{Findings, Kind};
-use crate::job::{Audit, places, set_threads};
+use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{JSON, REMOVE_LIST};
+use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -25,6 +29,21 @@ pub(super) struct Args {
     /// Another output of the same model: images that both have are leaks [default: none]
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// A page of what was found, one self-contained HTML file [default: none]
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Every code alone and in its commonest neighbourhood, the most used first, as a PNG file [default: none]
+    #[arg(long, value_name = "FILE.png")]
+    code_pictures: Option<PathBuf>,
+    /// The images that the tokens were made of: shown on the page, and with a model compared with what it makes of their tokens; may be repeated [default: none]
+    #[arg(long, value_name = "INPUT")]
+    source: Vec<PathBuf>,
+    /// Rows whose images of the source are compared with what the model makes of their tokens
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    sample: usize,
+    /// Encode the sample again by this engine, and say which tokens change; may be repeated [default: none]
+    #[arg(long, value_name = "ENGINE")]
+    precision_audit: Vec<Engine>,
     /// Everything that was found, as one JSON object [default: none]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -56,6 +75,19 @@ pub(super) struct Args {
     pub(super) events: bool,
 }
 
+/// What encodes a sample again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Engine {
+    /// That of `vqtok tokenize` on the processor.
+    Cpu,
+    /// The slow one that all others are tested against, on the processor.
+    Reference,
+    /// The NVIDIA GPU, in float32.
+    Cuda,
+    /// The NVIDIA GPU, in bfloat16.
+    CudaBf16,
+}
+
 /// What can make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum FailOn {
@@ -71,6 +103,12 @@ pub(super) enum FailOn {
     LowInformation,
     /// Images given up when the output was made, and rows that can't be read.
     Failures,
+    /// Shards made with other settings, another output that uses codes otherwise, turned classes.
+    Set,
+    /// Images unlike the others; only where this is named.
+    Outliers,
+    /// Images of odd sizes, shapes or modes, and enlarged ones; only where this is named.
+    Sizes,
     /// Nothing does.
     None,
 }
@@ -83,15 +121,33 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             places::check_plain(setting, path, foreign)?;
         }
     }
+    if let Some(path) = &args.code_pictures {
+        places::check_png(CODE_PICTURES, path, foreign)?;
+    }
+    if let Some(path) = &args.html {
+        places::check_page(HTML, path, foreign)?;
+    }
     let job = args.job();
     job.check()?;
     set_threads(args.threads)?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.checkpoint.options();
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
+    if args.code_pictures.is_some() && !tokenizer.as_ref().is_some_and(Tokenizer::has_decoder) {
+        let reason =
+            format!("are drawn by a decoder: give the {MODEL} that made the tokens, with one");
+        return Err(Error::setting(CODE_PICTURES, reason));
+    }
     let findings = job.run(tokenizer.as_mut(), &mut printer)?;
+    let page = match &args.html {
+        Some(path) => Some((path, job.marked_page(&findings, tokenizer.as_mut(), &mut printer)?)),
+        None => None,
+    };
     printer.close();
     args.write(&findings, foreign)?;
+    if let Some((path, page)) = page {
+        overwrite::write(path, remark(&page).as_bytes(), foreign)?;
+    }
     for line in in_words(&findings) {
         reporter.say("finding", &line, json!({"message": line}));
     }
@@ -110,6 +166,14 @@ impl Args {
             .against(self.against.clone())
             .threshold(self.threshold)
             .keep(&self.keep)
+            .source(&self.source)
+            .sample(self.sample)
+            .code_pictures(match (&self.code_pictures, &self.html) {
+                (Some(_), _) => PICTURES_MAX,
+                (None, Some(_)) => ON_PAGE,
+                (None, None) => 0,
+            })
+            .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
     }
 
@@ -119,6 +183,9 @@ impl Args {
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
             bytes.push(b'\n');
             overwrite::write(path, &bytes, foreign)?;
+        }
+        if let Some(path) = &self.code_pictures {
+            overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;
         }
         if let Some(path) = &self.remove_list {
             overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), foreign)?;
@@ -137,6 +204,17 @@ impl Args {
     }
 }
 
+impl Engine {
+    fn choice(self) -> EngineChoice {
+        match self {
+            Engine::Cpu => EngineChoice::Cpu,
+            Engine::Reference => EngineChoice::Reference,
+            Engine::Cuda => EngineChoice::Cuda(Precision::F32),
+            Engine::CudaBf16 => EngineChoice::Cuda(Precision::Bf16),
+        }
+    }
+}
+
 impl FailOn {
     fn is_in(self, findings: &Findings) -> bool {
         match self {
@@ -145,11 +223,16 @@ impl FailOn {
             FailOn::LabelConflicts => findings.duplicates.iter().any(|group| group.label_conflict),
             FailOn::Leaks => !findings.leaks.is_empty(),
             FailOn::LowInformation => !findings.low_information.is_empty(),
+            FailOn::Set => findings.remarks.iter().any(|remark| remark.finding),
+            FailOn::Outliers => !findings.outliers.is_empty(),
+            FailOn::Sizes => findings.sizes.any(),
             FailOn::Failures => findings.failures.count > 0 || !findings.report.complete(),
             FailOn::Any => {
                 use clap::ValueEnum;
-                let all = FailOn::value_variants().iter();
-                all.filter(|kind| **kind != FailOn::Any).any(|kind| kind.is_in(findings))
+                // There is always an image that is the oddest, which is no finding by itself.
+                let named = [FailOn::Any, FailOn::Outliers, FailOn::Sizes];
+                let mut all = FailOn::value_variants().iter();
+                all.any(|kind| !named.contains(kind) && kind.is_in(findings))
             }
         }
     }
@@ -183,6 +266,10 @@ fn in_words(findings: &Findings) -> Vec<String> {
     say(conflicts, "group", "one image under several labels");
     say(findings.leaks.len(), "image", "in the other output as well");
     say(findings.low_information.len(), "image", "show hardly anything");
+    let sizes = &findings.sizes;
+    say(sizes.odd.count as usize, "image", "of odd size or shape");
+    say(sizes.upscaled.count as usize, "image", "smaller than what the model sees, so enlarged");
+    say(sizes.few_modes.count as usize, "image", "of a colour mode that hardly any other has");
     if let (Some(threshold), Some(false_pairs)) =
         (findings.threshold, findings.expected_false_pairs)
     {
@@ -192,5 +279,6 @@ fn in_words(findings: &Findings) -> Vec<String> {
         ));
     }
     lines.extend(findings.remarks.iter().map(|remark| remark.text.clone()));
+    lines.extend(audit_sample::in_words(findings));
     lines
 }

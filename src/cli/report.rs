@@ -1,9 +1,10 @@
 //! Owns `vqtok report`: a page about an output.
 
 use super::outcome::Finished;
-use crate::audit::{html, report};
+use crate::audit::report;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
+use crate::findings::render_report;
 use crate::job::places;
 use crate::util::numbers::counted;
 use crate::util::overwrite::Foreign;
@@ -39,7 +40,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     for note in &report.notes {
         reporter.say("warning", &format!("warning: {note}"), json!({"message": note}));
     }
-    overwrite::write(&args.out, html::render(&report).as_bytes(), foreign)?;
+    overwrite::write(&args.out, render_report(&report).as_bytes(), foreign)?;
     let mut text = format!(
         "{}: {} of {}",
         text::path(&args.out),

@@ -1,17 +1,17 @@
 //! Owns what one image looks like in numbers: its signature, by which it is compared, and features, by
 //! which it is judged. Must not know: other images.
 
-use std::collections::HashSet;
-
+use super::features::Features;
 use super::picture::Picture;
+use crate::audit::patterns::CommonCodes;
 use crate::audit::{Grid, GridRow};
 
 /// An image in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Look {
-    /// Different codes of its first level.
-    pub unique_codes: f32,
+    /// By which it is judged.
+    pub features: Features,
 }
 
 /// What looks are made with.
@@ -19,6 +19,10 @@ pub(super) struct Look {
 pub(super) struct Looks {
     /// By level, K; empty where nothing says it.
     pub codes: Vec<u64>,
+    /// How common the codes of the first level are in the set.
+    pub common: Option<CommonCodes>,
+    /// Whether small pictures are kept by label.
+    pub turned: bool,
 }
 
 impl Looks {
@@ -31,8 +35,11 @@ impl Looks {
     }
 
     /// The look of an image.
-    pub(super) fn of(&self, row: &GridRow, _picture: Option<&Picture>) -> Look {
-        let codes = row.levels.first().map_or(&[][..], |level| &level.codes);
-        Look { unique_codes: codes.iter().collect::<HashSet<_>>().len() as f32 }
+    pub(super) fn of(&self, row: &GridRow, picture: Option<&Picture>) -> Look {
+        let features = match row.levels.first() {
+            Some(grid) => Features::of(grid, picture, self.common.as_ref()),
+            None => Features::default(),
+        };
+        Look { features }
     }
 }

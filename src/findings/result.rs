@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 
-use crate::audit::report::AuditReport;
+use super::codebook::Codebook;
+use super::codes::CodePictures;
+use super::reconstructions::{PrecisionFindings, Reconstructions};
+use super::sizes::Sizes;
+use crate::audit::report::{AuditReport, FailureReport};
 
 /// What was found in an output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,10 +32,19 @@ pub struct Findings {
     pub expected_false_pairs: Option<f64>,
     /// What else there is to say, and what can't be told.
     pub remarks: Vec<Remark>,
-    /// Use of the codebook.
-    pub codebook: Vec<crate::audit::report::LevelReport>,
+    /// Use of the codebook, by level.
+    pub codebook: Vec<Codebook>,
+    /// Images of odd sizes, shapes and modes.
+    pub sizes: Sizes,
     /// Images given up.
     pub failures: FailuresFound,
+    /// Pictures of codes, the most used first; None where they weren't asked for.
+    pub code_pictures: Option<CodePictures>,
+    /// A sample decoded from its tokens, beside its images; None without a model with a decoder and a
+    /// source.
+    pub reconstructions: Option<Reconstructions>,
+    /// Whether other arithmetic gives the same tokens; None where that wasn't asked.
+    pub precision: Option<PrecisionFindings>,
     /// What is counted of the shards.
     #[serde(skip)]
     pub report: AuditReport,
@@ -149,6 +162,10 @@ pub struct Remark {
 pub struct FailuresFound {
     /// How many.
     pub count: u64,
+    /// How many by stage.
+    pub by_stage: std::collections::BTreeMap<String, u64>,
     /// How many by stage and then error text.
     pub by_error: std::collections::BTreeMap<String, u64>,
+    /// The first of them.
+    pub list: Vec<FailureReport>,
 }

@@ -3,12 +3,18 @@
 
 use std::path::PathBuf;
 
+use super::codebook;
 use super::images::Images;
 use super::look::Looks;
+use super::low;
+use super::outliers;
 use super::picture::Draw;
 use super::result::{FailuresFound, Findings};
+use super::sizes;
+use super::turned;
 use super::twins;
-use crate::audit::report::{AuditReport, report};
+use crate::audit::patterns::CommonCodes;
+use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
@@ -57,14 +63,29 @@ pub(crate) fn run(
     mut draw: Option<&mut (dyn Draw + '_)>,
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
-    let report = report(&settings.input)?;
-    let looks = Looks { codes: report.levels.iter().map(|level| level.codes).collect() };
-    let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
-    let other = match &settings.against {
-        Some(other) => Some(read(other, &looks, draw, observer)?),
-        None => None,
+    let (report, uses) = report::with_patterns(&settings.input)?;
+    let looks = Looks {
+        codes: report.levels.iter().map(|level| level.codes).collect(),
+        common: uses.patterns.first().map(CommonCodes::of),
+        turned: settings.against.is_some(),
     };
-    findings(settings, report, &images, other.as_ref(), observer)
+    let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
+    let (other, other_uses) = match &settings.against {
+        Some(other) => {
+            let uses = report::with_patterns(other)?.1;
+            (Some(read(other, &looks, draw, observer)?), Some(uses))
+        }
+        None => (None, None),
+    };
+    let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
+    let reference = other.as_ref().and_then(|other| other.turned.as_ref());
+    let turned = images.turned.as_ref().zip(reference);
+    let turned = turned.map(|(set, reference)| turned::remarks(set, reference));
+    let mut remarks = codebook::remarks(&codebook, &uses);
+    remarks.extend(turned.into_iter().flatten());
+    let found = findings(settings, report, &images, other.as_ref(), observer)?;
+    remarks.extend(found.remarks);
+    Ok(Findings { codebook, remarks, ..found })
 }
 
 fn read(
@@ -74,7 +95,7 @@ fn read(
     observer: &mut dyn Observer,
 ) -> Result<Images> {
     storage::complete(input, || {
-        let asked = Asked { beside: true, image: true, ..Asked::default() };
+        let asked = Asked { beside: true, crops: true, image: true, ..Asked::default() };
         let rows = TokenFile::open_as(input, asked)?;
         observer.event(&Event::Sources(rows.sources()));
         observer.event(&Event::Begin { stage: "audit", rows: rows.row_count() });
@@ -90,19 +111,31 @@ fn findings(
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
     let twins = twins::find(settings, images, other, observer)?;
+    let low = low::find(images);
+    // Of buckets, and where images keep their sizes, it is a word.
+    let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Ok(Findings {
         schema: "audit.v1",
         images: images.len() as u64,
         against: other.map(|other| other.len() as u64),
         duplicates: twins.duplicates,
         leaks: twins.leaks,
-        low_information: Vec::new(),
-        outliers: Vec::new(),
+        low_information: low.iter().map(|(_, found)| found.clone()).collect(),
+        outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
         threshold: twins.threshold.map(|threshold| threshold.value),
         expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
         remarks: twins.remarks,
-        codebook: report.levels.clone(),
-        failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        codebook: Vec::new(),
+        sizes: sizes::find(images, model),
+        failures: FailuresFound {
+            count: report.failed,
+            by_stage: report.failed_by_stage.clone(),
+            by_error: report.failed_by_error.clone(),
+            list: report.failures.clone(),
+        },
+        code_pictures: None,
+        reconstructions: None,
+        precision: None,
         report,
     })
 }

@@ -9,6 +9,7 @@ use super::groups::{self, Near, Same};
 use super::images::Images;
 use super::index::Set;
 use super::leaks::{Side, leaks};
+use super::low;
 use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
@@ -16,9 +17,6 @@ use super::signature::{Weights, is_flat};
 use super::threshold::{OF_COPIES, OF_LEAKS, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
-
-/// Different codes of an image that shows nothing, where there is no picture of it.
-const CODES_OF_NOTHING: f32 = 2.0;
 
 /// Images that are one.
 #[derive(Debug, Default)]
@@ -69,10 +67,7 @@ impl<'a> Exact<'a> {
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
 fn is_blank(images: &Images, at: usize) -> bool {
-    match images.thumbnails.get(at) {
-        Some(thumbnail) => is_flat(thumbnail),
-        None => images.looks[at].unique_codes <= CODES_OF_NOTHING,
-    }
+    low::blank(&images.looks[at]) || images.thumbnails.get(at).is_some_and(is_flat)
 }
 
 /// Looks for images that are one.

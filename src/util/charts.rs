@@ -12,16 +12,22 @@ pub(crate) struct Frame {
     height: f64,
     left: f64,
     bottom: f64,
+    /// What it shows, for those who can't see it.
+    name: &'static str,
 }
 
 impl Frame {
-    /// As wide as the page.
-    pub(crate) const WIDE: Frame = Frame { width: 860.0, height: 240.0, left: 64.0, bottom: 28.0 };
-    /// Half of that.
-    pub(crate) const HALF: Frame = Frame { width: 420.0, height: 190.0, left: 52.0, bottom: 26.0 };
+    /// Two of them stand beside each other, and one fits a phone.
+    pub(crate) const HALF: Frame =
+        Frame { width: 420.0, height: 190.0, left: 52.0, bottom: 26.0, name: "" };
 
     const TOP: f64 = 12.0;
     const RIGHT: f64 = 16.0;
+
+    /// The same with what it shows.
+    pub(crate) fn named(self, name: &'static str) -> Frame {
+        Frame { name, ..self }
+    }
 
     /// The place of a share from 0 (left) to 1 of the horizontal axis.
     pub(crate) fn x(&self, share: f64) -> f64 {
@@ -34,7 +40,11 @@ impl Frame {
     }
 
     pub(crate) fn open(&self, page: &mut String) {
-        let _ = write!(page, "<svg viewBox=\"0 0 {} {}\" role=img>", self.width, self.height);
+        let name = match self.name {
+            "" => String::new(),
+            name => format!(" aria-label=\"{}\"", escape(name)),
+        };
+        let _ = write!(page, "<svg viewBox=\"0 0 {} {}\" role=img{name}>", self.width, self.height);
     }
 
     pub(crate) fn tick_x(&self, page: &mut String, share: f64, label: &str) {

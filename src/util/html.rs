@@ -24,11 +24,16 @@ svg .grid{stroke:var(--line)}svg .line{fill:none;stroke-width:1.8;stroke-linejoi
 pub(crate) const COLOURS: [&str; 5] =
     ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)"];
 
-/// The head of a page up to its heading; `style` adds to the common one.
+/// A page up to its heading; `style` adds to the common one.
 pub(crate) fn open_page(title: &str, style: &str) -> String {
+    format!("{}<h1>{}</h1>", open_head(title, style), escape(title))
+}
+
+/// The head of a page that has a heading of its own.
+pub(crate) fn open_head(title: &str, style: &str) -> String {
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8>{HTML_MARK}<meta name=viewport \
-         content=\"width=device-width\"><title>{0}</title><style>{STYLE}{style}</style><h1>{0}</h1>",
+         content=\"width=device-width\"><title>{}</title><style>{STYLE}{style}</style>",
         escape(title)
     )
 }

@@ -27,6 +27,7 @@ macro_rules! settings {
 }
 
 settings! {
+    AGAINST = "against",
     ALPHA = "alpha",
     APPEND = "append",
     BATCH_SIZE = "batch_size",
@@ -36,6 +37,7 @@ settings! {
     CLASS_TOKENS = "class_tokens",
     CODES = "codes",
     COUNT = "count",
+    CODE_PICTURES = "code_pictures",
     COLUMN = "column",
     DEVICE = "device",
     EOS = "eos",
@@ -45,6 +47,7 @@ settings! {
     GRID = "grid",
     HEADER = "header",
     HIDDEN = "hidden",
+    HTML = "html",
     IMAGE_COLUMN = "image_column",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
@@ -70,6 +73,7 @@ settings! {
     PERCEPTUAL_WEIGHTS = "perceptual_weights",
     PILLOW = "pillow",
     PRECISION = "precision",
+    PRECISION_AUDIT = "precision_audit",
     RANK_FROM = "rank_from",
     RANKS = "ranks",
     RECIPE = "recipe",
@@ -78,10 +82,12 @@ settings! {
     RESUME = "resume",
     RETRY_FAILED = "retry_failed",
     ROWS = "rows",
+    SAMPLE = "sample",
     SEED = "seed",
     SHARD_ROWS = "shard_rows",
     SHEET = "sheet",
     SIZE = "size",
+    SOURCE = "source",
     SPLIT = "split",
     STEPS = "steps",
     THREADS = "threads",
@@ -96,6 +102,11 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{OPEN}{}{CLOSE}", self.0)
     }
+}
+
+/// Whether `c` begins or ends the name of a setting in a message that is [`printable`].
+pub(crate) fn is_mark(c: char) -> bool {
+    matches!(c, OPEN | CLOSE)
 }
 
 /// A message in which `name` says how each of its settings is called.

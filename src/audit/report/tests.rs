@@ -1,7 +1,7 @@
 //! Tests of the report: its numbers on an output whose tokens are known, hostile text in the page.
 
 use super::*;
-use crate::audit::html;
+use crate::findings::render_report;
 use crate::tokens::identity::tests::identity;
 use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, write};
 use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter, Plan, PlanRow};
@@ -44,8 +44,8 @@ fn the_numbers_are_those_of_the_tokens() {
     assert_eq!(report.labels["c"].rows, 20);
     assert_eq!(report.failed_by_error["decode: no picture"], 5);
     assert_eq!(report.failures[0].key, "c/3.png");
-    let page = html::render(&report);
-    assert_eq!(page, html::render(&report));
+    let page = render_report(&report);
+    assert_eq!(page, render_report(&report));
     for words in ["decode: no picture", "83.33", "perplexity", "</html>"] {
         let words = if words == "83.33" {
             &format!("{:.2} %", 100.0 * known.used as f64 / 32.0)
@@ -71,7 +71,7 @@ fn every_residual_level_has_its_own_numbers_by_its_columns_name() {
     for (level, known) in report.levels.iter().zip(&summary.codebook.levels) {
         assert_eq!((level.codes, level.tokens, level.used), (32, known.tokens, known.used));
     }
-    let page = html::render(&report);
+    let page = render_report(&report);
     assert!(columns.iter().all(|name| page.contains(&format!("<code>{name}</code>"))));
 }
 
@@ -90,7 +90,7 @@ fn text_of_an_attacker_stays_text() {
     let (stage, error) = (bad.to_string(), bad.to_string());
     writer.push(Outcome::Failed(FailureRow { ordinal: 1, key, uri, stage, error })).unwrap();
     writer.close().unwrap();
-    let page = html::render(&report(dir.path()).unwrap());
+    let page = render_report(&report(dir.path()).unwrap());
     assert!(!page.contains("<script") && !page.contains('\u{202e}'));
     assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;\\u{202e}\\n&amp;"));
 }

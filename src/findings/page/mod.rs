@@ -1,0 +1,75 @@
+//! Owns the page of an audit: one file, no script, nothing fetched, the same bytes for the same
+//! findings. Must not know: how anything is found, where pictures come from.
+//!
+//! Findings come first, in plain words with what to do; then each kind with its pictures; then the
+//! codebook, labels, failures, and how the output was made. Only so many findings have pictures, and
+//! so many more a row in a table: `shown` decides which.
+
+mod cards;
+mod codebook;
+mod facts;
+mod groups;
+mod shown;
+mod singles;
+mod style;
+mod summary;
+mod thumbnails;
+mod with_model;
+mod words;
+
+use super::result::Findings;
+use crate::util::html::{escape, open_head};
+use shown::Shown;
+
+pub(crate) use codebook::render as render_report;
+pub(crate) use shown::wanted;
+pub(crate) use thumbnails::{Side, Small, Thumbnails};
+
+/// Nothing is fetched and nothing runs, whatever a name says.
+const POLICY: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
+                      img-src data:; style-src 'unsafe-inline'\">";
+
+/// What a page says beside the findings.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct About<'a> {
+    /// What was audited, in a few words.
+    pub name: String,
+    /// The other output, where there is one.
+    pub against: Option<String>,
+    /// Beginnings of keys that aren't on the list of what can go.
+    pub keep: &'a [String],
+}
+
+/// The page. Settings in it stand between the marks of [`crate::util::settings`].
+pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About<'_>) -> String {
+    let shown = Shown::of(findings);
+    let mut page = open_head(&format!("{}: audit", about.name), style::STYLE);
+    page.push_str(POLICY);
+    page.push_str("<body>");
+    summary::draw(&mut page, findings, &shown, about);
+    let side = match thumbnails.is_empty() {
+        true => None,
+        false => Some(thumbnails),
+    };
+    groups::draw(&mut page, &shown, side);
+    singles::draw(&mut page, &shown, side, about);
+    with_model::draw_sample(&mut page, findings);
+    codebook::draw(&mut page, &findings.report);
+    with_model::draw_codes(&mut page, findings);
+    facts::draw(&mut page, &findings.report);
+    summary::draw_end(&mut page, thumbnails);
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// The beginning of a part of the page, which ends with `</section>`.
+fn open_section(page: &mut String, id: &str, title: &str, count: Option<String>) {
+    page.push_str(&format!("<section id={id}><h2>{}", escape(title)));
+    if let Some(count) = count {
+        page.push_str(&format!("<span class=n>{}</span>", escape(&count)));
+    }
+    page.push_str("</h2>");
+}
+
+#[cfg(test)]
+mod tests;

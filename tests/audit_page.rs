@@ -1,0 +1,92 @@
+//! Owns the proof of `vqtok audit --html`: what is on the page, that its bytes follow from the
+//! findings, what it refuses. Must not know: how findings come about.
+
+mod support;
+
+use std::fs;
+
+use support::Job;
+
+/// 12 images, two of them copies of others, one under another label; tokens of all, and of four that
+/// one of the copies is among as another set.
+fn audited() -> Job {
+    let job = Job::new(12).trained();
+    for (from, to) in
+        [("images/cat/0001.bmp", "images/dog/copy.bmp"), ("images/0000.png", "images/twin.png")]
+    {
+        fs::copy(job.path(from), job.path(to)).unwrap();
+    }
+    fs::create_dir(job.path("test")).unwrap();
+    for name in ["cat/0001.bmp", "cat/0004.png"] {
+        let to = job.path("test").join(name.replace('/', "-"));
+        fs::copy(job.path("images").join(name), to).unwrap();
+    }
+    job.expect(0, "tokenize images --model model --out tokens");
+    job.expect(0, "tokenize test --model model --out tokens-test");
+    job
+}
+
+fn page(job: &Job, name: &str) -> String {
+    fs::read_to_string(job.path(name)).unwrap()
+}
+
+#[test]
+fn the_page_shows_what_was_found_with_pictures() {
+    let job = audited();
+    job.expect(1, "audit tokens --html bare.html");
+    let bare = page(&job, "bare.html");
+    assert!(!bare.contains("<img") && bare.contains("There are no pictures"), "{bare}");
+    assert!(bare.contains("<code>--source</code>") && bare.contains("<code>--remove-list</code>"));
+    assert!(bare.contains("images/dog/copy.bmp") || bare.contains("dog/copy.bmp"));
+    job.expect(1, "audit tokens --model model --html drawn.html");
+    let drawn = page(&job, "drawn.html");
+    assert!(drawn.contains("drawn from the tokens") && drawn.contains("alt=\"cat/0001.bmp\""));
+    assert!(drawn.contains("alt=\"dog/copy.bmp\""), "both labels of one picture are shown");
+    job.expect(1, "audit tokens --source images --html source.html");
+    let source = page(&job, "source.html");
+    assert!(source.contains("the images themselves") && source.contains("alt=\"cat/0001.bmp\""));
+    assert_ne!(drawn, source);
+    // What the source lacks is drawn.
+    fs::remove_file(job.path("images/dog/copy.bmp")).unwrap();
+    job.expect(1, "audit tokens --source images --model model --html both.html");
+    let both = page(&job, "both.html");
+    assert!(both.contains("those that the source lacks") && both.contains("alt=\"dog/copy.bmp\""));
+    // A source that has none of them costs the pictures alone.
+    fs::write(job.path("images/cat/0001.bmp"), b"no image").unwrap();
+    job.expect(1, "audit tokens --source images/cat --html none.html");
+    assert!(page(&job, "none.html").contains("There are no pictures"));
+}
+
+#[test]
+fn the_same_findings_give_the_same_bytes() {
+    let job = audited();
+    let line = "audit tokens --against tokens-test --model model --source images";
+    job.expect(1, &format!("{line} --html a.html --threads 1"));
+    job.expect(1, &format!("{line} --html b.html --threads 3"));
+    assert_eq!(page(&job, "a.html"), page(&job, "b.html"));
+    assert!(page(&job, "a.html").contains("held against 2 images of tokens-test"));
+    // A page of an earlier run gives way, a file of somebody else doesn't.
+    job.expect(1, &format!("{line} --html a.html"));
+    fs::write(job.path("mine.html"), "<html>mine").unwrap();
+    job.expect(2, &format!("{line} --html mine.html"))
+        .assert_one_line(&["mine.html", "--overwrite"]);
+    assert_eq!(page(&job, "mine.html"), "<html>mine");
+    job.expect(1, &format!("{line} --html mine.html --overwrite"));
+    job.expect(2, &format!("{line} --html a.json")).assert_one_line(&["--html", "a.html"]);
+    let gone = "audit tokens --source nowhere --html c.html";
+    job.expect(2, gone).assert_one_line(&["nowhere"]);
+}
+
+#[test]
+fn the_old_command_draws_the_part_about_the_codebook() {
+    let job = audited();
+    job.expect(0, "report tokens --out page.html");
+    job.expect(1, "audit tokens --html audit.html");
+    let (report, audit) = (page(&job, "page.html"), page(&job, "audit.html"));
+    let part = |page: &str| {
+        let from = page.find("<section id=codebook>").unwrap();
+        page[from..from + page[from..].find("</section>").unwrap()].to_string()
+    };
+    assert_eq!(part(&report), part(&audit));
+    assert!(part(&report).contains("Uses by rank"));
+}
