@@ -139,3 +139,55 @@ fn rate(seen: &Similarities, from: f64, to: f64) -> f64 {
 fn mean_within(rate: f64, width: f64) -> f64 {
     1.0 / rate - width / ((rate * width).exp() - 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs of strangers, so many above [`COUNTED`], fewer by the usual rate; and some copies.
+    fn similarities(strangers: u32, copies: u32) -> Similarities {
+        let mut seen = Similarities::new();
+        for at in 0..strangers {
+            let share = (f64::from(at) + 0.5) / f64::from(strangers);
+            let depth = depth(f64::from(COUNTED)) - share.ln() / USUAL_RATE;
+            seen.add((1.0 - (-depth).exp()).sqrt() as f32);
+        }
+        (0..copies).for_each(|at| seen.add(0.86 + 0.13 * at as f32 / copies as f32));
+        seen
+    }
+
+    fn estimated(strangers: u32, copies: u32, pairs: f64) -> Threshold {
+        similarities(strangers, copies).threshold(pairs, None, OF_COPIES)
+    }
+
+    #[test]
+    fn it_rises_with_the_number_of_strangers_and_says_how_many_are_left() {
+        let [few, many, most] =
+            [1_000, 20_000, 400_000].map(|strangers| estimated(strangers, 2_000, 1e9));
+        assert!(few.value < many.value && many.value < most.value, "{few:?} {many:?} {most:?}");
+        for (threshold, strangers) in [(many, 20_000.0), (most, 400_000.0)] {
+            let fall = -USUAL_RATE * (depth(threshold.value) - depth(f64::from(COUNTED)));
+            let left = strangers * fall.exp();
+            assert!((threshold.false_pairs / left - 1.0).abs() < 0.3, "{threshold:?} {left}");
+            assert!(threshold.false_pairs <= 0.01 * 2_100.0);
+        }
+    }
+
+    #[test]
+    fn without_copies_hardly_a_stranger_may_be_above_it() {
+        let clean = estimated(2_000, 0, 1e7);
+        assert!(clean.false_pairs <= AT_LEAST && clean.value > 0.85, "{clean:?}");
+        let copies = estimated(2_000, 500, 1e7);
+        assert!(copies.value < clean.value, "{copies:?} {clean:?}");
+    }
+
+    #[test]
+    fn few_images_have_the_lowest_and_what_is_given_is_taken() {
+        for pairs in [0.0, 1.0, 1e4] {
+            assert_eq!(estimated(0, 0, pairs).value, OF_COPIES);
+        }
+        let given = similarities(20_000, 0).threshold(1e8, Some(0.7), OF_COPIES);
+        assert_eq!(given.value, 0.7);
+        assert!((given.false_pairs / 2_600.0 - 1.0).abs() < 0.3, "{given:?}");
+    }
+}
