@@ -56,16 +56,23 @@ pub fn many(images: u64) -> Result<Many> {
     let all = (images as f64).powi(2) / 2.0;
     let threshold = pairs.similarities.threshold(all, None, OF_COPIES);
     let above = pairs.pairs.iter().filter(|pair| f64::from(pair.score) >= threshold.value);
-    let copy = |first: u32, second: u32| {
-        second == first + 1 && u64::from(second) % COPIES == COPIES - 1
-    };
+    let copy =
+        |first: u32, second: u32| second == first + 1 && u64::from(second) % COPIES == COPIES - 1;
     let (mut found, mut false_pairs) = (0, 0);
     for pair in above {
         if copy(pair.first, pair.second) { found += 1 } else { false_pairs += 1 }
     }
     let seconds = [made, signed - made, begun.elapsed().as_secs_f64() - signed];
     let (value, expected) = (threshold.value, threshold.false_pairs);
-    Ok(Many { images, copies: images / COPIES, found, false_pairs, threshold: value, expected, seconds })
+    Ok(Many {
+        images,
+        copies: images / COPIES,
+        found,
+        false_pairs,
+        threshold: value,
+        expected,
+        seconds,
+    })
 }
 
 fn made_up(images: u64) -> Result<Column<Thumbnail>> {
@@ -73,8 +80,7 @@ fn made_up(images: u64) -> Result<Column<Thumbnail>> {
     let mut column = Growing::new();
     for first in (0..images).step_by(BLOCK as usize) {
         let block = first..(first + BLOCK).min(images);
-        let made: Vec<Thumbnail> =
-            block.into_par_iter().map(|at| one(at, &waves)).collect();
+        let made: Vec<Thumbnail> = block.into_par_iter().map(|at| one(at, &waves)).collect();
         column.extend(&made)?;
     }
     column.finish()

@@ -124,7 +124,8 @@ mod tests {
         let red = Thumbnail::of(&picture(8, 8, |_, _| [255, 0, 0]));
         assert_eq!((red.luma[0], red.colour[0][0], red.colour[1][0]), (76, 85, 255));
         assert_eq!(red.contrast(), 0.0);
-        let stripes = Thumbnail::of(&picture(16, 16, |x, _| [if x % 2 == 0 { 90 } else { 110 }; 3]));
+        let stripes =
+            Thumbnail::of(&picture(16, 16, |x, _| [if x % 2 == 0 { 90 } else { 110 }; 3]));
         assert_eq!(stripes.contrast(), 100.0);
         assert_eq!(Thumbnail::of(&Picture::default()).contrast(), 0.0);
     }

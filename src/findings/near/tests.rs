@@ -24,11 +24,7 @@ fn blobs(seed: u64) -> impl Fn(f32, f32) -> [f32; 3] {
 }
 
 /// Draws what a picture shows at changed places, with changed values.
-fn drawn(
-    seed: u64,
-    at: impl Fn(f32, f32) -> (f32, f32),
-    change: impl Fn(f32) -> f32,
-) -> Thumbnail {
+fn drawn(seed: u64, at: impl Fn(f32, f32) -> (f32, f32), change: impl Fn(f32) -> f32) -> Thumbnail {
     let (colour, side) = (blobs(seed), 32);
     let place = |index: usize| (index as f32 + 0.5) / side as f32;
     let pixels = (0..side * side).flat_map(|pixel| {
@@ -41,7 +37,8 @@ fn drawn(
 /// 600 originals, then eight copies of some of them, each copy of another original.
 fn planted() -> (Vec<Thumbnail>, Vec<(u32, u32, &'static str)>) {
     let same = |value: f32| value;
-    let mut images: Vec<Thumbnail> = (0..600).map(|seed| drawn(seed, |x, y| (x, y), same)).collect();
+    let mut images: Vec<Thumbnail> =
+        (0..600).map(|seed| drawn(seed, |x, y| (x, y), same)).collect();
     let mut truth = Vec::new();
     for copy in 0..80u64 {
         let original = copy * 7;
@@ -52,7 +49,10 @@ fn planted() -> (Vec<Thumbnail>, Vec<(u32, u32, &'static str)>) {
             3 => (drawn(original, |x, y| (y, 1.0 - x), same), "turned"),
             4 => (drawn(original, |x, y| (0.11 + 0.875 * x, 0.02 + 0.875 * y), same), "cropped"),
             5 => (drawn(original, |x, y| (0.01 + 0.94 * x, 0.05 + 0.94 * y), same), "cropped"),
-            6 => (drawn(original, |x, y| (0.98 - 0.9 * x, 0.07 + 0.9 * y), same), "mirrored and cropped"),
+            6 => (
+                drawn(original, |x, y| (0.98 - 0.9 * x, 0.07 + 0.9 * y), same),
+                "mirrored and cropped",
+            ),
             _ => (drawn(original, |x, y| (x, y), |value| value * 0.6), "same"),
         };
         truth.push((original as u32, images.len() as u32, relation));
