@@ -103,7 +103,7 @@ impl Tail {
         }
         let measured = seen.between(from, to) as f64;
         let usual = (pairs * USUAL_SHARE).min(USUAL);
-        if measured < usual {
+        if measured <= usual {
             return Tail { from: lowest, pairs: usual, rate: USUAL_RATE };
         }
         let rate = rate(seen, from, to);

@@ -115,8 +115,8 @@ mod tests {
             assert_eq!([line(0), line(15)], [[40, 200]; 2], "{width} x {height}");
             assert_eq!(small.colour, [[128; 64]; 2], "{width} x {height}");
         }
-        // The middle point covers a pixel of each.
-        assert_eq!(halves(17, 17).luma[7..10], [40, 162, 200]);
+        // Point 7 covers pixels from 7.44 to 8.5.
+        assert_eq!(halves(17, 17).luma[6..9], [40, 115, 200]);
     }
 
     #[test]
