@@ -15,6 +15,9 @@ pub(super) const OF_COPIES: f64 = 0.78;
 pub(super) const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
 const USUAL_RATE: f64 = 9.0;
+/// How many times as many pairs there are as a tenth of a unit of depth on, at least, where most are of
+/// different images; by the usual rate it is 2.5 times.
+const FALL: f64 = 1.3;
 /// Pairs that the usual rate counts for.
 const USUAL: f64 = 16.0;
 /// Share of all pairs of images above [`COUNTED`], where the data don't say it.
@@ -94,9 +97,13 @@ impl Tail {
         // Where pairs are as rare as where most are one image indeed, these are no longer few among them.
         let rare = 2.0 * seen.between(1.4, 2.4) as f64;
         let width = 0.1;
-        let dense = |from: &f64| seen.between(*from, from + width) as f64 / width > rare.max(20.0);
+        let number = |from: f64| seen.between(from, from + width) as f64;
+        // Where they don't get fewer, most are copies.
+        let strangers = |from: &f64| {
+            number(*from) / width > rare.max(20.0) && number(*from) >= FALL * number(from + width)
+        };
         let steps = (0..10).map(|step| lowest + width * f64::from(step));
-        let to = steps.take_while(dense).last().map_or(lowest, |from| from + width);
+        let to = steps.take_while(strangers).last().map_or(lowest, |from| from + width);
         let mut from = to;
         while from - width > lowest - 1e-9 && seen.between(from, to) < MEASURED {
             from -= width;
@@ -171,6 +178,14 @@ mod tests {
             assert!((threshold.false_pairs / left - 1.0).abs() < 0.3, "{threshold:?} {left}");
             assert!(threshold.false_pairs <= 0.01 * 2_100.0);
         }
+    }
+
+    #[test]
+    fn copies_that_are_only_somewhat_alike_arent_taken_for_strangers() {
+        let mut seen = similarities(100, 0);
+        (0..2_000).for_each(|at| seen.add(0.62 + 0.36 * at as f32 / 2_000.0));
+        let threshold = seen.threshold(1e8, None, OF_COPIES);
+        assert!(threshold.value < 0.8, "{threshold:?}");
     }
 
     #[test]
