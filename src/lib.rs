@@ -90,6 +90,7 @@
 //! | tokens to what trainers read | [`Export`] |
 //! | how well a model does | [`Reconstruct`] |
 //! | what is in it: duplicates, leaks, outliers | [`Audit`] |
+//! | what two outputs have in common | [`Diff`] |
 //! | is an output whole? | [`verify()`], then [`Repair`] |
 //! | a published checkpoint | [`TokenizerOptions`] |
 //!
@@ -259,11 +260,11 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Event,
-    Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer, OtherGrid, OtherModel,
-    Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
-    RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
-    Tokenizer, TokenizerOptions, Train, set_threads,
+    Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Diff,
+    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer,
+    OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
+    ReconstructSummary, Repair, RepairSummary, Share, Survey, SurveySummary, SurveyedImage,
+    Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, set_threads,
 };
 
 pub use audit::verify::verify;
@@ -277,11 +278,22 @@ pub use export::{
     ExportSummary, Fields as ExportFields, Header as ExportHeader, LevelChoice, RowOrder, Splits,
     Target as ExportFormat,
 };
-pub use findings::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
+pub use findings::{
+    CodePicture, CodePictures, Difference, Duplicates, Findings, Kind, Leak, LowInformation,
+    Margins, Member, NotCompared, Outlier, PrecisionFindings, Reconstruction, Reconstructions,
+    Remark, TokenPair,
+};
 pub use pipeline::{Event as PipelineEvent, OnError, Summary as PipelineSummary};
 pub use tokens::finalize::finalize;
 pub use tokens::{Commit, DatasetSummary, FailureRow, Receipt};
 pub use train::{Evaluation, Event as TrainEvent, StepReport, TrainSummary};
+
+/// What two outputs have in common: the parts of a [`Difference`].
+pub mod difference {
+    pub use crate::findings::diff::{
+        ByShare, Images, LevelDifference, MendedImage, Place, SettingDifference, Sharing, Worst,
+    };
+}
 
 /// The tables of a [`Recipe`].
 pub mod recipe {

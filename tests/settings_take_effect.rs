@@ -42,6 +42,10 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("reconstruct", flag) => return reconstruct_case(flag),
         ("recipe show", flag) => return recipe_case(flag),
         ("repair", flag) => return repair_case(flag),
+        ("diff", flag) => return diff_case(flag),
+        ("audit", "source" | "sample" | "precision-audit" | "code-pictures") => {
+            return audit_model_case(flag);
+        }
         ("inspect", "family") => Refused("inspect model --family nobody"),
         ("inspect", "model-config") => Refused("inspect model --model-config nowhere.json"),
         ("inspect", "weights") => Refused("inspect model --weights nobody."),
@@ -85,6 +89,7 @@ fn json_case(command: &str) -> Option<Case> {
         "verify" => Differs("verify out", "verify out --json"),
         "repair" => Differs("repair out", "repair out --json"),
         "report" => Differs("report out --out @.html", "report out --out @.html --json"),
+        "diff" => Differs("diff out part", "diff out part --json @.json"),
         "convert" => Differs(CONVERT, "convert model --out @ --json"),
         "completions" => Differs("completions bash", "completions bash --json"),
         "man" => Differs("man --out @", "man --out @ --json"),
@@ -334,6 +339,38 @@ fn repair_case(flag: &str) -> Option<Case> {
         "device" => Refused("repair lost --model model --device tpu"),
         "precision" => Refused("repair lost --model model --precision bf16"),
         "threads" => Bounded("repair lost --model model --threads 0"),
+        _ => return None,
+    })
+}
+
+/// Flags of an audit about what it does with the model.
+fn audit_model_case(flag: &str) -> Option<Case> {
+    const MODEL: &str = "audit out --model model --json @.json";
+    const SOURCE: &str = "audit out --model model --json @.json --source images";
+    Some(match flag {
+        "source" => Differs(MODEL, SOURCE),
+        "sample" => {
+            Differs(SOURCE, "audit out --model model --json @.json --source images --sample 2")
+        }
+        "precision-audit" => Differs(
+            SOURCE,
+            "audit out --model model --json @.json --source images --precision-audit cpu",
+        ),
+        "code-pictures" => {
+            Differs(MODEL, "audit out --model model --json @.json --code-pictures @.png")
+        }
+        _ => return None,
+    })
+}
+
+fn diff_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "overwrite" => Differs(
+            "diff out part --json taken.html",
+            "diff out part --json taken.html --overwrite",
+        ),
+        "events" => Differs("diff out part", "diff out part --events"),
+        "threads" => Bounded("diff out part --threads 0"),
         _ => return None,
     })
 }

@@ -11,6 +11,7 @@ mod dataset;
 mod description;
 mod error_counts;
 mod facts;
+pub(crate) mod failures;
 mod flat;
 mod hex;
 mod image_facts;

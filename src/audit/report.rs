@@ -11,13 +11,12 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::columns::Keys;
 use super::counts::{CODES_MAX, Columns, Counts, count};
+use super::failures;
 use super::patterns::Patterns;
 use super::read::{Table, TokenFile};
 use super::rows::BadRows;
 use super::sources;
-use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::storage;
 
@@ -228,34 +227,19 @@ fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelR
 }
 
 fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
-    let columns = ["key", "stage", "error"];
-    let sheet = ParquetFile::open_plain(path, Some(&columns))?;
-    for batch in sheet.batches(&columns)? {
-        let batch = batch?;
-        let column = |name: &str| -> Result<Vec<String>, String> {
-            let column = batch.column_by_name(name).ok_or(format!("has no column {name}"))?;
-            let (texts, rows) = (Keys::of(column)?, 0..batch.num_rows());
-            let texts: Option<Vec<_>> = rows.map(|i| texts.get(i)).collect();
-            texts.ok_or_else(|| format!("column {name} has missing values (null)"))
-        };
-        let broken = |reason: String| Error::corrupt(path, reason);
-        let (keys, stages) = (column("key").map_err(broken)?, column("stage").map_err(broken)?);
-        let errors = column("error").map_err(broken)?;
-        for ((key, stage), error) in keys.into_iter().zip(stages).zip(errors) {
-            report.failed += 1;
-            let kind = format!("{stage}: {error}");
-            // Messages that name sizes are many: the rest is in the count alone.
-            if report.failed_by_error.len() < FAILURES_MAX
-                || report.failed_by_error.contains_key(&kind)
-            {
-                *report.failed_by_error.entry(kind).or_default() += 1;
-            }
-            if report.failures.len() < FAILURES_MAX {
-                report.failures.push(FailureReport { key, stage, error });
-            }
+    failures::each(path, |failure| {
+        report.failed += 1;
+        let kind = format!("{}: {}", failure.stage, failure.error);
+        // Messages that name sizes are many: the rest is in the count alone.
+        if report.failed_by_error.len() < FAILURES_MAX || report.failed_by_error.contains_key(&kind)
+        {
+            *report.failed_by_error.entry(kind).or_default() += 1;
         }
-    }
-    Ok(())
+        if report.failures.len() < FAILURES_MAX {
+            report.failures.push(failure);
+        }
+        true
+    })
 }
 
 #[cfg(test)]

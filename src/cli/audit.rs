@@ -1,16 +1,19 @@
 //! Owns `vqtok audit`: what is in an output.
 
+use super::audit_sample;
 use super::common::{CheckpointFlags, stop_flag};
 use super::flags::remark;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use crate::engine::Precision;
 use crate::error::{Error, Result};
+use crate::findings::codes::PICTURES_MAX;
 use crate::findings::{Findings, Kind};
-use crate::job::{Audit, places, set_threads};
+use crate::job::{Audit, EngineChoice, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{HTML, JSON, REMOVE_LIST};
+use crate::util::settings::{CODE_PICTURES, HTML, JSON, REMOVE_LIST};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -29,9 +32,18 @@ pub(super) struct Args {
     /// A page of what was found, one self-contained HTML file [default: none]
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
-    /// The images that the tokens were made of, to be shown on the page; may be repeated [default: drawn from tokens, where there is a model]
+    /// Every code alone and in its commonest neighbourhood, the most used first, as a PNG file [default: none]
+    #[arg(long, value_name = "FILE.png")]
+    code_pictures: Option<PathBuf>,
+    /// The images that the tokens were made of, to be shown and looked at; may be repeated [default: none]
     #[arg(long, value_name = "INPUT")]
     source: Vec<PathBuf>,
+    /// Rows whose images of the source are compared with what the model makes of their tokens
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    sample: usize,
+    /// Encode the sample again by this engine, and say which tokens change; may be repeated [default: none]
+    #[arg(long, value_name = "ENGINE")]
+    precision_audit: Vec<Engine>,
     /// Everything that was found, as one JSON object [default: none]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -63,6 +75,19 @@ pub(super) struct Args {
     pub(super) events: bool,
 }
 
+/// What encodes a sample again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Engine {
+    /// That of `vqtok tokenize` on the processor.
+    Cpu,
+    /// The slow one that all others are tested against, on the processor.
+    Reference,
+    /// The NVIDIA GPU, in float32.
+    Cuda,
+    /// The NVIDIA GPU, in bfloat16.
+    CudaBf16,
+}
+
 /// What can make the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum FailOn {
@@ -92,6 +117,9 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     if let Some(path) = &args.html {
         places::check_page(HTML, path, foreign)?;
+    }
+    if let Some(path) = &args.code_pictures {
+        places::check_png(CODE_PICTURES, path, foreign)?;
     }
     let job = args.job();
     job.check()?;
@@ -128,6 +156,9 @@ impl Args {
             .threshold(self.threshold)
             .keep(&self.keep)
             .source(&self.source)
+            .sample(self.sample)
+            .code_pictures(self.code_pictures.as_ref().map_or(0, |_| PICTURES_MAX))
+            .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
     }
 
@@ -137,6 +168,9 @@ impl Args {
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
             bytes.push(b'\n');
             overwrite::write(path, &bytes, foreign)?;
+        }
+        if let Some(path) = &self.code_pictures {
+            overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;
         }
         if let Some(path) = &self.remove_list {
             overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), foreign)?;
@@ -152,6 +186,17 @@ impl Args {
 
     fn summary(&self, findings: &Findings) -> String {
         format!("{}: {} looked at", text::path(&self.input), counted(findings.images, "image"))
+    }
+}
+
+impl Engine {
+    fn choice(self) -> EngineChoice {
+        match self {
+            Engine::Cpu => EngineChoice::Cpu,
+            Engine::Reference => EngineChoice::Reference,
+            Engine::Cuda => EngineChoice::Cuda(Precision::F32),
+            Engine::CudaBf16 => EngineChoice::Cuda(Precision::Bf16),
+        }
     }
 }
 
@@ -210,5 +255,6 @@ fn in_words(findings: &Findings) -> Vec<String> {
         ));
     }
     lines.extend(findings.remarks.iter().map(|remark| remark.text.clone()));
+    lines.extend(audit_sample::in_words(findings));
     lines
 }

@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, audit, completions, convert, decode, export, finalize, inspect, man, plan, quickstart,
-    recipe, reconstruct, repair, report, tokenize, train, verify,
+    again, audit, completions, convert, decode, diff, export, finalize, inspect, man, plan,
+    quickstart, recipe, reconstruct, repair, report, tokenize, train, verify,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -52,6 +52,8 @@ pub(super) enum Command {
     Finalize(finalize::Args),
     /// Find duplicates, leaks, empty and odd images, and what else is in an output.
     Audit(audit::Args),
+    /// Compare two outputs: tokens, images, settings.
+    Diff(diff::Args),
     /// Check every byte of an output against its digests.
     Verify(verify::Args),
     /// Rebuild the damaged parts of an output, and nothing else.
@@ -80,6 +82,7 @@ impl Command {
             Command::Recipe(args) => args.json(),
             Command::Finalize(args) => args.json,
             Command::Audit(args) => args.events,
+            Command::Diff(args) => args.events,
             Command::Verify(args) => args.json,
             Command::Repair(args) => args.common.json,
             Command::Report(args) => args.json,
@@ -112,6 +115,7 @@ impl Command {
             Command::Recipe(_) => "vqtok recipe",
             Command::Finalize(_) => "vqtok finalize",
             Command::Audit(_) => "vqtok audit",
+            Command::Diff(_) => "vqtok diff",
             Command::Verify(_) => "vqtok verify",
             Command::Repair(_) => "vqtok repair",
             Command::Report(_) => "vqtok report",
@@ -153,6 +157,7 @@ impl Command {
             Command::Recipe(args) => recipe::run(args, reporter),
             Command::Finalize(args) => finalize::run(args, reporter),
             Command::Audit(args) => audit::run(args, reporter),
+            Command::Diff(args) => diff::run(args, reporter),
             Command::Verify(args) => verify::run(args, reporter),
             Command::Repair(args) => repair::run(args, reporter),
             Command::Report(args) => report::run(args, reporter),

@@ -3,12 +3,14 @@
 
 mod again;
 mod audit;
+mod audit_sample;
 mod command;
 mod common;
 mod completions;
 mod console;
 mod convert;
 mod decode;
+mod diff;
 mod entry;
 mod export;
 mod finalize;

@@ -49,6 +49,50 @@ impl CandleEngine {
         Ok(images.into_iter().map(|l| l.into_iter().map(|l| l.latents).collect()).collect())
     }
 
+    /// The codes of a batch, and the latents of each image and level as [`CandleEngine::latents`]
+    /// gives them.
+    ///
+    /// # Errors
+    /// As for [`CandleEngine::latents`].
+    pub(super) fn encode_with_latents(
+        &self,
+        batch: &PixelBatch,
+    ) -> Result<(Encoded, Vec<Vec<Tensor>>)> {
+        self.gathered(batch, self.encode_images(batch)?)
+    }
+
+    /// The images of a batch as one.
+    fn gathered(
+        &self,
+        batch: &PixelBatch,
+        images: Vec<Vec<EncodedLevel>>,
+    ) -> Result<(Encoded, Vec<Vec<Tensor>>)> {
+        let grids = self.grid(batch.height, batch.width).map_err(Error::invalid)?;
+        let mut levels: Vec<CodeGrid> = grids
+            .into_iter()
+            .map(|(height, width)| CodeGrid { codes: vec![], distances: vec![], height, width })
+            .collect();
+        let unusable = |image: &[EncodedLevel]| image.iter().find_map(|l| l.unusable.clone());
+        let (mut reasons, mut latents) = (Vec::new(), Vec::new());
+        for image in images {
+            reasons.push(unusable(&image));
+            latents.push(image.iter().map(|level| level.latents.clone()).collect());
+            for (grid, level) in levels.iter_mut().zip(image) {
+                if level.codes.len() != grid.height * grid.width {
+                    return Err(Error::internal(format!(
+                        "the model gave {} codes for a grid of {}x{}",
+                        level.codes.len(),
+                        grid.height,
+                        grid.width
+                    )));
+                }
+                grid.codes.extend(level.codes);
+                grid.distances.extend(level.distances);
+            }
+        }
+        Ok((Encoded { count: batch.count, levels, failed: failed(reasons) }, latents))
+    }
+
     /// The decoder's output of each image before it becomes bytes, `[1, C, H, W]` each.
     ///
     /// # Errors
@@ -125,29 +169,7 @@ impl Engine for CandleEngine {
     }
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
-        let grids = self.grid(batch.height, batch.width).map_err(Error::invalid)?;
-        let images = self.encode_images(batch)?;
-        let mut levels: Vec<CodeGrid> = grids
-            .into_iter()
-            .map(|(height, width)| CodeGrid { codes: vec![], distances: vec![], height, width })
-            .collect();
-        let unusable = |image: &Vec<EncodedLevel>| image.iter().find_map(|l| l.unusable.clone());
-        let failed = failed(images.iter().map(unusable));
-        for image in images {
-            for (grid, level) in levels.iter_mut().zip(image) {
-                if level.codes.len() != grid.height * grid.width {
-                    return Err(Error::internal(format!(
-                        "the model gave {} codes for a grid of {}x{}",
-                        level.codes.len(),
-                        grid.height,
-                        grid.width
-                    )));
-                }
-                grid.codes.extend(level.codes);
-                grid.distances.extend(level.distances);
-            }
-        }
-        Ok(Encoded { count: batch.count, levels, failed })
+        self.gathered(batch, self.encode_images(batch)?).map(|(encoded, _)| encoded)
     }
 
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {

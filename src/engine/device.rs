@@ -42,7 +42,7 @@ impl FromStr for DeviceChoice {
 }
 
 /// What maps and weights are held in; sums are float32 in both.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
     /// float32, no TF32: the reference's tokens.
     #[default]

@@ -11,6 +11,7 @@ mod device;
 mod interface;
 pub(crate) mod oom_split;
 mod open;
+pub(crate) mod reference;
 
 pub use device::{DeviceChoice, Precision};
 pub(crate) use interface::images_for_threads;

@@ -12,7 +12,9 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod blocks;
+pub(crate) mod codes;
 mod columns;
+pub(crate) mod diff;
 mod exact;
 mod features;
 mod groups;
@@ -22,14 +24,20 @@ mod low;
 mod outliers;
 mod page;
 mod picture;
+mod reconstructions;
 mod result;
 mod run;
 #[cfg(test)]
 mod testing;
 mod thumbnails;
 
-pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
+pub use codes::{CodePicture, CodePictures};
+pub use diff::Difference;
+pub(crate) use page::{About, CODES_MAX, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
+pub use reconstructions::{
+    Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
+};
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};
 pub(crate) use thumbnails::draw as draw_thumbnails;

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::codes::CodePictures;
+use super::reconstructions::{PrecisionFindings, Reconstructions};
 use crate::audit::report::AuditReport;
 
 /// What was found in an output.
@@ -32,6 +34,13 @@ pub struct Findings {
     pub codebook: Vec<crate::audit::report::LevelReport>,
     /// Images given up.
     pub failures: FailuresFound,
+    /// Pictures of codes, the most used first; None where they weren't asked for.
+    pub code_pictures: Option<CodePictures>,
+    /// A sample decoded from its tokens, beside its images; None without a model with a decoder and a
+    /// source.
+    pub reconstructions: Option<Reconstructions>,
+    /// Whether other arithmetic gives the same tokens; None where that wasn't asked.
+    pub precision: Option<PrecisionFindings>,
     /// What is counted of the shards.
     #[serde(skip)]
     pub report: AuditReport,

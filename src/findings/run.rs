@@ -122,6 +122,9 @@ fn findings(
         remarks: Vec::new(),
         codebook: report.levels.clone(),
         failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        code_pictures: None,
+        reconstructions: None,
+        precision: None,
         report,
     }
 }

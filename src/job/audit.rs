@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 
+use super::code_sheet;
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
 use super::inputs::Inputs;
-use super::originals;
+use super::precision::{self, EngineChoice};
+use super::reconstructed::reconstructions;
 use super::same_model;
+use super::sampled::Sample;
 use super::tokenizer::Tokenizer;
 use crate::audit::TokenFile;
+use crate::data::contact_sheet;
 use crate::error::{Error, Result};
-use crate::findings::{self, About, Draw, Findings, Settings, Side, Thumbnails};
-use crate::util::settings::{self, THRESHOLD};
-use crate::util::text;
+use crate::findings::{self, Draw, Findings, Remark, Settings, codes};
+use crate::storage;
+use crate::util::overwrite;
+use crate::util::settings::{CODE_PICTURES, MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -29,8 +34,11 @@ use crate::util::text;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Audit {
-    settings: Settings,
-    source: Option<Inputs>,
+    pub(super) settings: Settings,
+    pub(super) source: Option<Inputs>,
+    sample: usize,
+    engines: Vec<EngineChoice>,
+    code_pictures: usize,
     force: bool,
 }
 
@@ -38,7 +46,8 @@ impl Audit {
     /// An output folder of vqtok, or any Parquet file with a column of tokens.
     pub fn new(input: impl Into<PathBuf>) -> Audit {
         let settings = Settings { input: input.into(), ..Settings::default() };
-        Audit { settings, source: None, force: false }
+        let (engines, code_pictures) = (Vec::new(), 0);
+        Audit { settings, source: None, sample: 200, engines, code_pictures, force: false }
     }
 
     /// Another output of the same model, whose images shouldn't be in this one: a test set.
@@ -61,10 +70,31 @@ impl Audit {
     }
 
     /// The images that the tokens were made of, as folders and files: the page shows them instead of
-    /// pictures drawn from tokens.
+    /// pictures drawn from tokens, and with a model a sample of them is compared with what its decoder
+    /// makes of their tokens.
     pub fn source<P: Into<PathBuf>>(mut self, inputs: impl IntoIterator<Item = P>) -> Audit {
         let inputs = Inputs::new(inputs);
         self.source = (!inputs.paths.is_empty()).then_some(inputs);
+        self
+    }
+
+    /// Rows, evenly over the output, whose images of the source are looked at; 200 by default.
+    pub fn sample(mut self, rows: usize) -> Audit {
+        self.sample = rows;
+        self
+    }
+
+    /// Encodes the sample again by these: which tokens change, and how near to that they were. Needs
+    /// a source and a model with an encoder.
+    pub fn precision_audit(mut self, engines: impl IntoIterator<Item = EngineChoice>) -> Audit {
+        self.engines = engines.into_iter().collect();
+        self
+    }
+
+    /// Draws the so many most used codes, alone and in their commonest neighbourhoods, at most 16,384.
+    /// Needs a model with a decoder. By default none.
+    pub fn code_pictures(mut self, codes: usize) -> Audit {
+        self.code_pictures = codes;
         self
     }
 
@@ -77,8 +107,19 @@ impl Audit {
     /// Everything that can be refused before a model is opened.
     ///
     /// # Errors
-    /// A threshold that is no similarity.
+    /// A threshold that is no similarity; an empty sample; an audit of precision without a source, or
+    /// by an engine that isn't there.
     pub fn check(&self) -> Result<()> {
+        if self.sample == 0 {
+            return Err(Error::setting(SAMPLE, "0: a sample has at least one row"));
+        }
+        if !self.engines.is_empty() && self.source.is_none() {
+            return Err(Error::setting(
+                PRECISION_AUDIT,
+                format!("encodes images again: say with {SOURCE} where they are"),
+            ));
+        }
+        self.engines.iter().try_for_each(|engine| engine.require())?;
         match self.settings.threshold {
             Some(threshold) if !(threshold > 0.0 && threshold <= 1.0) => Err(Error::setting(
                 THRESHOLD,
@@ -100,60 +141,82 @@ impl Audit {
     ) -> Result<Findings> {
         self.check()?;
         let Some(tokenizer) = tokenizer else {
+            self.refuse_without_model()?;
             return findings::run(&self.settings, None, &mut Relay(observer));
         };
         for input in [Some(&self.settings.input), self.settings.against.as_ref()] {
             let Some(input) = input else { continue };
             same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?;
         }
-        let mut drawing = tokenizer.has_decoder().then(|| Drawing { tokenizer });
+        if self.code_pictures > 0 {
+            tokenizer.require_decoder()?;
+        }
+        if !self.engines.is_empty() {
+            tokenizer.require_encoder()?;
+        }
+        let mut drawing = tokenizer.has_decoder().then_some(Drawing { tokenizer: &mut *tokenizer });
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
-        findings::run(&self.settings, draw, &mut Relay(observer))
+        let mut findings = findings::run(&self.settings, draw, &mut Relay(observer))?;
+        if let Some(drawing) = drawing.as_mut().filter(|_| self.code_pictures > 0) {
+            let (input, levels) = (&self.settings.input, &findings.report.levels);
+            let (wanted, relay) = (self.code_pictures, &mut Relay(observer));
+            let pictures = codes::code_pictures(input, levels, wanted, drawing, relay)?;
+            findings.code_pictures = Some(pictures);
+        }
+        self.look_at_sample(tokenizer, &mut findings, observer)?;
+        Ok(findings)
     }
 
-    /// What [`Audit::run`] found as one HTML page, which needs nothing beside it. Its pictures are
-    /// those of the source, else drawn by the model from the tokens; without either there are none.
+    fn refuse_without_model(&self) -> Result<()> {
+        let refused = |setting, what: &str| {
+            let reason = format!("{what}: give the {MODEL} that made the tokens");
+            Err(Error::setting(setting, reason))
+        };
+        match self.engines.is_empty() {
+            false => refused(PRECISION_AUDIT, "encodes images again"),
+            true if self.code_pictures > 0 => refused(CODE_PICTURES, "are drawn by a decoder"),
+            true => Ok(()),
+        }
+    }
+
+    /// The pictures of codes that were asked for as a PNG file, from the most used to the least.
     ///
     /// # Errors
-    /// Those of [`Audit::run`]; a source that can't be listed.
-    pub fn page(
-        &self,
-        findings: &Findings,
-        tokenizer: Option<&mut Tokenizer>,
-        observer: &mut dyn Observer,
-    ) -> Result<String> {
-        Ok(settings::plain(&self.marked_page(findings, tokenizer, observer)?))
+    /// Findings without any.
+    pub fn code_sheet(findings: &Findings) -> Result<Vec<u8>> {
+        let sheet = findings.code_pictures.as_ref().map(code_sheet::sheet).transpose()?;
+        let none = || Error::invalid("the model can draw none of the codes");
+        Ok(overwrite::mark_png(&contact_sheet::png(&sheet.flatten().ok_or_else(none)?)?))
     }
 
-    /// The same with marks around the names of settings.
-    pub(crate) fn marked_page(
+    /// Compares a sample of the source with what the model makes of its tokens, and of itself.
+    fn look_at_sample(
         &self,
-        findings: &Findings,
-        tokenizer: Option<&mut Tokenizer>,
+        tokenizer: &mut Tokenizer,
+        findings: &mut Findings,
         observer: &mut dyn Observer,
-    ) -> Result<String> {
-        let wanted = findings::wanted(findings);
-        let mut pictures = Thumbnails::default();
-        if let Some(source) = &self.source {
-            originals::take(source, &wanted.here, &mut pictures, observer)?;
-        }
-        if let Some(tokenizer) = tokenizer.filter(|tokenizer| tokenizer.has_decoder()) {
-            let (mut draw, mut relay) = (Drawing { tokenizer }, Relay(observer));
-            let sides = [
-                (Some(&self.settings.input), Side::Here, &wanted.here),
-                (self.settings.against.as_ref(), Side::There, &wanted.there),
-            ];
-            for (input, side, keys) in sides {
-                let Some(input) = input else { continue };
-                let drawn = &mut pictures;
-                findings::draw_thumbnails(input, side, keys, &mut draw, drawn, &mut relay)?;
+    ) -> Result<()> {
+        let Some(source) = &self.source else { return Ok(()) };
+        storage::resumable(|| {
+            let input = &self.settings.input;
+            let sample = Sample::take(input, source, self.sample, tokenizer, observer)?;
+            if !sample.told {
+                findings.remarks.push(Remark {
+                    about: "sample",
+                    finding: false,
+                    text: "the output doesn't say how its images were prepared: the sample is \
+                           prepared as the model says"
+                        .into(),
+                });
             }
-        }
-        let about = About {
-            name: text::path(&self.settings.input),
-            against: self.settings.against.as_ref().map(text::path),
-            keep: &self.settings.keep,
-        };
-        Ok(findings::render(findings, &pictures, &about))
+            if tokenizer.has_decoder() {
+                findings.reconstructions = Some(reconstructions(&sample, tokenizer, observer)?);
+            }
+            if !self.engines.is_empty() {
+                let found = precision::audit(&sample, &self.engines, tokenizer, observer)?;
+                findings.precision = Some(found);
+            }
+            Ok(())
+        })
     }
 }

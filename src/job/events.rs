@@ -28,7 +28,7 @@ pub enum Event<'a> {
     Planned(&'a Planned<'a>),
     /// Work of a known length begins.
     Begin {
-        /// `tokenize`, `decode`, `index`, `export` or `audit`.
+        /// `tokenize`, `decode`, `index`, `export`, `audit` or `diff`.
         stage: &'static str,
         /// Images of it.
         images: u64,
@@ -83,7 +83,7 @@ pub enum Event<'a> {
     Decoded,
     /// A row was looked at or exported.
     Exported,
-    /// A row was audited.
+    /// A row was audited or compared.
     Audited,
     /// Rows that can't be decoded or exported.
     BadRows(&'a BadRows),

@@ -4,11 +4,14 @@
 
 mod append;
 mod audit;
+mod audit_page;
 mod bucket_counts;
 mod bucketed;
+mod code_sheet;
 mod codes;
 mod decode;
 mod decode_rows;
+mod diff;
 mod drawing;
 mod ensure_model;
 mod events;
@@ -21,11 +24,14 @@ mod picture_names;
 mod pixels;
 pub(crate) mod places;
 mod plan;
+mod precision;
 mod readable;
 mod reconstruct;
+mod reconstructed;
 mod repair;
 mod resume;
 mod same_model;
+mod sampled;
 mod share;
 mod survey;
 mod threads;
@@ -38,11 +44,13 @@ pub use audit::Audit;
 pub use bucket_counts::BucketCount;
 pub use codes::{Codes, Grid};
 pub use decode::{Decode, DecodeSummary};
+pub use diff::Diff;
 pub use events::{
     Appended, DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
 };
 pub use export::Export;
 pub use pixels::PixelSettings;
+pub use precision::EngineChoice;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};
 pub use repair::{Repair, RepairSummary};
 pub use share::{RankFrom, Share};

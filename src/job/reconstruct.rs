@@ -58,7 +58,7 @@ pub struct ReconstructSummary {
 }
 
 /// An image and what the model makes of it.
-type Pair = (RgbImage, RgbImage);
+pub(super) type Pair = (RgbImage, RgbImage);
 
 impl Reconstruct {
     /// The images under `inputs` (folders and files) onto the PNG file `out`.
@@ -229,7 +229,7 @@ fn reconstruct(
 
 /// Both cut to the area they share, from the top left: where a size isn't whole tokens, a model
 /// covers fewer pixels than there are, or more.
-fn common(input: RgbImage, output: RgbImage) -> Pair {
+pub(super) fn common(input: RgbImage, output: RgbImage) -> Pair {
     let width = input.width().min(output.width());
     let height = input.height().min(output.height());
     let cut = |image: RgbImage| image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
@@ -237,7 +237,7 @@ fn common(input: RgbImage, output: RgbImage) -> Pair {
 }
 
 /// Of two pictures of one size.
-fn likeness(key: &str, (a, b): &Pair) -> Likeness {
+pub(super) fn likeness(key: &str, (a, b): &Pair) -> Likeness {
     let planes = |image: &RgbImage| -> Vec<f32> {
         (0..3).flat_map(|c| image.pixels().map(move |pixel| f32::from(pixel[c]))).collect()
     };

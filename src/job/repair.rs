@@ -203,7 +203,7 @@ fn damage(report: &VerifyReport) -> Damage {
 }
 
 /// The preparation that an output was made with.
-fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
+pub(super) fn preparation(identity: &Identity, channels: usize) -> Result<Preparation> {
     let made = &identity.preprocessing;
     Ok(Preparation {
         limits: Default::default(),

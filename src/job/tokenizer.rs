@@ -103,7 +103,8 @@ impl TokenizerOptions {
         });
         let engine = engine.map_err(|error| of_a_copy(error, model))?;
         let (path, model, pixels) = (path.to_path_buf(), model.to_path_buf(), self.pixels);
-        Ok(Tokenizer { engine, path, model, pixels, images_max: usize::MAX })
+        let options = self.clone();
+        Ok(Tokenizer { engine, path, model, pixels, options, images_max: usize::MAX })
     }
 
     /// Reads a checkpoint with what is said about it.
@@ -148,6 +149,8 @@ pub struct Tokenizer {
     /// As it was named: another place where `path` is a copy.
     pub(super) model: PathBuf,
     pub(super) pixels: PixelSettings,
+    /// What it was opened with.
+    pub(super) options: TokenizerOptions,
     /// As many images go to the device at a time: fewer once it ran out of memory.
     images_max: usize,
 }

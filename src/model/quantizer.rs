@@ -2,6 +2,8 @@
 //! and code is computed in one fixed order, so that equal codes tie exactly (the lower index wins)
 //! and nothing depends on the batch or the number of threads.
 
+mod margins;
+
 use rayon::prelude::*;
 
 use super::config::{QuantizerConfig, QuantizerRule};

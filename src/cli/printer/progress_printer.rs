@@ -131,7 +131,8 @@ impl Observer for ProgressPrinter<'_> {
             Event::Listed(skipped) => self.listed(skipped),
             Event::Planned(planned) => self.planned(planned),
             Event::Begin { stage, images } => {
-                let unit = if matches!(*stage, "index" | "export") { "rows" } else { "images" };
+                let unit =
+                    if matches!(*stage, "index" | "export" | "diff") { "rows" } else { "images" };
                 self.begin(stage, unit, *images);
             }
             Event::Tokenizing(event) => self.tokenizing(event),

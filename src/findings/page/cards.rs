@@ -40,18 +40,7 @@ pub(super) fn figure(page: &mut String, thumbnails: &Thumbnails, shot: &Shot<'_>
 /// The picture of a key alone.
 pub(super) fn picture(page: &mut String, thumbnails: &Thumbnails, side: Side, key: &str) {
     match thumbnails.get(side, key) {
-        Some(picture) => {
-            let class = if picture.exact { " class=px" } else { "" };
-            let _ = write!(
-                page,
-                "<span class=shot><img{class} decoding=async width={} height={} \
-                 alt=\"{}\" src=\"{}\"></span>",
-                picture.width,
-                picture.height,
-                cell(key),
-                picture.uri
-            );
-        }
+        Some(small) => small.draw(page, key),
         None => page.push_str("<span class=\"shot none\">no picture of it</span>"),
     }
 }

@@ -9,6 +9,7 @@ mod cards;
 mod codebook;
 mod facts;
 mod groups;
+mod model;
 mod shown;
 mod singles;
 mod style;
@@ -16,11 +17,13 @@ mod summary;
 mod thumbnails;
 mod words;
 
+use super::codes::CodePictures;
 use super::result::Findings;
 use crate::util::html::{escape, open_head};
 use shown::Shown;
 
 pub(crate) use codebook::render as render_report;
+pub(crate) use model::CODES_MAX;
 pub(crate) use shown::wanted;
 pub(crate) use thumbnails::{Side, Small, Thumbnails};
 
@@ -37,6 +40,8 @@ pub(crate) struct About<'a> {
     pub against: Option<String>,
     /// Beginnings of keys that aren't on the list of what can go.
     pub keep: &'a [String],
+    /// Pictures of codes, where there is a decoder.
+    pub codes: Option<&'a CodePictures>,
 }
 
 /// The page. Settings in it stand between the marks of [`crate::util::settings`].
@@ -53,6 +58,7 @@ pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About
     groups::draw(&mut page, &shown, side);
     singles::draw(&mut page, &shown, side, about);
     codebook::draw(&mut page, &findings.report);
+    model::draw(&mut page, findings, about.codes);
     facts::draw(&mut page, &findings.report);
     summary::draw_end(&mut page, thumbnails);
     page.push_str("</body></html>\n");

@@ -57,6 +57,9 @@ fn nothing() -> Findings {
         remarks: Vec::new(),
         codebook: Vec::new(),
         failures: FailuresFound { count: 0, by_error: BTreeMap::new() },
+        code_pictures: None,
+        reconstructions: None,
+        precision: None,
         report: report(),
     }
 }
@@ -125,7 +128,12 @@ fn findings(count: usize, name: &str) -> Findings {
 }
 
 fn about(keep: &[String]) -> About<'_> {
-    About { name: format!("tokens {HOSTILE}"), against: Some(format!("test {HOSTILE}")), keep }
+    About {
+        name: format!("tokens {HOSTILE}"),
+        against: Some(format!("test {HOSTILE}")),
+        keep,
+        codes: None,
+    }
 }
 
 /// A page, and how many pictures it asked for.

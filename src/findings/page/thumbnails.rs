@@ -2,12 +2,14 @@
 //! pictures come from, where they are shown.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{RgbImage, imageops};
 
+use super::cards::cell;
 use crate::findings::picture::Picture;
 
 /// Side that a picture is reduced to where it is larger, in pixels.
@@ -97,6 +99,20 @@ impl Small {
         let text = base64::engine::general_purpose::STANDARD.encode(encoded(&image, exact)?);
         let uri = format!("data:image/{kind};base64,{text}");
         Some(Small { uri, exact, width: image.width(), height: image.height(), drawn })
+    }
+
+    /// Puts it on a page; `name` is what is read out for it.
+    pub(super) fn draw(&self, page: &mut String, name: &str) {
+        let class = if self.exact { " class=px" } else { "" };
+        let _ = write!(
+            page,
+            "<span class=shot><img{class} decoding=async width={} height={} alt=\"{}\" \
+             src=\"{}\"></span>",
+            self.width,
+            self.height,
+            cell(name),
+            self.uri
+        );
     }
 }
 
