@@ -279,7 +279,7 @@ pub use export::{
     Target as ExportFormat,
 };
 pub use findings::{
-    CodePicture, CodePictures, Difference, Duplicates, Findings, Kind, Leak, LowInformation,
+    Below, CodePicture, CodePictures, Difference, Duplicates, Findings, Kind, Leak, LowInformation,
     Margins, Member, NotCompared, Outlier, PrecisionFindings, Reconstruction, Reconstructions,
     Remark, TokenPair,
 };

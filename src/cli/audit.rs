@@ -8,12 +8,12 @@ use super::printer::ProgressPrinter;
 use super::progress::Reporter;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
-use crate::findings::codes::PICTURES_MAX;
+use crate::findings::codes::{ON_PAGE, PICTURES_MAX};
 use crate::findings::{Findings, Kind};
-use crate::job::{Audit, EngineChoice, places, set_threads};
+use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{CODE_PICTURES, HTML, JSON, REMOVE_LIST};
+use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Every code alone and in its commonest neighbourhood, the most used first, as a PNG file [default: none]
     #[arg(long, value_name = "FILE.png")]
     code_pictures: Option<PathBuf>,
-    /// The images that the tokens were made of, to be shown and looked at; may be repeated [default: none]
+    /// The images that the tokens were made of: shown on the page, and with a model compared with what it makes of their tokens; may be repeated [default: none]
     #[arg(long, value_name = "INPUT")]
     source: Vec<PathBuf>,
     /// Rows whose images of the source are compared with what the model makes of their tokens
@@ -115,11 +115,11 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             places::check_plain(setting, path, foreign)?;
         }
     }
-    if let Some(path) = &args.html {
-        places::check_page(HTML, path, foreign)?;
-    }
     if let Some(path) = &args.code_pictures {
         places::check_png(CODE_PICTURES, path, foreign)?;
+    }
+    if let Some(path) = &args.html {
+        places::check_page(HTML, path, foreign)?;
     }
     let job = args.job();
     job.check()?;
@@ -127,6 +127,11 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.checkpoint.options();
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
+    if args.code_pictures.is_some() && !tokenizer.as_ref().is_some_and(Tokenizer::has_decoder) {
+        let reason =
+            format!("are drawn by a decoder: give the {MODEL} that made the tokens, with one");
+        return Err(Error::setting(CODE_PICTURES, reason));
+    }
     let findings = job.run(tokenizer.as_mut(), &mut printer)?;
     let page = match &args.html {
         Some(path) => Some((path, job.marked_page(&findings, tokenizer.as_mut(), &mut printer)?)),
@@ -157,7 +162,11 @@ impl Args {
             .keep(&self.keep)
             .source(&self.source)
             .sample(self.sample)
-            .code_pictures(self.code_pictures.as_ref().map_or(0, |_| PICTURES_MAX))
+            .code_pictures(match (&self.code_pictures, &self.html) {
+                (Some(_), _) => PICTURES_MAX,
+                (None, Some(_)) => ON_PAGE,
+                (None, None) => 0,
+            })
             .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
     }

@@ -62,11 +62,11 @@ fn precision(found: &PrecisionFindings, lines: &mut Vec<String>) {
         }
         lines.push(line);
     }
-    if let Some(Margins { tokens, percentile_1, median, least, .. }) = found.margins {
+    if let Some(Margins { tokens, percentile_1, median, least, .. }) = &found.margins {
         lines.push(format!(
             "  margins of {} tokens, as shares of their latents' lengths: median {median:.1e}, \
              1 % below {percentile_1:.1e}, the smallest {least:.1e}",
-            count(tokens)
+            count(*tokens)
         ));
     }
     lines.extend(found.no_margins.iter().map(|why| format!("  no margins: {why}")));

@@ -14,6 +14,8 @@ use crate::storage;
 
 /// Codes of which there are pictures at most.
 pub(crate) const PICTURES_MAX: usize = 1 << 14;
+/// Codes that a page shows.
+pub(crate) const ON_PAGE: usize = 64;
 /// Codes whose neighbourhoods are counted at most.
 const COUNTED_MAX: u64 = 1 << 20;
 /// Neighbourhoods of a code that are counted at a time.

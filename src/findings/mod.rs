@@ -12,6 +12,7 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod blocks;
+pub(crate) mod code_sheet;
 pub(crate) mod codes;
 mod columns;
 pub(crate) mod diff;
@@ -33,10 +34,10 @@ mod thumbnails;
 
 pub use codes::{CodePicture, CodePictures};
 pub use diff::Difference;
-pub(crate) use page::{About, CODES_MAX, Side, Small, Thumbnails, render, render_report, wanted};
+pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{
-    Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
+    Below, Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
 };
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};

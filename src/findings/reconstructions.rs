@@ -135,7 +135,7 @@ pub struct TokenPair {
 
 /// How far latents are from getting another code: the distance to the boundary between the best code
 /// and the second best, as a share of the latent's length.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Margins {
     /// Of so many tokens.
     pub tokens: u64,
@@ -147,11 +147,30 @@ pub struct Margins {
     pub median: f64,
     /// The largest.
     pub most: f64,
+    /// How many are below some margins: as many tokens may change where latents are moved by such a
+    /// share of their lengths. bfloat16 rounds by up to 4e-3, float32 by up to 6e-8.
+    pub below: Vec<Below>,
 }
+
+/// Tokens with small margins.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Below {
+    /// A margin.
+    pub margin: f64,
+    /// So many are below it.
+    pub tokens: u64,
+}
+
+/// Margins below which tokens are counted.
+const BELOW: [f64; 5] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2];
 
 impl Margins {
     /// Of these; None of none.
     pub(crate) fn of(mut margins: Vec<f32>) -> Option<Margins> {
+        let below = |margins: &[f32], margin: f64| {
+            let tokens = margins.partition_point(|&other| f64::from(other) < margin) as u64;
+            Below { margin, tokens }
+        };
         margins.sort_unstable_by(f32::total_cmp);
         let at = |share: f64| {
             let index = (share * (margins.len() as f64 - 1.0)).round() as usize;
@@ -163,6 +182,7 @@ impl Margins {
             percentile_1: at(0.01),
             median: at(0.5),
             most: at(1.0),
+            below: BELOW.map(|margin| below(&margins, margin)).to_vec(),
         })
     }
 }
@@ -195,7 +215,8 @@ mod tests {
     fn margins_are_told_by_rank() {
         assert_eq!(Margins::of(Vec::new()), None);
         let margins = Margins::of((0..=100).rev().map(|n| n as f32).collect()).unwrap();
-        let Margins { tokens, least, percentile_1, median, most } = margins;
+        let Margins { tokens, least, percentile_1, median, most, below } = margins;
+        assert_eq!((below.len(), below[4]), (5, Below { margin: 1e-2, tokens: 1 }));
         assert_eq!((tokens, least, percentile_1, median, most), (101, 0.0, 1.0, 50.0, 100.0));
     }
 }

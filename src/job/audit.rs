@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::code_sheet;
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
 use super::inputs::Inputs;
+use super::originals;
 use super::precision::{self, EngineChoice};
 use super::reconstructed::reconstructions;
 use super::same_model;
@@ -14,10 +14,12 @@ use super::tokenizer::Tokenizer;
 use crate::audit::TokenFile;
 use crate::data::contact_sheet;
 use crate::error::{Error, Result};
-use crate::findings::{self, Draw, Findings, Remark, Settings, codes};
+use crate::findings::{
+    self, About, Draw, Findings, Remark, Settings, Side, Thumbnails, code_sheet, codes,
+};
 use crate::storage;
-use crate::util::overwrite;
-use crate::util::settings::{CODE_PICTURES, MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
+use crate::util::settings::{self, MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
+use crate::util::{overwrite, text};
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -34,8 +36,8 @@ use crate::util::settings::{CODE_PICTURES, MODEL, PRECISION_AUDIT, SAMPLE, SOURC
 /// ```
 #[derive(Debug, Clone)]
 pub struct Audit {
-    pub(super) settings: Settings,
-    pub(super) source: Option<Inputs>,
+    settings: Settings,
+    source: Option<Inputs>,
     sample: usize,
     engines: Vec<EngineChoice>,
     code_pictures: usize,
@@ -91,8 +93,8 @@ impl Audit {
         self
     }
 
-    /// Draws the so many most used codes, alone and in their commonest neighbourhoods, at most 16,384.
-    /// Needs a model with a decoder. By default none.
+    /// Draws the so many most used codes, alone and in their commonest neighbourhoods, at most 16,384,
+    /// where there is a model with a decoder. By default none.
     pub fn code_pictures(mut self, codes: usize) -> Audit {
         self.code_pictures = codes;
         self
@@ -141,15 +143,15 @@ impl Audit {
     ) -> Result<Findings> {
         self.check()?;
         let Some(tokenizer) = tokenizer else {
-            self.refuse_without_model()?;
+            if !self.engines.is_empty() {
+                let reason = format!("encodes images again: give the {MODEL} that made the tokens");
+                return Err(Error::setting(PRECISION_AUDIT, reason));
+            }
             return findings::run(&self.settings, None, &mut Relay(observer));
         };
         for input in [Some(&self.settings.input), self.settings.against.as_ref()] {
             let Some(input) = input else { continue };
             same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?;
-        }
-        if self.code_pictures > 0 {
-            tokenizer.require_decoder()?;
         }
         if !self.engines.is_empty() {
             tokenizer.require_encoder()?;
@@ -165,18 +167,6 @@ impl Audit {
         }
         self.look_at_sample(tokenizer, &mut findings, observer)?;
         Ok(findings)
-    }
-
-    fn refuse_without_model(&self) -> Result<()> {
-        let refused = |setting, what: &str| {
-            let reason = format!("{what}: give the {MODEL} that made the tokens");
-            Err(Error::setting(setting, reason))
-        };
-        match self.engines.is_empty() {
-            false => refused(PRECISION_AUDIT, "encodes images again"),
-            true if self.code_pictures > 0 => refused(CODE_PICTURES, "are drawn by a decoder"),
-            true => Ok(()),
-        }
     }
 
     /// The pictures of codes that were asked for as a PNG file, from the most used to the least.
@@ -218,5 +208,51 @@ impl Audit {
             }
             Ok(())
         })
+    }
+
+    /// What [`Audit::run`] found as one HTML page, which needs nothing beside it. Its pictures are
+    /// those of the source, else drawn by the model from the tokens; without either there are none.
+    ///
+    /// # Errors
+    /// Those of [`Audit::run`]; a source that can't be listed.
+    pub fn page(
+        &self,
+        findings: &Findings,
+        tokenizer: Option<&mut Tokenizer>,
+        observer: &mut dyn Observer,
+    ) -> Result<String> {
+        Ok(settings::plain(&self.marked_page(findings, tokenizer, observer)?))
+    }
+
+    /// The same with marks around the names of settings.
+    pub(crate) fn marked_page(
+        &self,
+        findings: &Findings,
+        tokenizer: Option<&mut Tokenizer>,
+        observer: &mut dyn Observer,
+    ) -> Result<String> {
+        let wanted = findings::wanted(findings);
+        let mut pictures = Thumbnails::default();
+        if let Some(source) = &self.source {
+            originals::take(source, &wanted.here, &mut pictures, observer)?;
+        }
+        if let Some(tokenizer) = tokenizer.filter(|tokenizer| tokenizer.has_decoder()) {
+            let (mut draw, mut relay) = (Drawing { tokenizer }, Relay(observer));
+            let sides = [
+                (Some(&self.settings.input), Side::Here, &wanted.here),
+                (self.settings.against.as_ref(), Side::There, &wanted.there),
+            ];
+            for (input, side, keys) in sides {
+                let Some(input) = input else { continue };
+                let drawn = &mut pictures;
+                findings::draw_thumbnails(input, side, keys, &mut draw, drawn, &mut relay)?;
+            }
+        }
+        let about = About {
+            name: text::path(&self.settings.input),
+            against: self.settings.against.as_ref().map(text::path),
+            keep: &self.settings.keep,
+        };
+        Ok(findings::render(findings, &pictures, &about))
     }
 }

@@ -4,10 +4,8 @@
 
 mod append;
 mod audit;
-mod audit_page;
 mod bucket_counts;
 mod bucketed;
-mod code_sheet;
 mod codes;
 mod decode;
 mod decode_rows;

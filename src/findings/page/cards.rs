@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::shown::ROWS_MAX;
-use super::thumbnails::{Side, Thumbnails};
+use super::thumbnails::{Side, Small, Thumbnails};
 use crate::util::html::{escape, table};
 use crate::util::numbers::{count, counted};
 use crate::util::settings::JSON;
@@ -40,9 +40,26 @@ pub(super) fn figure(page: &mut String, thumbnails: &Thumbnails, shot: &Shot<'_>
 /// The picture of a key alone.
 pub(super) fn picture(page: &mut String, thumbnails: &Thumbnails, side: Side, key: &str) {
     match thumbnails.get(side, key) {
-        Some(small) => small.draw(page, key),
+        Some(picture) => {
+            page.push_str("<span class=shot>");
+            image(page, picture, key);
+            page.push_str("</span>");
+        }
         None => page.push_str("<span class=\"shot none\">no picture of it</span>"),
     }
+}
+
+/// A small picture without a frame.
+pub(super) fn image(page: &mut String, small: &Small, key: &str) {
+    let class = if small.exact { " class=px" } else { "" };
+    let _ = write!(
+        page,
+        "<img{class} decoding=async width={} height={} alt=\"{}\" src=\"{}\">",
+        small.width,
+        small.height,
+        cell(key),
+        small.uri
+    );
 }
 
 /// A key as markup, cut in its middle where it is long.

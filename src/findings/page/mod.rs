@@ -9,21 +9,19 @@ mod cards;
 mod codebook;
 mod facts;
 mod groups;
-mod model;
 mod shown;
 mod singles;
 mod style;
 mod summary;
 mod thumbnails;
+mod with_model;
 mod words;
 
-use super::codes::CodePictures;
 use super::result::Findings;
 use crate::util::html::{escape, open_head};
 use shown::Shown;
 
 pub(crate) use codebook::render as render_report;
-pub(crate) use model::CODES_MAX;
 pub(crate) use shown::wanted;
 pub(crate) use thumbnails::{Side, Small, Thumbnails};
 
@@ -40,8 +38,6 @@ pub(crate) struct About<'a> {
     pub against: Option<String>,
     /// Beginnings of keys that aren't on the list of what can go.
     pub keep: &'a [String],
-    /// Pictures of codes, where there is a decoder.
-    pub codes: Option<&'a CodePictures>,
 }
 
 /// The page. Settings in it stand between the marks of [`crate::util::settings`].
@@ -57,8 +53,9 @@ pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About
     };
     groups::draw(&mut page, &shown, side);
     singles::draw(&mut page, &shown, side, about);
+    with_model::draw_sample(&mut page, findings);
     codebook::draw(&mut page, &findings.report);
-    model::draw(&mut page, findings, about.codes);
+    with_model::draw_codes(&mut page, findings);
     facts::draw(&mut page, &findings.report);
     summary::draw_end(&mut page, thumbnails);
     page.push_str("</body></html>\n");

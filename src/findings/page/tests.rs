@@ -128,12 +128,7 @@ fn findings(count: usize, name: &str) -> Findings {
 }
 
 fn about(keep: &[String]) -> About<'_> {
-    About {
-        name: format!("tokens {HOSTILE}"),
-        against: Some(format!("test {HOSTILE}")),
-        keep,
-        codes: None,
-    }
+    About { name: format!("tokens {HOSTILE}"), against: Some(format!("test {HOSTILE}")), keep }
 }
 
 /// A page, and how many pictures it asked for.

@@ -2,14 +2,12 @@
 //! pictures come from, where they are shown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{RgbImage, imageops};
 
-use super::cards::cell;
 use crate::findings::picture::Picture;
 
 /// Side up to which a picture keeps every pixel, and is shown with its pixels.
@@ -94,20 +92,6 @@ impl Small {
         let kind = if exact { "png" } else { "jpeg" };
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
         Some(Small { uri: format!("data:image/{kind};base64,{text}"), exact, width, height, drawn })
-    }
-
-    /// Puts it on a page; `name` is what is read out for it.
-    pub(super) fn draw(&self, page: &mut String, name: &str) {
-        let class = if self.exact { " class=px" } else { "" };
-        let _ = write!(
-            page,
-            "<span class=shot><img{class} decoding=async width={} height={} alt=\"{}\" \
-             src=\"{}\"></span>",
-            self.width,
-            self.height,
-            cell(name),
-            self.uri
-        );
     }
 }
 

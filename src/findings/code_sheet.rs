@@ -4,8 +4,9 @@
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
+use super::codes::CodePictures;
+use super::picture::Picture;
 use crate::error::{Error, Result};
-use crate::findings::{CodePictures, Picture};
 
 /// Pixels between codes.
 const GAP: u32 = 3;
@@ -16,7 +17,7 @@ const LARGE_MAX: usize = 1024;
 ///
 /// # Errors
 /// None but of a picture whose bytes don't match its sizes.
-pub(super) fn sheet(pictures: &CodePictures) -> Result<Option<RgbImage>> {
+pub(crate) fn sheet(pictures: &CodePictures) -> Result<Option<RgbImage>> {
     let codes = &pictures.codes;
     if codes.iter().all(|code| code.alone.is_none()) {
         return Ok(None);
@@ -54,7 +55,7 @@ fn tile(picture: &Picture, side: u32) -> Result<RgbImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::findings::CodePicture;
+    use crate::findings::codes::CodePicture;
 
     fn code(code: u32, shade: u8, around: bool) -> CodePicture {
         let picture = || Picture { width: 4, height: 4, rgb: vec![shade; 48] };
