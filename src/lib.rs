@@ -310,6 +310,14 @@ pub mod recipe {
     pub use crate::train::settings::training::*;
 }
 
+/// What an [`Audit`] finds: the parts of its [`Findings`].
+pub mod found {
+    pub use crate::audit::report::{
+        AuditReport, ErrorReport, FailureReport, LabelReport, LevelReport,
+    };
+    pub use crate::findings::{Codebook, Drift, Listed, OddImage, Places, Sizes};
+}
+
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
     pub use crate::tokens::finalize::{

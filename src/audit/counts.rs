@@ -6,9 +6,9 @@ use std::path::Path;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-use super::columns::Keys;
 use super::error_counts::{Errors, floats};
 use super::flat::Flat;
+use super::keys::Keys;
 use super::label_counts::{FileLabels, LabelCounts};
 use super::levels::{self, Level};
 use super::nested::{Nested, Whole};
@@ -92,13 +92,8 @@ fn settings(entries: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         "precision",
         "device",
     ];
-    let by_shard = |name: &str| name == "size" && entries.contains_key("buckets");
-    let says = |name: &&str| !by_shard(name) && entries.contains_key::<str>(name);
-    NAMES
-        .iter()
-        .filter(|name| says(name))
-        .map(|name| (name.to_string(), entries[*name].clone()))
-        .collect()
+    let said = NAMES.iter().filter_map(|name| entries.get_key_value(*name));
+    said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What is counted of files.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::columns::Keys;
+use super::keys::Keys;
 use super::parquet_file::ParquetFile;
 use super::report::FailureReport;
 use crate::error::{Error, Result};

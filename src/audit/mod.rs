@@ -16,6 +16,7 @@ mod flat;
 mod hex;
 mod image_facts;
 pub(crate) mod integers;
+mod keys;
 mod label_counts;
 mod levels;
 mod nested;

@@ -79,7 +79,7 @@ pub(crate) struct Stretch {
 
 impl Patterns {
     /// For codes below `codes`, with a table of places for grids of this size.
-    pub(super) fn new(codes: Option<u64>, grid: (usize, usize)) -> Patterns {
+    pub(crate) fn new(codes: Option<u64>, grid: (usize, usize)) -> Patterns {
         let groups = codes.map_or(GROUPS, |codes| codes.clamp(1, GROUPS as u64) as usize);
         let frame = (grid.0.clamp(1, SIDE_MAX), grid.1.clamp(1, SIDE_MAX));
         Patterns {
@@ -96,7 +96,7 @@ impl Patterns {
 
     /// Counts a row, whose codes are all below what the tables are for. `label` is the place of its
     /// label among those of its file; `part` is where it falls if it is sampled.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         codes: &[u32],
         grid: (usize, usize),
@@ -141,7 +141,7 @@ impl Patterns {
     }
 
     /// Takes the label that came next in its file, and says whether there was room for it.
-    pub(super) fn take_label(&mut self, label: &str) {
+    pub(crate) fn take_label(&mut self, label: &str) {
         match self.labels.len() < LABELS_MAX {
             true => self.labels.push((label.to_string(), vec![0; self.groups])),
             false => self.further_labels = true,
@@ -156,13 +156,13 @@ impl Patterns {
     }
 
     /// Makes one stretch of a file's rows.
-    pub(super) fn close(&mut self, name: String, rows: u64, labels: BTreeMap<String, u64>) {
+    pub(crate) fn close(&mut self, name: String, rows: u64, labels: BTreeMap<String, u64>) {
         let (uses, shards) = (self.uses(), 1);
         self.stretches = vec![Stretch { names: [name.clone(), name], shards, rows, uses, labels }];
     }
 
     /// Adds the patterns of the files behind these.
-    pub(super) fn merge(&mut self, other: Patterns) {
+    pub(crate) fn merge(&mut self, other: Patterns) {
         if self.groups == 0 {
             *self = other;
             return;

@@ -53,6 +53,8 @@ pub struct AuditReport {
     pub further_labels: u64,
     /// Images given up.
     pub failed: u64,
+    /// The same by stage.
+    pub failed_by_stage: BTreeMap<String, u64>,
     /// The same by stage and then error text.
     pub failed_by_error: BTreeMap<String, u64>,
     /// The first of them.
@@ -164,6 +166,7 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
         further_labels: labels.further,
         failed: 0,
+        failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
@@ -229,6 +232,10 @@ fn level(column: &'static str, mut uses: Vec<u64>, codes: Option<u64>) -> LevelR
 fn take_failures(report: &mut AuditReport, path: &Path) -> Result<()> {
     failures::each(path, |failure| {
         report.failed += 1;
+        let stages = &mut report.failed_by_stage;
+        if stages.len() < FAILURES_MAX || stages.contains_key(&failure.stage) {
+            *stages.entry(failure.stage.clone()).or_default() += 1;
+        }
         let kind = format!("{}: {}", failure.stage, failure.error);
         // Messages that name sizes are many: the rest is in the count alone.
         if report.failed_by_error.len() < FAILURES_MAX || report.failed_by_error.contains_key(&kind)

@@ -103,6 +103,12 @@ pub(super) enum FailOn {
     LowInformation,
     /// Images given up when the output was made, and rows that can't be read.
     Failures,
+    /// Shards made with other settings, another output that uses codes otherwise, turned classes.
+    Set,
+    /// Images unlike the others; only where this is named.
+    Outliers,
+    /// Images of odd sizes, shapes or modes, and enlarged ones; only where this is named.
+    Sizes,
     /// Nothing does.
     None,
 }
@@ -217,11 +223,16 @@ impl FailOn {
             FailOn::LabelConflicts => findings.duplicates.iter().any(|group| group.label_conflict),
             FailOn::Leaks => !findings.leaks.is_empty(),
             FailOn::LowInformation => !findings.low_information.is_empty(),
+            FailOn::Set => findings.remarks.iter().any(|remark| remark.finding),
+            FailOn::Outliers => !findings.outliers.is_empty(),
+            FailOn::Sizes => findings.sizes.any(),
             FailOn::Failures => findings.failures.count > 0 || !findings.report.complete(),
             FailOn::Any => {
                 use clap::ValueEnum;
-                let all = FailOn::value_variants().iter();
-                all.filter(|kind| **kind != FailOn::Any).any(|kind| kind.is_in(findings))
+                // There is always an image that is the oddest, which is no finding by itself.
+                let named = [FailOn::Any, FailOn::Outliers, FailOn::Sizes];
+                let mut all = FailOn::value_variants().iter();
+                all.any(|kind| !named.contains(kind) && kind.is_in(findings))
             }
         }
     }
@@ -255,6 +266,10 @@ fn in_words(findings: &Findings) -> Vec<String> {
     say(conflicts, "group", "one image under several labels");
     say(findings.leaks.len(), "image", "in the other output as well");
     say(findings.low_information.len(), "image", "show hardly anything");
+    let sizes = &findings.sizes;
+    say(sizes.odd.count as usize, "image", "of odd size or shape");
+    say(sizes.upscaled.count as usize, "image", "smaller than what the model sees, so enlarged");
+    say(sizes.few_modes.count as usize, "image", "of a colour mode that hardly any other has");
     if let (Some(threshold), Some(false_pairs)) =
         (findings.threshold, findings.expected_false_pairs)
     {

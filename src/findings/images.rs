@@ -8,6 +8,7 @@ use super::columns::{Column, Growing, GrowingTexts, Texts};
 use super::look::{Look, Looks};
 use super::picture::Draw;
 use super::run::{Event, Observer};
+use super::turned::Turned;
 use crate::audit::{BadRows, Grid, GridRow, TokenFile};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,8 @@ pub(super) struct Images {
     pub looks: Column<Look>,
     /// Rows that were views of images that are there already.
     pub further_views: u64,
+    /// Small pictures by label, where they were asked for.
+    pub turned: Option<Turned>,
 }
 
 /// What stands for the label of an image without one.
@@ -47,6 +50,17 @@ pub(super) struct ImageSize {
     pub mode: u32,
     /// Mean squared distance of its latents to their codes; NaN where the row doesn't say it.
     pub quantization_error: f32,
+    /// Of what the row shows of it, in pixels; 0 where the row doesn't say it.
+    pub shown_width: u32,
+    /// In pixels.
+    pub shown_height: u32,
+}
+
+impl ImageSize {
+    /// Whether the row says it.
+    pub(super) fn is_known(&self) -> bool {
+        self.width > 0 && self.height > 0
+    }
 }
 
 /// Colour modes, as Pillow calls them.
@@ -61,6 +75,7 @@ struct GrowingImages {
     sizes: Growing<ImageSize>,
     looks: Growing<Look>,
     further_views: u64,
+    turned: Option<Turned>,
 }
 
 impl Images {
@@ -85,6 +100,7 @@ impl Images {
         observer: &mut dyn Observer,
     ) -> Result<Images> {
         let mut images = GrowingImages::new();
+        images.turned = looks.turned.then(Turned::default);
         let mut chunk: Vec<GridRow> = Vec::with_capacity(TOGETHER);
         while let Some(row) = rows.next_row() {
             if observer.interrupted() {
@@ -121,6 +137,7 @@ impl GrowingImages {
             sizes: Growing::new(),
             looks: Growing::new(),
             further_views: 0,
+            turned: None,
         }
     }
 
@@ -150,6 +167,12 @@ impl GrowingImages {
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
             .map(|(row, picture)| (looks.of(row, picture.as_ref()), grid_digest(row)))
             .collect();
+        for (row, picture) in rows.iter().zip(&pictures) {
+            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
+            if let (Some((turned, label)), Some(picture)) = (turned, picture) {
+                turned.take(label, picture);
+            }
+        }
         for (row, (look, grid)) in rows.iter().zip(seen) {
             let image = row.beside.image.as_deref();
             self.keys.push(&row.key)?;
@@ -160,7 +183,13 @@ impl GrowingImages {
             let mode = image.map_or(MODES.len(), |image| {
                 MODES.iter().position(|mode| *mode == image.color_mode).unwrap_or(MODES.len())
             });
+            let shown = row.beside.crops.first();
+            let shown = |side: usize| {
+                shown.and_then(|crop| u32::try_from(crop[side]).ok()).unwrap_or_default()
+            };
             self.sizes.push(ImageSize {
+                shown_width: shown(3),
+                shown_height: shown(2),
                 width: image.map_or(0, |image| image.width),
                 height: image.map_or(0, |image| image.height),
                 mode: mode as u32,
@@ -192,6 +221,7 @@ impl GrowingImages {
             sizes: self.sizes.finish()?,
             looks: self.looks.finish()?,
             further_views: self.further_views,
+            turned: self.turned,
         })
     }
 }

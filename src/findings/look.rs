@@ -21,6 +21,8 @@ pub(super) struct Looks {
     pub codes: Vec<u64>,
     /// How common the codes of the first level are in the set.
     pub common: Option<CommonCodes>,
+    /// Whether small pictures are kept by label.
+    pub turned: bool,
 }
 
 impl Looks {

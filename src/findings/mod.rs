@@ -12,10 +12,13 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod blocks;
+mod chance;
 pub(crate) mod code_sheet;
+mod codebook;
 pub(crate) mod codes;
 mod columns;
 pub(crate) mod diff;
+mod drift;
 mod exact;
 mod features;
 mod groups;
@@ -28,6 +31,7 @@ mod picture;
 mod reconstructions;
 mod result;
 mod run;
+mod sizes;
 #[cfg(test)]
 mod testing;
 mod thumbnails;
@@ -35,10 +39,15 @@ mod thumbnails;
 pub use codes::{CodePicture, CodePictures};
 pub use diff::Difference;
 pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
+mod turned;
+
+pub use codebook::{Codebook, Places};
+pub use drift::Drift;
 pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{
     Below, Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
 };
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
 pub(crate) use run::{Event, Observer, Settings, run};
+pub use sizes::{Listed, OddImage, Sizes};
 pub(crate) use thumbnails::draw as draw_thumbnails;

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::codebook::Codebook;
 use super::codes::CodePictures;
 use super::reconstructions::{PrecisionFindings, Reconstructions};
-use crate::audit::report::AuditReport;
+use super::sizes::Sizes;
+use crate::audit::report::{AuditReport, FailureReport};
 
 /// What was found in an output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,8 +32,10 @@ pub struct Findings {
     pub expected_false_pairs: Option<f64>,
     /// What else there is to say, and what can't be told.
     pub remarks: Vec<Remark>,
-    /// Use of the codebook.
-    pub codebook: Vec<crate::audit::report::LevelReport>,
+    /// Use of the codebook, by level.
+    pub codebook: Vec<Codebook>,
+    /// Images of odd sizes, shapes and modes.
+    pub sizes: Sizes,
     /// Images given up.
     pub failures: FailuresFound,
     /// Pictures of codes, the most used first; None where they weren't asked for.
@@ -158,6 +162,10 @@ pub struct Remark {
 pub struct FailuresFound {
     /// How many.
     pub count: u64,
+    /// How many by stage.
+    pub by_stage: std::collections::BTreeMap<String, u64>,
     /// How many by stage and then error text.
     pub by_error: std::collections::BTreeMap<String, u64>,
+    /// The first of them.
+    pub list: Vec<FailureReport>,
 }

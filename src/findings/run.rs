@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::codebook;
 use super::exact;
 use super::groups;
 use super::images::Images;
@@ -11,6 +12,8 @@ use super::low;
 use super::outliers;
 use super::picture::Draw;
 use super::result::{FailuresFound, Findings, Kind};
+use super::sizes;
+use super::turned;
 use crate::audit::patterns::CommonCodes;
 use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
@@ -65,13 +68,24 @@ pub(crate) fn run(
     let looks = Looks {
         codes: report.levels.iter().map(|level| level.codes).collect(),
         common: uses.patterns.first().map(CommonCodes::of),
+        turned: settings.against.is_some(),
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
-    let other = match &settings.against {
-        Some(other) => Some(read(other, &looks, draw, observer)?),
-        None => None,
+    let (other, other_uses) = match &settings.against {
+        Some(other) => {
+            let uses = report::with_patterns(other)?.1;
+            (Some(read(other, &looks, draw, observer)?), Some(uses))
+        }
+        None => (None, None),
     };
-    Ok(findings(settings, report, &images, other.as_ref()))
+    let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
+    let mut remarks = codebook::remarks(&codebook, &uses);
+    let reference = other.as_ref().and_then(|other| other.turned.as_ref());
+    if let Some((set, reference)) = images.turned.as_ref().zip(reference) {
+        remarks.extend(turned::remarks(set, reference));
+    }
+    let found = findings(settings, report, &images, other.as_ref());
+    Ok(Findings { codebook, remarks, ..found })
 }
 
 fn read(
@@ -81,7 +95,7 @@ fn read(
     observer: &mut dyn Observer,
 ) -> Result<Images> {
     storage::complete(input, || {
-        let asked = Asked { beside: true, image: true, ..Asked::default() };
+        let asked = Asked { beside: true, crops: true, image: true, ..Asked::default() };
         let rows = TokenFile::open_as(input, asked)?;
         observer.event(&Event::Sources(rows.sources()));
         observer.event(&Event::Begin { stage: "audit", rows: rows.row_count() });
@@ -109,6 +123,8 @@ fn findings(
     let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
     duplicates.extend(grouped(&pixels, Kind::ExactPixels));
     let low = low::find(images);
+    // Of buckets, and where images keep their sizes, it is a word.
+    let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Findings {
         schema: "audit.v1",
         images: images.len() as u64,
@@ -120,8 +136,14 @@ fn findings(
         threshold: None,
         expected_false_pairs: None,
         remarks: Vec::new(),
-        codebook: report.levels.clone(),
-        failures: FailuresFound { count: report.failed, by_error: report.failed_by_error.clone() },
+        codebook: Vec::new(),
+        sizes: sizes::find(images, model),
+        failures: FailuresFound {
+            count: report.failed,
+            by_stage: report.failed_by_stage.clone(),
+            by_error: report.failed_by_error.clone(),
+            list: report.failures.clone(),
+        },
         code_pictures: None,
         reconstructions: None,
         precision: None,

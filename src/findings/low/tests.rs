@@ -100,8 +100,11 @@ fn without_a_picture_few_codes_alone_count() {
 #[test]
 fn a_set_of_few_codes_throughout_is_not_low_throughout() {
     let usual = Usual { unique_codes: 4.0, ..USUAL };
-    let seen =
-        Features::of(&grid(8, 8, |at| at % 4), Some(&picture(32, 32, |_, y| [100 + y; 3])), None);
+    let seen = Features::of(
+        &grid(8, 8, |at| at % 4),
+        Some(&picture(32, 32, |x, y| [100 + (x ^ y) % 3; 3])),
+        None,
+    );
     assert_eq!(judge(&seen, 1.0, usual), None);
     assert!(judge(&seen, 1.0, USUAL).is_some());
 }
