@@ -155,6 +155,22 @@ fn todo(
             "Look them over by reason, and drop what teaches nothing.".into(),
         );
     }
+    let sizes = &findings.sizes;
+    if sizes.any() {
+        let parts = [
+            (sizes.odd.count, "of odd size or shape"),
+            (sizes.upscaled.count, "enlarged for the model"),
+            (sizes.few_modes.count, "of a colour mode that few have"),
+        ];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> =
+            parts.map(|(n, what)| format!("{} {what}", counted(*n, "image"))).collect();
+        line(
+            "sizes",
+            format!("{}.", words::listed(&parts)),
+            "Nothing is wrong with them as such; see whether they belong.".into(),
+        );
+    }
     if findings.failures.count > 0 {
         let what = counted(findings.failures.count, "image");
         line(
