@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
 use bytemuck::Pod;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
+use rayon::slice::ParallelSliceMut;
 
 use crate::error::{Error, Result};
 use crate::util::nameless_file;
@@ -105,6 +106,74 @@ impl<T: Pod> Deref for Column<T> {
             Column::Memory(values) => values,
             // A map begins at a page, and whole values were written.
             Column::Mapped(map, _) => bytemuck::cast_slice(map),
+        }
+    }
+}
+
+impl<T: Pod + Send> Column<T> {
+    /// The same values in order.
+    ///
+    /// # Errors
+    /// A map that can't be made.
+    pub(super) fn sorted<K: Ord>(self, key: impl Fn(&T) -> K + Sync) -> Result<Column<T>> {
+        let folder = std::env::temp_dir();
+        match self {
+            Column::Memory(mut values) => {
+                values.par_sort_unstable_by_key(key);
+                Ok(Column::Memory(values))
+            }
+            Column::Mapped(map, _) => {
+                let mut map = map.make_mut().map_err(Error::io(&folder))?;
+                bytemuck::cast_slice_mut::<u8, T>(&mut map).par_sort_unstable_by_key(key);
+                Ok(Column::Mapped(map.make_read_only().map_err(Error::io(&folder))?, PhantomData))
+            }
+        }
+    }
+}
+
+/// Values that can be changed in any order.
+#[derive(Debug)]
+pub(super) enum Scratch<T> {
+    Memory(Vec<T>),
+    Mapped(MmapMut, PhantomData<T>),
+}
+
+impl<T: Pod> Scratch<T> {
+    /// So many, all zero.
+    ///
+    /// # Errors
+    /// A file system that is full.
+    pub(super) fn zeroed(len: usize) -> Result<Scratch<T>> {
+        let bytes = len * size_of::<T>();
+        if bytes <= IN_MEMORY {
+            return Ok(Scratch::Memory(vec![T::zeroed(); len]));
+        }
+        let folder = std::env::temp_dir();
+        let file = nameless_file::create(&folder).map_err(Error::io(&folder))?;
+        file.set_len(bytes as u64).map_err(Error::io(&folder))?;
+        // SAFETY: the file has no name, so nothing else can write or shorten it while it is mapped.
+        let map = unsafe { MmapMut::map_mut(&file) }.map_err(Error::io(&folder))?;
+        Ok(Scratch::Mapped(map, PhantomData))
+    }
+}
+
+impl<T: Pod> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Scratch::Memory(values) => values,
+            // A map begins at a page, and is as long as whole values.
+            Scratch::Mapped(map, _) => bytemuck::cast_slice(map),
+        }
+    }
+}
+
+impl<T: Pod> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        match self {
+            Scratch::Memory(values) => values,
+            Scratch::Mapped(map, _) => bytemuck::cast_slice_mut(map),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Owns the facts of every image, read from the shards in one pass. Must not know: what is concluded
 //! from them.
 
+use bytemuck::Zeroable;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::columns::{Column, Growing, GrowingTexts, Texts};
 use super::look::{Look, Looks};
-use super::picture::Draw;
+use super::picture::{Draw, Picture};
 use super::run::{Event, Observer};
+use super::thumbnail::Thumbnail;
 use super::turned::Turned;
 use crate::audit::{BadRows, Grid, GridRow, TokenFile};
 use crate::error::{Error, Result};
@@ -29,6 +31,8 @@ pub(super) struct Images {
     pub label_names: Vec<String>,
     pub sizes: Column<ImageSize>,
     pub looks: Column<Look>,
+    /// Small pictures of them; none where no pictures can be made.
+    pub thumbnails: Column<Thumbnail>,
     /// Rows that were views of images that are there already.
     pub further_views: u64,
     /// Small pictures by label, where they were asked for.
@@ -74,6 +78,7 @@ struct GrowingImages {
     label_names: std::collections::HashMap<String, u32>,
     sizes: Growing<ImageSize>,
     looks: Growing<Look>,
+    thumbnails: Growing<Thumbnail>,
     further_views: u64,
     turned: Option<Turned>,
 }
@@ -136,6 +141,7 @@ impl GrowingImages {
             label_names: Default::default(),
             sizes: Growing::new(),
             looks: Growing::new(),
+            thumbnails: Growing::new(),
             further_views: 0,
             turned: None,
         }
@@ -160,6 +166,7 @@ impl GrowingImages {
         };
         let rows: Vec<&GridRow> = rows.iter().filter(fits).collect();
         let levels: Vec<&[Grid]> = rows.iter().map(|row| row.levels.as_slice()).collect();
+        let drawn = draw.is_some();
         let pictures = match draw {
             Some(draw) => draw.draw(&levels)?,
             None => vec![None; rows.len()],
@@ -172,6 +179,13 @@ impl GrowingImages {
             if let (Some((turned, label)), Some(picture)) = (turned, picture) {
                 turned.take(label, picture);
             }
+        }
+        if drawn {
+            let small = |picture: &Option<Picture>| match picture {
+                Some(picture) => Thumbnail::of(picture),
+                None => Thumbnail::zeroed(),
+            };
+            self.thumbnails.extend(&pictures.par_iter().map(small).collect::<Vec<_>>())?;
         }
         for (row, (look, grid)) in rows.iter().zip(seen) {
             let image = row.beside.image.as_deref();
@@ -220,6 +234,7 @@ impl GrowingImages {
             label_names: names.into_iter().map(|(name, _)| name).collect(),
             sizes: self.sizes.finish()?,
             looks: self.looks.finish()?,
+            thumbnails: self.thumbnails.finish()?,
             further_views: self.further_views,
             turned: self.turned,
         })

@@ -11,8 +11,10 @@
 //! Shards are read once in order. What is kept of an image is a few numbers in columns, which lie in
 //! a file once they are many, and are looked at through a map of it.
 
+mod align;
 mod blocks;
 mod chance;
+mod cluster;
 pub(crate) mod code_sheet;
 mod codebook;
 pub(crate) mod codes;
@@ -21,28 +23,35 @@ pub(crate) mod diff;
 mod drift;
 mod exact;
 mod features;
+mod frequencies;
 mod groups;
 mod images;
+mod index;
+mod leaks;
 mod look;
 mod low;
+mod near;
 mod outliers;
 mod page;
 mod picture;
 mod reconstructions;
 mod result;
 mod run;
+mod signature;
 mod sizes;
 #[cfg(test)]
 mod testing;
+mod threshold;
+mod thumbnail;
 mod thumbnails;
-
-pub use codes::{CodePicture, CodePictures};
-pub use diff::Difference;
-pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 mod turned;
+mod twins;
 
 pub use codebook::{Codebook, Places};
+pub use codes::{CodePicture, CodePictures};
+pub use diff::Difference;
 pub use drift::Drift;
+pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{
     Below, Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,

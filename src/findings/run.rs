@@ -4,16 +4,15 @@
 use std::path::PathBuf;
 
 use super::codebook;
-use super::exact;
-use super::groups;
 use super::images::Images;
 use super::look::Looks;
 use super::low;
 use super::outliers;
 use super::picture::Draw;
-use super::result::{FailuresFound, Findings, Kind};
+use super::result::{FailuresFound, Findings};
 use super::sizes;
 use super::turned;
+use super::twins;
 use crate::audit::patterns::CommonCodes;
 use crate::audit::report::{self, AuditReport};
 use crate::audit::sources::Sources;
@@ -84,8 +83,9 @@ pub(crate) fn run(
     if let Some((set, reference)) = images.turned.as_ref().zip(reference) {
         remarks.extend(turned::remarks(set, reference));
     }
-    let found = findings(settings, report, &images, other.as_ref());
-    Ok(Findings { codebook, remarks, ..found })
+    let mut found = findings(settings, report, &images, other.as_ref(), observer)?;
+    found.remarks.extend(remarks);
+    Ok(Findings { codebook, ..found })
 }
 
 fn read(
@@ -108,34 +108,23 @@ fn findings(
     report: AuditReport,
     images: &Images,
     other: Option<&Images>,
-) -> Findings {
-    let known = |at: usize| images.files[at] != [0; 16];
-    let files = exact::groups(&images.files, known);
-    let pixels = exact::groups(&images.grids, |_| true);
-    let grouped = |groups: &[Vec<u32>], kind| {
-        let made = groups.iter().map(|group| groups::exact(images, group, kind, &settings.keep));
-        made.collect::<Vec<_>>()
-    };
-    let mut duplicates = grouped(&files, Kind::ExactFile);
-    let several = |group: &&Vec<u32>| {
-        group.iter().any(|&at| images.files[at as usize] != images.files[group[0] as usize])
-    };
-    let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
-    duplicates.extend(grouped(&pixels, Kind::ExactPixels));
+    observer: &mut dyn Observer,
+) -> Result<Findings> {
+    let twins = twins::find(settings, images, other, observer)?;
     let low = low::find(images);
     // Of buckets, and where images keep their sizes, it is a word.
     let model = report.made_by.get("size").and_then(|size| size.parse().ok());
-    Findings {
+    Ok(Findings {
         schema: "audit.v1",
         images: images.len() as u64,
         against: other.map(|other| other.len() as u64),
-        duplicates,
-        leaks: Vec::new(),
+        duplicates: twins.duplicates,
+        leaks: twins.leaks,
         low_information: low.iter().map(|(_, found)| found.clone()).collect(),
         outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
-        threshold: None,
-        expected_false_pairs: None,
-        remarks: Vec::new(),
+        threshold: twins.threshold.map(|threshold| threshold.value),
+        expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
+        remarks: twins.remarks,
         codebook: Vec::new(),
         sizes: sizes::find(images, model),
         failures: FailuresFound {
@@ -148,5 +137,5 @@ fn findings(
         reconstructions: None,
         precision: None,
         report,
-    }
+    })
 }

@@ -1,0 +1,137 @@
+//! Owns from which similarity two images count as one: estimated from the similarities of images that
+//! are two, of which there are ever fewer the higher it is. Must not know: which images they are.
+
+/// Similarity from which pairs are counted.
+pub(super) const COUNTED: f32 = 0.6;
+/// Pairs of different images above the threshold, as a share of all above it, that are put up with.
+const PUT_UP_WITH: f64 = 0.01;
+/// And their number that is put up with in any case.
+const AT_LEAST: f64 = 0.03;
+/// The threshold is within these, whatever the data say.
+const WITHIN: (f64, f64) = (0.80, 0.97);
+/// How fast pairs get fewer with [`depth`], where the data don't say it.
+const USUAL_RATE: f64 = 9.0;
+/// Pairs that the usual rate counts for.
+const USUAL: f64 = 16.0;
+/// Share of all pairs of images above [`COUNTED`], where the data don't say it.
+const USUAL_SHARE: f64 = 3e-5;
+/// Pairs that the rate is measured on.
+const MEASURED: u64 = 2000;
+/// Bins of a unit of depth, and depths that are told apart.
+const BINS: f64 = 100.0;
+const DEEPEST: f64 = 8.0;
+
+/// How many pairs are how alike.
+#[derive(Debug, Clone)]
+pub(super) struct Similarities {
+    counts: Vec<u64>,
+}
+
+/// From which similarity two images count as one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Threshold {
+    pub value: f64,
+    /// Pairs of different images above it.
+    pub false_pairs: f64,
+}
+
+/// A measure of similarity of which there are exponentially fewer pairs: so it is of any two directions
+/// in a space of many dimensions, the faster the more there are.
+fn depth(score: f64) -> f64 {
+    -(1.0 - score * score).ln()
+}
+
+impl Similarities {
+    pub(super) fn new() -> Similarities {
+        Similarities { counts: vec![0; (BINS * DEEPEST) as usize] }
+    }
+
+    pub(super) fn add(&mut self, score: f32) {
+        let bin = depth(f64::from(score.clamp(0.0, 0.9999))) * BINS;
+        let bin = (bin as usize).min(self.counts.len() - 1);
+        self.counts[bin] += 1;
+    }
+
+    fn between(&self, from: f64, to: f64) -> u64 {
+        let bin = |depth: f64| ((depth * BINS).round() as usize).min(self.counts.len());
+        self.counts[bin(from)..bin(to).max(bin(from))].iter().sum()
+    }
+
+    /// The threshold for `pairs` pairs of images, `given` or estimated.
+    pub(super) fn threshold(&self, pairs: f64, given: Option<f64>) -> Threshold {
+        let tail = Tail::of(self, pairs);
+        let false_pairs = |value: f64| tail.beyond(depth(value));
+        if let Some(value) = given {
+            return Threshold { value, false_pairs: false_pairs(value) };
+        }
+        let enough = |value: &f64| {
+            let found = self.between(depth(*value), DEEPEST) as f64;
+            false_pairs(*value) <= (PUT_UP_WITH * found).max(AT_LEAST)
+        };
+        let steps = ((WITHIN.1 - WITHIN.0) * 1000.0).round() as u32;
+        let values = (0..=steps).map(|step| WITHIN.0 + f64::from(step) / 1000.0);
+        let value = values.into_iter().find(enough).unwrap_or(WITHIN.1);
+        Threshold { value, false_pairs: false_pairs(value) }
+    }
+}
+
+/// How the number of pairs of different images falls.
+#[derive(Debug)]
+struct Tail {
+    from: f64,
+    /// Pairs beyond `from`.
+    pairs: f64,
+    rate: f64,
+}
+
+impl Tail {
+    fn of(seen: &Similarities, pairs: f64) -> Tail {
+        let lowest = depth(f64::from(COUNTED));
+        // Where pairs are as rare as where most are one image indeed, these are no longer few among them.
+        let rare = 2.0 * seen.between(1.4, 2.4) as f64;
+        let width = 0.1;
+        let dense = |from: &f64| seen.between(*from, from + width) as f64 / width > rare.max(20.0);
+        let steps = (0..10).map(|step| lowest + width * f64::from(step));
+        let to = steps.take_while(dense).last().map_or(lowest, |from| from + width);
+        let mut from = to;
+        while from - width > lowest - 1e-9 && seen.between(from, to) < MEASURED {
+            from -= width;
+        }
+        let measured = seen.between(from, to) as f64;
+        let usual = (pairs * USUAL_SHARE).min(USUAL);
+        if measured < usual {
+            return Tail { from: lowest, pairs: usual, rate: USUAL_RATE };
+        }
+        let rate = rate(seen, from, to);
+        let beyond = measured / (1.0 - (-rate * (to - from)).exp());
+        Tail { from, pairs: beyond, rate }
+    }
+
+    fn beyond(&self, depth: f64) -> f64 {
+        self.pairs * (-self.rate * (depth - self.from)).exp()
+    }
+}
+
+/// The rate of an exponential distribution that is only seen from `from` to `to`, the likeliest one.
+fn rate(seen: &Similarities, from: f64, to: f64) -> f64 {
+    let (first, last) = ((from * BINS).round() as usize, (to * BINS).round() as usize);
+    let width = to - from;
+    let (mut number, mut sum) = (0.0, 0.0);
+    for bin in first..last.min(seen.counts.len()) {
+        number += seen.counts[bin] as f64;
+        sum += seen.counts[bin] as f64 * ((bin - first) as f64 + 0.5) / BINS;
+    }
+    let mean = (sum + USUAL * mean_within(USUAL_RATE, width)) / (number + USUAL);
+    // The mean falls as the rate rises.
+    let (mut low, mut high) = (1.0, 60.0);
+    for _ in 0..50 {
+        let middle = (low + high) / 2.0;
+        if mean_within(middle, width) > mean { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// The mean of an exponential distribution below `width`.
+fn mean_within(rate: f64, width: f64) -> f64 {
+    1.0 / rate - width / ((rate * width).exp() - 1.0)
+}

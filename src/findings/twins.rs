@@ -1,0 +1,191 @@
+//! Owns looking for images that are one, within an output and across two: exact ones, and near ones
+//! where there are pictures of tokens. Must not know: how either is told.
+
+use std::collections::HashMap;
+
+use super::cluster::clusters;
+use super::exact;
+use super::groups::{self, Near, Same};
+use super::images::Images;
+use super::index::Set;
+use super::leaks::{Side, leaks};
+use super::near::{self, Comparer, Pair, Pairs};
+use super::result::{Duplicates, Kind, Leak, Remark};
+use super::run::{Event, Observer, Settings};
+use super::signature::{Weights, is_flat};
+use super::threshold::Threshold;
+use crate::error::{Error, Result};
+use crate::util::numbers::counted;
+
+/// Different codes of an image that shows nothing, where there is no picture of it.
+const CODES_OF_NOTHING: f32 = 2.0;
+
+/// Images that are one.
+#[derive(Debug, Default)]
+pub(super) struct Twins {
+    pub duplicates: Vec<Duplicates>,
+    pub leaks: Vec<Leak>,
+    /// None where nothing could be compared.
+    pub threshold: Option<Threshold>,
+    pub remarks: Vec<Remark>,
+}
+
+/// An output's images, and which of them are exactly one.
+struct Exact<'a> {
+    images: &'a Images,
+    files: Vec<Vec<u32>>,
+    pixels: Vec<Vec<u32>>,
+    same: Same,
+    blanks: u64,
+}
+
+impl<'a> Exact<'a> {
+    fn of(images: &'a Images) -> Exact<'a> {
+        let shown = |at: usize| !is_blank(images, at);
+        let files = exact::groups(&images.files, |at| images.files[at] != [0; 16] && shown(at));
+        let pixels = exact::groups(&images.grids, shown);
+        let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
+        let blanks = (0..images.len()).filter(|&at| !shown(at)).count() as u64;
+        Exact { images, files, pixels, same: Same::of(&all), blanks }
+    }
+
+    /// Whether an image is compared with others.
+    fn compared(&self, at: usize) -> bool {
+        !is_blank(self.images, at) && self.same.first(at as u32) as usize == at
+    }
+
+    fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
+        let files = &self.images.files;
+        let several = |group: &&Vec<u32>| {
+            group.iter().any(|&at| files[at as usize] != files[group[0] as usize])
+        };
+        let pixels = self.pixels.iter().filter(several).map(|group| (group, Kind::ExactPixels));
+        let files = self.files.iter().map(|group| (group, Kind::ExactFile));
+        let group =
+            |(group, kind): (&Vec<u32>, Kind)| groups::exact(self.images, group, kind, keep);
+        files.chain(pixels).map(group).collect()
+    }
+}
+
+/// Whether an image shows nothing: then it is no copy of others that show nothing.
+fn is_blank(images: &Images, at: usize) -> bool {
+    match images.thumbnails.get(at) {
+        Some(thumbnail) => is_flat(thumbnail),
+        None => images.looks[at].features.unique_codes <= CODES_OF_NOTHING,
+    }
+}
+
+/// Looks for images that are one.
+///
+/// # Errors
+/// A file system that is full; an interrupt.
+pub(super) fn find(
+    settings: &Settings,
+    images: &Images,
+    other: Option<&Images>,
+    observer: &mut dyn Observer,
+) -> Result<Twins> {
+    let ours = Exact::of(images);
+    let theirs = other.map(Exact::of);
+    let mut twins = Twins { duplicates: ours.groups(&settings.keep), ..Twins::default() };
+    twins.remark_blanks(&ours);
+    let mut leaking = Vec::new();
+    if images.thumbnails.is_empty() && images.len() > 0 {
+        twins.remark("near-duplicates", NOT_COMPARED.to_string());
+    } else {
+        leaking = twins.find_near(settings, &ours, theirs.as_ref(), observer)?;
+    }
+    if let Some(theirs) = &theirs {
+        let [ours_taken, theirs_taken] =
+            [images, theirs.images].map(|images| move |at: usize| !is_blank(images, at));
+        let ours = Side { images, taken: &ours_taken, same: &ours.same };
+        let theirs = Side { images: theirs.images, taken: &theirs_taken, same: &theirs.same };
+        twins.leaks = leaks(ours, theirs, &leaking);
+    }
+    twins.duplicates.sort_by_key(|group| (group.kind, std::cmp::Reverse(group.members.len())));
+    Ok(twins)
+}
+
+const NOT_COMPARED: &str = "only exact copies were looked for: near ones are compared as pictures, \
+                            which need the model that made the tokens, with its decoder";
+
+impl Twins {
+    fn remark(&mut self, about: &'static str, text: String) {
+        self.remarks.push(Remark { about, finding: false, text });
+    }
+
+    fn remark_blanks(&mut self, exact: &Exact<'_>) {
+        if exact.blanks > 0 {
+            let blank = counted(exact.blanks, "image");
+            let text = format!("{blank} without contrast: not compared with each other or others");
+            self.remark("blanks", text);
+        }
+    }
+
+    /// Near duplicates of ours; the pairs of one of ours with one of theirs.
+    fn find_near(
+        &mut self,
+        settings: &Settings,
+        ours: &Exact<'_>,
+        theirs: Option<&Exact<'_>>,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Pair>> {
+        let both = [Some(ours), theirs];
+        let thumbnails: Vec<_> =
+            both.into_iter().flatten().map(|exact| &exact.images.thumbnails[..]).collect();
+        let weights = Weights::of(&thumbnails);
+        let rows = both.into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
+        observer.event(&Event::Begin { stage: "compare", rows });
+        let mut interrupted = || match observer.interrupted() {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        };
+        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
+        let found = near::within(&mine, &weights, &mut interrupted)?;
+        let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
+        let threshold = found.similarities.threshold(compared * compared / 2.0, settings.threshold);
+        self.threshold = Some(threshold);
+        self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
+        let Some(theirs) = theirs else { return Ok(Vec::new()) };
+        let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
+        let across = near::across(&mine, &other, &weights, &mut interrupted)?;
+        let pairs = compared * theirs.images.len() as f64;
+        let threshold = across.similarities.threshold(pairs, settings.threshold);
+        self.remark(
+            "leaks",
+            format!(
+                "similarity from {:.3} on counts as a leak; about {:.0} of the pairs are chance",
+                threshold.value, threshold.false_pairs
+            ),
+        );
+        Ok(above(&across, threshold))
+    }
+
+    /// Makes groups of pairs that are alike enough.
+    fn group(
+        &mut self,
+        settings: &Settings,
+        exact: &Exact<'_>,
+        comparer: &Comparer<'_>,
+        found: Pairs,
+        threshold: Threshold,
+    ) {
+        let pairs = above(&found, threshold);
+        let enough = |score: f32| f64::from(score) >= threshold.value;
+        let mut alike = |a: u32, b: u32| enough(comparer.pair(a, b).score);
+        let groups = clusters(pairs.clone(), &mut alike);
+        let pairs: HashMap<(u32, u32), Pair> =
+            pairs.into_iter().map(|pair| ((pair.first, pair.second), pair)).collect();
+        let (images, keep) = (exact.images, &settings.keep[..]);
+        let near = Near { images, same: &exact.same, comparer, keep, pairs };
+        let mut groups: Vec<Vec<u32>> = groups;
+        groups.sort_by_key(|group| group.iter().copied().min());
+        self.duplicates.extend(groups.iter().map(|group| near.group(group)));
+    }
+}
+
+/// Pairs that are alike enough.
+fn above(pairs: &Pairs, threshold: Threshold) -> Vec<Pair> {
+    let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
+    pairs.pairs.iter().filter(enough).copied().collect()
+}
