@@ -78,14 +78,14 @@ pub(crate) fn run(
         None => (None, None),
     };
     let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
-    let mut remarks = codebook::remarks(&codebook, &uses);
     let reference = other.as_ref().and_then(|other| other.turned.as_ref());
-    if let Some((set, reference)) = images.turned.as_ref().zip(reference) {
-        remarks.extend(turned::remarks(set, reference));
-    }
-    let mut found = findings(settings, report, &images, other.as_ref(), observer)?;
-    found.remarks.extend(remarks);
-    Ok(Findings { codebook, ..found })
+    let turned = images.turned.as_ref().zip(reference);
+    let turned = turned.map(|(set, reference)| turned::remarks(set, reference));
+    let mut remarks = codebook::remarks(&codebook, &uses);
+    remarks.extend(turned.into_iter().flatten());
+    let found = findings(settings, report, &images, other.as_ref(), observer)?;
+    remarks.extend(found.remarks);
+    Ok(Findings { codebook, remarks, ..found })
 }
 
 fn read(
