@@ -123,6 +123,9 @@ fn findings(
     let pixels: Vec<Vec<u32>> = pixels.iter().filter(several).cloned().collect();
     duplicates.extend(grouped(&pixels, Kind::ExactPixels));
     let low = low::find(images);
+    // What shows nothing is far from all others by that alone.
+    let places = low.iter().map(|(at, _)| *at);
+    let blank = places.filter(|&at| low::blank(&images.looks[at])).collect();
     // Of buckets, and where images keep their sizes, it is a word.
     let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Findings {
@@ -132,7 +135,7 @@ fn findings(
         duplicates,
         leaks: Vec::new(),
         low_information: low.iter().map(|(_, found)| found.clone()).collect(),
-        outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
+        outliers: outliers::find(images, &blank),
         threshold: None,
         expected_false_pairs: None,
         remarks: Vec::new(),
