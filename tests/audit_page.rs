@@ -33,7 +33,8 @@ fn page(job: &Job, name: &str) -> String {
 #[test]
 fn the_page_shows_what_was_found_with_pictures() {
     let job = audited();
-    job.expect(1, "audit tokens --html bare.html");
+    let said = job.expect(1, "audit tokens --html bare.html").stdout;
+    assert!(said.contains("14 images looked at; bare.html: ") && said.contains("KiB"), "{said}");
     let bare = page(&job, "bare.html");
     assert!(!bare.contains("<img") && bare.contains("There are no pictures"), "{bare}");
     assert!(bare.contains("<code>--source</code>") && bare.contains("<code>--remove-list</code>"));
