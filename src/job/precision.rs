@@ -14,6 +14,7 @@ use crate::engine::reference::{Latents, Reference};
 use crate::engine::{self, DeviceChoice, PixelBatch, Precision};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::findings::{Margins, NotCompared, PrecisionFindings, TokenPair};
+use crate::util::settings::PRECISION_AUDIT;
 
 /// What computes tokens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +43,10 @@ impl EngineChoice {
     /// Where it isn't there.
     pub(super) fn require(self) -> Result<()> {
         match self {
-            EngineChoice::Cuda(precision) => engine::require(DeviceChoice::Cuda(0), precision),
+            EngineChoice::Cuda(precision) => engine::require(DeviceChoice::Cuda(0), precision)
+                .map_err(|error| {
+                    Error::setting(PRECISION_AUDIT, format!("{self} can't be computed: {error}"))
+                }),
             _ => Ok(()),
         }
     }
