@@ -66,6 +66,13 @@ pub(super) fn message(text: &str) -> String {
     out + &escape(&plain)
 }
 
+/// Our own message, which stands after a name elsewhere, as a sentence of its own, in markup.
+pub(super) fn sentence(text: &str) -> String {
+    let text = message(text);
+    let end = if text.ends_with(['.', '!', '?', ':']) { "" } else { "." };
+    capitalised(&text) + end
+}
+
 /// Text as part of a sentence: `a`, `a and b`, `a, b and c`.
 pub(super) fn listed(words: &[String]) -> String {
     match words {
@@ -87,5 +94,6 @@ mod tests {
         assert_eq!(shown, "&lt;b&gt; [source] \\u{2}none\\u{3}\\n");
         assert_eq!(listed(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(capitalised("near-constant"), "Near-constant");
+        assert_eq!([sentence("a & b"), sentence("Done.")], ["A &amp; b.", "Done."]);
     }
 }
