@@ -159,7 +159,7 @@ fn todo(
     if sizes.any() {
         let parts = [
             (sizes.odd.count, "of odd size or shape"),
-            (sizes.upscaled.count, "enlarged for the model"),
+            (sizes.upscaled.count, "smaller than what the model sees"),
             (sizes.few_modes.count, "of a colour mode that few have"),
         ];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
@@ -168,7 +168,7 @@ fn todo(
         line(
             "sizes",
             format!("{}.", words::listed(&parts)),
-            "Nothing is wrong with them as such; see whether they belong.".into(),
+            "Nothing is wrong with them as such: see whether they belong.".into(),
         );
     }
     if findings.failures.count > 0 {
