@@ -78,7 +78,7 @@ fn draw_places(page: &mut String, places: &Places) {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let _ = write!(page, "<p class=soft>{} (pale) to {} bits</p>", short(low), short(high));
-        page.push_str("<details><summary>The numbers</summary>");
+        page.push_str("<details class=long><summary>The numbers</summary>");
         wide(page, |page| {
             let cell = |value: &f64| format!("<td class=n>{}</td>", short(*value));
             let rows = values.chunks(places.width.max(1));

@@ -37,5 +37,5 @@ footer{margin-top:3.5rem;border-top:1px solid var(--line);padding-top:1rem;color
 @media(max-width:30rem){body{padding:1.4rem .9rem 2rem}header h1{font-size:1.6rem}.strip figure{flex:1 1 6.4rem;max-width:8.6rem}.pair{gap:1rem}}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--card:#fff;--c0:#0550ae;--c1:#953800;--c2:#116329;--c3:#6639ba;--c4:#99286e;--good:#116329;--bad:#953800;--tint:#fff;color-scheme:light}
 body{max-width:none;padding:0;font-size:10.5pt}section{margin-top:1.6rem}a{color:inherit;text-decoration:none}h2,h3,section>p{break-after:avoid}.cards{grid-template-columns:repeat(3,1fr)}
-details:not(.long)::details-content{content-visibility:visible;block-size:auto}.wide{overflow:visible}tr,li{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+details:not(.long)::details-content{content-visibility:visible;block-size:auto}.wide{overflow:visible}.wide td{min-width:0}tr,li{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";

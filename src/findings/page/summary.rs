@@ -159,7 +159,7 @@ fn todo(
     if sizes.any() {
         let parts = [
             (sizes.odd.count, "of odd size or shape"),
-            (sizes.upscaled.count, "enlarged for the model"),
+            (sizes.upscaled.count, "smaller than what the model sees"),
             (sizes.few_modes.count, "of a colour mode that few have"),
         ];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
@@ -168,7 +168,7 @@ fn todo(
         line(
             "sizes",
             format!("{}.", words::listed(&parts)),
-            "Nothing is wrong with them as such; see whether they belong.".into(),
+            "Nothing is wrong with them as such: see whether they belong.".into(),
         );
     }
     if findings.failures.count > 0 {
@@ -193,7 +193,7 @@ fn todo(
 fn draw_todo(page: &mut String, findings: &Findings, shown: &Shown<'_>, about: &About<'_>) {
     let mut lines = todo(findings, shown, about);
     for remark in findings.remarks.iter().filter(|remark| remark.finding) {
-        lines.push((String::new(), words::message(&remark.text), String::new()));
+        lines.push((String::new(), words::sentence(&remark.text), String::new()));
     }
     page.push_str("<section id=todo><h2>What was found, and what to do</h2>");
     if lines.is_empty() {
@@ -247,7 +247,7 @@ fn draw_remarks(page: &mut String, findings: &Findings) {
         ));
     }
     let told = findings.remarks.iter().filter(|remark| !remark.finding);
-    notes.extend(told.map(|remark| words::message(&remark.text)));
+    notes.extend(told.map(|remark| words::sentence(&remark.text)));
     if notes.is_empty() {
         return;
     }

@@ -258,7 +258,7 @@ fn every_kind_has_its_part_with_pictures_or_without() {
         assert!(page.contains("about 1 pair is expected to be so alike by chance"));
         assert!(page.contains("9 groups of equal or nearly equal images hold several labels."));
         assert!(page.contains("tells 0.75 of the 1.5 bits") && page.contains("900 × 20"));
-        assert!(page.contains("kNearfalse2/1.png") && page.contains("other k2"));
+        assert!(page.contains("kNearfalse2/<wbr>1.png") && page.contains("other k2"));
     }
     let kept = ["kNear".to_string(), "kExact".to_string()];
     let page = render(&found, &Thumbnails::default(), &about(&kept));
