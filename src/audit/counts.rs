@@ -68,7 +68,7 @@ impl Columns {
     fn patterns(&self) -> Vec<Patterns> {
         let levels = self.levels.iter().enumerate();
         let grid = |at: usize| self.grids.get(at).copied().unwrap_or((1, 1));
-        levels.map(|(at, (_, codes))| Patterns::new(*codes, grid(at))).collect()
+        levels.map(|(at, (_, codes))| Patterns::new(*codes, grid(at), at == 0)).collect()
     }
 }
 

@@ -48,8 +48,6 @@ pub(crate) struct Patterns {
     pairs: Vec<u32>,
     /// By label, then column.
     labels: Vec<(String, Vec<u32>)>,
-    /// Tokens whose label came after [`LABELS_MAX`] others.
-    pub further_labels: bool,
     /// By part, then column.
     parts: Vec<u32>,
     /// Rows of each part.
@@ -78,15 +76,16 @@ pub(crate) struct Stretch {
 }
 
 impl Patterns {
-    /// For codes below `codes`, with a table of places for grids of this size.
-    pub(crate) fn new(codes: Option<u64>, grid: (usize, usize)) -> Patterns {
+    /// For codes below `codes`, with a table of places for grids of this size; of levels behind the
+    /// first neighbours and labels aren't counted, since there can be many.
+    pub(crate) fn new(codes: Option<u64>, grid: (usize, usize), first: bool) -> Patterns {
         let groups = codes.map_or(GROUPS, |codes| codes.clamp(1, GROUPS as u64) as usize);
         let frame = (grid.0.clamp(1, SIDE_MAX), grid.1.clamp(1, SIDE_MAX));
         Patterns {
             groups,
             frame,
             places: vec![0; frame.0 * frame.1 * groups],
-            pairs: vec![0; groups * groups],
+            pairs: vec![0; if first { groups * groups } else { 0 }],
             parts: vec![0; PARTS * groups],
             part_rows: vec![0; PARTS],
             together: 1,
@@ -126,7 +125,9 @@ impl Patterns {
             self.part_rows[part] += 1;
             let uses = &mut self.parts[part * self.groups..][..self.groups];
             codes.iter().for_each(|&code| uses[code as usize] += 1);
-            self.add_pairs(codes, grid.1);
+            if !self.pairs.is_empty() {
+                self.add_pairs(codes, grid.1);
+            }
         }
     }
 
@@ -140,11 +141,10 @@ impl Patterns {
         codes.iter().zip(&codes[width..]).for_each(|(above, code)| pair(*above, *code));
     }
 
-    /// Takes the label that came next in its file, and says whether there was room for it.
+    /// Takes the label that came next in its file, where there is room.
     pub(crate) fn take_label(&mut self, label: &str) {
-        match self.labels.len() < LABELS_MAX {
-            true => self.labels.push((label.to_string(), vec![0; self.groups])),
-            false => self.further_labels = true,
+        if self.labels.len() < LABELS_MAX && !self.pairs.is_empty() {
+            self.labels.push((label.to_string(), vec![0; self.groups]));
         }
     }
 
@@ -171,14 +171,13 @@ impl Patterns {
         add(&mut self.pairs, &other.pairs);
         add(&mut self.parts, &other.parts);
         (0..PARTS).for_each(|part| self.part_rows[part] += other.part_rows[part]);
-        self.further_labels |= other.further_labels;
         let known: BTreeMap<String, usize> =
             self.labels.iter().enumerate().map(|(at, (label, _))| (label.clone(), at)).collect();
         for (label, uses) in other.labels {
             match known.get(&label) {
                 Some(&at) => add(&mut self.labels[at].1, &uses),
                 None if self.labels.len() < LABELS_MAX => self.labels.push((label, uses)),
-                None => self.further_labels = true,
+                None => {}
             }
         }
         other.stretches.into_iter().for_each(|stretch| self.append(stretch));

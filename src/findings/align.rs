@@ -1,14 +1,19 @@
 //! Owns comparing two images that may be one: parts, shifts and turns of the one with the other. Must
 //! not know: how they were found, from which similarity they count as one.
 
-use super::frequencies::{Frequencies, LEN, Turn, Window, frequencies_of_lines, lines};
+use super::frequencies::{
+    Frequencies, LEN, Turn, Window, frequencies, frequencies_of_lines, lines,
+};
 use super::signature::unit;
+use super::threshold::COUNTED;
 use super::thumbnail::Thumbnail;
 
 /// How large the parts of an image are that may be all of the other.
 const PARTS: [f32; 3] = [0.94, 0.875, 0.81];
 /// How many places a part may have a side.
 const PLACES: usize = 5;
+/// How much of each side isn't its middle.
+const MARGIN: f32 = 0.125;
 /// How far an image may be shifted at an edge, as a share of its side.
 const SHIFT: f32 = 1.0 / 16.0;
 
@@ -16,6 +21,8 @@ const SHIFT: f32 = 1.0 / 16.0;
 #[derive(Debug)]
 pub(super) struct Aligner {
     windows: Vec<Window>,
+    /// The middle of each window.
+    middles: Vec<Window>,
     views: Vec<View>,
 }
 
@@ -44,7 +51,7 @@ pub(super) struct Likeness {
 
 impl Aligner {
     pub(super) fn new() -> Aligner {
-        let mut aligner = Aligner { windows: Vec::new(), views: Vec::new() };
+        let mut aligner = Aligner { windows: Vec::new(), middles: Vec::new(), views: Vec::new() };
         aligner.add(&[(0.0, 1.0)], What::All);
         for part in PARTS {
             let place = |place: usize| (1.0 - part) * place as f32 / (PLACES - 1) as f32;
@@ -60,6 +67,11 @@ impl Aligner {
     fn add(&mut self, windows: &[(f32, f32)], what: What) {
         let first = self.windows.len();
         self.windows.extend(windows.iter().map(|&(from, to)| Window::new(from, to)));
+        let middle = |&(from, to): &(f32, f32)| {
+            let margin = MARGIN * (to - from);
+            Window::new(from + margin, to - margin)
+        };
+        self.middles.extend(windows.iter().map(middle));
         let all = first..self.windows.len();
         for down in all.clone() {
             self.views.extend(all.clone().map(|across| View { across, down, what }));
@@ -67,34 +79,48 @@ impl Aligner {
     }
 
     /// An image as all its views show it.
-    pub(super) fn views(&self, thumbnail: &Thumbnail, weights: &Frequencies) -> Views<'_> {
+    pub(super) fn views<'a>(
+        &'a self,
+        thumbnail: &'a Thumbnail,
+        weights: &'a Frequencies,
+    ) -> Views<'a> {
         let lines: Vec<_> = self.windows.iter().map(|down| lines(thumbnail, down)).collect();
         let seen = |view: &View| {
             let seen = frequencies_of_lines(&lines[view.down], &self.windows[view.across]);
             unit(&seen, weights)
         };
-        Views { aligner: self, seen: self.views.iter().map(seen).collect() }
+        let seen = self.views.iter().map(seen).collect();
+        Views { aligner: self, thumbnail, weights, seen }
     }
 }
 
 /// An image, as all views show it.
 pub(super) struct Views<'a> {
     aligner: &'a Aligner,
+    thumbnail: &'a Thumbnail,
+    weights: &'a Frequencies,
     seen: Vec<Frequencies>,
 }
 
 impl Views<'_> {
-    /// How much this image, turned, is like `other`, which are the frequencies of all of it.
-    pub(super) fn like(&self, other: &Frequencies, turn: Turn) -> Likeness {
-        let other = turn.back().of(other);
-        let mut best = Likeness { score: -1.0, what: What::All };
-        for (seen, view) in self.seen.iter().zip(&self.aligner.views) {
-            let score = product(seen, &other);
-            if score > best.score {
-                best = Likeness { score, what: view.what };
-            }
+    /// How much this image, turned, is like another: all of it, and its middle, lest a frame or an
+    /// empty page around a small picture make two images one.
+    pub(super) fn like(&self, other: &Thumbnail, turn: Turn) -> Likeness {
+        let back = turn.back();
+        let [whole, middle] = [&self.aligner.windows[0], &self.aligner.middles[0]];
+        let all = back.of(&unit(&frequencies(other, whole, whole), self.weights));
+        let scores = self.seen.iter().map(|seen| product(seen, &all));
+        let best = |a: &(usize, f32), b: &(usize, f32)| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0));
+        let (at, score) = scores.enumerate().max_by(best).unwrap_or_default();
+        let view = &self.aligner.views[at];
+        if score < COUNTED {
+            return Likeness { score, what: view.what };
         }
-        best
+        let [across, down] = [view.across, view.down].map(|at| &self.aligner.middles[at]);
+        let ours = unit(&frequencies(self.thumbnail, across, down), self.weights);
+        let theirs = back.of(&unit(&frequencies(other, middle, middle), self.weights));
+        let within = product(&ours, &theirs);
+        Likeness { score: score.min((score + within) / 2.0), what: view.what }
     }
 }
 

@@ -174,18 +174,18 @@ impl GrowingImages {
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
             .map(|(row, picture)| (looks.of(row, picture.as_ref()), grid_digest(row)))
             .collect();
-        for (row, picture) in rows.iter().zip(&pictures) {
-            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
-            if let (Some((turned, label)), Some(picture)) = (turned, picture) {
-                turned.take(label, picture);
-            }
-        }
         if drawn {
             let small = |picture: &Option<Picture>| match picture {
                 Some(picture) => Thumbnail::of(picture),
                 None => Thumbnail::zeroed(),
             };
             self.thumbnails.extend(&pictures.par_iter().map(small).collect::<Vec<_>>())?;
+        }
+        for (row, picture) in rows.iter().zip(&pictures) {
+            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
+            if let (Some((turned, label)), Some(picture)) = (turned, picture) {
+                turned.take(label, picture);
+            }
         }
         for (row, (look, grid)) in rows.iter().zip(seen) {
             let image = row.beside.image.as_deref();

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::align::{Aligner, Likeness, What};
 use super::columns::{Column, Growing};
-use super::frequencies::{Turn, Window, frequencies};
+use super::frequencies::Turn;
 use super::index::{self, Lists, Set};
-use super::signature::{Weights, unit};
+use super::signature::Weights;
 use super::threshold::{COUNTED, Similarities};
 use super::thumbnail::Thumbnail;
 use crate::error::Result;
@@ -98,7 +98,7 @@ fn compare(
     interrupted: &mut dyn FnMut() -> Result<()>,
     each: &mut dyn FnMut(Pair) -> Result<()>,
 ) -> Result<()> {
-    let (aligner, whole) = (Aligner::new(), Window::new(0.0, 1.0));
+    let aligner = Aligner::new();
     for (block, lists) in lists.chunks(BLOCK).enumerate() {
         interrupted()?;
         let compared = |(at, list): (usize, &[index::Found; index::KEEP])| {
@@ -106,8 +106,7 @@ fn compare(
             list[0].get()?;
             let views = aligner.views(&queries.thumbnails[row], &weights.comparing);
             let pair = |(other, turn): (usize, Turn)| {
-                let seen = frequencies(&targets.thumbnails[other], &whole, &whole);
-                let like = views.like(&unit(&seen, &weights.comparing), turn);
+                let like = views.like(&targets.thumbnails[other], turn);
                 let (what, turn) = (like.what as u16, turn as u16);
                 let (first, second) = (row as u32, other as u32);
                 Pair { first, second, score: like.score.min(1.0), what, turn }
@@ -152,13 +151,11 @@ impl<'a> Comparer<'a> {
 
     /// How alike they are, by whichever turn and way round they are alike most.
     pub(super) fn pair(&self, first: u32, second: u32) -> Pair {
-        let whole = Window::new(0.0, 1.0);
         let weights = &self.weights.comparing;
         let [a, b] = [first, second].map(|at| &self.set.thumbnails[at as usize]);
         let one_way = |a: &Thumbnail, b: &Thumbnail| {
-            let (views, seen) = (self.aligner.views(a, weights), frequencies(b, &whole, &whole));
-            let seen = unit(&seen, weights);
-            let like = |turn| (views.like(&seen, turn), turn);
+            let views = self.aligner.views(a, weights);
+            let like = |turn| (views.like(b, turn), turn);
             Turn::ALL.map(like).into_iter().max_by(|a, b| a.0.score.total_cmp(&b.0.score))
         };
         let likest = [one_way(a, b), one_way(b, a)].into_iter().flatten();

@@ -78,14 +78,14 @@ pub(crate) fn run(
         None => (None, None),
     };
     let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
-    let mut remarks = codebook::remarks(&codebook, &uses);
     let reference = other.as_ref().and_then(|other| other.turned.as_ref());
-    if let Some((set, reference)) = images.turned.as_ref().zip(reference) {
-        remarks.extend(turned::remarks(set, reference));
-    }
-    let mut found = findings(settings, report, &images, other.as_ref(), observer)?;
-    found.remarks.extend(remarks);
-    Ok(Findings { codebook, ..found })
+    let turned = images.turned.as_ref().zip(reference);
+    let turned = turned.map(|(set, reference)| turned::remarks(set, reference));
+    let mut remarks = codebook::remarks(&codebook, &uses);
+    remarks.extend(turned.into_iter().flatten());
+    let found = findings(settings, report, &images, other.as_ref(), observer)?;
+    remarks.extend(found.remarks);
+    Ok(Findings { codebook, remarks, ..found })
 }
 
 fn read(
@@ -112,6 +112,9 @@ fn findings(
 ) -> Result<Findings> {
     let twins = twins::find(settings, images, other, observer)?;
     let low = low::find(images);
+    // What shows nothing is far from all others by that alone.
+    let places = low.iter().map(|(at, _)| *at);
+    let blank = places.filter(|&at| low::blank(&images.looks[at])).collect();
     // Of buckets, and where images keep their sizes, it is a word.
     let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Ok(Findings {
@@ -121,7 +124,7 @@ fn findings(
         duplicates: twins.duplicates,
         leaks: twins.leaks,
         low_information: low.iter().map(|(_, found)| found.clone()).collect(),
-        outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
+        outliers: outliers::find(images, &blank),
         threshold: twins.threshold.map(|threshold| threshold.value),
         expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
         remarks: twins.remarks,

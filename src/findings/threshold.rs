@@ -7,8 +7,12 @@ pub(super) const COUNTED: f32 = 0.6;
 const PUT_UP_WITH: f64 = 0.01;
 /// And their number that is put up with in any case.
 const AT_LEAST: f64 = 0.03;
-/// The threshold is within these, whatever the data say.
-const WITHIN: (f64, f64) = (0.80, 0.97);
+/// The threshold is at most this, whatever the data say.
+const HIGHEST: f64 = 0.97;
+/// And at least this where copies are looked for within a set.
+pub(super) const OF_COPIES: f64 = 0.78;
+/// And this where an image of one set accuses another set.
+pub(super) const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
 const USUAL_RATE: f64 = 9.0;
 /// Pairs that the usual rate counts for.
@@ -57,8 +61,8 @@ impl Similarities {
         self.counts[bin(from)..bin(to).max(bin(from))].iter().sum()
     }
 
-    /// The threshold for `pairs` pairs of images, `given` or estimated.
-    pub(super) fn threshold(&self, pairs: f64, given: Option<f64>) -> Threshold {
+    /// The threshold for `pairs` pairs of images: `given`, or estimated and at least `lowest`.
+    pub(super) fn threshold(&self, pairs: f64, given: Option<f64>, lowest: f64) -> Threshold {
         let tail = Tail::of(self, pairs);
         let false_pairs = |value: f64| tail.beyond(depth(value));
         if let Some(value) = given {
@@ -68,9 +72,9 @@ impl Similarities {
             let found = self.between(depth(*value), DEEPEST) as f64;
             false_pairs(*value) <= (PUT_UP_WITH * found).max(AT_LEAST)
         };
-        let steps = ((WITHIN.1 - WITHIN.0) * 1000.0).round() as u32;
-        let values = (0..=steps).map(|step| WITHIN.0 + f64::from(step) / 1000.0);
-        let value = values.into_iter().find(enough).unwrap_or(WITHIN.1);
+        let steps = ((HIGHEST - lowest) * 1000.0).round() as u32;
+        let value = |step: u32| ((lowest * 1000.0).round() + f64::from(step)) / 1000.0;
+        let value = (0..=steps).map(value).find(enough).unwrap_or(HIGHEST);
         Threshold { value, false_pairs: false_pairs(value) }
     }
 }

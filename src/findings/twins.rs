@@ -9,16 +9,14 @@ use super::groups::{self, Near, Same};
 use super::images::Images;
 use super::index::Set;
 use super::leaks::{Side, leaks};
+use super::low;
 use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::Threshold;
+use super::threshold::{OF_COPIES, OF_LEAKS, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
-
-/// Different codes of an image that shows nothing, where there is no picture of it.
-const CODES_OF_NOTHING: f32 = 2.0;
 
 /// Images that are one.
 #[derive(Debug, Default)]
@@ -69,10 +67,7 @@ impl<'a> Exact<'a> {
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
 fn is_blank(images: &Images, at: usize) -> bool {
-    match images.thumbnails.get(at) {
-        Some(thumbnail) => is_flat(thumbnail),
-        None => images.looks[at].features.unique_codes <= CODES_OF_NOTHING,
-    }
+    low::blank(&images.looks[at]) || images.thumbnails.get(at).is_some_and(is_flat)
 }
 
 /// Looks for images that are one.
@@ -143,14 +138,15 @@ impl Twins {
         let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
         let found = near::within(&mine, &weights, &mut interrupted)?;
         let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
-        let threshold = found.similarities.threshold(compared * compared / 2.0, settings.threshold);
+        let threshold =
+            found.similarities.threshold(compared * compared / 2.0, settings.threshold, OF_COPIES);
         self.threshold = Some(threshold);
         self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
         let Some(theirs) = theirs else { return Ok(Vec::new()) };
         let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
         let across = near::across(&mine, &other, &weights, &mut interrupted)?;
         let pairs = compared * theirs.images.len() as f64;
-        let threshold = across.similarities.threshold(pairs, settings.threshold);
+        let threshold = across.similarities.threshold(pairs, settings.threshold, OF_LEAKS);
         self.remark(
             "leaks",
             format!(

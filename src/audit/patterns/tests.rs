@@ -8,7 +8,7 @@ fn row(patterns: &mut Patterns, codes: &[u32], grid: (usize, usize)) {
 
 #[test]
 fn every_token_is_counted_where_it_stands() {
-    let mut patterns = Patterns::new(Some(5), (2, 3));
+    let mut patterns = Patterns::new(Some(5), (2, 3), true);
     patterns.take_label("cat");
     row(&mut patterns, &[0, 1, 2, 3, 4, 0], (2, 3));
     row(&mut patterns, &[0, 1, 2, 3, 4, 1], (2, 3));
@@ -31,7 +31,7 @@ fn every_token_is_counted_where_it_stands() {
 
 #[test]
 fn many_codes_share_columns() {
-    let mut patterns = Patterns::new(Some(1 << 18), (1, 2));
+    let mut patterns = Patterns::new(Some(1 << 18), (1, 2), true);
     row(&mut patterns, &[5, 200_000], (1, 2));
     let uses = patterns.uses();
     assert_eq!((uses.len(), uses[5], uses[group(200_000)]), (GROUPS, 1, 1));
@@ -43,7 +43,7 @@ fn many_codes_share_columns() {
 fn stretches_keep_their_order_and_stay_few() {
     let mut all = Patterns::default();
     for shard in 0..600 {
-        let mut patterns = Patterns::new(Some(2), (1, 1));
+        let mut patterns = Patterns::new(Some(2), (1, 1), true);
         patterns.take_label(if shard < 300 { "a" } else { "b" });
         row(&mut patterns, &[shard % 2], (1, 1));
         let labels = [(if shard < 300 { "a" } else { "b" }.to_string(), 1)].into();
@@ -63,7 +63,7 @@ fn stretches_keep_their_order_and_stay_few() {
 
 #[test]
 fn rare_codes_have_more_bits() {
-    let mut patterns = Patterns::new(Some(4), (2, 2));
+    let mut patterns = Patterns::new(Some(4), (2, 2), true);
     (0..100).for_each(|_| row(&mut patterns, &[0, 0, 0, 1], (2, 2)));
     let common = CommonCodes::of(&patterns);
     let bits = |codes: [u32; 4]| common.bits(&Grid { codes: codes.to_vec(), height: 2, width: 2 });
