@@ -158,6 +158,11 @@ fn what_needs_a_model_or_a_source_says_so() {
         ("--model model --precision-audit cpu", &["--precision-audit", "--source"][..]),
         ("--source images --precision-audit cpu", &["--precision-audit", "--model"]),
         ("--code-pictures codes.png", &["--code-pictures", "--model"]),
+        #[cfg(not(feature = "cuda"))]
+        (
+            "--model model --source images --precision-audit cuda",
+            &["--precision-audit", "cuda f32", "--features cuda"],
+        ),
         ("--model model --source images --sample 0", &["--sample", "at least one"]),
         ("--model model --source nowhere", &["nowhere"]),
     ] {

@@ -43,7 +43,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("recipe show", flag) => return recipe_case(flag),
         ("repair", flag) => return repair_case(flag),
         ("diff", flag) => return diff_case(flag),
-        ("audit", "source" | "sample" | "precision-audit" | "code-pictures") => {
+        ("audit", "html" | "source" | "sample" | "precision-audit" | "code-pictures") => {
             return audit_model_case(flag);
         }
         ("audit", flag) => return audit_case(flag),
@@ -382,6 +382,10 @@ fn audit_model_case(flag: &str) -> Option<Case> {
     const MODEL: &str = "audit out --model model --json @.json";
     const SOURCE: &str = "audit out --model model --json @.json --source images";
     Some(match flag {
+        "html" => Differs(
+            "audit out --model model --html @.html",
+            "audit out --model model --html @b.html",
+        ),
         "source" => Differs(MODEL, SOURCE),
         "sample" => {
             Differs(SOURCE, "audit out --model model --json @.json --source images --sample 2")

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::findings::codes::{ON_PAGE, PICTURES_MAX};
 use crate::findings::{Findings, Kind};
 use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
-use crate::util::numbers::{count, counted};
+use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST, SAVE_INDEX};
 use crate::util::text;
@@ -150,18 +150,17 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     };
     printer.close();
     args.write(&findings, foreign)?;
+    let mut summary = args.summary(&findings);
     if let Some((path, page)) = page {
-        overwrite::write(path, remark(&page).as_bytes(), foreign)?;
+        let page = remark(&page);
+        overwrite::write(path, page.as_bytes(), foreign)?;
+        summary += &format!("; {}: {}", text::path(path), bytes(page.len() as u64));
     }
     for line in in_words(&findings) {
         reporter.say("finding", &line, json!({"message": line}));
     }
     let found = args.fails(&findings);
-    reporter.result(
-        "audited",
-        &args.summary(&findings),
-        json!({"images": findings.images, "clean": !found}),
-    );
+    reporter.result("audited", &summary, json!({"images": findings.images, "clean": !found}));
     Ok(Finished::of(!found))
 }
 
@@ -186,10 +185,10 @@ impl Args {
 
     fn write(&self, findings: &Findings, foreign: Foreign) -> Result<()> {
         if let Some(path) = &self.json {
-            let mut bytes = serde_json::to_vec_pretty(findings)
+            let mut json = serde_json::to_vec_pretty(findings)
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
-            bytes.push(b'\n');
-            overwrite::write(path, &bytes, foreign)?;
+            json.push(b'\n');
+            overwrite::write(path, &json, foreign)?;
         }
         if let Some(path) = &self.code_pictures {
             overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;

@@ -1,7 +1,7 @@
 //! Owns how far two sets of counts are apart, and how far they would be by chance if their rows came
 //! from one set. Must not know: what is counted.
 
-/// Rows of a part below which chance isn't known.
+/// Rows of a part on average below which chance isn't known.
 const ROWS_MIN: u64 = 8;
 
 /// The Jensen-Shannon divergence of two sets of counts, in bits: 0 for equal shares, 1 for nothing in
@@ -39,7 +39,8 @@ pub(super) struct Chance {
 impl Chance {
     /// From the counts of random parts and their rows; None where those are too few.
     pub(super) fn of(parts: &[Vec<f64>], rows: &[u64]) -> Option<Chance> {
-        if parts.len() < 8 || rows.iter().any(|&rows| rows < ROWS_MIN) {
+        let enough = rows.iter().sum::<u64>() >= ROWS_MIN * rows.len() as u64;
+        if parts.len() < 8 || !enough || rows.contains(&0) {
             return None;
         }
         let (mut points, mut deviation) = (Vec::new(), 0.0);

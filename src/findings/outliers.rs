@@ -118,7 +118,7 @@ impl Usual {
             return None;
         }
         let scaled: Vec<Point> = sample.iter().map(|point| usual.scaled(point)).collect();
-        let mut distances: Vec<f64> = scaled.iter().map(|point| squares(point)).collect();
+        let mut distances: Vec<f64> = scaled.iter().map(squares).collect();
         for _ in 0..=ROUNDS {
             let mut sorted = distances.clone();
             let core = ((sorted.len() - 1) as f64 * CORE) as usize;

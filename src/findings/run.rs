@@ -130,6 +130,9 @@ fn findings(
 ) -> Result<Findings> {
     let twins = twins::find(settings, images, other, observer)?;
     let low = low::find(images);
+    // What shows nothing is far from all others by that alone.
+    let places = low.iter().map(|(at, _)| *at);
+    let blank = places.filter(|&at| low::blank(&images.looks[at])).collect();
     // Of buckets, and where images keep their sizes, it is a word.
     let model = report.made_by.get("size").and_then(|size| size.parse().ok());
     Ok(Findings {
@@ -139,7 +142,7 @@ fn findings(
         duplicates: twins.duplicates,
         leaks: twins.leaks,
         low_information: low.iter().map(|(_, found)| found.clone()).collect(),
-        outliers: outliers::find(images, &low.iter().map(|(at, _)| *at).collect()),
+        outliers: outliers::find(images, &blank),
         threshold: twins.threshold.map(|threshold| threshold.value),
         expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
         remarks: twins.remarks,

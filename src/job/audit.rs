@@ -251,14 +251,19 @@ impl Audit {
         storage::resumable(|| {
             let input = &self.settings.input;
             let sample = Sample::take(input, source, self.sample, tokenizer, observer)?;
+            let remark = |what: &str| Remark {
+                about: "sample",
+                finding: false,
+                text: format!("the output doesn't say how its images were prepared{what}"),
+            };
+            let Some(sample) = sample else {
+                findings
+                    .remarks
+                    .push(remark(", nor does the model: no sample of them is compared"));
+                return Ok(());
+            };
             if !sample.told {
-                findings.remarks.push(Remark {
-                    about: "sample",
-                    finding: false,
-                    text: "the output doesn't say how its images were prepared: the sample is \
-                           prepared as the model says"
-                        .into(),
-                });
+                findings.remarks.push(remark(": a sample is prepared as the model says"));
             }
             if tokenizer.has_decoder() {
                 findings.reconstructions = Some(reconstructions(&sample, tokenizer, observer)?);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::util::html::{COLOURS, escape, labels};
+use crate::util::html::{COLOURS, escape, labels, short};
 use crate::util::numbers;
 
 /// Size of a chart and the room for its axes, in SVG units.
@@ -131,6 +131,29 @@ pub(crate) fn bar_chart(page: &mut String, frame: Frame, bars: &[(String, u64)])
         if i % labelled == 0 {
             frame.tick_x(page, step * (i as f64 + 0.5), label);
         }
+    }
+    page.push_str("</svg>");
+}
+
+/// Values of a grid of that width, row by row, the largest in the fullest colour.
+pub(crate) fn heat_map(page: &mut String, name: &str, width: usize, values: &[f64]) {
+    let (width, height) = (width.max(1), values.len().div_ceil(width.max(1)));
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Cells of ten units.
+    let (across, down, name) = (10 * width, 10 * height, escape(name));
+    let _ = write!(page, "<svg viewBox=\"0 0 {across} {down}\" role=img aria-label=\"{name}\">");
+    for (at, value) in values.iter().enumerate() {
+        let (x, y) = (10 * (at % width), 10 * (at / width));
+        let span = if high > low { (value - low) / (high - low) } else { 0.5 };
+        let share = 0.08 + 0.92 * span;
+        let _ = write!(
+            page,
+            "<rect x={x} y={y} width=10 height=10 fill-opacity={share:.2} style=\"fill:{}\">\
+             <title>{}</title></rect>",
+            COLOURS[0],
+            short(*value)
+        );
     }
     page.push_str("</svg>");
 }
@@ -299,6 +322,21 @@ mod tests {
         assert_eq!(labels(0.01, 2.0, true), "0.01 0.03 0.1 0.3 1");
         assert_eq!(labels(1e-7, 10.0, true), "10⁻⁶ 0.0001 0.01 1");
         assert_eq!(labels(f64::INFINITY, f64::NEG_INFINITY, true), "0 0.5 1");
+    }
+
+    #[test]
+    fn a_map_has_a_cell_a_value_and_the_largest_is_fullest() {
+        let mut page = String::new();
+        heat_map(&mut page, "a <map>", 3, &[1.0, 2.0, 3.0, 1.5, 2.0, 2.5]);
+        assert!(page.contains("viewBox=\"0 0 30 20\"") && page.contains("a &lt;map&gt;"));
+        assert_eq!(
+            (page.matches("<rect").count(), page.matches("fill-opacity=1.00").count()),
+            (6, 1)
+        );
+        assert!(page.contains("x=20 y=0 width=10 height=10 fill-opacity=1.00"));
+        let mut equal = String::new();
+        heat_map(&mut equal, "", 2, &[4.0, 4.0]);
+        assert_eq!(equal.matches("fill-opacity=0.54").count(), 2);
     }
 
     #[test]

@@ -9,10 +9,10 @@ fn slopes_and_neighbours_are_those_of_made_numbers() {
     assert_eq!(zipf(&ranks[..9]), None);
     // A checkerboard of two codes: a neighbour says all of one bit; noise says nothing.
     let count = |code: fn(u32) -> u32| {
-        let mut patterns = Patterns::new(Some(2), (8, 8));
+        let mut patterns = Patterns::new(Some(2), (8, 8), true);
         for row in 0..200 {
             let codes: Vec<u32> = (0..64).map(|at| code(at + row)).collect();
-            patterns.add(&codes, (8, 8), None, Some(0));
+            patterns.add(&codes, (8, 8), None, 0);
         }
         patterns
     };
@@ -20,7 +20,7 @@ fn slopes_and_neighbours_are_those_of_made_numbers() {
     assert!(neighbours(&checks).unwrap() > 0.5);
     let noise = count(|at| at.wrapping_mul(0x9E37_79B1) >> 31);
     assert!(neighbours(&noise).unwrap() < 0.6);
-    assert_eq!(neighbours(&Patterns::new(Some(2), (1, 1))), None);
+    assert_eq!(neighbours(&Patterns::new(Some(2), (1, 1), true)), None);
     let places = places(&checks);
     assert_eq!((places.height, places.width, places.entropy_bits.len()), (8, 8, 64));
     assert!(places.entropy_bits.iter().all(|bits| *bits <= 1.0));

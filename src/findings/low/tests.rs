@@ -84,10 +84,7 @@ fn what_shows_something_is_left_alone() {
 #[test]
 fn without_a_picture_few_codes_alone_count() {
     let reason = |side: usize, codes: u32| {
-        let look = Look {
-            features: Features::of(&grid(side, side, |at| at % codes), None, None),
-            ..Look::default()
-        };
+        let look = Look { features: Features::of(&grid(side, side, |at| at % codes), None, None) };
         (blank(&look), judge(&look.features, f32::NAN, USUAL).map(|(reason, _)| reason))
     };
     assert_eq!(reason(8, 1), (true, Some("constant")));

@@ -62,13 +62,15 @@ pub(super) fn image(page: &mut String, small: &Small, key: &str) {
     );
 }
 
-/// A key as markup, cut in its middle where it is long.
+/// A key as markup, cut in its middle where it is long. Lines break behind its folders before they do
+/// elsewhere.
 pub(super) fn key(key: &str) -> String {
+    let broken = |text: &str| escape(text).replace('/', "/<wbr>");
     match cut(key, KEY_MAX) {
-        None => format!("<span>{}</span>", escape(key)),
+        None => format!("<span>{}</span>", broken(key)),
         Some(shown) => {
             let whole = cut(key, TITLE_MAX).unwrap_or_else(|| key.into());
-            format!("<span title=\"{}\">{}</span>", escape(&whole), escape(&shown))
+            format!("<span title=\"{}\">{}</span>", escape(&whole), broken(&shown))
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::findings::result::{Duplicates, Findings, Kind, Leak, LowInformation, Outlier};
+use crate::findings::sizes::OddImage;
 
 /// Pictures of a group that are drawn.
 pub(super) const MEMBERS_MAX: usize = 8;
@@ -16,6 +17,7 @@ const NEAR_MAX: usize = 300;
 const LEAKS_MAX: usize = 160;
 const REASON_MAX: usize = 24;
 const OUTLIERS_MAX: usize = 48;
+const SIZES_MAX: usize = 18;
 
 /// Findings of one kind.
 #[derive(Debug)]
@@ -41,6 +43,12 @@ pub(super) struct Shown<'a> {
     /// By reason, the most frequent first.
     pub low: Vec<(&'static str, Part<'a, LowInformation>)>,
     pub outliers: Part<'a, Outlier>,
+    /// Of odd size or shape.
+    pub odd: Part<'a, OddImage>,
+    /// Enlarged for the model, by the most first.
+    pub upscaled: Part<'a, OddImage>,
+    /// Of modes that few have.
+    pub modes: Part<'a, OddImage>,
 }
 
 /// The keys of the images that the page shows.
@@ -79,6 +87,11 @@ impl<'a> Shown<'a> {
         };
         let agreed = |kind: Kind| groups(&|group| group.kind == kind && !group.label_conflict);
         let members = |group: &Duplicates| group.members.len().min(MEMBERS_MAX);
+        let sizes = |list: &'a [OddImage]| {
+            let mut all: Vec<&OddImage> = list.iter().collect();
+            all.sort_by(|a, b| b.score.total_cmp(&a.score));
+            Part::of(all, SIZES_MAX, |_| 1)
+        };
         let mut reasons: Vec<(&'static str, Vec<&LowInformation>)> = Vec::new();
         for low in &findings.low_information {
             match reasons.iter_mut().find(|(reason, _)| *reason == low.reason) {
@@ -100,6 +113,9 @@ impl<'a> Shown<'a> {
             leaks: Part::of(findings.leaks.iter().collect(), LEAKS_MAX, |_| 2),
             low: low.collect(),
             outliers: Part::of(findings.outliers.iter().collect(), OUTLIERS_MAX, |_| 1),
+            odd: sizes(&findings.sizes.odd.list),
+            upscaled: sizes(&findings.sizes.upscaled.list),
+            modes: sizes(&findings.sizes.few_modes.list),
         }
     }
 
@@ -115,6 +131,8 @@ impl<'a> Shown<'a> {
             group.members.iter().take(MEMBERS_MAX).for_each(|member| here(&member.key));
         }
         self.low.iter().flat_map(|(_, part)| &part.pictured).for_each(|low| here(&low.key));
+        let sizes = [&self.odd, &self.upscaled, &self.modes].map(|part| &part.pictured);
+        sizes.into_iter().flatten().for_each(|image| here(&image.key));
         self.outliers.pictured.iter().for_each(|outlier| here(&outlier.key));
         for leak in &self.leaks.pictured {
             here(&leak.key);

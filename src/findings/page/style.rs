@@ -29,6 +29,7 @@ a.tile:hover{border-color:var(--k)}.zero b{color:var(--soft);font-weight:400}.ti
 .tag.good{color:var(--good);border-color:var(--good)}.tag.bad{color:var(--bad);border-color:var(--bad);background:var(--tint)}
 .reasons{display:flex;flex-wrap:wrap;gap:0 2.4rem;align-items:start}.reasons>div{max-width:100%}.reasons p{margin:.1rem 0 .5rem;font-size:.875rem}
 .top{font-size:.85rem;margin:0 0 .5rem;color:var(--soft)}.same{display:flex;gap:.75rem}.same ul{list-style:none;margin:0;padding:0;font-size:.8rem;min-width:0}.same li{margin:0 0 .3rem}
+.maps{display:flex;flex-wrap:wrap;gap:.5rem 2.4rem}.maps svg{width:15rem;max-width:100%}.maps p{margin:.3rem 0}.maps>div{max-width:100%}summary .n{color:var(--soft);font-weight:400}
 details{margin:.9rem 0}summary{cursor:pointer;font-weight:600;padding:.25rem 0}.wide{overflow-x:auto;max-width:100%}.wide table{font-size:.875rem}.wide td{min-width:4.5rem;max-width:32rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,25rem),1fr));gap:1rem 1.2rem;align-items:start}.charts h3{margin-top:.6rem}svg{border:1px solid var(--line);border-radius:10px}svg text{font-size:12.5px}
 footer{margin-top:3.5rem;border-top:1px solid var(--line);padding-top:1rem;color:var(--soft);font-size:.875rem}
@@ -36,5 +37,5 @@ footer{margin-top:3.5rem;border-top:1px solid var(--line);padding-top:1rem;color
 @media(max-width:30rem){body{padding:1.4rem .9rem 2rem}header h1{font-size:1.6rem}.strip figure{flex:1 1 6.4rem;max-width:8.6rem}.pair{gap:1rem}}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--card:#fff;--c0:#0550ae;--c1:#953800;--c2:#116329;--c3:#6639ba;--c4:#99286e;--good:#116329;--bad:#953800;--tint:#fff;color-scheme:light}
 body{max-width:none;padding:0;font-size:10.5pt}section{margin-top:1.6rem}a{color:inherit;text-decoration:none}h2,h3,section>p{break-after:avoid}.cards{grid-template-columns:repeat(3,1fr)}
-details:not(.long)::details-content{content-visibility:visible;block-size:auto}.wide{overflow:visible}tr,li{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+details:not(.long)::details-content{content-visibility:visible;block-size:auto}.wide{overflow:visible}.wide td{min-width:0}tr,li{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";

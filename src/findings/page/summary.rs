@@ -48,7 +48,7 @@ fn draw_tiles(page: &mut String, findings: &Findings, shown: &Shown<'_>) {
             None => write!(page, "<li><div class=\"tile zero\">{inner}</div></li>"),
             Some(id) => write!(
                 page,
-                "<li><a class=tile style=\"--k:var({colour})\" href=#{id}>{inner}</a></li>"
+                "<li><a class=tile style=\"--k:var(--{colour})\" href=#{id}>{inner}</a></li>"
             ),
         };
     }
@@ -72,23 +72,23 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
             id: Some("codebook"),
             number: format!("{:.0} %", 100.0 * used as f64 / codes as f64),
             what: "of the codes used",
-            colour: "--c2",
+            colour: "c2",
         },
     };
     vec![
-        tile("conflicts", shown.conflicts.len(), "groups under several labels", "--bad"),
+        tile("conflicts", shown.conflicts.len(), "groups under several labels", "bad"),
         match findings.against {
-            Some(_) => tile("leaks", shown.leaks.len(), "images in both sets", "--bad"),
+            Some(_) => tile("leaks", shown.leaks.len(), "images in both sets", "bad"),
             None => unseen("leaks: no other set given"),
         },
         match findings.threshold {
-            Some(_) => tile("near", images(&shown.near), "images nearly the same", "--c0"),
+            Some(_) => tile("near", images(&shown.near), "images nearly the same", "c0"),
             None => unseen("near duplicates: not looked for"),
         },
-        tile(exact, equal, "images exactly the same", "--c0"),
-        tile("low", low, "show hardly anything", "--c3"),
-        tile("outliers", shown.outliers.pictured.len(), "least like the others", "--c3"),
-        tile("failures", findings.failures.count as usize, "failed to be tokenized", "--c4"),
+        tile(exact, equal, "images exactly the same", "c0"),
+        tile("low", low, "show hardly anything", "c3"),
+        tile("outliers", shown.outliers.pictured.len(), "least like the others", "c3"),
+        tile("failures", findings.failures.count as usize, "failed to be tokenized", "c4"),
         usage,
     ]
 }
@@ -155,6 +155,22 @@ fn todo(
             "Look them over by reason, and drop what teaches nothing.".into(),
         );
     }
+    let sizes = &findings.sizes;
+    if sizes.any() {
+        let parts = [
+            (sizes.odd.count, "of odd size or shape"),
+            (sizes.upscaled.count, "smaller than what the model sees"),
+            (sizes.few_modes.count, "of a colour mode that few have"),
+        ];
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<String> =
+            parts.map(|(n, what)| format!("{} {what}", counted(*n, "image"))).collect();
+        line(
+            "sizes",
+            format!("{}.", words::listed(&parts)),
+            "Nothing is wrong with them as such: see whether they belong.".into(),
+        );
+    }
     if findings.failures.count > 0 {
         let what = counted(findings.failures.count, "image");
         line(
@@ -177,7 +193,7 @@ fn todo(
 fn draw_todo(page: &mut String, findings: &Findings, shown: &Shown<'_>, about: &About<'_>) {
     let mut lines = todo(findings, shown, about);
     for remark in findings.remarks.iter().filter(|remark| remark.finding) {
-        lines.push((String::new(), words::message(&remark.text), String::new()));
+        lines.push((String::new(), words::sentence(&remark.text), String::new()));
     }
     page.push_str("<section id=todo><h2>What was found, and what to do</h2>");
     if lines.is_empty() {
@@ -231,7 +247,7 @@ fn draw_remarks(page: &mut String, findings: &Findings) {
         ));
     }
     let told = findings.remarks.iter().filter(|remark| !remark.finding);
-    notes.extend(told.map(|remark| words::message(&remark.text)));
+    notes.extend(told.map(|remark| words::sentence(&remark.text)));
     if notes.is_empty() {
         return;
     }

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::audit::report::{AuditReport, FailureReport, LabelReport, LevelReport};
+use crate::findings::codebook::{Codebook, Places};
+use crate::findings::drift::Drift;
 use crate::findings::picture::Picture;
 use crate::findings::result::{
     Duplicates, FailuresFound, Kind, Leak, LowInformation, Member, Outlier, Remark,
 };
+use crate::findings::sizes::{Listed, OddImage, Sizes};
 use crate::util::settings::{self, THRESHOLD};
 
 const HOSTILE: &str =
@@ -38,6 +41,7 @@ fn report() -> AuditReport {
         labels: BTreeMap::from([(HOSTILE.into(), LabelReport { rows: 3, mean_error: None })]),
         further_labels: 0,
         failed: 0,
+        failed_by_stage: BTreeMap::new(),
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     }
@@ -56,7 +60,8 @@ fn nothing() -> Findings {
         expected_false_pairs: None,
         remarks: Vec::new(),
         codebook: Vec::new(),
-        failures: FailuresFound { count: 0, by_error: BTreeMap::new() },
+        sizes: Sizes::default(),
+        failures: failures(0, BTreeMap::new()),
         code_pictures: None,
         reconstructions: None,
         precision: None,
@@ -73,6 +78,41 @@ fn group(kind: Kind, name: &str, members: usize, label_conflict: bool) -> Duplic
         label: Some(if label_conflict { format!("{HOSTILE}{i}") } else { "one".into() }),
     };
     Duplicates { kind, members: (0..members).map(member).collect(), keep: key(0), label_conflict }
+}
+
+fn failures(count: u64, by_error: BTreeMap<String, u64>) -> FailuresFound {
+    FailuresFound { count, by_stage: BTreeMap::new(), by_error, list: Vec::new() }
+}
+
+fn odd(count: usize, reason: &'static str, key: &dyn Fn(usize) -> String) -> Listed {
+    let image = |i| OddImage { key: key(i), width: 900, height: 20, reason, score: i as f64 };
+    Listed { count: count as u64, list: (0..count).map(image).collect() }
+}
+
+fn codebook() -> Codebook {
+    let drift = |of: &str| Drift {
+        of: vec![of.into()],
+        rows: 3,
+        divergence: 0.25,
+        z: Some(7.0),
+        by_label: false,
+    };
+    Codebook {
+        level: report().levels.remove(0),
+        dead: 5,
+        zipf_exponent: Some(1.1),
+        shared_counters: false,
+        places: Places {
+            height: 2,
+            width: 2,
+            entropy_bits: vec![1.0, 2.0, 1.5, 1.25],
+            divergence: vec![0.5; 4],
+        },
+        neighbour_bits: Some(0.75),
+        labels: vec![drift(HOSTILE)],
+        shards: vec![drift("part-00000"), drift(HOSTILE)],
+        against: None,
+    }
 }
 
 /// Of every kind `count`.
@@ -117,7 +157,15 @@ fn findings(count: usize, name: &str) -> Findings {
         threshold: Some(0.86),
         expected_false_pairs: Some(1.2),
         remarks: vec![remark(true), remark(false)],
-        failures: FailuresFound { count: 1, by_error: failed_by_error.clone() },
+        sizes: Sizes {
+            known: 9,
+            odd: odd(count, "wide", &key),
+            upscaled: odd(count, "upscaled", &key),
+            modes: BTreeMap::from([("L".into(), 1)]),
+            few_modes: odd(count, "L", &key),
+        },
+        codebook: vec![codebook()],
+        failures: failures(1, failed_by_error.clone()),
         ..nothing()
     };
     (found.report.failed, found.report.failed_by_error) = (1, failed_by_error);
@@ -197,7 +245,9 @@ fn every_kind_has_its_part_with_pictures_or_without() {
             "leaks",
             "low",
             "outliers",
+            "sizes",
             "codebook",
+            "patterns",
             "failures",
         ] {
             assert!(ids.contains(id), "{id}");
@@ -207,7 +257,8 @@ fn every_kind_has_its_part_with_pictures_or_without() {
         assert!(gone == 36 && page.contains("names 36 that can go"));
         assert!(page.contains("about 1 pair is expected to be so alike by chance"));
         assert!(page.contains("9 groups of equal or nearly equal images hold several labels."));
-        assert!(page.contains("kNearfalse2/1.png") && page.contains("other k2"));
+        assert!(page.contains("tells 0.75 of the 1.5 bits") && page.contains("900 × 20"));
+        assert!(page.contains("kNearfalse2/<wbr>1.png") && page.contains("other k2"));
     }
     let kept = ["kNear".to_string(), "kExact".to_string()];
     let page = render(&found, &Thumbnails::default(), &about(&kept));
@@ -238,7 +289,7 @@ fn ten_thousand_findings_stay_light_and_the_same() {
     let (page, pictures) = drawn(&found);
     check(&page);
     // Of pictures that compress worst.
-    assert!(page.len() < 13_000_000 && pictures < 900, "{} bytes, {pictures}", page.len());
+    assert!(page.len() < 10_000_000 && pictures < 900, "{} bytes, {pictures}", page.len());
     let bare = render(&found, &Thumbnails::default(), &about(&[]));
     assert!(bare.len() < 4_000_000, "{} bytes", bare.len());
     assert_eq!(page, drawn(&found).0);

@@ -10,13 +10,12 @@ use image::{RgbImage, imageops};
 
 use crate::findings::picture::Picture;
 
-/// Side that a picture is reduced to where it is larger, in pixels.
-const SIDE_MAX: u32 = 144;
 /// Side up to which a picture keeps every pixel, and is shown with its pixels.
 const EXACT_MAX: u32 = 48;
-/// Of JPEG, from 1 to 100: the first by which a picture has few bytes, else the last.
-const QUALITIES: [u8; 3] = [78, 55, 30];
-/// Bytes that are few: a page with all its pictures has 8 MB of them at most.
+/// Sides that a picture is reduced to where it is larger, in pixels, and qualities of JPEG, from 1 to
+/// 100: the first by which a picture has few bytes, else the last.
+const SIZES: [(u32, u8); 4] = [(144, 78), (144, 50), (112, 40), (80, 30)];
+/// Bytes that are few: a page with all its pictures has 6 MB of them at most.
 const BYTES_FEW: usize = 6500;
 
 /// Whose picture it is.
@@ -85,38 +84,42 @@ impl Small {
         let side = width.max(height);
         let image = RgbImage::from_raw(width, height, picture.rgb)
             .filter(|image| image.width() > 0 && image.height() > 0)?;
-        let image = match side > SIDE_MAX {
-            true => {
-                let to = |length: u32| (length * SIDE_MAX).div_ceil(side);
-                imageops::thumbnail(&image, to(width), to(height))
-            }
-            false => image,
-        };
         let exact = side <= EXACT_MAX;
+        let (bytes, (width, height)) = match exact {
+            true => (png(&image)?, (width, height)),
+            false => jpeg(image)?,
+        };
         let kind = if exact { "png" } else { "jpeg" };
-        let text = base64::engine::general_purpose::STANDARD.encode(encoded(&image, exact)?);
-        let uri = format!("data:image/{kind};base64,{text}");
-        Some(Small { uri, exact, width: image.width(), height: image.height(), drawn })
+        let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+        Some(Small { uri: format!("data:image/{kind};base64,{text}"), exact, width, height, drawn })
     }
 }
 
-/// As PNG where it is to be `exact`, else as JPEG. None where an encoder refuses it, which has no
-/// reason to.
-fn encoded(image: &RgbImage, exact: bool) -> Option<Vec<u8>> {
+/// None where the encoder refuses it, which has no reason to.
+fn png(image: &RgbImage) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    if exact {
-        let (much, filter) = (CompressionType::Default, FilterType::Adaptive);
-        let encoder = PngEncoder::new_with_quality(&mut bytes, much, filter);
-        return image.write_with_encoder(encoder).ok().map(|()| bytes);
-    }
-    for quality in QUALITIES {
+    let (much, filter) = (CompressionType::Default, FilterType::Adaptive);
+    let encoder = PngEncoder::new_with_quality(&mut bytes, much, filter);
+    image.write_with_encoder(encoder).ok().map(|()| bytes)
+}
+
+/// The same with the size it was reduced to.
+fn jpeg(mut image: RgbImage) -> Option<(Vec<u8>, (u32, u32))> {
+    let mut bytes = Vec::new();
+    for (most, quality) in SIZES {
+        let (width, height) = image.dimensions();
+        let side = width.max(height);
+        if side > most {
+            let to = |length: u32| (u64::from(length) * u64::from(most)).div_ceil(u64::from(side));
+            image = imageops::thumbnail(&image, to(width) as u32, to(height) as u32);
+        }
         bytes.clear();
         image.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, quality)).ok()?;
         if bytes.len() <= BYTES_FEW {
             break;
         }
     }
-    Some(bytes)
+    Some((bytes, image.dimensions()))
 }
 
 #[cfg(test)]
@@ -130,15 +133,17 @@ mod tests {
 
     #[test]
     fn pictures_are_small_and_keep_their_shape() {
-        let made = |w, h| Small::of(picture(w, h), true).unwrap();
+        let grey = |width, height| Picture { width, height, rgb: vec![128; width * height * 3] };
         let shapes = [(32, 32), (64, 64), (1000, 500), (3, 4000)].map(|(w, h)| {
-            let made = made(w, h);
+            let made = Small::of(grey(w, h), true).unwrap();
             (made.width, made.height, made.exact)
         });
         let expected = [(32, 32, true), (64, 64, false), (144, 72, false), (1, 144, false)];
         assert_eq!(shapes, expected);
         // Noise costs the most.
-        assert!(made(144, 144).uri.len() < 13_000, "{}", made(144, 144).uri.len());
+        let made = |w, h| Small::of(picture(w, h), true).unwrap();
+        assert!(made(500, 500).uri.len() < 9000, "{}", made(500, 500).uri.len());
+        assert_eq!(made(500, 500).width, made(144, 144).width);
         assert!(made(32, 32).uri.starts_with("data:image/png;base64,"));
         assert_eq!(made(200, 100), made(200, 100));
         assert_eq!(Small::of(picture(0, 9), true), None);

@@ -66,6 +66,18 @@ pub(super) fn message(text: &str) -> String {
     out + &escape(&plain)
 }
 
+/// Our own message, which stands after a name elsewhere, as a sentence of its own, in markup. Where it
+/// begins with a name, that stays as it is.
+pub(super) fn sentence(text: &str) -> String {
+    let first = text.split(' ').next().unwrap_or_default();
+    let is_word = first.bytes().all(|byte| byte.is_ascii_lowercase());
+    let end = if text.ends_with(['.', '!', '?', ':']) { "" } else { "." };
+    match is_word {
+        true => capitalised(&message(text)) + end,
+        false => message(text) + end,
+    }
+}
+
 /// Text as part of a sentence: `a`, `a and b`, `a, b and c`.
 pub(super) fn listed(words: &[String]) -> String {
     match words {
@@ -87,5 +99,7 @@ mod tests {
         assert_eq!(shown, "&lt;b&gt; [source] \\u{2}none\\u{3}\\n");
         assert_eq!(listed(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(capitalised("near-constant"), "Near-constant");
+        let said = ["a & b", "Done.", "deer: some", "part-0.parquet is odd"].map(sentence);
+        assert_eq!(said, ["A &amp; b.", "Done.", "deer: some.", "part-0.parquet is odd."]);
     }
 }
