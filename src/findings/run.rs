@@ -9,7 +9,7 @@ use super::look::Looks;
 use super::low;
 use super::outliers;
 use super::picture::Draw;
-use super::result::{FailuresFound, Findings};
+use super::result::{FailuresFound, Findings, Remark};
 use super::saved;
 use super::sizes;
 use super::turned;
@@ -20,6 +20,7 @@ use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
 use crate::storage;
+use crate::util::numbers::counted;
 use crate::util::overwrite::Foreign;
 
 /// What an audit is asked.
@@ -103,6 +104,16 @@ pub(crate) fn run(
     remarks.extend(turned.into_iter().flatten());
     let found = findings(settings, report, &images, other.as_ref(), observer)?;
     remarks.extend(found.remarks);
+    if images.further_views > 0 {
+        remarks.push(Remark {
+            about: "views",
+            finding: false,
+            text: format!(
+                "{} of images that have several views: the first view alone was looked at",
+                counted(images.further_views, "further row")
+            ),
+        });
+    }
     Ok(Findings { codebook, remarks, ..found })
 }
 
