@@ -72,6 +72,9 @@ pub mod engine {
         }
     }
 }
+pub mod findings {
+    pub use crate::findings::{Many, many};
+}
 pub mod job {
     use crate::error::Result;
     use crate::tokens::PlanRow;

@@ -64,9 +64,8 @@ fn reasons(list: &Value) -> BTreeMap<&str, &str> {
     list.map(|entry| (entry["key"].as_str().unwrap(), entry["reason"].as_str().unwrap())).collect()
 }
 
-#[test]
-fn images_that_show_hardly_anything_and_odd_ones_are_named() {
-    let job = job();
+/// Adds images that show hardly anything, odd ones, and one that is none.
+fn odd_images(job: &Job) {
     let save =
         |name: &str, picture: RgbImage| picture.save(job.path("images/a").join(name)).unwrap();
     let one = |shade: u8| RgbImage::from_pixel(32, 32, Rgb([shade; 3]));
@@ -93,13 +92,19 @@ fn images_that_show_hardly_anything_and_odd_ones_are_named() {
     save("tiny.png", resized(505, 16, 16));
     image::imageops::grayscale(&motley(506)).save(job.path("images/a/shades.png")).unwrap();
     std::fs::write(job.path("images/a/broken.png"), "no picture").unwrap();
+}
+
+#[test]
+fn images_that_show_hardly_anything_and_odd_ones_are_named() {
+    let job = job();
+    odd_images(&job);
     // One fails, which the exit code tells.
     job.expect(1, "tokenize images --model model --out tokens --shard-rows 50");
     let found = audit(&job, 1, "tokens --model model");
     let low = reasons(&found["low_information"]);
     let keys = ["a/black.png", "a/dark.png", "a/grey.png", "a/light.png", "a/page.png"];
     assert_eq!(low.keys().copied().collect::<Vec<_>>(), keys, "{low:?}");
-    assert_eq!(low["a/grey.png"], "constant");
+    assert!(low["a/grey.png"].ends_with("constant"), "{low:?}");
     let sizes = &found["sizes"];
     let due: BTreeMap<&str, &str> = [("a/large.png", "large"), ("a/wide.png", "wide")].into();
     assert_eq!(reasons(&sizes["odd"]["list"]), due);

@@ -46,6 +46,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("audit", "html" | "source" | "sample" | "precision-audit" | "code-pictures") => {
             return audit_model_case(flag);
         }
+        ("audit", flag) => return audit_case(flag),
         ("inspect", "family") => Refused("inspect model --family nobody"),
         ("inspect", "model-config") => Refused("inspect model --model-config nowhere.json"),
         ("inspect", "weights") => Refused("inspect model --weights nobody."),
@@ -90,6 +91,7 @@ fn json_case(command: &str) -> Option<Case> {
         "repair" => Differs("repair out", "repair out --json"),
         "report" => Differs("report out --out @.html", "report out --out @.html --json"),
         "diff" => Differs("diff out part", "diff out part --json @.json"),
+        "audit" => Differs("audit twins", "audit twins --json @.json"),
         "convert" => Differs(CONVERT, "convert model --out @ --json"),
         "completions" => Differs("completions bash", "completions bash --json"),
         "man" => Differs("man --out @", "man --out @ --json"),
@@ -343,6 +345,38 @@ fn repair_case(flag: &str) -> Option<Case> {
     })
 }
 
+/// Flags of an audit about images that are one. `twins` holds one picture twice.
+fn audit_case(flag: &str) -> Option<Case> {
+    const AUDIT: &str = "audit twins --fail-on none --json @.json";
+    const GONE: &str = "audit twins --remove-list @.txt";
+    Some(match flag {
+        "model" => Differs(AUDIT, "audit twins --fail-on none --json @.json --model model"),
+        "against" => Differs(AUDIT, "audit twins --fail-on none --json @.json --against out"),
+        "save-index" => Differs(
+            "audit twins --model model --fail-on none",
+            "audit twins --model model --fail-on none --save-index @.parquet",
+        ),
+        "remove-list" => Differs("audit twins", GONE),
+        "keep" => Differs(GONE, "audit twins --remove-list @.txt --keep b"),
+        "threshold" => Refused("audit twins --threshold 1.5"),
+        "fail-on" => Differs("audit twins", "audit twins --fail-on none"),
+        "html" => Differs("audit twins", "audit twins --html @.html"),
+        "force" => Differs("audit twins --model other", "audit twins --model other --force"),
+        "overwrite" => {
+            Differs("audit twins --html taken.html", "audit twins --html taken.html --overwrite")
+        }
+        "events" => Differs("audit twins", "audit twins --events"),
+        "family" => Refused("audit twins --model model --family nobody"),
+        "model-config" => Refused("audit twins --model model --model-config nowhere.json"),
+        "weights" => Refused("audit twins --model model --weights nobody."),
+        "device" => Refused("audit twins --model model --device tpu"),
+        "precision" => Refused("audit twins --model model --precision bf16"),
+        "batch-size" => Bounded("audit twins --model model --batch-size 0"),
+        "threads" => Bounded("audit twins --threads 0"),
+        _ => return None,
+    })
+}
+
 /// Flags of an audit about what it does with the model.
 fn audit_model_case(flag: &str) -> Option<Case> {
     const MODEL: &str = "audit out --model model --json @.json";
@@ -413,6 +447,9 @@ fn job() -> Job {
     job.expect(0, "tokenize images --model model --out appended");
     let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
     job.expect(0, line);
+    std::fs::create_dir(job.path("one")).unwrap();
+    ["a", "b"].map(|name| picture(3).save(job.path(&format!("one/{name}.png"))).unwrap());
+    job.expect(0, "tokenize one --model model --out twins");
     std::fs::create_dir(job.path("foreign")).unwrap();
     std::fs::create_dir(job.path("pages")).unwrap();
     for name in ["foreign/tall.png", "taken.png"] {

@@ -53,7 +53,8 @@ impl Columns {
         let grids = rows_there.find_map(Result::ok).map_or(Vec::new(), |row| {
             row.levels.iter().map(|grid| (grid.height, grid.width)).collect()
         });
-        let (made_by, stride) = (settings(made_by), patterns::stride(rows));
+        let tokens = grids.first().map_or(1, |grid: &(usize, usize)| (grid.0 * grid.1) as u64);
+        let (made_by, stride) = (settings(made_by), patterns::stride(rows, tokens));
         Ok(Columns { levels, grids, made_by, stride })
     }
 
@@ -151,6 +152,7 @@ struct Lists<'a> {
     /// Codes are below it.
     limit: u64,
     codes: Vec<u32>,
+    largest: u32,
 }
 
 impl<'a> Lists<'a> {
@@ -170,6 +172,7 @@ impl<'a> Lists<'a> {
             sides: [side(&level.grid_height), side(&level.grid_width)],
             limit: codes.unwrap_or(CODES_MAX).min(CODES_MAX),
             codes: Vec::new(),
+            largest: 0,
         };
         if lists.flat.is_none() {
             lists.nested()?;
@@ -190,12 +193,13 @@ impl<'a> Lists<'a> {
     fn read(&mut self, row: usize) -> Result<(), String> {
         if let Some(flat) = &self.flat {
             flat.get(row, &mut self.codes);
-            let largest = self.codes.iter().copied().max();
-            if largest.is_some_and(|largest| u64::from(largest) < self.limit) {
+            self.largest = self.codes.iter().copied().max().unwrap_or(u32::MAX);
+            if u64::from(self.largest) < self.limit {
                 return Ok(());
             }
         }
         self.codes = self.nested()?.get(row)?.codes;
+        self.largest = self.codes.iter().copied().max().unwrap_or(0);
         match self.codes.iter().find(|&&code| u64::from(code) >= self.limit) {
             Some(code) => Err(format!("holds {code}, which is beyond the {} codes", self.limit)),
             None => Ok(()),
@@ -259,16 +263,17 @@ impl Counting<'_> {
     /// Counts the codes of a row, which is the file's row `at`.
     fn row(&mut self, levels: &[Lists], row: usize, label: Option<usize>, at: u64) {
         self.counts.rows += 1;
-        let sampled = at.is_multiple_of(self.columns.stride);
-        let part = sampled.then(|| part(self.number, at));
-        let mut first = None;
-        for (index, lists) in levels.iter().enumerate() {
-            let uses = &mut self.counts.levels[index];
-            let largest = lists.codes.iter().copied().max().unwrap_or(0) as usize;
-            if uses.len() <= largest {
-                uses.resize((largest + 1).next_power_of_two(), 0);
+        for (uses, lists) in self.counts.levels.iter_mut().zip(levels) {
+            if uses.len() <= lists.largest as usize {
+                uses.resize((lists.largest as usize + 1).next_power_of_two(), 0);
             }
             lists.codes.iter().for_each(|&code| uses[code as usize] += 1);
+        }
+        if !at.is_multiple_of(self.columns.stride) {
+            return;
+        }
+        let (part, mut first) = (part(self.number, at), None);
+        for (index, lists) in levels.iter().enumerate() {
             let residual = self.columns.levels[index].0.residual;
             let grid = lists.grid(row, first.filter(|_| residual));
             first.get_or_insert(grid);
@@ -348,8 +353,8 @@ impl Counting<'_> {
 
     fn finish(mut self, name: String) -> Counts {
         let (rows, labels) = (self.counts.rows, self.labels.first(patterns::LABELS_MAX));
-        for patterns in &mut self.counts.patterns {
-            patterns.close(name.clone(), rows, labels.clone());
+        for (patterns, uses) in self.counts.patterns.iter_mut().zip(&self.counts.levels) {
+            patterns.close(name.clone(), rows, labels.clone(), uses);
         }
         self.counts.labels = self.labels.finish();
         self.counts

@@ -18,8 +18,9 @@ pub(super) const LABELS_MAX: usize = 1024;
 pub(crate) const PARTS: usize = 32;
 /// Stretches of shards at most.
 const STRETCHES_MAX: usize = 256;
-/// Rows of which neighbours and parts are counted, about.
-const SAMPLED: u64 = 1 << 18;
+/// Tokens of sampled rows, of which more than the codes is counted, about; and those rows at least.
+const SAMPLED: u64 = 1 << 24;
+const SAMPLED_ROWS: u64 = 1 << 12;
 
 /// The column of a code.
 pub(crate) fn group(code: u32) -> usize {
@@ -30,9 +31,10 @@ pub(crate) fn group(code: u32) -> usize {
     }
 }
 
-/// Rows of so many of which one is sampled.
-pub(super) fn stride(rows: u64) -> u64 {
-    rows.div_ceil(SAMPLED).max(1)
+/// Of how many rows one is sampled, where there are so many of so many tokens.
+pub(super) fn stride(rows: u64, tokens: u64) -> u64 {
+    let stride = rows.saturating_mul(tokens).div_ceil(SAMPLED);
+    stride.min(rows / SAMPLED_ROWS).max(1)
 }
 
 /// How the codes of one level are used.
@@ -42,7 +44,9 @@ pub(crate) struct Patterns {
     groups: usize,
     /// Height and width of the table of places.
     pub frame: (usize, usize),
-    /// By place, then column.
+    /// By column.
+    uses: Vec<u64>,
+    /// Of sampled rows, as all tables that follow: by place, then column.
     places: Vec<u32>,
     /// By column of a token's left or upper neighbour, then its own.
     pairs: Vec<u32>,
@@ -84,6 +88,7 @@ impl Patterns {
         Patterns {
             groups,
             frame,
+            uses: vec![0; groups],
             places: vec![0; frame.0 * frame.1 * groups],
             pairs: vec![0; if first { groups * groups } else { 0 }],
             parts: vec![0; PARTS * groups],
@@ -93,19 +98,18 @@ impl Patterns {
         }
     }
 
-    /// Counts a row, whose codes are all below what the tables are for. `label` is the place of its
-    /// label among those of its file; `part` is where it falls if it is sampled.
+    /// Counts a sampled row, whose codes are all below what the tables are for. `label` is the place of
+    /// its label among those of its file; `part` is where it falls.
     pub(crate) fn add(
         &mut self,
         codes: &[u32],
         grid: (usize, usize),
         label: Option<usize>,
-        part: Option<usize>,
+        part: usize,
     ) {
         if self.cells.0 != grid {
             self.cells = (grid, self.cells_of(grid));
         }
-        let label = label.and_then(|label| self.labels.get_mut(label));
         let plain = self.groups < GROUPS || codes.iter().all(|&code| (code as usize) < GROUPS);
         let grouped: Vec<u32>;
         let codes = match plain {
@@ -118,16 +122,14 @@ impl Patterns {
         for (&code, &cell) in codes.iter().zip(&self.cells.1) {
             self.places[cell as usize + code as usize] += 1;
         }
-        if let Some((_, uses)) = label {
+        if let Some((_, uses)) = label.and_then(|label| self.labels.get_mut(label)) {
             codes.iter().for_each(|&code| uses[code as usize] += 1);
         }
-        if let Some(part) = part {
-            self.part_rows[part] += 1;
-            let uses = &mut self.parts[part * self.groups..][..self.groups];
-            codes.iter().for_each(|&code| uses[code as usize] += 1);
-            if !self.pairs.is_empty() {
-                self.add_pairs(codes, grid.1);
-            }
+        self.part_rows[part] += 1;
+        let uses = &mut self.parts[part * self.groups..][..self.groups];
+        codes.iter().for_each(|&code| uses[code as usize] += 1);
+        if !self.pairs.is_empty() {
+            self.add_pairs(codes, grid.1);
         }
     }
 
@@ -155,9 +157,18 @@ impl Patterns {
         cells.map(|cell| (cell * self.groups) as u32).collect()
     }
 
-    /// Makes one stretch of a file's rows.
-    pub(crate) fn close(&mut self, name: String, rows: u64, labels: BTreeMap<String, u64>) {
-        let (uses, shards) = (self.uses(), 1);
+    /// Ends a file of so many rows, which uses codes so often: makes one stretch of it.
+    pub(crate) fn close(
+        &mut self,
+        name: String,
+        rows: u64,
+        labels: BTreeMap<String, u64>,
+        uses: &[u64],
+    ) {
+        for (code, uses) in (0..).zip(uses).filter(|(_, uses)| **uses > 0) {
+            self.uses[group(code)] += uses;
+        }
+        let (uses, shards) = (self.uses.clone(), 1);
         self.stretches = vec![Stretch { names: [name.clone(), name], shards, rows, uses, labels }];
     }
 
@@ -167,6 +178,7 @@ impl Patterns {
             *self = other;
             return;
         }
+        self.uses.iter_mut().zip(&other.uses).for_each(|(sum, uses)| *sum += uses);
         add(&mut self.places, &other.places);
         add(&mut self.pairs, &other.pairs);
         add(&mut self.parts, &other.parts);
@@ -199,20 +211,16 @@ impl Patterns {
     }
 
     /// Uses by column.
-    pub(crate) fn uses(&self) -> Vec<u64> {
-        let mut uses = vec![0; self.groups];
-        for place in self.places.chunks_exact(self.groups) {
-            uses.iter_mut().zip(place).for_each(|(sum, &count)| *sum += u64::from(count));
-        }
-        uses
+    pub(crate) fn uses(&self) -> &[u64] {
+        &self.uses
     }
 
-    /// Uses by column at each place, row by row of the frame.
+    /// Uses by column of sampled rows at each place, row by row of the frame.
     pub(crate) fn places(&self) -> impl Iterator<Item = &[u32]> {
         self.places.chunks_exact(self.groups.max(1))
     }
 
-    /// Uses by column of a label's rows.
+    /// Uses by column of a label's sampled rows.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &[u32])> {
         self.labels.iter().map(|(label, uses)| (label.as_str(), uses.as_slice()))
     }

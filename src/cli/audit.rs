@@ -13,7 +13,7 @@ use crate::findings::{Findings, Kind};
 use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST};
+use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST, SAVE_INDEX};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -26,9 +26,12 @@ pub(super) struct Args {
     /// Tokenizer that made the tokens; without one, only what needs none is looked for [default: none]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Another output of the same model: images that both have are leaks [default: none]
-    #[arg(long, value_name = "DIR")]
+    /// Another output of the same model, or a saved index: images that both have are leaks [default: none]
+    #[arg(long, value_name = "DIR|FILE")]
     against: Option<PathBuf>,
+    /// What it takes to find these images again, as a Parquet file that an audit of others takes instead of the output [default: none]
+    #[arg(long, value_name = "FILE")]
+    save_index: Option<PathBuf>,
     /// A page of what was found, one self-contained HTML file [default: none]
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
@@ -116,7 +119,9 @@ pub(super) enum FailOn {
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
-    for (setting, path) in [(JSON, &args.json), (REMOVE_LIST, &args.remove_list)] {
+    let plain =
+        [(JSON, &args.json), (REMOVE_LIST, &args.remove_list), (SAVE_INDEX, &args.save_index)];
+    for (setting, path) in plain {
         if let Some(path) = path {
             places::check_plain(setting, path, foreign)?;
         }
@@ -174,6 +179,8 @@ impl Args {
             })
             .precision_audit(self.precision_audit.iter().map(|engine| engine.choice()))
             .force(self.force)
+            .save_index(self.save_index.clone())
+            .overwrite(self.overwrite)
     }
 
     fn write(&self, findings: &Findings, foreign: Foreign) -> Result<()> {

@@ -94,3 +94,32 @@ impl Clusters<'_> {
         alike
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups of pairs and their scores, where those pairs alone are alike and `more`.
+    fn groups(pairs: &[(u32, u32, f32)], more: &[(u32, u32)]) -> Vec<Vec<u32>> {
+        let pairs = pairs.iter().map(|&(a, b, score)| Pair::of(a, b, score)).collect();
+        let mut groups = clusters(pairs, &mut |a, b| more.contains(&(a, b)));
+        groups.iter_mut().for_each(|group| group[1..].sort_unstable());
+        groups
+    }
+
+    #[test]
+    fn copies_of_one_original_are_a_group_around_it() {
+        let star = [(0, 7, 0.99), (3, 7, 0.9), (5, 7, 0.85)];
+        assert_eq!(groups(&star, &[]), [vec![7, 0, 3, 5]]);
+    }
+
+    #[test]
+    fn a_doubtful_pair_doesnt_join_two_groups_and_a_chain_is_cut() {
+        let two = [(0, 1, 0.99), (2, 3, 0.98), (1, 2, 0.8)];
+        assert_eq!(groups(&two, &[]), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(groups(&two, &[(1, 3)]), [vec![1, 0, 2, 3]]);
+        let chain: Vec<_> = (0..9).map(|at| (at, at + 1, 0.9)).collect();
+        assert_eq!(groups(&chain, &[]), [vec![1, 0, 2], vec![4, 3, 5], vec![7, 6, 8]]);
+        assert!(groups(&[], &[]).is_empty());
+    }
+}

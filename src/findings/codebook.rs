@@ -145,7 +145,11 @@ fn zipf(ranks: &[(u64, u64)]) -> Option<f64> {
 }
 
 fn places(patterns: &Patterns) -> Places {
-    let all: Vec<f64> = patterns.uses().iter().map(|&uses| uses as f64).collect();
+    let mut all = Vec::new();
+    for place in patterns.places() {
+        all.resize(place.len(), 0.0);
+        all.iter_mut().zip(place).for_each(|(sum, &uses)| *sum += f64::from(uses));
+    }
     let (height, width) = patterns.frame;
     let of = |place: &[u32]| -> (f64, f64) {
         let own: Vec<f64> = place.iter().map(|&uses| f64::from(uses)).collect();

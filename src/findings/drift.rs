@@ -35,6 +35,9 @@ pub struct Drift {
 pub(super) struct Whole<'a> {
     uses: Vec<f64>,
     rows: u64,
+    /// Of sampled rows, as the labels' counts are, and which share of all that is.
+    sampled: Vec<f64>,
+    share: f64,
     labels: BTreeMap<&'a str, Vec<f64>>,
     label_rows: BTreeMap<&'a str, u64>,
     chance: Option<Chance>,
@@ -51,13 +54,26 @@ impl<'a> Whole<'a> {
             }
         }
         let parts: Vec<Vec<f64>> = patterns.parts().map(floats).collect();
+        let mut sampled = vec![0.0; patterns.uses().len()];
+        parts
+            .iter()
+            .flat_map(|part| part.iter().enumerate())
+            .for_each(|(at, uses)| sampled[at] += uses);
+        let rows: u64 = patterns.stretches.iter().map(|stretch| stretch.rows).sum();
         Whole {
+            sampled,
+            share: patterns.part_rows.iter().sum::<u64>() as f64 / rows.max(1) as f64,
+            rows,
             uses: patterns.uses().iter().map(|&uses| uses as f64).collect(),
-            rows: patterns.stretches.iter().map(|stretch| stretch.rows).sum(),
             labels,
             label_rows,
             chance: Chance::of(&parts, &patterns.part_rows),
         }
+    }
+
+    /// How many of so many rows were sampled, about.
+    fn of_those(&self, rows: u64) -> u64 {
+        (rows as f64 * self.share) as u64
     }
 
     /// Rows that have a label of their own counts.
@@ -81,6 +97,7 @@ impl<'a> Whole<'a> {
                     self.uses.iter().zip(&own).map(|(all, own)| all - own).collect();
                 return self.drift(of, &own, &others, rows, false);
             }
+            let rows = [rows[0], self.of_those(rows[1])];
             let found = self.drift(of, &own, &self.weighted(&stretch.labels), rows, true)?;
             // All rows with its labels are partly its own, which brings the two nearer.
             let alone = self.share_of(stretch);
@@ -107,9 +124,12 @@ impl<'a> Whole<'a> {
     pub(super) fn labels(&self) -> Vec<Drift> {
         let skew = |(label, uses): (&&str, &Vec<f64>)| {
             let rows = self.label_rows.get(label).copied().unwrap_or(0);
-            let rest: Vec<f64> = self.uses.iter().zip(uses).map(|(all, own)| all - own).collect();
+            let rest: Vec<f64> =
+                self.sampled.iter().zip(uses).map(|(all, own)| all - own).collect();
             let of = vec![label.to_string()];
-            self.drift(of, uses, &rest, [rows, self.rows - rows.min(self.rows)], false)
+            let told = [rows, self.rows - rows.min(self.rows)].map(|rows| self.of_those(rows));
+            let drift = self.drift(of, uses, &rest, told, false)?;
+            Some(Drift { rows, ..drift })
         };
         let mut found: Vec<Drift> = self.labels.iter().filter_map(skew).collect();
         found.sort_by(|a, b| b.divergence.total_cmp(&a.divergence).then_with(|| a.of.cmp(&b.of)));
@@ -133,7 +153,9 @@ impl<'a> Whole<'a> {
         for label in known.keys() {
             own.iter_mut().zip(&other.labels[label.as_str()]).for_each(|(sum, uses)| *sum += uses);
         }
-        self.drift(Vec::new(), &own, &self.weighted(&known), [rows, self.rows], true)
+        let told = [other.of_those(rows), self.of_those(self.rows)];
+        let drift = self.drift(Vec::new(), &own, &self.weighted(&known), told, true)?;
+        Some(Drift { rows, ..drift })
     }
 
     /// The use of codes by rows of these labels, as all rows with them use codes.

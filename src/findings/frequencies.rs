@@ -175,3 +175,64 @@ pub(super) fn usual_spread() -> Frequencies {
     }
     spread
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::picture::Picture;
+    use crate::findings::testing::picture;
+
+    fn seen(picture: &Picture) -> Frequencies {
+        let whole = Window::new(0.0, 1.0);
+        frequencies(&Thumbnail::of(picture), &whole, &whole)
+    }
+
+    fn near(a: &Frequencies, b: &Frequencies) -> bool {
+        a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2.0)
+    }
+
+    fn drawn(at: impl Fn(u8, u8) -> (u8, u8)) -> Picture {
+        picture(32, 32, |x, y| {
+            let (x, y) = at(x, y);
+            [x.wrapping_mul(x), y * 8, if x < 9 && y < 20 { 200 } else { x + y }]
+        })
+    }
+
+    #[test]
+    fn turning_frequencies_is_turning_the_picture() {
+        let upright = seen(&drawn(|x, y| (x, y)));
+        let turns: [(Turn, Picture); 4] = [
+            (Turn::Mirrored, drawn(|x, y| (31 - x, y))),
+            (Turn::Half, drawn(|x, y| (31 - x, 31 - y))),
+            (Turn::Left, drawn(|x, y| (31 - y, x))),
+            (Turn::Right, drawn(|x, y| (y, 31 - x))),
+        ];
+        for (turn, picture) in turns {
+            let turned = seen(&picture);
+            assert!(!near(&turned, &upright), "{turn:?} changes nothing");
+            assert!(near(&turn.of(&upright), &turned), "{turn:?}");
+            assert!(near(&turn.back().of(&turned), &upright), "{turn:?} back");
+        }
+    }
+
+    #[test]
+    fn brightness_has_no_part_in_frequencies() {
+        let grey = |level: u8| seen(&picture(20, 40, move |_, _| [level; 3]));
+        assert!(grey(0).iter().chain(&grey(200)).all(|value| value.abs() < 0.01));
+    }
+
+    #[test]
+    fn a_window_shows_what_a_crop_shows() {
+        let whole = drawn(|x, y| (x, y));
+        let crop = picture(16, 16, |x, y| {
+            let at = 3 * (usize::from(y + 16) * 32 + usize::from(x));
+            [whole.rgb[at], whole.rgb[at + 1], whole.rgb[at + 2]]
+        });
+        let (across, down) = (Window::new(0.0, 0.5), Window::new(0.5, 1.0));
+        let window = frequencies(&Thumbnail::of(&whole), &across, &down);
+        let (crop, mut alike) = (seen(&crop), 0.0);
+        let norm = |of: &Frequencies| of.iter().map(|value| value * value).sum::<f32>().sqrt();
+        alike += window.iter().zip(&crop).map(|(a, b)| a * b).sum::<f32>();
+        assert!(alike / norm(&window) / norm(&crop) > 0.95, "{alike}");
+    }
+}

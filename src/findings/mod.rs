@@ -30,6 +30,7 @@ mod index;
 mod leaks;
 mod look;
 mod low;
+mod many;
 mod near;
 mod outliers;
 mod page;
@@ -37,6 +38,7 @@ mod picture;
 mod reconstructions;
 mod result;
 mod run;
+mod saved;
 mod signature;
 mod sizes;
 #[cfg(test)]
@@ -51,12 +53,14 @@ pub use codebook::{Codebook, Places};
 pub use codes::{CodePicture, CodePictures};
 pub use diff::Difference;
 pub use drift::Drift;
+pub use many::{Many, many};
 pub(crate) use page::{About, Side, Small, Thumbnails, render, render_report, wanted};
 pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{
     Below, Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
 };
 pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
-pub(crate) use run::{Event, Observer, Settings, run};
+pub(crate) use run::{Event, Observer, Save, Settings, run};
+pub(crate) use saved::model_of as model_of_index;
 pub use sizes::{Listed, OddImage, Sizes};
 pub(crate) use thumbnails::draw as draw_thumbnails;

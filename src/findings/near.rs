@@ -29,6 +29,11 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    #[cfg(test)]
+    pub(super) fn of(first: u32, second: u32, score: f32) -> Pair {
+        Pair { first, second, score, what: What::All as u16, turn: Turn::None as u16 }
+    }
+
     /// What the one is of the other.
     pub(super) fn relation(&self) -> &'static str {
         let part = self.what == What::Part as u16;
@@ -174,3 +179,6 @@ impl<'a> Comparer<'a> {
         mean(second) / mean(first)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,8 @@ use super::look::Looks;
 use super::low;
 use super::outliers;
 use super::picture::Draw;
-use super::result::{FailuresFound, Findings};
+use super::result::{FailuresFound, Findings, Remark};
+use super::saved;
 use super::sizes;
 use super::turned;
 use super::twins;
@@ -19,6 +20,8 @@ use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
 use crate::storage;
+use crate::util::numbers::counted;
+use crate::util::overwrite::Foreign;
 
 /// What an audit is asked.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +34,17 @@ pub(crate) struct Settings {
     pub threshold: Option<f64>,
     /// Beginnings of keys that are kept whatever else their group holds, the first one first.
     pub keep: Vec<String>,
+    /// Where what it takes to find the images again is saved.
+    pub save: Option<Save>,
+}
+
+/// A file that an index is saved in.
+#[derive(Debug, Clone)]
+pub(crate) struct Save {
+    pub path: PathBuf,
+    /// The digest of the model that draws the pictures.
+    pub model: String,
+    pub foreign: Foreign,
 }
 
 /// What happens meanwhile.
@@ -70,7 +84,12 @@ pub(crate) fn run(
         turned: settings.against.is_some(),
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
+    if let Some(save) = &settings.save {
+        let shown = |at: usize| !twins::is_blank(&images, at);
+        saved::write(&save.path, &images, &shown, &save.model, save.foreign)?;
+    }
     let (other, other_uses) = match &settings.against {
+        Some(index) if saved::model_of(index)?.is_some() => (Some(saved::read(index)?), None),
         Some(other) => {
             let uses = report::with_patterns(other)?.1;
             (Some(read(other, &looks, draw, observer)?), Some(uses))
@@ -85,6 +104,16 @@ pub(crate) fn run(
     remarks.extend(turned.into_iter().flatten());
     let found = findings(settings, report, &images, other.as_ref(), observer)?;
     remarks.extend(found.remarks);
+    if images.further_views > 0 {
+        remarks.push(Remark {
+            about: "views",
+            finding: false,
+            text: format!(
+                "{} of images that have several views: the first view alone was looked at",
+                counted(images.further_views, "further row")
+            ),
+        });
+    }
     Ok(Findings { codebook, remarks, ..found })
 }
 

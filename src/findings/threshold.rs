@@ -15,6 +15,9 @@ pub(super) const OF_COPIES: f64 = 0.78;
 pub(super) const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
 const USUAL_RATE: f64 = 9.0;
+/// How many times as many pairs there are as a tenth of a unit of depth on, at least, where most are of
+/// different images; by the usual rate it is 2.5 times.
+const FALL: f64 = 1.3;
 /// Pairs that the usual rate counts for.
 const USUAL: f64 = 16.0;
 /// Share of all pairs of images above [`COUNTED`], where the data don't say it.
@@ -94,16 +97,20 @@ impl Tail {
         // Where pairs are as rare as where most are one image indeed, these are no longer few among them.
         let rare = 2.0 * seen.between(1.4, 2.4) as f64;
         let width = 0.1;
-        let dense = |from: &f64| seen.between(*from, from + width) as f64 / width > rare.max(20.0);
+        let number = |from: f64| seen.between(from, from + width) as f64;
+        // Where they don't get fewer, most are copies.
+        let strangers = |from: &f64| {
+            number(*from) / width > rare.max(20.0) && number(*from) >= FALL * number(from + width)
+        };
         let steps = (0..10).map(|step| lowest + width * f64::from(step));
-        let to = steps.take_while(dense).last().map_or(lowest, |from| from + width);
+        let to = steps.take_while(strangers).last().map_or(lowest, |from| from + width);
         let mut from = to;
         while from - width > lowest - 1e-9 && seen.between(from, to) < MEASURED {
             from -= width;
         }
         let measured = seen.between(from, to) as f64;
         let usual = (pairs * USUAL_SHARE).min(USUAL);
-        if measured < usual {
+        if measured <= usual {
             return Tail { from: lowest, pairs: usual, rate: USUAL_RATE };
         }
         let rate = rate(seen, from, to);
@@ -138,4 +145,64 @@ fn rate(seen: &Similarities, from: f64, to: f64) -> f64 {
 /// The mean of an exponential distribution below `width`.
 fn mean_within(rate: f64, width: f64) -> f64 {
     1.0 / rate - width / ((rate * width).exp() - 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs of strangers, so many above [`COUNTED`], fewer by the usual rate; and some copies.
+    fn similarities(strangers: u32, copies: u32) -> Similarities {
+        let mut seen = Similarities::new();
+        for at in 0..strangers {
+            let share = (f64::from(at) + 0.5) / f64::from(strangers);
+            let depth = depth(f64::from(COUNTED)) - share.ln() / USUAL_RATE;
+            seen.add((1.0 - (-depth).exp()).sqrt() as f32);
+        }
+        (0..copies).for_each(|at| seen.add(0.86 + 0.13 * at as f32 / copies as f32));
+        seen
+    }
+
+    fn estimated(strangers: u32, copies: u32, pairs: f64) -> Threshold {
+        similarities(strangers, copies).threshold(pairs, None, OF_COPIES)
+    }
+
+    #[test]
+    fn it_rises_with_the_number_of_strangers_and_says_how_many_are_left() {
+        let [few, many, most] =
+            [1_000, 20_000, 400_000].map(|strangers| estimated(strangers, 2_000, 1e9));
+        assert!(few.value < many.value && many.value < most.value, "{few:?} {many:?} {most:?}");
+        for (threshold, strangers) in [(many, 20_000.0), (most, 400_000.0)] {
+            let fall = -USUAL_RATE * (depth(threshold.value) - depth(f64::from(COUNTED)));
+            let left = strangers * fall.exp();
+            assert!((threshold.false_pairs / left - 1.0).abs() < 0.3, "{threshold:?} {left}");
+            assert!(threshold.false_pairs <= 0.01 * 2_100.0);
+        }
+    }
+
+    #[test]
+    fn copies_that_are_only_somewhat_alike_arent_taken_for_strangers() {
+        let mut seen = similarities(100, 0);
+        (0..2_000).for_each(|at| seen.add(0.62 + 0.36 * at as f32 / 2_000.0));
+        let threshold = seen.threshold(1e8, None, OF_COPIES);
+        assert!(threshold.value < 0.8, "{threshold:?}");
+    }
+
+    #[test]
+    fn without_copies_hardly_a_stranger_may_be_above_it() {
+        let clean = estimated(2_000, 0, 1e7);
+        assert!(clean.false_pairs <= AT_LEAST && clean.value > 0.85, "{clean:?}");
+        let copies = estimated(2_000, 500, 1e7);
+        assert!(copies.value < clean.value, "{copies:?} {clean:?}");
+    }
+
+    #[test]
+    fn few_images_have_the_lowest_and_what_is_given_is_taken() {
+        for pairs in [0.0, 1.0, 1e4] {
+            assert_eq!(estimated(0, 0, pairs).value, OF_COPIES);
+        }
+        let given = similarities(20_000, 0).threshold(1e8, Some(0.7), OF_COPIES);
+        assert_eq!(given.value, 0.7);
+        assert!((given.false_pairs / 2_600.0 - 1.0).abs() < 0.3, "{given:?}");
+    }
 }

@@ -97,3 +97,36 @@ impl Shares {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::findings::testing::picture;
+
+    #[test]
+    fn points_are_means_of_what_they_cover_at_any_size() {
+        let halves = |width: usize, height: usize| {
+            let grey = move |x: u8, _| if usize::from(x) < width / 2 { [40; 3] } else { [200; 3] };
+            Thumbnail::of(&picture(width, height, grey))
+        };
+        for (width, height) in [(16, 16), (2, 1), (64, 8), (250, 33), (48, 200)] {
+            let small = halves(width, height);
+            let line = |at: usize| [small.luma[at * SIDE + 7], small.luma[at * SIDE + 8]];
+            assert_eq!([line(0), line(15)], [[40, 200]; 2], "{width} x {height}");
+            assert_eq!(small.colour, [[128; 64]; 2], "{width} x {height}");
+        }
+        // Point 7 covers pixels from 7.44 to 8.5.
+        assert_eq!(halves(17, 17).luma[6..9], [40, 115, 200]);
+    }
+
+    #[test]
+    fn colours_are_told_apart_and_nothing_has_no_contrast() {
+        let red = Thumbnail::of(&picture(8, 8, |_, _| [255, 0, 0]));
+        assert_eq!((red.luma[0], red.colour[0][0], red.colour[1][0]), (76, 85, 255));
+        assert_eq!(red.contrast(), 0.0);
+        let stripes =
+            Thumbnail::of(&picture(16, 16, |x, _| [if x % 2 == 0 { 90 } else { 110 }; 3]));
+        assert_eq!(stripes.contrast(), 100.0);
+        assert_eq!(Thumbnail::of(&Picture::default()).contrast(), 0.0);
+    }
+}

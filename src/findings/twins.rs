@@ -66,8 +66,9 @@ impl<'a> Exact<'a> {
 }
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
-fn is_blank(images: &Images, at: usize) -> bool {
-    low::blank(&images.looks[at]) || images.thumbnails.get(at).is_some_and(is_flat)
+pub(super) fn is_blank(images: &Images, at: usize) -> bool {
+    // A saved index has no looks: nothing in it is blank.
+    images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
 }
 
 /// Looks for images that are one.

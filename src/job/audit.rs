@@ -1,6 +1,6 @@
 //! Owns auditing what an output holds, as a job. Must not know: how anything is found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
@@ -15,11 +15,14 @@ use crate::audit::TokenFile;
 use crate::data::contact_sheet;
 use crate::error::{Error, Result};
 use crate::findings::{
-    self, About, Draw, Findings, Remark, Settings, Side, Thumbnails, code_sheet, codes,
+    self, About, Draw, Findings, Remark, Save, Settings, Side, Thumbnails, code_sheet, codes,
 };
 use crate::storage;
-use crate::util::settings::{self, MODEL, PRECISION_AUDIT, SAMPLE, SOURCE, THRESHOLD};
-use crate::util::{overwrite, text};
+use crate::util::overwrite::{self, Foreign};
+use crate::util::settings::{
+    self, FORCE, MODEL, PRECISION_AUDIT, SAMPLE, SAVE_INDEX, SOURCE, THRESHOLD,
+};
+use crate::util::text;
 
 /// A look at what an output holds: duplicates, leaks, images that show nothing or nothing like the
 /// others, the use of its codebook.
@@ -42,6 +45,8 @@ pub struct Audit {
     engines: Vec<EngineChoice>,
     code_pictures: usize,
     force: bool,
+    save_index: Option<PathBuf>,
+    foreign: Foreign,
 }
 
 impl Audit {
@@ -49,7 +54,16 @@ impl Audit {
     pub fn new(input: impl Into<PathBuf>) -> Audit {
         let settings = Settings { input: input.into(), ..Settings::default() };
         let (engines, code_pictures) = (Vec::new(), 0);
-        Audit { settings, source: None, sample: 200, engines, code_pictures, force: false }
+        Audit {
+            settings,
+            source: None,
+            sample: 200,
+            engines,
+            code_pictures,
+            force: false,
+            save_index: None,
+            foreign: Foreign::Keep,
+        }
     }
 
     /// Another output of the same model, whose images shouldn't be in this one: a test set.
@@ -61,6 +75,19 @@ impl Audit {
     /// Similarity, from 0 to 1, from which two images count as one. By default estimated from the data.
     pub fn threshold(mut self, threshold: impl Into<Option<f64>>) -> Audit {
         self.settings.threshold = threshold.into();
+        self
+    }
+
+    /// Saves what it takes to find the images again in a Parquet file, which [`Audit::against`] takes
+    /// as it does an output. Needs a model with a decoder.
+    pub fn save_index(mut self, file: impl Into<Option<PathBuf>>) -> Audit {
+        self.save_index = file.into();
+        self
+    }
+
+    /// Replaces a file of the index's name even where vqtok didn't write it.
+    pub fn overwrite(mut self, overwrite: bool) -> Audit {
+        self.foreign = Foreign::overwritten(overwrite);
         self
     }
 
@@ -147,18 +174,28 @@ impl Audit {
                 let reason = format!("encodes images again: give the {MODEL} that made the tokens");
                 return Err(Error::setting(PRECISION_AUDIT, reason));
             }
+            if self.save_index.is_some() {
+                return Err(no_pictures());
+            }
             return findings::run(&self.settings, None, &mut Relay(observer));
         };
         for input in [Some(&self.settings.input), self.settings.against.as_ref()] {
             let Some(input) = input else { continue };
-            same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?;
+            match findings::model_of_index(input)? {
+                Some(model) => self.require_index_by(input, &model, tokenizer)?,
+                None => {
+                    same_model::require(&TokenFile::open(input)?, tokenizer, self.force, observer)?
+                }
+            }
         }
         if !self.engines.is_empty() {
             tokenizer.require_encoder()?;
         }
+        let save = self.save(tokenizer)?;
         let mut drawing = tokenizer.has_decoder().then_some(Drawing { tokenizer: &mut *tokenizer });
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
-        let mut findings = findings::run(&self.settings, draw, &mut Relay(observer))?;
+        let settings = Settings { save, ..self.settings.clone() };
+        let mut findings = findings::run(&settings, draw, &mut Relay(observer))?;
         if let Some(drawing) = drawing.as_mut().filter(|_| self.code_pictures > 0) {
             let (input, levels) = (&self.settings.input, &findings.report.levels);
             let (wanted, relay) = (self.code_pictures, &mut Relay(observer));
@@ -167,6 +204,30 @@ impl Audit {
         }
         self.look_at_sample(tokenizer, &mut findings, observer)?;
         Ok(findings)
+    }
+
+    /// Where to save the index, and what of the model it says.
+    fn save(&self, tokenizer: &Tokenizer) -> Result<Option<Save>> {
+        let Some(path) = self.save_index.clone() else { return Ok(None) };
+        if !tokenizer.has_decoder() {
+            return Err(no_pictures());
+        }
+        let model = tokenizer.engine.digests()?.weights_sha256.clone();
+        Ok(Some(Save { path, model, foreign: self.foreign }))
+    }
+
+    /// Refuses an index of another model's pictures.
+    fn require_index_by(&self, index: &Path, model: &str, tokenizer: &Tokenizer) -> Result<()> {
+        let ours = &tokenizer.engine.digests()?.weights_sha256;
+        if model == ours || self.force {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!(
+            "the index {} was saved with the model of weights {model}, and {} has {ours}: give the \
+             {MODEL} that it was saved with, or pass {FORCE}",
+            text::path(index),
+            text::path(&tokenizer.path),
+        )))
     }
 
     /// The pictures of codes that were asked for as a PNG file, from the most used to the least.
@@ -190,14 +251,19 @@ impl Audit {
         storage::resumable(|| {
             let input = &self.settings.input;
             let sample = Sample::take(input, source, self.sample, tokenizer, observer)?;
+            let remark = |what: &str| Remark {
+                about: "sample",
+                finding: false,
+                text: format!("the output doesn't say how its images were prepared{what}"),
+            };
+            let Some(sample) = sample else {
+                findings
+                    .remarks
+                    .push(remark(", nor does the model: no sample of them is compared"));
+                return Ok(());
+            };
             if !sample.told {
-                findings.remarks.push(Remark {
-                    about: "sample",
-                    finding: false,
-                    text: "the output doesn't say how its images were prepared: the sample is \
-                           prepared as the model says"
-                        .into(),
-                });
+                findings.remarks.push(remark(": a sample is prepared as the model says"));
             }
             if tokenizer.has_decoder() {
                 findings.reconstructions = Some(reconstructions(&sample, tokenizer, observer)?);
@@ -243,7 +309,8 @@ impl Audit {
                 (self.settings.against.as_ref(), Side::There, &wanted.there),
             ];
             for (input, side, keys) in sides {
-                let Some(input) = input else { continue };
+                let index = |input: &Path| matches!(findings::model_of_index(input), Ok(Some(_)));
+                let Some(input) = input.filter(|input| !index(input)) else { continue };
                 let drawn = &mut pictures;
                 findings::draw_thumbnails(input, side, keys, &mut draw, drawn, &mut relay)?;
             }
@@ -255,4 +322,10 @@ impl Audit {
         };
         Ok(findings::render(findings, &pictures, &about))
     }
+}
+
+fn no_pictures() -> Error {
+    let reason =
+        format!("holds pictures of tokens: give the {MODEL} that made them, with a decoder");
+    Error::setting(SAVE_INDEX, reason)
 }

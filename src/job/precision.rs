@@ -119,6 +119,17 @@ pub(super) fn audit(
     Ok(work.finish())
 }
 
+/// What is stored with each engine, then the first engine with each other.
+fn pairs(names: impl Iterator<Item = String> + Clone) -> Vec<TokenPair> {
+    let pair = |a: &str, b| {
+        let (a, changed, changed_images, margins) = (a.to_string(), 0, 0, None);
+        TokenPair { a, b, changed, changed_images, margins }
+    };
+    let first = names.clone().next().unwrap_or_default();
+    let with_stored = names.clone().map(|name| pair("stored", name));
+    with_stored.chain(names.skip(1).map(|name| pair(&first, name))).collect()
+}
+
 impl<'a> Work<'a> {
     fn new(
         sample: &Sample,
@@ -141,18 +152,7 @@ impl<'a> Work<'a> {
             stored_by: sample.made_by.as_ref().map(|[device, how]| format!("{device} {how}")),
             ..PrecisionFindings::default()
         };
-        let names = engines.iter().map(|(engine, _)| engine.to_string());
-        let pair = |(a, b): (String, String)| TokenPair {
-            a,
-            b,
-            changed: 0,
-            changed_images: 0,
-            margins: None,
-        };
-        let mut pairs: Vec<_> = names.clone().map(|name| ("stored".to_string(), name)).collect();
-        let first = names.clone().next().unwrap_or_default();
-        pairs.extend(names.skip(1).map(|name| (first.clone(), name)));
-        found.pairs = pairs.into_iter().map(pair).collect();
+        found.pairs = pairs(engines.iter().map(|(engine, _)| engine.to_string()));
         let tokens = |row: &SampledRow| -> u64 {
             row.codes.levels.iter().map(|level| level.codes.len() as u64).sum()
         };
@@ -236,7 +236,8 @@ impl<'a> Work<'a> {
             self.found.images += 1;
             for (general, level) in general.iter_mut().zip(&row.codes[0].levels) {
                 let tokens = level.codes.len();
-                let every = (0..tokens).filter(|token| (self.seen + token) % self.stride == 0);
+                let every =
+                    (0..tokens).filter(|token| (self.seen + token).is_multiple_of(self.stride));
                 general.extend(every.map(|token| row.at * tokens + token));
                 self.found.tokens += tokens as u64;
                 self.seen += tokens;

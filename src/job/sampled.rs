@@ -56,7 +56,8 @@ pub(super) enum Unusable {
 }
 
 impl Sample {
-    /// `count` rows of `input`, with their images among `source`.
+    /// `count` rows of `input`, with their images among `source`; None where neither the output nor the
+    /// model says how images are prepared.
     ///
     /// # Errors
     /// An output or a source that can't be read; settings that this version doesn't know; an
@@ -67,7 +68,7 @@ impl Sample {
         count: usize,
         tokenizer: &Tokenizer,
         observer: &mut dyn Observer,
-    ) -> Result<Sample> {
+    ) -> Result<Option<Sample>> {
         let asked = Asked { image: true, ..Asked::default() };
         let file = TokenFile::open_as(input, asked)?;
         let entry = |name: &str| file.entries().get(name);
@@ -77,12 +78,16 @@ impl Sample {
         let told = identity.is_some();
         let preparation = match &identity {
             Some(identity) => preparation(identity, channels)?,
-            None => tokenizer.bounded_preparation()?,
+            None => match tokenizer.preparation() {
+                Ok(preparation) => preparation,
+                Err(_) => return Ok(None),
+            },
         };
         let made_by = identity.map(|identity| [identity.device, identity.precision]);
         let mut rows = storage::complete(input, || evenly(file, count, observer))?;
         find(&mut rows, source, observer)?;
-        Ok(Sample { rows, preparation, told, made_by, library: Library::default() })
+        let library = Library::default();
+        Ok(Some(Sample { rows, preparation, told, made_by, library }))
     }
 
     /// The pixels of some rows, in their order.

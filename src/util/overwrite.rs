@@ -6,7 +6,7 @@
 //! with the mark gives way, any other stays.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,13 @@ const HTML_START: &[u8] = b"<!doctype html>";
 pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
 /// How the JSON file of an audit begins.
 const AUDIT_MARK: &[u8] = b"{\n  \"schema\": \"audit.";
+/// How an index of an audit begins as a Parquet file, and what its footer says at its end.
+const PARQUET_START: &[u8] = b"PAR1";
+const INDEX_MARK: &[u8] = b"index.v1";
 /// As far into a page as its mark stands.
 const HEAD_BYTES: u64 = 1024;
+/// As far from a Parquet file's end as its marks stand: behind what is said of its columns.
+const FOOTER_BYTES: u64 = 1 << 13;
 
 const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Signature and IHDR chunk: what stands before the mark of a picture.
@@ -73,6 +78,18 @@ pub(crate) fn is_ours(path: &Path) -> bool {
         || head.starts_with(HTML_START) && marked(&head)
         || head.starts_with(MAN_MARK)
         || head.starts_with(AUDIT_MARK)
+        || head.starts_with(PARQUET_START) && is_index(path)
+}
+
+/// Whether a Parquet file's footer says that it is an index.
+fn is_index(path: &Path) -> bool {
+    let mut end = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(FOOTER_BYTES)))?;
+        file.take(FOOTER_BYTES).read_to_end(&mut end)
+    });
+    read.is_ok() && end.windows(INDEX_MARK.len()).any(|bytes| bytes == INDEX_MARK)
 }
 
 /// What has the name of a result.
@@ -158,13 +175,25 @@ pub(crate) fn create_folder(folder: &Path) -> Result<()> {
 /// # Errors
 /// As [`check`], at whatever moment the other file came; what the system refuses.
 pub(crate) fn write(path: &Path, bytes: &[u8], foreign: Foreign) -> Result<()> {
+    write_by(path, foreign, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// The same for a file that is too long to be in memory.
+///
+/// # Errors
+/// As [`write`]; those of `content`.
+pub(crate) fn write_by(
+    path: &Path,
+    foreign: Foreign,
+    content: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<()> {
     check(path, foreign)?;
     create_folder(folder_of(path))?;
     if let Standing::Stream = standing(path)? {
-        let stream = OpenOptions::new().write(true).open(path);
-        return stream.and_then(|mut s| s.write_all(bytes)).map_err(Error::io(path));
+        let mut stream = OpenOptions::new().write(true).open(path).map_err(Error::io(path))?;
+        return content(&mut stream);
     }
-    let temporary = Temporary::create(path, bytes)?;
+    let temporary = Temporary::create(path, content)?;
     if let Standing::Nothing = standing(path)? {
         match temporary.publish(path) {
             Ok(()) => return Ok(()),
@@ -185,7 +214,7 @@ fn folder_of(path: &Path) -> &Path {
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn create(target: &Path, bytes: &[u8]) -> Result<Temporary> {
+    fn create(target: &Path, content: impl FnOnce(&mut File) -> Result<()>) -> Result<Temporary> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let n = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +222,7 @@ impl Temporary {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
                     let temporary = Temporary(path);
-                    file.write_all(bytes).map_err(Error::io(target))?;
+                    content(&mut file)?;
                     return Ok(temporary);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

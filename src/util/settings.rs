@@ -83,6 +83,7 @@ settings! {
     RETRY_FAILED = "retry_failed",
     ROWS = "rows",
     SAMPLE = "sample",
+    SAVE_INDEX = "save_index",
     SEED = "seed",
     SHARD_ROWS = "shard_rows",
     SHEET = "sheet",

@@ -3,7 +3,7 @@
 use super::*;
 
 fn row(patterns: &mut Patterns, codes: &[u32], grid: (usize, usize)) {
-    patterns.add(codes, grid, Some(0), Some(3));
+    patterns.add(codes, grid, Some(0), 3);
 }
 
 #[test]
@@ -12,7 +12,11 @@ fn every_token_is_counted_where_it_stands() {
     patterns.take_label("cat");
     row(&mut patterns, &[0, 1, 2, 3, 4, 0], (2, 3));
     row(&mut patterns, &[0, 1, 2, 3, 4, 1], (2, 3));
-    assert_eq!(patterns.uses(), [3, 3, 2, 2, 2]);
+    patterns.close("x".into(), 2, BTreeMap::new(), &[3, 3, 2, 2, 2]);
+    assert_eq!(
+        (patterns.uses(), &patterns.stretches[0].uses[..]),
+        (&[3, 3, 2, 2, 2][..], &[3, 3, 2, 2, 2][..])
+    );
     let places: Vec<&[u32]> = patterns.places().collect();
     assert_eq!(
         (places.len(), places[0], places[5]),
@@ -33,6 +37,10 @@ fn every_token_is_counted_where_it_stands() {
 fn many_codes_share_columns() {
     let mut patterns = Patterns::new(Some(1 << 18), (1, 2), true);
     row(&mut patterns, &[5, 200_000], (1, 2));
+    let mut counted = vec![0; 200_001];
+    (counted[5], counted[200_000]) = (1, 1);
+    patterns.close("x".into(), 1, BTreeMap::new(), &counted);
+    assert_eq!(patterns.parts().nth(3).unwrap()[group(200_000)], 1);
     let uses = patterns.uses();
     assert_eq!((uses.len(), uses[5], uses[group(200_000)]), (GROUPS, 1, 1));
     let groups: std::collections::BTreeSet<usize> = (0..1 << 18).map(group).collect();
@@ -47,7 +55,12 @@ fn stretches_keep_their_order_and_stay_few() {
         patterns.take_label(if shard < 300 { "a" } else { "b" });
         row(&mut patterns, &[shard % 2], (1, 1));
         let labels = [(if shard < 300 { "a" } else { "b" }.to_string(), 1)].into();
-        patterns.close(format!("{shard:03}"), 1, labels);
+        patterns.close(
+            format!("{shard:03}"),
+            1,
+            labels,
+            &[u64::from(shard % 2 == 0), u64::from(shard % 2 == 1)],
+        );
         all.merge(patterns);
     }
     assert!(all.stretches.len() <= STRETCHES_MAX && all.stretches.len() > STRETCHES_MAX / 2 - 1);
@@ -65,10 +78,15 @@ fn stretches_keep_their_order_and_stay_few() {
 fn rare_codes_have_more_bits() {
     let mut patterns = Patterns::new(Some(4), (2, 2), true);
     (0..100).for_each(|_| row(&mut patterns, &[0, 0, 0, 1], (2, 2)));
+    patterns.close("x".into(), 100, BTreeMap::new(), &[300, 100]);
     let common = CommonCodes::of(&patterns);
     let bits = |codes: [u32; 4]| common.bits(&Grid { codes: codes.to_vec(), height: 2, width: 2 });
     let (usual, odd) = (bits([0, 0, 0, 1]), bits([2, 3, 3, 2]));
     assert!(usual[0] < 1.0 && odd[0] > 8.0 && usual[1] < 1.1 && odd[1] > 1.5, "{usual:?} {odd:?}");
-    assert_eq!(stride(1), 1);
-    assert_eq!(stride(SAMPLED * 3), 3);
+}
+
+#[test]
+fn many_rows_are_sampled() {
+    assert_eq!([stride(1, 64), stride(1 << 18, 64), stride(3 << 18, 64)], [1, 1, 3]);
+    assert_eq!([stride(0, 64), stride(10_000, 1 << 20), stride(u64::MAX, u64::MAX)][..2], [1, 2]);
 }

@@ -12,7 +12,7 @@ fn slopes_and_neighbours_are_those_of_made_numbers() {
         let mut patterns = Patterns::new(Some(2), (8, 8), true);
         for row in 0..200 {
             let codes: Vec<u32> = (0..64).map(|at| code(at + row)).collect();
-            patterns.add(&codes, (8, 8), None, Some(0));
+            patterns.add(&codes, (8, 8), None, 0);
         }
         patterns
     };

@@ -40,15 +40,13 @@ pub(super) fn meet(waited: &Waited, tally: &mut Tally, observer: &mut dyn Observ
 impl Met {
     fn take(&mut self, waited: &Waited, group: &Group, tally: &mut Tally) {
         let [a, b] = pairs(waited, group, tally);
-        let whole = |rows: &[u32]| rows.iter().any(|&at| waited.view(at) == 0);
-        let paired = a.len() < group.rows[0].len();
         let failed = [0, 1].map(|side| group.failures[side].first().copied());
-        if paired || (!a.is_empty() && !b.is_empty()) {
+        let paired = a.len() < group.rows[0].len();
+        let mut left = a.iter().chain(&b).map(|&at| waited.view(at));
+        // Without its first view an image isn't new: that met its counterpart while both were read.
+        let no_first_view = a.len() + b.len() > 0 && left.all(|view| view != 0);
+        if paired || no_first_view || (!a.is_empty() && !b.is_empty()) {
             // They share the image, and not all of its views.
-            self.further_rows[0] += a.len() as u64;
-            self.further_rows[1] += b.len() as u64;
-        } else if !whole(&a) && !whole(&b) && !(a.is_empty() && b.is_empty()) {
-            // The first view met its counterpart while both were read.
             self.further_rows[0] += a.len() as u64;
             self.further_rows[1] += b.len() as u64;
         } else {

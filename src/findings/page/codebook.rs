@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::facts::{self, wide};
-use super::{POLICY, open_section, style};
+use super::frame::{POLICY, open_section};
+use super::style;
 use crate::audit::report::{AuditReport, ErrorReport, LevelReport};
 use crate::util::charts::{Frame, bar_chart, codes_by_uses, rank_frequency};
 use crate::util::html::{

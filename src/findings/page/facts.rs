@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::open_section;
+use super::frame::open_section;
 use crate::audit::report::AuditReport;
 use crate::util::html::{escape, number, table, text};
 use crate::util::numbers;

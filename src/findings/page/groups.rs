@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::cards::{Shot, cell, figure, key, picture, rest, tag};
+use super::frame::open_section;
 use super::shown::{MEMBERS_MAX, Part, Shown};
 use super::thumbnails::{Side, Thumbnails};
-use super::{open_section, words};
+use super::words;
 use crate::findings::result::{Duplicates, Kind, Member};
 use crate::util::html::{escape, number};
 use crate::util::numbers::{count, counted};

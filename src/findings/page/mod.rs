@@ -8,6 +8,7 @@
 mod cards;
 mod codebook;
 mod facts;
+mod frame;
 mod groups;
 mod patterns;
 mod shown;
@@ -20,27 +21,14 @@ mod with_model;
 mod words;
 
 use super::result::Findings;
-use crate::util::html::{escape, open_head};
+use crate::util::html::open_head;
+use frame::POLICY;
 use shown::Shown;
 
 pub(crate) use codebook::render as render_report;
+pub(crate) use frame::About;
 pub(crate) use shown::wanted;
 pub(crate) use thumbnails::{Side, Small, Thumbnails};
-
-/// Nothing is fetched and nothing runs, whatever a name says.
-const POLICY: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
-                      img-src data:; style-src 'unsafe-inline'\">";
-
-/// What a page says beside the findings.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct About<'a> {
-    /// What was audited, in a few words.
-    pub name: String,
-    /// The other output, where there is one.
-    pub against: Option<String>,
-    /// Beginnings of keys that aren't on the list of what can go.
-    pub keep: &'a [String],
-}
 
 /// The page. Settings in it stand between the marks of [`crate::util::settings`].
 pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About<'_>) -> String {
@@ -64,15 +52,6 @@ pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About
     summary::draw_end(&mut page, thumbnails);
     page.push_str("</body></html>\n");
     page
-}
-
-/// The beginning of a part of the page, which ends with `</section>`.
-fn open_section(page: &mut String, id: &str, title: &str, count: Option<String>) {
-    page.push_str(&format!("<section id={id}><h2>{}", escape(title)));
-    if let Some(count) = count {
-        page.push_str(&format!("<span class=n>{}</span>", escape(&count)));
-    }
-    page.push_str("</h2>");
 }
 
 #[cfg(test)]

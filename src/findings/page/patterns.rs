@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::facts::wide;
-use super::open_section;
+use super::frame::open_section;
 use crate::findings::codebook::{Codebook, Places};
 use crate::findings::drift::Drift;
 use crate::util::charts::heat_map;

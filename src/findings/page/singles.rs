@@ -4,9 +4,10 @@
 use std::fmt::Write;
 
 use super::cards::{Shot, cell, figure, key, rest, tag};
+use super::frame::{About, open_section};
 use super::shown::Shown;
 use super::thumbnails::{Side, Thumbnails};
-use super::{About, open_section, words};
+use super::words;
 use crate::findings::result::{Kind, Leak, LowInformation, Outlier};
 use crate::util::html::{escape, short, text};
 use crate::util::numbers::{count, counted};

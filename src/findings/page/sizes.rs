@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::cards::{Shot, cell, figure, key, rest, tag};
-use super::open_section;
+use super::frame::open_section;
 use super::shown::{Part, Shown};
 use super::thumbnails::{Side, Thumbnails};
 use crate::findings::result::Findings;

@@ -3,9 +3,10 @@
 
 use std::fmt::Write;
 
+use super::frame::About;
 use super::shown::{Part, Shown};
 use super::thumbnails::Thumbnails;
-use super::{About, words};
+use super::words;
 use crate::findings::result::{Duplicates, Findings};
 use crate::util::html::{escape, short};
 use crate::util::numbers::{count, counted};

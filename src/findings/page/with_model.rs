@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::cards::{cell, image, key, tag};
-use super::open_section;
+use super::frame::open_section;
 use super::thumbnails::Small;
 use crate::findings::codes::{CodePicture, ON_PAGE};
 use crate::findings::picture::Picture;
