@@ -291,7 +291,7 @@ fn ten_thousand_findings_stay_light_and_the_same() {
     // Of pictures that compress worst.
     assert!(page.len() < 10_000_000 && pictures < 900, "{} bytes, {pictures}", page.len());
     let bare = render(&found, &Thumbnails::default(), &about(&[]));
-    assert!(bare.len() < 4_000_000, "{} bytes", bare.len());
+    assert!(bare.len() < 6_000_000, "{} bytes", bare.len());
     assert_eq!(page, drawn(&found).0);
     // The surest of a reason first.
     let strip = &page[page.find(" id=low").unwrap()..];
