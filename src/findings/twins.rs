@@ -14,7 +14,7 @@ use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{OF_COPIES, OF_LEAKS, Threshold};
+use super::threshold::{OF_COPIES, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -126,11 +126,10 @@ impl Twins {
         theirs: Option<&Exact<'_>>,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Pair>> {
-        let both = [Some(ours), theirs];
-        let thumbnails: Vec<_> =
-            both.into_iter().flatten().map(|exact| &exact.images.thumbnails[..]).collect();
-        let weights = Weights::of(&thumbnails);
-        let rows = both.into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
+        // What is found within a set doesn't depend on what it is held against.
+        let weights = Weights::of(&[&ours.images.thumbnails]);
+        let rows =
+            [Some(ours), theirs].into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
         observer.event(&Event::Begin { stage: "compare", rows });
         let mut interrupted = || match observer.interrupted() {
             true => Err(Error::Interrupted),
@@ -139,15 +138,19 @@ impl Twins {
         let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
         let found = near::within(&mine, &weights, &mut interrupted)?;
         let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
-        let threshold =
-            found.similarities.threshold(compared * compared / 2.0, settings.threshold, OF_COPIES);
+        let pairs_within = compared * compared / 2.0;
+        let threshold = found.similarities.threshold(pairs_within, settings.threshold, OF_COPIES);
         self.threshold = Some(threshold);
+        let within = found.similarities.clone();
         self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
         let Some(theirs) = theirs else { return Ok(Vec::new()) };
+        let weights = Weights::of(&[&ours.images.thumbnails, &theirs.images.thumbnails]);
+        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
         let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
         let across = near::across(&mine, &other, &weights, &mut interrupted)?;
         let pairs = compared * theirs.images.len() as f64;
-        let threshold = across.similarities.threshold(pairs, settings.threshold, OF_LEAKS);
+        let within = (&within, pairs_within);
+        let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
         self.remark(
             "leaks",
             format!(
