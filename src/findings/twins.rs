@@ -52,6 +52,16 @@ impl<'a> Exact<'a> {
         !is_blank(self.images, at) && self.same.first(at as u32) as usize == at
     }
 
+    /// How many are.
+    fn number(&self) -> f64 {
+        (0..self.images.len()).filter(|&at| self.compared(at)).count() as f64
+    }
+
+    /// Those that are compared.
+    fn set<'s>(&'s self, weights: &Weights) -> Result<Set<'s>> {
+        Set::new(&self.images.thumbnails, weights, &|at| self.compared(at))
+    }
+
     fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
         let files = &self.images.files;
         let several = |group: &&Vec<u32>| {
@@ -89,7 +99,16 @@ pub(super) fn find(
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
     } else {
-        leaking = twins.find_near(settings, &ours, theirs.as_ref(), observer)?;
+        let rows = images.len() + other.map_or(0, Images::len);
+        observer.event(&Event::Begin { stage: "compare", rows: rows as u64 });
+        let mut interrupted = || match observer.interrupted() {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        };
+        twins.find_near(settings, &ours, &mut interrupted)?;
+        if let Some(theirs) = &theirs {
+            leaking = twins.find_across(settings, &ours, theirs, &mut interrupted)?;
+        }
     }
     if let Some(theirs) = &theirs {
         let [ours_taken, theirs_taken] =
@@ -118,35 +137,35 @@ impl Twins {
         }
     }
 
-    /// Near duplicates of ours; the pairs of one of ours with one of theirs.
+    /// Near duplicates of ours, which are the same whatever they are audited against.
     fn find_near(
         &mut self,
         settings: &Settings,
         ours: &Exact<'_>,
-        theirs: Option<&Exact<'_>>,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Pair>> {
-        let both = [Some(ours), theirs];
-        let thumbnails: Vec<_> =
-            both.into_iter().flatten().map(|exact| &exact.images.thumbnails[..]).collect();
-        let weights = Weights::of(&thumbnails);
-        let rows = both.into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
-        observer.event(&Event::Begin { stage: "compare", rows });
-        let mut interrupted = || match observer.interrupted() {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
-        };
-        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
-        let found = near::within(&mine, &weights, &mut interrupted)?;
-        let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
-        let threshold =
-            found.similarities.threshold(compared * compared / 2.0, settings.threshold, OF_COPIES);
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let weights = Weights::of(&[&ours.images.thumbnails]);
+        let mine = ours.set(&weights)?;
+        let found = near::within(&mine, &weights, interrupted)?;
+        let pairs = ours.number().powi(2) / 2.0;
+        let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
         self.threshold = Some(threshold);
         self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
-        let Some(theirs) = theirs else { return Ok(Vec::new()) };
-        let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
-        let across = near::across(&mine, &other, &weights, &mut interrupted)?;
-        let pairs = compared * theirs.images.len() as f64;
+        Ok(())
+    }
+
+    /// The pairs of one of ours with one of theirs.
+    fn find_across(
+        &mut self,
+        settings: &Settings,
+        ours: &Exact<'_>,
+        theirs: &Exact<'_>,
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Pair>> {
+        let weights = Weights::of(&[&ours.images.thumbnails, &theirs.images.thumbnails]);
+        let (mine, other) = (ours.set(&weights)?, theirs.set(&weights)?);
+        let across = near::across(&mine, &other, &weights, interrupted)?;
+        let pairs = ours.number() * theirs.number();
         let threshold = across.similarities.threshold(pairs, settings.threshold, OF_LEAKS);
         self.remark(
             "leaks",
