@@ -158,7 +158,10 @@ fn leaks_and_indexes(job: &Job) {
     let across = found(job, "A --model model --against B");
     assert_eq!(leaks(&across), expected);
     assert_eq!(across["against"], json!(26));
-    assert_eq!(leaks(&found(job, "A --against B")), expected[..1]);
+    // Without pictures a blank is told by its codes alone, of which this model may give it several.
+    let mut exact = leaks(&found(job, "A --against B"));
+    exact.retain(|leak| !leak.0.contains("blank"));
+    assert_eq!(exact, expected[..1]);
     job.expect(0, "audit B --model model --fail-on none --save-index b.parquet");
     let saved = found(job, "A --model model --against b.parquet");
     assert_eq!((leaks(&saved), saved["against"].as_u64()), (expected.to_vec(), Some(22)));

@@ -14,7 +14,7 @@ use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{OF_COPIES, Threshold};
+use super::threshold::{OF_COPIES, Similarities, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -50,6 +50,16 @@ impl<'a> Exact<'a> {
     /// Whether an image is compared with others.
     fn compared(&self, at: usize) -> bool {
         !is_blank(self.images, at) && self.same.first(at as u32) as usize == at
+    }
+
+    /// How many are.
+    fn number(&self) -> f64 {
+        (0..self.images.len()).filter(|&at| self.compared(at)).count() as f64
+    }
+
+    /// Those that are compared.
+    fn set<'s>(&'s self, weights: &Weights) -> Result<Set<'s>> {
+        Set::new(&self.images.thumbnails, weights, &|at| self.compared(at))
     }
 
     fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
@@ -89,7 +99,16 @@ pub(super) fn find(
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
     } else {
-        leaking = twins.find_near(settings, &ours, theirs.as_ref(), observer)?;
+        let rows = images.len() + other.map_or(0, Images::len);
+        observer.event(&Event::Begin { stage: "compare", rows: rows as u64 });
+        let mut interrupted = || match observer.interrupted() {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        };
+        let within = twins.find_near(settings, &ours, &mut interrupted)?;
+        if let Some(theirs) = &theirs {
+            leaking = twins.find_across(settings, [&ours, theirs], &within, &mut interrupted)?;
+        }
     }
     if let Some(theirs) = &theirs {
         let [ours_taken, theirs_taken] =
@@ -118,38 +137,38 @@ impl Twins {
         }
     }
 
-    /// Near duplicates of ours; the pairs of one of ours with one of theirs.
+    /// Near duplicates of ours, which are the same whatever they are audited against. Gives how alike its
+    /// pairs are.
     fn find_near(
         &mut self,
         settings: &Settings,
         ours: &Exact<'_>,
-        theirs: Option<&Exact<'_>>,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Pair>> {
-        // What is found within a set doesn't depend on what it is held against.
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Similarities> {
         let weights = Weights::of(&[&ours.images.thumbnails]);
-        let rows =
-            [Some(ours), theirs].into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
-        observer.event(&Event::Begin { stage: "compare", rows });
-        let mut interrupted = || match observer.interrupted() {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
-        };
-        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
-        let found = near::within(&mine, &weights, &mut interrupted)?;
-        let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
-        let pairs_within = compared * compared / 2.0;
-        let threshold = found.similarities.threshold(pairs_within, settings.threshold, OF_COPIES);
+        let mine = ours.set(&weights)?;
+        let found = near::within(&mine, &weights, interrupted)?;
+        let pairs = ours.number().powi(2) / 2.0;
+        let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
         self.threshold = Some(threshold);
         let within = found.similarities.clone();
         self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
-        let Some(theirs) = theirs else { return Ok(Vec::new()) };
+        Ok(within)
+    }
+
+    /// The pairs of one of ours with one of theirs.
+    fn find_across(
+        &mut self,
+        settings: &Settings,
+        [ours, theirs]: [&Exact<'_>; 2],
+        within: &Similarities,
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Pair>> {
         let weights = Weights::of(&[&ours.images.thumbnails, &theirs.images.thumbnails]);
-        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
-        let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
-        let across = near::across(&mine, &other, &weights, &mut interrupted)?;
-        let pairs = compared * theirs.images.len() as f64;
-        let within = (&within, pairs_within);
+        let (mine, other) = (ours.set(&weights)?, theirs.set(&weights)?);
+        let across = near::across(&mine, &other, &weights, interrupted)?;
+        let pairs = ours.number() * theirs.number();
+        let within = (within, ours.number().powi(2) / 2.0);
         let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
         self.remark(
             "leaks",
