@@ -22,6 +22,21 @@ const TOKENS_MIN: f32 = 16.0;
 struct Usual {
     unique_codes: f32,
     quantization_error: f32,
+    darkest: f32,
+    lightest: f32,
+    page_luma: f32,
+}
+
+impl Usual {
+    /// Whether most images of the set are like that: drawings on paper, stars, single digits.
+    fn is(self, reason: &str) -> bool {
+        match reason {
+            "dark" => self.lightest <= 2.0 * DARK,
+            "overexposed" => self.darkest >= 2.0 * LIGHT - 255.0,
+            "letterbox" => is_empty(self.page_luma),
+            _ => false,
+        }
+    }
 }
 
 /// Whether an image shows nothing that tells it from others alike: one colour, darkness, glare. Says so
@@ -68,23 +83,25 @@ fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {
 
 /// How sure it is that an image is a small thing on an empty page.
 fn page(seen: &Features) -> Option<f32> {
-    let empty = seen.page_luma <= PAGE[0] || seen.page_luma >= PAGE[1];
     let small = seen.far_share > 0.0 && seen.far_share <= 0.12 && seen.far_box <= 0.16;
     let codes = seen.unique_codes <= 2.0 * seen.tokens.sqrt();
-    (empty && small && codes && seen.page_share >= 0.8).then_some(seen.page_share)
+    (is_empty(seen.page_luma) && small && codes && seen.page_share >= 0.8)
+        .then_some(seen.page_share)
+}
+
+fn is_empty(page_luma: f32) -> bool {
+    page_luma <= PAGE[0] || page_luma >= PAGE[1]
 }
 
 /// What an image lacks, and how sure that is.
 fn judge(seen: &Features, error: f32, usual: Usual) -> Option<(&'static str, f32)> {
     let few = seen.tokens.sqrt().min(usual.unique_codes / 2.0);
-    if let Some(found) = flat(seen, few) {
+    let found = flat(seen, few).or_else(|| Some(("letterbox", page(seen)?)));
+    if let Some(found) = found.filter(|(reason, _)| !usual.is(reason)) {
         return Some(found);
     }
     if !seen.is_seen() {
         return None;
-    }
-    if let Some(sure) = page(seen) {
-        return Some(("letterbox", sure));
     }
     if seen.bars >= 0.25 {
         return Some(("letterbox", 0.5 + seen.bars / 2.0));
@@ -100,8 +117,13 @@ fn judge(seen: &Features, error: f32, usual: Usual) -> Option<(&'static str, f32
 
 /// All images that show hardly anything, with their places, in their order.
 pub(super) fn find(images: &Images) -> Vec<(usize, LowInformation)> {
+    let feature =
+        |of: fn(&Features) -> f32| middle(images.looks.iter().map(|look| of(&look.features)));
     let usual = Usual {
-        unique_codes: middle(images.looks.iter().map(|look| look.features.unique_codes)),
+        unique_codes: feature(|seen| seen.unique_codes),
+        darkest: feature(|seen| seen.darkest),
+        lightest: feature(|seen| seen.lightest),
+        page_luma: feature(|seen| seen.page_luma),
         quantization_error: middle(images.sizes.iter().map(|size| size.quantization_error)),
     };
     let found = images.looks.iter().zip(images.sizes.iter()).enumerate();

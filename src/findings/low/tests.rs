@@ -4,7 +4,13 @@ use super::super::picture::Picture;
 use super::super::testing::{grid, picture};
 use super::*;
 
-const USUAL: Usual = Usual { unique_codes: 48.0, quantization_error: 3.0 };
+const USUAL: Usual = Usual {
+    unique_codes: 48.0,
+    quantization_error: 3.0,
+    darkest: 40.0,
+    lightest: 200.0,
+    page_luma: 120.0,
+};
 
 /// The reason for a picture of 32 x 32 pixels in 64 tokens with so many codes.
 fn reason(codes: u32, drawn: &Picture) -> Option<&'static str> {
@@ -104,6 +110,26 @@ fn a_set_of_few_codes_throughout_is_not_low_throughout() {
     );
     assert_eq!(judge(&seen, 1.0, usual), None);
     assert!(judge(&seen, 1.0, USUAL).is_some());
+}
+
+#[test]
+fn what_a_set_is_like_throughout_is_no_finding() {
+    let judged = |codes: u32, drawn: &Picture, usual: Usual| {
+        let seen = Features::of(&grid(8, 8, |at| at % codes), Some(drawn), None);
+        judge(&seen, 1.0, usual).map(|(reason, _)| reason)
+    };
+    let digit = picture(32, 32, |x, y| match (x, y) {
+        (14..18, 8..16) => [250; 3],
+        _ => [0; 3],
+    });
+    assert_eq!(judged(12, &digit, USUAL), Some("letterbox"));
+    assert_eq!(judged(12, &digit, Usual { page_luma: 0.0, ..USUAL }), None);
+    let night = picture(32, 32, |x, y| motley(x, y).map(|c| c / 12));
+    assert_eq!(judged(12, &night, USUAL), Some("dark"));
+    assert_eq!(judged(12, &night, Usual { lightest: 40.0, ..USUAL }), None);
+    let paper = picture(32, 32, |x, y| motley(x, y).map(|c| 240 + c / 17));
+    assert_eq!(judged(8, &paper, USUAL), Some("overexposed"));
+    assert_eq!(judged(12, &paper, Usual { darkest: 220.0, ..USUAL }), None);
 }
 
 #[test]
