@@ -39,11 +39,11 @@ struct Exact<'a> {
 
 impl<'a> Exact<'a> {
     fn of(images: &'a Images) -> Exact<'a> {
-        let shown = |at: usize| !is_blank(images, at);
-        let files = exact::groups(&images.files, |at| images.files[at] != [0; 16] && shown(at));
-        let pixels = exact::groups(&images.grids, shown);
+        let taken = |kind| move |at: usize| is_taken(images, kind, at);
+        let files = exact::groups(&images.files, taken(Kind::ExactFile));
+        let pixels = exact::groups(&images.grids, taken(Kind::ExactPixels));
         let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
-        let blanks = (0..images.len()).filter(|&at| !shown(at)).count() as u64;
+        let blanks = (0..images.len()).filter(|&at| is_blank(images, at)).count() as u64;
         Exact { images, files, pixels, same: Same::of(&all), blanks }
     }
 
@@ -64,8 +64,10 @@ impl<'a> Exact<'a> {
 
     fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
         let files = &self.images.files;
+        // Of files whose digests aren't known only the tokens tell.
         let several = |group: &&Vec<u32>| {
-            group.iter().any(|&at| files[at as usize] != files[group[0] as usize])
+            let first = files[group[0] as usize];
+            first == [0; 16] || group.iter().any(|&at| files[at as usize] != first)
         };
         let pixels = self.pixels.iter().filter(several).map(|group| (group, Kind::ExactPixels));
         let files = self.files.iter().map(|group| (group, Kind::ExactFile));
@@ -76,9 +78,23 @@ impl<'a> Exact<'a> {
 }
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
-pub(super) fn is_blank(images: &Images, at: usize) -> bool {
+fn is_blank(images: &Images, at: usize) -> bool {
     // A saved index has no looks: nothing in it is blank.
     images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
+}
+
+/// Whether an image is of one colour.
+pub(super) fn is_constant(images: &Images, at: usize) -> bool {
+    images.looks.get(at).is_some_and(low::constant)
+}
+
+/// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
+/// are copies or not; grids that are equal because they show nothing are no copies.
+fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
+    match kind {
+        Kind::ExactFile => images.files[at] != [0; 16] && !is_constant(images, at),
+        Kind::ExactPixels | Kind::Near => !is_blank(images, at),
+    }
 }
 
 /// Looks for images that are one.
@@ -111,8 +127,8 @@ pub(super) fn find(
         }
     }
     if let Some(theirs) = &theirs {
-        let [ours_taken, theirs_taken] =
-            [images, theirs.images].map(|images| move |at: usize| !is_blank(images, at));
+        let [ours_taken, theirs_taken] = [images, theirs.images]
+            .map(|images| move |kind: Kind, at: usize| is_taken(images, kind, at));
         let ours = Side { images, taken: &ours_taken, same: &ours.same };
         let theirs = Side { images: theirs.images, taken: &theirs_taken, same: &theirs.same };
         twins.leaks = leaks(ours, theirs, &leaking);
