@@ -8,7 +8,7 @@ const PUT_UP_WITH: f64 = 0.01;
 /// And their number that is put up with in any case.
 const AT_LEAST: f64 = 0.03;
 /// The threshold is at most this, whatever the data say.
-const HIGHEST: f64 = 0.97;
+pub(super) const HIGHEST: f64 = 0.97;
 /// And at least this where copies are looked for within a set.
 pub(super) const OF_COPIES: f64 = 0.78;
 /// And this where an image of one set accuses another set.
@@ -44,8 +44,13 @@ pub(super) struct Threshold {
 
 /// A measure of similarity of which there are exponentially fewer pairs: so it is of any two directions
 /// in a space of many dimensions, the faster the more there are.
-fn depth(score: f64) -> f64 {
+pub(super) fn depth(score: f64) -> f64 {
     -(1.0 - score * score).ln()
+}
+
+/// The similarity of that depth.
+pub(super) fn similarity(depth: f64) -> f64 {
+    (1.0 - (-depth).exp()).max(0.0).sqrt()
 }
 
 impl Similarities {

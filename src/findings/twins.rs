@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::cluster::clusters;
+use super::crowd::Crowd;
 use super::exact;
 use super::groups::{self, Near, Same};
 use super::images::Images;
@@ -17,6 +18,7 @@ use super::signature::{Weights, is_flat};
 use super::threshold::{OF_COPIES, Similarities, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
+use crate::util::settings::THRESHOLD;
 
 /// Images that are one.
 #[derive(Debug, Default)]
@@ -166,9 +168,22 @@ impl Twins {
         let found = near::within(&mine, &weights, interrupted)?;
         let pairs = ours.number().powi(2) / 2.0;
         let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
-        self.threshold = Some(threshold);
         let within = found.similarities.clone();
-        self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
+        let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
+        let crowd = Crowd::of(ours.images.len(), &found.pairs, both)?;
+        // Who sets a threshold knows the set.
+        let needed = |image| if settings.threshold.is_some() { 0.0 } else { crowd.needed(image) };
+        let everyone = crowd.is_everyone(ours.number(), threshold.value);
+        if let Some(crowded) = everyone.filter(|_| settings.threshold.is_none()) {
+            self.remark("near-duplicates", too_alike(crowded, "near copies"));
+            return Ok(within);
+        }
+        self.threshold = Some(threshold);
+        let enough = |pair: &Pair| {
+            let needed = needed(pair.first).max(needed(pair.second)).max(threshold.value);
+            f64::from(pair.score) >= needed
+        };
+        self.group(settings, ours, &Comparer::new(&mine, &weights), found, &enough);
         Ok(within)
     }
 
@@ -186,6 +201,20 @@ impl Twins {
         let pairs = ours.number() * theirs.number();
         let within = (within, ours.number().powi(2) / 2.0);
         let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
+        let crowds = [
+            Crowd::of(ours.images.len(), &across.pairs, |pair| [Some(pair.first), None])?,
+            Crowd::of(theirs.images.len(), &across.pairs, |pair| [Some(pair.second), None])?,
+        ];
+        let estimated = settings.threshold.is_none();
+        let everyone = crowds[0].is_everyone(ours.number(), threshold.value);
+        if let Some(crowded) = everyone.filter(|_| estimated) {
+            self.remark("leaks", too_alike(crowded, "leaks of near copies"));
+            return Ok(Vec::new());
+        }
+        let needed = |pair: &Pair| {
+            let [first, second] = [crowds[0].needed(pair.first), crowds[1].needed(pair.second)];
+            if estimated { first.max(second).max(threshold.value) } else { threshold.value }
+        };
         self.remark(
             "leaks",
             format!(
@@ -193,7 +222,8 @@ impl Twins {
                 threshold.value, threshold.false_pairs
             ),
         );
-        Ok(above(&across, threshold))
+        let enough = |pair: &&Pair| f64::from(pair.score) >= needed(pair);
+        Ok(across.pairs.iter().filter(enough).copied().collect())
     }
 
     /// Makes groups of pairs that are alike enough.
@@ -203,11 +233,10 @@ impl Twins {
         exact: &Exact<'_>,
         comparer: &Comparer<'_>,
         found: Pairs,
-        threshold: Threshold,
+        enough: &dyn Fn(&Pair) -> bool,
     ) {
-        let pairs = above(&found, threshold);
-        let enough = |score: f32| f64::from(score) >= threshold.value;
-        let mut alike = |a: u32, b: u32| enough(comparer.pair(a, b).score);
+        let pairs: Vec<Pair> = found.pairs.iter().filter(|pair| enough(pair)).copied().collect();
+        let mut alike = |a: u32, b: u32| enough(&comparer.pair(a, b));
         let groups = clusters(pairs.clone(), &mut alike);
         let pairs: HashMap<(u32, u32), Pair> =
             pairs.into_iter().map(|pair| ((pair.first, pair.second), pair)).collect();
@@ -219,8 +248,11 @@ impl Twins {
     }
 }
 
-/// Pairs that are alike enough.
-fn above(pairs: &Pairs, threshold: Threshold) -> Vec<Pair> {
-    let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
-    pairs.pairs.iter().filter(enough).copied().collect()
+/// What is said where most images resemble many others.
+fn too_alike(crowded: u64, what: &str) -> String {
+    let images = counted(crowded, "image");
+    format!(
+        "{what} can't be told here: {images} resemble eight others or more as much as copies resemble \
+         each other; {THRESHOLD} sets a similarity all the same"
+    )
 }
