@@ -18,7 +18,6 @@ use super::signature::{Weights, is_flat};
 use super::threshold::{OF_COPIES, Similarities, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
-use crate::util::settings::THRESHOLD;
 
 /// Images that are one.
 #[derive(Debug, Default)]
@@ -253,6 +252,6 @@ fn too_alike(crowded: u64, what: &str) -> String {
     let images = counted(crowded, "image");
     format!(
         "{what} can't be told here: {images} resemble eight others or more as much as copies resemble \
-         each other; {THRESHOLD} sets a similarity all the same"
+         each other; a threshold that is given is taken all the same"
     )
 }
