@@ -111,7 +111,7 @@ pub(super) fn find(
     let ours = Exact::of(images);
     let theirs = other.map(Exact::of);
     let mut twins = Twins { duplicates: ours.groups(&settings.keep), ..Twins::default() };
-    twins.remark_blanks(&ours);
+    twins.remark_left_out(&ours);
     let mut leaking = Vec::new();
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
@@ -146,7 +146,13 @@ impl Twins {
         self.remarks.push(Remark { about, finding: false, text });
     }
 
-    fn remark_blanks(&mut self, exact: &Exact<'_>) {
+    fn remark_left_out(&mut self, exact: &Exact<'_>) {
+        if exact.images.further_views > 0 {
+            let rows = counted(exact.images.further_views, "row");
+            let text =
+                format!("{rows} passed over: views of images of which the first was looked at");
+            self.remark("views", text);
+        }
         if exact.blanks > 0 {
             let blank = counted(exact.blanks, "image");
             let text = format!("{blank} without contrast: not compared with each other or others");
