@@ -363,7 +363,7 @@ fn audit_case(flag: &str) -> Option<Case> {
         "html" => Differs("audit twins", "audit twins --html @.html"),
         "force" => Differs("audit twins --model other", "audit twins --model other --force"),
         "overwrite" => {
-            Differs("audit twins --html taken.html", "audit twins --html taken.html --overwrite")
+            Differs("audit twins --html own.html", "audit twins --html own.html --overwrite")
         }
         "events" => Differs("audit twins", "audit twins --events"),
         "family" => Refused("audit twins --model model --family nobody"),
@@ -455,7 +455,7 @@ fn job() -> Job {
     for name in ["foreign/tall.png", "taken.png"] {
         picture(11).save(job.path(name)).unwrap();
     }
-    for name in ["pages/vqtok.1", "taken.html"] {
+    for name in ["pages/vqtok.1", "taken.html", "own.html"] {
         std::fs::write(job.path(name), b"mine").unwrap();
     }
     for out in ["lost", "gone"] {

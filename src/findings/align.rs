@@ -14,6 +14,8 @@ const PARTS: [f32; 3] = [0.94, 0.875, 0.81];
 const PLACES: usize = 5;
 /// How much of each side isn't its middle.
 const MARGIN: f32 = 0.125;
+/// How much more a part must be like the other image than all of it, to be told as a part.
+const NO_MORE: f32 = 0.02;
 /// How far an image may be shifted at an edge, as a share of its side.
 const SHIFT: f32 = 1.0 / 16.0;
 
@@ -113,14 +115,17 @@ impl Views<'_> {
         let best = |a: &(usize, f32), b: &(usize, f32)| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0));
         let (at, score) = scores.enumerate().max_by(best).unwrap_or_default();
         let view = &self.aligner.views[at];
+        // A part that is hardly more like the other says nothing.
+        let whole_too = product(&self.seen[0], &all) >= score - NO_MORE;
+        let what = if whole_too { What::All } else { view.what };
         if score < COUNTED {
-            return Likeness { score, what: view.what };
+            return Likeness { score, what };
         }
         let [across, down] = [view.across, view.down].map(|at| &self.aligner.middles[at]);
         let ours = unit(&frequencies(self.thumbnail, across, down), self.weights);
         let theirs = back.of(&unit(&frequencies(other, middle, middle), self.weights));
         let within = product(&ours, &theirs);
-        Likeness { score: score.min((score + within) / 2.0), what: view.what }
+        Likeness { score: score.min((score + within) / 2.0), what }
     }
 }
 

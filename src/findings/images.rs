@@ -67,6 +67,26 @@ impl ImageSize {
     }
 }
 
+impl ImageSize {
+    fn of(row: &GridRow) -> ImageSize {
+        let image = row.beside.image.as_deref();
+        let mode = image.map_or(MODES.len(), |image| {
+            MODES.iter().position(|mode| *mode == image.color_mode).unwrap_or(MODES.len())
+        });
+        let shown = row.beside.crops.first();
+        let shown =
+            |side: usize| shown.and_then(|crop| u32::try_from(crop[side]).ok()).unwrap_or_default();
+        ImageSize {
+            shown_width: shown(3),
+            shown_height: shown(2),
+            width: image.map_or(0, |image| image.width),
+            height: image.map_or(0, |image| image.height),
+            mode: mode as u32,
+            quantization_error: image.map_or(f32::NAN, |image| image.quantization_error),
+        }
+    }
+}
+
 /// Colour modes, as Pillow calls them.
 pub(super) const MODES: [&str; 8] = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"];
 
@@ -166,27 +186,10 @@ impl GrowingImages {
         };
         let rows: Vec<&GridRow> = rows.iter().filter(fits).collect();
         let levels: Vec<&[Grid]> = rows.iter().map(|row| row.levels.as_slice()).collect();
-        let drawn = draw.is_some();
-        let pictures = match draw {
-            Some(draw) => draw.draw(&levels)?,
-            None => vec![None; rows.len()],
-        };
+        let pictures = self.pictures(&rows, &levels, draw)?;
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
             .map(|(row, picture)| (looks.of(row, picture.as_ref()), grid_digest(row)))
             .collect();
-        if drawn {
-            let small = |picture: &Option<Picture>| match picture {
-                Some(picture) => Thumbnail::of(picture),
-                None => Thumbnail::zeroed(),
-            };
-            self.thumbnails.extend(&pictures.par_iter().map(small).collect::<Vec<_>>())?;
-        }
-        for (row, picture) in rows.iter().zip(&pictures) {
-            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
-            if let (Some((turned, label)), Some(picture)) = (turned, picture) {
-                turned.take(label, picture);
-            }
-        }
         for (row, (look, grid)) in rows.iter().zip(seen) {
             let image = row.beside.image.as_deref();
             self.keys.push(&row.key)?;
@@ -194,24 +197,33 @@ impl GrowingImages {
             self.grids.push(grid)?;
             let label = self.label(row.beside.label.as_deref());
             self.labels.push(label)?;
-            let mode = image.map_or(MODES.len(), |image| {
-                MODES.iter().position(|mode| *mode == image.color_mode).unwrap_or(MODES.len())
-            });
-            let shown = row.beside.crops.first();
-            let shown = |side: usize| {
-                shown.and_then(|crop| u32::try_from(crop[side]).ok()).unwrap_or_default()
-            };
-            self.sizes.push(ImageSize {
-                shown_width: shown(3),
-                shown_height: shown(2),
-                width: image.map_or(0, |image| image.width),
-                height: image.map_or(0, |image| image.height),
-                mode: mode as u32,
-                quantization_error: image.map_or(f32::NAN, |image| image.quantization_error),
-            })?;
+            self.sizes.push(ImageSize::of(row))?;
             self.looks.push(look)?;
         }
         Ok(())
+    }
+
+    /// Pictures of rows, where they can be made; small ones are kept.
+    fn pictures(
+        &mut self,
+        rows: &[&GridRow],
+        levels: &[&[Grid]],
+        draw: Option<&mut (dyn Draw + '_)>,
+    ) -> Result<Vec<Option<Picture>>> {
+        let Some(draw) = draw else { return Ok(vec![None; rows.len()]) };
+        let pictures = draw.draw(levels)?;
+        let small = |picture: &Option<Picture>| match picture {
+            Some(picture) => Thumbnail::of(picture),
+            None => Thumbnail::zeroed(),
+        };
+        self.thumbnails.extend(&pictures.par_iter().map(small).collect::<Vec<_>>())?;
+        for (row, picture) in rows.iter().zip(&pictures) {
+            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
+            if let (Some((turned, label)), Some(picture)) = (turned, picture) {
+                turned.take(label, picture);
+            }
+        }
+        Ok(pictures)
     }
 
     fn label(&mut self, label: Option<&str>) -> u32 {

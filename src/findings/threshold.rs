@@ -12,7 +12,7 @@ const HIGHEST: f64 = 0.97;
 /// And at least this where copies are looked for within a set.
 pub(super) const OF_COPIES: f64 = 0.78;
 /// And this where an image of one set accuses another set.
-pub(super) const OF_LEAKS: f64 = 0.80;
+const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
 const USUAL_RATE: f64 = 9.0;
 /// How many times as many pairs there are as a tenth of a unit of depth on, at least, where most are of
@@ -67,7 +67,31 @@ impl Similarities {
     /// The threshold for `pairs` pairs of images: `given`, or estimated and at least `lowest`.
     pub(super) fn threshold(&self, pairs: f64, given: Option<f64>, lowest: f64) -> Threshold {
         let tail = Tail::of(self, pairs);
-        let false_pairs = |value: f64| tail.beyond(depth(value));
+        self.above(|value| tail.beyond(depth(value)), given, lowest)
+    }
+
+    /// The same for `pairs` pairs across two sets, whose strangers are alike as those within one set are:
+    /// of `within`, among so many pairs. Two small sets have too few to tell by themselves.
+    pub(super) fn threshold_across(
+        &self,
+        pairs: f64,
+        (within, pairs_within): (&Similarities, f64),
+        given: Option<f64>,
+    ) -> Threshold {
+        let all = pairs + pairs_within;
+        let counts = self.counts.iter().zip(&within.counts).map(|(a, b)| a + b).collect();
+        let tail = Tail::of(&Similarities { counts }, all);
+        let share = if all > 0.0 { pairs / all } else { 0.0 };
+        self.above(|value| share * tail.beyond(depth(value)), given, OF_LEAKS)
+    }
+
+    /// The threshold: `given`, or the lowest above `lowest` at which few enough of what is found is false.
+    fn above(
+        &self,
+        false_pairs: impl Fn(f64) -> f64,
+        given: Option<f64>,
+        lowest: f64,
+    ) -> Threshold {
         if let Some(value) = given {
             return Threshold { value, false_pairs: false_pairs(value) };
         }

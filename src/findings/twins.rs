@@ -14,7 +14,7 @@ use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{OF_COPIES, OF_LEAKS, Threshold};
+use super::threshold::{OF_COPIES, Similarities, Threshold};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -39,11 +39,11 @@ struct Exact<'a> {
 
 impl<'a> Exact<'a> {
     fn of(images: &'a Images) -> Exact<'a> {
-        let shown = |at: usize| !is_blank(images, at);
-        let files = exact::groups(&images.files, |at| images.files[at] != [0; 16] && shown(at));
-        let pixels = exact::groups(&images.grids, shown);
+        let taken = |kind| move |at: usize| is_taken(images, kind, at);
+        let files = exact::groups(&images.files, taken(Kind::ExactFile));
+        let pixels = exact::groups(&images.grids, taken(Kind::ExactPixels));
         let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
-        let blanks = (0..images.len()).filter(|&at| !shown(at)).count() as u64;
+        let blanks = (0..images.len()).filter(|&at| is_blank(images, at)).count() as u64;
         Exact { images, files, pixels, same: Same::of(&all), blanks }
     }
 
@@ -52,10 +52,22 @@ impl<'a> Exact<'a> {
         !is_blank(self.images, at) && self.same.first(at as u32) as usize == at
     }
 
+    /// How many are.
+    fn number(&self) -> f64 {
+        (0..self.images.len()).filter(|&at| self.compared(at)).count() as f64
+    }
+
+    /// Those that are compared.
+    fn set<'s>(&'s self, weights: &Weights) -> Result<Set<'s>> {
+        Set::new(&self.images.thumbnails, weights, &|at| self.compared(at))
+    }
+
     fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
         let files = &self.images.files;
+        // Of files whose digests aren't known only the tokens tell.
         let several = |group: &&Vec<u32>| {
-            group.iter().any(|&at| files[at as usize] != files[group[0] as usize])
+            let first = files[group[0] as usize];
+            first == [0; 16] || group.iter().any(|&at| files[at as usize] != first)
         };
         let pixels = self.pixels.iter().filter(several).map(|group| (group, Kind::ExactPixels));
         let files = self.files.iter().map(|group| (group, Kind::ExactFile));
@@ -66,9 +78,23 @@ impl<'a> Exact<'a> {
 }
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
-pub(super) fn is_blank(images: &Images, at: usize) -> bool {
+fn is_blank(images: &Images, at: usize) -> bool {
     // A saved index has no looks: nothing in it is blank.
     images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
+}
+
+/// Whether an image is of one colour.
+pub(super) fn is_constant(images: &Images, at: usize) -> bool {
+    images.looks.get(at).is_some_and(low::constant)
+}
+
+/// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
+/// are copies or not; grids that are equal because they show nothing are no copies.
+fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
+    match kind {
+        Kind::ExactFile => images.files[at] != [0; 16] && !is_constant(images, at),
+        Kind::ExactPixels | Kind::Near => !is_blank(images, at),
+    }
 }
 
 /// Looks for images that are one.
@@ -89,11 +115,20 @@ pub(super) fn find(
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
     } else {
-        leaking = twins.find_near(settings, &ours, theirs.as_ref(), observer)?;
+        let rows = images.len() + other.map_or(0, Images::len);
+        observer.event(&Event::Begin { stage: "compare", rows: rows as u64 });
+        let mut interrupted = || match observer.interrupted() {
+            true => Err(Error::Interrupted),
+            false => Ok(()),
+        };
+        let within = twins.find_near(settings, &ours, &mut interrupted)?;
+        if let Some(theirs) = &theirs {
+            leaking = twins.find_across(settings, [&ours, theirs], &within, &mut interrupted)?;
+        }
     }
     if let Some(theirs) = &theirs {
-        let [ours_taken, theirs_taken] =
-            [images, theirs.images].map(|images| move |at: usize| !is_blank(images, at));
+        let [ours_taken, theirs_taken] = [images, theirs.images]
+            .map(|images| move |kind: Kind, at: usize| is_taken(images, kind, at));
         let ours = Side { images, taken: &ours_taken, same: &ours.same };
         let theirs = Side { images: theirs.images, taken: &theirs_taken, same: &theirs.same };
         twins.leaks = leaks(ours, theirs, &leaking);
@@ -118,36 +153,39 @@ impl Twins {
         }
     }
 
-    /// Near duplicates of ours; the pairs of one of ours with one of theirs.
+    /// Near duplicates of ours, which are the same whatever they are audited against. Gives how alike its
+    /// pairs are.
     fn find_near(
         &mut self,
         settings: &Settings,
         ours: &Exact<'_>,
-        theirs: Option<&Exact<'_>>,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Pair>> {
-        let both = [Some(ours), theirs];
-        let thumbnails: Vec<_> =
-            both.into_iter().flatten().map(|exact| &exact.images.thumbnails[..]).collect();
-        let weights = Weights::of(&thumbnails);
-        let rows = both.into_iter().flatten().map(|exact| exact.images.len() as u64).sum();
-        observer.event(&Event::Begin { stage: "compare", rows });
-        let mut interrupted = || match observer.interrupted() {
-            true => Err(Error::Interrupted),
-            false => Ok(()),
-        };
-        let mine = Set::new(&ours.images.thumbnails, &weights, &|at| ours.compared(at))?;
-        let found = near::within(&mine, &weights, &mut interrupted)?;
-        let compared = (0..ours.images.len()).filter(|&at| ours.compared(at)).count() as f64;
-        let threshold =
-            found.similarities.threshold(compared * compared / 2.0, settings.threshold, OF_COPIES);
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Similarities> {
+        let weights = Weights::of(&[&ours.images.thumbnails]);
+        let mine = ours.set(&weights)?;
+        let found = near::within(&mine, &weights, interrupted)?;
+        let pairs = ours.number().powi(2) / 2.0;
+        let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
         self.threshold = Some(threshold);
+        let within = found.similarities.clone();
         self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
-        let Some(theirs) = theirs else { return Ok(Vec::new()) };
-        let other = Set::new(&theirs.images.thumbnails, &weights, &|at| theirs.compared(at))?;
-        let across = near::across(&mine, &other, &weights, &mut interrupted)?;
-        let pairs = compared * theirs.images.len() as f64;
-        let threshold = across.similarities.threshold(pairs, settings.threshold, OF_LEAKS);
+        Ok(within)
+    }
+
+    /// The pairs of one of ours with one of theirs.
+    fn find_across(
+        &mut self,
+        settings: &Settings,
+        [ours, theirs]: [&Exact<'_>; 2],
+        within: &Similarities,
+        interrupted: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Pair>> {
+        let weights = Weights::of(&[&ours.images.thumbnails, &theirs.images.thumbnails]);
+        let (mine, other) = (ours.set(&weights)?, theirs.set(&weights)?);
+        let across = near::across(&mine, &other, &weights, interrupted)?;
+        let pairs = ours.number() * theirs.number();
+        let within = (within, ours.number().powi(2) / 2.0);
+        let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
         self.remark(
             "leaks",
             format!(
