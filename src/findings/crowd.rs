@@ -3,14 +3,16 @@
 
 use super::columns::Scratch;
 use super::near::Pair;
-use super::threshold::{HIGHEST, depth, similarity};
+use super::threshold::{COUNTED, HIGHEST, depth, similarity};
 use crate::error::Result;
 
 /// Others that an image of a crowd resembles; copies of one image are seldom so many.
 const MANY: usize = 8;
-/// How much deeper a copy lies in such a crowd than the last of the many: one stranger in ten of those
-/// that are as near as the last lies so deep by chance, and copies do.
+/// How much deeper a copy lies in such a crowd than the last of the many, where that one is just counted.
 const STANDS_OUT: f64 = 0.5;
+/// How much more for each unit that the last lies deeper: the more alike strangers are, the slower they
+/// get fewer.
+const SLOWER: f64 = 0.6;
 /// Images of a set below which nothing is said of it as a whole.
 const SET: f64 = 16.0;
 
@@ -48,15 +50,21 @@ impl Crowd {
     pub(super) fn needed(&self, image: u32) -> f64 {
         match f64::from(self.best[image as usize][MANY - 1]) {
             0.0 => 0.0,
-            last => similarity(depth(last) + STANDS_OUT).min(HIGHEST),
+            last => {
+                let beyond = depth(last) - depth(f64::from(COUNTED));
+                similarity(depth(last) + STANDS_OUT + SLOWER * beyond).min(HIGHEST)
+            }
         }
     }
 
-    /// Where more than half of the `compared` images resemble many others as much as copies do, how many
-    /// these are: then copies can't be told.
+    /// How many images resemble many others as much as copies do.
+    pub(super) fn crowded(&self, threshold: f64) -> u64 {
+        self.best.iter().filter(|best| f64::from(best[MANY - 1]) >= threshold).count() as u64
+    }
+
+    /// That number, where it is more than half of the `compared` images: then copies can't be told.
     pub(super) fn is_everyone(&self, compared: f64, threshold: f64) -> Option<u64> {
-        let crowded = |best: &&[f32; MANY]| f64::from(best[MANY - 1]) >= threshold;
-        let crowded = self.best.iter().filter(crowded).count() as u64;
+        let crowded = self.crowded(threshold);
         (compared >= SET && crowded as f64 > compared / 2.0).then_some(crowded)
     }
 }
@@ -77,7 +85,7 @@ mod tests {
         assert_eq!(crowd(&[0.95, 0.9, 0.8]).needed(0), 0.0, "few others");
         let looks_alike = crowd(&[0.8, 0.81, 0.82, 0.79, 0.84, 0.83, 0.85, 0.86, 0.7, 0.6]);
         let needed = looks_alike.needed(0);
-        assert!(0.86 < needed && needed < 0.9, "{needed}");
+        assert!(0.9 < needed && needed < 0.93, "{needed}");
         assert_eq!(looks_alike.needed(1), 0.0);
         assert_eq!(crowd(&[0.96; 30]).needed(0), HIGHEST);
     }

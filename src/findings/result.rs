@@ -54,7 +54,8 @@ pub struct Findings {
 
 impl Findings {
     /// The keys of duplicates that needn't be kept, one a line: of every group those that are as like its
-    /// keeper as two images must be to count as one. None that begins with a protected prefix, and none
+    /// keeper as two images must be to count as one; of groups with several labels none, since nothing
+    /// tells which label is right. None that begins with a protected prefix, and none
     /// that would be several lines.
     pub fn remove_list(&self, protected: &[String]) -> String {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
@@ -68,6 +69,9 @@ impl Findings {
             for (key, times) in keys {
                 let most = rows.entry(key).or_default();
                 *most = (*most).max(times);
+            }
+            if group.label_conflict {
+                continue;
             }
             let near = group.kind == Kind::Near;
             let others = group.members.iter().filter(|m| !near || m.score >= threshold);

@@ -10,7 +10,7 @@ const AT_LEAST: f64 = 0.03;
 /// The threshold is at most this, whatever the data say.
 pub(super) const HIGHEST: f64 = 0.97;
 /// And at least this where copies are looked for within a set.
-pub(super) const OF_COPIES: f64 = 0.78;
+pub(super) const OF_COPIES: f64 = 0.77;
 /// And this where an image of one set accuses another set.
 const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.

@@ -138,6 +138,9 @@ pub(super) fn find(
     Ok(twins)
 }
 
+/// Where more than one in so many images is in a crowd, that is said.
+const CROWD: f64 = 100.0;
+
 const NOT_COMPARED: &str = "only exact copies were looked for: near ones are compared as pictures, \
                             which need the model that made the tokens, with its decoder";
 
@@ -184,6 +187,10 @@ impl Twins {
             return Ok(within);
         }
         self.threshold = Some(threshold);
+        let crowded = crowd.crowded(threshold.value);
+        if settings.threshold.is_none() && crowded as f64 > ours.number() / CROWD {
+            self.remark("near-duplicates", in_doubt(crowded));
+        }
         let enough = |pair: &Pair| {
             let needed = needed(pair.first).max(needed(pair.second)).max(threshold.value);
             f64::from(pair.score) >= needed
@@ -251,6 +258,15 @@ impl Twins {
         groups.sort_by_key(|group| group.iter().copied().min());
         self.duplicates.extend(groups.iter().map(|group| near.group(group)));
     }
+}
+
+/// What is said where a part of the images resembles many others.
+fn in_doubt(crowded: u64) -> String {
+    let images = counted(crowded, "image");
+    format!(
+        "{images} resemble eight others or more as much as copies resemble each other: of these only \
+         pairs that stand out count, and more of them may be chance than is expected"
+    )
 }
 
 /// What is said where most images resemble many others.
