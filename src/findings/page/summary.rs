@@ -79,14 +79,14 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
     vec![
         tile("conflicts", shown.conflicts.len(), "groups under several labels", "bad"),
         match findings.against {
-            Some(_) => tile("leaks", shown.leaks.len(), "images in both sets", "bad"),
+            Some(_) => tile("leaks", findings.leaked(), "images in both sets", "bad"),
             None => unseen("leaks: no other set given"),
         },
         match findings.threshold {
             Some(_) => tile("near", images(&shown.near), "images nearly the same", "c0"),
             None => unseen("near duplicates: not looked for"),
         },
-        tile(exact, equal, "images exactly the same", "c0"),
+        tile(exact, equal, "images of the same file or tokens", "c0"),
         tile("low", low, "show hardly anything", "c3"),
         tile("outliers", shown.outliers.pictured.len(), "least like the others", "c3"),
         tile("failures", findings.failures.count as usize, "failed to be tokenized", "c4"),
@@ -119,9 +119,9 @@ fn todo(
             "At most one label of a group is right: correct the others, or drop the group.".into(),
         );
     }
-    if shown.leaks.len() > 0 {
-        let (what, stand) =
-            (counted(shown.leaks.len(), "image"), is(shown.leaks.len(), "is", "are"));
+    let leaked = findings.leaked();
+    if leaked > 0 {
+        let (what, stand) = (counted(leaked, "image"), is(leaked, "is", "are"));
         let other = escape(about.against.as_deref().unwrap_or("the other output"));
         line(
             "leaks",
@@ -133,7 +133,7 @@ fn todo(
     if let Some(first) = duplicates.iter().position(|part| part.len() > 0) {
         let parts = [
             (images(&shown.near), "nearly the same as another"),
-            (images(&shown.pixels), "the same picture in another file"),
+            (images(&shown.pixels), "of the same tokens and size as another file"),
             (images(&shown.files), "there several times as one file"),
         ];
         let parts = parts.iter().filter(|(number, _)| *number > 0);
