@@ -315,7 +315,9 @@ pub mod found {
     pub use crate::audit::report::{
         AuditReport, ErrorReport, FailureReport, LabelReport, LevelReport,
     };
-    pub use crate::findings::{Codebook, Drift, Listed, OddImage, Places, Sizes};
+    pub use crate::findings::{
+        Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
+    };
 }
 
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].

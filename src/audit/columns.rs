@@ -32,6 +32,8 @@ pub struct Asked {
     pub image: bool,
     /// Whether nothing else is: rows have no levels then.
     pub without_tokens: bool,
+    /// Whether whoever asks can name columns and grids, so that errors say how.
+    pub choosable: bool,
 }
 
 /// The columns of what stands beside the tokens.
@@ -105,9 +107,9 @@ impl ColumnLayout {
         let has = |name: &str| schema.column_with_name(name).is_some();
         let there = |name: &str| has(name).then(|| name.to_string());
         let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
-            let path = nested::place(schema, name)?.ok_or_else(|| missing(schema, name))?;
+            let path = nested::place(schema, name)?.ok_or_else(|| missing(schema, name, asked))?;
             let told = |reason| format!("column '{}' {reason}", text::printable(name));
-            nested::check_lists(schema, &path).map_err(told)?;
+            nested::check_lists(schema, &path, asked.choosable).map_err(told)?;
             Ok(Place {
                 name: name.to_string(),
                 path,
@@ -124,7 +126,7 @@ impl ColumnLayout {
         }
         if asked.columns.is_empty() && !asked.without_tokens {
             if !has(&first.tokens) {
-                return Err(missing(schema, &first.tokens));
+                return Err(missing(schema, &first.tokens, asked));
             }
             for level in levels::of(schema) {
                 levels.push(place(&level.tokens, Some(level))?);
@@ -206,7 +208,7 @@ impl ColumnLayout {
             let (mut grids, mut guessed, mut first) = (Vec::new(), false, None);
             for (index, (level, place)) in levels.iter().zip(&self.levels).enumerate() {
                 let known = asked.grids.get(index).copied();
-                let grid = level.grid(i, first.filter(|_| place.residual), known, asked.strict);
+                let grid = level.grid(i, first.filter(|_| place.residual), known, asked);
                 let (grid, square) = grid.map_err(|reason| {
                     let of = if index > 0 || !asked.columns.is_empty() {
                         format!("column '{}' ", text::printable(&place.name))
@@ -232,15 +234,16 @@ impl ColumnLayout {
 }
 
 /// The text for a column that isn't there, with those that are.
-fn missing(schema: &Schema, name: &str) -> String {
+fn missing(schema: &Schema, name: &str, asked: &Asked) -> String {
     const NAMED_MAX: usize = 20;
     let names: Vec<_> = schema.fields().iter().map(|field| text::shorten(field.name())).collect();
     let more = if names.len() > NAMED_MAX { ", ..." } else { "" };
     let names = names[..names.len().min(NAMED_MAX)].join(", ");
-    format!(
-        "has no column '{}' (it has: {names}{more}); name another with {COLUMN}",
-        text::printable(name)
-    )
+    let hint = match asked.choosable {
+        true => format!("name another with {COLUMN}"),
+        false => "that is where codes are read from".to_string(),
+    };
+    format!("has no column '{}' (it has: {names}{more}); {hint}", text::printable(name))
 }
 
 /// A level in a batch.
@@ -258,7 +261,7 @@ impl LevelColumns {
         i: usize,
         first: Option<(usize, usize)>,
         known: Option<(usize, usize)>,
-        strict: bool,
+        asked: &Asked,
     ) -> Result<(Grid, bool), String> {
         let Codes { codes, sides } = self.lists.get(i)?;
         let count = codes.len();
@@ -282,9 +285,9 @@ impl LevelColumns {
             (None, Some(nested)) if nested.0 > 1 && nested.1 > 1 => (nested, false),
             (None, nested) => match known.filter(fits) {
                 Some(known) => (known, false),
-                None if strict => return Err(unfit(count, known)),
+                None if asked.strict => return Err(unfit(count, known, asked)),
                 None if count.isqrt().pow(2) == count => ((count.isqrt(), count.isqrt()), true),
-                None => (nested.ok_or_else(|| unfit(count, known))?, true),
+                None => (nested.ok_or_else(|| unfit(count, known, asked))?, true),
             },
         };
         Ok((Grid { codes, height: grid.0, width: grid.1 }, guessed))
@@ -329,11 +332,11 @@ fn nesting(sides: &[usize]) -> Result<Option<(usize, usize)>, String> {
 }
 
 /// Why so many tokens are no grid.
-fn unfit(count: usize, known: Option<(usize, usize)>) -> String {
+fn unfit(count: usize, known: Option<(usize, usize)>, asked: &Asked) -> String {
     let Some((height, width)) = known else {
+        let given = if asked.choosable { ", or give the grid (HEIGHTxWIDTH)" } else { "" };
         return format!(
-            "has {count} tokens, which is no square; add columns grid_height and grid_width, or \
-             give the grid (HEIGHTxWIDTH)"
+            "has {count} tokens, which is no square; add columns grid_height and grid_width{given}"
         );
     };
     let expected = height * width;

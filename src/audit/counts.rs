@@ -234,8 +234,10 @@ impl Counting<'_> {
             self.columns.levels.iter().map(|(level, codes)| Lists::of(batch, level, *codes));
         let mut levels = levels.collect::<Result<Vec<_>, _>>()?;
         let errors = batch.column_by_name("quantization_error").map(floats).unwrap_or_default();
-        let labels = batch.column_by_name("label").map(Keys::of).transpose();
-        let labels = labels.map_err(|reason| format!("column label {reason}"))?;
+        // Lists and structs are labels of another tool's making: as elsewhere, none of ours.
+        let labels = batch.column_by_name("label").filter(|label| !label.data_type().is_nested());
+        let labels = labels.map(Keys::of).transpose();
+        let labels = labels.map_err(|reason| format!("column 'label': {reason}"))?;
         let mut bad = Vec::new();
         for row in 0..batch.num_rows() {
             if let Err(problem) = levels.iter_mut().try_for_each(|lists| lists.read(row)) {

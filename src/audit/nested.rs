@@ -104,7 +104,8 @@ pub(super) fn place(schema: &Schema, name: &str) -> Result<Option<Vec<String>>, 
 }
 
 /// Whether a column at `path` can hold codes. Errors in a few words.
-pub(super) fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String> {
+/// `choosable`: whether another column can be named.
+pub(super) fn check_lists(schema: &Schema, path: &[String], choosable: bool) -> Result<(), String> {
     let mut kind = None;
     let mut fields = schema.fields();
     for name in path {
@@ -125,10 +126,11 @@ pub(super) fn check_lists(schema: &Schema, path: &[String]) -> Result<(), String
     if let (DataType::Struct(inner), 0) = (kind, depth) {
         let names: Vec<_> =
             inner.iter().map(|field| format!("{}.{}", path.join("."), field.name())).collect();
-        return Err(format!(
-            "is a struct: name one of its fields with {COLUMN} ({})",
-            names.join(", ")
-        ));
+        let names = names.join(", ");
+        return Err(match choosable {
+            true => format!("is a struct: name one of its fields with {COLUMN} ({names})"),
+            false => format!("is a struct ({names}), not a list of integers"),
+        });
     }
     match (depth, is_whole(kind)) {
         (0, _) => Err(format!("is {}, not a list of integers", named(kind))),

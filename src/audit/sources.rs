@@ -112,6 +112,17 @@ pub(crate) fn is_output(dir: &Path) -> bool {
         || (is_file(&dir.join(dataset::NAME)) && is_folder(&dir.join("tokens")))
 }
 
+/// Whether a path within an output is one that its own files have.
+pub(crate) fn is_own(inner: &Path) -> bool {
+    let mut parts = inner.components().map(|part| part.as_os_str().to_string_lossy());
+    let Some(first) = parts.next() else { return true };
+    let plan = first.starts_with("plan-") && first.ends_with(".parquet");
+    match parts.next() {
+        Some(_) => strays::FOLDERS.contains(&&*first),
+        None => plan || strays::TOP.contains(&&*first) || strays::FOLDERS.contains(&&*first),
+    }
+}
+
 fn is_file(path: &Path) -> bool {
     storage::facts(path).is_ok_and(|facts| facts.is_file)
 }

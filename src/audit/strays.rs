@@ -11,7 +11,9 @@ use crate::storage;
 use crate::util::overwrite;
 
 /// Folders of an output.
-const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
+pub(super) const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
+/// Files of an output beside them, but for plans of what was appended.
+pub(super) const TOP: [&str; 4] = [plan::NAME, code_counts::NAME, dataset::NAME, ".lock"];
 
 /// What lies in an output and isn't its own; paths relative to it, folders with a `/` after them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,11 +41,10 @@ pub(super) struct Known {
 /// Goes through an output. What can't be listed is passed over: it was told before.
 pub(super) fn find(dir: &Path, known: &Known) -> Strays {
     let mut strays = Strays::default();
-    let top = [plan::NAME, code_counts::NAME, dataset::NAME, ".lock"];
     for (name, is_dir) in list(dir) {
         // Who looks whether a store gives names once leaves this where it is killed.
         let probe = name.starts_with(".vqtok-probe-") && storage::is_remote(dir);
-        let ours = top.contains(&name.as_str())
+        let ours = TOP.contains(&name.as_str())
             || probe
             || (1..known.plans).any(|number| plan::name(number) == name)
             || (is_dir && FOLDERS.contains(&name.as_str()))

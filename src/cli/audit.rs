@@ -9,7 +9,8 @@ use super::progress::Reporter;
 use crate::engine::Precision;
 use crate::error::{Error, Result};
 use crate::findings::codes::{ON_PAGE, PICTURES_MAX};
-use crate::findings::{Findings, Kind};
+use crate::findings::{FailuresFound, Findings, Kind};
+use crate::job::places::Written;
 use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
@@ -119,21 +120,9 @@ pub(super) enum FailOn {
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
-    let plain =
-        [(JSON, &args.json), (REMOVE_LIST, &args.remove_list), (SAVE_INDEX, &args.save_index)];
-    for (setting, path) in plain {
-        if let Some(path) = path {
-            places::check_plain(setting, path, foreign)?;
-        }
-    }
-    if let Some(path) = &args.code_pictures {
-        places::check_png(CODE_PICTURES, path, foreign)?;
-    }
-    if let Some(path) = &args.html {
-        places::check_page(HTML, path, foreign)?;
-    }
     let job = args.job();
     job.check()?;
+    let of_list = args.check_places(&job, foreign)?;
     set_threads(args.threads)?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.checkpoint.options();
@@ -149,15 +138,15 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         None => None,
     };
     printer.close();
-    args.write(&findings, foreign)?;
+    args.write(&findings, foreign, of_list)?;
     let mut summary = args.summary(&findings);
     if let Some((path, page)) = page {
         let page = remark(&page);
         overwrite::write(path, page.as_bytes(), foreign)?;
         summary += &format!("; {}: {}", text::path(path), bytes(page.len() as u64));
     }
-    for line in in_words(&findings) {
-        reporter.say("finding", &line, json!({"message": line}));
+    for line in in_words(&findings, args.fail_on.contains(&FailOn::Outliers)) {
+        reporter.result("finding", &line, json!({"message": line}));
     }
     let found = args.fails(&findings);
     reporter.result("audited", &summary, json!({"images": findings.images, "clean": !found}));
@@ -183,7 +172,39 @@ impl Args {
             .overwrite(self.overwrite)
     }
 
-    fn write(&self, findings: &Findings, foreign: Foreign) -> Result<()> {
+    /// Refuses places that nothing can be written to, before any work. Gives what becomes of a list that
+    /// is there.
+    fn check_places(&self, job: &Audit, foreign: Foreign) -> Result<Foreign> {
+        let ours = |path: &PathBuf| overwrite::is_ours(path);
+        let mut of_list = foreign;
+        if let Some(path) = self.remove_list.as_ref().filter(|path| path.exists())
+            && job.is_list_of_keys(path)?
+        {
+            of_list = Foreign::Replace;
+        }
+        let earlier = of_list == Foreign::Replace && !self.overwrite;
+        let files = [(JSON, &self.json), (CODE_PICTURES, &self.code_pictures), (HTML, &self.html)];
+        let files = files.into_iter().filter_map(|(setting, path)| Some((setting, path.as_ref()?)));
+        let mut written: Vec<Written<'_>> =
+            files.map(|(setting, path)| (setting, path.as_path(), ours(path))).collect();
+        written.extend(self.remove_list.iter().map(|p| (REMOVE_LIST, p.as_path(), earlier)));
+        let model = self.model.iter().chain(&self.checkpoint.model_config);
+        job.refuse_inputs(&written, &model.map(PathBuf::as_path).collect::<Vec<_>>())?;
+        for (setting, path, _) in written {
+            match setting {
+                CODE_PICTURES => places::check_png(setting, path, foreign)?,
+                HTML => places::check_page(setting, path, foreign)?,
+                REMOVE_LIST => places::check_plain(setting, path, of_list)?,
+                _ => places::check_plain(setting, path, foreign)?,
+            }
+        }
+        if let Some(path) = &self.save_index {
+            places::check_plain(SAVE_INDEX, path, foreign)?;
+        }
+        Ok(of_list)
+    }
+
+    fn write(&self, findings: &Findings, foreign: Foreign, of_list: Foreign) -> Result<()> {
         if let Some(path) = &self.json {
             let mut json = serde_json::to_vec_pretty(findings)
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
@@ -194,7 +215,7 @@ impl Args {
             overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;
         }
         if let Some(path) = &self.remove_list {
-            overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), foreign)?;
+            overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), of_list)?;
         }
         Ok(())
     }
@@ -232,7 +253,9 @@ impl FailOn {
             FailOn::Set => findings.remarks.iter().any(|remark| remark.finding),
             FailOn::Outliers => !findings.outliers.is_empty(),
             FailOn::Sizes => findings.sizes.any(),
-            FailOn::Failures => findings.failures.count > 0 || !findings.report.complete(),
+            FailOn::Failures => {
+                findings.failures.count > 0 || findings.failures.unreadable.rows > 0
+            }
             FailOn::Any => {
                 use clap::ValueEnum;
                 // There is always an image that is the oddest, which is no finding by itself.
@@ -245,11 +268,11 @@ impl FailOn {
 }
 
 /// A line for each kind of finding that there is.
-fn in_words(findings: &Findings) -> Vec<String> {
+fn in_words(findings: &Findings, outliers: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let kinds = [
         (Kind::ExactFile, "the same file"),
-        (Kind::ExactPixels, "the same pixels"),
+        (Kind::ExactPixels, "the same tokens and size"),
         (Kind::Near, "nearly the same"),
     ];
     for (kind, words) in kinds {
@@ -270,21 +293,46 @@ fn in_words(findings: &Findings) -> Vec<String> {
     };
     let conflicts = findings.duplicates.iter().filter(|group| group.label_conflict).count();
     say(conflicts, "group", "one image under several labels");
-    say(findings.leaks.len(), "image", "in the other output as well");
+    say(findings.leaked(), "image", "in the other output as well");
     say(findings.low_information.len(), "image", "show hardly anything");
     let sizes = &findings.sizes;
     say(sizes.odd.count as usize, "image", "of odd size or shape");
     say(sizes.upscaled.count as usize, "image", "smaller than what the model sees, so enlarged");
     say(sizes.few_modes.count as usize, "image", "of a colour mode that hardly any other has");
-    if let (Some(threshold), Some(false_pairs)) =
-        (findings.threshold, findings.expected_false_pairs)
-    {
-        lines.push(format!(
-            "similarity from {threshold:.3} on counts; about {} of the pairs are chance",
-            count(false_pairs.round() as u64)
-        ));
+    if outliers {
+        say(findings.outliers.len(), "image", "least like the others");
     }
+    lines.extend(failures(&findings.failures));
+    lines.extend(threshold(findings));
     lines.extend(findings.remarks.iter().map(|remark| remark.text.clone()));
     lines.extend(audit_sample::in_words(findings));
     lines
+}
+
+/// Images given up, and rows that can't be read.
+fn failures(failures: &FailuresFound) -> Vec<String> {
+    let mut lines = Vec::new();
+    if failures.count > 0 {
+        let stages = failures.by_stage.iter();
+        let stages: Vec<_> = stages
+            .map(|(stage, images)| format!("{} in {}", count(*images), text::printable(stage)))
+            .collect();
+        let images = counted(failures.count, "image");
+        lines.push(format!("{images}: failed to be tokenized ({})", stages.join(", ")));
+    }
+    if failures.unreadable.rows > 0 {
+        let rows = counted(failures.unreadable.rows, "row");
+        lines.push(format!("{rows}: can't be read, and are in no other number"));
+    }
+    lines
+}
+
+/// From which similarity images count as one, where any were compared.
+fn threshold(findings: &Findings) -> Option<String> {
+    let mut line = format!("similarity from {:.3} on counts", findings.threshold?);
+    let near = findings.duplicates.iter().any(|group| group.kind == Kind::Near);
+    if let Some(pairs) = findings.expected_false_pairs.filter(|_| near) {
+        line += &format!("; about {} of the pairs are chance", count(pairs.round() as u64));
+    }
+    Some(line)
 }

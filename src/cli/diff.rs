@@ -39,12 +39,14 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
+    let job = Diff::new(&args.a, &args.b);
     if let Some(path) = &args.json {
+        job.refuse_inputs(&[(JSON, path, overwrite::is_ours(path))])?;
         places::check_plain(JSON, path, foreign)?;
     }
     set_threads(args.threads)?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
-    let difference = Diff::new(&args.a, &args.b).run(&mut printer)?;
+    let difference = job.run(&mut printer)?;
     printer.close();
     if let Some(path) = &args.json {
         let mut bytes = serde_json::to_vec_pretty(&difference)
@@ -194,8 +196,16 @@ fn images(difference: &Difference, lines: &mut Vec<String>) {
         "image",
         "given up in the second, and not in the first at all",
     );
-    say(difference.further_rows[0], "row", "further views in the first alone");
-    say(difference.further_rows[1], "row", "further views in the second alone");
+    say(
+        difference.further_rows[0],
+        "row",
+        "further rows of keys that both have, in the first alone",
+    );
+    say(
+        difference.further_rows[1],
+        "row",
+        "further rows of keys that both have, in the second alone",
+    );
     say(difference.unreadable[0], "row", "of the first can't be read");
     say(difference.unreadable[1], "row", "of the second can't be read");
 }

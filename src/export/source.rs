@@ -150,6 +150,7 @@ fn asked(settings: &Settings, without_tokens: bool) -> Asked {
         crops: settings.to == Target::FourM && !without_tokens,
         image: false,
         without_tokens,
+        choosable: true,
     }
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::columns::{Column, Growing, GrowingTexts, Texts};
 use super::look::{Look, Looks};
 use super::picture::{Draw, Picture};
+use super::result::Unreadable;
 use super::run::{Event, Observer};
 use super::thumbnail::Thumbnail;
 use super::turned::Turned;
@@ -35,6 +36,8 @@ pub(super) struct Images {
     pub thumbnails: Column<Thumbnail>,
     /// Rows that were views of images that are there already.
     pub further_views: u64,
+    /// Rows that can't be used.
+    pub bad: Unreadable,
     /// Small pictures by label, where they were asked for.
     pub turned: Option<Turned>,
 }
@@ -100,6 +103,7 @@ struct GrowingImages {
     looks: Growing<Look>,
     thumbnails: Growing<Thumbnail>,
     further_views: u64,
+    bad: Unreadable,
     turned: Option<Turned>,
 }
 
@@ -139,7 +143,7 @@ impl Images {
                         false => chunk.push(row),
                     }
                 }
-                Err(bad) => observer.event(&Event::BadRows(&bad)),
+                Err(bad) => images.bad(&bad, observer),
             }
             if chunk.len() == TOGETHER {
                 images.take(&chunk, looks, draw.as_deref_mut(), observer)?;
@@ -163,8 +167,14 @@ impl GrowingImages {
             looks: Growing::new(),
             thumbnails: Growing::new(),
             further_views: 0,
+            bad: Unreadable::default(),
             turned: None,
         }
+    }
+
+    fn bad(&mut self, bad: &BadRows, observer: &mut dyn Observer) {
+        self.bad.take(bad);
+        observer.event(&Event::BadRows(bad));
     }
 
     fn take(
@@ -174,17 +184,17 @@ impl GrowingImages {
         draw: Option<&mut (dyn Draw + '_)>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let fits = |row: &&GridRow| match looks.problem(&row.levels) {
+        let mut fits = |row: &&GridRow| match looks.problem(&row.levels) {
             None => true,
             Some(problem) => {
                 let (file, at) = (row.file.clone(), row.row);
                 let key = Some(row.key.clone());
                 let bad = BadRows { file, rows: at..at + 1, key, problem, whole_file: false };
-                observer.event(&Event::BadRows(&bad));
+                self.bad(&bad, observer);
                 false
             }
         };
-        let rows: Vec<&GridRow> = rows.iter().filter(fits).collect();
+        let rows: Vec<&GridRow> = rows.iter().filter(&mut fits).collect();
         let levels: Vec<&[Grid]> = rows.iter().map(|row| row.levels.as_slice()).collect();
         let pictures = self.pictures(&rows, &levels, draw)?;
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
@@ -248,6 +258,7 @@ impl GrowingImages {
             looks: self.looks.finish()?,
             thumbnails: self.thumbnails.finish()?,
             further_views: self.further_views,
+            bad: self.bad,
             turned: self.turned,
         })
     }

@@ -60,7 +60,10 @@ pub(crate) use picture::{Draw, Picture};
 pub use reconstructions::{
     Below, Margins, NotCompared, PrecisionFindings, Reconstruction, Reconstructions, TokenPair,
 };
-pub use result::{Duplicates, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark};
+pub use result::{
+    Duplicates, FailuresFound, Findings, Kind, Leak, LowInformation, Member, Outlier, Remark,
+    Unreadable,
+};
 pub(crate) use run::{Event, Observer, Save, Settings, run};
 pub(crate) use saved::model_of as model_of_index;
 pub use sizes::{Listed, OddImage, Sizes};

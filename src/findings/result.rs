@@ -8,6 +8,7 @@ use super::codebook::Codebook;
 use super::codes::CodePictures;
 use super::reconstructions::{PrecisionFindings, Reconstructions};
 use super::sizes::Sizes;
+use crate::audit::BadRows;
 use crate::audit::report::{AuditReport, FailureReport};
 
 /// What was found in an output.
@@ -38,7 +39,7 @@ pub struct Findings {
     pub codebook: Vec<Codebook>,
     /// Images of odd sizes, shapes and modes.
     pub sizes: Sizes,
-    /// Images given up.
+    /// Images given up, and rows that can't be read.
     pub failures: FailuresFound,
     /// Pictures of codes, the most used first; None where they weren't asked for.
     pub code_pictures: Option<CodePictures>,
@@ -53,6 +54,13 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// How many images the other output has as well; each may be several of its own.
+    pub fn leaked(&self) -> usize {
+        let keys: std::collections::BTreeSet<&str> =
+            self.leaks.iter().map(|leak| leak.key.as_str()).collect();
+        keys.len()
+    }
+
     /// The keys of duplicates that needn't be kept, one a line: of every group those that are as like its
     /// keeper as two images must be to count as one; of groups with several labels none, since nothing
     /// tells which label is right. None that begins with a protected prefix, and none
@@ -185,4 +193,27 @@ pub struct FailuresFound {
     pub by_error: std::collections::BTreeMap<String, u64>,
     /// The first of them.
     pub list: Vec<FailureReport>,
+    /// Rows of the output that can't be used.
+    pub unreadable: Unreadable,
 }
+
+/// Rows that can't be used, so that they are in no other number.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Unreadable {
+    /// How many; a file that can't even be counted is one.
+    pub rows: u64,
+    /// The first of them, at most 100, in one line each.
+    pub list: Vec<String>,
+}
+
+impl Unreadable {
+    pub(super) fn take(&mut self, bad: &BadRows) {
+        self.rows += bad.count().max(1);
+        if self.list.len() < UNREADABLE_MAX {
+            self.list.push(bad.in_words());
+        }
+    }
+}
+
+/// Rows that can't be read and are named.
+const UNREADABLE_MAX: usize = 100;

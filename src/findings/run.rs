@@ -9,7 +9,7 @@ use super::look::Looks;
 use super::low;
 use super::outliers;
 use super::picture::Draw;
-use super::result::{FailuresFound, Findings, Remark};
+use super::result::{Duplicates, FailuresFound, Findings, Kind, Remark, Unreadable};
 use super::saved;
 use super::sizes;
 use super::turned;
@@ -134,18 +134,23 @@ fn read(
 
 fn findings(
     settings: &Settings,
-    report: AuditReport,
+    mut report: AuditReport,
     images: &Images,
     other: Option<&Images>,
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
-    let twins = twins::find(settings, images, other, observer)?;
+    let unreadable = unreadable(images, &mut report);
+    let mut twins = twins::find(settings, images, other, observer)?;
     let low = low::find(images);
     // What shows nothing is far from all others by that alone.
     let places = low.iter().map(|(at, _)| *at);
     let blank = places.filter(|&at| low::blank(&images.looks[at])).collect();
-    // Of buckets, and where images keep their sizes, it is a word.
-    let model = report.made_by.get("size").and_then(|size| size.parse().ok());
+    // One image has nothing to be like.
+    let threshold = twins.threshold.filter(|_| images.len() > 1);
+    let compared = images.len() > 0 && other.is_none_or(|other| other.len() > 0);
+    twins.remarks.retain(|remark| compared || remark.about != "leaks");
+    let chance =
+        threshold.map(|threshold| threshold.false_pairs.min(near_pairs(&twins.duplicates)));
     Ok(Findings {
         schema: "audit.v1",
         images: images.len() as u64,
@@ -154,20 +159,50 @@ fn findings(
         leaks: twins.leaks,
         low_information: low.iter().map(|(_, found)| found.clone()).collect(),
         outliers: outliers::find(images, &blank),
-        threshold: twins.threshold.map(|threshold| threshold.value),
-        expected_false_pairs: twins.threshold.map(|threshold| threshold.false_pairs),
+        threshold: threshold.map(|threshold| threshold.value),
+        expected_false_pairs: chance,
         remarks: twins.remarks,
         codebook: Vec::new(),
-        sizes: sizes::find(images, model),
+        sizes: sizes::find(images, enlarged_to(&report)),
         failures: FailuresFound {
             count: report.failed,
             by_stage: report.failed_by_stage.clone(),
             by_error: report.failed_by_error.clone(),
             list: report.failures.clone(),
+            unreadable,
         },
         code_pictures: None,
         reconstructions: None,
         precision: None,
         report,
     })
+}
+
+/// Rows that no image comes of, whether the tokens can't be read or what stands beside them; the report
+/// tells the same.
+fn unreadable(images: &Images, report: &mut AuditReport) -> Unreadable {
+    let mut found = images.bad.clone();
+    let told = report.unusable.max(u64::from(!report.complete()));
+    if told > found.rows {
+        found = Unreadable { rows: told, list: report.problems.clone() };
+    }
+    (report.unusable, report.problems) = (found.rows, found.list.clone());
+    found
+}
+
+/// Pairs that nearly equal images can make up.
+fn near_pairs(groups: &[Duplicates]) -> f64 {
+    let near = groups.iter().filter(|group| group.kind == Kind::Near);
+    near.map(|group| group.members.len() as f64)
+        .map(|members| members * (members - 1.0) / 2.0)
+        .sum()
+}
+
+/// The side that smaller images are enlarged to, where they are.
+fn enlarged_to(report: &AuditReport) -> Option<u32> {
+    if report.made_by.get("resize").is_some_and(|rule| rule == "pad") {
+        return None;
+    }
+    // Of buckets, and where images keep their sizes, it is a word.
+    report.made_by.get("size").and_then(|size| size.parse().ok())
 }

@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::columns::{Column, Growing, GrowingTexts};
 use super::images::{ImageSize, Images, MODES, NO_LABEL};
+use super::result::Unreadable;
 use super::thumbnail::{COLOUR_SIDE, SIDE, Thumbnail};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
@@ -241,6 +242,7 @@ impl Index {
             looks: Column::Memory(Vec::new()),
             thumbnails: self.thumbnails.finish()?,
             further_views: 0,
+            bad: Unreadable::default(),
             turned: None,
         })
     }

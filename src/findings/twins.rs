@@ -15,7 +15,7 @@ use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{OF_COPIES, Similarities, Threshold};
+use super::threshold::{Similarities, Threshold, lowest};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -175,7 +175,8 @@ impl Twins {
         let mine = ours.set(&weights)?;
         let found = near::within(&mine, &weights, interrupted)?;
         let pairs = ours.number().powi(2) / 2.0;
-        let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
+        let threshold =
+            found.similarities.threshold(pairs, settings.threshold, lowest(ours.number()));
         let within = found.similarities.clone();
         let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
         let crowd = Crowd::of(ours.images.len(), &found.pairs, both)?;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use super::drawing::Drawing;
 use super::events::{Observer, Relay};
 use super::inputs::Inputs;
+#[cfg(feature = "cli")]
+use super::key_lists;
 use super::originals;
+use super::places::{self, Written};
 use super::precision::{self, EngineChoice};
 use super::reconstructed::reconstructions;
 use super::same_model;
@@ -20,7 +23,7 @@ use crate::findings::{
 use crate::storage;
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{
-    self, FORCE, MODEL, PRECISION_AUDIT, SAMPLE, SAVE_INDEX, SOURCE, THRESHOLD,
+    self, FORCE, KEEP, MODEL, PRECISION_AUDIT, SAMPLE, SAVE_INDEX, SOURCE, THRESHOLD,
 };
 use crate::util::text;
 
@@ -136,8 +139,8 @@ impl Audit {
     /// Everything that can be refused before a model is opened.
     ///
     /// # Errors
-    /// A threshold that is no similarity; an empty sample; an audit of precision without a source, or
-    /// by an engine that isn't there.
+    /// A threshold that is no similarity; an empty sample; an empty prefix; an audit of precision without
+    /// a source, or by an engine that isn't there; an index in the place of what is read.
     pub fn check(&self) -> Result<()> {
         if self.sample == 0 {
             return Err(Error::setting(SAMPLE, "0: a sample has at least one row"));
@@ -148,7 +151,11 @@ impl Audit {
                 format!("encodes images again: say with {SOURCE} where they are"),
             ));
         }
+        if self.settings.keep.iter().any(String::is_empty) {
+            return Err(Error::setting(KEEP, "is empty: every key begins so; give a prefix"));
+        }
         self.engines.iter().try_for_each(|engine| engine.require())?;
+        self.refuse_inputs(&[], &[])?;
         match self.settings.threshold {
             Some(threshold) if !(threshold > 0.0 && threshold <= 1.0) => Err(Error::setting(
                 THRESHOLD,
@@ -156,6 +163,27 @@ impl Audit {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses files that would be written in the place of each other, of the index or of what is read:
+    /// `written` are further ones, `model` is the model with what is given beside it.
+    pub(crate) fn refuse_inputs(&self, written: &[Written<'_>], model: &[&Path]) -> Result<()> {
+        let index = self.save_index.as_deref();
+        let index = index.map(|path| (SAVE_INDEX, path, overwrite::is_ours(path)));
+        let written: Vec<_> = written.iter().copied().chain(index).collect();
+        let against = self.settings.against.as_deref();
+        let tokens = [self.settings.input.as_path()].into_iter().chain(against).collect();
+        let source = self.source.as_ref();
+        places::refuse_inputs(&written, &places::Inputs { tokens, model: model.to_vec(), source })
+    }
+
+    /// Whether a file is a list of keys of this output, as an earlier audit of it wrote.
+    ///
+    /// # Errors
+    /// An output that can't be read.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_list_of_keys(&self, path: &Path) -> Result<bool> {
+        key_lists::is_of_output(path, &self.settings.input)
     }
 
     /// Runs the job. Without a model only what needs none is looked for, and the findings say so.

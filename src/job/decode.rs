@@ -213,7 +213,7 @@ impl Decode {
             (None, _, None) => Vec::new(),
         };
         let (columns, strict) = (self.columns.clone(), self.grid.is_some());
-        Ok(Asked { columns, grids, strict, ..Asked::default() })
+        Ok(Asked { columns, grids, strict, choosable: true, ..Asked::default() })
     }
 
     fn names(&self, rows: u64) -> Names {

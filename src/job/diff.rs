@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::events::{Observer, Relay};
+#[cfg(feature = "cli")]
+use super::places;
 use crate::error::Result;
 use crate::findings::{Difference, diff};
 
@@ -27,6 +29,13 @@ impl Diff {
     /// Output folders of vqtok, or any Parquet files with a column of tokens.
     pub fn new(a: impl Into<PathBuf>, b: impl Into<PathBuf>) -> Diff {
         Diff { a: a.into(), b: b.into() }
+    }
+
+    /// Refuses a file in the place of what is read.
+    #[cfg(feature = "cli")]
+    pub(crate) fn refuse_inputs(&self, written: &[places::Written<'_>]) -> Result<()> {
+        let tokens = vec![self.a.as_path(), self.b.as_path()];
+        places::refuse_inputs(written, &places::Inputs { tokens, ..Default::default() })
     }
 
     /// Runs the job.

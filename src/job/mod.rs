@@ -15,6 +15,8 @@ mod ensure_model;
 mod events;
 mod export;
 mod inputs;
+#[cfg(feature = "cli")]
+mod key_lists;
 mod listed;
 mod model_copy;
 mod originals;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::sources;
 use crate::checkpoint::folder;
+use crate::data::source::uri;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::train;
 use crate::util::overwrite::Foreign;
-use crate::util::settings::{OUT, SHEET, Setting};
+use crate::util::settings::{OUT, SHEET, SOURCE, Setting};
 use crate::util::{error_text, overwrite, text};
 
 /// Formats that a name can promise.
@@ -77,12 +78,118 @@ pub(crate) fn refuse_remote(setting: Setting, path: &Path) -> Result<()> {
 /// As for [`check_png`].
 pub(crate) fn check_plain(setting: Setting, path: &Path, foreign: Foreign) -> Result<()> {
     refuse_remote(setting, path)?;
+    if path == Path::new("-") {
+        let text =
+            "-: a file is written here, not the standard output; name one, or ./- for that name";
+        return Err(Error::setting(setting, text));
+    }
     if let Some(output) = around(path)
         && path_in(&output, path).is_some_and(|inner| inner.components().count() > 1)
     {
         return Err(among(setting, path, &output));
     }
     overwrite::check(path, foreign)
+}
+
+/// What a job reads, none of which its results may take the place of.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs<'a> {
+    /// Outputs, and other files of tokens.
+    pub tokens: Vec<&'a Path>,
+    /// A model, and what is given beside it.
+    pub model: Vec<&'a Path>,
+    /// Images, by the places that are named.
+    pub source: Option<&'a super::inputs::Inputs>,
+}
+
+/// A file that a job writes: the setting that names it, its place, and whether what lies there is the
+/// same of an earlier run.
+pub(crate) type Written<'a> = (Setting, &'a Path, bool);
+
+/// Refuses results that would take the place of each other or of what is read, even where files are
+/// overwritten.
+///
+/// # Errors
+/// That; a place that is none.
+pub(crate) fn refuse_inputs(written: &[Written<'_>], inputs: &Inputs<'_>) -> Result<()> {
+    for (at, &(setting, path, ours)) in written.iter().enumerate() {
+        refuse_remote(setting, path)?;
+        let Some(real) = resolved(path) else { continue };
+        let same = |other: &&Written<'_>| resolved(other.1).is_some_and(|other| other == real);
+        let what = match written[..at].iter().find(same) {
+            Some((other, ..)) => Some(format!("{other} is written there")),
+            None => inputs.holding(&real, ours).map(|what| format!("that is {what}")),
+        };
+        if let Some(what) = what {
+            let text = format!("{}: {what}; give another name", text::path(path));
+            return Err(Error::setting(setting, text));
+        }
+    }
+    Ok(())
+}
+
+impl Inputs<'_> {
+    /// What of it lies at a place, which is without links.
+    fn holding(&self, real: &Path, ours: bool) -> Option<String> {
+        let is = |path: &&&Path| !storage::is_remote(path) && is_of_tokens(path, real);
+        if let Some(input) = self.tokens.iter().find(is) {
+            return Some(match resolved(input).is_some_and(|input| input == real) {
+                true => format!("the input {} itself", text::path(input)),
+                false => format!("a file of the input {}", text::path(input)),
+            });
+        }
+        let is = |path: &&&Path| is_of_model(path, real, ours);
+        if let Some(model) = self.model.iter().find(is) {
+            return Some(format!("a file of the model {}", text::path(model)));
+        }
+        let source = self.source.filter(|source| is_of_source(source, real, ours))?;
+        Some(format!("a file of the {SOURCE} {}", source.names()))
+    }
+}
+
+/// Whether a place is a file of tokens, or one of an output's own names.
+fn is_of_tokens(input: &Path, real: &Path) -> bool {
+    let output = sources::output(input).and_then(|output| resolved(&output));
+    let inner = output.as_deref().and_then(|output| real.strip_prefix(output).ok());
+    if inner.is_some_and(|inner| sources::is_own(inner)) {
+        return true;
+    }
+    if !real.exists() {
+        return false;
+    }
+    let files = sources::of(input).map_or(Vec::new(), |found| found.files);
+    files.iter().any(|file| resolved(file).is_some_and(|file| file == real))
+}
+
+/// Whether a place is a model, or a file in its folder, or what may describe it beside it.
+fn is_of_model(model: &Path, real: &Path, ours: bool) -> bool {
+    let Some(model) = resolved(model) else { return false };
+    if model.is_dir() {
+        return real.starts_with(&model) && real.exists() && !ours;
+    }
+    let beside = real.parent() == model.parent() && real.exists() && !ours;
+    let named = |names: &[&str]| real.extension().is_some_and(|it| names.iter().any(|n| it == *n));
+    let describes = named(&["yaml", "yml"])
+        || real.file_stem().is_some_and(|stem| stem == "config" || Some(stem) == model.file_stem());
+    real == model || (beside && describes)
+}
+
+/// Whether a place is an image, or another file of what is named.
+fn is_of_source(source: &super::inputs::Inputs, real: &Path, ours: bool) -> bool {
+    let local = source.paths.iter().filter(|path| !storage::is_remote(path));
+    let mut places = local.filter_map(|path| resolved(path));
+    // A picture of ours among images is one of them all the same.
+    let ours = ours && extension(real).is_none_or(|it| !PICTURES.contains(&it.as_str()));
+    let below = |place: PathBuf| real == place || (real.starts_with(place) && !ours);
+    if !real.exists() || ours {
+        return places.any(|place| real == place);
+    }
+    // Links lead anywhere, and so do lists. What can't be listed is told by whoever reads it.
+    places.any(below)
+        || source.images(source.take(), false).is_ok_and(|images| {
+            let places = images.filter_map(|image| uri::to_path(&image.ok()?.uri));
+            places.into_iter().any(|place| resolved(&place).is_some_and(|place| place == real))
+        })
 }
 
 fn check_file(

@@ -20,8 +20,8 @@ pub(crate) const HTML_MARK: &str = "<meta name=generator content=vqtok>";
 const HTML_START: &[u8] = b"<!doctype html>";
 /// The mark of a manual page, its first line.
 pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
-/// How the JSON file of an audit begins.
-const AUDIT_MARK: &[u8] = b"{\n  \"schema\": \"audit.";
+/// How the JSON files of an audit and of a comparison begin.
+const JSON_MARKS: [&[u8]; 2] = [b"{\n  \"schema\": \"audit.", b"{\n  \"schema\": \"diff."];
 /// How an index of an audit begins as a Parquet file, and what its footer says at its end.
 const PARQUET_START: &[u8] = b"PAR1";
 const INDEX_MARK: &[u8] = b"index.v1";
@@ -77,7 +77,7 @@ pub(crate) fn is_ours(path: &Path) -> bool {
     head.starts_with(PNG_START) && head[PNG_HEAD.min(head.len())..].starts_with(&png_mark())
         || head.starts_with(HTML_START) && marked(&head)
         || head.starts_with(MAN_MARK)
-        || head.starts_with(AUDIT_MARK)
+        || JSON_MARKS.iter().any(|mark| head.starts_with(mark))
         || head.starts_with(PARQUET_START) && is_index(path)
 }
 

@@ -52,6 +52,7 @@ settings! {
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
     INIT_WEIGHTS = "init_weights",
+    KEEP = "keep",
     KEY_COLUMN = "key_column",
     JSON = "json",
     LABEL_COLUMN = "label_column",

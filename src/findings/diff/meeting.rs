@@ -45,7 +45,8 @@ impl Met {
         let mut left = a.iter().chain(&b).map(|&at| waited.view(at));
         // Without its first view an image isn't new: that met its counterpart while both were read.
         let no_first_view = a.len() + b.len() > 0 && left.all(|view| view != 0);
-        if paired || no_first_view || (!a.is_empty() && !b.is_empty()) {
+        let met = a.iter().chain(&b).any(|&at| waited.is_further(at));
+        if paired || met || no_first_view || (!a.is_empty() && !b.is_empty()) {
             // They share the image, and not all of its views.
             self.further_rows[0] += a.len() as u64;
             self.further_rows[1] += b.len() as u64;

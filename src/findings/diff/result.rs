@@ -37,7 +37,8 @@ pub struct Difference {
     pub failed_in_both: u64,
     /// Images given up by one of them that the other doesn't know: of the first, of the second.
     pub failed_in_one: [u64; 2],
-    /// Rows of images in both that only one has, such as further views: of the first, of the second.
+    /// Rows of keys that both have which only one has, such as further views, or a key that stands there
+    /// twice: of the first, of the second.
     pub further_rows: [u64; 2],
     /// What else there is to say, and what can't be told, in one line each.
     pub remarks: Vec<String>,

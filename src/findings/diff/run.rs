@@ -80,6 +80,7 @@ fn side_by_side(
     let [a, b] = sides;
     a.take(observer);
     b.take(observer);
+    let mut met = None;
     loop {
         if observer.interrupted() {
             return Err(Error::Interrupted);
@@ -88,6 +89,7 @@ fn side_by_side(
         if order.is_some_and(std::cmp::Ordering::is_eq) {
             if let (Some(a), Some(b)) = (a.take(observer), b.take(observer)) {
                 tally.compare(&Compared::from(&a), &Compared::from(&b));
+                met = Some((a.key, a.view.unwrap_or(0)));
             }
             continue;
         }
@@ -97,7 +99,8 @@ fn side_by_side(
         };
         let (number, side) = if first { (0, &mut *a) } else { (1, &mut *b) };
         let Some(row) = side.take(observer) else { return Ok(()) };
-        waiting.row(number, &Compared::from(&row))?;
+        let again = |(key, view): &(String, i64)| *key == row.key && *view == row.view.unwrap_or(0);
+        waiting.row(number, &Compared::from(&row), met.as_ref().is_some_and(again))?;
     }
 }
 

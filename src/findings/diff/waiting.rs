@@ -21,9 +21,16 @@ struct Entry {
     at: u64,
     /// Which output it is of.
     side: u32,
-    /// Whether it was given up.
-    failed: u32,
+    /// [`ROW`], [`FURTHER`] or [`FAILED`].
+    what: u32,
 }
+
+/// A row.
+const ROW: u32 = 0;
+/// A row whose key stood there before, and met its counterpart.
+const FURTHER: u32 = 1;
+/// An image that was given up.
+const FAILED: u32 = 2;
 
 /// What waits so far.
 pub(super) struct Waiting {
@@ -64,9 +71,11 @@ impl Waiting {
         }
     }
 
+    /// A row; `further`: whether its key and view stood there before.
+    ///
     /// # Errors
     /// A file system that is full.
-    pub(super) fn row(&mut self, side: u32, row: &Compared<'_>) -> Result<()> {
+    pub(super) fn row(&mut self, side: u32, row: &Compared<'_>, further: bool) -> Result<()> {
         let at = self.words.len() as u64;
         let wide = row.levels.iter().any(|grid| grid.codes.iter().any(|&c| c > u16::MAX.into()));
         self.words.extend(&[row.levels.len() as u16, if wide { 2 } else { 1 }])?;
@@ -78,7 +87,8 @@ impl Waiting {
             }
         }
         let view = row.view.unwrap_or(0);
-        self.push(row.key, "", Entry { hash: [0; 16], file: row.file, view, at, side, failed: 0 })
+        let what = if further { FURTHER } else { ROW };
+        self.push(row.key, "", Entry { hash: [0; 16], file: row.file, view, at, side, what })
     }
 
     /// An image that was given up.
@@ -86,7 +96,7 @@ impl Waiting {
     /// # Errors
     /// As for `row`.
     pub(super) fn failure(&mut self, side: u32, key: &str, error: &str) -> Result<()> {
-        let entry = Entry { hash: [0; 16], file: [0; 16], view: 0, at: 0, side, failed: 1 };
+        let entry = Entry { hash: [0; 16], file: [0; 16], view: 0, at: 0, side, what: FAILED };
         self.push(key, error, entry)
     }
 
@@ -139,8 +149,8 @@ impl Waited {
             let hash = |at: u32| self.entries[at as usize].hash;
             let mut group = Group::default();
             for &at in rest.iter().take_while(|&&at| hash(at) == hash(rest[0])) {
-                let Entry { side, failed, .. } = self.entries[at as usize];
-                let of = if failed == 1 { &mut group.failures } else { &mut group.rows };
+                let Entry { side, what, .. } = self.entries[at as usize];
+                let of = if what == FAILED { &mut group.failures } else { &mut group.rows };
                 of[side as usize & 1].push(at);
             }
             group
@@ -149,6 +159,11 @@ impl Waited {
 
     pub(super) fn key(&self, at: u32) -> &str {
         self.keys.get(at as usize)
+    }
+
+    /// Whether its key met its counterpart before.
+    pub(super) fn is_further(&self, at: u32) -> bool {
+        self.entries[at as usize].what == FURTHER
     }
 
     pub(super) fn view(&self, at: u32) -> i64 {
@@ -191,15 +206,16 @@ mod tests {
         ];
         let mut waiting = Waiting::new();
         let row = |key, view, levels| Compared { key, view, file: [7; 16], levels };
-        waiting.row(0, &row("b", Some(1), &levels[1..])).unwrap();
+        waiting.row(0, &row("b", Some(1), &levels[1..]), true).unwrap();
         waiting.failure(1, "c", "decode: odd").unwrap();
-        waiting.row(1, &row("b", None, &levels)).unwrap();
-        waiting.row(0, &row("b", None, &levels[..1])).unwrap();
+        waiting.row(1, &row("b", None, &levels), false).unwrap();
+        waiting.row(0, &row("b", None, &levels[..1]), false).unwrap();
         let waited = waiting.finish().unwrap();
         let groups: Vec<Group> = waited.groups().collect();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].rows, [vec![3, 0], vec![2]]);
         assert_eq!(groups[1].failures, [vec![], vec![1]]);
+        assert_eq!([0, 2, 3].map(|at| waited.is_further(at)), [true, false, false]);
         assert_eq!((waited.key(1), waited.error(1)), ("c", "decode: odd"));
         assert_eq!(waited.levels(2), levels);
         assert_eq!(waited.levels(0), levels[1..]);

@@ -32,7 +32,7 @@ pub(super) fn draw(page: &mut String, shown: &Shown<'_>, thumbnails: Option<&Thu
         ),
         (
             "pixels",
-            "The same picture in different files",
+            "The same tokens and size in different files",
             &shown.pixels,
             "The tokens and the size are equal, the files differ. One picture stands for the group.",
         ),

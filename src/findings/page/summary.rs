@@ -80,14 +80,14 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
     vec![
         tile("conflicts", shown.conflicts.len(), "groups under several labels", "bad"),
         match findings.against {
-            Some(_) => tile("leaks", shown.leaks.len(), "images in both sets", "bad"),
+            Some(_) => tile("leaks", findings.leaked(), "images in both sets", "bad"),
             None => unseen("leaks: no other set given"),
         },
         match findings.threshold {
             Some(_) => tile("near", images(&shown.near), "images nearly the same", "c0"),
             None => unseen("near duplicates: not looked for"),
         },
-        tile(exact, equal, "images exactly the same", "c0"),
+        tile(exact, equal, "images of the same file or tokens", "c0"),
         tile("low", low, "show hardly anything", "c3"),
         tile("outliers", shown.outliers.pictured.len(), "least like the others", "c3"),
         tile("failures", findings.failures.count as usize, "failed to be tokenized", "c4"),

@@ -8,7 +8,7 @@ use crate::findings::codebook::{Codebook, Places};
 use crate::findings::drift::Drift;
 use crate::findings::picture::Picture;
 use crate::findings::result::{
-    Duplicates, FailuresFound, Kind, Leak, LowInformation, Member, Outlier, Remark,
+    Duplicates, FailuresFound, Kind, Leak, LowInformation, Member, Outlier, Remark, Unreadable,
 };
 use crate::findings::sizes::{Listed, OddImage, Sizes};
 use crate::util::settings::{self, THRESHOLD};
@@ -81,7 +81,8 @@ fn group(kind: Kind, name: &str, members: usize, label_conflict: bool) -> Duplic
 }
 
 fn failures(count: u64, by_error: BTreeMap<String, u64>) -> FailuresFound {
-    FailuresFound { count, by_stage: BTreeMap::new(), by_error, list: Vec::new() }
+    let unreadable = Unreadable::default();
+    FailuresFound { count, by_stage: BTreeMap::new(), by_error, list: Vec::new(), unreadable }
 }
 
 fn odd(count: usize, reason: &'static str, key: &dyn Fn(usize) -> String) -> Listed {

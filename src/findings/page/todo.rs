@@ -47,7 +47,7 @@ pub(super) fn draw(page: &mut String, findings: &Findings, shown: &Shown<'_>, ab
 fn lines(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Vec<Line> {
     let lines = [
         conflicts(shown.conflicts.len()),
-        leaks(shown.leaks.len(), about),
+        leaks(findings.leaked(), about),
         duplicates(findings, shown, about),
         low(shown.low.iter().map(|(_, part)| part.len()).sum()),
         sizes(&findings.sizes),
@@ -89,7 +89,7 @@ fn leaks(number: usize, about: &About<'_>) -> Option<Line> {
 fn duplicates(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Option<Line> {
     let parts = [
         ("near", images(&shown.near), "nearly the same as another"),
-        ("pixels", images(&shown.pixels), "the same picture in another file"),
+        ("pixels", images(&shown.pixels), "of the same tokens and size as another file"),
         ("files", images(&shown.files), "there several times as one file"),
     ];
     let parts: Vec<_> = parts.iter().filter(|(_, number, _)| *number > 0).collect();

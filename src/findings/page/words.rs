@@ -10,7 +10,7 @@ use crate::util::settings;
 pub(super) fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::ExactFile => "the same file",
-        Kind::ExactPixels => "the same picture in different files",
+        Kind::ExactPixels => "the same tokens and size in different files",
         Kind::Near => "nearly the same picture",
     }
 }

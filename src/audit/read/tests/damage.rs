@@ -14,7 +14,7 @@ fn what_is_no_grid_is_told() {
     };
     refused(
         vec![("other", int(vec![1]))],
-        "no column 'tokens' (it has: other); name another with column",
+        "no column 'tokens' (it has: other); that is where codes are read from",
     );
     refused(vec![("tokens", int(vec![1]))], "is int64, not a list");
     refused(vec![("tokens", fixed(int(vec![1, 2, 3]), 3))], "row 0: has 3 tokens, which is no sq");
