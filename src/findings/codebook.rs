@@ -120,7 +120,15 @@ fn other(drift: &Drift, differs: bool) -> Remark {
             format!("divergence {:.3} bits, of too few images to tell chance", drift.divergence)
         }
     };
+    let apart = drift.z.is_some_and(|z| z >= DEVIATIONS);
     let text = match differs {
+        _ if drift.z.is_none() => {
+            format!("whether the other output uses codes alike can't be told: {numbers}")
+        }
+        false if apart => format!(
+            "the other output uses codes a little otherwise: {numbers}; less than other colours or \
+             sizes do"
+        ),
         true => format!(
             "the other output's codes are used otherwise: {numbers}; look for other colours, sizes or \
              a resize that was done before"

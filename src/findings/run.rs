@@ -98,9 +98,13 @@ pub(crate) fn run(
     };
     let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
     let reference = other.as_ref().and_then(|other| other.turned.as_ref());
-    let turned = images.turned.as_ref().zip(reference);
-    let turned = turned.map(|(set, reference)| turned::remarks(set, reference));
     let mut remarks = codebook::remarks(&codebook, &uses);
+    let otherwise = remarks.iter().any(|remark| remark.about == "against" && remark.finding);
+    let turned = images.turned.as_ref().zip(reference);
+    let turned = turned.map(|(set, reference)| match otherwise {
+        true => vec![turned::not_comparable()],
+        false => turned::remarks(set, reference),
+    });
     remarks.extend(turned.into_iter().flatten());
     let found = findings(settings, report, &images, other.as_ref(), observer)?;
     remarks.extend(found.remarks);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::picture::Picture;
 use super::result::Remark;
+use crate::util::text;
 
 /// Pixels a side of lightness, and of each of two colours.
 const SIDE: usize = 8;
@@ -16,6 +17,8 @@ const COLOUR_SIDE: usize = 4;
 const SIZE: usize = SIDE * SIDE + 2 * COLOUR_SIDE * COLOUR_SIDE;
 /// Labels that are looked at.
 const LABELS_MAX: usize = 128;
+/// Labels that are named.
+const NAMED_MAX: usize = 10;
 /// Images of a class, and of the reference's, at least.
 const IMAGES_MIN: [u64; 2] = [100, 40];
 /// Share of the mean variance that is added to each.
@@ -62,7 +65,7 @@ impl Turned {
 
 /// What can be said of the classes of a set against those of a reference.
 pub(super) fn remarks(set: &Turned, reference: &Turned) -> Vec<Remark> {
-    let (mut remarks, mut unsure, mut sure) = (Vec::new(), 0, 0);
+    let (mut remarks, mut unsure, mut sure) = (Vec::new(), Vec::new(), 0);
     for (label, halves) in &set.labels {
         let Some(upright) = reference.labels.get(label) else { continue };
         match share(halves, upright) {
@@ -81,18 +84,32 @@ pub(super) fn remarks(set: &Turned, reference: &Turned) -> Vec<Remark> {
                     });
                 }
             }
-            _ => unsure += 1,
+            _ => unsure.push(text::printable(label)),
         }
     }
-    if unsure > 0 {
+    if !unsure.is_empty() {
+        let more = if unsure.len() > NAMED_MAX { ", ..." } else { "" };
         let text = format!(
-            "whether images are turned can't be told of {unsure} of {} labels: the other output's \
+            "whether images are turned can't be told of {} of {} labels ({}{more}): the other output's \
              images are too few, or look alike when they are turned",
-            unsure + sure
+            unsure.len(),
+            unsure.len() + sure,
+            unsure[..unsure.len().min(NAMED_MAX)].join(", ")
         );
         remarks.push(Remark { about: "turned", finding: false, text });
     }
     remarks
+}
+
+/// What is said where the two outputs weren't made alike: then more than turns tells their pictures apart.
+pub(super) fn not_comparable() -> Remark {
+    Remark {
+        about: "turned",
+        finding: false,
+        text:
+            "whether images are turned can't be told: the other output's codes are used otherwise"
+                .into(),
+    }
 }
 
 /// The share of turned pictures and its deviation; None where too few are there or no judge can be made.
