@@ -185,11 +185,13 @@ fn is_of_source(source: &super::inputs::Inputs, real: &Path, ours: bool) -> bool
         return places.any(|place| real == place);
     }
     // Links lead anywhere, and so do lists. What can't be listed is told by whoever reads it.
+    let all_here = !source.paths.iter().any(|path| storage::is_remote(path));
     places.any(below)
-        || source.images(source.take(), false).is_ok_and(|images| {
-            let places = images.filter_map(|image| uri::to_path(&image.ok()?.uri));
-            places.into_iter().any(|place| resolved(&place).is_some_and(|place| place == real))
-        })
+        || all_here
+            && source.images(source.take(), false).is_ok_and(|images| {
+                let places = images.filter_map(|image| uri::to_path(&image.ok()?.uri));
+                places.into_iter().any(|place| resolved(&place).is_some_and(|place| place == real))
+            })
 }
 
 fn check_file(
@@ -352,7 +354,9 @@ pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
     let (place, real) = there?;
-    Some(real.join(path.strip_prefix(place).ok()?))
+    let rest = path.strip_prefix(place).ok()?;
+    // An empty rest would leave a slash at the end, behind which no file is found.
+    Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
 }
 
 /// The output of vqtok that a path is or lies in.
