@@ -114,7 +114,9 @@ pub(crate) type Written<'a> = (Setting, &'a Path, bool);
 pub(crate) fn refuse_inputs(written: &[Written<'_>], inputs: &Inputs<'_>) -> Result<()> {
     for (at, &(setting, path, ours)) in written.iter().enumerate() {
         refuse_remote(setting, path)?;
-        let Some(real) = resolved(path) else { continue };
+        // Devices and pipes hold nothing that could be lost.
+        let stream = path.metadata().is_ok_and(|facts| !facts.is_file() && !facts.is_dir());
+        let Some(real) = resolved(path).filter(|_| !stream) else { continue };
         let same = |other: &&Written<'_>| resolved(other.1).is_some_and(|other| other == real);
         let what = match written[..at].iter().find(same) {
             Some((other, ..)) => Some(format!("{other} is written there")),
