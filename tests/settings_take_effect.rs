@@ -448,7 +448,9 @@ fn job() -> Job {
     let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
     job.expect(0, line);
     std::fs::create_dir(job.path("one")).unwrap();
-    ["a", "b"].map(|name| picture(3).save(job.path(&format!("one/{name}.png"))).unwrap());
+    for name in ["a", "b"] {
+        picture(3).save(job.path(&format!("one/{name}.png"))).unwrap();
+    }
     job.expect(0, "tokenize one --model model --out twins");
     std::fs::create_dir(job.path("foreign")).unwrap();
     std::fs::create_dir(job.path("pages")).unwrap();

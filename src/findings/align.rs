@@ -132,7 +132,7 @@ impl Views<'_> {
 /// The sum in an order that the processor's width doesn't change.
 fn product(a: &Frequencies, b: &Frequencies) -> f32 {
     const LANES: usize = 16;
-    const { assert!(LEN % LANES == 0) };
+    const { assert!(LEN.is_multiple_of(LANES)) };
     let mut sums = [0.0f32; LANES];
     for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
         for lane in 0..LANES {

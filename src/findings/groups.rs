@@ -7,9 +7,6 @@ use super::images::{Images, NO_LABEL};
 use super::near::{Comparer, Pair};
 use super::result::{Duplicates, Kind, Member};
 
-/// Members of a group that are each compared with the keeper, to say what they are of it.
-const TOLD: usize = 64;
-
 /// A group of images that are exactly one.
 pub(super) fn exact(images: &Images, group: &[u32], kind: Kind, keep: &[String]) -> Duplicates {
     let members = group.iter().map(|&at| (at, 1.0, "same")).collect();
@@ -66,38 +63,24 @@ pub(super) struct Near<'a> {
 
 impl Near<'_> {
     pub(super) fn group(&self, group: &[u32]) -> Duplicates {
-        let mut scores: HashMap<u32, f64> = group.iter().map(|&image| (image, 0.0)).collect();
-        for (at, &a) in group.iter().enumerate() {
-            // The first is like all others; of large groups no more is asked.
-            let others = if at == 0 || group.len() <= TOLD { &group[at + 1..] } else { &[] };
-            for &b in others {
-                if let Some(pair) = self.pairs.get(&(a.min(b), a.max(b))) {
-                    for image in [a, b] {
-                        let score = scores.entry(image).or_default();
-                        *score = score.max(f64::from(pair.score));
-                    }
-                }
-            }
-        }
         let all: Vec<u32> = group.iter().flat_map(|&image| self.same.all(image)).collect();
         let keeper = self.same.first(keeper(self.images, &all, self.keep));
         let members = group.iter().flat_map(|&image| {
-            let relation = self.relation(keeper, image, group);
-            let alone = self.same.all(image).nth(1).is_none();
-            let score = if alone { scores[&image] } else { 1.0 };
+            let (score, relation) = self.of_keeper(keeper, image);
             self.same.all(image).map(move |at| (at, score, relation))
         });
         made(self.images, members.collect(), Kind::Near, self.keep)
     }
 
-    fn relation(&self, keeper: u32, image: u32, group: &[u32]) -> &'static str {
-        let pair = (keeper.min(image), keeper.max(image));
-        match self.pairs.get(&pair) {
-            _ if keeper == image => "same",
-            Some(pair) => self.lit(pair, keeper),
-            None if group.len() <= TOLD => self.lit(&self.comparer.pair(pair.0, pair.1), keeper),
-            None => "similar",
+    /// How alike an image and the keeper are, and what it is of it.
+    fn of_keeper(&self, keeper: u32, image: u32) -> (f64, &'static str) {
+        if keeper == image {
+            return (1.0, "same");
         }
+        let (first, second) = (keeper.min(image), keeper.max(image));
+        let known = self.pairs.get(&(first, second)).copied();
+        let pair = known.unwrap_or_else(|| self.comparer.pair(first, second));
+        (f64::from(pair.score), self.lit(&pair, keeper))
     }
 
     /// What a pair says, or that one is brighter than the keeper.

@@ -12,7 +12,7 @@ use super::result::{Kind, Leak};
 #[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
     pub images: &'a Images,
-    pub taken: &'a dyn Fn(usize) -> bool,
+    pub taken: &'a dyn Fn(Kind, usize) -> bool,
     pub same: &'a Same,
 }
 
@@ -78,15 +78,13 @@ fn matches(
         (Kind::ExactPixels, &ours.images.grids, &others.images.grids),
     ];
     for (kind, here, there) in columns {
-        let told = |digest: &[u8; 16]| *digest != [0; 16];
-        let mut order: Vec<u32> = (0..there.len() as u32)
-            .filter(|&at| (others.taken)(at as usize) && told(&there[at as usize]))
-            .collect();
+        let mut order: Vec<u32> =
+            (0..there.len() as u32).filter(|&at| (others.taken)(kind, at as usize)).collect();
         order.sort_unstable_by_key(|&at| (there[at as usize], at));
         for (at, digest) in here.iter().enumerate() {
             let first = order.partition_point(|&other| there[other as usize] < *digest);
             let equal = order.get(first).filter(|other| there[**other as usize] == *digest);
-            if let Some(&other) = equal.filter(|_| (ours.taken)(at)) {
+            if let Some(&other) = equal.filter(|_| (ours.taken)(kind, at)) {
                 take(at as u32, Match { kind, score: 1.0, other });
             }
         }

@@ -14,6 +14,10 @@ const LIGHT: f32 = 225.0;
 const PAGE: [f32; 2] = [20.0, 235.0];
 /// How far the colours of blocks reach where there is one colour, by how surely the codes say so.
 const REACH: [f32; 3] = [20.0, 40.0, 100.0];
+/// The word for one colour.
+const CONSTANT: &str = "constant";
+/// How far the blocks of a picture of one colour reach, and its codes, whatever the set is like.
+const ONE_COLOUR: (f32, f32) = (8.0, 2.0);
 /// Tokens below which nothing is said of their number.
 const TOKENS_MIN: f32 = 16.0;
 
@@ -46,6 +50,12 @@ pub(super) fn blank(look: &Look) -> bool {
     flat(&look.features, few).is_some()
 }
 
+/// Whether an image is of one colour: copies of it are no finding of their own.
+pub(super) fn constant(look: &Look) -> bool {
+    let few = look.features.tokens.sqrt();
+    flat(&look.features, few).is_some_and(|(reason, _)| reason == CONSTANT)
+}
+
 /// What an image of one lightness or colour lacks, and how sure that is; `few` codes are what such an
 /// image has at most.
 fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {
@@ -53,10 +63,10 @@ fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {
     let known = seen.tokens >= TOKENS_MIN;
     if !seen.is_seen() {
         let sure = 1.0 - (codes - 1.0) / few.max(1.0);
-        return (known && codes <= few / 2.0).then_some(("constant", sure));
+        return (known && codes <= few / 2.0).then_some((CONSTANT, sure));
     }
     if seen.lightest <= BLACK {
-        return Some(("constant", 1.0));
+        return Some((CONSTANT, 1.0));
     }
     if seen.lightest <= DARK {
         return Some(("dark", 1.0 - seen.lightest / (2.0 * DARK)));
@@ -65,13 +75,13 @@ fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {
         return Some(("overexposed", 1.0 - (255.0 - seen.darkest) / (2.0 * (255.0 - LIGHT))));
     }
     if !known {
-        return (seen.reach <= REACH[0]).then_some(("constant", 1.0 - seen.reach / 255.0));
+        return (seen.reach <= REACH[0]).then_some((CONSTANT, 1.0 - seen.reach / 255.0));
     }
     let sure = 1.0 - seen.reach / 255.0;
     if page(seen).is_some() {
         None
     } else if codes <= few / 2.0 && seen.reach <= REACH[0] {
-        Some(("constant", sure))
+        Some((CONSTANT, sure))
     } else if (codes <= few && seen.reach <= REACH[1])
         || (codes <= 0.75 * few && seen.reach <= REACH[2])
     {
@@ -95,7 +105,11 @@ fn is_empty(page_luma: f32) -> bool {
 
 /// What an image lacks, and how sure that is.
 fn judge(seen: &Features, error: f32, usual: Usual) -> Option<(&'static str, f32)> {
-    let few = seen.tokens.sqrt().min(usual.unique_codes / 2.0);
+    // What is usual says nothing where one colour is.
+    if seen.is_seen() && seen.reach <= ONE_COLOUR.0 && seen.unique_codes <= ONE_COLOUR.1 {
+        return Some((CONSTANT, 1.0 - seen.reach / 255.0));
+    }
+    let few = seen.tokens.sqrt().min((usual.unique_codes / 2.0).max(2.0));
     let found = flat(seen, few).or_else(|| Some(("letterbox", page(seen)?)));
     if let Some(found) = found.filter(|(reason, _)| !usual.is(reason)) {
         return Some(found);

@@ -10,7 +10,7 @@ use super::columns::{Column, Growing};
 use super::index::Set;
 use super::near;
 use super::signature::Weights;
-use super::threshold::OF_COPIES;
+use super::threshold::lowest;
 use super::thumbnail::{COLOUR_SIDE, SIDE, Thumbnail};
 use crate::error::Result;
 use crate::util::random::unit;
@@ -54,7 +54,7 @@ pub fn many(images: u64) -> Result<Many> {
     let signed = begun.elapsed().as_secs_f64();
     let pairs = near::within(&set, &weights, &mut || Ok(()))?;
     let all = (images as f64).powi(2) / 2.0;
-    let threshold = pairs.similarities.threshold(all, None, OF_COPIES);
+    let threshold = pairs.similarities.threshold(all, None, lowest(images as f64));
     let above = pairs.pairs.iter().filter(|pair| f64::from(pair.score) >= threshold.value);
     let copy =
         |first: u32, second: u32| second == first + 1 && u64::from(second) % COPIES == COPIES - 1;

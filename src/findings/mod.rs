@@ -19,6 +19,7 @@ pub(crate) mod code_sheet;
 mod codebook;
 pub(crate) mod codes;
 mod columns;
+mod crowd;
 pub(crate) mod diff;
 mod drift;
 mod exact;

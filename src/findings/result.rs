@@ -1,5 +1,7 @@
 //! Owns what an audit gives, as it stands in its JSON file. Must not know: how anything is found.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::codebook::Codebook;
@@ -59,20 +61,35 @@ impl Findings {
         keys.len()
     }
 
-    /// The keys of duplicates that needn't be kept, one a line: of every group all but the keeper, and
-    /// none that begins with a protected prefix.
+    /// The keys of duplicates that needn't be kept, one a line: of every group those that are as like its
+    /// keeper as two images must be to count as one; of groups with several labels none, since nothing
+    /// tells which label is right. None that begins with a protected prefix, and none
+    /// that would be several lines.
     pub fn remove_list(&self, protected: &[String]) -> String {
-        let mut kept: std::collections::BTreeSet<&str> = Default::default();
-        let mut gone: std::collections::BTreeSet<&str> = Default::default();
+        let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut gone: BTreeSet<&str> = BTreeSet::new();
+        let threshold = self.threshold.unwrap_or(1.0);
+        // Keepers are chosen by one order of all images, so the first of those that are one stays,
+        // though it be the keeper of a smaller group only.
         for group in &self.duplicates {
-            kept.insert(&group.keep);
-            let others = group.members.iter().map(|member| member.key.as_str());
-            gone.extend(others.filter(|key| *key != group.keep));
+            let mut keys = BTreeMap::new();
+            group.members.iter().for_each(|m| *keys.entry(m.key.as_str()).or_default() += 1);
+            for (key, times) in keys {
+                let most = rows.entry(key).or_default();
+                *most = (*most).max(times);
+            }
+            if group.label_conflict {
+                continue;
+            }
+            let near = group.kind == Kind::Near;
+            let others = group.members.iter().filter(|m| !near || m.score >= threshold);
+            gone.extend(others.map(|m| m.key.as_str()).filter(|key| *key != group.keep));
         }
         let mut list = String::new();
         for key in gone {
             let protected = protected.iter().any(|prefix| key.starts_with(prefix.as_str()));
-            if !protected && !kept.contains(key) {
+            // A key that several images have says nothing of which of them can go.
+            if !protected && rows.get(key) == Some(&1) && !key.contains(['\n', '\r']) {
                 list.push_str(key);
                 list.push('\n');
             }
@@ -111,7 +128,7 @@ pub struct Duplicates {
 pub struct Member {
     /// Its key.
     pub key: String,
-    /// Similarity to the nearest other of its group, at most 1.
+    /// Similarity to the keeper, at most 1.
     pub score: f64,
     /// What it is of the keeper: `same`, `mirrored`, `turned` ...
     pub relation: &'static str,

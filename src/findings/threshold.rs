@@ -4,13 +4,15 @@
 /// Similarity from which pairs are counted.
 pub(super) const COUNTED: f32 = 0.6;
 /// Pairs of different images above the threshold, as a share of all above it, that are put up with.
-const PUT_UP_WITH: f64 = 0.01;
+const PUT_UP_WITH: f64 = 0.0125;
 /// And their number that is put up with in any case.
 const AT_LEAST: f64 = 0.03;
 /// The threshold is at most this, whatever the data say.
-const HIGHEST: f64 = 0.97;
+pub(super) const HIGHEST: f64 = 0.97;
 /// And at least this where copies are looked for within a set.
-pub(super) const OF_COPIES: f64 = 0.78;
+const OF_COPIES: f64 = 0.77;
+/// Or this in a set of so few images that hardly a pair of strangers is seen.
+const OF_COPIES_AMONG_FEW: (f64, f64) = (0.80, 1000.0);
 /// And this where an image of one set accuses another set.
 const OF_LEAKS: f64 = 0.80;
 /// How fast pairs get fewer with [`depth`], where the data don't say it.
@@ -42,10 +44,20 @@ pub(super) struct Threshold {
     pub false_pairs: f64,
 }
 
+/// The lowest threshold within a set of so many images.
+pub(super) fn lowest(images: f64) -> f64 {
+    if images < OF_COPIES_AMONG_FEW.1 { OF_COPIES_AMONG_FEW.0 } else { OF_COPIES }
+}
+
 /// A measure of similarity of which there are exponentially fewer pairs: so it is of any two directions
 /// in a space of many dimensions, the faster the more there are.
-fn depth(score: f64) -> f64 {
+pub(super) fn depth(score: f64) -> f64 {
     -(1.0 - score * score).ln()
+}
+
+/// The similarity of that depth.
+pub(super) fn similarity(depth: f64) -> f64 {
+    (1.0 - (-depth).exp()).max(0.0).sqrt()
 }
 
 impl Similarities {

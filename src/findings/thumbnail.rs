@@ -92,9 +92,8 @@ impl Shares {
     }
 
     fn that_cover(&self, pixel: usize) -> impl Iterator<Item = (usize, f32)> {
-        self.each().filter_map(move |(to, (range, weights))| {
-            range.contains(&pixel).then(|| (to, weights[pixel - range.start]))
-        })
+        let covering = self.each().filter(move |(_, (range, _))| range.contains(&pixel));
+        covering.map(move |(to, (range, weights))| (to, weights[pixel - range.start]))
     }
 }
 

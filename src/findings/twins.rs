@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::cluster::clusters;
+use super::crowd::Crowd;
 use super::exact;
 use super::groups::{self, Near, Same};
 use super::images::Images;
@@ -14,7 +15,7 @@ use super::near::{self, Comparer, Pair, Pairs};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{OF_COPIES, Similarities, Threshold};
+use super::threshold::{Similarities, Threshold, lowest};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -39,11 +40,11 @@ struct Exact<'a> {
 
 impl<'a> Exact<'a> {
     fn of(images: &'a Images) -> Exact<'a> {
-        let shown = |at: usize| !is_blank(images, at);
-        let files = exact::groups(&images.files, |at| images.files[at] != [0; 16] && shown(at));
-        let pixels = exact::groups(&images.grids, shown);
+        let taken = |kind| move |at: usize| is_taken(images, kind, at);
+        let files = exact::groups(&images.files, taken(Kind::ExactFile));
+        let pixels = exact::groups(&images.grids, taken(Kind::ExactPixels));
         let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
-        let blanks = (0..images.len()).filter(|&at| !shown(at)).count() as u64;
+        let blanks = (0..images.len()).filter(|&at| is_blank(images, at)).count() as u64;
         Exact { images, files, pixels, same: Same::of(&all), blanks }
     }
 
@@ -64,8 +65,10 @@ impl<'a> Exact<'a> {
 
     fn groups(&self, keep: &[String]) -> Vec<Duplicates> {
         let files = &self.images.files;
+        // Of files whose digests aren't known only the tokens tell.
         let several = |group: &&Vec<u32>| {
-            group.iter().any(|&at| files[at as usize] != files[group[0] as usize])
+            let first = files[group[0] as usize];
+            first == [0; 16] || group.iter().any(|&at| files[at as usize] != first)
         };
         let pixels = self.pixels.iter().filter(several).map(|group| (group, Kind::ExactPixels));
         let files = self.files.iter().map(|group| (group, Kind::ExactFile));
@@ -76,9 +79,23 @@ impl<'a> Exact<'a> {
 }
 
 /// Whether an image shows nothing: then it is no copy of others that show nothing.
-pub(super) fn is_blank(images: &Images, at: usize) -> bool {
+fn is_blank(images: &Images, at: usize) -> bool {
     // A saved index has no looks: nothing in it is blank.
     images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
+}
+
+/// Whether an image is of one colour.
+pub(super) fn is_constant(images: &Images, at: usize) -> bool {
+    images.looks.get(at).is_some_and(low::constant)
+}
+
+/// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
+/// are copies or not; grids that are equal because they show nothing are no copies.
+fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
+    match kind {
+        Kind::ExactFile => images.files[at] != [0; 16] && !is_constant(images, at),
+        Kind::ExactPixels | Kind::Near => !is_blank(images, at),
+    }
 }
 
 /// Looks for images that are one.
@@ -94,7 +111,7 @@ pub(super) fn find(
     let ours = Exact::of(images);
     let theirs = other.map(Exact::of);
     let mut twins = Twins { duplicates: ours.groups(&settings.keep), ..Twins::default() };
-    twins.remark_blanks(&ours);
+    twins.remark_left_out(&ours);
     let mut leaking = Vec::new();
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
@@ -111,8 +128,8 @@ pub(super) fn find(
         }
     }
     if let Some(theirs) = &theirs {
-        let [ours_taken, theirs_taken] =
-            [images, theirs.images].map(|images| move |at: usize| !is_blank(images, at));
+        let [ours_taken, theirs_taken] = [images, theirs.images]
+            .map(|images| move |kind: Kind, at: usize| is_taken(images, kind, at));
         let ours = Side { images, taken: &ours_taken, same: &ours.same };
         let theirs = Side { images: theirs.images, taken: &theirs_taken, same: &theirs.same };
         twins.leaks = leaks(ours, theirs, &leaking);
@@ -120,6 +137,9 @@ pub(super) fn find(
     twins.duplicates.sort_by_key(|group| (group.kind, std::cmp::Reverse(group.members.len())));
     Ok(twins)
 }
+
+/// Where more than one in so many images is in a crowd, that is said.
+const CROWD: f64 = 100.0;
 
 const NOT_COMPARED: &str = "only exact copies were looked for: near ones are compared as pictures, \
                             which need the model that made the tokens, with its decoder";
@@ -129,7 +149,13 @@ impl Twins {
         self.remarks.push(Remark { about, finding: false, text });
     }
 
-    fn remark_blanks(&mut self, exact: &Exact<'_>) {
+    fn remark_left_out(&mut self, exact: &Exact<'_>) {
+        if exact.images.further_views > 0 {
+            let rows = counted(exact.images.further_views, "row");
+            let text =
+                format!("{rows} passed over: views of images of which the first was looked at");
+            self.remark("views", text);
+        }
         if exact.blanks > 0 {
             let blank = counted(exact.blanks, "image");
             let text = format!("{blank} without contrast: not compared with each other or others");
@@ -149,10 +175,28 @@ impl Twins {
         let mine = ours.set(&weights)?;
         let found = near::within(&mine, &weights, interrupted)?;
         let pairs = ours.number().powi(2) / 2.0;
-        let threshold = found.similarities.threshold(pairs, settings.threshold, OF_COPIES);
-        self.threshold = Some(threshold);
+        let threshold =
+            found.similarities.threshold(pairs, settings.threshold, lowest(ours.number()));
         let within = found.similarities.clone();
-        self.group(settings, ours, &Comparer::new(&mine, &weights), found, threshold);
+        let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
+        let crowd = Crowd::of(ours.images.len(), &found.pairs, both)?;
+        // Who sets a threshold knows the set.
+        let needed = |image| if settings.threshold.is_some() { 0.0 } else { crowd.needed(image) };
+        let everyone = crowd.is_everyone(ours.number(), threshold.value);
+        if let Some(crowded) = everyone.filter(|_| settings.threshold.is_none()) {
+            self.remark("near-duplicates", too_alike(crowded, "near copies"));
+            return Ok(within);
+        }
+        self.threshold = Some(threshold);
+        let crowded = crowd.crowded(threshold.value);
+        if settings.threshold.is_none() && crowded as f64 > ours.number() / CROWD {
+            self.remark("near-duplicates", in_doubt(crowded));
+        }
+        let enough = |pair: &Pair| {
+            let needed = needed(pair.first).max(needed(pair.second)).max(threshold.value);
+            f64::from(pair.score) >= needed
+        };
+        self.group(settings, ours, &Comparer::new(&mine, &weights), found, &enough);
         Ok(within)
     }
 
@@ -170,6 +214,20 @@ impl Twins {
         let pairs = ours.number() * theirs.number();
         let within = (within, ours.number().powi(2) / 2.0);
         let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
+        let crowds = [
+            Crowd::of(ours.images.len(), &across.pairs, |pair| [Some(pair.first), None])?,
+            Crowd::of(theirs.images.len(), &across.pairs, |pair| [Some(pair.second), None])?,
+        ];
+        let estimated = settings.threshold.is_none();
+        let everyone = crowds[0].is_everyone(ours.number(), threshold.value);
+        if let Some(crowded) = everyone.filter(|_| estimated) {
+            self.remark("leaks", too_alike(crowded, "leaks of near copies"));
+            return Ok(Vec::new());
+        }
+        let needed = |pair: &Pair| {
+            let [first, second] = [crowds[0].needed(pair.first), crowds[1].needed(pair.second)];
+            if estimated { first.max(second).max(threshold.value) } else { threshold.value }
+        };
         self.remark(
             "leaks",
             format!(
@@ -177,7 +235,8 @@ impl Twins {
                 threshold.value, threshold.false_pairs
             ),
         );
-        Ok(above(&across, threshold))
+        let enough = |pair: &&Pair| f64::from(pair.score) >= needed(pair);
+        Ok(across.pairs.iter().filter(enough).copied().collect())
     }
 
     /// Makes groups of pairs that are alike enough.
@@ -187,11 +246,10 @@ impl Twins {
         exact: &Exact<'_>,
         comparer: &Comparer<'_>,
         found: Pairs,
-        threshold: Threshold,
+        enough: &dyn Fn(&Pair) -> bool,
     ) {
-        let pairs = above(&found, threshold);
-        let enough = |score: f32| f64::from(score) >= threshold.value;
-        let mut alike = |a: u32, b: u32| enough(comparer.pair(a, b).score);
+        let pairs: Vec<Pair> = found.pairs.iter().filter(|pair| enough(pair)).copied().collect();
+        let mut alike = |a: u32, b: u32| enough(&comparer.pair(a, b));
         let groups = clusters(pairs.clone(), &mut alike);
         let pairs: HashMap<(u32, u32), Pair> =
             pairs.into_iter().map(|pair| ((pair.first, pair.second), pair)).collect();
@@ -203,8 +261,20 @@ impl Twins {
     }
 }
 
-/// Pairs that are alike enough.
-fn above(pairs: &Pairs, threshold: Threshold) -> Vec<Pair> {
-    let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
-    pairs.pairs.iter().filter(enough).copied().collect()
+/// What is said where a part of the images resembles many others.
+fn in_doubt(crowded: u64) -> String {
+    let images = counted(crowded, "image");
+    format!(
+        "{images} resemble eight others or more as much as copies resemble each other: of these only \
+         pairs that stand out count, and more of them may be chance than is expected"
+    )
+}
+
+/// What is said where most images resemble many others.
+fn too_alike(crowded: u64, what: &str) -> String {
+    let images = counted(crowded, "image");
+    format!(
+        "{what} can't be told here: {images} resemble eight others or more as much as copies resemble \
+         each other; a threshold that is given is taken all the same"
+    )
 }

@@ -75,17 +75,25 @@ fn draw_level(page: &mut String, nth: usize, level: &LevelReport) {
             }
         );
     }
+    draw_uses(page, level);
+    page.push_str("<details><summary>Most and least used codes</summary><div class=pair>");
+    for (title, codes) in [("Most used", &level.most_used), ("Least used", &level.least_used)] {
+        let _ = write!(page, "<div><h3>{title}</h3>");
+        let rows = codes.iter().map(|&(code, uses)| {
+            vec![number(u64::from(code)), number(uses), text(&percent(uses, level.tokens))]
+        });
+        table(page, &["code", "uses", "share"], rows);
+        page.push_str("</div>");
+    }
+    page.push_str("</div></details></section>");
+}
+
+fn draw_uses(page: &mut String, level: &LevelReport) {
     page.push_str("<div class=charts><div><h3>Uses by rank</h3>");
-    rank_frequency(
-        page,
-        Frame::HALF.named("Uses of the codes by their rank"),
-        &level.rank_frequency,
-    );
-    folded(
-        page,
-        &["rank", "uses"],
-        some(&level.rank_frequency).map(|&(rank, uses)| vec![number(rank), number(uses)]),
-    );
+    let frame = Frame::HALF.named("Uses of the codes by their rank");
+    rank_frequency(page, frame, &level.rank_frequency);
+    let row = |&(rank, uses): &(u64, u64)| vec![number(rank), number(uses)];
+    folded(page, &["rank", "uses"], some(&level.rank_frequency).map(row));
     page.push_str("</div><div><h3>Codes by number of uses</h3>");
     codes_by_uses(page, Frame::HALF.named("Codes by their number of uses"), &level.by_uses);
     let uses = |i: usize| match i {
@@ -96,22 +104,10 @@ fn draw_level(page: &mut String, nth: usize, level: &LevelReport) {
             format!("{} to {}", numbers::count(least), numbers::count(2 * least - 1))
         }
     };
-    folded(
-        page,
-        &["uses", "codes"],
-        level.by_uses.iter().enumerate().map(|(i, &codes)| vec![text(&uses(i)), number(codes)]),
-    );
-    page.push_str("</div></div><details><summary>Most and least used codes</summary>");
-    page.push_str("<div class=pair>");
-    for (title, codes) in [("Most used", &level.most_used), ("Least used", &level.least_used)] {
-        let _ = write!(page, "<div><h3>{title}</h3>");
-        let rows = codes.iter().map(|&(code, uses)| {
-            vec![number(u64::from(code)), number(uses), text(&percent(uses, level.tokens))]
-        });
-        table(page, &["code", "uses", "share"], rows);
-        page.push_str("</div>");
-    }
-    page.push_str("</div></details></section>");
+    let rows = level.by_uses.iter().enumerate();
+    let rows = rows.map(|(i, &codes)| vec![text(&uses(i)), number(codes)]);
+    folded(page, &["uses", "codes"], rows);
+    page.push_str("</div></div>");
 }
 
 /// A chart's numbers beneath it.

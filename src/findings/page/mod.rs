@@ -17,6 +17,7 @@ mod sizes;
 mod style;
 mod summary;
 mod thumbnails;
+mod todo;
 mod with_model;
 mod words;
 

@@ -1,16 +1,17 @@
-//! Owns the head of the page: what was found in figures and in plain words, with what to do; and its
-//! foot. Must not know: how the parts below look.
+//! Owns the head of the page, what was found in figures and what is to be known of it, and its foot.
+//! Must not know: how the parts below look.
 
 use std::fmt::Write;
 
 use super::frame::About;
-use super::shown::{Part, Shown};
+use super::shown::Shown;
 use super::thumbnails::Thumbnails;
+use super::todo::{self, images};
 use super::words;
-use crate::findings::result::{Duplicates, Findings};
+use crate::findings::result::Findings;
 use crate::util::html::{escape, short};
 use crate::util::numbers::{count, counted};
-use crate::util::settings::{AGAINST, JSON, MODEL, REMOVE_LIST, SOURCE, THRESHOLD};
+use crate::util::settings::{AGAINST, JSON, MODEL, SOURCE, THRESHOLD};
 
 /// A figure at the head of the page.
 struct Tile {
@@ -37,7 +38,7 @@ pub(super) fn draw(page: &mut String, findings: &Findings, shown: &Shown<'_>, ab
     page.push_str(".</p>");
     draw_tiles(page, findings, shown);
     page.push_str("</header>");
-    draw_todo(page, findings, shown, about);
+    todo::draw(page, findings, shown, about);
     draw_remarks(page, findings);
 }
 
@@ -92,131 +93,6 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
         tile("failures", findings.failures.count as usize, "failed to be tokenized", "c4"),
         usage,
     ]
-}
-
-/// Images of all groups.
-fn images(part: &Part<'_, Duplicates>) -> usize {
-    part.pictured.iter().chain(&part.rest).map(|group| group.members.len()).sum()
-}
-
-/// What there is to do: each with what it is, what to do about it, and the part that shows it.
-fn todo(
-    findings: &Findings,
-    shown: &Shown<'_>,
-    about: &About<'_>,
-) -> Vec<(String, String, String)> {
-    let mut lines = Vec::new();
-    let mut line = |id: &str, what: String, advice: String| {
-        lines.push((id.to_string(), what, advice));
-    };
-    let is = |number: usize, one: &'static str, many| if number == 1 { one } else { many };
-    if shown.conflicts.len() > 0 {
-        let what = counted(shown.conflicts.len(), "group");
-        let holds = is(shown.conflicts.len(), "holds", "hold");
-        line(
-            "conflicts",
-            format!("{what} of equal or nearly equal images {holds} several labels."),
-            "At most one label of a group is right: correct the others, or drop the group.".into(),
-        );
-    }
-    let leaked = findings.leaked();
-    if leaked > 0 {
-        let (what, stand) = (counted(leaked, "image"), is(leaked, "is", "are"));
-        let other = escape(about.against.as_deref().unwrap_or("the other output"));
-        line(
-            "leaks",
-            format!("{what} {stand} in {other} as well."),
-            "Take them out of the set that you train on, or tests measure memory.".into(),
-        );
-    }
-    let duplicates = [&shown.near, &shown.pixels, &shown.files];
-    if let Some(first) = duplicates.iter().position(|part| part.len() > 0) {
-        let parts = [
-            (images(&shown.near), "nearly the same as another"),
-            (images(&shown.pixels), "of the same tokens and size as another file"),
-            (images(&shown.files), "there several times as one file"),
-        ];
-        let parts = parts.iter().filter(|(number, _)| *number > 0);
-        let parts: Vec<String> = parts
-            .map(|(n, what)| format!("{} {} {what}", counted(*n, "image"), is(*n, "is", "are")))
-            .collect();
-        let gone = findings.remove_list(about.keep).lines().count();
-        line(
-            ["near", "pixels", "files"][first],
-            format!("{}.", words::capitalised(&words::listed(&parts))),
-            format!("<code>{REMOVE_LIST}</code> names {} that can go.", count(gone)),
-        );
-    }
-    let low: usize = shown.low.iter().map(|(_, part)| part.len()).sum();
-    if low > 0 {
-        let what = counted(low, "image");
-        line(
-            "low",
-            format!("{what} {} hardly anything.", is(low, "shows", "show")),
-            "Look them over by reason, and drop what teaches nothing.".into(),
-        );
-    }
-    let sizes = &findings.sizes;
-    if sizes.any() {
-        let parts = [
-            (sizes.odd.count, "of odd size or shape"),
-            (sizes.upscaled.count, "smaller than what the model sees"),
-            (sizes.few_modes.count, "of a colour mode that few have"),
-        ];
-        let parts = parts.iter().filter(|(number, _)| *number > 0);
-        let parts: Vec<String> =
-            parts.map(|(n, what)| format!("{} {what}", counted(*n, "image"))).collect();
-        line(
-            "sizes",
-            format!("{}.", words::listed(&parts)),
-            "Nothing is wrong with them as such: see whether they belong.".into(),
-        );
-    }
-    if findings.failures.count > 0 {
-        let what = counted(findings.failures.count, "image");
-        line(
-            "failures",
-            format!("{what} couldn't be tokenized."),
-            "Their files are broken or of a kind that isn't read: the table says why.".into(),
-        );
-    }
-    if !findings.report.complete() {
-        let what = counted(findings.report.unusable, "row");
-        line(
-            "unusable",
-            format!("{what} of the output can't be used, and are in no number here."),
-            "`vqtok verify` says what is damaged, `vqtok repair` rebuilds it.".into(),
-        );
-    }
-    lines
-}
-
-fn draw_todo(page: &mut String, findings: &Findings, shown: &Shown<'_>, about: &About<'_>) {
-    let mut lines = todo(findings, shown, about);
-    for remark in findings.remarks.iter().filter(|remark| remark.finding) {
-        lines.push((String::new(), words::sentence(&remark.text), String::new()));
-    }
-    page.push_str("<section id=todo><h2>What was found, and what to do</h2>");
-    if lines.is_empty() {
-        page.push_str("<p>Nothing that needs doing.</p>");
-    }
-    page.push_str("<ul class=todo>");
-    for (id, what, advice) in lines {
-        let _ = write!(page, "<li><b>{what}</b>");
-        if !advice.is_empty() {
-            let _ = write!(page, "<p>{advice}");
-            let _ = write!(page, " <a href=#{id}>See them</a></p>");
-        }
-        page.push_str("</li>");
-    }
-    page.push_str("</ul>");
-    if shown.outliers.len() > 0 {
-        page.push_str(
-            "<p class=soft>Beside that, <a href=#outliers>the images least like the others</a> ",
-        );
-        page.push_str("are worth a look.</p>");
-    }
-    page.push_str("</section>");
 }
 
 /// What is to be known, and what can't be told.

@@ -124,36 +124,29 @@ fn findings(count: usize, name: &str) -> Findings {
         (0..count)
             .map(move |i| group(kind, &format!("{name}{kind:?}{conflict}{i}"), 2 + i % 9, conflict))
     };
-    let failure = FailureReport { key: key(0), stage: HOSTILE.into(), error: HOSTILE.into() };
-    let failed_by_error = BTreeMap::from([(HOSTILE.to_string(), 1)]);
     let remark = |finding| Remark {
         about: "near-duplicates",
         finding,
         text: format!("{HOSTILE} {THRESHOLD} was said"),
     };
-    let mut found = Findings {
+    let leak = |i: usize| Leak {
+        key: key(i),
+        other_key: format!("other {}", key(i)),
+        score: 0.9,
+        kind: kinds[i % 3],
+        label_conflict: i.is_multiple_of(2),
+    };
+    let low = |i: usize| LowInformation {
+        key: key(i),
+        reason: ["dark", "constant"][i % 2],
+        score: 1.0 - i as f64 / count as f64,
+    };
+    let agreed = kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
+    failed(Findings {
         against: Some(9),
-        duplicates: kinds
-            .into_iter()
-            .flat_map(|k| [(k, false), (k, true)])
-            .flat_map(groups)
-            .collect(),
-        leaks: (0..count)
-            .map(|i| Leak {
-                key: key(i),
-                other_key: format!("other {}", key(i)),
-                score: 0.9,
-                kind: kinds[i % 3],
-                label_conflict: i % 2 == 0,
-            })
-            .collect(),
-        low_information: (0..count)
-            .map(|i| LowInformation {
-                key: key(i),
-                reason: ["dark", "constant"][i % 2],
-                score: 1.0 - i as f64 / count as f64,
-            })
-            .collect(),
+        duplicates: agreed.flat_map(groups).collect(),
+        leaks: (0..count).map(leak).collect(),
+        low_information: (0..count).map(low).collect(),
         outliers: (0..count).map(|i| Outlier { key: key(i), score: 9.0 }).collect(),
         threshold: Some(0.86),
         expected_false_pairs: Some(1.2),
@@ -166,14 +159,19 @@ fn findings(count: usize, name: &str) -> Findings {
             few_modes: odd(count, "L", &key),
         },
         codebook: vec![codebook()],
-        failures: failures(1, failed_by_error.clone()),
         ..nothing()
-    };
-    (found.report.failed, found.report.failed_by_error) = (1, failed_by_error);
-    found.report.failures = vec![failure];
+    })
+}
+
+/// The same with a failure and what can't be used.
+fn failed(mut found: Findings) -> Findings {
+    let (key, stage, error) = (HOSTILE.into(), HOSTILE.into(), HOSTILE.into());
+    let by_error = BTreeMap::from([(HOSTILE.to_string(), 1)]);
+    (found.report.failed, found.report.failed_by_error) = (1, by_error.clone());
+    found.report.failures = vec![FailureReport { key, stage, error }];
     found.report.problems = vec![HOSTILE.into()];
     found.report.notes = vec![HOSTILE.into()];
-    found
+    Findings { failures: failures(1, by_error), ..found }
 }
 
 fn about(keep: &[String]) -> About<'_> {

@@ -1,0 +1,103 @@
+//! Owns telling copies among images that resemble many others: digits, forms, logos, of which any two
+//! are as alike as copies of other pictures are. Must not know: how images are compared.
+
+use super::columns::Scratch;
+use super::near::Pair;
+use super::threshold::{COUNTED, HIGHEST, depth, similarity};
+use crate::error::Result;
+
+/// Others that an image of a crowd resembles; copies of one image are seldom so many.
+const MANY: usize = 8;
+/// How much deeper a copy lies in such a crowd than the last of the many, where that one is just counted.
+const STANDS_OUT: f64 = 0.5;
+/// How much more for each unit that the last lies deeper: the more alike strangers are, the slower they
+/// get fewer.
+const SLOWER: f64 = 0.6;
+/// Images of a set below which nothing is said of it as a whole.
+const SET: f64 = 16.0;
+
+/// How alike each image is to the others that it resembles most.
+pub(super) struct Crowd {
+    /// The likest first, 0 where there are no more.
+    best: Scratch<[f32; MANY]>,
+}
+
+impl Crowd {
+    /// Of so many images; `which` says which images of a pair are meant.
+    ///
+    /// # Errors
+    /// A file system that is full.
+    pub(super) fn of(
+        images: usize,
+        pairs: &[Pair],
+        which: impl Fn(&Pair) -> [Option<u32>; 2],
+    ) -> Result<Crowd> {
+        let mut best = Scratch::<[f32; MANY]>::zeroed(images)?;
+        for pair in pairs {
+            for image in which(pair).into_iter().flatten() {
+                let best = &mut best[image as usize];
+                let place = best.partition_point(|&score| score >= pair.score);
+                if place < MANY {
+                    best[place..].rotate_right(1);
+                    best[place] = pair.score;
+                }
+            }
+        }
+        Ok(Crowd { best })
+    }
+
+    /// The similarity from which another image is a copy of this one rather than of its crowd.
+    pub(super) fn needed(&self, image: u32) -> f64 {
+        match f64::from(self.best[image as usize][MANY - 1]) {
+            0.0 => 0.0,
+            last => {
+                let beyond = depth(last) - depth(f64::from(COUNTED));
+                similarity(depth(last) + STANDS_OUT + SLOWER * beyond).min(HIGHEST)
+            }
+        }
+    }
+
+    /// How many images resemble many others as much as copies do.
+    pub(super) fn crowded(&self, threshold: f64) -> u64 {
+        self.best.iter().filter(|best| f64::from(best[MANY - 1]) >= threshold).count() as u64
+    }
+
+    /// That number, where it is more than half of the `compared` images: then copies can't be told.
+    pub(super) fn is_everyone(&self, compared: f64, threshold: f64) -> Option<u64> {
+        let crowded = self.crowded(threshold);
+        (compared >= SET && crowded as f64 > compared / 2.0).then_some(crowded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Image 0 with others at those similarities.
+    fn crowd(scores: &[f32]) -> Crowd {
+        let pair = |(at, &score): (usize, &f32)| Pair::of(0, at as u32 + 1, score);
+        let pairs: Vec<Pair> = scores.iter().enumerate().map(pair).collect();
+        Crowd::of(40, &pairs, |pair| [Some(pair.first), Some(pair.second)]).unwrap()
+    }
+
+    #[test]
+    fn a_copy_in_a_crowd_must_stand_out_from_it() {
+        assert_eq!(crowd(&[0.95, 0.9, 0.8]).needed(0), 0.0, "few others");
+        let looks_alike = crowd(&[0.8, 0.81, 0.82, 0.79, 0.84, 0.83, 0.85, 0.86, 0.7, 0.6]);
+        let needed = looks_alike.needed(0);
+        assert!(0.9 < needed && needed < 0.93, "{needed}");
+        assert_eq!(looks_alike.needed(1), 0.0);
+        assert_eq!(crowd(&[0.96; 30]).needed(0), HIGHEST);
+    }
+
+    #[test]
+    fn where_everyone_is_in_the_crowd_that_is_said() {
+        let everyone: Vec<Pair> =
+            (0..40).flat_map(|a| (a + 1..40).map(move |b| Pair::of(a, b, 0.85))).collect();
+        let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
+        let crowd = Crowd::of(40, &everyone, both).unwrap();
+        assert_eq!(crowd.is_everyone(40.0, 0.8), Some(40));
+        assert_eq!((crowd.is_everyone(40.0, 0.9), crowd.is_everyone(90.0, 0.8)), (None, None));
+        assert_eq!(Crowd::of(40, &[], both).unwrap().is_everyone(40.0, 0.8), None);
+    }
+}
