@@ -121,9 +121,9 @@ pub(super) enum FailOn {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
     let job = args.job();
+    set_threads(args.threads)?;
     job.check()?;
     let of_list = args.check_places(&job, foreign)?;
-    set_threads(args.threads)?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.checkpoint.options();
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;

@@ -40,11 +40,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let foreign = Foreign::overwritten(args.overwrite);
     let job = Diff::new(&args.a, &args.b);
+    set_threads(args.threads)?;
     if let Some(path) = &args.json {
         job.refuse_inputs(&[(JSON, path, overwrite::is_ours(path))])?;
         places::check_plain(JSON, path, foreign)?;
     }
-    set_threads(args.threads)?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let difference = job.run(&mut printer)?;
     printer.close();

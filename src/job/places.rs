@@ -114,7 +114,9 @@ pub(crate) type Written<'a> = (Setting, &'a Path, bool);
 pub(crate) fn refuse_inputs(written: &[Written<'_>], inputs: &Inputs<'_>) -> Result<()> {
     for (at, &(setting, path, ours)) in written.iter().enumerate() {
         refuse_remote(setting, path)?;
-        let Some(real) = resolved(path) else { continue };
+        // Devices and pipes hold nothing that could be lost.
+        let stream = path.metadata().is_ok_and(|facts| !facts.is_file() && !facts.is_dir());
+        let Some(real) = resolved(path).filter(|_| !stream) else { continue };
         let same = |other: &&Written<'_>| resolved(other.1).is_some_and(|other| other == real);
         let what = match written[..at].iter().find(same) {
             Some((other, ..)) => Some(format!("{other} is written there")),
@@ -185,11 +187,13 @@ fn is_of_source(source: &super::inputs::Inputs, real: &Path, ours: bool) -> bool
         return places.any(|place| real == place);
     }
     // Links lead anywhere, and so do lists. What can't be listed is told by whoever reads it.
+    let all_here = !source.paths.iter().any(|path| storage::is_remote(path));
     places.any(below)
-        || source.images(source.take(), false).is_ok_and(|images| {
-            let places = images.filter_map(|image| uri::to_path(&image.ok()?.uri));
-            places.into_iter().any(|place| resolved(&place).is_some_and(|place| place == real))
-        })
+        || all_here
+            && source.images(source.take(), false).is_ok_and(|images| {
+                let places = images.filter_map(|image| uri::to_path(&image.ok()?.uri));
+                places.into_iter().any(|place| resolved(&place).is_some_and(|place| place == real))
+            })
 }
 
 fn check_file(
@@ -352,7 +356,9 @@ pub(crate) fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let there = path.ancestors().find_map(|place| Some((place, place.canonicalize().ok()?)));
     let (place, real) = there?;
-    Some(real.join(path.strip_prefix(place).ok()?))
+    let rest = path.strip_prefix(place).ok()?;
+    // An empty rest would leave a slash at the end, behind which no file is found.
+    Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
 }
 
 /// The output of vqtok that a path is or lies in.
