@@ -150,8 +150,9 @@ fn codebook(level: &Value) {
 fn exit_codes_tell_the_kinds_that_are_asked_for() {
     let job = job();
     job.expect(0, "tokenize images --model model --out tokens");
-    // A clean set: there is always an oddest image, which is no finding by itself.
-    let found = audit(&job, 0, "tokens --model model");
+    // A clean set: there is always an oddest image, which is no finding by itself. Drawn alike and coded by
+    // a model that learnt next to nothing, many resemble each other.
+    let found = audit(&job, 0, "tokens --model model --threshold 0.99");
     assert_eq!(
         (found["low_information"].as_array().unwrap().len(), &found["images"]),
         (0, &320.into())
@@ -162,7 +163,7 @@ fn exit_codes_tell_the_kinds_that_are_asked_for() {
         .save(job.path("images/a/tiny.png"))
         .unwrap();
     job.expect(0, "tokenize images --model model --out more");
-    job.expect(0, "audit more --model model");
+    job.expect(0, "audit more --model model --threshold 0.99");
     job.expect(1, "audit more --model model --fail-on sizes");
 }
 

@@ -342,7 +342,7 @@ fn described(schema: &Value) {
         assert_eq!(part["required"].as_array().unwrap().len(), properties.len());
         for (name, property) in properties {
             let words = property["description"].as_str().unwrap_or_else(|| panic!("{name}"));
-            assert!(words.len() > 5, "{name}: {words}");
+            assert!(words.len() > 3, "{name}: {words}");
         }
     }
 }

@@ -413,9 +413,8 @@ fn diff_case(flag: &str) -> Option<Case> {
     })
 }
 
-/// Pictures with what each flag is about: transparency, an orientation, sides far apart.
-fn job() -> Job {
-    let job = Job::new(6);
+/// Pictures with what flags are about: transparency, an orientation, sides far apart, hidden names.
+fn odd_pictures(job: &Job) {
     let clear = image::RgbaImage::from_fn(40, 21, |x, y| {
         image::Rgba([(x * 6) as u8, (y * 9) as u8, 200, (x * 6) as u8])
     });
@@ -431,20 +430,29 @@ fn job() -> Job {
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
     picture(7).write_with_encoder(encoder).unwrap();
     picture(10).save(job.path("images/.hidden.png")).unwrap();
+}
+
+/// Images, models and outputs with what each flag is about.
+fn job() -> Job {
+    let job = Job::new(6);
+    odd_pictures(&job);
     let list = "image_path,second,id\nimages/0000.png,images/cat/0001.bmp,7\n\
                 images/0003.qoi,images/cat/0004.png,8\n";
     std::fs::write(job.path("list.csv"), list).unwrap();
     let five = TINY_RECIPE.replace("steps = 4", "steps = 5");
     std::fs::write(job.path("five.toml"), five).unwrap();
-    std::fs::create_dir(job.path("broken")).unwrap();
-    std::fs::write(job.path("broken/a.png"), b"no image").unwrap();
-    picture(8).save(job.path("broken/b.png")).unwrap();
+    let broken = |job: &Job| {
+        std::fs::create_dir(job.path("broken")).unwrap();
+        std::fs::write(job.path("broken/a.png"), b"no image").unwrap();
+        picture(8).save(job.path("broken/b.png")).unwrap();
+    };
+    broken(&job);
     let job = job.trained();
     job.expect(0, "train images --model other --recipe five.toml --seed 9");
     job.expect(0, "tokenize images --model model --out out");
-    job.expect(0, "tokenize images --model model --out lost");
-    job.expect(0, "tokenize images --model model --out gone");
-    job.expect(0, "tokenize images --model model --out appended");
+    for out in ["lost", "gone", "appended"] {
+        job.expect(0, &format!("tokenize images --model model --out {out}"));
+    }
     let line = "tokenize images --model model --out part --shard-rows 3 --partition 0/2";
     job.expect(0, line);
     std::fs::create_dir(job.path("one")).unwrap();
@@ -466,9 +474,7 @@ fn job() -> Job {
     job.expect(1, "tokenize broken --model model --out failed");
     std::fs::rename(job.path("broken"), job.path("mended")).unwrap();
     picture(9).save(job.path("mended/a.png")).unwrap();
-    std::fs::create_dir(job.path("broken")).unwrap();
-    std::fs::write(job.path("broken/a.png"), b"no image").unwrap();
-    picture(8).save(job.path("broken/b.png")).unwrap();
+    broken(&job);
     job
 }
 

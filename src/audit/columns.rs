@@ -172,6 +172,16 @@ impl ColumnLayout {
         roots
     }
 
+    /// The columns beside the tokens, as far as they are asked for and there.
+    fn beside_in(&self, batch: &RecordBatch) -> Result<[Option<Keys>; BESIDE.len()], String> {
+        let mut beside = [const { None }; BESIDE.len()];
+        for ((place, name), there) in beside.iter_mut().zip(BESIDE).zip(self.beside) {
+            let column = batch.column_by_name(name).filter(|_| there);
+            *place = column.map(Keys::of).transpose()?;
+        }
+        Ok(beside)
+    }
+
     /// A batch row by row. Errors in a few words where it isn't as its file's schema says.
     pub(super) fn rows(
         &self,
@@ -184,10 +194,7 @@ impl ColumnLayout {
         let whole = |name: &str| Whole::of(column(name)?);
         let keys = if self.key { Some(Keys::of(column("key")?)?) } else { None };
         let views = if self.view { Some(whole("view")?) } else { None };
-        let mut beside = [const { None }; BESIDE.len()];
-        for ((place, name), there) in beside.iter_mut().zip(BESIDE).zip(self.beside) {
-            *place = if there { Some(Keys::of(column(name)?)?) } else { None };
-        }
+        let beside = self.beside_in(batch)?;
         let crops = if self.crops { Crops::of(batch) } else { None };
         let images = asked.image.then(|| Facts::of(batch));
         let mut levels = Vec::new();

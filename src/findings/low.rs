@@ -52,8 +52,11 @@ pub(super) fn blank(look: &Look) -> bool {
 
 /// Whether an image is of one colour: copies of it are no finding of their own.
 pub(super) fn constant(look: &Look) -> bool {
-    let few = look.features.tokens.sqrt();
-    flat(&look.features, few).is_some_and(|(reason, _)| reason == CONSTANT)
+    let (seen, few) = (&look.features, look.features.tokens.sqrt());
+    match seen.is_seen() {
+        true => seen.reach <= REACH[0] && (seen.tokens < TOKENS_MIN || seen.unique_codes <= few),
+        false => flat(seen, few).is_some_and(|(reason, _)| reason == CONSTANT),
+    }
 }
 
 /// What an image of one lightness or colour lacks, and how sure that is; `few` codes are what such an

@@ -300,7 +300,7 @@ mod tests {
             index.push(&format!("{at}.png"), label, digests, size, thumbnail).unwrap();
         }
         let images = index.finish().unwrap();
-        let some = |at: usize| at % 2 == 0;
+        let some = |at: usize| at.is_multiple_of(2);
         write(&path, &images, &some, "abc", Foreign::Keep).unwrap();
         let saved = read(&path).unwrap();
         assert_eq!((saved.len(), model_of(&path).unwrap().as_deref()), (2500, Some("abc")));

@@ -212,7 +212,7 @@ mod tests {
             let fall = -USUAL_RATE * (depth(threshold.value) - depth(f64::from(COUNTED)));
             let left = strangers * fall.exp();
             assert!((threshold.false_pairs / left - 1.0).abs() < 0.3, "{threshold:?} {left}");
-            assert!(threshold.false_pairs <= 0.01 * 2_100.0);
+            assert!(threshold.false_pairs <= PUT_UP_WITH * 2_100.0);
         }
     }
 

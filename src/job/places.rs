@@ -153,7 +153,7 @@ impl Inputs<'_> {
 fn is_of_tokens(input: &Path, real: &Path) -> bool {
     let output = sources::output(input).and_then(|output| resolved(&output));
     let inner = output.as_deref().and_then(|output| real.strip_prefix(output).ok());
-    if inner.is_some_and(|inner| sources::is_own(inner)) {
+    if inner.is_some_and(sources::is_own) {
         return true;
     }
     if !real.exists() {

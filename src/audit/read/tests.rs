@@ -215,7 +215,7 @@ fn columns_are_found_by_name_and_inside_structs() {
     assert!(rows[0] == Ok(vec![7]) && rows[1].as_ref().unwrap_err().contains("no tokens (null)"));
     for (name, words) in [
         ("b", "has no column 'b' (it has: sample, a.b, tokens)"),
-        ("sample", "is a struct: name one of its fields with column (sample.codes)"),
+        ("sample", "is a struct (sample.codes), not a list of integers"),
         ("sample.other", "has no column 'sample.other'"),
     ] {
         let error = read(&[name]).unwrap_err();

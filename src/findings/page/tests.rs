@@ -251,9 +251,9 @@ fn every_kind_has_its_part_with_pictures_or_without() {
         ] {
             assert!(ids.contains(id), "{id}");
         }
-        // 9 groups of 2, 3 and 4 images agree, and 9 don't.
+        // Of 9 groups of 2, 3 and 4 images that agree all but one can go, of 9 that don't nobody knows.
         let gone = found.remove_list(&[]).lines().count();
-        assert!(gone == 36 && page.contains("names 36 that can go"));
+        assert!(gone == 18 && page.contains("names 18 that can go"), "{gone}");
         assert!(page.contains("about 1 pair is expected to be so alike by chance"));
         assert!(page.contains("9 groups of equal or nearly equal images hold several labels."));
         assert!(page.contains("tells 0.75 of the 1.5 bits") && page.contains("900 × 20"));
