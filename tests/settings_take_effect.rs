@@ -403,10 +403,9 @@ fn audit_model_case(flag: &str) -> Option<Case> {
 
 fn diff_case(flag: &str) -> Option<Case> {
     Some(match flag {
-        "overwrite" => Differs(
-            "diff out part --json taken.html",
-            "diff out part --json taken.html --overwrite",
-        ),
+        "overwrite" => {
+            Differs("diff out part --json mine.json", "diff out part --json mine.json --overwrite")
+        }
         "events" => Differs("diff out part", "diff out part --events"),
         "threads" => Bounded("diff out part --threads 0"),
         _ => return None,
@@ -465,7 +464,7 @@ fn job() -> Job {
     for name in ["foreign/tall.png", "taken.png"] {
         picture(11).save(job.path(name)).unwrap();
     }
-    for name in ["pages/vqtok.1", "taken.html", "own.html"] {
+    for name in ["pages/vqtok.1", "taken.html", "own.html", "mine.json"] {
         std::fs::write(job.path(name), b"mine").unwrap();
     }
     for out in ["lost", "gone"] {
