@@ -59,6 +59,11 @@ pub(super) fn constant(look: &Look) -> bool {
     }
 }
 
+/// Whether an image has as few codes as one that shows nothing, by whatever model.
+pub(super) fn few_codes(look: &Look) -> bool {
+    look.features.unique_codes <= look.features.tokens.sqrt()
+}
+
 /// What an image of one lightness or colour lacks, and how sure that is; `few` codes are what such an
 /// image has at most.
 fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {

@@ -86,7 +86,8 @@ fn is_blank(images: &Images, at: usize) -> bool {
 
 /// Whether an image is of one colour.
 pub(super) fn is_constant(images: &Images, at: usize) -> bool {
-    images.looks.get(at).is_some_and(low::constant)
+    let flat = images.thumbnails.get(at).is_some_and(is_flat);
+    images.looks.get(at).is_some_and(|look| low::constant(look) || (flat && low::few_codes(look)))
 }
 
 /// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
