@@ -196,11 +196,10 @@ fn exit_codes_and_lists(job: &Job) {
         found(job, &format!("A --model model --remove-list gone.txt {flags}"));
         std::fs::read_to_string(job.path("gone.txt")).unwrap()
     };
-    let gone = "cat/copy.png\ncat/cropped.png\ncat/mirrored.png\ndog/0011.png\ndog/of-a-cat.bmp\n\
-                dog/turned.png\n";
+    // Of the cat that is labelled a dog nobody knows which label is right.
+    let gone = "cat/copy.png\ncat/cropped.png\ncat/mirrored.png\ndog/0011.png\ndog/turned.png\n";
     assert_eq!(list(""), gone);
     let kept = list("--keep dog/of --keep cat/m");
-    let gone = "cat/0006.png\ncat/0012.png\ncat/copy.png\ncat/cropped.png\ndog/0011.png\n\
-                dog/turned.png\n";
+    let gone = "cat/0006.png\ncat/copy.png\ncat/cropped.png\ndog/0011.png\ndog/turned.png\n";
     assert_eq!(kept, gone);
 }

@@ -50,20 +50,6 @@ pub(super) fn blank(look: &Look) -> bool {
     flat(&look.features, few).is_some()
 }
 
-/// Whether an image is of one colour: copies of it are no finding of their own.
-pub(super) fn constant(look: &Look) -> bool {
-    let (seen, few) = (&look.features, look.features.tokens.sqrt());
-    match seen.is_seen() {
-        true => seen.reach <= REACH[0] && (seen.tokens < TOKENS_MIN || seen.unique_codes <= few),
-        false => flat(seen, few).is_some_and(|(reason, _)| reason == CONSTANT),
-    }
-}
-
-/// Whether an image has as few codes as one that shows nothing, by whatever model.
-pub(super) fn few_codes(look: &Look) -> bool {
-    look.features.unique_codes <= look.features.tokens.sqrt()
-}
-
 /// What an image of one lightness or colour lacks, and how sure that is; `few` codes are what such an
 /// image has at most.
 fn flat(seen: &Features, few: f32) -> Option<(&'static str, f32)> {

@@ -85,7 +85,7 @@ pub(crate) fn run(
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
     if let Some(save) = &settings.save {
-        let shown = |at: usize| !twins::is_constant(&images, at);
+        let shown = |at: usize| !twins::is_named_blank(&images, at);
         saved::write(&save.path, &images, &shown, &save.model, save.foreign)?;
     }
     let (other, other_uses) = match &settings.against {

@@ -84,17 +84,16 @@ fn is_blank(images: &Images, at: usize) -> bool {
     images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
 }
 
-/// Whether an image is of one colour.
-pub(super) fn is_constant(images: &Images, at: usize) -> bool {
-    let flat = images.thumbnails.get(at).is_some_and(is_flat);
-    images.looks.get(at).is_some_and(|look| low::constant(look) || (flat && low::few_codes(look)))
+/// Whether an image is named as one that shows nothing.
+pub(super) fn is_named_blank(images: &Images, at: usize) -> bool {
+    images.looks.get(at).is_some_and(low::blank)
 }
 
-/// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
-/// are copies or not; grids that are equal because they show nothing are no copies.
+/// Whether an image's digest of that kind is compared. Files that show nothing are one finding, whether
+/// they are copies or not; grids that are equal because they show nothing are no copies.
 fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
     match kind {
-        Kind::ExactFile => images.files[at] != [0; 16] && !is_constant(images, at),
+        Kind::ExactFile => images.files[at] != [0; 16] && !is_named_blank(images, at),
         Kind::ExactPixels | Kind::Near => !is_blank(images, at),
     }
 }
