@@ -6,7 +6,6 @@ mod outputs;
 mod support;
 use support::*;
 
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -258,12 +257,14 @@ fn stopped_at_any_time_it_goes_on_to_the_same_bytes() {
         [("llamagen", "imagenet16_codes/"), ("webdataset --shard-rows 500", ".tar")]
     {
         let line = |out: &str| format!("export out --to {format} --order shuffle=2 --out {out}");
+        let begin = std::time::Instant::now();
         job.expect(0, &line("whole"));
+        let took = begin.elapsed();
         let (mut stopped, mut begun) = (0, 0);
-        for round in 0..20 {
+        for round in 0..20_u32 {
             let out = format!("stopped{}", round / 4);
             let mut child = job.command(&line(&out)).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(20 + 25 * round));
+            std::thread::sleep(took.mul_f64(0.1 + 0.04 * f64::from(round)));
             let signal = if round % 2 == 0 { libc::SIGTERM } else { libc::SIGKILL };
             // SAFETY: a child of ours that nobody has waited for.
             unsafe { libc::kill(child.id() as i32, signal) };
