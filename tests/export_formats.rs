@@ -6,7 +6,6 @@ mod outputs;
 mod support;
 use support::*;
 
-
 use serde_json::Value;
 
 /// Four images of two classes and their tokens as `out`; with two views each as `views`.
