@@ -3,7 +3,7 @@
 
 use super::columns::Scratch;
 use super::near::Pair;
-use super::threshold::{COUNTED, HIGHEST, depth, similarity};
+use super::threshold::{COUNTED, Ends, HIGHEST, depth, similarity};
 use crate::error::Result;
 
 /// Others that an image of a crowd resembles; copies of one image are seldom so many.
@@ -44,6 +44,11 @@ impl Crowd {
             }
         }
         Ok(Crowd { best })
+    }
+
+    /// Down to where the others of `compared` images are known.
+    pub(super) fn ends(&self, compared: f64) -> Ends {
+        Ends::of(self.best.iter().map(|best| best[MANY - 1]), compared)
     }
 
     /// The similarity from which another image is a copy of this one rather than of its crowd.

@@ -36,6 +36,8 @@ const PARTS_UP_TO: usize = 1_000_000;
 /// How large the parts are, and where they lie.
 const PART: f32 = 0.86;
 const PLACES: [(f32, f32); 5] = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)];
+/// Tables that are asked together.
+const ROUND: usize = 4;
 /// Images that are asked for together.
 const BLOCK: usize = 1 << 15;
 
@@ -281,38 +283,70 @@ impl Asker<'_> {
         self.ask_each(at, query, tables, best);
     }
 
+    /// In rounds, so that the memory of one round's images is on its way while that of others is looked for:
+    /// of millions of images hardly any is in a cache.
     #[inline(always)]
     fn ask_each(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
         // What was looked at before, as far as it wasn't looked at long ago.
         let mut seen = [u32::MAX; 256];
-        for table in tables {
-            for range in table.ask(query) {
-                for &row in &table.rows[range] {
+        let mut rows = Vec::with_capacity(ROUND * BUCKET << WEAKEST);
+        for tables in tables.chunks(ROUND) {
+            rows.clear();
+            let mut ranges = [const { [const { 0..0 }; 1 << WEAKEST] }; ROUND];
+            for (ranges, table) in ranges.iter_mut().zip(tables) {
+                *ranges = table.ask(query);
+                ranges.iter().for_each(|range| fetch(&table.rows, range.start));
+            }
+            for (ranges, table) in ranges.into_iter().zip(tables) {
+                for &row in ranges.into_iter().flat_map(|range| &table.rows[range]) {
                     let known = &mut seen[row as usize % 256];
-                    if *known == row || (self.same && row as usize == at) {
-                        continue;
+                    if *known != row && !(self.same && row as usize == at) {
+                        *known = row;
+                        fetch(&self.targets.bits, row as usize);
+                        rows.push(row);
                     }
-                    *known = row;
-                    self.look(row, query, best);
                 }
             }
+            rows.retain(|&row| self.is_worth_it(row, query));
+            rows.iter().for_each(|&row| self.look(row, query, best));
         }
+    }
+
+    /// Whether enough signs are those of the query.
+    #[inline(always)]
+    fn is_worth_it(&self, row: u32, query: &Query) -> bool {
+        let different = self.targets.bits[row as usize] ^ query.bits;
+        let ones = (different as u64).count_ones() + ((different >> 64) as u64).count_ones();
+        if ones <= DIFFERENT {
+            fetch(&self.targets.signatures, row as usize);
+        }
+        ones <= DIFFERENT
     }
 
     #[inline(always)]
     fn look(&self, row: u32, query: &Query, best: &mut [Found; KEEP]) {
-        let at = row as usize;
-        let different = self.targets.bits[at] ^ query.bits;
-        let ones = (different as u64).count_ones() + ((different >> 64) as u64).count_ones();
-        if ones > DIFFERENT {
-            return;
-        }
-        let score = self.targets.signatures[at].like(&query.values, query.scale);
+        let score = self.targets.signatures[row as usize].like(&query.values, query.scale);
         if score >= WORTH {
             let score = (score.min(1.0) * 65_535.0) as u16;
             offer(best, Found { row: row + 1, turn: query.turn as u16, score });
         }
     }
+}
+
+/// Begins to load what is read soon, if it is there.
+#[inline(always)]
+fn fetch<T>(all: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(one) = all.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let first = std::ptr::from_ref(one).cast::<i8>();
+        for line in (0..size_of::<T>()).step_by(64) {
+            // SAFETY: loading ahead reads nothing that the program sees, and the address is within `one`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.add(line)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (all, at);
 }
 
 /// Takes an image among the best, in whatever order they come.

@@ -7,10 +7,11 @@ use bytemuck::Zeroable;
 use rayon::prelude::*;
 
 use super::columns::{Column, Growing};
+use super::crowd::Crowd;
 use super::index::Set;
 use super::near;
 use super::signature::Weights;
-use super::threshold::lowest;
+use super::threshold::{Similarities, lowest};
 use super::thumbnail::{COLOUR_SIDE, SIDE, Thumbnail};
 use crate::error::Result;
 use crate::util::random::unit;
@@ -53,9 +54,11 @@ pub fn many(images: u64) -> Result<Many> {
     let set = Set::new(&thumbnails, &weights, &|_| true)?;
     let signed = begun.elapsed().as_secs_f64();
     let pairs = near::within(&set, &weights, &mut || Ok(()))?;
-    let all = (images as f64).powi(2) / 2.0;
-    let threshold = pairs.similarities.threshold(all, None, lowest(images as f64));
-    let above = pairs.pairs.iter().filter(|pair| f64::from(pair.score) >= threshold.value);
+    let crowd = Crowd::of(images as usize, &pairs, |pair| [Some(pair.first), Some(pair.second)])?;
+    let ends = crowd.ends(images as f64);
+    let similarities = Similarities::of(pairs.iter().map(|pair| pair.score), [&ends, &ends]);
+    let threshold = similarities.threshold(None, lowest(images as f64));
+    let above = pairs.iter().filter(|pair| f64::from(pair.score) >= threshold.value);
     let copy =
         |first: u32, second: u32| second == first + 1 && u64::from(second) % COPIES == COPIES - 1;
     let (mut found, mut false_pairs) = (0, 0);

@@ -8,7 +8,7 @@ use super::columns::{Column, Growing};
 use super::frequencies::Turn;
 use super::index::{self, Lists, Set};
 use super::signature::Weights;
-use super::threshold::{COUNTED, Similarities};
+use super::threshold::COUNTED;
 use super::thumbnail::Thumbnail;
 use crate::error::Result;
 
@@ -50,13 +50,7 @@ impl Pair {
     }
 }
 
-/// Pairs in order, each once, and how alike all of them are.
-pub(super) struct Pairs {
-    pub pairs: Column<Pair>,
-    pub similarities: Similarities,
-}
-
-/// The pairs within a set.
+/// The pairs within a set: in order, each once.
 ///
 /// # Errors
 /// A file system that is full; those of `interrupted`.
@@ -64,7 +58,7 @@ pub(super) fn within(
     set: &Set<'_>,
     weights: &Weights,
     interrupted: &mut dyn FnMut() -> Result<()>,
-) -> Result<Pairs> {
+) -> Result<Column<Pair>> {
     let lists = index::find(set, set, weights, interrupted)?;
     let mut pairs = Growing::new();
     compare(set, set, &lists, weights, interrupted, &mut |pair: Pair| {
@@ -74,7 +68,7 @@ pub(super) fn within(
     once(pairs)
 }
 
-/// The pairs of one image of `ours` and one of `others`.
+/// The pairs of one image of `ours` and one of `others`: in order, each once.
 ///
 /// # Errors
 /// As for [`within`].
@@ -83,7 +77,7 @@ pub(super) fn across(
     others: &Set<'_>,
     weights: &Weights,
     interrupted: &mut dyn FnMut() -> Result<()>,
-) -> Result<Pairs> {
+) -> Result<Column<Pair>> {
     let mut pairs = Growing::new();
     let lists = index::find(ours, others, weights, interrupted)?;
     compare(ours, others, &lists, weights, interrupted, &mut |pair| pairs.push(pair))?;
@@ -126,20 +120,18 @@ fn compare(
 }
 
 /// Each pair once, by its best comparison.
-fn once(pairs: Growing<Pair>) -> Result<Pairs> {
+fn once(pairs: Growing<Pair>) -> Result<Column<Pair>> {
     let order = |pair: &Pair| {
         // Scores are from 0 to 1, whose bits are in their order.
         let score = std::cmp::Reverse(pair.score.to_bits());
         (pair.first, pair.second, score, pair.what, pair.turn)
     };
     let all = pairs.finish()?.sorted(order)?;
-    let mut similarities = Similarities::new();
     let mut pairs = Growing::new();
     for same in all.chunk_by(|a, b| (a.first, a.second) == (b.first, b.second)) {
-        similarities.add(same[0].score);
         pairs.push(same[0])?;
     }
-    Ok(Pairs { pairs: pairs.finish()?, similarities })
+    pairs.finish()
 }
 
 /// Compares two images of a set that no index found for each other.

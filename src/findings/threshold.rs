@@ -15,25 +15,52 @@ const OF_COPIES: f64 = 0.77;
 const OF_COPIES_AMONG_FEW: (f64, f64) = (0.80, 1000.0);
 /// And this where an image of one set accuses another set.
 const OF_LEAKS: f64 = 0.80;
-/// How fast pairs get fewer with [`depth`], where the data don't say it.
+/// How fast pairs of different images get fewer with [`depth`], where the data don't say it, and the
+/// pairs that this counts for: many, since few photographs of one thing make a good part of a small set's
+/// pairs.
 const USUAL_RATE: f64 = 9.0;
-/// How many times as many pairs there are as a tenth of a unit of depth on, at least, where most are of
-/// different images; by the usual rate it is 2.5 times.
-const FALL: f64 = 1.3;
-/// Pairs that the usual rate counts for.
-const USUAL: f64 = 16.0;
-/// Share of all pairs of images above [`COUNTED`], where the data don't say it.
-const USUAL_SHARE: f64 = 3e-5;
-/// Pairs that the rate is measured on.
-const MEASURED: u64 = 2000;
+const USUAL: f64 = 60.0;
+/// Depth over which pairs are looked at, and how many of different images beyond its begin are enough: of
+/// more, only the likest are looked at, since they don't get fewer everywhere alike.
+const WINDOW: f64 = 1.15;
+const MEASURED: f64 = 2000.0;
+/// Times that the window is moved, at most.
+const MOVES: usize = 6;
+/// Rounds of telling different images from copies.
+const ROUNDS: usize = 200;
 /// Bins of a unit of depth, and depths that are told apart.
 const BINS: f64 = 100.0;
 const DEEPEST: f64 = 8.0;
+
+/// Share of pairs below which no conclusion is drawn from those that are seen.
+const SEEN: f64 = 0.01;
+
+/// Of how many images the others are known down to which depth: an image that resembles many others has
+/// only the likest of them.
+pub(super) struct Ends {
+    /// By bin, the share of images of which no others of that depth are known.
+    hidden: Vec<f64>,
+}
+
+impl Ends {
+    /// Of so many images, by the similarity to the last that is known: 0 where all are known.
+    pub(super) fn of(ends: impl Iterator<Item = f32>, images: f64) -> Ends {
+        let mut hidden = vec![0.0; (BINS * DEEPEST) as usize];
+        ends.filter(|&end| end > 0.0).for_each(|end| hidden[bin(end)] += 1.0 / images);
+        let mut further = 0.0;
+        for hidden in hidden.iter_mut().rev() {
+            (further, *hidden) = (further + *hidden, further);
+        }
+        Ends { hidden }
+    }
+}
 
 /// How many pairs are how alike.
 #[derive(Debug, Clone)]
 pub(super) struct Similarities {
     counts: Vec<u64>,
+    /// By bin, the share of all pairs that could be seen.
+    seen: Vec<f64>,
 }
 
 /// From which similarity two images count as one.
@@ -60,15 +87,24 @@ pub(super) fn similarity(depth: f64) -> f64 {
     (1.0 - (-depth).exp()).max(0.0).sqrt()
 }
 
+fn bin(score: f32) -> usize {
+    let bin = depth(f64::from(score.clamp(0.0, 0.9999))) * BINS;
+    (bin as usize).min((BINS * DEEPEST) as usize - 1)
+}
+
 impl Similarities {
-    pub(super) fn new() -> Similarities {
-        Similarities { counts: vec![0; (BINS * DEEPEST) as usize] }
+    /// Of pairs of which either image knew the other.
+    pub(super) fn of(scores: impl Iterator<Item = f32>, ends: [&Ends; 2]) -> Similarities {
+        let mut counts = vec![0; (BINS * DEEPEST) as usize];
+        scores.for_each(|score| counts[bin(score)] += 1);
+        let hidden = ends[0].hidden.iter().zip(&ends[1].hidden);
+        let seen = hidden.map(|(a, b)| (1.0 - a * b).max(SEEN)).collect();
+        Similarities { counts, seen }
     }
 
-    pub(super) fn add(&mut self, score: f32) {
-        let bin = depth(f64::from(score.clamp(0.0, 0.9999))) * BINS;
-        let bin = (bin as usize).min(self.counts.len() - 1);
-        self.counts[bin] += 1;
+    /// All pairs by bin, those that couldn't be seen among them.
+    fn all(&self) -> impl Iterator<Item = f64> + '_ {
+        self.counts.iter().zip(&self.seen).map(|(&count, seen)| count as f64 / seen)
     }
 
     fn between(&self, from: f64, to: f64) -> u64 {
@@ -76,14 +112,14 @@ impl Similarities {
         self.counts[bin(from)..bin(to).max(bin(from))].iter().sum()
     }
 
-    /// The threshold for `pairs` pairs of images: `given`, or estimated and at least `lowest`.
-    pub(super) fn threshold(&self, pairs: f64, given: Option<f64>, lowest: f64) -> Threshold {
-        let tail = Tail::of(self, pairs);
+    /// The threshold within a set: `given`, or estimated and at least `lowest`.
+    pub(super) fn threshold(&self, given: Option<f64>, lowest: f64) -> Threshold {
+        let tail = Tail::of(&self.all().collect::<Vec<_>>());
         self.above(|value| tail.beyond(depth(value)), given, lowest)
     }
 
-    /// The same for `pairs` pairs across two sets, whose strangers are alike as those within one set are:
-    /// of `within`, among so many pairs. Two small sets have too few to tell by themselves.
+    /// The same for `pairs` pairs of images across two sets, whose strangers are alike as those within one
+    /// set are: of `within`, among so many pairs. Two small sets have too few to tell by themselves.
     pub(super) fn threshold_across(
         &self,
         pairs: f64,
@@ -91,8 +127,7 @@ impl Similarities {
         given: Option<f64>,
     ) -> Threshold {
         let all = pairs + pairs_within;
-        let counts = self.counts.iter().zip(&within.counts).map(|(a, b)| a + b).collect();
-        let tail = Tail::of(&Similarities { counts }, all);
+        let tail = Tail::of(&self.all().zip(within.all()).map(|(a, b)| a + b).collect::<Vec<_>>());
         let share = if all > 0.0 { pairs / all } else { 0.0 };
         self.above(|value| share * tail.beyond(depth(value)), given, OF_LEAKS)
     }
@@ -128,30 +163,51 @@ struct Tail {
 }
 
 impl Tail {
-    fn of(seen: &Similarities, pairs: f64) -> Tail {
-        let lowest = depth(f64::from(COUNTED));
-        // Where pairs are as rare as where most are one image indeed, these are no longer few among them.
-        let rare = 2.0 * seen.between(1.4, 2.4) as f64;
-        let width = 0.1;
-        let number = |from: f64| seen.between(from, from + width) as f64;
-        // Where they don't get fewer, most are copies.
-        let strangers = |from: &f64| {
-            number(*from) / width > rare.max(20.0) && number(*from) >= FALL * number(from + width)
-        };
-        let steps = (0..10).map(|step| lowest + width * f64::from(step));
-        let to = steps.take_while(strangers).last().map_or(lowest, |from| from + width);
-        let mut from = to;
-        while from - width > lowest - 1e-9 && seen.between(from, to) < MEASURED {
-            from -= width;
+    fn of(counts: &[f64]) -> Tail {
+        let window = (WINDOW * BINS).round() as usize;
+        let last = counts.len() - window;
+        let mut first = (depth(f64::from(COUNTED)) * BINS).round() as usize;
+        let mut tail = Tail::within(&counts[first..first + window], first);
+        for _ in 0..MOVES {
+            let further = (tail.pairs / MEASURED).ln() / tail.rate * BINS;
+            if first == last || further < 1.0 {
+                break;
+            }
+            first = (first + (further as usize).min(window)).min(last);
+            // The likest get fewer at least as fast; where they don't, they are copies.
+            match Tail::within(&counts[first..first + window], first) {
+                next if next.rate >= tail.rate => tail = next,
+                _ => break,
+            }
         }
-        let measured = seen.between(from, to) as f64;
-        let usual = (pairs * USUAL_SHARE).min(USUAL);
-        if measured <= usual {
-            return Tail { from: lowest, pairs: usual, rate: USUAL_RATE };
+        tail
+    }
+
+    /// Of the pairs in bins from the `first` on, by expectation and maximization: those of different
+    /// images get exponentially fewer, those of copies don't get fewer, or get more.
+    fn within(counts: &[f64], first: usize) -> Tail {
+        let (from, width) = (first as f64 / BINS, counts.len() as f64 / BINS);
+        let total = counts.iter().sum::<f64>();
+        if total == 0.0 {
+            return Tail { from, pairs: 0.0, rate: USUAL_RATE };
         }
-        let rate = rate(seen, from, to);
-        let beyond = measured / (1.0 - (-rate * (to - from)).exp());
-        Tail { from, pairs: beyond, rate }
+        let (mut shares, mut rate) = ([0.6, 0.2, 0.2], USUAL_RATE);
+        for _ in 0..ROUNDS {
+            let (mut pairs, mut beyond) = ([0.0; 3], 0.0);
+            for (bin, &count) in counts.iter().enumerate() {
+                let depth = (bin as f64 + 0.5) / BINS;
+                let strangers = rate * (-rate * depth).exp() / (1.0 - (-rate * width).exp());
+                let densities = [strangers, 1.0 / width, 2.0 * depth / width.powi(2)];
+                let parts: [f64; 3] = std::array::from_fn(|part| shares[part] * densities[part]);
+                let each = count / parts.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+                pairs.iter_mut().zip(parts).for_each(|(pairs, part)| *pairs += each * part);
+                beyond += each * parts[0] * depth;
+            }
+            shares = pairs.map(|pairs| pairs / total);
+            let usual = USUAL * mean_within(USUAL_RATE, width);
+            rate = rate_of((beyond + usual) / (pairs[0] + USUAL), width);
+        }
+        Tail { from, pairs: shares[0] * total / (1.0 - (-rate * width).exp()), rate }
     }
 
     fn beyond(&self, depth: f64) -> f64 {
@@ -159,16 +215,8 @@ impl Tail {
     }
 }
 
-/// The rate of an exponential distribution that is only seen from `from` to `to`, the likeliest one.
-fn rate(seen: &Similarities, from: f64, to: f64) -> f64 {
-    let (first, last) = ((from * BINS).round() as usize, (to * BINS).round() as usize);
-    let width = to - from;
-    let (mut number, mut sum) = (0.0, 0.0);
-    for bin in first..last.min(seen.counts.len()) {
-        number += seen.counts[bin] as f64;
-        sum += seen.counts[bin] as f64 * ((bin - first) as f64 + 0.5) / BINS;
-    }
-    let mean = (sum + USUAL * mean_within(USUAL_RATE, width)) / (number + USUAL);
+/// The rate of an exponential distribution of which what is below `width` has that mean.
+fn rate_of(mean: f64, width: f64) -> f64 {
     // The mean falls as the rate rises.
     let (mut low, mut high) = (1.0, 60.0);
     for _ in 0..50 {
@@ -187,26 +235,32 @@ fn mean_within(rate: f64, width: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Pairs of strangers, so many above [`COUNTED`], fewer by the usual rate; and some copies.
-    fn similarities(strangers: u32, copies: u32) -> Similarities {
-        let mut seen = Similarities::new();
-        for at in 0..strangers {
-            let share = (f64::from(at) + 0.5) / f64::from(strangers);
-            let depth = depth(f64::from(COUNTED)) - share.ln() / USUAL_RATE;
-            seen.add((1.0 - (-depth).exp()).sqrt() as f32);
-        }
-        (0..copies).for_each(|at| seen.add(0.86 + 0.13 * at as f32 / copies as f32));
-        seen
+    fn of(scores: impl Iterator<Item = f32>) -> Similarities {
+        let all_known = Ends::of([].into_iter(), 1.0);
+        Similarities::of(scores, [&all_known, &all_known])
     }
 
-    fn estimated(strangers: u32, copies: u32, pairs: f64) -> Threshold {
-        similarities(strangers, copies).threshold(pairs, None, OF_COPIES)
+    /// How alike strangers are, so many above [`COUNTED`], fewer by the usual rate.
+    fn strangers(number: u32) -> impl Iterator<Item = f32> {
+        (0..number).map(move |at| {
+            let share = (f64::from(at) + 0.5) / f64::from(number);
+            similarity(depth(f64::from(COUNTED)) - share.ln() / USUAL_RATE) as f32
+        })
+    }
+
+    /// Those, and some copies.
+    fn similarities(number: u32, copies: u32) -> Similarities {
+        of(strangers(number).chain((0..copies).map(|at| 0.86 + 0.13 * at as f32 / copies as f32)))
+    }
+
+    fn estimated(strangers: u32, copies: u32) -> Threshold {
+        similarities(strangers, copies).threshold(None, OF_COPIES)
     }
 
     #[test]
     fn it_rises_with_the_number_of_strangers_and_says_how_many_are_left() {
         let [few, many, most] =
-            [1_000, 20_000, 400_000].map(|strangers| estimated(strangers, 2_000, 1e9));
+            [1_000, 20_000, 400_000].map(|strangers| estimated(strangers, 2_000));
         assert!(few.value < many.value && many.value < most.value, "{few:?} {many:?} {most:?}");
         for (threshold, strangers) in [(many, 20_000.0), (most, 400_000.0)] {
             let fall = -USUAL_RATE * (depth(threshold.value) - depth(f64::from(COUNTED)));
@@ -218,27 +272,52 @@ mod tests {
 
     #[test]
     fn copies_that_are_only_somewhat_alike_arent_taken_for_strangers() {
-        let mut seen = similarities(100, 0);
-        (0..2_000).for_each(|at| seen.add(0.62 + 0.36 * at as f32 / 2_000.0));
-        let threshold = seen.threshold(1e8, None, OF_COPIES);
+        let copies = (0..2_000).map(|at| 0.62 + 0.36 * at as f32 / 2_000.0);
+        let threshold = of(strangers(100).chain(copies)).threshold(None, OF_COPIES);
         assert!(threshold.value < 0.8, "{threshold:?}");
     }
 
     #[test]
+    fn many_copies_that_are_alike_by_the_same_arent_taken_for_strangers() {
+        for (score, below) in [(0.795, 0.79), (0.85, 0.79), (0.9, 0.79)] {
+            let copies = (0..3_000).map(|at| score + 0.03 * (at as f32 / 1_500.0 - 1.0));
+            let threshold = of(strangers(20_000).chain(copies)).threshold(None, OF_COPIES);
+            assert!(threshold.value < below, "{score}: {threshold:?}");
+        }
+    }
+
+    #[test]
     fn without_copies_hardly_a_stranger_may_be_above_it() {
-        let clean = estimated(2_000, 0, 1e7);
+        let clean = estimated(2_000, 0);
         assert!(clean.false_pairs <= AT_LEAST && clean.value > 0.85, "{clean:?}");
-        let copies = estimated(2_000, 500, 1e7);
+        let copies = estimated(2_000, 500);
         assert!(copies.value < clean.value, "{copies:?} {clean:?}");
     }
 
     #[test]
     fn few_images_have_the_lowest_and_what_is_given_is_taken() {
-        for pairs in [0.0, 1.0, 1e4] {
-            assert_eq!(estimated(0, 0, pairs).value, OF_COPIES);
+        for copies in [0, 1, 40] {
+            assert_eq!(estimated(0, copies).value, OF_COPIES);
         }
-        let given = similarities(20_000, 0).threshold(1e8, Some(0.7), OF_COPIES);
+        let given = similarities(20_000, 0).threshold(Some(0.7), OF_COPIES);
         assert_eq!(given.value, 0.7);
         assert!((given.false_pairs / 2_600.0 - 1.0).abs() < 0.3, "{given:?}");
+    }
+    #[test]
+    fn strangers_that_crowds_hide_are_counted_too() {
+        // Of every second image only others from .75 on are known.
+        let hiding = |share: usize| {
+            let ends = Ends::of((0..100).map(|at| if at < share { 0.75 } else { 0.0 }), 100.0);
+            let seen = |(at, score): (usize, f32)| {
+                let hidden = score < 0.75 && (at * 37 % 10_000) < share * share;
+                (!hidden).then_some(score)
+            };
+            Similarities::of(strangers(20_000).enumerate().filter_map(seen), [&ends, &ends])
+        };
+        let all = hiding(0).threshold(Some(0.8), OF_COPIES).false_pairs;
+        for share in [50, 90] {
+            let part = hiding(share).threshold(Some(0.8), OF_COPIES).false_pairs;
+            assert!((part / all - 1.0).abs() < 0.05, "{share}: {part} {all}");
+        }
     }
 }

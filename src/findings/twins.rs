@@ -11,7 +11,7 @@ use super::images::Images;
 use super::index::Set;
 use super::leaks::{Side, leaks};
 use super::low;
-use super::near::{self, Comparer, Pair, Pairs};
+use super::near::{self, Comparer, Pair};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
@@ -174,12 +174,11 @@ impl Twins {
         let weights = Weights::of(&[&ours.images.thumbnails]);
         let mine = ours.set(&weights)?;
         let found = near::within(&mine, &weights, interrupted)?;
-        let pairs = ours.number().powi(2) / 2.0;
-        let threshold =
-            found.similarities.threshold(pairs, settings.threshold, lowest(ours.number()));
-        let within = found.similarities.clone();
         let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
-        let crowd = Crowd::of(ours.images.len(), &found.pairs, both)?;
+        let crowd = Crowd::of(ours.images.len(), &found, both)?;
+        let ends = crowd.ends(ours.number());
+        let within = Similarities::of(found.iter().map(|pair| pair.score), [&ends, &ends]);
+        let threshold = within.threshold(settings.threshold, lowest(ours.number()));
         // Who sets a threshold knows the set.
         let needed = |image| if settings.threshold.is_some() { 0.0 } else { crowd.needed(image) };
         let everyone = crowd.is_everyone(ours.number(), threshold.value);
@@ -196,7 +195,7 @@ impl Twins {
             let needed = needed(pair.first).max(needed(pair.second)).max(threshold.value);
             f64::from(pair.score) >= needed
         };
-        self.group(settings, ours, &Comparer::new(&mine, &weights), found, &enough);
+        self.group(settings, ours, &Comparer::new(&mine, &weights), &found, &enough);
         Ok(within)
     }
 
@@ -213,11 +212,17 @@ impl Twins {
         let across = near::across(&mine, &other, &weights, interrupted)?;
         let pairs = ours.number() * theirs.number();
         let within = (within, ours.number().powi(2) / 2.0);
-        let threshold = across.similarities.threshold_across(pairs, within, settings.threshold);
         let crowds = [
-            Crowd::of(ours.images.len(), &across.pairs, |pair| [Some(pair.first), None])?,
-            Crowd::of(theirs.images.len(), &across.pairs, |pair| [Some(pair.second), None])?,
+            Crowd::of(ours.images.len(), &across, |pair| [Some(pair.first), None])?,
+            Crowd::of(theirs.images.len(), &across, |pair| [Some(pair.second), None])?,
         ];
+        let [first, second] = [crowds[0].ends(ours.number()), crowds[1].ends(theirs.number())];
+        let scores = across.iter().map(|pair| pair.score);
+        let threshold = Similarities::of(scores, [&first, &second]).threshold_across(
+            pairs,
+            within,
+            settings.threshold,
+        );
         let estimated = settings.threshold.is_none();
         let everyone = crowds[0].is_everyone(ours.number(), threshold.value);
         if let Some(crowded) = everyone.filter(|_| estimated) {
@@ -236,7 +241,7 @@ impl Twins {
             ),
         );
         let enough = |pair: &&Pair| f64::from(pair.score) >= needed(pair);
-        Ok(across.pairs.iter().filter(enough).copied().collect())
+        Ok(across.iter().filter(enough).copied().collect())
     }
 
     /// Makes groups of pairs that are alike enough.
@@ -245,10 +250,10 @@ impl Twins {
         settings: &Settings,
         exact: &Exact<'_>,
         comparer: &Comparer<'_>,
-        found: Pairs,
+        found: &[Pair],
         enough: &dyn Fn(&Pair) -> bool,
     ) {
-        let pairs: Vec<Pair> = found.pairs.iter().filter(|pair| enough(pair)).copied().collect();
+        let pairs: Vec<Pair> = found.iter().filter(|pair| enough(pair)).copied().collect();
         let mut alike = |a: u32, b: u32| enough(&comparer.pair(a, b));
         let groups = clusters(pairs.clone(), &mut alike);
         let pairs: HashMap<(u32, u32), Pair> =

@@ -75,7 +75,7 @@ fn the_index_finds_what_comparing_all_with_all_finds() {
             continue;
         }
         exhaustive += 1;
-        let pair = found.pairs.iter().find(|pair| (pair.first, pair.second) == (first, second));
+        let pair = found.iter().find(|pair| (pair.first, pair.second) == (first, second));
         if let Some(pair) = pair.filter(|pair| pair.score >= 0.8) {
             through_index += 1;
             let sure = pair.score >= 0.9;
@@ -84,7 +84,7 @@ fn the_index_finds_what_comparing_all_with_all_finds() {
     }
     assert!(exhaustive >= 76, "{exhaustive} of 80");
     assert!(through_index * 100 >= exhaustive * 95, "{through_index} of {exhaustive}");
-    let strangers = found.pairs.iter().filter(|pair| pair.score >= 0.8).count() - through_index;
+    let strangers = found.iter().filter(|pair| pair.score >= 0.8).count() - through_index;
     assert_eq!(strangers, 0);
 }
 
@@ -95,15 +95,15 @@ fn what_isnt_taken_is_never_found_and_small_sets_are_no_trouble() {
     let taken = |at: usize| at != 0;
     let set = Set::new(&images, &weights, &taken).unwrap();
     let found = within(&set, &weights, &mut || Ok(())).unwrap();
-    assert!(found.pairs.iter().all(|pair| pair.first != 0 && pair.second != 0));
+    assert!(found.iter().all(|pair| pair.first != 0 && pair.second != 0));
     for few in [&images[..0], &images[..1]] {
         let set = Set::new(few, &weights, &|_| true).unwrap();
-        assert!(within(&set, &weights, &mut || Ok(())).unwrap().pairs.is_empty());
+        assert!(within(&set, &weights, &mut || Ok(())).unwrap().is_empty());
     }
     let same = [images[5]; 40];
     let set = Set::new(&same, &weights, &|_| true).unwrap();
     let found = within(&set, &weights, &mut || Ok(())).unwrap();
-    assert!(found.pairs.iter().all(|pair| pair.score > 0.999) && found.pairs.len() >= 20 * 8);
+    assert!(found.iter().all(|pair| pair.score > 0.999) && found.len() >= 20 * 8);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn pairs_across_two_sets_are_of_one_of_each_and_frames_make_none() {
     let [ours, others] =
         [ours, others].map(|images| Set::new(images, &weights, &|_| true).unwrap());
     let found = across(&ours, &others, &weights, &mut || Ok(())).unwrap();
-    let pairs: Vec<(u32, u32)> = (found.pairs.iter().filter(|pair| pair.score >= 0.8))
+    let pairs: Vec<(u32, u32)> = (found.iter().filter(|pair| pair.score >= 0.8))
         .map(|pair| (pair.first, pair.second + 600))
         .collect();
     let planted = |pair: &&(u32, u32)| truth.iter().any(|one| (one.0, one.1) == **pair);
