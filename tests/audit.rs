@@ -166,6 +166,18 @@ fn leaks_and_indexes(job: &Job) {
     let saved = found(job, "A --model model --against b.parquet");
     assert_eq!((leaks(&saved), saved["against"].as_u64()), (expected.to_vec(), Some(22)));
     assert_eq!(saved["duplicates"], across["duplicates"]);
+    // A bit has flipped, the end is lost, something came behind it.
+    let whole = std::fs::read(job.path("b.parquet")).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 4;
+    for bytes in [&flipped, &whole[..whole.len() - 9], &[&whole[..], b"more"].concat()] {
+        std::fs::write(job.path("bad.parquet"), bytes).unwrap();
+        for model in ["", " --model model"] {
+            let done = job.run(&format!("audit A{model} --against bad.parquet"));
+            assert_eq!(done.code, 2, "{}", done.stderr);
+            done.assert_one_line(&["bad.parquet: the saved index is damaged", "--save-index"]);
+        }
+    }
     // Its own file again, but no other; and only the model that drew it.
     job.expect(0, "audit B --model model --fail-on none --save-index b.parquet");
     std::fs::write(job.path("mine"), "mine").unwrap();
@@ -196,6 +208,13 @@ fn exit_codes_and_lists(job: &Job) {
         found(job, &format!("A --model model --remove-list gone.txt {flags}"));
         std::fs::read_to_string(job.path("gone.txt")).unwrap()
     };
+    for group in found(job, "A --model model")["duplicates"].as_array().unwrap() {
+        let members = group["members"].as_array().unwrap();
+        let keeper = &members[0];
+        assert_eq!((&keeper["key"], &keeper["relation"]), (&group["keep"], &json!("same")));
+        let scores: Vec<f64> = members.iter().map(|m| m["score"].as_f64().unwrap()).collect();
+        assert!(scores[0] == 1.0 && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    }
     // Of the cat that is labelled a dog nobody knows which label is right.
     let gone = "cat/copy.png\ncat/cropped.png\ncat/mirrored.png\ndog/0011.png\ndog/turned.png\n";
     assert_eq!(list(""), gone);

@@ -177,6 +177,14 @@ fn a_cut_shard_and_a_foreign_code_count_as_unreadable() {
     assert!(
         page.contains("can't be used, and are in no number here") && page.contains("id=unusable")
     );
+    // Nor does a comparison with it pass for whole.
+    let done = job.expect(1, "audit B --against C --fail-on failures --json BC.json");
+    assert!(done.stdout.contains(": can't be read in the other output"), "{}", done.stdout);
+    let failures = &read(&job, "BC.json")["failures"];
+    assert_eq!(
+        (&failures["unreadable"]["rows"], &failures["unreadable_against"]),
+        (&json!(0), unreadable)
+    );
 }
 
 #[test]

@@ -88,6 +88,9 @@ fn an_old_output_is_whole_and_read() {
     job.expect(0, "export out --to mds --out mds");
     job.expect(0, "report out --out page.html");
     job.expect(0, "inspect out");
+    // Its digests are found, as texts though they are.
+    let done = job.expect(0, "diff out out");
+    assert!(!done.stdout.contains("without the digest"), "{}", done.stdout);
     let rows = TokenFile::open(&job.path("out")).unwrap().map(Result::unwrap);
     assert_eq!(rows.filter(|row| row.levels[0].codes.len() == 16).count(), 23);
 }

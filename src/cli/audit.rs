@@ -14,7 +14,10 @@ use crate::job::places::Written;
 use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
-use crate::util::settings::{CODE_PICTURES, HTML, JSON, MODEL, REMOVE_LIST, SAVE_INDEX};
+use crate::util::settings::{
+    CODE_PICTURES, FAMILY, HTML, JSON, MODEL, MODEL_CONFIG, REMOVE_LIST, SAVE_INDEX, SOURCE,
+    WEIGHTS,
+};
 use crate::util::text;
 use serde_json::json;
 use std::path::PathBuf;
@@ -105,7 +108,7 @@ pub(super) enum FailOn {
     Leaks,
     /// Images that show hardly anything.
     LowInformation,
-    /// Images given up when the output was made, and rows that can't be read.
+    /// Images given up when the output was made, and rows of either output that can't be read.
     Failures,
     /// Shards made with other settings, another output that uses codes otherwise, turned classes.
     Set,
@@ -124,6 +127,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     set_threads(args.threads)?;
     job.check()?;
     let of_list = args.check_places(&job, foreign)?;
+    args.check_used()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.checkpoint.options();
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
@@ -204,6 +208,31 @@ impl Args {
         Ok(of_list)
     }
 
+    /// Refuses what says something of a model, or of pictures, that nothing was asked of.
+    fn check_used(&self) -> Result<()> {
+        if self.model.is_some() {
+            return Ok(());
+        }
+        let checkpoint = &self.checkpoint;
+        let of_model = [
+            (FAMILY, checkpoint.family.is_some()),
+            (MODEL_CONFIG, checkpoint.model_config.is_some()),
+            (WEIGHTS, checkpoint.weights.is_some()),
+        ];
+        if let Some((setting, _)) = of_model.iter().find(|(_, given)| *given) {
+            return Err(Error::setting(
+                *setting,
+                format!("says how to open a model: give {MODEL}"),
+            ));
+        }
+        if !self.source.is_empty() && self.html.is_none() {
+            let reason =
+                format!("is shown on a page, or compared by a model: give {HTML} or {MODEL}");
+            return Err(Error::setting(SOURCE, reason));
+        }
+        Ok(())
+    }
+
     fn write(&self, findings: &Findings, foreign: Foreign, of_list: Foreign) -> Result<()> {
         if let Some(path) = &self.json {
             let mut json = serde_json::to_vec_pretty(findings)
@@ -253,9 +282,7 @@ impl FailOn {
             FailOn::Set => findings.remarks.iter().any(|remark| remark.finding),
             FailOn::Outliers => !findings.outliers.is_empty(),
             FailOn::Sizes => findings.sizes.any(),
-            FailOn::Failures => {
-                findings.failures.count > 0 || findings.failures.unreadable.rows > 0
-            }
+            FailOn::Failures => findings.failures.any(),
             FailOn::Any => {
                 use clap::ValueEnum;
                 // There is always an image that is the oddest, which is no finding by itself.
@@ -323,6 +350,10 @@ fn failures(failures: &FailuresFound) -> Vec<String> {
     if failures.unreadable.rows > 0 {
         let rows = counted(failures.unreadable.rows, "row");
         lines.push(format!("{rows}: can't be read, and are in no other number"));
+    }
+    if let Some(there) = failures.unreadable_against.as_ref().filter(|there| there.rows > 0) {
+        let rows = counted(there.rows, "row");
+        lines.push(format!("{rows}: can't be read in the other output; their leaks aren't found"));
     }
     lines
 }

@@ -189,12 +189,12 @@ fn images(difference: &Difference, lines: &mut Vec<String>) {
     say(
         difference.failed_in_one[0],
         "image",
-        "given up in the first, and not in the second at all",
+        "given up in the first, without a counterpart in the second",
     );
     say(
         difference.failed_in_one[1],
         "image",
-        "given up in the second, and not in the first at all",
+        "given up in the second, without a counterpart in the first",
     );
     say(
         difference.further_rows[0],

@@ -40,6 +40,7 @@ mod reconstructions;
 mod result;
 mod run;
 mod saved;
+mod seal;
 mod signature;
 mod sizes;
 #[cfg(test)]
@@ -65,6 +66,6 @@ pub use result::{
     Unreadable,
 };
 pub(crate) use run::{Event, Observer, Save, Settings, run};
-pub(crate) use saved::model_of as model_of_index;
+pub(crate) use saved::{is_index, model_of as model_of_index};
 pub use sizes::{Listed, OddImage, Sizes};
 pub(crate) use thumbnails::draw as draw_thumbnails;

@@ -195,6 +195,16 @@ pub struct FailuresFound {
     pub list: Vec<FailureReport>,
     /// Rows of the output that can't be used.
     pub unreadable: Unreadable,
+    /// The same of the other output, whose leaks aren't found; None without one, and of a saved index.
+    pub unreadable_against: Option<Unreadable>,
+}
+
+impl FailuresFound {
+    /// Whether there are any, of either output.
+    pub fn any(&self) -> bool {
+        let rows = self.unreadable_against.as_ref().map_or(0, |there| there.rows);
+        self.count + self.unreadable.rows + rows > 0
+    }
 }
 
 /// Rows that can't be used, so that they are in no other number.

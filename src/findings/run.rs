@@ -15,7 +15,7 @@ use super::sizes;
 use super::turned;
 use super::twins;
 use crate::audit::patterns::CommonCodes;
-use crate::audit::report::{self, AuditReport};
+use crate::audit::report::{self, AuditReport, Uses};
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
@@ -88,16 +88,10 @@ pub(crate) fn run(
         let shown = |at: usize| !twins::is_named_blank(&images, at);
         saved::write(&save.path, &images, &shown, &save.model, save.foreign)?;
     }
-    let (other, other_uses) = match &settings.against {
-        Some(index) if saved::model_of(index)?.is_some() => (Some(saved::read(index)?), None),
-        Some(other) => {
-            let uses = report::with_patterns(other)?.1;
-            (Some(read(other, &looks, draw, observer)?), Some(uses))
-        }
-        None => (None, None),
-    };
-    let codebook = codebook::of(&report.levels, &uses, other_uses.as_ref());
-    let reference = other.as_ref().and_then(|other| other.turned.as_ref());
+    let there = read_other(settings, &looks, draw, observer)?;
+    let other = there.images.as_ref();
+    let codebook = codebook::of(&report.levels, &uses, there.uses.as_ref());
+    let reference = other.and_then(|other| other.turned.as_ref());
     let mut remarks = codebook::remarks(&codebook, &uses);
     let otherwise = remarks.iter().any(|remark| remark.about == "against" && remark.finding);
     let turned = images.turned.as_ref().zip(reference);
@@ -106,8 +100,14 @@ pub(crate) fn run(
         false => turned::remarks(set, reference),
     });
     remarks.extend(turned.into_iter().flatten());
-    let found = findings(settings, report, &images, other.as_ref(), observer)?;
+    let mut found = findings(settings, report, &images, other, observer)?;
+    found.failures.unreadable_against = there.unreadable;
     remarks.extend(found.remarks);
+    remarks.extend(there.notes.into_iter().map(|text| Remark {
+        about: "other-output",
+        finding: false,
+        text,
+    }));
     if images.further_views > 0 {
         remarks.push(Remark {
             about: "views",
@@ -119,6 +119,33 @@ pub(crate) fn run(
         });
     }
     Ok(Findings { codebook, remarks, ..found })
+}
+
+/// The other output, where there is one.
+#[derive(Default)]
+struct Other {
+    images: Option<Images>,
+    /// None of a saved index, as are the rows that can't be used.
+    uses: Option<Uses>,
+    unreadable: Option<Unreadable>,
+    /// What of it is missing, and what isn't its own.
+    notes: Vec<String>,
+}
+
+fn read_other(
+    settings: &Settings,
+    looks: &Looks,
+    draw: Option<&mut (dyn Draw + '_)>,
+    observer: &mut dyn Observer,
+) -> Result<Other> {
+    let Some(other) = &settings.against else { return Ok(Other::default()) };
+    if saved::is_index(other)? {
+        return Ok(Other { images: Some(saved::read(other)?), ..Other::default() });
+    }
+    let (mut report, uses) = report::with_patterns(other)?;
+    let images = read(other, looks, draw, observer)?;
+    let unreadable = Some(unreadable(&images, &mut report));
+    Ok(Other { images: Some(images), uses: Some(uses), unreadable, notes: report.notes })
 }
 
 fn read(
@@ -174,6 +201,7 @@ fn findings(
             by_error: report.failed_by_error.clone(),
             list: report.failures.clone(),
             unreadable,
+            unreadable_against: None,
         },
         code_pictures: None,
         reconstructions: None,

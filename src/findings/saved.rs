@@ -1,5 +1,5 @@
 //! Owns a saved index: what it takes to find an output's images again, as one Parquet file, written as
-//! `schemas/index.v1.json` says. Must not know: how images are compared.
+//! `schemas/index.v2.json` says. Must not know: how images are compared.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,14 +16,17 @@ use parquet::file::properties::WriterProperties;
 use super::columns::{Column, Growing, GrowingTexts};
 use super::images::{ImageSize, Images, MODES, NO_LABEL};
 use super::result::Unreadable;
+use super::seal::{self, Seal, Sealing};
 use super::thumbnail::{COLOUR_SIDE, SIDE, Thumbnail};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::parquet_errors::told;
+use crate::util::settings::SAVE_INDEX;
+use crate::util::text;
 
 /// What the file says that it is.
-const SCHEMA: &str = "index.v1";
+const SCHEMA: &str = "index.v2";
 const SCHEMA_ENTRY: &str = "vqtok.schema";
 /// The digest of the model whose pictures the thumbnails are of.
 const MODEL_ENTRY: &str = "vqtok.weights_sha256";
@@ -66,7 +69,7 @@ pub(super) fn write(
     foreign: Foreign,
 ) -> Result<()> {
     let entry = |key: &str, value: &str| KeyValue::new(key.to_string(), value.to_string());
-    let entries = vec![entry(SCHEMA_ENTRY, SCHEMA), entry(MODEL_ENTRY, model)];
+    let entries = vec![entry(SCHEMA_ENTRY, SCHEMA), entry(MODEL_ENTRY, model), seal::entry()];
     let properties = WriterProperties::builder()
         .set_created_by(concat!("vqtok ", env!("CARGO_PKG_VERSION")).to_string())
         // Level 3 exists, so the fallback is never taken.
@@ -77,14 +80,17 @@ pub(super) fn write(
     let rows: Vec<usize> = (0..images.len()).filter(|&at| taken(at)).collect();
     overwrite::write_by(path, foreign, |file: &mut File| {
         let failed = |error| Error::corrupt(path, told(error));
-        let mut writer = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(failed)?;
+        let mut writer =
+            ArrowWriter::try_new(Sealing::new(file), schema(), Some(properties)).map_err(failed)?;
         for rows in rows.chunks(BATCH) {
             let batch = RecordBatch::try_new(schema(), columns(images, rows)?);
             writer
                 .write(&batch.map_err(|error| Error::corrupt(path, error.to_string()))?)
                 .map_err(failed)?;
         }
-        writer.close().map(|_| ()).map_err(failed)
+        writer.flush().map_err(failed)?;
+        writer.inner_mut().hold();
+        writer.into_inner().map_err(failed)?.finish().map_err(Error::io(path))
     })
 }
 
@@ -112,20 +118,55 @@ fn columns(images: &Images, rows: &[usize]) -> Result<Vec<ArrayRef>> {
     ])
 }
 
+/// Whether a file is an index, as far as its footer says it.
+///
+/// # Errors
+/// An index of another version; one whose footer is damaged.
+pub(crate) fn is_index(path: &Path) -> Result<bool> {
+    Ok(open(path)?.is_some())
+}
+
+fn open(path: &Path) -> Result<Option<ParquetFile>> {
+    // A folder, or what can't be read, is for those to refuse who read outputs.
+    let file = ParquetFile::open(path, Some(&[])).ok();
+    let schema = file.as_ref().and_then(|file| file.entries.get(SCHEMA_ENTRY)).cloned();
+    if schema.as_deref() == Some(SCHEMA) {
+        return Ok(file);
+    }
+    // Bytes that have changed may say anything, or that there is no table at all.
+    let changed = matches!(seal::of(path), Ok(Seal::Broken));
+    if changed || file.is_none() && overwrite::is_index(path) {
+        return Err(damaged(path));
+    }
+    match schema.filter(|schema| schema.starts_with("index.")) {
+        Some(other) => {
+            let (other, again) = (text::printable(&other), "save it again with");
+            let why = format!("it is an {other}, which another version of vqtok wrote");
+            Err(Error::corrupt(path, format!("{why}: {again} {SAVE_INDEX}")))
+        }
+        None => Ok(None),
+    }
+}
+
+fn damaged(path: &Path) -> Error {
+    let why = "the saved index is damaged, its bytes aren't those that were written";
+    Error::corrupt(path, format!("{why}: save it again with {SAVE_INDEX}"))
+}
+
 /// The digest of the model that an index was made with; None where the file is no index.
 ///
 /// # Errors
-/// An index of a later version.
+/// An index of another version; a damaged one.
 pub(crate) fn model_of(path: &Path) -> Result<Option<String>> {
-    // A folder, or what can't be read, is for those to refuse who read outputs.
-    let Ok(file) = ParquetFile::open(path, Some(&[])) else { return Ok(None) };
-    match file.entries.get(SCHEMA_ENTRY).map(String::as_str) {
-        Some(SCHEMA) => Ok(Some(file.entries.get(MODEL_ENTRY).cloned().unwrap_or_default())),
-        Some(other) if other.starts_with("index.") => Err(Error::corrupt(
-            path,
-            format!("it is an {other}, which another version of vqtok wrote: save it again"),
-        )),
-        _ => Ok(None),
+    let Some(file) = open(path)? else { return Ok(None) };
+    require_whole(path)?;
+    Ok(Some(file.entries.get(MODEL_ENTRY).cloned().unwrap_or_default()))
+}
+
+fn require_whole(path: &Path) -> Result<()> {
+    match seal::of(path)? {
+        Seal::Whole => Ok(()),
+        Seal::Broken | Seal::None => Err(damaged(path)),
     }
 }
 
@@ -134,6 +175,7 @@ pub(crate) fn model_of(path: &Path) -> Result<Option<String>> {
 /// # Errors
 /// A file that isn't as [`write`] writes it.
 pub(super) fn read(path: &Path) -> Result<Images> {
+    require_whole(path)?;
     let file = ParquetFile::open(path, None)?;
     if file.schema().fields() != schema().fields() {
         return Err(Error::corrupt(path, "it is no index that vqtok wrote: its columns differ"));
@@ -249,73 +291,4 @@ impl Index {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::Value;
-
-    #[test]
-    fn the_schema_says_what_the_file_holds() {
-        let told: Value =
-            serde_json::from_str(include_str!("../../schemas/index.v1.json")).unwrap();
-        assert_eq!(told["schema"], SCHEMA);
-        assert!(
-            told["metadata"][MODEL_ENTRY].is_string() && told["metadata"][SCHEMA_ENTRY] == SCHEMA
-        );
-        let columns = told["columns"].as_array().unwrap();
-        assert_eq!(columns.len(), schema().fields().len());
-        for (column, field) in columns.iter().zip(schema().fields()) {
-            let kind = match field.data_type() {
-                DataType::Utf8 => "string".to_string(),
-                DataType::UInt32 => "uint32".to_string(),
-                DataType::FixedSizeBinary(bytes) => format!("fixed_size_binary[{bytes}]"),
-                other => panic!("{other}"),
-            };
-            assert_eq!(column["name"], field.name().as_str());
-            assert_eq!(
-                (&column["type"], &column["nullable"]),
-                (&kind.into(), &field.is_nullable().into())
-            );
-            assert!(column["description"].as_str().unwrap().len() > 10);
-        }
-    }
-
-    #[test]
-    fn what_is_saved_is_read_again_and_replaced_without_asking() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("index.parquet");
-        let mut index = Index::new();
-        for at in 0..5000u32 {
-            let label = ["cat", "dog"].get(at as usize % 3).copied();
-            let thumbnail =
-                Thumbnail { luma: [at as u8; 256], colour: [[7; 64], [at as u8 / 2; 64]] };
-            let size = ImageSize {
-                width: at,
-                height: 9,
-                shown_width: at,
-                shown_height: 9,
-                mode: MODES.len() as u32,
-                quantization_error: f32::NAN,
-            };
-            let digests = [[at as u8; 16], [1; 16]];
-            index.push(&format!("{at}.png"), label, digests, size, thumbnail).unwrap();
-        }
-        let images = index.finish().unwrap();
-        let some = |at: usize| at.is_multiple_of(2);
-        write(&path, &images, &some, "abc", Foreign::Keep).unwrap();
-        let saved = read(&path).unwrap();
-        assert_eq!((saved.len(), model_of(&path).unwrap().as_deref()), (2500, Some("abc")));
-        for (row, at) in [(0, 0), (1, 2), (2499, 4998)] {
-            assert_eq!(saved.keys.get(row), images.keys.get(at));
-            assert_eq!(saved.label(row), images.label(at));
-            assert_eq!(saved.thumbnails[row], images.thumbnails[at]);
-            assert_eq!((saved.files[row], saved.grids[row]), (images.files[at], images.grids[at]));
-            assert_eq!(saved.sizes[row].width, images.sizes[at].width);
-        }
-        write(&path, &images, &|_| false, "abd", Foreign::Keep).unwrap();
-        assert_eq!(read(&path).unwrap().len(), 0);
-        std::fs::write(&path, b"PAR1 mine").unwrap();
-        assert!(write(&path, &images, &some, "abc", Foreign::Keep).is_err());
-        assert_eq!(model_of(&path).unwrap(), None);
-        assert!(read(&path).is_err());
-    }
-}
+mod tests;

@@ -337,7 +337,7 @@ impl Audit {
                 (self.settings.against.as_ref(), Side::There, &wanted.there),
             ];
             for (input, side, keys) in sides {
-                let index = |input: &Path| matches!(findings::model_of_index(input), Ok(Some(_)));
+                let index = |input: &Path| matches!(findings::is_index(input), Ok(true));
                 let Some(input) = input.filter(|input| !index(input)) else { continue };
                 let drawn = &mut pictures;
                 findings::draw_thumbnails(input, side, keys, &mut draw, drawn, &mut relay)?;

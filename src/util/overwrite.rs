@@ -24,7 +24,7 @@ pub(crate) const MAN_MARK: &[u8] = b".\\\" Written by vqtok.\n";
 const JSON_MARKS: [&[u8]; 2] = [b"{\n  \"schema\": \"audit.", b"{\n  \"schema\": \"diff."];
 /// How an index of an audit begins as a Parquet file, and what its footer says at its end.
 const PARQUET_START: &[u8] = b"PAR1";
-const INDEX_MARK: &[u8] = b"index.v1";
+const INDEX_MARK: &[u8] = b"vqtok.schema\x18\x08index.v";
 /// As far into a page as its mark stands.
 const HEAD_BYTES: u64 = 1024;
 /// As far from a Parquet file's end as its marks stand: behind what is said of its columns.
@@ -82,7 +82,7 @@ pub(crate) fn is_ours(path: &Path) -> bool {
 }
 
 /// Whether a Parquet file's footer says that it is an index.
-fn is_index(path: &Path) -> bool {
+pub(crate) fn is_index(path: &Path) -> bool {
     let mut end = Vec::new();
     let read = File::open(path).and_then(|mut file| {
         let length = file.metadata()?.len();

@@ -39,27 +39,22 @@ pub(super) fn meet(waited: &Waited, tally: &mut Tally, observer: &mut dyn Observ
 
 impl Met {
     fn take(&mut self, waited: &Waited, group: &Group, tally: &mut Tally) {
-        let [a, b] = pairs(waited, group, tally);
+        let [mut a, mut b] = pairs(waited, group, tally);
         let failed = [0, 1].map(|side| group.failures[side].first().copied());
-        let paired = a.len() < group.rows[0].len();
-        let mut left = a.iter().chain(&b).map(|&at| waited.view(at));
-        // Without its first view an image isn't new: that met its counterpart while both were read.
-        let no_first_view = a.len() + b.len() > 0 && left.all(|view| view != 0);
-        let met = a.iter().chain(&b).any(|&at| waited.is_further(at));
-        if paired || met || no_first_view || (!a.is_empty() && !b.is_empty()) {
-            // They share the image, and not all of its views.
-            self.further_rows[0] += a.len() as u64;
-            self.further_rows[1] += b.len() as u64;
-        } else {
-            match (a.first(), b.first(), failed) {
-                (Some(&at), _, [_, Some(failure)]) => list(&mut self.broken, waited, at, failure),
-                (_, Some(&at), [Some(failure), _]) => list(&mut self.mended, waited, at, failure),
-                (Some(&at), ..) => self.gone.take(waited.key(at)),
-                (_, Some(&at), _) => self.added.take(waited.key(at)),
-                (None, None, [Some(_), Some(_)]) => self.failed_in_both += 1,
-                (None, None, [Some(_), None]) => self.failed_in_one[0] += 1,
-                (None, None, _) => self.failed_in_one[1] += 1,
-            }
+        if group.met || group.rows.iter().all(|rows| !rows.is_empty()) {
+            // They share the image, and not all of its rows.
+            self.further_rows[0] += std::mem::take(&mut a).len() as u64;
+            self.further_rows[1] += std::mem::take(&mut b).len() as u64;
+        }
+        match (a.first(), b.first(), failed) {
+            (Some(&at), _, [_, Some(failure)]) => list(&mut self.broken, waited, at, failure),
+            (_, Some(&at), [Some(failure), _]) => list(&mut self.mended, waited, at, failure),
+            (Some(&at), ..) => self.gone.take(waited.key(at)),
+            (_, Some(&at), _) => self.added.take(waited.key(at)),
+            (None, None, [Some(_), Some(_)]) => self.failed_in_both += 1,
+            (None, None, [Some(_), None]) => self.failed_in_one[0] += 1,
+            (None, None, [None, Some(_)]) => self.failed_in_one[1] += 1,
+            (None, None, [None, None]) => {}
         }
     }
 

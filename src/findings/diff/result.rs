@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 /// How two outputs differ; `schemas/diff.v1.json` describes each name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// `diff.v1`.
@@ -35,7 +35,7 @@ pub struct Difference {
     pub broken_count: u64,
     /// Images that both gave up.
     pub failed_in_both: u64,
-    /// Images given up by one of them that the other doesn't know: of the first, of the second.
+    /// Images given up by one of them alone that both have beside, or neither: of the first, of the second.
     pub failed_in_one: [u64; 2],
     /// Rows of keys that both have which only one has, such as further views, or a key that stands there
     /// twice: of the first, of the second.
@@ -76,7 +76,8 @@ pub struct SettingDifference {
 /// Rows that both outputs have.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Sharing {
-    /// Rows with the same key and view.
+    /// Rows with the same key and view. Where several have them, the first of one output stands against
+    /// the first of the other, the second against the second.
     pub rows: u64,
     /// Those whose tokens are all equal.
     pub equal_rows: u64,

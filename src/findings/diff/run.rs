@@ -80,7 +80,6 @@ fn side_by_side(
     let [a, b] = sides;
     a.take(observer);
     b.take(observer);
-    let mut met = None;
     loop {
         if observer.interrupted() {
             return Err(Error::Interrupted);
@@ -88,8 +87,11 @@ fn side_by_side(
         let order = a.order(b);
         if order.is_some_and(std::cmp::Ordering::is_eq) {
             if let (Some(a), Some(b)) = (a.take(observer), b.take(observer)) {
-                tally.compare(&Compared::from(&a), &Compared::from(&b));
-                met = Some((a.key, a.view.unwrap_or(0)));
+                let rows = [Compared::from(&a), Compared::from(&b)];
+                match waiting.meets(&a.key)? {
+                    true => tally.compare(&rows[0], &rows[1]),
+                    false => (0..).zip(&rows).try_for_each(|(of, row)| waiting.row(of, row))?,
+                }
             }
             continue;
         }
@@ -99,8 +101,7 @@ fn side_by_side(
         };
         let (number, side) = if first { (0, &mut *a) } else { (1, &mut *b) };
         let Some(row) = side.take(observer) else { return Ok(()) };
-        let again = |(key, view): &(String, i64)| *key == row.key && *view == row.view.unwrap_or(0);
-        waiting.row(number, &Compared::from(&row), met.as_ref().is_some_and(again))?;
+        waiting.row(number, &Compared::from(&row))?;
     }
 }
 
@@ -133,6 +134,7 @@ fn say(sides: &[Side; 2], codes: &[[Option<u64>; 2]], tally: &Tally, remarks: &m
     } else if differs("vqtok.weights_sha256") {
         remarks.push("the models differ: other weights, one codebook".into());
     }
+    remarks.extend(sides.iter().flat_map(Side::notes));
     if sides.iter().any(|side| side.unkeyed) {
         remarks.push("rows without keys are compared by their numbers".into());
     }
@@ -157,3 +159,6 @@ impl Difference {
             && self.unreadable == [0; 2]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,11 @@ impl Side {
         self.file.entries()
     }
 
+    /// What of it is missing, and what isn't its own.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.file.sources().in_words()
+    }
+
     /// The files that say what it gave up.
     pub(super) fn failures(&self) -> Vec<std::path::PathBuf> {
         self.file.sources().failures()

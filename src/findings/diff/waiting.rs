@@ -21,16 +21,16 @@ struct Entry {
     at: u64,
     /// Which output it is of.
     side: u32,
-    /// [`ROW`], [`FURTHER`] or [`FAILED`].
+    /// [`ROW`] or [`FAILED`].
     what: u32,
 }
 
 /// A row.
 const ROW: u32 = 0;
-/// A row whose key stood there before, and met its counterpart.
-const FURTHER: u32 = 1;
 /// An image that was given up.
-const FAILED: u32 = 2;
+const FAILED: u32 = 1;
+/// Bits by which keys that wait are known again, whatever their number.
+const BITS: usize = 1 << 27;
 
 /// What waits so far.
 pub(super) struct Waiting {
@@ -40,6 +40,30 @@ pub(super) struct Waiting {
     /// Of every row the number of its levels and how many words a code takes; of every level height,
     /// width, codes. Numbers in two words, the lower first, but for codes of one word.
     words: Growing<u16>,
+    known: Known,
+    /// Of the keys that met, those behind each other once.
+    met: Growing<[u8; 16]>,
+    last_met: Option<[u8; 16]>,
+}
+
+/// Which keys wait, as far as some bits of their hashes say: others may be taken for one of them.
+struct Known(Vec<u64>);
+
+impl Known {
+    fn place(&self, hash: &[u8; 16]) -> (usize, u64) {
+        let bit = bytemuck::pod_read_unaligned::<u64>(&hash[..8]) as usize % (64 * self.0.len());
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn take(&mut self, hash: &[u8; 16]) {
+        let (at, bit) = self.place(hash);
+        self.0[at] |= bit;
+    }
+
+    fn has(&self, hash: &[u8; 16]) -> bool {
+        let (at, bit) = self.place(hash);
+        self.0[at] & bit != 0
+    }
 }
 
 /// Everything that waited.
@@ -50,8 +74,18 @@ pub(super) struct Waited {
     words: Column<u16>,
     /// The entries, those of one key behind each other.
     order: Vec<u32>,
-    /// Where in `order` each key begins: the keys in the order of their first entries.
-    groups: Vec<(u32, u32)>,
+    /// The keys, in the order of their first entries.
+    groups: Vec<Key>,
+}
+
+/// A key of which something waited.
+struct Key {
+    /// Its first entry.
+    first: u32,
+    /// Where in `order` it begins.
+    begin: u32,
+    /// Whether rows of it met before.
+    met: bool,
 }
 
 /// What both outputs have of one key; rows by view, then as they came.
@@ -59,11 +93,21 @@ pub(super) struct Waited {
 pub(super) struct Group {
     pub(super) rows: [Vec<u32>; 2],
     pub(super) failures: [Vec<u32>; 2],
+    /// Whether both have further rows of it, which met before these came.
+    pub(super) met: bool,
 }
 
 impl Waiting {
     pub(super) fn new() -> Waiting {
+        Waiting::with_bits(BITS)
+    }
+
+    /// `bits`: a multiple of 64.
+    pub(super) fn with_bits(bits: usize) -> Waiting {
         Waiting {
+            known: Known(vec![0; bits / 64]),
+            met: Growing::new(),
+            last_met: None,
             entries: Growing::new(),
             keys: GrowingTexts::new(),
             errors: GrowingTexts::new(),
@@ -71,11 +115,28 @@ impl Waiting {
         }
     }
 
-    /// A row; `further`: whether its key and view stood there before.
+    /// Whether rows of a key that both have next can meet there: not where one of the key waits, since
+    /// that was to meet first. So the first row of one meets the first of the other, the second the
+    /// second, in whatever order they stand.
     ///
     /// # Errors
     /// A file system that is full.
-    pub(super) fn row(&mut self, side: u32, row: &Compared<'_>, further: bool) -> Result<()> {
+    pub(super) fn meets(&mut self, key: &str) -> Result<bool> {
+        let hash = hash(key);
+        if self.known.has(&hash) {
+            return Ok(false);
+        }
+        if self.last_met.replace(hash) != Some(hash) {
+            self.met.push(hash)?;
+        }
+        Ok(true)
+    }
+
+    /// A row.
+    ///
+    /// # Errors
+    /// As for `meets`.
+    pub(super) fn row(&mut self, side: u32, row: &Compared<'_>) -> Result<()> {
         let at = self.words.len() as u64;
         let wide = row.levels.iter().any(|grid| grid.codes.iter().any(|&c| c > u16::MAX.into()));
         self.words.extend(&[row.levels.len() as u16, if wide { 2 } else { 1 }])?;
@@ -86,51 +147,62 @@ impl Waiting {
                 self.words.extend(&split(code)[..if wide { 2 } else { 1 }])?;
             }
         }
-        let view = row.view.unwrap_or(0);
-        let what = if further { FURTHER } else { ROW };
-        self.push(row.key, "", Entry { hash: [0; 16], file: row.file, view, at, side, what })
+        let (view, what) = (row.view.unwrap_or(0), ROW);
+        self.push(row.key, "", Entry { hash: hash(row.key), file: row.file, view, at, side, what })
     }
 
     /// An image that was given up.
     ///
     /// # Errors
-    /// As for `row`.
+    /// As for `meets`.
     pub(super) fn failure(&mut self, side: u32, key: &str, error: &str) -> Result<()> {
-        let entry = Entry { hash: [0; 16], file: [0; 16], view: 0, at: 0, side, what: FAILED };
-        self.push(key, error, entry)
+        let (hash, file) = (hash(key), [0; 16]);
+        self.push(key, error, Entry { hash, file, view: 0, at: 0, side, what: FAILED })
     }
 
-    fn push(&mut self, key: &str, error: &str, mut entry: Entry) -> Result<()> {
+    fn push(&mut self, key: &str, error: &str, entry: Entry) -> Result<()> {
         if self.entries.len() >= u32::MAX as usize {
             return Err(Error::invalid(
                 "more than 4,294,967,294 rows have no counterpart: compare parts of the outputs",
             ));
         }
-        entry.hash.copy_from_slice(&Sha256::digest(key)[..16]);
+        self.known.take(&entry.hash);
         self.entries.push(entry)?;
         self.keys.push(key)?;
         self.errors.push(error)
     }
 
     /// # Errors
-    /// As for `row`.
+    /// As for `meets`.
     pub(super) fn finish(self) -> Result<Waited> {
         let entries = self.entries.finish()?;
         let entry = |at: u32| &entries[at as usize];
         let mut order: Vec<u32> = (0..entries.len() as u32).collect();
         order.par_sort_unstable_by_key(|&at| (entry(at).hash, entry(at).view, at));
-        let mut groups = Vec::new();
+        let mut groups: Vec<Key> = Vec::new();
         let mut begin = 0;
         for group in order.chunk_by(|&a, &b| entry(a).hash == entry(b).hash) {
             // A chunk holds something.
             let first = group.iter().copied().min().unwrap_or_default();
-            groups.push((first, begin));
+            groups.push(Key { first, begin, met: false });
             begin += group.len() as u32;
         }
-        groups.par_sort_unstable();
+        for hash in self.met.finish()?.iter().filter(|hash| self.known.has(hash)) {
+            let of = |key: &Key| entry(order[key.begin as usize]).hash;
+            if let Ok(at) = groups.binary_search_by_key(hash, of) {
+                groups[at].met = true;
+            }
+        }
+        groups.par_sort_unstable_by_key(|key| key.first);
         let (keys, errors) = (self.keys.finish()?, self.errors.finish()?);
         Ok(Waited { keys, errors, words: self.words.finish()?, order, groups, entries })
     }
+}
+
+fn hash(key: &str) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&Sha256::digest(key)[..16]);
+    half
 }
 
 fn split(number: u32) -> [u16; 2] {
@@ -144,10 +216,10 @@ fn joined(words: &[u16]) -> u32 {
 impl Waited {
     /// What there is of each key.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group> + '_ {
-        self.groups.iter().map(|&(_, begin)| {
-            let rest = &self.order[begin as usize..];
+        self.groups.iter().map(|key| {
+            let rest = &self.order[key.begin as usize..];
             let hash = |at: u32| self.entries[at as usize].hash;
-            let mut group = Group::default();
+            let mut group = Group { met: key.met, ..Group::default() };
             for &at in rest.iter().take_while(|&&at| hash(at) == hash(rest[0])) {
                 let Entry { side, what, .. } = self.entries[at as usize];
                 let of = if what == FAILED { &mut group.failures } else { &mut group.rows };
@@ -159,11 +231,6 @@ impl Waited {
 
     pub(super) fn key(&self, at: u32) -> &str {
         self.keys.get(at as usize)
-    }
-
-    /// Whether its key met its counterpart before.
-    pub(super) fn is_further(&self, at: u32) -> bool {
-        self.entries[at as usize].what == FURTHER
     }
 
     pub(super) fn view(&self, at: u32) -> i64 {
@@ -206,16 +273,15 @@ mod tests {
         ];
         let mut waiting = Waiting::new();
         let row = |key, view, levels| Compared { key, view, file: [7; 16], levels };
-        waiting.row(0, &row("b", Some(1), &levels[1..]), true).unwrap();
+        waiting.row(0, &row("b", Some(1), &levels[1..])).unwrap();
         waiting.failure(1, "c", "decode: odd").unwrap();
-        waiting.row(1, &row("b", None, &levels), false).unwrap();
-        waiting.row(0, &row("b", None, &levels[..1]), false).unwrap();
+        waiting.row(1, &row("b", None, &levels)).unwrap();
+        waiting.row(0, &row("b", None, &levels[..1])).unwrap();
         let waited = waiting.finish().unwrap();
         let groups: Vec<Group> = waited.groups().collect();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].rows, [vec![3, 0], vec![2]]);
         assert_eq!(groups[1].failures, [vec![], vec![1]]);
-        assert_eq!([0, 2, 3].map(|at| waited.is_further(at)), [true, false, false]);
         assert_eq!((waited.key(1), waited.error(1)), ("c", "decode: odd"));
         assert_eq!(waited.levels(2), levels);
         assert_eq!(waited.levels(0), levels[1..]);

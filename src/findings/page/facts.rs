@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::frame::open_section;
 use crate::audit::report::AuditReport;
+use crate::findings::result::FailuresFound;
 use crate::util::html::{escape, number, table, text};
 use crate::util::numbers;
 
@@ -63,14 +64,25 @@ fn draw_unusable(page: &mut String, report: &AuditReport) {
         let _ = write!(page, "<p><b>{}</b></p>", escape(note));
     }
     if !report.problems.is_empty() {
-        wide(page, |page| problems(page, report));
+        wide(page, |page| problems(page, &report.problems));
     }
     page.push_str("</section>");
 }
 
+/// What can't be used of the other output.
+pub(super) fn draw_there(page: &mut String, failures: &FailuresFound) {
+    let Some(there) = failures.unreadable_against.as_ref().filter(|there| there.rows > 0) else {
+        return;
+    };
+    let rows = numbers::counted(there.rows, "row");
+    open_section(page, "unusable-there", "What can't be used of the other output", Some(rows));
+    wide(page, |page| problems(page, &there.list));
+    page.push_str("</section>");
+}
+
 /// The first rows that can't be used.
-pub(super) fn problems(page: &mut String, report: &AuditReport) {
-    table(page, &[""], report.problems.iter().map(|problem| vec![text(problem)]));
+pub(super) fn problems(page: &mut String, problems: &[String]) {
+    table(page, &[""], problems.iter().map(|problem| vec![text(problem)]));
 }
 
 /// How many rows have labels beyond those that are counted.

@@ -49,6 +49,7 @@ pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About
     codebook::draw(&mut page, &findings.report);
     patterns::draw(&mut page, &findings.codebook);
     with_model::draw_codes(&mut page, findings);
+    facts::draw_there(&mut page, &findings.failures);
     facts::draw(&mut page, &findings.report);
     summary::draw_end(&mut page, thumbnails);
     page.push_str("</body></html>\n");

@@ -81,8 +81,9 @@ fn group(kind: Kind, name: &str, members: usize, label_conflict: bool) -> Duplic
 }
 
 fn failures(count: u64, by_error: BTreeMap<String, u64>) -> FailuresFound {
-    let unreadable = Unreadable::default();
-    FailuresFound { count, by_stage: BTreeMap::new(), by_error, list: Vec::new(), unreadable }
+    let (by_stage, unreadable) = (BTreeMap::new(), Unreadable::default());
+    let list = Vec::new();
+    FailuresFound { count, by_stage, by_error, list, unreadable, unreadable_against: None }
 }
 
 fn odd(count: usize, reason: &'static str, key: &dyn Fn(usize) -> String) -> Listed {

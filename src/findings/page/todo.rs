@@ -53,6 +53,7 @@ fn lines(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Vec<Line>
         sizes(&findings.sizes),
         failures(findings.failures.count),
         unusable(findings),
+        unusable_there(findings, about),
     ];
     lines.into_iter().flatten().collect()
 }
@@ -144,5 +145,15 @@ fn unusable(findings: &Findings) -> Option<Line> {
         id: "unusable",
         what: format!("{rows} of the output can't be used, and are in no number here."),
         advice: "`vqtok verify` says what is damaged, `vqtok repair` rebuilds it.".into(),
+    })
+}
+
+fn unusable_there(findings: &Findings, about: &About<'_>) -> Option<Line> {
+    let there = findings.failures.unreadable_against.as_ref().filter(|there| there.rows > 0)?;
+    let other = escape(about.against.as_deref().unwrap_or("the other output"));
+    Some(Line {
+        id: "unusable-there",
+        what: format!("{} of {other} can't be used.", counted(there.rows, "row")),
+        advice: "Leaks of those images aren't found: repair that output, and audit again.".into(),
     })
 }

@@ -55,6 +55,39 @@ fn what_looks_alike_or_is_rare_can_not_be_told() {
 }
 
 #[test]
+fn paler_or_softer_pictures_say_nothing_of_turns() {
+    let upright = set(1, 300, true, 1000);
+    let pale = |picture: Picture| {
+        let rgb = picture.rgb.iter().map(|&value| 40 + value / 10 * 7).collect();
+        Picture { rgb, ..picture }
+    };
+    let (mut random, mut paler) = (SplitMix64(2), Turned::default());
+    (0..1000).for_each(|_| paler.take("class", &pale(drawn(&mut random, true, 0))));
+    // By their means alone a part of them would lie on its side.
+    let (told, deviation) = share(&paler.labels["class"], &upright.labels["class"]).unwrap();
+    assert!(told > SHARE && told > DEVIATIONS * deviation, "{told} {deviation}");
+    let found = remarks(&paler, &upright);
+    assert!(found.len() == 1 && !found[0].finding, "{found:?}");
+    assert_eq!(
+        found[0].text,
+        "whether images are turned can't be told of 1 of 1 labels (class): they show more or less detail \
+         than the other output's, which no turn does"
+    );
+}
+
+#[test]
+fn detail_is_that_of_neighbours_however_a_picture_is_turned() {
+    let stripes = |across: bool| {
+        picture(32, 32, |x, y| [if (if across { x } else { y }) % 2 == 0 { 0 } else { 100 }; 3])
+    };
+    let expected = 100.0 * 100.0 * 31.0 / 32.0;
+    assert!(
+        [true, false].map(|across| (detail(&stripes(across)) - expected).abs() < 1e-6) == [true; 2]
+    );
+    assert_eq!(detail(&picture(32, 32, |_, _| [7; 3])), 0.0);
+}
+
+#[test]
 fn four_quarters_are_no_turn() {
     for at in 0..SIZE {
         assert_eq!((before(at, 4), before(before(at, 1), 3)), (at, at));
