@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
+use bytemuck::Zeroable;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -54,14 +55,15 @@ fn schema() -> Arc<Schema> {
     ]))
 }
 
-/// Writes those images that `taken` names, of a model's pictures.
+/// Writes those images that the first of `taken` names, of a model's pictures; those that the second
+/// doesn't name are found again by their digests alone.
 ///
 /// # Errors
 /// A file of that name that vqtok didn't write; what the system refuses.
 pub(super) fn write(
     path: &Path,
     images: &Images,
-    taken: &dyn Fn(usize) -> bool,
+    [taken, shown]: [&dyn Fn(usize) -> bool; 2],
     model: &str,
     foreign: Foreign,
 ) -> Result<()> {
@@ -79,7 +81,7 @@ pub(super) fn write(
         let failed = |error| Error::corrupt(path, told(error));
         let mut writer = ArrowWriter::try_new(file, schema(), Some(properties)).map_err(failed)?;
         for rows in rows.chunks(BATCH) {
-            let batch = RecordBatch::try_new(schema(), columns(images, rows)?);
+            let batch = RecordBatch::try_new(schema(), columns(images, rows, shown)?);
             writer
                 .write(&batch.map_err(|error| Error::corrupt(path, error.to_string()))?)
                 .map_err(failed)?;
@@ -88,7 +90,13 @@ pub(super) fn write(
     })
 }
 
-fn columns(images: &Images, rows: &[usize]) -> Result<Vec<ArrayRef>> {
+fn columns(
+    images: &Images,
+    rows: &[usize],
+    shown: &dyn Fn(usize) -> bool,
+) -> Result<Vec<ArrayRef>> {
+    let blank = Thumbnail::zeroed();
+    let thumbnail = |at: usize| if shown(at) { &images.thumbnails[at] } else { &blank };
     let binary = |of: &dyn Fn(usize) -> Vec<u8>| -> Result<ArrayRef> {
         let values = rows.iter().map(|&at| of(at));
         let array = FixedSizeBinaryArray::try_from_iter(values);
@@ -106,9 +114,9 @@ fn columns(images: &Images, rows: &[usize]) -> Result<Vec<ArrayRef>> {
         side(&|size| size.height),
         binary(&|at| images.files[at].to_vec())?,
         binary(&|at| images.grids[at].to_vec())?,
-        binary(&|at| images.thumbnails[at].luma.to_vec())?,
-        binary(&|at| images.thumbnails[at].colour[0].to_vec())?,
-        binary(&|at| images.thumbnails[at].colour[1].to_vec())?,
+        binary(&|at| thumbnail(at).luma.to_vec())?,
+        binary(&|at| thumbnail(at).colour[0].to_vec())?,
+        binary(&|at| thumbnail(at).colour[1].to_vec())?,
     ])
 }
 
@@ -301,7 +309,8 @@ mod tests {
         }
         let images = index.finish().unwrap();
         let some = |at: usize| at.is_multiple_of(2);
-        write(&path, &images, &some, "abc", Foreign::Keep).unwrap();
+        let all = |_: usize| true;
+        write(&path, &images, [&some, &all], "abc", Foreign::Keep).unwrap();
         let saved = read(&path).unwrap();
         assert_eq!((saved.len(), model_of(&path).unwrap().as_deref()), (2500, Some("abc")));
         for (row, at) in [(0, 0), (1, 2), (2499, 4998)] {
@@ -311,10 +320,10 @@ mod tests {
             assert_eq!((saved.files[row], saved.grids[row]), (images.files[at], images.grids[at]));
             assert_eq!(saved.sizes[row].width, images.sizes[at].width);
         }
-        write(&path, &images, &|_| false, "abd", Foreign::Keep).unwrap();
+        write(&path, &images, [&|_| false, &all], "abd", Foreign::Keep).unwrap();
         assert_eq!(read(&path).unwrap().len(), 0);
         std::fs::write(&path, b"PAR1 mine").unwrap();
-        assert!(write(&path, &images, &some, "abc", Foreign::Keep).is_err());
+        assert!(write(&path, &images, [&some, &all], "abc", Foreign::Keep).is_err());
         assert_eq!(model_of(&path).unwrap(), None);
         assert!(read(&path).is_err());
     }
