@@ -191,7 +191,8 @@ fn judge(seen: &Features, error: f32, usual: Usual) -> Option<(&'static str, f32
         .filter(unusual)
         // What is usual says nothing where one colour is.
         .or_else(|| one.then_some((CONSTANT, sure)))
-        .or_else(|| flat(seen, few))
+        // Of skies and fogs nearly one colour is usual.
+        .or_else(|| flat(seen, few).filter(|_| !usual.smooth))
         .or(small)
         .or_else(|| smooth(seen, error, few, usual))
 }

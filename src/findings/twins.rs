@@ -280,3 +280,38 @@ fn too_alike(crowded: u64, what: &str) -> String {
          each other; a threshold that is given is taken all the same"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::features::Features;
+    use super::super::testing::{grid, images, picture};
+    use super::*;
+
+    /// How many images each group of equal ones has.
+    fn groups(looks: &[(Features, u8)]) -> Vec<(Kind, usize)> {
+        let images = images(looks).unwrap();
+        let low = low::find(&images);
+        let groups = Exact::of(&images, &low).groups(&[]);
+        groups.iter().map(|group| (group.kind, group.members.len())).collect()
+    }
+
+    #[test]
+    fn equal_files_are_copies_unless_they_are_named_as_one_colour() {
+        let sky = picture(32, 32, |x, y| [110 + x / 4, 140 + y / 4, 200]);
+        for drawn in [None, Some(&sky)] {
+            // Few codes, little contrast: no picture tells it from others, but equal bytes do.
+            let soft = Features::of(&grid(8, 8, |at| at * at / 7 % 4), drawn, None);
+            let mut looks: Vec<(Features, u8)> =
+                (0..36).map(|at| (soft, 1 + at as u8 / 2)).collect();
+            let pairs = vec![(Kind::ExactFile, 2); 18];
+            assert_eq!(groups(&looks), pairs, "{}", drawn.is_some());
+            let plain = Features::of(&grid(8, 8, |_| 3), drawn, None);
+            looks.extend(vec![(plain, 99); 20]);
+            assert_eq!(groups(&looks), pairs, "{}", drawn.is_some());
+            // Rows that don't say their file: equal grids of few codes are no copies.
+            assert!(groups(&[(soft, 0); 4]).is_empty());
+        }
+        let rich = Features::of(&grid(8, 8, |at| at), Some(&sky), None);
+        assert_eq!(groups(&[(rich, 0); 4]), [(Kind::ExactPixels, 4)]);
+    }
+}
