@@ -39,7 +39,8 @@ const TOKENS_MIN: f32 = 16.0;
 pub(super) struct Low {
     /// With their places, in their order.
     pub found: Vec<(usize, LowInformation)>,
-    /// Places of those whose codes are of one colour, in their order.
+    /// Places of those whose codes are of one colour, in their order. None in a set of skies: there an
+    /// even sky has the same codes, and copies of it are copies.
     plain: Vec<usize>,
 }
 
@@ -222,7 +223,7 @@ pub(super) fn find(images: &Images) -> Low {
     for (at, (look, size)) in images.looks.iter().zip(images.sizes.iter()).enumerate() {
         let seen = &look.features;
         let Some((reason, score)) = judge(seen, size.quantization_error, usual) else { continue };
-        if plain(seen, usual.smooth) && reason != "letterbox" {
+        if is_even(seen) && !usual.smooth && reason != "letterbox" {
             low.plain.push(at);
         }
         let (key, score) = (images.keys.get(at).to_string(), f64::from(score.clamp(0.0, 1.0)));

@@ -188,7 +188,7 @@ fn in_a_set_of_skies_only_wholly_even_codes_tell() {
     let look = |wavering: u32| Features::of(&even(wavering), Some(&sky), None);
     let looks: Vec<Features> = (0..40).map(|at| look([0, 3, 14, 14][at % 4])).collect();
     let whole: Vec<usize> = (0..40).step_by(4).collect();
-    assert_eq!(named(&looks), (whole.clone(), whole));
+    assert_eq!(named(&looks), (whole, vec![]));
 }
 
 #[test]
