@@ -30,7 +30,7 @@ pub(super) fn images(looks: &[(Features, u8)]) -> Result<Images> {
         files.push([*file; 16])?;
         grids.push([*file; 16])?;
         labels.push(NO_LABEL)?;
-        sizes.push(ImageSize::default())?;
+        sizes.push(ImageSize { quantization_error: 1.0, ..ImageSize::default() })?;
         seen.push(Look { features: *features })?;
     }
     Ok(Images {
