@@ -1,8 +1,10 @@
 //! Owns a picture in blocks the size of its tokens: how far their colours reach, the page they lie on,
 //! bars, slopes; and the steps between its pixels. Must not know: tokens, what is concluded.
 
+use super::evenness::Part;
 use super::features::{ends, luma};
 use super::picture::Picture;
+use crate::audit::Grid;
 
 /// Blocks a side at most, and where tokens say too few, this many.
 const SIDE_MAX: usize = 32;
@@ -12,8 +14,10 @@ const SIDE: usize = 8;
 const SAME: f32 = 12.0;
 /// Colours that are clearly two.
 const FAR: f32 = 24.0;
-/// Lightness of what is black.
-const BLACK: f32 = 24.0;
+/// Lightness above which a pixel isn't of a black bar.
+const LIT: f32 = 36.0;
+/// Share of an edge that is straight where a bar ends: shapes on black have no such edges.
+const STRAIGHT: f32 = 0.8;
 
 /// Mean colours of blocks, row by row.
 pub(super) struct Blocks {
@@ -28,6 +32,9 @@ pub(super) struct Page {
     pub(super) share: f32,
     pub(super) far_share: f32,
     pub(super) far_box: f32,
+    /// That rectangle, in blocks.
+    pub(super) far: Part,
+    pub(super) is_grey: bool,
 }
 
 impl Blocks {
@@ -104,20 +111,26 @@ impl Blocks {
             }
         }
         let length = |[start, end]: [usize; 2]| end.saturating_sub(start) as f32;
+        let [low, high] =
+            [middle.map(|c| -c), middle].map(|c| c.into_iter().fold(f32::MIN, f32::max));
         Page {
             luma: luma(middle),
             share: same / count,
             far_share: far / count,
             far_box: length(rows) * length(columns) / count,
+            far: [rows[0]..rows[1], columns[0]..columns[1]],
+            is_grey: high + low <= SAME,
         }
     }
 
-    /// The share of a side that is black bars at both of its ends with straight edges; 0 for none.
-    pub(super) fn bars(&self) -> f32 {
-        let across = |line: usize, at: usize| self.colours[line * self.width + at];
-        let down = |line: usize, at: usize| self.colours[at * self.width + line];
-        let lying = bars(self.height, self.width, across);
-        lying.max(bars(self.width, self.height, down))
+    /// The tokens of some blocks and those beside them, which see them.
+    pub(super) fn around(&self, part: &Part, grid: &Grid) -> Part {
+        let sides = [(self.height, grid.height), (self.width, grid.width)];
+        [0, 1].map(|way| {
+            let (range, (blocks, tokens)) = (&part[way], sides[way]);
+            let start = (range.start * tokens / blocks).saturating_sub(1);
+            start..(range.end * tokens).div_ceil(blocks) + 1
+        })
     }
 
     /// How much of the colours' variance an even slope explains, from 0 to 1.
@@ -151,25 +164,33 @@ fn apart(a: [f32; 3], b: [f32; 3]) -> f32 {
     (0..3).map(|c| (a[c] - b[c]).abs()).fold(0.0, f32::max)
 }
 
-/// Bars along lines of blocks: of the first and the last on, as long as all is black.
-fn bars(lines: usize, length: usize, colour: impl Fn(usize, usize) -> [f32; 3]) -> f32 {
-    let black = |line: usize| (0..length).all(|at| luma(colour(line, at)) <= BLACK);
-    let start = (0..lines).take_while(|&line| black(line)).count();
-    if start == 0 || start == lines {
-        return 0.0;
-    }
-    let end = (0..lines).rev().take_while(|&line| black(line)).count();
-    // A block may lie across the edge, so the line behind counts as well.
-    let lit = |line: usize| {
-        let lit = (0..length).filter(|&at| luma(colour(line, at)) > BLACK + FAR).count();
-        lit as f32 >= 0.85 * length as f32
+/// The share of a side that is black bars at both of its ends with straight edges; 0 for none. Of the
+/// lightness of pixels, row by row, in so many blocks down and across.
+pub(super) fn bars(luma: &[f32], width: usize, blocks: [usize; 2]) -> f32 {
+    let height = luma.len() / width;
+    let block = [height as f32 / blocks[0] as f32, width as f32 / blocks[1] as f32];
+    let lying = bars_along([height, width], block[0], |depth, at| luma[depth * width + at]);
+    lying.max(bars_along([width, height], block[1], |depth, at| luma[at * width + depth]))
+}
+
+fn bars_along([depth, length]: [usize; 2], block: f32, luma: impl Fn(usize, usize) -> f32) -> f32 {
+    let edge = |turned: bool| {
+        let lit = |at: usize, step: usize| {
+            let step = if turned { depth - 1 - step } else { step };
+            luma(step, at) > LIT
+        };
+        let first = |at: usize| (0..depth).find(|&step| lit(at, step)).unwrap_or(depth);
+        let mut edges: Vec<usize> = (0..length).map(first).collect();
+        edges.sort_unstable();
+        let middle = edges[length / 2];
+        let near = (block / 4.0).max(1.0);
+        let straight = edges.iter().filter(|&&edge| edge.abs_diff(middle) as f32 <= near).count();
+        let is_bar = straight as f32 >= STRAIGHT * length as f32;
+        (is_bar && middle as f32 >= (0.75 * block).max(1.0)).then_some(middle)
     };
-    let inner = start..lines - end;
-    let edges = [[start, start + 1], [lines - end - 1, (lines - end).saturating_sub(2)]];
-    let straight = |edge: &[usize; 2]| edge.iter().any(|line| inner.contains(line) && lit(*line));
-    match end > 0 && edges.iter().all(straight) {
-        true => (start + end) as f32 / lines as f32,
-        false => 0.0,
+    match edge(false).zip(edge(true)) {
+        Some((start, end)) if start + end < depth => (start + end) as f32 / depth as f32,
+        _ => 0.0,
     }
 }
 

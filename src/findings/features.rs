@@ -1,10 +1,14 @@
 //! Owns what one image shows in a few numbers: how many codes it takes, how common they are, how light,
 //! how even and how sharp its picture is. Must not know: other images, what is concluded.
 
-use super::blocks::{Blocks, Steps};
+use super::blocks::{self, Blocks, Steps};
+use super::evenness::{evenness, stripiness};
 use super::picture::Picture;
 use crate::audit::Grid;
 use crate::audit::patterns::CommonCodes;
+
+/// Share of a picture that a small thing takes at most.
+pub(super) const FAR_BOX: f32 = 0.16;
 
 /// An image in numbers. Those of a picture are NaN where there is none; lightness is 0 to 255.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -14,6 +18,10 @@ pub(super) struct Features {
     pub tokens: f32,
     /// Different codes among them.
     pub unique_codes: f32,
+    /// How evenly they lie: 1 of one colour; NaN of a grid without an inside.
+    pub even: f32,
+    /// How far they change in one direction alone.
+    pub stripy: f32,
     /// Mean bits of a token by how common its code is in the set; NaN where that isn't known.
     pub bits: f32,
     /// The same of a token beside its left or upper neighbour.
@@ -41,6 +49,8 @@ pub(super) struct Features {
     pub far_share: f32,
     /// Share of the picture that a rectangle around those takes.
     pub far_box: f32,
+    /// How evenly the codes around it lie, where the page is grey and the rectangle small; 0 elsewhere.
+    pub page_even: f32,
     /// Share of a side that is black bars at both ends, with straight edges.
     pub bars: f32,
     /// How much of the variance of blocks an even slope explains.
@@ -63,6 +73,8 @@ impl Features {
         let tokens = Features {
             tokens: grid.codes.len() as f32,
             unique_codes: unique(&grid.codes) as f32,
+            even: evenness(grid, None),
+            stripy: stripiness(grid),
             bits,
             pair_bits,
             ..Features::unseen()
@@ -83,6 +95,8 @@ impl Features {
         Features {
             tokens: 0.0,
             unique_codes: 0.0,
+            even: NONE,
+            stripy: NONE,
             bits: NONE,
             pair_bits: NONE,
             luma: NONE,
@@ -96,6 +110,7 @@ impl Features {
             page_share: NONE,
             far_share: NONE,
             far_box: NONE,
+            page_even: NONE,
             bars: NONE,
             slope: NONE,
             sharpness: NONE,
@@ -109,6 +124,11 @@ impl Features {
         let lumas = blocks.lumas();
         let [darkest, lightest] = ends(lumas.clone());
         let page = blocks.page();
+        let page_even = match page.is_grey && page.far_box > 0.0 && page.far_box <= FAR_BOX {
+            true => evenness(grid, Some(&blocks.around(&page.far, grid))),
+            false => 0.0,
+        };
+        let bars = blocks::bars(&pixels.luma, picture.width, [blocks.height, blocks.width]);
         let spread = [
             pixels.luma_variance,
             variance(&lumas),
@@ -131,7 +151,8 @@ impl Features {
             page_share: page.share,
             far_share: page.far_share,
             far_box: page.far_box,
-            bars: blocks.bars(),
+            page_even,
+            bars,
             slope: blocks.slope(),
             sharpness: steps.steepest / contrast,
             ..self

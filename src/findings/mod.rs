@@ -22,6 +22,7 @@ mod columns;
 mod crowd;
 pub(crate) mod diff;
 mod drift;
+mod evenness;
 mod exact;
 mod features;
 mod frequencies;

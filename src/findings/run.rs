@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::codebook;
 use super::images::Images;
 use super::look::Looks;
-use super::low;
+use super::low::{self, Low};
 use super::outliers;
 use super::picture::Draw;
 use super::result::{Duplicates, FailuresFound, Findings, Kind, Remark, Unreadable};
@@ -84,9 +84,11 @@ pub(crate) fn run(
         turned: settings.against.is_some(),
     };
     let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
+    let low = low::find(&images);
     if let Some(save) = &settings.save {
-        let shown = |at: usize| !twins::is_named_blank(&images, at);
-        saved::write(&save.path, &images, &shown, &save.model, save.foreign)?;
+        let taken = |at: usize| !low.is_plain(at);
+        let shown = |at: usize| !twins::is_blank(&images, at);
+        saved::write(&save.path, &images, [&taken, &shown], &save.model, save.foreign)?;
     }
     let there = read_other(settings, &looks, draw, observer)?;
     let other = there.images.as_ref();
@@ -100,7 +102,7 @@ pub(crate) fn run(
         false => turned::remarks(set, reference),
     });
     remarks.extend(turned.into_iter().flatten());
-    let mut found = findings(settings, report, &images, other, observer)?;
+    let mut found = findings(settings, report, (&images, &low), other, observer)?;
     found.failures.unreadable_against = there.unreadable;
     remarks.extend(found.remarks);
     remarks.extend(there.notes.into_iter().map(|text| Remark {
@@ -166,15 +168,14 @@ fn read(
 fn findings(
     settings: &Settings,
     mut report: AuditReport,
-    images: &Images,
+    (images, low): (&Images, &Low),
     other: Option<&Images>,
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
     let unreadable = unreadable(images, &mut report);
-    let mut twins = twins::find(settings, images, other, observer)?;
-    let low = low::find(images);
+    let mut twins = twins::find(settings, (images, low), other, observer)?;
     // What shows nothing is far from all others by that alone.
-    let places = low.iter().map(|(at, _)| *at);
+    let places = low.found.iter().map(|(at, _)| *at);
     let blank = places.filter(|&at| low::blank(&images.looks[at])).collect();
     // One image has nothing to be like.
     let threshold = twins.threshold.filter(|_| images.len() > 1);
@@ -188,7 +189,7 @@ fn findings(
         against: other.map(|other| other.len() as u64),
         duplicates: twins.duplicates,
         leaks: twins.leaks,
-        low_information: low.iter().map(|(_, found)| found.clone()).collect(),
+        low_information: low.found.iter().map(|(_, found)| found.clone()).collect(),
         outliers: outliers::find(images, &blank),
         threshold: threshold.map(|threshold| threshold.value),
         expected_false_pairs: chance,

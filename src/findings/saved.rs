@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, FixedSizeBinaryArray, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema};
+use bytemuck::Zeroable;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -57,14 +58,15 @@ fn schema() -> Arc<Schema> {
     ]))
 }
 
-/// Writes those images that `taken` names, of a model's pictures.
+/// Writes those images that the first of `taken` names, of a model's pictures; those that the second
+/// doesn't name are found again by their digests alone.
 ///
 /// # Errors
 /// A file of that name that vqtok didn't write; what the system refuses.
 pub(super) fn write(
     path: &Path,
     images: &Images,
-    taken: &dyn Fn(usize) -> bool,
+    [taken, shown]: [&dyn Fn(usize) -> bool; 2],
     model: &str,
     foreign: Foreign,
 ) -> Result<()> {
@@ -83,7 +85,7 @@ pub(super) fn write(
         let mut writer =
             ArrowWriter::try_new(Sealing::new(file), schema(), Some(properties)).map_err(failed)?;
         for rows in rows.chunks(BATCH) {
-            let batch = RecordBatch::try_new(schema(), columns(images, rows)?);
+            let batch = RecordBatch::try_new(schema(), columns(images, rows, shown)?);
             writer
                 .write(&batch.map_err(|error| Error::corrupt(path, error.to_string()))?)
                 .map_err(failed)?;
@@ -94,7 +96,13 @@ pub(super) fn write(
     })
 }
 
-fn columns(images: &Images, rows: &[usize]) -> Result<Vec<ArrayRef>> {
+fn columns(
+    images: &Images,
+    rows: &[usize],
+    shown: &dyn Fn(usize) -> bool,
+) -> Result<Vec<ArrayRef>> {
+    let blank = Thumbnail::zeroed();
+    let thumbnail = |at: usize| if shown(at) { &images.thumbnails[at] } else { &blank };
     let binary = |of: &dyn Fn(usize) -> Vec<u8>| -> Result<ArrayRef> {
         let values = rows.iter().map(|&at| of(at));
         let array = FixedSizeBinaryArray::try_from_iter(values);
@@ -112,9 +120,9 @@ fn columns(images: &Images, rows: &[usize]) -> Result<Vec<ArrayRef>> {
         side(&|size| size.height),
         binary(&|at| images.files[at].to_vec())?,
         binary(&|at| images.grids[at].to_vec())?,
-        binary(&|at| images.thumbnails[at].luma.to_vec())?,
-        binary(&|at| images.thumbnails[at].colour[0].to_vec())?,
-        binary(&|at| images.thumbnails[at].colour[1].to_vec())?,
+        binary(&|at| thumbnail(at).luma.to_vec())?,
+        binary(&|at| thumbnail(at).colour[0].to_vec())?,
+        binary(&|at| thumbnail(at).colour[1].to_vec())?,
     ])
 }
 

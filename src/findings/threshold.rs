@@ -26,8 +26,15 @@ const WINDOW: f64 = 1.15;
 const MEASURED: f64 = 2000.0;
 /// Times that the window is moved, at most.
 const MOVES: usize = 6;
-/// Rounds of telling different images from copies.
+/// Rounds of telling different images from copies, and depths of the window from where on there may be
+/// more copies than before.
 const ROUNDS: usize = 200;
+const STEPS: usize = 4;
+/// The least rate, and the one where more images than this share resemble many others: elsewhere pairs
+/// that get fewer as slowly are copies of all degrees.
+const LEAST_RATE: f64 = 6.0;
+const LEAST_RATE_OF_CROWDS: f64 = 1.0;
+const CROWDED: f64 = 0.1;
 /// Bins of a unit of depth, and depths that are told apart.
 const BINS: f64 = 100.0;
 const DEEPEST: f64 = 8.0;
@@ -102,6 +109,12 @@ impl Similarities {
         Similarities { counts, seen }
     }
 
+    fn least_rate(&self) -> f64 {
+        // A pair is hidden where it is in both of its images' crowds.
+        let hidden = 1.0 - self.seen[bin(COUNTED)];
+        if hidden.sqrt() > CROWDED { LEAST_RATE_OF_CROWDS } else { LEAST_RATE }
+    }
+
     /// All pairs by bin, those that couldn't be seen among them.
     fn all(&self) -> impl Iterator<Item = f64> + '_ {
         self.counts.iter().zip(&self.seen).map(|(&count, seen)| count as f64 / seen)
@@ -114,7 +127,7 @@ impl Similarities {
 
     /// The threshold within a set: `given`, or estimated and at least `lowest`.
     pub(super) fn threshold(&self, given: Option<f64>, lowest: f64) -> Threshold {
-        let tail = Tail::of(&self.all().collect::<Vec<_>>());
+        let tail = Tail::of(&self.all().collect::<Vec<_>>(), self.least_rate());
         self.above(|value| tail.beyond(depth(value)), given, lowest)
     }
 
@@ -127,7 +140,8 @@ impl Similarities {
         given: Option<f64>,
     ) -> Threshold {
         let all = pairs + pairs_within;
-        let tail = Tail::of(&self.all().zip(within.all()).map(|(a, b)| a + b).collect::<Vec<_>>());
+        let counts: Vec<f64> = self.all().zip(within.all()).map(|(a, b)| a + b).collect();
+        let tail = Tail::of(&counts, self.least_rate().min(within.least_rate()));
         let share = if all > 0.0 { pairs / all } else { 0.0 };
         self.above(|value| share * tail.beyond(depth(value)), given, OF_LEAKS)
     }
@@ -163,11 +177,13 @@ struct Tail {
 }
 
 impl Tail {
-    fn of(counts: &[f64]) -> Tail {
+    /// Of pairs by bin.
+    fn of(counts: &[f64], least_rate: f64) -> Tail {
         let window = (WINDOW * BINS).round() as usize;
         let last = counts.len() - window;
+        let within = |first| Tail::within(&counts[first..first + window], first, least_rate);
         let mut first = (depth(f64::from(COUNTED)) * BINS).round() as usize;
-        let mut tail = Tail::within(&counts[first..first + window], first);
+        let mut tail: Tail = within(first);
         for _ in 0..MOVES {
             let further = (tail.pairs / MEASURED).ln() / tail.rate * BINS;
             if first == last || further < 1.0 {
@@ -175,7 +191,7 @@ impl Tail {
             }
             first = (first + (further as usize).min(window)).min(last);
             // The likest get fewer at least as fast; where they don't, they are copies.
-            match Tail::within(&counts[first..first + window], first) {
+            match within(first) {
                 next if next.rate >= tail.rate => tail = next,
                 _ => break,
             }
@@ -184,30 +200,36 @@ impl Tail {
     }
 
     /// Of the pairs in bins from the `first` on, by expectation and maximization: those of different
-    /// images get exponentially fewer, those of copies don't get fewer, or get more.
-    fn within(counts: &[f64], first: usize) -> Tail {
+    /// images get exponentially fewer, those of copies don't get fewer, but may get more in steps.
+    fn within(counts: &[f64], first: usize, least_rate: f64) -> Tail {
         let (from, width) = (first as f64 / BINS, counts.len() as f64 / BINS);
         let total = counts.iter().sum::<f64>();
         if total == 0.0 {
             return Tail { from, pairs: 0.0, rate: USUAL_RATE };
         }
-        let (mut shares, mut rate) = ([0.6, 0.2, 0.2], USUAL_RATE);
+        let usual = USUAL * mean_within(USUAL_RATE, width);
+        let (mut strangers, mut copies, mut rate) = (0.6, [0.4 / STEPS as f64; STEPS], USUAL_RATE);
         for _ in 0..ROUNDS {
-            let (mut pairs, mut beyond) = ([0.0; 3], 0.0);
+            let (mut pairs, mut beyond, mut others) = (0.0, 0.0, [0.0; STEPS]);
             for (bin, &count) in counts.iter().enumerate() {
                 let depth = (bin as f64 + 0.5) / BINS;
-                let strangers = rate * (-rate * depth).exp() / (1.0 - (-rate * width).exp());
-                let densities = [strangers, 1.0 / width, 2.0 * depth / width.powi(2)];
-                let parts: [f64; 3] = std::array::from_fn(|part| shares[part] * densities[part]);
-                let each = count / parts.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-                pairs.iter_mut().zip(parts).for_each(|(pairs, part)| *pairs += each * part);
-                beyond += each * parts[0] * depth;
+                let stranger =
+                    strangers * rate * (-rate * depth).exp() / (1.0 - (-rate * width).exp());
+                let copy: [f64; STEPS] = std::array::from_fn(|step| {
+                    let begin = width * step as f64 / STEPS as f64;
+                    if depth < begin { 0.0 } else { copies[step] / (width - begin) }
+                });
+                let all = stranger + copy.iter().sum::<f64>();
+                let each = count / all.max(f64::MIN_POSITIVE);
+                pairs += each * stranger;
+                beyond += each * stranger * depth;
+                others.iter_mut().zip(copy).for_each(|(sum, copy)| *sum += each * copy);
             }
-            shares = pairs.map(|pairs| pairs / total);
-            let usual = USUAL * mean_within(USUAL_RATE, width);
-            rate = rate_of((beyond + usual) / (pairs[0] + USUAL), width);
+            strangers = pairs / total;
+            copies = others.map(|pairs| pairs / total);
+            rate = rate_of((beyond + usual) / (pairs + USUAL), width).max(least_rate);
         }
-        Tail { from, pairs: shares[0] * total / (1.0 - (-rate * width).exp()), rate }
+        Tail { from, pairs: strangers * total / (1.0 - (-rate * width).exp()), rate }
     }
 
     fn beyond(&self, depth: f64) -> f64 {
@@ -218,7 +240,7 @@ impl Tail {
 /// The rate of an exponential distribution of which what is below `width` has that mean.
 fn rate_of(mean: f64, width: f64) -> f64 {
     // The mean falls as the rate rises.
-    let (mut low, mut high) = (1.0, 60.0);
+    let (mut low, mut high) = (LEAST_RATE_OF_CROWDS, 60.0);
     for _ in 0..50 {
         let middle = (low + high) / 2.0;
         if mean_within(middle, width) > mean { low = middle } else { high = middle }
@@ -274,12 +296,12 @@ mod tests {
     fn copies_that_are_only_somewhat_alike_arent_taken_for_strangers() {
         let copies = (0..2_000).map(|at| 0.62 + 0.36 * at as f32 / 2_000.0);
         let threshold = of(strangers(100).chain(copies)).threshold(None, OF_COPIES);
-        assert!(threshold.value < 0.8, "{threshold:?}");
+        assert!(threshold.value < 0.81, "{threshold:?}");
     }
 
     #[test]
     fn many_copies_that_are_alike_by_the_same_arent_taken_for_strangers() {
-        for (score, below) in [(0.795, 0.79), (0.85, 0.79), (0.9, 0.79)] {
+        for (score, below) in [(0.87, 0.82), (0.9, 0.83), (0.95, 0.83)] {
             let copies = (0..3_000).map(|at| score + 0.03 * (at as f32 / 1_500.0 - 1.0));
             let threshold = of(strangers(20_000).chain(copies)).threshold(None, OF_COPIES);
             assert!(threshold.value < below, "{score}: {threshold:?}");

@@ -10,7 +10,7 @@ use super::groups::{self, Near, Same};
 use super::images::Images;
 use super::index::Set;
 use super::leaks::{Side, leaks};
-use super::low;
+use super::low::{self, Low};
 use super::near::{self, Comparer, Pair};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
@@ -32,6 +32,7 @@ pub(super) struct Twins {
 /// An output's images, and which of them are exactly one.
 struct Exact<'a> {
     images: &'a Images,
+    low: &'a Low,
     files: Vec<Vec<u32>>,
     pixels: Vec<Vec<u32>>,
     same: Same,
@@ -39,13 +40,13 @@ struct Exact<'a> {
 }
 
 impl<'a> Exact<'a> {
-    fn of(images: &'a Images) -> Exact<'a> {
-        let taken = |kind| move |at: usize| is_taken(images, kind, at);
+    fn of(images: &'a Images, low: &'a Low) -> Exact<'a> {
+        let taken = |kind| move |at: usize| is_taken(images, low, kind, at);
         let files = exact::groups(&images.files, taken(Kind::ExactFile));
         let pixels = exact::groups(&images.grids, taken(Kind::ExactPixels));
         let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
         let blanks = (0..images.len()).filter(|&at| is_blank(images, at)).count() as u64;
-        Exact { images, files, pixels, same: Same::of(&all), blanks }
+        Exact { images, low, files, pixels, same: Same::of(&all), blanks }
     }
 
     /// Whether an image is compared with others.
@@ -78,23 +79,20 @@ impl<'a> Exact<'a> {
     }
 }
 
-/// Whether an image shows nothing: then it is no copy of others that show nothing.
-fn is_blank(images: &Images, at: usize) -> bool {
-    // A saved index has no looks: nothing in it is blank.
+/// Whether an image shows nothing: then it is like others that show nothing, and no copy of them.
+pub(super) fn is_blank(images: &Images, at: usize) -> bool {
+    // A saved index has no looks: what is blank in it has a flat thumbnail.
     images.looks.get(at).is_some_and(low::blank) || images.thumbnails.get(at).is_some_and(is_flat)
 }
 
-/// Whether an image is named as one that shows nothing.
-pub(super) fn is_named_blank(images: &Images, at: usize) -> bool {
-    images.looks.get(at).is_some_and(low::blank)
-}
-
-/// Whether an image's digest of that kind is compared. Files that show nothing are one finding, whether
-/// they are copies or not; grids that are equal because they show nothing are no copies.
-fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
+/// Whether an image's digest of that kind is compared. Files of one colour are one finding, whether they
+/// are copies or not; whatever else is byte for byte the same is a copy. Grids that are equal because
+/// there are few codes in them are no copies.
+fn is_taken(images: &Images, low: &Low, kind: Kind, at: usize) -> bool {
     match kind {
-        Kind::ExactFile => images.files[at] != [0; 16] && !is_named_blank(images, at),
-        Kind::ExactPixels | Kind::Near => !is_blank(images, at),
+        Kind::ExactFile => images.files[at] != [0; 16] && !low.is_plain(at),
+        Kind::ExactPixels => !images.looks.get(at).is_some_and(low::few_codes),
+        Kind::Near => !is_blank(images, at),
     }
 }
 
@@ -104,19 +102,20 @@ fn is_taken(images: &Images, kind: Kind, at: usize) -> bool {
 /// A file system that is full; an interrupt.
 pub(super) fn find(
     settings: &Settings,
-    images: &Images,
+    (images, low): (&Images, &Low),
     other: Option<&Images>,
     observer: &mut dyn Observer,
 ) -> Result<Twins> {
-    let ours = Exact::of(images);
-    let theirs = other.map(Exact::of);
+    let other = other.map(|other| (other, low::find(other)));
+    let ours = Exact::of(images, low);
+    let theirs = other.as_ref().map(|(other, low)| Exact::of(other, low));
     let mut twins = Twins { duplicates: ours.groups(&settings.keep), ..Twins::default() };
     twins.remark_left_out(&ours);
     let mut leaking = Vec::new();
     if images.thumbnails.is_empty() && images.len() > 0 {
         twins.remark("near-duplicates", NOT_COMPARED.to_string());
     } else {
-        let rows = images.len() + other.map_or(0, Images::len);
+        let rows = images.len() + theirs.as_ref().map_or(0, |theirs| theirs.images.len());
         observer.event(&Event::Begin { stage: "compare", rows: rows as u64 });
         let mut interrupted = || match observer.interrupted() {
             true => Err(Error::Interrupted),
@@ -128,8 +127,8 @@ pub(super) fn find(
         }
     }
     if let Some(theirs) = &theirs {
-        let [ours_taken, theirs_taken] = [images, theirs.images]
-            .map(|images| move |kind: Kind, at: usize| is_taken(images, kind, at));
+        let [ours_taken, theirs_taken] = [(images, low), (theirs.images, theirs.low)]
+            .map(|(images, low)| move |kind: Kind, at: usize| is_taken(images, low, kind, at));
         let ours = Side { images, taken: &ours_taken, same: &ours.same };
         let theirs = Side { images: theirs.images, taken: &theirs_taken, same: &theirs.same };
         twins.leaks = leaks(ours, theirs, &leaking);
@@ -158,7 +157,10 @@ impl Twins {
         }
         if exact.blanks > 0 {
             let blank = counted(exact.blanks, "image");
-            let text = format!("{blank} without contrast: not compared with each other or others");
+            let text = format!(
+                "{blank} without contrast: not compared as pictures; files that are equal count as \
+                 copies, but for those of one colour"
+            );
             self.remark("blanks", text);
         }
     }
@@ -282,4 +284,39 @@ fn too_alike(crowded: u64, what: &str) -> String {
         "{what} can't be told here: {images} resemble eight others or more as much as copies resemble \
          each other; a threshold that is given is taken all the same"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::features::Features;
+    use super::super::testing::{grid, images, picture};
+    use super::*;
+
+    /// How many images each group of equal ones has.
+    fn groups(looks: &[(Features, u8)]) -> Vec<(Kind, usize)> {
+        let images = images(looks).unwrap();
+        let low = low::find(&images);
+        let groups = Exact::of(&images, &low).groups(&[]);
+        groups.iter().map(|group| (group.kind, group.members.len())).collect()
+    }
+
+    #[test]
+    fn equal_files_are_copies_unless_they_are_named_as_one_colour() {
+        let sky = picture(32, 32, |x, y| [110 + x / 4, 140 + y / 4, 200]);
+        for drawn in [None, Some(&sky)] {
+            // Few codes, little contrast: no picture tells it from others, but equal bytes do.
+            let soft = Features::of(&grid(8, 8, |at| at * at / 7 % 4), drawn, None);
+            let mut looks: Vec<(Features, u8)> =
+                (0..36).map(|at| (soft, 1 + at as u8 / 2)).collect();
+            let pairs = vec![(Kind::ExactFile, 2); 18];
+            assert_eq!(groups(&looks), pairs, "{}", drawn.is_some());
+            let plain = Features::of(&grid(8, 8, |_| 3), drawn, None);
+            looks.extend(vec![(plain, 99); 20]);
+            assert_eq!(groups(&looks), pairs, "{}", drawn.is_some());
+            // Rows that don't say their file: equal grids of few codes are no copies.
+            assert!(groups(&[(soft, 0); 4]).is_empty());
+        }
+        let rich = Features::of(&grid(8, 8, |at| at), Some(&sky), None);
+        assert_eq!(groups(&[(rich, 0); 4]), [(Kind::ExactPixels, 4)]);
+    }
 }

@@ -10,7 +10,7 @@ fn what_is_drawn_is_measured() {
     assert_eq!((even.tokens, even.unique_codes), (64.0, 1.0));
     assert!((even.luma - luma).abs() < 1e-3 && even.is_seen());
     assert_eq!((even.reach, even.far_share, even.slope, even.sharpness), (0.0, 0.0, 0.0, 0.0));
-    assert_eq!((even.page_share, even.bars), (1.0, 0.0));
+    assert_eq!((even.page_share, even.bars, even.even, even.stripy), (1.0, 0.0, 1.0, 1.0));
     assert!(even.spread.iter().all(|spread| (spread - 4.0_f32.ln()).abs() < 1e-3));
     let slope =
         Features::of(&grid(8, 8, |at| at), Some(&picture(32, 32, |x, y| [x * 3 + y; 3])), None);

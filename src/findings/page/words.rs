@@ -26,12 +26,17 @@ pub(super) fn relation(relation: &'static str) -> &'static str {
 /// What a reason for low information means, in a sentence.
 pub(super) fn reason(reason: &str) -> &'static str {
     match reason {
-        "constant" => "One colour from edge to edge.",
+        "constant" => {
+            "One colour from edge to edge, as far as tokens tell: faint skies, fine stripes and textures \
+             that the model doesn't see look the same."
+        }
         "near-constant" => "Hardly more than one colour.",
         "gradient" => "A smooth run of colour and nothing in it.",
         "dark" => "So dark that little can be seen.",
         "overexposed" => "So bright that little can be seen.",
-        "letterbox" => "Mostly empty: between bars, or a small thing on a blank page.",
+        "letterbox" => {
+            "Mostly empty: between black bars, or a small thing on a white, black or grey page."
+        }
         "blurred" => "Too blurred to show detail.",
         _ => "",
     }

@@ -47,7 +47,8 @@ fn what_is_saved_is_read_again_and_replaced_without_asking() {
     }
     let images = index.finish().unwrap();
     let some = |at: usize| at.is_multiple_of(2);
-    write(&path, &images, &some, "abc", Foreign::Keep).unwrap();
+    let all = |_: usize| true;
+    write(&path, &images, [&some, &all], "abc", Foreign::Keep).unwrap();
     let saved = read(&path).unwrap();
     assert_eq!((saved.len(), model_of(&path).unwrap().as_deref()), (2500, Some("abc")));
     for (row, at) in [(0, 0), (1, 2), (2499, 4998)] {
@@ -57,10 +58,10 @@ fn what_is_saved_is_read_again_and_replaced_without_asking() {
         assert_eq!((saved.files[row], saved.grids[row]), (images.files[at], images.grids[at]));
         assert_eq!(saved.sizes[row].width, images.sizes[at].width);
     }
-    write(&path, &images, &|_| false, "abd", Foreign::Keep).unwrap();
+    write(&path, &images, [&|_| false, &all], "abd", Foreign::Keep).unwrap();
     assert_eq!(read(&path).unwrap().len(), 0);
     std::fs::write(&path, b"PAR1 mine").unwrap();
-    assert!(write(&path, &images, &some, "abc", Foreign::Keep).is_err());
+    assert!(write(&path, &images, [&some, &all], "abc", Foreign::Keep).is_err());
     assert_eq!(model_of(&path).unwrap(), None);
     assert!(read(&path).is_err());
 }
@@ -80,7 +81,7 @@ fn small(seed: u8) -> Vec<u8> {
         let digests = [[at ^ seed; 16], [at; 16]];
         index.push(&format!("{at}.png"), Some("cat"), digests, size, thumbnail).unwrap();
     }
-    write(&path, &index.finish().unwrap(), &|_| true, "abc", Foreign::Keep).unwrap();
+    write(&path, &index.finish().unwrap(), [&|_| true, &|_| true], "abc", Foreign::Keep).unwrap();
     std::fs::read(&path).unwrap()
 }
 
