@@ -29,27 +29,36 @@ batch_size = 16
 start_after = 1
 "#;
 
-/// Something with edges, light and shade, and another for every seed.
+/// Something with edges, light and shade, and another for every seed; some resemble each other.
 fn motley(seed: u32) -> RgbImage {
     RgbImage::from_fn(32, 32, |x, y| {
-        let mixed = [(x / 4, 73_856_093), (y / 5, 19_349_663), (seed, 83_492_791)]
-            .map(|(number, factor): (u32, u32)| number.wrapping_mul(factor));
+        let patch = (x / 4 * 89) ^ (y / 5 * 151) ^ (seed * 37);
+        Rgb([patch, patch * 3, x * 7 + seed * 11 + seed / 256 * 40].map(|channel| channel as u8))
+    })
+}
+
+/// Patches of any colour, of which no two images have the same.
+fn patches(seed: u32) -> RgbImage {
+    RgbImage::from_fn(32, 32, |x, y| {
+        let parts = [(x / 6, 73_856_093), (y / 7, 19_349_663), (seed, 83_492_791)];
+        let mixed = parts.map(|(number, factor): (u32, u32)| number.wrapping_mul(factor));
         let mixed = mixed[0] ^ mixed[1] ^ mixed[2];
-        let patch = (mixed ^ mixed >> 15).wrapping_mul(0x2c1b_3c6d);
-        let patch = (patch ^ patch >> 12) >> 24;
-        Rgb([patch, patch * 3, x * 7 + seed * 11].map(|channel| channel as u8))
+        let mixed = (mixed ^ mixed >> 15).wrapping_mul(0x2c1b_3c6d);
+        let mixed = (mixed ^ mixed >> 12).wrapping_mul(0x297a_2d39);
+        let [red, green, blue, _] = (mixed ^ mixed >> 15).to_be_bytes();
+        Rgb([red, green, blue])
     })
 }
 
 /// 320 such images of two labels as `images`, and the model of them.
-fn job() -> Job {
+fn job(draw: fn(u32) -> RgbImage) -> Job {
     let job = Job::new(0);
     for label in ["a", "b"] {
         std::fs::create_dir_all(job.path("images").join(label)).unwrap();
     }
     for seed in 0..320 {
         let path = job.path("images").join(["a", "b"][seed % 2]).join(format!("{seed:03}.png"));
-        motley(seed as u32).save(path).unwrap();
+        draw(seed as u32).save(path).unwrap();
     }
     std::fs::write(job.path("small.toml"), RECIPE).unwrap();
     job.expect(0, "train images --model model --recipe small.toml");
@@ -100,7 +109,7 @@ fn odd_images(job: &Job) {
 
 #[test]
 fn images_that_show_hardly_anything_and_odd_ones_are_named() {
-    let job = job();
+    let job = job(motley);
     odd_images(&job);
     // One fails, which the exit code tells.
     job.expect(1, "tokenize images --model model --out tokens --shard-rows 50");
@@ -152,7 +161,7 @@ fn codebook(level: &Value) {
 
 #[test]
 fn exit_codes_tell_the_kinds_that_are_asked_for() {
-    let job = job();
+    let job = job(patches);
     job.expect(0, "tokenize images --model model --out tokens");
     // A clean set: there is always an oddest image, which is no finding by itself.
     let found = audit(&job, 0, "tokens --model model");
@@ -162,7 +171,7 @@ fn exit_codes_tell_the_kinds_that_are_asked_for() {
     );
     job.expect(1, "audit tokens --model model --fail-on outliers");
     job.expect(0, "audit tokens --model model --fail-on sizes --fail-on set");
-    image::imageops::resize(&motley(900), 16, 16, image::imageops::FilterType::Nearest)
+    image::imageops::resize(&patches(900), 16, 16, image::imageops::FilterType::Nearest)
         .save(job.path("images/a/tiny.png"))
         .unwrap();
     job.expect(0, "tokenize images --model model --out more");
@@ -172,7 +181,7 @@ fn exit_codes_tell_the_kinds_that_are_asked_for() {
 
 #[test]
 fn other_settings_are_told_by_metadata_and_by_codes() {
-    let job = job();
+    let job = job(motley);
     job.expect(0, "tokenize images --model model --out tokens");
     job.expect(
         0,

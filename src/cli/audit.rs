@@ -225,7 +225,9 @@ impl Args {
                 format!("says how to open a model: give {MODEL}"),
             ));
         }
-        if !self.source.is_empty() && self.html.is_none() {
+        // An audit of precision says by itself what it needs.
+        let shown = self.html.is_some() || !self.precision_audit.is_empty();
+        if !self.source.is_empty() && !shown {
             let reason =
                 format!("is shown on a page, or compared by a model: give {HTML} or {MODEL}");
             return Err(Error::setting(SOURCE, reason));

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::audit::Grid;
 
-/// Tokens a side below which a grid has no inside.
-const SIDE_MIN: usize = 4;
+/// Tokens a side below which the inside of a grid says too little.
+const SIDE_MIN: usize = 6;
 
 /// Rows and columns of a grid.
 pub(super) type Part = [Range<usize>; 2];
