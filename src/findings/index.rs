@@ -289,7 +289,7 @@ impl Asker<'_> {
     fn ask_each(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
         // What was looked at before, as far as it wasn't looked at long ago.
         let mut seen = [u32::MAX; 256];
-        let mut rows = Vec::with_capacity(ROUND * BUCKET << WEAKEST);
+        let mut rows = Vec::with_capacity((ROUND * BUCKET) << WEAKEST);
         for tables in tables.chunks(ROUND) {
             rows.clear();
             let mut ranges = [const { [const { 0..0 }; 1 << WEAKEST] }; ROUND];
