@@ -228,3 +228,33 @@ fn exit_codes_and_lists(job: &Job) {
     let gone = "cat/0006.png\ncat/copy.png\ncat/cropped.png\ndog/0011.png\ndog/turned.png\n";
     assert_eq!(kept, gone);
 }
+
+#[test]
+fn many_copies_of_one_image_hide_nothing() {
+    let job = Job::new(0);
+    for seed in 0..90 {
+        save(&job, &format!("a/{seed:04}.png"), &blobs(seed));
+    }
+    for copy in 0..12i32 {
+        for seed in [3, 40] {
+            let copied = imageops::brighten(&blobs(seed), 3 * copy - 18);
+            save(&job, &format!("a/{seed:04}-{copy}.png"), &copied);
+        }
+    }
+    std::fs::write(job.path("drawn.toml"), RECIPE).unwrap();
+    job.expect(0, "train a --model model --recipe drawn.toml");
+    job.expect(0, "tokenize a --model model --out A");
+    let all = found(&job, "A --model model");
+    let mut sizes = std::collections::BTreeMap::<String, usize>::new();
+    for group in all["duplicates"].as_array().unwrap() {
+        for member in group["members"].as_array().unwrap() {
+            let name = &member["key"].as_str().unwrap()[..4];
+            *sizes.entry(format!("{} {name}", group["kind"])).or_default() += 1;
+        }
+    }
+    let near: Vec<_> = sizes.iter().filter(|(name, _)| name.contains("near")).collect();
+    assert_eq!(near.len(), 2, "{sizes:?}");
+    assert!(near.iter().all(|(name, _)| name.ends_with("0003") || name.ends_with("0040")));
+    // One of the twelve is the picture itself as another file, or has its very tokens.
+    assert!(near.iter().all(|(_, copies)| (12..=13).contains(*copies)), "{sizes:?}");
+}

@@ -136,7 +136,7 @@ fn rows_that_cannot_be_read_count_and_are_said() {
     ];
     parquet(&job, "odd.parquet", columns);
     let done = job.expect(1, "audit odd.parquet --fail-on failures --json odd.json");
-    assert!(done.stdout.contains("2 rows: can't be read, and are in no other number"));
+    assert!(done.stdout.contains("2 rows: can't be read, and in no other number"));
     let (found, unreadable) = (read(&job, "odd.json"), "unreadable");
     assert_eq!((&found["images"], &found["failures"][unreadable]["rows"]), (&json!(1), &json!(2)));
     let list = found["failures"][unreadable]["list"].as_array().unwrap();
@@ -177,6 +177,18 @@ fn a_cut_shard_and_a_foreign_code_count_as_unreadable() {
     assert!(
         page.contains("can't be used, and are in no number here") && page.contains("id=unusable")
     );
+    // What says nothing of its codes is held to those of the model.
+    let bare = vec![
+        ("key", keys(vec![Some("a"), Some("b")])),
+        ("tokens", fours(vec![1, 2, 3, 4, 1, 2, 3, 600])),
+    ];
+    parquet(&job, "bare.parquet", bare);
+    job.expect(0, "audit bare.parquet --fail-on failures");
+    job.expect(1, "audit bare.parquet --model model --fail-on failures --json bare.json");
+    let unreadable = &read(&job, "bare.json")["failures"]["unreadable"];
+    let list = unreadable["list"].to_string();
+    assert!(unreadable["rows"] == 1 && list.contains("('b')") && list.contains("600"), "{list}");
+    let unreadable = &read(&job, "C.json")["failures"]["unreadable"];
     // Nor does a comparison with it pass for whole.
     let done = job.expect(1, "audit B --against C --fail-on failures --json BC.json");
     assert!(done.stdout.contains(": can't be read in the other output"), "{}", done.stdout);

@@ -98,6 +98,9 @@ fn keys_of_any_characters_are_whole_in_lists_and_json_and_harmless_on_pages() {
         let done =
             job.expect(1, "audit keys.parquet --json k.json --html k.html --remove-list gone");
         assert!(!done.stdout.contains(steers), "{:?}", done.stdout);
+        let unlisted = KEYS.iter().filter(|key| key.contains(['\n', '\r'])).count();
+        let said = format!("{unlisted} keys that can go have a line break");
+        assert!(unlisted > 1 && done.stdout.contains(&said), "{:?}", done.stdout);
     }
     let gone = std::fs::read_to_string(job.path("gone")).unwrap();
     let lines = KEYS.iter().filter(|key| !key.contains(['\n', '\r']));
@@ -125,6 +128,21 @@ fn keys_of_any_characters_are_whole_in_lists_and_json_and_harmless_on_pages() {
 }
 
 #[test]
+fn a_key_of_two_images_is_on_no_list_of_what_can_go() {
+    let job = Job::new(0);
+    let rows = [("a", 1), ("b", 2), ("c", 3), ("c", 1), ("d", 2)];
+    let rows: Vec<Row> = rows.iter().map(|&(key, file)| row(key, "x", file)).collect();
+    write(&job, "keys.parquet", &rows);
+    let done = job.expect(1, "audit keys.parquet --remove-list gone --json k.json");
+    // Nobody knows which of the two images called c would go.
+    assert_eq!(std::fs::read_to_string(job.path("gone")).unwrap(), "d\n");
+    let said = "1 key of duplicates stand for several images: no list of what can go has them";
+    assert!(done.stdout.contains(said), "{}", done.stdout);
+    let remark = json!({"about": "keys", "finding": false, "text": said});
+    assert!(read(&job, "k.json")["remarks"].as_array().unwrap().contains(&remark));
+}
+
+#[test]
 fn a_missing_key_costs_its_row_in_either_output() {
     let job = Job::new(0);
     let mut rows = vec![row("a", "a", 1), row("b", "a", 2), row("c", "a", 3)];
@@ -140,7 +158,7 @@ fn a_missing_key_costs_its_row_in_either_output() {
         (done.stdout, std::fs::read_to_string(job.path("o.html")).unwrap())
     };
     let (said, page) = unreadable("audit odd.parquet", "unreadable");
-    assert!(said.contains("1 row: can't be read, and are in no other number"), "{said}");
+    assert!(said.contains("1 row: can't be read, and in no other number"), "{said}");
     assert!(page.contains("id=unusable>"));
     let (said, page) =
         unreadable("audit whole.parquet --against odd.parquet", "unreadable_against");

@@ -142,7 +142,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         None => None,
     };
     printer.close();
-    args.write(&findings, foreign, of_list)?;
+    let unlisted = args.write(&findings, foreign, of_list)?;
     let mut summary = args.summary(&findings);
     if let Some((path, page)) = page {
         let page = remark(&page);
@@ -150,6 +150,14 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         summary += &format!("; {}: {}", text::path(path), bytes(page.len() as u64));
     }
     for line in in_words(&findings, args.fail_on.contains(&FailOn::Outliers)) {
+        reporter.result("finding", &line, json!({"message": line}));
+    }
+    if unlisted > 0 {
+        let line = format!(
+            "{} that can go {} a line break: no line of a list names them",
+            counted(unlisted, "key"),
+            if unlisted == 1 { "has" } else { "have" }
+        );
         reporter.result("finding", &line, json!({"message": line}));
     }
     let found = args.fails(&findings);
@@ -235,7 +243,8 @@ impl Args {
         Ok(())
     }
 
-    fn write(&self, findings: &Findings, foreign: Foreign, of_list: Foreign) -> Result<()> {
+    /// Writes all but the page; gives how many keys the list of what can go couldn't hold.
+    fn write(&self, findings: &Findings, foreign: Foreign, of_list: Foreign) -> Result<usize> {
         if let Some(path) = &self.json {
             let mut json = serde_json::to_vec_pretty(findings)
                 .map_err(|error| Error::invalid(format!("the findings are no JSON: {error}")))?;
@@ -245,10 +254,10 @@ impl Args {
         if let Some(path) = &self.code_pictures {
             overwrite::write(path, &Audit::code_sheet(findings)?, foreign)?;
         }
-        if let Some(path) = &self.remove_list {
-            overwrite::write(path, findings.remove_list(&self.keep).as_bytes(), of_list)?;
-        }
-        Ok(())
+        let Some(path) = &self.remove_list else { return Ok(0) };
+        let (list, unlisted) = findings.remove_list(&self.keep);
+        overwrite::write(path, list.as_bytes(), of_list)?;
+        Ok(unlisted)
     }
 
     fn fails(&self, findings: &Findings) -> bool {
@@ -351,7 +360,7 @@ fn failures(failures: &FailuresFound) -> Vec<String> {
     }
     if failures.unreadable.rows > 0 {
         let rows = counted(failures.unreadable.rows, "row");
-        lines.push(format!("{rows}: can't be read, and are in no other number"));
+        lines.push(format!("{rows}: can't be read, and in no other number"));
     }
     if let Some(there) = failures.unreadable_against.as_ref().filter(|there| there.rows > 0) {
         let rows = counted(there.rows, "row");

@@ -61,7 +61,10 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let summary = match (difference.equal, shared.tokens) {
         (true, _) => format!("{}: equal in both", counted(shared.rows, "row")),
         (false, 0) => "they differ".into(),
-        (false, tokens) => format!("they differ: {} equal", share(shared.equal_tokens, tokens)),
+        (false, tokens) => {
+            let equal = share(shared.equal_tokens, tokens);
+            format!("they differ: of the tokens of rows in both, {equal} equal")
+        }
     };
     reporter.result(
         "compared",

@@ -267,6 +267,10 @@ mod tests {
     struct Grey;
 
     impl Draw for Grey {
+        fn codes(&self) -> u64 {
+            256
+        }
+
         fn draw(&mut self, rows: &[&[Grid]]) -> Result<Vec<Option<Picture>>> {
             let picture = |levels: &&[Grid]| {
                 let Grid { codes, height, width } = &levels[0];

@@ -1,18 +1,13 @@
-//! Owns telling copies among images that resemble many others: digits, forms, logos, of which any two
-//! are as alike as copies of other pictures are. Must not know: how images are compared.
+//! Owns telling whether images resemble many others: digits, forms, logos, of which any two are as alike
+//! as copies of other pictures are. Must not know: how images are compared.
 
 use super::columns::Scratch;
 use super::near::Pair;
-use super::threshold::{COUNTED, Ends, HIGHEST, depth, similarity};
+use super::threshold::Ends;
 use crate::error::Result;
 
 /// Others that an image of a crowd resembles; copies of one image are seldom so many.
 const MANY: usize = 8;
-/// How much deeper a copy lies in such a crowd than the last of the many, where that one is just counted.
-const STANDS_OUT: f64 = 0.5;
-/// How much more for each unit that the last lies deeper: the more alike strangers are, the slower they
-/// get fewer.
-const SLOWER: f64 = 0.6;
 /// Images of a set below which nothing is said of it as a whole.
 const SET: f64 = 16.0;
 
@@ -51,17 +46,6 @@ impl Crowd {
         Ends::of(self.best.iter().map(|best| best[MANY - 1]), compared)
     }
 
-    /// The similarity from which another image is a copy of this one rather than of its crowd.
-    pub(super) fn needed(&self, image: u32) -> f64 {
-        match f64::from(self.best[image as usize][MANY - 1]) {
-            0.0 => 0.0,
-            last => {
-                let beyond = depth(last) - depth(f64::from(COUNTED));
-                similarity(depth(last) + STANDS_OUT + SLOWER * beyond).min(HIGHEST)
-            }
-        }
-    }
-
     /// How many images resemble many others as much as copies do.
     pub(super) fn crowded(&self, threshold: f64) -> u64 {
         self.best.iter().filter(|best| f64::from(best[MANY - 1]) >= threshold).count() as u64
@@ -78,21 +62,16 @@ impl Crowd {
 mod tests {
     use super::*;
 
-    /// Image 0 with others at those similarities.
-    fn crowd(scores: &[f32]) -> Crowd {
+    #[test]
+    fn the_likest_of_many_are_known_in_whatever_order_they_come() {
+        let scores = [0.8, 0.81, 0.82, 0.79, 0.84, 0.83, 0.85, 0.86, 0.7, 0.6];
         let pair = |(at, &score): (usize, &f32)| Pair::of(0, at as u32 + 1, score);
         let pairs: Vec<Pair> = scores.iter().enumerate().map(pair).collect();
-        Crowd::of(40, &pairs, |pair| [Some(pair.first), Some(pair.second)]).unwrap()
-    }
-
-    #[test]
-    fn a_copy_in_a_crowd_must_stand_out_from_it() {
-        assert_eq!(crowd(&[0.95, 0.9, 0.8]).needed(0), 0.0, "few others");
-        let looks_alike = crowd(&[0.8, 0.81, 0.82, 0.79, 0.84, 0.83, 0.85, 0.86, 0.7, 0.6]);
-        let needed = looks_alike.needed(0);
-        assert!(0.9 < needed && needed < 0.93, "{needed}");
-        assert_eq!(looks_alike.needed(1), 0.0);
-        assert_eq!(crowd(&[0.96; 30]).needed(0), HIGHEST);
+        let both = |pair: &Pair| [Some(pair.first), Some(pair.second)];
+        let crowd = Crowd::of(40, &pairs, both).unwrap();
+        assert_eq!(crowd.best[0], [0.86, 0.85, 0.84, 0.83, 0.82, 0.81, 0.8, 0.79]);
+        assert_eq!(crowd.best[3], [0.82, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!((crowd.crowded(0.79), crowd.crowded(0.8)), (1, 0));
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(crate) struct Picture {
 
 /// What makes pictures of tokens: a model's decoder, or something cheaper.
 pub(crate) trait Draw {
+    /// K of each level's codebook.
+    fn codes(&self) -> u64;
+
     /// The picture of each row, whose levels are given; None where one can't be made.
     ///
     /// # Errors

@@ -51,6 +51,9 @@ pub struct Findings {
     /// What is counted of the shards.
     #[serde(skip)]
     pub report: AuditReport,
+    /// Keys that several images have.
+    #[serde(skip)]
+    pub(super) repeated: BTreeSet<String>,
 }
 
 impl Findings {
@@ -61,11 +64,10 @@ impl Findings {
         keys.len()
     }
 
-    /// The keys of duplicates that needn't be kept, one a line: of every group those that are as like its
-    /// keeper as two images must be to count as one; of groups with several labels none, since nothing
-    /// tells which label is right. None that begins with a protected prefix, and none
-    /// that would be several lines.
-    pub fn remove_list(&self, protected: &[String]) -> String {
+    /// The keys of duplicates that needn't be kept: of every group those that are as like its keeper as two
+    /// images must be to count as one; of groups with several labels none, since nothing tells which label
+    /// is right. None that begins with a protected prefix, and none that several images have.
+    fn to_remove(&self, protected: &[String]) -> impl Iterator<Item = &str> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         let mut gone: BTreeSet<&str> = BTreeSet::new();
         let threshold = self.threshold.unwrap_or(1.0);
@@ -85,16 +87,17 @@ impl Findings {
             let others = group.members.iter().filter(|m| !near || m.score >= threshold);
             gone.extend(others.map(|m| m.key.as_str()).filter(|key| *key != group.keep));
         }
-        let mut list = String::new();
-        for key in gone {
-            let protected = protected.iter().any(|prefix| key.starts_with(prefix.as_str()));
-            // A key that several images have says nothing of which of them can go.
-            if !protected && rows.get(key) == Some(&1) && !key.contains(['\n', '\r']) {
-                list.push_str(key);
-                list.push('\n');
-            }
-        }
-        list
+        // A key that several images have says nothing of which of them can go.
+        gone.retain(|key| rows.get(key) == Some(&1) && !self.repeated.contains(*key));
+        gone.retain(|key| !protected.iter().any(|prefix| key.starts_with(prefix.as_str())));
+        gone.into_iter()
+    }
+
+    /// Those keys, one a line, but for keys that would be several lines; and how many these are.
+    pub fn remove_list(&self, protected: &[String]) -> (String, usize) {
+        let (lines, others): (Vec<&str>, Vec<&str>) =
+            self.to_remove(protected).partition(|key| !key.contains(['\n', '\r']));
+        (lines.iter().flat_map(|key| [*key, "\n"]).collect(), others.len())
     }
 }
 

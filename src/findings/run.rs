@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::codebook;
 use super::images::Images;
 use super::look::Looks;
@@ -78,8 +80,10 @@ pub(crate) fn run(
     observer: &mut dyn Observer,
 ) -> Result<Findings> {
     let (report, uses) = report::with_patterns(&settings.input)?;
+    // What has no metadata has as many codes as its tokens need; the model knows better.
+    let most = draw.as_ref().map_or(u64::MAX, |draw| draw.codes());
     let looks = Looks {
-        codes: report.levels.iter().map(|level| level.codes).collect(),
+        codes: report.levels.iter().map(|level| level.codes.min(most)).collect(),
         common: uses.patterns.first().map(CommonCodes::of),
         turned: settings.against.is_some(),
     };
@@ -102,26 +106,31 @@ pub(crate) fn run(
         false => turned::remarks(set, reference),
     });
     remarks.extend(turned.into_iter().flatten());
+    let note = |about| move |text| Remark { about, finding: false, text };
+    let notes = report.notes.clone();
     let mut found = findings(settings, report, (&images, &low), other, observer)?;
     found.failures.unreadable_against = there.unreadable;
     remarks.extend(found.remarks);
-    remarks.extend(there.notes.into_iter().map(|text| Remark {
-        about: "other-output",
-        finding: false,
-        text,
-    }));
+    remarks.extend(notes.into_iter().map(note("output")));
+    remarks.extend(there.notes.into_iter().map(note("other-output")));
     if images.further_views > 0 {
-        remarks.push(Remark {
-            about: "views",
-            finding: false,
-            text: format!(
-                "{} of images that have several views: the first view alone was looked at",
-                counted(images.further_views, "further row")
-            ),
-        });
+        let views = counted(images.further_views, "further row");
+        remarks.push(note("views")(format!(
+            "{views} of images that have several views: the first view alone was looked at"
+        )));
     }
-    Ok(Findings { codebook, remarks, ..found })
+    let repeated = repeated(&images, &found.duplicates);
+    if !repeated.is_empty() {
+        let keys = counted(repeated.len(), "key");
+        remarks.push(note("keys")(format!(
+            "{keys} of duplicates stand for several images: no list of what can go has them"
+        )));
+    }
+    Ok(Findings { codebook, remarks, repeated, ..found })
 }
+
+const INDEX_ALONE: &str = "the saved index has images alone: neither the use of codes nor turned classes \
+                           are compared with it, and it doesn't say what its output lacked";
 
 /// The other output, where there is one.
 #[derive(Default)]
@@ -142,7 +151,8 @@ fn read_other(
 ) -> Result<Other> {
     let Some(other) = &settings.against else { return Ok(Other::default()) };
     if saved::is_index(other)? {
-        return Ok(Other { images: Some(saved::read(other)?), ..Other::default() });
+        let notes = vec![INDEX_ALONE.to_string()];
+        return Ok(Other { images: Some(saved::read(other)?), notes, ..Other::default() });
     }
     let (mut report, uses) = report::with_patterns(other)?;
     let images = read(other, looks, draw, observer)?;
@@ -182,7 +192,7 @@ fn findings(
     let compared = images.len() > 0 && other.is_none_or(|other| other.len() > 0);
     twins.remarks.retain(|remark| compared || remark.about != "leaks");
     let chance =
-        threshold.map(|threshold| threshold.false_pairs.min(near_pairs(&twins.duplicates)));
+        threshold.map(|threshold| threshold.false_pairs.min(near_pairs(&twins.duplicates)) + 0.0);
     Ok(Findings {
         schema: "audit.v1",
         images: images.len() as u64,
@@ -195,6 +205,7 @@ fn findings(
         expected_false_pairs: chance,
         remarks: twins.remarks,
         codebook: Vec::new(),
+        repeated: BTreeSet::new(),
         sizes: sizes::find(images, enlarged_to(&report)),
         failures: FailuresFound {
             count: report.failed,
@@ -221,6 +232,19 @@ fn unreadable(images: &Images, report: &mut AuditReport) -> Unreadable {
     }
     (report.unusable, report.problems) = (found.rows, found.list.clone());
     found
+}
+
+/// The keys of duplicates that several images have.
+fn repeated(images: &Images, groups: &[Duplicates]) -> BTreeSet<String> {
+    let members = groups.iter().flat_map(|group| &group.members);
+    let mut times: HashMap<&str, u64> = members.map(|member| (member.key.as_str(), 0)).collect();
+    for at in 0..images.len() {
+        if let Some(times) = times.get_mut(images.keys.get(at)) {
+            *times += 1;
+        }
+    }
+    let several = times.into_iter().filter(|(_, times)| *times > 1);
+    several.map(|(key, _)| key.to_string()).collect()
 }
 
 /// Pairs that nearly equal images can make up.

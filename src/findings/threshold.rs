@@ -89,11 +89,6 @@ pub(super) fn depth(score: f64) -> f64 {
     -(1.0 - score * score).ln()
 }
 
-/// The similarity of that depth.
-pub(super) fn similarity(depth: f64) -> f64 {
-    (1.0 - (-depth).exp()).max(0.0).sqrt()
-}
-
 fn bin(score: f32) -> usize {
     let bin = depth(f64::from(score.clamp(0.0, 0.9999))) * BINS;
     (bin as usize).min((BINS * DEEPEST) as usize - 1)
@@ -256,6 +251,11 @@ fn mean_within(rate: f64, width: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The similarity of a depth.
+    fn similarity(depth: f64) -> f64 {
+        (1.0 - (-depth).exp()).max(0.0).sqrt()
+    }
 
     fn of(scores: impl Iterator<Item = f32>) -> Similarities {
         let all_known = Ends::of([].into_iter(), 1.0);

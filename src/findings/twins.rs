@@ -181,8 +181,6 @@ impl Twins {
         let ends = crowd.ends(ours.number());
         let within = Similarities::of(found.iter().map(|pair| pair.score), [&ends, &ends]);
         let threshold = within.threshold(settings.threshold, lowest(ours.number()));
-        // Who sets a threshold knows the set.
-        let needed = |image| if settings.threshold.is_some() { 0.0 } else { crowd.needed(image) };
         let everyone = crowd.is_everyone(ours.number(), threshold.value);
         if let Some(crowded) = everyone.filter(|_| settings.threshold.is_none()) {
             self.remark("near-duplicates", too_alike(crowded, "near copies"));
@@ -193,10 +191,7 @@ impl Twins {
         if settings.threshold.is_none() && crowded as f64 > ours.number() / CROWD {
             self.remark("near-duplicates", in_doubt(crowded));
         }
-        let enough = |pair: &Pair| {
-            let needed = needed(pair.first).max(needed(pair.second)).max(threshold.value);
-            f64::from(pair.score) >= needed
-        };
+        let enough = |pair: &Pair| f64::from(pair.score) >= threshold.value;
         self.group(settings, ours, &Comparer::new(&mine, &weights), &found, &enough);
         Ok(within)
     }
@@ -231,10 +226,6 @@ impl Twins {
             self.remark("leaks", too_alike(crowded, "leaks of near copies"));
             return Ok(Vec::new());
         }
-        let needed = |pair: &Pair| {
-            let [first, second] = [crowds[0].needed(pair.first), crowds[1].needed(pair.second)];
-            if estimated { first.max(second).max(threshold.value) } else { threshold.value }
-        };
         self.remark(
             "leaks",
             format!(
@@ -242,7 +233,7 @@ impl Twins {
                 threshold.value, threshold.false_pairs
             ),
         );
-        let enough = |pair: &&Pair| f64::from(pair.score) >= needed(pair);
+        let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
         Ok(across.iter().filter(enough).copied().collect())
     }
 
@@ -272,8 +263,8 @@ impl Twins {
 fn in_doubt(crowded: u64) -> String {
     let images = counted(crowded, "image");
     format!(
-        "{images} resemble eight others or more as much as copies resemble each other: of these only \
-         pairs that stand out count, and more of them may be chance than is expected"
+        "{images} resemble eight others or more as much as copies resemble each other: either there are \
+         many copies of one image, or more pairs may be chance than is expected"
     )
 }
 

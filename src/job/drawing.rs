@@ -12,6 +12,10 @@ pub(super) struct Drawing<'a> {
 }
 
 impl Draw for Drawing<'_> {
+    fn codes(&self) -> u64 {
+        self.tokenizer.engine.config().quantizer.codes as u64
+    }
+
     fn draw(&mut self, rows: &[&[audit::Grid]]) -> Result<Vec<Option<Picture>>> {
         let grid = |grid: &audit::Grid| Grid {
             codes: grid.codes.clone(),

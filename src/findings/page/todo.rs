@@ -98,7 +98,7 @@ fn duplicates(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Opti
         format!("{} {} {what}", counted(*number, "image"), verb(*number, "is", "are"))
     });
     let words = words::listed(&words.collect::<Vec<_>>());
-    let gone = findings.remove_list(about.keep).lines().count();
+    let gone = findings.remove_list(about.keep).0.lines().count();
     parts.first().map(|(id, ..)| Line {
         id,
         what: format!("{words}."),
