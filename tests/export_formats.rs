@@ -256,17 +256,22 @@ fn stopped_at_any_time_it_goes_on_to_the_same_bytes() {
         [("llamagen", "imagenet16_codes/"), ("webdataset --shard-rows 500", ".tar")]
     {
         let line = |out: &str| format!("export out --to {format} --order shuffle=2 --out {out}");
-        let begin = std::time::Instant::now();
         job.expect(0, &line("whole"));
-        let took = begin.elapsed();
+        let whole = bytes(&job.path("whole"));
         let (mut stopped, mut begun) = (0, 0);
         for round in 0..20_u32 {
             let out = format!("stopped{}", round / 4);
             let mut child = job.command(&line(&out)).spawn().unwrap();
-            std::thread::sleep(took.mul_f64(0.1 + 0.04 * f64::from(round)));
+            // By what is written, since the time it takes depends on what else the machine does.
+            let written = whole * u64::from(round) / 24;
+            while bytes(&job.path(&out)) < written && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
             let signal = if round % 2 == 0 { libc::SIGTERM } else { libc::SIGKILL };
-            // SAFETY: a child of ours that nobody has waited for.
-            unsafe { libc::kill(child.id() as i32, signal) };
+            if child.try_wait().unwrap().is_none() {
+                // SAFETY: a child of ours that nobody has waited for.
+                unsafe { libc::kill(child.id() as i32, signal) };
+            }
             let status = child.wait().unwrap();
             stopped += usize::from(status.code() == Some(130));
             begun += usize::from(!status.success() && has(&job, &out, last));
@@ -279,6 +284,13 @@ fn stopped_at_any_time_it_goes_on_to_the_same_bytes() {
         assert!(stopped > 0 && begun > 0, "{format}: {stopped} stopped, {begun} with files");
         std::fs::remove_dir_all(job.path("whole")).unwrap();
     }
+}
+
+/// Bytes in a folder that somebody may be writing to.
+fn bytes(folder: &std::path::Path) -> u64 {
+    let entries = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|file| file.is_file());
+    files.map(|file| file.len()).sum()
 }
 
 /// Whether files of an export have their names.

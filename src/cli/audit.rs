@@ -15,8 +15,8 @@ use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{
-    CODE_PICTURES, FAMILY, HTML, JSON, MODEL, MODEL_CONFIG, REMOVE_LIST, SAVE_INDEX, SOURCE,
-    WEIGHTS,
+    AGAINST, CODE_PICTURES, FAIL_ON, FAMILY, HTML, JSON, MODEL, MODEL_CONFIG, REMOVE_LIST,
+    SAVE_INDEX, SOURCE, THRESHOLD, WEIGHTS,
 };
 use crate::util::text;
 use serde_json::json;
@@ -61,7 +61,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PREFIX")]
     keep: Vec<String>,
     /// Similarity from which two images count as one [default: estimated, and printed]
-    #[arg(long, value_name = "0-1")]
+    #[arg(long, value_name = "0.6-1")]
     threshold: Option<f64>,
     /// Findings that make the exit code 1; may be repeated [default: all]
     #[arg(long, value_name = "KIND")]
@@ -216,8 +216,13 @@ impl Args {
         Ok(of_list)
     }
 
-    /// Refuses what says something of a model, or of pictures, that nothing was asked of.
+    /// Refuses what says something of a model, of pictures, or of another output that nothing was asked
+    /// of.
     fn check_used(&self) -> Result<()> {
+        if self.fail_on.contains(&FailOn::Leaks) && self.against.is_none() {
+            let reason = format!("leaks: are images of another output: give {AGAINST}");
+            return Err(Error::setting(FAIL_ON, reason));
+        }
         if self.model.is_some() {
             return Ok(());
         }
@@ -232,6 +237,10 @@ impl Args {
                 *setting,
                 format!("says how to open a model: give {MODEL}"),
             ));
+        }
+        if self.threshold.is_some() {
+            let reason = format!("compares pictures, which a model draws: give {MODEL}");
+            return Err(Error::setting(THRESHOLD, reason));
         }
         // An audit of precision says by itself what it needs.
         let shown = self.html.is_some() || !self.precision_audit.is_empty();
@@ -315,7 +324,7 @@ fn in_words(findings: &Findings, outliers: bool) -> Vec<String> {
     ];
     for (kind, words) in kinds {
         let groups: Vec<_> = findings.duplicates.iter().filter(|g| g.kind == kind).collect();
-        let images: u64 = groups.iter().map(|group| group.members.len() as u64).sum();
+        let images = findings.images_in(&[kind]);
         if !groups.is_empty() {
             lines.push(format!(
                 "{} in {}: {words}",

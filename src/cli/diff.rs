@@ -175,6 +175,7 @@ fn images(difference: &Difference, lines: &mut Vec<String>) {
     listed(&difference.added, "in the second alone");
     listed(&difference.gone, "in the first alone");
     listed(&difference.changed, "of another file than before");
+    listed(&difference.relabelled, "of another label than before");
     let mut failed = |count: u64, images: &[MendedImage], what: &str| {
         if count > 0 {
             let keys: Vec<&str> = images.iter().take(3).map(|image| image.key.as_str()).collect();

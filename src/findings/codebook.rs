@@ -90,7 +90,10 @@ pub(super) fn remarks(codebook: &[Codebook], uses: &Uses) -> Vec<Remark> {
         |drift: &&Drift| drift.z.is_some_and(|z| z >= DEVIATIONS) && drift.divergence >= APART;
     let odd: Vec<&Drift> = level.shards.iter().filter(differs).collect();
     if let Some(most) = odd.iter().max_by(|a, b| a.divergence.total_cmp(&b.divergence)) {
-        let (of, more) = (most.of.join(" to "), odd.len() - 1);
+        let (mut of, more) = (most.of.clone(), odd.len() - 1);
+        // A stretch of one shard has it at both ends.
+        of.dedup();
+        let of = of.join(" to ");
         remarks.push(Remark {
             about: "drift",
             finding: false,

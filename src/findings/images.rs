@@ -205,7 +205,7 @@ impl GrowingImages {
             self.keys.push(&row.key)?;
             self.files.push(image.and_then(|image| image.content_sha256).unwrap_or_default())?;
             self.grids.push(grid)?;
-            let label = self.label(row.beside.label.as_deref());
+            let label = self.label(label_of(row));
             self.labels.push(label)?;
             self.sizes.push(ImageSize::of(row))?;
             self.looks.push(look)?;
@@ -228,7 +228,7 @@ impl GrowingImages {
         };
         self.thumbnails.extend(&pictures.par_iter().map(small).collect::<Vec<_>>())?;
         for (row, picture) in rows.iter().zip(&pictures) {
-            let turned = self.turned.as_mut().zip(row.beside.label.as_deref());
+            let turned = self.turned.as_mut().zip(label_of(row));
             if let (Some((turned, label)), Some(picture)) = (turned, picture) {
                 turned.take(label, picture);
             }
@@ -262,6 +262,11 @@ impl GrowingImages {
             turned: self.turned,
         })
     }
+}
+
+/// A label of nothing but space is none.
+fn label_of(row: &GridRow) -> Option<&str> {
+    row.beside.label.as_deref().filter(|label| !label.trim().is_empty())
 }
 
 /// Of all levels and the image's size.

@@ -51,6 +51,7 @@ mod thumbnail;
 mod thumbnails;
 mod turned;
 mod twins;
+mod unlisted;
 
 pub use codebook::{Codebook, Places};
 pub use codes::{CodePicture, CodePictures};
@@ -69,4 +70,5 @@ pub use result::{
 pub(crate) use run::{Event, Observer, Save, Settings, run};
 pub(crate) use saved::{is_index, model_of as model_of_index};
 pub use sizes::{Listed, OddImage, Sizes};
+pub(crate) use threshold::COUNTED as SEARCHED_FROM;
 pub(crate) use thumbnails::draw as draw_thumbnails;

@@ -1,6 +1,6 @@
 //! Owns what an audit gives, as it stands in its JSON file. Must not know: how anything is found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use super::codebook::Codebook;
 use super::codes::CodePictures;
 use super::reconstructions::{PrecisionFindings, Reconstructions};
 use super::sizes::Sizes;
+use super::unlisted::Unlisted;
 use crate::audit::BadRows;
 use crate::audit::report::{AuditReport, FailureReport};
 
@@ -29,6 +30,8 @@ pub struct Findings {
     pub low_information: Vec<LowInformation>,
     /// Images unlike the others, the oddest first.
     pub outliers: Vec<Outlier>,
+    /// Keys of images without contrast, which aren't compared as pictures.
+    pub not_compared: Vec<String>,
     /// Similarity from which two images count as one; None where nothing could be compared.
     pub threshold: Option<f64>,
     /// Pairs above the threshold that are two images for all that, as far as can be estimated.
@@ -51,12 +54,27 @@ pub struct Findings {
     /// What is counted of the shards.
     #[serde(skip)]
     pub report: AuditReport,
-    /// Keys that several images have.
+    /// Duplicates that no list of what can go may have.
     #[serde(skip)]
-    pub(super) repeated: BTreeSet<String>,
+    pub(super) unlisted: Unlisted,
 }
 
 impl Findings {
+    /// How many images groups of these kinds have; one that is in several groups counts once.
+    pub fn images_in(&self, kinds: &[Kind]) -> usize {
+        let mut most: HashMap<&str, usize> = HashMap::new();
+        for group in self.duplicates.iter().filter(|group| kinds.contains(&group.kind)) {
+            let mut here: HashMap<&str, usize> = HashMap::new();
+            group.members.iter().for_each(|m| *here.entry(&m.key).or_default() += 1);
+            // A key may be that of several images.
+            here.into_iter().for_each(|(key, times)| {
+                let known = most.entry(key).or_default();
+                *known = times.max(*known);
+            });
+        }
+        most.values().sum()
+    }
+
     /// How many images the other output has as well; each may be several of its own.
     pub fn leaked(&self) -> usize {
         let keys: std::collections::BTreeSet<&str> =
@@ -66,29 +84,21 @@ impl Findings {
 
     /// The keys of duplicates that needn't be kept: of every group those that are as like its keeper as two
     /// images must be to count as one; of groups with several labels none, since nothing tells which label
-    /// is right. None that begins with a protected prefix, and none that several images have.
+    /// is right. None that begins with a protected prefix, and none that is [unlisted](Unlisted).
     fn to_remove(&self, protected: &[String]) -> impl Iterator<Item = &str> {
-        let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         let mut gone: BTreeSet<&str> = BTreeSet::new();
         let threshold = self.threshold.unwrap_or(1.0);
         // Keepers are chosen by one order of all images, so the first of those that are one stays,
         // though it be the keeper of a smaller group only.
         for group in &self.duplicates {
-            let mut keys = BTreeMap::new();
-            group.members.iter().for_each(|m| *keys.entry(m.key.as_str()).or_default() += 1);
-            for (key, times) in keys {
-                let most = rows.entry(key).or_default();
-                *most = (*most).max(times);
-            }
             if group.label_conflict {
                 continue;
             }
             let near = group.kind == Kind::Near;
             let others = group.members.iter().filter(|m| !near || m.score >= threshold);
-            gone.extend(others.map(|m| m.key.as_str()).filter(|key| *key != group.keep));
+            let others = others.map(|m| m.key.as_str()).filter(|key| *key != group.keep);
+            gone.extend(others.filter(|key| !self.unlisted.has(key, group.kind)));
         }
-        // A key that several images have says nothing of which of them can go.
-        gone.retain(|key| rows.get(key) == Some(&1) && !self.repeated.contains(*key));
         gone.retain(|key| !protected.iter().any(|prefix| key.starts_with(prefix.as_str())));
         gone.into_iter()
     }

@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use std::collections::{BTreeSet, HashMap};
-
 use super::codebook;
 use super::images::Images;
 use super::look::Looks;
@@ -16,6 +14,7 @@ use super::saved;
 use super::sizes;
 use super::turned;
 use super::twins;
+use super::unlisted::Unlisted;
 use crate::audit::patterns::CommonCodes;
 use crate::audit::report::{self, AuditReport, Uses};
 use crate::audit::sources::Sources;
@@ -24,6 +23,7 @@ use crate::error::Result;
 use crate::storage;
 use crate::util::numbers::counted;
 use crate::util::overwrite::Foreign;
+use crate::util::text;
 
 /// What an audit is asked.
 #[derive(Debug, Clone, Default)]
@@ -119,14 +119,14 @@ pub(crate) fn run(
             "{views} of images that have several views: the first view alone was looked at"
         )));
     }
-    let repeated = repeated(&images, &found.duplicates);
-    if !repeated.is_empty() {
-        let keys = counted(repeated.len(), "key");
-        remarks.push(note("keys")(format!(
-            "{keys} of duplicates stand for several images: no list of what can go has them"
-        )));
-    }
-    Ok(Findings { codebook, remarks, repeated, ..found })
+    let unlisted = Unlisted::of(&images, &found.duplicates);
+    remarks.extend(unlisted.remarks());
+    let has = |prefix: &String| (0..images.len()).any(|at| images.keys.get(at).starts_with(prefix));
+    let unused = settings.keep.iter().filter(|prefix| !has(prefix));
+    remarks.extend(unused.map(|prefix| {
+        note("keep")(format!("no key begins with {}, which is to be kept", text::shorten(prefix)))
+    }));
+    Ok(Findings { codebook, remarks, unlisted, ..found })
 }
 
 const INDEX_ALONE: &str = "the saved index has images alone: neither the use of codes nor turned classes \
@@ -191,6 +191,7 @@ fn findings(
     let threshold = twins.threshold.filter(|_| images.len() > 1);
     let compared = images.len() > 0 && other.is_none_or(|other| other.len() > 0);
     twins.remarks.retain(|remark| compared || remark.about != "leaks");
+    // No negative zero.
     let chance =
         threshold.map(|threshold| threshold.false_pairs.min(near_pairs(&twins.duplicates)) + 0.0);
     Ok(Findings {
@@ -205,7 +206,8 @@ fn findings(
         expected_false_pairs: chance,
         remarks: twins.remarks,
         codebook: Vec::new(),
-        repeated: BTreeSet::new(),
+        not_compared: twins.not_compared,
+        unlisted: Unlisted::default(),
         sizes: sizes::find(images, enlarged_to(&report)),
         failures: FailuresFound {
             count: report.failed,
@@ -232,19 +234,6 @@ fn unreadable(images: &Images, report: &mut AuditReport) -> Unreadable {
     }
     (report.unusable, report.problems) = (found.rows, found.list.clone());
     found
-}
-
-/// The keys of duplicates that several images have.
-fn repeated(images: &Images, groups: &[Duplicates]) -> BTreeSet<String> {
-    let members = groups.iter().flat_map(|group| &group.members);
-    let mut times: HashMap<&str, u64> = members.map(|member| (member.key.as_str(), 0)).collect();
-    for at in 0..images.len() {
-        if let Some(times) = times.get_mut(images.keys.get(at)) {
-            *times += 1;
-        }
-    }
-    let several = times.into_iter().filter(|(_, times)| *times > 1);
-    several.map(|(key, _)| key.to_string()).collect()
 }
 
 /// Pairs that nearly equal images can make up.

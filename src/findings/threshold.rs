@@ -2,7 +2,7 @@
 //! are two, of which there are ever fewer the higher it is. Must not know: which images they are.
 
 /// Similarity from which pairs are counted.
-pub(super) const COUNTED: f32 = 0.6;
+pub(crate) const COUNTED: f32 = 0.6;
 /// Pairs of different images above the threshold, as a share of all above it, that are put up with.
 const PUT_UP_WITH: f64 = 0.0125;
 /// And their number that is put up with in any case.

@@ -27,6 +27,8 @@ pub(super) struct Twins {
     /// None where nothing could be compared.
     pub threshold: Option<Threshold>,
     pub remarks: Vec<Remark>,
+    /// Keys of images that aren't compared as pictures.
+    pub not_compared: Vec<String>,
 }
 
 /// An output's images, and which of them are exactly one.
@@ -36,7 +38,7 @@ struct Exact<'a> {
     files: Vec<Vec<u32>>,
     pixels: Vec<Vec<u32>>,
     same: Same,
-    blanks: u64,
+    blanks: Vec<u32>,
 }
 
 impl<'a> Exact<'a> {
@@ -45,7 +47,8 @@ impl<'a> Exact<'a> {
         let files = exact::groups(&images.files, taken(Kind::ExactFile));
         let pixels = exact::groups(&images.grids, taken(Kind::ExactPixels));
         let all: Vec<Vec<u32>> = files.iter().chain(&pixels).cloned().collect();
-        let blanks = (0..images.len()).filter(|&at| is_blank(images, at)).count() as u64;
+        let places = 0..images.len() as u32;
+        let blanks = places.filter(|&at| is_blank(images, at as usize)).collect();
         Exact { images, low, files, pixels, same: Same::of(&all), blanks }
     }
 
@@ -149,19 +152,15 @@ impl Twins {
     }
 
     fn remark_left_out(&mut self, exact: &Exact<'_>) {
-        if exact.images.further_views > 0 {
-            let rows = counted(exact.images.further_views, "row");
-            let text =
-                format!("{rows} passed over: views of images of which the first was looked at");
-            self.remark("views", text);
-        }
-        if exact.blanks > 0 {
-            let blank = counted(exact.blanks, "image");
+        if !exact.blanks.is_empty() {
+            let blank = counted(exact.blanks.len(), "image");
             let text = format!(
                 "{blank} without contrast: not compared as pictures; files that are equal count as \
                  copies, but for those of one colour"
             );
             self.remark("blanks", text);
+            let keys = exact.blanks.iter().map(|&at| exact.images.keys.get(at as usize));
+            self.not_compared = keys.map(str::to_string).collect();
         }
     }
 

@@ -18,7 +18,8 @@ use crate::audit::TokenFile;
 use crate::data::contact_sheet;
 use crate::error::{Error, Result};
 use crate::findings::{
-    self, About, Draw, Findings, Remark, Save, Settings, Side, Thumbnails, code_sheet, codes,
+    self, About, Draw, Findings, Remark, SEARCHED_FROM, Save, Settings, Side, Thumbnails,
+    code_sheet, codes,
 };
 use crate::storage;
 use crate::util::overwrite::{self, Foreign};
@@ -75,7 +76,7 @@ impl Audit {
         self
     }
 
-    /// Similarity, from 0 to 1, from which two images count as one. By default estimated from the data.
+    /// Similarity, from 0.6 to 1, from which two images count as one. By default estimated from the data.
     pub fn threshold(mut self, threshold: impl Into<Option<f64>>) -> Audit {
         self.settings.threshold = threshold.into();
         self
@@ -139,7 +140,7 @@ impl Audit {
     /// Everything that can be refused before a model is opened.
     ///
     /// # Errors
-    /// A threshold that is no similarity; an empty sample; an empty prefix; an audit of precision without
+    /// A threshold below or above what is looked for; an empty sample; an empty prefix; an audit of precision without
     /// a source, or by an engine that isn't there; an index in the place of what is read.
     pub fn check(&self) -> Result<()> {
         if self.sample == 0 {
@@ -157,10 +158,10 @@ impl Audit {
         self.engines.iter().try_for_each(|engine| engine.require())?;
         self.refuse_inputs(&[], &[])?;
         match self.settings.threshold {
-            Some(threshold) if !(threshold > 0.0 && threshold <= 1.0) => Err(Error::setting(
-                THRESHOLD,
-                format!("{threshold}: a similarity is above 0 and at most 1"),
-            )),
+            Some(threshold) if !(f64::from(SEARCHED_FROM)..=1.0).contains(&threshold) => {
+                let reason = "pairs are looked for from a similarity of 0.6 on, up to 1";
+                Err(Error::setting(THRESHOLD, format!("{threshold}: {reason}")))
+            }
             _ => Ok(()),
         }
     }

@@ -41,6 +41,7 @@ settings! {
     COLUMN = "column",
     DEVICE = "device",
     EOS = "eos",
+    FAIL_ON = "fail_on",
     FAMILY = "family",
     FIELDS = "fields",
     FORCE = "force",

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Difference {
     /// `diff.v1`.
     pub schema: &'static str,
-    /// Whether both hold the same images with the same tokens, and the same failures.
+    /// Whether both hold the same images with the same tokens and labels, and the same failures.
     pub equal: bool,
     /// Rows of the first output and of the second.
     pub rows: [u64; 2],
@@ -25,6 +25,8 @@ pub struct Difference {
     pub gone: Images,
     /// Images in both whose files differ.
     pub changed: Images,
+    /// Images in both that have another label, or none any more.
+    pub relabelled: Images,
     /// Images that the first gave up and the second has.
     pub mended: Vec<MendedImage>,
     /// How many.

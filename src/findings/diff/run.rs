@@ -45,7 +45,7 @@ fn compare(a: &Path, b: &Path, observer: &mut dyn Observer) -> Result<Difference
     let met = meet(&waiting.finish()?, &mut tally, observer)?;
     let settings = settings::differing(sides[0].entries(), sides[1].entries());
     say(&sides, &codes, &tally, &mut remarks);
-    let (shared, changed) = tally.finish();
+    let (shared, [changed, relabelled]) = tally.finish();
     let mut difference = Difference {
         schema: "diff.v1",
         equal: false,
@@ -56,6 +56,7 @@ fn compare(a: &Path, b: &Path, observer: &mut dyn Observer) -> Result<Difference
         added: Images::default(),
         gone: Images::default(),
         changed,
+        relabelled,
         mended: Vec::new(),
         mended_count: 0,
         broken: Vec::new(),
@@ -150,7 +151,7 @@ impl Difference {
     /// Whether nothing but settings differs.
     fn is_equal(&self) -> bool {
         let shared = &self.shared;
-        let images = [&self.added, &self.gone, &self.changed];
+        let images = [&self.added, &self.gone, &self.changed, &self.relabelled];
         shared.equal_rows == shared.rows
             && images.iter().all(|images| images.count == 0)
             && self.mended_count + self.broken_count == 0

@@ -26,7 +26,7 @@ impl Side {
     /// # Errors
     /// A path without tokens that can be read; an interrupt.
     pub(super) fn open(path: &Path, observer: &mut dyn Observer) -> Result<Side> {
-        let asked = Asked { image: true, ..Asked::default() };
+        let asked = Asked { image: true, beside: true, ..Asked::default() };
         let file = TokenFile::open_as(path, asked)?;
         observer.event(&Event::Sources(file.sources()));
         Ok(Side { file, run: 0, next: None, rows: 0, unreadable: 0, unkeyed: false })
@@ -98,6 +98,8 @@ pub(super) struct Compared<'a> {
     pub(super) view: Option<i64>,
     /// All 0 where the row doesn't say it.
     pub(super) file: [u8; 16],
+    /// Empty where it has none.
+    pub(super) label: &'a str,
     pub(super) levels: &'a [Grid],
 }
 
@@ -108,6 +110,7 @@ impl<'a> From<&'a GridRow> for Compared<'a> {
             key: &row.key,
             view: row.view,
             file: image.and_then(|image| image.content_sha256).unwrap_or_default(),
+            label: row.beside.label.as_deref().unwrap_or_default(),
             levels: &row.levels,
         }
     }

@@ -23,6 +23,7 @@ pub(super) struct Tally {
     by_share: [u64; SHARES.len()],
     levels: Vec<Level>,
     pub(super) changed: Images,
+    pub(super) relabelled: Images,
     /// Whether a row of either had no digest of its file.
     pub(super) without_digests: bool,
 }
@@ -55,6 +56,7 @@ impl Tally {
             by_share: [0; SHARES.len()],
             levels: Vec::new(),
             changed: Images::default(),
+            relabelled: Images::default(),
             without_digests: false,
         }
     }
@@ -66,8 +68,13 @@ impl Tally {
         let file_changed = known && a.file != b.file;
         self.without_digests |= !known;
         // Of several views of an image, the first counts it.
-        if file_changed && a.view.unwrap_or(0) == 0 {
-            self.changed.take(a.key);
+        if a.view.unwrap_or(0) == 0 {
+            if file_changed {
+                self.changed.take(a.key);
+            }
+            if a.label != b.label {
+                self.relabelled.take(a.key);
+            }
         }
         let sizes = |grids: &[Grid]| -> Vec<_> {
             grids.iter().map(|grid| (grid.height, grid.width)).collect()
@@ -116,9 +123,9 @@ impl Tally {
         }
     }
 
-    /// What was counted.
-    pub(super) fn finish(self) -> (Sharing, Images) {
-        let Tally { mut sharing, by_share, levels, changed, .. } = self;
+    /// What was counted; the images that changed, and those that have another label.
+    pub(super) fn finish(self) -> (Sharing, [Images; 2]) {
+        let Tally { mut sharing, by_share, levels, changed, relabelled, .. } = self;
         let ranges = SHARES.iter().enumerate().map(|(i, &to)| ByShare {
             above: if i == 0 { 0.0 } else { SHARES[i - 1] },
             to,
@@ -126,7 +133,7 @@ impl Tally {
         });
         sharing.by_share = ranges.collect();
         sharing.levels = (levels.into_iter().enumerate()).map(|(at, l)| l.finish(at)).collect();
-        (sharing, changed)
+        (sharing, [changed, relabelled])
     }
 }
 
@@ -167,7 +174,7 @@ mod tests {
     }
 
     fn row<'a>(key: &'a str, file: u8, levels: &'a [Grid]) -> Compared<'a> {
-        Compared { key, view: None, file: [file; 16], levels }
+        Compared { key, view: None, file: [file; 16], label: "", levels }
     }
 
     #[test]
@@ -183,13 +190,15 @@ mod tests {
             ("unknown", [0, 2], [&a, &a]),
         ] {
             let [a, b] = grids.map(std::slice::from_ref);
-            tally.compare(&row(key, files[0], a), &row(key, files[1], b));
+            let label = if key == "unknown" { "cat" } else { "" };
+            tally.compare(&row(key, files[0], a), &Compared { label, ..row(key, files[1], b) });
         }
         assert!(tally.without_digests);
-        let (sharing, changed) = tally.finish();
+        let (sharing, [changed, relabelled]) = tally.finish();
         assert_eq!((sharing.rows, sharing.equal_rows, sharing.other_grid_rows), (5, 2, 1));
         assert_eq!((sharing.tokens, sharing.equal_tokens), (16, 14));
         assert_eq!((sharing.differing_of_same_file, changed.keys), (1, vec!["one changed".into()]));
+        assert_eq!(relabelled.keys, ["unknown"]);
         let counts: Vec<u64> = sharing.by_share.iter().map(|range| range.rows).collect();
         assert_eq!(counts, [2, 0, 0, 0, 2, 0, 0, 0]);
         let place = &sharing.levels[0].places[0];
@@ -203,7 +212,8 @@ mod tests {
         let mut tally = Tally::new(&[[Some(9), Some(8)]]);
         let grids = [grid(&[1], 1)];
         tally.compare(&row("a", 1, &grids), &row("a", 2, &grids));
-        let (sharing, changed) = tally.finish();
+        let (sharing, [changed, relabelled]) = tally.finish();
         assert_eq!((sharing.rows, sharing.tokens, changed.count), (1, 0, 1));
+        assert_eq!(relabelled.count, 0);
     }
 }

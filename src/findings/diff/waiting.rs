@@ -36,7 +36,8 @@ const BITS: usize = 1 << 27;
 pub(super) struct Waiting {
     entries: Growing<Entry>,
     keys: GrowingTexts,
-    errors: GrowingTexts,
+    /// Of a row its label, of an image that was given up the error.
+    told: GrowingTexts,
     /// Of every row the number of its levels and how many words a code takes; of every level height,
     /// width, codes. Numbers in two words, the lower first, but for codes of one word.
     words: Growing<u16>,
@@ -70,7 +71,7 @@ impl Known {
 pub(super) struct Waited {
     entries: Column<Entry>,
     keys: Texts,
-    errors: Texts,
+    told: Texts,
     words: Column<u16>,
     /// The entries, those of one key behind each other.
     order: Vec<u32>,
@@ -110,7 +111,7 @@ impl Waiting {
             last_met: None,
             entries: Growing::new(),
             keys: GrowingTexts::new(),
-            errors: GrowingTexts::new(),
+            told: GrowingTexts::new(),
             words: Growing::new(),
         }
     }
@@ -148,7 +149,8 @@ impl Waiting {
             }
         }
         let (view, what) = (row.view.unwrap_or(0), ROW);
-        self.push(row.key, "", Entry { hash: hash(row.key), file: row.file, view, at, side, what })
+        let entry = Entry { hash: hash(row.key), file: row.file, view, at, side, what };
+        self.push(row.key, row.label, entry)
     }
 
     /// An image that was given up.
@@ -160,7 +162,7 @@ impl Waiting {
         self.push(key, error, Entry { hash, file, view: 0, at: 0, side, what: FAILED })
     }
 
-    fn push(&mut self, key: &str, error: &str, entry: Entry) -> Result<()> {
+    fn push(&mut self, key: &str, told: &str, entry: Entry) -> Result<()> {
         if self.entries.len() >= u32::MAX as usize {
             return Err(Error::invalid(
                 "more than 4,294,967,294 rows have no counterpart: compare parts of the outputs",
@@ -169,7 +171,7 @@ impl Waiting {
         self.known.take(&entry.hash);
         self.entries.push(entry)?;
         self.keys.push(key)?;
-        self.errors.push(error)
+        self.told.push(told)
     }
 
     /// # Errors
@@ -194,8 +196,8 @@ impl Waiting {
             }
         }
         groups.par_sort_unstable_by_key(|key| key.first);
-        let (keys, errors) = (self.keys.finish()?, self.errors.finish()?);
-        Ok(Waited { keys, errors, words: self.words.finish()?, order, groups, entries })
+        let (keys, told) = (self.keys.finish()?, self.told.finish()?);
+        Ok(Waited { keys, told, words: self.words.finish()?, order, groups, entries })
     }
 }
 
@@ -239,7 +241,7 @@ impl Waited {
 
     /// Why an image was given up.
     pub(super) fn error(&self, at: u32) -> &str {
-        self.errors.get(at as usize)
+        self.told.get(at as usize)
     }
 
     /// The tokens of a row.
@@ -257,7 +259,8 @@ impl Waited {
     /// What is compared of a row with those `levels`.
     pub(super) fn compared<'a>(&'a self, at: u32, levels: &'a [Grid]) -> Compared<'a> {
         let entry = &self.entries[at as usize];
-        Compared { key: self.key(at), view: Some(entry.view), file: entry.file, levels }
+        let label = self.told.get(at as usize);
+        Compared { key: self.key(at), view: Some(entry.view), file: entry.file, label, levels }
     }
 }
 
@@ -272,7 +275,7 @@ mod tests {
             Grid { codes: vec![65_535], height: 1, width: 1 },
         ];
         let mut waiting = Waiting::new();
-        let row = |key, view, levels| Compared { key, view, file: [7; 16], levels };
+        let row = |key, view, levels| Compared { key, view, file: [7; 16], label: key, levels };
         waiting.row(0, &row("b", Some(1), &levels[1..])).unwrap();
         waiting.failure(1, "c", "decode: odd").unwrap();
         waiting.row(1, &row("b", None, &levels)).unwrap();

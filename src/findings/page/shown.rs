@@ -119,6 +119,11 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// The part of the page that shows groups of a kind: where all have several labels, that of those.
+    pub(super) fn section(&self, id: &'static str, groups: &Part<'_, Duplicates>) -> &'static str {
+        if groups.len() > 0 { id } else { "conflicts" }
+    }
+
     fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
         let mut here = |key: &String| {

@@ -6,9 +6,9 @@ use std::fmt::Write;
 use super::frame::About;
 use super::shown::Shown;
 use super::thumbnails::Thumbnails;
-use super::todo::{self, images};
+use super::todo;
 use super::words;
-use crate::findings::result::Findings;
+use crate::findings::result::{Findings, Kind};
 use crate::util::html::{escape, short};
 use crate::util::numbers::{count, counted};
 use crate::util::settings::{AGAINST, JSON, MODEL, SOURCE, THRESHOLD};
@@ -63,8 +63,11 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
         Tile { id, number: count(number), what, colour }
     };
     let unseen = |what| Tile { id: None, number: "–".into(), what, colour: "" };
-    let exact = if shown.pixels.len() > 0 { "pixels" } else { "files" };
-    let equal = images(&shown.pixels) + images(&shown.files);
+    let exact = match shown.section("pixels", &shown.pixels) {
+        "conflicts" => shown.section("files", &shown.files),
+        section => section,
+    };
+    let equal = findings.images_in(&[Kind::ExactFile, Kind::ExactPixels]);
     let low: usize = shown.low.iter().map(|(_, part)| part.len()).sum();
     let (used, codes) = (findings.report.levels.iter())
         .fold((0, 0), |(used, codes), level| (used + level.used, codes + level.codes));
@@ -84,12 +87,17 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
             None => unseen("leaks: no other set given"),
         },
         match findings.threshold {
-            Some(_) => tile("near", images(&shown.near), "images nearly the same", "c0"),
+            Some(_) => tile(
+                shown.section("near", &shown.near),
+                findings.images_in(&[Kind::Near]),
+                "images nearly the same",
+                "c0",
+            ),
             None => unseen("near duplicates: not looked for"),
         },
         tile(exact, equal, "images of the same file or tokens", "c0"),
         tile("low", low, "show hardly anything", "c3"),
-        tile("outliers", shown.outliers.pictured.len(), "least like the others", "c3"),
+        tile("outliers", shown.outliers.len(), "least like the others", "c3"),
         tile("failures", findings.failures.count as usize, "failed to be tokenized", "c4"),
         usage,
     ]

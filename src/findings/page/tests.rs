@@ -11,6 +11,7 @@ use crate::findings::result::{
     Duplicates, FailuresFound, Kind, Leak, LowInformation, Member, Outlier, Remark, Unreadable,
 };
 use crate::findings::sizes::{Listed, OddImage, Sizes};
+use crate::findings::unlisted::Unlisted;
 use crate::util::settings::{self, THRESHOLD};
 
 const HOSTILE: &str =
@@ -66,7 +67,8 @@ fn nothing() -> Findings {
         reconstructions: None,
         precision: None,
         report: report(),
-        repeated: BTreeSet::new(),
+        not_compared: Vec::new(),
+        unlisted: Unlisted::default(),
     }
 }
 

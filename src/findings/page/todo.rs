@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use super::frame::About;
-use super::shown::{Part, Shown};
+use super::shown::Shown;
 use super::words;
-use crate::findings::result::{Duplicates, Findings};
+use crate::findings::result::{Findings, Kind};
 use crate::findings::sizes::Sizes;
 use crate::util::html::escape;
 use crate::util::numbers::{count, counted};
@@ -58,11 +58,6 @@ fn lines(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Vec<Line>
     lines.into_iter().flatten().collect()
 }
 
-/// Images of all groups.
-pub(super) fn images(part: &Part<'_, Duplicates>) -> usize {
-    part.pictured.iter().chain(&part.rest).map(|group| group.members.len()).sum()
-}
-
 fn verb(number: usize, one: &'static str, many: &'static str) -> &'static str {
     if number == 1 { one } else { many }
 }
@@ -89,11 +84,14 @@ fn leaks(number: usize, about: &About<'_>) -> Option<Line> {
 
 fn duplicates(findings: &Findings, shown: &Shown<'_>, about: &About<'_>) -> Option<Line> {
     let parts = [
-        ("near", images(&shown.near), "nearly the same as another"),
-        ("pixels", images(&shown.pixels), "of the same tokens and size as another file"),
-        ("files", images(&shown.files), "there several times as one file"),
+        ("near", &shown.near, Kind::Near, "nearly the same as another"),
+        ("pixels", &shown.pixels, Kind::ExactPixels, "of the same tokens and size as another file"),
+        ("files", &shown.files, Kind::ExactFile, "there several times as one file"),
     ];
-    let parts: Vec<_> = parts.iter().filter(|(_, number, _)| *number > 0).collect();
+    let parts = parts
+        .into_iter()
+        .map(|(id, part, kind, what)| (shown.section(id, part), findings.images_in(&[kind]), what));
+    let parts: Vec<_> = parts.filter(|(_, number, _)| *number > 0).collect();
     let words = parts.iter().map(|(_, number, what)| {
         format!("{} {} {what}", counted(*number, "image"), verb(*number, "is", "are"))
     });

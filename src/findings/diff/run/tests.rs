@@ -144,8 +144,8 @@ fn found(outputs: &[Output; 2], bits: usize) -> Said {
     }
     side_by_side(&mut sides, &mut tally, &mut waiting, &mut Silent).unwrap();
     let met: Met = meet(&waiting.finish().unwrap(), &mut tally, &mut Silent).unwrap();
-    let (shared, changed) = tally.finish();
-    let mut difference = Difference { changed, shared, ..Difference::default() };
+    let (shared, [changed, relabelled]) = tally.finish();
+    let mut difference = Difference { changed, relabelled, shared, ..Difference::default() };
     met.into(&mut difference);
     let d = difference;
     let keys = |images: &Images| images.keys.iter().cloned().collect();
