@@ -8,7 +8,7 @@ use super::events::Observer;
 use super::pixels::PixelSettings;
 use super::plan::rows;
 use super::survey::Survey;
-use super::tokenizer::TokenizerOptions;
+use super::tokenizer_options::TokenizerOptions;
 use crate::checkpoint::model_card;
 use crate::data::Buckets;
 use crate::error::{Error, Result};
