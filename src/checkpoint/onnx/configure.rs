@@ -36,11 +36,10 @@ fn pictures(tensor: &OnnxTensor) -> bool {
     sides && matches!(tensor.element, F16 | F32 | U8)
 }
 
-/// Whether a graph's input is pictures: it is an encoder.
+/// Whether a graph is an encoder: none of its inputs are codes.
 pub(super) fn takes_pictures(graph: &Graph) -> bool {
-    let integers = |t: &OnnxTensor| t.element.is_integer() && t.element != OnnxElement::U8;
-    let inputs: Vec<OnnxTensor> = graph.outline.inputs.iter().filter_map(known).collect();
-    inputs.iter().any(pictures) && !inputs.iter().any(integers)
+    let inputs = graph.outline.inputs.iter().filter_map(known);
+    !inputs.into_iter().any(|input| input.element.is_integer() && !pictures(&input))
 }
 
 /// Pixels to codes.
