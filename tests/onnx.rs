@@ -84,7 +84,7 @@ fn every_shape_of_pixels_and_codes_gives_what_onnxruntime_gives_in_python() {
 #[test]
 fn a_custom_tokenizer_of_pytorch_gives_the_same_tokens_and_pixels() {
     let Some(folder) = shared("golden_onnx/vqvae_custom").filter(|_| runtime()) else { return };
-    let golden = npz(&folder.join("golden.npz"));
+    let golden = npz(folder.join("golden.npz"));
     let open = |i: usize| image::open(folder.join(format!("image{i}.png"))).unwrap().to_rgb8();
     let images: Vec<RgbImage> = (0..4).map(open).collect();
     let mut tokenizer = Tokenizer::open(&folder).unwrap();

@@ -46,6 +46,7 @@ pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     {
         return of_onnx(found);
     }
+    options.refuse_onnx()?;
     let (raw, config, weights, ignored) = if let Some(own) = folder::own(path) {
         let raw = open(path)?;
         // Already held against its configuration, in whose names it is.

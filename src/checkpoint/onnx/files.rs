@@ -11,13 +11,13 @@ use crate::util::text::{self, shorten};
 use crate::weights::tensor::Bytes;
 
 /// Pixels to codes.
-const ENCODER_FILE: &str = "encoder.onnx";
+pub(super) const ENCODER_FILE: &str = "encoder.onnx";
 
 /// Codes to pixels.
-const DECODER_FILE: &str = "decoder.onnx";
+pub(super) const DECODER_FILE: &str = "decoder.onnx";
 
 /// Bytes of a file at most: protobuf has no larger ones.
-const BYTES_MAX: usize = i32::MAX as usize;
+pub(super) const BYTES_MAX: usize = i32::MAX as usize;
 
 /// Bytes of a settings file at most.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;

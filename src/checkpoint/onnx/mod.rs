@@ -147,7 +147,7 @@ fn model(
     ModelConfig {
         format: FORMAT.to_owned(),
         family: FAMILY.to_owned(),
-        architecture: Architecture::Onnx(network),
+        architecture: Architecture::Onnx(Box::new(network)),
         quantizer: QuantizerConfig {
             depth,
             ..QuantizerConfig::new(QuantizerRule::Exported, codes, 0)

@@ -78,7 +78,7 @@ impl DetectOptions<'_> {
     }
 
     /// Errors where something is said of a checkpoint that is for ONNX files.
-    fn refuse_onnx(&self) -> Result<()> {
+    pub(crate) fn refuse_onnx(&self) -> Result<()> {
         match self.onnx.and_then(said) {
             None => Ok(()),
             Some(setting) => Err(Error::setting(setting, "is for models in ONNX files alone")),

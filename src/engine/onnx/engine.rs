@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::available::require;
 use super::decoder::{self, Decoder, LevelIn};
 use super::encoder::{Encoder, LevelOut};
 use super::grids::Known;
@@ -41,14 +42,14 @@ impl OnnxEngine {
     /// of images where the caller knows it: an image of it is run, to know the grids.
     ///
     /// # Errors
-    /// Those of [`super::require`]; files that the library refuses, outputs that are no codes.
+    /// Those of [`require`]; files that the library refuses, outputs that are no codes.
     pub(crate) fn open(
         opened: Opened,
         device: DeviceChoice,
         library: Option<&Path>,
         side: Option<u32>,
     ) -> Result<OnnxEngine> {
-        let environment = super::require(device, Precision::F32, library)?;
+        let environment = require(device, Precision::F32, library)?;
         let Opened { config, digests, .. } = opened;
         let Architecture::Onnx(network) = &config.architecture else {
             return Err(Error::internal("another model than one of ONNX files"));
@@ -97,7 +98,7 @@ impl OnnxEngine {
         let mut order: Vec<usize> = (0..grids.len()).collect();
         order.sort_by_key(|&place| std::cmp::Reverse(grids[place].0 * grids[place].1));
         let sorted: Grids = order.iter().map(|&place| grids[place]).collect();
-        let mut network = network.clone();
+        let mut network = Box::new(network.clone());
         network.factors = sorted.iter().map(|&grid| factor(size, grid)).collect();
         // A row of tokens doesn't grow with the picture; one that happens to be a picture's, does.
         if known.grid.is_none()
@@ -124,7 +125,7 @@ impl OnnxEngine {
 
     /// The pixels that a decoder without an encoder makes of a grid.
     fn look_at_decoder(&mut self, network: &OnnxConfig) -> Result<()> {
-        let mut network = network.clone();
+        let mut network = Box::new(network.clone());
         let Some(graph) = &network.decoder else { return Err(Error::internal("no graph at all")) };
         let known = OnnxEngine::known(&network);
         let token = &graph.tokens[0];
@@ -147,7 +148,12 @@ impl OnnxEngine {
     }
 
     /// Takes what the network has shown as the model's own.
-    fn settle(&mut self, mut network: OnnxConfig, order: &[usize], grids: &Grids) -> Result<()> {
+    fn settle(
+        &mut self,
+        mut network: Box<OnnxConfig>,
+        order: &[usize],
+        grids: &Grids,
+    ) -> Result<()> {
         let alike = grids.iter().all(|grid| *grid == grids[0]);
         if !alike && grids.len() > 2 {
             let text = format!(

@@ -98,7 +98,7 @@ mod tests {
         };
         let plain = made("env/lib/python3.12/site-packages");
         std::fs::write(made("env/bin").join("python3"), "").unwrap();
-        assert_eq!(of_programs(&dir.path().join("env/bin"))[..1], [plain.clone()]);
+        assert_eq!(of_programs(&dir.path().join("env/bin")).first(), Some(&plain));
         let behind = made("pyenv/versions/3.11.9/lib/python3.11/site-packages");
         std::fs::write(made("pyenv/shims").join("python3"), "").unwrap();
         std::fs::write(dir.path().join("pyenv/version"), "3.11.9\n").unwrap();

@@ -80,7 +80,7 @@ impl Graph {
         let refused =
             |line: String| Error::corrupt(path, format!("ONNX Runtime doesn't take it: {line}"));
         let builder = Session::builder(environment).map_err(|e| Error::invalid(one_line(&e)))?;
-        let mut builder = configured(builder).map_err(|e| Error::invalid(one_line(&e)))?;
+        let mut builder = configured(builder).map_err(Error::invalid)?;
         builder = provided(builder, device)?;
         let session = builder.commit_from_file(path).map_err(|e| refused(one_line(&e)))?;
         let in_place = matches!(device, DeviceChoice::Auto | DeviceChoice::Cpu);
@@ -138,12 +138,15 @@ impl Graph {
     }
 }
 
-fn configured(builder: SessionBuilder) -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
-    builder
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(rayon::current_num_threads())?
-        .with_deterministic_compute(true)?
-        .with_log_level(ort::logging::LogLevel::Fatal)
+fn configured(builder: SessionBuilder) -> Result<SessionBuilder, String> {
+    let builder = builder
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(|e| one_line(&e))?
+        .with_intra_threads(rayon::current_num_threads())
+        .map_err(|e| one_line(&e))?
+        .with_deterministic_compute(true)
+        .map_err(|e| one_line(&e))?;
+    builder.with_log_level(ort::logging::LogLevel::Fatal).map_err(|e| one_line(&e))
 }
 
 /// With the provider of a device, which must be there.

@@ -24,7 +24,7 @@ pub enum Architecture {
     Vqvae2(Vqvae2Config),
     /// A network in ONNX files, which no configuration of ours describes: the files do.
     #[serde(skip_deserializing)]
-    Onnx(OnnxConfig),
+    Onnx(Box<OnnxConfig>),
 }
 
 impl Architecture {
