@@ -92,7 +92,7 @@
 //! | what is in it: duplicates, leaks, outliers | [`Audit`] |
 //! | what two outputs have in common | [`Diff`] |
 //! | is an output whole? | [`verify()`], then [`Repair`] |
-//! | a published checkpoint | [`TokenizerOptions`] |
+//! | a published checkpoint, or one in ONNX files | [`TokenizerOptions`] |
 //!
 //! A job blocks its thread and computes on rayon's global pool; called from a thread of a pool, it
 //! makes one of its own of the same size.
@@ -269,6 +269,7 @@ pub use job::{
 
 pub use audit::verify::verify;
 pub use audit::{BadRows, Finding, Part, VerifyReport};
+pub use checkpoint::onnx::OnnxSettings;
 pub use config::{Recipe, TokenizeRecipe};
 pub use data::resize::rules::ResizeRule;
 pub use data::source::labels::LabelLevel;
@@ -331,6 +332,7 @@ pub mod dataset {
 pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sources};
 pub use data::source::labels::LabelLayout;
 pub use metrics::LevelUse;
+pub use model::config::PixelLayout;
 pub use train::trainer::monitor::ProbeEvaluation;
 pub use train::trainer::step_report::AdversarialReport;
 

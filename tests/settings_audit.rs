@@ -4,7 +4,7 @@
 #[path = "support/effects.rs"]
 mod effects;
 mod support;
-use effects::{Bounded, Case, Differs, Refused, hold};
+use effects::{Bounded, Case, Differs, Refused, hold, onnx_case};
 
 /// The case of each flag; None where nobody thought of it.
 fn case(command: &str, flag: &str) -> Option<Case> {
@@ -55,7 +55,7 @@ fn audit_case(flag: &str) -> Option<Case> {
         "precision" => Refused("audit twins --model model --precision bf16"),
         "batch-size" => Bounded("audit twins --model model --batch-size 0"),
         "threads" => Bounded("audit twins --threads 0"),
-        _ => return None,
+        flag => return onnx_case("audit twins --model model", flag),
     })
 }
 

@@ -4,7 +4,7 @@
 #[path = "support/effects.rs"]
 mod effects;
 mod support;
-use effects::{Bounded, Case, Differs, Refused, hold};
+use effects::{Bounded, Case, Differs, Refused, hold, onnx_case};
 
 const DECODE: &str = "decode out --model model --out @";
 const EXPORT: &str = "export out --to megatron --out @";
@@ -67,7 +67,7 @@ fn decode_case(flag: &str) -> Option<Case> {
         "device" => Refused("decode out --model model --out @ --device tpu"),
         "precision" => Refused("decode out --model model --out @ --precision bf16"),
         "threads" => Bounded("decode out --model model --out @ --threads 0"),
-        _ => return None,
+        flag => return onnx_case(DECODE, flag),
     })
 }
 
@@ -133,7 +133,7 @@ fn reconstruct_case(flag: &str) -> Option<Case> {
         "device" => Refused("reconstruct images --model model --out @.png --device tpu"),
         "precision" => Refused("reconstruct images --model model --out @.png --precision bf16"),
         "threads" => Bounded("reconstruct images --model model --out @.png --threads 0"),
-        _ => return None,
+        flag => return onnx_case(RECONSTRUCT, flag),
     })
 }
 

@@ -5,7 +5,7 @@ mod support;
 use support::*;
 #[path = "support/effects.rs"]
 mod effects;
-use effects::{Bounded, Case, Differs, Refused, hold};
+use effects::{Bounded, Case, Differs, Refused, hold, onnx_case};
 
 const TOKENIZE: &str = "tokenize images --model model --out @";
 const LIST: &str = "tokenize list.csv --model model --out @";
@@ -80,7 +80,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         "device" => Refused("tokenize images --model model --out @ --device tpu"),
         "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
         "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
-        flag => return list_case(flag),
+        flag => return onnx_case(TOKENIZE, flag).or_else(|| list_case(flag)),
     })
 }
 
@@ -130,7 +130,7 @@ fn repair_case(flag: &str) -> Option<Case> {
         "device" => Refused("repair lost --model model --device tpu"),
         "precision" => Refused("repair lost --model model --precision bf16"),
         "threads" => Bounded("repair lost --model model --threads 0"),
-        _ => return None,
+        flag => return onnx_case("repair lost --model model", flag),
     })
 }
 

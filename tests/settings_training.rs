@@ -4,7 +4,7 @@
 #[path = "support/effects.rs"]
 mod effects;
 mod support;
-use effects::{Bounded, Case, Differs, Kept, Refused, hold};
+use effects::{Bounded, Case, Differs, Kept, Refused, hold, onnx_case};
 
 const TRAIN: &str = "train images --model @ --recipe tiny.toml";
 const CONVERT: &str = "convert model --out @";
@@ -26,6 +26,9 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("convert", "weights") => Refused("convert model --out @ --weights nobody."),
         ("inspect", "family") => Refused("inspect model --family nobody"),
         ("inspect", "model-config") => Refused("inspect model --model-config nowhere.json"),
+        ("inspect", "codes" | "layout" | "mean" | "std") => {
+            return onnx_case("inspect model", flag);
+        }
         ("inspect", "weights") => Refused("inspect model --weights nobody."),
         _ => return None,
     })

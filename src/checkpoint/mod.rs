@@ -12,6 +12,7 @@ pub(crate) mod convert;
 pub(crate) mod find;
 pub(crate) mod folder;
 pub(crate) mod model_card;
+pub(crate) mod onnx;
 mod open;
 pub(crate) mod pickle;
 mod raw;

@@ -1,17 +1,18 @@
 //! Owns the model card: what a model is, where each fact is from, what was left out.
 
-use super::folder;
 use super::open::open;
+use super::{folder, onnx};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
+use crate::model::config::{Architecture, ModelConfig, QuantizerConfig, QuantizerRule};
 use crate::util::hex::sha256_hex;
-use crate::util::settings::SIZE;
+use crate::util::settings::{RESIZE, SIZE};
 use crate::util::{numbers, text};
 use crate::weights::digests::Digests;
 use crate::weights::store::Weights;
+use crate::weights::tensor::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,12 @@ pub(crate) struct Card {
 /// # Errors
 /// As opening the model: unreadable, unknown, or of several possible families.
 pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
+    if folder::own(path).is_none()
+        && let Some(found) = onnx::read(path, options)?
+    {
+        return of_onnx(found);
+    }
+    options.refuse_onnx()?;
     let (raw, config, weights, ignored) = if let Some(own) = folder::own(path) {
         let raw = open(path)?;
         // Already held against its configuration, in whose names it is.
@@ -65,6 +72,24 @@ pub(crate) fn read(path: &Path, options: &DetectOptions) -> Result<Card> {
     })
 }
 
+/// The card of ONNX files, which are not run for it.
+fn of_onnx(found: onnx::Read) -> Result<Card> {
+    let (config, parameters) = (found.config.clone(), found.parameters);
+    let hashed = |file: &PathBuf| -> Result<(PathBuf, String)> {
+        Ok((file.clone(), sha256_hex(&Bytes::map(file)?[..])))
+    };
+    let files = found.files.iter().map(hashed).collect::<Result<_>>()?;
+    Ok(Card {
+        config,
+        digests: found.digest()()?,
+        parameters,
+        files,
+        container: "onnx".to_owned(),
+        ignored: BTreeMap::new(),
+        notes: Vec::new(),
+    })
+}
+
 /// What a configuration says, or what goes without saying.
 fn word_or(said: &Option<String>, otherwise: &str) -> String {
     text::printable(said.as_deref().unwrap_or(otherwise)).into_owned()
@@ -76,18 +101,19 @@ impl Card {
         let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
         let size =
             preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
+        let resize = match preprocess.resize.as_str() {
+            "" => format!("not said: pass {RESIZE}"),
+            rule => text::printable(rule).into_owned(),
+        };
         let mut lines: Vec<(String, String)> = [
             ("family", format!("{}, {}", text::printable(family), kind(architecture))),
-            ("factor", format!("{} pixels a token", self.config.factor()[0])),
-            (
-                "codebook",
-                format!("{} codes of length {}", quantizer.codes_in_words(), quantizer.dim),
-            ),
+            ("factor", factor(&self.config)),
+            ("codebook", codebook(quantizer)),
             ("quantizer", rule(quantizer)),
             ("channels", pixels.channels.to_string()),
             ("input range", word(&json!(pixels.input))),
             ("output range", word(&json!(pixels.output))),
-            ("resize rule", text::printable(&preprocess.resize).into_owned()),
+            ("resize rule", resize),
             ("size", size),
             ("alpha", word_or(&preprocess.alpha, "white")),
             ("orientation", word_or(&preprocess.orientation, "apply")),
@@ -134,6 +160,21 @@ impl Card {
             "container": self.container, "files": files, "ignored": self.ignored,
             "notes": self.notes,
         })
+    }
+}
+
+/// Pixels to a token; those of ONNX files show when they run, where nobody has said them.
+fn factor(config: &ModelConfig) -> String {
+    match (&config.architecture, config.factor()) {
+        (Architecture::Onnx(_), [1, 1]) => "as the network shows when it runs".to_owned(),
+        (_, [factor, _]) => format!("{factor} pixels a token"),
+    }
+}
+
+fn codebook(quantizer: &QuantizerConfig) -> String {
+    match (quantizer.rule, quantizer.codes_in_words()) {
+        (QuantizerRule::Exported, codes) => format!("{codes} codes"),
+        (_, codes) => format!("{codes} codes of length {}", quantizer.dim),
     }
 }
 

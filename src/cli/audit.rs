@@ -3,6 +3,7 @@
 use super::audit_sample;
 use super::common::{CheckpointFlags, stop_flag};
 use super::flags::remark;
+use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -15,8 +16,8 @@ use crate::job::{Audit, EngineChoice, Tokenizer, places, set_threads};
 use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{
-    AGAINST, CODE_PICTURES, FAIL_ON, FAMILY, HTML, JSON, MODEL, MODEL_CONFIG, REMOVE_LIST,
-    SAVE_INDEX, SOURCE, THRESHOLD, WEIGHTS,
+    AGAINST, CODE_PICTURES, CODES, FAIL_ON, FAMILY, HTML, JSON, LAYOUT, MEAN, MODEL, MODEL_CONFIG,
+    ONNXRUNTIME, REMOVE_LIST, SAVE_INDEX, SOURCE, STD, THRESHOLD, WEIGHTS,
 };
 use crate::util::text;
 use serde_json::json;
@@ -74,6 +75,10 @@ pub(super) struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
+    #[command(flatten)]
+    runtime: RuntimeFlags,
     /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -129,7 +134,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let of_list = args.check_places(&job, foreign)?;
     args.check_used()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
-    let options = args.checkpoint.options();
+    let options = args.runtime.over(args.onnx.over(args.checkpoint.options()));
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
     if args.code_pictures.is_some() && !tokenizer.as_ref().is_some_and(Tokenizer::has_decoder) {
         let reason =
@@ -231,6 +236,11 @@ impl Args {
             (FAMILY, checkpoint.family.is_some()),
             (MODEL_CONFIG, checkpoint.model_config.is_some()),
             (WEIGHTS, checkpoint.weights.is_some()),
+            (CODES, self.onnx.codes.is_some()),
+            (LAYOUT, self.onnx.layout.is_some()),
+            (MEAN, self.onnx.mean.is_some()),
+            (STD, self.onnx.std.is_some()),
+            (ONNXRUNTIME, self.runtime.onnxruntime.is_some()),
         ];
         if let Some((setting, _)) = of_model.iter().find(|(_, given)| *given) {
             return Err(Error::setting(

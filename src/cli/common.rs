@@ -13,8 +13,9 @@ use std::sync::atomic::AtomicBool;
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Where images are encoded: auto is the CPU, where decoding and training always run
-    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
+    /// Where images are encoded: auto is the CPU, where decoding and training always run. Models in ONNX
+    /// files run there altogether; tensorrt is for them alone
+    #[arg(long, value_name = "auto|cpu|cuda[:N]|tensorrt[:N]", default_value = "auto")]
     pub device: String,
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
     #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
@@ -108,9 +109,9 @@ impl Common {
         }
         match self.device.parse()? {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
-            DeviceChoice::Cuda(_) => {
-                Err(Error::invalid("--device cuda: vqtok trains on the CPU only; use --device cpu"))
-            }
+            device @ (DeviceChoice::Cuda(_) | DeviceChoice::TensorRt(_)) => Err(Error::invalid(
+                format!("--device {device}: vqtok trains on the CPU only; use --device cpu"),
+            )),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Owns `vqtok decode`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -39,6 +40,10 @@ pub(super) struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
+    #[command(flatten)]
+    runtime: RuntimeFlags,
     /// Rows decoded at once [default: two per thread, at least 16]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -61,6 +66,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.common.options(&args.checkpoint, &PixelFlags::default())?;
+    let options = args.runtime.over(args.onnx.over(options));
     let summary = job.run(&mut options.open(&args.model)?, &mut printer)?;
     printer.close();
     let fields = json!({

@@ -2,6 +2,7 @@
 
 use super::common::CheckpointFlags;
 use super::flags;
+use super::onnx::OnnxFlags;
 use super::outcome::Finished;
 use crate::audit::{TokenFile, sources};
 use crate::checkpoint::model_card;
@@ -23,6 +24,8 @@ pub(super) struct Args {
     path: PathBuf,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -50,7 +53,8 @@ fn inspect(args: &Args, reporter: &Reporter) -> Result<Finished> {
     }
     let path = &storage::local_copy(path).map_err(Error::io(path))?;
     refuse_unfinished(path)?;
-    model(&args.checkpoint.options().detect(|options| model_card::read(path, options))?, reporter);
+    let options = args.onnx.over(args.checkpoint.options());
+    model(&options.detect(|options| model_card::read(path, options))?, reporter);
     Ok(Finished::Clean)
 }
 

@@ -18,6 +18,7 @@ mod flags;
 mod inputs;
 mod inspect;
 mod man;
+mod onnx;
 mod outcome;
 mod plan;
 mod printer;

@@ -2,6 +2,7 @@
 
 use super::common::{CheckpointFlags, Common, PixelFlags};
 use super::inputs::InputFlags;
+use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -29,6 +30,10 @@ pub(super) struct Args {
     overwrite: bool,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
+    #[command(flatten)]
+    runtime: RuntimeFlags,
     /// Images on the sheet, taken evenly from the inputs
     #[arg(long, value_name = "N", default_value_t = 16)]
     count: usize,
@@ -45,6 +50,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .count(args.count)
         .overwrite(args.overwrite);
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
+    let options = args.runtime.over(args.onnx.over(options));
     draw(&job, &args.model, &options, &args.out, reporter)
 }
 

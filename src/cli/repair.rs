@@ -1,6 +1,7 @@
 //! Owns `vqtok repair`.
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
+use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -25,6 +26,10 @@ pub(super) struct Args {
     moved: Option<Folders>,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
+    #[command(flatten)]
+    runtime: RuntimeFlags,
     /// Images a batch [default: what suits the device]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -37,7 +42,8 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let mut job = Repair::new(&args.dir).batch_size(args.batch_size);
     if let Some(model) = &args.model {
-        job = job.model(model, args.common.options(&args.checkpoint, &PixelFlags::default())?);
+        let options = args.common.options(&args.checkpoint, &PixelFlags::default())?;
+        job = job.model(model, args.runtime.over(args.onnx.over(options)));
     }
     if let Some(Folders { old, new }) = &args.moved {
         job = job.moved(old, new);

@@ -2,6 +2,7 @@
 
 use super::common::{CheckpointFlags, Common, PixelFlags, stop_flag};
 use super::inputs::{FactFlags, InputFlags};
+use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
@@ -27,6 +28,10 @@ pub(super) struct Args {
     model: PathBuf,
     #[command(flatten)]
     checkpoint: CheckpointFlags,
+    #[command(flatten)]
+    onnx: OnnxFlags,
+    #[command(flatten)]
+    runtime: RuntimeFlags,
     /// Recipe to train with where PATH doesn't exist: a name or a TOML file (`vqtok recipe list`)
     /// [default: photos-vqvae-64]
     #[arg(long, value_name = "FILE")]
@@ -86,7 +91,8 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
-    options.check_device()?;
+    let options = args.runtime.over(args.onnx.over(options));
+    options.check_device_for(&args.model)?;
     let inputs = args.facts.of(Inputs::from(args.inputs));
     let mut job = Tokenize::of(inputs.clone(), args.out.clone())
         .label_level(args.label_level)

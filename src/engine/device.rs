@@ -18,6 +18,8 @@ pub enum DeviceChoice {
     Cpu,
     /// The NVIDIA GPU of that number, or an error.
     Cuda(usize),
+    /// The same through TensorRT, for models in ONNX files.
+    TensorRt(usize),
 }
 
 impl FromStr for DeviceChoice {
@@ -26,17 +28,38 @@ impl FromStr for DeviceChoice {
     fn from_str(word: &str) -> Result<DeviceChoice> {
         let wrong = || {
             let shown = text::shorten(word);
-            Error::setting(DEVICE, format!("{shown}: choose auto, cpu, cuda or cuda:N"))
+            Error::setting(
+                DEVICE,
+                format!("{shown}: choose auto, cpu, cuda or cuda:N, tensorrt or tensorrt:N"),
+            )
         };
         match word.split_once(':') {
             None => match word {
                 "auto" => Ok(DeviceChoice::Auto),
                 "cpu" => Ok(DeviceChoice::Cpu),
                 "cuda" => Ok(DeviceChoice::Cuda(0)),
+                "tensorrt" => Ok(DeviceChoice::TensorRt(0)),
                 _ => Err(wrong()),
             },
             Some(("cuda", number)) => number.parse().map(DeviceChoice::Cuda).map_err(|_| wrong()),
+            Some(("tensorrt", number)) => {
+                number.parse().map(DeviceChoice::TensorRt).map_err(|_| wrong())
+            }
             Some(_) => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    /// As it is chosen.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Cuda(0) => f.write_str("cuda"),
+            DeviceChoice::Cuda(number) => write!(f, "cuda:{number}"),
+            DeviceChoice::TensorRt(0) => f.write_str("tensorrt"),
+            DeviceChoice::TensorRt(number) => write!(f, "tensorrt:{number}"),
         }
     }
 }
@@ -99,6 +122,10 @@ mod tests {
         assert_eq!(device("auto").unwrap(), DeviceChoice::Auto);
         assert_eq!(device("cuda").unwrap(), DeviceChoice::Cuda(0));
         assert_eq!(device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
+        assert_eq!(device("tensorrt").unwrap(), DeviceChoice::TensorRt(0));
+        for word in ["auto", "cpu", "cuda", "cuda:2", "tensorrt", "tensorrt:1"] {
+            assert_eq!(device(word).unwrap().to_string(), word);
+        }
         for wrong in ["cuda:", "cuda:x", "cpu:1", "gpu", ""] {
             let text = device(wrong).unwrap_err().to_string();
             assert!(text.contains("choose auto, cpu, cuda or cuda:N"), "{text}");

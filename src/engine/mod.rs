@@ -2,13 +2,15 @@
 //! Must not know: files, shards, threads other than its own.
 //!
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
-//! kernels, `cuda/` those for NVIDIA's GPUs.
+//! kernels, `cuda/` those for NVIDIA's GPUs, and `onnx/`
+//! runs models in ONNX files through ONNX Runtime.
 
 pub(crate) mod candle;
 pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod device;
 mod interface;
+pub(crate) mod onnx;
 pub(crate) mod oom_split;
 mod open;
 pub(crate) mod reference;
@@ -16,4 +18,5 @@ pub(crate) mod reference;
 pub use device::{DeviceChoice, Precision};
 pub(crate) use interface::images_for_threads;
 pub use interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
+pub(crate) use onnx::OnnxEngine;
 pub use open::{open, require};

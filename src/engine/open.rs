@@ -16,6 +16,7 @@ pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Resul
     match device {
         DeviceChoice::Cuda(number) => open_cuda(opened, number, precision),
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(opened)?)),
+        DeviceChoice::TensorRt(_) => Err(no_tensorrt()),
     }
 }
 
@@ -26,6 +27,7 @@ pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Resul
 /// A device whose engine or libraries aren't there, a precision it doesn't have.
 pub fn require(device: DeviceChoice, precision: Precision) -> Result<()> {
     match (device, precision) {
+        (DeviceChoice::TensorRt(_), _) => Err(no_tensorrt()),
         (DeviceChoice::Cuda(_), _) => require_cuda(precision),
         (_, Precision::F32) => Ok(()),
         (_, Precision::Bf16) => {
@@ -33,6 +35,10 @@ pub fn require(device: DeviceChoice, precision: Precision) -> Result<()> {
             Err(Error::setting(PRECISION, reason))
         }
     }
+}
+
+fn no_tensorrt() -> Error {
+    Error::setting(DEVICE, "tensorrt: for models in ONNX files alone; use cpu or cuda")
 }
 
 #[cfg(feature = "cuda")]

@@ -8,8 +8,8 @@ use super::events::Observer;
 use super::pixels::PixelSettings;
 use super::plan::rows;
 use super::survey::Survey;
-use super::tokenizer::TokenizerOptions;
-use crate::checkpoint::model_card;
+use super::tokenizer_options::TokenizerOptions;
+use crate::checkpoint::{model_card, onnx};
 use crate::data::Buckets;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -43,8 +43,15 @@ impl Survey {
     ) -> Result<Vec<BucketCount>> {
         let model = model.as_ref();
         let path = storage::opening(|| storage::local_copy(model).map_err(Error::io(model)))?;
-        let card = TokenizerOptions::new().detect(|options| model_card::read(&path, options))?;
-        let preparation = PixelSettings::new().bucketed(&card.config, buckets)?;
+        let config = match onnx::is_onnx(&path) {
+            // The pixels that a token covers show when the network runs.
+            true => TokenizerOptions::new().open(&path)?.config().clone(),
+            false => {
+                let options = TokenizerOptions::new();
+                options.detect(|options| model_card::read(&path, options))?.config
+            }
+        };
+        let preparation = PixelSettings::new().bucketed(&config, buckets)?;
         let Some(sizes) = &preparation.buckets else { return Ok(Vec::new()) };
         let count = |&(width, height): &(u32, u32)| BucketCount { width, height, images: 0 };
         let mut counts: Vec<_> = sizes.all().iter().map(count).collect();

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::events::Observer;
 use super::tokenize::Tokenize;
-use super::tokenizer::TokenizerOptions;
+use super::tokenizer_options::TokenizerOptions;
 use super::train::{Train, chosen};
 use super::{places, resume};
 use crate::checkpoint::named_as_weights;
+use crate::checkpoint::onnx::OnnxSettings;
 use crate::config::{Recipe, TokenizeRecipe};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -98,9 +99,12 @@ fn beside_a_model(training: &Train, model: &Path) -> Result<TokenizeRecipe> {
 /// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
 /// words that fit a new one.
 fn refuse_to_train(model: &Path, options: &TokenizerOptions) -> Result<()> {
-    let TokenizerOptions { family, model_config, weights, .. } = options;
+    let TokenizerOptions { family, model_config, weights, onnxruntime, onnx, .. } = options;
+    let of_onnx = onnxruntime.is_some() || *onnx != OnnxSettings::default();
     let reason = if family.is_some() || model_config.is_some() || weights.is_some() {
         format!("{FAMILY}, {MODEL_CONFIG} and {WEIGHTS} are for one that exists")
+    } else if of_onnx {
+        "what is said of a model in ONNX files is for one that exists".to_owned()
     } else if named_as_weights(model) {
         "to train one first, give the name of a folder".into()
     } else {

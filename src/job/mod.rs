@@ -38,6 +38,7 @@ mod threads;
 mod tokenize;
 mod tokenize_summary;
 mod tokenizer;
+mod tokenizer_options;
 mod train;
 
 pub use audit::Audit;
@@ -58,7 +59,8 @@ pub use survey::{ChangedImages, InputChanges, Survey, SurveySummary, SurveyedIma
 pub use threads::set_threads;
 pub use tokenize::Tokenize;
 pub use tokenize_summary::TokenizeSummary;
-pub use tokenizer::{Tokenizer, TokenizerOptions};
+pub use tokenizer::Tokenizer;
+pub use tokenizer_options::TokenizerOptions;
 pub use train::{InitFrom, RecipeChoice, Train};
 
 pub(crate) use plan::rows_of_inputs as rows;
@@ -66,4 +68,4 @@ pub(crate) use plan::rows_of_inputs as rows;
 #[cfg(feature = "cli")]
 pub(crate) use inputs::Inputs;
 #[cfg(feature = "cli")]
-pub(crate) use tokenizer::refuse_unfinished;
+pub(crate) use tokenizer_options::refuse_unfinished;

@@ -131,6 +131,11 @@ impl PixelSettings {
         let own = &model.preprocess;
         let rule = match self.resize {
             Some(rule) => rule,
+            None if own.resize.is_empty() => {
+                return Err(Error::invalid(format!(
+                    "the model doesn't say how images become its pixels: pass {RESIZE} RULE"
+                )));
+            }
             None => own.resize.parse()?,
         };
         let size = size(rule)?;

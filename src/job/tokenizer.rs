@@ -1,4 +1,4 @@
-//! Owns the opened tokenizer: how it is opened, and pictures to codes and back in memory.
+//! Owns the opened tokenizer: pictures to codes and back in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,133 +8,16 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::codes::{Codes, problem};
-use super::model_copy::of_a_copy;
 use super::pixels::PixelSettings;
-use crate::checkpoint::find::configs;
-use crate::checkpoint::recognise::detect::{self, DetectOptions};
+use super::tokenizer_options::TokenizerOptions;
 use crate::data::BucketSizes;
 use crate::data::prepare::{self, Pixels, Preparation};
-use crate::engine::{self, Decoded, DeviceChoice, Engine, PixelBatch, Precision, oom_split};
+use crate::engine::{self, Decoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
-use crate::storage;
 use crate::tokens::TOKENS_MAX;
-use crate::train;
-use crate::util::settings::{MODEL, RESUME, SIZE};
-use crate::util::{compute_pool, text};
-
-/// How a tokenizer is opened: what a published checkpoint doesn't say of itself, where it computes,
-/// and what images become before it sees them.
-#[derive(Debug, Clone, Default)]
-pub struct TokenizerOptions {
-    device: DeviceChoice,
-    precision: Precision,
-    pub(super) family: Option<String>,
-    pub(super) model_config: Option<PathBuf>,
-    pub(super) weights: Option<String>,
-    pub(super) pixels: PixelSettings,
-}
-
-impl TokenizerOptions {
-    /// Everything as the model says.
-    pub fn new() -> TokenizerOptions {
-        TokenizerOptions::default()
-    }
-
-    /// Where images are encoded; decoding runs on the CPU in any case.
-    pub fn device(mut self, device: DeviceChoice) -> TokenizerOptions {
-        self.device = device;
-        self
-    }
-
-    /// What a GPU computes in.
-    pub fn precision(mut self, precision: Precision) -> TokenizerOptions {
-        self.precision = precision;
-        self
-    }
-
-    /// Family of the checkpoint, where the names of its weights can't tell.
-    pub fn family(mut self, name: impl Into<String>) -> TokenizerOptions {
-        self.family = Some(name.into());
-        self
-    }
-
-    /// Published configuration (JSON or YAML), where it doesn't lie beside the checkpoint.
-    pub fn model_config(mut self, file: impl Into<PathBuf>) -> TokenizerOptions {
-        self.model_config = Some(file.into());
-        self
-    }
-
-    /// Which of several sets of weights in one file: the start of their names, such as `ema`.
-    pub fn weights(mut self, prefix: impl Into<String>) -> TokenizerOptions {
-        self.weights = Some(prefix.into());
-        self
-    }
-
-    /// What an image becomes before the model sees it.
-    pub fn pixels(mut self, pixels: PixelSettings) -> TokenizerOptions {
-        self.pixels = pixels;
-        self
-    }
-
-    /// Refuses a device or precision that no model could be opened on, before any work.
-    ///
-    /// # Errors
-    /// That.
-    pub fn check_device(&self) -> Result<()> {
-        engine::require(self.device, self.precision)
-    }
-
-    /// Opens a model folder or a checkpoint file.
-    ///
-    /// # Errors
-    /// A model that can't be read, whose family isn't clear, whose training isn't finished, or that
-    /// asks for a device that isn't there or a precision that the device doesn't have.
-    pub fn open(&self, model: impl AsRef<Path>) -> Result<Tokenizer> {
-        let model = model.as_ref();
-        let path = &storage::opening(|| storage::local_copy(model).map_err(Error::io(model)))?;
-        compute_pool::check_environment()?;
-        self.pixels.check()?;
-        refuse_unfinished(path)?;
-        self.check_device()?;
-        let opened = self.detect(|options| detect::begin(path, options));
-        let engine = opened.and_then(|opened| {
-            engine::open(opened, self.device, self.precision).map_err(Error::about(path))
-        });
-        let engine = engine.map_err(|error| of_a_copy(error, model))?;
-        let (path, model, pixels) = (path.to_path_buf(), model.to_path_buf(), self.pixels);
-        let options = self.clone();
-        Ok(Tokenizer { engine, path, model, pixels, options, images_max: usize::MAX })
-    }
-
-    /// Reads a checkpoint with what is said about it.
-    ///
-    /// # Errors
-    /// Those of `read`; a configuration that can't be read.
-    pub(crate) fn detect<T>(&self, read: impl FnOnce(&DetectOptions) -> Result<T>) -> Result<T> {
-        let config = self.model_config.as_deref().map(configs::read).transpose()?;
-        read(&DetectOptions {
-            family: self.family.as_deref(),
-            config: config.as_ref(),
-            weights: self.weights.as_deref(),
-            ..DetectOptions::default()
-        })
-    }
-}
-
-/// Refuses the folder of a training that has no model yet, before it is taken for a checkpoint.
-pub(crate) fn refuse_unfinished(model: &Path) -> Result<()> {
-    if !train::unfinished(model) {
-        return Ok(());
-    }
-    Err(train::failed(model).unwrap_or_else(|| {
-        Error::invalid(format!(
-            "{0}: its training isn't finished, so there is no model yet; train into this {MODEL} \
-             again with {RESUME}",
-            text::path(model)
-        ))
-    }))
-}
+use crate::util::settings::SIZE;
+use crate::util::text;
 
 /// A model on a device, with the preparation of its images.
 ///
@@ -152,7 +35,7 @@ pub struct Tokenizer {
     /// What it was opened with.
     pub(super) options: TokenizerOptions,
     /// As many images go to the device at a time: fewer once it ran out of memory.
-    images_max: usize,
+    pub(super) images_max: usize,
 }
 
 impl fmt::Debug for Tokenizer {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::events::{Event, Observer, Relay};
 use super::inputs::Inputs;
 use super::pixels::PixelSettings;
-use super::tokenizer::refuse_unfinished;
+use super::tokenizer_options::refuse_unfinished;
 use super::{places, resume};
 use crate::config::Recipe;
 use crate::error::{Error, Result};

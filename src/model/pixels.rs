@@ -20,6 +20,8 @@ impl InputRange {
                 InputRange::Diffusers => 2.0 * unit - 1.0,
                 InputRange::ChameleonHf => byte as f32 * 0.0078 - 1.0,
                 InputRange::Centered => unit - 0.5,
+                // By the channel: whoever runs such a model makes tables of its own.
+                InputRange::Stated => byte as f32,
             }
         })
     }
@@ -48,6 +50,8 @@ impl OutputRange {
                 let sigmoid = 1.0 / (1.0 + (-x).exp());
                 (255.0 * ((sigmoid - 0.1) / 0.8).clamp(0.0, 1.0)) as u8
             }
+            // With its own scale undone before.
+            OutputRange::Stated => x.clamp(0.0, 255.0).round_ties_even() as u8,
             OutputRange::CenteredRound => {
                 (255.0 * (x + 0.5).clamp(0.0, 1.0)).round_ties_even() as u8
             }
@@ -92,6 +96,7 @@ mod tests {
             UnitRound,
             UnitMuse,
             Dalle,
+            Stated,
             CenteredRound,
         ] {
             assert_eq!(rule.to_byte(-1e30), 0, "{rule:?}");

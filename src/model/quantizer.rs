@@ -203,7 +203,10 @@ impl VectorQuantizer {
             QuantizerRule::Projection => projection.map(|(weight, bias)| {
                 SearchTable::largest(&weight, weight.len() / codes, Some(&bias))
             }),
-            QuantizerRule::Sign | QuantizerRule::Logits | QuantizerRule::Fsq => None,
+            QuantizerRule::Sign
+            | QuantizerRule::Logits
+            | QuantizerRule::Fsq
+            | QuantizerRule::Exported => None,
         };
         let fsq = match rule {
             QuantizerRule::Fsq => Some(levels(config)?),

@@ -25,6 +25,7 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
     }
     check_quantizer(&config.quantizer)?;
     match &config.architecture {
+        Architecture::Onnx(_) => Err("a model in ONNX files runs in ONNX Runtime alone".into()),
         Architecture::Vqvae(c) => {
             levels("downsamples", c.downsamples)?;
             positive(&[("hidden", c.hidden / if c.downsamples > 1 { 2 } else { 1 })])?;

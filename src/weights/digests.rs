@@ -40,11 +40,18 @@ impl Pending {
         check: impl FnOnce(&Digests) -> Result<()> + Send + 'static,
     ) -> Pending {
         let weights = weights.clone();
+        Pending::computing(move || {
+            let digests = Digests::of(&weights)?;
+            check(&digests)?;
+            Ok(digests)
+        })
+    }
+
+    /// Those that `work` gives.
+    pub(crate) fn computing(work: impl FnOnce() -> Result<Digests> + Send + 'static) -> Pending {
         let work = move || {
             let _at = panics::at("hash weights", None);
-            let digests = Digests::of(&weights).map_err(|e| e.to_string())?;
-            check(&digests).map_err(|e| e.to_string())?;
-            Ok(digests)
+            work().map_err(|e| e.to_string())
         };
         let thread = std::thread::Builder::new().name("vqtok-digests".into()).spawn(work);
         Pending(LazyLock::new(Box::new(move || {

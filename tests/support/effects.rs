@@ -22,6 +22,18 @@ pub enum Case {
 }
 pub use Case::{Bounded, Differs, Kept, Refused};
 
+/// The case of a flag about models in ONNX files, which that of `line` isn't.
+pub fn onnx_case(line: &str, flag: &str) -> Option<Case> {
+    let value = match flag {
+        "codes" => "8",
+        "layout" => "NCHW",
+        "mean" | "std" => "127.5",
+        "onnxruntime" => "nowhere",
+        _ => return None,
+    };
+    Some(Refused(format!("{line} --{flag} {value}").leak()))
+}
+
 /// The commands by the file that has the cases of their flags, `tests/settings_*.rs`, and how many flags
 /// they have at least.
 const GROUPS: [(&str, &[&str], usize); 4] = [

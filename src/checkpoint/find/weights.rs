@@ -20,7 +20,8 @@ const PICKLES: [&str; 5] = ["ckpt", "pt", "pth", "bin", "pkl"];
 
 /// Whether a path is named as files of weights are.
 pub(crate) fn named_as_weights(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "safetensors" || PICKLES.iter().any(|x| e == *x))
+    let known = ["safetensors", "onnx"];
+    path.extension().is_some_and(|e| known.iter().chain(&PICKLES).any(|x| e == *x))
 }
 
 /// Most candidates named in a message.

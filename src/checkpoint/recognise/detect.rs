@@ -15,12 +15,13 @@ use super::sets::{self, Chosen};
 use super::setting_names::SettingNames;
 use super::{choice, fields, provenance, validate};
 use crate::checkpoint::folder;
+use crate::checkpoint::onnx::{self, OnnxSettings};
 use crate::checkpoint::open::open as open_raw;
 use crate::checkpoint::raw::RawCheckpoint;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;
-use crate::util::settings::MODEL_CONFIG;
+use crate::util::settings::{CODES, LAYOUT, MEAN, MODEL_CONFIG, STD, Setting};
 use crate::util::text;
 use crate::weights::digests::Pending;
 use crate::weights::store::Weights;
@@ -34,6 +35,8 @@ pub struct DetectOptions<'a> {
     pub config: Option<&'a Value>,
     /// Which of several sets of weights in one file: the start of their names.
     pub weights: Option<&'a str>,
+    /// What is said about ONNX files.
+    pub onnx: Option<&'a OnnxSettings>,
     /// What a front end calls these.
     pub settings: SettingNames,
 }
@@ -58,6 +61,43 @@ impl DetectOptions<'_> {
     }
 }
 
+impl DetectOptions<'_> {
+    /// Errors where something is said of an ONNX model that is for checkpoints of weights.
+    pub(crate) fn refuse_for_onnx(&self, family: &str) -> Result<()> {
+        let setting = match self {
+            DetectOptions { weights: Some(_), settings, .. } => settings.weights,
+            DetectOptions { family: Some(word), settings, .. } if *word != family => {
+                settings.family
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::setting(
+            setting,
+            "is for checkpoints of weights, and the model is in ONNX files",
+        ))
+    }
+
+    /// Errors where something is said of a checkpoint that is for ONNX files.
+    pub(crate) fn refuse_onnx(&self) -> Result<()> {
+        match self.onnx.and_then(said) {
+            None => Ok(()),
+            Some(setting) => Err(Error::setting(setting, "is for models in ONNX files alone")),
+        }
+    }
+}
+
+/// The first setting that is said.
+fn said(onnx: &OnnxSettings) -> Option<Setting> {
+    let OnnxSettings { codes, layout, mean, std } = onnx;
+    let all = [
+        (codes.is_some(), CODES),
+        (layout.is_some(), LAYOUT),
+        (mean.is_some(), MEAN),
+        (std.is_some(), STD),
+    ];
+    all.into_iter().find_map(|(is_said, setting)| is_said.then_some(setting))
+}
+
 /// Opens a checkpoint, published or our own, as a configuration and weights under canonical names,
 /// on the CPU.
 ///
@@ -65,6 +105,10 @@ impl DetectOptions<'_> {
 /// Where it can't be read or is damaged, or its family isn't clear: the error lists what fits.
 pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weights)> {
     let Opened { config, weights, digests } = begin(path, options)?;
+    if config.family == onnx::FAMILY {
+        let path = text::path(path);
+        return Err(Error::invalid(format!("{path}: an ONNX model, whose weights aren't read")));
+    }
     digests.get()?;
     Ok((config, weights))
 }
@@ -75,10 +119,14 @@ pub fn open(path: &Path, options: &DetectOptions) -> Result<(ModelConfig, Weight
 /// As [`open`], but for weights that aren't those that were written.
 pub fn begin(path: &Path, options: &DetectOptions) -> Result<Opened> {
     if let Some(own) = folder::own(path) {
+        options.refuse_onnx()?;
         let (config, weights, noted) = folder::open(own)?;
         options.refuse_for_own(own, &config)?;
         let digests = Pending::checked(&weights, move |digests| noted.check(digests));
         return Ok(Opened { config, weights, digests });
+    }
+    if let Some(opened) = onnx::begin(path, options)? {
+        return Ok(opened);
     }
     let (_, detected, weights) = read(path, options)?;
     let digests = Pending::of(&weights);
@@ -94,6 +142,7 @@ pub(crate) fn read(
     path: &Path,
     options: &DetectOptions,
 ) -> Result<(RawCheckpoint, Detected, Weights)> {
+    options.refuse_onnx()?;
     let raw = open_raw(path)?;
     let placed = || -> Result<(Detected, Weights)> {
         let detected = detect_raw(&raw, options)?;

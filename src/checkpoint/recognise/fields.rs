@@ -236,7 +236,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             agree(&["n_res_block"], c.res_blocks, "residual blocks")?;
             agree(&["n_res_channel"], c.res_channels, "channels in a residual block")
         }
-        Architecture::Vqvae(_) => Ok(()),
+        Architecture::Vqvae(_) | Architecture::Onnx(_) => Ok(()),
     }
 }
 

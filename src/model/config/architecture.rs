@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::onnx::OnnxConfig;
+
 /// The network families, each with its own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -20,6 +22,9 @@ pub enum Architecture {
     Dalle(DalleConfig),
     /// VQ-VAE-2 (rosinality): two levels of codes.
     Vqvae2(Vqvae2Config),
+    /// A network in ONNX files, which no configuration of ours describes: the files do.
+    #[serde(skip_deserializing)]
+    Onnx(Box<OnnxConfig>),
 }
 
 impl Architecture {
@@ -32,6 +37,7 @@ impl Architecture {
             Architecture::OpenMagvit2(c) => c.parts,
             Architecture::VitVqgan(c) => c.parts,
             Architecture::Dalle(c) => c.parts,
+            Architecture::Onnx(c) => c.parts(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod model;
+mod onnx;
 mod pixels;
 mod quantizer;
 
@@ -11,6 +12,9 @@ pub use architecture::{
     VqganDecoderConfig, Vqvae2Config, VqvaeConfig,
 };
 pub use model::{FORMAT, ModelConfig};
+pub use onnx::{
+    OnnxConfig, OnnxElement, OnnxNetwork, OnnxPixels, OnnxTensor, PixelLayout, PixelScale,
+};
 pub use pixels::{InputRange, OutputRange, PixelConfig, PreprocessConfig};
 pub use quantizer::{DEPTH_MAX, QuantizerConfig, QuantizerRule};
 pub(crate) use quantizer::{is_one, one};

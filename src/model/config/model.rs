@@ -43,6 +43,7 @@ impl ModelConfig {
     pub fn levels(&self) -> usize {
         match &self.architecture {
             Architecture::Vqvae2(_) => 2,
+            Architecture::Onnx(c) => c.levels(),
             _ => self.quantizer.depth,
         }
     }
@@ -61,6 +62,7 @@ impl ModelConfig {
             Architecture::VitVqgan(c) => c.patch,
             Architecture::Dalle(_) => square(8),
             Architecture::Vqvae2(_) => square(4),
+            Architecture::Onnx(c) => c.factor(),
         }
     }
 
@@ -86,6 +88,7 @@ impl ModelConfig {
             }
             // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
             Architecture::OpenMagvit2(_) => (height.div_ceil(fh), width.div_ceil(fw)),
+            Architecture::Onnx(c) => return c.grids(height, width),
             _ => (height / fh, width / fw),
         };
         if h == 0 || w == 0 {

@@ -35,6 +35,9 @@ pub enum InputRange {
     ChameleonHf,
     /// x/255 - 0.5, [-0.5, 0.5]: the classic VQ-VAE trained here.
     Centered,
+    /// What an ONNX file's settings say of its own input.
+    #[serde(skip_deserializing)]
+    Stated,
 }
 
 /// From the decoder's floats to bytes; all clamp. `model::pixels` applies them.
@@ -59,6 +62,9 @@ pub enum OutputRange {
     Dalle,
     /// round half even of 255 (x + 0.5): the classic VQ-VAE trained here.
     CenteredRound,
+    /// What an ONNX file's settings say of its own output.
+    #[serde(skip_deserializing)]
+    Stated,
 }
 
 /// The default way from an oriented image to the model's pixels.

@@ -110,6 +110,9 @@ pub enum QuantizerRule {
     Sign,
     /// Each channel bounded and rounded, channel 0 the low digit (FSQ).
     Fsq,
+    /// Whatever the network does: its codes come out of it.
+    #[serde(skip_deserializing)]
+    Exported,
 }
 
 impl fmt::Display for QuantizerRule {

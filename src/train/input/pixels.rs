@@ -12,6 +12,8 @@ pub(crate) fn limits(range: InputRange) -> (f64, f64) {
         InputRange::Unit => (0.0, 1.0),
         InputRange::Dalle => (0.1, 0.9),
         InputRange::Centered => (-0.5, 0.5),
+        // Of models that ONNX Runtime runs, none of which is trained.
+        InputRange::Stated => (0.0, 255.0),
         InputRange::Taming
         | InputRange::Chameleon
         | InputRange::Symmetric

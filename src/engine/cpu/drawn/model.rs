@@ -257,6 +257,7 @@ fn parts(architecture: &Architecture) -> Parts {
         Architecture::VitVqgan(c) => c.parts,
         Architecture::Dalle(c) => c.parts,
         Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
+        Architecture::Onnx(c) => c.parts(),
     }
 }
 
@@ -312,7 +313,7 @@ fn widest(architecture: &Architecture) -> usize {
         Architecture::Vqvae(c) => c.hidden / 2 + 1,
         Architecture::Vqvae2(c) => c.channels / 2 + 1,
         Architecture::Dalle(c) => 4 * c.hidden,
-        Architecture::VitVqgan(_) => 1,
+        Architecture::VitVqgan(_) | Architecture::Onnx(_) => 1,
     }
 }
 

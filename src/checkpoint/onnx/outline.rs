@@ -1,0 +1,270 @@
+//! Owns what an ONNX file says of itself, read before any library sees it: inputs, outputs, where its
+//! weights lie, and whether it asks for what isn't given. Must not know: what its operators compute.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tensors::{Tensor, tensor};
+use super::wire::{Fields, Value, message, numbers, text};
+use crate::util::text::shorten;
+
+/// Graphs within graphs at most (branches and loops).
+const NESTED_MAX: usize = 8;
+
+/// Domains whose operators ONNX Runtime brings with it.
+const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+
+/// Operators that begin a number of steps which no one bounds.
+const UNBOUNDED: [&str; 1] = ["Loop"];
+
+/// What a file says of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Outline {
+    /// Who wrote it.
+    pub producer: String,
+    /// Version of ONNX's own operators.
+    pub opset: i64,
+    /// Inputs that have no value in the file.
+    pub inputs: Vec<ValueInfo>,
+    /// Outputs.
+    pub outputs: Vec<ValueInfo>,
+    /// Numbers in its weights.
+    pub parameters: u64,
+    /// Files beside it that hold weights, with the bytes that are read of each.
+    pub external: BTreeMap<String, u64>,
+}
+
+/// An input or output.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ValueInfo {
+    /// Its name.
+    pub name: String,
+    /// ONNX's number of the type of its elements; 0 where it is no tensor.
+    pub element: i64,
+    /// Its sides, None each where they vary; None altogether where nothing is said.
+    pub dims: Option<Vec<Option<usize>>>,
+}
+
+/// The files' structure while it is read.
+struct Reading<'a> {
+    outline: Outline,
+    /// Domains of functions that the file itself defines.
+    own: BTreeSet<String>,
+    initializers: BTreeSet<&'a [u8]>,
+}
+
+impl Outline {
+    /// Of a file's bytes.
+    ///
+    /// # Errors
+    /// Bytes that are no whole model; operators that ONNX Runtime doesn't have; a tensor that says it
+    /// holds more than is there.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Outline, String> {
+        let mut graph = None;
+        let mut functions = Vec::new();
+        let mut reading = Reading {
+            outline: Outline::default(),
+            own: BTreeSet::new(),
+            initializers: BTreeSet::new(),
+        };
+        for field in Fields::of(bytes) {
+            match field? {
+                (2, value) => reading.outline.producer = text(value),
+                (7, value) => graph = Some(message(value)?),
+                (8, value) => reading.opset(message(value)?)?,
+                (25, value) => functions.push(message(value)?),
+                _ => {}
+            }
+        }
+        let Some(graph) = graph else { return Err("there is no graph in it".into()) };
+        if reading.outline.opset == 0 {
+            return Err("it doesn't say which operators it uses (opset_import)".into());
+        }
+        for function in &functions {
+            for field in Fields::of(function) {
+                if let (10, value) = field? {
+                    reading.own.insert(text(value));
+                }
+            }
+        }
+        for function in functions {
+            reading.nodes(function, 7, 0)?;
+        }
+        reading.graph(graph, 0)?;
+        reading.faces(graph)?;
+        Ok(reading.outline)
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn opset(&mut self, message: &[u8]) -> Result<(), String> {
+        let (mut domain, mut version) = (String::new(), 0);
+        for field in Fields::of(message) {
+            match field? {
+                (1, value) => domain = text(value),
+                (2, Value::Number(number)) => version = number as i64,
+                _ => {}
+            }
+        }
+        if domain.is_empty() || domain == "ai.onnx" {
+            self.outline.opset = version;
+        }
+        Ok(())
+    }
+
+    /// Nodes and weights of a graph, and of those within it.
+    fn graph(&mut self, graph: &'a [u8], depth: usize) -> Result<(), String> {
+        if depth > NESTED_MAX {
+            return Err(format!("graphs are nested more than {NESTED_MAX} deep"));
+        }
+        for field in Fields::of(graph) {
+            match field? {
+                (5, value) => {
+                    let found = tensor(message(value)?)?;
+                    if depth == 0 {
+                        self.initializers.insert(found.name);
+                    }
+                    self.add(&found)?;
+                }
+                (15, _) => return Err("it holds sparse weights, which aren't read".into()),
+                _ => {}
+            }
+        }
+        self.nodes(graph, 1, depth)
+    }
+
+    fn add(&mut self, tensor: &Tensor) -> Result<(), String> {
+        self.outline.parameters = self.outline.parameters.saturating_add(tensor.elements);
+        if let Some(external) = &tensor.external {
+            let end = external.end()?;
+            let read = self.outline.external.entry(external.location.clone()).or_default();
+            *read = end.max(*read);
+        }
+        Ok(())
+    }
+
+    /// The nodes in the field `number` of a graph or function.
+    fn nodes(&mut self, graph: &'a [u8], number: u64, depth: usize) -> Result<(), String> {
+        for field in Fields::of(graph) {
+            if let (field, value) = field?
+                && field == number
+            {
+                self.node(message(value)?, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &'a [u8], depth: usize) -> Result<(), String> {
+        let (mut kind, mut domain) = (String::new(), String::new());
+        let mut attributes = Vec::new();
+        for field in Fields::of(node) {
+            match field? {
+                (4, value) => kind = text(value),
+                (7, value) => domain = text(value),
+                (5, value) => attributes.push(message(value)?),
+                _ => {}
+            }
+        }
+        let (known, kind) = (DOMAINS.contains(&domain.as_str()), shorten(&kind));
+        if !known && !self.own.contains(&domain) {
+            let domain = shorten(&domain);
+            return Err(format!(
+                "its operator {kind} of {domain} is a custom one, which ONNX Runtime doesn't have; \
+                 export the model without it"
+            ));
+        }
+        if UNBOUNDED.contains(&kind.as_str()) {
+            return Err(format!(
+                "its operator {kind} repeats itself as often as it likes; export the model with its \
+                 steps written out"
+            ));
+        }
+        for attribute in attributes {
+            self.attribute(attribute, depth)?;
+        }
+        Ok(())
+    }
+
+    fn attribute(&mut self, attribute: &'a [u8], depth: usize) -> Result<(), String> {
+        for field in Fields::of(attribute) {
+            match field? {
+                (5 | 10, value) => {
+                    let found = tensor(message(value)?)?;
+                    self.add(&found)?;
+                }
+                (6 | 11, value) => self.graph(message(value)?, depth + 1)?,
+                (22 | 23, _) => return Err("it holds sparse weights, which aren't read".into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Inputs and outputs of the graph itself.
+    fn faces(&mut self, graph: &'a [u8]) -> Result<(), String> {
+        for field in Fields::of(graph) {
+            match field? {
+                (11, value) => {
+                    let found = value_info(message(value)?)?;
+                    // Files of old list their weights among the inputs.
+                    if !self.initializers.contains(found.name.as_bytes()) {
+                        self.outline.inputs.push(found);
+                    }
+                }
+                (12, value) => self.outline.outputs.push(value_info(message(value)?)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn value_info(bytes: &[u8]) -> Result<ValueInfo, String> {
+    let mut info = ValueInfo::default();
+    for field in Fields::of(bytes) {
+        match field? {
+            (1, value) => info.name = text(value),
+            (2, value) => {
+                for field in Fields::of(message(value)?) {
+                    if let (1, value) = field? {
+                        tensor_type(message(value)?, &mut info)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(info)
+}
+
+fn tensor_type(bytes: &[u8], info: &mut ValueInfo) -> Result<(), String> {
+    for field in Fields::of(bytes) {
+        match field? {
+            (1, value) => info.element = numbers(value)?.last().copied().unwrap_or(0),
+            (2, value) => {
+                let dims = Fields::of(message(value)?).filter_map(|field| match field {
+                    Ok((1, value)) => Some(message(value).and_then(dim)),
+                    Ok(_) => None,
+                    Err(reason) => Some(Err(reason)),
+                });
+                info.dims = Some(dims.collect::<Result<_, _>>()?);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A side; exporters write -1 and 0 too where it varies.
+fn dim(bytes: &[u8]) -> Result<Option<usize>, String> {
+    let mut side = None;
+    for field in Fields::of(bytes) {
+        if let (1, Value::Number(number)) = field? {
+            side = Some(number as i64);
+        }
+    }
+    match side {
+        Some(side) if side > i64::from(u32::MAX) => Err(format!("a side of {side}")),
+        side => Ok(side.filter(|side| *side > 0).map(|side| side as usize)),
+    }
+}

@@ -1,0 +1,111 @@
+//! Owns what the shape of a token output means: the grid of each image. Must not know: the tokens.
+
+/// The grid of one image, as far as the shape of an output for `images` images tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Height and width.
+    Grid(usize, usize),
+    /// So many tokens, in whatever grid.
+    Tokens(usize),
+}
+
+/// Reads the shape of an output: `[N, h, w]` with or without a side of one for channels, `[N, L]`, flat,
+/// or `[h, w]` of a single image.
+///
+/// # Errors
+/// Another shape, or one of other images.
+pub(super) fn shape(dims: &[i64], images: usize) -> Result<Shape, String> {
+    let other =
+        || format!("{dims:?} for {images} images is no grid of codes: [N,h,w], [N,L] or flat");
+    let sides: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+    let sides = sides.ok_or_else(other)?;
+    let found = match sides[..] {
+        [n, h, w] if n == images => Shape::Grid(h, w),
+        [n, 1, h, w] | [n, h, w, 1] if n == images => Shape::Grid(h, w),
+        [n, tokens] if n == images => Shape::Tokens(tokens),
+        [h, w] if images == 1 => Shape::Grid(h, w),
+        [all] if images > 0 && all % images == 0 => Shape::Tokens(all / images),
+        _ => return Err(other()),
+    };
+    match found {
+        Shape::Grid(h, w) if h * w > 0 => Ok(found),
+        Shape::Tokens(tokens) if tokens > 0 => Ok(found),
+        _ => Err(other()),
+    }
+}
+
+/// What tells the grid of tokens in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Known {
+    /// The grid itself.
+    pub(super) grid: Option<[usize; 2]>,
+    /// Pixels a token covers.
+    pub(super) factor: Option<[usize; 2]>,
+}
+
+impl Shape {
+    /// The grid for images of `height` x `width` pixels: as it is known, else that of square tokens,
+    /// else a row.
+    ///
+    /// # Errors
+    /// A grid that is known and has another number of tokens.
+    pub(super) fn grid(
+        self,
+        (height, width): (usize, usize),
+        known: Known,
+    ) -> Result<(usize, usize), String> {
+        let tokens = match self {
+            Shape::Grid(h, w) => return Ok((h, w)),
+            Shape::Tokens(tokens) => tokens,
+        };
+        let factor = |[fh, fw]: [usize; 2]| [height / fh, width / fw];
+        if let Some([h, w]) = known.grid.or(known.factor.map(factor)) {
+            return match h.checked_mul(w) == Some(tokens) {
+                true => Ok((h, w)),
+                false => Err(format!("it gives {tokens} codes where a grid of {h}x{w} was said")),
+            };
+        }
+        let square = (1..=height.min(width)).find(|side| {
+            let (h, w) = (height / side, width / side);
+            height % side == 0 && width % side == 0 && h * w == tokens
+        });
+        Ok(square.map_or((1, tokens), |side| (height / side, width / side)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_of_all_kinds() {
+        for (dims, images, expected) in [
+            (&[4, 8, 6][..], 4, Shape::Grid(8, 6)),
+            (&[4, 1, 8, 6], 4, Shape::Grid(8, 6)),
+            (&[4, 8, 6, 1], 4, Shape::Grid(8, 6)),
+            (&[4, 48], 4, Shape::Tokens(48)),
+            (&[192], 4, Shape::Tokens(48)),
+            (&[8, 6], 1, Shape::Grid(8, 6)),
+            (&[1, 48], 1, Shape::Tokens(48)),
+        ] {
+            assert_eq!(shape(dims, images), Ok(expected), "{dims:?}");
+        }
+        for dims in [&[4, 2, 8, 6][..], &[3, 8, 6], &[7], &[], &[4, 0], &[0], &[4, -1], &[1; 5]] {
+            assert!(shape(dims, 4).is_err(), "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_in_a_row_find_their_grid() {
+        let none = Known::default();
+        let row = Shape::Tokens(48);
+        assert_eq!(row.grid((64, 48), none), Ok((8, 6)));
+        assert_eq!(row.grid((64, 64), none), Ok((1, 48)));
+        let said = Known { grid: Some([4, 12]), ..none };
+        assert_eq!(row.grid((64, 64), said), Ok((4, 12)));
+        let said = Known { factor: Some([4, 16]), ..none };
+        assert_eq!(row.grid((64, 48), said), Ok((16, 3)));
+        assert!(row.grid((64, 64), said).unwrap_err().contains("16x4"));
+        assert_eq!(Shape::Grid(2, 3).grid((64, 64), said), Ok((2, 3)));
+    }
+}
