@@ -166,7 +166,10 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Re
     let q = &config.quantizer;
     let vb = vb.pp("quantize");
     let codebook = match q.rule {
-        QuantizerRule::Sign | QuantizerRule::Logits | QuantizerRule::Fsq => None,
+        QuantizerRule::Sign
+        | QuantizerRule::SignHigh
+        | QuantizerRule::Logits
+        | QuantizerRule::Fsq => None,
         _ => Some(vb.get((q.all_codes(), q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
     };
     let projection = match q.rule {

@@ -2,7 +2,7 @@
 //! Must not know: engines.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vqtok::internals::engine::{CodeGrid, Encoded, PixelBatch};
@@ -33,6 +33,16 @@ pub fn family_word(case: &Value) -> &'static str {
         "vitvqgan" => "vit-vqgan",
         "dalle_dvae" => "dalle",
         "vqvae2" => "vqvae2",
+        "showo_magvitv2" => "showo",
+        "emu35_ibq" => "emu35",
+        "cosmos_di" => "cosmos",
+        "rqvae" => "rqvae",
+        "maskbit_vqgan_plus" if case["config"]["quantizer_type"] == "lookup" => "vqgan-plus",
+        "maskbit_vqgan_plus" => "maskbit",
+        "movqgan" if case["case"].as_str().is_some_and(|name| name.contains("diffusers")) => "movq",
+        "movqgan" => "movqgan",
+        "emu3_vision_tokenizer" if case.get("prefix").is_some() => "emu3-hf",
+        "emu3_vision_tokenizer" => "emu3",
         muse if muse.contains("muse") => "open-muse",
         other => panic!("a family without a word: {other}"),
     }
@@ -51,24 +61,50 @@ pub struct Case {
 /// Every case of a folder, by name; empty where the data isn't there.
 pub fn cases(root: &str) -> Vec<Case> {
     let Some(root) = shared(root) else { return vec![] };
-    let mut cases = Vec::new();
-    for entry in std::fs::read_dir(root).expect("the golden folder") {
-        let folder = entry.expect("an entry").path();
-        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
-        let json: Value = serde_json::from_str(&text).expect("case.json");
-        if json.get("family").is_some() {
-            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-            cases.push(Case { name, folder, json });
-        }
-    }
+    let mut cases = in_folder(&root);
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(!cases.is_empty(), "no case in the golden folder");
     cases
 }
 
+/// Every case of the families from 2024 on, in a folder for each family, that vqtok reads.
+pub fn family_cases() -> Vec<Case> {
+    let Some(root) = shared("golden_families") else { return vec![] };
+    let mut cases: Vec<Case> = folders(&root).iter().flat_map(|family| in_folder(family)).collect();
+    cases.retain(|case| !UNREAD.contains(&case.json["family"].as_str().expect("a family")));
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(!cases.is_empty(), "no case in the golden folder");
+    cases
+}
+
+/// Families that vqtok doesn't read yet.
+const UNREAD: [&str; 4] = ["infinity", "titok", "unitok", "var"];
+
+/// The folders in a folder.
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).expect("the golden folder");
+    entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()).collect()
+}
+
+/// The cases among the folders of a folder.
+fn in_folder(root: &Path) -> Vec<Case> {
+    let case = |folder: PathBuf| {
+        let text = std::fs::read_to_string(folder.join("case.json")).ok()?;
+        let json: Value = serde_json::from_str(&text).expect("case.json");
+        json.get("family")?;
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        Some(Case { name, folder, json })
+    };
+    folders(root).into_iter().filter_map(case).collect()
+}
+
 impl Case {
     /// Every container the case's weights were published in.
     pub fn checkpoints(&self) -> Vec<PathBuf> {
+        // Two halves that belong together.
+        if self.folder.join("encoder.jit").exists() {
+            return vec![self.folder.clone()];
+        }
         const WEIGHTS: &[&str] = &["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
         let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder)
             .expect("the case")
@@ -119,6 +155,26 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     let difference =
         |(a, b): (&f32, &f32)| if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
     a.iter().zip(b).map(difference).fold(0.0, f32::max)
+}
+
+/// The levels of codes of `[N, h, w]` or `[N, h, w, depth]`.
+pub fn levels(tokens: &NpzArray) -> Vec<Vec<i64>> {
+    let depth = if tokens.shape.len() == 4 { tokens.shape[3] } else { 1 };
+    let all = tokens.i64();
+    (0..depth).map(|level| all.iter().skip(level).step_by(depth).copied().collect()).collect()
+}
+
+/// The same as an engine decodes them.
+pub fn encoded(tokens: &NpzArray) -> Encoded {
+    let [count, height, width] = tokens.shape[..3] else { panic!("tokens are [N, h, w]") };
+    let level = |codes: Vec<i64>| CodeGrid {
+        codes: codes.into_iter().map(|code| u32::try_from(code).expect("a code")).collect(),
+        distances: vec![f32::NAN; count * height * width],
+        height,
+        width,
+    };
+    let levels = levels(tokens).into_iter().map(level).collect();
+    Encoded { count, levels, failed: Vec::new() }
 }
 
 /// Tokens `[N, h, w]`, or `[N, T]` of an image of `decoded`'s size.

@@ -31,6 +31,8 @@ pub(super) fn signs(
         reversed_up: layout == KeyLayout::CanonicalReversedUp,
         gen_vision_model: prefix.contains("gen_vision_model."),
         codebook_used: own.contains_key("quantize.codebook_used"),
+        spatial_norm: canonical.values().any(|name| name.ends_with(".norm_layer.weight")),
+        bits_to_indices: own.contains_key("quantize.bits_to_indices"),
     }
 }
 

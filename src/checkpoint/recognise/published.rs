@@ -1,6 +1,7 @@
 //! Owns the reading of published configurations (taming's YAML, diffusers' and transformers' JSON,
 //! Lightning's hyper-parameters): only what names and shapes can't tell.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
@@ -9,6 +10,11 @@ use super::setting_names::SettingNames;
 use crate::checkpoint::find::interpolate;
 use crate::checkpoint::pickle::metadata::SETTINGS;
 use crate::error::{Error, Result};
+use crate::util::text::printable;
+use crate::weights::tensor::RawTensor;
+
+/// The setting that [`Published::add_levels`] makes.
+pub(crate) const LEVELS: &str = "levels of digits";
 
 /// Pixels along a side that a configuration may ask for.
 const SIDE_MAX: u32 = 1 << 16;
@@ -97,6 +103,28 @@ impl Published {
             explicit: explicit.is_some(),
             settings: SettingNames::default(),
         }
+    }
+
+    /// Takes the levels of a quantizer's digits, which Cosmos' modules hold as a tensor, for a setting.
+    ///
+    /// # Errors
+    /// Halves that have other levels than each other.
+    pub(crate) fn add_levels(&mut self, tensors: &BTreeMap<String, RawTensor>) -> Result<()> {
+        let named = |name: &str| name.ends_with("quantizer._levels");
+        let mut all = tensors.iter().filter(|(name, tensor)| named(name) && tensor.len() <= 64);
+        let Some((name, levels)) = all.next() else { return Ok(()) };
+        if let Some((other, _)) = all.find(|(_, other)| other.to_f32() != levels.to_f32()) {
+            return Err(Error::invalid(format!(
+                "`{}` and `{}` differ: the halves belong to different models",
+                printable(name),
+                printable(other)
+            )));
+        }
+        // Whole numbers below 2^24, or refused as settings are.
+        let levels: Vec<i64> = levels.to_f32().iter().map(|&level| level as i64).collect();
+        let source = format!("the checkpoint's `{}`", printable(name));
+        self.sources.push((source, serde_json::json!({ LEVELS: levels })));
+        Ok(())
     }
 
     /// The first value of any of `keys` in any scope.
@@ -259,8 +287,20 @@ fn focus(root: &Value) -> Vec<&Value> {
 /// The maps of a configuration in which settings are looked up: the root and the known nestings;
 /// or why one of them can't be resolved.
 fn scopes(root: &Value) -> Result<Vec<&Map<String, Value>>, &str> {
-    const NESTINGS: &[&str] =
-        &["model", "params", "init_args", "ddconfig", "encoder", "decoder", "quantizer"];
+    const NESTINGS: &[&str] = &[
+        "model",
+        "params",
+        "init_args",
+        "ddconfig",
+        "encoder",
+        "decoder",
+        "quantizer",
+        "vq_model",
+        "arch",
+        "hparams",
+        "dataset",
+        "preprocessing",
+    ];
     if let Some(reason) = interpolate::unresolved(root) {
         return Err(reason);
     }

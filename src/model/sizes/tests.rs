@@ -45,6 +45,8 @@ fn sizes_that_no_network_has_are_refused_by_both_engines() {
                     blocks: 2,
                     attention: vec![false],
                     mid_attention: true,
+                    blocks_by_level: vec![],
+                    spatial_norm: None,
                 })
             }),
             "2 levels and the decoder 1",
