@@ -4,6 +4,7 @@ use super::folder;
 use super::open::open;
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::checkpoint::recognise::families::Family;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig};
@@ -74,8 +75,12 @@ impl Card {
     /// Name and value of every fact, for people.
     pub(crate) fn lines(&self) -> Vec<(String, String)> {
         let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
-        let size =
-            preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
+        let sized = Family::named(family).is_none_or(|family| family.sized);
+        let size = match preprocess.size {
+            Some(size) => format!("{size} px"),
+            None if sized => format!("not said: pass {SIZE}"),
+            None => "each picture's own".to_owned(),
+        };
         let mut lines: Vec<(String, String)> = [
             ("family", format!("{}, {}", text::printable(family), kind(architecture))),
             ("factor", format!("{} pixels a token", self.config.factor()[0])),

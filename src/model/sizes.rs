@@ -43,7 +43,9 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
             positive(&[("channels", c.channels / 2)])?;
             block("res_channels", c.res_channels, c.res_blocks)
         }
-        Architecture::Vqgan(c) => check_vqgan(c),
+        Architecture::Vqgan(c) => {
+            check_vqgan(c).and_then(|()| check_frames(c, config.quantizer.dim))
+        }
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) => {
             widths("widths", &c.widths, c.res_blocks, c.ch)
         }
@@ -95,6 +97,17 @@ fn check_vqgan(c: &VqganConfig) -> Result<(), String> {
             "the encoder has {} levels and the decoder {}: they must be as many",
             c.widths.len(),
             own.widths.len()
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The layers over frames of a decoder take codes, and latents made of them.
+fn check_frames(c: &VqganConfig, dim: usize) -> Result<(), String> {
+    match c.variant.frames.is_some() && c.z_channels != dim {
+        true => Err(format!(
+            "codes of length {dim} and latents of {} channels: layers over frames take both",
+            c.z_channels
         )),
         false => Ok(()),
     }

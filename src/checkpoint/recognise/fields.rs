@@ -221,16 +221,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             check_attention(c, published)?;
             check_levels(c, family, published)
         }
-        Architecture::VqganPlus(c) => {
-            agree(BLOCKS, c.res_blocks, "blocks a level")?;
-            check_widths(c.ch, &c.widths, published)
-        }
-        Architecture::Maskgit(c) => {
-            agree(BLOCKS, c.res_blocks, "blocks a level")?;
-            agree(Z, config.quantizer.dim, "channels of latents")?;
-            check_widths(c.ch, &c.widths, published)
-        }
-        Architecture::OpenMagvit2(c) => {
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) | Architecture::OpenMagvit2(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, config.quantizer.dim, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)

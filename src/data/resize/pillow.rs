@@ -210,7 +210,7 @@ pub(crate) fn reduce(image: &RgbImage, factors: (u32, u32)) -> RgbImage {
             sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(value));
         }
         // A division by multiplying with the reciprocal in 24 bits.
-        image::Rgb(sums.map(|sum| (sum * ((1 << 24) / count) >> 24) as u8))
+        image::Rgb(sums.map(|sum| ((sum * ((1 << 24) / count)) >> 24) as u8))
     })
 }
 

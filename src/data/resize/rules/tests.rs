@@ -217,7 +217,9 @@ fn the_version_of_pillow_reaches_every_rule_but_opencvs() {
     for rule in ResizeRule::all().filter(|rule| *rule == ResizeRule::None || !rule.varies()) {
         let with = |version| prepare(&tall, rule, Some(32), version).unwrap().image;
         let without_pillow = matches!(rule, ResizeRule::Taming | ResizeRule::None);
-        assert_eq!(with(Twelve) == with(Thirteen), without_pillow, "{rule}");
+        // Resized is a square, which loses as many rows as columns.
+        let square = rule == ResizeRule::Movq;
+        assert_eq!(with(Twelve) == with(Thirteen), without_pillow || square, "{rule}");
         let crop = Crop { x: 3, y: 5, width: 61, height: 333 };
         let of_part = |version| part(&tall, crop, rule, Some(32), version).unwrap();
         let without_pillow = rule == ResizeRule::Taming;

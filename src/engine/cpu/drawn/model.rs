@@ -98,8 +98,14 @@ pub(crate) fn draw(family: Family, mut random: Random) -> Drawn {
             OutputRange::Dalle,
         ]),
     };
-    let architecture = architecture(family, r);
+    let mut architecture = architecture(family, r);
     let quantizer = quantizer(family, &architecture, r);
+    // The layers over frames take codes and what is made of them alike.
+    if let Architecture::Vqgan(VqganConfig { z_channels, variant, .. }) = &mut architecture
+        && variant.frames.is_some()
+    {
+        *z_channels = quantizer.dim;
+    }
     let config = ModelConfig {
         format: FORMAT.to_owned(),
         family: "vqtok".to_owned(),

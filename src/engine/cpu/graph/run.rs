@@ -283,19 +283,8 @@ impl Graph {
         scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
     }
 
-    fn convolve_step(
-        &self,
-        step: &Step,
-        shapes: &BoundStep,
-        arena: &mut Arena,
-        threads: Threads,
-    ) -> Result<()> {
-        let Step::Convolve { layer, from, to, before, upsample, residual } = *step else {
-            return Ok(());
-        };
-        let layer = &self.layers[layer];
-        let BoundStep { input: shape, output: size, algorithm, moments: wanted, .. } = *shapes;
-        let packed = layer.packed(self.isa, algorithm)?;
+    /// Scale and shift of what stands in front of a convolution.
+    fn scale_ahead(&self, before: Before, from: Slot, shape: MapShape, arena: &mut Arena) {
         match before {
             Before::Norm(norm) | Before::NormSilu(norm) => {
                 self.normalise(norm, from, shape, arena);
@@ -311,6 +300,22 @@ impl Graph {
             }
             Before::Nothing | Before::Relu => {}
         }
+    }
+
+    fn convolve_step(
+        &self,
+        step: &Step,
+        shapes: &BoundStep,
+        arena: &mut Arena,
+        threads: Threads,
+    ) -> Result<()> {
+        let Step::Convolve { layer, from, to, before, upsample, residual } = *step else {
+            return Ok(());
+        };
+        let layer = &self.layers[layer];
+        let BoundStep { input: shape, output: size, algorithm, moments: wanted, .. } = *shapes;
+        let packed = layer.packed(self.isa, algorithm)?;
+        self.scale_ahead(before, from, shape, arena);
         let mut output = std::mem::take(&mut arena.slots[to.0]);
         let mut partial = std::mem::take(&mut arena.partial);
         let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
