@@ -322,7 +322,8 @@ fn golden_every_tensor_is_used_or_named_and_a_wrong_map_is_caught() {
             ..DetectOptions::default()
         };
         let detected = detect_raw(&raw, &options).unwrap_or_else(|e| panic!("{}: {e}", case.name));
-        let mut accounted: Vec<&String> = detected.placements.values().map(|p| &p.source).collect();
+        let mut accounted: Vec<&String> =
+            detected.placements.values().flat_map(|p| p.sources()).collect();
         accounted.extend(detected.ignored.keys());
         accounted.sort();
         assert_eq!(accounted, raw.tensors.keys().collect::<Vec<_>>(), "{}", case.name);

@@ -88,7 +88,7 @@ fn golden_plain_operations() {
     });
     for (op, groups) in [("group_norm_g4", 4), ("group_norm_one_channel_a_group", 8)] {
         check_op(&case, op, &["x", "w", "b"], |t| {
-            let spec = NormSpec { groups, eps: 1e-6 };
+            let spec = NormSpec::new(groups, 1e-6);
             let norm = GroupNorm { weight: t[1].clone(), bias: t[2].clone(), spec };
             norm.forward(&t[0]).unwrap()
         });

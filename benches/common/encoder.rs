@@ -30,6 +30,7 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
         norm_eps: 1e-6,
         parts,
         decoder: None,
+        variant: Default::default(),
     };
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);

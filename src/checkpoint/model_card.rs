@@ -4,6 +4,7 @@ use super::open::open;
 use super::{folder, onnx};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
+use crate::checkpoint::recognise::families::Family;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::config::{Architecture, ModelConfig, QuantizerConfig, QuantizerRule};
@@ -99,8 +100,12 @@ impl Card {
     /// Name and value of every fact, for people.
     pub(crate) fn lines(&self) -> Vec<(String, String)> {
         let ModelConfig { family, architecture, quantizer, pixels, preprocess, .. } = &self.config;
-        let size =
-            preprocess.size.map_or_else(|| format!("not said: pass {SIZE}"), |s| format!("{s} px"));
+        let sized = Family::named(family).is_none_or(|family| family.sized);
+        let size = match preprocess.size {
+            Some(size) => format!("{size} px"),
+            None if sized => format!("not said: pass {SIZE}"),
+            None => "each picture's own".to_owned(),
+        };
         let resize = match preprocess.resize.as_str() {
             "" => format!("not said: pass {RESIZE}"),
             rule => text::printable(rule).into_owned(),

@@ -16,9 +16,14 @@ use crate::error::Result;
 /// Where nothing, or more than one thing, could be meant by `path`; where a file is broken,
 /// hostile or without tensors; where a configuration that belongs to it can't be read.
 pub fn open(path: &Path) -> Result<RawCheckpoint> {
-    let halves = ["encoder", "decoder"].map(|side| (side, path.join(format!("{side}.pkl"))));
-    if halves.iter().all(|(_, file)| file.is_file()) {
-        return open_halves(halves);
+    // DALL-E's dVAE and Cosmos' modules are published as a file for each half; the names of the
+    // second say themselves which they are of.
+    for (extension, renamed) in [("pkl", true), ("jit", false)] {
+        let file = |side| (side, path.join(format!("{side}.{extension}")));
+        let halves = ["encoder", "decoder"].map(file);
+        if halves.iter().all(|(_, file)| file.is_file()) {
+            return open_halves(halves, renamed);
+        }
     }
     let found = weights::locate(path)?;
     let mut checkpoint = match &found.weights {
@@ -31,15 +36,14 @@ pub fn open(path: &Path) -> Result<RawCheckpoint> {
     Ok(checkpoint)
 }
 
-/// DALL-E's dVAE as published: a file for each half. Their names get the half's in front.
-fn open_halves(halves: [(&str, PathBuf); 2]) -> Result<RawCheckpoint> {
+/// Both halves as one checkpoint; with the half in front of their names where they are `renamed`.
+fn open_halves(halves: [(&str, PathBuf); 2], renamed: bool) -> Result<RawCheckpoint> {
     let mut checkpoint = RawCheckpoint::default();
     for (side, file) in halves {
         let mut half = file::open(&file)?;
-        let renamed = half.tensors.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
-        checkpoint.tensors.extend(renamed);
-        let renamed = half.unread.into_iter().map(|(name, t)| (format!("{side}.{name}"), t));
-        checkpoint.unread.extend(renamed);
+        let own = |name: String| if renamed { format!("{side}.{name}") } else { name };
+        checkpoint.tensors.extend(half.tensors.into_iter().map(|(name, t)| (own(name), t)));
+        checkpoint.unread.extend(half.unread.into_iter().map(|(name, t)| (own(name), t)));
         checkpoint.notes.append(&mut half.notes);
         checkpoint.hparams = checkpoint.hparams.or(half.hparams);
         checkpoint.files.append(&mut half.files);

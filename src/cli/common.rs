@@ -35,7 +35,8 @@ pub struct PixelFlags {
     #[arg(long, value_name = "N", value_parser = size_of)]
     pub size: Option<u32>,
     /// Resize rule: bicubic, bilinear, lanczos, box, taming, llamagen, chameleon, dalle, maskgit,
-    /// muse, vit, vqvae2, stretch, pad or none [default: the model's; in training, the recipe's]
+    /// muse, vit, vqvae2, var, unitok, infinity, movq, emu3, emu35, stretch, pad or none
+    /// [default: the model's; in training, the recipe's]
     #[arg(long, value_name = "RULE")]
     pub resize: Option<ResizeRule>,
     /// Background of transparent pixels: white, black or drop [default: white; in training,

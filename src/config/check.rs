@@ -24,8 +24,11 @@ impl Recipe {
                 self.model.channels
             ));
         }
-        if self.data.resize == ResizeRule::None {
-            return wrong("data.resize is none: training needs one size for all images".into());
+        if self.data.resize.varies() {
+            return wrong(format!(
+                "data.resize is {}: training needs one size for all images",
+                self.data.resize
+            ));
         }
         self.data.resize.check(self.data.pillow)?;
         if self.data.resize == ResizeRule::Pad && self.train.augment.crop.is_some() {

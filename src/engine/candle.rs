@@ -117,6 +117,7 @@ impl CandleEngine {
 
     fn encode_images(&self, batch: &PixelBatch) -> Result<Vec<Vec<EncodedLevel>>> {
         batch.check(self.config())?;
+        let batch = &*batch.padded(self.config());
         self.each(batch.count, |i| self.encode_image(batch, i))
     }
 

@@ -1,5 +1,7 @@
 //! Owns what every engine is: batches of pixels in, codes out, and back.
 
+use std::borrow::Cow;
+
 use super::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
@@ -25,6 +27,25 @@ impl PixelBatch {
     pub fn image(&self, index: usize) -> &[u8] {
         let len = self.height * self.width * self.channels;
         &self.pixels[index * len..][..len]
+    }
+
+    /// The batch as the network takes it: of the same images in the middle of black ones, where the
+    /// model pads to multiples of some pixels; what is odd of it is below and on the right.
+    pub(crate) fn padded(&self, config: &ModelConfig) -> Cow<'_, PixelBatch> {
+        let Some(pad) = config.pad() else { return Cow::Borrowed(self) };
+        let PixelBatch { count, height, width, channels, .. } = *self;
+        let [high, wide] = [height, width].map(|side| side.next_multiple_of(pad));
+        if (high, wide) == (height, width) {
+            return Cow::Borrowed(self);
+        }
+        let (top, left) = ((high - height) / 2, (wide - width) / 2);
+        let mut pixels = vec![0; count * high * wide * channels];
+        for (at, row) in self.pixels.chunks_exact(width * channels).enumerate() {
+            let (image, y) = (at / height, at % height);
+            let start = ((image * high + top + y) * wide + left) * channels;
+            pixels[start..start + row.len()].copy_from_slice(row);
+        }
+        Cow::Owned(PixelBatch { pixels, count, height: high, width: wide, channels })
     }
 
     /// Whether a model can take the batch; the grid (h, w) of each level that it gives.

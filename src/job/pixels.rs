@@ -163,14 +163,14 @@ impl PixelSettings {
 /// The side that images are resized to under `rule`; None where they keep their sizes.
 fn side(asked: Option<u32>, own: Option<u32>, rule: ResizeRule) -> Result<Option<u32>> {
     match (asked, asked.or(own), rule) {
-        (Some(size), _, ResizeRule::None) => Err(Error::setting(
+        (Some(size), _, rule) if rule.varies() => Err(Error::setting(
             SIZE,
             format!(
-                "{size}: images keep their sizes under the resize rule none; leave one of both \
-             away"
+                "{size}: images {} sizes under the resize rule {rule}; leave one of both away",
+                if rule == ResizeRule::None { "keep their" } else { "get" }
             ),
         )),
-        (_, _, ResizeRule::None) => Ok(None),
+        (_, _, rule) if rule.varies() => Ok(None),
         (_, None, _) => Err(Error::invalid(format!(
             "the model doesn't say which image size it was trained for: pass {SIZE} N, a \
              multiple of its factor (rule {rule})"

@@ -207,6 +207,7 @@ fn reconstruct(
     tokenizer: &mut Tokenizer,
 ) -> Result<Vec<Result<Pair, Reject>>> {
     let channels = preparation.channels;
+    let padded = tokenizer.config().pad().is_some();
     let prepare = |image: &SourceImage| {
         let bytes = library.read(image, &preparation.limits)?;
         let prepare::Prepared { pixels: bytes, width, height, .. } =
@@ -222,18 +223,25 @@ fn reconstruct(
         let Pixels { bytes: pixels, width, height } = pixels?;
         let output = decoded.next().unwrap_or_else(|| Ok(RgbImage::new(0, 0)))?;
         let batch = PixelBatch { pixels, count: 1, height, width, channels };
-        Ok(common(to_rgb(&batch, 0), output))
+        Ok(common(to_rgb(&batch, 0), output, padded))
     });
     Ok(pairs.collect())
 }
 
 /// Both cut to the area they share, from the top left: where a size isn't whole tokens, a model
-/// covers fewer pixels than there are, or more.
-pub(super) fn common(input: RgbImage, output: RgbImage) -> Pair {
+/// covers fewer pixels than there are, or more. From the middle, as [`PixelBatch::padded`] puts
+/// them, where the model has padded what it took.
+pub(super) fn common(input: RgbImage, output: RgbImage, padded: bool) -> Pair {
     let width = input.width().min(output.width());
     let height = input.height().min(output.height());
-    let cut = |image: RgbImage| image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
-    (cut(input), cut(output))
+    let (left, top) = match padded {
+        true => ((output.width() - width) / 2, (output.height() - height) / 2),
+        false => (0, 0),
+    };
+    let cut = |image: RgbImage, left, top| {
+        image::imageops::crop_imm(&image, left, top, width, height).to_image()
+    };
+    (cut(input, 0, 0), cut(output, left, top))
 }
 
 /// Of two pictures of one size.

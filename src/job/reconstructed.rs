@@ -25,6 +25,7 @@ pub(super) fn reconstructions(
     let stage = "reconstruct";
     observer.event(&Event::Begin { stage, images: sample.rows.len() as u64 });
     let mut all = Reconstructions::default();
+    let padded = tokenizer.config().pad().is_some();
     let (mut with_psnr, mut with_ssim) = (0, 0);
     for rows in sample.rows.chunks(tokenizer.images_together(&sample.preparation)) {
         if observer.interrupted() {
@@ -35,7 +36,7 @@ pub(super) fn reconstructions(
         let pixels = sample.pixels(rows)?;
         for ((row, pixels), decoded) in rows.iter().zip(pixels).zip(decoded) {
             observer.event(&Event::Audited);
-            match pair(pixels, decoded, sample.preparation.channels) {
+            match pair(pixels, decoded, sample.preparation.channels, padded) {
                 Ok(pair) => {
                     let (one, psnr_db) = compared(row, pair);
                     with_psnr += u64::from(psnr_db.is_finite());
@@ -65,11 +66,12 @@ fn pair(
     pixels: Result<Pixels, Unusable>,
     decoded: Result<RgbImage, Reject>,
     channels: usize,
+    padded: bool,
 ) -> Result<(RgbImage, RgbImage), Unusable> {
     let Pixels { bytes: pixels, height, width } = pixels?;
     let decoded = decoded.map_err(Unusable::Failed)?;
     let batch = PixelBatch { pixels, count: 1, height, width, channels };
-    Ok(common(to_rgb(&batch, 0), decoded))
+    Ok(common(to_rgb(&batch, 0), decoded, padded))
 }
 
 fn compared(row: &SampledRow, pair: (RgbImage, RgbImage)) -> (Reconstruction, f64) {

@@ -204,6 +204,7 @@ impl VectorQuantizer {
                 SearchTable::largest(&weight, weight.len() / codes, Some(&bias))
             }),
             QuantizerRule::Sign
+            | QuantizerRule::SignHigh
             | QuantizerRule::Logits
             | QuantizerRule::Fsq
             | QuantizerRule::Exported => None,
@@ -241,7 +242,7 @@ impl VectorQuantizer {
         let QuantizerConfig { rule, codes, dim, .. } = self.config;
         let wanted = match (&self.search, rule) {
             (Some(table), _) => table.dim,
-            (None, QuantizerRule::Sign | QuantizerRule::Fsq) => dim,
+            (None, QuantizerRule::Sign | QuantizerRule::SignHigh | QuantizerRule::Fsq) => dim,
             (None, QuantizerRule::Logits) => codes,
             (None, _) => {
                 return Err(Error::invalid(
@@ -263,6 +264,7 @@ impl VectorQuantizer {
         let found = match (&self.search, rule) {
             (Some(table), _) => table.search(&z),
             (None, QuantizerRule::Sign) => z.chunks_exact(dim).map(sign_bits).collect(),
+            (None, QuantizerRule::SignHigh) => z.chunks_exact(dim).map(sign_bits_high).collect(),
             (None, _) => z.chunks_exact(codes).map(argmax_first).collect(),
         };
         let distances = match rule {
@@ -301,7 +303,7 @@ impl VectorQuantizer {
             codes.iter().for_each(|code| fsq.lookup(*code, &mut vectors));
             return Ok(vectors);
         }
-        if self.lookup.is_none() && rule != QuantizerRule::Sign {
+        if self.lookup.is_none() && !matches!(rule, QuantizerRule::Sign | QuantizerRule::SignHigh) {
             return Err(Error::invalid("this model has no codebook to look codes up in"));
         }
         let mut vectors = Vec::with_capacity(codes.len() * dim);
@@ -310,9 +312,10 @@ impl VectorQuantizer {
                 Some(codebook) => {
                     vectors.extend_from_slice(&codebook[code as usize * dim..][..dim])
                 }
-                None => {
-                    vectors.extend((0..dim).map(|b| if code >> b & 1 == 1 { 1.0 } else { -1.0 }))
-                }
+                None => vectors.extend((0..dim).map(|channel| {
+                    let bit = if rule == QuantizerRule::Sign { channel } else { dim - 1 - channel };
+                    if code >> bit & 1 == 1 { 1.0 } else { -1.0 }
+                })),
             }
         }
         Ok(vectors)
@@ -338,6 +341,11 @@ fn levels(config: &QuantizerConfig) -> Result<Fsq> {
 /// Bit b is set where `z[b] > 0`.
 pub(crate) fn sign_bits(z: &[f32]) -> u32 {
     z.iter().enumerate().fold(0, |code, (b, &x)| code | u32::from(x > 0.0) << b)
+}
+
+/// Bit `dim - 1 - b` is set where `z[b] > 0`.
+pub(crate) fn sign_bits_high(z: &[f32]) -> u32 {
+    z.iter().fold(0, |code, &x| code << 1 | u32::from(x > 0.0))
 }
 
 fn argmax_first(row: &[f32]) -> u32 {

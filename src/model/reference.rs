@@ -167,6 +167,7 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Re
     let vb = vb.pp("quantize");
     let codebook = match q.rule {
         QuantizerRule::Sign
+        | QuantizerRule::SignHigh
         | QuantizerRule::Logits
         | QuantizerRule::Fsq
         | QuantizerRule::Exported => None,

@@ -6,8 +6,8 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::conv::{Padding, conv_transpose2d, conv2d, relu};
 use super::layers::{
-    AdaptiveNorm, AttnBlock, Bottleneck, Conv2d, ConvTranspose2d, GroupNorm, PlainResidual,
-    ResnetBlock, depth_to_space, double_nearest,
+    AdaptiveNorm, AffineResidual, AttnBlock, Bottleneck, Conv2d, ConvTranspose2d, Norm,
+    PlainResidual, ResnetBlock, depth_to_space, double_nearest, even,
 };
 use super::pool::max_pool2;
 use super::topology::{
@@ -26,11 +26,15 @@ enum Layer {
     ConvHead(Conv2d, usize),
     Upsample(Conv2d),
     Transposed(ConvTranspose2d),
-    NormSilu(GroupNorm),
+    NormSilu(Norm),
     Relu,
+    Silu,
     Resnet(Box<ResnetBlock>),
     Attention(Box<AttnBlock>),
     PlainResidual(Box<PlainResidual>),
+    AffineResidual(Box<AffineResidual>),
+    /// What norms by codes read from here on is the map; the next layer takes the input.
+    KeepCodes,
     Bottleneck(Box<Bottleneck>),
     Resample(Resample),
     DepthToSpace,
@@ -38,24 +42,29 @@ enum Layer {
 }
 
 impl Layer {
-    /// `input` is the network's.
-    fn forward(&self, x: &Tensor, input: &Tensor) -> CandleResult<Tensor> {
+    /// `codes` are what norms by codes read.
+    fn forward(&self, x: &Tensor, codes: &Tensor) -> CandleResult<Tensor> {
         match self {
             Layer::Conv(conv) => conv.forward(x),
             Layer::ConvHead(conv, kept) => conv.forward(x)?.narrow(1, 0, *kept),
             Layer::Upsample(conv) => conv.forward(&double_nearest(x)?),
             Layer::Transposed(conv) => conv.forward(x),
-            Layer::NormSilu(norm) => norm.forward(x)?.silu(),
+            Layer::NormSilu(norm) => norm.forward(x, codes)?.silu(),
             Layer::Relu => relu(x),
-            Layer::Resnet(block) => block.forward(x),
-            Layer::Attention(block) => block.forward(x),
+            Layer::Silu => x.silu(),
+            Layer::Resnet(block) => block.forward(x, codes),
+            Layer::Attention(block) => block.forward(x, codes),
+            Layer::AffineResidual(block) => block.forward(x),
+            // `forward` of all layers does it.
+            Layer::KeepCodes => Ok(x.clone()),
             Layer::PlainResidual(block) => block.forward(x),
             Layer::Bottleneck(block) => block.forward(x),
             Layer::Resample(Resample::Mean) => x.avg_pool2d(2),
             Layer::Resample(Resample::Largest) => max_pool2(x),
             Layer::Resample(Resample::Double) => double_nearest(x),
+            Layer::Resample(Resample::Even) => even(x),
             Layer::DepthToSpace => depth_to_space(x),
-            Layer::AdaptiveNorm(norm) => norm.forward(x, input),
+            Layer::AdaptiveNorm(norm) => norm.forward(x, codes),
         }
     }
 
@@ -130,7 +139,14 @@ impl Sequential {
 }
 
 fn forward(layers: &[Layer], input: &Tensor) -> CandleResult<Tensor> {
-    layers.iter().try_fold(input.clone(), |x, layer| layer.forward(&x, input))
+    let (mut x, mut codes) = (input.clone(), input.clone());
+    for layer in layers {
+        match layer {
+            Layer::KeepCodes => codes = std::mem::replace(&mut x, input.clone()),
+            layer => x = layer.forward(&x, &codes)?,
+        }
+    }
+    Ok(x)
 }
 
 fn blocks(layers: &[Layer]) -> Vec<Block<'_>> {
@@ -145,6 +161,8 @@ pub(crate) struct Builder<'a> {
     layers: Vec<Layer>,
     /// Of the network's input.
     input: usize,
+    /// Of what norms by codes read.
+    codes: usize,
     /// Of what the last layer gives.
     channels: usize,
 }
@@ -152,7 +170,7 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     /// Over inputs of so many channels, with weights from the root of `vb`.
     pub(crate) fn new(vb: VarBuilder<'a>, channels: usize) -> Builder<'a> {
-        Builder { vb, layers: Vec::new(), input: channels, channels }
+        Builder { vb, layers: Vec::new(), input: channels, codes: channels, channels }
     }
 
     /// What was emitted.
@@ -204,7 +222,7 @@ impl Emit for Builder<'_> {
     }
 
     fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()> {
-        let norm = GroupNorm::load(self.vb.pp(name), self.channels, norm)?;
+        let norm = Norm::load(self.vb.pp(name), self.channels, self.codes, norm)?;
         self.push(Layer::NormSilu(norm))
     }
 
@@ -213,12 +231,12 @@ impl Emit for Builder<'_> {
     }
 
     fn resnet(&mut self, name: &str, outputs: usize, spec: ResnetSpec) -> Result<()> {
-        let block = ResnetBlock::load(self.vb.pp(name), self.widths(outputs), spec)?;
+        let block = ResnetBlock::load(self.vb.pp(name), self.widths(outputs), self.codes, spec)?;
         self.push(Layer::Resnet(Box::new(block)))
     }
 
     fn attention(&mut self, name: &str, norm: NormSpec) -> Result<()> {
-        let block = AttnBlock::load(self.vb.pp(name), self.channels, norm)?;
+        let block = AttnBlock::load(self.vb.pp(name), self.channels, self.codes, norm)?;
         self.push(Layer::Attention(Box::new(block)))
     }
 
@@ -231,6 +249,20 @@ impl Emit for Builder<'_> {
     fn bottleneck(&mut self, name: &str, outputs: usize, spec: BottleneckSpec) -> Result<()> {
         let block = Bottleneck::load(self.vb.pp(name), self.widths(outputs), spec)?;
         self.push(Layer::Bottleneck(Box::new(block)))
+    }
+
+    fn silu(&mut self) -> Result<()> {
+        self.push(Layer::Silu)
+    }
+
+    fn affine_resnet(&mut self, name: &str) -> Result<()> {
+        let block = AffineResidual::load(self.vb.pp(name), self.channels)?;
+        self.push(Layer::AffineResidual(Box::new(block)))
+    }
+
+    fn keep_codes(&mut self) -> Result<()> {
+        self.codes = std::mem::replace(&mut self.channels, self.input);
+        self.push(Layer::KeepCodes)
     }
 
     fn resample(&mut self, how: Resample) -> Result<()> {

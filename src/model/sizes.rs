@@ -13,6 +13,15 @@ const CODES_MAX: usize = 1 << 24;
 /// Bits of a code at most.
 const BITS_MAX: usize = 31;
 
+/// Pixels along the side of a patch at most: kernels take windows of three.
+const PATCH_MAX: usize = 8;
+
+/// The same of what pictures are padded to multiples of.
+const PAD_MAX: usize = 1 << 10;
+
+/// Halvings of the number of frames at most.
+const FRAME_HALVINGS_MAX: usize = 3;
+
 /// Errors where a count or a width is zero or another list's length is wrong, so that the network
 /// could not be built, or not be run.
 pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
@@ -35,8 +44,12 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
             positive(&[("channels", c.channels / 2)])?;
             block("res_channels", c.res_channels, c.res_blocks)
         }
-        Architecture::Vqgan(c) => check_vqgan(c),
-        Architecture::Maskgit(c) => widths("widths", &c.widths, c.res_blocks, c.ch),
+        Architecture::Vqgan(c) => {
+            check_vqgan(c).and_then(|()| check_frames(c, config.quantizer.dim))
+        }
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) => {
+            widths("widths", &c.widths, c.res_blocks, c.ch)
+        }
         Architecture::OpenMagvit2(c) => widths("widths", &c.widths, c.res_blocks, c.ch),
         Architecture::Dalle(c) => {
             // The blocks' inner width is a quarter.
@@ -69,12 +82,17 @@ fn check_vqgan(c: &VqganConfig) -> Result<(), String> {
     let own = c.decoder();
     widths("widths", &c.widths, c.res_blocks.max(usize::from(!c.parts.encoder())), c.ch)?;
     same_length(&c.widths, &c.attention)?;
+    check_variant(c)?;
     let first = own.widths.last().copied().unwrap_or(0);
     if !c.parts.decoder() {
         return Ok(());
     }
     widths("the decoder's widths", &own.widths, own.blocks, first)?;
     same_length(&own.widths, &own.attention)?;
+    blocks("the decoder's blocks", &own.blocks_by_level, own.widths.len())?;
+    if own.spatial_norm == Some(0) {
+        return Err("the decoder's `spatial_norm` has 0 groups".into());
+    }
     match c.parts == Parts::Both && own.widths.len() != c.widths.len() {
         true => Err(format!(
             "the encoder has {} levels and the decoder {}: they must be as many",
@@ -85,14 +103,66 @@ fn check_vqgan(c: &VqganConfig) -> Result<(), String> {
     }
 }
 
+/// The layers over frames of a decoder take codes, and latents made of them.
+fn check_frames(c: &VqganConfig, dim: usize) -> Result<(), String> {
+    match c.variant.frames.is_some() && c.z_channels != dim {
+        true => Err(format!(
+            "codes of length {dim} and latents of {} channels: layers over frames take both",
+            c.z_channels
+        )),
+        false => Ok(()),
+    }
+}
+
+/// What a family does otherwise than taming.
+fn check_variant(c: &VqganConfig) -> Result<(), String> {
+    let VqganVariant { patch, halvings, pad, frames, .. } = c.variant;
+    blocks("the encoder's blocks", &c.variant.blocks, c.widths.len())?;
+    for (name, side, most) in [("patch", patch, PATCH_MAX), ("pad", pad, PAD_MAX)] {
+        if let Some(side) = side.filter(|side| !side.is_power_of_two() || *side > most) {
+            return Err(format!(
+                "the model's `{name}` is {side}; it must be a power of two up to {most}"
+            ));
+        }
+    }
+    let levels = if c.parts.encoder() { c.widths.len() } else { c.decoder().widths.len() };
+    if halvings.is_some_and(|halvings| halvings >= levels) {
+        return Err(format!("{levels} levels have room for fewer than {levels} halvings"));
+    }
+    if pad.is_some_and(|pad| pad < c.factor()) {
+        return Err(format!("pictures padded to less than a token's {} pixels", c.factor()));
+    }
+    match frames {
+        Some(FramesConfig { halvings, .. }) if !(1..=FRAME_HALVINGS_MAX).contains(&halvings) => {
+            Err(format!(
+                "{halvings} halvings of the number of frames: there must be 1 to \
+                 {FRAME_HALVINGS_MAX}"
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Residual blocks by level, where they are said so.
+fn blocks(name: &str, blocks: &[usize], levels: usize) -> Result<(), String> {
+    match blocks.is_empty() || (blocks.len() == levels && !blocks.contains(&0)) {
+        true => Ok(()),
+        false => Err(format!("{name} are {blocks:?} for {levels} levels, each of which has one")),
+    }
+}
+
 fn check_quantizer(q: &QuantizerConfig) -> Result<(), String> {
     positive(&[("codes", q.codes), ("dim", q.dim)])?;
     match q.rule {
-        QuantizerRule::Sign if q.dim > BITS_MAX || q.codes != 1 << q.dim => Err(format!(
-            "{} codes of {} bits: at most {BITS_MAX} bits, two to their power codes",
-            q.codes, q.dim
-        )),
-        QuantizerRule::Sign => Ok(()),
+        QuantizerRule::Sign | QuantizerRule::SignHigh
+            if q.dim > BITS_MAX || q.codes != 1 << q.dim =>
+        {
+            Err(format!(
+                "{} codes of {} bits: at most {BITS_MAX} bits, two to their power codes",
+                q.codes, q.dim
+            ))
+        }
+        QuantizerRule::Sign | QuantizerRule::SignHigh => Ok(()),
         _ if q.codes > CODES_MAX => {
             Err(format!("{} codes are more than the {CODES_MAX} that can be searched", q.codes))
         }

@@ -97,6 +97,7 @@ pub(crate) fn vqgan(ch: usize, z_channels: usize, norm_groups: usize) -> VqganCo
         norm_eps: 1e-6,
         parts: Parts::Both,
         decoder: None,
+        variant: Default::default(),
     }
 }
 

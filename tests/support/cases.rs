@@ -1,94 +1,30 @@
-//! Owns the walk over the reference cases: their folders, families, configurations and arrays.
-//! Must not know: engines.
+//! Owns the walk over the reference cases of a folder, and their arrays. Must not know: engines.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use serde_json::Value;
-use vqtok::internals::engine::{CodeGrid, Encoded, PixelBatch};
+use vqtok::internals::engine::{CodeGrid, Encoded};
 
 use crate::support::{NpzArray, npz, shared};
+
+#[path = "case.rs"]
+mod case;
+
+use case::in_folder;
+pub use case::{Case, family_word, largest_difference, pixel_batch};
 
 /// The arrays of a file, by name.
 pub type Arrays = BTreeMap<String, NpzArray>;
 
-/// The word of `--family` for a case's own word.
-pub fn family_word(case: &Value) -> &'static str {
-    let config = case["config"].as_object();
-    let amused = config.and_then(|c| c.get("lookup_from_codebook")) == Some(&Value::Bool(true));
-    let diffusers = if amused { "amused" } else { "diffusers" };
-    match case["family"].as_str().expect("a family") {
-        "diffusers_vq" | "amused" => diffusers,
-        "taming" => "taming",
-        "taming_gumbel" => "taming-gumbel",
-        "ldm" => "latent-diffusion",
-        "llamagen" => "llamagen",
-        "janus_orig" => "janus",
-        "hf_janus" => "janus-hf",
-        "chameleon_meta" => "chameleon",
-        "hf_chameleon" => "chameleon-hf",
-        "ibq" => "ibq",
-        "maskgit" => "maskgit",
-        "open_magvit2" => "open-magvit2",
-        "vitvqgan" => "vit-vqgan",
-        "dalle_dvae" => "dalle",
-        "vqvae2" => "vqvae2",
-        muse if muse.contains("muse") => "open-muse",
-        other => panic!("a family without a word: {other}"),
-    }
-}
-
-/// One folder of reference data.
-pub struct Case {
-    /// The folder's name.
-    pub name: String,
-    /// The folder.
-    pub folder: PathBuf,
-    /// `case.json`.
-    pub json: Value,
-}
-
 /// Every case of a folder, by name; empty where the data isn't there.
 pub fn cases(root: &str) -> Vec<Case> {
     let Some(root) = shared(root) else { return vec![] };
-    let mut cases = Vec::new();
-    for entry in std::fs::read_dir(root).expect("the golden folder") {
-        let folder = entry.expect("an entry").path();
-        let Ok(text) = std::fs::read_to_string(folder.join("case.json")) else { continue };
-        let json: Value = serde_json::from_str(&text).expect("case.json");
-        if json.get("family").is_some() {
-            let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-            cases.push(Case { name, folder, json });
-        }
-    }
+    let mut cases = in_folder(&root);
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(!cases.is_empty(), "no case in the golden folder");
     cases
 }
 
 impl Case {
-    /// Every container the case's weights were published in.
-    pub fn checkpoints(&self) -> Vec<PathBuf> {
-        const WEIGHTS: &[&str] = &["safetensors", "ckpt", "pt", "pth", "bin", "pkl"];
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder)
-            .expect("the case")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|p| p.extension().is_some_and(|e| WEIGHTS.iter().any(|w| e == *w)))
-            .collect();
-        files.sort();
-        assert!(!files.is_empty(), "{}: no weights", self.name);
-        files
-    }
-
-    /// The case's configuration where none was published beside the weights.
-    pub fn config(&self) -> Option<&Value> {
-        let published = std::fs::read_dir(&self.folder).expect("the case").any(|entry| {
-            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-            name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with("config.json")
-        });
-        if published { None } else { self.json.get("config") }
-    }
-
     /// What a decoder's case holds: the name of each file of arrays, the arrays, and the codes that
     /// `decoded` was made of. `factor` is the model's.
     pub fn decoded(&self, factor: [usize; 2]) -> Vec<(&'static str, Arrays, Encoded)> {
@@ -103,22 +39,6 @@ impl Case {
         };
         there.map(read).collect()
     }
-}
-
-/// Images `[N, H, W, C]`.
-pub fn pixel_batch(images: &NpzArray) -> PixelBatch {
-    let [count, height, width, channels] = images.shape[..] else {
-        panic!("images are [N, H, W, C]")
-    };
-    PixelBatch { pixels: images.u8(), count, height, width, channels }
-}
-
-/// Infinite where one isn't a number.
-pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let difference =
-        |(a, b): (&f32, &f32)| if a.is_finite() { (a - b).abs() } else { f32::INFINITY };
-    a.iter().zip(b).map(difference).fold(0.0, f32::max)
 }
 
 /// Tokens `[N, h, w]`, or `[N, T]` of an image of `decoded`'s size.

@@ -220,6 +220,26 @@ mod tests {
     }
 
     #[test]
+    fn modules_of_torchscript_are_read_by_their_attributes_and_their_code_is_not() {
+        let mut pickle = b"\x80\x02c__torch__.net\nNet\n)\x81}(X\x07\0\0\0encoder".to_vec();
+        pickle.extend(b"c__torch__.torch.nn.conv.___torch_mangle_1\nConv2d\n)\x81}(");
+        pickle.extend(&pickle_of(&["weight"])[4..]);
+        // Instead of the end of a dict: another attribute, both states, the end.
+        pickle.truncate(pickle.len() - 2);
+        pickle.extend(b"X\x08\0\0\0training\x89ubX\x08\0\0\0training\x89ub.");
+        let data = floats([1.0, -2.0]);
+        let file = zip(&[
+            ("net/data.pkl", &pickle, false),
+            ("net/data/0", &data, false),
+            ("net/code/__torch__/net.py", b"def forward(self): boom", false),
+            ("net/constants.pkl", b"\x80\x02cos\nsystem\n)R.", false),
+        ]);
+        let contents = read(&file.into()).unwrap();
+        assert_eq!(contents.tensors.keys().collect::<Vec<_>>(), ["encoder.weight"]);
+        assert_eq!(contents.tensors["encoder.weight"].to_f32(), [1.0, -2.0]);
+    }
+
+    #[test]
     fn a_file_without_tensors_says_what_it_holds() {
         let cases: &[(&[u8], &str)] = &[
             (b"\x80\x02}X\x05\0\0\0epochK\x01s.", "a dict of 1: \"epoch\""),

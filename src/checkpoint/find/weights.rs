@@ -15,8 +15,8 @@ const CONVENTIONAL: [[&str; 2]; 2] = [
     ["pytorch_model.bin", "diffusion_pytorch_model.bin"],
 ];
 
-/// Extensions of pickled checkpoints.
-const PICKLES: [&str; 5] = ["ckpt", "pt", "pth", "bin", "pkl"];
+/// Extensions of pickled checkpoints, TorchScript's among them.
+const PICKLES: [&str; 6] = ["ckpt", "pt", "pth", "bin", "pkl", "jit"];
 
 /// Whether a path is named as files of weights are.
 pub(crate) fn named_as_weights(path: &Path) -> bool {

@@ -31,6 +31,8 @@ pub(super) fn signs(
         reversed_up: layout == KeyLayout::CanonicalReversedUp,
         gen_vision_model: prefix.contains("gen_vision_model."),
         codebook_used: own.contains_key("quantize.codebook_used"),
+        spatial_norm: canonical.values().any(|name| name.ends_with(".norm_layer.weight")),
+        bits_to_indices: own.contains_key("quantize.bits_to_indices"),
     }
 }
 
@@ -168,8 +170,12 @@ mod tests {
             (target("src.Open_MAGVIT2.models.lfqgan.VQModel"), &["open-magvit2"]),
             (target("enhancing.modules.stage1.vitvqgan.ViTVQ"), &["vit-vqgan"]),
             (target("somebody.VQModel"), &[]),
-            (json!({"_class_name": "VQModel"}), &["diffusers"]),
-            (json!({"_class_name": "VQModel", "lookup_from_codebook": true}), &["amused"]),
+            // Whose decoder's norms tell them apart.
+            (json!({"_class_name": "VQModel"}), &["diffusers", "movq"]),
+            (json!({"_class_name": "VQModel", "lookup_from_codebook": true}), &["amused", "movq"]),
+            (json!({"_class_name": "MAGVITv2"}), &["showo"]),
+            (json!({"model_type": "Emu3VisionVQ"}), &["emu3"]),
+            (json!({"model_type": "emu3", "vq_config": {"a": 1}}), &["emu3-hf"]),
             (json!({"_class_name": "VQGANModel"}), &["open-muse"]),
             (json!({"_class_name": "MaskGitVQGAN"}), &["maskgit"]),
             (json!({"_class_name": "Other", "model_type": "janus"}), &["janus-hf"]),

@@ -20,7 +20,7 @@ pub(super) fn configure(
     published: &Published,
     how: &str,
 ) -> Result<ModelConfig> {
-    let Geometry { architecture, channels, codes, dim, side, optional } = geometry;
+    let Geometry { architecture, channels, codes, dim, depth, levels, side, optional } = geometry;
     if channels != 1 && channels != 3 {
         return Err(Error::invalid(format!("images of {channels} channels; vqtok reads 1 or 3")));
     }
@@ -34,8 +34,11 @@ pub(super) fn configure(
         let found = found.map(|(number, source)| (number.to_string(), source));
         facts.setting(setting.name, found, Some(setting.default));
     }
-    let stated = published.side(&["resolution"])?;
-    let size = side.or_else(|| facts.setting("size", stated, family.size));
+    let stated = if family.sized { published.side(&["resolution"])? } else { None };
+    let size = match family.sized {
+        true => side.or_else(|| facts.setting("size", stated, family.size)),
+        false => None,
+    };
     facts.assumed("resize", family.resize);
     Ok(ModelConfig {
         format: FORMAT.to_owned(),
@@ -43,6 +46,8 @@ pub(super) fn configure(
         architecture,
         quantizer: QuantizerConfig {
             decode_normalised: family.decode_normalised,
+            depth,
+            levels,
             ..QuantizerConfig::new(rule, codes, dim)
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },

@@ -13,7 +13,7 @@ use super::placement::{Detected, Placing};
 use super::published::Published;
 use super::sets::{self, Chosen};
 use super::setting_names::SettingNames;
-use super::{choice, fields, provenance, validate};
+use super::{choice, fields, made, provenance, validate};
 use crate::checkpoint::folder;
 use crate::checkpoint::onnx::{self, OnnxSettings};
 use crate::checkpoint::open::open as open_raw;
@@ -171,6 +171,7 @@ pub fn detect_raw(raw: &RawCheckpoint, options: &DetectOptions) -> Result<Detect
     validate::refuse_unread(&chosen, &raw.unread)?;
     let mut published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
     published.settings = options.settings;
+    published.add_levels(&raw.tensors)?;
     detect(&shapes, &published, options.family, chosen)
 }
 
@@ -198,7 +199,10 @@ fn detect(
     placing.leave_out(layout);
     placing.place(names, family.ema && published.bool("use_ema")?.is_none_or(|(on, _)| on))?;
 
-    let geometry = geometry::infer(layout, &Shapes(&placing.canonical_shapes()), published)?;
+    let depth = made::combine(layout, &mut placing.placements)?;
+    let shapes = placing.canonical_shapes();
+    let mut geometry = geometry::infer(layout, &Shapes(&shapes), published)?;
+    (geometry.codes, geometry.depth) = (geometry.codes / depth, depth);
     let mut config = configure(family, geometry, published, how)?;
     fields::check(&config, family, published)?;
     let mut note = |name: &str, parts: Vec<String>, between: &str| {

@@ -12,6 +12,8 @@
 //!    for the settings that must agree with them.
 //! 4. Settings of its class that nothing here computes yet: the tables of `fields.rs`.
 
+mod recent;
+
 use super::keys::KeyLayout;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
@@ -32,6 +34,10 @@ pub(crate) struct Signs {
     pub gen_vision_model: bool,
     /// LlamaGen's usage counter exists.
     pub codebook_used: bool,
+    /// Norms that codes modulate.
+    pub spatial_norm: bool,
+    /// MaskBit's weights of the bits exist.
+    pub bits_to_indices: bool,
 }
 
 /// What a published configuration calls a family by.
@@ -87,6 +93,10 @@ pub(crate) struct Family {
     pub ema: bool,
     /// Settings that other classes honour and its own passes over.
     pub passed_over: &'static [&'static str],
+    /// The kinds of norms (`norm_type`) that are computed.
+    pub norm_types: &'static [&'static str],
+    /// Whether `resolution` says the size of pictures, and not just that of its training.
+    pub sized: bool,
     /// Settings of which only one value is computed.
     pub only: &'static [(&'static str, u64)],
     /// Its encoder runs a level's attention only where the level has more than one.
@@ -136,6 +146,8 @@ const TAMING: Family = Family {
     size: Some(256),
     ema: false,
     passed_over: &[],
+    norm_types: &["group"],
+    sized: true,
     only: &[],
     skips_lone_attention: false,
     fits: L2_WITH_MID,
@@ -302,6 +314,16 @@ pub(crate) const FAMILIES: &[Family] = &[
         fits: ANY,
         ..TAMING
     },
+    recent::SHOW_O,
+    recent::MOVQGAN,
+    recent::MOVQ,
+    recent::EMU3,
+    recent::EMU3_HF,
+    recent::COSMOS,
+    recent::EMU35,
+    recent::RQVAE,
+    recent::MASKBIT,
+    recent::VQGAN_PLUS,
 ];
 
 const LLAMAGEN: Family = Family {

@@ -19,6 +19,13 @@
 //! | Open-MAGVIT2 | `resolution`, `use_ema` | as taming | as taming |
 //! | ViT-VQGAN | `image_size`, `heads` of each side, `use_norm` | `n_embed`, `embed_dim`, `patch_size` | `use_residual` false |
 //! | DALL-E dVAE | | `n_hid`, `n_init`, `n_blk_per_group`, `vocab_size`, `input_channels`, `output_channels` | `group_count` 4 |
+//! | Show-o `MAGVITv2` | | | |
+//! | MoVQGAN `MOVQ` | `resolution` | as taming | as taming |
+//! | diffusers `VQModel` with spatial norms | as diffusers | as diffusers | `norm_type` spatial, else as diffusers |
+//! | Emu3 (original, transformers) | | `ch`, `ch_mult`, `num_res_blocks`, `z_channels`, `codebook_size`, `embed_dim`, `temporal_downsample_factor`, `in_channels`, `out_channels`, or transformers' names | `double_z`, `double_latent` false, `num_attention_heads` 1 |
+//! | Emu3.5 `IBQ` | | as taming | as IBQ |
+//! | RQ-VAE | `resolution` | as taming, `code_shape` | a vector a token (`latent_shape`), as taming |
+//! | MaskBit, VQGAN+ | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `codebook_size`, `token_size`, `num_channels` | `sample_with_conv` true |
 //! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
 
 use serde_json::Value;
@@ -39,11 +46,8 @@ const WITHOUT_EFFECT: &[&str] = &[
 ];
 
 /// Settings of which some words are computed.
-const WORDS: [(&str, &[&str]); 3] = [
-    ("norm_type", &["group"]),
-    ("act_fn", &["silu", "swish"]),
-    ("attn_type", &["vanilla", "none", "vanilla-xformers"]),
-];
+const WORDS: [(&str, &[&str]); 2] =
+    [("act_fn", &["silu", "swish"]), ("attn_type", &["vanilla", "none", "vanilla-xformers"])];
 
 /// The blocks of diffusers that are computed.
 const BLOCK_TYPES: [(&str, [&str; 2]); 2] = [
@@ -68,13 +72,14 @@ const MUST_BE_FALSE: &[&str] = &[
     "use_cosine_sim",
 ];
 
-const MUST_BE_TRUE: &[&str] = &["resamp_with_conv", "resample_with_conv"];
+const MUST_BE_TRUE: &[&str] = &["resamp_with_conv", "resample_with_conv", "sample_with_conv"];
 
 const WIDTH: &[&str] = &["ch", "base_channels", "hidden_channels"];
 const FACTORS: &[&str] = &["ch_mult", "channel_multiplier", "channel_mult", "encoder_ch_mult"];
 const BLOCKS: &[&str] = &["num_res_blocks", "layers_per_block"];
 const Z: &[&str] = &["z_channels", "latent_channels"];
-const DIM: &[&str] = &["embed_dim", "quantized_embed_dim", "vq_embed_dim", "codebook_embed_dim"];
+const DIM: &[&str] =
+    &["embed_dim", "quantized_embed_dim", "vq_embed_dim", "codebook_embed_dim", "token_size"];
 const CODES: &[&str] = &["n_embed", "num_vq_embeddings", "num_embeddings", "codebook_size"];
 const CHANNELS: &[&str] = &["in_channels", "num_channels", "in_channel", "input_channels"];
 const OUT: &[&str] = &["out_ch", "out_channels", "output_channels"];
@@ -94,6 +99,8 @@ const OTHERS: &[&str] = &[
     "mid_block_add_attention",
     "no_attn_mid_block",
     "lookup_from_codebook",
+    "temporal_downsample_factor",
+    "code_shape",
 ];
 
 /// Errors where an option is on whose mathematics isn't built.
@@ -121,7 +128,7 @@ pub(super) fn refuse_unbuilt(family: &Family, published: &Published) -> Result<(
     if let Some(setting) = published.find(&["remap"])? {
         return setting.refuse("vqtok computes only null");
     }
-    for (key, known) in WORDS {
+    for (key, known) in [("norm_type", family.norm_types)].into_iter().chain(WORDS) {
         if let Some(setting) = published.find(&[key])?
             && !known.iter().any(|word| setting.value == *word)
         {
@@ -178,6 +185,11 @@ pub(super) fn check(config: &ModelConfig, family: &Family, published: &Published
     if config.parts().decoder() {
         agree(OUT, config.pixels.channels, "channels an image")?;
     }
+    if let Some((shape, setting)) = published.list(&["code_shape"])?
+        && shape.get(2) != Some(&config.quantizer.depth)
+    {
+        return other_checkpoint(setting, &format!("codes of depth {}", config.quantizer.depth));
+    }
     check_network(config, family, published)
 }
 
@@ -202,15 +214,14 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, c.z_channels, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)?;
+            if let Some(frames) = c.variant.frames {
+                let equal = 1 << frames.halvings;
+                agree(&["temporal_downsample_factor"], equal, "frames that become one")?;
+            }
             check_attention(c, published)?;
             check_levels(c, family, published)
         }
-        Architecture::Maskgit(c) => {
-            agree(BLOCKS, c.res_blocks, "blocks a level")?;
-            agree(Z, config.quantizer.dim, "channels of latents")?;
-            check_widths(c.ch, &c.widths, published)
-        }
-        Architecture::OpenMagvit2(c) => {
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) | Architecture::OpenMagvit2(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, config.quantizer.dim, "channels of latents")?;
             check_widths(c.ch, &c.widths, published)
@@ -312,7 +323,10 @@ fn check_levels(c: &VqganConfig, family: &Family, published: &Published) -> Resu
         true => c.decoder().attention,
         false => c.attention.clone(),
     };
-    let here = |level: usize| !none && places.contains(&(resolution >> level.min(63)));
+    // Of wavelets, and halved by the levels before it, where those do.
+    let first = resolution / c.variant.patch.unwrap_or(1).max(1);
+    let halvings = c.halvings_of(attention.len()).min(63);
+    let here = |level: usize| !none && places.contains(&(first >> level.min(halvings)));
     if (0..attention.len()).any(|level| here(level) != attention[level]) {
         let text = format!("{} (`resolution` is {resolution})", levels(&attention));
         return other_checkpoint(setting, &text);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod recent;
+
 use super::keys::KeyLayout;
 use super::published::Published;
 use crate::error::{Error, Result};
@@ -81,10 +83,22 @@ pub(crate) struct Geometry {
     pub codes: usize,
     /// D.
     pub dim: usize,
+    /// Residual levels of codes.
+    pub depth: usize,
+    /// Levels of digits, where codes are made of them.
+    pub levels: Vec<usize>,
     /// Pixels a side, where the network has no other size.
     pub side: Option<u32>,
     /// What it takes besides the weights.
     pub optional: Vec<Optional>,
+}
+
+impl Geometry {
+    /// Of an architecture with K codes of length D, and norms whose groups no weight shows.
+    fn new(architecture: Architecture, channels: usize, (codes, dim): (usize, usize)) -> Geometry {
+        let (depth, levels, side, optional) = (1, Vec::new(), None, of_norms());
+        Geometry { architecture, channels, codes, dim, depth, levels, side, optional }
+    }
 }
 
 /// Infers everything that shapes tell; `published` gives what they don't (groups, heads).
@@ -93,7 +107,18 @@ pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -
         KeyLayout::Canonical
         | KeyLayout::CanonicalReversedUp
         | KeyLayout::Diffusers
-        | KeyLayout::LlamaGen => vqgan(shapes, published),
+        | KeyLayout::LlamaGen
+        | KeyLayout::Movq
+        | KeyLayout::DiffusersSpatial => {
+            let config = vqgan(shapes, published)?;
+            let channels = image_channels(shapes)?;
+            Ok(Geometry::new(Architecture::Vqgan(config), channels, codebook(shapes)?))
+        }
+        KeyLayout::ShowO => recent::show_o(shapes, published),
+        KeyLayout::Rqvae => recent::rqvae(shapes, published),
+        KeyLayout::Emu3 | KeyLayout::Emu3Hf => recent::emu3(shapes, published),
+        KeyLayout::Cosmos => recent::cosmos(shapes, published),
+        KeyLayout::MaskBit => recent::vqgan_plus(shapes, published),
         KeyLayout::Maskgit => maskgit(shapes, published),
         KeyLayout::OpenMagvit2 => open_magvit2(shapes, published),
         KeyLayout::Vit => vit(shapes, published),
@@ -101,6 +126,9 @@ pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -
         KeyLayout::Vqvae2 => vqvae2(shapes),
     }
 }
+
+/// Groups of norms that codes modulate: their classes know no others.
+const SPATIAL_GROUPS: usize = 32;
 
 const NORM_GROUPS: &[&str] = &["norm_num_groups"];
 
@@ -127,9 +155,8 @@ fn codebook(shapes: &Shapes) -> Result<(usize, usize)> {
     Ok((shapes.axis(name, 0)?, shapes.axis(name, 1)?))
 }
 
-fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
+fn vqgan(shapes: &Shapes, published: &Published) -> Result<VqganConfig> {
     let parts = shapes.parts("encoder.", "decoder.");
-    let (codes, dim) = codebook(shapes)?;
     let decoder = parts.decoder().then(|| vqgan_decoder(shapes)).transpose()?;
     let mut config = VqganConfig {
         ch: 0,
@@ -142,6 +169,7 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         norm_eps: 1e-6,
         parts,
         decoder: None,
+        variant: VqganVariant::default(),
     };
     if parts.encoder() {
         config.ch = shapes.axis("encoder.conv_in.weight", 0)?;
@@ -167,9 +195,7 @@ fn vqgan(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     if decoder.as_ref().is_some_and(|own| *own != config.decoder()) {
         config.decoder = decoder;
     }
-    let channels = image_channels(shapes)?;
-    let architecture = Architecture::Vqgan(config);
-    Ok(Geometry { architecture, channels, codes, dim, side: None, optional: of_norms() })
+    Ok(config)
 }
 
 fn vqgan_decoder(shapes: &Shapes) -> Result<VqganDecoderConfig> {
@@ -178,6 +204,8 @@ fn vqgan_decoder(shapes: &Shapes) -> Result<VqganDecoderConfig> {
         blocks: shapes.count("decoder.up.0.block."),
         attention: shapes.attention("decoder.up", widths.len()),
         mid_attention: shapes.any("decoder.mid.attn_1."),
+        blocks_by_level: Vec::new(),
+        spatial_norm: shapes.has("decoder.norm_out.norm_layer.weight").then_some(SPATIAL_GROUPS),
         widths,
     })
 }
@@ -206,10 +234,8 @@ fn resnets(shapes: &Shapes, published: &Published) -> Result<ResnetConfig> {
 
 fn maskgit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     let config = resnets(shapes, published)?;
-    let (codes, dim) = codebook(shapes)?;
     let channels = image_channels(shapes)?;
-    let architecture = Architecture::Maskgit(config);
-    Ok(Geometry { architecture, channels, codes, dim, side: None, optional: of_norms() })
+    Ok(Geometry::new(Architecture::Maskgit(config), channels, codebook(shapes)?))
 }
 
 fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
@@ -218,14 +244,18 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         true => shapes.axis("encoder.conv_out.weight", 0)?,
         false => shapes.axis("decoder.conv_in.weight", 1)?,
     };
+    let channels = image_channels(shapes)?;
+    Ok(Geometry::new(Architecture::OpenMagvit2(config), channels, bits(dim)?))
+}
+
+/// The number of codes of so many bits, and these.
+fn bits(dim: usize) -> Result<(usize, usize)> {
     if dim > 31 {
         return Err(Error::invalid(format!(
             "{dim} bits a code are more than the 31 that vqtok can number"
         )));
     }
-    let channels = image_channels(shapes)?;
-    let architecture = Architecture::OpenMagvit2(config);
-    Ok(Geometry { architecture, channels, codes: 1 << dim, dim, side: None, optional: of_norms() })
+    Ok((1 << dim, dim))
 }
 
 fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<TransformerConfig> {
@@ -311,14 +341,8 @@ fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
     }
     let channels = shapes.axis(patches, 1)?;
     let side = Some((grid[0] * patch[0]) as u32);
-    Ok(Geometry {
-        architecture: Architecture::VitVqgan(config),
-        channels,
-        codes,
-        dim,
-        side,
-        optional,
-    })
+    let architecture = Architecture::VitVqgan(config);
+    Ok(Geometry { side, optional, ..Geometry::new(architecture, channels, (codes, dim)) })
 }
 
 fn dalle(shapes: &Shapes) -> Result<Geometry> {
@@ -348,7 +372,8 @@ fn dalle(shapes: &Shapes) -> Result<Geometry> {
     }
     let config = DalleConfig { hidden, init, blocks, parts };
     let architecture = Architecture::Dalle(config);
-    Ok(Geometry { architecture, channels, codes, dim: codes, side: None, optional: Vec::new() })
+    let geometry = Geometry::new(architecture, channels, (codes, codes));
+    Ok(Geometry { optional: Vec::new(), ..geometry })
 }
 
 fn vqvae2(shapes: &Shapes) -> Result<Geometry> {
@@ -363,13 +388,9 @@ fn vqvae2(shapes: &Shapes) -> Result<Geometry> {
         _ => shapes.axis("enc_b.blocks.5.conv.1.weight", 0)?,
     };
     let config = Vqvae2Config { channels, res_blocks, res_channels };
-    Ok(Geometry {
-        architecture: Architecture::Vqvae2(config),
-        channels: shapes.axis("enc_b.blocks.0.weight", 1)?,
-        // Stored transposed: (dim, n).
-        codes: shapes.axis("quantize_b.embed", 1)?,
-        dim: shapes.axis("quantize_b.embed", 0)?,
-        side: None,
-        optional: Vec::new(),
-    })
+    let channels = shapes.axis("enc_b.blocks.0.weight", 1)?;
+    // Stored transposed: (dim, n).
+    let book = (shapes.axis("quantize_b.embed", 1)?, shapes.axis("quantize_b.embed", 0)?);
+    let geometry = Geometry::new(Architecture::Vqvae2(config), channels, book);
+    Ok(Geometry { optional: Vec::new(), ..geometry })
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod recent;
+
 /// A way of naming weights; several families can share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyLayout {
@@ -27,6 +29,22 @@ pub(crate) enum KeyLayout {
     DallePair,
     /// rosinality's VQ-VAE-2.
     Vqvae2,
+    /// Show-o's MAGVITv2: canonical, the 1x1 around the bits inside both halves.
+    ShowO,
+    /// MaskBit's VQGAN+, its decoder's levels counted either way.
+    MaskBit,
+    /// MoVQGAN: canonical, norms modulated by codes in the decoder.
+    Movq,
+    /// The same by diffusers' VQModel.
+    DiffusersSpatial,
+    /// RQ-VAE: canonical, a codebook for each depth.
+    Rqvae,
+    /// Cosmos-Tokenizer's modules: canonical between wavelets, levels of its digits.
+    Cosmos,
+    /// Emu3's vision tokenizer: MoVQGAN with layers over frames.
+    Emu3,
+    /// The same as transformers has it.
+    Emu3Hf,
 }
 
 /// Names that exist in every file of a layout, and the layouts they can belong to. The first part
@@ -55,6 +73,9 @@ impl KeyLayout {
             // The encoder sees an image through 7x7, the decoder one-hot codes through 1x1.
             let encoder = input.last().is_some_and(|&kernel| kernel > 1);
             return Some(if encoder { KeyLayout::DalleEncoder } else { KeyLayout::DalleDecoder });
+        }
+        if let Some(layout) = recent::layout_of(shapes) {
+            return Some(layout);
         }
         Some(if any("encoder.blocks.input.") || any("decoder.blocks.input.") {
             KeyLayout::DallePair
@@ -88,6 +109,10 @@ impl KeyLayout {
                 | KeyLayout::DalleDecoder
                 | KeyLayout::DallePair
                 | KeyLayout::Vqvae2
+                | KeyLayout::ShowO
+                | KeyLayout::MaskBit
+                | KeyLayout::Rqvae
+                | KeyLayout::Cosmos
         )
     }
 
@@ -102,9 +127,15 @@ impl KeyLayout {
     }
 
     /// How many levels the decoder has, where its levels are counted the other way round.
-    fn decoder_levels<'a>(self, names: impl Iterator<Item = &'a str>) -> usize {
+    fn decoder_levels<'a>(self, names: impl Iterator<Item = &'a str> + Clone) -> usize {
         let stem = match self {
-            KeyLayout::Diffusers => "decoder.up_blocks.",
+            KeyLayout::Diffusers | KeyLayout::DiffusersSpatial => "decoder.up_blocks.",
+            // The highest resolution doubles nothing: without this the levels count from there.
+            KeyLayout::MaskBit
+                if names.clone().any(|name| name == "decoder.up.0.upsample_conv.weight") =>
+            {
+                "decoder.up."
+            }
             KeyLayout::LlamaGen => "decoder.conv_blocks.",
             KeyLayout::CanonicalReversedUp => "decoder.up.",
             _ => return 0,
@@ -124,9 +155,16 @@ impl KeyLayout {
             | KeyLayout::OpenMagvit2
             | KeyLayout::Vit
             | KeyLayout::Vqvae2
+            | KeyLayout::Movq
+            | KeyLayout::Rqvae
+            | KeyLayout::Cosmos
             | KeyLayout::DallePair => None,
             KeyLayout::CanonicalReversedUp => reversed_up(&parts, levels),
-            KeyLayout::Diffusers => diffusers(&parts, levels),
+            KeyLayout::Diffusers | KeyLayout::DiffusersSpatial => diffusers(&parts, levels),
+            KeyLayout::ShowO => recent::show_o(&parts),
+            KeyLayout::MaskBit => recent::maskbit(&parts, levels),
+            KeyLayout::Emu3 => recent::emu3(&parts),
+            KeyLayout::Emu3Hf => recent::emu3_hf(&parts),
             KeyLayout::LlamaGen => llamagen(&parts, levels),
             KeyLayout::DalleEncoder => Some(format!("encoder.{name}")),
             KeyLayout::DalleDecoder => Some(format!("decoder.{name}")),
@@ -190,6 +228,7 @@ fn shortcut(rest: &[&str]) -> String {
 fn attention(rest: &[&str]) -> Option<String> {
     let (module, leaf) = match rest {
         ["to_out", "0", leaf] => ("proj_out", leaf),
+        ["spatial_norm", part, leaf] => return Some(format!("norm.{part}.{leaf}")),
         [module, leaf] => (*module, leaf),
         _ => return None,
     };

@@ -8,6 +8,7 @@ pub(crate) mod families;
 mod fields;
 pub(crate) mod geometry;
 pub(crate) mod keys;
+pub(crate) mod made;
 mod placement;
 mod provenance;
 pub(crate) mod published;

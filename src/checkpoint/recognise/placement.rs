@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::keys::{AVERAGES, KeyLayout};
+use super::made::Made;
 use super::provenance::AveragesUse;
 use super::sets::Chosen;
-use super::validate;
+use super::{made, validate};
 use crate::checkpoint::raw::RawCheckpoint;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
@@ -22,6 +23,15 @@ pub struct Placement {
     /// Shape in the model, which differs from the published one where a 1x1 convolution was
     /// published as a linear layer.
     pub shape: Vec<usize>,
+    /// What is made of them.
+    pub made: Made,
+}
+
+impl Placement {
+    /// Every published name whose values are taken.
+    pub fn sources(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.source).chain(self.made.others())
+    }
 }
 
 /// A checkpoint understood.
@@ -45,11 +55,7 @@ impl Detected {
         let mut placed = BTreeMap::new();
         let mut published = BTreeMap::new();
         for (name, placement) in &self.placements {
-            let tensor = raw.tensors.get(&placement.source).ok_or_else(|| {
-                let source = printable(&placement.source);
-                Error::invalid(format!("the checkpoint has no tensor `{source}`"))
-            })?;
-            let tensor = tensor.reshape(&placement.shape).map_err(|reason| {
+            let tensor = made::tensor(placement, &raw.tensors).map_err(|reason| {
                 Error::invalid(format!("`{}`: {reason}", printable(&placement.source)))
             })?;
             validate::refuse_values(name, &placement.source, &tensor)?;
@@ -151,8 +157,8 @@ impl<'a> Placing<'a> {
                 "it belongs to a decoder, which isn't here"
             } else if of_encoder.iter().any(&starts) && !encoder {
                 "it belongs to an encoder, which isn't here"
-            } else if layout == KeyLayout::OpenMagvit2 && starts(&"quantize.") {
-                "constants of the bits"
+            } else if constants(layout, name) {
+                "constants of the codes"
             } else {
                 continue;
             };
@@ -191,7 +197,7 @@ impl<'a> Placing<'a> {
                 }
             };
             let shape = model_shape(&canonical, &self.own[&name]);
-            let placement = Placement { source, shape };
+            let placement = Placement { source, shape, made: Made::AsItIs };
             if let Some(other) = self.placements.insert(canonical.clone(), placement) {
                 return Err(Error::invalid(format!(
                     "`{}` and `{}` both mean `{}`",
@@ -220,6 +226,21 @@ impl<'a> Placing<'a> {
     /// Shapes in the model by canonical name.
     pub(super) fn canonical_shapes(&self) -> BTreeMap<String, Vec<usize>> {
         self.placements.iter().map(|(name, p)| (name.clone(), p.shape.clone())).collect()
+    }
+}
+
+/// Whether a name is that of what follows from the rule of the codes, or of their levels, which are
+/// read as settings.
+fn constants(layout: KeyLayout, name: &str) -> bool {
+    match layout {
+        KeyLayout::OpenMagvit2 | KeyLayout::ShowO => name.starts_with("quantize."),
+        KeyLayout::MaskBit => matches!(name, "quantize.codebook" | "quantize.bits_to_indices"),
+        KeyLayout::Cosmos => {
+            name.starts_with("quantizer.")
+                || name.starts_with("inv_quant.quantizer.")
+                || name.ends_with("patcher._arange")
+        }
+        _ => false,
     }
 }
 

@@ -144,14 +144,30 @@ pub(crate) struct Region {
 pub(crate) fn resize(
     image: &RgbImage,
     full: (u64, u64),
+    filter: (Filter, PillowVersion),
+    region: Region,
+) -> RgbImage {
+    let extent = (f64::from(image.width()), f64::from(image.height()));
+    resize_extent(image, extent, full, filter, region)
+}
+
+/// The same of the part of `image` from its corner to `extent` (width, height), which may end within
+/// a pixel.
+pub(crate) fn resize_extent(
+    image: &RgbImage,
+    extent: (f64, f64),
+    full: (u64, u64),
     (filter, version): (Filter, PillowVersion),
     region: Region,
 ) -> RgbImage {
     let (source_width, source_height) = (image.width() as usize, image.height() as usize);
-    let columns = (u64::from(image.width()) != full.0)
-        .then(|| FilterTaps::new(source_width, full.0, filter, region.x, region.width));
-    let rows = (u64::from(image.height()) != full.1)
-        .then(|| FilterTaps::new(source_height, full.1, filter, region.y, region.height));
+    let unchanged =
+        |source: u32, extent: f64, full: u64| u64::from(source) == full && extent == full as f64;
+    let columns = (!unchanged(image.width(), extent.0, full.0))
+        .then(|| FilterTaps::new((source_width, extent.0), full.0, filter, region.x, region.width));
+    let rows = (!unchanged(image.height(), extent.1, full.1)).then(|| {
+        FilterTaps::new((source_height, extent.1), full.1, filter, region.y, region.height)
+    });
 
     // The source rows that the vertical pass reads.
     let (first, last) = match &rows {
@@ -177,6 +193,27 @@ pub(crate) fn resize(
         .expect("both passes fill region.width * region.height pixels")
 }
 
+/// Pillow's `reduce`: the mean of each block of `factors` (across, down) pixels, by whole numbers as
+/// it computes it; blocks at the edge are as large as is left. Without change where both are 1.
+pub(crate) fn reduce(image: &RgbImage, factors: (u32, u32)) -> RgbImage {
+    if factors == (1, 1) {
+        return image.clone();
+    }
+    let (width, height) = image.dimensions();
+    RgbImage::from_fn(width.div_ceil(factors.0), height.div_ceil(factors.1), |x, y| {
+        let (left, top) = (x * factors.0, y * factors.1);
+        let (right, bottom) = ((left + factors.0).min(width), (top + factors.1).min(height));
+        let count = u64::from(right - left) * u64::from(bottom - top);
+        let mut sums = [count / 2; 3];
+        for (y, x) in (top..bottom).flat_map(|y| (left..right).map(move |x| (y, x))) {
+            let pixel = image.get_pixel(x, y).0;
+            sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u64::from(value));
+        }
+        // A division by multiplying with the reciprocal in 24 bits.
+        image::Rgb(sums.map(|sum| ((sum * ((1 << 24) / count)) >> 24) as u8))
+    })
+}
+
 /// `out_stride` bytes from `start` on of each row.
 fn cut(source: &[u8], stride: usize, start: usize, out_stride: usize) -> Vec<u8> {
     let rows = source.chunks_exact(stride);
@@ -193,9 +230,15 @@ struct FilterTaps {
 }
 
 impl FilterTaps {
-    /// `count` positions from `start` on, of `size` positions made from `source` ones.
-    fn new(source: usize, size: u64, filter: Filter, start: u64, count: u32) -> FilterTaps {
-        let scale = source as f64 / size as f64;
+    /// `count` positions from `start` on, of `size` positions made from `extent` of `source` ones.
+    fn new(
+        (source, extent): (usize, f64),
+        size: u64,
+        filter: Filter,
+        start: u64,
+        count: u32,
+    ) -> FilterTaps {
+        let scale = extent / size as f64;
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
         let inverse = 1.0 / filter_scale;

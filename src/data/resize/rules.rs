@@ -1,144 +1,19 @@
-//! Owns the resize rules of the published tokenizers, by name: from an upright picture to the
+//! Owns what the resize rules of the published tokenizers do: from an upright picture to the
 //! model's square, or a bucket, every pixel that of the reference pipeline.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
 
 use image::RgbImage;
 use image::imageops::crop_imm;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::opencv;
 use super::pillow::{self, Filter, PillowVersion, Region};
 use super::placement::{Placement, even_middle, floor_middle, round};
-use crate::error::{Error, Reject, Stage};
+use super::smart;
+use crate::error::{Reject, Stage};
 
+pub use super::names::ResizeRule;
 pub(crate) use super::placement::Crop;
-
-/// How a picture becomes the square that a model sees. Each is known by its name in recipes, model
-/// configurations, `--resize` and shard metadata.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum ResizeRule {
-    /// torchvision `Resize(size, BICUBIC)` and `CenterCrop(size)` on a PIL image (1d-tokenizer).
-    #[default]
-    Bicubic,
-    /// torchvision `Resize(size, BILINEAR)` and `CenterCrop(size)` on a PIL image.
-    Bilinear,
-    /// torchvision `Resize(size, LANCZOS)` and `CenterCrop(size)` on a PIL image.
-    Lanczos,
-    /// torchvision `Resize(size, BOX)` and `CenterCrop(size)` on a PIL image.
-    Box,
-    /// taming-transformers, SEED-Voken: albumentations `SmallestMaxSize` (OpenCV's linear, no
-    /// antialiasing) and `CenterCrop`.
-    Taming,
-    /// LlamaGen (after ADM): halved by BOX while it can be, then BICUBIC, centre crop.
-    Llamagen,
-    /// Chameleon: LANCZOS, centre crop; transparency over white happens at decoding.
-    Chameleon,
-    /// DALL-E's notebook: LANCZOS, torchvision's centre crop. The notebook refuses pictures
-    /// smaller than the size; here they are enlarged by the same rule.
-    Dalle,
-    /// MaskGIT-VQ as open-muse ran it: the same pixels as `bilinear`.
-    Maskgit,
-    /// open-muse: the same pixels as `bilinear`.
-    Muse,
-    /// ViT-VQGAN: the whole picture stretched to the square, BILINEAR.
-    Vit,
-    /// VQ-VAE-2 (rosinality): the same pixels as `bilinear`.
-    Vqvae2,
-    /// The whole picture stretched to the square, BICUBIC.
-    Stretch,
-    /// The whole picture at its own size in the middle of a black square; only what is larger
-    /// is shrunk, BICUBIC, until its long side fits. For digits and icons.
-    Pad,
-    /// No resize and no crop: every picture keeps its size. Sides that are no multiple of the
-    /// model's factor are left to the model, as in the reference code.
-    None,
-}
-
-const NAMES: [(&str, ResizeRule); 15] = [
-    ("bicubic", ResizeRule::Bicubic),
-    ("bilinear", ResizeRule::Bilinear),
-    ("lanczos", ResizeRule::Lanczos),
-    ("box", ResizeRule::Box),
-    ("taming", ResizeRule::Taming),
-    ("llamagen", ResizeRule::Llamagen),
-    ("chameleon", ResizeRule::Chameleon),
-    ("dalle", ResizeRule::Dalle),
-    ("maskgit", ResizeRule::Maskgit),
-    ("muse", ResizeRule::Muse),
-    ("vit", ResizeRule::Vit),
-    ("vqvae2", ResizeRule::Vqvae2),
-    ("stretch", ResizeRule::Stretch),
-    ("pad", ResizeRule::Pad),
-    ("none", ResizeRule::None),
-];
-
-impl ResizeRule {
-    /// Every rule, in the order of the documentation.
-    pub fn all() -> impl Iterator<Item = ResizeRule> {
-        NAMES.iter().map(|(_, rule)| *rule)
-    }
-
-    /// Refuses a version of Pillow beside a rule that Pillow has no part in: it would do nothing.
-    ///
-    /// # Errors
-    /// Says so.
-    pub fn check(self, version: PillowVersion) -> Result<(), Error> {
-        let without = matches!(self, ResizeRule::Taming | ResizeRule::None);
-        if without && version != PillowVersion::default() {
-            return Err(Error::invalid(format!(
-                "pillow {version} beside the resize rule {self}: Pillow has no part in that rule; \
-                 leave it out"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Whether it gives a size of any aspect ratio by covering it and cutting its middle out.
-    pub(crate) fn covers(self) -> bool {
-        use ResizeRule::{None, Pad, Stretch, Vit};
-        !matches!(self, None | Pad | Stretch | Vit)
-    }
-
-    /// The name.
-    pub fn name(self) -> &'static str {
-        // Every variant stands in NAMES; a test walks them.
-        NAMES.iter().find(|(_, rule)| *rule == self).map_or("none", |(name, _)| name)
-    }
-}
-
-impl fmt::Display for ResizeRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ResizeRule {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<ResizeRule, Error> {
-        let known = NAMES.iter().find(|(name, _)| *name == text).map(|(_, rule)| *rule);
-        known.ok_or_else(|| {
-            let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-            Error::invalid(format!("no resize rule {text:?}; use one of: {}", names.join(", ")))
-        })
-    }
-}
-
-impl Serialize for ResizeRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for ResizeRule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ResizeRule, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// The pixels that a model gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +35,12 @@ impl Prepared {
     }
 
     /// What lies from `offset` on in a picture that `source` became, `full` pixels in size.
-    fn cut(cut: RgbImage, source: &RgbImage, full: (u64, u64), offset: (u64, u64)) -> Prepared {
+    pub(super) fn cut(
+        cut: RgbImage,
+        source: &RgbImage,
+        full: (u64, u64),
+        offset: (u64, u64),
+    ) -> Prepared {
         let offset = (offset.0 as i64, offset.1 as i64);
         let placement = Placement { source: source.dimensions(), full, offset };
         Prepared { crop: placement.region((0, 0), cut.dimensions()), image: cut, placement }
@@ -172,7 +52,7 @@ fn whole(image: &RgbImage) -> Crop {
 }
 
 /// Applies `rule` for a square of `size` pixels, the rules of Pillow as its `version` does them;
-/// `size` is not read for [`ResizeRule::None`].
+/// `size` is not read for rules under which sizes [vary](ResizeRule::varies).
 ///
 /// # Errors
 /// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), and those of
@@ -184,8 +64,8 @@ pub fn prepare(
     version: PillowVersion,
 ) -> Result<Prepared, Reject> {
     match size {
-        Some(size @ 1..) => prepare_to(image, rule, (size, size), version),
-        _ if rule == ResizeRule::None => prepare_to(image, rule, (1, 1), version),
+        Some(size @ 1..) if !rule.varies() => prepare_to(image, rule, (size, size), version),
+        _ if rule.varies() => prepare_to(image, rule, (1, 1), version),
         _ => Err(Reject::new(Stage::Resize, format!("the rule {rule} needs a size in pixels"))),
     }
 }
@@ -207,8 +87,8 @@ pub(crate) fn prepare_to(
     if width == 0 || height == 0 {
         return reject(format!("the image is {width} x {height}: it has no pixels"));
     }
-    let (w, h) = covering(image, to);
-    if rule.covers() && w.max(h) >= 1 << 31 {
+    let (w, h) = covering(image, smart::scaled(rule, to));
+    if !rule.varies() && w.max(h) >= 1 << 31 && !rule.stretches() {
         let size = if to.0 == to.1 { to.0.to_string() } else { format!("{}x{}", to.0, to.1) };
         return reject(format!(
             "the image is {width} x {height}: too elongated to resize to {size}"
@@ -228,6 +108,12 @@ pub(crate) fn prepare_to(
         ResizeRule::Vit => stretch(image, to, (Filter::Bilinear, version)),
         ResizeRule::Stretch => stretch(image, to, (Filter::Bicubic, version)),
         ResizeRule::Pad => pad(image, to.0, version),
+        ResizeRule::Var => smart::enlarged(image, rule, to, (Filter::Lanczos, version)),
+        ResizeRule::Unitok => smart::enlarged(image, rule, to, (Filter::Bilinear, version)),
+        ResizeRule::Infinity => smart::infinity(image, to, version),
+        ResizeRule::Movq => smart::movq(image, to, version),
+        ResizeRule::Emu3 => smart::emu3(image, smart::EMU3_PIXELS, version)?,
+        ResizeRule::Emu35 => smart::emu35(image, smart::EMU35_PIXELS, version)?,
         ResizeRule::None => Prepared::as_it_is(image),
     })
 }
@@ -265,16 +151,25 @@ pub(crate) fn part(
         | ResizeRule::Maskgit
         | ResizeRule::Muse
         | ResizeRule::Vqvae2
+        | ResizeRule::Unitok
         | ResizeRule::Vit => Filter::Bilinear,
-        ResizeRule::Lanczos | ResizeRule::Chameleon | ResizeRule::Dalle => Filter::Lanczos,
+        ResizeRule::Lanczos
+        | ResizeRule::Chameleon
+        | ResizeRule::Dalle
+        | ResizeRule::Var
+        | ResizeRule::Infinity => Filter::Lanczos,
         ResizeRule::Box => Filter::Box,
         ResizeRule::Llamagen => {
             let halved = halved(&part, (size, size), version);
             return Ok(stretch(&halved, (size, size), (Filter::Bicubic, version)).image);
         }
-        ResizeRule::Bicubic | ResizeRule::Stretch | ResizeRule::Pad | ResizeRule::None => {
-            Filter::Bicubic
-        }
+        ResizeRule::Bicubic
+        | ResizeRule::Movq
+        | ResizeRule::Emu3
+        | ResizeRule::Emu35
+        | ResizeRule::Stretch
+        | ResizeRule::Pad
+        | ResizeRule::None => Filter::Bicubic,
     };
     Ok(stretch(&part, (size, size), (filter, version)).image)
 }
@@ -289,7 +184,7 @@ pub(crate) fn to_grey(image: &RgbImage) -> Vec<u8> {
 
 /// The size of a picture that covers `to`: the side that reaches it last is that of `to`, the other
 /// one int(other * side / side).
-fn covering(image: &RgbImage, to: (u32, u32)) -> (u64, u64) {
+pub(super) fn covering(image: &RgbImage, to: (u32, u32)) -> (u64, u64) {
     let (width, height) = (u64::from(image.width()), u64::from(image.height()));
     let (w, h) = (u64::from(to.0), u64::from(to.1));
     let other = |target: u64, long: u64, short: u64| ((target * long) as f64 / short as f64) as u64;
@@ -377,12 +272,16 @@ fn pad(image: &RgbImage, size: u32, version: PillowVersion) -> Prepared {
     Prepared { image: square, crop: whole(image), placement }
 }
 
-fn stretch(image: &RgbImage, to: (u32, u32), filter: (Filter, PillowVersion)) -> Prepared {
+pub(super) fn stretch(
+    image: &RgbImage,
+    to: (u32, u32),
+    filter: (Filter, PillowVersion),
+) -> Prepared {
     let full = (u64::from(to.0), u64::from(to.1));
     through_pillow(image, full, filter, (0, 0), to)
 }
 
-fn through_pillow(
+pub(super) fn through_pillow(
     image: &RgbImage,
     full: (u64, u64),
     filter: (Filter, PillowVersion),

@@ -158,6 +158,7 @@ impl CpuEngine {
     /// into memory.
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
+        let batch = &*batch.padded(&self.config);
         let Some(network) = &mut self.encoder else { return Ok(None) };
         let (graph, bound) = network.bind(batch.height, batch.width);
         let (table, arenas) = (&self.table, &self.arenas);
@@ -279,7 +280,8 @@ impl Engine for CpuEngine {
 
     fn prepare(&mut self, height: usize, width: usize) {
         if let (Some(network), Ok(_)) = (&mut self.encoder, self.config.grid(height, width)) {
-            network.bind(height, width);
+            let pad = self.config.pad().unwrap_or(1);
+            network.bind(height.next_multiple_of(pad), width.next_multiple_of(pad));
         }
     }
 
@@ -291,6 +293,7 @@ impl Engine for CpuEngine {
         }
         let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
         let quantizer = Arc::clone(&network.quantizer);
+        let batch = &*batch.padded(&self.config);
         let (graph, bound) = network.bind(batch.height, batch.width);
         let (height, width) = (bound.output.height, bound.output.width);
         if grids.iter().any(|grid| *grid != (height, width)) {

@@ -64,6 +64,7 @@ pub(super) fn resampled(how: Resample, height: usize, width: usize) -> (usize, u
     match how {
         Resample::Mean | Resample::Largest => (height / 2, width / 2),
         Resample::Double => (2 * height, 2 * width),
+        Resample::Even => (height + height % 2, width + width % 2),
     }
 }
 
@@ -71,6 +72,9 @@ pub(super) fn resampled(how: Resample, height: usize, width: usize) -> (usize, u
 pub(super) fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f32]) {
     let (height, width) = resampled(how, shape.height, shape.width);
     let stride = shape.stride;
+    if how == Resample::Even {
+        return even(from, shape, to);
+    }
     let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
     for (at, out) in to.chunks_exact_mut(stride).take(height * width).enumerate() {
         let (y, x) = (at / width, at % width);
@@ -86,6 +90,43 @@ pub(super) fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f
                 Resample::Largest => larger(larger(a[i], b[i]), larger(c[i], d[i])),
                 _ => (a[i] + b[i] + c[i] + d[i]) * 0.25,
             };
+        }
+    }
+}
+
+/// A row of zeros above where the height is odd, a column of zeros on the left where the width is.
+fn even(from: &[f32], shape: MapShape, to: &mut [f32]) {
+    let MapShape { height, width, stride, .. } = shape;
+    let (above, left) = (height % 2, width % 2);
+    let row = (width + left) * stride;
+    to[..above * row].fill(0.0);
+    let rows = to[above * row..].chunks_exact_mut(row.max(1));
+    for (to, from) in rows.zip(from.chunks_exact((width * stride).max(1))).take(height) {
+        to[..left * stride].fill(0.0);
+        to[left * stride..].copy_from_slice(from);
+    }
+}
+
+/// Row `y` of a map, normalised by `scale` and `shift`, then scaled and shifted at each pixel by the
+/// two halves of the channels of `codes` there, whose pixels are repeated to the map's size.
+pub(super) fn modulated_row(
+    (map, shape): (&[f32], MapShape),
+    y: usize,
+    (scale, shift): (&[f32], &[f32]),
+    (codes, grid): (&[f32], MapShape),
+    to: &mut [f32],
+) {
+    let MapShape { height, width, stride, .. } = shape;
+    // The decoder doubles the codes' map: both sides are multiples.
+    let (down, across) = ((height / grid.height).max(1), (width / grid.width).max(1));
+    let to_stride = channel_stride(shape.channels);
+    let codes = &codes[y / down * grid.width * grid.stride..];
+    for (x, to) in to.chunks_exact_mut(to_stride).enumerate() {
+        let from = &map[(y * width + x) * stride..][..stride];
+        let (by_y, by_b) = codes[x / across * grid.stride..][..grid.stride].split_at(to_stride);
+        let normed = from.iter().zip(scale).zip(shift).map(|((x, a), b)| a.mul_add(*x, *b));
+        for (((to, normed), y), b) in to.iter_mut().zip(normed).zip(by_y).zip(by_b) {
+            *to = normed * y + b;
         }
     }
 }

@@ -101,6 +101,7 @@ pub(crate) fn vqgan(widths: &[usize], ch: usize, z_channels: usize) -> VqganConf
         norm_eps: 1e-6,
         parts: Parts::Both,
         decoder: None,
+        variant: VqganVariant::default(),
     }
 }
 

@@ -270,6 +270,9 @@ impl<'a> Emitter<'a> {
     ) -> Result<Map> {
         self.layer = name.to_owned();
         let channels = from.channels;
+        if norm.by_codes {
+            return Err(refused(format!("`{name}`: no norm by codes runs there")));
+        }
         if !channels.is_multiple_of(CHANNELS) || !channels.is_multiple_of(norm.groups) {
             return Err(refused(format!(
                 "`{name}` has {channels} channels in {} groups; widths have to be multiples of \

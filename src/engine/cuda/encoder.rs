@@ -34,6 +34,13 @@ pub(crate) fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
             unsupported("only encoders run on the GPU, and this checkpoint has none")
         }
         Architecture::Vqgan(c)
+            if c.variant.patch.is_some()
+                || c.variant.pad.is_some()
+                || c.variant.frames.is_some() =>
+        {
+            unsupported("patches, padding and layers over frames don't run on the GPU")
+        }
+        Architecture::Vqgan(c)
             if !c.ch.is_multiple_of(CHANNELS)
                 || c.widths.iter().any(|w| !w.is_multiple_of(CHANNELS)) =>
         {

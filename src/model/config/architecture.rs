@@ -14,6 +14,9 @@ pub enum Architecture {
     Vqgan(VqganConfig),
     /// MaskGIT-VQ (open-muse): average pooling, no attention, shortcuts on the block's output.
     Maskgit(ResnetConfig),
+    /// VQGAN+ (MaskBit): the same with strided convolutions, padded as TensorFlow does, so that
+    /// odd sides round up.
+    VqganPlus(ResnetConfig),
     /// Open-MAGVIT2: bias-free blocks, a decoder modulated by the codes, sign bits as codes.
     OpenMagvit2(ResnetConfig),
     /// ViT-VQGAN (enhancing-transformers): patches, transformers, a fixed grid.
@@ -33,7 +36,7 @@ impl Architecture {
         match self {
             Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
             Architecture::Vqgan(c) => c.parts,
-            Architecture::Maskgit(c) => c.parts,
+            Architecture::Maskgit(c) | Architecture::VqganPlus(c) => c.parts,
             Architecture::OpenMagvit2(c) => c.parts,
             Architecture::VitVqgan(c) => c.parts,
             Architecture::Dalle(c) => c.parts,
@@ -81,7 +84,7 @@ pub struct VqvaeConfig {
     pub res_hidden: usize,
 }
 
-/// The canonical encoder and decoder. Factor = 2^(levels-1).
+/// The canonical encoder and decoder. Factor = 2^(levels-1), unless its variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VqganConfig {
@@ -108,6 +111,52 @@ pub struct VqganConfig {
     /// attention, one block more a level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoder: Option<VqganDecoderConfig>,
+    /// What the family does otherwise than taming; unwritten where that is nothing.
+    #[serde(default, skip_serializing_if = "VqganVariant::is_plain")]
+    pub variant: VqganVariant,
+}
+
+/// What some families do otherwise than taming.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VqganVariant {
+    /// Residual blocks of each level of the encoder, where they aren't as many in all (Show-o).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<usize>,
+    /// Pixels along a side that the first layer takes together, and the last one makes at once
+    /// (Cosmos, whose wavelets are in those layers' weights).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+    /// How many levels end with halving, the first ones (Cosmos); None: all but the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halvings: Option<usize>,
+    /// Pictures are padded with black to multiples of so many pixels (Cosmos).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pad: Option<usize>,
+    /// The layers over frames, of which a picture is several equal ones (Emu3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<FramesConfig>,
+}
+
+impl VqganVariant {
+    /// Whether it is taming's network.
+    pub fn is_plain(&self) -> bool {
+        *self == VqganVariant::default()
+    }
+}
+
+/// Emu3's layers over frames. A picture is 2^halvings equal frames, which become one, and what is
+/// decoded of that one is the first of as many, so that plain convolutions with sums of the
+/// published weights do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FramesConfig {
+    /// Convolutions that halve the number of frames, and that double it.
+    pub halvings: usize,
+    /// Residual blocks over frames of the encoder.
+    pub encoder_blocks: usize,
+    /// The same of the decoder.
+    pub decoder_blocks: usize,
 }
 
 /// A canonical decoder with widths of its own.
@@ -122,9 +171,41 @@ pub struct VqganDecoderConfig {
     pub attention: Vec<bool>,
     /// Whether the middle block has attention.
     pub mid_attention: bool,
+    /// Residual blocks of each level, where they aren't as many in all (Show-o).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks_by_level: Vec<usize>,
+    /// Groups of its norms where the codes modulate them (MoVQ).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spatial_norm: Option<usize>,
+}
+
+impl VqganDecoderConfig {
+    /// Residual blocks of a level.
+    pub fn blocks_of(&self, level: usize) -> usize {
+        self.blocks_by_level.get(level).copied().unwrap_or(self.blocks)
+    }
 }
 
 impl VqganConfig {
+    /// Residual blocks of a level of the encoder.
+    pub fn blocks_of(&self, level: usize) -> usize {
+        self.variant.blocks.get(level).copied().unwrap_or(self.res_blocks)
+    }
+
+    /// How many levels end with halving, of as many.
+    pub fn halvings_of(&self, levels: usize) -> usize {
+        self.variant.halvings.unwrap_or(levels.saturating_sub(1))
+    }
+
+    /// Pixels that a token covers along a side.
+    pub fn factor(&self) -> usize {
+        let levels = match self.parts {
+            Parts::Decoder => self.decoder().widths.len(),
+            _ => self.widths.len(),
+        };
+        self.variant.patch.unwrap_or(1) << self.halvings_of(levels)
+    }
+
     /// The decoder's own settings, the mirror of the encoder where nothing else is said.
     pub fn decoder(&self) -> VqganDecoderConfig {
         self.decoder.clone().unwrap_or_else(|| VqganDecoderConfig {
@@ -132,11 +213,13 @@ impl VqganConfig {
             blocks: self.res_blocks.saturating_add(1),
             attention: self.attention.clone(),
             mid_attention: self.mid_attention,
+            blocks_by_level: self.variant.blocks.iter().map(|blocks| blocks + 1).collect(),
+            spatial_norm: None,
         })
     }
 }
 
-/// MaskGIT-VQ and Open-MAGVIT2: residual blocks without attention. Factor = 2^(levels-1).
+/// MaskGIT-VQ, VQGAN+ and Open-MAGVIT2: residual blocks without attention. Factor = 2^(levels-1).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResnetConfig {

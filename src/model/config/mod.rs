@@ -8,8 +8,8 @@ mod pixels;
 mod quantizer;
 
 pub use architecture::{
-    Architecture, DalleConfig, Parts, ResnetConfig, TransformerConfig, VitVqganConfig, VqganConfig,
-    VqganDecoderConfig, Vqvae2Config, VqvaeConfig,
+    Architecture, DalleConfig, FramesConfig, Parts, ResnetConfig, TransformerConfig,
+    VitVqganConfig, VqganConfig, VqganDecoderConfig, VqganVariant, Vqvae2Config, VqvaeConfig,
 };
 pub use model::{FORMAT, ModelConfig};
 pub use onnx::{

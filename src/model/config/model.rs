@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Architecture, Parts};
+use super::architecture::{Architecture, Parts, VqganConfig, VqganVariant};
 use super::pixels::{PixelConfig, PreprocessConfig};
 use super::quantizer::QuantizerConfig;
 
@@ -53,16 +53,23 @@ impl ModelConfig {
         let square = |f: usize| [f, f];
         match &self.architecture {
             Architecture::Vqvae(c) => square(1 << c.downsamples),
-            Architecture::Vqgan(c) if c.parts == Parts::Decoder => {
-                square(1 << (c.decoder().widths.len() - 1))
+            Architecture::Vqgan(c) => square(c.factor()),
+            Architecture::Maskgit(c) | Architecture::VqganPlus(c) => {
+                square(1 << (c.widths.len() - 1))
             }
-            Architecture::Vqgan(c) => square(1 << (c.widths.len() - 1)),
-            Architecture::Maskgit(c) => square(1 << (c.widths.len() - 1)),
             Architecture::OpenMagvit2(c) => square(1 << (c.widths.len() - 1)),
             Architecture::VitVqgan(c) => c.patch,
             Architecture::Dalle(_) => square(8),
             Architecture::Vqvae2(_) => square(4),
             Architecture::Onnx(c) => c.factor(),
+        }
+    }
+
+    /// Pictures are padded with black to multiples of so many pixels.
+    pub fn pad(&self) -> Option<usize> {
+        match &self.architecture {
+            Architecture::Vqgan(c) => c.variant.pad,
+            _ => None,
         }
     }
 
@@ -87,7 +94,13 @@ impl ModelConfig {
                 (c.grid[0], c.grid[1])
             }
             // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
-            Architecture::OpenMagvit2(_) => (height.div_ceil(fh), width.div_ceil(fw)),
+            Architecture::OpenMagvit2(_) | Architecture::VqganPlus(_) => {
+                (height.div_ceil(fh), width.div_ceil(fw))
+            }
+            Architecture::Vqgan(VqganConfig {
+                variant: VqganVariant { pad: Some(pad), .. },
+                ..
+            }) => (height.next_multiple_of(*pad) / fh, width.next_multiple_of(*pad) / fw),
             Architecture::Onnx(c) => return c.grids(height, width),
             _ => (height / fh, width / fw),
         };

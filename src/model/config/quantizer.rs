@@ -108,6 +108,8 @@ pub enum QuantizerRule {
     Logits,
     /// Sign bits of z, channel 0 the low bit (LFQ).
     Sign,
+    /// The same, channel 0 the high bit (Show-o).
+    SignHigh,
     /// Each channel bounded and rounded, channel 0 the low digit (FSQ).
     Fsq,
     /// Whatever the network does: its codes come out of it.

@@ -4,14 +4,14 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::conv::Conv2d;
-use super::norm::GroupNorm;
+use super::norm::Norm;
 use crate::model::topology::{ConvGeometry, NormSpec};
 
 /// Self-attention over all pixels: one head, 1x1 convolutions, scale C^-1/2.
 #[derive(Debug, Clone)]
 pub(crate) struct AttnBlock {
     /// Before the projections.
-    pub norm: GroupNorm,
+    pub norm: Norm,
     /// Queries.
     pub q: Conv2d,
     /// Keys.
@@ -23,11 +23,16 @@ pub(crate) struct AttnBlock {
 }
 
 impl AttnBlock {
-    /// Reads a block of `channels`.
-    pub(crate) fn load(vb: VarBuilder, channels: usize, norm: NormSpec) -> Result<AttnBlock> {
+    /// Reads a block of `channels`; `codes` are those of what norms by codes read.
+    pub(crate) fn load(
+        vb: VarBuilder,
+        channels: usize,
+        codes: usize,
+        norm: NormSpec,
+    ) -> Result<AttnBlock> {
         let conv = |name: &str| Conv2d::load(vb.pp(name), [channels; 2], ConvGeometry::POINT);
         Ok(AttnBlock {
-            norm: GroupNorm::load(vb.pp("norm"), channels, norm)?,
+            norm: Norm::load(vb.pp("norm"), channels, codes, norm)?,
             q: conv("q")?,
             k: conv("k")?,
             v: conv("v")?,
@@ -35,10 +40,10 @@ impl AttnBlock {
         })
     }
 
-    /// `[B, C, H, W]` to the same shape.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `[B, C, H, W]` to the same shape; `codes` are what norms by codes read.
+    pub(crate) fn forward(&self, x: &Tensor, codes: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = x.dims4()?;
-        let normed = self.norm.forward(x)?;
+        let normed = self.norm.forward(x, codes)?;
         let flat = |conv: &Conv2d| conv.forward(&normed)?.reshape((b, c, h * w));
         // [B, HW, C] x [B, C, HW] -> [B, HW queries, HW keys]
         let scores = flat(&self.q)?.transpose(1, 2)?.contiguous()?.matmul(&flat(&self.k)?)?;

@@ -110,6 +110,12 @@ pub fn double_nearest(x: &Tensor) -> Result<Tensor> {
     x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, 2, w, 2))?.reshape((b, c, 2 * h, 2 * w))
 }
 
+/// A row of zeros above where the height is odd, a column of zeros on the left where the width is.
+pub(crate) fn even(x: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    x.pad_with_zeros(2, height % 2, 0)?.pad_with_zeros(3, width % 2, 0)
+}
+
 /// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx):
 /// `[B, 4C, H, W]` to `[B, C, 2H, 2W]`.
 pub(crate) fn depth_to_space(x: &Tensor) -> Result<Tensor> {

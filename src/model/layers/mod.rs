@@ -8,7 +8,7 @@ mod residual;
 
 pub(crate) use attention::AttnBlock;
 pub use conv::double_nearest;
-pub(crate) use conv::{Conv2d, ConvTranspose2d, depth_to_space};
+pub(crate) use conv::{Conv2d, ConvTranspose2d, depth_to_space, even};
 pub use norm::GroupNorm;
-pub(crate) use norm::{AdaptiveNorm, finite_or_nan};
-pub(crate) use residual::{Bottleneck, PlainResidual, ResnetBlock};
+pub(crate) use norm::{AdaptiveNorm, Norm, finite_or_nan};
+pub(crate) use residual::{AffineResidual, Bottleneck, PlainResidual, ResnetBlock};

@@ -1,10 +1,11 @@
-//! Owns GroupNorm, plain and modulated.
+//! Owns GroupNorm, plain and modulated, and the scale and shift that a BatchNorm comes to.
 
 use candle_core::{Result, Tensor};
 use candle_nn::init::Init;
 use candle_nn::var_builder::VarBuilder;
 
-use crate::model::topology::NormSpec;
+use super::conv::Conv2d;
+use crate::model::topology::{ConvGeometry, NormSpec};
 
 /// GroupNorm (Wu and He 2018) with affine parameters.
 #[derive(Debug, Clone)]
@@ -45,6 +46,90 @@ impl GroupNorm {
         normalise_groups(x, self.spec)?
             .broadcast_mul(&per_channel(&self.weight)?)?
             .broadcast_add(&per_channel(&self.bias)?)
+    }
+}
+
+/// A GroupNorm, plain or modulated by the codes at each pixel.
+#[derive(Debug, Clone)]
+pub(crate) enum Norm {
+    /// Plain.
+    Plain(GroupNorm),
+    /// MoVQ's (Zheng et al. 2022).
+    Spatial(Box<SpatialNorm>),
+}
+
+impl Norm {
+    /// Reads a norm of `channels`; `codes` are the channels of what modulates it.
+    pub(crate) fn load(
+        vb: VarBuilder,
+        channels: usize,
+        codes: usize,
+        spec: NormSpec,
+    ) -> Result<Norm> {
+        if !spec.by_codes {
+            return Ok(Norm::Plain(GroupNorm::load(vb, channels, spec)?));
+        }
+        let conv = |name: &str| Conv2d::load(vb.pp(name), [codes, channels], ConvGeometry::POINT);
+        Ok(Norm::Spatial(Box::new(SpatialNorm {
+            norm_layer: GroupNorm::load(vb.pp("norm_layer"), channels, spec)?,
+            conv_y: conv("conv_y")?,
+            conv_b: conv("conv_b")?,
+        })))
+    }
+
+    /// `x` `[B, C, H, W]` to the same shape; `codes` `[B, D, h, w]`, whose sides divide `x`'s.
+    pub(crate) fn forward(&self, x: &Tensor, codes: &Tensor) -> Result<Tensor> {
+        match self {
+            Norm::Plain(norm) => norm.forward(x),
+            Norm::Spatial(norm) => norm.forward(x, codes),
+        }
+    }
+}
+
+/// norm_layer(x) * conv_y(codes) + conv_b(codes), the codes' pixels repeated to `x`'s size.
+#[derive(Debug, Clone)]
+pub(crate) struct SpatialNorm {
+    norm_layer: GroupNorm,
+    conv_y: Conv2d,
+    conv_b: Conv2d,
+}
+
+impl SpatialNorm {
+    fn forward(&self, x: &Tensor, codes: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = x.dims4()?;
+        let spread = |conv: &Conv2d| repeated(&conv.forward(codes)?, height, width);
+        self.norm_layer.forward(x)?.mul(&spread(&self.conv_y)?)? + spread(&self.conv_b)?
+    }
+}
+
+/// Every pixel as often as makes the map `height` x `width`.
+fn repeated(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    if !height.is_multiple_of(h) || !width.is_multiple_of(w) {
+        candle_core::bail!("codes of {w}x{h} can't modulate a map of {width}x{height}");
+    }
+    let (down, across) = (height / h, width / w);
+    let x = x.reshape((b, c, h, 1, w, 1))?.broadcast_as((b, c, h, down, w, across))?;
+    x.reshape((b, c, height, width))
+}
+
+/// x * weight + bias by channel: what a BatchNorm does once it has learned its statistics.
+#[derive(Debug, Clone)]
+pub(crate) struct ChannelAffine {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl ChannelAffine {
+    /// Reads `weight` and `bias`, `[C]` each.
+    pub(crate) fn load(vb: VarBuilder, channels: usize) -> Result<ChannelAffine> {
+        Ok(ChannelAffine { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")? })
+    }
+
+    /// `[B, C, H, W]` to the same shape.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let per_channel = |t: &Tensor| t.reshape((1, t.elem_count(), 1, 1));
+        x.broadcast_mul(&per_channel(&self.weight)?)?.broadcast_add(&per_channel(&self.bias)?)
     }
 }
 

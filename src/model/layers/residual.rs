@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::conv::Conv2d;
-use super::norm::GroupNorm;
+use super::norm::{ChannelAffine, Norm};
 use crate::model::conv::relu;
 use crate::model::topology::{BottleneckSpec, ConvGeometry, ResnetSpec, Shortcut};
 
@@ -13,11 +13,11 @@ use crate::model::topology::{BottleneckSpec, ConvGeometry, ResnetSpec, Shortcut}
 #[derive(Debug, Clone)]
 pub(crate) struct ResnetBlock {
     /// Before `conv1`.
-    pub norm1: GroupNorm,
+    pub norm1: Norm,
     /// `c_in` to `c_out`.
     pub conv1: Conv2d,
     /// Before `conv2`.
-    pub norm2: GroupNorm,
+    pub norm2: Norm,
     /// `c_out` to `c_out`.
     pub conv2: Conv2d,
     /// Only where the width changes.
@@ -27,19 +27,20 @@ pub(crate) struct ResnetBlock {
 }
 
 impl ResnetBlock {
-    /// Reads a block.
+    /// Reads a block; `codes` are the channels of what norms by codes read.
     pub(crate) fn load(
         vb: VarBuilder,
         [c_in, c_out]: [usize; 2],
+        codes: usize,
         ResnetSpec { norm, bias, shortcut }: ResnetSpec,
     ) -> Result<ResnetBlock> {
         let [conv3, conv1] = [ConvGeometry::SAME_3, ConvGeometry::POINT]
             .map(|geometry| if bias { geometry.into() } else { geometry.unbiased() });
         let shortcut_in = if shortcut == Shortcut::Input { c_in } else { c_out };
         Ok(ResnetBlock {
-            norm1: GroupNorm::load(vb.pp("norm1"), c_in, norm)?,
+            norm1: Norm::load(vb.pp("norm1"), c_in, codes, norm)?,
             conv1: Conv2d::load(vb.pp("conv1"), [c_in, c_out], conv3)?,
-            norm2: GroupNorm::load(vb.pp("norm2"), c_out, norm)?,
+            norm2: Norm::load(vb.pp("norm2"), c_out, codes, norm)?,
             conv2: Conv2d::load(vb.pp("conv2"), [c_out, c_out], conv3)?,
             nin_shortcut: (c_in != c_out)
                 .then(|| Conv2d::load(vb.pp("nin_shortcut"), [shortcut_in, c_out], conv1))
@@ -48,16 +49,44 @@ impl ResnetBlock {
         })
     }
 
-    /// `[B, c_in, H, W]` to `[B, c_out, H, W]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
+    /// `[B, c_in, H, W]` to `[B, c_out, H, W]`; `codes` are what norms by codes read.
+    pub(crate) fn forward(&self, x: &Tensor, codes: &Tensor) -> Result<Tensor> {
+        let h = self.conv1.forward(&self.norm1.forward(x, codes)?.silu()?)?;
+        let h = self.conv2.forward(&self.norm2.forward(&h, codes)?.silu()?)?;
         let skip = match (&self.nin_shortcut, self.shortcut) {
             (None, _) => x.clone(),
             (Some(conv), Shortcut::Input) => conv.forward(x)?,
             (Some(conv), Shortcut::Output) => conv.forward(&h)?,
         };
         skip + h
+    }
+}
+
+/// x + conv2(silu(norm2(conv1(silu(norm1(x)))))) with norms that are but scales and shifts.
+#[derive(Debug, Clone)]
+pub(crate) struct AffineResidual {
+    norm1: ChannelAffine,
+    conv1: Conv2d,
+    norm2: ChannelAffine,
+    conv2: Conv2d,
+}
+
+impl AffineResidual {
+    /// Reads a block that keeps its channels.
+    pub(crate) fn load(vb: VarBuilder, channels: usize) -> Result<AffineResidual> {
+        let conv = |name: &str| Conv2d::load(vb.pp(name), [channels; 2], ConvGeometry::SAME_3);
+        Ok(AffineResidual {
+            norm1: ChannelAffine::load(vb.pp("norm1"), channels)?,
+            conv1: conv("conv1")?,
+            norm2: ChannelAffine::load(vb.pp("norm2"), channels)?,
+            conv2: conv("conv2")?,
+        })
+    }
+
+    /// `[B, channels, H, W]` to the same shape.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
+        x + self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?
     }
 }
 

@@ -14,7 +14,7 @@ impl VectorQuantizer {
             return None;
         }
         match (self.config.rule, &self.search) {
-            (QuantizerRule::Sign, _) => {
+            (QuantizerRule::Sign | QuantizerRule::SignHigh, _) => {
                 Some(z.chunks_exact(channels).map(|z| of_signs(z) as f32).collect())
             }
             (QuantizerRule::Logits, _) => {

@@ -45,6 +45,8 @@ fn sizes_that_no_network_has_are_refused_by_both_engines() {
                     blocks: 2,
                     attention: vec![false],
                     mid_attention: true,
+                    blocks_by_level: vec![],
+                    spatial_norm: None,
                 })
             }),
             "2 levels and the decoder 1",
@@ -60,6 +62,41 @@ fn sizes_that_no_network_has_are_refused_by_both_engines() {
         ),
     ] {
         assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn variants_that_no_network_has_are_refused_by_both_engines() {
+    let frames = |halvings| Some(FramesConfig { halvings, encoder_blocks: 0, decoder_blocks: 0 });
+    for (said, words) in [
+        (of_vqgan(|c| c.variant.blocks = vec![1]), "blocks are [1] for 2 levels"),
+        (of_vqgan(|c| c.variant.blocks = vec![1, 0]), "blocks are [1, 0]"),
+        (of_vqgan(|c| c.variant.patch = Some(3)), "`patch` is 3"),
+        (of_vqgan(|c| c.variant.patch = Some(16)), "a power of two up to 8"),
+        (of_vqgan(|c| c.variant.pad = Some(0)), "`pad` is 0"),
+        (of_vqgan(|c| c.variant.pad = Some(1)), "less than a token's 2 pixels"),
+        (of_vqgan(|c| c.variant.halvings = Some(2)), "fewer than 2 halvings"),
+        (of_vqgan(|c| c.variant.frames = frames(1)), "layers over frames take both"),
+        (
+            of_vqgan(|c| {
+                c.decoder = Some(VqganDecoderConfig { spatial_norm: Some(0), ..c.decoder() });
+            }),
+            "0 groups",
+        ),
+        (
+            of_vqgan(|c| {
+                c.decoder = Some(VqganDecoderConfig { blocks_by_level: vec![3], ..c.decoder() });
+            }),
+            "the decoder's blocks are [3]",
+        ),
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    let (mut config, _) = model(vqgan(&[16, 24], 8, 8), QuantizerRule::L2, 50, 8);
+    let Architecture::Vqgan(network) = &mut config.architecture else { unreachable!() };
+    for (halvings, fits) in [(0, false), (1, true), (3, true), (4, false)] {
+        network.variant.frames = frames(halvings);
+        assert_eq!(super::check_vqgan(network).is_ok(), fits, "{halvings}");
     }
 }
 

@@ -50,6 +50,11 @@ pub(crate) trait Emit {
         Err(missing("relu"))
     }
 
+    /// x * sigmoid(x).
+    fn silu(&mut self) -> Result<()> {
+        Err(missing("silu"))
+    }
+
     /// GroupNorm, SiLU, 3x3, GroupNorm, SiLU, 3x3, plus the input: `norm1`, `conv1`, `norm2`,
     /// `conv2`; where the width changes, the shortcut goes through a 1x1, `nin_shortcut`.
     fn resnet(&mut self, name: &str, outputs: usize, spec: ResnetSpec) -> Result<()>;
@@ -68,6 +73,18 @@ pub(crate) trait Emit {
     fn bottleneck(&mut self, name: &str, outputs: usize, spec: BottleneckSpec) -> Result<()> {
         let _ = (outputs, spec);
         Err(missing(name))
+    }
+
+    /// The same as [`Emit::resnet`] where the width stays and each norm is but a scale and a shift
+    /// by channel: a BatchNorm that has learned its statistics.
+    fn affine_resnet(&mut self, name: &str) -> Result<()> {
+        Err(missing(name))
+    }
+
+    /// Says that norms by codes read the map of the last layer from now on, instead of the network's
+    /// input, which the next layer takes.
+    fn keep_codes(&mut self) -> Result<()> {
+        Err(missing("kept codes"))
     }
 
     /// Another size without weights.
@@ -106,7 +123,7 @@ pub(crate) struct ResnetSpec {
 impl ResnetSpec {
     /// The blocks of a network whose convolutions have no biases.
     pub(crate) fn unbiased(config: &ResnetConfig, shortcut: Shortcut) -> ResnetSpec {
-        let norm = NormSpec { groups: config.norm_groups, eps: config.norm_eps };
+        let norm = NormSpec::new(config.norm_groups, config.norm_eps);
         ResnetSpec { norm, bias: false, shortcut }
     }
 }
@@ -140,6 +157,9 @@ pub(crate) enum Resample {
     Largest,
     /// Every pixel twice along both sides.
     Double,
+    /// A row of zeros above where the height is odd, a column of zeros on the left where the width
+    /// is: what halves an even side then halves an odd one as TensorFlow's `SAME` does.
+    Even,
 }
 
 /// `count` residual blocks `{name}.0`, `{name}.1`, ...; the first changes the width.

@@ -30,6 +30,11 @@ impl ConvGeometry {
     pub(crate) const HALVE_4: ConvGeometry =
         ConvGeometry { kernel: 4, stride: 2, before: 1, after: 1 };
 
+    /// 3x3 over patches of so many pixels along a side: what they are made into is linear.
+    pub(crate) const fn patches(side: usize) -> ConvGeometry {
+        ConvGeometry { kernel: 3 * side, stride: side, before: side, after: side }
+    }
+
     /// Stride 1, size kept, for an odd side.
     pub(crate) const fn same(kernel: usize) -> ConvGeometry {
         ConvGeometry { kernel, stride: 1, before: kernel / 2, after: kernel / 2 }
@@ -76,6 +81,17 @@ pub struct NormSpec {
     pub groups: usize,
     /// Added to the variance.
     pub eps: f64,
+    /// Whether what is normalised, with a weight and a bias of its own (`norm_layer`), is scaled and
+    /// shifted at every pixel by what is linear in the codes there (`conv_y`, `conv_b`): MoVQ's
+    /// spatial norm.
+    pub by_codes: bool,
+}
+
+impl NormSpec {
+    /// A plain one.
+    pub fn new(groups: usize, eps: f64) -> NormSpec {
+        NormSpec { groups, eps, by_codes: false }
+    }
 }
 
 /// What a network takes and gives.
@@ -110,5 +126,7 @@ mod tests {
         assert_eq!(sizes(ConvGeometry::HALVE_3), [0, 1, 3, 4]);
         assert_eq!(sizes(ConvGeometry::HALVE_UP_3), [1, 1, 4, 4]);
         assert_eq!(sizes(ConvGeometry::HALVE_4), [0, 1, 3, 4]);
+        assert_eq!(ConvGeometry::patches(1), ConvGeometry::SAME_3);
+        assert_eq!(sizes(ConvGeometry::patches(2)), [0, 1, 3, 4]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::emit::Emit;
 use super::geometry::Io;
+use super::maskgit::Halving;
 use super::{dalle, maskgit, open_magvit2, vqgan, vqvae};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
@@ -14,7 +15,8 @@ pub(crate) fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
     match architecture {
         Architecture::Vqgan(c) => vqgan::encoder(e, c, io),
         Architecture::Vqvae(c) => vqvae::encoder(e, c, io),
-        Architecture::Maskgit(c) => maskgit::encoder(e, c, io),
+        Architecture::Maskgit(c) => maskgit::encoder(e, c, Halving::Mean, io),
+        Architecture::VqganPlus(c) => maskgit::encoder(e, c, Halving::Strided, io),
         Architecture::OpenMagvit2(c) => open_magvit2::encoder(e, c, io),
         Architecture::Dalle(c) => dalle::encoder(e, c, io),
         Architecture::Vqvae2(_) | Architecture::VitVqgan(_) | Architecture::Onnx(_) => {
@@ -31,7 +33,7 @@ pub(crate) fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
     match architecture {
         Architecture::Vqgan(c) => vqgan::decoder(e, c, io),
         Architecture::Vqvae(c) => vqvae::decoder(e, c, io),
-        Architecture::Maskgit(c) => maskgit::decoder(e, c, io),
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) => maskgit::decoder(e, c, io),
         Architecture::OpenMagvit2(c) => open_magvit2::decoder(e, c, io),
         Architecture::Dalle(c) => dalle::decoder(e, c, io),
         Architecture::Vqvae2(_) | Architecture::VitVqgan(_) | Architecture::Onnx(_) => {

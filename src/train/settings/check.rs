@@ -191,6 +191,13 @@ fn check_model(model: &ModelConfig) -> Result<()> {
         Architecture::Vqgan(c) if !(1..=9).contains(&c.decoder().widths.len()) => {
             return refuse("model.architecture.decoder.widths needs 1 to 9 levels".into());
         }
+        Architecture::Vqgan(c)
+            if !c.variant.is_plain()
+                || c.decoder().spatial_norm.is_some()
+                || !c.decoder().blocks_by_level.is_empty() =>
+        {
+            return refuse("training has taming's vqgan alone, without `variant`, `spatial_norm` and `blocks_by_level`".into());
+        }
         Architecture::Vqvae(_) | Architecture::Vqgan(_) => {}
         _ => return refuse("training has the architectures vqvae and vqgan".into()),
     }

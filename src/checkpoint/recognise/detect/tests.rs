@@ -200,6 +200,33 @@ fn a_family_that_does_not_fit_is_refused() {
     );
 }
 
+/// RQ-VAE's names: a codebook of 16 codes and a row of padding for each depth.
+fn rqvae(dims: &[usize]) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = canonical(true, true);
+    shapes.remove("quantize.embedding.weight");
+    for (depth, dim) in dims.iter().enumerate() {
+        shapes.insert(format!("quantizer.codebooks.{depth}.weight"), vec![17, *dim]);
+        shapes.insert(format!("quantizer.codebooks.{depth}.embed_ema"), vec![16, *dim]);
+    }
+    shapes
+}
+
+#[test]
+fn codebooks_of_a_depth_are_residual_levels_or_refused() {
+    let found = detect_shapes(&rqvae(&[4, 4, 4]), &Published::default(), None).unwrap();
+    let quantizer = &found.config.quantizer;
+    assert_eq!((&found.config.family[..], quantizer.codes, quantizer.depth), ("rqvae", 16, 3));
+    assert_eq!(found.placements["quantize.embedding.weight"].shape, [48, 4]);
+    assert_eq!(found.placements["quantize.embedding.weight"].sources().count(), 3);
+    crate::model::Model::load(found.config.clone(), zeros(&found), &Device::Cpu).unwrap();
+    // Two latents a side in a token.
+    assert!(refused(&rqvae(&[16, 16]), None, None).contains("tokens of several latents"));
+    assert!(refused(&rqvae(&[4, 8]), None, None).contains("as many codes at each depth"));
+    assert!(refused(&rqvae(&[4; 17]), None, None).contains("17 codebooks, more than 16"));
+    let other = json!({"arch": {"hparams": {"code_shape": [2, 2, 4]}}});
+    assert!(refused(&rqvae(&[4, 4]), Some(&other), None).contains("codes of depth 2"));
+}
+
 #[test]
 fn moving_averages_replace_the_live_weights_only_where_the_family_uses_them() {
     let mut shapes = canonical(true, true);

@@ -55,6 +55,10 @@ fn unbuilt() -> Vec<(&'static str, Value, &'static str)> {
         ("vit-vqgan", json!({"quantizer": {"use_residual": true}}), "use_residual"),
         ("taming", json!({"codebook_l2_norm": true}), "aren't normalised"),
         ("dalle", json!({"group_count": 5}), "only 4"),
+        ("movq", json!({"norm_type": "group"}), "computes only spatial"),
+        ("maskbit", json!({"model": {"vq_model": {"sample_with_conv": false}}}), "only true"),
+        ("emu3-hf", json!({"vq_config": {"num_attention_heads": 2}}), "only 1"),
+        ("emu3", json!({"double_z": true}), "double_z"),
     ]
 }
 

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::model::Drawn;
 use crate::model::config::{ModelConfig, QuantizerConfig, QuantizerRule};
 use crate::model::fsq::Fsq;
-use crate::model::quantizer::{normalise_rows, sign_bits};
+use crate::model::quantizer::{normalise_rows, sign_bits, sign_bits_high};
 
 /// Codebooks as each rule compares with them.
 pub(super) struct Books<'a> {
@@ -71,9 +71,10 @@ impl<'a> Books<'a> {
         slack: f64,
     ) -> Result<(), String> {
         let wrong = match self.config.quantizer.rule {
-            QuantizerRule::Sign | QuantizerRule::Fsq | QuantizerRule::Logits => {
-                self.first_other(latents, codes)
-            }
+            QuantizerRule::Sign
+            | QuantizerRule::SignHigh
+            | QuantizerRule::Fsq
+            | QuantizerRule::Logits => self.first_other(latents, codes),
             _ => self.first_beaten(level, latents, codes, slack),
         };
         match wrong {
@@ -87,6 +88,7 @@ impl<'a> Books<'a> {
         let mut all = latents.chunks_exact(latents.len() / codes.len()).zip(codes);
         match self.config.quantizer.rule {
             QuantizerRule::Sign => all.position(|(z, &code)| sign_bits(z) != code),
+            QuantizerRule::SignHigh => all.position(|(z, &code)| sign_bits_high(z) != code),
             QuantizerRule::Fsq => {
                 let fsq = Fsq::new(&self.config.quantizer.levels).expect("levels");
                 let right = fsq.codes_of(&fsq.round(latents));

@@ -98,8 +98,14 @@ pub(crate) fn draw(family: Family, mut random: Random) -> Drawn {
             OutputRange::Dalle,
         ]),
     };
-    let architecture = architecture(family, r);
+    let mut architecture = architecture(family, r);
     let quantizer = quantizer(family, &architecture, r);
+    // The layers over frames take codes and what is made of them alike.
+    if let Architecture::Vqgan(VqganConfig { z_channels, variant, .. }) = &mut architecture
+        && variant.frames.is_some()
+    {
+        *z_channels = quantizer.dim;
+    }
     let config = ModelConfig {
         format: FORMAT.to_owned(),
         family: "vqtok".to_owned(),
@@ -136,6 +142,7 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
             res_blocks: r.below(3),
             res_hidden: r.width(),
         }),
+        Family::Maskgit if r.one_in(2) => Architecture::VqganPlus(sizes.resnet(r)),
         Family::Maskgit => Architecture::Maskgit(sizes.resnet(r)),
         Family::OpenMagvit2 => Architecture::OpenMagvit2(sizes.resnet(r)),
         Family::Dalle => Architecture::Dalle(DalleConfig {
@@ -187,7 +194,37 @@ impl Sizes {
                 blocks: r.among(1, 2),
                 attention: self.attention(r),
                 mid_attention: r.one_in(2),
+                blocks_by_level: self.blocks_by_level(r),
+                spatial_norm: r.one_in(3).then_some(self.norm_groups),
             }),
+            variant: self.variant(r),
+        }
+    }
+
+    fn blocks_by_level(&self, r: &mut Random) -> Vec<usize> {
+        match r.one_in(4) {
+            true => (0..self.levels).map(|_| r.among(1, 3)).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    fn variant(&self, r: &mut Random) -> VqganVariant {
+        if !r.one_in(4) {
+            return VqganVariant { blocks: self.blocks_by_level(r), ..VqganVariant::default() };
+        }
+        let halvings = r.among(0, self.levels - 1);
+        let patch = r.of(&[1, 2, 4]);
+        let frames = FramesConfig {
+            halvings: r.among(1, 3),
+            encoder_blocks: r.below(3),
+            decoder_blocks: r.below(3),
+        };
+        VqganVariant {
+            blocks: Vec::new(),
+            patch: Some(patch),
+            halvings: Some(halvings),
+            pad: r.one_in(2).then_some(patch << halvings),
+            frames: r.one_in(2).then_some(frames),
         }
     }
 
@@ -217,7 +254,7 @@ fn vit_vqgan(parts: Parts, r: &mut Random) -> VitVqganConfig {
 }
 
 fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> QuantizerConfig {
-    use QuantizerRule::{Dot, Fsq, L2, L2Normalised, Logits, Projection, Sign};
+    use QuantizerRule::{Dot, Fsq, L2, L2Normalised, Logits, Projection, Sign, SignHigh};
     let (codes, dim) = (r.of(&[1, 3, 16, 40, 150, 300]), r.width());
     let codes = r.among(1, codes);
     let rule = match family {
@@ -230,7 +267,7 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
         Logits => QuantizerConfig::new(Logits, codes, codes),
         Sign => {
             let bits = r.among(1, 22);
-            QuantizerConfig::new(Sign, 1 << bits, bits)
+            QuantizerConfig::new(r.of(&[Sign, SignHigh]), 1 << bits, bits)
         }
         Fsq => {
             let levels: Vec<usize> = (0..r.among(1, 6)).map(|_| r.among(2, 8)).collect();
@@ -252,7 +289,7 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
 fn parts(architecture: &Architecture) -> Parts {
     match architecture {
         Architecture::Vqgan(c) => c.parts,
-        Architecture::Maskgit(c) => c.parts,
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) => c.parts,
         Architecture::OpenMagvit2(c) => c.parts,
         Architecture::VitVqgan(c) => c.parts,
         Architecture::Dalle(c) => c.parts,
@@ -308,8 +345,9 @@ fn widest(architecture: &Architecture) -> usize {
             let widths = c.widths.iter().chain(&c.decoder().widths).copied().max();
             widths.unwrap_or(1).max(c.ch).max(attention)
         }
-        Architecture::Maskgit(c) => c.widths.iter().copied().max().unwrap_or(1).max(c.ch),
-        Architecture::OpenMagvit2(c) => c.widths.iter().copied().max().unwrap_or(1).max(c.ch),
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c) | Architecture::OpenMagvit2(c) => {
+            c.widths.iter().copied().max().unwrap_or(1).max(c.ch)
+        }
         Architecture::Vqvae(c) => c.hidden / 2 + 1,
         Architecture::Vqvae2(c) => c.channels / 2 + 1,
         Architecture::Dalle(c) => 4 * c.hidden,

@@ -26,6 +26,8 @@ pub(crate) struct BoundGraph {
 pub(super) struct BoundStep {
     pub(super) input: MapShape,
     pub(super) output: MapShape,
+    /// Of what modulates a norm.
+    pub(super) by: MapShape,
     pub(super) algorithm: Algorithm,
     /// Whether a GroupNorm reads the output before something else overwrites it.
     pub(super) moments: bool,
@@ -52,11 +54,16 @@ impl Graph {
         for (index, step) in self.steps.iter().enumerate() {
             let (from, to) = step.slots();
             let input = shapes[from.0];
+            let by = match step {
+                Step::Modulate { by, .. } => shapes[by.0],
+                _ => MapShape::default(),
+            };
             let (output, algorithm) = self.shape(step, input);
             shapes[to.0] = output;
             lens[to.0] = lens[to.0].max(output.len());
             channels_max = channels_max.max(output.channels).max(input.channels);
-            steps.push(BoundStep { input, output, algorithm, moments: self.normed(index, to) });
+            let moments = self.normed(index, to);
+            steps.push(BoundStep { input, output, by, algorithm, moments });
         }
         let needed = self.steps.iter().zip(&steps).filter_map(|(step, bound)| match step {
             Step::Convolve { layer, .. } => {
@@ -89,7 +96,10 @@ impl Graph {
                 let (height, width) = resampled(how, input.height, input.width);
                 (MapShape { height, width, ..input }, Algorithm::Pointwise)
             }
-            Step::Adapt { .. } => (input, Algorithm::Pointwise),
+            Step::Modulate { .. } => {
+                (MapShape::padded(input.height, input.width, input.channels), Algorithm::Pointwise)
+            }
+            Step::Adapt { .. } | Step::Silu { .. } => (input, Algorithm::Pointwise),
         }
     }
 
@@ -101,6 +111,7 @@ impl Graph {
                 step,
                 Step::Convolve { before: Before::Norm(_) | Before::NormSilu(_), .. }
                     | Step::Adapt { .. }
+                    | Step::Modulate { .. }
             );
             if reads && from == slot {
                 return true;

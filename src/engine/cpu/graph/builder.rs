@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::steps::{Before, Graph, Norm, Slot};
+use super::steps::{Before, Graph, Slot};
 use crate::engine::cpu::feature_map::Modulation;
 use crate::engine::cpu::kernels::{Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;
@@ -16,6 +16,8 @@ use crate::model::topology::{
 };
 use crate::weights::store::{Weight, Weights};
 
+mod norms;
+
 /// A graph under construction.
 pub(crate) struct Builder<'a> {
     weights: &'a Weights,
@@ -24,6 +26,8 @@ pub(crate) struct Builder<'a> {
     x: Slot,
     /// Its channels.
     channels: usize,
+    /// What norms by codes read.
+    codes: Slot,
     /// What stands in front of the next convolution.
     before: Before,
 }
@@ -60,7 +64,8 @@ impl<'a> Builder<'a> {
     /// Over inputs whose pixels have so many channels.
     pub(crate) fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
         let graph = Graph::new(isa, channels);
-        Builder { weights, x: graph.input(), graph, channels, before: Before::Nothing }
+        let input = graph.input();
+        Builder { weights, x: input, codes: input, graph, channels, before: Before::Nothing }
     }
 
     /// What was emitted; `kept` is read beside its result.
@@ -109,17 +114,6 @@ impl<'a> Builder<'a> {
         ConvLayer::new(name, weight, bias.as_ref(), geometry)
     }
 
-    /// Adds a GroupNorm; [`Before`] takes its index.
-    fn norm(&mut self, name: &str, norm: NormSpec) -> Result<usize> {
-        let norm = Norm {
-            groups: norm.groups,
-            epsilon: norm.eps,
-            weight: self.tensor(&format!("{name}.weight"))?.to_vec1()?,
-            bias: self.tensor(&format!("{name}.bias"))?.to_vec1()?,
-        };
-        Ok(self.graph.norm(norm))
-    }
-
     /// Convolves the map into a slot, adding to what stands there.
     fn add_into(&mut self, layer: ConvLayer, from: Slot, to: Slot, before: Before) {
         self.graph.convolve(layer, from, to, before, Residual::Output);
@@ -129,11 +123,11 @@ impl<'a> Builder<'a> {
 
     /// GroupNorm, SiLU and the 3x3 `conv` into a new slot; the map stays.
     fn half_block(&mut self, name: &str, half: usize, norm: NormSpec) -> Result<Slot> {
-        let norm = self.norm(&format!("{name}.norm{half}"), norm)?;
+        let (from, before) = self.normed(&format!("{name}.norm{half}"), self.x, norm)?;
         let layer = self.layer(&format!("{name}.conv{half}"), ConvGeometry::SAME_3)?;
-        self.before = Before::NormSilu(norm);
-        let inner = self.branch(layer);
-        self.before = Before::Nothing;
+        let inner = self.graph.acquire();
+        self.graph.convolve(layer, from, inner, before, Residual::None);
+        self.release_normed(from, self.x);
         Ok(inner)
     }
 
@@ -206,7 +200,12 @@ impl Emit for Builder<'_> {
     }
 
     fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()> {
-        self.before = Before::NormSilu(self.norm(name, norm)?);
+        let (normed, before) = self.normed(name, self.x, norm)?;
+        if normed != self.x {
+            self.graph.release(self.x);
+            self.x = normed;
+        }
+        self.before = before;
         Ok(())
     }
 
@@ -223,17 +222,21 @@ impl Emit for Builder<'_> {
             return self.resnet_post_shortcut(name, spec.norm);
         }
         let inner = self.half_block(name, 1, spec.norm)?;
-        let norm2 = self.norm(&format!("{name}.norm2"), spec.norm)?;
+        let (normed, norm2) = self.normed(&format!("{name}.norm2"), inner, spec.norm)?;
+        self.release_normed(inner, normed);
         if widens {
             self.conv(&shortcut, 0, ConvGeometry::POINT)?;
         }
         let layer = self.layer(&format!("{name}.conv2"), ConvGeometry::SAME_3)?;
-        self.add_into(layer, inner, self.x, Before::NormSilu(norm2));
+        self.add_into(layer, normed, self.x, norm2);
         Ok(())
     }
 
     fn attention(&mut self, name: &str, norm: NormSpec) -> Result<()> {
-        let norm = self.norm(&format!("{name}.norm"), norm)?;
+        let (normed, before) = match self.normed(&format!("{name}.norm"), self.x, norm)? {
+            (same, Before::NormSilu(norm)) => (same, Before::Norm(norm)),
+            (normed, _) => (normed, Before::Nothing),
+        };
         let part = |part: &str| -> Result<(Tensor, Tensor)> {
             let name = format!("{name}.{part}");
             Ok((self.tensor(&format!("{name}.weight"))?, self.tensor(&format!("{name}.bias"))?))
@@ -242,11 +245,38 @@ impl Emit for Builder<'_> {
         let name_qkv = format!("{name}.qkv");
         let layer = ConvLayer::new(&name_qkv, weight, Some(&bias), ConvGeometry::POINT)?;
         let (projected, mixed) = (self.graph.acquire(), self.graph.acquire());
-        self.graph.convolve(layer, self.x, projected, Before::Norm(norm), Residual::None);
+        self.graph.convolve(layer, normed, projected, before, Residual::None);
+        self.release_normed(normed, self.x);
         self.graph.attend(projected, mixed, self.channels);
         self.graph.release(projected);
         let layer = self.layer(&format!("{name}.proj_out"), ConvGeometry::POINT)?;
         self.add_into(layer, mixed, self.x, Before::Nothing);
+        Ok(())
+    }
+
+    fn silu(&mut self) -> Result<()> {
+        self.graph.silu(self.x);
+        Ok(())
+    }
+
+    /// In the input's slot.
+    fn affine_resnet(&mut self, name: &str) -> Result<()> {
+        if self.x == self.graph.input() {
+            self.copy_input()?;
+        }
+        let norm1 = Before::AffineSilu(self.affine(&format!("{name}.norm1"))?);
+        let layer = self.layer(&format!("{name}.conv1"), ConvGeometry::SAME_3)?;
+        let inner = self.graph.acquire();
+        self.graph.convolve(layer, self.x, inner, norm1, Residual::None);
+        let norm2 = Before::AffineSilu(self.affine(&format!("{name}.norm2"))?);
+        let layer = self.layer(&format!("{name}.conv2"), ConvGeometry::SAME_3)?;
+        self.add_into(layer, inner, self.x, norm2);
+        Ok(())
+    }
+
+    fn keep_codes(&mut self) -> Result<()> {
+        (self.codes, self.x) = (self.x, self.graph.input());
+        self.channels = self.graph.input_channels;
         Ok(())
     }
 

@@ -6,7 +6,9 @@
 
 use super::bind::{BoundGraph, BoundStep};
 use super::steps::{Before, Graph, Slot, Step};
-use crate::engine::cpu::feature_map::{MapShape, Modulation, affine, resample, shuffle};
+use crate::engine::cpu::feature_map::{
+    MapShape, Modulation, affine, modulated_row, resample, shuffle,
+};
 use crate::engine::cpu::kernels::{
     Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
     channel_stride, scale_and_shift,
@@ -191,6 +193,15 @@ impl Graph {
                     self.adapt_step(&self.modulations[modulation], slot, shapes, bound, arena);
                     profiler("adapt", shapes.algorithm, 0.0);
                 }
+                Step::Modulate { norm, from, by, to } => {
+                    self.modulate_step(norm, (from, by, to), shapes, arena, threads);
+                    profiler("modulate", shapes.algorithm, 0.0);
+                }
+                Step::Silu { slot } => {
+                    let map = &mut arena.slots[slot.0][..shapes.input.len()];
+                    map.iter_mut().for_each(|x| *x /= 1.0 + (-*x).exp());
+                    profiler("silu", shapes.algorithm, 0.0);
+                }
             }
         }
         Ok(())
@@ -213,6 +224,30 @@ impl Graph {
         let Arena { slots, moments, scale, shift, .. } = arena;
         scale_and_shift(&moments[slot.0], pixels, norm, scale, shift);
         affine(&mut slots[slot.0], shape, scale, shift, &mut moments[slot.0]);
+    }
+
+    fn modulate_step(
+        &self,
+        norm: usize,
+        (from, by, to): (Slot, Slot, Slot),
+        shapes: &BoundStep,
+        arena: &mut Arena,
+        threads: Threads,
+    ) {
+        let shape = shapes.input;
+        self.normalise(norm, from, shape, arena);
+        let mut output = std::mem::take(&mut arena.slots[to.0]);
+        let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
+        let (map, codes) = (&arena.slots[from.0][..], &arena.slots[by.0][..]);
+        let row = (shapes.output.width * shapes.output.stride).max(1);
+        let rows = output[..shapes.output.len()].chunks_mut(row);
+        threads.each(rows.enumerate(), |(y, row)| {
+            modulated_row((map, shape), y, (scale, shift), (codes, shapes.by), row);
+        });
+        if shapes.moments {
+            arena.moments[to.0].take(&output[..shapes.output.len()], shapes.output.stride);
+        }
+        arena.slots[to.0] = output;
     }
 
     fn attend_step(
@@ -248,6 +283,25 @@ impl Graph {
         scale_and_shift(moments, pixels, norm, &mut arena.scale, &mut arena.shift);
     }
 
+    /// Scale and shift of what stands in front of a convolution.
+    fn scale_ahead(&self, before: Before, from: Slot, shape: MapShape, arena: &mut Arena) {
+        match before {
+            Before::Norm(norm) | Before::NormSilu(norm) => {
+                self.normalise(norm, from, shape, arena);
+            }
+            Before::Silu => {
+                arena.scale[..shape.stride].fill(1.0);
+                arena.shift[..shape.stride].fill(0.0);
+            }
+            Before::AffineSilu(affine) => {
+                let affine = &self.affines[affine];
+                arena.scale[..shape.stride].copy_from_slice(&affine.scale);
+                arena.shift[..shape.stride].copy_from_slice(&affine.shift);
+            }
+            Before::Nothing | Before::Relu => {}
+        }
+    }
+
     fn convolve_step(
         &self,
         step: &Step,
@@ -259,11 +313,9 @@ impl Graph {
             return Ok(());
         };
         let layer = &self.layers[layer];
-        let BoundStep { input: shape, output: size, algorithm, moments: wanted } = *shapes;
+        let BoundStep { input: shape, output: size, algorithm, moments: wanted, .. } = *shapes;
         let packed = layer.packed(self.isa, algorithm)?;
-        if let Before::Norm(norm) | Before::NormSilu(norm) = before {
-            self.normalise(norm, from, shape, arena);
-        }
+        self.scale_ahead(before, from, shape, arena);
         let mut output = std::mem::take(&mut arena.slots[to.0]);
         let mut partial = std::mem::take(&mut arena.partial);
         let (scale, shift) = (&arena.scale[..], &arena.shift[..]);
@@ -271,7 +323,9 @@ impl Graph {
             Before::Nothing => Activation::Identity,
             Before::Relu => Activation::Relu,
             Before::Norm(_) => Activation::Affine { scale, shift },
-            Before::NormSilu(_) => Activation::AffineSilu { scale, shift },
+            Before::NormSilu(_) | Before::AffineSilu(_) | Before::Silu => {
+                Activation::AffineSilu { scale, shift }
+            }
         };
         let MapShape { height, width, channels, stride } = shape;
         let data = &arena.slots[from.0][..];

@@ -22,6 +22,18 @@ pub(crate) enum Before {
     Norm(usize),
     /// The GroupNorm of that index, then SiLU.
     NormSilu(usize),
+    /// The scale and shift of that index, then SiLU.
+    AffineSilu(usize),
+    /// SiLU.
+    Silu,
+}
+
+/// A scale and a shift by channel, as long as the channel stride.
+pub(crate) struct ChannelAffine {
+    /// By channel, zero after the last.
+    pub scale: Vec<f32>,
+    /// Likewise.
+    pub shift: Vec<f32>,
 }
 
 /// A GroupNorm's parameters.
@@ -67,6 +79,18 @@ pub(super) enum Step {
         modulation: usize,
         slot: Slot,
     },
+    /// A GroupNorm, scaled and shifted at each pixel by the channels of `by`, scales in front, whose
+    /// pixels are repeated to the size of the map.
+    Modulate {
+        norm: usize,
+        from: Slot,
+        by: Slot,
+        to: Slot,
+    },
+    /// x / (1 + e^-x) in place.
+    Silu {
+        slot: Slot,
+    },
 }
 
 /// A network: steps over slots, with their weights.
@@ -74,6 +98,7 @@ pub(crate) struct Graph {
     pub(super) isa: Isa,
     pub(super) layers: Vec<Arc<ConvLayer>>,
     pub(super) norms: Vec<Norm>,
+    pub(super) affines: Vec<ChannelAffine>,
     pub(super) modulations: Vec<Modulation>,
     pub(super) steps: Vec<Step>,
     pub(super) slots: usize,
@@ -92,6 +117,7 @@ impl Graph {
             isa,
             layers: Vec::new(),
             norms: Vec::new(),
+            affines: Vec::new(),
             modulations: Vec::new(),
             steps: Vec::new(),
             slots: 1,
@@ -139,6 +165,22 @@ impl Graph {
     pub(crate) fn norm(&mut self, norm: Norm) -> usize {
         self.norms.push(norm);
         self.norms.len() - 1
+    }
+
+    /// Adds a scale and a shift by channel; [`Before`] takes its index.
+    pub(crate) fn affine(&mut self, affine: ChannelAffine) -> usize {
+        self.affines.push(affine);
+        self.affines.len() - 1
+    }
+
+    /// Adds a GroupNorm into a slot, modulated by the scales and shifts that stand in `by`.
+    pub(crate) fn modulate(&mut self, norm: usize, from: Slot, by: Slot, to: Slot) {
+        self.steps.push(Step::Modulate { norm, from, by, to });
+    }
+
+    /// Adds SiLU in place.
+    pub(crate) fn silu(&mut self, slot: Slot) {
+        self.steps.push(Step::Silu { slot });
     }
 
     /// Adds a convolution into a slot.
@@ -200,8 +242,9 @@ impl Step {
             Step::Convolve { from, to, .. }
             | Step::Attend { from, to, .. }
             | Step::Shuffle { from, to, .. }
+            | Step::Modulate { from, to, .. }
             | Step::Resample { from, to, .. } => (from, to),
-            Step::Adapt { slot, .. } => (slot, slot),
+            Step::Adapt { slot, .. } | Step::Silu { slot } => (slot, slot),
         }
     }
 }

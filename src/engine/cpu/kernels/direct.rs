@@ -11,7 +11,7 @@ use super::simd::{Kernel, Simd};
 const POINTS: usize = 48;
 
 /// Taps of the largest window.
-const TAPS_MAX: usize = 64;
+const TAPS_MAX: usize = 24 * 24;
 
 /// Where a convolution's window goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

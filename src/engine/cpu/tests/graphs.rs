@@ -27,7 +27,7 @@ macro_rules! both {
 
 #[test]
 fn every_layer_equals_candle() {
-    let norm = NormSpec { groups: 4, eps: 1e-6 };
+    let norm = NormSpec::new(4, 1e-6);
     let block = |bias, shortcut| ResnetSpec { norm, bias, shortcut };
     let bottleneck = |kernels| BottleneckSpec { kernels, gain: 0.25, parameters: ["w", "b"] };
     let sizes = [(1, 1), (2, 3), (5, 4), (8, 8), (13, 17), (16, 16), (31, 6)];
@@ -58,6 +58,50 @@ fn every_layer_equals_candle() {
                 check("downsample", both!(isa, x, |e| Emit::conv(e, "d", c_in, halve)));
                 check("mean", both!(isa, x, |e| Emit::resample(e, Resample::Mean)));
                 check("largest", both!(isa, x, |e| Emit::resample(e, Resample::Largest)));
+            }
+        }
+    }
+}
+
+/// At twice the codes' size, in front of a convolution.
+fn doubled(e: &mut impl Emit, outputs: usize, norm: NormSpec) -> crate::error::Result<()> {
+    e.upsample("u")?;
+    e.norm_silu("n", norm)?;
+    e.conv("c", outputs, ConvGeometry::SAME_3)
+}
+
+/// By what becomes of the codes, beside them.
+fn kept(e: &mut impl Emit, outputs: usize, spec: ResnetSpec) -> crate::error::Result<()> {
+    e.affine_resnet("f")?;
+    e.keep_codes()?;
+    e.conv("p", outputs, ConvGeometry::POINT)?;
+    e.resnet("r", outputs, spec)
+}
+
+/// Layers that read the codes again, or come of more than one step.
+#[test]
+fn layers_of_modulated_decoders_equal_candle() {
+    let norm = NormSpec { by_codes: true, ..NormSpec::new(4, 1e-6) };
+    let spec = ResnetSpec { norm, bias: true, shortcut: Shortcut::Input };
+    for isa in Isa::available() {
+        for (i, (height, width)) in [(1, 1), (2, 3), (5, 4), (13, 17)].into_iter().enumerate() {
+            let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 64)][i];
+            let x = random(i as u64, c_in * height * width);
+            let x = &Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let check = |what: &str, (got, want): (Tensor, Tensor)| {
+                let off = difference(&got, &want);
+                assert!(off < 2e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
+            };
+            check("resnet", both!(isa, x, |e| Emit::resnet(e, "r", c_out, spec)));
+            check("attention", both!(isa, x, |e| Emit::attention(e, "a", norm)));
+            check("silu", both!(isa, x, Emit::silu));
+            check("affine resnet", both!(isa, x, |e| Emit::affine_resnet(e, "f")));
+            check("even", both!(isa, x, |e| Emit::resample(e, Resample::Even)));
+            check("doubled", both!(isa, x, |e| doubled(e, c_out, norm)));
+            check("kept codes", both!(isa, x, |e| kept(e, c_out, spec)));
+            let stem = ConvGeometry::patches(2);
+            if height > 1 && width > 1 {
+                check("patches", both!(isa, x, |e| Emit::conv(e, "p", c_out, stem)));
             }
         }
     }
