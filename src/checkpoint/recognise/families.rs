@@ -12,9 +12,8 @@
 //!    for the settings that must agree with them.
 //! 4. Settings of its class that nothing here computes yet: the tables of `fields.rs`.
 
-mod recent;
-
 use super::keys::KeyLayout;
+use super::recent_families as recent;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
 /// What the names of a checkpoint show beyond their layout.
@@ -102,9 +101,9 @@ pub(crate) struct Family {
     /// Its encoder runs a level's attention only where the level has more than one.
     pub skips_lone_attention: bool,
     /// Whether these signs fit it.
-    fits: fn(&Signs) -> bool,
+    pub(super) fits: fn(&Signs) -> bool,
     /// Whether, without a configuration, names alone may propose it.
-    proposed: fn(&Signs) -> bool,
+    pub(super) proposed: fn(&Signs) -> bool,
 }
 
 impl Family {
@@ -127,12 +126,13 @@ impl Family {
 /// Classes whose quantizers aren't built: a part of the dotted name, and its end.
 pub(crate) const UNBUILT: [(&str, &str); 2] = [("IBQ", ".VQModel"), ("enhancing.", "Gumbel")];
 
-const ANY: fn(&Signs) -> bool = |_| true;
+/// Whatever the signs are.
+pub(super) const ANY: fn(&Signs) -> bool = |_| true;
 const L2_WITH_MID: fn(&Signs) -> bool = |s| !s.gumbel && s.mid_attention;
 
 /// taming's conventions, which several families took over: what a row says where it says nothing
 /// else.
-const TAMING: Family = Family {
+pub(super) const TAMING: Family = Family {
     word: "taming",
     layouts: &[KeyLayout::Canonical],
     named_by: &[],

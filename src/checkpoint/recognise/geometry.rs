@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-mod recent;
-
 use super::keys::KeyLayout;
 use super::published::Published;
+use super::recent_geometry as recent;
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
@@ -95,7 +94,11 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     /// Of an architecture with K codes of length D, and norms whose groups no weight shows.
-    fn new(architecture: Architecture, channels: usize, (codes, dim): (usize, usize)) -> Geometry {
+    pub(super) fn new(
+        architecture: Architecture,
+        channels: usize,
+        (codes, dim): (usize, usize),
+    ) -> Geometry {
         let (depth, levels, side, optional) = (1, Vec::new(), None, of_norms());
         Geometry { architecture, channels, codes, dim, depth, levels, side, optional }
     }
@@ -142,7 +145,7 @@ fn of_norms() -> Vec<Optional> {
 }
 
 /// Channels of an image, from the encoder's input or the decoder's output.
-fn image_channels(shapes: &Shapes) -> Result<usize> {
+pub(super) fn image_channels(shapes: &Shapes) -> Result<usize> {
     if shapes.has("encoder.conv_in.weight") {
         shapes.axis("encoder.conv_in.weight", 1)
     } else {
@@ -150,12 +153,12 @@ fn image_channels(shapes: &Shapes) -> Result<usize> {
     }
 }
 
-fn codebook(shapes: &Shapes) -> Result<(usize, usize)> {
+pub(super) fn codebook(shapes: &Shapes) -> Result<(usize, usize)> {
     let name = "quantize.embedding.weight";
     Ok((shapes.axis(name, 0)?, shapes.axis(name, 1)?))
 }
 
-fn vqgan(shapes: &Shapes, published: &Published) -> Result<VqganConfig> {
+pub(super) fn vqgan(shapes: &Shapes, published: &Published) -> Result<VqganConfig> {
     let parts = shapes.parts("encoder.", "decoder.");
     let decoder = parts.decoder().then(|| vqgan_decoder(shapes)).transpose()?;
     let mut config = VqganConfig {
@@ -225,7 +228,7 @@ fn mirrored(shapes: &Shapes, parts: Parts) -> Result<(usize, Vec<usize>, usize)>
 }
 
 /// What MaskGIT-VQ and Open-MAGVIT2 have in common.
-fn resnets(shapes: &Shapes, published: &Published) -> Result<ResnetConfig> {
+pub(super) fn resnets(shapes: &Shapes, published: &Published) -> Result<ResnetConfig> {
     let parts = shapes.parts("encoder.", "decoder.");
     let (ch, widths, res_blocks) = mirrored(shapes, parts)?;
     let norm_groups = norm_groups(published)?;
@@ -249,7 +252,7 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
 }
 
 /// The number of codes of so many bits, and these.
-fn bits(dim: usize) -> Result<(usize, usize)> {
+pub(super) fn bits(dim: usize) -> Result<(usize, usize)> {
     if dim > 31 {
         return Err(Error::invalid(format!(
             "{dim} bits a code are more than the 31 that vqtok can number"

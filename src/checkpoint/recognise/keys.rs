@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-mod recent;
+use super::recent_keys as recent;
 
 /// A way of naming weights; several families can share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn is_codebook(name: &str) -> bool {
 }
 
 /// Level k counted from the lowest resolution, as the canonical index.
-fn mirrored(index: &str, levels: usize) -> Option<usize> {
+pub(super) fn mirrored(index: &str, levels: usize) -> Option<usize> {
     levels.checked_sub(1 + index.parse::<usize>().ok()?)
 }
 

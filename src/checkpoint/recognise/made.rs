@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 
 use super::keys::KeyLayout;
 use super::placement::Placement;
+use super::{frames, wavelets};
 use crate::error::{Error, Result};
 use crate::model::config::DEPTH_MAX;
 use crate::util::text::{printable, quoted};
 use crate::weights::tensor::{Dtype, RawTensor};
-
-mod frames;
-mod wavelets;
 
 /// What is made of published weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +127,8 @@ fn join_books(placements: &mut BTreeMap<String, Placement>) -> Result<usize> {
     Ok(depth)
 }
 
-fn unexpected(placement: &Placement, wanted: &str) -> Error {
+/// The error for a shape that nothing can be made of.
+pub(super) fn unexpected(placement: &Placement, wanted: &str) -> Error {
     Error::invalid(format!(
         "`{}` has shape {:?}, not that of {wanted}",
         printable(&placement.source),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{KeyLayout, mirrored};
+use super::keys::{KeyLayout, mirrored};
 
 /// The layout of stripped names that are those of one of these families.
 pub(super) fn layout_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<KeyLayout> {

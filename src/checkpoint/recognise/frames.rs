@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Made, unexpected};
-use crate::checkpoint::recognise::placement::Placement;
+use super::made::{Made, unexpected};
+use super::placement::Placement;
 use crate::error::{Error, Result};
 use crate::weights::tensor::RawTensor;
 

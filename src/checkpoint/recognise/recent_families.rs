@@ -1,7 +1,7 @@
 //! Owns the rows of the families from 2024 on.
 
-use super::{ANY, Family, NamedBy, TAMING};
-use crate::checkpoint::recognise::keys::KeyLayout;
+use super::families::{ANY, Family, NamedBy, TAMING};
+use super::keys::KeyLayout;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
 /// Show-o's MAGVITv2 (showlab).

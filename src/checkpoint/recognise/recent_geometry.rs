@@ -1,7 +1,7 @@
 //! Owns the sizes of the families from 2024 on.
 
-use super::{Geometry, Shapes, bits, codebook, image_channels, resnets, vqgan};
-use crate::checkpoint::recognise::published::{LEVELS, Published};
+use super::geometry::{Geometry, Shapes, bits, codebook, image_channels, resnets, vqgan};
+use super::published::{LEVELS, Published};
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
