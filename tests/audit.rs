@@ -202,7 +202,6 @@ fn exit_codes_and_lists(job: &Job) {
         ("A --model model", 1),
         ("A --model model --fail-on duplicates", 1),
         ("A --model model --fail-on label-conflicts", 1),
-        ("A --model model --fail-on leaks", 0),
         ("A --model model --against B --fail-on leaks", 1),
         // Of these blobs two are alike by 0.81, as some crops are.
         ("B --model model --fail-on duplicates --threshold 0.9", 0),
@@ -257,36 +256,32 @@ fn many_copies_of_one_image_hide_nothing() {
     assert_eq!(sizes, due.map(|(name, copies)| (name.to_string(), copies)).into());
 }
 
-/// Strips of such a width, of which the model sees the middle alone: two that are equal there, and three
-/// that are equal all over, two of them files.
+/// Strips of such a width, of which the model sees the middle alone: two that are equal there, and two
+/// files that are equal.
 fn strips(job: &Job, folder: &str, width: u32) {
-    for (name, middle, ends) in [("a", 1, 10), ("b", 1, 200), ("c", 2, 90), ("e", 2, 90)] {
+    for (name, middle, ends) in [("a", 1, 10), ("b", 1, 200), ("c", 2, 90), ("d", 2, 90)] {
         let mut strip = RgbImage::from_pixel(width, 48, Rgb([ends; 3]));
         imageops::replace(&mut strip, &blobs(middle), i64::from(width - 48) / 2, 0);
         save(job, &format!("{folder}/{name}.png"), &strip);
-        if name == "e" {
-            save(job, &format!("{folder}/d.bmp"), &strip);
-        }
     }
 }
 
 #[test]
 fn copies_in_the_part_that_the_model_saw_are_on_no_list() {
     let job = Job::new(1).trained();
-    for (folder, width, list) in [("strips", 144, "e.png\n"), ("wide", 72, "b.png\nd.bmp\ne.png\n")]
-    {
+    for (folder, width, list) in [("strips", 144, "d.png\n"), ("wide", 72, "b.png\nd.png\n")] {
         strips(&job, folder, width);
         job.expect(0, &format!("tokenize {folder} --model model --size 48 --out of-{folder}"));
         let line = format!("audit of-{folder} --remove-list {folder}.txt --json {folder}.json");
         let said = job.expect(1, &line).stdout;
         assert_eq!(std::fs::read_to_string(job.path(&format!("{folder}.txt"))).unwrap(), list);
-        let told = said.contains("5 images of duplicates: the model saw less than half");
+        let told = said.contains("4 images of duplicates: the model saw less than half");
         assert_eq!(told, folder == "strips", "{said}");
         let found: Value =
             serde_json::from_slice(&std::fs::read(job.path(&format!("{folder}.json"))).unwrap())
                 .unwrap();
         let kinds: Vec<_> =
             found["duplicates"].as_array().unwrap().iter().map(|group| &group["kind"]).collect();
-        assert_eq!(kinds, ["exact-file", "exact-pixels", "exact-pixels"]);
+        assert_eq!(kinds, ["exact-file", "exact-pixels"]);
     }
 }

@@ -226,20 +226,25 @@ fn plain(more: &[Row]) -> Vec<Row> {
     rows.chain(more.iter().cloned()).collect()
 }
 
-#[test]
-fn each_kind_fails_by_itself_and_several_where_one_of_them_is_there() {
-    let job = Job::new(0);
+/// A set of each kind of finding alone.
+fn write_each_kind(job: &Job) {
     let mut blank = row("blank", "a", 90);
     blank.codes = None;
     let nameless = Row { key: None, ..row("", "a", 91) };
     let wide = Row { width: 9000, ..row("wide", "a", 92) };
-    write(&job, "plain.parquet", &plain(&[]));
-    write(&job, "twice.parquet", &plain(&[row("z", "b", 1)]));
-    write(&job, "labels.parquet", &plain(&[row("z", "a", 1)]));
-    write(&job, "blank.parquet", &plain(&[blank]));
-    write(&job, "failed.parquet", &plain(&[nameless]));
-    write(&job, "sizes.parquet", &plain(&[wide]));
-    write(&job, "leak.parquet", &[row("other", "b", 1)]);
+    write(job, "plain.parquet", &plain(&[]));
+    write(job, "twice.parquet", &plain(&[row("z", "b", 1)]));
+    write(job, "labels.parquet", &plain(&[row("z", "a", 1)]));
+    write(job, "blank.parquet", &plain(&[blank]));
+    write(job, "failed.parquet", &plain(&[nameless]));
+    write(job, "sizes.parquet", &plain(&[wide]));
+    write(job, "leak.parquet", &[row("other", "b", 1)]);
+}
+
+#[test]
+fn each_kind_fails_by_itself_and_several_where_one_of_them_is_there() {
+    let job = Job::new(0);
+    write_each_kind(&job);
     let all = [
         "duplicates",
         "label-conflicts",

@@ -16,7 +16,7 @@ mod moments;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use moments::{Moments, SIDE, SIZE, before, detail, small};
+use moments::{Moments, SIDE, SIZE, before, detail, dot, small};
 
 use super::picture::Picture;
 use super::result::Remark;
@@ -283,10 +283,6 @@ fn judges(set: &Moments, upright: &Moments) -> Option<[Vec<f64>; 3]> {
 /// The mean of the same pictures, turned by so many quarters.
 fn turned(mean: &[f64], quarters: usize) -> Vec<f64> {
     (0..SIZE).map(|at| mean[before(at, quarters)]).collect()
-}
-
-fn dot(one: &[f64], other: &[f64]) -> f64 {
-    one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
 /// Solves three equations by Cramer's rule; None where they don't say enough.

@@ -1,7 +1,6 @@
 //! Owns small pictures and what a linear judge needs of them: means, covariances, detail. Must not know:
 //! what is judged.
 
-use super::dot;
 use crate::findings::picture::Picture;
 
 /// Pixels a side of lightness, and of each of two colours.
@@ -60,6 +59,10 @@ impl Moments {
         let rows = covariance.chunks_exact(SIZE).zip(judge);
         rows.map(|(row, weight)| weight * dot(row, judge)).sum::<f64>().max(0.0)
     }
+}
+
+pub(super) fn dot(one: &[f64], other: &[f64]) -> f64 {
+    one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
 /// Lightness in 8 x 8 pixels and two colours in 4 x 4.
