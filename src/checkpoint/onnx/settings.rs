@@ -11,7 +11,7 @@ use crate::util::text::{printable, shorten};
 /// The file beside `encoder.onnx` and `decoder.onnx`.
 pub(crate) const SETTINGS_FILE: &str = "tokenizer.json";
 
-/// What a caller says about an ONNX file; it stands above what [`SETTINGS_FILE`] says.
+/// What a caller says about an ONNX file; it stands above what `tokenizer.json` says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OnnxSettings {
     /// The number of codes of a level.

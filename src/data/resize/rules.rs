@@ -52,7 +52,7 @@ fn whole(image: &RgbImage) -> Crop {
 }
 
 /// Applies `rule` for a square of `size` pixels, the rules of Pillow as its `version` does them;
-/// `size` is not read for rules under which sizes [vary](ResizeRule::varies).
+/// `size` is not read for rules under which sizes vary.
 ///
 /// # Errors
 /// A [`Stage::Resize`] rejection where the rule needs a size and has none (or 0), and those of
