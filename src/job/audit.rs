@@ -158,7 +158,7 @@ impl Audit {
         self.engines.iter().try_for_each(|engine| engine.require())?;
         self.refuse_inputs(&[], &[])?;
         match self.settings.threshold {
-            Some(threshold) if !(f64::from(SEARCHED_FROM)..=1.0).contains(&threshold) => {
+            Some(threshold) if !(threshold <= 1.0 && threshold as f32 >= SEARCHED_FROM) => {
                 let reason = "pairs are looked for from a similarity of 0.6 on, up to 1";
                 Err(Error::setting(THRESHOLD, format!("{threshold}: {reason}")))
             }
