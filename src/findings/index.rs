@@ -2,35 +2,23 @@
 //! signs, asked for an image, its mirror image, its turns and parts of it. Must not know: which of
 //! them are one.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
+mod tables;
+
+use self::tables::{BUCKET, CHOSEN_FROM, Keys, Table, WEAKEST, fetch, signs_for, together};
 use super::columns::{Column, Growing, Scratch};
 use super::frequencies::{LEN, Turn, Window, frequencies};
 use super::signature::{Signature, Weights};
 use super::thumbnail::Thumbnail;
 use crate::error::Result;
-use crate::util::random::SplitMix64;
 
-/// Tables, each of another choice of signs.
-const TABLES: usize = 32;
-/// Signs that tables choose from: those of the strongest values.
-const CHOSEN_FROM: usize = 64;
-/// Signs that a table knows at most.
-const MOST_SIGNS: u32 = 24;
-/// A table is asked for an image's signs and for all that differ from them in its weakest so many.
-const WEAKEST: usize = 4;
-/// Images that are looked at for one question to a table, however many there are.
-const BUCKET: usize = 64;
 /// Signs of all that may differ.
 const DIFFERENT: u32 = 46;
 /// Similarity from which an image is worth a closer look.
 const WORTH: f32 = 0.6;
 /// Closer looks an image.
 pub(super) const KEEP: usize = 8;
-/// Bytes of tables that are in memory together.
-const TOGETHER: usize = 256 << 20;
 /// Images of a set, up to which parts of images are looked for too: each takes as long as the image.
 const PARTS_UP_TO: usize = 1_000_000;
 /// How large the parts are, and where they lie.
@@ -103,70 +91,6 @@ impl<'a> Set<'a> {
     }
 }
 
-/// Images by some of their signs: those of key k are `rows[starts[k]..starts[k + 1]]`.
-struct Table {
-    signs: Vec<usize>,
-    starts: Vec<u32>,
-    rows: Vec<u32>,
-}
-
-impl Table {
-    fn new(number: usize, signs: u32, set: &Set<'_>) -> Table {
-        let mut random = SplitMix64(number as u64);
-        let mut order: Vec<usize> = (0..CHOSEN_FROM).collect();
-        for at in 0..signs as usize {
-            order.swap(at, at + random.next() as usize % (CHOSEN_FROM - at));
-        }
-        order.truncate(signs as usize);
-        let mut table = Table { signs: order, starts: vec![0; (1 << signs) + 1], rows: Vec::new() };
-        let taken = || (0..set.bits.len()).filter(|&at| set.taken(at));
-        for at in taken() {
-            let key = table.key(set.bits[at]);
-            table.starts[key + 1] += 1;
-        }
-        for key in 1..table.starts.len() {
-            table.starts[key] += table.starts[key - 1];
-        }
-        table.rows = vec![0; table.starts[table.starts.len() - 1] as usize];
-        for at in taken() {
-            // Each key's start moves on to its end, which is where the next one starts.
-            let key = table.key(set.bits[at]);
-            table.rows[table.starts[key] as usize] = at as u32;
-            table.starts[key] += 1;
-        }
-        table.starts.rotate_right(1);
-        table.starts[0] = 0;
-        table
-    }
-
-    fn key(&self, bits: u128) -> usize {
-        // All chosen signs are among the first 64.
-        let bits = bits as u64;
-        let bit = |(at, &sign): (usize, &usize)| ((bits >> sign) as usize & 1) << at;
-        self.signs.iter().enumerate().map(bit).fold(0, |key, bit| key | bit)
-    }
-
-    /// Where the images of a key are, and those of keys that differ from it in weak signs.
-    #[inline(always)]
-    fn ask(&self, query: &Query) -> [Range<usize>; 1 << WEAKEST] {
-        // Strength, then the sign's place in the key; the smallest first.
-        let mut weakest = [u32::MAX; WEAKEST];
-        for (at, &sign) in self.signs.iter().enumerate() {
-            let mut next = u32::from(query.strengths[sign]) << 8 | at as u32;
-            for weak in &mut weakest {
-                (*weak, next) = (next.min(*weak), next.max(*weak));
-            }
-        }
-        let key = self.key(query.bits);
-        std::array::from_fn(|which| {
-            let flipped = |(at, &weak): (usize, &u32)| (which >> at & 1) << (weak & 0xff);
-            let flips = weakest.iter().enumerate().map(flipped).fold(0, |flips, flip| flips | flip);
-            let (start, end) = (self.starts[key ^ flips] as usize, self.starts[(key ^ flips) + 1]);
-            start..(end as usize).min(start + BUCKET)
-        })
-    }
-}
-
 /// What is looked for: an image, or a part of it, turned.
 struct Query {
     values: [i8; LEN],
@@ -188,6 +112,21 @@ impl Query {
             values,
             turn,
         }
+    }
+}
+
+/// One query to all tables.
+struct Question {
+    query: Query,
+    /// Its keys in each table of this round.
+    keys: [Keys; ROUND],
+    /// What was looked at before, as far as it wasn't looked at long ago.
+    seen: [u32; 256],
+}
+
+impl Question {
+    fn new(query: Query) -> Question {
+        Question { query, keys: [[0; 1 << WEAKEST]; ROUND], seen: [u32::MAX; 256] }
     }
 }
 
@@ -221,10 +160,12 @@ pub(super) fn find(
     let same = std::ptr::eq(queries, targets);
     let asker = Asker { queries, targets, same, weights, parts };
     let mut lists = Lists::zeroed(queries.bits.len())?;
-    let signs = (images.max(2).ilog2() + 2).clamp(8, MOST_SIGNS);
+    let signs = signs_for(images);
     for numbers in together(signs, targets.bits.len()) {
-        let tables: Vec<Table> =
-            numbers.into_par_iter().map(|number| Table::new(number, signs, targets)).collect();
+        let tables: Vec<Table> = numbers
+            .into_par_iter()
+            .map(|number| Table::new(number, signs, &targets.bits, &|at| targets.taken(at)))
+            .collect();
         for (block, lists) in lists.chunks_mut(BLOCK).enumerate() {
             interrupted()?;
             lists.par_iter_mut().enumerate().for_each(|(at, best)| {
@@ -233,13 +174,6 @@ pub(super) fn find(
         }
     }
     Ok(lists)
-}
-
-/// The numbers of tables that are in memory together.
-fn together(signs: u32, rows: usize) -> Vec<Range<usize>> {
-    let bytes = 4 * ((1 << signs) + rows);
-    let tables = (TOGETHER / bytes).clamp(1, TABLES);
-    (0..TABLES).step_by(tables).map(|first| first..(first + tables).min(TABLES)).collect()
 }
 
 impl Asker<'_> {
@@ -257,18 +191,23 @@ impl Asker<'_> {
             // What is cropped is seldom turned as well.
             [Turn::None, Turn::Mirrored].map(|turn| Query::new(&part, turn, self.weights))
         });
-        for query in whole.chain(parts) {
-            self.ask_tables(at, &query, tables, best);
-        }
+        let mut questions: Vec<Question> = whole.chain(parts).map(Question::new).collect();
+        self.ask_tables(at, &mut questions, tables, best);
     }
 
-    fn ask_tables(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
+    fn ask_tables(
+        &self,
+        at: usize,
+        questions: &mut [Question],
+        tables: &[Table],
+        best: &mut [Found; KEEP],
+    ) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
             // SAFETY: the processor has these instructions.
-            return unsafe { self.ask_tables_wide(at, query, tables, best) };
+            return unsafe { self.ask_tables_wide(at, questions, tables, best) };
         }
-        self.ask_each(at, query, tables, best);
+        self.ask_each(at, questions, tables, best);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -276,30 +215,68 @@ impl Asker<'_> {
     fn ask_tables_wide(
         &self,
         at: usize,
-        query: &Query,
+        questions: &mut [Question],
         tables: &[Table],
         best: &mut [Found; KEEP],
     ) {
-        self.ask_each(at, query, tables, best);
+        self.ask_each(at, questions, tables, best);
     }
 
-    /// In rounds, so that the memory of one round's images is on its way while that of others is looked for:
-    /// of millions of images hardly any is in a cache.
+    /// In rounds of a few tables, and each round in steps, so that the memory that one step reads is
+    /// on its way since the step before: of millions of images hardly any is in a cache. Loops, as
+    /// closures that go to the standard library lose the processor's instructions.
     #[inline(always)]
-    fn ask_each(&self, at: usize, query: &Query, tables: &[Table], best: &mut [Found; KEEP]) {
-        // What was looked at before, as far as it wasn't looked at long ago.
-        let mut seen = [u32::MAX; 256];
+    fn ask_each(
+        &self,
+        at: usize,
+        questions: &mut [Question],
+        tables: &[Table],
+        best: &mut [Found; KEEP],
+    ) {
         let mut rows = Vec::with_capacity((ROUND * BUCKET) << WEAKEST);
         for tables in tables.chunks(ROUND) {
-            rows.clear();
-            let mut ranges = [const { [const { 0..0 }; 1 << WEAKEST] }; ROUND];
-            for (ranges, table) in ranges.iter_mut().zip(tables) {
-                *ranges = table.ask(query);
-                ranges.iter().for_each(|range| fetch(&table.rows, range.start));
+            for question in &mut *questions {
+                for (keys, table) in question.keys.iter_mut().zip(tables) {
+                    *keys = table.keys(question.query.bits, &question.query.strengths);
+                    table.fetch(keys);
+                }
             }
-            for (ranges, table) in ranges.into_iter().zip(tables) {
-                for &row in ranges.into_iter().flat_map(|range| &table.rows[range]) {
-                    let known = &mut seen[row as usize % 256];
+            for question in &mut *questions {
+                rows.clear();
+                self.candidates(at, question, tables, &mut rows);
+                let mut worth = 0;
+                for which in 0..rows.len() {
+                    let row = rows[which];
+                    rows[worth] = row;
+                    worth += usize::from(self.is_worth_it(row, &question.query));
+                }
+                for &row in &rows[..worth] {
+                    self.look(row, &question.query, best);
+                }
+            }
+        }
+    }
+
+    /// The images that some tables have for one question, but for those that were looked at lately.
+    #[inline(always)]
+    fn candidates(
+        &self,
+        at: usize,
+        question: &mut Question,
+        tables: &[Table],
+        rows: &mut Vec<u32>,
+    ) {
+        let mut ranges = [const { [const { 0..0 }; 1 << WEAKEST] }; ROUND];
+        for ((ranges, keys), table) in ranges.iter_mut().zip(&question.keys).zip(tables) {
+            for (range, &key) in ranges.iter_mut().zip(keys) {
+                *range = table.range(key);
+                fetch(&table.rows, range.start);
+            }
+        }
+        for (ranges, table) in ranges.into_iter().zip(tables) {
+            for range in ranges {
+                for &row in &table.rows[range] {
+                    let known = &mut question.seen[row as usize % 256];
                     if *known != row && !(self.same && row as usize == at) {
                         *known = row;
                         fetch(&self.targets.bits, row as usize);
@@ -307,8 +284,6 @@ impl Asker<'_> {
                     }
                 }
             }
-            rows.retain(|&row| self.is_worth_it(row, query));
-            rows.iter().for_each(|&row| self.look(row, query, best));
         }
     }
 
@@ -331,22 +306,6 @@ impl Asker<'_> {
             offer(best, Found { row: row + 1, turn: query.turn as u16, score });
         }
     }
-}
-
-/// Begins to load what is read soon, if it is there.
-#[inline(always)]
-fn fetch<T>(all: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(one) = all.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = std::ptr::from_ref(one).cast::<i8>();
-        for line in (0..size_of::<T>()).step_by(64) {
-            // SAFETY: loading ahead reads nothing that the program sees, and the address is within `one`.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.add(line)) };
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (all, at);
 }
 
 /// Takes an image among the best, in whatever order they come.
