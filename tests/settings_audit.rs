@@ -50,6 +50,7 @@ fn audit_case(flag: &str) -> Option<Case> {
         "events" => Differs("audit twins", "audit twins --events"),
         "family" => Refused("audit twins --model model --family nobody"),
         "model-config" => Refused("audit twins --model model --model-config nowhere.json"),
+        "scales" => Refused("audit twins --model model --scales 1x1"),
         "weights" => Refused("audit twins --model model --weights nobody."),
         "device" => Refused("audit twins --model model --device tpu"),
         "precision" => Refused("audit twins --model model --precision bf16"),

@@ -62,6 +62,7 @@ fn decode_case(flag: &str) -> Option<Case> {
         "out" => Differs(DECODE, "decode out --model model --out @b"),
         "family" => Refused("decode out --model model --out @ --family nobody"),
         "model-config" => Refused("decode out --model model --out @ --model-config nowhere.json"),
+        "scales" => Refused("decode out --model model --out @ --scales 1x1"),
         "weights" => Refused("decode out --model model --out @ --weights nobody."),
         "batch-size" => Bounded("decode out --model model --out @ --batch-size 0"),
         "device" => Refused("decode out --model model --out @ --device tpu"),
@@ -119,6 +120,7 @@ fn reconstruct_case(flag: &str) -> Option<Case> {
         "model-config" => {
             Refused("reconstruct images --model model --out @.png --model-config nowhere.json")
         }
+        "scales" => Refused("reconstruct images --model model --out @.png --scales 1x1"),
         "weights" => Refused("reconstruct images --model model --out @.png --weights nobody."),
         "overwrite" => Differs(
             "reconstruct images --model model --out taken.png",

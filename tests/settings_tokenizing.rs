@@ -44,6 +44,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         "model-config" => {
             Refused("tokenize images --model model --out @ --model-config nowhere.json")
         }
+        "scales" => Refused("tokenize images --model model --out @ --scales 1x1"),
         "weights" => Refused("tokenize images --model model --out @ --weights nobody."),
         "recipe" => Refused("tokenize images --model model --out @ --recipe quickstart"),
         "size" => Differs(TOKENIZE, "tokenize images --model model --out @ --size 32"),
@@ -125,6 +126,7 @@ fn repair_case(flag: &str) -> Option<Case> {
         "moved" => Refused("repair lost --model model --moved nowhere"),
         "family" => Refused("repair lost --model model --family nobody"),
         "model-config" => Refused("repair lost --model model --model-config nowhere.json"),
+        "scales" => Refused("repair lost --model model --scales 1x1"),
         "weights" => Refused("repair lost --model model --weights nobody."),
         "batch-size" => Bounded("repair lost --model model --batch-size 0"),
         "device" => Refused("repair lost --model model --device tpu"),

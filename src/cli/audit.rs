@@ -17,7 +17,7 @@ use crate::util::numbers::{bytes, count, counted};
 use crate::util::overwrite::{self, Foreign};
 use crate::util::settings::{
     AGAINST, CODE_PICTURES, CODES, FAIL_ON, FAMILY, HTML, JSON, LAYOUT, MEAN, MODEL, MODEL_CONFIG,
-    ONNXRUNTIME, REMOVE_LIST, SAVE_INDEX, SOURCE, STD, THRESHOLD, WEIGHTS,
+    ONNXRUNTIME, REMOVE_LIST, SAVE_INDEX, SCALES, SOURCE, STD, THRESHOLD, WEIGHTS,
 };
 use crate::util::text;
 use serde_json::json;
@@ -236,6 +236,7 @@ impl Args {
             (FAMILY, checkpoint.family.is_some()),
             (MODEL_CONFIG, checkpoint.model_config.is_some()),
             (WEIGHTS, checkpoint.weights.is_some()),
+            (SCALES, checkpoint.scales.is_some()),
             (CODES, self.onnx.codes.is_some()),
             (LAYOUT, self.onnx.layout.is_some()),
             (MEAN, self.onnx.mean.is_some()),
@@ -306,7 +307,10 @@ impl FailOn {
         match self {
             FailOn::None => false,
             FailOn::Duplicates => !findings.duplicates.is_empty(),
-            FailOn::LabelConflicts => findings.duplicates.iter().any(|group| group.label_conflict),
+            FailOn::LabelConflicts => {
+                findings.duplicates.iter().any(|group| group.label_conflict)
+                    || findings.leaks.iter().any(|leak| leak.label_conflict)
+            }
             FailOn::Leaks => !findings.leaks.is_empty(),
             FailOn::LowInformation => !findings.low_information.is_empty(),
             FailOn::Set => findings.remarks.iter().any(|remark| remark.finding),
@@ -351,6 +355,8 @@ fn in_words(findings: &Findings, outliers: bool) -> Vec<String> {
     let conflicts = findings.duplicates.iter().filter(|group| group.label_conflict).count();
     say(conflicts, "group", "one image under several labels");
     say(findings.leaked(), "image", "in the other output as well");
+    let conflicts = findings.leaks.iter().filter(|leak| leak.label_conflict).count();
+    say(conflicts, "leak", "under another label in the other output");
     say(findings.low_information.len(), "image", "show hardly anything");
     let sizes = &findings.sizes;
     say(sizes.odd.count as usize, "image", "of odd size or shape");

@@ -77,6 +77,19 @@ pub(super) struct CheckpointFlags {
     /// the family's rule]
     #[arg(long, value_name = "PREFIX")]
     pub weights: Option<String>,
+    /// For families that code an image at several scales (var, infinity): the height and width of each
+    /// in codes, the last that of the latents [default: those that the family is published with]
+    #[arg(long, value_name = "HxW,HxW,...", value_delimiter = ',', value_parser = scale_of)]
+    pub scales: Option<Vec<[usize; 2]>>,
+}
+
+/// One of `--scales`.
+fn scale_of(text: &str) -> std::result::Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+    match sides {
+        Some(sides) if !sides.contains(&0) => Ok(sides),
+        _ => Err("a scale is its height and width in codes, as 4x4".into()),
+    }
 }
 
 impl CheckpointFlags {
@@ -91,6 +104,9 @@ impl CheckpointFlags {
         }
         if let Some(weights) = &self.weights {
             options = options.weights(weights);
+        }
+        if let Some(scales) = &self.scales {
+            options = options.scales(scales.clone());
         }
         options
     }

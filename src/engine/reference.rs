@@ -14,7 +14,7 @@ use crate::model::residual::ResidualQuantizer;
 /// The reference engine on the CPU, in float32.
 pub(crate) struct Reference {
     engine: CandleEngine,
-    /// None where a model has several of them.
+    /// None where a model has several of them, or codes several scales.
     quantizer: Option<ResidualQuantizer>,
 }
 
@@ -33,6 +33,8 @@ impl Reference {
     pub(crate) fn open(opened: Opened) -> Result<Reference> {
         let quantizer = match &opened.config.architecture {
             Architecture::Vqvae2(_) => None,
+            // A code of one scale changes what the next ones see.
+            _ if opened.config.quantizer.scales.is_some() => None,
             _ => {
                 let vb = opened.weights.reader().var_builder(&Device::Cpu);
                 Some(load_quantizer(&opened.config, &vb)?)

@@ -89,12 +89,15 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
         ));
     }
     let grids = codes.shape();
-    let ([fh, fw], (height, width)) = (config.factor(), grids[0]);
+    let (height, width) = match config.picture(grids[0]) {
+        Ok(size) => size,
+        Err(why) => return Some(why),
+    };
     let in_words = |grids: &[(usize, usize)]| {
         let grids: Vec<_> = grids.iter().map(|(h, w)| format!("{h} x {w}")).collect();
         grids.join(" and ")
     };
-    match engine.grid(height.saturating_mul(fh), width.saturating_mul(fw)) {
+    match engine.grid(height, width) {
         Err(why) => Some(format!("a grid of {}: {why}", in_words(&grids[..1]))),
         Ok(fit) if fit != grids => Some(format!(
             "grids of {} where the model decodes {}",
@@ -102,7 +105,7 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
             in_words(&fit)
         )),
         Ok(_)
-            if height * width == 1
+            if grids[0] == (1, 1)
                 && matches!(config.architecture, Architecture::OpenMagvit2(_)) =>
         {
             Some("one token alone, of which this decoder can take no variance".into())

@@ -202,12 +202,13 @@ impl Decode {
                 ),
             ));
         }
-        let [fh, fw] = config.factor();
         let grids = match (self.grid, &config.architecture, config.preprocess.size) {
-            (Some((height, width)), _, _) => engine
-                .grid(height.saturating_mul(fh), width.saturating_mul(fw))
+            (Some((height, width)), _, _) => config
+                .picture((height, width))
+                .and_then(|(height, width)| engine.grid(height, width))
                 .map_err(|why| Error::setting(GRID, format!("{height}x{width}: {why}")))?,
             (None, Architecture::VitVqgan(c), _) => vec![(c.grid[0], c.grid[1])],
+            (None, Architecture::Titok(c), _) => vec![(1, c.latents)],
             // A size that the model itself can't take says nothing of its grid.
             (None, _, Some(side)) => engine.grid(side as usize, side as usize).unwrap_or_default(),
             (None, _, None) => Vec::new(),

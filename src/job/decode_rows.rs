@@ -147,8 +147,8 @@ impl<'a> Rows<'a> {
 
     fn push(&mut self, waiting: Waiting) -> Result<()> {
         let config = self.tokenizer.config();
-        let ([fh, fw], level) = (config.factor(), &waiting.codes.levels[0]);
-        let bytes = level.codes.len() * fh * fw * config.pixels.channels;
+        let size = config.picture(waiting.codes.shape()[0]).map_err(Error::invalid)?;
+        let bytes = size.0.saturating_mul(size.1).saturating_mul(config.pixels.channels);
         let rows_max = self.batch_size.min((PIXELS_MAX / bytes.max(1)).max(1));
         let other =
             self.batch.first().is_some_and(|first| first.codes.shape() != waiting.codes.shape());

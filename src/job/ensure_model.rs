@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::PLAN_FILE;
 use crate::train;
-use crate::util::settings::{FAMILY, MODEL, MODEL_CONFIG, OUT, WEIGHTS};
+use crate::util::settings::{FAMILY, MODEL, MODEL_CONFIG, OUT, SCALES, WEIGHTS};
 use crate::util::text;
 
 impl Tokenize {
@@ -99,10 +99,11 @@ fn beside_a_model(training: &Train, model: &Path) -> Result<TokenizeRecipe> {
 /// A mistyped checkpoint must not cost a training: one is only made where a model is asked for in
 /// words that fit a new one.
 fn refuse_to_train(model: &Path, options: &TokenizerOptions) -> Result<()> {
-    let TokenizerOptions { family, model_config, weights, onnxruntime, onnx, .. } = options;
+    let TokenizerOptions { family, model_config, weights, scales, onnxruntime, onnx, .. } = options;
     let of_onnx = onnxruntime.is_some() || *onnx != OnnxSettings::default();
-    let reason = if family.is_some() || model_config.is_some() || weights.is_some() {
-        format!("{FAMILY}, {MODEL_CONFIG} and {WEIGHTS} are for one that exists")
+    let said = [family.is_some(), model_config.is_some(), weights.is_some(), scales.is_some()];
+    let reason = if said.contains(&true) {
+        format!("{FAMILY}, {MODEL_CONFIG}, {WEIGHTS} and {SCALES} are for one that exists")
     } else if of_onnx {
         "what is said of a model in ONNX files is for one that exists".to_owned()
     } else if named_as_weights(model) {

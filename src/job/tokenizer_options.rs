@@ -8,6 +8,7 @@ use super::tokenizer::Tokenizer;
 use crate::checkpoint::find::configs;
 use crate::checkpoint::onnx::{self, OnnxSettings};
 use crate::checkpoint::recognise::detect::{self, DetectOptions};
+use crate::data::resize::rules::ResizeRule;
 use crate::engine::{self, DeviceChoice, Engine, OnnxEngine, Precision};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
@@ -26,6 +27,7 @@ pub struct TokenizerOptions {
     pub(super) family: Option<String>,
     pub(super) model_config: Option<PathBuf>,
     pub(super) weights: Option<String>,
+    pub(super) scales: Option<Vec<[usize; 2]>>,
     pub(super) onnx: OnnxSettings,
     pub(super) onnxruntime: Option<PathBuf>,
     pub(super) pixels: PixelSettings,
@@ -64,6 +66,13 @@ impl TokenizerOptions {
     /// Which of several sets of weights in one file: the start of their names, such as `ema`.
     pub fn weights(mut self, prefix: impl Into<String>) -> TokenizerOptions {
         self.weights = Some(prefix.into());
+        self
+    }
+
+    /// The scales (height, width), in codes, of a family that codes several: the coarsest first, the
+    /// last that of the latents. By default those that the family is published with.
+    pub fn scales(mut self, scales: impl Into<Vec<[usize; 2]>>) -> TokenizerOptions {
+        self.scales = Some(scales.into());
         self
     }
 
@@ -137,7 +146,10 @@ impl TokenizerOptions {
             return engine::open(opened, self.device, self.precision);
         }
         let library = self.onnxruntime.as_deref();
-        Ok(Box::new(OnnxEngine::open(opened, self.device, library, self.pixels.size)?))
+        // Where pictures keep their sizes, the model's own says nothing of them.
+        let varies = self.pixels.resize.is_some_and(ResizeRule::varies);
+        let side = self.pixels.size.or(opened.config.preprocess.size).filter(|_| !varies);
+        Ok(Box::new(OnnxEngine::open(opened, self.device, library, side)?))
     }
 
     /// Reads a checkpoint with what is said about it.
@@ -150,6 +162,7 @@ impl TokenizerOptions {
             family: self.family.as_deref(),
             config: config.as_ref(),
             weights: self.weights.as_deref(),
+            scales: self.scales.as_deref(),
             onnx: Some(&self.onnx),
             ..DetectOptions::default()
         })

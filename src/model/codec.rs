@@ -13,7 +13,7 @@ pub struct EncodedLevel {
     /// What went into the quantizer, `[B, D, h, w]` (dVAE: the logits); residual levels share what
     /// went into the first.
     pub latents: Tensor,
-    /// `[B, h, w]`, row-major.
+    /// `[B, h, w]`, row-major; of several scales, each image's one after another.
     pub codes: Vec<u32>,
     /// Squared distances, same order; NaN where the rule has none.
     pub distances: Vec<f32>,
@@ -78,7 +78,7 @@ pub(crate) fn quantize_map(
     quantizer: &ResidualQuantizer,
     latents: Tensor,
 ) -> Result<Vec<EncodedLevel>> {
-    let (_, channels, _, _) = latents.dims4()?;
+    let (_, channels, height, width) = latents.dims4()?;
     let rows = latents.permute((0, 2, 3, 1))?.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
     let unusable = quantizer.unusable(&rows, channels);
     let rule = quantizer.config().rule;
@@ -88,10 +88,10 @@ pub(crate) fn quantize_map(
         codes,
         distances,
     };
-    Ok(quantizer.quantize(rows, channels)?.into_iter().map(level).collect())
+    Ok(quantizer.quantize(rows, channels, (height, width))?.into_iter().map(level).collect())
 }
 
-/// The sum of the vectors of the residual levels' codes, `[B, D, h, w]`.
+/// The sum of the vectors of the residual levels' codes, or of the scales', `[B, D, h, w]`.
 pub(crate) fn lookup_map(
     quantizer: &ResidualQuantizer,
     batch: usize,
@@ -108,8 +108,10 @@ pub(crate) fn lookup_map(
         }
     }
     let codes: Vec<&[u32]> = levels.iter().map(|level| level.codes).collect();
-    let vectors = quantizer.lookup(&codes)?;
+    let vectors = quantizer.lookup(&codes, (height, width))?;
     let dim = quantizer.config().dim;
+    let latents = quantizer.config().latents_of((height, width));
+    let (height, width) = latents.map_err(Error::invalid)?;
     let rows = Tensor::from_vec(vectors, (batch, height, width, dim), device)?;
     Ok(rows.permute((0, 3, 1, 2))?.contiguous()?)
 }

@@ -5,7 +5,8 @@
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
 //! `sequential` makes them `layers` of candle, whose convolutions, pooling and products
 //! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2`, `dalle` and
-//! `vit_vqgan` are the networks. `quantizer`, `residual` and `fsq` pick codes, `codec` joins both,
+//! `vit_vqgan` and `titok` are the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec`
+//! joins both,
 //! `reference` is the loaded model.
 //!
 //! `quantizer` and `conv_kernels` take rayon's threads: rows and blocks are split by their number
@@ -22,6 +23,7 @@ pub(crate) mod finite;
 pub(crate) mod fsq;
 pub(crate) mod gemm;
 pub(crate) mod layers;
+pub(crate) mod multiscale;
 pub(crate) mod opened;
 pub(crate) mod pixels;
 pub(crate) mod pool;
@@ -30,7 +32,9 @@ mod reference;
 pub(crate) mod residual;
 pub(crate) mod sequential;
 mod sizes;
+pub(crate) mod titok;
 pub(crate) mod topology;
+pub(crate) mod transformer;
 pub(crate) mod vit_vqgan;
 pub(crate) mod vqvae2;
 

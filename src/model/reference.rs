@@ -10,8 +10,10 @@ use super::autoencoder::Autoencoder;
 use super::codec::{CodeLevel, Codec, EncodedLevel, QuantizedModel};
 use super::config::{Architecture, ModelConfig, QuantizerRule};
 use super::dalle::Dalle;
+use super::multiscale::Convolution;
 use super::residual::ResidualQuantizer;
 use super::sizes;
+use super::titok::Titok;
 use super::topology::Io;
 use super::vit_vqgan::VitVqgan;
 use super::vqvae2::Vqvae2;
@@ -153,6 +155,9 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Code
         Architecture::VitVqgan(c) => {
             Box::new(QuantizedModel { net: VitVqgan::load(vb, c, io)?, quantizer, device })
         }
+        Architecture::Titok(c) => {
+            Box::new(QuantizedModel { net: Titok::load(vb, c, io)?, quantizer, device })
+        }
         sequence => {
             let net = Autoencoder::load(vb, sequence, io)?;
             Box::new(QuantizedModel { net, quantizer, device })
@@ -161,7 +166,7 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Code
 }
 
 /// The codebook `quantize.embedding.weight`, `[K, D]` for each level, concatenated, and, for
-/// gumbel, `quantize.proj`.
+/// gumbel, `quantize.proj`; of several scales, their convolutions `quantize.phi`.
 pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<ResidualQuantizer> {
     let q = &config.quantizer;
     let vb = vb.pp("quantize");
@@ -181,5 +186,12 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Re
         }
         _ => None,
     };
-    ResidualQuantizer::new(q, codebook, projection)
+    let quantizer = ResidualQuantizer::new(q, codebook, projection)?;
+    let count = q.scales.as_ref().map_or(0, |scales| scales.convolutions);
+    let convolution = |k: usize| {
+        let vb = vb.pp("phi").pp(k);
+        let weight = vb.get((q.dim, q.dim, 3, 3), "weight")?.flatten_all()?.to_vec1()?;
+        Convolution::new(weight, vb.get(q.dim, "bias")?.to_vec1()?)
+    };
+    quantizer.with_scales((0..count).map(convolution).collect::<Result<_>>()?)
 }

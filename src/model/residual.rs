@@ -1,8 +1,9 @@
 //! Owns residual levels of codes (Zeghidour et al. 2021; Lee et al. 2022): each quantizes what the
 //! levels before it left over, and the vectors of all of them add up. One level is a plain
-//! quantizer.
+//! quantizer, or one of several scales.
 
 use super::config::QuantizerConfig;
+use super::multiscale::{Convolution, Found, MultiScale};
 use super::quantizer::VectorQuantizer;
 use crate::error::{Error, Result};
 
@@ -12,6 +13,8 @@ pub(crate) struct ResidualQuantizer {
     config: QuantizerConfig,
     /// At least one.
     levels: Vec<VectorQuantizer>,
+    /// What is around the only level, where it codes several scales.
+    scales: Option<MultiScale>,
 }
 
 impl ResidualQuantizer {
@@ -45,7 +48,21 @@ impl ResidualQuantizer {
             // Rules without a codebook, or one level of whatever kind.
             codebook => vec![VectorQuantizer::new(&of_level, codebook, projection)?],
         };
-        Ok(ResidualQuantizer { config: config.clone(), levels })
+        Ok(ResidualQuantizer { config: config.clone(), levels, scales: None })
+    }
+
+    /// The same with the convolutions over scales, where the configuration has scales.
+    ///
+    /// # Errors
+    /// Another number of convolutions than the configuration says.
+    pub(crate) fn with_scales(self, convolutions: Vec<Convolution>) -> Result<ResidualQuantizer> {
+        let scales = MultiScale::new(&self.config, convolutions)?;
+        Ok(ResidualQuantizer { scales, ..self })
+    }
+
+    /// What is around the only level, where it codes several scales.
+    pub(crate) fn scales(&self) -> Option<&MultiScale> {
+        self.scales.as_ref()
     }
 
     /// What it does: K, D, depth.
@@ -61,19 +78,32 @@ impl ResidualQuantizer {
     /// The first level alone: what it makes of latents by itself.
     pub(crate) fn first_level(&self) -> ResidualQuantizer {
         let levels = vec![self.levels[0].clone()];
-        ResidualQuantizer { config: self.config.of_level(), levels }
+        ResidualQuantizer { config: self.config.of_level(), levels, scales: None }
     }
 
-    /// For each level the codes of the latents `z`, `[T, channels]` row-major, and the squared
-    /// distances of what the levels before left over to them.
+    /// For each level the codes of the latents `z`, `[N * h * w, channels]` row-major with (h, w) =
+    /// `size`, and the squared distances of what the levels before left over to them; of several
+    /// scales, each image's one after another.
     ///
     /// # Errors
-    /// Those of [`VectorQuantizer::quantize`].
+    /// Those of [`VectorQuantizer::quantize`]; a size without scales.
     pub(crate) fn quantize(
         &self,
         mut z: Vec<f32>,
         channels: usize,
-    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
+        size: (usize, usize),
+    ) -> Result<Vec<Found>> {
+        if let Some(scales) = &self.scales {
+            let book = &self.levels[0];
+            let (mut codes, mut distances) = (Vec::new(), Vec::new());
+            for image in z.chunks((size.0 * size.1 * channels).max(1)) {
+                let mut find = |rows| book.quantize(rows, channels);
+                let found = scales.quantize(image.to_vec(), size, book, &mut find)?;
+                codes.extend(found.0);
+                distances.extend(found.1);
+            }
+            return Ok(vec![(codes, distances)]);
+        }
         let mut found = Vec::with_capacity(self.levels.len());
         for (index, level) in self.levels.iter().enumerate() {
             if index + 1 == self.levels.len() {
@@ -108,13 +138,19 @@ impl ResidualQuantizer {
         levels.iter().zip(&self.levels).try_for_each(|(codes, level)| level.check(codes))
     }
 
-    /// The vectors of the codes as the decoder takes them, `[T, D]`: summed over the levels, first
-    /// level first.
+    /// The vectors of the codes of grids of size `grid` as the decoder takes them, `[T, D]`: summed
+    /// over the levels, first level first; of several scales, over these.
     ///
     /// # Errors
-    /// As for [`ResidualQuantizer::check`] and [`VectorQuantizer::lookup`].
-    pub(crate) fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
+    /// As for [`ResidualQuantizer::check`] and [`VectorQuantizer::lookup`]; a sequence that no scales
+    /// make.
+    pub(crate) fn lookup(&self, levels: &[&[u32]], grid: (usize, usize)) -> Result<Vec<f32>> {
         self.check(levels)?;
+        if let Some(scales) = &self.scales {
+            let images = levels[0].chunks((grid.0 * grid.1).max(1));
+            let maps = images.map(|codes| scales.lookup(codes, grid, &self.levels[0]));
+            return Ok(maps.collect::<Result<Vec<_>>>()?.concat());
+        }
         let mut vectors = self.levels[0].lookup(levels[0])?;
         for (level, codes) in self.levels.iter().zip(levels).skip(1) {
             vectors.iter_mut().zip(level.lookup(codes)?).for_each(|(sum, e)| *sum += e);
@@ -137,13 +173,13 @@ mod tests {
         let book = vec![0.0, 8.0, -1.0, 1.0, 0.0, 0.25];
         let quantizer =
             ResidualQuantizer::new(&config(QuantizerRule::L2, 3), Some(book), None).unwrap();
-        let found = quantizer.quantize(vec![9.25, -0.75, 7.0], 1).unwrap();
+        let found = quantizer.quantize(vec![9.25, -0.75, 7.0], 1, (1, 3)).unwrap();
         let (codes, distances): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         assert_eq!(codes, [[1, 0, 1], [1, 0, 0], [1, 1, 0]]);
         assert_eq!(distances, [[1.5625, 0.5625, 1.0], [0.0625, 0.0625, 0.0], [0.0, 0.0, 0.0]]);
         let levels: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
-        assert_eq!(quantizer.lookup(&levels).unwrap(), [9.25, -0.75, 7.0]);
-        let refused = |levels: &[&[u32]]| quantizer.lookup(levels).unwrap_err().to_string();
+        assert_eq!(quantizer.lookup(&levels, (1, 3)).unwrap(), [9.25, -0.75, 7.0]);
+        let refused = |levels: &[&[u32]]| quantizer.lookup(levels, (1, 3)).unwrap_err().to_string();
         assert!(refused(&levels[..2]).contains("2 levels of codes where the model has 3"));
         assert!(refused(&[&[0], &[0, 1], &[0]]).contains("lengths"));
         assert!(refused(&[&[0], &[2], &[0]]).contains("code 2"));

@@ -45,7 +45,9 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
             block("res_channels", c.res_channels, c.res_blocks)
         }
         Architecture::Vqgan(c) => {
-            check_vqgan(c).and_then(|()| check_frames(c, config.quantizer.dim))
+            check_vqgan(c)?;
+            check_frames(c, config.quantizer.dim)?;
+            check_around(c, config.quantizer.dim)
         }
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) => {
             widths("widths", &c.widths, c.res_blocks, c.ch)
@@ -62,18 +64,42 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
         Architecture::VitVqgan(c) => {
             let [[ph, pw], [gh, gw]] = [c.patch, c.grid];
             positive(&[("patch", ph.min(pw)), ("grid", gh.min(gw))])?;
-            for t in [&c.encoder, &c.decoder] {
-                let sizes = [t.dim, t.heads, t.head_dim, t.mlp_dim];
-                positive(
-                    &["dim", "heads", "head_dim", "mlp_dim"]
-                        .iter()
-                        .copied()
-                        .zip(sizes)
-                        .collect::<Vec<_>>(),
-                )?;
-            }
-            Ok(())
+            [&c.encoder, &c.decoder].into_iter().try_for_each(transformer)
         }
+        Architecture::Titok(c) => check_titok(c, &config.quantizer),
+    }
+}
+
+fn transformer(t: &TransformerConfig) -> Result<(), String> {
+    let names = ["dim", "heads", "head_dim", "mlp_dim"];
+    let sizes = [t.dim, t.heads, t.head_dim, t.mlp_dim];
+    positive(&names.into_iter().zip(sizes).collect::<Vec<_>>())
+}
+
+fn check_titok(c: &TitokConfig, q: &QuantizerConfig) -> Result<(), String> {
+    let [[ph, pw], [gh, gw]] = [c.patch, c.grid];
+    positive(&[("patch", ph.min(pw)), ("grid", gh.min(gw)), ("latents", c.latents)])?;
+    for t in [&c.encoder, &c.decoder] {
+        transformer(t)?;
+        if t.heads.checked_mul(t.head_dim) != Some(t.dim) {
+            return Err(format!(
+                "{} heads of width {} in a transformer of width {}",
+                t.heads, t.head_dim, t.dim
+            ));
+        }
+    }
+    if q.depth > 1 || q.scales.is_some() {
+        return Err("a row of latent tokens has one level of codes".into());
+    }
+    let Some(pixels) = c.pixels.as_ref().filter(|_| c.parts.decoder()) else { return Ok(()) };
+    positive(&[("hidden", pixels.hidden), ("codes", pixels.codes), ("dim", pixels.dim)])?;
+    let resnets = &pixels.resnets;
+    widths("the widths of `pixels`", &resnets.widths, resnets.res_blocks, resnets.ch)?;
+    // It doubles the patches as often as they have pixels to fill.
+    let side = 1usize << (resnets.widths.len() - 1);
+    match [ph, pw] == [side; 2] {
+        true => Ok(()),
+        false => Err(format!("patches of {ph}x{pw} pixels and a decoder of {side}x{side}")),
     }
 }
 
@@ -114,9 +140,20 @@ fn check_frames(c: &VqganConfig, dim: usize) -> Result<(), String> {
     }
 }
 
+/// Without convolutions around the quantizer, latents are what it takes and gives.
+fn check_around(c: &VqganConfig, dim: usize) -> Result<(), String> {
+    match c.variant.around == Some(0) && (c.z_channels != dim || c.variant.frames.is_some()) {
+        true => Err(format!(
+            "codes of length {dim} and latents of {} channels, and no convolution between them",
+            c.z_channels
+        )),
+        false => Ok(()),
+    }
+}
+
 /// What a family does otherwise than taming.
 fn check_variant(c: &VqganConfig) -> Result<(), String> {
-    let VqganVariant { patch, halvings, pad, frames, .. } = c.variant;
+    let VqganVariant { patch, halvings, pad, around, frames, .. } = c.variant;
     blocks("the encoder's blocks", &c.variant.blocks, c.widths.len())?;
     for (name, side, most) in [("patch", patch, PATCH_MAX), ("pad", pad, PAD_MAX)] {
         if let Some(side) = side.filter(|side| !side.is_power_of_two() || *side > most) {
@@ -124,6 +161,11 @@ fn check_variant(c: &VqganConfig) -> Result<(), String> {
                 "the model's `{name}` is {side}; it must be a power of two up to {most}"
             ));
         }
+    }
+    if around.is_some_and(|side| !matches!(side, 0 | 1 | 3)) {
+        return Err(
+            "the convolutions around the quantizer have windows of 1 or 3 pixels a side".into()
+        );
     }
     let levels = if c.parts.encoder() { c.widths.len() } else { c.decoder().widths.len() };
     if halvings.is_some_and(|halvings| halvings >= levels) {

@@ -1,58 +1,13 @@
 //! Owns ViT-VQGAN (Yu et al. 2022, as in enhancing-transformers): patches, a transformer on each
 //! side, a fixed grid.
 
-use candle_core::{D, Result as CandleResult, Tensor};
+use candle_core::{Result as CandleResult, Tensor};
 use candle_nn::var_builder::VarBuilder;
 
 use super::codec::Network;
 use super::config::{TransformerConfig, VitVqganConfig};
-use super::layers::finite_or_nan;
 use super::topology::Io;
-
-/// x W^T + b on the last axis.
-struct Linear {
-    /// `[out, in]`
-    weight: Tensor,
-    /// `[out]`
-    bias: Option<Tensor>,
-}
-
-impl Linear {
-    fn load(vb: VarBuilder, input: usize, output: usize, bias: bool) -> CandleResult<Linear> {
-        let weight = vb.get((output, input), "weight")?;
-        Ok(Linear { weight, bias: bias.then(|| vb.get(output, "bias")).transpose()? })
-    }
-
-    /// `[B, T, in]` to `[B, T, out]`.
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let (b, t, input) = x.dims3()?;
-        let y = x.reshape((b * t, input))?.matmul(&self.weight.t()?)?;
-        let y = match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        y.reshape((b, t, self.weight.dim(0)?))
-    }
-}
-
-/// Over the last axis, eps 1e-5.
-struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl LayerNorm {
-    fn load(vb: VarBuilder, dim: usize) -> CandleResult<LayerNorm> {
-        Ok(LayerNorm { weight: vb.get(dim, "weight")?, bias: vb.get(dim, "bias")? })
-    }
-
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
-        let deviation = finite_or_nan(deviation)?;
-        centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
-    }
-}
+use super::transformer::{LayerNorm, Linear, attend, patches};
 
 struct Layer {
     attention_norm: LayerNorm,
@@ -71,28 +26,18 @@ impl Layer {
         let (attention, mlp) = (vb.pp(0), vb.pp(1));
         Ok(Layer {
             attention_norm: LayerNorm::load(attention.pp("norm"), dim)?,
-            to_qkv: Linear::load(attention.pp("fn").pp("to_qkv"), dim, 3 * inner, false)?,
-            to_out: Linear::load(attention.pp("fn").pp("to_out"), inner, dim, true)?,
+            to_qkv: Linear::load(attention.pp("fn").pp("to_qkv"), [dim, 3 * inner], false)?,
+            to_out: Linear::load(attention.pp("fn").pp("to_out"), [inner, dim], true)?,
             mlp_norm: LayerNorm::load(mlp.pp("norm"), dim)?,
-            mlp_in: Linear::load(mlp.pp("fn").pp("net").pp(0), dim, mlp_dim, true)?,
-            mlp_out: Linear::load(mlp.pp("fn").pp("net").pp(2), mlp_dim, dim, true)?,
+            mlp_in: Linear::load(mlp.pp("fn").pp("net").pp(0), [dim, mlp_dim], true)?,
+            mlp_out: Linear::load(mlp.pp("fn").pp("net").pp(2), [mlp_dim, dim], true)?,
             heads,
         })
     }
 
     fn attend(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let (b, t, _) = x.dims3()?;
         let qkv = self.to_qkv.forward(&self.attention_norm.forward(x)?)?;
-        let head_dim = qkv.dim(2)? / 3 / self.heads;
-        // [B, T, 3, heads, head_dim] -> [3, B, heads, T, head_dim]
-        let qkv = qkv.reshape((b, t, 3, self.heads, head_dim))?.permute((2, 0, 3, 1, 4))?;
-        let part = |i: usize| qkv.get(i)?.contiguous();
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * (head_dim as f64).powf(-0.5))?;
-        let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
-        // [B, heads, T, head_dim] -> [B, T, heads * head_dim]
-        let mixed = mixed.transpose(1, 2)?.reshape((b, t, self.heads * head_dim))?;
-        self.to_out.forward(&mixed)
+        self.to_out.forward(&attend(&qkv, self.heads)?)
     }
 
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
@@ -162,12 +107,11 @@ impl VitVqgan {
             let side = vb.pp("encoder");
             let dim = config.encoder.dim;
             let embedding = side.pp("to_patch_embedding").pp(0);
-            let weight = embedding.get((dim, channels, ph, pw), "weight")?.reshape((dim, patch))?;
             Ok(Encoder {
-                to_patch_embedding: Linear { weight, bias: Some(embedding.get(dim, "bias")?) },
+                to_patch_embedding: Linear::of_patches(embedding, dim, [channels, ph, pw])?,
                 en_pos_embedding: side.get((1, tokens, dim), "en_pos_embedding")?,
                 transformer: Transformer::load(side.pp("transformer"), &config.encoder)?,
-                pre_quant: Linear::load(vb.pp("pre_quant"), dim, code, true)?,
+                pre_quant: Linear::load(vb.pp("pre_quant"), [dim, code], true)?,
             })
         };
         let decoder = || -> CandleResult<Decoder> {
@@ -176,7 +120,7 @@ impl VitVqgan {
             let pixel = side.pp("to_pixel").pp(1);
             let weight = pixel.get((dim, channels, ph, pw), "weight")?.reshape((dim, patch))?;
             Ok(Decoder {
-                post_quant: Linear::load(vb.pp("post_quant"), code, dim, true)?,
+                post_quant: Linear::load(vb.pp("post_quant"), [code, dim], true)?,
                 de_pos_embedding: side.get((1, tokens, dim), "de_pos_embedding")?,
                 transformer: Transformer::load(side.pp("transformer"), &config.decoder)?,
                 to_pixel: (weight, pixel.get(channels, "bias")?),
@@ -192,13 +136,9 @@ impl VitVqgan {
 
     /// `[B, C, H, W]` to `[B, D, h, w]`.
     fn encode(&self, encoder: &Encoder, x: &Tensor) -> CandleResult<Tensor> {
-        let ([ph, pw], [gh, gw]) = (self.config.patch, self.config.grid);
+        let [gh, gw] = self.config.grid;
         let b = x.dim(0)?;
-        // [B, C, gh, ph, gw, pw] -> [B, gh, gw, C, ph, pw]
-        let patches =
-            x.reshape(&[b, self.channels, gh, ph, gw, pw])?.permute([0, 2, 4, 1, 3, 5])?;
-        let patches = patches.reshape((b, gh * gw, self.channels * ph * pw))?;
-        let tokens = encoder.to_patch_embedding.forward(&patches)?;
+        let tokens = encoder.to_patch_embedding.forward(&patches(x, self.config.patch)?)?;
         let tokens = tokens.broadcast_add(&encoder.en_pos_embedding)?;
         let z = encoder.pre_quant.forward(&encoder.transformer.forward(tokens)?)?;
         let dim = z.dim(2)?;

@@ -3,7 +3,8 @@
 use crate::data::prepare::Preparation;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::tokens::{Identity, LevelLayout, Preprocessing, TokenizerId};
+use crate::model::config::ModelConfig;
+use crate::tokens::{Identity, LevelLayout, Preprocessing, Scales, TokenizerId};
 use crate::util::settings::SIZE;
 
 /// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
@@ -44,6 +45,7 @@ pub fn identity(
             .enumerate()
             .map(|(index, grid)| LevelLayout {
                 residual: index > 0 && config.quantizer.depth > 1,
+                scales: scales(config, grid),
                 ..LevelLayout::new(config.quantizer.codes as u64, grid)
             })
             .collect(),
@@ -52,6 +54,15 @@ pub fn identity(
         shard_rows: shard_rows as u64,
         version: env!("CARGO_PKG_VERSION").into(),
     })
+}
+
+/// The scales of each grid that rows can have, where codes are of several.
+fn scales(config: &ModelConfig, grid: Option<[u32; 2]>) -> Option<Scales> {
+    let mut scales = config.quantizer.scales.as_ref()?.by_sequence();
+    if let Some([height, width]) = grid {
+        scales.retain(|name, _| *name == format!("{height}x{width}"));
+    }
+    Some(scales)
 }
 
 fn preprocessing(preparation: &Preparation) -> Preprocessing {

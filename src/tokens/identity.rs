@@ -1,6 +1,7 @@
 //! Owns what makes two runs the same data set: tokenizer, preprocessing, layout, program.
 //! Must not know: files, how any of it was computed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,9 @@ impl Preprocessing {
     }
 }
 
+/// The scales (h, w) of each grid that rows can have, as `1x680`.
+pub(crate) type Scales = BTreeMap<String, Vec<[usize; 2]>>;
+
 /// One grid of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,12 +121,16 @@ pub struct LevelLayout {
     /// only where it does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub residual: bool,
+    /// Where a row holds the codes of several scales one after another, these. None where it holds
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<Scales>,
 }
 
 impl LevelLayout {
     /// A level that stands for itself.
     pub fn new(codes: u64, grid: Option<[u32; 2]>) -> LevelLayout {
-        LevelLayout { codes, grid, residual: false }
+        LevelLayout { codes, grid, residual: false, scales: None }
     }
 
     /// Tokens of a row where that is fixed.

@@ -13,7 +13,7 @@ use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
 use super::files::{FOLDERS, Sidecar, shard_path};
 use super::folder_lock::FolderLock;
-use super::identity::{Identity, LevelLayout, Preprocessing};
+use super::identity::{Identity, LevelLayout, Preprocessing, Scales};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
@@ -324,6 +324,7 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.views", pixels.views.clone()),
         ("vqtok.buckets", pixels.buckets.clone()),
         ("vqtok.label_level", identity.label_level.clone()),
+        ("vqtok.scales", identity.levels[0].scales.as_ref().map(scales)),
     ];
     entries.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
     for (names, level) in names.iter().zip(&identity.levels).skip(1) {
@@ -331,6 +332,11 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         entries.push((&names.grid_entry, grid(level)));
     }
     entries.into_iter().map(|(key, value)| KeyValue::new(key.into(), value)).collect()
+}
+
+/// The scales of each grid, as JSON.
+fn scales(scales: &Scales) -> String {
+    serde_json::json!(scales).to_string()
 }
 
 /// What sizes images are brought to, in a word.

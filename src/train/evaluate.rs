@@ -96,7 +96,7 @@ impl Evaluator {
         let x = self.pixels.to_tensor(bytes)?;
         let z = encode_until(&self.network, &x, stop)?;
         let (batch, dim, height, width) = z.dims4()?;
-        let found = self.quantizer.quantize(rows_of(&z)?, dim)?;
+        let found = self.quantizer.quantize(rows_of(&z)?, dim, (height, width))?;
         let levels: Vec<CodeLevel> =
             found.iter().map(|(codes, _)| CodeLevel { codes, height, width }).collect();
         let codes = lookup_map(&self.quantizer, batch, &levels, z.device())?;
@@ -140,7 +140,8 @@ impl Evaluator {
     pub(crate) fn vectors(&self) -> Result<(Vec<f32>, usize)> {
         let config = self.quantizer.config();
         let all: Vec<u32> = (0..).take(config.codes).collect();
-        Ok((self.quantizer.first_level().lookup(&[&all])?, config.dim))
+        let row = (1, all.len());
+        Ok((self.quantizer.first_level().lookup(&[&all], row)?, config.dim))
     }
 
     /// What each of `codes` of the first level looks like: the middle of a field of that code

@@ -89,6 +89,7 @@ settings! {
     ROWS = "rows",
     SAMPLE = "sample",
     SAVE_INDEX = "save_index",
+    SCALES = "scales",
     SEED = "seed",
     SHARD_ROWS = "shard_rows",
     SHEET = "sheet",

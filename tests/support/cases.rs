@@ -1,5 +1,7 @@
 //! Owns the walk over the reference cases of a folder, and their arrays. Must not know: engines.
 
+#![allow(dead_code, unused_imports)]
+
 use std::collections::BTreeMap;
 
 use vqtok::internals::engine::{CodeGrid, Encoded};
@@ -9,8 +11,7 @@ use crate::support::{NpzArray, npz, shared};
 #[path = "case.rs"]
 mod case;
 
-use case::in_folder;
-pub use case::{Case, family_word, largest_difference, pixel_batch};
+pub use case::{Case, family_word, folders, in_folder, largest_difference, pixel_batch};
 
 /// The arrays of a file, by name.
 pub type Arrays = BTreeMap<String, NpzArray>;

@@ -20,14 +20,15 @@ pub(super) fn configure(
     published: &Published,
     how: &str,
 ) -> Result<ModelConfig> {
-    let Geometry { architecture, channels, codes, dim, depth, levels, side, optional } = geometry;
+    let Geometry { architecture, channels, codes, dim, depth, scales, levels, .. } = geometry;
+    let Geometry { normalised, side, optional, .. } = geometry;
     if channels != 1 && channels != 3 {
         return Err(Error::invalid(format!("images of {channels} channels; vqtok reads 1 or 3")));
     }
     let mut facts = Provenance::new(family.word, how);
     facts.assumed("input range", word(&family.input));
     facts.assumed("output range", word(&family.output));
-    let normalised = normalises(family, published, &mut facts)?;
+    let normalised = normalises(family, published, normalised, &mut facts)?;
     let rule = if normalised { family.rule } else { QuantizerRule::L2 };
     for setting in optional {
         let found = published.usize(setting.keys)?;
@@ -48,6 +49,7 @@ pub(super) fn configure(
             decode_normalised: family.decode_normalised,
             depth,
             levels,
+            scales,
             ..QuantizerConfig::new(rule, codes, dim)
         },
         pixels: PixelConfig { channels, input: family.input, output: family.output },
@@ -57,13 +59,19 @@ pub(super) fn configure(
 }
 
 /// Whether codes are normalised as the family's rule says, or its configuration turns that off.
-fn normalises(family: &Family, published: &Published, facts: &mut Provenance) -> Result<bool> {
+fn normalises(
+    family: &Family,
+    published: &Published,
+    usual: bool,
+    facts: &mut Provenance,
+) -> Result<bool> {
     let Some(switch) = family.l2_switch else { return Ok(true) };
     let found = published.bool(switch.key)?;
-    let on = found.is_none_or(|(on, _)| on);
+    let on = found.map_or(usual, |(on, _)| on);
     if !on || switch.noted_when_on {
         let found = found.map(|(on, source)| (on.to_string(), source));
-        facts.setting("l2 normalisation", found, Some("on".to_owned()));
+        let word = if usual { "on" } else { "off" };
+        facts.setting("l2 normalisation", found, Some(word.to_owned()));
     }
     Ok(on)
 }

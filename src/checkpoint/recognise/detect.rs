@@ -21,7 +21,7 @@ use crate::checkpoint::raw::RawCheckpoint;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;
-use crate::util::settings::{CODES, LAYOUT, MEAN, MODEL_CONFIG, STD, Setting};
+use crate::util::settings::{CODES, LAYOUT, MEAN, MODEL_CONFIG, SCALES, STD, Setting};
 use crate::util::text;
 use crate::weights::digests::Pending;
 use crate::weights::store::Weights;
@@ -35,6 +35,8 @@ pub struct DetectOptions<'a> {
     pub config: Option<&'a Value>,
     /// Which of several sets of weights in one file: the start of their names.
     pub weights: Option<&'a str>,
+    /// The scales (h, w) of a family that has several.
+    pub scales: Option<&'a [[usize; 2]]>,
     /// What is said about ONNX files.
     pub onnx: Option<&'a OnnxSettings>,
     /// What a front end calls these.
@@ -47,6 +49,7 @@ impl DetectOptions<'_> {
         let setting = match self {
             DetectOptions { weights: Some(_), settings, .. } => settings.weights,
             DetectOptions { config: Some(_), .. } => MODEL_CONFIG,
+            DetectOptions { scales: Some(_), .. } => SCALES,
             DetectOptions { family: Some(word), settings, .. } if *word != config.family => {
                 settings.family
             }
@@ -66,6 +69,7 @@ impl DetectOptions<'_> {
     pub(crate) fn refuse_for_onnx(&self, family: &str) -> Result<()> {
         let setting = match self {
             DetectOptions { weights: Some(_), settings, .. } => settings.weights,
+            DetectOptions { scales: Some(_), .. } => SCALES,
             DetectOptions { family: Some(word), settings, .. } if *word != family => {
                 settings.family
             }
@@ -171,6 +175,7 @@ pub fn detect_raw(raw: &RawCheckpoint, options: &DetectOptions) -> Result<Detect
     validate::refuse_unread(&chosen, &raw.unread)?;
     let mut published = Published::new(options.config, &raw.configs, raw.hparams.as_ref());
     published.settings = options.settings;
+    published.scales = options.scales.map(<[_]>::to_vec);
     published.add_levels(&raw.tensors)?;
     detect(&shapes, &published, options.family, chosen)
 }
@@ -205,6 +210,10 @@ fn detect(
     (geometry.codes, geometry.depth) = (geometry.codes / depth, depth);
     let mut config = configure(family, geometry, published, how)?;
     fields::check(&config, family, published)?;
+    if published.scales.is_some() && config.quantizer.scales.is_none() {
+        let reason = format!("is for families that code several scales, not {}", family.word);
+        return Err(Error::setting(SCALES, reason));
+    }
     let mut note = |name: &str, parts: Vec<String>, between: &str| {
         if !parts.is_empty() {
             config.provenance.insert(name.to_owned(), parts.join(between));

@@ -324,6 +324,9 @@ pub(crate) const FAMILIES: &[Family] = &[
     recent::RQVAE,
     recent::MASKBIT,
     recent::VQGAN_PLUS,
+    recent::TITOK,
+    recent::VAR,
+    recent::INFINITY,
 ];
 
 const LLAMAGEN: Family = Family {

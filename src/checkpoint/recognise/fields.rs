@@ -26,6 +26,9 @@
 //! | Emu3.5 `IBQ` | | as taming | as IBQ |
 //! | RQ-VAE | `resolution` | as taming, `code_shape` | a vector a token (`latent_shape`), as taming |
 //! | MaskBit, VQGAN+ | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `codebook_size`, `token_size`, `num_channels` | `sample_with_conv` true |
+//! | TiTok | `use_l2_norm`, `is_legacy` | `codebook_size`, `token_size`, `num_latent_tokens`, `vit_enc_patch_size`, `vit_dec_patch_size` | |
+//! | VAR | `v_patch_nums`, `quant_resi` | `ch`, `ch_mult`, `num_res_blocks`, `z_channels`, `vocab_size`, `share_quant_resi`, `quant_conv_ks` | `using_znorm` false |
+//! | Infinity | | `base_ch`, `encoder_ch_mult`, `num_res_blocks`, `codebook_dim`, `codebook_size` | |
 //! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
 
 use serde_json::Value;
@@ -69,17 +72,24 @@ const MUST_BE_FALSE: &[&str] = &[
     "l2_normalize",
     "use_l2_norm",
     "cosine_similarity",
+    "using_znorm",
     "use_cosine_sim",
 ];
 
 const MUST_BE_TRUE: &[&str] = &["resamp_with_conv", "resample_with_conv", "sample_with_conv"];
 
-const WIDTH: &[&str] = &["ch", "base_channels", "hidden_channels"];
+const WIDTH: &[&str] = &["ch", "base_ch", "base_channels", "hidden_channels"];
 const FACTORS: &[&str] = &["ch_mult", "channel_multiplier", "channel_mult", "encoder_ch_mult"];
 const BLOCKS: &[&str] = &["num_res_blocks", "layers_per_block"];
 const Z: &[&str] = &["z_channels", "latent_channels"];
-const DIM: &[&str] =
-    &["embed_dim", "quantized_embed_dim", "vq_embed_dim", "codebook_embed_dim", "token_size"];
+const DIM: &[&str] = &[
+    "embed_dim",
+    "quantized_embed_dim",
+    "vq_embed_dim",
+    "codebook_embed_dim",
+    "codebook_dim",
+    "token_size",
+];
 const CODES: &[&str] = &["n_embed", "num_vq_embeddings", "num_embeddings", "codebook_size"];
 const CHANNELS: &[&str] = &["in_channels", "num_channels", "in_channel", "input_channels"];
 const OUT: &[&str] = &["out_ch", "out_channels", "output_channels"];
@@ -101,6 +111,10 @@ const OTHERS: &[&str] = &[
     "lookup_from_codebook",
     "temporal_downsample_factor",
     "code_shape",
+    "v_patch_nums",
+    "quant_resi",
+    "share_quant_resi",
+    "quant_conv_ks",
 ];
 
 /// Errors where an option is on whose mathematics isn't built.
@@ -218,6 +232,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
                 let equal = 1 << frames.halvings;
                 agree(&["temporal_downsample_factor"], equal, "frames that become one")?;
             }
+            check_scales(config, c, published)?;
             check_attention(c, published)?;
             check_levels(c, family, published)
         }
@@ -233,6 +248,11 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             },
             _ => Ok(()),
         },
+        Architecture::Titok(c) => {
+            agree(&["num_latent_tokens"], c.latents, "latent tokens")?;
+            agree(&["vit_enc_patch_size"], c.patch[0], "pixels a side of a patch")?;
+            agree(&["vit_dec_patch_size"], c.patch[0], "pixels a side of a patch")
+        }
         Architecture::Dalle(c) => {
             agree(&["n_hid"], c.hidden, "channels in the narrowest group")?;
             agree(&["n_blk_per_group"], c.blocks, "blocks a group")?;
@@ -248,6 +268,21 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             agree(&["n_res_channel"], c.res_channels, "channels in a residual block")
         }
         Architecture::Vqvae(_) | Architecture::Onnx(_) => Ok(()),
+    }
+}
+
+/// What codes at several scales take beside a codebook.
+fn check_scales(config: &ModelConfig, c: &VqganConfig, published: &Published) -> Result<()> {
+    let Some(scales) = &config.quantizer.scales else { return Ok(()) };
+    agree(published, &["vocab_size"], config.quantizer.codes, "codes")?;
+    agree(published, &["quant_conv_ks"], c.variant.around.unwrap_or(1), "pixels a side")?;
+    let shared = published.find(&["share_quant_resi"])?;
+    // 0 is a convolution for each scale, and true one for all.
+    match shared.and_then(|setting| Some((setting, setting.value.as_u64()?))) {
+        Some((setting, shared)) if shared > 0 && shared != scales.convolutions as u64 => {
+            other_checkpoint(setting, &format!("{} convolutions", scales.convolutions))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::keys::KeyLayout;
 use super::published::Published;
 use super::recent_geometry as recent;
+use super::scales as multiscale;
+use super::titok;
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
@@ -43,7 +45,7 @@ impl Shapes<'_> {
         numbers.collect::<BTreeSet<_>>().len()
     }
 
-    fn parts(&self, encoder: &str, decoder: &str) -> Parts {
+    pub(super) fn parts(&self, encoder: &str, decoder: &str) -> Parts {
         match (self.any(encoder), self.any(decoder)) {
             (true, false) => Parts::Encoder,
             (false, true) => Parts::Decoder,
@@ -52,7 +54,7 @@ impl Shapes<'_> {
     }
 
     /// `[widths]` of `{stem}.{i}.block.0.conv2`, highest resolution first.
-    fn widths(&self, stem: &str) -> Result<Vec<usize>> {
+    pub(super) fn widths(&self, stem: &str) -> Result<Vec<usize>> {
         let levels = self.count(&format!("{stem}."));
         (0..levels).map(|i| self.axis(&format!("{stem}.{i}.block.0.conv2.weight"), 0)).collect()
     }
@@ -84,8 +86,12 @@ pub(crate) struct Geometry {
     pub dim: usize,
     /// Residual levels of codes.
     pub depth: usize,
+    /// Scales of codes, where there are several.
+    pub scales: Option<ScalesConfig>,
     /// Levels of digits, where codes are made of them.
     pub levels: Vec<usize>,
+    /// Whether codes are normalised, where the family's configurations may say and don't.
+    pub normalised: bool,
     /// Pixels a side, where the network has no other size.
     pub side: Option<u32>,
     /// What it takes besides the weights.
@@ -99,8 +105,20 @@ impl Geometry {
         channels: usize,
         (codes, dim): (usize, usize),
     ) -> Geometry {
-        let (depth, levels, side, optional) = (1, Vec::new(), None, of_norms());
-        Geometry { architecture, channels, codes, dim, depth, levels, side, optional }
+        let (depth, scales, levels) = (1, None, Vec::new());
+        let (normalised, side, optional) = (true, None, of_norms());
+        Geometry {
+            architecture,
+            channels,
+            codes,
+            dim,
+            depth,
+            scales,
+            levels,
+            normalised,
+            side,
+            optional,
+        }
     }
 }
 
@@ -122,6 +140,9 @@ pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -
         KeyLayout::Emu3 | KeyLayout::Emu3Hf => recent::emu3(shapes, published),
         KeyLayout::Cosmos => recent::cosmos(shapes, published),
         KeyLayout::MaskBit => recent::vqgan_plus(shapes, published),
+        KeyLayout::Titok => titok::infer(shapes, published),
+        KeyLayout::Var => multiscale::var(shapes, published),
+        KeyLayout::Infinity => multiscale::infinity(shapes, published),
         KeyLayout::Maskgit => maskgit(shapes, published),
         KeyLayout::OpenMagvit2 => open_magvit2(shapes, published),
         KeyLayout::Vit => vit(shapes, published),

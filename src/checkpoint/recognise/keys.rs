@@ -45,6 +45,12 @@ pub(crate) enum KeyLayout {
     Emu3,
     /// The same as transformers has it.
     Emu3Hf,
+    /// TiTok, MaskGIT-VQ's decoder under a name of its own.
+    Titok,
+    /// VAR: canonical, attention in one layer, convolutions over scales.
+    Var,
+    /// Infinity: canonical, every layer in a wrapper.
+    Infinity,
 }
 
 /// Names that exist in every file of a layout, and the layouts they can belong to. The first part
@@ -52,8 +58,12 @@ pub(crate) enum KeyLayout {
 pub(crate) const ANCHORS: &[&str] = &[
     "encoder.conv_in.weight",
     "decoder.conv_in.weight",
+    "encoder.conv_in.conv.weight",
+    "decoder.conv_in.conv.weight",
     "encoder.to_patch_embedding.0.weight",
     "decoder.to_pixel.1.weight",
+    "encoder.patch_embed.weight",
+    "decoder.decoder_embed.weight",
     "blocks.input.w",
     "encoder.blocks.input.w",
     "decoder.blocks.input.w",
@@ -113,6 +123,7 @@ impl KeyLayout {
                 | KeyLayout::MaskBit
                 | KeyLayout::Rqvae
                 | KeyLayout::Cosmos
+                | KeyLayout::Infinity
         )
     }
 
@@ -165,6 +176,9 @@ impl KeyLayout {
             KeyLayout::MaskBit => recent::maskbit(&parts, levels),
             KeyLayout::Emu3 => recent::emu3(&parts),
             KeyLayout::Emu3Hf => recent::emu3_hf(&parts),
+            KeyLayout::Titok => recent::titok(&parts),
+            KeyLayout::Var => recent::var(&parts),
+            KeyLayout::Infinity => recent::infinity(&parts),
             KeyLayout::LlamaGen => llamagen(&parts, levels),
             KeyLayout::DalleEncoder => Some(format!("encoder.{name}")),
             KeyLayout::DalleDecoder => Some(format!("decoder.{name}")),

@@ -42,6 +42,8 @@ pub enum Made {
         /// Whether the bias is what is made.
         bias: bool,
     },
+    /// Rows of the queries, keys or values, by their place, of a layer that makes all three.
+    Third(usize),
     /// A convolution of Haar coefficients, as one of the pixels under them.
     HaarIn(String),
     /// A convolution to Haar coefficients, as one to pixels, which `depth_to_space` spreads.
@@ -80,9 +82,31 @@ pub(super) fn combine(
         KeyLayout::Rqvae => return join_books(placements),
         KeyLayout::Emu3 | KeyLayout::Emu3Hf => frames::combine(placements)?,
         KeyLayout::Cosmos => wavelets::combine(placements)?,
+        KeyLayout::Var => split_attention(placements)?,
         _ => {}
     }
     Ok(1)
+}
+
+/// `{attention}.qkv`, `[3C, C, 1, 1]` with a bias, to `q`, `k` and `v`.
+fn split_attention(placements: &mut BTreeMap<String, Placement>) -> Result<()> {
+    let joined = |name: &String| name.ends_with(".qkv.weight") || name.ends_with(".qkv.bias");
+    let names: Vec<String> = placements.keys().filter(|name| joined(name)).cloned().collect();
+    for name in names {
+        let Some(placement) = placements.remove(&name) else { continue };
+        let rows = placement.shape.first().filter(|&&rows| rows > 0 && rows % 3 == 0);
+        let Some(rows) = rows.map(|rows| rows / 3) else {
+            return Err(unexpected(&placement, "queries, keys and values of as many channels"));
+        };
+        for (place, part) in ["q", "k", "v"].into_iter().enumerate() {
+            let mut shape = placement.shape.clone();
+            shape[0] = rows;
+            let part = name.replace(".qkv.", &format!(".{part}."));
+            let made = Made::Third(place);
+            placements.insert(part, Placement { shape, made, ..placement.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// `quantizer.codebooks.{k}.weight`, `[codes + 1, dim]` each, to one `[depth * codes, dim]`.
@@ -136,6 +160,23 @@ pub(super) fn unexpected(placement: &Placement, wanted: &str) -> Error {
     ))
 }
 
+/// A third of the rows of a layer.
+fn third(joined: &RawTensor, place: usize) -> Vec<f32> {
+    let values = joined.to_f32();
+    let third = values.len() / 3;
+    values[place * third..(place + 1) * third].to_vec()
+}
+
+/// The rows of books, `[codes + 1, dim]` each, without their last.
+fn without_padding(books: Vec<&RawTensor>) -> Result<Vec<f32>, String> {
+    let mut all = Vec::new();
+    for book in books {
+        let &[rows, dim] = book.shape() else { return Err("no codebook".into()) };
+        all.extend(&book.to_f32()[..rows.saturating_sub(1) * dim]);
+    }
+    Ok(all)
+}
+
 /// The tensor of a place.
 ///
 /// # Errors
@@ -159,15 +200,10 @@ pub(super) fn tensor(
     match &placement.made {
         Made::AsItIs => source.reshape(shape),
         Made::Books(others) => {
-            let mut all = Vec::new();
-            for name in std::iter::once(&placement.source).chain(others) {
-                let book = find(name)?;
-                let &[rows, dim] = book.shape() else { return Err("no codebook".into()) };
-                let values = book.to_f32();
-                all.extend(&values[..rows.saturating_sub(1) * dim]);
-            }
-            floats(all)
+            let names = std::iter::once(&placement.source).chain(others);
+            floats(without_padding(names.map(|name| find(name)).collect::<Result<_, _>>()?)?)
         }
+        Made::Third(place) => floats(third(source, *place)),
         Made::LastTap => floats(frames::last_tap(source)?),
         Made::Frames { index, of } => floats(frames::unrolled(source, *index, *of)?),
         Made::FrameBias { index, of } => {

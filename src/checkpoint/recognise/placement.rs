@@ -234,6 +234,7 @@ impl<'a> Placing<'a> {
 fn constants(layout: KeyLayout, name: &str) -> bool {
     match layout {
         KeyLayout::OpenMagvit2 | KeyLayout::ShowO => name.starts_with("quantize."),
+        KeyLayout::Infinity => name.starts_with("quantizer.") || name.starts_with("quantize."),
         KeyLayout::MaskBit => matches!(name, "quantize.codebook" | "quantize.bits_to_indices"),
         KeyLayout::Cosmos => {
             name.starts_with("quantizer.")

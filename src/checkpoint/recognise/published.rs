@@ -30,6 +30,8 @@ pub(crate) struct Published {
     explicit: bool,
     /// How a front end calls what its user may say, for messages.
     pub settings: SettingNames,
+    /// The scales (h, w) that the user says.
+    pub scales: Option<Vec<[usize; 2]>>,
 }
 
 /// A setting that was found.
@@ -102,6 +104,7 @@ impl Published {
             files,
             explicit: explicit.is_some(),
             settings: SettingNames::default(),
+            scales: None,
         }
     }
 
@@ -205,6 +208,15 @@ impl Published {
         match list {
             Some(list) => Ok(Some((list, setting))),
             None => setting.refuse("a list of whole numbers belongs there"),
+        }
+    }
+
+    /// A number under `key`.
+    pub(crate) fn number(&self, key: &'static str) -> Result<Option<(f64, &str)>> {
+        let Some(setting) = self.find(&[key])? else { return Ok(None) };
+        match setting.value.as_f64() {
+            Some(number) => Ok(Some((number, setting.source))),
+            None => setting.refuse("a number belongs there"),
         }
     }
 

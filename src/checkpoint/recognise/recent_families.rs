@@ -1,6 +1,6 @@
 //! Owns the rows of the families from 2024 on.
 
-use super::families::{ANY, Family, NamedBy, TAMING};
+use super::families::{ANY, Family, L2Switch, NamedBy, TAMING};
 use super::keys::KeyLayout;
 use crate::model::config::{InputRange, OutputRange, QuantizerRule};
 
@@ -109,3 +109,38 @@ pub(super) const MASKBIT: Family = Family {
 /// VQGAN+ (MaskBit's repository) with a codebook.
 pub(super) const VQGAN_PLUS: Family =
     Family { word: "vqgan-plus", rule: QuantizerRule::L2, fits: |s| !s.bits_to_indices, ..MASKBIT };
+
+/// TiTok (ByteDance's 1d-tokenizer).
+pub(super) const TITOK: Family = Family {
+    word: "titok",
+    l2_switch: Some(L2Switch { key: "use_l2_norm", noted_when_on: true }),
+    passed_over: &["use_l2_norm"],
+    layouts: &[KeyLayout::Titok],
+    rule: QuantizerRule::L2Normalised,
+    input: InputRange::Unit,
+    output: OutputRange::UnitTruncate,
+    resize: "bicubic",
+    fits: ANY,
+    ..TAMING
+};
+
+/// VAR's tokenizer (FoundationVision), which others took over.
+pub(super) const VAR: Family = Family {
+    word: "var",
+    layouts: &[KeyLayout::Var],
+    input: InputRange::Symmetric,
+    resize: "var",
+    fits: ANY,
+    ..TAMING
+};
+
+/// Infinity's tokenizer (FoundationVision): bits.
+pub(super) const INFINITY: Family = Family {
+    word: "infinity",
+    layouts: &[KeyLayout::Infinity],
+    rule: QuantizerRule::SignHigh,
+    input: InputRange::Symmetric,
+    resize: "infinity",
+    fits: ANY,
+    ..TAMING
+};

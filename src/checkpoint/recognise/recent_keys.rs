@@ -20,6 +20,12 @@ pub(super) fn layout_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<KeyLayo
         KeyLayout::MaskBit
     } else if has("encoder.quant_conv.weight") || has("decoder.post_quant_conv.weight") {
         KeyLayout::ShowO
+    } else if has("latent_tokens") || has("decoder.decoder_embed.weight") {
+        KeyLayout::Titok
+    } else if any("quantize.quant_resi.") {
+        KeyLayout::Var
+    } else if has("encoder.conv_in.conv.weight") || has("decoder.conv_in.conv.weight") {
+        KeyLayout::Infinity
     } else if has("quantizer.codebooks.0.weight") {
         KeyLayout::Rqvae
     } else if has("decoder.conv_norm_out.norm_layer.weight") {
@@ -59,6 +65,33 @@ pub(super) fn maskbit(parts: &[&str], levels: usize) -> Option<String> {
         _ => return None,
     };
     Some(format!("{stem}.{rest}"))
+}
+
+/// Its second decoder, which is MaskGIT-VQ's.
+pub(super) fn titok(parts: &[&str]) -> Option<String> {
+    match parts {
+        ["pixel_decoder", rest @ ..] => Some(format!("pixel.decoder.{}", rest.join("."))),
+        _ => None,
+    }
+}
+
+/// Its convolutions over scales: one, several that the scales share, or one each.
+pub(super) fn var(parts: &[&str]) -> Option<String> {
+    match parts {
+        ["quantize", "quant_resi", "qresi", leaf] => Some(format!("quantize.phi.0.{leaf}")),
+        ["quantize", "quant_resi", "qresi_ls", k, leaf] | ["quantize", "quant_resi", k, leaf] => {
+            Some(format!("quantize.phi.{k}.{leaf}"))
+        }
+        _ => None,
+    }
+}
+
+/// Its layers wrap others.
+pub(super) fn infinity(parts: &[&str]) -> Option<String> {
+    match parts {
+        [stem @ .., "conv" | "norm", leaf] => Some(format!("{}.{leaf}", stem.join("."))),
+        _ => None,
+    }
 }
 
 /// Its convolutions over frames wrap others.
@@ -134,6 +167,42 @@ mod tests {
                 "decoder.up.1.block.0.norm1.bias",
                 "encoder.mid.1.conv2.weight",
                 "encoder.down.1.down_conv.bias",
+            ]
+        );
+    }
+
+    #[test]
+    fn wrappers_of_infinity_and_convolutions_of_var() {
+        assert_eq!(
+            map(
+                KeyLayout::Infinity,
+                &[
+                    "encoder.down.0.downsample.conv.conv.weight",
+                    "decoder.mid.block_1.norm2.norm.bias",
+                    "encoder.conv_out.conv.bias",
+                ]
+            ),
+            [
+                "encoder.down.0.downsample.conv.weight",
+                "decoder.mid.block_1.norm2.bias",
+                "encoder.conv_out.bias",
+            ]
+        );
+        assert_eq!(
+            map(
+                KeyLayout::Var,
+                &[
+                    "quantize.quant_resi.qresi_ls.3.weight",
+                    "quantize.quant_resi.qresi.bias",
+                    "quantize.quant_resi.9.weight",
+                    "post_quant_conv.weight",
+                ]
+            ),
+            [
+                "quantize.phi.3.weight",
+                "quantize.phi.0.bias",
+                "quantize.phi.9.weight",
+                "post_quant_conv.weight",
             ]
         );
     }

@@ -24,6 +24,7 @@ pub(crate) fn reason_to_ignore(name: &str) -> Option<&'static str> {
         }
         _ if name.ends_with("num_batches_tracked") => "a counter",
         _ if name.starts_with("quantize.codebook_used") => "a usage counter",
+        _ if name == "quantize.ema_vocab_hit_SV" => "a usage counter",
         _ if [".cluster_size", ".embed_avg", ".cluster_size_ema", ".embed_ema"]
             .iter()
             .any(|end| name.ends_with(end)) =>

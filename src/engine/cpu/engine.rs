@@ -185,14 +185,15 @@ impl CpuEngine {
             return network.decode(codes).map(Some);
         }
         let Some(network) = &mut self.decoder else { return Ok(None) };
-        let (height, width) = one_grid(codes)?;
+        let grid = one_grid(codes)?;
         let quantizer = Arc::clone(&network.quantizer);
-        let (graph, bound) = network.bind(height, width);
-        let area = height * width;
+        let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
+        let (graph, bound) = network.bind(latents.0, latents.1);
+        let area = grid.0 * grid.1;
         let arenas = &self.arenas;
         let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
-            let vectors = quantizer.lookup(&levels.collect::<Vec<_>>())?;
+            let vectors = quantizer.lookup(&levels.collect::<Vec<_>>(), grid)?;
             arenas.with(|arena| {
                 arena.fit(bound)?;
                 arena.put(graph, bound, &vectors);
@@ -295,12 +296,14 @@ impl Engine for CpuEngine {
         let quantizer = Arc::clone(&network.quantizer);
         let batch = &*batch.padded(&self.config);
         let (graph, bound) = network.bind(batch.height, batch.width);
-        let (height, width) = (bound.output.height, bound.output.width);
-        if grids.iter().any(|grid| *grid != (height, width)) {
+        let latents = (bound.output.height, bound.output.width);
+        let grid = self.config.quantizer.grid_of(latents).map_err(Error::internal)?;
+        if grids.iter().any(|announced| *announced != grid) {
             return Err(Error::internal(format!(
-                "the network gives a grid of {height}x{width} where {grids:?} was announced"
+                "the network gives latents of {latents:?} where {grids:?} was announced"
             )));
         }
+        let (height, width) = grid;
         let area = height * width;
         let level = || CodeGrid {
             codes: vec![0; batch.count * area],
@@ -331,10 +334,10 @@ impl Engine for CpuEngine {
         let pixels =
             images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));
         let pixels = pixels.collect();
-        let (grid, [down, across]) = (codes.grid(), self.config.factor());
+        let grid = codes.grid();
+        let (height, width) = self.config.picture(grid).map_err(Error::invalid)?;
         let reasons = images.par_iter().map(|image| finite::pixels(&self.config, grid, image));
         let failed = failed(reasons.collect::<Vec<_>>());
-        let (height, width) = (grid.0 * down, grid.1 * across);
         let pictures = PixelBatch { pixels, count: codes.count, height, width, channels };
         Ok(Decoded { pictures, failed })
     }

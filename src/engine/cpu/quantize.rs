@@ -7,6 +7,7 @@ use super::kernels::{Buffer, Codebook, Isa, nearest};
 use crate::engine::cpu::feature_map::MapShape;
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
+use crate::model::multiscale::{Found, MultiScale};
 use crate::model::quantizer::normalise_rows;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{finite, load_quantizer};
@@ -74,9 +75,10 @@ impl CpuQuantizer {
         Ok(CpuQuantizer { reference, rule, codes, books, rows })
     }
 
-    /// The vectors of the levels' codes as the decoder takes them, `[T, D]`.
-    pub(super) fn lookup(&self, levels: &[&[u32]]) -> Result<Vec<f32>> {
-        let Some(rows) = &self.rows else { return self.reference.lookup(levels) };
+    /// The vectors of the levels' codes, in grids of size `grid`, as the decoder takes them,
+    /// `[T, D]`.
+    pub(super) fn lookup(&self, levels: &[&[u32]], grid: (usize, usize)) -> Result<Vec<f32>> {
+        let Some(rows) = &self.rows else { return self.reference.lookup(levels, grid) };
         self.reference.check(levels)?;
         let length = rows.len() / self.codes.max(1);
         let row = |&code: &u32| &rows[code as usize * length..][..length];
@@ -93,8 +95,7 @@ impl CpuQuantizer {
         levels: &mut [LevelMut<'_>],
         scratch: &mut Buffer,
     ) -> Result<Option<String>> {
-        let tokens = levels.first().map_or(0, |(codes, _)| codes.len());
-        let latents = &latents[..tokens * shape.stride];
+        let latents = &latents[..shape.height * shape.width * shape.stride];
         if let Some(reason) = self.reference.unusable(latents, shape.stride) {
             return Ok(Some(reason));
         }
@@ -114,7 +115,8 @@ impl CpuQuantizer {
         let _at = panics::at("quantize", None);
         let rows = || latents.chunks_exact(stride).flat_map(|row| &row[..channels]).copied();
         let Some(first) = self.books.first() else {
-            let found = self.reference.quantize(rows().collect(), channels)?;
+            let size = (shape.height, shape.width);
+            let found = self.reference.quantize(rows().collect(), channels, size)?;
             for ((codes, distances), (found, measured)) in levels.iter_mut().zip(found) {
                 codes.copy_from_slice(&found);
                 distances.copy_from_slice(&measured);
@@ -126,6 +128,12 @@ impl CpuQuantizer {
                 "the encoder gives {channels} channels where the quantizer takes {}: this checkpoint can decode only",
                 first.search.dim()
             )));
+        }
+        if let Some(scales) = self.reference.scales() {
+            let found = self.find_at_scales(scales, rows().collect(), shape, scratch)?;
+            levels[0].0.copy_from_slice(&found.0);
+            levels[0].1.copy_from_slice(&found.1);
+            return Ok(());
         }
         if self.rule == QuantizerRule::L2Normalised {
             let mut normalised: Vec<f32> = rows().collect();
@@ -140,6 +148,24 @@ impl CpuQuantizer {
             self.search(index, &rest, channels, &mut levels[index], scratch)?;
         }
         Ok(())
+    }
+
+    /// The codes of one image, scale after scale.
+    fn find_at_scales(
+        &self,
+        scales: &MultiScale,
+        rows: Vec<f32>,
+        MapShape { height, width, channels, .. }: MapShape,
+        scratch: &mut Buffer,
+    ) -> Result<Found> {
+        let mut find = |rows: Vec<f32>| {
+            let tokens = rows.len() / channels;
+            let (mut codes, mut distances) = (vec![0; tokens], vec![0.0; tokens]);
+            let mut level: LevelMut = (&mut codes, &mut distances);
+            self.search(0, &rows, channels, &mut level, scratch)?;
+            Ok((codes, distances))
+        };
+        scales.quantize(rows, (height, width), &self.reference.levels()[0], &mut find)
     }
 
     /// One level of `[T, stride]`.

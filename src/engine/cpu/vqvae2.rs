@@ -125,7 +125,8 @@ impl Vqvae2 {
         if let Some(reason) = self.top.quantize(latents, trunk.output, &mut top, scratch)? {
             return Ok(Some(reason));
         }
-        let vectors = self.top.lookup(&[&*top[0].0])?;
+        let grid = (trunk.output.height, trunk.output.width);
+        let vectors = self.top.lookup(&[&*top[0].0], grid)?;
         arena.fit(back)?;
         arena.put(&self.back, back, &vectors);
         self.back.run(back, arena, threads)?;
@@ -170,7 +171,9 @@ impl Vqvae2 {
         arena: &mut Arena,
         threads: Threads,
     ) -> Result<Vec<f32>> {
-        let (bottom, top) = (self.bottom.lookup(&[bottom])?, self.top.lookup(&[top])?);
+        let of_bottom = (decoder.input.height, decoder.input.width);
+        let bottom = self.bottom.lookup(&[bottom], of_bottom)?;
+        let top = self.top.lookup(&[top], (up.input.height, up.input.width))?;
         arena.fit(up)?;
         arena.put(&self.up, up, &top);
         self.up.run(up, arena, threads)?;

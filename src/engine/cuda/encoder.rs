@@ -29,6 +29,9 @@ pub(crate) fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
     if config.quantizer.depth > 1 {
         return unsupported("residual levels of codes don't run on the GPU");
     }
+    if config.quantizer.scales.is_some() {
+        return unsupported("codes of several scales don't run on the GPU");
+    }
     match &config.architecture {
         Architecture::Vqgan(c) if !c.parts.encoder() => {
             unsupported("only encoders run on the GPU, and this checkpoint has none")

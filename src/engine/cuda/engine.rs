@@ -221,7 +221,7 @@ impl Found {
                 let latents = floats(latents, rows * dim)?;
                 self.reasons.extend(latents.chunks(area * dim).map(unusable));
                 // One level: `supported` refuses more.
-                for (codes, distances) in quantizer.quantize(latents, dim)? {
+                for (codes, distances) in quantizer.quantize(latents, dim, (height, width))? {
                     self.codes.extend(codes);
                     self.distances.extend(distances);
                 }

@@ -21,6 +21,8 @@ pub enum Architecture {
     OpenMagvit2(ResnetConfig),
     /// ViT-VQGAN (enhancing-transformers): patches, transformers, a fixed grid.
     VitVqgan(VitVqganConfig),
+    /// TiTok (1d-tokenizer): a row of latent tokens beside the patches of a fixed grid.
+    Titok(TitokConfig),
     /// DALL-E's dVAE.
     Dalle(DalleConfig),
     /// VQ-VAE-2 (rosinality): two levels of codes.
@@ -39,6 +41,7 @@ impl Architecture {
             Architecture::Maskgit(c) | Architecture::VqganPlus(c) => c.parts,
             Architecture::OpenMagvit2(c) => c.parts,
             Architecture::VitVqgan(c) => c.parts,
+            Architecture::Titok(c) => c.parts,
             Architecture::Dalle(c) => c.parts,
             Architecture::Onnx(c) => c.parts(),
         }
@@ -133,6 +136,10 @@ pub struct VqganVariant {
     /// Pictures are padded with black to multiples of so many pixels (Cosmos).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pad: Option<usize>,
+    /// Side of the windows of the convolutions around the quantizer, where it isn't 1 (VAR); 0 where
+    /// there are none (Infinity).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub around: Option<usize>,
     /// The layers over frames, of which a picture is several equal ones (Emu3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frames: Option<FramesConfig>,
@@ -253,6 +260,46 @@ pub struct VitVqganConfig {
     /// Which halves there are.
     #[serde(default)]
     pub parts: Parts,
+}
+
+/// TiTok. A picture of `grid` patches gives `latents` codes in a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TitokConfig {
+    /// Patch height and width, in pixels.
+    pub patch: [usize; 2],
+    /// Patches of a column and of a row.
+    pub grid: [usize; 2],
+    /// Latent tokens of a picture.
+    pub latents: usize,
+    /// The encoder's transformer; without an encoder, the decoder's.
+    pub encoder: TransformerConfig,
+    /// The decoder's transformer; without a decoder, the encoder's.
+    pub decoder: TransformerConfig,
+    /// Whether the encoder's last layer takes the states of tokens for those of channels, as the first
+    /// published ones do.
+    #[serde(default)]
+    pub legacy: bool,
+    /// The decoder behind the transformer's; None where that makes pixels itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<TitokPixels>,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// MaskGIT-VQ's decoder of a mixture of its codes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TitokPixels {
+    /// Width between the transformer's states and the codes' logits.
+    pub hidden: usize,
+    /// Codes that are mixed.
+    pub codes: usize,
+    /// Their length.
+    pub dim: usize,
+    /// The decoder.
+    pub resnets: ResnetConfig,
 }
 
 /// A pre-norm transformer.

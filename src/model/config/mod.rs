@@ -6,10 +6,12 @@ mod model;
 mod onnx;
 mod pixels;
 mod quantizer;
+mod scales;
 
 pub use architecture::{
-    Architecture, DalleConfig, FramesConfig, Parts, ResnetConfig, TransformerConfig,
-    VitVqganConfig, VqganConfig, VqganDecoderConfig, VqganVariant, Vqvae2Config, VqvaeConfig,
+    Architecture, DalleConfig, FramesConfig, Parts, ResnetConfig, TitokConfig, TitokPixels,
+    TransformerConfig, VitVqganConfig, VqganConfig, VqganDecoderConfig, VqganVariant, Vqvae2Config,
+    VqvaeConfig,
 };
 pub use model::{FORMAT, ModelConfig};
 pub use onnx::{
@@ -18,3 +20,4 @@ pub use onnx::{
 pub use pixels::{InputRange, OutputRange, PixelConfig, PreprocessConfig};
 pub use quantizer::{DEPTH_MAX, QuantizerConfig, QuantizerRule};
 pub(crate) use quantizer::{is_one, one};
+pub use scales::{ScalesConfig, Spread, check_scales};

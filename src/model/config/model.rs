@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Architecture, Parts, VqganConfig, VqganVariant};
+use super::architecture::{
+    Architecture, Parts, TitokConfig, VitVqganConfig, VqganConfig, VqganVariant,
+};
 use super::pixels::{PixelConfig, PreprocessConfig};
 use super::quantizer::QuantizerConfig;
 
@@ -48,7 +50,8 @@ impl ModelConfig {
         }
     }
 
-    /// Pixels a token covers along each side, of the finest level (height and width).
+    /// Pixels a token covers along each side, of the finest level (height and width); of TiTok, whose
+    /// tokens cover the whole picture, those of a patch.
     pub fn factor(&self) -> [usize; 2] {
         let square = |f: usize| [f, f];
         match &self.architecture {
@@ -59,6 +62,7 @@ impl ModelConfig {
             }
             Architecture::OpenMagvit2(c) => square(1 << (c.widths.len() - 1)),
             Architecture::VitVqgan(c) => c.patch,
+            Architecture::Titok(c) => c.patch,
             Architecture::Dalle(_) => square(8),
             Architecture::Vqvae2(_) => square(4),
             Architecture::Onnx(c) => c.factor(),
@@ -77,36 +81,13 @@ impl ModelConfig {
     /// reference code computes it; or, in one line, why the model can't take this size.
     ///
     /// # Errors
-    /// A size that is smaller than a token, another one than a ViT-VQGAN is made for, or one whose
-    /// grid VQ-VAE-2 can't halve.
+    /// A size that is smaller than a token, another one than a ViT-VQGAN is made for, one whose
+    /// grid VQ-VAE-2 can't halve, or whose latents have no scales.
     pub fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
-        let [fh, fw] = self.factor();
-        let too_small =
-            || format!("{width}x{height} pixels are smaller than one token ({fw}x{fh})");
-        let (h, w) = match &self.architecture {
-            Architecture::VitVqgan(c) => {
-                let (h, w) = (c.grid[0] * fh, c.grid[1] * fw);
-                if (height, width) != (h, w) {
-                    return Err(format!(
-                        "{width}x{height} pixels where the model takes {w}x{h} only"
-                    ));
-                }
-                (c.grid[0], c.grid[1])
-            }
-            // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
-            Architecture::OpenMagvit2(_) | Architecture::VqganPlus(_) => {
-                (height.div_ceil(fh), width.div_ceil(fw))
-            }
-            Architecture::Vqgan(VqganConfig {
-                variant: VqganVariant { pad: Some(pad), .. },
-                ..
-            }) => (height.next_multiple_of(*pad) / fh, width.next_multiple_of(*pad) / fw),
-            Architecture::Onnx(c) => return c.grids(height, width),
-            _ => (height / fh, width / fw),
-        };
-        if h == 0 || w == 0 {
-            return Err(too_small());
+        if let Architecture::Onnx(c) = &self.architecture {
+            return c.grids(height, width);
         }
+        let (h, w) = self.latents(height, width)?;
         if let Architecture::Vqvae2(_) = self.architecture {
             if h % 2 != 0 || w % 2 != 0 {
                 return Err(format!(
@@ -116,6 +97,64 @@ impl ModelConfig {
             }
             return Ok(vec![(h, w), (h / 2, w / 2)]);
         }
-        Ok(vec![(h, w); self.levels()])
+        if let Architecture::Titok(c) = &self.architecture {
+            return Ok(vec![(1, c.latents); self.levels()]);
+        }
+        let grid = self.quantizer.grid_of((h, w)).map_err(|reason| {
+            format!("{width}x{height} pixels: {reason}; take another size, or say its scales")
+        })?;
+        Ok(vec![grid; self.levels()])
+    }
+
+    /// The size, in pixels, of pictures whose finest tokens make this grid.
+    ///
+    /// # Errors
+    /// In one line, a grid that the model doesn't make.
+    pub fn picture(&self, (height, width): (usize, usize)) -> Result<(usize, usize), String> {
+        let [fh, fw] = self.factor();
+        let (h, w) = match &self.architecture {
+            Architecture::Titok(c) if (height, width) == (1, c.latents) => (c.grid[0], c.grid[1]),
+            Architecture::Titok(c) => {
+                let count = c.latents;
+                return Err(format!("a grid of {height}x{width} where the model has 1x{count}"));
+            }
+            _ => self.quantizer.latents_of((height, width))?,
+        };
+        Ok((h.saturating_mul(fh), w.saturating_mul(fw)))
+    }
+
+    /// The size (h, w) of the finest latents, or patches, for an image of `height` x `width` pixels.
+    ///
+    /// # Errors
+    /// A size that is smaller than a token, or another one than a ViT-VQGAN is made for.
+    pub fn latents(&self, height: usize, width: usize) -> Result<(usize, usize), String> {
+        let [fh, fw] = self.factor();
+        let too_small =
+            || format!("{width}x{height} pixels are smaller than one token ({fw}x{fh})");
+        let (h, w) = match &self.architecture {
+            Architecture::VitVqgan(VitVqganConfig { grid: [gh, gw], .. })
+            | Architecture::Titok(TitokConfig { grid: [gh, gw], .. }) => {
+                let (h, w) = (gh * fh, gw * fw);
+                if (height, width) != (h, w) {
+                    return Err(format!(
+                        "{width}x{height} pixels where the model takes {w}x{h} only"
+                    ));
+                }
+                (*gh, *gw)
+            }
+            // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
+            Architecture::OpenMagvit2(_) | Architecture::VqganPlus(_) => {
+                (height.div_ceil(fh), width.div_ceil(fw))
+            }
+            Architecture::Vqgan(VqganConfig {
+                variant: VqganVariant { pad: Some(pad), .. },
+                ..
+            }) => (height.next_multiple_of(*pad) / fh, width.next_multiple_of(*pad) / fw),
+            _ => (height / fh, width / fw),
+        };
+        match h == 0 || w == 0 {
+            true => Err(too_small()),
+            false => Ok((h, w)),
+        }
     }
 }

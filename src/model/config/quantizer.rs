@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::scales::{ScalesConfig, sequence};
+
 /// Residual levels of codes at most.
 pub const DEPTH_MAX: usize = 16;
 
@@ -28,6 +30,10 @@ pub struct QuantizerConfig {
     /// before it left over; the decoder gets the sum. Written only where there is more than one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub depth: usize,
+    /// The scales at which an image is coded, for rules `l2` and `sign-high`; None where each latent
+    /// has its code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<ScalesConfig>,
 }
 
 /// The depth of a quantizer that says none.
@@ -44,7 +50,7 @@ impl QuantizerConfig {
     /// K codes of length D, decoded as they are; no levels.
     pub fn new(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
         let (decode_normalised, levels) = (false, Vec::new());
-        QuantizerConfig { rule, codes, dim, decode_normalised, levels, depth: 1 }
+        QuantizerConfig { rule, codes, dim, decode_normalised, levels, depth: 1, scales: None }
     }
 
     /// Codes of all levels together: the rows of the codebook.
@@ -60,18 +66,49 @@ impl QuantizerConfig {
         }
     }
 
-    /// The quantizer of each level on its own.
+    /// The quantizer of each level, or scale, on its own.
     pub fn of_level(&self) -> QuantizerConfig {
-        QuantizerConfig { depth: 1, ..self.clone() }
+        QuantizerConfig { depth: 1, scales: None, ..self.clone() }
     }
 
-    /// Refuses, in one line, a depth that can't be. Vectors of length one leave no residuals of
+    /// The grid of codes of latents of this size.
+    ///
+    /// # Errors
+    /// In one line, a size that has no scales.
+    pub fn grid_of(&self, latents: (usize, usize)) -> Result<(usize, usize), String> {
+        match &self.scales {
+            Some(scales) => scales.of_latents(latents).map(sequence),
+            None => Ok(latents),
+        }
+    }
+
+    /// The size of the latents whose codes make this grid.
+    ///
+    /// # Errors
+    /// In one line, a grid that no scales make.
+    pub fn latents_of(&self, grid: (usize, usize)) -> Result<(usize, usize), String> {
+        let Some(scales) = &self.scales else { return Ok(grid) };
+        let last = scales.of_sequence(grid)?.last().copied();
+        last.map(|[height, width]| (height, width)).ok_or_else(|| "no scale".to_owned())
+    }
+
+    /// Refuses, in one line, a depth or scales that can't be. Vectors of length one leave no residuals of
     /// length one, and rules without a codebook leave none that their codes could hold.
     ///
     /// # Errors
     /// A depth outside 1 to [`DEPTH_MAX`]; more than one level with another rule than `l2`, or with
-    /// `decode_normalised`.
+    /// `decode_normalised`; scales with another rule than `l2` or `sign-high`, or with levels.
     pub fn check_depth(&self) -> Result<(), String> {
+        if let Some(scales) = &self.scales {
+            scales.check()?;
+            let known = matches!(self.rule, QuantizerRule::L2 | QuantizerRule::SignHigh);
+            if !known || self.depth != 1 || self.decode_normalised {
+                return Err(format!(
+                    "scales take the quantizer rule \"l2\" or \"sign-high\" and a depth of 1, not \"{}\" and {}",
+                    self.rule, self.depth
+                ));
+            }
+        }
         if !(1..=DEPTH_MAX).contains(&self.depth) {
             return Err(format!("the depth is {}; it must be 1 to {DEPTH_MAX}", self.depth));
         }

@@ -19,9 +19,10 @@ pub(crate) fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::VqganPlus(c) => maskgit::encoder(e, c, Halving::Strided, io),
         Architecture::OpenMagvit2(c) => open_magvit2::encoder(e, c, io),
         Architecture::Dalle(c) => dalle::encoder(e, c, io),
-        Architecture::Vqvae2(_) | Architecture::VitVqgan(_) | Architecture::Onnx(_) => {
-            Err(no_sequence())
-        }
+        Architecture::Vqvae2(_)
+        | Architecture::VitVqgan(_)
+        | Architecture::Titok(_)
+        | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
 
@@ -36,9 +37,10 @@ pub(crate) fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) => maskgit::decoder(e, c, io),
         Architecture::OpenMagvit2(c) => open_magvit2::decoder(e, c, io),
         Architecture::Dalle(c) => dalle::decoder(e, c, io),
-        Architecture::Vqvae2(_) | Architecture::VitVqgan(_) | Architecture::Onnx(_) => {
-            Err(no_sequence())
-        }
+        Architecture::Vqvae2(_)
+        | Architecture::VitVqgan(_)
+        | Architecture::Titok(_)
+        | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
 
@@ -51,10 +53,10 @@ pub(crate) fn decoder_input(architecture: &Architecture, io: Io) -> usize {
 }
 
 /// Whether both halves are plain sequences of convolutional layers. VQ-VAE-2 has a quantizer
-/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN is a transformer.
+/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN and TiTok are transformers.
 pub(crate) fn is_sequence(architecture: &Architecture) -> bool {
-    use Architecture::{Onnx, VitVqgan, Vqvae2};
-    !matches!(architecture, Vqvae2(_) | VitVqgan(_) | Onnx(_))
+    use Architecture::{Onnx, Titok, VitVqgan, Vqvae2};
+    !matches!(architecture, Vqvae2(_) | VitVqgan(_) | Titok(_) | Onnx(_))
 }
 
 fn no_sequence() -> Error {

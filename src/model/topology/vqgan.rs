@@ -27,11 +27,22 @@ pub(crate) fn encoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result
     }
     middle(e, "encoder.mid", width, config.mid_attention, spec)?;
     e.norm_silu("encoder.norm_out", spec.norm)?;
+    let Some(around) = around(config) else {
+        return e.latents("encoder.conv_out", io.dim, ConvGeometry::SAME_3);
+    };
     e.conv("encoder.conv_out", config.z_channels, ConvGeometry::SAME_3)?;
     if let Some(frames) = config.variant.frames {
         many_frames_to_one(e, frames, config.z_channels)?;
     }
-    e.latents("quant_conv", io.dim, ConvGeometry::POINT)
+    e.latents("quant_conv", io.dim, around)
+}
+
+/// The convolutions around the quantizer, where there are any.
+fn around(config: &VqganConfig) -> Option<ConvGeometry> {
+    match config.variant.around.unwrap_or(1) {
+        0 => None,
+        side => Some(ConvGeometry::same(side)),
+    }
 }
 
 /// Looked-up codes to images.
@@ -47,7 +58,9 @@ pub(crate) fn decoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result
         one_frame_to_many(e, frames, io.dim)?;
         e.keep_codes()?;
     }
-    e.conv("post_quant_conv", config.z_channels, ConvGeometry::POINT)?;
+    if let Some(around) = around(config) {
+        e.conv("post_quant_conv", config.z_channels, around)?;
+    }
     if let Some(frames) = config.variant.frames {
         one_frame_to_many(e, frames, config.z_channels)?;
     }

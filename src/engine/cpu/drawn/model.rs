@@ -224,6 +224,7 @@ impl Sizes {
             patch: Some(patch),
             halvings: Some(halvings),
             pad: r.one_in(2).then_some(patch << halvings),
+            around: r.one_in(2).then_some(3),
             frames: r.one_in(2).then_some(frames),
         }
     }
@@ -292,6 +293,7 @@ fn parts(architecture: &Architecture) -> Parts {
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) => c.parts,
         Architecture::OpenMagvit2(c) => c.parts,
         Architecture::VitVqgan(c) => c.parts,
+        Architecture::Titok(c) => c.parts,
         Architecture::Dalle(c) => c.parts,
         Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
         Architecture::Onnx(c) => c.parts(),
@@ -351,7 +353,7 @@ fn widest(architecture: &Architecture) -> usize {
         Architecture::Vqvae(c) => c.hidden / 2 + 1,
         Architecture::Vqvae2(c) => c.channels / 2 + 1,
         Architecture::Dalle(c) => 4 * c.hidden,
-        Architecture::VitVqgan(_) | Architecture::Onnx(_) => 1,
+        Architecture::VitVqgan(_) | Architecture::Titok(_) | Architecture::Onnx(_) => 1,
     }
 }
 
