@@ -9,6 +9,11 @@ pub mod checkpoint {
     pub mod folder {
         pub use crate::checkpoint::folder::{WEIGHTS_FILE, load, save};
     }
+    pub mod onnx {
+        pub mod write {
+            pub use crate::checkpoint::onnx::write::{Floats, write};
+        }
+    }
     pub mod recognise {
         pub mod detect {
             pub use crate::checkpoint::recognise::detect::{
@@ -62,6 +67,20 @@ pub mod engine {
         pub use crate::engine::cpu::CpuEngine;
         pub mod kernels {
             pub use crate::engine::cpu::kernels::{Isa, peak, thread_seconds};
+        }
+    }
+    pub mod onnx {
+        use crate::engine::{DeviceChoice, Engine, OnnxEngine};
+        use crate::error::Result;
+        use crate::model::opened::Opened;
+
+        /// The engine of a model in ONNX files, on the CPU; `side` is that of pictures, where it is
+        /// known.
+        ///
+        /// # Errors
+        /// No ONNX Runtime, files that it refuses.
+        pub fn open(opened: Opened, side: Option<u32>) -> Result<Box<dyn Engine>> {
+            Ok(Box::new(OnnxEngine::open(opened, DeviceChoice::Cpu, None, side)?))
         }
     }
     pub mod cuda {

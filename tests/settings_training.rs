@@ -21,11 +21,15 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("quickstart", "device") => Refused("quickstart --out @ --device tpu"),
         ("quickstart", "precision") => Refused("quickstart --out @ --precision bf16"),
         ("convert", "out") => Differs(CONVERT, "convert model --out @b"),
+        ("convert", "to") => Differs(CONVERT, "convert model --out @ --to onnx"),
+        ("convert", "precision") => Refused("convert model --out @ --precision f16"),
         ("convert", "family") => Refused("convert model --out @ --family nobody"),
         ("convert", "model-config") => Refused("convert model --out @ --model-config nowhere.json"),
+        ("convert", "scales") => Refused("convert model --out @ --scales 1x1"),
         ("convert", "weights") => Refused("convert model --out @ --weights nobody."),
         ("inspect", "family") => Refused("inspect model --family nobody"),
         ("inspect", "model-config") => Refused("inspect model --model-config nowhere.json"),
+        ("inspect", "scales") => Refused("inspect model --scales 1x1"),
         ("inspect", "codes" | "layout" | "mean" | "std") => {
             return onnx_case("inspect model", flag);
         }

@@ -12,6 +12,7 @@ mod outline;
 mod settings;
 mod tensors;
 mod wire;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,11 @@ use crate::model::opened::Opened;
 use crate::util::settings::SIZE;
 use crate::weights::digests::{Digests, Pending};
 
-/// Side of the image that shows what grids a network gives, where nothing says its size.
+/// Side of the image that shows what grids a network gives, where nothing says its size: attention over
+/// all pixels of a large one would take gigabytes.
+const SMALL_SIDE: usize = 64;
+
+/// The same where it doesn't take so small a one; a side of pictures whose size nobody says.
 const SIDE: usize = 256;
 
 /// A side of the grid that shows what a decoder without an encoder makes of it.
@@ -82,16 +86,26 @@ impl OnnxEngine {
         graph: &OnnxNetwork,
         side: Option<u32>,
     ) -> Result<()> {
-        let said = side.or(self.config.preprocess.size).map(|side| side as usize);
-        let [height, width] = graph.pixels.sides().map(|fixed| fixed.or(said).unwrap_or(SIDE));
-        let size = (height, width);
+        let said = side.map(|side| side as usize);
         let known = OnnxEngine::known(network);
-        let found = self
-            .run_grey(size)
-            .and_then(|levels| Encoder::grids(&levels, size, known).map_err(Error::invalid));
-        let grids = found.map_err(|error| match error {
+        let sized = |other: usize| {
+            let [height, width] = graph.pixels.sides().map(|fixed| fixed.or(said).unwrap_or(other));
+            (height, width)
+        };
+        let look = |size: (usize, usize)| {
+            let levels = self.run_grey(size)?;
+            let grids = Encoder::grids(&levels, size, known).map_err(Error::invalid)?;
+            Ok((size, grids))
+        };
+        let (small, large) = (sized(SMALL_SIDE), sized(SIDE));
+        let found = look(small).or_else(|error| match error {
+            Error::Input(_) if small != large => look(large),
+            error => Err(error),
+        });
+        let (size, grids) = found.map_err(|error| match error {
             Error::Input(_) if said.is_none() => Error::invalid(format!(
-                "{error} (an image of {width}x{height} pixels was tried; pass {SIZE} with another side)"
+                "{error} (an image of {}x{} pixels was tried; pass {SIZE} with another side)",
+                large.1, large.0
             )),
             error => error,
         })?;
@@ -105,7 +119,7 @@ impl OnnxEngine {
             && known.factor.is_none()
             && sorted[0].0 == 1
             && sorted[0].1 > 1
-            && height > 1
+            && size.0 > 1
         {
             network.grid = Some([sorted[0].0, sorted[0].1]);
         }
