@@ -3,7 +3,7 @@
 //! resident set, and how many of the planted copies were found.
 //!
 //! `cargo bench --bench audit` (20,000 and 100,000 images), `cargo bench --bench audit -- 10000000`
-//! for another number, which takes hours on two cores and 8 GB in the temporary folder.
+//! for another number, which takes an hour on two cores and 8 GB in the temporary folder.
 
 use vqtok::internals::findings::many;
 

@@ -46,6 +46,10 @@ fn passed_over(number: u64, reasons: &[NotCompared], lines: &mut Vec<String>) {
 fn precision(found: &PrecisionFindings, lines: &mut Vec<String>) {
     let (images, tokens) = (counted(found.images, "image"), counted(found.tokens, "token"));
     let stored = found.stored_by.as_deref().unwrap_or("unknown arithmetic");
+    if found.images == 0 {
+        lines.push("no image was encoded again, so that nothing is known of precision".to_string());
+        return passed_over(found.not_compared, &found.reasons, lines);
+    }
     lines.push(format!("{images} encoded again, {tokens}; those stored are of {stored}:"));
     for TokenPair { a, b, changed, changed_images, margins } in &found.pairs {
         let mut line = match changed {

@@ -1,12 +1,15 @@
 //! Owns the facts of every image, read from the shards in one pass. Must not know: what is concluded
 //! from them.
 
+use std::borrow::Cow;
+
 use bytemuck::Zeroable;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::columns::{Column, Growing, GrowingTexts, Texts};
 use super::look::{Look, Looks};
+use super::padding::Padding;
 use super::picture::{Draw, Picture};
 use super::result::Unreadable;
 use super::run::{Event, Observer};
@@ -105,6 +108,8 @@ struct GrowingImages {
     further_views: u64,
     bad: Unreadable,
     turned: Option<Turned>,
+    /// Where pictures lie in the middle of black.
+    padding: Option<Padding>,
 }
 
 impl Images {
@@ -125,11 +130,13 @@ impl Images {
     pub(super) fn read(
         mut rows: TokenFile,
         looks: &Looks,
+        padding: Option<Padding>,
         mut draw: Option<&mut (dyn Draw + '_)>,
         observer: &mut dyn Observer,
     ) -> Result<Images> {
         let mut images = GrowingImages::new();
         images.turned = looks.turned.then(Turned::default);
+        images.padding = padding;
         let mut chunk: Vec<GridRow> = Vec::with_capacity(TOGETHER);
         while let Some(row) = rows.next_row() {
             if observer.interrupted() {
@@ -169,6 +176,7 @@ impl GrowingImages {
             further_views: 0,
             bad: Unreadable::default(),
             turned: None,
+            padding: None,
         }
     }
 
@@ -198,7 +206,14 @@ impl GrowingImages {
         let levels: Vec<&[Grid]> = rows.iter().map(|row| row.levels.as_slice()).collect();
         let pictures = self.pictures(&rows, &levels, draw)?;
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
-            .map(|(row, picture)| (looks.of(row, picture.as_ref()), grid_digest(row)))
+            .map(|(row, picture)| {
+                let size = ImageSize::of(row);
+                let grid = row.levels.first().map(|grid| match self.padding {
+                    Some(padding) => padding.grid([size.width, size.height], grid),
+                    None => Cow::Borrowed(grid),
+                });
+                (looks.of(grid.as_deref(), picture.as_ref()), grid_digest(row))
+            })
             .collect();
         for (row, (look, grid)) in rows.iter().zip(seen) {
             let image = row.beside.image.as_deref();
@@ -221,7 +236,14 @@ impl GrowingImages {
         draw: Option<&mut (dyn Draw + '_)>,
     ) -> Result<Vec<Option<Picture>>> {
         let Some(draw) = draw else { return Ok(vec![None; rows.len()]) };
-        let pictures = draw.draw(levels)?;
+        let mut pictures = draw.draw(levels)?;
+        if let Some(padding) = self.padding {
+            for (row, picture) in rows.iter().zip(&mut pictures) {
+                let size = ImageSize::of(row);
+                let cut = |picture| padding.picture([size.width, size.height], picture);
+                *picture = picture.take().map(cut);
+            }
+        }
         let small = |picture: &Option<Picture>| match picture {
             Some(picture) => Thumbnail::of(picture),
             None => Thumbnail::zeroed(),

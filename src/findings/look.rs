@@ -3,8 +3,8 @@
 
 use super::features::Features;
 use super::picture::Picture;
+use crate::audit::Grid;
 use crate::audit::patterns::CommonCodes;
-use crate::audit::{Grid, GridRow};
 
 /// An image in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -34,9 +34,9 @@ impl Looks {
         })
     }
 
-    /// The look of an image.
-    pub(super) fn of(&self, row: &GridRow, picture: Option<&Picture>) -> Look {
-        let features = match row.levels.first() {
+    /// The look of an image by its first level.
+    pub(super) fn of(&self, grid: Option<&Grid>, picture: Option<&Picture>) -> Look {
+        let features = match grid {
             Some(grid) => Features::of(grid, picture, self.common.as_ref()),
             None => Features::default(),
         };

@@ -35,6 +35,7 @@ mod low;
 mod many;
 mod near;
 mod outliers;
+mod padding;
 mod page;
 mod picture;
 mod reconstructions;

@@ -1,6 +1,7 @@
 //! Owns the course of an audit: what is read, what is looked for, in which order. Must not know: how
 //! anything is found or shown.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::codebook;
@@ -8,6 +9,7 @@ use super::images::Images;
 use super::look::Looks;
 use super::low::{self, Low};
 use super::outliers;
+use super::padding::Padding;
 use super::picture::Draw;
 use super::result::{Duplicates, FailuresFound, Findings, Kind, Remark, Unreadable};
 use super::saved;
@@ -87,14 +89,15 @@ pub(crate) fn run(
         common: uses.patterns.first().map(CommonCodes::of),
         turned: settings.against.is_some(),
     };
-    let images = read(&settings.input, &looks, draw.as_deref_mut(), observer)?;
+    let padding = Padding::of(&report.made_by);
+    let images = read(&settings.input, (&looks, padding), draw.as_deref_mut(), observer)?;
     let low = low::find(&images);
     if let Some(save) = &settings.save {
         let taken = |at: usize| !low.is_plain(at);
         let shown = |at: usize| !twins::is_blank(&images, at);
         saved::write(&save.path, &images, [&taken, &shown], &save.model, save.foreign)?;
     }
-    let there = read_other(settings, &looks, draw, observer)?;
+    let there = read_other(settings, &looks, draw, &report.made_by, observer)?;
     let other = there.images.as_ref();
     let codebook = codebook::of(&report.levels, &uses, there.uses.as_ref());
     let reference = other.and_then(|other| other.turned.as_ref());
@@ -110,27 +113,52 @@ pub(crate) fn run(
     let notes = report.notes.clone();
     let mut found = findings(settings, report, (&images, &low), other, observer)?;
     found.failures.unreadable_against = there.unreadable;
-    remarks.extend(found.remarks);
+    remarks.append(&mut found.remarks);
     remarks.extend(notes.into_iter().map(note("output")));
-    remarks.extend(there.notes.into_iter().map(note("other-output")));
+    remarks.extend(there.notes.iter().cloned().map(note("other-output")));
+    let untold =
+        |other: &&Images| images.thumbnails.is_empty() && sizes_of_one_alone(&images, other);
+    remarks.extend(other.filter(untold).map(|_| note("leaks")(UNKNOWN_SIZES.to_string())));
     if images.further_views > 0 {
         let views = counted(images.further_views, "further row");
         remarks.push(note("views")(format!(
             "{views} of images that have several views: the first view alone was looked at"
         )));
     }
-    let unlisted = Unlisted::of(&images, &found.duplicates);
+    let unlisted = Unlisted::of(&images, &found.duplicates, doubtful(&found, &images));
     remarks.extend(unlisted.remarks());
-    let has = |prefix: &String| (0..images.len()).any(|at| images.keys.get(at).starts_with(prefix));
-    let unused = settings.keep.iter().filter(|prefix| !has(prefix));
-    remarks.extend(unused.map(|prefix| {
-        note("keep")(format!("no key begins with {}, which is to be kept", text::shorten(prefix)))
-    }));
+    remarks.extend(unused_prefixes(settings, &images).map(note("keep")));
     Ok(Findings { codebook, remarks, unlisted, ..found })
+}
+
+/// What there is to say of prefixes that no key begins with.
+fn unused_prefixes<'a>(
+    settings: &'a Settings,
+    images: &'a Images,
+) -> impl Iterator<Item = String> + 'a {
+    let has = |prefix: &String| (0..images.len()).any(|at| images.keys.get(at).starts_with(prefix));
+    let unused = settings.keep.iter().filter(move |prefix| !has(prefix));
+    unused
+        .map(|prefix| format!("no key begins with {}, which is to be kept", text::shorten(prefix)))
 }
 
 const INDEX_ALONE: &str = "the saved index has images alone: neither the use of codes nor turned classes \
                            are compared with it, and it doesn't say what its output lacked";
+
+const ANOTHER_MODEL: &str = "the other output was made by another model, whose codes mean something else: \
+                             only equal files can be found in both";
+
+const UNKNOWN_SIZES: &str = "one of the outputs doesn't say the sizes of its images, so that equal tokens \
+                             are no equal pixels: give the model, which compares pictures";
+
+/// Whether one says the sizes of its images and the other doesn't, so that no grids of both are equal.
+fn sizes_of_one_alone(ours: &Images, others: &Images) -> bool {
+    let said =
+        |images: &Images| (0..images.len()).filter(|&at| images.sizes[at].is_known()).count();
+    let (ours, others) = ((said(ours), ours.len()), (said(others), others.len()));
+    let none = |(said, all): (usize, usize)| said == 0 && all > 0;
+    none(ours) && others.0 > 0 || none(others) && ours.0 > 0
+}
 
 /// The other output, where there is one.
 #[derive(Default)]
@@ -147,6 +175,7 @@ fn read_other(
     settings: &Settings,
     looks: &Looks,
     draw: Option<&mut (dyn Draw + '_)>,
+    made_by: &BTreeMap<String, String>,
     observer: &mut dyn Observer,
 ) -> Result<Other> {
     let Some(other) = &settings.against else { return Ok(Other::default()) };
@@ -155,14 +184,22 @@ fn read_other(
         return Ok(Other { images: Some(saved::read(other)?), notes, ..Other::default() });
     }
     let (mut report, uses) = report::with_patterns(other)?;
-    let images = read(other, looks, draw, observer)?;
+    let padding = Padding::of(&report.made_by);
+    let images = read(other, (looks, padding), draw, observer)?;
     let unreadable = Some(unreadable(&images, &mut report));
-    Ok(Other { images: Some(images), uses: Some(uses), unreadable, notes: report.notes })
+    let another_model = [made_by, &report.made_by].map(|by| by.get("weights_sha256"));
+    let another_model = matches!(another_model, [Some(a), Some(b)] if a != b);
+    let mut notes = report.notes;
+    if another_model {
+        notes.push(ANOTHER_MODEL.to_string());
+    }
+    let uses = (!another_model).then_some(uses);
+    Ok(Other { images: Some(images), uses, unreadable, notes })
 }
 
 fn read(
     input: &std::path::Path,
-    looks: &Looks,
+    (looks, padding): (&Looks, Option<Padding>),
     draw: Option<&mut (dyn Draw + '_)>,
     observer: &mut dyn Observer,
 ) -> Result<Images> {
@@ -171,7 +208,7 @@ fn read(
         let rows = TokenFile::open_as(input, asked)?;
         observer.event(&Event::Sources(rows.sources()));
         observer.event(&Event::Begin { stage: "audit", rows: rows.row_count() });
-        Images::read(rows, looks, draw, observer)
+        Images::read(rows, looks, padding, draw, observer)
     })
 }
 
@@ -234,6 +271,24 @@ fn unreadable(images: &Images, report: &mut AuditReport) -> Unreadable {
     }
     (report.unusable, report.problems) = (found.rows, found.list.clone());
     found
+}
+
+/// Share of pairs that may be chance, above which no near copy goes.
+const CHANCE_MAX: f64 = 0.2;
+
+/// Kinds of duplicates that nothing may be removed for: near ones where too many pairs may be chance, and
+/// equal tokens where different images have such as copies have.
+fn doubtful(found: &Findings, images: &Images) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    let compared = !images.thumbnails.is_empty();
+    if compared && found.threshold.is_none() && images.len() > 1 {
+        kinds.push(Kind::ExactPixels);
+    }
+    let chance = found.expected_false_pairs.unwrap_or_default();
+    if chance > 1.0 && chance > CHANCE_MAX * near_pairs(&found.duplicates) {
+        kinds.push(Kind::Near);
+    }
+    kinds
 }
 
 /// Pairs that nearly equal images can make up.

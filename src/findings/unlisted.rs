@@ -13,10 +13,12 @@ pub(super) struct Unlisted {
     repeated: BTreeSet<String>,
     /// The model saw less than half of their images: that part is a copy, the rest may be anything.
     partly: BTreeSet<String>,
+    /// Kinds of groups of which too many may be no copies.
+    doubtful: Vec<Kind>,
 }
 
 impl Unlisted {
-    pub(super) fn of(images: &Images, groups: &[Duplicates]) -> Unlisted {
+    pub(super) fn of(images: &Images, groups: &[Duplicates], doubtful: Vec<Kind>) -> Unlisted {
         let members = groups.iter().flat_map(|group| &group.members);
         let mut times: HashMap<&str, (u64, bool)> =
             members.map(|member| (member.key.as_str(), (0, false))).collect();
@@ -30,13 +32,16 @@ impl Unlisted {
             let wanted = times.iter().filter(|(_, (times, partly))| wanted(*times, *partly));
             wanted.map(|(key, _)| key.to_string()).collect()
         };
-        Unlisted { repeated: keys(&|times, _| times > 1), partly: keys(&|_, partly| partly) }
+        let repeated = keys(&|times, _| times > 1);
+        Unlisted { repeated, partly: keys(&|_, partly| partly), doubtful }
     }
 
     /// Whether no list has a member of a group of this kind.
     pub(super) fn has(&self, key: &str, kind: Kind) -> bool {
         // Files that are equal are equal beyond what the model saw.
-        self.repeated.contains(key) || kind != Kind::ExactFile && self.partly.contains(key)
+        self.repeated.contains(key)
+            || self.doubtful.contains(&kind)
+            || kind != Kind::ExactFile && self.partly.contains(key)
     }
 
     /// What there is to say of them.
@@ -51,7 +56,15 @@ impl Unlisted {
             let text = format!("{} of duplicates: {why}", counted(keys.len(), thing));
             Remark { about, finding: false, text }
         };
-        there.map(remark).collect()
+        let doubtful = self.doubtful.iter().map(|kind| {
+            let what = match kind {
+                Kind::Near => "near copies, of whose pairs too many may be chance",
+                _ => "equal tokens, which different images have here",
+            };
+            let text = format!("no list of what can go is made of {what}");
+            Remark { about: "doubtful", finding: false, text }
+        });
+        there.map(remark).chain(doubtful).collect()
     }
 }
 

@@ -152,10 +152,12 @@ pub(super) fn draw_end(page: &mut String, thumbnails: &Thumbnails) {
         (true, false) => {
             "Pictures are drawn from the tokens: what a model trained on them sees.".into()
         }
-        (false, true) => "Pictures are the images themselves, reduced.".into(),
+        (false, true) => {
+            "Pictures are the images themselves, as the source has them now, reduced.".into()
+        }
         (true, true) => {
-            "Pictures are the images themselves, reduced; those that the source lacks are \
-                         drawn from the tokens."
+            "Pictures are the images themselves, as the source has them now, reduced; those that \
+             the source lacks are drawn from the tokens."
                 .to_string()
         }
     };
