@@ -10,7 +10,7 @@ mod support;
 
 use candle_core::Device;
 use cases::{Case, family_word, largest_difference, pixel_batch};
-use recent::{cropped, encoded, family_cases, levels};
+use recent::{cropped, encoded, family_cases, latents, levels};
 use support::{NpzArray, npz};
 use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, detect_raw, open};
 use vqtok::internals::engine::candle::CandleEngine;
@@ -101,8 +101,8 @@ fn engines(case: &Case) -> Vec<(&'static str, Either)> {
     for isa in Isa::available() {
         let broken = |e| panic!("{}: {e}", case.name);
         let cpu = CpuEngine::new(config.clone(), weights.clone(), isa).unwrap_or_else(broken);
-        // TiTok's transformers are candle's there too.
-        let own = config.family != "titok";
+        // Their transformers are candle's there too.
+        let own = !["titok", "unitok"].contains(&config.family.as_str());
         assert_eq!((cpu.encodes_itself(), cpu.decodes_itself()), (own, own), "{}", case.name);
         if !own {
             break;
@@ -119,7 +119,7 @@ fn golden_families_tokens_are_equal() {
     for case in family_cases() {
         let golden = npz(case.folder.join("golden.npz"));
         let batch = pixel_batch(&golden["images_u8"]);
-        let tokens = levels(&golden["tokens"]);
+        let tokens = levels(&case, &golden["tokens"]);
         for (name, mut engine) in engines(&case) {
             let encoded = engine.engine().encode(&batch).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(encoded.levels.len(), tokens.len(), "{}: levels", case.name);
@@ -130,7 +130,7 @@ fn golden_families_tokens_are_equal() {
                 let pairs = level.codes.iter().zip(want);
                 differing += pairs.filter(|(got, want)| i64::from(**got) != **want).count();
             }
-            let dz = largest_difference(&engine.latents(&batch), &golden["z"].f32());
+            let dz = largest_difference(&engine.latents(&batch), &latents(&case, &golden["z"]));
             println!("{:<28} {name:<9} {count:>6} {differing:>6} {dz:>9.2e}", case.name);
             if differing > 0 || dz > DZ_MAX {
                 failures.push(format!("{} {name}: {differing} tokens, |dz| {dz}", case.name));
@@ -155,7 +155,7 @@ fn golden_families_decoded_images_are_within_bounds() {
     println!("{:<28} {:<9} {:>9} {:>8}", "case", "engine", "max |dx|", "u8 off");
     for case in family_cases() {
         let golden = npz(case.folder.join("golden.npz"));
-        let codes = encoded(&golden["tokens"]);
+        let codes = encoded(&case, &golden["tokens"]);
         let want = golden["decoded_u8"].u8();
         for (name, mut engine) in engines(&case) {
             let config = engine.engine().config().clone();
@@ -244,7 +244,7 @@ fn golden_families_own_folders_give_equal_tokens() {
         let isa = Isa::available()[0];
         let mut engine = CpuEngine::new(again, weights, isa).expect("an engine");
         let encoded = engine.encode(&pixel_batch(&golden["images_u8"])).expect("codes");
-        for (level, want) in encoded.levels.iter().zip(levels(&golden["tokens"])) {
+        for (level, want) in encoded.levels.iter().zip(levels(&case, &golden["tokens"])) {
             assert!(level.codes.iter().map(|&code| i64::from(code)).eq(want), "{}", case.name);
         }
     }

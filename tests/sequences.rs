@@ -126,3 +126,26 @@ fn golden_latent_tokens_are_one_row_from_image_to_picture() {
         assert!([0, 1].contains(&code), "{code}");
     }
 }
+
+#[test]
+fn golden_books_are_columns_from_image_to_picture() {
+    for (job, case, flags) in begun("unitok") {
+        let flags = &format!("{flags} --resize none");
+        job.expect(0, &format!("tokenize images {flags} --out out"));
+        let golden = npz(case.folder.join("golden.npz"));
+        let (tokens, shape) = (golden["tokens"].i64(), golden["tokens"].shape.clone());
+        let [_, books, length] = shape[..] else { panic!("tokens are [N, books, L]") };
+        let names = metadata(&job, "out")["identity"]["levels"].as_array().unwrap().len();
+        assert_eq!(names, books, "{}", case.name);
+        for (i, row) in TokenFile::open(&job.path("out")).unwrap().enumerate() {
+            let row = row.unwrap();
+            for (book, level) in row.levels.iter().enumerate() {
+                let wanted = &tokens[(i * books + book) * length..][..length];
+                assert!(level.codes.iter().map(|&c| i64::from(c)).eq(wanted.iter().copied()));
+            }
+        }
+        decoded_right(&job, &case, &flags.replace(" --resize none", ""));
+        job.expect(0, "verify out");
+        job.expect(0, "export out --to npy --out npy --levels first");
+    }
+}

@@ -86,7 +86,8 @@ struct Place {
     path: Vec<String>,
     height: Option<String>,
     width: Option<String>,
-    residual: bool,
+    /// Whether its grid is the first level's.
+    beside: bool,
 }
 
 /// What one row says.
@@ -115,7 +116,7 @@ impl ColumnLayout {
                 path,
                 height: level.and_then(|level| there(&level.grid_height)),
                 width: level.and_then(|level| there(&level.grid_width)),
-                residual: level.is_some_and(|level| level.residual),
+                beside: level.is_some_and(Level::has_first_grid),
             })
         };
         let first = &levels::all()[0];
@@ -215,7 +216,7 @@ impl ColumnLayout {
             let (mut grids, mut guessed, mut first) = (Vec::new(), false, None);
             for (index, (level, place)) in levels.iter().zip(&self.levels).enumerate() {
                 let known = asked.grids.get(index).copied();
-                let grid = level.grid(i, first.filter(|_| place.residual), known, asked);
+                let grid = level.grid(i, first.filter(|_| place.beside), known, asked);
                 let (grid, square) = grid.map_err(|reason| {
                     let of = if index > 0 || !asked.columns.is_empty() {
                         format!("column '{}' ", text::printable(&place.name))

@@ -276,8 +276,8 @@ impl Counting<'_> {
         }
         let (part, mut first) = (part(self.number, at), None);
         for (index, lists) in levels.iter().enumerate() {
-            let residual = self.columns.levels[index].0.residual;
-            let grid = lists.grid(row, first.filter(|_| residual));
+            let beside = self.columns.levels[index].0.has_first_grid();
+            let grid = lists.grid(row, first.filter(|_| beside));
             first.get_or_insert(grid);
             self.counts.patterns[index].add(&lists.codes, grid, label, part);
         }

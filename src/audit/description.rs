@@ -17,13 +17,15 @@ pub(super) const FAILURES: &str = include_str!("../../schemas/failures.v1.json")
 /// The columns that a published description gives a file of these levels, and their names.
 fn described<'a>(description: &'a Value, levels: &[&Level]) -> Vec<(String, &'a Value)> {
     let residual = levels.iter().filter(|level| level.residual).count();
-    let top = levels.len().saturating_sub(residual + 1);
+    let books = levels.iter().filter(|level| level.book).count();
+    let top = levels.len().saturating_sub(residual + books + 1);
     let columns = description["columns"].as_array().map_or(&[][..], Vec::as_slice);
     let mut described = Vec::new();
     for group in columns.chunk_by(|a, b| a["only_with"] == b["only_with"]) {
         let numbers = match group[0]["only_with"].as_str() {
             None => 0..1,
             Some("a top level") => 0..top,
+            Some("further books") => 1..books + 1,
             Some(_) => 1..residual + 1,
         };
         for n in numbers {

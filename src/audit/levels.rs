@@ -22,21 +22,33 @@ pub(super) struct Level {
     pub codes: String,
     /// Whether it holds what the levels before it left over.
     pub residual: bool,
+    /// Whether it holds the codes of another book, beside the first level's.
+    pub book: bool,
 }
 
-/// Every level that a file can have: `tokens`, `tokens_top`, `tokens_residual_1`, ...
+impl Level {
+    /// Whether its grid is the first level's.
+    pub(super) fn has_first_grid(&self) -> bool {
+        self.residual || self.book
+    }
+}
+
+/// Every level that a file can have: `tokens`, `tokens_top`, `tokens_residual_1`, ..., `tokens_book_1`,
+/// ...
 pub(super) fn all() -> &'static [Level] {
     static ALL: LazyLock<Vec<Level>> = LazyLock::new(|| {
-        let level = |suffix: String, residual| Level {
+        let level = |suffix: String, residual, book| Level {
             tokens: format!("tokens{suffix}"),
             grid_height: format!("grid{suffix}_height"),
             grid_width: format!("grid{suffix}_width"),
             codes: format!("codes{suffix}"),
             residual,
+            book,
         };
-        let alone = ["", "_top"].map(|suffix| level(suffix.into(), false));
-        let residual = (1..LEVELS_MAX).map(|n| level(format!("_residual_{n}"), true));
-        alone.into_iter().chain(residual).collect()
+        let alone = ["", "_top"].map(|suffix| level(suffix.into(), false, false));
+        let residual = (1..LEVELS_MAX).map(|n| level(format!("_residual_{n}"), true, false));
+        let books = (1..LEVELS_MAX).map(|n| level(format!("_book_{n}"), false, true));
+        alone.into_iter().chain(residual).chain(books).collect()
     });
     &ALL
 }
@@ -49,11 +61,14 @@ pub(super) fn columns() -> impl Iterator<Item = &'static str> {
     all().iter().flat_map(names)
 }
 
-/// The levels that a file with these columns has; residual ones up to the first that is missing.
+/// The levels that a file with these columns has; residual ones and books up to the first that is
+/// missing.
 pub(super) fn of(schema: &Schema) -> Vec<&'static Level> {
     let has = |level: &&Level| schema.column_with_name(&level.tokens).is_some();
-    let (alone, residual) = all().split_at(2);
-    alone.iter().filter(has).chain(residual.iter().take_while(has)).collect()
+    let (alone, further) = all().split_at(2);
+    let (residual, books) = further.split_at(LEVELS_MAX - 1);
+    let further = residual.iter().take_while(has).chain(books.iter().take_while(has));
+    alone.iter().filter(has).chain(further).collect()
 }
 
 /// The levels that a plan's identity announces.
@@ -61,8 +76,9 @@ pub(super) fn announced(identity: &Value) -> Vec<&'static Level> {
     let levels = identity["levels"].as_array().into_iter().flatten().enumerate();
     let index = |(index, level): (usize, &Value)| match (index, level["residual"] == true) {
         (0, _) => 0,
-        (_, false) => 1,
         (index, true) => index + 1,
+        (index, _) if level["book"] == true => index + LEVELS_MAX,
+        _ => 1,
     };
     levels.filter_map(|level| all().get(index(level))).collect()
 }
@@ -85,9 +101,14 @@ mod tests {
         plain.levels.truncate(1);
         let mut hierarchical = plain.clone();
         hierarchical.levels.push(LevelLayout::new(32, Some([1, 2])));
+        let mut books = plain.clone();
+        let book = LevelLayout { book: true, ..plain.levels[0].clone() };
+        books.levels.resize(4, book);
         let mut deepest = deep.clone();
         deepest.levels.resize(LEVELS_MAX, deep.levels[1].clone());
-        for (identity, measured) in [(deep, 2), (plain, 0), (hierarchical, 0), (deepest, 15)] {
+        for (identity, measured) in
+            [(deep, 2), (plain, 0), (hierarchical, 0), (books, 0), (deepest, 15)]
+        {
             identity.check().unwrap();
             let levels = of(&schema::tokens(&identity.levels, schema::TOKENS));
             assert_eq!(levels.len(), identity.levels.len());

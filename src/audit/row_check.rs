@@ -268,8 +268,9 @@ impl<'a> RowCheck<'a> {
         for (level, (lists, heights, widths)) in levels.iter().enumerate() {
             let (codes, height, width) = (lists.get(row), heights[row], widths[row]);
             let fixed = fixed.as_ref().and_then(|grids| grids.get(level).copied().flatten());
-            // What is left over of the first level has a place for each of its tokens.
-            let first = self.levels[level].residual.then(|| [levels[0].1[row], levels[0].2[row]]);
+            // What is left over of the first level has a place for each of its tokens, as have books.
+            let beside = self.levels[level].has_first_grid();
+            let first = beside.then(|| [levels[0].1[row], levels[0].2[row]]);
             let expected = fixed.or(first);
             if height <= 0
                 || width <= 0

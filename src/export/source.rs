@@ -127,7 +127,11 @@ impl<'a> Source<'a> {
 fn grid_of(file: &TokenFile, level: usize) -> Option<(usize, usize)> {
     let names = match level {
         0 => vec!["vqtok.grid".to_string()],
-        _ => vec![format!("vqtok.grid_residual_{level}"), "vqtok.grid_top".to_string()],
+        _ => vec![
+            format!("vqtok.grid_residual_{level}"),
+            format!("vqtok.grid_book_{level}"),
+            "vqtok.grid_top".to_string(),
+        ],
     };
     let grid = names.iter().find_map(|name| file.entries().get(name))?;
     let (height, width) = grid.split_once('x')?;
@@ -234,7 +238,11 @@ fn codes_of(settings: &Settings, file: &TokenFile, levels: usize) -> Result<Vec<
         ));
     };
     let further = |level: usize| {
-        let names = [format!("vqtok.codes_residual_{level}"), "vqtok.codes_top".to_string()];
+        let names = [
+            format!("vqtok.codes_residual_{level}"),
+            format!("vqtok.codes_book_{level}"),
+            "vqtok.codes_top".to_string(),
+        ];
         names.iter().find_map(|name| told(name)).unwrap_or(first)
     };
     let codes: Vec<u64> = (0..levels).map(|l| if l == 0 { first } else { further(l) }).collect();

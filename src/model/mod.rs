@@ -5,7 +5,7 @@
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
 //! `sequential` makes them `layers` of candle, whose convolutions, pooling and products
 //! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2`, `dalle` and
-//! `vit_vqgan` and `titok` are the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec`
+//! `vit_vqgan`, `titok` and `unitok` are the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec`
 //! joins both,
 //! `reference` is the loaded model.
 //!
@@ -35,6 +35,7 @@ mod sizes;
 pub(crate) mod titok;
 pub(crate) mod topology;
 pub(crate) mod transformer;
+pub(crate) mod unitok;
 pub(crate) mod vit_vqgan;
 pub(crate) mod vqvae2;
 

@@ -33,6 +33,9 @@ impl OutputRange {
         // `as u8` truncates toward zero, saturates at 0 and 255 and maps NaN to 0.
         match self {
             OutputRange::SymmetricTruncate => (255.0 * ((x.clamp(-1.0, 1.0) + 1.0) / 2.0)) as u8,
+            OutputRange::SymmetricHalfEven => {
+                ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round_ties_even() as u8
+            }
             OutputRange::SymmetricHalfUp => (127.5 * x + 128.0) as u8,
             OutputRange::SymmetricSaveImage => {
                 (255.0 * ((x.clamp(-1.0, 1.0) + 1.0) / 2.0) + 0.5) as u8
@@ -89,6 +92,7 @@ mod tests {
         use OutputRange::*;
         for rule in [
             SymmetricTruncate,
+            SymmetricHalfEven,
             SymmetricHalfUp,
             SymmetricSaveImage,
             SymmetricRound,

@@ -15,6 +15,7 @@ use super::residual::ResidualQuantizer;
 use super::sizes;
 use super::titok::Titok;
 use super::topology::Io;
+use super::unitok::Unitok;
 use super::vit_vqgan::VitVqgan;
 use super::vqvae2::Vqvae2;
 use crate::error::{Error, Result};
@@ -158,6 +159,9 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Code
         Architecture::Titok(c) => {
             Box::new(QuantizedModel { net: Titok::load(vb, c, io)?, quantizer, device })
         }
+        Architecture::Unitok(c) => {
+            Box::new(QuantizedModel { net: Unitok::load(vb, c, io)?, quantizer, device })
+        }
         sequence => {
             let net = Autoencoder::load(vb, sequence, io)?;
             Box::new(QuantizedModel { net, quantizer, device })
@@ -176,7 +180,11 @@ pub(crate) fn load_quantizer(config: &ModelConfig, vb: &VarBuilder) -> Result<Re
         | QuantizerRule::Logits
         | QuantizerRule::Fsq
         | QuantizerRule::Exported => None,
-        _ => Some(vb.get((q.all_codes(), q.dim), "embedding.weight")?.flatten_all()?.to_vec1()?),
+        _ => Some(
+            vb.get((q.all_codes(), q.code_length()), "embedding.weight")?
+                .flatten_all()?
+                .to_vec1()?,
+        ),
     };
     let projection = match q.rule {
         QuantizerRule::Projection if config.parts().encoder() => {

@@ -31,16 +31,17 @@ impl ResidualQuantizer {
         config.check_depth().map_err(Error::invalid)?;
         let of_level = config.of_level();
         let levels = match codebook {
-            Some(codebook) if config.depth > 1 => {
-                if codebook.len() != config.all_codes() * config.dim {
+            Some(codebook) if config.depth * config.books > 1 => {
+                let length = config.code_length();
+                if codebook.len() != config.all_codes() * length {
                     return Err(Error::invalid(format!(
                         "{} numbers for {} codes of length {}",
                         codebook.len(),
                         config.codes_in_words(),
-                        config.dim
+                        length
                     )));
                 }
-                let books = codebook.chunks_exact(config.codes * config.dim);
+                let books = codebook.chunks_exact(config.codes * length);
                 let level =
                     |book: &[f32]| VectorQuantizer::new(&of_level, Some(book.to_vec()), None);
                 books.map(level).collect::<Result<_>>()?
@@ -104,6 +105,9 @@ impl ResidualQuantizer {
             }
             return Ok(vec![(codes, distances)]);
         }
+        if self.config.books > 1 {
+            return self.quantize_parts(&z, channels);
+        }
         let mut found = Vec::with_capacity(self.levels.len());
         for (index, level) in self.levels.iter().enumerate() {
             if index + 1 == self.levels.len() {
@@ -117,7 +121,39 @@ impl ResidualQuantizer {
         Ok(found)
     }
 
-    /// Why latents, `[T, stride]`, can't be quantized: [`VectorQuantizer::unusable`] of the first level.
+    /// The codes of each book for its part of the latents, `[T, channels]`.
+    fn quantize_parts(&self, z: &[f32], channels: usize) -> Result<Vec<Found>> {
+        let length = self.config.code_length();
+        if channels != self.config.dim {
+            return Err(Error::invalid(format!(
+                "the encoder gives {channels} channels where the quantizer takes {}",
+                self.config.dim
+            )));
+        }
+        let part = |(book, level): (usize, &VectorQuantizer)| {
+            let rows = z.chunks_exact(channels);
+            let part = rows.flat_map(|row| &row[book * length..][..length]).copied().collect();
+            level.quantize(part, length)
+        };
+        self.levels.iter().enumerate().map(part).collect()
+    }
+
+    /// The vectors of each book's codes side by side, `[T, D]`.
+    fn lookup_parts(&self, books: &[&[u32]]) -> Result<Vec<f32>> {
+        let (length, dim) = (self.config.code_length(), self.config.dim);
+        let tokens = books.first().map_or(0, |codes| codes.len());
+        let mut vectors = vec![0.0; tokens * dim];
+        for (book, (level, codes)) in self.levels.iter().zip(books).enumerate() {
+            let parts = level.lookup(codes)?;
+            for (row, part) in vectors.chunks_exact_mut(dim).zip(parts.chunks_exact(length)) {
+                row[book * length..][..length].copy_from_slice(part);
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// Why latents, `[T, stride]`, can't be quantized: [`VectorQuantizer::unusable`] of the first level,
+    /// which looks at all channels.
     /// What later levels measure tells of overflow in them.
     pub(crate) fn unusable(&self, latents: &[f32], stride: usize) -> Option<String> {
         self.levels[0].unusable(latents, stride)
@@ -146,6 +182,9 @@ impl ResidualQuantizer {
     /// make.
     pub(crate) fn lookup(&self, levels: &[&[u32]], grid: (usize, usize)) -> Result<Vec<f32>> {
         self.check(levels)?;
+        if self.config.books > 1 {
+            return self.lookup_parts(levels);
+        }
         if let Some(scales) = &self.scales {
             let images = levels[0].chunks((grid.0 * grid.1).max(1));
             let maps = images.map(|codes| scales.lookup(codes, grid, &self.levels[0]));
@@ -183,6 +222,30 @@ mod tests {
         assert!(refused(&levels[..2]).contains("2 levels of codes where the model has 3"));
         assert!(refused(&[&[0], &[0, 1], &[0]]).contains("lengths"));
         assert!(refused(&[&[0], &[2], &[0]]).contains("code 2"));
+    }
+
+    #[test]
+    fn each_book_codes_its_own_part_of_a_latent() {
+        let books =
+            QuantizerConfig { books: 2, ..QuantizerConfig::new(QuantizerRule::L2Normalised, 2, 4) };
+        let book = vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0, -2.0];
+        let quantizer = ResidualQuantizer::new(&books, Some(book), None).unwrap();
+        let z = vec![0.1, 3.0, -2.0, 0.1, 5.0, 1.0, 0.2, -0.3];
+        let found = quantizer.quantize(z.clone(), 4, (1, 2)).unwrap();
+        let codes: Vec<Vec<u32>> = found.into_iter().map(|(codes, _)| codes).collect();
+        assert_eq!(codes, [[1, 0], [0, 1]]);
+        let levels: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
+        let vectors = quantizer.lookup(&levels, (1, 2)).unwrap();
+        assert_eq!(vectors, [0.0, 1.0, -1.0, 0.0, 1.0, 0.0, 0.0, -1.0]);
+        assert!(quantizer.quantize(z, 8, (1, 1)).is_err());
+        for wrong in [
+            QuantizerConfig { books: 3, ..books.clone() },
+            QuantizerConfig { books: 0, ..books.clone() },
+            QuantizerConfig { rule: QuantizerRule::L2, ..books.clone() },
+            QuantizerConfig { depth: 2, ..books },
+        ] {
+            assert!(wrong.check_depth().is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

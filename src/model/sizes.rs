@@ -67,6 +67,7 @@ pub(super) fn check(config: &ModelConfig) -> Result<(), String> {
             [&c.encoder, &c.decoder].into_iter().try_for_each(transformer)
         }
         Architecture::Titok(c) => check_titok(c, &config.quantizer),
+        Architecture::Unitok(c) => check_unitok(c, &config.quantizer),
     }
 }
 
@@ -74,6 +75,30 @@ fn transformer(t: &TransformerConfig) -> Result<(), String> {
     let names = ["dim", "heads", "head_dim", "mlp_dim"];
     let sizes = [t.dim, t.heads, t.head_dim, t.mlp_dim];
     positive(&names.into_iter().zip(sizes).collect::<Vec<_>>())
+}
+
+fn check_unitok(c: &UnitokConfig, q: &QuantizerConfig) -> Result<(), String> {
+    levels("stages", c.stages.len())?;
+    positive(&[
+        ("stem", c.stem),
+        ("quant_hidden", c.quant_hidden),
+        ("post_quant_hidden", c.post_quant_hidden),
+    ])?;
+    for stage in &c.stages {
+        let blocks = stage.encoder_blocks.min(stage.decoder_blocks);
+        positive(&[("width", stage.width), ("hidden", stage.hidden), ("blocks", blocks)])?;
+    }
+    for t in [&c.encoder, &c.decoder] {
+        transformer(t)?;
+        if t.heads.checked_mul(t.head_dim) != Some(t.dim) || t.dim <= q.dim || t.dim % q.dim != 0 {
+            return Err(format!(
+                "{} heads of width {} in a transformer of width {}, and codes of {}: it is as wide as \
+                 its heads together, and several times as wide as the codes",
+                t.heads, t.head_dim, t.dim, q.dim
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_titok(c: &TitokConfig, q: &QuantizerConfig) -> Result<(), String> {

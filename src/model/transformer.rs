@@ -49,22 +49,28 @@ impl Linear {
     }
 }
 
-/// Over the last axis, eps 1e-5.
+/// Over the last axis.
 pub(crate) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    eps: f64,
 }
 
 impl LayerNorm {
-    /// Reads `weight` and `bias`.
+    /// Reads `weight` and `bias`; eps 1e-5.
     pub(crate) fn load(vb: VarBuilder, dim: usize) -> Result<LayerNorm> {
-        Ok(LayerNorm { weight: vb.get(dim, "weight")?, bias: vb.get(dim, "bias")? })
+        LayerNorm::with_eps(vb, dim, 1e-5)
+    }
+
+    /// The same with another eps.
+    pub(crate) fn with_eps(vb: VarBuilder, dim: usize, eps: f64) -> Result<LayerNorm> {
+        Ok(LayerNorm { weight: vb.get(dim, "weight")?, bias: vb.get(dim, "bias")?, eps })
     }
 
     /// Any shape of `dim` channels to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
+        let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
         let deviation = finite_or_nan(deviation)?;
         centred.broadcast_div(&deviation)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
     }
@@ -73,6 +79,17 @@ impl LayerNorm {
 /// Attention of every token to all, `[B, T, 3 * heads * d]` (queries, keys, values) to
 /// `[B, T, heads * d]`.
 pub(crate) fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    merged(&heads_of(qkv, heads)?)
+}
+
+/// Heads `[B, heads, T, d]` side by side: `[B, T, heads * d]`.
+pub(crate) fn merged(heads: &Tensor) -> Result<Tensor> {
+    let (b, count, t, head_dim) = heads.dims4()?;
+    heads.transpose(1, 2)?.reshape((b, t, count * head_dim))
+}
+
+/// The same as [`attend`] with each head on its own: `[B, heads, T, d]`.
+pub(crate) fn heads_of(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     let (b, t, all) = qkv.dims3()?;
     let head_dim = all / 3 / heads;
     // [B, T, 3, heads, head_dim] -> [3, B, heads, T, head_dim]
@@ -80,9 +97,7 @@ pub(crate) fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     let part = |i: usize| qkv.get(i)?.contiguous();
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * (head_dim as f64).powf(-0.5))?;
-    let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?;
-    // [B, heads, T, head_dim] -> [B, T, heads * head_dim]
-    mixed.transpose(1, 2)?.reshape((b, t, heads * head_dim))
+    candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)
 }
 
 /// Patches `[B, T, C * ph * pw]` of images `[B, C, H, W]`, row-major, channels before pixels.

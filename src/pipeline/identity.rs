@@ -45,6 +45,7 @@ pub fn identity(
             .enumerate()
             .map(|(index, grid)| LevelLayout {
                 residual: index > 0 && config.quantizer.depth > 1,
+                book: index > 0 && config.quantizer.books > 1,
                 scales: scales(config, grid),
                 ..LevelLayout::new(config.quantizer.codes as u64, grid)
             })

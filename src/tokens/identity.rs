@@ -121,6 +121,10 @@ pub struct LevelLayout {
     /// only where it does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub residual: bool,
+    /// Whether it holds the codes of another book, for its own part of every latent, beside the first
+    /// level's. Written only where it does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub book: bool,
     /// Where a row holds the codes of several scales one after another, these. None where it holds
     /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,7 +134,7 @@ pub struct LevelLayout {
 impl LevelLayout {
     /// A level that stands for itself.
     pub fn new(codes: u64, grid: Option<[u32; 2]>) -> LevelLayout {
-        LevelLayout { codes, grid, residual: false, scales: None }
+        LevelLayout { codes, grid, residual: false, book: false, scales: None }
     }
 
     /// Tokens of a row where that is fixed.
@@ -166,17 +170,23 @@ impl Identity {
     /// No level, more than there are names for, a size of zero or beyond a row, too many codes.
     pub fn check(&self) -> Result<()> {
         let residual = self.levels.iter().filter(|level| level.residual).count();
+        let books = self.levels.iter().filter(|level| level.book).count();
         let count = self.levels.len();
-        let top = count == 2 && residual == 0;
-        let first = self.levels.first().is_some_and(|level| !level.residual);
-        if !first || count > LEVELS_MAX || (!top && residual != count - 1) {
+        let top = count == 2 && residual + books == 0;
+        let first = self.levels.first().is_some_and(|level| !level.residual && !level.book);
+        let alike = [residual, books].contains(&count.saturating_sub(1)) && residual * books == 0;
+        if !first || count > LEVELS_MAX || (!top && !alike) {
             return Err(Error::invalid(format!(
-                "tokens have a first level and after it a coarser one or residual ones, at most \
-                 {LEVELS_MAX} in all; this model has {count} levels, {residual} of them residual"
+                "tokens have a first level and after it a coarser one, residual ones or further books, at \
+                 most {LEVELS_MAX} in all; this model has {count} levels, {residual} of them residual, \
+                 {books} further books"
             )));
         }
-        if self.levels.iter().any(|level| level.residual && level.grid != self.levels[0].grid) {
-            return Err(Error::invalid("a residual level has another grid than the first"));
+        let beside = |level: &&LevelLayout| level.residual || level.book;
+        if self.levels.iter().filter(beside).any(|level| level.grid != self.levels[0].grid) {
+            return Err(Error::invalid(
+                "a residual level or a further book has another grid than the first",
+            ));
         }
         for level in &self.levels {
             if level.codes == 0 || level.codes > CODES_MAX {

@@ -18,11 +18,12 @@ pub(super) struct LevelNames {
 }
 
 /// The names of all levels, in their order: `tokens`, then `tokens_top` or `tokens_residual_1`,
-/// `tokens_residual_2` ...
+/// `tokens_residual_2` ..., or `tokens_book_1`, `tokens_book_2` ...
 pub(super) fn names(levels: &[LevelLayout]) -> Vec<LevelNames> {
     let suffixes = levels.iter().enumerate().map(|(index, level)| match (index, level.residual) {
         (0, _) => String::new(),
         (_, true) => format!("_residual_{index}"),
+        _ if level.book => format!("_book_{index}"),
         (_, false) => "_top".to_string(),
     });
     let named = suffixes.map(|suffix| LevelNames {

@@ -295,9 +295,13 @@ mod tests {
         }
     }
 
-    /// Name, type and nullability of the columns a description lists for files with a top level or
-    /// with residual ones.
-    fn described(word: &str, top: bool, residual: usize) -> Vec<(String, String, bool)> {
+    /// Name, type and nullability of the columns a description lists for files with a top level, with
+    /// residual ones or with further books.
+    fn described(
+        word: &str,
+        top: bool,
+        [residual, books]: [usize; 2],
+    ) -> Vec<(String, String, bool)> {
         let value = description(word);
         assert_eq!(value["schema"], word);
         let text = |v: &serde_json::Value| v.as_str().unwrap().to_string();
@@ -312,6 +316,7 @@ mod tests {
             let numbers = match group[0]["only_with"].as_str() {
                 None => 0..1,
                 Some("a top level") => 0..usize::from(top),
+                Some("further books") => 1..books + 1,
                 Some(other) => {
                     assert_eq!(other, "residual levels");
                     1..residual + 1
@@ -335,17 +340,20 @@ mod tests {
         let two = [level(512, Some([8, 8])), level(512, Some([4, 4]))];
         let deeper = LevelLayout { residual: true, ..fixed[0].clone() };
         let residual = [fixed[0].clone(), deeper.clone(), deeper];
-        assert_eq!(described(PLAN, true, 0), written(&plan()));
-        assert_eq!(described(PLAN_OF_PARTS, true, 0), written(&plan_of_parts()));
-        assert_eq!(described(PLAN_OF_BUCKETS, true, 0), written(&plan_of_buckets()));
-        assert_eq!(described(FAILURES, true, 0), written(&failures()));
-        assert_eq!(described(CODEBOOK, true, 0), written(&codebook()));
+        assert_eq!(described(PLAN, true, [0, 0]), written(&plan()));
+        assert_eq!(described(PLAN_OF_PARTS, true, [0, 0]), written(&plan_of_parts()));
+        assert_eq!(described(PLAN_OF_BUCKETS, true, [0, 0]), written(&plan_of_buckets()));
+        assert_eq!(described(FAILURES, true, [0, 0]), written(&failures()));
+        assert_eq!(described(CODEBOOK, true, [0, 0]), written(&codebook()));
         for word in [TOKENS, TOKENS_WITHOUT_IDS] {
-            assert_eq!(described(word, false, 0), written(&tokens(&fixed, word)));
-            assert_eq!(described(word, false, 0), written(&tokens(&variable, word)));
-            assert_eq!(described(word, true, 0), written(&tokens(&two, word)));
-            assert_eq!(described(word, false, 2), written(&tokens(&residual, word)));
+            assert_eq!(described(word, false, [0, 0]), written(&tokens(&fixed, word)));
+            assert_eq!(described(word, false, [0, 0]), written(&tokens(&variable, word)));
+            assert_eq!(described(word, true, [0, 0]), written(&tokens(&two, word)));
+            assert_eq!(described(word, false, [2, 0]), written(&tokens(&residual, word)));
         }
+        let book = LevelLayout { book: true, ..fixed[0].clone() };
+        let books = [fixed[0].clone(), book.clone(), book];
+        assert_eq!(described(TOKENS, false, [0, 2]), written(&tokens(&books, TOKENS)));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub fn family_word(case: &Value) -> &'static str {
         "showo_magvitv2" => "showo",
         "var" => "var",
         "titok" => "titok",
+        "unitok" => "unitok",
         "infinity" => "infinity",
         "emu35_ibq" => "emu35",
         "cosmos_di" => "cosmos",

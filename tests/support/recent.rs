@@ -12,26 +12,51 @@ use crate::support::{NpzArray, shared};
 pub fn family_cases() -> Vec<Case> {
     let Some(root) = shared("golden_families") else { return vec![] };
     let mut cases: Vec<Case> = folders(&root).iter().flat_map(|family| in_folder(family)).collect();
-    cases.retain(|case| !UNREAD.contains(&case.json["family"].as_str().expect("a family")));
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(!cases.is_empty(), "no case in the golden folder");
     cases
 }
 
-/// Families that vqtok doesn't read yet.
-const UNREAD: [&str; 1] = ["unitok"];
+/// Whether a case's arrays are of books side by side.
+fn of_books(case: &Case) -> bool {
+    case.json["family"] == "unitok"
+}
 
-/// The levels of codes of `[N, h, w]`, `[N, h, w, depth]` or, of several scales, `[N, L]`.
-pub fn levels(tokens: &NpzArray) -> Vec<Vec<i64>> {
+/// Latents as `[N, D, h, w]`: those of books are `[N, L, D]`.
+pub fn latents(case: &Case, z: &NpzArray) -> Vec<f32> {
+    let values = z.f32();
+    if !of_books(case) {
+        return values;
+    }
+    let [_, tokens, dim] = z.shape[..] else { panic!("latents are [N, L, D]") };
+    let image = |rows: &[f32]| -> Vec<f32> {
+        (0..dim).flat_map(|d| (0..tokens).map(move |t| t * dim + d)).map(|at| rows[at]).collect()
+    };
+    values.chunks(tokens * dim).flat_map(image).collect()
+}
+
+/// The levels of codes of `[N, h, w]`, `[N, h, w, depth]`, of several scales `[N, L]` or, of books,
+/// `[N, books, L]`.
+pub fn levels(case: &Case, tokens: &NpzArray) -> Vec<Vec<i64>> {
+    if of_books(case) {
+        let [_, books, length] = tokens.shape[..] else { panic!("tokens are [N, books, L]") };
+        let all = tokens.i64();
+        let book = |book: usize| {
+            let rows = all.chunks(length).skip(book).step_by(books);
+            rows.flatten().copied().collect()
+        };
+        return (0..books).map(book).collect();
+    }
     let depth = if tokens.shape.len() == 4 { tokens.shape[3] } else { 1 };
     let all = tokens.i64();
     (0..depth).map(|level| all.iter().skip(level).step_by(depth).copied().collect()).collect()
 }
 
 /// The same as an engine decodes them.
-pub fn encoded(tokens: &NpzArray) -> Encoded {
+pub fn encoded(case: &Case, tokens: &NpzArray) -> Encoded {
     let (count, height, width) = match tokens.shape[..] {
         [count, length] => (count, 1, length),
+        [count, _, length] if of_books(case) => (count, length.isqrt(), length.isqrt()),
         [count, height, width, ..] => (count, height, width),
         _ => panic!("tokens are [N, h, w]"),
     };
@@ -41,7 +66,7 @@ pub fn encoded(tokens: &NpzArray) -> Encoded {
         height,
         width,
     };
-    let levels = levels(tokens).into_iter().map(level).collect();
+    let levels = levels(case, tokens).into_iter().map(level).collect();
     Encoded { count, levels, failed: Vec::new() }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn configure(
     how: &str,
 ) -> Result<ModelConfig> {
     let Geometry { architecture, channels, codes, dim, depth, scales, levels, .. } = geometry;
-    let Geometry { normalised, side, optional, .. } = geometry;
+    let Geometry { books, normalised, side, optional, .. } = geometry;
     if channels != 1 && channels != 3 {
         return Err(Error::invalid(format!("images of {channels} channels; vqtok reads 1 or 3")));
     }
@@ -49,6 +49,7 @@ pub(super) fn configure(
             decode_normalised: family.decode_normalised,
             depth,
             levels,
+            books,
             scales,
             ..QuantizerConfig::new(rule, codes, dim)
         },

@@ -207,7 +207,14 @@ fn detect(
     let depth = made::combine(layout, &mut placing.placements)?;
     let shapes = placing.canonical_shapes();
     let mut geometry = geometry::infer(layout, &Shapes(&shapes), published)?;
-    (geometry.codes, geometry.depth) = (geometry.codes / depth, depth);
+    // Of books side by side each has its own part of a latent.
+    match layout {
+        KeyLayout::Unitok => {
+            let (codes, dim) = (geometry.codes / depth, geometry.dim * depth);
+            (geometry.codes, geometry.dim, geometry.books) = (codes, dim, depth);
+        }
+        _ => (geometry.codes, geometry.depth) = (geometry.codes / depth, depth),
+    }
     let mut config = configure(family, geometry, published, how)?;
     fields::check(&config, family, published)?;
     if published.scales.is_some() && config.quantizer.scales.is_none() {

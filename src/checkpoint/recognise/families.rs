@@ -325,6 +325,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     recent::MASKBIT,
     recent::VQGAN_PLUS,
     recent::TITOK,
+    recent::UNITOK,
     recent::VAR,
     recent::INFINITY,
 ];

@@ -27,6 +27,7 @@
 //! | RQ-VAE | `resolution` | as taming, `code_shape` | a vector a token (`latent_shape`), as taming |
 //! | MaskBit, VQGAN+ | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `codebook_size`, `token_size`, `num_channels` | `sample_with_conv` true |
 //! | TiTok | `use_l2_norm`, `is_legacy` | `codebook_size`, `token_size`, `num_latent_tokens`, `vit_enc_patch_size`, `vit_dec_patch_size` | |
+//! | UniTok | | `num_codebooks`, `vocab_size`, `vocab_width` | |
 //! | VAR | `v_patch_nums`, `quant_resi` | `ch`, `ch_mult`, `num_res_blocks`, `z_channels`, `vocab_size`, `share_quant_resi`, `quant_conv_ks` | `using_znorm` false |
 //! | Infinity | | `base_ch`, `encoder_ch_mult`, `num_res_blocks`, `codebook_dim`, `codebook_size` | |
 //! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
@@ -192,7 +193,9 @@ pub(super) fn check(config: &ModelConfig, family: &Family, published: &Published
     }
     let agree = |keys, found, what| agree(published, keys, found, what);
     agree(CODES, config.quantizer.codes, "codes")?;
-    agree(DIM, config.quantizer.dim, "numbers a code")?;
+    if !family.passed_over.contains(&"embed_dim") {
+        agree(DIM, config.quantizer.dim, "numbers a code")?;
+    }
     if config.parts().encoder() {
         agree(CHANNELS, config.pixels.channels, "channels an image")?;
     }
@@ -217,25 +220,34 @@ fn agree(published: &Published, keys: &[&'static str], found: usize, what: &str)
     }
 }
 
+/// The settings of taming's network.
+fn check_vqgan(
+    config: &ModelConfig,
+    c: &VqganConfig,
+    family: &Family,
+    published: &Published,
+) -> Result<()> {
+    let agree = |keys: &[&'static str], found, what| agree(published, keys, found, what);
+    if c.parts.encoder() {
+        agree(WIDTH, c.ch, "channels after the first convolution")?;
+    }
+    agree(BLOCKS, c.res_blocks, "blocks a level")?;
+    agree(Z, c.z_channels, "channels of latents")?;
+    check_widths(c.ch, &c.widths, published)?;
+    if let Some(frames) = c.variant.frames {
+        let equal = 1 << frames.halvings;
+        agree(&["temporal_downsample_factor"], equal, "frames that become one")?;
+    }
+    check_scales(config, c, published)?;
+    check_attention(c, published)?;
+    check_levels(c, family, published)
+}
+
 /// The settings of one kind of network.
 fn check_network(config: &ModelConfig, family: &Family, published: &Published) -> Result<()> {
     let agree = |keys: &[&'static str], found, what| agree(published, keys, found, what);
     match &config.architecture {
-        Architecture::Vqgan(c) => {
-            if c.parts.encoder() {
-                agree(WIDTH, c.ch, "channels after the first convolution")?;
-            }
-            agree(BLOCKS, c.res_blocks, "blocks a level")?;
-            agree(Z, c.z_channels, "channels of latents")?;
-            check_widths(c.ch, &c.widths, published)?;
-            if let Some(frames) = c.variant.frames {
-                let equal = 1 << frames.halvings;
-                agree(&["temporal_downsample_factor"], equal, "frames that become one")?;
-            }
-            check_scales(config, c, published)?;
-            check_attention(c, published)?;
-            check_levels(c, family, published)
-        }
+        Architecture::Vqgan(c) => check_vqgan(config, c, family, published),
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) | Architecture::OpenMagvit2(c) => {
             agree(BLOCKS, c.res_blocks, "blocks a level")?;
             agree(Z, config.quantizer.dim, "channels of latents")?;
@@ -266,6 +278,12 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             agree(&["channel"], c.channels, "channels")?;
             agree(&["n_res_block"], c.res_blocks, "residual blocks")?;
             agree(&["n_res_channel"], c.res_channels, "channels in a residual block")
+        }
+        Architecture::Unitok(_) => {
+            let quantizer = &config.quantizer;
+            agree(&["num_codebooks"], quantizer.books, "books")?;
+            agree(&["vocab_size"], quantizer.all_codes(), "codes of all books")?;
+            agree(&["vocab_width"], quantizer.dim, "numbers a token")
         }
         Architecture::Vqvae(_) | Architecture::Onnx(_) => Ok(()),
     }

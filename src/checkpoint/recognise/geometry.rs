@@ -6,7 +6,7 @@ use super::keys::KeyLayout;
 use super::published::Published;
 use super::recent_geometry as recent;
 use super::scales as multiscale;
-use super::titok;
+use super::{titok, unitok};
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
@@ -86,6 +86,8 @@ pub(crate) struct Geometry {
     pub dim: usize,
     /// Residual levels of codes.
     pub depth: usize,
+    /// Books side by side.
+    pub books: usize,
     /// Scales of codes, where there are several.
     pub scales: Option<ScalesConfig>,
     /// Levels of digits, where codes are made of them.
@@ -113,6 +115,7 @@ impl Geometry {
             codes,
             dim,
             depth,
+            books: 1,
             scales,
             levels,
             normalised,
@@ -141,6 +144,7 @@ pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -
         KeyLayout::Cosmos => recent::cosmos(shapes, published),
         KeyLayout::MaskBit => recent::vqgan_plus(shapes, published),
         KeyLayout::Titok => titok::infer(shapes, published),
+        KeyLayout::Unitok => unitok::infer(shapes),
         KeyLayout::Var => multiscale::var(shapes, published),
         KeyLayout::Infinity => multiscale::infinity(shapes, published),
         KeyLayout::Maskgit => maskgit(shapes, published),

@@ -47,6 +47,8 @@ pub(crate) enum KeyLayout {
     Emu3Hf,
     /// TiTok, MaskGIT-VQ's decoder under a name of its own.
     Titok,
+    /// UniTok.
+    Unitok,
     /// VAR: canonical, attention in one layer, convolutions over scales.
     Var,
     /// Infinity: canonical, every layer in a wrapper.
@@ -63,6 +65,8 @@ pub(crate) const ANCHORS: &[&str] = &[
     "encoder.to_patch_embedding.0.weight",
     "decoder.to_pixel.1.weight",
     "encoder.patch_embed.weight",
+    "encoder.patch_embed.backbone.stem.conv1.weight",
+    "decoder.up_conv1.conv.weight",
     "decoder.decoder_embed.weight",
     "blocks.input.w",
     "encoder.blocks.input.w",
@@ -124,6 +128,7 @@ impl KeyLayout {
                 | KeyLayout::Rqvae
                 | KeyLayout::Cosmos
                 | KeyLayout::Infinity
+                | KeyLayout::Unitok
         )
     }
 
@@ -169,6 +174,7 @@ impl KeyLayout {
             | KeyLayout::Movq
             | KeyLayout::Rqvae
             | KeyLayout::Cosmos
+            | KeyLayout::Unitok
             | KeyLayout::DallePair => None,
             KeyLayout::CanonicalReversedUp => reversed_up(&parts, levels),
             KeyLayout::Diffusers | KeyLayout::DiffusersSpatial => diffusers(&parts, levels),

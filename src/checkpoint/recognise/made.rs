@@ -18,6 +18,8 @@ pub enum Made {
     AsItIs,
     /// The rows of a book, and of others after it, each without its last, which is padding.
     Books(Vec<String>),
+    /// The rows of a book, and of others after it.
+    BooksBeside(Vec<String>),
     /// The last tap along the frames.
     LastTap,
     /// A convolution of stride 2 along the frames: the `index`-th of `of`, which make one of 2^of
@@ -54,7 +56,7 @@ impl Made {
     /// Names beside the first source.
     pub(super) fn others(&self) -> &[String] {
         match self {
-            Made::Books(others) => others,
+            Made::Books(others) | Made::BooksBeside(others) => others,
             Made::HaarIn(wavelets) | Made::HaarOut(wavelets) => std::slice::from_ref(wavelets),
             // The weight is the source of both; the bias has a place of its own.
             Made::BatchNorm { parts, bias: false } => &parts[2..],
@@ -80,6 +82,7 @@ pub(super) fn combine(
 ) -> Result<usize> {
     match layout {
         KeyLayout::Rqvae => return join_books(placements),
+        KeyLayout::Unitok => return join_books_beside(placements),
         KeyLayout::Emu3 | KeyLayout::Emu3Hf => frames::combine(placements)?,
         KeyLayout::Cosmos => wavelets::combine(placements)?,
         KeyLayout::Var => split_attention(placements)?,
@@ -151,6 +154,33 @@ fn join_books(placements: &mut BTreeMap<String, Placement>) -> Result<usize> {
     Ok(depth)
 }
 
+/// `quantizer.codebooks.{k}.codebook.weight`, `[codes, length]` each, to one `[books * codes, length]`;
+/// how many there are.
+fn join_books_beside(placements: &mut BTreeMap<String, Placement>) -> Result<usize> {
+    let name = |k: usize| format!("quantizer.codebooks.{k}.codebook.weight");
+    let mut books = Vec::new();
+    while let Some(book) = placements.remove(&name(books.len())) {
+        books.push(book);
+    }
+    let Some((first, others)) = books.split_first() else {
+        return Err(Error::invalid(format!("the checkpoint has no tensor `{}`", name(0))));
+    };
+    let &[rows, length] = &first.shape[..] else { return Err(unexpected(first, "a codebook")) };
+    if books.len() > DEPTH_MAX {
+        return Err(Error::invalid(format!("{} codebooks, more than {DEPTH_MAX}", books.len())));
+    }
+    if let Some(other) = others.iter().find(|book| book.shape != first.shape) {
+        return Err(unexpected(other, "a codebook as large as the first"));
+    }
+    let joined = Placement {
+        source: first.source.clone(),
+        shape: vec![books.len().saturating_mul(rows), length],
+        made: Made::BooksBeside(others.iter().map(|book| book.source.clone()).collect()),
+    };
+    placements.insert("quantize.embedding.weight".to_owned(), joined);
+    Ok(books.len())
+}
+
 /// The error for a shape that nothing can be made of.
 pub(super) fn unexpected(placement: &Placement, wanted: &str) -> Error {
     Error::invalid(format!(
@@ -202,6 +232,11 @@ pub(super) fn tensor(
         Made::Books(others) => {
             let names = std::iter::once(&placement.source).chain(others);
             floats(without_padding(names.map(|name| find(name)).collect::<Result<_, _>>()?)?)
+        }
+        Made::BooksBeside(others) => {
+            let names = std::iter::once(&placement.source).chain(others);
+            let books: Vec<&RawTensor> = names.map(|name| find(name)).collect::<Result<_, _>>()?;
+            floats(books.into_iter().flat_map(RawTensor::to_f32).collect())
         }
         Made::Third(place) => floats(third(source, *place)),
         Made::LastTap => floats(frames::last_tap(source)?),

@@ -20,5 +20,6 @@ mod scales;
 mod sets;
 pub(crate) mod setting_names;
 mod titok;
+mod unitok;
 mod validate;
 mod wavelets;

@@ -124,6 +124,20 @@ pub(super) const TITOK: Family = Family {
     ..TAMING
 };
 
+/// UniTok (FoundationVision).
+pub(super) const UNITOK: Family = Family {
+    word: "unitok",
+    // It is that of text and pictures together.
+    passed_over: &["embed_dim"],
+    layouts: &[KeyLayout::Unitok],
+    rule: QuantizerRule::L2Normalised,
+    input: InputRange::Symmetric,
+    output: OutputRange::SymmetricHalfEven,
+    resize: "unitok",
+    fits: ANY,
+    ..TAMING
+};
+
 /// VAR's tokenizer (FoundationVision), which others took over.
 pub(super) const VAR: Family = Family {
     word: "var",

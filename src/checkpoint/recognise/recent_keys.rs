@@ -22,6 +22,8 @@ pub(super) fn layout_of(shapes: &BTreeMap<String, Vec<usize>>) -> Option<KeyLayo
         KeyLayout::ShowO
     } else if has("latent_tokens") || has("decoder.decoder_embed.weight") {
         KeyLayout::Titok
+    } else if any("encoder.patch_embed.backbone.") || any("decoder.up_conv1.") {
+        KeyLayout::Unitok
     } else if any("quantize.quant_resi.") {
         KeyLayout::Var
     } else if has("encoder.conv_in.conv.weight") || has("decoder.conv_in.conv.weight") {

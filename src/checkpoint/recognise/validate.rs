@@ -24,7 +24,16 @@ pub(crate) fn reason_to_ignore(name: &str) -> Option<&'static str> {
         }
         _ if name.ends_with("num_batches_tracked") => "a counter",
         _ if name.starts_with("quantize.codebook_used") => "a usage counter",
-        _ if name == "quantize.ema_vocab_hit_SV" => "a usage counter",
+        _ if name == "quantize.ema_vocab_hit_SV" || name.ends_with(".vocab_usage") => {
+            "a usage counter"
+        }
+        _ if ["text_encoder.", "fc_norm.", "projection."]
+            .iter()
+            .any(|stem| name.starts_with(stem))
+            || name == "logit_scale" =>
+        {
+            "it is for text beside pictures"
+        }
         _ if [".cluster_size", ".embed_avg", ".cluster_size_ema", ".embed_ema"]
             .iter()
             .any(|end| name.ends_with(end)) =>

@@ -108,12 +108,13 @@ fn side_by_side(
 
 /// By level, the number of codes of both, where their metadata says it.
 fn codes(sides: &[Side; 2]) -> Vec<[Option<u64>; 2]> {
-    let residual = (1..64).map(|level| format!("vqtok.codes_residual_{level}"));
+    let further = |kind: &'static str| (1..64).map(move |n| format!("vqtok.codes_{kind}_{n}"));
+    let further = further("residual").chain(further("book"));
     let names = ["vqtok.codes".to_string(), "vqtok.codes_top".to_string()].into_iter();
     let of = |name: String| {
         [0, 1].map(|side| sides[side].entries().get(&name).and_then(|codes| codes.parse().ok()))
     };
-    names.chain(residual).map(of).filter(|both| *both != [None; 2]).collect()
+    names.chain(further).map(of).filter(|both| *both != [None; 2]).collect()
 }
 
 /// What a reader of the numbers has to know.

@@ -23,6 +23,8 @@ pub enum Architecture {
     VitVqgan(VitVqganConfig),
     /// TiTok (1d-tokenizer): a row of latent tokens beside the patches of a fixed grid.
     Titok(TitokConfig),
+    /// UniTok (FoundationVision): a ViTamin, and books side by side.
+    Unitok(UnitokConfig),
     /// DALL-E's dVAE.
     Dalle(DalleConfig),
     /// VQ-VAE-2 (rosinality): two levels of codes.
@@ -42,6 +44,7 @@ impl Architecture {
             Architecture::OpenMagvit2(c) => c.parts,
             Architecture::VitVqgan(c) => c.parts,
             Architecture::Titok(c) => c.parts,
+            Architecture::Unitok(c) => c.parts,
             Architecture::Dalle(c) => c.parts,
             Architecture::Onnx(c) => c.parts(),
         }
@@ -300,6 +303,41 @@ pub struct TitokPixels {
     pub dim: usize,
     /// The decoder.
     pub resnets: ResnetConfig,
+}
+
+/// UniTok. Factor = 2^(stages + 2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitokConfig {
+    /// Width of the first convolutions.
+    pub stem: usize,
+    /// The convolutional stages, highest resolution first; each halves its maps.
+    pub stages: Vec<UnitokStage>,
+    /// The encoder's transformer; without an encoder, the decoder's.
+    pub encoder: TransformerConfig,
+    /// The decoder's transformer; without a decoder, the encoder's.
+    pub decoder: TransformerConfig,
+    /// Width inside the feed-forward block of the projection to the codes' width.
+    pub quant_hidden: usize,
+    /// The same of the one from it.
+    pub post_quant_hidden: usize,
+    /// Which halves there are.
+    #[serde(default)]
+    pub parts: Parts,
+}
+
+/// A stage of inverted bottlenecks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitokStage {
+    /// Its width.
+    pub width: usize,
+    /// Width inside its blocks.
+    pub hidden: usize,
+    /// Blocks in the encoder.
+    pub encoder_blocks: usize,
+    /// Blocks in the decoder.
+    pub decoder_blocks: usize,
 }
 
 /// A pre-norm transformer.

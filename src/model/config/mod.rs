@@ -10,8 +10,8 @@ mod scales;
 
 pub use architecture::{
     Architecture, DalleConfig, FramesConfig, Parts, ResnetConfig, TitokConfig, TitokPixels,
-    TransformerConfig, VitVqganConfig, VqganConfig, VqganDecoderConfig, VqganVariant, Vqvae2Config,
-    VqvaeConfig,
+    TransformerConfig, UnitokConfig, UnitokStage, VitVqganConfig, VqganConfig, VqganDecoderConfig,
+    VqganVariant, Vqvae2Config, VqvaeConfig,
 };
 pub use model::{FORMAT, ModelConfig};
 pub use onnx::{

@@ -46,7 +46,7 @@ impl ModelConfig {
         match &self.architecture {
             Architecture::Vqvae2(_) => 2,
             Architecture::Onnx(c) => c.levels(),
-            _ => self.quantizer.depth,
+            _ => self.quantizer.depth * self.quantizer.books,
         }
     }
 
@@ -63,6 +63,7 @@ impl ModelConfig {
             Architecture::OpenMagvit2(c) => square(1 << (c.widths.len() - 1)),
             Architecture::VitVqgan(c) => c.patch,
             Architecture::Titok(c) => c.patch,
+            Architecture::Unitok(c) => square(4 << c.stages.len().min(32)),
             Architecture::Dalle(_) => square(8),
             Architecture::Vqvae2(_) => square(4),
             Architecture::Onnx(c) => c.factor(),
@@ -143,7 +144,7 @@ impl ModelConfig {
                 (*gh, *gw)
             }
             // Strided convolutions with padding 1 on both sides round up, and so does a chain of them.
-            Architecture::OpenMagvit2(_) | Architecture::VqganPlus(_) => {
+            Architecture::OpenMagvit2(_) | Architecture::VqganPlus(_) | Architecture::Unitok(_) => {
                 (height.div_ceil(fh), width.div_ceil(fw))
             }
             Architecture::Vqgan(VqganConfig {

@@ -46,6 +46,8 @@ pub enum InputRange {
 pub enum OutputRange {
     /// trunc(255 (x+1)/2)
     SymmetricTruncate,
+    /// round half even of 127.5 (clamp(x,-1,1)+1)
+    SymmetricHalfEven,
     /// trunc(127.5 x + 128)
     SymmetricHalfUp,
     /// trunc(255 (clamp(x,-1,1)+1)/2 + 0.5)

@@ -30,6 +30,10 @@ pub struct QuantizerConfig {
     /// before it left over; the decoder gets the sum. Written only where there is more than one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub depth: usize,
+    /// Books side by side, for rule `l2-normalised`: each has K codes of length D / books for its own
+    /// part of a latent. Written only where there is more than one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub books: usize,
     /// The scales at which an image is coded, for rules `l2` and `sign-high`; None where each latent
     /// has its code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,25 +54,40 @@ impl QuantizerConfig {
     /// K codes of length D, decoded as they are; no levels.
     pub fn new(rule: QuantizerRule, codes: usize, dim: usize) -> QuantizerConfig {
         let (decode_normalised, levels) = (false, Vec::new());
-        QuantizerConfig { rule, codes, dim, decode_normalised, levels, depth: 1, scales: None }
+        QuantizerConfig {
+            rule,
+            codes,
+            dim,
+            decode_normalised,
+            levels,
+            depth: 1,
+            books: 1,
+            scales: None,
+        }
     }
 
-    /// Codes of all levels together: the rows of the codebook.
+    /// Codes of all levels or books together: the rows of the codebook.
     pub fn all_codes(&self) -> usize {
-        self.depth * self.codes
+        self.depth * self.books * self.codes
+    }
+
+    /// The length of a row of the codebook.
+    pub fn code_length(&self) -> usize {
+        self.dim / self.books.max(1)
     }
 
     /// K, or `<depth> x <K>`.
     pub fn codes_in_words(&self) -> String {
-        match self.depth {
+        match self.depth * self.books {
             1 => self.codes.to_string(),
             depth => format!("{depth} x {}", self.codes),
         }
     }
 
-    /// The quantizer of each level, or scale, on its own.
+    /// The quantizer of each level, book or scale on its own.
     pub fn of_level(&self) -> QuantizerConfig {
-        QuantizerConfig { depth: 1, scales: None, ..self.clone() }
+        let dim = self.code_length();
+        QuantizerConfig { dim, depth: 1, books: 1, scales: None, ..self.clone() }
     }
 
     /// The grid of codes of latents of this size.
@@ -106,6 +125,17 @@ impl QuantizerConfig {
                 return Err(format!(
                     "scales take the quantizer rule \"l2\" or \"sign-high\" and a depth of 1, not \"{}\" and {}",
                     self.rule, self.depth
+                ));
+            }
+        }
+        if self.books != 1 {
+            let fits = (1..=DEPTH_MAX).contains(&self.books) && self.dim.is_multiple_of(self.books);
+            let alone = self.depth == 1 && self.scales.is_none() && !self.decode_normalised;
+            if !fits || !alone || self.rule != QuantizerRule::L2Normalised {
+                return Err(format!(
+                    "{} books of codes of length {} in all, rule \"{}\": there are 1 to {DEPTH_MAX} of equal \
+                     length, without levels or scales, of rule \"l2-normalised\"",
+                    self.books, self.dim, self.rule
                 ));
             }
         }

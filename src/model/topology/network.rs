@@ -22,6 +22,7 @@ pub(crate) fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::Vqvae2(_)
         | Architecture::VitVqgan(_)
         | Architecture::Titok(_)
+        | Architecture::Unitok(_)
         | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
@@ -40,6 +41,7 @@ pub(crate) fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::Vqvae2(_)
         | Architecture::VitVqgan(_)
         | Architecture::Titok(_)
+        | Architecture::Unitok(_)
         | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
@@ -53,10 +55,10 @@ pub(crate) fn decoder_input(architecture: &Architecture, io: Io) -> usize {
 }
 
 /// Whether both halves are plain sequences of convolutional layers. VQ-VAE-2 has a quantizer
-/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN and TiTok are transformers.
+/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN, TiTok and UniTok are transformers.
 pub(crate) fn is_sequence(architecture: &Architecture) -> bool {
-    use Architecture::{Onnx, Titok, VitVqgan, Vqvae2};
-    !matches!(architecture, Vqvae2(_) | VitVqgan(_) | Titok(_) | Onnx(_))
+    use Architecture::{Onnx, Titok, Unitok, VitVqgan, Vqvae2};
+    !matches!(architecture, Vqvae2(_) | VitVqgan(_) | Titok(_) | Unitok(_) | Onnx(_))
 }
 
 fn no_sequence() -> Error {

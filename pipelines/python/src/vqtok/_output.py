@@ -47,7 +47,8 @@ class Level:
     """One grid of tokens that each row has: one for most models, several for hierarchical ones."""
 
     column: str
-    """`tokens`, `tokens_top` (the coarser grid of VQ-VAE-2) or `tokens_residual_<n>`."""
+    """`tokens`, `tokens_top` (the coarser grid of VQ-VAE-2), `tokens_residual_<n>` or
+    `tokens_book_<n>`."""
     codes: int
     """Tokens are 0 to codes - 1."""
     grid: tuple[int, int] | None
@@ -107,7 +108,8 @@ class Dataset:
         """The grids of a row, the finest first."""
         levels = []
         for number, level in enumerate(self.identity["levels"]):
-            behind = f"_residual_{number}" if level.get("residual") else "_top" if number else ""
+            kinds = [kind for kind in ("residual", "book") if level.get(kind)]
+            behind = f"_{kinds[0]}_{number}" if kinds else "_top" if number else ""
             grid = tuple(level["grid"]) if level["grid"] else None
             levels.append(Level(f"tokens{behind}", level["codes"], grid))
         return tuple(levels)

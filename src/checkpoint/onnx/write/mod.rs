@@ -108,9 +108,9 @@ fn supported(config: &ModelConfig) -> Result<(), String> {
         return Err(format!("codes of several scales don't become ONNX, as those of {family} are"));
     }
     match &config.architecture {
-        Architecture::VitVqgan(_) | Architecture::Titok(_) => Err(format!(
-            "only networks of convolutional layers become ONNX, and family {family} isn't"
-        )),
+        Architecture::VitVqgan(_) | Architecture::Titok(_) | Architecture::Unitok(_) => Err(
+            format!("only networks of convolutional layers become ONNX, and family {family} isn't"),
+        ),
         _ => Ok(()),
     }
 }

@@ -60,6 +60,7 @@ fn to_bytes(graph: &mut Graph, x: &str, rule: OutputRange) -> Name {
     let (before, then): (&[(&str, f32)], &[(&str, f32)]) = match rule {
         SymmetricTruncate => (&SYMMETRIC, &[]),
         SymmetricSaveImage => (&SYMMETRIC, &[("Add", 0.5)]),
+        SymmetricHalfEven => (&[("Max", -1.0), ("Min", 1.0), ("Add", 1.0), ("Mul", 127.5)], &[]),
         SymmetricHalfUp => (&[("Mul", 127.5), ("Add", 128.0)], &[]),
         SymmetricRound => (&[("Div", 2.0), ("Add", 0.5)], &UNIT),
         CenteredRound => (&[("Add", 0.5)], &UNIT),
@@ -76,7 +77,9 @@ fn to_bytes(graph: &mut Graph, x: &str, rule: OutputRange) -> Name {
         value = graph.with(kind, &value, *number);
     }
     let whole = match rule {
-        SymmetricRound | CenteredRound | UnitRound | Stated => graph.map("Round", &value),
+        SymmetricRound | SymmetricHalfEven | CenteredRound | UnitRound | Stated => {
+            graph.map("Round", &value)
+        }
         _ => graph.map("Floor", &value),
     };
     let low = graph.with("Max", &whole, 0.0);

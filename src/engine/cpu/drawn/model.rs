@@ -93,6 +93,7 @@ pub(crate) fn draw(family: Family, mut random: Random) -> Drawn {
         input: r.of(&[InputRange::Taming, InputRange::Unit, InputRange::Centered]),
         output: r.of(&[
             OutputRange::SymmetricTruncate,
+            OutputRange::SymmetricHalfEven,
             OutputRange::SymmetricHalfUp,
             OutputRange::UnitRound,
             OutputRange::Dalle,
@@ -294,6 +295,7 @@ fn parts(architecture: &Architecture) -> Parts {
         Architecture::OpenMagvit2(c) => c.parts,
         Architecture::VitVqgan(c) => c.parts,
         Architecture::Titok(c) => c.parts,
+        Architecture::Unitok(c) => c.parts,
         Architecture::Dalle(c) => c.parts,
         Architecture::Vqvae(_) | Architecture::Vqvae2(_) => Parts::Both,
         Architecture::Onnx(c) => c.parts(),
@@ -353,7 +355,10 @@ fn widest(architecture: &Architecture) -> usize {
         Architecture::Vqvae(c) => c.hidden / 2 + 1,
         Architecture::Vqvae2(c) => c.channels / 2 + 1,
         Architecture::Dalle(c) => 4 * c.hidden,
-        Architecture::VitVqgan(_) | Architecture::Titok(_) | Architecture::Onnx(_) => 1,
+        Architecture::VitVqgan(_)
+        | Architecture::Titok(_)
+        | Architecture::Unitok(_)
+        | Architecture::Onnx(_) => 1,
     }
 }
 
