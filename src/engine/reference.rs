@@ -35,6 +35,8 @@ impl Reference {
             Architecture::Vqvae2(_) => None,
             // A code of one scale changes what the next ones see.
             _ if opened.config.quantizer.scales.is_some() => None,
+            // Each book has a part of a latent, and margins are of whole ones.
+            _ if opened.config.quantizer.books > 1 => None,
             _ => {
                 let vb = opened.weights.reader().var_builder(&Device::Cpu);
                 Some(load_quantizer(&opened.config, &vb)?)

@@ -62,6 +62,7 @@ impl Padding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     fn made_by(rule: &str) -> BTreeMap<String, String> {
         [("resize", rule), ("size", "8")].map(|(a, b)| (a.to_string(), b.to_string())).into()
     }
