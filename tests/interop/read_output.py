@@ -34,15 +34,25 @@ TYPES = {
 
 def suffixes(levels):
     """What the names of each level's columns end with."""
-    behind = enumerate(levels[1:], 1)
-    return [""] + [f"_residual_{n}" if "residual" in l else "_top" for n, l in behind]
+    return [""] + [beside(level, n) for n, level in enumerate(levels[1:], 1)]
+
+
+def beside(level, n):
+    for kind in ("residual", "book"):
+        if kind in level:
+            return f"_{kind}_{n}"
+    return "_top"
 
 
 def described(word, levels):
     columns = json.loads((SCHEMAS / f"{word}.json").read_text())["columns"]
-    residual = sum("residual" in level for level in levels)
-    top = len(levels) - 1 - residual
-    numbers = {None: [0], "a top level": range(top), "residual levels": range(1, residual + 1)}
+    residual, books = (sum(kind in level for level in levels) for kind in ("residual", "book"))
+    numbers = {
+        None: [0],
+        "a top level": range(len(levels) - 1 - residual - books),
+        "residual levels": range(1, residual + 1),
+        "further books": range(1, books + 1),
+    }
     found = []
     for only, group in itertools.groupby(columns, lambda c: c.get("only_with")):
         group = list(group)
