@@ -4,9 +4,8 @@
 //!
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
 //! `sequential` makes them `layers` of candle, whose convolutions, pooling and products
-//! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2`, `dalle` and
-//! `vit_vqgan`, `titok` and `unitok` are the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec`
-//! joins both,
+//! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
+//! the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec` joins both,
 //! `reference` is the loaded model.
 //!
 //! `quantizer` and `conv_kernels` take rayon's threads: rows and blocks are split by their number
@@ -32,11 +31,7 @@ mod reference;
 pub(crate) mod residual;
 pub(crate) mod sequential;
 mod sizes;
-pub(crate) mod titok;
 pub(crate) mod topology;
-pub(crate) mod transformer;
-pub(crate) mod unitok;
-pub(crate) mod vit_vqgan;
 pub(crate) mod vqvae2;
 
 pub(crate) use codec::{CodeLevel, EncodedLevel, lookup_map};

@@ -13,10 +13,7 @@ use super::dalle::Dalle;
 use super::multiscale::Convolution;
 use super::residual::ResidualQuantizer;
 use super::sizes;
-use super::titok::Titok;
 use super::topology::Io;
-use super::unitok::Unitok;
-use super::vit_vqgan::VitVqgan;
 use super::vqvae2::Vqvae2;
 use crate::error::{Error, Result};
 use crate::util::settings::FAMILY;
@@ -153,15 +150,6 @@ pub(crate) fn build(config: &ModelConfig, vb: VarBuilder) -> Result<Box<dyn Code
     let quantizer = load_quantizer(config, &vb)?;
     Ok(match &config.architecture {
         Architecture::Dalle(c) => Box::new(Dalle::load(vb, c, io, quantizer)?),
-        Architecture::VitVqgan(c) => {
-            Box::new(QuantizedModel { net: VitVqgan::load(vb, c, io)?, quantizer, device })
-        }
-        Architecture::Titok(c) => {
-            Box::new(QuantizedModel { net: Titok::load(vb, c, io)?, quantizer, device })
-        }
-        Architecture::Unitok(c) => {
-            Box::new(QuantizedModel { net: Unitok::load(vb, c, io)?, quantizer, device })
-        }
         sequence => {
             let net = Autoencoder::load(vb, sequence, io)?;
             Box::new(QuantizedModel { net, quantizer, device })

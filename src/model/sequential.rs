@@ -6,12 +6,16 @@ use candle_nn::var_builder::VarBuilder;
 
 use super::conv::{Padding, conv_transpose2d, conv2d, relu};
 use super::layers::{
-    AdaptiveNorm, AffineResidual, AttnBlock, Bottleneck, Conv2d, ConvTranspose2d, Norm,
-    PlainResidual, ResnetBlock, depth_to_space, double_nearest, even,
+    AdaptiveNorm, AffineResidual, AttentionProjection, AttnBlock, Bottleneck, Conv2d,
+    ConvTranspose2d, InvertedBottleneck, LayerNorm, Linear, Mixture, Norm, PatchEmbedding,
+    PatchPixels, PlainResidual, Positions, ResnetBlock, TokensAround, TransformerLayer,
+    depth_to_space, double_nearest, even, mean_of_neighbours, nonlinear, pixels_as_channels,
+    take_pixels,
 };
 use super::pool::max_pool2;
 use super::topology::{
-    BottleneckSpec, ConvGeometry, ConvSpec, Emit, NormSpec, Resample, ResnetSpec,
+    BottleneckSpec, ConvGeometry, ConvSpec, Emit, InvertedSpec, Nonlinearity, NormSpec, Resample,
+    ResnetSpec, TokenRow, TransformerSpec,
 };
 use crate::error::Result;
 
@@ -37,8 +41,23 @@ enum Layer {
     KeepCodes,
     Bottleneck(Box<Bottleneck>),
     Resample(Resample),
-    DepthToSpace,
+    /// Of patches of so many rows and columns.
+    DepthToSpace([usize; 2]),
     AdaptiveNorm(AdaptiveNorm),
+    Linear(Linear),
+    PatchEmbedding(PatchEmbedding),
+    PatchPixels(PatchPixels),
+    Positions(Positions),
+    LayerNorm(LayerNorm),
+    Nonlinearity(Nonlinearity),
+    Transformer(Box<TransformerLayer>),
+    TokenRow(Box<TokensAround>),
+    /// From that pixel on, so many rows and columns.
+    TakePixels(usize, [usize; 2]),
+    PixelsAsChannels,
+    Mixture(Mixture),
+    Inverted(Box<InvertedBottleneck>),
+    Projection(Box<AttentionProjection>),
 }
 
 impl Layer {
@@ -63,8 +82,30 @@ impl Layer {
             Layer::Resample(Resample::Largest) => max_pool2(x),
             Layer::Resample(Resample::Double) => double_nearest(x),
             Layer::Resample(Resample::Even) => even(x),
-            Layer::DepthToSpace => depth_to_space(x),
+            Layer::Resample(Resample::Neighbours) => mean_of_neighbours(x),
+            Layer::DepthToSpace(patch) => depth_to_space(x, *patch),
             Layer::AdaptiveNorm(norm) => norm.forward(x, codes),
+            layer => layer.of_transformer(x),
+        }
+    }
+
+    /// The same of what only transformers have.
+    fn of_transformer(&self, x: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Layer::Linear(linear) => linear.forward(x),
+            Layer::PatchEmbedding(patches) => patches.forward(x),
+            Layer::PatchPixels(pixels) => pixels.forward(x),
+            Layer::Positions(positions) => positions.forward(x),
+            Layer::LayerNorm(norm) => norm.forward(x),
+            Layer::Nonlinearity(what) => nonlinear(x, *what),
+            Layer::Transformer(layer) => layer.forward(x),
+            Layer::TokenRow(around) => around.forward(x),
+            Layer::TakePixels(first, size) => take_pixels(x, *first, *size),
+            Layer::PixelsAsChannels => pixels_as_channels(x),
+            Layer::Mixture(mixture) => mixture.forward(x),
+            Layer::Inverted(block) => block.forward(x),
+            Layer::Projection(projection) => projection.forward(x),
+            _ => candle_core::bail!("a layer that no transformer has"),
         }
     }
 
@@ -269,13 +310,89 @@ impl Emit for Builder<'_> {
         self.push(Layer::Resample(how))
     }
 
-    fn depth_to_space(&mut self) -> Result<()> {
-        self.channels /= 4;
-        self.push(Layer::DepthToSpace)
+    fn depth_to_space(&mut self, [rows, columns]: [usize; 2]) -> Result<()> {
+        self.channels /= rows * columns;
+        self.push(Layer::DepthToSpace([rows, columns]))
     }
 
     fn adaptive_norm(&mut self, name: &str, norm: NormSpec) -> Result<()> {
         let norm = AdaptiveNorm::load(self.vb.pp(name), self.input, self.channels, norm)?;
         self.push(Layer::AdaptiveNorm(norm))
+    }
+
+    fn linear(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let linear = Linear::load(self.vb.pp(name), self.widths(outputs))?;
+        self.push(Layer::Linear(linear))
+    }
+
+    fn patch_embedding(&mut self, name: &str, outputs: usize, patch: [usize; 2]) -> Result<()> {
+        let patches = PatchEmbedding::load(self.vb.pp(name), self.widths(outputs), patch)?;
+        self.push(Layer::PatchEmbedding(patches))
+    }
+
+    fn patch_pixels(&mut self, name: &str, outputs: usize, patch: [usize; 2]) -> Result<()> {
+        let pixels = PatchPixels::load(self.vb.pp(name), self.widths(outputs), patch)?;
+        self.push(Layer::PatchPixels(pixels))
+    }
+
+    fn positions(&mut self, name: &str, grid: Option<[usize; 2]>) -> Result<()> {
+        let positions = Positions::load(&self.vb, name, self.channels, grid)?;
+        self.push(Layer::Positions(positions))
+    }
+
+    fn layer_norm(&mut self, name: &str, eps: f64) -> Result<()> {
+        let norm = LayerNorm::load(self.vb.pp(name), self.channels, eps)?;
+        self.push(Layer::LayerNorm(norm))
+    }
+
+    fn transformer_layer(&mut self, name: &str, spec: TransformerSpec) -> Result<()> {
+        let layer = TransformerLayer::load(self.vb.pp(name), self.channels, spec)?;
+        self.push(Layer::Transformer(Box::new(layer)))
+    }
+
+    fn nonlinearity(&mut self, what: Nonlinearity) -> Result<()> {
+        self.push(Layer::Nonlinearity(what))
+    }
+
+    fn token_row(&mut self, row: TokenRow) -> Result<()> {
+        let get = |name: &str, shape: &[usize]| self.vb.get(shape, name);
+        let around: CandleResult<_> = TokensAround::load(row, self.channels, get);
+        let around = around?;
+        self.push(Layer::TokenRow(Box::new(around)))
+    }
+
+    fn take_pixels(&mut self, first: usize, size: [usize; 2]) -> Result<()> {
+        self.push(Layer::TakePixels(first, size))
+    }
+
+    fn pixels_as_channels(&mut self) -> Result<()> {
+        self.push(Layer::PixelsAsChannels)
+    }
+
+    fn mixture(&mut self, name: &str, [codes, dim]: [usize; 2]) -> Result<()> {
+        let mixture = Mixture::load(self.vb.pp(name), [codes, dim])?;
+        self.channels = dim;
+        self.push(Layer::Mixture(mixture))
+    }
+
+    fn inverted_bottleneck(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        spec: InvertedSpec,
+    ) -> Result<()> {
+        let block = InvertedBottleneck::load(self.vb.pp(name), self.widths(outputs), spec)?;
+        self.push(Layer::Inverted(Box::new(block)))
+    }
+
+    fn attention_projection(&mut self, name: &str, outputs: usize, hidden: usize) -> Result<()> {
+        let widths = self.widths(outputs);
+        let projection = AttentionProjection::load(self.vb.pp(name), widths, hidden)?;
+        self.push(Layer::Projection(Box::new(projection)))
+    }
+
+    fn enter(&mut self, part: &'static str) -> Result<()> {
+        self.vb = self.vb.pp(part);
+        Ok(())
     }
 }

@@ -186,6 +186,7 @@ impl CpuEngine {
         }
         let Some(network) = &mut self.decoder else { return Ok(None) };
         let grid = one_grid(codes)?;
+        self.config.picture(grid).map_err(Error::invalid)?;
         let quantizer = Arc::clone(&network.quantizer);
         let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
         let (graph, bound) = network.bind(latents.0, latents.1);

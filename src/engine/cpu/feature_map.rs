@@ -1,4 +1,4 @@
-//! Owns the shape of a map and the steps on maps that are no convolutions: pooling, doubling, depth to space, the
+//! Owns the shape of a map and the steps on maps that are no convolutions: pooling, doubling, patches, the
 //! normalisation that codes modulate. Must not know: which networks have them, kernels' insides.
 //!
 //! Together they are a percent of a network's time, so they are plain loops over pixels.
@@ -52,6 +52,14 @@ impl MapShape {
         }
     }
 
+    /// Adds `[pixels, C]` to a map, or `[1, C]` to each of its pixels.
+    pub(super) fn add(&self, rows: &[f32], map: &mut [f32]) {
+        let pixels = map.chunks_exact_mut(self.stride).take(self.height * self.width);
+        for (pixel, row) in pixels.zip(rows.chunks_exact(self.channels).cycle()) {
+            pixel.iter_mut().zip(row).for_each(|(sum, more)| *sum += more);
+        }
+    }
+
     /// The map without the padding of its channels, `[H, W, C]`.
     pub(super) fn real(&self, map: &[f32]) -> Vec<f32> {
         let pixels = map.chunks_exact(self.stride).take(self.height * self.width);
@@ -65,6 +73,7 @@ pub(super) fn resampled(how: Resample, height: usize, width: usize) -> (usize, u
         Resample::Mean | Resample::Largest => (height / 2, width / 2),
         Resample::Double => (2 * height, 2 * width),
         Resample::Even => (height + height % 2, width + width % 2),
+        Resample::Neighbours => (height.div_ceil(2), width.div_ceil(2)),
     }
 }
 
@@ -72,8 +81,10 @@ pub(super) fn resampled(how: Resample, height: usize, width: usize) -> (usize, u
 pub(super) fn resample(how: Resample, from: &[f32], shape: MapShape, to: &mut [f32]) {
     let (height, width) = resampled(how, shape.height, shape.width);
     let stride = shape.stride;
-    if how == Resample::Even {
-        return even(from, shape, to);
+    match how {
+        Resample::Even => return even(from, shape, to),
+        Resample::Neighbours => return neighbours(from, shape, to),
+        _ => {}
     }
     let pixel = |y: usize, x: usize| &from[(y * shape.width + x) * stride..][..stride];
     for (at, out) in to.chunks_exact_mut(stride).take(height * width).enumerate() {
@@ -107,6 +118,54 @@ fn even(from: &[f32], shape: MapShape, to: &mut [f32]) {
     }
 }
 
+/// The mean of the 3x3 pixels around every second one, those outside of the map left out.
+fn neighbours(from: &[f32], shape: MapShape, to: &mut [f32]) {
+    let MapShape { height, width, stride, .. } = shape;
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    let around = |at: usize, count: usize| at.saturating_sub(1)..(at + 2).min(count);
+    for (at, to) in to.chunks_exact_mut(stride).take(rows * columns).enumerate() {
+        let (ys, xs) = (around(2 * (at / columns), height), around(2 * (at % columns), width));
+        let share = 1.0 / (ys.len() * xs.len()) as f32;
+        to.fill(0.0);
+        for (y, x) in ys.flat_map(|y| xs.clone().map(move |x| (y, x))) {
+            let pixel = &from[(y * width + x) * stride..][..stride];
+            to.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += x);
+        }
+        to.iter_mut().for_each(|sum| *sum *= share);
+    }
+}
+
+/// `[before, map + added, after]`, tokens without padding around those of a map.
+pub(super) fn surround(
+    (before, added, after): (&[f32], &[f32], &[f32]),
+    from: &[f32],
+    shape: MapShape,
+    to: &mut [f32],
+) {
+    let MapShape { height, width, channels, .. } = shape;
+    let rows = |count: usize| MapShape::padded(1, count / channels.max(1), channels);
+    let (front, middle) = (rows(before.len()), MapShape::padded(height, width, channels));
+    let (to_front, rest) = to.split_at_mut(front.len());
+    let (to_middle, to_end) = rest.split_at_mut(middle.len());
+    front.spread(before, to_front);
+    to_middle.copy_from_slice(&from[..middle.len()]);
+    middle.add(added, to_middle);
+    rows(after.len()).spread(after, to_end);
+}
+
+/// The channels of T pixels, one pixel after another, as C rows of T: their columns are the pixels of `to`.
+pub(super) fn reread(from: &[f32], shape: MapShape, to: &mut [f32]) {
+    let MapShape { height, width, channels, .. } = shape;
+    let (numbers, pixels) = (shape.real(from), height * width);
+    let stride = channel_stride(channels);
+    for (t, pixel) in to.chunks_exact_mut(stride).take(pixels).enumerate() {
+        for (c, value) in pixel[..channels].iter_mut().enumerate() {
+            *value = numbers[c * pixels + t];
+        }
+        pixel[channels..].fill(0.0);
+    }
+}
+
 /// Row `y` of a map, normalised by `scale` and `shift`, then scaled and shifted at each pixel by the
 /// two halves of the channels of `codes` there, whose pixels are repeated to the map's size.
 pub(super) fn modulated_row(
@@ -136,18 +195,39 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// `[h, w]` pixels of four groups, `[2][2][channels]`, to `[2h, 2w]` pixels of `channels`.
-pub(super) fn shuffle(from: &[f32], shape: MapShape, to: &mut [f32], channels: usize) {
+/// `[h, w]` pixels of groups, `[rows][columns][channels]`, to `[rows h, columns w]` pixels of `channels`.
+pub(super) fn shuffle(
+    from: &[f32],
+    shape: MapShape,
+    to: &mut [f32],
+    channels: usize,
+    [rows, columns]: [usize; 2],
+) {
     let stride = channel_stride(channels);
     for (at, pixel) in from.chunks_exact(shape.stride).take(shape.height * shape.width).enumerate()
     {
         let (y, x) = (at / shape.width, at % shape.width);
-        for (part, group) in pixel.chunks_exact(channels).take(4).enumerate() {
-            let (row, column) = (2 * y + part / 2, 2 * x + part % 2);
-            let pixel = &mut to[(row * 2 * shape.width + column) * stride..][..stride];
+        for (part, group) in pixel.chunks_exact(channels).take(rows * columns).enumerate() {
+            let (row, column) = (rows * y + part / columns, columns * x + part % columns);
+            let pixel = &mut to[(row * columns * shape.width + column) * stride..][..stride];
             pixel[..channels].copy_from_slice(group);
             pixel[channels..].fill(0.0);
         }
+    }
+}
+
+/// `[rows h, columns w]` pixels to `[h, w]` pixels of groups, `[rows][columns][channels]`.
+pub(super) fn gather(from: &[f32], shape: MapShape, to: &mut [f32], [rows, columns]: [usize; 2]) {
+    let MapShape { height, width, channels, stride } = shape;
+    let (height, width, across) = (height / rows, width / columns, width);
+    let together = channel_stride(rows * columns * channels);
+    for (at, pixel) in to.chunks_exact_mut(together).take(height * width).enumerate() {
+        let (y, x) = (at / width, at % width);
+        for (part, group) in pixel.chunks_exact_mut(channels).take(rows * columns).enumerate() {
+            let (row, column) = (rows * y + part / columns, columns * x + part % columns);
+            group.copy_from_slice(&from[(row * across + column) * stride..][..channels]);
+        }
+        pixel[rows * columns * channels..].fill(0.0);
     }
 }
 

@@ -47,6 +47,8 @@ impl CpuQuantizer {
             Ok(vb.get_unchecked(name)?.flatten_all()?.to_vec1()?)
         };
         let books = match rule {
+            // Each has its own part of every latent.
+            _ if config.quantizer.books > 1 => Vec::new(),
             QuantizerRule::L2 | QuantizerRule::L2Normalised | QuantizerRule::Dot => {
                 let mut all = floats("embedding.weight")?;
                 if rule == QuantizerRule::L2Normalised {

@@ -41,7 +41,7 @@ pub(super) fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tens
     ))
 }
 
-/// `[outputs, inputs, 1, 1]` weights and `[outputs]` biases of three 1x1 convolutions as one whose
+/// `[outputs, inputs]`, or `[outputs, inputs, 1, 1]`, weights and `[outputs]` biases of 1x1 convolutions as one whose
 /// outputs stand a channel stride apart, as attention reads them.
 pub(super) fn side_by_side(parts: &[(Tensor, Tensor)]) -> Result<(Tensor, Tensor)> {
     let (mut weight, mut bias) = (Vec::new(), Vec::new());
@@ -61,4 +61,23 @@ pub(super) fn side_by_side(parts: &[(Tensor, Tensor)]) -> Result<(Tensor, Tensor
         Tensor::from_vec(weight, (outputs, inputs, 1, 1), &device)?,
         Tensor::from_vec(bias, outputs, &device)?,
     ))
+}
+
+/// Queries, keys and values, `[3 * heads * head_dim, inputs]`, as attention reads them: those of one head
+/// after another, a channel stride apart.
+pub(super) fn by_heads(weight: &Tensor, [heads, head_dim]: [usize; 2]) -> Result<Tensor> {
+    let (_, inputs) = weight.dims2()?;
+    let weight =
+        weight.reshape((3, heads, head_dim, inputs))?.permute((1, 0, 2, 3))?.contiguous()?;
+    let gap = channel_stride(head_dim) - head_dim;
+    Ok(weight.pad_with_zeros(2, 0, gap)?.reshape(((), inputs))?)
+}
+
+/// What reads the mixed values, `[outputs, heads * head_dim]`, with nothing for what lies between heads.
+pub(super) fn of_heads(weight: &Tensor, [heads, head_dim]: [usize; 2]) -> Result<Tensor> {
+    let (outputs, _) = weight.dims2()?;
+    // A single head's map has no gaps: its channels are what they are.
+    let gap = if heads == 1 { 0 } else { channel_stride(head_dim) - head_dim };
+    let weight = weight.reshape((outputs, heads, head_dim))?;
+    Ok(weight.pad_with_zeros(2, 0, gap)?.reshape((outputs, ()))?)
 }

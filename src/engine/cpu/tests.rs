@@ -21,7 +21,8 @@ use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
 use crate::model::autoencoder::Autoencoder;
 use crate::model::config::*;
 use crate::model::topology::{
-    BottleneckSpec, ConvGeometry, Emit, Io, NormSpec, Resample, ResnetSpec, Shortcut,
+    BottleneckSpec, ConvGeometry, Emit, InvertedSide, InvertedSpec, Io, MlpSpec, Nonlinearity,
+    NormSpec, Resample, ResnetSpec, RowMap, Shortcut, TokenRow, TransformerSpec,
 };
 use crate::model::{Model, sequential};
 pub(crate) use crate::util::random::units as random;

@@ -117,7 +117,15 @@ impl ModelConfig {
             Architecture::Titok(c) if (height, width) == (1, c.latents) => (c.grid[0], c.grid[1]),
             Architecture::Titok(c) => {
                 let count = c.latents;
-                return Err(format!("a grid of {height}x{width} where the model has 1x{count}"));
+                return Err(format!(
+                    "a grid of {height}x{width} tokens where the model has 1x{count}"
+                ));
+            }
+            Architecture::VitVqgan(c) if [height, width] != c.grid => {
+                let [h, w] = c.grid;
+                return Err(format!(
+                    "a grid of {height}x{width} tokens where the model has {h}x{w}"
+                ));
             }
             _ => self.quantizer.latents_of((height, width))?,
         };

@@ -116,11 +116,23 @@ pub(crate) fn even(x: &Tensor) -> Result<Tensor> {
     x.pad_with_zeros(2, height % 2, 0)?.pad_with_zeros(3, width % 2, 0)
 }
 
-/// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx):
-/// `[B, 4C, H, W]` to `[B, C, 2H, 2W]`.
-pub(crate) fn depth_to_space(x: &Tensor) -> Result<Tensor> {
-    let (b, c4, h, w) = x.dims4()?;
-    let c = c4 / 4;
+/// Channel (columns dy + dx) C + c of a pixel becomes channel c of the pixel (rows y + dy, columns x + dx):
+/// `[B, rows columns C, H, W]` to `[B, C, rows H, columns W]`.
+pub(crate) fn depth_to_space(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
+    let (b, together, h, w) = x.dims4()?;
+    let c = together / (rows * columns);
     // [B, dy, dx, C, H, W] -> [B, C, H, dy, W, dx]
-    x.reshape(&[b, 2, 2, c, h, w])?.permute([0, 3, 4, 1, 5, 2])?.reshape((b, c, 2 * h, 2 * w))
+    let parts = x.reshape(&[b, rows, columns, c, h, w])?.permute([0, 3, 4, 1, 5, 2])?;
+    parts.reshape((b, c, rows * h, columns * w))
+}
+
+/// The mean of the 3x3 pixels around every second one, those outside of the map left out.
+pub(crate) fn mean_of_neighbours(x: &Tensor) -> Result<Tensor> {
+    let mean = |x: &Tensor| {
+        let padded = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+        padded.avg_pool2d_with_stride((3, 3), (2, 2))
+    };
+    let (_, _, height, width) = x.dims4()?;
+    let inside = Tensor::ones((1, 1, height, width), x.dtype(), x.device())?;
+    mean(x)?.broadcast_div(&mean(&inside)?)
 }

@@ -1,5 +1,6 @@
 //! Owns the layers that networks are made of, as an emitter receives them.
 
+use super::blocks::{InvertedSpec, Nonlinearity, TokenRow, TransformerSpec};
 use super::geometry::{ConvSpec, NormSpec};
 use crate::error::{Error, Result};
 use crate::model::config::ResnetConfig;
@@ -92,8 +93,10 @@ pub(crate) trait Emit {
         Err(missing(&format!("{how:?}")))
     }
 
-    /// Channel (2 dy + dx) C + c of a pixel becomes channel c of the pixel (2y + dy, 2x + dx).
-    fn depth_to_space(&mut self) -> Result<()> {
+    /// Channel (columns dy + dx) C + c of a pixel becomes channel c of the pixel (rows y + dy,
+    /// columns x + dx), for a patch of so many rows and columns.
+    fn depth_to_space(&mut self, patch: [usize; 2]) -> Result<()> {
+        let _ = patch;
         Err(missing("depth to space"))
     }
 
@@ -102,6 +105,96 @@ pub(crate) trait Emit {
     fn adaptive_norm(&mut self, name: &str, norm: NormSpec) -> Result<()> {
         let _ = norm;
         Err(missing(name))
+    }
+
+    /// x W^T + b at every pixel, `[outputs, C]`.
+    fn linear(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let _ = outputs;
+        Err(missing(name))
+    }
+
+    /// A convolution whose stride is its window: each patch becomes a pixel.
+    fn patch_embedding(&mut self, name: &str, outputs: usize, patch: [usize; 2]) -> Result<()> {
+        let _ = (outputs, patch);
+        Err(missing(name))
+    }
+
+    /// A transposed convolution whose stride is its window: each pixel becomes a patch.
+    fn patch_pixels(&mut self, name: &str, outputs: usize, patch: [usize; 2]) -> Result<()> {
+        let _ = (outputs, patch);
+        Err(missing(name))
+    }
+
+    /// Adds a vector of its own to every pixel of a grid, `[1, T, C]`, or one to all, `[1, 1, C]`.
+    fn positions(&mut self, name: &str, grid: Option<[usize; 2]>) -> Result<()> {
+        let _ = grid;
+        Err(missing(name))
+    }
+
+    /// LayerNorm over the channels of each pixel.
+    fn layer_norm(&mut self, name: &str, eps: f64) -> Result<()> {
+        let _ = eps;
+        Err(missing(name))
+    }
+
+    /// A function of every number.
+    fn nonlinearity(&mut self, what: Nonlinearity) -> Result<()> {
+        Err(missing(&format!("{what:?}")))
+    }
+
+    /// A layer of a pre-norm transformer over the pixels: x + out(attention(norm(x))), then x plus the
+    /// feed-forward block of its norm.
+    fn transformer_layer(&mut self, name: &str, spec: TransformerSpec) -> Result<()> {
+        let _ = spec;
+        Err(missing(name))
+    }
+
+    /// One row of the class, patches and latents, each with its position.
+    fn token_row(&mut self, row: TokenRow) -> Result<()> {
+        Err(missing(row.side))
+    }
+
+    /// The pixels from `first` on, as a map of so many rows and columns.
+    fn take_pixels(&mut self, first: usize, [height, width]: [usize; 2]) -> Result<()> {
+        Err(missing(&format!("{height}x{width} pixels from {first} on")))
+    }
+
+    /// Takes the channels of T pixels, one pixel after another, for C rows of T numbers: the columns of
+    /// those are the new pixels.
+    fn pixels_as_channels(&mut self) -> Result<()> {
+        Err(missing("pixels as channels"))
+    }
+
+    /// Softmax over the channels, each of which is the logit of a code: their mixture, by the `weight` of
+    /// that name, `[codes, dim]`.
+    fn mixture(&mut self, name: &str, [codes, dim]: [usize; 2]) -> Result<()> {
+        let _ = (codes, dim);
+        Err(missing(name))
+    }
+
+    /// Norm, 1x1 to a larger width, 3x3 of each channel by itself, 1x1, plus the input: `pre_norm`,
+    /// `conv1_1x1`, `conv2_kxk`, `conv3_1x1`, with GELU between them.
+    fn inverted_bottleneck(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        spec: InvertedSpec,
+    ) -> Result<()> {
+        let _ = (outputs, spec);
+        Err(missing(name))
+    }
+
+    /// A projection to another width by attention, whose heads are as wide as the narrower side: going
+    /// down their mean is taken, going up they lie side by side; beside a linear map and in front of a
+    /// gated block of width `hidden`.
+    fn attention_projection(&mut self, name: &str, outputs: usize, hidden: usize) -> Result<()> {
+        let _ = (outputs, hidden);
+        Err(missing(name))
+    }
+
+    /// Says that the names to come are those below this one.
+    fn enter(&mut self, part: &'static str) -> Result<()> {
+        Err(missing(part))
     }
 }
 
@@ -160,6 +253,9 @@ pub(crate) enum Resample {
     /// A row of zeros above where the height is odd, a column of zeros on the left where the width
     /// is: what halves an even side then halves an odd one as TensorFlow's `SAME` does.
     Even,
+    /// The mean of the 3x3 pixels around every second one, those outside of the map left out: rounds the
+    /// size up.
+    Neighbours,
 }
 
 /// `count` residual blocks `{name}.0`, `{name}.1`, ...; the first changes the width.

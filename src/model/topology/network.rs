@@ -3,7 +3,7 @@
 use super::emit::Emit;
 use super::geometry::Io;
 use super::maskgit::Halving;
-use super::{dalle, maskgit, open_magvit2, vqgan, vqvae};
+use super::{dalle, maskgit, open_magvit2, titok, unitok, vit_vqgan, vqgan, vqvae};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
 
@@ -19,11 +19,10 @@ pub(crate) fn encoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::VqganPlus(c) => maskgit::encoder(e, c, Halving::Strided, io),
         Architecture::OpenMagvit2(c) => open_magvit2::encoder(e, c, io),
         Architecture::Dalle(c) => dalle::encoder(e, c, io),
-        Architecture::Vqvae2(_)
-        | Architecture::VitVqgan(_)
-        | Architecture::Titok(_)
-        | Architecture::Unitok(_)
-        | Architecture::Onnx(_) => Err(no_sequence()),
+        Architecture::VitVqgan(c) => vit_vqgan::encoder(e, c, io),
+        Architecture::Titok(c) => titok::encoder(e, c, io),
+        Architecture::Unitok(c) => unitok::encoder(e, c, io),
+        Architecture::Vqvae2(_) | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
 
@@ -38,11 +37,10 @@ pub(crate) fn decoder(e: &mut impl Emit, architecture: &Architecture, io: Io) ->
         Architecture::Maskgit(c) | Architecture::VqganPlus(c) => maskgit::decoder(e, c, io),
         Architecture::OpenMagvit2(c) => open_magvit2::decoder(e, c, io),
         Architecture::Dalle(c) => dalle::decoder(e, c, io),
-        Architecture::Vqvae2(_)
-        | Architecture::VitVqgan(_)
-        | Architecture::Titok(_)
-        | Architecture::Unitok(_)
-        | Architecture::Onnx(_) => Err(no_sequence()),
+        Architecture::VitVqgan(c) => vit_vqgan::decoder(e, c, io),
+        Architecture::Titok(c) => titok::decoder(e, c, io),
+        Architecture::Unitok(c) => unitok::decoder(e, c, io),
+        Architecture::Vqvae2(_) | Architecture::Onnx(_) => Err(no_sequence()),
     }
 }
 
@@ -54,13 +52,12 @@ pub(crate) fn decoder_input(architecture: &Architecture, io: Io) -> usize {
     }
 }
 
-/// Whether both halves are plain sequences of convolutional layers. VQ-VAE-2 has a quantizer
-/// between its parts, each of which is one (`vqvae2`); ViT-VQGAN, TiTok and UniTok are transformers.
+/// Whether both halves are plain sequences of layers. VQ-VAE-2 has a quantizer between its parts, each
+/// of which is one (`vqvae2`).
 pub(crate) fn is_sequence(architecture: &Architecture) -> bool {
-    use Architecture::{Onnx, Titok, Unitok, VitVqgan, Vqvae2};
-    !matches!(architecture, Vqvae2(_) | VitVqgan(_) | Titok(_) | Unitok(_) | Onnx(_))
+    !matches!(architecture, Architecture::Vqvae2(_) | Architecture::Onnx(_))
 }
 
 fn no_sequence() -> Error {
-    Error::internal("this architecture is no sequence of convolutional layers")
+    Error::internal("this architecture is no sequence of layers")
 }

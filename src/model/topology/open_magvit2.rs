@@ -36,7 +36,7 @@ pub(crate) fn decoder(e: &mut impl Emit, config: &ResnetConfig, io: Io) -> Resul
         if i > 0 {
             let name = format!("decoder.up.{i}.upsample.conv1");
             e.conv(&name, 4 * width, ConvGeometry::SAME_3)?;
-            e.depth_to_space()?;
+            e.depth_to_space([2, 2])?;
         }
     }
     e.norm_silu("decoder.norm_out", spec.norm)?;

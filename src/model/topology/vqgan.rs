@@ -78,7 +78,7 @@ pub(crate) fn decoder(e: &mut impl Emit, config: &VqganConfig, io: Io) -> Result
     e.norm_silu("decoder.norm_out", spec.norm)?;
     let patch = config.variant.patch.unwrap_or(1);
     e.conv("decoder.conv_out", io.channels * patch * patch, ConvGeometry::SAME_3)?;
-    (0..patch.ilog2()).try_for_each(|_| e.depth_to_space())
+    (0..patch.ilog2()).try_for_each(|_| e.depth_to_space([2, 2]))
 }
 
 /// Emu3's encoder after its last layer for one frame. Of the equal frames that a picture is, each

@@ -2,7 +2,7 @@
 
 use super::graph::{Graph, Name};
 use super::proto::{Attribute, Kind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::topology::{
     BottleneckSpec, ConvGeometry, ConvSpec, Emit, NormSpec, Resample, ResnetSpec, Shortcut,
 };
@@ -281,11 +281,15 @@ impl Emit for Graph {
             Resample::Largest => self.pooled(&x, "MaxPool"),
             Resample::Double => self.doubled(&x),
             Resample::Even => self.even(&x),
+            Resample::Neighbours => {
+                return Err(Error::internal("a mean of neighbours isn't written as ONNX"));
+            }
         };
         self.gives(map, channels)
     }
 
-    fn depth_to_space(&mut self) -> Result<()> {
+    fn depth_to_space(&mut self, patch: [usize; 2]) -> Result<()> {
+        debug_assert_eq!(patch, [2, 2], "what convolutional networks have");
         let (x, channels) = (self.last.clone(), self.channels);
         let attributes = [Attribute::Int("blocksize", 2), Attribute::Text("mode", "DCR")];
         let map = self.op("DepthToSpace", &[&x], &attributes);

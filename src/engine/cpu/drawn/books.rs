@@ -10,6 +10,8 @@ use crate::model::quantizer::{normalise_rows, sign_bits, sign_bits_high};
 /// Codebooks as each rule compares with them.
 pub(super) struct Books<'a> {
     config: &'a ModelConfig,
+    /// D of a code.
+    length: usize,
     /// `[K, D]` of each level, as they are; empty for rules without.
     pub per_level: Vec<Vec<f32>>,
     bias: Vec<f32>,
@@ -17,7 +19,8 @@ pub(super) struct Books<'a> {
 
 impl<'a> Books<'a> {
     pub(super) fn new(drawn: &'a Drawn) -> Books<'a> {
-        let QuantizerConfig { rule, codes, dim, .. } = drawn.config.quantizer;
+        let QuantizerConfig { rule, codes, .. } = drawn.config.quantizer;
+        let length = drawn.config.quantizer.code_length();
         let floats = |tensor: &Tensor| -> Vec<f32> {
             tensor.flatten_all().expect("flat").to_vec1().expect("floats")
         };
@@ -32,21 +35,29 @@ impl<'a> Books<'a> {
             _ => "quantize.embedding.weight",
         };
         let mut per_level: Vec<Vec<f32>> = match weights.get(name) {
-            Some(all) => floats(all).chunks_exact(codes * dim).map(<[f32]>::to_vec).collect(),
+            Some(all) => floats(all).chunks_exact(codes * length).map(<[f32]>::to_vec).collect(),
             None => ["quantize_b.embed", "quantize_t.embed"]
                 .into_iter()
                 .filter_map(transposed)
                 .collect(),
         };
         if rule == QuantizerRule::L2Normalised {
-            per_level.iter_mut().for_each(|book| normalise_rows(book, dim));
+            per_level.iter_mut().for_each(|book| normalise_rows(book, length));
         }
         let bias = weights.get("quantize.proj.bias").map(floats).unwrap_or_default();
-        Books { config: &drawn.config, per_level, bias }
+        Books { config: &drawn.config, length, per_level, bias }
     }
 
-    /// Every level's codes, each of what the levels before it left over.
+    /// Every level's codes, each of what the levels before it left over, or of its own part.
     pub(super) fn all_right(&self, latents: &[f32], codes: &[Vec<u32>]) -> Result<(), String> {
+        if self.config.quantizer.books > 1 {
+            let part = |book: usize| -> Vec<f32> {
+                let rows = latents.chunks_exact(self.config.quantizer.dim);
+                rows.flat_map(|z| &z[book * self.length..][..self.length]).copied().collect()
+            };
+            let mut books = codes.iter().enumerate();
+            return books.try_for_each(|(book, codes)| self.right(book, &part(book), codes, 0.0));
+        }
         let mut rest = latents.to_vec();
         for (level, codes) in codes.iter().enumerate() {
             self.right(level, &rest, codes, 0.0)?;
@@ -113,7 +124,8 @@ impl<'a> Books<'a> {
         codes: &[u32],
         slack: f64,
     ) -> Option<usize> {
-        let QuantizerConfig { rule, codes: count, dim, .. } = self.config.quantizer;
+        let QuantizerConfig { rule, codes: count, .. } = self.config.quantizer;
+        let dim = self.length;
         let mut latents = latents.to_vec();
         if rule == QuantizerRule::L2Normalised {
             normalise_rows(&mut latents, dim);
@@ -135,7 +147,7 @@ impl<'a> Books<'a> {
     /// Code `k`'s score for a latent and how far float32 may be from it, where the latent itself
     /// may be off by `moved`.
     fn score(&self, level: usize, z: &[f32], k: usize, moved: f64) -> (f64, f64) {
-        let QuantizerConfig { rule, dim, .. } = self.config.quantizer;
+        let (rule, dim) = (self.config.quantizer.rule, self.length);
         let e = &self.per_level[level][k * dim..][..dim];
         let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
             z.iter().zip(e).map(|(&z, &e)| f(f64::from(z), f64::from(e))).sum()

@@ -189,7 +189,8 @@ impl Sides<'_> {
         let books = Books::new(self.drawn);
         let two = matches!(self.drawn.config.levels(), 2)
             && books.per_level.len() == 2
-            && self.drawn.config.quantizer.depth == 1;
+            && self.drawn.config.quantizer.depth == 1
+            && self.drawn.config.quantizer.books == 1;
         self.tally.tokens += ours.iter().map(Vec::len).sum::<usize>();
         let differ = |l: usize| ours[l].iter().zip(&theirs[l]).filter(|(a, b)| a != b).count();
         self.tally.explained += (0..ours.len()).map(differ).sum::<usize>();

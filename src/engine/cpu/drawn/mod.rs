@@ -8,6 +8,7 @@
 mod books;
 mod compare;
 pub(super) mod model;
+mod transformers;
 
 use compare::{Tally, compare};
 use model::{Family, Random};
@@ -77,4 +78,14 @@ fn any_vqvae2_gives_what_candle_gives() {
 #[test]
 fn any_vit_vqgan_gives_what_candle_gives() {
     hold(Family::VitVqgan);
+}
+
+#[test]
+fn any_titok_gives_what_candle_gives() {
+    hold(Family::Titok);
+}
+
+#[test]
+fn any_unitok_gives_what_candle_gives() {
+    hold(Family::Unitok);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::transformers;
 use crate::engine::cpu::tests::Maker;
 use crate::engine::interface::{CodeGrid, Encoded, PixelBatch};
 use crate::model;
@@ -37,11 +38,11 @@ impl Random {
     }
 
     /// From `low` to `high`.
-    fn among(&mut self, low: usize, high: usize) -> usize {
+    pub(super) fn among(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
@@ -50,7 +51,7 @@ impl Random {
     }
 
     /// Small ones as often as large ones.
-    fn width(&mut self) -> usize {
+    pub(super) fn width(&mut self) -> usize {
         let most = self.of(&[4, 16, 40, WIDTH_MAX]);
         self.among(1, most)
     }
@@ -71,6 +72,8 @@ pub(crate) enum Family {
     Dalle,
     Vqvae2,
     VitVqgan,
+    Titok,
+    Unitok,
 }
 
 /// A model with what goes into it.
@@ -157,7 +160,11 @@ fn architecture(family: Family, r: &mut Random) -> Architecture {
             res_blocks: r.below(3),
             res_channels: r.width(),
         }),
-        Family::VitVqgan => Architecture::VitVqgan(vit_vqgan(parts, r)),
+        Family::VitVqgan => Architecture::VitVqgan(transformers::vit_vqgan(parts, r)),
+        Family::Titok => Architecture::Titok(transformers::titok(parts, sizes.resnet(r), r)),
+        Family::Unitok => {
+            Architecture::Unitok(transformers::unitok(parts, r.of(&[1, 3, 8, 16]), r))
+        }
     }
 }
 
@@ -242,23 +249,13 @@ impl Sizes {
     }
 }
 
-fn vit_vqgan(parts: Parts, r: &mut Random) -> VitVqganConfig {
-    let mut transformer = || TransformerConfig {
-        dim: r.width(),
-        depth: r.among(1, 2),
-        heads: r.among(1, 4),
-        head_dim: r.among(1, 20),
-        mlp_dim: r.width(),
-    };
-    let (encoder, decoder) = (transformer(), transformer());
-    let mut pair = || [r.among(1, 7), r.among(1, 7)];
-    VitVqganConfig { patch: pair(), grid: pair(), encoder, decoder, parts }
-}
-
 fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> QuantizerConfig {
     use QuantizerRule::{Dot, Fsq, L2, L2Normalised, Logits, Projection, Sign, SignHigh};
     let (codes, dim) = (r.of(&[1, 3, 16, 40, 150, 300]), r.width());
     let codes = r.among(1, codes);
+    if let Architecture::Unitok(c) = architecture {
+        return books(c, codes, r);
+    }
     let rule = match family {
         Family::Dalle => Logits,
         Family::Vqvae2 => r.of(&[L2, L2, L2Normalised]),
@@ -278,7 +275,7 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
         }
         // The encoder and the projection of a decoder's file were left out.
         Projection if parts(architecture) == Parts::Decoder => QuantizerConfig::new(L2, codes, dim),
-        L2 if family != Family::Vqvae2 && r.one_in(3) => {
+        L2 if !matches!(family, Family::Vqvae2 | Family::Titok) && r.one_in(3) => {
             QuantizerConfig { depth: r.among(2, 4), ..QuantizerConfig::new(L2, codes, dim) }
         }
         rule => QuantizerConfig {
@@ -286,6 +283,15 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
             ..QuantizerConfig::new(rule, codes, dim)
         },
     }
+}
+
+/// Of a UniTok: books side by side, or one, whose codes together divide both widths.
+fn books(config: &UnitokConfig, codes: usize, r: &mut Random) -> QuantizerConfig {
+    let [a, b] = [config.encoder.dim, config.decoder.dim];
+    let fits = |dim: &usize| a % dim == 0 && b % dim == 0 && *dim < a.min(b);
+    let dim = [16, 8, 3, 1].into_iter().find(fits).unwrap_or(1);
+    let books = [4, 2].into_iter().find(|books| dim % books == 0 && r.one_in(2)).unwrap_or(1);
+    QuantizerConfig { books, ..QuantizerConfig::new(QuantizerRule::L2Normalised, codes, dim) }
 }
 
 fn parts(architecture: &Architecture) -> Parts {
@@ -318,8 +324,10 @@ fn weights(config: &ModelConfig, r: &mut Random) -> BTreeMap<String, Tensor> {
 /// Images, height and width: mostly what the model takes, one in twelve whatever it is.
 fn size(config: &ModelConfig, r: &mut Random) -> (usize, usize, usize) {
     let count = r.among(1, 3);
-    if let Architecture::VitVqgan(c) = &config.architecture {
-        let [height, width] = [0, 1].map(|i| c.grid[i] * c.patch[i]);
+    if let Architecture::VitVqgan(VitVqganConfig { grid, patch, .. })
+    | Architecture::Titok(TitokConfig { grid, patch, .. }) = &config.architecture
+    {
+        let [height, width] = [0, 1].map(|i| grid[i] * patch[i]);
         return (count, height + usize::from(r.one_in(12)), width);
     }
     let least = match &config.architecture {
@@ -355,10 +363,10 @@ fn widest(architecture: &Architecture) -> usize {
         Architecture::Vqvae(c) => c.hidden / 2 + 1,
         Architecture::Vqvae2(c) => c.channels / 2 + 1,
         Architecture::Dalle(c) => 4 * c.hidden,
-        Architecture::VitVqgan(_)
-        | Architecture::Titok(_)
-        | Architecture::Unitok(_)
-        | Architecture::Onnx(_) => 1,
+        Architecture::Unitok(c) => {
+            c.stages.iter().map(|stage| stage.width.max(stage.hidden)).max().unwrap_or(1)
+        }
+        Architecture::VitVqgan(_) | Architecture::Titok(_) | Architecture::Onnx(_) => 1,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::steps::{Before, Graph, Slot, Step};
+use super::steps::{Around, Before, Graph, Slot, Step};
 use crate::engine::cpu::feature_map::{MapShape, resampled};
+use crate::engine::cpu::kernels::channel_stride;
 use crate::engine::cpu::layer::{Algorithm, pack_ahead};
 
 /// Bytes of an image's maps that are large: those of an f16 VQGAN for 1,000 x 1,000 pixels.
@@ -85,21 +86,51 @@ impl Graph {
                 let width = layer.geometry.output(input.width * factor);
                 (MapShape::padded(height, width, layer.outputs), layer.algorithm(height, width))
             }
-            Step::Attend { channels, .. } => {
+            Step::Attend { heads, channels, .. } => {
+                let channels = match heads {
+                    1 => channels,
+                    heads => heads * channel_stride(channels),
+                };
                 (MapShape::padded(input.height, input.width, channels), Algorithm::Pointwise)
             }
-            Step::Shuffle { channels, .. } => (
-                MapShape::padded(2 * input.height, 2 * input.width, channels),
+            Step::Shuffle { channels, patch: [rows, columns], .. } => (
+                MapShape::padded(rows * input.height, columns * input.width, channels),
                 Algorithm::Pointwise,
             ),
             Step::Resample { how, .. } => {
                 let (height, width) = resampled(how, input.height, input.width);
                 (MapShape { height, width, ..input }, Algorithm::Pointwise)
             }
-            Step::Modulate { .. } => {
+            Step::Modulate { .. } | Step::LayerNorm { .. } | Step::Reread { .. } => {
                 (MapShape::padded(input.height, input.width, input.channels), Algorithm::Pointwise)
             }
-            Step::Adapt { .. } | Step::Silu { .. } => (input, Algorithm::Pointwise),
+            Step::Adapt { .. }
+            | Step::Elementwise { .. }
+            | Step::Softmax { .. }
+            | Step::Add { .. } => (input, Algorithm::Pointwise),
+            ref step => (self.shape_of_tokens(step, input), Algorithm::Pointwise),
+        }
+    }
+
+    /// The shape that a step gives which only transformers have.
+    fn shape_of_tokens(&self, step: &Step, input: MapShape) -> MapShape {
+        let MapShape { height, width, channels, .. } = input;
+        match *step {
+            Step::Gather { patch: [rows, columns], .. } => {
+                MapShape::padded(height / rows, width / columns, rows * columns * channels)
+            }
+            Step::Gate { channels, .. } => MapShape::padded(height, width, channels),
+            Step::Depthwise { layer, .. } => {
+                let stride = self.depthwise[layer].stride;
+                MapShape::padded(height.div_ceil(stride), width.div_ceil(stride), channels)
+            }
+            Step::Surround { around, .. } => {
+                let Around { before, after, .. } = &self.arounds[around];
+                let more = (before.len() + after.len()) / channels.max(1);
+                MapShape::padded(1, height * width + more, channels)
+            }
+            Step::Take { size: [height, width], .. } => MapShape::padded(height, width, channels),
+            _ => input,
         }
     }
 

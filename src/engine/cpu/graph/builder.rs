@@ -5,18 +5,20 @@ use candle_core::{DType, Device, Tensor};
 
 use super::steps::{Before, Graph, Slot};
 use crate::engine::cpu::feature_map::Modulation;
-use crate::engine::cpu::kernels::{Isa, Residual};
+use crate::engine::cpu::kernels::{Elementwise, Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;
 use crate::engine::cpu::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
 use crate::model::config::Architecture;
 use crate::model::topology::{
-    self, BottleneckSpec, ConvGeometry, ConvSpec, Emit, Io, NormSpec, Resample, ResnetSpec,
-    Shortcut,
+    self, BottleneckSpec, ConvGeometry, ConvSpec, Emit, InvertedSpec, Io, Nonlinearity, NormSpec,
+    Resample, ResnetSpec, Shortcut, TokenRow, TransformerSpec,
 };
 use crate::weights::store::{Weight, Weights};
 
+mod inverted;
 mod norms;
+mod tokens;
 
 /// A graph under construction.
 pub(crate) struct Builder<'a> {
@@ -30,6 +32,8 @@ pub(crate) struct Builder<'a> {
     codes: Slot,
     /// What stands in front of the next convolution.
     before: Before,
+    /// What the names of weights begin with.
+    prefix: String,
 }
 
 /// Pixels in the input range, `[H, W, C]`, to latents in front of the quantizer.
@@ -65,7 +69,15 @@ impl<'a> Builder<'a> {
     pub(crate) fn new(isa: Isa, weights: &'a Weights, channels: usize) -> Self {
         let graph = Graph::new(isa, channels);
         let input = graph.input();
-        Builder { weights, x: input, codes: input, graph, channels, before: Before::Nothing }
+        Builder {
+            weights,
+            x: input,
+            codes: input,
+            graph,
+            channels,
+            before: Before::Nothing,
+            prefix: String::new(),
+        }
     }
 
     /// What was emitted; `kept` is read beside its result.
@@ -96,14 +108,15 @@ impl<'a> Builder<'a> {
         Ok(self.weight(name)?.tensor()?.to_dtype(DType::F32)?)
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.weights.get(name).is_some()
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.weights.get(&format!("{}{name}", self.prefix)).is_some()
     }
 
     /// The same where it lies.
     fn weight(&self, name: &str) -> Result<&Weight> {
+        let name = format!("{}{name}", self.prefix);
         let missing = || Error::invalid(format!("the checkpoint has no tensor `{name}`"));
-        self.weights.get(name).ok_or_else(missing)
+        self.weights.get(&name).ok_or_else(missing)
     }
 
     fn layer(&self, name: &str, conv: impl Into<ConvSpec>) -> Result<ConvLayer> {
@@ -115,7 +128,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Convolves the map into a slot, adding to what stands there.
-    fn add_into(&mut self, layer: ConvLayer, from: Slot, to: Slot, before: Before) {
+    pub(super) fn add_into(&mut self, layer: ConvLayer, from: Slot, to: Slot, before: Before) {
         self.graph.convolve(layer, from, to, before, Residual::Output);
         self.graph.release(from);
         self.x = to;
@@ -185,7 +198,7 @@ impl Emit for Builder<'_> {
     fn upsample(&mut self, name: &str) -> Result<()> {
         let layer = self.layer(name, ConvGeometry::SAME_3)?;
         let to = self.graph.acquire();
-        self.graph.convolve_upsampled(layer, self.x, to);
+        self.graph.convolve_upsampled(layer, self.x, to, Before::Nothing);
         self.graph.release(self.x);
         self.x = to;
         Ok(())
@@ -196,7 +209,7 @@ impl Emit for Builder<'_> {
         let (weight, bias) = transposed(&weight, &self.tensor(&format!("{name}.bias"))?)?;
         self.convolve(ConvLayer::new(name, weight, Some(&bias), ConvGeometry::SAME_3)?);
         debug_assert_eq!(self.channels, 4 * outputs);
-        self.depth_to_space()
+        self.depth_to_space([2, 2])
     }
 
     fn norm_silu(&mut self, name: &str, norm: NormSpec) -> Result<()> {
@@ -247,7 +260,7 @@ impl Emit for Builder<'_> {
         let (projected, mixed) = (self.graph.acquire(), self.graph.acquire());
         self.graph.convolve(layer, normed, projected, before, Residual::None);
         self.release_normed(normed, self.x);
-        self.graph.attend(projected, mixed, self.channels);
+        self.graph.attend(projected, mixed, 1, self.channels);
         self.graph.release(projected);
         let layer = self.layer(&format!("{name}.proj_out"), ConvGeometry::POINT)?;
         self.add_into(layer, mixed, self.x, Before::Nothing);
@@ -255,7 +268,7 @@ impl Emit for Builder<'_> {
     }
 
     fn silu(&mut self) -> Result<()> {
-        self.graph.silu(self.x);
+        self.graph.elementwise(Elementwise::Silu, self.x);
         Ok(())
     }
 
@@ -323,17 +336,15 @@ impl Emit for Builder<'_> {
     fn resample(&mut self, how: Resample) -> Result<()> {
         let to = self.graph.acquire();
         self.graph.resample(self.x, to, how);
-        self.graph.release(self.x);
-        self.x = to;
+        self.replace(to, self.channels);
         Ok(())
     }
 
-    fn depth_to_space(&mut self) -> Result<()> {
-        self.channels /= 4;
+    fn depth_to_space(&mut self, patch: [usize; 2]) -> Result<()> {
+        let channels = self.channels / (patch[0] * patch[1]);
         let to = self.graph.acquire();
-        self.graph.shuffle(self.x, to, self.channels);
-        self.graph.release(self.x);
-        self.x = to;
+        self.graph.shuffle(self.x, to, channels, patch);
+        self.replace(to, channels);
         Ok(())
     }
 
@@ -351,6 +362,84 @@ impl Emit for Builder<'_> {
             beta: linear("beta")?,
         };
         self.graph.adapt(modulation, self.x);
+        Ok(())
+    }
+
+    fn linear(&mut self, name: &str, _: usize) -> Result<()> {
+        let layer = self.linear_layer(name)?;
+        self.convolve(layer);
+        Ok(())
+    }
+
+    fn patch_embedding(&mut self, name: &str, _: usize, patch: [usize; 2]) -> Result<()> {
+        self.embed_patches(name, patch)
+    }
+
+    fn patch_pixels(&mut self, name: &str, outputs: usize, patch: [usize; 2]) -> Result<()> {
+        self.spread_patches(name, outputs, patch)
+    }
+
+    fn positions(&mut self, name: &str, _: Option<[usize; 2]>) -> Result<()> {
+        let positions = self.tensor(name)?.flatten_all()?.to_vec1()?;
+        self.graph.add(positions, self.x);
+        Ok(())
+    }
+
+    fn layer_norm(&mut self, name: &str, eps: f64) -> Result<()> {
+        let normed = self.layer_normed(name, eps, self.x)?;
+        self.replace(normed, self.channels);
+        Ok(())
+    }
+
+    fn nonlinearity(&mut self, what: Nonlinearity) -> Result<()> {
+        self.before = what.into();
+        Ok(())
+    }
+
+    fn transformer_layer(&mut self, name: &str, spec: TransformerSpec) -> Result<()> {
+        self.transform(name, spec)
+    }
+
+    fn token_row(&mut self, row: TokenRow) -> Result<()> {
+        self.surround_tokens(row)
+    }
+
+    fn take_pixels(&mut self, first: usize, size: [usize; 2]) -> Result<()> {
+        let to = self.graph.acquire();
+        self.graph.take(self.x, to, first, size);
+        self.replace(to, self.channels);
+        Ok(())
+    }
+
+    fn pixels_as_channels(&mut self) -> Result<()> {
+        let to = self.graph.acquire();
+        self.graph.reread(self.x, to);
+        self.replace(to, self.channels);
+        Ok(())
+    }
+
+    fn mixture(&mut self, name: &str, _: [usize; 2]) -> Result<()> {
+        self.graph.softmax(self.x);
+        let codes = self.tensor(&format!("{name}.weight"))?;
+        self.convolve(tokens::point(name, codes.t()?.contiguous()?, None)?);
+        Ok(())
+    }
+
+    fn inverted_bottleneck(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        spec: InvertedSpec,
+    ) -> Result<()> {
+        self.invert(name, outputs, spec)
+    }
+
+    fn attention_projection(&mut self, name: &str, outputs: usize, _: usize) -> Result<()> {
+        self.project(name, outputs)
+    }
+
+    fn enter(&mut self, part: &'static str) -> Result<()> {
+        self.prefix = format!("{}{part}.", self.prefix);
         Ok(())
     }
 }

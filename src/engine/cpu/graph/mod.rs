@@ -5,6 +5,7 @@ mod bind;
 pub(super) mod builder;
 mod run;
 mod steps;
+mod tokens;
 
 pub(super) use bind::BoundGraph;
 pub(super) use run::Arena;

@@ -29,7 +29,7 @@ const PART_QUERIES: usize = 192;
 /// The memory that one image at a time is computed in. Grows to the largest size it has seen.
 #[derive(Default)]
 pub(crate) struct Arena {
-    slots: Vec<Buffer>,
+    pub(super) slots: Vec<Buffer>,
     moments: Vec<Moments>,
     /// Of each part of a step's output.
     partial: Vec<Moments>,
@@ -96,7 +96,7 @@ impl Arena {
     }
 
     /// A step without weights from a slot to another, and the moments that are read of it.
-    fn rearranged(
+    pub(super) fn rearranged(
         &mut self,
         from: Slot,
         to: Slot,
@@ -172,14 +172,14 @@ impl Graph {
                     let pixels = shapes.output.height * shapes.output.width;
                     profiler(&layer.name, shapes.algorithm, layer.operations(pixels));
                 }
-                Step::Attend { from, to, channels } => {
-                    self.attend_step((from, to), (pixels, channels), arena, threads);
-                    let operations = 4.0 * (pixels * pixels) as f64 * channels as f64;
+                Step::Attend { from, to, heads, channels } => {
+                    self.attend_step((from, to), (pixels, heads, channels), arena, threads);
+                    let operations = 4.0 * (pixels * pixels) as f64 * (heads * channels) as f64;
                     profiler("attention", shapes.algorithm, operations);
                 }
-                Step::Shuffle { from, to, channels } => {
+                Step::Shuffle { from, to, channels, patch } => {
                     arena.rearranged(from, to, shapes, |from, to| {
-                        shuffle(from, shapes.input, to, channels);
+                        shuffle(from, shapes.input, to, channels, patch);
                     });
                     profiler("shuffle", shapes.algorithm, 0.0);
                 }
@@ -197,10 +197,9 @@ impl Graph {
                     self.modulate_step(norm, (from, by, to), shapes, arena, threads);
                     profiler("modulate", shapes.algorithm, 0.0);
                 }
-                Step::Silu { slot } => {
-                    let map = &mut arena.slots[slot.0][..shapes.input.len()];
-                    map.iter_mut().for_each(|x| *x /= 1.0 + (-*x).exp());
-                    profiler("silu", shapes.algorithm, 0.0);
+                ref step => {
+                    let name = self.token_step(step, shapes, arena, threads);
+                    profiler(name, shapes.algorithm, 0.0);
                 }
             }
         }
@@ -253,19 +252,22 @@ impl Graph {
     fn attend_step(
         &self,
         (from, to): (Slot, Slot),
-        (pixels, channels): (usize, usize),
+        (pixels, heads, channels): (usize, usize, usize),
         arena: &mut Arena,
         threads: Threads,
     ) {
         let mut output = std::mem::take(&mut arena.slots[to.0]);
         let scale = (1.0 / (channels as f64).sqrt()) as f32;
-        let from = Attention { data: &arena.slots[from.0], pixels, channels, scale };
-        let all = KeysValues::pack(self.isa, from, &mut arena.scratch);
-        let stride = channel_stride(channels);
-        let parts = output[..pixels * stride].chunks_mut(PART_QUERIES * stride);
-        threads.each(parts.enumerate(), |(index, part)| {
-            arena.parts.with(|scratch| attention(&all, index * PART_QUERIES, part, scratch));
-        });
+        let row = heads * channel_stride(channels);
+        for head in 0..heads {
+            let data = &arena.slots[from.0][..];
+            let from = Attention { data, pixels, heads, head, channels, scale };
+            let all = KeysValues::pack(self.isa, from, &mut arena.scratch);
+            let parts = output[..pixels * row].chunks_mut(PART_QUERIES * row);
+            threads.each(parts.enumerate(), |(index, part)| {
+                arena.parts.with(|scratch| attention(&all, index * PART_QUERIES, part, scratch));
+            });
+        }
         arena.slots[to.0] = output;
     }
 
@@ -298,7 +300,7 @@ impl Graph {
                 arena.scale[..shape.stride].copy_from_slice(&affine.scale);
                 arena.shift[..shape.stride].copy_from_slice(&affine.shift);
             }
-            Before::Nothing | Before::Relu => {}
+            Before::Nothing | Before::Relu | Before::Tanh | Before::Gelu => {}
         }
     }
 
@@ -322,6 +324,8 @@ impl Graph {
         let activation = match before {
             Before::Nothing => Activation::Identity,
             Before::Relu => Activation::Relu,
+            Before::Tanh => Activation::Tanh,
+            Before::Gelu => Activation::Gelu,
             Before::Norm(_) => Activation::Affine { scale, shift },
             Before::NormSilu(_) | Before::AffineSilu(_) | Before::Silu => {
                 Activation::AffineSilu { scale, shift }

@@ -1,4 +1,4 @@
-//! Owns single-head attention over the pixels of a map.
+//! Owns attention over the pixels of a map, one head at a time.
 
 use super::buffer::Buffer;
 use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
@@ -11,18 +11,34 @@ const QUERIES: usize = 48;
 /// Softmax sums in this many lanes at every instruction set, so that instruction sets agree on the bits.
 const SUM_LANES: usize = 16;
 
-/// Queries, keys and values of a map of `pixels`, channel strides side by side:
-/// `[pixels, 3 * channel_stride(channels)]`.
+/// Queries, keys and values of a map of `pixels`: at each pixel the three of one head, channel strides
+/// side by side, then those of the next, `[pixels, heads, 3 * channel_stride(channels)]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
     /// The floats.
     pub data: &'a [f32],
     /// Height times width.
     pub pixels: usize,
+    /// How many heads.
+    pub heads: usize,
+    /// Which of them.
+    pub head: usize,
     /// Channels of each.
     pub channels: usize,
     /// What scores are multiplied by; channels^-0.5.
     pub scale: f32,
+}
+
+impl Attention<'_> {
+    /// Floats from a pixel to the next.
+    fn row(&self) -> usize {
+        self.heads * 3 * channel_stride(self.channels)
+    }
+
+    /// Where a pixel's queries, keys or values begin.
+    fn part(&self, pixel: usize, part: usize) -> usize {
+        pixel * self.row() + (3 * self.head + part) * channel_stride(self.channels)
+    }
 }
 
 /// The keys and values of a map, packed for all of its queries.
@@ -37,7 +53,8 @@ impl<'a> KeysValues<'a> {
     /// Packs them into the scratch.
     pub(crate) fn pack(isa: Isa, from: Attention<'a>, scratch: &'a mut Buffer) -> KeysValues<'a> {
         let stride = channel_stride(from.channels);
-        assert!(from.data.len() >= from.pixels * 3 * stride, "projections too short");
+        assert!(from.data.len() >= from.pixels * from.row(), "projections too short");
+        assert!(from.head < from.heads, "more heads than there are");
         let width = isa.panel();
         let keys = from.pixels.next_multiple_of(width) * from.channels;
         let values = from.pixels * stride.next_multiple_of(width);
@@ -60,17 +77,15 @@ impl Kernel for Pack<'_> {
     type Out = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Attention { data, pixels, channels, .. } = self.from;
-        pack_keys(data, pixels, channels, self.width, self.keys);
-        pack_values(data, pixels, channels, self.width, self.values);
+        pack_keys(&self.from, self.width, self.keys);
+        pack_values(&self.from, self.width, self.values);
     }
 }
 
 /// softmax(q k^T * scale) v for the queries from pixel `first` on, as many as
-/// `[queries, channel_stride(channels)]` has.
+/// `[queries, heads, channel_stride(channels)]` has; what other heads have there stays.
 pub(crate) fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &mut Buffer) {
-    let stride = channel_stride(all.from.channels);
-    let queries = to.len() / stride;
+    let queries = to.len() / (all.from.heads * channel_stride(all.from.channels));
     assert!(first + queries <= all.from.pixels, "more queries than pixels");
     scratch.reserve(QUERIES * all.from.pixels.next_multiple_of(all.isa.panel()));
     all.isa.run(Attend { all, first, queries, to, scratch });
@@ -89,7 +104,8 @@ impl Kernel for Attend<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let KeysValues { isa, keys, values, .. } = *self.all;
-        let Attention { data, pixels, channels, scale } = self.all.from;
+        let from = self.all.from;
+        let Attention { data, pixels, heads, head, channels, scale } = from;
         let stride = channel_stride(channels);
         let width = isa.panel();
         let score_stride = pixels.next_multiple_of(width);
@@ -99,14 +115,14 @@ impl Kernel for Attend<'_> {
             // packed keys and values have whole panels, scores have QUERIES rows.
             unsafe {
                 let left = Left {
-                    taps: &[data.as_ptr().add((self.first + done) * 3 * stride)],
-                    row_stride: 3 * stride,
+                    taps: &[data.as_ptr().add(from.part(self.first + done, 0))],
+                    row_stride: from.row(),
                     rows,
                     depth: channels,
                 };
                 let right = Right { start: keys.as_ptr(), panels: pixels.div_ceil(width) };
                 let start = self.scratch.as_mut_ptr();
-                let mut sink = Store { start, stride: score_stride, scale };
+                let mut sink = Store { start, stride: score_stride, columns: score_stride, scale };
                 product(s, left, right, &mut sink);
                 for row in 0..rows {
                     softmax(s, start.add(row * score_stride), pixels);
@@ -118,8 +134,9 @@ impl Kernel for Attend<'_> {
                     depth: pixels,
                 };
                 let right = Right { start: values.as_ptr(), panels: stride.div_ceil(width) };
-                let start = self.to.as_mut_ptr().add(done * stride);
-                product(s, left, right, &mut Store { start, stride, scale: 1.0 });
+                let start = self.to.as_mut_ptr().add((done * heads + head) * stride);
+                let mut sink = Store { start, stride: heads * stride, columns: stride, scale: 1.0 };
+                product(s, left, right, &mut sink);
             }
         }
     }
@@ -127,12 +144,12 @@ impl Kernel for Attend<'_> {
 
 /// `[panels of pixels][channels][panel width]`
 #[inline(always)]
-fn pack_keys(data: &[f32], pixels: usize, channels: usize, width: usize, keys: &mut [f32]) {
-    let stride = channel_stride(channels);
+fn pack_keys(all: &Attention<'_>, width: usize, keys: &mut [f32]) {
+    let Attention { data, pixels, channels, .. } = *all;
     for (panel, to) in keys.chunks_exact_mut(channels * width).enumerate() {
         to.fill(0.0);
         for j in 0..width.min(pixels - panel * width) {
-            let from = &data[((panel * width + j) * 3 + 1) * stride..][..channels];
+            let from = &data[all.part(panel * width + j, 1)..][..channels];
             for (c, &v) in from.iter().enumerate() {
                 to[c * width + j] = v;
             }
@@ -142,12 +159,13 @@ fn pack_keys(data: &[f32], pixels: usize, channels: usize, width: usize, keys: &
 
 /// `[panels of channels][pixels][panel width]`
 #[inline(always)]
-fn pack_values(data: &[f32], pixels: usize, channels: usize, width: usize, values: &mut [f32]) {
+fn pack_values(all: &Attention<'_>, width: usize, values: &mut [f32]) {
+    let Attention { data, pixels, channels, .. } = *all;
     let stride = channel_stride(channels);
     for (panel, to) in values.chunks_exact_mut(pixels * width).enumerate() {
         let real = width.min(stride - panel * width);
         for (pixel, to) in to.chunks_exact_mut(width).enumerate() {
-            let from = &data[(pixel * 3 + 2) * stride + panel * width..][..real];
+            let from = &data[all.part(pixel, 2) + panel * width..][..real];
             to[..real].copy_from_slice(from);
             to[real..].fill(0.0);
         }
@@ -156,7 +174,7 @@ fn pack_values(data: &[f32], pixels: usize, channels: usize, width: usize, value
 
 /// Softmax of `count` floats in place, in a row that is valid up to a multiple of 16.
 #[inline(always)]
-unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
+pub(super) unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
     let padded = count.next_multiple_of(CHANNEL_BLOCK);
     let parts = SUM_LANES / S::LANES;
     // SAFETY: the caller's promise.
@@ -218,42 +236,47 @@ mod tests {
         for isa in Isa::available() {
             for _ in 0..30 {
                 let (pixels, channels) = (random.below(130) + 1, random.below(70) + 1);
+                let heads = random.below(3) + 1;
                 let stride = channel_stride(channels);
-                let data = random.map(pixels * 3, channels);
+                let data = random.map(pixels * heads * 3, channels);
                 let scale = [0.1, 1.0, 4.0][random.below(3)];
-                let mut got = vec![f32::NAN; pixels * stride];
-                let from = Attention { data: &data, pixels, channels, scale };
-                let mut packed = Buffer::default();
-                let all = KeysValues::pack(isa, from, &mut packed);
+                let mut got = vec![f32::NAN; pixels * heads * stride];
                 let queries = if random.below(2) == 0 { pixels } else { random.below(pixels) + 1 };
-                for (part, to) in got.chunks_mut(queries * stride).enumerate() {
-                    attention(&all, part * queries, to, &mut Buffer::default());
-                }
-                let at = |pixel: usize, part: usize, c: usize| {
-                    f64::from(data[(pixel * 3 + part) * stride + c])
-                };
-                for query in 0..pixels {
-                    let scores: Vec<f64> = (0..pixels)
-                        .map(|key| {
-                            let dot: f64 =
-                                (0..channels).map(|c| at(query, 0, c) * at(key, 1, c)).sum();
-                            (dot * f64::from(scale)).exp()
-                        })
-                        .collect();
-                    let total: f64 = scores.iter().sum();
-                    for c in 0..stride {
-                        let want: f64 = (0..pixels).map(|k| scores[k] / total * at(k, 2, c)).sum();
-                        let size: f64 =
-                            (0..pixels).map(|k| scores[k] / total * at(k, 2, c).abs()).sum();
-                        // A score's rounding error, about channels half units, is relative in
-                        // its exponential.
-                        let bound = (2.0 * f64::from(scale) + 1.0)
-                            * (channels + pixels + 16) as f64
-                            * f64::from(f32::EPSILON);
-                        assert_close(got[query * stride + c], want, size, bound, "attention");
+                for head in 0..heads {
+                    let from = Attention { data: &data, pixels, heads, head, channels, scale };
+                    let mut packed = Buffer::default();
+                    let all = KeysValues::pack(isa, from, &mut packed);
+                    for (part, to) in got.chunks_mut(queries * heads * stride).enumerate() {
+                        attention(&all, part * queries, to, &mut Buffer::default());
                     }
                 }
+                for at in 0..heads * pixels {
+                    let from =
+                        Attention { data: &data, pixels, heads, head: at % heads, channels, scale };
+                    holds(from, at / heads, &got[at * stride..][..stride]);
+                }
             }
+        }
+    }
+
+    /// Holds what one head gives a query against its definition.
+    fn holds(from: Attention<'_>, query: usize, got: &[f32]) {
+        let Attention { data, pixels, channels, scale, .. } = from;
+        let at = |pixel: usize, part: usize, c: usize| f64::from(data[from.part(pixel, part) + c]);
+        let score = |key: usize| {
+            let dot: f64 = (0..channels).map(|c| at(query, 0, c) * at(key, 1, c)).sum();
+            (dot * f64::from(scale)).exp()
+        };
+        let scores: Vec<f64> = (0..pixels).map(score).collect();
+        let total: f64 = scores.iter().sum();
+        for (c, got) in got.iter().enumerate() {
+            let terms = scores.iter().enumerate().map(|(k, score)| score / total * at(k, 2, c));
+            let (want, size) = terms.fold((0.0, 0.0), |(w, s), term| (w + term, s + term.abs()));
+            // A score's rounding error, about channels half units, is relative in its exponential.
+            let bound = (2.0 * f64::from(scale) + 1.0)
+                * (channels + pixels + 16) as f64
+                * f64::from(f32::EPSILON);
+            assert_close(*got, want, size, bound, "attention");
         }
     }
 
@@ -268,7 +291,14 @@ mod tests {
                         let mut data = random.map(pixels * 3, channels);
                         data[(random.below(pixels) * 3 + part) * stride] = bad;
                         let mut got = vec![0f32; pixels * stride];
-                        let from = Attention { data: &data, pixels, channels, scale: 1.0 };
+                        let from = Attention {
+                            data: &data,
+                            pixels,
+                            heads: 1,
+                            head: 0,
+                            channels,
+                            scale: 1.0,
+                        };
                         let mut packed = Buffer::default();
                         let all = KeysValues::pack(isa, from, &mut packed);
                         attention(&all, 0, &mut got, &mut Buffer::default());
@@ -293,7 +323,8 @@ mod tests {
             data[(3 + 1) * stride] = -1.0;
             data[(3 + 2) * stride] = 7.0;
             let mut got = vec![0f32; 2 * stride];
-            let from = Attention { data: &data, pixels: 2, channels: 1, scale: 1.0 };
+            let from =
+                Attention { data: &data, pixels: 2, heads: 1, head: 0, channels: 1, scale: 1.0 };
             let mut packed = Buffer::default();
             let all = KeysValues::pack(isa, from, &mut packed);
             attention(&all, 0, &mut got, &mut Buffer::default());

@@ -152,13 +152,14 @@ unsafe fn sums<S: Simd, const PX: usize>(
     sums
 }
 
-/// Writes the sums, times a factor, as rows of a matrix whose stride holds whole panels or at
-/// least whole vectors.
+/// Writes the sums, times a factor, as rows of a matrix of whole vectors.
 pub(super) struct Store {
     /// Row 0, column 0.
     pub start: *mut f32,
-    /// Floats from a row to the next; columns from it on are dropped.
+    /// Floats from a row to the next.
     pub stride: usize,
+    /// Columns that are written, whole vectors of them; others are dropped.
+    pub columns: usize,
     /// The factor.
     pub scale: f32,
 }
@@ -175,9 +176,9 @@ impl Sink for Store {
         let scale = s.splat(self.scale);
         for v in 0..VECTORS {
             let column = column + v * S::LANES;
-            if column < self.stride {
+            if column < self.columns {
                 for (p, sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller's promise for this row; strides are whole vectors.
+                    // SAFETY: the caller's promise for this row; columns are whole vectors.
                     unsafe {
                         let to = self.start.add((row + p) * self.stride + column);
                         s.store(to, s.mul(sum[v], scale));

@@ -15,6 +15,7 @@ mod isa;
 mod micro;
 mod nearest;
 mod norm;
+mod pixels;
 mod rows;
 mod simd;
 mod winograd;
@@ -37,5 +38,8 @@ pub(crate) use isa::{CHANNEL_BLOCK, channel_stride};
 pub use micro::peak;
 pub(crate) use nearest::{Codebook, nearest};
 pub(crate) use norm::{GroupNorm, Moments, scale_and_shift};
+pub(crate) use pixels::{
+    Depthwise, Elementwise, LayerNorm, depthwise_row, elementwise, gate, layer_norm, softmax_pixels,
+};
 pub(crate) use rows::{Activation, Input, Output, Residual};
 pub(crate) use winograd::winograd;

@@ -132,10 +132,12 @@ impl Case {
         let weight = random.floats(self.outputs * self.inputs * taps);
         let data = random.map(self.height * self.width, self.inputs);
         let (scale, shift) = (random.map(1, self.inputs), random.map(1, self.inputs));
-        let activation = match random.below(4) {
+        let activation = match random.below(6) {
             0 => Activation::Identity,
             1 => Activation::Relu,
-            2 => Activation::Affine { scale: &scale, shift: &shift },
+            2 => Activation::Tanh,
+            3 => Activation::Gelu,
+            4 => Activation::Affine { scale: &scale, shift: &shift },
             _ => Activation::AffineSilu { scale: &scale, shift: &shift },
         };
         let input = Input {
@@ -222,6 +224,11 @@ impl Plain {
                     let (v, size) = match input.activation {
                         Activation::Identity => (v, v.abs()),
                         Activation::Relu => (v.max(0.0), v.abs()),
+                        Activation::Tanh => (v.tanh(), v.abs()),
+                        Activation::Gelu => {
+                            let share = candle_core::cpu::erf::erf_f64(v / 2f64.sqrt());
+                            (v * (1.0 + share) / 2.0, v.abs())
+                        }
                         Activation::Affine { scale, shift } => affine(scale, shift),
                         Activation::AffineSilu { scale, shift } => {
                             let (v, size) = affine(scale, shift);

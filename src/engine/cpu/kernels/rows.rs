@@ -4,7 +4,7 @@
 use super::isa::{CHANNEL_BLOCK, channel_stride};
 use super::micro::{Block, Sink, VECTORS};
 use super::norm::Moments;
-use super::simd::{Simd, silu};
+use super::simd::{Simd, gelu, silu, tanh};
 
 /// What happens to a pixel's channels before the convolution sees them. Padding is zero after it.
 #[derive(Clone, Copy)]
@@ -13,6 +13,10 @@ pub(crate) enum Activation<'a> {
     Identity,
     /// max(x, 0).
     Relu,
+    /// tanh(x).
+    Tanh,
+    /// x (1 + erf(x / sqrt 2)) / 2.
+    Gelu,
     /// x * scale + shift by channel: a normalisation.
     Affine {
         /// By channel, as long as the channel stride; zero after the last channel.
@@ -91,7 +95,9 @@ impl<'a> Input<'a> {
         assert!(self.data.len() >= self.height * self.width * self.stride, "input too short");
         match self.activation {
             Activation::Identity => {}
-            Activation::Relu => assert_eq!(self.stride % CHANNEL_BLOCK, 0),
+            Activation::Relu | Activation::Tanh | Activation::Gelu => {
+                assert_eq!(self.stride % CHANNEL_BLOCK, 0);
+            }
             Activation::Affine { scale, shift } | Activation::AffineSilu { scale, shift } => {
                 assert_eq!(self.stride % CHANNEL_BLOCK, 0);
                 assert!(scale.len() >= self.stride && shift.len() >= self.stride);
@@ -160,6 +166,16 @@ impl<'a> Input<'a> {
                     for i in (0..count * self.stride).step_by(S::LANES) {
                         // The operand order keeps a NaN: max returns its second where one is.
                         s.store(to.add(i), s.max(zero, s.load(from.add(i))));
+                    }
+                }
+                Activation::Tanh => {
+                    for i in (0..count * self.stride).step_by(S::LANES) {
+                        s.store(to.add(i), tanh(s, s.load(from.add(i))));
+                    }
+                }
+                Activation::Gelu => {
+                    for i in (0..count * self.stride).step_by(S::LANES) {
+                        s.store(to.add(i), gelu(s, s.load(from.add(i))));
                     }
                 }
                 Activation::Affine { scale, shift } => {

@@ -218,6 +218,69 @@ pub(super) fn exp<S: Simd>(s: S, z: S::V) -> S::V {
     s.mul(e, s.pow2(n))
 }
 
+/// tanh(v) within 2 units of the last place; NaN for NaN.
+///
+/// Near zero, where the exponential would cancel, the polynomial is Cephes' tanhf.
+#[inline(always)]
+pub(super) fn tanh<S: Simd>(s: S, v: S::V) -> S::V {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let negated = s.sub(zero, v);
+    let size = s.max(v, negated);
+    let above = s.add(exp(s, s.add(size, size)), one);
+    let large = s.sub(one, s.div(s.splat(2.0), above));
+    // NaN is less than nothing, and comes out of the exponential.
+    let large = s.select_less(v, zero, s.sub(zero, large), large);
+    let square = s.mul(v, v);
+    let mut p = s.splat(-5.704_988_7e-3);
+    for c in [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+        p = s.fma(p, square, s.splat(c));
+    }
+    let small = s.fma(s.mul(p, square), v, v);
+    s.select_less(size, s.splat(0.625), small, large)
+}
+
+/// erf(v) within 3 units of the last place of 1; NaN for NaN.
+///
+/// The quotient of polynomials that XLA and Eigen take.
+#[inline(always)]
+fn erf<S: Simd>(s: S, v: S::V) -> S::V {
+    // The bounds come first: both give their second operand where it is NaN.
+    let v = s.min(s.splat(4.0), s.max(s.splat(-4.0), v));
+    let square = s.mul(v, v);
+    let mut p = s.splat(-2.726_142_3e-10);
+    for c in [
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_5e-5,
+        -7.349_906_3e-4,
+        -2.954_599_8e-3,
+        -1.609_603_3e-2,
+    ] {
+        p = s.fma(p, square, s.splat(c));
+    }
+    let mut q = s.splat(-1.456_607_2e-5);
+    for c in [-2.133_740_6e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2] {
+        q = s.fma(q, square, s.splat(c));
+    }
+    s.div(s.mul(v, p), q)
+}
+
+/// v (1 + erf(v / sqrt 2)) / 2
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(s: S, v: S::V) -> S::V {
+    let share = s.add(s.splat(1.0), erf(s, s.mul(v, s.splat(std::f32::consts::FRAC_1_SQRT_2))));
+    s.mul(s.mul(s.splat(0.5), v), share)
+}
+
+/// v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2
+#[inline(always)]
+pub(super) fn gelu_tanh<S: Simd>(s: S, v: S::V) -> S::V {
+    let square = s.mul(v, v);
+    let cube = s.fma(s.mul(s.splat(0.044_715), square), v, v);
+    let share = tanh(s, s.mul(s.splat(0.797_884_6), cube));
+    s.mul(s.mul(s.splat(0.5), v), s.add(s.splat(1.0), share))
+}
+
 /// v / (1 + e^-v)
 #[inline(always)]
 pub(super) fn silu<S: Simd>(s: S, v: S::V) -> S::V {

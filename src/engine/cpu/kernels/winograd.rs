@@ -183,8 +183,8 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
                 };
                 let start = weights.packed.as_ptr().add(weights.starts[position]);
                 let right = Right { start, panels };
-                let start = to.add(position * shape.wide_out);
-                let mut sink = Store { start, stride: self.target.stride, scale: 1.0 };
+                let (start, stride) = (to.add(position * shape.wide_out), self.target.stride);
+                let mut sink = Store { start, stride, columns: stride, scale: 1.0 };
                 product(s, left, right, &mut sink);
             }
         }

@@ -51,7 +51,7 @@ fn every_layer_equals_candle() {
             check("residual", both!(isa, x, |e| Emit::plain_residual(e, ["c", "d"], 12)));
             let spec = bottleneck([3, 3, 3, 1]);
             check("bottleneck", both!(isa, x, |e| Emit::bottleneck(e, "b", c_out, spec)));
-            check("depth to space", both!(isa, x, Emit::depth_to_space));
+            check("depth to space", both!(isa, x, |e| Emit::depth_to_space(e, [2, 2])));
             check("double", both!(isa, x, |e| Emit::resample(e, Resample::Double)));
             if height > 1 && width > 1 {
                 let halve = ConvGeometry::HALVE_3;
@@ -102,6 +102,87 @@ fn layers_of_modulated_decoders_equal_candle() {
             let stem = ConvGeometry::patches(2);
             if height > 1 && width > 1 {
                 check("patches", both!(isa, x, |e| Emit::conv(e, "p", c_out, stem)));
+            }
+        }
+    }
+}
+
+/// An activation in front of the convolution that computes it.
+fn behind(e: &mut impl Emit, what: Nonlinearity, outputs: usize) -> crate::error::Result<()> {
+    e.nonlinearity(what)?;
+    e.conv("c", outputs, ConvGeometry::SAME_3)
+}
+
+/// The map's pixels among others of a row, of which some are taken again.
+fn among_others(e: &mut impl Emit, map: RowMap, pixels: usize) -> crate::error::Result<()> {
+    let (patches, latents) = match map {
+        RowMap::Patches(_) => (pixels, 3),
+        RowMap::Latents(_) => (5, pixels),
+    };
+    e.token_row(TokenRow { side: "s", patches, latents, map })?;
+    e.layer_norm("n", 1e-5)?;
+    e.take_pixels(1, [1, patches + latents - 1])?;
+    e.pixels_as_channels()
+}
+
+#[test]
+fn layers_of_transformers_equal_candle() {
+    let gelu = MlpSpec::Plain { first: "f", between: Nonlinearity::Gelu, last: "l" };
+    let spec = |heads, head_dim, mlp| TransformerSpec {
+        heads,
+        head_dim,
+        mlp_dim: 21,
+        eps: 1e-5,
+        attention_norm: "a",
+        qkv: ("q", Some("b")),
+        attention_out: "o",
+        mlp_norm: "m",
+        mlp,
+    };
+    for isa in Isa::available() {
+        for (i, (height, width)) in [(1, 1), (2, 3), (1, 20), (13, 17)].into_iter().enumerate() {
+            let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 16)][i];
+            let x = random(i as u64, c_in * height * width);
+            let x = &Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let check = |what: &str, (got, want): (Tensor, Tensor)| {
+                let off = difference(&got, &want);
+                assert!(off < 2e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
+            };
+            for spec in [spec(1, 7, gelu), spec(3, 16, MlpSpec::Gated("g")), spec(2, 20, gelu)] {
+                check("layer", both!(isa, x, |e| Emit::transformer_layer(e, "t", spec)));
+            }
+            for outputs in [c_in / 4, 3 * c_in] {
+                check(
+                    "projection",
+                    both!(isa, x, |e| Emit::attention_projection(e, "p", outputs, 9)),
+                );
+            }
+            for side in [InvertedSide::Halves, InvertedSide::Keeps, InvertedSide::Doubles] {
+                let spec = InvertedSpec { hidden: 27, side, eps: 1e-6 };
+                check(
+                    "inverted",
+                    both!(isa, x, |e| Emit::inverted_bottleneck(e, "i", c_out, spec)),
+                );
+            }
+            check("linear", both!(isa, x, |e| Emit::linear(e, "l", c_out)));
+            let patch = [height.min(2), width.min(3)];
+            if height % patch[0] + width % patch[1] == 0 {
+                check("embedding", both!(isa, x, |e| Emit::patch_embedding(e, "p", c_out, patch)));
+            }
+            check("pixels", both!(isa, x, |e| Emit::patch_pixels(e, "p", c_out, [2, 3])));
+            for grid in [Some([height, width]), None] {
+                check("positions", both!(isa, x, |e| Emit::positions(e, "p", grid)));
+            }
+            for what in [Nonlinearity::Tanh, Nonlinearity::Gelu] {
+                check("behind", both!(isa, x, |e| behind(e, what, c_out)));
+            }
+            check("mixture", both!(isa, x, |e| Emit::mixture(e, "m", [c_in, c_out])));
+            let pixels = height * width;
+            let map = RowMap::Patches("latents");
+            check("patches", both!(isa, x, |e| among_others(e, map, pixels)));
+            if height == 1 {
+                let map = RowMap::Latents("mask");
+                check("latents", both!(isa, x, |e| among_others(e, map, pixels)));
             }
         }
     }

@@ -24,7 +24,12 @@ impl Kernel for Multiply<'_> {
             depth: self.depth,
         };
         let right = Right { start: self.right.as_ptr(), panels: self.panels };
-        let mut sink = Store { start: self.out.as_mut_ptr(), stride: self.stride, scale: 0.5 };
+        let mut sink = Store {
+            start: self.out.as_mut_ptr(),
+            stride: self.stride,
+            columns: self.stride,
+            scale: 0.5,
+        };
         // SAFETY: the test below gives slices of these shapes.
         unsafe { product(s, left, right, &mut sink) }
     }
