@@ -1,5 +1,5 @@
-//! Owns the measurement of encoding on the CPU: the f16 VQGAN at 256 pixels with random weights,
-//! our kernels against peers on the same weights and images, interleaved in one run.
+//! Owns the measurement of encoding on the CPU: the f16 VQGAN at 256 pixels with random weights, or
+//! another model, our kernels against peers on the same weights and images, interleaved in one run.
 //!
 //! `cargo bench --bench encode` measures our engine and each layer's share of the instruction
 //! peak. `-- --python PATH` (an interpreter with onnx, onnxruntime, safetensors, numpy; for the
@@ -21,6 +21,8 @@ use vqtok::internals::model::config::Parts;
 mod encoder;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/transformers.rs"]
+mod transformers;
 use encoder::random;
 use peer::Peer;
 
@@ -32,11 +34,13 @@ struct Settings {
     python: Option<PathBuf>,
     layers: bool,
     candle: bool,
+    /// Of a transformer.
+    model: Option<String>,
 }
 
 fn settings() -> Settings {
     let mut settings =
-        Settings { rounds: 7, codes: 1024, python: None, layers: true, candle: false };
+        Settings { rounds: 7, codes: 1024, python: None, layers: true, candle: false, model: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().expect("a value behind the flag");
@@ -46,6 +50,7 @@ fn settings() -> Settings {
             "--python" => settings.python = Some(value().into()),
             "--no-layers" => settings.layers = false,
             "--candle" => settings.candle = true,
+            "--model" => settings.model = Some(value()),
             // What `cargo bench` itself passes.
             "--bench" => {}
             other => panic!("unknown flag {other}"),
@@ -119,11 +124,15 @@ fn start(
 
 fn peers(settings: &Settings, folder: &Path, codes: &[u32]) -> Vec<Contender> {
     let Some(python) = &settings.python else { return vec![] };
-    let list: [(&str, &str, &[&str]); 3] = [
-        ("onnxruntime f32", "encode_onnx.py", &[]),
-        ("PyTorch f32, NHWC, tuned", "encode_torch.py", &["float32"]),
-        ("PyTorch bf16, NHWC, tuned", "encode_torch.py", &["bfloat16"]),
-    ];
+    let transformer = settings.model.iter().map(String::as_str).collect::<Vec<_>>();
+    let list: Vec<(&str, &str, &[&str])> = match settings.model {
+        Some(_) => vec![("PyTorch f32, tuned", "encode_transformers_torch.py", &transformer)],
+        None => vec![
+            ("onnxruntime f32", "encode_onnx.py", &[]),
+            ("PyTorch f32, NHWC, tuned", "encode_torch.py", &["float32"]),
+            ("PyTorch bf16, NHWC, tuned", "encode_torch.py", &["bfloat16"]),
+        ],
+    };
     let mut all = Vec::new();
     for (name, script, args) in list {
         for threads in [1, 2] {
@@ -197,7 +206,13 @@ fn row(name: &str, kernel: &str, seconds: f64, operations: f64, peak: f64) {
 
 fn main() {
     let settings = settings();
-    let (config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
+    let (config, weights, sizes) = match &settings.model {
+        Some(name) => transformers::model(name),
+        None => {
+            let (config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
+            (config, weights, serde_json::Value::Null)
+        }
+    };
     let isa = kernels::Isa::detect().expect("an instruction set");
     let start = Instant::now();
     let new = || CpuEngine::new(config.clone(), weights.clone(), isa).expect("the engine");
@@ -219,7 +234,9 @@ fn main() {
     let by_name = weights.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     candle_core::safetensors::save(&by_name, folder.join("model.safetensors")).expect("weights");
     std::fs::write(folder.join("images.rgb"), &batch.pixels).expect("images");
-    let codes = engine.encode(&batch).expect("codes").levels.remove(0).codes;
+    std::fs::write(folder.join("sizes.json"), sizes.to_string()).expect("sizes");
+    let codes = engine.encode(&batch).expect("codes").levels;
+    let codes: Vec<u32> = codes.into_iter().flat_map(|level| level.codes).collect();
 
     if settings.layers {
         layers(&mut engine, settings.rounds);

@@ -1,4 +1,4 @@
-//! Owns the network that the benches of encoding share: the f16 VQGAN with random weights.
+//! Owns the networks that the benches of encoding share, with random weights: the f16 VQGAN, and any other.
 //! Must not know: what is measured.
 
 use std::collections::BTreeMap;
@@ -32,19 +32,28 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
         decoder: None,
         variant: Default::default(),
     };
+    random_model(Architecture::Vqgan(network), QuantizerConfig::new(QuantizerRule::L2, codes, 256))
+}
+
+/// A model of this architecture with random weights that keep the signal's size.
+pub fn random_model(
+    architecture: Architecture,
+    quantizer: QuantizerConfig,
+) -> (ModelConfig, BTreeMap<String, Tensor>) {
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-    let io = Io { channels: 3, dim: 256 };
-    let architecture = Architecture::Vqgan(network);
+    let io = Io { channels: 3, dim: quantizer.dim };
     Autoencoder::load(vb.clone(), &architecture, io).expect("the network");
-    vb.get((codes, 256), "quantize.embedding.weight").expect("the codebook");
+    let book = (quantizer.all_codes(), quantizer.code_length());
+    vb.get(book, "quantize.embedding.weight").expect("the codebook");
     let mut weights = BTreeMap::new();
     for (name, var) in map.data().lock().expect("the variables").iter() {
         let seed = name.bytes().fold(7u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let shape = var.shape().clone();
         let fan_in = shape.dims().iter().skip(1).product::<usize>().max(1);
+        let norm = name.contains("norm") || name.contains("ln_");
         let (scale, offset) = match shape.dims().len() {
-            1 if name.contains("norm") && name.ends_with("weight") => (0.5, 1.0),
+            1 if norm && name.ends_with("weight") => (0.5, 1.0),
             1 => (0.2, 0.0),
             _ if name.starts_with("quantize") => (2.0, 0.0),
             _ => ((3.0 / fan_in as f32).sqrt(), 0.0),
@@ -58,7 +67,7 @@ pub fn f16_vqgan(codes: usize, parts: Parts) -> (ModelConfig, BTreeMap<String, T
         format: FORMAT.to_owned(),
         family: "taming".to_owned(),
         architecture,
-        quantizer: QuantizerConfig::new(QuantizerRule::L2, codes, 256),
+        quantizer,
         pixels: PixelConfig {
             channels: 3,
             input: InputRange::Taming,

@@ -87,9 +87,7 @@ impl Model {
     /// A checkpoint without an encoder; images of other channels, or of a size that the network
     /// can't take.
     pub fn encode(&self, x: &Tensor) -> Result<Vec<EncodedLevel>> {
-        if !self.config.parts().encoder() {
-            return Err(Error::invalid("this checkpoint has no encoder: it can decode codes only"));
-        }
+        self.config.require_encoder()?;
         self.codec.encode(x)
     }
 
@@ -98,11 +96,7 @@ impl Model {
     /// # Errors
     /// A checkpoint without a decoder; levels or codes that the model doesn't have.
     pub fn decode(&self, batch: usize, levels: &[CodeLevel]) -> Result<Tensor> {
-        if !self.config.parts().decoder() {
-            return Err(Error::invalid(
-                "this checkpoint has no decoder: it can encode images only",
-            ));
-        }
+        self.config.require_decoder()?;
         self.codec.decode(batch, levels)
     }
 }

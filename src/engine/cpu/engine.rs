@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
 use rayon::prelude::*;
 
 use super::graph::{Arena, BoundGraph, Graph, builder};
@@ -10,7 +9,6 @@ use super::kernels::{Isa, thread_seconds};
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, each_image};
 use super::vqvae2::Vqvae2;
-use crate::engine::candle::CandleEngine;
 use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
 use crate::model::config::{Architecture, ModelConfig};
@@ -20,7 +18,7 @@ use crate::model::{Model, finite};
 use crate::weights::digests::{Digests, Pending};
 use crate::weights::store::Weights;
 
-/// Our own kernels where the family has them, candle for the rest.
+/// A model on our own kernels.
 pub struct CpuEngine {
     isa: Isa,
     config: ModelConfig,
@@ -30,9 +28,6 @@ pub struct CpuEngine {
     decoder: Option<Network>,
     /// VQ-VAE-2, whose encoder and decoder are no single graphs.
     vqvae2: Option<Vqvae2>,
-    /// What candle runs where the family has no kernels of ours, built when first needed.
-    candle: Option<CandleEngine>,
-    weights: Weights,
     /// Nothing that comes of the weights leaves the engine before these are there: the file is
     /// checked first.
     digests: Arc<Pending>,
@@ -98,7 +93,6 @@ impl CpuEngine {
         let encoder = (sequence && parts.encoder()).then(encoder).transpose()?;
         let decoder = || builder::decoder(isa, &weights, network, io);
         let decoder = (sequence && parts.decoder()).then(decoder).transpose()?;
-        // Families that candle runs may have quantizers of another form.
         let own = encoder.is_some() || decoder.is_some();
         let quantizer =
             own.then(|| CpuQuantizer::new(isa, &config, &weights)).transpose()?.map(Arc::new);
@@ -116,24 +110,10 @@ impl CpuEngine {
             table: config.pixels.input.table(),
             encoder: network(encoder),
             decoder: network(decoder),
-            candle: None,
-            weights,
             digests,
             arenas: ScratchPool::default(),
             config,
         })
-    }
-
-    fn candle(&mut self) -> Result<&mut CandleEngine> {
-        let engine = match self.candle.take() {
-            Some(engine) => engine,
-            None => {
-                let (config, digests) = (self.config.clone(), Arc::clone(&self.digests));
-                let model = Model::with_digests(config, &self.weights, digests, &Device::Cpu)?;
-                CandleEngine::new(model)
-            }
-        };
-        Ok(self.candle.insert(engine))
     }
 
     /// The instruction set it runs with.
@@ -141,24 +121,16 @@ impl CpuEngine {
         self.isa
     }
 
-    /// Whether encoding runs through our own kernels.
-    pub fn encodes_itself(&self) -> bool {
-        self.encoder.is_some() || self.vqvae2.is_some()
-    }
-
-    /// Whether decoding runs through our own kernels.
-    pub fn decodes_itself(&self) -> bool {
-        self.decoder.is_some() || self.vqvae2.is_some()
-    }
-
-    /// Latents in front of the quantizer, `[h, w, D]` for each image; None where candle encodes.
+    /// Latents in front of the quantizer, `[h, w, D]` for each image; None for the two
+    /// grids of VQ-VAE-2.
     ///
     /// # Errors
-    /// A batch that the model can't take; [`Error::OutOfMemory`] for a size whose maps don't fit
+    /// A batch that the model can't take; a checkpoint without an encoder; [`Error::OutOfMemory`] for a size whose maps don't fit
     /// into memory.
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
         let batch = &*batch.padded(&self.config);
+        self.config.require_encoder()?;
         let Some(network) = &mut self.encoder else { return Ok(None) };
         let (graph, bound) = network.bind(batch.height, batch.width);
         let (table, arenas) = (&self.table, &self.arenas);
@@ -174,17 +146,17 @@ impl CpuEngine {
         latents.map(Some)
     }
 
-    /// The decoder's output before it becomes bytes, `[H, W, C]` for each image; None where candle
-    /// decodes.
+    /// The decoder's output before it becomes bytes, `[H, W, C]` for each image.
     ///
     /// # Errors
-    /// Levels or codes that the model doesn't have; [`Error::OutOfMemory`] for a grid whose maps
+    /// A checkpoint without a decoder; levels or codes that the model doesn't have; [`Error::OutOfMemory`] for a grid whose maps
     /// don't fit into memory.
-    pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Option<Vec<Vec<f32>>>> {
+    pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
+        self.config.require_decoder()?;
         if let Some(network) = &mut self.vqvae2 {
-            return network.decode(codes).map(Some);
+            return network.decode(codes);
         }
-        let Some(network) = &mut self.decoder else { return Ok(None) };
+        let network = self.decoder.as_mut().ok_or_else(no_graph)?;
         let grid = one_grid(codes)?;
         self.config.picture(grid).map_err(Error::invalid)?;
         let quantizer = Arc::clone(&network.quantizer);
@@ -192,7 +164,7 @@ impl CpuEngine {
         let (graph, bound) = network.bind(latents.0, latents.1);
         let area = grid.0 * grid.1;
         let arenas = &self.arenas;
-        let images = each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
+        each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
             let vectors = quantizer.lookup(&levels.collect::<Vec<_>>(), grid)?;
             arenas.with(|arena| {
@@ -201,12 +173,11 @@ impl CpuEngine {
                 graph.run(bound, arena, threads)?;
                 Ok(bound.output.real(arena.output(graph).0))
             })
-        });
-        images.map(Some)
+        })
     }
 
-    /// Runs one image of zeros on this thread and measures every step of the encoder. Empty where
-    /// candle encodes.
+    /// Runs one image of zeros on this thread and measures every step of the encoder. Empty for
+    /// VQ-VAE-2.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] for a size whose maps don't fit into memory.
@@ -238,6 +209,10 @@ impl Network {
         let (_, bound) = self.bound.insert(((height, width), bound));
         (&self.graph, bound)
     }
+}
+
+fn no_graph() -> Error {
+    Error::internal("an architecture that isn't this engine's")
 }
 
 /// The size of the grids of all levels.
@@ -293,7 +268,8 @@ impl Engine for CpuEngine {
         if let Some(network) = &mut self.vqvae2 {
             return network.encode(batch, &grids, &self.table);
         }
-        let Some(network) = &mut self.encoder else { return self.candle()?.encode(batch) };
+        self.config.require_encoder()?;
+        let network = self.encoder.as_mut().ok_or_else(no_graph)?;
         let quantizer = Arc::clone(&network.quantizer);
         let batch = &*batch.padded(&self.config);
         let (graph, bound) = network.bind(batch.height, batch.width);
@@ -330,7 +306,7 @@ impl Engine for CpuEngine {
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
         let channels = self.config.pixels.channels;
         self.digests.get()?;
-        let Some(images) = self.decode_floats(codes)? else { return self.candle()?.decode(codes) };
+        let images = self.decode_floats(codes)?;
         let rule = self.config.pixels.output;
         let pixels =
             images.par_iter().flat_map_iter(|image| image.iter().map(|&x| rule.to_byte(x)));

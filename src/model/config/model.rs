@@ -9,6 +9,7 @@ use super::architecture::{
 };
 use super::pixels::{PixelConfig, PreprocessConfig};
 use super::quantizer::QuantizerConfig;
+use crate::error::Error;
 
 /// The format word in `config.json`.
 pub const FORMAT: &str = "vqtok.model.v1";
@@ -67,6 +68,26 @@ impl ModelConfig {
             Architecture::Dalle(_) => square(8),
             Architecture::Vqvae2(_) => square(4),
             Architecture::Onnx(c) => c.factor(),
+        }
+    }
+
+    /// Refuses a checkpoint that holds no encoder.
+    pub(crate) fn require_encoder(&self) -> Result<(), Error> {
+        match self.parts().encoder() {
+            true => Ok(()),
+            false => {
+                Err(Error::invalid("this checkpoint has no encoder: it can decode codes only"))
+            }
+        }
+    }
+
+    /// Refuses a checkpoint that holds no decoder.
+    pub(crate) fn require_decoder(&self) -> Result<(), Error> {
+        match self.parts().decoder() {
+            true => Ok(()),
+            false => {
+                Err(Error::invalid("this checkpoint has no decoder: it can encode images only"))
+            }
         }
     }
 

@@ -127,7 +127,6 @@ fn the_saved_model_gives_the_tokens_that_training_saw() {
         let mut candle =
             CandleEngine::open(begin(&folder, &DetectOptions::default()).unwrap(), &Device::Cpu)
                 .unwrap();
-        assert!(cpu.encodes_itself() && cpu.decodes_itself());
         let codes = cpu.encode(&batch).unwrap();
         let counted_on = |codes: &Encoded| -> Vec<u32> {
             let firsts = (0..).step_by(model.quantizer.codes);
