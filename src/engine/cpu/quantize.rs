@@ -19,8 +19,10 @@ pub(super) struct CpuQuantizer {
     reference: ResidualQuantizer,
     rule: QuantizerRule,
     codes: usize,
-    /// One a residual level; none where the reference searches.
+    /// One a residual level, or of those side by side; none where the reference searches.
     books: Vec<PackedCodebook>,
+    /// Books side by side, each for its own part of every latent.
+    per_latent: usize,
     /// What DALL-E's decoder starts with instead of a codebook, `[K, init]`.
     rows: Option<Vec<f32>>,
 }
@@ -41,14 +43,12 @@ impl CpuQuantizer {
         let vb = all.reader().var_builder(&Device::Cpu);
         let reference = load_quantizer(config, &vb)?;
         let rule = config.quantizer.rule;
-        let dim = config.quantizer.dim;
+        let dim = config.quantizer.code_length();
         let floats = |name: &str| -> Result<Vec<f32>> {
             let vb = vb.pp("quantize");
             Ok(vb.get_unchecked(name)?.flatten_all()?.to_vec1()?)
         };
         let books = match rule {
-            // Each has its own part of every latent.
-            _ if config.quantizer.books > 1 => Vec::new(),
             QuantizerRule::L2 | QuantizerRule::L2Normalised | QuantizerRule::Dot => {
                 let mut all = floats("embedding.weight")?;
                 if rule == QuantizerRule::L2Normalised {
@@ -74,7 +74,8 @@ impl CpuQuantizer {
         let dalle = matches!(config.architecture, Architecture::Dalle(_));
         let rows = (dalle && config.parts().decoder()).then(|| dalle_rows(all));
         let (rows, codes) = (rows.transpose()?, config.quantizer.codes);
-        Ok(CpuQuantizer { reference, rule, codes, books, rows })
+        let per_latent = config.quantizer.books;
+        Ok(CpuQuantizer { reference, rule, codes, books, per_latent, rows })
     }
 
     /// The vectors of the levels' codes, in grids of size `grid`, as the decoder takes them,
@@ -125,11 +126,15 @@ impl CpuQuantizer {
             }
             return Ok(());
         };
-        if first.search.dim() != channels {
+        let per_latent = self.per_latent;
+        if first.search.dim() * per_latent != channels {
             return Err(Error::invalid(format!(
                 "the encoder gives {channels} channels where the quantizer takes {}: this checkpoint can decode only",
-                first.search.dim()
+                first.search.dim() * per_latent
             )));
+        }
+        if per_latent > 1 {
+            return self.find_in_books(&rows().collect::<Vec<_>>(), channels, levels, scratch);
         }
         if let Some(scales) = self.reference.scales() {
             let found = self.find_at_scales(scales, rows().collect(), shape, scratch)?;
@@ -148,6 +153,25 @@ impl CpuQuantizer {
             let vectors = self.reference.levels()[index - 1].lookup(levels[index - 1].0)?;
             rest.iter_mut().zip(vectors).for_each(|(z, e)| *z -= e);
             self.search(index, &rest, channels, &mut levels[index], scratch)?;
+        }
+        Ok(())
+    }
+
+    /// The codes of every book, each for its own part of the latents `[T, channels]`.
+    fn find_in_books(
+        &self,
+        rows: &[f32],
+        channels: usize,
+        levels: &mut [LevelMut<'_>],
+        scratch: &mut Buffer,
+    ) -> Result<()> {
+        let length = channels / self.per_latent;
+        for (index, level) in levels.iter_mut().enumerate() {
+            let parts =
+                rows.chunks_exact(channels).flat_map(|row| &row[index * length..][..length]);
+            let mut parts: Vec<f32> = parts.copied().collect();
+            normalise_rows(&mut parts, length);
+            self.search(index, &parts, length, level, scratch)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
-use super::micro::{Left, Right, Store, product};
+use super::micro::{Left, Right, Scale, Store, product};
 use super::simd::{Kernel, Simd, exp};
 
 /// Queries worked on at a time: the scores in memory are this many rows, whatever the map's size.
@@ -87,8 +87,14 @@ impl Kernel for Pack<'_> {
 pub(crate) fn attention(all: &KeysValues<'_>, first: usize, to: &mut [f32], scratch: &mut Buffer) {
     let queries = to.len() / (all.from.heads * channel_stride(all.from.channels));
     assert!(first + queries <= all.from.pixels, "more queries than pixels");
-    scratch.reserve(QUERIES * all.from.pixels.next_multiple_of(all.isa.panel()));
+    scratch.reserve(QUERIES * score_stride(all));
     all.isa.run(Attend { all, first, queries, to, scratch });
+}
+
+/// Floats from a query's scores to the next one's: whole panels, and no power of two, whose rows would fall
+/// on the same lines of the first-level cache.
+fn score_stride(all: &KeysValues<'_>) -> usize {
+    all.from.pixels.next_multiple_of(all.isa.panel()) + CHANNEL_BLOCK
 }
 
 struct Attend<'a> {
@@ -108,7 +114,7 @@ impl Kernel for Attend<'_> {
         let Attention { data, pixels, heads, head, channels, scale } = from;
         let stride = channel_stride(channels);
         let width = isa.panel();
-        let score_stride = pixels.next_multiple_of(width);
+        let score_stride = score_stride(self.all);
         for done in (0..self.queries).step_by(QUERIES) {
             let rows = QUERIES.min(self.queries - done);
             // SAFETY: `attention` checked that these queries exist and the output holds them; the
@@ -122,10 +128,13 @@ impl Kernel for Attend<'_> {
                 };
                 let right = Right { start: keys.as_ptr(), panels: pixels.div_ceil(width) };
                 let start = self.scratch.as_mut_ptr();
-                let mut sink = Store { start, stride: score_stride, columns: score_stride, scale };
+                let columns = pixels.next_multiple_of(width);
+                let scale = Scale::All(scale);
+                let mut sink = Store { start, stride: score_stride, columns, scale };
                 product(s, left, right, &mut sink);
-                for row in 0..rows {
-                    softmax(s, start.add(row * score_stride), pixels);
+                let mut shares = [0.0; QUERIES];
+                for (row, share) in shares.iter_mut().enumerate().take(rows) {
+                    *share = exponentials(s, start.add(row * score_stride), pixels);
                 }
                 let left = Left {
                     taps: &[start.cast_const()],
@@ -135,7 +144,8 @@ impl Kernel for Attend<'_> {
                 };
                 let right = Right { start: values.as_ptr(), panels: stride.div_ceil(width) };
                 let start = self.to.as_mut_ptr().add((done * heads + head) * stride);
-                let mut sink = Store { start, stride: heads * stride, columns: stride, scale: 1.0 };
+                let scale = Scale::Rows(&shares);
+                let mut sink = Store { start, stride: heads * stride, columns: stride, scale };
                 product(s, left, right, &mut sink);
             }
         }
@@ -173,8 +183,27 @@ fn pack_values(all: &Attention<'_>, width: usize, values: &mut [f32]) {
 }
 
 /// Softmax of `count` floats in place, in a row that is valid up to a multiple of 16.
+///
+/// # Safety
+/// The row is.
 #[inline(always)]
 pub(super) unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let share = s.splat(exponentials(s, row, count));
+        for i in (0..count.next_multiple_of(CHANNEL_BLOCK)).step_by(S::LANES) {
+            s.store(row.add(i), s.mul(s.load(row.add(i)), share));
+        }
+    }
+}
+
+/// e^(x - largest) of `count` floats in place, in a row that is valid up to a multiple of 16, and one over
+/// their sum.
+///
+/// # Safety
+/// The row is.
+#[inline(always)]
+unsafe fn exponentials<S: Simd>(s: S, row: *mut f32, count: usize) -> f32 {
     let padded = count.next_multiple_of(CHANNEL_BLOCK);
     let parts = SUM_LANES / S::LANES;
     // SAFETY: the caller's promise.
@@ -182,10 +211,17 @@ pub(super) unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
         for i in count..padded {
             *row.add(i) = f32::NEG_INFINITY;
         }
-        let mut top = s.splat(f32::NEG_INFINITY);
-        for i in (0..padded).step_by(S::LANES) {
-            top = s.max(s.load(row.add(i)), top);
+        // Several at once, for each comparison waits for the one before it.
+        let mut tops = [s.splat(f32::NEG_INFINITY); 4];
+        for i in (0..padded).step_by(4 * S::LANES) {
+            for (part, top) in tops.iter_mut().enumerate() {
+                let at = i + part * S::LANES;
+                if at < padded {
+                    *top = s.max(s.load(row.add(at)), *top);
+                }
+            }
         }
+        let top = s.max(s.max(tops[0], tops[1]), s.max(tops[2], tops[3]));
         let top = lanes(s, &[top]).into_iter().take(S::LANES).fold(f32::NEG_INFINITY, f32::max);
         let mut sums = [s.splat(0.0); 2];
         for i in (0..padded).step_by(SUM_LANES) {
@@ -207,10 +243,7 @@ pub(super) unsafe fn softmax<S: Simd>(s: S, row: *mut f32, count: usize) {
                 sums[i] += sums[i + half];
             }
         }
-        let factor = s.splat(1.0 / sums[0]);
-        for i in (0..padded).step_by(S::LANES) {
-            s.store(row.add(i), s.mul(s.load(row.add(i)), factor));
-        }
+        1.0 / sums[0]
     }
 }
 

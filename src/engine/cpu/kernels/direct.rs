@@ -2,13 +2,27 @@
 //! input kept in a ring.
 
 use super::buffer::Buffer;
-use super::isa::Isa;
+use super::isa::{CHANNEL_BLOCK, Isa};
 use super::micro::{Left, Right, pack, product};
 use super::rows::{Input, Output, Pixels, Target};
 use super::simd::{Kernel, Simd};
 
-/// Pixels of a 1x1 convolution that are read at a time.
+/// Pixels of a 1x1 convolution that are read at a time, at least.
 const POINTS: usize = 48;
+
+/// Floats of them that are read at a time, at most: with a panel of weights they stay in the second-level
+/// cache, so that the weights, which don't, come from beyond it once for all of these pixels.
+const POINTS_FLOATS: usize = 1 << 17;
+
+/// Rows lie so much apart that no two of a block fall on the same lines of the first-level cache, as
+/// those of a power of two would; small ones needn't.
+const ALIASING_MIN: usize = 256;
+
+/// Pixels that are read at a time, and how far apart they lie then.
+fn points(stride: usize) -> (usize, usize) {
+    let apart = if stride < ALIASING_MIN { stride } else { stride + CHANNEL_BLOCK };
+    ((POINTS_FLOATS / apart / POINTS * POINTS).max(POINTS), apart)
+}
 
 /// Taps of the largest window.
 const TAPS_MAX: usize = 24 * 24;
@@ -155,7 +169,8 @@ pub(crate) fn pointwise(
     assert_eq!(input.channels, weights.inputs, "input of other channels");
     let one = Window { height: 1, width: 1, stride: 1, padding: 0 };
     assert!(weights.window == one && !input.upsample, "not a 1x1 convolution");
-    scratch.reserve(POINTS * input.stride);
+    let (points, apart) = points(input.stride);
+    scratch.reserve(points.min(input.height * input.width) * apart);
     let target = output.target(input.height * input.width, weights.outputs);
     weights.isa.run(Pointwise { weights, input, target, scratch });
 }
@@ -172,16 +187,25 @@ impl Kernel for Pointwise<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let pixels = self.input.height * self.input.width;
-        for first in (0..pixels).step_by(POINTS) {
-            let rows = POINTS.min(pixels - first);
+        let stride = self.input.stride;
+        let (points, apart) = points(stride);
+        for first in (0..pixels).step_by(points) {
+            let rows = points.min(pixels - first);
             // SAFETY: `pointwise` checked the input and output for `pixels`, and the scratch for
-            // `POINTS`.
+            // `points`.
             unsafe {
-                let from = self.input.data.as_ptr().add(first * self.input.stride);
-                self.input.pixels(s, from, self.scratch.as_mut_ptr(), rows);
+                let from = self.input.data.as_ptr().add(first * stride);
+                let to = self.scratch.as_mut_ptr();
+                if apart == stride {
+                    self.input.pixels(s, from, to, rows);
+                } else {
+                    for row in 0..rows {
+                        self.input.pixels(s, from.add(row * stride), to.add(row * apart), 1);
+                    }
+                }
                 let left = Left {
                     taps: &[self.scratch.as_ptr()],
-                    row_stride: self.input.stride,
+                    row_stride: apart,
                     rows,
                     depth: self.weights.inputs,
                 };

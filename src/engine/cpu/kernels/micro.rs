@@ -69,24 +69,30 @@ pub(super) unsafe fn product<S: Simd>(s: S, left: Left<'_>, right: Right, sink: 
         // SAFETY: inside the packed panels, and rows below `left.rows`.
         unsafe {
             let b = right.start.add(panel * panel_len);
+            // Each block fetches its share of the panel after this one.
+            let share = panel_len.div_ceil(groups.max(1));
             let mut row = 0;
             for group in 0..groups {
                 // Rows are dealt out evenly: a block of one or two rows can't hide the latency
                 // of the multiply-add.
                 let end = (group + 1) * left.rows / groups;
-                block(s, left, b, (row, end - row), panel * width, sink);
+                let ahead = (b.wrapping_add(panel_len + group * share), width.div_ceil(groups));
+                block(s, left, (b, ahead), (row, end - row), panel * width, sink);
                 row = end;
             }
         }
     }
 }
 
+/// Weights that are needed later, and how many floats of them a step of depth fetches.
+type Ahead = (*const f32, usize);
+
 /// One block of `count` rows, 1 to `ROWS_MAX`.
 #[inline(always)]
 unsafe fn block<S: Simd>(
     s: S,
     left: Left<'_>,
-    b: *const f32,
+    b: (*const f32, Ahead),
     (row, count): (usize, usize),
     column: usize,
     sink: &mut impl Sink,
@@ -105,7 +111,7 @@ unsafe fn block<S: Simd>(
 /// Made only by `block`, whose caller promises that it is valid.
 struct OneBlock<'a, K, const PX: usize> {
     left: Left<'a>,
-    b: *const f32,
+    b: (*const f32, Ahead),
     row: usize,
     column: usize,
     sink: &'a mut K,
@@ -129,16 +135,17 @@ unsafe fn sums<S: Simd, const PX: usize>(
     s: S,
     left: Left<'_>,
     row: usize,
-    b: *const f32,
+    (mut b, (mut ahead, step)): (*const f32, Ahead),
 ) -> Block<S, PX> {
     let mut sums = [[s.splat(0.0); VECTORS]; PX];
-    let mut b = b;
     for &tap in left.taps {
         // SAFETY: the caller's promise: `depth` floats in each row at each tap, and a panel of
         // `taps * depth` steps.
         unsafe {
             let a = tap.add(row * left.row_stride);
             for k in 0..left.depth {
+                s.prefetch(ahead);
+                ahead = ahead.wrapping_add(step);
                 let w = [s.load(b), s.load(b.add(S::LANES))];
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let x = s.splat(*a.add(p * left.row_stride + k));
@@ -152,8 +159,17 @@ unsafe fn sums<S: Simd, const PX: usize>(
     sums
 }
 
+/// What sums are multiplied by.
+#[derive(Clone, Copy)]
+pub(super) enum Scale<'a> {
+    /// One factor.
+    All(f32),
+    /// One a row.
+    Rows(&'a [f32]),
+}
+
 /// Writes the sums, times a factor, as rows of a matrix of whole vectors.
-pub(super) struct Store {
+pub(super) struct Store<'a> {
     /// Row 0, column 0.
     pub start: *mut f32,
     /// Floats from a row to the next.
@@ -161,10 +177,10 @@ pub(super) struct Store {
     /// Columns that are written, whole vectors of them; others are dropped.
     pub columns: usize,
     /// The factor.
-    pub scale: f32,
+    pub scale: Scale<'a>,
 }
 
-impl Sink for Store {
+impl Sink for Store<'_> {
     #[inline(always)]
     unsafe fn take<S: Simd, const PX: usize>(
         &mut self,
@@ -173,7 +189,10 @@ impl Sink for Store {
         row: usize,
         column: usize,
     ) {
-        let scale = s.splat(self.scale);
+        let scale = |row: usize| match self.scale {
+            Scale::All(scale) => s.splat(scale),
+            Scale::Rows(scales) => s.splat(scales[row]),
+        };
         for v in 0..VECTORS {
             let column = column + v * S::LANES;
             if column < self.columns {
@@ -181,7 +200,7 @@ impl Sink for Store {
                     // SAFETY: the caller's promise for this row; columns are whole vectors.
                     unsafe {
                         let to = self.start.add((row + p) * self.stride + column);
-                        s.store(to, s.mul(sum[v], scale));
+                        s.store(to, s.mul(sum[v], scale(row + p)));
                     }
                 }
             }

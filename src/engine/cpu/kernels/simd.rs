@@ -43,6 +43,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for that many; any alignment.
     unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// Begins to fetch the cache line of an address, which may be any, into the second-level cache.
+    fn prefetch(self, p: *const f32);
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a - b
@@ -122,6 +124,8 @@ impl Simd for Portable {
         // SAFETY: the caller's promise.
         unsafe { p.cast::<[f32; 8]>().write_unaligned(v) }
     }
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     #[inline(always)]
     fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
         Self::zip(a, b, |x, y| x + y)

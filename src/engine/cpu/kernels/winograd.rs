@@ -16,7 +16,7 @@
 
 use super::buffer::Buffer;
 use super::isa::CHANNEL_BLOCK;
-use super::micro::{Left, Right, Store, product};
+use super::micro::{Left, Right, Scale, Store, product};
 use super::rows::{Input, Output, Target};
 use super::simd::{Kernel, Simd};
 use super::winograd_tiles::TileShape;
@@ -184,7 +184,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
                 let start = weights.packed.as_ptr().add(weights.starts[position]);
                 let right = Right { start, panels };
                 let (start, stride) = (to.add(position * shape.wide_out), self.target.stride);
-                let mut sink = Store { start, stride, columns: stride, scale: 1.0 };
+                let mut sink = Store { start, stride, columns: stride, scale: Scale::All(1.0) };
                 product(s, left, right, &mut sink);
             }
         }

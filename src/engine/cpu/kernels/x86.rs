@@ -66,6 +66,10 @@ impl Simd for Avx2 {
         has!(_mm256_storeu_ps(p, v))
     }
     #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        has!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
+    }
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         has!(_mm256_add_ps(a, b))
     }
@@ -167,6 +171,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m512) {
         has!(_mm512_storeu_ps(p, v))
+    }
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        has!(_mm_prefetch::<_MM_HINT_T1>(p.cast()))
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {

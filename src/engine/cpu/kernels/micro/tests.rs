@@ -28,7 +28,7 @@ impl Kernel for Multiply<'_> {
             start: self.out.as_mut_ptr(),
             stride: self.stride,
             columns: self.stride,
-            scale: 0.5,
+            scale: Scale::All(0.5),
         };
         // SAFETY: the test below gives slices of these shapes.
         unsafe { product(s, left, right, &mut sink) }
