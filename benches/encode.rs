@@ -7,15 +7,17 @@
 //! each is run, `--codes K` the codebook, `--no-layers` leaves the layers' table out. Compare
 //! CPU-seconds, not wall time, where the machine is shared.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
+use serde_json::Value;
 use vqtok::internals::engine::candle::CandleEngine;
 use vqtok::internals::engine::cpu::{CpuEngine, kernels};
 use vqtok::internals::engine::{Engine, PixelBatch};
 use vqtok::internals::model::Model;
-use vqtok::internals::model::config::Parts;
+use vqtok::internals::model::config::{ModelConfig, Parts};
 
 #[path = "common/encoder.rs"]
 mod encoder;
@@ -204,15 +206,20 @@ fn row(name: &str, kernel: &str, seconds: f64, operations: f64, peak: f64) {
     );
 }
 
-fn main() {
-    let settings = settings();
-    let (config, weights, sizes) = match &settings.model {
+/// The model that is asked for, and what a peer needs to know of it.
+fn model(settings: &Settings) -> (ModelConfig, BTreeMap<String, Tensor>, Value) {
+    match &settings.model {
         Some(name) => transformers::model(name),
         None => {
             let (config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
-            (config, weights, serde_json::Value::Null)
+            (config, weights, Value::Null)
         }
-    };
+    }
+}
+
+fn main() {
+    let settings = settings();
+    let (config, weights, sizes) = model(&settings);
     let isa = kernels::Isa::detect().expect("an instruction set");
     let start = Instant::now();
     let new = || CpuEngine::new(config.clone(), weights.clone(), isa).expect("the engine");

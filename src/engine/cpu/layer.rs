@@ -92,6 +92,13 @@ impl ConvLayer {
         })
     }
 
+    /// x W^T + b of every pixel, `[outputs, inputs]`, as a convolution with a window of one.
+    pub(super) fn linear(name: &str, weight: Tensor, bias: Option<&Tensor>) -> Result<ConvLayer> {
+        let (outputs, inputs) = weight.dims2()?;
+        let weight = weight.reshape((outputs, inputs, 1, 1))?;
+        ConvLayer::new(name, weight, bias, ConvGeometry::POINT)
+    }
+
     /// Zero for each channel after the last.
     pub(super) fn bias(&self) -> &[f32] {
         &self.bias

@@ -1,7 +1,7 @@
 //! Owns the emitter that makes a graph of a network's layers and a checkpoint's weights; where an
 //! activation can be computed with the convolution after it, it is.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::steps::{Before, Graph, Slot};
 use crate::engine::cpu::feature_map::Modulation;
@@ -16,6 +16,7 @@ use crate::model::topology::{
 };
 use crate::weights::store::{Weight, Weights};
 
+mod blocks;
 mod inverted;
 mod norms;
 mod tokens;
@@ -132,43 +133,6 @@ impl<'a> Builder<'a> {
         self.graph.convolve(layer, from, to, before, Residual::Output);
         self.graph.release(from);
         self.x = to;
-    }
-
-    /// GroupNorm, SiLU and the 3x3 `conv` into a new slot; the map stays.
-    fn half_block(&mut self, name: &str, half: usize, norm: NormSpec) -> Result<Slot> {
-        let (from, before) = self.normed(&format!("{name}.norm{half}"), self.x, norm)?;
-        let layer = self.layer(&format!("{name}.conv{half}"), ConvGeometry::SAME_3)?;
-        let inner = self.graph.acquire();
-        self.graph.convolve(layer, from, inner, before, Residual::None);
-        self.release_normed(from, self.x);
-        Ok(inner)
-    }
-
-    /// A residual block whose 1x1 stands after the second convolution instead of beside both, and
-    /// whose width changes: the output is y + W y, a 1x1 convolution with W plus the unit matrix.
-    fn resnet_post_shortcut(&mut self, name: &str, norm: NormSpec) -> Result<()> {
-        for half in [1, 2] {
-            let from = self.x;
-            self.x = self.half_block(name, half, norm)?;
-            self.graph.release(from);
-        }
-        let shortcut = format!("{name}.nin_shortcut");
-        let weight = self.tensor(&format!("{shortcut}.weight"))?;
-        let outputs = weight.dim(0)?;
-        let unit = Tensor::eye(outputs, DType::F32, &Device::Cpu)?;
-        let weight = (weight.reshape((outputs, outputs))? + unit)?;
-        let weight = weight.reshape((outputs, outputs, 1, 1))?;
-        self.convolve(ConvLayer::new(&shortcut, weight, None, ConvGeometry::POINT)?);
-        Ok(())
-    }
-
-    /// Copies the network's input into a map of its own, whose pixels lie a channel stride apart,
-    /// as blocks want them.
-    fn copy_input(&mut self) -> Result<()> {
-        let eye = Tensor::eye(self.channels, DType::F32, &Device::Cpu)?;
-        let eye = eye.reshape((self.channels, self.channels, 1, 1))?;
-        self.convolve(ConvLayer::new("input", eye, None, ConvGeometry::POINT)?);
-        Ok(())
     }
 }
 
@@ -421,7 +385,7 @@ impl Emit for Builder<'_> {
     fn mixture(&mut self, name: &str, _: [usize; 2]) -> Result<()> {
         self.graph.softmax(self.x);
         let codes = self.tensor(&format!("{name}.weight"))?;
-        self.convolve(tokens::point(name, codes.t()?.contiguous()?, None)?);
+        self.convolve(ConvLayer::linear(name, codes.t()?.contiguous()?, None)?);
         Ok(())
     }
 

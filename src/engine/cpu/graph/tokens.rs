@@ -52,6 +52,23 @@ impl Graph {
                 input.add(&self.constants[constant], &mut arena.slots[slot.0]);
                 "add"
             }
+            Step::Depthwise { layer, from, to } => {
+                self.depthwise_step(layer, (from, to), shapes, arena, threads)
+            }
+            ref step => self.pixel_step(step, shapes, arena, threads),
+        }
+    }
+
+    /// Runs a step of which each pixel needs itself alone.
+    fn pixel_step(
+        &self,
+        step: &Step,
+        shapes: &BoundStep,
+        arena: &mut Arena,
+        threads: Threads,
+    ) -> &'static str {
+        let input = shapes.input;
+        match *step {
             Step::LayerNorm { from, to, norm } => {
                 let norm = &self.pixel_norms[norm];
                 let (weight, bias) = (&norm.weight[..], &norm.bias[..]);
@@ -80,9 +97,6 @@ impl Graph {
                 let parts = map.chunks_mut(PART_PIXELS * input.stride);
                 threads.each(parts, |part| softmax_pixels(self.isa, input.channels, part));
                 "softmax"
-            }
-            Step::Depthwise { layer, from, to } => {
-                self.depthwise_step(layer, (from, to), shapes, arena, threads)
             }
             _ => "nothing",
         }

@@ -28,7 +28,7 @@ pub(crate) fn layer_norm(isa: Isa, norm: LayerNorm<'_>, from: &[f32], to: &mut [
     let stride = channel_stride(norm.channels);
     assert!(norm.weight.len() >= stride && norm.bias.len() >= stride, "too few parameters");
     assert!(
-        norm.channels > 0 && from.len() == to.len() && from.len() % stride == 0,
+        norm.channels > 0 && from.len() == to.len() && from.len().is_multiple_of(stride),
         "a map's size"
     );
     isa.run(Normalise { norm, from, to });
@@ -117,7 +117,7 @@ pub(crate) enum Elementwise {
 
 /// A function of every number of a map, in place.
 pub(crate) fn elementwise(isa: Isa, what: Elementwise, map: &mut [f32]) {
-    assert!(map.len() % CHANNEL_BLOCK == 0, "a map's size");
+    assert!(map.len().is_multiple_of(CHANNEL_BLOCK), "a map's size");
     isa.run(Each { what, map });
 }
 
@@ -148,7 +148,10 @@ impl Kernel for Each<'_> {
 /// gelu(a) * b, by the approximation with tanh, where a and b of `stride` floats each stand side by side at
 /// each pixel.
 pub(crate) fn gate(isa: Isa, stride: usize, from: &[f32], to: &mut [f32]) {
-    assert!(stride > 0 && stride % CHANNEL_BLOCK == 0 && to.len() % stride == 0, "a map's size");
+    assert!(
+        stride > 0 && stride.is_multiple_of(CHANNEL_BLOCK) && to.len().is_multiple_of(stride),
+        "a map's size"
+    );
     assert!(from.len() == 2 * to.len(), "two halves");
     isa.run(Gate { stride, from, to });
 }
@@ -179,7 +182,7 @@ impl Kernel for Gate<'_> {
 
 /// Softmax over the channels of each pixel, in place.
 pub(crate) fn softmax_pixels(isa: Isa, channels: usize, map: &mut [f32]) {
-    assert!(channels > 0 && map.len() % channel_stride(channels) == 0, "a map's size");
+    assert!(channels > 0 && map.len().is_multiple_of(channel_stride(channels)), "a map's size");
     isa.run(Softmax { channels, map });
 }
 
@@ -219,9 +222,12 @@ pub(crate) fn depthwise_row(
     to: &mut [f32],
 ) {
     let channels = conv.bias.len();
-    assert!(channels > 0 && channels % CHANNEL_BLOCK == 0, "whole vectors");
+    assert!(channels > 0 && channels.is_multiple_of(CHANNEL_BLOCK), "whole vectors");
     assert!(conv.weight.len() == 9 * channels && conv.stride > 0, "a window of 3x3");
-    assert!(map.len() >= height * width * channels && to.len() % channels == 0, "a map's size");
+    assert!(
+        map.len() >= height * width * channels && to.len().is_multiple_of(channels),
+        "a map's size"
+    );
     let columns = to.len() / channels;
     assert!(y * conv.stride <= height && columns.saturating_sub(1) * conv.stride <= width);
     isa.run(DepthwiseRow { conv, map, size: [height, width], y, to });

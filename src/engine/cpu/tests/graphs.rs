@@ -164,6 +164,21 @@ fn layers_of_transformers_equal_candle() {
                     both!(isa, x, |e| Emit::inverted_bottleneck(e, "i", c_out, spec)),
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn what_stands_around_transformers_equals_candle() {
+    for isa in Isa::available() {
+        for (i, (height, width)) in [(1, 1), (2, 3), (1, 20), (13, 17)].into_iter().enumerate() {
+            let (c_in, c_out) = [(8, 8), (16, 32), (36, 12), (64, 16)][i];
+            let x = random(i as u64, c_in * height * width);
+            let x = &Tensor::from_vec(x, (c_in, height, width), &Device::Cpu).unwrap();
+            let check = |what: &str, (got, want): (Tensor, Tensor)| {
+                let off = difference(&got, &want);
+                assert!(off < 2e-5, "{what} {c_in}->{c_out} {height}x{width}: {off:.2e}");
+            };
             check("linear", both!(isa, x, |e| Emit::linear(e, "l", c_out)));
             let patch = [height.min(2), width.min(3)];
             if height % patch[0] + width % patch[1] == 0 {

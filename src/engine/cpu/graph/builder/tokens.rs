@@ -41,7 +41,7 @@ impl Builder<'_> {
     /// A linear map, `[outputs, inputs]`, with a bias where there is one.
     pub(super) fn linear_layer(&self, name: &str) -> Result<ConvLayer> {
         let weight = self.tensor(&format!("{name}.weight"))?;
-        point(name, weight, self.bias(&format!("{name}.bias"))?.as_ref())
+        ConvLayer::linear(name, weight, self.bias(&format!("{name}.bias"))?.as_ref())
     }
 
     /// `[outputs, C, ph, pw]` over patches whose pixels stand side by side, `[ph][pw][C]`.
@@ -52,7 +52,7 @@ impl Builder<'_> {
         let (from, to) = (self.map(), self.graph.acquire());
         self.graph.gather(from, to, patch);
         self.replace(to, weight.dim(1)?);
-        self.convolve(point(name, weight, bias.as_ref())?);
+        self.convolve(ConvLayer::linear(name, weight, bias.as_ref())?);
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl Builder<'_> {
         let weight = weight.permute((2, 3, 1, 0))?.reshape(((), inputs))?.contiguous()?;
         let bias = self.tensor(&format!("{name}.bias"))?.to_vec1::<f32>()?;
         let bias = Tensor::new(bias.repeat(patch[0] * patch[1]), &Device::Cpu)?;
-        self.convolve(point(name, weight, Some(&bias))?);
+        self.convolve(ConvLayer::linear(name, weight, Some(&bias))?);
         let (from, to) = (self.map(), self.graph.acquire());
         self.graph.shuffle(from, to, outputs, patch);
         self.replace(to, outputs);
@@ -108,7 +108,7 @@ impl Builder<'_> {
         let bias = bias.map(|bias| -> Result<Tensor> {
             Ok(by_heads(&bias.unsqueeze(1)?, [heads, head_dim])?.flatten_all()?)
         });
-        let layer = point(name, weight, bias.transpose()?.as_ref())?;
+        let layer = ConvLayer::linear(name, weight, bias.transpose()?.as_ref())?;
         let projected = self.through(layer, from, Before::Nothing);
         let mixed = self.graph.acquire();
         self.graph.attend(projected, mixed, heads, head_dim);
@@ -119,7 +119,7 @@ impl Builder<'_> {
     /// A linear map of what heads give, `[outputs, heads * head_dim]`.
     fn heads_layer(&self, name: &str, heads: [usize; 2]) -> Result<ConvLayer> {
         let weight = of_heads(&self.tensor(&format!("{name}.weight"))?, heads)?;
-        point(name, weight, self.bias(&format!("{name}.bias"))?.as_ref())
+        ConvLayer::linear(name, weight, self.bias(&format!("{name}.bias"))?.as_ref())
     }
 
     /// In the input's slot.
@@ -191,7 +191,7 @@ impl Builder<'_> {
             let weight = self.tensor(&format!("{out}.weight"))?;
             let weight = (weight / heads[0] as f64)?.repeat((1, heads[0]))?;
             let bias = self.bias(&format!("{out}.bias"))?;
-            point(&out, of_heads(&weight, heads)?, bias.as_ref())?
+            ConvLayer::linear(&out, of_heads(&weight, heads)?, bias.as_ref())?
         } else {
             self.heads_layer(&out, heads)?
         };
@@ -214,11 +214,4 @@ impl Builder<'_> {
         self.replace(to, self.channels);
         Ok(())
     }
-}
-
-/// A linear map as a convolution.
-pub(super) fn point(name: &str, weight: Tensor, bias: Option<&Tensor>) -> Result<ConvLayer> {
-    let (outputs, inputs) = weight.dims2()?;
-    let weight = weight.reshape((outputs, inputs, 1, 1))?;
-    ConvLayer::new(name, weight, bias, ConvGeometry::POINT)
 }
