@@ -125,8 +125,8 @@ impl CpuEngine {
     /// grids of VQ-VAE-2.
     ///
     /// # Errors
-    /// A batch that the model can't take; a checkpoint without an encoder; [`Error::OutOfMemory`] for a size whose maps don't fit
-    /// into memory.
+    /// A batch that the model can't take; a checkpoint without an encoder; [`Error::OutOfMemory`]
+    /// for a size whose maps don't fit into memory.
     pub fn latents(&mut self, batch: &PixelBatch) -> Result<Option<Vec<Vec<f32>>>> {
         batch.check(&self.config)?;
         let batch = &*batch.padded(&self.config);
@@ -149,8 +149,8 @@ impl CpuEngine {
     /// The decoder's output before it becomes bytes, `[H, W, C]` for each image.
     ///
     /// # Errors
-    /// A checkpoint without a decoder; levels or codes that the model doesn't have; [`Error::OutOfMemory`] for a grid whose maps
-    /// don't fit into memory.
+    /// A checkpoint without a decoder; levels or codes that the model doesn't have;
+    /// [`Error::OutOfMemory`] for a grid whose maps don't fit into memory.
     pub fn decode_floats(&mut self, codes: &Encoded) -> Result<Vec<Vec<f32>>> {
         self.config.require_decoder()?;
         if let Some(network) = &mut self.vqvae2 {
