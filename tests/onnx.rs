@@ -179,6 +179,26 @@ fn one_file_with_what_it_does_not_say_is_the_model_of_its_folder() {
     assert_eq!(bytes, numbers(&other["pixels"][0]));
 }
 
+#[test]
+fn what_a_network_shows_to_be_wrong_is_refused() {
+    if !runtime() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_refused");
+    let open = |name: &str| Tokenizer::open(folder.join(name));
+    let refused = |name: &str, word: &str| {
+        let said = open(name).err().unwrap_or_else(|| panic!("{name}")).to_string();
+        assert!(said.contains(word) && said.lines().count() == 1, "{name}: {said}");
+    };
+    refused("over_batch", "other tokens where others are beside it");
+    refused("endless", "memory");
+    // A decoder of another factor gives itself away by its first picture.
+    let mut model = open("other_sides").unwrap();
+    let codes = model.encode(&pictures(&expected())).unwrap();
+    let said = model.decode(&codes).unwrap_err().to_string();
+    assert!(said.contains("pictures of 8x16 pixels") && said.contains("takes 16x16 for"), "{said}");
+}
+
 /// A folder with the pictures of what is expected, and a copy of a model.
 fn job(model: &str) -> Job {
     let job = Job::new(0);

@@ -138,6 +138,109 @@ fn files_that_ask_for_what_is_not_theirs_are_refused() {
 }
 
 #[test]
+fn a_graph_that_draws_or_grows_without_end_is_refused() {
+    let job = Job::new(0);
+    for kind in ["RandomNormalLike", "RandomUniform", "Bernoulli"] {
+        refused(&job, &model(&graph(&node(kind, ""))), &[kind, "at random", "eval()"]);
+    }
+    // Each function calls the next twice: 2^26 operators of 26 lines.
+    let function = |place: usize| {
+        let calls = node(&format!("f{}", place + 1), "mine").repeat(2);
+        // In functions, nodes are field 7.
+        let calls: Vec<u8> =
+            calls.chunks(calls.len() / 2).flat_map(|call| field(7, &call[2..])).collect();
+        let body = [field(1, format!("f{place}").as_bytes()), field(10, b"mine"), calls].concat();
+        [varint(25 << 3 | 2), varint(body.len() as u64), body].concat()
+    };
+    let of = |count: usize, graph: &[u8]| {
+        [model(graph), (0..count).flat_map(function).collect()].concat()
+    };
+    std::fs::write(job.path("x.onnx"), of(10, &graph(&node("f0", "mine")))).unwrap();
+    job.expect(0, SAID);
+    refused(&job, &of(26, &graph(&node("f0", "mine"))), &["more than 1048576 operators"]);
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_refused_wherever_they_lie() {
+    let job = Job::new(0);
+    let weights = |values: &[f32]| {
+        let raw: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        field(
+            5,
+            &[number(1, values.len() as u64), number(2, 1), field(8, b"w"), field(9, &raw)]
+                .concat(),
+        )
+    };
+    let multiplied = field(1, &[field(1, b"pixels"), field(1, b"w"), field(4, b"Conv")].concat());
+    let of = |values: &[f32], node: &[u8]| model(&graph(&[&weights(values), node].concat()));
+    std::fs::write(job.path("x.onnx"), of(&[1.0, f32::NEG_INFINITY], &[])).unwrap();
+    job.expect(0, SAID);
+    refused(&job, &of(&[1.0, f32::NAN], &[]), &["x.onnx", "its weights 'w' hold NaN"]);
+    let infinite = of(&[1.0, f32::INFINITY], &multiplied);
+    refused(&job, &infinite, &["its weights 'w' hold infinite values"]);
+    std::fs::write(job.path("w"), [1.0_f32, 2.0, 3.0, f32::NAN].map(f32::to_le_bytes).concat())
+        .unwrap();
+    refused(&job, &model(&graph(&external("w", "16"))), &["its weights 'w' hold NaN"]);
+}
+
+#[test]
+fn an_encoder_and_a_decoder_of_two_models_are_refused() {
+    let job = Job::new(0);
+    let encoder = |channels| {
+        let faces = [
+            field(11, &value("pixels", 1, &[1, channels, 16, 16])),
+            field(12, &value("tokens", 7, &[1, 4, 4])),
+        ];
+        model(&faces.concat())
+    };
+    let decoder = |channels, side| {
+        let faces = [
+            field(11, &value("tokens", 7, &[1, 4, 4])),
+            field(12, &value("pixels", 1, &[1, channels, side, 16])),
+        ];
+        model(&faces.concat())
+    };
+    std::fs::create_dir(job.path("m")).unwrap();
+    std::fs::write(
+        job.path("m/tokenizer.json"),
+        r#"{"codes": 8, "input": {"mean": 0, "std": 1}, "output": {"mean": 0, "std": 1}}"#,
+    )
+    .unwrap();
+    for (into, out, side, words) in [
+        (3, 3, 16, &[][..]),
+        (1, 3, 16, &["takes pictures of 1 channels", "ones of 3"]),
+        (3, 1, 16, &["takes pictures of 3 channels", "ones of 1"]),
+        (3, 3, 15, &["takes pictures of 16x16 pixels", "ones of 16x15"]),
+    ] {
+        std::fs::write(job.path("m/encoder.onnx"), encoder(into)).unwrap();
+        std::fs::write(job.path("m/decoder.onnx"), decoder(out, side)).unwrap();
+        match words {
+            [] => drop(job.expect(0, "inspect m")),
+            words => job.expect(2, "inspect m").assert_one_line(words),
+        }
+    }
+}
+
+#[test]
+fn weights_beside_a_graph_are_found_through_a_cache_of_links() {
+    let job = Job::new(0);
+    for folder in ["blobs", "snapshots", "snapshots/1"] {
+        std::fs::create_dir(job.path(folder)).unwrap();
+    }
+    std::fs::write(job.path("blobs/a"), model(&graph(&external("x.onnx_data", "16")))).unwrap();
+    std::fs::write(job.path("blobs/b"), [0; 16]).unwrap();
+    std::fs::write(job.path("secret"), [0; 16]).unwrap();
+    let link = |from: &str, to: &str| std::os::unix::fs::symlink(from, job.path(to)).unwrap();
+    link("../../blobs/a", "snapshots/1/x.onnx");
+    link("../../blobs/b", "snapshots/1/x.onnx_data");
+    let line = "inspect snapshots/1/x.onnx --codes 8 --mean 0 --std 1";
+    job.expect(0, line);
+    std::fs::remove_file(job.path("snapshots/1/x.onnx_data")).unwrap();
+    link("../../secret", "snapshots/1/x.onnx_data");
+    job.expect(2, line).assert_one_line(&["outside its folder"]);
+}
+
+#[test]
 fn what_is_not_said_is_asked_for_by_name() {
     let job = Job::new(0);
     let graph_of =
@@ -169,8 +272,18 @@ fn what_is_not_said_is_asked_for_by_name() {
     std::fs::write(job.path("x.onnx"), good(&[1, 3, 16, 16])).unwrap();
     std::fs::write(job.path("tokenizer.json"), "{\"codes\": 8, \"tokens\": \"other\"}").unwrap();
     says(SAID, &["no output 'other': there is tokens"]);
-    std::fs::write(job.path("tokenizer.json"), "{\"codes\": \"many\"}").unwrap();
-    says(SAID, &["tokenizer.json: "]);
+    for (written, words) in [
+        (r#"{"codes": "many"}"#, &["tokenizer.json: `codes` is \"many\""][..]),
+        (r#"{"codes": 8, "codes": 9}"#, &["tokenizer.json: ", "`codes` is said twice"]),
+        (r#"{"codes": 8, "reszie": "lanczos"}"#, &["`reszie` is no setting: is `resize` meant?"]),
+        (r#"{"codes": 8, "input": {"men": 1}}"#, &["`input.men`", "`input.mean` meant?"]),
+        (r#"{"codes": [8, 8]}"#, &["`codes` are of 2 levels where it has 1"]),
+        (r#"{"codes": 8, "tokens": []}"#, &["`tokens` names no output"]),
+        (r#"{"codes": 8, "tokens": ["tokens", "tokens"]}"#, &["names 'tokens' twice"]),
+    ] {
+        std::fs::write(job.path("tokenizer.json"), written).unwrap();
+        says(SAID, words);
+    }
 }
 
 #[test]

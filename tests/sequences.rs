@@ -107,6 +107,14 @@ fn golden_scales_can_be_said() {
         }
         let wrong = format!("decode out {flags} --scales 1x1,16x16 --out pictures");
         assert_ne!(job.run(&wrong.replace(" --resize none", "")).code, 0);
+        // Others of as many codes would give other pictures.
+        let flags = flags.replace(" --resize none", "");
+        for line in ["decode few --out pictures", "audit few --html page.html"] {
+            let other = job.run(&format!("{line} {flags} --scales 1x1,1x9,16x16"));
+            assert_eq!(other.code, 2, "{line}: {}", other.stderr);
+            other.assert_one_line(&["few", "--scales 1x1,3x3,16x16"]);
+        }
+        job.expect(0, &format!("decode few {flags} --scales 1x1,3x3,16x16 --out pictures"));
     }
 }
 
@@ -147,5 +155,10 @@ fn golden_books_are_columns_from_image_to_picture() {
         decoded_right(&job, &case, &flags.replace(" --resize none", ""));
         job.expect(0, "verify out");
         job.expect(0, "export out --to npy --out npy --levels first");
+        // The size that its arguments say, by its own rule.
+        let own = flags.replace(" --resize none", "");
+        job.expect(0, &format!("tokenize images {own} --out own"));
+        let side = case.json["config"]["img_size"].to_string();
+        assert_eq!(metadata(&job, "own")["identity"]["preprocessing"]["size"].to_string(), side);
     }
 }

@@ -298,6 +298,7 @@ fn table(path: &Path, sheet: &ParquetFile) -> Table {
         weights_sha256,
         codebook_sha256: entry("vqtok.codebook_sha256"),
         codes: entry("vqtok.codes").parse().ok(),
+        scales: serde_json::from_str(&entry("vqtok.scales")).unwrap_or_default(),
     });
     let number = |name: &str| entry(name).parse().ok();
     let shard = || {

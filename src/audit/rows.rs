@@ -1,6 +1,7 @@
 //! Owns what reading token files gives: rows, rows that can't be used, files and what they say of
 //! themselves. Must not know: how anything is read.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,6 +114,8 @@ pub struct MadeBy {
     pub codebook_sha256: String,
     /// `vqtok.codes`.
     pub codes: Option<u64>,
+    /// `vqtok.scales`; nothing where rows hold no codes of several scales.
+    pub scales: BTreeMap<String, Vec<[usize; 2]>>,
 }
 
 /// One file that can be read.

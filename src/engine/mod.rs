@@ -3,13 +3,14 @@
 //!
 //! `candle` is the reference that every other engine is tested against; `cpu/` holds our own
 //! kernels, `cuda/` those for NVIDIA's GPUs, and `onnx/`
-//! runs models in ONNX files through ONNX Runtime.
+//! runs models in ONNX files through ONNX Runtime. `memory` says how much of it there is.
 
 pub(crate) mod candle;
 pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod device;
 mod interface;
+mod memory;
 pub(crate) mod onnx;
 pub(crate) mod oom_split;
 mod open;

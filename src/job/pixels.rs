@@ -81,7 +81,14 @@ impl PixelSettings {
 
     /// What a model that stands is fed: its own preprocessing with these on top.
     pub(crate) fn preparation(self, model: &ModelConfig) -> Result<Preparation> {
-        self.by(model, |rule| side(self.size, model.preprocess.size, rule))
+        self.by(model, |rule| match model.oblong() {
+            Some((height, width)) if !rule.varies() => Err(Error::invalid(format!(
+                "the model takes pictures of {width}x{height} pixels alone, which no {SIZE} gives: pass \
+                 {BUCKETS} {width}x{height} where there is such a setting, or {RESIZE} none for images \
+                 of that size"
+            ))),
+            _ => side(self.size, model.preprocess.size, rule),
+        })
     }
 
     /// The same where images go into `buckets`.

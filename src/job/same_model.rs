@@ -5,7 +5,8 @@ use super::tokenizer::Tokenizer;
 use crate::audit::{MadeBy, TokenFile};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::util::settings::FORCE;
+use crate::util::settings::{FORCE, SCALES};
+use crate::util::text;
 use crate::weights::digests::Digests;
 
 /// Refuses token files that say they were made by another model; those that say nothing (what a
@@ -20,6 +21,7 @@ pub(super) fn require(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let engine = tokenizer.engine.as_ref();
+    require_scales(tokens, engine)?;
     let mut others = Vec::new();
     for table in tokens.tables() {
         if let Some(made_by) = &table.made_by
@@ -48,6 +50,34 @@ pub(super) fn require(
         )));
     }
     observer.event(&Event::OtherModel(&other));
+    Ok(())
+}
+
+/// Refuses rows of several scales where the model has other ones for as many codes: they would become
+/// other pictures without a word.
+fn require_scales(tokens: &TokenFile, engine: &dyn Engine) -> Result<()> {
+    let Some(config) = &engine.config().quantizer.scales else { return Ok(()) };
+    let ours = config.by_sequence();
+    let shown = |scales: &[[usize; 2]]| {
+        let each: Vec<String> = scales.iter().map(|[h, w]| format!("{h}x{w}")).collect();
+        each.join(",")
+    };
+    for table in tokens.tables() {
+        let theirs = table.made_by.iter().flat_map(|made_by| &made_by.scales);
+        let other = theirs.into_iter().find_map(|(sequence, theirs)| {
+            let ours = ours.get(sequence).filter(|ours| *ours != theirs)?;
+            Some((ours, theirs))
+        });
+        if let Some((ours, theirs)) = other {
+            return Err(Error::mismatch(format!(
+                "{}: its tokens are of the scales {}, and the model's are {}: pass {SCALES} {}",
+                text::path(&table.path),
+                shown(theirs),
+                shown(ours),
+                shown(theirs)
+            )));
+        }
+    }
     Ok(())
 }
 

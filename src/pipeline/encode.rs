@@ -49,7 +49,7 @@ pub(super) fn encode(
     done: Sender<Done>,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut batch = Batch::new(settings.batch_size);
+    let mut batch = Batch::new(settings.first_batch(), settings.batch_size);
     let mut size = None;
     for awaited in items {
         if stop.load(Ordering::Relaxed) {
@@ -100,16 +100,19 @@ pub(super) fn arrive(
 /// Images of one size, and those without pixels between them.
 struct Batch {
     items: Vec<Item>,
-    /// As many views and failures it takes, unless a single image has more views.
+    /// As many views and failures it takes, unless a single image has more views: few at first, so that
+    /// the device doesn't wait for a whole batch to be decoded, then twice as many each time.
     room: usize,
+    room_max: usize,
     taken: usize,
     /// As many views go to the device at a time.
     images_max: usize,
 }
 
 impl Batch {
-    fn new(room: usize) -> Batch {
-        Batch { items: Vec::with_capacity(room), room, taken: 0, images_max: room }
+    fn new(room: usize, room_max: usize) -> Batch {
+        let items = Vec::with_capacity(room_max);
+        Batch { items, room, room_max, taken: 0, images_max: room_max }
     }
 
     fn has_room_for(&self, item: &Item) -> bool {
@@ -174,6 +177,7 @@ fn flush(
     let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
     let mut index = 0;
     batch.taken = 0;
+    batch.room = (2 * batch.room).min(batch.room_max);
     for InFlight { partition, plan, prepared } in batch.items.drain(..) {
         let outcome = match prepared {
             Err(reject) => Err(failure(plan, reject)),

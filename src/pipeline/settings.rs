@@ -71,6 +71,11 @@ impl Settings {
         views.div_ceil(self.views_of_image())
     }
 
+    /// Views of the first batch: a quarter, unless threads would go without.
+    pub(super) fn first_batch(&self) -> usize {
+        (self.batch_size / 4).max(rayon::current_num_threads()).clamp(1, self.batch_size.max(1))
+    }
+
     /// Images whose outcomes wait for the writer.
     pub(super) fn outcomes_in_flight(&self) -> usize {
         (2 * self.batch_size).div_ceil(self.views_of_image())

@@ -23,4 +23,5 @@ pub(crate) mod regular_file;
 pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod text;
+pub(crate) mod unique_json;
 pub(crate) mod worker_pool;

@@ -103,6 +103,35 @@ pub(super) fn decoder(
     })
 }
 
+/// That what comes out of a decoder can be what went into the encoder.
+///
+/// # Errors
+/// Pictures of other channels or of another fixed size.
+pub(super) fn agree(encoder: &OnnxNetwork, decoder: &OnnxNetwork) -> Result<(), String> {
+    let [into, out] = [encoder, decoder].map(|network| network.pixels.channels);
+    if into != out {
+        return Err(format!(
+            "its encoder takes pictures of {into} channels, its decoder gives ones of {out}: they are of \
+             two models"
+        ));
+    }
+    let [into, out] = [encoder, decoder].map(|network| network.pixels.sides());
+    let odd = |(a, b): (Option<usize>, Option<usize>)| a.zip(b).is_some_and(|(a, b)| a != b);
+    if into.into_iter().zip(out).any(odd) {
+        let size = |[h, w]: [Option<usize>; 2]| {
+            let side = |side: Option<usize>| side.map_or("any".to_owned(), |n| n.to_string());
+            format!("{}x{}", side(w), side(h))
+        };
+        return Err(format!(
+            "its encoder takes pictures of {} pixels, its decoder gives ones of {}: they are of two \
+             models",
+            size(into),
+            size(out)
+        ));
+    }
+    Ok(())
+}
+
 /// All of them, of types that are known.
 fn tensors(infos: &[ValueInfo], kind: &str) -> Result<Vec<OnnxTensor>, String> {
     let known: Vec<OnnxTensor> = infos.iter().filter_map(known).collect();

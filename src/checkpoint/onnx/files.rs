@@ -3,11 +3,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::outline::Outline;
+use super::outline::{Outline, Unusable};
 use super::settings::SETTINGS_FILE;
 use crate::checkpoint::container::foreign;
 use crate::error::{Error, Result};
 use crate::util::text::{self, shorten};
+use crate::util::unique_json;
 use crate::weights::tensor::Bytes;
 
 /// Pixels to codes.
@@ -58,7 +59,7 @@ pub(super) fn settings(path: &Path) -> Result<Option<serde_json::Value>> {
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let bytes = text::without_byte_order_mark(&bytes).map_err(|e| Error::corrupt(path, e))?;
-    let value = serde_json::from_slice(bytes);
+    let value = unique_json::from_slice(bytes);
     value.map(Some).map_err(|e| Error::corrupt(path, format!("not JSON: {e}")))
 }
 
@@ -81,15 +82,18 @@ pub(super) fn graph(path: &Path) -> Result<Graph> {
         let reason = "larger than 2 GB, which no ONNX file is; weights of that size lie beside it";
         return Err(Error::corrupt(path, reason));
     }
-    let outline = Outline::read(&bytes).map_err(|reason| match foreign::describe(&bytes) {
-        Some(kind) if !kind.contains("ONNX") => Error::corrupt(path, kind),
-        _ => Error::corrupt(path, format!("not a whole ONNX model: {reason}")),
+    let outline = Outline::read(&bytes).map_err(|unusable| match unusable {
+        Unusable::Refused(reason) => Error::corrupt(path, reason),
+        Unusable::Damaged(reason) => match foreign::describe(&bytes) {
+            Some(kind) if !kind.contains("ONNX") => Error::corrupt(path, kind),
+            _ => Error::corrupt(path, format!("not a whole ONNX model: {reason}")),
+        },
     })?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut beside = Vec::new();
     for (name, end) in &outline.external {
-        let found = inside(folder, name).map_err(|reason| Error::corrupt(path, reason))?;
+        let found = inside(path, folder, name).map_err(|reason| Error::corrupt(path, reason))?;
         let data = Bytes::map(&found)?;
         if (data.len() as u64) < *end {
             let reason = format!(
@@ -104,8 +108,9 @@ pub(super) fn graph(path: &Path) -> Result<Graph> {
     Ok(Graph { path: path.to_path_buf(), outline, bytes, beside })
 }
 
-/// The file of weights called `name`, which must lie in `folder`, whatever links lead to.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf, String> {
+/// The file of weights called `name`, which must lie beside the graph: in `folder`, or, where the
+/// graph there is a link as in caches that keep files by their digests, where the graph itself lies.
+fn inside(graph: &Path, folder: &Path, name: &str) -> Result<PathBuf, String> {
     let relative = Path::new(name);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
     let outside = || format!("its weights lie at '{}', outside its folder", shorten(name));
@@ -116,5 +121,8 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let (Ok(root), Ok(real)) = (folder.canonicalize(), file.canonicalize()) else {
         return Err(format!("its weights are in '{}', which isn't beside it", shorten(name)));
     };
-    if real.starts_with(root) { Ok(file) } else { Err(outside()) }
+    let home = graph.canonicalize().ok();
+    let home = home.as_deref().and_then(Path::parent);
+    let beside = real.starts_with(root) || home.is_some() && real.parent() == home;
+    if beside { Ok(file) } else { Err(outside()) }
 }

@@ -1,14 +1,17 @@
 //! Owns tokenizers in ONNX files: which files they are, that they are sound, and what model they make.
 //! Must not know: what runs them.
 //!
-//! `wire` reads protobuf, `tensors` and `outline` what a file says of itself, `files` finds what belongs
+//! `wire` reads protobuf, `tensors`, `floats`, `calls` and `outline` what a file says of itself, `files` finds what belongs
 //! together, `settings` is what is said about it, `configure` the model that comes of all that. Files
 //! are untrusted: nothing is handed to a library that doesn't hold what it says it does, reads files of
 //! others or asks for operators that aren't ONNX Runtime's.
 
+mod calls;
 mod configure;
 mod files;
+mod floats;
 mod outline;
+mod setting_names;
 mod settings;
 mod tensors;
 mod wire;
@@ -113,7 +116,14 @@ fn configured(
         let text = format!("its encoder gives {out} levels of codes, its decoder takes {into}");
         return Err(Error::invalid(text));
     }
+    if let (Some(encoder), Some(decoder)) = (&encoding, &decoding) {
+        configure::agree(encoder, decoder).map_err(Error::invalid)?;
+    }
     let levels = levels.into_iter().flatten().next().unwrap_or(1);
+    if let Some(said) = stated.levels.filter(|said| *said != levels) {
+        let text = format!("{SETTINGS_FILE}: `codes` are of {said} levels where it has {levels}");
+        return Err(Error::invalid(text));
+    }
     let Some(codes) = stated.codes else {
         return Err(Error::invalid(format!(
             "the number of its codes isn't said: write `codes` into {SETTINGS_FILE} beside it, or pass \
@@ -197,6 +207,16 @@ fn provenance(graphs: &[Graph], stated: &Stated) -> BTreeMap<String, String> {
 }
 
 impl Graph {
+    /// That its weights are numbers.
+    fn check_floats(&self) -> Result<()> {
+        let beside = |name: &str| {
+            let found = self.beside.iter().find(|(there, ..)| there == name);
+            found.map(|(.., bytes)| &bytes[..])
+        };
+        let mut odd = self.outline.floats.iter().map(|held| held.check(&self.bytes, beside));
+        odd.find_map(Result::err).map_or(Ok(()), |reason| Err(Error::corrupt(&self.path, reason)))
+    }
+
     /// The file, and those beside it that it reads.
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
         let beside = self.beside.iter().map(|(_, path, _)| path.clone());
@@ -215,6 +235,7 @@ impl Read {
         move || {
             let mut all = format!("{FAMILY}\n");
             for (graph, network) in graphs.iter().zip(networks.into_iter().flatten()) {
+                graph.check_floats()?;
                 all += &format!("graph {}\n", sha256_hex(&graph.bytes[..]));
                 for (name, _, bytes) in &graph.beside {
                     all += &format!("weights {name:?} {}\n", sha256_hex(&bytes[..]));

@@ -2,7 +2,10 @@
 //! weights lie, and whether it asks for what isn't given. Must not know: what its operators compute.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 
+use super::calls::{Calls, FunctionName};
+use super::floats::Held;
 use super::tensors::{Tensor, tensor};
 use super::wire::{Fields, Value, message, numbers, text};
 use crate::util::text::shorten;
@@ -15,6 +18,21 @@ const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 
 /// Operators that begin a number of steps which no one bounds.
 const UNBOUNDED: [&str; 1] = ["Loop"];
+
+/// Operators that draw at random: with them an image has other tokens every time.
+const RANDOM: [&str; 6] = [
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+];
+
+/// Operators that multiply by some of their inputs.
+const LAYERS: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+
+const SPARSE: &str = "it holds sparse weights, which aren't read";
 
 /// What a file says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +49,8 @@ pub(crate) struct Outline {
     pub parameters: u64,
     /// Files beside it that hold weights, with the bytes that are read of each.
     pub external: BTreeMap<String, u64>,
+    /// Its weights that are floats.
+    pub(super) floats: Vec<Held>,
 }
 
 /// An input or output.
@@ -44,12 +64,38 @@ pub(crate) struct ValueInfo {
     pub dims: Option<Vec<Option<usize>>>,
 }
 
+/// Why a file can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It isn't whole, or says what can't be.
+    Damaged(String),
+    /// It asks for what isn't given.
+    Refused(String),
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Unusable {
+        Unusable::Damaged(reason)
+    }
+}
+
+impl From<&str> for Unusable {
+    fn from(reason: &str) -> Unusable {
+        Unusable::Damaged(reason.to_owned())
+    }
+}
+
 /// The files' structure while it is read.
 struct Reading<'a> {
+    file: &'a [u8],
     outline: Outline,
     /// Domains of functions that the file itself defines.
     own: BTreeSet<String>,
     initializers: BTreeSet<&'a [u8]>,
+    /// Tensors that layers multiply by.
+    factors: BTreeSet<&'a [u8]>,
+    /// What the graph or function that is being read calls.
+    called: Vec<FunctionName>,
 }
 
 impl Outline {
@@ -58,13 +104,16 @@ impl Outline {
     /// # Errors
     /// Bytes that are no whole model; operators that ONNX Runtime doesn't have; a tensor that says it
     /// holds more than is there.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Outline, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Outline, Unusable> {
         let mut graph = None;
         let mut functions = Vec::new();
         let mut reading = Reading {
+            file: bytes,
             outline: Outline::default(),
             own: BTreeSet::new(),
             initializers: BTreeSet::new(),
+            factors: BTreeSet::new(),
+            called: Vec::new(),
         };
         for field in Fields::of(bytes) {
             match field? {
@@ -86,13 +135,32 @@ impl Outline {
                 }
             }
         }
+        let mut calls = Calls::default();
         for function in functions {
             reading.nodes(function, 7, 0)?;
+            calls.define(function_name(function)?, take(&mut reading.called));
         }
         reading.graph(graph, 0)?;
+        calls.check(&reading.called).map_err(Unusable::Refused)?;
         reading.faces(graph)?;
+        for held in &mut reading.outline.floats {
+            held.is_factor = reading.factors.contains(held.name.as_bytes());
+        }
         Ok(reading.outline)
     }
+}
+
+/// What a function is called by.
+fn function_name(function: &[u8]) -> Result<FunctionName, String> {
+    let mut called = FunctionName::default();
+    for field in Fields::of(function) {
+        match field? {
+            (1, value) => called.name = text(value),
+            (10, value) => called.domain = text(value),
+            _ => {}
+        }
+    }
+    Ok(called)
 }
 
 impl<'a> Reading<'a> {
@@ -112,9 +180,10 @@ impl<'a> Reading<'a> {
     }
 
     /// Nodes and weights of a graph, and of those within it.
-    fn graph(&mut self, graph: &'a [u8], depth: usize) -> Result<(), String> {
+    fn graph(&mut self, graph: &'a [u8], depth: usize) -> Result<(), Unusable> {
         if depth > NESTED_MAX {
-            return Err(format!("graphs are nested more than {NESTED_MAX} deep"));
+            let text = format!("graphs are nested more than {NESTED_MAX} deep");
+            return Err(Unusable::Refused(text));
         }
         for field in Fields::of(graph) {
             match field? {
@@ -125,7 +194,7 @@ impl<'a> Reading<'a> {
                     }
                     self.add(&found)?;
                 }
-                (15, _) => return Err("it holds sparse weights, which aren't read".into()),
+                (15, _) => return Err(Unusable::Refused(SPARSE.to_owned())),
                 _ => {}
             }
         }
@@ -134,6 +203,7 @@ impl<'a> Reading<'a> {
 
     fn add(&mut self, tensor: &Tensor) -> Result<(), String> {
         self.outline.parameters = self.outline.parameters.saturating_add(tensor.elements);
+        self.outline.floats.extend(tensor.held(self.file));
         if let Some(external) = &tensor.external {
             let end = external.end()?;
             let read = self.outline.external.entry(external.location.clone()).or_default();
@@ -143,7 +213,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The nodes in the field `number` of a graph or function.
-    fn nodes(&mut self, graph: &'a [u8], number: u64, depth: usize) -> Result<(), String> {
+    fn nodes(&mut self, graph: &'a [u8], number: u64, depth: usize) -> Result<(), Unusable> {
         for field in Fields::of(graph) {
             if let (field, value) = field?
                 && field == number
@@ -154,38 +224,54 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn node(&mut self, node: &'a [u8], depth: usize) -> Result<(), String> {
+    fn node(&mut self, node: &'a [u8], depth: usize) -> Result<(), Unusable> {
         let (mut kind, mut domain) = (String::new(), String::new());
-        let mut attributes = Vec::new();
+        let (mut attributes, mut inputs) = (Vec::new(), Vec::new());
         for field in Fields::of(node) {
             match field? {
+                (1, value) => inputs.push(message(value)?),
                 (4, value) => kind = text(value),
                 (7, value) => domain = text(value),
                 (5, value) => attributes.push(message(value)?),
                 _ => {}
             }
         }
-        let (known, kind) = (DOMAINS.contains(&domain.as_str()), shorten(&kind));
-        if !known && !self.own.contains(&domain) {
-            let domain = shorten(&domain);
-            return Err(format!(
-                "its operator {kind} of {domain} is a custom one, which ONNX Runtime doesn't have; \
-                 export the model without it"
-            ));
+        self.operator(&kind, &domain).map_err(Unusable::Refused)?;
+        if LAYERS.contains(&kind.as_str()) {
+            self.factors.extend(inputs);
         }
-        if UNBOUNDED.contains(&kind.as_str()) {
-            return Err(format!(
-                "its operator {kind} repeats itself as often as it likes; export the model with its \
-                 steps written out"
-            ));
-        }
+        self.called.push(FunctionName { domain, name: kind });
         for attribute in attributes {
             self.attribute(attribute, depth)?;
         }
         Ok(())
     }
 
-    fn attribute(&mut self, attribute: &'a [u8], depth: usize) -> Result<(), String> {
+    /// Whether an operator may be run.
+    fn operator(&self, kind: &str, domain: &str) -> Result<(), String> {
+        if !DOMAINS.contains(&domain) && !self.own.contains(domain) {
+            let (kind, domain) = (shorten(kind), shorten(domain));
+            return Err(format!(
+                "its operator {kind} of {domain} is a custom one, which ONNX Runtime doesn't have; \
+                 export the model without it"
+            ));
+        }
+        if UNBOUNDED.contains(&kind) {
+            return Err(format!(
+                "its operator {kind} repeats itself as often as it likes; export the model with its \
+                 steps written out"
+            ));
+        }
+        match RANDOM.contains(&kind) {
+            false => Ok(()),
+            true => Err(format!(
+                "its operator {kind} draws at random, so that no image would have the same tokens \
+                 twice; export the model for inference (`model.eval()`), without sampling"
+            )),
+        }
+    }
+
+    fn attribute(&mut self, attribute: &'a [u8], depth: usize) -> Result<(), Unusable> {
         for field in Fields::of(attribute) {
             match field? {
                 (5 | 10, value) => {
@@ -193,7 +279,7 @@ impl<'a> Reading<'a> {
                     self.add(&found)?;
                 }
                 (6 | 11, value) => self.graph(message(value)?, depth + 1)?,
-                (22 | 23, _) => return Err("it holds sparse weights, which aren't read".into()),
+                (22 | 23, _) => return Err(Unusable::Refused(SPARSE.to_owned())),
                 _ => {}
             }
         }

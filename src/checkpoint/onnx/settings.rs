@@ -2,9 +2,10 @@
 //! Must not know: what the files say themselves.
 
 use serde::Deserialize;
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
+use super::setting_names;
 use crate::model::config::{PixelLayout, PixelScale};
 use crate::util::text::{printable, shorten};
 
@@ -24,67 +25,54 @@ pub struct OnnxSettings {
     pub std: Option<Vec<f32>>,
 }
 
-/// A number for all channels, or one each.
+/// One of something, or several.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-enum Numbers {
-    One(f32),
-    Each(Vec<f32>),
+enum OneOrEach<T> {
+    One(T),
+    Each(Vec<T>),
 }
 
-/// A name, or several.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Names {
-    One(String),
-    Each(Vec<String>),
-}
-
-/// A number of codes, or one for each level.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Codes {
-    One(usize),
-    Each(Vec<usize>),
-}
-
-/// A side for both, or height and width.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Sides {
-    One(usize),
-    Both([usize; 2]),
-}
-
-/// What the file says, as it is written.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+/// The settings of an object that have not been read yet.
 struct Written {
-    codes: Option<Codes>,
-    input: WrittenPort,
-    output: WrittenPort,
-    tokens: Option<Names>,
-    size: Option<u32>,
-    resize: Option<String>,
-    alpha: Option<String>,
-    orientation: Option<String>,
-    pillow: Option<u32>,
-    grid: Option<[usize; 2]>,
-    factor: Option<Sides>,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
+    /// The object's name and a dot; nothing at the top.
+    within: String,
+    entries: Map<String, Value>,
 }
 
-/// What is written of pixels that go in or come out.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct WrittenPort {
-    name: Option<String>,
-    layout: Option<String>,
-    mean: Option<Numbers>,
-    std: Option<Numbers>,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
+impl Written {
+    fn of(within: &str, value: Option<Value>) -> Result<Written, String> {
+        let entries = match value {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(entries)) => entries,
+            Some(other) => {
+                let what = if within.is_empty() { "it" } else { &format!("`{within}`") };
+                return Err(format!("{what} is {}, where {{...}} belongs", shown(&other)));
+            }
+        };
+        let within = if within.is_empty() { String::new() } else { format!("{within}.") };
+        Ok(Written { within, entries })
+    }
+
+    /// Takes a setting out, as one of `kind`; None where it isn't there or null.
+    fn take<T: DeserializeOwned>(&mut self, name: &str, kind: &str) -> Result<Option<T>, String> {
+        let Some(value) = self.entries.remove(name) else { return Ok(None) };
+        let read = Option::<T>::deserialize(&value);
+        read.map_err(|_| {
+            format!("`{}{name}` is {}, where {kind} belongs", self.within, shown(&value))
+        })
+    }
+
+    /// The names of what is left, which say nothing to us.
+    fn rest(self, port: Option<&str>) -> Result<Vec<String>, String> {
+        setting_names::check(self.entries.keys(), port)?;
+        let names = self.entries.into_iter().map(|(name, _)| name);
+        Ok(names.map(|name| format!("{}{}", self.within, printable(&name))).collect())
+    }
+}
+
+fn shown(value: &Value) -> String {
+    shorten(&value.to_string())
 }
 
 /// What is said of pixels that go in or come out.
@@ -100,6 +88,8 @@ pub(super) struct Port {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Stated {
     pub(super) codes: Option<usize>,
+    /// For how many levels the number of codes is written, where it's written for each.
+    pub(super) levels: Option<usize>,
     pub(super) input: Port,
     pub(super) output: Port,
     pub(super) tokens: Vec<String>,
@@ -120,34 +110,38 @@ impl Stated {
     /// # Errors
     /// A value of another kind, or one that can't be.
     pub(super) fn read(written: Option<&Value>, said: &OnnxSettings) -> Result<Stated, String> {
-        let written: Written = match written {
-            None => Written::default(),
-            Some(value) => Deserialize::deserialize(value).map_err(|e| e.to_string())?,
-        };
-        let Written { size, resize, alpha, orientation, pillow, grid, .. } = written;
-        let (input, output) = (port("input", written.input)?, port("output", written.output)?);
-        let mut unknown: Vec<String> = written.others.into_keys().collect();
-        unknown.extend(input.1.into_iter().chain(output.1));
+        let mut written = Written::of("", written.cloned())?;
+        let (number, text) = ("a whole number", "a text");
+        let each = written.take("codes", "a whole number, or one for each level,")?;
+        let (codes, levels) = codes(each)?;
+        let (input, output) = (port("input", &mut written)?, port("output", &mut written)?);
+        let names = written.take("tokens", "an output's name, or a list of them,")?;
+        let factor = written.take("factor", "a whole number, or one for height and width,")?;
         let stated = Stated {
-            codes: said.codes.or(codes(written.codes)?),
+            codes: said.codes.or(codes),
+            levels,
+            tokens: match names {
+                None => Vec::new(),
+                Some(OneOrEach::One(name)) => vec![name],
+                Some(OneOrEach::Each(names)) if names.is_empty() => {
+                    return Err("`tokens` names no output".into());
+                }
+                Some(OneOrEach::Each(names)) => names,
+            },
+            size: written.take("size", number)?,
+            resize: written.take("resize", text)?,
+            alpha: written.take("alpha", text)?,
+            orientation: written.take("orientation", text)?,
+            pillow: written.take("pillow", number)?,
+            grid: written.take("grid", "[height, width]")?,
+            factor: match factor {
+                None => None,
+                Some(OneOrEach::One(side)) => Some([side, side]),
+                Some(OneOrEach::Each(sides)) => Some(both("factor", &sides)?),
+            },
+            unknown: [written.rest(None)?, input.1, output.1].concat(),
             input: input.0.under(said),
             output: output.0.under(said),
-            tokens: match written.tokens {
-                None => Vec::new(),
-                Some(Names::One(name)) => vec![name],
-                Some(Names::Each(names)) => names,
-            },
-            size,
-            resize,
-            alpha,
-            orientation,
-            pillow,
-            grid,
-            factor: written.factor.map(|sides| match sides {
-                Sides::One(side) => [side, side],
-                Sides::Both(sides) => sides,
-            }),
-            unknown,
         };
         stated.checked()
     }
@@ -159,6 +153,10 @@ impl Stated {
         {
             return Err(format!("`{name}` has a side of 0"));
         }
+        let twice = (1..self.tokens.len()).find(|&n| self.tokens[..n].contains(&self.tokens[n]));
+        if let Some(twice) = twice {
+            return Err(format!("`tokens` names '{}' twice", shorten(&self.tokens[twice])));
+        }
         match (self.codes, self.size) {
             (Some(0), _) => Err("`codes` is 0".into()),
             (_, Some(0)) => Err("`size` is 0".into()),
@@ -167,32 +165,43 @@ impl Stated {
     }
 }
 
-fn codes(written: Option<Codes>) -> Result<Option<usize>, String> {
+/// The number of codes of all levels, and the number of levels where each says its own.
+fn codes(written: Option<OneOrEach<usize>>) -> Result<(Option<usize>, Option<usize>), String> {
     match written {
-        None => Ok(None),
-        Some(Codes::One(codes)) => Ok(Some(codes)),
-        Some(Codes::Each(codes)) => match codes.iter().all(|&c| Some(&c) == codes.first()) {
-            true => Ok(codes.first().copied()),
-            false => Err(format!("`codes` are {codes:?}: levels have one number of codes here")),
+        None => Ok((None, None)),
+        Some(OneOrEach::One(codes)) => Ok((Some(codes), None)),
+        Some(OneOrEach::Each(codes)) => match codes.first() {
+            Some(first) if codes.iter().all(|code| code == first) => {
+                Ok((Some(*first), Some(codes.len())))
+            }
+            _ => Err(format!("`codes` are {codes:?}: levels have one number of codes here")),
         },
     }
 }
 
+fn both(name: &str, sides: &[usize]) -> Result<[usize; 2], String> {
+    let wrong = |_| format!("`{name}` is {sides:?}, where [height, width] belongs");
+    sides.try_into().map_err(wrong)
+}
+
 /// What is said of one side, and the names in it that say nothing.
-fn port(of: &str, written: WrittenPort) -> Result<(Port, Vec<String>), String> {
-    let numbers = |written: Option<Numbers>| {
-        written.map(|numbers| match numbers {
-            Numbers::One(number) => vec![number],
-            Numbers::Each(numbers) => numbers,
+fn port(of: &str, written: &mut Written) -> Result<(Port, Vec<String>), String> {
+    let mut written = Written::of(of, written.entries.remove(of))?;
+    let each = |found: Option<OneOrEach<f32>>| {
+        found.map(|numbers| match numbers {
+            OneOrEach::One(number) => vec![number],
+            OneOrEach::Each(numbers) => numbers,
         })
     };
-    let layout = match written.layout.as_deref() {
+    let numbers = "a number, or one for each channel,";
+    let name = written.take("name", "a text")?;
+    let layout = match written.take::<String>("layout", "a text")? {
         None => None,
         Some(word) => Some(word.parse().map_err(|reason| format!("`{of}.layout` is {reason}"))?),
     };
-    let others = written.others.into_keys().map(|name| format!("{of}.{}", printable(&name)));
-    let (mean, std) = (numbers(written.mean), numbers(written.std));
-    Ok((Port { name: written.name, layout, mean, std }, others.collect()))
+    let mean = each(written.take("mean", numbers)?);
+    let std = each(written.take("std", numbers)?);
+    Ok((Port { name, layout, mean, std }, written.rest(Some(of))?))
 }
 
 impl Port {
@@ -275,6 +284,18 @@ mod tests {
             (json!({"codes": [8, 4]}), "`codes` are [8, 4]"),
             (json!({"grid": [4, 0]}), "`grid`"),
             (json!({"size": 0}), "`size`"),
+            (json!({"codes": "50"}), "`codes` is \"50\", where a whole number"),
+            (json!({"codes": -1}), "`codes` is -1"),
+            (json!({"factor": [1, 2, 3]}), "`factor` is [1, 2, 3]"),
+            (json!({"grid": 4}), "`grid` is 4, where [height, width]"),
+            (json!({"input": 4}), "`input` is 4"),
+            (json!([1]), "it is [1]"),
+            (json!({"input": {"mean": "0"}}), "`input.mean` is \"0\""),
+            (json!({"codes": []}), "`codes` are []"),
+            (json!({"tokens": []}), "`tokens` names no output"),
+            (json!({"tokens": ["a", "b", "a"]}), "`tokens` names 'a' twice"),
+            (json!({"image_size": 64}), "`image_size`"),
+            (json!({"output": {"means": 1}}), "`output.means`"),
             (json!({"input": {"layout": "HWC"}}), "`input.layout` is HWC"),
         ] {
             let reason = read(value).unwrap_err();

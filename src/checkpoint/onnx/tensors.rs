@@ -1,6 +1,9 @@
 //! Owns the weights of an ONNX file as far as their sizes go: what is said of a tensor must be there.
 //! Must not know: their values.
 
+use std::ops::Range;
+
+use super::floats::{FloatKind, Held, Place};
 use super::wire::{Fields, Value, message, numbers, text};
 use crate::util::text::shorten;
 
@@ -13,6 +16,42 @@ pub(super) struct Tensor<'a> {
     pub(super) name: &'a [u8],
     pub(super) elements: u64,
     pub(super) external: Option<External>,
+    /// The type of its values, and the bytes that hold them, where they are floats.
+    floats: Option<(FloatKind, Floats<'a>)>,
+}
+
+/// The bytes of a tensor's floats within the file.
+#[derive(Debug, PartialEq)]
+enum Floats<'a> {
+    /// One after the other.
+    Plain(Vec<&'a [u8]>),
+    /// As numbers of varying length.
+    Packed(Vec<&'a [u8]>),
+}
+
+impl Tensor<'_> {
+    /// Where its floats lie in `file`, which it was read from; None where it has none.
+    pub(super) fn held(&self, file: &[u8]) -> Option<Held> {
+        let (kind, floats) = self.floats.as_ref()?;
+        let range = |bytes: &&[u8]| -> Option<Range<usize>> {
+            let start = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize)?;
+            Some(start..start + bytes.len())
+        };
+        let places = match (&self.external, floats) {
+            (Some(external), _) => {
+                let end = external.offset.saturating_add(external.bytes);
+                vec![Place::Beside(external.location.clone(), external.offset..end)]
+            }
+            (None, Floats::Plain(parts)) => {
+                parts.iter().filter_map(range).map(Place::Here).collect()
+            }
+            (None, Floats::Packed(parts)) => {
+                parts.iter().filter_map(range).map(Place::Packed).collect()
+            }
+        };
+        let name = String::from_utf8_lossy(self.name).into_owned();
+        Some(Held { name, kind: *kind, places, is_factor: false })
+    }
 }
 
 /// Where weights lie that are not in the file itself.
@@ -43,6 +82,10 @@ struct Said<'a> {
     raw: Option<&'a [u8]>,
     /// Bytes of values that are written one by one.
     typed: u64,
+    /// Floats and doubles among them.
+    floats: Vec<&'a [u8]>,
+    /// Halves among them, as numbers.
+    halves: Vec<&'a [u8]>,
     external: Option<External>,
     is_external: bool,
 }
@@ -69,14 +112,22 @@ fn bits(data_type: i64) -> Option<u64> {
 pub(super) fn tensor(bytes: &[u8]) -> Result<Tensor<'_>, String> {
     let mut said = Said::default();
     for field in Fields::of(bytes) {
-        match field? {
+        let (number, value) = field?;
+        match (number, value) {
             (1, value) => said.dims.extend(numbers(value)?),
             (2, Value::Number(number)) => said.data_type = number as i64,
             (8, value) => said.name = message(value)?,
             (9, value) => said.raw = Some(message(value)?),
             (13, value) => entry(message(value)?, said.external.get_or_insert_default())?,
             (14, Value::Number(number)) => said.is_external = number == 1,
-            (4 | 5 | 6 | 7 | 10 | 11, Value::Bytes(values)) => said.typed += values.len() as u64,
+            (4 | 5 | 6 | 7 | 10 | 11, Value::Bytes(values)) => {
+                said.typed += values.len() as u64;
+                match number {
+                    4 | 10 => said.floats.push(values),
+                    5 => said.halves.push(values),
+                    _ => {}
+                }
+            }
             (4 | 5 | 6 | 7 | 10 | 11, Value::Number(_)) => said.typed += 1,
             _ => {}
         }
@@ -145,6 +196,15 @@ impl<'a> Said<'a> {
             }
             (None, _) => {}
         }
-        Ok(Tensor { name: self.name, elements, external })
+        let floats = FloatKind::of(self.data_type).map(|kind| {
+            let halves = matches!(kind, FloatKind::F16 | FloatKind::Bf16);
+            let floats = match self.raw {
+                Some(raw) => Floats::Plain(vec![raw]),
+                None if halves => Floats::Packed(self.halves),
+                None => Floats::Plain(self.floats),
+            };
+            (kind, floats)
+        });
+        Ok(Tensor { name: self.name, elements, external, floats })
     }
 }

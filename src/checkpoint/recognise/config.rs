@@ -35,7 +35,7 @@ pub(super) fn configure(
         let found = found.map(|(number, source)| (number.to_string(), source));
         facts.setting(setting.name, found, Some(setting.default));
     }
-    let stated = if family.sized { published.side(&["resolution"])? } else { None };
+    let stated = if family.sized { published.side(family.size_keys)? } else { None };
     let size = match family.sized {
         true => side.or_else(|| facts.setting("size", stated, family.size)),
         false => None,

@@ -96,6 +96,8 @@ pub(crate) struct Family {
     pub norm_types: &'static [&'static str],
     /// Whether `resolution` says the size of pictures, and not just that of its training.
     pub sized: bool,
+    /// The settings that say its side.
+    pub size_keys: &'static [&'static str],
     /// Settings of which only one value is computed.
     pub only: &'static [(&'static str, u64)],
     /// Its encoder runs a level's attention only where the level has more than one.
@@ -148,6 +150,7 @@ pub(super) const TAMING: Family = Family {
     passed_over: &[],
     norm_types: &["group"],
     sized: true,
+    size_keys: &["resolution"],
     only: &[],
     skips_lone_attention: false,
     fits: L2_WITH_MID,

@@ -17,7 +17,7 @@
 //! | open-muse `MaskGitVQGAN` | `resolution` | the same without attention, which it never has | |
 //! | IBQ | `resolution`, `use_ema` | as taming | as taming; `l2_normalize` and `cosine_similarity` false |
 //! | Open-MAGVIT2 | `resolution`, `use_ema` | as taming | as taming |
-//! | ViT-VQGAN | `image_size`, `heads` of each side, `use_norm` | `n_embed`, `embed_dim`, `patch_size` | `use_residual` false |
+//! | ViT-VQGAN | `image_size`, `heads` and `dim_head` of each side, `use_norm` | `n_embed`, `embed_dim`, `patch_size` | `use_residual` false |
 //! | DALL-E dVAE | | `n_hid`, `n_init`, `n_blk_per_group`, `vocab_size`, `input_channels`, `output_channels` | `group_count` 4 |
 //! | Show-o `MAGVITv2` | | | |
 //! | MoVQGAN `MOVQ` | `resolution` | as taming | as taming |
@@ -27,15 +27,15 @@
 //! | RQ-VAE | `resolution` | as taming, `code_shape` | a vector a token (`latent_shape`), as taming |
 //! | MaskBit, VQGAN+ | `resolution` | `hidden_channels`, `channel_mult`, `num_res_blocks`, `codebook_size`, `token_size`, `num_channels` | `sample_with_conv` true |
 //! | TiTok | `use_l2_norm`, `is_legacy` | `codebook_size`, `token_size`, `num_latent_tokens`, `vit_enc_patch_size`, `vit_dec_patch_size` | |
-//! | UniTok | | `num_codebooks`, `vocab_size`, `vocab_width` | |
+//! | UniTok | `img_size` | `num_codebooks`, `vocab_size`, `vocab_width` | `resize_ratio` 1.125, `vocab_norm` true |
 //! | VAR | `v_patch_nums`, `quant_resi` | `ch`, `ch_mult`, `num_res_blocks`, `z_channels`, `vocab_size`, `share_quant_resi`, `quant_conv_ks` | `using_znorm` false |
 //! | Infinity | | `base_ch`, `encoder_ch_mult`, `num_res_blocks`, `codebook_dim`, `codebook_size` | |
 //! | VQ-VAE-2 | | `in_channel`, `channel`, `n_res_block`, `n_res_channel`, `n_embed`, `embed_dim` | |
 
-use serde_json::Value;
+mod attention;
 
 use super::families::Family;
-use super::published::{Published, Setting};
+use super::published::Published;
 use crate::error::Result;
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
 
@@ -159,20 +159,12 @@ pub(super) fn refuse_unbuilt(family: &Family, published: &Published) -> Result<(
     }
     for (key, known) in BLOCK_TYPES {
         if let Some(setting) = published.find(&[key])?
-            && !blocks(setting)?.iter().all(|block| known.iter().any(|word| block == word))
+            && !setting.blocks()?.iter().all(|block| known.iter().any(|word| block == word))
         {
             return setting.refuse(&only(&known));
         }
     }
     Ok(())
-}
-
-/// The types of diffusers' blocks.
-fn blocks<'a>(setting: Setting<'a>) -> Result<&'a [Value]> {
-    match setting.value.as_array() {
-        Some(blocks) => Ok(blocks),
-        None => setting.refuse("a list of types of blocks belongs there"),
-    }
 }
 
 fn only(words: &[&str]) -> String {
@@ -205,7 +197,7 @@ pub(super) fn check(config: &ModelConfig, family: &Family, published: &Published
     if let Some((shape, setting)) = published.list(&["code_shape"])?
         && shape.get(2) != Some(&config.quantizer.depth)
     {
-        return other_checkpoint(setting, &format!("codes of depth {}", config.quantizer.depth));
+        return setting.other_checkpoint(&format!("codes of depth {}", config.quantizer.depth));
     }
     check_network(config, family, published)
 }
@@ -214,7 +206,7 @@ pub(super) fn check(config: &ModelConfig, family: &Family, published: &Published
 fn agree(published: &Published, keys: &[&'static str], found: usize, what: &str) -> Result<()> {
     match (published.usize(keys)?, published.find(keys)?) {
         (Some((stated, _)), Some(setting)) if stated != found => {
-            other_checkpoint(setting, &format!("{found} ({what})"))
+            setting.other_checkpoint(&format!("{found} ({what})"))
         }
         _ => Ok(()),
     }
@@ -239,8 +231,8 @@ fn check_vqgan(
         agree(&["temporal_downsample_factor"], equal, "frames that become one")?;
     }
     check_scales(config, c, published)?;
-    check_attention(c, published)?;
-    check_levels(c, family, published)
+    attention::check(c, published)?;
+    attention::check_levels(c, family, published)
 }
 
 /// The settings of one kind of network.
@@ -255,7 +247,7 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
         }
         Architecture::VitVqgan(c) => match published.pair(&["patch_size"])? {
             Some((patch, _)) if patch != c.patch => match published.find(&["patch_size"])? {
-                Some(setting) => other_checkpoint(setting, &format!("patches of {:?}", c.patch)),
+                Some(setting) => setting.other_checkpoint(&format!("patches of {:?}", c.patch)),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -283,10 +275,27 @@ fn check_network(config: &ModelConfig, family: &Family, published: &Published) -
             let quantizer = &config.quantizer;
             agree(&["num_codebooks"], quantizer.books, "books")?;
             agree(&["vocab_size"], quantizer.all_codes(), "codes of all books")?;
-            agree(&["vocab_width"], quantizer.dim, "numbers a token")
+            agree(&["vocab_width"], quantizer.dim, "numbers a token")?;
+            check_unitok(published)
         }
         Architecture::Vqvae(_) | Architecture::Onnx(_) => Ok(()),
     }
+}
+
+/// What UniTok's arguments may say of pictures and codes beside sizes.
+fn check_unitok(published: &Published) -> Result<()> {
+    if let Some((ratio, _)) = published.number("resize_ratio")?
+        && ratio != 1.125
+        && let Some(setting) = published.find(&["resize_ratio"])?
+    {
+        return setting.refuse("vqtok computes only 1.125");
+    }
+    if let Some((false, _)) = published.bool("vocab_norm")?
+        && let Some(setting) = published.find(&["vocab_norm"])?
+    {
+        return setting.refuse("vqtok computes only true");
+    }
+    Ok(())
 }
 
 /// What codes at several scales take beside a codebook.
@@ -298,14 +307,10 @@ fn check_scales(config: &ModelConfig, c: &VqganConfig, published: &Published) ->
     // 0 is a convolution for each scale, and true one for all.
     match shared.and_then(|setting| Some((setting, setting.value.as_u64()?))) {
         Some((setting, shared)) if shared > 0 && shared != scales.convolutions as u64 => {
-            other_checkpoint(setting, &format!("{} convolutions", scales.convolutions))
+            setting.other_checkpoint(&format!("{} convolutions", scales.convolutions))
         }
         _ => Ok(()),
     }
-}
-
-fn other_checkpoint<T>(setting: Setting, found: &str) -> Result<T> {
-    setting.refuse(&format!("but the weights have {found}: it belongs to another checkpoint"))
 }
 
 /// Widths of the levels: factors of the first one, or as they are (diffusers).
@@ -313,87 +318,16 @@ fn check_widths(ch: usize, widths: &[usize], published: &Published) -> Result<()
     if let Some((stated, setting)) = published.list(&["block_out_channels"])?
         && stated != widths
     {
-        return other_checkpoint(setting, &format!("{widths:?}"));
+        return setting.other_checkpoint(&format!("{widths:?}"));
     }
     // Without an encoder, the first width is the configuration's own.
     let ch = published.usize(WIDTH)?.map_or(ch, |(ch, _)| ch);
     if let Some((factors, setting)) = published.list(FACTORS)?
         && factors.iter().map(|factor| factor.saturating_mul(ch)).ne(widths.iter().copied())
     {
-        return other_checkpoint(setting, &format!("levels of {widths:?} channels"));
+        return setting.other_checkpoint(&format!("levels of {widths:?} channels"));
     }
     Ok(())
-}
-
-/// Where attention is: the reference's loaders pass over weights that the configuration has no
-/// place for, so that both must say the same.
-fn check_attention(c: &VqganConfig, published: &Published) -> Result<()> {
-    let found = |on: bool| if on { "attention in the middle" } else { "none in the middle" };
-    for (key, with) in [("mid_block_add_attention", true), ("no_attn_mid_block", false)] {
-        if let Some((on, _)) = published.bool(key)?
-            && (on == with) != c.mid_attention
-            && let Some(setting) = published.find(&[key])?
-        {
-            return other_checkpoint(setting, found(c.mid_attention));
-        }
-    }
-    let kind = published.find(&["attn_type"])?;
-    if let Some(setting) = kind
-        && (setting.value != "none") != c.mid_attention
-    {
-        return other_checkpoint(setting, found(c.mid_attention));
-    }
-    let with = |block: &Value| block.as_str().is_some_and(|word| word.starts_with("Attn"));
-    if let Some(setting) = published.find(&["down_block_types"])?
-        && c.parts.encoder()
-        && blocks(setting)?.iter().map(with).ne(c.attention.iter().copied())
-    {
-        return other_checkpoint(setting, &levels(&c.attention));
-    }
-    if let Some(setting) = published.find(&["up_block_types"])?
-        && c.parts.decoder()
-    {
-        let own = c.decoder().attention;
-        // The decoder goes up: its first block is that of the last level.
-        if blocks(setting)?.iter().rev().map(with).ne(own.iter().copied()) {
-            return other_checkpoint(setting, &levels(&own));
-        }
-    }
-    Ok(())
-}
-
-/// The levels with attention, as `attn_resolutions` says them.
-fn check_levels(c: &VqganConfig, family: &Family, published: &Published) -> Result<()> {
-    let kind = published.find(&["attn_type"])?;
-    let none = kind.is_some_and(|setting| setting.value == "none");
-    let stated = published.list(&["attn_resolutions"])?;
-    let resolution = published.usize(&["resolution"])?;
-    let (Some((places, setting)), Some((resolution, _))) = (stated, resolution) else {
-        return Ok(());
-    };
-    // The weights are there although a lone one isn't run.
-    let attention = match family.skips_lone_attention {
-        true => c.decoder().attention,
-        false => c.attention.clone(),
-    };
-    // Of wavelets, and halved by the levels before it, where those do.
-    let first = resolution / c.variant.patch.unwrap_or(1).max(1);
-    let halvings = c.halvings_of(attention.len()).min(63);
-    let here = |level: usize| !none && places.contains(&(first >> level.min(halvings)));
-    if (0..attention.len()).any(|level| here(level) != attention[level]) {
-        let text = format!("{} (`resolution` is {resolution})", levels(&attention));
-        return other_checkpoint(setting, &text);
-    }
-    Ok(())
-}
-
-/// Which levels have attention, in words.
-fn levels(attention: &[bool]) -> String {
-    let with: Vec<usize> = (0..attention.len()).filter(|&level| attention[level]).collect();
-    match &with[..] {
-        [] => format!("attention in none of the {} levels", attention.len()),
-        with => format!("attention in levels {with:?} of {}", attention.len()),
-    }
 }
 
 /// Settings of the network that are in none of the tables, with their files: for the model card.

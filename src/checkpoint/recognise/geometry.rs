@@ -6,7 +6,7 @@ use super::keys::KeyLayout;
 use super::published::Published;
 use super::recent_geometry as recent;
 use super::scales as multiscale;
-use super::{titok, unitok};
+use super::{titok, unitok, vit_vqgan};
 use crate::error::{Error, Result};
 #[allow(clippy::wildcard_imports, reason = "every configuration there is")]
 use crate::model::config::*;
@@ -149,7 +149,7 @@ pub(crate) fn infer(layout: KeyLayout, shapes: &Shapes, published: &Published) -
         KeyLayout::Infinity => multiscale::infinity(shapes, published),
         KeyLayout::Maskgit => maskgit(shapes, published),
         KeyLayout::OpenMagvit2 => open_magvit2(shapes, published),
-        KeyLayout::Vit => vit(shapes, published),
+        KeyLayout::Vit => vit_vqgan::infer(shapes, published),
         KeyLayout::DalleEncoder | KeyLayout::DalleDecoder | KeyLayout::DallePair => dalle(shapes),
         KeyLayout::Vqvae2 => vqvae2(shapes),
     }
@@ -284,93 +284,6 @@ pub(super) fn bits(dim: usize) -> Result<(usize, usize)> {
         )));
     }
     Ok((1 << dim, dim))
-}
-
-fn transformer(shapes: &Shapes, side: &str, published: &Published) -> Result<TransformerConfig> {
-    let stem = format!("{side}.transformer");
-    let dim = shapes.axis(&format!("{stem}.norm.weight"), 0)?;
-    let inner = shapes.axis(&format!("{stem}.layers.0.0.fn.to_qkv.weight"), 0)? / 3;
-    let heads = match published.usize_of(side, "heads")? {
-        Some((heads, _)) => heads,
-        None if inner.is_multiple_of(64) => inner / 64,
-        None => {
-            return Err(Error::invalid(format!(
-                "the number of attention heads isn't visible in the weights ({inner} channels are no \
-                 multiple of 64); put the model's configuration, with its `heads`, beside the \
-                 checkpoint as config.yaml{}",
-                published.settings.or_config()
-            )));
-        }
-    };
-    if heads == 0 || !inner.is_multiple_of(heads) {
-        return Err(Error::invalid(format!(
-            "{heads} attention heads don't divide {inner} channels"
-        )));
-    }
-    Ok(TransformerConfig {
-        dim,
-        depth: shapes.count(&format!("{stem}.layers.")),
-        heads,
-        head_dim: inner / heads,
-        mlp_dim: shapes.axis(&format!("{stem}.layers.0.1.fn.net.0.weight"), 0)?,
-    })
-}
-
-/// Tokens of a column and of a row, of an image of `stated` height and width, else of a square one.
-fn grid(
-    tokens: usize,
-    patch: [usize; 2],
-    stated: Option<[usize; 2]>,
-    published: &Published,
-) -> Result<[usize; 2]> {
-    let grid = match stated {
-        Some([height, width]) => [height / patch[0], width / patch[1]],
-        None => [tokens.isqrt(); 2],
-    };
-    if grid[0] * grid[1] != tokens {
-        return Err(Error::invalid(format!(
-            "{tokens} positions don't form a {}x{} grid; put the model's configuration, with its \
-             `image_size`, beside the checkpoint as config.yaml{}",
-            grid[0],
-            grid[1],
-            published.settings.or_config()
-        )));
-    }
-    Ok(grid)
-}
-
-fn vit(shapes: &Shapes, published: &Published) -> Result<Geometry> {
-    let parts = shapes.parts("encoder.", "decoder.");
-    let (side, patches, position) = match parts.encoder() {
-        true => ("encoder", "encoder.to_patch_embedding.0.weight", "encoder.en_pos_embedding"),
-        false => ("decoder", "decoder.to_pixel.1.weight", "decoder.de_pos_embedding"),
-    };
-    let patch = [shapes.axis(patches, 2)?, shapes.axis(patches, 3)?];
-    let tokens = shapes.axis(position, 1)?;
-    let stated = published.pair(&["image_size"])?;
-    let grid = grid(tokens, patch, stated.map(|(size, _)| size), published)?;
-    let own = transformer(shapes, side, published)?;
-    let other = |wanted: &str| match parts {
-        Parts::Both => transformer(shapes, wanted, published),
-        _ => Ok(own.clone()),
-    };
-    let (codes, dim) = codebook(shapes)?;
-    let config = VitVqganConfig {
-        patch,
-        grid,
-        encoder: other("encoder")?,
-        decoder: other("decoder")?,
-        parts,
-    };
-    let heads = format!("{} of width 64", config.encoder.heads);
-    let mut optional = vec![Optional { name: "attention heads", keys: &["heads"], default: heads }];
-    if stated.is_none() {
-        optional.push(Optional { name: "grid", keys: &[], default: "square".to_owned() });
-    }
-    let channels = shapes.axis(patches, 1)?;
-    let side = Some((grid[0] * patch[0]) as u32);
-    let architecture = Architecture::VitVqgan(config);
-    Ok(Geometry { side, optional, ..Geometry::new(architecture, channels, (codes, dim)) })
 }
 
 fn dalle(shapes: &Shapes) -> Result<Geometry> {

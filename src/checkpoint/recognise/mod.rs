@@ -22,4 +22,5 @@ pub(crate) mod setting_names;
 mod titok;
 mod unitok;
 mod validate;
+mod vit_vqgan;
 mod wavelets;

@@ -55,6 +55,19 @@ impl Setting<'_> {
         Err(Error::invalid(format!("{}: `{}` is {cut}{more}; {what}", self.source, self.key)))
     }
 
+    /// The error for a value that the weights contradict, which have what was `found`.
+    pub(crate) fn other_checkpoint<T>(&self, found: &str) -> Result<T> {
+        self.refuse(&format!("but the weights have {found}: it belongs to another checkpoint"))
+    }
+
+    /// The types of diffusers' blocks.
+    pub(crate) fn blocks(&self) -> Result<&[Value]> {
+        match self.value.as_array() {
+            Some(blocks) => Ok(blocks),
+            None => self.refuse("a list of types of blocks belongs there"),
+        }
+    }
+
     /// The value as a number of things, of which there is one at least.
     fn positive(&self) -> Result<usize> {
         match self.value.as_u64().filter(|&number| number > 0) {

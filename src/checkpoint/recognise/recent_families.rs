@@ -127,6 +127,7 @@ pub(super) const TITOK: Family = Family {
 /// UniTok (FoundationVision).
 pub(super) const UNITOK: Family = Family {
     word: "unitok",
+    size_keys: &["img_size"],
     // It is that of text and pictures together.
     passed_over: &["embed_dim"],
     layouts: &[KeyLayout::Unitok],

@@ -3,7 +3,7 @@
 //!
 //! `kernels` computes, `layer` holds one convolution's weights, `graph` runs layers over reused
 //! maps, as `graph::builder` makes them of `model::topology`; `schedule` gives images and their parts
-//! threads and memory, `vqvae2` is the family with two quantizers, `quantize` picks codes, `engine`
+//! threads, `vqvae2` is the family with two quantizers, `quantize` picks codes, `engine`
 //! is the trait.
 
 #[cfg(test)]
@@ -13,7 +13,6 @@ mod feature_map;
 mod graph;
 pub(crate) mod kernels;
 mod layer;
-mod memory;
 #[cfg(test)]
 mod overflow_tests;
 mod quantize;

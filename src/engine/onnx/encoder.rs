@@ -114,14 +114,13 @@ impl Encoder {
                 let token = &network.tokens[place];
                 let at =
                     outputs.get(place).ok_or_else(|| Error::internal("an output is missing"))?;
-                let (dims, codes) = pictures::codes(at, token.element, count)?;
-                let shape = grids::shape(&dims, lanes).map_err(|reason| {
-                    let file = text::path(&network.file);
-                    Error::invalid(format!(
-                        "{file}: its output '{}': {reason}",
-                        text::shorten(name)
-                    ))
-                })?;
+                let of_output = |reason: String| {
+                    let (file, name) = (text::path(&network.file), text::shorten(name));
+                    Error::invalid(format!("{file}: its output '{name}': {reason}"))
+                };
+                let found = pictures::codes(at, token.element, count);
+                let (dims, codes) = found.map_err(|error| of_output(error.message()))?;
+                let shape = grids::shape(&dims, lanes).map_err(of_output)?;
                 Ok(LevelOut { shape, codes })
             };
             names.iter().enumerate().map(level).collect()

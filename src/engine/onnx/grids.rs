@@ -43,6 +43,23 @@ pub(super) struct Known {
     pub(super) factor: Option<[usize; 2]>,
 }
 
+impl Known {
+    /// That a grid which the network gives is the one that was said; of sizes that are no multiples of a
+    /// token the network knows best.
+    fn agrees(self, grid: (usize, usize), size: (usize, usize)) -> Result<(), String> {
+        let whole =
+            |[fh, fw]: &[usize; 2]| size.0.is_multiple_of(*fh) && size.1.is_multiple_of(*fw);
+        let of_factor = self.factor.filter(whole).map(|[fh, fw]| [size.0 / fh, size.1 / fw]);
+        match self.grid.or(of_factor) {
+            Some([h, w]) if (h, w) != grid => Err(format!(
+                "it gives a grid of {}x{} tokens for {}x{} pixels where {h}x{w} was said",
+                grid.0, grid.1, size.1, size.0
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Shape {
     /// The grid for images of `height` x `width` pixels: as it is known, else that of square tokens,
     /// else a row.
@@ -55,7 +72,7 @@ impl Shape {
         known: Known,
     ) -> Result<(usize, usize), String> {
         let tokens = match self {
-            Shape::Grid(h, w) => return Ok((h, w)),
+            Shape::Grid(h, w) => return known.agrees((h, w), (height, width)).map(|()| (h, w)),
             Shape::Tokens(tokens) => tokens,
         };
         let factor = |[fh, fw]: [usize; 2]| [height / fh, width / fw];
@@ -106,6 +123,10 @@ mod tests {
         let said = Known { factor: Some([4, 16]), ..none };
         assert_eq!(row.grid((64, 48), said), Ok((16, 3)));
         assert!(row.grid((64, 64), said).unwrap_err().contains("16x4"));
-        assert_eq!(Shape::Grid(2, 3).grid((64, 64), said), Ok((2, 3)));
+        assert_eq!(Shape::Grid(16, 4).grid((64, 64), said), Ok((16, 4)));
+        assert_eq!(Shape::Grid(17, 4).grid((65, 64), said), Ok((17, 4)));
+        assert!(Shape::Grid(2, 3).grid((64, 64), said).unwrap_err().contains("16x4 was said"));
+        let said = Known { grid: Some([4, 12]), ..none };
+        assert!(Shape::Grid(8, 6).grid((64, 48), said).unwrap_err().contains("4x12 was said"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 
-use super::python;
+use super::{arena, python};
 use crate::error::{Error, Result};
 use crate::util::settings::ONNXRUNTIME;
 use crate::util::text;
@@ -134,6 +134,7 @@ fn begin(path: &Path) -> Result<Library, String> {
     let silent = Arc::new(|_: ort::logging::LogLevel, _: &str, _: &str, _: &str, _: &str| {});
     let builder = builder.with_name("vqtok").with_telemetry(false).with_logger(silent);
     let environment = builder.build().map_err(|error| super::session::one_line(&error))?;
+    arena::bound(&environment).map_err(|error| super::session::one_line(&error))?;
     Ok(Library { path: path.to_path_buf(), environment })
 }
 

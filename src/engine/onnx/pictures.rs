@@ -129,7 +129,7 @@ pub(super) fn codes(
     let checked = |code: Option<u32>, shown: &dyn std::fmt::Display| match code {
         Some(code) if (code as usize) < count => Ok(code),
         _ => Err(Error::invalid(format!(
-            "the network gives the code {shown} where {CODES} says that there are {count}"
+            "it holds the code {shown} where there are {count}, by `codes` in tokenizer.json or {CODES}"
         ))),
     };
     macro_rules! out {

@@ -60,7 +60,13 @@ pub(super) fn one_line(error: &impl Display) -> String {
 /// An error of a run: a device that is full is told from all else.
 fn failure(path: &Path, error: &ort::Error) -> Error {
     let line = one_line(error);
-    let full = ["Failed to allocate memory", "out of memory", "bad_alloc", "bad allocation"];
+    let full = [
+        "Available memory of",
+        "Failed to allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "bad allocation",
+    ];
     match full.iter().any(|word| line.contains(word)) {
         true => Error::out_of_memory(line),
         false => Error::invalid(format!("{}: ONNX Runtime: {line}", text::path(path))),
@@ -145,6 +151,8 @@ fn configured(builder: SessionBuilder) -> Result<SessionBuilder, String> {
         .with_intra_threads(rayon::current_num_threads())
         .map_err(|e| one_line(&e))?
         .with_deterministic_compute(true)
+        .map_err(|e| one_line(&e))?
+        .with_env_allocators()
         .map_err(|e| one_line(&e))?;
     builder.with_log_level(ort::logging::LogLevel::Fatal).map_err(|e| one_line(&e))
 }

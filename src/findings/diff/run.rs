@@ -121,12 +121,16 @@ fn codes(sides: &[Side; 2]) -> Vec<[Option<u64>; 2]> {
 fn say(sides: &[Side; 2], codes: &[[Option<u64>; 2]], tally: &Tally, remarks: &mut Vec<String>) {
     let both = |name: &str| [0, 1].map(|side| sides[side].entries().get(name));
     let differs = |name: &str| matches!(both(name), [Some(a), Some(b)] if a != b);
+    // ONNX files hold their codebooks where nobody else finds them.
+    let unsaid = |name: &str| both(name).into_iter().flatten().any(String::is_empty);
     if let Some([Some(a), Some(b)]) =
         codes.iter().find(|both| matches!(both, [Some(a), Some(b)] if a != b))
     {
         remarks.push(format!(
             "tokens aren't compared, images alone: the codebooks have {a} and {b} codes"
         ));
+    } else if differs("vqtok.codebook_sha256") && unsaid("vqtok.codebook_sha256") {
+        remarks.push("the models differ, and one doesn't say its codebook's digest".into());
     } else if differs("vqtok.codebook_sha256") {
         remarks.push(
             "the codebooks differ: one number means another code in each, so that equal tokens say \

@@ -128,6 +128,20 @@ impl ModelConfig {
         Ok(vec![grid; self.levels()])
     }
 
+    /// The height and width of pictures, in pixels, where they are of one size alone and no squares.
+    pub(crate) fn oblong(&self) -> Option<(usize, usize)> {
+        let (height, width) = match &self.architecture {
+            Architecture::Onnx(c) => match c.encoder.as_ref()?.pixels.sides() {
+                [Some(height), Some(width)] => (height, width),
+                _ => return None,
+            },
+            Architecture::VitVqgan(c) => (c.grid[0] * c.patch[0], c.grid[1] * c.patch[1]),
+            Architecture::Titok(c) => (c.grid[0] * c.patch[0], c.grid[1] * c.patch[1]),
+            _ => return None,
+        };
+        (height != width).then_some((height, width))
+    }
+
     /// The size, in pixels, of pictures whose finest tokens make this grid.
     ///
     /// # Errors

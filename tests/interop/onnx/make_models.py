@@ -1,6 +1,7 @@
-"""Makes the small ONNX tokenizers of tests/data/onnx and what Python's onnxruntime gives for them.
+"""Makes the small ONNX tokenizers of tests/data/onnx and what Python's onnxruntime gives for them, and
+those of tests/data/onnx_refused, which vqtok refuses.
 
-By hand, with the packages onnx, onnxruntime and numpy:  python make_models.py ../../data/onnx
+By hand, with the packages onnx, onnxruntime and numpy:  python make_models.py ../../data/onnx ../../data/onnx_refused
 
 Every model finds the nearest of some colours for each 4 x 4 pixels: the mean of a patch against a
 book, as a convolution, a distance and an argmin. What differs is how pixels go in and codes come out.
@@ -26,9 +27,10 @@ def const(name, value):
 
 
 def encoder(*, layout="NCHW", element=T.FLOAT, batch="n", sides=("h", "w"), out=T.INT64, form="nhw",
-            levels=1, coarse=False, scale=1.0, mean=0.0):
+            levels=1, coarse=False, scale=1.0, mean=0.0, over_batch=False, floats_more=0):
     """Pixels to codes. `form` is the shape of the codes; further levels are of what is left over, or,
-    where `coarse`, of twice as many pixels."""
+    where `coarse`, of twice as many pixels. `over_batch` takes the mean of all images off each of them;
+    `floats_more` is how many zeros it holds beside."""
     height, width = sides
     shape = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
     kernel = np.zeros((3, 3, FACTOR, FACTOR), np.float32)
@@ -48,6 +50,27 @@ def encoder(*, layout="NCHW", element=T.FLOAT, batch="n", sides=("h", "w"), out=
         h.make_node("Conv", ["values", "kernel"], ["z"], strides=[FACTOR, FACTOR]),
         h.make_node("Transpose", ["z"], ["rest0"], perm=[0, 2, 3, 1]),
     ]
+    if over_batch:
+        nodes[-1] = h.make_node("Transpose", ["own"], ["rest0"], perm=[0, 2, 3, 1])
+        nodes += [
+            h.make_node("ReduceMean", ["z"], ["all"], axes=[0], keepdims=1),
+            h.make_node("Sub", ["z", "all"], ["own"]),
+        ]
+        nodes.append(nodes.pop(-3))
+    if floats_more:
+        # Of a size that is only known when the graph runs.
+        init += [const("count", np.array([floats_more], np.int64)), const("none", np.int64(0))]
+        nodes[-1] = h.make_node("Transpose", ["own"], ["rest0"], perm=[0, 2, 3, 1])
+        nodes += [
+            h.make_node("Shape", ["z"], ["sides"]),
+            h.make_node("ReduceMin", ["sides"], ["least"], keepdims=0),
+            h.make_node("Mul", ["least", "none"], ["zero"]),
+            h.make_node("Add", ["count", "zero"], ["counted"]),
+            h.make_node("ConstantOfShape", ["counted"], ["many"]),
+            h.make_node("ReduceSum", ["many"], ["nothing"], keepdims=0),
+            h.make_node("Add", ["z", "nothing"], ["own"]),
+        ]
+        nodes.append(nodes.pop(-8))
     outputs = []
     for level in range(levels):
         name = "tokens" if levels == 1 else f"tokens{level}"
@@ -83,8 +106,8 @@ def encoder(*, layout="NCHW", element=T.FLOAT, batch="n", sides=("h", "w"), out=
     return model(nodes, inputs, outputs, init)
 
 
-def decoder(*, tokens=T.INT64, form="nhw", levels=1, batch="n"):
-    """Codes to pixels of 0 to 1: the colours of the book, as squares."""
+def decoder(*, tokens=T.INT64, form="nhw", levels=1, batch="n", sides=(FACTOR, FACTOR)):
+    """Codes to pixels of 0 to 1: the colours of the book, as rectangles."""
     init = [const("one", np.float32(1 / 255))]
     nodes, inputs, parts = [], [], []
     for level in range(levels):
@@ -104,7 +127,7 @@ def decoder(*, tokens=T.INT64, form="nhw", levels=1, batch="n"):
         h.make_node("Mul", ["planes", "one"], ["unit"]),
         h.make_node("Resize", ["unit", "", "sizes"], ["out"], mode="nearest"),
     ]
-    init.append(const("sizes", np.array([1, 1, FACTOR, FACTOR], np.float32)))
+    init.append(const("sizes", np.array([1, 1, *sides], np.float32)))
     outputs = [h.make_tensor_value_info("out", T.FLOAT, [batch, 3, "h", "w"])]
     return model(nodes, inputs, outputs, init)
 
@@ -139,6 +162,14 @@ CASES = {
 }
 
 
+# What is refused once it has run: (encoder, decoder).
+REFUSED = {
+    "over_batch": (dict(scale=127.5, mean=127.5, over_batch=True), None),
+    "other_sides": (dict(scale=127.5, mean=127.5), dict(sides=(FACTOR, FACTOR // 2))),
+    "endless": (dict(scale=127.5, mean=127.5, floats_more=1 << 36), None),
+}
+
+
 def scaled(images, kind, settings):
     if kind.get("element") == T.UINT8:
         return images
@@ -149,7 +180,15 @@ def scaled(images, kind, settings):
     return floats if kind.get("layout") == "NHWC" else np.ascontiguousarray(floats.transpose(0, 3, 1, 2))
 
 
-def main(out):
+def main(out, refused):
+    for name, (kind, into) in REFUSED.items():
+        (refused / name).mkdir(parents=True, exist_ok=True)
+        onnx.save(encoder(**kind), refused / name / "encoder.onnx")
+        if into is not None:
+            onnx.save(decoder(**into), refused / name / "decoder.onnx")
+        settings = {"codes": CODES, "resize": "none", **CASES["dynamic"][2], **OUT}
+        del settings["size"]
+        (refused / name / "tokenizer.json").write_text(json.dumps(settings) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     images = pictures()
     expected = {"images": images.ravel().tolist(), "cases": {}}
@@ -179,4 +218,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))

@@ -7,7 +7,9 @@ use candle_nn::var_builder::VarBuilder;
 use half::f16;
 
 use super::proto::{self, Attribute, Kind};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::util::settings::PRECISION;
+use crate::util::text;
 use crate::weights::store::Weights;
 
 /// The name of a tensor in the graph.
@@ -21,6 +23,8 @@ pub(super) struct Graph {
     faces: Vec<u8>,
     known: BTreeSet<Name>,
     count: usize,
+    /// The first weight that what it is held in doesn't reach.
+    overflow: Option<String>,
     /// What layers compute in.
     pub(super) float: Kind,
     /// What the last layer gave.
@@ -40,6 +44,7 @@ impl Graph {
             faces: Vec::new(),
             known: BTreeSet::new(),
             count: 0,
+            overflow: None,
             float,
             last: String::new(),
             channels: 0,
@@ -109,6 +114,13 @@ impl Graph {
     }
 
     fn named_floats(&mut self, name: Name, dims: &[usize], values: &[f32], kind: Kind) -> Name {
+        let beyond = |x: &&f32| x.is_finite() && f16::from_f32(**x).is_infinite();
+        if kind == Kind::F16
+            && self.overflow.is_none()
+            && let Some(value) = values.iter().find(beyond)
+        {
+            self.overflow = Some(format!("{} holds {value}", text::shorten(&name)));
+        }
         let raw: Vec<u8> = match kind {
             Kind::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
             Kind::F64 => values.iter().flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
@@ -184,11 +196,19 @@ impl Graph {
     }
 
     /// The model's bytes.
-    pub(super) fn finish(self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// A weight beyond the largest number that float16 has.
+    pub(super) fn finish(self) -> Result<Vec<u8>> {
+        if let Some(weight) = self.overflow {
+            let most = f16::MAX;
+            let text = format!("its weight {weight}, and f16 ends at {most}: write it as f32");
+            return Err(Error::setting(PRECISION, format!(": {text}")));
+        }
         let mut graph = self.nodes;
         proto::bytes(&mut graph, 2, b"tokenizer");
         graph.extend(self.initializers);
         graph.extend(self.faces);
-        proto::model(&graph)
+        Ok(proto::model(&graph))
     }
 }

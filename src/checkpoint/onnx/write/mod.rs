@@ -83,7 +83,7 @@ pub fn write(path: &Path, options: &DetectOptions, out: &Path, floats: Floats) -
         if model.len() > files::BYTES_MAX {
             return Err(Error::invalid("its weights are more than the 2 GB of an ONNX file"));
         }
-        outline::Outline::read(model).map_err(Error::internal)?;
+        outline::Outline::read(model).map_err(|why| Error::internal(format!("{why:?}")))?;
     }
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     let mut settings = serde_json::to_vec_pretty(&settings(&config)).unwrap_or_default();
@@ -151,7 +151,7 @@ fn encoder(config: &ModelConfig, weights: &Weights, kind: Kind) -> Result<Option
     for (codes, (name, sides)) in found.iter().zip(levels(config)) {
         graph.output(codes, &name, Kind::I64, &sides);
     }
-    Ok(Some(graph.finish()))
+    graph.finish().map(Some)
 }
 
 fn decoder(config: &ModelConfig, weights: &Weights, kind: Kind) -> Result<Vec<u8>> {
@@ -170,7 +170,7 @@ fn decoder(config: &ModelConfig, weights: &Weights, kind: Kind) -> Result<Vec<u8
         topology::decoder(&mut graph, &config.architecture, io)?;
     }
     pixels::leave(&mut graph, config);
-    Ok(graph.finish())
+    graph.finish()
 }
 
 /// DALL-E's first layer, a 1x1 convolution of one-hot codes: a row of its weights each.

@@ -1,6 +1,6 @@
 //! Holds the meaning of published settings against configurations made here.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 

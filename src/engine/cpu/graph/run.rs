@@ -14,8 +14,8 @@ use crate::engine::cpu::kernels::{
     channel_stride, scale_and_shift,
 };
 use crate::engine::cpu::layer::Algorithm;
-use crate::engine::cpu::memory;
 use crate::engine::cpu::schedule::{ScratchPool, Threads};
+use crate::engine::memory;
 use crate::error::{Error, Result};
 use crate::util::numbers;
 
