@@ -11,7 +11,7 @@ const LEVELS_MAX: usize = 16;
 const CODES_MAX: usize = 1 << 24;
 
 /// Bits of a code at most.
-const BITS_MAX: usize = 31;
+const BITS_MAX: usize = 32;
 
 /// Pixels along the side of a patch at most: kernels take windows of three.
 const PATCH_MAX: usize = 8;

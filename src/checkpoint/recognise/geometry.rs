@@ -278,9 +278,9 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
 
 /// The number of codes of so many bits, and these.
 pub(super) fn bits(dim: usize) -> Result<(usize, usize)> {
-    if dim > 31 {
+    if dim > 32 {
         return Err(Error::invalid(format!(
-            "{dim} bits a code are more than the 31 that vqtok can number"
+            "its codes are of {dim} bits: vqtok numbers codes of at most 32"
         )));
     }
     Ok((1 << dim, dim))

@@ -265,7 +265,7 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
     match rule {
         Logits => QuantizerConfig::new(Logits, codes, codes),
         Sign => {
-            let bits = r.among(1, 22);
+            let bits = r.among(1, 32);
             QuantizerConfig::new(r.of(&[Sign, SignHigh]), 1 << bits, bits)
         }
         Fsq => {
