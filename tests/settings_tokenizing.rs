@@ -18,6 +18,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("tokenize", flag) => tokenize_case(flag),
         ("plan", flag) => plan_case(flag),
         ("repair", flag) => repair_case(flag),
+        ("worker", flag) => worker_case(flag),
         _ => None,
     }
 }
@@ -70,6 +71,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
             "tokenize mended --model model --out failed",
             "tokenize mended --model model --out failed --retry-failed",
         ),
+        "plan-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --plan-only"),
         "append" => Differs(
             "tokenize mended --model model --out appended",
             "tokenize mended --model model --out appended --append",
@@ -133,6 +135,24 @@ fn repair_case(flag: &str) -> Option<Case> {
         "precision" => Refused("repair lost --model model --precision bf16"),
         "threads" => Bounded("repair lost --model model --threads 0"),
         flag => return onnx_case("repair lost --model model", flag),
+    })
+}
+
+/// Nobody asks it for anything here; what it does is in `worker.rs`.
+fn worker_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "out" => Differs("worker --out out --model model", "worker --out part --model model"),
+        "model" => Refused("worker --out out --model nowhere"),
+        "family" => Refused("worker --out out --model model --family nobody"),
+        "model-config" => Refused("worker --out out --model model --model-config nowhere.json"),
+        "scales" => Refused("worker --out out --model model --scales 1x1"),
+        "weights" => Refused("worker --out out --model model --weights nobody."),
+        "batch-size" => Bounded("worker --out out --model model --batch-size 0"),
+        "on-error" => Bounded("worker --out out --model model --on-error nobody"),
+        "device" => Refused("worker --out out --model model --device tpu"),
+        "precision" => Refused("worker --out out --model model --precision bf16"),
+        "threads" => Bounded("worker --out out --model model --threads 0"),
+        flag => return onnx_case("worker --out out --model model", flag),
     })
 }
 

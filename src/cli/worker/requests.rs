@@ -99,12 +99,12 @@ mod tests {
         assert_eq!(request(b" {\"deaths\":2,\"partition\":0}"), asks(0, 2));
         assert_eq!(request(b" \t\r\n"), Ok(None));
         for (line, words) in [
-            (&b"[3, 0]"[..], "expected a map"),
-            (b"3", "expected a map"),
+            (&b"[3, 0]"[..], "a list where a table belongs"),
+            (b"3", "the number 3"),
             (b"{\"partition\": -1}", "-1"),
             (b"{\"partition\": 1.5}", "1.5"),
             (b"{\"partition\": 1, \"retries\": 1}", "retries"),
-            (b"{\"deaths\": 1}", "missing field"),
+            (b"{\"deaths\": 1}", "`partition` is missing"),
             (b"{\"partition\": 1", "EOF"),
             (b"\xff\xfe", "line 1"),
             (b"{\"partition\": 1}{\"partition\": 2}", "trailing"),

@@ -59,8 +59,11 @@ class Worker:
             cwd=self._cwd,
             env=None if self._env is None else dict(self._env),
         )
-        for target in (self._listen, self._drain):
-            threading.Thread(target=target, args=(self._child, self._events), daemon=True).start()
+        child = self._child
+        self._drainer = threading.Thread(target=self._drain, args=(child,), daemon=True)
+        self._drainer.start()
+        listener = threading.Thread(target=self._listen, args=(child, self._events), daemon=True)
+        listener.start()
         # A model may take as long as it likes to be read.
         while True:
             event = self._events.get()
@@ -72,7 +75,7 @@ class Worker:
                 return event
 
     def run(self, partition: int, deaths: int) -> Fields:
-        """Make a partition: its `receipt` or `error`, or how the process `died` or was `stopped`."""
+        """Make a partition: its `receipt` or `error`, or that the process `died` or `stopped`."""
         self.done = 0
         self.start()
         child = cast("subprocess.Popen[bytes]", self._child)
@@ -123,10 +126,13 @@ class Worker:
                 events.put(event)
         events.put(None)
 
-    def _drain(self, child: subprocess.Popen[bytes], _: object) -> None:
+    def _drain(self, child: subprocess.Popen[bytes]) -> None:
         for line in cast("IO[bytes]", child.stderr):
             self._tail = (self._tail + line)[-self.TAIL :]
 
     def _reason(self) -> str:
+        """Give the last line of what was said on stderr, of a process that has ended."""
+        # A grandchild could hold the pipe for longer.
+        self._drainer.join(timeout=2.0)
         lines = self._tail.decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("vqtok: ") if lines else ""

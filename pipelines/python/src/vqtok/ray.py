@@ -191,9 +191,7 @@ class RayPool:
             self._since = now
         late = [name for name, a in self.actors.items() if a.node is None and not a.told]
         late = [name for name in late if now - self.actors[name].asked > self.wait_max]
-        has = ", ".join(
-            f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes
-        )
+        has = ", ".join(f"{n.get('CPU', 0):g} CPU and {n.get('GPU', 0):g} GPU" for n in nodes)
         what = f"each needs {self.needs.words()} on one node; the nodes have: {has or 'nothing'}"
         if now - self._since > self.wait_max:
             raise Failed(
@@ -363,7 +361,7 @@ class Progress:
     def __init__(self, as_json: bool) -> None:
         """For machines or for people."""
         self.as_json = as_json
-        self._last = 0.0
+        self._last = time.monotonic()
         self._history: deque[tuple[float, Counter[str]]] = deque()
 
     def say(self, event: str, text: str, **fields: Any) -> None:
@@ -456,12 +454,8 @@ def _needs(args: argparse.Namespace) -> _Needs:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m vqtok.ray", description=str(__doc__).partition("\n")[0]
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    tokenize = commands.add_parser(
-        "tokenize",
+    tokenize = argparse.ArgumentParser(
+        prog="python -m vqtok.ray tokenize",
         allow_abbrev=False,
         description="Tokenize on all nodes of a Ray cluster; the flags of `vqtok tokenize` beside "
         "those below. Run again after any failure, it goes on.",
@@ -490,7 +484,7 @@ def _parser() -> argparse.ArgumentParser:
             tokenize.add_argument(
                 f"--{name}", action="append", help=argparse.SUPPRESS, required=required
             )
-    return parser
+    return tokenize
 
 
 def _words(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
@@ -575,7 +569,15 @@ def _summary(progress: Progress, schedule: Schedule, seconds: float, before: flo
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command: its exit code."""
-    args = _parser().parse_args(words)
+    words = sys.argv[1:] if words is None else list(words)
+    if words[:1] != ["tokenize"]:
+        parser = _parser()
+        if words[:1] not in (["-h"], ["--help"]):
+            print("vqtok: python -m vqtok.ray has one command: tokenize", file=sys.stderr)
+            return 2
+        parser.print_help()
+        return 0
+    args = _parser().parse_intermixed_args(words[1:])
     progress = Progress(args.json)
     code, why = 130, "interrupted; the same command goes on"
     try:
