@@ -67,6 +67,20 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         ),
         "rank-from" => Refused("tokenize images --model model --out @ --rank-from torch"),
         "ranks" => Refused("tokenize images --model model --out @ --ranks 2"),
+        "on-error" => Differs(
+            "tokenize broken --model model --out @",
+            "tokenize broken --model model --out @ --on-error stop",
+        ),
+        "device" => Refused("tokenize images --model model --out @ --device tpu"),
+        "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
+        "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
+        flag => return onnx_case(TOKENIZE, flag).or_else(|| rest_case(flag)),
+    })
+}
+
+/// Flags about what is done to an output that may be there.
+fn rest_case(flag: &str) -> Option<Case> {
+    Some(match flag {
         "retry-failed" => Differs(
             "tokenize mended --model model --out failed",
             "tokenize mended --model model --out failed --retry-failed",
@@ -76,14 +90,7 @@ fn tokenize_case(flag: &str) -> Option<Case> {
             "tokenize mended --model model --out appended",
             "tokenize mended --model model --out appended --append",
         ),
-        "on-error" => Differs(
-            "tokenize broken --model model --out @",
-            "tokenize broken --model model --out @ --on-error stop",
-        ),
-        "device" => Refused("tokenize images --model model --out @ --device tpu"),
-        "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
-        "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
-        flag => return onnx_case(TOKENIZE, flag).or_else(|| list_case(flag)),
+        flag => return list_case(flag),
     })
 }
 
