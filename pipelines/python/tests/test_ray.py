@@ -108,3 +108,15 @@ def test_parts_of_several_gpus_are_refused():
 
     with pytest.raises(Failed, match="whole ones"):
         _needs(Namespace(device=["cuda"], gpus=1.5, cpus=1))
+
+
+def test_what_ray_prints_is_no_event(tmp_path):
+    script = (
+        "import os\nfrom vqtok.ray import Progress\np = Progress(True)\nprint('(raylet) lost')\n"
+        "os.write(1, b'more of it\\n')\np.say('worker', 'ready')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(vqtok.__file__).parents[1])}
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=True)
+    assert json.loads(done.stdout) == {"event": "worker", "message": "ready"}
+    assert "raylet" in done.stderr and "more of it" in done.stderr

@@ -276,6 +276,8 @@ class RayPool:
 
     def _lost(self, name: str, reason: str) -> None:
         actor = self.actors.pop(name)
+        # It may be out of reach for a while only, and would keep its slot.
+        _ray().kill(actor.handle)
         where = actor.node or "a node"
         self.say("lost-worker", f"{name} on {where} is lost: {reason}", worker=name, node=where)
         self._events.append(Gone(name, reason))
@@ -361,13 +363,18 @@ class Progress:
     def __init__(self, as_json: bool) -> None:
         """For machines or for people."""
         self.as_json = as_json
+        # Stdout is for results and events alone: what Ray prints there goes to stderr.
+        sys.stdout.flush()
+        self._out = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
         self._last = time.monotonic()
         self._history: deque[tuple[float, Counter[str]]] = deque()
 
     def say(self, event: str, text: str, **fields: Any) -> None:
         """Say something in a line."""
         if self.as_json:
-            print(json.dumps({"event": event, "message": text, **fields}), flush=True)
+            line = json.dumps({"event": event, "message": text, **fields})
+            print(line, file=self._out, flush=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -376,7 +383,7 @@ class Progress:
         if self.as_json:
             self.say(event, text, **fields)
         else:
-            print(text, flush=True)
+            print(text, file=self._out, flush=True)
 
     def tell(self, schedule: Schedule, pool: RayPool) -> None:
         """Say how far the work is, every few seconds."""
