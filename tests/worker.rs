@@ -203,7 +203,7 @@ fn a_worker_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     job.expect(0, &format!("{line} --out out --plan-only"));
     let mut random = Random(0x19);
     let started = Instant::now();
-    drop(Worker::ready(&job, "out").end());
+    assert_eq!(Worker::ready(&job, "out").end(), Some(0));
     // From the start of a process to its first commits, and a little beyond.
     let life = started.elapsed().mul_f64(1.5);
     let mut told = 0;

@@ -24,14 +24,19 @@ fi
 images=$1 out=$2 model=$3
 shift 3
 
+child='' stopped=''
+stop() {
+    stopped=1
+    if [ -n "$child" ]; then
+        kill -TERM "$child" 2>/dev/null
+        (sleep 10; kill -KILL "$child" 2>/dev/null) &
+    fi
+}
+trap stop TERM
 vqtok tokenize "$images" --out "$out" --model "$model" --rank-from slurm \
     --threads "${SLURM_CPUS_PER_TASK:-16}" --json "$@" &
 child=$!
-stop() {
-    kill -TERM "$child" 2>/dev/null
-    (sleep 10; kill -KILL "$child" 2>/dev/null) &
-}
-trap stop TERM
+[ -z "$stopped" ] || stop
 
 wait "$child"
 status=$?

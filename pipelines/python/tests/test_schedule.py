@@ -120,6 +120,21 @@ def test_a_straggler_is_made_a_second_time_and_the_first_receipt_counts():
     assert totals.by_node == Counter(c=20, d=10)
 
 
+@pytest.mark.parametrize(
+    "end", [Died("a", "signal 9"), Gone("a", "cut off"), Refused("a", "busy", 75)]
+)
+def test_the_end_of_who_came_second_is_nothing(end):
+    schedule = Schedule(parts(9, 8, 7))
+    numbers(schedule, "abc")
+    schedule.apply(receipt("c", 2), 1.0)
+    assert numbers(schedule, "c", 50.0) == [0]
+    schedule.apply(receipt("c", 0), 51.0)
+    schedule.apply(end, 52.0)
+    assert numbers(schedule, "c", 52.0) == [1]
+    assert numbers(schedule, "a", 99.0) == [None]
+    assert schedule.totals.deaths == schedule.totals.busy == 0
+
+
 def test_short_work_is_no_straggler():
     schedule = Schedule(parts(9, 8))
     numbers(schedule, "ab")

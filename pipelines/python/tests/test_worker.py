@@ -1,5 +1,7 @@
 """A worker's process: what it answers, how it ends, that it is started again."""
 
+import time
+
 import pytest
 
 import vqtok
@@ -53,7 +55,9 @@ def test_ends_are_told_apart(stand_in, ending, event, message):
 
 def test_a_worker_that_hangs_is_ended(stand_in):
     stand_in(f"{READY} read line; exec sleep 600")
+    begun = time.monotonic()
     answer = Worker([], silent_max=0.5).run(3, 0)
+    assert time.monotonic() - begun < 10
     assert answer["event"] == "died" and "no sign of life" in answer["message"]
 
 

@@ -160,10 +160,9 @@ class Schedule:
         while self._later and self._later[0][0] <= now:
             _, number = heapq.heappop(self._later)
             heapq.heappush(self._queue, _rank(self._all[number]))
-        while self._queue:
+        if self._queue:
             number = heapq.heappop(self._queue)[-1]
-            if number not in self._made:
-                return self._begin(worker, node, number, now, copy=False)
+            return self._begin(worker, node, number, now, copy=False)
         straggler = self._straggler(node, now)
         if straggler is None:
             return None

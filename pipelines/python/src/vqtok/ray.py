@@ -175,6 +175,10 @@ class RayPool:
             max_concurrency=2,
             scheduling_strategy="SPREAD",
         )
+        # Those that wait for a node that has left wait for nothing.
+        for name in [name for name, actor in self.actors.items() if actor.node is None]:
+            if len(self.actors) > max(1, target):
+                ray.kill(self.actors.pop(name).handle)
         while len(self.actors) < max(1, target):
             handle = slot.remote()
             self._number += 1
