@@ -101,6 +101,18 @@ def test_a_job_on_ray(place, output, tmp_path):
     assert late.returncode == 75 and "no worker could be placed for 3 s" in late.stderr
 
 
+def test_partitions_that_end_every_worker_become_failures(place, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray isn't installed: pip install 'vqtok[ray]'")
+    # Each worker panics at the first image that it decodes.
+    monkeypatch.setenv("VQTOK_FAILPOINT", "decode:1:panic")
+    done = command(place, tmp_path / "out", "--shard-rows=15", "--slots", "2", "--json")
+    assert done.returncode == 1, done.stderr
+    events = {e["event"]: e for e in map(json.loads, done.stdout.splitlines())}
+    told = events["tokenized"]
+    assert (told["deaths"], told["given_up"], told["failed"]) == (6, 2, 30)
+    assert (events["dataset"]["written"], events["dataset"]["failed"]) == (0, 30)
+
+
 def test_parts_of_several_gpus_are_refused():
     from argparse import Namespace
 

@@ -400,6 +400,8 @@ class Progress:
             actor = pool.actors.get(worker)
             if actor is not None:
                 by_node[str(actor.node)] += actor.done
+        if not by_node:
+            return  # Nobody has begun.
         self._history.append((now, by_node))
         while now - self._history[0][0] > self.WINDOW:
             self._history.popleft()
@@ -412,7 +414,8 @@ class Progress:
         done = min(sum(by_node.values()), schedule.images)
         left = (schedule.images - done) / rate if rate else 0.0
         each = ", ".join(f"{node} {one:.1f}/s" for node, one in nodes.items())
-        text = f"{done:,}/{schedule.images:,} images  {rate:.1f}/s  ETA {left:.0f} s  ({each})"
+        eta = f"  ETA {left:.0f} s" if rate else ""
+        text = f"{done:,}/{schedule.images:,} images  {rate:.1f}/s{eta}  ({each})"
         self.say(
             "progress", text, stage="tokenize", unit="images", done=done, total=schedule.images,
             failed=schedule.totals.failed, per_second=rate, eta_s=left, nodes=nodes,
