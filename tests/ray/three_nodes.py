@@ -3,12 +3,12 @@
 A job runs on all of them. Once a quarter of it is done, the second node is killed; at half, the
 third is cut off from the network. The output must be that of one machine, byte for byte.
 
-    sudo python tests/ray/three_nodes.py --vqtok target/release/vqtok --images PHOTOS --model MODEL \\
-        --scratch DIR [--out s3://BUCKET/PREFIX] [--faults none] [--shard-rows 50]
+    sudo python tests/ray/three_nodes.py --vqtok target/release/vqtok --images PHOTOS \\
+        --model MODEL --scratch DIR [--moto moto_server] [--faults none] [--shard-rows 50]
 
 Run it with the Python that has Ray; it needs root, `ip`, and nothing else on 10.219.0.0/24. With
-`--out` in a store the environment says how that is reached from 10.219.0.0/24 (a moto server on
-10.219.0.254, which is this machine).
+`--moto` the output lies in an S3 store that moto's server is, on the bridge; it needs boto3, and a
+vqtok that was built with stores.
 """
 
 from __future__ import annotations
@@ -174,6 +174,47 @@ def recovery(events: list[dict], harms: dict) -> dict[str, float]:
     return found
 
 
+class Store:
+    """An S3 that forgets, on this machine's end of the bridge."""
+
+    BUCKET = "vqtok-three-nodes"
+    PORT = 5019
+
+    def __init__(self, program: str, scratch: Path) -> None:
+        self.env = {
+            "AWS_ENDPOINT_URL": f"http://{NET}.254:{self.PORT}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+        os.environ.update(self.env)
+        words = [program, "-H", f"{NET}.254", "-p", str(self.PORT)]
+        with open(scratch / "moto.log", "w") as log:
+            self.server = subprocess.Popen(words, stdout=log, stderr=log)
+        import boto3
+
+        self.client = boto3.client("s3")
+        for _ in range(60):
+            try:
+                self.client.create_bucket(Bucket=self.BUCKET)
+                return
+            except Exception:
+                time.sleep(0.5)
+        sys.exit("moto's server doesn't answer")
+
+    def fetch(self, folder: Path) -> None:
+        """Copy the output into a folder."""
+        shutil.rmtree(folder, ignore_errors=True)
+        pages = self.client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.BUCKET, Prefix="out/"):
+            for entry in page.get("Contents", []):
+                path = folder / entry["Key"].removeprefix("out/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.client.download_file(self.BUCKET, entry["Key"], str(path))
+
+
 def same(whole: Path, out: Path) -> int:
     """Compare every file of two outputs; their number."""
     names = [sorted(p.relative_to(o) for o in [at] for p in at.rglob("*") if p.is_file())
@@ -193,14 +234,14 @@ def main() -> None:
     parser.add_argument("--images", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--scratch", type=Path, required=True)
-    parser.add_argument("--out", help="instead of a folder below --scratch")
+    parser.add_argument("--moto", help="moto_server: the output goes into a store")
     parser.add_argument("--faults", choices=["both", "none"], default="both")
     parser.add_argument("--shard-rows", default="50")
     parser.add_argument("--cpus", type=int, default=1, help="slots of each node")
     args = parser.parse_args()
     scratch, vqtok = args.scratch.resolve(), args.vqtok.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
-    out = args.out or str(scratch / "out")
+    out = str(scratch / "out")
     shutil.rmtree(scratch / "out", ignore_errors=True)
     base = [args.images, "--model", args.model, "--shard-rows", args.shard_rows]
     whole = scratch / "whole"
@@ -209,9 +250,12 @@ def main() -> None:
         line = [vqtok, "tokenize", *base, "--out", whole]
         code = subprocess.run(line, capture_output=True).returncode
         print(f"one machine, no nodes: {time.monotonic() - begun:.1f} s, exit code {code}")
+    store = None
     clean()
     try:
         network()
+        if args.moto:
+            store, out = Store(args.moto, scratch), f"s3://{Store.BUCKET}/out"
         cluster = Cluster(scratch, vqtok, args.cpus)
         cluster.start()
         code, events, harms = job(cluster, [*base, "--out", out], args.faults == "both")
@@ -219,15 +263,14 @@ def main() -> None:
             sys.exit(f"exit code {code}")
         done = next(e for e in events if e["event"] == "tokenized")
         found = recovery(events, harms) if args.faults == "both" else {}
+        if store:
+            out = str(scratch / "fetched")
+            store.fetch(Path(out))
     finally:
         clean()
-    if "://" in out:
-        fetched = scratch / "fetched"
-        shutil.rmtree(fetched, ignore_errors=True)
-        subprocess.run([sys.executable, Path(__file__).with_name("fetch.py"), out, fetched],
-                       check=True)  # fmt: skip
-        out = str(fetched)
-    else:
+        if store:
+            store.server.kill()
+    if not store:
         subprocess.run([vqtok, "finalize", out], capture_output=True)  # What zombies left goes.
     count = same(whole, Path(out))
     words = ", ".join(f"{harm}: known and made again after {s:.1f} s" for harm, s in found.items())
