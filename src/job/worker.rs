@@ -146,7 +146,8 @@ impl PartitionWorker {
         if committed(&self.out, partition) {
             return refuse_foreign(plan, vec![partition]).map(|()| None);
         }
-        if partition < *finished {
+        // Somebody may have opened it again since.
+        if partition < *finished && partition < finalize::finished_partitions(&self.out) {
             return Err(Error::mismatch(format!(
                 "{}: it was finished and has lost shard {partition}; run `vqtok tokenize` with \
                  {PLAN_ONLY} again, which opens it",
