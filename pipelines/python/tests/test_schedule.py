@@ -50,6 +50,17 @@ def test_what_a_lost_worker_was_at_is_made_again_and_counts_for_nothing():
     assert (schedule.totals.images, schedule.totals.written) == (20, 20)
 
 
+def test_what_takes_node_after_node_with_it_ends_the_job():
+    schedule = Schedule(parts(3))
+    for _ in range(19):
+        schedule.next("a", "a", 0.0)
+        schedule.apply(Gone("a", "its node was lost"), 0.0)
+    schedule.next("a", "a", 0.0)
+    with pytest.raises(Failed, match="partition 0: 20 workers were lost") as raised:
+        schedule.apply(Gone("a", "its node was lost"), 0.0)
+    assert raised.value.exit_code == 75
+
+
 def test_a_worker_that_was_idle_is_lost():
     schedule = Schedule(parts(3))
     schedule.apply(Gone("a", "its node was lost"), 1.0)

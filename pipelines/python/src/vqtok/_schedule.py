@@ -22,6 +22,8 @@ REFUSALS_MAX = 3
 """Errors of one partition, on any workers, before they are the job's."""
 BUSY_MAX = 10
 """The same where each says that it can be tried again."""
+LOSSES_MAX = 20
+"""Workers that may be lost with one partition: it could be what takes their nodes down."""
 BUSY_WAIT_MAX = 30.0
 """Seconds before such a partition is tried again, at most; the first time it is one."""
 STRAGGLES_AFTER = 5.0
@@ -137,6 +139,7 @@ class Schedule:
         self._deaths: Counter[int] = Counter()
         self._refusals: Counter[int] = Counter()
         self._busy: Counter[int] = Counter()
+        self._losses: Counter[int] = Counter()
         self._seconds_an_image: list[float] = []
         self.totals = Totals()
         self.images = sum(partition.images for partition in self._all.values())
@@ -212,7 +215,7 @@ class Schedule:
         elif isinstance(event, Refused):
             self._refused(number, event, now)
         else:
-            self._again(number)
+            self._lost(number, event.reason)
 
     def _receipt(self, fields: dict[str, Any], run: _Run, now: float) -> None:
         partition, totals = run.job.partition, self.totals
@@ -238,6 +241,13 @@ class Schedule:
         self._deaths[number] += 1
         if self._deaths[number] >= DEATHS_FATAL:
             raise Failed(f"partition {number} ends every worker, even to give it up: {reason}")
+        self._again(number)
+
+    def _lost(self, number: int, reason: str) -> None:
+        self._losses[number] += 1
+        if self._losses[number] >= LOSSES_MAX:
+            text = f"partition {number}: {LOSSES_MAX} workers were lost while they were at it"
+            raise Failed(f"{text}, the last one since: {reason}", 75)
         self._again(number)
 
     def _refused(self, number: int, event: Refused, now: float) -> None:

@@ -258,11 +258,11 @@ class RayPool:
         ray, actor = _ray(), self.actors[name]
         try:
             answer = ray.get(ref)
-        except ray.exceptions.RayActorError as error:
-            self._lost(name, _first_line(error))
-            return
         except ray.exceptions.RayTaskError as error:
-            self._raised(name, ref, error)
+            self._raised(name, error)
+            return
+        except ray.exceptions.RayError as error:
+            self._lost(name, _reason(error))
             return
         if ref is actor.looking:
             actor.looking, actor.done = None, answer
@@ -284,9 +284,11 @@ class RayPool:
         _ray().kill(actor.handle)
         where = actor.node or "a node"
         self.say("lost-worker", f"{name} on {where} is lost: {reason}", worker=name, node=where)
-        self._events.append(Gone(name, reason))
+        # Ray ends actors where a node runs out of memory, which may be this partition's doing.
+        kind = Died if "memory" in reason and actor.running is not None else Gone
+        self._events.append(kind(name, reason))
 
-    def _raised(self, name: str, ref: Any, error: Any) -> None:
+    def _raised(self, name: str, error: Any) -> None:
         """Take note of an exception: a worker that can't be started, as a rule.
 
         Raises:
@@ -316,12 +318,12 @@ class RayPool:
             name, actor = next(free)
             try:
                 result = ray.get(actor.handle.call.remote(args, self.cwd))
-            except ray.exceptions.RayActorError as error:
-                self._lost(name, _first_line(error))
-                continue
             except ray.exceptions.RayTaskError as error:
                 cause = error.cause if isinstance(error.cause, BaseException) else error
                 raise (cause if isinstance(cause, Error) else Failed(_first_line(cause))) from None
+            except ray.exceptions.RayError as error:
+                self._lost(name, _reason(error))
+                continue
             assert isinstance(result, Result)
             return result
         raise Failed(f"vqtok {args[0]}: every worker that was asked is lost", 75)
@@ -344,6 +346,14 @@ class RayPool:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """Say why an actor is no more, in a line; out of memory, wherever Ray says so."""
+    line = _first_line(error)
+    if "memory" not in line and "out of memory" in str(error).lower():
+        line += " (out of memory)"
+    return line
 
 
 def _event(worker: str, answer: dict[str, Any]) -> Event:
