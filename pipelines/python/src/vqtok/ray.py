@@ -155,6 +155,7 @@ class RayPool:
     _number: int = 0
     _failed_starts: int = 0
     _looked: float = 0.0
+    _asked: float = 0.0
     _since: float = field(default_factory=time.monotonic)
     """When there was a worker last."""
     _events: list[Event] = field(default_factory=list)
@@ -249,7 +250,10 @@ class RayPool:
         return self.actors[name].looking is not ref
 
     def _look(self, now: float) -> None:
-        """Ask who is at work how far it is."""
+        """Ask who is at work how far it is, once a second."""
+        if now - self._asked < 1.0:
+            return
+        self._asked = now
         for actor in self.actors.values():
             if actor.running is not None and actor.looking is None:
                 actor.looking = actor.handle.done.remote()
