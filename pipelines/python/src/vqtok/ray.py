@@ -493,7 +493,7 @@ def _parser() -> argparse.ArgumentParser:
     tokenize.add_argument("inputs", nargs="+", metavar="INPUT")
     tokenize.add_argument("--address", help="of the cluster [default: RAY_ADDRESS, else a new one "
                           "on this machine]")  # fmt: skip
-    tokenize.add_argument("--slots", type=int, help="workers at most; [default: as many as the "
+    tokenize.add_argument("--slots", type=int, help="workers at most [default: as many as the "
                           "nodes have room for, those that join included]")  # fmt: skip
     tokenize.add_argument("--cpus", type=float, help="CPUs of a worker, and its threads [default: "
                           "1; with a GPU, its share of the node's]")  # fmt: skip
@@ -503,14 +503,20 @@ def _parser() -> argparse.ArgumentParser:
                           "worker may look for a place before that is said, and all of them before "
                           "the command ends [default: 60]")  # fmt: skip
     tokenize.add_argument("--json", action="store_true", help="events on stdout, one a line")
+    told = {
+        "out": "output, in a folder that every node has, or a store",
+        "model": "the tokenizer, in a place that every node has; it must be there before",
+    }
+    # The program itself checks the values.
     for name in (*_flags.PLAN, *_flags.SHARED):
-        # On stdin and stdout of many processes nothing is asked: each value is the program's.
         if name in _flags.SWITCHES:
             tokenize.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
         else:
-            required = name in ("out", "model")
             tokenize.add_argument(
-                f"--{name}", action="append", help=argparse.SUPPRESS, required=required
+                f"--{name}",
+                action="append",
+                help=told.get(name, argparse.SUPPRESS),
+                required=name in told,
             )
     return tokenize
 
