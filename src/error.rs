@@ -266,6 +266,8 @@ pub enum Stage {
     Resize,
     /// From pixels to codes.
     Encode,
+    /// Anywhere: whoever worked on its partition died of it.
+    Process,
 }
 
 impl Stage {
@@ -276,6 +278,7 @@ impl Stage {
             Stage::Decode => "decode",
             Stage::Resize => "resize",
             Stage::Encode => "encode",
+            Stage::Process => "process",
         }
     }
 }

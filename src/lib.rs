@@ -84,6 +84,7 @@
 //! |---|---|
 //! | images to shards | [`Tokenize`], by a [`Tokenizer`]; its end, of several workers: [`finalize()`] |
 //! | images that came later | [`Tokenize::append`] |
+//! | single partitions, as a coordinator of many machines hands them out | [`Tokenize::write_plan`], [`PartitionWorker`] |
 //! | what would be planned, and what has changed since | [`Survey`] |
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |
@@ -262,9 +263,10 @@ pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
     Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Diff,
     EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer,
-    OtherGrid, OtherModel, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
-    ReconstructSummary, Repair, RepairSummary, Share, Survey, SurveySummary, SurveyedImage,
-    Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, set_threads,
+    OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass, PixelSettings, Planned,
+    RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Survey,
+    SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train,
+    WrittenPlan, set_threads,
 };
 
 pub use audit::verify::verify;

@@ -18,6 +18,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("tokenize", flag) => tokenize_case(flag),
         ("plan", flag) => plan_case(flag),
         ("repair", flag) => repair_case(flag),
+        ("worker", flag) => worker_case(flag),
         _ => None,
     }
 }
@@ -66,14 +67,6 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         ),
         "rank-from" => Refused("tokenize images --model model --out @ --rank-from torch"),
         "ranks" => Refused("tokenize images --model model --out @ --ranks 2"),
-        "retry-failed" => Differs(
-            "tokenize mended --model model --out failed",
-            "tokenize mended --model model --out failed --retry-failed",
-        ),
-        "append" => Differs(
-            "tokenize mended --model model --out appended",
-            "tokenize mended --model model --out appended --append",
-        ),
         "on-error" => Differs(
             "tokenize broken --model model --out @",
             "tokenize broken --model model --out @ --on-error stop",
@@ -81,7 +74,23 @@ fn tokenize_case(flag: &str) -> Option<Case> {
         "device" => Refused("tokenize images --model model --out @ --device tpu"),
         "precision" => Refused("tokenize images --model model --out @ --precision bf16"),
         "threads" => Bounded("tokenize images --model model --out @ --threads 0"),
-        flag => return onnx_case(TOKENIZE, flag).or_else(|| list_case(flag)),
+        flag => return onnx_case(TOKENIZE, flag).or_else(|| rest_case(flag)),
+    })
+}
+
+/// Flags about what is done to an output that may be there.
+fn rest_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "retry-failed" => Differs(
+            "tokenize mended --model model --out failed",
+            "tokenize mended --model model --out failed --retry-failed",
+        ),
+        "plan-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --plan-only"),
+        "append" => Differs(
+            "tokenize mended --model model --out appended",
+            "tokenize mended --model model --out appended --append",
+        ),
+        flag => return list_case(flag),
     })
 }
 
@@ -133,6 +142,24 @@ fn repair_case(flag: &str) -> Option<Case> {
         "precision" => Refused("repair lost --model model --precision bf16"),
         "threads" => Bounded("repair lost --model model --threads 0"),
         flag => return onnx_case("repair lost --model model", flag),
+    })
+}
+
+/// Nobody asks it for anything here; what it does is in `worker.rs`.
+fn worker_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "out" => Differs("worker --out out --model model", "worker --out part --model model"),
+        "model" => Refused("worker --out out --model nowhere"),
+        "family" => Refused("worker --out out --model model --family nobody"),
+        "model-config" => Refused("worker --out out --model model --model-config nowhere.json"),
+        "scales" => Refused("worker --out out --model model --scales 1x1"),
+        "weights" => Refused("worker --out out --model model --weights nobody."),
+        "batch-size" => Bounded("worker --out out --model model --batch-size 0"),
+        "on-error" => Bounded("worker --out out --model model --on-error nobody"),
+        "device" => Refused("worker --out out --model model --device tpu"),
+        "precision" => Refused("worker --out out --model model --precision bf16"),
+        "threads" => Bounded("worker --out out --model model --threads 0"),
+        flag => return onnx_case("worker --out out --model model", flag),
     })
 }
 

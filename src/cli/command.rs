@@ -6,7 +6,7 @@ use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
     again, audit, completions, convert, decode, diff, export, finalize, inspect, man, plan,
-    quickstart, recipe, reconstruct, repair, report, tokenize, train, verify,
+    quickstart, recipe, reconstruct, repair, report, tokenize, train, verify, worker,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -48,6 +48,8 @@ pub(super) enum Command {
     Quickstart(quickstart::Args),
     /// List and show recipes.
     Recipe(recipe::Args),
+    /// Make partitions of a plan as they are asked for, by JSON lines on stdin and stdout.
+    Worker(worker::Args),
     /// Merge the statistics of several workers into codebook.parquet and dataset.json.
     Finalize(finalize::Args),
     /// Find duplicates, leaks, empty and odd images, and what else is in an output.
@@ -80,6 +82,8 @@ impl Command {
             Command::Inspect(args) => args.json,
             Command::Quickstart(args) => args.common.json,
             Command::Recipe(args) => args.json(),
+            // Its stdout is for machines in any case.
+            Command::Worker(_) => true,
             Command::Finalize(args) => args.json,
             Command::Audit(args) => args.events,
             Command::Diff(args) => args.events,
@@ -113,6 +117,7 @@ impl Command {
             Command::Inspect(_) => "vqtok inspect",
             Command::Quickstart(_) => "vqtok quickstart",
             Command::Recipe(_) => "vqtok recipe",
+            Command::Worker(_) => "vqtok worker",
             Command::Finalize(_) => "vqtok finalize",
             Command::Audit(_) => "vqtok audit",
             Command::Diff(_) => "vqtok diff",
@@ -155,6 +160,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args, reporter),
             Command::Quickstart(args) => quickstart::run(args, reporter),
             Command::Recipe(args) => recipe::run(args, reporter),
+            Command::Worker(args) => worker::run(args, reporter),
             Command::Finalize(args) => finalize::run(args, reporter),
             Command::Audit(args) => audit::run(args, reporter),
             Command::Diff(args) => diff::run(args, reporter),

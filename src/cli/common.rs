@@ -13,6 +13,16 @@ use std::sync::atomic::AtomicBool;
 /// Flags of every command that works.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
+    #[command(flatten)]
+    pub machine: MachineFlags,
+    /// Print events as JSON on stdout, one object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags that say what computes.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct MachineFlags {
     /// Where images are encoded: auto is the CPU, where decoding and training always run. Models in ONNX
     /// files run there altogether; tensorrt is for them alone
     #[arg(long, value_name = "auto|cpu|cuda[:N]|tensorrt[:N]", default_value = "auto")]
@@ -23,9 +33,6 @@ pub(super) struct Common {
     /// Worker threads [default: RAYON_NUM_THREADS, else every core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Print events as JSON on stdout, one object per line
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Flags that say what an image becomes; each overrides the recipe and the model.
@@ -113,6 +120,27 @@ impl CheckpointFlags {
 }
 
 impl Common {
+    /// See [`MachineFlags::start_threads`].
+    pub(super) fn start_threads(&self) -> Result<()> {
+        self.machine.start_threads()
+    }
+
+    /// See [`MachineFlags::options`].
+    pub(super) fn options(
+        &self,
+        checkpoint: &CheckpointFlags,
+        pixels: &PixelFlags,
+    ) -> Result<TokenizerOptions> {
+        self.machine.options(checkpoint, pixels)
+    }
+
+    /// See [`MachineFlags::device_for_training`].
+    pub(super) fn device_for_training(&self) -> Result<()> {
+        self.machine.device_for_training()
+    }
+}
+
+impl MachineFlags {
     /// Sets the size of the thread pool. Call once, before any work.
     pub(super) fn start_threads(&self) -> Result<()> {
         set_threads(self.threads)

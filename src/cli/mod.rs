@@ -31,5 +31,6 @@ mod report;
 mod tokenize;
 mod train;
 mod verify;
+mod worker;
 
 pub use entry::{command_line, main};

@@ -9,8 +9,11 @@ use super::progress::Reporter;
 use crate::data::source::labels::LabelLevel;
 use crate::data::{Buckets, Views};
 use crate::error::Result;
-use crate::job::{Inputs, RankFrom, Share, Tokenize, Train};
+use crate::job::{Inputs, PartitionToMake, RankFrom, Share, Tokenize, Train, WrittenPlan};
 use crate::pipeline::OnError;
+use crate::util::numbers;
+use crate::util::numbers::counted;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Flags of `vqtok tokenize`.
@@ -73,6 +76,10 @@ pub(super) struct Args {
     /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
     #[arg(long, value_name = "N", requires = "rank_from")]
     ranks: Option<usize>,
+    /// Write the plan and stop there: `vqtok worker` makes the partitions; with --json each of them is
+    /// listed
+    #[arg(long)]
+    plan_only: bool,
     /// Rebuild the shards that hold failures, once the cause is fixed
     #[arg(long)]
     retry_failed: bool,
@@ -114,7 +121,28 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         training = training.recipe(recipe);
     }
     job.ensure_model(&training, &options, &mut printer)?;
-    let summary = job.run(&mut options.open(&args.model)?, &mut printer)?;
+    let mut tokenizer = options.open(&args.model)?;
+    if args.plan_only {
+        written(&job.write_plan(&mut tokenizer, &mut printer)?, reporter);
+        return Ok(Finished::Clean);
+    }
+    let summary = job.run(&mut tokenizer, &mut printer)?;
     printer.output(&args.out, &summary);
     Ok(Finished::of(summary.is_clean()))
+}
+
+/// What is to do of a plan.
+fn written(plan: &WrittenPlan, reporter: &Reporter) {
+    for PartitionToMake { partition, images, bytes, .. } in &plan.todo {
+        let fields = json!({"partition": partition, "images": images, "bytes": bytes});
+        reporter.event("todo", fields);
+    }
+    let text = format!(
+        "planned: {} of {} to make",
+        numbers::count(plan.todo.len() as u64),
+        counted(plan.partitions, "partition")
+    );
+    let fields = json!({"images": plan.images, "partitions": plan.partitions,
+                        "missing": plan.todo.len()});
+    reporter.result("written-plan", &text, fields);
 }

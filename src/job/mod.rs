@@ -40,6 +40,8 @@ mod tokenize_summary;
 mod tokenizer;
 mod tokenizer_options;
 mod train;
+mod worker;
+mod write_plan;
 
 pub use audit::Audit;
 pub use bucket_counts::BucketCount;
@@ -62,6 +64,8 @@ pub use tokenize_summary::TokenizeSummary;
 pub use tokenizer::Tokenizer;
 pub use tokenizer_options::TokenizerOptions;
 pub use train::{InitFrom, RecipeChoice, Train};
+pub use worker::PartitionWorker;
+pub use write_plan::{PartitionToMake, WrittenPlan};
 
 pub(crate) use plan::rows_of_inputs as rows;
 

@@ -156,7 +156,7 @@ impl Repair {
         let preparation = preparation(&identity, tokenizer.config().pixels.channels)?;
         let rows = identity.shard_rows as usize;
         let ours = model_copy::identity(tokenizer.engine.as_ref(), model, &preparation, rows)?;
-        same(&self.dir, &identity, &ours)?;
+        same(&self.dir, &identity, ours, "repair")?;
         Ok((tokenizer, preparation))
     }
 }
@@ -219,12 +219,14 @@ pub(super) fn preparation(identity: &Identity, channels: usize) -> Result<Prepar
     })
 }
 
-/// Refuses a model or program that would make other shards.
-fn same(dir: &Path, made: &Identity, ours: &Identity) -> Result<()> {
-    match difference_in_words(made, ours) {
+/// Refuses a model or program that would make other shards; `who` has it. Where labels stand is as the
+/// output says.
+pub(super) fn same(dir: &Path, made: &Identity, ours: Identity, who: &str) -> Result<()> {
+    let ours = Identity { label_level: made.label_level.clone(), ..ours };
+    match difference_in_words(made, &ours) {
         None => Ok(()),
         Some((was, now)) => Err(Error::mismatch(format!(
-            "{} was made with {was}, this repair has {now}; use the model and program it was made with",
+            "{} was made with {was}, this {who} has {now}; use the model and program it was made with",
             text::path(dir)
         ))),
     }

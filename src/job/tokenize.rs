@@ -42,7 +42,7 @@ pub struct Tokenize {
     batch_size: Option<usize>,
     shard_rows: Option<usize>,
     share: Share,
-    retry_failed: bool,
+    pub(super) retry_failed: bool,
     append: bool,
     on_error: Option<OnError>,
     /// What counts where the three above aren't given; None = by the recipe of the model.
@@ -226,7 +226,7 @@ impl Tokenize {
     }
 
     /// What is planned, and how it is tokenized.
-    fn plan(
+    pub(super) fn plan(
         &self,
         tokenizer: &mut Tokenizer,
         observer: &mut dyn Observer,
@@ -263,33 +263,51 @@ impl Tokenize {
     ) -> Result<TokenizeSummary> {
         let PlanOfJob { ref plan, unseen, appended } = planned;
         let out = &self.out;
-        let ours = (0..plan.partitions()).filter(|&p| self.share.has(plan.taken_with(p)));
-        let there = all_committed(&self.out)?;
-        refuse_foreign(plan, ours.clone().filter(|p| there.contains(p)).collect())?;
+        self.refuse_foreign(plan)?;
         let retried = match self.retry_failed {
             true => self.retry(settings, plan, engine, observer)?,
             false => pipeline::Summary::default(),
         };
-        let there = all_committed(&self.out)?;
-        let todo: Vec<usize> = ours.filter(|p| !there.contains(p)).collect();
-        let mut before = Recorded::default();
-        // Ascending: the first is the one that a finished state would have.
-        if let Some(&first) = todo.first()
-            && first < finalize::finished_partitions(out)
-        {
-            // A shard was lost from a finished output, and what is made again may differ from it: as
-            // is meant where failures are retried.
-            if !self.retry_failed {
-                before = Recorded::before(out);
-            }
-            repair::reopen(&self.out, &plan.lock_exclusive()?)?;
-        }
+        let todo = self.todo(plan)?;
+        let before = self.reopen(plan, &todo)?;
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
         let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(&before);
         summary.appended = appended;
         Ok(summary)
+    }
+
+    /// The partitions of our share.
+    fn ours<'a>(&self, plan: &'a Plan) -> impl Iterator<Item = usize> + Clone + use<'a> {
+        let share = self.share;
+        (0..plan.partitions()).filter(move |&p| share.has(plan.taken_with(p)))
+    }
+
+    /// Refuses shards of other outputs in the places of ours.
+    pub(super) fn refuse_foreign(&self, plan: &Plan) -> Result<()> {
+        let there = all_committed(&self.out)?;
+        refuse_foreign(plan, self.ours(plan).filter(|p| there.contains(p)).collect())
+    }
+
+    /// The partitions of our share that aren't there, ascending.
+    pub(super) fn todo(&self, plan: &Plan) -> Result<Vec<usize>> {
+        let there = all_committed(&self.out)?;
+        Ok(self.ours(plan).filter(|p| !there.contains(p)).collect())
+    }
+
+    /// Opens a finished output again that has lost a shard: what is made again may differ from it, as is
+    /// meant where failures are retried. Gives what was recorded of it.
+    pub(super) fn reopen(&self, plan: &Plan, todo: &[usize]) -> Result<Recorded> {
+        let mut before = Recorded::default();
+        // The first is the one that a finished state would have.
+        if todo.first().is_some_and(|&first| first < finalize::finished_partitions(&self.out)) {
+            if !self.retry_failed {
+                before = Recorded::before(&self.out);
+            }
+            repair::reopen(&self.out, &plan.lock_exclusive()?)?;
+        }
+        Ok(before)
     }
 
     /// Refuses pixel settings that can't be beside buckets, as far as they say it themselves.

@@ -220,7 +220,7 @@ fn codes(engine: &mut dyn Engine, batch: &mut Batch, channels: usize) -> Result<
 }
 
 /// The row in `failures` of an image that was given up.
-fn failure(plan: PlanRow, reject: Reject) -> FailureRow {
+pub(super) fn failure(plan: PlanRow, reject: Reject) -> FailureRow {
     FailureRow {
         ordinal: plan.ordinal,
         key: plan.key,

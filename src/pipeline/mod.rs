@@ -9,6 +9,7 @@
 
 mod encode;
 mod events;
+mod given_up;
 mod identity;
 mod planned;
 mod row;
@@ -20,6 +21,7 @@ mod write;
 
 pub use events::Event;
 pub(crate) use events::Observer;
+pub(crate) use given_up::give_up;
 pub use identity::identity;
 pub(crate) use planned::{image_at, image_of, row_of};
 pub use run::run;

@@ -77,6 +77,7 @@ settings! {
     PASS = "pass",
     PERCEPTUAL_WEIGHTS = "perceptual_weights",
     PILLOW = "pillow",
+    PLAN_ONLY = "plan_only",
     PRECISION = "precision",
     PRECISION_AUDIT = "precision_audit",
     RANK_FROM = "rank_from",

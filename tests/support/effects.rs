@@ -37,7 +37,7 @@ pub fn onnx_case(line: &str, flag: &str) -> Option<Case> {
 /// The commands by the file that has the cases of their flags, `tests/settings_*.rs`, and how many flags
 /// they have at least.
 const GROUPS: [(&str, &[&str], usize); 4] = [
-    ("tokenizing", &["tokenize", "plan", "repair", "finalize"], 54),
+    ("tokenizing", &["tokenize", "plan", "repair", "worker", "finalize"], 70),
     ("training", &["train", "recipe list", "recipe show", "quickstart", "convert", "inspect"], 45),
     ("outputs", &["decode", "export", "reconstruct", "verify", "report", "man", "completions"], 63),
     ("audit", &["audit", "diff"], 24),

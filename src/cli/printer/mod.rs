@@ -7,4 +7,4 @@ mod tokenizing;
 mod training;
 
 pub(super) use progress_printer::{ProgressPrinter, skipped_fields};
-pub(super) use tokenizing::unplanned_in_words;
+pub(super) use tokenizing::{commit_word, unplanned_in_words};

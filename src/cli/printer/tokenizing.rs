@@ -143,14 +143,9 @@ impl ProgressPrinter<'_> {
     }
 
     fn partition(&self, receipt: &Receipt) {
-        let commit = match receipt.commit {
-            Commit::Committed => "committed",
-            Commit::Already => "already",
-            Commit::Lost { .. } => "lost",
-        };
         let fields = json!({"partition": receipt.partition, "rows": receipt.rows,
                             "failures": receipt.failures, "sha256": receipt.sha256,
-                            "commit": commit});
+                            "commit": commit_word(&receipt.commit)});
         self.reporter.event("partition", fields);
     }
 
@@ -267,4 +262,13 @@ pub(in crate::cli) fn unplanned_in_words(images: u64) -> String {
          another --out has them",
         counted(images, "image")
     )
+}
+
+/// How a commit ended, for machines.
+pub(in crate::cli) fn commit_word(commit: &Commit) -> &'static str {
+    match commit {
+        Commit::Committed => "committed",
+        Commit::Already => "already",
+        Commit::Lost { .. } => "lost",
+    }
 }
