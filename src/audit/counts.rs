@@ -2,16 +2,17 @@
 //! are summed up, how they are shown.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 
 use super::error_counts::{Errors, floats};
-use super::flat::Flat;
+use super::int_lists::IntLists;
 use super::keys::Keys;
 use super::label_counts::{FileLabels, LabelCounts};
+use super::level_codes::LevelCodes;
 use super::levels::{self, Level};
-use super::nested::{Nested, Whole};
 use super::patterns::{self, PARTS, Patterns};
 use super::read::TokenFile;
 use super::rows::BadRows;
@@ -98,7 +99,7 @@ fn settings(entries: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 /// What is counted of files.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Counts {
     pub rows: u64,
     pub levels: Vec<Vec<u64>>,
@@ -141,82 +142,6 @@ impl Counts {
     }
 }
 
-/// One level in a batch.
-struct Lists<'a> {
-    column: &'a ArrayRef,
-    name: &'a String,
-    flat: Option<Flat>,
-    nested: Option<Nested>,
-    /// Height and width, where there are columns of them.
-    sides: [Option<Whole>; 2],
-    /// Codes are below it.
-    limit: u64,
-    codes: Vec<u32>,
-    largest: u32,
-}
-
-impl<'a> Lists<'a> {
-    fn of(
-        batch: &'a RecordBatch,
-        level: &'static Level,
-        codes: Option<u64>,
-    ) -> Result<Lists<'a>, String> {
-        let name = &level.tokens;
-        let column = batch.column_by_name(name).ok_or(format!("it has no column {name}"))?;
-        let side = |name: &String| Whole::of(batch.column_by_name(name)?).ok();
-        let mut lists = Lists {
-            column,
-            name,
-            flat: Flat::of(column),
-            nested: None,
-            sides: [side(&level.grid_height), side(&level.grid_width)],
-            limit: codes.unwrap_or(CODES_MAX).min(CODES_MAX),
-            codes: Vec::new(),
-            largest: 0,
-        };
-        if lists.flat.is_none() {
-            lists.nested()?;
-        }
-        Ok(lists)
-    }
-
-    fn nested(&mut self) -> Result<&Nested, String> {
-        let nested = match self.nested.take() {
-            Some(nested) => nested,
-            None => Nested::of(self.column, std::slice::from_ref(self.name))
-                .map_err(|reason| format!("column {} {reason}", self.name))?,
-        };
-        Ok(self.nested.insert(nested))
-    }
-
-    /// Reads a row's codes, of which there is one at least, all below the limit.
-    fn read(&mut self, row: usize) -> Result<(), String> {
-        if let Some(flat) = &self.flat {
-            flat.get(row, &mut self.codes);
-            self.largest = self.codes.iter().copied().max().unwrap_or(u32::MAX);
-            if u64::from(self.largest) < self.limit {
-                return Ok(());
-            }
-        }
-        self.codes = self.nested()?.get(row)?.codes;
-        self.largest = self.codes.iter().copied().max().unwrap_or(0);
-        match self.codes.iter().find(|&&code| u64::from(code) >= self.limit) {
-            Some(code) => Err(format!("holds {code}, which is beyond the {} codes", self.limit)),
-            None => Ok(()),
-        }
-    }
-
-    /// The row's grid: as its columns say, like the first level's, a square, or one line.
-    fn grid(&self, row: usize, first: Option<(usize, usize)>) -> (usize, usize) {
-        let count = self.codes.len();
-        let side = |side: &Option<Whole>| usize::try_from(side.as_ref()?.get(row)?.ok()?).ok();
-        let told = side(&self.sides[0]).zip(side(&self.sides[1])).or(first);
-        let square = (count.isqrt(), count.isqrt());
-        let fits = |grid: &(usize, usize)| grid.0.checked_mul(grid.1) == Some(count);
-        told.filter(fits).or(Some(square).filter(fits)).unwrap_or((1, count))
-    }
-}
-
 /// A file that is being counted.
 struct Counting<'a> {
     columns: &'a Columns,
@@ -227,20 +152,88 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
+    fn new<'a>(columns: &'a Columns, number: u64, before: Option<&mut Counts>) -> Counting<'a> {
+        let levels = vec![Vec::new(); columns.levels.len()];
+        let patterns = match before {
+            Some(before) => before.patterns.iter_mut().map(Patterns::next).collect(),
+            None => columns.patterns(),
+        };
+        let counts = Counts { levels, patterns, ..Counts::default() };
+        Counting { columns, counts, labels: FileLabels::default(), number }
+    }
+
+    /// Counts a row group that begins with the file's row `row`, which is moved on, by columns of Arrow;
+    /// `counted` rows are passed over. Gives the rows that can't be used to `bad`; errors for what can't
+    /// be read from `row` on.
+    fn by_columns(
+        &mut self,
+        sheet: &ParquetFile,
+        (group, counted): (usize, u64),
+        row: &mut u64,
+        bad: &dyn Fn(Range<u64>, String) -> BadRows,
+    ) -> Result<(), String> {
+        let (begin, names) = (*row - counted, self.columns.names());
+        let batches = sheet.batches_of(&names, Some(group)).map_err(|error| error.to_string());
+        let mut batches = batches?;
+        while let Some(batch) = batches.next_batch() {
+            let batch = batch?;
+            if begin + batches.row <= *row {
+                continue;
+            }
+            let levels = self.columns.levels.iter();
+            let level = |(level, codes): &(&'static Level, Option<u64>)| {
+                LevelCodes::of(&batch, level, limit(*codes))
+            };
+            let levels = levels.map(level).collect::<Result<Vec<_>, _>>()?;
+            for (at, problem) in self.batch(&batch, levels, *row)? {
+                self.counts.bad(&bad(*row + at..*row + at + 1, problem));
+            }
+            *row += batch.num_rows() as u64;
+        }
+        Ok(())
+    }
+
+    /// Counts a row group that begins with the file's row `row`, which is moved on, with codes straight
+    /// from their pages, up to the first batch in which anything is unusual, wrong, or can't be read:
+    /// what that is and what it costs is found by columns. None where there is such a batch.
+    fn by_pages(&mut self, sheet: &ParquetFile, group: usize, row: &mut u64) -> Option<()> {
+        let (levels, names) = (&self.columns.levels, self.columns.names());
+        let lists = levels.iter().map(|(level, _)| sheet.int_lists(&level.tokens, group));
+        let mut lists: Vec<IntLists> = lists.collect::<Option<_>>()?;
+        let are_codes = |name: &&&str| levels.iter().any(|(level, _)| level.tokens == **name);
+        let beside: Vec<&str> = names.iter().filter(|name| !are_codes(name)).copied().collect();
+        let mut batches = sheet.batches_of(&beside, Some(group)).ok()?;
+        while let Some(batch) = batches.next_batch() {
+            let batch = batch.ok()?;
+            let levels = lists.iter_mut().zip(levels).map(|(lists, (level, codes))| {
+                LevelCodes::read(lists.next(batch.num_rows())?, &batch, level, limit(*codes))
+            });
+            let levels = levels.collect::<Option<_>>()?;
+            self.batch(&batch, levels, *row).ok()?;
+            *row += batch.num_rows() as u64;
+        }
+        lists.iter_mut().try_for_each(|lists| lists.next(0).map(|_| ()))
+    }
+
     /// Counts a batch that begins with row `from`; gives the rows of it that can't be used. Errors for
-    /// what its columns are.
-    fn batch(&mut self, batch: &RecordBatch, from: u64) -> Result<Vec<(u64, String)>, String> {
-        let levels =
-            self.columns.levels.iter().map(|(level, codes)| Lists::of(batch, level, *codes));
-        let mut levels = levels.collect::<Result<Vec<_>, _>>()?;
+    /// what its columns are, before anything is counted.
+    fn batch(
+        &mut self,
+        batch: &RecordBatch,
+        mut levels: Vec<LevelCodes<'_>>,
+        from: u64,
+    ) -> Result<Vec<(u64, String)>, String> {
         let errors = batch.column_by_name("quantization_error").map(floats).unwrap_or_default();
         // Lists and structs are labels of another tool's making: as elsewhere, none of ours.
         let labels = batch.column_by_name("label").filter(|label| !label.data_type().is_nested());
         let labels = labels.map(Keys::of).transpose();
         let labels = labels.map_err(|reason| format!("column 'label': {reason}"))?;
+        for (uses, level) in self.counts.levels.iter_mut().zip(&levels) {
+            level.all().into_iter().for_each(|codes| count_codes(uses, codes, level.largest));
+        }
         let mut bad = Vec::new();
         for row in 0..batch.num_rows() {
-            if let Err(problem) = levels.iter_mut().try_for_each(|lists| lists.read(row)) {
+            if let Err(problem) = levels.iter_mut().try_for_each(|level| level.take(row)) {
                 bad.push((row as u64, problem));
                 continue;
             }
@@ -263,24 +256,57 @@ impl Counting<'_> {
     }
 
     /// Counts the codes of a row, which is the file's row `at`.
-    fn row(&mut self, levels: &[Lists], row: usize, label: Option<usize>, at: u64) {
+    fn row(&mut self, levels: &[LevelCodes], row: usize, label: Option<usize>, at: u64) {
         self.counts.rows += 1;
-        for (uses, lists) in self.counts.levels.iter_mut().zip(levels) {
-            if uses.len() <= lists.largest as usize {
-                uses.resize((lists.largest as usize + 1).next_power_of_two(), 0);
+        for (uses, level) in self.counts.levels.iter_mut().zip(levels) {
+            // Where all rows can be used, their codes are counted already.
+            if level.all().is_none() {
+                count_codes(uses, level.row(row), level.largest);
             }
-            lists.codes.iter().for_each(|&code| uses[code as usize] += 1);
         }
         if !at.is_multiple_of(self.columns.stride) {
             return;
         }
         let (part, mut first) = (part(self.number, at), None);
-        for (index, lists) in levels.iter().enumerate() {
+        for (index, level) in levels.iter().enumerate() {
             let beside = self.columns.levels[index].0.has_first_grid();
-            let grid = lists.grid(row, first.filter(|_| beside));
+            let grid = level.grid(row, first.filter(|_| beside));
             first.get_or_insert(grid);
-            self.counts.patterns[index].add(&lists.codes, grid, label, part);
+            self.counts.patterns[index].add(level.row(row), grid, label, part);
         }
+    }
+}
+
+/// Codes of a level are below it, of which so many are told.
+fn limit(codes: Option<u64>) -> u64 {
+    codes.unwrap_or(CODES_MAX).min(CODES_MAX)
+}
+
+/// Counts codes, of which `largest` is the largest.
+fn count_codes(uses: &mut Vec<u64>, codes: &[u32], largest: u32) {
+    if uses.len() <= largest as usize {
+        uses.resize((largest as usize + 1).next_power_of_two(), 0);
+    }
+    if (largest as usize) < TABLE && codes.len() > 4 * TABLE {
+        return count_in_tables(uses, codes);
+    }
+    codes.iter().for_each(|&code| uses[code as usize] += 1);
+}
+
+/// Codes that have tables of their own where many are counted.
+const TABLE: usize = 2048;
+
+/// Counts codes below [`TABLE`] in turn in four tables: neighbours are often equal, and to add to a
+/// number that was just added to takes several times as long.
+fn count_in_tables(uses: &mut [u64], codes: &[u32]) {
+    let mut tables = [[0_u32; TABLE]; 4];
+    let (fours, rest) = codes.as_chunks::<4>();
+    for four in fours {
+        tables.iter_mut().zip(four).for_each(|(table, &code)| table[code as usize % TABLE] += 1);
+    }
+    rest.iter().for_each(|&code| uses[code as usize] += 1);
+    for table in &tables {
+        uses.iter_mut().zip(table).for_each(|(uses, &more)| *uses += u64::from(more));
     }
 }
 
@@ -289,20 +315,17 @@ fn part(file: u64, row: u64) -> usize {
     (splitmix64(file, row) % PARTS as u64) as usize
 }
 
-/// Counts one file, the `number`th of all; what can't be used of it is in the counts.
-pub(super) fn count(path: &Path, columns: &Columns, number: u64) -> Counts {
+/// Counts one file, the `number`th of all; what can't be used of it is in the counts. `before` are those
+/// of the file before it, where they are merged before these: its tables are gone on with.
+pub(super) fn count(
+    path: &Path,
+    columns: &Columns,
+    number: u64,
+    before: Option<&mut Counts>,
+) -> Counts {
     let name = path.file_name().map(|name| text::path(Path::new(name))).unwrap_or_default();
     let _at = crate::util::panics::at("report", path.file_name().and_then(|name| name.to_str()));
-    let mut counting = Counting {
-        columns,
-        counts: Counts {
-            levels: vec![Vec::new(); columns.levels.len()],
-            patterns: columns.patterns(),
-            ..Counts::default()
-        },
-        labels: FileLabels::default(),
-        number,
-    };
+    let mut counting = Counting::new(columns, number, before);
     let bad =
         |rows, problem| BadRows { file: path.into(), rows, key: None, problem, whole_file: false };
     let names = columns.names();
@@ -317,19 +340,12 @@ pub(super) fn count(path: &Path, columns: &Columns, number: u64) -> Counts {
     let mut row = 0;
     for (group, rows) in sheet.group_rows().into_iter().enumerate() {
         let end = row + rows;
-        let reading = sheet.batches_of(&names, Some(group)).map_err(|error| error.to_string());
-        let read = reading.and_then(|mut batches| {
-            while let Some(batch) = batches.next_batch() {
-                let batch = batch?;
-                for (i, problem) in counting.batch(&batch, row)? {
-                    counting.counts.bad(&bad(row + i..row + i + 1, problem));
-                }
-                row += batch.num_rows() as u64;
+        let begin = row;
+        if counting.by_pages(&sheet, group, &mut row).is_none() {
+            let rest = (group, row - begin);
+            if let Err(problem) = counting.by_columns(&sheet, rest, &mut row, &bad) {
+                counting.counts.bad(&bad(row..end, problem));
             }
-            Ok(())
-        });
-        if let Err(problem) = read {
-            counting.counts.bad(&bad(row..end, problem));
         }
         row = end;
     }
@@ -362,3 +378,6 @@ impl Counting<'_> {
         self.counts
     }
 }
+
+#[cfg(test)]
+mod tests;

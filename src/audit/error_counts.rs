@@ -1,7 +1,5 @@
 //! Owns the distribution of quantization errors. Must not know: files.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use serde::Serialize;
@@ -21,21 +19,26 @@ pub struct ErrorReport {
     pub histogram: Vec<(f64, u64)>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Errors {
     rows: u64,
     sum: f64,
     range: Option<(f64, f64)>,
-    buckets: BTreeMap<u32, u64>,
+    /// By the upper bits of the error, as many as there are; none before the first.
+    buckets: Vec<u64>,
 }
+
+/// Bits of a float that say its bucket: exponent and three bits of the mantissa, in the order of the
+/// numbers.
+const BITS: u32 = 12;
 
 impl Errors {
     pub(super) fn add(&mut self, error: f64) {
         self.rows += 1;
         self.sum += error;
         self.widen((error, error));
-        // Exponent and three bits of the mantissa, in the order of the numbers.
-        *self.buckets.entry((error as f32).to_bits() >> 20).or_default() += 1;
+        self.buckets.resize(1 << BITS, 0);
+        self.buckets[((error as f32).to_bits() >> (32 - BITS)) as usize] += 1;
     }
 
     fn widen(&mut self, (low, high): (f64, f64)) {
@@ -47,15 +50,15 @@ impl Errors {
         self.rows += other.rows;
         self.sum += other.sum;
         other.range.into_iter().for_each(|range| self.widen(range));
-        for (bucket, rows) in other.buckets {
-            *self.buckets.entry(bucket).or_default() += rows;
-        }
+        self.buckets.resize(self.buckets.len().max(other.buckets.len()), 0);
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(rows, more)| *rows += more);
     }
 
     pub(super) fn report(&self) -> Option<ErrorReport> {
         let (min, max) = self.range?;
-        let edge = |bucket: u32| f64::from(f32::from_bits(bucket << 20));
-        let histogram = self.buckets.iter().map(|(&bucket, &rows)| (edge(bucket), rows)).collect();
+        let edge = |bucket: u32| f64::from(f32::from_bits(bucket << (32 - BITS)));
+        let buckets = (0..).zip(&self.buckets).filter(|(_, rows)| **rows > 0);
+        let histogram = buckets.map(|(bucket, &rows)| (edge(bucket), rows)).collect();
         Some(ErrorReport {
             rows: self.rows,
             min,

@@ -16,7 +16,7 @@ pub struct LabelReport {
     pub mean_error: Option<f64>,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct LabelSums {
     pub rows: u64,
     measured: u64,
@@ -44,7 +44,7 @@ impl LabelSums {
 }
 
 /// Rows by label.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct LabelCounts {
     pub labels: BTreeMap<String, LabelSums>,
     pub further: u64,

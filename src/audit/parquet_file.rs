@@ -20,6 +20,7 @@ use parquet::file::metadata::{
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use super::int_lists::{self, IntLists};
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::util::parquet_errors::{reading, told};
@@ -140,6 +141,24 @@ impl ParquetFile {
         let reader = reading(|| builder.build().map_err(told))
             .map_err(|reason| Error::corrupt(&path, reason))?;
         Ok(Batches { path, reader: Some(reader), row: 0 })
+    }
+
+    /// The lists of a column in a row group whose batches are read beside them; None where it isn't one
+    /// of plain lists of small numbers, or can't be read.
+    pub(super) fn int_lists(&self, column: &str, group: usize) -> Option<IntLists> {
+        let limit = int_lists::limit(self.schema().field_with_name(column).ok()?)?;
+        let group = self.metadata.metadata().row_groups().get(group)?;
+        let root = |chunk: &&ColumnChunkMetaData| {
+            chunk.column_path().parts().first().is_some_and(|root| root == column)
+        };
+        let mut chunks = group.columns().iter().filter(root);
+        let (Some(chunk), None) = (chunks.next(), chunks.next()) else { return None };
+        let file = Arc::new(Chunks(storage::open(&self.path).ok()?));
+        let rows = usize::try_from(group.num_rows()).ok()?;
+        let pages = || SerializedPageReader::new(file, chunk, rows, None).map_err(told);
+        // As many as the batches beside them: those never have room for more rows than a file has.
+        let room = self.batch_rows().min(usize::try_from(self.rows).unwrap_or(usize::MAX));
+        IntLists::of(chunk, Box::new(reading(pages).ok()?), (limit, room))
     }
 
     /// So few rows that a batch of average lists stays small.

@@ -5,6 +5,7 @@
 //! fits, and what is measured of them is at most what is there.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 
 use super::rows::Grid;
 
@@ -19,7 +20,7 @@ pub(crate) const PARTS: usize = 32;
 /// Stretches of shards at most.
 const STRETCHES_MAX: usize = 256;
 /// Tokens of sampled rows, of which more than the codes is counted, about; and those rows at least.
-const SAMPLED: u64 = 1 << 24;
+const SAMPLED: u64 = 1 << 23;
 const SAMPLED_ROWS: u64 = 1 << 12;
 
 /// The column of a code.
@@ -94,6 +95,23 @@ impl Patterns {
             parts: vec![0; PARTS * groups],
             part_rows: vec![0; PARTS],
             together: 1,
+            ..Patterns::default()
+        }
+    }
+
+    /// For the file behind the one that these are of, whose tables it goes on with: to make and to add up
+    /// those of every file takes longer than to count a small one.
+    pub(crate) fn next(&mut self) -> Patterns {
+        Patterns {
+            groups: self.groups,
+            frame: self.frame,
+            uses: vec![0; self.groups],
+            places: take(&mut self.places),
+            pairs: take(&mut self.pairs),
+            parts: take(&mut self.parts),
+            part_rows: take(&mut self.part_rows),
+            together: 1,
+            cells: take(&mut self.cells),
             ..Patterns::default()
         }
     }
@@ -179,15 +197,18 @@ impl Patterns {
             return;
         }
         self.uses.iter_mut().zip(&other.uses).for_each(|(sum, uses)| *sum += uses);
-        add(&mut self.places, &other.places);
-        add(&mut self.pairs, &other.pairs);
-        add(&mut self.parts, &other.parts);
-        (0..PARTS).for_each(|part| self.part_rows[part] += other.part_rows[part]);
+        add(&mut self.places, other.places);
+        add(&mut self.pairs, other.pairs);
+        add(&mut self.parts, other.parts);
+        match self.part_rows.is_empty() {
+            true => self.part_rows = other.part_rows,
+            false => self.part_rows.iter_mut().zip(other.part_rows).for_each(|(sum, n)| *sum += n),
+        }
         let known: BTreeMap<String, usize> =
             self.labels.iter().enumerate().map(|(at, (label, _))| (label.clone(), at)).collect();
         for (label, uses) in other.labels {
             match known.get(&label) {
-                Some(&at) => add(&mut self.labels[at].1, &uses),
+                Some(&at) => add(&mut self.labels[at].1, uses),
                 None if self.labels.len() < LABELS_MAX => self.labels.push((label, uses)),
                 None => {}
             }
@@ -248,8 +269,12 @@ impl Stretch {
     }
 }
 
-fn add(sums: &mut [u32], more: &[u32]) {
-    sums.iter_mut().zip(more).for_each(|(sum, &more)| *sum = sum.saturating_add(more));
+/// Either may have been [taken along](Patterns::next).
+fn add(sums: &mut Vec<u32>, more: Vec<u32>) {
+    match sums.is_empty() {
+        true => *sums = more,
+        false => sums.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(more)),
+    }
 }
 
 /// How common codes are in a set, by themselves and behind their neighbours.

@@ -25,6 +25,8 @@ pub use super::label_counts::{LABELS_MAX, LabelReport};
 
 /// Failures that are listed one by one.
 pub const FAILURES_MAX: usize = 500;
+/// Files that are counted one after the other by one thread, at most.
+const TOGETHER: usize = 16;
 /// Codes listed as the most and the least used.
 const EXTREMES: usize = 20;
 
@@ -147,10 +149,18 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let mut counts = Counts::default();
     tokens.lost().for_each(|bad| counts.bad(bad));
     let files_in_order: Vec<(u64, &Table)> = (0..).zip(files.iter().copied()).collect();
-    for wave in files_in_order.chunks(rayon::current_num_threads().max(1) * 2) {
-        let counted = wave.par_iter().map(|(number, table)| count(&table.path, &columns, *number));
-        let counted: Vec<Counts> = counted.collect();
-        counted.into_iter().for_each(|part| counts.merge(part));
+    let threads = rayon::current_num_threads().max(1);
+    let together = (files.len() / (4 * threads)).clamp(1, TOGETHER);
+    for wave in files_in_order.chunks(2 * threads * together) {
+        let counted = wave.par_chunks(together).map(|files| {
+            files.iter().fold(Vec::new(), |mut counted: Vec<Counts>, (number, table)| {
+                let next = count(&table.path, &columns, *number, counted.last_mut());
+                counted.push(next);
+                counted
+            })
+        });
+        let counted: Vec<Vec<Counts>> = counted.collect();
+        counted.into_iter().flatten().for_each(|part| counts.merge(part));
     }
     let (labels, patterns) = (&counts.labels, counts.patterns);
     let uses = Uses { patterns, others: counts.others };

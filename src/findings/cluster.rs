@@ -8,17 +8,30 @@ use super::near::Pair;
 /// Members of a group up to which each of the two images of a pair may become what all are like.
 const SMALL: usize = 16;
 
+/// Similarity below which a pair is doubtful: it doesn't join images of which two are clearly unlike, less
+/// than this.
+const SURE: f32 = 0.85;
+const UNLIKE: f32 = 0.5;
+
 /// Images that are compared once more, at most: where a set is one long chain, groups stay small.
 const COMPARED: usize = 200_000;
+
+/// How alike two images are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Alike {
+    pub score: f32,
+    /// Whether they count as one.
+    pub enough: bool,
+}
 
 /// Groups that grow.
 struct Clusters<'a> {
     /// The group of each image that has one.
     of: HashMap<u32, usize>,
     groups: Vec<Vec<u32>>,
-    /// Whether two images are alike, as far as that is known.
-    known: HashMap<(u32, u32), bool>,
-    alike: &'a mut dyn FnMut(u32, u32) -> bool,
+    /// How alike two images are, as far as that is known.
+    known: HashMap<(u32, u32), Alike>,
+    alike: &'a mut dyn FnMut(u32, u32) -> Alike,
     /// Comparisons so far.
     compared: usize,
 }
@@ -27,22 +40,24 @@ struct Clusters<'a> {
 /// images that are no pair.
 pub(super) fn clusters(
     mut pairs: Vec<Pair>,
-    alike: &mut dyn FnMut(u32, u32) -> bool,
+    alike: &mut dyn FnMut(u32, u32) -> Alike,
 ) -> Vec<Vec<u32>> {
     pairs.sort_by(|a, b| {
         b.score.total_cmp(&a.score).then((a.first, a.second).cmp(&(b.first, b.second)))
     });
-    let known = pairs.iter().map(|pair| ((pair.first, pair.second), true)).collect();
+    let alike_by = |pair: &Pair| Alike { score: pair.score, enough: true };
+    let known = pairs.iter().map(|pair| ((pair.first, pair.second), alike_by(pair))).collect();
     let mut clusters =
         Clusters { of: HashMap::new(), groups: Vec::new(), known, alike, compared: 0 };
     for pair in &pairs {
-        clusters.join(pair.first, pair.second);
+        clusters.join(pair);
     }
     clusters.groups.into_iter().filter(|group| group.len() > 1).collect()
 }
 
 impl Clusters<'_> {
-    fn join(&mut self, first: u32, second: u32) {
+    fn join(&mut self, pair: &Pair) {
+        let (first, second) = (pair.first, pair.second);
         let [a, b] = [first, second].map(|image| self.group_of(image));
         if a == b {
             return;
@@ -58,6 +73,9 @@ impl Clusters<'_> {
         else {
             return;
         };
+        if pair.score < SURE && both.len() <= SMALL && self.are_unlike(a, b) {
+            return;
+        }
         for &image in &both {
             self.of.insert(image, large);
         }
@@ -77,21 +95,31 @@ impl Clusters<'_> {
     }
 
     fn is_like_all(&mut self, middle: u32, all: &[u32]) -> bool {
-        all.iter()
-            .all(|&other| other == middle || self.are_alike(middle.min(other), middle.max(other)))
+        all.iter().all(|&other| {
+            other == middle || self.compared(middle, other).is_some_and(|alike| alike.enough)
+        })
     }
 
-    fn are_alike(&mut self, first: u32, second: u32) -> bool {
+    /// Whether two images of two groups are clearly unlike.
+    fn are_unlike(&mut self, a: usize, b: usize) -> bool {
+        let [a, b] = [a, b].map(|group| self.groups[group].clone());
+        let mut pairs = a.iter().flat_map(|&a| b.iter().map(move |&b| (a, b)));
+        pairs.any(|(a, b)| self.compared(a, b).is_some_and(|alike| alike.score < UNLIKE))
+    }
+
+    /// How alike two images are; None where that isn't known and enough are compared.
+    fn compared(&mut self, one: u32, other: u32) -> Option<Alike> {
+        let (first, second) = (one.min(other), one.max(other));
         if let Some(known) = self.known.get(&(first, second)) {
-            return *known;
+            return Some(*known);
         }
         if self.compared == COMPARED {
-            return false;
+            return None;
         }
         self.compared += 1;
         let alike = (self.alike)(first, second);
         self.known.insert((first, second), alike);
-        alike
+        Some(alike)
     }
 }
 
@@ -102,7 +130,11 @@ mod tests {
     /// Groups of pairs and their scores, where those pairs alone are alike and `more`.
     fn groups(pairs: &[(u32, u32, f32)], more: &[(u32, u32)]) -> Vec<Vec<u32>> {
         let pairs = pairs.iter().map(|&(a, b, score)| Pair::of(a, b, score)).collect();
-        let mut groups = clusters(pairs, &mut |a, b| more.contains(&(a, b)));
+        let mut groups = clusters(pairs, &mut |a, b| {
+            let enough = more.contains(&(a, b));
+            let unlike = a / 100 != b / 100;
+            Alike { score: if unlike { 0.4 } else { 0.7 }, enough }
+        });
         groups.iter_mut().for_each(|group| group[1..].sort_unstable());
         groups
     }
@@ -121,5 +153,14 @@ mod tests {
         let chain: Vec<_> = (0..9).map(|at| (at, at + 1, 0.9)).collect();
         assert_eq!(groups(&chain, &[]), [vec![1, 0, 2], vec![4, 3, 5], vec![7, 6, 8]]);
         assert!(groups(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_doubtful_pair_joins_no_images_that_are_clearly_unlike() {
+        // 101 is like 7, and unlike what is like 7 as well.
+        let unlike = |score| [(0, 7, 0.99), (7, 101, score)];
+        assert_eq!(groups(&unlike(0.84), &[]), [vec![0, 7]]);
+        assert_eq!(groups(&unlike(0.86), &[]), [vec![7, 0, 101]]);
+        assert_eq!(groups(&[(0, 7, 0.99), (7, 11, 0.84)], &[]), [vec![7, 0, 11]]);
     }
 }

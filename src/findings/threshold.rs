@@ -13,8 +13,12 @@ pub(super) const HIGHEST: f64 = 0.97;
 const OF_COPIES: f64 = 0.77;
 /// Or this in a set of so few images that hardly a pair of strangers is seen.
 const OF_COPIES_AMONG_FEW: (f64, f64) = (0.80, 1000.0);
-/// And this where an image of one set accuses another set.
-const OF_LEAKS: f64 = 0.80;
+/// And this where two images of a set stand under different labels: those of strangers mostly differ,
+/// those of copies hardly ever.
+pub(super) const OF_CONFLICTS: f64 = 0.80;
+/// And this where an image of one set accuses another set: a collection of photographs has one subject
+/// several times, and those are about as alike as badly cropped copies.
+const OF_LEAKS: f64 = 0.83;
 /// How fast pairs of different images get fewer with [`depth`], where the data don't say it, and the
 /// pairs that this counts for: many, since few photographs of one thing make a good part of a small set's
 /// pairs.

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::cluster::clusters;
+use super::cluster::{Alike, clusters};
 use super::crowd::Crowd;
 use super::exact;
 use super::groups::{self, Near, Same};
-use super::images::Images;
+use super::images::{Images, NO_LABEL};
 use super::index::Set;
 use super::leaks::{Side, leaks};
 use super::low::{self, Low};
@@ -15,7 +15,7 @@ use super::near::{self, Comparer, Pair};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
-use super::threshold::{Similarities, Threshold, lowest};
+use super::threshold::{OF_CONFLICTS, Similarities, Threshold, lowest};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
 
@@ -190,7 +190,13 @@ impl Twins {
         if settings.threshold.is_none() && crowded as f64 > ours.number() / CROWD {
             self.remark("near-duplicates", in_doubt(crowded));
         }
-        let enough = |pair: &Pair| f64::from(pair.score) >= threshold.value;
+        let labels = &ours.images.labels;
+        let enough = |pair: &Pair| {
+            let [a, b] = [pair.first, pair.second].map(|at| labels[at as usize]);
+            let conflict = a != b && a != NO_LABEL && b != NO_LABEL && settings.threshold.is_none();
+            let lowest = if conflict { OF_CONFLICTS } else { 0.0 };
+            f64::from(pair.score) >= threshold.value.max(lowest)
+        };
         self.group(settings, ours, &Comparer::new(&mine, &weights), &found, &enough);
         Ok(within)
     }
@@ -246,7 +252,10 @@ impl Twins {
         enough: &dyn Fn(&Pair) -> bool,
     ) {
         let pairs: Vec<Pair> = found.iter().filter(|pair| enough(pair)).copied().collect();
-        let mut alike = |a: u32, b: u32| enough(&comparer.pair(a, b));
+        let mut alike = |a: u32, b: u32| {
+            let pair = comparer.pair(a, b);
+            Alike { score: pair.score, enough: enough(&pair) }
+        };
         let groups = clusters(pairs.clone(), &mut alike);
         let pairs: HashMap<(u32, u32), Pair> =
             pairs.into_iter().map(|pair| ((pair.first, pair.second), pair)).collect();
