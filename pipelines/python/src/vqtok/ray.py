@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -543,6 +544,8 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
         raise Failed(f"--slots {args.slots}: at least one worker")
     begun = time.monotonic()
     connect(args.address or os.environ.get("RAY_ADDRESS"))
+    # As Ctrl-C: what a scheduler ends goes on later. Ray has put its own handler there.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     needs = _needs(args)
     if args.threads is None:
         args.threads = [str(max(1, int(needs.cpus)))]
