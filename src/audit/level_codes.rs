@@ -20,7 +20,7 @@ pub(super) struct LevelCodes<'a> {
 enum Codes<'a> {
     /// All of them can be used.
     Read(&'a Lists),
-    Column(Column<'a>),
+    Column(Box<Column<'a>>),
 }
 
 /// Lists that anybody may have written.
@@ -61,7 +61,8 @@ impl<'a> LevelCodes<'a> {
         if column.flat.is_none() {
             column.nested()?;
         }
-        Ok(LevelCodes { codes: Codes::Column(column), sides: sides(batch, level), largest: 0 })
+        let codes = Codes::Column(Box::new(column));
+        Ok(LevelCodes { codes, sides: sides(batch, level), largest: 0 })
     }
 
     /// Reads a row's codes, of which there is one at least, all below the limit.

@@ -133,6 +133,24 @@ pub(crate) fn with_patterns(path: &Path) -> Result<(AuditReport, Uses)> {
     storage::complete(path, || report_now(path))
 }
 
+/// Counts files, in their order.
+fn count_files(files: &[&Table], columns: &Columns, counts: &mut Counts) {
+    let files_in_order: Vec<(u64, &Table)> = (0..).zip(files.iter().copied()).collect();
+    let threads = rayon::current_num_threads().max(1);
+    let together = (files.len() / (4 * threads)).clamp(1, TOGETHER);
+    for wave in files_in_order.chunks(2 * threads * together) {
+        let counted = wave.par_chunks(together).map(|files| {
+            files.iter().fold(Vec::new(), |mut counted: Vec<Counts>, (number, table)| {
+                let next = count(&table.path, columns, *number, counted.last_mut());
+                counted.push(next);
+                counted
+            })
+        });
+        let counted: Vec<Vec<Counts>> = counted.collect();
+        counted.into_iter().flatten().for_each(|part| counts.merge(part));
+    }
+}
+
 fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let tokens = TokenFile::open(path)?;
     let entries = tokens.entries().iter();
@@ -148,20 +166,7 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let columns = Columns::of(&first.path, &made_by, tokens.row_count())?;
     let mut counts = Counts::default();
     tokens.lost().for_each(|bad| counts.bad(bad));
-    let files_in_order: Vec<(u64, &Table)> = (0..).zip(files.iter().copied()).collect();
-    let threads = rayon::current_num_threads().max(1);
-    let together = (files.len() / (4 * threads)).clamp(1, TOGETHER);
-    for wave in files_in_order.chunks(2 * threads * together) {
-        let counted = wave.par_chunks(together).map(|files| {
-            files.iter().fold(Vec::new(), |mut counted: Vec<Counts>, (number, table)| {
-                let next = count(&table.path, &columns, *number, counted.last_mut());
-                counted.push(next);
-                counted
-            })
-        });
-        let counted: Vec<Vec<Counts>> = counted.collect();
-        counted.into_iter().flatten().for_each(|part| counts.merge(part));
-    }
+    count_files(&files, &columns, &mut counts);
     let (labels, patterns) = (&counts.labels, counts.patterns);
     let uses = Uses { patterns, others: counts.others };
     let mut report = AuditReport {
