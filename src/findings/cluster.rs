@@ -9,7 +9,7 @@ use super::near::Pair;
 const SMALL: usize = 16;
 
 /// Similarity below which a pair is doubtful: it doesn't join images of which two are clearly unlike, less
-/// than this.
+/// than this, or too unlike for their different labels.
 const SURE: f32 = 0.85;
 const UNLIKE: f32 = 0.5;
 
@@ -22,6 +22,8 @@ pub(super) struct Alike {
     pub score: f32,
     /// Whether they count as one.
     pub enough: bool,
+    /// Whether their labels differ.
+    pub conflict: bool,
 }
 
 /// Groups that grow.
@@ -45,7 +47,7 @@ pub(super) fn clusters(
     pairs.sort_by(|a, b| {
         b.score.total_cmp(&a.score).then((a.first, a.second).cmp(&(b.first, b.second)))
     });
-    let alike_by = |pair: &Pair| Alike { score: pair.score, enough: true };
+    let alike_by = |pair: &Pair| Alike { score: pair.score, enough: true, conflict: false };
     let known = pairs.iter().map(|pair| ((pair.first, pair.second), alike_by(pair))).collect();
     let mut clusters =
         Clusters { of: HashMap::new(), groups: Vec::new(), known, alike, compared: 0 };
@@ -104,7 +106,10 @@ impl Clusters<'_> {
     fn are_unlike(&mut self, a: usize, b: usize) -> bool {
         let [a, b] = [a, b].map(|group| self.groups[group].clone());
         let mut pairs = a.iter().flat_map(|&a| b.iter().map(move |&b| (a, b)));
-        pairs.any(|(a, b)| self.compared(a, b).is_some_and(|alike| alike.score < UNLIKE))
+        pairs.any(|(a, b)| {
+            let alike = self.compared(a, b);
+            alike.is_some_and(|alike| alike.score < UNLIKE || alike.conflict && !alike.enough)
+        })
     }
 
     /// How alike two images are; None where that isn't known and enough are compared.
@@ -133,7 +138,8 @@ mod tests {
         let mut groups = clusters(pairs, &mut |a, b| {
             let enough = more.contains(&(a, b));
             let unlike = a / 100 != b / 100;
-            Alike { score: if unlike { 0.4 } else { 0.7 }, enough }
+            let conflict = a / 1000 != b / 1000;
+            Alike { score: if unlike && !conflict { 0.4 } else { 0.7 }, enough, conflict }
         });
         groups.iter_mut().for_each(|group| group[1..].sort_unstable());
         groups
@@ -162,5 +168,8 @@ mod tests {
         assert_eq!(groups(&unlike(0.84), &[]), [vec![0, 7]]);
         assert_eq!(groups(&unlike(0.86), &[]), [vec![7, 0, 101]]);
         assert_eq!(groups(&[(0, 7, 0.99), (7, 11, 0.84)], &[]), [vec![7, 0, 11]]);
+        // 1007 stands under another label, for which what is like it isn't like 0 enough.
+        assert_eq!(groups(&[(0, 7, 0.99), (7, 1007, 0.84)], &[]), [vec![0, 7]]);
+        assert_eq!(groups(&[(0, 7, 0.99), (7, 1007, 0.84)], &[(0, 1007)]), [vec![7, 0, 1007]]);
     }
 }

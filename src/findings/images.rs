@@ -123,6 +123,12 @@ impl Images {
         self.label_names.get(self.labels[at] as usize).map(String::as_str)
     }
 
+    /// Whether two images have labels, and different ones.
+    pub(super) fn labels_differ(&self, one: u32, other: u32) -> bool {
+        let [a, b] = [one, other].map(|at| self.labels[at as usize]);
+        a != b && a != NO_LABEL && b != NO_LABEL
+    }
+
     /// Reads all rows; those that can't be used are told and passed over.
     ///
     /// # Errors

@@ -313,6 +313,16 @@ mod tests {
     }
 
     #[test]
+    fn few_strangers_let_it_sink_to_what_copies_and_leaks_are() {
+        let (copies, within) = (similarities(10, 2_000), similarities(10, 2_000));
+        assert_eq!(copies.threshold(None, OF_COPIES).value, OF_COPIES);
+        let across = copies.threshold_across(1e6, (&within, 1e6), None);
+        assert_eq!(across.value, OF_LEAKS);
+        let given = copies.threshold_across(1e6, (&within, 1e6), Some(0.7));
+        assert_eq!(given.value, 0.7);
+    }
+
+    #[test]
     fn without_copies_hardly_a_stranger_may_be_above_it() {
         let clean = estimated(2_000, 0);
         assert!(clean.false_pairs <= AT_LEAST && clean.value > 0.85, "{clean:?}");
@@ -329,6 +339,7 @@ mod tests {
         assert_eq!(given.value, 0.7);
         assert!((given.false_pairs / 2_600.0 - 1.0).abs() < 0.3, "{given:?}");
     }
+
     #[test]
     fn strangers_that_crowds_hide_are_counted_too() {
         // Of every second image only others from .75 on are known.

@@ -7,7 +7,7 @@ use super::cluster::{Alike, clusters};
 use super::crowd::Crowd;
 use super::exact;
 use super::groups::{self, Near, Same};
-use super::images::{Images, NO_LABEL};
+use super::images::Images;
 use super::index::Set;
 use super::leaks::{Side, leaks};
 use super::low::{self, Low};
@@ -190,11 +190,10 @@ impl Twins {
         if settings.threshold.is_none() && crowded as f64 > ours.number() / CROWD {
             self.remark("near-duplicates", in_doubt(crowded));
         }
-        let labels = &ours.images.labels;
+        let estimated = settings.threshold.is_none();
         let enough = |pair: &Pair| {
-            let [a, b] = [pair.first, pair.second].map(|at| labels[at as usize]);
-            let conflict = a != b && a != NO_LABEL && b != NO_LABEL && settings.threshold.is_none();
-            let lowest = if conflict { OF_CONFLICTS } else { 0.0 };
+            let conflict = ours.images.labels_differ(pair.first, pair.second);
+            let lowest = if estimated && conflict { OF_CONFLICTS } else { 0.0 };
             f64::from(pair.score) >= threshold.value.max(lowest)
         };
         self.group(settings, ours, &Comparer::new(&mine, &weights), &found, &enough);
@@ -254,7 +253,8 @@ impl Twins {
         let pairs: Vec<Pair> = found.iter().filter(|pair| enough(pair)).copied().collect();
         let mut alike = |a: u32, b: u32| {
             let pair = comparer.pair(a, b);
-            Alike { score: pair.score, enough: enough(&pair) }
+            let conflict = exact.images.labels_differ(a, b);
+            Alike { score: pair.score, enough: enough(&pair), conflict }
         };
         let groups = clusters(pairs.clone(), &mut alike);
         let pairs: HashMap<(u32, u32), Pair> =
