@@ -170,6 +170,6 @@ mod tests {
         assert_eq!(groups(&[(0, 7, 0.99), (7, 11, 0.84)], &[]), [vec![7, 0, 11]]);
         // 1007 stands under another label, for which what is like it isn't like 0 enough.
         assert_eq!(groups(&[(0, 7, 0.99), (7, 1007, 0.84)], &[]), [vec![0, 7]]);
-        assert_eq!(groups(&[(0, 7, 0.99), (7, 1007, 0.84)], &[(0, 1007)]), [vec![7, 0, 1007]]);
+        assert_eq!(groups(&[(0, 7, 0.99), (7, 1007, 0.84)], &[(0, 1007)]), [vec![0, 7, 1007]]);
     }
 }
