@@ -59,6 +59,13 @@ impl Columns {
         Ok(Columns { levels, grids, made_by, stride })
     }
 
+    /// Columns of levels that a file says it has, and hasn't.
+    pub(super) fn missing(&self, made_by: &BTreeMap<String, String>) -> Vec<&'static str> {
+        let there = |level: &&Level| self.levels.iter().any(|(own, _)| own.tokens == level.tokens);
+        let said = levels::all().iter().filter(|level| made_by.contains_key(&level.codes));
+        said.filter(|level| !there(level)).map(|level| level.tokens.as_str()).collect()
+    }
+
     fn names(&self) -> Vec<&str> {
         let level = |(level, _): &(&'static Level, _)| {
             [level.tokens.as_str(), level.grid_height.as_str(), level.grid_width.as_str()]

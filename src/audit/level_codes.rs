@@ -36,7 +36,8 @@ struct Column<'a> {
 }
 
 impl<'a> LevelCodes<'a> {
-    /// Of a batch whose codes were read beside it; None where one of them isn't below `limit`.
+    /// Of a batch whose codes were read beside it; None where one of them isn't below `limit`, or there are
+    /// more or fewer in a row than its grid has.
     pub(super) fn read(
         lists: &'a Lists,
         batch: &RecordBatch,
@@ -44,8 +45,11 @@ impl<'a> LevelCodes<'a> {
         limit: u64,
     ) -> Option<LevelCodes<'a>> {
         let (codes, largest) = (Codes::Read(lists), lists.largest);
-        let sides = || sides(batch, level);
-        (u64::from(largest) < limit).then(|| LevelCodes { codes, sides: sides(), largest })
+        if u64::from(largest) >= limit {
+            return None;
+        }
+        let read = LevelCodes { codes, sides: sides(batch, level), largest };
+        (0..batch.num_rows()).all(|row| read.check_grid(row).is_ok()).then_some(read)
     }
 
     /// Of a batch in which their column is.
@@ -69,8 +73,22 @@ impl<'a> LevelCodes<'a> {
     pub(super) fn take(&mut self, row: usize) -> Result<(), String> {
         if let Codes::Column(column) = &mut self.codes {
             self.largest = column.take(row)?;
+            self.check_grid(row)?;
         }
         Ok(())
+    }
+
+    /// That a row has as many codes as the grid that its columns say, where they say one.
+    fn check_grid(&self, row: usize) -> Result<(), String> {
+        let side = |side: &Option<Whole>| side.as_ref()?.get(row)?.ok();
+        let Some((height, width)) = side(&self.sides[0]).zip(side(&self.sides[1])) else {
+            return Ok(());
+        };
+        let count = self.row(row).len();
+        match height > 0 && width > 0 && height.checked_mul(width) == Some(count as i64) {
+            true => Ok(()),
+            false => Err(format!("has {count} tokens for a grid of {height} x {width}")),
+        }
     }
 
     /// The codes of a row, which was taken last.

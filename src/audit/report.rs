@@ -19,6 +19,7 @@ use super::rows::BadRows;
 use super::sources;
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::util::text;
 
 pub use super::error_counts::ErrorReport;
 pub use super::label_counts::{LABELS_MAX, LabelReport};
@@ -151,6 +152,29 @@ fn count_files(files: &[&Table], columns: &Columns, counts: &mut Counts) {
     }
 }
 
+/// What there is to say beside numbers.
+fn notes(
+    tokens: &TokenFile,
+    columns: &Columns,
+    made_by: &BTreeMap<String, String>,
+    first: &Path,
+) -> Vec<String> {
+    let mut notes = tokens.sources().in_words();
+    let missing = columns.missing(made_by);
+    if let Some(column) = missing.first() {
+        let more = match missing.len() {
+            1 => String::new(),
+            all => format!(", and {} more", all - 1),
+        };
+        notes.push(format!(
+            "{} says that it has a column {column}{more}, and hasn't: that level and those behind it \
+             aren't counted",
+            text::path(first)
+        ));
+    }
+    notes
+}
+
 fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let tokens = TokenFile::open(path)?;
     let entries = tokens.entries().iter();
@@ -172,10 +196,10 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
     let mut report = AuditReport {
         files: files.len() as u64,
         rows: counts.rows,
+        notes: notes(&tokens, &columns, &made_by, &first.path),
         made_by,
         unusable: counts.unusable,
         problems: counts.problems,
-        notes: tokens.sources().in_words(),
         levels: Vec::new(),
         quantization_error: counts.errors.report(),
         labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),

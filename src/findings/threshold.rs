@@ -131,18 +131,20 @@ impl Similarities {
     }
 
     /// The same for `pairs` pairs of images across two sets, whose strangers are alike as those within one
-    /// set are: of `within`, among so many pairs. Two small sets have too few to tell by themselves.
+    /// set are: of `within`, among so many pairs. Two small sets have too few to tell by themselves. Never
+    /// below `lowest`, from where on images of the first set count as one.
     pub(super) fn threshold_across(
         &self,
         pairs: f64,
         (within, pairs_within): (&Similarities, f64),
         given: Option<f64>,
+        lowest: f64,
     ) -> Threshold {
         let all = pairs + pairs_within;
         let counts: Vec<f64> = self.all().zip(within.all()).map(|(a, b)| a + b).collect();
         let tail = Tail::of(&counts, self.least_rate().min(within.least_rate()));
         let share = if all > 0.0 { pairs / all } else { 0.0 };
-        self.above(|value| share * tail.beyond(depth(value)), given, OF_LEAKS)
+        self.above(|value| share * tail.beyond(depth(value)), given, lowest.max(OF_LEAKS))
     }
 
     /// The threshold: `given`, or the lowest above `lowest` at which few enough of what is found is false.
@@ -316,9 +318,10 @@ mod tests {
     fn few_strangers_let_it_sink_to_what_copies_and_leaks_are() {
         let (copies, within) = (similarities(10, 2_000), similarities(10, 2_000));
         assert_eq!(copies.threshold(None, OF_COPIES).value, OF_COPIES);
-        let across = copies.threshold_across(1e6, (&within, 1e6), None);
-        assert_eq!(across.value, OF_LEAKS);
-        let given = copies.threshold_across(1e6, (&within, 1e6), Some(0.7));
+        let across = |given, lowest| copies.threshold_across(1e6, (&within, 1e6), given, lowest);
+        assert_eq!(across(None, 0.8).value, OF_LEAKS);
+        assert_eq!(across(None, 0.9).value, 0.9);
+        let given = across(Some(0.7), 0.9);
         assert_eq!(given.value, 0.7);
     }
 

@@ -223,6 +223,7 @@ impl Twins {
             pairs,
             within,
             settings.threshold,
+            self.threshold.map_or(0.0, |threshold| threshold.value),
         );
         let estimated = settings.threshold.is_none();
         let everyone = crowds[0].is_everyone(ours.number(), threshold.value);

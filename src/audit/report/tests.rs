@@ -5,6 +5,7 @@ use crate::findings::render_report;
 use crate::tokens::identity::tests::identity;
 use crate::tokens::testing::{deep_identity, plan, plan_with, token_row, write};
 use crate::tokens::{self, CommitMode, FailureRow, Outcome, PartitionWriter, Plan, PlanRow};
+use std::sync::Arc;
 
 #[test]
 fn the_numbers_are_those_of_the_tokens() {
@@ -105,4 +106,46 @@ fn codes_without_metadata_are_counted_up_to_the_largest() {
     assert_eq!((level.most_used, level.least_used), (vec![(3, 5), (1, 3)], vec![(1, 3), (3, 5)]));
     let none = super::level("tokens", Vec::new(), Some(8));
     assert_eq!((none.codes, none.tokens, none.entropy_bits), (8, 0, 0.0));
+}
+
+#[test]
+fn rows_that_are_no_grids_are_in_no_number_and_a_column_that_is_missing_is_told() {
+    use arrow::array::{ArrayRef, Int32Array, ListArray, RecordBatch};
+    use arrow::datatypes::UInt32Type;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::metadata::KeyValue;
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.parquet");
+    let counted = |rows: &[Vec<u32>]| {
+        let lists = rows.iter().map(|row| Some(row.iter().copied().map(Some)));
+        let lists = ListArray::from_iter_primitive::<UInt32Type, _, _>(lists);
+        let side = || Arc::new(Int32Array::from(vec![2; rows.len()])) as ArrayRef;
+        let columns = [
+            ("tokens", Arc::new(lists) as ArrayRef),
+            ("grid_height", side()),
+            ("grid_width", side()),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let open = std::fs::File::create(&file).unwrap();
+        let mut writer = ArrowWriter::try_new(open, batch.schema(), None).unwrap();
+        for name in ["vqtok.codes", "vqtok.codes_book_1", "vqtok.codes_book_2"] {
+            writer.append_key_value_metadata(KeyValue::new(name.into(), "32".to_string()));
+        }
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        report(&file).unwrap()
+    };
+    let (whole, short, long) = (vec![1, 2, 3, 4], vec![5, 6, 7], vec![8, 9, 10, 11, 12]);
+    // One too short and one too long have as many as two whole ones.
+    for rows in [[&whole, &short, &whole], [&short, &long, &whole], [&whole, &whole, &long]] {
+        let report = counted(&rows.map(Clone::clone));
+        let wrong = rows.iter().filter(|row| row.len() != 4).count() as u64;
+        assert_eq!((report.rows, report.unusable), (3 - wrong, wrong), "{rows:?}");
+        assert_eq!(report.levels[0].tokens, 4 * (3 - wrong), "{rows:?}");
+        assert!(report.problems[0].contains("tokens for a grid of 2 x 2"), "{:?}", report.problems);
+    }
+    let report = counted(&[whole]);
+    assert_eq!((report.unusable, report.levels[0].tokens), (0, 4));
+    assert!(report.notes[0].contains("tokens_book_1, and 1 more"), "{:?}", report.notes);
 }
