@@ -148,6 +148,7 @@ impl OnnxEngine {
         let level = |_| LevelIn { codes: &codes, grid: (height, width) };
         let levels: Vec<LevelIn> = (0..network.levels()).map(level).collect();
         let made = decoder.run(&levels, 1, lanes)?;
+        self.tried = (made.height, made.width);
         let grids = vec![(height, width); network.levels()];
         network.factors = vec![factor((made.height, made.width), (height, width)); grids.len()];
         let order: Vec<usize> = (0..grids.len()).collect();
