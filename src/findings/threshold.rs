@@ -22,7 +22,7 @@ const OF_LEAKS: f64 = 0.83;
 /// How fast pairs of different images get fewer with [`depth`], where the data don't say it, and the
 /// pairs that this counts for: many, since few photographs of one thing make a good part of a small set's
 /// pairs.
-const USUAL_RATE: f64 = 9.0;
+pub(super) const USUAL_RATE: f64 = 9.0;
 const USUAL: f64 = 60.0;
 /// Depth over which pairs are looked at, and how many of different images beyond its begin are enough: of
 /// more, only the likest are looked at, since they don't get fewer everywhere alike.

@@ -239,7 +239,16 @@ impl Twins {
             ),
         );
         let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
-        Ok(across.iter().filter(enough).copied().collect())
+        let (hidden, leaking): (Vec<Pair>, Vec<Pair>) =
+            across.iter().filter(enough).partition(|pair| {
+                let hides = crowds[0].hides(pair.first, pair.score)
+                    || crowds[1].hides(pair.second, pair.score);
+                estimated && hides
+            });
+        if !hidden.is_empty() {
+            self.remark("leaks", hidden_in_crowds(hidden.len()));
+        }
+        Ok(leaking)
     }
 
     /// Makes groups of pairs that are alike enough.
@@ -274,6 +283,15 @@ fn in_doubt(crowded: u64) -> String {
     format!(
         "{images} resemble eight others or more as much as copies resemble each other: either there are \
          many copies of one image, or more pairs may be chance than is expected"
+    )
+}
+
+/// What is said of pairs that don't stand out from others.
+fn hidden_in_crowds(pairs: usize) -> String {
+    let pairs = counted(pairs, "pair");
+    format!(
+        "{pairs} as alike as copies count for none: one of the two resembles eight images or more of the \
+         other output hardly less, as digits and forms do; a threshold that is given is taken all the same"
     )
 }
 
