@@ -3,15 +3,13 @@
 
 use super::columns::Scratch;
 use super::near::Pair;
-use super::threshold::{Ends, HIGHEST, USUAL_RATE, depth};
+use super::threshold::Ends;
 use crate::error::Result;
 
 /// Others that an image of a crowd resembles; copies of one image are seldom so many.
 const MANY: usize = 8;
 /// Images of a set below which nothing is said of it as a whole.
 const SET: f64 = 16.0;
-/// Strangers that may be expected to be as like an image of a crowd as its copy is.
-const STRANGERS: f64 = 0.02;
 
 /// How alike each image is to the others that it resembles most.
 pub(super) struct Crowd {
@@ -48,27 +46,6 @@ impl Crowd {
         Ends::of(self.best.iter().map(|best| best[MANY - 1]), compared)
     }
 
-    /// Whether what is so like an image of a crowd may as well be one more of them: the others get fewer the
-    /// liker they are (Hill's estimate of how fast, the pair itself left out), and by that at least one in
-    /// fifty such images has a stranger as like it. Nothing is said of an image that resembles fewer, and
-    /// from [`HIGHEST`] on images are one whatever the others are.
-    pub(super) fn hides(&self, image: u32, score: f32) -> bool {
-        let best = &self.best[image as usize];
-        let [last, score] = [best[MANY - 1], score].map(f64::from);
-        if last == 0.0 || score >= HIGHEST {
-            return false;
-        }
-        let beyond = |score: f64| depth(score) - depth(last);
-        let all: f64 = best.iter().map(|&other| beyond(f64::from(other))).sum();
-        // Of the seven others, or of all eight where the pair is none of the likest.
-        let (others, of) = match score >= last {
-            true => (all - beyond(score), MANY - 1),
-            false => (all, MANY),
-        };
-        let mean = (others / of as f64).max(1.0 / USUAL_RATE);
-        MANY as f64 * (-beyond(score) / mean).exp() > STRANGERS
-    }
-
     /// How many images resemble many others as much as copies do.
     pub(super) fn crowded(&self, threshold: f64) -> u64 {
         self.best.iter().filter(|best| f64::from(best[MANY - 1]) >= threshold).count() as u64
@@ -95,27 +72,6 @@ mod tests {
         assert_eq!(crowd.best[0], [0.86, 0.85, 0.84, 0.83, 0.82, 0.81, 0.8, 0.79]);
         assert_eq!(crowd.best[3], [0.82, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!((crowd.crowded(0.79), crowd.crowded(0.8)), (1, 0));
-    }
-
-    /// A crowd of one image: eight others that are so like it.
-    fn crowd_of(scores: [f32; MANY]) -> Crowd {
-        let pair = |(at, &score): (usize, &f32)| Pair::of(0, at as u32 + 1, score);
-        let pairs: Vec<Pair> = scores.iter().enumerate().map(pair).collect();
-        Crowd::of(20, &pairs, |pair| [Some(pair.first), None]).unwrap()
-    }
-
-    #[test]
-    fn one_of_a_crowd_is_told_from_a_copy_that_stands_out() {
-        // A digit among many of its kind, and a photograph with one copy.
-        let digit = crowd_of([0.95, 0.94, 0.93, 0.93, 0.93, 0.92, 0.9, 0.9]);
-        assert!([0.95, 0.93, 0.9, 0.85].iter().all(|&score| digit.hides(0, score)));
-        assert!(!digit.hides(0, 0.98), "surely one");
-        let sky = crowd_of([0.93, 0.7, 0.69, 0.68, 0.67, 0.66, 0.65, 0.64]);
-        assert!(!sky.hides(0, 0.93));
-        assert!(sky.hides(0, 0.7));
-        // Seven others are no crowd, and an image that resembles none isn't in one.
-        let few = crowd_of([0.95, 0.94, 0.93, 0.93, 0.93, 0.92, 0.9, 0.0]);
-        assert!(!few.hides(0, 0.95) && !digit.hides(7, 0.9));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod saved;
 mod seal;
 mod signature;
 mod sizes;
+mod strangers;
 #[cfg(test)]
 mod testing;
 mod threshold;

@@ -15,6 +15,7 @@ use super::near::{self, Comparer, Pair};
 use super::result::{Duplicates, Kind, Leak, Remark};
 use super::run::{Event, Observer, Settings};
 use super::signature::{Weights, is_flat};
+use super::strangers::Strangers;
 use super::threshold::{OF_CONFLICTS, Similarities, Threshold, lowest};
 use crate::error::{Error, Result};
 use crate::util::numbers::counted;
@@ -156,7 +157,7 @@ impl Twins {
             let blank = counted(exact.blanks.len(), "image");
             let text = format!(
                 "{blank} without contrast: not compared as pictures; files that are equal count as \
-                 copies, but for those of one colour"
+                 copies, but for those that the model sees as one colour"
             );
             self.remark("blanks", text);
             let keys = exact.blanks.iter().map(|&at| exact.images.keys.get(at as usize));
@@ -239,12 +240,9 @@ impl Twins {
             ),
         );
         let enough = |pair: &&Pair| f64::from(pair.score) >= threshold.value;
+        let strangers = Strangers::of(&across, threshold.value);
         let (hidden, leaking): (Vec<Pair>, Vec<Pair>) =
-            across.iter().filter(enough).partition(|pair| {
-                let hides = crowds[0].hides(pair.first, pair.score)
-                    || crowds[1].hides(pair.second, pair.score);
-                estimated && hides
-            });
+            across.iter().filter(enough).partition(|pair| estimated && strangers.hide(pair));
         if !hidden.is_empty() {
             self.remark("leaks", hidden_in_crowds(hidden.len()));
         }
@@ -290,8 +288,9 @@ fn in_doubt(crowded: u64) -> String {
 fn hidden_in_crowds(pairs: usize) -> String {
     let pairs = counted(pairs, "pair");
     format!(
-        "{pairs} as alike as copies count for none: one of the two resembles eight images or more of the \
-         other output hardly less, as digits and forms do; a threshold that is given is taken all the same"
+        "{pairs} as alike as copies count for none: one of the two resembles sixteen images or more of the \
+         other output hardly less, as one of many digits or forms does; a threshold that is given is taken \
+         all the same"
     )
 }
 
