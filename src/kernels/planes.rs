@@ -1,8 +1,11 @@
 //! Owns the change between images as tensors have them, `[channels, height, width]`, and as kernels
 //! read and write them, pixel by pixel, with zeros around. Must not know: what is computed on either.
 
-/// Pixels that are changed together: what they are written to stays in the first-level cache.
-const PIXELS: usize = 32;
+use super::isa::Isa;
+use super::simd::{Kernel, Simd};
+
+/// Pixels and channels that are exchanged at a time.
+const SIDE: usize = 8;
 
 /// Where an image lies in a map: `[height, width, stride]`, zero outside the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,7 @@ impl Frame {
 /// # Panics
 /// Where the image doesn't lie inside the map: a bug of the caller.
 pub(crate) fn frame(
+    isa: Isa,
     image: &[f32],
     channels: usize,
     (height, width): (usize, usize),
@@ -51,15 +55,56 @@ pub(crate) fn frame(
         if !inside {
             continue;
         }
-        let start = (y - frame.top) * width;
-        for from in (0..width).step_by(PIXELS) {
-            let count = PIXELS.min(width - from);
-            let pixels = &mut row[(frame.left + from) * frame.stride..][..count * frame.stride];
-            for c in 0..channels {
-                let plane = &image[c * height * width + start + from..][..count];
-                for (pixel, value) in pixels.chunks_exact_mut(frame.stride).zip(plane) {
-                    pixel[c] = *value;
+        let from = &image[(y - frame.top) * width..];
+        let to = &mut row[frame.left * frame.stride..];
+        let size = (channels, width);
+        isa.run(Exchange {
+            from,
+            from_step: height * width,
+            to,
+            to_step: frame.stride,
+            size,
+            add: &[],
+        });
+    }
+}
+
+/// `to[j][i] = from[i][j]` for `size` rows and columns of `from`, plus `add[j]` where it has numbers.
+struct Exchange<'a> {
+    from: &'a [f32],
+    from_step: usize,
+    to: &'a mut [f32],
+    to_step: usize,
+    size: (usize, usize),
+    add: &'a [f32],
+}
+
+impl Kernel for Exchange<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Exchange { from, from_step, to, to_step, size: (rows, columns), add } = self;
+        let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+        assert!(rows == 0 || (rows - 1) * from_step + columns <= from.len());
+        assert!(columns == 0 || (columns - 1) * to_step + rows <= to.len());
+        assert!(add.is_empty() || add.len() == columns);
+        let none = [0f32; SIDE];
+        for j in (0..whole_columns).step_by(SIDE) {
+            let add = if add.is_empty() { &none } else { &add[j..][..SIDE] };
+            for i in (0..whole_rows).step_by(SIDE) {
+                // SAFETY: whole blocks inside both, whose lengths were just checked.
+                unsafe {
+                    let from = (from.as_ptr().add(i * from_step + j), from_step);
+                    let to = (to.as_mut_ptr().add(j * to_step + i), to_step);
+                    s.transpose8(from, to, add.as_ptr());
                 }
+            }
+        }
+        for j in 0..columns {
+            let first = if j < whole_columns { whole_rows } else { 0 };
+            let add = add.get(j).copied().unwrap_or(0.0);
+            for i in first..rows {
+                to[j * to_step + i] = from[i * from_step + j] + add;
             }
         }
     }
@@ -88,6 +133,7 @@ pub(crate) struct Phase {
 /// # Panics
 /// Where the map has too few pixels or channels: a bug of the caller.
 pub(crate) fn planes(
+    isa: Isa,
     map: &[f32],
     phase: Phase,
     (height, width): (usize, usize),
@@ -100,22 +146,19 @@ pub(crate) fn planes(
     assert!(columns <= phase.width);
     for (row, y) in (phase.top..height).step_by(step).enumerate() {
         let row = &map[row * phase.width * stride..][..columns * stride];
-        for from in (0..columns).step_by(PIXELS) {
-            let count = PIXELS.min(columns - from);
-            let pixels = &row[from * stride..][..count * stride];
-            let first = y * width + phase.left + from * step;
-            for (c, bias) in bias.iter().enumerate() {
-                let plane = &mut image[c * height * width + first..];
-                let values = pixels.chunks_exact(stride).map(|pixel| pixel[phase.channel + c]);
-                if step == 1 {
-                    for (to, value) in plane[..count].iter_mut().zip(values) {
-                        *to = value + bias;
-                    }
-                } else {
-                    for (to, value) in plane.iter_mut().step_by(step).zip(values) {
-                        *to = value + bias;
-                    }
-                }
+        let first = y * width + phase.left;
+        if step == 1 {
+            let (from, to) = (&row[phase.channel..], &mut image[first..]);
+            let size = (columns, bias.len());
+            let to_step = height * width;
+            isa.run(Exchange { from, from_step: stride, to, to_step, size, add: bias });
+            continue;
+        }
+        for (c, bias) in bias.iter().enumerate() {
+            let plane = &mut image[c * height * width + first..];
+            let values = row.chunks_exact(stride).map(|pixel| pixel[phase.channel + c]);
+            for (to, value) in plane.iter_mut().step_by(step).zip(values) {
+                *to = value + bias;
             }
         }
     }
@@ -129,7 +172,9 @@ mod tests {
     #[test]
     fn an_image_comes_back_from_its_frame() {
         let mut random = Random::new(3);
-        for _ in 0..50 {
+        let isas = Isa::available();
+        for case in 0..150 {
+            let isa = isas[case % isas.len()];
             let (channels, height) = (random.below(20) + 1, random.below(40) + 1);
             let width = random.below(70) + 1;
             let image = random.floats(channels * height * width);
@@ -146,8 +191,8 @@ mod tests {
             let (above, below) =
                 map.split_at_mut(random.below(around.height) * around.width * around.stride);
             let first = above.len() / (around.width * around.stride);
-            frame(&image, channels, (height, width), around, (0, above));
-            frame(&image, channels, (height, width), around, (first, below));
+            frame(isa, &image, channels, (height, width), around, (0, above));
+            frame(isa, &image, channels, (height, width), around, (first, below));
             for (at, value) in map.iter().enumerate() {
                 let (pixel, c) = (at / around.stride, at % around.stride);
                 let (y, x) = (pixel / around.width, pixel % around.width);
@@ -166,7 +211,7 @@ mod tests {
                 step: 1,
             };
             let mut back = vec![0.0; image.len()];
-            planes(inner, whole, (height, width), &vec![0.5; channels], &mut back);
+            planes(isa, inner, whole, (height, width), &vec![0.5; channels], &mut back);
             assert!(back.iter().zip(&image).all(|(a, b)| *a == *b + 0.5));
         }
     }
@@ -174,6 +219,7 @@ mod tests {
     #[test]
     fn four_phases_make_an_image_of_any_size() {
         let mut random = Random::new(4);
+        let isa = Isa::available()[0];
         for _ in 0..50 {
             let (channels, height) = (random.below(5) + 1, random.below(9) + 1);
             let width = random.below(9) + 1;
@@ -184,7 +230,7 @@ mod tests {
             for part in 0..4 {
                 let (top, left, channel) = (part / 2, part % 2, part * channels);
                 let phase = Phase { width: across, stride, channel, top, left, step: 2 };
-                planes(&map, phase, (height, width), &vec![0.0; channels], &mut image);
+                planes(isa, &map, phase, (height, width), &vec![0.0; channels], &mut image);
             }
             for (at, value) in image.iter().enumerate() {
                 let (c, y, x) = (at / (height * width), at / width % height, at % width);

@@ -79,8 +79,8 @@ impl Kernel for Windows<'_> {
     }
 }
 
-/// Copies what each window of some pixels sees, `[pixels][height][width][channels]`, counted from pixel
-/// `first` of an image's outputs of `width` pixels a row: the left side of the weights' gradient.
+/// Copies what each window of some pixels sees, `[height][width][channels]`, to every `step` floats, counted
+/// from pixel `first` of an image's outputs of `width` pixels a row: the left side of the weights' gradient.
 ///
 /// # Panics
 /// Where the map is too short: a bug of the caller.
@@ -89,12 +89,12 @@ pub(crate) fn window_columns(
     frame: Frame,
     map: &[f32],
     (first, width): (usize, usize),
-    columns: &mut [f32],
+    (step, columns): (usize, &mut [f32]),
 ) {
     let line = window.width * frame.stride;
-    for (at, pixel) in columns.chunks_exact_mut((window.height * line).max(1)).enumerate() {
+    for (at, pixel) in columns.chunks_exact_mut(step).enumerate() {
         let (y, x) = ((first + at) / width * window.stride, (first + at) % width * window.stride);
-        for (ky, to) in pixel.chunks_exact_mut(line).enumerate() {
+        for (ky, to) in pixel.chunks_exact_mut(line).take(window.height).enumerate() {
             to.copy_from_slice(&map[((y + ky) * frame.width + x) * frame.stride..][..line]);
         }
     }

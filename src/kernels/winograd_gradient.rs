@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::buffer::Buffer;
 use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
 use super::outer::{Segment, outer};
 use super::planes::Frame;
+use super::pool::Pooled;
 use super::simd::{Kernel, Simd};
 use super::winograd_maps::Tiling;
 use super::winograd_transforms::{tile_gradient, tile_in};
@@ -18,16 +18,19 @@ use super::winograd_weights::Scheme;
 /// Tiles that are transformed into one pair of matrices for each position.
 pub(crate) const GRADIENT_TILES: usize = 32;
 
+/// Floats between the rows: those of one column, which a product reads one after another, would lie on few
+/// lines of the first-level cache where channels are a power of two.
+const APART: usize = CHANNEL_BLOCK;
+
 /// Floats between the matrices: keeps their rows out of each other's cache sets.
 const SKEW: usize = 3 * CHANNEL_BLOCK;
 
 /// Transformed tiles of inputs and of gradients.
-#[derive(Default)]
 pub(crate) struct TilePairs {
     /// `[phases][positions][tiles][inputs' stride]`
-    left: Buffer,
+    left: Pooled,
     /// `[positions][tiles][outputs' stride]`
-    right: Buffer,
+    right: Pooled,
     count: usize,
 }
 
@@ -60,12 +63,22 @@ impl GradientShape {
         self.tiling.scheme.window.stride * self.tiling.scheme.window.stride
     }
 
+    /// Floats from a tile to the next on the input side.
+    fn left_step(&self) -> usize {
+        self.tiling.frame.stride + APART
+    }
+
+    /// The same on the output side.
+    fn right_step(&self) -> usize {
+        channel_stride(self.outputs) + APART
+    }
+
     fn wide_in(&self) -> usize {
-        GRADIENT_TILES * self.tiling.frame.stride + SKEW
+        GRADIENT_TILES * self.left_step() + SKEW
     }
 
     fn wide_out(&self) -> usize {
-        GRADIENT_TILES * channel_stride(self.outputs) + SKEW
+        GRADIENT_TILES * self.right_step() + SKEW
     }
 
     /// Every position with each phase that it adds up, in the order of the sums.
@@ -73,6 +86,12 @@ impl GradientShape {
         let scheme = self.tiling.scheme;
         let of = |position| scheme.phases(position).map(move |phase| (position, phase));
         (0..self.positions()).flat_map(of).collect()
+    }
+
+    /// Room for the matrices of [`GRADIENT_TILES`] tiles.
+    pub(crate) fn pairs(&self) -> TilePairs {
+        let left = Pooled::take(self.phases() * self.positions() * self.wide_in());
+        TilePairs { left, right: Pooled::take(self.positions() * self.wide_out()), count: 0 }
     }
 
     /// Floats of one product's sums: `[inputs][outputs' stride]`.
@@ -96,8 +115,8 @@ pub(crate) fn gradient_tiles(
     assert!(tiles.len() <= GRADIENT_TILES);
     assert!(inputs.len() >= images * shape.tiling.frame.len(), "too few inputs");
     assert!(gradients.len() >= images * shape.frame().len(), "too few gradients");
-    to.left.reserve(shape.phases() * shape.positions() * shape.wide_in());
-    to.right.reserve(shape.positions() * shape.wide_out());
+    assert_eq!(to.left.len(), shape.phases() * shape.positions() * shape.wide_in());
+    assert_eq!(to.right.len(), shape.positions() * shape.wide_out());
     to.count = tiles.len();
     let (left, right) = (to.left.as_mut_ptr(), to.right.as_mut_ptr());
     let (inputs, gradients) = (inputs.as_ptr(), gradients.as_ptr());
@@ -138,7 +157,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
                 for phase in 0..STEP * STEP {
                     let rows = tiling.tile_rows::<WIDE, STEP>(inputs, place, phase);
                     let matrix = phase * WIDE * WIDE * shape.wide_in();
-                    let to = left.add(matrix + tile * stride);
+                    let to = left.add(matrix + tile * shape.left_step());
                     tile_in(s, rows, (STEP, stride), to, shape.wide_in());
                 }
                 let mut rows = [gradients; SIDE];
@@ -146,7 +165,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
                     let y = image * frame.height + top + i;
                     *row = gradients.add((y * frame.width + first) * frame.stride);
                 }
-                let to = right.add(tile * frame.stride);
+                let to = right.add(tile * shape.right_step());
                 tile_gradient::<S, WIDE, SIDE>(s, rows, frame.stride, to, shape.wide_out());
             }
         }
@@ -161,7 +180,7 @@ pub(crate) fn gradient_product(
     tiles: &[TilePairs],
     sums: &mut [f32],
 ) {
-    let (left_step, right_step) = (shape.tiling.frame.stride, channel_stride(shape.outputs));
+    let (left_step, right_step) = (shape.left_step(), shape.right_step());
     let segments = tiles.iter().map(|pairs| Segment {
         left: &pairs.left[(phase * shape.positions() + position) * shape.wide_in()..],
         left_step,
@@ -171,7 +190,7 @@ pub(crate) fn gradient_product(
     });
     let segments: Vec<Segment<'_>> = segments.collect();
     assert_eq!(sums.len(), shape.product_len());
-    outer(isa, &segments, 0, right_step, sums);
+    outer(isa, &segments, 0, channel_stride(shape.outputs), sums);
 }
 
 /// Columns that are transformed at a time.

@@ -107,7 +107,7 @@ pub(super) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
 }
 
 /// Calls `f` with the elements of contiguous CPU tensors.
-fn with_slices<T: WithDType, R, const N: usize>(
+pub(super) fn with_slices<T: WithDType, R, const N: usize>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[T]; N]) -> R,
 ) -> Result<R> {

@@ -1,9 +1,9 @@
 //! Owns convolutions of training in float32 on the CPU: which kernels compute them and their gradients,
 //! and how the work is dealt out to threads. Must not know: tensors' graphs, modules.
 //!
-//! Windows of 3x3, and of 3x3 and 4x4 with stride 2, go through Winograd's tiles, all others as they are
-//! defined. The gradient of the input is a convolution again: of the flipped window, or, with stride 2, of
-//! one that gives four phases. Every sum is taken in an order that the shapes alone say, so results are
+//! Windows of 3x3, and of 4x4 with stride 2, go through Winograd's tiles, others as they are defined. The
+//! gradient of the input is a convolution again: of the flipped window, or, with stride 2, of one that gives
+//! four phases. Every sum is taken in an order that the shapes alone say, so results are
 //! the same on any number of threads.
 
 use candle_core::Result;
@@ -11,19 +11,19 @@ use rayon::prelude::*;
 
 use super::conv_sizes::ConvSizes;
 use crate::kernels::{
-    DirectWeights, Frame, Isa, Phase, Pooled, Scheme, Tiling, Window, WinogradWeights,
-    channel_stride, frame, planes, windows, winograd_cost, winograd_maps,
+    CHANNEL_BLOCK, DirectWeights, Frame, Isa, Phase, Pooled, Scheme, Tiling, Window,
+    WinogradWeights, channel_stride, frame, planes, windows, winograd_cost, winograd_maps,
 };
 
-/// Input channels from which on tiles pay: fewer are padded to so many.
-const INPUTS_MIN: usize = 8;
+/// Channels on both sides from which on kernels pay: fewer are padded to so many.
+pub(super) const CHANNELS_MIN: usize = CHANNEL_BLOCK;
 /// Tiles of a call, if images have fewer: they share the weights that are read for them.
 const TILES: usize = 64;
 /// Rows and channels that are rearranged together.
 const ROWS: usize = 8;
 const PLANES: usize = 16;
 
-/// How a convolution is computed.
+/// How kernels compute a convolution.
 #[derive(Clone, Copy)]
 pub(super) enum Way {
     Tiles(Scheme),
@@ -31,24 +31,26 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// Winograd's tiles where they save a third of the multiplications or more.
-    pub(super) fn of(g: &ConvSizes) -> Way {
-        let window =
-            Window { height: g.kernel_h, width: g.kernel_w, stride: g.stride, padding: g.before };
+    /// Winograd's tiles where they save half of the multiplications or more; the definition for other
+    /// windows; None where products of columns are as fast: with few channels, and with a window of one.
+    pub(super) fn of(g: &ConvSizes) -> Option<Way> {
+        if g.channels.min(g.filters) < CHANNELS_MIN || g.is_pointwise() {
+            return None;
+        }
+        let window = g.window();
         let definition = g.kernel_h * g.kernel_w * g.out_plane();
         let tiles = |side| g.out_h.div_ceil(side) * g.out_w.div_ceil(side);
         let saves = |side: &usize| {
-            winograd_cost(window, *side).is_some_and(|c| 3 * c * tiles(*side) <= 2 * definition)
+            winograd_cost(window, *side).is_some_and(|c| 2 * c * tiles(*side) <= definition)
                 && Way::holds(g, Scheme { window, side: *side })
         };
         match [4, 2].into_iter().find(saves) {
-            Some(side) if g.channels >= INPUTS_MIN => Way::Tiles(Scheme { window, side }),
-            _ => Way::Windows(window),
+            Some(side) => Some(Way::Tiles(Scheme { window, side })),
+            None if g.stride == 1 => Some(Way::Windows(window)),
+            None => None,
         }
     }
-}
 
-impl Way {
     /// Whether the tiles reach all of the image, even what no output sees.
     fn holds(g: &ConvSizes, scheme: Scheme) -> bool {
         let frame = Tiling::new(scheme, g.out_h, g.out_w, g.channels).frame();
@@ -65,6 +67,7 @@ pub(super) fn isa() -> Result<Isa> {
 pub(super) fn forward(
     isa: Isa,
     g: &ConvSizes,
+    way: Way,
     x: &[f32],
     weight: &[f32],
     bias: &[f32],
@@ -72,42 +75,43 @@ pub(super) fn forward(
     let mut y = vec![0.0; g.batch * g.out_size()];
     let stride = channel_stride(g.filters);
     let plane = g.out_plane();
-    convolve(isa, g, (x, weight), (&mut y, g.out_size()), &|map, image: &mut [f32]| {
+    let packed = Packed::new(isa, g, way, weight);
+    convolve(isa, g, &packed, x, (&mut y, g.out_size()), &|map, image: &mut [f32]| {
         let parts = image.par_chunks_mut((PLANES * plane).max(1)).zip(bias.par_chunks(PLANES));
         parts.enumerate().for_each(|(part, (image, bias))| {
             let channel = part * PLANES;
             let phase = Phase { width: g.out_w, stride, channel, top: 0, left: 0, step: 1 };
-            planes(map, phase, (g.out_h, g.out_w), bias, image);
+            planes(isa, map, phase, (g.out_h, g.out_w), bias, image);
         });
     });
     y
 }
 
-/// The gradient of the input `[N, C, H, W]` from that of the output `[N, O, OH, OW]`, plus a bias for each
-/// channel: also the forward pass of the transposed convolution. None where no kernel has it.
-pub(super) fn input_gradient(
+/// The gradient of the input `[N, C, H, W]` from that of the output `[N, O, OH, OW]` of a convolution of
+/// stride 2, plus a bias for each channel: also the forward pass of the transposed convolution. None where
+/// four phases save nothing.
+pub(super) fn by_phases(
     isa: Isa,
     g: &ConvSizes,
     dy: &[f32],
     weight: &[f32],
     bias: &[f32],
 ) -> Option<Vec<f32>> {
-    if g.stride == 1 {
-        let flipped = g.flipped()?;
-        return Some(forward(isa, &flipped, dy, &flip(g, weight), bias));
-    }
-    let phases = g.phases()?;
+    // Nine taps of a phase stand for a quarter of the window's.
+    let saves = g.kernel_h * g.kernel_w >= 16 && g.channels >= CHANNELS_MIN;
+    let phases = g.phases().filter(|_| saves)?;
+    let way = Way::of(&phases).filter(|way| matches!(way, Way::Tiles(_)))?;
+    let packed = Packed::new(isa, &phases, way, &phase_weights(g, weight));
     let mut dx = vec![0.0; g.batch * g.in_size()];
     let stride = channel_stride(phases.filters);
-    let weight = phase_weights(g, weight);
     let plane = g.height * g.width;
-    convolve(isa, &phases, (dy, &weight), (&mut dx, g.in_size()), &|map, image: &mut [f32]| {
+    convolve(isa, &phases, &packed, dy, (&mut dx, g.in_size()), &|map, image: &mut [f32]| {
         let parts = image.par_chunks_mut((PLANES * plane).max(1)).zip(bias.par_chunks(PLANES));
         parts.enumerate().for_each(|(part, (image, bias))| {
             for (top, left) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 let channel = (2 * top + left) * g.channels + part * PLANES;
                 let phase = Phase { width: phases.out_w, stride, channel, top, left, step: 2 };
-                planes(map, phase, (g.height, g.width), bias, image);
+                planes(isa, map, phase, (g.height, g.width), bias, image);
             }
         });
     });
@@ -115,7 +119,7 @@ pub(super) fn input_gradient(
 }
 
 /// `[O, C, k, k]` as `[C, O, k, k]`, both ways round.
-fn flip(g: &ConvSizes, weight: &[f32]) -> Vec<f32> {
+pub(super) fn flip(g: &ConvSizes, weight: &[f32]) -> Vec<f32> {
     let area = g.kernel_h * g.kernel_w;
     let mut flipped = vec![0.0; weight.len()];
     for o in 0..g.filters {
@@ -161,8 +165,8 @@ enum Packed {
 }
 
 impl Packed {
-    fn new(isa: Isa, g: &ConvSizes, weight: &[f32]) -> Packed {
-        match Way::of(g) {
+    fn new(isa: Isa, g: &ConvSizes, way: Way, weight: &[f32]) -> Packed {
+        match way {
             Way::Tiles(scheme) => {
                 let Scheme { window, side } = scheme;
                 let weights =
@@ -237,13 +241,19 @@ pub(super) fn window_frame(g: &ConvSizes) -> Frame {
 }
 
 /// Some images in their maps.
-pub(super) fn framed(x: &[f32], channels: usize, size: (usize, usize), at: Frame) -> Pooled {
+pub(super) fn framed(
+    isa: Isa,
+    x: &[f32],
+    channels: usize,
+    size: (usize, usize),
+    at: Frame,
+) -> Pooled {
     let each = (channels * size.0 * size.1).max(1);
     let mut maps = Pooled::take(x.len() / each * at.len());
     let images = maps.par_chunks_mut(at.len().max(1)).zip(x.par_chunks(each));
     images.for_each(|(map, image)| {
         let rows = map.par_chunks_mut((ROWS * at.width * at.stride).max(1)).enumerate();
-        rows.for_each(|(part, rows)| frame(image, channels, size, at, (part * ROWS, rows)));
+        rows.for_each(|(part, rows)| frame(isa, image, channels, size, at, (part * ROWS, rows)));
     });
     maps
 }
@@ -252,20 +262,20 @@ pub(super) fn framed(x: &[f32], channels: usize, size: (usize, usize), at: Frame
 fn convolve(
     isa: Isa,
     g: &ConvSizes,
-    (x, weight): (&[f32], &[f32]),
+    packed: &Packed,
+    x: &[f32],
     (to, each): (&mut [f32], usize),
     write: &(impl Fn(&[f32], &mut [f32]) + Sync),
 ) {
     if to.is_empty() {
         return;
     }
-    let packed = Packed::new(isa, g, weight);
     let image = g.out_plane() * channel_stride(g.filters);
     let share = g.batch.div_ceil(rayon::current_num_threads()).max(1);
     let group = packed.images().min(share);
     let groups = to.par_chunks_mut(group * each).zip(x.par_chunks((group * g.in_size()).max(1)));
     groups.for_each(|(to, x)| {
-        let maps = framed(x, g.channels, (g.height, g.width), packed.frame());
+        let maps = framed(isa, x, g.channels, (g.height, g.width), packed.frame());
         let mut out = Pooled::take(to.len() / each * image);
         packed.run(g, &maps, &mut out);
         for (map, to) in out.chunks_exact(image).zip(to.chunks_exact_mut(each)) {

@@ -1,8 +1,10 @@
-//! Owns which arithmetic convolutions of training have on the CPU: our kernels for float32, the definition
-//! for float64 and for windows that no kernel takes. Must not know: how either computes.
+//! Owns which arithmetic convolutions of training have on the CPU: the engine's kernels for float32, products
+//! of columns for float64, for windows of one, which need no rearranging, and for images of few channels.
+//! Must not know: how either computes.
 
 use candle_core::{Result, WithDType};
 
+use super::conv_fast::{Way, isa};
 use super::conv_sizes::ConvSizes;
 use super::{conv_fast, conv_gradient, conv_kernels};
 
@@ -38,11 +40,20 @@ impl ConvFloat for f64 {}
 
 impl ConvFloat for f32 {
     fn forward(g: &ConvSizes, x: &[f32], weight: &[f32], bias: &[f32]) -> Result<Vec<f32>> {
-        Ok(conv_fast::forward(conv_fast::isa()?, g, x, weight, bias))
+        if let Some(way) = Way::of(g) {
+            return Ok(conv_fast::forward(isa()?, g, way, x, weight, bias));
+        }
+        let mut y = conv_kernels::forward(g, x, weight);
+        conv_kernels::add_bias_in_place(&mut y, bias, g.out_plane());
+        Ok(y)
     }
 
     fn input_gradient(g: &ConvSizes, dy: &[f32], weight: &[f32], bias: &[f32]) -> Result<Vec<f32>> {
-        if let Some(dx) = conv_fast::input_gradient(conv_fast::isa()?, g, dy, weight, bias) {
+        let small = g.channels < conv_fast::CHANNELS_MIN || g.is_pointwise();
+        if let Some(flipped) = g.flipped().filter(|_| !small) {
+            return f32::forward(&flipped, dy, &conv_fast::flip(g, weight), bias);
+        }
+        if let Some(dx) = conv_fast::by_phases(isa()?, g, dy, weight, bias) {
             return Ok(dx);
         }
         let mut dx = conv_kernels::input_gradient(g, dy, weight);
@@ -51,7 +62,10 @@ impl ConvFloat for f32 {
     }
 
     fn weight_gradient(g: &ConvSizes, x: &[f32], dy: &[f32]) -> Result<Vec<f32>> {
-        Ok(conv_gradient::weight_gradient(conv_fast::isa()?, g, x, dy))
+        match Way::of(g) {
+            Some(way) => Ok(conv_gradient::weight_gradient(isa()?, g, way, x, dy)),
+            None => Ok(conv_kernels::weight_gradient(g, x, dy)),
+        }
     }
 }
 
@@ -116,7 +130,7 @@ mod tests {
     }
 
     /// Each of the three beside the definition in float64.
-    fn check(random: &mut Random, isa: Isa, g: &ConvSizes) {
+    fn check(random: &mut Random, isa: Isa, g: &ConvSizes, way: Option<Way>) {
         let x = random.floats(g.batch * g.in_size());
         let w = random.floats(g.weight_size());
         let dy = random.floats(g.batch * g.out_size());
@@ -130,10 +144,18 @@ mod tests {
             ]
         };
         let (want, sizes) = (all(&plain(|v| v)), all(&plain(f64::abs)));
-        let forward = conv_fast::forward(isa, g, &x, &w, &filters);
-        let input = conv_fast::input_gradient(isa, g, &dy, &w, &channels);
-        let weight = conv_gradient::weight_gradient(isa, g, &x, &dy);
-        let got = [Some(forward), input, Some(weight)];
+        let got = match way {
+            None => [
+                f32::forward(g, &x, &w, &filters).ok(),
+                f32::input_gradient(g, &dy, &w, &channels).ok(),
+                f32::weight_gradient(g, &x, &dy).ok(),
+            ],
+            Some(way) => [
+                Some(conv_fast::forward(isa, g, way, &x, &w, &filters)),
+                conv_fast::by_phases(isa, g, &dy, &w, &channels),
+                Some(conv_gradient::weight_gradient(isa, g, way, &x, &dy)),
+            ],
+        };
         for (at, bound) in [5e-6, 5e-6, 5e-6].into_iter().enumerate() {
             let Some(got) = &got[at] else { continue };
             let error = error(got, &want[at], &sizes[at]);
@@ -145,13 +167,14 @@ mod tests {
     fn our_kernels_give_what_the_definition_gives() {
         let mut random = Random(SplitMix64(11));
         for isa in Isa::available() {
-            for _ in 0..150 {
-                let g = sizes(&mut random, 12, 40);
-                check(&mut random, isa, &g);
-            }
-            for _ in 0..8 {
-                let g = sizes(&mut random, 70, 70);
-                check(&mut random, isa, &g);
+            for case in 0..150 {
+                let g = sizes(&mut random, if case % 20 == 0 { 70 } else { 12 }, 40);
+                let window = g.window();
+                let tiles = Way::of(&g).filter(|way| matches!(way, Way::Tiles(_)));
+                for way in [Some(Way::Windows(window)), tiles].into_iter().flatten() {
+                    check(&mut random, isa, &g, Some(way));
+                }
+                check(&mut random, isa, &g, None);
             }
         }
     }
@@ -159,8 +182,7 @@ mod tests {
     #[test]
     fn no_bit_depends_on_the_number_of_threads() {
         let mut random = Random(SplitMix64(12));
-        let isa = Isa::available()[0];
-        for _ in 0..40 {
+        for _ in 0..60 {
             let g = sizes(&mut random, 40, 40);
             let x = random.floats(g.batch * g.in_size());
             let w = random.floats(g.weight_size());
@@ -169,11 +191,11 @@ mod tests {
             let all = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
-                    (
-                        conv_fast::forward(isa, &g, &x, &w, &filters),
-                        conv_fast::input_gradient(isa, &g, &dy, &w, &channels),
-                        conv_gradient::weight_gradient(isa, &g, &x, &dy),
-                    )
+                    [
+                        f32::forward(&g, &x, &w, &filters).unwrap(),
+                        f32::input_gradient(&g, &dy, &w, &channels).unwrap(),
+                        f32::weight_gradient(&g, &x, &dy).unwrap(),
+                    ]
                 })
             };
             let one = all(1);
@@ -183,21 +205,16 @@ mod tests {
 
     /// The forms that training lives on are those that are fast.
     #[test]
-    fn the_windows_of_our_networks_go_through_kernels() {
+    fn the_windows_of_our_networks_go_through_tiles() {
         for (kernel, stride, before, after) in SHAPES[..7].iter().copied() {
             let padding = Padding { before, after };
-            let g = ConvSizes::of(&[2, 32, 16, 16], &[32, 32, kernel, kernel], stride, padding);
-            let g = g.unwrap();
-            let tiles = matches!(conv_fast::Way::of(&g), conv_fast::Way::Tiles(_));
-            assert_eq!(tiles, matches!((kernel, stride), (3, _) | (4, 2)), "{kernel} {stride}");
-            let dx = conv_fast::input_gradient(
-                Isa::Portable,
-                &g,
-                &vec![0.0; 2 * g.out_size()],
-                &vec![0.0; g.weight_size()],
-                &[0.0; 32],
-            );
-            assert_eq!(dx.map(|dx| dx.len()), Some(2 * g.in_size()));
+            let of = |channels: usize| {
+                let weight = [32, channels, kernel, kernel];
+                ConvSizes::of(&[2, channels, 16, 16], &weight, stride, padding).unwrap()
+            };
+            let tiles = matches!(Way::of(&of(32)), Some(Way::Tiles(_)));
+            assert_eq!(tiles, matches!((kernel, stride), (3, 1) | (4, 2)), "{kernel} {stride}");
+            assert!(Way::of(&of(3)).is_none());
         }
     }
 }

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use super::conv_fast::{Way, framed, window_frame};
 use super::conv_sizes::ConvSizes;
 use crate::kernels::{
-    Frame, GRADIENT_TILES, GradientShape, Isa, Pooled, Segment, TilePairs, Tiling, Window,
-    channel_stride, gradient_product, gradient_tiles, gradient_weights, outer, window_columns,
+    CHANNEL_BLOCK, Frame, GRADIENT_TILES, GradientShape, Isa, Pooled, Segment, TilePairs, Tiling,
+    Window, channel_stride, gradient_product, gradient_tiles, gradient_weights, outer,
+    window_columns,
 };
 
 /// Pairs of matrices of tiles in a block: the sums are read and written once for so many.
@@ -19,6 +20,9 @@ const PAIRS: usize = 8;
 /// Pixels of a part of a block's columns, and parts of a block.
 const PIXELS: usize = 64;
 const PARTS: usize = 8;
+/// Floats between rows that are read one after another: they would lie on few lines of the first-level cache
+/// where channels are a power of two.
+const APART: usize = CHANNEL_BLOCK;
 /// Rows of the sums that a thread takes at a time: whole register blocks of either kind.
 const ROWS: usize = 48;
 /// Outputs whose weights are transformed back together.
@@ -26,11 +30,17 @@ const OUTPUTS: usize = 8;
 
 /// The gradient of the weight `[O, C, kh, kw]` from x `[N, C, H, W]` and that of the output
 /// `[N, O, OH, OW]`.
-pub(super) fn weight_gradient(isa: Isa, g: &ConvSizes, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub(super) fn weight_gradient(
+    isa: Isa,
+    g: &ConvSizes,
+    way: Way,
+    x: &[f32],
+    dy: &[f32],
+) -> Vec<f32> {
     if g.batch == 0 || g.weight_size() == 0 {
         return vec![0.0; g.weight_size()];
     }
-    match Way::of(g) {
+    match way {
         Way::Tiles(scheme) => {
             let tiling = Tiling::new(scheme, g.out_h, g.out_w, g.channels);
             let shape = GradientShape { tiling, inputs: g.channels, outputs: g.filters };
@@ -51,10 +61,10 @@ fn over_tiles(isa: Isa, g: &ConvSizes, shape: &GradientShape, x: &[f32], dy: &[f
     sums.fill(0.0);
     let tiles = shape.tiling.tiles();
     let block = images(PAIRS * GRADIENT_TILES, tiles);
-    let mut pairs: Vec<TilePairs> = (0..PAIRS).map(|_| TilePairs::default()).collect();
+    let mut pairs: Vec<TilePairs> = (0..PAIRS).map(|_| shape.pairs()).collect();
     for (x, dy) in x.chunks(block * g.in_size()).zip(dy.chunks(block * g.out_size())) {
-        let inputs = framed(x, g.channels, (g.height, g.width), shape.tiling.frame());
-        let gradients = framed(dy, g.filters, (g.out_h, g.out_w), shape.frame());
+        let inputs = framed(isa, x, g.channels, (g.height, g.width), shape.tiling.frame());
+        let gradients = framed(isa, dy, g.filters, (g.out_h, g.out_w), shape.frame());
         let all = x.len() / g.in_size() * tiles;
         for first in (0..all).step_by(PAIRS * GRADIENT_TILES) {
             let count = (all - first).div_ceil(GRADIENT_TILES).min(PAIRS);
@@ -84,23 +94,17 @@ fn over_pixels(isa: Isa, g: &ConvSizes, window: Window, x: &[f32], dy: &[f32]) -
     let plane = g.out_plane();
     let block = images(PARTS * PIXELS, plane);
     let from = window_frame(g);
-    let whole = Frame { height: g.out_h, width: g.out_w, stride: columns, top: 0, left: 0 };
+    let right_step = columns + APART;
+    let whole = Frame { height: g.out_h, width: g.out_w, stride: right_step, top: 0, left: 0 };
     for (x, dy) in x.chunks(block * g.in_size()).zip(dy.chunks(block * g.out_size())) {
-        let inputs = framed(x, g.channels, (g.height, g.width), from);
-        let gradients = framed(dy, g.filters, (g.out_h, g.out_w), whole);
+        let inputs = framed(isa, x, g.channels, (g.height, g.width), from);
+        let gradients = framed(isa, dy, g.filters, (g.out_h, g.out_w), whole);
         let all = x.len() / g.in_size() * plane;
         for first in (0..all).step_by(PARTS * PIXELS) {
-            let count = (PARTS * PIXELS).min(all - first);
-            let right = &gradients[first * columns..][..count * columns];
-            let seen;
-            let left = if g.is_pointwise() {
-                &inputs[first * g.channels..][..count * g.channels]
-            } else {
-                seen = columns_of(g, window, from, &inputs, (first, count));
-                &seen[..]
-            };
-            let segment =
-                Segment { left, left_step: g.taps(), right, right_step: columns, depth: count };
+            let depth = (PARTS * PIXELS).min(all - first);
+            let seen = columns_of(g, window, from, &inputs, (first, depth));
+            let (left_step, right) = (g.taps() + APART, &gradients[first * right_step..]);
+            let segment = Segment { left: &seen, left_step, right, right_step, depth };
             let rows = sums.par_chunks_mut(ROWS * columns).enumerate();
             rows.for_each(|(at, sums)| outer(isa, &[segment], at * ROWS, columns, sums));
         }
@@ -125,17 +129,18 @@ fn columns_of(
     (first, count): (usize, usize),
 ) -> Pooled {
     let plane = g.out_plane();
-    let mut columns = Pooled::take(count * g.taps());
-    let parts = columns.par_chunks_mut(PIXELS * g.taps()).enumerate();
+    let step = g.taps() + APART;
+    let mut columns = Pooled::take(count * step);
+    let parts = columns.par_chunks_mut(PIXELS * step).enumerate();
     parts.for_each(|(part, mut to)| {
         let mut at = first + part * PIXELS;
         while !to.is_empty() {
             let (image, pixel) = (at / plane, at % plane);
-            let count = (plane - pixel).min(to.len() / g.taps());
+            let count = (plane - pixel).min(to.len() / step);
             let here;
-            (here, to) = to.split_at_mut(count * g.taps());
+            (here, to) = to.split_at_mut(count * step);
             let map = &maps[image * frame.len()..][..frame.len()];
-            window_columns(window, frame, map, (pixel, g.out_w), here);
+            window_columns(window, frame, map, (pixel, g.out_w), (step, here));
             at += count;
         }
     });

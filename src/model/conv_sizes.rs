@@ -2,6 +2,8 @@
 
 use candle_core::{Result, bail};
 
+use crate::kernels::Window;
+
 /// Zeros put around an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Padding {
@@ -66,6 +68,12 @@ impl ConvSizes {
             out_h: (h + pad - kh) / stride + 1,
             out_w: (w + pad - kw) / stride + 1,
         })
+    }
+
+    /// The window, as kernels have it.
+    pub(super) fn window(&self) -> Window {
+        let ConvSizes { kernel_h, kernel_w, stride, before, .. } = *self;
+        Window { height: kernel_h, width: kernel_w, stride, padding: before }
     }
 
     pub(super) fn in_size(&self) -> usize {

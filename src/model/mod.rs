@@ -3,8 +3,8 @@
 //! shards, devices other than candle's.
 //!
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
-//! `sequential` makes them `layers` of candle, whose convolutions, pooling and products
-//! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
+//! `sequential` makes them `layers` of candle, whose convolutions, pooling, norms and products
+//! (`conv`, `pool`, `group_norm`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
 //! the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec` joins both,
 //! `reference` is the loaded model.
 //!
@@ -24,6 +24,7 @@ pub(crate) mod dalle;
 pub(crate) mod finite;
 pub(crate) mod fsq;
 pub(crate) mod gemm;
+mod group_norm;
 pub(crate) mod layers;
 pub(crate) mod multiscale;
 pub(crate) mod opened;
