@@ -45,14 +45,13 @@ pub(crate) use isa::{CHANNEL_BLOCK, channel_stride};
 pub use micro::peak;
 pub(crate) use nearest::{Codebook, nearest};
 pub(crate) use norm::{GroupNorm, Moments, scale_and_shift};
-pub(crate) use outer::{Segment, outer};
 pub(crate) use pixels::{
     Depthwise, Elementwise, LayerNorm, depthwise_row, elementwise, gate, layer_norm, softmax_pixels,
 };
 pub(crate) use planes::{Frame, Phase, frame, planes};
 pub(crate) use pool::Pooled;
 pub(crate) use rows::{Activation, Input, Output, Residual};
-pub(crate) use windows::{window_columns, windows};
+pub(crate) use windows::windows;
 pub(crate) use winograd::winograd;
 pub(crate) use winograd_gradient::{
     GRADIENT_TILES, GradientShape, TilePairs, gradient_product, gradient_tiles, gradient_weights,

@@ -13,7 +13,7 @@ const VECTORS: usize = 2;
 
 /// Rows of both sides that are multiplied.
 #[derive(Clone, Copy)]
-pub(crate) struct Segment<'a> {
+pub(super) struct Segment<'a> {
     /// `[depth][left_step]`
     pub left: &'a [f32],
     /// Floats from a row of the left side to the next.
@@ -31,7 +31,7 @@ pub(crate) struct Segment<'a> {
 ///
 /// # Panics
 /// Where segments are shorter than that, or columns are no whole vectors: a bug of the caller.
-pub(crate) fn outer(
+pub(super) fn outer(
     isa: Isa,
     segments: &[Segment<'_>],
     first: usize,

@@ -1,5 +1,5 @@
-//! Owns convolutions as they are defined over maps with their zeros around them, and the gradient of their
-//! weights, for training: any window and stride. Must not know: threads.
+//! Owns convolutions as they are defined over maps with their zeros around them, for training: any window and
+//! stride. Must not know: threads.
 
 use super::direct::{DirectWeights, Window};
 use super::isa::channel_stride;
@@ -75,27 +75,6 @@ impl Kernel for Windows<'_> {
                 // `rows` of `width` pixels.
                 unsafe { product(s, left, weights.right(), &mut sink) }
             }
-        }
-    }
-}
-
-/// Copies what each window of some pixels sees, `[height][width][channels]`, to every `step` floats, counted
-/// from pixel `first` of an image's outputs of `width` pixels a row: the left side of the weights' gradient.
-///
-/// # Panics
-/// Where the map is too short: a bug of the caller.
-pub(crate) fn window_columns(
-    window: Window,
-    frame: Frame,
-    map: &[f32],
-    (first, width): (usize, usize),
-    (step, columns): (usize, &mut [f32]),
-) {
-    let line = window.width * frame.stride;
-    for (at, pixel) in columns.chunks_exact_mut(step).enumerate() {
-        let (y, x) = ((first + at) / width * window.stride, (first + at) % width * window.stride);
-        for (ky, to) in pixel.chunks_exact_mut(line).take(window.height).enumerate() {
-            to.copy_from_slice(&map[((y + ky) * frame.width + x) * frame.stride..][..line]);
         }
     }
 }
