@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench train -- cifar [--seed N] [--steps N] [--hidden N] [--rotation]
 //! [--quantizer NAME] ...` runs the built-in recipe `cifar10-vqvae`; `mnist` the recipe
-//! `mnist-vqvae`; `step` times steps of the first. For names of quantizers see [`QUANTIZERS`].
+//! `mnist-vqvae`; `step` times steps of the first, `vqgan` those of a VQGAN with a discriminator. For names of quantizers see [`QUANTIZERS`].
 //! Reads `../shared/images/small`; unpacks with the `tar` and `gzip` commands into memory or a
 //! temporary folder. Prints one line of results; the exit code says whether the goal was met.
 
@@ -220,45 +220,77 @@ fn cpu_seconds() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// CPU-seconds of a step of protocol P on synthetic images, the median of ten times four steps,
-/// with PyTorch's (`--python PATH`) between them. Set RAYON_NUM_THREADS=1: the peer has one thread.
+/// CPU-seconds of a step of protocol P with PyTorch's (`--python PATH`) between them.
 fn step_cost(args: &[String]) {
     for hidden in [64, 128] {
         let mut recipe = recipe("cifar10-vqvae", args);
         if let Architecture::Vqvae(c) = &mut recipe.model.architecture {
             c.hidden = hidden;
         }
-        let settings = &recipe.train;
-        let mut trainer = Trainer::new(&recipe.model_config(), settings, 0.06).expect("a trainer");
-        let bytes: Vec<u8> = (0..settings.batch_size * 32 * 32 * 3)
-            .map(|i| {
-                (vqtok::internals::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8
-            })
-            .collect();
-        let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
-        trainer
-            .start_codebook(&rows, rows.len() / recipe.model.dim, &mut |_, _| Ok(()))
-            .expect("a start");
-        let python = args.iter().position(|a| a == "--python").and_then(|i| args.get(i + 1));
-        let words = [hidden.to_string(), settings.batch_size.to_string(), "1".into()];
-        let mut peer = python.and_then(|p| Peer::start(Path::new(p), "train_torch.py", &words, 1));
-        let (mut own, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..10 {
-            let before = cpu_seconds();
-            for _ in 0..4 {
-                trainer.step(&bytes).expect("a step");
-            }
-            own.push((cpu_seconds() - before) / 4.0);
-            theirs.extend(peer.as_mut().map(|peer| peer.ask("4")[0] / 4.0));
+        let batch = recipe.train.batch_size;
+        let words = [hidden.to_string(), batch.to_string(), "1".into()];
+        let name = format!("step h {hidden} batch {batch}");
+        compare_steps(&name, &recipe, (32, 4, 10), ("train_torch.py", &words), args);
+    }
+}
+
+/// A VQGAN f8 at 128 px with a discriminator, as its peer has it.
+const VQGAN: &str = r#"
+name = "vqgan-f8-128"
+description = "the bench's"
+model = { channels = 3, codes = 1024, dim = 8, architecture = { kind = "vqgan", ch = 64, widths = [64, 64, 128, 256], res_blocks = 2, attention = [false, false, false, true], mid_attention = true, z_channels = 128, norm_groups = 32, norm_eps = 1e-6 } }
+data = { size = 128 }
+train = { steps = 1000, batch_size = 4, learning_rate = 1e-4, betas = [0.9, 0.95], loss = "l1", adversarial = { start = 0.0, alone_share = 0.0, ramp_share = 0.0 }, codebook = { start_after = 0 } }
+"#;
+
+/// The same of a VQGAN.
+fn vqgan_cost(args: &[String]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("vqgan.toml");
+    std::fs::write(&path, VQGAN).expect("a recipe's file");
+    let recipe = Recipe::load(&path.to_string_lossy()).expect("a recipe");
+    let batch = recipe.train.batch_size;
+    let words = [batch.to_string(), "1".into()];
+    let name = format!("step vqgan f8 128 px batch {batch}");
+    compare_steps(&name, &recipe, (128, 1, 5), ("train_vqgan_torch.py", &words), args);
+}
+
+/// Median CPU-seconds of a step on synthetic images of `side` pixels, `rounds` times `each` of them, and of the
+/// peer's between them. Set RAYON_NUM_THREADS=1: the peer has one thread.
+fn compare_steps(
+    name: &str,
+    recipe: &Recipe,
+    (side, each, rounds): (usize, usize, usize),
+    (script, words): (&str, &[String]),
+    args: &[String],
+) {
+    let settings = &recipe.train;
+    let mut trainer = Trainer::new(&recipe.model_config(), settings, 0.06).expect("a trainer");
+    let byte = |i: usize| {
+        (vqtok::internals::train::network::random::splitmix64(7, i as u64 / 5) >> 56) as u8
+    };
+    let bytes: Vec<u8> = (0..settings.batch_size * side * side * 3).map(byte).collect();
+    let rows = trainer.latent_rows(&bytes, &|| false).expect("latents");
+    trainer
+        .start_codebook(&rows, rows.len() / recipe.model.dim, &mut |_, _| Ok(()))
+        .expect("a start");
+    let python = args.iter().position(|a| a == "--python").and_then(|i| args.get(i + 1));
+    let mut peer = python.and_then(|p| Peer::start(Path::new(p), script, words, 1));
+    let (mut own, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let before = cpu_seconds();
+        for _ in 0..each {
+            trainer.step(&bytes).expect("a step");
         }
-        own.sort_by(f64::total_cmp);
-        theirs.sort_by(f64::total_cmp);
-        let batch = settings.batch_size;
-        println!("step h {hidden} batch {batch}: {:.4} CPU-s, fastest {:.4}", own[5], own[0]);
-        if let Some(median) = theirs.get(5) {
-            let ratio = own[5] / median;
-            println!("  PyTorch {median:.4}, fastest {:.4}; ratio {ratio:.2}", theirs[0]);
-        }
+        own.push((cpu_seconds() - before) / each as f64);
+        theirs.extend(peer.as_mut().map(|peer| peer.ask(&each.to_string())[0] / each as f64));
+    }
+    own.sort_by(f64::total_cmp);
+    theirs.sort_by(f64::total_cmp);
+    println!("{name}: {:.4} CPU-s, fastest {:.4}", own[rounds / 2], own[0]);
+    if let Some(median) = theirs.get(rounds / 2) {
+        let ratio = own[rounds / 2] / median;
+        println!("  PyTorch {median:.4}, fastest {:.4}; ratio {ratio:.2}", theirs[0]);
     }
 }
 
@@ -276,8 +308,12 @@ fn main() -> ExitCode {
             step_cost(rest);
             true
         }
+        Some("vqgan") => {
+            vqgan_cost(rest);
+            true
+        }
         _ => {
-            eprintln!("what to measure? cifar, mnist or step");
+            eprintln!("what to measure? cifar, mnist, step or vqgan");
             true
         }
     };

@@ -66,7 +66,7 @@ pub mod engine {
     pub mod cpu {
         pub use crate::engine::cpu::CpuEngine;
         pub mod kernels {
-            pub use crate::engine::cpu::kernels::{Isa, peak, thread_seconds};
+            pub use crate::kernels::{Isa, peak, thread_seconds};
         }
     }
     pub mod onnx {

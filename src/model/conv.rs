@@ -1,7 +1,7 @@
 //! Owns convolutions with their own backward pass: candle's are right but ten times slower on the
 //! CPU. Must not know: modules, names of weights.
 //!
-//! Three kernels of `conv_kernels` carry everything: forward, gradient of the input, gradient of
+//! Three functions of `conv_float` carry everything: forward, gradient of the input, gradient of
 //! the weight. A transposed convolution is the same three with the roles of input and output
 //! exchanged.
 //!
@@ -11,10 +11,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 
-use super::conv_kernels::{
-    add_bias_in_place, bias_gradient, forward, input_gradient, weight_gradient,
-};
-
+use super::conv_float::ConvFloat;
+use super::conv_kernels::bias_gradient;
 use super::conv_sizes::ConvSizes;
 pub use super::conv_sizes::Padding;
 
@@ -109,7 +107,7 @@ pub(super) fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) 
 }
 
 /// Calls `f` with the elements of contiguous CPU tensors.
-fn with_slices<T: WithDType, R, const N: usize>(
+pub(super) fn with_slices<T: WithDType, R, const N: usize>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[T]; N]) -> R,
 ) -> Result<R> {
@@ -172,8 +170,7 @@ impl CustomOp3 for Conv2dOp {
         let g = ConvSizes::of(xl.dims(), wl.dims(), self.stride, self.padding)?;
         let shape = Shape::from((g.batch, g.filters, g.out_h, g.out_w));
         for_float!(x.dtype(), T, {
-            let mut y = forward::<T>(&g, slice(x, xl)?, slice(w, wl)?);
-            add_bias_in_place(&mut y, slice(b, bl)?, g.out_plane());
+            let y = T::forward(&g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
             Ok((T::to_cpu_storage_owned(y), shape))
         })
     }
@@ -190,12 +187,14 @@ impl CustomOp3 for Conv2dOp {
         for_float!(x.dtype(), T, {
             with_slices::<T, _, 3>([x, w, dy], |[xs, ws, dys]| {
                 let device = x.device();
-                let dx = x
-                    .track_op()
-                    .then(|| Tensor::from_vec(input_gradient(&g, dys, ws), x.shape(), device));
+                let zeros = vec![0.0 as T; g.channels];
+                let dx = x.track_op().then(|| {
+                    let dx = T::input_gradient(&g, dys, ws, &zeros)?;
+                    Tensor::from_vec(dx, x.shape(), device)
+                });
                 let dw = w
                     .track_op()
-                    .then(|| Tensor::from_vec(weight_gradient(&g, xs, dys), w.shape(), device));
+                    .then(|| Tensor::from_vec(T::weight_gradient(&g, xs, dys)?, w.shape(), device));
                 let db = b.track_op().then(|| {
                     Tensor::from_vec(
                         bias_gradient(dys, g.filters, g.out_plane()),
@@ -247,8 +246,7 @@ impl CustomOp3 for ConvTranspose2dOp {
         let g = self.adjoint(xl.dims(), wl.dims())?;
         let shape = Shape::from((g.batch, g.channels, g.height, g.width));
         for_float!(x.dtype(), T, {
-            let mut y = input_gradient::<T>(&g, slice(x, xl)?, slice(w, wl)?);
-            add_bias_in_place(&mut y, slice(b, bl)?, g.height * g.width);
+            let y = T::input_gradient(&g, slice(x, xl)?, slice(w, wl)?, slice(b, bl)?)?;
             Ok((T::to_cpu_storage_owned(y), shape))
         })
     }
@@ -265,11 +263,13 @@ impl CustomOp3 for ConvTranspose2dOp {
         for_float!(x.dtype(), T, {
             with_slices::<T, _, 3>([x, w, dy], |[xs, ws, dys]| {
                 let device = x.device();
-                let dx =
-                    x.track_op().then(|| Tensor::from_vec(forward(&g, dys, ws), x.shape(), device));
+                let zeros = vec![0.0 as T; g.filters];
+                let dx = x
+                    .track_op()
+                    .then(|| Tensor::from_vec(T::forward(&g, dys, ws, &zeros)?, x.shape(), device));
                 let dw = w
                     .track_op()
-                    .then(|| Tensor::from_vec(weight_gradient(&g, dys, xs), w.shape(), device));
+                    .then(|| Tensor::from_vec(T::weight_gradient(&g, dys, xs)?, w.shape(), device));
                 let db = b.track_op().then(|| {
                     let sums = bias_gradient(dys, g.channels, g.height * g.width);
                     Tensor::from_vec(sums, b.shape(), device)

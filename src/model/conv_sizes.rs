@@ -2,6 +2,8 @@
 
 use candle_core::{Result, bail};
 
+use crate::kernels::Window;
+
 /// Zeros put around an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Padding {
@@ -68,6 +70,12 @@ impl ConvSizes {
         })
     }
 
+    /// The window, as kernels have it.
+    pub(super) fn window(&self) -> Window {
+        let ConvSizes { kernel_h, kernel_w, stride, before, .. } = *self;
+        Window { height: kernel_h, width: kernel_w, stride, padding: before }
+    }
+
     pub(super) fn in_size(&self) -> usize {
         self.channels * self.height * self.width
     }
@@ -87,6 +95,45 @@ impl ConvSizes {
 
     pub(super) fn weight_size(&self) -> usize {
         self.filters * self.taps()
+    }
+
+    /// The convolution of stride 1 that takes gradients of the output to those of the input, through the
+    /// flipped window. None where the window's padding is more than it reaches.
+    pub(super) fn flipped(&self) -> Option<ConvSizes> {
+        let before = (self.kernel_h.checked_sub(1)?).checked_sub(self.before)?;
+        (self.stride == 1 && self.kernel_h == self.kernel_w).then_some(ConvSizes {
+            channels: self.filters,
+            height: self.out_h,
+            width: self.out_w,
+            filters: self.channels,
+            before,
+            out_h: self.height,
+            out_w: self.width,
+            ..*self
+        })
+    }
+
+    /// The 3x3 convolution of stride 1 that takes gradients of the output of stride 2 to the four phases of
+    /// those of the input. None where the window reaches further than that.
+    pub(super) fn phases(&self) -> Option<ConvSizes> {
+        let square = self.kernel_h == self.kernel_w;
+        // Rows `a + before - 2d` for phases a of 0 and 1 and shifts d of -1 to 1 are all of the window.
+        let reaches = self.before <= 2 && self.kernel_h <= self.before + 4;
+        let (down, across) = (self.height.div_ceil(2), self.width.div_ceil(2));
+        let fits = self.out_h <= down + 1 && self.out_w <= across + 1;
+        (self.stride == 2 && square && reaches && fits).then_some(ConvSizes {
+            channels: self.filters,
+            height: self.out_h,
+            width: self.out_w,
+            filters: 4 * self.channels,
+            kernel_h: 3,
+            kernel_w: 3,
+            stride: 1,
+            before: 1,
+            out_h: down,
+            out_w: across,
+            ..*self
+        })
     }
 
     /// Images in one of the parts that run in parallel.

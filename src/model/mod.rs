@@ -3,8 +3,8 @@
 //! shards, devices other than candle's.
 //!
 //! `config` is the language, `pixels` the bytes. `topology` says which layers a network has;
-//! `sequential` makes them `layers` of candle, whose convolutions, pooling and products
-//! (`conv`, `pool`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
+//! `sequential` makes them `layers` of candle, whose convolutions, pooling, norms and products
+//! (`conv`, `pool`, `group_norm`, `gemm`) have backward passes of their own; `autoencoder`, `vqvae2` and `dalle` are
 //! the networks. `quantizer`, `residual`, `multiscale` and `fsq` pick codes, `codec` joins both,
 //! `reference` is the loaded model.
 //!
@@ -15,12 +15,16 @@ pub(crate) mod autoencoder;
 pub(crate) mod codec;
 pub(crate) mod config;
 pub(crate) mod conv;
+mod conv_fast;
+mod conv_float;
+mod conv_gradient;
 mod conv_kernels;
 mod conv_sizes;
 pub(crate) mod dalle;
 pub(crate) mod finite;
 pub(crate) mod fsq;
 pub(crate) mod gemm;
+mod group_norm;
 pub(crate) mod layers;
 pub(crate) mod multiscale;
 pub(crate) mod opened;

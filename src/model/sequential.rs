@@ -68,7 +68,7 @@ impl Layer {
             Layer::ConvHead(conv, kept) => conv.forward(x)?.narrow(1, 0, *kept),
             Layer::Upsample(conv) => conv.forward(&double_nearest(x)?),
             Layer::Transposed(conv) => conv.forward(x),
-            Layer::NormSilu(norm) => norm.forward(x, codes)?.silu(),
+            Layer::NormSilu(norm) => norm.forward_silu(x, codes),
             Layer::Relu => relu(x),
             Layer::Silu => x.silu(),
             Layer::Resnet(block) => block.forward(x, codes),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::graph::{Arena, BoundGraph, Graph, builder};
-use super::kernels::{Isa, thread_seconds};
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, each_image};
 use super::vqvae2::Vqvae2;
 use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
 use crate::error::{Error, Result};
+use crate::kernels::{Isa, thread_seconds};
 use crate::model::config::{Architecture, ModelConfig};
 use crate::model::opened::Opened;
 use crate::model::topology::{self, Io};

@@ -3,7 +3,7 @@
 //!
 //! Together they are a percent of a network's time, so they are plain loops over pixels.
 
-use super::kernels::{CHANNEL_BLOCK, Moments, channel_stride};
+use crate::kernels::{CHANNEL_BLOCK, Moments, channel_stride};
 use crate::model::topology::Resample;
 
 /// MapShape of a map.

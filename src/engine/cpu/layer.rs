@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use candle_core::Tensor;
 
-use super::kernels::{
+use crate::error::{Error, Result};
+use crate::kernels::{
     Buffer, CHANNEL_BLOCK, DirectWeights, Input, Isa, Output, Window, WinogradWeights,
     channel_stride, direct, pointwise, winograd, winograd_cost,
 };
-use crate::error::{Error, Result};
 use crate::model::topology::ConvGeometry;
 use crate::util::panics;
 use crate::weights::store::Weight;

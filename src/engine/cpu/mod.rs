@@ -1,7 +1,7 @@
-//! Owns inference on the CPU with our own kernels.
+//! Owns inference on the CPU by `crate::kernels`.
 //! Must not know: files, shards, how candle computes the same.
 //!
-//! `kernels` computes, `layer` holds one convolution's weights, `graph` runs layers over reused
+//! `layer` holds one convolution's weights, `graph` runs layers over reused
 //! maps, as `graph::builder` makes them of `model::topology`; `schedule` gives images and their parts
 //! threads, `vqvae2` is the family with two quantizers, `quantize` picks codes, `engine`
 //! is the trait.
@@ -11,7 +11,6 @@ mod drawn;
 mod engine;
 mod feature_map;
 mod graph;
-pub(crate) mod kernels;
 mod layer;
 #[cfg(test)]
 mod overflow_tests;

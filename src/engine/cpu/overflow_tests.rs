@@ -7,10 +7,10 @@ use candle_core::{Device, Tensor};
 
 use super::CpuEngine;
 use super::drawn::model::{Drawn, Family, Random, draw};
-use super::kernels::Isa;
 use super::tests::{model, vqgan};
 use crate::engine::candle::CandleEngine;
 use crate::engine::interface::{CodeGrid, Encoded, Engine, PixelBatch};
+use crate::kernels::Isa;
 use crate::model::Model;
 use crate::model::config::*;
 

@@ -3,9 +3,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::kernels::{Buffer, Codebook, Isa, nearest};
 use crate::engine::cpu::feature_map::MapShape;
 use crate::error::{Error, Result};
+use crate::kernels::{Buffer, Codebook, Isa, nearest};
 use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::multiscale::{Found, MultiScale};
 use crate::model::quantizer::normalise_rows;

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::kernels::channel_stride;
 use crate::error::Result;
+use crate::kernels::channel_stride;
 
 /// A transposed 4x4 convolution of stride 2 and padding 1, weight `[inputs, outputs, 4, 4]` and
 /// bias `[outputs]`, as a 3x3 convolution whose four groups of outputs `Graph::shuffle` spreads:

@@ -10,7 +10,6 @@ use candle_nn::var_builder::SimpleBackend;
 
 use super::CpuEngine;
 use super::graph::builder::{self, Builder};
-use super::kernels::Isa;
 use super::layer::ConvLayer;
 use crate::checkpoint::folder;
 use crate::checkpoint::recognise::detect::{DetectOptions, begin};
@@ -18,6 +17,7 @@ use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::graph::{Arena, Graph};
 use crate::engine::cpu::schedule::Threads;
 use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
+use crate::kernels::Isa;
 use crate::model::autoencoder::Autoencoder;
 use crate::model::config::*;
 use crate::model::topology::{

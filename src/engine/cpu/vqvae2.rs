@@ -10,12 +10,12 @@ use candle_core::Tensor;
 
 use super::graph::builder::Builder;
 use super::graph::{Arena, BoundGraph, Graph};
-use super::kernels::Isa;
 use super::layer::ConvLayer;
 use super::quantize::{CpuQuantizer, LevelMut};
 use super::schedule::{ScratchPool, Threads, each_image};
 use crate::engine::interface::{CodeGrid, Encoded, PixelBatch, failed};
 use crate::error::{Error, Result};
+use crate::kernels::Isa;
 use crate::model::config::{ModelConfig, Vqvae2Config};
 use crate::model::topology::{ConvGeometry, Io, vqvae2 as topology};
 use crate::weights::store::Weights;

@@ -51,8 +51,8 @@ impl ResnetBlock {
 
     /// `[B, c_in, H, W]` to `[B, c_out, H, W]`; `codes` are what norms by codes read.
     pub(crate) fn forward(&self, x: &Tensor, codes: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward(x, codes)?.silu()?)?;
-        let h = self.conv2.forward(&self.norm2.forward(&h, codes)?.silu()?)?;
+        let h = self.conv1.forward(&self.norm1.forward_silu(x, codes)?)?;
+        let h = self.conv2.forward(&self.norm2.forward_silu(&h, codes)?)?;
         let skip = match (&self.nin_shortcut, self.shortcut) {
             (None, _) => x.clone(),
             (Some(conv), Shortcut::Input) => conv.forward(x)?,

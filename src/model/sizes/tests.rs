@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::engine::candle::CandleEngine;
+use crate::engine::cpu::CpuEngine;
 use crate::engine::cpu::tests::{Maker, model, vqgan};
-use crate::engine::cpu::{CpuEngine, kernels::Isa};
+use crate::kernels::Isa;
 use crate::model::Model;
 use candle_core::Device;
 

@@ -12,9 +12,9 @@ use super::books::Books;
 use super::model::Drawn;
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::cpu::kernels::Isa;
 use crate::engine::cpu::tests::random;
 use crate::engine::interface::{Encoded, Engine, Failed, PixelBatch};
+use crate::kernels::Isa;
 use crate::model::Model;
 use crate::weights::store::Weights;
 

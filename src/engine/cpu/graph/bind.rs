@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::steps::{Around, Before, Graph, Slot, Step};
 use crate::engine::cpu::feature_map::{MapShape, resampled};
-use crate::engine::cpu::kernels::channel_stride;
 use crate::engine::cpu::layer::{Algorithm, pack_ahead};
+use crate::kernels::channel_stride;
 
 /// Bytes of an image's maps that are large: those of an f16 VQGAN for 1,000 x 1,000 pixels.
 const LARGE: usize = 1 << 30;

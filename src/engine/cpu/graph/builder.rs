@@ -5,10 +5,10 @@ use candle_core::{DType, Tensor};
 
 use super::steps::{Before, Graph, Slot};
 use crate::engine::cpu::feature_map::Modulation;
-use crate::engine::cpu::kernels::{Elementwise, Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;
 use crate::engine::cpu::rearrange::{side_by_side, transposed};
 use crate::error::{Error, Result};
+use crate::kernels::{Elementwise, Isa, Residual};
 use crate::model::config::Architecture;
 use crate::model::topology::{
     self, BottleneckSpec, ConvGeometry, ConvSpec, Emit, InvertedSpec, Io, Nonlinearity, NormSpec,

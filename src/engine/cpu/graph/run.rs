@@ -9,14 +9,14 @@ use super::steps::{Before, Graph, Slot, Step};
 use crate::engine::cpu::feature_map::{
     MapShape, Modulation, affine, modulated_row, resample, shuffle,
 };
-use crate::engine::cpu::kernels::{
-    Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
-    channel_stride, scale_and_shift,
-};
 use crate::engine::cpu::layer::Algorithm;
 use crate::engine::cpu::schedule::{ScratchPool, Threads};
 use crate::engine::memory;
 use crate::error::{Error, Result};
+use crate::kernels::{
+    Activation, Attention, Buffer, GroupNorm, Input, KeysValues, Moments, Output, attention,
+    channel_stride, scale_and_shift,
+};
 use crate::util::numbers;
 
 /// Rows of a convolution's output that are one part. Each part computes the activations of a row

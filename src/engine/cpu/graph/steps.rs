@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::cpu::feature_map::Modulation;
-use crate::engine::cpu::kernels::{Elementwise, Isa, Residual};
 use crate::engine::cpu::layer::ConvLayer;
+use crate::kernels::{Elementwise, Isa, Residual};
 use crate::model::topology::Resample;
 
 /// A map that steps write and read: an index into the arena.

@@ -5,11 +5,11 @@ use super::bind::BoundStep;
 use super::run::Arena;
 use super::steps::{Graph, Slot, Step};
 use crate::engine::cpu::feature_map::{gather, reread, surround};
-use crate::engine::cpu::kernels::{
+use crate::engine::cpu::schedule::Threads;
+use crate::kernels::{
     Depthwise, LayerNorm, channel_stride, depthwise_row, elementwise, gate, layer_norm,
     softmax_pixels,
 };
-use crate::engine::cpu::schedule::Threads;
 
 /// Pixels that are one part.
 const PART_PIXELS: usize = 64;

@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Builder;
 use crate::engine::cpu::graph::steps::Slot;
-use crate::engine::cpu::kernels::Residual;
 use crate::engine::cpu::layer::ConvLayer;
 use crate::error::Result;
+use crate::kernels::Residual;
 use crate::model::topology::{ConvGeometry, NormSpec};
 
 impl Builder<'_> {

@@ -2,8 +2,8 @@
 
 use super::Builder;
 use crate::engine::cpu::graph::steps::{Before, DepthwiseLayer, Slot};
-use crate::engine::cpu::kernels::{Elementwise, Residual, channel_stride};
 use crate::error::Result;
+use crate::kernels::{Elementwise, Residual, channel_stride};
 use crate::model::topology::{ConvGeometry, InvertedSide, InvertedSpec, Resample};
 
 impl Builder<'_> {

@@ -5,10 +5,10 @@ use candle_core::Tensor;
 
 use super::Builder;
 use crate::engine::cpu::graph::steps::{Before, ChannelAffine, Norm, Slot};
-use crate::engine::cpu::kernels::{Residual, channel_stride};
 use crate::engine::cpu::layer::ConvLayer;
 use crate::engine::cpu::rearrange::side_by_side;
 use crate::error::Result;
+use crate::kernels::{Residual, channel_stride};
 use crate::model::topology::{ConvGeometry, NormSpec};
 
 impl Builder<'_> {

@@ -5,10 +5,10 @@ use candle_core::{Device, Tensor};
 
 use super::Builder;
 use crate::engine::cpu::graph::steps::{Around, Before, PixelNorm, Slot};
-use crate::engine::cpu::kernels::{Residual, channel_stride};
 use crate::engine::cpu::layer::ConvLayer;
 use crate::engine::cpu::rearrange::{by_heads, of_heads, side_by_side};
 use crate::error::Result;
+use crate::kernels::{Residual, channel_stride};
 use crate::model::layers::{GATED_EPS, PROJECTION_EPS, TokensAround};
 use crate::model::topology::{ConvGeometry, MlpSpec, Nonlinearity, TokenRow, TransformerSpec};
 

@@ -16,15 +16,11 @@
 
 use super::buffer::Buffer;
 use super::isa::CHANNEL_BLOCK;
-use super::micro::{Left, Right, Scale, Store, product};
 use super::rows::{Input, Output, Target};
 use super::simd::{Kernel, Simd};
 use super::winograd_tiles::TileShape;
-use super::winograd_transforms::{input_transform, output_transform};
-use super::winograd_weights::WinogradWeights;
-
-/// Phases of the largest stride, 2.
-const PHASES_MAX: usize = 4;
+use super::winograd_transforms::{tile_in, tile_out};
+use super::winograd_weights::{WinogradWeights, multiply};
 
 /// Convolves into `height` rows of `width` pixels.
 pub(crate) fn winograd(
@@ -104,7 +100,8 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Kernel
                     for phase in 0..STEP * STEP {
                         self.transform_input(s, ring, wide_in, (first, count), phase);
                     }
-                    self.multiply(s, wide_in, wide_out, count);
+                    let from = (wide_in.cast_const(), shape.wide_in, self.input.stride);
+                    multiply(s, self.weights, from, (wide_out, shape.wide_out), count);
                     self.transform_output(s, wide_out, (first, count));
                 }
             }
@@ -136,56 +133,7 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
                     *row = ring.add(at * shape.row + (STEP * SIDE * tx + b) * stride);
                 }
                 let to = wide.add(phase * shape.positions * shape.wide_in + tile * stride);
-                for c in (0..stride).step_by(S::LANES) {
-                    let mut half = [[s.splat(0.0); WIDE]; WIDE];
-                    for j in 0..WIDE {
-                        // Loops, not closures, around vectors: a closure is compiled without the
-                        // instruction set.
-                        let mut column = [s.splat(0.0); WIDE];
-                        for i in 0..WIDE {
-                            column[i] = s.load(rows[i].add(STEP * j * stride + c));
-                        }
-                        let column = input_transform(s, column);
-                        for i in 0..WIDE {
-                            half[i][j] = column[i];
-                        }
-                    }
-                    for (i, row) in half.into_iter().enumerate() {
-                        let row = input_transform(s, row);
-                        for (j, v) in row.into_iter().enumerate() {
-                            s.store(to.add((i * WIDE + j) * shape.wide_in + c), v);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// The matrix products over channels and phases, one for each position.
-    #[inline(always)]
-    unsafe fn multiply<S: Simd>(&self, s: S, from: *const f32, to: *mut f32, count: usize) {
-        let (shape, weights) = (self.shape, self.weights);
-        let panels = weights.outputs.div_ceil(weights.isa.panel());
-        for position in 0..WIDE * WIDE {
-            // SAFETY: the caller's promise: matrices on each side, weights of this shape.
-            unsafe {
-                let mut taps = [from; PHASES_MAX];
-                let mut active = 0;
-                for phase in weights.scheme.phases(position) {
-                    taps[active] = from.add((phase * shape.positions + position) * shape.wide_in);
-                    active += 1;
-                }
-                let left = Left {
-                    taps: &taps[..active],
-                    row_stride: self.input.stride,
-                    rows: count,
-                    depth: weights.inputs,
-                };
-                let start = weights.packed.as_ptr().add(weights.starts[position]);
-                let right = Right { start, panels };
-                let (start, stride) = (to.add(position * shape.wide_out), self.target.stride);
-                let mut sink = Store { start, stride, columns: stride, scale: Scale::All(1.0) };
-                product(s, left, right, &mut sink);
+                tile_in(s, rows, (STEP, stride), to, shape.wide_in);
             }
         }
     }
@@ -205,23 +153,11 @@ impl<const WIDE: usize, const SIDE: usize, const STEP: usize> Winograd<'_, WIDE,
             let height = SIDE.min(shape.height - top);
             let width = SIDE.min(shape.width - left);
             for c in (0..stride).step_by(S::LANES) {
-                let mut half = [[s.splat(0.0); WIDE]; SIDE];
-                for j in 0..WIDE {
-                    let mut column = [s.splat(0.0); WIDE];
-                    for (i, v) in column.iter_mut().enumerate() {
-                        let at = (i * WIDE + j) * shape.wide_out + tile * stride + c;
-                        // SAFETY: matrices of `count` rows; `stride` is whole vectors.
-                        *v = unsafe { s.load(wide.add(at)) };
-                    }
-                    let column: [S::V; SIDE] = output_transform(s, column);
-                    for i in 0..SIDE {
-                        half[i][j] = column[i];
-                    }
-                }
-                let mut values = [[s.splat(0.0); SIDE]; SIDE];
-                for i in 0..SIDE {
-                    values[i] = output_transform(s, half[i]);
-                }
+                // SAFETY: matrices of `count` rows; `stride` is whole vectors.
+                let values = unsafe {
+                    let from = wide.add(tile * stride + c);
+                    tile_out::<S, WIDE, SIDE>(s, from, shape.wide_out)
+                };
                 // SAFETY: rows and columns below the map's size, channels below the stride.
                 unsafe {
                     let at = (top * shape.width + left) * stride + c;

@@ -43,6 +43,39 @@ macro_rules! has {
     };
 }
 
+/// `Simd::transpose8` with AVX, which processors with either of the two have.
+///
+/// # Safety
+/// The processor has AVX; both blocks and `add` are valid.
+#[inline(always)]
+unsafe fn transpose8(from: (*const f32, usize), to: (*mut f32, usize), add: *const f32) {
+    has!({
+        let add = _mm256_loadu_ps(add);
+        let mut row = [add; 8];
+        for (i, row) in row.iter_mut().enumerate() {
+            *row = _mm256_add_ps(_mm256_loadu_ps(from.0.add(i * from.1)), add);
+        }
+        let mut pair = row;
+        for i in 0..4 {
+            pair[2 * i] = _mm256_unpacklo_ps(row[2 * i], row[2 * i + 1]);
+            pair[2 * i + 1] = _mm256_unpackhi_ps(row[2 * i], row[2 * i + 1]);
+        }
+        let mut four = pair;
+        for i in 0..2 {
+            for j in 0..2 {
+                let (a, b) = (pair[4 * i + j], pair[4 * i + 2 + j]);
+                four[4 * i + 2 * j] = _mm256_shuffle_ps::<0x44>(a, b);
+                four[4 * i + 2 * j + 1] = _mm256_shuffle_ps::<0xEE>(a, b);
+            }
+        }
+        for i in 0..4 {
+            let (a, b) = (four[i], four[4 + i]);
+            _mm256_storeu_ps(to.0.add(i * to.1), _mm256_permute2f128_ps::<0x20>(a, b));
+            _mm256_storeu_ps(to.0.add((4 + i) * to.1), _mm256_permute2f128_ps::<0x31>(a, b));
+        }
+    })
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
@@ -119,6 +152,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn load_f64(self, p: *const f64) -> [__m256d; 2] {
         has!([_mm256_loadu_pd(p), _mm256_loadu_pd(p.add(4))])
+    }
+    #[inline(always)]
+    unsafe fn transpose8(self, from: (*const f32, usize), to: (*mut f32, usize), add: *const f32) {
+        has!(transpose8(from, to, add))
     }
     #[inline(always)]
     unsafe fn store_f64(self, p: *mut f64, d: [__m256d; 2]) {
@@ -226,6 +263,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_f64(self, p: *const f64) -> [__m512d; 2] {
         has!([_mm512_loadu_pd(p), _mm512_loadu_pd(p.add(8))])
+    }
+    #[inline(always)]
+    unsafe fn transpose8(self, from: (*const f32, usize), to: (*mut f32, usize), add: *const f32) {
+        has!(transpose8(from, to, add))
     }
     #[inline(always)]
     unsafe fn store_f64(self, p: *mut f64, d: [__m512d; 2]) {

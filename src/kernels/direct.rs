@@ -79,7 +79,19 @@ impl DirectWeights {
         self.window
     }
 
-    fn right(&self) -> Right {
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub(super) fn right(&self) -> Right {
         let panels = self.outputs.div_ceil(self.isa.panel());
         Right { start: self.packed.as_ptr(), panels }
     }

@@ -1,8 +1,10 @@
-//! Owns which products Winograd's convolutions add up, and their weights transformed and packed.
+//! Owns which products Winograd's convolutions add up, the products, and their weights, transformed and
+//! packed.
 
 use super::buffer::Buffer;
 use super::direct::Window;
-use super::isa::Isa;
+use super::isa::{Isa, channel_stride};
+use super::micro::{Left, Right, Scale, Store, product};
 use super::simd::{Kernel, Simd};
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
@@ -42,7 +44,7 @@ impl Scheme {
         self.side + if self.window.stride == 1 { 2 } else { 1 }
     }
 
-    fn points(self, i: usize) -> [f64; 3] {
+    pub(super) fn points(self, i: usize) -> [f64; 3] {
         match (self.window.stride, self.side) {
             (1, 2) => G3_SMALL[i],
             (1, _) => G3[i],
@@ -132,6 +134,46 @@ impl WinogradWeights {
             packed: &mut packed,
         });
         WinogradWeights { isa, inputs, outputs, scheme, packed, starts }
+    }
+}
+
+/// Phases of the largest stride, 2.
+const PHASES_MAX: usize = 4;
+
+/// The matrix products over channels and phases, one for each position, of `count` tiles: `from` is
+/// `[phases][positions][count][stride]`, the floats from a matrix to the next, and the stride; `to` is
+/// `[positions][count][outputs' stride]`, and the floats from a matrix to the next.
+///
+/// # Safety
+/// Both are valid for that.
+#[inline(always)]
+pub(super) unsafe fn multiply<S: Simd>(
+    s: S,
+    weights: &WinogradWeights,
+    (from, wide_in, row_stride): (*const f32, usize, usize),
+    (to, wide_out): (*mut f32, usize),
+    count: usize,
+) {
+    let panels = weights.outputs.div_ceil(weights.isa.panel());
+    let positions = weights.scheme.wide() * weights.scheme.wide();
+    let stride = channel_stride(weights.outputs);
+    for position in 0..positions {
+        // SAFETY: the caller's promise: matrices on each side, weights of this shape.
+        unsafe {
+            let mut taps = [from; PHASES_MAX];
+            let mut active = 0;
+            for phase in weights.scheme.phases(position) {
+                taps[active] = from.add((phase * positions + position) * wide_in);
+                active += 1;
+            }
+            let left =
+                Left { taps: &taps[..active], row_stride, rows: count, depth: weights.inputs };
+            let start = weights.packed.as_ptr().add(weights.starts[position]);
+            let start_to = to.add(position * wide_out);
+            let mut sink =
+                Store { start: start_to, stride, columns: stride, scale: Scale::All(1.0) };
+            product(s, left, Right { start, panels }, &mut sink);
+        }
     }
 }
 

@@ -77,6 +77,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for that many; any alignment.
     unsafe fn store_f64(self, p: *mut f64, d: Self::D);
+    /// Writes an 8x8 block with rows and columns exchanged, after `add`, 8 floats, was added to each row.
+    /// Rows lie `from.1` floats apart, and `to.1` where they are written.
+    ///
+    /// # Safety
+    /// Both blocks and `add` are valid.
+    #[inline(always)]
+    unsafe fn transpose8(self, from: (*const f32, usize), to: (*mut f32, usize), add: *const f32) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.0.add(j * to.1 + i) = *from.0.add(i * from.1 + j) + *add.add(j) };
+            }
+        }
+    }
     /// d + v, in float64
     fn add_f64(self, d: Self::D, v: Self::V) -> Self::D;
     /// d + v * v, in float64; the product is exact, so fusing changes nothing
@@ -289,4 +303,12 @@ pub(super) fn gelu_tanh<S: Simd>(s: S, v: S::V) -> S::V {
 #[inline(always)]
 pub(super) fn silu<S: Simd>(s: S, v: S::V) -> S::V {
     s.div(v, s.add(s.splat(1.0), exp(s, s.sub(s.splat(0.0), v))))
+}
+
+/// The slope of [`silu`]: s (1 + v (1 - s)) with s = 1 / (1 + e^-v).
+#[inline(always)]
+pub(super) fn silu_slope<S: Simd>(s: S, v: S::V) -> S::V {
+    let one = s.splat(1.0);
+    let share = s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), v))));
+    s.mul(share, s.fma(v, s.sub(one, share), one))
 }
