@@ -59,9 +59,16 @@ impl Tokenizer {
         &self.config().family
     }
 
-    /// The number of codes of a level's codebook: every code is below it.
+    /// The number of codes of a level's codebook: every code is below it; 2 where a token is a
+    /// [list of bits](Tokenizer::bits).
     pub fn codes(&self) -> usize {
         self.config().quantizer.codes
+    }
+
+    /// Bits of a token where it is a list of them, since a number of so many bits is beyond 32: codes of
+    /// a grid are the bits of its first token, then those of the next. None where a token is a number.
+    pub fn bits(&self) -> Option<usize> {
+        Some(self.config().quantizer.values()).filter(|&values| values > 1)
     }
 
     /// The number of levels that an image's codes have.
