@@ -15,7 +15,7 @@ use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
-use crate::tokens::TOKENS_MAX;
+use crate::pipeline::tokens_max;
 use crate::util::settings::SIZE;
 use crate::util::text;
 
@@ -173,10 +173,11 @@ impl Tokenizer {
         let side = preparation.size.unwrap_or(0) as usize;
         let tokens = |&(h, w): &(usize, usize)| h.saturating_mul(w);
         match self.engine.grid(side, side).unwrap_or_default().iter().map(tokens).max() {
-            Some(tokens) if tokens > TOKENS_MAX as usize => Err(Error::setting(
+            Some(tokens) if tokens > tokens_max(self.config()) => Err(Error::setting(
                 SIZE,
                 format!(
-                    "{side} gives {tokens} tokens an image, more than the {TOKENS_MAX} of a row"
+                    "{side} gives {tokens} tokens an image, more than the {} of a row",
+                    tokens_max(self.config())
                 ),
             )),
             _ => Ok(preparation),

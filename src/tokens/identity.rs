@@ -12,8 +12,12 @@ use crate::util::json_diff::{self, Names};
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 use crate::util::text;
 
-/// The largest codebook that is counted: statistics hold one counter a code in memory.
+/// The largest codebook whose codes are counted: statistics hold one counter a code in memory. Of larger
+/// ones bits are.
 pub(crate) const CODES_MAX: u64 = 1 << 24;
+
+/// Bits of a code at most.
+const BITS_MAX: u64 = 256;
 
 /// Grids of a row at most.
 pub(crate) const LEVELS_MAX: usize = 16;
@@ -53,7 +57,7 @@ pub struct TokenizerId {
     pub weights_sha256: String,
     /// Hex sha256 of the codebook alone; empty where the quantizer has none (LFQ).
     pub codebook_sha256: String,
-    /// K of the first level.
+    /// K of the first level; 2 where a token is a list of bits.
     pub codes: u64,
     /// D, the length of a code.
     pub dim: u64,
@@ -113,8 +117,12 @@ pub(crate) type Scales = BTreeMap<String, Vec<[usize; 2]>>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LevelLayout {
-    /// K: codes are below it.
+    /// K: codes are below it; 2 where a token is a list of bits.
     pub codes: u64,
+    /// D, where statistics count bits rather than codes: more than 2^24 codes, whose number is two to the
+    /// power of D, or tokens that are lists of D bits. Written only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u64>,
     /// `[h, w]` in tokens where every image has the same; None where grids vary.
     pub grid: Option<[u32; 2]>,
     /// Whether it holds what the levels before it left over, rather than a coarser grid. Written
@@ -132,18 +140,53 @@ pub struct LevelLayout {
 }
 
 impl LevelLayout {
-    /// A level that stands for itself.
+    /// A level that stands for itself, whose tokens are numbers.
     pub fn new(codes: u64, grid: Option<[u32; 2]>) -> LevelLayout {
-        LevelLayout { codes, grid, residual: false, book: false, scales: None }
+        let many = codes > CODES_MAX && codes.is_power_of_two();
+        let bits = many.then(|| u64::from(codes.trailing_zeros()));
+        LevelLayout { codes, bits, grid, residual: false, book: false, scales: None }
     }
 
-    /// Tokens of a row where that is fixed.
-    pub fn tokens(&self) -> Option<usize> {
-        self.grid.map(|[height, width]| height as usize * width as usize)
+    /// A level whose tokens are lists of so many bits.
+    pub fn of_bits(bits: u64, grid: Option<[u32; 2]>) -> LevelLayout {
+        LevelLayout { bits: Some(bits), ..LevelLayout::new(2, grid) }
+    }
+
+    /// Values of a token in its column: 1, or D where it is a list of bits.
+    pub fn values(&self) -> usize {
+        self.bits.filter(|_| self.codes == 2).map_or(1, |bits| bits as usize)
+    }
+
+    /// Values of a row in its column where that is fixed.
+    pub fn row_values(&self) -> Option<usize> {
+        self.grid.map(|[height, width]| height as usize * width as usize * self.values())
+    }
+
+    /// Refuses codes that can neither be counted nor their bits.
+    fn check(&self) -> Result<()> {
+        match self.bits {
+            None if (1..=CODES_MAX).contains(&self.codes) => Ok(()),
+            None => Err(Error::invalid(format!(
+                "a codebook has 1 to {CODES_MAX} codes, or two to a power of up to 32; this one {}",
+                self.codes
+            ))),
+            Some(33..=BITS_MAX) if self.codes == 2 => Ok(()),
+            Some(bits @ 25..=32) if self.codes == 1 << bits => Ok(()),
+            Some(bits) => Err(Error::invalid(format!(
+                "{} codes of {bits} bits: codes of 25 to 32 bits are numbers, those of up to \
+                 {BITS_MAX} lists of bits",
+                self.codes
+            ))),
+        }
     }
 }
 
 impl Identity {
+    /// Whether statistics are of bits rather than of codes.
+    pub(super) fn counts_bits(&self) -> bool {
+        self.levels.iter().any(|level| level.bits.is_some())
+    }
+
     /// Width and height of every bucket, in their order; None where images go into none.
     ///
     /// # Errors
@@ -189,18 +232,20 @@ impl Identity {
             ));
         }
         for level in &self.levels {
-            if level.codes == 0 || level.codes > CODES_MAX {
-                return Err(Error::invalid(format!(
-                    "a codebook has 1 to {CODES_MAX} codes, this one {}",
-                    level.codes
-                )));
+            level.check()?;
+            if level.bits != self.levels[0].bits {
+                return Err(Error::invalid("levels of codes and levels of bits"));
             }
+            let values = level.values() as u64;
             if let Some([height, width]) = level.grid
-                && (height == 0 || width == 0 || u64::from(height) * u64::from(width) > 1 << 22)
+                && (height == 0
+                    || width == 0
+                    || u64::from(height) * u64::from(width) * values > 1 << 22)
             {
                 return Err(Error::invalid(format!(
-                    "a grid of {height}x{width} tokens doesn't fit into a row, which takes 1 to {}; \
+                    "a grid of {height}x{width} tokens{} doesn't fit into a row, which takes 1 to {}; \
                      take a smaller {SIZE}",
+                    if values > 1 { format!(" of {values} bits each") } else { String::new() },
                     crate::util::numbers::count(1_u64 << 22)
                 )));
             }
@@ -400,10 +445,23 @@ pub(crate) mod tests {
     fn impossible_layouts_are_refused() {
         let good = identity(512, Some([4, 4]), 10);
         good.check().unwrap();
+        for level in [LevelLayout::new(1 << 32, None), LevelLayout::of_bits(256, Some([128, 128]))]
+        {
+            let mut wide = identity(level.codes, None, 10);
+            assert_eq!(wide.levels[0].codes, level.codes);
+            wide.levels = vec![level];
+            wide.check().unwrap();
+        }
         for spoil in [
             (|i: &mut Identity| i.levels.clear()) as fn(&mut Identity),
             |i| i.levels[0].grid = Some([0, 4]),
             |i| i.levels[0].codes = 0,
+            |i| (i.tokenizer.codes, i.levels[0].codes) = ((1 << 24) + 1, (1 << 24) + 1),
+            |i| i.levels[0].bits = Some(9),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(32, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(257, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (1 << 33, LevelLayout::new(1 << 33, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(40, Some([512, 256]))),
             |i| i.tokenizer.codes = 7,
             |i| i.shard_rows = 0,
             |i| i.levels[0].residual = true,

@@ -159,7 +159,7 @@ fn a_partition_of_failures_alone_is_committed() {
     assert_eq!(*item.data_type(), DataType::UInt16);
     let summary = finalize(dir.path()).unwrap();
     assert_eq!((summary.totals.failed, summary.totals.tokens), (1, 0));
-    assert_eq!(summary.codebook.levels[0].perplexity, 1.0);
+    assert_eq!(summary.codebook.levels[0].perplexity, Some(1.0));
 }
 
 #[test]
