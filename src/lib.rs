@@ -316,10 +316,10 @@ pub mod recipe {
 /// What an [`Audit`] finds: the parts of its [`Findings`].
 pub mod found {
     pub use crate::audit::report::{
-        AuditReport, ErrorReport, FailureReport, LabelReport, LevelReport,
+        AuditReport, BitsReport, ErrorReport, FailureReport, LabelReport, LevelReport,
     };
     pub use crate::findings::{
-        Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
+        BitUse, Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
     };
 }
 

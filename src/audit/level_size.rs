@@ -1,9 +1,12 @@
 //! Owns how many codes a level has, and whether these or their bits are counted, as metadata and plans
 //! say it. Must not know: the writer, columns.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::levels::Level;
+use crate::util::random::splitmix64;
 
 /// The codes of a level whose bits are counted are more than these.
 pub(super) const CODES_MAX: u64 = 1 << 24;
@@ -63,6 +66,21 @@ impl LevelSize {
     }
 }
 
+/// Tokens of so many values each as numbers: lists of bits as a digest of 32 bits of each, which is as
+/// good where equal ones are looked for.
+pub(super) fn numbers(codes: &[u32], values: usize) -> Cow<'_, [u32]> {
+    match values {
+        0 | 1 => Cow::Borrowed(codes),
+        _ => Cow::Owned(codes.chunks(values).map(digest).collect()),
+    }
+}
+
+fn digest(list: &[u32]) -> u32 {
+    let packed = |bits: &[u32]| bits.iter().fold(1, |packed, &bit| packed << 1 | u64::from(bit));
+    let mixed = |sum, bits| splitmix64(sum, packed(bits));
+    (list.chunks(63).fold(0, mixed) >> 32) as u32
+}
+
 /// Counts the bits of a token, a number or a list of them: `count` gets the places of counters, of which
 /// those of 0 and 1 of bit 0 come first. None where a list holds what is no bit.
 pub(super) fn each_bit(token: &[u32], bits: usize, mut count: impl FnMut(usize)) -> Option<()> {
@@ -105,6 +123,17 @@ mod tests {
             assert_eq!((size[0].values(), layout.values()), (values, values));
             assert_eq!(size[0].counters(), counters);
         }
+    }
+
+    #[test]
+    fn equal_lists_are_equal_numbers_and_others_are_not() {
+        assert!(matches!(numbers(&[7, 9], 1), Cow::Borrowed([7, 9])));
+        let one = |at: usize| (0..80).map(move |bit| u32::from(bit == at));
+        let lists: Vec<u32> = (0..80).chain([3, 80]).flat_map(one).collect();
+        let numbers = numbers(&lists, 80);
+        assert_eq!((numbers.len(), numbers[80]), (82, numbers[3]));
+        let different: std::collections::BTreeSet<&u32> = numbers.iter().collect();
+        assert_eq!(different.len(), 81);
     }
 
     #[test]

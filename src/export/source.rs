@@ -153,6 +153,7 @@ fn asked(settings: &Settings, without_tokens: bool) -> Asked {
         beside: true,
         crops: settings.to == Target::FourM && !without_tokens,
         image: false,
+        values: 1,
         without_tokens,
         choosable: true,
     }

@@ -70,7 +70,10 @@ fn every_residual_level_has_its_own_numbers_by_its_columns_name() {
     let columns: Vec<_> = report.levels.iter().map(|level| level.column).collect();
     assert_eq!(columns, ["tokens", "tokens_residual_1", "tokens_residual_2"]);
     for (level, known) in report.levels.iter().zip(&summary.codebook.levels) {
-        assert_eq!((level.codes, level.tokens, level.used), (32, known.tokens, known.used.unwrap()));
+        assert_eq!(
+            (level.codes, level.tokens, level.used),
+            (32, known.tokens, known.used.unwrap())
+        );
     }
     let page = render_report(&report);
     assert!(columns.iter().all(|name| page.contains(&format!("<code>{name}</code>"))));
