@@ -137,6 +137,14 @@ pub struct MadeBy {
     pub scales: BTreeMap<String, Vec<[usize; 2]>>,
 }
 
+impl MadeBy {
+    /// Values of a token: 1, or how many bits it is a list of.
+    pub fn values(&self) -> usize {
+        let bits = self.bits.filter(|_| self.codes == Some(2));
+        bits.and_then(|bits| usize::try_from(bits).ok()).unwrap_or(1).max(1)
+    }
+}
+
 /// One file that can be read.
 #[derive(Debug, Clone)]
 pub struct Table {
