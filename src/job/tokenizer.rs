@@ -16,6 +16,7 @@ use crate::engine::{self, Decoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
 use crate::pipeline::tokens_max;
+use crate::tokens::CODES_MAX;
 use crate::util::settings::SIZE;
 use crate::util::text;
 
@@ -69,6 +70,11 @@ impl Tokenizer {
     /// a grid are the bits of its first token, then those of the next. None where a token is a number.
     pub fn bits(&self) -> Option<usize> {
         Some(self.config().quantizer.values()).filter(|&values| values > 1)
+    }
+
+    /// Whether codes are too many to be counted, so that statistics are of their bits.
+    pub(crate) fn counts_bits(&self) -> bool {
+        self.codes() as u64 > CODES_MAX || self.bits().is_some()
     }
 
     /// The number of levels that an image's codes have.

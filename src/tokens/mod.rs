@@ -65,7 +65,7 @@ pub(crate) use columns::TOKENS_MAX;
 pub(crate) use files::all_committed;
 pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
-pub(crate) use identity::Scales;
+pub(crate) use identity::{CODES_MAX, Scales};
 pub use identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 pub(crate) use moved::Moved;
 pub(crate) use plan::{ChangedContainers, FILE as PLAN_FILE, PlanFile};
