@@ -163,6 +163,11 @@ pub trait Engine: Send {
         Precision::F32
     }
 
+    /// The word that shards say for it: of a model in files that compute in what they say, theirs.
+    fn precision_word(&self) -> &'static str {
+        self.precision().as_str()
+    }
+
     /// Images a batch that suit the device, for square images of that side in pixels; None where
     /// sizes vary.
     fn batch_images(&self, side: Option<usize>) -> usize {

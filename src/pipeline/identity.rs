@@ -53,7 +53,7 @@ pub fn identity(
                 }
             })
             .collect(),
-        precision: engine.precision().as_str().into(),
+        precision: engine.precision_word().into(),
         device: engine.device_kind().into(),
         shard_rows: shard_rows as u64,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn tokens_are_compared_by_place_and_rows_by_their_share() {
-        let mut tally = Tally::new(&[[Some(9), Some(9)]]);
+        let mut tally = Tally::new(&[[9, 9].map(|codes: u64| Some(codes.to_string()))]);
         let (a, b) = (grid(&[1, 2, 3, 4], 2), grid(&[1, 2, 3, 5], 2));
         let other = grid(&[1, 2, 3, 4], 1);
         for (key, files, grids) in [
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn other_numbers_of_codes_are_never_compared() {
-        let mut tally = Tally::new(&[[Some(9), Some(8)]]);
+        let mut tally = Tally::new(&[[9, 8].map(|codes: u64| Some(codes.to_string()))]);
         let grids = [grid(&[1], 1)];
         tally.compare(&row("a", 1, &grids), &row("a", 2, &grids));
         let (sharing, [changed, relabelled]) = tally.finish();
