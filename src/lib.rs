@@ -325,10 +325,11 @@ pub mod found {
 
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
+    pub use crate::tokens::LevelLayout;
     pub use crate::tokens::finalize::{
         CodebookSummary, FileSummary, LevelSummary, PlanSummary, ShardSummary, Totals,
     };
-    pub use crate::tokens::identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
+    pub use crate::tokens::identity::{Identity, Preprocessing, TokenizerId};
 }
 
 pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sources};

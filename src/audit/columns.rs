@@ -112,7 +112,6 @@ impl ColumnLayout {
     /// Finds the columns. Errors in a few words: one that is missing, or can't hold codes.
     pub(super) fn of(sheet: &ParquetFile, asked: &Asked) -> Result<ColumnLayout, String> {
         let schema = sheet.schema();
-        let entry = |name: &str| sheet.entries.get(&format!("vqtok.{name}")).map(String::as_str);
         let has = |name: &str| schema.column_with_name(name).is_some();
         let there = |name: &str| has(name).then(|| name.to_string());
         let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
@@ -124,9 +123,7 @@ impl ColumnLayout {
                 path,
                 height: level.and_then(|level| there(&level.grid_height)),
                 width: level.and_then(|level| there(&level.grid_width)),
-                values: level
-                    .and_then(|level| LevelSize::of(level, entry))
-                    .map_or(asked.values.max(1), |size| size.values()),
+                values: values_of(sheet, level).unwrap_or(asked.values),
                 beside: level.is_some_and(Level::has_first_grid),
             })
         };
@@ -150,12 +147,7 @@ impl ColumnLayout {
                 return Err(format!("column '{name}' is {}, not an integer", nested::named(kind)));
             }
         }
-        if let Ok(field) = schema.field_with_name("key")
-            && field.data_type().is_nested()
-        {
-            let kind = nested::named(field.data_type());
-            return Err(format!("column 'key' is {kind}, neither text nor a number"));
-        }
+        check_key(schema)?;
         let view = schema.field_with_name("view");
         let view = view.is_ok_and(|field| field.data_type().is_integer());
         let plain = |name: &str| {
@@ -253,6 +245,24 @@ impl ColumnLayout {
     }
 }
 
+/// Errors where keys can be no text.
+fn check_key(schema: &Schema) -> Result<(), String> {
+    let key = schema.field_with_name("key").map(|field| field.data_type());
+    match key.ok().filter(|kind| kind.is_nested()) {
+        Some(kind) => {
+            let kind = nested::named(kind);
+            Err(format!("column 'key' is {kind}, neither text nor a number"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Values of a token, as a file says of a level.
+fn values_of(sheet: &ParquetFile, level: Option<&Level>) -> Option<usize> {
+    let entry = |name: &str| sheet.entries.get(&format!("vqtok.{name}")).map(String::as_str);
+    LevelSize::of(level?, entry).map(|size| size.values())
+}
+
 /// The text for a column that isn't there, with those that are.
 fn missing(schema: &Schema, name: &str, asked: &Asked) -> String {
     const NAMED_MAX: usize = 20;
@@ -286,7 +296,8 @@ impl LevelColumns {
         asked: &Asked,
     ) -> Result<(Grid, bool), String> {
         let Codes { codes, mut sides } = self.lists.get(i)?;
-        let (count, values) = (codes.len() / self.values, self.values);
+        let values = self.values.max(1);
+        let count = codes.len() / values;
         if values > 1 {
             if codes.len() % values != 0 {
                 let bits = codes.len();

@@ -241,17 +241,8 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
-    for ((names, size), mut uses) in columns.levels.into_iter().zip(counts.levels) {
-        if let Some((size, bits)) = size.and_then(|size| Some((size, size.bits?))) {
-            uses.resize(2 * bits, 0);
-            report.bits.push(bits_of(&names.tokens, &uses, size));
-            continue;
-        }
-        let codes = size.map(|size| size.codes);
-        if codes.is_none() {
-            uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
-        }
-        report.levels.push(level(&names.tokens, uses, codes));
+    for ((names, size), uses) in columns.levels.into_iter().zip(counts.levels) {
+        report.take_level(&names.tokens, size, uses);
     }
     let failures = match tokens.sources().output {
         Some(_) => tokens.sources().failures(),
@@ -262,6 +253,20 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
 }
 
 impl AuditReport {
+    /// Adds a level, of which codes or bits were used so often.
+    fn take_level(&mut self, column: &'static str, size: Option<LevelSize>, mut uses: Vec<u64>) {
+        if let Some((size, bits)) = size.and_then(|size| Some((size, size.bits?))) {
+            uses.resize(2 * bits, 0);
+            self.bits.push(bits_of(column, &uses, size));
+            return;
+        }
+        let codes = size.map(|size| size.codes);
+        if codes.is_none() {
+            uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
+        }
+        self.levels.push(level(column, uses, codes));
+    }
+
     /// Adds a file of failures; one that can't be read is a problem.
     fn failures_of(&mut self, file: &Path) {
         if let Err(error) = take_failures(self, file) {

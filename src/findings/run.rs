@@ -86,10 +86,7 @@ pub(crate) fn run(
     // What has no metadata has as many codes as its tokens need; the model knows better.
     let most = draw.as_ref().map_or(u64::MAX, |draw| draw.codes());
     let looks = Looks {
-        codes: (report.levels.iter().map(|level| level.codes))
-            .chain(report.bits.iter().map(BitsReport::limit))
-            .map(|codes| codes.min(most))
-            .collect(),
+        codes: limits(&report).map(|codes| codes.min(most)).collect(),
         common: uses.patterns.first().map(CommonCodes::of),
         turned: settings.against.is_some(),
     };
@@ -134,6 +131,12 @@ pub(crate) fn run(
     remarks.extend(unlisted.remarks());
     remarks.extend(unused_prefixes(settings, &images).map(note("keep")));
     Ok(Findings { codebook, bits, remarks, unlisted, ..found })
+}
+
+/// By level, what codes are below.
+fn limits(report: &AuditReport) -> impl Iterator<Item = u64> + '_ {
+    let codes = report.levels.iter().map(|level| level.codes);
+    codes.chain(report.bits.iter().map(BitsReport::limit))
 }
 
 /// What there is to say of prefixes that no key begins with.

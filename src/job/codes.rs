@@ -1,7 +1,7 @@
 //! Owns the codes of one image, and which of them a model can decode.
 
 use crate::engine::{CodeGrid, Encoded, Engine};
-use crate::model::config::Architecture;
+use crate::model::config::{Architecture, QuantizerConfig};
 
 /// The codes of one image: a grid for each level, the finest first. Most models have one level;
 /// hierarchical ones (VQ-VAE-2) add coarser grids, residual ones a grid of the same size for each
@@ -67,30 +67,8 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
             "{given} levels of tokens where the model decodes {wanted}: was another model used?"
         ));
     }
-    let values = config.quantizer.values();
-    if let Some(level) = codes.levels.iter().find(|l| {
-        // A grid may be of any numbers that a caller makes up.
-        let tokens = l.height.checked_mul(l.width);
-        tokens.and_then(|tokens| tokens.checked_mul(values)) != Some(l.codes.len())
-    }) {
-        return Some(format!(
-            "{} {} for a grid of {} x {}{}",
-            level.codes.len(),
-            if values > 1 { "bits" } else { "tokens" },
-            level.height,
-            level.width,
-            if values > 1 { format!(" tokens of {values} bits") } else { String::new() }
-        ));
-    }
-    let count = config.quantizer.codes;
-    let all = codes.levels.iter().flat_map(|level| &level.codes);
-    if let Some(code) = all.copied().find(|&code| code as usize >= count) {
-        if values > 1 {
-            return Some(format!("{code} among bits: was another model used?"));
-        }
-        return Some(format!(
-            "token {code} is beyond the model's {count} codes: was another model used?"
-        ));
+    if let Some(why) = values_problem(codes, &config.quantizer) {
+        return Some(why);
     }
     let grids = codes.shape();
     let (height, width) = match config.picture(grids[0]) {
@@ -116,4 +94,30 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
         }
         Ok(_) => None,
     }
+}
+
+/// Why there are more or fewer codes than grids have, or one that the quantizer hasn't.
+fn values_problem(codes: &Codes, quantizer: &QuantizerConfig) -> Option<String> {
+    let values = quantizer.values();
+    if let Some(level) = codes.levels.iter().find(|l| {
+        // A grid may be of any numbers that a caller makes up.
+        let tokens = l.height.checked_mul(l.width);
+        tokens.and_then(|tokens| tokens.checked_mul(values)) != Some(l.codes.len())
+    }) {
+        return Some(format!(
+            "{} {} for a grid of {} x {}{}",
+            level.codes.len(),
+            if values > 1 { "bits" } else { "tokens" },
+            level.height,
+            level.width,
+            if values > 1 { format!(" tokens of {values} bits") } else { String::new() }
+        ));
+    }
+    let count = quantizer.codes;
+    let mut all = codes.levels.iter().flat_map(|level| &level.codes);
+    let code = all.find(|&&code| code as usize >= count)?;
+    Some(match values {
+        1 => format!("token {code} is beyond the model's {count} codes: was another model used?"),
+        _ => format!("{code} among bits: was another model used?"),
+    })
 }

@@ -16,7 +16,8 @@ use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
 use super::classes::Classes;
-use super::identity::{Identity, LevelLayout};
+use super::identity::Identity;
+use super::level_layout::LevelLayout;
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Owns what the levels of a row are called: columns and metadata. Must not know: what is in them.
 
-use super::identity::LevelLayout;
+use super::level_layout::LevelLayout;
 
 /// The names of one level.
 #[derive(Debug, Clone, PartialEq, Eq)]

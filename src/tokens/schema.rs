@@ -15,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::commit::TempFile;
-use super::identity::LevelLayout;
+use super::level_layout::LevelLayout;
 use super::levels;
 use crate::error::{Error, Result};
 use crate::util::parquet_errors::told;

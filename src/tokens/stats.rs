@@ -12,7 +12,8 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 
 use super::finalize::LevelSummary;
-use super::identity::{Identity, LevelLayout};
+use super::identity::Identity;
+use super::level_layout::LevelLayout;
 use super::{schema, untrusted};
 use crate::error::{Error, Result};
 
