@@ -51,7 +51,6 @@ pub struct AuditReport {
     /// has the levels then.
     pub levels: Vec<LevelReport>,
     /// One entry a level whose bits are counted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<BitsReport>,
     /// Mean squared distances of rows; None where no row has one.
     pub quantization_error: Option<ErrorReport>,

@@ -43,7 +43,6 @@ pub struct Findings {
     /// then.
     pub codebook: Vec<Codebook>,
     /// Use of the bits of codes, by level.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bits: Vec<BitUse>,
     /// Images of odd sizes, shapes and modes.
     pub sizes: Sizes,
