@@ -318,19 +318,20 @@ pub mod recipe {
 /// What an [`Audit`] finds: the parts of its [`Findings`].
 pub mod found {
     pub use crate::audit::report::{
-        AuditReport, ErrorReport, FailureReport, LabelReport, LevelReport,
+        AuditReport, BitsReport, ErrorReport, FailureReport, LabelReport, LevelReport,
     };
     pub use crate::findings::{
-        Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
+        BitUse, Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
     };
 }
 
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
+    pub use crate::tokens::LevelLayout;
     pub use crate::tokens::finalize::{
         CodebookSummary, FileSummary, LevelSummary, PlanSummary, ShardSummary, Totals,
     };
-    pub use crate::tokens::identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
+    pub use crate::tokens::identity::{Identity, Preprocessing, TokenizerId};
 }
 
 pub use audit::sources::{Foreign as ForeignFile, Missing as MissingShards, Sources};

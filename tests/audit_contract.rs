@@ -3,6 +3,8 @@
 //! anything is found.
 
 mod support;
+#[path = "support/weights.rs"]
+mod weights;
 use support::*;
 
 use std::sync::Arc;
@@ -300,6 +302,19 @@ fn the_json_file_is_as_its_description_says() {
     found["duplicates"][0]["keep"] = json!(7);
     assert!(std::panic::catch_unwind(|| check(&found, &schema, &schema, "audit")).is_err());
     described(&schema);
+}
+
+#[test]
+fn bits_are_as_the_description_says() {
+    let job = Job::new(9);
+    let model = weights::safetensors(&weights::infinity(40, 7));
+    std::fs::write(job.path("m.safetensors"), model).unwrap();
+    job.expect(0, "tokenize images --model m.safetensors --scales 1x1,8x8 --size 16 --out A");
+    job.run("audit A --against A --json found.json");
+    let schema: Value = serde_json::from_str(include_str!("../schemas/audit.v1.json")).unwrap();
+    let found = read(&job, "found.json");
+    check(&found, &schema, &schema, "audit");
+    assert_eq!(found["bits"][0]["ones"].as_array().unwrap().len(), 40);
 }
 
 /// Asserts that a value is as a schema says, as far as our schemas say anything.

@@ -179,6 +179,38 @@ fn one_file_with_what_it_does_not_say_is_the_model_of_its_folder() {
     assert_eq!(bytes, numbers(&other["pixels"][0]));
 }
 
+/// A grid of eight was tried, of which pictures have 30 pixels: tokens of four, the last of them cut.
+#[test]
+fn a_decoder_alone_may_make_pictures_that_are_no_multiples_of_their_grids() {
+    if !runtime() {
+        return;
+    }
+    let mut decoder = Tokenizer::open(data("odd_decoder")).unwrap();
+    assert_eq!(decoder.factor(), [4, 4]);
+    for (side, pixels) in [(8, 30), (4, 15), (5, 18)] {
+        let codes = (0..side * side).map(|code| code as u32 % 32).collect();
+        let grid = vqtok::Grid { codes, distances: Vec::new(), height: side, width: side };
+        let made = decoder.decode(&[Codes { levels: vec![grid] }]).unwrap();
+        assert_eq!(made[0].dimensions(), (pixels, pixels));
+    }
+}
+
+#[test]
+fn outputs_say_what_the_weights_of_a_file_are_held_in() {
+    if !runtime() {
+        return;
+    }
+    let job = Job::new(3).trained();
+    for floats in ["f32", "f16"] {
+        job.expect(0, &format!("convert model --to onnx --precision {floats} --out {floats}"));
+        job.expect(0, &format!("tokenize images --model {floats} --out out-{floats}"));
+        let dataset = std::fs::read(job.path(&format!("out-{floats}/dataset.json"))).unwrap();
+        let dataset: Value = serde_json::from_slice(&dataset).unwrap();
+        assert_eq!(dataset["identity"]["precision"], floats);
+        job.expect(0, &format!("verify out-{floats}"));
+    }
+}
+
 #[test]
 fn what_a_network_shows_to_be_wrong_is_refused() {
     if !runtime() {

@@ -23,7 +23,10 @@ fn python_reads_what_was_written() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/read_output.py");
     let residual = root.path().join("residual");
     write_residual(&residual);
-    for out in [fixed, varying, residual] {
+    let [numbers, lists] = [26, 40].map(|bits| root.path().join(format!("bits{bits}")));
+    write_bits(&numbers, LevelLayout::new(1 << 26, None));
+    write_bits(&lists, LevelLayout::of_bits(40, Some([2, 3])));
+    for out in [fixed, varying, residual, numbers, lists] {
         let run = std::process::Command::new(&python).arg(script).arg(&out).output().unwrap();
         let (stdout, stderr) =
             (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
@@ -71,6 +74,33 @@ fn write_varying(out: &std::path::Path) {
         }
         writer.close().unwrap();
     }
+    vqtok::internals::tokens::finalize(out).unwrap();
+}
+
+/// Codes of so many bits that these are counted.
+fn write_bits(out: &std::path::Path, level: LevelLayout) {
+    let mut identity = outputs::identity(20);
+    let (codes, values) = (level.codes, level.values());
+    (identity.tokenizer.codes, identity.levels) = (codes, vec![level]);
+    let row = |ordinal| PlanRow {
+        ordinal,
+        key: format!("class/{ordinal}.png"),
+        uri: format!("file:///data/class/{ordinal}.png"),
+        bytes: 9,
+        ..PlanRow::default()
+    };
+    let plan = Plan::create_or_open(out, &identity, (0..12).map(|i| Ok(row(i))), 20).unwrap();
+    let mut writer = PartitionWriter::create(&plan, 0, CommitMode::New).unwrap();
+    for ordinal in 0..12 {
+        let mut outcome = outputs::outcome(ordinal);
+        if let Outcome::Written(row) = &mut outcome {
+            let code = |at: u64| (at * 2_654_435_761 + ordinal as u64 * 97) >> 3;
+            let codes = (0..6 * values as u64).map(|at| (code(at) % codes) as u32).collect();
+            row.levels[0] = TokenGrid { codes, distances: Vec::new(), height: 2, width: 3 };
+        }
+        writer.push(outcome).unwrap();
+    }
+    writer.close().unwrap();
     vqtok::internals::tokens::finalize(out).unwrap();
 }
 

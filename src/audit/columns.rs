@@ -7,9 +7,11 @@ use arrow::datatypes::Schema;
 use super::crops::{self, Crops};
 use super::image_facts::{self, Facts};
 use super::keys::Keys;
+use super::level_size::LevelSize;
 use super::levels::{self, Level};
 use super::nested::{self, Codes, Nested, Whole};
 use super::rows::{Beside, Grid};
+use crate::audit::parquet_file::ParquetFile;
 use crate::util::settings::COLUMN;
 use crate::util::text;
 
@@ -22,6 +24,8 @@ pub struct Asked {
     /// Height and width of each level's grid, for rows that have as many tokens and don't say
     /// theirs.
     pub grids: Vec<(usize, usize)>,
+    /// Values of a token where no file says so: of lists of bits how many these are.
+    pub values: usize,
     /// Whether rows of another number of tokens are refused rather than taken for squares.
     pub strict: bool,
     /// Whether what stands beside the tokens is read as well.
@@ -86,6 +90,8 @@ struct Place {
     path: Vec<String>,
     height: Option<String>,
     width: Option<String>,
+    /// Values of a token.
+    values: usize,
     /// Whether its grid is the first level's.
     beside: bool,
 }
@@ -104,7 +110,8 @@ pub(super) type Refused = (Option<String>, String);
 
 impl ColumnLayout {
     /// Finds the columns. Errors in a few words: one that is missing, or can't hold codes.
-    pub(super) fn of(schema: &Schema, asked: &Asked) -> Result<ColumnLayout, String> {
+    pub(super) fn of(sheet: &ParquetFile, asked: &Asked) -> Result<ColumnLayout, String> {
+        let schema = sheet.schema();
         let has = |name: &str| schema.column_with_name(name).is_some();
         let there = |name: &str| has(name).then(|| name.to_string());
         let place = |name: &str, level: Option<&Level>| -> Result<Place, String> {
@@ -116,6 +123,7 @@ impl ColumnLayout {
                 path,
                 height: level.and_then(|level| there(&level.grid_height)),
                 width: level.and_then(|level| there(&level.grid_width)),
+                values: values_of(sheet, level).unwrap_or(asked.values),
                 beside: level.is_some_and(Level::has_first_grid),
             })
         };
@@ -139,12 +147,7 @@ impl ColumnLayout {
                 return Err(format!("column '{name}' is {}, not an integer", nested::named(kind)));
             }
         }
-        if let Ok(field) = schema.field_with_name("key")
-            && field.data_type().is_nested()
-        {
-            let kind = nested::named(field.data_type());
-            return Err(format!("column 'key' is {kind}, neither text nor a number"));
-        }
+        check_key(schema)?;
         let view = schema.field_with_name("view");
         let view = view.is_ok_and(|field| field.data_type().is_integer());
         let plain = |name: &str| {
@@ -203,7 +206,8 @@ impl ColumnLayout {
             let told = |reason| format!("column '{}' {reason}", text::printable(&place.name));
             let lists = Nested::of(column(&place.path[0])?, &place.path).map_err(told)?;
             let side = |name: &Option<String>| name.as_deref().map(whole).transpose();
-            levels.push(LevelColumns { lists, sides: [side(&place.height)?, side(&place.width)?] });
+            let (sides, values) = ([side(&place.height)?, side(&place.width)?], place.values);
+            levels.push(LevelColumns { lists, sides, values });
         }
         let row = |i: usize| -> Result<Parsed, Refused> {
             let key = match &keys {
@@ -241,6 +245,24 @@ impl ColumnLayout {
     }
 }
 
+/// Errors where keys can be no text.
+fn check_key(schema: &Schema) -> Result<(), String> {
+    let key = schema.field_with_name("key").map(|field| field.data_type());
+    match key.ok().filter(|kind| kind.is_nested()) {
+        Some(kind) => {
+            let kind = nested::named(kind);
+            Err(format!("column 'key' is {kind}, neither text nor a number"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Values of a token, as a file says of a level.
+fn values_of(sheet: &ParquetFile, level: Option<&Level>) -> Option<usize> {
+    let entry = |name: &str| sheet.entries.get(&format!("vqtok.{name}")).map(String::as_str);
+    LevelSize::of(level?, entry).map(|size| size.values())
+}
+
 /// The text for a column that isn't there, with those that are.
 fn missing(schema: &Schema, name: &str, asked: &Asked) -> String {
     const NAMED_MAX: usize = 20;
@@ -259,6 +281,8 @@ struct LevelColumns {
     lists: Nested,
     /// Height and width, where there are columns of them.
     sides: [Option<Whole>; 2],
+    /// Values of a token.
+    values: usize,
 }
 
 impl LevelColumns {
@@ -271,8 +295,21 @@ impl LevelColumns {
         known: Option<(usize, usize)>,
         asked: &Asked,
     ) -> Result<(Grid, bool), String> {
-        let Codes { codes, sides } = self.lists.get(i)?;
-        let count = codes.len();
+        let Codes { codes, mut sides } = self.lists.get(i)?;
+        let values = self.values.max(1);
+        let count = codes.len() / values;
+        if values > 1 {
+            if codes.len() % values != 0 {
+                let bits = codes.len();
+                return Err(format!("has {bits} bits, which are no lists of {values}"));
+            }
+            // A token may be a list within the row's, or some values of that.
+            match sides.split_last_mut() {
+                Some((last, [_, ..])) if *last == values => drop(sides.pop()),
+                Some((last, _)) => *last /= values,
+                None => {}
+            }
+        }
         let told = match self.sides(i)? {
             Some(told) => Some(told),
             None => first,

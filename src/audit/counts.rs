@@ -12,8 +12,9 @@ use super::int_lists::IntLists;
 use super::keys::Keys;
 use super::label_counts::{FileLabels, LabelCounts};
 use super::level_codes::LevelCodes;
+use super::level_size::{CODES_MAX, LevelSize, each_bit, numbers};
 use super::levels::{self, Level};
-use super::patterns::{self, PARTS, Patterns};
+use super::patterns::{self, GROUPS, PARTS, Patterns, group};
 use super::read::TokenFile;
 use super::rows::BadRows;
 use crate::audit::parquet_file::ParquetFile;
@@ -23,12 +24,10 @@ use crate::util::text;
 
 /// Rows that can't be used, and are listed one by one.
 pub(super) const PROBLEMS_MAX: usize = 100;
-/// Codes are counted below it.
-pub(super) const CODES_MAX: u64 = 1 << 24;
 
 /// What is counted in every file: the levels of the first, with K where its metadata says it.
 pub(super) struct Columns {
-    pub levels: Vec<(&'static Level, Option<u64>)>,
+    pub levels: Vec<(&'static Level, Option<LevelSize>)>,
     /// Height and width of the first row's grids, for the tables of places.
     grids: Vec<(usize, usize)>,
     /// What the first file says of how it was made.
@@ -45,8 +44,8 @@ impl Columns {
         rows: u64,
     ) -> Result<Columns> {
         let sheet = ParquetFile::open_plain(path, Some(&[]))?;
-        let known =
-            |level: &&'static Level| made_by.get(&level.codes).and_then(|text| text.parse().ok());
+        let entry = |name: &str| made_by.get(name).map(String::as_str);
+        let known = |level: &&'static Level| LevelSize::of(level, entry);
         let levels = levels::of(sheet.schema()).into_iter();
         let levels: Vec<_> = levels.map(|level| (level, known(&level))).collect();
         let mut first = TokenFile::open(path).ok();
@@ -77,17 +76,23 @@ impl Columns {
     fn patterns(&self) -> Vec<Patterns> {
         let levels = self.levels.iter().enumerate();
         let grid = |at: usize| self.grids.get(at).copied().unwrap_or((1, 1));
-        levels.map(|(at, (_, codes))| Patterns::new(*codes, grid(at), at == 0)).collect()
+        // Lists of bits are digests there, which are as many as there are numbers.
+        let codes = |size: LevelSize| Some(size.codes).filter(|_| size.values() == 1);
+        let of = |(at, (_, size)): (usize, &(_, Option<LevelSize>))| {
+            Patterns::new(size.and_then(codes), grid(at), at == 0)
+        };
+        levels.map(of).collect()
     }
 }
 
 /// What of a file's metadata says how its rows were made: by name without the prefix `vqtok.`.
 fn settings(entries: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 17] = [
         "family",
         "weights_sha256",
         "codebook_sha256",
         "codes",
+        "bits",
         "dim",
         "factor",
         "resize",
@@ -109,7 +114,10 @@ fn settings(entries: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub rows: u64,
+    /// By level, uses by code, or those of 0 and 1 by bit.
     pub levels: Vec<Vec<u64>>,
+    /// By level whose bits are counted, uses by the columns of patterns.
+    pub groups: Vec<Vec<u64>>,
     pub errors: Errors,
     pub labels: LabelCounts,
     pub unusable: u64,
@@ -161,11 +169,12 @@ struct Counting<'a> {
 impl Counting<'_> {
     fn new<'a>(columns: &'a Columns, number: u64, before: Option<&mut Counts>) -> Counting<'a> {
         let levels = vec![Vec::new(); columns.levels.len()];
+        let groups = levels.clone();
         let patterns = match before {
             Some(before) => before.patterns.iter_mut().map(Patterns::next).collect(),
             None => columns.patterns(),
         };
-        let counts = Counts { levels, patterns, ..Counts::default() };
+        let counts = Counts { levels, groups, patterns, ..Counts::default() };
         Counting { columns, counts, labels: FileLabels::default(), number }
     }
 
@@ -188,7 +197,7 @@ impl Counting<'_> {
                 continue;
             }
             let levels = self.columns.levels.iter();
-            let level = |(level, codes): &(&'static Level, Option<u64>)| {
+            let level = |(level, codes): &(&'static Level, Option<LevelSize>)| {
                 LevelCodes::of(&batch, level, limit(*codes))
             };
             let levels = levels.map(level).collect::<Result<Vec<_>, _>>()?;
@@ -235,8 +244,8 @@ impl Counting<'_> {
         let labels = batch.column_by_name("label").filter(|label| !label.data_type().is_nested());
         let labels = labels.map(Keys::of).transpose();
         let labels = labels.map_err(|reason| format!("column 'label': {reason}"))?;
-        for (uses, level) in self.counts.levels.iter_mut().zip(&levels) {
-            level.all().into_iter().for_each(|codes| count_codes(uses, codes, level.largest));
+        for (at, level) in levels.iter().enumerate() {
+            level.all().into_iter().for_each(|codes| self.count(at, codes, level.largest));
         }
         let mut bad = Vec::new();
         for row in 0..batch.num_rows() {
@@ -265,10 +274,10 @@ impl Counting<'_> {
     /// Counts the codes of a row, which is the file's row `at`.
     fn row(&mut self, levels: &[LevelCodes], row: usize, label: Option<usize>, at: u64) {
         self.counts.rows += 1;
-        for (uses, level) in self.counts.levels.iter_mut().zip(levels) {
+        for (at, level) in levels.iter().enumerate() {
             // Where all rows can be used, their codes are counted already.
             if level.all().is_none() {
-                count_codes(uses, level.row(row), level.largest);
+                self.count(at, level.row(row), level.largest);
             }
         }
         if !at.is_multiple_of(self.columns.stride) {
@@ -279,14 +288,34 @@ impl Counting<'_> {
             let beside = self.columns.levels[index].0.has_first_grid();
             let grid = level.grid(row, first.filter(|_| beside));
             first.get_or_insert(grid);
-            self.counts.patterns[index].add(level.row(row), grid, label, part);
+            self.counts.patterns[index].add(&level.numbers(row), grid, label, part);
         }
+    }
+
+    /// Counts codes of a level, or their bits; `largest` is the largest code.
+    fn count(&mut self, level: usize, codes: &[u32], largest: u32) {
+        let uses = &mut self.counts.levels[level];
+        let size = self.columns.levels[level].1;
+        let Some((bits, values)) = size.and_then(|size| Some((size.bits?, size.values()))) else {
+            return count_codes(uses, codes, largest);
+        };
+        uses.resize(2 * bits, 0);
+        for token in codes.chunks_exact(values) {
+            // All are below K, which of a list is 2.
+            let _ = each_bit(token, bits, |place| uses[place] += 1);
+        }
+        let groups = &mut self.counts.groups[level];
+        groups.resize(GROUPS, 0);
+        numbers(codes, values).iter().for_each(|&code| groups[group(code)] += 1);
     }
 }
 
-/// Codes of a level are below it, of which so many are told.
-fn limit(codes: Option<u64>) -> u64 {
-    codes.unwrap_or(CODES_MAX).min(CODES_MAX)
+/// What codes of a level are below, and how many values a token has.
+fn limit(size: Option<LevelSize>) -> (u64, usize) {
+    match size {
+        Some(size) if size.bits.is_some() => (size.codes, size.values()),
+        size => (size.map_or(CODES_MAX, |size| size.codes.min(CODES_MAX)), 1),
+    }
 }
 
 /// Counts codes, of which `largest` is the largest.
@@ -378,9 +407,14 @@ impl Counting<'_> {
 
     fn finish(mut self, name: String) -> Counts {
         let (rows, labels) = (self.counts.rows, self.labels.first(patterns::LABELS_MAX));
-        for (patterns, uses) in self.counts.patterns.iter_mut().zip(&self.counts.levels) {
+        let Counts { patterns, levels, groups, .. } = &mut self.counts;
+        for (patterns, (uses, groups)) in patterns.iter_mut().zip(levels.iter().zip(&*groups)) {
+            // Each column is its first code's.
+            let uses = if groups.is_empty() { uses } else { groups };
             patterns.close(name.clone(), rows, labels.clone(), uses);
         }
+        // They are in the patterns now.
+        groups.clear();
         self.counts.labels = self.labels.finish();
         self.counts
     }

@@ -12,6 +12,7 @@ use super::classes::Classes;
 use super::facts::{FileFacts, PartitionFacts, VerifyReport};
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
+use crate::audit::level_size::LevelSize;
 use crate::storage;
 use crate::util::regular_file::ANY_SIZE;
 use crate::util::text;
@@ -157,15 +158,25 @@ pub(super) fn expected(
     codebook: &FileFacts,
 ) -> Value {
     let round = |x: f64| (x * 1e6).round() / 1e6;
-    let level = |(index, codes): (usize, u64)| {
+    let level = |(index, size): (usize, LevelSize)| {
         let entropy = code_counts.entropy_bits(index);
-        json!({
-            "codes": codes,
-            "tokens": code_counts.tokens_of(index),
-            "used": code_counts.used(index),
-            "entropy_bits": round(entropy),
-            "perplexity": round(entropy.exp2()),
-        })
+        let (codes, tokens) = (size.codes, code_counts.tokens_of(index));
+        match size.bits {
+            None => json!({
+                "codes": codes,
+                "tokens": tokens,
+                "used": code_counts.used(index),
+                "entropy_bits": round(entropy),
+                "perplexity": round(entropy.exp2()),
+            }),
+            Some(bits) => json!({
+                "codes": codes,
+                "tokens": tokens,
+                "bits": bits,
+                "bits_varying": code_counts.bits_varying(index),
+                "bits_entropy_sum": round(entropy),
+            }),
+        }
     };
     let mut expected = json!({
         "schema": if appended.is_empty() { "dataset.v1" } else { "dataset.v2" },
@@ -185,7 +196,7 @@ pub(super) fn expected(
         },
         "codebook": {
             "file": file(codebook),
-            "levels": plan.codes().into_iter().enumerate().map(level).collect::<Vec<_>>(),
+            "levels": plan.sizes().into_iter().enumerate().map(level).collect::<Vec<_>>(),
         },
         "shards": shards.iter().map(shard).collect::<Vec<_>>(),
     });

@@ -1,10 +1,13 @@
 //! Owns the codes of one level in a batch, row by row, each checked: as they were read from the pages,
 //! or from a column that may hold anything. Must not know: what is counted.
 
+use std::borrow::Cow;
+
 use arrow::array::{ArrayRef, RecordBatch};
 
 use super::flat::Flat;
 use super::int_lists::Lists;
+use super::level_size::numbers;
 use super::levels::Level;
 use super::nested::{Nested, Whole};
 
@@ -13,6 +16,8 @@ pub(super) struct LevelCodes<'a> {
     codes: Codes<'a>,
     /// Height and width, where there are columns of them.
     sides: [Option<Whole>; 2],
+    /// Values of a token.
+    values: usize,
     /// Of the row that was read last, or of all.
     pub largest: u32,
 }
@@ -36,19 +41,19 @@ struct Column<'a> {
 }
 
 impl<'a> LevelCodes<'a> {
-    /// Of a batch whose codes were read beside it; None where one of them isn't below `limit`, or there are
+    /// Of a batch whose codes, of so many values each, were read beside it; None where one of them isn't below `limit`, or there are
     /// more or fewer in a row than its grid has.
     pub(super) fn read(
         lists: &'a Lists,
         batch: &RecordBatch,
         level: &Level,
-        limit: u64,
+        (limit, values): (u64, usize),
     ) -> Option<LevelCodes<'a>> {
         let (codes, largest) = (Codes::Read(lists), lists.largest);
         if u64::from(largest) >= limit {
             return None;
         }
-        let read = LevelCodes { codes, sides: sides(batch, level), largest };
+        let read = LevelCodes { codes, sides: sides(batch, level), values, largest };
         (0..batch.num_rows()).all(|row| read.check_grid(row).is_ok()).then_some(read)
     }
 
@@ -56,7 +61,7 @@ impl<'a> LevelCodes<'a> {
     pub(super) fn of(
         batch: &'a RecordBatch,
         level: &'a Level,
-        limit: u64,
+        (limit, values): (u64, usize),
     ) -> Result<LevelCodes<'a>, String> {
         let name = &level.tokens;
         let column = batch.column_by_name(name).ok_or(format!("it has no column {name}"))?;
@@ -66,7 +71,7 @@ impl<'a> LevelCodes<'a> {
             column.nested()?;
         }
         let codes = Codes::Column(Box::new(column));
-        Ok(LevelCodes { codes, sides: sides(batch, level), largest: 0 })
+        Ok(LevelCodes { codes, sides: sides(batch, level), values, largest: 0 })
     }
 
     /// Reads a row's codes, of which there is one at least, all below the limit.
@@ -81,10 +86,14 @@ impl<'a> LevelCodes<'a> {
     /// That a row has as many codes as the grid that its columns say, where they say one.
     fn check_grid(&self, row: usize) -> Result<(), String> {
         let side = |side: &Option<Whole>| side.as_ref()?.get(row)?.ok();
+        let (bits, values) = (self.row(row).len(), self.values);
+        if bits % values != 0 {
+            return Err(format!("has {bits} bits, which are no lists of {values}"));
+        }
         let Some((height, width)) = side(&self.sides[0]).zip(side(&self.sides[1])) else {
             return Ok(());
         };
-        let count = self.row(row).len();
+        let count = bits / values;
         match height > 0 && width > 0 && height.checked_mul(width) == Some(count as i64) {
             true => Ok(()),
             false => Err(format!("has {count} tokens for a grid of {height} x {width}")),
@@ -99,6 +108,11 @@ impl<'a> LevelCodes<'a> {
         }
     }
 
+    /// The tokens of a row, which was taken last, as numbers.
+    pub(super) fn numbers(&self, row: usize) -> Cow<'_, [u32]> {
+        numbers(self.row(row), self.values)
+    }
+
     /// Those of all rows, where all of them can be used.
     pub(super) fn all(&self) -> Option<&[u32]> {
         match &self.codes {
@@ -109,7 +123,7 @@ impl<'a> LevelCodes<'a> {
 
     /// The row's grid: as its columns say, like the first level's, a square, or one line.
     pub(super) fn grid(&self, row: usize, first: Option<(usize, usize)>) -> (usize, usize) {
-        let count = self.row(row).len();
+        let count = self.row(row).len() / self.values;
         let side = |side: &Option<Whole>| usize::try_from(side.as_ref()?.get(row)?.ok()?).ok();
         let told = side(&self.sides[0]).zip(side(&self.sides[1])).or(first);
         let square = (count.isqrt(), count.isqrt());

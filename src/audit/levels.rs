@@ -20,6 +20,8 @@ pub(super) struct Level {
     pub grid_width: String,
     /// The metadata that says K, without the prefix `vqtok.`.
     pub codes: String,
+    /// The metadata that says D where bits are counted, without it.
+    pub bits: String,
     /// Whether it holds what the levels before it left over.
     pub residual: bool,
     /// Whether it holds the codes of another book, beside the first level's.
@@ -42,6 +44,7 @@ pub(super) fn all() -> &'static [Level] {
             grid_height: format!("grid{suffix}_height"),
             grid_width: format!("grid{suffix}_width"),
             codes: format!("codes{suffix}"),
+            bits: format!("bits{suffix}"),
             residual,
             book,
         };

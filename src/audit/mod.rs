@@ -20,6 +20,7 @@ pub(crate) mod integers;
 mod keys;
 mod label_counts;
 mod level_codes;
+mod level_size;
 mod levels;
 mod nested;
 pub(crate) mod parquet_file;

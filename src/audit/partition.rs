@@ -189,7 +189,7 @@ impl Check<'_> {
         if *written != facts.written {
             return Err(format!("it says {} images, its rows hold {written}", facts.written));
         }
-        let levels = facts.code_counts.tokens();
+        let levels = facts.code_counts.all();
         let counted: i64 = counts.iter().flatten().sum();
         let equal =
             counts.iter().enumerate().all(|(l, counts)| facts.code_counts.equals(l, counts));

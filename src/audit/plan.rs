@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::classes::{self, Classes, Labels};
 use super::facts::FileFacts;
 use super::hex::hex;
+use super::level_size::LevelSize;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
@@ -117,9 +118,8 @@ impl PlanFacts {
     }
 
     /// K of each level.
-    pub(super) fn codes(&self) -> Vec<u64> {
-        let levels = self.identity["levels"].as_array().into_iter().flatten();
-        levels.filter_map(|level| level["codes"].as_u64()).collect()
+    pub(super) fn sizes(&self) -> Vec<LevelSize> {
+        LevelSize::announced(&self.identity)
     }
 
     /// h and w of each level, None where grids vary.

@@ -259,8 +259,7 @@ impl Current {
 
 fn open(path: &Path, asked: &Asked) -> Result<(ParquetFile, ColumnLayout)> {
     let sheet = ParquetFile::open_plain(path, Some(&asked.roots()))?;
-    let layout =
-        ColumnLayout::of(sheet.schema(), asked).map_err(|reason| Error::corrupt(path, reason))?;
+    let layout = ColumnLayout::of(&sheet, asked).map_err(|reason| Error::corrupt(path, reason))?;
     Ok((sheet, layout))
 }
 
@@ -298,6 +297,7 @@ fn table(path: &Path, sheet: &ParquetFile) -> Table {
         weights_sha256,
         codebook_sha256: entry("vqtok.codebook_sha256"),
         codes: entry("vqtok.codes").parse().ok(),
+        bits: entry("vqtok.bits").parse().ok(),
         scales: serde_json::from_str(&entry("vqtok.scales")).unwrap_or_default(),
     });
     let number = |name: &str| entry(name).parse().ok();

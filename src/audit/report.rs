@@ -11,8 +11,9 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::counts::{CODES_MAX, Columns, Counts, count};
+use super::counts::{Columns, Counts, count};
 use super::failures;
+use super::level_size::{CODES_MAX, LevelSize};
 use super::patterns::Patterns;
 use super::read::{Table, TokenFile};
 use super::rows::BadRows;
@@ -46,8 +47,11 @@ pub struct AuditReport {
     pub problems: Vec<String>,
     /// What is missing from an output, or lies in it and isn't its own, in one line each.
     pub notes: Vec<String>,
-    /// One entry a level.
+    /// One entry a level. None where codes are more than 2^24, which are too many to be counted: `bits`
+    /// has the levels then.
     pub levels: Vec<LevelReport>,
+    /// One entry a level whose bits are counted.
+    pub bits: Vec<BitsReport>,
     /// Mean squared distances of rows; None where no row has one.
     pub quantization_error: Option<ErrorReport>,
     /// Rows, and their mean quantization error, by label; rows without one are not in it.
@@ -94,6 +98,32 @@ pub struct LevelReport {
     pub most_used: Vec<(u32, u64)>,
     /// (code, uses) of those used at all, least used first.
     pub least_used: Vec<(u32, u64)>,
+}
+
+/// The use of the bits of one level's codes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BitsReport {
+    /// The column of its tokens.
+    pub column: &'static str,
+    /// D, the bits of a token.
+    pub bits: u64,
+    /// Whether a token is a list of them, rather than a number.
+    pub list: bool,
+    /// Tokens.
+    pub tokens: u64,
+    /// Bits that are 0 in some tokens and 1 in others.
+    pub varying: u64,
+    /// The bits' entropies, summed: tokens have at most as much.
+    pub entropy_sum: f64,
+    /// Tokens in which each bit is 1: of numbers, that of value 1 first; of lists in their order.
+    pub ones: Vec<u64>,
+}
+
+impl BitsReport {
+    /// What codes are below: K, or 2 of lists.
+    pub(crate) fn limit(&self) -> u64 {
+        if self.list { 2 } else { 1 << self.bits }
+    }
 }
 
 /// One image that was given up.
@@ -201,6 +231,7 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         unusable: counts.unusable,
         problems: counts.problems,
         levels: Vec::new(),
+        bits: Vec::new(),
         quantization_error: counts.errors.report(),
         labels: labels.labels.iter().map(|(label, sums)| (label.clone(), sums.report())).collect(),
         further_labels: labels.further,
@@ -209,11 +240,8 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
         failed_by_error: BTreeMap::new(),
         failures: Vec::new(),
     };
-    for ((names, codes), mut uses) in columns.levels.into_iter().zip(counts.levels) {
-        if codes.is_none() {
-            uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
-        }
-        report.levels.push(level(&names.tokens, uses, codes));
+    for ((names, size), uses) in columns.levels.into_iter().zip(counts.levels) {
+        report.take_level(&names.tokens, size, uses);
     }
     let failures = match tokens.sources().output {
         Some(_) => tokens.sources().failures(),
@@ -224,12 +252,44 @@ fn report_now(path: &Path) -> Result<(AuditReport, Uses)> {
 }
 
 impl AuditReport {
+    /// Adds a level, of which codes or bits were used so often.
+    fn take_level(&mut self, column: &'static str, size: Option<LevelSize>, mut uses: Vec<u64>) {
+        if let Some((size, bits)) = size.and_then(|size| Some((size, size.bits?))) {
+            uses.resize(2 * bits, 0);
+            self.bits.push(bits_of(column, &uses, size));
+            return;
+        }
+        let codes = size.map(|size| size.codes);
+        if codes.is_none() {
+            uses.truncate(uses.iter().rposition(|&uses| uses > 0).map_or(0, |last| last + 1));
+        }
+        self.levels.push(level(column, uses, codes));
+    }
+
     /// Adds a file of failures; one that can't be read is a problem.
     fn failures_of(&mut self, file: &Path) {
         if let Err(error) = take_failures(self, file) {
             self.problems.push(error.to_string());
             self.unusable += 1;
         }
+    }
+}
+
+fn bits_of(column: &'static str, uses: &[u64], size: LevelSize) -> BitsReport {
+    let of_bits = || uses.chunks_exact(2);
+    let tokens = of_bits().next().map_or(0, |two| two[0] + two[1]);
+    let term = |uses: u64| match uses {
+        0 => 0.0,
+        uses => -(uses as f64 / tokens as f64) * (uses as f64 / tokens as f64).log2(),
+    };
+    BitsReport {
+        column,
+        bits: uses.len() as u64 / 2,
+        list: size.values() > 1,
+        tokens,
+        varying: of_bits().filter(|two| two[0] > 0 && two[1] > 0).count() as u64,
+        entropy_sum: uses.iter().map(|&uses| term(uses)).sum::<f64>() + 0.0,
+        ones: of_bits().map(|two| two[1]).collect(),
     }
 }
 

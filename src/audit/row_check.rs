@@ -1,6 +1,7 @@
 //! Owns going through a shard's rows and its failures: order, plan, grids, codes, hashes.
 //! Must not know: other files.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -12,6 +13,7 @@ use super::classes::Classes;
 use super::description::{FAILURES, check_columns};
 use super::facts::PartitionFacts;
 use super::integers::{self, Lists};
+use super::level_size::{CODES_MAX, LevelSize, each_bit};
 use super::levels::{self, Level};
 use super::plan::{PlanFacts, Planned};
 use crate::audit::parquet_file::ParquetFile;
@@ -21,7 +23,7 @@ use crate::util::text;
 pub(super) struct Counted {
     /// Images.
     pub(super) written: u64,
-    /// Uses of each code, by level.
+    /// Uses of each code, or of the values of each bit, by level.
     pub(super) counts: Vec<Vec<i64>>,
     /// The level that distances are of.
     pub(super) measured: usize,
@@ -104,6 +106,25 @@ fn is_sha256(digest: &[u8]) -> Result<(), String> {
     }
 }
 
+/// Counts the codes of a row, or their bits.
+fn count(counts: &mut [i64], codes: &[u32], size: LevelSize) -> Result<(), String> {
+    let beyond = |code: u32| format!("code {code} is not in the codebook");
+    let Some(bits) = size.bits else {
+        for &code in codes {
+            *counts.get_mut(code as usize).ok_or_else(|| beyond(code))? += 1;
+        }
+        return Ok(());
+    };
+    for token in codes.chunks_exact(size.values()) {
+        if let Some(&code) = token.iter().find(|&&code| u64::from(code) >= size.codes) {
+            return Err(beyond(code));
+        }
+        // Below K, a list holds bits.
+        each_bit(token, bits, |place| counts[place] += 1).ok_or("a list of other than bits")?;
+    }
+    Ok(())
+}
+
 /// The state of going through a shard's rows.
 pub(super) struct RowCheck<'a> {
     plan: Option<&'a PlanFacts>,
@@ -113,6 +134,7 @@ pub(super) struct RowCheck<'a> {
     /// By place in the partition: 0 not seen, 1 written, 2 failed.
     seen: Vec<u8>,
     last: (i64, i64),
+    sizes: Vec<LevelSize>,
     counts: Vec<Vec<i64>>,
     stamps: Vec<u32>,
     stamp: u32,
@@ -134,13 +156,22 @@ impl<'a> RowCheck<'a> {
         if planned.as_ref().is_some_and(|rows| rows.len() as u64 != facts.planned) {
             return Err(format!("it says {} images were planned", facts.planned));
         }
-        let number = |key: &str| sheet.entries.get(key).and_then(|text| text.parse::<usize>().ok());
-        let codes = levels.iter().filter_map(|level| number(&format!("vqtok.{}", level.codes)));
-        let counts: Vec<Vec<i64>> = codes.map(|codes| vec![0; codes.min(1 << 24)]).collect();
-        let stamps = vec![0; counts.first().map_or(0, Vec::len)];
+        let entry = |key: &str| sheet.entries.get(&format!("vqtok.{key}")).map(String::as_str);
+        let sizes = levels.iter().filter_map(|level| LevelSize::of(level, entry));
+        let sizes: Vec<LevelSize> = sizes.collect();
+        let counters = sizes.iter().map(|size| size.counters().min(CODES_MAX) as usize);
+        let counts: Vec<Vec<i64>> = counters.map(|counters| vec![0; counters]).collect();
+        if sizes.iter().any(|size| size.bits.is_some() != facts.code_counts.of_bits()) {
+            return Err(
+                "its codebook part counts codes where it has bits, or bits for codes".into()
+            );
+        }
+        let of_codes = counts.first().filter(|_| !facts.code_counts.of_bits());
+        let stamps = vec![0; of_codes.map_or(0, Vec::len)];
         Ok(RowCheck {
             plan,
             levels,
+            sizes,
             planned,
             first: facts.first_ordinal as i64,
             seen: vec![0; facts.planned as usize],
@@ -196,7 +227,9 @@ impl<'a> RowCheck<'a> {
                 .map_err(|why| format!("{}: {why}", row()))?;
             self.grids(&levels, i, hashes.value(i), unique[i])
                 .map_err(|why| format!("{}: {why}", row()))?;
-            let tokens = levels[levels::measured(&self.levels)].0.get(i).len() as f64;
+            let measured = levels::measured(&self.levels);
+            let values = levels[measured].0.get(i).len();
+            let tokens = (values / self.sizes[measured].values()) as f64;
             let error = errors.is_valid(i).then(|| f64::from(errors.value(i)) * tokens);
             self.distance = self.distance.zip(error).map(|(sum, error)| sum + error);
         }
@@ -272,35 +305,45 @@ impl<'a> RowCheck<'a> {
             let beside = self.levels[level].has_first_grid();
             let first = beside.then(|| [levels[0].1[row], levels[0].2[row]]);
             let expected = fixed.or(first);
+            let size = self.sizes[level];
+            let all =
+                height.checked_mul(width).and_then(|all| all.checked_mul(size.values() as i64));
             if height <= 0
                 || width <= 0
-                || height.checked_mul(width) != Some(codes.len() as i64)
+                || all != Some(codes.len() as i64)
                 || expected.is_some_and(|grid| grid != [height, width])
             {
-                return Err(format!("{} tokens in a grid of {height} x {width}", codes.len()));
+                let what = if size.values() > 1 { "bits" } else { "tokens" };
+                return Err(format!("{} {what} in a grid of {height} x {width}", codes.len()));
             }
-            let counts = &mut self.counts[level];
-            for &code in codes {
-                let count = counts.get_mut(code as usize);
-                *count.ok_or_else(|| format!("code {code} is not in the codebook"))? += 1;
-                self.hash_input.extend(code.to_le_bytes());
-            }
+            count(&mut self.counts[level], codes, size)?;
+            codes.iter().for_each(|code| self.hash_input.extend(code.to_le_bytes()));
             self.hash_input.extend((height as u32).to_le_bytes());
             self.hash_input.extend((width as u32).to_le_bytes());
         }
         if Sha256::digest(&self.hash_input)[..16] != *hash {
             return Err("its tokens don't give its grid_hash".into());
         }
-        self.stamp = self.stamp.wrapping_add(1);
-        let mut different = 0;
-        for &code in levels[0].0.get(row) {
-            different += i64::from(self.stamps[code as usize] != self.stamp);
-            self.stamps[code as usize] = self.stamp;
-        }
+        let different = self.different(levels[0].0.get(row));
         if different != unique {
             return Err(format!("it has {different} unique codes, not {unique}"));
         }
         Ok(())
+    }
+
+    /// Different tokens of the first level.
+    fn different(&mut self, codes: &[u32]) -> i64 {
+        if self.stamps.is_empty() {
+            let tokens = codes.chunks(self.sizes[0].values());
+            return tokens.collect::<HashSet<_>>().len() as i64;
+        }
+        self.stamp = self.stamp.wrapping_add(1);
+        let mut different = 0;
+        for &code in codes {
+            different += i64::from(self.stamps[code as usize] != self.stamp);
+            self.stamps[code as usize] = self.stamp;
+        }
+        different
     }
 
     /// Takes the failures; then every planned image must have been seen once.

@@ -1,23 +1,40 @@
 //! Owns what reading token files gives: rows, rows that can't be used, files and what they say of
 //! themselves. Must not know: how anything is read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(super) use super::image_facts::ImageFacts;
+use super::level_size::numbers;
 use crate::util::text;
 
 /// One grid of codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grid {
-    /// `height * width` codes, row-major.
+    /// `height * width` codes, row-major; where a token is a list of bits, those of all.
     pub codes: Vec<u32>,
     /// In tokens.
     pub height: usize,
     /// In tokens.
     pub width: usize,
+}
+
+impl Grid {
+    /// Values of a token: 1, or D where it is a list of bits.
+    pub fn values(&self) -> usize {
+        (self.codes.len() / (self.height * self.width).max(1)).max(1)
+    }
+
+    /// The same with numbers for tokens: lists of bits as digests of them.
+    pub(crate) fn numbered(&self) -> Cow<'_, Grid> {
+        match numbers(&self.codes, self.values()) {
+            Cow::Borrowed(_) => Cow::Borrowed(self),
+            Cow::Owned(codes) => Cow::Owned(Grid { codes, ..*self }),
+        }
+    }
 }
 
 /// One row.
@@ -114,8 +131,18 @@ pub struct MadeBy {
     pub codebook_sha256: String,
     /// `vqtok.codes`.
     pub codes: Option<u64>,
+    /// `vqtok.bits`, where bits are counted.
+    pub bits: Option<u64>,
     /// `vqtok.scales`; nothing where rows hold no codes of several scales.
     pub scales: BTreeMap<String, Vec<[usize; 2]>>,
+}
+
+impl MadeBy {
+    /// Values of a token: 1, or how many bits it is a list of.
+    pub fn values(&self) -> usize {
+        let bits = self.bits.filter(|_| self.codes == Some(2));
+        bits.and_then(|bits| usize::try_from(bits).ok()).unwrap_or(1).max(1)
+    }
 }
 
 /// One file that can be read.

@@ -17,6 +17,7 @@ use super::plan::PlanFacts;
 use super::plans::{self, Plans};
 use super::strays::{self, Known};
 use crate::audit::code_counts::CodeCounts;
+use crate::audit::level_size::LevelSize;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::compute_pool;
@@ -187,8 +188,9 @@ fn verify_codebook(
         return Ok(());
     }
     let sums = if anew { now } else { then };
-    let codes = plan.map(PlanFacts::codes);
-    if let Err(problem) = sums.code_counts.compare(&dir.join(name), codes.as_deref()) {
+    let counters = |plan: &PlanFacts| plan.sizes().iter().map(LevelSize::counters).collect();
+    let counters: Option<Vec<u64>> = plan.map(counters);
+    if let Err(problem) = sums.code_counts.compare(&dir.join(name), counters.as_deref()) {
         report.find(Part::Codebook, format!("{name}: {problem}"));
     }
     Ok(())

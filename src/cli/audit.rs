@@ -141,6 +141,10 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
             format!("are drawn by a decoder: give the {MODEL} that made the tokens, with one");
         return Err(Error::setting(CODE_PICTURES, reason));
     }
+    if args.code_pictures.is_some() && tokenizer.as_ref().is_some_and(Tokenizer::counts_bits) {
+        let reason = "the model's codes are too many to be counted: none is the most used";
+        return Err(Error::setting(CODE_PICTURES, reason));
+    }
     let findings = job.run(tokenizer.as_mut(), &mut printer)?;
     let page = match &args.html {
         Some(path) => Some((path, job.marked_page(&findings, tokenizer.as_mut(), &mut printer)?)),

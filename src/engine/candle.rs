@@ -68,6 +68,7 @@ impl CandleEngine {
         images: Vec<Vec<EncodedLevel>>,
     ) -> Result<(Encoded, Vec<Vec<Tensor>>)> {
         let grids = self.grid(batch.height, batch.width).map_err(Error::invalid)?;
+        let values = self.config().quantizer.values();
         let mut levels: Vec<CodeGrid> = grids
             .into_iter()
             .map(|(height, width)| CodeGrid { codes: vec![], distances: vec![], height, width })
@@ -78,7 +79,7 @@ impl CandleEngine {
             reasons.push(unusable(&image));
             latents.push(image.iter().map(|level| level.latents.clone()).collect());
             for (grid, level) in levels.iter_mut().zip(image) {
-                if level.codes.len() != grid.height * grid.width {
+                if level.codes.len() != grid.height * grid.width * values {
                     return Err(Error::internal(format!(
                         "the model gave {} codes for a grid of {}x{}",
                         level.codes.len(),
@@ -138,7 +139,7 @@ impl CandleEngine {
         let mut levels = Vec::with_capacity(codes.levels.len());
         for level in &codes.levels {
             let (height, width) = (level.height, level.width);
-            let area = height * width;
+            let area = height * width * self.config().quantizer.values();
             if level.codes.len() != codes.count * area {
                 return Err(Error::invalid("the codes don't match the sizes of their grid"));
             }

@@ -67,7 +67,8 @@ impl PixelBatch {
     }
 }
 
-/// The codes of one level of a batch, `[N, h, w]`, row-major.
+/// The codes of one level of a batch, `[N, h, w]`, row-major; `[N, h, w, D]` bits where a token is a
+/// list of them ([`QuantizerConfig::values`](crate::model::config::QuantizerConfig::values)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodeGrid {
     /// Index into the codebook, below the model's code count.
@@ -82,6 +83,20 @@ pub struct CodeGrid {
     pub width: usize,
 }
 
+impl CodeGrid {
+    /// The codes, or lists of bits, of one of `count` images.
+    pub(crate) fn codes_of(&self, index: usize, count: usize) -> &[u32] {
+        let values = self.codes.len() / count.max(1);
+        &self.codes[index * values..][..values]
+    }
+
+    /// The distances of one image.
+    pub(crate) fn distances_of(&self, index: usize) -> &[f32] {
+        let tokens = self.height * self.width;
+        &self.distances[index * tokens..][..tokens]
+    }
+}
+
 /// What an engine returns for a batch. `levels[0]` is what goes into `tokens`; hierarchical
 /// models (VQ-VAE-2) add their coarser grids after it, residual ones a grid of the same size for
 /// each further level.
@@ -89,7 +104,7 @@ pub struct CodeGrid {
 pub struct Encoded {
     /// N.
     pub count: usize,
-    /// At least one; every level holds `count * height * width` codes.
+    /// At least one; every level holds `count * height * width` codes, or lists of bits.
     pub levels: Vec<CodeGrid>,
     /// Images whose codes mean nothing.
     pub failed: Failed,
@@ -146,6 +161,11 @@ pub trait Engine: Send {
     /// What maps and weights are held in while encoding, as written to shards.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// The word that shards say for it: of a model in files that compute in what they say, theirs.
+    fn precision_word(&self) -> &'static str {
+        self.precision().as_str()
     }
 
     /// Images a batch that suit the device, for square images of that side in pixels; None where

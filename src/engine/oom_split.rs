@@ -77,12 +77,14 @@ fn part_of_pixels(batch: &PixelBatch, range: Range<usize>) -> PixelBatch {
 
 fn part_of_codes(codes: &Encoded, range: Range<usize>) -> Encoded {
     let level = |grid: &CodeGrid| {
+        // A token may be a list of bits.
+        let values = grid.codes.len() / codes.count.max(1);
         let tokens = grid.height * grid.width;
-        let (from, to) = (range.start * tokens, range.end * tokens);
+        let part = |each: usize| range.start * each..range.end * each;
         CodeGrid {
-            codes: grid.codes[from..to].to_vec(),
+            codes: grid.codes[part(values)].to_vec(),
             // Codes that come from a file have no distances.
-            distances: grid.distances.get(from..to).unwrap_or_default().to_vec(),
+            distances: grid.distances.get(part(tokens)).unwrap_or_default().to_vec(),
             ..*grid
         }
     };

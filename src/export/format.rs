@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub length: Option<usize>,
     /// Height and width of all grids, where they are alike.
     pub grid: Option<(usize, usize)>,
+    /// Values of a token: 1, or how many bits it is a list of.
+    pub values: usize,
     /// Side of the images in pixels, where the files say it and it is one.
     pub pixels: Option<u32>,
     /// Rows of a part that is full.

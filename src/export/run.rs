@@ -144,8 +144,8 @@ fn facts_of(settings: &Settings, source: &Source<'_>, index: &Index) -> Result<F
     let classes = &source.whole.classes;
     let labels = Labels::of(&index.names, classes, settings.label_map.as_deref())?;
     refuse_many_names(settings, labels.count())?;
-    let codes =
-        source.length.or(index.grid.filter(|_| source.codes.len() == 1).map(|(h, w)| h * w));
+    let codes = index.grid.filter(|_| source.codes.len() == 1).map(|(h, w)| h * w * source.values);
+    let codes = source.length.or(codes);
     let specials = [settings.bos, settings.eos, settings.class_tokens].iter().flatten().count();
     let length = codes.map(|codes| codes + specials);
     let ids = Ids::of(settings, source.codes.iter().sum(), labels.count())?;
@@ -156,6 +156,7 @@ fn facts_of(settings: &Settings, source: &Source<'_>, index: &Index) -> Result<F
         fields: settings.fields.clone().unwrap_or_default(),
         views: index.views_of_row(),
         grid: index.grid,
+        values: source.values,
         crops: source.ours,
         length,
         pixels: source.pixels,

@@ -6,12 +6,12 @@ use super::settings::{LevelChoice, Settings};
 use super::target::Target;
 use super::whole::Whole;
 use crate::audit::sources::Sources;
-use crate::audit::{Asked, BadRows, GridRow, TokenFile};
+use crate::audit::{Asked, BadRows, GridRow, MadeBy, TokenFile};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::hex;
 use crate::util::numbers::{count, counted};
-use crate::util::settings::{CODES, LEVELS, PARTIAL};
+use crate::util::settings::{CODES, LEVELS, PARTIAL, TO};
 use crate::util::text;
 
 /// The rows of an export, as far as footers say.
@@ -22,6 +22,8 @@ pub(super) struct Source<'a> {
     pub digest: String,
     /// By level, how many codes there are.
     pub codes: Vec<u64>,
+    /// Values of a token: 1, or how many bits it is a list of.
+    pub values: usize,
     /// Height and width of all grids, where the files say that they are alike.
     pub grid: Option<(usize, usize)>,
     /// Codes of a row's chosen levels, where they are alike and the files say how many.
@@ -49,15 +51,19 @@ impl<'a> Source<'a> {
         }
         let levels = levels_of(settings, &file)?;
         let codes = codes_of(settings, &file, levels)?;
+        let values = values_of(settings, &file)?;
         let digest = digest(&file, &whole)?;
         let ours =
             settings.columns.is_empty() && file.tables().all(|table| table.made_by.is_some());
         let grids: Vec<Option<(usize, usize)>> =
             (0..codes.len()).map(|level| grid_of(&file, level).filter(|_| ours)).collect();
-        let length = grids.iter().map(|grid| grid.map(|(height, width)| height * width)).sum();
+        let length =
+            grids.iter().map(|grid| grid.map(|(height, width)| height * width * values)).sum();
         let pixels = file.entries().get("vqtok.size").and_then(|size| size.parse().ok());
         let (rows, grid) = (file.row_count(), grids[0]);
-        Ok((Source { settings, rows, digest, codes, grid, length, ours, whole, pixels }, file))
+        let source =
+            Source { settings, rows, digest, codes, values, grid, length, ours, whole, pixels };
+        Ok((source, file))
     }
 
     /// Rows, as far as they can be counted.
@@ -153,6 +159,7 @@ fn asked(settings: &Settings, without_tokens: bool) -> Asked {
         beside: true,
         crops: settings.to == Target::FourM && !without_tokens,
         image: false,
+        values: 1,
         without_tokens,
         choosable: true,
     }
@@ -249,6 +256,40 @@ fn codes_of(settings: &Settings, file: &TokenFile, levels: usize) -> Result<Vec<
     match codes.iter().all(|codes| (1..=1 << 32).contains(codes)) {
         true => Ok(codes),
         false => Err(Error::setting(CODES, "must lie between 1 and 2^32")),
+    }
+}
+
+/// How many values a token has: as the files say. Refuses lists of bits where no reader takes them.
+fn values_of(settings: &Settings, file: &TokenFile) -> Result<usize> {
+    let values = |made_by: &MadeBy| made_by.values();
+    let mut tables = file.tables().map(|table| table.made_by.as_ref().map_or(1, values));
+    let values = tables.next().unwrap_or(1);
+    if tables.any(|other| other != values) {
+        return Err(Error::corrupt(&*settings.input, "has tokens of several numbers of bits"));
+    }
+    if values == 1 {
+        return Ok(values);
+    }
+    if !settings.to.traits().bits {
+        let able: Vec<_> = Target::ALL.iter().filter(|to| to.traits().bits).collect();
+        let able: Vec<String> = able.iter().map(ToString::to_string).collect();
+        return Err(Error::setting(
+            TO,
+            format!(
+                "{}: its readers take a number for a token, and here it is a list of {values} bits, \
+                 which {} can hold",
+                settings.to,
+                able.join(", ")
+            ),
+        ));
+    }
+    let specials = [settings.bos, settings.eos, settings.class_tokens];
+    match settings.vocab_offset > 0 || specials.iter().any(Option::is_some) {
+        true => Err(Error::setting(
+            TO,
+            format!("{}: ids can't be added where a token is a list of {values} bits", settings.to),
+        )),
+        false => Ok(values),
     }
 }
 

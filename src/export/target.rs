@@ -48,6 +48,8 @@ pub(super) struct Traits {
     pub stacked: bool,
     /// Whether all grids have to be alike.
     pub alike: bool,
+    /// Whether a token may be a list of bits.
+    pub bits: bool,
     pub files: Files,
 }
 
@@ -101,7 +103,8 @@ impl Target {
         };
         let stacked = matches!(self, Target::LlamaGen | Target::FourM);
         let alike = stacked || matches!(self, Target::Npy | Target::OpenMuse);
-        Traits { name, grids, stacked, alike, files }
+        let bits = matches!(self, Target::WebDataset | Target::Hf | Target::Npy);
+        Traits { name, grids, stacked, alike, bits, files }
     }
 }
 

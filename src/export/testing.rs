@@ -48,6 +48,7 @@ pub(super) fn facts(rows: &[Row], set: impl FnOnce(&mut Settings)) -> Facts {
     let labels = Labels::of(&names, &[], None).unwrap();
     let ids = Ids::of(&settings, 65_536, labels.count()).unwrap();
     Facts {
+        values: 1,
         ids,
         labels,
         captions: true,

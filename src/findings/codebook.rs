@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::bits::BitUse;
 use super::chance::{divergence, entropy};
 use super::drift::{Drift, Whole};
 use super::result::Remark;
@@ -73,7 +74,7 @@ pub(super) fn of(levels: &[LevelReport], uses: &Uses, other: Option<&Uses>) -> V
 }
 
 /// What is to be said of shards and of the other output.
-pub(super) fn remarks(codebook: &[Codebook], uses: &Uses) -> Vec<Remark> {
+pub(super) fn remarks((codebook, bits): (&[Codebook], &[BitUse]), uses: &Uses) -> Vec<Remark> {
     let mut remarks: Vec<Remark> = (uses.others.iter())
         .map(|(differs, (files, first))| Remark {
             about: "settings",
@@ -85,10 +86,12 @@ pub(super) fn remarks(codebook: &[Codebook], uses: &Uses) -> Vec<Remark> {
             ),
         })
         .collect();
-    let Some(level) = codebook.first() else { return remarks };
+    let of_codes = codebook.first().map(|level| (&level.shards, &level.against));
+    let of_bits = bits.first().map(|level| (&level.shards, &level.against));
+    let Some((shards, against)) = of_codes.or(of_bits) else { return remarks };
     let differs =
         |drift: &&Drift| drift.z.is_some_and(|z| z >= DEVIATIONS) && drift.divergence >= APART;
-    let odd: Vec<&Drift> = level.shards.iter().filter(differs).collect();
+    let odd: Vec<&Drift> = shards.iter().filter(differs).collect();
     if let Some(most) = odd.iter().max_by(|a, b| a.divergence.total_cmp(&b.divergence)) {
         let (mut of, more) = (most.of.clone(), odd.len() - 1);
         // A stretch of one shard has it at both ends.
@@ -107,7 +110,7 @@ pub(super) fn remarks(codebook: &[Codebook], uses: &Uses) -> Vec<Remark> {
             ),
         });
     }
-    remarks.extend(level.against.as_ref().map(|drift| other(drift, differs(&drift))));
+    remarks.extend(against.as_ref().map(|drift| other(drift, differs(&drift))));
     remarks
 }
 
@@ -155,7 +158,7 @@ fn zipf(ranks: &[(u64, u64)]) -> Option<f64> {
     Some(-sum(|x, y| x * y) / sum(|x, _| x * x) + 0.0)
 }
 
-fn places(patterns: &Patterns) -> Places {
+pub(super) fn places(patterns: &Patterns) -> Places {
     let mut all = Vec::new();
     for place in patterns.places() {
         all.resize(place.len(), 0.0);
@@ -172,7 +175,7 @@ fn places(patterns: &Patterns) -> Places {
 }
 
 /// The mutual information of neighbours, less what chance gives (Miller and Madow).
-fn neighbours(patterns: &Patterns) -> Option<f64> {
+pub(super) fn neighbours(patterns: &Patterns) -> Option<f64> {
     let mut below = Vec::new();
     let (mut above_sum, mut pair_sum, mut pairs, mut cells) = (0.0, 0.0, 0.0, [0.0; 2]);
     for row in patterns.pairs() {

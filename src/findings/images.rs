@@ -214,7 +214,8 @@ impl GrowingImages {
         let seen: Vec<(Look, [u8; 16])> = (rows.par_iter().zip(&pictures))
             .map(|(row, picture)| {
                 let size = ImageSize::of(row);
-                let grid = row.levels.first().map(|grid| match self.padding {
+                let grid = row.levels.first().map(Grid::numbered);
+                let grid = grid.as_deref().map(|grid| match self.padding {
                     Some(padding) => padding.grid([size.width, size.height], grid),
                     None => Cow::Borrowed(grid),
                 });

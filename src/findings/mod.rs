@@ -12,6 +12,7 @@
 //! a file once they are many, and are looked at through a map of it.
 
 mod align;
+mod bits;
 mod blocks;
 mod chance;
 mod cluster;
@@ -55,6 +56,7 @@ mod turned;
 mod twins;
 mod unlisted;
 
+pub use bits::BitUse;
 pub use codebook::{Codebook, Places};
 pub use codes::{CodePicture, CodePictures};
 pub use diff::Difference;

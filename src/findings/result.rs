@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use super::bits::BitUse;
 use super::codebook::Codebook;
 use super::codes::CodePictures;
 use super::reconstructions::{PrecisionFindings, Reconstructions};
@@ -38,8 +39,11 @@ pub struct Findings {
     pub expected_false_pairs: Option<f64>,
     /// What else there is to say, and what can't be told.
     pub remarks: Vec<Remark>,
-    /// Use of the codebook, by level.
+    /// Use of the codebook, by level. None where codes are too many to be counted: `bits` has the levels
+    /// then.
     pub codebook: Vec<Codebook>,
+    /// Use of the bits of codes, by level.
+    pub bits: Vec<BitUse>,
     /// Images of odd sizes, shapes and modes.
     pub sizes: Sizes,
     /// Images given up, and rows that can't be read.

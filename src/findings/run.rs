@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::bits;
 use super::codebook;
 use super::images::Images;
 use super::look::Looks;
@@ -18,7 +19,7 @@ use super::turned;
 use super::twins;
 use super::unlisted::Unlisted;
 use crate::audit::patterns::CommonCodes;
-use crate::audit::report::{self, AuditReport, Uses};
+use crate::audit::report::{self, AuditReport, BitsReport, Uses};
 use crate::audit::sources::Sources;
 use crate::audit::{Asked, BadRows, TokenFile};
 use crate::error::Result;
@@ -85,7 +86,7 @@ pub(crate) fn run(
     // What has no metadata has as many codes as its tokens need; the model knows better.
     let most = draw.as_ref().map_or(u64::MAX, |draw| draw.codes());
     let looks = Looks {
-        codes: report.levels.iter().map(|level| level.codes.min(most)).collect(),
+        codes: limits(&report).map(|codes| codes.min(most)).collect(),
         common: uses.patterns.first().map(CommonCodes::of),
         turned: settings.against.is_some(),
     };
@@ -100,8 +101,9 @@ pub(crate) fn run(
     let there = read_other(settings, &looks, draw, &report.made_by, observer)?;
     let other = there.images.as_ref();
     let codebook = codebook::of(&report.levels, &uses, there.uses.as_ref());
+    let bits = bits::of(&report.bits, &uses, there.uses.as_ref());
     let reference = other.and_then(|other| other.turned.as_ref());
-    let mut remarks = codebook::remarks(&codebook, &uses);
+    let mut remarks = codebook::remarks((&codebook, &bits), &uses);
     let otherwise = remarks.iter().any(|remark| remark.about == "against" && remark.finding);
     let turned = images.turned.as_ref().zip(reference);
     let turned = turned.map(|(set, reference)| match otherwise {
@@ -128,7 +130,13 @@ pub(crate) fn run(
     let unlisted = Unlisted::of(&images, &found.duplicates, doubtful(&found, &images));
     remarks.extend(unlisted.remarks());
     remarks.extend(unused_prefixes(settings, &images).map(note("keep")));
-    Ok(Findings { codebook, remarks, unlisted, ..found })
+    Ok(Findings { codebook, bits, remarks, unlisted, ..found })
+}
+
+/// By level, what codes are below.
+fn limits(report: &AuditReport) -> impl Iterator<Item = u64> + '_ {
+    let codes = report.levels.iter().map(|level| level.codes);
+    codes.chain(report.bits.iter().map(BitsReport::limit))
 }
 
 /// What there is to say of prefixes that no key begins with.
@@ -243,6 +251,7 @@ fn findings(
         expected_false_pairs: chance,
         remarks: twins.remarks,
         codebook: Vec::new(),
+        bits: Vec::new(),
         not_compared: twins.not_compared,
         unlisted: Unlisted::default(),
         sizes: sizes::find(images, enlarged_to(&report)),

@@ -125,7 +125,7 @@ impl Audit {
     }
 
     /// Draws the so many most used codes, alone and in their commonest neighbourhoods, at most 16,384,
-    /// where there is a model with a decoder. By default none.
+    /// where there is a model with a decoder, and codes are not too many to be counted. By default none.
     pub fn code_pictures(mut self, codes: usize) -> Audit {
         self.code_pictures = codes;
         self
@@ -225,7 +225,9 @@ impl Audit {
         let draw = drawing.as_mut().map(|drawing| drawing as &mut dyn Draw);
         let settings = Settings { save, ..self.settings.clone() };
         let mut findings = findings::run(&settings, draw, &mut Relay(observer))?;
-        if let Some(drawing) = drawing.as_mut().filter(|_| self.code_pictures > 0) {
+        // Bits have no pictures.
+        let wanted = self.code_pictures > 0 && findings.bits.is_empty();
+        if let Some(drawing) = drawing.as_mut().filter(|_| wanted) {
             let (input, levels) = (&self.settings.input, &findings.report.levels);
             let (wanted, relay) = (self.code_pictures, &mut Relay(observer));
             let pictures = codes::code_pictures(input, levels, wanted, drawing, relay)?;

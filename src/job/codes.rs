@@ -1,7 +1,7 @@
 //! Owns the codes of one image, and which of them a model can decode.
 
 use crate::engine::{CodeGrid, Encoded, Engine};
-use crate::model::config::Architecture;
+use crate::model::config::{Architecture, QuantizerConfig};
 
 /// The codes of one image: a grid for each level, the finest first. Most models have one level;
 /// hierarchical ones (VQ-VAE-2) add coarser grids, residual ones a grid of the same size for each
@@ -15,7 +15,8 @@ pub struct Codes {
 /// One level of an image's codes, `[height, width]`, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Grid {
-    /// Indices into the level's codebook.
+    /// Indices into the level's codebook; where a token is a list of bits, the bits of all tokens one
+    /// list behind the other ([`Tokenizer::bits`](super::tokenizer::Tokenizer::bits)).
     pub codes: Vec<u32>,
     /// Squared distance of each latent to its code; NaN where the model's quantizer has none. Not
     /// read in decoding, where it may be empty.
@@ -29,15 +30,11 @@ pub struct Grid {
 impl Codes {
     /// Of image `index` of a batch.
     pub(super) fn of(encoded: &Encoded, index: usize) -> Codes {
-        let grid = |level: &CodeGrid| {
-            let tokens = level.height * level.width;
-            let range = index * tokens..(index + 1) * tokens;
-            Grid {
-                codes: level.codes[range.clone()].to_vec(),
-                distances: level.distances[range].to_vec(),
-                height: level.height,
-                width: level.width,
-            }
+        let grid = |level: &CodeGrid| Grid {
+            codes: level.codes_of(index, encoded.count).to_vec(),
+            distances: level.distances_of(index).to_vec(),
+            height: level.height,
+            width: level.width,
         };
         Codes { levels: encoded.levels.iter().map(grid).collect() }
     }
@@ -70,23 +67,8 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
             "{given} levels of tokens where the model decodes {wanted}: was another model used?"
         ));
     }
-    if let Some(level) = codes.levels.iter().find(|l| {
-        // A grid may be of any numbers that a caller makes up.
-        l.height.checked_mul(l.width) != Some(l.codes.len())
-    }) {
-        return Some(format!(
-            "{} tokens for a grid of {} x {}",
-            level.codes.len(),
-            level.height,
-            level.width
-        ));
-    }
-    let count = config.quantizer.codes;
-    let all = codes.levels.iter().flat_map(|level| &level.codes);
-    if let Some(code) = all.copied().find(|&code| code as usize >= count) {
-        return Some(format!(
-            "token {code} is beyond the model's {count} codes: was another model used?"
-        ));
+    if let Some(why) = values_problem(codes, &config.quantizer) {
+        return Some(why);
     }
     let grids = codes.shape();
     let (height, width) = match config.picture(grids[0]) {
@@ -112,4 +94,30 @@ pub(super) fn problem(codes: &Codes, engine: &dyn Engine) -> Option<String> {
         }
         Ok(_) => None,
     }
+}
+
+/// Why there are more or fewer codes than grids have, or one that the quantizer hasn't.
+fn values_problem(codes: &Codes, quantizer: &QuantizerConfig) -> Option<String> {
+    let values = quantizer.values();
+    if let Some(level) = codes.levels.iter().find(|l| {
+        // A grid may be of any numbers that a caller makes up.
+        let tokens = l.height.checked_mul(l.width);
+        tokens.and_then(|tokens| tokens.checked_mul(values)) != Some(l.codes.len())
+    }) {
+        return Some(format!(
+            "{} {} for a grid of {} x {}{}",
+            level.codes.len(),
+            if values > 1 { "bits" } else { "tokens" },
+            level.height,
+            level.width,
+            if values > 1 { format!(" tokens of {values} bits") } else { String::new() }
+        ));
+    }
+    let count = quantizer.codes;
+    let mut all = codes.levels.iter().flat_map(|level| &level.codes);
+    let code = all.find(|&&code| code as usize >= count)?;
+    Some(match values {
+        1 => format!("token {code} is beyond the model's {count} codes: was another model used?"),
+        _ => format!("{code} among bits: was another model used?"),
+    })
 }

@@ -214,7 +214,8 @@ impl Decode {
             (None, _, None) => Vec::new(),
         };
         let (columns, strict) = (self.columns.clone(), self.grid.is_some());
-        Ok(Asked { columns, grids, strict, choosable: true, ..Asked::default() })
+        let values = config.quantizer.values();
+        Ok(Asked { columns, grids, values, strict, choosable: true, ..Asked::default() })
     }
 
     fn names(&self, rows: u64) -> Names {

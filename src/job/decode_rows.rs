@@ -136,7 +136,7 @@ impl<'a> Rows<'a> {
         guesses: &mut HashSet<usize>,
     ) {
         let level = &codes.levels[0];
-        let tokens = level.codes.len();
+        let tokens = level.height * level.width;
         if guesses.len() < 10 && guesses.insert(tokens) {
             let grid = (level.height, level.width);
             let (file, row) = (&*row.file, row.row);

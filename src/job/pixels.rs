@@ -9,7 +9,7 @@ use crate::data::resize::rules::ResizeRule;
 use crate::data::{Alpha, Buckets, Orientation, PillowVersion, Views};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::tokens::TOKENS_MAX;
+use crate::pipeline::tokens_max;
 use crate::util::settings::{BUCKETS, RESIZE, SIZE, VIEWS};
 
 /// What an image becomes before the model sees it. A setting that isn't given is the model's own; in
@@ -99,7 +99,7 @@ impl PixelSettings {
             let (w, h) = (width as usize, height as usize);
             let tokens = model.grid(h, w).and_then(|grids| {
                 let tokens = grids.iter().map(|(h, w)| h.saturating_mul(*w)).max().unwrap_or(0);
-                let max = TOKENS_MAX as usize;
+                let max = tokens_max(model);
                 let few = tokens <= max;
                 few.then_some(())
                     .ok_or_else(|| format!("{tokens} tokens, more than {max} of a row"))

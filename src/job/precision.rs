@@ -14,6 +14,7 @@ use crate::engine::reference::{Latents, Reference};
 use crate::engine::{self, DeviceChoice, PixelBatch, Precision};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::findings::{Margins, NotCompared, PrecisionFindings, TokenPair};
+use crate::model::config::QuantizerRule;
 use crate::util::settings::PRECISION_AUDIT;
 
 /// What computes tokens again.
@@ -153,12 +154,16 @@ impl<'a> Work<'a> {
             ..PrecisionFindings::default()
         };
         found.pairs = pairs(engines.iter().map(|(engine, _)| engine.to_string()));
-        let tokens = |row: &SampledRow| -> u64 {
-            row.codes.levels.iter().map(|level| level.codes.len() as u64).sum()
-        };
         let quantizer = &reference.config().quantizer;
-        let cost = sample.rows.iter().map(tokens).sum::<u64>()
-            * (quantizer.codes as u64 * quantizer.dim as u64).max(1);
+        let values = quantizer.values();
+        let tokens = |row: &SampledRow| -> u64 {
+            row.codes.levels.iter().map(|level| (level.codes.len() / values) as u64).sum()
+        };
+        // Signs are looked at by themselves.
+        let signs = matches!(quantizer.rule, QuantizerRule::Sign | QuantizerRule::SignHigh);
+        let codes = if signs { 1 } else { quantizer.codes as u64 };
+        let cost =
+            sample.rows.iter().map(tokens).sum::<u64>() * (codes * quantizer.dim as u64).max(1);
         let changed = found.pairs.iter().map(|_| Vec::new()).collect();
         Ok(Work {
             engines,
@@ -231,11 +236,13 @@ impl<'a> Work<'a> {
         let with_stored = (1..=engines).map(|engine| (0, engine));
         let pairs: Vec<_> = with_stored.chain((2..=engines).map(|engine| (1, engine))).collect();
         let levels = rows.first().map_or(0, |row| row.codes[0].levels.len());
+        // A token may be a list of bits.
+        let values = self.reference.config().quantizer.values();
         let mut general = vec![Vec::new(); levels];
         for row in rows {
             self.found.images += 1;
             for (general, level) in general.iter_mut().zip(&row.codes[0].levels) {
-                let tokens = level.codes.len();
+                let tokens = level.codes.len() / values;
                 let every =
                     (0..tokens).filter(|token| (self.seen + token).is_multiple_of(self.stride));
                 general.extend(every.map(|token| row.at * tokens + token));
@@ -250,8 +257,8 @@ impl<'a> Work<'a> {
                 let before: usize = of_pair.iter().map(Vec::len).sum();
                 let grids = row.codes[a].levels.iter().zip(&row.codes[b].levels);
                 for (of_level, (a, b)) in of_pair.iter_mut().zip(grids) {
-                    let first = row.at * a.codes.len();
-                    let codes = a.codes.iter().zip(&b.codes).enumerate();
+                    let first = row.at * a.codes.len() / values;
+                    let codes = a.codes.chunks(values).zip(b.codes.chunks(values)).enumerate();
                     of_level.extend(codes.filter(|(_, (a, b))| a != b).map(|(at, _)| first + at));
                 }
                 let after: usize = of_pair.iter().map(Vec::len).sum();

@@ -89,6 +89,7 @@ fn is_by(made_by: &MadeBy, engine: &dyn Engine, ours: &Digests) -> bool {
     // where the family has none, all that is left is the family and its number of codes.
     let config = engine.config();
     let same_codes = made_by.codes.is_none_or(|codes| codes == config.quantizer.codes as u64);
+    let same_codes = same_codes && made_by.bits.is_none_or(|d| d == config.quantizer.dim as u64);
     !config.parts().encoder()
         && made_by.codebook_sha256 == ours.codebook_sha256
         && made_by.family == config.family

@@ -15,7 +15,8 @@ use crate::data::prepare::{self, Pixels, Preparation};
 use crate::engine::{self, Decoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
-use crate::tokens::TOKENS_MAX;
+use crate::pipeline::tokens_max;
+use crate::tokens::CODES_MAX;
 use crate::util::settings::SIZE;
 use crate::util::text;
 
@@ -59,9 +60,21 @@ impl Tokenizer {
         &self.config().family
     }
 
-    /// The number of codes of a level's codebook: every code is below it.
+    /// The number of codes of a level's codebook: every code is below it; 2 where a token is a
+    /// [list of bits](Tokenizer::bits).
     pub fn codes(&self) -> usize {
         self.config().quantizer.codes
+    }
+
+    /// Bits of a token where it is a list of them, since a number of so many bits is beyond 32: codes of
+    /// a grid are the bits of its first token, then those of the next. None where a token is a number.
+    pub fn bits(&self) -> Option<usize> {
+        Some(self.config().quantizer.values()).filter(|&values| values > 1)
+    }
+
+    /// Whether codes are too many to be counted, so that statistics are of their bits.
+    pub(crate) fn counts_bits(&self) -> bool {
+        self.codes() as u64 > CODES_MAX || self.bits().is_some()
     }
 
     /// The number of levels that an image's codes have.
@@ -166,10 +179,11 @@ impl Tokenizer {
         let side = preparation.size.unwrap_or(0) as usize;
         let tokens = |&(h, w): &(usize, usize)| h.saturating_mul(w);
         match self.engine.grid(side, side).unwrap_or_default().iter().map(tokens).max() {
-            Some(tokens) if tokens > TOKENS_MAX as usize => Err(Error::setting(
+            Some(tokens) if tokens > tokens_max(self.config()) => Err(Error::setting(
                 SIZE,
                 format!(
-                    "{side} gives {tokens} tokens an image, more than the {TOKENS_MAX} of a row"
+                    "{side} gives {tokens} tokens an image, more than the {} of a row",
+                    tokens_max(self.config())
                 ),
             )),
             _ => Ok(preparation),

@@ -13,7 +13,8 @@ pub struct EncodedLevel {
     /// What went into the quantizer, `[B, D, h, w]` (dVAE: the logits); residual levels share what
     /// went into the first.
     pub latents: Tensor,
-    /// `[B, h, w]`, row-major; of several scales, each image's one after another.
+    /// `[B, h, w]`, row-major; of several scales, each image's one after another. `[B, h, w, D]` where a
+    /// token is a list of bits.
     pub codes: Vec<u32>,
     /// Squared distances, same order; NaN where the rule has none.
     pub distances: Vec<f32>,
@@ -21,10 +22,10 @@ pub struct EncodedLevel {
     pub unusable: Option<String>,
 }
 
-/// One level of codes to decode, `[B, h, w]` row-major.
+/// One level of codes to decode, `[B, h, w]` row-major; `[B, h, w, D]` where a token is a list of bits.
 #[derive(Debug, Clone, Copy)]
 pub struct CodeLevel<'a> {
-    /// `B * height * width` codes.
+    /// `B * height * width` codes, or lists of bits.
     pub codes: &'a [u32],
     /// h, in tokens.
     pub height: usize,
@@ -100,7 +101,7 @@ pub(crate) fn lookup_map(
 ) -> Result<Tensor> {
     let (height, width) = levels.first().map_or((0, 0), |level| (level.height, level.width));
     for level in levels {
-        if level.codes.len() != batch * height * width {
+        if level.codes.len() != batch * height * width * quantizer.config().values() {
             return Err(Error::invalid(format!(
                 "{} codes for {batch} grids of {height}x{width}",
                 level.codes.len()

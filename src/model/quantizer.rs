@@ -232,8 +232,8 @@ impl VectorQuantizer {
         })
     }
 
-    /// Codes of the latents `z`, `[T, channels]` row-major, and the squared distance of each to its
-    /// code (between the normalised vectors for `l2-normalised`; NaN for rules without one).
+    /// Codes of the latents `z`, `[T, channels]` row-major (`[T, D]` bits where a token is a list of
+    /// them, channel 0 first), and the squared distance of each to its code (between the normalised vectors for `l2-normalised`; NaN for rules without one).
     pub(crate) fn quantize(
         &self,
         mut z: Vec<f32>,
@@ -263,6 +263,9 @@ impl VectorQuantizer {
         }
         let found = match (&self.search, rule) {
             (Some(table), _) => table.search(&z),
+            (None, QuantizerRule::Sign | QuantizerRule::SignHigh) if self.config.values() > 1 => {
+                z.iter().map(|&x| u32::from(x > 0.0)).collect()
+            }
             (None, QuantizerRule::Sign) => z.chunks_exact(dim).map(sign_bits).collect(),
             (None, QuantizerRule::SignHigh) => z.chunks_exact(dim).map(sign_bits_high).collect(),
             (None, _) => z.chunks_exact(codes).map(argmax_first).collect(),
@@ -277,7 +280,7 @@ impl VectorQuantizer {
                     .map(|(z, &k)| squared_distance(z, &codebook[k as usize * dim..][..dim]))
                     .collect()
             }
-            _ => vec![f32::NAN; found.len()],
+            _ => vec![f32::NAN; found.len() / self.config.values()],
         };
         Ok((found, distances))
     }
@@ -305,6 +308,9 @@ impl VectorQuantizer {
         }
         if self.lookup.is_none() && !matches!(rule, QuantizerRule::Sign | QuantizerRule::SignHigh) {
             return Err(Error::invalid("this model has no codebook to look codes up in"));
+        }
+        if self.config.values() > 1 {
+            return Ok(codes.iter().map(|&bit| if bit == 1 { 1.0 } else { -1.0 }).collect());
         }
         let mut vectors = Vec::with_capacity(codes.len() * dim);
         for &code in codes {

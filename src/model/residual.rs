@@ -186,7 +186,7 @@ impl ResidualQuantizer {
             return self.lookup_parts(levels);
         }
         if let Some(scales) = &self.scales {
-            let images = levels[0].chunks((grid.0 * grid.1).max(1));
+            let images = levels[0].chunks((grid.0 * grid.1 * self.config.values()).max(1));
             let maps = images.map(|codes| scales.lookup(codes, grid, &self.levels[0]));
             return Ok(maps.collect::<Result<Vec<_>>>()?.concat());
         }

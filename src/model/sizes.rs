@@ -11,7 +11,7 @@ const LEVELS_MAX: usize = 16;
 const CODES_MAX: usize = 1 << 24;
 
 /// Bits of a code at most.
-const BITS_MAX: usize = 32;
+const BITS_MAX: usize = 256;
 
 /// Pixels along the side of a patch at most: kernels take windows of three.
 const PATCH_MAX: usize = 8;
@@ -222,10 +222,11 @@ fn check_quantizer(q: &QuantizerConfig) -> Result<(), String> {
     positive(&[("codes", q.codes), ("dim", q.dim)])?;
     match q.rule {
         QuantizerRule::Sign | QuantizerRule::SignHigh
-            if q.dim > BITS_MAX || q.codes != 1 << q.dim =>
+            if q.dim > BITS_MAX || q.codes != if q.values() > 1 { 2 } else { 1 << q.dim } =>
         {
             Err(format!(
-                "{} codes of {} bits: at most {BITS_MAX} bits, two to their power codes",
+                "{} codes of {} bits: at most {BITS_MAX} bits, two to their power codes up to \
+                 {NUMBERED_BITS_MAX} of them, and 2 beyond, where tokens are lists of bits",
                 q.codes, q.dim
             ))
         }

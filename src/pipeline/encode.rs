@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::identity::tokens_max;
 use super::planned::Task;
 use super::row::Rows;
 use super::settings::Settings;
 use crate::data::prepare::Prepared;
 use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
-use crate::tokens::{FailureRow, PlanRow, TOKENS_MAX, TokenRow};
+use crate::tokens::{FailureRow, PlanRow, TokenRow};
 use crate::util::panics;
 use crate::util::worker_pool::{TaskHandle, WaitOutcome};
 
@@ -145,11 +146,12 @@ fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
         let reason = match engine.grid(height, width) {
             Err(reason) => Some(reason),
             Ok(grids) => {
-                let too_many = |&(h, w): &(usize, usize)| h.saturating_mul(w) > TOKENS_MAX as usize;
+                let max = tokens_max(engine.config());
+                let too_many = |&(h, w): &(usize, usize)| h.saturating_mul(w) > max;
                 grids.into_iter().find(too_many).map(|(h, w)| {
                     format!(
                         "{width}x{height} pixels give a grid of {w}x{h} tokens, more than the \
-                     {TOKENS_MAX} of a row; resize images to a smaller size"
+                     {max} of a row; resize images to a smaller size"
                     )
                 })
             }

@@ -4,7 +4,7 @@ use crate::data::prepare::Preparation;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
-use crate::tokens::{Identity, LevelLayout, Preprocessing, Scales, TokenizerId};
+use crate::tokens::{Identity, LevelLayout, Preprocessing, Scales, TOKENS_MAX, TokenizerId};
 use crate::util::settings::SIZE;
 
 /// What an output is made with: engine, preparation and layout; labels are first folders. Equal identities and inputs give
@@ -47,14 +47,22 @@ pub fn identity(
                 residual: index > 0 && config.quantizer.depth > 1,
                 book: index > 0 && config.quantizer.books > 1,
                 scales: scales(config, grid),
-                ..LevelLayout::new(config.quantizer.codes as u64, grid)
+                ..match config.quantizer.values() {
+                    1 => LevelLayout::new(config.quantizer.codes as u64, grid),
+                    bits => LevelLayout::of_bits(bits as u64, grid),
+                }
             })
             .collect(),
-        precision: engine.precision().as_str().into(),
+        precision: engine.precision_word().into(),
         device: engine.device_kind().into(),
         shard_rows: shard_rows as u64,
         version: env!("CARGO_PKG_VERSION").into(),
     })
+}
+
+/// Tokens of a grid at most: a row takes so many values.
+pub(crate) fn tokens_max(config: &ModelConfig) -> usize {
+    TOKENS_MAX as usize / config.quantizer.values()
 }
 
 /// The scales of each grid that rows can have, where codes are of several.

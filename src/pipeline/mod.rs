@@ -23,6 +23,7 @@ pub use events::Event;
 pub(crate) use events::Observer;
 pub(crate) use given_up::give_up;
 pub use identity::identity;
+pub(crate) use identity::tokens_max;
 pub(crate) use planned::{image_at, image_of, row_of};
 pub use run::run;
 pub use settings::{DECODE_TIME_MAX, OnError, Settings, Sizes, Summary};

@@ -38,15 +38,11 @@ impl Rows {
 
     /// The row of view `index` of a batch.
     fn row(&self, plan: PlanRow, prepared: &Prepared, encoded: &Encoded, index: usize) -> TokenRow {
-        let grid = |level: &CodeGrid| {
-            let tokens = level.height * level.width;
-            let range = index * tokens..(index + 1) * tokens;
-            TokenGrid {
-                codes: level.codes[range.clone()].to_vec(),
-                distances: level.distances[range].to_vec(),
-                height: level.height as i32,
-                width: level.width as i32,
-            }
+        let grid = |level: &CodeGrid| TokenGrid {
+            codes: level.codes_of(index, encoded.count).to_vec(),
+            distances: level.distances_of(index).to_vec(),
+            height: level.height as i32,
+            width: level.width as i32,
         };
         TokenRow {
             label: self.labels.label_beside(plan.label.as_deref(), &plan.key).map(str::to_string),

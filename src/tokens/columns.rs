@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array,
-    Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt16Array, UInt32Array,
+    Int32Array, Int64Array, ListArray, RecordBatch, StringArray, UInt8Array, UInt16Array,
+    UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::error::ArrowError;
@@ -15,7 +16,8 @@ use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
 use super::classes::Classes;
-use super::identity::{Identity, LevelLayout};
+use super::identity::Identity;
+use super::level_layout::LevelLayout;
 use super::rows::{FailureRow, TokenGrid, TokenRow};
 use super::schema;
 use crate::error::{Error, Result};
@@ -57,12 +59,14 @@ impl PendingRow {
         }
         for (grid, layout) in row.levels.iter().zip(&identity.levels) {
             let (height, width) = (grid.height, grid.width);
-            let tokens = i64::from(height) * i64::from(width);
-            if height <= 0 || width <= 0 || grid.codes.len() as i64 != tokens {
+            let values = layout.values() as i64;
+            let all = (i64::from(height) * i64::from(width)).saturating_mul(values);
+            if height <= 0 || width <= 0 || grid.codes.len() as i64 != all {
                 let count = grid.codes.len();
-                return Err(wrong(format!("{count} codes came for a grid of {height} x {width}")));
+                let what = if values > 1 { "bits" } else { "codes" };
+                return Err(wrong(format!("{count} {what} came for a grid of {height} x {width}")));
             }
-            if tokens > TOKENS_MAX {
+            if all > TOKENS_MAX {
                 return Err(wrong(format!("a grid of {height} x {width} is too large to write")));
             }
             if layout
@@ -86,20 +90,29 @@ impl PendingRow {
         Ok(PendingRow {
             label_id,
             quantization_error: mean_distance(&row.levels[last]),
-            unique_codes: row.levels[0].codes.iter().collect::<HashSet<_>>().len() as i32,
+            unique_codes: unique(&row.levels[0].codes, identity.levels[0].values()),
             grid_hash: grid_hash(&row.levels),
             row,
         })
     }
 }
 
+/// Different tokens, of so many values each.
+fn unique(codes: &[u32], values: usize) -> i32 {
+    match values {
+        1 => codes.iter().collect::<HashSet<_>>().len() as i32,
+        values => codes.chunks(values).collect::<HashSet<_>>().len() as i32,
+    }
+}
+
 /// Mean over the tokens of |z - e|^2; None where a distance is unknown.
 fn mean_distance(grid: &TokenGrid) -> Option<f32> {
-    if grid.distances.len() != grid.codes.len() || grid.distances.iter().any(|d| d.is_nan()) {
+    let tokens = grid.height as usize * grid.width as usize;
+    if grid.distances.len() != tokens || grid.distances.iter().any(|d| d.is_nan()) {
         return None;
     }
     let sum: f64 = grid.distances.iter().map(|&d| f64::from(d)).sum();
-    Some((sum / grid.codes.len() as f64) as f32)
+    Some((sum / tokens as f64) as f32)
 }
 
 /// The first half of sha256 over, level by level, the codes and then height and width, each a
@@ -189,7 +202,10 @@ fn token_column(
 ) -> Result<ArrayRef, ArrowError> {
     let grids = || rows.iter().map(|r| &r.row.levels[index].codes);
     let codes = grids().flatten().copied();
-    let values: ArrayRef = if level.codes <= 1 << 16 {
+    let values: ArrayRef = if level.values() > 1 {
+        // Bits, by `LevelStatistics::add`.
+        Arc::new(UInt8Array::from_iter_values(codes.map(|bit| bit as u8)))
+    } else if level.codes <= 1 << 16 {
         // Codes are below K by `LevelStatistics::add`, so a wider one is a bug that must not wrap.
         let narrow = codes.map(|code| {
             u16::try_from(code)
@@ -199,9 +215,9 @@ fn token_column(
     } else {
         Arc::new(UInt32Array::from_iter_values(codes))
     };
-    let item = schema::token_item(level.codes);
-    Ok(match level.tokens() {
-        Some(tokens) => Arc::new(FixedSizeListArray::try_new(item, tokens as i32, values, None)?),
+    let item = schema::token_item(level);
+    Ok(match level.row_values() {
+        Some(count) => Arc::new(FixedSizeListArray::try_new(item, count as i32, values, None)?),
         None => {
             let offsets = OffsetBuffer::from_lengths(grids().map(Vec::len));
             Arc::new(ListArray::try_new(item, offsets, values, None)?)

@@ -50,7 +50,7 @@ fn dtype(kind: &DataType) -> String {
 mod tests {
     use super::*;
     use crate::tokens::classes::ClassCollector;
-    use crate::tokens::identity::LevelLayout;
+    use crate::tokens::level_layout::LevelLayout;
     use crate::tokens::schema;
 
     #[test]

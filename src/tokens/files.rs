@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::identity::Identity;
 use super::{commit, schema};
 use crate::error::Result;
 use crate::storage;
@@ -28,10 +29,11 @@ impl Sidecar {
         }
     }
 
-    /// Its schema word.
-    pub(crate) const fn schema(self) -> &'static str {
+    /// Its schema word in an output.
+    pub(crate) fn schema(self, identity: &Identity) -> &'static str {
         match self {
             Sidecar::Failures => schema::FAILURES,
+            Sidecar::Codebook if identity.counts_bits() => schema::CODEBOOK_OF_BITS,
             Sidecar::Codebook => schema::CODEBOOK,
         }
     }

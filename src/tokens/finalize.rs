@@ -11,7 +11,7 @@ use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, all_committed, shard_pa
 use super::foreign_shards::refuse_foreign;
 use super::identity::Identity;
 use super::plan::{Plan, PlanFile};
-use super::stats::Statistics;
+use super::stats::{LevelStatistics, Statistics};
 use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
@@ -113,20 +113,32 @@ pub struct CodebookSummary {
     pub levels: Vec<LevelSummary>,
 }
 
-/// The use of one level's codes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// The use of one level's codes; where these are too many to be counted, of their bits.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LevelSummary {
-    /// K.
+    /// K; 2 where a token is a list of bits.
     pub codes: u64,
     /// Tokens.
     pub tokens: u64,
-    /// Codes used at least once.
-    pub used: u64,
+    /// Codes used at least once. None where bits are counted, as the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
     /// Entropy H of their use, to a millionth of a bit.
-    pub entropy_bits: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy_bits: Option<f64>,
     /// 2^H, to a millionth.
-    pub perplexity: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
+    /// D, where bits are counted. None where codes are, as the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u64>,
+    /// Bits that are 0 in some tokens and 1 in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_varying: Option<u64>,
+    /// The bits' entropies, summed, to a millionth of a bit: codes have at most as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_entropy_sum: Option<f64>,
 }
 
 /// One partition in the summary.
@@ -340,22 +352,12 @@ fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
     }
     let path = dir.join(CODEBOOK_FILE);
     let entries = vec![
-        KeyValue::new("vqtok.schema".into(), schema::CODEBOOK.to_string()),
+        KeyValue::new("vqtok.schema".into(), Sidecar::Codebook.schema(identity).to_string()),
         KeyValue::new("vqtok.identity_sha256".into(), identity.digest()),
         KeyValue::new("vqtok.plan_sha256".into(), plan.digest().to_string()),
     ];
     commit::replace_durably(&path, &statistics.encode(&path, true, entries)?)?;
-    let round = |x: f64| (x * 1e6).round() / 1e6;
-    let levels = statistics.levels.iter().zip(&identity.levels).map(|(level, layout)| {
-        let entropy_bits = level.entropy_bits();
-        LevelSummary {
-            codes: layout.codes,
-            tokens: level.tokens() as u64,
-            used: level.used() as u64,
-            entropy_bits: round(entropy_bits),
-            perplexity: round(entropy_bits.exp2()),
-        }
-    });
+    let levels = statistics.levels.iter().map(LevelStatistics::summary);
     let (first, appended) = plans(plan)?;
     let schema = if appended.is_empty() { schema::DATASET } else { schema::DATASET_OF_PLANS };
     Ok(DatasetSummary {

@@ -1,19 +1,16 @@
 //! Owns what makes two runs the same data set: tokenizer, preprocessing, layout, program.
 //! Must not know: files, how any of it was computed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::level_layout::LevelLayout;
 use crate::error::{Error, Result};
 use crate::util::hex::sha256_hex;
 use crate::util::json_diff::{self, Names};
 use crate::util::settings::{self, SHARD_ROWS, SIZE};
 use crate::util::text;
-
-/// The largest codebook that is counted: statistics hold one counter a code in memory.
-pub(crate) const CODES_MAX: u64 = 1 << 24;
 
 /// Grids of a row at most.
 pub(crate) const LEVELS_MAX: usize = 16;
@@ -53,7 +50,7 @@ pub struct TokenizerId {
     pub weights_sha256: String,
     /// Hex sha256 of the codebook alone; empty where the quantizer has none (LFQ).
     pub codebook_sha256: String,
-    /// K of the first level.
+    /// K of the first level; 2 where a token is a list of bits.
     pub codes: u64,
     /// D, the length of a code.
     pub dim: u64,
@@ -106,44 +103,12 @@ impl Preprocessing {
     }
 }
 
-/// The scales (h, w) of each grid that rows can have, as `1x680`.
-pub(crate) type Scales = BTreeMap<String, Vec<[usize; 2]>>;
-
-/// One grid of a row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LevelLayout {
-    /// K: codes are below it.
-    pub codes: u64,
-    /// `[h, w]` in tokens where every image has the same; None where grids vary.
-    pub grid: Option<[u32; 2]>,
-    /// Whether it holds what the levels before it left over, rather than a coarser grid. Written
-    /// only where it does.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub residual: bool,
-    /// Whether it holds the codes of another book, for its own part of every latent, beside the first
-    /// level's. Written only where it does.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub book: bool,
-    /// Where a row holds the codes of several scales one after another, these. None where it holds
-    /// one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scales: Option<Scales>,
-}
-
-impl LevelLayout {
-    /// A level that stands for itself.
-    pub fn new(codes: u64, grid: Option<[u32; 2]>) -> LevelLayout {
-        LevelLayout { codes, grid, residual: false, book: false, scales: None }
-    }
-
-    /// Tokens of a row where that is fixed.
-    pub fn tokens(&self) -> Option<usize> {
-        self.grid.map(|[height, width]| height as usize * width as usize)
-    }
-}
-
 impl Identity {
+    /// Whether statistics are of bits rather than of codes.
+    pub(super) fn counts_bits(&self) -> bool {
+        self.levels.iter().any(|level| level.bits.is_some())
+    }
+
     /// Width and height of every bucket, in their order; None where images go into none.
     ///
     /// # Errors
@@ -189,18 +154,20 @@ impl Identity {
             ));
         }
         for level in &self.levels {
-            if level.codes == 0 || level.codes > CODES_MAX {
-                return Err(Error::invalid(format!(
-                    "a codebook has 1 to {CODES_MAX} codes, this one {}",
-                    level.codes
-                )));
+            level.check()?;
+            if level.bits != self.levels[0].bits {
+                return Err(Error::invalid("levels of codes and levels of bits"));
             }
+            let values = level.values() as u64;
             if let Some([height, width]) = level.grid
-                && (height == 0 || width == 0 || u64::from(height) * u64::from(width) > 1 << 22)
+                && (height == 0
+                    || width == 0
+                    || u64::from(height) * u64::from(width) * values > 1 << 22)
             {
                 return Err(Error::invalid(format!(
-                    "a grid of {height}x{width} tokens doesn't fit into a row, which takes 1 to {}; \
+                    "a grid of {height}x{width} tokens{} doesn't fit into a row, which takes 1 to {}; \
                      take a smaller {SIZE}",
+                    if values > 1 { format!(" of {values} bits each") } else { String::new() },
                     crate::util::numbers::count(1_u64 << 22)
                 )));
             }
@@ -400,10 +367,23 @@ pub(crate) mod tests {
     fn impossible_layouts_are_refused() {
         let good = identity(512, Some([4, 4]), 10);
         good.check().unwrap();
+        for level in [LevelLayout::new(1 << 32, None), LevelLayout::of_bits(256, Some([128, 128]))]
+        {
+            let mut wide = identity(level.codes, None, 10);
+            assert_eq!(wide.levels[0].codes, level.codes);
+            wide.levels = vec![level];
+            wide.check().unwrap();
+        }
         for spoil in [
             (|i: &mut Identity| i.levels.clear()) as fn(&mut Identity),
             |i| i.levels[0].grid = Some([0, 4]),
             |i| i.levels[0].codes = 0,
+            |i| (i.tokenizer.codes, i.levels[0].codes) = ((1 << 24) + 1, (1 << 24) + 1),
+            |i| i.levels[0].bits = Some(9),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(32, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(257, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (1 << 33, LevelLayout::new(1 << 33, None)),
+            |i| (i.tokenizer.codes, i.levels[0]) = (2, LevelLayout::of_bits(40, Some([512, 256]))),
             |i| i.tokenizer.codes = 7,
             |i| i.shard_rows = 0,
             |i| i.levels[0].residual = true,

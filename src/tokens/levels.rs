@@ -1,6 +1,6 @@
 //! Owns what the levels of a row are called: columns and metadata. Must not know: what is in them.
 
-use super::identity::LevelLayout;
+use super::level_layout::LevelLayout;
 
 /// The names of one level.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) struct LevelNames {
     pub grid_width: String,
     /// The metadata that says K.
     pub codes_entry: String,
+    /// The metadata that says D where bits are counted.
+    pub bits_entry: String,
     /// The metadata that says its grid.
     pub grid_entry: String,
 }
@@ -31,6 +33,7 @@ pub(super) fn names(levels: &[LevelLayout]) -> Vec<LevelNames> {
         grid_height: format!("grid{suffix}_height"),
         grid_width: format!("grid{suffix}_width"),
         codes_entry: format!("vqtok.codes{suffix}"),
+        bits_entry: format!("vqtok.bits{suffix}"),
         grid_entry: format!("vqtok.grid{suffix}"),
     });
     named.collect()

@@ -15,7 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::commit::TempFile;
-use super::identity::LevelLayout;
+use super::level_layout::LevelLayout;
 use super::levels;
 use crate::error::{Error, Result};
 use crate::util::parquet_errors::told;
@@ -34,6 +34,8 @@ pub(crate) const TOKENS_WITHOUT_IDS: &str = "tokens.v1";
 pub(crate) const FAILURES: &str = "failures.v1";
 /// Schema word of codebook sidecars and `codebook.parquet`.
 pub(crate) const CODEBOOK: &str = "codebook.v1";
+/// Schema word of the same where bits are counted, of codebooks too large for a counter a code.
+pub(crate) const CODEBOOK_OF_BITS: &str = "codebook.v2";
 /// Schema word of `dataset.json`.
 pub(crate) const DATASET: &str = "dataset.v1";
 /// Schema word of the `dataset.json` of an output that images were appended to.
@@ -41,7 +43,7 @@ pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 9] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 10] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),
@@ -49,6 +51,7 @@ pub(crate) const DESCRIPTIONS: [(&str, &str); 9] = [
     (TOKENS_WITHOUT_IDS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
+    (CODEBOOK_OF_BITS, include_str!("../../schemas/codebook.v2.json")),
     (DATASET, include_str!("../../schemas/dataset.v1.json")),
     (DATASET_OF_PLANS, include_str!("../../schemas/dataset.v2.json")),
 ];
@@ -98,20 +101,25 @@ pub(crate) fn plan_of_buckets() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The type of one token: u16 up to 65,536 codes, u32 above.
-pub(crate) fn token_type(codes: u64) -> DataType {
-    if codes <= 1 << 16 { DataType::UInt16 } else { DataType::UInt32 }
+/// The type of one value of a level: u16 up to 65,536 codes, u32 above, u8 where tokens are lists of
+/// bits.
+fn token_type(level: &LevelLayout) -> DataType {
+    match level.codes {
+        _ if level.values() > 1 => DataType::UInt8,
+        ..=0x1_0000 => DataType::UInt16,
+        _ => DataType::UInt32,
+    }
 }
 
 /// The field inside the lists of tokens.
-pub(crate) fn token_item(codes: u64) -> Arc<Field> {
-    Arc::new(field("element", token_type(codes)))
+pub(crate) fn token_item(level: &LevelLayout) -> Arc<Field> {
+    Arc::new(field("element", token_type(level)))
 }
 
 fn token_column(name: &str, level: &LevelLayout) -> Field {
-    let item = token_item(level.codes);
-    match level.tokens() {
-        Some(tokens) => field(name, DataType::FixedSizeList(item, tokens as i32)),
+    let item = token_item(level);
+    match level.row_values() {
+        Some(count) => field(name, DataType::FixedSizeList(item, count as i32)),
         None => field(name, DataType::List(item)),
     }
 }
@@ -173,6 +181,17 @@ pub(crate) fn codebook() -> SchemaRef {
     Arc::new(Schema::new(vec![
         field("level", DataType::Int32),
         field("code", DataType::Int32),
+        field("count", DataType::Int64),
+        nullable("distance_sum", DataType::Float64),
+    ]))
+}
+
+/// Columns of the same where bits are counted.
+pub(crate) fn codebook_of_bits() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        field("level", DataType::Int32),
+        field("bit", DataType::Int32),
+        field("value", DataType::Int32),
         field("count", DataType::Int64),
         nullable("distance_sum", DataType::Float64),
     ]))
@@ -337,6 +356,7 @@ mod tests {
         let level = LevelLayout::new;
         let fixed = [level(512, Some([4, 4]))];
         let variable = [level(1 << 18, None)];
+        let bits = [LevelLayout::of_bits(40, Some([4, 4]))];
         let two = [level(512, Some([8, 8])), level(512, Some([4, 4]))];
         let deeper = LevelLayout { residual: true, ..fixed[0].clone() };
         let residual = [fixed[0].clone(), deeper.clone(), deeper];
@@ -345,10 +365,12 @@ mod tests {
         assert_eq!(described(PLAN_OF_BUCKETS, true, [0, 0]), written(&plan_of_buckets()));
         assert_eq!(described(FAILURES, true, [0, 0]), written(&failures()));
         assert_eq!(described(CODEBOOK, true, [0, 0]), written(&codebook()));
+        assert_eq!(described(CODEBOOK_OF_BITS, true, [0, 0]), written(&codebook_of_bits()));
         for word in [TOKENS, TOKENS_WITHOUT_IDS] {
             assert_eq!(described(word, false, [0, 0]), written(&tokens(&fixed, word)));
             assert_eq!(described(word, false, [0, 0]), written(&tokens(&variable, word)));
             assert_eq!(described(word, true, [0, 0]), written(&tokens(&two, word)));
+            assert_eq!(described(word, false, [0, 0]), written(&tokens(&bits, word)));
             assert_eq!(described(word, false, [2, 0]), written(&tokens(&residual, word)));
         }
         let book = LevelLayout { book: true, ..fixed[0].clone() };
@@ -368,5 +390,8 @@ mod tests {
             DataType::FixedSizeList(item(DataType::UInt32), 8)
         );
         assert_eq!(kind(512, None), DataType::List(item(DataType::UInt16)));
+        let bits = tokens(&[LevelLayout::of_bits(40, Some([4, 2]))], TOKENS);
+        let bits = bits.field(4).data_type();
+        assert_eq!(*bits, DataType::FixedSizeList(item(DataType::UInt8), 320));
     }
 }

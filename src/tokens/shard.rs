@@ -13,7 +13,8 @@ use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
 use super::files::{FOLDERS, Sidecar, shard_path};
 use super::folder_lock::FolderLock;
-use super::identity::{Identity, LevelLayout, Preprocessing, Scales};
+use super::identity::{Identity, Preprocessing};
+use super::level_layout::{LevelLayout, Scales};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
@@ -119,7 +120,11 @@ impl PartitionWriter {
         let writer = ArrowWriter::try_new(temp, columns, Some(properties))
             .map_err(schema::parquet_error(&path))?;
         // Where grids vary, a row is taken for 4096 tokens: a picture of 1024 at factor 16.
-        let tokens = identity.levels.iter().map(|l| l.tokens().unwrap_or(4096)).sum::<usize>();
+        let tokens = identity
+            .levels
+            .iter()
+            .map(|l| l.row_values().unwrap_or(4096 * l.values()))
+            .sum::<usize>();
         let group_rows_max = (GROUP_TOKENS / tokens.max(1)).max(BATCH_ROWS);
         Ok(PartitionWriter {
             dir: dir.to_path_buf(),
@@ -263,7 +268,7 @@ impl PartitionWriter {
     /// Metadata of a sidecar.
     fn sidecar_entries(&self, kind: Sidecar) -> Vec<KeyValue> {
         vec![
-            KeyValue::new("vqtok.schema".into(), kind.schema().to_string()),
+            KeyValue::new("vqtok.schema".into(), kind.schema(&self.identity).to_string()),
             KeyValue::new("vqtok.identity_sha256".into(), self.identity.digest()),
             KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
         ]
@@ -327,6 +332,10 @@ fn shard_entries(plan: &Plan, partition: usize, ordinals: &Range<i64>) -> Vec<Ke
         ("vqtok.scales", identity.levels[0].scales.as_ref().map(scales)),
     ];
     entries.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
+    let bits = names.iter().zip(&identity.levels);
+    let bits =
+        bits.filter_map(|(names, level)| Some((&*names.bits_entry, level.bits?.to_string())));
+    entries.extend(bits);
     for (names, level) in names.iter().zip(&identity.levels).skip(1) {
         entries.push((&names.codes_entry, level.codes.to_string()));
         entries.push((&names.grid_entry, grid(level)));

@@ -44,6 +44,24 @@ def beside(level, n):
     return "_top"
 
 
+def values_of(level):
+    """Values of a token: 1, or how many bits it is a list of."""
+    return level["bits"] if "bits" in level and level["codes"] == 2 else 1
+
+
+def tokens_of(values, level):
+    """Tokens as numbers, or as tuples of bits."""
+    bits = values_of(level)
+    return list(zip(*[iter(values)] * bits, strict=True)) if bits > 1 else values
+
+
+def bits_of(token, level):
+    """(bit, value) of a token whose bits are counted."""
+    if isinstance(token, tuple):
+        return list(enumerate(token))
+    return [(bit, token >> bit & 1) for bit in range(level["bits"])]
+
+
 def described(word, levels):
     columns = json.loads((SCHEMAS / f"{word}.json").read_text())["columns"]
     residual, books = (sum(kind in level for level in levels) for kind in ("residual", "book"))
@@ -73,9 +91,10 @@ def check_schema(schema, word, identity):
             continue
         level = levels[suffixes(levels).index(column["name"].removeprefix("tokens"))]
         kind = pa.uint16() if level["codes"] <= 65536 else pa.uint32()
+        kind = pa.uint8() if values_of(level) > 1 else kind
         item = pa.field("element", kind, nullable=False)
         if level["grid"]:
-            assert field.type == pa.list_(item, level["grid"][0] * level["grid"][1]), field
+            assert field.type == pa.list_(item, level["grid"][0] * level["grid"][1] * values_of(level)), field
         else:
             assert field.type == pa.list_(item), field
 
@@ -87,13 +106,13 @@ def check_rows(table, levels, classes):
             known = classes is not None and row["label"] is not None
             assert row["label_id"] == (classes.index(row["label"]) if known else None), row["key"]
         data = b""
-        for suffix in suffixes(levels):
+        for suffix, level in zip(suffixes(levels), levels, strict=True):
             tokens, height, width = f"tokens{suffix}", f"grid{suffix}_height", f"grid{suffix}_width"
-            assert len(row[tokens]) == row[height] * row[width]
+            assert len(row[tokens]) == row[height] * row[width] * values_of(level)
             data += struct.pack(f"<{len(row[tokens])}I", *row[tokens])
             data += struct.pack("<II", row[height], row[width])
         assert hashlib.sha256(data).digest()[:16] == row["grid_hash"], row["key"]
-        assert len(set(row["tokens"])) == row["unique_codes"], row["key"]
+        assert len(set(tokens_of(row["tokens"], levels[0]))) == row["unique_codes"], row["key"]
 
 
 def plans(dataset):
@@ -180,7 +199,9 @@ def with_pyarrow(out, dataset):
         assert table.num_rows == shard["rows"]
         check_rows(table, identity["levels"], classes)
         tables.append(table)
-    check_schema(pq.read_schema(out / "codebook.parquet"), "codebook.v1", identity)
+    of_bits = "bits" in identity["levels"][0]
+    word = "codebook.v2" if of_bits else "codebook.v1"
+    check_schema(pq.read_schema(out / "codebook.parquet"), word, identity)
     whole = pa.concat_tables(tables)
     failures = pq.read_table(out / "failures")
     check_schema(failures.schema, "failures.v1", identity)
@@ -192,11 +213,16 @@ def with_pyarrow(out, dataset):
     assert known == ordinals
     assert not set(whole["ordinal"].to_pylist()) & set(failures["ordinal"].to_pylist())
     counts = {}
+    level = identity["levels"][0]
     for tokens in whole["tokens"].to_pylist():
-        for token in tokens:
-            counts[token] = counts.get(token, 0) + 1
-    book = pq.read_table(out / "codebook.parquet").to_pylist()
-    assert {r["code"]: r["count"] for r in book if r["level"] == 0 and r["count"]} == counts
+        for token in tokens_of(tokens, level):
+            for counted in bits_of(token, level) if of_bits else [token]:
+                counts[counted] = counts.get(counted, 0) + 1
+    book = [r for r in pq.read_table(out / "codebook.parquet").to_pylist() if r["level"] == 0]
+    place = (lambda r: (r["bit"], r["value"])) if of_bits else (lambda r: r["code"])
+    assert {place(r): r["count"] for r in book if r["count"]} == counts
+    if of_bits:
+        assert len(book) == 2 * level["bits"]
     return whole
 
 
@@ -212,12 +238,13 @@ def main(folder):
     assert len(frame) == rows and list(frame["key"]) == keys
     assert all(list(a) == b for a, b in zip(frame["tokens"], tokens))
 
-    wide = dataset["identity"]["tokenizer"]["codes"] > 65536
-    grid = dataset["identity"]["levels"][0]["grid"]
+    layout = dataset["identity"]["levels"][0]
+    wide, grid, bits = layout["codes"] > 65536, layout["grid"], values_of(layout)
+    word = "UTINYINT[" if bits > 1 else "UINTEGER[" if wide else "USMALLINT["
     relation = duckdb.sql(
         f"select key, tokens from read_parquet('{out}/tokens/*.parquet') order by ordinal, view"
     )
-    assert str(relation.types[1]).startswith("UINTEGER[" if wide else "USMALLINT["), relation.types
+    assert str(relation.types[1]).startswith(word), relation.types
     found = relation.fetchall()
     assert [k for k, _ in found] == keys and [list(t) for _, t in found] == tokens
     used = duckdb.sql(
@@ -225,11 +252,21 @@ def main(folder):
         f"from read_parquet('{out}/tokens/*.parquet'))"
     ).fetchall()[0]
     level = dataset["codebook"]["levels"][0]
-    assert used == (level["used"], level["tokens"]), used
+    if "bits" not in level:
+        assert used == (level["used"], level["tokens"]), used
+    else:
+        assert used[1] == level["tokens"] * bits
+        book = duckdb.sql(
+            f"select bit, min(count) > 0, sum(count) from '{out}/codebook.parquet' "
+            "where level = 0 group by bit order by bit"
+        ).fetchall()
+        assert [bit for bit, _, _ in book] == list(range(level["bits"]))
+        assert {tokens for _, _, tokens in book} == {level["tokens"]}
+        assert sum(varies for _, varies, _ in book) == level["bits_varying"]
 
     lazy = polars.read_parquet(shards)
-    inner = polars.UInt32 if wide else polars.UInt16
-    kind = polars.Array(inner, grid[0] * grid[1]) if grid else polars.List(inner)
+    inner = polars.UInt8 if bits > 1 else polars.UInt32 if wide else polars.UInt16
+    kind = polars.Array(inner, grid[0] * grid[1] * bits) if grid else polars.List(inner)
     assert lazy.schema["tokens"] == kind, lazy.schema["tokens"]
     assert lazy["key"].to_list() == keys
     assert [list(t) for t in lazy["tokens"].to_list()] == tokens

@@ -1,5 +1,7 @@
 """Outputs of the real program: VQTOK_BIN names it, else it is the one that is installed."""
 
+import json
+import random
 import shutil
 import struct
 import zlib
@@ -37,6 +39,74 @@ def png(shade: int, side: int = 16) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def infinity(bits: int) -> bytes:
+    """Infinity's tokenizer of so many bits with drawn weights, two pixels a token."""
+    shapes: dict[str, list[int]] = {}
+
+    def conv(name: str, out: int, into: int, side: int = 3) -> None:
+        shapes[f"{name}.conv.weight"] = [out, into, side, side]
+        shapes[f"{name}.conv.bias"] = [out]
+
+    def norm(name: str, width: int) -> None:
+        shapes.update({f"{name}.norm.weight": [width], f"{name}.norm.bias": [width]})
+
+    def block(name: str, into: int, out: int) -> None:
+        norm(f"{name}.norm1", into)
+        conv(f"{name}.conv1", out, into)
+        norm(f"{name}.norm2", out)
+        conv(f"{name}.conv2", out, out)
+        if into != out:
+            conv(f"{name}.nin_shortcut", out, into, 1)
+
+    sides = {
+        "encoder": ([32, 3], [bits, 64], {"down.0": [(32, 32)], "down.1": [(32, 64)]}),
+        "decoder": (
+            [64, bits],
+            [3, 32],
+            {"up.1": [(64, 64), (64, 64)], "up.0": [(64, 32), (32, 32)]},
+        ),
+    }
+    for side, (first, last, levels) in sides.items():
+        conv(f"{side}.conv_in", *first)
+        for level, blocks in levels.items():
+            for number, widths in enumerate(blocks):
+                block(f"{side}.{level}.block.{number}", *widths)
+        for number in (1, 2):
+            block(f"{side}.mid.block_{number}", 64, 64)
+        norm(f"{side}.norm_out", last[1])
+        conv(f"{side}.conv_out", *last)
+    conv("encoder.down.0.downsample.conv", 32, 32)
+    conv("decoder.up.1.upsample.conv", 64, 64)
+
+    drawn, header, data = random.Random(bits), {}, b""
+    for name, shape in shapes.items():
+        count = 1
+        for length in shape:
+            count *= length
+        values = [drawn.uniform(-0.1, 0.1) for _ in range(count)]
+        if "norm" in name:
+            values = [float(name.endswith("weight"))] * count
+        end = len(data) + 4 * count
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), end]}
+        data += struct.pack(f"<{count}f", *values)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.fixture(scope="session")
+def bits(place, tmp_path_factory):
+    """Outputs whose bits are counted: tokens are numbers of 26 bits, and lists of 40."""
+    root = tmp_path_factory.mktemp("bits")
+    outputs = {}
+    for count in (26, 40):
+        model = root / f"{count}.safetensors"
+        model.write_bytes(infinity(count))
+        outputs[count] = root / f"out{count}"
+        size = ["--size", "16", "--scales", "1x1,8x8"]
+        vqtok.run(["tokenize", place / "images", "--model", model, *size, "--out", outputs[count]])
+    return outputs
 
 
 @pytest.fixture(scope="session")

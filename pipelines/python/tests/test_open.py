@@ -198,6 +198,20 @@ def test_residual_levels_have_columns(place, tmp_path):
     assert all(len(row["tokens_residual_1"]) == 16 for row in dataset.table(names).to_pylist())
 
 
+def test_many_codes_are_counted_by_bits(bits):
+    numbers, lists = (vqtok.open(bits[count]) for count in (26, 40))
+    assert (numbers.codes, numbers.bits, numbers.levels[0].bits) == (1 << 26, None, None)
+    assert (lists.codes, lists.bits, lists.grid) == (2, 40, (1, 65))
+    assert repr(lists).endswith("30 rows, grid 1 x 65, 40 bits a token>")
+    flat = [bit for row in lists.table(["tokens"])["tokens"].to_pylist() for bit in row]
+    assert len(flat) == 30 * 65 * 40 and set(flat) == {0, 1}
+    counted = lists.codebook().to_pylist()
+    ones = {row["bit"]: row["count"] for row in counted if row["value"] == 1}
+    assert ones == {bit: sum(flat[bit::40]) for bit in range(40)}
+    all_of = [row for row in numbers.codebook().to_pylist() if row["bit"] == 25]
+    assert sum(row["count"] for row in all_of) == 30 * 65
+
+
 def test_an_output_of_failures_alone_has_no_rows(place, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "broken.png").write_bytes(b"no picture")

@@ -232,6 +232,14 @@ def test_grids_that_vary_come_one_by_one(place, tmp_path):
 
 
 @needs_torch
+def test_lists_of_bits_come_apart(bits):
+    data = vqtok.open(bits[40])
+    row = data.torch(["tokens", "grid_height", "grid_width"], dtype=torch.uint8)[0]
+    lists = row["tokens"].reshape(row["grid_height"], row["grid_width"], data.bits)
+    assert lists.shape == (1, 65, 40) and lists.unique().tolist() == [0, 1]
+
+
+@needs_torch
 def test_levels_are_columns(place, tmp_path):
     job = dict(out=tmp_path / "o", model=tmp_path / "m", recipe=place / "deep.toml")
     vqtok.tokenize(place / "images", **job)

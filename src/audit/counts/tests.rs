@@ -159,7 +159,9 @@ impl Layout {
 }
 
 fn columns(layout: &Layout) -> Columns {
-    let levels = levels::all()[..layout.levels].iter().map(|level| (level, Some(CODES)));
+    let levels = levels::all()[..layout.levels]
+        .iter()
+        .map(|level| (level, Some(LevelSize { codes: CODES, bits: None })));
     Columns { levels: levels.collect(), grids: Vec::new(), made_by: BTreeMap::new(), stride: 1 }
 }
 

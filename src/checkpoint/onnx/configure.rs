@@ -68,7 +68,8 @@ pub(super) fn encoder(graph: &Graph, stated: &Stated) -> Result<OnnxNetwork, Str
         }
     };
     check_tokens(&tokens, "outputs", &graph.outline.outputs)?;
-    Ok(OnnxNetwork { file: graph.path.clone(), pixels, tokens })
+    let (file, precision) = (graph.path.clone(), graph.outline.precision());
+    Ok(OnnxNetwork { file, precision, pixels, tokens })
 }
 
 /// Codes to pixels; the codes in the order of the encoder's, where names tell it.
@@ -98,6 +99,7 @@ pub(super) fn decoder(
     };
     Ok(OnnxNetwork {
         file: graph.path.clone(),
+        precision: graph.outline.precision(),
         pixels: pixels(tensor, &stated.output, "output")?,
         tokens,
     })

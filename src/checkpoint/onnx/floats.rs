@@ -9,7 +9,7 @@ use super::wire::{Value, numbers};
 use crate::util::text::shorten;
 
 /// Types of floats that weights are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FloatKind {
     F16,
     Bf16,
@@ -26,6 +26,16 @@ impl FloatKind {
             11 => Some(FloatKind::F64),
             16 => Some(FloatKind::Bf16),
             _ => None,
+        }
+    }
+
+    /// The word of a precision.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            FloatKind::F16 => "f16",
+            FloatKind::Bf16 => "bf16",
+            FloatKind::F32 => "f32",
+            FloatKind::F64 => "f64",
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 
 use super::calls::{Calls, FunctionName};
-use super::floats::Held;
+use super::floats::{FloatKind, Held};
 use super::tensors::{Tensor, tensor};
 use super::wire::{Fields, Value, message, numbers, text};
 use crate::util::text::shorten;
@@ -51,6 +51,16 @@ pub(crate) struct Outline {
     pub external: BTreeMap<String, u64>,
     /// Its weights that are floats.
     pub(super) floats: Vec<Held>,
+    /// How many numbers are of each type of floats.
+    kinds: BTreeMap<FloatKind, u64>,
+}
+
+impl Outline {
+    /// What most of its weights that are floats are held in: the word that shards say as precision.
+    pub(super) fn precision(&self) -> &'static str {
+        let most = self.kinds.iter().max_by_key(|(_, numbers)| **numbers);
+        most.map_or("f32", |(kind, _)| kind.as_str())
+    }
 }
 
 /// An input or output.
@@ -204,6 +214,10 @@ impl<'a> Reading<'a> {
     fn add(&mut self, tensor: &Tensor) -> Result<(), String> {
         self.outline.parameters = self.outline.parameters.saturating_add(tensor.elements);
         self.outline.floats.extend(tensor.held(self.file));
+        if let Some(kind) = tensor.float_kind() {
+            let numbers = self.outline.kinds.entry(kind).or_default();
+            *numbers = numbers.saturating_add(tensor.elements);
+        }
         if let Some(external) = &tensor.external {
             let end = external.end()?;
             let read = self.outline.external.entry(external.location.clone()).or_default();

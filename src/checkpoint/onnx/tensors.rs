@@ -30,6 +30,11 @@ enum Floats<'a> {
 }
 
 impl Tensor<'_> {
+    /// The type of its floats.
+    pub(super) fn float_kind(&self) -> Option<FloatKind> {
+        self.floats.as_ref().map(|(kind, _)| *kind)
+    }
+
     /// Where its floats lie in `file`, which it was read from; None where it has none.
     pub(super) fn held(&self, file: &[u8]) -> Option<Held> {
         let (kind, floats) = self.floats.as_ref()?;

@@ -273,17 +273,12 @@ fn open_magvit2(shapes: &Shapes, published: &Published) -> Result<Geometry> {
         false => shapes.axis("decoder.conv_in.weight", 1)?,
     };
     let channels = image_channels(shapes)?;
-    Ok(Geometry::new(Architecture::OpenMagvit2(config), channels, bits(dim)?))
+    Ok(Geometry::new(Architecture::OpenMagvit2(config), channels, bits(dim)))
 }
 
-/// The number of codes of so many bits, and these.
-pub(super) fn bits(dim: usize) -> Result<(usize, usize)> {
-    if dim > 32 {
-        return Err(Error::invalid(format!(
-            "its codes are of {dim} bits: vqtok numbers codes of at most 32"
-        )));
-    }
-    Ok((1 << dim, dim))
+/// The number of codes of so many bits, and these; 2 where a token is a list of bits.
+pub(super) fn bits(dim: usize) -> (usize, usize) {
+    (if dim > NUMBERED_BITS_MAX { 2 } else { 1 << dim }, dim)
 }
 
 fn dalle(shapes: &Shapes) -> Result<Geometry> {

@@ -39,7 +39,7 @@ pub(super) fn show_o(shapes: &Shapes, published: &Published) -> Result<Geometry>
         config.decoder =
             (own != VqganConfig { decoder: None, ..config.clone() }.decoder()).then_some(own);
     }
-    let bits = bits(dim_of(shapes, config.parts)?)?;
+    let bits = bits(dim_of(shapes, config.parts)?);
     Ok(Geometry::new(Architecture::Vqgan(config), image_channels(shapes)?, bits))
 }
 
@@ -112,8 +112,8 @@ pub(super) fn vqgan_plus(shapes: &Shapes, published: &Published) -> Result<Geome
     let config = resnets(shapes, published)?;
     let codes = match shapes.has("quantize.embedding.weight") {
         true => codebook(shapes)?,
-        false if config.parts.encoder() => bits(shapes.axis("encoder.conv_out.weight", 0)?)?,
-        false => bits(shapes.axis("decoder.conv_in.weight", 1)?)?,
+        false if config.parts.encoder() => bits(shapes.axis("encoder.conv_out.weight", 0)?),
+        false => bits(shapes.axis("decoder.conv_in.weight", 1)?),
     };
     Ok(Geometry::new(Architecture::VqganPlus(config), image_channels(shapes)?, codes))
 }

@@ -202,7 +202,7 @@ pub(super) fn infinity(shapes: &Shapes, published: &Published) -> Result<Geometr
         convolutions: 0,
         share: 0.0,
     };
-    let codes = bits(config.z_channels)?;
+    let codes = bits(config.z_channels);
     let geometry = Geometry::new(Architecture::Vqgan(config), image_channels(shapes)?, codes);
     Ok(Geometry { scales: Some(scales), ..geometry })
 }

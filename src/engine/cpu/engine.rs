@@ -157,12 +157,12 @@ impl CpuEngine {
             return network.decode(codes);
         }
         let network = self.decoder.as_mut().ok_or_else(no_graph)?;
-        let grid = one_grid(codes)?;
+        let grid = one_grid(codes, self.config.quantizer.values())?;
         self.config.picture(grid).map_err(Error::invalid)?;
         let quantizer = Arc::clone(&network.quantizer);
         let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
         let (graph, bound) = network.bind(latents.0, latents.1);
-        let area = grid.0 * grid.1;
+        let area = grid.0 * grid.1 * self.config.quantizer.values();
         let arenas = &self.arenas;
         each_image((0..codes.count).collect(), bound.is_large(), |i, threads| {
             let levels = codes.levels.iter().map(|level| &level.codes[i * area..][..area]);
@@ -215,12 +215,13 @@ fn no_graph() -> Error {
     Error::internal("an architecture that isn't this engine's")
 }
 
-/// The size of the grids of all levels.
-fn one_grid(codes: &Encoded) -> Result<(usize, usize)> {
+/// The size of the grids of all levels, of so many values a token.
+fn one_grid(codes: &Encoded, values: usize) -> Result<(usize, usize)> {
     let first = codes.levels.first().ok_or_else(|| Error::invalid("no level of codes"))?;
     let size = (first.height, first.width);
     let fits = |level: &CodeGrid| {
-        (level.height, level.width) == size && level.codes.len() == codes.count * size.0 * size.1
+        let all = codes.count * size.0 * size.1 * values;
+        (level.height, level.width) == size && level.codes.len() == all
     };
     if !codes.levels.iter().all(fits) {
         return Err(Error::invalid("the codes don't match the sizes of their grid"));
@@ -228,11 +229,15 @@ fn one_grid(codes: &Encoded) -> Result<(usize, usize)> {
     Ok(size)
 }
 
-/// The places of the levels of each of `count` images, of `area` tokens each.
-fn per_image(levels: &mut [CodeGrid], count: usize, area: usize) -> Vec<Vec<LevelMut<'_>>> {
+/// The places of the levels of each of `count` images, of `area` tokens each and `values` a token.
+fn per_image(
+    levels: &mut [CodeGrid],
+    count: usize,
+    (area, values): (usize, usize),
+) -> Vec<Vec<LevelMut<'_>>> {
     let mut images: Vec<Vec<LevelMut>> = (0..count).map(|_| Vec::new()).collect();
     for level in levels {
-        let places = level.codes.chunks_mut(area).zip(level.distances.chunks_mut(area));
+        let places = level.codes.chunks_mut(area * values).zip(level.distances.chunks_mut(area));
         images.iter_mut().zip(places).for_each(|(image, place)| image.push(place));
     }
     images
@@ -281,16 +286,17 @@ impl Engine for CpuEngine {
             )));
         }
         let (height, width) = grid;
-        let area = height * width;
+        let (area, values) = (height * width, self.config.quantizer.values());
         let level = || CodeGrid {
-            codes: vec![0; batch.count * area],
+            codes: vec![0; batch.count * area * values],
             distances: vec![0.0; batch.count * area],
             height,
             width,
         };
         let mut levels: Vec<CodeGrid> = grids.iter().map(|_| level()).collect();
         let (table, arenas) = (&self.table, &self.arenas);
-        let images = per_image(&mut levels, batch.count, area).into_iter().enumerate().collect();
+        let images =
+            per_image(&mut levels, batch.count, (area, values)).into_iter().enumerate().collect();
         let reasons = each_image(images, bound.is_large(), |(i, mut levels), threads| {
             arenas.with(|arena| {
                 arena.fit(bound)?;

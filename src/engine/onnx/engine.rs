@@ -96,6 +96,16 @@ impl Engine for OnnxEngine {
         }
     }
 
+    fn precision_word(&self) -> &'static str {
+        match &self.config.architecture {
+            Architecture::Onnx(network) => {
+                let graph = network.encoder.as_ref().or(network.decoder.as_ref());
+                graph.map_or("f32", |graph| graph.precision)
+            }
+            _ => "f32",
+        }
+    }
+
     fn batch_images(&self, side: Option<usize>) -> usize {
         let lanes = |encoder: &RefCell<Encoder>| {
             let side = side.unwrap_or(SIDE);

@@ -14,7 +14,11 @@ pub(super) fn read(
 ) -> Result<(), String> {
     let (dtype, shape) = head(tokens)?;
     let width = npy::width_of(&dtype)?;
-    let [rows, height, across] = shape[..] else { return Err("its array has other axes".into()) };
+    let (rows, height, across, values) = match shape[..] {
+        [rows, height, across] => (rows, height, across, 1),
+        [rows, height, across, bits] => (rows, height, across, bits),
+        _ => return Err("its array has other axes".into()),
+    };
     let (mut classes, lines) = match rest {
         [classes, lines] => (Some(classes), lines),
         [lines] => (None, lines),
@@ -26,7 +30,7 @@ pub(super) fn read(
         return Err("its classes have another type or number".into());
     }
     for _ in 0..rows {
-        let codes = tokens.take((height * across * width) as u64)?;
+        let codes = tokens.take((height * across * values * width) as u64)?;
         let class = match &mut classes {
             None => None,
             Some(classes) => Some(i64::from_le_bytes(classes.take_array()?)).filter(|c| *c >= 0),

@@ -23,7 +23,7 @@ pub(super) fn read(tar: &mut Source, each: &mut dyn FnMut(Given)) -> Result<(), 
             }
             "tokens.npy" => {
                 let array = npy::array(&content)?;
-                let [height, width] = array.shape[..] else {
+                let ([height, width] | [height, width, _]) = array.shape[..] else {
                     return Err("an array isn't a grid".into());
                 };
                 (given.sides, given.codes) = (Some((height, width)), array.codes()?);

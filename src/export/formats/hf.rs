@@ -35,6 +35,8 @@ pub(super) struct Hf {
     labels: bool,
     captions: bool,
     rows_of_part: u64,
+    /// Of a token.
+    values: usize,
     features: Value,
     schema: SchemaRef,
 }
@@ -64,6 +66,7 @@ impl Hf {
             labels,
             captions: facts.captions,
             rows_of_part: facts.rows_of_part,
+            values: facts.values,
             features,
             schema: schema.into(),
         }
@@ -114,7 +117,7 @@ impl Format for Hf {
         let ids = self.ids.sequence(row);
         let mut bytes = Vec::with_capacity(ids.len() * self.ids.width().bytes());
         self.ids.width().put(&ids, &mut bytes);
-        Encoded { bytes, ids: ids.len() }
+        Encoded { bytes, ids: ids.len() / self.values }
     }
 
     fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
@@ -197,10 +200,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn push(&mut self, row: &Row, encoded: &Encoded) {
+    fn push(&mut self, row: &Row, encoded: &Encoded, count: usize) {
         self.keys.push(row.key.clone());
         self.ids.extend(&encoded.bytes);
-        self.lengths.push(encoded.ids);
+        self.lengths.push(count);
         self.sides[0].push(row.height as i32);
         self.sides[1].push(row.width as i32);
         if self.labels {
@@ -269,13 +272,13 @@ impl Stream {
 
 impl Part for Stream {
     fn push(&mut self, row: &Row, encoded: &Encoded) -> Result<()> {
-        if let Some(length) = self.length.filter(|length| *length != encoded.ids) {
+        let count = encoded.bytes.len() / self.width.bytes();
+        if let Some(length) = self.length.filter(|length| *length != count) {
             return Err(Error::invalid(format!(
-                "a row has {} ids where its file says {length} for all",
-                encoded.ids
+                "a row has {count} ids where its file says {length} for all"
             )));
         }
-        self.columns.push(row, encoded);
+        self.columns.push(row, encoded, count);
         match self.columns.keys.len() >= BATCH_ROWS {
             true => self.flush(),
             false => Ok(()),

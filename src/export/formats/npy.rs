@@ -1,4 +1,5 @@
-//! Owns one array for all rows: `tokens.npy` (rows, height, width), which `np.load` maps, `labels.npy`
+//! Owns one array for all rows: `tokens.npy` (rows, height, width), and bits behind these where a token
+//! is a list of them, which `np.load` maps, `labels.npy`
 //! (rows,) where any row has a label, and `rows.jsonl`, what each one is. Must not know: how files get
 //! their names.
 
@@ -17,17 +18,20 @@ pub(super) struct Npy {
     captions: bool,
     /// Of every row.
     grid: (usize, usize),
+    /// Of a token.
+    values: usize,
 }
 
 impl Npy {
     pub(super) fn of(facts: &Facts) -> Npy {
         let (width, labels) = (facts.ids.width(), !facts.labels.is_empty());
-        Npy { width, labels, captions: facts.captions, grid: facts.grid.unwrap_or_default() }
+        let (captions, grid) = (facts.captions, facts.grid.unwrap_or_default());
+        Npy { width, labels, captions, grid, values: facts.values }
     }
 
     /// Bytes of a row's codes.
     fn row_bytes(&self) -> usize {
-        self.grid.0 * self.grid.1 * self.width.bytes()
+        self.grid.0 * self.grid.1 * self.values * self.width.bytes()
     }
 }
 
@@ -45,13 +49,15 @@ impl Format for Npy {
         }
         bytes.extend(json::dumps(&Value::from(about)));
         bytes.push(b'\n');
-        Encoded { bytes, ids: row.codes.len() }
+        Encoded { bytes, ids: row.codes.len() / self.values }
     }
 
     fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {
         let rows = place.rows as usize;
         let mut tokens = Growing::create(place.folder, "tokens.npy")?;
-        tokens.write(&npy::header(npy::dtype(self.width), &[rows, self.grid.0, self.grid.1]))?;
+        let shape = [rows, self.grid.0, self.grid.1, self.values];
+        let axes = if self.values > 1 { 4 } else { 3 };
+        tokens.write(&npy::header(npy::dtype(self.width), &shape[..axes]))?;
         let labels = match self.labels {
             false => None,
             true => {

@@ -15,12 +15,14 @@ pub(super) struct WebDataset {
     width: Width,
     labels: bool,
     captions: bool,
+    /// Of a token: the array has an axis more where it is a list of bits.
+    values: usize,
 }
 
 impl WebDataset {
     pub(super) fn of(facts: &Facts) -> WebDataset {
         let (width, labels) = (facts.ids.width(), !facts.labels.is_empty());
-        WebDataset { width, labels, captions: facts.captions }
+        WebDataset { width, labels, captions: facts.captions, values: facts.values }
     }
 }
 
@@ -34,13 +36,15 @@ impl Format for WebDataset {
             put("cls", row.class.unwrap_or(-1).to_string().as_bytes());
         }
         put("json", &json::dumps(&about(row)));
-        let mut array = npy::header(npy::dtype(self.width), &[row.height, row.width]);
+        let shape = [row.height, row.width, self.values];
+        let axes = if self.values > 1 { 3 } else { 2 };
+        let mut array = npy::header(npy::dtype(self.width), &shape[..axes]);
         self.width.put(&row.codes, &mut array);
         put("tokens.npy", &array);
         if self.captions {
             put("txt", row.caption.as_deref().unwrap_or_default().as_bytes());
         }
-        Encoded { bytes, ids: row.codes.len() }
+        Encoded { bytes, ids: row.codes.len() / self.values }
     }
 
     fn part(&self, place: &Place<'_>) -> Result<Box<dyn Part>> {

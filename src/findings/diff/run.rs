@@ -106,19 +106,22 @@ fn side_by_side(
     }
 }
 
-/// By level, the number of codes of both, where their metadata says it.
-fn codes(sides: &[Side; 2]) -> Vec<[Option<u64>; 2]> {
+/// By level, the number of codes of both, where their metadata says it; `2^D` of lists of bits.
+fn codes(sides: &[Side; 2]) -> Vec<[Option<String>; 2]> {
     let further = |kind: &'static str| (1..64).map(move |n| format!("vqtok.codes_{kind}_{n}"));
     let further = further("residual").chain(further("book"));
     let names = ["vqtok.codes".to_string(), "vqtok.codes_top".to_string()].into_iter();
-    let of = |name: String| {
-        [0, 1].map(|side| sides[side].entries().get(&name).and_then(|codes| codes.parse().ok()))
+    let said = |side: usize, name: &str| -> Option<String> {
+        let codes: u64 = sides[side].entries().get(name)?.parse().ok()?;
+        let bits = sides[side].entries().get(&name.replace("codes", "bits"));
+        Some(bits.filter(|_| codes == 2).map_or(codes.to_string(), |bits| format!("2^{bits}")))
     };
-    names.chain(further).map(of).filter(|both| *both != [None; 2]).collect()
+    let of = |name: String| [0, 1].map(|side| said(side, &name));
+    names.chain(further).map(of).filter(|both| *both != [None, None]).collect()
 }
 
 /// What a reader of the numbers has to know.
-fn say(sides: &[Side; 2], codes: &[[Option<u64>; 2]], tally: &Tally, remarks: &mut Vec<String>) {
+fn say(sides: &[Side; 2], codes: &[[Option<String>; 2]], tally: &Tally, remarks: &mut Vec<String>) {
     let both = |name: &str| [0, 1].map(|side| sides[side].entries().get(name));
     let differs = |name: &str| matches!(both(name), [Some(a), Some(b)] if a != b);
     // ONNX files hold their codebooks where nobody else finds them.

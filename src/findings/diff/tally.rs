@@ -48,8 +48,8 @@ impl Images {
 
 impl Tally {
     /// `codes`: by level, the number of codes in each output where it is known.
-    pub(super) fn new(codes: &[[Option<u64>; 2]]) -> Tally {
-        let comparable = |[a, b]: &[Option<u64>; 2]| a.is_none() || b.is_none() || a == b;
+    pub(super) fn new(codes: &[[Option<String>; 2]]) -> Tally {
+        let comparable = |[a, b]: &[Option<String>; 2]| a.is_none() || b.is_none() || a == b;
         Tally {
             comparable: codes.iter().map(comparable).collect(),
             sharing: Sharing::default(),
@@ -77,7 +77,7 @@ impl Tally {
             }
         }
         let sizes = |grids: &[Grid]| -> Vec<_> {
-            grids.iter().map(|grid| (grid.height, grid.width)).collect()
+            grids.iter().map(|grid| (grid.height, grid.width, grid.values())).collect()
         };
         if sizes(a.levels) != sizes(b.levels) {
             self.sharing.other_grid_rows += 1;
@@ -96,7 +96,7 @@ impl Tally {
         }
         for (level, (a, b)) in self.levels.iter_mut().zip(a.levels.iter().zip(b.levels)) {
             let same = level.take(a, b);
-            tokens += a.codes.len() as u64;
+            tokens += (a.codes.len() / a.values()) as u64;
             equal += same;
         }
         self.sharing.tokens += tokens;
@@ -140,16 +140,18 @@ impl Tally {
 impl Level {
     /// Compares grids of one size, and gives how many tokens are equal.
     fn take(&mut self, a: &Grid, b: &Grid) -> u64 {
-        let same = a.codes.iter().zip(&b.codes).filter(|(a, b)| a == b).count() as u64;
-        self.tokens += a.codes.len() as u64;
+        // A token may be a list of bits.
+        let (values, tokens) = (a.values(), a.codes.len() / a.values());
+        let pairs = || a.codes.chunks(values).zip(b.codes.chunks(values));
+        let same = pairs().filter(|(a, b)| a == b).count() as u64;
+        self.tokens += tokens as u64;
         self.equal += same;
         let size = (a.height, a.width);
         if self.places.len() < SIZES_MAX || self.places.contains_key(&size) {
-            let (rows, differing) =
-                self.places.entry(size).or_insert_with(|| (0, vec![0; a.codes.len()]));
+            let (rows, differing) = self.places.entry(size).or_insert_with(|| (0, vec![0; tokens]));
             *rows += 1;
-            if same < a.codes.len() as u64 {
-                for ((count, a), b) in differing.iter_mut().zip(&a.codes).zip(&b.codes) {
+            if same < tokens as u64 {
+                for (count, (a, b)) in differing.iter_mut().zip(pairs()) {
                     *count += u64::from(a != b);
                 }
             }
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn tokens_are_compared_by_place_and_rows_by_their_share() {
-        let mut tally = Tally::new(&[[Some(9), Some(9)]]);
+        let mut tally = Tally::new(&[[9, 9].map(|codes: u64| Some(codes.to_string()))]);
         let (a, b) = (grid(&[1, 2, 3, 4], 2), grid(&[1, 2, 3, 5], 2));
         let other = grid(&[1, 2, 3, 4], 1);
         for (key, files, grids) in [
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn other_numbers_of_codes_are_never_compared() {
-        let mut tally = Tally::new(&[[Some(9), Some(8)]]);
+        let mut tally = Tally::new(&[[9, 8].map(|codes: u64| Some(codes.to_string()))]);
         let grids = [grid(&[1], 1)];
         tally.compare(&row("a", 1, &grids), &row("a", 2, &grids));
         let (sharing, [changed, relabelled]) = tally.finish();

@@ -144,6 +144,7 @@ impl Waiting {
         for grid in row.levels {
             self.words.extend(&split(grid.height as u32))?;
             self.words.extend(&split(grid.width as u32))?;
+            self.words.extend(&split(grid.values() as u32))?;
             for &code in &grid.codes {
                 self.words.extend(&split(code)[..if wide { 2 } else { 1 }])?;
             }
@@ -251,7 +252,8 @@ impl Waited {
         let (levels, wide) = (take(1), take(1) as usize);
         let mut grid = |_| {
             let (height, width) = (take(2) as usize, take(2) as usize);
-            Grid { codes: (0..height * width).map(|_| take(wide)).collect(), height, width }
+            let codes = 0..height * width * take(2) as usize;
+            Grid { codes: codes.map(|_| take(wide)).collect(), height, width }
         };
         (0..levels).map(&mut grid).collect()
     }
@@ -272,7 +274,7 @@ mod tests {
     fn what_waits_is_found_by_its_key_with_its_tokens() {
         let levels = [
             Grid { codes: vec![1, 70_000, 3, 4, 5, 6], height: 2, width: 3 },
-            Grid { codes: vec![65_535], height: 1, width: 1 },
+            Grid { codes: vec![65_535; 40], height: 1, width: 1 },
         ];
         let mut waiting = Waiting::new();
         let row = |key, view, levels| Compared { key, view, file: [7; 16], label: key, levels };

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::bits;
 use super::facts::{self, wide};
 use super::frame::{POLICY, open_section};
 use super::style;
@@ -31,6 +32,7 @@ pub(crate) fn render(report: &AuditReport) -> String {
         big(&mut page, &percent(level.used, level.codes), "of the codes used");
         big(&mut page, &format!("{:.1}", level.perplexity), "perplexity");
     }
+    bits::draw_head(&mut page, report);
     page.push_str("</p></header>");
     draw(&mut page, report);
     facts::draw(&mut page, report);
@@ -43,6 +45,7 @@ pub(super) fn draw(page: &mut String, report: &AuditReport) {
     for (nth, level) in report.levels.iter().enumerate() {
         draw_level(page, nth, level);
     }
+    bits::draw(page, report);
     if let Some(errors) = &report.quantization_error {
         draw_errors(page, errors);
     }

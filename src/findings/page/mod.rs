@@ -5,6 +5,7 @@
 //! codebook, labels, failures, and how the output was made. Only so many findings have pictures, and
 //! so many more a row in a table: `shown` decides which.
 
+mod bits;
 mod cards;
 mod codebook;
 mod facts;
@@ -47,7 +48,7 @@ pub(crate) fn render(findings: &Findings, thumbnails: &Thumbnails, about: &About
     sizes::draw(&mut page, findings, &shown, side);
     with_model::draw_sample(&mut page, findings);
     codebook::draw(&mut page, &findings.report);
-    patterns::draw(&mut page, &findings.codebook);
+    patterns::draw(&mut page, findings);
     with_model::draw_codes(&mut page, findings);
     facts::draw_there(&mut page, &findings.failures);
     facts::draw(&mut page, &findings.report);

@@ -5,8 +5,10 @@ use std::fmt::Write;
 
 use super::facts::wide;
 use super::frame::open_section;
+use crate::findings::bits::BitUse;
 use crate::findings::codebook::{Codebook, Places};
 use crate::findings::drift::Drift;
+use crate::findings::result::Findings;
 use crate::util::charts::heat_map;
 use crate::util::html::{escape, number, short, table};
 use crate::util::numbers::count;
@@ -14,30 +16,75 @@ use crate::util::numbers::count;
 /// Labels and shards that are listed.
 const LISTED: usize = 20;
 
-pub(super) fn draw(page: &mut String, codebook: &[Codebook]) {
-    for (nth, level) in codebook.iter().enumerate() {
-        let said = level.neighbour_bits.is_some() || level.zipf_exponent.is_some();
-        let places = level.places.height * level.places.width > 1;
-        if said || places || !level.labels.is_empty() || level.shards.len() > 1 {
-            draw_level(page, nth, level, places);
+/// What is shown of a level.
+struct Level<'a> {
+    column: &'a str,
+    /// Bits that a token holds, where that is known.
+    entropy_bits: Option<f64>,
+    zipf_exponent: Option<f64>,
+    shared_counters: bool,
+    neighbour_bits: Option<f64>,
+    places: &'a Places,
+    labels: &'a [Drift],
+    shards: &'a [Drift],
+}
+
+impl<'a> Level<'a> {
+    fn of_codes(level: &'a Codebook) -> Level<'a> {
+        Level {
+            column: level.level.column,
+            entropy_bits: Some(level.level.entropy_bits),
+            zipf_exponent: level.zipf_exponent,
+            shared_counters: level.shared_counters,
+            neighbour_bits: level.neighbour_bits,
+            places: &level.places,
+            labels: &level.labels,
+            shards: &level.shards,
+        }
+    }
+
+    fn of_bits(level: &'a BitUse) -> Level<'a> {
+        Level {
+            column: level.level.column,
+            entropy_bits: None,
+            zipf_exponent: None,
+            shared_counters: true,
+            neighbour_bits: level.neighbour_bits,
+            places: &level.places,
+            labels: &level.labels,
+            shards: &level.shards,
         }
     }
 }
 
-fn draw_level(page: &mut String, nth: usize, level: &Codebook, places: bool) {
+pub(super) fn draw(page: &mut String, findings: &Findings) {
+    let levels = findings.codebook.iter().map(Level::of_codes);
+    for (nth, level) in levels.chain(findings.bits.iter().map(Level::of_bits)).enumerate() {
+        let said = level.neighbour_bits.is_some() || level.zipf_exponent.is_some();
+        let places = level.places.height * level.places.width > 1;
+        if said || places || !level.labels.is_empty() || level.shards.len() > 1 {
+            draw_level(page, nth, &level, places);
+        }
+    }
+}
+
+fn draw_level(page: &mut String, nth: usize, level: &Level, places: bool) {
     let id = if nth == 0 { "patterns".to_string() } else { format!("patterns-{nth}") };
     let title = match nth {
         0 => "Where codes are used".to_string(),
-        _ => format!("Where codes are used, {}", level.level.column),
+        _ => format!("Where codes are used, {}", level.column),
     };
     open_section(page, &id, &title, None);
     if let Some(bits) = level.neighbour_bits {
         let _ = write!(
             page,
-            "<p>A token's left or upper neighbour tells {} of the {} bits that it holds: what a model \
-             of tokens gets from the nearest one alone.</p>",
+            "<p>A token's left or upper neighbour tells {} {}: what a model of tokens gets from the \
+             nearest one alone.</p>",
             short(bits),
-            short(level.level.entropy_bits)
+            match level.entropy_bits {
+                Some(all) => format!("of the {} bits that it holds", short(all)),
+                None => "of its bits".into(),
+            }
         );
     }
     if let Some(exponent) = level.zipf_exponent {
@@ -51,10 +98,10 @@ fn draw_level(page: &mut String, nth: usize, level: &Codebook, places: bool) {
         page.push_str("<p class=soft>Some codes share a counter here: numbers are at most what they would be.</p>");
     }
     if places {
-        draw_places(page, &level.places);
+        draw_places(page, level.places);
     }
-    draw_drifts(page, "Labels whose codes differ most from the others'", "label", &level.labels);
-    draw_drifts(page, "Shards against the others", "shards", &level.shards);
+    draw_drifts(page, "Labels whose codes differ most from the others'", "label", level.labels);
+    draw_drifts(page, "Shards against the others", "shards", level.shards);
     page.push_str("</section>");
 }
 

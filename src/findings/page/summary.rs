@@ -71,8 +71,14 @@ fn tiles(findings: &Findings, shown: &Shown<'_>) -> Vec<Tile> {
     let low: usize = shown.low.iter().map(|(_, part)| part.len()).sum();
     let (used, codes) = (findings.report.levels.iter())
         .fold((0, 0), |(used, codes), level| (used + level.used, codes + level.codes));
-    let usage = match codes {
-        0 => unseen("codes used"),
+    let usage = match (codes, findings.report.bits.first()) {
+        (0, Some(level)) => Tile {
+            id: Some("codebook"),
+            number: format!("{} of {}", count(level.varying), count(level.bits)),
+            what: "bits vary",
+            colour: "c2",
+        },
+        (0, None) => unseen("codes used"),
         _ => Tile {
             id: Some("codebook"),
             number: format!("{:.0} %", 100.0 * used as f64 / codes as f64),

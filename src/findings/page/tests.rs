@@ -31,6 +31,7 @@ fn report() -> AuditReport {
         least_used: vec![(7, 2)],
     };
     AuditReport {
+        bits: Vec::new(),
         files: 1,
         rows: 3,
         made_by: BTreeMap::from([("family".into(), HOSTILE.into())]),
@@ -61,6 +62,7 @@ fn nothing() -> Findings {
         expected_false_pairs: None,
         remarks: Vec::new(),
         codebook: Vec::new(),
+        bits: Vec::new(),
         sizes: Sizes::default(),
         failures: failures(0, BTreeMap::new()),
         code_pictures: None,

@@ -18,6 +18,6 @@ pub use onnx::{
     OnnxConfig, OnnxElement, OnnxNetwork, OnnxPixels, OnnxTensor, PixelLayout, PixelScale,
 };
 pub use pixels::{InputRange, OutputRange, PixelConfig, PreprocessConfig};
-pub use quantizer::{DEPTH_MAX, QuantizerConfig, QuantizerRule};
+pub use quantizer::{DEPTH_MAX, NUMBERED_BITS_MAX, QuantizerConfig, QuantizerRule};
 pub(crate) use quantizer::{is_one, one};
 pub use scales::{ScalesConfig, Spread, check_scales};

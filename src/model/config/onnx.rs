@@ -27,6 +27,9 @@ pub struct OnnxNetwork {
     /// Where it lies.
     #[serde(skip)]
     pub file: PathBuf,
+    /// What most of its weights are held in, as shards say it: `f32`, `f16`.
+    #[serde(skip)]
+    pub precision: &'static str,
     /// What pixels go in by or come out of.
     pub pixels: OnnxPixels,
     /// What codes come out of or go in by, a level each.

@@ -9,13 +9,16 @@ use super::scales::{ScalesConfig, sequence};
 /// Residual levels of codes at most.
 pub const DEPTH_MAX: usize = 16;
 
+/// Bits of a code at most that has a number: those of more are lists of bits.
+pub const NUMBERED_BITS_MAX: usize = 32;
+
 /// How a latent becomes a code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizerConfig {
     /// The rule.
     pub rule: QuantizerRule,
-    /// K, the number of codes.
+    /// K, the number of codes; 2 where a token is a [list of bits](QuantizerConfig::values).
     pub codes: usize,
     /// D, the length of a code.
     pub dim: usize,
@@ -71,14 +74,26 @@ impl QuantizerConfig {
         self.depth * self.books * self.codes
     }
 
+    /// Values that a token has among the codes: 1, or D where a token is a list of bits, since its
+    /// number is beyond 32 bits. K is that of a value then: 2.
+    pub fn values(&self) -> usize {
+        match self.rule {
+            QuantizerRule::Sign | QuantizerRule::SignHigh if self.dim > NUMBERED_BITS_MAX => {
+                self.dim
+            }
+            _ => 1,
+        }
+    }
+
     /// The length of a row of the codebook.
     pub fn code_length(&self) -> usize {
         self.dim / self.books.max(1)
     }
 
-    /// K, or `<depth> x <K>`.
+    /// K, or `<depth> x <K>`; `2^D` of lists of bits.
     pub fn codes_in_words(&self) -> String {
         match self.depth * self.books {
+            _ if self.values() > 1 => format!("2^{}", self.dim),
             1 => self.codes.to_string(),
             depth => format!("{depth} x {}", self.codes),
         }

@@ -19,6 +19,8 @@ pub(crate) type Found = (Vec<u32>, Vec<f32>);
 pub(crate) struct MultiScale {
     config: ScalesConfig,
     dim: usize,
+    /// Of a token.
+    values: usize,
     /// Factor of the vectors of codes.
     length: f32,
     /// Each scale has the nearest by its place.
@@ -38,13 +40,13 @@ impl MultiScale {
         if convolutions.len() != config.convolutions {
             return Err(Error::internal("another number of convolutions over scales"));
         }
-        let dim = quantizer.dim;
+        let (dim, values) = (quantizer.dim, quantizer.values());
         let length = match config.spread {
             Spread::Bicubic => 1.0,
             // Signs, as a vector of length one.
             Spread::Bilinear => (1.0 / (dim as f64).sqrt()) as f32,
         };
-        Ok(Some(MultiScale { config, dim, length, convolutions }))
+        Ok(Some(MultiScale { config, dim, values, length, convolutions }))
     }
 
     /// The codes of one image's latents, `[h * w, D]`, scale after scale; `find` codes rows, and `book`
@@ -94,7 +96,7 @@ impl MultiScale {
         let mut sum = vec![0.0; height * width * self.dim];
         let mut codes = codes;
         for (place, &[height, width]) in scales.iter().enumerate() {
-            let (own, others) = codes.split_at(codes.len().min(height * width));
+            let (own, others) = codes.split_at(codes.len().min(height * width * self.values));
             codes = others;
             let grid = (height, width);
             let spread = self.spread(own, (place, scales.len()), (grid, size), book)?;

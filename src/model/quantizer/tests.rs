@@ -69,6 +69,24 @@ fn a_row_gets_the_same_code_and_distance_in_any_batch() {
     }
 }
 
+/// Two latents of 33 channels: beyond 32 bits a token is the list of its channels' signs.
+#[test]
+fn more_bits_than_a_number_has_are_a_list_in_the_order_of_channels() {
+    for rule in [QuantizerRule::Sign, QuantizerRule::SignHigh] {
+        let quantizer = VectorQuantizer::new(&config(rule, 2, 33), None, None).unwrap();
+        let mut z = vec![-0.5; 66];
+        (z[0], z[2], z[32], z[33]) = (0.25, 0.0, 7.0, f32::MIN_POSITIVE);
+        let (codes, distances) = quantizer.quantize(z, 33).unwrap();
+        let set: Vec<usize> = (0..66).filter(|&at| codes[at] == 1).collect();
+        assert_eq!((set, codes.len()), (vec![0, 32, 33], 66), "{rule}");
+        assert!(distances.len() == 2 && distances.iter().all(|d| d.is_nan()));
+        let vectors = quantizer.lookup(&codes).unwrap();
+        let signs = codes.iter().map(|&bit| if bit == 1 { 1.0 } else { -1.0 });
+        assert_eq!(vectors, signs.collect::<Vec<f32>>());
+        assert!(quantizer.lookup(&[2; 33]).is_err());
+    }
+}
+
 #[test]
 fn sign_bits_count_from_channel_zero_and_zero_is_no_bit() {
     let quantizer = VectorQuantizer::new(&config(QuantizerRule::Sign, 8, 3), None, None).unwrap();

@@ -59,7 +59,15 @@ fn sizes_that_no_network_has_are_refused_by_both_engines() {
         (refused(|c| c.quantizer.codes = 1 << 25), "searched"),
         (
             refused(|c| c.quantizer = QuantizerConfig::new(QuantizerRule::Sign, 1 << 8, 40)),
-            "40 bits",
+            "256 codes of 40 bits",
+        ),
+        (
+            refused(|c| c.quantizer = QuantizerConfig::new(QuantizerRule::SignHigh, 2, 257)),
+            "2 codes of 257 bits: at most 256",
+        ),
+        (
+            refused(|c| c.quantizer = QuantizerConfig::new(QuantizerRule::SignHigh, 2, 32)),
+            "2 codes of 32 bits",
         ),
     ] {
         assert!(said.contains(words), "{said}");

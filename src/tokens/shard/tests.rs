@@ -159,7 +159,7 @@ fn a_partition_of_failures_alone_is_committed() {
     assert_eq!(*item.data_type(), DataType::UInt16);
     let summary = finalize(dir.path()).unwrap();
     assert_eq!((summary.totals.failed, summary.totals.tokens), (1, 0));
-    assert_eq!(summary.codebook.levels[0].perplexity, 1.0);
+    assert_eq!(summary.codebook.levels[0].perplexity, Some(1.0));
 }
 
 #[test]
@@ -314,6 +314,7 @@ fn the_summary_reads_back_and_keeps_its_schema() {
     assert_eq!(value["identity"]["levels"][2]["residual"], true);
     assert_eq!(value["codebook"]["levels"].as_array().unwrap().len(), 3);
     conforms_where_appended();
+    conforms_of_bits(&description);
     for flip in 0..text.len() {
         let mut bad = text.clone().into_bytes();
         bad[flip] ^= 1;
@@ -342,6 +343,24 @@ fn conforms_where_appended() {
     summary.schema = schema::DATASET_OF_PLANS.to_string();
     let value: serde_json::Value = serde_json::from_str(&finalize::render(&summary)).unwrap();
     conforms(&value, &description, &description["$defs"], "dataset");
+}
+
+/// Where bits are counted, these are said in place of codes.
+fn conforms_of_bits(description: &serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut many = identity(1 << 26, Some([2, 3]), 10);
+    many.tokenizer.codes = 1 << 26;
+    write(&plan_with(dir.path(), 5, &many), 0);
+    let value = serde_json::to_value(finalize(dir.path()).unwrap()).unwrap();
+    for name in ["identity", "codebook"] {
+        conforms(&value[name], &description["properties"][name], &description["$defs"], name);
+    }
+    let level = &value["codebook"]["levels"][0];
+    assert_eq!((&level["bits"], level.get("used")), (&json!(26), None));
+    let path = dir.path().join("codebook.parquet");
+    let (codebook, _) = read(&path);
+    assert_eq!(codebook.schema().fields(), schema::codebook_of_bits().fields());
+    assert_eq!(codebook.num_rows(), 52);
 }
 
 /// The part of JSON Schema that `dataset.v1.json` uses.

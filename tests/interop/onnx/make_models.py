@@ -161,6 +161,9 @@ CASES = {
                 {"input": {"mean": 127.5, "std": 127.5, "layout": "NCHW"}, "size": 16}),
 }
 
+# A decoder alone, of which pictures are no multiples of their grids.
+LONE = {"odd_decoder": (dict(sides=(3.75, 3.75)), {"codes": CODES, **OUT})}
+
 
 # What is refused once it has run: (encoder, decoder).
 REFUSED = {
@@ -189,6 +192,10 @@ def main(out, refused):
         settings = {"codes": CODES, "resize": "none", **CASES["dynamic"][2], **OUT}
         del settings["size"]
         (refused / name / "tokenizer.json").write_text(json.dumps(settings) + "\n")
+    for name, (into, settings) in LONE.items():
+        (out / name).mkdir(parents=True, exist_ok=True)
+        onnx.save(decoder(**into), out / name / "decoder.onnx")
+        (out / name / "tokenizer.json").write_text(json.dumps(settings) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     images = pictures()
     expected = {"images": images.ravel().tolist(), "cases": {}}

@@ -50,9 +50,13 @@ class Level:
     """`tokens`, `tokens_top` (the coarser grid of VQ-VAE-2), `tokens_residual_<n>` or
     `tokens_book_<n>`."""
     codes: int
-    """Tokens are 0 to codes - 1."""
+    """Tokens are 0 to codes - 1; 2 where a token is a list of bits."""
     grid: tuple[int, int] | None
     """(height, width) in tokens; None where it varies from row to row."""
+    bits: int | None = None
+    """Bits of a token where it is a list of them, since a number of so many is beyond 32 bits: the
+    column holds those of a row's first token, then those of the next, so that `reshape(height,
+    width, bits)` takes them apart. None where a token is a number."""
 
 
 class Dataset:
@@ -68,7 +72,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         grid = f"{self.grid[0]} x {self.grid[1]}" if self.grid else "varying"
-        return f"<vqtok.Dataset {self.path}: {len(self):,} rows, grid {grid}, {self.codes:,} codes>"
+        codes = f"{self.bits} bits a token" if self.bits else f"{self.codes:,} codes"
+        return f"<vqtok.Dataset {self.path}: {len(self):,} rows, grid {grid}, {codes}>"
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -111,7 +116,9 @@ class Dataset:
             kinds = [kind for kind in ("residual", "book") if level.get(kind)]
             behind = f"_{kinds[0]}_{number}" if kinds else "_top" if number else ""
             grid = tuple(level["grid"]) if level["grid"] else None
-            levels.append(Level(f"tokens{behind}", level["codes"], grid))
+            # Of numbers of more than 24 bits these are told as well, since they are counted.
+            bits = level.get("bits") if level["codes"] == 2 else None
+            levels.append(Level(f"tokens{behind}", level["codes"], grid, bits))
         return tuple(levels)
 
     @property
@@ -123,8 +130,13 @@ class Dataset:
 
     @property
     def codes(self) -> int:
-        """Size of the codebook: `tokens` are 0 to codes - 1."""
+        """Size of the codebook: `tokens` are 0 to codes - 1; 2 where a token is a list of bits."""
         return self.levels[0].codes
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a token where it is a list of them, else None; see `Level.bits`."""
+        return self.levels[0].bits
 
     @cached_property
     def views(self) -> int:
@@ -253,7 +265,10 @@ class Dataset:
         return files.scanner(columns=chosen, **options)
 
     def codebook(self) -> pa.Table:
-        """Give the use of every code: `level`, `code`, `count`, `distance_sum`."""
+        """Give the use of every code: `level`, `code`, `count`, `distance_sum`.
+
+        Of more than 2^24 codes the use of every bit: `bit` and its `value` in place of `code`.
+        """
         needed("Dataset.codebook")
         if self.info is None:
             raise NotUsable(f"{self.path}: codebook.parquet is written when the output is finished")
@@ -276,8 +291,9 @@ class Dataset:
         """A map-style `torch.utils.data.Dataset`: `data[i]` is a dict of these columns.
 
         Args:
-            columns: Columns of a row. Tokens are flat tensors, row by row; numbers are numbers,
-                -1 or nan where null; texts are texts, empty where null.
+            columns: Columns of a row. Tokens are flat tensors, row by row (of lists of bits one
+                behind the other); numbers are numbers, -1 or nan where null; texts are texts, empty
+                where null.
             dtype: Of the tokens; int64 if None, since embeddings want that.
             cache_bytes: Decoded row groups that each process keeps. A data set that is larger than
                 that is better read with `iter_torch`.

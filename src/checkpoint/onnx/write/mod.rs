@@ -107,6 +107,9 @@ fn supported(config: &ModelConfig) -> Result<(), String> {
     if config.quantizer.scales.is_some() {
         return Err(format!("codes of several scales don't become ONNX, as those of {family} are"));
     }
+    if let bits @ 2.. = config.quantizer.values() {
+        return Err(format!("tokens that are lists of {bits} bits don't become ONNX: numbers do"));
+    }
     match &config.architecture {
         Architecture::VitVqgan(_) | Architecture::Titok(_) | Architecture::Unitok(_) => Err(
             format!("only networks of convolutional layers become ONNX, and family {family} isn't"),

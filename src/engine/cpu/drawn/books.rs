@@ -97,6 +97,9 @@ impl<'a> Books<'a> {
     /// The first token whose code isn't the only right one, of rules without rounding.
     fn first_other(&self, latents: &[f32], codes: &[u32]) -> Option<usize> {
         let mut all = latents.chunks_exact(latents.len() / codes.len()).zip(codes);
+        if self.config.quantizer.values() > 1 {
+            return all.position(|(z, &bit)| u32::from(z[0] > 0.0) != bit);
+        }
         match self.config.quantizer.rule {
             QuantizerRule::Sign => all.position(|(z, &code)| sign_bits(z) != code),
             QuantizerRule::SignHigh => all.position(|(z, &code)| sign_bits_high(z) != code),

@@ -265,8 +265,9 @@ fn quantizer(family: Family, architecture: &Architecture, r: &mut Random) -> Qua
     match rule {
         Logits => QuantizerConfig::new(Logits, codes, codes),
         Sign => {
-            let bits = r.among(1, 32);
-            QuantizerConfig::new(r.of(&[Sign, SignHigh]), 1 << bits, bits)
+            let bits = r.among(1, 40);
+            let codes = if bits > NUMBERED_BITS_MAX { 2 } else { 1 << bits };
+            QuantizerConfig::new(r.of(&[Sign, SignHigh]), codes, bits)
         }
         Fsq => {
             let levels: Vec<usize> = (0..r.among(1, 6)).map(|_| r.among(2, 8)).collect();
@@ -383,7 +384,7 @@ fn codes(config: &ModelConfig, size: (usize, usize, usize), r: &mut Random) -> O
     let (count, height, width) = size;
     let grids = config.grid(height, width).ok()?;
     let level = |(height, width): (usize, usize)| CodeGrid {
-        codes: (0..count * height * width)
+        codes: (0..count * height * width * config.quantizer.values())
             .map(|_| r.below(config.quantizer.codes) as u32)
             .collect(),
         distances: Vec::new(),
