@@ -186,7 +186,7 @@ mod tests {
             let pixels = (shape[2] * shape[3] * each) as f64;
             for ((want, got), what) in both[0].iter().zip(&both[1]).zip(["y", "dx", "dw", "db"]) {
                 // A group of one value has no spread: eps alone divides what rounding leaves of it.
-                let spread = if pixels < 2.0 { 1e3 } else { 1.0 };
+                let spread: f64 = if pixels < 2.0 { 1e3 } else { 1.0 };
                 let largest = want.iter().fold(spread, |a, b| a.max(b.abs()));
                 for (want, got) in want.iter().zip(got) {
                     let error = (want - got).abs() / largest;
