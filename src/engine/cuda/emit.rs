@@ -44,6 +44,8 @@ impl Map {
 pub(super) struct Emitter<'a> {
     pub weights: &'a mut DeviceWeights,
     pub images: usize,
+    /// See [`super::program::Program`].
+    usual: usize,
     pub commands: Vec<Command>,
     /// Bytes of each map: the most that was ever asked of it.
     pub maps: Vec<usize>,
@@ -52,10 +54,11 @@ pub(super) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub(super) fn new(weights: &'a mut DeviceWeights, images: usize) -> Self {
+    pub(super) fn new(weights: &'a mut DeviceWeights, images: usize, usual: usize) -> Self {
         Emitter {
             weights,
             images,
+            usual,
             commands: Vec::new(),
             maps: Vec::new(),
             free: Vec::new(),
@@ -87,6 +90,14 @@ impl<'a> Emitter<'a> {
         if let Place::Map(index) = place {
             debug_assert!(!self.free.contains(&index), "released twice");
             self.free.push(index);
+        }
+    }
+
+    /// Makes room in a map for the usual number of images.
+    fn widen(&mut self, map: Map) {
+        let bytes = self.usual * map.elements() * self.weights.precision().bytes();
+        if let Place::Map(index) = map.place {
+            self.maps[index] = self.maps[index].max(bytes.next_multiple_of(256));
         }
     }
 
@@ -333,8 +344,12 @@ impl<'a> Emitter<'a> {
 
     /// One head of attention over all pixels of queries, keys and values, which stand side by side
     /// in `from`: `[images, pixels, 3, channels]` to `[images, pixels, channels]`.
+    ///
+    /// Products are of the usual number of images, whatever the others hold: cuBLAS chooses by the
+    /// size of a batch, and so chooses the same. A batch of one costs a tenth of a millisecond more.
     pub(super) fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
         self.layer = name.to_owned();
+        self.widen(from);
         let element = self.weights.precision();
         let (pixels, channels) = (from.pixels(), from.channels / 3);
         let part = |index: usize| Matrix {
@@ -351,7 +366,8 @@ impl<'a> Emitter<'a> {
             step: pixels * pixels,
             element,
         };
-        let (images, area) = (self.images, self.images * pixels * pixels);
+        let (images, usual) = (self.images, self.usual);
+        let area = usual * pixels * pixels;
         let scores = self.acquire(area * 4);
         self.push(Work::Gemm(Gemm {
             a: part(0),
@@ -361,7 +377,7 @@ impl<'a> Emitter<'a> {
             rows: pixels,
             columns: pixels,
             inner: channels,
-            batch: images,
+            batch: usual,
             alpha: (1.0 / (channels as f64).sqrt()) as f32,
         }));
         let weights = self.acquire(area * element.bytes());
@@ -369,6 +385,7 @@ impl<'a> Emitter<'a> {
         self.launch("softmax_rows", [images * pixels, 1, 1], 64, args);
         self.release(scores);
         let to = self.map(from.height, from.width, channels)?;
+        self.widen(to);
         self.push(Work::Gemm(Gemm {
             a: square(weights, element),
             b: part(2),
@@ -377,7 +394,7 @@ impl<'a> Emitter<'a> {
             rows: pixels,
             columns: channels,
             inner: pixels,
-            batch: images,
+            batch: usual,
             alpha: 1.0,
         }));
         self.release(weights);

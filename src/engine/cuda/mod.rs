@@ -12,6 +12,12 @@
 //! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
 
 #[cfg(feature = "cuda")]
+mod blas;
+#[cfg(feature = "cuda")]
+mod choice;
+#[cfg(feature = "cuda")]
+mod compile;
+#[cfg(feature = "cuda")]
 mod convolution;
 #[cfg(feature = "cuda")]
 mod descriptor;
