@@ -77,10 +77,20 @@ pub(crate) fn program(
     weights: &mut DeviceWeights,
     config: &ModelConfig,
     images: usize,
+    size: [usize; 2],
+) -> Result<Program> {
+    let usual = self::images(size[0], size[1]);
+    program_as(weights, config, [images, usual], size)
+}
+
+/// The same in the ways that libraries choose for the `usual` number of images.
+pub(crate) fn program_as(
+    weights: &mut DeviceWeights,
+    config: &ModelConfig,
+    [images, usual]: [usize; 2],
     [height, width]: [usize; 2],
 ) -> Result<Program> {
     let encoder = supported(config)?;
-    let usual = self::images(height, width).max(images);
     let mut e = Emitter::new(weights, images, usual);
     let channels = config.pixels.channels;
     let table = config.pixels.input.table();

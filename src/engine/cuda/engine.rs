@@ -104,6 +104,14 @@ impl CudaEngine {
         })
     }
 
+    /// Whether models of that kind run on a GPU.
+    ///
+    /// # Errors
+    /// Why they don't, in one line.
+    pub fn supports(config: &ModelConfig) -> Result<()> {
+        encoder::supported(config).map(|_| ())
+    }
+
     /// The GPU's name.
     ///
     /// # Errors

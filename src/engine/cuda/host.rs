@@ -207,7 +207,7 @@ impl Host {
                 }
                 let at = pixel * s.outputs + o;
                 let added = residual.as_ref().map_or(0.0, |residual| residual[at]);
-                self.store(convolve.to, at, sum + bias[o] + added, Precision::Bf16);
+                self.store(convolve.to, at, sum + added + bias[o], Precision::Bf16);
             }
         }
     }
