@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin};
-use vqtok::internals::engine::cpu::{CpuEngine, kernels::Isa};
+use vqtok::internals::engine::cpu::CpuEngine;
 use vqtok::internals::engine::cuda::{CudaEngine, StageTime};
 use vqtok::internals::engine::{CodeGrid, DeviceChoice, Engine, PixelBatch, Precision, require};
 use vqtok::internals::model::config::Parts;

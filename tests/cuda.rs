@@ -101,7 +101,7 @@ fn tokens(out: &Path) -> Vec<Tokens> {
         .map(|row| {
             let row = row.unwrap();
             let level = &row.levels[0];
-            Tokens { key: row.key, codes: level.codes.iter().map(|c| *c as u32).collect() }
+            Tokens { key: row.key, codes: level.codes.clone() }
         })
         .collect();
     rows.sort_by(|a, b| a.key.cmp(&b.key));

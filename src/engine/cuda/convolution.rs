@@ -7,6 +7,7 @@
 //! any smaller one, so that an image's sums don't depend on the batch it comes in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::c_void;
 use std::time::Instant;
 
@@ -218,12 +219,15 @@ impl Convolutions {
         if !self.plans.contains_key(shape) {
             let target = Target::Handle(self.handle);
             let chosen_for = ConvShape { images: usual, ..*shape };
-            if !self.choices.contains_key(&chosen_for) {
-                let started = Instant::now();
-                let choice = choose(&target, &chosen_for)?;
-                self.choices.insert(chosen_for, (choice, started.elapsed().as_secs_f64()));
-            }
-            let made = plan(&target, shape, &self.choices[&chosen_for].0)?;
+            let (choice, _) = match self.choices.entry(chosen_for) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let started = Instant::now();
+                    let choice = choose(&target, &chosen_for)?;
+                    place.insert((choice, started.elapsed().as_secs_f64()))
+                }
+            };
+            let made = plan(&target, shape, choice)?;
             self.plans.insert(*shape, made);
         }
         Ok(self.plans[shape].as_ref().map(|plan| plan.workspace_bytes))

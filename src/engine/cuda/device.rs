@@ -173,9 +173,9 @@ impl Device {
             Place::Map(index) => self.start(&maps[index]),
         };
         let steps = program.commands.iter().map(|command| match &command.work {
-            Work::Launch(launch) => self.launch(launch, &address),
+            Work::Launch(launch) => self.launch(launch, address),
             Work::Gemm(gemm) => Ok(Step::Product(Product::new(*gemm, |m| address(m.place)))),
-            Work::Convolve(convolve) => self.call(convolve, &address, workspace_at),
+            Work::Convolve(convolve) => self.call(convolve, address, workspace_at),
         });
         let steps = steps.collect::<Result<_>>()?;
         self.stream.synchronize().map_err(driver("loading"))?;

@@ -230,6 +230,11 @@ impl Host {
         }
     }
 
+    /// The first elements of a map.
+    pub(super) fn elements(&self, place: Place, count: usize) -> Vec<f32> {
+        decode(&self.buffer(place).get()[..count * self.element.bytes()], self.element)
+    }
+
     /// The first 32-bit words of a buffer.
     pub(super) fn result(&self, place: Place, count: usize) -> Vec<f32> {
         decode(&self.buffer(place).get()[..count * 4], Precision::F32)

@@ -34,6 +34,8 @@ static inline unsigned __float_as_uint(float x)
 }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
+#define __expf expf
+static inline float __fdividef(float a, float b) { return a / b; }
 #include KERNELS
 
 static void (*body)(void);
@@ -82,7 +84,7 @@ static void k_pixels(void) { pixels_to_map(bytes, a, x, 300, 3, 8); }
 static void k_narrow(void) { narrow_all(a, x, 700); }
 static void k_sums(void) { channel_sums(x, a, 300, 72, 128); }
 static void k_group(void) { group_affine(a, x, b, c, d, 300, 72, 8, 3, 1e-6f); }
-static void k_affine(void) { apply_affine(x, a, y, 300 * 72, 72, 1); }
+static void k_affine(void) { apply_affine(x, a, y, 300, 72, 112, 1); }
 static void k_conv(void) { convolve(x, y, a, z, w, 70, 10, 14, 24, 5, 7, 72, 3, 2, 0); }
 static void k_floats(void)
 {
@@ -104,11 +106,11 @@ int main(void)
     a = floats(700), x = elements(700);
     launch(3, 1, 1, 256, k_narrow);
     x = elements(2 * 300 * 72), a = floats(2 * 3 * 72 * 2);
-    launch(3, 2, 2, 256, k_sums);
+    launch(3, 1, 2, 256, k_sums);
     b = floats(72), c = floats(72), d = floats(2 * 72 * 2);
     launch(8, 2, 1, 32, k_group);
     a = floats(2 * 72 * 2), y = elements(2 * 300 * 72);
-    launch(11, 2, 1, 256, k_affine);
+    launch(3, 2, 1, 256, k_affine);
     x = elements(2 * 140 * 24), y = elements(72 * 9 * 24), a = floats(72);
     z = elements(70 * 72), w = elements(70 * 72);
     launch(2, 2, 1, 256, k_conv);

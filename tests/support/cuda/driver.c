@@ -305,7 +305,7 @@ static const struct {
     {"narrow_all", "PPi"},
     {"channel_sums", "PPiii"},
     {"group_affine", "PPPPPiiiif"},
-    {"apply_affine", "PPPiii"},
+    {"apply_affine", "PPPiiii"},
     {"convolve", "PPPNPiiiiiiiiii"},
     {"convolve_to_floats", "PPPPiiiiiiiiii"},
     {"softmax_rows", "PPi"},
