@@ -12,8 +12,8 @@
 #
 # Settings by environment: GOLDEN and PHOTOS (folders; default DIR/golden and DIR/photos, else those
 # beside the checkout), COUNT (images of the whole job, default 2048), ROUNDS (default 20), LOGS (a
-# folder for the logs; default a temporary one), PYTHON (an interpreter whose packages hold CUDA's
-# libraries, such as PyTorch's; default python3).
+# folder for the logs; default a temporary one), MODEL (the f16 model, made where it isn't there),
+# PYTHON (an interpreter whose packages hold CUDA's libraries, such as PyTorch's; default python3).
 #
 # Exits with 0 where every step was right, 1 where one wasn't, 2 where there is no card.
 set -uo pipefail

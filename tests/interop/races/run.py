@@ -57,7 +57,9 @@ def main():
                 # A barrier of the other element type is no barrier here.
                 line = text.count("\n", 0, place) + 1
                 without = text[:place] + text[place + len(BARRIER) :]
-                found = races(folder, without, element)
+                # What ThreadSanitizer remembers of an address is little: it may forget the one access.
+                tries = (races(folder, without, element) for _ in range(4))
+                found = next((name for name in tries if name), None)
                 print(f"{element}: without line {line}: {found or 'NOT FOUND'}", flush=True)
                 wrong += found is None
     print(f"{len(places)} barriers, {wrong} wrong")
