@@ -1,23 +1,26 @@
-//! Owns the measurement of encoding on a GPU: the f16 VQGAN at 256 pixels with random weights,
-//! correctness first (float32 tokens of golden cases and of the CPU engine, the share that
-//! bfloat16 flips), then rates beside PyTorch's on the same weights in one run, then every stage.
-//! `benches/gpu.sh` runs it.
+//! Owns the measurement of encoding on a GPU, in steps that `benches/gpu.sh` runs one by one: the f16
+//! VQGAN at 256 pixels with random weights, correctness first (tokens of golden cases and of the CPU
+//! engine, bits from run to run and from batch to batch), then rates, then every stage; and beside
+//! PyTorch's on the same weights for `benches/gpu_peers.sh`.
 //!
-//! `cargo bench --features cuda --bench gpu -- [--golden DIR] [--python PATH] [--rounds N]
-//! [--codes K] [--images N] [--model DIR]`: DIR of golden cases as in `tests/golden.rs`; an
-//! interpreter with torch and safetensors; how many images are compared; where to leave the model
-//! folder for a run of the whole job. Exits with 2 where there is no GPU or library, with 1 where
-//! float32 tokens differ.
+//! `cargo bench --features cuda --bench gpu -- --step STEP [--golden DIR] [--case NAME]
+//! [--precision f32|bf16] [--python PATH] [--rounds N] [--codes K] [--images N] [--model DIR]`; STEP is
+//! `versions`, `golden`, `bits`, `exact`, `rate`, `profile` or `peers`. DIR of golden cases as in
+//! `tests/golden.rs`, all of them or the one called NAME; an interpreter with torch and safetensors;
+//! how many images are compared; where the model is, or is left for a run of the whole job. Exits with
+//! 2 where there is no GPU or library, with 1 where tokens or bits are wrong. Lines that begin with
+//! `=` are what a step found.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin};
-use vqtok::internals::engine::cpu::{CpuEngine, kernels::Isa};
+use vqtok::internals::engine::cpu::CpuEngine;
 use vqtok::internals::engine::cuda::{CudaEngine, StageTime};
-use vqtok::internals::engine::{DeviceChoice, Engine, PixelBatch, Precision, open, require};
+use vqtok::internals::engine::{CodeGrid, DeviceChoice, Engine, PixelBatch, Precision, require};
 use vqtok::internals::model::config::Parts;
 
 #[path = "common/encoder.rs"]
@@ -27,26 +30,45 @@ const SIDE: usize = 256;
 /// Operations of an image, padding and all, divided by an H200's 790 TFLOP/s: images/s.
 const FLOOR_IMAGES_PER_SECOND: f64 = 5620.0;
 
+/// A token of float32 may be another one where its distance is as near as this, relatively: sums in
+/// another order differ by as much.
+const GAP_MAX: f64 = 1e-5;
+
 struct Settings {
+    step: String,
     golden: Option<PathBuf>,
+    case: Option<String>,
+    precisions: Vec<Precision>,
     python: Option<PathBuf>,
-    model: Option<PathBuf>,
+    model: PathBuf,
     rounds: usize,
     codes: usize,
     images: usize,
 }
 
 fn settings() -> Settings {
-    let mut settings =
-        Settings { golden: None, python: None, model: None, rounds: 10, codes: 16384, images: 4 };
+    let mut settings = Settings {
+        step: String::new(),
+        golden: None,
+        case: None,
+        precisions: vec![Precision::F32, Precision::Bf16],
+        python: None,
+        model: std::env::temp_dir().join("vqtok-gpu-model"),
+        rounds: 10,
+        codes: 16384,
+        images: 4,
+    };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
         let value = args.next().expect("a value behind the flag");
         let number = || value.parse::<usize>().expect("a number");
         match arg.as_str() {
+            "--step" => settings.step = value,
             "--golden" => settings.golden = Some(value.into()),
+            "--case" => settings.case = Some(value),
+            "--precision" => settings.precisions = vec![value.parse().expect("f32 or bf16")],
             "--python" => settings.python = Some(value.into()),
-            "--model" => settings.model = Some(value.into()),
+            "--model" => settings.model = value.into(),
             "--rounds" => settings.rounds = number().max(1),
             "--codes" => settings.codes = number(),
             "--images" => settings.images = number().max(1),
@@ -65,7 +87,8 @@ struct Line {
 
 fn main() -> ExitCode {
     let settings = settings();
-    if let Err(error) = require(DeviceChoice::Cuda(0), Precision::Bf16) {
+    let checked = settings.precisions.iter().map(|p| require(DeviceChoice::Cuda(0), *p));
+    if let Err(error) = checked.collect::<vqtok::Result<()>>() {
         eprintln!("{error}");
         return ExitCode::from(2);
     }
@@ -79,45 +102,140 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every float32 token was right.
+/// Whether everything was right.
 fn run(settings: &Settings) -> vqtok::Result<bool> {
-    let scratch = tempfile::tempdir().expect("a scratch folder");
-    let folder = settings.model.clone().unwrap_or_else(|| scratch.path().join("model"));
-    let (mut config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
-    config.preprocess.resize = "bicubic".into();
-    config.preprocess.size = Some(SIDE as u32);
-    if !folder.exists() {
-        vqtok::internals::checkpoint::folder::save(&folder, &config, &weights)?;
+    match settings.step.as_str() {
+        "versions" => versions(settings),
+        "golden" => golden(settings),
+        "bits" => bits(settings),
+        "exact" => exact(settings),
+        "rate" => rates(settings),
+        "profile" => profile(settings),
+        "peers" => peers(settings),
+        other => panic!("no step is called {other:?}"),
     }
-    let mut exact =
-        CudaEngine::open(begin(&folder, &DetectOptions::default())?, 0, Precision::F32)?;
-    println!("GPU: {}", exact.device_name()?);
-    let mut right = settings.golden.as_deref().map_or(Ok(true), golden)?;
+}
 
+/// The f16 model on the GPU; made where it isn't there.
+fn f16(settings: &Settings, precision: Precision) -> vqtok::Result<CudaEngine> {
+    if !settings.model.exists() {
+        let (mut config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
+        config.preprocess.resize = "bicubic".into();
+        config.preprocess.size = Some(SIDE as u32);
+        vqtok::internals::checkpoint::folder::save(&settings.model, &config, &weights)?;
+    }
+    CudaEngine::open(begin(&settings.model, &DetectOptions::default())?, 0, precision)
+}
+
+/// The card, the libraries and their ways.
+fn versions(settings: &Settings) -> vqtok::Result<bool> {
+    for precision in &settings.precisions {
+        let mut engine = f16(settings, *precision)?;
+        println!("= {precision}: {}", engine.device_name()?);
+        let started = Instant::now();
+        engine.encode(&images(1))?;
+        println!("= {precision}: the first image after {:.2} s", started.elapsed().as_secs_f64());
+        engine.encode(&images(64))?;
+        engine.report().iter().for_each(|line| println!("= {precision}: {line}"));
+    }
+    Ok(true)
+}
+
+/// The same bits from run to run, and from a batch of 64 to batches of 16 and 1.
+fn bits(settings: &Settings) -> vqtok::Result<bool> {
+    let mut right = true;
+    for precision in &settings.precisions {
+        let mut engine = f16(settings, *precision)?;
+        let whole = images(64);
+        let want = engine.encode(&whole)?.levels.remove(0);
+        let mut check = |name: &str, count: usize| -> vqtok::Result<()> {
+            let image = whole.pixels.len() / whole.count;
+            let part =
+                PixelBatch { pixels: whole.pixels[..count * image].to_vec(), count, ..whole };
+            let got = engine.encode(&part)?.levels.remove(0);
+            let bits = |d: &[f32]| d.iter().map(|d| d.to_bits()).collect::<Vec<_>>();
+            let tokens = got.codes.len();
+            let same = got.codes == want.codes[..tokens]
+                && bits(&got.distances) == bits(&want.distances[..tokens]);
+            println!("= {precision}: {name}: {}", if same { "equal bits" } else { "OTHER BITS" });
+            right &= same;
+            Ok(())
+        };
+        check("64 images again", 64)?;
+        check("16 of 64 images", 16)?;
+        check("1 of 64 images", 1)?;
+    }
+    Ok(right)
+}
+
+/// The f16 model against the CPU engine.
+fn exact(settings: &Settings) -> vqtok::Result<bool> {
     let batch = images(settings.images);
-    let mut cpu = CpuEngine::new(config, weights, Isa::detect()?)?;
-    let want = cpu.encode(&batch)?.levels.remove(0).codes;
-    let ours = exact.encode(&batch)?.levels.remove(0).codes;
-    let wrong = differing(&want, &ours);
-    println!("float32: {wrong} of {} tokens differ from the CPU engine's", want.len());
-    right &= wrong == 0;
+    let mut ours = Vec::new();
+    for precision in &settings.precisions {
+        let codes = f16(settings, *precision)?.encode(&batch)?.levels.remove(0);
+        ours.push((*precision, codes));
+    }
+    let want = on_cpu(&settings.model, &DetectOptions::default(), &batch)?;
+    let compared = ours.iter().map(|(precision, got)| compare("f16", *precision, &want, got));
+    // Every line is printed.
+    Ok(compared.filter(|right| !right).count() == 0)
+}
 
-    let mut lines = vec![rate(&mut exact, "vqtok f32", settings.rounds.min(3), &want)?];
-    drop(exact);
-    let mut fast =
-        CudaEngine::open(begin(&folder, &DetectOptions::default())?, 0, Precision::Bf16)?;
-    lines.push(rate(&mut fast, "vqtok bf16", settings.rounds, &want)?);
-    let (stages, whole) = fast.profile(SIDE, SIDE)?;
-    let images_a_run = fast.batch_images(Some(SIDE));
-    drop(fast);
+fn on_cpu(model: &Path, options: &DetectOptions, batch: &PixelBatch) -> vqtok::Result<CodeGrid> {
+    let mut cpu = CpuEngine::open(begin(model, options)?)?;
+    Ok(cpu.encode(batch)?.levels.remove(0))
+}
+
+/// Whether float32 tokens are `want`'s, but for ties; says how many of either precision aren't, and
+/// how near float32's are.
+fn compare(name: &str, precision: Precision, want: &CodeGrid, got: &CodeGrid) -> bool {
+    let wrong: Vec<usize> =
+        (0..want.codes.len()).filter(|i| got.codes.get(*i) != Some(&want.codes[*i])).collect();
+    let gap = |i: &usize| {
+        let (a, b) = (f64::from(want.distances[*i]), f64::from(got.distances[*i]));
+        (a - b).abs() / a.abs().max(f64::MIN_POSITIVE)
+    };
+    let largest = wrong.iter().map(gap).fold(0.0, f64::max);
+    let (count, all) = (wrong.len(), want.codes.len());
+    println!("= {name}, {precision}: {count} of {all} tokens differ, by {largest:.1e} at most");
+    if precision == Precision::F32 {
+        for i in wrong.iter().take(20) {
+            let (a, b) = (want.codes[*i], got.codes[*i]);
+            println!("{name}: token {i} is {b} instead of {a}, its distance off by {:.1e}", gap(i));
+        }
+    }
+    // Not a number where a family has no distance: then nothing excuses a difference.
+    precision != Precision::F32 || wrong.iter().all(|i| gap(i) <= GAP_MAX)
+}
+
+fn rates(settings: &Settings) -> vqtok::Result<bool> {
+    for precision in &settings.precisions {
+        let mut engine = f16(settings, *precision)?;
+        let want = engine.encode(&images(settings.images))?.levels.remove(0).codes;
+        let line = rate(&mut engine, &format!("vqtok {precision}"), settings.rounds, &want)?;
+        let share = 100.0 * line.rate / FLOOR_IMAGES_PER_SECOND;
+        println!("= {}: {:.1} images/s, {share:.0} % of a floor", line.name, line.rate);
+    }
+    Ok(true)
+}
+
+/// Ours beside PyTorch's, from its fastest to its slowest.
+fn peers(settings: &Settings) -> vqtok::Result<bool> {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let batch = images(settings.images);
+    let mut engine = f16(settings, Precision::Bf16)?;
+    let want = on_cpu(&settings.model, &DetectOptions::default(), &batch)?.codes;
+    let mut lines = vec![rate(&mut engine, "vqtok bf16", settings.rounds, &want)?];
+    let images_a_run = engine.batch_images(Some(SIDE));
+    drop(engine);
     if let Some(python) = &settings.python {
         let shared = scratch.path().join("peer");
-        leave(&shared, &folder, &batch, &want);
+        leave(&shared, &settings.model, &batch, &want);
         lines.extend(peer(python, &shared, images_a_run, settings.rounds));
     }
     table(&lines);
-    profile(&stages, whole, images_a_run);
-    Ok(right)
+    Ok(true)
 }
 
 fn differing(a: &[u32], b: &[u32]) -> usize {
@@ -157,7 +275,8 @@ fn rate(engine: &mut CudaEngine, name: &str, rounds: usize, want: &[u32]) -> vqt
 }
 
 /// Every golden case that this engine takes: float32 tokens equal, bfloat16's share of flips.
-fn golden(root: &Path) -> vqtok::Result<bool> {
+fn golden(settings: &Settings) -> vqtok::Result<bool> {
+    let Some(root) = &settings.golden else { return Ok(true) };
     let mut right = true;
     let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
         .map_err(|e| vqtok::Error::invalid(format!("--golden {}: {e}", root.display())))?
@@ -167,30 +286,27 @@ fn golden(root: &Path) -> vqtok::Result<bool> {
     folders.sort();
     for folder in folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if settings.case.as_ref().is_some_and(|case| *case != name) {
+            continue;
+        }
         let golden = npz::npz(folder.join("golden.npz"));
         let (images, tokens) = (&golden["images_u8"], golden["tokens"].i64());
         let [count, height, width, channels] = images.shape[..] else { continue };
         let batch = PixelBatch { pixels: images.u8(), count, height, width, channels };
-        let mut differ = Vec::new();
-        for precision in [Precision::F32, Precision::Bf16] {
-            let family = family(&folder);
-            let options = DetectOptions { family: family.as_deref(), ..DetectOptions::default() };
-            let opened = begin(&checkpoint(&folder), &options)
-                .and_then(|opened| open(opened, DeviceChoice::Cuda(0), precision));
-            let Ok(mut engine) = opened else { break };
-            let codes = engine.encode(&batch)?.levels.remove(0).codes;
-            let wrong = codes.iter().zip(&tokens).filter(|(a, b)| i64::from(**a) != **b).count();
-            differ.push(wrong);
+        let (family, file) = (family(&folder), checkpoint(&folder));
+        let options = DetectOptions { family: family.as_deref(), ..DetectOptions::default() };
+        // Only what this engine says that it doesn't compute is passed over.
+        let refused = begin(&file, &options).map(|opened| CudaEngine::supports(&opened.config));
+        if let Err(reason) | Ok(Err(reason)) = refused {
+            println!("{name}: passed over: {reason}");
+            continue;
         }
-        match differ[..] {
-            [f32_wrong, bf16_flips] => {
-                right &= f32_wrong == 0;
-                println!(
-                    "golden {name}: of {} tokens f32 {f32_wrong} wrong, bf16 {bf16_flips} flipped",
-                    tokens.len()
-                );
-            }
-            _ => println!("golden {name}: not for this engine"),
+        let mut want = on_cpu(&file, &options, &batch)?;
+        want.codes = tokens.iter().map(|token| *token as u32).collect();
+        for precision in &settings.precisions {
+            let mut engine = CudaEngine::open(begin(&file, &options)?, 0, *precision)?;
+            let got = engine.encode(&batch)?.levels.remove(0);
+            right &= compare(&name, *precision, &want, &got);
         }
     }
     Ok(right)
@@ -233,24 +349,28 @@ fn leave(shared: &Path, model: &Path, batch: &PixelBatch, tokens: &[u32]) {
 fn peer(python: &Path, shared: &Path, batch: usize, rounds: usize) -> Vec<Line> {
     let script = std::env::var_os("VQTOK_PEERS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers"), PathBuf::from);
-    let output = Command::new(python)
+    let child = Command::new(python)
         .arg(script.join("encode_torch_cuda.py"))
         .arg(shared)
         .args([batch.to_string(), rounds.to_string()])
-        .stderr(Stdio::inherit())
-        .output();
-    let Ok(output) = output else { return vec![] };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.lines().filter_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        let name = line["name"].as_str()?.to_owned();
-        let Some(rate) = line["images_per_second"].as_f64() else {
-            println!("{name}: {}", line["error"]);
-            return None;
-        };
-        Some(Line { name, rate, flips: format!("{} of {}", line["flips"], line["tokens"]) })
-    });
-    lines.collect()
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return vec![] };
+    let lines = child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
+    let mut found = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        // At once: a time limit may end the run.
+        println!("{line}");
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        if let (Some(name), Some(rate)) =
+            (line["name"].as_str(), line["images_per_second"].as_f64())
+        {
+            let flips = format!("{} of {}", line["flips"], line["tokens"]);
+            found.push(Line { name: name.to_owned(), rate, flips });
+        }
+    }
+    let _ = child.wait();
+    found
 }
 
 fn table(lines: &[Line]) {
@@ -274,7 +394,15 @@ fn table(lines: &[Line]) {
 }
 
 /// Time by what computes it, the most first, and the slowest commands.
-fn profile(stages: &[StageTime], whole: f64, images: usize) {
+fn profile(settings: &Settings) -> vqtok::Result<bool> {
+    let mut engine = f16(settings, Precision::Bf16)?;
+    engine.profile(SIDE, SIDE)?;
+    let (stages, whole) = engine.profile(SIDE, SIDE)?;
+    shares(&stages, whole, engine.batch_images(Some(SIDE)));
+    Ok(true)
+}
+
+fn shares(stages: &[StageTime], whole: f64, images: usize) {
     let mut by: BTreeMap<&str, (f64, f64, usize)> = BTreeMap::new();
     for stage in stages {
         let sum = by.entry(stage.backend).or_default();
@@ -282,7 +410,7 @@ fn profile(stages: &[StageTime], whole: f64, images: usize) {
     }
     let mut rows: Vec<_> = by.into_iter().collect();
     rows.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
-    println!("bf16, one run of {images} images: {:.2} ms on the device", whole * 1e3);
+    println!("= bf16, one run of {images} images: {:.2} ms on the device", whole * 1e3);
     println!("{:<40} {:>6} {:>9} {:>7} {:>9}", "by", "calls", "ms", "share", "TFLOP/s");
     for (name, (seconds, operations, calls)) in rows {
         print_row(name, &calls.to_string(), seconds, operations, whole);

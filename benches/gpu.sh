@@ -1,33 +1,36 @@
 #!/usr/bin/env bash
-# Everything there is to know about the GPU engine on one machine with a card, in a few minutes:
-# golden tokens, tokens against the CPU engine, the share bfloat16 flips, rates beside PyTorch's,
-# every stage's time, and the whole job from JPEG. Prints tables; exits 0 where float32 tokens are
-# right, 1 where they differ, 2 where there is no card.
+# What the GPU engine is and does on a machine with a card, in the order in which it decides something:
+# versions, golden tokens, NVIDIA's own checks, bits from batch to batch, tokens against the CPU
+# engine, rates, every stage's time, and the whole job from JPEG. Each step has a time limit and a log
+# of its own; one that fails costs no other, and the summary comes last. About five minutes on an H200
+# (an estimate: no card has run it). PyTorch's rates are benches/gpu_peers.sh's.
 #
 #   benches/gpu.sh prepare DIR      without a card: builds, and puts all that a card's machine needs
 #                                   into DIR (about 30 MB; add golden cases and photos yourself)
 #   DIR/gpu.sh                      with a card: runs what is in DIR, builds nothing
 #   benches/gpu.sh                  with a card and a toolchain: both
 #
-# Settings by environment: PYTHON (an interpreter with torch; default python3), GOLDEN and PHOTOS
-# (folders; default DIR/golden and DIR/photos, else those beside the checkout), COUNT (images of
-# the whole job, default 4096), ROUNDS.
-set -euo pipefail
+# Settings by environment: GOLDEN and PHOTOS (folders; default DIR/golden and DIR/photos, else those
+# beside the checkout), COUNT (images of the whole job, default 2048), ROUNDS (default 20), LOGS (a
+# folder for the logs; default a temporary one), MODEL (the f16 model, made where it isn't there),
+# PYTHON (an interpreter whose packages hold CUDA's libraries, such as PyTorch's; default python3).
+#
+# Exits with 0 where every step was right, 1 where one wasn't, 2 where there is no card.
+set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 prepare() {
     local to=$1 root
     root=$(dirname "$here")
     mkdir -p "$to/peers"
-    cd "$root"
-    cargo build --release --features cuda
+    cd "$root" || return
+    cargo build --release --features cuda || return
     local bench
     bench=$(cargo build --release --features cuda --bench gpu --message-format json |
         sed -n 's/.*"executable":"\([^"]*gpu-[^"]*\)".*/\1/p')
-    cp target/release/vqtok "$to/vqtok"
-    cp "$bench" "$to/gpu-bench"
-    cp benches/peers/encode_torch.py benches/peers/encode_torch_cuda.py "$to/peers/"
-    cp benches/gpu.sh "$to/gpu.sh"
+    cp target/release/vqtok "$to/vqtok" && cp "$bench" "$to/gpu-bench" &&
+        cp benches/peers/encode_torch.py benches/peers/encode_torch_cuda.py "$to/peers/" &&
+        cp benches/gpu.sh benches/gpu_peers.sh "$to/"
 }
 
 # The first of the folders that is there.
@@ -40,26 +43,29 @@ folder() {
 
 if [ "${1:-}" = prepare ]; then
     prepare "${2:?benches/gpu.sh prepare DIR}"
-    exit 0
+    exit
 fi
 
 if ! nvidia-smi -L 2>/dev/null; then
-    echo 'benches/gpu.sh: no NVIDIA GPU on this machine (nvidia-smi lists none); nothing measured' >&2
+    echo "$(basename "$0"): no NVIDIA GPU on this machine (nvidia-smi lists none); nothing measured" >&2
     exit 2
 fi
-nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit,memory.total --format=csv
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 if [ ! -x "$here/gpu-bench" ]; then
-    prepare "$scratch/built"
+    prepare "$scratch/built" || exit 1
     here=$scratch/built
 fi
-python=${PYTHON:-python3}
+logs=${LOGS:-$(mktemp -d)}
+mkdir -p "$logs"
 golden=$(folder "${GOLDEN:-}" "$here/golden" "$(dirname "$0")/../../shared/golden")
 photos=$(folder "${PHOTOS:-}" "$here/photos" "$(dirname "$0")/../../shared/images/photos")
+# The same model for all steps and for the peers.
+model=${MODEL:-$logs/model}
 
 # The libraries of PyTorch's wheels serve us too; never a `stubs` folder.
+python=${PYTHON:-python3}
 wheels=$("$python" - <<'END' 2>/dev/null || true
 import glob, os, sys
 found = {os.path.dirname(f) for p in sys.path for f in glob.glob(os.path.join(p, "nvidia/*/lib/lib*.so*"))}
@@ -67,38 +73,79 @@ print(":".join(sorted(found)))
 END
 )
 export LD_LIBRARY_PATH=$wheels${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export VQTOK_PEERS=$here/peers
 
-arguments=(--rounds "${ROUNDS:-10}" --model "$scratch/model")
-[ -n "$golden" ] && arguments+=(--golden "$golden")
-if "$python" -c 'import torch, safetensors' 2>/dev/null; then
-    arguments+=(--python "$python")
+summary=()
+failed=0
+# step NAME SECONDS COMMAND...: under its time limit, with its own log; what it found is kept for the end.
+step() {
+    local name=$1 limit=$2 status=0 started=$SECONDS
+    shift 2
+    timeout --kill-after=5 "$limit" "$@" >"$logs/$name.log" 2>&1 || status=$?
+    case $status in
+    0) ;;
+    124 | 137) summary+=("$name: over its $limit s") && failed=1 ;;
+    *) summary+=("$name: exit code $status; $(tail -1 "$logs/$name.log")") && failed=1 ;;
+    esac
+    printf '%-24s %4s s, exit code %s\n' "$name" $((SECONDS - started)) "$status"
+    local line
+    while IFS= read -r line; do summary+=("$name: ${line#= }"); done \
+        < <(grep '^= ' "$logs/$name.log")
+    return 0
+}
+bench=("$here/gpu-bench" --model "$model" --step)
+
+step card 10 nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit,memory.total --format=csv
+step versions 60 "${bench[@]}" versions
+if [ -n "$golden" ]; then
+    first=(--golden "$golden" --case taming_vq)
+    step golden-first-f32 20 "${bench[@]}" golden "${first[@]}" --precision f32
+    step golden-first-bf16 20 "${bench[@]}" golden "${first[@]}" --precision bf16
+    if grep -q 'exit code' <<<"${summary[*]}"; then
+        # Each call waits for its work: the log names the one that faults.
+        step golden-blocking 30 env CUDA_LAUNCH_BLOCKING=1 "${bench[@]}" golden "${first[@]}"
+    fi
+    if command -v compute-sanitizer >/dev/null; then
+        for tool in memcheck racecheck initcheck; do
+            step "$tool" 30 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+                "${bench[@]}" golden "${first[@]}" --precision f32
+        done
+    fi
+    step golden-f32 40 "${bench[@]}" golden --golden "$golden" --precision f32
+    step golden-bf16 40 "${bench[@]}" golden --golden "$golden" --precision bf16
 else
-    echo "no torch and safetensors in $python: its rates are left out (set PYTHON)"
+    summary+=('no golden cases (set GOLDEN): their tokens were not compared')
 fi
-status=0
-"$here/gpu-bench" "${arguments[@]}" || status=$?
-[ "$status" = 2 ] && exit 2
+step bits 30 "${bench[@]}" bits
+step exact 60 "${bench[@]}" exact
+step rate-bf16 30 "${bench[@]}" rate --precision bf16 --rounds "${ROUNDS:-20}"
+step profile 20 "${bench[@]}" profile --precision bf16
+step rate-f32 30 "${bench[@]}" rate --precision f32 --rounds 3
 
 # The whole job: the photos under as many names as it takes, from JPEG to shards.
-if [ -z "$photos" ]; then
-    echo 'no photos (set PHOTOS): the whole job is left out'
-    exit "$status"
-fi
-mkdir "$scratch/images"
-mapfile -t files < <(find "$photos" -type f -iname '*.jp*g' | sort)
-count=${COUNT:-4096}
-for ((i = 0; i < count; i++)); do
-    file=${files[i % ${#files[@]}]}
-    name=$scratch/images/$(printf %06d "$i").jpg
-    ln "$file" "$name" 2>/dev/null || cp "$file" "$name"
-done
-echo
-echo "the whole job, $count photos of ${#files[@]} JPEG files, $(nproc) cores:"
-for precision in bf16 f32; do
-    "$here/vqtok" tokenize "$scratch/images" --model "$scratch/model" --out "$scratch/out-$precision" \
-        --device cuda --precision "$precision" --json |
-        grep -E '"event":"(tokenized|dataset)"' | cut -c1-400
+whole_job() {
+    local precision=$1 count=$2 images=$scratch/images-$1 files i name
+    mkdir "$images"
+    mapfile -t files < <(find "$photos" -type f -iname '*.jp*g' | sort)
+    for ((i = 0; i < count; i++)); do
+        name=$images/$(printf %06d "$i").jpg
+        ln "${files[i % ${#files[@]}]}" "$name" 2>/dev/null || cp "${files[i % ${#files[@]}]}" "$name"
+    done
+    "$here/vqtok" tokenize "$images" --model "$model" --out "$scratch/out-$precision" \
+        --device cuda --precision "$precision" --json >"$logs/job-$precision.json" || return
+    grep -E '"event":"(tokenized|dataset)"' "$logs/job-$precision.json" | cut -c1-400 | sed 's/^/= /'
     "$here/vqtok" verify "$scratch/out-$precision"
-done
-exit "$status"
+}
+if [ -n "$photos" ]; then
+    export -f whole_job
+    export here scratch photos model logs
+    step job-bf16 60 bash -c 'whole_job bf16 "$0"' "${COUNT:-2048}"
+    step job-f32 60 bash -c 'whole_job f32 256'
+else
+    summary+=('no photos (set PHOTOS): the whole job was left out')
+fi
+
+echo
+cat "$logs/profile.log" 2>/dev/null
+printf '\nsummary (logs in %s, %s s):\n' "$logs" "$SECONDS"
+printf '  %s\n' "${summary[@]}"
+exit "$failed"

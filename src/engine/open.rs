@@ -44,7 +44,7 @@ fn no_tensorrt() -> Error {
 #[cfg(feature = "cuda")]
 fn require_cuda(precision: Precision) -> Result<()> {
     use super::cuda::libraries;
-    libraries::require(precision, libraries::Library::is_present)
+    libraries::require(precision, libraries::Library::find)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -2,13 +2,14 @@
 //! residual fused, padding that differs before and after. Must not know: networks, who owns the
 //! buffers.
 //!
-//! Descriptors' attributes follow NVIDIA's "cuDNN Backend API" reference. Of the configurations
-//! that the heuristics name, the first that finalizes is taken; none that sums in an order that
-//! changes from run to run or in less than float32.
+//! Descriptors' attributes follow NVIDIA's "cuDNN Backend API" reference. Which configuration a
+//! convolution runs by is `choice`'s: it is made once, for the usual number of images, and holds for
+//! any smaller one, so that an image's sums don't depend on the batch it comes in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::time::Instant;
 
 use cudarc::cudnn::sys;
 use cudarc::driver::CudaStream;
@@ -16,6 +17,7 @@ use sys::cudnnBackendAttributeName_t as Attribute;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as Kind;
 
+use super::choice::{self, Choice, Target};
 use super::descriptor::{Descriptor, check};
 use super::libraries::failed;
 use super::program::ConvShape;
@@ -23,8 +25,6 @@ use crate::error::Result;
 
 const BF16: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16;
 const F32: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
-/// Configurations asked of each heuristic.
-const CONFIGURATIONS: usize = 16;
 /// What a graph calls its tensors.
 const FROM: i64 = 1;
 const WEIGHTS: i64 = 2;
@@ -96,33 +96,8 @@ fn convolution(
     operation.finalize()
 }
 
-/// What plans are made for.
-enum Target {
-    /// The GPU of a handle.
-    Handle(sys::cudnnHandle_t),
-    /// A GPU that is described, and isn't there: the tests'.
-    #[cfg(test)]
-    Described(Descriptor),
-}
-
-impl Target {
-    /// Says so to a heuristic or a plan, which name it differently.
-    fn tell(&self, to: &Descriptor, names: [Option<Attribute>; 2]) -> Result<()> {
-        match (self, names) {
-            (Target::Handle(handle), [Some(name), _]) => {
-                to.set(name, Type::CUDNN_TYPE_HANDLE, &[*handle]).map(|_| ())
-            }
-            #[cfg(test)]
-            (Target::Described(properties), [_, Some(name)]) => {
-                to.link(name, properties).map(|_| ())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// The operations of a shape as one graph. The residual comes before the bias: for the other order
-/// cuDNN 9.26 has no engine.
+/// cuDNN has no precompiled engine, only such as it compiles when it plans.
 fn graph(target: &Target, s: &ConvShape) -> Result<Descriptor> {
     let (height, width) = s.output();
     let out = [s.images, s.outputs, height, width];
@@ -149,89 +124,27 @@ fn graph(target: &Target, s: &ConvShape) -> Result<Descriptor> {
     graph.finalize()
 }
 
-/// What a heuristic suggests for a graph, best first.
-fn configurations(
-    target: &Target,
-    graph: &Descriptor,
-    mode: sys::cudnnBackendHeurMode_t,
-) -> Result<Vec<Descriptor>> {
-    let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
-    heuristic.link(Attribute::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)?.set(
-        Attribute::CUDNN_ATTR_ENGINEHEUR_MODE,
-        Type::CUDNN_TYPE_HEUR_MODE,
-        &[mode],
-    )?;
-    target.tell(&heuristic, [None, Some(Attribute::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP)])?;
-    let heuristic = heuristic.finalize()?;
-    let mut found = Vec::with_capacity(CONFIGURATIONS);
-    for _ in 0..CONFIGURATIONS {
-        found.push(Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)?);
-    }
-    let mut raw: Vec<_> = found.iter().map(|configuration| configuration.0).collect();
-    let count = heuristic.get(
-        Attribute::CUDNN_ATTR_ENGINEHEUR_RESULTS,
-        Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
-        &mut raw,
-    )?;
-    found.truncate(count);
-    Ok(found)
-}
-
-/// Whether a configuration sums in one order and in float32.
-fn is_sound(configuration: &Descriptor) -> Result<bool> {
-    let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
-    configuration.get(
-        Attribute::CUDNN_ATTR_ENGINECFG_ENGINE,
-        Type::CUDNN_TYPE_BACKEND_DESCRIPTOR,
-        &mut [engine.0],
-    )?;
-    // As numbers: a later cuDNN may have notes that these bindings don't know.
-    let mut notes = [0u32; 32];
-    let count = engine.get(
-        Attribute::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
-        Type::CUDNN_TYPE_NUMERICAL_NOTE,
-        &mut notes,
-    )?;
-    use sys::cudnnBackendNumericalNote_t as Note;
-    let refused = [
-        Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
-        Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
-        Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
-    ];
-    Ok(!refused.iter().any(|note| notes[..count].contains(&(*note as u32))))
-}
-
 /// A graph with the configuration it runs by.
 struct CudnnPlan {
     plan: Descriptor,
     workspace_bytes: usize,
 }
 
-fn plan(target: &Target, shape: &ConvShape) -> Result<CudnnPlan> {
-    use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+/// By a choice that was made for another number of images; None where it doesn't suit this one.
+fn plan(target: &Target, shape: &ConvShape, choice: &Choice) -> Result<Option<CudnnPlan>> {
     let graph = graph(target, shape)?;
-    for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
-        for configuration in configurations(target, &graph, mode)? {
-            if !is_sound(&configuration)? {
-                continue;
-            }
-            let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
-            plan.link(Attribute::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &configuration)?;
-            let handle = Attribute::CUDNN_ATTR_EXECUTION_PLAN_HANDLE;
-            let properties = Attribute::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP;
-            target.tell(&plan, [Some(handle), Some(properties)])?;
-            // Not every suggestion suits the device.
-            let Ok(plan) = plan.finalize() else { continue };
-            let mut bytes = [0i64];
-            plan.get(
-                Attribute::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                Type::CUDNN_TYPE_INT64,
-                &mut bytes,
-            )?;
-            return Ok(CudnnPlan { plan, workspace_bytes: bytes[0].max(0) as usize });
-        }
-    }
-    Err(failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")))
+    let Some(configuration) = choice.configuration(target, &graph)? else { return Ok(None) };
+    let Some(plan) = choice::finalized(target, &configuration)? else { return Ok(None) };
+    let mut bytes = [0i64];
+    let name = Attribute::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
+    plan.get(name, Type::CUDNN_TYPE_INT64, &mut bytes)?;
+    Ok(Some(CudnnPlan { plan, workspace_bytes: bytes[0].max(0) as usize }))
+}
+
+/// The choice for a shape.
+fn choose(target: &Target, shape: &ConvShape) -> Result<Choice> {
+    choice::choose(target, &graph(target, shape)?)?
+        .ok_or_else(|| failed("cuDNN", "no configuration for a convolution", &format!("{shape:?}")))
 }
 
 /// Device addresses of a convolution.
@@ -252,7 +165,10 @@ pub(super) struct Call {
 /// cuDNN on a stream, with the plans of every shape it has met.
 pub(super) struct Convolutions {
     handle: sys::cudnnHandle_t,
-    plans: BTreeMap<ConvShape, CudnnPlan>,
+    /// By the shape of the usual number of images; with the seconds it took to choose.
+    choices: BTreeMap<ConvShape, (Choice, f64)>,
+    /// None where the choice doesn't suit so few images.
+    plans: BTreeMap<ConvShape, Option<CudnnPlan>>,
 }
 
 // SAFETY: a handle belongs to no thread; it is only used by the engine that owns it.
@@ -268,25 +184,53 @@ impl Drop for Convolutions {
 
 impl Convolutions {
     /// Work goes to `stream`.
-    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
+    pub(super) fn new(stream: &CudaStream) -> Result<Convolutions> {
         let handle = cudarc::cudnn::result::create_handle()
             .map_err(|error| failed("cuDNN", "a handle", &error.to_string()))?;
-        let convolutions = Convolutions { handle, plans: BTreeMap::new() };
+        let (choices, plans) = (BTreeMap::new(), BTreeMap::new());
+        let convolutions = Convolutions { handle, choices, plans };
         // SAFETY: both are live.
         let set = unsafe { cudarc::cudnn::result::set_stream(handle, stream.cu_stream().cast()) };
         set.map_err(|error| failed("cuDNN", "the stream", &error.to_string()))?;
         Ok(convolutions)
     }
 
-    /// Bytes of workspace that a shape needs; plans it where it is new.
-    pub(super) fn workspace(&mut self, shape: &ConvShape) -> Result<usize> {
-        if let Some(plan) = self.plans.get(shape) {
-            return Ok(plan.workspace_bytes);
+    /// Major, minor and patch version.
+    pub(super) fn version() -> [usize; 3] {
+        let version = cudarc::cudnn::result::get_version();
+        [version / 10_000, version / 100 % 100, version % 100]
+    }
+
+    /// How each kind of convolution runs that was met.
+    pub(super) fn report(&self) -> impl Iterator<Item = String> {
+        self.choices.iter().map(|(shape, (choice, seconds))| {
+            let ConvShape { images, height, width, inputs, outputs, kernel, stride, .. } = shape;
+            let added = if shape.residual { " + residual" } else { "" };
+            format!(
+                "{images} x {height}x{width}, {inputs} to {outputs}, {kernel}x{kernel} by \
+                 {stride}{added}: {choice}, chosen in {seconds:.2} s"
+            )
+        })
+    }
+
+    /// Bytes of workspace that a shape needs; plans it where it is new, as for the `usual` number
+    /// of images. None where that doesn't suit so few.
+    pub(super) fn workspace(&mut self, shape: &ConvShape, usual: usize) -> Result<Option<usize>> {
+        if !self.plans.contains_key(shape) {
+            let target = Target::Handle(self.handle);
+            let chosen_for = ConvShape { images: usual, ..*shape };
+            let (choice, _) = match self.choices.entry(chosen_for) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let started = Instant::now();
+                    let choice = choose(&target, &chosen_for)?;
+                    place.insert((choice, started.elapsed().as_secs_f64()))
+                }
+            };
+            let made = plan(&target, shape, choice)?;
+            self.plans.insert(*shape, made);
         }
-        let made = plan(&Target::Handle(self.handle), shape)?;
-        let bytes = made.workspace_bytes;
-        self.plans.insert(*shape, made);
-        Ok(bytes)
+        Ok(self.plans[shape].as_ref().map(|plan| plan.workspace_bytes))
     }
 
     /// Ties a shape to addresses, which stay valid as long as the call is used. `workspace` has
@@ -310,7 +254,7 @@ impl Convolutions {
 
     /// Queues a convolution.
     pub(super) fn run(&self, call: &Call) -> Result<()> {
-        let Some(plan) = self.plans.get(&call.shape) else {
+        let Some(Some(plan)) = self.plans.get(&call.shape) else {
             return Err(failed(
                 "cuDNN",
                 "a convolution without a plan",
@@ -381,11 +325,22 @@ mod tests {
             // Odd sizes, and one image.
             ConvShape { images: 1, height: 37, width: 53, inputs: 24, outputs: 40, ..same },
         ] {
-            let plan = plan(&target, &shape).unwrap();
-            assert!(plan.workspace_bytes < 1 << 30, "{shape:?}: {}", plan.workspace_bytes);
+            let choice = choose(&target, &shape).unwrap();
+            println!("{shape:?}: {choice}");
+            // One choice serves every number of images, and gives each the same engine.
+            for images in [shape.images, 16, 4, 1] {
+                let shape = ConvShape { images, ..shape };
+                let plan = plan(&target, &shape, &choice).unwrap().expect("it suits fewer images");
+                assert!(plan.workspace_bytes < 1 << 30, "{shape:?}: {}", plan.workspace_bytes);
+                let configuration = choice
+                    .configuration(&target, &graph(&target, &shape).unwrap())
+                    .unwrap()
+                    .expect("a configuration");
+                assert_eq!(Choice::of(&configuration).unwrap(), choice, "{shape:?}");
+            }
         }
         // The graph itself is checked, too: an output that doesn't fit its padding is refused.
         let broken = ConvShape { inputs: 0, ..same };
-        assert!(super::plan(&target, &broken).is_err());
+        assert!(choose(&target, &broken).is_err());
     }
 }

@@ -27,7 +27,8 @@ impl Drop for Descriptor {
 pub(super) fn check(status: sys::cudnnStatus_t, what: &str) -> Result<()> {
     match status {
         sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS => Ok(()),
-        sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED => {
+        sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED
+        | sys::cudnnStatus_t::CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED => {
             Err(Error::out_of_memory(format!("cuDNN, {what}")))
         }
         other => Err(failed("cuDNN", what, &format!("{other:?}"))),

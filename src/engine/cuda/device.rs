@@ -1,24 +1,26 @@
-//! Owns carrying out programs on a GPU: context, compiled kernels, cuBLAS, memory. Every call of
-//! the driver's is here or in `convolution`. Must not know: networks, what a program computes.
+//! Owns carrying out programs on a GPU: context, compiled kernels, libraries' handles, memory. The
+//! driver's calls are here, the libraries' in `blas`, `compile` and `convolution`. Must not know:
+//! networks, what a program computes.
 //!
-//! One stream carries everything, so that commands run in their order; sizes and offsets are the
-//! program's, which the tests check without a GPU.
+//! One stream of our own carries everything, so that commands run in their order; sizes and offsets
+//! are the program's, which the tests check without a GPU. Addresses are worked out when a program is
+//! loaded: a run only queues.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
 use std::sync::Arc;
 
-use cudarc::cublas::{CudaBlas, result as blas, sys as blas_sys};
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{
     CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig,
     PushKernelArg,
 };
-use cudarc::nvrtc::{Ptx, result as nvrtc, sys as nvrtc_sys};
+use cudarc::nvrtc::Ptx;
 
+use super::blas::{Blas, Product};
+use super::compile::{self, compile, kernel_names};
 use super::convolution::{Addresses, Call, Convolutions};
-use super::libraries::failed;
-use super::program::{Arg, Command, Gemm, KERNELS, Launch, Matrix, Place, Program, Work};
+use super::libraries::{Library, failed, require_version};
+use super::program::{Arg, Command, Convolve, Launch, Place, Program, Work};
 use super::weights::DeviceWeights;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
@@ -29,82 +31,57 @@ fn driver(what: &str) -> impl Fn(DriverError) -> Error {
     let what = what.to_owned();
     move |error| match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::out_of_memory(format!("CUDA, {what}")),
+        // Of a kernel that was queued earlier, heard of at whatever is asked next.
+        CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
+        | CUresult::CUDA_ERROR_ASSERT
+        | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
+        | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+        | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | CUresult::CUDA_ERROR_INVALID_PC
+        | CUresult::CUDA_ERROR_LAUNCH_FAILED => failed(
+            "CUDA",
+            &what,
+            &format!("{error}; it may come from earlier work: CUDA_LAUNCH_BLOCKING=1 shows which"),
+        ),
         _ => failed("CUDA", &what, &error.to_string()),
-    }
-}
-
-fn cublas(what: &str) -> impl Fn(blas::CublasError) -> Error {
-    let what = what.to_owned();
-    move |error| match error.0 {
-        blas_sys::cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => {
-            Error::out_of_memory(format!("cuBLAS, {what}"))
-        }
-        _ => failed("cuBLAS", &what, &error.to_string()),
-    }
-}
-
-/// Machine code of our kernels for an architecture such as `sm_90`: not PTX, which an older driver
-/// than the compiler refuses.
-pub(super) fn compile(architecture: &str, element: Precision) -> Result<Vec<u8>> {
-    let wrong = |what: &'static str| {
-        move |error: nvrtc::NvrtcError| failed("NVRTC", what, &format!("{:?}", error.0))
-    };
-    let source = CString::new(KERNELS).map_err(|_| failed("NVRTC", "the source", "a zero byte"))?;
-    let program =
-        nvrtc::create_program(&source, Some(c"kernels.cu")).map_err(wrong("a program"))?;
-    let mut options = vec![format!("--gpu-architecture={architecture}")];
-    if element == Precision::Bf16 {
-        options.push("-DVQTOK_BF16".to_owned());
-    }
-    // SAFETY: `program` is live until the end of this function and `source` outlives it; the log
-    // ends with a zero; the code is written to as many bytes as it was said to have.
-    let code = unsafe {
-        match nvrtc::compile_program(program, &options) {
-            Ok(()) => cubin(program).map_err(wrong("the machine code")),
-            Err(_) => {
-                let log = nvrtc::get_program_log(program).unwrap_or_else(|_| vec![0]);
-                let text = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
-                Err(failed("NVRTC", &format!("kernels.cu for {architecture}"), &text))
-            }
-        }
-    };
-    // SAFETY: created above, destroyed once. Nothing can be done about a failure.
-    let _ = unsafe { nvrtc::destroy_program(program) };
-    code
-}
-
-/// # Safety
-/// `program` is live and compiled for a real architecture.
-unsafe fn cubin(program: nvrtc_sys::nvrtcProgram) -> Result<Vec<u8>, nvrtc::NvrtcError> {
-    let mut bytes = 0usize;
-    // SAFETY: `bytes` is written; then as many bytes are, for which there is room.
-    unsafe {
-        nvrtc_sys::nvrtcGetCUBINSize(program, &mut bytes).result()?;
-        let mut code = vec![0u8; bytes];
-        nvrtc_sys::nvrtcGetCUBIN(program, code.as_mut_ptr().cast::<c_char>()).result()?;
-        Ok(code)
     }
 }
 
 /// A GPU with everything loaded that programs of one element type need.
 pub(super) struct Device {
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
-    functions: BTreeMap<&'static str, CudaFunction>,
-    blas: CudaBlas,
-    convolutions: Option<Convolutions>,
     weights: Vec<CudaSlice<u8>>,
+    functions: BTreeMap<&'static str, CudaFunction>,
+    blas: Blas,
+    convolutions: Option<Convolutions>,
+    versions: String,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
 }
 
 /// A program with its buffers.
 pub(super) struct Loaded {
     /// What runs.
     pub program: Program,
+    /// In the order of the program's commands; they hold the addresses of what follows.
+    steps: Vec<Step>,
     maps: Vec<CudaSlice<u8>>,
-    /// By command; None where it isn't cuDNN's.
-    calls: Vec<Option<Call>>,
-    /// Calls hold its address.
     _workspace: Option<CudaSlice<u8>>,
+}
+
+/// A command with its addresses.
+enum Step {
+    Launch { function: CudaFunction, config: LaunchConfig, values: Vec<Value> },
+    Product(Product),
+    Convolution(Call),
+}
+
+/// What the driver reads an argument of a kernel from.
+enum Value {
+    Address(u64),
+    Int(i32),
+    Float(f32),
 }
 
 impl Device {
@@ -117,7 +94,28 @@ impl Device {
         }
         let context = CudaContext::new(number).map_err(driver("opening the GPU"))?;
         let (major, minor) = context.compute_capability().map_err(driver("the GPU's kind"))?;
-        let stream = context.default_stream();
+        let stream = context.new_stream().map_err(driver("a stream"))?;
+        // SAFETY: no other stream than this one ever uses what is allocated.
+        unsafe { context.disable_event_tracking() };
+        let [nvrtc_major, nvrtc_minor] = compile::version()?;
+        require_version(Library::Nvrtc, &[nvrtc_major, nvrtc_minor])?;
+        let blas = Blas::new(&stream, element)?;
+        let blas_version = blas.version()?;
+        require_version(Library::Cublas, &blas_version)?;
+        let mut versions = vec![
+            format!("NVRTC {nvrtc_major}.{nvrtc_minor}"),
+            format!("cuBLAS {}", dotted(&blas_version)),
+        ];
+        let convolutions = match element {
+            Precision::F32 => None,
+            Precision::Bf16 => {
+                let convolutions = Convolutions::new(&stream)?;
+                let version = Convolutions::version();
+                require_version(Library::Cudnn, &version)?;
+                versions.push(format!("cuDNN {}", dotted(&version)));
+                Some(convolutions)
+            }
+        };
         let code = compile(&format!("sm_{major}{minor}"), element)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(driver("our kernels"))?;
         let mut functions = BTreeMap::new();
@@ -125,12 +123,8 @@ impl Device {
             let function = module.load_function(name).map_err(driver(name))?;
             functions.insert(name, function);
         }
-        let blas = CudaBlas::new(stream.clone()).map_err(cublas("a handle"))?;
-        let convolutions = match element {
-            Precision::F32 => None,
-            Precision::Bf16 => Some(Convolutions::new(&stream)?),
-        };
-        Ok(Device { context, stream, functions, blas, convolutions, weights: Vec::new() })
+        let (weights, versions) = (Vec::new(), versions.join(", "));
+        Ok(Device { weights, functions, blas, convolutions, versions, stream, context })
     }
 
     /// The GPU's name.
@@ -138,63 +132,115 @@ impl Device {
         self.context.name().map_err(driver("the GPU's name"))
     }
 
-    /// Uploads what `weights` has packed since the last time and makes room for a program.
-    pub(super) fn load(&mut self, weights: &DeviceWeights, program: Program) -> Result<Loaded> {
-        self.context.bind_to_thread().map_err(driver("the thread"))?;
+    /// The libraries' versions, and how each kind of convolution runs that was met.
+    pub(super) fn report(&self) -> Vec<String> {
+        let plans = self.convolutions.iter().flat_map(Convolutions::report);
+        std::iter::once(self.versions.clone()).chain(plans).collect()
+    }
+
+    /// Makes the GPU this thread's: before its memory is given back, which the driver refuses where
+    /// there is none.
+    pub(super) fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().map_err(driver("the thread"))
+    }
+
+    /// Uploads what `weights` has packed since the last time and makes room for a program. None
+    /// where cuDNN can't compute so few images as it computes the usual number.
+    pub(super) fn load(
+        &mut self,
+        weights: &DeviceWeights,
+        program: Program,
+    ) -> Result<Option<Loaded>> {
+        self.bind()?;
         for blob in &weights.blobs()[self.weights.len()..] {
             let weights = self.stream.clone_htod(blob).map_err(driver("weights"))?;
             self.weights.push(weights);
         }
-        let mut maps = Vec::with_capacity(program.maps.len());
-        for bytes in &program.maps {
+        let Some(workspace_bytes) = self.plan(&program)? else { return Ok(None) };
+        let zeros = |bytes: usize, what: &str| {
             // Zeroed, so that a run with fewer images than it has places for reads only numbers.
-            let map = self.stream.alloc_zeros::<u8>(*bytes).map_err(driver("maps"))?;
-            maps.push(map);
-        }
-        let mut workspace_bytes = 0;
-        if let Some(convolutions) = &mut self.convolutions {
-            for command in &program.commands {
-                if let Work::Convolve(convolve) = &command.work {
-                    let bytes = convolutions.workspace(&convolve.shape)?;
-                    workspace_bytes = workspace_bytes.max(bytes);
-                }
-            }
-        }
+            self.stream.alloc_zeros::<u8>(bytes).map_err(driver(what))
+        };
+        let maps = program.maps.iter().map(|bytes| zeros(*bytes, "maps"));
+        let maps: Vec<_> = maps.collect::<Result<_>>()?;
         let workspace = match workspace_bytes {
             0 => None,
-            bytes => {
-                Some(self.stream.alloc_zeros::<u8>(bytes).map_err(driver("cuDNN's workspace"))?)
-            }
+            bytes => Some(zeros(bytes, "cuDNN's workspace")?),
         };
-        let mut loaded = Loaded { program, maps, calls: Vec::new(), _workspace: workspace };
-        let calls = loaded.program.commands.iter().map(|command| self.call(&loaded, command));
-        loaded.calls = calls.collect::<Result<_>>()?;
+        let workspace_at = workspace.as_ref().map_or(0, |memory| self.start(memory));
+        let address = |place: Place| match place {
+            Place::Weight(index) => self.start(&self.weights[index]),
+            Place::Map(index) => self.start(&maps[index]),
+        };
+        let steps = program.commands.iter().map(|command| match &command.work {
+            Work::Launch(launch) => self.launch(launch, address),
+            Work::Gemm(gemm) => Ok(Step::Product(Product::new(*gemm, |m| address(m.place)))),
+            Work::Convolve(convolve) => self.call(convolve, address, workspace_at),
+        });
+        let steps = steps.collect::<Result<_>>()?;
         self.stream.synchronize().map_err(driver("loading"))?;
-        Ok(loaded)
+        Ok(Some(Loaded { program, steps, maps, _workspace: workspace }))
     }
 
-    fn call(&self, loaded: &Loaded, command: &Command) -> Result<Option<Call>> {
-        let Work::Convolve(convolve) = &command.work else { return Ok(None) };
+    /// Plans every convolution of a program; the bytes of workspace that the largest takes. None as
+    /// for [`Self::load`].
+    fn plan(&mut self, program: &Program) -> Result<Option<usize>> {
+        let mut workspace_bytes = 0;
+        for command in &program.commands {
+            let Work::Convolve(convolve) = &command.work else { continue };
+            let Some(convolutions) = &mut self.convolutions else {
+                return Err(failed("cuDNN", "not loaded for float32", &command.layer));
+            };
+            let Some(bytes) = convolutions.workspace(&convolve.shape, program.usual)? else {
+                return Ok(None);
+            };
+            workspace_bytes = workspace_bytes.max(bytes);
+        }
+        Ok(Some(workspace_bytes))
+    }
+
+    /// The address of memory of ours, for work on our stream.
+    fn start(&self, memory: &CudaSlice<u8>) -> u64 {
+        memory.device_ptr(&self.stream).0
+    }
+
+    fn call(
+        &self,
+        convolve: &Convolve,
+        address: impl Fn(Place) -> u64,
+        workspace: u64,
+    ) -> Result<Step> {
         let Some(convolutions) = &self.convolutions else {
-            return Err(failed("cuDNN", "not loaded for float32", &command.layer));
+            return Err(failed("cuDNN", "a convolution", "not loaded for float32"));
         };
         let addresses = Addresses {
-            from: self.address(loaded, convolve.from),
-            weights: self.address(loaded, convolve.weights),
-            bias: self.address(loaded, convolve.bias),
-            residual: convolve.residual.map(|place| self.address(loaded, place)),
-            to: self.address(loaded, convolve.to),
+            from: address(convolve.from),
+            weights: address(convolve.weights),
+            bias: address(convolve.bias),
+            residual: convolve.residual.map(&address),
+            to: address(convolve.to),
         };
-        let workspace = loaded._workspace.as_ref().map_or(0, |w| w.device_ptr(&self.stream).0);
-        convolutions.call(convolve.shape, &addresses, workspace).map(Some)
+        convolutions.call(convolve.shape, &addresses, workspace).map(Step::Convolution)
     }
 
-    fn address(&self, loaded: &Loaded, place: Place) -> u64 {
-        let slice = match place {
-            Place::Weight(index) => &self.weights[index],
-            Place::Map(index) => &loaded.maps[index],
+    fn launch(&self, launch: &Launch, address: impl Fn(Place) -> u64) -> Result<Step> {
+        let Some(function) = self.functions.get(launch.kernel) else {
+            return Err(failed("CUDA", launch.kernel, "no such kernel"));
         };
-        slice.device_ptr(&self.stream).0
+        let value = |argument: &Arg| match *argument {
+            Arg::At(place, offset) => Value::Address(address(place) + offset as u64),
+            Arg::Null => Value::Address(0),
+            Arg::Int(value) => Value::Int(value),
+            Arg::Float(value) => Value::Float(value),
+        };
+        let values = launch.arguments.iter().map(value).collect();
+        let [x, y, z] = launch.grid;
+        let config = LaunchConfig {
+            grid_dim: (x, y, z),
+            block_dim: (launch.block, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        Ok(Step::Launch { function: function.clone(), config, values })
     }
 
     /// Runs a program on at most `program.images` images' bytes; results are there once [`Self::read`]
@@ -205,19 +251,22 @@ impl Device {
         pixels: &[u8],
         observer: &mut dyn FnMut(Option<&Command>) -> Result<()>,
     ) -> Result<()> {
-        self.context.bind_to_thread().map_err(driver("the thread"))?;
+        self.bind()?;
         let Place::Map(input) = loaded.program.input else {
             return Err(failed("CUDA", "a program", "its input is constant"));
         };
         let input = &mut loaded.maps[input];
         self.stream.memcpy_htod(pixels, input).map_err(driver("copying images"))?;
-        for (command, call) in loaded.program.commands.iter().zip(&loaded.calls) {
+        for (command, step) in loaded.program.commands.iter().zip(&loaded.steps) {
             observer(Some(command))?;
-            match (&command.work, call, &self.convolutions) {
-                (Work::Launch(launch), ..) => self.launch(loaded, launch)?,
-                (Work::Gemm(gemm), ..) => self.gemm(loaded, gemm)?,
-                (Work::Convolve(_), Some(call), Some(convolutions)) => convolutions.run(call)?,
-                (Work::Convolve(_), ..) => {
+            match (step, &self.convolutions) {
+                (Step::Launch { function, config, values }, _) => {
+                    self.queue(function, *config, values)
+                        .map_err(|error| driver(&command.layer)(error))?;
+                }
+                (Step::Product(product), _) => self.blas.run(product)?,
+                (Step::Convolution(call), Some(convolutions)) => convolutions.run(call)?,
+                (Step::Convolution(_), None) => {
                     return Err(failed("cuDNN", "not loaded", &command.layer));
                 }
             }
@@ -225,90 +274,23 @@ impl Device {
         observer(None)
     }
 
-    fn launch(&self, loaded: &Loaded, launch: &Launch) -> Result<()> {
-        let Some(function) = self.functions.get(launch.kernel) else {
-            return Err(failed("CUDA", launch.kernel, "no such kernel"));
-        };
-        /// What the driver reads an argument from.
-        enum Value {
-            Address(u64),
-            Int(i32),
-            Float(f32),
-        }
-        let value = |argument: &Arg| match *argument {
-            Arg::At(place, offset) => Value::Address(self.address(loaded, place) + offset as u64),
-            Arg::Null => Value::Address(0),
-            Arg::Int(value) => Value::Int(value),
-            Arg::Float(value) => Value::Float(value),
-        };
-        let values: Vec<Value> = launch.arguments.iter().map(value).collect();
+    fn queue(
+        &self,
+        function: &CudaFunction,
+        config: LaunchConfig,
+        values: &[Value],
+    ) -> Result<(), DriverError> {
         let mut builder = self.stream.launch_builder(function);
-        for value in &values {
+        for value in values {
             match value {
                 Value::Address(address) => builder.arg(address),
                 Value::Int(value) => builder.arg(value),
                 Value::Float(value) => builder.arg(value),
             };
         }
-        let [x, y, z] = launch.grid;
-        let config = LaunchConfig {
-            grid_dim: (x, y, z),
-            block_dim: (launch.block, 1, 1),
-            shared_mem_bytes: 0,
-        };
         // SAFETY: number, order and types of the arguments are the kernel's, and its accesses stay
         // inside the buffers: `tests` runs the same commands through the same source with guards.
-        unsafe { builder.launch(config) }.map_err(driver(launch.kernel))?;
-        Ok(())
-    }
-
-    fn gemm(&self, loaded: &Loaded, gemm: &Gemm) -> Result<()> {
-        let call = gemm.column_major();
-        let address = |m: Matrix| {
-            let address = self.address(loaded, m.place) + (m.offset * m.element.bytes()) as u64;
-            address as *mut c_void
-        };
-        let element = |m: Matrix| match m.element {
-            Precision::F32 => blas_sys::cudaDataType_t::CUDA_R_32F,
-            Precision::Bf16 => blas_sys::cudaDataType_t::CUDA_R_16BF,
-        };
-        let transpose = match call.transpose_first {
-            true => blas_sys::cublasOperation_t::CUBLAS_OP_T,
-            false => blas_sys::cublasOperation_t::CUBLAS_OP_N,
-        };
-        let (first, second, c) = (call.first, call.second, gemm.c);
-        let (alpha, beta) = (gemm.alpha, 0f32);
-        // SAFETY: the handle is live; scalars are read from the host before the call returns;
-        // every address, row and step is the program's, which `tests` carries out with guards.
-        // Without CUBLAS_TF32_TENSOR_OP_MATH float32 factors are multiplied as float32.
-        let status = unsafe {
-            blas::gemm_strided_batched_ex(
-                *self.blas.handle(),
-                transpose,
-                blas_sys::cublasOperation_t::CUBLAS_OP_N,
-                call.m as c_int,
-                call.n as c_int,
-                call.k as c_int,
-                (&raw const alpha).cast(),
-                address(first),
-                element(first),
-                first.row as c_int,
-                first.step as c_longlong,
-                address(second),
-                element(second),
-                second.row as c_int,
-                second.step as c_longlong,
-                (&raw const beta).cast(),
-                address(c),
-                element(c),
-                c.row as c_int,
-                c.step as c_longlong,
-                gemm.batch as c_int,
-                blas_sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-                blas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        };
-        status.map_err(cublas("a product"))
+        unsafe { builder.launch(config) }.map(|_| ())
     }
 
     /// The first `words` 32-bit words of a buffer, once everything queued is done.
@@ -335,6 +317,10 @@ impl Device {
     }
 }
 
+fn dotted(version: &[usize]) -> String {
+    version.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// A point in a stream's work.
 pub(super) struct Mark(cudarc::driver::CudaEvent);
 
@@ -343,34 +329,5 @@ impl Mark {
     pub(super) fn seconds_to(&self, later: &Mark) -> Result<f64> {
         let ms = self.0.elapsed_ms(&later.0).map_err(driver("an event"))?;
         Ok(f64::from(ms) * 1e-3)
-    }
-}
-
-/// The names behind `KERNEL` in the source.
-pub(super) fn kernel_names() -> impl Iterator<Item = &'static str> {
-    KERNELS.lines().filter_map(|line| line.strip_prefix("KERNEL ")?.split('(').next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::cuda::libraries::Library;
-
-    #[test]
-    fn kernels_compile_where_nvrtc_is() {
-        assert_eq!(kernel_names().count(), 10);
-        if !Library::Nvrtc.is_present() {
-            eprintln!("skipped: no {}", Library::Nvrtc.file());
-            return;
-        }
-        for element in [Precision::F32, Precision::Bf16] {
-            let code = compile("sm_90", element).unwrap();
-            for name in kernel_names() {
-                let symbol = format!(".text.{name}");
-                assert!(code.windows(symbol.len()).any(|w| w == symbol.as_bytes()), "{name}");
-            }
-        }
-        let text = compile("sm_1", Precision::F32).unwrap_err().to_string();
-        assert!(text.contains("NVRTC") && !text.contains('\n'), "{text}");
     }
 }

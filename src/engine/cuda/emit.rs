@@ -1,9 +1,8 @@
 //! Owns layers as commands: shapes, buffers that are reused, grids, strides, offsets.
 
 use super::libraries::refused;
-use super::program::{Arg, Command, ConvShape, Convolve, Gemm, Launch, Matrix, Place, Work};
+use super::program::{Arg, Command, ConvShape, Convolve, Launch, Place, Work};
 use crate::engine::cuda::weights::{CHANNELS, ConvBackend, DeviceWeights, PackedConv};
-use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::topology::{ConvGeometry, NormSpec};
 use crate::util::settings::{DEVICE, SIZE};
@@ -12,11 +11,13 @@ use crate::util::settings::{DEVICE, SIZE};
 pub(super) const BLOCK: usize = 256;
 /// Pixels that a block of `channel_sums` adds up; fixed, so that sums don't depend on the batch.
 const SUM_PIXELS: usize = 256;
-/// Channels of a block of `channel_sums`.
-const SUM_LANES: usize = 64;
+/// Channels of a block of `channel_sums` and `apply_affine`.
+const BLOCK_CHANNELS: usize = BLOCK * PACK;
+/// Packs of 8 elements that a thread of `apply_affine` does.
+const PACKS: usize = 16;
 /// Pixels and outputs of a block of `convolve`.
 const TILE: usize = 64;
-/// Elements a thread of `apply_affine` does.
+/// Elements that a thread moves at a time.
 const PACK: usize = 8;
 /// Elements of one image's map, so that a kernel's `int` indexes it.
 const MAP_ELEMENTS_MAX: usize = 1 << 30;
@@ -31,11 +32,11 @@ pub(super) struct Map {
 }
 
 impl Map {
-    fn pixels(&self) -> usize {
+    pub(super) fn pixels(&self) -> usize {
         self.height * self.width
     }
 
-    fn elements(&self) -> usize {
+    pub(super) fn elements(&self) -> usize {
         self.pixels() * self.channels
     }
 }
@@ -44,6 +45,8 @@ impl Map {
 pub(super) struct Emitter<'a> {
     pub weights: &'a mut DeviceWeights,
     pub images: usize,
+    /// See [`super::program::Program`].
+    pub usual: usize,
     pub commands: Vec<Command>,
     /// Bytes of each map: the most that was ever asked of it.
     pub maps: Vec<usize>,
@@ -52,10 +55,11 @@ pub(super) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub(super) fn new(weights: &'a mut DeviceWeights, images: usize) -> Self {
+    pub(super) fn new(weights: &'a mut DeviceWeights, images: usize, usual: usize) -> Self {
         Emitter {
             weights,
             images,
+            usual,
             commands: Vec::new(),
             maps: Vec::new(),
             free: Vec::new(),
@@ -90,7 +94,16 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn map(&mut self, height: usize, width: usize, channels: usize) -> Result<Map> {
+    /// Makes room in a map for the usual number of images.
+    pub(super) fn widen(&mut self, map: Map) {
+        let bytes = self.usual * map.elements() * self.weights.precision().bytes();
+        if let Place::Map(index) = map.place {
+            self.maps[index] = self.maps[index].max(bytes.next_multiple_of(256));
+        }
+    }
+
+    /// A map of so many pixels and channels.
+    pub(super) fn map(&mut self, height: usize, width: usize, channels: usize) -> Result<Map> {
         let elements = height * width * channels;
         if elements > MAP_ELEMENTS_MAX {
             return Err(refused(format!(
@@ -282,16 +295,21 @@ impl<'a> Emitter<'a> {
         }
         let [sums, affine] = self.group_affine(name, from, norm)?;
         let to = self.map(from.height, from.width, channels)?;
+        // As in the kernel: rows of threads over a block's channels.
+        let rows = BLOCK / (channels.min(BLOCK_CHANNELS) / PACK);
+        let chunk = rows * PACKS;
         let args = vec![
             Arg::At(from.place, 0),
             Arg::At(affine, 0),
             Arg::At(to.place, 0),
-            int(from.elements()),
+            int(from.pixels()),
             int(channels),
+            int(chunk),
             int(usize::from(silu)),
         ];
-        let blocks = from.elements().div_ceil(BLOCK * PACK);
-        self.launch("apply_affine", [blocks, self.images, 1], BLOCK, args);
+        let chunks = from.pixels().div_ceil(chunk);
+        let grid = [chunks, self.images, channels.div_ceil(BLOCK_CHANNELS)];
+        self.launch("apply_affine", grid, BLOCK, args);
         self.release(sums);
         self.release(affine);
         Ok(to)
@@ -311,7 +329,7 @@ impl<'a> Emitter<'a> {
             int(channels),
             int(SUM_PIXELS),
         ];
-        let grid = [chunks, channels.div_ceil(SUM_LANES), self.images];
+        let grid = [chunks, channels.div_ceil(BLOCK_CHANNELS), self.images];
         self.launch("channel_sums", grid, BLOCK, args);
 
         let affine = self.acquire(self.images * channels * 2 * 4);
@@ -329,59 +347,6 @@ impl<'a> Emitter<'a> {
         ];
         self.launch("group_affine", [norm.groups, self.images, 1], 32, args);
         Ok([sums, affine])
-    }
-
-    /// One head of attention over all pixels of queries, keys and values, which stand side by side
-    /// in `from`: `[images, pixels, 3, channels]` to `[images, pixels, channels]`.
-    pub(super) fn attend(&mut self, name: &str, from: Map) -> Result<Map> {
-        self.layer = name.to_owned();
-        let element = self.weights.precision();
-        let (pixels, channels) = (from.pixels(), from.channels / 3);
-        let part = |index: usize| Matrix {
-            place: from.place,
-            offset: index * channels,
-            row: from.channels,
-            step: from.elements(),
-            element,
-        };
-        let square = |place: Place, element: Precision| Matrix {
-            place,
-            offset: 0,
-            row: pixels,
-            step: pixels * pixels,
-            element,
-        };
-        let (images, area) = (self.images, self.images * pixels * pixels);
-        let scores = self.acquire(area * 4);
-        self.push(Work::Gemm(Gemm {
-            a: part(0),
-            b: part(1),
-            b_transposed: true,
-            c: square(scores, Precision::F32),
-            rows: pixels,
-            columns: pixels,
-            inner: channels,
-            batch: images,
-            alpha: (1.0 / (channels as f64).sqrt()) as f32,
-        }));
-        let weights = self.acquire(area * element.bytes());
-        let args = vec![Arg::At(scores, 0), Arg::At(weights, 0), int(pixels)];
-        self.launch("softmax_rows", [images * pixels, 1, 1], 64, args);
-        self.release(scores);
-        let to = self.map(from.height, from.width, channels)?;
-        self.push(Work::Gemm(Gemm {
-            a: square(weights, element),
-            b: part(2),
-            b_transposed: false,
-            c: Matrix { place: to.place, offset: 0, row: channels, step: to.elements(), element },
-            rows: pixels,
-            columns: channels,
-            inner: pixels,
-            batch: images,
-            alpha: 1.0,
-        }));
-        self.release(weights);
-        Ok(to)
     }
 }
 

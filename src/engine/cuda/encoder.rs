@@ -12,10 +12,25 @@ use crate::model::topology::{self, Io};
 use crate::util::settings::DEVICE;
 use crate::util::text;
 
-/// Images a run for pictures of that size: about as many pixels as 64 of 256x256 have. It doesn't
-/// depend on the caller's batch, so that a library which chooses by the batch chooses the same.
+/// Images of a usual run for pictures of that size: a power of four, of at most as many pixels as 64
+/// of 256x256 have. It depends neither on the caller's batch nor on memory: libraries choose their
+/// ways for this number, and keep to them in runs of fewer images, so that tokens don't depend on the
+/// batch.
 pub(crate) fn images(height: usize, width: usize) -> usize {
-    ((64 << 16) / (height * width).max(1)).clamp(1, 256)
+    at_most(((64 << 16) / (height * width).max(1)).clamp(1, 256))
+}
+
+/// The largest number of images that is a power of four, up to `count`: what programs are made for.
+pub(crate) fn at_most(count: usize) -> usize {
+    1 << (count.max(1).ilog2() / 2 * 2)
+}
+
+/// Images of the next run where `left` are left and a run takes at most `most`, a power of four: a
+/// larger run where more than half of it is used.
+pub(crate) fn next_run(left: usize, most: usize) -> usize {
+    let below = at_most(left);
+    let above = if below == left { below } else { 4 * below };
+    if 2 * left > above { above.min(most) } else { below.min(most) }
 }
 
 /// The canonical encoder's settings, or, in one line, why there is none for the GPU.
@@ -62,10 +77,21 @@ pub(crate) fn program(
     weights: &mut DeviceWeights,
     config: &ModelConfig,
     images: usize,
+    size: [usize; 2],
+) -> Result<Program> {
+    let usual = self::images(size[0], size[1]);
+    program_as(weights, config, [images, usual], size)
+}
+
+/// The same in the ways that libraries choose for the `usual` number of images.
+pub(crate) fn program_as(
+    weights: &mut DeviceWeights,
+    config: &ModelConfig,
+    [images, usual]: [usize; 2],
     [height, width]: [usize; 2],
 ) -> Result<Program> {
     let encoder = supported(config)?;
-    let mut e = Emitter::new(weights, images);
+    let mut e = Emitter::new(weights, images, usual);
     let channels = config.pixels.channels;
     let table = config.pixels.input.table();
     let (input, pixels) = e.pixels(&table, [height, width, channels])?;
@@ -93,6 +119,7 @@ pub(crate) fn program(
     };
     Ok(Program {
         images,
+        usual,
         image_bytes: height * width * channels,
         grid,
         dim,
@@ -112,5 +139,38 @@ fn search(rule: QuantizerRule) -> Option<(Search, Rule)> {
         QuantizerRule::Dot => Some((Search::Largest, Rule::LARGEST)),
         QuantizerRule::Projection => Some((Search::Projection, Rule::PROJECTION)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_powers_of_four_of_about_as_many_pixels() {
+        let sizes = [[256, 256], [257, 256], [128, 64], [16, 16], [512, 512], [2048, 2048]];
+        assert_eq!(sizes.map(|[h, w]| images(h, w)), [64, 16, 256, 256, 16, 1]);
+        assert_eq!(images(4096, 4096), 1);
+    }
+
+    #[test]
+    fn a_batch_goes_in_the_runs_that_waste_least() {
+        let runs = |mut left: usize, most: usize| {
+            let mut runs = Vec::new();
+            while left > 0 {
+                runs.push(next_run(left, most));
+                left = left.saturating_sub(runs[runs.len() - 1]);
+            }
+            runs
+        };
+        assert_eq!(runs(64, 64), [64]);
+        assert_eq!(runs(130, 64), [64, 64, 1, 1]);
+        assert_eq!(runs(33, 64), [64]);
+        assert_eq!(runs(32, 64), [16, 16]);
+        assert_eq!(runs(7, 64), [4, 4]);
+        assert_eq!(runs(6, 64), [4, 1, 1]);
+        assert_eq!(runs(3, 64), [4]);
+        assert_eq!(runs(3, 1), [1, 1, 1]);
+        assert_eq!(runs(9, 4), [4, 4, 1]);
     }
 }

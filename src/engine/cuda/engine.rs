@@ -1,5 +1,5 @@
-//! Owns the engine trait on a GPU: batches cut into the program's images, results put together.
-//! Decoding is the CPU engine's.
+//! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded,
+//! results put together. Decoding is the CPU engine's.
 
 use std::sync::Arc;
 
@@ -26,14 +26,43 @@ use crate::weights::digests::Digests;
 pub struct CudaEngine {
     config: ModelConfig,
     weights: DeviceWeights,
+    /// By size and images, the last used one last. Given back before the device is.
+    loaded: Vec<(Key, Loaded)>,
     device: Device,
-    loaded: Option<([usize; 2], Loaded)>,
-    /// Halved where the device ran out of memory.
-    images_max: usize,
+    /// Of a run; lowered where the device ran out of memory.
+    pixels_max: usize,
     /// For rules that the program leaves to the host.
     quantizer: ResidualQuantizer,
     /// Decodes.
     cpu: CpuEngine,
+}
+
+/// Programs that stay loaded: sizes that come in turns aren't loaded again and again.
+const LOADED_MAX: usize = 3;
+
+/// What a program was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    /// Height and width.
+    size: [usize; 2],
+    images: usize,
+}
+
+/// How making room for a program ended.
+enum Room {
+    Loaded(Loaded),
+    /// The device has no memory for it, and nothing else is loaded.
+    None(Error),
+    /// cuDNN can't compute so few images as it computes the usual number.
+    Unsuited,
+}
+
+impl Drop for CudaEngine {
+    fn drop(&mut self) {
+        // The driver takes memory back for a thread's own GPU only. A failure is that of a device
+        // that lost its memory anyway.
+        let _ = self.device.bind();
+    }
 }
 
 /// One command of a run, measured.
@@ -55,7 +84,7 @@ impl CudaEngine {
     /// # Errors
     /// Missing libraries, no such GPU, a model that doesn't run on one.
     pub fn open(opened: Opened, number: usize, precision: Precision) -> Result<CudaEngine> {
-        libraries::require(precision, libraries::Library::is_present)?;
+        libraries::require(precision, libraries::Library::find)?;
         opened.digests.get()?;
         let Opened { config, weights, digests } = opened;
         encoder::supported(&config)?;
@@ -68,12 +97,20 @@ impl CudaEngine {
         Ok(CudaEngine {
             config,
             weights,
+            loaded: Vec::new(),
             device,
-            loaded: None,
-            images_max: usize::MAX,
+            pixels_max: usize::MAX,
             quantizer,
             cpu,
         })
+    }
+
+    /// Whether models of that kind run on a GPU.
+    ///
+    /// # Errors
+    /// Why they don't, in one line.
+    pub fn supports(config: &ModelConfig) -> Result<()> {
+        encoder::supported(config).map(|_| ())
     }
 
     /// The GPU's name.
@@ -84,17 +121,30 @@ impl CudaEngine {
         self.device.name()
     }
 
-    /// Runs one batch of grey images and measures every command on the device, and the whole run.
+    /// In lines: the libraries' versions, and how each kind of convolution runs that was met.
+    pub fn report(&self) -> Vec<String> {
+        self.device.report()
+    }
+
+    /// Runs one batch of noise, which keeps the card as busy as pictures do, and measures every
+    /// command on the device, and the whole run.
     ///
     /// # Errors
     /// A size that the network can't take or the GPU has no room for; what driver and libraries
     /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
-        self.load([height, width])?;
-        let (device, Some((_, loaded))) = (&self.device, &mut self.loaded) else {
-            return Err(Error::internal("no program is loaded"));
-        };
-        let pixels = vec![128; loaded.program.images * loaded.program.image_bytes];
+        let index = self.load([height, width], encoder::images(height, width))?;
+        let (device, loaded) = (&self.device, &mut self.loaded[index].1);
+        let bytes = loaded.program.images * loaded.program.image_bytes;
+        let mut state = 1u32;
+        let noise = std::iter::repeat_with(|| {
+            // xorshift32
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        });
+        let pixels: Vec<u8> = noise.take(bytes).collect();
         let mut marks: Vec<Mark> = Vec::new();
         device.run(loaded, &pixels, &mut |_| {
             marks.push(device.mark()?);
@@ -121,51 +171,90 @@ impl CudaEngine {
         Ok((times, whole))
     }
 
-    /// Makes a program for that size the loaded one; with fewer images where memory lacks.
-    fn load(&mut self, size: [usize; 2]) -> Result<()> {
-        if self.loaded.as_ref().is_some_and(|(loaded, _)| *loaded == size) {
-            return Ok(());
-        }
-        // Its buffers are freed before others are asked for.
-        self.loaded = None;
-        let mut images = encoder::images(size[0], size[1]).min(self.images_max);
+    /// Images of the largest run of a size.
+    fn most(&self, size: [usize; 2]) -> usize {
+        let fitting = self.pixels_max / (size[0] * size[1]).max(1);
+        encoder::images(size[0], size[1]).min(encoder::at_most(fitting))
+    }
+
+    /// Loads a program for that size and about so many images: fewer where memory lacks, more where
+    /// cuDNN can't do with so few. The place in `loaded`.
+    fn load(&mut self, size: [usize; 2], images: usize) -> Result<usize> {
+        let mut images = images.min(self.most(size));
+        let mut lacked = None;
         loop {
-            let program = encoder::program(&mut self.weights, &self.config, images, size)?;
+            let key = Key { size, images };
+            if let Some(index) = self.loaded.iter().position(|(loaded, _)| *loaded == key) {
+                self.loaded[index..].rotate_left(1);
+                return Ok(self.loaded.len() - 1);
+            }
+            match (self.make_room(key)?, lacked.take()) {
+                (Room::Loaded(loaded), _) => {
+                    self.loaded.push((key, loaded));
+                    return Ok(self.loaded.len() - 1);
+                }
+                (Room::None(error), _) if images == 1 => return Err(error),
+                (Room::None(error), _) => {
+                    images /= 4;
+                    self.pixels_max = images * size[0] * size[1];
+                    lacked = Some(error);
+                }
+                (Room::Unsuited, None) if images < encoder::images(size[0], size[1]) => {
+                    images *= 4;
+                }
+                (Room::Unsuited, Some(error)) => return Err(error),
+                (Room::Unsuited, None) => {
+                    let what = format!("{} images of {}x{} pixels", images, size[1], size[0]);
+                    return Err(libraries::failed("cuDNN", "no configuration for", &what));
+                }
+            }
+        }
+    }
+
+    /// Loads one program; those that weren't used for longest make room.
+    fn make_room(&mut self, key: Key) -> Result<Room> {
+        // What is dropped is given back by this thread.
+        self.device.bind()?;
+        self.loaded.drain(..(self.loaded.len() + 1).saturating_sub(LOADED_MAX));
+        loop {
+            let program = encoder::program(&mut self.weights, &self.config, key.images, key.size)?;
             match self.device.load(&self.weights, program) {
-                Ok(loaded) => {
-                    self.loaded = Some((size, loaded));
-                    return Ok(());
+                Ok(Some(loaded)) => return Ok(Room::Loaded(loaded)),
+                Ok(None) => return Ok(Room::Unsuited),
+                Err(Error::OutOfMemory(_)) if !self.loaded.is_empty() => {
+                    self.loaded.remove(0);
                 }
-                Err(Error::OutOfMemory(_)) if images > 1 => {
-                    images /= 2;
-                    self.images_max = images;
-                }
+                Err(error @ Error::OutOfMemory(_)) => return Ok(Room::None(error)),
                 Err(error) => return Err(error),
             }
         }
     }
 
     fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<Encoded> {
-        self.load([batch.height, batch.width])?;
-        let Some((_, loaded)) = &mut self.loaded else {
-            return Err(Error::internal("no program is loaded"));
-        };
-        let (height, width) = loaded.program.grid;
-        if (height, width) != grid {
-            return Err(Error::internal(format!(
-                "the network gives a grid of {height}x{width} where {grid:?} was announced"
-            )));
-        }
-        let bytes = loaded.program.image_bytes;
+        let size = [batch.height, batch.width];
         let rule = self.config.quantizer.rule;
         let mut found = Found::default();
-        for pixels in batch.pixels.chunks(loaded.program.images * bytes) {
+        let mut rest = &batch.pixels[..];
+        let mut left = batch.count;
+        while left > 0 {
+            let index = self.load(size, encoder::next_run(left, self.most(size)))?;
+            let loaded = &mut self.loaded[index].1;
+            if loaded.program.grid != grid {
+                return Err(Error::internal(format!(
+                    "the network gives a grid of {:?} where {grid:?} was announced",
+                    loaded.program.grid
+                )));
+            }
+            let images = loaded.program.images.min(left);
+            let (pixels, behind) = rest.split_at(images * loaded.program.image_bytes);
             self.device.run(loaded, pixels, &mut |_| Ok(()))?;
-            found.take(&self.device, loaded, &self.quantizer, rule, pixels.len() / bytes)?;
+            found.take(&self.device, loaded, &self.quantizer, rule, images)?;
+            (rest, left) = (behind, left - images);
         }
         let Found { codes, distances, reasons } = found;
         // The device's codes index the codebook when they are read again.
         self.quantizer.check(&[&codes])?;
+        let (height, width) = grid;
         let levels = vec![CodeGrid { codes, distances, height, width }];
         Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })
     }
@@ -259,9 +348,9 @@ impl Engine for CudaEngine {
     }
 
     fn batch_images(&self, side: Option<usize>) -> usize {
-        // Where sizes vary a batch is one of a usual size; what the card can't hold is halved.
+        // Where sizes vary a batch is one of a usual size; what the card can't hold goes in parts.
         let side = side.unwrap_or(256);
-        encoder::images(side, side).min(self.images_max)
+        self.most([side, side])
     }
 
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {

@@ -157,8 +157,10 @@ impl Host {
     fn gemm(&mut self, gemm: &Gemm) {
         let call = gemm.column_major();
         for index in 0..gemm.batch {
-            let first = self.floats(call.first, index);
-            let second = self.floats(call.second, index);
+            let (m, n, k) = (call.m, call.n, call.k);
+            let (rows, length) = if call.transpose_first { (m, k) } else { (k, m) };
+            let first = self.floats(call.first, index, (rows - 1) * call.first.row + length);
+            let second = self.floats(call.second, index, (n - 1) * call.second.row + k);
             for column in 0..call.n {
                 for row in 0..call.m {
                     let a = |k: usize| match call.transpose_first {
@@ -177,12 +179,11 @@ impl Host {
     fn convolve(&mut self, convolve: &Convolve) {
         assert_eq!(self.element, Precision::Bf16, "float32 has our own kernel");
         let s = convolve.shape;
-        let whole =
-            |place: Place| Matrix { place, offset: 0, row: 0, step: 0, element: Precision::Bf16 };
-        let map = self.floats(whole(convolve.from), 0);
-        let weights = self.floats(whole(convolve.weights), 0);
-        let bias = self.floats(whole(convolve.bias), 0);
-        let residual = convolve.residual.map(|place| self.floats(whole(place), 0));
+        let whole = |place: Place| decode(self.buffer(place).get(), Precision::Bf16);
+        let map = whole(convolve.from);
+        let weights = whole(convolve.weights);
+        let bias = whole(convolve.bias);
+        let residual = convolve.residual.map(whole);
         assert_eq!(residual.is_some(), s.residual);
         assert_eq!(weights.len(), s.outputs * s.kernel * s.kernel * s.inputs);
         let (height, width) = s.output();
@@ -206,15 +207,16 @@ impl Host {
                 }
                 let at = pixel * s.outputs + o;
                 let added = residual.as_ref().map_or(0.0, |residual| residual[at]);
-                self.store(convolve.to, at, sum + bias[o] + added, Precision::Bf16);
+                self.store(convolve.to, at, sum + added + bias[o], Precision::Bf16);
             }
         }
     }
 
-    /// Everything of a buffer behind a matrix' start, as float32.
-    fn floats(&self, matrix: Matrix, index: usize) -> Vec<f32> {
-        let start = (matrix.offset + index * matrix.step) * matrix.element.bytes();
-        decode(&self.buffer(matrix.place).get()[start..], matrix.element)
+    /// So many elements behind a matrix' start, as float32.
+    fn floats(&self, matrix: Matrix, index: usize, count: usize) -> Vec<f32> {
+        let width = matrix.element.bytes();
+        let start = (matrix.offset + index * matrix.step) * width;
+        decode(&self.buffer(matrix.place).get()[start..][..count * width], matrix.element)
     }
 
     fn store(&mut self, place: Place, at: usize, value: f32, element: Precision) {
@@ -226,6 +228,11 @@ impl Host {
             Precision::F32 => to.copy_from_slice(&value.to_le_bytes()),
             Precision::Bf16 => to.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
         }
+    }
+
+    /// The first elements of a map.
+    pub(super) fn elements(&self, place: Place, count: usize) -> Vec<f32> {
+        decode(&self.buffer(place).get()[..count * self.element.bytes()], self.element)
     }
 
     /// The first 32-bit words of a buffer.

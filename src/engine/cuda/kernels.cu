@@ -10,6 +10,11 @@
 #define DEVICE static __device__ __forceinline__
 #define PACKED __align__(16)
 #endif
+#ifdef __CUDACC_RTC__
+#define UNROLL_4 _Pragma("unroll 4")
+#else
+#define UNROLL_4
+#endif
 
 // Indices of elements: a batch of maps can hold more than 2^31 of them.
 typedef long long wide;
@@ -30,16 +35,53 @@ DEVICE float widen(element x) { return x; }
 DEVICE element narrow(float x) { return x; }
 #endif
 
-// Bytes [pixels][channels] to floats of the input range, [pixels][padded], zeros behind.
-// One thread a pixel.
+// Eight elements: what a thread moves at a time, in accesses of 16 bytes.
+#define PACK 8
+typedef struct PACKED {
+    element at[PACK];
+} pack;
+typedef struct PACKED {
+    float at[4];
+} four;
+
+#ifdef VQTOK_BF16
+// Two elements in one instruction where there is one.
+DEVICE void narrow_two(pack *to, int at, float low, float high)
+{
+#ifdef __CUDACC_RTC__
+    unsigned both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    *(unsigned *)&to->at[at] = both;
+#else
+    to->at[at] = narrow(low);
+    to->at[at + 1] = narrow(high);
+#endif
+}
+// Within a few units in the last place of float32, of which bfloat16 keeps 8 bits.
+DEVICE float sigmoid_times(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+#else
+DEVICE void narrow_two(pack *to, int at, float low, float high)
+{
+    to->at[at] = low;
+    to->at[at + 1] = high;
+}
+DEVICE float sigmoid_times(float x) { return x / (1.0f + expf(-x)); }
+#endif
+
+// Bytes [pixels][channels] to floats of the input range, [pixels][padded], zeros behind; `padded`
+// is a multiple of 8. One thread a pixel.
 KERNEL pixels_to_map(const unsigned char *bytes, const float *table, element *map, int pixels,
                      int channels, int padded)
 {
     wide pixel = (wide)blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= pixels) return;
-    for (int c = 0; c < padded; ++c) {
-        float value = c < channels ? table[bytes[pixel * channels + c]] : 0.0f;
-        map[pixel * padded + c] = narrow(value);
+    for (int start = 0; start < padded; start += PACK) {
+        pack values;
+        for (int j = 0; j < PACK; ++j) {
+            int c = start + j;
+            values.at[j] = narrow(c < channels ? table[bytes[pixel * channels + c]] : 0.0f);
+        }
+        *(pack *)(map + pixel * padded + start) = values;
     }
 }
 
@@ -50,39 +92,62 @@ KERNEL narrow_all(const float *from, element *to, int count)
     if (i < count) to[i] = narrow(from[i]);
 }
 
+// Both kernels over whole maps have blocks of 256 threads over a chunk of pixels and up to 2048
+// channels: 8 channels a thread, the next thread's beside them, as many rows of threads as fit. Which
+// block of channels is `blockIdx.z` or `blockIdx.y`; channels are a multiple of 8.
+#define LANES_MAX 256
+typedef struct {
+    int first_channel, lanes, rows, lane, row;
+} layout;
+DEVICE layout laid_out(int block, int channels)
+{
+    layout l;
+    l.first_channel = block * LANES_MAX * PACK;
+    int rest = channels - l.first_channel;
+    l.lanes = rest < LANES_MAX * PACK ? rest / PACK : LANES_MAX;
+    l.rows = LANES_MAX / l.lanes;
+    l.lane = threadIdx.x % l.lanes;
+    l.row = threadIdx.x / l.lanes;
+    return l;
+}
+
 // Sums over a chunk of pixels of x - x0 and its square, where x0 is the channel's first pixel:
-// [images][chunks][channels][2]. Blocks (chunk, 64 channels, image) of 256 threads, 4 to a channel.
-#define SUM_LANES 64
-#define SUM_ROWS 4
+// [images][chunks][channels][2]. Blocks (chunk, 2048 channels, image) of 256 threads.
+#define SUM_PLACES (2 * PACK + 1) // odd: no two threads of a row in one bank of memory
 KERNEL channel_sums(const element *map, float *sums, int pixels, int channels, int chunk)
 {
-    __shared__ float total[SUM_ROWS][SUM_LANES];
-    __shared__ float square[SUM_ROWS][SUM_LANES];
-    int lane = threadIdx.x % SUM_LANES, row = threadIdx.x / SUM_LANES;
-    int channel = blockIdx.y * SUM_LANES + lane;
+    __shared__ float part[LANES_MAX * SUM_PLACES];
+    layout l = laid_out(blockIdx.y, channels);
     int first = blockIdx.x * chunk;
     int last = first + chunk < pixels ? first + chunk : pixels;
-    const element *image = map + (wide)blockIdx.z * pixels * channels;
-    float t = 0.0f, s = 0.0f;
-    if (channel < channels) {
-        float x0 = widen(image[channel]);
-        for (int p = first + row; p < last; p += SUM_ROWS) {
-            float d = widen(image[(wide)p * channels + channel]) - x0;
-            t += d;
-            s += d * d;
+    const element *image =
+        map + (wide)blockIdx.z * pixels * channels + l.first_channel + l.lane * PACK;
+    float t[PACK] = {0.0f}, s[PACK] = {0.0f};
+    if (l.row < l.rows) {
+        pack start = *(const pack *)image;
+        float x0[PACK];
+        for (int j = 0; j < PACK; ++j) x0[j] = widen(start.at[j]);
+        UNROLL_4
+        for (int p = first + l.row; p < last; p += l.rows) {
+            pack values = *(const pack *)(image + (wide)p * channels);
+            for (int j = 0; j < PACK; ++j) {
+                float d = widen(values.at[j]) - x0[j];
+                t[j] += d;
+                s[j] += d * d;
+            }
         }
     }
-    total[row][lane] = t;
-    square[row][lane] = s;
+    for (int j = 0; j < PACK; ++j) {
+        part[threadIdx.x * SUM_PLACES + 2 * j] = t[j];
+        part[threadIdx.x * SUM_PLACES + 2 * j + 1] = s[j];
+    }
     __syncthreads();
-    if (row == 0 && channel < channels) {
-        for (int r = 1; r < SUM_ROWS; ++r) {
-            t += total[r][lane];
-            s += square[r][lane];
-        }
-        float *at = sums + (((wide)blockIdx.z * gridDim.x + blockIdx.x) * channels + channel) * 2;
-        at[0] = t;
-        at[1] = s;
+    float *to = sums + (((wide)blockIdx.z * gridDim.x + blockIdx.x) * channels + l.first_channel) * 2;
+    for (int k = threadIdx.x; k < l.lanes * PACK * 2; k += LANES_MAX) {
+        float total = 0.0f;
+        for (int r = 0; r < l.rows; ++r)
+            total += part[(r * l.lanes + k / (2 * PACK)) * SUM_PLACES + k % (2 * PACK)];
+        to[k] = total;
     }
 }
 
@@ -130,24 +195,38 @@ KERNEL group_affine(const float *sums, const element *map, const float *weight, 
     }
 }
 
-// scale * x + shift, and x / (1 + exp(-x)) of it where `silu` is 1. Blocks (256 times 8 elements,
-// image); channels are a multiple of 8, `elements` = pixels * channels of an image.
-typedef struct PACKED {
-    element at[8];
-} pack;
-KERNEL apply_affine(const element *from, const float *affine, element *to, int elements,
-                    int channels, int silu)
+// scale * x + shift, and x / (1 + exp(-x)) of it where `silu` is 1. Blocks (chunk, image, 2048
+// channels) of 256 threads, each of which keeps its channels' scales and shifts.
+KERNEL apply_affine(const element *from, const float *affine, element *to, int pixels, int channels,
+                    int chunk, int silu)
 {
-    int index = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
-    if (index >= elements) return;
-    wide base = (wide)blockIdx.y * elements + index;
-    const float *a = affine + ((wide)blockIdx.y * channels + index % channels) * 2;
-    pack values = *(const pack *)(from + base);
-    for (int j = 0; j < 8; ++j) {
-        float x = widen(values.at[j]) * a[2 * j] + a[2 * j + 1];
-        values.at[j] = narrow(silu ? x / (1.0f + expf(-x)) : x);
+    layout l = laid_out(blockIdx.z, channels);
+    if (l.row >= l.rows) return;
+    int channel = l.first_channel + l.lane * PACK;
+    const float *a = affine + ((wide)blockIdx.y * channels + channel) * 2;
+    float scale[PACK], shift[PACK];
+    for (int j = 0; j < PACK; j += 2) {
+        four two = *(const four *)(a + 2 * j);
+        scale[j] = two.at[0], shift[j] = two.at[1];
+        scale[j + 1] = two.at[2], shift[j + 1] = two.at[3];
     }
-    *(pack *)(to + base) = values;
+    int first = blockIdx.x * chunk;
+    int last = first + chunk < pixels ? first + chunk : pixels;
+    wide base = ((wide)blockIdx.y * pixels + first + l.row) * channels + channel;
+    UNROLL_4
+    for (int p = first + l.row; p < last; p += l.rows, base += (wide)l.rows * channels) {
+        pack values = *(const pack *)(from + base);
+        for (int j = 0; j < PACK; j += 2) {
+            float low = widen(values.at[j]) * scale[j] + shift[j];
+            float high = widen(values.at[j + 1]) * scale[j + 1] + shift[j + 1];
+            if (silu) {
+                low = sigmoid_times(low);
+                high = sigmoid_times(high);
+            }
+            narrow_two(&values, j, low, high);
+        }
+        *(pack *)(to + base) = values;
+    }
 }
 
 // Convolution as defined: 64 output pixels by 64 outputs a block of 256 threads, 4 x 4 a thread.

@@ -2,15 +2,22 @@
 //!
 //! What runs is a [`program`]: a flat list of commands (a launch of one of our kernels, a matrix
 //! product, a convolution) over numbered buffers, with every size, stride, grid and offset worked
-//! out. `encoder` makes it of a model, `network` takes the layers of `model::topology` and `emit` turns
-//! them into commands, with weights packed
-//! by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
-//! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device` and
-//! `convolution` carry commands out through the driver, cuBLAS and cuDNN, and `engine` is the
-//! trait.
+//! out. `encoder` makes it of a model, `network` takes the layers of `model::topology`; `emit`,
+//! `attention` and `search` turn them into commands, with weights packed by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
+//! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device`, `blas` and
+//! `convolution` carry commands out through the driver, cuBLAS and cuDNN, by the configurations of
+//! `choice`; `compile` makes the kernels machine code, and `engine` is the trait.
 //!
 //! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
 
+#[cfg(any(test, feature = "cuda"))]
+mod attention;
+#[cfg(feature = "cuda")]
+mod blas;
+#[cfg(feature = "cuda")]
+mod choice;
+#[cfg(feature = "cuda")]
+mod compile;
 #[cfg(feature = "cuda")]
 mod convolution;
 #[cfg(feature = "cuda")]
@@ -28,6 +35,8 @@ mod host;
 pub(crate) mod libraries;
 #[cfg(any(test, feature = "cuda"))]
 mod network;
+#[cfg(test)]
+mod norm_tests;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod program;
 #[cfg(any(test, feature = "cuda"))]

@@ -209,6 +209,8 @@ pub(crate) enum Result {
 pub(crate) struct Program {
     /// Images a run.
     pub images: usize,
+    /// Images of the run that libraries choose their ways for; at least `images`.
+    pub usual: usize,
     /// Bytes of an image: `[height, width, channels]`.
     pub image_bytes: usize,
     /// Rows and columns of the grid of tokens.

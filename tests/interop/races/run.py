@@ -1,0 +1,69 @@
+"""Looks for races in the CUDA kernels, by hand, on a machine with gcc or clang: no card is needed.
+
+    python tests/interop/races/run.py
+
+Each kernel runs with a thread for each of a block's threads under ThreadSanitizer: clean as it stands,
+and reported with any one of its barriers taken out, in float32 and bfloat16. Exits 1 where a race
+is found, or where the lack of a barrier isn't. Half a minute for each barrier and element type.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).parent
+KERNELS = HERE.parents[2] / "src/engine/cuda/kernels.cu"
+BARRIER = "__syncthreads();"
+
+
+def races(folder, text, element):
+    """The functions that ThreadSanitizer names; None where the run ended without a report."""
+    (folder / "kernels.cu").write_text(text)
+    flags = ["-DVQTOK_BF16"] if element == "bf16" else []
+    subprocess.run(
+        ["cc", "-O1", "-g", "-fsanitize=thread", "-Wno-tsan", *flags]
+        + [f'-DKERNELS="{folder}/kernels.cu"', "-o", folder / "threads", HERE / "threads.c"]
+        + ["-lm", "-lpthread"],
+        check=True,
+    )
+    # ThreadSanitizer needs addresses as they were before kernels shuffled them further.
+    done = subprocess.run(
+        ["setarch", "-R", folder / "threads"],
+        capture_output=True,
+        text=True,
+        env={"TSAN_OPTIONS": "halt_on_error=1 exitcode=66"},
+    )
+    if done.returncode == 0 and "all ran" in done.stdout:
+        return None
+    if done.returncode != 66:
+        sys.exit(f"no run: {done.returncode} {done.stderr}")
+    found = re.search(r"#0 (\w+)", done.stderr)
+    return found.group(1) if found else "?"
+
+
+def main():
+    text = KERNELS.read_text()
+    places = [found.start() for found in re.finditer(re.escape(BARRIER), text)]
+    wrong = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        for element in ["f32", "bf16"]:
+            whole = races(folder, text, element)
+            print(f"{element}: as it stands: {whole or 'clean'}", flush=True)
+            wrong += whole is not None
+            for place in places:
+                # A barrier of the other element type is no barrier here.
+                line = text.count("\n", 0, place) + 1
+                without = text[:place] + text[place + len(BARRIER) :]
+                # What ThreadSanitizer remembers of an address is little: it may forget the one access.
+                tries = (races(folder, without, element) for _ in range(4))
+                found = next((name for name in tries if name), None)
+                print(f"{element}: without line {line}: {found or 'NOT FOUND'}", flush=True)
+                wrong += found is None
+    print(f"{len(places)} barriers, {wrong} wrong")
+    sys.exit(wrong > 0)
+
+
+main()
