@@ -325,8 +325,9 @@ pub mod found {
 
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
-    pub use crate::tokens::finalize::{
-        CodebookSummary, FileSummary, LevelSummary, PlanSummary, ShardSummary, Totals,
+    pub use crate::tokens::dataset::{
+        AppendedSummary, CodebookSummary, FileSummary, LevelSummary, PartSummary, PlanSummary,
+        ShardSummary, Totals,
     };
     pub use crate::tokens::identity::{Identity, LevelLayout, Preprocessing, TokenizerId};
 }

@@ -1,5 +1,4 @@
-//! Owns reading a plan as `schemas/plan.v1.json`, `plan.v2.json` and `plan.v3.json` describe it, and its
-//! digest. Must not know: the writer.
+//! Owns reading a plan as `schemas/plan.v1.json` to `plan.v4.json` describe it, and its digest. Must not know: the writer.
 
 use std::path::Path;
 
@@ -9,7 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::classes::{self, Classes, Labels};
 use super::facts::FileFacts;
+use super::folders::Folders;
 use super::hex::hex;
+use super::plan_files::PlanFiles;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
@@ -48,7 +49,7 @@ const COLUMNS_OF_PARTS: usize = 11;
 
 /// A plan whose digest was found right.
 pub(super) struct PlanFacts {
-    sheet: ParquetFile,
+    files: PlanFiles,
     /// `vqtok.identity`, as it stands there.
     pub identity_text: String,
     /// The same, parsed.
@@ -57,12 +58,18 @@ pub(super) struct PlanFacts {
     pub digest: String,
     /// Of the file.
     pub file: FileFacts,
+    /// Of the files that it names.
+    pub named: Vec<FileFacts>,
+    /// How the files of its partitions lie.
+    pub folders: Folders,
     /// The class names of its images and of those before; None where its shards have no ids of them.
     pub classes: Option<Classes>,
     /// Columns that it has.
     columns: usize,
     /// Behind how many images of its own each partition begins.
     starts: Vec<u64>,
+    /// Images.
+    rows: u64,
     /// How many images and partitions are in the plans before it.
     before: (u64, usize),
 }
@@ -99,11 +106,11 @@ pub(super) struct PlannedPart {
 
 impl PlanFacts {
     pub(super) fn partitions(&self) -> usize {
-        self.sheet.group_rows().len()
+        self.starts.len()
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.sheet.rows
+        self.rows
     }
 
     /// The numbers of its partitions.
@@ -220,10 +227,26 @@ impl PlanFacts {
         group: Option<usize>,
         mut take: impl FnMut(Planned) -> Result<(), String>,
     ) -> Result<()> {
-        let broken = |reason: String| Error::corrupt(self.sheet.path(), reason);
+        if let Some(partition) = group {
+            let (sheet, group) = self.files.of(partition)?;
+            return self.each_of(&sheet, Some(group), &mut take);
+        }
+        for number in 0..self.files.count() {
+            self.each_of(&*self.files.sheet(number)?, None, &mut take)?;
+        }
+        Ok(())
+    }
+
+    fn each_of(
+        &self,
+        sheet: &ParquetFile,
+        group: Option<usize>,
+        take: &mut dyn FnMut(Planned) -> Result<(), String>,
+    ) -> Result<()> {
+        let broken = |reason: String| Error::corrupt(sheet.path(), reason);
         let columns = &COLUMNS[..self.columns];
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        for batch in self.sheet.batches_of(&names, group)? {
+        for batch in sheet.batches_of(&names, group)? {
             let batch = batch?;
             let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS_OF_PARTS - 1).contains(&index);
             let mut fields = batch.columns().iter().zip(columns).enumerate();
@@ -282,25 +305,35 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     let file = FileFacts::of(dir, &name(number))?;
     let sheet = ParquetFile::open(&path, None)?;
     let entry = |key: &str| sheet.entries.get(key).cloned().unwrap_or_default();
-    let word = entry("vqtok.schema");
+    let is_root = entry("vqtok.schema") == "plan.v4";
+    let word = entry(if is_root { "vqtok.rows_schema" } else { "vqtok.schema" });
     let columns = match &*word {
         "plan.v1" => COLUMNS_OF_FILES,
         "plan.v2" => COLUMNS_OF_PARTS,
         "plan.v3" => COLUMNS.len(),
-        _ => return Err(broken("its metadata doesn't say plan.v1, plan.v2 or plan.v3")),
+        _ => return Err(broken("its metadata doesn't say plan.v1, plan.v2, plan.v3 or plan.v4")),
     };
     let identity_text = entry("vqtok.identity");
     let identity: serde_json::Value =
         serde_json::from_str(&identity_text).map_err(|_| broken("its identity is no JSON"))?;
     let shard_rows = identity["shard_rows"].as_u64().filter(|&rows| rows > 0);
     let shard_rows = shard_rows.ok_or_else(|| broken("its identity has no shard_rows"))?;
-    let starts = starts(&sheet.group_rows(), shard_rows, columns).map_err(broken)?;
+    let folders = sheet.entries.get("vqtok.shards_a_folder");
+    let folders = Folders::of(folders.and_then(|text| text.parse().ok()));
     let digest = entry("vqtok.plan_sha256");
     let before = before(&sheet, number).ok_or_else(|| broken("what it was appended to is lost"))?;
     let after = entry("vqtok.after");
     let classes = sheet.entries.get("vqtok.classes").map(|text| Classes::parse(text));
     let unreadable = || broken("its class names can't be read");
     let classes = classes.map(|classes| classes.ok_or_else(unreadable)).transpose()?;
+    let (files, groups, named) = match is_root {
+        true => PlanFiles::named(dir, number, &sheet)?,
+        false => {
+            let groups = sheet.group_rows();
+            (PlanFiles::one(sheet), groups, Vec::new())
+        }
+    };
+    let starts = starts(&groups, shard_rows, columns).map_err(broken)?;
     let facts = PlanFacts {
         identity_text,
         identity,
@@ -310,7 +343,10 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
         columns,
         starts,
         before,
-        sheet,
+        files,
+        named,
+        folders,
+        rows: groups.iter().sum(),
     };
     if let Some(earlier) = earlier
         && (after != earlier.digest

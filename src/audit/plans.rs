@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::dataset::Dataset;
 use super::facts::{Part, VerifyReport};
-use super::partition;
+use super::folders::{self, Folders};
 use super::plan::{self, PlanFacts};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -23,6 +23,27 @@ impl Plans {
     /// The plan that a partition is of.
     pub(super) fn of(&self, partition: usize) -> Option<&PlanFacts> {
         self.good.iter().find(|plan| plan.numbers().contains(&partition))
+    }
+
+    /// How the files of a partition lie.
+    pub(super) fn folders_of(&self, partition: usize) -> Folders {
+        self.of(partition).or(self.good.last()).map_or_else(Folders::default, |plan| plan.folders)
+    }
+
+    /// Partitions that are folded together; None where all are.
+    pub(super) fn together(&self) -> Option<usize> {
+        self.good.iter().rev().find_map(|plan| plan.folders.size())
+    }
+
+    /// The digests of the plans that some partitions are of, which ascend.
+    pub(super) fn digests_of(&self, partitions: &[usize]) -> Vec<String> {
+        let mut digests: Vec<String> = Vec::new();
+        for plan in partitions.iter().filter_map(|&partition| self.of(partition)) {
+            if digests.last() != Some(&plan.digest) {
+                digests.push(plan.digest.clone());
+            }
+        }
+        digests
     }
 
     /// The first one, where it was found right.
@@ -77,7 +98,7 @@ pub(super) fn verify(
                 return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
             }
             let needed = number < dataset.map_or(1, Dataset::plans) || plans.good.len() < number;
-            if !needed && partition::highest(dir).is_none_or(|highest| highest < plans.partitions())
+            if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions())
             {
                 // Nothing was ever made of a plan behind it, so that it isn't this output's.
                 plans.count = number;
@@ -96,7 +117,8 @@ pub(super) fn verify(
                 continue;
             }
         };
-        report.bytes += facts.file.bytes;
+        let files = [&facts.file].into_iter().chain(&facts.named);
+        report.bytes += files.map(|file| file.bytes).sum::<u64>();
         if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))
             && recorded != facts.file.sha256
         {

@@ -36,7 +36,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         counted(totals.planned, "image"),
         numbers::count(totals.written),
         numbers::count(totals.failed),
-        counted(dataset.shards.len(), "shard"),
+        counted(dataset.partitions(), "shard"),
         counted(totals.tokens, "token"),
         counted(tokenizer.codes, "code"),
         text::printable(&tokenizer.family),
@@ -55,7 +55,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
     let fields = json!({
         "dir": text::lossy(dir), "planned": totals.planned, "written": totals.written,
         "failed": totals.failed, "rows": totals.rows, "tokens": totals.tokens,
-        "shards": dataset.shards.len(), "codebook": dataset.codebook.levels,
+        "shards": dataset.partitions(), "codebook": dataset.codebook.levels,
         "tokenizer": tokenizer,
     });
     reporter.result("dataset", &text, fields);

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{CommitMode, Plan, all_committed, finalize, refuse_foreign, repair};
+use crate::tokens::{CommitMode, Plan, finalize, refuse_foreign, repair};
 use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
@@ -273,7 +273,7 @@ impl Tokenize {
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(&before);
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(out, &before);
         summary.appended = appended;
         Ok(summary)
     }
@@ -286,14 +286,14 @@ impl Tokenize {
 
     /// Refuses shards of other outputs in the places of ours.
     pub(super) fn refuse_foreign(&self, plan: &Plan) -> Result<()> {
-        let there = all_committed(&self.out)?;
-        refuse_foreign(plan, self.ours(plan).filter(|p| there.contains(p)).collect())
+        let there = plan.committed()?;
+        refuse_foreign(plan, self.ours(plan).filter(|&p| there.has(p)).collect())
     }
 
     /// The partitions of our share that aren't there, ascending.
     pub(super) fn todo(&self, plan: &Plan) -> Result<Vec<usize>> {
-        let there = all_committed(&self.out)?;
-        Ok(self.ours(plan).filter(|p| !there.contains(p)).collect())
+        let there = plan.committed()?;
+        Ok(self.ours(plan).filter(|&p| !there.has(p)).collect())
     }
 
     /// Opens a finished output again that has lost a shard: what is made again may differ from it, as is

@@ -26,6 +26,8 @@ pub(crate) const PLAN: &str = "plan.v1";
 pub(crate) const PLAN_OF_PARTS: &str = "plan.v2";
 /// Schema word of a `plan.parquet` whose images go into buckets.
 pub(crate) const PLAN_OF_BUCKETS: &str = "plan.v3";
+/// Schema word of a `plan.parquet` whose rows lie in files that it names.
+pub(crate) const PLAN_ROOT: &str = "plan.v4";
 /// Schema word of token shards.
 pub(crate) const TOKENS: &str = "tokens.v2";
 /// Schema word of the token shards of outputs that were begun without class names in their plans.
@@ -38,6 +40,10 @@ pub(crate) const CODEBOOK: &str = "codebook.v1";
 pub(crate) const DATASET: &str = "dataset.v1";
 /// Schema word of the `dataset.json` of an output that images were appended to.
 pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
+/// Schema word of the `dataset.json` of an output whose shards lie in folders.
+pub(crate) const DATASET_OF_PARTS: &str = "dataset.v3";
+/// Schema word of a part of that, which lists shards.
+pub(crate) const SHARDS: &str = "shards.v1";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
@@ -96,6 +102,11 @@ pub(crate) fn plan_of_buckets() -> SchemaRef {
     let parts = plan_of_parts();
     let fields: Vec<_> = parts.fields().iter().cloned().chain(more.map(Arc::new)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// Columns of a `plan.parquet` whose rows lie in files that it names: a row a partition.
+pub(crate) fn plan_root() -> SchemaRef {
+    Arc::new(Schema::new(vec![field("rows", DataType::Int64)]))
 }
 
 /// The type of one token: u16 up to 65,536 codes, u32 above.

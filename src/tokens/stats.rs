@@ -106,6 +106,11 @@ impl Statistics {
         Statistics { levels: levels.collect() }
     }
 
+    /// Tokens of all levels.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.levels.iter().map(|level| level.tokens() as u64).sum()
+    }
+
     /// A `codebook.v1` file: of a partition only the codes that were used, of a data set all.
     pub(crate) fn encode(
         &self,
