@@ -105,7 +105,8 @@ impl CodeCounts {
         (0..levels).all(|level| {
             let unknown = self.unknown(level);
             let (mine, theirs) = (self.codes(level), other.codes(level));
-            let place = |codes: &[(i64, f64)], at: usize| codes.get(at).copied().unwrap_or_default();
+            let place =
+                |codes: &[(i64, f64)], at: usize| codes.get(at).copied().unwrap_or_default();
             unknown == other.unknown(level)
                 && (0..mine.len().max(theirs.len())).all(|at| {
                     let (a, b) = (place(mine, at), place(theirs, at));

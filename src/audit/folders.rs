@@ -72,9 +72,7 @@ pub(super) fn list(dir: &Path, folder: &str) -> Vec<Entry> {
     let named = entries.map(|entry| {
         let is_dir = match entry.facts {
             Some(facts) => facts.is_folder,
-            None => {
-                place.join(&entry.name).symlink_metadata().is_ok_and(|facts| facts.is_dir())
-            }
+            None => place.join(&entry.name).symlink_metadata().is_ok_and(|facts| facts.is_dir()),
         };
         let name = entry.name.to_string_lossy().into_owned();
         let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };

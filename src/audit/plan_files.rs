@@ -101,11 +101,6 @@ impl PlanFiles {
         let number = self.pieces.partition_point(|piece| piece.first <= partition) - 1;
         Ok((self.sheet(number)?, partition - self.pieces[number].first))
     }
-
-    /// The first file, for what is said of the plan.
-    pub(super) fn path(&self) -> &Path {
-        &self.pieces[0].path
-    }
 }
 
 /// Images of each partition.
@@ -114,9 +109,10 @@ fn rows(root: &ParquetFile) -> Result<Vec<u64>> {
     let mut rows = Vec::new();
     for batch in root.batches(&["rows"])? {
         let batch = batch?;
-        let column = batch.columns().first().filter(|column| {
-            column.data_type() == &DataType::Int64 && column.null_count() == 0
-        });
+        let column = batch
+            .columns()
+            .first()
+            .filter(|column| column.data_type() == &DataType::Int64 && column.null_count() == 0);
         let column = column.ok_or_else(|| broken("its columns are not those of its schema"))?;
         let values = column.as_primitive::<Int64Type>().values();
         rows.extend(values.iter().map(|&rows| u64::try_from(rows).unwrap_or(0)));

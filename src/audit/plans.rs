@@ -98,8 +98,7 @@ pub(super) fn verify(
                 return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
             }
             let needed = number < dataset.map_or(1, Dataset::plans) || plans.good.len() < number;
-            if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions())
-            {
+            if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions()) {
                 // Nothing was ever made of a plan behind it, so that it isn't this output's.
                 plans.count = number;
                 break;

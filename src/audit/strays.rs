@@ -115,12 +115,7 @@ fn is_shard(path: &str, name: &str, is_dir: bool, known: &Known<'_>) -> bool {
 }
 
 /// Whether a path is the shard of one of so many partitions.
-fn is_shard_of(
-    path: &str,
-    name: &str,
-    partitions: usize,
-    lie: &dyn Fn(usize) -> Folders,
-) -> bool {
+fn is_shard_of(path: &str, name: &str, partitions: usize, lie: &dyn Fn(usize) -> Folders) -> bool {
     let index = name.strip_prefix("part-").and_then(|n| n.strip_suffix(".parquet"));
     let index = index.and_then(|n| n.parse().ok()).filter(|&index| index < partitions);
     index.is_some_and(|index| lie(index).shard(index) == path)

@@ -3,6 +3,8 @@
 use super::outcome::Finished;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
+use crate::job::{RankFrom, Share};
+use crate::tokens::finalize::fold_share;
 use crate::tokens::{DatasetSummary, finalize};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -14,6 +16,17 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
+    /// Only fold every N-th of the folders whose shards are there, from the I-th (0 to N-1; N/N is 0/N),
+    /// of an output whose shards lie in folders; who finishes it takes what is there [default: finish
+    /// the output]
+    #[arg(long, value_name = "I/N", conflicts_with = "rank_from")]
+    partition: Option<Share>,
+    /// Take I/N from the environment: slurm, kubernetes or torch [default: from --partition]
+    #[arg(long, value_name = "SOURCE")]
+    rank_from: Option<RankFrom>,
+    /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
+    #[arg(long, value_name = "N", requires = "rank_from")]
+    ranks: Option<usize>,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -21,6 +34,19 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let share = match args.rank_from {
+        Some(source) => Some(source.share(args.ranks)?),
+        None => args.partition,
+    };
+    if let Some(share) = share {
+        let (folded, folders) = fold_share(&args.dir, |folder| share.has(folder))?;
+        let dir = text::path(&args.dir);
+        let text =
+            format!("{dir}: {} of {} folded", numbers::count(folded), counted(folders, "folder"));
+        let fields = json!({"dir": text::lossy(&args.dir), "folded": folded, "folders": folders});
+        reporter.result("folded", &text, fields);
+        return Ok(Finished::Clean);
+    }
     let dataset = finalize(&args.dir)?;
     report(&args.dir, &dataset, reporter);
     Ok(if dataset.totals.failed > 0 { Finished::WithFailures } else { Finished::Clean })

@@ -26,7 +26,8 @@ fn part_of(dir: &Path, name: &str, sha256: Option<&str>) -> Result<Value> {
             "its sha256 isn't the one in dataset.json; `vqtok verify` tells what is wrong",
         ));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))
 }
 
 /// What it says; nothing where there is none.

@@ -10,9 +10,7 @@ use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::append;
-use crate::tokens::{
-    Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, refuse_foreign,
-};
+use crate::tokens::{Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, refuse_foreign};
 use crate::util::numbers::counted;
 use crate::util::settings::{APPEND, KEY_COLUMN, OUT};
 use crate::util::text;

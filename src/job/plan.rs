@@ -15,9 +15,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
 use crate::storage;
 use crate::tokens::changes::{Changes, Group};
-use crate::tokens::{
-    ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, contents,
-};
+use crate::tokens::{ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, contents};
 use crate::util::settings::{APPEND, HIDDEN, OUT};
 use crate::util::text;
 use std::cell::RefCell;

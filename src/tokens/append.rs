@@ -2,8 +2,8 @@
 //! them has. Must not know: how images are found, which of them are the same.
 
 use super::arrivals::{Arrivals, Judge};
-use super::commit::Published;
 use super::cleanup;
+use super::commit::Published;
 use super::identity::Identity;
 use super::plan::{About, Plan, Today, write};
 use super::{duplicate_keys, occupied};

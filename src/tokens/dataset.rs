@@ -225,7 +225,8 @@ impl ShardSummary {
 /// How many of the first partitions the finished state of an output has: none where it has no such
 /// state, all where that can't be told.
 pub(crate) fn finished_partitions(dir: &Path) -> usize {
-    read(dir).map_or(usize::MAX, |summary| summary.map_or(0, |summary| summary.partitions() as usize))
+    read(dir)
+        .map_or(usize::MAX, |summary| summary.map_or(0, |summary| summary.partitions() as usize))
 }
 
 /// The summary of a finished output, or of what was finished before more was appended; None where it isn't finished.

@@ -116,7 +116,8 @@ pub(crate) fn folders_below(folder: &Path) -> Result<Vec<String>> {
     let name = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
         let digits = name.len() >= 5 && name.bytes().all(|b| b.is_ascii_digit());
-        (digits && storage::facts(path).is_ok_and(|facts| facts.is_folder)).then(|| name.to_string())
+        (digits && storage::facts(path).is_ok_and(|facts| facts.is_folder))
+            .then(|| name.to_string())
     };
     Ok(commit::list(folder)?.iter().filter_map(name).collect())
 }

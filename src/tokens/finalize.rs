@@ -10,8 +10,8 @@ use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 
 use super::dataset::{
-    AppendedSummary, CodebookSummary, LevelSummary, PartSummary, PlanSummary, ShardSummary,
-    Totals, file_summary,
+    AppendedSummary, CodebookSummary, LevelSummary, PartSummary, PlanSummary, ShardSummary, Totals,
+    file_summary,
 };
 use super::files::{CODEBOOK_FILE, DATASET_FILE, PLAN_FOLDER};
 use super::folds;
@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::{compute_pool, panics};
 
-pub use super::dataset::{DatasetSummary, read, render};
 pub(crate) use super::dataset::finished_partitions;
+pub use super::dataset::{DatasetSummary, read, render};
 
 /// Aggregates a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
 /// `dataset.json` is there already and describes all plans, it is read and returned once every shard

@@ -98,7 +98,8 @@ pub(super) fn forget(path: &Path) -> Result<()> {
 /// What the system refuses.
 pub(super) fn remove_others(dir: &Path, parts: &[PartSummary]) -> Result<()> {
     let files = parts.iter().flat_map(|part| [&part.shards, &part.codebook]);
-    let known: std::collections::BTreeSet<PathBuf> = files.map(|file| dir.join(&file.path)).collect();
+    let known: std::collections::BTreeSet<PathBuf> =
+        files.map(|file| dir.join(&file.path)).collect();
     cleanup::remove_others(&dir.join(DATASET_FOLDER), |path| known.contains(path))
 }
 
@@ -114,8 +115,7 @@ pub(super) fn fold(plan: &Plan, group: &Group) -> Result<PartSummary> {
     commit::create_folder(&dir.join(DATASET_FOLDER))?;
     // In parallel, since every byte is hashed; `collect` keeps the order.
     let shards = group.partitions.clone().into_par_iter();
-    let shards =
-        shards.map(|partition| summarize(plan, partition)).collect::<Result<Vec<_>>>()?;
+    let shards = shards.map(|partition| summarize(plan, partition)).collect::<Result<Vec<_>>>()?;
     remove_unreferenced(plan, group.partitions.start, &shards)?;
     let mut statistics = Statistics::new(plan.identity());
     let mut totals = Totals::default();
@@ -263,4 +263,3 @@ pub(super) fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
         None => Ok(summary),
     }
 }
-

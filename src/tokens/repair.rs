@@ -13,9 +13,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::classes::Classes;
-use super::files::{
-    CODEBOOK_FILE, DATASET_FILE, ShardFolders, Sidecar, TOKENS_FOLDER, all_shards,
-};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, ShardFolders, Sidecar, TOKENS_FOLDER, all_shards};
 use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, About, Plan, PlanFile, Today};

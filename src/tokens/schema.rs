@@ -47,16 +47,19 @@ pub(crate) const SHARDS: &str = "shards.v1";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 9] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 12] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),
+    (PLAN_ROOT, include_str!("../../schemas/plan.v4.json")),
     (TOKENS, include_str!("../../schemas/tokens.v2.json")),
     (TOKENS_WITHOUT_IDS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
     (CODEBOOK, include_str!("../../schemas/codebook.v1.json")),
     (DATASET, include_str!("../../schemas/dataset.v1.json")),
     (DATASET_OF_PLANS, include_str!("../../schemas/dataset.v2.json")),
+    (DATASET_OF_PARTS, include_str!("../../schemas/dataset.v3.json")),
+    (SHARDS, include_str!("../../schemas/shards.v1.json")),
 ];
 
 fn field(name: &str, kind: DataType) -> Field {

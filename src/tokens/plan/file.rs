@@ -278,7 +278,8 @@ fn metadata_of(path: &Path, number: usize) -> Result<ArrowReaderMetadata> {
 
 /// The layout of a plan's rows, and whether they lie in files that it names.
 fn layout_of(metadata: &ArrowReaderMetadata) -> Result<(Layout, bool), String> {
-    let word = untrusted::entry(metadata, "vqtok.schema").ok_or("its metadata has no vqtok.schema")?;
+    let word =
+        untrusted::entry(metadata, "vqtok.schema").ok_or("its metadata has no vqtok.schema")?;
     if word == schema::PLAN_ROOT {
         let rows = untrusted::entry(metadata, "vqtok.rows_schema").and_then(Layout::of_word);
         let layout = rows.ok_or("its metadata doesn't say what its files are")?;

@@ -43,7 +43,8 @@ struct Chunk {
 impl Footer {
     /// What `metadata`, whose partitions were checked, says of the file at `path`.
     pub(super) fn of(path: &Path, metadata: &ArrowReaderMetadata, layout: Layout) -> Footer {
-        let (file, groups) = (metadata.metadata().file_metadata(), metadata.metadata().row_groups());
+        let (file, groups) =
+            (metadata.metadata().file_metadata(), metadata.metadata().row_groups());
         let chunk = |column: &ColumnChunkMetaData| Chunk {
             data: column.data_page_offset(),
             dictionary: column.dictionary_page_offset(),

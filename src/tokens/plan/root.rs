@@ -21,7 +21,7 @@ use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Piece;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tokens::commit::TempFile;
 use crate::tokens::files::PLAN_FOLDER;
 use crate::tokens::{schema, untrusted};
@@ -54,8 +54,8 @@ pub(super) fn write(path: &Path, rows: &[u64], entries: Vec<KeyValue>) -> Result
     let columns = schema::plan_root();
     let properties = schema::properties(Some(entries), None);
     let full = schema::with_entries(columns.clone(), &[]);
-    let mut writer = ArrowWriter::try_new(temp, full, Some(properties))
-        .map_err(schema::parquet_error(path))?;
+    let mut writer =
+        ArrowWriter::try_new(temp, full, Some(properties)).map_err(schema::parquet_error(path))?;
     for some in rows.chunks(BATCH_ROWS) {
         let column: ArrayRef =
             Arc::new(Int64Array::from_iter_values(some.iter().map(|&rows| rows as i64)));
@@ -111,9 +111,4 @@ pub(super) fn starts(path: &Path, shard_rows: u64) -> Result<Vec<u64>, String> {
         true => Ok(starts),
         false => Err("it has no partitions".into()),
     }
-}
-
-/// A file that a root names and that isn't as it says.
-pub(crate) fn changed(path: &Path) -> Error {
-    super::broken::broken(path, "its sha256 is not the one in its plan")
 }

@@ -145,7 +145,8 @@ impl<'a> PlanWriter<'a> {
             return Ok(());
         }
         if self.groups.len() - self.whole.partitions == self.about.scale.together {
-            let next = rows_writer(TempFile::create(self.path)?, self.path, self.about, self.layout)?;
+            let next =
+                rows_writer(TempFile::create(self.path)?, self.path, self.about, self.layout)?;
             let whole = std::mem::replace(&mut self.writer, next);
             self.whole.push(whole, self.path, self.groups.len())?;
         }
