@@ -97,6 +97,29 @@ pub(super) fn highest(dir: &Path) -> Option<usize> {
     shards.filter(|&highest| highest < 1 << 24)
 }
 
+/// Which of an output's partitions lie how, behind the last of each, as their shards are found to lie:
+/// where the plan is lost that says so.
+pub(super) fn as_they_lie(dir: &Path) -> Vec<(usize, Folders)> {
+    let entries = entries(dir, "tokens");
+    let named = entries.iter().filter_map(|entry| Some((shard_of(entry)?, entry)));
+    let (mut flat, mut size, mut last) = (None, None, 0);
+    for (index, entry) in named {
+        let folder = entry.path.rsplit('/').nth(1).and_then(|name| name.parse::<usize>().ok());
+        match folder {
+            None => flat = flat.max(Some(index)),
+            // The first partition of a folder has as many before it as folders of them.
+            Some(folder) => {
+                let most = if folder == 0 { usize::MAX } else { index / folder };
+                size = Some(size.unwrap_or(usize::MAX).min(most));
+                last = last.max(index);
+            }
+        }
+    }
+    let flat = flat.map(|index| (index + 1, Folders(None)));
+    let size = size.map(|size| (usize::MAX, Folders(Some(size.clamp(1, last.max(1) * 2)))));
+    flat.into_iter().chain(size).collect()
+}
+
 /// The partition that a file has the name of.
 fn shard_of(entry: &Entry) -> Option<usize> {
     let index = entry.name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;

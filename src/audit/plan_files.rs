@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use super::facts::FileFacts;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
+use crate::storage;
 
 /// Files that are kept open.
 const OPEN_MAX: usize = 2;
@@ -56,11 +57,14 @@ impl PlanFiles {
         for (piece, Named { bytes, sha256, partitions }) in named.iter().enumerate() {
             let start = sha256.get(..16).ok_or_else(|| broken("its list of files is wrong"))?;
             let name = format!("plan/{number:05}-{piece:05}-{start}.parquet");
+            let path = dir.join(&name);
+            if !storage::exists(&path).map_err(Error::io(&path))? {
+                return Err(broken(&format!("{name} is missing")));
+            }
             let file = FileFacts::of(dir, &name)?;
             if (file.bytes, &file.sha256) != (*bytes, sha256) {
                 return Err(broken(&format!("{name} isn't the file that it names")));
             }
-            let path = dir.join(&name);
             let behind = first.saturating_add(*partitions);
             let sheet = ParquetFile::open(&path, None)?;
             if rows.get(first..behind) != Some(&*sheet.group_rows()) {

@@ -17,6 +17,8 @@ pub(super) struct Plans {
     pub(super) good: Vec<PlanFacts>,
     /// How many there should be.
     pub(super) count: usize,
+    /// Where one is lost, how the files of partitions lie, behind the last of each.
+    lie: Vec<(usize, Folders)>,
 }
 
 impl Plans {
@@ -27,12 +29,18 @@ impl Plans {
 
     /// How the files of a partition lie.
     pub(super) fn folders_of(&self, partition: usize) -> Folders {
-        self.of(partition).or(self.good.last()).map_or_else(Folders::default, |plan| plan.folders)
+        if let Some(plan) = self.of(partition) {
+            return plan.folders;
+        }
+        let lie = self.lie.iter().find(|(end, _)| partition < *end);
+        lie.map_or_else(Folders::default, |(_, folders)| *folders)
     }
 
     /// Partitions that are folded together; None where all are.
     pub(super) fn together(&self) -> Option<usize> {
-        self.good.iter().rev().find_map(|plan| plan.folders.size())
+        let lost = self.lie.iter().map(|(_, folders)| folders);
+        let folders = lost.chain(self.good.iter().map(|plan| &plan.folders));
+        folders.rev().find_map(|folders| folders.size())
     }
 
     /// The digests of the plans that some partitions are of, which ascend.
@@ -87,7 +95,7 @@ pub(super) fn verify(
     report: &mut VerifyReport,
 ) -> Result<Plans> {
     let count = count(dir).max(dataset.map_or(0, Dataset::plans)).max(1);
-    let mut plans = Plans { good: Vec::new(), count };
+    let mut plans = Plans { good: Vec::new(), count, lie: Vec::new() };
     for number in 0..count {
         let name = plan::name(number);
         let part = if number == 0 { Part::Plan } else { Part::AppendedPlan(number) };
@@ -124,6 +132,9 @@ pub(super) fn verify(
             report.find(part, format!("{name}: its sha256 is not the one in dataset.json"));
         }
         plans.good.push(facts);
+    }
+    if !plans.are_whole() {
+        plans.lie = folders::as_they_lie(dir);
     }
     Ok(plans)
 }

@@ -234,6 +234,10 @@ fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Ou
                 notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
                 let highest = folders::highest(dir).map_or(0, |highest| highest + 1);
                 outline.partitions = outline.partitions.max(highest);
+                for (end, folders) in folders::as_they_lie(dir) {
+                    outline.digests.push((end, String::new()));
+                    outline.folders.push(folders);
+                }
                 break;
             }
         }
