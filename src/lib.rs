@@ -262,11 +262,11 @@ mod testing;
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
     Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Diff,
-    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer,
-    OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass, PixelSettings, Planned,
-    RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Survey,
-    SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train,
-    WrittenPlan, set_threads,
+    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ListedShare,
+    ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass,
+    PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
+    RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
+    Tokenizer, TokenizerOptions, Train, WrittenPlan, set_threads,
 };
 
 pub use audit::verify::verify;

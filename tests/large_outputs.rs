@@ -4,6 +4,8 @@
 
 #[path = "support/appends.rs"]
 mod appends;
+#[path = "support/containers.rs"]
+mod containers;
 mod support;
 use appends::{append, appended};
 use support::*;
@@ -12,6 +14,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use parquet::file::reader::FileReader;
+use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::record::RowAccessor;
 use serde_json::Value;
 
 /// Three partitions to a file of the plan, two to a folder.
@@ -78,7 +83,9 @@ fn shards_lie_in_folders_and_are_those_of_one_folder() {
     let part = json(&job.path("out").join(out["parts"][1]["shards"]["path"].as_str().unwrap()));
     let without_paths = |shard: &Value| {
         let mut shard = shard.clone();
-        ["tokens", "failures", "codebook"].map(|kind| shard[kind]["path"] = Value::Null);
+        for kind in ["tokens", "failures", "codebook"] {
+            shard[kind]["path"] = Value::Null;
+        }
         shard
     };
     for (at, shard) in part["shards"].as_array().unwrap().iter().enumerate() {
@@ -86,9 +93,91 @@ fn shards_lie_in_folders_and_are_those_of_one_folder() {
     }
 }
 
+/// Every name of a value stands in its schema, and what must be there is.
+fn must_be_described(value: &Value, rule: &Value, all: &Value, at: &str) {
+    if let Some(place) = rule["$ref"].as_str() {
+        return must_be_described(value, all.pointer(&place[1..]).unwrap(), all, at);
+    }
+    for name in rule["required"].as_array().into_iter().flatten() {
+        assert!(value.get(name.as_str().unwrap()).is_some(), "{at} has no {name}");
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        if let Some(rules) = rule.get("properties") {
+            assert!(rules.get(name).is_some(), "{at}/{name} isn't described");
+            must_be_described(inner, &rules[name], all, &format!("{at}/{name}"));
+        }
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        must_be_described(inner, &rule["items"], all, at);
+    }
+}
+
+#[test]
+fn what_is_written_is_as_its_schemas_say() {
+    let job = scene();
+    let schema = |word: &str| {
+        json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{word}.json")))
+    };
+    let dataset = json(&job.path("out/dataset.json"));
+    must_be_described(&dataset, &schema("dataset.v3"), &schema("dataset.v3"), "dataset.json");
+    let parts = dataset["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 6);
+    for part in parts {
+        let name = part["shards"]["path"].as_str().unwrap();
+        let list = json(&job.path("out").join(name));
+        assert_eq!(list["schema"], "shards.v1");
+        must_be_described(&list, &schema("shards.v1"), &schema("shards.v1"), name);
+    }
+    let file = fs::File::open(job.path("out/plan.parquet")).unwrap();
+    let root = SerializedFileReader::new(file).unwrap();
+    let footer = root.metadata().file_metadata();
+    assert_eq!(footer.num_rows(), 11);
+    let described = schema("plan.v4");
+    let keys: Vec<&str> = described["metadata"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|e| e["key"].as_str())
+        .collect();
+    let written = footer.key_value_metadata().unwrap().iter().map(|entry| entry.key.as_str());
+    let unknown: Vec<_> =
+        written.filter(|key| *key != "ARROW:schema" && !keys.contains(key)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let rows: Vec<i64> =
+        root.get_row_iter(None).unwrap().map(|row| row.unwrap().get_long(0).unwrap()).collect();
+    assert_eq!(rows, [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 1]);
+}
+
+#[test]
+fn a_worker_that_comes_late_leaves_a_finished_output_alone() {
+    let job = scene();
+    let whole = job.files("out");
+    let plan = vqtok::internals::tokens::Plan::open(&job.path("out")).unwrap();
+    let mode = vqtok::internals::tokens::CommitMode::New;
+    let mut writer = vqtok::internals::tokens::PartitionWriter::create(&plan, 3, mode).unwrap();
+    for row in plan.partition(3).unwrap() {
+        let (ordinal, key, uri) = (row.ordinal, row.key, row.uri);
+        let (stage, error) = ("process".into(), "given up".into());
+        let failed = vqtok::internals::tokens::FailureRow { ordinal, key, uri, stage, error };
+        writer.push(vqtok::internals::tokens::Outcome::Failed(failed)).unwrap();
+    }
+    let receipt = writer.close().unwrap();
+    assert!(format!("{:?}", receipt.commit).starts_with("Lost"), "{receipt:?}");
+    assert!(job.files("out") == whole);
+    job.expect(0, "verify out");
+}
+
 #[test]
 fn every_reader_follows() {
     let job = scene();
+    // A copy of the shards alone is read as well.
+    for (name, bytes) in job.files("out/tokens") {
+        let path = job.path("copy").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    assert_eq!(appends::codes(&job, "copy"), appends::codes(&job, "flat"));
+    assert_eq!(appends::codes(&job, "out/tokens"), appends::codes(&job, "flat"));
     job.expect(0, "verify out");
     job.expect(0, "inspect out");
     job.expect(1, "finalize out");
@@ -250,5 +339,89 @@ fn a_lost_plan_comes_back_as_its_shards_lie() {
         fs::remove_file(job.path(out).join("plan.parquet")).unwrap();
         expect(&job, 1, &format!("{LINE} --out {out}"));
         assert!(job.files(out) == whole, "{out}");
+    }
+}
+
+/// Five tars of four pictures each, in `tars`; one is compressed, one is cut.
+fn tars() -> Job {
+    let job = Job::new(24).trained();
+    fs::create_dir(job.path("tars")).unwrap();
+    for (number, name) in ["a.tar", "b.tar", "c.tar.gz", "d.tar", "e.tar"].iter().enumerate() {
+        let mut files: Vec<_> = job.files("images").into_iter().skip(number * 4).take(4).collect();
+        files.push((format!("notes-{number}.log"), b"beside no image".to_vec()));
+        let bytes = match *name {
+            "c.tar.gz" => containers::compressed("gz", &containers::tar(&files)),
+            "d.tar" => containers::tar(&files[..1])[..1000].to_vec(),
+            _ => containers::tar(&files),
+        };
+        fs::write(job.path("tars").join(name), bytes).unwrap();
+    }
+    // A file that was written just now may be written again unseen.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    job
+}
+
+const TARS: &str = "tokenize tars --model model --shard-rows 3 --batch-size 2 --threads 1 --json";
+
+#[test]
+fn workers_list_an_input_in_shares_and_the_plan_is_the_same() {
+    let job = tars();
+    let plain = run(&job, &format!("{TARS} --out plain --plan-only"));
+    for (share, ours, listed) in [("0/2", 3, 3), ("1/2", 2, 1)] {
+        let done = expect(&job, 0, &format!("{TARS} --out out --list-only --partition {share}"));
+        let event = &done.events("listed")[0];
+        assert_eq!((&event["ours"], &event["listed"]), (&ours.into(), &listed.into()));
+        assert_eq!(event["files"], 5);
+    }
+    assert_eq!(names(&job, "out/listed").len(), 8);
+    // What was listed isn't opened again: who takes it doesn't see what is in a file now.
+    let a = job.path("tars/a.tar");
+    let (bytes, written) = (fs::read(&a).unwrap(), fs::metadata(&a).unwrap().modified().unwrap());
+    fs::write(&a, vec![0; bytes.len()]).unwrap();
+    fs::File::options().write(true).open(&a).unwrap().set_modified(written).unwrap();
+    let out = run(&job, &format!("{TARS} --out out --plan-only"));
+    assert_eq!((plain.code, out.code), (0, 0), "{}{}", plain.stderr, out.stderr);
+    assert_eq!(out.events("plan"), plain.events("plan"));
+    job.assert_same("plain", "out");
+}
+
+#[test]
+fn a_file_that_was_written_since_it_was_listed_is_opened() {
+    let job = tars();
+    expect(&job, 0, &format!("{TARS} --out out --list-only"));
+    let a = job.path("tars/a.tar");
+    let length = fs::metadata(&a).unwrap().len() as usize;
+    fs::write(&a, vec![0; length]).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let out = expect(&job, 0, &format!("{TARS} --out out --plan-only"));
+    expect(&job, 0, &format!("{TARS} --out fresh --plan-only"));
+    assert_eq!(
+        fs::read(job.path("out/plan.parquet")).ok(),
+        fs::read(job.path("fresh/plan.parquet")).ok()
+    );
+    assert_eq!(out.events("plan")[0]["images"], 14);
+    // What nobody took goes when the output is finished.
+    assert_eq!(names(&job, "out/listed").len(), 2);
+    run(&job, &format!("{TARS} --out out"));
+    assert!(!job.path("out/listed").exists());
+    job.expect(0, "verify out");
+}
+
+#[test]
+fn a_kill_at_any_file_operation_of_listing_costs_nothing() {
+    let job = tars();
+    expect(&job, 0, &format!("{TARS} --out whole --plan-only"));
+    for nth in 1.. {
+        let mut command = large(&job, &format!("{TARS} --out cut --list-only"));
+        let killed = command.env("VQTOK_FAILPOINT", format!("any:{nth}")).output().unwrap();
+        expect(&job, 0, &format!("{TARS} --out cut --plan-only"));
+        let plans =
+            ["cut", "whole"].map(|out| fs::read(job.path(out).join("plan.parquet")).unwrap());
+        assert!(plans[0] == plans[1], "any:{nth}");
+        fs::remove_dir_all(job.path("cut")).unwrap();
+        if killed.status.success() {
+            assert!(nth > 30, "only {nth} operations were met");
+            break;
+        }
     }
 }

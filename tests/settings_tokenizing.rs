@@ -95,6 +95,7 @@ fn rest_case(flag: &str) -> Option<Case> {
             "tokenize mended --model model --out failed",
             "tokenize mended --model model --out failed --retry-failed",
         ),
+        "list-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --list-only"),
         "plan-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --plan-only"),
         "append" => Differs(
             "tokenize mended --model model --out appended",

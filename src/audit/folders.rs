@@ -61,7 +61,8 @@ pub(super) fn entries(dir: &Path, folder: &str) -> Vec<Entry> {
     found
 }
 
-fn is_number(name: &str) -> bool {
+/// Whether a folder below one of an output's may be called so.
+pub(super) fn is_number(name: &str) -> bool {
     name.len() >= 5 && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 

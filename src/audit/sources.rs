@@ -284,6 +284,11 @@ fn of_folder(path: &Path) -> Result<Sources> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if name.ends_with(".parquet") && !name.starts_with('.') {
             sources.files.push(path);
+        } else if folders::is_number(&name) && is_folder(&path) {
+            let shards = folders::list(&path, "").into_iter().map(|entry| path.join(entry.name));
+            sources
+                .files
+                .extend(shards.filter(|path| path.extension().is_some_and(|e| e == "parquet")));
         } else if is_folder(&path) {
             folders += 1;
         }

@@ -65,6 +65,8 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
             || probe
             || (1..known.plans).any(|number| plan::name(number) == name)
             || (is_dir && folder)
+            // What is listed before there is a plan, which who finishes the output removes.
+            || (is_dir && name == "listed" && !known.finished)
             || overwrite::is_ours(&dir.join(&name));
         if !ours {
             strays.take(name, is_dir);

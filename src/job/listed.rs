@@ -2,9 +2,11 @@
 //! there knows and that look unchanged. Must not know: what becomes of it.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::inputs::Inputs;
+use super::listings::Listings;
 use crate::data::source::file;
 use crate::data::source::stream::{Found, SourceStream};
 use crate::data::{Skipped, SourceFile, Take};
@@ -44,6 +46,21 @@ impl Listed {
         let known = first.and_then(|file| Known::of(file, inputs)).into_iter().collect();
         let (anywhere, ahead) = (false, Vec::new());
         Ok(Listed { stream, known, anywhere, ordinal: 0, unchanged: 0, ahead })
+    }
+
+    /// The same, of files that workers listed before as they did; takes note of these.
+    pub(super) fn listed_before(
+        self,
+        listings: &Listings,
+        used: &Arc<Mutex<Vec<SourceFile>>>,
+    ) -> Listed {
+        let (listings, used) = (listings.clone(), Arc::clone(used));
+        let before = move |file: &SourceFile| {
+            let held = listings.find(file)?;
+            used.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+            Some(held)
+        };
+        Listed { stream: self.stream.listed_before(Box::new(before)), ..self }
     }
 
     /// Of these inputs, what `plans` know in any order.

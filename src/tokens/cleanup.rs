@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::commit;
 use super::files::{
-    DATASET_FOLDER, FOLDERS, PLAN_FOLDER, Sidecar, folders_below, partition_of, within,
+    DATASET_FOLDER, FOLDERS, LISTED_FOLDER, PLAN_FOLDER, Sidecar, folders_below, partition_of,
+    within,
 };
 use crate::error::Result;
 use crate::storage;
@@ -26,6 +27,18 @@ pub(crate) fn remove_orphans(dir: &Path) -> Result<usize> {
 /// The same of those that who makes a plan leaves.
 pub(crate) fn remove_orphans_of_plans(dir: &Path) -> Result<usize> {
     Ok(commit::remove_orphans(dir)? + commit::remove_orphans(&dir.join(PLAN_FOLDER))?)
+}
+
+/// Removes what workers listed for a plan that is there, and nobody took.
+pub(crate) fn remove_listed(dir: &Path) -> Result<()> {
+    let listed = dir.join(LISTED_FOLDER);
+    for folder in commit::list(&listed)? {
+        commit::remove_orphans(&folder)?;
+        remove_others(&folder, |_| false)?;
+        let _ = std::fs::remove_dir(folder);
+    }
+    let _ = std::fs::remove_dir(listed);
+    Ok(())
 }
 
 /// Removes, durably, the sidecars in the folders of this name (see [`ShardFolders::below`]) that

@@ -17,8 +17,8 @@ use crate::util::settings::{KEY_COLUMN, OUT};
 use crate::util::text::{self, shorten};
 use crate::util::{error_text, nameless_file};
 
-/// 32 MiB of them.
-const HASHES_MAX: u64 = 1 << 22;
+/// 8 MiB of them.
+const HASHES_MAX: u64 = 1 << 20;
 /// Hashes of a share that are written at a time.
 const BLOCK: usize = 1 << 12;
 /// Hashes that came twice and are looked at together.

@@ -108,6 +108,9 @@ pub(crate) const PLAN_FOLDER: &str = "plan";
 /// The folder of the parts of a large output's `dataset.json`.
 pub(crate) const DATASET_FOLDER: &str = "dataset";
 
+/// The folder of what workers list of an input before there is a plan.
+pub(crate) const LISTED_FOLDER: &str = "listed";
+
 /// The names of the folders below one of [`FOLDERS`].
 ///
 /// # Errors

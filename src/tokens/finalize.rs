@@ -195,6 +195,7 @@ fn plans(plan: &Plan) -> Result<(PlanSummary, Vec<AppendedSummary>)> {
 fn remove_unreferenced(plan: &Plan, folded: &Folded) -> Result<()> {
     let dir = plan.dir();
     cleanup::remove_orphans(dir)?;
+    cleanup::remove_listed(dir)?;
     if !folded.shards.is_empty() {
         folds::remove_unreferenced(plan, 0, &folded.shards)?;
     }

@@ -19,6 +19,7 @@ use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
 use super::{cleanup, features, folds, levels, schema};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::hex::{hex, sha256_hex};
 
 /// Rows and tokens converted to columns at a time: bounds what waits in memory as rows.
@@ -250,7 +251,7 @@ impl PartitionWriter {
         for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
             commit::write_sidecar(path, bytes)?;
         }
-        if let Some(fold) = &self.fold {
+        if let Some(fold) = self.fold.as_ref().filter(|_| may_change(self.mode, &shard)) {
             folds::forget(fold)?;
         }
         let (partition, rows, written) = (self.partition, self.rows, self.written);
@@ -279,6 +280,12 @@ impl PartitionWriter {
             KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
         ]
     }
+}
+
+/// Whether a partition may become another one than was folded with others. One that another worker has
+/// committed stays as it is.
+fn may_change(mode: CommitMode, shard: &Path) -> bool {
+    mode == CommitMode::Replace || !storage::exists(shard).unwrap_or(true)
 }
 
 /// The schema word of a shard.

@@ -55,8 +55,17 @@ fn written(dir: &Path, has: impl Fn(&str) -> bool) -> Option<&'static str> {
 /// Whether an entry of such a folder hides nothing of a user's: a folder of vqtok's, or a file that
 /// is no picture by its name.
 fn belongs(name: &OsStr) -> bool {
-    const FOLDERS: [&str; 8] =
-        ["tokens", "failures", "codebook", "plan", "dataset", SAMPLES, "tensorboard", "state"];
+    const FOLDERS: [&str; 9] = [
+        "tokens",
+        "failures",
+        "codebook",
+        "plan",
+        "dataset",
+        "listed",
+        SAMPLES,
+        "tensorboard",
+        "state",
+    ];
     let file = Path::new(name).extension().is_some_and(|extension| {
         !extension.is_empty() && !sniff::is_image_extension(extension.as_bytes())
     });

@@ -125,7 +125,7 @@ impl Pieces {
         &self,
         left: &mut Range<usize>,
         batch: usize,
-    ) -> Result<Box<dyn Iterator<Item = Result<PlanRow>>>> {
+    ) -> Result<Box<dyn Iterator<Item = Result<PlanRow>> + Send>> {
         let number = self.piece_of(left.start);
         let footer = self.footer(number)?;
         let Range { start: first, end } = self.partitions_of(number);

@@ -86,7 +86,8 @@ def listed(folder: Folder, info: dict[str, Any]) -> Iterator[dict[str, Any]]:
         data = folder.read(name)
         if data is None or hashlib.sha256(data).hexdigest() != part["shards"]["sha256"]:
             raise NotUsable(
-                f"{folder.join(name)}: it isn't the one in {DESCRIPTION}; `vqtok repair` makes it again"
+                f"{folder.join(name)}: it isn't the one in {DESCRIPTION}; `vqtok repair` makes it "
+                "again"
             )
         yield from json.loads(data)["shards"]
 
