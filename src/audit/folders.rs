@@ -110,7 +110,7 @@ pub(super) fn as_they_lie(dir: &Path) -> Vec<(usize, Folders)> {
             None => flat = flat.max(Some(index)),
             // The first partition of a folder has as many before it as folders of them.
             Some(folder) => {
-                let most = if folder == 0 { usize::MAX } else { index / folder };
+                let most = index.checked_div(folder).unwrap_or(usize::MAX);
                 size = Some(size.unwrap_or(usize::MAX).min(most));
                 last = last.max(index);
             }

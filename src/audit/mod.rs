@@ -29,6 +29,7 @@ mod partition;
 pub(crate) mod patterns;
 mod plan;
 mod plan_files;
+mod plan_rows;
 mod plans;
 pub(crate) mod read;
 pub mod report;

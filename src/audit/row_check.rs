@@ -13,7 +13,8 @@ use super::description::{FAILURES, check_columns};
 use super::facts::PartitionFacts;
 use super::integers::{self, Lists};
 use super::levels::{self, Level};
-use super::plan::{PlanFacts, Planned};
+use super::plan::PlanFacts;
+use super::plan_rows::Planned;
 use crate::audit::parquet_file::ParquetFile;
 use crate::util::text;
 

@@ -2,7 +2,6 @@
 //! there knows and that look unchanged. Must not know: what becomes of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::inputs::Inputs;
@@ -48,18 +47,10 @@ impl Listed {
         Ok(Listed { stream, known, anywhere, ordinal: 0, unchanged: 0, ahead })
     }
 
-    /// The same, of files that workers listed before as they did; takes note of these.
-    pub(super) fn listed_before(
-        self,
-        listings: &Listings,
-        used: &Arc<Mutex<Vec<SourceFile>>>,
-    ) -> Listed {
-        let (listings, used) = (listings.clone(), Arc::clone(used));
-        let before = move |file: &SourceFile| {
-            let held = listings.find(file)?;
-            used.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
-            Some(held)
-        };
+    /// The same, of files that workers listed before as they did.
+    pub(super) fn listed_before(self, listings: &Listings) -> Listed {
+        let listings = listings.clone();
+        let before = move |file: &SourceFile| listings.take(file);
         Listed { stream: self.stream.listed_before(Box::new(before)), ..self }
     }
 

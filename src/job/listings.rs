@@ -12,6 +12,7 @@
 //! when the plan is there.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub(super) struct Listings {
     out: PathBuf,
     /// What is taken of files, as the plan records it.
     taken: String,
+    /// Files whose lists were taken for a plan.
+    used: Arc<Mutex<Vec<SourceFile>>>,
 }
 
 /// What is said of a file beside its images.
@@ -56,7 +59,7 @@ struct Record {
 
 impl Listings {
     pub(super) fn new(out: &Path, taken: String) -> Listings {
-        Listings { out: out.to_path_buf(), taken }
+        Listings { out: out.to_path_buf(), taken, used: Arc::default() }
     }
 
     fn stem(&self, file: &SourceFile) -> PathBuf {
@@ -112,7 +115,7 @@ impl Listings {
     }
 
     /// What was listed of a file that looks as it did.
-    pub(super) fn find(&self, file: &SourceFile) -> Option<Held> {
+    fn find(&self, file: &SourceFile) -> Option<Held> {
         let stem = self.stem(file);
         let path = stem.with_extension("json");
         if !storage::exists(&path).ok()? {
@@ -135,11 +138,23 @@ impl Listings {
         Some(Held::Images { listing, forward, paths })
     }
 
-    /// Removes what was listed of a file.
+    /// The same for a plan that is written.
+    pub(super) fn take(&self, file: &SourceFile) -> Option<Held> {
+        let held = self.find(file)?;
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+        Some(held)
+    }
+
+    /// Removes the lists that were taken: the plan is there.
     ///
     /// # Errors
     /// What the system refuses.
-    pub(super) fn forget(&self, file: &SourceFile) -> Result<()> {
+    pub(super) fn forget_taken(&self) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.iter().try_for_each(|file| self.forget(file))
+    }
+
+    fn forget(&self, file: &SourceFile) -> Result<()> {
         let stem = self.stem(file);
         for extension in ["json", "parquet"] {
             let path = stem.with_extension(extension);

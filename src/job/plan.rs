@@ -22,7 +22,6 @@ use crate::util::text;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where labels stand, and what is to be told of it.
 pub(super) struct Labels {
@@ -113,10 +112,9 @@ impl Planning<'_> {
         let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
         let known = there.then(|| Plan::open(out)).transpose()?;
         let mut listed = Listed::new(inputs, take, known.as_ref())?;
-        let used = Arc::new(Mutex::new(Vec::new()));
         let listings = Listings::new(out, inputs.taken());
         if !there {
-            listed = listed.listed_before(&listings, &used);
+            listed = listed.listed_before(&listings);
         }
         drop(known);
         if listed.is_empty()? {
@@ -137,9 +135,7 @@ impl Planning<'_> {
             }
         })?;
         let skipped = listed.skipped();
-        for file in used.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            listings.forget(file)?;
-        }
+        listings.forget_taken()?;
         let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
         let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
         if moved.is_some() {

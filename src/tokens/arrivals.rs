@@ -245,9 +245,8 @@ impl Arrivals {
             scale: Scale::current(),
         };
         let written = write(&path, about, images)?;
-        let file = written.open(0)?;
         Ok(Some(Listed {
-            file,
+            file: written.open(0)?,
             known: Bits::default(),
             placed: Bits::default(),
             containers,

@@ -17,8 +17,12 @@ use crate::util::settings::{KEY_COLUMN, OUT};
 use crate::util::text::{self, shorten};
 use crate::util::{error_text, nameless_file};
 
-/// 8 MiB of them.
-const HASHES_MAX: u64 = 1 << 20;
+/// 2 MiB of them.
+const HASHES_MAX: u64 = 1 << 18;
+/// Shares at most: of more images than so many have, shares are larger.
+const SHARES_MAX: u64 = 256;
+/// Where there can be no temporary file, so many images do without: 32 MiB.
+const IN_MEMORY_MAX: u64 = 1 << 22;
 /// Hashes of a share that are written at a time.
 const BLOCK: usize = 1 << 12;
 /// Hashes that came twice and are looked at together.
@@ -32,14 +36,17 @@ pub(super) fn check<I: Iterator<Item = Result<PlanRow>>>(
     count: u64,
     rows: impl Fn() -> Result<I>,
 ) -> Result<()> {
-    check_in(count.div_ceil(HASHES_MAX).max(1), rows)
+    let shares = Shares::new(count.div_ceil(HASHES_MAX).clamp(1, SHARES_MAX));
+    match shares {
+        Err(_) if count <= IN_MEMORY_MAX => check_in(Shares::new(1)?, rows),
+        shares => check_in(shares?, rows),
+    }
 }
 
 fn check_in<I: Iterator<Item = Result<PlanRow>>>(
-    shares: u64,
+    mut spooled: Shares,
     rows: impl Fn() -> Result<I>,
 ) -> Result<()> {
-    let mut spooled = Shares::new(shares)?;
     for row in rows()? {
         spooled.push(hash(&row?.key))?;
     }
@@ -225,11 +232,12 @@ mod tests {
     fn a_key_that_comes_twice_is_named_with_its_places() {
         let mut keys: Vec<String> = (0..1000).map(|i| format!("cat/{i}.png")).collect();
         for shares in [1, 2, 7] {
-            check_in(shares, || Ok(rows(&keys))).unwrap();
+            check_in(Shares::new(shares).unwrap(), || Ok(rows(&keys))).unwrap();
         }
         keys[900] = "cat/17.png".into();
         for shares in [1, 2, 7] {
-            let error = check_in(shares, || Ok(rows(&keys))).unwrap_err().to_string();
+            let error =
+                check_in(Shares::new(shares).unwrap(), || Ok(rows(&keys))).unwrap_err().to_string();
             let words = "the key 'cat/17.png': file:///17 and file:///900; ";
             assert!(error.contains(words), "{error}");
         }
@@ -251,7 +259,8 @@ mod tests {
             let mut found = shares.take(share).unwrap();
             let mut due: Vec<u64> =
                 all.iter().copied().filter(|hash| hash % 3 == share as u64).collect();
-            (found.sort_unstable(), due.sort_unstable());
+            found.sort_unstable();
+            due.sort_unstable();
             assert_eq!(found, due);
         }
     }
