@@ -134,7 +134,7 @@ pub mod tokens {
     pub use crate::tokens::{
         CommitMode, Container, ContainerFile, FailureRow, Held, Identity, LevelLayout, Outcome,
         PartitionWriter, Plan, PlanRow, Preprocessing, Receipt, Today, TokenGrid, TokenRow,
-        TokenizerId, committed, contents, finalize,
+        TokenizerId, contents, finalize,
     };
     pub mod repair {
         pub use crate::tokens::repair::{Damage, clear, reopen, with_failures};

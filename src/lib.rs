@@ -264,11 +264,11 @@ mod testing;
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
     Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Diff,
-    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ModelIdentity, Observer,
-    OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass, PixelSettings, Planned,
-    RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair, RepairSummary, Share, Survey,
-    SurveySummary, SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train,
-    WrittenPlan, set_threads,
+    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ListedShare,
+    ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass,
+    PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
+    RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
+    Tokenizer, TokenizerOptions, Train, WrittenPlan, set_threads,
 };
 
 pub use audit::verify::verify;
@@ -328,8 +328,9 @@ pub mod found {
 /// What `dataset.json` says: the parts of a [`DatasetSummary`].
 pub mod dataset {
     pub use crate::tokens::LevelLayout;
-    pub use crate::tokens::finalize::{
-        CodebookSummary, FileSummary, LevelSummary, PlanSummary, ShardSummary, Totals,
+    pub use crate::tokens::dataset::{
+        AppendedSummary, CodebookSummary, FileSummary, LevelSummary, PartSummary, PlanSummary,
+        ShardSummary, Totals,
     };
     pub use crate::tokens::identity::{Identity, Preprocessing, TokenizerId};
 }

@@ -19,6 +19,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("plan", flag) => plan_case(flag),
         ("repair", flag) => repair_case(flag),
         ("worker", flag) => worker_case(flag),
+        ("finalize", flag) => finalize_case(flag),
         _ => None,
     }
 }
@@ -29,6 +30,15 @@ fn json_case(command: &str) -> Option<Case> {
         "plan" => Differs(PLAN, "plan list.csv --json"),
         "repair" => Differs("repair out", "repair out --json"),
         "finalize" => Differs("finalize out", "finalize out --json"),
+        _ => return None,
+    })
+}
+
+fn finalize_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "partition" => Differs("finalize out", "finalize out --partition 0/2"),
+        "rank-from" => Refused("finalize out --rank-from torch"),
+        "ranks" => Refused("finalize out --ranks 2"),
         _ => return None,
     })
 }
@@ -85,6 +95,7 @@ fn rest_case(flag: &str) -> Option<Case> {
             "tokenize mended --model model --out failed",
             "tokenize mended --model model --out failed --retry-failed",
         ),
+        "list-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --list-only"),
         "plan-only" => Differs(TOKENIZE, "tokenize images --model model --out @ --plan-only"),
         "append" => Differs(
             "tokenize mended --model model --out appended",

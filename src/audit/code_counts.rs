@@ -125,6 +125,22 @@ impl CodeCounts {
             && counts.iter().enumerate().all(|(code, &count)| self.count(level, code) == count)
     }
 
+    /// Whether these are the same counts and distances.
+    pub(super) fn is(&self, other: &CodeCounts) -> bool {
+        let levels = self.levels.len().max(other.levels.len());
+        (0..levels).all(|level| {
+            let unknown = self.unknown(level);
+            let (mine, theirs) = (self.codes(level), other.codes(level));
+            let place =
+                |codes: &[(i64, f64)], at: usize| codes.get(at).copied().unwrap_or_default();
+            unknown == other.unknown(level)
+                && (0..mine.len().max(theirs.len())).all(|at| {
+                    let (a, b) = (place(mine, at), place(theirs, at));
+                    a.0 == b.0 && (unknown || a.1.to_bits() == b.1.to_bits())
+                })
+        })
+    }
+
     /// Codes of a level that are used.
     pub(super) fn used(&self, level: usize) -> u64 {
         used(self.codes(level))

@@ -1,27 +1,34 @@
-//! Owns reading `dataset.json` as `schemas/dataset.v1.json` and `dataset.v2.json` describe it, and what
-//! it must say.
+//! Owns reading `dataset.json` as `schemas/dataset.v1.json` to `dataset.v3.json` describe it, with the
+//! parts of the last (`shards.v1.json`), and what it must say.
 //! Must not know: the writer.
 
 use crate::audit::hex::hex;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::classes::Classes;
 use super::facts::{FileFacts, PartitionFacts, VerifyReport};
+use super::folders::Folders;
 use super::plan::PlanFacts;
 use crate::audit::code_counts::CodeCounts;
 use crate::audit::level_size::LevelSize;
 use crate::storage;
 use crate::util::regular_file::ANY_SIZE;
-use crate::util::text;
+use crate::util::{error_text, text};
 
 /// The data set's own file.
 pub(super) const NAME: &str = "dataset.json";
 
 /// A `dataset.json` whose digest of itself was found right.
-pub(super) struct Dataset(Value);
+pub(super) struct Dataset {
+    value: Value,
+    dir: PathBuf,
+    /// The part that was read last, by its number.
+    part: Mutex<Option<(usize, Value)>>,
+}
 
 /// Why there is none to go by, in one line.
 #[derive(Debug)]
@@ -45,16 +52,11 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{NAME}: {error}").into()),
     };
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| format!("{NAME}: {e}"))?;
-    let claimed = value["self_sha256"].as_str().unwrap_or_default();
-    let tail = format!("  \"self_sha256\": \"{claimed}\"\n}}\n");
-    let body = bytes.strip_suffix(tail.as_bytes());
-    let body = body.ok_or_else(|| format!("{NAME}: it does not end in its own digest"))?;
-    if hex(&Sha256::digest(body)) != claimed {
-        return Err(format!("{NAME}: its content does not give its own digest").into());
-    }
+    let value = signed(&bytes).map_err(|problem| format!("{NAME}: {problem}"))?;
     match value["schema"].as_str() {
-        Some("dataset.v1" | "dataset.v2") => Ok(Some(Dataset(value))),
+        Some("dataset.v1" | "dataset.v2" | "dataset.v3") => {
+            Ok(Some(Dataset { value, dir: dir.to_path_buf(), part: Mutex::default() }))
+        }
         schema => Err(Unread::Later(format!(
             "it is a '{}', of a later version of vqtok; use that one",
             text::shorten(schema.unwrap_or_default())
@@ -62,20 +64,36 @@ pub(super) fn read(dir: &Path) -> Result<Option<Dataset>, Unread> {
     }
 }
 
+/// JSON that ends in its own digest.
+fn signed(bytes: &[u8]) -> Result<Value, String> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let claimed = value["self_sha256"].as_str().unwrap_or_default();
+    let tail = format!("  \"self_sha256\": \"{claimed}\"\n}}\n");
+    let body = bytes.strip_suffix(tail.as_bytes());
+    let body = body.ok_or_else(|| "it does not end in its own digest".to_string())?;
+    match hex(&Sha256::digest(body)) == claimed {
+        true => Ok(value),
+        false => Err("its content does not give its own digest".into()),
+    }
+}
+
 impl Dataset {
     /// A text by JSON pointer.
     pub(super) fn text(&self, pointer: &str) -> Option<&str> {
-        self.0.pointer(pointer)?.as_str()
+        self.value.pointer(pointer)?.as_str()
     }
 
     /// Partitions it lists.
     pub(super) fn partitions(&self) -> usize {
-        self.0["shards"].as_array().map_or(0, Vec::len)
+        match self.value["parts"].as_array() {
+            None => self.value["shards"].as_array().map_or(0, Vec::len),
+            Some(_) => (0..self.plans()).map(|plan| self.partitions_of(plan)).sum(),
+        }
     }
 
     /// Plans it names.
     pub(super) fn plans(&self) -> usize {
-        1 + self.0["appended"].as_array().map_or(0, Vec::len)
+        1 + self.value["appended"].as_array().map_or(0, Vec::len)
     }
 
     /// A text of the plan with so many before it, by JSON pointer below that.
@@ -89,20 +107,33 @@ impl Dataset {
     /// Partitions of the plan with so many before it.
     pub(super) fn partitions_of(&self, number: usize) -> usize {
         let plan = match number.checked_sub(1) {
-            None => &self.0["plan"],
-            Some(appended) => &self.0["appended"][appended],
+            None => &self.value["plan"],
+            Some(appended) => &self.value["appended"][appended],
         };
         plan["partitions"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
     }
 
+    /// How the files of the plan's partitions lie that has so many before it.
+    pub(super) fn folders_of(&self, number: usize) -> Folders {
+        let plan = match number.checked_sub(1) {
+            None => &self.value["plan"],
+            Some(appended) => &self.value["appended"][appended],
+        };
+        Folders::of(plan["shards_a_folder"].as_u64())
+    }
+
     /// Rows of a partition's shard.
     pub(super) fn shard_rows(&self, index: usize) -> u64 {
-        self.0["shards"][index]["rows"].as_u64().unwrap_or(0)
+        self.shard(index).map_or(0, |shard| shard["rows"].as_u64().unwrap_or(0))
     }
 
     /// A partition's files against the digests recorded for them.
     pub(super) fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
-        let recorded = &self.0["shards"][facts.index];
+        let recorded = match self.shard(facts.index) {
+            Ok(shard) => shard,
+            // It was told of the part.
+            Err(_) => return None,
+        };
         for (file, kind) in facts.files.iter().zip(["tokens", "failures", "codebook"]) {
             let recorded = &recorded[kind];
             if recorded["path"] != file.path.as_str() || recorded["sha256"] != file.sha256.as_str()
@@ -113,9 +144,104 @@ impl Dataset {
         None
     }
 
+    /// What it says of a partition.
+    ///
+    /// # Errors
+    /// A part that can't be read, in one line.
+    fn shard(&self, index: usize) -> Result<Value, String> {
+        let Some(parts) = self.value["parts"].as_array() else {
+            return Ok(self.value["shards"][index].clone());
+        };
+        let first = |part: &Value| part["first_partition"].as_u64().unwrap_or(u64::MAX);
+        let number = parts.partition_point(|part| first(part) <= index as u64);
+        let number = number.checked_sub(1).ok_or_else(|| format!("{NAME}: its parts are wrong"))?;
+        let within = index - first(&parts[number]) as usize;
+        // A thread that panicked left nothing half done here.
+        let mut read = self.part.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.as_ref().is_none_or(|(known, _)| *known != number) {
+            *read = Some((number, self.part(number)?));
+        }
+        let shards = read.as_ref().map_or(&Value::Null, |(_, part)| &part["shards"]);
+        Ok(shards[within].clone())
+    }
+
+    /// How many parts it has.
+    pub(super) fn parts(&self) -> usize {
+        self.value["parts"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The files that it names beside those of partitions.
+    pub(super) fn named(&self) -> Vec<String> {
+        let parts = self.value["parts"].as_array().into_iter().flatten();
+        let files = parts.flat_map(|part| ["shards", "codebook"].map(|kind| &part[kind]["path"]));
+        files.filter_map(|path| path.as_str().map(str::to_string)).collect()
+    }
+
+    /// The list of some partitions, found to be the one that it names.
+    ///
+    /// # Errors
+    /// In one line.
+    fn part(&self, number: usize) -> Result<Value, String> {
+        let file = &self.value["parts"][number]["shards"];
+        let name = file["path"].as_str().filter(|name| is_part(name)).unwrap_or_default();
+        let bytes = storage::read(&self.dir.join(name), ANY_SIZE);
+        let bytes = bytes.map_err(|error| format!("{name}: {}", error_text::reason(&error)))?;
+        if hex(&Sha256::digest(&bytes)) != file["sha256"].as_str().unwrap_or_default() {
+            return Err(format!("{name}: its sha256 is not the one in {NAME}"));
+        }
+        signed(&bytes).map_err(|problem| format!("{name}: {problem}"))
+    }
+
+    /// What isn't as it must be of a part: its list against the shards, its codebook counts against
+    /// theirs. Gives what must be said of it, where that is known.
+    pub(super) fn verify_part(
+        &self,
+        number: usize,
+        shards: &[PartitionFacts],
+        plans: Vec<String>,
+        code_counts: &CodeCounts,
+    ) -> Result<Part, String> {
+        let part = self.part(number)?;
+        let name = self.value["parts"][number]["codebook"]["path"].as_str();
+        let name = name.filter(|name| is_part(name)).unwrap_or_default();
+        let told = |error: crate::error::Error| error.to_string();
+        let codebook = FileFacts::of(&self.dir, name).map_err(told)?;
+        let counted = CodeCounts::read(&self.dir.join(name)).map_err(|p| format!("{name}: {p}"))?;
+        if !counted.is(code_counts) {
+            return Err(format!("{name}: it counts other tokens than its partitions do"));
+        }
+        let sum = |of: fn(&PartitionFacts) -> u64| shards.iter().map(of).sum::<u64>();
+        let totals = json!({
+            "planned": sum(|s| s.planned), "written": sum(|s| s.written),
+            "failed": sum(|s| s.failed), "rows": sum(|s| s.rows), "tokens": code_counts.tokens(),
+        });
+        let first = shards.first().map(|shard| shard.index);
+        let due = json!({
+            "schema": "shards.v1",
+            "plans": plans,
+            "first_partition": first,
+            "partitions": shards.len(),
+            "totals": totals,
+            "codebook": file(&codebook),
+            "shards": shards.iter().map(shard).collect::<Vec<_>>(),
+            "self_sha256": part["self_sha256"],
+        });
+        let list = self.value["parts"][number]["shards"].clone();
+        if let Some(problem) = difference("", &part, &due) {
+            let name = list["path"].as_str().unwrap_or_default();
+            return Err(format!("{name}: {problem}"));
+        }
+        let bytes = codebook.bytes + list["bytes"].as_u64().unwrap_or(0);
+        let value = json!({
+            "first_partition": first, "partitions": shards.len(), "totals": totals,
+            "shards": list, "codebook": file(&codebook),
+        });
+        Ok(Part { value, bytes })
+    }
+
     /// `codebook.parquet` as it is recorded.
     pub(super) fn codebook(&self) -> Option<FileFacts> {
-        let file = &self.0["codebook"]["file"];
+        let file = &self.value["codebook"]["file"];
         Some(FileFacts {
             path: file["path"].as_str()?.to_string(),
             bytes: file["bytes"].as_u64()?,
@@ -125,10 +251,23 @@ impl Dataset {
 
     /// The first value that isn't as computed.
     pub(super) fn compare(&self, expected: &Value) -> Option<String> {
-        let mut value = self.0.clone();
+        let mut value = self.value.clone();
         value.as_object_mut()?.remove("self_sha256");
         difference("", &value, expected)
     }
+}
+
+/// A part of the list of shards that was found right.
+pub(super) struct Part {
+    /// What `dataset.json` must say of it.
+    pub value: Value,
+    /// Its files' lengths.
+    pub bytes: u64,
+}
+
+/// Whether a path can be that of a part: nothing else is looked at.
+fn is_part(path: &str) -> bool {
+    path.strip_prefix("dataset/").is_some_and(|name| !name.contains('/') && !name.contains(".."))
 }
 
 fn file(f: &FileFacts) -> Value {
@@ -154,7 +293,7 @@ pub(super) fn expected(
     report: &VerifyReport,
     (plan, appended): (&PlanFacts, &[PlanFacts]),
     code_counts: &CodeCounts,
-    shards: &[PartitionFacts],
+    (shards, parts): (&[PartitionFacts], Option<Vec<Value>>),
     codebook: &FileFacts,
 ) -> Value {
     let round = |x: f64| (x * 1e6).round() / 1e6;
@@ -198,10 +337,19 @@ pub(super) fn expected(
             "file": file(codebook),
             "levels": plan.sizes().into_iter().enumerate().map(level).collect::<Vec<_>>(),
         },
-        "shards": shards.iter().map(shard).collect::<Vec<_>>(),
     });
+    match parts {
+        None => expected["shards"] = shards.iter().map(shard).collect(),
+        Some(parts) => {
+            expected["schema"] = "dataset.v3".into();
+            expected["parts"] = parts.into();
+        }
+    }
     if let Some(names) = appended.last().unwrap_or(plan).classes.as_ref().and_then(Classes::names) {
         expected["classes"] = names.into();
+    }
+    if let Some(size) = plan.folders.size() {
+        expected["plan"]["shards_a_folder"] = size.into();
     }
     if !appended.is_empty() {
         expected["appended"] = appended.iter().map(appended_plan).collect();
@@ -210,14 +358,18 @@ pub(super) fn expected(
 }
 
 fn appended_plan(plan: &PlanFacts) -> Value {
-    json!({
+    let mut value = json!({
         "digest": plan.digest,
         "rows": plan.rows(),
         "partitions": plan.partitions(),
         "first_ordinal": plan.start(),
         "first_partition": plan.numbers().start,
         "file": file(&plan.file),
-    })
+    });
+    if let Some(size) = plan.folders.size() {
+        value["shards_a_folder"] = size.into();
+    }
+    value
 }
 
 fn difference(place: &str, a: &Value, b: &Value) -> Option<String> {

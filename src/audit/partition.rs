@@ -1,11 +1,11 @@
 //! Owns the proof of one partition: its shard, row by row, against plan, sidecars and its own
 //! metadata. Must not know: the writer, other partitions.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::description::{TOKENS_V1, TOKENS_V2, check_columns};
 use super::facts::{FileFacts, PartitionFacts};
+use super::folders::Folders;
 use super::levels;
 use super::plan::PlanFacts;
 use super::row_check::{Counted, RowCheck};
@@ -19,11 +19,6 @@ use crate::util::{error_text, panics};
 const V1: &str = "tokens.v1";
 const V2: &str = "tokens.v2";
 
-/// `tokens/part-00000.parquet`.
-pub(super) fn shard_name(index: usize) -> String {
-    format!("tokens/part-{index:05}.parquet")
-}
-
 /// The partition that a file name is a sidecar's of: `part-00000-<16 hex digits>.parquet`.
 pub(super) fn sidecar_of(name: &str) -> Option<usize> {
     let (shard, hash) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
@@ -35,35 +30,25 @@ pub(super) fn sidecar_of(name: &str) -> Option<usize> {
 
 /// The failures that belong to a shard, where they are there: the shard's own digest names them.
 pub(super) fn failures_of(dir: &Path, shard: &Path) -> Option<PathBuf> {
-    let stem = shard.file_stem()?.to_str()?;
+    let inner = shard.strip_prefix(dir.join("tokens")).ok()?;
+    let stem = inner.with_extension("");
+    let stem = stem.to_str()?;
     let facts = FileFacts::of(dir, &format!("tokens/{stem}.parquet")).ok()?;
     let path = dir.join(format!("failures/{stem}-{}.parquet", &facts.sha256[..16]));
     storage::facts(&path).is_ok_and(|facts| facts.is_file).then_some(path)
 }
 
-/// The partitions whose shards are in an output.
-pub(super) fn shards(dir: &Path) -> BTreeSet<usize> {
-    let entries = storage::list(&dir.join("tokens")).unwrap_or_default().into_iter();
-    let names = entries.map(|entry| entry.name.to_string_lossy().into_owned());
-    let index = |name: String| -> Option<usize> {
-        let index = name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
-        (shard_name(index) == format!("tokens/{name}")).then_some(index)
-    };
-    names.filter_map(index).collect()
-}
-
-/// The highest partition among the shards of an output.
-pub(super) fn highest(dir: &Path) -> Option<usize> {
-    // A name is no proof: a folder of 2^40 partitions is not looked for.
-    shards(dir).last().copied().filter(|&highest| highest < 1 << 24)
-}
-
 /// Verifies a partition that is there.
-pub(super) fn verify(dir: &Path, index: usize, plan: Option<&PlanFacts>) -> PartitionFacts {
+pub(super) fn verify(
+    dir: &Path,
+    index: usize,
+    plan: Option<&PlanFacts>,
+    folders: Folders,
+) -> PartitionFacts {
     let mut facts = PartitionFacts { index, ..PartitionFacts::default() };
-    let name = shard_name(index);
+    let name = folders.shard(index);
     let _at = panics::at("verify", Some(&name));
-    let check = Check { dir, index, plan, facts: &mut facts };
+    let check = Check { dir, index, plan, folders, facts: &mut facts };
     if let Err(problem) = check.run() {
         facts.problems.push(problem);
     }
@@ -80,21 +65,22 @@ struct Check<'a> {
     dir: &'a Path,
     index: usize,
     plan: Option<&'a PlanFacts>,
+    folders: Folders,
     facts: &'a mut PartitionFacts,
 }
 
 impl Check<'_> {
     fn run(mut self) -> Result<(), String> {
         let told = |error: Error| error.to_string();
-        let name = shard_name(self.index);
+        let name = self.folders.shard(self.index);
         let shard = FileFacts::of(self.dir, &name).map_err(told)?;
         self.facts.files.push(shard.clone());
         let index = self.index;
-        let sidecar =
-            |kind: &str| format!("{kind}/part-{index:05}-{}.parquet", &shard.sha256[..16]);
+        let sidecar = |kind: &str| self.folders.sidecar(kind, index, &shard.sha256);
+        let names = ["failures", "codebook"].map(sidecar);
         // Looked for even where the shard is unreadable: they then name what it once was.
-        let failures = self.sidecar(&sidecar("failures"));
-        let codebook = self.sidecar(&sidecar("codebook"));
+        let failures = self.sidecar(&names[0]);
+        let codebook = self.sidecar(&names[1]);
         let sheet = ParquetFile::open(&self.dir.join(&name), None).map_err(told)?;
         self.metadata(&sheet)?;
         let levels = levels::of(sheet.schema());

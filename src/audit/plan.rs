@@ -1,16 +1,19 @@
-//! Owns reading a plan as `schemas/plan.v1.json`, `plan.v2.json` and `plan.v3.json` describe it, and its
-//! digest. Must not know: the writer.
+//! Owns reading a plan as `schemas/plan.v1.json` to `plan.v4.json` describe it, and its digest. Must not know: the writer.
 
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use arrow::array::Array;
 use sha2::{Digest, Sha256};
 
 use super::classes::{self, Classes, Labels};
 use super::facts::FileFacts;
+use super::folders::Folders;
 use super::hex::hex;
 use super::level_size::LevelSize;
+use super::plan_files::PlanFiles;
+use super::plan_rows::{
+    COLUMNS, COLUMNS_OF_FILES, COLUMNS_OF_PARTS, Planned, follows, hash, planned,
+};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 
@@ -25,31 +28,9 @@ pub(super) fn name(number: usize) -> String {
     }
 }
 
-/// Columns with their types; those of plan.v2 behind the fourth, of plan.v3 behind the eleventh.
-const COLUMNS: [(&str, DataType); 14] = [
-    ("ordinal", DataType::Int64),
-    ("key", DataType::Utf8),
-    ("uri", DataType::Utf8),
-    ("bytes", DataType::Int64),
-    ("member", DataType::Utf8),
-    ("offset", DataType::Int64),
-    ("label", DataType::Utf8),
-    ("caption", DataType::Utf8),
-    ("meta_json", DataType::Utf8),
-    ("fault", DataType::Utf8),
-    ("forward", DataType::Boolean),
-    ("position", DataType::Int64),
-    ("bucket_width", DataType::Int32),
-    ("bucket_height", DataType::Int32),
-];
-/// Columns of plan.v1.
-const COLUMNS_OF_FILES: usize = 4;
-/// Columns of plan.v2.
-const COLUMNS_OF_PARTS: usize = 11;
-
 /// A plan whose digest was found right.
 pub(super) struct PlanFacts {
-    sheet: ParquetFile,
+    files: PlanFiles,
     /// `vqtok.identity`, as it stands there.
     pub identity_text: String,
     /// The same, parsed.
@@ -58,53 +39,29 @@ pub(super) struct PlanFacts {
     pub digest: String,
     /// Of the file.
     pub file: FileFacts,
+    /// Of the files that it names.
+    pub named: Vec<FileFacts>,
+    /// How the files of its partitions lie.
+    pub folders: Folders,
     /// The class names of its images and of those before; None where its shards have no ids of them.
     pub classes: Option<Classes>,
     /// Columns that it has.
     columns: usize,
     /// Behind how many images of its own each partition begins.
     starts: Vec<u64>,
+    /// Images.
+    rows: u64,
     /// How many images and partitions are in the plans before it.
     before: (u64, usize),
 }
 
-/// A planned image.
-pub(super) struct Planned {
-    pub ordinal: i64,
-    pub key: String,
-    pub uri: String,
-    bytes: i64,
-    /// What plan.v2 says beyond that.
-    pub part: Option<PlannedPart>,
-    /// What plan.v3 says beyond that.
-    bucket: Option<PlannedBucket>,
-}
-
-/// The further columns of plan.v3, in their order.
-struct PlannedBucket {
-    position: i64,
-    /// Width and height.
-    size: [i32; 2],
-}
-
-/// The columns of plan.v2, in their order.
-pub(super) struct PlannedPart {
-    pub member: Option<String>,
-    offset: Option<i64>,
-    pub label: Option<String>,
-    pub caption: Option<String>,
-    meta_json: Option<String>,
-    pub fault: Option<String>,
-    forward: bool,
-}
-
 impl PlanFacts {
     pub(super) fn partitions(&self) -> usize {
-        self.sheet.group_rows().len()
+        self.starts.len()
     }
 
     pub(super) fn rows(&self) -> u64 {
-        self.sheet.rows
+        self.rows
     }
 
     /// The numbers of its partitions.
@@ -220,10 +177,26 @@ impl PlanFacts {
         group: Option<usize>,
         mut take: impl FnMut(Planned) -> Result<(), String>,
     ) -> Result<()> {
-        let broken = |reason: String| Error::corrupt(self.sheet.path(), reason);
+        if let Some(partition) = group {
+            let (sheet, group) = self.files.of(partition)?;
+            return self.each_of(&sheet, Some(group), &mut take);
+        }
+        for number in 0..self.files.count() {
+            self.each_of(&*self.files.sheet(number)?, None, &mut take)?;
+        }
+        Ok(())
+    }
+
+    fn each_of(
+        &self,
+        sheet: &ParquetFile,
+        group: Option<usize>,
+        take: &mut dyn FnMut(Planned) -> Result<(), String>,
+    ) -> Result<()> {
+        let broken = |reason: String| Error::corrupt(sheet.path(), reason);
         let columns = &COLUMNS[..self.columns];
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        for batch in self.sheet.batches_of(&names, group)? {
+        for batch in sheet.batches_of(&names, group)? {
             let batch = batch?;
             let nullable = |index: usize| (COLUMNS_OF_FILES..COLUMNS_OF_PARTS - 1).contains(&index);
             let mut fields = batch.columns().iter().zip(columns).enumerate();
@@ -240,40 +213,6 @@ impl PlanFacts {
     }
 }
 
-/// Row `i` of a batch whose columns are known to fit.
-fn planned(batch: &RecordBatch, i: usize) -> Planned {
-    let text = |column: usize| {
-        let column = batch.column(column).as_string::<i32>();
-        column.is_valid(i).then(|| column.value(i).to_string())
-    };
-    let number = |column: usize| {
-        let column = batch.column(column).as_primitive::<Int64Type>();
-        column.is_valid(i).then(|| column.value(i))
-    };
-    let part = || PlannedPart {
-        member: text(4),
-        offset: number(5),
-        label: text(6),
-        caption: text(7),
-        meta_json: text(8),
-        fault: text(9),
-        forward: batch.column(10).as_boolean().value(i),
-    };
-    let side = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(i);
-    let bucket = || PlannedBucket {
-        position: number(COLUMNS_OF_PARTS).unwrap_or_default(),
-        size: [1, 2].map(|n| side(COLUMNS_OF_PARTS + n)),
-    };
-    Planned {
-        ordinal: number(0).unwrap_or_default(),
-        key: text(1).unwrap_or_default(),
-        uri: text(2).unwrap_or_default(),
-        bytes: number(3).unwrap_or_default(),
-        part: (batch.num_columns() >= COLUMNS_OF_PARTS).then(part),
-        bucket: (batch.num_columns() == COLUMNS.len()).then(bucket),
-    }
-}
-
 /// Reads the plan with so many before it and proves its digest, its order, its partitions and, where
 /// the one before it is known, that it stands upon that.
 pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Result<PlanFacts> {
@@ -282,25 +221,24 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
     let file = FileFacts::of(dir, &name(number))?;
     let sheet = ParquetFile::open(&path, None)?;
     let entry = |key: &str| sheet.entries.get(key).cloned().unwrap_or_default();
-    let word = entry("vqtok.schema");
-    let columns = match &*word {
-        "plan.v1" => COLUMNS_OF_FILES,
-        "plan.v2" => COLUMNS_OF_PARTS,
-        "plan.v3" => COLUMNS.len(),
-        _ => return Err(broken("its metadata doesn't say plan.v1, plan.v2 or plan.v3")),
-    };
+    let is_root = entry("vqtok.schema") == "plan.v4";
+    let word = entry(if is_root { "vqtok.rows_schema" } else { "vqtok.schema" });
+    let columns = columns_of(&word)
+        .ok_or_else(|| broken("its metadata doesn't say plan.v1, plan.v2, plan.v3 or plan.v4"))?;
     let identity_text = entry("vqtok.identity");
-    let identity: serde_json::Value =
-        serde_json::from_str(&identity_text).map_err(|_| broken("its identity is no JSON"))?;
+    let identity = serde_json::from_str(&identity_text);
+    let identity: serde_json::Value = identity.map_err(|_| broken("its identity is no JSON"))?;
     let shard_rows = identity["shard_rows"].as_u64().filter(|&rows| rows > 0);
     let shard_rows = shard_rows.ok_or_else(|| broken("its identity has no shard_rows"))?;
-    let starts = starts(&sheet.group_rows(), shard_rows, columns).map_err(broken)?;
+    let folders = Folders::of(entry("vqtok.shards_a_folder").parse().ok());
     let digest = entry("vqtok.plan_sha256");
     let before = before(&sheet, number).ok_or_else(|| broken("what it was appended to is lost"))?;
     let after = entry("vqtok.after");
     let classes = sheet.entries.get("vqtok.classes").map(|text| Classes::parse(text));
     let unreadable = || broken("its class names can't be read");
     let classes = classes.map(|classes| classes.ok_or_else(unreadable)).transpose()?;
+    let (files, groups, named) = files_of(dir, number, sheet, is_root)?;
+    let starts = starts(&groups, shard_rows, columns).map_err(broken)?;
     let facts = PlanFacts {
         identity_text,
         identity,
@@ -310,7 +248,10 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
         columns,
         starts,
         before,
-        sheet,
+        files,
+        named,
+        folders,
+        rows: groups.iter().sum(),
     };
     if let Some(earlier) = earlier
         && (after != earlier.digest
@@ -325,6 +266,30 @@ pub(super) fn read(dir: &Path, number: usize, earlier: Option<&PlanFacts>) -> Re
         None => Ok(facts),
         Some(problem) => Err(broken(problem)),
     }
+}
+
+/// How many columns a plan of rows has, by its schema's word.
+fn columns_of(word: &str) -> Option<usize> {
+    match word {
+        "plan.v1" => Some(COLUMNS_OF_FILES),
+        "plan.v2" => Some(COLUMNS_OF_PARTS),
+        "plan.v3" => Some(COLUMNS.len()),
+        _ => None,
+    }
+}
+
+/// The files that a plan's rows lie in, the images of each partition, and the files that it names.
+fn files_of(
+    dir: &Path,
+    number: usize,
+    sheet: ParquetFile,
+    is_root: bool,
+) -> Result<(PlanFiles, Vec<u64>, Vec<FileFacts>)> {
+    if is_root {
+        return PlanFiles::named(dir, number, &sheet);
+    }
+    let groups = sheet.group_rows();
+    Ok((PlanFiles::one(sheet), groups, Vec::new()))
 }
 
 /// Behind how many images each partition begins, by their images.
@@ -354,44 +319,4 @@ fn before(sheet: &ParquetFile, number: usize) -> Option<(u64, usize)> {
     let ordinal: u64 = entry("vqtok.first_ordinal")?.parse().ok()?;
     let partition: usize = entry("vqtok.first_partition")?.parse().ok()?;
     (ordinal < 1 << 62 && (1..1 << 40).contains(&partition)).then_some((ordinal, partition))
-}
-
-/// Whether an image can stand behind another in a partition: in the same bucket, in the order of the
-/// inputs.
-fn follows(last: Option<([i32; 2], i64)>, bucket: Option<([i32; 2], i64)>) -> bool {
-    match (last, bucket) {
-        (Some((size, before)), Some((same, position))) => size == same && before < position,
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-/// Takes a row into the plan's digest; whether a partition begins with it.
-fn hash(hasher: &mut Sha256, row: &Planned, begins: bool) {
-    if row.part.is_some() {
-        hasher.update([u8::from(begins)]);
-    }
-    let text = |hasher: &mut Sha256, text: &str| {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text);
-    };
-    hasher.update(row.ordinal.to_le_bytes());
-    text(hasher, &row.key);
-    text(hasher, &row.uri);
-    hasher.update(row.bytes.to_le_bytes());
-    let Some(part) = &row.part else { return };
-    let optional = |hasher: &mut Sha256, value: Option<&str>| {
-        hasher.update([u8::from(value.is_some())]);
-        value.into_iter().for_each(|value| text(hasher, value));
-    };
-    optional(hasher, part.member.as_deref());
-    hasher.update([u8::from(part.offset.is_some())]);
-    part.offset.iter().for_each(|offset| hasher.update(offset.to_le_bytes()));
-    for value in [&part.label, &part.caption, &part.meta_json, &part.fault] {
-        optional(hasher, value.as_deref());
-    }
-    hasher.update([u8::from(part.forward)]);
-    let Some(bucket) = &row.bucket else { return };
-    hasher.update(bucket.position.to_le_bytes());
-    bucket.size.iter().for_each(|side| hasher.update(side.to_le_bytes()));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::dataset::Dataset;
 use super::facts::{Part, VerifyReport};
-use super::partition;
+use super::folders::{self, Folders};
 use super::plan::{self, PlanFacts};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -17,12 +17,41 @@ pub(super) struct Plans {
     pub(super) good: Vec<PlanFacts>,
     /// How many there should be.
     pub(super) count: usize,
+    /// Where one is lost, how the files of partitions lie, behind the last of each.
+    lie: Vec<(usize, Folders)>,
 }
 
 impl Plans {
     /// The plan that a partition is of.
     pub(super) fn of(&self, partition: usize) -> Option<&PlanFacts> {
         self.good.iter().find(|plan| plan.numbers().contains(&partition))
+    }
+
+    /// How the files of a partition lie.
+    pub(super) fn folders_of(&self, partition: usize) -> Folders {
+        if let Some(plan) = self.of(partition) {
+            return plan.folders;
+        }
+        let lie = self.lie.iter().find(|(end, _)| partition < *end);
+        lie.map_or_else(Folders::default, |(_, folders)| *folders)
+    }
+
+    /// Partitions that are folded together; None where all are.
+    pub(super) fn together(&self) -> Option<usize> {
+        let lost = self.lie.iter().map(|(_, folders)| folders);
+        let folders = lost.chain(self.good.iter().map(|plan| &plan.folders));
+        folders.rev().find_map(|folders| folders.size())
+    }
+
+    /// The digests of the plans that some partitions are of, which ascend.
+    pub(super) fn digests_of(&self, partitions: &[usize]) -> Vec<String> {
+        let mut digests: Vec<String> = Vec::new();
+        for plan in partitions.iter().filter_map(|&partition| self.of(partition)) {
+            if digests.last() != Some(&plan.digest) {
+                digests.push(plan.digest.clone());
+            }
+        }
+        digests
     }
 
     /// The first one, where it was found right.
@@ -66,7 +95,7 @@ pub(super) fn verify(
     report: &mut VerifyReport,
 ) -> Result<Plans> {
     let count = count(dir).max(dataset.map_or(0, Dataset::plans)).max(1);
-    let mut plans = Plans { good: Vec::new(), count };
+    let mut plans = Plans { good: Vec::new(), count, lie: Vec::new() };
     for number in 0..count {
         let name = plan::name(number);
         let part = if number == 0 { Part::Plan } else { Part::AppendedPlan(number) };
@@ -77,8 +106,7 @@ pub(super) fn verify(
                 return Err(Error::invalid(format!("{}: no output of vqtok", text::path(dir))));
             }
             let needed = number < dataset.map_or(1, Dataset::plans) || plans.good.len() < number;
-            if !needed && partition::highest(dir).is_none_or(|highest| highest < plans.partitions())
-            {
+            if !needed && folders::highest(dir).is_none_or(|highest| highest < plans.partitions()) {
                 // Nothing was ever made of a plan behind it, so that it isn't this output's.
                 plans.count = number;
                 break;
@@ -96,13 +124,17 @@ pub(super) fn verify(
                 continue;
             }
         };
-        report.bytes += facts.file.bytes;
+        let files = [&facts.file].into_iter().chain(&facts.named);
+        report.bytes += files.map(|file| file.bytes).sum::<u64>();
         if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))
             && recorded != facts.file.sha256
         {
             report.find(part, format!("{name}: its sha256 is not the one in dataset.json"));
         }
         plans.good.push(facts);
+    }
+    if !plans.are_whole() {
+        plans.lie = folders::as_they_lie(dir);
     }
     Ok(plans)
 }

@@ -15,7 +15,8 @@ use super::facts::PartitionFacts;
 use super::integers::{self, Lists};
 use super::level_size::{CODES_MAX, LevelSize, each_bit};
 use super::levels::{self, Level};
-use super::plan::{PlanFacts, Planned};
+use super::plan::PlanFacts;
+use super::plan_rows::Planned;
 use crate::audit::parquet_file::ParquetFile;
 use crate::util::text;
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::dataset::Dataset;
-use super::partition::{failures_of, shard_name};
+use super::folders::{self, Folders};
+use super::partition::failures_of;
 use super::{dataset, plan, plans, strays};
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
@@ -117,9 +118,10 @@ pub(crate) fn is_own(inner: &Path) -> bool {
     let mut parts = inner.components().map(|part| part.as_os_str().to_string_lossy());
     let Some(first) = parts.next() else { return true };
     let plan = first.starts_with("plan-") && first.ends_with(".parquet");
+    let folder = strays::FOLDERS.contains(&&*first) || strays::MORE_FOLDERS.contains(&&*first);
     match parts.next() {
-        Some(_) => strays::FOLDERS.contains(&&*first),
-        None => plan || strays::TOP.contains(&&*first) || strays::FOLDERS.contains(&&*first),
+        Some(_) => folder,
+        None => plan || strays::TOP.contains(&&*first) || folder,
     }
 }
 
@@ -149,9 +151,10 @@ fn of_output(dir: &Path) -> Result<Sources> {
     let described = dataset.as_ref().map_or(outline.partitions, Dataset::partitions);
     let complete = finished && described >= outline.partitions;
     let mut expected = Vec::new();
-    let there = super::partition::shards(dir);
+    let lie = |index: usize| outline.folders_of(index);
+    let there = folders::shards(dir, lie);
     for index in 0..outline.partitions {
-        let path = dir.join(shard_name(index));
+        let path = dir.join(lie(index).shard(index));
         if there.contains(&index) {
             expected.push((path, outline.digest_of(index)));
         } else if finished && index < described {
@@ -170,7 +173,7 @@ fn of_output(dir: &Path) -> Result<Sources> {
             text::path(dir)
         )));
     }
-    sources.strays = strays::among_shards(dir, partitions);
+    sources.strays = strays::among_shards(dir, partitions, &lie);
     Ok(sources)
 }
 
@@ -180,12 +183,22 @@ struct Outline {
     partitions: usize,
     /// By plan, behind its last partition.
     digests: Vec<(usize, String)>,
+    /// By plan, how the files of its partitions lie.
+    folders: Vec<Folders>,
 }
 
 impl Outline {
-    fn add(&mut self, partitions: usize, digest: Option<&str>) {
+    fn add(&mut self, partitions: usize, digest: Option<&str>, folders: Folders) {
+        self.folders.push(folders);
         self.partitions = self.partitions.saturating_add(partitions);
         self.digests.push((self.partitions, digest.unwrap_or_default().to_string()));
+    }
+
+    /// How the files of a partition lie.
+    fn folders_of(&self, index: usize) -> Folders {
+        let number = self.digests.partition_point(|(end, _)| *end <= index);
+        let folders = self.folders.get(number).or(self.folders.last());
+        folders.copied().unwrap_or_default()
     }
 
     /// None where it isn't known.
@@ -201,18 +214,30 @@ fn outline(dir: &Path, dataset: Option<&Dataset>, notes: &mut Vec<String>) -> Ou
     let named = dataset.map_or(0, Dataset::plans);
     for number in 0..named {
         let digest = dataset.and_then(|dataset| dataset.plan_text(number, "digest"));
-        outline.add(dataset.map_or(0, |dataset| dataset.partitions_of(number)), digest);
+        let folders = dataset.map_or_else(Folders::default, |dataset| dataset.folders_of(number));
+        outline.add(dataset.map_or(0, |dataset| dataset.partitions_of(number)), digest, folders);
     }
     for number in named..plans::count(dir).max(usize::from(named == 0)) {
         match ParquetFile::open(&dir.join(plan::name(number)), None) {
             Ok(plan) => {
                 let digest = plan.entries.get("vqtok.plan_sha256").map(String::as_str);
-                outline.add(plan.group_rows().len(), digest);
+                let size = plan.entries.get("vqtok.shards_a_folder");
+                let folders = Folders::of(size.and_then(|text| text.parse().ok()));
+                let partitions = match plan.entries.get("vqtok.schema").map(String::as_str) {
+                    // A row a partition.
+                    Some("plan.v4") => usize::try_from(plan.rows).unwrap_or(usize::MAX),
+                    _ => plan.group_rows().len(),
+                };
+                outline.add(partitions, digest, folders);
             }
             Err(error) => {
                 notes.push(format!("{error}; `vqtok verify` tells what is wrong"));
-                let highest = super::partition::highest(dir).map_or(0, |highest| highest + 1);
+                let highest = folders::highest(dir).map_or(0, |highest| highest + 1);
                 outline.partitions = outline.partitions.max(highest);
+                for (end, folders) in folders::as_they_lie(dir) {
+                    outline.digests.push((end, String::new()));
+                    outline.folders.push(folders);
+                }
                 break;
             }
         }
@@ -259,6 +284,11 @@ fn of_folder(path: &Path) -> Result<Sources> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         if name.ends_with(".parquet") && !name.starts_with('.') {
             sources.files.push(path);
+        } else if folders::is_number(&name) && is_folder(&path) {
+            let shards = folders::list(&path, "").into_iter().map(|entry| path.join(entry.name));
+            sources
+                .files
+                .extend(shards.filter(|path| path.extension().is_some_and(|e| e == "parquet")));
         } else if is_folder(&path) {
             folders += 1;
         }

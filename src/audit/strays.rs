@@ -1,17 +1,20 @@
 //! Owns telling an output's own files from strays: copies, somebody else's files, and what killed
 //! workers left. Must not know: what is in a shard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::partition::{shard_name, sidecar_of};
+use super::folders::{Entry, Folders, entries, list};
+use super::partition::sidecar_of;
 use super::{dataset, plan};
 use crate::audit::code_counts;
 use crate::storage;
 use crate::util::overwrite;
 
-/// Folders of an output.
+/// Folders of an output with the files of its partitions.
 pub(super) const FOLDERS: [&str; 3] = ["tokens", "failures", "codebook"];
+/// Folders of a large output beside them.
+pub(super) const MORE_FOLDERS: [&str; 2] = ["plan", "dataset"];
 /// Files of an output beside them, but for plans of what was appended.
 pub(super) const TOP: [&str; 4] = [plan::NAME, code_counts::NAME, dataset::NAME, ".lock"];
 
@@ -25,12 +28,16 @@ pub(super) struct Strays {
 }
 
 /// What a look at the partitions says of the files that are theirs.
-pub(super) struct Known {
+pub(super) struct Known<'a> {
     /// So many shards belong to it.
     pub partitions: usize,
+    /// How the files of a partition lie.
+    pub lie: &'a dyn Fn(usize) -> Folders,
     /// So many plans belong to it.
     pub plans: usize,
-    /// Sidecars that were found right.
+    /// Of each partition that was looked at, the start of its shard's sha256.
+    pub shards: BTreeMap<usize, u64>,
+    /// Files in [`MORE_FOLDERS`].
     pub files: BTreeSet<String>,
     /// Partitions that were found bad: which sidecars are theirs can't be told.
     pub bad: BTreeSet<usize>,
@@ -38,27 +45,38 @@ pub(super) struct Known {
     pub finished: bool,
 }
 
+impl Known<'_> {
+    /// Whether a path is that of a sidecar of a shard that was looked at.
+    fn is_sidecar(&self, path: &str, folder: &str, partition: usize) -> bool {
+        self.shards.get(&partition).is_some_and(|start| {
+            (self.lie)(partition).sidecar(folder, partition, &format!("{start:016x}")) == path
+        })
+    }
+}
+
 /// Goes through an output. What can't be listed is passed over: it was told before.
-pub(super) fn find(dir: &Path, known: &Known) -> Strays {
+pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
     let mut strays = Strays::default();
-    for (name, is_dir) in list(dir) {
+    for Entry { name, is_dir, .. } in list(dir, "") {
         // Who looks whether a store gives names once leaves this where it is killed.
         let probe = name.starts_with(".vqtok-probe-") && storage::is_remote(dir);
+        let folder = FOLDERS.contains(&&*name) || MORE_FOLDERS.contains(&&*name);
         let ours = TOP.contains(&name.as_str())
             || probe
             || (1..known.plans).any(|number| plan::name(number) == name)
-            || (is_dir && FOLDERS.contains(&name.as_str()))
+            || (is_dir && folder)
+            // What is listed before there is a plan, which who finishes the output removes.
+            || (is_dir && name == "listed" && !known.finished)
             || overwrite::is_ours(&dir.join(&name));
         if !ours {
             strays.take(name, is_dir);
         }
     }
     for folder in FOLDERS {
-        for (name, is_dir) in list(&dir.join(folder)) {
-            let path = format!("{folder}/{name}");
+        for Entry { path, name, is_dir } in entries(dir, folder) {
             match sidecar_of(&name).filter(|_| folder != "tokens" && !is_dir) {
-                _ if folder == "tokens" && is_shard(&path, is_dir, known.partitions) => {}
-                _ if known.files.contains(&path) => {}
+                _ if folder == "tokens" && is_shard(&path, &name, is_dir, known) => {}
+                Some(partition) if known.is_sidecar(&path, folder, partition) => {}
                 Some(partition) if known.bad.contains(&partition) => {}
                 // Its worker is at work, was beaten, or died before the shard was there.
                 Some(_) if !known.finished => strays.leftovers.push(path),
@@ -66,26 +84,43 @@ pub(super) fn find(dir: &Path, known: &Known) -> Strays {
             }
         }
     }
+    for folder in MORE_FOLDERS {
+        for Entry { path, is_dir, .. } in list(dir, folder) {
+            match is_dir || known.finished {
+                _ if known.files.contains(&path) => {}
+                // Who finishes the output takes it, or removes it.
+                false => strays.leftovers.push(path),
+                true => strays.take(path, is_dir),
+            }
+        }
+    }
     strays
 }
 
-/// Files in `tokens` that are none of the shards of so many partitions, nor leftovers.
-pub(super) fn among_shards(dir: &Path, partitions: usize) -> Vec<String> {
+/// Files in `tokens` that are none of the shards of so many partitions, which `lie` so, nor leftovers.
+pub(super) fn among_shards(
+    dir: &Path,
+    partitions: usize,
+    lie: &dyn Fn(usize) -> Folders,
+) -> Vec<String> {
     let mut strays = Strays::default();
-    for (name, is_dir) in list(&dir.join("tokens")) {
-        let path = format!("tokens/{name}");
-        if !is_shard(&path, is_dir, partitions) {
+    for Entry { path, name, is_dir } in entries(dir, "tokens") {
+        if is_dir || !is_shard_of(&path, &name, partitions, lie) {
             strays.take(path, is_dir);
         }
     }
     strays.foreign
 }
 
+fn is_shard(path: &str, name: &str, is_dir: bool, known: &Known<'_>) -> bool {
+    !is_dir && is_shard_of(path, name, known.partitions, known.lie)
+}
+
 /// Whether a path is the shard of one of so many partitions.
-fn is_shard(path: &str, is_dir: bool, partitions: usize) -> bool {
-    let index = path.strip_prefix("tokens/part-").and_then(|n| n.strip_suffix(".parquet"));
+fn is_shard_of(path: &str, name: &str, partitions: usize, lie: &dyn Fn(usize) -> Folders) -> bool {
+    let index = name.strip_prefix("part-").and_then(|n| n.strip_suffix(".parquet"));
     let index = index.and_then(|n| n.parse().ok()).filter(|&index| index < partitions);
-    !is_dir && index.is_some_and(|index| shard_name(index) == path)
+    index.is_some_and(|index| lie(index).shard(index) == path)
 }
 
 impl Strays {
@@ -108,17 +143,4 @@ fn is_temporary(name: &str) -> bool {
         Some(!name.is_empty() && number(process) && number(n))
     };
     parts().unwrap_or(false)
-}
-
-/// Names in a folder, in their order, and which of them are folders; links are not followed.
-fn list(dir: &Path) -> Vec<(String, bool)> {
-    let entries = storage::list(dir).unwrap_or_default().into_iter();
-    let named = entries.map(|entry| {
-        let is_dir = match entry.facts {
-            Some(facts) => facts.is_folder,
-            None => dir.join(&entry.name).symlink_metadata().is_ok_and(|facts| facts.is_dir()),
-        };
-        (entry.name.to_string_lossy().into_owned(), is_dir)
-    });
-    named.collect()
 }

@@ -8,11 +8,10 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::dataset::{self, Dataset, Unread};
 use super::facts::{FileFacts, Part, PartitionFacts, VerifyReport};
-use super::partition;
+use super::folders;
+use super::looked::Looked;
 use super::plan::PlanFacts;
 use super::plans::{self, Plans};
 use super::strays::{self, Known};
@@ -45,36 +44,27 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
     let partitions = match plans.are_whole() {
         true => plans.partitions(),
         false if named >= plans.count => described.max(plans.partitions()),
-        false => partition::highest(dir).map_or(0, |highest| highest + 1).max(plans.partitions()),
+        false => folders::highest(dir).map_or(0, |highest| highest + 1).max(plans.partitions()),
     };
     report.partitions = partitions as u64;
-    let mut sums = Sums::default();
-    let mut then = None;
-    let mut shards = Vec::new();
-    let present = present(dir, partitions, described, &mut report);
-    // In waves, so that memory holds a few partitions' counts; merged in order, so that float
-    // sums are those of the definition.
-    for wave in present.chunks(rayon::current_num_threads().max(1) * 2) {
-        let verify = |&index: &usize| partition::verify(dir, index, plans.of(index));
-        let facts: Vec<_> = wave.par_iter().map(verify).collect();
-        for (&index, facts) in wave.iter().zip(facts) {
-            if index >= described && then.is_none() && dataset.is_some() {
-                then = Some(sums.clone());
-            }
-            sums.take(&mut report, index, &facts);
-            shards.push(facts);
-        }
-    }
-    sums.told(&mut report);
-    let then = then.as_ref().unwrap_or(&sums);
-    verify_codebook(dir, &mut report, [then, &sums], dataset.as_ref(), plans.first())?;
+    let present = present(dir, partitions, &plans, described, &mut report);
+    let mut looked = Looked::new(dir, &plans, dataset.as_ref(), described);
+    looked.all(&present, &mut report);
+    looked.sums.told(&mut report);
+    let then = looked.then.as_ref().unwrap_or(&looked.sums);
+    let sums = [then, &looked.sums];
+    verify_codebook(dir, &mut report, sums, dataset.as_ref(), plans.first())?;
     if let Some(dataset) = dataset.as_ref().filter(|_| plans.are_whole()) {
-        verify_dataset(dir, &mut report, dataset, &plans, then, &shards)?;
+        verify_dataset(dir, &mut report, dataset, then, &looked)?;
     }
+    let named = plans.good.iter().flat_map(|plan| &plan.named).map(|file| file.path.clone());
+    let parts = dataset.iter().flat_map(Dataset::named);
     let known = Known {
         partitions,
+        lie: &|index| plans.folders_of(index),
         plans: plans.count,
-        files: shards.iter().flat_map(|s| s.files.iter().map(|f| f.path.clone())).collect(),
+        files: named.chain(parts).collect(),
+        shards: std::mem::take(&mut looked.starts),
         bad: report.bad_partitions(),
         finished: report.finished,
     };
@@ -109,10 +99,11 @@ fn read_dataset(dir: &Path, report: &mut VerifyReport) -> Result<Option<Dataset>
 fn present(
     dir: &Path,
     partitions: usize,
+    plans: &Plans,
     described: usize,
     report: &mut VerifyReport,
 ) -> Vec<usize> {
-    let shards = partition::shards(dir);
+    let shards = folders::shards(dir, |index| plans.folders_of(index));
     let present = (0..partitions).filter(|&index| {
         let there = shards.contains(&index);
         report.missing += u64::from(!there);
@@ -132,13 +123,18 @@ pub(super) struct Sums {
     failed: u64,
     rows: u64,
     tokens: u64,
-    code_counts: CodeCounts,
+    pub(super) code_counts: CodeCounts,
 }
 
 impl Sums {
-    fn take(&mut self, report: &mut VerifyReport, index: usize, facts: &PartitionFacts) {
+    /// Takes a partition, but for its counts of codes, which it gives back.
+    pub(super) fn take<'a>(
+        &mut self,
+        report: &mut VerifyReport,
+        facts: &'a PartitionFacts,
+    ) -> &'a CodeCounts {
         for problem in &facts.problems {
-            report.find(Part::Partition(index), problem.clone());
+            report.find(Part::Partition(facts.index), problem.clone());
         }
         self.planned += facts.planned;
         self.written += facts.written;
@@ -146,7 +142,7 @@ impl Sums {
         self.rows += facts.rows;
         self.tokens += facts.code_counts.tokens();
         report.bytes += facts.files.iter().map(|file| file.bytes).sum::<u64>();
-        self.code_counts.merge(&facts.code_counts);
+        &facts.code_counts
     }
 
     fn told(&self, report: &mut VerifyReport) {
@@ -201,9 +197,8 @@ fn verify_dataset(
     dir: &Path,
     report: &mut VerifyReport,
     dataset: &Dataset,
-    plans: &Plans,
     sums: &Sums,
-    shards: &[PartitionFacts],
+    Looked { plans, shards, parts, .. }: &Looked<'_>,
 ) -> Result<()> {
     let described = dataset.partitions();
     let shards = &shards[..shards.partition_point(|facts| facts.index < described)];
@@ -220,6 +215,8 @@ fn verify_dataset(
     }
     let mut told = report.clone();
     sums.told(&mut told);
+    let parts = (dataset.parts() > 0).then(|| parts.clone());
+    let shards = (shards, parts);
     let expected = dataset::expected(&told, plans, &sums.code_counts, shards, &codebook);
     if let Some(problem) = dataset.compare(&expected) {
         report.find(Part::Dataset, format!("dataset.json: {problem}"));

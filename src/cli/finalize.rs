@@ -3,7 +3,9 @@
 use super::outcome::Finished;
 use crate::cli::progress::Reporter;
 use crate::error::Result;
-use crate::tokens::finalize::LevelSummary;
+use crate::job::{RankFrom, Share};
+use crate::tokens::dataset::LevelSummary;
+use crate::tokens::finalize::fold_share;
 use crate::tokens::{DatasetSummary, LevelLayout, finalize};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -15,6 +17,17 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// Output folder of `vqtok tokenize`
     dir: PathBuf,
+    /// Only fold every N-th of the folders whose shards are there, from the I-th (0 to N-1; N/N is 0/N),
+    /// of an output whose shards lie in folders; who finishes it takes what is there [default: finish
+    /// the output]
+    #[arg(long, value_name = "I/N", conflicts_with = "rank_from")]
+    partition: Option<Share>,
+    /// Take I/N from the environment: slurm, kubernetes or torch [default: from --partition]
+    #[arg(long, value_name = "SOURCE")]
+    rank_from: Option<RankFrom>,
+    /// Number of workers, where the source of --rank-from doesn't say [default: what it says]
+    #[arg(long, value_name = "N", requires = "rank_from")]
+    ranks: Option<usize>,
     /// Events for machines on stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -22,6 +35,19 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
+    let share = match args.rank_from {
+        Some(source) => Some(source.share(args.ranks)?),
+        None => args.partition,
+    };
+    if let Some(share) = share {
+        let (folded, folders) = fold_share(&args.dir, |folder| share.has(folder))?;
+        let dir = text::path(&args.dir);
+        let text =
+            format!("{dir}: {} of {} folded", numbers::count(folded), counted(folders, "folder"));
+        let fields = json!({"dir": text::lossy(&args.dir), "folded": folded, "folders": folders});
+        reporter.result("folded", &text, fields);
+        return Ok(Finished::Clean);
+    }
     let dataset = finalize(&args.dir)?;
     report(&args.dir, &dataset, reporter);
     Ok(if dataset.totals.failed > 0 { Finished::WithFailures } else { Finished::Clean })
@@ -56,7 +82,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
         counted(totals.planned, "image"),
         numbers::count(totals.written),
         numbers::count(totals.failed),
-        counted(dataset.shards.len(), "shard"),
+        counted(dataset.partitions(), "shard"),
         counted(totals.tokens, "token"),
         match dataset.identity.levels.first().map_or(1, LevelLayout::values) {
             1 => counted(tokenizer.codes, "code"),
@@ -72,7 +98,7 @@ pub(super) fn report(dir: &Path, dataset: &DatasetSummary, reporter: &Reporter) 
     let fields = json!({
         "dir": text::lossy(dir), "planned": totals.planned, "written": totals.written,
         "failed": totals.failed, "rows": totals.rows, "tokens": totals.tokens,
-        "shards": dataset.shards.len(), "codebook": dataset.codebook.levels,
+        "shards": dataset.partitions(), "codebook": dataset.codebook.levels,
         "tokenizer": tokenizer,
     });
     reporter.result("dataset", &text, fields);

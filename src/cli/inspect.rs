@@ -11,7 +11,7 @@ use crate::cli::progress::Reporter;
 use crate::error::{Error, Result};
 use crate::job::refuse_unfinished;
 use crate::storage;
-use crate::tokens::{Plan, all_committed, finalize, plan};
+use crate::tokens::{Plan, finalize, plan};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
 use serde_json::json;
@@ -62,7 +62,7 @@ fn inspect(args: &Args, reporter: &Reporter) -> Result<Finished> {
 fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     if let Some(dataset) = finalize::read(dir)? {
         super::finalize::report(dir, &dataset, reporter);
-        if Plan::open(dir).is_ok_and(|plan| plan.partitions() > dataset.shards.len()) {
+        if Plan::open(dir).is_ok_and(|plan| plan.partitions() as u64 > dataset.partitions()) {
             unfinished(dir, reporter)?;
         }
         return shards(dir, reporter);
@@ -74,7 +74,7 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
 /// How far an output is; how many partitions are there.
 fn unfinished(dir: &Path, reporter: &Reporter) -> Result<usize> {
     let plan = Plan::open(dir)?;
-    let done = all_committed(dir)?.range(..plan.partitions()).count();
+    let done = plan.committed()?.iter().count();
     let text = format!(
         "{}: unfinished, {} of {} there, {} planned; run the same `vqtok tokenize` again",
         text::path(dir),

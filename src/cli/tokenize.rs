@@ -9,7 +9,9 @@ use super::progress::Reporter;
 use crate::data::source::labels::LabelLevel;
 use crate::data::{Buckets, Views};
 use crate::error::Result;
-use crate::job::{Inputs, PartitionToMake, RankFrom, Share, Tokenize, Train, WrittenPlan};
+use crate::job::{
+    Inputs, ListedShare, PartitionToMake, RankFrom, Share, Tokenize, Train, WrittenPlan,
+};
 use crate::pipeline::OnError;
 use crate::util::numbers;
 use crate::util::numbers::counted;
@@ -80,6 +82,10 @@ pub(super) struct Args {
     /// listed
     #[arg(long)]
     plan_only: bool,
+    /// List the tars, Parquet files, zips and lists of this worker's share into DIR and stop there: who
+    /// writes the plan then needn't open them [default: they are listed when the plan is written]
+    #[arg(long, conflicts_with_all = ["plan_only", "append", "retry_failed"])]
+    list_only: bool,
     /// Rebuild the shards that hold failures, once the cause is fixed
     #[arg(long)]
     retry_failed: bool,
@@ -111,10 +117,11 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
         .append(args.append)
         .on_error(args.on_error);
     job.check(&args.model)?;
-    job = job.share(match args.rank_from {
+    let share = match args.rank_from {
         Some(source) => source.share(args.ranks)?,
         None => args.partition.unwrap_or(Share::ALL),
-    });
+    };
+    job = job.share(share);
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let mut training = Train::of(inputs, args.model.clone()).pixels((&args.pixels).into());
     if let Some(recipe) = args.recipe {
@@ -122,6 +129,10 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     }
     job.ensure_model(&training, &options, &mut printer)?;
     let mut tokenizer = options.open(&args.model)?;
+    if args.list_only {
+        listed(job.list_share(&mut tokenizer, share)?, reporter);
+        return Ok(Finished::Clean);
+    }
     if args.plan_only {
         written(&job.write_plan(&mut tokenizer, &mut printer)?, reporter);
         return Ok(Finished::Clean);
@@ -129,6 +140,19 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let summary = job.run(&mut tokenizer, &mut printer)?;
     printer.output(&args.out, &summary);
     Ok(Finished::of(summary.is_clean()))
+}
+
+/// What was listed for a plan.
+fn listed(found: ListedShare, reporter: &Reporter) {
+    let ListedShare { files, ours, listed, .. } = found;
+    let text = format!(
+        "listed: {} of {} in our share, {} among the inputs",
+        numbers::count(listed),
+        counted(ours, "file"),
+        numbers::count(files)
+    );
+    let fields = json!({"files": files, "ours": ours, "listed": listed});
+    reporter.result("listed", &text, fields);
 }
 
 /// What is to do of a plan.

@@ -11,10 +11,24 @@ use crate::audit::TokenFile;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::commit;
-use crate::util::hex::hex;
+use crate::util::hex::{hex, sha256_hex};
 
 /// Bytes of `dataset.json` at most.
 const DATASET_BYTES_MAX: u64 = 1 << 32;
+
+/// A part of the list of shards, found to be the one that `dataset.json` names.
+fn part_of(dir: &Path, name: &str, sha256: Option<&str>) -> Result<Value> {
+    let path = dir.join(name);
+    let bytes = storage::read(&path, DATASET_BYTES_MAX).map_err(Error::io(&path))?;
+    if sha256 != Some(&*sha256_hex(&bytes)) {
+        return Err(Error::corrupt(
+            &path,
+            "its sha256 isn't the one in dataset.json; `vqtok verify` tells what is wrong",
+        ));
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))
+}
 
 /// What it says; nothing where there is none.
 #[derive(Default)]
@@ -40,7 +54,7 @@ impl Whole {
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| Error::corrupt(&path, format!("no JSON: {error}")))?;
         let text = |value: &Value| value.as_str().map(str::to_string);
-        if !matches!(json["schema"].as_str(), Some("dataset.v1" | "dataset.v2")) {
+        if !matches!(json["schema"].as_str(), Some("dataset.v1" | "dataset.v2" | "dataset.v3")) {
             return Err(Error::corrupt(&path, "it is of a later version of vqtok; use that one"));
         }
         let list = |name: &str| json[name].as_array().cloned().unwrap_or_default();
@@ -49,7 +63,14 @@ impl Whole {
             let path = text(&shard["tokens"]["path"])?;
             Some((path.rsplit('/').next()?.to_string(), text(&shard["tokens"]["sha256"])?))
         };
-        let shards = list("shards").iter().filter_map(shard).collect();
+        let mut shards: BTreeMap<String, String> =
+            list("shards").iter().filter_map(shard).collect();
+        for part in list("parts") {
+            let name = text(&part["shards"]["path"]).unwrap_or_default();
+            let listed = part_of(dir, &name, part["shards"]["sha256"].as_str())?;
+            let listed = listed["shards"].as_array().cloned().unwrap_or_default();
+            shards.extend(listed.iter().filter_map(shard));
+        }
         Ok(Whole { bytes, classes, shards })
     }
 

@@ -10,9 +10,7 @@ use crate::data::source::file;
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::append;
-use crate::tokens::{
-    Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, all_committed, committed, refuse_foreign,
-};
+use crate::tokens::{Arrivals, Doubt, Identity, PLAN_FILE, Plan, Verdict, refuse_foreign};
 use crate::util::numbers::counted;
 use crate::util::settings::{APPEND, KEY_COLUMN, OUT};
 use crate::util::text;
@@ -63,7 +61,7 @@ fn beside_others(
         if listed.is_empty()? {
             return Err(no_image(inputs, &listed.skipped()));
         }
-        let mut judge = Judge { resized: Resized::of(out), moved: None, looked_at: 0 };
+        let mut judge = Judge { resized: Resized::new(), moved: None, looked_at: 0 };
         let arrivals = append::hold(&plan, identity, &mut listed, &mut |plan, doubt| {
             judge.verdict(plan, doubt)
         })?;
@@ -76,8 +74,7 @@ fn beside_others(
         if arrivals.new > 0 {
             refuse_twice(inputs, &plan, &arrivals)?;
             // Before anything is written: in an output of others nothing is appended.
-            let there = all_committed(out)?.into_iter();
-            refuse_foreign(&plan, there.filter(|&p| p < plan.partitions()).collect())?;
+            refuse_foreign(&plan, plan.committed()?.iter().collect())?;
         }
         let Some(plan) = append(planning, &plan, &arrivals, observer)? else { continue };
         let Arrivals { new, known, changed, .. } = arrivals;
@@ -129,7 +126,7 @@ fn append(
 /// become failures.
 fn must_be_there(plan: &Plan, arrivals: &Arrivals) -> Result<()> {
     for file in plan.files() {
-        if file.numbers().all(|partition| committed(plan.dir(), partition)) {
+        if file.numbers().all(|partition| plan.has(partition)) {
             continue;
         }
         let (gone, keys) = arrivals.gone(file)?;
@@ -182,15 +179,15 @@ fn refuse_twice(inputs: &Inputs, plan: &Plan, arrivals: &Arrivals) -> Result<()>
 }
 
 /// Says of planned images and today's of the same keys what they are to each other.
-struct Judge<'a> {
-    resized: Resized<'a>,
+struct Judge {
+    resized: Resized,
     /// Where the first image that moved was, and where it is.
     moved: Option<(String, String)>,
     /// Moved images whose contents were looked at.
     looked_at: u64,
 }
 
-impl Judge<'_> {
+impl Judge {
     fn verdict(&mut self, plan: &Plan, doubt: Doubt<'_>) -> Result<Verdict> {
         let Doubt { was, now, differs } = doubt;
         if was.uri != now.uri && !file::same_place(&was.uri, &now.uri) {
@@ -218,7 +215,7 @@ impl Judge<'_> {
         if was.bytes != now.bytes || file::size(&was.uri).is_some() {
             return Ok(Verdict::Another);
         }
-        if !committed(plan.dir(), plan.partition_of(was.ordinal)) {
+        if !plan.has(plan.partition_of(was.ordinal)) {
             return Err(Error::mismatch(format!(
                 "{}: '{}' has moved from {} to {} before it was tokenized; restore the input, or run \
                  again without {APPEND} where nothing was appended yet",

@@ -32,6 +32,11 @@ impl Inputs {
         Inputs { paths, hidden: false, fields: Fields::default() }
     }
 
+    /// What to take of containers and lists, hidden members or not.
+    pub(super) fn all_fields(&self) -> Fields {
+        Fields { hidden: self.hidden, ..self.fields.clone() }
+    }
+
     /// What is taken of them.
     pub(crate) fn take(&self) -> Take {
         Take { hidden: self.hidden, ..Take::default() }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::inputs::Inputs;
+use super::listings::Listings;
 use crate::data::source::file;
 use crate::data::source::stream::{Found, SourceStream};
 use crate::data::{Skipped, SourceFile, Take};
@@ -44,6 +45,13 @@ impl Listed {
         let known = first.and_then(|file| Known::of(file, inputs)).into_iter().collect();
         let (anywhere, ahead) = (false, Vec::new());
         Ok(Listed { stream, known, anywhere, ordinal: 0, unchanged: 0, ahead })
+    }
+
+    /// The same, of files that workers listed before as they did.
+    pub(super) fn listed_before(self, listings: &Listings) -> Listed {
+        let listings = listings.clone();
+        let before = move |file: &SourceFile| listings.take(file);
+        Listed { stream: self.stream.listed_before(Box::new(before)), ..self }
     }
 
     /// Of these inputs, what `plans` know in any order.

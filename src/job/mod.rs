@@ -17,7 +17,9 @@ mod export;
 mod inputs;
 #[cfg(feature = "cli")]
 mod key_lists;
+mod list_share;
 mod listed;
+mod listings;
 mod model_copy;
 mod originals;
 mod picture_names;
@@ -52,6 +54,7 @@ pub use events::{
     Appended, DamageReport, Event, ModelIdentity, Observer, OtherGrid, OtherModel, Pass, Planned,
 };
 pub use export::Export;
+pub use list_share::ListedShare;
 pub use pixels::PixelSettings;
 pub use precision::EngineChoice;
 pub use reconstruct::{Likeness, Reconstruct, ReconstructSummary};

@@ -5,6 +5,7 @@ use super::bucketed::Bucketed;
 use super::events::{Appended, Event, Observer, Planned};
 use super::inputs::Inputs;
 use super::listed::{Listed, container_of};
+use super::listings::Listings;
 use crate::data::prepare::Preparation;
 use crate::data::source::file;
 use crate::data::source::labels::{LabelLayout, LabelLevel};
@@ -15,9 +16,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{image_of, row_of};
 use crate::storage;
 use crate::tokens::changes::{Changes, Group};
-use crate::tokens::{
-    ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, all_committed, committed, contents,
-};
+use crate::tokens::{ChangedContainers, Held, Identity, PLAN_FILE, Plan, PlanRow, contents};
 use crate::util::settings::{APPEND, HIDDEN, OUT};
 use crate::util::text;
 use std::cell::RefCell;
@@ -113,11 +112,15 @@ impl Planning<'_> {
         let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
         let known = there.then(|| Plan::open(out)).transpose()?;
         let mut listed = Listed::new(inputs, take, known.as_ref())?;
+        let listings = Listings::new(out, inputs.taken());
+        if !there {
+            listed = listed.listed_before(&listings);
+        }
         drop(known);
         if listed.is_empty()? {
             return Err(no_image(inputs, &listed.skipped()));
         }
-        let mut resized = Resized::of(out);
+        let mut resized = Resized::new();
         let accept =
             &mut |plan: &Plan, was: &PlanRow, now: &PlanRow| resized.accept(plan, was, now);
         let rows = identity.shard_rows as usize;
@@ -132,6 +135,7 @@ impl Planning<'_> {
             }
         })?;
         let skipped = listed.skipped();
+        listings.forget_taken()?;
         let Held::Same(plan) = held else { return Ok((held, skipped.unseen())) };
         let moved = plan.moved().first().filter(|(was, now)| !file::same_place(was, now));
         if moved.is_some() {
@@ -322,13 +326,11 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
     const PARTITIONS: usize = 64;
     const IMAGES: usize = 256;
     let library = Library::default();
-    let there = all_committed(plan.dir())?;
-    let good = |p: &usize| there.contains(p) && !bad.contains(p);
-    let made: Vec<usize> = (0..plan.partitions()).filter(good).collect();
+    let made: Vec<usize> = plan.committed()?.iter().filter(|p| !bad.contains(p)).collect();
     let chosen: Vec<usize> =
         made.iter().copied().step_by(made.len().div_ceil(PARTITIONS).max(1)).collect();
     for partition in &chosen {
-        let known = contents(plan.dir(), *partition)?;
+        let known = contents(plan, *partition)?;
         let each = known.len().div_ceil(IMAGES / chosen.len()).max(1);
         let rows = plan.partition(*partition)?.into_iter();
         let rows = rows.filter_map(|row| Some((*known.get(&row.ordinal)?, row)));
@@ -349,29 +351,28 @@ pub(super) fn check_contents(plan: &Plan, bad: &BTreeSet<usize>) -> Result<()> {
 
 /// Which planned files may have another size today: those that failed or are still to be read,
 /// whose outcome tells of it, and those that were mended and tokenized as they are.
-pub(super) struct Resized<'a> {
-    out: &'a Path,
+pub(super) struct Resized {
     library: Library,
     /// The partition looked at last, and what has tokens in it.
     partition: Option<(usize, BTreeMap<i64, [u8; 32]>)>,
     pub(super) count: u64,
 }
 
-impl Resized<'_> {
-    pub(super) fn of(out: &Path) -> Resized<'_> {
-        Resized { out, library: Library::default(), partition: None, count: 0 }
+impl Resized {
+    pub(super) fn new() -> Resized {
+        Resized { library: Library::default(), partition: None, count: 0 }
     }
 
     /// Whether a planned image may be what it is today.
     pub(super) fn accept(&mut self, plan: &Plan, was: &PlanRow, now: &PlanRow) -> Result<bool> {
         let partition = plan.partition_of(was.ordinal);
         self.count += 1;
-        if !committed(self.out, partition) {
+        if !plan.has(partition) {
             return Ok(true);
         }
         let known = match self.partition.take() {
             Some((of, known)) if of == partition => known,
-            _ => contents(self.out, partition)?,
+            _ => contents(plan, partition)?,
         };
         let before = known.get(&was.ordinal).copied();
         self.partition = Some((partition, known));

@@ -20,7 +20,7 @@ use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::identity::difference_in_words;
 use crate::tokens::repair::{self, Damage};
-use crate::tokens::{CommitMode, Identity, Moved, Plan, all_committed};
+use crate::tokens::{CommitMode, Identity, Moved, Plan};
 use crate::util::settings::{MODEL, MOVED};
 use crate::util::text;
 
@@ -113,7 +113,7 @@ impl Repair {
             None => pipeline::Summary::default(),
         };
         let none = pipeline::Summary::default();
-        let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&before);
+        let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&self.dir, &before);
         Ok(RepairSummary { damage, tokenized })
     }
 
@@ -125,8 +125,7 @@ impl Repair {
         preparation: Preparation,
         observer: &mut dyn Observer,
     ) -> Result<pipeline::Summary> {
-        let there = all_committed(&self.dir)?;
-        let todo: Vec<usize> = (0..plan.partitions()).filter(|p| !there.contains(p)).collect();
+        let todo: Vec<usize> = plan.committed()?.missing().collect();
         if todo.is_empty() {
             return Ok(pipeline::Summary::default());
         }
@@ -171,8 +170,8 @@ fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
 /// few images of each shard one must be there.
 fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
     const IMAGES: usize = 16;
-    let there = all_committed(plan.dir())?;
-    let bad = |p: &usize| damage.partitions.contains(p) || !there.contains(p);
+    let there = plan.committed()?;
+    let bad = |p: &usize| damage.partitions.contains(p) || !there.has(*p);
     for partition in (0..plan.partitions()).filter(bad) {
         let rows = plan.partition(partition)?;
         let some = rows.iter().step_by(rows.len().div_ceil(IMAGES).max(1));

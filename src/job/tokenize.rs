@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::{self, OnError, Sizes};
 use crate::storage;
 use crate::tokens::files::DATASET_FILE;
-use crate::tokens::{CommitMode, Plan, all_committed, finalize, refuse_foreign, repair};
+use crate::tokens::{CommitMode, Identity, Plan, finalize, refuse_foreign, repair};
 use crate::util::settings::{BATCH_SIZE, OUT, SHARD_ROWS};
 
 /// Rows a shard at most.
@@ -231,6 +231,18 @@ impl Tokenize {
         tokenizer: &mut Tokenizer,
         observer: &mut dyn Observer,
     ) -> Result<(pipeline::Settings, PlanOfJob)> {
+        let (labels, settings, identity) = self.prepared(tokenizer)?;
+        let (inputs, out, preparation) = (&self.inputs, &self.out, &settings.preparation);
+        let planning = Planning { inputs, out, labels: &labels, preparation };
+        let planned = append::plan(&planning, &identity, self.append, observer)?;
+        Ok((settings, planned))
+    }
+
+    /// How images are tokenized, and what makes the output the same.
+    pub(super) fn prepared(
+        &self,
+        tokenizer: &mut Tokenizer,
+    ) -> Result<(Labels, pipeline::Settings, Identity)> {
         let labels = Labels::choose(self.label_level, &self.inputs, &self.out);
         let recipe = match &self.recipe {
             Some(recipe) => recipe.clone(),
@@ -247,10 +259,7 @@ impl Tokenize {
         let (engine, preparation) = (tokenizer.engine.as_ref(), &settings.preparation);
         let mut identity = model_copy::identity(engine, &tokenizer.model, preparation, shard_rows)?;
         identity.label_level = labels.recorded();
-        let (inputs, out) = (&self.inputs, &self.out);
-        let planning = Planning { inputs, out, labels: &labels, preparation };
-        let planned = append::plan(&planning, &identity, self.append, observer)?;
-        Ok((settings, planned))
+        Ok((labels, settings, identity))
     }
 
     /// What is still to do of a plan.
@@ -273,7 +282,7 @@ impl Tokenize {
         let lock = plan.lock_shared()?;
         let done = tokenize(settings, plan, &todo, engine, observer)?;
         drop(lock);
-        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(&before);
+        let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(out, &before);
         summary.appended = appended;
         Ok(summary)
     }
@@ -286,14 +295,14 @@ impl Tokenize {
 
     /// Refuses shards of other outputs in the places of ours.
     pub(super) fn refuse_foreign(&self, plan: &Plan) -> Result<()> {
-        let there = all_committed(&self.out)?;
-        refuse_foreign(plan, self.ours(plan).filter(|p| there.contains(p)).collect())
+        let there = plan.committed()?;
+        refuse_foreign(plan, self.ours(plan).filter(|&p| there.has(p)).collect())
     }
 
     /// The partitions of our share that aren't there, ascending.
     pub(super) fn todo(&self, plan: &Plan) -> Result<Vec<usize>> {
-        let there = all_committed(&self.out)?;
-        Ok(self.ours(plan).filter(|p| !there.contains(p)).collect())
+        let there = plan.committed()?;
+        Ok(self.ours(plan).filter(|&p| !there.has(p)).collect())
     }
 
     /// Opens a finished output again that has lost a shard: what is made again may differ from it, as is

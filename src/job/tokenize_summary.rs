@@ -6,7 +6,7 @@ use std::path::Path;
 use super::events::Appended;
 use crate::error::Result;
 use crate::pipeline;
-use crate::tokens::{DatasetSummary, Plan, all_committed, finalize};
+use crate::tokens::{DatasetSummary, Plan, finalize};
 
 /// What a run did, and what the output is now.
 #[derive(Debug, Clone)]
@@ -49,8 +49,7 @@ impl TokenizeSummary {
     ) -> Result<TokenizeSummary> {
         // As it is now: another job may have appended to it.
         let plan = Plan::open(out)?;
-        let there = all_committed(plan.dir())?;
-        let missing = (0..plan.partitions()).filter(|p| !there.contains(p)).count();
+        let missing = plan.committed()?.missing().count();
         let dataset = if missing == 0 { Some(finalize::finalize(plan.dir())?) } else { None };
         Ok(TokenizeSummary {
             written: done.written + retried.written,
@@ -68,8 +67,11 @@ impl TokenizeSummary {
     }
 
     /// Compares what was made again with what a finished output had recorded.
-    pub(super) fn compared(mut self, before: &Recorded) -> TokenizeSummary {
-        let now = Recorded::of(self.dataset.as_ref());
+    pub(super) fn compared(mut self, out: &Path, before: &Recorded) -> TokenizeSummary {
+        if before.0.is_empty() {
+            return self;
+        }
+        let now = Recorded::of(out, self.dataset.as_ref());
         let differs = |(partition, digest): &(&u64, &String)| {
             now.0.get(partition).is_some_and(|now| now != *digest)
         };
@@ -93,11 +95,13 @@ pub(super) struct Recorded(BTreeMap<u64, String>);
 impl Recorded {
     /// What `dataset.json` says before shards are made again.
     pub(super) fn before(dir: &Path) -> Recorded {
-        Recorded::of(finalize::read(dir).ok().flatten().as_ref())
+        Recorded::of(dir, finalize::read(dir).ok().flatten().as_ref())
     }
 
-    fn of(summary: Option<&DatasetSummary>) -> Recorded {
-        let shards = summary.into_iter().flat_map(|summary| &summary.shards);
-        Recorded(shards.map(|shard| (shard.partition, shard.tokens.sha256.clone())).collect())
+    fn of(dir: &Path, summary: Option<&DatasetSummary>) -> Recorded {
+        let shards = summary.into_iter().flat_map(|summary| summary.all_shards(dir));
+        // What can't be read any more was recorded for nobody.
+        let shards = shards.filter_map(Result::ok);
+        Recorded(shards.map(|shard| (shard.partition, shard.tokens.sha256)).collect())
     }
 }

@@ -23,7 +23,7 @@ use crate::config::Recipe;
 use crate::error::{Error, Reject, Result, Stage};
 use crate::pipeline::{self, OnError, Sizes, give_up};
 use crate::storage;
-use crate::tokens::{CommitMode, PLAN_FILE, Plan, Receipt, committed, finalize, refuse_foreign};
+use crate::tokens::{CommitMode, PLAN_FILE, Plan, Receipt, finalize, refuse_foreign};
 use crate::util::settings::{MODEL, OUT, PLAN_ONLY};
 use crate::util::text;
 
@@ -143,7 +143,7 @@ impl PartitionWorker {
         let Some(Opened { plan, settings, finished }) = &self.opened else {
             return Err(Error::internal("a partition is made of a plan that isn't open"));
         };
-        if committed(&self.out, partition) {
+        if plan.has(partition) {
             return refuse_foreign(plan, vec![partition]).map(|()| None);
         }
         // Somebody may have opened it again since.

@@ -31,7 +31,7 @@ pub(super) fn write(
         let mut writer = PartitionWriter::create(plan, partition, settings.mode)?;
         let before = match settings.mode {
             CommitMode::New => BTreeMap::new(),
-            CommitMode::Replace => contents(plan.dir(), partition)?,
+            CommitMode::Replace => contents(plan, partition)?,
         };
         let mut loss = None;
         for _ in plan.ordinals(partition)? {

@@ -2,9 +2,10 @@
 //! them has. Must not know: how images are found, which of them are the same.
 
 use super::arrivals::{Arrivals, Judge};
-use super::commit::{self, Published};
+use super::cleanup;
+use super::commit::Published;
 use super::identity::Identity;
-use super::plan::{About, Plan, PlanFile, Today, write};
+use super::plan::{About, Plan, Today, write};
 use super::{duplicate_keys, occupied};
 use crate::error::{Error, Result};
 use crate::storage;
@@ -23,7 +24,7 @@ pub(crate) fn hold(
 ) -> Result<Arrivals> {
     let _at = panics::at("plan", None);
     plan.must_be_of(identity)?;
-    commit::remove_orphans(plan.dir())?;
+    cleanup::remove_orphans_of_plans(plan.dir())?;
     Arrivals::of(plan, items, judge)
 }
 
@@ -56,15 +57,15 @@ pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
         listed_at,
         in_buckets: true,
         classes: plan.last().classes(),
+        scale: occupied::scale(dir, base.partition)?,
     };
-    let (sealed, digest) =
-        write(&path, about, placed(Box::new(listed.arrived(base.ordinal as i64)?)))?;
-    let ours = PlanFile::open(sealed.path(), base.number)?;
+    let written = write(&path, about, placed(Box::new(listed.arrived(base.ordinal as i64)?)))?;
+    let (ours, digest) = (written.open(base.number)?, written.digest.clone());
     duplicate_keys::check(ours.rows(), || ours.all_rows())?;
     if !storage::exists(&path).map_err(Error::io(&path))? {
         occupied::check_from(dir, &digest, base.partition)?;
     }
-    let published = sealed.publish()?;
+    let (published, _) = written.publish(dir, base.number)?;
     let plans = Plan::open(dir)?;
     let same = plans.files()[base.number].digest() == digest;
     Ok((published == Published::Created || same).then_some(plans))

@@ -11,13 +11,14 @@ mod planned;
 use planned::{Bits, Planned};
 
 use super::changes::{content, hash};
-use super::commit::Sealed;
 use super::duplicate_keys;
 use super::plan::{
-    About, Base, ChangedContainers, ContainerFile, Plan, PlanFile, Today, difference_of_one, write,
+    About, Base, ChangedContainers, ContainerFile, Plan, PlanFile, Today, Written,
+    difference_of_one, write,
 };
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
+use crate::util::scale::Scale;
 
 /// Keys that are held at a time: 96 MiB of them.
 const KEYS_MAX: u64 = 1 << 21;
@@ -83,7 +84,7 @@ pub(super) struct Listed {
     /// Which of them are at the places of planned ones.
     placed: Bits,
     containers: Containers,
-    _sealed: Sealed,
+    _written: Written,
 }
 
 /// The containers among them.
@@ -241,15 +242,15 @@ impl Arrivals {
             listed_at: None,
             in_buckets: false,
             classes: None,
+            scale: Scale::current(),
         };
-        let (sealed, _) = write(&path, about, images)?;
-        let file = PlanFile::open(sealed.path(), 0)?;
+        let written = write(&path, about, images)?;
         Ok(Some(Listed {
-            file,
+            file: written.open(0)?,
             known: Bits::default(),
             placed: Bits::default(),
             containers,
-            _sealed: sealed,
+            _written: written,
         }))
     }
 

@@ -242,44 +242,49 @@ impl Sealed {
 
     /// The same, handing back the temporary file for a comparison with whoever was faster.
     pub(crate) fn publish_keeping(self) -> Result<(Published, Sealed)> {
-        let TempFile { target, path, file, .. } = &self.temp;
+        Ok((self.publish_as(&self.temp.target)?, self))
+    }
+
+    /// Gives the file another name than it was begun for, in the same file system or store, unless that
+    /// is taken.
+    pub(crate) fn publish_as(&self, target: &Path) -> Result<Published> {
+        let TempFile { path, file, .. } = &self.temp;
         fail_point("link", target)?;
         if storage::is_remote(target) {
-            return Ok((self.put_once()?, self));
+            // The commit of a store: one conditional creation.
+            return match storage::create(target, path).map_err(Error::io(target))? {
+                Created::Ours => Ok(Published::Created),
+                Created::Exists => Ok(Published::Exists),
+            };
         }
         match portable_fs::name_exclusively(path, target) {
             Ok(()) => {}
             // NFS can make the link, lose its answer and try again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !same_file(file, target) {
-                    return Ok((Published::Exists, self));
+                    return Ok(Published::Exists);
                 }
             }
             Err(error) => return Err(Error::io(target)(error)),
         }
         sync_folder(parent_of(target))?;
         fail_point("remove", path)?;
-        Ok((Published::Created, self))
-    }
-
-    /// The commit of a store: one conditional creation.
-    fn put_once(&self) -> Result<Published> {
-        let TempFile { target, path, .. } = &self.temp;
-        match storage::create(target, path).map_err(Error::io(target))? {
-            Created::Ours => Ok(Published::Created),
-            Created::Exists => Ok(Published::Exists),
-        }
+        Ok(Published::Created)
     }
 
     /// Gives the file its final name in place of whatever has it.
     pub(crate) fn replace(self) -> Result<()> {
-        fail_point("rename", &self.temp.target)?;
-        if storage::is_remote(&self.temp.target) {
-            return storage::put(&self.temp.target, &self.temp.path)
-                .map_err(Error::io(&self.temp.target));
+        self.replace_as(&self.temp.target)
+    }
+
+    /// The same of another name than it was begun for.
+    pub(crate) fn replace_as(&self, target: &Path) -> Result<()> {
+        fail_point("rename", target)?;
+        if storage::is_remote(target) {
+            return storage::put(target, &self.temp.path).map_err(Error::io(target));
         }
-        fs::rename(&self.temp.path, &self.temp.target).map_err(Error::io(&self.temp.target))?;
-        sync_folder(parent_of(&self.temp.target))
+        fs::rename(&self.temp.path, target).map_err(Error::io(target))?;
+        sync_folder(parent_of(target))
     }
 }
 

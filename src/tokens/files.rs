@@ -1,7 +1,7 @@
 //! Owns the names of an output's files: shards, the sidecars beside them, and what a name says.
 //! Must not know: what is in them.
 
-use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
@@ -37,10 +37,57 @@ impl Sidecar {
             Sidecar::Codebook => schema::CODEBOOK,
         }
     }
+}
 
-    /// Where it lies, by the hex sha256 of its shard.
-    pub(crate) fn path(self, dir: &Path, partition: usize, sha256: &str) -> PathBuf {
-        dir.join(self.folder()).join(format!("part-{partition:05}-{}.parquet", &sha256[..16]))
+/// How the files of partitions lie in their folders: all in one, or by their numbers in folders below,
+/// so many partitions each (`tokens/00012/part-12345.parquet`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ShardFolders(Option<NonZero<usize>>);
+
+impl ShardFolders {
+    /// As a plan records it.
+    ///
+    /// # Errors
+    /// No positive number, in a few words.
+    pub(crate) fn parse(text: &str) -> Result<ShardFolders, String> {
+        let number = text.parse().map_err(|_| "its shards lie in folders of no size".to_string());
+        number.map(|number| ShardFolders(Some(number)))
+    }
+
+    /// Partitions of a folder; None where all lie in one.
+    pub(crate) fn size(self) -> Option<usize> {
+        self.0.map(NonZero::get)
+    }
+
+    /// The name of the folder below that a partition's files lie in; empty where they lie in one.
+    pub(crate) fn below(self, partition: usize) -> String {
+        self.0.map_or_else(String::new, |size| format!("{:05}", partition / size))
+    }
+
+    /// Where a partition's shard lies.
+    pub(crate) fn shard(self, dir: &Path, partition: usize) -> PathBuf {
+        let folder = within(&dir.join(TOKENS_FOLDER), &self.below(partition));
+        folder.join(format!("part-{partition:05}.parquet"))
+    }
+
+    /// Where a file beside it lies, by the hex sha256 of its shard.
+    pub(crate) fn sidecar(
+        self,
+        dir: &Path,
+        kind: Sidecar,
+        partition: usize,
+        sha256: &str,
+    ) -> PathBuf {
+        let folder = within(&dir.join(kind.folder()), &self.below(partition));
+        folder.join(format!("part-{partition:05}-{}.parquet", &sha256[..16]))
+    }
+}
+
+/// A folder below another; that one itself where the name is empty.
+pub(crate) fn within(folder: &Path, below: &str) -> PathBuf {
+    match below {
+        "" => folder.to_path_buf(),
+        below => folder.join(below),
     }
 }
 
@@ -57,28 +104,49 @@ pub(crate) const TOKENS_FOLDER: &str = "tokens";
 pub(crate) const FOLDERS: [&str; 3] =
     [TOKENS_FOLDER, Sidecar::Failures.folder(), Sidecar::Codebook.folder()];
 
-/// `tokens/part-00000.parquet` under an output folder.
-pub(crate) fn shard_path(dir: &Path, partition: usize) -> PathBuf {
-    dir.join(TOKENS_FOLDER).join(format!("part-{partition:05}.parquet"))
-}
+/// The folder of the files that a large plan's rows lie in.
+pub(crate) const PLAN_FOLDER: &str = "plan";
 
-/// Whether a partition is there. A shard that can be seen is complete.
-pub fn committed(dir: &Path, partition: usize) -> bool {
-    // Where a store can't say, the partition is made again, and found to be there at its commit.
-    storage::exists(&shard_path(dir, partition)).unwrap_or(false)
-}
+/// The folder of the parts of a large output's `dataset.json`.
+pub(crate) const DATASET_FOLDER: &str = "dataset";
 
-/// The partitions that are there.
+/// The folder of what workers list of an input before there is a plan.
+pub(crate) const LISTED_FOLDER: &str = "listed";
+
+/// The names of the folders below one of [`FOLDERS`].
 ///
 /// # Errors
 /// A folder that can't be listed.
-pub(crate) fn all_committed(dir: &Path) -> Result<BTreeSet<usize>> {
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let partitions = shards.filter_map(|path| {
-        let partition = partition_of(&path)?;
-        (path == shard_path(dir, partition)).then_some(partition)
-    });
-    Ok(partitions.collect())
+pub(crate) fn folders_below(folder: &Path) -> Result<Vec<String>> {
+    let name = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let digits = name.len() >= 5 && name.bytes().all(|b| b.is_ascii_digit());
+        (digits && storage::facts(path).is_ok_and(|facts| facts.is_folder))
+            .then(|| name.to_string())
+    };
+    Ok(commit::list(folder)?.iter().filter_map(name).collect())
+}
+
+/// The files of an output that have names of shards, of whatever plan, with their partitions.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(crate) fn all_shards(dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let folder = dir.join(TOKENS_FOLDER);
+    let mut shards = shards_in(&folder)?;
+    for below in folders_below(&folder)? {
+        shards.extend(shards_in(&folder.join(below))?);
+    }
+    Ok(shards)
+}
+
+/// The files of one folder that have names of shards, with their partitions.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(crate) fn shards_in(folder: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let paths = commit::list(folder)?.into_iter();
+    Ok(paths.filter_map(|path| Some((partition_of(&path)?, path))).collect())
 }
 
 /// The partition that a file name `part-<n>[-<hash>].parquet` belongs to; None for a name that is

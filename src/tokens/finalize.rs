@@ -1,178 +1,29 @@
 //! Aggregates committed partitions to a data set: `codebook.parquet`, then `dataset.json`.
 //! Must not know: how partitions came about.
+//!
+//! Of an output whose shards lie in folders, the partitions of each are folded first (`folds`), and what
+//! these say is folded then: a tree, whose memory is that of one folder's partitions.
 
 use std::path::Path;
 
 use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::files::{CODEBOOK_FILE, DATASET_FILE, Sidecar, all_committed, shard_path};
+use super::dataset::{
+    AppendedSummary, CodebookSummary, PartSummary, PlanSummary, ShardSummary, Totals, file_summary,
+};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, PLAN_FOLDER, Sidecar};
+use super::folds;
 use super::foreign_shards::refuse_foreign;
-use super::identity::Identity;
 use super::plan::{Plan, PlanFile};
 use super::stats::{LevelStatistics, Statistics};
-use super::{cleanup, commit, schema, untrusted};
+use super::{cleanup, commit, schema};
 use crate::error::{Error, Result};
-use crate::storage::{self, Chunks};
-use crate::util::hex::{hex, sha256_hex};
-use crate::util::regular_file::ANY_SIZE;
-use crate::util::{compute_pool, panics, text};
+use crate::storage;
+use crate::util::{compute_pool, panics};
 
-/// What `dataset.json` says. `schemas/dataset.v1.json` and `dataset.v2.json` describe each name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetSummary {
-    /// `dataset.v1`; `dataset.v2` where images were appended.
-    pub schema: String,
-    /// What made it.
-    pub identity: Identity,
-    /// The input.
-    pub plan: PlanSummary,
-    /// What was appended to it, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub appended: Vec<AppendedSummary>,
-    /// Class names: `label_id` of the shards is a place among them. None where classes have no ids.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<Vec<String>>,
-    /// Sums over the shards.
-    pub totals: Totals,
-    /// The use of the codebook.
-    pub codebook: CodebookSummary,
-    /// Every partition, in order.
-    pub shards: Vec<ShardSummary>,
-}
-
-/// A file of the output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileSummary {
-    /// Relative to the output folder, `/` between parts.
-    pub path: String,
-    /// Its length.
-    pub bytes: u64,
-    /// Hex, of its bytes.
-    pub sha256: String,
-}
-
-/// The plan in the summary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanSummary {
-    /// [`Plan::digest`].
-    pub digest: String,
-    /// Images.
-    pub rows: u64,
-    /// Row groups.
-    pub partitions: u64,
-    /// `plan.parquet`.
-    pub file: FileSummary,
-}
-
-/// A plan that was appended, in the summary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AppendedSummary {
-    /// Its digest.
-    pub digest: String,
-    /// Images.
-    pub rows: u64,
-    /// Row groups.
-    pub partitions: u64,
-    /// The ordinal of its first image.
-    pub first_ordinal: u64,
-    /// The number of its first partition.
-    pub first_partition: u64,
-    /// `plan-00001.parquet`, ...
-    pub file: FileSummary,
-}
-
-/// Sums over the shards: `planned = written + failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Totals {
-    /// Images in the plan.
-    pub planned: u64,
-    /// Images with tokens.
-    pub written: u64,
-    /// Images given up.
-    pub failed: u64,
-    /// Rows of token shards: images times views.
-    pub rows: u64,
-    /// Tokens of all levels.
-    pub tokens: u64,
-}
-
-/// The use of the codebook in the summary.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CodebookSummary {
-    /// `codebook.parquet`.
-    pub file: FileSummary,
-    /// One entry a level.
-    pub levels: Vec<LevelSummary>,
-}
-
-/// The use of one level's codes; where these are too many to be counted, of their bits.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LevelSummary {
-    /// K; 2 where a token is a list of bits.
-    pub codes: u64,
-    /// Tokens.
-    pub tokens: u64,
-    /// Codes used at least once. None where bits are counted, as the next two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub used: Option<u64>,
-    /// Entropy H of their use, to a millionth of a bit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entropy_bits: Option<f64>,
-    /// 2^H, to a millionth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub perplexity: Option<f64>,
-    /// D, where bits are counted. None where codes are, as the next two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits: Option<u64>,
-    /// Bits that are 0 in some tokens and 1 in others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits_varying: Option<u64>,
-    /// The bits' entropies, summed, to a millionth of a bit: codes have at most as much.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bits_entropy_sum: Option<f64>,
-}
-
-/// One partition in the summary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShardSummary {
-    /// Its number.
-    pub partition: u64,
-    /// The ordinal of its first image.
-    pub first_ordinal: u64,
-    /// Images.
-    pub planned: u64,
-    /// Images with tokens.
-    pub written: u64,
-    /// Images given up.
-    pub failed: u64,
-    /// Rows.
-    pub rows: u64,
-    /// The token shard.
-    pub tokens: FileSummary,
-    /// Its failures.
-    pub failures: FileSummary,
-    /// Its codebook counts.
-    pub codebook: FileSummary,
-}
-
-impl ShardSummary {
-    fn sidecar(&self, kind: Sidecar) -> &FileSummary {
-        match kind {
-            Sidecar::Failures => &self.failures,
-            Sidecar::Codebook => &self.codebook,
-        }
-    }
-}
+pub(crate) use super::dataset::finished_partitions;
+pub use super::dataset::{DatasetSummary, read, render};
 
 /// Aggregates a complete output and writes `dataset.json`, last. Doing it again changes no byte; where
 /// `dataset.json` is there already and describes all plans, it is read and returned once every shard
@@ -199,25 +50,10 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
         return Ok(summary);
     }
     let _lock = plan.lock_shared()?;
-    let there = all_committed(dir)?;
-    let missing: Vec<usize> = (0..plan.partitions()).filter(|p| !there.contains(p)).collect();
-    if let Some(first) = missing.first() {
-        return Err(Error::busy(format!(
-            "{}: {} of {} partitions are not there yet, the first is {}; finish `vqtok tokenize` \
-             first",
-            text::path(dir),
-            missing.len(),
-            plan.partitions(),
-            text::path(shard_path(Path::new(""), *first))
-        )));
-    }
-    // In parallel, since every byte is hashed; `collect` keeps the order.
-    let shards = (0..plan.partitions())
-        .into_par_iter()
-        .map(|partition| summarize(&plan, partition))
-        .collect::<Result<Vec<_>>>()?;
-    remove_unreferenced(dir, &shards)?;
-    let summary = aggregate(&plan, shards)?;
+    plan.must_be_whole()?;
+    let folded = fold(&plan)?;
+    remove_unreferenced(&plan, &folded)?;
+    let summary = aggregate(&plan, folded)?;
     commit::replace_durably(&dir.join(DATASET_FILE), render(&summary).as_bytes())?;
     Ok(summary)
 }
@@ -236,117 +72,63 @@ fn describes_all(summary: &DatasetSummary, plan: &Plan) -> Result<bool> {
     Ok(files.next().is_none())
 }
 
-/// How many of the first partitions the finished state of an output has: none where it has no such
-/// state, all where that can't be told.
-pub(crate) fn finished_partitions(dir: &Path) -> usize {
-    read(dir).map_or(usize::MAX, |summary| summary.map_or(0, |summary| summary.shards.len()))
+/// What is known of all partitions: each, or of those of a large output the parts that list them.
+#[derive(Default)]
+struct Folded {
+    shards: Vec<ShardSummary>,
+    parts: Vec<PartSummary>,
 }
 
-/// The summary of a finished output, or of what was finished before more was appended; None where it isn't finished.
+/// Hashes every partition, or takes what was folded of them before.
+fn fold(plan: &Plan) -> Result<Folded> {
+    let Some(together) = plan.together() else {
+        // In parallel, since every byte is hashed; `collect` keeps the order.
+        let shards = (0..plan.partitions()).into_par_iter();
+        let shards = shards.map(|partition| folds::summarize(plan, partition));
+        return Ok(Folded { shards: shards.collect::<Result<_>>()?, ..Folded::default() });
+    };
+    let parts = folds::groups(plan, together).map(|group| folds::fold(plan, &group));
+    Ok(Folded { parts: parts.collect::<Result<_>>()?, ..Folded::default() })
+}
+
+/// Folds what is whole of a share of an unfinished output, for whoever finishes it: every `of`-th
+/// folder's partitions, from the `index`-th. How many were folded, or had been, and of how many.
 ///
 /// # Errors
-/// A file that can't be read, or whose digest of itself is wrong.
-pub fn read(dir: &Path) -> Result<Option<DatasetSummary>> {
-    let path = dir.join(DATASET_FILE);
-    let text = match storage::read_to_string(&path, ANY_SIZE) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(&path)(error)),
-    };
-    let broken = |reason: String| Error::damaged(&path, reason);
-    // The last member is the digest of what stands before its line.
-    let (body, tail) = text
-        .rsplit_once("  \"self_sha256\": ")
-        .ok_or_else(|| broken("it has no digest of itself".into()))?;
-    if tail != format!("\"{}\"\n}}\n", sha256_hex(body.as_bytes())) {
-        return Err(broken("its digest of itself is wrong".into()));
-    }
-    let body = format!("{}\n}}", body.trim_end().trim_end_matches(','));
-    let summary: DatasetSummary = serde_json::from_str(&body).map_err(|e| broken(e.to_string()))?;
-    match [schema::DATASET, schema::DATASET_OF_PLANS].contains(&&*summary.schema) {
-        true => Ok(Some(summary)),
-        false => Err(Error::corrupt(&path, later(&summary.schema))),
-    }
-}
-
-/// What there is to say of an output that this version doesn't know.
-fn later(schema: &str) -> String {
-    format!("it is a '{}', of a later version of vqtok; use that one", text::shorten(schema))
-}
-
-/// The bytes of `dataset.json`.
-pub fn render(summary: &DatasetSummary) -> String {
-    // Serializing strings, integers and finite floats has no failing case.
-    let text = serde_json::to_string_pretty(summary).unwrap_or_default();
-    let body = format!("{},\n", text.trim_end_matches('}').trim_end());
-    format!("{body}  \"self_sha256\": \"{}\"\n}}\n", sha256_hex(body.as_bytes()))
-}
-
-/// Hashes a partition's three files and checks that they belong together and to the plan.
-fn summarize(plan: &Plan, partition: usize) -> Result<ShardSummary> {
-    let _at = panics::at("hash shards", Some(&format!("shard {partition}")));
-    let dir = plan.dir();
-    let path = shard_path(dir, partition);
-    let broken = |reason: String| Error::damaged(&path, reason);
-    let tokens = file_summary(dir, &path)?;
-    let sidecars = Sidecar::ALL.map(|kind| kind.path(dir, partition, &tokens.sha256));
-    for sidecar in &sidecars {
-        if !storage::exists(sidecar).map_err(Error::io(sidecar))? {
-            return Err(broken(format!("its sidecar {} is missing", text::path(sidecar))));
+/// Those of [`finalize`].
+pub(crate) fn fold_share(dir: &Path, has: impl Fn(usize) -> bool) -> Result<(u64, u64)> {
+    compute_pool::check_environment()?;
+    storage::complete(dir, || {
+        let plan = Plan::open(dir)?;
+        let _lock = plan.lock_shared()?;
+        let there = plan.committed()?;
+        let Some(together) = plan.together() else { return Ok((0, 0)) };
+        let (mut folded, mut ours) = (0, 0);
+        for (_, group) in folds::groups(&plan, together).enumerate().filter(|(at, _)| has(*at)) {
+            ours += 1;
+            if group.partitions.clone().all(|partition| there.has(partition)) {
+                folds::fold(&plan, &group)?;
+                folded += 1;
+            }
         }
-    }
-    let [failures, codebook] = sidecars;
-    let file = Chunks(storage::open(&path).map_err(Error::io(&path))?);
-    let metadata = untrusted::metadata(&file, "").map_err(broken)?;
-    let entry = |key: &str| untrusted::entry(&metadata, key).unwrap_or_default();
-    let number =
-        |key: &str| entry(key).parse::<u64>().map_err(|_| broken(format!("it has no {key}")));
-    let summary = ShardSummary {
-        partition: partition as u64,
-        first_ordinal: number("vqtok.first_ordinal")?,
-        planned: number("vqtok.planned")?,
-        written: number("vqtok.written")?,
-        failed: number("vqtok.failed")?,
-        rows: number("vqtok.rows")?,
-        tokens,
-        failures: file_summary(dir, &failures)?,
-        codebook: file_summary(dir, &codebook)?,
-    };
-    let named = number("vqtok.partition")?;
-    let rows = metadata.metadata().file_metadata().num_rows();
-    let ordinals = plan.ordinals(partition)?;
-    let checks = [
-        (entry("vqtok.plan_sha256") == plan.digest_of(partition), "it belongs to another plan"),
-        (named == summary.partition, "it is another partition"),
-        (summary.first_ordinal as i64 == ordinals.start, "it starts at another image"),
-        (summary.planned as i64 == ordinals.end - ordinals.start, "it planned other images"),
-        (summary.planned == summary.written + summary.failed, "planned = written + failed fails"),
-        (rows == summary.rows as i64, "its footer counts other rows"),
-        (entry("vqtok.failures_sha256") == summary.failures.sha256, "its failures are damaged"),
-        (
-            entry("vqtok.codebook_part_sha256") == summary.codebook.sha256,
-            "its codebook part is damaged",
-        ),
-    ];
-    match checks.iter().find(|(holds, _)| !holds) {
-        Some((_, reason)) => Err(broken(reason.to_string())),
-        None => Ok(summary),
-    }
+        Ok((folded, ours))
+    })
 }
 
 /// Merges the codebook parts, writes `codebook.parquet`, sums up.
-fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
+fn aggregate(plan: &Plan, folded: Folded) -> Result<DatasetSummary> {
     let (dir, identity) = (plan.dir(), plan.identity());
     let mut statistics = Statistics::new(identity);
     let mut totals = Totals::default();
-    for shard in &shards {
+    for shard in &folded.shards {
         statistics.merge_file(&dir.join(&shard.codebook.path))?;
-        totals.planned += shard.planned;
-        totals.written += shard.written;
-        totals.failed += shard.failed;
-        totals.rows += shard.rows;
+        totals.take(shard);
     }
-    totals.tokens = statistics.levels.iter().map(|level| level.tokens() as u64).sum();
+    for part in &folded.parts {
+        statistics.merge_file(&dir.join(&part.codebook.path))?;
+        totals.add(&part.totals);
+    }
+    totals.tokens = statistics.tokens();
     if totals.planned != plan.rows() {
         return Err(Error::corrupt(dir, "the shards don't add up to the plan"));
     }
@@ -359,7 +141,11 @@ fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
     commit::replace_durably(&path, &statistics.encode(&path, true, entries)?)?;
     let levels = statistics.levels.iter().map(LevelStatistics::summary);
     let (first, appended) = plans(plan)?;
-    let schema = if appended.is_empty() { schema::DATASET } else { schema::DATASET_OF_PLANS };
+    let schema = match (folded.parts.is_empty(), appended.is_empty()) {
+        (false, _) => schema::DATASET_OF_PARTS,
+        (true, false) => schema::DATASET_OF_PLANS,
+        (true, true) => schema::DATASET,
+    };
     Ok(DatasetSummary {
         schema: schema.to_string(),
         identity: identity.clone(),
@@ -368,7 +154,8 @@ fn aggregate(plan: &Plan, shards: Vec<ShardSummary>) -> Result<DatasetSummary> {
         classes: plan.classes().map(<[String]>::to_vec),
         totals,
         codebook: CodebookSummary { levels: levels.collect(), file: file_summary(dir, &path)? },
-        shards,
+        shards: folded.shards,
+        parts: folded.parts,
     })
 }
 
@@ -383,25 +170,30 @@ fn plans(plan: &Plan) -> Result<(PlanSummary, Vec<AppendedSummary>)> {
             first_ordinal: file.base().ordinal,
             first_partition: file.base().partition as u64,
             file: file_summary(dir, &dir.join(file.base().name()))?,
+            shards_a_folder: file.folders().size().map(|size| size as u64),
         })
     };
     let mut plans = plan.files().iter().map(summary).collect::<Result<Vec<_>>>()?;
-    let AppendedSummary { digest, rows, partitions, file, .. } = plans.remove(0);
-    Ok((PlanSummary { digest, rows, partitions, file }, plans))
+    let first = plans.remove(0);
+    let AppendedSummary { digest, rows, partitions, file, shards_a_folder, .. } = first;
+    Ok((PlanSummary { digest, rows, partitions, file, shards_a_folder }, plans))
 }
 
-/// Removes what dead or beaten workers left: orphaned temporary files and unreferenced sidecars.
-/// Every partition is committed, so nobody can still come to need them.
-fn remove_unreferenced(dir: &Path, shards: &[ShardSummary]) -> Result<()> {
+/// Removes what dead or beaten workers left: orphaned temporary files and unreferenced sidecars and
+/// parts. Every partition is committed, so nobody can still come to need them.
+fn remove_unreferenced(plan: &Plan, folded: &Folded) -> Result<()> {
+    let dir = plan.dir();
     cleanup::remove_orphans(dir)?;
-    cleanup::remove_sidecars(dir, |kind, partition, path| {
-        shards.get(partition).is_some_and(|shard| path != dir.join(&shard.sidecar(kind).path))
-    })
-}
-
-fn file_summary(dir: &Path, path: &Path) -> Result<FileSummary> {
-    let (sha256, bytes) = commit::digest_file(path)?;
-    let relative = path.strip_prefix(dir).unwrap_or(path);
-    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-    Ok(FileSummary { path: parts.join("/"), bytes, sha256: hex(sha256) })
+    cleanup::remove_listed(dir)?;
+    if !folded.shards.is_empty() {
+        folds::remove_unreferenced(plan, 0, &folded.shards)?;
+    }
+    folds::remove_others(dir, &folded.parts)?;
+    let named = |file: &PlanFile| {
+        let number = file.base().number;
+        let pieces = file.named().iter().enumerate();
+        pieces.map(|(piece, named)| dir.join(named.path(number, piece))).collect::<Vec<_>>()
+    };
+    let known: std::collections::BTreeSet<_> = plan.files().iter().flat_map(named).collect();
+    cleanup::remove_others(&dir.join(PLAN_FOLDER), |path| known.contains(path))
 }

@@ -3,7 +3,6 @@
 
 use rayon::prelude::*;
 
-use super::files::{committed, shard_path};
 use super::plan::Plan;
 use super::untrusted;
 use crate::error::{Error, Result};
@@ -14,10 +13,10 @@ use crate::error::{Error, Result};
 /// The first shard that is of another plan, can't be read, or isn't there.
 pub(crate) fn refuse_foreign(plan: &Plan, partitions: Vec<usize>) -> Result<()> {
     let own = |&partition: &usize| -> Result<()> {
-        let path = shard_path(plan.dir(), partition);
+        let path = plan.shard_path(partition);
         let broken = |what: &str| Error::damaged(&path, what);
         match () {
-            () if !committed(plan.dir(), partition) => Err(broken("it is missing")),
+            () if !plan.has(partition) => Err(broken("it is missing")),
             () if untrusted::entry_of(&path, "vqtok.plan_sha256")? == plan.digest_of(partition) => {
                 Ok(())
             }

@@ -23,6 +23,21 @@
 //! has other content, the old partition stays. It and [`repair`] hold the folder's lock exclusively
 //! and begin by removing `dataset.json`, so that it never describes shards that have changed.
 //!
+//! # Large outputs
+//! No folder has more than 10,000 files, nobody lists a folder that grows with the data set, and no
+//! process holds what grows with the images (`util::scale` has the limits). An output that has more
+//! than 10,000 partitions when its plan is written is laid out for that, and its plan says so:
+//! - its rows lie in several files of the plan, which a root names (`plan::root`); a process has two of
+//!   their footers at a time, each as 32 bytes a column of a partition (`plan::footer`);
+//! - the files of partitions lie in folders of a thousand by their numbers ([`files::ShardFolders`]):
+//!   which there are is known from the plan, and each is listed by its name;
+//! - finishing it folds the partitions of a folder into a list and a codebook part ([`folds`]), and then
+//!   these: a tree of two levels. Any worker may make a fold, each has one content.
+//!
+//! Before there is a plan, workers may list containers of the input in shares ([`listing`]). The digest of
+//! a plan is that of its rows, in whatever files they lie, so that it doesn't depend on who listed them or
+//! on the layout; what is appended beyond 10,000 partitions lies in folders beside what was there.
+//!
 //! Appending adds one more plan, which stands upon the digest of the one before it. Its ordinals and
 //! partitions go on behind, and nothing that is there changes; `dataset.json` describes the plans
 //! before until [`finalize::finalize`] has folded all of them.
@@ -35,15 +50,18 @@ mod cleanup;
 mod columns;
 pub(crate) mod commit;
 pub(crate) mod commit_many;
+pub(crate) mod dataset;
 mod duplicate_keys;
 mod features;
 pub(crate) mod files;
 pub mod finalize;
 mod folder_lock;
+mod folds;
 mod foreign_shards;
 pub(crate) mod identity;
 mod level_layout;
 mod levels;
+pub(crate) mod listing;
 mod moved;
 mod occupied;
 pub(crate) mod plan;
@@ -63,8 +81,6 @@ pub use crate::tokens::shard_contents::contents;
 pub(crate) use arrivals::{Arrivals, Doubt, Verdict};
 pub(crate) use classes::CLASSES_MAX;
 pub(crate) use columns::TOKENS_MAX;
-pub(crate) use files::all_committed;
-pub use files::committed;
 pub use finalize::{DatasetSummary, finalize};
 pub use identity::{Identity, Preprocessing, TokenizerId};
 pub use level_layout::LevelLayout;

@@ -3,10 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, partition_of};
-use super::{commit, plan, schema, untrusted};
+use super::files::{
+    CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, all_shards, partition_of, shards_in,
+};
+use super::{plan, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::util::scale::Scale;
 use crate::util::settings::{APPEND, OUT};
 use crate::util::text;
 
@@ -24,8 +27,7 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
         return check_below(dir, plan_digest, base.partition);
     }
     // Sidecars don't name their plan; nobody looks at them but through their shards.
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let mut files: Vec<_> = shards.filter(|path| partition_of(path).is_some()).collect();
+    let mut files: Vec<_> = all_shards(dir)?.into_iter().map(|(_, path)| path).collect();
     files.extend([dir.join(DATASET_FILE), dir.join(CODEBOOK_FILE)]);
     must_name(files, plan_digest, true)
 }
@@ -36,17 +38,27 @@ pub(super) fn check(dir: &Path, plan_digest: &str) -> Result<()> {
 /// # Errors
 /// A folder that can't be listed.
 pub(super) fn without_ids(dir: &Path) -> Result<bool> {
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let mut shards = shards.filter(|path| partition_of(path).is_some());
-    let word = shards.find_map(|path| untrusted::entry_of(&path, "vqtok.schema").ok());
+    let mut shards = all_shards(dir)?.into_iter();
+    let word = shards.find_map(|(_, path)| untrusted::entry_of(&path, "vqtok.schema").ok());
     Ok(word.as_deref() == Some(schema::TOKENS_WITHOUT_IDS))
+}
+
+/// How many partitions lie together in a plan whose first partition is `first`. Where it was lost, as
+/// its shards lie: earlier versions put any number of them into one folder.
+///
+/// # Errors
+/// A folder that can't be listed.
+pub(super) fn scale(dir: &Path, first: usize) -> Result<Scale> {
+    let flat = shards_in(&dir.join(TOKENS_FOLDER))?;
+    let Scale { together, .. } = Scale::current();
+    let beyond = |&(partition, _): &(usize, PathBuf)| partition >= first.max(together);
+    Ok(if flat.iter().any(beyond) { Scale::UNLIMITED } else { Scale::current() })
 }
 
 /// Refuses shards of partitions below `end`, unless they name the plan that is about to be written.
 fn check_below(dir: &Path, plan_digest: &str, end: usize) -> Result<()> {
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let below = |path: &PathBuf| partition_of(path).is_some_and(|partition| partition < end);
-    must_name(shards.filter(below).collect(), plan_digest, true)
+    let below = all_shards(dir)?.into_iter().filter(|(partition, _)| *partition < end);
+    must_name(below.map(|(_, path)| path).collect(), plan_digest, true)
 }
 
 /// Refuses shards of partitions from `first` on, unless they name the plan that is about to be
@@ -55,9 +67,8 @@ fn check_below(dir: &Path, plan_digest: &str, end: usize) -> Result<()> {
 /// # Errors
 /// The first such shard.
 pub(super) fn check_from(dir: &Path, plan_digest: &str, first: usize) -> Result<()> {
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let behind = |path: &PathBuf| partition_of(path).is_some_and(|partition| partition >= first);
-    must_name(shards.filter(behind).collect(), plan_digest, false)
+    let behind = all_shards(dir)?.into_iter().filter(|(partition, _)| *partition >= first);
+    must_name(behind.map(|(_, path)| path).collect(), plan_digest, false)
 }
 
 /// `first`: there is no plan at all, which may have been lost.

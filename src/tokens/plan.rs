@@ -3,18 +3,24 @@
 
 mod broken;
 mod changed;
+mod columns;
 mod compare;
 mod containers;
 mod file;
+mod footer;
 mod hasher;
 mod hold;
 mod layout;
 mod merged;
 mod partitions;
+mod pieces;
+mod places;
 mod plans;
+mod root;
 mod rows;
 mod spool;
 mod write;
+mod written;
 
 pub(crate) use changed::ChangedContainers;
 pub(crate) use compare::difference_of_one;
@@ -25,6 +31,7 @@ pub use hold::Held;
 pub use plans::Plan;
 pub(super) use plans::{base, base_of_second};
 pub(super) use write::{About, write};
+pub(super) use written::Written;
 
 #[cfg(test)]
 mod tests;

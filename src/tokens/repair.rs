@@ -6,21 +6,19 @@
 //! `--retry-failed` clears nothing: under the exclusive lock it calls [`reopen`], makes the
 //! partitions of [`with_failures`] again with `CommitMode::Replace`, drops the lock and finalizes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::classes::Classes;
-use super::files::{
-    CODEBOOK_FILE, DATASET_FILE, Sidecar, TOKENS_FOLDER, committed, partition_of, shard_path,
-};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, ShardFolders, Sidecar, TOKENS_FOLDER, all_shards};
 use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, About, Plan, PlanFile, Today};
 use super::rows::PlanRow;
-use super::{cleanup, commit, schema, untrusted};
+use super::{cleanup, commit, occupied, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::hex;
@@ -54,8 +52,8 @@ pub fn reopen(dir: &Path, _lock: &FolderLock) -> Result<()> {
 /// A shard that can't be read, or doesn't say how many failures it holds.
 pub fn with_failures(plan: &Plan) -> Result<Vec<usize>> {
     let mut found = Vec::new();
-    for partition in (0..plan.partitions()).filter(|&p| committed(plan.dir(), p)) {
-        let path = shard_path(plan.dir(), partition);
+    for partition in plan.committed()?.iter() {
+        let path = plan.shard_path(partition);
         if untrusted::entry_of(&path, "vqtok.failed")?.parse::<u64>() != Ok(0) {
             found.push(partition);
         }
@@ -80,10 +78,15 @@ pub fn clear(dir: &Path, damage: &Damage, size_of: &dyn Fn(&str) -> Option<u64>)
     if damage.aggregates || !damage.partitions.is_empty() {
         reopen(dir, &lock)?;
     }
+    if damage.partitions.is_empty() {
+        return Ok(());
+    }
+    let plan = Plan::open(dir)?;
     for &partition in &damage.partitions {
         // The commit record first: without it the sidecars are unreferenced.
-        commit::remove_durably(&shard_path(dir, partition))?;
-        cleanup::remove_sidecars(dir, |_, of, _| of == partition)?;
+        commit::remove_durably(&plan.shard_path(partition))?;
+        let below = plan.folders_of(partition).below(partition);
+        cleanup::remove_sidecars(dir, &below, |_, of, _| of == partition)?;
     }
     Ok(())
 }
@@ -94,7 +97,12 @@ fn refuse_folders(dir: &Path, damage: &Damage) -> Result<()> {
     let own = [(DATASET_FILE, aggregates), (CODEBOOK_FILE, aggregates)];
     let own = own.into_iter().filter(|(_, bad)| *bad).map(|(name, _)| dir.join(name));
     let own = damage.plans.iter().map(|&number| dir.join(plan::name(number))).chain(own);
-    let shards = damage.partitions.iter().map(|&partition| shard_path(dir, partition));
+    let plan = Plan::open(dir).ok();
+    let shard = |&partition: &usize| match &plan {
+        Some(plan) => plan.shard_path(partition),
+        None => ShardFolders::default().shard(dir, partition),
+    };
+    let shards = damage.partitions.iter().map(shard);
     let is_folder = |path: &PathBuf| storage::facts(path).is_ok_and(|facts| facts.is_folder);
     match own.chain(shards).find(is_folder) {
         Some(path) => Err(Error::corrupt(
@@ -117,7 +125,7 @@ fn rebuild_plan(
     let path = dir.join(base.name());
     let lost = |reason: String| lost(&path, &reason);
     let mut good = good_shards(dir, bad)?;
-    good.retain(|(partition, _)| *partition >= base.partition);
+    good.retain(|&partition, _| partition >= base.partition);
     let first = first(&path, &good)?;
     let digest = untrusted::entry_of(first, "vqtok.plan_sha256")?;
     let identity = identity_of_shard(dir, first)?;
@@ -133,11 +141,11 @@ fn rebuild_plan(
     for trust_plan in [true, false] {
         let rows = (base.partition..base.partition + partitions).map(|partition| {
             let planned = old.as_ref().and_then(|old| old.partition(partition).ok());
-            match (&planned, good.iter().find(|(p, _)| *p == partition)) {
+            match (&planned, good.get_key_value(&partition)) {
                 (Some(planned), None) => Ok(planned.clone()),
                 (_, Some((_, shard))) => {
                     let planned = planned.as_deref().filter(|_| trust_plan);
-                    rows_of_partition(dir, partition, shard.as_path(), planned, size_of)
+                    rows_of_partition(partition, shard, planned, size_of)
                 }
                 (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
             }
@@ -153,9 +161,10 @@ fn rebuild_plan(
             listed_at: None,
             in_buckets: true,
             classes: classes.as_ref(),
+            scale: occupied::scale(dir, base.partition)?,
         };
         match plan::write(&path, about, rows) {
-            Ok((sealed, rebuilt)) if rebuilt == digest => return sealed.replace(),
+            Ok(written) if written.digest == digest => return written.replace(dir, number),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
         }
@@ -195,15 +204,14 @@ fn identity_of_shard(dir: &Path, shard: &Path) -> Result<Identity> {
     Ok(identity)
 }
 
-fn good_shards(dir: &Path, bad: &BTreeSet<usize>) -> Result<Vec<(usize, PathBuf)>> {
-    let shards = commit::list(&dir.join(TOKENS_FOLDER))?.into_iter();
-    let shards = shards.filter_map(|path| Some((partition_of(&path)?, path)));
+fn good_shards(dir: &Path, bad: &BTreeSet<usize>) -> Result<BTreeMap<usize, PathBuf>> {
+    let shards = all_shards(dir)?.into_iter();
     Ok(shards.filter(|(partition, _)| !bad.contains(partition)).collect())
 }
 
-fn first<'a>(plan: &Path, good: &'a [(usize, PathBuf)]) -> Result<&'a Path> {
-    let first = good.first().ok_or_else(|| lost(plan, "no good shard is left"))?;
-    Ok(&first.1)
+fn first<'a>(plan: &Path, good: &'a BTreeMap<usize, PathBuf>) -> Result<&'a Path> {
+    let first = good.values().next().ok_or_else(|| lost(plan, "no good shard is left"))?;
+    Ok(first)
 }
 
 fn lost(plan: &Path, reason: &str) -> Error {
@@ -230,7 +238,6 @@ fn lost(plan: &Path, reason: &str) -> Error {
 
 /// The planned rows of a partition from its shard and failures.
 fn rows_of_partition(
-    dir: &Path,
     partition: usize,
     shard: &Path,
     planned: Option<&[PlanRow]>,
@@ -238,7 +245,7 @@ fn rows_of_partition(
 ) -> Result<Vec<PlanRow>> {
     let sha256 = hex(commit::digest_file(shard)?.0);
     let mut rows = names(shard)?;
-    rows.extend(names(&Sidecar::Failures.path(dir, partition, &sha256))?);
+    rows.extend(names(&beside(shard, Sidecar::Failures, partition, &sha256))?);
     rows.sort();
     rows.dedup(); // Views of one image.
     let row = |(ordinal, key, uri): (i64, String, String)| {
@@ -253,6 +260,20 @@ fn rows_of_partition(
         Ok(PlanRow { ordinal, key, uri, bytes, ..PlanRow::default() })
     };
     rows.into_iter().map(row).collect()
+}
+
+/// Where a file beside a shard lies, wherever that one does.
+fn beside(shard: &Path, kind: Sidecar, partition: usize, sha256: &str) -> PathBuf {
+    let folder = shard.parent().unwrap_or(shard);
+    let (dir, folders) = match folder.ends_with(TOKENS_FOLDER) {
+        true => (folder.parent().unwrap_or(folder).join(kind.folder()), None),
+        false => {
+            let dir = folder.parent().and_then(Path::parent).unwrap_or(folder);
+            (dir.join(kind.folder()), folder.file_name())
+        }
+    };
+    let folder = folders.map_or(dir.clone(), |below| dir.join(below));
+    folder.join(format!("part-{partition:05}-{}.parquet", &sha256[..16]))
 }
 
 /// Ordinal, key and uri of a shard's or failures' rows.

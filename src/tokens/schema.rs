@@ -26,6 +26,8 @@ pub(crate) const PLAN: &str = "plan.v1";
 pub(crate) const PLAN_OF_PARTS: &str = "plan.v2";
 /// Schema word of a `plan.parquet` whose images go into buckets.
 pub(crate) const PLAN_OF_BUCKETS: &str = "plan.v3";
+/// Schema word of a `plan.parquet` whose rows lie in files that it names.
+pub(crate) const PLAN_ROOT: &str = "plan.v4";
 /// Schema word of token shards.
 pub(crate) const TOKENS: &str = "tokens.v2";
 /// Schema word of the token shards of outputs that were begun without class names in their plans.
@@ -40,13 +42,18 @@ pub(crate) const CODEBOOK_OF_BITS: &str = "codebook.v2";
 pub(crate) const DATASET: &str = "dataset.v1";
 /// Schema word of the `dataset.json` of an output that images were appended to.
 pub(crate) const DATASET_OF_PLANS: &str = "dataset.v2";
+/// Schema word of the `dataset.json` of an output whose shards lie in folders.
+pub(crate) const DATASET_OF_PARTS: &str = "dataset.v3";
+/// Schema word of a part of that, which lists shards.
+pub(crate) const SHARDS: &str = "shards.v1";
 
 /// The published descriptions, by schema word.
 #[cfg(test)]
-pub(crate) const DESCRIPTIONS: [(&str, &str); 10] = [
+pub(crate) const DESCRIPTIONS: [(&str, &str); 13] = [
     (PLAN, include_str!("../../schemas/plan.v1.json")),
     (PLAN_OF_PARTS, include_str!("../../schemas/plan.v2.json")),
     (PLAN_OF_BUCKETS, include_str!("../../schemas/plan.v3.json")),
+    (PLAN_ROOT, include_str!("../../schemas/plan.v4.json")),
     (TOKENS, include_str!("../../schemas/tokens.v2.json")),
     (TOKENS_WITHOUT_IDS, include_str!("../../schemas/tokens.v1.json")),
     (FAILURES, include_str!("../../schemas/failures.v1.json")),
@@ -54,6 +61,8 @@ pub(crate) const DESCRIPTIONS: [(&str, &str); 10] = [
     (CODEBOOK_OF_BITS, include_str!("../../schemas/codebook.v2.json")),
     (DATASET, include_str!("../../schemas/dataset.v1.json")),
     (DATASET_OF_PLANS, include_str!("../../schemas/dataset.v2.json")),
+    (DATASET_OF_PARTS, include_str!("../../schemas/dataset.v3.json")),
+    (SHARDS, include_str!("../../schemas/shards.v1.json")),
 ];
 
 fn field(name: &str, kind: DataType) -> Field {
@@ -109,6 +118,11 @@ fn token_type(level: &LevelLayout) -> DataType {
         ..=0x1_0000 => DataType::UInt16,
         _ => DataType::UInt32,
     }
+}
+
+/// Columns of a `plan.parquet` whose rows lie in files that it names: a row a partition.
+pub(crate) fn plan_root() -> SchemaRef {
+    Arc::new(Schema::new(vec![field("rows", DataType::Int64)]))
 }
 
 /// The field inside the lists of tokens.

@@ -11,15 +11,16 @@ use parquet::file::metadata::KeyValue;
 use super::classes::Classes;
 use super::columns::{self, PendingRow};
 use super::commit::{self, Published, TempFile};
-use super::files::{FOLDERS, Sidecar, shard_path};
+use super::files::{FOLDERS, ShardFolders, Sidecar, within};
 use super::folder_lock::FolderLock;
 use super::identity::{Identity, Preprocessing};
 use super::level_layout::{LevelLayout, Scales};
 use super::plan::Plan;
 use super::rows::{FailureRow, Outcome, TokenRow};
 use super::stats::Statistics;
-use super::{cleanup, features, levels, schema};
+use super::{cleanup, features, folds, levels, schema};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::util::hex::{hex, sha256_hex};
 
 /// Rows and tokens converted to columns at a time: bounds what waits in memory as rows.
@@ -74,6 +75,9 @@ pub struct Receipt {
 /// Writes one partition. Dropped without [`PartitionWriter::close`], it leaves nothing.
 pub struct PartitionWriter {
     dir: PathBuf,
+    folders: ShardFolders,
+    /// Where what was folded of this partition with others lies: it goes before the partition changes.
+    fold: Option<PathBuf>,
     identity: Identity,
     /// Of the plan; None where its shards have no ids.
     classes: Option<Classes>,
@@ -108,10 +112,11 @@ impl PartitionWriter {
             CommitMode::New => Some(plan.lock_shared()?),
             CommitMode::Replace => None,
         };
+        let folders = plan.folders_of(partition);
         for folder in FOLDERS {
-            commit::create_folder(&dir.join(folder))?;
+            commit::create_folder(&within(&dir.join(folder), &folders.below(partition)))?;
         }
-        let path = shard_path(dir, partition);
+        let path = folders.shard(dir, partition);
         let entries = shard_entries(plan, partition, &ordinals);
         let classes = plan.classes_of(partition);
         let columns = schema_of(identity, classes, &entries);
@@ -128,6 +133,8 @@ impl PartitionWriter {
         let group_rows_max = (GROUP_TOKENS / tokens.max(1)).max(BATCH_ROWS);
         Ok(PartitionWriter {
             dir: dir.to_path_buf(),
+            folders,
+            fold: folds::path_with(plan, partition),
             identity: identity.clone(),
             classes: classes.cloned(),
             partition,
@@ -202,7 +209,7 @@ impl PartitionWriter {
             return Ok(());
         }
         let batch = columns::batch(&self.pending, &self.identity, word(self.classes.as_ref()))?;
-        let path = shard_path(&self.dir, self.partition);
+        let path = self.folders.shard(&self.dir, self.partition);
         self.writer.write(&batch).map_err(schema::parquet_error(&path))?;
         self.group_rows += self.pending.len();
         self.pending.clear();
@@ -228,7 +235,7 @@ impl PartitionWriter {
             )));
         }
         self.write_pending()?;
-        let shard = shard_path(&self.dir, self.partition);
+        let shard = self.folders.shard(&self.dir, self.partition);
         let [of_failures, of_codebook] = Sidecar::ALL.map(|kind| self.sidecar_entries(kind));
         let failures = columns::failures_file(&shard, &self.failures, of_failures)?;
         let codebook = self.statistics.encode(&shard, false, of_codebook)?;
@@ -244,9 +251,13 @@ impl PartitionWriter {
         let temp = schema::finish(self.writer, &shard)?;
         let sealed = temp.seal()?;
         let sha256 = hex(sealed.sha256);
-        let paths = Sidecar::ALL.map(|kind| kind.path(&self.dir, self.partition, &sha256));
+        let sidecar = |kind| self.folders.sidecar(&self.dir, kind, self.partition, &sha256);
+        let paths = Sidecar::ALL.map(sidecar);
         for (path, bytes) in paths.iter().zip([&failures, &codebook]) {
             commit::write_sidecar(path, bytes)?;
+        }
+        if let Some(fold) = self.fold.as_ref().filter(|_| may_change(self.mode, &shard)) {
+            folds::forget(fold)?;
         }
         let (partition, rows, written) = (self.partition, self.rows, self.written);
         let commit = match self.mode {
@@ -256,8 +267,9 @@ impl PartitionWriter {
             },
             CommitMode::Replace => {
                 sealed.replace()?;
-                cleanup::remove_sidecars(&self.dir, |kind, of, path| {
-                    of == partition && path != kind.path(&self.dir, partition, &sha256)
+                let below = self.folders.below(partition);
+                cleanup::remove_sidecars(&self.dir, &below, |kind, of, path| {
+                    of == partition && path != sidecar(kind)
                 })?;
                 Commit::Committed
             }
@@ -273,6 +285,12 @@ impl PartitionWriter {
             KeyValue::new("vqtok.partition".into(), self.partition.to_string()),
         ]
     }
+}
+
+/// Whether a partition may become another one than was folded with others. One that another worker has
+/// committed stays as it is.
+fn may_change(mode: CommitMode, shard: &Path) -> bool {
+    mode == CommitMode::Replace || !storage::exists(shard).unwrap_or(true)
 }
 
 /// The schema word of a shard.

@@ -8,7 +8,7 @@ use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
-use super::files::shard_path;
+use super::plan::Plan;
 use super::untrusted;
 use crate::error::{Error, Result};
 
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// A shard that can't be read.
-pub fn contents(dir: &Path, partition: usize) -> Result<BTreeMap<i64, [u8; 32]>> {
-    let path = shard_path(dir, partition);
+pub fn contents(plan: &Plan, partition: usize) -> Result<BTreeMap<i64, [u8; 32]>> {
+    let path = plan.shard_path(partition);
     read(&path).map_err(|reason| Error::damaged(&path, reason))
 }
 
@@ -54,9 +54,9 @@ mod tests {
     fn images_with_tokens_are_told_by_content() {
         let dir = tempfile::tempdir().unwrap();
         let plan = testing::plan(dir.path(), 25, 10);
-        assert!(contents(dir.path(), 1).unwrap_err().to_string().contains("part-00001.parquet"));
+        assert!(contents(&plan, 1).unwrap_err().to_string().contains("part-00001.parquet"));
         testing::write(&plan, 1);
-        let found = contents(dir.path(), 1).unwrap();
+        let found = contents(&plan, 1).unwrap();
         let written = (10_i64..20).filter(|ordinal| ordinal % 5 != 3);
         assert_eq!(found, written.map(|ordinal| (ordinal, [ordinal as u8; 32])).collect());
     }

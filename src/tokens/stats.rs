@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Arra
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 
-use super::finalize::LevelSummary;
+use super::dataset::LevelSummary;
 use super::identity::Identity;
 use super::level_layout::LevelLayout;
 use super::{schema, untrusted};
@@ -155,6 +155,11 @@ impl Statistics {
     /// Whether they are of bits; all levels are alike.
     fn of_bits(&self) -> bool {
         self.levels.iter().any(|level| level.layout.bits.is_some())
+    }
+
+    /// Tokens of all levels.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.levels.iter().map(|level| level.tokens() as u64).sum()
     }
 
     /// A `codebook.v1` file, or a `codebook.v2` of bits: of a partition only the codes that were used, of

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::files::{ShardFolders, Sidecar};
 use super::identity::tests::identity;
 use super::{
     CommitMode, FailureRow, Identity, LevelLayout, Outcome, PartitionWriter, Plan, PlanRow,
@@ -98,6 +99,16 @@ pub(crate) fn write(plan: &Plan, partition: usize) -> Receipt {
         writer.push(outcome).unwrap();
     }
     writer.close().unwrap()
+}
+
+/// Where the shard of a small output lies.
+pub(crate) fn shard_path(dir: &Path, partition: usize) -> PathBuf {
+    ShardFolders::default().shard(dir, partition)
+}
+
+/// Where a file beside it lies.
+pub(crate) fn sidecar(dir: &Path, kind: Sidecar, partition: usize, sha256: &str) -> PathBuf {
+    ShardFolders::default().sidecar(dir, kind, partition, sha256)
 }
 
 /// Every file of an output with its bytes.

@@ -20,6 +20,7 @@ pub(crate) mod parquet_guard;
 pub(crate) mod portable_fs;
 pub(crate) mod random;
 pub(crate) mod regular_file;
+pub(crate) mod scale;
 pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod text;

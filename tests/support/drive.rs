@@ -139,7 +139,7 @@ impl Output {
             let _ = file.row_count();
             file.collect::<Result<Vec<_>, _>>()
         });
-        let _ = contents(&self.dir, 1);
+        let _ = Plan::open(&self.dir).and_then(|plan| contents(&plan, 1));
         let _ = Plan::open(&self.dir).and_then(|plan| repair::with_failures(&plan));
         self.must_tell(bytes == self.shard);
         rows.is_ok()

@@ -103,7 +103,7 @@ pub fn write(plan: &Plan, partition: usize, mode: CommitMode) -> Result<Receipt>
 pub fn job(dir: &Path, images: i64, shard_rows: u64) -> Result<()> {
     let plan = plan(dir, images, shard_rows)?;
     for partition in 0..plan.partitions() {
-        if !vqtok::internals::tokens::committed(dir, partition) {
+        if !plan.has(partition) {
             write(&plan, partition, CommitMode::New)?;
         }
     }

@@ -47,6 +47,25 @@ def test_the_table_has_all_rows_in_order(dataset, output):
     assert dataset.columns[place + 1] == "label_id"
 
 
+def test_an_output_whose_shards_lie_in_folders_is_read(place, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("VQTOK_SCALE", "2:2")  # As if that many shards were very many.
+    out = tmp_path / "large"
+    vqtok.tokenize(place / "images", out=out, model=place / "model", shard_rows=7)
+    monkeypatch.delenv("VQTOK_SCALE")
+    large = vqtok.open(out)
+    assert large.info["schema"] == "dataset.v3" and large.finished
+    assert large.files[4] == str(out / "tokens" / "00002" / "part-00004.parquet")
+    assert large.table() == dataset.table()
+    assert large.failures().num_rows == 0
+    assert pq.read_table(out / "tokens")["key"] == large.table()["key"]
+    (out / "dataset.json").unlink()
+    (out / "tokens" / "00001" / "part-00002.parquet").unlink()
+    part = vqtok.open(out, partial=True)
+    assert len(part) == 30 - 7 and len(part.files) == 4
+    with pytest.raises(vqtok.NotUsable, match="4 of 5 shards"):
+        vqtok.open(out)
+
+
 def test_label_ids_are_places_among_the_classes(dataset):
     table = dataset.table(["label_id", "label"])
     assert table.column_names == ["label_id", "label"]

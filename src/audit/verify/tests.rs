@@ -42,7 +42,7 @@ fn mend(dir: &Path, report: &VerifyReport) {
     repair::clear(dir, &damage(report), &|_| Some(7)).unwrap();
     let plan = Plan::open(dir).unwrap();
     for partition in 0..plan.partitions() {
-        if !tokens::committed(dir, partition) {
+        if !plan.has(partition) {
             write(&plan, partition);
         }
     }

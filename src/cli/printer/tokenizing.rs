@@ -200,7 +200,7 @@ impl ProgressPrinter<'_> {
     fn differing(&self, partitions: &[u64]) {
         let Some(first) = partitions.first() else { return };
         let text = format!(
-            "made again, but not what dataset.json had: {}, the first tokens/part-{first:05}.parquet: \
+            "made again, but not what dataset.json had: {}, the first part-{first:05}.parquet: \
              an image of it, or what the model computes here, has changed since; `vqtok plan --diff` \
              tells images of another size and most other containers: restore them, remove the shard \
              and make it again to have what it was",

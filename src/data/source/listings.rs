@@ -15,7 +15,7 @@ use crate::storage;
 use crate::util::error_text;
 
 /// What a file was found to hold.
-pub(super) enum Held {
+pub(crate) enum Held {
     /// Images. `forward`: the file can only be read from its beginning on. `paths`: keys are paths,
     /// whose folders may be labels.
     Images { listing: Box<dyn Listing>, forward: bool, paths: bool },

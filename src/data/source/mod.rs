@@ -5,13 +5,13 @@ mod asked;
 pub(crate) mod container;
 pub(crate) mod fetch;
 pub(crate) mod file;
-mod file_kind;
+pub(crate) mod file_kind;
 pub(crate) mod hidden;
 pub(crate) mod image;
 mod json;
 pub(crate) mod labels;
 pub(crate) mod library;
-mod listings;
+pub(crate) mod listings;
 
 pub(crate) mod lists;
 mod names;

@@ -55,7 +55,17 @@ fn written(dir: &Path, has: impl Fn(&str) -> bool) -> Option<&'static str> {
 /// Whether an entry of such a folder hides nothing of a user's: a folder of vqtok's, or a file that
 /// is no picture by its name.
 fn belongs(name: &OsStr) -> bool {
-    const FOLDERS: [&str; 6] = ["tokens", "failures", "codebook", SAMPLES, "tensorboard", "state"];
+    const FOLDERS: [&str; 9] = [
+        "tokens",
+        "failures",
+        "codebook",
+        "plan",
+        "dataset",
+        "listed",
+        SAMPLES,
+        "tensorboard",
+        "state",
+    ];
     let file = Path::new(name).extension().is_some_and(|extension| {
         !extension.is_empty() && !sniff::is_image_extension(extension.as_bytes())
     });
@@ -94,7 +104,7 @@ fn is_plan(path: &Path) -> bool {
 }
 
 fn begins_as_dataset(path: &Path) -> bool {
-    let words: [&[u8]; 2] = [b"\"dataset.v1\"", b"\"dataset.v2\""];
+    let words: [&[u8]; 3] = [b"\"dataset.v1\"", b"\"dataset.v2\"", b"\"dataset.v3\""];
     storage::read_head(path, 256).is_ok_and(|start| words.iter().any(|word| contains(&start, word)))
 }
 

@@ -27,7 +27,12 @@ pub(crate) struct SourceStream {
     /// What is asked for beside images, and whether what stands beside files is looked at.
     asked: Asked,
     beside: bool,
+    /// Gives what was listed of files before.
+    before: Option<Before>,
 }
+
+/// Gives what was listed of a file before, so that it needn't be opened.
+pub(crate) type Before = Box<dyn FnMut(&SourceFile) -> Option<Held> + Send>;
 
 /// What a stream comes to.
 pub(crate) enum Found {
@@ -79,10 +84,29 @@ pub(crate) fn images(
         walk = walk.with_facts(fields.clone());
     }
     let (asked, inside) = (Asked::of(&fields), Skipped::default());
-    Ok(SourceStream { walk, fields, open: None, inside, asked, beside: facts })
+    Ok(SourceStream { walk, fields, open: None, inside, asked, beside: facts, before: None })
+}
+
+/// What a container or list holds.
+///
+/// # Errors
+/// One that can't be read.
+pub(crate) fn open(file: &SourceFile, fields: &Fields) -> Result<Held> {
+    match (file.kind, uri::to_path(&file.uri)) {
+        (FileKind::Container, Some(path)) => {
+            listings::of_container(&path, &file.uri, &file.key, fields)
+        }
+        (FileKind::List, Some(path)) => listings::of_list(&path, &file.key, fields),
+        _ => Ok(Held::Nothing("it is an image".into())),
+    }
 }
 
 impl SourceStream {
+    /// The same stream, which asks first what was listed before.
+    pub(crate) fn listed_before(self, before: Before) -> SourceStream {
+        SourceStream { before: Some(before), ..self }
+    }
+
     /// What was passed over so far; complete once the iterator has ended.
     pub(crate) fn skipped(&self) -> Skipped {
         let mut skipped = self.walk.skipped().clone();
@@ -141,20 +165,19 @@ impl SourceStream {
     /// Opens what a file holds; a file that is an image is that.
     fn enter(&mut self, file: SourceFile) -> Result<Option<Found>> {
         let found = (file.kind == FileKind::Container).then(|| Found::Container(file.clone()));
-        let SourceFile { key, uri, bytes, kind, facts } = file;
-        let (held, path) = match (kind, uri::to_path(&uri)) {
-            (FileKind::Container, Some(path)) => {
-                (listings::of_container(&path, &uri, &key, &self.fields)?, path)
+        let Some(path) = uri::to_path(&file.uri).filter(|_| file.kind != FileKind::Image) else {
+            let SourceFile { key, uri, bytes, facts, .. } = file;
+            if self.beside {
+                self.asked.seen(&facts, true);
             }
-            (FileKind::List, Some(path)) => (listings::of_list(&path, &key, &self.fields)?, path),
-            _ => {
-                if self.beside {
-                    self.asked.seen(&facts, true);
-                }
-                let image = SourceImage { key, uri, bytes, facts, ..SourceImage::default() };
-                return Ok(Some(Found::Image(image)));
-            }
+            let image = SourceImage { key, uri, bytes, facts, ..SourceImage::default() };
+            return Ok(Some(Found::Image(image)));
         };
+        let held = match self.before.as_mut().and_then(|before| before(&file)) {
+            Some(held) => held,
+            None => open(&file, &self.fields)?,
+        };
+        let key = file.key;
         match held {
             Held::Images { listing, forward, paths } => {
                 self.open = Some(Open { key, listing, forward, paths });

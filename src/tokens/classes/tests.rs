@@ -8,14 +8,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::audit::{Part, verify};
-use crate::tokens::files::shard_path;
 use crate::tokens::identity::tests::identity;
 use crate::tokens::plan::{About, Base, write as write_plan};
-use crate::tokens::testing::{CODES, outcome, tree};
+use crate::tokens::testing::{CODES, outcome, shard_path, tree};
 use crate::tokens::{
     CommitMode, Outcome, PartitionWriter, Plan, PlanRow, Today, TokenRow, contents, finalize,
     repair,
 };
+use crate::util::scale::Scale;
 
 fn collected(before: &Classes, labels: impl IntoIterator<Item = String>) -> Classes {
     let mut collector = ClassCollector::new(before);
@@ -85,10 +85,11 @@ fn plan(dir: &Path, classes: Option<&Classes>) -> Plan {
         listed_at: None,
         in_buckets: true,
         classes,
+        scale: Scale::current(),
     };
     let rows = (0..10).map(|ordinal| Ok(Today::Image(row(ordinal))));
-    let (sealed, _) = write_plan(&dir.join("plan.parquet"), about, rows).unwrap();
-    sealed.replace().unwrap();
+    let written = write_plan(&dir.join("plan.parquet"), about, rows).unwrap();
+    written.replace(dir, 0).unwrap();
     Plan::open(dir).unwrap()
 }
 
@@ -160,7 +161,8 @@ fn an_output_from_before_ids_goes_on_without() {
     assert!(batch.column_by_name("label_id").is_none() && features.is_empty());
     let digests = batch.column_by_name("content_sha256").unwrap().data_type();
     assert_eq!(digests, &DataType::FixedSizeBinary(32));
-    assert_eq!(contents(old.path(), 0).unwrap(), contents(new.path(), 0).unwrap());
+    let contents_of = |dir: &Path| contents(&Plan::open(dir).unwrap(), 0).unwrap();
+    assert_eq!(contents_of(old.path()), contents_of(new.path()));
     assert_eq!(finalize(old.path()).unwrap().classes, None);
     assert_eq!(problems(old.path()), Vec::<String>::new());
     // A lost plan comes back as what its shards are, by a repair or by the same run.

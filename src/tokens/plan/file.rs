@@ -2,6 +2,7 @@
 //! where its rows come from, what becomes of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
@@ -10,15 +11,16 @@ use super::broken::broken;
 use super::containers::{self, Container};
 use super::layout::Layout;
 use super::merged::Planned;
-use super::partitions::starts;
-use super::rows::rows_of;
+use super::pieces::Pieces;
+use super::root::{self, Named};
+use super::rows::BATCH_ROWS;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::tokens::classes::Classes;
-use crate::tokens::files::TOKENS_FOLDER;
+use crate::tokens::files::{ShardFolders, TOKENS_FOLDER};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
-use crate::tokens::untrusted;
+use crate::tokens::{schema, untrusted};
 use crate::util::text;
 
 /// As long as listing the inputs may take until a plan is in a store: containers that were written in
@@ -63,18 +65,21 @@ pub(in crate::tokens) fn number_of(path: &Path) -> Option<usize> {
     (number > 0 && name(number) == text).then_some(number)
 }
 
-/// A plan on disk. Holds its footer in memory, not its rows.
+/// A plan on disk. Holds in memory where its partitions lie, not its rows.
 pub(crate) struct PlanFile {
-    pub(super) path: PathBuf,
+    path: PathBuf,
     pub(super) identity: Identity,
     pub(super) digest: String,
     pub(super) layout: Layout,
     pub(super) base: Base,
-    /// Behind how many of its images each partition begins, and the number of all.
-    pub(super) starts: Vec<u64>,
+    /// The files that its rows lie in.
+    pub(super) pieces: Arc<Pieces>,
+    /// The same as its root names them; none where it is one file.
+    named: Vec<Named>,
+    /// How its shards lie.
+    folders: ShardFolders,
     /// Partitions that one worker takes: first and end of each run of them, its own first being 0.
     together: Vec<[usize; 2]>,
-    pub(super) metadata: ArrowReaderMetadata,
     /// Files that hold several images, in order.
     pub(super) containers: Vec<Container>,
     /// What was taken of these.
@@ -88,53 +93,61 @@ pub(crate) struct PlanFile {
 impl PlanFile {
     /// Opens the plan at `path`.
     pub(in crate::tokens) fn open(path: &Path, number: usize) -> Result<PlanFile> {
+        PlanFile::open_at(path, number, &[])
+    }
+
+    /// The same where the files that it names lie at other `places`.
+    pub(super) fn open_at(path: &Path, number: usize, places: &[PathBuf]) -> Result<PlanFile> {
         let broken = |reason: String| broken(path, &reason);
-        let file = match storage::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(match number {
-                    0 => no_plan(path.parent().unwrap_or(path)),
-                    _ => broken("it is missing among the plans of this output".into()),
-                });
-            }
-            file => Chunks(file.map_err(Error::io(path))?),
-        };
-        let metadata = untrusted::metadata(&file, "not a readable plan: ").map_err(broken)?;
-        let layout = Layout::of(metadata.schema().fields());
-        let layout = layout.ok_or_else(|| broken("its columns are not those of a plan".into()))?;
+        let metadata = metadata_of(path, number)?;
         let known = |key: &str| untrusted::entry(&metadata, key);
         let lacks = |key: &str| broken(format!("its metadata has no {key}"));
         let entry = |key: &str| known(key).map(str::to_owned).ok_or_else(|| lacks(key));
-        if entry("vqtok.schema")? != layout.word() {
-            return Err(broken(format!("not a {}", layout.word())));
-        }
+        let (layout, is_root) = layout_of(&metadata).map_err(broken)?;
         let identity: Identity = serde_json::from_str(&entry("vqtok.identity")?)
             .map_err(|e| broken(format!("its identity can't be read: {e}")))?;
         identity.check()?;
         let digest = entry("vqtok.plan_sha256")?;
         let base = base_of(&metadata, number).map_err(broken)?;
         let facts = storage::facts(path).map_err(Error::io(path))?;
-        let starts = starts(&metadata, identity.shard_rows, layout, facts.bytes).map_err(broken)?;
-        let rows = starts.last().copied().unwrap_or(0);
-        let behind = base.ordinal.checked_add(rows).filter(|&behind| i64::try_from(behind).is_ok());
+        let (named, pieces) = match is_root {
+            false => (Vec::new(), Pieces::one(path, &metadata, identity.shard_rows, layout)),
+            true => several(path, &metadata, &identity, layout, number, places).map_err(broken)?,
+        };
+        let pieces = pieces.map_err(broken)?;
+        let behind = base.ordinal.checked_add(pieces.count());
+        let behind = behind.filter(|&behind| i64::try_from(behind).is_ok());
         let behind = behind.ok_or_else(|| broken("its ordinals are out of range".into()))?;
         let containers = known("vqtok.containers").unwrap_or_default();
         let containers = containers::parse(containers, behind);
         let classes = known("vqtok.classes").map(Classes::parse);
         let together = known("vqtok.together").and_then(|text| serde_json::from_str(text).ok());
+        let folders = known("vqtok.shards_a_folder").map(ShardFolders::parse).transpose();
         Ok(PlanFile {
             path: path.to_path_buf(),
             identity,
             digest,
             layout,
             base,
-            starts,
+            pieces: Arc::new(pieces),
+            named,
+            folders: folders.map_err(broken)?.unwrap_or_default(),
             together: together.unwrap_or_default(),
             containers,
             taken: known("vqtok.taken").unwrap_or_default().to_string(),
             written: written(path, facts.written),
             classes: classes.transpose().map_err(broken)?,
-            metadata,
         })
+    }
+
+    /// How the shards of its partitions lie.
+    pub(in crate::tokens) fn folders(&self) -> ShardFolders {
+        self.folders
+    }
+
+    /// The files that its root names; none where it is one file.
+    pub(in crate::tokens) fn named(&self) -> &[Named] {
+        &self.named
     }
 
     /// The class names of its images and of those before, with their ids; None in a plan from before
@@ -145,12 +158,12 @@ impl PlanFile {
 
     /// Its images.
     pub(crate) fn rows(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.pieces.count()
     }
 
     /// Its partitions.
     pub(crate) fn partitions(&self) -> usize {
-        self.metadata.metadata().num_row_groups()
+        self.pieces.partitions()
     }
 
     /// The numbers of its partitions.
@@ -203,14 +216,15 @@ impl PlanFile {
     /// The ordinals of a partition of its own.
     pub(super) fn ordinals(&self, index: usize) -> std::ops::Range<i64> {
         let [start, end] = [index, index + 1]
-            .map(|at| (self.base.ordinal + self.starts[at - self.base.partition]) as i64);
+            .map(|at| (self.base.ordinal + self.pieces.starts()[at - self.base.partition]) as i64);
         start..end
     }
 
     /// The partition that holds an image of its own.
     pub(super) fn partition_of(&self, ordinal: u64) -> usize {
         let within = ordinal.saturating_sub(self.base.ordinal);
-        let behind = self.starts.partition_point(|&start| start <= within).saturating_sub(1);
+        let starts = self.pieces.starts();
+        let behind = starts.partition_point(|&start| start <= within).saturating_sub(1);
         self.base.partition + behind
     }
 
@@ -225,8 +239,7 @@ impl PlanFile {
     pub(in crate::tokens) fn partition(&self, index: usize) -> Result<Vec<PlanRow>> {
         let range = self.ordinals(index);
         let own = index - self.base.partition;
-        let rows =
-            rows_of(&self.path, &self.metadata, Some(own..own + 1))?.collect::<Result<Vec<_>>>()?;
+        let rows = self.pieces.rows(own..own + 1, BATCH_ROWS)?.collect::<Result<Vec<_>>>()?;
         let expected = range.clone().eq(rows.iter().map(|row| row.ordinal));
         if !expected {
             return Err(Error::corrupt(
@@ -239,14 +252,67 @@ impl PlanFile {
 
     /// All rows in the order of the inputs: a plan of buckets has another one.
     pub(super) fn listed_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
-        let PlanFile { path, metadata, starts, base, layout, .. } = self;
-        Ok(Planned::of(path, metadata, starts, base.ordinal, *layout)?.rows())
+        Ok(Planned::of(&self.pieces, self.base.ordinal, self.layout)?.rows())
     }
 
     /// All rows, streaming.
     pub(crate) fn all_rows(&self) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
-        rows_of(&self.path, &self.metadata, None)
+        self.pieces.rows(0..self.partitions(), BATCH_ROWS)
     }
+}
+
+/// The footer of the plan at `path`.
+fn metadata_of(path: &Path, number: usize) -> Result<ArrowReaderMetadata> {
+    let broken = |reason: String| broken(path, &reason);
+    let file = match storage::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(match number {
+                0 => no_plan(path.parent().unwrap_or(path)),
+                _ => broken("it is missing among the plans of this output".into()),
+            });
+        }
+        file => Chunks(file.map_err(Error::io(path))?),
+    };
+    untrusted::metadata(&file, "not a readable plan: ").map_err(broken)
+}
+
+/// The layout of a plan's rows, and whether they lie in files that it names.
+fn layout_of(metadata: &ArrowReaderMetadata) -> Result<(Layout, bool), String> {
+    let word =
+        untrusted::entry(metadata, "vqtok.schema").ok_or("its metadata has no vqtok.schema")?;
+    if word == schema::PLAN_ROOT {
+        let rows = untrusted::entry(metadata, "vqtok.rows_schema").and_then(Layout::of_word);
+        let layout = rows.ok_or("its metadata doesn't say what its files are")?;
+        return Ok((layout, true));
+    }
+    let layout = Layout::of(metadata.schema().fields());
+    let layout = layout.ok_or("its columns are not those of a plan")?;
+    match word == layout.word() {
+        true => Ok((layout, false)),
+        false => Err(format!("not a {}", layout.word())),
+    }
+}
+
+/// The files of a plan whose root is at `path`.
+fn several(
+    path: &Path,
+    metadata: &ArrowReaderMetadata,
+    identity: &Identity,
+    layout: Layout,
+    number: usize,
+    places: &[PathBuf],
+) -> Result<(Vec<Named>, Result<Pieces, String>), String> {
+    let list = untrusted::entry(metadata, "vqtok.files").unwrap_or_default();
+    let (named, mut pieces) = root::pieces(list, path.parent().unwrap_or(path), number)?;
+    for (piece, place) in pieces.iter_mut().zip(places) {
+        piece.path.clone_from(place);
+    }
+    let starts = root::starts(path, identity.shard_rows)?;
+    let partitions: usize = named.iter().map(|file| file.partitions).sum();
+    if partitions + 1 != starts.len() {
+        return Err(format!("its files have {partitions} partitions of {}", starts.len() - 1));
+    }
+    Ok((named, Ok(Pieces::several(layout, pieces, starts))))
 }
 
 /// When a plan's input was listed, by the time when its file was written. A store says when it was

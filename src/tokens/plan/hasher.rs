@@ -50,8 +50,8 @@ impl PlanHasher {
     }
 
     /// The digest, in hex.
-    pub(super) fn finish(self) -> String {
-        hex(self.digest.finalize())
+    pub(super) fn finish(&self) -> String {
+        hex(self.digest.clone().finalize())
     }
 
     fn text(&mut self, text: &str) {

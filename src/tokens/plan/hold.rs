@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::compare::Comparison;
 use super::containers::{Today, up_to_an_image};
-use super::file::{Base, FILE, PlanFile};
+use super::file::{Base, FILE};
 use super::merged::Planned;
 use super::plans::Plan;
 use super::write::{About, write};
@@ -89,15 +89,15 @@ impl Plan {
             listed_at: None,
             in_buckets: true,
             classes: (!occupied::without_ids(dir)?).then_some(&none),
+            scale: occupied::scale(dir, 0)?,
         };
-        let (sealed, digest) = write(&path, about, items)?;
-        let temp = sealed.path().to_path_buf();
-        let ours = PlanFile::open(&temp, 0)?;
+        let written = write(&path, about, items)?;
+        let (ours, digest) = (written.open(0)?, written.digest.clone());
         duplicate_keys::check(ours.rows(), || ours.all_rows())?;
         if !there()? {
             occupied::check(dir, &digest)?;
         }
-        match sealed.publish_keeping()? {
+        match written.publish(dir, 0)? {
             (Published::Created, _) => Ok(Held::Same(Plan::open(dir)?)),
             (Published::Exists, _kept) => {
                 // Another job was faster; ours must be the same.
@@ -120,8 +120,7 @@ impl Plan {
     ) -> Result<Held> {
         self.must_be_of(identity)?;
         let file = &self.files[0];
-        let planned =
-            Planned::of(&file.path, &file.metadata, &file.starts, file.base.ordinal, file.layout)?;
+        let planned = Planned::of(&file.pieces, file.base.ordinal, file.layout)?;
         let mut comparison = Comparison::new(planned, file.layout);
         for item in items {
             let difference = match item? {

@@ -22,6 +22,12 @@ impl Layout {
         layouts.into_iter().find(|layout| layout.columns().fields() == columns)
     }
 
+    /// That with this schema word.
+    pub(super) fn of_word(word: &str) -> Option<Layout> {
+        let layouts = [Layout::Files, Layout::Parts, Layout::Buckets];
+        layouts.into_iter().find(|layout| layout.word() == word)
+    }
+
     /// Its schema word.
     pub(super) fn word(self) -> &'static str {
         match self {

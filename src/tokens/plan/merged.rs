@@ -4,14 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::file::statistics::Statistics;
+use std::sync::Arc;
 
 use super::broken::broken;
 use super::layout::Layout;
-use super::rows::{POSITION, PlannedRows, rows_in_batches};
+use super::pieces::Pieces;
+use super::rows::PlannedRows;
 use crate::error::{Error, Result};
 use crate::tokens::rows::PlanRow;
 
@@ -33,17 +31,11 @@ impl Planned {
     ///
     /// # Errors
     /// A plan of buckets whose partitions don't say which images they hold.
-    pub(super) fn of(
-        path: &Path,
-        metadata: &ArrowReaderMetadata,
-        starts: &[u64],
-        first: u64,
-        layout: Layout,
-    ) -> Result<Planned> {
+    pub(super) fn of(pieces: &Arc<Pieces>, first: u64, layout: Layout) -> Result<Planned> {
         if layout != Layout::Buckets {
-            return Ok(Planned::Same(PlannedRows::new(path, metadata, starts)));
+            return Ok(Planned::Same(PlannedRows::new(Arc::clone(pieces))));
         }
-        Merged::new(path, metadata, starts, first).map(Planned::Merged)
+        Merged::new(Arc::clone(pieces), first).map(Planned::Merged)
     }
 
     /// All of them.
@@ -81,8 +73,7 @@ impl Planned {
 
 /// The rows of a plan of buckets by their positions.
 pub(super) struct Merged {
-    path: PathBuf,
-    metadata: ArrowReaderMetadata,
+    pieces: Arc<Pieces>,
     count: u64,
     /// The position behind the last one.
     end: u64,
@@ -106,20 +97,12 @@ struct Ways {
 }
 
 impl Merged {
-    fn new(
-        path: &Path,
-        metadata: &ArrowReaderMetadata,
-        starts: &[u64],
-        first: u64,
-    ) -> Result<Merged> {
-        let broken = |reason: &str| broken(path, reason);
+    fn new(pieces: Arc<Pieces>, first: u64) -> Result<Merged> {
+        let broken = |reason: &str| broken(pieces.path(), reason);
         let (mut firsts, mut runs) = (Vec::new(), Vec::<Range<usize>>::new());
         let mut last = i64::MAX;
-        for (partition, group) in metadata.metadata().row_groups().iter().enumerate() {
-            let Some(Statistics::Int64(facts)) = group.column(POSITION).statistics() else {
-                return Err(broken("its partitions don't say which images they hold"));
-            };
-            let (Some(&first), Some(&end)) = (facts.min_opt(), facts.max_opt()) else {
+        for partition in 0..pieces.partitions() {
+            let Some([first, end]) = pieces.positions(partition)? else {
                 return Err(broken("its partitions don't say which images they hold"));
             };
             match runs.last_mut() {
@@ -132,17 +115,9 @@ impl Merged {
         if runs.len() > RUNS_MAX {
             return Err(broken("its images aren't sorted by buckets"));
         }
-        let count = starts.last().copied().unwrap_or(0);
-        Ok(Merged {
-            path: path.to_path_buf(),
-            metadata: metadata.clone(),
-            count,
-            end: first.saturating_add(count),
-            firsts,
-            runs,
-            position: first,
-            ways: None,
-        })
+        let count = pieces.count();
+        let end = first.saturating_add(count);
+        Ok(Merged { pieces, count, end, firsts, runs, position: first, ways: None })
     }
 
     fn next(&mut self) -> Result<Option<PlanRow>> {
@@ -156,7 +131,7 @@ impl Merged {
         let row = ways.next()?;
         if row.as_ref().map(PlanRow::position) != Some(self.position as i64) {
             let reason = format!("it has no image {}, or two of them", self.position);
-            return Err(Error::corrupt(&self.path, reason));
+            return Err(Error::corrupt(self.pieces.path(), reason));
         }
         self.ways = Some(ways);
         self.position += 1;
@@ -174,8 +149,7 @@ impl Merged {
         for run in &self.runs {
             let before = self.firsts[run.clone()].partition_point(|&first| first <= position);
             let begin = run.start + before.saturating_sub(1);
-            let groups = Some(begin..run.end);
-            let rows = rows_in_batches(&self.path, &self.metadata, groups, BATCH_ROWS)?;
+            let rows = self.pieces.rows(begin..run.end, BATCH_ROWS)?;
             let passed =
                 move |row: &Result<PlanRow>| row.as_ref().is_ok_and(|r| r.position() < position);
             ways.rows.push(Box::new(rows.skip_while(passed)));

@@ -17,7 +17,7 @@ use crate::tokens::moved::Moved;
 use crate::tokens::rows::PlanRow;
 
 /// The plans of an output on disk, one behind the other: one, unless images were appended. Holds
-/// their footers in memory, not their rows.
+/// in memory where their partitions lie, not their rows.
 pub struct Plan {
     pub(super) dir: PathBuf,
     /// At least one.
@@ -90,7 +90,7 @@ impl Plan {
     }
 
     /// The plan that a partition is of; the last one where it is of none.
-    fn of(&self, partition: usize) -> &PlanFile {
+    pub(super) fn of(&self, partition: usize) -> &PlanFile {
         let behind = self.files.partition_point(|file| file.base.partition <= partition);
         &self.files[behind.saturating_sub(1)]
     }

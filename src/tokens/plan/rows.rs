@@ -1,7 +1,7 @@
 //! Owns reading the rows of `plan.parquet`.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -9,6 +9,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
+use super::pieces::Pieces;
 use crate::error::{Error, Result};
 use crate::storage::{self, Chunks};
 use crate::tokens::rows::{Bucket, PlanRow};
@@ -18,30 +19,20 @@ use crate::util::parquet_errors::{reading, told};
 /// The column of positions in a `plan.v3`.
 pub(super) const POSITION: usize = 11;
 
-/// The rows of some partitions or of all, streaming. The file is opened again: a `File`'s clones
-/// share their position, so that two threads could not read at once.
+/// Rows that are decoded at a time.
+pub(super) const BATCH_ROWS: usize = 4096;
+
+/// The rows of the partitions that `metadata` has, streaming, so many decoded at a time. The file is
+/// opened again: a `File`'s clones share their position, so that two threads could not read at once.
 pub(super) fn rows_of(
     path: &Path,
-    metadata: &ArrowReaderMetadata,
-    groups: Option<Range<usize>>,
-) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
-    rows_in_batches(path, metadata, groups, 4096)
-}
-
-/// The same, so many decoded at a time.
-pub(super) fn rows_in_batches(
-    path: &Path,
-    metadata: &ArrowReaderMetadata,
-    groups: Option<Range<usize>>,
+    metadata: ArrowReaderMetadata,
     batch: usize,
 ) -> Result<impl Iterator<Item = Result<PlanRow>> + use<>> {
     let path = path.to_path_buf();
     let file = Chunks(storage::open(&path).map_err(Error::io(&path))?);
-    let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
-        .with_batch_size(batch);
-    if let Some(groups) = groups {
-        builder = builder.with_row_groups(groups.collect());
-    }
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata).with_batch_size(batch);
     let broken = move |reason: String| super::broken::broken(&path, &reason);
     let mut reader: ParquetRecordBatchReader =
         reading(|| builder.build().map_err(told)).map_err(&broken)?;
@@ -64,10 +55,7 @@ pub(super) fn rows_in_batches(
 /// The rows of a plan in order, of which stretches may be skipped; only the partitions that are
 /// needed are read.
 pub(super) struct PlannedRows {
-    path: PathBuf,
-    metadata: ArrowReaderMetadata,
-    /// The ordinal at which each partition begins, and the number of images behind them.
-    starts: Vec<u64>,
+    pieces: Arc<Pieces>,
     /// The next row.
     ordinal: u64,
     /// From there on; None before the first row and after a skip.
@@ -76,14 +64,13 @@ pub(super) struct PlannedRows {
 
 impl PlannedRows {
     /// From the first row on.
-    pub(super) fn new(path: &Path, metadata: &ArrowReaderMetadata, starts: &[u64]) -> PlannedRows {
-        let (path, metadata, starts) = (path.to_path_buf(), metadata.clone(), starts.to_vec());
-        PlannedRows { path, metadata, starts, ordinal: 0, rows: None }
+    pub(super) fn new(pieces: Arc<Pieces>) -> PlannedRows {
+        PlannedRows { pieces, ordinal: 0, rows: None }
     }
 
     /// How many the plan has.
     pub(super) fn count(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.pieces.count()
     }
 
     /// The next row; None at the end.
@@ -97,9 +84,10 @@ impl PlannedRows {
         let rows = match &mut self.rows {
             Some(rows) => rows,
             None => {
-                let at = self.starts.partition_point(|&start| start <= self.ordinal) - 1;
-                let rows = rows_of(&self.path, &self.metadata, Some(at..self.starts.len() - 1))?;
-                let before = (self.ordinal - self.starts[at]) as usize;
+                let starts = self.pieces.starts();
+                let at = starts.partition_point(|&start| start <= self.ordinal) - 1;
+                let before = (self.ordinal - starts[at]) as usize;
+                let rows = self.pieces.rows(at..self.pieces.partitions(), BATCH_ROWS)?;
                 self.rows.insert(Box::new(rows.skip(before)))
             }
         };

@@ -1,27 +1,28 @@
-//! Owns writing `plan.parquet`.
+//! Owns writing `plan.parquet`, and the files that it names where it has more partitions than one holds.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 
+use super::columns::columns_of;
 use super::containers::{Recorder, Today};
 use super::file::Base;
 use super::hasher::PlanHasher;
 use super::layout::Layout;
-use super::rows::rows_of;
+use super::root::{self, Named};
 use super::spool::Spool;
+use super::written::{WholePieces, Written};
 use crate::error::{Error, Result};
-use crate::storage::{self, Chunks};
 use crate::tokens::classes::{ClassCollector, Classes};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
-use crate::tokens::rows::{Bucket, PlanRow};
-use crate::tokens::{schema, untrusted};
+use crate::tokens::rows::PlanRow;
+use crate::tokens::schema;
 use crate::util::label_level::LabelLevel;
+use crate::util::scale::Scale;
 use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
@@ -48,6 +49,8 @@ pub(in crate::tokens) struct About<'a> {
     /// The class names of the plans before, to which it adds its own; None where its shards have no ids
     /// of them.
     pub(in crate::tokens) classes: Option<&'a Classes>,
+    /// How many partitions lie together.
+    pub(in crate::tokens) scale: Scale,
 }
 
 /// A plan on its way into a temporary file.
@@ -65,7 +68,10 @@ struct PlanWriter<'a> {
     group_bytes: usize,
     /// For each file that is read forward, the partitions that it has: first and end.
     together: Vec<[usize; 2]>,
-    groups: usize,
+    /// Images of each partition so far.
+    groups: Vec<u64>,
+    /// Files that have all the partitions they hold.
+    whole: WholePieces,
     containers: Recorder,
     /// When listing the input began.
     listed_at: Option<SystemTime>,
@@ -74,36 +80,22 @@ struct PlanWriter<'a> {
 impl<'a> PlanWriter<'a> {
     fn create(path: &'a Path, about: About<'a>, layout: Layout) -> Result<PlanWriter<'a>> {
         let About { identity, base, .. } = about;
-        let mut entries = vec![
-            KeyValue::new("vqtok.schema".into(), layout.word().to_string()),
-            KeyValue::new("vqtok.identity".into(), identity.canonical()),
-        ];
-        if base.number > 0 {
-            entries.extend([
-                KeyValue::new("vqtok.after".into(), base.after.clone()),
-                KeyValue::new("vqtok.first_ordinal".into(), base.ordinal.to_string()),
-                KeyValue::new("vqtok.first_partition".into(), base.partition.to_string()),
-            ]);
-        }
         let temp = TempFile::create(path)?;
         let begun = temp.modified().and_then(|time| time.checked_sub(TIME_STEP));
-        let columns = schema::with_entries(layout.columns(), &entries);
-        let properties = schema::properties(Some(entries), None);
-        let writer = ArrowWriter::try_new(temp, columns, Some(properties))
-            .map_err(schema::parquet_error(path))?;
         Ok(PlanWriter {
             path,
             about,
             layout,
             labels: LabelLevel::recorded(identity.label_level.as_deref())?,
             classes: about.classes.map(ClassCollector::new),
-            writer,
+            writer: rows_writer(temp, path, about, layout)?,
             hasher: PlanHasher::new(identity, base, layout),
             next: base.ordinal as i64,
             group: Vec::new(),
             group_bytes: 0,
             together: Vec::new(),
-            groups: 0,
+            groups: Vec::new(),
+            whole: WholePieces::default(),
             containers: Recorder::default(),
             listed_at: about.listed_at.or(begun),
         })
@@ -152,19 +144,26 @@ impl<'a> PlanWriter<'a> {
         if self.group.is_empty() {
             return Ok(());
         }
+        if self.groups.len() - self.whole.partitions == self.about.scale.together {
+            let next =
+                rows_writer(TempFile::create(self.path)?, self.path, self.about, self.layout)?;
+            let whole = std::mem::replace(&mut self.writer, next);
+            self.whole.push(whole, self.path, self.groups.len())?;
+        }
         let columns = columns_of(&self.group, self.layout);
         let write = || -> parquet::errors::Result<()> {
             self.writer.write(&RecordBatch::try_new(self.layout.columns(), columns)?)?;
             self.writer.flush()
         };
         write().map_err(schema::parquet_error(self.path))?;
+        self.groups.push(self.group.len() as u64);
         self.group.clear();
         self.group_bytes = 0;
-        self.groups += 1;
+        let groups = self.groups.len();
         if continued {
             match self.together.last_mut() {
-                Some([_, end]) if *end == self.groups => *end += 1,
-                _ => self.together.push([self.groups - 1, self.groups + 1]),
+                Some([_, end]) if *end == groups => *end += 1,
+                _ => self.together.push([groups - 1, groups + 1]),
             }
         }
         Ok(())
@@ -172,30 +171,52 @@ impl<'a> PlanWriter<'a> {
 
     /// Ends the plan, whose time of writing becomes that of its listing: what is written to later
     /// may have changed.
-    fn finish(mut self) -> Result<(Sealed, String)> {
+    fn finish(mut self) -> Result<Written> {
         self.write_group(false)?;
         let digest = self.hasher.finish();
-        let mut entry = |key: &str, value: String| {
-            self.writer.append_key_value_metadata(KeyValue::new(key.into(), value));
-        };
+        let entries = self.last_entries(&digest);
+        let (path, listed_at) = (self.path, self.listed_at);
+        if self.whole.pieces.is_empty() {
+            let mut writer = self.writer;
+            entries.into_iter().for_each(|entry| writer.append_key_value_metadata(entry));
+            let root = sealed_as_of(schema::finish(writer, path)?, listed_at)?;
+            return Ok(Written { root, pieces: Vec::new(), digest });
+        }
+        self.whole.push(self.writer, path, self.groups.len())?;
+        let pieces = self.whole.pieces;
+        let named: Vec<&Named> = pieces.iter().map(|(named, _)| named).collect();
+        let mut first = first_entries(self.about, schema::PLAN_ROOT);
+        first.extend([
+            KeyValue::new("vqtok.rows_schema".into(), self.layout.word().to_string()),
+            KeyValue::new("vqtok.files".into(), serde_json::json!(named).to_string()),
+        ]);
+        first.extend(entries);
+        let root = sealed_as_of(root::write(path, &self.groups, first)?, listed_at)?;
+        Ok(Written { root, pieces, digest })
+    }
+
+    /// What is known of the plan once all its rows are.
+    fn last_entries(&mut self, digest: &str) -> Vec<KeyValue> {
+        let mut entries = Vec::new();
+        let mut entry = |key: &str, value: String| entries.push(KeyValue::new(key.into(), value));
         // Whoever looks for a plan looks at its end: the longest entry comes first.
-        if let Some(containers) = self.containers.finish() {
+        if let Some(containers) = std::mem::take(&mut self.containers).finish() {
             entry("vqtok.containers", containers);
             entry("vqtok.taken", self.about.taken.to_string());
         }
-        if let Some(classes) = self.classes {
+        if let Some(classes) = self.classes.take() {
             entry("vqtok.classes", classes.finish().text());
         }
-        entry("vqtok.plan_sha256", digest.clone());
+        entry("vqtok.plan_sha256", digest.to_string());
         if !self.together.is_empty() {
             let together = serde_json::json!(self.together).to_string();
             entry("vqtok.together", together);
         }
-        let temp = schema::finish(self.writer, self.path)?;
-        if let Some(time) = self.listed_at {
-            temp.set_modified(time);
+        let Scale { together, a_folder } = self.about.scale;
+        if self.about.base.partition + self.groups.len() > together {
+            entry("vqtok.shards_a_folder", a_folder.to_string());
         }
-        Ok((temp.seal()?, digest))
+        entries
     }
 
     /// The same rows in the layout that has columns for more.
@@ -208,23 +229,59 @@ impl<'a> PlanWriter<'a> {
         if self.next == self.about.base.ordinal as i64 {
             return Ok(PlanWriter { containers, ..wider });
         }
-        let (sealed, _) = self.finish()?;
-        let file = Chunks(storage::open(sealed.path()).map_err(Error::io(sealed.path()))?);
-        let metadata = untrusted::metadata(&file, "").map_err(|r| Error::corrupt(path, r))?;
-        for row in rows_of(sealed.path(), &metadata, None)? {
+        let number = self.about.base.number;
+        let narrow = self.finish()?;
+        for row in narrow.open(number)?.all_rows()? {
             wider.push(row?)?;
         }
         Ok(PlanWriter { containers, ..wider })
     }
 }
 
-/// Streams what is found into a sealed temporary file, and gives the digest. Where every image is a
+/// Begins a file of rows.
+fn rows_writer(
+    temp: TempFile,
+    path: &Path,
+    about: About<'_>,
+    layout: Layout,
+) -> Result<ArrowWriter<TempFile>> {
+    let entries = first_entries(about, layout.word());
+    let columns = schema::with_entries(layout.columns(), &entries);
+    let properties = schema::properties(Some(entries), None);
+    ArrowWriter::try_new(temp, columns, Some(properties)).map_err(schema::parquet_error(path))
+}
+
+/// What is known of a plan before its rows are.
+fn first_entries(About { identity, base, .. }: About<'_>, word: &str) -> Vec<KeyValue> {
+    let mut entries = vec![
+        KeyValue::new("vqtok.schema".into(), word.to_string()),
+        KeyValue::new("vqtok.identity".into(), identity.canonical()),
+    ];
+    if base.number > 0 {
+        entries.extend([
+            KeyValue::new("vqtok.after".into(), base.after.clone()),
+            KeyValue::new("vqtok.first_ordinal".into(), base.ordinal.to_string()),
+            KeyValue::new("vqtok.first_partition".into(), base.partition.to_string()),
+        ]);
+    }
+    entries
+}
+
+/// Makes a file durable that says what was seen at a time.
+fn sealed_as_of(temp: TempFile, listed_at: Option<SystemTime>) -> Result<Sealed> {
+    if let Some(time) = listed_at {
+        temp.set_modified(time);
+    }
+    temp.seal()
+}
+
+/// Streams what is found into sealed temporary files. Where every image is a
 /// file the plan is a `plan.v1`, as it always was.
 pub(in crate::tokens) fn write(
     path: &Path,
     about: About<'_>,
     items: impl Iterator<Item = Result<Today>>,
-) -> Result<(Sealed, String)> {
+) -> Result<Written> {
     if let Some(buckets) = about.identity.buckets()?.filter(|_| about.in_buckets) {
         return write_by_buckets(path, about, items, &buckets);
     }
@@ -257,7 +314,7 @@ fn write_by_buckets(
     about: About<'_>,
     items: impl Iterator<Item = Result<Today>>,
     buckets: &[(u32, u32)],
-) -> Result<(Sealed, String)> {
+) -> Result<Written> {
     let mut plan = PlanWriter::create(path, about, Layout::Buckets)?;
     let mut spool = Spool::new(buckets)?;
     for item in items {
@@ -297,39 +354,4 @@ fn bytes_of(row: &PlanRow) -> Option<usize> {
         && row.bytes >= 0
         && row.offset.is_none_or(|offset| offset >= 0);
     fits.then(|| names.iter().chain(&facts).flatten().map(|text| text.len()).sum())
-}
-
-fn columns_of(rows: &[PlanRow], layout: Layout) -> Vec<ArrayRef> {
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.ordinal))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.key))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.uri))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.bytes))),
-    ];
-    if layout != Layout::Files {
-        let text = |get: fn(&PlanRow) -> Option<&String>| -> ArrayRef {
-            Arc::new(StringArray::from_iter(rows.iter().map(get)))
-        };
-        columns.extend([
-            text(|r| r.member.as_ref()),
-            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.offset))),
-            text(|r| r.label.as_ref()),
-            text(|r| r.caption.as_ref()),
-            text(|r| r.meta_json.as_ref()),
-            text(|r| r.fault.as_ref()),
-            Arc::new(BooleanArray::from_iter(rows.iter().map(|r| Some(r.forward)))),
-        ]);
-    }
-    if layout == Layout::Buckets {
-        let bucket = |row: &PlanRow| row.bucket.unwrap_or_default();
-        let side = |get: fn(Bucket) -> u32| -> ArrayRef {
-            Arc::new(Int32Array::from_iter_values(rows.iter().map(|r| get(bucket(r)) as i32)))
-        };
-        columns.extend([
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| bucket(r).position))) as _,
-            side(|bucket| bucket.width),
-            side(|bucket| bucket.height),
-        ]);
-    }
-    columns
 }

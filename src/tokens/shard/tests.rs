@@ -1,6 +1,6 @@
 //! Tests of partitions: accounting, order, commits, races, byte identity, the merge.
 
-use crate::tokens::files::{committed, partition_of};
+use crate::tokens::files::partition_of;
 use std::fs;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -12,7 +12,9 @@ use super::*;
 use crate::tokens::TokenGrid;
 use crate::tokens::finalize::{self, finalize};
 use crate::tokens::identity::tests::identity;
-use crate::tokens::testing::{deep_identity, outcome, plan, plan_with, token_row, tree, write};
+use crate::tokens::testing::{
+    deep_identity, outcome, plan, plan_with, shard_path, sidecar, token_row, tree, write,
+};
 
 fn read(path: &Path) -> (RecordBatch, Vec<(String, String)>) {
     let file = fs::File::open(path).unwrap();
@@ -53,9 +55,9 @@ fn a_partition_holds_what_was_pushed() {
     assert_eq!(entry("vqtok.planned"), "10");
     assert_eq!(entry("vqtok.grid"), "2x3");
     assert!(entries.iter().any(|(k, _)| k == "ARROW:schema"));
-    let (failures, _) = read(&Sidecar::Failures.path(dir.path(), 0, &receipt.sha256));
+    let (failures, _) = read(&sidecar(dir.path(), Sidecar::Failures, 0, &receipt.sha256));
     assert_eq!(failures.num_rows(), 2);
-    let (codebook, _) = read(&Sidecar::Codebook.path(dir.path(), 0, &receipt.sha256));
+    let (codebook, _) = read(&sidecar(dir.path(), Sidecar::Codebook, 0, &receipt.sha256));
     let counts = codebook.column(2).as_primitive::<Int64Type>();
     assert_eq!(counts.values().iter().sum::<i64>(), 48);
     let sums = codebook.column(3).as_primitive::<Float64Type>();
@@ -102,7 +104,7 @@ fn ordinals_have_no_holes_and_close_counts() {
     assert!(writer.push(outcome(0)).is_err(), "doubled");
     let error = writer.close().unwrap_err().to_string();
     assert!(error.contains("10 images planned, 1 written, 0 failed"), "{error}");
-    assert!(!committed(dir.path(), 0));
+    assert!(!plan.has(0));
     assert!(commit::list(&dir.path().join("tokens")).unwrap().is_empty());
 }
 
@@ -265,7 +267,7 @@ fn replacing_a_partition_swaps_it_whole() {
     assert_ne!(old.sha256, new.sha256);
     assert_eq!(finalize(dir.path()).unwrap_err().exit_code(), 75, "the retry still has the lock");
     drop(lock);
-    assert!(!Sidecar::Failures.path(dir.path(), 0, &old.sha256).exists());
+    assert!(!sidecar(dir.path(), Sidecar::Failures, 0, &old.sha256).exists());
     assert_eq!(finalize(dir.path()).unwrap().totals.failed, 0);
     assert_eq!(tree(dir.path()).len(), 6);
 }
@@ -283,7 +285,7 @@ fn finalize_wants_everything_and_says_what_is_wrong() {
     // Litter of dead workers goes.
     fs::write(dir.path().join("codebook/part-00001-0123456789abcdef.parquet"), b"x").unwrap();
     fs::write(dir.path().join("tokens/.part-00001.parquet.1-1.tmp"), b"x").unwrap();
-    let failures = Sidecar::Failures.path(dir.path(), 2, &receipt.sha256);
+    let failures = sidecar(dir.path(), Sidecar::Failures, 2, &receipt.sha256);
     let good = fs::read(&failures).unwrap();
     fs::write(&failures, b"x").unwrap();
     let error = finalize(dir.path()).unwrap_err().to_string();
@@ -332,13 +334,14 @@ fn conforms_where_appended() {
     write(&plan(dir.path(), 5, 10), 0);
     let mut summary = finalize(dir.path()).unwrap();
     let first = &summary.plan;
-    summary.appended.push(finalize::AppendedSummary {
+    summary.appended.push(crate::tokens::dataset::AppendedSummary {
         digest: first.digest.clone(),
         rows: 5,
         partitions: 1,
         first_ordinal: 5,
         first_partition: 1,
         file: first.file.clone(),
+        shards_a_folder: None,
     });
     summary.schema = schema::DATASET_OF_PLANS.to_string();
     let value: serde_json::Value = serde_json::from_str(&finalize::render(&summary)).unwrap();

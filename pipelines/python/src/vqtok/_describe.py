@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ._folder import Folder
 
 DESCRIPTION = "dataset.json"
 PLAN = b"vqtok.plan_sha256"
-KNOWN = ("dataset.v1", "dataset.v2")
+KNOWN = ("dataset.v1", "dataset.v2", "dataset.v3")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def describe(folder: Folder, partial: bool) -> Description:
             f"{folder}: images are being appended and {DESCRIPTION} doesn't have them yet: run the "
             "same `vqtok tokenize --append` again, or take what was finished before: partial=True"
         )
-    shards = tuple(_checked(folder, shard["tokens"], shard["rows"]) for shard in info["shards"])
+    shards = tuple(
+        _checked(folder, shard["tokens"], shard["rows"]) for shard in listed(folder, info)
+    )
     return Description(info["identity"], shards, not unnamed, info)
 
 
@@ -75,6 +78,20 @@ def _parsed(folder: Folder, data: bytes) -> dict[str, Any]:
     return info
 
 
+def listed(folder: Folder, info: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give what `dataset.json` and its parts say of each partition, in order."""
+    yield from info.get("shards", [])
+    for part in info.get("parts", []):
+        name = str(part["shards"]["path"])
+        data = folder.read(name)
+        if data is None or hashlib.sha256(data).hexdigest() != part["shards"]["sha256"]:
+            raise NotUsable(
+                f"{folder.join(name)}: it isn't the one in {DESCRIPTION}; `vqtok repair` makes it "
+                "again"
+            )
+        yield from json.loads(data)["shards"]
+
+
 def _checked(folder: Folder, file: dict[str, Any], rows: int) -> Shard:
     name, size = str(file["path"]), folder.size(file["path"])
     if size != file["bytes"]:
@@ -90,8 +107,12 @@ def _unfinished(folder: Folder, partial: bool) -> Description:
     if folder.size("plan.parquet") is None:
         raise NotUsable(_no_output(folder))
     plan = folder.parquet("plan.parquet")
-    partitions = plan.metadata.num_row_groups
-    names = [f"tokens/part-{number:05}.parquet" for number in range(partitions)]
+    metadata = plan.metadata.metadata
+    # A large plan has a row a partition, and its images elsewhere.
+    large = metadata[b"vqtok.schema"] == b"plan.v4"
+    partitions = plan.metadata.num_rows if large else plan.metadata.num_row_groups
+    a_folder = int(metadata.get(b"vqtok.shards_a_folder", 0))
+    names = [_shard(number, a_folder) for number in range(partitions)]
     there = [name for name in names if folder.size(name) is not None]
     if not partial:
         raise NotUsable(
@@ -99,7 +120,6 @@ def _unfinished(folder: Folder, partial: bool) -> Description:
             "`vqtok tokenize` again (or `vqtok finalize` where all are), or take what is there: "
             "partial=True"
         )
-    metadata = plan.metadata.metadata
     shards = []
     for name in there:
         file = folder.parquet(name)
@@ -112,6 +132,11 @@ def _unfinished(folder: Folder, partial: bool) -> Description:
             f"{folder}: no shard yet, of {partitions}: run the same `vqtok tokenize` again"
         )
     return Description(json.loads(metadata[b"vqtok.identity"]), tuple(shards), False, None)
+
+
+def _shard(number: int, a_folder: int) -> str:
+    below = f"{number // a_folder:05}/" if a_folder else ""
+    return f"tokens/{below}part-{number:05}.parquet"
 
 
 def _no_output(folder: Folder) -> str:

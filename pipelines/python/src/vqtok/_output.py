@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ._describe import Description, Shard, describe
+from ._describe import Description, Shard, describe, listed
 from ._errors import MissingExtra, NotUsable
 from ._folder import Folder, needed
 
@@ -279,7 +279,7 @@ class Dataset:
         pa = needed("Dataset.failures")
         if self.info is None:
             raise NotUsable(f"{self.path}: `vqtok report` shows an unfinished output's failures")
-        files = [shard["failures"]["path"] for shard in self.info["shards"]]
+        files = [shard["failures"]["path"] for shard in listed(self._folder, self.info)]
         return pa.concat_tables([self._folder.parquet(name).read() for name in files])
 
     def torch(

@@ -21,7 +21,8 @@ pub(crate) trait Listing: Iterator<Item = Result<SourceImage>> + Send {
 }
 
 /// What isn't an image, and what is odd.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Remarks {
     /// Members or rows that hold no image and were passed over.
     pub(crate) without_image: u64,

@@ -1,0 +1,128 @@
+//! Owns where the files of partitions lie in an output: in one folder of each kind, or in folders below,
+//! by their numbers. Must not know: the writer, what is in them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::storage;
+
+/// How the files of a plan's partitions lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Folders(Option<usize>);
+
+impl Folders {
+    /// So many partitions to a folder; all in one where None.
+    pub(super) fn of(partitions: Option<u64>) -> Folders {
+        let size = partitions.and_then(|size| usize::try_from(size).ok());
+        Folders(size.filter(|&size| size > 0))
+    }
+
+    /// Partitions to a folder.
+    pub(super) fn size(self) -> Option<usize> {
+        self.0
+    }
+
+    /// `part-00000`, behind the folder below that it lies in.
+    fn stem(self, index: usize) -> String {
+        match self.0 {
+            Some(size) => format!("{:05}/part-{index:05}", index / size),
+            None => format!("part-{index:05}"),
+        }
+    }
+
+    /// `tokens/part-00000.parquet`, relative to the output.
+    pub(super) fn shard(self, index: usize) -> String {
+        format!("tokens/{}.parquet", self.stem(index))
+    }
+
+    /// Where a file beside it lies, by the sha256 of the shard.
+    pub(super) fn sidecar(self, kind: &str, index: usize, sha256: &str) -> String {
+        format!("{kind}/{}-{}.parquet", self.stem(index), &sha256[..16])
+    }
+}
+
+/// A file or folder within one of an output's folders.
+pub(super) struct Entry {
+    /// Relative to the output.
+    pub path: String,
+    pub name: String,
+    pub is_dir: bool,
+}
+
+/// What lies in one of an output's folders and in the folders below it that have numbers for names.
+pub(super) fn entries(dir: &Path, folder: &str) -> Vec<Entry> {
+    let mut found = Vec::new();
+    for entry in list(dir, folder) {
+        match entry.is_dir && is_number(&entry.name) {
+            true => found.extend(list(dir, &entry.path)),
+            false => found.push(entry),
+        }
+    }
+    found
+}
+
+/// Whether a folder below one of an output's may be called so.
+pub(super) fn is_number(name: &str) -> bool {
+    name.len() >= 5 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Names in a folder, in their order, and which of them are folders; links are not followed.
+pub(super) fn list(dir: &Path, folder: &str) -> Vec<Entry> {
+    let place = dir.join(folder);
+    let entries = storage::list(&place).unwrap_or_default().into_iter();
+    let named = entries.map(|entry| {
+        let is_dir = match entry.facts {
+            Some(facts) => facts.is_folder,
+            None => place.join(&entry.name).symlink_metadata().is_ok_and(|facts| facts.is_dir()),
+        };
+        let name = entry.name.to_string_lossy().into_owned();
+        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+        Entry { path, name, is_dir }
+    });
+    named.collect()
+}
+
+/// The partitions whose shards are in an output, where they `lie` as these do.
+pub(super) fn shards(dir: &Path, lie: impl Fn(usize) -> Folders) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    for entry in entries(dir, "tokens") {
+        found.extend(shard_of(&entry).filter(|&index| lie(index).shard(index) == entry.path));
+    }
+    found
+}
+
+/// The highest partition among the shards of an output, however they lie.
+pub(super) fn highest(dir: &Path) -> Option<usize> {
+    let shards = entries(dir, "tokens").iter().filter_map(shard_of).max();
+    // A name is no proof: a folder of 2^40 partitions is not looked for.
+    shards.filter(|&highest| highest < 1 << 24)
+}
+
+/// Which of an output's partitions lie how, behind the last of each, as their shards are found to lie:
+/// where the plan is lost that says so.
+pub(super) fn as_they_lie(dir: &Path) -> Vec<(usize, Folders)> {
+    let entries = entries(dir, "tokens");
+    let named = entries.iter().filter_map(|entry| Some((shard_of(entry)?, entry)));
+    let (mut flat, mut size, mut last) = (None, None, 0);
+    for (index, entry) in named {
+        let folder = entry.path.rsplit('/').nth(1).and_then(|name| name.parse::<usize>().ok());
+        match folder {
+            None => flat = flat.max(Some(index)),
+            // The first partition of a folder has as many before it as folders of them.
+            Some(folder) => {
+                let most = index.checked_div(folder).unwrap_or(usize::MAX);
+                size = Some(size.unwrap_or(usize::MAX).min(most));
+                last = last.max(index);
+            }
+        }
+    }
+    let flat = flat.map(|index| (index + 1, Folders(None)));
+    let size = size.map(|size| (usize::MAX, Folders(Some(size.clamp(1, last.max(1) * 2)))));
+    flat.into_iter().chain(size).collect()
+}
+
+/// The partition that a file has the name of.
+fn shard_of(entry: &Entry) -> Option<usize> {
+    let index = entry.name.strip_prefix("part-")?.strip_suffix(".parquet")?.parse().ok()?;
+    (format!("part-{index:05}.parquet") == entry.name).then_some(index)
+}

@@ -1,0 +1,211 @@
+//! Owns the lists that workers make of the tars, Parquet files, zips and lists of an input before there is
+//! a plan, so that who writes it needn't open them. Must not know: what becomes of the images.
+//!
+//! ```text
+//! DIR/listed/1f/1f03...e2.json       what a file is, and what is to be said of it; written last
+//! DIR/listed/1f/1f03...e2.parquet    its images, as planned rows
+//! ```
+//!
+//! Both are written once, by whoever comes first, under a name that the file's place, name and size give,
+//! with what is taken of it. Who writes the plan takes them where they are there and no older than the
+//! file, and opens the others itself: the plan is byte for byte the same, whoever listed what. They go
+//! when the plan is there.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::source::container::fields::Fields;
+use crate::data::source::container::listing::{Listing, Remarks};
+use crate::data::source::file;
+use crate::data::source::listings::Held;
+use crate::data::source::stream;
+use crate::data::{Facts, Part, SourceFile, SourceImage};
+use crate::error::{Error, Result};
+use crate::pipeline::row_of;
+use crate::storage;
+use crate::tokens::commit;
+use crate::tokens::files::LISTED_FOLDER;
+use crate::tokens::listing as rows_file;
+use crate::tokens::{Identity, PlanRow};
+use crate::util::hex::sha256_hex;
+use crate::util::regular_file::ANY_SIZE;
+
+/// The lists of an output's inputs.
+#[derive(Debug, Clone)]
+pub(super) struct Listings {
+    out: PathBuf,
+    /// What is taken of files, as the plan records it.
+    taken: String,
+    /// Files whose lists were taken for a plan.
+    used: Arc<Mutex<Vec<SourceFile>>>,
+}
+
+/// What is said of a file beside its images.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    uri: String,
+    key: String,
+    bytes: u64,
+    taken: String,
+    images: u64,
+    forward: bool,
+    paths: bool,
+    digest: Option<String>,
+    remarks: Remarks,
+}
+
+impl Listings {
+    pub(super) fn new(out: &Path, taken: String) -> Listings {
+        Listings { out: out.to_path_buf(), taken, used: Arc::default() }
+    }
+
+    fn stem(&self, file: &SourceFile) -> PathBuf {
+        let SourceFile { uri, key, bytes, .. } = file;
+        let name = sha256_hex(format!("{uri}\n{key}\n{bytes}\n{}", self.taken).as_bytes());
+        self.out.join(LISTED_FOLDER).join(&name[..2]).join(&name[..32])
+    }
+
+    /// Lists a file, unless that was done. Whether it is listed: one that is damaged or has no image is
+    /// left to who writes the plan.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn list(
+        &self,
+        file: &SourceFile,
+        fields: &Fields,
+        identity: &Identity,
+    ) -> Result<bool> {
+        if self.find(file).is_some() {
+            return Ok(true);
+        }
+        let Held::Images { mut listing, forward, paths } = stream::open(file, fields)? else {
+            return Ok(false);
+        };
+        let stem = self.stem(file);
+        let whole = |row: &Result<PlanRow>| row.as_ref().is_ok_and(|row| row.fault.is_none());
+        let row = |(image, at): (Result<SourceImage>, i64)| image.map(|image| row_of(at, image));
+        let mut rows = listing.by_ref().zip(0..).map(row).peekable();
+        if !rows.peek().is_some_and(whole) {
+            return Ok(false);
+        }
+        let mut damaged = false;
+        let mut noted = rows.inspect(|row| damaged |= !whole(row));
+        let path = stem.with_extension("parquet");
+        let images = match rows_file::write_rows(&path, identity, &mut noted) {
+            Ok(images) => images,
+            Err(error @ Error::Io { .. }) => return Err(error),
+            // Who writes the plan comes to the same.
+            Err(_) => return Ok(false),
+        };
+        if damaged {
+            return commit::remove_durably(&path).map(|_| false);
+        }
+        let SourceFile { uri, key, bytes, .. } = file.clone();
+        let (taken, digest) = (self.taken.clone(), listing.digest());
+        let remarks = listing.remarks().clone();
+        let record = Record { uri, key, bytes, taken, images, forward, paths, digest, remarks };
+        let text = serde_json::to_string(&record)
+            .map_err(|error| Error::internal(format!("a list that is no JSON: {error}")))?;
+        commit::write_sidecar(&stem.with_extension("json"), text.as_bytes())?;
+        Ok(true)
+    }
+
+    /// What was listed of a file that looks as it did.
+    fn find(&self, file: &SourceFile) -> Option<Held> {
+        let stem = self.stem(file);
+        let path = stem.with_extension("json");
+        if !storage::exists(&path).ok()? {
+            return None;
+        }
+        let record: Record =
+            serde_json::from_str(&storage::read_to_string(&path, ANY_SIZE).ok()?).ok()?;
+        let rows = rows_file::open(&stem.with_extension("parquet")).ok()?;
+        let same = (&record.uri, &record.key, record.bytes, &record.taken)
+            == (&file.uri, &file.key, file.bytes, &self.taken)
+            && record.images == rows.rows();
+        let listed_at = rows.listed_at()?;
+        let old = file::written(&file.uri).is_some_and(|written| written < listed_at);
+        if !(same && old) {
+            return None;
+        }
+        let Record { forward, paths, digest, remarks, .. } = record;
+        let rows = Box::new(rows.all_rows().ok()?.map(|row| row.map(image)));
+        let listing = Box::new(Listed { rows, remarks, digest });
+        Some(Held::Images { listing, forward, paths })
+    }
+
+    /// The same for a plan that is written.
+    pub(super) fn take(&self, file: &SourceFile) -> Option<Held> {
+        let held = self.find(file)?;
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+        Some(held)
+    }
+
+    /// Removes the lists that were taken: the plan is there.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub(super) fn forget_taken(&self) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.iter().try_for_each(|file| self.forget(file))
+    }
+
+    fn forget(&self, file: &SourceFile) -> Result<()> {
+        let stem = self.stem(file);
+        for extension in ["json", "parquet"] {
+            let path = stem.with_extension(extension);
+            if storage::exists(&path).map_err(Error::io(&path))? {
+                commit::remove_durably(&path)?;
+            }
+        }
+        // Where nothing else lies in them.
+        let folders = stem.ancestors().skip(1).take(2);
+        folders.for_each(|folder| drop(std::fs::remove_dir(folder)));
+        Ok(())
+    }
+}
+
+/// The images that were listed of a file.
+struct Listed {
+    rows: Box<dyn Iterator<Item = Result<SourceImage>> + Send>,
+    remarks: Remarks,
+    digest: Option<String>,
+}
+
+impl Iterator for Listed {
+    type Item = Result<SourceImage>;
+
+    fn next(&mut self) -> Option<Result<SourceImage>> {
+        self.rows.next()
+    }
+}
+
+impl Listing for Listed {
+    fn remarks(&self) -> &Remarks {
+        &self.remarks
+    }
+
+    fn digest(&self) -> Option<String> {
+        self.digest.clone()
+    }
+}
+
+/// The image of a row, as it was listed.
+fn image(row: PlanRow) -> SourceImage {
+    let PlanRow { key, uri, bytes, member, offset, label, caption, meta_json, fault, .. } = row;
+    let part = member.zip(offset);
+    SourceImage {
+        key,
+        uri,
+        bytes: bytes.unsigned_abs(),
+        part: part.map(|(member, offset)| Part { member, offset: offset.unsigned_abs() }),
+        planned: None,
+        forward: false,
+        facts: Facts { label, caption, meta_json },
+        fault,
+    }
+}
