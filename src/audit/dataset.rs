@@ -288,6 +288,29 @@ fn shard(s: &PartitionFacts) -> Value {
     })
 }
 
+/// What it must say of a level.
+fn level(code_counts: &CodeCounts, index: usize, size: LevelSize) -> Value {
+    let round = |x: f64| (x * 1e6).round() / 1e6;
+    let entropy = code_counts.entropy_bits(index);
+    let (codes, tokens) = (size.codes, code_counts.tokens_of(index));
+    match size.bits {
+        None => json!({
+            "codes": codes,
+            "tokens": tokens,
+            "used": code_counts.used(index),
+            "entropy_bits": round(entropy),
+            "perplexity": round(entropy.exp2()),
+        }),
+        Some(bits) => json!({
+            "codes": codes,
+            "tokens": tokens,
+            "bits": bits,
+            "bits_varying": code_counts.bits_varying(index),
+            "bits_entropy_sum": round(entropy),
+        }),
+    }
+}
+
 /// What it must say.
 pub(super) fn expected(
     report: &VerifyReport,
@@ -296,27 +319,7 @@ pub(super) fn expected(
     (shards, parts): (&[PartitionFacts], Option<Vec<Value>>),
     codebook: &FileFacts,
 ) -> Value {
-    let round = |x: f64| (x * 1e6).round() / 1e6;
-    let level = |(index, size): (usize, LevelSize)| {
-        let entropy = code_counts.entropy_bits(index);
-        let (codes, tokens) = (size.codes, code_counts.tokens_of(index));
-        match size.bits {
-            None => json!({
-                "codes": codes,
-                "tokens": tokens,
-                "used": code_counts.used(index),
-                "entropy_bits": round(entropy),
-                "perplexity": round(entropy.exp2()),
-            }),
-            Some(bits) => json!({
-                "codes": codes,
-                "tokens": tokens,
-                "bits": bits,
-                "bits_varying": code_counts.bits_varying(index),
-                "bits_entropy_sum": round(entropy),
-            }),
-        }
-    };
+    let level = |(index, size)| level(code_counts, index, size);
     let mut expected = json!({
         "schema": if appended.is_empty() { "dataset.v1" } else { "dataset.v2" },
         "identity": plan.identity,

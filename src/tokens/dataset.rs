@@ -1,11 +1,11 @@
 //! Owns `dataset.json`: what it says of an output, reading and rendering it. Must not know: how it is
 //! computed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{DATASET_FILE, Sidecar};
+use super::files::{DATASET_FILE, ShardFolders, Sidecar};
 use super::identity::Identity;
 use super::{commit, folds, schema};
 use crate::error::{Error, Result};
@@ -47,6 +47,17 @@ impl DatasetSummary {
     pub fn partitions(&self) -> u64 {
         let appended: u64 = self.appended.iter().map(|plan| plan.partitions).sum();
         self.plan.partitions + appended
+    }
+
+    /// Where a partition's shard lies, below the output.
+    pub(crate) fn shard_path(&self, partition: u64) -> PathBuf {
+        let of = |plan: &&AppendedSummary| plan.first_partition <= partition;
+        let size = match self.appended.iter().rev().find(of) {
+            Some(plan) => plan.shards_a_folder,
+            None => self.plan.shards_a_folder,
+        };
+        let folders = size.and_then(|size| ShardFolders::parse(&size.to_string()).ok());
+        folders.unwrap_or_default().shard(Path::new(""), partition as usize)
     }
 
     /// Every partition of the output at `dir`, in order, a part of the list at a time.

@@ -180,7 +180,7 @@ impl ProgressPrinter<'_> {
     pub(in crate::cli) fn output(&self, dir: &Path, summary: &TokenizeSummary) {
         if let Some(dataset) = &summary.dataset {
             finalize::report(dir, dataset, self.reporter);
-            self.differing(&summary.differing);
+            self.differing(summary);
             if let Some(appended) = &summary.appended {
                 let fields = appended_fields(appended);
                 self.reporter.result("appended", &appended_in_words(appended), fields);
@@ -197,10 +197,12 @@ impl ProgressPrinter<'_> {
     }
 
     /// Says which partitions were made otherwise than they were.
-    fn differing(&self, partitions: &[u64]) {
-        let Some(first) = partitions.first() else { return };
+    fn differing(&self, summary: &TokenizeSummary) {
+        let partitions = &summary.differing;
+        let (Some(first), Some(dataset)) = (partitions.first(), &summary.dataset) else { return };
+        let first = text::path(dataset.shard_path(*first));
         let text = format!(
-            "made again, but not what dataset.json had: {}, the first part-{first:05}.parquet: \
+            "made again, but not what dataset.json had: {}, the first {first}: \
              an image of it, or what the model computes here, has changed since; `vqtok plan --diff` \
              tells images of another size and most other containers: restore them, remove the shard \
              and make it again to have what it was",
