@@ -154,11 +154,9 @@ impl Sides<'_> {
                 allowed = self.explained(off)?;
             }
         }
-        let area = |level: usize| ours.levels[level].height * ours.levels[level].width;
         for index in 0..ours.count {
             let codes = |e: &Encoded| -> Vec<Vec<u32>> {
-                let levels = e.levels.iter().enumerate();
-                levels.map(|(l, g)| g.codes[index * area(l)..][..area(l)].to_vec()).collect()
+                e.levels.iter().map(|level| level.codes_of(index, e.count).to_vec()).collect()
             };
             let (ours, theirs) = (codes(ours), codes(theirs));
             let own = own.as_ref().map(|own| &own[index]);
@@ -220,8 +218,8 @@ impl Sides<'_> {
         let firsts = alone.levels.iter().zip(&whole.levels);
         let same = |(a, b): (&crate::engine::CodeGrid, &crate::engine::CodeGrid)| {
             let bits = |d: &[f32]| d.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            let n = a.codes.len();
-            a.codes == b.codes[..n] && bits(&a.distances) == bits(&b.distances[..n])
+            let own = bits(&a.distances) == bits(&b.distances[..a.distances.len()]);
+            own && a.codes == b.codes[..a.codes.len()]
         };
         match firsts.into_iter().all(same) {
             true => Ok(()),
