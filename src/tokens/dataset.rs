@@ -105,7 +105,7 @@ pub struct FileSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanSummary {
-    /// [`Plan::digest`].
+    /// The plan's, in hex: of its rows and their partitions.
     pub digest: String,
     /// Images.
     pub rows: u64,

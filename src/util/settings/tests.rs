@@ -25,7 +25,7 @@ fn settings_are_named_as_the_reader_calls_them() {
 /// What looks like a flag and is another program's, or a part of what is written: (file, literal).
 const NOT_OURS: [(&str, &str); 4] = [
     ("engine/open.rs", "--release --features cuda"),
-    ("engine/cuda/device.rs", "--gpu-architecture="),
+    ("engine/cuda/compile.rs", "--gpu-architecture="),
     // The words for these two in `provenance` of `config.json`, a part of the format.
     ("checkpoint/recognise/provenance.rs", "--family"),
     ("checkpoint/recognise/provenance.rs", "--weights"),
