@@ -16,5 +16,7 @@ SHARED = (
 """What workers have to be told as well."""
 SWITCHES = frozenset({"append", "hidden"})
 """Those without a value."""
-OWN = frozenset({"json", "partition", "plan-only", "rank-from", "ranks", "retry-failed"})
+OWN = frozenset(
+    {"json", "list-only", "partition", "plan-only", "rank-from", "ranks", "retry-failed"}
+)
 """Those that make no sense here, or are this command's own."""
