@@ -386,6 +386,30 @@ fn workers_list_an_input_in_shares_and_the_plan_is_the_same() {
 }
 
 #[test]
+fn a_list_with_a_damaged_bit_is_none_and_is_made_anew() {
+    let job = tars();
+    let plain = expect(&job, 0, &format!("{TARS} --out plain --plan-only"));
+    expect(&job, 0, &format!("{TARS} --out list --list-only"));
+    let lists = names(&job, "list/listed");
+    let list = lists.iter().find(|name| name.ends_with(".parquet")).unwrap();
+    let length = fs::read(job.path("list/listed").join(list)).unwrap().len();
+    for at in (0..length).step_by(length / 40) {
+        expect(&job, 0, &format!("{TARS} --out out{at} --list-only"));
+        let path = job.path(&format!("out{at}/listed")).join(list);
+        let mut bad = fs::read(&path).unwrap();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&path, &bad).unwrap();
+        if at % 2 == 0 {
+            // Whoever lists makes it anew.
+            expect(&job, 0, &format!("{TARS} --out out{at} --list-only"));
+            assert_ne!(fs::read(&path).unwrap(), bad, "byte {at}");
+        }
+        let out = expect(&job, 0, &format!("{TARS} --out out{at} --plan-only"));
+        assert_eq!(out.events("plan"), plain.events("plan"), "byte {at}");
+    }
+}
+
+#[test]
 fn a_file_that_was_written_since_it_was_listed_is_opened() {
     let job = tars();
     expect(&job, 0, &format!("{TARS} --out out --list-only"));

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Both are written once, by whoever comes first, under a name that the file's place, name and size give,
-//! with what is taken of it. Who writes the plan takes them where they are there and no older than the
+//! with what is taken of it. Who writes the plan takes them where they are there, whole and no older than the
 //! file, and opens the others itself: the plan is byte for byte the same, whoever listed what. They go
 //! when the plan is there.
 
@@ -29,7 +29,7 @@ use crate::tokens::commit;
 use crate::tokens::files::LISTED_FOLDER;
 use crate::tokens::listing as rows_file;
 use crate::tokens::{Identity, PlanRow};
-use crate::util::hex::sha256_hex;
+use crate::util::hex::{hex, sha256_hex};
 use crate::util::regular_file::ANY_SIZE;
 
 /// The lists of an output's inputs.
@@ -55,6 +55,8 @@ struct Record {
     paths: bool,
     digest: Option<String>,
     remarks: Remarks,
+    /// Of the file with the images: what is damaged there is no list.
+    rows_sha256: String,
 }
 
 impl Listings {
@@ -86,6 +88,11 @@ impl Listings {
             return Ok(false);
         };
         let stem = self.stem(file);
+        let said = stem.with_extension("json");
+        // A list that is whole and not taken is damaged, or of what the file was before.
+        if storage::exists(&said).map_err(Error::io(&said))? {
+            self.forget(file)?;
+        }
         let whole = |row: &Result<PlanRow>| row.as_ref().is_ok_and(|row| row.fault.is_none());
         let row = |(image, at): (Result<SourceImage>, i64)| image.map(|image| row_of(at, image));
         let mut rows = listing.by_ref().zip(0..).map(row).peekable();
@@ -104,14 +111,26 @@ impl Listings {
         if damaged {
             return commit::remove_durably(&path).map(|_| false);
         }
-        let SourceFile { uri, key, bytes, .. } = file.clone();
-        let (taken, digest) = (self.taken.clone(), listing.digest());
-        let remarks = listing.remarks().clone();
-        let record = Record { uri, key, bytes, taken, images, forward, paths, digest, remarks };
+        let record = self.record(file, &*listing, (images, forward, paths), &path)?;
         let text = serde_json::to_string(&record)
             .map_err(|error| Error::internal(format!("a list that is no JSON: {error}")))?;
-        commit::write_sidecar(&stem.with_extension("json"), text.as_bytes())?;
+        commit::write_sidecar(&said, text.as_bytes())?;
         Ok(true)
+    }
+
+    /// What is said of a file whose images lie in the rows at `path`.
+    fn record(
+        &self,
+        file: &SourceFile,
+        listing: &dyn Listing,
+        (images, forward, paths): (u64, bool, bool),
+        path: &Path,
+    ) -> Result<Record> {
+        let SourceFile { uri, key, bytes, .. } = file.clone();
+        let rows_sha256 = hex(commit::digest_file(path)?.0);
+        let (taken, digest, remarks) =
+            (self.taken.clone(), listing.digest(), listing.remarks().clone());
+        Ok(Record { uri, key, bytes, taken, images, forward, paths, digest, remarks, rows_sha256 })
     }
 
     /// What was listed of a file that looks as it did.
@@ -123,7 +142,9 @@ impl Listings {
         }
         let record: Record =
             serde_json::from_str(&storage::read_to_string(&path, ANY_SIZE).ok()?).ok()?;
-        let rows = rows_file::open(&stem.with_extension("parquet")).ok()?;
+        let path = stem.with_extension("parquet");
+        let whole = commit::digest_file(&path).is_ok_and(|(sum, _)| hex(sum) == record.rows_sha256);
+        let rows = rows_file::open(&path).ok().filter(|_| whole)?;
         let same = (&record.uri, &record.key, record.bytes, &record.taken)
             == (&file.uri, &file.key, file.bytes, &self.taken)
             && record.images == rows.rows();
