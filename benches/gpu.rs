@@ -6,7 +6,7 @@
 //! `cargo bench --features cuda --bench gpu -- --step STEP [--golden DIR] [--case NAME]
 //! [--precision f32|bf16] [--python PATH] [--rounds N] [--codes K] [--images N] [--model DIR]`; STEP is
 //! `versions`, `golden`, `bits`, `exact`, `rate`, `profile` or `peers`. DIR of golden cases as in
-//! `tests/golden.rs`, all of them or the one called NAME; an interpreter with torch and safetensors;
+//! `tests/golden`, all of them or the one called NAME; an interpreter with torch and safetensors;
 //! how many images are compared; where the model is, or is left for a run of the whole job. Exits with
 //! 2 where there is no GPU or library, with 1 where tokens or bits are wrong. Lines that begin with
 //! `=` are what a step found.

@@ -140,7 +140,7 @@ const OTHERS: [(&str, &str); 34] = [
 ];
 
 /// Settings whose effect is tested elsewhere: what a list of recipes says; the job of tokenizing, by
-/// `tests/settings_tokenizing.rs`; what takes more than a few steps, by the tests of
+/// `tests/commands/settings_tokenizing.rs`; what takes more than a few steps, by the tests of
 /// `train::revival` and of `train::watch`.
 const ELSEWHERE: [&str; 7] = [
     "description",

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::support::*;
+use crate::support::*;
 
 /// What a flag is seen by. `@` in a line stands for what the command writes, a file or a folder.
 pub enum Case {
@@ -34,8 +34,8 @@ pub fn onnx_case(line: &str, flag: &str) -> Option<Case> {
     Some(Refused(format!("{line} --{flag} {value}").leak()))
 }
 
-/// The commands by the file that has the cases of their flags, `tests/settings_*.rs`, and how many flags
-/// they have at least.
+/// The commands by the file that has the cases of their flags, `tests/commands/settings_*.rs`, and how
+/// many flags they have at least.
 const GROUPS: [(&str, &[&str], usize); 4] = [
     ("tokenizing", &["tokenize", "plan", "repair", "worker", "finalize"], 70),
     ("training", &["train", "recipe list", "recipe show", "quickstart", "convert", "inspect"], 45),

@@ -6,5 +6,17 @@
 mod testing;
 pub use testing::*;
 mod job;
-pub mod random;
 pub use job::*;
+pub mod appends;
+pub mod cases;
+pub mod containers;
+pub mod drive;
+pub mod effects;
+pub mod outputs;
+pub mod photos;
+pub mod random;
+pub mod recent;
+pub mod said;
+#[cfg(feature = "stores")]
+pub mod stores;
+pub mod weights;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::said::Said;
-use super::support::{Job, shared};
+use crate::support::{Job, shared};
 
 /// Puts 500 photos in the place of the drawn images, where there are some; says how many.
 pub fn take_photos(job: &Job) -> Option<usize> {

@@ -5,7 +5,7 @@
 
 use vqtok::internals::engine::{CodeGrid, Encoded, PixelBatch};
 
-use crate::cases::{Case, folders, in_folder};
+use crate::support::cases::{Case, folders, in_folder};
 use crate::support::{NpzArray, shared};
 
 /// Every case of the families from 2024 on, in a folder for each family, that vqtok reads.

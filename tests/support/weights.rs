@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::support::random::Random;
+use crate::support::random::Random;
 
 /// A tensor to be written: type, shape, bytes.
 #[derive(Clone)]

@@ -1,0 +1,12 @@
+//! Audits and their pages.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod against;
+mod content;
+mod contract;
+mod findings;
+mod keys;
+mod model;
+mod page;

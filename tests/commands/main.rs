@@ -1,0 +1,19 @@
+//! The command line, the library's door, launchers and workers.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod door;
+mod door_errors;
+mod launch;
+mod output_streams;
+#[cfg(target_os = "linux")]
+mod progress_bars;
+mod settings_audit;
+mod settings_outputs;
+mod settings_tokenizing;
+mod settings_training;
+mod shells;
+mod trainings;
+mod worker;

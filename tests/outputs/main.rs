@@ -1,0 +1,17 @@
+//! Outputs: appended, compared, exported, read by others, on file systems good and bad.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod append;
+mod append_refused;
+mod diff;
+mod export;
+mod export_formats;
+mod large_outputs;
+mod older_outputs;
+mod plans;
+#[cfg(target_os = "linux")]
+mod poor_file_systems;
+mod python_interop;
+mod written_places;
