@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::folder;
+use super::{folder, onnx};
 use crate::checkpoint::recognise::detect;
 use crate::checkpoint::recognise::detect::DetectOptions;
 use crate::error::{Error, Result};
@@ -31,6 +31,12 @@ pub(crate) fn convert(path: &Path, options: &DetectOptions, out: &Path) -> Resul
                 "{place} exists: give a folder without a model, nothing is overwritten"
             )));
         }
+    }
+    if onnx::is_onnx(path) {
+        return Err(Error::invalid(format!(
+            "{}: a model in ONNX files runs as it is; convert the checkpoint that they were made of",
+            text::path(path)
+        )));
     }
     if let Some(own) = folder::own(path) {
         let (config, weights) = folder::load(own)?;

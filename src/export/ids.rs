@@ -5,7 +5,7 @@ use super::row::Row;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::util::numbers::count;
-use crate::util::settings::{BOS, CLASS_TOKENS, EOS, VOCAB_OFFSET};
+use crate::util::settings::{BOS, CLASS_TOKENS, EOS, TO, VOCAB_OFFSET};
 
 /// How codes become ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,19 @@ pub(super) enum Width {
 }
 
 impl Ids {
+    /// That a format has no room for the largest id: `room` says what it has.
+    pub(super) fn too_large(&self, room: &str) -> Error {
+        let largest = count(u64::from(self.largest));
+        match self.codes.checked_sub(1) {
+            // Without any offset the codes themselves are too large.
+            Some(code) if u32::try_from(code) == Ok(self.largest) => Error::setting(
+                TO,
+                format!("codes go up to {largest}, and {room}; export them to another format"),
+            ),
+            _ => Error::setting(VOCAB_OFFSET, format!("leads to ids up to {largest}, and {room}")),
+        }
+    }
+
     /// # Errors
     /// Ids above 2^32 - 1; a special id that a code has as well.
     pub(super) fn of(settings: &Settings, codes: u64, classes: u64) -> Result<Ids> {

@@ -14,7 +14,7 @@ use crate::audit::{Asked, TokenFile};
 use crate::data::contact_sheet;
 use crate::engine::images_for_threads;
 use crate::error::{Error, Result};
-use crate::model::config::Architecture;
+use crate::model::config::{Architecture, ScalesConfig};
 use crate::storage;
 use crate::util::overwrite;
 use crate::util::overwrite::Foreign;
@@ -202,6 +202,7 @@ impl Decode {
                 ),
             ));
         }
+        let sequence = config.quantizer.scales.as_ref().and_then(ScalesConfig::only_sequence);
         let grids = match (self.grid, &config.architecture, config.preprocess.size) {
             (Some((height, width)), _, _) => config
                 .picture((height, width))
@@ -209,6 +210,7 @@ impl Decode {
                 .map_err(|why| Error::setting(GRID, format!("{height}x{width}: {why}")))?,
             (None, Architecture::VitVqgan(c), _) => vec![(c.grid[0], c.grid[1])],
             (None, Architecture::Titok(c), _) => vec![(1, c.latents)],
+            _ if sequence.is_some() => sequence.into_iter().collect(),
             // A size that the model itself can't take says nothing of its grid.
             (None, _, Some(side)) => engine.grid(side as usize, side as usize).unwrap_or_default(),
             (None, _, None) => Vec::new(),

@@ -14,8 +14,9 @@ use crate::engine::reference::{Latents, Reference};
 use crate::engine::{self, DeviceChoice, PixelBatch, Precision};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::findings::{Margins, NotCompared, PrecisionFindings, TokenPair};
-use crate::model::config::QuantizerRule;
+use crate::model::config::{Architecture, QuantizerRule};
 use crate::util::settings::PRECISION_AUDIT;
+use crate::util::text;
 
 /// What computes tokens again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +139,16 @@ impl<'a> Work<'a> {
         tokenizer: &'a mut Tokenizer,
     ) -> Result<Work<'a>> {
         let options = tokenizer.options.clone();
+        if matches!(tokenizer.config().architecture, Architecture::Onnx(_)) {
+            return Err(Error::setting(
+                PRECISION_AUDIT,
+                format!(
+                    "{} is a model in ONNX files, which run on ONNX Runtime alone; give the checkpoint \
+                     that they were made of",
+                    text::path(&tokenizer.path)
+                ),
+            ));
+        }
         let opened = options.detect(|options| detect::begin(&tokenizer.path, options))?;
         let reference = Reference::open(opened)?;
         let engines: BTreeSet<EngineChoice> = engines.iter().copied().collect();

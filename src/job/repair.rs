@@ -6,6 +6,7 @@ use super::events::{DamageReport, Event, Observer};
 use super::model_copy;
 use super::pixels::told;
 use super::plan;
+use super::same_model;
 use super::tokenize::{check_batch_size, tokenize};
 use super::tokenize_summary::{Recorded, TokenizeSummary};
 use super::tokenizer::Tokenizer;
@@ -152,6 +153,13 @@ impl Repair {
         };
         let identity = repair::identity(&self.dir, damage)?;
         let tokenizer = self.options.open(model)?;
+        let engine = tokenizer.engine.as_ref();
+        let same_weights = identity.tokenizer.weights_sha256 == engine.digests()?.weights_sha256;
+        if let Some(level) = identity.levels.first().filter(|_| same_weights)
+            && let Some(scales) = &level.scales
+        {
+            same_model::require_each(scales, engine, &self.dir)?;
+        }
         let preparation = preparation(&identity, tokenizer.config().pixels.channels)?;
         let rows = identity.shard_rows as usize;
         let ours = model_copy::identity(tokenizer.engine.as_ref(), model, &preparation, rows)?;

@@ -1,10 +1,13 @@
 //! Owns telling whether tokens are of the model that is to decode them.
 
+use std::path::Path;
+
 use super::events::{Event, ModelIdentity, Observer, OtherModel};
 use super::tokenizer::Tokenizer;
 use crate::audit::{MadeBy, TokenFile};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::tokens::Scales;
 use crate::util::settings::{FORCE, SCALES};
 use crate::util::text;
 use crate::weights::digests::Digests;
@@ -21,7 +24,6 @@ pub(super) fn require(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let engine = tokenizer.engine.as_ref();
-    require_scales(tokens, engine)?;
     let mut others = Vec::new();
     for table in tokens.tables() {
         if let Some(made_by) = &table.made_by
@@ -30,7 +32,7 @@ pub(super) fn require(
             others.push((table, made_by));
         }
     }
-    let Some((table, made_by)) = others.first() else { return Ok(()) };
+    let Some((table, made_by)) = others.first() else { return require_scales(tokens, engine) };
     let ours = engine.digests()?;
     let identity = |family: &str, weights: &str, codebook: &str| ModelIdentity {
         family: family.into(),
@@ -50,35 +52,44 @@ pub(super) fn require(
         )));
     }
     observer.event(&Event::OtherModel(&other));
-    Ok(())
+    require_scales(tokens, engine)
 }
 
-/// Refuses rows of several scales where the model has other ones for as many codes: they would become
-/// other pictures without a word.
+/// Refuses rows of several scales that the model doesn't have: those of as many codes would become
+/// other pictures without a word, the others none.
 fn require_scales(tokens: &TokenFile, engine: &dyn Engine) -> Result<()> {
-    let Some(config) = &engine.config().quantizer.scales else { return Ok(()) };
-    let ours = config.by_sequence();
-    let shown = |scales: &[[usize; 2]]| {
-        let each: Vec<String> = scales.iter().map(|[h, w]| format!("{h}x{w}")).collect();
-        each.join(",")
-    };
     for table in tokens.tables() {
-        let theirs = table.made_by.iter().flat_map(|made_by| &made_by.scales);
-        let other = theirs.into_iter().find_map(|(sequence, theirs)| {
-            let ours = ours.get(sequence).filter(|ours| *ours != theirs)?;
-            Some((ours, theirs))
-        });
-        if let Some((ours, theirs)) = other {
-            return Err(Error::mismatch(format!(
-                "{}: its tokens are of the scales {}, and the model's are {}: pass {SCALES} {}",
-                text::path(&table.path),
-                shown(theirs),
-                shown(ours),
-                shown(theirs)
-            )));
+        for made_by in &table.made_by {
+            require_each(&made_by.scales, engine, &table.path)?;
         }
     }
     Ok(())
+}
+
+/// Refuses scales, those that the rows at `path` are said to have, where the model has other ones.
+///
+/// # Errors
+/// The first of them, with what to pass.
+pub(super) fn require_each(theirs: &Scales, engine: &dyn Engine, path: &Path) -> Result<()> {
+    let Some(config) = &engine.config().quantizer.scales else { return Ok(()) };
+    let ours = config.by_sequence();
+    let shown = |scales: &Vec<[usize; 2]>| {
+        let each: Vec<String> = scales.iter().map(|[h, w]| format!("{h}x{w}")).collect();
+        each.join(",")
+    };
+    let other = theirs.iter().find(|(sequence, theirs)| ours.get(*sequence) != Some(theirs));
+    let Some((sequence, first)) = other else { return Ok(()) };
+    let first = shown(first);
+    let advice = match theirs.len() {
+        1 => format!("pass {SCALES} {first}"),
+        // Several can't be passed: they are the published ones, or those of a configuration.
+        _ => format!("pass no {SCALES}"),
+    };
+    Err(Error::mismatch(format!(
+        "{}: its tokens are of the scales {first}, and the model's are {}: {advice}",
+        text::path(path),
+        ours.get(sequence).map_or("others".to_owned(), shown),
+    )))
 }
 
 fn is_by(made_by: &MadeBy, engine: &dyn Engine, ours: &Digests) -> bool {

@@ -225,8 +225,8 @@ fn check_quantizer(q: &QuantizerConfig) -> Result<(), String> {
             if q.dim > BITS_MAX || q.codes != if q.values() > 1 { 2 } else { 1 << q.dim } =>
         {
             Err(format!(
-                "{} codes of {} bits: at most {BITS_MAX} bits, two to their power codes up to \
-                 {NUMBERED_BITS_MAX} of them, and 2 beyond, where tokens are lists of bits",
+                "{} codes of {} bits: tokens have {BITS_MAX} bits at most, numbered up to \
+                 {NUMBERED_BITS_MAX} of them and listed beyond",
                 q.codes, q.dim
             ))
         }

@@ -1,10 +1,11 @@
 //! Holds the whole job for codes that are too many to be counted: numbers of 26 bits and lists of 40, as
-//! Infinity's larger tokenizers give them. Must not know: other quantizers (`tests/quantizers.rs`).
+//! Infinity's larger tokenizers give them. Must not know: other quantizers (`quantizers.rs`).
 
 use crate::support::weights;
 
 use std::collections::BTreeSet;
 
+use crate::decode;
 use crate::support::Job;
 use serde_json::{Value, json};
 use vqtok::internals::audit::TokenFile;
@@ -195,9 +196,37 @@ fn models_of_other_bits_are_other_models() {
     }
     let model = weights::safetensors(&weights::infinity(257, 7));
     std::fs::write(job.path("wide.safetensors"), model).unwrap();
-    job.run("inspect wide.safetensors").assert_one_line(&["257 bits", "at most 256"]);
+    job.run("inspect wide.safetensors").assert_one_line(&["257 bits", "256 bits at most"]);
     let onnx = job.run("convert model.safetensors --to onnx --out onnx");
     assert_eq!(onnx.code, 2);
+}
+
+/// What the shards say of scales and the model doesn't have is said with what to pass, and never taken for
+/// pictures without anything in them.
+#[test]
+fn scales_that_the_model_does_not_have_are_asked_for() {
+    let job = begun(26);
+    let advice = ["its tokens are of the scales 1x1,2x2,8x8", SCALES];
+    for command in ["decode out --out no", "audit out", "audit out --against out"] {
+        let said = job.run(&format!("{command} {MODEL}"));
+        assert_eq!(said.code, 2, "{command}: {}", said.stderr);
+        said.assert_one_line(&advice);
+    }
+    let whole = job.files("out");
+    std::fs::write(job.path("out/tokens/part-00001.parquet"), b"lost").unwrap();
+    let said = job.run(&format!("repair out {MODEL}"));
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    assert!(advice.iter().all(|words| said.stderr.contains(words)), "{}", said.stderr);
+    job.expect(0, &format!("repair out {MODEL} {SCALES}"));
+    assert!(whole == job.files("out"));
+    // What a transformer generated says nothing of scales: the model knows them.
+    let rows = TokenFile::open(&job.path("out")).unwrap();
+    let tokens = |code: &u32| Some(i64::from(*code));
+    let rows: Vec<_> =
+        rows.map(|row| Some(row.unwrap().levels[0].codes.iter().map(tokens).collect())).collect();
+    decode::write(&job.path("made.parquet"), vec![("tokens", decode::lists(&rows))]);
+    let said = job.expect(0, &format!("decode made.parquet {MODEL} {SCALES} --out made"));
+    assert_eq!(job.files("made").len(), 9, "{}", said.stdout);
 }
 
 #[test]
@@ -228,5 +257,15 @@ fn exports_hold_bits_or_say_that_they_cannot() {
         ["npy", "hf", "webdataset", "megatron", "bin", "litdata", "mds", "tfrecord", "emu3", "4m"]
     {
         job.expect(0, &format!("export out --to {to} --out {to}"));
+    }
+    let job = begun(32);
+    for to in ["npy", "hf", "bin", "emu3"] {
+        job.expect(0, &format!("export out --to {to} --out {to}"));
+    }
+    for to in ["4m", "litdata", "megatron"] {
+        let refused = job.run(&format!("export out --to {to} --out x-{to}"));
+        assert_eq!(refused.code, 2, "{to}: {}", refused.stderr);
+        refused.assert_one_line(&["--to", "codes go up to 4,294,967,295", "another format"]);
+        assert!(!job.path(&format!("x-{to}")).exists(), "{to}");
     }
 }

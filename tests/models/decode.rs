@@ -13,7 +13,8 @@ use arrow::datatypes::{DataType, Field};
 /// The tiny model's grid is 4 x 4.
 const TOKENS: usize = 16;
 
-fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+/// A Parquet file of these columns.
+pub(crate) fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let file = std::fs::File::create(path).unwrap();
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
@@ -22,7 +23,7 @@ fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
 }
 
 /// A column of lists; None is a row without one.
-fn lists(rows: &[Option<Vec<Option<i64>>>]) -> ArrayRef {
+pub(crate) fn lists(rows: &[Option<Vec<Option<i64>>>]) -> ArrayRef {
     let values: Int64Array = rows.iter().flatten().flatten().copied().collect();
     let lengths = rows.iter().map(|row| row.as_ref().map_or(0, Vec::len));
     let present: Vec<bool> = rows.iter().map(Option::is_some).collect();

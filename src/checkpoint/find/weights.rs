@@ -180,14 +180,18 @@ fn nothing_found(folder: &Path) -> Result<String> {
 
 /// What the files of a folder without weights are instead, where their names say so.
 fn others(names: &[String]) -> String {
-    const KINDS: [(&[&str], &str); 4] = [
+    const KINDS: [(&[&str], &str); 5] = [
         (&[".incomplete", ".part", ".crdownload", ".aria2"], "an unfinished download"),
         (
             &[".distcp"],
             "a part of a torch.distributed checkpoint (its dcp_to_torch makes one file)",
         ),
         (&[".msgpack", ".h5", ".pb", ".tflite"], "for another framework than PyTorch"),
-        (&[".onnx", ".gguf", ".engine"], "for running a model elsewhere"),
+        (
+            &[".onnx"],
+            "an ONNX file: name that file itself, or call it encoder.onnx or decoder.onnx",
+        ),
+        (&[".gguf", ".engine"], "for running a model elsewhere"),
     ];
     let of = |ends: &[&str]| names.iter().find(|name| ends.iter().any(|end| name.ends_with(end)));
     let found = KINDS.iter().find_map(|(ends, what)| Some((of(ends)?, what)));
@@ -337,7 +341,8 @@ mod tests {
             ("model.safetensors.incomplete", "is an unfinished download"),
             ("__0_0.distcp", "dcp_to_torch"),
             ("flax_model.msgpack", "for another framework"),
-            ("model.onnx", "for running a model elsewhere"),
+            ("model.onnx", "call it encoder.onnx"),
+            ("model.gguf", "for running a model elsewhere"),
         ] {
             let message = locate(folder_of(&[name]).path()).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains(words), "{message}");

@@ -23,6 +23,9 @@ const TOP: [&str; 11] = [
 /// Settings of `input` and `output`.
 const OF_PORT: [&str; 4] = ["name", "layout", "mean", "std"];
 
+/// What a list of bits would be called; no network's output is one here.
+const BITS: &str = "bits";
+
 /// Words of other tools' files that say what one of ours says, in small letters without `_` and `-`.
 const WORDS: [(&str, &[&str]); 10] = [
     ("codes", &["codebooksize", "ncodes", "nembed", "numcodes", "numembeddings", "vocabsize"]),
@@ -56,6 +59,13 @@ pub(super) fn check<'a>(
     port: Option<&str>,
 ) -> Result<(), String> {
     let known: &[&str] = if port.is_some() { &OF_PORT } else { &TOP };
+    let names: Vec<&String> = names.into_iter().collect();
+    if port.is_none() && names.iter().any(|name| name.to_lowercase() == BITS) {
+        return Err(format!(
+            "`{BITS}` is no setting: let the network give each token as one number, of 32 bits at most, \
+             and say how many there are as `codes`"
+        ));
+    }
     let found = names.into_iter().find_map(|name| Some((name, meant(name, known)?)));
     let Some((name, ours)) = found else { return Ok(()) };
     let (within, name) = (port.map_or_else(String::new, |of| format!("{of}.")), shorten(name));
@@ -73,6 +83,7 @@ mod tests {
         for note in ["note", "notes", "name", "description", "version", "family", "license", ""] {
             assert_eq!(check(note, None), Ok(()), "{note}");
         }
+        assert!(check("bits", None).unwrap_err().contains("as one number, of 32 bits at most"));
         for (name, ours) in [
             ("reszie", "`resize`"),
             ("Codes", "`codes`"),

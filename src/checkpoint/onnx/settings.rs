@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::setting_names;
-use crate::model::config::{PixelLayout, PixelScale};
+use crate::model::config::{NUMBERED_BITS_MAX, PixelLayout, PixelScale};
 use crate::util::text::{printable, shorten};
 
 /// The file beside `encoder.onnx` and `decoder.onnx`.
@@ -159,6 +159,9 @@ impl Stated {
         }
         match (self.codes, self.size) {
             (Some(0), _) => Err("`codes` is 0".into()),
+            (Some(codes), _) if codes > 1 << NUMBERED_BITS_MAX => {
+                Err(format!("`codes` is {codes}, and a code has {NUMBERED_BITS_MAX} bits at most"))
+            }
             (_, Some(0)) => Err("`size` is 0".into()),
             _ => Ok(self),
         }
@@ -230,9 +233,12 @@ impl Port {
             (Some(_), None) => return Err(format!("it says `{of}.mean` without `{of}.std`")),
             (None, Some(_)) => return Err(format!("it says `{of}.std` without `{of}.mean`")),
         };
-        match mean.iter().all(|m| m.is_finite()) && std.iter().all(|s| s.is_normal()) {
+        match mean.iter().all(|m| m.is_finite()) && std.iter().all(|s| *s > 0.0 && s.is_normal()) {
             true => Ok(Some(PixelScale { mean, std })),
-            false => Err(format!("`{of}.mean` and `{of}.std` are {mean:?} and {std:?}")),
+            false => Err(format!(
+                "`{of}.mean` and `{of}.std` are {mean:?} and {std:?}: give finite numbers, and \
+                 deviations above 0"
+            )),
         }
     }
 }
@@ -286,6 +292,7 @@ mod tests {
             (json!({"size": 0}), "`size`"),
             (json!({"codes": "50"}), "`codes` is \"50\", where a whole number"),
             (json!({"codes": -1}), "`codes` is -1"),
+            (json!({"codes": (1u64 << 32) + 1}), "is 4294967297, and a code has 32 bits at most"),
             (json!({"factor": [1, 2, 3]}), "`factor` is [1, 2, 3]"),
             (json!({"grid": 4}), "`grid` is 4, where [height, width]"),
             (json!({"input": 4}), "`input` is 4"),

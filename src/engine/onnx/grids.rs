@@ -47,14 +47,23 @@ impl Known {
     /// That a grid which the network gives is the one that was said; of sizes that are no multiples of a
     /// token the network knows best.
     fn agrees(self, grid: (usize, usize), size: (usize, usize)) -> Result<(), String> {
-        let whole =
-            |[fh, fw]: &[usize; 2]| size.0.is_multiple_of(*fh) && size.1.is_multiple_of(*fw);
-        let of_factor = self.factor.filter(whole).map(|[fh, fw]| [size.0 / fh, size.1 / fw]);
-        match self.grid.or(of_factor) {
-            Some([h, w]) if (h, w) != grid => Err(format!(
-                "it gives a grid of {}x{} tokens for {}x{} pixels where {h}x{w} was said",
-                grid.0, grid.1, size.1, size.0
-            )),
+        let given = |said: String| {
+            let (h, w) = grid;
+            Err(format!(
+                "it gives a grid of {h}x{w} tokens for {}x{} pixels where {said}",
+                size.1, size.0
+            ))
+        };
+        if let Some([h, w]) = self.grid {
+            return if (h, w) == grid { Ok(()) } else { given(format!("{h}x{w} was said")) };
+        }
+        let covers = |pixels: usize, side: usize, tokens: usize| {
+            pixels / side == tokens || pixels.div_ceil(side) == tokens
+        };
+        match self.factor {
+            Some([fh, fw]) if !covers(size.0, fh, grid.0) || !covers(size.1, fw, grid.1) => {
+                given(format!("a token of {fh}x{fw} pixels was said"))
+            }
             _ => Ok(()),
         }
     }
@@ -125,7 +134,11 @@ mod tests {
         assert!(row.grid((64, 64), said).unwrap_err().contains("16x4"));
         assert_eq!(Shape::Grid(16, 4).grid((64, 64), said), Ok((16, 4)));
         assert_eq!(Shape::Grid(17, 4).grid((65, 64), said), Ok((17, 4)));
-        assert!(Shape::Grid(2, 3).grid((64, 64), said).unwrap_err().contains("16x4 was said"));
+        let refused = |grid: Shape, size| grid.grid(size, said).unwrap_err();
+        assert!(refused(Shape::Grid(2, 3), (64, 64)).contains("a token of 4x16 pixels was said"));
+        // As many tokens as a size has room for, with the last ones cut or left out.
+        assert_eq!(Shape::Grid(16, 4).grid((66, 70), said), Ok((16, 4)));
+        assert!(refused(Shape::Grid(4, 4), (66, 70)).contains("4x4 tokens for 70x66 pixels"));
         let said = Known { grid: Some([4, 12]), ..none };
         assert!(Shape::Grid(8, 6).grid((64, 48), said).unwrap_err().contains("4x12 was said"));
     }

@@ -128,6 +128,9 @@ pub(super) fn codes(
 ) -> Result<(Vec<i64>, Vec<u32>)> {
     let checked = |code: Option<u32>, shown: &dyn std::fmt::Display| match code {
         Some(code) if (code as usize) < count => Ok(code),
+        None if count > 1 << 32 => Err(Error::invalid(format!(
+            "it holds the code {shown}, and a code has 32 bits at most"
+        ))),
         _ => Err(Error::invalid(format!(
             "it holds the code {shown} where there are {count}, by `codes` in tokenizer.json or {CODES}"
         ))),

@@ -186,8 +186,20 @@ impl OnnxEngine {
 
 /// Pixels that a token of a grid covers, along each side.
 fn factor((height, width): (usize, usize), (h, w): (usize, usize)) -> [usize; 2] {
-    let along = |pixels: usize, tokens: usize| ((pixels + tokens / 2) / tokens.max(1)).max(1);
     [along(height, h), along(width, w)]
+}
+
+/// Of sizes that are no multiple of a token several would do: the power of two, then, that networks
+/// halve by.
+fn along(pixels: usize, tokens: usize) -> usize {
+    let tokens = tokens.max(1);
+    let near = ((pixels + tokens / 2) / tokens).max(1);
+    let makes = |side: &usize| pixels / side == tokens || pixels.div_ceil(*side) == tokens;
+    let halved = || [near.next_power_of_two(), near.next_power_of_two() / 2];
+    match pixels.is_multiple_of(tokens) {
+        true => near,
+        false => halved().into_iter().filter(|side| *side > 0).find(makes).unwrap_or(near),
+    }
 }
 
 /// The size (height, width) of a decoded picture, which must be the one that its tokens stand for: the
@@ -227,5 +239,21 @@ mod tests {
         let odd = ((30, 30), [8, 8]);
         assert_eq!(fits((30, 30), (32, 32), odd).unwrap(), (30, 30));
         assert!(fits((24, 30), (32, 32), odd).is_err());
+    }
+
+    #[test]
+    fn the_pixels_of_a_token_are_told_from_any_size() {
+        for (pixels, tokens, side) in [
+            (64, 4, 16),
+            (18, 4, 4),
+            (18, 5, 4),
+            (62, 4, 16),
+            (60, 20, 3),
+            (61, 20, 3),
+            (1, 9, 1),
+            (9, 0, 9),
+        ] {
+            assert_eq!(along(pixels, tokens), side, "{pixels} / {tokens}");
+        }
     }
 }

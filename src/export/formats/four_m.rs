@@ -19,10 +19,15 @@ pub(super) struct FourM {
 }
 
 impl FourM {
-    pub(super) fn of(facts: &Facts) -> FourM {
+    /// # Errors
+    /// Codes above 2^31 - 1.
+    pub(super) fn of(facts: &Facts) -> Result<FourM> {
+        if i32::try_from(facts.ids.largest).is_err() {
+            return Err(facts.ids.too_large("4m's are int32"));
+        }
         let tokens = facts.pixels.map_or("tok_rgb".into(), |pixels| format!("tok_rgb@{pixels}"));
         let narrow = facts.ids.largest < 1 << 15;
-        FourM { tokens, narrow, crops: facts.crops, captions: facts.captions }
+        Ok(FourM { tokens, narrow, crops: facts.crops, captions: facts.captions })
     }
 
     /// Modalities with what a row has in each.
@@ -122,10 +127,10 @@ mod tests {
         let golden = ["tok_rgb@224", "crop_settings", "caption"];
         let golden = golden.map(|folder| format!("fourm/{folder}/shard-00000.tar"));
         let golden = golden.each_ref().map(String::as_str);
-        testing::assert_made(&FourM::of(&facts), 0, &rows, &golden);
+        testing::assert_made(&FourM::of(&facts).unwrap(), 0, &rows, &golden);
         // From 32,769 codes on they are int32.
         facts.ids.largest = 32_768;
-        let wide = testing::made(&FourM::of(&facts), 0, &rows[..2]);
+        let wide = testing::made(&FourM::of(&facts).unwrap(), 0, &rows[..2]);
         assert_eq!(&wide[0][512 + 10..512 + 27], b"{'descr': '<i4', ");
     }
 }

@@ -4,13 +4,12 @@
 use serde_json::{Value, json};
 
 use super::headed::Headed;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::export::format::{Encoded, Facts, Format, Listing, Part, Place, listing};
 use crate::export::ids::{Ids, Width};
 use crate::export::journal::{PartRecord, SplitRecord};
 use crate::export::json;
 use crate::export::row::Row;
-use crate::util::settings::VOCAB_OFFSET;
 
 pub(super) struct LitData {
     ids: Ids,
@@ -23,10 +22,7 @@ impl LitData {
         let ids = facts.ids.clone();
         match i32::try_from(ids.largest) {
             Ok(_) => Ok(LitData { ids }),
-            Err(_) => {
-                let text = format!("leads to ids up to {}, and litdata's are int32", ids.largest);
-                Err(Error::setting(VOCAB_OFFSET, text))
-            }
+            Err(_) => Err(ids.too_large("litdata's are int32")),
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::export::ids::{Ids, Width};
 use crate::export::part::{Growing, Made};
 use crate::export::row::Row;
 use crate::util::nameless_file;
-use crate::util::settings::VOCAB_OFFSET;
 
 /// Codes of types in the index.
 const U16: u8 = 8;
@@ -28,9 +27,7 @@ impl Megatron {
     pub(super) fn of(facts: &Facts) -> Result<Megatron> {
         let ids = facts.ids.clone();
         if i32::try_from(ids.largest).is_err() {
-            let text =
-                format!("leads to ids up to {}, and megatron's are 31 bits wide", ids.largest);
-            return Err(Error::setting(VOCAB_OFFSET, text));
+            return Err(ids.too_large("megatron's are 31 bits wide"));
         }
         Ok(Megatron { width: ids.wide(), ids })
     }

@@ -34,7 +34,7 @@ pub(super) fn of(target: Target, facts: &Facts) -> Result<Box<dyn Format>> {
         Target::Mds => Box::new(mds::Mds::of(facts)),
         Target::LlamaGen => Box::new(llamagen::LlamaGen::of(facts)),
         Target::Emu3 => Box::new(emu3::Emu3::of(facts)),
-        Target::FourM => Box::new(four_m::FourM::of(facts)),
+        Target::FourM => Box::new(four_m::FourM::of(facts)?),
         Target::OpenMuse => Box::new(open_muse::OpenMuse::of(facts)?),
         Target::Npy => Box::new(npy::Npy::of(facts)),
         Target::Hf => Box::new(hf::Hf::of(facts)),

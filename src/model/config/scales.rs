@@ -79,6 +79,14 @@ impl ScalesConfig {
         })
     }
 
+    /// The sequence of codes where there is one set of scales alone.
+    pub(crate) fn only_sequence(&self) -> Option<(usize, usize)> {
+        match &self.grids[..] {
+            [scales] => Some(sequence(scales)),
+            _ => None,
+        }
+    }
+
     /// All scales by the sequences that they make, as `1x680`.
     pub fn by_sequence(&self) -> BTreeMap<String, Vec<[usize; 2]>> {
         let named = |scales: &Vec<[usize; 2]>| {
