@@ -45,6 +45,11 @@ impl TokenizerOptions {
         self
     }
 
+    /// The device that was asked for.
+    pub(crate) fn chosen_device(&self) -> DeviceChoice {
+        self.device
+    }
+
     /// What a GPU computes in.
     pub fn precision(mut self, precision: Precision) -> TokenizerOptions {
         self.precision = precision;

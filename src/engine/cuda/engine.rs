@@ -1,23 +1,24 @@
-//! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded,
-//! results put together. Decoding is the CPU engine's.
+//! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded.
+//! Decoding is the CPU engine's.
 
 use std::sync::Arc;
 
 use candle_core::Device as Candle;
 
 use super::device::{Device, Loaded, Mark};
-use super::program::{Place, Program, Result as Outcome, Work};
+use super::flight::{Flights, RUNS, Rule};
+use super::program::Work;
 use super::weights::DeviceWeights;
 use super::{encoder, libraries};
 use crate::engine::cpu::CpuEngine;
 use crate::engine::device::Precision;
-use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
+use crate::engine::interface::{Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
-use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::model::config::ModelConfig;
+use crate::model::load_quantizer;
 use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
-use crate::model::{finite, load_quantizer};
 use crate::util::panics;
 use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
@@ -28,6 +29,8 @@ pub struct CudaEngine {
     weights: DeviceWeights,
     /// By size and images, the last used one last. Given back before the device is.
     loaded: Vec<(Key, Loaded)>,
+    /// Given back before the device is, too.
+    flights: Flights,
     device: Device,
     /// Of a run; lowered where the device ran out of memory.
     pixels_max: usize,
@@ -59,9 +62,9 @@ enum Room {
 
 impl Drop for CudaEngine {
     fn drop(&mut self) {
-        // The driver takes memory back for a thread's own GPU only. A failure is that of a device
-        // that lost its memory anyway.
-        let _ = self.device.bind();
+        // The driver takes memory back for a thread's own GPU only, and nothing may be in work with it.
+        // A failure is that of a device that lost its memory anyway.
+        let _ = self.device.bind().and_then(|()| self.device.wait());
     }
 }
 
@@ -98,6 +101,7 @@ impl CudaEngine {
             config,
             weights,
             loaded: Vec::new(),
+            flights: Flights::default(),
             device,
             pixels_max: usize::MAX,
             quantizer,
@@ -113,14 +117,6 @@ impl CudaEngine {
         encoder::supported(config).map(|_| ())
     }
 
-    /// The GPU's name.
-    ///
-    /// # Errors
-    /// Where the driver doesn't tell it.
-    pub fn device_name(&self) -> Result<String> {
-        self.device.name()
-    }
-
     /// In lines: the libraries' versions, and how each kind of convolution runs that was met.
     pub fn report(&self) -> Vec<String> {
         self.device.report()
@@ -134,7 +130,7 @@ impl CudaEngine {
     /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
         let index = self.load([height, width], encoder::images(height, width))?;
-        let (device, loaded) = (&self.device, &mut self.loaded[index].1);
+        let (device, loaded) = (&self.device, &self.loaded[index].1);
         let bytes = loaded.program.images * loaded.program.image_bytes;
         let mut state = 1u32;
         let noise = std::iter::repeat_with(|| {
@@ -146,7 +142,9 @@ impl CudaEngine {
         });
         let pixels: Vec<u8> = noise.take(bytes).collect();
         let mut marks: Vec<Mark> = Vec::new();
-        device.run(loaded, &pixels, &mut |_| {
+        let mut slot = device.slot([bytes, 0])?;
+        device.upload(loaded, &mut slot, &[&pixels])?;
+        device.run(loaded, &mut |_| {
             marks.push(device.mark()?);
             Ok(())
         })?;
@@ -218,7 +216,9 @@ impl CudaEngine {
         self.loaded.drain(..(self.loaded.len() + 1).saturating_sub(LOADED_MAX));
         loop {
             let program = encoder::program(&mut self.weights, &self.config, key.images, key.size)?;
-            match self.device.load(&self.weights, program) {
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            let reserved = self.flights.reserve(&self.device, &program, &rule);
+            match reserved.and_then(|()| self.device.load(&self.weights, program)) {
                 Ok(Some(loaded)) => return Ok(Room::Loaded(loaded)),
                 Ok(None) => return Ok(Room::Unsuited),
                 Err(Error::OutOfMemory(_)) if !self.loaded.is_empty() => {
@@ -230,94 +230,31 @@ impl CudaEngine {
         }
     }
 
-    fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<Encoded> {
-        let size = [batch.height, batch.width];
-        let rule = self.config.quantizer.rule;
-        let mut found = Found::default();
-        let mut rest = &batch.pixels[..];
-        let mut left = batch.count;
-        while left > 0 {
-            let index = self.load(size, encoder::next_run(left, self.most(size)))?;
-            let loaded = &mut self.loaded[index].1;
+    /// Queues all runs of a batch; its number.
+    fn queue(&mut self, images: &Images<'_>, grid: (usize, usize)) -> Result<u64> {
+        let size = [images.height, images.width];
+        let number = self.flights.begin(images.each.len(), grid);
+        let mut rest = &images.each[..];
+        while !rest.is_empty() {
+            let index = self.load(size, encoder::next_run(rest.len(), self.most(size)))?;
+            let loaded = &self.loaded[index].1;
             if loaded.program.grid != grid {
                 return Err(Error::internal(format!(
                     "the network gives a grid of {:?} where {grid:?} was announced",
                     loaded.program.grid
                 )));
             }
-            let images = loaded.program.images.min(left);
-            let (pixels, behind) = rest.split_at(images * loaded.program.image_bytes);
-            self.device.run(loaded, pixels, &mut |_| Ok(()))?;
-            found.take(&self.device, loaded, &self.quantizer, rule, images)?;
-            (rest, left) = (behind, left - images);
+            let (some, behind) = rest.split_at(loaded.program.images.min(rest.len()));
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            self.flights.queue(&self.device, loaded, some, &rule)?;
+            rest = behind;
         }
-        let Found { codes, distances, reasons } = found;
-        // The device's codes index the codebook when they are read again.
-        self.quantizer.check(&[&codes])?;
-        let (height, width) = grid;
-        let levels = vec![CodeGrid { codes, distances, height, width }];
-        Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })
+        Ok(number)
     }
 
-    fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
-        let grids = batch.check(&self.config)?;
+    fn check(&self, images: &Images<'_>) -> Result<(usize, usize)> {
+        let grids = images.check(&self.config)?;
         grids.first().copied().ok_or_else(|| Error::internal("the model has no grid"))
-    }
-}
-
-/// What the runs of a batch gave so far.
-#[derive(Default)]
-struct Found {
-    codes: Vec<u32>,
-    distances: Vec<f32>,
-    /// By image: why it can't be used, if so.
-    reasons: Vec<Option<String>>,
-}
-
-impl Found {
-    /// Adds what the program left on the device for `images` images. Latents that it left to the
-    /// host are quantized here.
-    fn take(
-        &mut self,
-        device: &Device,
-        loaded: &Loaded,
-        quantizer: &ResidualQuantizer,
-        rule: QuantizerRule,
-        images: usize,
-    ) -> Result<()> {
-        let Program { dim, grid: (height, width), latents, .. } = loaded.program;
-        let area = height * width;
-        let rows = images * area;
-        let floats = |place: Place, words: usize| -> Result<Vec<f32>> {
-            let words = device.read(loaded, place, words)?;
-            Ok(words.into_iter().map(f32::from_bits).collect())
-        };
-        let unusable = |latents: &[f32]| quantizer.unusable(latents, dim);
-        match loaded.program.result {
-            Outcome::Codes { codes, distances } => {
-                self.codes.extend(device.read(loaded, codes, rows)?);
-                let distances = floats(distances, rows)?;
-                if rule == QuantizerRule::Projection {
-                    // Without distances only the latents tell what overflowed.
-                    let latents = floats(latents, rows * dim)?;
-                    self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                } else {
-                    let images = distances.chunks(area);
-                    self.reasons.extend(images.map(|image| finite::distances(rule, image)));
-                }
-                self.distances.extend(distances);
-            }
-            Outcome::Latents => {
-                let latents = floats(latents, rows * dim)?;
-                self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                // One level: `supported` refuses more.
-                for (codes, distances) in quantizer.quantize(latents, dim, (height, width))? {
-                    self.codes.extend(codes);
-                    self.distances.extend(distances);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -343,6 +280,12 @@ impl Engine for CudaEngine {
         "cuda"
     }
 
+    fn device_name(&self) -> String {
+        // A driver that doesn't tell it says more as soon as it is asked to compute.
+        let name = self.device.name().unwrap_or_else(|_| "an NVIDIA GPU".to_owned());
+        format!("{name} (cuda:{}, {})", self.device.number(), self.weights.precision())
+    }
+
     fn precision(&self) -> Precision {
         self.weights.precision()
     }
@@ -358,8 +301,33 @@ impl Engine for CudaEngine {
     }
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
-        let grid = self.check(batch)?;
-        caught(|| self.encode_parts(batch, grid))
+        let grids = batch.check(&self.config)?;
+        debug_assert_eq!(grids.len(), 1);
+        let submitted = self.submit(&batch.images())?;
+        self.collect(submitted)
+    }
+
+    fn batches_in_flight(&self) -> usize {
+        RUNS
+    }
+
+    fn submit(&mut self, images: &Images<'_>) -> Result<Submitted> {
+        let grid = self.check(images)?;
+        let queued = caught(|| self.queue(images, grid));
+        if queued.is_err() {
+            self.flights.give_up();
+        }
+        queued.map(Submitted::Queued)
+    }
+
+    fn collect(&mut self, submitted: Submitted) -> Result<Encoded> {
+        match submitted {
+            Submitted::Encoded(encoded) => Ok(encoded),
+            Submitted::Queued(number) => caught(|| {
+                let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+                self.flights.collect(number, &rule)
+            }),
+        }
     }
 
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {

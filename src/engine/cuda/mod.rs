@@ -5,8 +5,9 @@
 //! out. `encoder` makes it of a model, `network` takes the layers of `model::topology`; `emit`,
 //! `attention` and `search` turn them into commands, with weights packed by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
 //! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device`, `blas` and
-//! `convolution` carry commands out through the driver, cuBLAS and cuDNN, by the configurations of
-//! `choice`; `compile` makes the kernels machine code, and `engine` is the trait.
+//! `convolution` carry commands out through the driver, cuBLAS and cuDNN, by those of the configurations
+//! of `choice` that `timing` found to be the fastest and `kept` remembers; `transfer` brings images and results, `flight` keeps two runs queued, `compile` makes the
+//! kernels machine code, and `engine` is the trait.
 //!
 //! Maps are `[images, height, width, channels]`, weights `[outputs, ky, kx, inputs]`.
 
@@ -30,8 +31,14 @@ mod emit;
 pub(crate) mod encoder;
 #[cfg(feature = "cuda")]
 mod engine;
+#[cfg(feature = "cuda")]
+mod flight;
+#[cfg(feature = "cuda")]
+mod graph;
 #[cfg(test)]
 mod host;
+#[cfg(feature = "cuda")]
+mod kept;
 pub(crate) mod libraries;
 #[cfg(any(test, feature = "cuda"))]
 mod network;
@@ -43,8 +50,14 @@ pub(crate) mod program;
 mod search;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "cuda")]
+mod timing;
+#[cfg(feature = "cuda")]
+mod transfer;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod weights;
 
+#[cfg(feature = "cuda")]
+pub(crate) use device::cards;
 #[cfg(feature = "cuda")]
 pub use engine::{CudaEngine, StageTime};
