@@ -167,15 +167,12 @@ impl Tokenizer {
 
     /// Says what was chosen where the choice was ours, and there was one.
     pub(super) fn say_device(&self, observer: &mut dyn Observer) {
-        let ours = match self.options.chosen_device() {
-            DeviceChoice::Auto => cfg!(feature = "cuda"),
-            DeviceChoice::CudaAll => true,
-            _ => false,
-        };
-        if !ours {
+        let device = self.options.chosen_device();
+        let ours = cfg!(feature = "cuda") && device == DeviceChoice::Auto;
+        if !ours && device != DeviceChoice::CudaAll {
             return;
         }
-        let name = match (self.options.chosen_device(), engine::cards()) {
+        let name = match (device, engine::cards()) {
             (DeviceChoice::CudaAll, cards @ 2..) => {
                 format!("{cards} cards, the first of which is {}", self.engine.device_name())
             }

@@ -1,29 +1,30 @@
 //! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded.
-//! Decoding is the CPU engine's.
+//! What the GPU can't decode the CPU engine does.
 
 use std::sync::Arc;
 
 use candle_core::Device as Candle;
+use rayon::prelude::*;
 
 use super::device::{Device, Loaded, Mark};
 use super::flight::{Flights, RUNS, Rule};
 use super::program::Work;
 use super::weights::DeviceWeights;
-use super::{encoder, libraries};
-use crate::engine::cpu::CpuEngine;
+use super::{decoder, encoder, libraries};
+use crate::engine::cpu::{CpuEngine, one_grid};
 use crate::engine::device::Precision;
-use crate::engine::interface::{Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
+use crate::engine::interface::{Decoded, Encoded, Engine, Images, PixelBatch, Submitted, failed};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
 use crate::model::config::ModelConfig;
-use crate::model::load_quantizer;
 use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
+use crate::model::{finite, load_quantizer};
 use crate::util::panics;
 use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
 
-/// The canonical encoder on a GPU.
+/// A model on a GPU.
 pub struct CudaEngine {
     config: ModelConfig,
     weights: DeviceWeights,
@@ -36,7 +37,9 @@ pub struct CudaEngine {
     pixels_max: usize,
     /// For rules that the program leaves to the host.
     quantizer: ResidualQuantizer,
-    /// Decodes.
+    /// Whether the GPU decodes.
+    decodes: bool,
+    /// Decodes where it doesn't.
     cpu: CpuEngine,
 }
 
@@ -46,9 +49,17 @@ const LOADED_MAX: usize = 3;
 /// What a program was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
-    /// Height and width.
-    size: [usize; 2],
+    what: What,
     images: usize,
+}
+
+/// One half of the network for images of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Of pictures of this height and width.
+    Encode([usize; 2]),
+    /// Of maps of vectors of this height and width.
+    Decode([usize; 2]),
 }
 
 /// How making room for a program ended.
@@ -90,7 +101,8 @@ impl CudaEngine {
         libraries::require(precision, libraries::Library::find)?;
         opened.digests.get()?;
         let Opened { config, weights, digests } = opened;
-        encoder::supported(&config)?;
+        CudaEngine::supports(&config)?;
+        let decodes = decoder::supported(&config).is_ok();
         let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
         let tensors = weights.tensors()?;
         let cpu =
@@ -105,6 +117,7 @@ impl CudaEngine {
             device,
             pixels_max: usize::MAX,
             quantizer,
+            decodes,
             cpu,
         })
     }
@@ -114,7 +127,10 @@ impl CudaEngine {
     /// # Errors
     /// Why they don't, in one line.
     pub fn supports(config: &ModelConfig) -> Result<()> {
-        encoder::supported(config).map(|_| ())
+        match config.parts().encoder() {
+            true => encoder::supported(config),
+            false => decoder::supported(config),
+        }
     }
 
     /// In lines: the libraries' versions, and how each kind of convolution runs that was met.
@@ -129,7 +145,8 @@ impl CudaEngine {
     /// A size that the network can't take or the GPU has no room for; what driver and libraries
     /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
-        let index = self.load([height, width], encoder::images(height, width))?;
+        let images = encoder::images(height, width);
+        let index = self.load(What::Encode([height, width]), images)?;
         let (device, loaded) = (&self.device, &self.loaded[index].1);
         let bytes = loaded.program.images * loaded.program.image_bytes;
         let mut state = 1u32;
@@ -169,19 +186,33 @@ impl CudaEngine {
         Ok((times, whole))
     }
 
+    /// The size of the pictures of a half.
+    fn picture(&self, what: What) -> [usize; 2] {
+        match what {
+            What::Encode(size) => size,
+            What::Decode([height, width]) => {
+                let [down, across] = self.config.factor();
+                [height * down, width * across]
+            }
+        }
+    }
+
     /// Images of the largest run of a size.
-    fn most(&self, size: [usize; 2]) -> usize {
-        let fitting = self.pixels_max / (size[0] * size[1]).max(1);
-        encoder::images(size[0], size[1]).min(encoder::at_most(fitting))
+    fn most(&self, what: What) -> usize {
+        let [height, width] = self.picture(what);
+        let fitting = self.pixels_max / (height * width).max(1);
+        encoder::images(height, width).min(encoder::at_most(fitting))
     }
 
     /// Loads a program for that size and about so many images: fewer where memory lacks, more where
     /// cuDNN can't do with so few. The place in `loaded`.
-    fn load(&mut self, size: [usize; 2], images: usize) -> Result<usize> {
-        let mut images = images.min(self.most(size));
+    fn load(&mut self, what: What, images: usize) -> Result<usize> {
+        let [height, width] = self.picture(what);
+        let usual = encoder::images(height, width);
+        let mut images = images.min(self.most(what));
         let mut lacked = None;
         loop {
-            let key = Key { size, images };
+            let key = Key { what, images };
             if let Some(index) = self.loaded.iter().position(|(loaded, _)| *loaded == key) {
                 self.loaded[index..].rotate_left(1);
                 return Ok(self.loaded.len() - 1);
@@ -194,15 +225,15 @@ impl CudaEngine {
                 (Room::None(error), _) if images == 1 => return Err(error),
                 (Room::None(error), _) => {
                     images /= 4;
-                    self.pixels_max = images * size[0] * size[1];
+                    self.pixels_max = images * height * width;
                     lacked = Some(error);
                 }
-                (Room::Unsuited, None) if images < encoder::images(size[0], size[1]) => {
+                (Room::Unsuited, None) if images < usual => {
                     images *= 4;
                 }
                 (Room::Unsuited, Some(error)) => return Err(error),
                 (Room::Unsuited, None) => {
-                    let what = format!("{} images of {}x{} pixels", images, size[1], size[0]);
+                    let what = format!("{images} images of {width}x{height} pixels");
                     return Err(libraries::failed("cuDNN", "no configuration for", &what));
                 }
             }
@@ -215,7 +246,11 @@ impl CudaEngine {
         self.device.bind()?;
         self.loaded.drain(..(self.loaded.len() + 1).saturating_sub(LOADED_MAX));
         loop {
-            let program = encoder::program(&mut self.weights, &self.config, key.images, key.size)?;
+            let (weights, config) = (&mut self.weights, &self.config);
+            let program = match key.what {
+                What::Encode(size) => encoder::program(weights, config, key.images, size)?,
+                What::Decode(size) => decoder::program(weights, config, key.images, size)?,
+            };
             let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
             let reserved = self.flights.reserve(&self.device, &program, &rule);
             match reserved.and_then(|()| self.device.load(&self.weights, program)) {
@@ -232,11 +267,11 @@ impl CudaEngine {
 
     /// Queues all runs of a batch; its number.
     fn queue(&mut self, images: &Images<'_>, grid: (usize, usize)) -> Result<u64> {
-        let size = [images.height, images.width];
+        let what = What::Encode([images.height, images.width]);
         let number = self.flights.begin(images.each.len(), grid);
         let mut rest = &images.each[..];
         while !rest.is_empty() {
-            let index = self.load(size, encoder::next_run(rest.len(), self.most(size)))?;
+            let index = self.load(what, encoder::next_run(rest.len(), self.most(what)))?;
             let loaded = &self.loaded[index].1;
             if loaded.program.grid != grid {
                 return Err(Error::internal(format!(
@@ -250,6 +285,40 @@ impl CudaEngine {
             rest = behind;
         }
         Ok(number)
+    }
+
+    /// The pictures of codes, run by run.
+    fn decode_parts(&mut self, codes: &Encoded) -> Result<Decoded> {
+        let values = self.config.quantizer.values();
+        let grid = one_grid(codes, values)?;
+        let (height, width) = self.config.picture(grid).map_err(Error::invalid)?;
+        let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
+        let what = What::Decode([latents.0, latents.1]);
+        let area = grid.0 * grid.1 * values;
+        let channels = self.config.pixels.channels;
+        let output = self.config.pixels.output;
+        let (mut pixels, mut reasons) = (Vec::new(), Vec::new());
+        while reasons.len() < codes.count {
+            let (at, left) = (reasons.len(), codes.count - reasons.len());
+            let index = self.load(what, encoder::next_run(left, self.most(what)))?;
+            let loaded = &self.loaded[index].1;
+            let count = loaded.program.images.min(left);
+            let vectors = (at..at + count).into_par_iter().map(|image| {
+                let levels = codes.levels.iter().map(|level| &level.codes[image * area..][..area]);
+                let vectors = self.quantizer.lookup(&levels.collect::<Vec<_>>(), grid)?;
+                Ok(vectors.into_iter().flat_map(f32::to_le_bytes).collect())
+            });
+            let vectors = vectors.collect::<Result<Vec<Vec<u8>>>>()?;
+            let vectors: Vec<&[u8]> = vectors.iter().map(Vec::as_slice).collect();
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            let floats = self.flights.run(&self.device, loaded, &vectors, &rule)?;
+            pixels.par_extend(floats.par_iter().map(|&x| output.to_byte(x)));
+            let images = floats.par_chunks(height * width * channels);
+            let told = images.map(|image| finite::pixels(&self.config, grid, image));
+            reasons.extend(told.collect::<Vec<_>>());
+        }
+        let pictures = PixelBatch { pixels, count: codes.count, height, width, channels };
+        Ok(Decoded { pictures, failed: failed(reasons) })
     }
 
     fn check(&self, images: &Images<'_>) -> Result<(usize, usize)> {
@@ -293,7 +362,7 @@ impl Engine for CudaEngine {
     fn batch_images(&self, side: Option<usize>) -> usize {
         // Where sizes vary a batch is one of a usual size; what the card can't hold goes in parts.
         let side = side.unwrap_or(256);
-        self.most([side, side])
+        self.most(What::Encode([side, side]))
     }
 
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
@@ -331,6 +400,9 @@ impl Engine for CudaEngine {
     }
 
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
-        self.cpu.decode(codes)
+        match self.decodes {
+            true => caught(|| self.decode_parts(codes)),
+            false => self.cpu.decode(codes),
+        }
     }
 }

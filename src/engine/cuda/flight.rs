@@ -146,6 +146,27 @@ impl Flights {
         Ok(())
     }
 
+    /// Runs a program and waits for it; the floats that it leaves as latents.
+    pub(super) fn run(
+        &mut self,
+        device: &Device,
+        loaded: &Loaded,
+        images: &[&[u8]],
+        rule: &Rule<'_>,
+    ) -> Result<Vec<f32>> {
+        while !self.runs.is_empty() {
+            self.finish_run(rule)?;
+        }
+        let program = &loaded.program;
+        let slot = self.fitting(self.next, device, program, rule.rule)?;
+        device.upload(loaded, slot, images)?;
+        device.run(loaded, &mut |_| Ok(()))?;
+        let bytes = images.len() * program.grid.0 * program.grid.1 * program.dim * 4;
+        device.download(loaded, slot, std::iter::once((program.latents, bytes)))?;
+        let floats = slot.results()?[..bytes].chunks_exact(4);
+        Ok(floats.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
     /// Gives up the batch that was begun last; what is queued of it is done for nothing.
     pub(super) fn give_up(&mut self) {
         self.batches.pop_back();

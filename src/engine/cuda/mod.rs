@@ -2,8 +2,8 @@
 //!
 //! What runs is a [`program`]: a flat list of commands (a launch of one of our kernels, a matrix
 //! product, a convolution) over numbered buffers, with every size, stride, grid and offset worked
-//! out. `encoder` makes it of a model, `network` takes the layers of `model::topology`; `emit`,
-//! `attention` and `search` turn them into commands, with weights packed by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
+//! out. `encoder` and `decoder` make it of a model, `network` takes the layers of `model::topology`;
+//! `emit`, `maps`, `attention` and `search` turn them into commands, with weights packed by `weights`; all of that is plain Rust, compiled and tested without a GPU, where `emulate.c` runs
 //! the very kernels of `kernels.cu` on emulated threads. With the feature `cuda`, `device`, `blas` and
 //! `convolution` carry commands out through the driver, cuBLAS and cuDNN, by those of the configurations
 //! of `choice` that `timing` found to be the fastest and `kept` remembers; `transfer` brings images and results, `flight` keeps two runs queued, `compile` makes the
@@ -21,6 +21,8 @@ mod choice;
 mod compile;
 #[cfg(feature = "cuda")]
 mod convolution;
+#[cfg(any(test, feature = "cuda"))]
+mod decoder;
 #[cfg(feature = "cuda")]
 mod descriptor;
 #[cfg(feature = "cuda")]
@@ -40,6 +42,8 @@ mod host;
 #[cfg(feature = "cuda")]
 mod kept;
 pub(crate) mod libraries;
+#[cfg(any(test, feature = "cuda"))]
+mod maps;
 #[cfg(any(test, feature = "cuda"))]
 mod network;
 #[cfg(test)]

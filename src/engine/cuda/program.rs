@@ -207,7 +207,7 @@ pub(crate) enum Result {
     Latents,
 }
 
-/// An encoder for a number of images of one size.
+/// An encoder, or as `decoder` says a decoder, for a number of images of one size.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Program {
     /// Images a run.

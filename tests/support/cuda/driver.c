@@ -445,6 +445,12 @@ static const struct {
 } signatures[] = {
     {"pixels_to_map", "PPPiii"},
     {"narrow_all", "PPi"},
+    {"floats_to_map", "PPiii"},
+    {"map_to_floats", "PPiii"},
+    {"double_map", "PPiii"},
+    {"activate", "PPii"},
+    {"halve_map", "PPiiii"},
+    {"spread_map", "PPiiiiiii"},
     {"channel_sums", "PPiii"},
     {"group_affine", "PPPPPiiiif"},
     {"apply_affine", "PPPiiii"},
