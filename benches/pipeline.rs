@@ -33,9 +33,11 @@ train = { steps = 4, batch_size = 4, codebook = { start_after = 1 } }
 const CODES: u32 = 16_384;
 const BATCH: usize = 64;
 /// Images a partition, the program's own default.
-const SHARD_ROWS: u64 = 4096;
+const SHARD_ROWS: usize = 4096;
 /// Different pictures.
 const PICTURES: usize = 64;
+/// The thread that looks at the others.
+const WATCH: &str = "watch";
 /// What an image may cost the two threads that can't be more than one.
 const BUDGET_US: f64 = 250.0;
 
@@ -52,8 +54,7 @@ fn main() -> Result<ExitCode> {
     let mut engine = NullCard::of(&recipe, CODES);
     let identity = pipeline::identity(&engine, &recipe.preparation(), SHARD_ROWS)?;
     let rows = (0..images).map(|ordinal| Ok(row(ordinal, &pictures)));
-    let plan =
-        Plan::create_or_open(&scratch.path().join("out"), &identity, rows, SHARD_ROWS as usize)?;
+    let plan = Plan::create_or_open(&scratch.path().join("out"), &identity, rows, SHARD_ROWS)?;
     let settings = pipeline::Settings {
         preparation: recipe.preparation(),
         batch_size: BATCH,
@@ -102,14 +103,15 @@ fn watched<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<String, f64>) {
     // Of threads that were there before, the main one alone does something.
     let before = seconds_of_threads();
     let (done, mut by_thread) = std::thread::scope(|scope| {
-        let watch = scope.spawn(move || {
+        let watch = std::thread::Builder::new().name(WATCH.into()).spawn_scoped(scope, move || {
             let mut latest = BTreeMap::new();
             while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(10));
+                std::thread::sleep(Duration::from_millis(20));
                 latest.extend(seconds_of_threads());
             }
             latest
         });
+        let watch = watch.expect("a thread");
         let done = work();
         over.store(true, Ordering::Relaxed);
         (done, watch.join().expect("the watch"))
@@ -118,6 +120,7 @@ fn watched<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<String, f64>) {
         by_thread.entry(thread).and_modify(|now| *now -= seconds);
     }
     let mut by_name = BTreeMap::new();
+    by_thread.retain(|(_, name), _| name != WATCH);
     for ((_, name), seconds) in by_thread {
         *by_name.entry(name).or_default() += seconds;
     }
