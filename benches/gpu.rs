@@ -4,14 +4,15 @@
 //! PyTorch's on the same weights for `benches/gpu_peers.sh`.
 //!
 //! `cargo bench --features cuda --bench gpu -- --step STEP [--golden DIR] [--case NAME]
-//! [--precision f32|bf16] [--python PATH] [--rounds N] [--codes K] [--images N] [--model DIR]`; STEP is
-//! `versions`, `golden`, `bits`, `exact`, `rate`, `profile` or `peers`. DIR of golden cases as in
-//! `tests/golden`, all of them or the one called NAME; an interpreter with torch and safetensors;
-//! how many images are compared; where the model is, or is left for a run of the whole job. Exits with
+//! [--precision f32|bf16] [--python PATH] [--rounds N] [--codes K] [--images N] [--model DIR]
+//! [--side PIXELS]`; STEP is `versions`, `golden`, `bits`, `exact`, `decode`, `rate`, `profile` or
+//! `peers`. DIR of golden cases as in `tests/golden`, all of them or the one called NAME; an interpreter
+//! with torch and safetensors; how many images are compared; where the model is, or is left for a run of
+//! the whole job; another model and a smaller side let the steps run on stand-ins for a card. Exits with
 //! 2 where there is no GPU or library, with 1 where tokens or bits are wrong. Lines that begin with
 //! `=` are what a step found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -26,7 +27,6 @@ use vqtok::internals::model::config::Parts;
 #[path = "common/encoder.rs"]
 mod encoder;
 
-const SIDE: usize = 256;
 /// Operations of an image, padding and all, divided by an H200's 790 TFLOP/s: images/s.
 const FLOOR_IMAGES_PER_SECOND: f64 = 5620.0;
 
@@ -44,6 +44,8 @@ struct Settings {
     rounds: usize,
     codes: usize,
     images: usize,
+    /// Of the square images, in pixels.
+    side: usize,
 }
 
 fn settings() -> Settings {
@@ -57,6 +59,7 @@ fn settings() -> Settings {
         rounds: 10,
         codes: 16384,
         images: 4,
+        side: 256,
     };
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(arg) = args.next() {
@@ -72,6 +75,7 @@ fn settings() -> Settings {
             "--rounds" => settings.rounds = number().max(1),
             "--codes" => settings.codes = number(),
             "--images" => settings.images = number().max(1),
+            "--side" => settings.side = number().max(1),
             other => panic!("unknown flag {other}"),
         }
     }
@@ -109,6 +113,7 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
         "golden" => golden(settings),
         "bits" => bits(settings),
         "exact" => exact(settings),
+        "decode" => decode(settings),
         "rate" => rates(settings),
         "profile" => profile(settings),
         "peers" => peers(settings),
@@ -119,9 +124,9 @@ fn run(settings: &Settings) -> vqtok::Result<bool> {
 /// The f16 model on the GPU; made where it isn't there.
 fn f16(settings: &Settings, precision: Precision) -> vqtok::Result<CudaEngine> {
     if !settings.model.exists() {
-        let (mut config, weights) = encoder::f16_vqgan(settings.codes, Parts::Encoder);
+        let (mut config, weights) = encoder::f16_vqgan(settings.codes, Parts::Both);
         config.preprocess.resize = "bicubic".into();
-        config.preprocess.size = Some(SIDE as u32);
+        config.preprocess.size = Some(settings.side as u32);
         vqtok::internals::checkpoint::folder::save(&settings.model, &config, &weights)?;
     }
     CudaEngine::open(begin(&settings.model, &DetectOptions::default())?, 0, precision)
@@ -131,11 +136,11 @@ fn f16(settings: &Settings, precision: Precision) -> vqtok::Result<CudaEngine> {
 fn versions(settings: &Settings) -> vqtok::Result<bool> {
     for precision in &settings.precisions {
         let mut engine = f16(settings, *precision)?;
-        println!("= {precision}: {}", engine.device_name()?);
+        println!("= {precision}: {}", engine.device_name());
         let started = Instant::now();
-        engine.encode(&images(1))?;
+        engine.encode(&images(settings, 1))?;
         println!("= {precision}: the first image after {:.2} s", started.elapsed().as_secs_f64());
-        engine.encode(&images(64))?;
+        engine.encode(&images(settings, 64))?;
         engine.report().iter().for_each(|line| println!("= {precision}: {line}"));
     }
     Ok(true)
@@ -146,7 +151,7 @@ fn bits(settings: &Settings) -> vqtok::Result<bool> {
     let mut right = true;
     for precision in &settings.precisions {
         let mut engine = f16(settings, *precision)?;
-        let whole = images(64);
+        let whole = images(settings, 64);
         let want = engine.encode(&whole)?.levels.remove(0);
         let mut check = |name: &str, count: usize| -> vqtok::Result<()> {
             let image = whole.pixels.len() / whole.count;
@@ -170,7 +175,7 @@ fn bits(settings: &Settings) -> vqtok::Result<bool> {
 
 /// The f16 model against the CPU engine.
 fn exact(settings: &Settings) -> vqtok::Result<bool> {
-    let batch = images(settings.images);
+    let batch = images(settings, settings.images);
     let mut ours = Vec::new();
     for precision in &settings.precisions {
         let codes = f16(settings, *precision)?.encode(&batch)?.levels.remove(0);
@@ -209,13 +214,44 @@ fn compare(name: &str, precision: Precision, want: &CodeGrid, got: &CodeGrid) ->
     precision != Precision::F32 || wrong.iter().all(|i| gap(i) <= GAP_MAX)
 }
 
+/// Pictures of codes against the CPU engine's, and images/s.
+fn decode(settings: &Settings) -> vqtok::Result<bool> {
+    let mut right = true;
+    let batch = images(settings, settings.images);
+    let options = DetectOptions::default();
+    f16(settings, Precision::F32)?;
+    let mut cpu = CpuEngine::open(begin(&settings.model, &options)?)?;
+    let codes = cpu.encode(&batch)?;
+    let want = cpu.decode(&codes)?.pictures;
+    for precision in &settings.precisions {
+        let mut engine = f16(settings, *precision)?;
+        let got = engine.decode(&codes)?.pictures;
+        let off = want.pixels.iter().zip(&got.pixels).map(|(a, b)| a.abs_diff(*b));
+        let (most, all) = (off.clone().max().unwrap_or(0), want.pixels.len());
+        let mean = off.map(f64::from).sum::<f64>() / all as f64;
+        let started = Instant::now();
+        (0..settings.rounds).try_for_each(|_| engine.decode(&codes).map(|_| ()))?;
+        let rate = (codes.count * settings.rounds) as f64 / started.elapsed().as_secs_f64();
+        println!(
+            "= {precision}: pictures off by {most} of 255 at most, {mean:.3} on average; {rate:.1} \
+             images/s in batches of {}",
+            codes.count
+        );
+        right &= got.pixels.len() == all && (*precision != Precision::F32 || most <= 1);
+    }
+    Ok(right)
+}
+
 fn rates(settings: &Settings) -> vqtok::Result<bool> {
     for precision in &settings.precisions {
         let mut engine = f16(settings, *precision)?;
-        let want = engine.encode(&images(settings.images))?.levels.remove(0).codes;
-        let line = rate(&mut engine, &format!("vqtok {precision}"), settings.rounds, &want)?;
-        let share = 100.0 * line.rate / FLOOR_IMAGES_PER_SECOND;
-        println!("= {}: {:.1} images/s, {share:.0} % of a floor", line.name, line.rate);
+        let batch = images(settings, settings.images);
+        let want = engine.encode(&batch)?.levels.remove(0).codes;
+        for flights in [1, 2] {
+            let line = rate(settings, &mut engine, flights, &want)?;
+            let share = 100.0 * line.rate / FLOOR_IMAGES_PER_SECOND;
+            println!("= {}: {:.1} images/s, {share:.0} % of a floor", line.name, line.rate);
+        }
     }
     Ok(true)
 }
@@ -223,11 +259,11 @@ fn rates(settings: &Settings) -> vqtok::Result<bool> {
 /// Ours beside PyTorch's, from its fastest to its slowest.
 fn peers(settings: &Settings) -> vqtok::Result<bool> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
-    let batch = images(settings.images);
+    let batch = images(settings, settings.images);
     let mut engine = f16(settings, Precision::Bf16)?;
     let want = on_cpu(&settings.model, &DetectOptions::default(), &batch)?.codes;
-    let mut lines = vec![rate(&mut engine, "vqtok bf16", settings.rounds, &want)?];
-    let images_a_run = engine.batch_images(Some(SIDE));
+    let mut lines = vec![rate(settings, &mut engine, 2, &want)?];
+    let images_a_run = engine.batch_images(Some(settings.side));
     drop(engine);
     if let Some(python) = &settings.python {
         let shared = scratch.path().join("peer");
@@ -243,11 +279,12 @@ fn differing(a: &[u32], b: &[u32]) -> usize {
 }
 
 /// Smooth colours with noise.
-fn images(count: usize) -> PixelBatch {
-    let mut pixels = Vec::with_capacity(count * SIDE * SIDE * 3);
+fn images(settings: &Settings, count: usize) -> PixelBatch {
+    let side = settings.side;
+    let mut pixels = Vec::with_capacity(count * side * side * 3);
     for i in 0..count {
-        for at in 0..SIDE * SIDE {
-            let (x, y) = (at % SIDE, at / SIDE);
+        for at in 0..side * side {
+            let (x, y) = (at % side, at / side);
             for c in 0..3 {
                 let wave = ((x * (c + 1) + 2 * y + 40 * i) as f32 / 37.0).sin() * 90.0;
                 let noise = encoder::random(i as u64, at * 3 + c) * 30.0;
@@ -255,23 +292,35 @@ fn images(count: usize) -> PixelBatch {
             }
         }
     }
-    PixelBatch { pixels, count, height: SIDE, width: SIDE, channels: 3 }
+    PixelBatch { pixels, count, height: side, width: side, channels: 3 }
 }
 
-/// Images/s from bytes in memory to codes in memory, and the tokens that differ from `want`.
-fn rate(engine: &mut CudaEngine, name: &str, rounds: usize, want: &[u32]) -> vqtok::Result<Line> {
-    let few = images(want.len() / (SIDE / 16 * (SIDE / 16)));
+/// Images/s from bytes in memory to codes in memory with so many batches in flight, and the tokens that
+/// differ from `want`.
+fn rate(
+    settings: &Settings,
+    engine: &mut CudaEngine,
+    flights: usize,
+    want: &[u32],
+) -> vqtok::Result<Line> {
+    let few = images(settings, settings.images);
     let flips = differing(want, &engine.encode(&few)?.levels.remove(0).codes);
-    let count = engine.batch_images(Some(SIDE));
-    let pixels = few.pixels.iter().copied().cycle().take(count * SIDE * SIDE * 3).collect();
+    let (count, side) = (engine.batch_images(Some(settings.side)), settings.side);
+    let pixels = few.pixels.iter().copied().cycle().take(count * side * side * 3).collect();
     let batch = PixelBatch { pixels, count, ..few };
     engine.encode(&batch)?;
+    let mut queued = VecDeque::new();
     let started = Instant::now();
-    for _ in 0..rounds {
-        engine.encode(&batch)?;
+    for _ in 0..settings.rounds {
+        queued.push_back(engine.submit(&batch.images())?);
+        if queued.len() == flights {
+            queued.pop_front().map(|oldest| engine.collect(oldest)).transpose()?;
+        }
     }
-    let rate = (count * rounds) as f64 / started.elapsed().as_secs_f64();
-    Ok(Line { name: name.to_owned(), rate, flips: format!("{flips} of {}", want.len()) })
+    queued.into_iter().try_for_each(|rest| engine.collect(rest).map(|_| ()))?;
+    let rate = (count * settings.rounds) as f64 / started.elapsed().as_secs_f64();
+    let name = format!("vqtok {}, {flights} in flight", engine.precision());
+    Ok(Line { name, rate, flips: format!("{flips} of {}", want.len()) })
 }
 
 /// Every golden case that this engine takes: float32 tokens equal, bfloat16's share of flips.
@@ -396,9 +445,9 @@ fn table(lines: &[Line]) {
 /// Time by what computes it, the most first, and the slowest commands.
 fn profile(settings: &Settings) -> vqtok::Result<bool> {
     let mut engine = f16(settings, Precision::Bf16)?;
-    engine.profile(SIDE, SIDE)?;
-    let (stages, whole) = engine.profile(SIDE, SIDE)?;
-    shares(&stages, whole, engine.batch_images(Some(SIDE)));
+    engine.profile(settings.side, settings.side)?;
+    let (stages, whole) = engine.profile(settings.side, settings.side)?;
+    shares(&stages, whole, engine.batch_images(Some(settings.side)));
     Ok(true)
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the GPU engine is and does on a machine with a card, in the order in which it decides something:
-# versions, golden tokens, NVIDIA's own checks, bits from batch to batch, tokens against the CPU
-# engine, rates, every stage's time, and the whole job from JPEG. Each step has a time limit and a log
+# versions and the fastest of cuDNN's configurations for each convolution, golden tokens, NVIDIA's own
+# checks, bits from batch to batch, tokens and pictures against the CPU engine, rates with one and two
+# batches in flight, every stage's time, and the whole job from JPEG, on all cards where there are several. Each step has a time limit and a log
 # of its own; one that fails costs no other, and the summary comes last. About five minutes on an H200
 # (an estimate: no card has run it). PyTorch's rates are benches/gpu_peers.sh's.
 #
@@ -13,7 +14,8 @@
 # Settings by environment: GOLDEN and PHOTOS (folders; default DIR/golden and DIR/photos, else those
 # beside the checkout), COUNT (images of the whole job, default 2048), ROUNDS (default 20), LOGS (a
 # folder for the logs; default a temporary one), MODEL (the f16 model, made where it isn't there),
-# PYTHON (an interpreter whose packages hold CUDA's libraries, such as PyTorch's; default python3).
+# PYTHON (an interpreter whose packages hold CUDA's libraries, such as PyTorch's; default python3), SIDE
+# (of the images, default 256: with another MODEL the steps run on stand-ins for a card, too).
 #
 # Exits with 0 where every step was right, 1 where one wasn't, 2 where there is no card.
 set -uo pipefail
@@ -92,10 +94,10 @@ step() {
         < <(grep '^= ' "$logs/$name.log")
     return 0
 }
-bench=("$here/gpu-bench" --model "$model" --step)
+bench=("$here/gpu-bench" --model "$model" --side "${SIDE:-256}" --step)
 
 step card 10 nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit,memory.total --format=csv
-step versions 60 "${bench[@]}" versions
+step versions 90 "${bench[@]}" versions
 if [ -n "$golden" ]; then
     first=(--golden "$golden" --case taming_vq)
     step golden-first-f32 20 "${bench[@]}" golden "${first[@]}" --precision f32
@@ -117,29 +119,34 @@ else
 fi
 step bits 30 "${bench[@]}" bits
 step exact 60 "${bench[@]}" exact
+step decode 60 "${bench[@]}" decode --rounds 3
 step rate-bf16 30 "${bench[@]}" rate --precision bf16 --rounds "${ROUNDS:-20}"
 step profile 20 "${bench[@]}" profile --precision bf16
 step rate-f32 30 "${bench[@]}" rate --precision f32 --rounds 3
 
 # The whole job: the photos under as many names as it takes, from JPEG to shards.
 whole_job() {
-    local precision=$1 count=$2 images=$scratch/images-$1 files i name
+    local precision=$1 count=$2 device=${3:-cuda} files i name
+    local images=$scratch/images-$1-${device/:/-} out=$scratch/out-$1-${device/:/-}
     mkdir "$images"
     mapfile -t files < <(find "$photos" -type f -iname '*.jp*g' | sort)
     for ((i = 0; i < count; i++)); do
         name=$images/$(printf %06d "$i").jpg
         ln "${files[i % ${#files[@]}]}" "$name" 2>/dev/null || cp "${files[i % ${#files[@]}]}" "$name"
     done
-    "$here/vqtok" tokenize "$images" --model "$model" --out "$scratch/out-$precision" \
-        --device cuda --precision "$precision" --json >"$logs/job-$precision.json" || return
-    grep -E '"event":"(tokenized|dataset)"' "$logs/job-$precision.json" | cut -c1-400 | sed 's/^/= /'
-    "$here/vqtok" verify "$scratch/out-$precision"
+    "$here/vqtok" tokenize "$images" --model "$model" --out "$out" --shard-rows 512 \
+        --device "$device" --precision "$precision" --json >"$out.json" || return
+    grep -E '"event":"(device|tokenized|dataset)"' "$out.json" | cut -c1-400 | sed 's/^/= /'
+    "$here/vqtok" verify "$out"
 }
 if [ -n "$photos" ]; then
     export -f whole_job
     export here scratch photos model logs
     step job-bf16 60 bash -c 'whole_job bf16 "$0"' "${COUNT:-2048}"
     step job-f32 60 bash -c 'whole_job f32 256'
+    if [ "$(nvidia-smi -L | wc -l)" -gt 1 ]; then
+        step job-all-cards 60 bash -c 'whole_job bf16 "$0" cuda:all' "${COUNT:-2048}"
+    fi
 else
     summary+=('no photos (set PHOTOS): the whole job was left out')
 fi

@@ -58,7 +58,8 @@ pub mod data {
 }
 pub mod engine {
     pub use crate::engine::{
-        CodeGrid, Decoded, DeviceChoice, Encoded, Engine, PixelBatch, Precision, open, require,
+        CodeGrid, Decoded, DeviceChoice, Encoded, Engine, Images, PixelBatch, Precision, Submitted,
+        open, require,
     };
     pub mod candle {
         pub use crate::engine::candle::CandleEngine;

@@ -18,13 +18,19 @@ use support::{Done, Job, npz, picture, shared};
 use vqtok::internals::audit::TokenFile;
 use vqtok::internals::checkpoint::folder::save;
 use vqtok::internals::checkpoint::recognise::detect::{DetectOptions, begin};
-use vqtok::internals::engine::{DeviceChoice, Encoded, Engine, PixelBatch, Precision, open};
+use vqtok::internals::engine::{
+    DeviceChoice, Encoded, Engine, PixelBatch, Precision, Submitted, open,
+};
 use vqtok::internals::model::config::{
     Architecture, Parts, QuantizerConfig, QuantizerRule, VqganConfig,
 };
 
 /// A VQGAN of two levels with attention in the smaller one, as `model`.
 fn with_model(job: Job) -> Job {
+    with_parts(job, Parts::Encoder)
+}
+
+fn with_parts(job: Job, parts: Parts) -> Job {
     let network = VqganConfig {
         ch: 16,
         widths: vec![16, 24],
@@ -34,7 +40,7 @@ fn with_model(job: Job) -> Job {
         z_channels: 8,
         norm_groups: 8,
         norm_eps: 1e-6,
-        parts: Parts::Encoder,
+        parts,
         decoder: None,
         variant: Default::default(),
     };
@@ -215,6 +221,193 @@ fn kernels_that_are_compiled_on_the_spot_are_taken_where_there_is_no_other() {
 }
 
 #[test]
+fn a_batch_is_uploaded_while_the_one_before_it_computes() {
+    for element in ["f32", "bf16"] {
+        let Some(stand_ins) = stand_ins(element) else { return };
+        let job = with_model(with_pictures(&SIZES));
+        let run = Run { job: &job, stand_ins: &stand_ins, element };
+        // Five batches: a size that differs ends one.
+        let (late, counts) = run.tokens("late", "--batch-size 2", &[]);
+        assert!(counts.of("overlapped") >= 3, "{element}: {}", counts.of("overlapped"));
+        assert_eq!(counts.of("unfinished"), 0);
+        // Streams that don't wait for each other by events would meet in another order.
+        let (early, counts) =
+            run.tokens("early", "--batch-size 2", &[("FAKE_CUDA_ORDER", "early")]);
+        assert!(early == late, "{element}");
+        assert!(counts.of("overlapped") >= 3);
+        job.expect(0, "tokenize images --model model --out cpu --device cpu");
+        let all: usize = late.iter().map(|t| t.codes.len()).sum();
+        let most = if element == "f32" { 0 } else { all / 10 };
+        assert!(differing(&late, &tokens(&job.path("cpu"))) <= most);
+    }
+}
+
+#[test]
+fn batches_in_flight_keep_their_order_their_failures_and_their_images() {
+    for element in ["f32", "bf16"] {
+        let Some(stand_ins) = stand_ins(element) else { return };
+        let job = with_model(Job::new(0));
+        run_inside(&job, &stand_ins, &format!("{element} flights"), &[]);
+    }
+}
+
+#[test]
+fn convolutions_run_by_what_was_fastest_and_is_kept() {
+    let Some(stand_ins) = stand_ins("bf16") else { return };
+    let job = with_model(with_pictures(&[(24, 20)]));
+    let run = Run { job: &job, stand_ins: &stand_ins, element: "bf16" };
+    let cache = |name: &str| job.path(&format!("{name}.cache"));
+    let table = |name: &str| {
+        let folder = cache(name).join("vqtok/cudnn");
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        let expected = "9-19-0-an-emulated-card.json";
+        assert_eq!(files[0].file_name().unwrap(), expected);
+        files[0].clone()
+    };
+    let (first, counts) = run.tokens("first", "", &[]);
+    let timed = counts.of("timed");
+    assert!(timed >= 12 && timed % 12 == 0, "two engines, six runs of each shape: {timed}");
+    assert!(std::fs::read_to_string(table("first")).unwrap().contains("\"engine\": 41"));
+    // The other engine is the fastest, and sums the other way round.
+    let (other, counts) = run.tokens("other", "", &[("FAKE_CUDNN_FASTEST", "10")]);
+    assert_eq!(counts.of("timed"), timed);
+    let text = std::fs::read_to_string(table("other")).unwrap();
+    assert!(text.contains("\"engine\": 10") && !text.contains("\"engine\": 41"));
+    // What is kept holds, whatever is the fastest by now, and nothing is timed.
+    let kept = |name: &str, from: &str| {
+        let folder = cache(name).join("vqtok/cudnn");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(table(from), folder.join("9-19-0-an-emulated-card.json")).unwrap();
+        folder.join("9-19-0-an-emulated-card.json")
+    };
+    kept("kept", "other");
+    let (again, counts) = run.tokens("kept", "", &[]);
+    assert_eq!(counts.of("timed"), 0);
+    assert!(again == other);
+    // A damaged table, and one of another version, are as none.
+    let damaged = kept("damaged", "other");
+    std::fs::write(&damaged, text.replacen("\"engine\": 10", "\"engine\": 41", 1)).unwrap();
+    let (anew, counts) = run.tokens("damaged", "", &[]);
+    assert_eq!(counts.of("timed"), timed);
+    assert!(anew == first && std::fs::read_to_string(damaged).unwrap().contains("\"engine\": 41"));
+    // A folder that can't be written to costs nothing but the timing.
+    std::fs::write(cache("closed"), "no folder").unwrap();
+    let (closed, counts) = run.tokens("closed", "", &[]);
+    assert!(closed == first && counts.of("timed") == timed);
+}
+
+#[test]
+fn a_card_that_is_there_is_taken_and_named() {
+    let Some(stand_ins) = stand_ins("f32") else { return };
+    let job = with_model(with_pictures(&[(24, 20); 3]));
+    let run = |name: &str, options: &str, cards: &str| {
+        let mut command =
+            job.command(&format!("tokenize images --model model --out {name} {options}"));
+        let report = job.path(&format!("{name}.json"));
+        stand_ins.serve(&mut command, &report);
+        let done = Done::of(command.env("FAKE_CUDA_DEVICES", cards).output().unwrap());
+        (done, report)
+    };
+    // Where the driver isn't asked at all there is no report.
+    let counted = |name: &str, options: &str, cards: &str| {
+        let (done, report) = run(name, options, cards);
+        (done, Counts::read(&report))
+    };
+    let (done, counts) = counted("auto", "", "1");
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("encoding on an emulated card (cuda:0, f32)"), "{}", done.stderr);
+    assert!(counts.of("launches") > 0);
+    counts.assert_clean();
+    let (done, counts) = counted("none", "", "0");
+    assert_eq!((done.code, counts.of("launches")), (0, 0), "{}", done.stderr);
+    assert!(done.stderr.contains("encoding on the CPU: no NVIDIA GPU is there"), "{}", done.stderr);
+    assert_eq!(differing(&tokens(&job.path("auto")), &tokens(&job.path("none"))), 0);
+    // An output that was begun on the CPU goes on there.
+    let (done, counts) = counted("none", "--append", "1");
+    assert_eq!((done.code, counts.of("launches")), (0, 0), "{}", done.stderr);
+    // A device that was asked for is nothing to say.
+    let (done, report) = run("asked", "--device cpu", "1");
+    assert!(!report.exists());
+    assert!(done.code == 0 && !done.stderr.contains("encoding on"), "{}", done.stderr);
+    let (done, counts) = counted("second", "--device cuda:1", "2");
+    assert_eq!((done.code, counts.of("launches0")), (0, 0), "{}", done.stderr);
+    assert!(counts.of("launches1") > 0);
+    counts.assert_clean();
+    assert_eq!(run("missing", "--device cuda:1", "1").0.code, 2);
+}
+
+#[test]
+fn all_cards_of_a_machine_make_the_shards_of_one() {
+    let Some(stand_ins) = stand_ins("f32") else { return };
+    let job = with_model(with_pictures(&[(24, 20); 7]));
+    // Of seven shards.
+    std::fs::write(job.path("images/004.png"), "broken").unwrap();
+    let run = |name: &str, device: &str, with: &[(&str, &str)]| {
+        let line = format!(
+            "tokenize images --model model --out {name} --shard-rows 1 --device {device} --json"
+        );
+        let mut command = job.command(&line);
+        let report = job.path(&format!("{name}.json"));
+        stand_ins.serve(&mut command, &report);
+        let done = Done::of(command.envs(with.iter().copied()).output().unwrap());
+        (done, Counts::read(&report))
+    };
+    let (done, one) = run("one", "cuda", &[("FAKE_CUDA_DEVICES", "3")]);
+    assert_eq!((done.code, one.of("launches1")), (1, 0), "{}", done.stderr);
+    let (done, all) = run("all", "cuda:all", &[("FAKE_CUDA_DEVICES", "2")]);
+    assert_eq!(done.code, 1, "{}", done.stderr);
+    assert!(all.of("launches0") > 0 && all.of("launches1") > 0);
+    all.assert_clean();
+    assert_eq!(done.events("partition").len(), 7);
+    assert_eq!(done.events("failure").len(), 1);
+    let said = &done.events("device")[0]["name"];
+    assert_eq!(said, "2 cards, the first of which is an emulated card (cuda:0, f32)");
+    let files = |name: &str| {
+        let mut files = job.files(name);
+        files.retain(|(path, _)| path.ends_with(".parquet"));
+        files
+    };
+    assert!(files("one").len() >= 7 && files("one") == files("all"));
+    // A fault of one card ends the run in one line.
+    let with = [("FAKE_CUDA_DEVICES", "2"), ("FAKE_CUDA_FAULT", "60")];
+    let (done, counts) = run("fault", "cuda:all", &with);
+    assert_eq!(done.code, 2, "{}", done.stderr);
+    counts.assert_clean();
+}
+
+#[test]
+fn codes_are_decoded_on_the_card_as_on_the_cpu() {
+    for element in ["f32", "bf16"] {
+        let Some(stand_ins) = stand_ins(element) else { return };
+        let job = with_parts(with_pictures(&SIZES), Parts::Both);
+        job.expect(0, "tokenize images --model model --out tokens --device cpu");
+        job.expect(0, "decode tokens --model model --out cpu --device cpu");
+        let line =
+            format!("decode tokens --model model --out card --device cuda --precision {element}");
+        let mut command = job.command(&line);
+        let report = job.path("decode.json");
+        stand_ins.serve(&mut command, &report);
+        let done = Done::of(command.output().unwrap());
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let counts = Counts::read(&report);
+        counts.assert_clean();
+        assert!(counts.of("launches") > 50, "it ran there");
+        for index in 0..SIZES.len() {
+            let open = |folder: &str| {
+                let path = job.path(folder).join(format!("{index:03}.png"));
+                image::open(path).unwrap().to_rgb8()
+            };
+            let (cpu, card) = (open("cpu"), open("card"));
+            assert_eq!(cpu.dimensions(), card.dimensions());
+            let off = cpu.iter().zip(card.iter()).map(|(a, b)| a.abs_diff(*b));
+            let most = if element == "f32" { 1 } else { 24 };
+            assert!(off.max().unwrap() <= most, "{element}");
+        }
+    }
+}
+
+#[test]
 fn where_memory_lacks_runs_are_smaller_and_tokens_the_same() {
     for element in ["f32", "bf16"] {
         let Some(stand_ins) = stand_ins(element) else { return };
@@ -260,14 +453,11 @@ fn a_fault_that_is_heard_of_later_says_how_to_find_it() {
     let job = with_model(with_pictures(&[(24, 20)]));
     let run = Run { job: &job, stand_ins: &stand_ins, element: "f32" };
     let (_, counts) = run.tokens("whole", "", &[]);
-    // The last launch is followed by copies of the results alone: codes and distances.
+    // The last launch is followed by copies of the results alone, codes and distances, all heard of
+    // where somebody waits for them.
     let work = ["launches", "products", "copies"].iter().map(|kind| counts.of(kind)).sum::<i64>();
     let (done, _) = run.tokenize("late", "", &[("FAKE_CUDA_FAULT", &(work - 2).to_string())]);
-    done.assert_one_line(&[
-        "CUDA: results",
-        "CUDA_ERROR_ILLEGAL_ADDRESS",
-        "CUDA_LAUNCH_BLOCKING=1",
-    ]);
+    done.assert_one_line(&["CUDA: a run", "CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA_LAUNCH_BLOCKING=1"]);
 }
 
 #[test]
@@ -361,6 +551,7 @@ fn inside() {
     match what {
         "threads" => on_threads(engine),
         "batches" => in_batches(&mut *engine),
+        "flights" => in_flight(&mut *engine),
         sizes => sizes.bytes().for_each(|size| drop(engine.encode(&batch(size, 1)).unwrap())),
     }
 }
@@ -381,6 +572,34 @@ fn in_batches(engine: &mut dyn Engine) {
         assert_eq!(part.levels[0].codes, want.levels[0].codes[range.clone()], "{count}");
         assert!(bits(&part) == bits(&want)[range], "{count} images give other bits");
     }
+}
+
+/// Batches of several sizes, more than stay loaded, submitted before any of them is collected, and of
+/// which some never are.
+fn in_flight(engine: &mut dyn Engine) {
+    let batches: Vec<PixelBatch> =
+        [(b'a', 3), (b'b', 7), (b'c', 1), (b'd', 2), (b'a', 5)].map(|(l, n)| batch(l, n)).into();
+    let want: Vec<Encoded> = batches.iter().map(|b| engine.encode(b).unwrap()).collect();
+    let submit = |engine: &mut dyn Engine| -> Vec<Submitted> {
+        batches.iter().map(|b| engine.submit(&b.images()).unwrap()).collect()
+    };
+    let submitted = submit(engine);
+    let got: Vec<Encoded> = submitted.into_iter().map(|s| engine.collect(s).unwrap()).collect();
+    assert_eq!(got, want);
+    // The images may be gone when the codes are asked for.
+    let gone = engine.submit(&batch(b'b', 7).images()).unwrap();
+    assert_eq!(engine.collect(gone).unwrap(), want[1]);
+    let mut submitted = submit(engine);
+    let (last, fourth) = (submitted.pop().unwrap(), submitted.pop().unwrap());
+    assert_eq!(engine.collect(fourth).unwrap(), want[3]);
+    assert_eq!(engine.collect(last).unwrap(), want[4]);
+    assert!(engine.collect(submitted.remove(0)).is_err(), "it was given up");
+    let two = batch(b'a', 2);
+    let mut odd = two.images();
+    odd.each[1] = &[0; 5];
+    assert!(engine.submit(&odd).is_err());
+    assert_eq!(engine.encode(&batches[0]).unwrap(), want[0]);
+    drop(submit(engine));
 }
 
 fn on_threads(mut engine: Box<dyn Engine>) {

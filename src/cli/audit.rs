@@ -7,7 +7,7 @@ use super::onnx::{OnnxFlags, RuntimeFlags};
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
-use crate::engine::Precision;
+use crate::engine::{DeviceChoice, Precision};
 use crate::error::{Error, Result};
 use crate::findings::codes::{ON_PAGE, PICTURES_MAX};
 use crate::findings::{FailuresFound, Findings, Kind};
@@ -135,6 +135,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.check_used()?;
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let options = args.runtime.over(args.onnx.over(args.checkpoint.options()));
+    let options = options.device(DeviceChoice::Cpu);
     let mut tokenizer = args.model.as_ref().map(|model| options.open(model)).transpose()?;
     if args.code_pictures.is_some() && !tokenizer.as_ref().is_some_and(Tokenizer::has_decoder) {
         let reason =

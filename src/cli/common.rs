@@ -23,9 +23,10 @@ pub(super) struct Common {
 /// Flags that say what computes.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct MachineFlags {
-    /// Where images are encoded: auto is the CPU, where decoding and training always run. Models in ONNX
-    /// files run there altogether; tensorrt is for them alone
-    #[arg(long, value_name = "auto|cpu|cuda[:N]|tensorrt[:N]", default_value = "auto")]
+    /// Where images are encoded: auto is an NVIDIA GPU where there is one that runs the model, else the
+    /// CPU, where training always runs; cuda:all makes shards on every GPU of the machine. Models in
+    /// ONNX files run on one; tensorrt is for them alone
+    #[arg(long, value_name = "auto|cpu|cuda[:N|:all]|tensorrt[:N]", default_value = "auto")]
     pub device: String,
     /// What a GPU computes in: f32 for the reference's tokens, bf16 for speed
     #[arg(long, value_name = "f32|bf16", default_value = "f32", value_parser = precision_of)]
@@ -154,9 +155,9 @@ impl MachineFlags {
         }
         match self.device.parse()? {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
-            device @ (DeviceChoice::Cuda(_) | DeviceChoice::TensorRt(_)) => Err(Error::invalid(
-                format!("--device {device}: vqtok trains on the CPU only; use --device cpu"),
-            )),
+            device => Err(Error::invalid(format!(
+                "--device {device}: vqtok trains on the CPU only; use --device cpu"
+            ))),
         }
     }
 

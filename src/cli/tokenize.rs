@@ -104,7 +104,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     args.common.start_threads()?;
     let options = args.common.options(&args.checkpoint, &args.pixels)?;
-    let options = args.runtime.over(args.onnx.over(options));
+    let options = args.runtime.over(args.onnx.over(options)).following(&args.out);
     options.check_device_for(&args.model)?;
     let inputs = args.facts.of(Inputs::from(args.inputs));
     let mut job = Tokenize::of(inputs.clone(), args.out.clone())

@@ -10,14 +10,16 @@ use crate::util::text;
 /// Where an engine computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The processor, until the GPU engine has been measured: the device is part of an output's
-    /// identity, so that it mustn't change with the machine unasked.
+    /// The first NVIDIA GPU where there is one that runs the model, and its libraries; else the
+    /// processor.
     #[default]
     Auto,
     /// The processor.
     Cpu,
     /// The NVIDIA GPU of that number, or an error.
     Cuda(usize),
+    /// All NVIDIA GPUs of the machine where many shards are made, else the first; or an error.
+    CudaAll,
     /// The same through TensorRT, for models in ONNX files.
     TensorRt(usize),
 }
@@ -30,7 +32,9 @@ impl FromStr for DeviceChoice {
             let shown = text::shorten(word);
             Error::setting(
                 DEVICE,
-                format!("{shown}: choose auto, cpu, cuda or cuda:N, tensorrt or tensorrt:N"),
+                format!(
+                    "{shown}: choose auto, cpu, cuda, cuda:N or cuda:all, tensorrt or tensorrt:N"
+                ),
             )
         };
         match word.split_once(':') {
@@ -41,6 +45,7 @@ impl FromStr for DeviceChoice {
                 "tensorrt" => Ok(DeviceChoice::TensorRt(0)),
                 _ => Err(wrong()),
             },
+            Some(("cuda", "all")) => Ok(DeviceChoice::CudaAll),
             Some(("cuda", number)) => number.parse().map(DeviceChoice::Cuda).map_err(|_| wrong()),
             Some(("tensorrt", number)) => {
                 number.parse().map(DeviceChoice::TensorRt).map_err(|_| wrong())
@@ -58,6 +63,7 @@ impl fmt::Display for DeviceChoice {
             DeviceChoice::Cpu => f.write_str("cpu"),
             DeviceChoice::Cuda(0) => f.write_str("cuda"),
             DeviceChoice::Cuda(number) => write!(f, "cuda:{number}"),
+            DeviceChoice::CudaAll => f.write_str("cuda:all"),
             DeviceChoice::TensorRt(0) => f.write_str("tensorrt"),
             DeviceChoice::TensorRt(number) => write!(f, "tensorrt:{number}"),
         }
@@ -123,12 +129,12 @@ mod tests {
         assert_eq!(device("cuda").unwrap(), DeviceChoice::Cuda(0));
         assert_eq!(device("cuda:3").unwrap(), DeviceChoice::Cuda(3));
         assert_eq!(device("tensorrt").unwrap(), DeviceChoice::TensorRt(0));
-        for word in ["auto", "cpu", "cuda", "cuda:2", "tensorrt", "tensorrt:1"] {
+        for word in ["auto", "cpu", "cuda", "cuda:2", "cuda:all", "tensorrt", "tensorrt:1"] {
             assert_eq!(device(word).unwrap().to_string(), word);
         }
         for wrong in ["cuda:", "cuda:x", "cpu:1", "gpu", ""] {
             let text = device(wrong).unwrap_err().to_string();
-            assert!(text.contains("choose auto, cpu, cuda or cuda:N"), "{text}");
+            assert!(text.contains("choose auto, cpu, cuda, cuda:N or cuda:all"), "{text}");
         }
         for precision in [Precision::F32, Precision::Bf16] {
             assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);

@@ -1,6 +1,7 @@
 //! Owns what every engine is: batches of pixels in, codes out, and back.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::device::Precision;
 use crate::error::{Error, Result};
@@ -48,22 +49,74 @@ impl PixelBatch {
         Cow::Owned(PixelBatch { pixels, count, height: high, width: wide, channels })
     }
 
+    /// Its images.
+    pub fn images(&self) -> Images<'_> {
+        let PixelBatch { count, height, width, channels, .. } = *self;
+        Images {
+            each: (0..count).map(|index| self.image(index)).collect(),
+            height,
+            width,
+            channels,
+        }
+    }
+
     /// Whether a model can take the batch; the grid (h, w) of each level that it gives.
     ///
     /// # Errors
     /// Other channels, another number of bytes than the sizes say, a size that doesn't suit.
     pub fn check(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>> {
-        let channels = config.pixels.channels;
-        if self.channels != channels {
+        let image = self.height * self.width * self.channels;
+        if self.pixels.len() != self.count * image {
+            return Err(Error::invalid(MISFIT));
+        }
+        self.images().check(config)
+    }
+}
+
+/// Why a batch is none.
+const MISFIT: &str = "the batch's bytes don't match its sizes";
+
+/// Images of one size by their bytes, `[H, W, C]` each: a batch that nobody has put together.
+#[derive(Debug, Clone)]
+pub struct Images<'a> {
+    /// `height * width * channels` bytes each.
+    pub each: Vec<&'a [u8]>,
+    /// H, in pixels.
+    pub height: usize,
+    /// W, in pixels.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+impl Images<'_> {
+    /// Put together.
+    pub fn together(&self) -> PixelBatch {
+        let Images { height, width, channels, .. } = *self;
+        PixelBatch { pixels: self.each.concat(), count: self.each.len(), height, width, channels }
+    }
+
+    /// Whether a model can take them; the grid (h, w) of each level that it gives.
+    ///
+    /// # Errors
+    /// As for [`PixelBatch::check`].
+    pub fn check(&self, config: &ModelConfig) -> Result<Vec<(usize, usize)>> {
+        let Images { height, width, channels, .. } = *self;
+        if channels != config.pixels.channels {
             return Err(Error::invalid(format!(
-                "images of {} channels for a model of {channels}",
-                self.channels
+                "images of {channels} channels for a model of {}",
+                config.pixels.channels
             )));
         }
-        if self.pixels.len() != self.count * self.height * self.width * channels {
-            return Err(Error::invalid("the batch's bytes don't match its sizes"));
+        if self.each.iter().any(|image| image.len() != height * width * channels) {
+            return Err(Error::invalid(MISFIT));
         }
-        config.grid(self.height, self.width).map_err(Error::invalid)
+        config.grid(height, width).map_err(Error::invalid)
+    }
+
+    /// Some of them.
+    pub(crate) fn part(&self, range: Range<usize>) -> Images<'_> {
+        Images { each: self.each[range].to_vec(), ..*self }
     }
 }
 
@@ -117,6 +170,15 @@ impl Encoded {
     }
 }
 
+/// A batch that an engine has taken; [`Engine::collect`] gives its codes.
+#[derive(Debug)]
+pub enum Submitted {
+    /// They are there.
+    Encoded(Encoded),
+    /// They are being computed, under this number of the engine's.
+    Queued(u64),
+}
+
 /// What an engine makes of codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
@@ -158,6 +220,11 @@ pub trait Engine: Send {
     /// The device's kind as written to shards (`cpu`, `cuda`).
     fn device_kind(&self) -> &'static str;
 
+    /// What it computes on, for people.
+    fn device_name(&self) -> String {
+        "the CPU".to_owned()
+    }
+
     /// What maps and weights are held in while encoding, as written to shards.
     fn precision(&self) -> Precision {
         Precision::F32
@@ -195,6 +262,33 @@ pub trait Engine: Send {
     /// [`crate::Error::OutOfMemory`], after which the engine still works: callers come through
     /// `oom_split`, which halves the batch.
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded>;
+
+    /// Batches that are worth submitting before the first of them is collected: more than one where
+    /// the device computes while this thread does something else.
+    fn batches_in_flight(&self) -> usize {
+        1
+    }
+
+    /// Takes a batch, which [`Engine::collect`] gives the codes of; the images' bytes are not read
+    /// after this returns. Batches are collected in the order in which they were submitted; one that
+    /// isn't before a later one is given up. Encoding a batch is submitting and collecting it.
+    ///
+    /// # Errors
+    /// As for [`Engine::encode`]. What was submitted before stays.
+    fn submit(&mut self, images: &Images<'_>) -> Result<Submitted> {
+        self.encode(&images.together()).map(Submitted::Encoded)
+    }
+
+    /// The codes of a batch that was submitted.
+    ///
+    /// # Errors
+    /// A device that failed since; never a lack of memory.
+    fn collect(&mut self, submitted: Submitted) -> Result<Encoded> {
+        match submitted {
+            Submitted::Encoded(encoded) => Ok(encoded),
+            Submitted::Queued(_) => Err(Error::internal("a batch that this engine never took")),
+        }
+    }
 
     /// Codes to pixels, by the family's own rule from floats to bytes; a picture that isn't finite
     /// is a failure of its own. `count` and sizes of `codes` give the shape; distances are not read.

@@ -18,6 +18,7 @@ pub(crate) mod reference;
 
 pub use device::{DeviceChoice, Precision};
 pub(crate) use interface::images_for_threads;
-pub use interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
+pub use interface::{CodeGrid, Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 pub(crate) use onnx::OnnxEngine;
+pub(crate) use open::cards;
 pub use open::{open, require};

@@ -6,31 +6,52 @@
 
 use std::ops::Range;
 
-use super::interface::{CodeGrid, Decoded, Encoded, Engine, Failed, PixelBatch};
+use super::interface::{CodeGrid, Decoded, Encoded, Engine, Failed, Images, PixelBatch, Submitted};
 use crate::error::{Error, Result};
 use crate::util::panics;
 
-/// [`Engine::encode`] in parts of at most `images_max` images, which is halved where the device
-/// runs out of memory and stays so for the caller's next batch.
+/// [`Engine::submit`] in parts of at most `images_max` images, which is halved where the device
+/// runs out of memory and stays so for the caller's next batch. [`collect`] puts them together.
 ///
 /// # Errors
 /// Those of the engine; [`Error::OutOfMemory`] only where a single image is too much.
+pub(crate) fn submit(
+    engine: &mut dyn Engine,
+    images: &Images<'_>,
+    images_max: &mut usize,
+) -> Result<Vec<Submitted>> {
+    in_parts(images.each.len(), images_max, |range| match range.len() == images.each.len() {
+        true => engine.submit(images),
+        false => engine.submit(&images.part(range)),
+    })
+}
+
+/// [`Engine::collect`] of all parts of a batch.
+///
+/// # Errors
+/// Those of the engine.
+pub(crate) fn collect(engine: &mut dyn Engine, parts: Vec<Submitted>) -> Result<Encoded> {
+    let parts = parts.into_iter().map(|part| engine.collect(part));
+    parts.collect::<Result<_>>().map(join_codes)
+}
+
+/// [`Engine::encode`] in such parts.
+///
+/// # Errors
+/// As for [`submit`].
 pub(crate) fn encode(
     engine: &mut dyn Engine,
-    batch: &PixelBatch,
+    images: &Images<'_>,
     images_max: &mut usize,
 ) -> Result<Encoded> {
-    let parts = in_parts(batch.count, images_max, |range| match range.len() == batch.count {
-        true => engine.encode(batch),
-        false => engine.encode(&part_of_pixels(batch, range)),
-    })?;
-    Ok(join_codes(parts))
+    let parts = submit(engine, images, images_max)?;
+    collect(engine, parts)
 }
 
 /// [`Engine::decode`], in the same way.
 ///
 /// # Errors
-/// As for [`encode`].
+/// As for [`submit`].
 pub(crate) fn decode(
     engine: &mut dyn Engine,
     codes: &Encoded,
@@ -63,15 +84,6 @@ fn in_parts<T>(
         if at == count {
             return Ok(parts);
         }
-    }
-}
-
-fn part_of_pixels(batch: &PixelBatch, range: Range<usize>) -> PixelBatch {
-    let image = batch.height * batch.width * batch.channels;
-    PixelBatch {
-        pixels: batch.pixels[range.start * image..range.end * image].to_vec(),
-        count: range.len(),
-        ..*batch
     }
 }
 
@@ -187,7 +199,7 @@ mod tests {
         let batch = PixelBatch { pixels, count: 5, height: 2, width: 2, channels: 3 };
         let [one, four] = [0..1, 1..5].map(|range| Decoded {
             failed: vec![(range.len() - 1, "the last".to_owned())],
-            pictures: part_of_pixels(&batch, range),
+            pictures: batch.images().part(range).together(),
         });
         assert_eq!((four.pictures.count, four.pictures.pixels[0]), (4, 12));
         let failed = [0, 4].map(|index| (index, "the last".to_owned())).to_vec();

@@ -15,8 +15,24 @@ pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Resul
     require(device, precision)?;
     match device {
         DeviceChoice::Cuda(number) => open_cuda(opened, number, precision),
+        DeviceChoice::CudaAll => open_cuda(opened, 0, precision),
+        DeviceChoice::Auto if runs_on_a_card(&opened, precision)? => {
+            open_cuda(opened, 0, precision)
+        }
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(CpuEngine::open(opened)?)),
         DeviceChoice::TensorRt(_) => Err(no_tensorrt()),
+    }
+}
+
+/// Whether there is a card that takes the model where none was asked for.
+///
+/// # Errors
+/// A model that no card takes, in a precision that is the cards' alone.
+fn runs_on_a_card(opened: &Opened, precision: Precision) -> Result<bool> {
+    match (cards() > 0 && require_cuda(precision).is_ok(), precision) {
+        (false, _) => Ok(false),
+        (true, Precision::F32) => Ok(supports(opened).is_ok()),
+        (true, Precision::Bf16) => supports(opened).map(|()| true),
     }
 }
 
@@ -28,8 +44,9 @@ pub fn open(opened: Opened, device: DeviceChoice, precision: Precision) -> Resul
 pub fn require(device: DeviceChoice, precision: Precision) -> Result<()> {
     match (device, precision) {
         (DeviceChoice::TensorRt(_), _) => Err(no_tensorrt()),
-        (DeviceChoice::Cuda(_), _) => require_cuda(precision),
+        (DeviceChoice::Cuda(_) | DeviceChoice::CudaAll, _) => require_cuda(precision),
         (_, Precision::F32) => Ok(()),
+        (DeviceChoice::Auto, _) if cards() > 0 => require_cuda(precision),
         (_, Precision::Bf16) => {
             let reason = format!("bf16 needs {DEVICE} cuda: the CPU computes in f32");
             Err(Error::setting(PRECISION, reason))
@@ -45,6 +62,28 @@ fn no_tensorrt() -> Error {
 fn require_cuda(precision: Precision) -> Result<()> {
     use super::cuda::libraries;
     libraries::require(precision, libraries::Library::find)
+}
+
+/// The NVIDIA GPUs of this machine; none where their driver isn't there.
+#[cfg(feature = "cuda")]
+pub(crate) fn cards() -> usize {
+    super::cuda::cards()
+}
+
+/// None, without the CUDA engine.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn cards() -> usize {
+    0
+}
+
+#[cfg(feature = "cuda")]
+fn supports(opened: &Opened) -> Result<()> {
+    super::cuda::CudaEngine::supports(&opened.config)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn supports(_: &Opened) -> Result<()> {
+    require_cuda(Precision::F32)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -24,6 +24,11 @@ use crate::util::text;
 pub enum Event<'a> {
     /// The inputs were listed for training or reconstructing.
     Listed(&'a Skipped),
+    /// Where no device was asked for, or all cards: what images are encoded on.
+    Device {
+        /// In words.
+        name: &'a str,
+    },
     /// The inputs are planned, or found to be those of the plan that is there.
     Planned(&'a Planned<'a>),
     /// Work of a known length begins.

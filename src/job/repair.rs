@@ -140,7 +140,7 @@ impl Repair {
             decode_time_max: pipeline::DECODE_TIME_MAX,
         };
         let _lock = plan.lock_shared()?;
-        tokenize(&settings, plan, &todo, tokenizer.engine.as_mut(), observer)
+        tokenize(&settings, plan, &todo, &mut [tokenizer.engine.as_mut()], observer)
     }
 
     /// The tokenizer that makes shards again and the preparation for it, found to be those that made

@@ -59,7 +59,7 @@ pub(super) fn require(
 /// other pictures without a word, the others none.
 fn require_scales(tokens: &TokenFile, engine: &dyn Engine) -> Result<()> {
     for table in tokens.tables() {
-        for made_by in &table.made_by {
+        if let Some(made_by) = &table.made_by {
             require_each(&made_by.scales, engine, &table.path)?;
         }
     }

@@ -220,9 +220,9 @@ impl Tokenize {
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
         self.check(&tokenizer.path)?;
+        tokenizer.say_device(observer);
         let (settings, planned) = storage::opening(|| self.plan(tokenizer, observer))?;
-        let engine = tokenizer.engine.as_mut();
-        storage::resumable(|| self.run_planned(&settings, planned, engine, observer))
+        storage::resumable(|| self.run_planned(&settings, planned, tokenizer, observer))
     }
 
     /// What is planned, and how it is tokenized.
@@ -267,20 +267,24 @@ impl Tokenize {
         &self,
         settings: &pipeline::Settings,
         planned: PlanOfJob,
-        engine: &mut dyn Engine,
+        tokenizer: &mut Tokenizer,
         observer: &mut dyn Observer,
     ) -> Result<TokenizeSummary> {
         let PlanOfJob { ref plan, unseen, appended } = planned;
         let out = &self.out;
         self.refuse_foreign(plan)?;
         let retried = match self.retry_failed {
-            true => self.retry(settings, plan, engine, observer)?,
+            true => self.retry(settings, plan, tokenizer.engine.as_mut(), observer)?,
             false => pipeline::Summary::default(),
         };
         let todo = self.todo(plan)?;
         let before = self.reopen(plan, &todo)?;
+        let mut others = tokenizer.other_engines(todo.len())?;
+        let others = others.iter_mut().map(|engine| engine.as_mut() as &mut dyn Engine);
+        let mut engines: Vec<&mut dyn Engine> =
+            std::iter::once(tokenizer.engine.as_mut() as &mut dyn Engine).chain(others).collect();
         let lock = plan.lock_shared()?;
-        let done = tokenize(settings, plan, &todo, engine, observer)?;
+        let done = tokenize(settings, plan, &todo, &mut engines, observer)?;
         drop(lock);
         let mut summary = TokenizeSummary::of(out, done, retried, unseen)?.compared(out, &before);
         summary.appended = appended;
@@ -364,7 +368,7 @@ impl Tokenize {
         }
         repair::reopen(plan.dir(), &lock)?;
         let settings = pipeline::Settings { mode: CommitMode::Replace, ..settings.clone() };
-        tokenize(&settings, plan, &again, engine, observer)
+        tokenize(&settings, plan, &again, &mut [engine], observer)
     }
 }
 
@@ -383,7 +387,7 @@ pub(super) fn tokenize(
     settings: &pipeline::Settings,
     plan: &Plan,
     todo: &[usize],
-    engine: &mut dyn Engine,
+    engines: &mut [&mut dyn Engine],
     observer: &mut dyn Observer,
 ) -> Result<pipeline::Summary> {
     if todo.is_empty() {
@@ -395,7 +399,7 @@ pub(super) fn tokenize(
     }
     readable::check(plan, todo, images)?;
     observer.event(&Event::Begin { stage: "tokenize", images });
-    let summary = pipeline::run(settings, plan, todo, engine, &mut Relay(observer))?;
+    let summary = pipeline::run_on(settings, plan, todo, engines, &mut Relay(observer))?;
     observer.event(&Event::Tokenized(&Pass { images, summary }));
     Ok(summary)
 }

@@ -8,11 +8,12 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::codes::{Codes, problem};
+use super::events::{Event, Observer};
 use super::pixels::PixelSettings;
 use super::tokenizer_options::TokenizerOptions;
 use crate::data::BucketSizes;
 use crate::data::prepare::{self, Pixels, Preparation};
-use crate::engine::{self, Decoded, Engine, PixelBatch, oom_split};
+use crate::engine::{self, Decoded, DeviceChoice, Engine, Images, PixelBatch, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
 use crate::pipeline::tokens_max;
@@ -164,6 +165,42 @@ impl Tokenizer {
         self.engine.config()
     }
 
+    /// Says what was chosen where the choice was ours, and there was one.
+    pub(super) fn say_device(&self, observer: &mut dyn Observer) {
+        let device = self.options.chosen_device();
+        let ours = cfg!(feature = "cuda") && device == DeviceChoice::Auto;
+        if !ours && device != DeviceChoice::CudaAll {
+            return;
+        }
+        let name = match (device, engine::cards()) {
+            (DeviceChoice::CudaAll, cards @ 2..) => {
+                format!("{cards} cards, the first of which is {}", self.engine.device_name())
+            }
+            (DeviceChoice::Auto, 0) => {
+                format!("{}: no NVIDIA GPU is there", self.engine.device_name())
+            }
+            _ => self.engine.device_name(),
+        };
+        observer.event(&Event::Device { name: &name });
+    }
+
+    /// Engines of the other cards, where all of the machine were asked for: not more in all than there
+    /// are partitions to make.
+    ///
+    /// # Errors
+    /// Those of [`TokenizerOptions::open`].
+    pub(super) fn other_engines(&self, partitions: usize) -> Result<Vec<Box<dyn Engine>>> {
+        if self.options.chosen_device() != DeviceChoice::CudaAll {
+            return Ok(Vec::new());
+        }
+        let cards = 1..engine::cards().min(partitions);
+        let open = |card| {
+            let options = self.options.clone().device(DeviceChoice::Cuda(card));
+            Ok(options.open(&self.path)?.engine)
+        };
+        cards.map(open).collect()
+    }
+
     /// What images become before the model sees them.
     pub(crate) fn preparation(&self) -> Result<Preparation> {
         self.pixels.preparation(self.config())
@@ -238,9 +275,9 @@ impl Tokenizer {
         let mut outcomes: Vec<_> = sizes.iter().map(|_| None).collect();
         for ((height, width), indices) in groups(&sizes, &mut outcomes) {
             let of_size = indices.iter().filter_map(|&index| prepared[index].as_ref().ok());
-            let pixels = of_size.flat_map(|p| p.bytes.iter().copied()).collect();
-            let batch = PixelBatch { pixels, count: indices.len(), height, width, channels };
-            let encoded = oom_split::encode(self.engine.as_mut(), &batch, &mut self.images_max)?;
+            let each = of_size.map(|p| &p.bytes[..]).collect();
+            let images = Images { each, height, width, channels };
+            let encoded = oom_split::encode(self.engine.as_mut(), &images, &mut self.images_max)?;
             for (place, &index) in indices.iter().enumerate() {
                 outcomes[index] = Some(Ok(Codes::of(&encoded, place)));
             }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::config::Architecture;
 use crate::model::opened::Opened;
 use crate::storage;
+use crate::tokens::Plan;
 use crate::train;
 use crate::util::settings::{MODEL, ONNXRUNTIME, RESUME};
 use crate::util::{compute_pool, text};
@@ -43,6 +44,26 @@ impl TokenizerOptions {
     pub fn device(mut self, device: DeviceChoice) -> TokenizerOptions {
         self.device = device;
         self
+    }
+
+    /// Where no device was asked for: the CPU, if the output at `out` was begun on it. A card would make
+    /// another output.
+    pub(crate) fn following(self, out: &Path) -> TokenizerOptions {
+        let begun_on_cpu = || {
+            let plan = storage::opening(|| Plan::open(out));
+            plan.is_ok_and(|plan| plan.identity().device == "cpu")
+        };
+        match self.device {
+            DeviceChoice::Auto if engine::cards() > 0 && begun_on_cpu() => {
+                self.device(DeviceChoice::Cpu)
+            }
+            _ => self,
+        }
+    }
+
+    /// The device that was asked for.
+    pub(crate) fn chosen_device(&self) -> DeviceChoice {
+        self.device
     }
 
     /// What a GPU computes in.

@@ -162,7 +162,7 @@ impl PartitionWorker {
         let _lock = plan.lock_shared()?;
         let mut listener = Listener { inner: observer, receipt: None };
         let engine = self.tokenizer.engine.as_mut();
-        tokenize(settings, plan, &[partition], engine, &mut listener)?;
+        tokenize(settings, plan, &[partition], &mut [engine], &mut listener)?;
         match listener.receipt {
             Some(receipt) => Ok(Some(receipt)),
             None => Err(Error::internal(format!("partition {partition} ended without a receipt"))),

@@ -1,6 +1,6 @@
 //! Owns the engine's thread: batches of one size, their codes, and the order of the outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -10,7 +10,7 @@ use super::planned::Task;
 use super::row::Rows;
 use super::settings::Settings;
 use crate::data::prepare::Prepared;
-use crate::engine::{Encoded, Engine, PixelBatch, oom_split};
+use crate::engine::{Encoded, Engine, Images, Submitted, oom_split};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::tokens::{FailureRow, PlanRow, TokenRow};
 use crate::util::panics;
@@ -41,7 +41,7 @@ pub(super) enum Done {
     BatchHalved(usize),
 }
 
-/// Owns model and device: collects batches of one size, encodes, passes outcomes on in order.
+/// Owns model and device: gathers batches of one size, encodes, passes outcomes on in order.
 pub(super) fn encode(
     settings: &Settings,
     rows: &Rows,
@@ -51,6 +51,7 @@ pub(super) fn encode(
     stop: &AtomicBool,
 ) -> Result<()> {
     let mut batch = Batch::new(settings.first_batch(), settings.batch_size);
+    let mut flights = Flights { settings, rows, engine, done, submitted: VecDeque::new() };
     let mut size = None;
     for awaited in items {
         if stop.load(Ordering::Relaxed) {
@@ -59,14 +60,14 @@ pub(super) fn encode(
         let Some(item) = arrive(settings, awaited, stop)? else {
             return Ok(()); // the writer ended; its error is the one to report
         };
-        let item = check_grid(engine, item);
+        let item = check_grid(flights.engine, item);
         if let Err(reject) = &item.prepared {
             settings.cost_of(&item.plan, reject)?;
         }
         let item_size = first_view(&item).map(|view| (view.width, view.height));
         let differs = item_size.is_some() && size.is_some() && item_size != size;
         if differs || !batch.has_room_for(&item) {
-            if !flush(engine, &mut batch, settings, rows, &done)? {
+            if !flights.submit(&mut batch)? {
                 return Ok(());
             }
             size = None;
@@ -74,7 +75,9 @@ pub(super) fn encode(
         size = size.or(item_size);
         batch.push(item);
     }
-    flush(engine, &mut batch, settings, rows, &done)?;
+    if flights.submit(&mut batch)? {
+        flights.land(0)?;
+    }
     Ok(())
 }
 
@@ -125,6 +128,14 @@ impl Batch {
         self.items.push(item);
     }
 
+    /// What was gathered; the next batch is larger.
+    fn take(&mut self) -> Vec<Item> {
+        self.taken = 0;
+        self.room = (2 * self.room).min(self.room_max);
+        let capacity = self.items.capacity();
+        std::mem::replace(&mut self.items, Vec::with_capacity(capacity))
+    }
+
     fn views(&self) -> impl Iterator<Item = &Prepared> {
         self.items.iter().filter_map(|item| item.prepared.as_ref().ok()).flatten()
     }
@@ -163,62 +174,97 @@ fn check_grid(engine: &dyn Engine, mut item: Item) -> Item {
     item
 }
 
-/// Encodes what is in `batch` and sends the outcomes; false where the writer is gone.
-fn flush(
-    engine: &mut dyn Engine,
-    batch: &mut Batch,
-    settings: &Settings,
-    rows: &Rows,
-    done: &Sender<Done>,
-) -> Result<bool> {
-    let before = batch.images_max;
-    let encoded = codes(engine, batch, settings.preparation.channels)?;
-    if batch.images_max < before && done.send(Done::BatchHalved(batch.images_max)).is_err() {
-        return Ok(false);
-    }
-    let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
-    let mut index = 0;
-    batch.taken = 0;
-    batch.room = (2 * batch.room).min(batch.room_max);
-    for InFlight { partition, plan, prepared } in batch.items.drain(..) {
-        let outcome = match prepared {
-            Err(reject) => Err(failure(plan, reject)),
-            Ok(views) => {
-                let first = index;
-                index += views.len();
-                // One view that can't be encoded costs the image all of them.
-                match (first..index).find_map(|view| failed.remove(&view)) {
-                    None => Ok(rows.of_views(&plan, &views, &encoded, first)),
-                    Some(reason) => {
-                        let reject = Reject::new(Stage::Encode, reason);
-                        settings.cost_of(&plan, &reject)?;
-                        Err(failure(plan, reject))
-                    }
-                }
-            }
-        };
-        if done.send(Done::Image { partition, outcome }).is_err() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// Batches that the engine has and the writer hasn't: while a device computes one, the next is
+/// gathered.
+struct Flights<'a> {
+    settings: &'a Settings,
+    rows: &'a Rows,
+    engine: &'a mut dyn Engine,
+    done: Sender<Done>,
+    /// Oldest first.
+    submitted: VecDeque<Flight>,
 }
 
-/// The codes of the views of a batch.
-fn codes(engine: &mut dyn Engine, batch: &mut Batch, channels: usize) -> Result<Encoded> {
-    let mut pixels = Vec::new();
-    let (mut count, mut height, mut width) = (0, 0, 0);
-    for prepared in batch.views() {
-        pixels.extend_from_slice(&prepared.pixels);
-        (count, height, width) = (count + 1, prepared.height, prepared.width);
+/// A batch that was submitted, without its pixels.
+struct Flight {
+    items: Vec<Item>,
+    parts: Vec<Submitted>,
+}
+
+impl Flights<'_> {
+    /// Gives the engine what is in `batch`, and the writer what the engine has had for long enough;
+    /// false where the writer is gone.
+    fn submit(&mut self, batch: &mut Batch) -> Result<bool> {
+        let before = batch.images_max;
+        let parts = submit(self.engine, batch, self.settings.preparation.channels)?;
+        let halved = batch.images_max < before;
+        if halved && self.done.send(Done::BatchHalved(batch.images_max)).is_err() {
+            return Ok(false);
+        }
+        self.submitted.push_back(Flight { items: batch.take(), parts });
+        self.land(self.engine.batches_in_flight().saturating_sub(1))
     }
-    if count == 0 {
-        return Ok(Encoded { count: 0, levels: Vec::new(), failed: Vec::new() });
+
+    /// Collects batches until `left` are left; false where the writer is gone.
+    fn land(&mut self, left: usize) -> Result<bool> {
+        while self.submitted.len() > left {
+            let Some(Flight { items, parts }) = self.submitted.pop_front() else { break };
+            let at = panics::at("encode", first_key(&items));
+            let encoded = oom_split::collect(self.engine, parts)?;
+            drop(at);
+            if !self.send(items, &encoded)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    let pixels = PixelBatch { pixels, count, height, width, channels };
-    let first = batch.items.iter().find(|item| item.prepared.is_ok());
-    let _at = panics::at("encode", first.map(|item| item.plan.key.as_str()));
-    oom_split::encode(engine, &pixels, &mut batch.images_max)
+
+    /// Sends the outcomes of a batch; false where the writer is gone.
+    fn send(&self, items: Vec<Item>, encoded: &Encoded) -> Result<bool> {
+        let mut failed: BTreeMap<usize, String> = encoded.failed.iter().cloned().collect();
+        let mut index = 0;
+        for InFlight { partition, plan, prepared } in items {
+            let outcome = match prepared {
+                Err(reject) => Err(failure(plan, reject)),
+                Ok(views) => {
+                    let first = index;
+                    index += views.len();
+                    // One view that can't be encoded costs the image all of them.
+                    match (first..index).find_map(|view| failed.remove(&view)) {
+                        None => Ok(self.rows.of_views(&plan, &views, encoded, first)),
+                        Some(reason) => {
+                            let reject = Reject::new(Stage::Encode, reason);
+                            self.settings.cost_of(&plan, &reject)?;
+                            Err(failure(plan, reject))
+                        }
+                    }
+                }
+            };
+            if self.done.send(Done::Image { partition, outcome }).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Gives the engine the views of a batch, which lose their pixels.
+fn submit(engine: &mut dyn Engine, batch: &mut Batch, channels: usize) -> Result<Vec<Submitted>> {
+    let Some(&Prepared { height, width, .. }) = batch.views().next() else { return Ok(Vec::new()) };
+    let _at = panics::at("encode", first_key(&batch.items));
+    let each = batch.views().map(|view| &view.pixels[..]).collect();
+    let images = Images { each, height, width, channels };
+    let mut images_max = batch.images_max;
+    let parts = oom_split::submit(engine, &images, &mut images_max)?;
+    batch.images_max = images_max;
+    let views = batch.items.iter_mut().filter_map(|item| item.prepared.as_mut().ok()).flatten();
+    views.for_each(|view| view.pixels = Vec::new());
+    Ok(parts)
+}
+
+/// The first image with pixels, for messages.
+fn first_key(items: &[Item]) -> Option<&str> {
+    items.iter().find(|item| item.prepared.is_ok()).map(|item| item.plan.key.as_str())
 }
 
 /// The row in `failures` of an image that was given up.

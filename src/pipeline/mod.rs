@@ -15,6 +15,7 @@ mod planned;
 mod row;
 mod run;
 mod settings;
+mod several;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -27,3 +28,4 @@ pub(crate) use identity::tokens_max;
 pub(crate) use planned::{image_at, image_of, row_of};
 pub use run::run;
 pub use settings::{DECODE_TIME_MAX, OnError, Settings, Sizes, Summary};
+pub(crate) use several::run_on;

@@ -32,10 +32,22 @@ pub fn run(
     engine: &mut dyn Engine,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
+    run_with(settings, plan, partitions, engine, observer, rayon::current_num_threads())
+}
+
+/// The same with so many threads that decode.
+pub(super) fn run_with(
+    settings: &Settings,
+    plan: &Plan,
+    partitions: &[usize],
+    engine: &mut dyn Engine,
+    observer: &mut dyn Observer,
+    threads: usize,
+) -> Result<Summary> {
     let in_flight = settings.images_in_flight();
     let (items_in, items) = bounded::<Awaited>(in_flight);
     let (done_in, done) = bounded::<Done>(settings.outcomes_in_flight());
-    let pool = &decoders(settings)?;
+    let pool = &decoders(settings, threads)?;
     let rows = Rows::of(settings, plan)?;
     let compute = &ComputePool::of_caller()?;
     let stop = &AtomicBool::new(false);
@@ -70,8 +82,8 @@ fn first_error(read: Result<()>, encoded: Result<()>, written: Result<Summary>) 
     written
 }
 
-/// The threads that read and decode: as many as the rayon pool has, which the engine may fill.
-fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Views>> {
+/// The threads that read and decode: usually as many as the rayon pool has, which the engine may fill.
+fn decoders(settings: &Settings, threads: usize) -> Result<WorkerPool<Task, Views>> {
     let (preparation, sizes) = (settings.preparation.clone(), settings.sizes);
     let work = move |(image, fetched, bucket): Task, timer: &Timer| {
         let reading = panics::at("read", Some(&image.key));
@@ -81,7 +93,6 @@ fn decoders(settings: &Settings) -> Result<WorkerPool<Task, Views>> {
         timer.start();
         prepare::views_from_bytes(&bytes, &image.key, bucket, &preparation)
     };
-    let threads = rayon::current_num_threads();
     WorkerPool::new(threads, settings.images_in_flight(), settings.decode_time_max, work)
 }
 

@@ -102,3 +102,16 @@ pub struct Summary {
     /// Partitions that stay as they were, since making them again would have lost tokens.
     pub kept: u64,
 }
+
+impl Summary {
+    /// Counts another run's figures in.
+    pub(super) fn add(&mut self, other: Summary) {
+        let Summary { written, failed, partitions, already, lost, kept } = other;
+        self.written += written;
+        self.failed += failed;
+        self.partitions += partitions;
+        self.already += already;
+        self.lost += lost;
+        self.kept += kept;
+    }
+}

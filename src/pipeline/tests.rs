@@ -1,6 +1,7 @@
 //! Owns the tests of the pipeline: a device that runs out of memory, files that change under it,
 //! decoders that hang. Must not know: real models.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::data::SourceFile;
 use crate::data::prepare::Prepared;
 use crate::data::source::fetch::Fetched;
 use crate::data::source::walk::walk;
-use crate::engine::{CodeGrid, Decoded, Encoded, Engine, PixelBatch};
+use crate::engine::{CodeGrid, Decoded, Encoded, Engine, Images, PixelBatch, Submitted};
 use crate::error::{Error, Reject, Result, Stage};
 use crate::model::config::ModelConfig;
 use crate::tokens::{CommitMode, Plan, PlanRow, finalize};
@@ -25,6 +26,11 @@ struct Fake {
     config: ModelConfig,
     digests: Digests,
     fits: usize,
+    /// Batches in flight.
+    flights: usize,
+    /// What was submitted and not collected, by its number, and the most that there ever was of it.
+    pending: BTreeMap<u64, Encoded>,
+    most: usize,
 }
 
 impl Engine for Fake {
@@ -59,6 +65,31 @@ impl Engine for Fake {
             levels: vec![CodeGrid { codes, distances, height, width }],
             failed: Vec::new(),
         })
+    }
+
+    fn batches_in_flight(&self) -> usize {
+        self.flights
+    }
+
+    fn submit(&mut self, images: &Images<'_>) -> Result<Submitted> {
+        let encoded = self.encode(&images.together())?;
+        if self.flights == 1 {
+            return Ok(Submitted::Encoded(encoded));
+        }
+        let number = self.pending.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.pending.insert(number, encoded);
+        self.most = self.most.max(self.pending.len());
+        Ok(Submitted::Queued(number))
+    }
+
+    fn collect(&mut self, submitted: Submitted) -> Result<Encoded> {
+        match submitted {
+            Submitted::Encoded(encoded) => Ok(encoded),
+            Submitted::Queued(number) => {
+                assert_eq!(self.pending.first_key_value().map(|(first, _)| *first), Some(number));
+                self.pending.remove(&number).ok_or_else(|| Error::invalid("collected twice"))
+            }
+        }
     }
 
     fn decode(&mut self, _: &Encoded) -> Result<Decoded> {
@@ -120,7 +151,8 @@ impl Scene {
     fn engine(&self, fits: usize) -> Fake {
         let digest = || "ab".repeat(32);
         let digests = Digests { weights_sha256: digest(), codebook_sha256: digest() };
-        Fake { config: self.recipe.model_config(), digests, fits }
+        let (config, pending) = (self.recipe.model_config(), BTreeMap::new());
+        Fake { config, digests, fits, flights: 1, pending, most: 0 }
     }
 
     fn settings(&self) -> Settings {
@@ -176,6 +208,31 @@ fn a_device_out_of_memory_halves_the_batch_once_and_loses_nothing() {
     let (mut engine, mut heard) = (scene.engine(0), Heard::default());
     let error = run(&scene.settings(), &plan, &[0], &mut engine, &mut heard).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory(_)), "{error}");
+}
+
+#[test]
+fn batches_in_flight_change_no_output() {
+    let scene = Scene::new(45);
+    for broken in [3, 17, 18, 44] {
+        std::fs::write(scene.image(broken), b"P6 broken").unwrap();
+    }
+    // A batch of another size between others.
+    image::RgbImage::new(64, 96).save(scene.image(20)).unwrap();
+    let one = scene.plan("one");
+    let (summary, _) = scene.run(&scene.settings(), &one, 100);
+    assert_eq!((summary.written, summary.failed), (41, 4));
+    // With room for three a batch is several in flight itself.
+    for (name, fits, most) in [("two", 100, 2), ("tight", 3, 8)] {
+        let plan = scene.plan(name);
+        let partitions: Vec<usize> = (0..plan.partitions()).collect();
+        let (mut engine, mut heard) = (scene.engine(fits), Heard::default());
+        engine.flights = 2;
+        let settings = scene.settings();
+        let summary = run(&settings, &plan, &partitions, &mut engine, &mut heard).unwrap();
+        assert_eq!((summary.written, summary.failed, heard.failures.len()), (41, 4, 4));
+        assert_eq!((engine.most, engine.pending.len()), (most, 0), "{name}");
+        assert!(tree(one.dir()) == tree(plan.dir()), "{name}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::bytes_at::Cursor;
 use super::facts::Facts;
 use super::{files, is_remote};
+use crate::util::cache_folder::cache_folder;
 use crate::util::hex::hex;
 use crate::util::{error_text, text};
 
@@ -37,7 +38,7 @@ pub(crate) fn local_copy(path: &Path) -> io::Result<PathBuf> {
         hasher.update(format!("\n{} {bytes} {written:?}", name.display()));
     }
     let digest = hex(hasher.finalize());
-    let folder = cache_folder()?.join(&digest[..32]);
+    let folder = folder_for_copies()?.join(&digest[..32]);
     let name = path.file_name().unwrap_or_default();
     let place = match facts.is_folder {
         true => folder.clone(),
@@ -61,12 +62,10 @@ pub(crate) fn local_copy(path: &Path) -> io::Result<PathBuf> {
     Ok(place)
 }
 
-/// `$XDG_CACHE_HOME/vqtok`, or where that isn't set `~/.cache/vqtok`.
-fn cache_folder() -> io::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+/// Where copies are kept.
+fn folder_for_copies() -> io::Result<PathBuf> {
     let text = "no folder for copies of remote models: set XDG_CACHE_HOME or HOME";
-    Ok(folder.ok_or_else(|| io::Error::new(ErrorKind::NotFound, text))?.join("vqtok"))
+    cache_folder().ok_or_else(|| io::Error::new(ErrorKind::NotFound, text))
 }
 
 /// Why there is no copy of a model.

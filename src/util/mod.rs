@@ -2,6 +2,7 @@
 //! images, models, shards.
 
 pub(crate) mod atomic_file;
+pub(crate) mod cache_folder;
 pub(crate) mod charts;
 pub(crate) mod compute_pool;
 pub(crate) mod error_text;

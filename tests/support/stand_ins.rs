@@ -99,6 +99,8 @@ impl StandIns {
     pub fn serve(&self, command: &mut Command, report: &Path) {
         let path = std::env::join_paths(&self.folders).unwrap();
         command.env("LD_LIBRARY_PATH", path).env("FAKE_CUDA_REPORT", report);
+        // A cache of the run's own.
+        command.env("XDG_CACHE_HOME", report.with_extension("cache"));
     }
 }
 
@@ -118,7 +120,8 @@ impl Counts {
 
     /// Everything that was taken has been given back, and nothing was asked for wrongly.
     pub fn assert_clean(&self) {
-        for name in ["allocations", "bytes", "contexts", "objects", "handles", "misuses"] {
+        for name in ["allocations", "bytes", "pinned", "contexts", "objects", "handles", "misuses"]
+        {
             assert_eq!(self.of(name), 0, "{name}: {}", self.0);
         }
     }

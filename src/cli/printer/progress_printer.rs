@@ -129,6 +129,9 @@ impl Observer for ProgressPrinter<'_> {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Listed(skipped) => self.listed(skipped),
+            Event::Device { name } => {
+                self.say("device", &format!("encoding on {name}"), json!({"name": name}));
+            }
             Event::Planned(planned) => self.planned(planned),
             Event::Begin { stage, images } => {
                 let unit =

@@ -56,7 +56,7 @@ pub(crate) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let guard = Guard::watch()?;
     args.machine.start_threads()?;
     let options = args.machine.options(&args.checkpoint, &PixelFlags::default())?;
-    let options = args.runtime.over(args.onnx.over(options));
+    let options = args.runtime.over(args.onnx.over(options)).following(&args.out);
     options.check_device_for(&args.model)?;
     let tokenizer = options.open(&args.model)?;
     let mut worker = PartitionWorker::new(&args.out, tokenizer)

@@ -216,7 +216,7 @@ fn no_graph() -> Error {
 }
 
 /// The size of the grids of all levels, of so many values a token.
-fn one_grid(codes: &Encoded, values: usize) -> Result<(usize, usize)> {
+pub(in crate::engine) fn one_grid(codes: &Encoded, values: usize) -> Result<(usize, usize)> {
     let first = codes.levels.first().ok_or_else(|| Error::invalid("no level of codes"))?;
     let size = (first.height, first.width);
     let fits = |level: &CodeGrid| {

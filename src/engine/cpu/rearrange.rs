@@ -9,7 +9,7 @@ use crate::kernels::channel_stride;
 /// bias `[outputs]`, as a 3x3 convolution whose four groups of outputs `Graph::shuffle` spreads:
 /// each output pixel of a block of 2x2 sees 2x2 of the 3x3 input pixels around it. More than half
 /// of the window is zeros, yet Winograd's tiles make it cheaper than the definition.
-pub(super) fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
+pub(in crate::engine) fn transposed(weight: &Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
     let (inputs, outputs, _, _) = weight.dims4()?;
     let weight = weight.flatten_all()?.to_vec1::<f32>()?;
     let bias = bias.to_vec1::<f32>()?;

@@ -1,14 +1,14 @@
 //! Owns which of cuDNN's configurations computes a graph: an engine's number and its knobs, which can
 //! be asked for again. Must not know: what the graph computes.
 //!
-//! Of the configurations that the heuristics name, the first that finalizes is taken; none that sums
-//! in an order that changes from run to run or in less than float32, and one that is compiled on the
-//! spot only where there is no other: its plan takes seconds, and its sums may change with the
-//! compiler.
+//! Of the configurations that the heuristics name, none is taken that sums in an order that changes
+//! from run to run or in less than float32, and one that is compiled on the spot only where there is
+//! no other: its plan takes seconds, and its sums may change with the compiler.
 
 use std::fmt;
 
 use cudarc::cudnn::sys;
+use serde::{Deserialize, Serialize};
 use sys::cudnnBackendAttributeName_t as Attribute;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendBehaviorNote_t as Behavior;
@@ -49,7 +49,7 @@ impl Target {
 }
 
 /// A configuration in numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Choice {
     engine: i64,
     /// Kind and value.
@@ -71,6 +71,11 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
+    #[cfg(test)]
+    pub(super) fn new(engine: i64, knobs: Vec<(u32, i64)>) -> Choice {
+        Choice { engine, knobs, numerical: Vec::new(), behavior: Vec::new() }
+    }
+
     /// What a configuration is.
     pub(super) fn of(configuration: &Descriptor) -> Result<Choice> {
         let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
@@ -193,27 +198,28 @@ pub(super) fn finalized(target: &Target, configuration: &Descriptor) -> Result<O
     }
 }
 
-/// The configuration for a graph; None where there is no sound one.
-pub(super) fn choose(target: &Target, graph: &Descriptor) -> Result<Option<Choice>> {
+/// The configurations for a graph in cuDNN's order, each with a plan: all sound ones, of those that are
+/// compiled on the spot none but where there is no other.
+pub(super) fn candidates(target: &Target, graph: &Descriptor) -> Result<Vec<Choice>> {
     use sys::cudnnBackendHeurMode_t::{CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    let mut compiled = Vec::new();
+    let (mut ready, mut compiled) = (Vec::new(), Vec::new());
     for mode in [CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK] {
         for configuration in suggested(target, graph, mode)? {
             let choice = Choice::of(&configuration)?;
-            if !choice.is_sound() {
+            if !choice.is_sound() || ready.contains(&choice) {
                 continue;
             }
             if choice.is_compiled_on_the_spot() {
                 compiled.push((configuration, choice));
             } else if finalized(target, &configuration)?.is_some() {
-                return Ok(Some(choice));
+                ready.push(choice);
             }
         }
     }
     for (configuration, choice) in compiled {
-        if finalized(target, &configuration)?.is_some() {
-            return Ok(Some(choice));
+        if ready.is_empty() && finalized(target, &configuration)?.is_some() {
+            ready.push(choice);
         }
     }
-    Ok(None)
+    Ok(ready)
 }

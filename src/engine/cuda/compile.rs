@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn kernels_compile_where_nvrtc_is() {
-        assert_eq!(kernel_names().count(), 10);
+        assert_eq!(kernel_names().count(), 16);
         if !Library::Nvrtc.is_present() {
             eprintln!("skipped: no {}", Library::Nvrtc.file());
             return;

@@ -2,8 +2,8 @@
 //! driver's calls are here, the libraries' in `blas`, `compile` and `convolution`. Must not know:
 //! networks, what a program computes.
 //!
-//! One stream of our own carries everything, so that commands run in their order; sizes and offsets
-//! are the program's, which the tests check without a GPU. Addresses are worked out when a program is
+//! One stream of our own carries all work, so that commands run in their order, and another the uploads
+//! of `transfer`; sizes and offsets are the program's, which the tests check without a GPU. Addresses are worked out when a program is
 //! loaded: a run only queues.
 
 use std::collections::BTreeMap;
@@ -18,16 +18,19 @@ use cudarc::nvrtc::Ptx;
 
 use super::blas::{Blas, Product};
 use super::compile::{self, compile, kernel_names};
-use super::convolution::{Addresses, Call, Convolutions};
-use super::libraries::{Library, failed, require_version};
+use super::convolution::{Call, Convolutions};
+use super::graph::Addresses;
+use super::libraries::{Library, dotted, failed, require_version};
 use super::program::{Arg, Command, Convolve, Launch, Place, Program, Work};
+use super::transfer::{Slot, Uploads};
 use super::weights::DeviceWeights;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
+use crate::util::panics;
 use crate::util::settings::DEVICE;
 
 /// An error of the driver's; a lack of memory can be told from the rest.
-fn driver(what: &str) -> impl Fn(DriverError) -> Error {
+pub(super) fn driver(what: &str) -> impl Fn(DriverError) -> Error {
     let what = what.to_owned();
     move |error| match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::out_of_memory(format!("CUDA, {what}")),
@@ -49,6 +52,16 @@ fn driver(what: &str) -> impl Fn(DriverError) -> Error {
     }
 }
 
+/// The machine's GPUs; none where the driver isn't there, or finds none.
+pub(crate) fn cards() -> usize {
+    if !Library::Driver.is_present() {
+        return 0;
+    }
+    // A driver that lacks a function makes cudarc panic.
+    let count = panics::catch(|| CudaContext::device_count().unwrap_or(0)).unwrap_or(0);
+    usize::try_from(count).unwrap_or(0)
+}
+
 /// A GPU with everything loaded that programs of one element type need.
 pub(super) struct Device {
     weights: Vec<CudaSlice<u8>>,
@@ -56,6 +69,7 @@ pub(super) struct Device {
     blas: Blas,
     convolutions: Option<Convolutions>,
     versions: String,
+    uploads: Uploads,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
@@ -95,7 +109,9 @@ impl Device {
         let context = CudaContext::new(number).map_err(driver("opening the GPU"))?;
         let (major, minor) = context.compute_capability().map_err(driver("the GPU's kind"))?;
         let stream = context.new_stream().map_err(driver("a stream"))?;
-        // SAFETY: no other stream than this one ever uses what is allocated.
+        let uploads = Uploads::new(&context)?;
+        // SAFETY: no other stream than this one ever uses what is allocated, but for places of uploads,
+        // which wait for each other by events of their own.
         unsafe { context.disable_event_tracking() };
         let [nvrtc_major, nvrtc_minor] = compile::version()?;
         require_version(Library::Nvrtc, &[nvrtc_major, nvrtc_minor])?;
@@ -109,9 +125,10 @@ impl Device {
         let convolutions = match element {
             Precision::F32 => None,
             Precision::Bf16 => {
-                let convolutions = Convolutions::new(&stream)?;
                 let version = Convolutions::version();
                 require_version(Library::Cudnn, &version)?;
+                let gpu = context.name().map_err(driver("the GPU's name"))?;
+                let convolutions = Convolutions::new(&stream, &gpu)?;
                 versions.push(format!("cuDNN {}", dotted(&version)));
                 Some(convolutions)
             }
@@ -124,12 +141,17 @@ impl Device {
             functions.insert(name, function);
         }
         let (weights, versions) = (Vec::new(), versions.join(", "));
-        Ok(Device { weights, functions, blas, convolutions, versions, stream, context })
+        Ok(Device { weights, functions, blas, convolutions, versions, uploads, stream, context })
     }
 
     /// The GPU's name.
     pub(super) fn name(&self) -> Result<String> {
         self.context.name().map_err(driver("the GPU's name"))
+    }
+
+    /// Its number among the machine's.
+    pub(super) fn number(&self) -> usize {
+        self.context.ordinal()
     }
 
     /// The libraries' versions, and how each kind of convolution runs that was met.
@@ -196,6 +218,7 @@ impl Device {
             };
             workspace_bytes = workspace_bytes.max(bytes);
         }
+        self.convolutions.iter_mut().for_each(Convolutions::keep);
         Ok(Some(workspace_bytes))
     }
 
@@ -243,20 +266,46 @@ impl Device {
         Ok(Step::Launch { function: function.clone(), config, values })
     }
 
-    /// Runs a program on at most `program.images` images' bytes; results are there once [`Self::read`]
-    /// returns. `observer` hears of each command before it is queued, and once after the last.
+    /// Room for a run's images and results, in bytes.
+    pub(super) fn slot(&self, [pixels, results]: [usize; 2]) -> Result<Slot> {
+        self.bind()?;
+        self.uploads.slot(pixels, results)
+    }
+
+    /// Brings at most `program.images` images to a program, whose next run is of them.
+    pub(super) fn upload(&self, loaded: &Loaded, slot: &mut Slot, images: &[&[u8]]) -> Result<()> {
+        self.bind()?;
+        let input = self.address(loaded, loaded.program.input);
+        self.uploads.upload(slot, images, &self.stream, input)
+    }
+
+    /// Brings the first bytes of these places to the host, behind everything that is queued.
+    pub(super) fn download(
+        &self,
+        loaded: &Loaded,
+        slot: &mut Slot,
+        parts: impl Iterator<Item = (Place, usize)>,
+    ) -> Result<()> {
+        let parts: Vec<(u64, usize)> =
+            parts.map(|(place, bytes)| (self.address(loaded, place), bytes)).collect();
+        slot.download(&parts, &self.stream)
+    }
+
+    fn address(&self, loaded: &Loaded, place: Place) -> u64 {
+        self.start(match place {
+            Place::Weight(index) => &self.weights[index],
+            Place::Map(index) => &loaded.maps[index],
+        })
+    }
+
+    /// Queues a run of a program. `observer` hears of each command before it is queued, and once
+    /// after the last.
     pub(super) fn run(
         &self,
-        loaded: &mut Loaded,
-        pixels: &[u8],
+        loaded: &Loaded,
         observer: &mut dyn FnMut(Option<&Command>) -> Result<()>,
     ) -> Result<()> {
         self.bind()?;
-        let Place::Map(input) = loaded.program.input else {
-            return Err(failed("CUDA", "a program", "its input is constant"));
-        };
-        let input = &mut loaded.maps[input];
-        self.stream.memcpy_htod(pixels, input).map_err(driver("copying images"))?;
         for (command, step) in loaded.program.commands.iter().zip(&loaded.steps) {
             observer(Some(command))?;
             match (step, &self.convolutions) {
@@ -293,18 +342,6 @@ impl Device {
         unsafe { builder.launch(config) }.map(|_| ())
     }
 
-    /// The first `words` 32-bit words of a buffer, once everything queued is done.
-    pub(super) fn read(&self, loaded: &Loaded, place: Place, words: usize) -> Result<Vec<u32>> {
-        let slice = match place {
-            Place::Weight(index) => &self.weights[index],
-            Place::Map(index) => &loaded.maps[index],
-        };
-        let view = slice.slice(..words * 4);
-        let bytes = self.stream.clone_dtoh(&view).map_err(driver("results"))?;
-        self.stream.synchronize().map_err(driver("a run"))?;
-        Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    }
-
     /// A mark in the stream, for times.
     pub(super) fn mark(&self) -> Result<Mark> {
         let flags = cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
@@ -315,10 +352,6 @@ impl Device {
     pub(super) fn wait(&self) -> Result<()> {
         self.stream.synchronize().map_err(driver("a run"))
     }
-}
-
-fn dotted(version: &[usize]) -> String {
-    version.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
 }
 
 /// A point in a stream's work.

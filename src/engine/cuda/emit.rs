@@ -18,7 +18,7 @@ const PACKS: usize = 16;
 /// Pixels and outputs of a block of `convolve`.
 const TILE: usize = 64;
 /// Elements that a thread moves at a time.
-const PACK: usize = 8;
+pub(super) const PACK: usize = 8;
 /// Elements of one image's map, so that a kernel's `int` indexes it.
 const MAP_ELEMENTS_MAX: usize = 1 << 30;
 

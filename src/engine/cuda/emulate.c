@@ -67,6 +67,15 @@ static void call_pixels_to_map(const uint64_t *a)
     pixels_to_map(P(0), P(1), P(2), I(3), I(4), I(5));
 }
 static void call_narrow_all(const uint64_t *a) { narrow_all(P(0), P(1), I(2)); }
+static void call_floats_to_map(const uint64_t *a) { floats_to_map(P(0), P(1), I(2), I(3), I(4)); }
+static void call_map_to_floats(const uint64_t *a) { map_to_floats(P(0), P(1), I(2), I(3), I(4)); }
+static void call_double_map(const uint64_t *a) { double_map(P(0), P(1), I(2), I(3), I(4)); }
+static void call_activate(const uint64_t *a) { activate(P(0), P(1), I(2), I(3)); }
+static void call_halve_map(const uint64_t *a) { halve_map(P(0), P(1), I(2), I(3), I(4), I(5)); }
+static void call_spread_map(const uint64_t *a)
+{
+    spread_map(P(0), P(1), I(2), I(3), I(4), I(5), I(6), I(7), I(8));
+}
 static void call_channel_sums(const uint64_t *a) { channel_sums(P(0), P(1), I(2), I(3), I(4)); }
 static void call_group_affine(const uint64_t *a)
 {
@@ -100,6 +109,12 @@ static const struct {
 } kernels[] = {
     {"pixels_to_map", call_pixels_to_map, 6},
     {"narrow_all", call_narrow_all, 3},
+    {"floats_to_map", call_floats_to_map, 5},
+    {"map_to_floats", call_map_to_floats, 5},
+    {"double_map", call_double_map, 5},
+    {"activate", call_activate, 4},
+    {"halve_map", call_halve_map, 6},
+    {"spread_map", call_spread_map, 9},
     {"channel_sums", call_channel_sums, 5},
     {"group_affine", call_group_affine, 10},
     {"apply_affine", call_apply_affine, 7},

@@ -7,7 +7,7 @@ use super::program::{Program, Result as Outcome};
 use super::search::Rule;
 use crate::engine::cuda::weights::{CHANNELS, DeviceWeights, Search};
 use crate::error::{Error, Result};
-use crate::model::config::{Architecture, ModelConfig, QuantizerRule, VqganConfig};
+use crate::model::config::{Architecture, ModelConfig, QuantizerRule};
 use crate::model::topology::{self, Io};
 use crate::util::settings::DEVICE;
 use crate::util::text;
@@ -33,39 +33,51 @@ pub(crate) fn next_run(left: usize, most: usize) -> usize {
     if 2 * left > above { above.min(most) } else { below.min(most) }
 }
 
-/// The canonical encoder's settings, or, in one line, why there is none for the GPU.
-pub(crate) fn supported(config: &ModelConfig) -> Result<&VqganConfig> {
-    let unsupported = |what: &str| {
-        Err(refused(format!(
-            "{what} (family `{}`); use {DEVICE} cpu",
-            text::shorten(&config.family)
-        )))
-    };
-    if config.quantizer.depth > 1 {
-        return unsupported("residual levels of codes don't run on the GPU");
+/// Whether images of a model can be encoded on the GPU, or, in one line, why not.
+pub(crate) fn supported(config: &ModelConfig) -> Result<()> {
+    let unsupported = |what: &str| Err(unsupported(config, what));
+    if config.quantizer.depth > 1 || config.quantizer.books > 1 {
+        return unsupported("several levels or books of codes don't run on the GPU");
     }
     if config.quantizer.scales.is_some() {
         return unsupported("codes of several scales don't run on the GPU");
     }
+    if !config.parts().encoder() {
+        return unsupported("this checkpoint has no encoder");
+    }
+    network_supported(config)?;
     match &config.architecture {
-        Architecture::Vqgan(c) if !c.parts.encoder() => {
-            unsupported("only encoders run on the GPU, and this checkpoint has none")
+        Architecture::VqganPlus(_) => unsupported("padding of odd sides doesn't run on the GPU"),
+        _ => Ok(()),
+    }
+}
+
+/// Why a model's half doesn't run there.
+pub(super) fn unsupported(config: &ModelConfig, what: &str) -> Error {
+    refused(format!("{what} (family `{}`); use {DEVICE} cpu", text::shorten(&config.family)))
+}
+
+/// Whether layers of both halves of a network run on the GPU, or, in one line, why not.
+pub(super) fn network_supported(config: &ModelConfig) -> Result<()> {
+    let unsupported = |what: &str| Err(unsupported(config, what));
+    let odd = |widths: &[usize]| widths.iter().any(|w| !w.is_multiple_of(CHANNELS));
+    match &config.architecture {
+        Architecture::Vqgan(c) if c.variant.pad.is_some() || c.variant.frames.is_some() => {
+            unsupported("padding and layers over frames don't run on the GPU")
         }
-        Architecture::Vqgan(c)
-            if c.variant.patch.is_some()
-                || c.variant.pad.is_some()
-                || c.variant.frames.is_some() =>
-        {
-            unsupported("patches, padding and layers over frames don't run on the GPU")
+        Architecture::Vqgan(c) if !c.ch.is_multiple_of(CHANNELS) || odd(&c.widths) => {
+            unsupported("its widths are no multiples of 8")
         }
-        Architecture::Vqgan(c)
-            if !c.ch.is_multiple_of(CHANNELS)
-                || c.widths.iter().any(|w| !w.is_multiple_of(CHANNELS)) =>
+        Architecture::Maskgit(c) | Architecture::VqganPlus(c)
+            if !c.ch.is_multiple_of(CHANNELS) || odd(&c.widths) =>
         {
             unsupported("its widths are no multiples of 8")
         }
-        Architecture::Vqgan(c) => Ok(c),
-        _ => unsupported("only the canonical VQGAN encoder runs on the GPU yet"),
+        Architecture::Vqgan(_)
+        | Architecture::Vqvae(_)
+        | Architecture::Maskgit(_)
+        | Architecture::VqganPlus(_) => Ok(()),
+        _ => unsupported("no such network runs on the GPU yet"),
     }
 }
 
@@ -90,13 +102,13 @@ pub(crate) fn program_as(
     [images, usual]: [usize; 2],
     [height, width]: [usize; 2],
 ) -> Result<Program> {
-    let encoder = supported(config)?;
+    supported(config)?;
     let mut e = Emitter::new(weights, images, usual);
     let channels = config.pixels.channels;
     let table = config.pixels.input.table();
     let (input, pixels) = e.pixels(&table, [height, width, channels])?;
-    let mut network = Network::new(&mut e, pixels);
-    topology::vqgan::encoder(&mut network, encoder, Io::from(config))?;
+    let mut network = Network::new(&mut e, pixels, channels);
+    topology::encoder(&mut network, &config.architecture, Io::from(config))?;
     let Latents { place: latents, grid, dim } = network.finish()?;
     let rows = images * grid.0 * grid.1;
     let result = match search(config.quantizer.rule) {

@@ -1,20 +1,22 @@
-//! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded,
-//! results put together. Decoding is the CPU engine's.
+//! Owns the engine trait on a GPU: batches cut into runs of programs, which programs stay loaded.
+//! What the GPU can't decode the CPU engine does.
 
 use std::sync::Arc;
 
 use candle_core::Device as Candle;
+use rayon::prelude::*;
 
 use super::device::{Device, Loaded, Mark};
-use super::program::{Place, Program, Result as Outcome, Work};
+use super::flight::{Flights, RUNS, Rule};
+use super::program::Work;
 use super::weights::DeviceWeights;
-use super::{encoder, libraries};
-use crate::engine::cpu::CpuEngine;
+use super::{decoder, encoder, libraries};
+use crate::engine::cpu::{CpuEngine, one_grid};
 use crate::engine::device::Precision;
-use crate::engine::interface::{CodeGrid, Decoded, Encoded, Engine, PixelBatch, failed};
+use crate::engine::interface::{Decoded, Encoded, Engine, Images, PixelBatch, Submitted, failed};
 use crate::error::{Error, Result};
 use crate::kernels::Isa;
-use crate::model::config::{ModelConfig, QuantizerRule};
+use crate::model::config::ModelConfig;
 use crate::model::opened::Opened;
 use crate::model::residual::ResidualQuantizer;
 use crate::model::{finite, load_quantizer};
@@ -22,18 +24,22 @@ use crate::util::panics;
 use crate::util::settings::DEVICE;
 use crate::weights::digests::Digests;
 
-/// The canonical encoder on a GPU.
+/// A model on a GPU.
 pub struct CudaEngine {
     config: ModelConfig,
     weights: DeviceWeights,
     /// By size and images, the last used one last. Given back before the device is.
     loaded: Vec<(Key, Loaded)>,
+    /// Given back before the device is, too.
+    flights: Flights,
     device: Device,
     /// Of a run; lowered where the device ran out of memory.
     pixels_max: usize,
     /// For rules that the program leaves to the host.
     quantizer: ResidualQuantizer,
-    /// Decodes.
+    /// Whether the GPU decodes.
+    decodes: bool,
+    /// Decodes where it doesn't.
     cpu: CpuEngine,
 }
 
@@ -43,9 +49,17 @@ const LOADED_MAX: usize = 3;
 /// What a program was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
-    /// Height and width.
-    size: [usize; 2],
+    what: What,
     images: usize,
+}
+
+/// One half of the network for images of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Of pictures of this height and width.
+    Encode([usize; 2]),
+    /// Of maps of vectors of this height and width.
+    Decode([usize; 2]),
 }
 
 /// How making room for a program ended.
@@ -59,9 +73,9 @@ enum Room {
 
 impl Drop for CudaEngine {
     fn drop(&mut self) {
-        // The driver takes memory back for a thread's own GPU only. A failure is that of a device
-        // that lost its memory anyway.
-        let _ = self.device.bind();
+        // The driver takes memory back for a thread's own GPU only, and nothing may be in work with it.
+        // A failure is that of a device that lost its memory anyway.
+        let _ = self.device.bind().and_then(|()| self.device.wait());
     }
 }
 
@@ -87,7 +101,8 @@ impl CudaEngine {
         libraries::require(precision, libraries::Library::find)?;
         opened.digests.get()?;
         let Opened { config, weights, digests } = opened;
-        encoder::supported(&config)?;
+        CudaEngine::supports(&config)?;
+        let decodes = decoder::supported(&config).is_ok();
         let quantizer = load_quantizer(&config, &weights.reader().var_builder(&Candle::Cpu))?;
         let tensors = weights.tensors()?;
         let cpu =
@@ -98,9 +113,11 @@ impl CudaEngine {
             config,
             weights,
             loaded: Vec::new(),
+            flights: Flights::default(),
             device,
             pixels_max: usize::MAX,
             quantizer,
+            decodes,
             cpu,
         })
     }
@@ -110,15 +127,10 @@ impl CudaEngine {
     /// # Errors
     /// Why they don't, in one line.
     pub fn supports(config: &ModelConfig) -> Result<()> {
-        encoder::supported(config).map(|_| ())
-    }
-
-    /// The GPU's name.
-    ///
-    /// # Errors
-    /// Where the driver doesn't tell it.
-    pub fn device_name(&self) -> Result<String> {
-        self.device.name()
+        match config.parts().encoder() {
+            true => encoder::supported(config),
+            false => decoder::supported(config),
+        }
     }
 
     /// In lines: the libraries' versions, and how each kind of convolution runs that was met.
@@ -133,8 +145,9 @@ impl CudaEngine {
     /// A size that the network can't take or the GPU has no room for; what driver and libraries
     /// refuse.
     pub fn profile(&mut self, height: usize, width: usize) -> Result<(Vec<StageTime>, f64)> {
-        let index = self.load([height, width], encoder::images(height, width))?;
-        let (device, loaded) = (&self.device, &mut self.loaded[index].1);
+        let images = encoder::images(height, width);
+        let index = self.load(What::Encode([height, width]), images)?;
+        let (device, loaded) = (&self.device, &self.loaded[index].1);
         let bytes = loaded.program.images * loaded.program.image_bytes;
         let mut state = 1u32;
         let noise = std::iter::repeat_with(|| {
@@ -146,7 +159,9 @@ impl CudaEngine {
         });
         let pixels: Vec<u8> = noise.take(bytes).collect();
         let mut marks: Vec<Mark> = Vec::new();
-        device.run(loaded, &pixels, &mut |_| {
+        let mut slot = device.slot([bytes, 0])?;
+        device.upload(loaded, &mut slot, &[&pixels])?;
+        device.run(loaded, &mut |_| {
             marks.push(device.mark()?);
             Ok(())
         })?;
@@ -171,19 +186,33 @@ impl CudaEngine {
         Ok((times, whole))
     }
 
+    /// The size of the pictures of a half.
+    fn picture(&self, what: What) -> [usize; 2] {
+        match what {
+            What::Encode(size) => size,
+            What::Decode([height, width]) => {
+                let [down, across] = self.config.factor();
+                [height * down, width * across]
+            }
+        }
+    }
+
     /// Images of the largest run of a size.
-    fn most(&self, size: [usize; 2]) -> usize {
-        let fitting = self.pixels_max / (size[0] * size[1]).max(1);
-        encoder::images(size[0], size[1]).min(encoder::at_most(fitting))
+    fn most(&self, what: What) -> usize {
+        let [height, width] = self.picture(what);
+        let fitting = self.pixels_max / (height * width).max(1);
+        encoder::images(height, width).min(encoder::at_most(fitting))
     }
 
     /// Loads a program for that size and about so many images: fewer where memory lacks, more where
     /// cuDNN can't do with so few. The place in `loaded`.
-    fn load(&mut self, size: [usize; 2], images: usize) -> Result<usize> {
-        let mut images = images.min(self.most(size));
+    fn load(&mut self, what: What, images: usize) -> Result<usize> {
+        let [height, width] = self.picture(what);
+        let usual = encoder::images(height, width);
+        let mut images = images.min(self.most(what));
         let mut lacked = None;
         loop {
-            let key = Key { size, images };
+            let key = Key { what, images };
             if let Some(index) = self.loaded.iter().position(|(loaded, _)| *loaded == key) {
                 self.loaded[index..].rotate_left(1);
                 return Ok(self.loaded.len() - 1);
@@ -196,15 +225,15 @@ impl CudaEngine {
                 (Room::None(error), _) if images == 1 => return Err(error),
                 (Room::None(error), _) => {
                     images /= 4;
-                    self.pixels_max = images * size[0] * size[1];
+                    self.pixels_max = images * height * width;
                     lacked = Some(error);
                 }
-                (Room::Unsuited, None) if images < encoder::images(size[0], size[1]) => {
+                (Room::Unsuited, None) if images < usual => {
                     images *= 4;
                 }
                 (Room::Unsuited, Some(error)) => return Err(error),
                 (Room::Unsuited, None) => {
-                    let what = format!("{} images of {}x{} pixels", images, size[1], size[0]);
+                    let what = format!("{images} images of {width}x{height} pixels");
                     return Err(libraries::failed("cuDNN", "no configuration for", &what));
                 }
             }
@@ -217,8 +246,14 @@ impl CudaEngine {
         self.device.bind()?;
         self.loaded.drain(..(self.loaded.len() + 1).saturating_sub(LOADED_MAX));
         loop {
-            let program = encoder::program(&mut self.weights, &self.config, key.images, key.size)?;
-            match self.device.load(&self.weights, program) {
+            let (weights, config) = (&mut self.weights, &self.config);
+            let program = match key.what {
+                What::Encode(size) => encoder::program(weights, config, key.images, size)?,
+                What::Decode(size) => decoder::program(weights, config, key.images, size)?,
+            };
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            let reserved = self.flights.reserve(&self.device, &program, &rule);
+            match reserved.and_then(|()| self.device.load(&self.weights, program)) {
                 Ok(Some(loaded)) => return Ok(Room::Loaded(loaded)),
                 Ok(None) => return Ok(Room::Unsuited),
                 Err(Error::OutOfMemory(_)) if !self.loaded.is_empty() => {
@@ -230,94 +265,65 @@ impl CudaEngine {
         }
     }
 
-    fn encode_parts(&mut self, batch: &PixelBatch, grid: (usize, usize)) -> Result<Encoded> {
-        let size = [batch.height, batch.width];
-        let rule = self.config.quantizer.rule;
-        let mut found = Found::default();
-        let mut rest = &batch.pixels[..];
-        let mut left = batch.count;
-        while left > 0 {
-            let index = self.load(size, encoder::next_run(left, self.most(size)))?;
-            let loaded = &mut self.loaded[index].1;
+    /// Queues all runs of a batch; its number.
+    fn queue(&mut self, images: &Images<'_>, grid: (usize, usize)) -> Result<u64> {
+        let what = What::Encode([images.height, images.width]);
+        let number = self.flights.begin(images.each.len(), grid);
+        let mut rest = &images.each[..];
+        while !rest.is_empty() {
+            let index = self.load(what, encoder::next_run(rest.len(), self.most(what)))?;
+            let loaded = &self.loaded[index].1;
             if loaded.program.grid != grid {
                 return Err(Error::internal(format!(
                     "the network gives a grid of {:?} where {grid:?} was announced",
                     loaded.program.grid
                 )));
             }
-            let images = loaded.program.images.min(left);
-            let (pixels, behind) = rest.split_at(images * loaded.program.image_bytes);
-            self.device.run(loaded, pixels, &mut |_| Ok(()))?;
-            found.take(&self.device, loaded, &self.quantizer, rule, images)?;
-            (rest, left) = (behind, left - images);
+            let (some, behind) = rest.split_at(loaded.program.images.min(rest.len()));
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            self.flights.queue(&self.device, loaded, some, &rule)?;
+            rest = behind;
         }
-        let Found { codes, distances, reasons } = found;
-        // The device's codes index the codebook when they are read again.
-        self.quantizer.check(&[&codes])?;
-        let (height, width) = grid;
-        let levels = vec![CodeGrid { codes, distances, height, width }];
-        Ok(Encoded { count: batch.count, levels, failed: failed(reasons) })
+        Ok(number)
     }
 
-    fn check(&self, batch: &PixelBatch) -> Result<(usize, usize)> {
-        let grids = batch.check(&self.config)?;
+    /// The pictures of codes, run by run.
+    fn decode_parts(&mut self, codes: &Encoded) -> Result<Decoded> {
+        let values = self.config.quantizer.values();
+        let grid = one_grid(codes, values)?;
+        let (height, width) = self.config.picture(grid).map_err(Error::invalid)?;
+        let latents = self.config.quantizer.latents_of(grid).map_err(Error::invalid)?;
+        let what = What::Decode([latents.0, latents.1]);
+        let area = grid.0 * grid.1 * values;
+        let channels = self.config.pixels.channels;
+        let output = self.config.pixels.output;
+        let (mut pixels, mut reasons) = (Vec::new(), Vec::new());
+        while reasons.len() < codes.count {
+            let (at, left) = (reasons.len(), codes.count - reasons.len());
+            let index = self.load(what, encoder::next_run(left, self.most(what)))?;
+            let loaded = &self.loaded[index].1;
+            let count = loaded.program.images.min(left);
+            let vectors = (at..at + count).into_par_iter().map(|image| {
+                let levels = codes.levels.iter().map(|level| &level.codes[image * area..][..area]);
+                let vectors = self.quantizer.lookup(&levels.collect::<Vec<_>>(), grid)?;
+                Ok(vectors.into_iter().flat_map(f32::to_le_bytes).collect())
+            });
+            let vectors = vectors.collect::<Result<Vec<Vec<u8>>>>()?;
+            let vectors: Vec<&[u8]> = vectors.iter().map(Vec::as_slice).collect();
+            let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+            let floats = self.flights.run(&self.device, loaded, &vectors, &rule)?;
+            pixels.par_extend(floats.par_iter().map(|&x| output.to_byte(x)));
+            let images = floats.par_chunks(height * width * channels);
+            let told = images.map(|image| finite::pixels(&self.config, grid, image));
+            reasons.extend(told.collect::<Vec<_>>());
+        }
+        let pictures = PixelBatch { pixels, count: codes.count, height, width, channels };
+        Ok(Decoded { pictures, failed: failed(reasons) })
+    }
+
+    fn check(&self, images: &Images<'_>) -> Result<(usize, usize)> {
+        let grids = images.check(&self.config)?;
         grids.first().copied().ok_or_else(|| Error::internal("the model has no grid"))
-    }
-}
-
-/// What the runs of a batch gave so far.
-#[derive(Default)]
-struct Found {
-    codes: Vec<u32>,
-    distances: Vec<f32>,
-    /// By image: why it can't be used, if so.
-    reasons: Vec<Option<String>>,
-}
-
-impl Found {
-    /// Adds what the program left on the device for `images` images. Latents that it left to the
-    /// host are quantized here.
-    fn take(
-        &mut self,
-        device: &Device,
-        loaded: &Loaded,
-        quantizer: &ResidualQuantizer,
-        rule: QuantizerRule,
-        images: usize,
-    ) -> Result<()> {
-        let Program { dim, grid: (height, width), latents, .. } = loaded.program;
-        let area = height * width;
-        let rows = images * area;
-        let floats = |place: Place, words: usize| -> Result<Vec<f32>> {
-            let words = device.read(loaded, place, words)?;
-            Ok(words.into_iter().map(f32::from_bits).collect())
-        };
-        let unusable = |latents: &[f32]| quantizer.unusable(latents, dim);
-        match loaded.program.result {
-            Outcome::Codes { codes, distances } => {
-                self.codes.extend(device.read(loaded, codes, rows)?);
-                let distances = floats(distances, rows)?;
-                if rule == QuantizerRule::Projection {
-                    // Without distances only the latents tell what overflowed.
-                    let latents = floats(latents, rows * dim)?;
-                    self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                } else {
-                    let images = distances.chunks(area);
-                    self.reasons.extend(images.map(|image| finite::distances(rule, image)));
-                }
-                self.distances.extend(distances);
-            }
-            Outcome::Latents => {
-                let latents = floats(latents, rows * dim)?;
-                self.reasons.extend(latents.chunks(area * dim).map(unusable));
-                // One level: `supported` refuses more.
-                for (codes, distances) in quantizer.quantize(latents, dim, (height, width))? {
-                    self.codes.extend(codes);
-                    self.distances.extend(distances);
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -343,6 +349,12 @@ impl Engine for CudaEngine {
         "cuda"
     }
 
+    fn device_name(&self) -> String {
+        // A driver that doesn't tell it says more as soon as it is asked to compute.
+        let name = self.device.name().unwrap_or_else(|_| "an NVIDIA GPU".to_owned());
+        format!("{name} (cuda:{}, {})", self.device.number(), self.weights.precision())
+    }
+
     fn precision(&self) -> Precision {
         self.weights.precision()
     }
@@ -350,7 +362,7 @@ impl Engine for CudaEngine {
     fn batch_images(&self, side: Option<usize>) -> usize {
         // Where sizes vary a batch is one of a usual size; what the card can't hold goes in parts.
         let side = side.unwrap_or(256);
-        self.most([side, side])
+        self.most(What::Encode([side, side]))
     }
 
     fn grid(&self, height: usize, width: usize) -> Result<Vec<(usize, usize)>, String> {
@@ -358,11 +370,39 @@ impl Engine for CudaEngine {
     }
 
     fn encode(&mut self, batch: &PixelBatch) -> Result<Encoded> {
-        let grid = self.check(batch)?;
-        caught(|| self.encode_parts(batch, grid))
+        let grids = batch.check(&self.config)?;
+        debug_assert_eq!(grids.len(), 1);
+        let submitted = self.submit(&batch.images())?;
+        self.collect(submitted)
+    }
+
+    fn batches_in_flight(&self) -> usize {
+        RUNS
+    }
+
+    fn submit(&mut self, images: &Images<'_>) -> Result<Submitted> {
+        let grid = self.check(images)?;
+        let queued = caught(|| self.queue(images, grid));
+        if queued.is_err() {
+            self.flights.give_up();
+        }
+        queued.map(Submitted::Queued)
+    }
+
+    fn collect(&mut self, submitted: Submitted) -> Result<Encoded> {
+        match submitted {
+            Submitted::Encoded(encoded) => Ok(encoded),
+            Submitted::Queued(number) => caught(|| {
+                let rule = Rule { quantizer: &self.quantizer, rule: self.config.quantizer.rule };
+                self.flights.collect(number, &rule)
+            }),
+        }
     }
 
     fn decode(&mut self, codes: &Encoded) -> Result<Decoded> {
-        self.cpu.decode(codes)
+        match self.decodes {
+            true => caught(|| self.decode_parts(codes)),
+            false => self.cpu.decode(codes),
+        }
     }
 }

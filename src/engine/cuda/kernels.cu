@@ -92,6 +92,102 @@ KERNEL narrow_all(const float *from, element *to, int count)
     if (i < count) to[i] = narrow(from[i]);
 }
 
+// The kernels from here to `spread_map` have one thread for each pack of what they write.
+DEVICE wide pack_of_thread(void) { return (wide)blockIdx.x * blockDim.x + threadIdx.x; }
+
+// Floats [pixels][channels] to a map [pixels][padded], zeros behind.
+KERNEL floats_to_map(const float *from, element *map, int packs, int channels, int padded)
+{
+    wide i = pack_of_thread();
+    if (i >= packs) return;
+    int each = padded / PACK, start = (int)(i % each) * PACK;
+    const float *row = from + i / each * channels;
+    pack values;
+    for (int j = 0; j < PACK; ++j)
+        values.at[j] = narrow(start + j < channels ? row[start + j] : 0.0f);
+    *(pack *)(map + i * PACK) = values;
+}
+
+// A map [pixels][padded] to floats [pixels][channels]. One thread a float.
+KERNEL map_to_floats(const element *map, float *to, int count, int channels, int padded)
+{
+    wide i = (wide)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) to[i] = widen(map[i / channels * padded + i % channels]);
+}
+
+// Every pixel twice along both sides; `width` is that of `from`. Rows are those of all images.
+KERNEL double_map(const element *from, element *to, int packs, int width, int channels)
+{
+    wide i = pack_of_thread();
+    if (i >= packs) return;
+    int each = channels / PACK, start = (int)(i % each) * PACK;
+    wide pixel = i / each, row = pixel / (2 * width);
+    int column = (int)(pixel % (2 * width));
+    *(pack *)(to + i * PACK) =
+        *(const pack *)(from + ((row / 2) * width + column / 2) * channels + start);
+}
+
+// x to max(x, 0), or where `silu` to x * sigmoid(x).
+KERNEL activate(const element *from, element *to, int packs, int silu)
+{
+    wide i = pack_of_thread();
+    if (i >= packs) return;
+    pack values = *(const pack *)(from + i * PACK), done;
+    for (int j = 0; j < PACK; j += 2) {
+        float low = widen(values.at[j]), high = widen(values.at[j + 1]);
+        if (silu) {
+            low = sigmoid_times(low), high = sigmoid_times(high);
+        } else {
+            // Not a number stays one.
+            low = low < 0.0f ? 0.0f : low, high = high < 0.0f ? 0.0f : high;
+        }
+        narrow_two(&done, j, low, high);
+    }
+    *(pack *)(to + i * PACK) = done;
+}
+
+// The mean of 2x2 pixels; `height` and `width` are of `from`, and the last row or column of an odd
+// size is left out.
+KERNEL halve_map(const element *from, element *to, int packs, int height, int width, int channels)
+{
+    wide i = pack_of_thread();
+    if (i >= packs) return;
+    int each = channels / PACK, start = (int)(i % each) * PACK;
+    int rows = height / 2, columns = width / 2;
+    wide pixel = i / each, image = pixel / (rows * columns);
+    int y = (int)(pixel / columns % rows) * 2, x = (int)(pixel % columns) * 2;
+    const element *at = from + ((image * height + y) * width + x) * channels + start;
+    pack parts[4];
+    for (int k = 0; k < 4; ++k)
+        parts[k] = *(const pack *)(at + ((wide)(k / 2) * width + k % 2) * channels);
+    pack done;
+    for (int j = 0; j < PACK; ++j) {
+        float sum = 0.0f;
+        for (int k = 0; k < 4; ++k) sum += widen(parts[k].at[j]);
+        done.at[j] = narrow(sum * 0.25f);
+    }
+    *(pack *)(to + i * PACK) = done;
+}
+
+// Channel (columns dy + dx) C + c of a pixel becomes channel c of the pixel (rows y + dy, columns x + dx):
+// `width` and `stride` (channels with padding) of `from`, `channels` and `padded` of `to`. Rows are
+// those of all images.
+KERNEL spread_map(const element *from, element *to, int packs, int width, int stride, int channels,
+                  int padded, int rows, int columns)
+{
+    wide i = pack_of_thread();
+    if (i >= packs) return;
+    int each = padded / PACK, start = (int)(i % each) * PACK;
+    wide pixel = i / each, y = pixel / (width * columns);
+    int x = (int)(pixel % (width * columns));
+    int part = columns * (int)(y % rows) + x % columns;
+    const element *at = from + (y / rows * width + x / columns) * stride + part * channels;
+    pack done;
+    for (int j = 0; j < PACK; ++j)
+        done.at[j] = start + j < channels ? at[start + j] : narrow(0.0f);
+    *(pack *)(to + i * PACK) = done;
+}
+
 // Both kernels over whole maps have blocks of 256 threads over a chunk of pixels and up to 2048
 // channels: 8 channels a thread, the next thread's beside them, as many rows of threads as fit. Which
 // block of channels is `blockIdx.z` or `blockIdx.y`; channels are a multiple of 8.

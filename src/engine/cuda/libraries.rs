@@ -165,6 +165,12 @@ pub(crate) fn require_version(library: Library, version: &[usize]) -> Result<()>
     )))
 }
 
+/// A version as people write it.
+#[cfg(feature = "cuda")]
+pub(crate) fn dotted(version: &[usize]) -> String {
+    version.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
+}
+
 /// An error of a library's, in one line.
 #[cfg(feature = "cuda")]
 pub(crate) fn failed(library: &str, what: &str, reason: &str) -> Error {

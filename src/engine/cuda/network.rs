@@ -5,13 +5,17 @@ use super::emit::{Emitter, Map};
 use super::libraries::refused;
 use super::program::Place;
 use crate::error::{Error, Result};
-use crate::model::topology::{ConvGeometry, ConvSpec, Emit, NormSpec, ResnetSpec, Shortcut};
+use crate::model::topology::{
+    ConvGeometry, ConvSpec, Emit, NormSpec, Resample, ResnetSpec, Shortcut,
+};
 
 /// Layers after one another.
 pub(super) struct Network<'e, 'a> {
     e: &'e mut Emitter<'a>,
     /// What the last layer gave.
     x: Map,
+    /// Its channels without padding.
+    channels: usize,
     latents: Option<Latents>,
 }
 
@@ -25,9 +29,14 @@ pub(super) struct Latents {
 }
 
 impl<'e, 'a> Network<'e, 'a> {
-    /// Over a map of pixels.
-    pub(super) fn new(e: &'e mut Emitter<'a>, pixels: Map) -> Network<'e, 'a> {
-        Network { e, x: pixels, latents: None }
+    /// Over a map of pixels, or of looked-up codes, of so many channels without padding.
+    pub(super) fn new(e: &'e mut Emitter<'a>, input: Map, channels: usize) -> Network<'e, 'a> {
+        Network { e, x: input, channels, latents: None }
+    }
+
+    /// What a decoder ends with: a map of pictures, and its channels.
+    pub(super) fn picture(self) -> (Map, usize) {
+        (self.x, self.channels)
     }
 
     /// What an encoder ends with.
@@ -49,9 +58,91 @@ impl<'e, 'a> Network<'e, 'a> {
     }
 }
 
+impl Network<'_, '_> {
+    /// A norm, SiLU and a convolution of a block; the map in front of them stays.
+    fn half_block(&mut self, name: &str, half: usize, from: Map, norm: NormSpec) -> Result<Map> {
+        let normed = self.e.norm(&format!("{name}.norm{half}"), from, norm, true)?;
+        self.consume(&format!("{name}.conv{half}"), normed, ConvGeometry::SAME_3)
+    }
+
+    /// A block of which the 1x1 shortcut acts on what `conv2` gives.
+    fn resnet_post_shortcut(&mut self, name: &str, norm: NormSpec) -> Result<()> {
+        for half in [1, 2] {
+            let halved = self.half_block(name, half, self.x, norm)?;
+            self.replace(halved);
+        }
+        let shortcut = format!("{name}.nin_shortcut");
+        let y = self.e.conv(&shortcut, self.x, ConvGeometry::POINT, Some(self.x))?;
+        self.replace(y);
+        Ok(())
+    }
+}
+
 impl Emit for Network<'_, '_> {
-    fn conv(&mut self, name: &str, _: usize, conv: impl Into<ConvSpec>) -> Result<()> {
+    fn conv(&mut self, name: &str, outputs: usize, conv: impl Into<ConvSpec>) -> Result<()> {
         self.x = self.consume(name, self.x, conv.into().geometry)?;
+        self.channels = outputs;
+        Ok(())
+    }
+
+    fn upsample(&mut self, name: &str) -> Result<()> {
+        self.e.layer = name.to_owned();
+        let doubled = self.e.doubled(self.x)?;
+        self.replace(doubled);
+        self.x = self.consume(name, self.x, ConvGeometry::SAME_3)?;
+        Ok(())
+    }
+
+    fn transposed(&mut self, name: &str, outputs: usize) -> Result<()> {
+        let packed = self.e.weights.transposed(name)?;
+        let to = self.e.convolve(name, packed, self.x, ConvGeometry::SAME_3, None)?;
+        self.replace(to);
+        self.channels = 4 * outputs;
+        self.depth_to_space([2, 2])
+    }
+
+    fn relu(&mut self) -> Result<()> {
+        self.e.layer = "relu".to_owned();
+        let done = self.e.activated(self.x, false)?;
+        self.replace(done);
+        Ok(())
+    }
+
+    fn silu(&mut self) -> Result<()> {
+        self.e.layer = "silu".to_owned();
+        let done = self.e.activated(self.x, true)?;
+        self.replace(done);
+        Ok(())
+    }
+
+    fn plain_residual(&mut self, [conv1, conv2]: [&str; 2], _: usize) -> Result<()> {
+        self.e.layer = conv1.to_owned();
+        let before = self.e.activated(self.x, false)?;
+        let inner = self.consume(conv1, before, ConvGeometry::SAME_3)?;
+        let after = self.e.activated(inner, false)?;
+        self.e.release(inner.place);
+        let y = self.e.conv(conv2, after, ConvGeometry::POINT, Some(self.x))?;
+        self.e.release(after.place);
+        self.replace(y);
+        Ok(())
+    }
+
+    fn resample(&mut self, how: Resample) -> Result<()> {
+        self.e.layer = format!("{how:?}").to_lowercase();
+        let to = match how {
+            Resample::Mean => self.e.halved(self.x)?,
+            Resample::Double => self.e.doubled(self.x)?,
+            _ => return Err(refused(format!("no such resampling runs there: {how:?}"))),
+        };
+        self.replace(to);
+        Ok(())
+    }
+
+    fn depth_to_space(&mut self, patch: [usize; 2]) -> Result<()> {
+        self.e.layer = "depth_to_space".to_owned();
+        self.channels /= patch[0] * patch[1];
+        let to = self.e.spread(self.x, self.channels, patch)?;
+        self.replace(to);
         Ok(())
     }
 
@@ -69,16 +160,17 @@ impl Emit for Network<'_, '_> {
         Ok(())
     }
 
-    fn resnet(&mut self, name: &str, _: usize, spec: ResnetSpec) -> Result<()> {
-        if spec.shortcut == Shortcut::Output {
-            return Err(refused(format!("`{name}`: no such block runs there")));
+    fn resnet(&mut self, name: &str, outputs: usize, spec: ResnetSpec) -> Result<()> {
+        let shortcut = format!("{name}.nin_shortcut");
+        let widens = self.e.weights.has(&format!("{shortcut}.weight"));
+        self.channels = outputs;
+        if widens && spec.shortcut == Shortcut::Output {
+            return self.resnet_post_shortcut(name, spec.norm);
         }
-        let h = self.e.norm(&format!("{name}.norm1"), self.x, spec.norm, true)?;
-        let h = self.consume(&format!("{name}.conv1"), h, ConvGeometry::SAME_3)?;
+        let h = self.half_block(name, 1, self.x, spec.norm)?;
         let normed = self.e.norm(&format!("{name}.norm2"), h, spec.norm, true)?;
         self.e.release(h.place);
-        let shortcut = format!("{name}.nin_shortcut");
-        if self.e.weights.has(&format!("{shortcut}.weight")) {
+        if widens {
             self.x = self.consume(&shortcut, self.x, ConvGeometry::POINT)?;
         }
         let conv2 = format!("{name}.conv2");

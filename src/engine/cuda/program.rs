@@ -1,5 +1,7 @@
 //! Owns the language between what is computed and what computes it: commands over numbered buffers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::device::Precision;
 
 /// Our kernels, in CUDA C, which launches name.
@@ -112,7 +114,8 @@ impl Gemm {
 }
 
 /// Everything that a library chooses a convolution's kernel by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ConvShape {
     /// Images.
     pub images: usize,
@@ -204,7 +207,7 @@ pub(crate) enum Result {
     Latents,
 }
 
-/// An encoder for a number of images of one size.
+/// An encoder, or as `decoder` says a decoder, for a number of images of one size.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Program {
     /// Images a run.

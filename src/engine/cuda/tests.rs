@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
-use super::encoder;
 use super::host::Host;
 use super::program::*;
 use super::weights::DeviceWeights;
+use super::{decoder, encoder};
 use crate::checkpoint::recognise::detect::{DetectOptions, open};
 use crate::engine::candle::CandleEngine;
 use crate::engine::cpu::tests::{Maker, images, model, vqgan};
 use crate::engine::device::Precision;
 use crate::engine::interface::{Engine, PixelBatch};
+use crate::model::autoencoder::Autoencoder;
 use crate::model::config::*;
+use crate::model::topology::Io;
 use crate::model::{Model, load_quantizer};
 use crate::testing::{npz, shared};
 use crate::weights::store::Weights;
@@ -183,6 +185,90 @@ fn rules_that_the_host_applies_end_at_the_latents() {
     assert_eq!(program.result, Result::Latents);
 }
 
+/// Latents by a program, and pictures of random codes by another, beside candle's.
+fn both_halves(config: &ModelConfig, weights: BTreeMap<String, Tensor>, size: [usize; 2]) {
+    let model = Model::load(config.clone(), weights.clone(), &Device::Cpu).unwrap();
+    let mut reference = CandleEngine::new(model);
+    let family = format!("{:?}", config.architecture);
+    let family = family.split('(').next().unwrap();
+    for (element, off_max) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.03)] {
+        let mut packed = DeviceWeights::new(weights.clone(), element);
+        let batch = images(1, 2, size[0], size[1]);
+        let encoded = Engine::encode(&mut reference, &batch).unwrap();
+        if encoder::supported(config).is_ok() {
+            let got = encode(&mut packed, config, &batch, false);
+            let off = difference(&got.latents, &reference_latents(&reference, &batch));
+            assert!(off < off_max, "{family} {element}: latents off by {off:.2e}");
+        }
+        let (height, width) = encoded.grid();
+        let program = decoder::program(&mut packed, config, 2, [height, width]).unwrap();
+        let quantizer = load_quantizer(
+            config,
+            &Weights::from(weights.clone()).reader().var_builder(&Device::Cpu),
+        )
+        .unwrap();
+        let levels: Vec<&[u32]> = encoded.levels.iter().map(|l| &l.codes[..]).collect();
+        let vectors = quantizer.lookup(&levels, (height, width)).unwrap();
+        let mut pictures: Vec<Vec<f32>> = Vec::new();
+        // The other order once: kernels of both elements are the same text.
+        let orders: &[bool] = if element == Precision::F32 { &[false, true] } else { &[false] };
+        for &reverse in orders {
+            let mut host = Host::new(&packed, &program);
+            host.reverse = reverse;
+            host.run(&program, &vectors.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+            let count = 2 * program.grid.0 * program.grid.1 * program.dim;
+            pictures.push(host.result(program.latents, count));
+        }
+        assert!(
+            pictures.iter().all(|p| *p == pictures[0]),
+            "{family} {element}: a missing barrier"
+        );
+        let want = reference.decode_floats(&encoded).unwrap().into_iter().flat_map(|image| {
+            let rows = image.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+            rows.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        });
+        let off = difference(&pictures[0], &want.collect::<Vec<f32>>());
+        println!("{family} {element}: pictures off by {off:.2e}");
+        assert!(off < off_max, "{family} {element}: pictures off by {off:.2e}");
+    }
+}
+
+#[test]
+fn every_family_that_runs_there_is_candles_both_ways() {
+    let of = |architecture: Architecture, dim: usize| {
+        let (config, _) = model(network(), QuantizerRule::L2, 50, dim);
+        let config = ModelConfig { architecture, ..config };
+        let maker = Maker::default();
+        Autoencoder::load(maker.builder(), &config.architecture, Io::from(&config)).unwrap();
+        maker.builder().pp("quantize").get((50, dim), "embedding.weight").unwrap();
+        (config, maker.weights())
+    };
+    // Patches, and channels that are no multiples of eight between the layers that spread them.
+    let patched = VqganConfig {
+        variant: VqganVariant { patch: Some(4), ..Default::default() },
+        ..vqgan(&[16, 24], 8, 5)
+    };
+    let vqvae = VqvaeConfig { hidden: 20, downsamples: 2, res_blocks: 2, res_hidden: 9 };
+    let resnet = ResnetConfig {
+        ch: 16,
+        widths: vec![16, 24],
+        res_blocks: 1,
+        norm_groups: 8,
+        norm_eps: 1e-6,
+        parts: Parts::Both,
+    };
+    for (architecture, dim, size) in [
+        (Architecture::Vqgan(network()), 8, [24, 16]),
+        (Architecture::Vqgan(patched), 6, [16, 24]),
+        (Architecture::Vqvae(vqvae), 12, [12, 20]),
+        (Architecture::Maskgit(resnet.clone()), 8, [14, 10]),
+        (Architecture::VqganPlus(resnet), 8, [12, 8]),
+    ] {
+        let (config, weights) = of(architecture, dim);
+        both_halves(&config, weights, size);
+    }
+}
+
 #[test]
 fn golden_tokens_come_out_of_the_kernels() {
     for (case, family) in [
@@ -313,16 +399,23 @@ fn models_that_do_not_fit_are_refused_in_one_line() {
     let text = encoder::program(&mut packed, &config, 1, [8, 8]).unwrap_err().to_string();
     assert!(text.contains("no multiples of 8") && text.contains("use device cpu"), "{text}");
     let mut odd = config.clone();
-    odd.architecture = Architecture::Vqvae(VqvaeConfig {
-        hidden: 8,
-        downsamples: 1,
+    odd.architecture = Architecture::OpenMagvit2(ResnetConfig {
+        ch: 16,
+        widths: vec![16, 16],
         res_blocks: 1,
-        res_hidden: 8,
+        norm_groups: 8,
+        norm_eps: 1e-6,
+        parts: Parts::Both,
     });
-    let text = encoder::supported(&odd).unwrap_err().to_string();
-    assert!(text.contains("only the canonical VQGAN encoder"), "{text}");
+    for refused in [encoder::supported(&odd), decoder::supported(&odd)] {
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("no such network runs on the GPU yet"), "{text}");
+    }
     let mut deep = config.clone();
     deep.quantizer.depth = 3;
     let text = encoder::supported(&deep).unwrap_err().to_string();
-    assert!(text.contains("residual levels") && text.contains("use device cpu"), "{text}");
+    assert!(text.contains("several levels or books") && text.contains("use device cpu"), "{text}");
+    // Decoding sums the levels on the host.
+    deep.architecture = Architecture::Vqgan(vqgan(&[16, 16], 16, 8));
+    decoder::supported(&deep).unwrap();
 }

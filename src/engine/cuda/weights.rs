@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use half::bf16;
 
 use super::program::Place;
+use crate::engine::cpu::transposed;
 use crate::engine::device::Precision;
 use crate::error::{Error, Result};
 use crate::model::quantizer::normalise_rows;
@@ -125,21 +126,47 @@ impl DeviceWeights {
         self.conv_of(key, names, false)
     }
 
+    /// A transposed 4x4 convolution of stride 2 as a 3x3 one to the four pixels of each.
+    pub(crate) fn transposed(&mut self, name: &str) -> Result<PackedConv> {
+        if let Some(packed) = self.convs.get(name) {
+            return Ok(*packed);
+        }
+        let weight = self.tensor(&format!("{name}.weight"))?;
+        let bias = self.tensor(&format!("{name}.bias"))?;
+        let (weight, bias) = transposed(&weight, &bias)?;
+        self.pack(name, &[(weight, bias.to_vec1()?)], false)
+    }
+
     fn conv_of(&mut self, key: &str, names: &[&str], to_floats: bool) -> Result<PackedConv> {
         if let Some(packed) = self.convs.get(key) {
             return Ok(*packed);
         }
+        let parts = names.iter().map(|name| {
+            let weight = self.tensor(&format!("{name}.weight"))?;
+            let bias_name = format!("{name}.bias");
+            let bias = match self.has(&bias_name) {
+                true => self.tensor(&bias_name)?.to_vec1::<f32>()?,
+                false => vec![0.0; weight.dim(0)?],
+            };
+            Ok((weight, bias))
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        self.pack(key, &parts, to_floats)
+    }
+
+    /// Weights and biases of the same inputs, outputs side by side.
+    fn pack(
+        &mut self,
+        key: &str,
+        parts: &[(Tensor, Vec<f32>)],
+        to_floats: bool,
+    ) -> Result<PackedConv> {
         let (mut rows, mut bias) = (Vec::new(), Vec::new());
         let (mut outputs, mut real_inputs, mut kernel) = (0, 0, 0);
-        for name in names {
-            let weight = self.tensor(&format!("{name}.weight"))?;
+        for (weight, biases) in parts {
             let (o, i, k, _) = weight.dims4()?;
             rows.extend(weight.flatten_all()?.to_vec1::<f32>()?);
-            let bias_name = format!("{name}.bias");
-            bias.extend(match self.has(&bias_name) {
-                true => self.tensor(&bias_name)?.to_vec1::<f32>()?,
-                false => vec![0.0; o],
-            });
+            bias.extend(biases);
             (outputs, real_inputs, kernel) = (outputs + o, i, k);
         }
         let inputs = real_inputs.next_multiple_of(CHANNELS);

@@ -29,6 +29,10 @@ pub(crate) fn require(
     let library = library::load(asked)?;
     let (word, there) = match device {
         DeviceChoice::Auto | DeviceChoice::Cpu => return Ok(library.environment),
+        DeviceChoice::CudaAll => {
+            let text = "cuda:all: models in ONNX files run on one card: choose cuda:N";
+            return Err(Error::setting(DEVICE, text));
+        }
         DeviceChoice::Cuda(_) => ("CUDA", ep::CUDA::is_available()),
         DeviceChoice::TensorRt(_) => ("TensorRT", ep::TensorRT::is_available()),
     };

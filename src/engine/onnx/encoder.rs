@@ -30,7 +30,9 @@ pub(super) fn lanes(
 ) -> usize {
     let (all, max) = match device {
         DeviceChoice::Auto | DeviceChoice::Cpu => (PIXELS_OF_CPU, IMAGES_MAX / 4),
-        DeviceChoice::Cuda(_) | DeviceChoice::TensorRt(_) => (PIXELS_OF_GPU, IMAGES_MAX),
+        DeviceChoice::Cuda(_) | DeviceChoice::CudaAll | DeviceChoice::TensorRt(_) => {
+            (PIXELS_OF_GPU, IMAGES_MAX)
+        }
     };
     let suits = all / height.saturating_mul(width).max(1);
     pixels.batch().unwrap_or(suits.clamp(1, max))

@@ -91,7 +91,7 @@ impl Engine for OnnxEngine {
     fn device_kind(&self) -> &'static str {
         match self.device {
             DeviceChoice::Auto | DeviceChoice::Cpu => "cpu",
-            DeviceChoice::Cuda(_) => "cuda",
+            DeviceChoice::Cuda(_) | DeviceChoice::CudaAll => "cuda",
             DeviceChoice::TensorRt(_) => "tensorrt",
         }
     }

@@ -170,6 +170,7 @@ fn provided(builder: SessionBuilder, device: DeviceChoice) -> Result<SessionBuil
     let providers = match device {
         DeviceChoice::Auto | DeviceChoice::Cpu => return Ok(builder),
         DeviceChoice::Cuda(number) => vec![cuda(number)],
+        DeviceChoice::CudaAll => vec![cuda(0)],
         DeviceChoice::TensorRt(number) => {
             let first = ep::TensorRT::default().with_device_id(number as i32);
             vec![first.build().error_on_failure(), cuda(number)]

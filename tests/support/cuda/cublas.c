@@ -62,6 +62,46 @@ static void column(float *c, const float *rows, const float *b, int m, int k, in
     }
 }
 
+/* A product that was checked. */
+struct product {
+    int ta, m, n, k, at, lda, bt, ldb, ct, ldc, batch;
+    long long sa, sb, sc;
+    float alpha;
+    const void *a, *b;
+    void *c;
+};
+static void multiply(void *data)
+{
+    const struct product *p = data;
+    int m = p->m, n = p->n, k = p->k;
+    fake_tick(0.001);
+    if (fake_work(PRODUCT)) return;
+    float *rows = malloc((size_t)m * (size_t)k * 4), *one = malloc((size_t)k * 4),
+          *sums = malloc((size_t)m * 4);
+    int descending = (long long)p->batch * n < 512;
+    for (long long q = 0; q < p->batch; ++q) {
+        for (int l = 0; l < k; ++l)
+            for (int i = 0; i < m; ++i)
+                rows[(size_t)l * (size_t)m + (size_t)i] = get(
+                    p->a, q * p->sa + (p->ta ? (long long)i * p->lda + l : (long long)l * p->lda + i),
+                    p->at);
+        for (int j = 0; j < n; ++j) {
+            for (int l = 0; l < k; ++l)
+                one[l] = get(p->b, q * p->sb + (long long)j * p->ldb + l, p->bt);
+            column(sums, rows, one, m, k, descending);
+            for (int i = 0; i < m; ++i) {
+                long long to = q * p->sc + (long long)j * p->ldc + i;
+                float value = p->alpha * sums[i];
+                if (p->ct == FLOAT)
+                    ((float *)p->c)[to] = value;
+                else
+                    ((uint16_t *)p->c)[to] = fake_narrow(value);
+            }
+        }
+    }
+    free(rows), free(one), free(sums);
+}
+
 int cublasGemmStridedBatchedEx(void *handle, int ta, int tb, int m, int n, int k,
                                const float *alpha, const void *a, int at, int lda, long long sa,
                                const void *b, int bt, int ldb, long long sb, const float *beta,
@@ -88,28 +128,9 @@ int cublasGemmStridedBatchedEx(void *handle, int ta, int tb, int m, int n, int k
         outside(b, bt, last * sb + (long long)(n - 1) * ldb + k) ||
         outside(c, ct, last * sc + (long long)(n - 1) * ldc + m))
         return INVALID_VALUE;
-    if (fake_work(PRODUCT)) return SUCCESS;
-    float *rows = malloc((size_t)m * (size_t)k * 4), *one = malloc((size_t)k * 4),
-          *sums = malloc((size_t)m * 4);
-    int descending = (long long)batch * n < 512;
-    for (long long q = 0; q < batch; ++q) {
-        for (int l = 0; l < k; ++l)
-            for (int i = 0; i < m; ++i)
-                rows[(size_t)l * (size_t)m + (size_t)i] =
-                    get(a, q * sa + (ta ? (long long)i * lda + l : (long long)l * lda + i), at);
-        for (int j = 0; j < n; ++j) {
-            for (int l = 0; l < k; ++l) one[l] = get(b, q * sb + (long long)j * ldb + l, bt);
-            column(sums, rows, one, m, k, descending);
-            for (int i = 0; i < m; ++i) {
-                long long to = q * sc + (long long)j * ldc + i;
-                float value = *alpha * sums[i];
-                if (ct == FLOAT)
-                    ((float *)c)[to] = value;
-                else
-                    ((uint16_t *)c)[to] = fake_narrow(value);
-            }
-        }
-    }
-    free(rows), free(one), free(sums);
+    struct product product = {.ta = ta, .m = m, .n = n, .k = k, .at = at, .lda = lda, .bt = bt,
+                              .ldb = ldb, .ct = ct, .ldc = ldc, .batch = batch, .sa = sa, .sb = sb,
+                              .sc = sc, .alpha = *alpha, .a = a, .b = b, .c = c};
+    fake_queue(h->stream, multiply, &product, sizeof product);
     return SUCCESS;
 }

@@ -1,6 +1,7 @@
 /* Owns a stand-in for cuDNN's backend on the stand-in driver: descriptors hold what was set, graphs of
    a convolution and additions run as loops. As the library, it names configurations best first and
    others for few images, some of which must not be taken, and its engines sum in different orders.
+   FAKE_CUDNN_FASTEST: the engine that takes half the time of the others, 41 where it isn't set.
    FAKE_CUDNN_COMPILED: 1 where no engine is precompiled. FAKE_CUDNN_FEWEST: images below which no
    engine can do. */
 #include "fake.h"
@@ -267,7 +268,8 @@ static int tensor_of(struct tensor *t, desc d, desc pack)
 struct work {
     struct tensor x, w, y, added[2];
     int64_t stride, before;
-    int additions, descending;
+    int additions, descending, timed;
+    double ms;
 };
 /* What a graph computes, with every size checked. */
 static int understand(struct work *k, desc graph, desc pack)
@@ -322,8 +324,11 @@ static float sum_of(const struct work *k, int64_t n, int64_t o, int64_t y, int64
     }
     return sum;
 }
-static void compute(const struct work *k)
+static void compute(void *data)
 {
+    const struct work *k = data;
+    fake_tick(k->ms);
+    if (k->timed || fake_work(CONVOLUTION)) return;
     for (int64_t n = 0; n < k->y.size[0]; ++n)
         for (int64_t y = 0; y < k->y.size[2]; ++y)
             for (int64_t x = 0; x < k->y.size[3]; ++x)
@@ -351,8 +356,12 @@ int cudnnBackendExecute(void *handle, desc plan, desc pack)
         fake_misuse("a convolution that doesn't fit together");
         return BAD_PARAM;
     }
-    if (fake_work(CONVOLUTION)) return SUCCESS;
-    k.descending = engine_of(number(engine, 1301, 0))->descending;
-    compute(&k);
+    int64_t by = number(engine, 1301, 0);
+    k.descending = engine_of(by)->descending;
+    k.ms = by == fake_setting("FAKE_CUDNN_FASTEST", 41) ? 0.01 : 0.02;
+    /* Maps and weights in one piece are there to be timed: nobody reads what comes of it. */
+    k.timed = fake_is_one((uintptr_t)k.x.at, (uintptr_t)k.w.at);
+    if (k.timed) fake_timed();
+    fake_queue(*(void **)handle, compute, &k, sizeof k);
     return SUCCESS;
 }

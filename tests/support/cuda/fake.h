@@ -14,7 +14,15 @@ int fake_sticky(void);
 int fake_has_context(void);
 /* Whether [at, at + bytes) lies inside one allocation. */
 int fake_is_live(uint64_t at, size_t bytes);
-/* A piece of work of this kind is queued: 0, or 1 where it is the one that fails. */
+/* Queues work on a stream: `run` is called with a copy of `data` once somebody waits for it. */
+void fake_queue(void *stream, void (*run)(void *data), const void *data, size_t bytes);
+/* The work that is being done takes so long. */
+void fake_tick(double ms);
+/* Whether two addresses lie in one allocation. */
+int fake_is_one(uint64_t a, uint64_t b);
+/* Counts a convolution that is only timed. */
+void fake_timed(void);
+/* A piece of work of this kind is done: 0, or 1 where it is the one that fails. */
 enum { LAUNCH, PRODUCT, CONVOLUTION, COPY, KINDS };
 int fake_work(int kind);
 /* One handle or descriptor more (1) or less (-1). */
