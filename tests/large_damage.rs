@@ -135,10 +135,10 @@ fn shards_in_two_layouts_are_told() {
 fn what_a_lost_file_named_is_no_stray() {
     let job = scene();
     let whole = job.files("out");
-    fs::write(job.path("out/plan/notes.txt"), b"x").unwrap();
     for (victim, whole_file) in
         [("plan.parquet", false), ("dataset.json", true), ("plan.parquet", true)]
     {
+        fs::write(job.path("out/plan/notes.txt"), b"x").unwrap();
         let path = job.path("out").join(victim);
         match whole_file {
             true => fs::write(&path, b"damaged").unwrap(),
@@ -155,7 +155,7 @@ fn what_a_lost_file_named_is_no_stray() {
     fs::remove_file(job.path("out/plan/notes.txt")).unwrap_or_default();
     assert!(job.files("out") == whole);
     job.expect(0, "verify out");
-    // A plan in two layouts: a stray that a repair leaves is told after it.
+    // A stray that a repair leaves is told after it.
     let [a, b, c] = ["00000", "00001", "kept"].map(|name| job.path("out/codebook").join(name));
     fs::rename(&a, &c).unwrap();
     fs::rename(&b, &a).unwrap();
