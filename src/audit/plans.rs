@@ -70,6 +70,16 @@ impl Plans {
     }
 }
 
+/// What there is to say of a plan that isn't there.
+fn missing(dir: &Path, number: usize) -> String {
+    let mut files = folders::list(dir, "plan").into_iter();
+    let names = match files.any(|entry| is_of(&entry.name, number)) {
+        true => ", which names files of plan/",
+        false => "",
+    };
+    format!("{} is missing{names}", plan::name(number))
+}
+
 /// Whether a file of `plan/` has the name of one that the plan with so many before it has.
 pub(super) fn is_of(name: &str, number: usize) -> bool {
     let own = name.strip_prefix(&format!("{number:05}-"));
@@ -120,12 +130,7 @@ pub(super) fn verify(
                 plans.count = number;
                 break;
             }
-            let names =
-                match folders::list(dir, "plan").iter().any(|entry| is_of(&entry.name, number)) {
-                    true => ", which names files of plan/",
-                    false => "",
-                };
-            report.find(part, format!("{name} is missing{names}"));
+            report.find(part, missing(dir, number));
             continue;
         }
         // The one before it, unless that is bad.

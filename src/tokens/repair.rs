@@ -168,10 +168,7 @@ fn rebuild_plan(
             arrangement,
         };
         match plan::write(&path, about, rows) {
-            Ok(written) if written.digest == digest => {
-                written.replace(dir, number)?;
-                return remove_other_files(&path, number);
-            }
+            Ok(written) if written.digest == digest => return replace(written, &path, number),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
         }
@@ -179,9 +176,10 @@ fn rebuild_plan(
     Err(lost(reason))
 }
 
-/// Removes the files of a plan that it doesn't name any more.
-fn remove_other_files(plan: &Path, number: usize) -> Result<()> {
+/// Puts a plan in the place of one that is damaged, and removes the files that only that one named.
+fn replace(written: plan::Written, plan: &Path, number: usize) -> Result<()> {
     let dir = plan.parent().unwrap_or(plan);
+    written.replace(dir, number)?;
     let file = PlanFile::open(plan, number)?;
     let names = file.named().iter().enumerate();
     let named: BTreeSet<PathBuf> =
