@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::classes::Classes;
+use super::difference::difference;
 use super::facts::{FileFacts, PartitionFacts, VerifyReport};
 use super::folders::Folders;
 use super::plan::PlanFacts;
@@ -127,6 +128,20 @@ impl Dataset {
         self.shard(index).map_or(0, |shard| shard["rows"].as_u64().unwrap_or(0))
     }
 
+    /// Where the shard of a partition and its failures lie, and their digests as recorded.
+    pub(super) fn recorded(&self, index: usize) -> Vec<(String, String)> {
+        let shard = self.shard(index).unwrap_or_default();
+        let text = |kind: &str, name: &str| shard[kind][name].as_str().map(str::to_string);
+        let files = ["tokens", "failures"].into_iter();
+        files.filter_map(|kind| Some((text(kind, "path")?, text(kind, "sha256")?))).collect()
+    }
+
+    /// The start of the sha256 of a partition's shard, as recorded.
+    pub(super) fn shard_start(&self, index: usize) -> Option<u64> {
+        let shard = self.shard(index).ok()?;
+        u64::from_str_radix(shard["tokens"]["sha256"].as_str()?.get(..16)?, 16).ok()
+    }
+
     /// A partition's files against the digests recorded for them.
     pub(super) fn compare_shard(&self, facts: &PartitionFacts) -> Option<String> {
         let recorded = match self.shard(facts.index) {
@@ -181,7 +196,7 @@ impl Dataset {
     ///
     /// # Errors
     /// In one line.
-    fn part(&self, number: usize) -> Result<Value, String> {
+    pub(super) fn part(&self, number: usize) -> Result<Value, String> {
         let file = &self.value["parts"][number]["shards"];
         let name = file["path"].as_str().filter(|name| is_part(name)).unwrap_or_default();
         let bytes = storage::read(&self.dir.join(name), ANY_SIZE);
@@ -373,35 +388,4 @@ fn appended_plan(plan: &PlanFacts) -> Value {
         value["shards_a_folder"] = size.into();
     }
     value
-}
-
-fn difference(place: &str, a: &Value, b: &Value) -> Option<String> {
-    if a == b {
-        return None;
-    }
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let names = a.keys().chain(b.keys());
-            let null = Value::Null;
-            names
-                .filter_map(|name| {
-                    let (a, b) = (a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null));
-                    difference(&format!("{place}/{name}"), a, b)
-                })
-                .next()
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            let pairs = a.iter().zip(b).enumerate();
-            pairs.filter_map(|(i, (a, b))| difference(&format!("{place}/{i}"), a, b)).next()
-        }
-        // Logarithms differ in their last bit between systems; the rest is exact.
-        (Value::Number(a), Value::Number(b))
-            if a.is_f64()
-                && b.is_f64()
-                && a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() <= 2e-6) =>
-        {
-            None
-        }
-        _ => Some(format!("{place} says {a}, the output {b}")),
-    }
 }

@@ -31,7 +31,16 @@ pub enum Part {
 
 impl Part {
     pub(crate) fn is_plan(self) -> bool {
-        matches!(self, Part::Plan | Part::AppendedPlan(_))
+        self.plan().is_some()
+    }
+
+    /// How many plans are before it, where it is one.
+    pub(crate) fn plan(self) -> Option<usize> {
+        match self {
+            Part::Plan => Some(0),
+            Part::AppendedPlan(number) => Some(number),
+            _ => None,
+        }
     }
 }
 

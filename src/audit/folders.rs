@@ -2,6 +2,7 @@
 //! by their numbers. Must not know: the writer, what is in them.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::storage;
@@ -119,6 +120,30 @@ pub(super) fn as_they_lie(dir: &Path) -> Vec<(usize, Folders)> {
     let flat = flat.map(|index| (index + 1, Folders(None)));
     let size = size.map(|size| (usize::MAX, Folders(Some(size.clamp(1, last.max(1) * 2)))));
     flat.into_iter().chain(size).collect()
+}
+
+/// Where a shard of some partitions lies, relative to the output, that shows that they all lie in one way
+/// which isn't that of these: whoever plans the same anew, for an output of another size, means others.
+pub(super) fn contradiction(dir: &Path, numbers: Range<usize>, folders: Folders) -> Option<String> {
+    let entries = entries(dir, "tokens");
+    let (mut flat, mut deep, mut least, mut most) = (None, None, 1, usize::MAX);
+    for entry in &entries {
+        let Some(index) = shard_of(entry).filter(|index| numbers.contains(index)) else { continue };
+        let folder = entry.path.rsplit('/').nth(1).and_then(|name| name.parse::<usize>().ok());
+        let Some(folder) = folder else {
+            flat.get_or_insert(&entry.path);
+            continue;
+        };
+        least = least.max(index / folder.saturating_add(1) + 1);
+        most = most.min(index.checked_div(folder).unwrap_or(usize::MAX));
+        deep.get_or_insert(&entry.path);
+    }
+    let fits = folders.0.is_some_and(|size| (least..=most).contains(&size));
+    match (flat, deep) {
+        (Some(flat), None) if folders.0.is_some() => Some(flat.clone()),
+        (None, Some(deep)) if least <= most && !fits => Some(deep.clone()),
+        _ => None,
+    }
 }
 
 /// The partition that a file has the name of.

@@ -2,6 +2,7 @@
 //! output is whole. Must not know: the writer. Nothing here imports `tokens`; what both sides must
 //! agree on stands in `schemas/`, and is read here as it was written down, not as it was coded.
 
+mod changed;
 mod classes;
 mod code_counts;
 mod columns;
@@ -9,6 +10,7 @@ mod counts;
 mod crops;
 mod dataset;
 mod description;
+mod difference;
 mod error_counts;
 mod facts;
 pub(crate) mod failures;
@@ -45,4 +47,5 @@ pub use read::TokenFile;
 pub(crate) use read::{Asked, Beside, Grid, GridRow, MadeBy};
 pub use report::report;
 pub use rows::BadRows;
+pub(crate) use strays::of_finished as strays_of_finished;
 pub use verify::verify;

@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::facts::FileFacts;
+use super::plan;
 use crate::audit::parquet_file::ParquetFile;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -35,6 +36,14 @@ struct Named {
     partitions: usize,
 }
 
+impl Named {
+    /// Where it lies below an output.
+    fn name(&self, number: usize, piece: usize) -> Option<String> {
+        let start = self.sha256.get(..16)?;
+        Some(format!("plan/{number:05}-{piece:05}-{start}.parquet"))
+    }
+}
+
 impl PlanFiles {
     /// A plan that is one file.
     pub(super) fn one(sheet: ParquetFile) -> PlanFiles {
@@ -54,15 +63,16 @@ impl PlanFiles {
             serde_json::from_str(text).map_err(|_| broken("its list of files can't be read"))?;
         let rows = rows(root)?;
         let (mut pieces, mut facts, mut first) = (Vec::new(), Vec::new(), 0_usize);
-        for (piece, Named { bytes, sha256, partitions }) in named.iter().enumerate() {
-            let start = sha256.get(..16).ok_or_else(|| broken("its list of files is wrong"))?;
-            let name = format!("plan/{number:05}-{piece:05}-{start}.parquet");
+        for (piece, file) in named.iter().enumerate() {
+            let Named { bytes, sha256, partitions } = file;
+            let name = file.name(number, piece);
+            let name = name.ok_or_else(|| broken("its list of files is wrong"))?;
             let path = dir.join(&name);
             if !storage::exists(&path).map_err(Error::io(&path))? {
                 return Err(broken(&format!("{name} is missing")));
             }
-            let file = FileFacts::of(dir, &name)?;
-            if (file.bytes, &file.sha256) != (*bytes, sha256) {
+            let found = FileFacts::of(dir, &name)?;
+            if (found.bytes, &found.sha256) != (*bytes, sha256) {
                 return Err(broken(&format!("{name} isn't the file that it names")));
             }
             let behind = first.saturating_add(*partitions);
@@ -71,7 +81,7 @@ impl PlanFiles {
                 return Err(broken(&format!("{name} has other partitions than it says")));
             }
             pieces.push(Piece { path, first });
-            facts.push(file);
+            facts.push(found);
             first = behind;
         }
         match !pieces.is_empty() && first == rows.len() {
@@ -105,6 +115,14 @@ impl PlanFiles {
         let number = self.pieces.partition_point(|piece| piece.first <= partition) - 1;
         Ok((self.sheet(number)?, partition - self.pieces[number].first))
     }
+}
+
+/// The files that a plan with so many before it names, as it does; none where it is one file.
+pub(super) fn names(dir: &Path, number: usize) -> Vec<String> {
+    let root = ParquetFile::open(&dir.join(plan::name(number)), None).ok();
+    let text = root.and_then(|root| root.entries.get("vqtok.files").cloned()).unwrap_or_default();
+    let named: Vec<Named> = serde_json::from_str(&text).unwrap_or_default();
+    named.iter().enumerate().filter_map(|(piece, file)| file.name(number, piece)).collect()
 }
 
 /// Images of each partition.

@@ -70,6 +70,25 @@ impl Plans {
     }
 }
 
+/// What there is to say of a plan that isn't there.
+fn missing(dir: &Path, number: usize) -> String {
+    let mut files = folders::list(dir, "plan").into_iter();
+    let names = match files.any(|entry| is_of(&entry.name, number)) {
+        true => ", which names files of plan/",
+        false => "",
+    };
+    format!("{} is missing{names}", plan::name(number))
+}
+
+/// Whether a file of `plan/` has the name of one that the plan with so many before it has.
+pub(super) fn is_of(name: &str, number: usize) -> bool {
+    let own = name.strip_prefix(&format!("{number:05}-"));
+    let rest = own.and_then(|name| name.strip_suffix(".parquet")).and_then(|n| n.split_once('-'));
+    let digits = |text: &str| text.len() >= 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let hex = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    rest.is_some_and(|(piece, hash)| digits(piece) && hex(hash))
+}
+
 /// How many plans an output has by the names of its files: up to the last one.
 pub(super) fn count(dir: &Path) -> usize {
     let entries = storage::list(dir).unwrap_or_default().into_iter();
@@ -111,7 +130,7 @@ pub(super) fn verify(
                 plans.count = number;
                 break;
             }
-            report.find(part, format!("{name} is missing"));
+            report.find(part, missing(dir, number));
             continue;
         }
         // The one before it, unless that is bad.
@@ -124,6 +143,11 @@ pub(super) fn verify(
                 continue;
             }
         };
+        if let Some(example) = folders::contradiction(dir, facts.numbers(), facts.folders) {
+            let problem = "is of an output whose shards lie otherwise, or was made anew";
+            report.find(part, format!("{name} {problem}: {example} isn't where it has it"));
+            continue;
+        }
         let files = [&facts.file].into_iter().chain(&facts.named);
         report.bytes += files.map(|file| file.bytes).sum::<u64>();
         if let Some(recorded) = dataset.and_then(|dataset| dataset.plan_text(number, "file/sha256"))

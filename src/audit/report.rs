@@ -11,6 +11,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::changed::changed;
 use super::counts::{Columns, Counts, count};
 use super::failures;
 use super::level_size::{CODES_MAX, LevelSize};
@@ -138,12 +139,15 @@ pub struct FailureReport {
 }
 
 /// Reads an output folder, a folder of Parquet files or one file. Rows, stretches and files that
-/// can't be used are counted and named; all others are in the numbers.
+/// can't be used are counted and named; all others are in the numbers. A file of a finished output that
+/// isn't the one recorded is a problem, and its rows are in the numbers as far as they can be read.
 ///
 /// # Errors
 /// A path with no Parquet file, or with none that has `tokens`.
 pub fn report(path: &Path) -> Result<AuditReport> {
-    Ok(with_patterns(path)?.0)
+    let (mut report, _) = with_patterns(path)?;
+    report.problems.extend(storage::complete(path, || Ok(changed(path)))?);
+    Ok(report)
 }
 
 /// How the codes of an output are used, and what its files say of how they were made.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::folders::{Entry, Folders, entries, list};
 use super::partition::sidecar_of;
-use super::{dataset, plan};
+use super::{dataset, plan, plan_files, plans};
 use crate::audit::code_counts;
 use crate::storage;
 use crate::util::overwrite;
@@ -39,6 +39,10 @@ pub(super) struct Known<'a> {
     pub shards: BTreeMap<usize, u64>,
     /// Files in [`MORE_FOLDERS`].
     pub files: BTreeSet<String>,
+    /// Plans that are missing or damaged: which files of `plan/` are theirs can't be told.
+    pub lost_plans: BTreeSet<usize>,
+    /// Whether `dataset.json` is damaged, or missing: which files of `dataset/` are its own can't be told.
+    pub lost_dataset: bool,
     /// Partitions that were found bad: which sidecars are theirs can't be told.
     pub bad: BTreeSet<usize>,
     /// Whether the output is finished: then no sidecar may wait for its shard.
@@ -46,6 +50,19 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// Whether a file is one of those that a lost file named, by its name.
+    fn may_be_named(&self, folder: &str, name: &str) -> bool {
+        if folder == "plan" {
+            return self.lost_plans.iter().any(|&number| plans::is_of(name, number));
+        }
+        let stem = name.strip_suffix(".json").or(name.strip_suffix(".parquet"));
+        let kinds = ["shards-", "codebook-"];
+        let part = stem.and_then(|stem| kinds.iter().find_map(|kind| stem.strip_prefix(kind)));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let numbers = part.and_then(|part| part.split_once('-'));
+        self.lost_dataset && numbers.is_some_and(|(part, of)| digits(part) && digits(of))
+    }
+
     /// Whether a path is that of a sidecar of a shard that was looked at.
     fn is_sidecar(&self, path: &str, folder: &str, partition: usize) -> bool {
         self.shards.get(&partition).is_some_and(|start| {
@@ -85,9 +102,10 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
         }
     }
     for folder in MORE_FOLDERS {
-        for Entry { path, is_dir, .. } in list(dir, folder) {
+        for Entry { path, name, is_dir } in list(dir, folder) {
             match is_dir || known.finished {
                 _ if known.files.contains(&path) => {}
+                _ if !is_dir && known.may_be_named(folder, &name) => {}
                 // Who finishes the output takes it, or removes it.
                 false => strays.leftovers.push(path),
                 true => strays.take(path, is_dir),
@@ -95,6 +113,41 @@ pub(super) fn find(dir: &Path, known: &Known<'_>) -> Strays {
         }
     }
     strays
+}
+
+/// What lies in a finished output and isn't its own, as its files say what is: none of them is proven.
+/// None where it isn't finished.
+pub(crate) fn of_finished(dir: &Path) -> Option<Vec<String>> {
+    let dataset = dataset::read(dir).ok().flatten()?;
+    let plans = dataset.plans();
+    if plans::count(dir) > plans {
+        return None;
+    }
+    let mut end = 0;
+    let mut lie = Vec::new();
+    for plan in 0..plans {
+        end += dataset.partitions_of(plan);
+        lie.push((end, dataset.folders_of(plan)));
+    }
+    let folders_of = |index: usize| {
+        let plan = lie.iter().find(|(end, _)| index < *end);
+        plan.map_or_else(Folders::default, |(_, folders)| *folders)
+    };
+    let partitions = dataset.partitions();
+    let starts = (0..partitions).filter_map(|index| Some((index, dataset.shard_start(index)?)));
+    let named = (0..plans).flat_map(|number| plan_files::names(dir, number));
+    let known = Known {
+        partitions,
+        lie: &folders_of,
+        plans,
+        shards: starts.collect(),
+        files: named.chain(dataset.named()).collect(),
+        lost_plans: BTreeSet::new(),
+        lost_dataset: false,
+        bad: BTreeSet::new(),
+        finished: true,
+    };
+    Some(find(dir, &known).foreign)
 }
 
 /// Files in `tokens` that are none of the shards of so many partitions, which `lie` so, nor leftovers.

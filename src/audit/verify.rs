@@ -66,6 +66,8 @@ fn verify_now(dir: &Path) -> Result<VerifyReport> {
         files: named.chain(parts).collect(),
         shards: std::mem::take(&mut looked.starts),
         bad: report.bad_partitions(),
+        lost_plans: report.findings.iter().filter_map(|finding| finding.part.plan()).collect(),
+        lost_dataset: report.finished && dataset.is_none(),
         finished: report.finished,
     };
     let found = strays::find(dir, &known);

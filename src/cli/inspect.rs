@@ -9,8 +9,10 @@ use crate::checkpoint::model_card;
 use crate::checkpoint::model_card::Card;
 use crate::cli::progress::Reporter;
 use crate::error::{Error, Result};
+use crate::job::places::holds_model;
 use crate::job::refuse_unfinished;
 use crate::storage;
+use crate::tokens::files::DATASET_FILE;
 use crate::tokens::{Plan, finalize, plan};
 use crate::util::numbers::counted;
 use crate::util::{numbers, text};
@@ -48,6 +50,9 @@ fn inspect(args: &Args, reporter: &Reporter) -> Result<Finished> {
     if there(&path.join(plan::FILE))? {
         return output(path, reporter);
     }
+    if !holds_model(path) && (there(&path.join(DATASET_FILE))? || there(&path.join("tokens"))?) {
+        return without_plan(path, reporter);
+    }
     if path.extension().is_some_and(|extension| extension == "parquet") {
         return token_file(path, reporter);
     }
@@ -69,6 +74,24 @@ fn output(dir: &Path, reporter: &Reporter) -> Result<Finished> {
     }
     let done = unfinished(dir, reporter)?;
     if done > 0 { shards(dir, reporter) } else { Ok(Finished::Clean) }
+}
+
+/// An output folder whose plan is lost.
+fn without_plan(dir: &Path, reporter: &Reporter) -> Result<Finished> {
+    let Some(dataset) = finalize::read(dir)? else {
+        // Which says what is missing.
+        return Plan::open(dir).and_then(|_| output(dir, reporter));
+    };
+    super::finalize::report(dir, &dataset, reporter);
+    let path = dir.join(plan::FILE);
+    let text = format!(
+        "missing: {} with {}; `vqtok repair` rebuilds it, or says how to get it back",
+        text::path(&path),
+        counted(dataset.totals.planned, "image")
+    );
+    let fields = json!({"path": text::lossy(&path), "rows": dataset.totals.planned});
+    reporter.result("missing", &text, fields);
+    shards(dir, reporter).map(|_| Finished::WithFailures)
 }
 
 /// How far an output is; how many partitions are there.

@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     let mut printer = ProgressPrinter::new(reporter, stop_flag()?);
     let summary = job.run(&mut printer)?;
     printer.output(&args.dir, &summary.tokenized);
-    let strays = &summary.damage.report.strays;
+    let strays = &summary.strays;
     if !strays.is_empty() {
         let text = format!(
             "not removed here: {} that the output doesn't own; `vqtok verify` lists what",

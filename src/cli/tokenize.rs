@@ -127,6 +127,9 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     if let Some(recipe) = args.recipe {
         training = training.recipe(recipe);
     }
+    if args.list_only {
+        job.require_model(&args.model)?;
+    }
     job.ensure_model(&training, &options, &mut printer)?;
     let mut tokenizer = options.open(&args.model)?;
     if args.list_only {

@@ -84,10 +84,11 @@ fn tell_strays(dir: &Path, report: &VerifyReport, reporter: &Reporter) {
         reporter.result("strays-untold", &text, json!({"more": more}));
     }
     for leftover in &report.leftovers {
-        let text = format!(
-            "leftover: {}, of a worker that is at work or was killed; the next run removes it",
-            text::printable(leftover)
-        );
+        let why = match ["plan/", "dataset/"].iter().any(|at| leftover.starts_with(at)) {
+            true => "named by nothing yet; who finishes the output takes it, or removes it",
+            false => "of a worker that is at work or was killed; the next run removes it",
+        };
+        let text = format!("leftover: {}, {why}", text::printable(leftover));
         reporter.result("leftover", &text, json!({"path": leftover}));
     }
 }

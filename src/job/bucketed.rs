@@ -52,7 +52,8 @@ impl<'a, I: Iterator<Item = Result<Today>>, S: Fn() -> bool> Bucketed<'a, I, S> 
 
     fn fetch(&mut self, item: Result<Today>) -> Sized {
         let row = match item {
-            Ok(Today::Image(row)) => row,
+            Ok(Today::Image(row)) if row.bucket.is_none() => row,
+            // With its bucket, where who listed it has looked.
             other => return Sized::Known(other),
         };
         let image = image_at(row.uri.clone(), &row);

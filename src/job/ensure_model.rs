@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tokens::PLAN_FILE;
 use crate::train;
-use crate::util::settings::{FAMILY, MODEL, MODEL_CONFIG, OUT, SCALES, WEIGHTS};
+use crate::util::settings::{FAMILY, LIST_ONLY, MODEL, MODEL_CONFIG, OUT, SCALES, WEIGHTS};
 use crate::util::text;
 
 impl Tokenize {
@@ -35,6 +35,23 @@ impl Tokenize {
         let recipe = storage::opening(|| ensure(&self.out, training, options, observer))?;
         self.recipe = Some(recipe);
         Ok(())
+    }
+
+    /// Demands a model that stands: workers that list an input in shares would each train one.
+    ///
+    /// # Errors
+    /// A model that isn't there, or whose training isn't finished.
+    pub fn require_model(&self, model: &Path) -> Result<()> {
+        if storage::is_remote(model) || (model.exists() && !train::unfinished(model)) {
+            return Ok(());
+        }
+        Err(Error::setting(
+            LIST_ONLY,
+            format!(
+                "{MODEL} {} isn't there yet, or still to be trained, and listing trains none;                  `vqtok train` first",
+                text::path(model)
+            ),
+        ))
     }
 }
 

@@ -36,8 +36,8 @@ impl Tokenize {
             if storage::exists(&plan).map_err(Error::io(&plan))? {
                 return Ok(found);
             }
-            let (_, _, identity) = self.prepared(tokenizer)?;
-            let listings = Listings::new(&self.out, self.inputs.taken());
+            let (_, settings, identity) = self.prepared(tokenizer)?;
+            let listings = Listings::new(&self.out, self.inputs.taken(), &settings.preparation);
             let fields = self.inputs.all_fields();
             for file in self.inputs.walk()? {
                 let file = file?;

@@ -4,9 +4,10 @@
 //! ```text
 //! DIR/listed/1f/1f03...e2.json       what a file is, and what is to be said of it; written last
 //! DIR/listed/1f/1f03...e2.parquet    its images, as planned rows
+//! DIR/listed/1f/1f03...e2.buckets    the bucket of each by its place among these, where there are some
 //! ```
 //!
-//! Both are written once, by whoever comes first, under a name that the file's place, name and size give,
+//! All are written once, by whoever comes first, under a name that the file's place, name and size give,
 //! with what is taken of it. Who writes the plan takes them where they are there, whole and no older than the
 //! file, and opens the others itself: the plan is byte for byte the same, whoever listed what. They go
 //! when the plan is there.
@@ -16,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::bucketed::Bucketed;
+use crate::data::prepare::Preparation;
 use crate::data::source::container::fields::Fields;
 use crate::data::source::container::listing::{Listing, Remarks};
 use crate::data::source::file;
@@ -28,7 +31,7 @@ use crate::storage;
 use crate::tokens::commit;
 use crate::tokens::files::LISTED_FOLDER;
 use crate::tokens::listing as rows_file;
-use crate::tokens::{Identity, PlanRow};
+use crate::tokens::{Identity, PlanRow, Today};
 use crate::util::hex::{hex, sha256_hex};
 use crate::util::regular_file::ANY_SIZE;
 
@@ -36,8 +39,9 @@ use crate::util::regular_file::ANY_SIZE;
 #[derive(Debug, Clone)]
 pub(super) struct Listings {
     out: PathBuf,
-    /// What is taken of files, as the plan records it.
+    /// What is taken of files, as the plan records it, and what decides on an image's bucket.
     taken: String,
+    preparation: Preparation,
     /// Files whose lists were taken for a plan.
     used: Arc<Mutex<Vec<SourceFile>>>,
 }
@@ -57,11 +61,20 @@ struct Record {
     remarks: Remarks,
     /// Of the file with the images: what is damaged there is no list.
     rows_sha256: String,
+    /// Of that with their buckets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    buckets_sha256: Option<String>,
 }
 
 impl Listings {
-    pub(super) fn new(out: &Path, taken: String) -> Listings {
-        Listings { out: out.to_path_buf(), taken, used: Arc::default() }
+    /// Of an output for images that are prepared so.
+    pub(super) fn new(out: &Path, mut taken: String, preparation: &Preparation) -> Listings {
+        let Preparation { buckets, orientation, .. } = preparation;
+        if let Some(buckets) = buckets {
+            taken += &format!("\n{buckets}\n{orientation}");
+        }
+        let preparation = preparation.clone();
+        Listings { out: out.to_path_buf(), taken, preparation, used: Arc::default() }
     }
 
     fn stem(&self, file: &SourceFile) -> PathBuf {
@@ -99,10 +112,14 @@ impl Listings {
         if !rows.peek().is_some_and(whole) {
             return Ok(false);
         }
-        let mut damaged = false;
-        let mut noted = rows.inspect(|row| damaged |= !whole(row));
+        let (mut damaged, mut buckets) = (false, Vec::new());
         let path = stem.with_extension("parquet");
-        let images = match rows_file::write_rows(&path, identity, &mut noted) {
+        let written = {
+            let placed = self.placed(rows, &mut buckets);
+            let mut noted = placed.inspect(|row| damaged |= !whole(row));
+            rows_file::write_rows(&path, identity, &mut noted)
+        };
+        let images = match written {
             Ok(images) => images,
             Err(error @ Error::Io { .. }) => return Err(error),
             // Who writes the plan comes to the same.
@@ -111,26 +128,72 @@ impl Listings {
         if damaged {
             return commit::remove_durably(&path).map(|_| false);
         }
-        let record = self.record(file, &*listing, (images, forward, paths), &path)?;
+        let buckets = self.preparation.buckets.as_ref().map(|_| &*buckets);
+        let record = self.record(file, &*listing, (images, forward, paths), buckets)?;
         let text = serde_json::to_string(&record)
             .map_err(|error| Error::internal(format!("a list that is no JSON: {error}")))?;
         commit::write_sidecar(&said, text.as_bytes())?;
         Ok(true)
     }
 
-    /// What is said of a file whose images lie in the rows at `path`.
+    /// Rows as they come, while the place of each one's bucket among all goes to `places`.
+    fn placed<'a>(
+        &'a self,
+        rows: impl Iterator<Item = Result<PlanRow>> + 'a,
+        places: &'a mut Vec<u8>,
+    ) -> Box<dyn Iterator<Item = Result<PlanRow>> + 'a> {
+        let Some(buckets) = &self.preparation.buckets else { return Box::new(rows) };
+        let rows = rows.map(|row| row.map(Today::Image));
+        let sized = Bucketed::new(rows, buckets, &self.preparation, || false);
+        Box::new(sized.filter_map(|item| match item {
+            Ok(Today::Image(row)) => {
+                let size = row.bucket_size();
+                let place = buckets.all().iter().position(|bucket| Some(*bucket) == size);
+                // There are 128 at most.
+                places.push(place.map_or(u8::MAX, |place| place as u8));
+                Some(Ok(PlanRow { bucket: None, ..row }))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }))
+    }
+
+    /// The bucket of each of so many images, where there are some; None where that isn't known.
+    fn buckets(&self, record: &Record, stem: &Path) -> Option<Vec<Option<(u32, u32)>>> {
+        let Some(buckets) = &self.preparation.buckets else { return Some(Vec::new()) };
+        let places = storage::read(&stem.with_extension("buckets"), ANY_SIZE).ok()?;
+        let whole = record.buckets_sha256 == Some(sha256_hex(&places))
+            && places.len() as u64 == record.images;
+        let size = |place: u8| buckets.all().get(usize::from(place)).copied().map(Some);
+        places.into_iter().map(size).collect::<Option<_>>().filter(|_| whole)
+    }
+
+    /// What is said of a file whose images are written; their `buckets` are written here.
     fn record(
         &self,
         file: &SourceFile,
         listing: &dyn Listing,
         (images, forward, paths): (u64, bool, bool),
-        path: &Path,
+        buckets: Option<&[u8]>,
     ) -> Result<Record> {
+        let stem = self.stem(file);
+        if let Some(places) = buckets {
+            commit::write_sidecar(&stem.with_extension("buckets"), places)?;
+        }
         let SourceFile { uri, key, bytes, .. } = file.clone();
-        let rows_sha256 = hex(commit::digest_file(path)?.0);
-        let (taken, digest, remarks) =
-            (self.taken.clone(), listing.digest(), listing.remarks().clone());
-        Ok(Record { uri, key, bytes, taken, images, forward, paths, digest, remarks, rows_sha256 })
+        Ok(Record {
+            uri,
+            key,
+            bytes,
+            taken: self.taken.clone(),
+            images,
+            forward,
+            paths,
+            digest: listing.digest(),
+            remarks: listing.remarks().clone(),
+            rows_sha256: hex(commit::digest_file(&stem.with_extension("parquet"))?.0),
+            buckets_sha256: buckets.map(sha256_hex),
+        })
     }
 
     /// What was listed of a file that looks as it did.
@@ -153,8 +216,10 @@ impl Listings {
         if !(same && old) {
             return None;
         }
+        let mut buckets = self.buckets(&record, &stem)?.into_iter();
         let Record { forward, paths, digest, remarks, .. } = record;
-        let rows = Box::new(rows.all_rows().ok()?.map(|row| row.map(image)));
+        let mut image = move |row| SourceImage { bucket: buckets.next().flatten(), ..image(row) };
+        let rows = Box::new(rows.all_rows().ok()?.map(move |row| row.map(&mut image)));
         let listing = Box::new(Listed { rows, remarks, digest });
         Some(Held::Images { listing, forward, paths })
     }
@@ -177,7 +242,7 @@ impl Listings {
 
     fn forget(&self, file: &SourceFile) -> Result<()> {
         let stem = self.stem(file);
-        for extension in ["json", "parquet"] {
+        for extension in ["json", "parquet", "buckets"] {
             let path = stem.with_extension(extension);
             if storage::exists(&path).map_err(Error::io(&path))? {
                 commit::remove_durably(&path)?;
@@ -228,5 +293,6 @@ fn image(row: PlanRow) -> SourceImage {
         forward: false,
         facts: Facts { label, caption, meta_json },
         fault,
+        bucket: None,
     }
 }

@@ -112,7 +112,7 @@ impl Planning<'_> {
         let there = storage::exists(&out.join(PLAN_FILE)).map_err(Error::io(out))?;
         let known = there.then(|| Plan::open(out)).transpose()?;
         let mut listed = Listed::new(inputs, take, known.as_ref())?;
-        let listings = Listings::new(out, inputs.taken());
+        let listings = Listings::new(out, inputs.taken(), preparation);
         if !there {
             listed = listed.listed_before(&listings);
         }

@@ -11,7 +11,7 @@ use super::tokenize::{check_batch_size, tokenize};
 use super::tokenize_summary::{Recorded, TokenizeSummary};
 use super::tokenizer::Tokenizer;
 use super::tokenizer_options::TokenizerOptions;
-use crate::audit::{Part, VerifyReport, verify};
+use crate::audit::{Part, VerifyReport, strays_of_finished, verify};
 use crate::data::BucketSizes;
 use crate::data::prepare::Preparation;
 use crate::data::resize::pillow::PillowVersion;
@@ -43,12 +43,14 @@ pub struct RepairSummary {
     pub damage: DamageReport,
     /// What was made, and what the output is now.
     pub tokenized: TokenizeSummary,
+    /// What lies in the output now and isn't its own.
+    pub strays: Vec<String>,
 }
 
 impl RepairSummary {
     /// Whether the output is whole, what it was before, without failures, and alone in its folder.
     pub fn is_clean(&self) -> bool {
-        self.tokenized.is_clean() && self.damage.report.strays.is_empty()
+        self.tokenized.is_clean() && self.strays.is_empty()
     }
 }
 
@@ -115,7 +117,8 @@ impl Repair {
         };
         let none = pipeline::Summary::default();
         let tokenized = TokenizeSummary::of(&self.dir, done, none, 0)?.compared(&self.dir, &before);
-        Ok(RepairSummary { damage, tokenized })
+        let strays = strays_now(&self.dir, &damage.report.strays);
+        Ok(RepairSummary { damage, tokenized, strays })
     }
 
     /// Makes the partitions that aren't there.
@@ -168,6 +171,12 @@ impl Repair {
     }
 }
 
+/// What isn't an output's own: of one that isn't finished, what of that `before` is still there.
+fn strays_now(dir: &Path, before: &[String]) -> Vec<String> {
+    let still = |stray: &&String| storage::facts(&dir.join(stray.trim_end_matches('/'))).is_ok();
+    strays_of_finished(dir).unwrap_or_else(|| before.iter().filter(still).cloned().collect())
+}
+
 /// Where the images of a folder are found that moved to another one.
 fn rule((old, new): &(PathBuf, PathBuf)) -> Result<Moved> {
     let uri = |folder: &Path| file::folder_uri(folder).map_err(Error::io(folder));
@@ -197,14 +206,9 @@ fn find_images(plan: &Plan, damage: &Damage) -> Result<()> {
 }
 
 fn damage(report: &VerifyReport) -> Damage {
-    let plan = |part: Part| match part {
-        Part::Plan => Some(0),
-        Part::AppendedPlan(number) => Some(number),
-        _ => None,
-    };
     let any = |part: Part| report.findings.iter().any(|finding| finding.part == part);
     Damage {
-        plans: report.findings.iter().filter_map(|finding| plan(finding.part)).collect(),
+        plans: report.findings.iter().filter_map(|finding| finding.part.plan()).collect(),
         aggregates: any(Part::Codebook) || any(Part::Dataset),
         partitions: report.bad_partitions(),
     }

@@ -23,7 +23,9 @@ use crate::config::Recipe;
 use crate::error::{Error, Reject, Result, Stage};
 use crate::pipeline::{self, OnError, Sizes, give_up};
 use crate::storage;
-use crate::tokens::{CommitMode, PLAN_FILE, Plan, Receipt, finalize, refuse_foreign};
+use crate::tokens::{
+    CommitMode, PLAN_FILE, Plan, Receipt, finalize, must_lie_as_planned, refuse_foreign,
+};
 use crate::util::settings::{MODEL, OUT, PLAN_ONLY};
 use crate::util::text;
 
@@ -185,6 +187,7 @@ impl PartitionWorker {
             )));
         }
         let plan = Plan::open(out)?;
+        must_lie_as_planned(&plan)?;
         let settings = self.settings(&plan)?;
         let finished = finalize::finished_partitions(&self.out);
         self.opened = Some(Opened { plan, settings, finished });

@@ -3,14 +3,14 @@
 use crate::data::source::fetch::Fetched;
 use crate::data::source::image::Planned;
 use crate::data::{Facts, Part, SourceImage};
-use crate::tokens::{ContainerFile, Plan, PlanRow};
+use crate::tokens::{Bucket, ContainerFile, Plan, PlanRow};
 
 /// An image to decode, how its bytes are had, and the bucket that it is brought to.
 pub(super) type Task = (SourceImage, Fetched, Option<(u32, u32)>);
 
 /// The row of an image.
 pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
-    let SourceImage { key, uri, bytes, part, forward, facts, fault, .. } = image;
+    let SourceImage { key, uri, bytes, part, forward, facts, fault, bucket, .. } = image;
     let Facts { label, caption, meta_json } = facts;
     let (member, offset) = part.map(|part| (part.member, part.offset as i64)).unzip();
     let bytes = bytes as i64;
@@ -26,7 +26,7 @@ pub(crate) fn row_of(ordinal: i64, image: SourceImage) -> PlanRow {
         meta_json,
         fault,
         forward,
-        bucket: None,
+        bucket: bucket.map(|(width, height)| Bucket { width, height, position: ordinal }),
     }
 }
 
@@ -53,5 +53,6 @@ pub(crate) fn image_at(uri: String, row: &PlanRow) -> SourceImage {
         part: part.map(|(member, offset)| Part { member, offset: offset.unsigned_abs() }),
         facts: Facts::default(),
         fault: row.fault.clone(),
+        bucket: None,
     }
 }

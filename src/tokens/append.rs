@@ -1,6 +1,7 @@
 //! Owns appending to an output: one more plan behind those that are there, with images that none of
 //! them has. Must not know: how images are found, which of them are the same.
 
+use super::arrangement::{Arrangement, must_lie_as_planned};
 use super::arrivals::{Arrivals, Judge};
 use super::cleanup;
 use super::commit::Published;
@@ -24,6 +25,7 @@ pub(crate) fn hold(
 ) -> Result<Arrivals> {
     let _at = panics::at("plan", None);
     plan.must_be_of(identity)?;
+    must_lie_as_planned(plan)?;
     cleanup::remove_orphans_of_plans(plan.dir())?;
     Arrivals::of(plan, items, judge)
 }
@@ -57,7 +59,7 @@ pub(crate) fn append<'a, I: Iterator<Item = Result<Today>>>(
         listed_at,
         in_buckets: true,
         classes: plan.last().classes(),
-        scale: occupied::scale(dir, base.partition)?,
+        arrangement: Arrangement::of(dir, &base, None)?,
     };
     let written = write(&path, about, placed(Box::new(listed.arrived(base.ordinal as i64)?)))?;
     let (ours, digest) = (written.open(base.number)?, written.digest.clone());

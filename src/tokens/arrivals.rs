@@ -10,6 +10,7 @@ mod planned;
 
 use planned::{Bits, Planned};
 
+use super::arrangement::Arrangement;
 use super::changes::{content, hash};
 use super::duplicate_keys;
 use super::plan::{
@@ -18,7 +19,6 @@ use super::plan::{
 };
 use super::rows::PlanRow;
 use crate::error::{Error, Result};
-use crate::util::scale::Scale;
 
 /// Keys that are held at a time: 96 MiB of them.
 const KEYS_MAX: u64 = 1 << 21;
@@ -242,7 +242,7 @@ impl Arrivals {
             listed_at: None,
             in_buckets: false,
             classes: None,
-            scale: Scale::current(),
+            arrangement: Arrangement::usual(),
         };
         let written = write(&path, about, images)?;
         Ok(Some(Listed {

@@ -45,6 +45,14 @@ impl Sidecar {
 pub(crate) struct ShardFolders(Option<NonZero<usize>>);
 
 impl ShardFolders {
+    /// All in one.
+    pub(crate) const FLAT: ShardFolders = ShardFolders(None);
+
+    /// So many partitions to a folder; all in one where that is none.
+    pub(crate) fn of(size: usize) -> ShardFolders {
+        ShardFolders(NonZero::new(size))
+    }
+
     /// As a plan records it.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::path::Path;
 use parquet::file::metadata::KeyValue;
 use rayon::prelude::*;
 
+use super::arrangement::must_lie_as_planned;
 use super::dataset::{
     AppendedSummary, CodebookSummary, PartSummary, PlanSummary, ShardSummary, Totals, file_summary,
 };
@@ -50,6 +51,7 @@ fn finalize_now(dir: &Path) -> Result<DatasetSummary> {
         return Ok(summary);
     }
     let _lock = plan.lock_shared()?;
+    must_lie_as_planned(&plan)?;
     plan.must_be_whole()?;
     let folded = fold(&plan)?;
     remove_unreferenced(&plan, &folded)?;
@@ -68,6 +70,15 @@ fn describes_all(summary: &DatasetSummary, plan: &Plan) -> Result<bool> {
     let mut files = plan.files().iter();
     if !described.iter().all(|&digest| files.next().is_some_and(|file| file.digest() == digest)) {
         return Err(Error::damaged(plan.dir().join(DATASET_FILE), "it belongs to another plan"));
+    }
+    // One that was lost and made anew may lie in other files, which its length tells.
+    let appended = summary.appended.iter().map(|appended| &appended.file);
+    let recorded = [&summary.plan.file].into_iter().chain(appended);
+    for (recorded, file) in recorded.zip(plan.files()) {
+        let path = plan.dir().join(file.base().name());
+        if storage::facts(&path).map_err(Error::io(&path))?.bytes != recorded.bytes {
+            return Ok(false);
+        }
     }
     Ok(files.next().is_none())
 }
@@ -101,6 +112,7 @@ pub(crate) fn fold_share(dir: &Path, has: impl Fn(usize) -> bool) -> Result<(u64
     storage::complete(dir, || {
         let plan = Plan::open(dir)?;
         let _lock = plan.lock_shared()?;
+        must_lie_as_planned(&plan)?;
         let there = plan.committed()?;
         let Some(together) = plan.together() else { return Ok((0, 0)) };
         let (mut folded, mut ours) = (0, 0);

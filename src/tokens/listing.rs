@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use super::arrangement::Arrangement;
 use super::commit;
 use super::identity::Identity;
 use super::plan::{About, Base, PlanFile, Today, write};
 use super::rows::PlanRow;
 use crate::error::Result;
-use crate::util::scale::Scale;
 
 /// Writes the images of a file, numbered from 0, to `path`, unless that is there already; how many.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn write_rows(
         listed_at: None,
         in_buckets: false,
         classes: None,
-        scale: Scale::UNLIMITED,
+        arrangement: Arrangement::ONE,
     };
     let written = write(path, about, rows.map(|row| row.map(Today::Image)))?;
     let images = written.open(0)?.rows();

@@ -43,6 +43,7 @@
 //! before until [`finalize::finalize`] has folded all of them.
 
 pub(crate) mod append;
+mod arrangement;
 mod arrivals;
 pub(crate) mod changes;
 mod classes;
@@ -78,6 +79,7 @@ mod write_refusal;
 
 pub(crate) use crate::tokens::foreign_shards::refuse_foreign;
 pub use crate::tokens::shard_contents::contents;
+pub(crate) use arrangement::must_lie_as_planned;
 pub(crate) use arrivals::{Arrivals, Doubt, Verdict};
 pub(crate) use classes::CLASSES_MAX;
 pub(crate) use columns::TOKENS_MAX;

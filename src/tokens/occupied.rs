@@ -3,13 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{
-    CODEBOOK_FILE, DATASET_FILE, TOKENS_FOLDER, all_shards, partition_of, shards_in,
-};
+use super::files::{CODEBOOK_FILE, DATASET_FILE, all_shards, partition_of};
 use super::{plan, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
-use crate::util::scale::Scale;
 use crate::util::settings::{APPEND, OUT};
 use crate::util::text;
 
@@ -41,18 +38,6 @@ pub(super) fn without_ids(dir: &Path) -> Result<bool> {
     let mut shards = all_shards(dir)?.into_iter();
     let word = shards.find_map(|(_, path)| untrusted::entry_of(&path, "vqtok.schema").ok());
     Ok(word.as_deref() == Some(schema::TOKENS_WITHOUT_IDS))
-}
-
-/// How many partitions lie together in a plan whose first partition is `first`. Where it was lost, as
-/// its shards lie: earlier versions put any number of them into one folder.
-///
-/// # Errors
-/// A folder that can't be listed.
-pub(super) fn scale(dir: &Path, first: usize) -> Result<Scale> {
-    let flat = shards_in(&dir.join(TOKENS_FOLDER))?;
-    let Scale { together, .. } = Scale::current();
-    let beyond = |&(partition, _): &(usize, PathBuf)| partition >= first.max(together);
-    Ok(if flat.iter().any(beyond) { Scale::UNLIMITED } else { Scale::current() })
 }
 
 /// Refuses shards of partitions below `end`, unless they name the plan that is about to be written.

@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Int64Type};
 
+use super::arrangement::Arrangement;
 use super::classes::Classes;
-use super::files::{CODEBOOK_FILE, DATASET_FILE, ShardFolders, Sidecar, TOKENS_FOLDER, all_shards};
+use super::files::{
+    CODEBOOK_FILE, DATASET_FILE, PLAN_FOLDER, ShardFolders, Sidecar, TOKENS_FOLDER, all_shards,
+};
 use super::folder_lock::FolderLock;
 use super::identity::Identity;
 use super::plan::{self, About, Plan, PlanFile, Today};
 use super::rows::PlanRow;
-use super::{cleanup, commit, occupied, schema, untrusted};
+use super::{cleanup, commit, schema, untrusted};
 use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::hex::hex;
@@ -134,6 +137,7 @@ fn rebuild_plan(
         return Err(lost("the order of the inputs, before buckets, stood in it alone".into()));
     }
     let partitions: usize = untrusted::entry_of(first, "vqtok.partitions")?.parse().unwrap_or(0);
+    let arrangement = Arrangement::of(dir, &base, base.partition.checked_add(partitions))?;
     let old = PlanFile::open(&path, number).ok();
     let old = old.filter(|old| old.partitions() == partitions && *old.base() == base);
     let mut reason = "its rows are lost".to_string();
@@ -161,15 +165,30 @@ fn rebuild_plan(
             listed_at: None,
             in_buckets: true,
             classes: classes.as_ref(),
-            scale: occupied::scale(dir, base.partition)?,
+            arrangement,
         };
         match plan::write(&path, about, rows) {
-            Ok(written) if written.digest == digest => return written.replace(dir, number),
+            Ok(written) if written.digest == digest => return replace(written, &path, number),
             Ok(_) => reason = "the shards and the files they name don't give it back".into(),
             Err(error) => reason = error.message(),
         }
     }
     Err(lost(reason))
+}
+
+/// Puts a plan in the place of one that is damaged, and removes the files that only that one named.
+fn replace(written: plan::Written, plan: &Path, number: usize) -> Result<()> {
+    let dir = plan.parent().unwrap_or(plan);
+    written.replace(dir, number)?;
+    let file = PlanFile::open(plan, number)?;
+    let names = file.named().iter().enumerate();
+    let named: BTreeSet<PathBuf> =
+        names.map(|(piece, named)| dir.join(named.path(number, piece))).collect();
+    let own = format!("{number:05}-");
+    let is_own = |path: &Path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&own))
+    };
+    cleanup::remove_others(&dir.join(PLAN_FOLDER), |path| named.contains(path) || !is_own(path))
 }
 
 /// The class names that a plan of this shard begins with; None where the shard has no ids of classes.

@@ -27,10 +27,7 @@ impl Scale {
 
     /// No folder has more than 10,000 files, and a file of a plan no more partitions: the footer of one
     /// is held in memory while it is written.
-    const USUAL: Scale = Scale { together: 10_000, a_folder: 1_000 };
-
-    /// One file and one folder each, as outputs were before there was a limit.
-    pub(crate) const UNLIMITED: Scale = Scale { together: usize::MAX, a_folder: usize::MAX };
+    pub(crate) const USUAL: Scale = Scale { together: 10_000, a_folder: 1_000 };
 
     fn parse(text: &str) -> Option<Scale> {
         let (together, a_folder) = text.split_once(':')?;

@@ -61,6 +61,7 @@ settings! {
     LABEL_MAP = "label_map",
     LAYOUT = "layout",
     LEVELS = "levels",
+    LIST_ONLY = "list_only",
     MEAN = "mean",
     MICRO_BATCH = "micro_batch",
     MODEL = "model",

@@ -1,10 +1,11 @@
 """Three nodes of a Ray cluster on one machine: network namespaces on a bridge, `ray start` in each.
 
 A job runs on all of them. Once a quarter of it is done, the second node is killed; at half, the
-third is cut off from the network. The output must be that of one machine, byte for byte.
+third is cut off from the network. With `--faults join` the job begins on the first two, and the
+third is started once a quarter is done. The output must be that of one machine, byte for byte.
 
     sudo python tests/ray/three_nodes.py --vqtok target/release/vqtok --images PHOTOS \\
-        --model MODEL --scratch DIR [--moto moto_server] [--faults none] [--shard-rows 50]
+        --model MODEL --scratch DIR [--moto moto_server] [--faults none|join] [--shard-rows 50]
 
 Run it with the Python that has Ray; it needs root, `ip`, and nothing else on 10.219.0.0/24. With
 `--moto` the output lies in an S3 store that moto's server is, on the bridge; it needs boto3, and a
@@ -20,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -115,50 +117,73 @@ class Cluster:
         words = ["ip", "netns", "exec", f"vqt-{node}", *words]
         return subprocess.Popen(words, env=self.env, text=True, **settings)
 
-    def start(self) -> None:
-        """Start the nodes, the head first."""
-        for node in NODES:
-            where = ["--head", "--port=6379", f"--system-config={json.dumps(HEALTH)}"]
-            if node != NODES[0]:
-                where = [f"--address={NET}.{NODES[0]}:6379"]
-            words = [
-                self.ray, "start", *where, f"--node-ip-address={NET}.{node}",
-                f"--num-cpus={self.cpus}", "--object-store-memory=100000000",
-                "--disable-usage-stats", f"--temp-dir={self.scratch}/r{node}",
-            ]  # fmt: skip
-            if node == NODES[0]:
-                words.append("--include-dashboard=false")
-            else:
-                words = [word for word in words if not word.startswith("--temp-dir")]
-            with open(self.scratch / f"node-{node}.log", "w") as log:
-                done = self.run(node, words, stdout=log, stderr=log).wait()
-            if done:
-                sys.exit(f"node {node}: {(self.scratch / f'node-{node}.log').read_text()}")
+    def start(self, node: int) -> None:
+        """Start a node; the head is the first."""
+        where = ["--head", "--port=6379", f"--system-config={json.dumps(HEALTH)}"]
+        if node != NODES[0]:
+            where = [f"--address={NET}.{NODES[0]}:6379"]
+        words = [
+            self.ray, "start", *where, f"--node-ip-address={NET}.{node}",
+            f"--num-cpus={self.cpus}", "--object-store-memory=100000000",
+            "--disable-usage-stats",
+        ]  # fmt: skip
+        if node == NODES[0]:
+            words += [f"--temp-dir={self.scratch}/r{node}", "--include-dashboard=false"]
+        with open(self.scratch / f"node-{node}.log", "w") as log:
+            done = self.run(node, words, stdout=log, stderr=log).wait()
+        if done:
+            sys.exit(f"node {node}: {(self.scratch / f'node-{node}.log').read_text()}")
 
 
-def job(cluster: Cluster, words: list[str], faults: bool) -> tuple[int, list[dict], dict]:
+class Harms:
+    """What is done to the nodes on the way, each once so much of the job is done."""
+
+    def __init__(self, cluster: Cluster, faults: str) -> None:
+        self.cluster, self.begun = cluster, time.monotonic()
+        self.at: dict[str, float] = {}
+        self.due = {
+            "both": [(0.25, "killed", 2, kill), (0.5, "cut off", 3, cut)],
+            "join": [(0.25, "started", 3, self.start)],
+            "none": [],
+        }[faults]
+
+    def start(self, node: int) -> None:
+        """Let a node join, while the job goes on; it has joined once `ray start` ends."""
+
+        def join() -> None:
+            self.cluster.start(node)
+            self.say("joined", f"node {node} has joined")
+
+        threading.Thread(target=join, name="join").start()
+
+    def say(self, what: str, text: str) -> None:
+        """Take note of a moment."""
+        self.at[what] = time.monotonic() - self.begun
+        print(f"{self.at[what]:7.1f} s  {text}", flush=True)
+
+    def look(self, done: float) -> None:
+        """Do what is due, where that share of the job is done."""
+        while self.due and done >= self.due[0][0]:
+            _, what, node, harm = self.due.pop(0)
+            self.say(what, f"node {node} is {what} at {done:.0%}")
+            harm(node)
+
+
+def job(cluster: Cluster, words: list[str], faults: str) -> tuple[int, list[dict], dict]:
     """Run the job on the first node, and do harm on the way; its exit code, events and harms."""
     script = ["-m", "vqtok.ray", "tokenize", *words, "--address", f"{NET}.1:6379", "--json"]
     driver = cluster.run(1, [sys.executable, *script], stdout=subprocess.PIPE)
-    begun, events, harms = time.monotonic(), [], {}
+    harms, events = Harms(cluster, faults), []
     assert driver.stdout is not None
     for line in driver.stdout:
         event = json.loads(line)
-        event["at"] = time.monotonic() - begun
+        event["at"] = time.monotonic() - harms.begun
         events.append(event)
         if event["event"] != "progress":
             print(f"{event['at']:7.1f} s  {event['message']}", flush=True)
-            continue
-        share = event["done"] / max(1, event["total"])
-        if faults and share >= 0.25 and "killed" not in harms:
-            harms["killed"] = time.monotonic() - begun
-            print(f"{harms['killed']:7.1f} s  node 2 is killed at {share:.0%}", flush=True)
-            kill(2)
-        if faults and share >= 0.5 and "cut off" not in harms:
-            harms["cut off"] = time.monotonic() - begun
-            print(f"{harms['cut off']:7.1f} s  node 3 is cut off at {share:.0%}", flush=True)
-            cut(3)
-    return driver.wait(), events, harms
+        else:
+            harms.look(event["done"] / max(1, event["total"]))
+    return driver.wait(), events, harms.at
 
 
 def recovery(events: list[dict], harms: dict) -> dict[str, float]:
@@ -170,8 +195,21 @@ def recovery(events: list[dict], harms: dict) -> dict[str, float]:
             for e in events
             if e["event"] == "lost-worker" and e["node"] == f"{NET}.{node}"
         ]
-        found[harm] = max(lost)
+        found[f"{harm}, known and made again"] = max(lost)
     return found
+
+
+def joining(events: list[dict], harms: dict) -> dict[str, float]:
+    """Give the seconds from when a node had joined until it had work, and until it gave images."""
+    node = f"{NET}.3"
+    at_work = [e["at"] for e in events if node in e.get("nodes", ()) and e["event"] == "progress"]
+    images = [e["at"] for e in events if e.get("nodes", {}).get(node, 0) > 0]
+    ready = [e["at"] for e in events if e["event"] == "worker" and e["node"] == node]
+    moments = {"ready": ready, "at work": at_work, "with images": images}
+    return {
+        f"joined, {what}": min(moment, default=float("inf")) - harms["joined"]
+        for what, moment in moments.items()
+    }
 
 
 class Store:
@@ -235,7 +273,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--moto", help="moto_server: the output goes into a store")
-    parser.add_argument("--faults", choices=["both", "none"], default="both")
+    parser.add_argument("--faults", choices=["both", "join", "none"], default="both")
     parser.add_argument("--shard-rows", default="50")
     parser.add_argument("--cpus", type=int, default=1, help="slots of each node")
     args = parser.parse_args()
@@ -257,12 +295,15 @@ def main() -> None:
         if args.moto:
             store, out = Store(args.moto, scratch), f"s3://{Store.BUCKET}/out"
         cluster = Cluster(scratch, vqtok, args.cpus)
-        cluster.start()
-        code, events, harms = job(cluster, [*base, "--out", out], args.faults == "both")
+        for node in NODES[:2] if args.faults == "join" else NODES:
+            cluster.start(node)
+        code, events, harms = job(cluster, [*base, "--out", out], args.faults)
         if code not in (0, 1):
             sys.exit(f"exit code {code}")
         done = next(e for e in events if e["event"] == "tokenized")
-        found = recovery(events, harms) if args.faults == "both" else {}
+        found = {"both": recovery, "join": joining, "none": lambda *_: {}}[args.faults](
+            events, harms
+        )
         if store:
             out = str(scratch / "fetched")
             store.fetch(Path(out))
@@ -273,7 +314,7 @@ def main() -> None:
     if not store:
         subprocess.run([vqtok, "finalize", out], capture_output=True)  # What zombies left goes.
     count = same(whole, Path(out))
-    words = ", ".join(f"{harm}: known and made again after {s:.1f} s" for harm, s in found.items())
+    words = ", ".join(f"{harm} after {s:.1f} s" for harm, s in found.items())
     print(
         f"{done['images']} images, each once, in {done['seconds']:.1f} s; {count} files are those "
         f"of one machine; {words or 'no faults'}"

@@ -5,14 +5,16 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 import vqtok
 from vqtok import _flags
+from vqtok._needs import Needs, needs_of
 from vqtok._schedule import Failed
-from vqtok.ray import _Needs, _parser, _words
+from vqtok.ray import _parser, _words
 
 
 def flags_of(command):
@@ -61,7 +63,7 @@ def test_flags_that_make_no_sense_are_refused(word, capsys):
     ],
 )
 def test_slots_of_a_node(cpus, gpus, node, slots):
-    assert _Needs(cpus, gpus).on(node) == slots
+    assert Needs(cpus, gpus).on(node) == slots
 
 
 def command(place, out, *more):
@@ -114,18 +116,14 @@ def test_partitions_that_end_every_worker_become_failures(place, tmp_path, monke
 
 
 def test_parts_of_several_gpus_are_refused():
-    from argparse import Namespace
-
-    from vqtok.ray import _needs
-
     with pytest.raises(Failed, match="whole ones"):
-        _needs(Namespace(device=["cuda"], gpus=1.5, cpus=1))
+        needs_of(Namespace(device=["cuda"], gpus=1.5, cpus=1))
 
 
 def test_what_ray_prints_is_no_event(tmp_path):
     script = (
-        "import os\nfrom vqtok.ray import Progress\np = Progress(True)\nprint('(raylet) lost')\n"
-        "os.write(1, b'more of it\\n')\np.say('worker', 'ready')\n"
+        "import os\nfrom vqtok._progress import Progress\np = Progress(True)\n"
+        "print('(raylet) lost')\nos.write(1, b'more of it\\n')\np.say('worker', 'ready')\n"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(vqtok.__file__).parents[1])}
     words = [sys.executable, "-c", script]

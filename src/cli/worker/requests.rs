@@ -77,9 +77,10 @@ fn request(line: &[u8]) -> std::result::Result<Option<Request>, String> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    // An object, by its names: a list of numbers would fit as well.
+    // An object, by its names: a list of numbers would fit as well. Of a name that stands there twice
+    // only the line itself tells.
     let object = serde_json::from_slice::<Map<String, Value>>(line);
-    object.and_then(|object| serde_json::from_value(Value::Object(object))).map_or_else(
+    object.and_then(|_| serde_json::from_slice::<Request>(line)).map_or_else(
         |error| {
             let reason = error_text::plain(&error.to_string()).into_owned();
             Err(format!("{}; a request is {{\"partition\": 0}}", text::printable(&reason)))
@@ -104,6 +105,8 @@ mod tests {
             (b"{\"partition\": -1}", "-1"),
             (b"{\"partition\": 1.5}", "1.5"),
             (b"{\"partition\": 1, \"retries\": 1}", "retries"),
+            (b"{\"partition\": 8, \"partition\": 9}", "`partition`"),
+            (b"{\"partition\": 8, \"deaths\": 0, \"deaths\": 3}", "`deaths`"),
             (b"{\"deaths\": 1}", "`partition` is missing"),
             (b"{\"partition\": 1", "EOF"),
             (b"\xff\xfe", "line 1"),

@@ -21,6 +21,8 @@ pub(crate) struct SourceImage {
     /// Why it can't be read, where its source says so already: it is planned all the same, and
     /// fails.
     pub(crate) fault: Option<String>,
+    /// The bucket that it goes into, where whoever listed it has looked at its size.
+    pub(crate) bucket: Option<(u32, u32)>,
 }
 
 /// A file that holds several images, as it was planned.

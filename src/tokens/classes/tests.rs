@@ -8,6 +8,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::audit::{Part, verify};
+use crate::tokens::arrangement::Arrangement;
 use crate::tokens::identity::tests::identity;
 use crate::tokens::plan::{About, Base, write as write_plan};
 use crate::tokens::testing::{CODES, outcome, shard_path, tree};
@@ -15,7 +16,6 @@ use crate::tokens::{
     CommitMode, Outcome, PartitionWriter, Plan, PlanRow, Today, TokenRow, contents, finalize,
     repair,
 };
-use crate::util::scale::Scale;
 
 fn collected(before: &Classes, labels: impl IntoIterator<Item = String>) -> Classes {
     let mut collector = ClassCollector::new(before);
@@ -85,7 +85,7 @@ fn plan(dir: &Path, classes: Option<&Classes>) -> Plan {
         listed_at: None,
         in_buckets: true,
         classes,
-        scale: Scale::current(),
+        arrangement: Arrangement::usual(),
     };
     let rows = (0..10).map(|ordinal| Ok(Today::Image(row(ordinal))));
     let written = write_plan(&dir.join("plan.parquet"), about, rows).unwrap();

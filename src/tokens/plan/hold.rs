@@ -7,10 +7,11 @@ use super::compare::Comparison;
 use super::containers::{Today, up_to_an_image};
 use super::file::{Base, FILE};
 use super::merged::Planned;
-use super::plans::Plan;
+use super::plans::{Plan, base_of_second};
 use super::write::{About, write};
 use crate::error::{Error, Result};
 use crate::storage;
+use crate::tokens::arrangement::{Arrangement, must_lie_as_planned};
 use crate::tokens::classes::Classes;
 use crate::tokens::commit::{self, Published};
 use crate::tokens::identity::{Identity, difference_in_words};
@@ -82,6 +83,7 @@ impl Plan {
         commit::create_folder(dir)?;
         commit::remove_orphans(dir)?;
         let none = Classes::none_yet();
+        let end = base_of_second(dir).map(|second| second.partition);
         let about = About {
             identity,
             base: &Base::default(),
@@ -89,7 +91,7 @@ impl Plan {
             listed_at: None,
             in_buckets: true,
             classes: (!occupied::without_ids(dir)?).then_some(&none),
-            scale: occupied::scale(dir, 0)?,
+            arrangement: Arrangement::of(dir, &Base::default(), end)?,
         };
         let written = write(&path, about, items)?;
         let (ours, digest) = (written.open(0)?, written.digest.clone());
@@ -119,6 +121,7 @@ impl Plan {
         accept: &mut dyn FnMut(&Plan, &PlanRow, &PlanRow) -> Result<bool>,
     ) -> Result<Held> {
         self.must_be_of(identity)?;
+        must_lie_as_planned(&self)?;
         let file = &self.files[0];
         let planned = Planned::of(&file.pieces, file.base.ordinal, file.layout)?;
         let mut comparison = Comparison::new(planned, file.layout);

@@ -16,13 +16,13 @@ use super::root::{self, Named};
 use super::spool::Spool;
 use super::written::{WholePieces, Written};
 use crate::error::{Error, Result};
+use crate::tokens::arrangement::Arrangement;
 use crate::tokens::classes::{ClassCollector, Classes};
 use crate::tokens::commit::{Sealed, TempFile};
 use crate::tokens::identity::Identity;
 use crate::tokens::rows::PlanRow;
 use crate::tokens::schema;
 use crate::util::label_level::LabelLevel;
-use crate::util::scale::Scale;
 use crate::util::text;
 
 /// The longest key or uri, in bytes: longer than any path that a system takes.
@@ -49,8 +49,8 @@ pub(in crate::tokens) struct About<'a> {
     /// The class names of the plans before, to which it adds its own; None where its shards have no ids
     /// of them.
     pub(in crate::tokens) classes: Option<&'a Classes>,
-    /// How many partitions lie together.
-    pub(in crate::tokens) scale: Scale,
+    /// How what belongs to it lies.
+    pub(in crate::tokens) arrangement: Arrangement,
 }
 
 /// A plan on its way into a temporary file.
@@ -144,7 +144,7 @@ impl<'a> PlanWriter<'a> {
         if self.group.is_empty() {
             return Ok(());
         }
-        if self.groups.len() - self.whole.partitions == self.about.scale.together {
+        if self.groups.len() - self.whole.partitions == self.about.arrangement.together {
             let next =
                 rows_writer(TempFile::create(self.path)?, self.path, self.about, self.layout)?;
             let whole = std::mem::replace(&mut self.writer, next);
@@ -212,9 +212,9 @@ impl<'a> PlanWriter<'a> {
             let together = serde_json::json!(self.together).to_string();
             entry("vqtok.together", together);
         }
-        let Scale { together, a_folder } = self.about.scale;
-        if self.about.base.partition + self.groups.len() > together {
-            entry("vqtok.shards_a_folder", a_folder.to_string());
+        let partitions = self.about.base.partition + self.groups.len();
+        if let Some(size) = self.about.arrangement.folders(partitions).size() {
+            entry("vqtok.shards_a_folder", size.to_string());
         }
         entries
     }

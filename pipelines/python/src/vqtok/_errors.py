@@ -42,3 +42,9 @@ class MissingExtra(ImportError):
     def __init__(self, what: str, package: str, extra: str) -> None:
         """`what` needs `package`, which `extra` installs."""
         super().__init__(f"{what} needs {package}: pip install 'vqtok[{extra}]'", name=package)
+
+
+def first_line(error: BaseException) -> str:
+    """Give what an error says in its first line, or its name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -261,6 +261,7 @@ impl Rows {
             facts: row.facts,
             forward: false,
             fault: None,
+            bucket: None,
         }
     }
 

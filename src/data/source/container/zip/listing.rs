@@ -205,6 +205,7 @@ impl ZipListing {
             facts,
             forward: false,
             fault,
+            bucket: None,
         }
     }
 
