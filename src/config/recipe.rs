@@ -56,8 +56,6 @@ pub struct Expected {
     pub psnr: f64,
     /// Share of the codes used, 0 to 1.
     pub usage: f64,
-    /// exp of the codes' entropy.
-    pub perplexity: f64,
     /// Processor time of the whole training.
     pub cpu_seconds: f64,
     /// The machine, and when.
