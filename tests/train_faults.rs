@@ -11,7 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Every kind of file: lines, events, pictures, checkpoints, the page, the model.
-const CHANGES: &str = "steps = 6\nbatch_size = 4\ncheckpoint_every = 2\nlog_every = 2\n";
+const CHANGES: &str = "steps = 6\nbatch_size = 4\ncheckpoint_every = 2\nlog_every = 3\n\
+                       picture_every = 3\nwatch.every_share = 0.5\n";
 const LINE: &str = "train images --recipe faults.toml --threads 1 --model";
 
 /// A recipe as `faults.toml`, and the folder of an undisturbed training by it.

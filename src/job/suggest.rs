@@ -283,7 +283,7 @@ mod tests {
         };
         let pace = Pace { timing, memory_bytes: 1, opening: ms(0), parameters: 1 };
         let mut recipe = Recipe::load("cifar10-vqvae").unwrap();
-        let mut judge = |seconds, last| {
+        let mut judge = |seconds: u64, last| {
             let mut changes = Vec::new();
             let time = judged(&pace, &mut recipe, ms(1000 * seconds), last, &mut changes);
             (time, changes.len(), recipe.train.steps)

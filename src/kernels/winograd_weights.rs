@@ -317,16 +317,14 @@ fn transform<const WIDE: usize>(
     g: &[[Lanes; 3]; 3],
 ) -> [[f32; LANES]; 36] {
     let mut out = [[0f32; LANES]; 36];
-    for i in 0..WIDE {
-        let p = points[i];
+    for (i, p) in points.iter().enumerate() {
         let mut half = [[0.0; LANES]; 3];
         for (x, half) in half.iter_mut().enumerate() {
             for lane in 0..LANES {
                 half[lane] = p[0] * g[0][x][lane] + p[1] * g[1][x][lane] + p[2] * g[2][x][lane];
             }
         }
-        for j in 0..WIDE {
-            let p = points[j];
+        for (j, p) in points.iter().enumerate() {
             for lane in 0..LANES {
                 let sum = half[0][lane] * p[0] + half[1][lane] * p[1] + half[2][lane] * p[2];
                 out[i * WIDE + j][lane] = sum as f32;

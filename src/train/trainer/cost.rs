@@ -51,7 +51,7 @@ impl Trainer {
     /// # Errors
     /// What the rehearsed step fails of: images that the network can't take.
     pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
-        let images = rayon::current_num_threads().min(self.settings.images_at_once());
+        let images = self.rehearsed(model);
         let (resident, pooled) = (resident_bytes().unwrap_or(0), pooled_bytes());
         let found = self.rehearse(images)?;
         let s = &self.settings;
@@ -66,6 +66,16 @@ impl Trainer {
             memory_bytes: memory,
             timing,
         })
+    }
+
+    /// Images of a rehearsal: enough that each thread gets the tiles that kernels work on together.
+    fn rehearsed(&self, model: &ModelConfig) -> usize {
+        const TILES: usize = 64;
+        const TILE: usize = 4;
+        let [factor, _] = model.factor();
+        let tiles = (self.pixels.side / factor).div_ceil(TILE).pow(2);
+        let each = TILES.div_ceil(tiles.max(1));
+        (each * rayon::current_num_threads()).min(self.settings.images_at_once())
     }
 
     /// What the parts of the training take where the rehearsal of `images` took what was `found`.
