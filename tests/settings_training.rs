@@ -18,7 +18,9 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         ("recipe suggest", "hidden") => {
             Differs("recipe suggest veiled", "recipe suggest veiled --hidden")
         }
-        ("recipe suggest", "image-column") => Refused("recipe suggest list.csv --image-column no"),
+        ("recipe suggest", "image-column") => {
+            Refused("recipe suggest list.csv --image-column nobody")
+        }
         ("recipe suggest", "budget") => Refused("recipe suggest images --budget soon"),
         ("recipe suggest", "out") => Refused("recipe suggest images --out tiny.toml"),
         ("recipe suggest", "threads") => Bounded("recipe suggest images --threads 0"),

@@ -32,6 +32,10 @@ pub struct Cost {
 /// What a graph's backward pass needs on top of the graph: the gradients on their way.
 const GRADIENTS_IN_FLIGHT: f64 = 0.25;
 
+/// What a process grows by beside its training: code and tables that come into use after its first
+/// step. Measured, see `benches/results/2026-11-train.md`.
+const GROWTH: u64 = 9 << 20;
+
 /// Time and bytes of a rehearsal.
 struct Rehearsed {
     /// Of the network's way forward alone.
@@ -57,7 +61,7 @@ impl Trainer {
         let s = &self.settings;
         let step = found.bytes * s.images_at_once() as f64;
         let kernels = pooled_bytes() - pooled;
-        let memory = resident + kernels + self.to_be_held(step as u64);
+        let memory = resident + GROWTH + kernels + self.to_be_held(step as u64);
         let timing = self.timing(model, &found, images, (trained, held_out))?;
         let done = self.progress.step;
         Ok(Cost {
