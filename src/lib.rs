@@ -263,12 +263,12 @@ mod testing;
 
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
-    Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, Decode, DecodeSummary, Diff,
-    EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness, ListedShare,
-    ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake, PartitionWorker, Pass,
-    PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
-    RepairSummary, Share, Survey, SurveySummary, SurveyedImage, Tokenize, TokenizeSummary,
-    Tokenizer, TokenizerOptions, Train, WrittenPlan, set_threads,
+    Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, DataLook, Decode,
+    DecodeSummary, Diff, EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness,
+    ListedShare, ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake, PartitionWorker,
+    Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
+    RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary, SurveyedImage, Tokenize,
+    TokenizeSummary, Tokenizer, TokenizerOptions, Train, WrittenPlan, set_threads,
 };
 
 pub use audit::verify::verify;
@@ -302,7 +302,7 @@ pub mod difference {
 
 /// The tables of a [`Recipe`].
 pub mod recipe {
-    pub use crate::config::{DataRecipe, ModelRecipe, QuantizerRecipe};
+    pub use crate::config::{DataRecipe, Expected, ModelRecipe, QuantizerRecipe};
     pub use crate::data::BucketSizes;
     pub use crate::data::Limits;
     pub use crate::data::prepare::Preparation;

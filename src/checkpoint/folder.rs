@@ -12,9 +12,8 @@ use crate::checkpoint::container::safetensors;
 use crate::error::{Error, Result};
 use crate::model::config::{FORMAT, ModelConfig};
 use crate::storage;
-use crate::util::atomic_file::AtomicFile;
+use crate::util::atomic_file::{AtomicFile, sync_folder_of};
 use crate::util::hex::sha256_hex;
-use crate::util::portable_fs;
 use crate::util::text::{quoted, without_byte_order_mark};
 use crate::weights::digests::Digests;
 use crate::weights::store::Weights;
@@ -77,13 +76,27 @@ pub fn save(dir: &Path, config: &ModelConfig, tensors: &BTreeMap<String, Tensor>
 
     weights.commit()?;
     settings.commit()?;
-    portable_fs::sync_folder(dir).map_err(Error::io(dir))
+    sync_folder_of(&config_path)
 }
 
 /// What a file is called until it is whole: hidden, and of this process, so that nobody takes it for
 /// weights.
 fn hidden(name: &str) -> String {
     format!(".{name}.tmp-{}", std::process::id())
+}
+
+/// Removes what saves that were killed left half written. For whoever has the folder to itself.
+pub(crate) fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let left = |of: &&str| {
+            let process = name.to_str()?.strip_prefix(&format!(".{of}.tmp-"))?;
+            process.bytes().all(|byte| byte.is_ascii_digit()).then_some(())
+        };
+        if [WEIGHTS_FILE, CONFIG_FILE].iter().any(|of| left(of).is_some()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Reads a model folder: its configuration and its weights, which stay in the mapped file.

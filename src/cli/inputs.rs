@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::source::container::fields::Fields;
 use crate::job::Inputs;
+use crate::util::text;
 
 /// The inputs, at least one.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +56,14 @@ impl FactFlags {
             ..inputs.fields
         };
         Inputs { fields, ..inputs }
+    }
+}
+
+impl InputFlags {
+    /// The inputs as they were given.
+    pub(crate) fn named(&self) -> String {
+        let named: Vec<_> = self.inputs.iter().map(text::path).collect();
+        named.join(" ")
     }
 }
 

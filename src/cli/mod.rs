@@ -23,6 +23,7 @@ mod outcome;
 mod plan;
 mod printer;
 mod progress;
+mod quantities;
 mod quickstart;
 mod recipe;
 mod reconstruct;

@@ -5,9 +5,11 @@ use super::inputs::InputFlags;
 use super::outcome::Finished;
 use super::printer::ProgressPrinter;
 use super::progress::Reporter;
+use super::quantities::{bytes_of, time_of};
 use crate::error::Result;
 use crate::job::{InitFrom, Train};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Flags of `vqtok train`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,11 @@ pub(super) struct Args {
     /// Updates [default: the recipe's]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
+    /// Time for the whole training, as 30m or 8h: a few steps are timed, and as many are done as
+    /// fit, the learning rate with them; a resumed training keeps their number [default: as long as
+    /// --steps take]
+    #[arg(long, value_name = "TIME", value_parser = time_of, conflicts_with = "steps")]
+    budget: Option<Duration>,
     /// Images per update [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -51,6 +58,11 @@ pub(super) struct Args {
     /// [default: the only one]
     #[arg(long, value_name = "PREFIX", requires = "init_from")]
     init_weights: Option<String>,
+    /// Keep decoded crops on the disk, in at most SIZE (as 20GB) of a hidden file beside the model's folder,
+    /// where they don't fit into memory: each is decoded once instead of in every epoch; the result is
+    /// the same [default: none are kept there]
+    #[arg(long, value_name = "SIZE", value_parser = bytes_of)]
+    cache_crops: Option<u64>,
     /// Seed of everything random [default: the recipe's]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -75,6 +87,8 @@ pub(super) fn run(args: Args, reporter: &Reporter) -> Result<Finished> {
     });
     let mut job = Train::of(args.inputs.into(), args.model)
         .steps(args.steps)
+        .budget(args.budget)
+        .cache_crops(args.cache_crops)
         .batch_size(args.batch_size)
         .micro_batch(args.micro_batch)
         .recompute(args.recompute)

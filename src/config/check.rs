@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::config::{Architecture, DEPTH_MAX};
 use crate::train::refuse_ineffective;
 use crate::train::settings::BATCH_SIZE_MAX;
-use crate::util::text;
+use crate::util::{numbers, text};
 
 impl Recipe {
     /// Checks what types can't: sizes that fit the network, counts above zero.
@@ -37,10 +37,24 @@ impl Recipe {
         if self.tokenize.batch_size == Some(0) || self.tokenize.shard_rows == 0 {
             return wrong("tokenize.batch_size and tokenize.shard_rows must be at least 1".into());
         }
+        self.check_expected()?;
         self.check_bounds()?;
         let model = self.model_config();
         self.train.check(&model)?;
         refuse_ineffective(&self.train, &model)
+    }
+
+    /// Refuses figures that no run gives.
+    fn check_expected(&self) -> Result<()> {
+        let Some(run) = &self.expected else { return Ok(()) };
+        let figures = [("psnr", run.psnr), ("usage", run.usage), ("cpu_seconds", run.cpu_seconds)];
+        match figures.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+            None => Ok(()),
+            Some((name, value)) => Err(Error::invalid(format!(
+                "expected.{name} is {}; it must be a finite number from 0 on",
+                numbers::number(*value)
+            ))),
+        }
     }
 
     /// Refuses sizes far beyond any tokenizer, before anything of such a size is allocated.

@@ -10,4 +10,4 @@ mod effects;
 
 pub(crate) use crate::train::settings::BATCH_SIZE_MAX;
 pub use known::RECIPES;
-pub use recipe::{DataRecipe, ModelRecipe, QuantizerRecipe, Recipe, TokenizeRecipe};
+pub use recipe::{DataRecipe, Expected, ModelRecipe, QuantizerRecipe, Recipe, TokenizeRecipe};

@@ -31,6 +31,9 @@ pub struct Recipe {
     pub name: String,
     /// One line for `vqtok recipe list`.
     pub description: String,
+    /// What a run of it gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
     /// What to train.
     pub model: ModelRecipe,
     /// What it is trained on.
@@ -40,6 +43,23 @@ pub struct Recipe {
     /// Settings of the tokenizing run.
     #[serde(default)]
     pub tokenize: TokenizeRecipe,
+}
+
+/// `[expected]`: the figures of a run of the recipe as it stands, on images held out. Beside the
+/// recipe and no part of it: a model's folder doesn't repeat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The images.
+    pub images: String,
+    /// Mean of the images', in dB.
+    pub psnr: f64,
+    /// Share of the codes used, 0 to 1.
+    pub usage: f64,
+    /// Processor time of the whole training.
+    pub cpu_seconds: f64,
+    /// The machine, and when.
+    pub run: String,
 }
 
 /// `[model]`: the network and its codebook.

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Bytes that the system can still give, or what a control group lets its processes have in all
 /// where that is less (its page cache counts as used there, so what is left of it says little).
 /// None where nothing tells, as off Linux.
-pub(super) fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let free = from_meminfo(&read("/proc/meminfo")?)?;
     let groups = read("/proc/self/cgroup").unwrap_or_default();

@@ -10,7 +10,7 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod device;
 mod interface;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod onnx;
 pub(crate) mod oom_split;
 mod open;

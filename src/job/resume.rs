@@ -32,8 +32,9 @@ const SETTINGS: [(Setting, &str); 11] = [
 
 /// What a training that goes on may do otherwise than it was begun: nothing that changes what it
 /// computes. Where LPIPS lies doesn't matter; what it is, the checkpoint knows.
-const FREE: [&str; 5] = [
+const FREE: [&str; 6] = [
     "description",
+    "expected",
     "tokenize",
     "train.checkpoint_every",
     "train.recompute",

@@ -1,11 +1,13 @@
 //! Owns training a tokenizer on images: its settings, which recipe counts, what goes on.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::events::{Event, Observer, Relay};
 use super::inputs::Inputs;
 use super::pixels::PixelSettings;
 use super::tokenizer_options::refuse_unfinished;
+use super::train_choices::{InitFrom, RecipeChoice};
 use super::{places, resume};
 use crate::config::Recipe;
 use crate::error::{Error, Result};
@@ -14,8 +16,8 @@ use crate::train::input::images::Images;
 use crate::train::{self, TrainSummary};
 use crate::util::numbers::counted;
 use crate::util::settings::{
-    ALPHA, BATCH_SIZE, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS, PILLOW,
-    RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
+    ALPHA, BATCH_SIZE, BUDGET, INIT_FROM, MICRO_BATCH, MODEL, ORIENTATION, PERCEPTUAL_WEIGHTS,
+    PILLOW, RECIPE, RESIZE, RESUME, SEED, SIZE, STEPS, Setting,
 };
 use crate::util::{compute_pool, text};
 
@@ -33,79 +35,9 @@ pub struct Train {
     init: Option<InitFrom>,
     seed: Option<u64>,
     resume: bool,
+    budget: Option<Duration>,
+    cache_crops: Option<u64>,
     pub(super) pixels: PixelSettings,
-}
-
-/// The recipe that a training is asked to follow.
-#[derive(Debug, Clone)]
-pub enum RecipeChoice {
-    /// By the name of one that comes with vqtok, or a TOML file.
-    Named(String),
-    /// As it is; checked when the training begins.
-    Given(Box<Recipe>),
-}
-
-impl RecipeChoice {
-    pub(super) fn load(&self) -> Result<Recipe> {
-        match self {
-            RecipeChoice::Named(name) => Recipe::load(name),
-            RecipeChoice::Given(recipe) => Ok(Recipe::clone(recipe)),
-        }
-    }
-
-    /// What messages call it.
-    pub(super) fn name(&self) -> &str {
-        match self {
-            RecipeChoice::Named(name) => name,
-            RecipeChoice::Given(recipe) => &recipe.name,
-        }
-    }
-}
-
-impl From<Recipe> for RecipeChoice {
-    fn from(recipe: Recipe) -> RecipeChoice {
-        RecipeChoice::Given(Box::new(recipe))
-    }
-}
-
-impl From<&str> for RecipeChoice {
-    fn from(name_or_file: &str) -> RecipeChoice {
-        RecipeChoice::Named(name_or_file.into())
-    }
-}
-
-impl From<String> for RecipeChoice {
-    fn from(name_or_file: String) -> RecipeChoice {
-        RecipeChoice::Named(name_or_file)
-    }
-}
-
-/// The checkpoint whose weights a training begins with.
-#[derive(Debug, Clone, Default)]
-pub struct InitFrom {
-    path: String,
-    family: String,
-    weights: String,
-}
-
-impl InitFrom {
-    /// A model folder or checkpoint file, of the recipe's architecture; a codebook of another size
-    /// or length starts from random values.
-    pub fn new(path: impl Into<String>) -> InitFrom {
-        InitFrom { path: path.into(), ..InitFrom::default() }
-    }
-
-    /// Its family, where the names of its weights can't tell.
-    pub fn family(mut self, name: impl Into<String>) -> InitFrom {
-        self.family = name.into();
-        self
-    }
-
-    /// Which of several sets of weights: the start of their names.
-    pub fn weights(mut self, prefix: impl Into<String>) -> InitFrom {
-        self.weights = prefix.into();
-        self
-    }
 }
 
 impl Train {
@@ -130,6 +62,8 @@ impl Train {
             init: None,
             seed: None,
             resume: false,
+            budget: None,
+            cache_crops: None,
             pixels: PixelSettings::default(),
         }
     }
@@ -157,6 +91,21 @@ impl Train {
     /// Updates.
     pub fn steps(mut self, steps: impl Into<Option<usize>>) -> Train {
         self.steps = steps.into();
+        self
+    }
+
+    /// The time that the training may take, counted from its beginning: a few of its steps are
+    /// timed, and it gets as many as fit. One that goes on keeps the steps that it was begun with.
+    pub fn budget(mut self, time: impl Into<Option<Duration>>) -> Train {
+        self.budget = time.into();
+        self
+    }
+
+    /// Keeps decoded images on the disk, in at most so many bytes of a file beside the model's
+    /// folder that nobody sees and that is gone with the process, where they don't fit into memory: they are decoded once and
+    /// not in each epoch. The result is the same.
+    pub fn cache_crops(mut self, bytes: impl Into<Option<u64>>) -> Train {
+        self.cache_crops = bytes.into();
         self
     }
 
@@ -258,12 +207,21 @@ impl Train {
             (choice, _) => chosen(choice.as_ref())?,
         };
         self.overrule(&mut recipe)?;
-        let recipe = self.pixels.over(recipe)?;
-        let begun = || train::begun(&self.model) || train::finished_steps(&self.model).is_some();
+        let mut recipe = self.pixels.over(recipe)?;
         match stored {
-            Some(stored) if begun() => self.resumed(stored, recipe),
+            Some(stored) if self.is_begun() => {
+                if self.budget.is_some() {
+                    recipe.train.steps = stored.train.steps;
+                }
+                self.resumed(stored, recipe)
+            }
             _ => Ok(recipe),
         }
+    }
+
+    /// Whether there is a training to go on with.
+    fn is_begun(&self) -> bool {
+        train::begun(&self.model) || train::finished_steps(&self.model).is_some()
     }
 
     pub(super) fn resumed(&self, stored: &Recipe, asked: Recipe) -> Result<Recipe> {
@@ -304,7 +262,12 @@ impl Train {
 
     /// Puts everything given but the pixels above the recipe.
     fn overrule(&self, recipe: &mut Recipe) -> Result<()> {
+        recipe.expected = None;
         let train = &mut recipe.train;
+        if let (Some(_), Some(steps)) = (self.budget, self.steps) {
+            let text = format!(": it says how many steps there are, and so does {STEPS} {steps}");
+            return Err(Error::setting(BUDGET, text));
+        }
         if let Some(steps) = self.steps {
             train.steps = steps;
         }
@@ -358,13 +321,27 @@ impl Train {
     ) -> Result<TrainSummary> {
         let folder = &self.model;
         places::writable_folder(MODEL, folder)?;
-        let recipe = &resume::with_absolute_paths(recipe.clone());
-        let images =
+        let mut recipe = resume::with_absolute_paths(recipe.clone());
+        keep_freed_memory();
+        let mut images =
             Images::of(self.inputs.images(self.inputs.take(), false)?, recipe.preparation())?
                 .augmented(recipe.train.augment, recipe.train.seed);
         observer.event(&Event::Listed(images.skipped()));
+        if let Some(bytes) = self.cache_crops {
+            let beside = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            let there = beside.ancestors().skip(1).find(|place| place.is_dir());
+            let text = images.cached_in(there.unwrap_or(Path::new(".")), bytes)?;
+            observer.event(&Event::Training(&train::Event::Notice(&text)));
+        }
+        if let Some(budget) = self.budget.filter(|_| !self.is_begun()) {
+            let (settings, model) = (&recipe.train, recipe.model_config());
+            let (steps, text) =
+                train::fitted(&model, settings, &images, budget, &Relay(&mut *observer))?;
+            observer.event(&Event::Training(&train::Event::Notice(&text)));
+            recipe.train.steps = steps;
+        }
+        let recipe = &recipe;
         observer.event(&Event::BeginTraining { model: folder, recipe });
-        keep_freed_memory();
         let text = recipe.to_toml()?;
         let start = train::Start { resume, recipe: Some(&text) };
         let model = recipe.model_config();

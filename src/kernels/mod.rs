@@ -49,7 +49,7 @@ pub(crate) use pixels::{
     Depthwise, Elementwise, LayerNorm, depthwise_row, elementwise, gate, layer_norm, softmax_pixels,
 };
 pub(crate) use planes::{Frame, Phase, frame, planes};
-pub(crate) use pool::Pooled;
+pub(crate) use pool::{Pooled, pooled_bytes};
 pub(crate) use rows::{Activation, Input, Output, Residual};
 pub(crate) use windows::windows;
 pub(crate) use winograd::winograd;

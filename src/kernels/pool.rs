@@ -2,12 +2,21 @@
 //! Must not know: what lies in them.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::buffer::Buffer;
 
 /// Those that nobody uses now.
 static IDLE: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
+
+/// Bytes of all of them, in use or not.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that are held for computations to come; they are never given back.
+pub(crate) fn pooled_bytes() -> u64 {
+    HELD.load(Ordering::Relaxed)
+}
 
 /// A buffer that goes back to the others when it is dropped. What is in it at first is anything.
 pub(crate) struct Pooled {
@@ -27,7 +36,9 @@ impl Pooled {
             .or_else(|| (0..idle.len()).max_by_key(|&at| idle[at].len()));
         let mut buffer = place.map(|at| idle.swap_remove(at)).unwrap_or_default();
         drop(idle);
+        let before = buffer.len();
         buffer.reserve(len);
+        HELD.fetch_add(4 * (buffer.len() - before) as u64, Ordering::Relaxed);
         Pooled { buffer, len }
     }
 }

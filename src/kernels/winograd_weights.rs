@@ -1,10 +1,13 @@
 //! Owns which products Winograd's convolutions add up, the products, and their weights, transformed and
 //! packed.
 
+use std::ops::{Deref, DerefMut};
+
 use super::buffer::Buffer;
 use super::direct::Window;
 use super::isa::{Isa, channel_stride};
 use super::micro::{Left, Right, Scale, Store, product};
+use super::pool::Pooled;
 use super::simd::{Kernel, Simd};
 
 /// G of F(4, 3), points 0, 1, -1, 2, -2.
@@ -89,14 +92,40 @@ pub(crate) struct WinogradWeights {
     pub(crate) outputs: usize,
     pub(crate) scheme: Scheme,
     /// For each position `[panels][phases][inputs][panel width]`.
-    pub(crate) packed: Buffer,
+    pub(crate) packed: Panels,
     /// Where each position's panels start.
     pub(crate) starts: Vec<usize>,
 }
 
+/// Memory of packed weights.
+pub(crate) enum Panels {
+    /// Of a model that is loaded.
+    Own(Buffer),
+    /// Of a step of training, which the next step uses again.
+    Pooled(Pooled),
+}
+
+impl Deref for Panels {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Panels::Own(buffer) => buffer,
+            Panels::Pooled(buffer) => buffer,
+        }
+    }
+}
+
+impl DerefMut for Panels {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            Panels::Own(buffer) => buffer,
+            Panels::Pooled(buffer) => buffer,
+        }
+    }
+}
+
 impl WinogradWeights {
-    /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
-    /// [`winograd_cost`] with tiles of `side`. Transformed in float64, rounded once.
+    /// The same in memory of its own.
     pub(crate) fn new(
         isa: Isa,
         weight: &[f32],
@@ -105,13 +134,38 @@ impl WinogradWeights {
         window: Window,
         side: usize,
     ) -> WinogradWeights {
-        assert!(winograd_cost(window, side).is_some(), "window without a fast form");
-        let scheme = Scheme { window, side };
+        let own = |len| Panels::Own(Buffer::zeroed(len));
+        WinogradWeights::within(own, isa, weight, (outputs, inputs), Scheme { window, side })
+    }
+
+    /// The same in memory that is used again when they are dropped.
+    pub(crate) fn for_a_step(
+        isa: Isa,
+        weight: &[f32],
+        channels: (usize, usize),
+        scheme: Scheme,
+    ) -> WinogradWeights {
+        let pooled = |len| Panels::Pooled(Pooled::take(len));
+        WinogradWeights::within(pooled, isa, weight, channels, scheme)
+    }
+
+    /// From `[outputs, inputs, height, width]`, PyTorch's order, for a window that has a
+    /// [`winograd_cost`] with tiles of the scheme's side. Transformed in float64, rounded once.
+    fn within(
+        memory: impl FnOnce(usize) -> Panels,
+        isa: Isa,
+        weight: &[f32],
+        (outputs, inputs): (usize, usize),
+        scheme: Scheme,
+    ) -> WinogradWeights {
+        let window = scheme.window;
+        assert!(winograd_cost(window, scheme.side).is_some(), "window without a fast form");
         let taps = window.height * window.width;
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
         let (positions, phases) = (scheme.wide() * scheme.wide(), window.stride * window.stride);
         let (width, panels) = (isa.panel(), outputs.div_ceil(isa.panel()));
-        let mut packed = Buffer::zeroed(scheme.products() * panels * inputs * width);
+        // Every float of it is written below.
+        let mut packed = memory(scheme.products() * panels * inputs * width);
         let (mut starts, mut start) = (Vec::with_capacity(positions), 0);
         // Of each position: its phases' places in a panel, and how many there are.
         let mut places = vec![(None, 0); positions * phases];
@@ -245,29 +299,39 @@ impl Packing<'_> {
 }
 
 impl Scheme {
-    /// G g G^T of as many windows as there are lanes.
+    /// G g G^T of as many windows as there are lanes, row by row.
     #[inline(always)]
     fn transform(self, g: &[[Lanes; 3]; 3]) -> [[f32; LANES]; 36] {
-        let wide = self.wide();
-        let mut out = [[0f32; LANES]; 36];
-        for i in 0..wide {
-            let p = self.points(i);
-            let mut half = [[0.0; LANES]; 3];
-            for (x, half) in half.iter_mut().enumerate() {
-                for lane in 0..LANES {
-                    half[lane] = p[0] * g[0][x][lane] + p[1] * g[1][x][lane] + p[2] * g[2][x][lane];
-                }
-            }
-            for j in 0..wide {
-                let p = self.points(j);
-                for lane in 0..LANES {
-                    let sum = half[0][lane] * p[0] + half[1][lane] * p[1] + half[2][lane] * p[2];
-                    out[i * wide + j][lane] = sum as f32;
-                }
+        // Of known sizes, so that the loops below are unrolled and zeros of G fall out.
+        match self.wide() {
+            4 => transform(&G3_SMALL, g),
+            6 => transform(&G3, g),
+            _ => transform(&G2, g),
+        }
+    }
+}
+
+#[inline(always)]
+fn transform<const WIDE: usize>(
+    points: &[[f64; 3]; WIDE],
+    g: &[[Lanes; 3]; 3],
+) -> [[f32; LANES]; 36] {
+    let mut out = [[0f32; LANES]; 36];
+    for (i, p) in points.iter().enumerate() {
+        let mut half = [[0.0; LANES]; 3];
+        for (x, half) in half.iter_mut().enumerate() {
+            for lane in 0..LANES {
+                half[lane] = p[0] * g[0][x][lane] + p[1] * g[1][x][lane] + p[2] * g[2][x][lane];
             }
         }
-        out
+        for (j, p) in points.iter().enumerate() {
+            for lane in 0..LANES {
+                let sum = half[0][lane] * p[0] + half[1][lane] * p[1] + half[2][lane] * p[2];
+                out[i * WIDE + j][lane] = sum as f32;
+            }
+        }
     }
+    out
 }
 
 #[cfg(test)]

@@ -168,9 +168,8 @@ impl Packed {
     fn new(isa: Isa, g: &ConvSizes, way: Way, weight: &[f32]) -> Packed {
         match way {
             Way::Tiles(scheme) => {
-                let Scheme { window, side } = scheme;
-                let weights =
-                    WinogradWeights::new(isa, weight, g.filters, g.channels, window, side);
+                let channels = (g.filters, g.channels);
+                let weights = WinogradWeights::for_a_step(isa, weight, channels, scheme);
                 Packed::Tiles(weights, Tiling::new(scheme, g.out_h, g.out_w, g.channels))
             }
             Way::Windows(window) => {

@@ -14,17 +14,12 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::storage::{self, Created, Cursor};
 use crate::tokens::write_refusal::Refusal;
-use crate::util::fail_point::Fate;
 use crate::util::portable_fs::Locked;
 use crate::util::{fail_point, portable_fs};
 
 /// Passes a fail point: where `VQTOK_FAILPOINT` says so, the process dies here or an error comes.
 pub(super) fn fail_point(operation: &str, path: &Path) -> Result<()> {
-    match fail_point::file(operation, path) {
-        Fate::Pass => Ok(()),
-        Fate::Fail(error) => Err(Error::io(path)(error)),
-        Fate::Die => std::process::abort(),
-    }
+    fail_point::pass(operation, path).map_err(Error::io(path))
 }
 
 /// sha256 and length of a file, read in blocks.
@@ -194,14 +189,8 @@ impl TempFile {
 
 impl Write for TempFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match fail_point::file("write", &self.path) {
-            Fate::Pass => {}
-            Fate::Fail(error) => return Err(self.refusal.keep(error)),
-            Fate::Die => {
-                let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
-                std::process::abort();
-            }
-        }
+        fail_point::before_write(&self.path, bytes, &mut self.file)
+            .map_err(|error| self.refusal.keep(error))?;
         let count = self.file.write(bytes).map_err(|error| self.refusal.keep(error))?;
         self.hasher.update(&bytes[..count]);
         Ok(count)

@@ -33,6 +33,8 @@ pub enum Event<'a> {
         steps: usize,
         /// Until the end, from the steps of this run so far.
         remaining: Duration,
+        /// Of the time of this run's steps, how much was spent waiting for images.
+        waited: Duration,
     },
     /// With each line of the record: use of the codes since the last one.
     Usage {
@@ -115,6 +117,10 @@ pub struct TrainSummary {
     /// Images that could not be read, in this run.
     #[serde(skip)]
     pub unreadable: u64,
+    /// Share of the time of this run's steps that was spent waiting for images, 0 to 1; None where it
+    /// did no step.
+    #[serde(skip)]
+    pub waited_share: Option<f64>,
     /// Whether the evaluation is on images that were not trained on.
     pub held_out: bool,
     /// The saved model's figures.

@@ -17,9 +17,12 @@
 //! | `trainer` | one step, all it changes, the checkpoint of it |
 //! | `evaluate`, `events`, `report` | a model's figures; what is reported, and what is left of it |
 //! | `fine_tune` | which weights of a checkpoint a training begins with |
-//! | `workspace`, `recipe` | the model folder; what a resumed run must share |
+//! | `workspace`, `checkpoints`, `training_lock`, `recipe` | the model folder; what a resumed run must share |
 //! | `run` | the loop |
+//! | `budget` | how many steps a time is enough for |
 
+mod budget;
+mod checkpoints;
 pub(crate) mod evaluate;
 mod events;
 mod fine_tune;
@@ -36,8 +39,10 @@ pub(crate) mod report;
 mod run;
 pub(crate) mod settings;
 pub(crate) mod trainer;
+mod training_lock;
 mod workspace;
 
+pub(crate) use budget::{Pace, fitted, pace};
 pub use evaluate::Evaluation;
 pub use events::{Event, Observer, TrainSummary};
 pub use input::train_data::TrainData;
@@ -46,4 +51,6 @@ pub use run::run;
 pub(crate) use settings::TrainSettings;
 pub(crate) use settings::ineffective::refuse_ineffective;
 pub use trainer::step_report::StepReport;
+#[cfg(test)]
+pub(crate) use trainer::timing::Timing;
 pub(crate) use workspace::{RECIPE_FILE, begun, failed, finished_steps, last_summary, unfinished};

@@ -1,10 +1,11 @@
 //! Owns a training, in order: opened, step by step, finished.
 
 mod evaluation;
+pub(super) mod opening;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use crossbeam_channel::Receiver;
@@ -14,12 +15,9 @@ use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
 use crate::train::evaluate::Evaluator;
 use crate::train::events::{Event, Observer, TrainSummary};
-use crate::train::fine_tune::Init;
 use crate::train::input::loader::{Batch, Loader, Order, prefetched};
 use crate::train::input::manifest::Manifest;
-use crate::train::input::pixels;
 use crate::train::input::train_data::TrainData;
-use crate::train::losses::{lpips::PerceptualLoss, lpips_weights};
 use crate::train::recipe::{going_on, recipe, same_recipe};
 use crate::train::report::page;
 use crate::train::report::pictures::Pictures;
@@ -32,6 +30,7 @@ use crate::train::trainer::state::Lengths;
 use crate::train::trainer::step_report::StepReport;
 use crate::train::trainer::{Trainer, skips};
 use crate::train::workspace::{Workspace, WorkspaceState, finished_steps, last_summary};
+use crate::util::settings::CACHE_CROPS;
 use crate::util::{panics, text};
 
 /// How a training in a folder begins.
@@ -75,6 +74,10 @@ pub fn run<'a>(
     run.finish()
 }
 
+/// The share of waiting for images that is worth a word, in a training of this length.
+const WAITED_MAX: f64 = 0.1;
+const WORTH_ADVICE: Duration = Duration::from_secs(20);
+
 /// A training under way.
 struct Run<'a> {
     model: &'a ModelConfig,
@@ -94,6 +97,10 @@ struct Run<'a> {
     warnings: Vec<String>,
     /// Images that the observer knows to be unreadable.
     unreadable: u64,
+    /// Time that steps spent waiting for images.
+    waited: Duration,
+    /// The share of all their time, in the end.
+    waited_share: Option<f64>,
 }
 
 impl<'a> Run<'a> {
@@ -106,31 +113,34 @@ impl<'a> Run<'a> {
         start: Start<'_>,
         observer: &'a mut dyn Observer,
     ) -> Result<Option<Run<'a>>> {
-        let (perceptual, perceptual_sha256) = perceptual_loss(model, settings, observer)?;
+        let (perceptual, perceptual_sha256) = opening::perceptual_loss(model, settings, observer)?;
         let recipe = recipe(model, settings, &loader.split, &perceptual_sha256)?;
         let (mut workspace, found) = Workspace::open(folder, start.resume, settings.steps)?;
         let (mut trainer, images, recorded) = match found {
             WorkspaceState::Finished => return Ok(None),
-            WorkspaceState::Unfinished(state) => {
-                let images = Manifest::resumed(workspace.images()?, loader.data, folder)?;
+            WorkspaceState::Unfinished(taken) => {
+                let images = opening::images(&workspace, &taken, loader, folder, observer)?;
+                let state = &taken.state;
                 same_recipe(&state.counters.recipe, &recipe, folder)?;
                 let mut trainer = Trainer::new(model, settings, 1.0)?;
-                trainer.restore(&state)?;
-                observer.event(&Event::Notice(&going_on(&state, settings.steps)));
+                trainer.restore(state)?;
+                observer.event(&Event::Notice(&going_on(state, settings.steps)));
                 (trainer, images, state.counters.record)
             }
             WorkspaceState::Nothing => {
-                let trainer = fresh(model, settings, loader, observer)?;
+                let trainer = opening::fresh(model, settings, loader, observer)?;
                 (trainer, Manifest::of(loader.data), Lengths::default())
             }
         };
-        workspace.begin(recorded, start.recipe)?;
+        if let Some(lost) = workspace.begin(recorded, start.recipe)? {
+            observer.event(&Event::Warning(&lost));
+        }
         trainer.set_perceptual(perceptual);
         let pictures = Pictures::choose(settings, loader, model)?;
         let probe = |of: &[u32]| loader.readable(of, settings.watch.images);
         let (trained, held_out) = (probe(&loader.split.train), probe(&loader.split.held_out));
         announce_unreadable(loader, 0, observer);
-        announce_cost(&mut trainer, model, loader, observer)?;
+        opening::announce_cost(&mut trainer, model, loader, observer)?;
         Ok(Some(Run {
             model,
             settings,
@@ -145,6 +155,8 @@ impl<'a> Run<'a> {
             pictures,
             warnings: Vec::new(),
             unreadable: loader.unreadable.count(),
+            waited: Duration::ZERO,
+            waited_share: None,
         }))
     }
 
@@ -163,7 +175,8 @@ impl<'a> Run<'a> {
                 };
                 let left = (steps - report.step) as f64 / (report.step - first) as f64;
                 let remaining = begun.elapsed().mul_f64(left);
-                self.observer.event(&Event::Step { report: &report, steps, remaining });
+                let waited = self.waited;
+                self.observer.event(&Event::Step { report: &report, steps, remaining, waited });
                 self.record(&report)?;
                 if let Some(reason) = self.trainer.stops() {
                     return Err(self.fail(&reason));
@@ -174,7 +187,24 @@ impl<'a> Run<'a> {
             }
             Ok(())
         })?;
+        if first < steps {
+            self.advise(begun.elapsed());
+        }
         self.checkpoint()
+    }
+
+    /// Says where much of the steps' time went into waiting for images.
+    fn advise(&mut self, all: Duration) {
+        let share = self.waited.as_secs_f64() / all.as_secs_f64().max(1e-9);
+        self.waited_share = Some(share);
+        if all >= WORTH_ADVICE && share > WAITED_MAX {
+            let text = format!(
+                "{:.0} % of the time of the steps was spent waiting for images: read from a faster \
+                 disk, or keep what is decoded with {CACHE_CROPS}",
+                100.0 * share
+            );
+            self.observer.event(&Event::Warning(&text));
+        }
     }
 
     /// One step, after the start of the codebook where that is due. Interrupted, all is as before.
@@ -187,7 +217,9 @@ impl<'a> Run<'a> {
             self.start_codebook()?;
         }
         let ended = |_| Error::invalid("the thread that reads images has ended");
+        let asked = Instant::now();
         let batch = batches.recv().map_err(ended)??;
+        self.waited += asked.elapsed();
         let observer = &*self.observer;
         self.trainer.step_until(&batch.pixels, &|| observer.interrupted())
     }
@@ -311,7 +343,8 @@ impl<'a> Run<'a> {
         let evaluated = Evaluated { model, settings, loader, weights: &weights };
         let (evaluator, held_out) = evaluated.evaluate(self.folder, self.observer)?;
         let map = page::CodeMap::new(&evaluator, model.factor()[0], model.pixels.channels)?;
-        let summary = summary(&self.trainer, loader, (evaluator.finish(), held_out));
+        let mut summary = summary(&self.trainer, loader, (evaluator.finish(), held_out));
+        summary.waited_share = self.waited_share;
         let mut tensors = BTreeMap::new();
         for (name, shape) in self.trainer.shapes() {
             if let Some(values) = weights.get(&name) {
@@ -325,64 +358,6 @@ impl<'a> Run<'a> {
         announce_unreadable(loader, self.unreadable, self.observer);
         Ok(summary)
     }
-}
-
-/// A trainer that has done no step.
-fn fresh(
-    model: &ModelConfig,
-    settings: &TrainSettings,
-    loader: &Loader<'_>,
-    observer: &mut dyn Observer,
-) -> Result<Trainer> {
-    let init = Init::read(&settings.init, model)?;
-    let table = model.pixels.input.table();
-    let variance = loader.variance(&table, &|| observer.interrupted())?;
-    let mut trainer = Trainer::new(model, settings, variance)?;
-    if let Some(init) = init {
-        let text = init.apply(model, &mut trainer)?;
-        observer.event(&Event::Notice(&text));
-    }
-    Ok(trainer)
-}
-
-/// LPIPS where the settings ask for it and say where its weights are, and their sha256.
-fn perceptual_loss(
-    model: &ModelConfig,
-    settings: &TrainSettings,
-    observer: &mut dyn Observer,
-) -> Result<(Option<PerceptualLoss>, String)> {
-    let Some(p) = settings.perceptual.as_ref().filter(|p| p.weight != 0.0) else {
-        return Ok((None, String::new()));
-    };
-    if p.weights.is_empty() {
-        observer.event(&Event::Warning(
-            "training without LPIPS: its weights are not given. They make reconstructions of photos \
-             sharper: train.perceptual.weights, VGG16 of torchvision and the heads of lpips",
-        ));
-        return Ok((None, String::new()));
-    }
-    let (lpips, digest) = lpips_weights::load(Path::new(&p.weights))?;
-    let limits = pixels::limits(model.pixels.input);
-    Ok((Some(PerceptualLoss::new(lpips, p.weight, limits)), digest))
-}
-
-/// Rehearses on a few images what the training takes.
-fn announce_cost(
-    trainer: &mut Trainer,
-    model: &ModelConfig,
-    loader: &Loader<'_>,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let (trained, held_out) = (loader.split.train.len(), loader.split.held_out.len());
-    let cost = trainer.cost(model, trained, held_out)?;
-    observer.event(&Event::Estimate {
-        remaining: cost.remaining,
-        memory_bytes: cost.memory_bytes,
-        steps: cost.steps,
-        images: trained,
-        parameters: trainer.parameter_count(),
-    });
-    Ok(())
 }
 
 /// Reports images that can't be read where they are more than `known`.

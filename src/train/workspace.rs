@@ -9,6 +9,7 @@
 //!   model.safetensors         written at the end
 //!   config.json               last: a folder without it is no model
 //!   state/checkpoint.safetensors, state/images.jsonl    to go on from, also beyond the end
+//!   state/checkpoint.before.safetensors         the one before, where the newest is damaged
 //!   state/failed              why a training stopped for good
 //!   state/lock
 //! ```
@@ -17,24 +18,25 @@
 //! through. Without `state/` it is as good a model, and can't be trained further.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
-use crate::checkpoint::folder::{CONFIG_FILE, load_config, save};
+use crate::checkpoint::folder::{CONFIG_FILE, load_config, save, sweep};
 use crate::error::{Error, Result};
 use crate::model::config::ModelConfig;
+use crate::train::checkpoints::{self, Checkpoints, Taken};
 use crate::train::events::TrainSummary;
 use crate::train::input::manifest::Manifest;
 use crate::train::input::train_data::TrainData;
 use crate::train::report::record;
 use crate::train::report::record::{LINES, Record};
 use crate::train::trainer::state::{Lengths, State};
-use crate::util::portable_fs::Locked;
+use crate::train::training_lock;
 use crate::util::regular_file::{ANY_SIZE, TEXT_BYTES_MAX};
 use crate::util::settings::{INIT_FROM, MODEL, RESUME, STEPS};
-use crate::util::{atomic_file, portable_fs, regular_file, text};
+use crate::util::{atomic_file, regular_file, text};
 
 const STATE: &str = "state";
 const LOCK: &str = "lock";
@@ -54,7 +56,7 @@ pub(crate) fn unfinished(folder: &Path) -> bool {
 
 /// Whether a folder holds steps that a training could go on from.
 pub(crate) fn begun(folder: &Path) -> bool {
-    checkpoint_path(folder).exists()
+    checkpoints::exist(&folder.join(STATE))
 }
 
 /// Steps of the model in a folder, where it was trained there to its end.
@@ -86,7 +88,7 @@ pub(super) enum WorkspaceState {
     /// Nothing of a training.
     Nothing,
     /// A checkpoint to go on from.
-    Unfinished(Box<State>),
+    Unfinished(Box<Taken>),
     /// A finished model.
     Finished,
 }
@@ -96,8 +98,9 @@ pub(super) struct Workspace {
     folder: PathBuf,
     /// None where the model is finished.
     record: Option<Record>,
-    /// None where the file system has no locks, and once the state is being removed.
-    lock: Option<File>,
+    checkpoints: Checkpoints,
+    /// None where the file system has no locks.
+    _lock: Option<File>,
 }
 
 impl Workspace {
@@ -124,45 +127,61 @@ impl Workspace {
             refuse_to_go_on(folder, steps)?;
         }
         let state = folder.join(STATE);
-        std::fs::create_dir_all(&state).map_err(Error::io(&state))?;
-        let lock = lock(&state.join(LOCK), folder)?;
+        let lock = training_lock::take(&state.join(LOCK), folder)?;
         if let Some(error) = failed(folder) {
             return Err(error);
         }
-        let path = checkpoint_path(folder);
+        sweep(folder);
+        let mut checkpoints = Checkpoints::new(state);
         let found = if has_model && finished_steps(folder) == Some(steps) {
             WorkspaceState::Finished
-        } else if path.exists() {
+        } else if begun(folder) {
             if !resume {
                 return Err(Error::mismatch(format!(
                     "{shown} holds an unfinished training; go on with {RESUME}, or remove the \
                      folder to start again"
                 )));
             }
-            let bytes = regular_file::read(&path, ANY_SIZE).map_err(Error::io(&path))?;
-            WorkspaceState::Unfinished(Box::new(State::from_bytes(&bytes, &path)?))
+            match checkpoints.take()? {
+                Some(taken) => WorkspaceState::Unfinished(Box::new(taken)),
+                None => WorkspaceState::Nothing,
+            }
         } else {
             WorkspaceState::Nothing
         };
-        Ok((Workspace { folder: folder.to_path_buf(), record: None, lock }, found))
+        let folder = folder.to_path_buf();
+        Ok((Workspace { folder, record: None, checkpoints, _lock: lock }, found))
     }
 
     /// Opens the record of a training that goes on, or begins: of what was recorded, `keep` belongs
-    /// to it. Its recipe is written beside it first.
-    pub(super) fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<()> {
+    /// to it. Its recipe is written beside it first. What of the record is lost is said.
+    pub(super) fn begin(&mut self, keep: Lengths, recipe: Option<&str>) -> Result<Option<String>> {
         let path = self.folder.join(RECIPE_FILE);
         if let Some(recipe) = recipe
             && regular_file::read(&path, ANY_SIZE).ok().as_deref() != Some(recipe.as_bytes())
         {
             atomic_file::write(&path, recipe.as_bytes())?;
         }
-        self.record = Some(Record::open(&self.folder, keep)?);
-        Ok(())
+        let record = Record::open(&self.folder, keep)?;
+        let lost = record.lost(keep);
+        self.record = Some(record);
+        Ok(lost)
     }
 
-    /// The images that the training in the folder was begun with; None where it doesn't say.
-    pub(super) fn images(&self) -> Result<Option<Manifest>> {
-        Manifest::read(&images_path(&self.folder))
+    /// The images that the training in the folder was begun with, None where it doesn't say; and
+    /// what their list's damage means. Their names are known to the checkpoint as well.
+    pub(super) fn images(&self) -> Result<(Option<Manifest>, Option<String>)> {
+        match Manifest::read(&images_path(&self.folder)) {
+            Ok(images) => Ok((images, None)),
+            Err(error @ Error::Corrupt { .. }) => Ok((
+                None,
+                Some(format!(
+                    "{error}; whether the images' contents are those that the training was begun \
+                     with can't be checked, only their names"
+                )),
+            )),
+            Err(error) => Err(error),
+        }
     }
 
     /// The record of the training.
@@ -183,7 +202,7 @@ impl Workspace {
     ) -> Result<()> {
         self.record()?.sync()?;
         images.write(data, &images_path(&self.folder))?;
-        state.save(&checkpoint_path(&self.folder))
+        self.checkpoints.add(state)
     }
 
     /// The training stopped for good: no model comes of it, and no resumed run tries again.
@@ -218,17 +237,20 @@ impl Drop for Workspace {
         if begun(&self.folder) || kept.iter().any(|path| path.exists()) {
             return;
         }
-        self.lock = None;
         self.record = None;
-        let _ = std::fs::remove_dir_all(self.folder.join(STATE));
         record::remove(&self.folder);
         let _ = std::fs::remove_file(self.folder.join(RECIPE_FILE));
+        // The lock last, and held until then: the next training may begin from there on.
+        let state = self.folder.join(STATE);
+        for entry in std::fs::read_dir(&state).into_iter().flatten().flatten() {
+            if entry.file_name() != LOCK {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        let _ = std::fs::remove_file(state.join(LOCK));
+        let _ = std::fs::remove_dir(&state);
         let _ = std::fs::remove_dir(&self.folder);
     }
-}
-
-fn checkpoint_path(folder: &Path) -> PathBuf {
-    folder.join(STATE).join("checkpoint.safetensors")
 }
 
 fn images_path(folder: &Path) -> PathBuf {
@@ -296,38 +318,14 @@ fn refuse_strangers(folder: &Path) -> Result<()> {
     }
 }
 
-/// The lock of a training; None, told once, where the file system has none.
-fn lock(path: &Path, folder: &Path) -> Result<Option<File>> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(Error::io(path))?;
-    match portable_fs::try_lock(&file, true).map_err(Error::io(path))? {
-        Locked::Held => Ok(Some(file)),
-        Locked::Busy => Err(Error::busy(format!(
-            "{}: another process is training here; wait for it or give another path",
-            text::path(folder)
-        ))),
-        Locked::Unknown => {
-            portable_fs::notice(
-                folder,
-                "this file system has no locks; nothing keeps another training from writing \
-                 there at the same time: make sure that none does",
-            );
-            Ok(None)
-        }
-    }
-}
-
 /// The summary at the end of a finished run's record.
 ///
 /// # Errors
 /// Where there is none.
 pub(crate) fn last_summary(folder: &Path) -> Result<TrainSummary> {
     let path = &folder.join(LINES);
-    let text = regular_file::read_to_string(path, ANY_SIZE).map_err(Error::io(path))?;
+    let bytes = regular_file::read(path, ANY_SIZE).map_err(Error::io(path))?;
+    let text = String::from_utf8_lossy(&bytes);
     let last = text.lines().last().unwrap_or_default();
     serde_json::from_str(last).map_err(|_| {
         Error::corrupt(path, "has no summary at its end: the model was not trained here to its end")

@@ -1,12 +1,13 @@
 //! Owns putting a file in its place so that a reader, or a power cut, sees the old one or the new
 //! one, each whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::util::portable_fs;
+use crate::util::output_file::OutputFile;
+use crate::util::{fail_point, portable_fs};
 
 /// A file that appears under its name only when it is whole; removed if it never does.
 pub(crate) struct AtomicFile<'a> {
@@ -26,13 +27,13 @@ impl<'a> AtomicFile<'a> {
     /// Those of `fill`; what the system refuses.
     pub(crate) fn write(
         &self,
-        fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
+        fill: impl FnOnce(&mut BufWriter<OutputFile>) -> Result<()>,
     ) -> Result<()> {
-        let file = File::create(&self.temporary).map_err(Error::io(self.target))?;
+        let file = OutputFile::create(&self.temporary).map_err(Error::io(self.target))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
         fill(&mut out)?;
         out.flush().map_err(Error::io(self.target))?;
-        portable_fs::sync_file(out.get_ref()).map_err(Error::io(self.target))
+        out.get_ref().sync().map_err(Error::io(self.target))
     }
 
     /// Gives the file its name, in place of whatever has it. [`sync_folder_of`] makes that durable.
@@ -40,7 +41,9 @@ impl<'a> AtomicFile<'a> {
     /// # Errors
     /// What the system refuses.
     pub(crate) fn commit(self) -> Result<()> {
-        fs::rename(&self.temporary, self.target).map_err(Error::io(self.target))
+        fail_point::pass("rename", self.target)
+            .and_then(|()| fs::rename(&self.temporary, self.target))
+            .map_err(Error::io(self.target))
     }
 }
 
@@ -65,7 +68,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write`]; those of `fill`.
 pub(crate) fn replace(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
+    fill: impl FnOnce(&mut BufWriter<OutputFile>) -> Result<()>,
 ) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let file = AtomicFile::new(path, &format!("{name}.partial"));
@@ -80,7 +83,10 @@ pub(crate) fn replace(
 /// What the system refuses.
 pub(crate) fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    portable_fs::sync_folder(folder.unwrap_or(Path::new("."))).map_err(Error::io(path))
+    let folder = folder.unwrap_or(Path::new("."));
+    fail_point::pass("sync-folder", folder)
+        .and_then(|()| portable_fs::sync_folder(folder))
+        .map_err(Error::io(path))
 }
 
 #[cfg(test)]

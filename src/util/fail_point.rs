@@ -21,7 +21,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an output's files go through, see `tokens::commit`.
+/// What the files of an output and of a training go through, see `tokens::commit`,
+/// `util::atomic_file` and `util::output_file`.
 pub(crate) const FILE_OPERATIONS: &[&str] =
     &["create", "write", "sync", "link", "rename", "sync-folder", "remove", "folder"];
 
@@ -39,7 +40,7 @@ enum What {
 }
 
 /// What a fail point does to its operation.
-pub(crate) enum Fate {
+enum Fate {
     Pass,
     Fail(io::Error),
     Die,
@@ -71,7 +72,7 @@ impl FailPoint {
 }
 
 /// Counts a file operation, and says what becomes of it.
-pub(crate) fn file(operation: &str, path: &Path) -> Fate {
+fn file(operation: &str, path: &Path) -> Fate {
     debug_assert!(FILE_OPERATIONS.contains(&operation));
     trace(operation, path);
     match point() {
@@ -83,6 +84,33 @@ pub(crate) fn file(operation: &str, path: &Path) -> Fate {
             }
         }
         _ => Fate::Pass,
+    }
+}
+
+/// Counts a file operation before it is done; where a test says so, the process dies here.
+///
+/// # Errors
+/// The error that a test asked for.
+pub(crate) fn pass(operation: &str, path: &Path) -> io::Result<()> {
+    match file(operation, path) {
+        Fate::Pass => Ok(()),
+        Fate::Fail(error) => Err(error),
+        Fate::Die => std::process::abort(),
+    }
+}
+
+/// The same before `bytes` are written to `file`, half of which are there when the process dies.
+///
+/// # Errors
+/// As [`pass`].
+pub(crate) fn before_write(path: &Path, bytes: &[u8], file: &mut File) -> io::Result<()> {
+    match self::file("write", path) {
+        Fate::Pass => Ok(()),
+        Fate::Fail(error) => Err(error),
+        Fate::Die => {
+            let _ = file.write_all(&bytes[..bytes.len() / 2]);
+            std::process::abort()
+        }
     }
 }
 

@@ -33,6 +33,8 @@ settings! {
     BATCH_SIZE = "batch_size",
     BOS = "bos",
     BUCKETS = "buckets",
+    BUDGET = "budget",
+    CACHE_CROPS = "cache_crops",
     CAPTION_COLUMN = "caption_column",
     CLASS_TOKENS = "class_tokens",
     CODES = "codes",

@@ -13,6 +13,15 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         (_, "json") => return json_case(command),
         ("train", flag) => return train_case(flag),
         ("recipe show", flag) => return recipe_case(flag),
+        ("recipe suggest", "hidden") => {
+            Differs("recipe suggest veiled", "recipe suggest veiled --hidden")
+        }
+        ("recipe suggest", "image-column") => {
+            Refused("recipe suggest list.csv --image-column nobody")
+        }
+        ("recipe suggest", "budget") => Refused("recipe suggest images --budget soon"),
+        ("recipe suggest", "out") => Refused("recipe suggest images --out tiny.toml"),
+        ("recipe suggest", "threads") => Bounded("recipe suggest images --threads 0"),
         ("quickstart", "out") => Refused("quickstart --out tiny.toml"),
         ("quickstart", "seed") => Refused("quickstart --out @ --seed x"),
         ("quickstart", "threads") => Bounded("quickstart --out @ --threads 0"),
@@ -40,6 +49,7 @@ fn json_case(command: &str) -> Option<Case> {
     Some(match command {
         "train" => Differs(TRAIN, "train images --model @ --recipe tiny.toml --json"),
         "recipe list" => Differs("recipe list", "recipe list --json"),
+        "recipe suggest" => Differs("recipe suggest images", "recipe suggest images --json"),
         "recipe show" => Differs("recipe show tiny.toml", "recipe show tiny.toml --json"),
         // The whole tour takes minutes; its events are those of the commands it calls.
         "quickstart" => Refused("quickstart --out @ --json --device tpu"),
@@ -60,6 +70,8 @@ fn train_case(flag: &str) -> Option<Case> {
         "model" => with("train images --model @b --recipe tiny.toml"),
         "recipe" => with("train images --model @ --recipe five.toml"),
         "steps" => with("train images --model @ --recipe tiny.toml --steps 5"),
+        "budget" => Refused("train images --model @ --recipe tiny.toml --budget soon"),
+        "cache-crops" => Refused("train images --model @ --recipe tiny.toml --cache-crops much"),
         "batch-size" => with("train images --model @ --recipe tiny.toml --batch-size 5"),
         "micro-batch" => Refused("train images --model @ --recipe tiny.toml --micro-batch 5"),
         "recompute" => {

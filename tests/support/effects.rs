@@ -38,7 +38,19 @@ pub fn onnx_case(line: &str, flag: &str) -> Option<Case> {
 /// many flags they have at least.
 const GROUPS: [(&str, &[&str], usize); 4] = [
     ("tokenizing", &["tokenize", "plan", "repair", "worker", "finalize"], 70),
-    ("training", &["train", "recipe list", "recipe show", "quickstart", "convert", "inspect"], 45),
+    (
+        "training",
+        &[
+            "train",
+            "recipe list",
+            "recipe show",
+            "recipe suggest",
+            "quickstart",
+            "convert",
+            "inspect",
+        ],
+        51,
+    ),
     ("outputs", &["decode", "export", "reconstruct", "verify", "report", "man", "completions"], 63),
     ("audit", &["audit", "diff"], 24),
 ];
@@ -71,6 +83,8 @@ fn odd_pictures(job: &Job) {
     image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
     picture(7).write_with_encoder(encoder).unwrap();
     picture(10).save(job.path("images/.hidden.png")).unwrap();
+    std::fs::create_dir(job.path("veiled")).unwrap();
+    picture(10).save(job.path("veiled/.hidden.png")).unwrap();
 }
 
 /// Images, models and outputs with what each flag is about.

@@ -60,12 +60,13 @@ impl ProgressPrinter<'_> {
     pub(super) fn training(&mut self, event: &Event<'_>) {
         match event {
             Event::Estimate { .. } => self.estimate(event),
-            Event::Step { report, steps, .. } => {
+            Event::Step { report, steps, waited, .. } => {
                 if self.turn_to("train", "steps", *steps) {
                     self.begin_at(report.step as u64);
                 }
                 let message = format!("loss {:.4}, PSNR {:.2} dB", report.loss, report.psnr);
-                self.set(report.step, message, json!({"report": report}));
+                let waited = waited.as_secs_f64();
+                self.set(report.step, message, json!({"report": report, "waited_seconds": waited}));
             }
             Event::Usage { step, usage, perplexity } => {
                 let fields = json!({"step": step, "usage": usage, "perplexity": perplexity});
@@ -147,7 +148,8 @@ impl ProgressPrinter<'_> {
             text::path(model.join("training.html")),
         );
         let fields = json!({"model": text::lossy(model), "summary": summary,
-                            "unreadable": summary.unreadable});
+                            "unreadable": summary.unreadable,
+                            "waited_share": summary.waited_share});
         self.say("trained", &(text + &left_out(summary)), fields);
         if found.usage < recipe.train.watch.dead_usage {
             let text = format!(

@@ -1,7 +1,7 @@
 //! Owns the pixels that training sees: files under the inputs, prepared as tokenizing prepares
 //! them, and varied where the recipe asks for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
@@ -15,8 +15,10 @@ use crate::data::views::mirror;
 use crate::data::{Skipped, SourceImage, Take, subsample};
 use crate::error::{Error, Reject, Result};
 use crate::train::input::augment;
+use crate::train::input::crop_cache::CropCache;
 use crate::train::input::train_data::{Stamp, TrainData};
 use crate::train::settings::augment::{AugmentSettings, CropSettings};
+use crate::util::numbers::{self, counted};
 
 /// Images a training draws from at most: more are sampled evenly, so that the list stays small
 /// whatever the data set's size.
@@ -34,6 +36,8 @@ pub struct Images {
     seed: u64,
     /// One slot an image where all fit, none otherwise; a failure is kept as well.
     cache: Vec<OnceLock<Result<Box<[u8]>, Reject>>>,
+    /// Where they don't fit, and a place on the disk is given.
+    crops: Option<CropCache>,
     /// sha256 of the content of each image, once it was read.
     digests: Vec<OnceLock<[u8; 32]>>,
 }
@@ -66,7 +70,8 @@ impl Images {
         let augment = AugmentSettings::default();
         let digests = (0..found.len()).map(|_| OnceLock::new()).collect();
         let (skipped, library) = (stream.skipped(), Library::default());
-        Ok(Images { found, library, skipped, preparation, augment, seed: 0, cache, digests })
+        let crops = None;
+        Ok(Images { found, library, skipped, preparation, augment, seed: 0, cache, crops, digests })
     }
 
     /// What was passed over when they were listed.
@@ -77,6 +82,32 @@ impl Images {
     /// The same images, varied from epoch to epoch by draws under `seed`.
     pub fn augmented(self, augment: AugmentSettings, seed: u64) -> Images {
         Images { augment, seed, ..self }
+    }
+
+    /// Keeps pixels that don't fit into memory in a file of at most `bytes_max` in `folder`, and says
+    /// in words what that does for these images.
+    ///
+    /// # Errors
+    /// Where there can be no such file.
+    pub(crate) fn cached_in(&mut self, folder: &Path, bytes_max: u64) -> Result<String> {
+        let without = |why: &str| Ok(format!("no crops are kept on the disk: {why}"));
+        if !self.cache.is_empty() && self.augment.crop.is_none() {
+            return without("all of them fit into memory");
+        }
+        if self.augment.crop.is_some() {
+            return without("the recipe cuts each image anew in every epoch (train.augment.crop)");
+        }
+        let side = self.preparation.size.unwrap_or(0) as usize;
+        let each = side * side * self.preparation.channels;
+        let cache = CropCache::create(folder, bytes_max, each, self.found.len())?;
+        let (places, all) = (cache.places(), self.found.len());
+        self.crops = Some(cache);
+        Ok(format!(
+            "the crops of {} of {} are kept on the disk, {} at most",
+            numbers::count(places),
+            counted(all, "image"),
+            numbers::bytes(places as u64 * each as u64)
+        ))
     }
 
     fn load(&self, index: usize) -> Result<Box<[u8]>, Reject> {
@@ -119,6 +150,12 @@ impl TrainData for Images {
         Ok(pixels)
     }
 
+    fn kept_bytes(&self) -> u64 {
+        let kept = !self.cache.is_empty() && self.augment.crop.is_none();
+        let side = u64::from(self.preparation.size.unwrap_or(0));
+        if kept { side * side * self.preparation.channels as u64 } else { 0 }
+    }
+
     fn stamp(&self, index: usize) -> Option<Stamp> {
         let SourceImage { uri, bytes, .. } = &self.found[index];
         Some(Stamp { bytes: *bytes, modified: file::modified(uri) })
@@ -139,7 +176,16 @@ impl TrainData for Images {
                 .as_ref()
                 .map(|p| p.to_vec())
                 .map_err(Clone::clone),
-            None => self.load(index).map(|pixels| pixels.into_vec()),
+            None => {
+                if let Some(pixels) = self.crops.as_ref().and_then(|crops| crops.get(index)) {
+                    return Ok(pixels);
+                }
+                let pixels = self.load(index)?.into_vec();
+                if let Some(crops) = &self.crops {
+                    crops.put(index, &pixels);
+                }
+                Ok(pixels)
+            }
         }
     }
 }

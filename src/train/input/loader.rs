@@ -175,6 +175,15 @@ impl<'a> Loader<'a> {
         Ok((squares / n as f64 - mean * mean).max(1e-6))
     }
 
+    /// Bytes of the images of `steps` that will be in memory: those read ahead, and those that are
+    /// kept once they were read.
+    pub(crate) fn memory_bytes(&self, steps: usize) -> u64 {
+        let batches = (AHEAD + 2).min(steps.max(1)) * self.batch_size;
+        let read = self.split.train.len().min(steps.saturating_mul(self.batch_size));
+        let read = read + self.split.held_out.len();
+        (batches * self.image_bytes) as u64 + read as u64 * self.data.kept_bytes()
+    }
+
     fn sized(&self, pixels: Result<Vec<u8>, Reject>) -> Result<Vec<u8>, Reject> {
         let pixels = pixels?;
         if pixels.len() != self.image_bytes {

@@ -60,7 +60,8 @@ impl Manifest {
         if !path.exists() {
             return Ok(None);
         }
-        let text = regular_file::read_to_string(path, ANY_SIZE).map_err(Error::io(path))?;
+        let bytes = regular_file::read(path, ANY_SIZE).map_err(Error::io(path))?;
+        let text = String::from_utf8_lossy(&bytes);
         let entries = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         let entries = entries.map_err(|e| Error::corrupt(path, format!("no list of images: {e}")));
         Ok(Some(Manifest { entries: entries? }))

@@ -2,6 +2,7 @@
 //! not know: what is learned.
 
 pub(crate) mod augment;
+pub(crate) mod crop_cache;
 pub(crate) mod images;
 pub(crate) mod loader;
 pub(crate) mod manifest;

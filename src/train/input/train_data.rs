@@ -34,6 +34,11 @@ pub trait TrainData: Send + Sync {
         self.example(index, 0)
     }
 
+    /// Bytes that are kept in memory of each image once it was read.
+    fn kept_bytes(&self) -> u64 {
+        0
+    }
+
     /// An image's size and time of writing; None where images can't change.
     fn stamp(&self, index: usize) -> Option<Stamp> {
         let _ = index;

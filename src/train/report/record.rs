@@ -10,8 +10,7 @@
 //! A checkpoint knows how long the first two were; a resumed run cuts what lies after, and makes
 //! it again. Nothing goes into them but what the run computes, wall times of events apart.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -24,8 +23,9 @@ use crate::error::{Error, Result};
 use crate::metrics::{CodeCounts, LevelUse};
 use crate::train::trainer::state::Lengths;
 use crate::train::trainer::step_report::StepReport;
+use crate::util::output_file::OutputFile;
 use crate::util::regular_file::ANY_SIZE;
-use crate::util::{atomic_file, portable_fs, regular_file};
+use crate::util::{atomic_file, fail_point, regular_file, text};
 
 /// The file of lines in a model folder.
 pub(crate) const LINES: &str = "training.jsonl";
@@ -38,7 +38,7 @@ const EVENT_FILE: &str = "events.out.tfevents.vqtok";
 /// The record of one training, open for more.
 pub(crate) struct Record {
     folder: PathBuf,
-    lines: File,
+    lines: OutputFile,
     line_bytes: u64,
     events: EventFile,
 }
@@ -47,19 +47,27 @@ impl Record {
     /// Opens or creates the record in `folder` and cuts what lies after `keep`.
     pub(crate) fn open(folder: &Path, keep: Lengths) -> Result<Record> {
         let path = folder.join(LINES);
-        let opened = || -> std::io::Result<(File, u64)> {
-            let mut file =
-                OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-            let bytes = file.metadata()?.len().min(keep.lines);
-            file.set_len(bytes)?;
-            file.seek(SeekFrom::Start(bytes))?;
-            Ok((file, bytes))
-        };
-        let (lines, line_bytes) = opened().map_err(Error::io(&path))?;
+        let (lines, line_bytes) =
+            OutputFile::append(&path, keep.lines, whole_lines).map_err(Error::io(&path))?;
         let events = folder.join(EVENTS);
-        std::fs::create_dir_all(&events).map_err(Error::io(&events))?;
+        create_folder(&events)?;
         let events = EventFile::open(&events.join(EVENT_FILE), keep.events)?;
         Ok(Record { folder: folder.to_path_buf(), lines, line_bytes, events })
+    }
+
+    /// What is missing of the `keep` that it was opened with, in words; None where it is all there.
+    pub(crate) fn lost(&self, keep: Lengths) -> Option<String> {
+        let now = self.lengths();
+        let files = [(LINES, now.lines < keep.lines), (EVENTS, now.events < keep.events)];
+        let lost: Vec<_> = files.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name).collect();
+        (!lost.is_empty()).then(|| {
+            format!(
+                "{}: a part of the training's record is gone ({}); the training goes on, and so \
+                 does what is left of it",
+                text::path(&self.folder),
+                lost.join(", ")
+            )
+        })
     }
 
     /// Its lengths now.
@@ -84,7 +92,7 @@ impl Record {
         let name = format!("{SAMPLES}/step-{step:06}.png");
         let path = self.folder.join(&name);
         let folder = self.folder.join(SAMPLES);
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        create_folder(&folder)?;
         let bytes = png(picture)?;
         atomic_file::write(&path, &bytes)?;
         let (width, height) = picture.dimensions();
@@ -105,14 +113,15 @@ impl Record {
 
     /// All of it is on the disk.
     pub(crate) fn sync(&self) -> Result<()> {
-        portable_fs::sync_file(&self.lines).map_err(Error::io(self.folder.join(LINES)))?;
+        self.lines.sync().map_err(Error::io(self.folder.join(LINES)))?;
         self.events.sync()
     }
 
     /// The lines so far, those that are JSON.
     pub(crate) fn read_lines(&self) -> Result<Vec<Value>> {
         let path = self.folder.join(LINES);
-        let text = regular_file::read_to_string(&path, ANY_SIZE).map_err(Error::io(&path))?;
+        let bytes = regular_file::read(&path, ANY_SIZE).map_err(Error::io(&path))?;
+        let text = String::from_utf8_lossy(&bytes);
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
@@ -136,6 +145,19 @@ impl Record {
         self.line_bytes += text.len() as u64;
         Ok(value)
     }
+}
+
+/// Bytes of the whole lines of a file.
+fn whole_lines(path: &Path) -> std::io::Result<u64> {
+    let bytes = regular_file::read(path, ANY_SIZE)?;
+    Ok(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last as u64 + 1))
+}
+
+/// A folder of the record's.
+fn create_folder(folder: &Path) -> Result<()> {
+    fail_point::pass("folder", folder)
+        .and_then(|()| std::fs::create_dir_all(folder))
+        .map_err(Error::io(folder))
 }
 
 /// Whether `name` is one that a record has in a model folder besides its lines.

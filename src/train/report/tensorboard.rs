@@ -9,15 +9,15 @@
 //! no step stands twice. The records that come again are as long as those that were cut (they
 //! differ in nothing but their wall time), so a TensorBoard that was reading goes on as well.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::util::portable_fs;
+use crate::util::output_file::OutputFile;
 
 /// What TensorBoard looks for at the head of a file.
 const VERSION: &str = "brain.Event:2";
@@ -160,22 +160,15 @@ impl Value {
 /// The file of one training.
 pub(crate) struct EventFile {
     path: PathBuf,
-    file: File,
+    file: OutputFile,
     bytes: u64,
 }
 
 impl EventFile {
     /// Opens or creates the file and cuts what lies after `keep` bytes.
     pub(crate) fn open(path: &Path, keep: u64) -> Result<EventFile> {
-        let opened = || -> std::io::Result<(File, u64)> {
-            let mut file =
-                OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-            let bytes = file.metadata()?.len().min(keep);
-            file.set_len(bytes)?;
-            file.seek(SeekFrom::Start(bytes))?;
-            Ok((file, bytes))
-        };
-        let (file, bytes) = opened().map_err(Error::io(path))?;
+        let (file, bytes) =
+            OutputFile::append(path, keep, whole_records).map_err(Error::io(path))?;
         let mut events = EventFile { path: path.to_path_buf(), file, bytes };
         if bytes == 0 {
             events.write(0, What::FileVersion(VERSION.into()))?;
@@ -198,7 +191,7 @@ impl EventFile {
 
     /// Everything that was added is on the disk.
     pub(crate) fn sync(&self) -> Result<()> {
-        portable_fs::sync_file(&self.file).map_err(Error::io(&self.path))
+        self.file.sync().map_err(Error::io(&self.path))
     }
 
     fn write(&mut self, step: i64, what: What) -> Result<()> {
@@ -210,6 +203,28 @@ impl EventFile {
         self.bytes += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Bytes of the whole records at the head of a file: behind half a one, nothing would be read.
+fn whole_records(path: &Path) -> io::Result<u64> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let (mut file, mut whole) = (BufReader::new(file), 0);
+    let mut head = [0; 12];
+    while whole + 16 <= bytes {
+        file.read_exact(&mut head)?;
+        let (length, crc) = head.split_at(8);
+        if crc != masked_crc(length).to_le_bytes() {
+            break;
+        }
+        let message = length.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
+        match whole.checked_add(16).and_then(|at| at.checked_add(message)) {
+            Some(end) if end <= bytes => whole = end,
+            _ => break,
+        }
+        file.seek_relative(message as i64 + 4)?;
+    }
+    Ok(whole)
 }
 
 /// A message as a record.

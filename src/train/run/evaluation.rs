@@ -84,6 +84,7 @@ pub(super) fn summary(
         rollbacks: trainer.rollbacks(),
         revived_codes: trainer.revived(),
         unreadable: loader.unreadable.count(),
+        waited_share: None,
         held_out,
         evaluation,
     }

@@ -6,26 +6,35 @@ use std::time::{Duration, Instant};
 use candle_core::{Tensor, Var};
 
 use crate::error::Result;
+use crate::kernels::pooled_bytes;
 use crate::model::config::{ModelConfig, QuantizerRule};
 use crate::train::losses::discriminator::at_image;
 use crate::train::network::checkpointing::{Sums, Tape, graph_bytes};
 use crate::train::quantizer::nearest::nearest;
 use crate::train::settings::codebook::{CodebookMethod, CodebookStart, KMEANS_BATCHES};
+use crate::train::trainer::timing::Timing;
 use crate::train::trainer::trainer::Trainer;
+use crate::util::resident_memory::resident_bytes;
 
 /// What is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cost {
     /// Those that are left.
     pub steps: usize,
     /// Until the end of the training.
     pub remaining: Duration,
-    /// Most memory that a step needs, in bytes, without the images read ahead.
+    /// Most memory that the process will take, in bytes, without the images read ahead.
     pub memory_bytes: u64,
+    /// What the parts take.
+    pub(crate) timing: Timing,
 }
 
 /// What a graph's backward pass needs on top of the graph: the gradients on their way.
 const GRADIENTS_IN_FLIGHT: f64 = 0.25;
+
+/// What a process grows by beside its training: code and tables that come into use after its first
+/// step. Measured, see `benches/results/2026-11-train.md`.
+const GROWTH: u64 = 9 << 20;
 
 /// Time and bytes of a rehearsal.
 struct Rehearsed {
@@ -46,36 +55,61 @@ impl Trainer {
     /// # Errors
     /// What the rehearsed step fails of: images that the network can't take.
     pub fn cost(&mut self, model: &ModelConfig, trained: usize, held_out: usize) -> Result<Cost> {
-        let images = rayon::current_num_threads().min(self.settings.images_at_once());
+        let images = self.rehearsed(model);
+        let (resident, pooled) = (resident_bytes().unwrap_or(0), pooled_bytes());
         let found = self.rehearse(images)?;
         let s = &self.settings;
-        let judged = if held_out == 0 { trained } else { held_out }.min(s.evaluation_images_max);
-        let probed = trained.min(s.watch.images) + held_out.min(s.watch.images);
+        let step = found.bytes * s.images_at_once() as f64;
+        let kernels = pooled_bytes() - pooled;
+        let memory = resident + GROWTH + kernels + self.to_be_held(step as u64);
+        let timing = self.timing(model, &found, images, (trained, held_out))?;
+        let done = self.progress.step;
+        Ok(Cost {
+            steps: s.steps - done,
+            remaining: timing.remaining(s, done, self.codes.usage.started()),
+            memory_bytes: memory,
+            timing,
+        })
+    }
+
+    /// Images of a rehearsal: enough that each thread gets the tiles that kernels work on together.
+    fn rehearsed(&self, model: &ModelConfig) -> usize {
+        const TILES: usize = 64;
+        const TILE: usize = 4;
+        let [factor, _] = model.factor();
+        let tiles = (self.pixels.side / factor).div_ceil(TILE).pow(2);
+        let each = TILES.div_ceil(tiles.max(1));
+        (each * rayon::current_num_threads()).min(self.settings.images_at_once())
+    }
+
+    /// What the parts of the training take where the rehearsal of `images` took what was `found`.
+    fn timing(
+        &self,
+        model: &ModelConfig,
+        found: &Rehearsed,
+        images: usize,
+        (trained, held_out): (usize, usize),
+    ) -> Result<Timing> {
+        let s = &self.settings;
         let [factor, _] = model.factor();
         let image_rows = (self.pixels.side / factor).pow(2);
         let search = self.search(model)?;
-        let (all, step) = (s.steps - self.progress.step, s.batch_size as f64);
-        let start = self.adversary.as_ref().map_or(s.steps, |a| a.start()).max(self.progress.step);
-        let with = s.steps.saturating_sub(start);
-        let an_image = found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64);
-        let a_step =
-            found.plain.mul_f64(step / images as f64) + search.mul_f64(step * image_rows as f64);
-        let evaluations = all / s.watch.every(s.steps);
-        let mut remaining = a_step.mul_f64(all as f64)
-            + found.adversarial.mul_f64(step / images as f64 * with as f64)
-            + an_image.mul_f64((judged + evaluations * probed) as f64);
-        if !self.codes.usage.started() {
-            let wanted = self.codes.count * s.codebook.kmeans_rows_per_code;
-            let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;
-            remaining += found.forward.mul_f64(rows / (2 * images * image_rows) as f64);
-            if s.codebook.start == CodebookStart::Kmeans
-                && s.codebook.method != CodebookMethod::Simvq
-            {
-                remaining += search.mul_f64(rows * (s.codebook.kmeans_steps + 1) as f64);
-            }
+        let share = s.batch_size as f64 / images as f64;
+        let wanted = self.codes.count * s.codebook.kmeans_rows_per_code;
+        let rows = wanted.min(KMEANS_BATCHES * s.batch_size * image_rows) as f64;
+        let mut start = found.forward.mul_f64(rows / (2 * images * image_rows) as f64);
+        if s.codebook.start == CodebookStart::Kmeans && s.codebook.method != CodebookMethod::Simvq {
+            start += search.mul_f64(rows * (s.codebook.kmeans_steps + 1) as f64);
         }
-        let memory = found.bytes * s.images_at_once() as f64 + self.held_bytes() as f64;
-        Ok(Cost { steps: all, remaining, memory_bytes: memory as u64 })
+        Ok(Timing {
+            step: found.plain.mul_f64(share),
+            search: search.mul_f64((s.batch_size * image_rows) as f64),
+            adversarial: found.adversarial.mul_f64(share),
+            start,
+            image: found.forward.div_f64(images as f64) + search.mul_f64(image_rows as f64),
+            judged: if held_out == 0 { trained } else { held_out }.min(s.evaluation_images_max),
+            probed: trained.min(s.watch.images) + held_out.min(s.watch.images),
+        })
     }
 
     /// Time of the search for the codes of one latent, of all levels together; none where there is
@@ -93,18 +127,19 @@ impl Trainer {
         Ok(begun.elapsed().mul_f64(self.codes.depth as f64 / rows as f64))
     }
 
-    /// Weights, moments, averages and gradients, a snapshot to roll back to, and a checkpoint on
+    /// What comes on top of what the trainer holds now: moments, a snapshot to roll back to, and the
+    /// larger of a step, whose graph has `graph` bytes, with its gradients, and of a checkpoint on
     /// its way to the disk.
-    fn held_bytes(&self) -> u64 {
+    fn to_be_held(&self, graph: u64) -> u64 {
         let own = 4 * self.parameters.count() as u64;
         let averages = if self.average.is_some() { own } else { 0 };
         let theirs = 4 * self.adversary.as_ref().map_or(0, |a| a.parameter_count()) as u64;
         let codes = self.codes.depth * self.codes.count;
         let codes = 4 * (2 * codes * self.codes.dim + 3 * codes) as u64;
         let state = 3 * own + averages + 3 * theirs + codes;
-        let snapshots = u64::from(self.adversary.is_some());
-        let checkpoint = state * (1 + snapshots);
-        state * (1 + snapshots) + (own + theirs) + checkpoint
+        let moments = if self.optimizer.updates == 0 { 2 * (own + theirs) } else { 0 };
+        let snapshot = if self.adversary.is_some() { state } else { 0 };
+        moments + snapshot + (graph + own + theirs).max(state + snapshot)
     }
 
     fn rehearse(&mut self, images: usize) -> Result<Rehearsed> {

@@ -8,7 +8,7 @@
 //! | `codes` | start, learning and revival of the codes |
 //! | `monitor`, `probe` | what a training notices about itself; the images that it is noticed on |
 //! | `skips` | steps that are not finite |
-//! | `cost` | time and memory beforehand |
+//! | `cost`, `timing` | time and memory beforehand |
 //! | `state` | the checkpoint |
 
 mod codes;
@@ -19,6 +19,7 @@ pub(crate) mod skips;
 pub(crate) mod state;
 pub(crate) mod step;
 pub(crate) mod step_report;
+pub(crate) mod timing;
 #[allow(clippy::module_inception, reason = "the room is named by what is in its main file")]
 mod trainer;
 

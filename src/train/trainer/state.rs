@@ -2,10 +2,11 @@
 //! same bits as an uninterrupted one. Must not know: how a step works.
 //!
 //! A safetensors file whose metadata holds the counters and the sha256 of all tensors; written
-//! beside the old one, flushed, and renamed over it.
+//! in whole or not at all, see `checkpoints`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -18,7 +19,6 @@ use crate::train::losses::adversarial::AdversaryCounters;
 use crate::train::network::parameters::Named;
 use crate::train::quantizer::revival::RevivalSchedule;
 use crate::train::trainer::monitor::MonitorState;
-use crate::util::atomic_file;
 use crate::util::float_bits::Bits;
 use crate::util::hex::hex;
 
@@ -148,12 +148,12 @@ struct Envelope {
 const ENTRY: &str = "vqtok";
 
 impl State {
-    /// Writes the file as [`atomic_file::write`] does, tensor by tensor: a network's state is large,
-    /// and no second copy of it is made. Equal states give equal bytes.
+    /// Writes it tensor by tensor: a network's state is large, and no second copy of it is made.
+    /// Equal states give equal bytes. `path` is for messages.
     ///
     /// # Errors
-    /// Where the file can't be written; what was there is still there.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// What `out` refuses.
+    pub(crate) fn write(&self, out: &mut impl Write, path: &Path) -> Result<()> {
         let mut tensors: BTreeMap<&str, Flat> = BTreeMap::new();
         for (name, values) in &self.floats {
             tensors.insert(name, Flat::of(values, Dtype::F32, |v| v.to_le_bytes()));
@@ -168,31 +168,28 @@ impl State {
         let sha256 = digest(&counters, tensors.iter().map(|(n, t)| (*n, &*t.bytes)));
         let envelope =
             serde_json::to_string(&Envelope { counters, sha256 }).map_err(|e| failed(&e))?;
-        atomic_file::replace(path, |out| {
-            write(&tensors, (ENTRY, &envelope), out, |e| Error::io(path)(e))
-        })
+        write(&tensors, (ENTRY, &envelope), out, |e| Error::io(path)(e))
     }
 
-    /// Reads what [`State::save`] wrote, checking the digest. `path` is for messages.
-    pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<State> {
-        let broken = |reason: String| {
-            let advice = "remove the model folder and train again";
-            Error::corrupt(path, format!("not a usable training checkpoint ({reason}); {advice}"))
-        };
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(e.to_string()))?;
+    /// Reads what [`State::write`] wrote, checking the digest.
+    ///
+    /// # Errors
+    /// Why the bytes are no such file, in words.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<State, String> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let entry = metadata.metadata().as_ref().and_then(|m| m.get(ENTRY));
-        let entry = entry.ok_or_else(|| broken("not written by vqtok".into()))?;
-        let envelope: Envelope = serde_json::from_str(entry).map_err(|e| broken(e.to_string()))?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(|e| broken(e.to_string()))?;
+        let entry = entry.ok_or("not written by vqtok")?;
+        let envelope: Envelope = serde_json::from_str(entry).map_err(|e| e.to_string())?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let mut views: BTreeMap<String, _> = tensors.tensors().into_iter().collect();
         let sha256 = digest(&envelope.counters, views.iter().map(|(n, t)| (n.as_str(), t.data())));
         if sha256 != envelope.sha256 {
-            return Err(broken("its sha256 differs: the file is damaged".into()));
+            return Err("its sha256 differs: the file is damaged".into());
         }
         let counters: Counters =
-            serde_json::from_str(&envelope.counters).map_err(|e| broken(e.to_string()))?;
+            serde_json::from_str(&envelope.counters).map_err(|e| e.to_string())?;
         if counters.format != FORMAT {
-            return Err(broken(format!("format {}, this program has {FORMAT}", counters.format)));
+            return Err(format!("format {}, this program has {FORMAT}", counters.format));
         }
         let (mut floats, mut integers) = (Named::new(), BTreeMap::new());
         while let Some((name, view)) = views.pop_first() {
@@ -243,4 +240,4 @@ pub(crate) fn through_text(value: &serde_json::Value) -> serde_json::Value {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

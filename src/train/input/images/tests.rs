@@ -149,3 +149,30 @@ fn the_whole_image_as_crop_is_the_stretched_image_of_each_rule() {
         assert_eq!(images.example(3, 0).unwrap(), images.plain(3).unwrap(), "{rule}");
     }
 }
+
+#[test]
+fn crops_that_are_kept_on_the_disk_are_those_that_were_decoded() {
+    let root = tempfile::tempdir().unwrap();
+    let inputs = folders(root.path());
+    let flip = AugmentSettings { flip: 0.5, crop: None };
+    let plain = images(&inputs, flip, 5);
+    let mut kept = images(&inputs, flip, 5);
+    let told = kept.cached_in(root.path(), 1 << 30).unwrap();
+    assert!(told.contains("fit into memory"), "{told}");
+    // As where they don't fit; there is a place for all but ten.
+    kept.cache = Vec::new();
+    let told = kept.cached_in(root.path(), 16 * 16 * 3 * 30).unwrap();
+    assert!(told.contains("30 of 40 images"), "{told}");
+    for epoch in [0, 0, 1] {
+        assert_eq!(views(&kept, epoch), views(&plain, epoch));
+    }
+    // Decoded once: the files themselves aren't asked again.
+    inputs.iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+    let still: Vec<_> = (0..40).filter(|index| kept.plain(*index).is_ok()).collect();
+    assert_eq!(still, (0..30).collect::<Vec<_>>());
+    let digests = |of: &Images| (0..40).map(|i| of.read_digest(i)).collect::<Vec<_>>();
+    assert_eq!(digests(&kept), digests(&plain));
+    let mut cut = plain;
+    cut.augment.crop = Some(CROP);
+    assert!(cut.cached_in(root.path(), 1 << 30).unwrap().contains("train.augment.crop"));
+}
