@@ -50,6 +50,7 @@ settings! {
     HIDDEN = "hidden",
     HTML = "html",
     IMAGE_COLUMN = "image_column",
+    INCEPTION = "inception",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
     INIT_WEIGHTS = "init_weights",
@@ -61,6 +62,7 @@ settings! {
     LABEL_MAP = "label_map",
     LAYOUT = "layout",
     LEVELS = "levels",
+    LPIPS = "lpips",
     MEAN = "mean",
     MICRO_BATCH = "micro_batch",
     MODEL = "model",
@@ -105,6 +107,7 @@ settings! {
     VIEWS = "views",
     VOCAB_OFFSET = "vocab_offset",
     WEIGHTS = "weights",
+    WORST = "worst",
 }
 
 impl fmt::Display for Setting {
