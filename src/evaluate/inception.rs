@@ -352,3 +352,75 @@ fn resized(picture: &RgbImage, side: usize) -> Map {
     }
     map
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::peers::{generated, picture, pictures};
+
+    /// Every weight by its name.
+    fn weights() -> BTreeMap<String, Tensor> {
+        let mut all = BTreeMap::new();
+        let mut put = |name: &str, shape: &[usize]| {
+            all.insert(name.to_string(), generated(name, shape));
+        };
+        for (name, shape) in SHAPES.lines().filter_map(|line| line.split_once(' ')) {
+            let shape: Vec<usize> = shape.split(' ').map(|side| side.parse().unwrap()).collect();
+            put(&format!("{name}.conv.weight"), &shape);
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                put(&format!("{name}.bn.{part}"), &shape[..1]);
+            }
+        }
+        all
+    }
+
+    /// Of every convolution, as pytorch-fid has them.
+    const SHAPES: &str = include_str!("inception/shapes.txt");
+
+    #[test]
+    fn features_are_those_of_pytorch_fid() {
+        let weights = weights();
+        let inception = Inception::new(Path::new("w"), &weights).unwrap();
+        let [_, noisy] = pictures(75, 75);
+        let found = inception.of(resized(&picture(&noisy, 75, 75), 75)).unwrap();
+        // `benches/peers/evaluate_torch.py golden` prints them.
+        let golden = [0.0, 0.058_661_399_012_127_496, 0.0, 0.0];
+        for (at, golden) in golden.into_iter().enumerate() {
+            assert!((f64::from(found[at]) - golden).abs() < 1e-6, "{at}: {}", found[at]);
+        }
+        let wide: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
+        let (sum, norm) = (126.096_104_073_088_29, 5.514_954_258_416_88);
+        let found = wide.iter().sum::<f64>();
+        assert!((found - sum).abs() < 1e-5 * sum, "{found}");
+        let found = wide.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!((found - norm).abs() < 1e-5 * norm, "{found}");
+        // A map that is too small for the windows.
+        assert_eq!(inception.of(resized(&picture(&noisy, 75, 75), 70)), None);
+    }
+
+    #[test]
+    fn pictures_are_resized_as_pytorch_does() {
+        let [_, noisy] = pictures(40, 24);
+        let map = resized(&picture(&noisy, 40, 24), SIDE);
+        let at = |c: usize, y: usize, x: usize| f64::from(map.data[(y * SIDE + x) * 3 + c]);
+        let golden = [
+            ((0, 0, 0), -0.882_352_948_188_781_7),
+            ((1, 150, 77), -0.511_358_559_131_622_3),
+            ((2, 298, 298), -0.043_137_252_330_780_03),
+            ((0, 3, 290), -0.450_901_389_122_009_3),
+        ];
+        for ((c, y, x), golden) in golden {
+            assert!((at(c, y, x) - golden).abs() < 2e-7, "{c} {y} {x}: {}", at(c, y, x));
+        }
+        let sum: f64 = map.data.iter().map(|&x| f64::from(x)).sum();
+        assert!((sum + 113_173.332_178_592_68).abs() < 1e-2, "{sum}");
+    }
+
+    #[test]
+    fn weights_that_are_missing_are_named() {
+        let mut weights = weights();
+        weights.remove("Mixed_6d.branch7x7dbl_4.bn.running_var");
+        let said = Inception::new(Path::new("w"), &weights).err().unwrap().to_string();
+        assert!(said.contains("`Mixed_6d.branch7x7dbl_4.bn.running_var` is missing"), "{said}");
+    }
+}

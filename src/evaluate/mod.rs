@@ -13,6 +13,8 @@ mod frechet;
 pub(crate) mod inception;
 mod network;
 pub(crate) mod page;
+#[cfg(test)]
+pub(crate) mod peers;
 pub(crate) mod perceptual;
 pub(crate) mod rows;
 mod symmetric;

@@ -136,3 +136,78 @@ fn difference(a: &Map, b: &Map, head: &[f32]) -> f64 {
     let sum: f64 = a.pixels().zip(b.pixels()).map(pixel).sum();
     sum / (a.height * a.width) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::peers::{generated, picture, pictures};
+    use crate::train::losses::lpips::{Lpips, Normalisation};
+    use candle_core::Device;
+
+    /// Every weight of a network by its name.
+    fn weights(layers: [Layers; 5]) -> BTreeMap<String, Tensor> {
+        let mut all = BTreeMap::new();
+        let mut put = |name: String, shape: &[usize]| {
+            all.insert(name.clone(), generated(&name, shape));
+        };
+        let mut inputs = 3;
+        for (at, (_, convs)) in layers.into_iter().enumerate() {
+            for &(n, outputs, Geometry { window: [rows, columns], .. }) in convs {
+                put(format!("features.{n}.weight"), &[outputs, inputs, rows, columns]);
+                put(format!("features.{n}.bias"), &[outputs]);
+                inputs = outputs;
+            }
+            put(format!("lin{at}.model.1.weight"), &[1, inputs, 1, 1]);
+        }
+        all
+    }
+
+    #[test]
+    fn distances_are_those_of_the_package() {
+        // `benches/peers/evaluate_torch.py golden` prints them.
+        for (layers, network, (height, width), golden) in [
+            (ALEX, "alex", (64, 72), 0.014_444_211_441_672_579),
+            (VGG, "vgg", (32, 40), 0.022_485_947_658_502_783),
+        ] {
+            let weights = weights(layers);
+            let lpips = Perceptual::new(Path::new("w"), &weights, String::new()).unwrap();
+            assert_eq!(lpips.network, network);
+            let [a, b] = pictures(height, width).map(|planes| picture(&planes, height, width));
+            let found = lpips.distance(&a, &b).unwrap();
+            assert!((found - golden).abs() < 1e-6 * golden + 1e-8, "{network}: {found} {golden}");
+            assert_eq!(lpips.distance(&a, &a), Some(0.0));
+            let speck = RgbImage::new(15, 15);
+            assert_eq!(lpips.distance(&speck, &speck), None, "{network}");
+        }
+    }
+
+    #[test]
+    fn the_loss_of_trainings_is_the_same_distance() {
+        let weights = weights(VGG);
+        let lpips = Perceptual::new(Path::new("w"), &weights, String::new()).unwrap();
+        let loss = Lpips::new(&weights).unwrap();
+        let planes = pictures(32, 32);
+        let tensor = |planes: &Vec<f32>| {
+            let values: Vec<f32> = planes.iter().map(|value| value / 127.5 - 1.0).collect();
+            Tensor::from_vec(values, (1, 3, 32, 32), &Device::Cpu).unwrap()
+        };
+        let (a, b) = (tensor(&planes[0]), tensor(&planes[1]));
+        let theirs = loss.distance(&a, &b, Normalisation::Outside).unwrap();
+        let theirs = f64::from(theirs.to_vec1::<f32>().unwrap()[0]);
+        let [a, b] = planes.map(|planes| picture(&planes, 32, 32));
+        let ours = lpips.distance(&a, &b).unwrap();
+        assert!((ours - theirs).abs() < 1e-6 * theirs + 1e-8, "{ours} {theirs}");
+    }
+
+    #[test]
+    fn weights_that_are_missing_or_misshapen_are_named() {
+        let mut weights = weights(ALEX);
+        let said = |weights: &BTreeMap<String, Tensor>| {
+            Perceptual::new(Path::new("w"), weights, String::new()).err().unwrap().to_string()
+        };
+        let head = weights.remove("lin3.model.1.weight").unwrap();
+        assert!(said(&weights).contains("`lin3.model.1.weight` is missing"), "{}", said(&weights));
+        weights.insert("lin3.model.1.weight".into(), head.reshape((256, 1, 1, 1)).unwrap());
+        assert!(said(&weights).contains("has shape [256, 1, 1, 1]"), "{}", said(&weights));
+    }
+}

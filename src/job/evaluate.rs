@@ -2,7 +2,7 @@
 //! part, so that a run that was stopped goes on where it was. Must not know: how pictures are compared,
 //! how results are shown.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -13,7 +13,6 @@ use super::events::{Event, Observer};
 use super::inputs::Inputs;
 use super::pairs::{Made, reconstruct};
 use super::places;
-use super::plan::Labels;
 use super::reconstruct::refuse_tokens;
 use super::tokenizer::Tokenizer;
 use crate::data::SourceImage;
@@ -135,7 +134,11 @@ impl Evaluate {
             let text = format!("{}: it holds a model; give a folder of its own", text::path(out));
             return Err(Error::setting(OUT, text));
         }
-        places::writable_folder(OUT, out)
+        places::writable_folder(OUT, out)?;
+        // Files that are kept among the images would be some of the next run's.
+        storage::opening(|| {
+            self.inputs.check_folder(out).and_then(|()| self.inputs.check_picture(out))
+        })
     }
 
     /// Runs the job on models that were opened, each with its own preparation of images.
@@ -164,7 +167,7 @@ impl Evaluate {
         let preparations = preparations(tokenizers)?;
         let images = self.count(observer)?;
         let judges = Judges::open(self.lpips.as_deref(), self.inception.as_deref())?;
-        let level = Labels::choose(self.label_level, &self.inputs, Path::new("")).level;
+        let level = self.label_level.unwrap_or_else(|| self.inputs.label_layout().level());
         let folder = self.folder(&judges, level, tokenizers, &preparations)?;
         let counted = |tokenizer: &Tokenizer| {
             Tally::new((!tokenizer.counts_bits()).then(|| tokenizer.codes()))
