@@ -8,7 +8,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::evaluation_folder::EvaluationFolder;
+use super::evaluation_folder::{self, EvaluationFolder};
 use super::events::{Event, Observer};
 use super::inputs::Inputs;
 use super::pairs::{Made, reconstruct};
@@ -211,14 +211,14 @@ impl Evaluate {
         preparations: &[Preparation],
     ) -> Result<Option<EvaluationFolder>> {
         let Some(out) = &self.out else { return Ok(None) };
-        let models = tokenizers.iter().zip(preparations);
-        let identities = models.map(|(tokenizer, preparation)| {
-            pipeline::identity(tokenizer.engine.as_ref(), preparation, PART)
-        });
-        let identities = identities.collect::<Result<Vec<_>>>()?;
+        let mut models = serde_json::Map::new();
+        for (at, (tokenizer, preparation)) in tokenizers.iter().zip(preparations).enumerate() {
+            let identity = pipeline::identity(tokenizer.engine.as_ref(), preparation, PART)?;
+            models.insert(evaluation_folder::name(at), json!(identity));
+        }
         let settings = json!({
             "schema": "evaluation.v1",
-            "models": identities,
+            "models": models,
             "inputs": self.inputs.taken(),
             "label_level": level.to_string(),
             "lpips": judges.perceptual.as_ref().map(|network| &network.digest),

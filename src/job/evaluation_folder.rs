@@ -42,13 +42,13 @@ impl EvaluationFolder {
             Err(error) => return Err(Error::io(&path)(error)),
         }
         for model in 0..models {
-            overwrite::create_folder(&dir.join(folder(model)))?;
+            overwrite::create_folder(&dir.join(name(model)))?;
         }
         Ok(EvaluationFolder { dir: dir.to_path_buf(), _lock: lock })
     }
 
     fn path(&self, model: usize, part: usize) -> PathBuf {
-        self.dir.join(folder(model)).join(format!("part-{part:05}.parquet"))
+        self.dir.join(name(model)).join(format!("part-{part:05}.parquet"))
     }
 
     /// What an earlier run found out about these images; None where none got so far.
@@ -88,7 +88,8 @@ impl EvaluationFolder {
     }
 }
 
-fn folder(model: usize) -> String {
+/// The name of a model's own folder.
+pub(super) fn name(model: usize) -> String {
     format!("model-{model:02}")
 }
 
