@@ -24,7 +24,7 @@ pub(super) fn factor(matrix: &[f64], n: usize) -> (Vec<f64>, usize) {
     let mut rank = 0;
     while rank < n {
         let pivot = (0..n).max_by(|&a, &b| left[a].total_cmp(&left[b])).unwrap_or(0);
-        if !(left[pivot] > least) {
+        if left[pivot].is_nan() || left[pivot] <= least {
             break;
         }
         let root = left[pivot].sqrt();
