@@ -89,7 +89,7 @@
 //! | a model of one's own | [`Train`], by a [`Recipe`] |
 //! | tokens to PNG files | [`Decode`] |
 //! | tokens to what trainers read | [`Export`] |
-//! | how well a model does | [`Reconstruct`] |
+//! | how well a model does | [`Reconstruct`]; several, over whole data sets: [`Evaluate`] |
 //! | what is in it: duplicates, leaks, outliers | [`Audit`] |
 //! | what two outputs have in common | [`Diff`] |
 //! | is an output whole? | [`verify()`], then [`Repair`] |
@@ -134,12 +134,13 @@
 //! | `tokens` | plan, schemas, shards, the commit protocol, statistics | models |
 //! | `audit` | reads and checks what was written, sharing no code with the writer | the writer |
 //! | `findings` | what a data set holds, seen through its tokens: duplicates, leaks, outliers | models, who calls |
+//! | `evaluate` | how alike images and reconstructions are, over whole data sets | models, where images come from |
 //! | `export` | rows of tokens in the files that trainers read, read back and compared | models, who wrote the rows |
 //! | `storage` | files by their addresses: the system's, object stores' | what files hold |
 //! | `util` | numbers and messages as people read them, panics, file systems | rooms |
 //! | `error` | [`Error`] ends a run, [`Reject`] costs one image | who raises them |
 //!
-//! Imports point one way: `cli -> job -> config, export, findings -> audit, pipeline, train -> data, engine, tokens ->
+//! Imports point one way: `cli -> job -> config, evaluate, export, findings -> audit, pipeline, train -> data, engine, tokens ->
 //! checkpoint -> model -> metrics, weights -> kernels, storage -> error, util`. A test holds them to it.
 //!
 //! Outside `src`: `pipelines/` holds complete recipes and the Python module, `schemas/` what is
@@ -246,6 +247,7 @@ mod tokens;
 mod train;
 
 mod config;
+mod evaluate;
 mod export;
 mod findings;
 mod pipeline;
@@ -264,11 +266,12 @@ mod testing;
 pub use error::{Error, Message, Reject, Result, Stage};
 pub use job::{
     Appended, Audit, BucketCount, ChangedImages, Codes, DamageReport, DataLook, Decode,
-    DecodeSummary, Diff, EngineChoice, Event, Export, Grid, InitFrom, InputChanges, Likeness,
-    ListedShare, ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake, PartitionWorker,
-    Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct, ReconstructSummary, Repair,
-    RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary, SurveyedImage, Tokenize,
-    TokenizeSummary, Tokenizer, TokenizerOptions, Train, WrittenPlan, set_threads,
+    DecodeSummary, Diff, EngineChoice, Evaluate, Event, Export, Grid, InitFrom, InputChanges,
+    Likeness, ListedShare, ModelIdentity, Observer, OtherGrid, OtherModel, PartitionToMake,
+    PartitionWorker, Pass, PixelSettings, Planned, RankFrom, RecipeChoice, Reconstruct,
+    ReconstructSummary, Repair, RepairSummary, Share, Suggest, Suggestion, Survey, SurveySummary,
+    SurveyedImage, Tokenize, TokenizeSummary, Tokenizer, TokenizerOptions, Train, WrittenPlan,
+    set_threads,
 };
 
 pub use audit::verify::verify;
@@ -322,6 +325,13 @@ pub mod found {
     };
     pub use crate::findings::{
         BitUse, Codebook, Drift, FailuresFound, Listed, OddImage, Places, Sizes, Unreadable,
+    };
+}
+
+/// What an [`Evaluate`] finds.
+pub mod evaluation {
+    pub use crate::evaluate::figures::{
+        EvaluationReport, GroupFigures, ImageFigures, LevelFigures, Means, ModelFigures, WorstImage,
     };
 }
 

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["checkpoint"],
     &["data", "engine", "tokens"],
     &["audit", "pipeline", "train"],
-    &["config", "export", "findings"],
+    &["config", "evaluate", "export", "findings"],
     &["job"],
     &["cli"],
     &["internals"],
@@ -25,6 +25,7 @@ const MUST_NOT_KNOW: &[(&str, &[&str])] = &[
     ("audit", &["checkpoint", "data", "engine", "model", "tokens", "weights"]),
     ("data", &["engine", "model", "weights"]),
     ("engine", &["checkpoint", "storage"]),
+    ("evaluate", &["engine", "model", "pipeline", "storage", "tokens"]),
     ("export", &["checkpoint", "data", "engine", "model", "pipeline", "train", "weights"]),
     (
         "findings",

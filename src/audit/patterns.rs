@@ -255,6 +255,33 @@ impl Patterns {
     pub(crate) fn pairs(&self) -> impl Iterator<Item = &[u32]> {
         self.pairs.chunks_exact(self.groups.max(1))
     }
+
+    /// The mutual information of neighbours, less what chance gives (Miller and Madow).
+    pub(crate) fn neighbour_bits(&self) -> Option<f64> {
+        let mut below = Vec::new();
+        let (mut above_sum, mut pair_sum, mut pairs, mut cells) = (0.0, 0.0, 0.0, [0.0; 2]);
+        for row in self.pairs() {
+            let row: Vec<f64> = row.iter().map(|&pairs| f64::from(pairs)).collect();
+            below.resize(row.len(), 0.0);
+            let sum: f64 = row.iter().sum();
+            below.iter_mut().zip(&row).for_each(|(sum, pairs): (&mut f64, _)| *sum += pairs);
+            let weight = |count: f64| if count > 0.0 { count * count.log2() } else { 0.0 };
+            pair_sum += row.iter().map(|&pairs| weight(pairs)).sum::<f64>();
+            above_sum += weight(sum);
+            pairs += sum;
+            cells[0] += row.iter().filter(|&&pairs| pairs > 0.0).count() as f64;
+            cells[1] += f64::from(u8::from(sum > 0.0));
+        }
+        if pairs == 0.0 {
+            return None;
+        }
+        let weight = |count: &f64| if *count > 0.0 { count * count.log2() } else { 0.0 };
+        let below_sum: f64 = below.iter().map(weight).sum();
+        let bits = (pair_sum - above_sum - below_sum) / pairs + pairs.log2();
+        let columns = below.iter().filter(|&&count| count > 0.0).count() as f64;
+        let chance = (cells[0] - cells[1] - columns + 1.0) / (2.0 * pairs * std::f64::consts::LN_2);
+        Some((bits - chance).max(0.0))
+    }
 }
 
 impl Stretch {

@@ -5,8 +5,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::outcome::Finished;
 use super::progress::Reporter;
 use super::{
-    again, audit, completions, convert, decode, diff, export, finalize, inspect, man, plan,
-    quickstart, recipe, reconstruct, repair, report, tokenize, train, verify, worker,
+    again, audit, completions, convert, decode, diff, evaluate, export, finalize, inspect, man,
+    plan, quickstart, recipe, reconstruct, repair, report, tokenize, train, verify, worker,
 };
 use crate::error::Result;
 use crate::util::compute_pool;
@@ -42,6 +42,8 @@ pub(super) enum Command {
     Export(export::Args),
     /// Draw a contact sheet of inputs and reconstructions, with PSNR and SSIM.
     Reconstruct(reconstruct::Args),
+    /// Judge tokenizers on whole data sets: PSNR, SSIM, LPIPS, rFID, use of codes.
+    Evaluate(evaluate::Args),
     /// Describe a model, an output folder or a token file.
     Inspect(inspect::Args),
     /// Draw images, train a small model, tokenize, reconstruct: an end-to-end demo in minutes.
@@ -79,6 +81,7 @@ impl Command {
             Command::Decode(args) => args.common.json,
             Command::Export(args) => args.json,
             Command::Reconstruct(args) => args.common.json,
+            Command::Evaluate(args) => args.events,
             Command::Inspect(args) => args.json,
             Command::Quickstart(args) => args.common.json,
             Command::Recipe(args) => args.json(),
@@ -114,6 +117,7 @@ impl Command {
             Command::Decode(_) => "vqtok decode",
             Command::Export(_) => "vqtok export",
             Command::Reconstruct(_) => "vqtok reconstruct",
+            Command::Evaluate(_) => "vqtok evaluate",
             Command::Inspect(_) => "vqtok inspect",
             Command::Quickstart(_) => "vqtok quickstart",
             Command::Recipe(_) => "vqtok recipe",
@@ -157,6 +161,7 @@ impl Command {
             Command::Decode(args) => decode::run(args, reporter),
             Command::Export(args) => export::run(args, reporter),
             Command::Reconstruct(args) => reconstruct::run(args, reporter),
+            Command::Evaluate(args) => evaluate::run(args, reporter),
             Command::Inspect(args) => inspect::run(args, reporter),
             Command::Quickstart(args) => quickstart::run(args, reporter),
             Command::Recipe(args) => recipe::run(args, reporter),

@@ -12,6 +12,7 @@ mod convert;
 mod decode;
 mod diff;
 mod entry;
+mod evaluate;
 mod export;
 mod finalize;
 mod flags;

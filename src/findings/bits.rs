@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::codebook::{Places, neighbours, places};
+use super::codebook::{Places, places};
 use super::drift::{Drift, Whole};
 use crate::audit::patterns::Patterns;
 use crate::audit::report::{BitsReport, Uses};
@@ -34,7 +34,7 @@ pub(super) fn of(levels: &[BitsReport], uses: &Uses, other: Option<&Uses>) -> Ve
         let against = other.and_then(|other| whole.other(&Whole::of(other.patterns.get(at)?)));
         BitUse {
             places: places(patterns),
-            neighbour_bits: neighbours(patterns),
+            neighbour_bits: patterns.neighbour_bits(),
             labels: whole.labels(),
             shards: whole.between(&patterns.stretches),
             against,

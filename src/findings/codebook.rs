@@ -63,7 +63,7 @@ pub(super) fn of(levels: &[LevelReport], uses: &Uses, other: Option<&Uses>) -> V
             zipf_exponent: zipf(&level.rank_frequency),
             shared_counters: level.codes > GROUPS as u64,
             places: places(patterns),
-            neighbour_bits: neighbours(patterns),
+            neighbour_bits: patterns.neighbour_bits(),
             labels: whole.labels(),
             shards: whole.between(&patterns.stretches),
             against,
@@ -172,33 +172,6 @@ pub(super) fn places(patterns: &Patterns) -> Places {
     };
     let (entropy_bits, divergence) = patterns.places().map(of).unzip();
     Places { height, width, entropy_bits, divergence }
-}
-
-/// The mutual information of neighbours, less what chance gives (Miller and Madow).
-pub(super) fn neighbours(patterns: &Patterns) -> Option<f64> {
-    let mut below = Vec::new();
-    let (mut above_sum, mut pair_sum, mut pairs, mut cells) = (0.0, 0.0, 0.0, [0.0; 2]);
-    for row in patterns.pairs() {
-        let row: Vec<f64> = row.iter().map(|&pairs| f64::from(pairs)).collect();
-        below.resize(row.len(), 0.0);
-        let sum: f64 = row.iter().sum();
-        below.iter_mut().zip(&row).for_each(|(sum, pairs): (&mut f64, _)| *sum += pairs);
-        let weight = |count: f64| if count > 0.0 { count * count.log2() } else { 0.0 };
-        pair_sum += row.iter().map(|&pairs| weight(pairs)).sum::<f64>();
-        above_sum += weight(sum);
-        pairs += sum;
-        cells[0] += row.iter().filter(|&&pairs| pairs > 0.0).count() as f64;
-        cells[1] += f64::from(u8::from(sum > 0.0));
-    }
-    if pairs == 0.0 {
-        return None;
-    }
-    let weight = |count: &f64| if *count > 0.0 { count * count.log2() } else { 0.0 };
-    let below_sum: f64 = below.iter().map(weight).sum();
-    let bits = (pair_sum - above_sum - below_sum) / pairs + pairs.log2();
-    let columns = below.iter().filter(|&&count| count > 0.0).count() as f64;
-    let chance = (cells[0] - cells[1] - columns + 1.0) / (2.0 * pairs * std::f64::consts::LN_2);
-    Some((bits - chance).max(0.0))
 }
 
 #[cfg(test)]

@@ -145,7 +145,9 @@ impl Inputs<'_> {
             return Some(format!("a file of the model {}", text::path(model)));
         }
         let source = self.source.filter(|source| is_of_source(source, real, ours))?;
-        Some(format!("a file of the {SOURCE} {}", source.names()))
+        // Where there are no tokens, images are the input.
+        let what = if self.tokens.is_empty() { "INPUT".into() } else { SOURCE.to_string() };
+        Some(format!("a file of the {what} {}", source.names()))
     }
 }
 

@@ -2,21 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
-use rayon::prelude::*;
-
 use super::events::{Event, Observer};
 use super::inputs::Inputs;
+use super::pairs::{Likeness, Made, likeness, reconstruct};
 use super::places;
-use super::tokenizer::{Tokenizer, to_rgb};
+use super::tokenizer::Tokenizer;
 use crate::audit::parquet_file::ParquetFile;
 use crate::audit::sources;
-use crate::data::prepare::{self, Pixels, Preparation};
 use crate::data::source::library::Library;
-use crate::data::{SourceImage, contact_sheet, subsample};
-use crate::engine::PixelBatch;
-use crate::error::{Error, Reject, Result};
-use crate::metrics;
+use crate::data::{contact_sheet, subsample};
+use crate::error::{Error, Result};
 use crate::storage;
 use crate::util::overwrite::Foreign;
 use crate::util::settings::{COUNT, OUT};
@@ -29,18 +24,6 @@ pub struct Reconstruct {
     out: PathBuf,
     count: usize,
     overwrite: bool,
-}
-
-/// How one reconstruction is like its image.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Likeness {
-    /// The image's key.
-    pub key: String,
-    /// Peak signal-to-noise ratio, in dB; infinite where both are the same.
-    pub psnr_db: f64,
-    /// Structural similarity; None under 11 pixels a side.
-    pub ssim: Option<f64>,
 }
 
 /// What a contact sheet shows.
@@ -56,9 +39,6 @@ pub struct ReconstructSummary {
     /// Images that couldn't be reconstructed.
     pub failed: usize,
 }
-
-/// An image and what the model makes of it.
-pub(super) type Pair = (RgbImage, RgbImage);
 
 impl Reconstruct {
     /// The images under `inputs` (folders and files) onto the PNG file `out`.
@@ -144,11 +124,10 @@ impl Reconstruct {
             if observer.interrupted() {
                 return Err(Error::Interrupted);
             }
-            for (found, outcome) in
-                some.iter().zip(reconstruct(some, &library, &preparation, tokenizer)?)
-            {
+            let made = reconstruct(some, &library, &preparation, tokenizer)?;
+            for (found, outcome) in some.iter().zip(made.outcomes) {
                 match outcome {
-                    Ok(pair) => {
+                    Ok(Made { pair, .. }) => {
                         likenesses.push(likeness(&found.key, &pair));
                         pairs.push(pair);
                     }
@@ -182,7 +161,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// Tokens are no images: whoever gives an output of vqtok means decoding.
-fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
+pub(super) fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
     let parquet = |path: &Path| path.extension().is_some_and(|e| e == "parquet");
     let has_tokens = |path: &Path| {
         ParquetFile::open(path, Some(&[]))
@@ -197,60 +176,4 @@ fn refuse_tokens(inputs: &[PathBuf]) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// Some images in their order.
-fn reconstruct(
-    some: &[SourceImage],
-    library: &Library,
-    preparation: &Preparation,
-    tokenizer: &mut Tokenizer,
-) -> Result<Vec<Result<Pair, Reject>>> {
-    let channels = preparation.channels;
-    let padded = tokenizer.config().pad().is_some();
-    let prepare = |image: &SourceImage| {
-        let bytes = library.read(image, &preparation.limits)?;
-        let prepare::Prepared { pixels: bytes, width, height, .. } =
-            prepare::from_bytes(&bytes, preparation)?;
-        Ok(Pixels { bytes, width, height })
-    };
-    let prepared: Vec<Result<Pixels, Reject>> = some.par_iter().map(prepare).collect();
-    let encoded = tokenizer.encode_prepared(&prepared, channels)?;
-    let codes: Vec<_> = encoded.iter().filter_map(|codes| codes.as_ref().ok().cloned()).collect();
-    let mut decoded = tokenizer.decode_each(&codes)?.into_iter();
-    let pairs = prepared.into_iter().zip(encoded).map(|(pixels, codes)| {
-        codes?;
-        let Pixels { bytes: pixels, width, height } = pixels?;
-        let output = decoded.next().unwrap_or_else(|| Ok(RgbImage::new(0, 0)))?;
-        let batch = PixelBatch { pixels, count: 1, height, width, channels };
-        Ok(common(to_rgb(&batch, 0), output, padded))
-    });
-    Ok(pairs.collect())
-}
-
-/// Both cut to the area they share, from the top left: where a size isn't whole tokens, a model
-/// covers fewer pixels than there are, or more. From the middle, as [`PixelBatch::padded`] puts
-/// them, where the model has padded what it took.
-pub(super) fn common(input: RgbImage, output: RgbImage, padded: bool) -> Pair {
-    let width = input.width().min(output.width());
-    let height = input.height().min(output.height());
-    let (left, top) = match padded {
-        true => ((output.width() - width) / 2, (output.height() - height) / 2),
-        false => (0, 0),
-    };
-    let cut = |image: RgbImage, left, top| {
-        image::imageops::crop_imm(&image, left, top, width, height).to_image()
-    };
-    (cut(input, 0, 0), cut(output, left, top))
-}
-
-/// Of two pictures of one size.
-pub(super) fn likeness(key: &str, (a, b): &Pair) -> Likeness {
-    let planes = |image: &RgbImage| -> Vec<f32> {
-        (0..3).flat_map(|c| image.pixels().map(move |pixel| f32::from(pixel[c]))).collect()
-    };
-    let (x, y) = (planes(a), planes(b));
-    let (width, height) = (a.width() as usize, a.height() as usize);
-    let ssim = metrics::ssim(&x, &y, 3, height, width, 255.0).ok();
-    Likeness { key: key.to_string(), psnr_db: metrics::psnr(&x, &y, 255.0), ssim }
 }

@@ -5,7 +5,7 @@ use image::RgbImage;
 
 use super::codes::Codes;
 use super::events::{Event, Observer};
-use super::reconstruct::{common, likeness};
+use super::pairs::{common, likeness};
 use super::sampled::{Sample, SampledRow, Unusable};
 use super::tokenizer::{Tokenizer, to_rgb};
 use crate::data::prepare::Pixels;

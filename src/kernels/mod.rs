@@ -57,4 +57,4 @@ pub(crate) use winograd_gradient::{
     GRADIENT_TILES, GradientShape, TilePairs, gradient_product, gradient_tiles, gradient_weights,
 };
 pub(crate) use winograd_maps::{Tiling, winograd_maps};
-pub(crate) use winograd_weights::{Scheme, WinogradWeights, winograd_cost};
+pub(crate) use winograd_weights::{Scheme, WinogradWeights, winograd_cost, winograd_side};

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::buffer::Buffer;
 use super::direct::Window;
-use super::isa::{Isa, channel_stride};
+use super::isa::{CHANNEL_BLOCK, Isa, channel_stride};
 use super::micro::{Left, Right, Scale, Store, product};
 use super::pool::Pooled;
 use super::simd::{Kernel, Simd};
@@ -83,6 +83,33 @@ pub(crate) fn winograd_cost(window: Window, side: usize) -> Option<usize> {
         _ => false,
     };
     fast.then(|| Scheme { window, side }.products())
+}
+
+/// Below this many input channels the tiles' transforms cost more than they save; and only maps of
+/// at least one vector a pixel are sure to have whole vectors, which the transforms take.
+const INPUTS_MIN: usize = CHANNEL_BLOCK;
+
+/// For fewer tiles of 4x4 than this their weights, four times the window's, are too large.
+const TILES_MIN: usize = 32;
+
+/// The tiles' side for an output of `height` x `width`, where they save a third of the multiplications
+/// or more, since their transforms cost time too; None where the definition is faster. Small tiles on
+/// small maps: a layer there takes a sixth longer, 1 % of an image, but its weights less than half the
+/// memory and packing (`benches/results/2026-11-encode.md`).
+pub(crate) fn winograd_side(
+    window: Window,
+    inputs: usize,
+    (height, width): (usize, usize),
+) -> Option<usize> {
+    let definition = window.height * window.width * height * width;
+    let tiles = |side| height.div_ceil(side) * width.div_ceil(side);
+    let saves =
+        |side| winograd_cost(window, side).is_some_and(|c| 3 * c * tiles(side) <= 2 * definition);
+    match inputs < INPUTS_MIN {
+        true => None,
+        false if tiles(4) < TILES_MIN && saves(2) => Some(2),
+        false => saves(4).then_some(4),
+    }
 }
 
 /// Transformed and packed weights of a convolution.

@@ -56,7 +56,7 @@ mod duplicate_keys;
 mod features;
 pub(crate) mod files;
 pub mod finalize;
-mod folder_lock;
+pub(crate) mod folder_lock;
 mod folds;
 mod foreign_shards;
 pub(crate) mod identity;

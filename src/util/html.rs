@@ -20,6 +20,10 @@ svg .grid{stroke:var(--line)}svg .line{fill:none;stroke-width:1.8;stroke-linejoi
 .pair{display:flex;gap:3rem;flex-wrap:wrap}.big{display:inline-block;font-size:1.4rem;font-weight:600;margin:.4rem 2rem .4rem 0;font-variant-numeric:tabular-nums}.big small{display:block;font-size:.75rem;font-weight:400;color:var(--soft)}
 ";
 
+/// Nothing is fetched and nothing runs, whatever a name says.
+pub(crate) const POLICY: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
+                      img-src data:; style-src 'unsafe-inline'\">";
+
 /// Colours of series in a chart, by position.
 pub(crate) const COLOURS: [&str; 5] =
     ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)"];

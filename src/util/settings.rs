@@ -52,6 +52,7 @@ settings! {
     HIDDEN = "hidden",
     HTML = "html",
     IMAGE_COLUMN = "image_column",
+    INCEPTION = "inception",
     INIT_FAMILY = "init_family",
     INIT_FROM = "init_from",
     INIT_WEIGHTS = "init_weights",
@@ -64,6 +65,7 @@ settings! {
     LAYOUT = "layout",
     LEVELS = "levels",
     LIST_ONLY = "list_only",
+    LPIPS = "lpips",
     MEAN = "mean",
     MICRO_BATCH = "micro_batch",
     MODEL = "model",
@@ -108,6 +110,7 @@ settings! {
     VIEWS = "views",
     VOCAB_OFFSET = "vocab_offset",
     WEIGHTS = "weights",
+    WORST = "worst",
 }
 
 impl fmt::Display for Setting {

@@ -1,7 +1,9 @@
 //! Owns what a model's weights are called by: digests that don't depend on the container they came
 //! in.
 
+use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::error::{Error, Result};
@@ -172,6 +174,20 @@ fn hash(digest: &mut Sha256, weight: &Weight) -> Result<Option<NotFinite>> {
         }
         not_finite
     })
+}
+
+/// Hex sha256 of tensors: each one's name, then its numbers as float32.
+///
+/// # Errors
+/// One that can't be read as float32.
+pub(crate) fn of_tensors(tensors: &BTreeMap<String, Tensor>) -> Result<String> {
+    let mut sha = Sha256::new();
+    for (name, tensor) in tensors {
+        sha.update(name.as_bytes());
+        let values: Vec<f32> = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        sha.update(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    }
+    Ok(hex(sha.finalize()))
 }
 
 #[cfg(test)]

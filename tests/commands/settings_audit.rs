@@ -1,4 +1,4 @@
-//! Holds that no flag of `vqtok audit` and `vqtok diff` is taken and does nothing; see
+//! Holds that no flag of `vqtok audit`, `vqtok diff` and `vqtok evaluate` is taken and does nothing; see
 //! `support/effects.rs`. A flag that is new needs a case here.
 
 use crate::support::effects;
@@ -13,6 +13,7 @@ fn case(command: &str, flag: &str) -> Option<Case> {
         }
         ("audit", flag) => audit_case(flag),
         ("diff", flag) => diff_case(flag),
+        ("evaluate", flag) => evaluate_case(flag),
         _ => None,
     }
 }
@@ -21,6 +22,7 @@ fn json_case(command: &str) -> Option<Case> {
     Some(match command {
         "audit" => Differs("audit twins", "audit twins --json @.json"),
         "diff" => Differs("diff out part", "diff out part --json @.json"),
+        "evaluate" => Differs(EVALUATE, "evaluate images --model model --json @b.json"),
         _ => return None,
     })
 }
@@ -90,6 +92,51 @@ fn diff_case(flag: &str) -> Option<Case> {
         "events" => Differs("diff out part", "diff out part --events"),
         "threads" => Bounded("diff out part --threads 0"),
         _ => return None,
+    })
+}
+
+const EVALUATE: &str = "evaluate images --model model --json @.json";
+
+fn evaluate_case(flag: &str) -> Option<Case> {
+    Some(match flag {
+        "model" => Differs(EVALUATE, "evaluate images --model other --json @.json"),
+        "hidden" => Differs(EVALUATE, "evaluate images --model model --json @.json --hidden"),
+        "image-column" => Differs(
+            "evaluate list.csv --model model --json @.json",
+            "evaluate list.csv --model model --json @.json --image-column second",
+        ),
+        "label-column" => Differs(
+            "evaluate list.csv --model model --json @.json",
+            "evaluate list.csv --model model --json @.json --label-column id",
+        ),
+        "label-level" => {
+            Differs(EVALUATE, "evaluate images --model model --json @.json --label-level none")
+        }
+        "lpips" => Refused("evaluate images --model model --lpips nowhere"),
+        "inception" => Refused("evaluate images --model model --inception nowhere"),
+        "out" => Differs(EVALUATE, "evaluate images --model model --json @.json --out @kept"),
+        "html" => Differs(EVALUATE, "evaluate images --model model --json @.json --html @.html"),
+        "worst" => Differs(EVALUATE, "evaluate images --model model --json @.json --worst 2"),
+        "overwrite" => Differs(
+            "evaluate images --model model --json mine.json",
+            "evaluate images --model model --json mine.json --overwrite",
+        ),
+        "events" => Differs(EVALUATE, "evaluate images --model model --json @.json --events"),
+        "size" => Differs(EVALUATE, "evaluate images --model model --json @.json --size 24"),
+        "resize" => Differs(EVALUATE, "evaluate images --model model --json @.json --resize box"),
+        "alpha" => Differs(EVALUATE, "evaluate images --model model --json @.json --alpha black"),
+        "orientation" => {
+            Differs(EVALUATE, "evaluate images --model model --json @.json --orientation ignore")
+        }
+        "pillow" => Differs(EVALUATE, "evaluate images --model model --json @.json --pillow 13"),
+        "family" => Refused("evaluate images --model model --family nobody"),
+        "model-config" => Refused("evaluate images --model model --model-config nowhere.json"),
+        "scales" => Refused("evaluate images --model model --scales 1x1"),
+        "weights" => Refused("evaluate images --model model --weights nobody."),
+        "device" => Refused("evaluate images --model model --device tpu"),
+        "precision" => Refused("evaluate images --model model --precision bf16"),
+        "threads" => Bounded("evaluate images --model model --threads 0"),
+        flag => return onnx_case("evaluate images --model model", flag),
     })
 }
 

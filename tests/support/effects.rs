@@ -52,7 +52,7 @@ const GROUPS: [(&str, &[&str], usize); 4] = [
         51,
     ),
     ("outputs", &["decode", "export", "reconstruct", "verify", "report", "man", "completions"], 63),
-    ("audit", &["audit", "diff"], 24),
+    ("audit", &["audit", "diff", "evaluate"], 55),
 ];
 
 /// Holds that each command with flags is of one group.
@@ -142,7 +142,7 @@ fn outcome(job: &Job, line: &str, out: &str) -> Outcome {
     for (name, bytes) in job.files("") {
         let settings = ["recipe.toml", "state/", "tensorboard", "training.html", "export.json"];
         if name.starts_with(out) && !settings.iter().any(|s| name.contains(s)) {
-            files.insert(name.replacen(out, "@", 1), bytes);
+            files.insert(name.replacen(out, "@", 1), timeless(line, bytes));
         }
     }
     // How fast an export was stands at its line's end.
@@ -150,7 +150,22 @@ fn outcome(job: &Job, line: &str, out: &str) -> Outcome {
         true => done.stdout.split(" (").next().unwrap_or_default(),
         false => &done.stdout,
     };
+    let said = String::from_utf8(timeless(line, said.into())).unwrap();
     (done.code, said.replace(out, "@"), files)
+}
+
+/// What an evaluation says, without how fast models were: at the end of a line of its table, and in a
+/// line of its JSON.
+fn timeless(line: &str, bytes: Vec<u8>) -> Vec<u8> {
+    match String::from_utf8(bytes) {
+        Ok(text) if line.starts_with("evaluate ") => {
+            let lines = text.lines().filter(|line| !line.contains("images_per_second"));
+            let lines = lines.map(|line| line.rsplit_once(' ').map_or(line, |(kept, _)| kept));
+            lines.collect::<Vec<_>>().join("\n").into_bytes()
+        }
+        Ok(text) => text.into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
 }
 
 /// Holds every flag of a group's commands to its case.

@@ -155,7 +155,7 @@ impl Observer for ProgressPrinter<'_> {
             Event::BadRows(bad) => self.bad_rows(bad),
             Event::Unreconstructed { key, reject } => {
                 let text = format!("failed: {}: {reject}", text::printable(key));
-                self.say("failure", &text, json!({"key": key, "error": reject.message}));
+                self.failure(&text, json!({"key": key, "error": reject.message}), "");
             }
         }
     }

@@ -8,19 +8,12 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 use crate::kernels::{
-    Buffer, CHANNEL_BLOCK, DirectWeights, Input, Isa, Output, Window, WinogradWeights,
-    channel_stride, direct, pointwise, winograd, winograd_cost,
+    Buffer, DirectWeights, Input, Isa, Output, Window, WinogradWeights, channel_stride, direct,
+    pointwise, winograd, winograd_side,
 };
 use crate::model::topology::ConvGeometry;
 use crate::util::panics;
 use crate::weights::store::Weight;
-
-/// Below this many input channels the tiles' transforms cost more than they save; and only maps of
-/// at least one vector a pixel are sure to have whole vectors, which the transforms take.
-const WINOGRAD_INPUTS_MIN: usize = CHANNEL_BLOCK;
-
-/// For fewer tiles of 4x4 than this their weights, four times the window's, are too large.
-const WINOGRAD4_TILES_MIN: usize = 32;
 
 /// A convolution with its bias.
 pub(super) struct ConvLayer {
@@ -110,28 +103,15 @@ impl ConvLayer {
         2.0 * (taps * self.inputs * self.outputs) as f64 * pixels as f64
     }
 
-    /// The kernel for an output of `height` x `width`: Winograd's where its tiles save a third of
-    /// the multiplications or more, since their transforms cost time too. Small tiles on small maps:
-    /// a layer there takes a sixth longer, 1 % of an image, but its weights less than half the
-    /// memory and packing (`benches/results/2026-11-encode.md`).
+    /// The kernel for an output of `height` x `width`.
     pub(super) fn algorithm(&self, height: usize, width: usize) -> Algorithm {
         if self.geometry == ConvGeometry::POINT {
             return Algorithm::Pointwise;
         }
-        let window = self.window();
-        let definition = window.height * window.width * height * width;
-        let tiles = |side| height.div_ceil(side) * width.div_ceil(side);
-        let saves = |side| {
-            winograd_cost(window, side).is_some_and(|c| 3 * c * tiles(side) <= 2 * definition)
-        };
-        if self.inputs < WINOGRAD_INPUTS_MIN {
-            Algorithm::Direct
-        } else if tiles(4) < WINOGRAD4_TILES_MIN && saves(2) {
-            Algorithm::Winograd2
-        } else if saves(4) {
-            Algorithm::Winograd4
-        } else {
-            Algorithm::Direct
+        match winograd_side(self.window(), self.inputs, (height, width)) {
+            None => Algorithm::Direct,
+            Some(2) => Algorithm::Winograd2,
+            Some(_) => Algorithm::Winograd4,
         }
     }
 

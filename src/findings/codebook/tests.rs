@@ -17,10 +17,10 @@ fn slopes_and_neighbours_are_those_of_made_numbers() {
         patterns
     };
     let checks = count(|at| (at + at / 8) % 2);
-    assert!(neighbours(&checks).unwrap() > 0.5);
+    assert!(checks.neighbour_bits().unwrap() > 0.5);
     let noise = count(|at| at.wrapping_mul(0x9E37_79B1) >> 31);
-    assert!(neighbours(&noise).unwrap() < 0.6);
-    assert_eq!(neighbours(&Patterns::new(Some(2), (1, 1), true)), None);
+    assert!(noise.neighbour_bits().unwrap() < 0.6);
+    assert_eq!(Patterns::new(Some(2), (1, 1), true).neighbour_bits(), None);
     let places = places(&checks);
     assert_eq!((places.height, places.width, places.entropy_bits.len()), (8, 8, 64));
     assert!(places.entropy_bits.iter().all(|bits| *bits <= 1.0));

@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use super::bits;
 use super::facts::{self, wide};
-use super::frame::{POLICY, open_section};
+use super::frame::open_section;
 use super::style;
 use crate::audit::report::{AuditReport, ErrorReport, LevelReport};
 use crate::util::charts::{Frame, bar_chart, codes_by_uses, rank_frequency};
 use crate::util::html::{
-    big, escape, labels, number, open_head, percent, significant, table, text,
+    POLICY, big, escape, labels, number, open_head, percent, significant, table, text,
 };
 use crate::util::numbers;
 

@@ -3,10 +3,6 @@
 
 use crate::util::html::escape;
 
-/// Nothing is fetched and nothing runs, whatever a name says.
-pub(super) const POLICY: &str = "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; \
-                      img-src data:; style-src 'unsafe-inline'\">";
-
 /// What a page says beside the findings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct About<'a> {

@@ -23,8 +23,7 @@ mod with_model;
 mod words;
 
 use super::result::Findings;
-use crate::util::html::open_head;
-use frame::POLICY;
+use crate::util::html::{POLICY, open_head};
 use shown::Shown;
 
 pub(crate) use codebook::render as render_report;

@@ -6,16 +6,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use sha2::{Digest, Sha256};
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::train::losses::lpips::{Lpips, SCALE, SHIFT};
 use crate::train::network::parameters::flat;
-use crate::util::hex::hex;
 use crate::util::text;
 use crate::util::text::quoted;
-use crate::weights::digests::NotFinite;
+use crate::weights::digests::{self, NotFinite};
 
 /// Endings of files that a folder may hold.
 const ENDINGS: [&str; 5] = ["safetensors", "pth", "pt", "ckpt", "bin"];
@@ -52,34 +50,25 @@ fn canonical(name: &str) -> Option<String> {
 /// LPIPS from a file or a folder of files, and the sha256 of its weights in hex.
 ///
 /// # Errors
-/// Where nothing can be read, a weight is missing or misshapen (its name is given), two files
-/// disagree, or the scaling is another one.
+/// Those of [`read`]; where a weight is missing or misshapen (its name is given).
 pub(crate) fn load(path: &Path) -> Result<(Lpips, String)> {
+    let wanted = "give a file or folder with VGG16 and the lpips heads, or leave \
+                  train.perceptual.weights empty to train without";
+    let (weights, digest) = read(path, wanted)?;
+    let lpips =
+        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(path))))?;
+    Ok((lpips, digest))
+}
+
+/// The weights of a file or a folder of files by their [canonical] names, and their sha256 in hex;
+/// `wanted` says what to give where there is none.
+///
+/// # Errors
+/// Where nothing can be read, two files disagree, or the scaling is another one.
+pub(crate) fn read(path: &Path, wanted: &str) -> Result<(BTreeMap<String, Tensor>, String)> {
     let mut weights: BTreeMap<String, Tensor> = BTreeMap::new();
-    for file in files(path)? {
-        let raw = checkpoint::open(&file)?;
-        if let Some((name, kind)) = raw.unread.iter().find(|(name, _)| canonical(name).is_some()) {
-            let name = quoted(name);
-            let reason = format!("tensor {name} is of a type that vqtok doesn't read ({kind})");
-            return Err(Error::corrupt(&file, reason));
-        }
-        for (name, tensor) in &raw.tensors {
-            let Some(name) = canonical(name) else { continue };
-            let tensor = tensor.to_candle(&Device::Cpu)?;
-            if let Some(found) = NotFinite::among(&flat(&tensor)?) {
-                return Err(Error::corrupt(&file, found.in_words(&name, tensor.dims())));
-            }
-            if let Some(other) = weights.get(&name)
-                && (other.dims() != tensor.dims() || flat(other)? != flat(&tensor)?)
-            {
-                return Err(Error::invalid(format!(
-                    "{}: {name} has other values than the same weight found before; give the \
-                     file or folder of one LPIPS",
-                    text::path(&file)
-                )));
-            }
-            weights.insert(name, tensor);
-        }
+    for file in files(path, wanted)? {
+        take(&file, &mut weights)?;
     }
     for (name, own) in [("shift", SHIFT), ("scale", SCALE)] {
         if let Some(found) = weights.remove(name)
@@ -92,25 +81,42 @@ pub(crate) fn load(path: &Path) -> Result<(Lpips, String)> {
             )));
         }
     }
-    let lpips =
-        Lpips::new(&weights).map_err(|e| Error::invalid(format!("{}: {e}", text::path(path))))?;
-    let mut sha = Sha256::new();
-    for (name, tensor) in &weights {
-        sha.update(name.as_bytes());
-        sha.update(flat(tensor)?.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+    let digest = digests::of_tensors(&weights)?;
+    Ok((weights, digest))
+}
+
+/// Adds a file's weights.
+fn take(file: &Path, weights: &mut BTreeMap<String, Tensor>) -> Result<()> {
+    let raw = checkpoint::open(file)?;
+    if let Some((name, kind)) = raw.unread.iter().find(|(name, _)| canonical(name).is_some()) {
+        let name = quoted(name);
+        let reason = format!("tensor {name} is of a type that vqtok doesn't read ({kind})");
+        return Err(Error::corrupt(file, reason));
     }
-    let digest = hex(sha.finalize());
-    Ok((lpips, digest))
+    for (name, tensor) in &raw.tensors {
+        let Some(name) = canonical(name) else { continue };
+        let tensor = tensor.to_candle(&Device::Cpu)?;
+        if let Some(found) = NotFinite::among(&flat(&tensor)?) {
+            return Err(Error::corrupt(file, found.in_words(&name, tensor.dims())));
+        }
+        if let Some(other) = weights.get(&name)
+            && (other.dims() != tensor.dims() || flat(other)? != flat(&tensor)?)
+        {
+            return Err(Error::invalid(format!(
+                "{}: {name} has other values than the same weight found before; give the file or \
+                 folder of one LPIPS",
+                text::path(file)
+            )));
+        }
+        weights.insert(name, tensor);
+    }
+    Ok(())
 }
 
 /// The files to read: the file itself, or those of a folder in the order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>> {
+fn files(path: &Path, wanted: &str) -> Result<Vec<PathBuf>> {
     let meta = std::fs::metadata(path).map_err(|e| {
-        Error::invalid(format!(
-            "LPIPS weights {}: {e}; give a file or folder with VGG16 and the lpips heads, or \
-             leave train.perceptual.weights empty to train without",
-            text::path(path)
-        ))
+        Error::invalid(format!("LPIPS weights {}: {e}; {wanted}", text::path(path)))
     })?;
     if meta.is_file() {
         return Ok(vec![path.to_path_buf()]);
