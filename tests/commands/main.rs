@@ -6,6 +6,7 @@ mod support;
 mod cli;
 mod door;
 mod door_errors;
+mod evaluate;
 mod launch;
 mod output_streams;
 #[cfg(target_os = "linux")]
@@ -15,5 +16,6 @@ mod settings_outputs;
 mod settings_tokenizing;
 mod settings_training;
 mod shells;
+mod train_budget;
 mod trainings;
 mod worker;

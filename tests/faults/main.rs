@@ -9,3 +9,4 @@ mod io_faults;
 mod kill_sources;
 mod kill_tokenize;
 mod kill_train;
+mod train_faults;

@@ -8,7 +8,9 @@ mod append_refused;
 mod diff;
 mod export;
 mod export_formats;
+mod large_damage;
 mod large_outputs;
+mod listed_buckets;
 mod older_outputs;
 mod plans;
 #[cfg(target_os = "linux")]

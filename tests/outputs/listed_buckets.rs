@@ -1,10 +1,8 @@
 //! Drives planning an output of aspect buckets in shares: workers look at the headers of the images in
 //! their tars, Parquet files and zips, and who writes the plan looks at none of these.
 
-#[path = "support/containers.rs"]
-mod containers;
-mod support;
-use support::*;
+use crate::support::containers;
+use crate::support::*;
 
 use std::fs;
 

@@ -1,9 +1,8 @@
 //! Drives `vqtok evaluate`: models judged side by side on whole inputs, the same on any number of
 //! threads, going on where a run was stopped.
 
-mod support;
-use support::random::Random;
-use support::*;
+use crate::support::random::Random;
+use crate::support::*;
 
 use std::path::Path;
 use std::process::Stdio;

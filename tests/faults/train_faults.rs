@@ -3,8 +3,7 @@
 //! undisturbed training leaves. (`tests/kill_train.rs` kills at random moments;
 //! `tests/io_faults.rs` does the same for outputs.) Must not know: what is trained.
 
-mod support;
-use support::*;
+use crate::support::*;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,8 +1,7 @@
 //! Drives resuming, `verify` and `repair` over a large output (see `large_outputs`) whose plan was lost or
 //! exchanged, while the limits that made it are set no more: how it lies on the disk is how it stays.
 
-mod support;
-use support::*;
+use crate::support::*;
 
 use std::fs;
 use std::path::Path;

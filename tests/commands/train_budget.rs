@@ -1,8 +1,7 @@
 //! Holds what `train --budget` and `recipe suggest` promise: steps that fit a time and stay what
 //! they are, and a proposal that is the same for the same images. Must not know: how long a step takes.
 
-mod support;
-use support::*;
+use crate::support::*;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
