@@ -2,6 +2,7 @@
 //! it with the process, so that a file that a dead one left, of whatever host, is no obstacle.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -9,12 +10,16 @@ use crate::error::{Error, Result};
 use crate::util::portable_fs::{self, Locked};
 use crate::util::text;
 
+/// How often a folder may be gone again before that is no other training's doing: a link to nowhere, say.
+const ATTEMPTS_MAX: usize = 100;
+
 /// Takes the lock at `path` of the training in `folder`; None, told once, where the file system has
 /// none.
 ///
 /// # Errors
 /// Where another process holds it.
 pub(super) fn take(path: &Path, folder: &Path) -> Result<Option<File>> {
+    let mut attempts = 1..=ATTEMPTS_MAX;
     loop {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io(parent))?;
@@ -22,7 +27,9 @@ pub(super) fn take(path: &Path, folder: &Path) -> Result<Option<File>> {
         let file = match OpenOptions::new().create(true).truncate(false).write(true).open(path) {
             Ok(file) => file,
             // A training that ended before its first checkpoint took its folder with it just now.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound && attempts.next().is_some() => {
+                continue;
+            }
             Err(error) => return Err(Error::io(path)(error)),
         };
         match portable_fs::try_lock(&file, true).map_err(Error::io(path))? {
@@ -75,5 +82,9 @@ mod tests {
         std::fs::remove_dir_all(folder.path().join("state")).unwrap();
         assert!(take(&path, folder.path()).unwrap().is_some());
         drop(held);
+        // A link to nowhere ends in an error, not in a loop.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("none/file"), &link).unwrap();
+        assert!(take(&link, folder.path()).is_err());
     }
 }
