@@ -22,7 +22,7 @@ pub(crate) mod tests;
 mod vqvae2;
 
 pub use engine::CpuEngine;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(feature = "cuda")]
 pub(super) use engine::one_grid;
 #[cfg(any(test, feature = "cuda"))]
 pub(super) use rearrange::transposed;
