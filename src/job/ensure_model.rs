@@ -48,7 +48,8 @@ impl Tokenize {
         Err(Error::setting(
             LIST_ONLY,
             format!(
-                "{MODEL} {} isn't there yet, or still to be trained, and listing trains none;                  `vqtok train` first",
+                "{MODEL} {} isn't there yet, or still to be trained, and listing trains none; \
+                 `vqtok train` first",
                 text::path(model)
             ),
         ))

@@ -12,6 +12,7 @@
 //! file, and opens the others itself: the plan is byte for byte the same, whoever listed what. They go
 //! when the plan is there.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -244,8 +245,13 @@ impl Listings {
         let stem = self.stem(file);
         for extension in ["json", "parquet", "buckets"] {
             let path = stem.with_extension(extension);
-            if storage::exists(&path).map_err(Error::io(&path))? {
-                commit::remove_durably(&path)?;
+            if !storage::exists(&path).map_err(Error::io(&path))? {
+                continue;
+            }
+            match commit::remove_durably(&path) {
+                // Workers that begin together remove the same lists, and the folders of these.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                removed => drop(removed?),
             }
         }
         // Where nothing else lies in them.

@@ -151,7 +151,7 @@ fn rebuild_plan(
                     let planned = planned.as_deref().filter(|_| trust_plan);
                     rows_of_partition(partition, shard, planned, size_of)
                 }
-                (None, None) => Err(Error::invalid(format!("partition {partition} is lost twice"))),
+                (None, None) => Err(Error::invalid(format!("the rows of partition {partition} are neither in it nor in a whole shard"))),
             }
         });
         let rows = rows.flat_map(|rows| match rows {
@@ -238,9 +238,9 @@ fn lost(plan: &Path, reason: &str) -> Error {
     let later = storage::exists(&plan.with_file_name(plan::name(number + 1))).unwrap_or(false);
     let advice = match number {
         0 => format!(
-            "restore it, or remove it and run the same `vqtok tokenize` again, which plans the same \
-             images and keeps the shards that are there; images that came since must be out of the way \
-             until then: {APPEND} adds them"
+            "restore it, or remove it, and the shards that are damaged with it, and run the same \
+             `vqtok tokenize` again, which plans the same images and keeps the shards that are whole; \
+             images that came since must be out of the way until then: {APPEND} adds them"
         ),
         _ if later => {
             "restore it from a copy, since later plans stand upon it; the rows of its shards \
@@ -248,8 +248,8 @@ fn lost(plan: &Path, reason: &str) -> Error {
                 .to_string()
         }
         _ => format!(
-            "restore it, or remove it and give the INPUTs that it was made of again with {APPEND}, \
-             which keeps the shards that are there"
+            "restore it, or remove it, and the shards that are damaged with it, and give the INPUTs \
+             that it was made of again with {APPEND}, which keeps the shards that are whole"
         ),
     };
     Error::corrupt(plan, format!("it can't be rebuilt: {reason}; {advice}"))

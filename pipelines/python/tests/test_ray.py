@@ -14,7 +14,7 @@ import vqtok
 from vqtok import _flags
 from vqtok._needs import Needs, needs_of
 from vqtok._schedule import Failed
-from vqtok.ray import _parser, _words
+from vqtok.ray import _check, _parser, _words
 
 
 def flags_of(command):
@@ -45,6 +45,14 @@ def test_flags_that_make_no_sense_are_refused(word, capsys):
     with pytest.raises(SystemExit) as raised:
         _parser().parse_intermixed_args(["a", "--out", "o", "--model", "m", word])
     assert raised.value.code == 2 and word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--cpus -1", "--gpus nan", "--wait -1", "--slots 0", ""])
+def test_what_cannot_be_is_refused_before_anything_starts(words, tmp_path):
+    line = f"a --out o --model {tmp_path}/none {words}"
+    with pytest.raises(Failed, match=words.split()[0] if words else "no such file or folder"):
+        _check(_parser().parse_intermixed_args(line.split()))
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ and the inputs, the model and the output under the same names: a shared folder, 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -83,8 +84,7 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
     Raises:
         Failed, Error: It can't be finished; the message says why.
     """
-    if args.slots is not None and args.slots < 1:
-        raise Failed(f"--slots {args.slots}: at least one worker")
+    _check(args)
     begun = time.monotonic()
     connect(args.address or os.environ.get("RAY_ADDRESS"))
     # As Ctrl-C: what a scheduler ends goes on later. Ray has put its own handler there.
@@ -127,6 +127,20 @@ def tokenize(args: argparse.Namespace, progress: Progress) -> int:
     )
     progress.result("dataset", text, **{k: v for k, v in dataset.items() if k != "event"})
     return done.exit_code
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can't be before anything is started."""
+    if args.slots is not None and args.slots < 1:
+        raise Failed(f"--slots {args.slots}: at least one worker")
+    for name in ("cpus", "gpus", "wait"):
+        number = getattr(args, name)
+        if number is not None and not 0 <= number < math.inf:
+            raise Failed(f"--{name} {number:g}: a number of 0 or more")
+    model = args.model[-1]
+    # The program would train one, on one slot and without a word.
+    if "://" not in model and not os.path.exists(model):
+        raise Failed(f"--model {model}: there is no such file or folder; `vqtok train` makes one")
 
 
 def _summary(progress: Progress, schedule: Schedule, seconds: float, before: float) -> None:
